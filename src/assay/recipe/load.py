@@ -1,0 +1,170 @@
+"""From a name or a YAML file, and `--set a.b=v`, to a checked recipe."""
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from assay.errors import UsageError
+from assay.recipe.names import nearest
+from assay.recipe.recipe import Recipe
+
+_FOLDER = resources.files("assay.recipe") / "recipes"
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with Assay, in alphabetical order."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(source: str | Path = "default", overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by name or file and apply overrides.
+
+    A file may begin with `extends: NAME` (a recipe's name, or a file beside it): it then says only what is
+    different. Mappings are merged key by key; lists are replaced whole.
+
+    Args:
+        source: name of a recipe that comes with Assay, or the path of a YAML file.
+        overrides: settings such as `train.epochs=5`; the value is read as YAML.
+
+    Returns:
+        The recipe, every value checked.
+
+    Raises:
+        UsageError: no such recipe, no such setting, or a value out of range.
+    """
+    values = _read(str(source), ())
+    for override in overrides:
+        _override(values, override)
+    return parse_recipe(values, str(source))
+
+
+def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
+    """Check a mapping of settings.
+
+    Args:
+        values: nested settings, as YAML gives them.
+        source: where they come from, for the error.
+
+    Raises:
+        UsageError: a key is unknown (the nearest known one is named) or a value is not allowed.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(f"recipe {source}: " + "; ".join(_sentence(one) for one in error.errors())) from None
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return the recipe as YAML that `load_recipe` reads back to an equal one."""
+    values = recipe.model_dump(mode="json")
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+
+
+def _read(source: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    if source in seen:
+        raise UsageError(f"recipe {source} extends itself: {' → '.join([*seen, source])}")
+    text, folder = _text(source)
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        where = f" in line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
+        raise UsageError(f"recipe {source} is not valid YAML{where}: {getattr(error, 'problem', error)}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"recipe {source} must be a mapping of settings, not {type(values).__name__}")
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if str(base) not in recipe_names():
+        base = folder / str(base)
+    return _merge(_read(str(base), (*seen, source)), values)
+
+
+def _text(source: str) -> tuple[str, Path]:
+    if source in recipe_names():
+        return (_FOLDER / f"{source}.yaml").read_text(encoding="utf-8"), Path()
+    path = Path(source)
+    if not path.is_file():
+        names = recipe_names()
+        raise UsageError(
+            f"no recipe is called {source!r} and no such file exists; "
+            f"the nearest name is {nearest(source, names)!r} (all: {', '.join(names)})"
+        )
+    try:
+        return path.read_text(encoding="utf-8"), path.parent
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"recipe {source} cannot be read as UTF-8 text: {error}") from None
+
+
+def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--set {override!r} must look like train.epochs=5")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UsageError(f"--set {override!r}: {text!r} is no valid value") from None
+    if isinstance(value, str):
+        value = _number(value)
+    *path, last = key.split(".")
+    for part in path:
+        below = values.get(part)
+        values[part] = dict(below) if isinstance(below, dict) else {}
+        values = values[part]
+    values[last] = value
+
+
+def _number(text: str) -> str | float:
+    """YAML 1.1 reads 1e-4 as text; a person means a number."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _sentence(error: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "recipe"
+    if error["type"] == "extra_forbidden":
+        known = _keys(error["loc"][:-1])
+        return f"no setting is called {where!r}; the nearest is {nearest(str(error['loc'][-1]), known)!r}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" + ("" if error["type"] == "value_error" else f" (given: {error['input']!r})")
+
+
+def _keys(path: tuple[int | str, ...]) -> list[str]:
+    """Names that may stand at a place in the schema; union tags and list indices select a member."""
+    kinds: list[Any] = [Recipe]
+    for part in path:
+        found = [_annotation(kind, part) for kind in kinds]
+        kinds = [kind for kind in found if kind is not None] or kinds
+    for kind in kinds:
+        for model in _models(kind, path[-1] if path else None):
+            return list(model.model_fields)
+    return list(Recipe.model_fields)
+
+
+def _annotation(kind: Any, part: int | str) -> Any:
+    for model in _models(kind, None):
+        if isinstance(part, str) and part in model.model_fields:
+            return model.model_fields[part].annotation
+    return None
+
+
+def _models(kind: Any, tag: int | str | None) -> list[type[BaseModel]]:
+    """Settings classes inside an annotation, those whose `name` is `tag` first."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return [kind]
+    inner = [model for part in get_args(kind) for model in _models(part, tag)]
+    return sorted(inner, key=lambda model: tag not in get_args(getattr(model.model_fields.get("name"), "annotation", None)))

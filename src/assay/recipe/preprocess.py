@@ -1,0 +1,45 @@
+"""How a decoded photo becomes the square of pixels that the network sees."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from assay.recipe.base import Fraction, Probability, Settings
+
+Channels = tuple[float, float, float]
+
+
+class PreprocessSpec(Settings):
+    """Region of interest, centre crop, fit and size, in that order, then mean and standard deviation.
+
+    The same values serve training, evaluation, the command line, the server and the camera: they travel in
+    the bundle.
+    """
+
+    roi: tuple[Probability, Probability, Probability, Probability] = (0.0, 0.0, 1.0, 1.0)
+    """Region of interest as fractions of the upright photo: left, top, right, bottom."""
+    center_crop: Fraction = 1.0
+    """Share of the region's width and height that is kept around its centre."""
+    fit: Literal["squash", "crop", "letterbox"] = "crop"
+    """squash: both sides to `size`; crop: the shorter side, then the centre; letterbox: the longer, then pad."""
+    size: Annotated[int, Field(ge=8, le=2048)] = 224
+    """Side of the square the network sees, in pixels."""
+    fill: tuple[int, int, int] = (114, 114, 114)
+    """Colour of the letterbox's bars, RGB 0-255."""
+    mean: Channels | None = None
+    """Mean of each RGB channel on a 0-1 scale; none: what the network's weights were trained with."""
+    std: Channels | None = None
+    """Standard deviation of each RGB channel on a 0-1 scale; none: what the weights were trained with."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        left, top, right, bottom = self.roi
+        if left >= right or top >= bottom:
+            raise ValueError(f"roi {list(self.roi)} is empty: left must be below right and top below bottom")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std go together: set both or neither")
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError("std must be above 0 in every channel")
+        if not all(0 <= value <= 255 for value in self.fill):
+            raise ValueError("fill must lie within 0-255 in every channel")
+        return self

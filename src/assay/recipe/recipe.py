@@ -1,0 +1,25 @@
+"""The whole of what a run can set."""
+
+from assay.recipe.augment import AugmentSpec
+from assay.recipe.base import Settings
+from assay.recipe.data import DataSpec
+from assay.recipe.net import NetSpec
+from assay.recipe.preprocess import PreprocessSpec
+from assay.recipe.serve import LiveSpec, ServeSpec
+from assay.recipe.train import TrainSpec
+
+
+class Recipe(Settings):
+    """Everything a run depends on besides the photos. Frozen: a changed recipe is a new one."""
+
+    name: str = "default"
+    """What the classifier is called."""
+    description: str = ""
+    """One or two sentences for whoever chooses a recipe."""
+    data: DataSpec = DataSpec()
+    preprocess: PreprocessSpec = PreprocessSpec()
+    augment: AugmentSpec = AugmentSpec()
+    net: NetSpec = NetSpec()
+    train: TrainSpec = TrainSpec()
+    serve: ServeSpec = ServeSpec()
+    live: LiveSpec = LiveSpec()
