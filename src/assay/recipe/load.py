@@ -18,7 +18,9 @@ _FOLDER = resources.files("assay.recipe") / "recipes"
 
 def recipe_names() -> list[str]:
     """Return the names of the recipes that come with Assay, in alphabetical order."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml"))
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml")
+    )
 
 
 def load_recipe(source: str | Path = "default", overrides: Sequence[str] = ()) -> Recipe:
@@ -73,7 +75,9 @@ def _read(source: str, seen: tuple[str, ...]) -> dict[str, Any]:
         values = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         where = f" in line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
-        raise UsageError(f"recipe {source} is not valid YAML{where}: {getattr(error, 'problem', error)}") from None
+        raise UsageError(
+            f"recipe {source} is not valid YAML{where}: {getattr(error, 'problem', error)}"
+        ) from None
     if not isinstance(values, dict):
         raise UsageError(f"recipe {source} must be a mapping of settings, not {type(values).__name__}")
     base = values.pop("extends", None)
@@ -167,4 +171,7 @@ def _models(kind: Any, tag: int | str | None) -> list[type[BaseModel]]:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return [kind]
     inner = [model for part in get_args(kind) for model in _models(part, tag)]
-    return sorted(inner, key=lambda model: tag not in get_args(getattr(model.model_fields.get("name"), "annotation", None)))
+    return sorted(
+        inner,
+        key=lambda model: tag not in get_args(getattr(model.model_fields.get("name"), "annotation", None)),
+    )

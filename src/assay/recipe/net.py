@@ -51,7 +51,9 @@ class ResNetSpec(Settings):
     @model_validator(mode="after")
     def _one_width_a_stage(self) -> Self:
         if len(self.layers) != len(self.widths):
-            raise ValueError(f"layers and widths need one number a stage each, not {len(self.layers)} and {len(self.widths)}")
+            raise ValueError(
+                f"layers and widths need one number a stage each, not {len(self.layers)} and {len(self.widths)}"
+            )
         return self
 
 
@@ -78,5 +80,7 @@ class NetSpec(Settings):
     @model_validator(mode="after")
     def _known(self) -> Self:
         if self.name not in NETWORKS and not self.name.startswith("timm:"):
-            raise ValueError(f"no network is called {self.name!r}; the nearest is {nearest(self.name, NETWORKS)!r}")
+            raise ValueError(
+                f"no network is called {self.name!r}; the nearest is {nearest(self.name, NETWORKS)!r}"
+            )
         return self
