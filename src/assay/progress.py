@@ -1,4 +1,4 @@
-"""How long work tells what it has done: a function, so that no package below the command line knows a terminal."""
+"""How long work tells what it has done: by a function, so that only the command line knows of terminals."""
 
 from typing import Protocol
 

@@ -73,11 +73,11 @@ def _read(source: str, seen: tuple[str, ...]) -> dict[str, Any]:
     text, folder = _text(source)
     try:
         values = yaml.safe_load(text) or {}
+    except yaml.MarkedYAMLError as error:
+        where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UsageError(f"recipe {source} is not valid YAML{where}: {error.problem}") from None
     except yaml.YAMLError as error:
-        where = f" in line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
-        raise UsageError(
-            f"recipe {source} is not valid YAML{where}: {getattr(error, 'problem', error)}"
-        ) from None
+        raise UsageError(f"recipe {source} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise UsageError(f"recipe {source} must be a mapping of settings, not {type(values).__name__}")
     base = values.pop("extends", None)

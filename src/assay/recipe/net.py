@@ -52,7 +52,7 @@ class ResNetSpec(Settings):
     def _one_width_a_stage(self) -> Self:
         if len(self.layers) != len(self.widths):
             raise ValueError(
-                f"layers and widths need one number a stage each, not {len(self.layers)} and {len(self.widths)}"
+                f"layers and widths need one number a stage: {len(self.layers)} is not {len(self.widths)}"
             )
         return self
 

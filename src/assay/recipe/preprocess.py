@@ -21,7 +21,7 @@ class PreprocessSpec(Settings):
     center_crop: Fraction = 1.0
     """Share of the region's width and height that is kept around its centre."""
     fit: Literal["squash", "crop", "letterbox"] = "crop"
-    """squash: both sides to `size`; crop: the shorter side, then the centre; letterbox: the longer, then pad."""
+    """squash: both sides to `size`; crop: the shorter one, then the centre; letterbox: the longer; bars."""
     size: Annotated[int, Field(ge=8, le=2048)] = 224
     """Side of the square the network sees, in pixels."""
     fill: tuple[int, int, int] = (114, 114, 114)

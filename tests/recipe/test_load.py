@@ -1,0 +1,210 @@
+"""Recipes: every value of the systems they stand for, overrides, and errors that help."""
+
+from pathlib import Path
+
+import pytest
+
+from assay.errors import UsageError
+from assay.recipe import dump_recipe, load_recipe, parse_recipe, recipe_names
+
+SYSTEMS = [
+    "bottle",
+    "button-cell",
+    "custom-resnet",
+    "default",
+    "defect",
+    "vehicle-animal",
+    "vehicle-animal-resnet50v2",
+]
+
+
+def transforms(name: str) -> dict[str, dict[str, object]]:
+    return {one.name: one.model_dump() for one in load_recipe(name).augment.train}
+
+
+def test_the_recipes_of_all_systems_are_there():
+    assert set(SYSTEMS) <= set(recipe_names())
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_dumped_recipe_reads_back_equal(name: str, tmp_path: Path):
+    recipe = load_recipe(name)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump_recipe(recipe), encoding="utf-8")
+    assert load_recipe(path) == recipe
+    assert recipe.name == name
+
+
+def test_button_cell_has_every_value_of_its_system():
+    recipe, train = load_recipe("button-cell"), load_recipe("button-cell").train
+    assert (recipe.data.split.train, recipe.data.split.val) == (0.8, 0.2)
+    assert (recipe.net.name, recipe.net.weights, recipe.preprocess.size) == ("resnet50", "imagenet", 224)
+    assert recipe.preprocess.mean == (0.485, 0.456, 0.406)
+    assert (train.strategy, train.optimizer, train.lr, train.epochs) == ("finetune", "adam", 1e-5, 20)
+    assert train.balance == "sampler"
+    assert train.early_stopping is not None
+    assert train.early_stopping.metric == "val_accuracy"
+    changes = transforms("button-cell")
+    assert list(changes) == [
+        "random_resized_crop",
+        "horizontal_flip",
+        "vertical_flip",
+        "rotate",
+        "color_jitter",
+    ]
+    assert changes["rotate"]["degrees"] == 20
+    jitter = changes["color_jitter"]
+    assert [jitter[key] for key in ("brightness", "contrast", "saturation", "hue")] == [0.3, 0.3, 0.3, 0.1]
+
+
+def test_bottle_has_every_value_of_its_system():
+    recipe, train = load_recipe("bottle"), load_recipe("bottle").train
+    assert recipe.preprocess.roi == (0, 0, 1, 0.3)
+    split = recipe.data.split
+    assert (split.train, split.val, split.test) == (0.7, 0.15, 0.15)
+    assert recipe.data.advised_per_class == 100
+    assert (recipe.net.name, train.strategy) == ("resnet18", "finetune")
+    assert train.freeze > 0
+    assert (train.batch_size, train.lr, train.weight_decay, train.epochs) == (128, 1e-3, 1e-4, 30)
+    assert train.early_stopping is not None
+    assert train.early_stopping.patience == 5
+    changes = transforms("bottle")
+    assert (changes["rotate"]["degrees"], changes["rotate"]["p"]) == (10, 0.7)
+    assert changes["horizontal_flip"]["p"] == 0.5
+    assert changes["brightness"]["factor"] == (0.8, 1.2)
+    assert changes["gaussian_noise"]["variance"] == (10, 50)
+    assert changes["motion_blur"]["kernel"] == changes["gaussian_blur"]["kernel"] == (3, 7)
+    assert changes["optical_distortion"]["limit"] == 0.05
+    assert changes["grid_distortion"]["steps"] == 5
+    assert "contrast" in changes
+    serve = recipe.serve
+    assert (serve.service, serve.label_field) == ("bottle-classifier-api", "Bottle_Status")
+    assert (serve.confidence_field, serve.max_megabytes, serve.max_side) == ("Confidence", 16, 4096)
+
+
+def test_custom_resnet_has_every_value_of_its_system():
+    recipe, train = load_recipe("custom-resnet"), load_recipe("custom-resnet").train
+    assert (recipe.preprocess.size, recipe.preprocess.mean, recipe.preprocess.std) == (
+        64,
+        (0.5,) * 3,
+        (0.5,) * 3,
+    )
+    assert (recipe.net.name, recipe.net.resnet.widths, recipe.net.resnet.stem) == (
+        "resnet",
+        (64, 128),
+        "conv7",
+    )
+    assert (train.strategy, train.optimizer, train.batch_size, train.epochs) == ("scratch", "adam", 64, 15)
+    assert train.weight_decay > 0
+    assert recipe.live.fps == 2
+
+
+def test_vehicle_animal_has_both_networks():
+    a, b = load_recipe("vehicle-animal"), load_recipe("vehicle-animal-resnet50v2")
+    mapping = {
+        "vehicle": ("airplane", "automobile", "ship", "truck"),
+        "animal": ("bird", "cat", "deer", "dog", "frog", "horse"),
+    }
+    assert a.data.mapping == b.data.mapping == mapping
+    assert (a.net.name, a.net.convnet.filters, a.net.convnet.dropout) == ("convnet", (32, 64, 128), 0.3)
+    assert a.net.head.batch_norm
+    assert a.net.head.dropout > 0
+    assert a.net.head.l2 > 0
+    assert (b.net.name, b.preprocess.size, b.train.lr) == ("resnet50v2", 224, 1e-4)
+    assert (b.net.head.hidden, b.net.head.l2, b.train.optimizer) == ((512, 256), 1e-3, "adam")
+
+
+def test_defect_has_every_value_of_its_system():
+    recipe, train = load_recipe("defect"), load_recipe("defect").train
+    assert (recipe.net.name, train.strategy) == ("resnet18", "probe")
+    assert (train.optimizer, train.lr, train.batch_size, train.epochs) == ("adam", 1e-3, 100, 1)
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("train.epochs=5", 5),
+        ("train.lr=1e-4", 1e-4),
+        ("train.early_stopping=null", None),
+        ("name=my bottles", "my bottles"),
+    ],
+)
+def test_an_override_sets_one_value(override: str, value: object):
+    target: object = load_recipe("bottle", [override])
+    for key in override.split("=", maxsplit=1)[0].split("."):
+        target = getattr(target, key)
+    assert target == value
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.epoch=5", "'epochs'"),
+        ("trian.epochs=5", "'train'"),
+        ("data.split.tset=1", "'test'"),
+        ("augment.train=[{name: rotate, degree: 3}]", "'degrees'"),
+        ("train.epochs=0", "train.epochs"),
+        ("train.epochs=many", "train.epochs"),
+        ("net.name=resnet19", "resnet18"),
+        ("data.split.train=0.9", "must make 1"),
+        ("preprocess.roi=[0.5, 0, 0.5, 1]", "empty"),
+        ("augment.train=[{name: brightness, factor: [2, 1]}]", "ascend"),
+        ("train.epochs", "must look like"),
+        ("=5", "must look like"),
+        ("train.epochs=[", "no valid value"),
+    ],
+)
+def test_a_wrong_override_says_what_to_do(override: str, said: str):
+    with pytest.raises(UsageError) as caught:
+        load_recipe("default", [override])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_extends_a_recipe_and_says_only_what_differs(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: bottle\nname: mine\ntrain: {epochs: 3}\n", encoding="utf-8")
+    recipe = load_recipe(path)
+    assert (recipe.name, recipe.train.epochs, recipe.train.batch_size) == ("mine", 3, 128)
+
+
+def test_a_file_extends_a_file_beside_it(tmp_path: Path):
+    (tmp_path / "base.yaml").write_text("extends: defect\nname: base\n", encoding="utf-8")
+    (tmp_path / "top.yaml").write_text("extends: base.yaml\n", encoding="utf-8")
+    assert load_recipe(tmp_path / "top.yaml").name == "base"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("train: {epochs: [}", "line 1"),
+        ("- a\n- b\n", "mapping"),
+        ("extends: mine.yaml\n", "extends itself"),
+        ("extends: nowhere.yaml\n", "no recipe"),
+        ("train: 5\n", "train"),
+    ],
+)
+def test_a_broken_file_is_one_sentence(tmp_path: Path, text: str, said: str):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        load_recipe(path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_name_is_told_the_nearest():
+    with pytest.raises(UsageError, match="'bottle'"):
+        load_recipe("botle")
+
+
+def test_a_binary_file_is_refused(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(UsageError, match="UTF-8"):
+        load_recipe(path)
+
+
+def test_parsing_checks_nested_values():
+    with pytest.raises(UsageError, match="mapping names 'cat' more than once"):
+        parse_recipe({"data": {"mapping": {"a": ["cat"], "b": ["cat"]}}}, "x")

@@ -1,0 +1,41 @@
+"""Files that are whole or not there."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from assay.files import replacing, sha256, write_text
+
+
+def test_a_file_appears_only_when_it_is_whole(tmp_path: Path):
+    target = tmp_path / "deep" / "notes.txt"
+    with replacing(target) as temporary:
+        temporary.write_text("half", encoding="utf-8")
+        assert not target.exists()
+    assert target.read_text(encoding="utf-8") == "half"
+
+
+def fail_while_writing(target: Path) -> None:
+    with replacing(target) as temporary:
+        temporary.write_text("half", encoding="utf-8")
+        raise RuntimeError("power cut")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path):
+    target = tmp_path / "notes.txt"
+    write_text(target, "old")
+    with pytest.raises(RuntimeError, match="power cut"):
+        fail_while_writing(target)
+    assert target.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_line_ends_are_written_as_given(tmp_path: Path):
+    write_text(tmp_path / "a.csv", "a\r\nb\n")
+    assert (tmp_path / "a.csv").read_bytes() == b"a\r\nb\n"
+
+
+def test_the_digest_is_sha256(tmp_path: Path):
+    (tmp_path / "a").write_bytes(b"assay")
+    assert sha256(tmp_path / "a") == hashlib.sha256(b"assay").hexdigest()
