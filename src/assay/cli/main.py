@@ -1,0 +1,89 @@
+"""The command `assay`: its list of commands, and how errors and Ctrl-C end."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from assay import __version__
+from assay.cli.demo import demo
+from assay.cli.evaluate import evaluate
+from assay.cli.info import info
+from assay.cli.predict import predict
+from assay.cli.recipes import recipes
+from assay.cli.train import train
+from assay.errors import AssayError
+
+_GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Start here": (demo,),
+    "Train": (train, evaluate),
+    "Use": (predict, info),
+}
+
+app = typer.Typer(
+    name="assay",
+    help="Turn a folder of photos into an image classifier you can trust, explain and serve.",
+    epilog="Try: assay demo · assay train PHOTOS · assay predict MODEL PHOTO",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _panel, _commands in _GROUPS.items():
+    for _command in _commands:
+        app.command(rich_help_panel=_panel)(_command)
+app.add_typer(recipes, name="recipes", rich_help_panel="Train")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"assay {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    del version
+
+
+def main() -> None:
+    """Run the command line; an error becomes one sentence, Ctrl-C the exit code 130."""
+    try:
+        app()
+    except AssayError as error:
+        typer.secho(f"assay: {error}", err=True, fg=typer.colors.RED)
+        sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        typer.secho(f"assay: this needs {error.name}; install it with: pip install 'assay[{extra}]'", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.secho("assay: stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone; Python must not complain when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+_EXTRAS = {
+    "torch": "train",
+    "lightning": "train",
+    "albumentations": "train",
+    "sklearn": "train",
+    "matplotlib": "train",
+    "pyarrow": "train",
+    "pooch": "train",
+    "jinja2": "train",
+    "safetensors": "train",
+    "onnx": "train",
+    "elpv_dataset": "demo",
+}
