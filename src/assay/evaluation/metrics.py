@@ -1,0 +1,230 @@
+"""The numbers of an evaluation: accuracy, precision, recall, F1, ROC-AUC and log-loss.
+
+A number that the photos cannot give (the recall of a class that has no photo) is None, never nan and never
+a warning. Knows nothing of files and pictures.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, roc_auc_score
+
+from assay.errors import UsageError
+from assay.evaluation.intervals import LEVEL, Interval, wilson
+from assay.evaluation.predictions import Floats, Integers, Predictions
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMetrics:
+    """How one class fares against all others.
+
+    Attributes:
+        name: the class.
+        support: photos labelled with it.
+        predicted: photos for which it was predicted.
+        precision: share of its predictions that are right. 0 when photos of it exist and it was never
+            predicted, so that a classifier gains nothing by never naming it; None when neither occurs.
+        recall: share of its photos that were recognised, which is also the accuracy on this class; None
+            without photos.
+        f1: harmonic mean of the two; None when it neither occurs nor is predicted.
+        roc_auc: probability that a photo of it scores higher than another photo; None unless there are both.
+        precision_interval: Wilson interval of the precision; None when it was never predicted.
+        recall_interval: Wilson interval of the recall; None without photos.
+    """
+
+    name: str
+    support: int
+    predicted: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    roc_auc: float | None
+    precision_interval: Interval | None
+    recall_interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class Average:
+    """Mean of a class metric over the classes for which it is defined."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Everything that is counted on one set of photos.
+
+    Attributes:
+        count: photos.
+        correct: photos whose predicted class is the labelled one.
+        accuracy: share of them.
+        accuracy_interval: Wilson interval of the accuracy, at the level `level`.
+        level: confidence level of the intervals.
+        balanced_accuracy: mean recall of the classes that have photos.
+        macro: mean over the classes, each counting the same.
+        weighted: mean over the classes, each counting by its photos.
+        roc_auc: two classes: area under the ROC curve; more: mean of one class against the rest, over the
+            classes that have photos.
+        log_loss: mean negative logarithm (natural) of the probability given to the labelled class.
+        positive: of two classes the one that is looked for; None for more, unless one was named.
+        classes: one entry a class, in output order.
+    """
+
+    count: int
+    correct: int
+    accuracy: float | None
+    accuracy_interval: Interval | None
+    level: float
+    balanced_accuracy: float | None
+    macro: Average
+    weighted: Average
+    roc_auc: float | None
+    log_loss: float | None
+    positive: str | None
+    classes: tuple[ClassMetrics, ...]
+
+    def of(self, name: str) -> ClassMetrics:
+        """Return the entry of one class.
+
+        Raises:
+            KeyError: there is no such class.
+        """
+        for one in self.classes:
+            if one.name == name:
+                return one
+        raise KeyError(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts, lists, numbers and None, ready for JSON; intervals are [low, high]."""
+        values: dict[str, Any] = _plain(asdict(self))
+        return values
+
+
+def evaluate(predictions: Predictions, positive: str | None = None) -> Metrics:
+    """Count how good the predictions are.
+
+    Args:
+        predictions: any number of photos, also none.
+        positive: the class that is looked for (the defect); none: the second one when there are two.
+
+    Raises:
+        UsageError: there is no class called `positive`.
+    """
+    classes = _class_metrics(predictions)
+    count, correct = len(predictions), int(predictions.correct.sum())
+    macro = Average(
+        _mean((one.precision, 1) for one in classes),
+        _mean((one.recall, 1) for one in classes),
+        _mean((one.f1, 1) for one in classes),
+    )
+    weighted = Average(
+        _mean((one.precision, one.support) for one in classes),
+        _mean((one.recall, one.support) for one in classes),
+        _mean((one.f1, one.support) for one in classes),
+    )
+    return Metrics(
+        count=count,
+        correct=correct,
+        accuracy=correct / count if count else None,
+        accuracy_interval=wilson(correct, count) if count else None,
+        level=LEVEL,
+        balanced_accuracy=macro.recall,
+        macro=macro,
+        weighted=weighted,
+        roc_auc=_mean((one.roc_auc, 1) for one in classes),
+        log_loss=_log_loss(predictions),
+        positive=_positive(predictions, positive),
+        classes=classes,
+    )
+
+
+def confusion_counts(predictions: Predictions) -> Integers:
+    """Count the photos of each actual class (rows) by predicted class (columns), int64 [C, C]."""
+    labels = np.arange(len(predictions.classes))
+    if not len(predictions):
+        return np.zeros((labels.size, labels.size), dtype=np.int64)
+    counts = confusion_matrix(predictions.actual, predictions.predicted, labels=labels)
+    return np.asarray(counts, dtype=np.int64)
+
+
+def _class_metrics(predictions: Predictions) -> tuple[ClassMetrics, ...]:
+    counts = confusion_counts(predictions)
+    labels = np.arange(len(predictions.classes))
+    precision, recall, f1 = np.full((3, labels.size), np.nan)
+    if len(predictions):
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            predictions.actual, predictions.predicted, labels=labels, zero_division=np.nan
+        )
+    entries = []
+    for k, name in enumerate(predictions.classes):
+        support, predicted, right = int(counts[k].sum()), int(counts[:, k].sum()), int(counts[k, k])
+        entries.append(
+            ClassMetrics(
+                name=name,
+                support=support,
+                predicted=predicted,
+                precision=0.0 if support and not predicted else _number(precision[k]),
+                recall=_number(recall[k]),
+                f1=_number(f1[k]),
+                roc_auc=_roc_auc(predictions, k),
+                precision_interval=wilson(right, predicted) if predicted else None,
+                recall_interval=wilson(right, support) if support else None,
+            )
+        )
+    return tuple(entries)
+
+
+def _roc_auc(predictions: Predictions, k: int) -> float | None:
+    actual = predictions.actual == k
+    if actual.all() or not actual.any():
+        return None
+    return float(roc_auc_score(actual, _scores(predictions, k)))
+
+
+def _scores(predictions: Predictions, k: int) -> Floats:
+    """What photos are ranked by when looking for class k."""
+    if len(predictions.classes) > 2:
+        return predictions.probabilities[:, k]
+    # The ratio tells apart what has been rounded to a probability of 1, and ranks both classes alike.
+    logs = predictions.log_probabilities
+    return logs[:, k] - logs[:, 1 - k]
+
+
+def _log_loss(predictions: Predictions) -> float | None:
+    if not len(predictions):
+        return None
+    # Rows from float32 sum to 1 only nearly, which scikit-learn would warn of.
+    rows = predictions.probabilities / predictions.probabilities.sum(axis=1, keepdims=True)
+    return float(log_loss(predictions.actual, rows, labels=np.arange(len(predictions.classes))))
+
+
+def _positive(predictions: Predictions, positive: str | None) -> str | None:
+    if positive is None:
+        return predictions.classes[1] if len(predictions.classes) == 2 else None
+    if positive not in predictions.classes:
+        names = ", ".join(predictions.classes)
+        raise UsageError(f"the positive class {positive} is none of the classes: choose one of {names}")
+    return positive
+
+
+def _mean(pairs: Iterable[tuple[float | None, float]]) -> float | None:
+    """Weighted mean of the values that are defined."""
+    known = [(value, weight) for value, weight in pairs if value is not None]
+    total = sum(weight for _, weight in known)
+    return sum(value * weight for value, weight in known) / total if total else None
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,232 @@
+"""What a classifier said about labelled photos: what every number and picture of this package is made from.
+
+Knows nothing of networks or of how the probabilities came about.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from assay.errors import AssayError
+from assay.files import replacing
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Booleans = npt.NDArray[np.bool_]
+
+FORMAT = 1
+"""Version of the file that `Predictions.save` writes."""
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+_SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Predictions:
+    """The predictions of one classifier on N labelled photos of C classes, in a fixed order.
+
+    The arrays are checked, converted to the types below and made read-only.
+
+    Attributes:
+        classes: names of the classes, in output order; two or more.
+        ids: name of each photo, unique within its data set; N of them.
+        paths: where each photo's file lies; N of them.
+        actual: int64 array [N], index of the labelled class.
+        probabilities: float64 array [N, C], each row from 0 to 1 and summing to 1.
+        embedding: float32 array [N, D], the network's pooled features, or none.
+        source_labels: the label each photo had before classes were mapped (bird, airplane...), or none.
+
+    Raises:
+        AssayError: a probability is not a number, or a row is no distribution.
+        ValueError: the lengths or the shapes do not fit together.
+    """
+
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    paths: tuple[str, ...]
+    actual: Integers
+    probabilities: Floats
+    embedding: npt.NDArray[np.float32] | None = None
+    source_labels: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        self._set("classes", tuple(map(str, self.classes)))
+        self._set("ids", tuple(map(str, self.ids)))
+        self._set("paths", tuple(map(str, self.paths)))
+        self._set("actual", _frozen(np.asarray(self.actual, dtype=np.int64)))
+        self._set("probabilities", _frozen(np.asarray(self.probabilities, dtype=np.float64)))
+        if self.embedding is not None:
+            self._set("embedding", _frozen(np.asarray(self.embedding, dtype=np.float32)))
+        if self.source_labels is not None:
+            self._set("source_labels", tuple(map(str, self.source_labels)))
+        self._check_shapes()
+        self._check_probabilities()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def predicted(self) -> Integers:
+        """Index of the most probable class, int64 [N]; of equally probable ones the first."""
+        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
+
+    @property
+    def confidence(self) -> Floats:
+        """Probability of the predicted class, float64 [N]."""
+        return np.asarray(self.probabilities.max(axis=1), dtype=np.float64)
+
+    @property
+    def correct(self) -> Booleans:
+        """Whether the predicted class is the labelled one, bool [N]."""
+        return np.equal(self.predicted, self.actual)
+
+    @property
+    def log_probabilities(self) -> Floats:
+        """Natural logarithm of the probabilities, float64 [N, C]; a probability of 0 counts as 1e-300.
+
+        They are logits: `softmax(log_probabilities / T)` is what the network's own logits would give for
+        temperature T, since the two differ by one constant a row.
+        """
+        return np.log(np.maximum(self.probabilities, 1e-300))
+
+    def take(self, indices: Sequence[int] | Integers | Booleans) -> Self:
+        """Return the photos at `indices` (or where a bool mask is true), in that order."""
+        rows = np.arange(len(self))[np.asarray(indices)] if len(indices) else np.arange(0)
+        labels = self.source_labels
+        return type(self)(
+            classes=self.classes,
+            ids=tuple(self.ids[row] for row in rows),
+            paths=tuple(self.paths[row] for row in rows),
+            actual=self.actual[rows],
+            probabilities=self.probabilities[rows],
+            embedding=None if self.embedding is None else self.embedding[rows],
+            source_labels=None if labels is None else tuple(labels[row] for row in rows),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write a compressed `.npz` file, whole or not at all; the same predictions give the same bytes."""
+        arrays: dict[str, npt.NDArray[np.generic]] = {
+            "format": np.asarray(FORMAT),
+            "classes": _strings(self.classes),
+            "ids": _strings(self.ids),
+            "paths": _strings(self.paths),
+            "actual": self.actual,
+            "probabilities": self.probabilities,
+        }
+        if self.embedding is not None:
+            arrays["embedding"] = self.embedding
+        if self.source_labels is not None:
+            arrays["source_labels"] = _strings(self.source_labels)
+        with replacing(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote. Nothing in the file is executed.
+
+        Raises:
+            AssayError: the file is missing, damaged, from a later version or holds no predictions.
+        """
+        try:
+            arrays = _read(path)
+        except FileNotFoundError:
+            raise AssayError(f"{path} is missing: evaluate the classifier again to write it") from None
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            TypeError,
+            RuntimeError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
+            raise AssayError(f"{path} cannot be read ({error}): evaluate the classifier again") from None
+        if arrays.get("format", np.asarray(0)).tolist() != FORMAT:
+            raise AssayError(
+                f"{path} holds no predictions of format {FORMAT}: evaluate again with this version of Assay"
+            )
+        try:
+            return cls(
+                classes=_tuple(arrays["classes"]),
+                ids=_tuple(arrays["ids"]),
+                paths=_tuple(arrays["paths"]),
+                actual=arrays["actual"],
+                probabilities=arrays["probabilities"],
+                embedding=arrays.get("embedding"),
+                source_labels=_tuple(arrays["source_labels"]) if "source_labels" in arrays else None,
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise AssayError(f"{path} is inconsistent ({error}): evaluate the classifier again") from None
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def _check_shapes(self) -> None:
+        count, classes = len(self.ids), len(self.classes)
+        if classes < 2:
+            raise ValueError(f"predictions need two or more classes, not {classes}")
+        if len(set(self.classes)) != classes:
+            raise ValueError("two classes have the same name")
+        lengths = {"paths": len(self.paths), "actual": self.actual.size}
+        if self.source_labels is not None:
+            lengths["source_labels"] = len(self.source_labels)
+        if self.embedding is not None:
+            lengths["embedding"] = self.embedding.shape[0] if self.embedding.ndim == 2 else -1
+        for name, length in lengths.items():
+            if length != count:
+                raise ValueError(f"{name} has the length {length}, ids {count}")
+        if self.actual.ndim != 1 or self.probabilities.shape != (count, classes):
+            raise ValueError(
+                f"probabilities have the shape {self.probabilities.shape}, not {(count, classes)}"
+            )
+        if count and (self.actual.min() < 0 or self.actual.max() >= classes):
+            raise ValueError(f"an actual class lies outside 0-{classes - 1}")
+
+    def _check_probabilities(self) -> None:
+        finite = np.isfinite(self.probabilities).all(axis=1)
+        if not finite.all():
+            raise AssayError(
+                f"the prediction for {self.ids[int(finite.argmin())]} is not a number: "
+                "the training has diverged; train again with a lower learning rate"
+            )
+        sound = np.abs(self.probabilities.sum(axis=1) - 1) <= _SUM_TOLERANCE
+        sound &= (self.probabilities >= 0).all(axis=1)
+        if not sound.all():
+            row = int(sound.argmin())
+            raise AssayError(
+                f"the probabilities for {self.ids[row]} sum to {self.probabilities[row].sum():.4g}, not 1: "
+                "apply a softmax to the logits first"
+            )
+
+
+def _frozen(array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
+    # Opened here, since numpy leaves a file open whose end is missing.
+    with path.open("rb") as stream:
+        file = np.load(stream, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise TypeError("one array only")
+        with file:
+            return {name: file[name] for name in file.files}
+
+
+def _strings(texts: Sequence[str]) -> npt.NDArray[np.str_]:
+    return np.asarray(texts, dtype=np.str_)
+
+
+def _tuple(array: npt.NDArray[np.generic]) -> tuple[str, ...]:
+    if array.dtype.kind != "U" or array.ndim != 1:
+        raise ValueError("names are no list of text")
+    return tuple(array.tolist())

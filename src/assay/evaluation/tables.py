@@ -1,0 +1,106 @@
+"""Tables as text, CSV and JSON: aligned, safe for any file name, written whole or not at all.
+
+Knows nothing of what the tables say.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.cells import cell_len, chop_cells
+
+from assay.files import write_text
+
+Cell = str | int | float | None
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number with a fixed count of decimals, or a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Return a share as a percentage: 0.9345 as `93.5 %`, a dash where there is none.
+
+    What is not all is never rounded to all: 0.9999 is `99.9 %`, and 0.0001 `0.1 %`.
+    """
+    if share is None:
+        return "–"
+    step = 10.0**-digits
+    value = round(100 * share, digits)
+    if share < 1:
+        value = min(value, 100 - step)
+    if share > 0:
+        value = max(value, step)
+    return f"{value:.{digits}f} %"
+
+
+def printable(text: str) -> str:
+    """Return `text` with each character that cannot be printed (line breaks, broken bytes) replaced."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def shorten(text: str, width: int) -> str:
+    """Cut the middle out of a name wider than `width` columns of a terminal; both ends tell names apart."""
+    text = printable(text)
+    if cell_len(text) <= width:
+        return text
+    head = chop_cells(text, max(1, width // 2))[0]
+    tail = chop_cells(text[::-1], max(1, width - 1 - cell_len(head)))[0][::-1]
+    return f"{head}…{tail}"
+
+
+def short_names(names: Sequence[str], width: int) -> list[str]:
+    """Shorten names that stand together; where two would become the same, all are numbered from 1."""
+    short = [shorten(name, width) for name in names]
+    if len(set(short)) == len(short):
+        return short
+    digits = len(str(len(names)))
+    return [
+        f"{place:>{digits}} {shorten(name, width - digits - 1)}" for place, name in enumerate(names, start=1)
+    ]
+
+
+def align(rows: Sequence[Sequence[str]], *, gap: int = 2, right: bool = True) -> str:
+    """Return rows of equal length as text: the first column to the left, the others to the right or left."""
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            _pad(text, width, right=right and place > 0)
+            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append((" " * gap).join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    """Write a CSV file (RFC 4180, UTF-8, lines ending in a line feed); None is an empty cell.
+
+    Bytes of a file name that are no UTF-8 are written as backslash escapes.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, text.getvalue().encode("utf-8", "backslashreplace").decode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON that every reader accepts: indented, no NaN.
+
+    Raises:
+        ValueError: `value` holds a number that is not finite.
+    """
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        text = json.dumps(value, indent=2, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def _pad(text: str, width: int, *, right: bool) -> str:
+    space = " " * (width - cell_len(text))
+    return space + text if right else text + space

@@ -1,0 +1,110 @@
+"""What can be checked of pictures without looking: they draw, nothing overlaps, same bytes twice."""
+
+import io
+import itertools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from assay.evaluation import Predictions, evaluate
+from assay.evaluation.class_figure import class_figure
+from assay.evaluation.confusion import Confusion
+from assay.evaluation.confusion_figure import confusion_figure
+from assay.evaluation.figure import fit, png, save_figure
+
+NAMES = [f"a rather long name of class {k} of many" for k in range(30)]
+
+Make = Callable[..., Predictions]
+
+
+def boxes(texts: list[Text], figure: Figure):
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    return [text.get_window_extent(renderer) for text in texts if text.get_text()]
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7, 12, 13, 30])
+def test_labels_do_not_overlap(make: Make, classes: int):
+    confusion = Confusion.of(make(list(range(classes)) * 4, classes=NAMES[:classes]))
+    figure = confusion_figure(confusion)
+    axes = figure.axes[0]
+    rows = boxes(axes.get_yticklabels(), figure)
+    assert len(rows) == classes
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(rows, 2))
+    # Slanted names: the distance between two baselines must exceed the height of the letters.
+    ends = [text.get_window_extent().x1 for text in axes.get_xticklabels()]
+    angle = np.deg2rad(axes.get_xticklabels()[0].get_rotation())
+    height = axes.get_xticklabels()[0].get_fontsize() * figure.dpi / 72
+    assert np.diff(ends).min() * np.sin(angle) > height
+
+
+def test_short_names_stay_level_and_apart(make: Make):
+    figure = confusion_figure(Confusion.of(make([0, 1, 2])))
+    labels = figure.axes[0].get_xticklabels()
+    assert {label.get_rotation() for label in labels} == {0}
+    columns = boxes(labels, figure)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(columns, 2))
+
+
+def test_cells_say_count_and_share(make: Make):
+    predictions = make([0, 0, 0, 1], [0, 0, 1, 1], classes=("a", "b"))
+    texts = {text.get_text() for text in confusion_figure(Confusion.of(predictions)).axes[0].texts}
+    assert {"2", "66.7 %", "1", "33.3 %", "0", "100.0 %"} <= texts
+    shares = confusion_figure(Confusion.of(predictions), "shares").axes[0]
+    assert {"67", "33", "0", "100"} <= {text.get_text() for text in shares.texts}
+
+
+def test_class_without_photos_is_a_dash(make: Make):
+    confusion = Confusion.of(make([0, 1], [0, 1]))
+    texts = [text.get_text() for text in confusion_figure(confusion, "shares").axes[0].texts]
+    assert texts.count("–") == 3
+
+
+@pytest.mark.parametrize("labels", [[], [0], [0, 1, 1]])
+def test_degenerate_photos_draw(make: Make, labels: list[int]):
+    predictions = make(labels, [0] * len(labels))
+    for figure in (confusion_figure(Confusion.of(predictions)), class_figure(evaluate(predictions))):
+        assert png(figure).startswith(b"\x89PNG")
+
+
+def test_any_name_can_be_drawn(make: Make):
+    names = ["$\\bad{", "a_b^c", "電池", "caf\udce9", "tab\tnewline\n", "", "🙂", "x" * 500]
+    predictions = make(list(range(8)), classes=names)
+    for figure in (confusion_figure(Confusion.of(predictions)), class_figure(evaluate(predictions))):
+        assert png(figure).startswith(b"\x89PNG")
+
+
+def test_file_is_a_picture_with_a_white_margin(make: Make, tmp_path: Path):
+    save_figure(class_figure(evaluate(make([0, 1, 2] * 5, classes=NAMES[:3]))), tmp_path / "c.png")
+    pixels = np.asarray(Image.open(tmp_path / "c.png").convert("RGB"))
+    edges = (pixels[:8], pixels[-8:], pixels[:, :8], pixels[:, -8:])
+    assert all((edge == 255).all() for edge in edges)
+    assert (pixels != 255).any()
+    assert [path.name for path in tmp_path.iterdir()] == ["c.png"]
+
+
+def test_same_figure_same_bytes(make: Make):
+    confusion = Confusion.of(make([0, 1, 2]))
+    assert png(confusion_figure(confusion)) == png(confusion_figure(confusion))
+    assert Image.open(io.BytesIO(png(confusion_figure(confusion)))).format == "PNG"
+
+
+def test_pyplot_is_not_imported():
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_text_is_cut_to_its_room():
+    assert fit("short", 200, 8) == "short"
+    cut = fit("W" * 100, 100, 8)
+    assert cut.startswith("W")
+    assert cut.endswith("W")
+    assert 5 < len(cut) < 20
+    assert len(fit("i" * 100, 100, 8)) > 2 * len(cut)
+    assert fit("abc", 0.1, 8) == "…"

@@ -1,0 +1,156 @@
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    log_loss,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
+
+from assay.errors import UsageError
+from assay.evaluation import Predictions, evaluate, wilson
+from assay.evaluation.metrics import confusion_counts
+
+Make = Callable[..., Predictions]
+
+
+def test_by_hand(make: Make):
+    # Three cats (two right), two dogs (one right), no ship, but a cat and a dog taken for ships.
+    metrics = evaluate(make([0, 0, 0, 1, 1], [0, 0, 2, 1, 2]))
+    cat, dog, ship = metrics.classes
+    assert (metrics.count, metrics.correct, metrics.accuracy) == (5, 3, 0.6)
+    assert metrics.accuracy_interval == wilson(3, 5)
+    assert (cat.precision, cat.recall, cat.f1) == (1, pytest.approx(2 / 3), pytest.approx(0.8))
+    assert (dog.precision, dog.recall, dog.f1) == (1, 0.5, pytest.approx(2 / 3))
+    assert (ship.precision, ship.recall, ship.f1) == (0, None, 0)
+    assert (cat.support, dog.support, ship.support) == (3, 2, 0)
+    assert (cat.predicted, dog.predicted, ship.predicted) == (2, 1, 2)
+    assert metrics.balanced_accuracy == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert metrics.macro.precision == pytest.approx(2 / 3)
+    assert metrics.weighted.recall == pytest.approx(0.6)  # always the accuracy
+    assert cat.recall_interval == wilson(2, 3)
+    assert cat.precision_interval == wilson(2, 2)
+    assert ship.recall_interval is None
+    assert metrics.of("dog") == dog
+    with pytest.raises(KeyError):
+        metrics.of("whale")
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(2, 6), st.integers(0, 2**32 - 1), st.floats(0, 4))
+def test_agrees_with_scikit_learn_where_that_is_defined(make: Make, classes: int, seed: int, skill: float):
+    actual = list(range(classes)) * 3 + [0] * 5
+    predictions = make(actual, classes=[f"c{k}" for k in range(classes)], skill=skill, seed=seed)
+    metrics, predicted = evaluate(predictions), predictions.predicted
+    assert metrics.accuracy == pytest.approx(accuracy_score(actual, predicted))
+    assert metrics.balanced_accuracy == pytest.approx(balanced_accuracy_score(actual, predicted))
+    assert metrics.log_loss == pytest.approx(log_loss(actual, predictions.probabilities))
+    for average, ours in (("macro", metrics.macro), ("weighted", metrics.weighted)):
+        options = {"average": average, "zero_division": 0.0}
+        assert ours.precision == pytest.approx(precision_score(actual, predicted, **options))
+        assert ours.recall == pytest.approx(recall_score(actual, predicted, **options))
+        assert ours.f1 == pytest.approx(f1_score(actual, predicted, **options))
+    if classes == 2:
+        expected = roc_auc_score(actual, predictions.probabilities[:, 1])
+    else:
+        expected = roc_auc_score(actual, predictions.probabilities, multi_class="ovr", average="macro")
+    assert metrics.roc_auc == pytest.approx(expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(2, 4).flatmap(
+        lambda classes: st.tuples(
+            st.just(classes),
+            st.lists(st.tuples(st.integers(0, classes - 1), st.integers(0, classes - 1)), max_size=12),
+        )
+    )
+)
+def test_any_photos_give_numbers_between_0_and_1_or_none(make: Make, case: tuple[int, list[tuple[int, int]]]):
+    classes, pairs = case
+    predictions = make(
+        [a for a, _ in pairs], [p for _, p in pairs], classes=[f"c{k}" for k in range(classes)]
+    )
+    values = evaluate(predictions).to_dict()
+    text = json.dumps(values, allow_nan=False)
+    assert json.loads(text) == values
+
+    def shares(value: Any) -> Iterator[float | None]:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                if key not in {"count", "correct", "support", "predicted", "log_loss", "name", "positive"}:
+                    yield from shares(item)
+        elif isinstance(value, list):
+            for item in value:
+                yield from shares(item)
+        else:
+            yield value
+
+    assert all(value is None or 0 <= value <= 1 for value in shares(values))
+    assert confusion_counts(predictions).sum() == len(pairs)
+
+
+def test_no_photos(make: Make):
+    metrics = evaluate(make([]))
+    assert metrics.count == 0
+    assert metrics.accuracy is metrics.accuracy_interval is metrics.balanced_accuracy is None
+    assert metrics.roc_auc is metrics.log_loss is metrics.macro.f1 is metrics.weighted.f1 is None
+    assert all(one.precision is one.recall is one.f1 is None for one in metrics.classes)
+
+
+def test_photos_of_one_class_only(make: Make):
+    metrics = evaluate(make([1, 1, 1], [1, 1, 0], classes=("open", "closed")))
+    assert metrics.roc_auc is None
+    assert metrics.balanced_accuracy == pytest.approx(2 / 3)
+    assert metrics.of("open").recall is None
+    assert metrics.of("open").precision == 0
+    assert metrics.log_loss > 0
+
+
+def test_never_naming_a_class_does_not_pay(make: Make):
+    metrics = evaluate(make([0, 1, 1], [0, 0, 0], classes=("ok", "defect")))
+    assert metrics.of("defect").precision == 0
+    assert metrics.of("defect").precision_interval is None
+    assert metrics.macro.precision == pytest.approx((1 / 3 + 0) / 2)
+
+
+def test_class_that_neither_occurs_nor_is_predicted_counts_nowhere(make: Make):
+    metrics = evaluate(make([0, 1], [0, 1]))
+    assert metrics.of("ship").f1 is None
+    assert metrics.macro.f1 == metrics.macro.precision == metrics.balanced_accuracy == 1
+
+
+def test_positive_class(make: Make):
+    two = make([0, 1], classes=("ok", "defect"))
+    assert evaluate(two).positive == "defect"
+    assert evaluate(two, "ok").positive == "ok"
+    assert evaluate(make([0, 1])).positive is None
+    assert evaluate(make([0, 1]), "cat").positive == "cat"
+    with pytest.raises(UsageError, match="crack is none of the classes: choose one of ok, defect"):
+        evaluate(two, "crack")
+
+
+def test_rounded_probabilities_still_rank(make: Make):
+    """Two photos that float32 rounds to a probability of 1 are told apart by the other class's."""
+    probabilities = np.array([[1, 1e-9], [1, 1e-12], [0.2, 0.8]], dtype=np.float32)
+    metrics = evaluate(make([1, 0, 1], classes=("ok", "defect"), probabilities=probabilities))
+    assert metrics.of("ok").roc_auc == metrics.of("defect").roc_auc == metrics.roc_auc == 1
+
+
+def test_probability_of_zero_for_the_right_class_is_a_finite_loss(make: Make):
+    loss = evaluate(make([0, 1], probabilities=np.array([[0.0, 1, 0], [0, 1, 0]]))).log_loss
+    assert 10 < loss < 100
+
+
+def test_row_that_sums_only_nearly_to_one_is_accepted(make: Make):
+    row = np.array([[0.3333, 0.3333, 0.3333]], dtype=np.float32)
+    assert evaluate(make([0], probabilities=row)).log_loss == pytest.approx(np.log(3))

@@ -1,0 +1,81 @@
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from assay.evaluation.tables import (
+    align,
+    number,
+    percent,
+    printable,
+    short_names,
+    shorten,
+    write_csv,
+    write_json,
+)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(None, "–"), (0, "0.0 %"), (1, "100.0 %"), (0.99999, "99.9 %"), (0.00001, "0.1 %"), (0.625, "62.5 %")],
+)
+def test_percent_does_not_round_to_all_or_nothing(share: float | None, text: str):
+    assert percent(share) == text
+
+
+def test_percent_and_number_with_digits():
+    assert percent(0.999, 0) == "99 %"
+    assert percent(0.95, 0) == "95 %"
+    assert number(0.12345) == "0.123"
+    assert number(None) == "–"
+
+
+@given(st.text(), st.integers(4, 40))
+def test_shortened_text_fits_and_prints(text: str, width: int):
+    short = shorten(text, width)
+    assert cell_len(short) <= width
+    assert short.isprintable()
+    if cell_len(printable(text)) <= width:
+        assert short == printable(text)
+
+
+def test_shortened_text_keeps_both_ends():
+    assert shorten("photographs of the first series", 13) == "photog…series"
+
+
+def test_names_that_become_the_same_are_numbered():
+    names = [f"a long name with a number {k} inside it" for k in range(11)]
+    assert len(set(short_names(names, 12))) == 11
+    assert short_names(["ab", "cd"], 12) == ["ab", "cd"]
+
+
+def test_columns_line_up_also_for_wide_letters():
+    lines = align([["", "x"], ["電池", "10"], ["ab", "3"]]).splitlines()
+    assert [cell_len(line) for line in lines] == [8, 8, 8]
+    assert align([["a", "b"], ["ccc", "d"]], right=False) == "a    b\nccc  d"
+
+
+def test_csv_quotes_what_needs_it(tmp_path: Path):
+    path = tmp_path / "new" / "t.csv"
+    rows = [['a "b", c', "line\nbreak", "鳥"], ["caf\udce9", "", "x"]]
+    write_csv(path, ["id", "p,q", "r"], rows)
+    with path.open(encoding="utf-8", newline="") as stream:
+        back = list(csv.reader(stream))
+    assert back == [["id", "p,q", "r"], rows[0], ["caf\\udce9", "", "x"]]
+    write_csv(path, ["a", "b"], [[None, 0.5]])
+    assert path.read_text() == "a,b\n,0.5\n"
+
+
+def test_json_is_strict_and_holds_any_name(tmp_path: Path):
+    path = tmp_path / "t.json"
+    write_json(path, {"鳥": [1, None, 0.5]})
+    assert "鳥" in path.read_text("utf-8")
+    write_json(path, {"name": "caf\udce9"})
+    assert json.loads(path.read_text("utf-8")) == {"name": "caf\udce9"}
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"x": float("nan")})
+    assert json.loads(path.read_text("utf-8")) == {"name": "caf\udce9"}  # the old file is whole
