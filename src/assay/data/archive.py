@@ -142,7 +142,8 @@ def _extract_zip(stream: IO[bytes], entries: Entries, budget: _Budget, progress:
                 entries.folder(name)
                 continue
             with archive.open(member) as source:
-                _copy(source, entries.file(name), budget)
+                if _copy(source, entries.file(name), budget) != member.file_size:
+                    raise zipfile.BadZipFile(f"{name} has another size than the directory says")
             progress("unpacking", done, len(members))
 
 
@@ -218,12 +219,14 @@ class _Counted(io.BufferedIOBase):
             self._budget.spend(len(block))
 
 
-def _copy(source: IO[bytes], target: Path, budget: _Budget | None) -> None:
+def _copy(source: IO[bytes], target: Path, budget: _Budget | None) -> int:
+    copied = 0
     with target.open("xb") as stream:
         while block := source.read(_BLOCK):
             if budget:
                 budget.spend(len(block))
-            stream.write(block)
+            copied += stream.write(block)
+    return copied
 
 
 @contextmanager
