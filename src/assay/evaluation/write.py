@@ -1,0 +1,110 @@
+"""An evaluation as a folder: numbers as JSON and CSV, tables as text, pictures as PNG.
+
+Every file is written whole or not at all; files of an earlier evaluation in the same folder are replaced.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from assay.evaluation.class_figure import class_figure
+from assay.evaluation.classification_report import classification_report
+from assay.evaluation.confusion import Confusion
+from assay.evaluation.confusion_figure import confusion_figure
+from assay.evaluation.contact_sheet import LIMIT, misclassified_sheet
+from assay.evaluation.figure import save_figure
+from assay.evaluation.metrics import Metrics
+from assay.evaluation.misclassified import Mistake, misclassified
+from assay.evaluation.predictions import Predictions
+from assay.evaluation.tables import Cell, write_csv, write_json
+from assay.files import write_text
+from assay.progress import Progress, silent
+
+FILES: Mapping[str, str] = {
+    "metrics": "metrics.json",
+    "report": "classification_report.txt",
+    "classes": "classes.csv",
+    "classes_figure": "classes.png",
+    "confusion": "confusion_matrix.json",
+    "confusion_text": "confusion_matrix.txt",
+    "confusion_figure": "confusion_matrix.png",
+    "confusion_shares_figure": "confusion_matrix_normalised.png",
+    "misclassified": "misclassified.csv",
+    "misclassified_figure": "misclassified.png",
+    "predictions": "predictions.npz",
+}
+"""What `write_evaluation` writes: a name for each file, and the file's name in the folder."""
+
+
+def write_evaluation(
+    folder: Path,
+    predictions: Predictions,
+    metrics: Metrics,
+    *,
+    photos: int = LIMIT,
+    progress: Progress = silent,
+) -> dict[str, Path]:
+    """Write everything that is known about the predictions.
+
+    Args:
+        folder: where to; made if it is missing.
+        predictions: what the classifier said.
+        metrics: what `evaluate` counted on them.
+        photos: most photos on the contact sheet of mistakes; the CSV lists them all.
+        progress: told of every photo read and every file written.
+
+    Returns:
+        The path of each file, under the names of `FILES`.
+    """
+    paths = {name: folder / file for name, file in FILES.items()}
+    confusion, mistakes = Confusion.of(predictions), misclassified(predictions)
+    write_json(paths["metrics"], metrics.to_dict())
+    write_text(paths["report"], classification_report(metrics))
+    _write_classes(paths["classes"], metrics)
+    write_json(paths["confusion"], confusion.to_dict())
+    write_text(paths["confusion_text"], confusion.to_text())
+    _write_mistakes(paths["misclassified"], mistakes, sources=predictions.source_labels is not None)
+    predictions.save(paths["predictions"])
+    figures: dict[str, Callable[[], Figure]] = {
+        "classes_figure": lambda: class_figure(metrics),
+        "confusion_figure": lambda: confusion_figure(confusion, "both"),
+        "confusion_shares_figure": lambda: confusion_figure(confusion, "shares"),
+        "misclassified_figure": lambda: misclassified_sheet(mistakes, limit=photos, progress=progress),
+    }
+    for done, (name, draw) in enumerate(figures.items(), start=1):
+        save_figure(draw(), paths[name])
+        progress("pictures", done, len(figures))
+    return paths
+
+
+def _write_classes(path: Path, metrics: Metrics) -> None:
+    header = ["class", "precision", "recall", "f1", "support", "predicted", "roc_auc"]
+    header += ["precision_low", "precision_high", "recall_low", "recall_high"]
+    rows: list[list[Cell]] = []
+    for one in metrics.classes:
+        row: list[Cell] = [
+            one.name,
+            one.precision,
+            one.recall,
+            one.f1,
+            one.support,
+            one.predicted,
+            one.roc_auc,
+        ]
+        row += one.precision_interval or (None, None)
+        row += one.recall_interval or (None, None)
+        rows.append(row)
+    write_csv(path, header, rows)
+
+
+def _write_mistakes(path: Path, mistakes: tuple[Mistake, ...], *, sources: bool) -> None:
+    header = ["id", "path", "actual", "predicted", "confidence"]
+    rows: list[list[Cell]] = [
+        [one.id, one.path, one.actual, one.predicted, round(one.confidence, 6)] for one in mistakes
+    ]
+    if sources:
+        header.append("source_label")
+        for row, one in zip(rows, mistakes, strict=True):
+            row.append(one.source_label)
+    write_csv(path, header, rows)

@@ -1,0 +1,90 @@
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from assay.evaluation import FILES, Predictions, evaluate, write_evaluation
+
+Make = Callable[..., Predictions]
+
+
+@pytest.fixture
+def photographed(make: Make, button_cells: Path) -> Predictions:
+    """Predictions on real photos, three of them wrong."""
+    paths = sorted(path for path in button_cells.rglob("*") if path.is_file())[::6]
+    classes = sorted({path.parent.name for path in paths})
+    actual = [classes.index(path.parent.name) for path in paths]
+    predicted = [(k + 1) % len(classes) if row < 3 else k for row, k in enumerate(actual)]
+    names = {"ids": tuple(path.name for path in paths), "paths": tuple(map(str, paths))}
+    return make(actual, predicted, classes=classes, **names)
+
+
+def test_folder_holds_everything(photographed: Predictions, tmp_path: Path):
+    metrics = evaluate(photographed)
+    paths = write_evaluation(tmp_path / "evaluation", photographed, metrics)
+    assert paths.keys() == FILES.keys()
+    assert sorted(path.name for path in (tmp_path / "evaluation").iterdir()) == sorted(FILES.values())
+    assert json.loads(paths["metrics"].read_text("utf-8")) == metrics.to_dict()
+    assert json.loads(paths["confusion"].read_text("utf-8"))["classes"] == list(photographed.classes)
+    assert "precision" in paths["report"].read_text("utf-8")
+    assert "How to read it" in paths["confusion_text"].read_text("utf-8")
+    assert Predictions.load(paths["predictions"]).ids == photographed.ids
+    for name in ("classes_figure", "confusion_figure", "confusion_shares_figure", "misclassified_figure"):
+        with Image.open(paths[name]) as image:
+            image.load()
+            assert image.format == "PNG"
+            assert image.width > 300
+
+
+def test_misclassified_table(photographed: Predictions, tmp_path: Path):
+    paths = write_evaluation(tmp_path, photographed, evaluate(photographed))
+    with paths["misclassified"].open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["id", "path", "actual", "predicted", "confidence"]
+    assert {row["id"] for row in rows} == set(photographed.ids[:3])
+    sure = [float(row["confidence"]) for row in rows]
+    assert sure == sorted(sure, reverse=True)
+
+
+def test_source_label_is_a_column_where_there_is_one(make: Make, tmp_path: Path):
+    predictions = make([0, 1], [1, 1], source_labels=("bird, small", "truck"))
+    paths = write_evaluation(tmp_path, predictions, evaluate(predictions))
+    with paths["misclassified"].open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["source_label"] for row in rows] == ["bird, small"]
+
+
+def test_classes_table_has_empty_cells_for_what_is_not_defined(make: Make, tmp_path: Path):
+    predictions = make([0, 0, 1], [0, 1, 1])
+    paths = write_evaluation(tmp_path, predictions, evaluate(predictions))
+    with paths["classes"].open(encoding="utf-8", newline="") as stream:
+        cat, dog, ship = csv.DictReader(stream)
+    assert (cat["class"], float(cat["recall"]), cat["support"]) == ("cat", 0.5, "2")
+    assert float(dog["precision"]) == 0.5
+    assert ship["recall"] == ship["recall_low"] == ship["roc_auc"] == ""
+
+
+@pytest.mark.parametrize("labels", [[], [2]])
+def test_degenerate_predictions_are_written_too(make: Make, tmp_path: Path, labels: list[int]):
+    predictions = make(labels)
+    paths = write_evaluation(tmp_path, predictions, evaluate(predictions))
+    assert all(path.is_file() for path in paths.values())
+
+
+def test_second_evaluation_replaces_the_first(make: Make, tmp_path: Path):
+    for predicted in ([1, 1], [0, 1]):
+        predictions = make([0, 1], predicted)
+        paths = write_evaluation(tmp_path, predictions, evaluate(predictions))
+    assert len(list(tmp_path.iterdir())) == len(FILES)
+    assert paths["misclassified"].read_text("utf-8").count("\n") == 1
+
+
+def test_number_of_pictures_is_told(make: Make, tmp_path: Path):
+    told: list[tuple[str, int, int]] = []
+    predictions = make([0, 1, 2], [1, 1, 2])
+    write_evaluation(tmp_path, predictions, evaluate(predictions), progress=lambda *step: told.append(step))
+    assert ("misclassified photos", 1, 1) in told
+    assert told[-1] == ("pictures", 4, 4)
