@@ -119,7 +119,7 @@ def _advance(letter: str) -> float:
     font = get_font(findfont("DejaVu Sans"))
     index = font.get_char_index(ord(letter))
     if index == 0:
-        return 1.0  # of another font: at most a full square
+        return 1.2  # of another font: at most a full square, or the box of a letter that no font has
     font.set_size(100, 72)
     return float(font.load_glyph(index, LoadFlags.NO_HINTING).linearHoriAdvance) / 65536 / 100
 
