@@ -1,0 +1,135 @@
+"""Pictures of a run: loss and accuracy over epochs, loss over steps, and the learning-rate range test.
+
+Draws with matplotlib's objects, never through pyplot, so that no global state or display is touched.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from assay.files import replacing
+from assay.training.history import EpochRow
+
+_TRAIN = "#0072B2"
+_VAL = "#D55E00"
+_MUTED = "#6b7280"
+_DPI = 144
+_SMOOTHING = 0.9
+_FEW = 40
+
+
+def draw_curves(
+    path: Path, rows: Sequence[EpochRow], losses: Sequence[Sequence[float]], best_epoch: int
+) -> None:
+    """Draw loss and accuracy of training and validation over the epochs.
+
+    Of a single epoch, the training loss is drawn over the steps.
+
+    Args:
+        path: the PNG file.
+        rows: one or more epochs.
+        losses: training loss of every step, one sequence an epoch.
+        best_epoch: the epoch whose weights were kept, counted from 1.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    if len(rows) == 1:
+        _draw_steps(left, losses[0], rows[0])
+    else:
+        _draw_pair(left, rows, "loss", best_epoch)
+    _draw_pair(right, rows, "accuracy", best_epoch)
+    right.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None))
+    _save(figure, path)
+
+
+def draw_steps(path: Path, losses: Sequence[Sequence[float]]) -> None:
+    """Draw the training loss of every step.
+
+    Args:
+        path: the PNG file.
+        losses: one sequence an epoch, one loss a step.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    _draw_steps(figure.subplots(), [loss for epoch in losses for loss in epoch], None)
+    _save(figure, path)
+
+
+def draw_range_test(path: Path, rates: Sequence[float], losses: Sequence[float], suggestion: float) -> None:
+    """Draw the smoothed loss against the learning rate, and the rate that is suggested.
+
+    Args:
+        path: the PNG file.
+        rates: learning rate of every step.
+        losses: smoothed loss of every step.
+        suggestion: the rate to mark.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(rates, losses, color=_TRAIN)
+    axes.axvline(suggestion, color=_VAL, linestyle="--", label=f"suggestion {suggestion:.2g}")
+    axes.set_xscale("log")
+    axes.set(xlabel="learning rate", ylabel="training loss (smoothed)", title="Learning-rate range test")
+    _finish(axes)
+    _save(figure, path)
+
+
+def smoothed(values: Sequence[float], weight: float = _SMOOTHING) -> list[float]:
+    """Return the bias-corrected exponential moving average of a series.
+
+    Args:
+        values: the series.
+        weight: share of the average that stays in one step, 0 to below 1.
+    """
+    average, found = 0.0, []
+    for count, value in enumerate(values, start=1):
+        average = weight * average + (1 - weight) * value
+        found.append(average / (1 - weight**count))
+    return found
+
+
+def _draw_pair(axes: Axes, rows: Sequence[EpochRow], figure: str, best_epoch: int) -> None:
+    epochs = [row.epoch for row in rows]
+    marker = "o" if len(rows) <= _FEW else ""
+    for part, color, name in (("train", _TRAIN, "training"), ("val", _VAL, "validation")):
+        values = [getattr(row, f"{part}_{figure}") for row in rows]
+        axes.plot(epochs, values, color=color, marker=marker, markersize=3.5, label=name)
+    if len(rows) > 1:
+        axes.axvline(
+            best_epoch, color=_MUTED, linestyle=":", linewidth=1.2, label=f"kept (epoch {best_epoch})"
+        )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="epoch", ylabel=figure, title=figure.capitalize())
+    _finish(axes)
+
+
+def _draw_steps(axes: Axes, losses: Sequence[float], row: EpochRow | None) -> None:
+    steps = np.arange(1, len(losses) + 1)
+    few = len(losses) <= _FEW
+    marker = "o" if few else ""
+    axes.plot(
+        steps, losses, color=_TRAIN, alpha=1 if few else 0.35, marker=marker, markersize=3.5, label="training"
+    )
+    if not few:
+        axes.plot(steps, smoothed(losses), color=_TRAIN, label="training, smoothed")
+    if row is not None:
+        axes.plot([steps[-1]], [row.val_loss], "o", color=_VAL, label="validation")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="iteration", ylabel="loss", title="Training loss per iteration")
+    _finish(axes)
+
+
+def _finish(axes: Axes) -> None:
+    axes.grid(visible=True, alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI)

@@ -1,0 +1,246 @@
+"""Finds the weights: puts device, data, learner, callbacks and checkpoints together and keeps the best epoch.
+
+The one place that knows the order of things in a training run; each thing is a module of its own.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from assay.errors import AssayError
+from assay.nets import Classifier
+from assay.progress import Progress, silent
+from assay.recipe import Recipe, TrainSpec
+from assay.training.callbacks import Averaging, Keeper, ProgressReport, TensorBoard, early_stopping
+from assay.training.checkpoint import Snapshot, load_snapshot, restore_best, save_best
+from assay.training.curves import draw_curves, draw_steps
+from assay.training.device import Device, choose, deterministic
+from assay.training.history import History, OnEpoch, epoch_line, write_metrics, write_steps
+from assay.training.identity import identity
+from assay.training.loader import Batch, Split
+from assay.training.log import RunLog
+from assay.training.module import Learner
+from assay.training.preparation import augmentation, check, loss_weights, ordered_loader, training_loader
+from assay.training.probe import Embed, eager, features_of
+from assay.training.schedule import Plateau, Schedule, plateau_of
+from assay.training.trainer import interruptible, make_trainer, quiet
+
+Loader = DataLoader[Batch | AssayError]
+
+
+def fit(
+    network: Classifier,
+    recipe: Recipe,
+    train: Split,
+    val: Split,
+    *,
+    run: Path,
+    resume: bool = False,
+    embed: Embed | None = None,
+    progress: Progress = silent,
+    on_epoch: OnEpoch | None = None,
+) -> History:
+    """Train a network in place; leave it with the weights of the best epoch, in evaluation mode on the CPU.
+
+    The best epoch is the one with the best figure of early stopping, or the least validation loss without it.
+
+    The same network, recipe and photos give the same weights on the same machine, bit for bit, however many
+    processes prepare photos, and however often the run was killed and resumed. What a run leaves behind:
+    `checkpoints/best.ckpt`, `checkpoints/last.ckpt`, `metrics.csv` (a row an epoch), `steps.csv` (a row a
+    step), `training.log`, `curves.png`, `steps.png`, and `tensorboard/` on request.
+
+    With the strategy `probe` and no augmentation, all photos go through the backbone once, and the head
+    learns from their embeddings; the checkpoints then hold the head alone.
+
+    Args:
+        network: with the weights to start from; the same ones again when a run is resumed.
+        recipe: preprocessing, augmentation and training are heeded.
+        train: training photos, held at the canvas size of the recipe.
+        val: validation photos, of the network's input size.
+        run: folder of the run.
+        resume: go on after the last finished epoch of the run in the folder; from the start if there is none.
+        embed: the compiled backbone and pooling of `network`, for the strategy `probe`.
+        progress: told after every batch.
+        on_epoch: called after every epoch of this session, when its checkpoint is on the disk.
+
+    Raises:
+        AssayError: a split is empty, a photo cannot be read, the loss is not finite, or the checkpoint to
+            resume from is damaged or of another run.
+        UsageError: the recipe asks for a device that is not here, or freezes more stages than there are.
+        InterruptionError: Ctrl-C or a termination signal.
+    """
+    classes = network.head.fc.out_features
+    check("training", train, classes)
+    check("validation", val, classes)
+    session = _Session(network, recipe, train, val, run, choose(recipe.train), RunLog(run / "training.log"))
+    settings = identity(recipe, train, val)
+    try:
+        with interruptible(run), quiet(), deterministic(session.device):
+            last = session.begin(settings, resume=resume)
+            if last is None or not last.finished:
+                last = session.train(settings, last, embed, progress, on_epoch)
+            return session.finish(last)
+    except AssayError as error:
+        session.log.write(f"stopped: {error}")
+        raise
+
+
+@dataclass
+class _Session:
+    """One call of `fit`: a run, or the rest of one."""
+
+    network: Classifier
+    recipe: Recipe
+    train_split: Split
+    val_split: Split
+    run: Path
+    device: Device
+    log: RunLog
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of `best.ckpt` and `last.ckpt`."""
+        return self.run / "checkpoints"
+
+    @property
+    def on_features(self) -> bool:
+        """Whether the head learns from embeddings computed beforehand."""
+        return self.recipe.train.strategy == "probe" and not self.recipe.augment.train
+
+    @property
+    def subject(self) -> nn.Module:
+        """The module whose weights the checkpoints hold."""
+        return self.network.head if self.on_features else self.network
+
+    def begin(self, settings: dict[str, str], *, resume: bool) -> Snapshot | None:
+        """Take up the run's last snapshot, or clear what an earlier run left in the folder."""
+        last = self.checkpoints / "last.ckpt"
+        if not resume:
+            for name in ("last.ckpt", "best.ckpt"):
+                (self.checkpoints / name).unlink(missing_ok=True)
+        if not last.exists():
+            self.log.write(f"started: {self._describe()}")
+            self.log.write(f"settings: {self.recipe.train.model_dump_json()}")
+            return None
+        since = load_snapshot(last)
+        since.require(settings, last)
+        self.subject.load_state_dict(since.weights)
+        if since.best_epoch == since.epoch:
+            # A kill between the two files of an epoch leaves an older best.ckpt.
+            save_best(self.checkpoints / "best.ckpt", since.evaluated, since.epoch)
+        self._write_tables(since)
+        self.log.write(f"resumed after epoch {since.epoch}: {self._describe()}")
+        return since
+
+    def train(
+        self,
+        settings: dict[str, str],
+        since: Snapshot | None,
+        embed: Embed | None,
+        progress: Progress,
+        on_epoch: OnEpoch | None,
+    ) -> Snapshot:
+        """Run the epochs that are left."""
+        spec = self.recipe.train
+        done = since.epoch if since else 0
+        loaders = self._loaders(done, embed, progress)
+        plateau = Plateau(**since.plateau) if since and since.plateau else plateau_of(spec)
+        learner = Learner(
+            self.network,
+            Schedule(spec, len(loaders[0]), plateau),
+            on_features=self.on_features,
+            class_weights=loss_weights(self.network, spec, self.train_split),
+            first_epoch=done,
+            optimizer_state=since.optimizer if since else None,
+        )
+        board = TensorBoard(self.run / "tensorboard", done) if spec.tensorboard else None
+        snapshots: list[Snapshot] = []
+
+        def on_snapshot(snapshot: Snapshot) -> None:
+            snapshots[:] = [snapshot]
+            self._tell(snapshot, board, on_epoch)
+
+        averaging = _averaging(spec, since)
+        stopping = early_stopping(spec, since.stopping if since else None)
+        keeper = Keeper(
+            self.checkpoints,
+            settings,
+            averaging=averaging,
+            stopping=stopping,
+            since=since,
+            on_snapshot=on_snapshot,
+        )
+        callbacks = [
+            each for each in (averaging, stopping, keeper, ProgressReport(progress)) if each is not None
+        ]
+        trainer = make_trainer(spec, self.device, callbacks, epochs=spec.epochs - done, run=self.run)
+        try:
+            trainer.fit(learner, *loaders)
+        finally:
+            if board is not None:
+                board.close()
+        return snapshots[0]
+
+    def finish(self, last: Snapshot) -> History:
+        """Put the best weights into the network and draw the curves."""
+        restore_best(self.checkpoints / "best.ckpt", self.subject)
+        self.network.freeze(0)
+        self.network.cpu().eval()
+        draw_curves(self.run / "curves.png", last.rows, last.losses, last.best_epoch)
+        draw_steps(self.run / "steps.png", last.losses)
+        end = "stopped early" if last.stopped_early else "finished"
+        self.log.write(f"{end} after epoch {last.epoch}; kept the weights of epoch {last.best_epoch}")
+        seconds = sum(row.seconds for row in last.rows)
+        return History(last.rows, last.best_epoch, last.stopped_early, seconds)
+
+    def _loaders(self, done: int, embed: Embed | None, progress: Progress) -> tuple[Loader, Loader]:
+        augment = augmentation(self.recipe)
+        pin = self.device.kind == "cuda"
+        train_features = val_features = None
+        if self.on_features:
+            compute = embed or eager(self.network, self.device.torch)
+            photos = ordered_loader(self.train_split, augment, self.recipe, pin_memory=pin)
+            train_features = features_of(photos, compute, progress)
+            photos = ordered_loader(self.val_split, None, self.recipe, pin_memory=pin)
+            val_features = features_of(photos, compute, progress)
+        return (
+            training_loader(
+                self.train_split,
+                augment,
+                self.recipe,
+                features=train_features,
+                first_epoch=done,
+                pin_memory=pin,
+            ),
+            ordered_loader(self.val_split, None, self.recipe, features=val_features, pin_memory=pin),
+        )
+
+    def _tell(self, snapshot: Snapshot, board: TensorBoard | None, on_epoch: OnEpoch | None) -> None:
+        row = snapshot.rows[-1]
+        self._write_tables(snapshot)
+        self.log.write(epoch_line(row, self.recipe.train.epochs))
+        if board is not None:
+            board.write(row)
+        if on_epoch is not None:
+            on_epoch(row)
+
+    def _write_tables(self, snapshot: Snapshot) -> None:
+        write_metrics(self.run / "metrics.csv", snapshot.rows)
+        write_steps(self.run / "steps.csv", snapshot.losses)
+
+    def _describe(self) -> str:
+        return (
+            f"strategy {self.recipe.train.strategy}, {len(self.train_split.targets)} training and"
+            f" {len(self.val_split.targets)} validation photos, device {self.device.kind},"
+            f" precision {self.device.precision}, torch {torch.__version__},"
+            f" {torch.get_num_threads()} threads"
+        )
+
+
+def _averaging(spec: TrainSpec, since: Snapshot | None) -> Averaging | None:
+    if spec.ema is None:
+        return None
+    return Averaging(spec.ema, since.average, since.average_steps) if since else Averaging(spec.ema)

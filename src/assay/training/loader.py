@@ -1,0 +1,267 @@
+"""Photos in batches: in which order, changed by which seed, prepared by how many processes.
+
+What a batch holds depends on the run's seed, the epoch and the position alone: every position of the order
+carries its own augmentation seed, so the processes that prepare photos need no state. Knows no networks.
+"""
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from assay.errors import AssayError
+from assay.training.seeds import Purpose, epoch_seed, generator, photo_seeds
+
+Pixels = npt.NDArray[np.uint8]
+Key = tuple[int, int]
+"""Index of a photo and the seed of its augmentation."""
+Batch = tuple[Tensor, Tensor]
+"""Inputs, uint8 [N, S, S, 3] or float32 [N, D], and int64 targets [N]."""
+
+_SMALL = 64
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only its free space is asked for
+
+
+class Photos(Protocol):
+    """Photos by index, as uint8 RGB arrays; reading one may raise AssayError."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+
+    def __getitem__(self, index: int, /) -> Pixels:
+        """Return one, uint8 [H, W, 3]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Labelled photos."""
+
+    pixels: Photos
+    """Training photos may be larger than the network's input; validation photos have its size."""
+    targets: npt.NDArray[np.int64]
+    """Class indices of shape [N]."""
+
+
+class PhotoData(Dataset[Batch | AssayError]):
+    """Batches of photos, each changed by its seed.
+
+    An unreadable photo makes the batch an AssayError instead of raising it: across processes, an exception
+    would arrive wrapped in a traceback, a value arrives as it is.
+    """
+
+    def __init__(self, split: Split, augment: Callable[[Pixels, int], Pixels] | None = None) -> None:
+        """Hold the photos and what changes them; none leaves them as they are."""
+        self._split = split
+        self._augment = augment
+
+    def __len__(self) -> int:
+        return len(self._split.pixels)
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch | AssayError:
+        """Return the batch of some keys."""
+        try:
+            images = np.stack([self._photo(index, seed) for index, seed in keys])
+        except AssayError as error:
+            return error
+        return torch.from_numpy(images), torch.from_numpy(self._split.targets[[index for index, _ in keys]])
+
+    def _photo(self, index: int, seed: int) -> Pixels:
+        pixels = self._split.pixels[index]
+        return pixels if self._augment is None else self._augment(pixels, seed)
+
+
+class FeatureData(Dataset[Batch]):
+    """Batches of embeddings computed beforehand."""
+
+    def __init__(self, features: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> None:
+        """Hold embeddings [N, D] and targets [N]."""
+        self._features = torch.from_numpy(features)
+        self._targets = torch.from_numpy(targets)
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """Return the batch of some keys."""
+        rows = torch.tensor([index for index, _ in keys])
+        return self._features[rows], self._targets[rows]
+
+
+class Order(Sampler[Key]):
+    """A new order of the training photos every epoch.
+
+    Lightning calls `set_epoch`, with epochs counted from where this session of the run began.
+    """
+
+    def __init__(
+        self, targets: npt.NDArray[np.int64], seed: int, *, balanced: bool = False, first_epoch: int = 0
+    ) -> None:
+        """Start at an epoch.
+
+        Args:
+            targets: class indices of shape [N].
+            seed: the run's seed.
+            balanced: draw every class equally often; photos of rare classes then come several times an epoch.
+            first_epoch: how many epochs of the run are over.
+        """
+        self._targets = targets
+        self._seed = seed
+        self._balanced = balanced
+        self._first_epoch = first_epoch
+        self._epoch = first_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Move to an epoch of this session, counted from 0."""
+        self._epoch = self._first_epoch + epoch
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def __iter__(self) -> Iterator[Key]:
+        random = generator(self._seed, Purpose.ORDER, self._epoch)
+        indices = balanced_draw(self._targets, random) if self._balanced else random.permutation(len(self))
+        seeds = photo_seeds(self._seed, self._epoch, len(self))
+        return iter(list(zip(indices.tolist(), seeds.tolist(), strict=True)))
+
+
+class InOrder(Sampler[Key]):
+    """Every photo once, as they stand."""
+
+    def __init__(self, count: int) -> None:
+        """Hold how many there are."""
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter([(index, 0) for index in range(self._count)])
+
+
+class Batches(Sampler[list[Key]]):
+    """Cuts an order into batches."""
+
+    def __init__(self, sampler: Order | InOrder, size: int, *, join_last: bool = False) -> None:
+        """Hold how to cut.
+
+        Args:
+            sampler: the order; Lightning finds it under this name.
+            size: photos a batch.
+            join_last: let a single photo left over join the batch before it, since batch norm cannot learn
+                from one sample.
+        """
+        self.sampler = sampler
+        self._size = size
+        self._join_last = join_last
+
+    def __len__(self) -> int:
+        return len(self._starts())
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        keys = list(self.sampler)
+        starts = self._starts()
+        for start, end in zip(starts, [*starts[1:], len(keys)], strict=True):
+            yield keys[start:end]
+
+    def _starts(self) -> list[int]:
+        count = len(self.sampler)
+        starts = list(range(0, count, self._size))
+        lonely = self._join_last and len(starts) > 1 and starts[-1] == count - 1
+        return starts[:-1] if lonely else starts
+
+
+def balanced_draw(targets: npt.NDArray[np.int64], random: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Draw as many photos as there are, every class equally often to within one.
+
+    Within a class every photo is drawn equally often to within one, in contrast to independent draws, which
+    leave out a third of the photos by chance.
+
+    Args:
+        targets: class indices of shape [N]; classes without photos are passed over.
+        random: source of randomness.
+
+    Returns:
+        Indices of shape [N], shuffled.
+    """
+    classes = random.permutation(np.unique(targets))
+    shares = np.full(len(classes), len(targets) // len(classes))
+    shares[: len(targets) % len(classes)] += 1
+    drawn = []
+    for label, share in zip(classes, shares, strict=True):
+        members = np.flatnonzero(targets == label)
+        rounds = [random.permutation(members) for _ in range(-(-share // len(members)))]
+        drawn += [np.concatenate(rounds)[:share]] if share else []
+    return random.permutation(np.concatenate(drawn))
+
+
+def class_weights(targets: npt.NDArray[np.int64], classes: int) -> Tensor:
+    """Return float32 weights [C]: N / (classes present x photos of the class), 0 for a class without."""
+    counts = np.bincount(targets, minlength=classes)
+    present = np.count_nonzero(counts)
+    weights = np.divide(len(targets) / present, counts, out=np.zeros(classes), where=counts > 0)
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+def make_loader(
+    data: PhotoData | FeatureData, batches: Batches, *, workers: int, seed: int = 0, pin_memory: bool = False
+) -> DataLoader[Batch | AssayError]:
+    """Join photos and their order.
+
+    Args:
+        data: gives a batch for a list of keys.
+        batches: lists of keys.
+        workers: processes that prepare batches; 0 prepares them in this one.
+        seed: of the generator that torch draws the processes' seeds from instead of the global one.
+        pin_memory: hold batches where a CUDA device copies them from fastest.
+    """
+    return DataLoader(
+        data,
+        batch_sampler=batches,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        worker_init_fn=_begin_worker,
+        persistent_workers=workers > 0,
+        pin_memory=pin_memory,
+        generator=torch.Generator().manual_seed(epoch_seed(seed, Purpose.ORDER, 0)),
+    )
+
+
+def worker_count(wanted: int | None, photos: int, batch_bytes: int) -> int:
+    """Return how many processes prepare photos.
+
+    Args:
+        wanted: the recipe's number; none: one for every processor this process may use.
+        photos: with fewer than 64, starting a process costs more than it saves, and none is started.
+        batch_bytes: size of one batch in bytes. Batches cross in shared memory, which containers often limit
+            to 64 MB: there are no more processes than fit, with two batches each under way.
+    """
+    if wanted is not None:
+        return wanted
+    if photos < _SMALL:
+        return 0
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if _SHARED_MEMORY.is_dir():
+        count = min(count, shutil.disk_usage(_SHARED_MEMORY).free // (4 * max(1, batch_bytes)))
+    return count
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _begin_worker(worker: int) -> None:
+    """Leave Ctrl-C to the main process, and the processor's other cores to the other workers."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(0)

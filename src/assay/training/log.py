@@ -1,0 +1,19 @@
+"""`training.log`: what happened in a run, a line each, for people. A resumed run goes on in the same file."""
+
+from datetime import datetime
+from pathlib import Path
+
+
+class RunLog:
+    """Appends lines with the local time to a file."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the file; its folder is made if it is missing."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+
+    def write(self, line: str) -> None:
+        """Append one line, in a single write."""
+        now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        with self._path.open("a", encoding="utf-8", newline="") as stream:
+            stream.write(f"{now}  {line}\n")

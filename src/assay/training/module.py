@@ -1,0 +1,205 @@
+"""One training step, one validation step and the seams of an epoch, as Lightning wants them.
+
+The learner trains a whole network on photos, or its head on embeddings; the loop is the same. Knows nothing
+of files: callbacks write them.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn, optim
+from torch.nn import functional
+
+from assay.errors import AssayError
+from assay.nets import Classifier
+from assay.training.loader import Batch
+from assay.training.optim import frozen_stages, make_optimizer, parameter_groups, set_rate
+from assay.training.schedule import Schedule
+from assay.training.seeds import Purpose, epoch_seed
+
+_CHECK_EVERY = 50
+
+
+class NotFiniteError(AssayError):
+    """The loss became infinite or no number at all."""
+
+
+class Meter:
+    """Losses and hits of an epoch, kept on the device until asked for, so that no step waits for them."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self._losses: list[Tensor] = []
+        self._hits: list[Tensor] = []
+        self._sizes: list[int] = []
+
+    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """Take in a step: its mean loss, its logits [N, C] and its targets [N]."""
+        self._losses.append(loss.detach().float())
+        self._hits.append((logits.detach().argmax(dim=1) == targets).sum())
+        self._sizes.append(len(targets))
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def losses(self) -> list[float]:
+        """Return the loss of every step; waits for the device."""
+        return [float(loss) for loss in torch.stack(self._losses).cpu()] if self._losses else []
+
+    def means(self) -> tuple[float, float]:
+        """Return mean loss and accuracy over all photos; waits for the device."""
+        total = sum(self._sizes)
+        loss = math.fsum(loss * size for loss, size in zip(self.losses(), self._sizes, strict=True))
+        return loss / total, int(torch.stack(self._hits).sum()) / total
+
+
+def cross_entropy(
+    logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0
+) -> Tensor:
+    """Return the mean cross-entropy in nats, a scalar, computed in 32 bits.
+
+    Args:
+        logits: [N, C].
+        targets: int64 [N].
+        weights: float32 [C]; a photo counts as much as its class does in the mean.
+        smoothing: share of the target spread evenly over all classes, 0 to below 1.
+    """
+    losses = functional.cross_entropy(logits.float(), targets, label_smoothing=smoothing, reduction="none")
+    if weights is None:
+        return losses.mean()
+    counts = weights[targets]
+    return (losses * counts).sum() / counts.sum()
+
+
+class Learner(LightningModule):
+    """A network, or its head alone, that learns by a schedule."""
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        network: Classifier,
+        schedule: Schedule,
+        *,
+        on_features: bool = False,
+        class_weights: Tensor | None = None,
+        first_epoch: int = 0,
+        optimizer_state: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Hold what learns and how.
+
+        Args:
+            network: changed in place.
+            schedule: what happens when.
+            on_features: batches hold embeddings, and only the head runs.
+            class_weights: float32 [C], how much the loss of every class counts; none: all the same.
+            first_epoch: how many epochs of the run are over.
+            optimizer_state: the optimiser's state after those epochs.
+        """
+        super().__init__()
+        self.network = network
+        self.schedule = schedule
+        self.on_features = on_features
+        self.register_buffer("class_weights", class_weights)
+        self.train_meter = Meter()
+        self._val_meter = Meter()
+        self._first_epoch = first_epoch
+        self._optimizer_state = optimizer_state
+        self._frozen = frozen_stages(network, schedule.spec)
+
+    @property
+    def subject(self) -> nn.Module:
+        """The module whose weights a checkpoint holds: the network, or its head if only that runs."""
+        return self.network.head if self.on_features else self.network
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the whole run, counted from 0; Lightning counts from where this session began."""
+        return self._first_epoch + self.current_epoch
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits [N, C] of a batch's inputs."""
+        logits: Tensor = self.network.head(inputs) if self.on_features else self.network(inputs).logits
+        return logits
+
+    def configure_optimizers(self) -> optim.Optimizer:
+        """Make the optimiser and give it its state back."""
+        spec = self.schedule.spec
+        optimizer = make_optimizer(parameter_groups(self.network, spec), spec)
+        if self._optimizer_state is not None:
+            optimizer.load_state_dict(dict(self._optimizer_state))
+        return optimizer
+
+    def on_train_epoch_start(self) -> None:
+        """Seed the generators and free the layers that learn in this epoch."""
+        spec = self.schedule.spec
+        torch.manual_seed(epoch_seed(spec.seed, Purpose.TORCH, self.epoch))
+        self.network.freeze(self.network.depth if self.schedule.head_alone(self.epoch) else self._frozen)
+        self.network.train()
+        self.train_meter = Meter()
+
+    def on_before_batch_transfer(self, batch: Batch | AssayError, dataloader_idx: int) -> Batch:
+        """Raise what went wrong in the process that prepared a batch."""
+        del dataloader_idx
+        if isinstance(batch, AssayError):
+            raise batch
+        return batch
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the learning rate of this step."""
+        del batch
+        set_rate(self._optimizer, self.schedule.rate(self.epoch * self.schedule.steps_per_epoch + batch_idx))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch: cross-entropy plus the head's L2 penalty."""
+        inputs, targets = batch
+        logits = self(inputs)
+        loss = cross_entropy(logits, targets, self.class_weights, self.schedule.spec.label_smoothing)
+        loss = loss + self.network.head_penalty()
+        self.train_meter.add(loss, logits, targets)
+        # Every loss is looked at when the epoch ends; a look now and then saves hours if it is long.
+        if batch_idx % _CHECK_EVERY == 0:
+            self._require_finite(float(loss.detach()))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Stop if training has diverged, before anything of this epoch is kept."""
+        for loss in self.train_meter.losses():
+            self._require_finite(loss)
+        self._val_meter = Meter()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Take a batch into the epoch's figures."""
+        del batch_idx
+        inputs, targets = batch
+        logits = self(inputs)
+        self._val_meter.add(cross_entropy(logits, targets), logits, targets)
+
+    def on_validation_epoch_end(self) -> None:
+        """Give the epoch's figures to the callbacks as `val_loss` and `val_accuracy`."""
+        loss, accuracy = self._val_meter.means()
+        self._require_finite(loss)
+        self.log("val_loss", torch.tensor(loss, dtype=torch.float64))
+        self.log("val_accuracy", torch.tensor(accuracy, dtype=torch.float64))
+
+    @property
+    def rate(self) -> float:
+        """The head's learning rate now."""
+        return float(self._optimizer.param_groups[-1]["lr"])
+
+    @property
+    def _optimizer(self) -> optim.Optimizer:
+        found = self.optimizers(use_pl_optimizer=False)
+        if isinstance(found, list):
+            raise TypeError("a learner has one optimiser")
+        return found
+
+    def _require_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise NotFiniteError(
+                f"the loss is no longer a finite number in epoch {self.epoch + 1}: lower train.lr, which is"
+                f" {self.schedule.spec.lr:g}, or set train.gradient_clip=1"
+            )

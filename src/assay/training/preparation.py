@@ -1,0 +1,127 @@
+"""From a recipe and two splits to what the loop is fed: augmentation, loaders, class weights.
+
+Knows nothing of the loop or of files.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from assay.errors import AssayError
+from assay.nets import Classifier
+from assay.recipe import Recipe, TrainSpec
+from assay.training.loader import (
+    Batch,
+    Batches,
+    FeatureData,
+    InOrder,
+    Order,
+    PhotoData,
+    Pixels,
+    Split,
+    class_weights,
+    make_loader,
+    worker_count,
+)
+
+
+def check(part: str, split: Split, classes: int) -> None:
+    """Check that a split can be used.
+
+    Args:
+        part: its name, for messages.
+        split: photos and targets.
+        classes: how many the network tells apart.
+
+    Raises:
+        AssayError: it is empty.
+        ValueError: photos and targets do not match, or a target is no class.
+    """
+    if len(split.pixels) == 0:
+        raise AssayError(f"there are no {part} photos; change data.split or add photos")
+    if len(split.pixels) != len(split.targets):
+        raise ValueError(f"{len(split.pixels)} {part} photos have {len(split.targets)} targets")
+    if split.targets.min() < 0 or split.targets.max() >= classes:
+        raise ValueError(f"the {part} targets must lie within 0-{classes - 1}")
+
+
+def augmentation(recipe: Recipe) -> Callable[[Pixels, int], Pixels] | None:
+    """Return what every training photo goes through: the recipe's changes, then the network's size.
+
+    None if photos are used as they are.
+    """
+    if not recipe.augment.train and recipe.augment.canvas == 1:
+        return None
+    from assay.image.augment import Augment  # noqa: PLC0415 - albumentations takes a second to import
+
+    augment: Callable[[Pixels, int], Pixels] = Augment(recipe.augment.train, recipe.preprocess.size)
+    return augment
+
+
+def training_loader(
+    train: Split,
+    augment: Callable[[Pixels, int], Pixels] | None,
+    recipe: Recipe,
+    *,
+    features: np.ndarray | None = None,
+    first_epoch: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader[Batch | AssayError]:
+    """Return the training batches, in a new order every epoch.
+
+    Args:
+        train: photos and targets.
+        augment: changes a photo by a seed.
+        recipe: batch size, balance, workers and seed.
+        features: float32 [N, D], used instead of the photos.
+        first_epoch: how many epochs of the run are over.
+        pin_memory: for CUDA.
+    """
+    spec = recipe.train
+    order = Order(train.targets, spec.seed, balanced=spec.balance == "sampler", first_epoch=first_epoch)
+    batches = Batches(order, spec.batch_size, join_last=True)
+    if features is not None:
+        return make_loader(FeatureData(features, train.targets), batches, workers=0, seed=spec.seed)
+    return make_loader(
+        PhotoData(train, augment),
+        batches,
+        workers=_workers(recipe, len(train.targets)),
+        seed=spec.seed,
+        pin_memory=pin_memory,
+    )
+
+
+def ordered_loader(
+    split: Split,
+    augment: Callable[[Pixels, int], Pixels] | None,
+    recipe: Recipe,
+    *,
+    features: np.ndarray | None = None,
+    pin_memory: bool = False,
+) -> DataLoader[Batch | AssayError]:
+    """Return the batches of a split as it stands, for validation and for embeddings; arguments as above."""
+    spec = recipe.train
+    batches = Batches(InOrder(len(split.targets)), spec.batch_size)
+    if features is not None:
+        return make_loader(FeatureData(features, split.targets), batches, workers=0, seed=spec.seed)
+    return make_loader(
+        PhotoData(split, augment),
+        batches,
+        workers=_workers(recipe, len(split.targets)),
+        seed=spec.seed,
+        pin_memory=pin_memory,
+    )
+
+
+def loss_weights(network: Classifier, spec: TrainSpec, train: Split) -> Tensor | None:
+    """Return the class weights [C] of a run that balances the loss, else none."""
+    if spec.balance != "weights":
+        return None
+    return class_weights(train.targets, network.head.fc.out_features)
+
+
+def _workers(recipe: Recipe, photos: int) -> int:
+    size = recipe.preprocess.size
+    return worker_count(recipe.train.workers, photos, recipe.train.batch_size * size * size * 3)

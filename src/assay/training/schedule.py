@@ -1,0 +1,140 @@
+"""The course of a run: which layers learn in an epoch, and the learning rate as a pure function of the step.
+
+Only `Plateau` remembers anything, because it looks at validation figures. Nothing else needs saving for a
+run to be taken up again. Knows nothing of optimisers or networks.
+"""
+
+import math
+from dataclasses import dataclass
+
+from assay.recipe import TrainSpec
+
+_WARMUP_START = 0.01
+_ONECYCLE_RISE = 0.3
+_ONECYCLE_START = 1 / 25
+_ONECYCLE_END = _ONECYCLE_START / 1e4
+_PLATEAU_FACTOR = 0.1
+_PLATEAU_PATIENCE = 5
+
+
+def factor(spec: TrainSpec, step: int, steps: int, steps_per_epoch: int) -> float:
+    """Return the share of the peak learning rate that one step uses.
+
+    The schedule `plateau` gives 1 here, times `Plateau.factor`.
+
+    Args:
+        spec: names the schedule and the length of the warm-up.
+        step: counted from 0.
+        steps: steps in all.
+        steps_per_epoch: steps an epoch.
+
+    Returns:
+        A number above 0 and up to 1.
+
+    Source: cosine: Loshchilov & Hutter, SGDR, 2017, without restarts; one-cycle: Smith & Topin,
+        Super-Convergence, 2018, with cosine flanks and constant momentum.
+    """
+    if spec.schedule == "onecycle":
+        return _onecycle(step, steps)
+    warmup = spec.warmup_epochs * steps_per_epoch if spec.schedule in {"constant", "cosine"} else 0
+    if step < warmup:
+        return _WARMUP_START + (1 - _WARMUP_START) * step / warmup
+    if spec.schedule == "cosine":
+        return _cosine(1.0, 0.0, (step - warmup) / max(1, steps - warmup))
+    return 1.0
+
+
+def _onecycle(step: int, steps: int) -> float:
+    peak = max(1.0, _ONECYCLE_RISE * steps - 1)
+    if step <= peak:
+        return _cosine(_ONECYCLE_START, 1.0, step / peak)
+    return _cosine(1.0, _ONECYCLE_END, (step - peak) / max(1.0, steps - 1 - peak))
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * min(1.0, share))) / 2
+
+
+@dataclass
+class Plateau:
+    """Divides the rate by ten whenever a validation figure has not improved for `patience` epochs."""
+
+    patience: int
+    """Epochs without improvement before a reduction."""
+    min_delta: float = 0.0
+    """Smallest change that counts as an improvement."""
+    best: float = -math.inf
+    """Best score so far."""
+    waited: int = 0
+    """Epochs since the best score or the last reduction."""
+    reductions: int = 0
+    """How often the rate was reduced."""
+
+    @property
+    def factor(self) -> float:
+        """Share of the peak rate that is left."""
+        return _PLATEAU_FACTOR**self.reductions
+
+    def update(self, score: float) -> None:
+        """Take an epoch's score, the higher the better, into account."""
+        if score > self.best + self.min_delta:
+            self.best, self.waited = score, 0
+            return
+        self.waited += 1
+        if self.waited >= self.patience:
+            self.waited = 0
+            self.reductions += 1
+
+
+def plateau_of(spec: TrainSpec) -> Plateau | None:
+    """Return the plateau of a run whose schedule is `plateau`, else none.
+
+    Its patience is half of early stopping's, at least 1; without early stopping it is 5 epochs.
+    """
+    if spec.schedule != "plateau":
+        return None
+    if spec.early_stopping is None:
+        return Plateau(_PLATEAU_PATIENCE)
+    return Plateau(max(1, spec.early_stopping.patience // 2), spec.early_stopping.min_delta)
+
+
+@dataclass
+class Schedule:
+    """What a run does when."""
+
+    spec: TrainSpec
+    """Strategy, rates and schedule."""
+    steps_per_epoch: int
+    """Optimiser steps in one pass over the training photos."""
+    plateau: Plateau | None = None
+    """Memory of the schedule `plateau`."""
+
+    @property
+    def head_epochs(self) -> int:
+        """Epochs of the first stage of `staged`, 0 for the other strategies."""
+        spec = self.spec
+        return min(spec.staged.head_epochs, spec.epochs) if spec.strategy == "staged" else 0
+
+    def head_alone(self, epoch: int) -> bool:
+        """Tell whether only the head learns in an epoch, counted from 0."""
+        return self.spec.strategy == "probe" or epoch < self.head_epochs
+
+    def warming_head(self, epoch: int) -> bool:
+        """Tell whether an epoch, counted from 0, is one of the first stage of `staged`.
+
+        Early stopping and the plateau do not watch that stage: the second begins whatever the first does.
+        """
+        return epoch < self.head_epochs
+
+    def rate(self, step: int) -> float:
+        """Return the head's learning rate in a step of the whole run, counted from 0.
+
+        The stages of `staged` each have their own course: a constant rate first, then the schedule from its
+        beginning.
+        """
+        first_stage = self.head_epochs * self.steps_per_epoch
+        if step < first_stage:
+            return self.spec.staged.head_lr
+        steps = self.spec.epochs * self.steps_per_epoch - first_stage
+        share = factor(self.spec, step - first_stage, steps, self.steps_per_epoch)
+        return self.spec.lr * share * (self.plateau.factor if self.plateau else 1.0)

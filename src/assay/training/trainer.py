@@ -1,0 +1,104 @@
+"""Lightning's Trainer as this project uses it: no files, no banners, and a Ctrl-C that can be caught.
+
+Knows nothing of networks or photos.
+"""
+
+import logging
+import signal
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from assay.recipe import TrainSpec
+from assay.training.device import Device
+from assay.training.history import InterruptionError
+
+_ADVICE = (
+    # Frozen stages are in evaluation mode on purpose.
+    (r"Found \d+ module\(s\) in eval mode", PossibleUserWarning),
+    # train.workers is the user's choice, and 0 is right for few photos and for embeddings.
+    (r"The '\w+' does not have many workers", PossibleUserWarning),
+    # train.device=cpu is a choice too.
+    (r"\w+ available but not used", UserWarning),
+    # Lightning 2.6 itself calls what torch 2.13 has renamed.
+    (r".*isinstance\(treespec, LeafSpec\)", FutureWarning),
+    # Processes that prepare photos are forked before they start threads of their own.
+    (r"This process .* is multi-threaded, use of fork\(\)", DeprecationWarning),
+)
+
+
+def make_trainer(
+    spec: TrainSpec, device: Device, callbacks: Sequence[Callback], *, epochs: int, run: Path
+) -> Trainer:
+    """Make a trainer for some epochs.
+
+    Args:
+        spec: gradient clipping.
+        device: accelerator and precision.
+        callbacks: one of them makes the checkpoints.
+        epochs: how many are left.
+        run: folder of the run; the trainer writes nothing there by itself.
+    """
+    return Trainer(
+        accelerator=device.kind,
+        devices=1,
+        precision=device.lightning_precision,
+        max_epochs=epochs,
+        callbacks=list(callbacks),
+        gradient_clip_val=spec.gradient_clip,
+        default_root_dir=run,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's banners and its advice about deliberate choices from the terminal within the block."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message, category in _ADVICE:
+                warnings.filterwarnings("ignore", message, category)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def interruptible(run: Path) -> Iterator[None]:
+    """Turn Ctrl-C and a termination signal within the block into `InterruptionError`.
+
+    Lightning 2.6 answers Ctrl-C by ignoring further ones for the rest of the process and calling `sys.exit`;
+    both are undone here.
+
+    Raises:
+        InterruptionError: the block was interrupted.
+    """
+    interrupted = InterruptionError(f"training was interrupted; go on with: assay train --resume {run}")
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise interrupted from error
+    except SystemExit as error:
+        if isinstance(error, SIGTERMException) or isinstance(error.__context__, KeyboardInterrupt):
+            raise interrupted from error
+        raise
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)

@@ -1,0 +1,60 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from assay.errors import AssayError
+from assay.training import EpochRow, epoch_line, read_metrics
+from assay.training.history import write_metrics, write_steps
+
+ROWS = (
+    EpochRow(1, 0.1 + 0.2, 0.5, 1 / 3, 0.75, 1e-5, 12.25),
+    EpochRow(2, 1e-9, 1.0, 0.25, 0.875, 1e-4, 0.5),
+)
+
+
+def test_metrics_come_back_to_the_last_bit(tmp_path: Path):
+    write_metrics(tmp_path / "metrics.csv", ROWS)
+    assert read_metrics(tmp_path / "metrics.csv") == ROWS
+
+
+def test_metrics_have_a_header_and_a_row_an_epoch(tmp_path: Path):
+    write_metrics(tmp_path / "metrics.csv", ROWS)
+    lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert lines[0] == "epoch,train_loss,train_accuracy,val_loss,val_accuracy,lr,seconds"
+    assert [line.split(",")[0] for line in lines[1:]] == ["1", "2"]
+
+
+@pytest.mark.parametrize("text", ["", "epoch,loss\n1,2\n"])
+def test_a_file_of_other_columns_is_no_metrics(tmp_path: Path, text: str):
+    (tmp_path / "metrics.csv").write_text(text)
+    with pytest.raises(AssayError, match=r"metrics\.csv does not hold the metrics"):
+        read_metrics(tmp_path / "metrics.csv")
+
+
+def test_steps_are_counted_through_all_epochs(tmp_path: Path):
+    write_steps(tmp_path / "steps.csv", [[0.5, 0.25], [0.125]])
+    assert (tmp_path / "steps.csv").read_text() == "epoch,step,loss\n1,1,0.5\n1,2,0.25\n2,3,0.125\n"
+
+
+def test_the_line_of_an_epoch_names_its_figures():
+    assert epoch_line(ROWS[0], 9) == (
+        "epoch 1/9  loss 0.3000  accuracy 0.5000  val loss 0.3333  val accuracy 0.7500  lr 1e-05  12.2 s"
+    )
+
+
+def test_reading_a_history_imports_neither_torch_nor_lightning():
+    code = (
+        "import sys; from assay.training import read_metrics;"
+        "print([name for name in ('torch', 'lightning', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_unknown_names_are_attribute_errors():
+    import assay.training  # noqa: PLC0415
+
+    with pytest.raises(AttributeError, match="no attribute 'fitt'"):
+        assay.training.fitt  # noqa: B018
