@@ -1,0 +1,32 @@
+"""Files and labels: from a path to labelled photos that can all be read, in parts that share nothing.
+
+Knows nothing of networks. Downloads, the audit and likeness are imported by their full names
+(`assay.data.fetch`, `assay.data.check`, `assay.data.duplicates`): not everyone needs them.
+"""
+
+from assay.data.cache import PixelCache
+from assay.data.groups import join_groups, kept_together, straddling
+from assay.data.manifest import read_manifest, write_manifest
+from assay.data.pixels import Pixels
+from assay.data.samples import SPLITS, Dataset, Sample, Split, Unreadable
+from assay.data.scan import scan
+from assay.data.split import Fold, assign_splits, folds
+
+__all__ = [
+    "SPLITS",
+    "Dataset",
+    "Fold",
+    "PixelCache",
+    "Pixels",
+    "Sample",
+    "Split",
+    "Unreadable",
+    "assign_splits",
+    "folds",
+    "join_groups",
+    "kept_together",
+    "read_manifest",
+    "scan",
+    "straddling",
+    "write_manifest",
+]

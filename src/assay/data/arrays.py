@@ -1,0 +1,139 @@
+"""Array files as data sets: `.npz` or `.pt`, `X.npy` beside `y.npy`, or class folders of tensors.
+
+Decides once for a whole data set what the numbers mean. How one image is read stands in `tensors`.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from assay.data.folders import Listing
+from assay.data.samples import Sample
+from assay.data.tensors import TENSOR_SUFFIXES, Encoding, TensorRef, encoding_of, images_of, load_arrays
+from assay.errors import AssayError
+
+_IMAGES = ("x.npy", "images.npy")
+_LABELS = ("y.npy", "labels.npy")
+_CHUNK = 256
+
+
+def list_array_file(path: Path) -> Listing:
+    """List the images of one `.npz` or `.pt` with `images` [N,H,W,3], [N,3,H,W] or [N,H,W] and `labels` [N].
+
+    Labels are numbers, or names in an `.npz`; an array or list `classes` names the numbers.
+
+    Raises:
+        AssayError: the file cannot be read, lacks an array, or their lengths differ.
+    """
+    arrays = load_arrays(path)
+    labels = next((arrays[name] for name in arrays if name.casefold() in {"labels", "y"}), None)
+    if labels is None:
+        raise AssayError(f"{path} holds no array called 'labels'; save images and labels in one .npz")
+    images = images_of({name: array for name, array in arrays.items() if array is not labels}, path)
+    return _listing(path.absolute().parent, path, images, _names(labels, arrays, path))
+
+
+def is_array_folder(folder: Path) -> bool:
+    """Say whether a folder holds `X.npy` and `y.npy` (or `images.npy` and `labels.npy`), in any case."""
+    if not os.access(folder, os.R_OK):
+        return False
+    names = {path.name.casefold() for path in folder.iterdir()}
+    return bool(names.intersection(_IMAGES) and names.intersection(_LABELS))
+
+
+def list_array_folder(folder: Path) -> Listing:
+    """List the images of a folder for which `is_array_folder` holds.
+
+    Raises:
+        AssayError: a file cannot be read, or their lengths differ.
+    """
+    images, labels = _one_of(folder, _IMAGES), _one_of(folder, _LABELS)
+    if images is None or labels is None:
+        raise AssayError(f"{folder} lacks X.npy or y.npy")
+    numbers = images_of(load_arrays(labels), labels)
+    return _listing(folder, images, images_of(load_arrays(images), images), _names(numbers, {}, labels))
+
+
+def with_tensors(listing: Listing) -> Listing:
+    """Mark the `.npy` and `.pt` files of class folders as tensors, all with one encoding.
+
+    Files that cannot be opened have no say in it; verification lists them with the reason.
+
+    Raises:
+        AssayError: the tensors differ in type, or their numbers fit no known encoding.
+    """
+    tensors = [sample for sample in listing.samples if sample.path.suffix.casefold() in TENSOR_SUFFIXES]
+    if not tensors:
+        return listing
+    types: set[np.dtype[np.generic]] = set()
+    low, high = np.inf, -np.inf
+    for sample in tensors:
+        try:
+            image = images_of(load_arrays(sample.path), sample.path)
+        except AssayError:
+            continue
+        if image.size == 0:
+            continue
+        types.add(image.dtype)
+        low, high = min(low, float(image.min())), max(high, float(image.max()))
+    if len(types) > 1:
+        raise AssayError(
+            f"the tensors in {listing.root} have different types ({sorted(map(str, types))}); save all alike"
+        )
+    encoding: Encoding = encoding_of(types.pop(), low, high, listing.root) if types else "uint8"
+    marked = {sample.id for sample in tensors}
+    listing.samples = [
+        replace(sample, tensor=TensorRef(encoding)) if sample.id in marked else sample
+        for sample in listing.samples
+    ]
+    return listing
+
+
+def _one_of(folder: Path, names: tuple[str, ...]) -> Path | None:
+    return next((path for path in sorted(folder.iterdir()) if path.name.casefold() in names), None)
+
+
+def _names(labels: np.ndarray, arrays: Mapping[str, np.ndarray], path: Path) -> list[str]:
+    if labels.ndim != 1:
+        raise AssayError(f"{path} holds labels of shape {list(labels.shape)}; give one label an image")
+    if labels.dtype.kind == "U":
+        return [str(label) for label in labels]
+    if labels.dtype.kind == "f" and np.all(labels == np.rint(labels)):
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind not in "iub":
+        raise AssayError(f"{path} holds labels of type {labels.dtype}; use whole numbers or names")
+    classes = arrays.get("classes")
+    if classes is None:
+        return [str(int(label)) for label in labels]
+    if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < len(classes)):
+        raise AssayError(f"{path} has labels up to {labels.max()} but {len(classes)} classes")
+    return [str(classes[int(label)]) for label in labels]
+
+
+def _listing(root: Path, path: Path, images: np.ndarray, labels: list[str]) -> Listing:
+    if images.ndim not in {3, 4} or len(images) == 0:
+        raise AssayError(f"{path} holds an array of shape {list(images.shape)}, not images [N, H, W, 3]")
+    if len(images) != len(labels):
+        raise AssayError(
+            f"{path} holds {len(images)} images for {len(labels)} labels; give one label an image"
+        )
+    low, high = _range(images)
+    encoding = encoding_of(images.dtype, low, high, path)
+    digits = len(str(len(images) - 1))
+    samples = [
+        # Zeros in front keep ids, which are sorted as text, in the order of the array.
+        Sample(f"{path.name}#{index:0{digits}}", path, label, tensor=TensorRef(encoding, index))
+        for index, label in enumerate(labels)
+    ]
+    return Listing(root, samples, labels=list(dict.fromkeys(labels)))
+
+
+def _range(images: np.ndarray) -> tuple[float, float]:
+    """Return the smallest and largest number, a few images at a time: the array may be larger than memory."""
+    if images.dtype == np.uint8:
+        return 0.0, 255.0
+    chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]
+    return min(float(chunk.min()) for chunk in chunks), max(float(chunk.max()) for chunk in chunks)

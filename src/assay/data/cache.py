@@ -1,0 +1,166 @@
+"""Preprocessed pixels kept on disk, so that from the second epoch on no photo is opened.
+
+One file for each data set and preprocessing; its name is the digest of the photos' contents and of the
+settings, so nothing in it can be out of date. Bounded: files used longest ago go first. Runs may share a
+file; files are made and removed under a lock. Linux and macOS; elsewhere nothing is kept.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import cv2
+import PIL
+
+from assay.data.slots import Slots, in_use, make_slots, slots_in, slots_size, slots_within
+from assay.recipe import PreprocessSpec
+
+if sys.platform != "win32":
+    import fcntl
+
+_LOG = logging.getLogger("assay.data.cache")
+
+_FORMAT: Final = 1
+"""Part of every file's key: raise it when the same bytes and settings come to give other pixels."""
+
+FREE_SHARE: Final = 0.2
+"""Largest share of the free disk that the cache takes by default."""
+MOST_BYTES: Final = 32 << 30
+"""Most that the cache takes by default."""
+
+
+def cache_folder() -> Path:
+    """Return the folder of Assay's caches: `ASSAY_CACHE`, else `assay` where this user's caches are."""
+    if named := os.environ.get("ASSAY_CACHE"):
+        return Path(named)
+    home = Path.home()
+    usual = home / "Library/Caches" if sys.platform == "darwin" else home / ".cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or usual) / "assay"
+
+
+def clear(folder: Path | None = None) -> int:
+    """Remove all kept pixels; runs that use them go on with what they have open.
+
+    Args:
+        folder: of the caches; the usual one when None.
+
+    Returns:
+        The number of bytes given back.
+    """
+    given_back = 0
+    for path in _files((folder or cache_folder()) / "pixels"):
+        with contextlib.suppress(FileNotFoundError):
+            given_back += _occupied(path)
+            path.unlink()
+    return given_back
+
+
+class PixelCache:
+    """The kept pixels of one data set, under any number of preprocessings.
+
+    Give it all photos of the data set, not one part: then training, validation and every fold share a file.
+    """
+
+    def __init__(
+        self, digests: Iterable[str | None], folder: Path | None = None, max_bytes: int | None = None
+    ) -> None:
+        """Name the photos; nothing is opened or made yet.
+
+        Args:
+            digests: SHA-256 of every photo's bytes, 64 hexadecimal digits each; repeated ones share a slot,
+                None is left out.
+            folder: of the caches; the usual one when None.
+            max_bytes: most that all data sets together may take; by default a fifth of the free disk, 32 GiB
+                at most. Counted is what the files may grow to. A file that a run has open is never removed.
+        """
+        self.folder = (folder or cache_folder()) / "pixels"
+        self.max_bytes = max_bytes
+        self._digests = sorted({digest for digest in digests if digest})
+
+    def open(self, spec: PreprocessSpec) -> Slots:
+        """Open or make the file for one preprocessing.
+
+        If there is too little room for all photos, the first ones get slots, here and whenever the file is
+        opened again. If the disk or the system allows no cache, there are no slots and a warning is logged.
+        """
+        none = Slots(self.folder, {}, 0, spec.size)
+        if sys.platform == "win32" or not self._digests:
+            return none
+        path = self.folder / f"{self._key(spec)}.pixels"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with _locked(self.folder / "lock"):
+                count = self._make(path, spec.size * spec.size * 3)
+                places = {digest: slot for slot, digest in enumerate(self._digests[:count])}
+                # Opened before the lock is let go, so that no other run removes it in between.
+                return Slots(path, places, count, spec.size).opened()
+        except OSError as error:
+            _LOG.warning("pixels are not kept in %s: %s", self.folder, error.strerror or error)
+            return none
+
+    def _key(self, spec: PreprocessSpec) -> str:
+        # Mean and std are applied inside the network: they do not change the pixels kept here.
+        settings = spec.model_dump(mode="json", exclude={"mean", "std"})
+        settings["made by"] = [_FORMAT, PIL.__version__, cv2.__version__]
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+        for one in self._digests:
+            digest.update(bytes.fromhex(one))
+        return digest.hexdigest()
+
+    def _make(self, path: Path, slot_bytes: int) -> int:
+        """Make the file unless it is there, removing others for it; return the number of slots it has."""
+        wanted = len(self._digests)
+        if path.is_file():
+            if 0 < (made := slots_in(path, slot_bytes)) <= wanted:
+                os.utime(path)
+                return made
+            path.unlink()
+        limit = _default_limit(self.folder) if self.max_bytes is None else self.max_bytes
+        taken = _make_room(self.folder, limit - slots_size(wanted, slot_bytes))
+        count = min(wanted, slots_within(limit - taken, slot_bytes))
+        if slots_size(wanted, slot_bytes) <= limit - taken:
+            count = wanted
+        if count:
+            make_slots(path, count, slot_bytes)
+        return count
+
+
+def _make_room(folder: Path, goal: int) -> int:
+    """Remove files, longest unused first, until the rest may grow to `goal` bytes; return what it may."""
+    files = _files(folder)
+    promised = sum(path.stat().st_size for path in files)
+    for path in sorted(files, key=lambda path: path.stat().st_mtime_ns):
+        if promised > goal and not in_use(path):
+            promised -= path.stat().st_size
+            path.unlink()
+    return promised
+
+
+def _default_limit(folder: Path) -> int:
+    taken = sum(_occupied(path) for path in _files(folder))
+    return min(MOST_BYTES, int(FREE_SHARE * (shutil.disk_usage(folder).free + taken)))
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files of slots, unfinished ones that a killed process left behind included."""
+    return sorted(folder.glob("*.pixels"))
+
+
+def _occupied(path: Path) -> int:
+    """Return the bytes that a file really takes, holes not counted."""
+    return path.stat().st_blocks * 512
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

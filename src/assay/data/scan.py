@@ -1,0 +1,129 @@
+"""From a path to a data set whose every photo is readable: folders, a manifest or an array file.
+
+The order is: list, verify, map labels, decide the classes. Knows nothing of splits besides keeping those
+that the data brings.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from assay.data.arrays import is_array_folder, list_array_file, list_array_folder, with_tensors
+from assay.data.folders import Listing, list_folder
+from assay.data.labels import Mapped, class_order, empty_classes, map_labels, named, refuse_collisions
+from assay.data.manifest import MANIFEST_SUFFIXES, list_manifest
+from assay.data.samples import Dataset, Sample
+from assay.data.tensors import PICKLE_SUFFIXES, TENSOR_SUFFIXES
+from assay.data.verify import Verified, verify
+from assay.errors import AssayError, UsageError
+from assay.progress import Progress, silent
+
+
+def scan(
+    path: str | Path,
+    *,
+    mapping: Mapped | None = None,
+    classes: Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> Dataset:
+    """Read labelled photos; every one that is kept has been decoded to its end.
+
+    Args:
+        path: a folder of class folders, a folder of train/val/test folders of class folders, a manifest
+            (`.csv`, `.parquet`), or an array file (`.npz`, `.pt`, a folder with `X.npy` and `y.npy`).
+        mapping: new class: the labels it is made of; its order becomes the order of the classes.
+        classes: the order of an existing classifier; labels outside it are refused, and absent classes
+            only give a warning.
+        progress: told while files are opened.
+
+    Raises:
+        UsageError: there is nothing at `path`, or it is a file of another kind.
+        AssayError: no photos, fewer than two classes, a class without photos, unknown labels, or labels that
+            differ only in case.
+    """
+    listing = list_source(Path(path))
+    refuse_collisions(listing.labels)
+    verified = verify(listing.samples, progress)
+    if not verified.samples:
+        raise AssayError(_nothing(Path(path), verified))
+    labels = listing.labels
+    samples = verified.samples
+    if mapping is not None:
+        samples = map_labels(samples, mapping)
+        labels = [sample.label for sample in samples]
+    order = class_order(labels, mapping, classes)
+    warnings = [*listing.warnings, *_check_classes(order, samples, listing, strict=classes is None)]
+    return Dataset(
+        root=listing.root,
+        classes=order,
+        samples=tuple(sorted(samples, key=lambda sample: sample.id)),
+        unreadable=tuple(sorted(verified.unreadable, key=lambda one: one.id)),
+        skipped=dict(sorted((listing.skipped + verified.skipped).items())),
+        warnings=tuple(warnings),
+    )
+
+
+def list_source(path: Path) -> Listing:
+    """List the candidates at a path without judging whether they are photos.
+
+    Raises:
+        UsageError: there is nothing at `path`, or it is a file of another kind.
+        AssayError: the folder or the manifest makes no sense.
+    """
+    suffix = path.suffix.casefold()
+    if path.is_dir():
+        if is_array_folder(path):
+            return list_array_folder(path)
+        return with_tensors(list_folder(path))
+    if not path.exists():
+        raise UsageError(
+            f"there is no file or folder {path}; give a folder with one folder of photos per class"
+        )
+    if suffix in MANIFEST_SUFFIXES:
+        return list_manifest(path)
+    if suffix in TENSOR_SUFFIXES:
+        return list_array_file(path)
+    if suffix in PICKLE_SUFFIXES:
+        raise UsageError(
+            f"{path} is a pickle, which can run any code when opened; save the arrays as .npz instead"
+        )
+    raise UsageError(
+        f"{path} is a file, not data; give a folder of class folders, a .csv or .parquet, or an .npz"
+    )
+
+
+def _check_classes(
+    order: Sequence[str], samples: Sequence[Sample], listing: Listing, *, strict: bool
+) -> list[str]:
+    empty = empty_classes(order, samples)
+    if not strict:
+        return [f"the data has no photo of {named(empty)}"] if empty else []
+    if empty:
+        raise AssayError(
+            f"class {named(empty)} has no readable photo in {listing.root}; add photos or remove it"
+        )
+    if len(order) < 2:
+        hint = f"; perhaps {listing.root / order[0]} was meant" if order[0] in listing.nested else ""
+        raise AssayError(
+            f"{listing.root} has one class only, {order[0]!r}, and nothing to tell it from{hint}"
+        )
+    return _lacking(order, samples)
+
+
+def _lacking(order: Sequence[str], samples: Sequence[Sample]) -> list[str]:
+    """Return a sentence for every ready-made part that lacks a class."""
+    seen = Counter((sample.split, sample.label) for sample in samples)
+    parts = sorted({split for split, _ in seen if split})
+    return [
+        f"the ready-made part {part} has no photo of {named(missing)}"
+        for part in parts
+        if (missing := [name for name in order if not seen[part, name]])
+    ]
+
+
+def _nothing(path: Path, verified: Verified) -> str:
+    if not verified.unreadable:
+        return f"{path} holds no images, judged by the content of its files; give a folder with photos"
+    first = verified.unreadable[0]
+    count = len(verified.unreadable)
+    return f"none of the {count} photos in {path} can be read (the first, {first.id}: {first.reason})"

@@ -1,0 +1,216 @@
+"""Shares photos out to train, val and test: groups whole, classes in proportion, the same for the same seed.
+
+Splits that the data brings, and those of an earlier run, stay as they are. Knows nothing of why photos belong
+to a group. `random` ignores groups; everything else is the same.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from assay.data.apportion import Group, apportion
+from assay.data.groups import group_indices, straddling
+from assay.data.labels import named
+from assay.data.samples import SPLITS, Dataset, Sample, Split
+from assay.errors import AssayError, UsageError
+from assay.recipe import SplitSpec
+
+
+def assign_splits(
+    dataset: Dataset, spec: SplitSpec, seed: int, like: Mapping[str, Split] | None = None
+) -> Dataset:
+    """Give every sample a part.
+
+    Parts that the data brings are kept. If it brings train and test only, val is carved out of train in the
+    proportion of `spec`; if it brings train and val only, test stays empty; if it brings train alone, all
+    is shared out. Samples without a part among others that have one go to train and val when the others
+    have a test, else to all parts.
+
+    Args:
+        dataset: labelled samples, with or without splits and groups.
+        spec: shares and method.
+        seed: decides between equals. The result depends on it, on the ids and on the groups, never on the
+            order of files.
+        like: parts of an earlier run by id; these photos keep them, new members of their groups follow
+            them, and only other new photos are shared out.
+
+    Returns:
+        The data set with a part for every sample, and a sentence in `warnings` for everything that is not
+        as one would expect.
+
+    Raises:
+        AssayError: fewer groups than parts, or the data brings a test and nothing to learn from.
+    """
+    samples = dataset.samples
+    brought = {sample.split for sample in samples} - {None}
+    if brought and not brought & {"train", "val"} and all(sample.split for sample in samples):
+        raise AssayError(
+            f"{dataset.root} brings only a test part; add photos to learn from, in a folder train"
+        )
+    plan = _plan(samples, spec, like or {})
+    singly = spec.method == "random"
+    moved = _share_out(samples, plan, seed, singly=singly)
+    result = dataset.with_samples(
+        replace(sample, split=split) for sample, split in zip(samples, moved, strict=True)
+    )
+    return result.with_samples(result.samples, _remarks(result, plan, spec))
+
+
+class Fold(NamedTuple):
+    """One round of cross-validation: every sample in exactly one part, with its `split` set."""
+
+    train: tuple[Sample, ...]
+    val: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+
+def folds(
+    samples: Sequence[Sample], k: int, seed: int, *, val: float = 0.15, method: str = "grouped"
+) -> list[Fold]:
+    """Share samples out to k rounds; every sample is tested in exactly one of them.
+
+    Args:
+        samples: their own splits are ignored.
+        k: number of rounds, 2 or more.
+        seed: decides between equals.
+        val: share of the photos not tested that chooses (early stopping, calibration), above 0 and below 1.
+        method: `grouped` keeps groups whole, `random` ignores them.
+
+    Raises:
+        UsageError: k is below 2.
+        AssayError: fewer groups than folds, or too few to carve val.
+    """
+    if k < 2:
+        raise UsageError(f"cross-validation needs 2 folds or more, not {k}")
+    singly = method == "random"
+    ordered = sorted(samples, key=lambda sample: sample.id)
+    groups = group_indices(ordered, singly=singly)
+    if len(groups) < k + 1:
+        raise AssayError(
+            f"{len(ordered)} photos in {len(groups)} groups are too few for {k} folds and validation"
+        )
+    parts = _spread(ordered, groups, [1 / k] * k, seed)
+    rounds = []
+    for fold in range(k):
+        rest = [sample for sample, part in zip(ordered, parts, strict=True) if part != fold]
+        carved = _spread(rest, group_indices(rest, singly=singly), [1 - val, val], seed * k + fold)
+        rounds.append(
+            Fold(
+                tuple(
+                    replace(sample, split="train")
+                    for sample, part in zip(rest, carved, strict=True)
+                    if part == 0
+                ),
+                tuple(
+                    replace(sample, split="val")
+                    for sample, part in zip(rest, carved, strict=True)
+                    if part == 1
+                ),
+                tuple(
+                    replace(sample, split="test")
+                    for sample, part in zip(ordered, parts, strict=True)
+                    if part == fold
+                ),
+            )
+        )
+    return rounds
+
+
+class _Plan(NamedTuple):
+    fixed: dict[str, Split]
+    """Samples that stay where they are, by id."""
+    follow: frozenset[Split]
+    """Parts of fixed samples into which the rest of their group follows them."""
+    shares: dict[Split, float]
+    """Of the parts that take samples; the whole is all samples but those fixed in another part."""
+    remarks: tuple[str, ...]
+
+
+def _plan(samples: Sequence[Sample], spec: SplitSpec, like: Mapping[str, Split]) -> _Plan:
+    brought: dict[str, Split] = {sample.id: sample.split for sample in samples if sample.split}
+    parts = set(brought.values())
+    old = {sample.id: like[sample.id] for sample in samples if sample.id in like}
+    if len(brought) < len(samples):
+        takers = SPLITS if "test" not in parts else SPLITS[:2]
+        return _Plan(old | brought, frozenset(SPLITS), _shares(spec, takers), ())
+    if parts == {"train"}:
+        remark = "the data brings train alone, so it was shared out like data without parts"
+        return _Plan(old, frozenset(SPLITS), _shares(spec, SPLITS), (remark,))
+    if "val" not in parts:
+        # What the data calls train may have become val in the earlier run; a test stays a test.
+        fixed: dict[str, Split] = {one: split for one, split in old.items() if split != "test"}
+        fixed |= {one: split for one, split in brought.items() if split == "test"}
+        remark = "the data brings train and test but no val, so val was carved out of train"
+        return _Plan(fixed, frozenset({"train", "val"}), _shares(spec, ("train", "val")), (remark,))
+    remark = "the data brings no test, so validation is all that judges"
+    return _Plan(brought, frozenset(), _shares(spec, ("train", "val")), () if "test" in parts else (remark,))
+
+
+def _shares(spec: SplitSpec, takers: Sequence[Split]) -> dict[Split, float]:
+    every: dict[Split, float] = {"train": spec.train, "val": spec.val, "test": spec.test}
+    total = sum(every[name] for name in takers)
+    return {name: every[name] / total for name in takers if every[name]}
+
+
+def _share_out(samples: Sequence[Sample], plan: _Plan, seed: int, *, singly: bool) -> list[Split]:
+    names = list(plan.shares)
+    result: dict[str, Split] = dict(plan.fixed)
+    groups: list[Group] = []
+    members: list[list[Sample]] = []
+    for indices in group_indices(samples, singly=singly):
+        group = [samples[index] for index in indices]
+        settled = [plan.fixed[sample.id] for sample in group if plan.fixed.get(sample.id) in plan.follow]
+        if settled:
+            # New members of an old group follow it; of a group that straddles already, the larger side.
+            side = max(SPLITS, key=settled.count)
+            result |= {sample.id: side for sample in group if sample.id not in plan.fixed}
+        for taken in dict.fromkeys(result.get(sample.id) for sample in group):
+            chosen = [sample for sample in group if result.get(sample.id) == taken]
+            if taken is None or taken in plan.shares:
+                groups.append(_group(chosen, None if taken is None else names.index(taken)))
+                members.append(chosen)
+    if any(group.part is None for group in groups):
+        if len(groups) < len(names):
+            photos = sum(len(group.strata) for group in groups)
+            raise AssayError(
+                f"{photos} photos in {len(groups)} groups are too few for {named(names)}; add photos"
+            )
+        for group_members, part in zip(
+            members, apportion(groups, list(plan.shares.values()), seed), strict=True
+        ):
+            result |= {sample.id: names[part] for sample in group_members}
+    return [result[sample.id] for sample in samples]
+
+
+def _group(members: Sequence[Sample], part: int | None) -> Group:
+    strata = tuple((sample.label, sample.source_label or "") for sample in members)
+    return Group(strata, min(sample.id for sample in members), part)
+
+
+def _spread(
+    samples: Sequence[Sample], groups: Sequence[Sequence[int]], shares: list[float], seed: int
+) -> list[int]:
+    """Return the part of every sample when all groups are free."""
+    if len(groups) < len(shares):
+        raise AssayError(f"{len(samples)} photos in {len(groups)} groups are too few for {len(shares)} parts")
+    made = [_group([samples[index] for index in indices], None) for indices in groups]
+    parts = [0] * len(samples)
+    for indices, part in zip(groups, apportion(made, shares, seed), strict=True):
+        for index in indices:
+            parts[index] = part
+    return parts
+
+
+def _remarks(result: Dataset, plan: _Plan, spec: SplitSpec) -> list[str]:
+    remarks = list(plan.remarks)
+    seen = Counter((sample.split, sample.label) for sample in result.samples)
+    filled = {split for split, _ in seen}
+    for split in SPLITS:
+        missing = [name for name in result.classes if split in filled and not seen[split, name]]
+        if missing:
+            remarks.append(f"{split} has no photo of {named(missing)}: too few groups for every part")
+    if leaks := straddling(result.samples):
+        because = "groups are ignored (random)" if spec.method == "random" else "they were there already"
+        remarks.append(f"{len(leaks)} groups of photos stand in more than one part, since {because}")
+    return remarks

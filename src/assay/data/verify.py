@@ -1,0 +1,118 @@
+"""Opens every file once: is it a photo, can all of it be decoded, what is its digest.
+
+Knows nothing of labels. Threads suffice, since reading, hashing and decoding all release Python's lock.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from assay.data.samples import Sample, Unreadable
+from assay.errors import AssayError
+from assay.image import HEAD_BYTES, decode, sniff
+from assay.progress import Progress, silent
+
+_IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif"}
+)
+_BATCH = 16
+# Draft decoding skips pixels, not bytes: a JPEG that lacks even its last byte is still found out, at half
+# the cost of decoding in full.
+_DRAFT_SIDE = 1
+
+
+class Verified(NamedTuple):
+    """The outcome of opening every file."""
+
+    samples: list[Sample]
+    """Those that decode, with their digests, in the order given."""
+    unreadable: list[Unreadable]
+    skipped: Counter[str]
+
+
+def verify(samples: Sequence[Sample], progress: Progress = silent) -> Verified:
+    """Open, hash and decode every sample on all cores; keep those that are whole photos.
+
+    A file that is no image and does not claim to be one by its name is skipped; one that claims it, or is
+    an image that cannot be decoded to the end, is unreadable.
+
+    Args:
+        samples: candidates; labels and splits are passed through.
+        progress: told after every few files.
+    """
+    kept: list[Sample] = []
+    unreadable: list[Unreadable] = []
+    skipped: Counter[str] = Counter()
+    done = 0
+    for outcomes in _batches(samples):
+        for outcome in outcomes:
+            if isinstance(outcome, Sample):
+                kept.append(outcome)
+            elif isinstance(outcome, Unreadable):
+                unreadable.append(outcome)
+            else:
+                skipped[outcome] += 1
+        done += len(outcomes)
+        progress("Checking photos", done, len(samples))
+    return Verified(kept, unreadable, skipped)
+
+
+def _batches(samples: Sequence[Sample]) -> Iterable[list[Sample | Unreadable | str]]:
+    pool = ThreadPoolExecutor(max_workers=_cores(), thread_name_prefix="verify")
+    try:
+        pieces = [samples[start : start + _BATCH] for start in range(0, len(samples), _BATCH)]
+        yield from pool.map(_examine_all, pieces)
+    finally:
+        # After an error or Ctrl-C nothing that waits is begun any more.
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _examine_all(samples: Sequence[Sample]) -> list[Sample | Unreadable | str]:
+    return [_examine(sample) for sample in samples]
+
+
+def _examine(sample: Sample) -> Sample | Unreadable | str:
+    if not _is_unicode(sample.id):
+        return Unreadable(_printable(sample.id), sample.path, "its name is not valid Unicode")
+    try:
+        data = sample.read() if sample.tensor else _read_image(sample.path)
+        if data is None:
+            return "not an image"
+        decode(data, min_side=_DRAFT_SIDE)
+    except FileNotFoundError:
+        return Unreadable(sample.id, sample.path, "the file does not exist")
+    except OSError as error:
+        return Unreadable(sample.id, sample.path, error.strerror or str(error))
+    except AssayError as error:
+        return Unreadable(sample.id, sample.path, str(error))
+    return replace(sample, digest=hashlib.sha256(data).hexdigest())
+
+
+def _read_image(path: Path) -> bytes | None:
+    """Return the file's bytes, or None if neither content nor name is an image's.
+
+    What does not begin like an image is not read on (films are long); `decode` says what is wrong with it.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+        if sniff(head):
+            return head + stream.read()
+        return head if path.suffix.casefold() in _IMAGE_SUFFIXES else None
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _cores() -> int:
+    # Containers often allow fewer cores than the machine has.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
