@@ -1,0 +1,51 @@
+"""What all backbones have in common: a feature map out, stages that can be frozen, and how weights begin.
+
+Knows nothing of classes, heads or files.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+Stages = Sequence[Sequence[nn.Module]]
+
+
+class Backbone(nn.Module, ABC):
+    """A convolutional network without its classifier.
+
+    Attributes:
+        channels: K, the number of channels of the feature map.
+    """
+
+    channels: int
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the feature map, float [N, K, h, w], of normalised images, float [N, 3, S, S]."""
+
+    @abstractmethod
+    def stages(self) -> Stages:
+        """Return the modules of every stage in the order of the data, the stem first."""
+
+
+def init_he(network: nn.Module) -> None:
+    """Give every convolution of a network random weights, and every batch norm the identity.
+
+    Weights are normal with variance 2 / fan-out, where fan-out is what one input channel reaches: kernel area
+    x output channels / groups. Dividing by the groups matters for depthwise convolutions, whose weights would
+    otherwise begin near zero.
+
+    Args:
+        network: changed in place; its linear layers stay as they are.
+
+    Source: He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, eq. 14.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+            nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,168 @@
+"""EfficientNet-Lite 0, 1 and 2: EfficientNet with ReLU6 and without squeeze-and-excitation.
+
+Parameters are named as in the published weights, less their leading underscores. Knows nothing of classes,
+heads or files.
+"""
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from assay.nets.backbone import Backbone, Stages, init_he
+
+
+class Scale(NamedTuple):
+    """How much a variant is wider and deeper than the first, and the side it was trained at, in pixels."""
+
+    width: float
+    depth: float
+    size: int
+
+
+class _Stage(NamedTuple):
+    repeats: int
+    kernel: int
+    stride: int
+    expansion: int
+    outputs: int
+
+
+LITES: Mapping[str, Scale] = MappingProxyType(
+    {
+        "efficientnet-lite0": Scale(1.0, 1.0, 224),
+        "efficientnet-lite1": Scale(1.0, 1.1, 240),
+        "efficientnet-lite2": Scale(1.1, 1.2, 260),
+    }
+)
+_STAGES = (
+    _Stage(1, 3, 1, 1, 16),
+    _Stage(2, 3, 2, 6, 24),
+    _Stage(2, 5, 2, 6, 40),
+    _Stage(3, 3, 2, 6, 80),
+    _Stage(3, 5, 1, 6, 112),
+    _Stage(4, 5, 2, 6, 192),
+    _Stage(1, 3, 1, 6, 320),
+)
+_STEM = 32
+_TOP = 1280
+_DIVISOR = 8
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution padded as TensorFlow's "SAME" pads: what is odd goes to the right and the bottom.
+
+    With stride 2 on an even side the padding is lopsided, which `nn.Conv2d` cannot express. Weights trained
+    this way see the photo half a pixel shifted in each such layer if they are padded evenly.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, inputs, h, w] to [N, outputs, h / stride, w / stride], rounded up."""
+        top, bottom = self._padding(x.shape[2])
+        left, right = self._padding(x.shape[3])
+        if (top, left) == (bottom, right):  # no copy of the input
+            return functional.conv2d(x, self.weight, None, self.stride, (top, left), 1, self.groups)
+        padded = functional.pad(x, (left, right, top, bottom))
+        return functional.conv2d(padded, self.weight, None, self.stride, 0, 1, self.groups)
+
+    def _padding(self, side: int) -> tuple[int, int]:
+        stride, kernel = self.stride[0], self.kernel_size[0]
+        total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+        return total // 2, total - total // 2
+
+
+class MBConv(nn.Module):
+    """Widen by a 1x1, filter each channel by itself, narrow by a 1x1; a shortcut where the shapes agree.
+
+    Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        self.widens = expansion != 1
+        if self.widens:
+            self.expand_conv = SameConv2d(inputs, hidden, 1)
+            self.bn0 = _norm(hidden)
+        self.depthwise_conv = SameConv2d(hidden, hidden, kernel, stride, groups=hidden)
+        self.bn1 = _norm(hidden)
+        self.project_conv = SameConv2d(hidden, outputs, 1)
+        self.bn2 = _norm(outputs)
+        self.act = nn.ReLU6(inplace=True)
+        self.shortcut = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [N, inputs, h, w] to [N, outputs, h / stride, w / stride], rounded up."""
+        hidden = self.act(self.bn0(self.expand_conv(x))) if self.widens else x
+        hidden = self.act(self.bn1(self.depthwise_conv(hidden)))
+        narrow: Tensor = self.bn2(self.project_conv(hidden))
+        return narrow + x if self.shortcut else narrow
+
+
+class EfficientNetLite(Backbone):
+    """A stem, seven stages of inverted bottlenecks, and a 1x1 convolution to 1280 channels.
+
+    Args:
+        scale: how much wider and deeper than Lite0. Stem, top, and the repeats of the first and the last
+            stage are never scaled.
+
+    Source: Tan, Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019, and the
+    Lite variants that its authors published in 2020 (tensorflow/tpu, `efficientnet/lite`).
+    """
+
+    def __init__(self, scale: Scale) -> None:
+        super().__init__()
+        self.conv_stem = SameConv2d(3, _STEM, 3, 2)
+        self.bn0 = _norm(_STEM)
+        self.blocks = nn.ModuleList()
+        self._ends: list[int] = []
+        inputs = _STEM
+        for index, stage in enumerate(_STAGES):
+            outputs = _scaled_width(stage.outputs, scale.width)
+            fixed = index in {0, len(_STAGES) - 1}
+            repeats = stage.repeats if fixed else math.ceil(stage.repeats * scale.depth)
+            for repeat in range(repeats):
+                stride = stage.stride if repeat == 0 else 1
+                self.blocks.append(MBConv(inputs, outputs, stage.kernel, stride, stage.expansion))
+                inputs = outputs
+            self._ends.append(len(self.blocks))
+        self.conv_head = SameConv2d(inputs, _TOP, 1)
+        self.bn1 = _norm(_TOP)
+        self.act = nn.ReLU6(inplace=True)
+        self.channels = _TOP
+        init_he(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the feature map [N, 1280, h, w] with h = S / 32, rounded up."""
+        x = self.act(self.bn0(self.conv_stem(images)))
+        for block in self.blocks:
+            x = block(x)
+        features: Tensor = self.act(self.bn1(self.conv_head(x)))
+        return features
+
+    def stages(self) -> Stages:
+        """Return the stem and the seven stages; the last one with the convolution at the top."""
+        starts = [0, *self._ends]
+        stages: list[list[nn.Module]] = [[self.conv_stem, self.bn0]]
+        stages += [list(self.blocks)[start:end] for start, end in zip(starts, self._ends, strict=False)]
+        stages[-1] += [self.conv_head, self.bn1]
+        return stages
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    # ε is that of the published weights. Their momentum, 0.01 in torch's terms, fits runs of many thousand
+    # steps; torch's 0.1 follows a fine-tuning of a few hundred.
+    return nn.BatchNorm2d(channels, eps=1e-3)
+
+
+def _scaled_width(channels: int, factor: float) -> int:
+    """Round to a multiple of eight, never down by more than a tenth."""
+    scaled = channels * factor
+    rounded = max(_DIVISOR, int(scaled + _DIVISOR / 2) // _DIVISOR * _DIVISOR)
+    return rounded + _DIVISOR if rounded < 0.9 * scaled else rounded

@@ -1,0 +1,129 @@
+"""Networks of the timm library as backbones, for those who install it: `timm:convnext_tiny`.
+
+timm is imported only when such a name is asked for. Knows nothing of classes or heads.
+"""
+
+import math
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from assay.errors import AssayError
+from assay.nets.backbone import Backbone, Stages
+from assay.recipe.preprocess import Channels
+
+TIMM = "timm:"
+"""What the names of such networks begin with."""
+_CONTAINERS = {"stages", "blocks", "layers", "features"}
+
+
+class TimmBackbone(Backbone):
+    """A network of the timm library without its classifier.
+
+    Grids of tokens (vision transformers) and maps with channels last are brought to [N, K, h, w]; class and
+    register tokens are left out.
+
+    Args:
+        name: `timm:NAME`.
+        size: side of the input in pixels, for networks whose weights depend on it.
+
+    Raises:
+        AssayError: timm is not installed, or knows no such network.
+    """
+
+    def __init__(self, name: str, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.net = create_timm(name, size=size)
+        self.channels = int(self.net.num_features)
+        self._prefix = int(getattr(self.net, "num_prefix_tokens", 0))
+        self._shape_of(name, size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the feature map [N, K, h, w] of normalised images, float [N, 3, S, S]."""
+        features: Tensor = self.net(images)
+        if features.ndim == 3:
+            side = math.isqrt(features.shape[1] - self._prefix)
+            patches = features[:, self._prefix :].transpose(1, 2)
+            return patches.reshape(-1, self.channels, side, side)
+        return features if features.shape[1] == self.channels else features.permute(0, 3, 1, 2)
+
+    def stages(self) -> Stages:
+        """Return the children of the network in order, those of its container of blocks one by one."""
+        stages: list[list[nn.Module]] = []
+        for name, child in self.net.named_children():
+            parts = list(child.children()) if name in _CONTAINERS else [child]
+            stages += [[part] for part in parts if any(True for _ in part.parameters())]
+        return stages
+
+    def _shape_of(self, name: str, size: int) -> None:
+        """Try one black image, since only that tells which shape comes out."""
+        self.net.eval()
+        with torch.no_grad():
+            features = self.net(torch.zeros(1, 3, size, size))
+        self.net.train()
+        channels = self.channels in tuple(features.shape[1:])
+        square = features.ndim == 4 or math.isqrt(features.shape[1] - self._prefix) ** 2 == (
+            features.shape[1] - self._prefix
+        )
+        if features.ndim not in {3, 4} or not channels or not square:
+            raise AssayError(
+                f"{name} gives no feature map (its output is {list(features.shape)}): choose a network "
+                "that does, such as timm:convnext_tiny"
+            )
+
+
+def create_timm(name: str, *, size: int, pretrained: bool = False) -> Any:
+    """Make a network of the timm library without classifier and pooling.
+
+    Args:
+        name: `timm:NAME`.
+        size: side of the input in pixels.
+        pretrained: load the published weights, from timm's cache or from the network.
+
+    Raises:
+        AssayError: timm is not installed, knows no such network, or could not get the weights.
+    """
+    timm = _timm(name)
+    short = name.removeprefix(TIMM)
+    if not timm.is_model(short):
+        near = timm.list_models(f"*{short.split('.')[0].split('_')[0]}*")[:5]
+        hint = f"; some are {', '.join(near)}" if near else ""
+        raise AssayError(f"timm {timm.__version__} knows no network called {short!r}{hint}")
+    settings: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0, "global_pool": ""}
+    try:
+        try:
+            return timm.create_model(short, img_size=size, **settings)
+        except TypeError:  # convolutional networks take any size and do not know the argument
+            return timm.create_model(short, **settings)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise AssayError(f"{name} could not be made by timm {timm.__version__}: {error}") from error
+
+
+def timm_normalization(name: str) -> tuple[Channels, Channels]:
+    """Return mean and standard deviation that the published weights of a `timm:` network want.
+
+    Raises:
+        AssayError: timm is not installed or knows no such network.
+    """
+    timm = _timm(name)
+    config = timm.models.get_pretrained_cfg(name.removeprefix(TIMM), allow_unregistered=True)
+    if config is None:
+        return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    return tuple(config.mean), tuple(config.std)
+
+
+def _timm(name: str) -> ModuleType:
+    try:
+        import timm  # noqa: PLC0415  an optional extra
+    except (ImportError, RuntimeError) as error:
+        # RuntimeError: timm imports torchvision, which refuses a torch of another build.
+        raise AssayError(
+            f"network {name!r} needs the timm library, which cannot be imported ({error}): "
+            "pip install 'assay[timm]' and a torchvision that matches the installed torch, "
+            "or choose a network without timm:"
+        ) from error
+    module: ModuleType = timm
+    return module

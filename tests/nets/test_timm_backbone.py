@@ -1,0 +1,55 @@
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+import torch
+
+from assay.errors import AssayError
+from assay.nets import create, normalization
+
+absent = find_spec("timm") is None
+needs_timm = pytest.mark.skipif(absent, reason="timm is not installed; pip install 'assay[timm]'")
+
+
+@pytest.mark.skipif(not absent, reason="timm is installed")
+@pytest.mark.parametrize("ask", [lambda name: create(name, 2), normalization])
+def test_without_timm_the_error_says_what_to_install(ask: Any):
+    expected = r"network 'timm:convnext_tiny' needs the timm library.*pip install 'assay\[timm\]'"
+    with pytest.raises(AssayError, match=expected):
+        ask("timm:convnext_tiny")
+
+
+@needs_timm
+@pytest.mark.parametrize(
+    ("name", "channels", "side"),
+    [
+        ("convnext_atto", 320, 2),
+        ("resnet10t", 512, 2),
+        ("vit_tiny_patch16_224", 192, 4),
+        ("swin_tiny_patch4_window7_224", 768, 2),
+    ],
+)
+def test_every_family_gives_a_feature_map(name: str, channels: int, side: int):
+    network = create(f"timm:{name}", 3, size=64).eval()
+    outputs = network(torch.zeros(2, 64, 64, 3, dtype=torch.uint8))
+    assert outputs.featuremap.shape == (2, channels, side, side)
+    assert outputs.logits.shape == (2, 3)
+
+
+@needs_timm
+def test_stages_hold_every_parameter_once():
+    network = create("timm:vit_tiny_patch16_224", 3, size=64)
+    found = [id(parameter) for stage in network.parameter_stages() for parameter in stage]
+    assert sorted(found) == sorted(id(parameter) for parameter in network.parameters())
+    assert network.depth > 12
+
+
+@needs_timm
+def test_no_such_network():
+    with pytest.raises(AssayError, match=r"timm .* knows no network called 'convnext_tony'"):
+        create("timm:convnext_tony", 2)
+
+
+@needs_timm
+def test_its_normalisation():
+    assert normalization("timm:resnetv2_50") == ((0.5,) * 3, (0.5,) * 3)
