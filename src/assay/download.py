@@ -42,7 +42,7 @@ def download(
         to: the file to make. If it is there already and has the hash (or none is given), nothing is sent.
         sha256: the 64 hexadecimal digits, or the first 8 or more of them where no more are published.
         timeout: seconds that connecting, and every wait for more bytes, may take.
-        progress: told bytes done and in all (0 while the server does not say).
+        progress: told bytes done and in all (one more than done while the server does not say).
 
     Returns:
         `to`.
@@ -170,7 +170,8 @@ def _receive(answer: http.client.HTTPResponse, part: Path, progress: Progress, n
         while block := answer.read(_BLOCK):
             stream.write(block)
             done += len(block)
-            progress(name, done, total)
+            progress(name, done, total or done + 1)
+    progress(name, done, total or done)
     return total in {0, done}
 
 

@@ -236,8 +236,7 @@ def whole_folder(to: Path) -> Iterator[Path]:
     Raises:
         AssayError: `to` exists and is not an empty folder, or cannot be made.
     """
-    if to.is_symlink() or (to.exists() and not (to.is_dir() and not any(to.iterdir()))):
-        raise AssayError(f"{to} exists already and is not touched; choose another folder, or delete it first")
+    check_free(to)
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
         # A folder inside, since the temporary one itself is closed to others.
@@ -251,6 +250,16 @@ def whole_folder(to: Path) -> Iterator[Path]:
         folder.replace(to)
     finally:
         shutil.rmtree(temporary)
+
+
+def check_free(to: Path) -> None:
+    """Make sure that a folder can be made at `to` without touching anything.
+
+    Raises:
+        AssayError: something is there that is not an empty folder.
+    """
+    if to.is_symlink() or (to.exists() and not (to.is_dir() and not any(to.iterdir()))):
+        raise AssayError(f"{to} exists already and is not touched; choose another folder, or delete it first")
 
 
 def lift(folder: Path) -> None:
