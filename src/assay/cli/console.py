@@ -15,7 +15,7 @@ from assay.progress import Progress, silent
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """Give a progress function that draws one bar for each kind of work; silent where there is no terminal."""
+    """Give a progress function that draws a bar for each kind of work; silent where there is no terminal."""
     if not sys.stderr.isatty():
         yield silent
         return

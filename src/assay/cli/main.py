@@ -63,7 +63,9 @@ def main() -> None:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        typer.secho(f"assay: this needs {error.name}; install it with: pip install 'assay[{extra}]'", err=True)
+        typer.secho(
+            f"assay: this needs {error.name}; install it with: pip install 'assay[{extra}]'", err=True
+        )
         sys.exit(1)
     except KeyboardInterrupt:
         typer.secho("assay: stopped", err=True)

@@ -23,7 +23,9 @@ def list_recipes() -> None:
 @recipes.command()
 def show(
     name: Annotated[str, typer.Argument(help="A recipe's name, or the path of a YAML file.")],
-    set_: Annotated[list[str] | None, typer.Option("--set", help="A value to change, as train.epochs=5.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A value to change, as train.epochs=5.")
+    ] = None,
 ) -> None:
     """Print a recipe with every value, as YAML that `-r` takes.
 

@@ -1,0 +1,47 @@
+"""`assay evaluate`: a classifier judged on labelled photos."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Part(StrEnum):
+    """The part of the data to judge on."""
+
+    train = "train"
+    val = "val"
+    test = "test"
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A .assay file.")],
+    data: Annotated[Path, typer.Argument(help="Labelled photos: class folders or a manifest.")],
+    *,
+    part: Annotated[Part | None, typer.Option(help="Judge only the photos of this part.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for figures and pictures; by default evaluation-N.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Judge a classifier on labelled photos; write figures, confusion matrix and mistakes.
+
+    Example: assay evaluate model.assay photos/
+    """
+    from assay.cli.console import print_json, progress_bars
+    from assay.cli.summary import describe_metrics
+    from assay.workflow import evaluate_classifier, next_folder
+
+    folder = out or next_folder(Path(), "evaluation")
+    with progress_bars() as progress:
+        result = evaluate_classifier(
+            model, data, folder, part=None if part is None else part.value, progress=progress
+        )
+    if json:
+        print_json({"folder": str(folder), "metrics": result.metrics.to_dict()})
+        return
+    for name in ("report", "confusion_text"):
+        typer.echo(result.files[name].read_text(encoding="utf-8").rstrip() + "\n")
+    typer.echo(describe_metrics(result.metrics, f"{data}"))
+    typer.echo(f"pictures    {folder}")

@@ -1,0 +1,51 @@
+"""What people read when photos have been shared out, and when a classifier has been judged."""
+
+from typing import TYPE_CHECKING
+
+from assay.cli.console import percent
+
+if TYPE_CHECKING:
+    from assay.data import Dataset
+    from assay.evaluation import Metrics
+
+
+def describe_data(dataset: "Dataset", advised: int) -> str:
+    """Say how many photos of which class stand in which part, and what is odd about them."""
+    from assay.data.samples import SPLITS
+
+    counts = {part: dataset.counts(part) for part in SPLITS}
+    width = max(map(len, dataset.classes))
+    lines = [
+        f"{len(dataset)} photos, {len(dataset.classes)} classes",
+        f"{'':<{width}}   train     val    test",
+    ]
+    for name in dataset.classes:
+        row = "".join(f"{counts[part][name]:>8}" for part in SPLITS)
+        lines.append(f"{name:<{width}}{row}")
+    few = [name for name, count in dataset.counts().items() if count < advised]
+    if few:
+        lines.append(f"warning: fewer than {advised} photos of {', '.join(few)}; more would help")
+    lines += [f"warning: {sentence}" for sentence in dataset.warnings]
+    lines += [f"left out: {one.path}: {one.reason}" for one in dataset.unreadable[:5]]
+    if len(dataset.unreadable) > 5:
+        lines.append(f"left out: {len(dataset.unreadable) - 5} more files")
+    if dataset.skipped:
+        lines.append(
+            "skipped: " + ", ".join(f"{count} {reason}" for reason, count in dataset.skipped.items())
+        )
+    return "\n".join(lines)
+
+
+def describe_metrics(metrics: "Metrics", part: str) -> str:
+    """Say how good a classifier is, in one sentence and a line for the class that is looked for."""
+    if metrics.accuracy is None or metrics.accuracy_interval is None:
+        return f"{part}: no photos"
+    interval = metrics.accuracy_interval
+    right = f"{part}: {metrics.correct} of {metrics.count} photos right, {percent(metrics.accuracy)}"
+    lines = [f"{right} (95 % interval {percent(interval.low)} to {percent(interval.high)})"]
+    if metrics.positive is not None:
+        one = metrics.of(metrics.positive)
+        figures = [("precision", one.precision), ("recall", one.recall), ("F1", one.f1)]
+        told = ", ".join(f"{name} {value:.3f}" for name, value in figures if value is not None)
+        lines.append(f"{metrics.positive}: {told}")
+    return "\n".join(lines)

@@ -1,0 +1,28 @@
+"""Answers as a table in a file."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assay.files import replacing
+
+if TYPE_CHECKING:
+    from assay.inference import Prediction
+
+
+def write_answers(path: Path, answers: Iterable["Prediction"], classes: Sequence[str]) -> int:
+    """Write a row a photo (path, label, confidence, a column a class), whole or not at all.
+
+    Returns:
+        The number of rows.
+    """
+    count = 0
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(["path", "label", "confidence", *(f"p_{name}" for name in classes)])
+        for answer in answers:
+            shares = [f"{answer.probabilities[name]:.6f}" for name in classes]
+            table.writerow([answer.source, answer.label, f"{answer.confidence:.6f}", *shares])
+            count += 1
+    return count

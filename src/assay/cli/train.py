@@ -1,0 +1,121 @@
+"""`assay train`: photos in, a run folder with a classifier out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from assay.progress import Progress
+    from assay.recipe import Recipe
+    from assay.workflow import TrainResult, Watcher
+
+
+def train(
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of classes, folder of train/val/test, or a manifest (.csv, .parquet)."),
+    ] = None,
+    *,
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name or YAML file.")] = "default",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A value to change, as train.epochs=5; repeatable.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder for the results; by default runs/RECIPE-N.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Weights to start from: imagenet, none, or a file.")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with a run that was stopped.")] = None,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="Only look for a learning rate; train nothing.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train a classifier; write a run folder with the model, figures, curves, log and manifest.
+
+    Example: assay train photos/ -r bottle --set train.epochs=10
+    """
+    from assay.cli.console import print_json, progress_bars
+    from assay.errors import UsageError
+    from assay.recipe import load_recipe
+    from assay.workflow import Run, next_folder, resume_training, train_classifier
+
+    with progress_bars() as progress:
+        if resume is not None:
+            if data or set_ or run or weights or find_lr or recipe != "default":
+                raise UsageError("--resume takes everything from the run: give no data and no other option")
+            result = resume_training(resume, watcher_of(Run.open(resume).recipe(), progress, quiet=json))
+        elif data is None:
+            raise UsageError("give the photos to train on, or --resume RUN to go on with a run")
+        else:
+            settings = load_recipe(recipe, [*(set_ or ()), *([f"net.weights={weights}"] if weights else [])])
+            folder = run or next_folder(Path("runs"), settings.name)
+            if find_lr:
+                _find_lr(data, settings, folder, progress)
+                return
+            result = train_classifier(data, settings, folder, watcher_of(settings, progress, quiet=json))
+    if json:
+        print_json(summary(result))
+    else:
+        typer.echo(closing(result))
+
+
+def summary(result: "TrainResult") -> dict[str, object]:
+    """Return a run's result for programs."""
+    return {
+        "run": str(result.run.folder),
+        "bundle": str(result.run.bundle),
+        "classes": list(result.dataset.classes),
+        "best_epoch": result.history.best_epoch,
+        "epochs": len(result.history.rows),
+        "verdict": result.verdict,
+        "metrics": {part: metrics.to_dict() for part, metrics in result.metrics.items()},
+    }
+
+
+def closing(result: "TrainResult") -> str:
+    """Return what a person reads when a run has ended: the verdict, where the files are, what to do next."""
+    from assay.cli.summary import describe_metrics
+
+    run, part = result.run, result.verdict
+    name = (
+        "test photos" if part == "test" else "validation photos (which also chose the weights; no test part)"
+    )
+    matrix = (run.evaluation(part) / "confusion_matrix.txt").read_text(encoding="utf-8")
+    return "\n".join(
+        [
+            "",
+            matrix.rstrip(),
+            "",
+            describe_metrics(result.metrics[part], name),
+            "",
+            f"classifier  {run.bundle}",
+            f"pictures    {run.evaluation(part)}, {run.folder / 'curves.png'}",
+            f"use it      assay predict {run.bundle} PHOTO",
+        ]
+    )
+
+
+def watcher_of(recipe: "Recipe", progress: "Progress", *, quiet: bool) -> "Watcher":
+    """Return who prints the data's summary and a line an epoch, or only draws progress when `quiet`."""
+    from assay.cli.summary import describe_data
+    from assay.training import epoch_line
+    from assay.workflow import Watcher
+
+    if quiet:
+        return Watcher(progress)
+    return Watcher(
+        progress,
+        on_data=lambda dataset: typer.echo(describe_data(dataset, recipe.data.advised_per_class) + "\n"),
+        on_epoch=lambda row: typer.echo(epoch_line(row, recipe.train.epochs)),
+    )
+
+
+def _find_lr(data: Path, recipe: "Recipe", folder: Path, progress: "Progress") -> None:
+    from assay.workflow import suggest_learning_rate
+
+    picture = folder.with_suffix(".png") if folder.suffix else folder.with_name(f"{folder.name}-lr.png")
+    finding = suggest_learning_rate(data, recipe, picture, progress)
+    typer.echo(f"suggested: --set train.lr={finding.suggestion:.2g}\ncurve: {picture}")

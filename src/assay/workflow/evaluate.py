@@ -1,0 +1,65 @@
+"""A finished classifier judged on labelled photos that it may never have met."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from assay.data import Dataset, scan
+from assay.data.samples import Split
+from assay.data.scan import list_source
+from assay.errors import UsageError
+from assay.evaluation import Metrics, evaluate, write_evaluation
+from assay.inference import Classifier
+from assay.progress import Progress, silent
+from assay.recipe import Recipe
+from assay.workflow.judge import judge
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """What an evaluation gave."""
+
+    folder: Path
+    dataset: Dataset
+    metrics: Metrics
+    files: dict[str, Path]
+    """What was written, by name."""
+
+
+def evaluate_classifier(
+    model: Path,
+    data: Path,
+    folder: Path,
+    *,
+    part: Split | None = None,
+    engine: str = "auto",
+    progress: Progress = silent,
+) -> EvaluateResult:
+    """Judge a bundle on labelled photos and write figures and pictures.
+
+    Labels that the classifier's recipe maps (CIFAR-10's ten to vehicle and animal) are mapped here too.
+
+    Args:
+        model: the bundle.
+        data: what `assay.data.scan` reads.
+        folder: where to write; files of an earlier evaluation there are replaced.
+        part: only photos of this part; none: all.
+        engine: which runtime predicts.
+        progress: told how things go on.
+
+    Raises:
+        AssayError: model or data cannot be read, or a label is none of the classifier's.
+        UsageError: no photo is in `part`.
+    """
+    classifier = Classifier.load(model, engine=engine)
+    recipe = Recipe.model_validate(classifier.info.provenance.recipe)
+    mapping = recipe.data.mapping
+    if mapping is not None and set(list_source(data).labels) <= set(classifier.classes):
+        mapping = None
+    dataset = scan(data, mapping=mapping, classes=classifier.classes, progress=progress)
+    samples = dataset.samples if part is None else dataset.part(part)
+    if not samples:
+        raise UsageError(f"{data} has no photos in the part {part}: leave out --part to judge all")
+    predictions = judge(classifier, dataset, samples, progress)
+    metrics = evaluate(predictions, recipe.data.positive)
+    files = write_evaluation(folder, predictions, metrics, progress=progress)
+    return EvaluateResult(folder, dataset, metrics, files)

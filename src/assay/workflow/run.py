@@ -1,0 +1,124 @@
+"""The run folder: what lies where, and how far the run has come.
+
+A run can be killed at any moment: every file in it is written whole, and `run.json` says what is left to do.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assay import __version__
+from assay.errors import AssayError, UsageError
+from assay.files import write_text
+from assay.recipe import Recipe, dump_recipe, load_recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder that holds everything about one training: settings, photos, weights, figures."""
+
+    folder: Path
+
+    @property
+    def recipe_file(self) -> Path:
+        """Every setting, as YAML."""
+        return self.folder / "recipe.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """Every photo with its label and part."""
+        return self.folder / "manifest.csv"
+
+    @property
+    def unreadable(self) -> Path:
+        """Files that had to be left out, and why."""
+        return self.folder / "unreadable.csv"
+
+    @property
+    def bundle(self) -> Path:
+        """The classifier, as one file."""
+        return self.folder / "model.assay"
+
+    def evaluation(self, part: str) -> Path:
+        """Return the folder of figures and pictures of one part."""
+        return self.folder / "evaluation" / part
+
+    @classmethod
+    def create(cls, folder: Path, data: Path, recipe: Recipe) -> "Run":
+        """Begin a run in a new or empty folder.
+
+        Raises:
+            UsageError: something is in the folder already.
+        """
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UsageError(
+                f"{folder} is not empty: choose another --run, or go on with `assay train --resume {folder}`"
+            )
+        run = cls(folder)
+        write_text(run.recipe_file, dump_recipe(recipe))
+        run._save({"assay": __version__, "data": str(data.resolve()), "classes": [], "done": False})
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> "Run":
+        """Find a run that was begun.
+
+        Raises:
+            UsageError: the folder holds no run.
+        """
+        run = cls(folder)
+        if not run._state.is_file() or not run.recipe_file.is_file():
+            raise UsageError(f"{folder} holds no run: it needs the run.json and recipe.yaml of `assay train`")
+        return run
+
+    @property
+    def data(self) -> Path:
+        """Where the photos were scanned from."""
+        return Path(str(self._load()["data"]))
+
+    @property
+    def done(self) -> bool:
+        """Whether everything was trained, written and judged."""
+        return bool(self._load()["done"])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Order of the classes, as it was decided when the photos were first read."""
+        return tuple(str(name) for name in self._load()["classes"])
+
+    def remember(self, classes: tuple[str, ...]) -> None:
+        """Record the order of the classes, which no manifest holds."""
+        self._save({**self._load(), "classes": list(classes)})
+
+    def recipe(self) -> Recipe:
+        """Read the run's settings."""
+        return load_recipe(self.recipe_file)
+
+    def finish(self) -> None:
+        """Record that nothing is left to do."""
+        self._save({**self._load(), "done": True})
+
+    @property
+    def _state(self) -> Path:
+        return self.folder / "run.json"
+
+    def _save(self, state: dict[str, Any]) -> None:
+        write_text(self._state, json.dumps(state, indent=2) + "\n")
+
+    def _load(self) -> dict[str, Any]:
+        try:
+            state = json.loads(self._state.read_text(encoding="utf-8"))
+        except ValueError:
+            raise AssayError(f"{self._state} is damaged: start a new run") from None
+        if not isinstance(state, dict) or not {"data", "classes", "done"} <= state.keys():
+            raise AssayError(f"{self._state} is damaged: start a new run")
+        return state
+
+
+def next_folder(parent: Path, name: str) -> Path:
+    """Return the first of `name-1`, `name-2`, ... that does not exist under `parent`."""
+    number = 1
+    while (parent / f"{name}-{number}").exists():
+        number += 1
+    return parent / f"{name}-{number}"

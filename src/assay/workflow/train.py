@@ -1,0 +1,226 @@
+"""From a folder of photos to a run folder: split, train, write the bundle, judge it.
+
+Every step leaves its result in the run, so that a run that was stopped goes on where it was.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from assay.bundle import Bundle, BundleInfo, Provenance, amend_bundle
+from assay.bundle.write import write_bundle
+from assay.data import Dataset, PixelCache, Pixels, assign_splits, read_manifest, scan, write_manifest
+from assay.data.samples import SPLITS, Split
+from assay.evaluation import Metrics, evaluate, write_evaluation
+from assay.files import write_text
+from assay.image import Preprocess
+from assay.inference import ENGINES, Classifier
+from assay.nets import Classifier as Network
+from assay.nets import create, load_pretrained, normalization
+from assay.progress import Progress, silent
+from assay.recipe import PreprocessSpec, Recipe
+from assay.training import History, OnEpoch, RateFinding, find_learning_rate, fit
+from assay.training import Split as Labelled
+from assay.workflow.features import compiled_backbone
+from assay.workflow.judge import judge
+from assay.workflow.run import Run
+
+_LIBRARIES = ("assay", "torch", "onnxruntime", "openvino", "numpy", "pillow", "opencv-python-headless")
+_COMPARED = 16
+"""Photos on which the runtimes must agree with torch."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run gave."""
+
+    run: Run
+    dataset: Dataset
+    history: History
+    metrics: Mapping[Split, Metrics]
+    """Figures of the bundle on validation and, if there is one, test."""
+
+    @property
+    def verdict(self) -> Split:
+        """The part whose figures count: test, or validation where there is no test."""
+        return "test" if "test" in self.metrics else "val"
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Who wants to know how a run goes on; nobody by default."""
+
+    progress: Progress = silent
+    on_data: Callable[[Dataset], None] | None = None
+    """Called when the photos are read and shared out."""
+    on_epoch: OnEpoch | None = None
+    """Called after every epoch."""
+
+
+def train_classifier(data: Path, recipe: Recipe, folder: Path, watcher: Watcher | None = None) -> TrainResult:
+    """Train, write and judge a classifier.
+
+    Args:
+        data: what `assay.data.scan` reads: class folders, parts, a manifest, arrays.
+        recipe: every setting.
+        folder: the run's folder, new or empty.
+        watcher: told how things go on.
+
+    Raises:
+        AssayError: the data, the recipe or the weights do not allow it; the sentence says why.
+        InterruptionError: Ctrl-C; the run can be resumed.
+    """
+    watcher = watcher or Watcher()
+    scanned = _scan(data, recipe, watcher)
+    return _go_on(Run.create(folder, data, recipe), recipe, scanned, watcher, resume=False)
+
+
+def resume_training(folder: Path, watcher: Watcher | None = None) -> TrainResult:
+    """Go on with a run that was stopped, to the result it would have had.
+
+    Raises:
+        AssayError: the folder holds no run, or its photos have gone.
+        InterruptionError: Ctrl-C; the run can be resumed again.
+    """
+    watcher = watcher or Watcher()
+    run = Run.open(folder)
+    recipe = run.recipe()
+    dataset = read_manifest(run.manifest, run.classes) if run.manifest.exists() else None
+    return _go_on(run, recipe, dataset or _scan(run.data, recipe, watcher), watcher, resume=True)
+
+
+def suggest_learning_rate(
+    data: Path, recipe: Recipe, picture: Path, progress: Progress = silent
+) -> RateFinding:
+    """Run a learning-rate range test on the photos that would teach, and draw its curve.
+
+    Raises:
+        AssayError: as for `train_classifier`.
+    """
+    dataset = _scan(data, recipe, Watcher(progress))
+    network, spec = _network(recipe, dataset, progress)
+    return find_learning_rate(
+        network, recipe, _labelled(dataset, "train", spec, recipe), picture=picture, progress=progress
+    )
+
+
+def _scan(data: Path, recipe: Recipe, watcher: Watcher) -> Dataset:
+    dataset = scan(data, mapping=recipe.data.mapping, progress=watcher.progress)
+    return assign_splits(dataset, recipe.data.split, recipe.train.seed)
+
+
+def _go_on(run: Run, recipe: Recipe, dataset: Dataset, watcher: Watcher, *, resume: bool) -> TrainResult:
+    if not run.manifest.exists():
+        _write_unreadable(run.unreadable, dataset)
+        run.remember(dataset.classes)
+        write_manifest(dataset, run.manifest)
+    if watcher.on_data is not None:
+        watcher.on_data(dataset)
+    network, spec = _network(recipe, dataset, watcher.progress)
+    train = _labelled(dataset, "train", spec, recipe)
+    val = _labelled(dataset, "val", spec)
+    embed = compiled_backbone(network, spec.size) if recipe.train.strategy == "probe" else None
+    history = fit(
+        network,
+        recipe,
+        train,
+        val,
+        run=run.folder,
+        resume=resume,
+        embed=embed,
+        progress=watcher.progress,
+        on_epoch=watcher.on_epoch,
+    )
+    metrics = _ship(
+        run,
+        _info(recipe, dataset, spec),
+        dataset,
+        network,
+        positive=recipe.data.positive,
+        progress=watcher.progress,
+    )
+    run.finish()
+    return TrainResult(run, dataset, history, metrics)
+
+
+def _network(recipe: Recipe, dataset: Dataset, progress: Progress) -> tuple[Network, PreprocessSpec]:
+    """Return the network with the weights it starts from, and the preprocessing with all values filled in."""
+    mean, std = normalization(recipe.net.name)
+    spec = recipe.preprocess
+    if spec.mean is None:
+        spec = spec.model_copy(update={"mean": mean, "std": std})
+    torch.manual_seed(recipe.train.seed)
+    network = create(recipe.net, len(dataset.classes), mean=spec.mean, std=spec.std, size=spec.size)
+    if recipe.net.weights != "none":
+        load_pretrained(network, recipe.net, progress=progress)
+    return network, spec
+
+
+def _labelled(dataset: Dataset, part: Split, spec: PreprocessSpec, recipe: Recipe | None = None) -> Labelled:
+    samples = dataset.part(part)
+    preprocess = Preprocess(spec)
+    if recipe is not None:
+        preprocess = preprocess.scaled(recipe.augment.canvas)
+    kept = PixelCache(sample.digest for sample in dataset.samples)
+    return Labelled(Pixels(samples, preprocess, kept), dataset.targets(samples))
+
+
+def _ship(
+    run: Run,
+    info: BundleInfo,
+    dataset: Dataset,
+    network: Network,
+    *,
+    positive: str | None,
+    progress: Progress,
+) -> dict[Split, Metrics]:
+    """Write the bundle, judge the very file on every part that taught nothing, write the figures into it."""
+    held_out: list[Split] = [part for part in ("val", "test") if dataset.part(part)]
+    compared = Pixels(dataset.part("val")[:_COMPARED], Preprocess(info.preprocess))
+    images = np.stack([compared[row] for row in range(len(compared))])
+    write_bundle(run.bundle, network, info, images, ENGINES)
+    classifier = Classifier.load(run.bundle)
+    metrics: dict[Split, Metrics] = {}
+    for part in held_out:
+        predictions = judge(classifier, dataset, dataset.part(part), progress)
+        metrics[part] = evaluate(predictions, positive)
+        write_evaluation(run.evaluation(part), predictions, metrics[part], progress=progress)
+    figures = {part: one.to_dict() for part, one in metrics.items()}
+    amend_bundle(Bundle.open(run.bundle), {"metrics": figures})
+    return metrics
+
+
+def _info(recipe: Recipe, dataset: Dataset, spec: PreprocessSpec) -> BundleInfo:
+    return BundleInfo(
+        name=recipe.name,
+        description=recipe.description,
+        classes=dataset.classes,
+        preprocess=spec,
+        serve=recipe.serve,
+        live=recipe.live,
+        provenance=Provenance(
+            recipe=recipe.model_dump(mode="json"),
+            data=dataset.fingerprint,
+            photos={part: dataset.counts(part) for part in SPLITS},
+            seed=recipe.train.seed,
+            libraries={name: version(name) for name in _LIBRARIES},
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        ),
+    )
+
+
+def _write_unreadable(path: Path, dataset: Dataset) -> None:
+    if not dataset.unreadable:
+        return
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("path", "reason"))
+    table.writerows((str(one.path), one.reason) for one in dataset.unreadable)
+    write_text(path, text.getvalue())

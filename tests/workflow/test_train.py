@@ -1,0 +1,156 @@
+"""Photos in, a run folder out; stopped and resumed; the same numbers from the file that ships."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from assay.bundle import Bundle
+from assay.errors import UsageError
+from assay.evaluation import Predictions
+from assay.inference import Classifier
+from assay.recipe import Recipe, load_recipe
+from assay.training import InterruptionError
+from assay.workflow import (
+    Run,
+    TrainResult,
+    Watcher,
+    evaluate_classifier,
+    resume_training,
+    suggest_learning_rate,
+    train_classifier,
+)
+
+
+@pytest.fixture(scope="module")
+def trained(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    return train_classifier(colours, tiny, tmp_path_factory.mktemp("runs") / "a")
+
+
+def test_the_run_holds_everything(trained: TrainResult):
+    folder = trained.run.folder
+    expected = [
+        "recipe.yaml",
+        "manifest.csv",
+        "unreadable.csv",
+        "model.assay",
+        "metrics.csv",
+        "training.log",
+        "curves.png",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "evaluation/val/metrics.json",
+        "evaluation/test/confusion_matrix.png",
+        "evaluation/test/misclassified.csv",
+    ]
+    assert [name for name in expected if not (folder / name).is_file()] == []
+    assert trained.run.done
+
+
+def test_it_learns(trained: TrainResult):
+    assert trained.verdict == "test"
+    assert trained.metrics["test"].accuracy == 1.0
+
+
+def test_every_photo_has_one_part_and_the_broken_one_is_listed(trained: TrainResult):
+    rows = list(csv.DictReader(trained.run.manifest.read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == 80
+    assert {row["split"] for row in rows} == {"train", "val", "test"}
+    unreadable = trained.run.unreadable.read_text(encoding="utf-8")
+    assert "broken.png" in unreadable
+    assert trained.dataset.skipped
+
+
+def test_the_bundle_knows_where_it_comes_from(trained: TrainResult):
+    info = Bundle.open(trained.run.bundle).info
+    assert info.classes == ("blue", "red") == trained.dataset.classes
+    assert info.provenance.data == trained.dataset.fingerprint
+    assert info.provenance.photos["train"] == trained.dataset.counts("train")
+    assert Recipe.model_validate(info.provenance.recipe).name == "colours"
+    assert set(info.agreement) == {"openvino", "onnxruntime"}
+    figures = json.loads(json.dumps(info.metrics["test"]))
+    assert figures["accuracy"] == trained.metrics["test"].accuracy
+
+
+def test_prediction_gives_the_probabilities_of_the_evaluation(trained: TrainResult):
+    saved = Predictions.load(trained.run.evaluation("test") / "predictions.npz")
+    answers = Classifier.load(trained.run.bundle).predict([Path(path) for path in saved.paths])
+    given = np.array([[one.probabilities[name] for name in saved.classes] for one in answers])
+    np.testing.assert_allclose(given, saved.probabilities, atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_classifier(
+    trained: TrainResult, colours: Path, tiny: Recipe, tmp_path: Path
+):
+    again = train_classifier(colours, tiny, tmp_path / "b")
+    assert Bundle.open(again.run.bundle).info.version == Bundle.open(trained.run.bundle).info.version
+
+
+def test_a_run_stopped_after_one_epoch_ends_with_the_same_classifier(
+    trained: TrainResult, colours: Path, tiny: Recipe, tmp_path: Path
+):
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(InterruptionError, match="--resume"):
+        train_classifier(colours, tiny, tmp_path / "c", Watcher(on_epoch=stop))
+    assert not Run.open(tmp_path / "c").done
+    resumed = resume_training(tmp_path / "c")
+    assert Bundle.open(resumed.run.bundle).info.version == Bundle.open(trained.run.bundle).info.version
+    assert resumed.run.done
+
+
+def test_a_run_stopped_before_its_manifest_starts_over(colours: Path, tiny: Recipe, tmp_path: Path):
+    run = Run.create(tmp_path / "d", colours, tiny)
+    result = resume_training(run.folder)
+    assert result.metrics["test"].count > 0
+
+
+def test_a_folder_in_use_is_refused(colours: Path, tiny: Recipe, tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match="not empty"):
+        train_classifier(colours, tiny, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_resuming_what_is_no_run_is_refused(tmp_path: Path):
+    with pytest.raises(UsageError, match="holds no run"):
+        resume_training(tmp_path)
+
+
+def test_a_finished_classifier_is_judged_on_its_own_test_photos(trained: TrainResult, tmp_path: Path):
+    result = evaluate_classifier(trained.run.bundle, trained.run.manifest, tmp_path, part="test")
+    assert result.metrics == trained.metrics["test"]
+    assert result.files["confusion_figure"].is_file()
+
+
+def test_mapped_labels_are_mapped_when_judging(colours: Path, tiny: Recipe, tmp_path: Path):
+    mapping = {"warm": ("red",), "cold": ("blue",)}
+    data = tiny.data.model_copy(update={"mapping": mapping, "positive": "warm"})
+    result = train_classifier(colours, tiny.model_copy(update={"data": data}), tmp_path / "run")
+    assert result.dataset.classes == ("warm", "cold")
+    judged = evaluate_classifier(result.run.bundle, colours, tmp_path / "judged")
+    assert judged.metrics.positive == "warm"
+    saved = Predictions.load(judged.files["predictions"])
+    assert set(saved.source_labels or ()) == {"red", "blue"}
+
+
+def test_a_probe_learns_on_the_compiled_backbone(colours: Path, tiny: Recipe, tmp_path: Path):
+    train = tiny.train.model_copy(update={"strategy": "probe", "epochs": 40, "lr": 0.02})
+    recipe = tiny.model_copy(update={"train": train, "augment": load_recipe("defect").augment})
+    result = train_classifier(colours, recipe, tmp_path / "run")
+    assert (result.metrics["test"].accuracy or 0) > 0.9
+
+
+def test_a_learning_rate_is_suggested_and_drawn(colours: Path, tiny: Recipe, tmp_path: Path):
+    finding = suggest_learning_rate(colours, tiny, tmp_path / "lr.png")
+    assert 1e-7 < finding.suggestion < 1
+    assert (tmp_path / "lr.png").is_file()
+
+
+def test_history_counts_epochs(trained: TrainResult):
+    assert [row.epoch for row in trained.history.rows] == [1, 2]
+    assert replace(trained.history, rows=()).best_epoch in {1, 2}
