@@ -1,0 +1,73 @@
+"""From members to a whole bundle, and changes to a finished one that leave its weights as they are.
+
+Evaluation judges the very file that ships, so its figures, the temperature and an int8 model come into the
+bundle after the weights. Needs no torch.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from assay.bundle.card import render_card
+from assay.bundle.container import CARD, INFO, MODEL, MODEL_INT8, WEIGHTS, write_members
+from assay.bundle.errors import BundleError
+from assay.bundle.info import BundleInfo, dump_info, parse_info, version_of
+from assay.bundle.read import Bundle
+
+
+def pack(path: Path, info: BundleInfo, members: Mapping[str, bytes]) -> BundleInfo:
+    """Write a bundle from its models and weights; version, card and digests are made here.
+
+    Args:
+        path: the bundle to write; an existing one is replaced when the new one is whole.
+        info: what to say about it; `version` and `members` are replaced.
+        members: `model.onnx`, `weights.safetensors` and, if there is one, `model.int8.onnx`.
+
+    Returns:
+        The information as written.
+
+    Raises:
+        BundleError: the file cannot be written.
+    """
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
+    versioned = info.model_copy(update={"version": version_of(info, digests[WEIGHTS])})
+    card = render_card(versioned).encode()
+    digests[CARD] = hashlib.sha256(card).hexdigest()
+    whole = versioned.model_copy(update={"members": dict(sorted(digests.items()))})
+    text = dump_info(whole)
+    write_members(path, {INFO: text, CARD: card, **members})
+    return parse_info(text)
+
+
+def amend_bundle(
+    bundle: Bundle, changes: Mapping[str, Any], *, path: Path | None = None, int8: bytes | None = None
+) -> BundleInfo:
+    """Write a bundle anew with some of its information changed.
+
+    Args:
+        bundle: an opened bundle; it still describes the old file afterwards, so open the new one.
+        changes: fields of `BundleInfo` and their new values, such as metrics, temperature, thresholds.
+        path: where to write; none replaces the bundle.
+        int8: a quantised ONNX model to put in place of one that may be there.
+
+    Returns:
+        The information as written; the version is another one if answers may be others.
+
+    Raises:
+        BundleError: a change does not fit the schema, or the file cannot be written.
+    """
+    members = {
+        name: bundle.member(name) for name in (MODEL, MODEL_INT8, WEIGHTS) if name in bundle.info.members
+    }
+    if int8 is not None:
+        members[MODEL_INT8] = int8
+    try:
+        info = BundleInfo.model_validate({**dict(bundle.info), **changes})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "bundle"
+        raise BundleError(f"{bundle.path} cannot be changed so: {where}: {first['msg']}") from None
+    return pack(path or bundle.path, info, members)

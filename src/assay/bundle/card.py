@@ -1,0 +1,135 @@
+"""The model card: what a classifier is, learnt from, is good at and is not for, in plain words.
+
+Says only what `BundleInfo` holds, so that the card can never promise what the bundle does not keep.
+
+Source: Mitchell et al., "Model Cards for Model Reporting" (2019), whose sections it follows.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from pydantic import JsonValue
+
+from assay.bundle.info import BundleInfo
+
+_FITS = {
+    "squash": "squashed to a square",
+    "crop": "scaled by its shorter side and cut to the square in the middle",
+    "letterbox": "scaled by its longer side and padded to a square",
+}
+
+
+def render_card(info: BundleInfo) -> str:
+    """Return the model card of a bundle as Markdown."""
+    sections = [
+        _heading(info),
+        _section("Intended use", _use(info)),
+        _section("Classes", _classes(info)),
+        _section("What it sees of a photo", _preprocessing(info)),
+        _section("Training data", _data(info)),
+        _section("How good it is", _metrics(info)),
+        _section("Limits", _limits(info)),
+        _section("Origin", _origin(info)),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _heading(info: BundleInfo) -> str:
+    return "\n\n".join(part for part in (f"# {_plain(info.name)}", _plain(info.description)) if part)
+
+
+def _section(title: str, lines: Iterable[str]) -> str:
+    return "\n".join([f"## {title}", "", *lines])
+
+
+def _use(info: BundleInfo) -> Iterator[str]:
+    yield (
+        f"Sorts photos into {len(info.classes)} classes. Use it on photos taken like those it learnt "
+        "from: the same kind of camera, distance, light and background."
+    )
+
+
+def _classes(info: BundleInfo) -> Iterator[str]:
+    photos = info.provenance.photos
+    parts = list(photos)
+    yield from _table(
+        ["class", *(f"{part} photos" for part in parts)],
+        ([name, *(str(photos[part].get(name, 0)) for part in parts)] for name in info.classes),
+    )
+
+
+def _preprocessing(info: BundleInfo) -> Iterator[str]:
+    spec = info.preprocess
+    if spec.roi != (0.0, 0.0, 1.0, 1.0):
+        left, top, right, bottom = (f"{100 * edge:g} %" for edge in spec.roi)
+        yield f"- The part from {left} to {right} of the width and from {top} to {bottom} of the height."
+    if spec.center_crop < 1:
+        yield f"- Of that, the middle {100 * spec.center_crop:g} % of the width and height."
+    yield f"- The photo is {_FITS[spec.fit]}, {spec.size} x {spec.size} pixels, RGB."
+    mean, std = _numbers(spec.mean), _numbers(spec.std)
+    yield f"- Every channel is normalised with mean {mean} and std {std} (0-1 scale)."
+
+
+def _data(info: BundleInfo) -> Iterator[str]:
+    photos = info.provenance.photos
+    if not photos:
+        yield "Not recorded."
+        return
+    counts = ", ".join(f"{sum(part.values())} in {name}" for name, part in photos.items())
+    yield f"{sum(sum(part.values()) for part in photos.values())} photos: {counts}."
+    if info.provenance.data:
+        yield f"Fingerprint of photos and labels: `{info.provenance.data}`."
+
+
+def _metrics(info: BundleInfo) -> Iterator[str]:
+    rows = list(_figures(info.metrics))
+    if not rows:
+        yield "Not measured: do not rely on this classifier before `assay evaluate` has measured it."
+        return
+    yield "Measured with this file on photos that taught it nothing."
+    yield ""
+    yield from _table(["figure", "value"], rows)
+
+
+def _limits(info: BundleInfo) -> Iterator[str]:
+    yield f"- It knows only these {len(info.classes)} classes: a photo of anything else gets one of them too."
+    yield "- Its confidence is a probability only for photos like those it was measured with."
+    if info.temperature == 1.0:
+        yield "- Its confidence is not calibrated."
+    smallest = min((sum(part.values()) for part in info.provenance.photos.values()), default=0)
+    if 0 < smallest < 100:
+        yield f"- One part held only {smallest} photos: the figures above are rough."
+    yield "- Another camera, light, background or product calls for new photos and a new measurement."
+
+
+def _origin(info: BundleInfo) -> Iterator[str]:
+    origin = info.provenance
+    rows = [["version", info.version], ["written", origin.created], ["seed", str(origin.seed)]]
+    rows += [[name, version] for name, version in sorted(origin.libraries.items())]
+    rows += [
+        [f"largest logit difference, {name}", f"{value:g}"] for name, value in sorted(info.agreement.items())
+    ]
+    yield from _table(["what", "value"], [row for row in rows if row[1]])
+
+
+def _figures(metrics: Mapping[str, JsonValue], before: str = "") -> Iterator[list[str]]:
+    """Flatten nested figures to rows; lists, such as a confusion matrix, are no single figure."""
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            yield from _figures(value, f"{before}{name} · ")
+        elif isinstance(value, int | float | str):
+            yield [before + name, f"{value:.4g}" if isinstance(value, float) else str(value)]
+
+
+def _table(header: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
+    for row in (header, ["---"] * len(header), *rows):
+        yield f"| {' | '.join(_plain(cell) for cell in row)} |"
+
+
+def _plain(text: str) -> str:
+    """Keep a name from being read as Markdown or HTML."""
+    line = " ".join(text.split())
+    return line.translate({ord(mark): f"\\{mark}" for mark in "\\`*_[]<>|#"})
+
+
+def _numbers(values: tuple[float, ...] | None) -> str:
+    return ", ".join(f"{value:.4g}" for value in values or ())

@@ -1,0 +1,60 @@
+import re
+
+import pytest
+
+from assay.bundle import BundleInfo, Provenance, render_card
+
+
+def test_the_card_says_what_the_bundle_says(info: BundleInfo) -> None:
+    card = render_card(info.model_copy(update={"version": "0123456789ab", "agreement": {"openvino": 2e-6}}))
+    for text in (
+        "# screws",
+        "Tells good screws from bad ones.",
+        "| good | 40 | 8 |",
+        "| bent ü | 9 | 0 |",
+        "81 photos: 69 in train, 12 in test.",
+        "from 0 % to 100 % of the width and from 0 % to 30 % of the height",
+        "32 x 32 pixels, RGB",
+        "mean 0.5, 0.4, 0.3 and std 0.25, 0.2, 0.3",
+        "| accuracy | 0.9375 |",
+        "| per\\_class · good · recall | 1 |",
+        "One part held only 12 photos",
+        "confidence is not calibrated",
+        "| version | 0123456789ab |",
+        "| written | 2026-01-02T03:04:05+00:00 |",
+        "| torch | 2.13.0 |",
+        "| largest logit difference, openvino | 2e-06 |",
+    ):
+        assert text in card
+
+
+def test_sections_stand_in_the_order_of_a_reader(info: BundleInfo) -> None:
+    assert re.findall("^## (.*)", render_card(info), re.MULTILINE) == [
+        "Intended use",
+        "Classes",
+        "What it sees of a photo",
+        "Training data",
+        "How good it is",
+        "Limits",
+        "Origin",
+    ]
+
+
+def test_what_is_not_known_is_said_to_be_unknown(info: BundleInfo) -> None:
+    card = render_card(info.model_copy(update={"metrics": {}, "provenance": Provenance()}))
+    assert "Not measured" in card
+    assert "Not recorded." in card
+
+
+def test_a_calibrated_classifier_is_not_called_uncalibrated(info: BundleInfo) -> None:
+    assert "not calibrated" not in render_card(info.model_copy(update={"temperature": 1.3}))
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a|b", "![x](http://example.org)", "a\n# b"])
+def test_names_cannot_pose_as_markup(info: BundleInfo, name: str) -> None:
+    harmless = render_card(info)
+    card = render_card(info.model_copy(update={"name": name, "classes": (name, "b", "c")}))
+    assert card.count("\n") == harmless.count("\n")
+    assert not re.search(r"(?<!\\)[<\[!]{1,2}(script|\[)", card)
+    table = [line for line in card.splitlines() if line.startswith("| a\\|b")]
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 4 for line in table)

@@ -1,0 +1,132 @@
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from assay.bundle import BundleError
+from assay.bundle.container import Container, write_members
+
+MEMBERS = {
+    "assay.json": b"{}",
+    "model.onnx": b"model" * 1000,
+    "weights.safetensors": b"",
+    "card.md": b"# card",
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "some.assay"
+
+
+def test_members_are_read_back(path: Path) -> None:
+    write_members(path, MEMBERS)
+    container = Container(path)
+    assert container.names == frozenset(MEMBERS)
+    assert {name: container.read(name) for name in MEMBERS} == MEMBERS
+
+
+def test_any_zip_program_can_read_it(path: Path) -> None:
+    write_members(path, MEMBERS)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == sorted(MEMBERS)
+        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
+
+
+def test_order_and_time_of_writing_leave_no_trace(path: Path) -> None:
+    write_members(path, MEMBERS)
+    first = path.read_bytes()
+    write_members(path, dict(reversed(MEMBERS.items())))
+    assert path.read_bytes() == first
+
+
+def test_a_failed_write_leaves_the_old_file(path: Path) -> None:
+    write_members(path, MEMBERS)
+    before = path.read_bytes()
+    with pytest.raises(BundleError, match="cannot be written"):
+        write_members(path / "below a file.assay", MEMBERS)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_missing_member_is_named(path: Path) -> None:
+    write_members(path, MEMBERS)
+    with pytest.raises(BundleError, match=r"holds no model\.int8\.onnx"):
+        Container(path).read("model.int8.onnx")
+
+
+def test_compressed_members_are_refused_unread(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.onnx", bytes(100_000_000))
+    assert path.stat().st_size < 200_000
+    with pytest.raises(BundleError, match=r"model\.onnx is compressed, and bundles never are"):
+        Container(path)
+
+
+def test_a_member_that_claims_more_than_the_file_holds_is_refused(path: Path) -> None:
+    write_members(path, MEMBERS)
+    content = path.read_bytes()
+    size = (5000).to_bytes(4, "little")
+    path.write_bytes(content.replace(size, (1 << 31).to_bytes(4, "little")))
+    with pytest.raises(BundleError, match="claims 2147483648 bytes"):
+        Container(path)
+
+
+def test_overlapping_members_are_refused(path: Path) -> None:
+    write_members(path, MEMBERS)
+    content = bytearray(path.read_bytes())
+    # The card's entry in the directory says that it is as long as all the file.
+    at = content.rindex(b"card.md") - 46
+    long = (len(content) - 100).to_bytes(4, "little")
+    content[at + 20 : at + 28] = long * 2
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match="overlap"):
+        Container(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
+def test_a_member_that_occurs_twice_is_refused(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model.onnx", b"one")
+        archive.writestr("model.onnx", b"two")
+    with pytest.raises(BundleError, match=r"holds 'model\.onnx' twice"):
+        Container(path)
+
+
+def test_an_encrypted_member_is_refused(path: Path) -> None:
+    write_members(path, MEMBERS)
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"model.onnx") - 46 + 8] |= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match="encrypted"):
+        Container(path)
+
+
+def test_what_is_no_bundle_is_named_for_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"absent\.assay does not exist"):
+        Container(tmp_path / "absent.assay")
+    with pytest.raises(BundleError, match="is a folder, not a bundle"):
+        Container(tmp_path)
+    for name, content in {"empty": b"", "text": b"hello", "jpeg": b"\xff\xd8\xff\xe0" * 100}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(BundleError, match=f"{name} is not a bundle"):
+            Container(tmp_path / name)
+
+
+def test_an_empty_zip_is_no_bundle(path: Path) -> None:
+    buffer = io.BytesIO()
+    zipfile.ZipFile(buffer, "w").close()
+    path.write_bytes(buffer.getvalue())
+    with pytest.raises(BundleError, match="is not a bundle"):
+        Container(path)
+
+
+def test_a_file_cut_while_open_is_refused(path: Path) -> None:
+    write_members(path, MEMBERS)
+    container = Container(path)
+    path.write_bytes(path.read_bytes()[:200])
+    for read in (container.read, container.sha256):
+        with pytest.raises(BundleError, match=r"model\.onnx cannot be read"):
+            read("model.onnx")

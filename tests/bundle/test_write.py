@@ -1,0 +1,184 @@
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from assay.bundle import Bundle, BundleError, BundleInfo
+from assay.bundle.export import export_onnx, frozen_copy, state, torch_logits
+from assay.bundle.write import TOLERANCE, Runtime, measure_agreement, write_bundle
+
+
+class Answer(NamedTuple):
+    logits: np.ndarray
+
+
+class Session:
+    """ONNX Runtime, optionally off by a little."""
+
+    def __init__(self, model: bytes, error: float = 0.0) -> None:
+        self._session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        self._error = error
+
+    def run(self, images: np.ndarray) -> Answer:
+        return Answer(self._session.run(["logits"], {"images": images})[0] + np.float32(self._error))
+
+
+def off_by(error: float) -> Callable[[bytes], Runtime]:
+    return lambda model: Session(model, error)
+
+
+@pytest.fixture(scope="module")
+def exported(make_tiny: Callable[[], nn.Module]) -> bytes:
+    return export_onnx(frozen_copy(make_tiny()), 32)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "runs" / "screws.assay"
+
+
+def test_a_bundle_answers_as_the_network_does(
+    path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray
+) -> None:
+    written = write_bundle(path, tiny, info, images, {"onnxruntime": Session})
+    bundle = Bundle.open(path)
+    assert bundle.info == written
+    assert written.agreement["onnxruntime"] <= 1e-5
+    session = onnxruntime.InferenceSession(bundle.model(), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    assert names == ["logits", "embedding", "featuremap"]
+    with torch.no_grad():
+        expected = tiny.eval()(torch.from_numpy(images))
+    for one, other in zip(expected, session.run(None, {"images": images}), strict=True):
+        np.testing.assert_allclose(other, one.numpy(), atol=1e-5)
+
+
+def test_the_same_network_gives_the_same_file(
+    path: Path,
+    make_tiny: Callable[[], nn.Module],
+    info: BundleInfo,
+    images: np.ndarray,
+) -> None:
+    write_bundle(path, make_tiny(), info, images, {"onnxruntime": Session})
+    first = path.read_bytes()
+    write_bundle(path, make_tiny(), info, images, {"onnxruntime": Session})
+    assert path.read_bytes() == first
+
+
+def test_the_weights_go_back_into_the_network(
+    path: Path, tiny: nn.Module, make_tiny: Callable[[], nn.Module], info: BundleInfo, images: np.ndarray
+) -> None:
+    write_bundle(path, tiny, info, images, {})
+    again = make_tiny()
+    for parameter in again.parameters():
+        nn.init.zeros_(parameter)
+    weights = {name: torch.from_numpy(tensor) for name, tensor in Bundle.open(path).weights().items()}
+    again.load_state_dict(weights, strict=True)
+    np.testing.assert_array_equal(torch_logits(again.eval(), images), torch_logits(tiny.eval(), images))
+
+
+def test_the_network_is_left_as_it_was(
+    path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray
+) -> None:
+    tiny.train()
+    tiny.backbone.eval()
+    tiny.backbone[0].weight.requires_grad_(requires_grad=False)
+    before, random = state(tiny), torch.get_rng_state()
+    write_bundle(path, tiny, info, images, {})
+    assert state(tiny) == before
+    assert tiny.training
+    assert tiny.head.training
+    assert not tiny.backbone.training
+    assert [p.requires_grad for p in tiny.parameters()] == [False, True, True, True, True, True]
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("error", [2e-3, float("nan")])
+def test_a_runtime_that_disagrees_forbids_the_bundle(
+    path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray, error: float
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"the old one")
+    engines = {"sound": Session, "unsound": off_by(error)}
+    found = rf"not written: unsound differs from torch by {'0.002' if error > 0 else 'nan'} .* 11 photos"
+    with pytest.raises(BundleError, match=found):
+        write_bundle(path, tiny, info, images, engines)
+    assert path.read_bytes() == b"the old one"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_every_image_counts_and_every_batch_size(
+    tiny: nn.Module, exported: bytes, images: np.ndarray
+) -> None:
+    frozen = frozen_copy(tiny)
+    seen: list[int] = []
+
+    class WrongAtTheEnd(Session):
+        def run(self, part: np.ndarray) -> Answer:
+            seen.append(len(part))
+            logits = super().run(part).logits
+            logits[-1] += 0.25 * (sum(seen) == len(images))
+            return Answer(logits)
+
+    found = measure_agreement(torch_logits(frozen, images), exported, images, {"x": WrongAtTheEnd})
+    assert found["x"] == pytest.approx(0.25, abs=1e-4)
+    assert seen == [1, 8, 2]
+    assert found["x"] > TOLERANCE
+
+
+def test_a_network_for_other_classes_is_refused(
+    path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray
+) -> None:
+    two = info.model_copy(update={"classes": ("a", "b")})
+    with pytest.raises(BundleError, match=r"logits \[11, 3\] and there are 2 classes"):
+        write_bundle(path, tiny, two, images, {})
+
+
+def test_a_network_that_normalises_otherwise_is_refused(
+    path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray
+) -> None:
+    other = info.preprocess.model_copy(update={"mean": (0.5, 0.4, 0.31)})
+    with pytest.raises(BundleError, match=r"preprocess\.mean is \[0\.5, 0\.4, 0\.31\]"):
+        write_bundle(path, tiny, info.model_copy(update={"preprocess": other}), images, {})
+
+
+def test_a_network_that_diverged_is_refused(
+    path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray
+) -> None:
+    nn.init.constant_(tiny.head[1].bias, float("nan"))
+    with pytest.raises(BundleError, match="logits are not finite"):
+        write_bundle(path, tiny, info, images, {})
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("shape", [(0, 32, 32, 3), (2, 16, 16, 3), (2, 3, 32, 32)])
+def test_images_of_another_shape_are_refused(
+    path: Path, tiny: nn.Module, info: BundleInfo, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(ValueError, match=r"uint8 \[n, 32, 32, 3\]"):
+        write_bundle(path, tiny, info, np.zeros(shape, np.uint8), {})
+
+
+def test_the_export_tells_nothing_of_this_machine(exported: bytes) -> None:
+    for trace in (b"stack_trace", b".py", str(Path.home()).encode(), sys.prefix.encode()):
+        assert trace not in exported
+
+
+def test_the_export_is_silent(
+    tiny: nn.Module, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    export_onnx(frozen_copy(tiny), 32)
+    assert capfd.readouterr() == ("", "")
+    assert [record.message for record in caplog.records if record.levelname != "DEBUG"] == []
+
+
+def test_a_network_in_half_precision_ships_in_full(tiny: nn.Module, images: np.ndarray) -> None:
+    frozen = frozen_copy(tiny.half())
+    assert {tensor.dtype for tensor in frozen.parameters()} == {torch.float32}
+    assert torch_logits(frozen, images).dtype == np.float32
