@@ -1,0 +1,165 @@
+"""Random changes to training photos: a recipe's list of transforms, made repeatable.
+
+Import it by this name: it brings albumentations, which prediction does not need. Knows nothing of files.
+"""
+
+import os
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final
+
+# Before the import: albumentations otherwise asks the network for a newer version of itself.
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+import albumentations
+import cv2
+import numpy as np
+from PIL import Image
+
+from assay.errors import UsageError
+from assay.image.transforms import brightness, contrast, gaussian_blur, gaussian_noise
+from assay.recipe import Transform
+from assay.recipe import augment as settings
+
+_Step = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+class Augment:
+    """A recipe's random changes, in their order; the same pixels and seed give the same result everywhere.
+
+    One object must not be called from two threads at once; it may be pickled to other processes.
+
+    Attributes:
+        size: side of the result, in pixels.
+    """
+
+    def __init__(self, transforms: Sequence[Transform], size: int) -> None:
+        """Build the transforms once.
+
+        Args:
+            transforms: as `AugmentSpec` holds them.
+            size: side of the result, in pixels.
+
+        Raises:
+            UsageError: a transform's values make no sense together, such as a blur without an odd kernel.
+        """
+        self.size = size
+        self._crops = any(isinstance(spec, settings.RandomResizedCrop) for spec in transforms)
+        self._steps = [(spec.p, _build(spec, size)) for spec in transforms]
+
+    def __call__(self, pixels: np.ndarray, seed: int) -> np.ndarray:
+        """Change a photo at random.
+
+        Without a random crop the photo is brought to `size` first, so that kernels and noise are in pixels
+        the network sees; with one, the crop does that.
+
+        Args:
+            pixels: uint8 array of shape [H, W, 3], RGB; it is not changed.
+            seed: 0 or more; all randomness comes from it.
+
+        Returns:
+            uint8 array of shape [size, size, 3], contiguous and writable, never a view of `pixels`.
+        """
+        # One generator for all steps. The seeding of albumentations' Compose would give each of them the same
+        # numbers: all of equal probability would be applied together or not at all.
+        generator = np.random.default_rng(seed)
+        changed = pixels if self._crops else _fitted(pixels, self.size)
+        for probability, step in self._steps:
+            if generator.random() < probability:
+                changed = step(changed, generator)
+        changed = np.ascontiguousarray(_fitted(changed, self.size))
+        return changed.copy() if np.shares_memory(changed, pixels) else changed
+
+
+class _Library:
+    """A transform of albumentations as a step; `strict` makes an unknown argument an error, not a warning."""
+
+    def __init__(self, kind: Callable[..., Any], **values: Any) -> None:
+        self.transform = kind(**values, p=1.0, strict=True)
+
+    def __call__(self, pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        self.transform.set_random_state(generator, random.Random(int(generator.integers(2**63))))  # noqa: S311
+        return np.asarray(self.transform(image=pixels)["image"])
+
+
+def _fitted(pixels: np.ndarray, size: int) -> np.ndarray:
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    return np.array(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _build(spec: Transform, size: int) -> _Step:
+    try:
+        return _STEPS[spec.name](spec, size)
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"augmentation {spec.name} cannot be made from {spec!r}: {reason}") from None
+
+
+def _random_resized_crop(spec: settings.RandomResizedCrop, size: int) -> _Step:
+    return _Library(
+        albumentations.RandomResizedCrop,
+        size=(size, size),
+        scale=spec.scale,
+        ratio=spec.ratio,
+        interpolation=cv2.INTER_LINEAR,
+        area_for_downscale="image",
+    )
+
+
+def _rotate(spec: settings.Rotate, _: int) -> _Step:
+    return _Library(albumentations.Rotate, limit=spec.degrees, border_mode=cv2.BORDER_REFLECT_101)
+
+
+def _color_jitter(spec: settings.ColorJitter, _: int) -> _Step:
+    return _Library(
+        albumentations.ColorJitter,
+        brightness=spec.brightness,
+        contrast=spec.contrast,
+        saturation=spec.saturation,
+        hue=spec.hue,
+    )
+
+
+def _optical_distortion(spec: settings.OpticalDistortion, _: int) -> _Step:
+    return _Library(
+        albumentations.OpticalDistortion, distort_limit=spec.limit, border_mode=cv2.BORDER_REFLECT_101
+    )
+
+
+def _grid_distortion(spec: settings.GridDistortion, _: int) -> _Step:
+    return _Library(
+        albumentations.GridDistortion,
+        num_steps=spec.steps,
+        distort_limit=spec.limit,
+        border_mode=cv2.BORDER_REFLECT_101,
+    )
+
+
+def _motion_blur(spec: settings.MotionBlur, _: int) -> _Step:
+    return _Library(albumentations.MotionBlur, blur_limit=_odd(spec.kernel), allow_shifted=False)
+
+
+def _odd(kernel: tuple[int, int]) -> tuple[int, int]:
+    """Narrow a range of kernel sides to its odd ends."""
+    low, high = kernel[0] | 1, kernel[1] - (kernel[1] + 1) % 2
+    if low < 3 or low > high:
+        raise ValueError("its range of kernel sides must hold an odd number, and none below 3")
+    return low, high
+
+
+_STEPS: Final[dict[str, Callable[[Any, int], _Step]]] = {
+    "random_resized_crop": _random_resized_crop,
+    "horizontal_flip": lambda _, __: _Library(albumentations.HorizontalFlip),
+    "vertical_flip": lambda _, __: _Library(albumentations.VerticalFlip),
+    "rotate": _rotate,
+    "color_jitter": _color_jitter,
+    "brightness": lambda spec, _: partial(brightness, factor=spec.factor),
+    "contrast": lambda spec, _: partial(contrast, alpha=spec.alpha),
+    "gaussian_noise": lambda spec, _: partial(gaussian_noise, variance=spec.variance),
+    "motion_blur": _motion_blur,
+    "gaussian_blur": lambda spec, _: partial(gaussian_blur, kernel=_odd(spec.kernel)),
+    "optical_distortion": _optical_distortion,
+    "grid_distortion": _grid_distortion,
+}

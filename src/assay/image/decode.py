@@ -1,0 +1,171 @@
+"""From the bytes of a file to an upright RGB picture, or one short reason why not.
+
+The only place where files become pixels: training, the command line and the server share it. It knows nothing
+of paths, regions or sizes, holds no state, and may be called from many threads.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from PIL import Image
+from PIL.ImageFile import ImageFile
+
+from assay.errors import AssayError
+from assay.image.formats import HEAD_BYTES, read_header, readable, sniff, title
+from assay.image.quiet import quiet
+from assay.image.rgb import to_rgb, upright
+
+MAX_PIXELS: Final = 178_956_970
+"""Largest width times height that is decoded: half a gigabyte of RGB."""
+
+_ORIENTATION: Final = 0x0112
+_TILE_WIDTH: Final = 322
+_TILE_LENGTH: Final = 323
+
+# What Pillow's readers were seen to raise, or say in their source that they raise, for damaged files.
+_DAMAGE: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+
+
+class DecodeError(AssayError):
+    """Bytes that are no picture Assay reads; the message is a short reason: "truncated JPEG"."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What a file's header says.
+
+    Attributes:
+        format: as `sniff` names it.
+        width: of the upright picture, in pixels.
+        height: of the upright picture, in pixels.
+        mode: Pillow's name of the stored pixels: "RGB", "L", "P", "CMYK", "I;16".
+        orientation: 1 to 8, as in Exif; 1 when the file says nothing.
+        frames: pictures in the file; `decode` gives the first.
+    """
+
+    format: str
+    width: int
+    height: int
+    mode: str
+    orientation: int
+    frames: int
+
+
+def inspect(data: bytes) -> ImageInfo:
+    """Read a header without decoding pixels; a file that passes may still be damaged further on.
+
+    Args:
+        data: the whole file.
+
+    Raises:
+        DecodeError: no image, a format Assay does not read, a damaged header, or too many pixels.
+    """
+    with _opened(data) as (image, kind):
+        # PNG's reader decodes all pixels to find Exif data behind them: let it only where there are any.
+        orientation = _orientation(image, early=b"eXIf" not in data)
+        width, height = _upright_size(image, kind, orientation)
+        return ImageInfo(kind, width, height, image.mode, orientation, int(getattr(image, "n_frames", 1)))
+
+
+def decode(data: bytes, *, min_side: int | Callable[[int, int], int] | None = None) -> np.ndarray:
+    """Decode a file's first picture as the eye sees it: upright, transparency over white, 8-bit RGB.
+
+    Args:
+        data: the whole file, in any format that `sniff` recognises.
+        min_side: lets JPEG files be decoded at 1/2, 1/4 or 1/8 of their size, which is far quicker, as long
+            as the shorter side keeps at least this many pixels; or a function that tells it for an upright
+            width and height. None decodes at full size, as other formats always are.
+
+    Returns:
+        uint8 array of shape [H, W, 3], writable and contiguous; the same bytes always give the same pixels.
+
+    Raises:
+        DecodeError: no image, a format Assay does not read, damaged, truncated, or more than `MAX_PIXELS`
+            pixels (told from the header, before anything is decoded).
+    """
+    with _opened(data) as (image, kind):
+        if kind == "jpeg" and min_side is not None:
+            side = (
+                min_side(*_upright_size(image, kind, _orientation(image))) if callable(min_side) else min_side
+            )
+            image.draft(None, (max(side, 1), max(side, 1)))
+        image.load()
+        pixels = to_rgb(image, kind)
+        return pixels if kind == "tiff" else upright(pixels, _orientation(image))
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[tuple[ImageFile, str]]:
+    """Give the image, its header read and its size checked; what goes wrong inside becomes a DecodeError."""
+    kind = sniff(data[:HEAD_BYTES])
+    if kind is None:
+        raise DecodeError("no image" if data else "empty file")
+    if not readable(kind):
+        raise DecodeError(f"{title(kind)} is not supported: convert it to JPEG or PNG")
+    try:
+        with quiet(), read_header(io.BytesIO(data), kind) as image:
+            _check_size(image)
+            yield image, kind
+    except Image.DecompressionBombError:
+        raise _too_large() from None
+    except MemoryError:
+        raise DecodeError("too large for the memory that is free") from None
+    except _DAMAGE as error:
+        raise DecodeError(_reason(error, kind)) from None
+
+
+def _check_size(image: ImageFile) -> None:
+    width, height = image.size
+    tags = getattr(image, "tag_v2", {})
+    # A TIFF tile is decoded whole, however little of it the picture uses.
+    tile = int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_LENGTH, 0))
+    if max(width * height, tile) > MAX_PIXELS:
+        raise _too_large()
+
+
+def _too_large() -> DecodeError:
+    return DecodeError(f"more than {MAX_PIXELS // 1_000_000} million pixels")
+
+
+def _upright_size(image: ImageFile, kind: str, orientation: int) -> tuple[int, int]:
+    width, height = image.size
+    # The TIFF reader turns the picture, and its size, itself.
+    return (height, width) if orientation >= 5 and kind != "tiff" else (width, height)
+
+
+def _orientation(image: ImageFile, *, early: bool = False) -> int:
+    """Read the Exif orientation; damaged metadata count as none, the picture itself may be sound.
+
+    With `early`, only what stands before the pixels is looked at.
+    """
+    try:
+        exif = Image.Image.getexif(image) if early else image.getexif()
+    except _DAMAGE:
+        return 1
+    value = exif.get(_ORIENTATION, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _reason(error: BaseException, kind: str) -> str:
+    text = str(error).lower()
+    if isinstance(error, EOFError) or "truncated" in text or "too short" in text:
+        return f"truncated {title(kind)}"
+    return f"damaged {title(kind)}"

@@ -1,0 +1,103 @@
+"""From whatever a file holds (gray, palette, alpha, CMYK, 16 or 32 bits) to 8-bit RGB, and upright.
+
+Knows nothing of files and of what the pixels are for. Colour profiles are not applied.
+"""
+
+import numpy as np
+from PIL import Image, ImageChops
+
+Array = np.ndarray
+
+
+def to_rgb(image: Image.Image, kind: str) -> Array:
+    """Convert a loaded Pillow image to RGB.
+
+    Transparent parts show white. 16-bit gray is scaled by its whole range (65535 becomes 255), never by what
+    a photo happens to contain, so that equal values stay equal between photos; 16-bit colour already lost its
+    low byte in the reader. Integers of 32 bits and floats carry no agreed range: the largest value decides
+    which of the usual ones it is (`_gray32`, `_gray_float`).
+
+    Args:
+        image: a loaded image in any mode.
+        kind: the format's name as `sniff` gives it; it decides how some modes are to be read.
+
+    Returns:
+        uint8 array of shape [H, W, 3], writable.
+    """
+    if image.mode.startswith("I;16"):
+        return _three(_of_65535(np.asarray(image)))
+    if image.mode == "I":
+        values = np.asarray(image)
+        # The PPM reader stretches every depth above 8 bits to 16.
+        return _three(_of_65535(values.clip(0, 65535)) if kind == "ppm" else _gray32(values))
+    if image.mode == "F":
+        return _three(_gray_float(np.asarray(image)))
+    if image.has_transparency_data:
+        return np.array(_over_white(image))
+    if image.mode == "CMYK" and kind == "jpeg" and "adobe" not in image.info:
+        # Adobe stores ink inverted, and Pillow turns every CMYK JPEG over; without Adobe's marker it is not.
+        image = ImageChops.invert(image)
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def upright(pixels: Array, orientation: int) -> Array:
+    """Undo how the camera was held.
+
+    Args:
+        pixels: array of shape [H, W, 3].
+        orientation: 1 to 8; anything else counts as 1.
+
+    Returns:
+        A contiguous array, [W, H, 3] for orientations 5 to 8; `pixels` itself for 1.
+
+    Source: CIPA DC-008 (Exif 2.32, 2019), tag 0x0112.
+    """
+    if orientation not in range(2, 9):
+        return pixels
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    # What is left to do after the transposition: mirror left to right, top to bottom.
+    mirrored, flipped = {
+        2: (True, False),
+        3: (True, True),
+        4: (False, True),
+        5: (False, False),
+        6: (True, False),
+        7: (True, True),
+        8: (False, True),
+    }[orientation]
+    return np.ascontiguousarray(pixels[:: -1 if flipped else 1, :: -1 if mirrored else 1])
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    if image.mode == "La":
+        image = image.convert("LA")
+    image = image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image.getchannel("A"))
+    return white
+
+
+def _of_65535(values: Array) -> Array:
+    return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def _gray32(values: Array) -> Array:
+    """Read integers as 8, 16 or 31 bits, the narrowest that holds the largest; negative is black."""
+    largest = values.max(initial=0)
+    if largest <= 255:
+        return values.clip(0, 255).astype(np.uint8)
+    if largest <= 65535:
+        return _of_65535(values.clip(0, 65535))
+    return (values.clip(0) >> 23).astype(np.uint8)
+
+
+def _gray_float(values: Array) -> Array:
+    """Read floats as 0-1 when none is above 1, as 0-255 otherwise; what is no number is black."""
+    values = np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=0.0)
+    scale = 255.0 if values.max(initial=0) <= 1 else 1.0
+    return np.rint(values.clip(0, 255) * scale).astype(np.uint8)
+
+
+def _three(gray: Array) -> Array:
+    return np.repeat(gray[:, :, None], 3, axis=2)

@@ -1,0 +1,57 @@
+import threading
+import warnings
+
+import pytest
+
+from assay.image.quiet import quiet
+
+
+def test_silent_inside_also_where_warnings_are_errors():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with quiet():
+            warnings.warn("metadata", UserWarning, stacklevel=1)
+        with pytest.raises(UserWarning, match="after"):
+            warnings.warn("after", UserWarning, stacklevel=1)
+
+
+def test_filters_set_later_do_not_end_the_silence():
+    with warnings.catch_warnings():
+        for _ in range(3):
+            warnings.simplefilter("error")
+            with quiet():
+                warnings.warn("metadata", RuntimeWarning, stacklevel=1)
+        ours = [entry for entry in warnings.filters if not isinstance(entry[1], str | None)]
+        assert len({id(entry) for entry in ours}) == len(ours)
+
+
+def test_other_threads_still_warn():
+    raised: list[Warning] = []
+
+    def warn() -> None:
+        try:
+            warnings.warn("mine", UserWarning, stacklevel=1)
+        except UserWarning as warning:
+            raised.append(warning)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with quiet():
+            other = threading.Thread(target=warn)
+            other.start()
+            other.join()
+    assert [str(warning) for warning in raised] == ["mine"]
+
+
+def test_an_exception_ends_the_silence():
+    with pytest.raises(KeyError), quiet():
+        raise KeyError
+    with pytest.raises(UserWarning):
+        warnings.warn("loud again", UserWarning, stacklevel=1)
+
+
+def test_blocks_nest():
+    with quiet():
+        with quiet():
+            warnings.warn("inner", UserWarning, stacklevel=1)
+        warnings.warn("outer", UserWarning, stacklevel=1)
