@@ -1,3 +1,25 @@
-"""Assay turns a folder of photos into an image classifier you can trust, explain and serve."""
+"""Assay turns a folder of photos into an image classifier you can trust, explain and serve.
+
+`import assay` costs next to nothing: what is named here is imported when it is first used.
+"""
+
+from importlib import import_module
+
+TYPE_CHECKING = False  # as typing has it, whose import would take longer than all the rest
+if TYPE_CHECKING:
+    from assay.inference import Classifier, Failure, Prediction, load
 
 __version__ = "0.1.0"
+
+__all__ = ["Classifier", "Failure", "Prediction", "__version__", "load"]
+
+_HOMES = dict.fromkeys(("Classifier", "Failure", "Prediction", "load"), "assay.inference")
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from the package it lives in."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'assay' has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,30 @@
+"""Predictions: a bundle and a photo in, a label with its probability out. No torch anywhere.
+
+Knows bundles, pixels and runtimes; nothing of training, data sets or HTTP.
+"""
+
+from assay.inference.classifier import BATCH_SIZE, Classifier
+from assay.inference.cpus import cpu_count
+from assay.inference.engine import Engine, EngineError, Outputs
+from assay.inference.engines import AUTO, ENGINES, create_engine
+from assay.inference.inputs import Photo
+from assay.inference.prediction import Failure, Prediction, softmax
+
+__all__ = [
+    "AUTO",
+    "BATCH_SIZE",
+    "ENGINES",
+    "Classifier",
+    "Engine",
+    "EngineError",
+    "Failure",
+    "Outputs",
+    "Photo",
+    "Prediction",
+    "cpu_count",
+    "create_engine",
+    "load",
+    "softmax",
+]
+
+load = Classifier.load

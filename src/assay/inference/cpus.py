@@ -1,0 +1,61 @@
+"""How many processors this process may really use; containers and schedulers often grant but a few.
+
+Knows nothing of models.
+"""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+_ROOT = Path("/")
+
+
+def cpu_count(root: Path = _ROOT) -> int:
+    """Return how many processors may work for this process at a time, at least 1.
+
+    The smallest of the processors it may run on (its affinity) and the CPU time that its control groups
+    grant, rounded up.
+
+    Args:
+        root: where `/proc` and `/sys` lie.
+
+    Source: Linux kernel documentation, "Control Group v2" (cpu.max) and "CFS Bandwidth Control" (v1).
+    """
+    return max(1, min([_allowed(), *(math.ceil(quota) for quota in _quotas(root))]))
+
+
+def _allowed() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Yield the CPU limits, in processors, of the groups this process is in and of those around them."""
+    for line in _lines(root / "proc/self/cgroup"):
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = root / ("sys/fs/cgroup/cpu" if controllers else "sys/fs/cgroup")
+        group = PurePosixPath(path.lstrip("/"))
+        for level in (group, *group.parents):
+            yield from _quota(mount / level, unified=not controllers)
+
+
+def _quota(folder: Path, *, unified: bool) -> Iterator[float]:
+    if unified:
+        words = " ".join(_lines(folder / "cpu.max")).split()
+    else:
+        words = [*_lines(folder / "cpu.cfs_quota_us"), *_lines(folder / "cpu.cfs_period_us")]
+    # No limit is spelt "max" or -1.
+    if len(words) == 2 and all(word.isdecimal() for word in words) and int(words[1]) > 0:
+        yield int(words[0]) / int(words[1])
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return []

@@ -1,0 +1,70 @@
+"""What is said of one photo, and how logits become it. Knows nothing of files, pixels or runtimes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer for one photo.
+
+    Attributes:
+        label: the most probable class; of equals the first in class order.
+        confidence: its probability, 0-1.
+        probabilities: of all classes, in class order; they add up to 1.
+        source: the photo's path as it was given; None for a photo that came as bytes or pixels.
+    """
+
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+    source: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return {
+            "source": self.source,
+            "label": self.label,
+            "confidence": self.confidence,
+            "probabilities": dict(self.probabilities),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A photo that could not be read.
+
+    Attributes:
+        source: the photo's path as it was given, or its place in the sequence, "photo 3".
+        reason: why, in a few words.
+    """
+
+    source: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.source} cannot be read: {self.reason}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return {"source": self.source, "error": self.reason}
+
+
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Turn logits into probabilities, in 64 bits and without overflow.
+
+    Args:
+        logits: float array of shape [N, C].
+        temperature: divides the logits, above 0; more than 1 makes the answer less sure.
+
+    Returns:
+        float64 array of shape [N, C]; every row adds up to 1.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks" (2017), for the temperature.
+    """
+    scaled = logits.astype(np.float64) / temperature
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    probabilities: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities

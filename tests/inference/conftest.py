@@ -1,0 +1,99 @@
+"""A classifier whose answers can be worked out by hand: it tells red, green and blue photos apart."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from safetensors.numpy import save
+
+from assay.bundle import BundleInfo, pack
+from assay.inference import Classifier
+from assay.recipe import PreprocessSpec
+
+SIDE = 16
+
+
+def colour_model(*, classes: int = 3, side: int | str = SIDE, kind: int = TensorProto.UINT8) -> bytes:
+    """Logits are ten times the mean of each channel, 0-1 scale; the feature map is pooled to a quarter."""
+    nodes = [
+        helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["chw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Div", ["chw", "full"], ["unit"]),
+        helper.make_node("AveragePool", ["unit"], ["featuremap"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("ReduceMean", ["featuremap", "axes"], ["embedding"], keepdims=0),
+        helper.make_node("MatMul", ["embedding", "head"], ["logits"]),
+    ]
+    constants = {
+        "full": np.array(255, np.float32),
+        "axes": np.array([2, 3], np.int64),
+        "head": 10 * np.eye(3, classes, dtype=np.float32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "colours",
+        [helper.make_tensor_value_info("images", kind, ["N", side, side, 3])],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", classes]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", 3]),
+            helper.make_tensor_value_info("featuremap", TensorProto.FLOAT, ["N", 3, "h", "w"]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., bytes]:
+    return colour_model
+
+
+@pytest.fixture(scope="session")
+def info() -> BundleInfo:
+    spec = PreprocessSpec(size=SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    return BundleInfo(name="colours", classes=("red", "green", "blue"), preprocess=spec)
+
+
+@pytest.fixture(scope="session")
+def make_bundle(tmp_path_factory: pytest.TempPathFactory, info: BundleInfo) -> Callable[..., Path]:
+    """Pack a bundle, with other information or another model where given."""
+
+    def make(model: bytes | None = None, **changes: object) -> Path:
+        path = tmp_path_factory.mktemp("bundle") / "colours.assay"
+        weights = save({"head": np.eye(3, dtype=np.float32)})
+        members = {"model.onnx": model or colour_model(), "weights.safetensors": weights}
+        pack(path, info.model_copy(update=changes), members)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bundle_path(make_bundle: Callable[..., Path]) -> Path:
+    return make_bundle()
+
+
+@pytest.fixture(scope="session", params=["openvino", "onnxruntime"])
+def classifier(request: pytest.FixtureRequest, bundle_path: Path) -> Classifier:
+    """The same classifier on every runtime."""
+    return Classifier.load(bundle_path, request.param)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One file of every colour, of different sizes and formats."""
+    folder = tmp_path_factory.mktemp("photos")
+    shapes = {
+        "red.png": ((40, 30), (250, 10, 20)),
+        "green ü.jpg": ((64, 64), (20, 240, 30)),
+        "blue.webp": ((17, 90), (0, 0, 255)),
+    }
+    paths = {}
+    for name, (size, colour) in shapes.items():
+        paths[name.split(".")[0].split(" ")[0]] = folder / name
+        Image.new("RGB", size, colour).save(folder / name)
+    return paths

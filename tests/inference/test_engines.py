@@ -1,0 +1,158 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from assay.errors import UsageError
+from assay.inference import ENGINES, Engine, EngineError, create_engine
+
+
+@pytest.fixture(scope="module", params=list(ENGINES))
+def engine(request: pytest.FixtureRequest, make_model: Callable[..., bytes]) -> Engine:
+    return create_engine(request.param, make_model())
+
+
+def noise(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
+
+
+def test_an_engine_knows_its_name_and_shapes(engine: Engine) -> None:
+    assert ENGINES[engine.name] is type(engine)
+    assert engine.signature == ((None, 16, 16, 3), (None, 3))
+
+
+def test_outputs_are_those_of_the_model(engine: Engine) -> None:
+    images = noise(5)
+    outputs = engine.run(images)
+    means = images.reshape(5, -1, 3).mean(axis=1) / 255
+    np.testing.assert_allclose(outputs.embedding, means, atol=1e-5)
+    np.testing.assert_allclose(outputs.logits, 10 * means, atol=1e-4)
+    assert outputs.featuremap.shape == (5, 3, 4, 4)
+    assert {array.dtype for array in outputs} == {np.dtype(np.float32)}
+
+
+def test_batches_of_any_size_follow_each_other(engine: Engine) -> None:
+    images = noise(33)
+    expected = engine.run(images).logits
+    for size in (1, 7, 2, 33, 1):
+        np.testing.assert_allclose(engine.run(images[:size]).logits, expected[:size], atol=1e-5)
+
+
+def test_an_answer_is_not_overwritten_by_the_next(engine: Engine) -> None:
+    first = engine.run(noise(2, seed=1))
+    before = [array.copy() for array in first]
+    engine.run(noise(2, seed=2))
+    for array, copy in zip(first, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_images_need_not_be_contiguous(engine: Engine) -> None:
+    images = noise(4)
+    np.testing.assert_allclose(engine.run(images[::-1]).logits[::-1], engine.run(images).logits, atol=1e-6)
+
+
+def test_many_threads_get_their_own_answers(engine: Engine) -> None:
+    batches = [noise(1 + seed % 4, seed) for seed in range(64)]
+    alone = [engine.run(batch).logits for batch in batches]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda batch: engine.run(batch).logits, batches))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_images_of_another_size_are_refused(engine: Engine) -> None:
+    with pytest.raises(EngineError):
+        engine.run(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize("name", list(ENGINES))
+def test_threads_may_be_chosen(name: str, make_model: Callable[..., bytes]) -> None:
+    assert create_engine(name, make_model(), threads=1).run(noise(1)).logits.shape == (1, 3)
+
+
+@pytest.mark.parametrize("name", list(ENGINES))
+@pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x07" * 50])
+def test_what_is_no_model_is_refused_in_one_line(
+    name: str, content: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(EngineError) as caught:
+        create_engine(name, content)
+    assert str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", list(ENGINES))
+def test_a_model_that_takes_floats_is_refused(name: str, make_model: Callable[..., bytes]) -> None:
+    with pytest.raises(EngineError, match="not uint8"):
+        create_engine(name, make_model(kind=TensorProto.FLOAT))
+
+
+@pytest.mark.parametrize("name", list(ENGINES))
+def test_a_model_without_the_outputs_is_refused(name: str, make_model: Callable[..., bytes]) -> None:
+    with pytest.raises(EngineError, match=r"(?i)logits"):
+        create_engine(name, make_model().replace(b"logits", b"fogits"))
+
+
+def test_auto_takes_openvino_where_it_is(make_model: Callable[..., bytes]) -> None:
+    assert create_engine("auto", make_model()).name == "openvino"
+
+
+def test_an_engine_that_does_not_exist_is_a_wrong_usage(make_model: Callable[..., bytes]) -> None:
+    with pytest.raises(
+        UsageError, match="no engine is called 'tensorrt': choose auto, openvino, onnxruntime"
+    ):
+        create_engine("tensorrt", make_model())
+
+
+WITHOUT_OPENVINO = """
+import sys
+sys.modules["openvino"] = None
+from assay.inference import EngineError, create_engine
+model = sys.stdin.buffer.read()
+print(create_engine("auto", model).name)
+try:
+    create_engine("openvino", model)
+except EngineError as error:
+    print(error)
+"""
+
+
+def test_without_openvino_auto_takes_the_other(make_model: Callable[..., bytes]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_OPENVINO], input=make_model(), capture_output=True, check=True
+    )
+    name, refusal = done.stdout.decode().splitlines()
+    assert name == "onnxruntime"
+    assert refusal.startswith("OpenVINO does not load")
+    assert refusal.endswith("pip install openvino")
+
+
+WATCHED = """
+import json, sys
+seen = []
+def watch(event, arguments):
+    told = event.startswith(("socket.", "subprocess.", "os.fork", "os.mkdir"))
+    if told or (event == "open" and isinstance(arguments[2], int) and arguments[2] & 3):
+        seen.append([event, str(arguments[0])])
+sys.addaudithook(watch)
+from assay.inference import create_engine
+model = sys.stdin.buffer.read()
+for name in ("openvino", "onnxruntime"):
+    create_engine(name, model)
+print(json.dumps([seen, "openvino_telemetry" in sys.modules]))
+"""
+
+
+def test_engines_send_nothing_and_leave_no_files(make_model: Callable[..., bytes]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", WATCHED], input=make_model(), capture_output=True, check=True
+    )
+    seen, telemetry = json.loads(done.stdout)
+    assert seen == []
+    assert not telemetry
