@@ -3,7 +3,7 @@
 Knows nothing of pixels, files of photos or networks.
 """
 
-from assay.recipe.augment import AugmentSpec, Transform
+from assay.recipe.augment import AugmentSpec, OfflineSpec, Transform
 from assay.recipe.data import DataSpec, SplitSpec
 from assay.recipe.load import dump_recipe, load_recipe, parse_recipe, recipe_names
 from assay.recipe.net import NETWORKS, ConvNetSpec, HeadSpec, NetSpec, ResNetSpec
@@ -21,6 +21,7 @@ __all__ = [
     "HeadSpec",
     "LiveSpec",
     "NetSpec",
+    "OfflineSpec",
     "PreprocessSpec",
     "Recipe",
     "ResNetSpec",

@@ -143,6 +143,19 @@ Transform = Annotated[
 ]
 
 
+class OfflineSpec(Settings):
+    """How `assay augment` writes photos."""
+
+    copies: Annotated[int, Field(ge=0, le=1000)] = 5
+    """Changed copies of every photo of the training and, with the gentler list, of the validation part."""
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
+    """Quality of JPEG files."""
+    png_level: Annotated[int, Field(ge=0, le=9)] = 6
+    """Compression level of PNG files."""
+    max_side: Annotated[int, Field(ge=16, le=65500)] = 4096
+    """Longest side in pixels; larger photos are made smaller."""
+
+
 class AugmentSpec(Settings):
     """What happens to photos before they teach."""
 
@@ -152,3 +165,4 @@ class AugmentSpec(Settings):
     """The gentler list that `assay augment` applies to validation photos; training never uses it."""
     canvas: Annotated[float, Field(ge=1, le=4)] = 1.0
     """Training photos are held at `size` times this, so that random crops need not enlarge pixels."""
+    offline: OfflineSpec = OfflineSpec()

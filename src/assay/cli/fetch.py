@@ -1,0 +1,85 @@
+"""`assay fetch`: a data set by name or address, as a folder that is ready to train on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from assay.cli.console import print_json, progress_bars
+
+
+def fetch(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="A data set's name (none lists them), the address of a zip or tar archive, or such a file.",
+            metavar="NAME|URL|FILE",
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="The folder to make.", show_default="the name, here")
+    ] = None,
+    sha256: Annotated[
+        str | None,
+        typer.Option("--sha256", help="What the archive's SHA-256 must be, or begin with."),
+    ] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", help="Folder with the named data set's files, downloaded by other means."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result for programs to read.")] = False,
+) -> None:
+    """Download, verify and unpack a data set; a download that broke off goes on where it stopped.
+
+    Example: assay fetch cifar10 --to photos
+    """
+    if source is None:
+        _list(json)
+        return
+    from assay.data.fetch import fetch as fetch_data
+
+    with progress_bars() as progress:
+        fetched = fetch_data(source, to, sha256=sha256, downloads=from_, progress=progress)
+    dataset = fetched.dataset
+    usage = (dataset.usage if dataset else "assay train {folder}").format(folder=fetched.folder)
+    if json:
+        print_json(
+            {
+                "folder": str(fetched.folder),
+                "fresh": fetched.fresh,
+                "licence": dataset and dataset.licence,
+                "citation": dataset and dataset.citation,
+                "homepage": dataset and dataset.homepage,
+                "next": usage,
+            }
+        )
+        return
+    typer.echo(f"{fetched.folder} {'is ready' if fetched.fresh else 'was there already'}")
+    if dataset:
+        typer.echo(f"licence:  {dataset.licence}")
+        typer.echo(f"cite:     {dataset.citation}")
+        typer.echo(f"about:    {dataset.homepage}")
+    typer.echo(f"next:     {usage}")
+
+
+def _list(json: bool) -> None:
+    from assay.data.catalogue import CATALOGUE
+
+    if json:
+        print_json(
+            [
+                {
+                    "name": one.name,
+                    "summary": one.summary,
+                    "bytes": one.size,
+                    "licence": one.licence,
+                    "homepage": one.homepage,
+                    "files": [{"url": file.url, "sha256": file.sha256} for file in one.files],
+                }
+                for one in CATALOGUE.values()
+            ]
+        )
+        return
+    width = max(map(len, CATALOGUE))
+    for one in CATALOGUE.values():
+        typer.echo(f"{one.name:<{width}}  {one.size / 1e6:>4.0f} MB  {one.summary} ({one.licence})")
