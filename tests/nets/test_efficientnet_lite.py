@@ -1,5 +1,6 @@
 import re
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageOps
 from torch.nn import functional
 
 from assay.nets import Classifier, create, load_pretrained
@@ -18,7 +20,9 @@ from assay.recipe import NetSpec
 def published_shapes(name: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes that our network would have in the published file: modules carry an underscore."""
     shapes = {}
-    for key, tensor in create(name, 1000).state_dict().items():
+    with torch.device("meta"):  # shapes alone, no numbers
+        state = create(name, 1000).state_dict()
+    for key, tensor in state.items():
         if key not in {"mean", "std"}:
             *modules, parameter = key.removeprefix("backbone.").removeprefix("head.").split(".")
             marked = [re.sub(r"^(?=[a-z])", "_", module) for module in modules]
@@ -50,6 +54,18 @@ def test_published_weights_give_the_published_logits(references: dict[str, Any],
     np.testing.assert_allclose(
         found, np.array(references["efficientnet-lite0 published"]["logits"]), atol=2e-6
     )
+
+
+def test_published_weights_see_bottles_on_photos_of_bottles(bottles: Path):
+    """ImageNet's classes 737 and 440 are pop bottle and beer bottle."""
+    network = create("efficientnet-lite0", 1000)
+    load_pretrained(network, NetSpec(name="efficientnet-lite0"))
+    photos = [Image.open(path).convert("RGB") for path in sorted(bottles.rglob("*.jp*g"))]
+    squares = [ImageOps.fit(photo, (224, 224)) for photo in photos]
+    with torch.no_grad():
+        best = network.eval()(torch.from_numpy(np.stack(squares))).logits.argmax(dim=1)
+    assert len(best) == 20
+    assert set(best.tolist()) <= {440, 737}
 
 
 @pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite2"])

@@ -27,11 +27,9 @@ def as_timm(name: str) -> str:
 def published_shapes(name: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes that our network would have at its publisher's."""
     rename = as_timm if name == "resnet50v2" else as_torchvision
-    shapes = {
-        rename(key): tuple(tensor.shape)
-        for key, tensor in create(name, 1000).state_dict().items()
-        if key not in {"mean", "std"}
-    }
+    with torch.device("meta"):  # shapes alone, no numbers
+        state = create(name, 1000).state_dict()
+    shapes = {rename(key): tuple(tensor.shape) for key, tensor in state.items() if key not in {"mean", "std"}}
     if name == "resnet50v2":
         shapes["head.fc.weight"] += (1, 1)
     return shapes

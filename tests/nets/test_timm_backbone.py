@@ -1,11 +1,14 @@
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from assay.errors import AssayError
-from assay.nets import create, normalization
+from assay.nets import create, load_pretrained, normalization
+from assay.recipe import NetSpec
 
 absent = find_spec("timm") is None
 needs_timm = pytest.mark.skipif(absent, reason="timm is not installed; pip install 'assay[timm]'")
@@ -42,6 +45,22 @@ def test_stages_hold_every_parameter_once():
     found = [id(parameter) for stage in network.parameter_stages() for parameter in stage]
     assert sorted(found) == sorted(id(parameter) for parameter in network.parameters())
     assert network.depth > 12
+
+
+@needs_timm
+@pytest.mark.parametrize("name", ["convnext_atto", "resnetv2_18", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("names", ["timm", "assay"])
+def test_a_file_fills_the_network(name: str, names: str, tmp_path: Path):
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(1)
+    source = timm.create_model(name)
+    target = create(f"timm:{name}", 3)
+    own = {f"backbone.net.{key}": tensor for key, tensor in source.state_dict().items()}
+    own = {key: tensor for key, tensor in own.items() if key in target.state_dict()}
+    save_file(source.state_dict() if names == "timm" else own, tmp_path / "w.safetensors")
+    load_pretrained(target, NetSpec(name=f"timm:{name}", weights=str(tmp_path / "w.safetensors")))
+    assert all(torch.equal(tensor, target.state_dict()[key]) for key, tensor in own.items())
+    assert len(own) == sum(key.startswith("backbone.") for key in target.state_dict())
 
 
 @needs_timm

@@ -11,6 +11,11 @@ from torch import Tensor
 _OWN_INPUT = {"mean", "std"}  # of the run that wrote the file; this run's own are set already
 
 
+def is_own(tensors: Mapping[str, Tensor]) -> bool:
+    """Return whether tensors are called as in `Classifier`."""
+    return any(name.startswith("backbone.") for name in tensors)
+
+
 def translate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename tensors from the layout they are in, judged by their names, to that of `Classifier`.
 
@@ -20,7 +25,7 @@ def translate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         Tensors called `backbone.…` or `head.…`.
     """
-    if any(name.startswith("backbone.") for name in tensors):
+    if is_own(tensors):
         return {name: tensor for name, tensor in tensors.items() if name not in _OWN_INPUT}
     rename = _rename_as_is
     if "stem.conv.weight" in tensors:

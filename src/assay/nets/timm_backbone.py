@@ -4,6 +4,7 @@ timm is imported only when such a name is asked for. Knows nothing of classes or
 """
 
 import math
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -58,6 +59,14 @@ class TimmBackbone(Backbone):
             stages += [[part] for part in parts if any(True for _ in part.parameters())]
         return stages
 
+    def translate(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rename tensors of timm's layout to that of `Classifier`, without those of its own classifier."""
+        config: Mapping[str, Any] = self.net.pretrained_cfg
+        last = config.get("classifier") or ()
+        heads = tuple(f"{name}." for name in ((last,) if isinstance(last, str) else last))
+        kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(heads)}
+        return {f"backbone.net.{name}": tensor for name, tensor in kept.items()}
+
     def _shape_of(self, name: str, size: int) -> None:
         """Try one black image, since only that tells which shape comes out."""
         self.net.eval()
@@ -99,7 +108,8 @@ def create_timm(name: str, *, size: int, pretrained: bool = False) -> Any:
         except TypeError:  # convolutional networks take any size and do not know the argument
             return timm.create_model(short, **settings)
     except (OSError, RuntimeError, ValueError) as error:
-        raise AssayError(f"{name} could not be made by timm {timm.__version__}: {error}") from error
+        hint = "; choose net.weights=none, or give a file with --weights FILE" if pretrained else ""
+        raise AssayError(f"timm {timm.__version__} could not make {name}: {error}{hint}") from error
 
 
 def timm_normalization(name: str) -> tuple[Channels, Channels]:

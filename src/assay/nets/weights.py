@@ -19,7 +19,7 @@ from assay.download import download
 from assay.errors import AssayError, UsageError
 from assay.files import sha256
 from assay.nets.classifier import Classifier
-from assay.nets.layouts import translate
+from assay.nets.layouts import is_own, translate
 from assay.nets.registry import PACKAGED, PUBLISHED
 from assay.nets.timm_backbone import TIMM, TimmBackbone, create_timm
 from assay.progress import Progress, silent
@@ -58,7 +58,7 @@ def load_pretrained(network: Classifier, spec: NetSpec, *, progress: Progress = 
     elif spec.name.startswith(TIMM):
         size = network.backbone.size if isinstance(network.backbone, TimmBackbone) else 224
         pretrained = create_timm(spec.name, size=size, pretrained=True).state_dict()
-        fill(network, {f"backbone.net.{name}": tensor for name, tensor in pretrained.items()}, spec.name)
+        fill(network, pretrained, spec.name)
     else:
         raise UsageError(
             f"net.weights is imagenet, but no such weights exist for {spec.name}: set net.weights=none and "
@@ -110,11 +110,15 @@ def fill(network: Classifier, tensors: Tensors, source: str) -> None:
     Raises:
         AssayError: a tensor of the backbone is missing, unknown or of another shape; the first one is named.
     """
-    given = translate(tensors)
+    backbone = network.backbone
+    if isinstance(backbone, TimmBackbone) and not is_own(tensors):
+        given = backbone.translate(tensors)
+    else:
+        given = translate(tensors)
     wanted = network.state_dict()
-    backbone = {name: tensor for name, tensor in wanted.items() if name.startswith("backbone.")}
+    body = {name: tensor for name, tensor in wanted.items() if name.startswith("backbone.")}
     head = {name: tensor for name, tensor in wanted.items() if name.startswith("head.")}
-    for name, tensor in backbone.items():
+    for name, tensor in body.items():
         # Files from before torch 0.4.1 do not count batches, and nothing depends on the count.
         if name not in given and not name.endswith("num_batches_tracked"):
             raise AssayError(f"weights {source} do not fit the network: {name} is missing")
@@ -123,10 +127,10 @@ def fill(network: Classifier, tensors: Tensors, source: str) -> None:
                 f"weights {source} do not fit the network: {name} has shape {list(given[name].shape)}, "
                 f"not {list(tensor.shape)}"
             )
-    unknown = [name for name in given if name.startswith("backbone.") and name not in backbone]
+    unknown = [name for name in given if name.startswith("backbone.") and name not in body]
     if unknown:
         raise AssayError(f"weights {source} do not fit the network: it has no {unknown[0]}")
-    chosen = {name: given[name] for name in backbone if name in given}
+    chosen = {name: given[name] for name in body if name in given}
     if all(name in given and given[name].shape == tensor.shape for name, tensor in head.items()):
         chosen |= {name: given[name] for name in head}
     network.load_state_dict(chosen, strict=False)
