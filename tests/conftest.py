@@ -1,12 +1,17 @@
-"""Fixtures that every part shares: the optional real photos, and nothing that touches the network."""
+"""Fixtures that every part shares: the optional real photos, and a data set of two colours."""
 
 import os
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from assay.recipe import Recipe, load_recipe
 
 _ARCHIVES = {"bottles": "bottles.tar", "button_cells": "button_cells.tar", "cifar10": "cifar10.tar.xz"}
+_SIDE = 32
 _DATA = Path(os.environ.get("ASSAY_DATA", "../shared/data"))
 
 
@@ -52,3 +57,40 @@ def button_cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with `train` and `test` of CIFAR-10 as JPEG files, the first 40 of every class."""
     return _extract("cifar10", tmp_path_factory.mktemp("photos"), limit=40)
+
+
+def _paint(folder: Path, name: str, colour: tuple[int, int, int], count: int, seed: int) -> None:
+    """Write `count` noisy photos of one colour."""
+    rng = np.random.default_rng(seed)
+    (folder / name).mkdir(parents=True)
+    for number in range(count):
+        noise = rng.normal(colour, 40, (_SIDE, _SIDE, 3)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(noise).save(folder / name / f"{number:03}.png")
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with `blue` and `red`, 40 photos each, and a file that is no photo."""
+    folder = tmp_path_factory.mktemp("colours")
+    _paint(folder, "red", (170, 90, 90), 40, seed=1)
+    _paint(folder, "blue", (90, 90, 170), 40, seed=2)
+    (folder / "red" / "broken.png").write_bytes((folder / "red" / "000.png").read_bytes()[:200])
+    (folder / "red" / "notes.txt").write_text("no photo", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Recipe:
+    """A recipe that trains in seconds."""
+    return load_recipe(
+        "custom-resnet",
+        [
+            "name=colours",
+            f"preprocess.size={_SIDE}",
+            "net.resnet={block: basic, layers: [1], widths: [8], stem: conv3}",
+            "augment.train=[{name: horizontal_flip}]",
+            "train.epochs=2",
+            "train.batch_size=16",
+            "train.workers=0",
+        ],
+    )

@@ -52,10 +52,14 @@ def _root(
     del version
 
 
-def main() -> None:
-    """Run the command line; an error becomes one sentence, Ctrl-C the exit code 130."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; an error becomes one sentence, Ctrl-C the exit code 130.
+
+    Args:
+        arguments: what was typed behind `assay`; none: the process's own.
+    """
     try:
-        app()
+        app(arguments)
     except AssayError as error:
         typer.secho(f"assay: {error}", err=True, fg=typer.colors.RED)
         sys.exit(error.exit_code)

@@ -1,0 +1,145 @@
+"""`assay train` to `assay predict`, as typed."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from assay.cli.main import main
+from assay.recipe import Recipe, dump_recipe
+
+
+@pytest.fixture(scope="module")
+def run(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("typed")
+    recipe = folder / "tiny.yaml"
+    recipe.write_text(dump_recipe(tiny), encoding="utf-8")
+    main_without_exit(["train", str(colours), "-r", str(recipe), "--run", str(folder / "run")])
+    return folder / "run"
+
+
+def main_without_exit(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 0
+
+
+def test_a_run_is_written(run: Path):
+    assert (run / "model.assay").is_file()
+    assert yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))["name"] == "colours"
+
+
+def test_training_tells_parts_epochs_and_verdict(assay, colours: Path, run: Path, tmp_path: Path):
+    result = assay("train", colours, "-r", run / "recipe.yaml", "--run", tmp_path / "run")
+    assert result.code == 0
+    for told in [
+        "80 photos, 2 classes",
+        "epoch 1/2",
+        "epoch 2/2",
+        "95 % interval",
+        "model.assay",
+        "broken.png",
+    ]:
+        assert told in result.out
+    assert "warning: fewer than 100 photos of blue, red" in result.out
+
+
+def test_json_holds_nothing_but_json(assay, colours: Path, run: Path, tmp_path: Path):
+    result = assay("train", colours, "-r", run / "recipe.yaml", "--run", tmp_path / "run", "--json")
+    told = json.loads(result.out)
+    assert told["verdict"] == "test"
+    assert told["metrics"]["test"]["accuracy"] == 1.0
+    assert Path(told["bundle"]).is_file()
+
+
+def test_a_finished_run_can_be_resumed_and_says_the_same(assay, run: Path):
+    result = assay("train", "--resume", run)
+    assert result.code == 0
+    assert "95 % interval" in result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train"], "give the photos"),
+        (["train", "nowhere"], "nowhere"),
+        (["train", ".", "--set", "train.epoch=1"], "'epochs'"),
+        (["train", ".", "-r", "botle"], "'bottle'"),
+        (["train", ".", "--resume", "x"], "--resume takes everything"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_code_2(assay, arguments: list[str], said: str):
+    result = assay(*arguments)
+    assert result.code == 2
+    assert said in result.err
+    assert result.err.count("\n") == 1
+    assert "Traceback" not in result.err
+
+
+def test_a_photo_is_classified(assay, run: Path, colours: Path):
+    result = assay("predict", run / "model.assay", colours / "red" / "001.png")
+    assert result.code == 0
+    assert "red" in result.out.split()
+
+
+def test_a_folder_becomes_a_table_and_the_broken_photo_is_named(
+    assay, run: Path, colours: Path, tmp_path: Path
+):
+    table = tmp_path / "answers.csv"
+    result = assay("predict", run / "model.assay", colours, "--csv", table)
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == 80
+    assert all(row["label"] in row["path"] for row in rows)
+    assert result.code == 1
+    assert "broken.png" in result.err
+
+
+def test_json_lines_are_one_object_a_photo(assay, run: Path, colours: Path):
+    result = assay("predict", run / "model.assay", str(colours / "blue" / "00*.png"), "--json")
+    answers = [json.loads(line) for line in result.out.splitlines()]
+    assert len(answers) == 10
+    assert {answer["label"] for answer in answers} == {"blue"}
+    assert abs(sum(answers[0]["probabilities"].values()) - 1) < 1e-9
+
+
+@pytest.mark.parametrize("wrong", ["nowhere.png", "*.nothing"])
+def test_nothing_to_classify_is_said(assay, run: Path, wrong: str):
+    result = assay("predict", run / "model.assay", wrong)
+    assert result.code == 2
+    assert wrong in result.err
+
+
+def test_an_empty_folder_is_said(assay, run: Path, tmp_path: Path):
+    result = assay("predict", run / "model.assay", tmp_path)
+    assert result.code == 2
+    assert "no photo" in result.err
+
+
+def test_what_is_no_bundle_is_refused(assay, colours: Path):
+    result = assay("predict", colours / "red" / "001.png", colours)
+    assert result.code == 1
+    assert result.err.count("\n") == 1
+
+
+def test_evaluate_prints_the_matrix_and_writes_pictures(assay, run: Path, tmp_path: Path):
+    result = assay(
+        "evaluate", run / "model.assay", run / "manifest.csv", "--part", "test", "--out", tmp_path / "judged"
+    )
+    assert result.code == 0
+    assert "How to read it" in result.out
+    assert (tmp_path / "judged" / "confusion_matrix.png").is_file()
+
+
+def test_info_is_the_card_or_json(assay, run: Path):
+    card = assay("info", run / "model.assay").out
+    assert "blue" in card
+    assert json.loads(assay("info", run / "model.assay", "--json").out)["classes"] == ["blue", "red"]
+
+
+def test_a_learning_rate_is_looked_for(assay, run: Path, colours: Path, tmp_path: Path):
+    result = assay("train", colours, "-r", run / "recipe.yaml", "--run", tmp_path / "x", "--find-lr")
+    assert "--set train.lr=" in result.out
+    assert (tmp_path / "x-lr.png").is_file()
+    assert not (tmp_path / "x").exists()
