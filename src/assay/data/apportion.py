@@ -26,7 +26,9 @@ class Group:
     """The part it is in already and stays in."""
 
 
-def apportion(groups: Sequence[Group], shares: Sequence[float], seed: int) -> list[int]:
+def apportion(
+    groups: Sequence[Group], shares: Sequence[float], seed: int, *, first_teaches: bool = True
+) -> list[int]:
     """Choose a part for every group.
 
     Large groups come first, each to the part that lacks most of what it has: of its strata, of its labels
@@ -38,6 +40,8 @@ def apportion(groups: Sequence[Group], shares: Sequence[float], seed: int) -> li
         groups: in any order; the result does not depend on it.
         shares: of each part, above 0, adding up to 1.
         seed: decides between equals, together with the groups' keys; the same on every machine.
+        first_teaches: the first part must have every label, at the price of leaving another part empty;
+            otherwise all parts are equal, and none is empty if there is a group for each.
 
     Returns:
         For every group the index of its part.
@@ -51,7 +55,7 @@ def apportion(groups: Sequence[Group], shares: Sequence[float], seed: int) -> li
         chosen[index] = int(np.argmax(table.lack(groups[index])))
         table.add(groups[index], chosen[index])
     chosen |= _fill([index for index in free if len(groups[index].strata) == 1], groups, table)
-    _complete(chosen, free, groups, len(shares))
+    _complete(chosen, free, groups, len(shares), first_teaches=first_teaches)
     return [chosen[index] for index in range(len(groups))]
 
 
@@ -141,8 +145,10 @@ def _level(lack: np.ndarray, amount: int) -> np.ndarray:
         open_parts &= ~below
 
 
-def _complete(chosen: dict[int, int], free: Sequence[int], groups: Sequence[Group], parts: int) -> None:
-    """Give every part a group of every label that has one for each, and the first part one of every label."""
+def _complete(
+    chosen: dict[int, int], free: Sequence[int], groups: Sequence[Group], parts: int, *, first_teaches: bool
+) -> None:
+    """Give every part a group of every label that has one for each; the first one, if it teaches, of all."""
     holders: dict[str | None, list[set[int]]] = defaultdict(lambda: [set() for _ in range(parts)])
     for index, part in chosen.items():
         for label in _kinds(groups[index]):
@@ -150,15 +156,14 @@ def _complete(chosen: dict[int, int], free: Sequence[int], groups: Sequence[Grou
     movable = set(free)
     for label in sorted(holders, key=lambda label: (label is None, label or "")):
         enough = sum(len(held) for held in holders[label]) >= parts
-        for part in range(parts if enough else 1):
+        for part in range(parts if enough else int(first_teaches)):
             if holders[label][part]:
                 continue
             candidates = [index for held in holders[label] for index in held if index in movable]
             giver = _giver(candidates, chosen, groups, holders)
-            if giver is None and part == 0:
-                # A class that nothing teaches is worse than one that nothing judges.
-                pure = [index for index in candidates if len(_kinds(groups[index])) == 2]
-                giver = min(pure, key=lambda index: groups[index].key, default=None)
+            if giver is None and (part == 0 if first_teaches else label is None):
+                # A class that nothing teaches is worse than one that nothing judges, or than an empty part.
+                giver = _last_resort(label, candidates, chosen, groups, holders)
             if giver is not None:
                 _move(giver, part, chosen, groups, holders)
 
@@ -185,6 +190,26 @@ def _giver(
         return len(_kinds(group)), len(group.strata), -plenty, group.key
 
     return min(filter(spare, candidates), key=rank, default=None)
+
+
+def _last_resort(
+    label: str | None,
+    candidates: Sequence[int],
+    chosen: Mapping[int, int],
+    groups: Sequence[Group],
+    holders: Mapping[str | None, list[set[int]]],
+) -> int | None:
+    """Return a group of this label alone (of any when a part is empty) from where there are most."""
+    fit = [
+        index
+        for index in candidates
+        if (label is None and len(holders[None][chosen[index]]) > 1) or _kinds(groups[index]) == {None, label}
+    ]
+
+    def rank(index: int) -> tuple[int, str]:
+        return -len(holders[label][chosen[index]]), groups[index].key
+
+    return min(fit, key=rank, default=None)
 
 
 def _move(

@@ -86,11 +86,11 @@ def folds(
     singly = method == "random"
     ordered = sorted(samples, key=lambda sample: sample.id)
     groups = group_indices(ordered, singly=singly)
-    if len(groups) < k + 1:
+    if len(groups) < max(k, 3):
         raise AssayError(
             f"{len(ordered)} photos in {len(groups)} groups are too few for {k} folds and validation"
         )
-    parts = _spread(ordered, groups, [1 / k] * k, seed)
+    parts = _spread(ordered, groups, [1 / k] * k, seed, first_teaches=False)
     rounds = []
     for fold in range(k):
         rest = [sample for sample, part in zip(ordered, parts, strict=True) if part != fold]
@@ -171,14 +171,14 @@ def _share_out(samples: Sequence[Sample], plan: _Plan, seed: int, *, singly: boo
                 groups.append(_group(chosen, None if taken is None else names.index(taken)))
                 members.append(chosen)
     if any(group.part is None for group in groups):
-        if len(groups) < len(names):
+        parts = apportion(groups, list(plan.shares.values()), seed)
+        if missing := [name for part, name in enumerate(names) if part not in parts]:
             photos = sum(len(group.strata) for group in groups)
             raise AssayError(
-                f"{photos} photos in {len(groups)} groups are too few for {named(names)}; add photos"
+                f"{photos} photos in {len(groups)} groups are too few for {named(names)}: "
+                f"none is left for {named(missing)}; add photos"
             )
-        for group_members, part in zip(
-            members, apportion(groups, list(plan.shares.values()), seed), strict=True
-        ):
+        for group_members, part in zip(members, parts, strict=True):
             result |= {sample.id: names[part] for sample in group_members}
     return [result[sample.id] for sample in samples]
 
@@ -189,16 +189,23 @@ def _group(members: Sequence[Sample], part: int | None) -> Group:
 
 
 def _spread(
-    samples: Sequence[Sample], groups: Sequence[Sequence[int]], shares: list[float], seed: int
+    samples: Sequence[Sample],
+    groups: Sequence[Sequence[int]],
+    shares: Sequence[float],
+    seed: int,
+    *,
+    first_teaches: bool = True,
 ) -> list[int]:
     """Return the part of every sample when all groups are free."""
-    if len(groups) < len(shares):
-        raise AssayError(f"{len(samples)} photos in {len(groups)} groups are too few for {len(shares)} parts")
     made = [_group([samples[index] for index in indices], None) for indices in groups]
     parts = [0] * len(samples)
-    for indices, part in zip(groups, apportion(made, shares, seed), strict=True):
+    for indices, part in zip(groups, apportion(made, shares, seed, first_teaches=first_teaches), strict=True):
         for index in indices:
             parts[index] = part
+    if len(set(parts)) < len(shares):
+        raise AssayError(
+            f"{len(samples)} photos in {len(groups)} groups are too few for {len(shares)} parts; add photos"
+        )
     return parts
 
 

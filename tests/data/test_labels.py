@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from assay.data.labels import class_order, empty_classes, map_labels, named, refuse_collisions
+from assay.data.samples import Sample
+from assay.errors import AssayError
+
+MAPPING = {"vehicle": ("truck", "ship"), "animal": ("cat",)}
+
+
+def samples(*labels: str) -> list[Sample]:
+    return [Sample(f"{place}.jpg", Path(f"{place}.jpg"), label) for place, label in enumerate(labels)]
+
+
+def test_mapping_keeps_the_source_label() -> None:
+    mapped = map_labels(samples("ship", "cat"), MAPPING)
+    assert [(one.label, one.source_label) for one in mapped] == [("vehicle", "ship"), ("animal", "cat")]
+
+
+def test_mapping_twice_changes_nothing() -> None:
+    mapped = map_labels(samples("ship", "cat"), MAPPING)
+    assert map_labels(mapped, MAPPING) == mapped
+
+
+def test_a_label_that_is_also_a_class_name_is_mapped_once() -> None:
+    mapping = {"cat": ("dog",), "dog": ("cat",)}
+    mapped = map_labels(samples("dog"), mapping)
+    assert [(one.label, one.source_label) for one in mapped] == [("cat", "dog")]
+    assert map_labels(mapped, mapping) == mapped
+
+
+def test_labels_without_a_class_are_named() -> None:
+    with pytest.raises(
+        AssayError, match=r"'bird', 'frog' belongs to; add it under one of 'vehicle', 'animal'"
+    ):
+        map_labels(samples("frog", "bird", "cat"), MAPPING)
+
+
+@pytest.mark.parametrize("labels", [("Open", "open"), ("STRASSE", "straße")])
+def test_names_that_differ_in_case_are_refused(labels: tuple[str, str]) -> None:
+    with pytest.raises(AssayError, match="differ only in case"):
+        refuse_collisions(labels)
+    refuse_collisions([labels[0], labels[0], "other"])
+
+
+def test_order_is_the_given_one_then_the_mappings_then_natural() -> None:
+    found = ["c10", "c2", "c1"]
+    assert class_order(found, None, None) == ("c1", "c2", "c10")
+    assert class_order(["animal"], MAPPING, None) == ("vehicle", "animal")
+    assert class_order(found, None, ["c10", "c1", "c2", "c3"]) == ("c10", "c1", "c2", "c3")
+    with pytest.raises(AssayError, match="the data has the class 'c2', but the classifier knows 'c10', 'c1'"):
+        class_order(found, None, ["c10", "c1"])
+
+
+def test_long_lists_are_cut() -> None:
+    assert named({f"c{number}" for number in range(12)}, 2) == "'c0', 'c1' and 10 more"
+    assert named(["b", "a"]) == "'b', 'a'"
+
+
+def test_empty_classes_are_found() -> None:
+    assert empty_classes(["a", "b", "c"], samples("b")) == ["a", "c"]

@@ -1,0 +1,148 @@
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from assay.data.manifest import read_manifest, write_manifest
+from assay.data.samples import SPLITS, Dataset, Sample
+from assay.data.tensors import TensorRef
+from assay.errors import AssayError
+
+TEXT = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=8)
+
+
+def write(folder: Path, text: str, name: str = "table.csv", encoding: str = "utf-8") -> Path:
+    path = folder / name
+    path.write_text(text, encoding=encoding)
+    return path
+
+
+def test_minimal_table(tmp_path: Path) -> None:
+    data = read_manifest(write(tmp_path, "path,label\nb/2.jpg,open\n./a/1.jpg,closed\n"))
+    assert data.classes == ("closed", "open")
+    assert [(one.id, one.path, one.split, one.group) for one in data.samples] == [
+        ("a/1.jpg", tmp_path / "a/1.jpg", None, None),
+        ("b/2.jpg", tmp_path / "b/2.jpg", None, None),
+    ]
+    assert read_manifest(tmp_path / "table.csv", classes=["open", "closed"]).classes == ("open", "closed")
+
+
+def test_all_columns_in_any_order_with_quotes_and_a_byte_order_mark(tmp_path: Path) -> None:
+    text = (
+        "group,label,split,path,source_label\n"
+        '"g, 1"," open ",VALID,"a, ""b"".jpg",half open\n'
+        ",x,,/abs/é.jpg,\n"
+    )
+    data = read_manifest(write(tmp_path, text, encoding="utf-8-sig"))
+    outside, inside = data.samples
+    assert (inside.id, inside.label, inside.split, inside.group, inside.source_label) == (
+        'a, "b".jpg',
+        "open",
+        "val",
+        "g, 1",
+        "half open",
+    )
+    assert (outside.id, outside.path, outside.split) == ("/abs/é.jpg", Path("/abs/é.jpg"), None)
+
+
+def test_absolute_paths_below_the_manifest_have_relative_ids(tmp_path: Path) -> None:
+    data = read_manifest(write(tmp_path, f"path,label\n{tmp_path}/a/1.jpg,open\n"))
+    assert data.samples[0].id == "a/1.jpg"
+
+
+def test_unknown_columns_are_named_and_repeated_rows_counted(tmp_path: Path) -> None:
+    data = read_manifest(write(tmp_path, "path,label,camera,Note\n1.jpg,a,x,y\n2.jpg,b,x,y\n\n1.jpg,a,z,z\n"))
+    assert len(data) == 2
+    assert data.skipped == {"repeated row of a manifest": 1}
+    assert data.warnings == (
+        "table.csv: columns without a meaning here were ignored: 'camera', 'Note'",
+        "table.csv repeats 1 rows; each photo is used once",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("path,class\n1.jpg,a\n", "has no column 'label'; its first line names 'path', 'class'"),
+        ("", "has no column 'path', 'label'"),
+        ("path,label\n", "has no rows"),
+        ("path,label,label\n1.jpg,a,b\n", "has two columns called 'label'"),
+        ("path,label\n1.jpg,a\n2.jpg,\n", "line 3: label is empty"),
+        ("path,label\n ,a\n", "line 2: path is empty"),
+        ("path,label\n1.jpg,a\n2,5.jpg,b\n", "line 3: 3 values for 2 columns"),
+        ("path,label,split\n1.jpg,a,dev\n", "line 2: split 'dev' is none of 'train', 'val', 'test'"),
+        (
+            "path,label\n1.jpg,a\n2.jpg,b\n./1.jpg,b\n",
+            r"line 4: ./1.jpg stands in line 2 too, with another label \('a'",
+        ),
+        (
+            "path,label,split\n1.jpg,a,train\n1.jpg,a,test\n",
+            "line 3: 1.jpg stands in line 2 too, with another split",
+        ),
+        ("id,path,label\nx,1.jpg,a\nx,2.jpg,a\n", "line 3: the id 'x' stands in line 2 too"),
+        ('path,label\n"1.jpg,a\n', "line 2: unexpected end of data"),
+        ("path,label\n1.jpg,a\n2.jpg,A\n", "differ only in case"),
+        ("path,label,tensor\n1.npy,a,float\n", "line 2: tensor 'float' is not one of"),
+    ],
+)
+def test_mistakes_are_named_with_their_line(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(AssayError, match=sentence):
+        read_manifest(write(tmp_path, text))
+
+
+def test_tables_in_another_encoding_or_missing(tmp_path: Path) -> None:
+    with pytest.raises(AssayError, match="is not UTF-8 at byte 11"):
+        read_manifest(write(tmp_path, "path,label\né.jpg,a\n", encoding="latin-1"))
+    with pytest.raises(AssayError, match="cannot be read: No such file"):
+        read_manifest(tmp_path / "none.csv")
+    with pytest.raises(AssayError, match="is no Parquet file"):
+        read_manifest(write(tmp_path, "path,label\n", name="table.parquet"))
+
+
+def test_parquet_with_numbers_as_labels(tmp_path: Path) -> None:
+    table = pa.table(
+        {"path": ["1.jpg", "2.jpg"], "label": [0, 10], "split": ["train", None], "extra": [{}, {}]}
+    )
+    parquet.write_table(table.drop_columns("extra"), tmp_path / "table.parquet")
+    data = read_manifest(tmp_path / "table.parquet")
+    assert [(one.label, one.split) for one in data.samples] == [("0", "train"), ("10", None)]
+
+
+def test_no_empty_columns_are_written_and_order_is_by_id(tmp_path: Path) -> None:
+    samples = (Sample("a/1", tmp_path / "a/1", "x", "train"), Sample("b", Path("/far/b"), "y"))
+    write_manifest(Dataset(tmp_path, ("x", "y"), samples), tmp_path / "manifest.csv")
+    text = (tmp_path / "manifest.csv").read_text()
+    assert text == "id,path,label,split\na/1,a/1,x,train\nb,/far/b,y,\n"
+
+
+FIELD = st.none() | TEXT
+
+
+@given(
+    st.dictionaries(
+        TEXT.filter(lambda name: name not in {".", ".."} and "/" not in name),
+        st.tuples(
+            st.sampled_from([*SPLITS, None]),
+            FIELD,
+            FIELD,
+            st.sampled_from([None, "ab" * 32]),
+            st.sampled_from([None, TensorRef("imagenet"), TensorRef("uint8", 3)]),
+        ),
+        min_size=1,
+    ),
+    st.booleans(),
+)
+def test_what_is_written_is_read_back(fields: dict[str, tuple[Any, ...]], beside: bool) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        root = folder if beside else Path("/photos")
+        samples = [Sample(f"photos/{one}", root / one, "label", *rest) for one, rest in fields.items()]
+        written = Dataset(folder, ("label",), ()).with_samples(samples)
+        write_manifest(written, folder / "manifest.csv")
+        assert read_manifest(folder / "manifest.csv") == replace(written, root=folder)

@@ -1,0 +1,175 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from assay.data.scan import scan
+from assay.errors import AssayError, UsageError
+
+Make = Callable[..., Path]
+WritePhoto = Callable[..., Path]
+
+
+def test_folders_become_a_data_set(class_folders: Make) -> None:
+    root = class_folders(open=3, closed=2)
+    data = scan(root)
+    assert data.classes == ("closed", "open")
+    assert [sample.id for sample in data.samples] == [
+        "closed/000.jpg",
+        "closed/001.jpg",
+        "open/000.jpg",
+        "open/001.jpg",
+        "open/002.jpg",
+    ]
+    assert all(len(sample.digest or "") == 64 for sample in data.samples)
+    assert (data.unreadable, dict(data.skipped), data.warnings) == ((), {}, ())
+    assert scan(str(root)).fingerprint == data.fingerprint
+
+
+def test_bad_files_are_listed_and_left_out(class_folders: Make) -> None:
+    root = class_folders(open=2, closed=2)
+    (root / "open/notes.txt").write_text("notes")
+    (root / "open/.hidden.jpg").write_text("hidden")
+    cut = root / "open/000.jpg"
+    cut.write_bytes(cut.read_bytes()[:-2])
+    data = scan(root)
+    assert data.counts() == {"closed": 2, "open": 1}
+    assert [one.id for one in data.unreadable] == ["open/000.jpg"]
+    assert "truncated" in data.unreadable[0].reason
+    assert data.skipped == {"hidden": 1, "not an image": 1}
+
+
+def test_ready_made_parts_are_kept_and_gaps_told(class_folders: Make) -> None:
+    root = class_folders(train__a=2, train__b=2, Validation__a=1, Validation__b=1, test__a=1, test__b=0)
+    data = scan(root)
+    assert [len(data.part(split)) for split in ("train", "val", "test")] == [4, 2, 1]
+    assert data.warnings == ("the ready-made part test has no photo of 'b'",)
+
+
+def test_mapping_decides_the_order(class_folders: Make) -> None:
+    root = class_folders(cat=1, ship=1, truck=1)
+    data = scan(root, mapping={"vehicle": ("truck", "ship", "tram"), "animal": ("cat",)})
+    assert data.classes == ("vehicle", "animal")
+    assert {(sample.label, sample.source_label) for sample in data.samples} == {
+        ("vehicle", "truck"),
+        ("vehicle", "ship"),
+        ("animal", "cat"),
+    }
+    with pytest.raises(AssayError, match="'truck' belongs to"):
+        scan(root, mapping={"vehicle": ("ship",), "animal": ("cat",)})
+    with pytest.raises(AssayError, match="class 'plant' has no readable photo"):
+        scan(root, mapping={"vehicle": ("truck", "ship"), "animal": ("cat",), "plant": ("tree",)})
+
+
+def test_given_classes_keep_their_order_and_may_be_absent(class_folders: Make) -> None:
+    root = class_folders(open=1)
+    data = scan(root, classes=["open", "closed"])
+    assert data.classes == ("open", "closed")
+    assert data.warnings == ("the data has no photo of 'closed'",)
+    with pytest.raises(AssayError, match="has the class 'open', but the classifier knows 'shut', 'ajar'"):
+        scan(root, classes=["shut", "ajar"])
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        ({"open": 2}, "one class only, 'open'"),
+        ({"open": 2, "closed": 0}, "class 'closed' has no readable photo"),
+        ({"open": 1, "Open": 1}, "'Open' and 'open' differ only in case"),
+        ({"open": 0, "closed": 0}, "holds no images"),
+    ],
+)
+def test_classes_that_make_no_sense(class_folders: Make, counts: dict[str, int], sentence: str) -> None:
+    with pytest.raises(AssayError, match=sentence):
+        scan(class_folders(**counts))
+
+
+def test_a_folder_too_high_is_pointed_out(class_folders: Make) -> None:
+    root = class_folders(data__open=1, data__closed=1)
+    with pytest.raises(AssayError, match=f"perhaps {root / 'data'} was meant"):
+        scan(root)
+
+
+def test_nothing_readable_names_the_first_reason(class_folders: Make) -> None:
+    root = class_folders(open=0, closed=0)
+    (root / "open/1.jpg").touch()
+    (root / "closed/1.jpg").write_text("text")
+    with pytest.raises(AssayError, match=r"none of the 2 photos .* closed/1.jpg: no image"):
+        scan(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("photo.jpg", "is a file, not data"),
+        ("data.pkl", "is a pickle"),
+        ("missing", "there is no file or folder"),
+    ],
+)
+def test_paths_of_another_kind(tmp_path: Path, write_photo: WritePhoto, name: str, sentence: str) -> None:
+    if name != "missing":
+        write_photo(tmp_path / name)
+    with pytest.raises(UsageError, match=sentence):
+        scan(tmp_path / name)
+
+
+def test_manifests_are_verified(tmp_path: Path, write_photo: WritePhoto) -> None:
+    write_photo(tmp_path / "photos/1.jpg")
+    write_photo(tmp_path / "photos/2.jpg")
+    table = tmp_path / "table.csv"
+    table.write_text("path,label,group\nphotos/1.jpg,a,g\nphotos/2.jpg,b,\nphotos/3.jpg,b,\n")
+    data = scan(table)
+    assert [(one.id, one.label, one.group) for one in data.samples] == [
+        ("photos/1.jpg", "a", "g"),
+        ("photos/2.jpg", "b", None),
+    ]
+    assert [(one.id, one.reason) for one in data.unreadable] == [("photos/3.jpg", "the file does not exist")]
+
+
+def test_the_order_of_the_file_system_does_not_matter(
+    class_folders: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = class_folders(a=3, b=3)
+    first = scan(root)
+    real = os.scandir
+
+    class Backwards:
+        def __init__(self, path: Path) -> None:
+            with real(path) as entries:
+                self.entries = list(entries)[::-1]
+
+        def __enter__(self) -> list[os.DirEntry[str]]:
+            return self.entries
+
+        def __exit__(self, *_: object) -> None:
+            self.entries = []
+
+    monkeypatch.setattr(os, "scandir", Backwards)
+    assert scan(root) == first
+
+
+def test_array_files_are_data(tmp_path: Path) -> None:
+    images = np.zeros((4, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "data.npz", images=images, labels=np.array(["open", "closed", "open", "open"]))
+    data = scan(tmp_path / "data.npz")
+    assert data.counts() == {"closed": 1, "open": 3}
+    assert data.samples[0].id == "data.npz#0"
+
+
+def test_button_cells(button_cells: Path) -> None:
+    data = scan(button_cells)
+    assert data.counts() == {"back_view": 19, "side_view": 14, "top_view": 22}
+    assert len({sample.digest for sample in data.samples}) == 55 - 7
+
+
+def test_cifar10_brings_its_test(cifar10: Path) -> None:
+    data = scan(
+        cifar10,
+        mapping={
+            "vehicle": ("airplane", "automobile", "ship", "truck"),
+            "animal": ("bird", "cat", "deer", "dog", "frog", "horse"),
+        },
+    )
+    assert data.counts("test") == {"vehicle": 160, "animal": 240}

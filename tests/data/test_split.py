@@ -1,0 +1,304 @@
+from collections import Counter, defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from assay.data.samples import SPLITS, Dataset, Sample, Split
+from assay.data.split import assign_splits, folds
+from assay.errors import AssayError, UsageError
+from assay.recipe import SplitSpec
+
+SPEC = SplitSpec()
+SPECS = [SPEC, SplitSpec(train=0.8, val=0.2, test=0), SplitSpec(train=0.75, val=0.125, test=0.125)]
+
+
+def dataset(samples: list[Sample]) -> Dataset:
+    return Dataset(Path(), tuple(sorted({one.label for one in samples})), tuple(samples)).with_samples(
+        samples
+    )
+
+
+def photos(label: str, count: int, *, split: Split | None = None, group: str | None = None) -> list[Sample]:
+    name = f"{label}/{split or ''}{group or ''}"
+    return [Sample(f"{name}{place:04}.jpg", Path(), label, split, group) for place in range(count)]
+
+
+def parts(data: Dataset) -> dict[str, Split | None]:
+    return {sample.id: sample.split for sample in data.samples}
+
+
+def sizes(data: Dataset, label: str | None = None) -> list[int]:
+    return [sum(label in {None, one.label} for one in data.part(split)) for split in SPLITS]
+
+
+@st.composite
+def datasets(draw: st.DrawFn, groups: int = 8) -> Dataset:
+    """Random labels, source labels, group sizes and, here and there, groups of several labels."""
+    labels = draw(st.lists(st.sampled_from("abcde"), min_size=1, max_size=5, unique=True))
+    samples: list[Sample] = []
+    for group in range(draw(st.integers(groups, 40))):
+        label = draw(st.sampled_from(labels))
+        for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3, 10]))):
+            if draw(st.integers(0, 19)) == 0:
+                label = draw(st.sampled_from(labels))
+            number = len(samples)
+            samples.append(
+                Sample(
+                    f"{number}.jpg",
+                    Path(),
+                    label,
+                    group=f"g{group}",
+                    source_label=draw(st.sampled_from([None, "x", "y"])),
+                )
+            )
+    return dataset(samples)
+
+
+@given(datasets(4), st.sampled_from(SPECS), st.integers(0, 2**32 - 1))
+@settings(max_examples=1000, deadline=None)
+def test_no_group_ever_straddles_and_every_photo_has_a_part(
+    data: Dataset, spec: SplitSpec, seed: int
+) -> None:
+    groups = defaultdict(set)
+    for sample in data.samples:
+        groups[sample.group].add(sample.label)
+    try:
+        split = assign_splits(data, spec, seed)
+    except AssayError:
+        # Every class must teach: only where classes have hardly a group each may nothing be left.
+        assert len(groups) <= len(data.classes) + 2
+        return
+    held = defaultdict(set)
+    for sample in split.samples:
+        held[sample.group].add(sample.split)
+    assert all(len(found) == 1 for found in held.values())
+    wanted = {name for name in SPLITS if getattr(spec, name)}
+    assert set.union(*held.values()) == wanted
+    assert [replace(one, split=None) for one in split.samples] == list(data.samples)
+    largest = max(Counter(sample.group for sample in data.samples).values())
+    for name in SPLITS:
+        error = len(split.part(name)) - getattr(spec, name) * len(data)
+        assert abs(error) <= 2 * largest + 2 * len(data.classes)
+    pure = Counter(next(iter(labels)) for labels in groups.values() if len(labels) == 1)
+    for label, count in pure.items():
+        if count >= len(wanted):
+            assert all(one for one, name in zip(sizes(split, label), SPLITS, strict=True) if name in wanted)
+
+
+@given(datasets(), st.integers(0, 9), st.data())
+@settings(max_examples=60, deadline=None)
+def test_only_ids_groups_and_seed_matter(data: Dataset, seed: int, draw: st.DataObject) -> None:
+    shuffled = draw.draw(st.permutations(data.samples))
+    renamed = [replace(one, group=f"other {hash(one.group)}") for one in shuffled]
+    first = parts(assign_splits(data, SPEC, seed))
+    assert parts(assign_splits(replace(data, samples=tuple(renamed)), SPEC, seed)) == first
+
+
+@given(datasets(), st.integers(0, 9), st.integers(3, 5))
+@settings(max_examples=100, deadline=None)
+def test_folds_test_every_photo_once_and_keep_groups(data: Dataset, seed: int, k: int) -> None:
+    groups = {sample.group for sample in data.samples}
+    if len(groups) < k + len(data.classes) + 2:
+        return
+    rounds = folds(data.samples, k, seed)
+    assert sorted(one.id for fold in rounds for one in fold.test) == sorted(one.id for one in data.samples)
+    for fold in rounds:
+        together = [*fold.train, *fold.val, *fold.test]
+        assert sorted(one.id for one in together) == sorted(one.id for one in data.samples)
+        held = [{one.group for one in part} for part in fold]
+        assert sum(map(len, held)) == len(groups)
+        assert all(held)
+        assert [{one.split for one in part} for part in fold] == [{"train"}, {"val"}, {"test"}]
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (SPEC, [70, 15, 15]),
+        (SplitSpec(train=0.8, val=0.2, test=0), [80, 20, 0]),
+        (SplitSpec(train=0.6, val=0.15, test=0.25), [60, 15, 25]),
+    ],
+)
+def test_shares_are_exact_in_every_class(spec: SplitSpec, expected: list[int]) -> None:
+    split = assign_splits(dataset(photos("a", 100) + photos("b", 200)), spec, 0)
+    assert sizes(split, "a") == expected
+    assert sizes(split, "b") == [2 * count for count in expected]
+    assert split.warnings == ()
+
+
+def test_the_split_is_the_same_for_ever() -> None:
+    # Part of the product: a changed algorithm would move photos between the parts of a repeated run.
+    split = assign_splits(dataset(photos("a", 10)), SplitSpec(train=0.5, val=0.3, test=0.2), 7)
+    letters = "".join((sample.split or "")[1] for sample in split.samples)
+    assert letters == "rrraeaarer"
+
+
+def test_seeds_differ() -> None:
+    data = dataset(photos("a", 60))
+    assert parts(assign_splits(data, SPEC, 1)) != parts(assign_splits(data, SPEC, 2))
+
+
+def test_source_labels_are_in_proportion_too() -> None:
+    samples = [replace(one, source_label="xy"[place % 2]) for place, one in enumerate(photos("a", 200))]
+    split = assign_splits(dataset(samples), SPEC, 0)
+    for name, count in zip(SPLITS, (70, 15, 15), strict=True):
+        assert Counter(one.source_label for one in split.part(name)) == {"x": count, "y": count}
+
+
+def test_random_ignores_groups_and_says_what_leaks() -> None:
+    data = dataset([*photos("a", 30, group="g"), *photos("a", 30), *photos("b", 30)])
+    split = assign_splits(data, SplitSpec(method="random"), 0)
+    assert len({one.split for one in split.samples if one.group}) == 3
+    assert split.warnings == (
+        "1 groups of photos stand in more than one part, since groups are ignored (random)",
+    )
+    assert assign_splits(data, SPEC, 0).warnings == ()
+
+
+def test_brought_parts_stay() -> None:
+    data = dataset(
+        [one for split in SPLITS for one in photos("a", 3, split=split) + photos("b", 2, split=split)]
+    )
+    split = assign_splits(data, SPEC, 0)
+    assert split.samples == data.samples
+    assert split.warnings == ()
+
+
+def test_val_is_carved_out_of_train_alone() -> None:
+    data = dataset(
+        photos("a", 85, split="train") + photos("b", 170, split="train") + photos("a", 40, split="test")
+    )
+    split = assign_splits(data, SPEC, 0)
+    assert sizes(split, "a") == [70, 15, 40]
+    assert sizes(split, "b") == [140, 30, 0]
+    assert [one.id for one in split.part("test")] == [one.id for one in data.part("test")]
+    assert "val was carved out of train" in split.warnings[0]
+    assert "test has no photo of 'b'" in split.warnings[1]
+
+
+def test_carving_moves_nothing_into_the_brought_test() -> None:
+    samples = [
+        *photos("a", 20, split="train"),
+        *photos("a", 5, split="train", group="g"),
+        *photos("a", 5, split="test", group="g"),
+    ]
+    split = assign_splits(dataset(samples), SPEC, 0)
+    assert len(split.part("test")) == 5
+    assert len({one.split for one in split.samples if one.group and one.split != "test"}) == 1
+    assert "1 groups of photos stand in more than one part, since they were there already" in split.warnings
+
+
+def test_train_and_val_without_test() -> None:
+    data = dataset(photos("a", 8, split="train") + photos("a", 2, split="val"))
+    split = assign_splits(data, SPEC, 0)
+    assert sizes(split) == [8, 2, 0]
+    assert split.warnings == ("the data brings no test, so validation is all that judges",)
+
+
+def test_train_alone_is_shared_out() -> None:
+    split = assign_splits(dataset(photos("a", 100, split="train")), SPEC, 0)
+    assert sizes(split) == [70, 15, 15]
+    assert "the data brings train alone" in split.warnings[0]
+
+
+def test_test_alone_cannot_teach() -> None:
+    with pytest.raises(AssayError, match="brings only a test part"):
+        assign_splits(dataset(photos("a", 9, split="test")), SPEC, 0)
+
+
+def test_photos_without_a_part_among_others_that_have_one() -> None:
+    marked = dataset(photos("a", 30, split="test") + photos("a", 85))
+    assert sizes(assign_splits(marked, SPEC, 0)) == [70, 15, 30]
+    learning = dataset(photos("a", 30, split="train") + photos("a", 70))
+    assert sizes(assign_splits(learning, SPEC, 0)) == [70, 15, 15]
+
+
+def test_photos_without_a_part_follow_their_group() -> None:
+    samples = photos("a", 90) + photos("b", 1, split="test", group="g") + photos("b", 4, group="g")
+    split = assign_splits(dataset(samples), SPEC, 0)
+    assert {one.split for one in split.samples if one.group} == {"test"}
+
+
+@given(datasets(), datasets(), st.integers(0, 9))
+@settings(max_examples=100, deadline=None)
+def test_added_photos_move_no_old_one(old: Dataset, more: Dataset, seed: int) -> None:
+    earlier = {one.id: one.split for one in assign_splits(old, SPEC, seed).samples if one.split}
+    # New photos, some in groups of old ones, some in groups of their own.
+    added = [
+        replace(one, id=f"new{one.id}", group=f"{one.group}" if place % 2 else f"new {one.group}")
+        for place, one in enumerate(more.samples)
+    ]
+    split = assign_splits(old.with_samples([*old.samples, *added]), SPEC, seed + 1, earlier)
+    later = parts(split)
+    assert {one: later[one] for one in earlier} == earlier
+    held = defaultdict(set)
+    for sample in split.samples:
+        held[sample.group].add(sample.split)
+    assert all(len(found) == 1 for found in held.values())
+
+
+def test_added_photos_fill_up_what_is_missing() -> None:
+    old = assign_splits(dataset(photos("a", 100)), SPEC, 0)
+    like = {one.id: one.split for one in old.samples if one.split}
+    data = dataset(photos("a", 200))
+    assert sizes(assign_splits(data, SPEC, 0, like)) == [140, 30, 30]
+    shifted = assign_splits(data, SplitSpec(train=0.5, val=0.25, test=0.25), 0, like)
+    assert sizes(shifted) == [100, 50, 50]
+
+
+def test_like_remembers_a_carved_val() -> None:
+    data = dataset(photos("a", 50, split="train") + photos("a", 10, split="test"))
+    first = assign_splits(data, SPEC, 0)
+    like = {one.id: one.split for one in first.samples if one.split}
+    again = assign_splits(data, SPEC, 99, like)
+    assert parts(again) == parts(first)
+
+
+def test_a_new_photo_that_links_old_ones_in_two_parts_is_told() -> None:
+    data = dataset(photos("a", 3, group="g") + photos("a", 20))
+    ids = [one.id for one in data.samples if one.group]
+    split = assign_splits(data, SPEC, 0, {ids[0]: "train", ids[1]: "test"})
+    assert parts(split)[ids[0]] == "train"
+    assert parts(split)[ids[1]] == "test"
+    assert any("stand in more than one part" in sentence for sentence in split.warnings)
+
+
+def test_too_few_groups_for_the_parts() -> None:
+    with pytest.raises(AssayError, match="2 photos in 2 groups are too few for 'train', 'val', 'test'"):
+        assign_splits(dataset(photos("a", 1) + photos("b", 1)), SPEC, 0)
+    with pytest.raises(AssayError, match="12 photos in 1 groups are too few"):
+        assign_splits(dataset(photos("a", 12, group="g")), SPEC, 0)
+
+
+def test_classes_that_cannot_reach_every_part_are_told_and_teach() -> None:
+    split = assign_splits(dataset(photos("a", 30) + photos("b", 1)), SPEC, 0)
+    assert sizes(split, "b") == [1, 0, 0]
+    assert split.warnings == (
+        "val has no photo of 'b': too few groups for every part",
+        "test has no photo of 'b': too few groups for every part",
+    )
+
+
+def test_folds_are_even_in_every_class_and_carve_the_asked_share() -> None:
+    rounds = folds(photos("a", 50) + photos("b", 100), 5, 0, val=0.25)
+    for fold in rounds:
+        assert [Counter(one.label for one in part) for part in fold] == [
+            {"a": 30, "b": 60},
+            {"a": 10, "b": 20},
+            {"a": 10, "b": 20},
+        ]
+
+
+def test_folds_may_ignore_groups() -> None:
+    samples = photos("a", 40, group="g") + photos("b", 40)
+    assert all(any(one.group for one in fold.test) for fold in folds(samples, 4, 0, method="random"))
+
+
+def test_folds_that_make_no_sense() -> None:
+    with pytest.raises(UsageError, match="2 folds or more, not 1"):
+        folds(photos("a", 9), 1, 0)
+    with pytest.raises(AssayError, match="4 photos in 4 groups are too few for 5 folds"):
+        folds(photos("a", 4), 5, 0)
