@@ -31,15 +31,15 @@ class Augment:
     One object must not be called from two threads at once; it may be pickled to other processes.
 
     Attributes:
-        size: side of the result, in pixels.
+        size: side of the result, in pixels; None leaves every photo its own width and height.
     """
 
-    def __init__(self, transforms: Sequence[Transform], size: int) -> None:
+    def __init__(self, transforms: Sequence[Transform], size: int | None) -> None:
         """Build the transforms once.
 
         Args:
             transforms: as `AugmentSpec` holds them.
-            size: side of the result, in pixels.
+            size: side of the result, in pixels; None leaves every photo its own width and height.
 
         Raises:
             UsageError: a transform's values make no sense together, such as a blur without an odd kernel.
@@ -59,7 +59,8 @@ class Augment:
             seed: 0 or more; all randomness comes from it.
 
         Returns:
-            uint8 array of shape [size, size, 3], contiguous and writable, never a view of `pixels`.
+            uint8 array of shape [size, size, 3], or of the shape of `pixels` where `size` is None; contiguous
+            and writable, never a view of `pixels`.
         """
         # One generator for all steps. The seeding of albumentations' Compose would give each of them the same
         # numbers: all of equal probability would be applied together or not at all.
@@ -83,13 +84,13 @@ class _Library:
         return np.asarray(self.transform(image=pixels)["image"])
 
 
-def _fitted(pixels: np.ndarray, size: int) -> np.ndarray:
-    if pixels.shape[:2] == (size, size):
+def _fitted(pixels: np.ndarray, size: int | None) -> np.ndarray:
+    if size is None or pixels.shape[:2] == (size, size):
         return pixels
     return np.array(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
 
 
-def _build(spec: Transform, size: int) -> _Step:
+def _build(spec: Transform, size: int | None) -> _Step:
     try:
         return _STEPS[spec.name](spec, size)
     except ValueError as error:
@@ -97,10 +98,22 @@ def _build(spec: Transform, size: int) -> _Step:
         raise UsageError(f"augmentation {spec.name} cannot be made from {spec!r}: {reason}") from None
 
 
-def _random_resized_crop(spec: settings.RandomResizedCrop, size: int) -> _Step:
+def _random_resized_crop(spec: settings.RandomResizedCrop, size: int | None) -> _Step:
+    if size is None:
+        return partial(_crop_to_own_size, spec=spec)
+    return _crop_to(spec, (size, size))
+
+
+def _crop_to_own_size(
+    pixels: np.ndarray, generator: np.random.Generator, *, spec: settings.RandomResizedCrop
+) -> np.ndarray:
+    return _crop_to(spec, (pixels.shape[0], pixels.shape[1]))(pixels, generator)
+
+
+def _crop_to(spec: settings.RandomResizedCrop, shape: tuple[int, int]) -> _Step:
     return _Library(
         albumentations.RandomResizedCrop,
-        size=(size, size),
+        size=shape,
         scale=spec.scale,
         ratio=spec.ratio,
         interpolation=cv2.INTER_LINEAR,
@@ -108,11 +121,11 @@ def _random_resized_crop(spec: settings.RandomResizedCrop, size: int) -> _Step:
     )
 
 
-def _rotate(spec: settings.Rotate, _: int) -> _Step:
+def _rotate(spec: settings.Rotate, _: int | None) -> _Step:
     return _Library(albumentations.Rotate, limit=spec.degrees, border_mode=cv2.BORDER_REFLECT_101)
 
 
-def _color_jitter(spec: settings.ColorJitter, _: int) -> _Step:
+def _color_jitter(spec: settings.ColorJitter, _: int | None) -> _Step:
     return _Library(
         albumentations.ColorJitter,
         brightness=spec.brightness,
@@ -122,13 +135,13 @@ def _color_jitter(spec: settings.ColorJitter, _: int) -> _Step:
     )
 
 
-def _optical_distortion(spec: settings.OpticalDistortion, _: int) -> _Step:
+def _optical_distortion(spec: settings.OpticalDistortion, _: int | None) -> _Step:
     return _Library(
         albumentations.OpticalDistortion, distort_limit=spec.limit, border_mode=cv2.BORDER_REFLECT_101
     )
 
 
-def _grid_distortion(spec: settings.GridDistortion, _: int) -> _Step:
+def _grid_distortion(spec: settings.GridDistortion, _: int | None) -> _Step:
     return _Library(
         albumentations.GridDistortion,
         num_steps=spec.steps,
@@ -137,7 +150,7 @@ def _grid_distortion(spec: settings.GridDistortion, _: int) -> _Step:
     )
 
 
-def _motion_blur(spec: settings.MotionBlur, _: int) -> _Step:
+def _motion_blur(spec: settings.MotionBlur, _: int | None) -> _Step:
     return _Library(albumentations.MotionBlur, blur_limit=_odd(spec.kernel), allow_shifted=False)
 
 
@@ -149,7 +162,7 @@ def _odd(kernel: tuple[int, int]) -> tuple[int, int]:
     return low, high
 
 
-_STEPS: Final[dict[str, Callable[[Any, int], _Step]]] = {
+_STEPS: Final[dict[str, Callable[[Any, int | None], _Step]]] = {
     "random_resized_crop": _random_resized_crop,
     "horizontal_flip": lambda _, __: _Library(albumentations.HorizontalFlip),
     "vertical_flip": lambda _, __: _Library(albumentations.VerticalFlip),
