@@ -3,6 +3,14 @@
 Knows nothing of training: the predictions come from the file that ships.
 """
 
+from assay.evaluation.bootstrap import BootstrapIntervals, bootstrap_intervals
+from assay.evaluation.calibration import (
+    Calibration,
+    ReliabilityBin,
+    brier_score,
+    measure_calibration,
+    reliability,
+)
 from assay.evaluation.class_figure import class_figure
 from assay.evaluation.classification_report import accuracy_sentence, classification_report
 from assay.evaluation.confusion import ConfusedPair, Confusion
@@ -10,16 +18,27 @@ from assay.evaluation.confusion_figure import confusion_figure
 from assay.evaluation.contact_sheet import Line, Tile, contact_sheet, misclassified_sheet
 from assay.evaluation.figure import save_figure
 from assay.evaluation.intervals import Interval, wilson
+from assay.evaluation.mcnemar import Comparison, compare, mcnemar, paired_difference
 from assay.evaluation.metrics import Average, ClassMetrics, Metrics, evaluate
 from assay.evaluation.misclassified import Mistake, misclassified
 from assay.evaluation.predictions import Predictions
+from assay.evaluation.slices import Slice, accuracy_by, accuracy_by_source, slices_text
+from assay.evaluation.temperature import (
+    Temperature,
+    apply_temperature,
+    fit_temperature,
+    negative_log_likelihood,
+)
 from assay.evaluation.thumbnail import Thumbnail, thumbnail
 from assay.evaluation.write import FILES, write_evaluation
 
 __all__ = [
     "FILES",
     "Average",
+    "BootstrapIntervals",
+    "Calibration",
     "ClassMetrics",
+    "Comparison",
     "ConfusedPair",
     "Confusion",
     "Interval",
@@ -27,17 +46,33 @@ __all__ = [
     "Metrics",
     "Mistake",
     "Predictions",
+    "ReliabilityBin",
+    "Slice",
+    "Temperature",
     "Thumbnail",
     "Tile",
+    "accuracy_by",
+    "accuracy_by_source",
     "accuracy_sentence",
+    "apply_temperature",
+    "bootstrap_intervals",
+    "brier_score",
     "class_figure",
     "classification_report",
+    "compare",
     "confusion_figure",
     "contact_sheet",
     "evaluate",
+    "fit_temperature",
+    "mcnemar",
+    "measure_calibration",
     "misclassified",
     "misclassified_sheet",
+    "negative_log_likelihood",
+    "paired_difference",
+    "reliability",
     "save_figure",
+    "slices_text",
     "thumbnail",
     "wilson",
     "write_evaluation",

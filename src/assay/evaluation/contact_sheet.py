@@ -127,6 +127,6 @@ def _write(axes: Axes, tile: Tile, left: int, top: int) -> None:
             va="center",
         )
     if tile.photo.problem is not None:
-        reason = textwrap.fill(f"no picture: {tile.photo.problem}", width=22, max_lines=6, placeholder="…")
+        reason = textwrap.fill(f"not shown: {tile.photo.problem}", width=22, max_lines=6, placeholder="…")
         middle = (left + _SIDE / 2, top + _SIDE / 2)
         axes.text(*middle, reason, fontsize=_FONT, color=MUTED, ha="center", va="center")

@@ -151,6 +151,15 @@ def confusion_counts(predictions: Predictions) -> Integers:
     return np.asarray(counts, dtype=np.int64)
 
 
+def ranking_scores(predictions: Predictions, k: int) -> Floats:
+    """Return what photos are ranked by when looking for class k, float64 [N]: higher is more likely."""
+    if len(predictions.classes) > 2:
+        return predictions.probabilities[:, k]
+    # The ratio tells apart what has been rounded to a probability of 1, and ranks both classes alike.
+    logs = predictions.log_probabilities
+    return logs[:, k] - logs[:, 1 - k]
+
+
 def _class_metrics(predictions: Predictions) -> tuple[ClassMetrics, ...]:
     counts = confusion_counts(predictions)
     labels = np.arange(len(predictions.classes))
@@ -182,16 +191,7 @@ def _roc_auc(predictions: Predictions, k: int) -> float | None:
     actual = predictions.actual == k
     if actual.all() or not actual.any():
         return None
-    return float(roc_auc_score(actual, _scores(predictions, k)))
-
-
-def _scores(predictions: Predictions, k: int) -> Floats:
-    """What photos are ranked by when looking for class k."""
-    if len(predictions.classes) > 2:
-        return predictions.probabilities[:, k]
-    # The ratio tells apart what has been rounded to a probability of 1, and ranks both classes alike.
-    logs = predictions.log_probabilities
-    return logs[:, k] - logs[:, 1 - k]
+    return float(roc_auc_score(actual, ranking_scores(predictions, k)))
 
 
 def _log_loss(predictions: Predictions) -> float | None:

@@ -1,0 +1,141 @@
+"""Whether confidence means what it says: of the photos with 90 % confidence, nine in ten should be right.
+
+Measures only; `temperature` mends.
+
+Sources: G. W. Brier, "Verification of forecasts expressed in terms of probability" (1950); M. P. Naeini,
+G. F. Cooper and M. Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning" (2015), for
+the expected calibration error; K. Nguyen and B. O'Connor, "Posterior calibration and exploratory analysis for
+natural language processing models" (2015), for bins of equal mass.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from assay.evaluation.intervals import Interval, wilson
+from assay.evaluation.predictions import Booleans, Floats, Integers, Predictions
+
+BINS = 15
+"""Bins of a reliability table unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Photos of similar confidence.
+
+    Attributes:
+        low: smallest confidence among them.
+        high: largest confidence among them.
+        count: photos; at least 1.
+        correct: how many of them are right.
+        confidence: their mean confidence.
+        accuracy: share of them that is right; equal to `confidence` where calibration is perfect.
+        interval: Wilson interval of the accuracy.
+    """
+
+    low: float
+    high: float
+    count: int
+    correct: int
+    confidence: float
+    accuracy: float
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How honest the confidence is on one set of photos.
+
+    Attributes:
+        count: photos.
+        ece: expected calibration error, 0-1: the mean over photos of how far their bin's accuracy lies from
+            its confidence; None without photos. On few photos chance alone makes it large: 100 photos of a
+            perfectly calibrated classifier show about 0.1.
+        brier: mean over photos of the squared distance between the probabilities and the truth, summed over
+            all classes, 0-2 (Brier's own definition; for two classes twice that of scikit-learn); None
+            without photos.
+        bins: the reliability table, least confident first.
+    """
+
+    count: int
+    ece: float | None
+    brier: float | None
+    bins: tuple[ReliabilityBin, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts, lists, numbers and None, ready for JSON."""
+        names = ("low", "high", "count", "correct", "confidence", "accuracy")
+        table = [
+            {name: getattr(one, name) for name in names} | {"interval": [*one.interval]} for one in self.bins
+        ]
+        return {"count": self.count, "ece": self.ece, "brier": self.brier, "bins": table}
+
+
+def measure_calibration(predictions: Predictions, bins: int = BINS) -> Calibration:
+    """Measure the calibration of predictions.
+
+    Args:
+        predictions: any number of photos, also none.
+        bins: most bins of the reliability table; at least 1.
+    """
+    count = len(predictions)
+    table = reliability(predictions.confidence, predictions.correct, bins)
+    return Calibration(
+        count=count,
+        ece=sum(one.count * abs(one.accuracy - one.confidence) for one in table) / count if count else None,
+        brier=brier_score(predictions.probabilities, predictions.actual) if count else None,
+        bins=table,
+    )
+
+
+def reliability(confidence: Floats, correct: Booleans, bins: int = BINS) -> tuple[ReliabilityBin, ...]:
+    """Sort photos into bins of equal number by their confidence.
+
+    Equally confident photos always share a bin, so that the order of the photos changes nothing. Where many
+    photos are equally confident there are fewer bins, and not quite of equal number.
+
+    Args:
+        confidence: float64 array [N], each 0-1.
+        correct: bool array [N].
+        bins: most bins; at least 1.
+
+    Raises:
+        ValueError: `bins` is below 1 or the lengths differ.
+    """
+    if bins < 1 or confidence.shape != correct.shape:
+        raise ValueError(f"no reliability of {confidence.size} and {correct.size} photos in {bins} bins")
+    order = np.argsort(confidence, kind="stable")
+    confidence, correct = confidence[order], correct[order]
+    cuts = np.round(np.linspace(0, confidence.size, bins + 1)[1:-1]).astype(np.int64)
+    cuts = _between_values(confidence, cuts)
+    pairs = zip(np.split(confidence, cuts), np.split(correct, cuts), strict=True)
+    return tuple(_bin(sure, right) for sure, right in pairs if sure.size)
+
+
+def brier_score(probabilities: Floats, actual: Integers) -> float:
+    """Mean squared distance, 0-2, of probabilities [N, C] from the labels, int64 [N]; N at least 1."""
+    truth = np.zeros_like(probabilities)
+    truth[np.arange(len(actual)), actual] = 1
+    return float(((probabilities - truth) ** 2).sum(axis=1).mean())
+
+
+def _between_values(values: Floats, cuts: Integers) -> Integers:
+    """Move each cut of sorted values to the nearest place where the value changes."""
+    inside = cuts[(cuts > 0) & (cuts < values.size)]
+    left = np.searchsorted(values, values[inside], side="left")
+    right = np.searchsorted(values, values[inside], side="right")
+    return np.unique(np.where(inside - left <= right - inside, left, right))
+
+
+def _bin(confidence: Floats, correct: Booleans) -> ReliabilityBin:
+    count, right = confidence.size, int(correct.sum())
+    return ReliabilityBin(
+        low=float(confidence[0]),
+        high=float(confidence[-1]),
+        count=count,
+        correct=right,
+        confidence=float(confidence.mean()),
+        accuracy=right / count,
+        interval=wilson(right, count),
+    )

@@ -1,0 +1,103 @@
+import itertools
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import brier_score_loss
+
+from assay.evaluation import (
+    Predictions,
+    apply_temperature,
+    brier_score,
+    fit_temperature,
+    measure_calibration,
+    reliability,
+)
+
+Make = Callable[..., Predictions]
+photos = st.lists(
+    st.tuples(st.sampled_from([0.5, 0.6, 0.61, 0.9, 1.0]), st.booleans()), min_size=1, max_size=80
+)
+
+
+@settings(deadline=None)
+@given(photos, st.integers(1, 20), st.integers(0, 99))
+def test_table_holds_every_photo_once_in_any_order(pairs: list[tuple[float, bool]], bins: int, seed: int):
+    confidence, correct = (np.array(column) for column in zip(*pairs, strict=True))
+    table = reliability(confidence, correct, bins)
+    assert sum(one.count for one in table) == len(pairs)
+    assert sum(one.correct for one in table) == correct.sum()
+    assert 1 <= len(table) <= bins
+    for one in table:
+        assert one.low - 1e-12 <= one.confidence <= one.high + 1e-12
+        assert one.interval.low <= one.accuracy <= one.interval.high
+    for one, after in itertools.pairwise(table):
+        assert one.high < after.low  # equals share a bin
+    shuffled = np.random.default_rng(seed).permutation(len(pairs))
+    assert [one.count for one in reliability(confidence[shuffled], correct[shuffled], bins)] == [
+        one.count for one in table
+    ]
+
+
+@given(st.integers(1, 300), st.integers(1, 20))
+def test_bins_hold_equal_numbers_where_no_confidence_repeats(count: int, bins: int):
+    confidence = np.linspace(0.3, 0.9, count)
+    counts = [one.count for one in reliability(confidence, np.ones(count, dtype=bool), bins)]
+    assert len(counts) == min(bins, count)
+    assert max(counts) - min(counts) <= 1
+
+
+def test_error_by_hand(make: Make):
+    # Two bins: (0.6, 0.7) with one right, (0.8, 1.0) with both right.
+    sure = np.array([0.6, 0.7, 0.8, 1.0])
+    predictions = make([0, 1, 0, 0], classes=("a", "b"), probabilities=np.stack([sure, 1 - sure], axis=1))
+    found = measure_calibration(predictions, bins=2)
+    assert [(one.count, one.accuracy) for one in found.bins] == [(2, 0.5), (2, 1.0)]
+    assert found.ece == pytest.approx((2 * abs(0.5 - 0.65) + 2 * abs(1 - 0.9)) / 4)
+    assert found.brier == pytest.approx(2 * (0.4**2 + 0.7**2 + 0.2**2 + 0) / 4)
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False)) == found.to_dict()
+    assert found.to_dict()["bins"][0]["interval"] == list(found.bins[0].interval)
+
+
+def test_always_sure_and_always_wrong_is_the_worst(make: Make):
+    found = measure_calibration(make([0, 0], probabilities=np.array([[0.0, 1, 0], [0, 1, 0]])))
+    assert (found.ece, found.brier) == (1, 2)
+    assert len(found.bins) == 1
+
+
+def test_no_photos(make: Make):
+    found = measure_calibration(make([]))
+    assert found.ece is found.brier is None
+    assert found.bins == ()
+
+
+def test_brier_is_twice_scikit_learns_for_two_classes():
+    rng = np.random.default_rng(0)
+    chance, actual = rng.random(50), rng.integers(0, 2, 50)
+    ours = brier_score(np.stack([1 - chance, chance], axis=1), actual)
+    assert ours == pytest.approx(2 * brier_score_loss(actual, chance))
+
+
+def test_fitted_temperature_mends_what_is_too_sure(make: Make):
+    rng = np.random.default_rng(0)
+    actual = rng.integers(0, 3, 6000)
+    logits = rng.normal(size=(6000, 3))
+    logits[np.arange(6000), actual] += 1.5
+    logits *= 4  # far too sure
+    half = np.arange(6000) < 3000
+    temperature = fit_temperature(logits[half], actual[half]).value
+    unseen = list(actual[~half])
+    before = measure_calibration(make(unseen, probabilities=apply_temperature(logits[~half], 1)))
+    after = measure_calibration(make(unseen, probabilities=apply_temperature(logits[~half], temperature)))
+    assert before.ece > 0.1
+    assert after.ece < 0.03
+    assert after.brier < before.brier
+
+
+@pytest.mark.parametrize("bins", [0, -3])
+def test_no_bins(bins: int):
+    with pytest.raises(ValueError, match="no reliability"):
+        reliability(np.ones(3), np.ones(3, dtype=bool), bins)

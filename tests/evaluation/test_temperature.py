@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss
+
+from assay.errors import AssayError
+from assay.evaluation import apply_temperature, fit_temperature, negative_log_likelihood
+from assay.evaluation.predictions import Floats, Integers
+from assay.evaluation.temperature import HIGHEST, LOWEST
+
+
+def honest(count: int, classes: int, seed: int) -> tuple[Floats, Integers]:
+    """Logits whose softmax is the very chance of each label."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=1.5, size=(count, classes))
+    chances = apply_temperature(logits, 1)
+    return logits, (chances.cumsum(axis=1) < rng.random((count, 1))).sum(axis=1).clip(max=classes - 1)
+
+
+@pytest.mark.parametrize("true", [0.4, 1.0, 1.7, 5.0])
+@pytest.mark.parametrize("classes", [2, 10])
+def test_finds_the_temperature_that_the_logits_were_made_with(true: float, classes: int):
+    logits, actual = honest(20_000, classes, seed=classes)
+    found = fit_temperature(logits * true, actual)
+    assert found.value == pytest.approx(true, rel=0.05)
+    assert not found.at_limit
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(2, 5), st.integers(1, 60), st.floats(0.01, 100), st.integers(0, 10_000))
+def test_never_worse_and_within_the_limits(classes: int, count: int, scale: float, seed: int):
+    rng = np.random.default_rng(seed)
+    logits, actual = scale * rng.normal(size=(count, classes)), rng.integers(0, classes, count)
+    found = fit_temperature(logits, actual)
+    assert LOWEST * 0.999 <= found.value <= HIGHEST * 1.001
+    assert found.after <= found.before
+    assert found.after == pytest.approx(negative_log_likelihood(logits, actual, found.value))
+    grid = [negative_log_likelihood(logits, actual, t) for t in np.geomspace(LOWEST, HIGHEST, 200)]
+    flawless = (logits.argmax(axis=1) == actual).all()
+    assert flawless or found.after <= min(grid) + 1e-6
+
+
+@given(st.floats(0.05, 20), st.integers(0, 1000))
+def test_which_class_is_predicted_never_changes(temperature: float, seed: int):
+    logits = np.random.default_rng(seed).normal(size=(20, 4)) * 3
+    cooled = apply_temperature(logits, temperature)
+    assert (cooled.argmax(axis=1) == logits.argmax(axis=1)).all()
+    np.testing.assert_allclose(cooled.sum(axis=1), 1)
+
+
+@given(st.floats(-50, 50), st.integers(0, 1000))
+def test_log_probabilities_serve_as_logits(shift: float, seed: int):
+    logits = np.random.default_rng(seed).normal(size=(20, 4)) * 3
+    logs = np.log(apply_temperature(logits + shift, 1))
+    np.testing.assert_allclose(apply_temperature(logs, 2.5), apply_temperature(logits, 2.5), atol=1e-9)
+
+
+def test_likelihood_is_the_log_loss():
+    logits, actual = honest(200, 3, seed=1)
+    expected = log_loss(actual, apply_temperature(logits, 1.3), labels=[0, 1, 2])
+    assert negative_log_likelihood(logits, actual, 1.3) == pytest.approx(expected)
+
+
+def test_no_mistake_is_no_reason_to_be_surer():
+    actual = np.arange(30) % 3
+    timid = np.eye(3)[actual] * 0.5
+    assert fit_temperature(timid, actual).value == pytest.approx(1, abs=1e-3)
+
+
+def test_hopeless_logits_stop_at_the_limit():
+    actual = np.arange(30) % 3
+    found = fit_temperature(np.eye(3)[(actual + 1) % 3] * 9, actual)
+    assert found.value == pytest.approx(HIGHEST, rel=1e-3)
+    assert found.at_limit
+
+
+def test_huge_logits_do_not_overflow():
+    found = fit_temperature(np.array([[1e5, 0.0], [1e5, 0.0], [0.0, 1e5]]), np.array([0, 1, 1]))
+    assert np.isfinite([found.value, found.before, found.after]).all()
+
+
+def test_no_photos_and_what_does_not_fit():
+    with pytest.raises(AssayError, match="no photos to calibrate on"):
+        fit_temperature(np.zeros((0, 3)), np.zeros(0, dtype=np.int64))
+    with pytest.raises(ValueError, match="do not fit"):
+        fit_temperature(np.zeros((2, 3)), np.zeros(3, dtype=np.int64))
+    with pytest.raises(ValueError, match="finite"):
+        fit_temperature(np.array([[np.nan, 0.0]]), np.zeros(1, dtype=np.int64))
