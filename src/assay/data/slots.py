@@ -9,8 +9,9 @@ import logging
 import mmap
 import os
 import sys
+import weakref
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,9 +50,10 @@ class Slots:
         self._full = False
         self._file: int | None = None
         self._map: mmap.mmap | None = None
+        self._closer: Callable[[], object] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None, "_map": None}
+        return {**self.__dict__, "_file": None, "_map": None, "_closer": None}
 
     def __contains__(self, digest: object) -> bool:
         """Say whether a photo has a slot, filled or not."""
@@ -93,16 +95,17 @@ class Slots:
         """
         if self._map is None and self._places:
             self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+            self._closer = weakref.finalize(self, os.close, self._file)
             fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             self._map = mmap.mmap(self._file, slots_size(self._count, self._bytes), access=mmap.ACCESS_READ)
         return self
 
     def close(self) -> None:
-        """Let go of the file; pixels handed out stay valid."""
-        self._map = None
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        """Let go of the file; pixels handed out stay valid, and as long as they live it counts as in use."""
+        self._map = self._file = None
+        if self._closer is not None:
+            self._closer()
+            self._closer = None
 
     def _usable(self) -> bool:
         try:

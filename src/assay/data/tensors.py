@@ -6,6 +6,9 @@ opening one can run any code. Knows nothing of labels or data sets. torch is imp
 
 import io
 import pickle
+import struct
+import tokenize
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +26,14 @@ PICKLE_SUFFIXES = frozenset({".pkl", ".pickle", ".joblib"})
 
 Encoding = Literal["uint8", "unit", "byte", "imagenet"]
 """What the numbers mean: uint8 0-255; 0-1; 0-255; or normalised by ImageNet's mean and std."""
+
+# torch's first format: the magic number, pickled, before anything else is.
+_TORCH_BEFORE_2020 = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_DAMAGE = (
+    ArithmeticError, AttributeError, BadZipFile, EOFError, LookupError, MemoryError, RuntimeError, SyntaxError,
+    TypeError, ValueError, pickle.UnpicklingError, struct.error, tokenize.TokenError, zlib.error,
+)  # fmt: skip
+"""What the readers raise for bytes that are not what they expect."""
 
 _MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 _STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
@@ -52,14 +63,14 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     suffix = path.suffix.casefold()
     try:
         if suffix == ".npy":
-            return {"images": np.load(path, mmap_mode="r", allow_pickle=False)}
+            return {"images": np.lib.format.open_memmap(path, mode="r")}
         if suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as stream, np.lib.npyio.NpzFile(stream) as archive:
                 return {name: archive[name] for name in archive.files}
         return _load_torch(path)
     except OSError as error:
         raise AssayError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError, KeyError, RuntimeError, BadZipFile, pickle.UnpicklingError):
+    except _DAMAGE:
         raise AssayError(
             f"{path} holds something other than plain arrays, or is damaged; "
             "Assay opens no pickles: save tensors alone with torch.save, numpy.save or numpy.savez"
@@ -69,6 +80,9 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
 def _load_torch(path: Path) -> dict[str, np.ndarray]:
     import torch  # noqa: PLC0415 - a data set of photos must not need torch
 
+    with path.open("rb") as stream:
+        if not stream.read(len(_TORCH_BEFORE_2020)).startswith((b"PK\x03\x04", _TORCH_BEFORE_2020)):
+            raise ValueError("no torch file")
     loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     named = loaded if isinstance(loaded, Mapping) else {"images": loaded}
     return {

@@ -1,0 +1,159 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from assay.data import cache
+from assay.data.cache import PixelCache, cache_folder, clear
+from assay.data.slots import slots_size
+from assay.recipe import PreprocessSpec
+
+SPEC = PreprocessSpec(size=16)
+BYTES = 16 * 16 * 3
+SQUARE = np.full((16, 16, 3), 7, np.uint8)
+
+
+def digests(count: int, first: int = 0) -> list[str]:
+    return [f"{number:064x}" for number in range(first, first + count)]
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted((folder / "pixels").glob("*.pixels"))
+
+
+def aged(folder: Path) -> None:
+    """Make every file look as if it had been used an hour earlier than it was."""
+    for path in files(folder):
+        os.utime(path, (path.stat().st_atime - 3600, path.stat().st_mtime - 3600))
+
+
+def test_the_same_photos_and_settings_share_a_file(tmp_path: Path) -> None:
+    PixelCache(digests(5), tmp_path).open(SPEC).put(digests(1)[0], SQUARE)
+    again = PixelCache([*reversed(digests(5)), digests(1)[0], None], tmp_path).open(SPEC)
+    assert again.get(digests(1)[0]) is not None
+    normalised = SPEC.model_copy(update={"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)})
+    assert PixelCache(digests(5), tmp_path).open(normalised).get(digests(1)[0]) is not None
+    assert len(files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": 24},
+        {"roi": (0.0, 0.0, 1.0, 0.3)},
+        {"center_crop": 0.5},
+        {"fit": "squash"},
+        {"fill": (0, 0, 0)},
+    ],
+)
+def test_other_settings_have_their_own_pixels(tmp_path: Path, change: dict[str, object]) -> None:
+    kept = PixelCache(digests(2), tmp_path)
+    kept.open(SPEC).put(digests(1)[0], SQUARE)
+    assert kept.open(SPEC.model_copy(update=change)).get(digests(1)[0]) is None
+
+
+def test_other_versions_of_the_decoders_have_their_own_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = PixelCache(digests(2), tmp_path)
+    kept.open(SPEC).put(digests(1)[0], SQUARE)
+    monkeypatch.setattr(cache.PIL, "__version__", "99")
+    assert kept.open(SPEC).get(digests(1)[0]) is None
+
+
+def test_the_longest_unused_go_first(tmp_path: Path) -> None:
+    limit = 2 * slots_size(10, BYTES)
+    first, second, third = (PixelCache(digests(10, first), tmp_path, limit) for first in (0, 10, 20))
+    first.open(SPEC).close()
+    aged(tmp_path)
+    second.open(SPEC).close()
+    aged(tmp_path)
+    first.open(SPEC).close()
+    aged(tmp_path)
+    before = files(tmp_path)
+    third.open(SPEC).close()
+    assert len(files(tmp_path)) == 2
+    assert len(set(before) - set(files(tmp_path))) == 1
+    first_again = first.open(SPEC)
+    assert digests(1)[0] in first_again
+    assert sum(path.stat().st_size for path in files(tmp_path)) <= limit
+
+
+def test_a_file_in_use_stays_and_the_other_gets_what_is_left(tmp_path: Path) -> None:
+    limit = slots_size(14, BYTES)
+    held = PixelCache(digests(10), tmp_path, limit).open(SPEC)
+    held.put(digests(1)[0], SQUARE)
+    other = PixelCache(digests(10, 10), tmp_path, limit).open(SPEC)
+    assert held.get(digests(1)[0]) is not None
+    assert not any(digest in other for digest in digests(10, 10))
+    held.close()
+    room = PixelCache(digests(10, 10), tmp_path, limit).open(SPEC)
+    assert all(digest in room for digest in digests(10, 10))
+
+
+def test_too_little_room_keeps_the_first_photos_every_time(tmp_path: Path) -> None:
+    limit = slots_size(40, BYTES)
+    for _ in range(2):
+        slots = PixelCache(digests(100), tmp_path, limit).open(SPEC)
+        held = [digest in slots for digest in digests(100)]
+        assert 30 <= sum(held) <= 40
+        assert held == sorted(held, reverse=True)
+    assert sum(path.stat().st_size for path in files(tmp_path)) <= limit
+
+
+def test_no_room_no_photos_or_no_folder_means_no_cache(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    for kept in (
+        PixelCache(digests(3), tmp_path, 0),
+        PixelCache([], tmp_path),
+        PixelCache(digests(3), tmp_path / "file"),
+    ):
+        slots = kept.open(SPEC)
+        slots.put(digests(1)[0], SQUARE)
+        assert slots.get(digests(1)[0]) is None
+    assert "pixels are not kept in" in caplog.text
+
+
+def test_a_file_of_another_length_is_made_anew(tmp_path: Path) -> None:
+    kept = PixelCache(digests(3), tmp_path)
+    kept.open(SPEC).close()
+    files(tmp_path)[0].write_bytes(b"short")
+    slots = kept.open(SPEC)
+    slots.put(digests(1)[0], SQUARE)
+    assert slots.get(digests(1)[0]) is not None
+
+
+def test_default_limit_is_a_share_of_the_free_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MOST_BYTES", slots_size(3, BYTES))
+    slots = PixelCache(digests(10), tmp_path).open(SPEC)
+    assert sum(digest in slots for digest in digests(10)) <= 3
+
+
+def test_clear_gives_everything_back(tmp_path: Path) -> None:
+    slots = PixelCache(digests(3), tmp_path).open(SPEC)
+    slots.put(digests(1)[0], SQUARE)
+    assert clear(tmp_path) > 0
+    assert files(tmp_path) == []
+    assert clear(tmp_path) == 0
+    assert slots.get(digests(1)[0]) is not None
+
+
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"ASSAY_CACHE": "/a"}, "/a"),
+        ({"XDG_CACHE_HOME": "/x"}, "/x/assay"),
+    ],
+)
+def test_the_folder_follows_the_environment(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], folder: str
+) -> None:
+    for name in ("ASSAY_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert cache_folder().is_relative_to(Path.home())
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert cache_folder() == Path(folder)
