@@ -141,13 +141,23 @@ def _optical_distortion(spec: settings.OpticalDistortion, _: int | None) -> _Ste
     )
 
 
-def _grid_distortion(spec: settings.GridDistortion, _: int | None) -> _Step:
-    return _Library(
+def _grid_distortion(spec: settings.GridDistortion, size: int | None) -> _Step:
+    if size is not None and spec.steps > size:
+        raise ValueError(f"a photo of {size} pixels a side has no room for more cells than that")
+    distort = _Library(
         albumentations.GridDistortion,
         num_steps=spec.steps,
         distort_limit=spec.limit,
         border_mode=cv2.BORDER_REFLECT_101,
     )
+    return partial(_if_cells_fit, distort=distort, cells=spec.steps)
+
+
+def _if_cells_fit(
+    pixels: np.ndarray, generator: np.random.Generator, *, distort: _Library, cells: int
+) -> np.ndarray:
+    """Leave a photo alone that keeps its own size and is smaller than the grid has cells."""
+    return distort(pixels, generator) if min(pixels.shape[:2]) >= cells else pixels
 
 
 def _motion_blur(spec: settings.MotionBlur, _: int | None) -> _Step:

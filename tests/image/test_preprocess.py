@@ -1,0 +1,219 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from assay.image import DecodeError, Preprocess, decode
+from assay.recipe import PreprocessSpec
+
+Encode = Callable[..., bytes]
+
+_FITS = st.sampled_from(["squash", "crop", "letterbox"])
+_EDGES = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted).filter(lambda edges: edges[0] < edges[1])
+_SIDES = st.integers(1, 300)
+
+
+def _preprocess(**values: Any) -> Preprocess:
+    return Preprocess(PreprocessSpec(**values))
+
+
+@st.composite
+def _preprocesses(draw: st.DrawFn) -> Preprocess:
+    (left, right), (top, bottom) = draw(_EDGES), draw(_EDGES)
+    return _preprocess(
+        roi=(left, top, right, bottom),
+        center_crop=draw(st.floats(0.01, 1)),
+        fit=draw(_FITS),
+        size=draw(st.integers(8, 64)),
+    )
+
+
+@settings(deadline=None, max_examples=200)
+@given(_preprocesses(), _SIDES, _SIDES)
+def test_a_square_whatever_the_size(preprocess: Preprocess, width: int, height: int):
+    pixels = np.full((height, width, 3), 37, np.uint8)
+    square = preprocess(pixels)
+    assert (square.shape, square.dtype) == ((preprocess.size, preprocess.size, 3), np.uint8)
+    assert square.flags.c_contiguous
+    assert square.flags.writeable
+    assert not np.shares_memory(square, pixels)
+    left, top, right, bottom = preprocess.content(width, height)
+    assert (square[top:bottom, left:right] == 37).all()
+    bars = np.ones((preprocess.size, preprocess.size), bool)
+    bars[top:bottom, left:right] = False
+    assert (square[bars] == 114).all()
+
+
+@settings(deadline=None, max_examples=300)
+@given(_preprocesses(), st.integers(1, 5000), st.integers(1, 5000))
+def test_the_box_lies_in_the_image(preprocess: Preprocess, width: int, height: int):
+    left, top, right, bottom = preprocess.box(width, height)
+    assert 0 <= left < right <= width
+    assert 0 <= top < bottom <= height
+    if preprocess.spec.fit == "crop":
+        assert abs((right - left) - (bottom - top)) <= 1
+
+
+@settings(deadline=None, max_examples=200)
+@given(_preprocesses(), st.integers(1, 5000), st.integers(1, 5000))
+def test_the_content_of_a_letterbox_keeps_proportions(preprocess: Preprocess, width: int, height: int):
+    left, top, right, bottom = preprocess.content(width, height)
+    assert 0 <= left < right <= preprocess.size
+    assert 0 <= top < bottom <= preprocess.size
+    assert preprocess.size in (right - left, bottom - top)
+    assert abs((left + right) - preprocess.size) <= 1
+    assert abs((top + bottom) - preprocess.size) <= 1
+
+
+@pytest.mark.parametrize(
+    ("values", "size", "box"),
+    [
+        ({"fit": "squash"}, (1080, 1920), (0, 0, 1080, 1920)),
+        ({"fit": "squash", "roi": (0, 0, 1, 0.3)}, (1080, 1920), (0, 0, 1080, 576)),
+        ({"fit": "squash", "roi": (0, 0, 1, 0.3)}, (1080, 1930), (0, 0, 1080, 579)),
+        ({"fit": "squash", "roi": (0, 0, 1, 0.3)}, (10, 11), (0, 0, 10, 4)),
+        ({"fit": "crop"}, (1920, 1080), (420, 0, 1500, 1080)),
+        ({"fit": "crop", "center_crop": 0.5}, (1920, 1080), (690, 270, 1230, 810)),
+        ({"fit": "crop", "roi": (0.5, 0, 1, 1)}, (200, 60), (120, 0, 180, 60)),
+        ({"fit": "letterbox", "center_crop": 0.5}, (100, 40), (25, 10, 75, 30)),
+        ({"fit": "squash", "roi": (0.999, 0.999, 1, 1)}, (10, 10), (9, 9, 10, 10)),
+    ],
+)
+def test_boxes(values: dict[str, Any], size: tuple[int, int], box: tuple[int, int, int, int]):
+    assert _preprocess(**values).box(*size) == box
+
+
+def test_regions_that_share_an_edge_on_a_pixel_share_no_pixel():
+    pixels = np.zeros((40, 40, 3), np.uint8)
+    pixels[:, 20:] = 200
+    for fit in ("squash", "letterbox"):
+        halves = [_preprocess(fit=fit, roi=roi, size=8)(pixels) for roi in ((0, 0, 0.5, 1), (0.5, 0, 1, 1))]
+        assert set(halves[0].ravel()) <= {0, 114}
+        assert set(halves[1].ravel()) <= {200, 114}
+
+
+def test_the_same_size_changes_nothing(photo: Image.Image):
+    pixels = np.asarray(photo.resize((32, 32)))
+    for fit in ("squash", "crop", "letterbox"):
+        np.testing.assert_array_equal(_preprocess(fit=fit, size=32)(pixels), pixels)
+
+
+def test_shrinking_averages_so_that_nothing_aliases():
+    stripes = np.zeros((512, 512, 3), np.uint8)
+    stripes[:, ::2] = 254
+    square = _preprocess(fit="squash", size=32)(stripes)
+    assert np.abs(square.astype(int) - 127).max() <= 2
+
+
+def test_one_side_may_grow_while_the_other_shrinks():
+    stripes = np.zeros((512, 4, 3), np.uint8)
+    stripes[::2] = 254
+    assert np.abs(_preprocess(fit="squash", size=32)(stripes).astype(int) - 127).max() <= 2
+
+
+def test_a_photo_and_its_half_size_copy_show_the_same(photo: Image.Image):
+    large = np.asarray(photo.resize((610, 403), Image.Resampling.BICUBIC))
+    # 0.37 of the half-size copy's width falls within a pixel: rounding would shift the copy by half of one.
+    preprocess = _preprocess(fit="squash", roi=(0.37, 0.11, 0.81, 0.95), size=48)
+    half = np.asarray(Image.fromarray(large).resize((305, 202), Image.Resampling.BOX))
+    difference = np.abs(preprocess(large).astype(int) - preprocess(half))
+    assert difference.mean() < 0.6
+
+
+def test_letterbox_bars_have_the_fill_colour():
+    square = _preprocess(fit="letterbox", size=16, fill=(1, 2, 3))(np.full((10, 20, 3), 200, np.uint8))
+    assert square[0, 0].tolist() == [1, 2, 3]
+    assert (square[4:12] == 200).all()
+    assert (square[12:] == [1, 2, 3]).all()
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((1, 4, 4, 3), np.uint8),
+    ],
+)
+def test_what_is_no_picture_is_an_error(pixels: np.ndarray):
+    with pytest.raises(ValueError, match=r"pixels must be uint8 \[H, W, 3\], not"):
+        _preprocess()(pixels)
+
+
+def test_a_view_into_a_camera_frame_will_do(photo: Image.Image):
+    frame = np.asarray(photo)[::-1, ::2, ::-1]
+    preprocess = _preprocess(size=16)
+    np.testing.assert_array_equal(preprocess(frame), preprocess(frame.copy()))
+
+
+def test_scaled_changes_only_the_size():
+    preprocess = _preprocess(roi=(0, 0, 1, 0.3), fit="squash", size=224)
+    canvas = preprocess.scaled(1.15)
+    assert (canvas.size, canvas.spec.size) == (258, 258)
+    assert canvas.spec.model_copy(update={"size": 224}) == preprocess.spec
+    assert canvas(np.zeros((50, 40, 3), np.uint8)).shape == (258, 258, 3)
+
+
+def test_read_is_decoding_and_preprocessing(files: dict[str, bytes]):
+    preprocess = _preprocess(size=64)
+    for data in files.values():
+        np.testing.assert_array_equal(preprocess.read(data), preprocess(decode(data)))
+
+
+def test_read_says_why_not():
+    with pytest.raises(DecodeError, match="no image"):
+        _preprocess().read(b"text")
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(_preprocesses(), st.integers(200, 1200), st.integers(200, 1200))
+def test_read_decodes_no_smaller_than_promised(
+    encode: Encode, preprocess: Preprocess, width: int, height: int
+):
+    data = encode(Image.new("RGB", (width, height)), "JPEG")
+    decoded = decode(data, min_side=preprocess._min_side)
+    if decoded.shape[:2] == (height, width):
+        return
+    across, down = (span[1] - span[0] for span in preprocess._region(*decoded.shape[1::-1]))
+    extent = max(across, down) if preprocess.spec.fit == "letterbox" else min(across, down)
+    assert extent > 1.25 * preprocess.size - 2
+
+
+@pytest.mark.parametrize(
+    ("values", "tolerance"),
+    [
+        ({"fit": "squash", "roi": (0, 0, 1, 0.3), "size": 224}, 0.3),
+        ({"fit": "crop", "size": 224}, 0.3),
+        ({"fit": "letterbox", "size": 224}, 0.3),
+        ({"fit": "squash", "size": 64}, 1.5),
+        ({"fit": "crop", "size": 108}, 1.5),  # decoded at the very limit: 1.25 pixels for one
+        ({"fit": "crop", "size": 16}, 1.5),
+    ],
+)
+def test_read_stays_close_to_decoding_in_full(bottles: Path, values: dict[str, Any], tolerance: float):
+    preprocess = _preprocess(**values)
+    for path in sorted(bottles.rglob("*.jpg"))[::6]:
+        data = path.read_bytes()
+        small = decode(data, min_side=preprocess._min_side)
+        assert small.shape[0] < 1920
+        difference = np.abs(preprocess.read(data).astype(int) - preprocess(decode(data)))
+        assert difference.mean() <= tolerance
+
+
+def test_importing_pixels_is_light():
+    program = (
+        "import sys, assay.image\n"
+        "heavy = {'torch', 'albumentations', 'cv2', 'scipy', 'sklearn', 'matplotlib'}\n"
+        "print(sorted(heavy & sys.modules.keys()))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
