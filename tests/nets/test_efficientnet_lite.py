@@ -50,7 +50,7 @@ def test_logits_are_those_of_the_published_definition(
 def test_published_weights_give_the_published_logits(references: dict[str, Any], seeded_images: Any):
     network = create("efficientnet-lite0", 1000)
     load_pretrained(network, NetSpec(name="efficientnet-lite0"))
-    found = logits_of(network, seeded_images(2, 224))
+    found = logits_of(network, seeded_images(2, 128))
     np.testing.assert_allclose(
         found, np.array(references["efficientnet-lite0 published"]["logits"]), atol=2e-6
     )

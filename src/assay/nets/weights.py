@@ -118,6 +118,15 @@ def fill(network: Classifier, tensors: Tensors, source: str) -> None:
     wanted = network.state_dict()
     body = {name: tensor for name, tensor in wanted.items() if name.startswith("backbone.")}
     head = {name: tensor for name, tensor in wanted.items() if name.startswith("head.")}
+    _check(body, given, source)
+    chosen = {name: given[name] for name in body if name in given}
+    if all(name in given and given[name].shape == tensor.shape for name, tensor in head.items()):
+        chosen |= {name: given[name] for name in head}
+    network.load_state_dict(chosen, strict=False)
+
+
+def _check(body: Tensors, given: Tensors, source: str) -> None:
+    """Refuse weights that are not exactly those of the backbone."""
     for name, tensor in body.items():
         # Files from before torch 0.4.1 do not count batches, and nothing depends on the count.
         if name not in given and not name.endswith("num_batches_tracked"):
@@ -130,17 +139,13 @@ def fill(network: Classifier, tensors: Tensors, source: str) -> None:
     unknown = [name for name in given if name.startswith("backbone.") and name not in body]
     if unknown:
         raise AssayError(f"weights {source} do not fit the network: it has no {unknown[0]}")
-    chosen = {name: given[name] for name in body if name in given}
-    if all(name in given and given[name].shape == tensor.shape for name, tensor in head.items()):
-        chosen |= {name: given[name] for name in head}
-    network.load_state_dict(chosen, strict=False)
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Eight bytes of length, then a JSON object."""
+    """Eight bytes of length, then a JSON object; no zip or pickle has a brace there."""
     with path.open("rb") as stream:
         head = stream.read(9)
-    return len(head) == 9 and head[8:] == b"{" and head[:2] != b"PK"
+    return len(head) == 9 and head[8:] == b"{"
 
 
 def _refused(path: Path, reason: str) -> AssayError:
