@@ -1,6 +1,6 @@
 """A network of a few hundred weights and photos that it can tell apart, so that training takes a second."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -8,13 +8,22 @@ import pytest
 import torch
 
 from assay.nets import Classifier, create
-from assay.recipe import Recipe, parse_recipe
+from assay.recipe import Recipe
 from assay.training import Split
 
 SIZE = 16
 
 MakeRecipe = Callable[..., Recipe]
 MakeSplit = Callable[..., Split]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Several threads only wait for each other over a network this small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

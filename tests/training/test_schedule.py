@@ -113,7 +113,7 @@ def test_a_staged_run_of_few_epochs_is_all_head():
 
 
 @pytest.mark.parametrize(("strategy", "alone"), [("probe", True), ("finetune", False), ("scratch", False)])
-def test_other_strategies_have_one_stage(strategy: str, alone: bool):  # noqa: FBT001
+def test_other_strategies_have_one_stage(strategy: str, alone: bool):
     schedule = Schedule(spec(strategy=strategy, epochs=3, lr=0.1), 4)
     assert [schedule.head_alone(epoch) for epoch in range(3)] == [alone] * 3
     assert not schedule.warming_head(0)

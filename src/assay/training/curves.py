@@ -26,9 +26,9 @@ _FEW = 40
 def draw_curves(
     path: Path, rows: Sequence[EpochRow], losses: Sequence[Sequence[float]], best_epoch: int
 ) -> None:
-    """Draw loss and accuracy of training and validation over the epochs.
+    """Draw loss and accuracy of training and validation over the epochs, the loss of every step behind them.
 
-    Of a single epoch, the training loss is drawn over the steps.
+    A single epoch has no course over epochs: its loss is drawn over the steps.
 
     Args:
         path: the PNG file.
@@ -41,21 +41,10 @@ def draw_curves(
     if len(rows) == 1:
         _draw_steps(left, losses[0], rows[0])
     else:
+        _draw_haze(left, losses)
         _draw_pair(left, rows, "loss", best_epoch)
     _draw_pair(right, rows, "accuracy", best_epoch)
     right.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None))
-    _save(figure, path)
-
-
-def draw_steps(path: Path, losses: Sequence[Sequence[float]]) -> None:
-    """Draw the training loss of every step.
-
-    Args:
-        path: the PNG file.
-        losses: one sequence an epoch, one loss a step.
-    """
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    _draw_steps(figure.subplots(), [loss for epoch in losses for loss in epoch], None)
     _save(figure, path)
 
 
@@ -107,7 +96,16 @@ def _draw_pair(axes: Axes, rows: Sequence[EpochRow], figure: str, best_epoch: in
     _finish(axes)
 
 
-def _draw_steps(axes: Axes, losses: Sequence[float], row: EpochRow | None) -> None:
+def _draw_haze(axes: Axes, losses: Sequence[Sequence[float]]) -> None:
+    """Draw the smoothed loss of every step, an epoch's steps between the epoch before and its own mark."""
+    places = np.concatenate(
+        [epoch + np.arange(1, len(part) + 1) / len(part) for epoch, part in enumerate(losses)]
+    )
+    values = smoothed([loss for part in losses for loss in part])
+    axes.plot(places, values, color=_TRAIN, alpha=0.3, linewidth=1, label="training, by step")
+
+
+def _draw_steps(axes: Axes, losses: Sequence[float], row: EpochRow) -> None:
     steps = np.arange(1, len(losses) + 1)
     few = len(losses) <= _FEW
     marker = "o" if few else ""
@@ -116,8 +114,7 @@ def _draw_steps(axes: Axes, losses: Sequence[float], row: EpochRow | None) -> No
     )
     if not few:
         axes.plot(steps, smoothed(losses), color=_TRAIN, label="training, smoothed")
-    if row is not None:
-        axes.plot([steps[-1]], [row.val_loss], "o", color=_VAL, label="validation")
+    axes.plot([steps[-1]], [row.val_loss], "o", color=_VAL, label="validation")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="iteration", ylabel="loss", title="Training loss per iteration")
     _finish(axes)

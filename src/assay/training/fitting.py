@@ -16,7 +16,7 @@ from assay.progress import Progress, silent
 from assay.recipe import Recipe, TrainSpec
 from assay.training.callbacks import Averaging, Keeper, ProgressReport, TensorBoard, early_stopping
 from assay.training.checkpoint import Snapshot, load_snapshot, restore_best, save_best
-from assay.training.curves import draw_curves, draw_steps
+from assay.training.curves import draw_curves
 from assay.training.device import Device, choose, deterministic
 from assay.training.history import History, OnEpoch, epoch_line, write_metrics, write_steps
 from assay.training.identity import identity
@@ -50,7 +50,7 @@ def fit(
     The same network, recipe and photos give the same weights on the same machine, bit for bit, however many
     processes prepare photos, and however often the run was killed and resumed. What a run leaves behind:
     `checkpoints/best.ckpt`, `checkpoints/last.ckpt`, `metrics.csv` (a row an epoch), `steps.csv` (a row a
-    step), `training.log`, `curves.png`, `steps.png`, and `tensorboard/` on request.
+    step), `training.log`, `curves.png`, and `tensorboard/` on request.
 
     With the strategy `probe` and no augmentation, all photos go through the backbone once, and the head
     learns from their embeddings; the checkpoints then hold the head alone.
@@ -190,7 +190,6 @@ class _Session:
         self.network.freeze(0)
         self.network.cpu().eval()
         draw_curves(self.run / "curves.png", last.rows, last.losses, last.best_epoch)
-        draw_steps(self.run / "steps.png", last.losses)
         end = "stopped early" if last.stopped_early else "finished"
         self.log.write(f"{end} after epoch {last.epoch}; kept the weights of epoch {last.best_epoch}")
         seconds = sum(row.seconds for row in last.rows)

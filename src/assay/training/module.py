@@ -68,10 +68,8 @@ def cross_entropy(
         smoothing: share of the target spread evenly over all classes, 0 to below 1.
     """
     losses = functional.cross_entropy(logits.float(), targets, label_smoothing=smoothing, reduction="none")
-    if weights is None:
-        return losses.mean()
-    counts = weights[targets]
-    return (losses * counts).sum() / counts.sum()
+    # Not divided by the batch's own weights: that would undo them in a batch of one class.
+    return losses.mean() if weights is None else (losses * weights[targets]).mean()
 
 
 class Learner(LightningModule):
@@ -109,6 +107,7 @@ class Learner(LightningModule):
         self._first_epoch = first_epoch
         self._optimizer_state = optimizer_state
         self._frozen = frozen_stages(network, schedule.spec)
+        network.freeze(self._frozen)
 
     @property
     def subject(self) -> nn.Module:

@@ -1,0 +1,329 @@
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from assay.errors import AssayError, UsageError
+from assay.nets import Classifier
+from assay.recipe import Recipe
+from assay.training import EpochRow, InterruptionError, Split, fit, read_metrics
+from assay.training.checkpoint import load_snapshot
+
+MakeRecipe = Callable[..., Recipe]
+MakeNetwork = Callable[..., Classifier]
+MakeSplit = Callable[..., Split]
+Train = Callable[..., Classifier]
+
+
+@pytest.fixture
+def train(make_network: MakeNetwork, make_split: MakeSplit) -> Train:
+    """Train the tiny network into a folder and return it."""
+
+    def run_it(recipe: Recipe, run: Path, **options: Any) -> Classifier:
+        network = make_network(recipe)
+        fit(network, recipe, make_split(), make_split((9, 9), seed=1), run=run, **options)
+        return network
+
+    return run_it
+
+
+def state(network: Classifier) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def loss_and_accuracy(network: Classifier, split: Split) -> tuple[float, float]:
+    with torch.no_grad():
+        logits = network(torch.from_numpy(np.stack(list(split.pixels)))).logits
+    targets = torch.from_numpy(split.targets)
+    loss = torch.nn.functional.cross_entropy(logits, targets)
+    return float(loss), float((logits.argmax(1) == targets).double().mean())
+
+
+def test_a_run_learns_and_leaves_its_files(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+    rows: list[EpochRow] = []
+    train(make_recipe(), tmp_path, on_epoch=rows.append)
+    assert rows[-1].val_accuracy > 0.8
+    assert rows[-1].train_loss < rows[0].train_loss
+    assert read_metrics(tmp_path / "metrics.csv") == tuple(rows)
+    assert len((tmp_path / "steps.csv").read_text().splitlines()) == 1 + 3 * 5
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "curves.png",
+        "metrics.csv",
+        "steps.csv",
+        "training.log",
+    }
+
+
+def test_the_log_tells_the_run(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+    train(make_recipe(epochs=2), tmp_path)
+    lines = (tmp_path / "training.log").read_text().splitlines()
+    told = [line.split("  ", 1)[1].split(":")[0].split("  ")[0] for line in lines]
+    assert told == [
+        "started",
+        "settings",
+        "epoch 1/2",
+        "epoch 2/2",
+        "finished after epoch 2; kept the weights of epoch 2",
+    ]
+    assert "strategy finetune, 40 training and 18 validation photos, device cpu" in lines[0]
+
+
+@pytest.mark.parametrize("strategy", ["staged", "probe"])
+def test_the_same_seed_gives_the_same_weights_with_any_number_of_workers(
+    train: Train, make_recipe: MakeRecipe, tmp_path: Path, strategy: str
+):
+    settings: dict[str, Any] = {
+        "strategy": strategy,
+        "epochs": 2,
+        "balance": "sampler",
+        "staged": {"head_epochs": 1},
+    }
+    one = train(make_recipe(**settings, workers=0), tmp_path / "one")
+    two = train(make_recipe(**settings, workers=2), tmp_path / "two")
+    other = train(make_recipe(**settings, seed=1), tmp_path / "other")
+    assert same(state(one), state(two))
+    assert not same(state(one), state(other))
+
+
+def test_the_weights_kept_are_those_of_the_best_row(
+    make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
+):
+    recipe = make_recipe(epochs=6, early_stopping={"metric": "val_loss", "patience": 2})
+    split, val = make_split(), make_split((9, 9), seed=1)
+    mistaken = Split(val.pixels, 1 - val.targets)
+    network = make_network(recipe)
+    history = fit(network, recipe, split, mistaken, run=tmp_path)
+    assert history.stopped_early
+    assert history.best_epoch == len(history.rows) - 2
+    assert history.seconds == sum(row.seconds for row in history.rows)
+    best = history.rows[history.best_epoch - 1]
+    assert best.val_loss == min(row.val_loss for row in history.rows)
+    assert loss_and_accuracy(network, mistaken) == pytest.approx((best.val_loss, best.val_accuracy), rel=1e-5)
+    assert not network.training
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_the_moving_average_is_what_is_evaluated_and_kept(
+    train: Train, make_recipe: MakeRecipe, make_split: MakeSplit, tmp_path: Path
+):
+    network = train(make_recipe(ema=0.9, epochs=4), tmp_path)
+    last = load_snapshot(tmp_path / "checkpoints/last.ckpt")
+    assert last.average_steps == 20
+    assert last.average is not None
+    assert same(state(network), last.average)
+    assert not same(last.average, last.weights)
+    best = last.rows[last.best_epoch - 1]
+    assert loss_and_accuracy(network, make_split((9, 9), seed=1))[0] == pytest.approx(best.val_loss, rel=1e-5)
+
+
+def test_frozen_stages_keep_weights_and_statistics(
+    train: Train, make_recipe: MakeRecipe, make_network: MakeNetwork, tmp_path: Path
+):
+    recipe = make_recipe(freeze=1, epochs=1)
+    before = make_network(recipe)
+    after = train(recipe, tmp_path)
+    for index, (old, new) in enumerate(zip(before.backbone.stages(), after.backbone.stages(), strict=True)):
+        for old_module, new_module in zip(old, new, strict=True):
+            pairs = zip(old_module.state_dict().values(), new_module.state_dict().values(), strict=True)
+            assert all(torch.equal(left, right) for left, right in pairs) == (index == 0)
+
+
+def test_staged_leaves_the_backbone_alone_first(
+    make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
+):
+    recipe = make_recipe(strategy="staged", epochs=3, staged={"head_epochs": 2, "head_lr": 0.02}, lr=0.01)
+    network = make_network(recipe)
+    before = state(network)
+    changed: list[set[str]] = []
+
+    def on_epoch(row: EpochRow) -> None:
+        del row
+        now = network.state_dict()
+        changed.append({name.split(".")[0] for name in before if not torch.equal(before[name], now[name])})
+
+    history = fit(network, recipe, make_split(), make_split(seed=1), run=tmp_path, on_epoch=on_epoch)
+    assert changed == [{"head"}, {"head"}, {"head", "backbone"}]
+    assert [row.lr for row in history.rows] == [0.02, 0.02, 0.01]
+
+
+def test_early_stopping_does_not_watch_the_first_stage(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+    stopping = {"metric": "val_accuracy", "patience": 1, "min_delta": 0.9}
+    recipe = make_recipe(strategy="staged", epochs=9, staged={"head_epochs": 4}, early_stopping=stopping)
+    rows: list[EpochRow] = []
+    train(recipe, tmp_path, on_epoch=rows.append)
+    assert len(rows) == 6
+
+
+def test_tensorboard_gets_the_rows(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    rows: list[EpochRow] = []
+    train(make_recipe(tensorboard=True, epochs=2), tmp_path, on_epoch=rows.append)
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    found = {event.step: event.value for event in events.Scalars("val/loss")}
+    assert found == pytest.approx({row.epoch: row.val_loss for row in rows}, rel=1e-6)
+
+
+def test_progress_counts_the_batches_of_training_and_validation(
+    train: Train, make_recipe: MakeRecipe, tmp_path: Path
+):
+    told: list[tuple[str, int, int]] = []
+    train(make_recipe(epochs=1), tmp_path, progress=lambda *step: told.append(step))
+    assert told == [("epoch 1/1", done, 8) for done in range(1, 9)]
+
+
+def test_rare_classes_are_learnt_better_when_balanced(
+    make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
+):
+    losses = {}
+    for balance in ("none", "sampler", "weights"):
+        recipe = make_recipe(balance=balance, epochs=1, batch_size=4, lr=0.003)
+        network = make_network(recipe)
+        fit(network, recipe, make_split((72, 8)), make_split((9, 9), seed=1), run=tmp_path / balance)
+        losses[balance] = loss_and_accuracy(network, make_split((30, 30), seed=2))[0]
+    assert losses["sampler"] < losses["none"]
+    assert losses["weights"] < losses["none"]
+
+
+def test_divergence_is_one_sentence_and_keeps_nothing(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+    with pytest.raises(AssayError, match=r"no longer a finite number in epoch 1: lower train\.lr"):
+        train(make_recipe(optimizer="sgd", lr=1e30), tmp_path)
+    assert not list((tmp_path / "checkpoints").glob("*"))
+    assert "stopped: the loss is no longer" in (tmp_path / "training.log").read_text()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_photo_that_cannot_be_read_is_one_sentence(
+    make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path, workers: int
+):
+    class Damaged(list[Any]):
+        def __getitem__(self, index: Any) -> Any:
+            if index == 7:
+                raise AssayError("a/7.jpg is a truncated JPEG; remove it")
+            return super().__getitem__(index)
+
+    recipe = make_recipe(workers=workers)
+    split = make_split()
+    with pytest.raises(AssayError, match=r"^a/7\.jpg is a truncated JPEG; remove it$"):
+        fit(make_network(recipe), recipe, Split(Damaged(split.pixels), split.targets), split, run=tmp_path)
+
+
+def test_an_empty_split_is_named(
+    make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
+):
+    recipe = make_recipe()
+    empty = Split([], np.empty(0, dtype=np.int64))
+    with pytest.raises(AssayError, match="there are no validation photos"):
+        fit(make_network(recipe), recipe, make_split(), empty, run=tmp_path)
+
+
+def test_freezing_more_stages_than_there_are_is_a_usage_error(
+    train: Train, make_recipe: MakeRecipe, tmp_path: Path
+):
+    with pytest.raises(UsageError, match=r"train\.freeze is 9"):
+        train(make_recipe(freeze=9), tmp_path)
+
+
+def ctrl_c(what: str, done: int, total: int) -> None:
+    """Be the person who presses Ctrl-C in the second epoch."""
+    del total
+    if what.startswith("epoch 2/") and done == 2:
+        signal.raise_signal(signal.SIGINT)
+
+
+def terminated(what: str, done: int, total: int) -> None:
+    """Be the system that shuts down in the second epoch."""
+    del total
+    if what.startswith("epoch 2/") and done == 2:
+        signal.raise_signal(signal.SIGTERM)
+
+
+SETTINGS: list[dict[str, Any]] = [
+    {"optimizer": "adamw", "schedule": "cosine", "ema": 0.9},
+    {"optimizer": "sgd", "schedule": "plateau", "balance": "sampler", "early_stopping": {"patience": 2}},
+    {"strategy": "staged", "staged": {"head_epochs": 1}, "schedule": "onecycle"},
+    {"strategy": "probe", "ema": 0.5},
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "interruption"), [*((settings, ctrl_c) for settings in SETTINGS), (SETTINGS[0], terminated)]
+)
+def test_an_interrupted_and_resumed_run_ends_like_a_straight_one(
+    train: Train,
+    make_recipe: MakeRecipe,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    interruption: Callable[[str, int, int], None],
+):
+    recipe = make_recipe(**settings, epochs=4)
+    straight = train(recipe, tmp_path / "straight")
+    run = tmp_path / "interrupted"
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(InterruptionError, match=rf"interrupted; go on with: assay train --resume {run}"):
+        train(recipe, run, progress=interruption)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert len(read_metrics(run / "metrics.csv")) == 1
+    resumed = train(recipe, run, resume=True)
+    assert same(state(straight), state(resumed))
+    rows = [
+        [(row.epoch, row.train_loss, row.val_loss, row.lr) for row in read_metrics(folder / "metrics.csv")]
+        for folder in (tmp_path / "straight", run)
+    ]
+    assert rows[0] == rows[1]
+    assert (run / "steps.csv").read_text() == (tmp_path / "straight/steps.csv").read_text()
+    snapshots = [load_snapshot(folder / "checkpoints/last.ckpt") for folder in (tmp_path / "straight", run)]
+    assert same(snapshots[0].weights, snapshots[1].weights)
+    assert "resumed after epoch 1" in (run / "training.log").read_text()
+
+
+def test_a_kill_between_the_two_checkpoints_loses_nothing(
+    train: Train, make_recipe: MakeRecipe, tmp_path: Path
+):
+    recipe = make_recipe(epochs=2)
+    straight = train(recipe, tmp_path / "straight")
+    run = tmp_path / "killed"
+    with pytest.raises(InterruptionError):
+        train(recipe, run, progress=ctrl_c)
+    (run / "checkpoints/best.ckpt").unlink()
+    (run / "metrics.csv").unlink()
+    assert same(state(train(recipe, run, resume=True)), state(straight))
+
+
+def test_resuming_a_finished_run_trains_no_more(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+    recipe = make_recipe(epochs=2)
+    network = train(recipe, tmp_path)
+    rows: list[EpochRow] = []
+    assert same(state(train(recipe, tmp_path, resume=True, on_epoch=rows.append)), state(network))
+    assert rows == []
+
+
+def test_resuming_before_the_first_checkpoint_begins_at_the_start(
+    train: Train, make_recipe: MakeRecipe, tmp_path: Path
+):
+    recipe = make_recipe(epochs=1)
+    straight = train(recipe, tmp_path / "straight")
+    assert same(state(train(recipe, tmp_path / "resumed", resume=True)), state(straight))
+
+
+def test_another_recipe_cannot_resume_a_run(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+    train(make_recipe(epochs=1), tmp_path)
+    with pytest.raises(AssayError, match=r"last\.ckpt cannot be resumed: train\.lr differs"):
+        train(make_recipe(epochs=1, lr=0.5), tmp_path, resume=True)
+
+
+def test_a_new_run_in_an_old_folder_begins_anew(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+    train(make_recipe(epochs=2), tmp_path)
+    train(make_recipe(epochs=1), tmp_path)
+    assert len(read_metrics(tmp_path / "metrics.csv")) == 1

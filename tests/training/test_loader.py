@@ -1,0 +1,165 @@
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.errors import AssayError
+from assay.training import Split
+from assay.training.loader import (
+    Batch,
+    Batches,
+    FeatureData,
+    InOrder,
+    Order,
+    PhotoData,
+    balanced_draw,
+    class_weights,
+    make_loader,
+    worker_count,
+)
+
+TARGETS = np.array([0] * 30 + [1] * 7 + [2] * 3)
+targets_of = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(np.array)
+
+
+def noisy(pixels: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.uint8]:
+    return pixels ^ np.random.default_rng(seed).integers(0, 255, pixels.shape, dtype=np.uint8)
+
+
+class Unreadable:
+    """Photos of which the third is damaged."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+        if index == 2:
+            raise AssayError("photos/c.jpg is a truncated JPEG; remove it")
+        return np.zeros((4, 4, 3), dtype=np.uint8)
+
+
+@given(targets=targets_of, seed=st.integers(0, 2**32 - 1), epoch=st.integers(0, 9))
+def test_an_order_shows_every_photo_once(targets: npt.NDArray[np.int64], seed: int, epoch: int):
+    order = Order(targets, seed, first_epoch=epoch)
+    assert sorted(index for index, _ in order) == list(range(len(targets)))
+
+
+def test_orders_differ_by_epoch_and_repeat_by_seed():
+    order = Order(TARGETS, 1)
+    first = list(order)
+    order.set_epoch(1)
+    assert list(order) != first
+    assert list(Order(TARGETS, 1)) == first
+    assert list(Order(TARGETS, 2)) != first
+
+
+def test_a_resumed_order_goes_on_where_the_straight_one_is():
+    straight, resumed = Order(TARGETS, 1), Order(TARGETS, 1, first_epoch=3)
+    straight.set_epoch(4)
+    resumed.set_epoch(1)
+    assert list(resumed) == list(straight)
+
+
+@given(targets=targets_of, seed=st.integers(0, 2**32 - 1))
+def test_a_balanced_draw_has_equal_classes_and_equal_photos_in_each(
+    targets: npt.NDArray[np.int64], seed: int
+):
+    drawn = balanced_draw(targets, np.random.default_rng(seed))
+    assert len(drawn) == len(targets)
+    by_class = np.bincount(targets[drawn], minlength=5)[np.unique(targets)]
+    assert by_class.max() - by_class.min() <= 1
+    times = np.bincount(drawn, minlength=len(targets))
+    for label in np.unique(targets):
+        assert np.ptp(times[targets == label]) <= 1
+
+
+def test_a_photo_drawn_twice_gets_two_seeds():
+    keys = list(Order(TARGETS, 0, balanced=True))
+    assert len({index for index, _ in keys}) < len(keys)
+    assert len({seed for _, seed in keys}) == len(keys)
+
+
+@given(count=st.integers(1, 50), size=st.integers(1, 12))
+def test_batches_cut_the_order_and_leave_no_photo_alone(count: int, size: int):
+    batches = Batches(InOrder(count), size, join_last=True)
+    found = list(batches)
+    assert len(found) == len(batches)
+    assert [index for batch in found for index, _ in batch] == list(range(count))
+    assert all(len(batch) == size for batch in found[:-1])
+    if size > 1 and count > 1:
+        assert len(found[-1]) > 1
+
+
+def test_validation_batches_may_hold_one_photo():
+    assert [len(batch) for batch in Batches(InOrder(9), 4)] == [4, 4, 1]
+
+
+def test_class_weights_count_every_class_alike():
+    weights = class_weights(TARGETS, 4)
+    assert weights.dtype == torch.float32
+    assert weights[3] == 0
+    shares = weights[torch.from_numpy(TARGETS)]
+    sums = [float(shares[label == TARGETS].sum()) for label in range(3)]
+    assert sums == pytest.approx([40 / 3] * 3)
+
+
+def epochs(make_split: Callable[..., Split], workers: int) -> Iterator[Batch]:
+    split = make_split((12, 5))
+    order = Order(split.targets, 3, balanced=True)
+    loader = make_loader(PhotoData(split, noisy), Batches(order, 4, join_last=True), workers=workers)
+    for epoch in range(2):
+        order.set_epoch(epoch)
+        for batch in loader:
+            assert not isinstance(batch, AssayError)
+            yield batch
+
+
+def test_batches_do_not_depend_on_the_number_of_processes(make_split: Callable[..., Split]):
+    alone, helped = list(epochs(make_split, 0)), list(epochs(make_split, 2))
+    assert len(alone) == len(helped)
+    for (images, targets), (helped_images, helped_targets) in zip(alone, helped, strict=True):
+        assert torch.equal(images, helped_images)
+        assert torch.equal(targets, helped_targets)
+    assert not any(torch.equal(left[0], right[0]) for left, right in pairwise(alone[:3]))
+
+
+def test_a_batch_is_uint8_photos_and_int64_targets(make_split: Callable[..., Split]):
+    images, targets = PhotoData(make_split((3, 2))).__getitems__([(4, 0), (0, 0)])
+    assert (images.dtype, images.shape) == (torch.uint8, (2, 16, 16, 3))
+    assert (targets.dtype, targets.shape) == (torch.int64, (2,))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_photo_arrives_as_its_own_sentence(workers: int):
+    data = PhotoData(Split(Unreadable(), np.zeros(8, dtype=np.int64)))
+    found = list(make_loader(data, Batches(InOrder(8), 2), workers=workers))
+    assert [isinstance(batch, AssayError) for batch in found] == [False, True, False, False]
+    assert str(found[1]) == "photos/c.jpg is a truncated JPEG; remove it"
+
+
+def test_loading_draws_nothing_from_the_global_generator(make_split: Callable[..., Split]):
+    torch.manual_seed(0)
+    list(make_loader(PhotoData(make_split()), Batches(InOrder(40), 8), workers=0))
+    assert torch.initial_seed() == 0
+    drawn = torch.rand(1)
+    torch.manual_seed(0)
+    assert torch.equal(torch.rand(1), drawn)
+
+
+def test_embeddings_come_by_key():
+    features = np.arange(12, dtype=np.float32).reshape(4, 3)
+    rows, targets = FeatureData(features, np.array([3, 2, 1, 0])).__getitems__([(2, 9), (0, 9)])
+    assert rows.tolist() == [[6, 7, 8], [0, 1, 2]]
+    assert targets.tolist() == [1, 3]
+
+
+def test_the_number_of_processes_is_the_recipes_or_fits_the_work():
+    assert worker_count(3, 10, 1) == 3
+    assert worker_count(None, 63, 1) == 0
+    assert worker_count(None, 64, 1) >= 1
+    assert worker_count(None, 64, 2**60) == 0

@@ -1,0 +1,113 @@
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.nn import functional
+
+from assay.errors import AssayError
+from assay.nets import Classifier
+from assay.recipe import Recipe
+from assay.training.module import Learner, Meter, cross_entropy
+from assay.training.schedule import Schedule
+
+MakeRecipe = Callable[..., Recipe]
+MakeNetwork = Callable[[Recipe], Classifier]
+
+LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.25, 0.0], [0.0, 3.0, 0.0]])
+TARGETS = torch.tensor([0, 2, 1])
+
+
+def learner(make_recipe: MakeRecipe, make_network: MakeNetwork, **settings: object) -> Learner:
+    recipe = make_recipe(**settings)
+    return Learner(make_network(recipe), Schedule(recipe.train, 5))
+
+
+def test_the_loss_is_torchs():
+    expected = functional.cross_entropy(LOGITS, TARGETS, label_smoothing=0.1)
+    torch.testing.assert_close(cross_entropy(LOGITS, TARGETS, smoothing=0.1), expected)
+
+
+def test_weights_multiply_the_loss_of_every_photo():
+    weights = torch.tensor([1.0, 0.5, 4.0])
+    expected = functional.cross_entropy(LOGITS, TARGETS, weights, reduction="sum") / len(TARGETS)
+    torch.testing.assert_close(cross_entropy(LOGITS, TARGETS, weights), expected)
+
+
+def test_a_batch_of_one_class_keeps_its_weight():
+    alone = torch.tensor([1, 1, 1])
+    weighted = cross_entropy(LOGITS, alone, torch.tensor([1.0, 0.5, 4.0]))
+    torch.testing.assert_close(weighted, 0.5 * cross_entropy(LOGITS, alone))
+
+
+def test_half_precision_logits_are_summed_in_32_bits():
+    assert cross_entropy(LOGITS.bfloat16(), TARGETS).dtype == torch.float32
+
+
+def test_a_meter_weighs_batches_by_their_photos():
+    meter = Meter()
+    meter.add(torch.tensor(1.0), LOGITS, TARGETS)
+    meter.add(torch.tensor(5.0), LOGITS[:1], torch.tensor([1]))
+    assert meter.losses() == [1.0, 5.0]
+    assert meter.means() == (2.0, 0.5)
+    assert len(meter) == 2
+
+
+def test_the_heads_penalty_is_part_of_the_loss(make_recipe: MakeRecipe, make_network: MakeNetwork):
+    images = torch.zeros(4, 16, 16, 3, dtype=torch.uint8)
+    batch = images, torch.tensor([0, 1, 0, 1])
+    found = {}
+    for l2 in (0.0, 0.1):
+        subject = learner(make_recipe, make_network, head={"l2": l2})
+        subject.network.eval()
+        found[l2] = float(subject.training_step(batch, 1).detach())
+    weights = learner(make_recipe, make_network).network.head.fc.weight
+    assert found[0.1] - found[0.0] == pytest.approx(0.1 * float(weights.detach().square().sum()), rel=1e-4)
+
+
+@pytest.mark.parametrize("strategy", ["probe", "staged", "finetune"])
+def test_the_first_epoch_frees_the_layers_of_its_strategy(
+    make_recipe: MakeRecipe, make_network: MakeNetwork, strategy: str
+):
+    subject = learner(make_recipe, make_network, strategy=strategy)
+    subject.on_train_epoch_start()
+    frees_all = strategy == "finetune"
+    assert all(parameter.requires_grad == frees_all for parameter in subject.network.backbone.parameters())
+    assert all(parameter.requires_grad for parameter in subject.network.head.parameters())
+    assert all(
+        module.training == frees_all
+        for module in subject.network.backbone.modules()
+        if not list(module.children())
+    )
+
+
+def test_epochs_seed_torch_whatever_was_drawn_before(make_recipe: MakeRecipe, make_network: MakeNetwork):
+    subject = learner(make_recipe, make_network)
+    subject.on_train_epoch_start()
+    first = torch.rand(3)
+    subject.on_train_epoch_start()
+    assert torch.equal(torch.rand(3), first)
+
+
+def test_a_photo_that_could_not_be_read_stops_training(make_recipe: MakeRecipe, make_network: MakeNetwork):
+    with pytest.raises(AssayError, match=r"^a\.jpg is truncated$"):
+        learner(make_recipe, make_network).on_before_batch_transfer(AssayError("a.jpg is truncated"), 0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_names_the_learning_rate(
+    make_recipe: MakeRecipe, make_network: MakeNetwork, value: float
+):
+    subject = learner(make_recipe, make_network, lr=0.25)
+    subject.train_meter.add(torch.tensor(value), LOGITS, TARGETS)
+    with pytest.raises(AssayError, match=r"epoch 1: lower train\.lr, which is 0\.25"):
+        subject.on_validation_epoch_start()
+
+
+def test_on_features_the_head_alone_runs_and_is_kept(make_recipe: MakeRecipe, make_network: MakeNetwork):
+    recipe = make_recipe(strategy="probe")
+    network = make_network(recipe).eval()
+    subject = Learner(network, Schedule(recipe.train, 5), on_features=True)
+    embedding = torch.randn(3, network.backbone.channels)
+    assert torch.equal(subject(embedding), network.head(embedding))
+    assert subject.subject is network.head

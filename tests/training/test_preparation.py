@@ -1,0 +1,68 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from assay.errors import AssayError
+from assay.nets import Classifier
+from assay.recipe import Recipe
+from assay.training import Split
+from assay.training.preparation import augmentation, check, loss_weights, ordered_loader, training_loader
+
+MakeRecipe = Callable[..., Recipe]
+MakeSplit = Callable[..., Split]
+
+FLIP = ({"name": "horizontal_flip"},)
+
+
+def test_photos_of_the_right_size_without_changes_are_used_as_they_are(make_recipe: MakeRecipe):
+    assert augmentation(make_recipe()) is None
+
+
+def test_photos_of_a_larger_canvas_are_brought_to_size(make_recipe: MakeRecipe):
+    recipe = make_recipe().model_copy(
+        update={"augment": make_recipe().augment.model_copy(update={"canvas": 1.5})}
+    )
+    resize = augmentation(recipe)
+    assert resize is not None
+    assert resize(np.zeros((24, 24, 3), dtype=np.uint8), 0).shape == (16, 16, 3)
+
+
+def test_training_photos_are_changed_anew_each_epoch(make_recipe: MakeRecipe, make_split: MakeSplit):
+    recipe = make_recipe(augment=FLIP)
+    split = make_split()
+    loader = training_loader(split, augmentation(recipe), recipe)
+    again = training_loader(split, augmentation(recipe), recipe)
+    later = training_loader(split, augmentation(recipe), recipe, first_epoch=1)
+    first, repeated, changed = (next(iter(each))[0] for each in (loader, again, later))
+    assert first.equal(repeated)
+    assert not first.equal(changed)
+
+
+def test_validation_photos_come_as_they_stand(make_recipe: MakeRecipe, make_split: MakeSplit):
+    recipe, split = make_recipe(batch_size=7), make_split()
+    batches = list(ordered_loader(split, None, recipe))
+    assert np.array_equal(np.concatenate([images for images, _ in batches]), np.stack(list(split.pixels)))
+    assert np.array_equal(np.concatenate([targets for _, targets in batches]), split.targets)
+
+
+def test_class_weights_have_the_heads_length(
+    make_recipe: MakeRecipe, make_network: Callable[..., Classifier], make_split: MakeSplit
+):
+    weighted, plain = make_recipe(balance="weights"), make_recipe()
+    split = make_split((6, 2))
+    weights = loss_weights(make_network(weighted, 3), weighted.train, split)
+    assert weights is not None
+    assert weights.tolist() == pytest.approx([8 / 12, 2.0, 0.0])
+    assert loss_weights(make_network(plain), plain.train, split) is None
+
+
+def test_splits_are_checked(make_split: MakeSplit):
+    split = make_split((3, 3))
+    check("training", split, 2)
+    with pytest.raises(AssayError, match="there are no training photos"):
+        check("training", Split([], np.empty(0, dtype=np.int64)), 2)
+    with pytest.raises(ValueError, match="6 training photos have 5 targets"):
+        check("training", Split(split.pixels, split.targets[:5]), 2)
+    with pytest.raises(ValueError, match="must lie within 0-0"):
+        check("training", split, 1)

@@ -1,0 +1,105 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from assay.errors import AssayError
+from assay.nets import Classifier
+from assay.recipe import Recipe
+from assay.training import Split, features, fit
+
+MakeRecipe = Callable[..., Recipe]
+MakeNetwork = Callable[[Recipe], Classifier]
+MakeSplit = Callable[..., Split]
+
+NEVER = ({"name": "horizontal_flip", "p": 0},)
+"""An augmentation that changes nothing, so that photos are forwarded every epoch."""
+
+
+def test_features_are_the_networks_embeddings(
+    make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit
+):
+    network, split = make_network(make_recipe()), make_split((5, 6))
+    told: list[tuple[str, int, int]] = []
+    found = features(network, split.pixels, 4, progress=lambda *step: told.append(step))
+    with torch.no_grad():
+        expected = network.eval()(torch.from_numpy(np.stack(list(split.pixels)))).embedding.numpy()
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert told == [("computing embeddings", done, 3) for done in (1, 2, 3)]
+
+
+def test_an_engine_can_do_the_work(make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit):
+    split = make_split((5, 6))
+
+    def embed(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        return images.mean(axis=(1, 2), dtype=np.float32)
+
+    found = features(make_network(make_recipe()), split.pixels, 4, embed=embed)
+    np.testing.assert_allclose(found, np.stack(list(split.pixels)).mean(axis=(1, 2)), rtol=1e-5)
+
+
+def test_a_photo_that_cannot_be_read_stops_it(make_recipe: MakeRecipe, make_network: MakeNetwork):
+    class Damaged:
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+            raise AssayError(f"photo {index} is truncated")
+
+    with pytest.raises(AssayError, match="photo 0 is truncated"):
+        features(make_network(make_recipe()), Damaged())
+
+
+@pytest.mark.parametrize("settings", [{"optimizer": "adam", "epochs": 4}, {"ema": 0.5, "balance": "sampler"}])
+def test_learning_from_embeddings_is_learning_from_photos(
+    make_recipe: MakeRecipe,
+    make_network: MakeNetwork,
+    make_split: MakeSplit,
+    tmp_path: Path,
+    settings: dict[str, Any],
+):
+    heads, rows = [], []
+    for augment in ((), NEVER):
+        recipe = make_recipe(
+            strategy="probe", augment=augment, head={"hidden": [5], "batch_norm": True}, **settings
+        )
+        network = make_network(recipe)
+        backbone = {name: tensor.clone() for name, tensor in network.backbone.state_dict().items()}
+        history = fit(network, recipe, make_split(), make_split(seed=1), run=tmp_path / str(len(augment)))
+        after = network.backbone.state_dict()
+        assert all(torch.equal(tensor, after[name]) for name, tensor in backbone.items())
+        heads.append(network.head.state_dict())
+        rows.append([(row.train_loss, row.val_loss, row.val_accuracy) for row in history.rows])
+    for name, tensor in heads[0].items():
+        torch.testing.assert_close(tensor, heads[1][name], atol=1e-4, rtol=1e-3)
+    np.testing.assert_allclose(rows[0], rows[1], atol=1e-4)
+
+
+def test_the_backbone_sees_every_photo_once(
+    make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
+):
+    recipe = make_recipe(strategy="probe", epochs=5)
+    network = make_network(recipe)
+    seen: list[int] = []
+
+    def embed(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        seen.append(len(images))
+        with torch.inference_mode():
+            return network.eval().embed(torch.from_numpy(images)).numpy()
+
+    fit(network, recipe, make_split((10, 10)), make_split((4, 4)), run=tmp_path, embed=embed)
+    assert sum(seen) == 28
+
+
+def test_checkpoints_of_a_head_on_embeddings_hold_the_head(
+    make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
+):
+    recipe = make_recipe(strategy="probe", epochs=1)
+    fit(make_network(recipe), recipe, make_split(), make_split(), run=tmp_path)
+    weights = torch.load(tmp_path / "checkpoints/best.ckpt", weights_only=True)["weights"]
+    assert set(weights) == {"fc.weight", "fc.bias"}
