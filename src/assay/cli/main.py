@@ -93,3 +93,6 @@ _EXTRAS = {
     "onnx": "train",
     "elpv_dataset": "demo",
 }
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Predicting must not cost what training costs: no torch, no Lightning, no scikit-learn."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from assay.workflow import train_classifier
+
+_SCRIPT = """
+import sys
+from assay.cli.main import main
+try:
+    main(sys.argv[1:])
+except SystemExit as stop:
+    assert not stop.code, stop.code
+heavy = {"torch", "lightning", "sklearn", "matplotlib", "albumentations", "onnx", "scipy"}
+assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
+"""
+
+
+def test_prediction_imports_nothing_that_trains(colours: Path, tiny, tmp_path: Path):
+    bundle = train_classifier(colours, tiny, tmp_path / "run").run.bundle
+    for arguments in (["predict", bundle, colours / "red" / "001.png"], ["info", bundle], ["--help"]):
+        ended = subprocess.run(
+            [sys.executable, "-c", _SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, ended.stderr
