@@ -56,6 +56,15 @@ def seeded_images(count: int, size: int) -> Tensor:
     return torch.from_numpy(np.stack(images).astype(np.uint8))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for a busy processor cost more than they bring to networks this small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(name="seeded_weights", scope="session")
 def _seeded_weights() -> Callable[[Mapping[str, tuple[int, ...]]], dict[str, Tensor]]:
     return seeded_weights
