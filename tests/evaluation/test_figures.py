@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,14 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from assay.evaluation import Predictions, evaluate
+from assay.evaluation import (
+    Predictions,
+    evaluate,
+    measure_calibration,
+    positive_figure,
+    reliability_figure,
+    threshold_figure,
+)
 from assay.evaluation.class_figure import class_figure
 from assay.evaluation.confusion import Confusion
 from assay.evaluation.confusion_figure import confusion_figure
@@ -96,8 +104,10 @@ def test_same_figure_same_bytes(make: Make):
     assert Image.open(io.BytesIO(png(confusion_figure(confusion)))).format == "PNG"
 
 
-def test_pyplot_is_not_imported():
-    assert "matplotlib.pyplot" not in sys.modules
+def test_neither_pyplot_nor_torch_is_imported():
+    code = "import sys, assay.evaluation; print({'matplotlib.pyplot', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_text_is_cut_to_its_room():
@@ -108,3 +118,31 @@ def test_text_is_cut_to_its_room():
     assert 5 < len(cut) < 20
     assert len(fit("i" * 100, 100, 8)) > 2 * len(cut)
     assert fit("abc", 0.1, 8) == "…"
+
+
+def test_reliability_shows_every_bin_before_and_after(make: Make):
+    measured = measure_calibration(make([0, 1, 2] * 30, skill=1.0))
+    axes = reliability_figure(measured, measured).axes[0]
+    before, after = (line for line in axes.lines if str(line.get_label()).endswith(")"))
+    assert len(before.get_xdata()) == len(after.get_xdata()) == len(measured.bins)
+    assert str(before.get_label()).startswith("before calibration (ECE 0.")
+    assert axes.get_xlim() == axes.get_ylim()
+
+
+def test_threshold_figure_shows_the_curve(make: Make):
+    predictions = make([0, 1] * 30, classes=("ok", "$defect"), skill=1.0)
+    axes = positive_figure(predictions, "$defect").axes[0]
+    assert [line.get_label() for line in axes.lines] == ["precision", "recall"]
+    assert len(threshold_figure(predictions).axes[0].lines[0].get_xdata()) == 60
+
+
+@pytest.mark.parametrize("labels", [[], [0], [1, 1, 1]])
+def test_curves_of_degenerate_photos_draw(make: Make, labels: list[int]):
+    predictions = make(labels, probabilities=np.tile([0.0, 1.0, 0.0], (len(labels), 1)))
+    figures = (
+        reliability_figure(measure_calibration(predictions)),
+        threshold_figure(predictions),
+        positive_figure(predictions, "dog"),
+    )
+    for figure in figures:
+        assert png(figure).startswith(b"\x89PNG")

@@ -10,6 +10,8 @@ from assay.evaluation import FILES, Predictions, evaluate, write_evaluation
 
 Make = Callable[..., Predictions]
 
+BASIC = {name: file for name, file in FILES.items() if not name.startswith("sources")}
+
 
 @pytest.fixture
 def photographed(make: Make, button_cells: Path) -> Predictions:
@@ -25,8 +27,8 @@ def photographed(make: Make, button_cells: Path) -> Predictions:
 def test_folder_holds_everything(photographed: Predictions, tmp_path: Path):
     metrics = evaluate(photographed)
     paths = write_evaluation(tmp_path / "evaluation", photographed, metrics)
-    assert paths.keys() == FILES.keys()
-    assert sorted(path.name for path in (tmp_path / "evaluation").iterdir()) == sorted(FILES.values())
+    assert paths == {name: tmp_path / "evaluation" / file for name, file in BASIC.items()}
+    assert sorted(path.name for path in (tmp_path / "evaluation").iterdir()) == sorted(BASIC.values())
     assert json.loads(paths["metrics"].read_text("utf-8")) == metrics.to_dict()
     assert json.loads(paths["confusion"].read_text("utf-8"))["classes"] == list(photographed.classes)
     assert "precision" in paths["report"].read_text("utf-8")
@@ -55,6 +57,16 @@ def test_source_label_is_a_column_where_there_is_one(make: Make, tmp_path: Path)
     with paths["misclassified"].open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["source_label"] for row in rows] == ["bird, small"]
+    with paths["sources"].open(encoding="utf-8", newline="") as stream:
+        bird, truck = csv.DictReader(stream)
+    assert (bird["category"], bird["class"], bird["right"], bird["mistaken_for"]) == (
+        "bird, small",
+        "cat",
+        "0",
+        "dog",
+    )
+    assert (truck["accuracy"], truck["mistaken_for"]) == ("1.0", "")
+    assert "bird, small" in paths["sources_text"].read_text("utf-8")
 
 
 def test_classes_table_has_empty_cells_for_what_is_not_defined(make: Make, tmp_path: Path):
@@ -75,10 +87,10 @@ def test_degenerate_predictions_are_written_too(make: Make, tmp_path: Path, labe
 
 
 def test_second_evaluation_replaces_the_first(make: Make, tmp_path: Path):
-    for predicted in ([1, 1], [0, 1]):
-        predictions = make([0, 1], predicted)
+    for predicted, sources in (([1, 1], ("bird", "truck")), ([0, 1], None)):
+        predictions = make([0, 1], predicted, source_labels=sources)
         paths = write_evaluation(tmp_path, predictions, evaluate(predictions))
-    assert len(list(tmp_path.iterdir())) == len(FILES)
+    assert {path.name for path in tmp_path.iterdir()} == set(BASIC.values())
     assert paths["misclassified"].read_text("utf-8").count("\n") == 1
 
 

@@ -22,6 +22,7 @@ from assay.evaluation.mcnemar import Comparison, compare, mcnemar, paired_differ
 from assay.evaluation.metrics import Average, ClassMetrics, Metrics, evaluate
 from assay.evaluation.misclassified import Mistake, misclassified
 from assay.evaluation.predictions import Predictions
+from assay.evaluation.reliability_figure import reliability_figure
 from assay.evaluation.slices import Slice, accuracy_by, accuracy_by_source, slices_text
 from assay.evaluation.temperature import (
     Temperature,
@@ -29,6 +30,8 @@ from assay.evaluation.temperature import (
     fit_temperature,
     negative_log_likelihood,
 )
+from assay.evaluation.threshold import PositiveCurve, ThresholdCurve, positive_curve, threshold_curve
+from assay.evaluation.threshold_figure import positive_figure, threshold_figure
 from assay.evaluation.thumbnail import Thumbnail, thumbnail
 from assay.evaluation.write import FILES, write_evaluation
 
@@ -45,10 +48,12 @@ __all__ = [
     "Line",
     "Metrics",
     "Mistake",
+    "PositiveCurve",
     "Predictions",
     "ReliabilityBin",
     "Slice",
     "Temperature",
+    "ThresholdCurve",
     "Thumbnail",
     "Tile",
     "accuracy_by",
@@ -70,9 +75,14 @@ __all__ = [
     "misclassified_sheet",
     "negative_log_likelihood",
     "paired_difference",
+    "positive_curve",
+    "positive_figure",
     "reliability",
+    "reliability_figure",
     "save_figure",
     "slices_text",
+    "threshold_curve",
+    "threshold_figure",
     "thumbnail",
     "wilson",
     "write_evaluation",

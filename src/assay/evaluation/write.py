@@ -3,7 +3,7 @@
 Every file is written whole or not at all; files of an earlier evaluation in the same folder are replaced.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -17,6 +17,7 @@ from assay.evaluation.figure import save_figure
 from assay.evaluation.metrics import Metrics
 from assay.evaluation.misclassified import Mistake, misclassified
 from assay.evaluation.predictions import Predictions
+from assay.evaluation.slices import Slice, accuracy_by_source, slices_text
 from assay.evaluation.tables import Cell, write_csv, write_json
 from assay.files import write_text
 from assay.progress import Progress, silent
@@ -33,6 +34,8 @@ FILES: Mapping[str, str] = {
     "misclassified": "misclassified.csv",
     "misclassified_figure": "misclassified.png",
     "predictions": "predictions.npz",
+    "sources": "sources.csv",
+    "sources_text": "sources.txt",
 }
 """What `write_evaluation` writes: a name for each file, and the file's name in the folder."""
 
@@ -55,7 +58,8 @@ def write_evaluation(
         progress: told of every photo read and every file written.
 
     Returns:
-        The path of each file, under the names of `FILES`.
+        The path of each file written, under the names of `FILES`; the tables of accuracy by original category
+        only where photos have source labels.
     """
     paths = {name: folder / file for name, file in FILES.items()}
     confusion, mistakes = Confusion.of(predictions), misclassified(predictions)
@@ -66,6 +70,12 @@ def write_evaluation(
     write_text(paths["confusion_text"], confusion.to_text())
     _write_mistakes(paths["misclassified"], mistakes, sources=predictions.source_labels is not None)
     predictions.save(paths["predictions"])
+    if predictions.source_labels is not None:
+        _write_slices(paths["sources"], accuracy_by_source(predictions))
+        write_text(paths["sources_text"], slices_text(accuracy_by_source(predictions), "category"))
+    else:
+        for name in ("sources", "sources_text"):
+            paths.pop(name).unlink(missing_ok=True)
     figures: dict[str, Callable[[], Figure]] = {
         "classes_figure": lambda: class_figure(metrics),
         "confusion_figure": lambda: confusion_figure(confusion, "both"),
@@ -95,6 +105,16 @@ def _write_classes(path: Path, metrics: Metrics) -> None:
         row += one.precision_interval or (None, None)
         row += one.recall_interval or (None, None)
         rows.append(row)
+    write_csv(path, header, rows)
+
+
+def _write_slices(path: Path, slices: Sequence[Slice]) -> None:
+    header = ["category", "class", "photos", "right", "accuracy", "accuracy_low", "accuracy_high"]
+    header += ["confidence", "mistaken_for", "mistaken_count"]
+    rows: list[list[Cell]] = []
+    for one in slices:
+        row: list[Cell] = [one.name, one.actual, one.count, one.correct, one.accuracy, *one.interval]
+        rows.append([*row, one.confidence, one.mistaken_for, one.mistaken_count])
     write_csv(path, header, rows)
 
 
