@@ -1,0 +1,102 @@
+"""`assay augment`: an augmented copy of a data set, or a picture of what the augmentation does."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from assay.recipe import Recipe
+
+
+def augment(
+    data: Annotated[
+        Path,
+        typer.Argument(help="Folder of classes, folder of train/val/test, or a manifest (.csv, .parquet)."),
+    ],
+    *,
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name or YAML file.")] = "default",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A value to change, as augment.offline.copies=3; repeatable."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Folder to write the photos and their changed copies into.")
+    ] = None,
+    copies: Annotated[
+        int | None, typer.Option(min=0, help="Changed copies a photo; by default the recipe's number.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides parts and changes: same seed, same bytes.")] = 0,
+    sheet: Annotated[
+        Path | None, typer.Option(help="PNG to draw: photos and what training would make of them.")
+    ] = None,
+    photos: Annotated[int, typer.Option(min=1, max=50, help="Photos on the sheet.")] = 4,
+    variants: Annotated[int, typer.Option(min=1, max=20, help="Variants of each photo on the sheet.")] = 6,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Write an augmented copy of a data set, each photo with its copies in one part; or a contact sheet.
+
+    A run that was stopped goes on when the same command is given again. The photos in DATA are never touched.
+
+    Example: assay augment photos/ -r bottle --to augmented/ --copies 5
+    """
+    from assay.cli.console import print_json
+    from assay.errors import UsageError
+    from assay.recipe import load_recipe
+
+    if to is None and sheet is None:
+        raise UsageError("say what to write: --to FOLDER for photos, --sheet FILE.png for a contact sheet")
+    overrides = [*(set_ or ()), *([] if copies is None else [f"augment.offline.copies={copies}"])]
+    settings = load_recipe(recipe, overrides)
+    told: dict[str, object] = {}
+    lines = []
+    if sheet is not None:
+        _draw(data, settings, sheet, photos=photos, variants=variants, seed=seed)
+        told["sheet"] = str(sheet)
+        lines.append(f"{sheet} shows what training makes of the photos")
+    if to is not None:
+        told |= _write(data, settings, to, seed, lines)
+    if json:
+        print_json(told)
+    else:
+        typer.echo("\n".join(lines))
+
+
+def _draw(data: Path, recipe: "Recipe", sheet: Path, *, photos: int, variants: int, seed: int) -> None:
+    from assay.data.augment_sheet import augmentation_sheet, pick_photos
+    from assay.errors import UsageError
+    from assay.files import replacing
+
+    if sheet.suffix.lower() != ".png":
+        raise UsageError(f"--sheet {sheet} must end in .png")
+    picture = augmentation_sheet(pick_photos(data, photos, seed), recipe, variants, seed)
+    with replacing(sheet) as temporary:
+        picture.save(temporary)
+
+
+def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) -> dict[str, object]:
+    """Write the photos; add what a person reads to `lines` and return what a program reads."""
+    from assay.cli.console import progress_bars
+    from assay.data import SPLITS, assign_splits, read_manifest, scan
+    from assay.data.augmented import write_augmented
+
+    with progress_bars() as progress:
+        dataset = scan(data, mapping=recipe.data.mapping, progress=progress)
+        dataset = assign_splits(dataset, recipe.data.split, seed)
+        written = write_augmented(dataset, recipe.augment, to, seed, progress=progress)
+    for warning in dataset.warnings:
+        typer.echo(f"note: {warning}", err=True)
+    result = read_manifest(written.manifest, dataset.classes)
+    parts = {part: result.counts(part) for part in SPLITS}
+    lines.append(f"{to} holds {written.originals} photos and {written.copies} changed copies of them")
+    for part, counts in parts.items():
+        lines.append(f"  {part:<5} " + ", ".join(f"{label} {count}" for label, count in counts.items()))
+    lines.append(f"next: assay train {written.manifest}")
+    return {
+        "manifest": str(written.manifest),
+        "originals": written.originals,
+        "copies": written.copies,
+        "kept": written.kept,
+        "unreadable": [one.id for one in dataset.unreadable],
+        "parts": parts,
+    }

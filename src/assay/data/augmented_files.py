@@ -1,0 +1,200 @@
+"""The files of an augmented folder: their names, their pixels, and that each of them can be read.
+
+Knows nothing of how many copies there are or in which order they are written.
+"""
+
+import hashlib
+import io
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from assay.data.samples import Sample, Split
+from assay.errors import AssayError
+from assay.files import replacing
+from assay.image import HEAD_BYTES, DecodeError, decode, inspect, sniff
+from assay.image.augment import Augment
+from assay.recipe import AugmentSpec
+
+_SUFFIXES = {"jpeg": ".jpg", "png": ".png"}
+_COPY = re.compile(r"_aug[0-9]+$")
+_PNG_BIT_DEPTH = 24  # offset of that byte: 8 bits a channel are 24 in all
+
+
+@dataclass(frozen=True)
+class Target:
+    """One file to write."""
+
+    sample: Sample
+    split: Split
+    path: str
+    """Relative to the folder, with forward slashes."""
+    kind: str
+    """`jpeg` or `png`."""
+    copy: int = 0
+    """0 for the original, from 1 on for changed copies."""
+
+    def changed(self, copy: int) -> "Target":
+        """Return the target of a changed copy; its name follows the original's in alphabetical order."""
+        path = PurePosixPath(self.path)
+        return replace(self, path=str(path.with_name(f"{path.stem}_aug{copy}{path.suffix}")), copy=copy)
+
+
+def named_targets(samples: Sequence[Sample]) -> list[Target]:
+    """Name the originals: `<part>/<class>/<name>`, no two alike, also where case does not count.
+
+    Raises:
+        AssayError: a sample has no part, a label cannot be a folder's name, or a file has gone.
+    """
+    taken: set[str] = set()
+    targets = []
+    for sample in samples:
+        if sample.split is None:
+            raise AssayError(f"{sample.id} belongs to no part; give it train, val or test")
+        if PurePosixPath(sample.label).name != sample.label or not re.fullmatch(
+            r"[^.\\\0][^\\\0]*", sample.label
+        ):
+            raise AssayError(f"the class {sample.label!r} cannot be a folder's name; rename it")
+        place, stem = f"{sample.split}/{sample.label}", _stem(sample)
+        if f"{place}/{stem}".casefold() in taken or _COPY.search(stem):
+            # What tells photos of one name apart is the folder they come from: the whole id.
+            stem += "-" + hashlib.sha256(sample.id.encode()).hexdigest()[:12]
+        taken.add(f"{place}/{stem}".casefold())
+        kind = "jpeg" if _format(sample) == "jpeg" else "png"
+        targets.append(Target(sample, sample.split, f"{place}/{stem}{_SUFFIXES[kind]}", kind))
+    return targets
+
+
+class FileWriter:
+    """Writes targets; may be called from several threads."""
+
+    def __init__(self, spec: AugmentSpec, to: Path, seed: int) -> None:
+        """Build the transforms once to find settings that make no sense before anything is written.
+
+        Args:
+            spec: transforms by part, and the settings of the files.
+            to: the folder.
+            seed: decides the changes.
+
+        Raises:
+            UsageError: a transform's values make no sense.
+        """
+        self._spec = spec
+        self._to = to
+        self._seed = seed
+        self._thread = threading.local()
+        self._augments()
+
+    def write(self, family: Sequence[Target]) -> int:
+        """Write files of one photo that are not there yet, each whole or not at all.
+
+        Args:
+            family: targets of one sample.
+
+        Returns:
+            How many were there and could be read.
+
+        Raises:
+            AssayError: the photo cannot be read any more, or a file cannot be written.
+        """
+        missing = [target for target in family if not _is_whole(self._to / target.path, target.kind)]
+        if missing:
+            data = self._read(missing[0].sample)
+            pixels = _shrunk(decode(data), self._spec.offline.max_side)
+            for target in missing:
+                self._save(target, data, pixels)
+        return len(family) - len(missing)
+
+    def _save(self, target: Target, data: bytes, pixels: np.ndarray) -> None:
+        if target.copy:
+            seed = f"{self._seed}\0{target.sample.id}\0{target.copy}".encode()
+            augment = self._augments()[target.split]
+            pixels = augment(pixels, int.from_bytes(hashlib.sha256(seed).digest()[:8]))
+            data = self._encoded(pixels, target.kind)
+        elif not self._fits(data):
+            data = self._encoded(pixels, target.kind)
+        path = self._to / target.path
+        try:
+            with replacing(path) as temporary:
+                temporary.write_bytes(data)
+                # What the disk gives back must be the picture, before it gets its name.
+                found = temporary.read_bytes()
+                if found != data or decode(found).shape != pixels.shape:
+                    raise AssayError(f"{path} does not read back as it was written; check the disk")
+        except OSError as error:
+            raise AssayError(f"{path} cannot be written: {error.strerror or error}") from None
+
+    def _read(self, sample: Sample) -> bytes:
+        try:
+            data = sample.read()
+        except OSError as error:
+            raise AssayError(f"{sample.path} cannot be read any more: {error.strerror or error}") from None
+        if sample.digest is not None and hashlib.sha256(data).hexdigest() != sample.digest:
+            raise AssayError(f"{sample.path} was changed while it was in use; run the command again")
+        return data
+
+    def _fits(self, data: bytes) -> bool:
+        """Whether a photo may be taken over byte for byte."""
+        info = inspect(data)
+        return (
+            (info.format == "jpeg" or (info.format == "png" and data[_PNG_BIT_DEPTH] == 8))
+            and (info.mode, info.orientation, info.frames) == ("RGB", 1, 1)
+            and max(info.width, info.height) <= self._spec.offline.max_side
+        )
+
+    def _encoded(self, pixels: np.ndarray, kind: str) -> bytes:
+        stream = io.BytesIO()
+        image, offline = Image.fromarray(pixels), self._spec.offline
+        if kind == "jpeg":
+            image.save(stream, "jpeg", quality=offline.jpeg_quality)
+        else:
+            image.save(stream, "png", compress_level=offline.png_level)
+        return stream.getvalue()
+
+    def _augments(self) -> dict[str, Augment]:
+        """One set of transforms for each thread: they may not be shared."""
+        known: dict[str, Augment] | None = getattr(self._thread, "augments", None)
+        if known is None:
+            known = {"train": Augment(self._spec.train, None), "val": Augment(self._spec.limited, None)}
+            self._thread.augments = known
+        return known
+
+
+def _is_whole(path: Path, kind: str) -> bool:
+    try:
+        data = path.read_bytes()
+        decode(data)
+    except (OSError, DecodeError):  # what is in the way will be named when it is written over
+        return False
+    return sniff(data[:HEAD_BYTES]) == kind
+
+
+def _shrunk(pixels: np.ndarray, longest: int) -> np.ndarray:
+    height, width = pixels.shape[:2]
+    if max(height, width) <= longest:
+        return pixels
+    scale = longest / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+
+
+def _format(sample: Sample) -> str | None:
+    try:
+        if sample.tensor is not None:
+            return None
+        with sample.path.open("rb") as stream:
+            return sniff(stream.read(HEAD_BYTES))
+    except OSError as error:
+        raise AssayError(f"{sample.path} cannot be read any more: {error.strerror or error}") from None
+
+
+def _stem(sample: Sample) -> str:
+    """A file name for a photo without its ending: its own, as far as every system can bear it."""
+    place = PurePosixPath(sample.id)
+    name = place.name if sample.tensor else place.stem
+    return re.sub(r"[^\w.,;+=@()\[\]{} -]", "_", name)[:55].strip(". ") or "photo"

@@ -1,0 +1,80 @@
+"""`assay augment` as typed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from assay.cli.augment import augment
+from assay.data import read_manifest
+from assay.errors import UsageError
+
+app = typer.Typer()
+app.command()(augment)
+RUN = CliRunner()
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    noise = np.random.default_rng(0)
+    for label in ("closed", "open"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(6):
+            picture = Image.fromarray(noise.integers(0, 256, (40, 30, 3), np.uint8))
+            picture.save(tmp_path / "photos" / label / f"{number}.jpg")
+    return tmp_path / "photos"
+
+
+def test_folder(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ended = RUN.invoke(app, [str(photos), "-r", "bottle", "--to", str(out), "--copies", "2"])
+    assert ended.exit_code == 0
+    lines = ended.stdout.splitlines()
+    assert lines[0].startswith(f"{out} holds 12 photos and ")
+    assert lines[-1] == f"next: assay train {out / 'manifest.csv'}"
+    assert len(read_manifest(out / "manifest.csv").part("train")) == 3 * sum(
+        "_aug" not in sample.id for sample in read_manifest(out / "manifest.csv").part("train")
+    )
+
+
+def test_json_and_going_on(photos: Path, tmp_path: Path) -> None:
+    command = [str(photos), "-r", "bottle", "--to", str(tmp_path / "out"), "--seed", "7", "--json"]
+    first, second = (json.loads(RUN.invoke(app, command).stdout) for _ in range(2))
+    assert first["kept"] == 0
+    assert second["kept"] == first["originals"] + first["copies"]
+    assert second["parts"] == first["parts"]
+    assert sum(first["parts"]["test"].values()) < sum(first["parts"]["train"].values())
+
+
+def test_sheet_alone_reads_and_draws(photos: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    command = [str(photos), "-r", "bottle", "--sheet", str(sheet), "--photos", "2", "--variants", "3"]
+    ended = RUN.invoke(app, command)
+    assert ended.exit_code == 0
+    with Image.open(sheet) as image:
+        assert image.size == (10 + 4 * 202, image.height)
+        assert image.height < 3 * 222
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos", "sheet.png"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--to FOLDER"),
+        (["--sheet", "sheet.jpg"], r"\.png"),
+        (["--to", "photos/out", "-r", "bottle"], "lie within each other"),
+        (["--to", "out", "--set", "augment.train=[]"], "empty"),
+    ],
+)
+def test_wrong_usage(photos: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str) -> None:
+    monkeypatch.chdir(photos.parent)
+    failed = RUN.invoke(app, ["photos", *options])
+    assert isinstance(failed.exception, UsageError)
+    assert failed.exception.exit_code == 2
+    with pytest.raises(UsageError, match=message):
+        raise failed.exception
+    assert sorted(path.name for path in photos.parent.iterdir()) == ["photos"]
