@@ -83,9 +83,16 @@ def test_loops_of_links_end_and_links_are_followed(tmp_path: Path) -> None:
     (tmp_path / "photos/a/gone").symlink_to(tmp_path / "nothing")
     touch(tmp_path / "photos/b/1")
     os.mkfifo(tmp_path / "photos/b/pipe")
+    (tmp_path / "photos/a/self").symlink_to("self")
+    (tmp_path / "photos/self").symlink_to("self")
     listing = list_folder(tmp_path / "photos")
     assert sorted(sample.id for sample in listing.samples) == ["a/deep/1", "a/more/2", "b/1"]
-    assert listing.skipped == {"folder reached twice": 3, "broken link": 1, "not a regular file": 1}
+    assert listing.skipped == {
+        "folder reached twice": 3,
+        "broken link": 2,
+        "outside a class folder": 1,
+        "not a regular file": 1,
+    }
 
 
 def test_decomposed_and_composed_names_are_one_class(tmp_path: Path) -> None:

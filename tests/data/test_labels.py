@@ -23,6 +23,10 @@ def test_mapping_twice_changes_nothing() -> None:
     assert map_labels(mapped, MAPPING) == mapped
 
 
+def test_photos_of_the_new_classes_are_left_as_they_are() -> None:
+    assert map_labels(samples("animal"), MAPPING) == samples("animal")
+
+
 def test_a_label_that_is_also_a_class_name_is_mapped_once() -> None:
     mapping = {"cat": ("dog",), "dog": ("cat",)}
     mapped = map_labels(samples("dog"), mapping)

@@ -37,6 +37,7 @@ def test_pixels_are_those_of_the_preprocessing(photos: Dataset, kept: PixelCache
             expected = PREPROCESS.read(sample.read())
             np.testing.assert_array_equal(plain[index], expected, err_msg=f"epoch {epoch}")
             np.testing.assert_array_equal(first[index], expected, err_msg=f"epoch {epoch}")
+            assert first[index].flags.writeable
     with pytest.raises(IndexError):
         plain[6]
 

@@ -52,6 +52,7 @@ def test_mapping_decides_the_order(class_folders: Make) -> None:
     root = class_folders(cat=1, ship=1, truck=1)
     data = scan(root, mapping={"vehicle": ("truck", "ship", "tram"), "animal": ("cat",)})
     assert data.classes == ("vehicle", "animal")
+    assert data.warnings == ("data.mapping names 'tram', of which the data has no photo",)
     assert {(sample.label, sample.source_label) for sample in data.samples} == {
         ("vehicle", "truck"),
         ("vehicle", "ship"),
@@ -61,6 +62,11 @@ def test_mapping_decides_the_order(class_folders: Make) -> None:
         scan(root, mapping={"vehicle": ("ship",), "animal": ("cat",)})
     with pytest.raises(AssayError, match="class 'plant' has no readable photo"):
         scan(root, mapping={"vehicle": ("truck", "ship"), "animal": ("cat",), "plant": ("tree",)})
+
+
+def test_data_in_the_new_classes_already_is_taken_as_it_is(class_folders: Make) -> None:
+    data = scan(class_folders(animal=1, vehicle=1), mapping={"vehicle": ("ship",), "animal": ("cat",)})
+    assert (data.classes, data.warnings) == (("vehicle", "animal"), ())
 
 
 def test_given_classes_keep_their_order_and_may_be_absent(class_folders: Make) -> None:

@@ -58,7 +58,7 @@ def datasets(draw: st.DrawFn, groups: int = 8) -> Dataset:
 
 
 @given(datasets(4), st.sampled_from(SPECS), st.integers(0, 2**32 - 1))
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=600, deadline=None)
 def test_no_group_ever_straddles_and_every_photo_has_a_part(
     data: Dataset, spec: SplitSpec, seed: int
 ) -> None:
@@ -98,7 +98,7 @@ def test_only_ids_groups_and_seed_matter(data: Dataset, seed: int, draw: st.Data
 
 
 @given(datasets(), st.integers(0, 9), st.integers(3, 5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_folds_test_every_photo_once_and_keep_groups(data: Dataset, seed: int, k: int) -> None:
     groups = {sample.group for sample in data.samples}
     if len(groups) < k + len(data.classes) + 2:
@@ -223,7 +223,7 @@ def test_photos_without_a_part_follow_their_group() -> None:
 
 
 @given(datasets(), datasets(), st.integers(0, 9))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_added_photos_move_no_old_one(old: Dataset, more: Dataset, seed: int) -> None:
     earlier = {one.id: one.split for one in assign_splits(old, SPEC, seed).samples if one.split}
     # New photos, some in groups of old ones, some in groups of their own.

@@ -88,7 +88,7 @@ def _children(folder: Path, listing: Listing) -> tuple[list[Path], int]:
     """Return the visible folders in `folder`, sorted, and the number of visible files."""
     folders, files = [], 0
     for entry in _entries(folder, listing):
-        if entry.is_dir():
+        if _is_folder(entry):
             folders.append(Path(entry.path))
         else:
             files += 1
@@ -109,11 +109,11 @@ def _walk(top: Path, listing: Listing) -> Iterator[Path]:
                 continue
             seen.add(identity)
         for entry in _entries(folder, listing):
-            if entry.is_dir():
+            if _is_folder(entry):
                 (links if entry.is_symlink() else waiting).append(Path(entry.path))
                 if folder is top:
                     listing.nested.append(top.name)
-            elif entry.is_file():
+            elif _is_file(entry):
                 yield Path(entry.path)
             else:
                 listing.skipped["broken link" if entry.is_symlink() else "not a regular file"] += 1
@@ -136,6 +136,21 @@ def _hidden(entry: os.DirEntry[str]) -> bool:
         return True
     attributes = getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0) if os.name == "nt" else 0
     return bool(attributes & stat.FILE_ATTRIBUTE_HIDDEN)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link to itself: what it leads to cannot be said.
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def _identity(folder: Path) -> tuple[int, int]:

@@ -17,8 +17,9 @@ Mapped = Mapping[str, Sequence[str]]
 def map_labels(samples: Iterable[Sample], mapping: Mapped) -> list[Sample]:
     """Give every sample its class of `mapping`, and keep the label it had as `source_label`.
 
-    A sample whose label and source label already agree with the mapping is left as it is, so that the
-    manifest of an earlier run can be used with the same recipe.
+    A sample that has one of the new classes already is left as it is, so that the manifest of an earlier run
+    can be used with the same recipe; only a name that is both, old and new, is taken for the old one unless
+    the source label says otherwise.
 
     Raises:
         AssayError: labels that the mapping does not name.
@@ -30,6 +31,8 @@ def map_labels(samples: Iterable[Sample], mapping: Mapped) -> list[Sample]:
             mapped.append(sample)
         elif sample.label in target:
             mapped.append(replace(sample, label=target[sample.label], source_label=sample.label))
+        elif sample.label in mapping:
+            mapped.append(sample)
         else:
             unknown.add(sample.label)
     if unknown:

@@ -127,6 +127,8 @@ def _sample(row: Row, root: Path, where: str) -> Sample:
     for column in _REQUIRED:
         if not row.get(column, "").strip():
             raise AssayError(f"{where}: {column} is empty; fill it in or remove the line")
+    if "\0" in row["path"]:
+        raise AssayError(f"{where}: path holds a zero byte; save the table as plain text")
     path = Path(os.path.normpath(root / row["path"]))
     derived = path.relative_to(root) if path.is_relative_to(root) else path
     tensor = _tensor(row.get("tensor", ""), where)

@@ -40,7 +40,7 @@ class Pixels:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Return one photo's pixels, uint8 of shape [S, S, 3], possibly read-only.
+        """Return one photo's pixels, uint8 of shape [S, S, 3], the caller's own.
 
         Raises:
             IndexError: no such position.
@@ -50,7 +50,8 @@ class Pixels:
         if self._slots is not None and sample.digest is not None:
             kept = self._slots.get(sample.digest)
             if kept is not None:
-                return kept
+                # A copy may be written to, and lets the cache's file go.
+                return kept.copy()
         return self._decode(sample)
 
     def _decode(self, sample: Sample) -> np.ndarray:

@@ -49,6 +49,7 @@ def scan(
     labels = listing.labels
     samples = verified.samples
     if mapping is not None:
+        listing.warnings += _absent_sources(mapping, listing)
         samples = map_labels(samples, mapping)
         labels = [sample.label for sample in samples]
     order = class_order(labels, mapping, classes)
@@ -108,6 +109,16 @@ def _check_classes(
             f"{listing.root} has one class only, {order[0]!r}, and nothing to tell it from{hint}"
         )
     return _lacking(order, samples)
+
+
+def _absent_sources(mapping: Mapped, listing: Listing) -> list[str]:
+    """Return a sentence if the mapping speaks of labels the data lacks: perhaps a spelling mistake."""
+    kept = {sample.source_label for sample in listing.samples if sample.source_label}
+    present = kept.union(listing.labels)
+    if present <= set(mapping):
+        return []
+    absent = [source for sources in mapping.values() for source in sources if source not in present]
+    return [f"data.mapping names {named(absent)}, of which the data has no photo"] if absent else []
 
 
 def _lacking(order: Sequence[str], samples: Sequence[Sample]) -> list[str]:

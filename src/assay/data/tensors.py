@@ -30,8 +30,8 @@ Encoding = Literal["uint8", "unit", "byte", "imagenet"]
 # torch's first format: the magic number, pickled, before anything else is.
 _TORCH_BEFORE_2020 = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _DAMAGE = (
-    ArithmeticError, AttributeError, BadZipFile, EOFError, LookupError, MemoryError, RuntimeError, SyntaxError,
-    TypeError, ValueError, pickle.UnpicklingError, struct.error, tokenize.TokenError, zlib.error,
+    ArithmeticError, AttributeError, BadZipFile, EOFError, LookupError, MemoryError, RuntimeError,
+    SyntaxError, TypeError, ValueError, pickle.UnpicklingError, struct.error, tokenize.TokenError, zlib.error,
 )  # fmt: skip
 """What the readers raise for bytes that are not what they expect."""
 
