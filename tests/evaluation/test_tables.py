@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.cells import cell_len
 
 from assay.evaluation.tables import (
     align,
+    columns,
     number,
     percent,
     printable,
@@ -37,10 +37,20 @@ def test_percent_and_number_with_digits():
 @given(st.text(), st.integers(4, 40))
 def test_shortened_text_fits_and_prints(text: str, width: int):
     short = shorten(text, width)
-    assert cell_len(short) <= width
+    assert columns(short) <= width
     assert short.isprintable()
-    if cell_len(printable(text)) <= width:
+    if columns(printable(text)) <= width:
         assert short == printable(text)
+
+
+def test_columns():
+    assert [columns(text) for text in ("", "ab", "電池", "e\N{COMBINING ACUTE ACCENT}", "é")] == [
+        0,
+        2,
+        4,
+        1,
+        1,
+    ]
 
 
 def test_shortened_text_keeps_both_ends():
@@ -55,7 +65,7 @@ def test_names_that_become_the_same_are_numbered():
 
 def test_columns_line_up_also_for_wide_letters():
     lines = align([["", "x"], ["電池", "10"], ["ab", "3"]]).splitlines()
-    assert [cell_len(line) for line in lines] == [8, 8, 8]
+    assert [columns(line) for line in lines] == [8, 8, 8]
     assert align([["a", "b"], ["ccc", "d"]], right=False) == "a    b\nccc  d"
 
 

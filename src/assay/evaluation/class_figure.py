@@ -5,12 +5,11 @@ from math import floor
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
-from rich.cells import cell_len
 
 from assay.evaluation.figure import BLUE, LINES, MUTED, VERMILION, new_figure, tidy
 from assay.evaluation.intervals import Interval
 from assay.evaluation.metrics import Metrics
-from assay.evaluation.tables import number, percent, short_names
+from assay.evaluation.tables import columns, number, percent, short_names
 
 _NAME = 32
 
@@ -18,7 +17,7 @@ _NAME = 32
 def class_figure(metrics: Metrics) -> Figure:
     """Draw recall and precision of each class with their Wilson intervals; F1 and support as numbers."""
     names = short_names([one.name for one in metrics.classes], _NAME)
-    figure = new_figure(6.6 + 0.07 * max(map(cell_len, names)), 1.7 + 0.42 * len(names))
+    figure = new_figure(6.6 + 0.07 * max(map(columns, names)), 1.7 + 0.42 * len(names))
     axes = figure.add_subplot()
     tidy(axes, "Precision and recall", f"bars: {percent(metrics.level, 0)} interval (Wilson)")
     for row, one in enumerate(metrics.classes):

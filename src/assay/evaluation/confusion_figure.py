@@ -7,12 +7,11 @@ import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.cells import cell_len
 
 from assay.evaluation.confusion import Confusion
 from assay.evaluation.figure import INK, MUTED, new_figure, tidy
 from assay.evaluation.predictions import Floats
-from assay.evaluation.tables import percent, short_names
+from assay.evaluation.tables import columns, percent, short_names
 
 Values = Literal["both", "counts", "shares"]
 
@@ -35,7 +34,7 @@ def confusion_figure(confusion: Confusion, values: Values = "both") -> Figure:
     """
     classes = len(confusion.classes)
     names = short_names(confusion.classes, _NAME)
-    longest = max(map(cell_len, names))
+    longest = max(map(columns, names))
     cell = float(np.interp(classes, [2, 3, 4, 12, 30], [1.9, 1.35, 1.05, 0.66, 0.42]))
     side = cell * classes
     letter = 0.085

@@ -6,11 +6,10 @@ Knows nothing of what the tables say.
 import csv
 import io
 import json
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from rich.cells import cell_len, chop_cells
 
 from assay.files import write_text
 
@@ -43,13 +42,18 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
+def columns(text: str) -> int:
+    """Return how many columns of a terminal a text takes: two for a Chinese character, none for an accent."""
+    return sum(_columns(letter) for letter in text)
+
+
 def shorten(text: str, width: int) -> str:
     """Cut the middle out of a name wider than `width` columns of a terminal; both ends tell names apart."""
     text = printable(text)
-    if cell_len(text) <= width:
+    if columns(text) <= width:
         return text
-    head = chop_cells(text, max(1, width // 2))[0]
-    tail = chop_cells(text[::-1], max(1, width - 1 - cell_len(head)))[0][::-1]
+    head = _start(text, max(1, width // 2))
+    tail = _start(text[::-1], width - 1 - columns(head))[::-1]
     return f"{head}…{tail}"
 
 
@@ -66,7 +70,7 @@ def short_names(names: Sequence[str], width: int) -> list[str]:
 
 def align(rows: Sequence[Sequence[str]], *, gap: int = 2, right: bool = True) -> str:
     """Return rows of equal length as text: the first column to the left, the others to the right or left."""
-    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(columns, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
         cells = [
@@ -101,6 +105,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
+def _start(text: str, width: int) -> str:
+    """The longest beginning of a text that is at most `width` columns wide."""
+    fitting = (text[:end] for end in range(len(text), 0, -1) if columns(text[:end]) <= width)
+    return next(fitting, "")
+
+
+def _columns(letter: str) -> int:
+    if unicodedata.category(letter) in {"Mn", "Me"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in {"W", "F"} else 1
+
+
 def _pad(text: str, width: int, *, right: bool) -> str:
-    space = " " * (width - cell_len(text))
+    space = " " * (width - columns(text))
     return space + text if right else text + space
