@@ -21,8 +21,8 @@ _IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif"}
 )
 _BATCH = 16
-# Draft decoding skips pixels, not bytes: a JPEG that lacks even its last byte is still found out, at half
-# the cost of decoding in full.
+# Draft decoding skips pixels, not bytes: a JPEG that lacks one byte of its picture (all but the two of the end
+# marker) is still found out, at half the cost of decoding in full.
 _DRAFT_SIDE = 1
 
 
@@ -63,7 +63,7 @@ def verify(samples: Sequence[Sample], progress: Progress = silent) -> Verified:
 
 
 def _batches(samples: Sequence[Sample]) -> Iterable[list[Sample | Unreadable | str]]:
-    pool = ThreadPoolExecutor(max_workers=_cores(), thread_name_prefix="verify")
+    pool = ThreadPoolExecutor(max_workers=cores(), thread_name_prefix="verify")
     try:
         pieces = [samples[start : start + _BATCH] for start in range(0, len(samples), _BATCH)]
         yield from pool.map(_examine_all, pieces)
@@ -77,20 +77,29 @@ def _examine_all(samples: Sequence[Sample]) -> list[Sample | Unreadable | str]:
 
 
 def _examine(sample: Sample) -> Sample | Unreadable | str:
+    data = opened(sample)
+    if not isinstance(data, bytes):
+        return data
+    try:
+        decode(data, min_side=_DRAFT_SIDE)
+    except AssayError as error:
+        return Unreadable(sample.id, sample.path, str(error))
+    return replace(sample, digest=hashlib.sha256(data).hexdigest())
+
+
+def opened(sample: Sample) -> bytes | Unreadable | str:
+    """Return a candidate's bytes, why they cannot be had, or why it is no photo and can be skipped."""
     if not _is_unicode(sample.id):
         return Unreadable(_printable(sample.id), sample.path, "its name is not valid Unicode")
     try:
         data = sample.read() if sample.tensor else _read_image(sample.path)
-        if data is None:
-            return "not an image"
-        decode(data, min_side=_DRAFT_SIDE)
     except FileNotFoundError:
         return Unreadable(sample.id, sample.path, "the file does not exist")
     except OSError as error:
         return Unreadable(sample.id, sample.path, error.strerror or str(error))
     except AssayError as error:
         return Unreadable(sample.id, sample.path, str(error))
-    return replace(sample, digest=hashlib.sha256(data).hexdigest())
+    return "not an image" if data is None else data
 
 
 def _read_image(path: Path) -> bytes | None:
@@ -113,6 +122,7 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
     # Containers often allow fewer cores than the machine has.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
