@@ -339,6 +339,13 @@ def test_bottle_recipe_on_real_photos(bottles: Path, tmp_path: Path) -> None:
     assert not any("_aug" in one.id for one in augmented.part("test"))
 
 
+def test_copies_keep_the_size_also_when_cropped(source: Path, tmp_path: Path) -> None:
+    recipe = load_recipe("button-cell")
+    write_augmented(parted(source), recipe.augment, tmp_path / "out", seed=0)
+    sizes = {decode(path.read_bytes()).shape for path in (tmp_path / "out").rglob("*.jpg")}
+    assert sizes == {(16, 24, 3)}
+
+
 # --- the contact sheet
 
 
