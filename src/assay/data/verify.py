@@ -21,8 +21,8 @@ _IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif"}
 )
 _BATCH = 16
-# Draft decoding skips pixels, not bytes: a JPEG that lacks one byte of its picture (all but the two of the end
-# marker) is still found out, at half the cost of decoding in full.
+# Draft decoding skips pixels, not bytes: a JPEG that lacks one byte of its picture (all but the two of the
+# end marker) is still found out, at half the cost of decoding in full.
 _DRAFT_SIDE = 1
 
 
