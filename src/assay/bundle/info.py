@@ -55,7 +55,7 @@ class BundleInfo(_Part):
     """What the classifier is called."""
     version: str = ""
     """First 12 hexadecimal digits of a digest over all that decides an answer: weights, preprocessing,
-    classes, temperature and thresholds. Two bundles of one version give the same answers."""
+    classes, temperature and thresholds. Two bundles of one version give the same answers at one precision."""
     description: str = ""
     """What the classifier is for, in one or two sentences."""
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
