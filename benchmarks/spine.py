@@ -62,9 +62,7 @@ def main() -> None:
             ("assay --help, seconds", timed("--help")),
             *((f"max |Δlogit| torch vs {name}", value) for name, value in info["agreement"].items()),
         ]
-        print(
-            f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, seeds 0-{wanted.seeds - 1}"
-        )
+        print(f"{platform.machine()}, Python {platform.python_version()}, seeds 0 to {wanted.seeds - 1}")
         for name, value in rows:
             print(f"{name:<52}{value:10.4g}")
     finally:

@@ -39,7 +39,7 @@ def test_button_cell_has_every_value_of_its_system():
     recipe, train = load_recipe("button-cell"), load_recipe("button-cell").train
     assert (recipe.data.split.train, recipe.data.split.val) == (0.8, 0.2)
     assert (recipe.net.name, recipe.net.weights, recipe.preprocess.size) == ("resnet50", "imagenet", 224)
-    assert recipe.preprocess.mean == (0.485, 0.456, 0.406)
+    assert recipe.preprocess.mean is None  # the weights' own: tests/nets proves ImageNet's for ResNets
     assert (train.strategy, train.optimizer, train.lr, train.epochs) == ("finetune", "adam", 1e-5, 20)
     assert train.balance == "sampler"
     assert train.early_stopping is not None

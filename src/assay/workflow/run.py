@@ -51,10 +51,7 @@ class Run:
         Raises:
             UsageError: something is in the folder already.
         """
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UsageError(
-                f"{folder} is not empty: choose another --run, or go on with `assay train --resume {folder}`"
-            )
+        refuse_used(folder)
         run = cls(folder)
         write_text(run.recipe_file, dump_recipe(recipe))
         run._save({"assay": __version__, "data": str(data.resolve()), "classes": [], "done": False})
@@ -114,6 +111,18 @@ class Run:
         if not isinstance(state, dict) or not {"data", "classes", "done"} <= state.keys():
             raise AssayError(f"{self._state} is damaged: start a new run")
         return state
+
+
+def refuse_used(folder: Path) -> None:
+    """Refuse a folder that a new run may not write into.
+
+    Raises:
+        UsageError: something is in the folder already, or it is a file.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            f"{folder} is not empty: choose another --run, or go on with `assay train --resume {folder}`"
+        )
 
 
 def next_folder(parent: Path, name: str) -> Path:

@@ -30,11 +30,15 @@ from assay.training import History, OnEpoch, RateFinding, find_learning_rate, fi
 from assay.training import Split as Labelled
 from assay.workflow.features import compiled_backbone
 from assay.workflow.judge import judge
-from assay.workflow.run import Run
+from assay.workflow.run import Run, refuse_used
 
 _LIBRARIES = ("assay", "torch", "onnxruntime", "openvino", "numpy", "pillow", "opencv-python-headless")
 _COMPARED = 16
 """Photos on which the runtimes must agree with torch."""
+
+
+_Start = tuple[Network, PreprocessSpec]
+"""A network with the weights it starts from, and the preprocessing with every value filled in."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +82,11 @@ def train_classifier(data: Path, recipe: Recipe, folder: Path, watcher: Watcher 
         InterruptionError: Ctrl-C; the run can be resumed.
     """
     watcher = watcher or Watcher()
-    scanned = _scan(data, recipe, watcher)
-    return _go_on(Run.create(folder, data, recipe), recipe, scanned, watcher, resume=False)
+    refuse_used(folder)
+    dataset = _scan(data, recipe, watcher)
+    # Weights that cannot be had must not leave a run behind.
+    start = _network(recipe, dataset, watcher.progress)
+    return _go_on(Run.create(folder, data, recipe), dataset, start, watcher, resume=False)
 
 
 def resume_training(folder: Path, watcher: Watcher | None = None) -> TrainResult:
@@ -92,8 +99,9 @@ def resume_training(folder: Path, watcher: Watcher | None = None) -> TrainResult
     watcher = watcher or Watcher()
     run = Run.open(folder)
     recipe = run.recipe()
-    dataset = read_manifest(run.manifest, run.classes) if run.manifest.exists() else None
-    return _go_on(run, recipe, dataset or _scan(run.data, recipe, watcher), watcher, resume=True)
+    known = run.manifest.exists()
+    dataset = read_manifest(run.manifest, run.classes) if known else _scan(run.data, recipe, watcher)
+    return _go_on(run, dataset, _network(recipe, dataset, watcher.progress), watcher, resume=True)
 
 
 def suggest_learning_rate(
@@ -116,14 +124,14 @@ def _scan(data: Path, recipe: Recipe, watcher: Watcher) -> Dataset:
     return assign_splits(dataset, recipe.data.split, recipe.train.seed)
 
 
-def _go_on(run: Run, recipe: Recipe, dataset: Dataset, watcher: Watcher, *, resume: bool) -> TrainResult:
+def _go_on(run: Run, dataset: Dataset, start: _Start, watcher: Watcher, *, resume: bool) -> TrainResult:
+    recipe, (network, spec) = run.recipe(), start
     if not run.manifest.exists():
         _write_unreadable(run.unreadable, dataset)
         run.remember(dataset.classes)
         write_manifest(dataset, run.manifest)
     if watcher.on_data is not None:
         watcher.on_data(dataset)
-    network, spec = _network(recipe, dataset, watcher.progress)
     train = _labelled(dataset, "train", spec, recipe)
     val = _labelled(dataset, "val", spec)
     embed = compiled_backbone(network, spec.size) if recipe.train.strategy == "probe" else None
@@ -150,8 +158,7 @@ def _go_on(run: Run, recipe: Recipe, dataset: Dataset, watcher: Watcher, *, resu
     return TrainResult(run, dataset, history, metrics)
 
 
-def _network(recipe: Recipe, dataset: Dataset, progress: Progress) -> tuple[Network, PreprocessSpec]:
-    """Return the network with the weights it starts from, and the preprocessing with all values filled in."""
+def _network(recipe: Recipe, dataset: Dataset, progress: Progress) -> _Start:
     mean, std = normalization(recipe.net.name)
     spec = recipe.preprocess
     if spec.mean is None:
