@@ -1,0 +1,70 @@
+import cv2
+import numpy as np
+import pytest
+
+from assay.data import candidates
+from assay.data.candidates import COARSE, find_candidates
+
+
+def _photos(count: int, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(size=(count, 96, 96, 3)).astype(np.float32)
+    smooth = [cv2.normalize(cv2.GaussianBlur(one, (0, 0), 9), None, 0, 255, cv2.NORM_MINMAX) for one in noise]
+    return np.stack(smooth).astype(np.uint8)
+
+
+def _coarse(photos: list[np.ndarray]) -> np.ndarray:
+    return np.stack([cv2.resize(one, (COARSE, COARSE), interpolation=cv2.INTER_AREA) for one in photos])
+
+
+@pytest.fixture
+def with_crops() -> np.ndarray:
+    """Sixty photos, and after them the first ten cropped by 5 % at a corner."""
+    photos = list(_photos(60))
+    return _coarse(photos + [photo[5:, :91] for photo in photos[:10]])
+
+
+def test_crops_are_proposed(with_crops: np.ndarray) -> None:
+    pairs = {tuple(pair) for pair in find_candidates(with_crops).pairs.tolist()}
+
+    assert {(place, place + 60) for place in range(10)} <= pairs
+
+
+def test_pairs_are_ordered_and_unique(with_crops: np.ndarray) -> None:
+    found = find_candidates(with_crops, floor=0.0)
+
+    assert (found.pairs[:, 0] < found.pairs[:, 1]).all()
+    assert len(np.unique(found.pairs, axis=0)) == len(found.pairs)
+    assert found.cosines.min() >= 0
+    assert np.bincount(found.pairs.ravel()).max() < len(with_crops)
+
+
+def test_cells_find_what_the_exact_search_finds(
+    with_crops: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = {tuple(pair) for pair in find_candidates(with_crops, floor=0.8).pairs.tolist()}
+    monkeypatch.setattr(candidates, "EXACT", 10)
+    monkeypatch.setattr(candidates, "_CELL", 5)
+
+    cells = {tuple(pair) for pair in find_candidates(with_crops, floor=0.8).pairs.tolist()}
+
+    assert len(exact) >= 10
+    assert cells == exact
+
+
+def test_mirrored_photos_are_proposed_when_asked() -> None:
+    photos = list(_photos(30))
+    coarse = _coarse([*photos, photos[7][:, ::-1]])
+
+    assert [7, 30] not in find_candidates(coarse).pairs.tolist()
+    assert [7, 30] in find_candidates(coarse, mirrored=True).pairs.tolist()
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_photos_make_no_pair(count: int) -> None:
+    assert find_candidates(np.zeros((count, COARSE, COARSE, 3), np.uint8)).pairs.shape == (0, 2)
+
+
+def test_blank_photos_make_no_warning_and_no_nan() -> None:
+    found = find_candidates(np.full((5, COARSE, COARSE, 3), 255, np.uint8))
+
+    assert np.isfinite(found.cosines).all()

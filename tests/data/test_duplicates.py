@@ -1,0 +1,169 @@
+import io
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from assay.data import duplicates
+from assay.data.duplicates import Kind, Link, components, find_alike, near_duplicate_groups
+from assay.data.examine import examine
+from assay.data.feature_store import open_store
+from assay.data.samples import Sample
+from assay.data.scan import list_source
+
+
+def _cropped(image: Image.Image, rng: random.Random) -> Image.Image:
+    width, height = (round(side * rng.uniform(0.95, 1)) for side in image.size)
+    left, top = rng.randint(0, image.width - width), rng.randint(0, image.height - height)
+    return image.crop((left, top, left + width, top + height))
+
+
+def _scaled(image: Image.Image, rng: random.Random) -> Image.Image:
+    scale = rng.uniform(0.5, 2)
+    return image.resize((round(image.width * scale), round(image.height * scale)))
+
+
+def _brightened(image: Image.Image, rng: random.Random) -> Image.Image:
+    return ImageEnhance.Brightness(image).enhance(rng.uniform(0.8, 1.2))
+
+
+def _copy(path: Path, target: Path, rng: random.Random) -> None:
+    image = Image.open(path).convert("RGB")
+    for change in rng.sample([_cropped, _scaled, _brightened], 2):
+        image = change(image, rng)
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=rng.randint(40, 90))
+    target.write_bytes(stream.getvalue())
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Callable[[int], list[Sample]]:
+    """Makes a folder of different photos, each of the given number with a changed copy."""
+
+    def make(copies: int) -> list[Sample]:
+        rng = random.Random(0)
+        for number in range(30):
+            small = np.random.default_rng(number).integers(0, 256, (12, 16, 3), np.uint8)
+            photo = Image.fromarray(small).resize((240, 180), Image.Resampling.BICUBIC)
+            path = tmp_path / "a" / f"{number:02}.png"
+            path.parent.mkdir(exist_ok=True)
+            photo.save(path)
+            if number < copies:
+                _copy(path, tmp_path / "a" / f"{number:02} copy.jpg", rng)
+        return list_source(tmp_path).samples
+
+    return make
+
+
+def test_changed_copies_are_found_and_nothing_else(
+    samples: Callable[[int], list[Sample]], tmp_path: Path
+) -> None:
+    groups = near_duplicate_groups(samples(15), cache=tmp_path / "cache")
+
+    assert sorted(sorted(group) for group in groups) == [
+        [f"a/{number:02} copy.jpg", f"a/{number:02}.png"] for number in range(15)
+    ]
+
+
+def test_mirrored_copies_only_when_asked(samples: Callable[[int], list[Sample]], tmp_path: Path) -> None:
+    samples(0)
+    Image.open(tmp_path / "a/03.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "a/new.png")
+    found = list_source(tmp_path).samples
+
+    assert near_duplicate_groups(found, cache=tmp_path / "cache") == []
+    assert near_duplicate_groups(found, mirrored=True, cache=tmp_path / "cache") == [
+        frozenset({"a/03.png", "a/new.png"})
+    ]
+
+
+def test_blank_photos_and_skies_are_not_glued_together(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for number in range(6):
+        Image.new("RGB", (100, 100), (200, 200, 190 + number)).save(tmp_path / f"a/blank{number}.png")
+        sky = np.linspace(90 + number, 200 + 3 * number, 100)[:, None].repeat(100, 1).astype(np.uint8)
+        Image.fromarray(sky).save(tmp_path / f"a/sky{number}.png")
+    shutil.copy(tmp_path / "a/sky0.png", tmp_path / "a/sky6.png")
+
+    groups = near_duplicate_groups(list_source(tmp_path).samples, cache=tmp_path / "cache")
+
+    assert groups == [frozenset({"a/sky0.png", "a/sky6.png"})]
+
+
+def test_a_group_that_swallows_the_data_is_doubted(
+    samples: Callable[[int], list[Sample]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "LARGEST_GROUP", 4)
+    samples(0)
+    rng = np.random.default_rng(0)
+    base = np.asarray(Image.open(tmp_path / "a/00.png"), np.float32)
+    for number in range(12):  # one product after the other: the same but for a faint texture
+        texture = Image.fromarray(rng.normal(0, 1, (30, 40)).astype(np.float32)).resize((240, 180))
+        cell = base + 6 * np.asarray(texture)[:, :, None]
+        Image.fromarray(cell.clip(0, 255).astype(np.uint8)).save(tmp_path / f"a/cell{number:02}.png")
+    with open_store(tmp_path / "cache") as store:
+        photos = examine(list_source(tmp_path).samples, store).photos
+        alike = find_alike(photos, store)
+
+    (doubt,) = alike.tightened
+    assert doubt.kind is Kind.near
+    assert doubt.largest > 4 >= doubt.now
+    assert len(doubt.dropped) >= 4
+    assert max((len(group) for group in alike.groups()), default=0) <= 4
+    assert not set(doubt.dropped) & set(alike.links)
+
+
+def test_components_are_what_links_join() -> None:
+    assert components([(5, 4), (1, 2), (2, 3), (9, 8), (8, 4)]) == [(4, 5, 8, 9), (1, 2, 3)]
+    assert components([]) == []
+
+
+def test_kinds_choose_links() -> None:
+    links = (
+        Link(0, 1, Kind.identical, float("inf")),
+        Link(1, 2, Kind.near, 4.0),
+        Link(5, 6, Kind.burst, 0.0),
+    )
+    alike = duplicates.Alike(links)
+
+    assert alike.groups() == [(0, 1, 2), (5, 6)]
+    assert alike.groups(Kind.identical) == [(0, 1)]
+    assert alike.groups(Kind.identical, Kind.burst) == [(0, 1), (5, 6)]
+
+
+def test_the_button_cells(button_cells: Path, tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        photos = examine(list_source(button_cells).samples, store).photos
+        alike = find_alike(photos, store)
+    identical = [{photos[place].sample.id for place in group} for group in alike.groups(Kind.identical)]
+
+    assert sorted(map(len, identical)) == [2, 2, 2, 2, 4]
+    assert {f"back_view/{number}.jpg" for number in (1, 6, 7, 9)} in identical
+    assert max(map(len, alike.groups())) == 4
+
+
+def test_the_bottles(bottles: Path, tmp_path: Path) -> None:
+    groups = near_duplicate_groups(list_source(bottles).samples, cache=tmp_path)
+
+    assert [len(group) for group in groups] == [7, 5, 3, 2, 2]
+    assert all(len({one.split("/")[0] for one in group}) == 1 for group in groups)
+
+
+def test_tiny_photos(cifar10: Path, tmp_path: Path) -> None:
+    train = cifar10 / "train"
+    sources = sorted(train.rglob("*.jpg"))[::10]
+    rng = random.Random(1)
+    folder = tmp_path / "data" / "a"
+    folder.mkdir(parents=True)
+    for number, path in enumerate(sources):
+        shutil.copy(path, folder / f"{number:03}.jpg")
+        _copy(path, folder / f"{number:03} copy.jpg", rng)
+
+    groups = near_duplicate_groups(list_source(tmp_path / "data").samples, cache=tmp_path / "cache")
+    right = [group for group in groups if len({one[:5] for one in group}) == 1]
+
+    assert len(right) >= 0.9 * len(sources)
+    assert len(groups) - len(right) <= 1
