@@ -60,6 +60,12 @@ def test_the_best_weights_return_to_their_module(tmp_path: Path):
     assert torch.equal(source.weight, target.weight)
 
 
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path: Path, snapshot: Snapshot):
+    (tmp_path / "file").touch()
+    with pytest.raises(AssayError, match=r"file/last\.ckpt cannot be written: make room"):
+        save_snapshot(tmp_path / "file" / "last.ckpt", snapshot)
+
+
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 cut short"])
 def test_a_damaged_checkpoint_is_one_sentence(tmp_path: Path, content: bytes):
     (tmp_path / "last.ckpt").write_bytes(content)

@@ -6,7 +6,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 from assay.training import EpochRow
-from assay.training.curves import draw_curves, draw_range_test, smoothed
+from assay.training.curves import centred, draw_curves, draw_range_test, smoothed
 
 
 def rows(count: int) -> list[EpochRow]:
@@ -44,3 +44,12 @@ def test_smoothing_has_no_bias_at_the_start():
     assert smoothed([3.0, 3.0, 3.0]) == pytest.approx([3, 3, 3])
     assert smoothed([0.0, 1.0], 0.5) == pytest.approx([0, 2 / 3])
     assert smoothed([]) == []
+
+
+def test_a_centred_mean_keeps_lines_and_places():
+    line = [2.0 * step for step in range(20)]
+    assert centred(line, 5) == pytest.approx(line)
+    peak = centred([0.0] * 10 + [9.0] + [0.0] * 10, 3)
+    assert peak[9:12] == pytest.approx([3, 3, 3])
+    assert peak[8] == pytest.approx(0)
+    assert centred([1.0, 5.0], 9) == [1.0, 5.0]

@@ -219,6 +219,37 @@ def test_a_photo_that_cannot_be_read_is_one_sentence(
         fit(make_network(recipe), recipe, Split(Damaged(split.pixels), split.targets), split, run=tmp_path)
 
 
+def test_too_little_memory_names_the_batch_size(
+    make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
+):
+    recipe = make_recipe(strategy="probe")
+    split = make_split()
+
+    def embed(images: Any) -> Any:
+        raise torch.OutOfMemoryError(f"no room for {len(images)} images")
+
+    with pytest.raises(AssayError, match=r"train\.batch_size is 8.*too little memory"):
+        fit(make_network(recipe), recipe, split, split, run=tmp_path, embed=embed)
+
+
+def test_a_clipped_gradient_moves_weights_no_further(
+    train: Train, make_recipe: MakeRecipe, make_network: MakeNetwork, tmp_path: Path
+):
+    recipe = make_recipe(optimizer="sgd", momentum=0, lr=0.5, gradient_clip=1e-6, epochs=1)
+    before = dict(make_network(recipe).named_parameters())
+    after = dict(train(recipe, tmp_path).named_parameters())
+    moved = sum(float((after[name] - before[name]).detach().square().sum()) for name in before) ** 0.5
+    assert 0 < moved <= 5 * 0.5 * 1e-6 * 1.01
+
+
+def test_training_in_bf16_keeps_weights_in_32_bits(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+    half = train(make_recipe(precision="bf16"), tmp_path / "bf16")
+    full = train(make_recipe(precision="32"), tmp_path / "32")
+    assert {tensor.dtype for tensor in half.parameters()} == {torch.float32}
+    assert not same(state(half), state(full))
+    torch.testing.assert_close(half.head.fc.weight, full.head.fc.weight, atol=0.05, rtol=0.1)
+
+
 def test_an_empty_split_is_named(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
 ):

@@ -3,11 +3,18 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from assay.errors import AssayError
+from assay.errors import AssayError, UsageError
 from assay.nets import Classifier
 from assay.recipe import Recipe
 from assay.training import Split
-from assay.training.preparation import augmentation, check, loss_weights, ordered_loader, training_loader
+from assay.training.preparation import (
+    augmentation,
+    check,
+    check_batches,
+    loss_weights,
+    ordered_loader,
+    training_loader,
+)
 
 MakeRecipe = Callable[..., Recipe]
 MakeSplit = Callable[..., Split]
@@ -55,6 +62,17 @@ def test_class_weights_have_the_heads_length(
     assert weights is not None
     assert weights.tolist() == pytest.approx([8 / 12, 2.0, 0.0])
     assert loss_weights(make_network(plain), plain.train, split) is None
+
+
+@pytest.mark.parametrize(("batch_size", "counts"), [(1, (3, 3)), (8, (1,))])
+def test_batch_norm_in_the_head_refuses_single_photos(
+    make_recipe: MakeRecipe, make_split: MakeSplit, batch_size: int, counts: tuple[int, ...]
+):
+    head = {"hidden": [4], "batch_norm": True}
+    with pytest.raises(UsageError, match=r"net\.head\.batch_norm needs two photos"):
+        check_batches(make_recipe(batch_size=batch_size, head=head), make_split(counts))
+    check_batches(make_recipe(batch_size=batch_size), make_split(counts))
+    check_batches(make_recipe(batch_size=2, head=head), make_split((2, 1)))
 
 
 def test_splits_are_checked(make_split: MakeSplit):

@@ -15,6 +15,11 @@ def test_ctrl_c_outside_the_loop_is_an_interruption():
         signal.raise_signal(signal.SIGINT)
 
 
+def test_a_folder_with_a_space_can_be_pasted_into_a_shell():
+    with pytest.raises(InterruptionError, match="--resume 'my run'"), interruptible(Path("my run")):
+        raise KeyboardInterrupt
+
+
 def test_other_exits_are_left_alone():
     with pytest.raises(SystemExit, match="3"), interruptible(Path("run")):
         raise SystemExit(3)

@@ -77,7 +77,11 @@ class Snapshot:
 
 
 def save_snapshot(path: Path, snapshot: Snapshot) -> None:
-    """Write `last.ckpt`."""
+    """Write `last.ckpt`.
+
+    Raises:
+        AssayError: the disk is full, or the folder cannot be written to.
+    """
     plain = {field.name: getattr(snapshot, field.name) for field in fields(Snapshot)}
     plain["rows"] = [asdict(row) for row in snapshot.rows]
     plain["losses"] = [torch.tensor(values, dtype=torch.float64) for values in snapshot.losses]
@@ -97,7 +101,11 @@ def load_snapshot(path: Path) -> Snapshot:
 
 
 def save_best(path: Path, weights: Mapping[str, Tensor], epoch: int) -> None:
-    """Write `best.ckpt`: the weights of an epoch, counted from 1."""
+    """Write `best.ckpt`: the weights of an epoch, counted from 1.
+
+    Raises:
+        AssayError: the disk is full, or the folder cannot be written to.
+    """
     _save(path, {"format": _FORMAT, "epoch": epoch, "weights": dict(weights)})
 
 
@@ -111,8 +119,13 @@ def restore_best(path: Path, subject: nn.Module) -> None:
 
 
 def _save(path: Path, plain: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
-        torch.save(plain, temporary)
+    try:
+        with replacing(path) as temporary:
+            torch.save(plain, temporary)
+    except (OSError, RuntimeError) as error:
+        raise AssayError(
+            f"{path} cannot be written: make room on the disk or choose another folder"
+        ) from error
 
 
 def _load(path: Path) -> dict[str, Any]:

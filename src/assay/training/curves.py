@@ -40,10 +40,11 @@ def draw_curves(
     left, right = figure.subplots(1, 2)
     if len(rows) == 1:
         _draw_steps(left, losses[0], rows[0])
+        _draw_accuracy(right, rows[0])
     else:
         _draw_haze(left, losses)
         _draw_pair(left, rows, "loss", best_epoch)
-    _draw_pair(right, rows, "accuracy", best_epoch)
+        _draw_pair(right, rows, "accuracy", best_epoch)
     right.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None))
     _save(figure, path)
 
@@ -81,16 +82,27 @@ def smoothed(values: Sequence[float], weight: float = _SMOOTHING) -> list[float]
     return found
 
 
+def centred(values: Sequence[float], width: int = 9) -> list[float]:
+    """Return the mean of every value and its neighbours, which does not lag behind the series.
+
+    Args:
+        values: the series.
+        width: how many values count, odd; near an end, only as many as lie on both sides.
+    """
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    places = np.arange(len(values))
+    reach = np.minimum(np.minimum(places, places[::-1]), width // 2)
+    means: list[float] = ((sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)).tolist()
+    return means
+
+
 def _draw_pair(axes: Axes, rows: Sequence[EpochRow], figure: str, best_epoch: int) -> None:
     epochs = [row.epoch for row in rows]
     marker = "o" if len(rows) <= _FEW else ""
     for part, color, name in (("train", _TRAIN, "training"), ("val", _VAL, "validation")):
         values = [getattr(row, f"{part}_{figure}") for row in rows]
         axes.plot(epochs, values, color=color, marker=marker, markersize=3.5, label=name)
-    if len(rows) > 1:
-        axes.axvline(
-            best_epoch, color=_MUTED, linestyle=":", linewidth=1.2, label=f"kept (epoch {best_epoch})"
-        )
+    axes.axvline(best_epoch, color=_MUTED, linestyle=":", linewidth=1.2, label=f"kept (epoch {best_epoch})")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel=figure, title=figure.capitalize())
     _finish(axes)
@@ -120,8 +132,20 @@ def _draw_steps(axes: Axes, losses: Sequence[float], row: EpochRow) -> None:
     _finish(axes)
 
 
+def _draw_accuracy(axes: Axes, row: EpochRow) -> None:
+    names = ["training", "validation"]
+    bars = axes.bar(
+        names, [row.train_accuracy, row.val_accuracy], width=0.5, color=[_TRAIN, _VAL], label=names
+    )
+    axes.bar_label(bars, fmt="{:.1%}", padding=3)
+    axes.set(ylim=(0, 1.08), ylabel="accuracy", title="Accuracy after one epoch")
+    _finish(axes)
+    axes.legend().remove()
+
+
 def _finish(axes: Axes) -> None:
     axes.grid(visible=True, alpha=0.25)
+    axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
 

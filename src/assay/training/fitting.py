@@ -23,7 +23,14 @@ from assay.training.identity import identity
 from assay.training.loader import Batch, Split
 from assay.training.log import RunLog
 from assay.training.module import Learner
-from assay.training.preparation import augmentation, check, loss_weights, ordered_loader, training_loader
+from assay.training.preparation import (
+    augmentation,
+    check,
+    check_batches,
+    loss_weights,
+    ordered_loader,
+    training_loader,
+)
 from assay.training.probe import Embed, eager, features_of
 from assay.training.schedule import Plateau, Schedule, plateau_of
 from assay.training.trainer import interruptible, make_trainer, quiet
@@ -67,14 +74,16 @@ def fit(
         on_epoch: called after every epoch of this session, when its checkpoint is on the disk.
 
     Raises:
-        AssayError: a split is empty, a photo cannot be read, the loss is not finite, or the checkpoint to
-            resume from is damaged or of another run.
-        UsageError: the recipe asks for a device that is not here, or freezes more stages than there are.
+        AssayError: a split is empty, a photo cannot be read, the loss is not finite, the device has too
+            little memory, or the checkpoint to resume from is damaged or of another run.
+        UsageError: the recipe asks for a device that is not here, freezes more stages than there are, or
+            gives batch norm in the head a single photo.
         InterruptionError: Ctrl-C or a termination signal.
     """
     classes = network.head.fc.out_features
     check("training", train, classes)
     check("validation", val, classes)
+    check_batches(recipe, train)
     session = _Session(network, recipe, train, val, run, choose(recipe.train), RunLog(run / "training.log"))
     settings = identity(recipe, train, val)
     try:
@@ -86,6 +95,12 @@ def fit(
     except AssayError as error:
         session.log.write(f"stopped: {error}")
         raise
+    except torch.OutOfMemoryError as error:
+        session.log.write("stopped: out of memory")
+        raise AssayError(
+            f"train.batch_size is {recipe.train.batch_size}, for which the {session.device.kind} device has"
+            " too little memory; halve it, or choose a smaller preprocess.size or net.name"
+        ) from error
 
 
 @dataclass

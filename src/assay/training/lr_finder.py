@@ -16,7 +16,7 @@ from assay.errors import AssayError
 from assay.nets import Classifier
 from assay.progress import Progress, silent
 from assay.recipe import Recipe
-from assay.training.curves import draw_range_test, smoothed
+from assay.training.curves import centred, draw_range_test, smoothed
 from assay.training.device import choose
 from assay.training.loader import Batch, Split
 from assay.training.module import cross_entropy
@@ -37,7 +37,7 @@ class RateFinding:
     rates: tuple[float, ...]
     """Learning rate of every step, rising geometrically."""
     losses: tuple[float, ...]
-    """Smoothed training loss of every step."""
+    """Training loss around every step, a mean over nine."""
 
 
 def find_learning_rate(
@@ -75,7 +75,7 @@ def find_learning_rate(
         raise ValueError("a range test needs 0 < low < high and 20 steps or more")
     rates = np.geomspace(low, high, steps)
     losses = _losses(copy.deepcopy(network), recipe, train, rates.tolist(), progress)
-    curve = smoothed(losses)
+    curve = centred(losses)
     tried = rates[: len(curve)]
     if len(curve) <= 2 * _SKIPPED:
         raise AssayError(

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from assay.errors import AssayError
+from assay.errors import AssayError, UsageError
 from assay.nets import Classifier
 from assay.recipe import Recipe, TrainSpec
 from assay.training.loader import (
@@ -45,6 +45,20 @@ def check(part: str, split: Split, classes: int) -> None:
         raise ValueError(f"{len(split.pixels)} {part} photos have {len(split.targets)} targets")
     if split.targets.min() < 0 or split.targets.max() >= classes:
         raise ValueError(f"the {part} targets must lie within 0-{classes - 1}")
+
+
+def check_batches(recipe: Recipe, train: Split) -> None:
+    """Check that batch norm in the head gets two photos or more at a time.
+
+    Raises:
+        UsageError: it gets one.
+    """
+    head = recipe.net.head
+    if head.batch_norm and head.hidden and min(recipe.train.batch_size, len(train.targets)) < 2:
+        raise UsageError(
+            "net.head.batch_norm needs two photos a batch or more: raise train.batch_size,"
+            " add photos, or set net.head.batch_norm=false"
+        )
 
 
 def augmentation(recipe: Recipe) -> Callable[[Pixels, int], Pixels] | None:

@@ -4,6 +4,7 @@ Knows nothing of networks or photos.
 """
 
 import logging
+import shlex
 import signal
 import threading
 import warnings
@@ -88,7 +89,9 @@ def interruptible(run: Path) -> Iterator[None]:
     Raises:
         InterruptionError: the block was interrupted.
     """
-    interrupted = InterruptionError(f"training was interrupted; go on with: assay train --resume {run}")
+    interrupted = InterruptionError(
+        f"training was interrupted; go on with: assay train --resume {shlex.quote(str(run))}"
+    )
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
     try:
