@@ -1,0 +1,70 @@
+"""`assay check`: what is wrong with a data set, before an hour of training is wasted."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def check(
+    data: Annotated[
+        Path, typer.Argument(help="Class folders, train/val/test folders, a manifest or an array file.")
+    ],
+    *,
+    html: Annotated[Path | None, typer.Option(help="Write a page with thumbnails of every group.")] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CLEAN", help="Write a manifest (.csv) without the bad files, or a copy (a new folder)."
+        ),
+    ] = None,
+    fail_on: Annotated[
+        str, typer.Option(help="What makes exit code 1: error, warning, note, never, or kinds, with commas.")
+    ] = "error",
+    mirrored: Annotated[bool, typer.Option(help="Take mirrored copies for copies too.")] = False,
+    bursts: Annotated[bool, typer.Option(help="Look for photos taken within moments.")] = True,
+    advised: Annotated[int, typer.Option(min=0, help="Photos a class below which to warn.")] = 100,
+    largest_share: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of the data beyond which a group of look-alikes is doubted."),
+    ] = 0.01,
+    json: Annotated[bool, typer.Option("--json", help="Print all findings as JSON.")] = False,
+) -> None:
+    """Say all that is wrong with labelled photos: damaged, copies, leaks, wrong labels, odd ones.
+
+    Nothing in DATA is ever changed. A second check of the same photos is much quicker.
+
+    Example: assay check photos/ --html check.html
+    """
+    from assay.cli.console import print_json, progress_bars
+    from assay.data.check import check as audit
+    from assay.data.check_report import summary, write_page
+    from assay.data.clean import write_clean
+    from assay.data.findings import failing
+
+    wanted = failing([name.strip() for name in fail_on.split(",") if name.strip()])
+    with progress_bars() as progress:
+        report = audit(
+            data,
+            mirrored=mirrored,
+            bursts=bursts,
+            advised_per_class=advised,
+            largest_share=largest_share,
+            progress=progress,
+        )
+    failures = report.failures(wanted)
+    if json:
+        print_json(report.to_dict())
+    else:
+        typer.echo(summary(report))
+    if html is not None:
+        write_page(report, html, title=data.resolve().name)
+        typer.echo(f"\npage        {html}", err=json)
+    if write is not None:
+        cleaned = write_clean(report, write)
+        typer.echo(
+            f"\nclean       {cleaned.manifest}: {cleaned.kept:,} photos, {cleaned.left_out:,} left out",
+            err=json,
+        )
+    if failures:
+        raise typer.Exit(1)
