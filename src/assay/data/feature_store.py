@@ -1,0 +1,136 @@
+"""Features of photos kept by the digest of their content, so that no photo is decoded for them twice.
+
+One SQLite file in Assay's cache folder, shared by runs at the same time. It is only a cache: where it
+cannot be opened, a temporary one takes its place. Knows nothing of labels and names.
+"""
+
+import contextlib
+import json
+import logging
+import shutil
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from assay.data.cache import cache_folder
+from assay.data.candidates import COARSE
+from assay.data.features import FEATURES_VERSION, Features
+
+_LOG = logging.getLogger("assay.data.features")
+
+MOST_ROWS: Final = 2_000_000
+"""Photos kept at most, about 5 kB each; those looked at longest ago go first."""
+
+_NUMBERS: Final = tuple(one.name for one in fields(Features) if one.name not in {"coarse", "fine"})
+_CHUNK: Final = 500
+_SCHEMA: Final = """
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = OFF;
+    CREATE TABLE IF NOT EXISTS photos (
+        digest TEXT PRIMARY KEY, numbers TEXT NOT NULL, coarse BLOB NOT NULL, fine BLOB NOT NULL,
+        used INTEGER NOT NULL DEFAULT 0
+    );
+"""
+_ALL: Final = """
+    SELECT digest, numbers, coarse, fine FROM photos WHERE digest IN (SELECT value FROM json_each(?))
+"""
+_FINE: Final = "SELECT digest, fine FROM photos WHERE digest IN (SELECT value FROM json_each(?))"
+_PUT: Final = "INSERT OR REPLACE INTO photos (digest, numbers, coarse, fine) VALUES (?, ?, ?, ?)"
+_TOUCH: Final = "UPDATE photos SET used = ? WHERE digest IN (SELECT value FROM json_each(?))"
+_FORGET: Final = "DELETE FROM photos WHERE digest IN (SELECT digest FROM photos ORDER BY used LIMIT ?)"
+
+
+class FeatureStore:
+    """Features by digest. Made by `open_store`; safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(path, timeout=30, check_same_thread=False)
+        self._db.executescript(_SCHEMA)
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the file; what was put is kept."""
+        self._db.commit()
+        self._db.close()
+
+    def put(self, features: Sequence[Features]) -> None:
+        """Keep features; the latest of one digest count."""
+        if features:
+            with self._lock, self._db:
+                self._db.executemany(_PUT, [_row(one) for one in features])
+
+    def get(self, digests: Iterable[str]) -> dict[str, Features]:
+        """Return the features that are kept, by digest."""
+        return {
+            digest: Features(
+                **json.loads(numbers),
+                coarse=np.frombuffer(coarse, np.uint8).reshape(COARSE, COARSE, 3),
+                fine=_square(fine),
+            )
+            for digest, numbers, coarse, fine in self._rows(_ALL, digests)
+        }
+
+    def fine(self, digests: Sequence[str]) -> list[np.ndarray]:
+        """Return the gray thumbnails of photos that are kept, in the order given.
+
+        Raises:
+            KeyError: one of them is not kept.
+        """
+        found = {digest: _square(fine) for digest, fine in self._rows(_FINE, digests)}
+        return [found[digest] for digest in digests]
+
+    def touch(self, digests: Iterable[str], now: int, most: int = MOST_ROWS) -> None:
+        """Say that these were used at `now` (any clock that grows); forget the oldest beyond `most`."""
+        with self._lock, self._db:
+            for some in _chunks(digests):
+                self._db.execute(_TOUCH, (now, some))
+            (rows,) = self._db.execute("SELECT count(*) FROM photos").fetchone()
+            if rows > most:
+                self._db.execute(_FORGET, (rows - most,))
+
+    def _rows(self, query: str, digests: Iterable[str]) -> list[tuple[Any, ...]]:
+        found: list[tuple[Any, ...]] = []
+        for some in _chunks(dict.fromkeys(digests)):
+            with self._lock:
+                found.extend(self._db.execute(query, (some,)))
+        return found
+
+
+@contextmanager
+def open_store(folder: Path | None = None) -> Iterator[FeatureStore]:
+    """Open the store in a cache folder (the usual one when None), else a temporary one."""
+    path = (folder or cache_folder()) / "features" / f"v{FEATURES_VERSION}.sqlite"
+    with contextlib.ExitStack() as cleanup:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            store = FeatureStore(path)
+        except (OSError, sqlite3.DatabaseError) as error:
+            _LOG.warning("features are not kept: %s (%s)", error, path)
+            temporary = Path(tempfile.mkdtemp(prefix="assay-"))
+            cleanup.callback(shutil.rmtree, temporary, ignore_errors=True)
+            store = FeatureStore(temporary / "features.sqlite")
+        cleanup.callback(store.close)
+        yield store
+
+
+def _square(blob: bytes) -> np.ndarray:
+    side = round(len(blob) ** 0.5)
+    return np.frombuffer(blob, np.uint8).reshape(side, side)
+
+
+def _row(features: Features) -> tuple[str, str, bytes, bytes]:
+    numbers = json.dumps({name: getattr(features, name) for name in _NUMBERS})
+    return features.digest, numbers, features.coarse.tobytes(), features.fine.tobytes()
+
+
+def _chunks(digests: Iterable[str]) -> Iterator[str]:
+    """Yield the digests as JSON lists of a bounded length."""
+    ordered = list(digests)
+    return (json.dumps(ordered[start : start + _CHUNK]) for start in range(0, len(ordered), _CHUNK))
