@@ -1,5 +1,6 @@
 """`assay augment` as typed."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from assay.errors import UsageError
 app = typer.Typer()
 app.command()(augment)
 RUN = CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture
@@ -48,6 +54,19 @@ def test_json_and_going_on(photos: Path, tmp_path: Path) -> None:
     assert second["kept"] == first["originals"] + first["copies"]
     assert second["parts"] == first["parts"]
     assert sum(first["parts"]["test"].values()) < sum(first["parts"]["train"].values())
+
+
+def test_bursts_stay_in_one_part(bottles: Path, tmp_path: Path) -> None:
+    """The bottles were photographed fractions of a second apart; the file name is the time in ms."""
+    command = [str(bottles), "-r", "bottle", "--to", str(tmp_path / "out"), "--copies", "0", "--json"]
+    assert json.loads(RUN.invoke(app, command).stdout)["groups"] > 0
+    times = sorted(
+        (int(sample.path.stem), str(sample.split))
+        for sample in read_manifest(tmp_path / "out" / "manifest.csv").samples
+    )
+    close = [(one, other) for one, other in itertools.pairwise(times) if other[0] - one[0] < 200]
+    assert close
+    assert all(one[1] == other[1] for one, other in close)
 
 
 def test_sheet_alone_reads_and_draws(photos: Path, tmp_path: Path) -> None:

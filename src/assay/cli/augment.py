@@ -77,11 +77,14 @@ def _draw(data: Path, recipe: "Recipe", sheet: Path, *, photos: int, variants: i
 def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) -> dict[str, object]:
     """Write the photos; add what a person reads to `lines` and return what a program reads."""
     from assay.cli.console import progress_bars
-    from assay.data import SPLITS, assign_splits, read_manifest, scan
+    from assay.data import SPLITS, assign_splits, join_groups, kept_together, read_manifest, scan
     from assay.data.augmented import write_augmented
+    from assay.data.duplicates import near_duplicate_groups
 
     with progress_bars() as progress:
         dataset = scan(data, mapping=recipe.data.mapping, progress=progress)
+        if recipe.data.split.method == "grouped":
+            dataset = join_groups(dataset, near_duplicate_groups(dataset.samples, progress=progress))
         dataset = assign_splits(dataset, recipe.data.split, seed)
         written = write_augmented(dataset, recipe.augment, to, seed, progress=progress)
     for warning in dataset.warnings:
@@ -89,6 +92,8 @@ def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) 
     result = read_manifest(written.manifest, dataset.classes)
     parts = {part: result.counts(part) for part in SPLITS}
     lines.append(f"{to} holds {written.originals} photos and {written.copies} changed copies of them")
+    if groups := kept_together(dataset.samples):
+        lines.append(f"{groups} groups of photos that look alike were each kept in one part")
     for part, counts in parts.items():
         lines.append(f"  {part:<5} " + ", ".join(f"{label} {count}" for label, count in counts.items()))
     lines.append(f"next: assay train {written.manifest}")
@@ -97,6 +102,7 @@ def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) 
         "originals": written.originals,
         "copies": written.copies,
         "kept": written.kept,
+        "groups": kept_together(dataset.samples),
         "unreadable": [one.id for one in dataset.unreadable],
         "parts": parts,
     }
