@@ -2,6 +2,7 @@
 
 import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,15 @@ from assay.recipe import Recipe, load_recipe
 _ARCHIVES = {"bottles": "bottles.tar", "button_cells": "button_cells.tar", "cifar10": "cifar10.tar.xz"}
 _SIDE = 32
 _DATA = Path(os.environ.get("ASSAY_DATA", "../shared/data"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep the caches of the tests, and of the processes they start, apart from the user's."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ASSAY_CACHE", str(folder))
+        yield folder
 
 
 def _archive(name: str) -> Path:

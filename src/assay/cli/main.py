@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 from assay import __version__
+from assay.cli.augment import augment
+from assay.cli.check import check
 from assay.cli.demo import demo
 from assay.cli.evaluate import evaluate
+from assay.cli.fetch import fetch
 from assay.cli.info import info
 from assay.cli.predict import predict
 from assay.cli.recipes import recipes
@@ -18,6 +21,7 @@ from assay.errors import AssayError
 
 _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start here": (demo,),
+    "Data": (check, augment, fetch),
     "Train": (train, evaluate),
     "Use": (predict, info),
 }

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def describe_data(dataset: "Dataset", advised: int) -> str:
     """Say how many photos of which class stand in which part, and what is odd about them."""
-    from assay.data.samples import SPLITS
+    from assay.data import SPLITS, kept_together, straddling
 
     counts = {part: dataset.counts(part) for part in SPLITS}
     width = max(map(len, dataset.classes))
@@ -22,6 +22,9 @@ def describe_data(dataset: "Dataset", advised: int) -> str:
     for name in dataset.classes:
         row = "".join(f"{counts[part][name]:>8}" for part in SPLITS)
         lines.append(f"{name:<{width}}{row}")
+    kept = kept_together(dataset.samples) - len(straddling(dataset.samples))
+    if kept:
+        lines.append(f"{kept} groups of photos (copies, bursts, your own groups) each kept in one part")
     few = [name for name, count in dataset.counts().items() if count < advised]
     if few:
         lines.append(f"warning: fewer than {advised} photos of {', '.join(few)}; more would help")

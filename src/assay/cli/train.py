@@ -1,5 +1,6 @@
 """`assay train`: photos in, a run folder with a classifier out."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,13 @@ if TYPE_CHECKING:
     from assay.progress import Progress
     from assay.recipe import Recipe
     from assay.workflow import TrainResult, Watcher
+
+
+class SplitMethod(StrEnum):
+    """How photos are shared out to the parts."""
+
+    grouped = "grouped"
+    random = "random"
 
 
 def train(
@@ -27,6 +35,14 @@ def train(
     weights: Annotated[
         str | None, typer.Option(help="Weights to start from: imagenet, none, or a file.")
     ] = None,
+    split: Annotated[
+        SplitMethod | None,
+        typer.Option(help="grouped: copies and bursts stay in one part; random: photo by photo."),
+    ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="An earlier run: its photos keep their parts, new ones are shared out."),
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a run that was stopped.")] = None,
     find_lr: Annotated[
         bool, typer.Option("--find-lr", help="Only look for a learning rate; train nothing.")
@@ -44,18 +60,22 @@ def train(
 
     with progress_bars() as progress:
         if resume is not None:
-            if data or set_ or run or weights or find_lr or recipe != "default":
+            if data or set_ or run or weights or split or like or find_lr or recipe != "default":
                 raise UsageError("--resume takes everything from the run: give no data and no other option")
             result = resume_training(resume, watcher_of(Run.open(resume).recipe(), progress, quiet=json))
         elif data is None:
             raise UsageError("give the photos to train on, or --resume RUN to go on with a run")
         else:
-            settings = load_recipe(recipe, [*(set_ or ()), *([f"net.weights={weights}"] if weights else [])])
+            chosen = {"net.weights": weights, "data.split.method": split}
+            settings = load_recipe(
+                recipe, [*(set_ or ()), *(f"{key}={value}" for key, value in chosen.items() if value)]
+            )
             folder = run or next_folder(Path("runs"), settings.name)
             if find_lr:
                 _find_lr(data, settings, folder, progress)
                 return
-            result = train_classifier(data, settings, folder, watcher_of(settings, progress, quiet=json))
+            watcher = watcher_of(settings, progress, quiet=json)
+            result = train_classifier(data, settings, folder, watcher, like=like)
     if json:
         print_json(summary(result))
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from assay import __version__
+from assay.data import Split, read_manifest
 from assay.errors import AssayError, UsageError
 from assay.files import write_text
 from assay.recipe import Recipe, dump_recipe, load_recipe
@@ -45,8 +46,14 @@ class Run:
         return self.folder / "evaluation" / part
 
     @classmethod
-    def create(cls, folder: Path, data: Path, recipe: Recipe) -> "Run":
+    def create(cls, folder: Path, data: Path, recipe: Recipe, like: Path | None = None) -> "Run":
         """Begin a run in a new or empty folder.
+
+        Args:
+            folder: of the run.
+            data: where the photos are.
+            recipe: every setting.
+            like: the run whose photos keep their parts.
 
         Raises:
             UsageError: something is in the folder already.
@@ -54,7 +61,15 @@ class Run:
         refuse_used(folder)
         run = cls(folder)
         write_text(run.recipe_file, dump_recipe(recipe))
-        run._save({"assay": __version__, "data": str(data.resolve()), "classes": [], "done": False})
+        earlier = None if like is None else str(like.resolve())
+        state: dict[str, Any] = {
+            "assay": __version__,
+            "data": str(data.resolve()),
+            "like": earlier,
+            "classes": [],
+            "done": False,
+        }
+        run._save(state)
         return run
 
     @classmethod
@@ -73,6 +88,23 @@ class Run:
     def data(self) -> Path:
         """Where the photos were scanned from."""
         return Path(str(self._load()["data"]))
+
+    @property
+    def like(self) -> Path | None:
+        """The run whose photos keep their parts, if there is one."""
+        earlier = self._load()["like"]
+        return None if earlier is None else Path(str(earlier))
+
+    def parts(self) -> dict[str, Split]:
+        """Return the part of every photo, by id.
+
+        Raises:
+            UsageError: the run was stopped before photos were shared out.
+        """
+        if not self.manifest.is_file():
+            raise UsageError(f"{self.folder} has no manifest.csv: name a run that got as far as training")
+        samples = read_manifest(self.manifest, self.classes).samples
+        return {sample.id: sample.split for sample in samples if sample.split is not None}
 
     @property
     def done(self) -> bool:
@@ -108,7 +140,7 @@ class Run:
             state = json.loads(self._state.read_text(encoding="utf-8"))
         except ValueError:
             raise AssayError(f"{self._state} is damaged: start a new run") from None
-        if not isinstance(state, dict) or not {"data", "classes", "done"} <= state.keys():
+        if not isinstance(state, dict) or not {"data", "like", "classes", "done"} <= state.keys():
             raise AssayError(f"{self._state} is damaged: start a new run")
         return state
 

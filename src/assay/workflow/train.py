@@ -16,7 +16,8 @@ import torch
 
 from assay.bundle import Bundle, BundleInfo, Provenance, amend_bundle
 from assay.bundle.write import write_bundle
-from assay.data import Dataset, PixelCache, Pixels, assign_splits, read_manifest, scan, write_manifest
+from assay.data import Dataset, PixelCache, Pixels, read_manifest, write_manifest
+from assay.data.prepare import prepare
 from assay.data.samples import SPLITS, Split
 from assay.evaluation import Metrics, evaluate, write_evaluation
 from assay.files import write_text
@@ -68,7 +69,9 @@ class Watcher:
     """Called after every epoch."""
 
 
-def train_classifier(data: Path, recipe: Recipe, folder: Path, watcher: Watcher | None = None) -> TrainResult:
+def train_classifier(
+    data: Path, recipe: Recipe, folder: Path, watcher: Watcher | None = None, *, like: Path | None = None
+) -> TrainResult:
     """Train, write and judge a classifier.
 
     Args:
@@ -76,6 +79,7 @@ def train_classifier(data: Path, recipe: Recipe, folder: Path, watcher: Watcher 
         recipe: every setting.
         folder: the run's folder, new or empty.
         watcher: told how things go on.
+        like: an earlier run, whose photos keep their parts; none: all are shared out anew.
 
     Raises:
         AssayError: the data, the recipe or the weights do not allow it; the sentence says why.
@@ -83,10 +87,10 @@ def train_classifier(data: Path, recipe: Recipe, folder: Path, watcher: Watcher 
     """
     watcher = watcher or Watcher()
     refuse_used(folder)
-    dataset = _scan(data, recipe, watcher)
+    dataset = _scan(data, recipe, watcher.progress, like)
     # Weights that cannot be had must not leave a run behind.
     start = _network(recipe, dataset, watcher.progress)
-    return _go_on(Run.create(folder, data, recipe), dataset, start, watcher, resume=False)
+    return _go_on(Run.create(folder, data, recipe, like), dataset, start, watcher, resume=False)
 
 
 def resume_training(folder: Path, watcher: Watcher | None = None) -> TrainResult:
@@ -99,8 +103,10 @@ def resume_training(folder: Path, watcher: Watcher | None = None) -> TrainResult
     watcher = watcher or Watcher()
     run = Run.open(folder)
     recipe = run.recipe()
-    known = run.manifest.exists()
-    dataset = read_manifest(run.manifest, run.classes) if known else _scan(run.data, recipe, watcher)
+    if run.manifest.exists():
+        dataset = read_manifest(run.manifest, run.classes)
+    else:
+        dataset = _scan(run.data, recipe, watcher.progress, run.like)
     return _go_on(run, dataset, _network(recipe, dataset, watcher.progress), watcher, resume=True)
 
 
@@ -112,16 +118,16 @@ def suggest_learning_rate(
     Raises:
         AssayError: as for `train_classifier`.
     """
-    dataset = _scan(data, recipe, Watcher(progress))
+    dataset = _scan(data, recipe, progress)
     network, spec = _network(recipe, dataset, progress)
     return find_learning_rate(
         network, recipe, _labelled(dataset, "train", spec, recipe), picture=picture, progress=progress
     )
 
 
-def _scan(data: Path, recipe: Recipe, watcher: Watcher) -> Dataset:
-    dataset = scan(data, mapping=recipe.data.mapping, progress=watcher.progress)
-    return assign_splits(dataset, recipe.data.split, recipe.train.seed)
+def _scan(data: Path, recipe: Recipe, progress: Progress, like: Path | None = None) -> Dataset:
+    parts = None if like is None else Run.open(like).parts()
+    return prepare(data, recipe.data, recipe.train.seed, like=parts, progress=progress)
 
 
 def _go_on(run: Run, dataset: Dataset, start: _Start, watcher: Watcher, *, resume: bool) -> TrainResult:
