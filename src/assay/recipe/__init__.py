@@ -3,6 +3,7 @@
 Knows nothing of pixels, files of photos or networks.
 """
 
+from assay.recipe.abstain import AbstainSpec
 from assay.recipe.augment import AugmentSpec, OfflineSpec, Transform
 from assay.recipe.data import DataSpec, SplitSpec
 from assay.recipe.load import dump_recipe, load_recipe, parse_recipe, recipe_names
@@ -14,6 +15,7 @@ from assay.recipe.train import EarlyStopping, StagedSpec, TrainSpec
 
 __all__ = [
     "NETWORKS",
+    "AbstainSpec",
     "AugmentSpec",
     "ConvNetSpec",
     "DataSpec",

@@ -1,5 +1,6 @@
 """The whole of what a run can set."""
 
+from assay.recipe.abstain import AbstainSpec
 from assay.recipe.augment import AugmentSpec
 from assay.recipe.base import Settings
 from assay.recipe.data import DataSpec
@@ -21,5 +22,6 @@ class Recipe(Settings):
     augment: AugmentSpec = AugmentSpec()
     net: NetSpec = NetSpec()
     train: TrainSpec = TrainSpec()
+    abstain: AbstainSpec = AbstainSpec()
     serve: ServeSpec = ServeSpec()
     live: LiveSpec = LiveSpec()
