@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.files import replacing, sha256, write_text
+from assay.files import cache_folder, replacing, sha256, write_text
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path):
@@ -39,3 +39,21 @@ def test_line_ends_are_written_as_given(tmp_path: Path):
 def test_the_digest_is_sha256(tmp_path: Path):
     (tmp_path / "a").write_bytes(b"assay")
     assert sha256(tmp_path / "a") == hashlib.sha256(b"assay").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"ASSAY_CACHE": "/a"}, "/a"),
+        ({"XDG_CACHE_HOME": "/x"}, "/x/assay"),
+    ],
+)
+def test_the_folder_follows_the_environment(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], folder: str
+) -> None:
+    for name in ("ASSAY_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert cache_folder().is_relative_to(Path.home())
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert cache_folder() == Path(folder)

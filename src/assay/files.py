@@ -5,10 +5,20 @@ Knows nothing of images or models.
 
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Return the folder of Assay's caches: `ASSAY_CACHE`, else `assay` where this user's caches are."""
+    if named := os.environ.get("ASSAY_CACHE"):
+        return Path(named)
+    home = Path.home()
+    usual = home / "Library/Caches" if sys.platform == "darwin" else home / ".cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or usual) / "assay"
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from assay.data import cache
-from assay.data.cache import PixelCache, cache_folder, clear
+from assay.data.cache import PixelCache, clear
 from assay.data.slots import slots_size
 from assay.recipe import PreprocessSpec
 
@@ -139,21 +139,3 @@ def test_clear_gives_everything_back(tmp_path: Path) -> None:
     assert files(tmp_path) == []
     assert clear(tmp_path) == 0
     assert slots.get(digests(1)[0]) is not None
-
-
-@pytest.mark.parametrize(
-    ("variables", "folder"),
-    [
-        ({"ASSAY_CACHE": "/a"}, "/a"),
-        ({"XDG_CACHE_HOME": "/x"}, "/x/assay"),
-    ],
-)
-def test_the_folder_follows_the_environment(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], folder: str
-) -> None:
-    for name in ("ASSAY_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    assert cache_folder().is_relative_to(Path.home())
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert cache_folder() == Path(folder)

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from assay.errors import AssayError, UsageError
 from assay.nets import Classifier, create, load_pretrained
 from assay.nets.registry import PACKAGED, PUBLISHED, Packaged, Published
-from assay.nets.weights import cache_folder, fill, read_weights
+from assay.nets.weights import fill, read_weights
 from assay.recipe import NetSpec, ResNetSpec
 
 SPEC = NetSpec(name="resnet", weights="none", resnet=ResNetSpec(layers=(1, 1), widths=(4, 8)))
@@ -257,10 +257,3 @@ def test_the_table_agrees_with_the_names_of_the_files():
         assert entry.url.endswith(f"-{entry.sha256[:8]}.pth")
     for packaged in PACKAGED.values():
         assert packaged.file.endswith(f"-{packaged.sha256[:8]}.pth")
-
-
-def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path / "weights"
-    monkeypatch.delenv("ASSAY_CACHE")
-    assert cache_folder() == Path.home() / ".cache" / "assay" / "weights"

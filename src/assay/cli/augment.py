@@ -77,15 +77,12 @@ def _draw(data: Path, recipe: "Recipe", sheet: Path, *, photos: int, variants: i
 def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) -> dict[str, object]:
     """Write the photos; add what a person reads to `lines` and return what a program reads."""
     from assay.cli.console import progress_bars
-    from assay.data import SPLITS, assign_splits, join_groups, kept_together, read_manifest, scan
+    from assay.data import SPLITS, kept_together, read_manifest
     from assay.data.augmented import write_augmented
-    from assay.data.duplicates import near_duplicate_groups
+    from assay.data.prepare import prepare
 
     with progress_bars() as progress:
-        dataset = scan(data, mapping=recipe.data.mapping, progress=progress)
-        if recipe.data.split.method == "grouped":
-            dataset = join_groups(dataset, near_duplicate_groups(dataset.samples, progress=progress))
-        dataset = assign_splits(dataset, recipe.data.split, seed)
+        dataset = prepare(data, recipe.data, seed, progress=progress)
         written = write_augmented(dataset, recipe.augment, to, seed, progress=progress)
     for warning in dataset.warnings:
         typer.echo(f"note: {warning}", err=True)

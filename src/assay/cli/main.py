@@ -9,6 +9,7 @@ import typer
 
 from assay import __version__
 from assay.cli.augment import augment
+from assay.cli.cache import cache
 from assay.cli.check import check
 from assay.cli.demo import demo
 from assay.cli.evaluate import evaluate
@@ -38,6 +39,7 @@ for _panel, _commands in _GROUPS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
 app.add_typer(recipes, name="recipes", rich_help_panel="Train")
+app.add_typer(cache, name="cache", rich_help_panel="Data")
 
 
 def _version(wanted: bool) -> None:
@@ -91,7 +93,6 @@ _EXTRAS = {
     "sklearn": "train",
     "matplotlib": "train",
     "pyarrow": "train",
-    "pooch": "train",
     "jinja2": "train",
     "safetensors": "train",
     "onnx": "train",

