@@ -61,7 +61,7 @@ def likeness_findings(photos: Sequence[Photo], alike: Alike) -> list[Finding]:
             FindingKind.burst,
             Severity.warning,
             what="were taken within moments of each other and look alike",
-            advice="Nothing has to be done: Assay keeps a burst together; photos of other moments teach more.",
+            advice="Nothing has to be done: Assay keeps bursts together; other moments teach more.",
         ),
         *_doubted(photos, alike),
     ]

@@ -23,7 +23,7 @@ from assay.progress import Progress, silent
 
 Array = np.ndarray
 
-THRESHOLDS: Final = {FINE: 3.2, SMALL: 2.6}
+THRESHOLDS: Final = {FINE: 3.0, SMALL: 2.2}
 """Likeness from which two photos count as one, by the side of the thumbnails they are compared on."""
 LEAST_DETAIL: Final = 0.7
 """Photos with less detail (skies, gradients, blank ones) are all alike and not compared."""

@@ -98,13 +98,13 @@ def squashed(pixels: Array, side: int) -> Array:
 
 
 def sharpness_of(gray: Array) -> float:
-    """Return the deviation of the smoothed Laplacian over that of gray, at a shorter side of at most 256 pixels.
+    """Return the deviation of the smoothed Laplacian over that of gray, seen at 256 pixels at most.
 
     Args:
         gray: uint8 [H, W].
 
     Returns:
-        About 0.05 to 0.2 for photos in focus at this size, below 0.02 for those that are not; 0 for blank ones.
+        About 0.05 to 0.2 for photos in focus at this size, below 0.02 for others; 0 for blank ones.
     """
     height, width = gray.shape
     scale = _SEEN / min(height, width)

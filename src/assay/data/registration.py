@@ -55,8 +55,8 @@ def likeness(first: Array, second: Array) -> Array:
         second: the same shape.
 
     Returns:
-        float32 of shape [n]: minus the logarithm of the mean weighed residual. Copies lie above about 3,
-        different photos around 0 and below.
+        float32 of shape [n]: minus the logarithm of the mean weighed residual. Copies lie above about 3
+        (2 on small thumbnails), different photos around 0 and below.
 
     Source: inverse compositional registration after Baker and Matthews, "Lucas-Kanade 20 Years On", 2004,
         here with scales, shifts, gain and bias; the weighing is our own and measured in
