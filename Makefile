@@ -22,6 +22,7 @@ format: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python benchmarks/spine.py
+	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/duplicates.py
 
 docs: .venv/.docs
