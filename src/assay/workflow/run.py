@@ -107,6 +107,11 @@ class Run:
         return {sample.id: sample.split for sample in samples if sample.split is not None}
 
     @property
+    def begun(self) -> bool:
+        """Whether the run got as far as knowing which photo stands in which part."""
+        return self._state.is_file() and self.recipe_file.is_file() and self.manifest.is_file()
+
+    @property
     def done(self) -> bool:
         """Whether everything was trained, written and judged."""
         return bool(self._load()["done"])

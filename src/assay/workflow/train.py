@@ -27,7 +27,7 @@ from assay.nets import Classifier as Network
 from assay.nets import create, load_pretrained, normalization
 from assay.progress import Progress, silent
 from assay.recipe import PreprocessSpec, Recipe
-from assay.training import History, OnEpoch, RateFinding, find_learning_rate, fit
+from assay.training import Embed, History, OnEpoch, RateFinding, find_learning_rate, fit
 from assay.training import Split as Labelled
 from assay.workflow.features import compiled_backbone
 from assay.workflow.judge import judge
@@ -89,12 +89,47 @@ def train_classifier(
     refuse_used(folder)
     dataset = _scan(data, recipe, watcher.progress, like)
     # Weights that cannot be had must not leave a run behind.
-    start = _network(recipe, dataset, watcher.progress)
+    start = starting_network(recipe, dataset, watcher.progress)
     return _go_on(Run.create(folder, data, recipe, like), dataset, start, watcher, resume=False)
 
 
-def resume_training(folder: Path, watcher: Watcher | None = None) -> TrainResult:
+def train_on(
+    dataset: Dataset,
+    recipe: Recipe,
+    folder: Path,
+    watcher: Watcher | None = None,
+    *,
+    embed: Embed | None = None,
+) -> TrainResult:
+    """Train, write and judge a classifier on photos that are shared out already.
+
+    Args:
+        dataset: every photo has its part.
+        recipe: every setting; how it would share photos out is not heeded.
+        folder: the run's folder, new or empty.
+        watcher: told how things go on.
+        embed: embeddings under the recipe's backbone, for the strategy `probe`; none: they are computed.
+
+    Raises:
+        AssayError: the photos, the recipe or the weights do not allow it.
+        InterruptionError: Ctrl-C; the run can be resumed.
+    """
+    watcher = watcher or Watcher()
+    refuse_used(folder)
+    start = starting_network(recipe, dataset, watcher.progress)
+    run = Run.create(folder, dataset.root, recipe)
+    return _go_on(run, dataset, start, watcher, resume=False, embed=embed)
+
+
+def resume_training(
+    folder: Path, watcher: Watcher | None = None, *, embed: Embed | None = None
+) -> TrainResult:
     """Go on with a run that was stopped, to the result it would have had.
+
+    Args:
+        folder: of the run.
+        watcher: told how things go on.
+        embed: as for `train_on`.
 
     Raises:
         AssayError: the folder holds no run, or its photos have gone.
@@ -107,7 +142,8 @@ def resume_training(folder: Path, watcher: Watcher | None = None) -> TrainResult
         dataset = read_manifest(run.manifest, run.classes)
     else:
         dataset = _scan(run.data, recipe, watcher.progress, run.like)
-    return _go_on(run, dataset, _network(recipe, dataset, watcher.progress), watcher, resume=True)
+    start = starting_network(recipe, dataset, watcher.progress)
+    return _go_on(run, dataset, start, watcher, resume=True, embed=embed)
 
 
 def suggest_learning_rate(
@@ -119,7 +155,7 @@ def suggest_learning_rate(
         AssayError: as for `train_classifier`.
     """
     dataset = _scan(data, recipe, progress)
-    network, spec = _network(recipe, dataset, progress)
+    network, spec = starting_network(recipe, dataset, progress)
     return find_learning_rate(
         network, recipe, _labelled(dataset, "train", spec, recipe), picture=picture, progress=progress
     )
@@ -130,7 +166,15 @@ def _scan(data: Path, recipe: Recipe, progress: Progress, like: Path | None = No
     return prepare(data, recipe.data, recipe.train.seed, like=parts, progress=progress)
 
 
-def _go_on(run: Run, dataset: Dataset, start: _Start, watcher: Watcher, *, resume: bool) -> TrainResult:
+def _go_on(
+    run: Run,
+    dataset: Dataset,
+    start: _Start,
+    watcher: Watcher,
+    *,
+    resume: bool,
+    embed: Embed | None = None,
+) -> TrainResult:
     recipe, (network, spec) = run.recipe(), start
     if not run.manifest.exists():
         _write_unreadable(run.unreadable, dataset)
@@ -140,7 +184,8 @@ def _go_on(run: Run, dataset: Dataset, start: _Start, watcher: Watcher, *, resum
         watcher.on_data(dataset)
     train = _labelled(dataset, "train", spec, recipe)
     val = _labelled(dataset, "val", spec)
-    embed = compiled_backbone(network, spec.size) if recipe.train.strategy == "probe" else None
+    if embed is None and recipe.train.strategy == "probe":
+        embed = compiled_backbone(network, spec.size)
     history = fit(
         network,
         recipe,
@@ -164,7 +209,20 @@ def _go_on(run: Run, dataset: Dataset, start: _Start, watcher: Watcher, *, resum
     return TrainResult(run, dataset, history, metrics)
 
 
-def _network(recipe: Recipe, dataset: Dataset, progress: Progress) -> _Start:
+def starting_network(recipe: Recipe, dataset: Dataset, progress: Progress = silent) -> _Start:
+    """Make the network a run starts from, and fill in what it wants of the pixels.
+
+    Args:
+        recipe: every setting.
+        dataset: its classes are the network's.
+        progress: told of a download.
+
+    Returns:
+        The network with its weights, and the preprocessing with mean and standard deviation.
+
+    Raises:
+        AssayError: the weights cannot be had.
+    """
     mean, std = normalization(recipe.net.name)
     spec = recipe.preprocess
     if spec.mean is None:

@@ -1,0 +1,135 @@
+"""Recipes that are to be compared: a list of names, each a recipe and what is changed in it.
+
+Knows settings alone; who trains them and compares them is elsewhere.
+"""
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from assay.errors import UsageError
+from assay.recipe.load import load_recipe, parse_recipe, recipe_names
+from assay.recipe.names import nearest
+from assay.recipe.recipe import Recipe
+
+_FOLDER = resources.files("assay.recipe") / "variant_lists"
+_KEYS = ("recipe", "set")
+_UNFIT = set('/\\:*?"<>|')
+_SHARED = "every variant must see the same photos in the same parts"
+
+
+def variant_names() -> list[str]:
+    """Return the names of the lists that come with Assay, in alphabetical order."""
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def load_variants(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Recipe]:
+    """Read a list of variants by name or file.
+
+    The file maps a name for each variant to the recipe it is made from and what `--set` would change::
+
+        small: {recipe: custom-resnet, set: ["net.resnet.widths=[16, 32]"]}
+        large: {recipe: custom-resnet}
+
+    Args:
+        source: name of a list that comes with Assay, or the path of a YAML file; recipes that are files are
+            looked for beside it.
+        overrides: settings for all variants, such as `train.epochs=5`, applied last.
+
+    Returns:
+        The recipes by the names of the variants, in the order of the file; each recipe is called after its
+        variant.
+
+    Raises:
+        UsageError: no such list, fewer than two variants, a name that no folder can have, a recipe or a
+            setting that does not exist, or variants that would not see the same photos in the same parts.
+    """
+    text, folder = _text(str(source))
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"variants {source} is not valid YAML: {error}") from None
+    if not isinstance(values, dict) or len(values) < 2:
+        raise UsageError(f"variants {source} must name two variants or more, each with its recipe")
+    recipes = {str(name): _recipe(str(name), value, folder, overrides) for name, value in values.items()}
+    refuse_different_photos(recipes)
+    return recipes
+
+
+def dump_variants(recipes: dict[str, Recipe]) -> str:
+    """Return recipes with every setting as YAML that `parse_variants` reads back to equal ones."""
+    values = {name: recipe.model_dump(mode="json") for name, recipe in recipes.items()}
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+
+
+def parse_variants(text: str, source: str) -> dict[str, Recipe]:
+    """Read what `dump_variants` wrote; `source` is named in errors.
+
+    Raises:
+        UsageError: it is damaged.
+    """
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{source} is not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{source} holds no recipes")
+    return {str(name): parse_recipe(value, f"{source}, {name}") for name, value in values.items()}
+
+
+def refuse_different_photos(recipes: dict[str, Recipe]) -> None:
+    """Refuse recipes whose classifiers could not be compared photo by photo.
+
+    Raises:
+        UsageError: two recipes differ in the classes, the split or the seed.
+    """
+    (first, one), *others = recipes.items()
+    for name, other in others:
+        for setting, mine, its in (
+            ("data.mapping", one.data.mapping, other.data.mapping),
+            ("data.split", one.data.split, other.data.split),
+            ("data.positive", one.data.positive, other.data.positive),
+            ("train.seed", one.train.seed, other.train.seed),
+        ):
+            if mine != its:
+                raise UsageError(f"{setting} of {first} and {name} differ, but {_SHARED}: make them equal")
+
+
+def _text(source: str) -> tuple[str, Path]:
+    if source in variant_names():
+        return (_FOLDER / f"{source}.yaml").read_text(encoding="utf-8"), Path()
+    path = Path(source)
+    if not path.is_file():
+        names = variant_names()
+        raise UsageError(
+            f"no list of variants is called {source!r} and no such file exists; "
+            f"the nearest name is {nearest(source, names)!r}"
+        )
+    try:
+        return path.read_text(encoding="utf-8"), path.parent
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"variants {source} cannot be read as UTF-8 text: {error}") from None
+
+
+def _recipe(name: str, value: Any, folder: Path, overrides: Sequence[str]) -> Recipe:
+    if not name.strip(". ") or _UNFIT & set(name):
+        raise UsageError(f"variant {name!r}: the name becomes a folder; use letters, digits and hyphens")
+    if not isinstance(value, dict) or "recipe" not in value:
+        raise UsageError(f"variant {name} must look like {{recipe: NAME, set: [train.epochs=5]}}")
+    if unknown := [str(key) for key in value if key not in _KEYS]:
+        raise UsageError(
+            f"variant {name}: no key is called {unknown[0]!r}; the nearest is {nearest(unknown[0], _KEYS)!r}"
+        )
+    changes = value.get("set") or []
+    if not isinstance(changes, list):
+        raise UsageError(f"variant {name}: set must be a list such as [train.epochs=5, train.lr=1e-3]")
+    recipe = str(value["recipe"])
+    if recipe not in recipe_names() and (folder / recipe).is_file():
+        recipe = str(folder / recipe)
+    settings = [str(change) for change in changes]
+    return load_recipe(recipe, [*settings, *overrides]).model_copy(update={"name": name})
