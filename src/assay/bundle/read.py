@@ -6,11 +6,12 @@ opens is whole; bytes that are handed out later are checked again, since the fil
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load
 
 from assay.bundle.container import ALLOWED, CARD, INFO, MODEL, MODEL_INT8, REQUIRED, WEIGHTS, Container
 from assay.bundle.errors import BundleError
@@ -107,19 +108,12 @@ class Bundle:
         """Return the network's parameters and buffers by name, to go on training.
 
         Raises:
-            BundleError: the member is damaged, or the `safetensors` package is missing.
+            BundleError: the member is damaged.
         """
         content = self.member(WEIGHTS)
         try:
-            safetensors = import_module("safetensors")
-            numpy = import_module("safetensors.numpy")
-        except ImportError:
-            raise BundleError(
-                f"the weights of {self.path} need the safetensors package: pip install 'assay[train]'"
-            ) from None
-        try:
-            tensors: dict[str, np.ndarray] = numpy.load(content)
-        except (safetensors.SafetensorError, KeyError, ValueError) as error:
+            tensors: dict[str, np.ndarray] = load(content)
+        except (SafetensorError, KeyError, ValueError) as error:
             raise BundleError(f"{self.path} cannot be used: its {WEIGHTS} is broken ({error})") from None
         return tensors
 

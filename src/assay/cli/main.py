@@ -94,7 +94,6 @@ _EXTRAS = {
     "matplotlib": "train",
     "pyarrow": "train",
     "jinja2": "train",
-    "safetensors": "train",
     "onnx": "train",
     "elpv_dataset": "demo",
 }
