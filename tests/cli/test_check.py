@@ -1,0 +1,60 @@
+"""`assay check` as typed."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Assay = Callable[..., Any]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    noise = np.random.default_rng(0)
+    for label in ("closed", "open"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(6):
+            picture = Image.fromarray(noise.integers(30, 226, (12, 16, 3), np.uint8))
+            picture.resize((160, 120)).save(tmp_path / "photos" / label / f"{number}.png")
+    return tmp_path / "photos"
+
+
+def test_a_sound_data_set_passes(assay: Assay, photos: Path) -> None:
+    ended = assay("check", photos, "--advised", 5)
+
+    assert ended.code == 0
+    assert "12 photos, 2 classes" in ended.out
+    assert "Nothing found" in ended.out
+
+
+def test_a_label_conflict_fails(assay: Assay, photos: Path) -> None:
+    shutil.copy(photos / "open/0.png", photos / "closed/0 again.png")
+
+    assert assay("check", photos).code == 1
+    assert assay("check", photos, "--fail-on", "never").code == 0
+    assert assay("check", photos, "--fail-on", "blurred,leak").code == 0
+    assert assay("check", photos, "--fail-on", "blurred,identical").code == 1
+
+
+def test_json_alone_stands_on_standard_output(assay: Assay, photos: Path, tmp_path: Path) -> None:
+    ended = assay(
+        "check", photos, "--json", "--html", tmp_path / "page.html", "--write", tmp_path / "clean.csv"
+    )
+
+    assert json.loads(ended.out)["classes"] == {"closed": 6, "open": 6}
+    assert str(tmp_path / "page.html") in ended.err
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert (tmp_path / "clean.csv").is_file()
+
+
+def test_wrong_use(assay: Assay, photos: Path, tmp_path: Path) -> None:
+    unknown = assay("check", photos, "--fail-on", "everything")
+    assert (unknown.code, "everything is unknown" in unknown.err) == (2, True)
+
+    absent = assay("check", tmp_path / "absent")
+    assert (absent.code, "absent" in absent.err) == (2, True)

@@ -1,0 +1,71 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from assay.data import examine as module
+from assay.data.examine import examine
+from assay.data.feature_store import open_store
+from assay.data.samples import Sample
+from assay.data.scan import list_source
+from assay.progress import Progress
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> list[Sample]:
+    """Seventy small photos, an identical one, a damaged one and a text, in that order of names."""
+    folder = tmp_path / "data" / "a"
+    folder.mkdir(parents=True)
+    for number in range(70):
+        pixels = np.random.default_rng(number).integers(0, 256, (20, 20, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:02}.png")
+    shutil.copy(folder / "05.png", folder / "70.png")
+    (folder / "71.png").write_bytes((folder / "06.png").read_bytes()[:200])
+    (folder / "72.txt").write_text("no photo")
+    return sorted(list_source(tmp_path / "data").samples, key=lambda sample: sample.id)
+
+
+def test_order_and_outcomes(samples: list[Sample], tmp_path: Path) -> None:
+    with open_store(tmp_path / "cache") as store:
+        seen = examine(samples, store)
+
+        assert [photo.sample.id for photo in seen.photos] == [f"a/{number:02}.png" for number in range(71)]
+        assert all(photo.sample.digest == photo.features.digest for photo in seen.photos)
+        assert [(one.id, one.reason) for one in seen.unreadable] == [("a/71.png", "truncated PNG")]
+        assert seen.skipped == {"not an image": 1}
+        assert len(store.get([photo.features.digest for photo in seen.photos])) == 70
+
+
+def test_known_photos_are_not_decoded_again(
+    samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(tmp_path / "cache") as store:
+        first = examine(samples, store)
+    decoded: list[int] = []
+    extract = module.extract
+    monkeypatch.setattr(module, "extract", lambda data: decoded.append(len(data)) or extract(data))
+    with open_store(tmp_path / "cache") as store:
+        second = examine(samples, store)
+
+    assert len(decoded) == 1  # the damaged one
+    assert [photo.sample for photo in second.photos] == [photo.sample for photo in first.photos]
+    assert [photo.features.sharpness for photo in second.photos] == [
+        photo.features.sharpness for photo in first.photos
+    ]
+
+
+def test_progress_reaches_the_end(samples: list[Sample], tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+
+    def note(what: str, done: int, total: int) -> None:
+        assert what == "Looking at photos"
+        told.append((done, total))
+
+    progress: Progress = note
+    with open_store(tmp_path / "cache") as store:
+        examine(samples, store, progress)
+
+    assert told[-1] == (73, 73)
+    assert told == sorted(told)
