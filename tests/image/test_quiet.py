@@ -55,3 +55,15 @@ def test_blocks_nest():
         with quiet():
             warnings.warn("inner", UserWarning, stacklevel=1)
         warnings.warn("outer", UserWarning, stacklevel=1)
+
+
+def test_libraries_can_hand_the_filters_on():
+    with quiet():
+        ours = next(entry for entry in warnings.filters if not isinstance(entry[1], str | None))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ours[1] is not None
+        # As scikit-learn does in its worker threads.
+        warnings.filterwarnings("ignore", message=ours[1].pattern, category=Warning)
+        with pytest.raises(UserWarning, match="loud"):
+            warnings.warn("loud", UserWarning, stacklevel=1)

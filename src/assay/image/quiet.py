@@ -12,9 +12,13 @@ from typing import cast
 
 
 class _InQuietThread(threading.local):
-    """Stands where a filter has its compiled message pattern: the interpreter only calls `match`."""
+    """Stands where a filter has its compiled message pattern: the interpreter only calls `match`.
+
+    Libraries that hand the filters to their worker threads (scikit-learn) read `pattern`, which matches nothing.
+    """
 
     active = False
+    pattern = "(?!)"
 
     def match(self, text: str) -> bool:
         del text
