@@ -116,6 +116,18 @@ def test_a_group_that_swallows_the_data_is_doubted(
     assert not set(doubt.dropped) & set(alike.links)
 
 
+def test_a_second_search_compares_nothing_and_finds_the_same(
+    samples: Callable[[int], list[Sample]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = samples(6)
+    first = near_duplicate_groups(photos, cache=tmp_path / "cache")
+    compared: list[int] = []
+    monkeypatch.setattr(duplicates, "find_candidates", lambda coarse, **_: compared.append(len(coarse)))
+
+    assert set(near_duplicate_groups(photos[::-1], cache=tmp_path / "cache")) == set(first)
+    assert compared == []
+
+
 def test_components_are_what_links_join() -> None:
     assert components([(5, 4), (1, 2), (2, 3), (9, 8), (8, 4)]) == [(4, 5, 8, 9), (1, 2, 3)]
     assert components([]) == []

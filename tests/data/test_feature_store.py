@@ -78,3 +78,12 @@ def test_the_store_is_plain_sqlite(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "features" / f"v{FEATURES_VERSION}.sqlite") as database:
         assert database.execute("SELECT count(*) FROM photos").fetchone() == (1,)
     database.close()
+
+
+def test_results_are_remembered_and_the_oldest_forgotten(tmp_path: Path) -> None:
+    with open_store(tmp_path) as store:
+        for number in range(5):
+            store.remember(f"key {number}", f"value {number}", most=3)
+    with open_store(tmp_path) as store:
+        kept = [store.recall(f"key {number}") for number in range(5)]
+    assert kept == [None, None, "value 2", "value 3", "value 4"]

@@ -4,8 +4,10 @@ Likeness is judged pair by pair (`candidates` proposes, `registration` decides);
 Knows nothing of splits.
 """
 
+import hashlib
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,7 +25,7 @@ from assay.progress import Progress, silent
 
 Array = np.ndarray
 
-THRESHOLDS: Final = {FINE: 3.0, SMALL: 2.2}
+THRESHOLDS: Final = {FINE: 3.2, SMALL: 2.2}
 """Likeness from which two photos count as one, by the side of the thumbnails they are compared on."""
 LEAST_DETAIL: Final = 0.7
 """Photos with less detail (skies, gradients, blank ones) are all alike and not compared."""
@@ -32,6 +34,8 @@ LARGEST_SHARE: Final = 0.01
 LARGEST_GROUP: Final = 20
 """Size up to which a group is always believed."""
 
+_METHOD: Final = 1
+"""Raise it when the same features come to give other links: kept ones are then not used any more."""
 _STEP: Final = 0.4
 _STRICTEST: Final = 6.0
 _PAIRS: Final = 32
@@ -184,6 +188,11 @@ def _near(photos: Sequence[Photo], store: FeatureStore, *, mirrored: bool, progr
     chosen = sorted(index for index in place.values() if photos[index].features.detail >= LEAST_DETAIL)
     if len(chosen) < 2:
         return []
+    digests = [photos[index].features.digest for index in chosen]
+    settings = [_METHOD, mirrored, LEAST_DETAIL, *THRESHOLDS.items()]
+    key = hashlib.sha256(json.dumps([settings, sorted(digests)]).encode()).hexdigest()
+    if (kept := store.recall(key)) is not None:
+        return sorted(_placed(first, second, score, place) for first, second, score in json.loads(kept))
     coarse = np.stack([photos[index].features.coarse for index in chosen])
     links: list[Link] = []
     for flipped in (False, True) if mirrored else (False,):
@@ -191,7 +200,14 @@ def _near(photos: Sequence[Photo], store: FeatureStore, *, mirrored: bool, progr
         scores = _scores(pairs, photos, store, mirrored=flipped, progress=progress)
         enough = scores >= np.array([THRESHOLDS[_side(photos, pair)] for pair in pairs])
         links += _links(pairs[enough], scores[enough], Kind.near)
-    return links
+    named = [(photos[a].features.digest, photos[b].features.digest, score) for a, b, _, score in links]
+    store.remember(key, json.dumps(named))
+    return sorted(links)
+
+
+def _placed(first: str, second: str, score: float, place: Mapping[str, int]) -> Link:
+    low, high = sorted((place[first], place[second]))
+    return Link(low, high, Kind.near, score)
 
 
 def _links(pairs: Array, scores: Array, kind: Kind) -> list[Link]:

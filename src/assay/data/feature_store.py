@@ -25,6 +25,8 @@ from assay.files import cache_folder
 
 _LOG = logging.getLogger("assay.data.features")
 
+MOST_RESULTS: Final = 100
+"""Comparisons of whole data sets kept at most."""
 MOST_ROWS: Final = 2_000_000
 """Photos kept at most, about 5 kB each; those looked at longest ago go first."""
 
@@ -37,6 +39,7 @@ _SCHEMA: Final = """
         digest TEXT PRIMARY KEY, numbers TEXT NOT NULL, coarse BLOB NOT NULL, fine BLOB NOT NULL,
         used INTEGER NOT NULL DEFAULT 0
     );
+    CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _ALL: Final = """
     SELECT digest, numbers, coarse, fine FROM photos WHERE digest IN (SELECT value FROM json_each(?))
@@ -44,6 +47,9 @@ _ALL: Final = """
 _FINE: Final = "SELECT digest, fine FROM photos WHERE digest IN (SELECT value FROM json_each(?))"
 _PUT: Final = "INSERT OR REPLACE INTO photos (digest, numbers, coarse, fine) VALUES (?, ?, ?, ?)"
 _TOUCH: Final = "UPDATE photos SET used = ? WHERE digest IN (SELECT value FROM json_each(?))"
+_FORGET_RESULTS: Final = """
+    DELETE FROM results WHERE rowid NOT IN (SELECT rowid FROM results ORDER BY rowid DESC LIMIT ?)
+"""
 _FORGET: Final = "DELETE FROM photos WHERE digest IN (SELECT digest FROM photos ORDER BY used LIMIT ?)"
 
 
@@ -94,6 +100,18 @@ class FeatureStore:
             (rows,) = self._db.execute("SELECT count(*) FROM photos").fetchone()
             if rows > most:
                 self._db.execute(_FORGET, (rows - most,))
+
+    def recall(self, key: str) -> str | None:
+        """Return what was remembered under a key, or None."""
+        with self._lock:
+            row = self._db.execute("SELECT value FROM results WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def remember(self, key: str, value: str, most: int = MOST_RESULTS) -> None:
+        """Keep a result under a key that names all it depends on; forget the oldest beyond `most`."""
+        with self._lock, self._db:
+            self._db.execute("INSERT OR REPLACE INTO results (key, value) VALUES (?, ?)", (key, value))
+            self._db.execute(_FORGET_RESULTS, (most,))
 
     def _rows(self, query: str, digests: Iterable[str]) -> list[tuple[Any, ...]]:
         found: list[tuple[Any, ...]] = []
