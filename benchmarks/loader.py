@@ -1,7 +1,7 @@
 """How much quicker the training loader is from the second epoch on, its pixels kept, than decoding anew.
 
-Run as `python benchmarks/loader.py` with `ASSAY_DATA` naming the folder that holds `bottles.tar` (20 photos of
-1080 x 1920). Both loaders are the one that training uses, with the bottle recipe's region and no augmentation,
+Run as `python benchmarks/loader.py`, with `ASSAY_DATA` the folder that holds `bottles.tar` (20 photos of
+1080 x 1920). Both loaders are the one of training, with the bottle recipe's region and no augmentation,
 in this process, one after the other; the ratio of their medians is printed. The cache is a temporary folder.
 """
 
