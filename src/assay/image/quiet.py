@@ -14,7 +14,8 @@ from typing import cast
 class _InQuietThread(threading.local):
     """Stands where a filter has its compiled message pattern: the interpreter only calls `match`.
 
-    Libraries that hand the filters to their worker threads (scikit-learn) read `pattern`, which matches nothing.
+    Libraries that hand the filters to their worker threads (scikit-learn) read `pattern`, which matches
+    nothing.
     """
 
     active = False
