@@ -11,6 +11,8 @@ from assay import __version__
 from assay.cli.augment import augment
 from assay.cli.cache import cache
 from assay.cli.check import check
+from assay.cli.compare import compare
+from assay.cli.crossval import crossval
 from assay.cli.demo import demo
 from assay.cli.evaluate import evaluate
 from assay.cli.fetch import fetch
@@ -18,12 +20,13 @@ from assay.cli.info import info
 from assay.cli.predict import predict
 from assay.cli.recipes import recipes
 from assay.cli.train import train
+from assay.cli.variants import variants
 from assay.errors import AssayError
 
 _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start here": (demo,),
     "Data": (check, augment, fetch),
-    "Train": (train, evaluate),
+    "Train": (train, crossval, variants, compare, evaluate),
     "Use": (predict, info),
 }
 

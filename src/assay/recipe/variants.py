@@ -61,6 +61,15 @@ def load_variants(source: str | Path, overrides: Sequence[str] = ()) -> dict[str
     return recipes
 
 
+def show_variants(source: str | Path) -> str:
+    """Return the text of a list by name or file, to copy and change.
+
+    Raises:
+        UsageError: there is no such list.
+    """
+    return _text(str(source))[0]
+
+
 def dump_variants(recipes: dict[str, Recipe]) -> str:
     """Return recipes with every setting as YAML that `parse_variants` reads back to equal ones."""
     values = {name: recipe.model_dump(mode="json") for name, recipe in recipes.items()}

@@ -18,24 +18,25 @@ _PAUSE = 0.05  # seconds between two attempts
 
 
 @contextmanager
-def alone(folder: Path, patience: float = 0.0) -> Iterator[None]:
-    """Keep other processes out of a folder within the block. On Windows it keeps nobody out.
+def alone(path: Path, patience: float = 0.0) -> Iterator[None]:
+    """Keep other processes out within the block. On Windows it keeps nobody out.
 
     Args:
-        folder: made if it is missing. The lock lies beside it, so that the folder may be emptied.
+        path: the file that is locked; it is made and stays.
         patience: seconds to wait for another process to end.
 
     Raises:
-        UsageError: another process is still at work there.
+        UsageError: another process is still at work.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder.with_name(f".{folder.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as stream:
         if sys.platform != "win32":
             deadline = time.monotonic() + patience
             while not _taken(stream.fileno()):
                 if time.monotonic() >= deadline:
-                    raise UsageError(f"another process is at work in {folder}: wait for it, or end it first")
+                    raise UsageError(
+                        f"another process is at work in {path.parent}: wait for it, or end it first"
+                    )
                 time.sleep(_PAUSE)
         yield
 

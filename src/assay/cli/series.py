@@ -1,0 +1,50 @@
+"""What `assay crossval` and `assay variants` print while their runs go on."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from assay.cli.console import percent
+
+if TYPE_CHECKING:
+    from assay.data import Dataset
+    from assay.progress import Progress
+    from assay.training import EpochRow
+    from assay.workflow import RunFigures, SeriesWatcher
+
+
+def series_watcher(progress: "Progress", *, quiet: bool) -> "SeriesWatcher":
+    """Return who prints a line an epoch and a run, each with the run's name; only progress when `quiet`."""
+    from assay.workflow import SeriesWatcher
+
+    if quiet:
+        return SeriesWatcher(progress)
+    return SeriesWatcher(progress, on_data=_tell_data, on_epoch=_tell_epoch, on_run=_tell_run)
+
+
+def _tell_data(dataset: "Dataset") -> None:
+    from assay.data import kept_together
+
+    counts = ", ".join(f"{name} {count}" for name, count in dataset.counts().items())
+    lines = [f"{len(dataset)} photos: {counts}"]
+    if kept := kept_together(dataset.samples):
+        lines.append(f"{kept} groups of photos (copies, bursts, your own groups) each kept in one part")
+    lines += [f"warning: {sentence}" for sentence in dataset.warnings]
+    if dataset.unreadable:
+        first = dataset.unreadable[0]
+        lines.append(f"left out: {len(dataset.unreadable)} files, such as {first.path}: {first.reason}")
+    typer.echo("\n".join(lines) + "\n")
+
+
+def _tell_epoch(name: str, row: "EpochRow", epochs: int) -> None:
+    from assay.training import epoch_line
+
+    typer.echo(f"{name}  {epoch_line(row, epochs)}")
+
+
+def _tell_run(name: str, figures: "RunFigures") -> None:
+    names = {"train": "training", "val": "validation", "test": "test"}
+    told = [
+        f"{names[part]} {percent(one.accuracy)}" for part, one in figures.items() if one.accuracy is not None
+    ]
+    typer.echo(f"{name}  done: accuracy {', '.join(told)}")

@@ -1,0 +1,66 @@
+"""`assay variants`: several recipes on the same photos, in one table."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def variants(
+    data: Annotated[
+        Path | None, typer.Argument(help="Folder of classes, folder of train/val/test, or a manifest.")
+    ] = None,
+    recipes: Annotated[
+        str | None, typer.Argument(help="A list of variants by name (vehicle-animal) or YAML file.")
+    ] = None,
+    *,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A value to change in all of them, as train.epochs=5.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder for the results; by default runs/LIST-variants-N.")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on where it was stopped.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Runs at a time; by default what fits. Never changes a result."),
+    ] = None,
+    show: Annotated[str | None, typer.Option(help="Print a list of variants, to copy and change.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train several recipes on one split; print accuracy, precision and loss of each on every part.
+
+    A list names each variant, its recipe and what --set would change in it, for example
+    `small: {recipe: custom-resnet, set: [train.epochs=30]}`.
+
+    Example: assay variants cifar10/ vehicle-animal
+    """
+    from assay.cli.console import print_json, progress_bars
+    from assay.cli.series import series_watcher
+    from assay.errors import UsageError
+    from assay.recipe.variants import load_variants, show_variants
+    from assay.workflow import next_folder, resume_variants, train_variants
+
+    if show is not None:
+        typer.echo(show_variants(show), nl=False)
+        return
+    with progress_bars() as progress:
+        watcher = series_watcher(progress, quiet=json)
+        if resume is not None:
+            if data or recipes or set_ or run:
+                raise UsageError(
+                    "--resume takes everything from the folder: give only --jobs or --json with it"
+                )
+            result = resume_variants(resume, jobs=jobs, watcher=watcher)
+        elif data is None or recipes is None:
+            raise UsageError("give the photos and a list of variants, as in: assay variants PHOTOS list.yaml")
+        else:
+            chosen = load_variants(recipes, set_ or ())
+            folder = run or next_folder(Path("runs"), f"{Path(recipes).stem}-variants")
+            result = train_variants(data, chosen, folder, jobs=jobs, watcher=watcher)
+    if json:
+        print_json({"folder": str(result.folder), **result.to_dict()})
+        return
+    typer.echo(f"\n{result.text}\n")
+    typer.echo(f"tables       {result.folder / 'results.csv'}, {result.folder / 'comparison.csv'}")
+    typer.echo(f"classifiers  {result.folder / '*' / 'model.assay'}")

@@ -1,0 +1,171 @@
+"""The tables of a cross-validation: mean ± standard deviation, a row a run, and an answer a photo.
+
+Reads what the runs left; knows nothing of how they were trained.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assay.data import SPLITS, Dataset, Split
+from assay.evaluation import Metrics, Predictions, evaluate
+from assay.evaluation.tables import Cell, align, number, percent, write_csv, write_json
+from assay.files import write_text
+from assay.recipe import Recipe
+from assay.training import read_metrics
+from assay.workflow.figures import FIGURES, RunFigures, Spread
+from assay.workflow.run import Run
+
+PREDICTIONS = "predictions.npz"
+"""What a classifier that never saw the photo says of every photo: one repeat's test parts put together."""
+
+Spreads = Mapping[tuple[Split, str], Spread]
+
+
+@dataclass(frozen=True)
+class FoldRun:
+    """One run of a cross-validation."""
+
+    repeat: int
+    fold: int
+    """Both counted from 1."""
+    run: Run
+    figures: RunFigures
+
+
+@dataclass(frozen=True)
+class CrossvalResult:
+    """What a cross-validation gave."""
+
+    folder: Path
+    dataset: Dataset
+    positive: str | None
+    """The class whose precision is told; None: the mean over the classes."""
+    runs: tuple[FoldRun, ...]
+    spreads: Spreads
+    """Mean and standard deviation over the runs, by part and figure."""
+    out_of_fold: Metrics
+    """Of the first repeat: every photo judged once, by a classifier that never saw it."""
+
+    @property
+    def text(self) -> str:
+        """The table as people read it."""
+        return spread_table(self.spreads, len(self.runs), self.positive)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return {
+            "runs": len(self.runs),
+            "folds": max(one.fold for one in self.runs),
+            "repeats": max(one.repeat for one in self.runs),
+            "photos": len(self.dataset),
+            "classes": list(self.dataset.classes),
+            "positive": self.positive,
+            "figures": {
+                part: {name: self.spreads[part, name].to_dict() for name in FIGURES} for part in SPLITS
+            },
+            "out_of_fold": self.out_of_fold.to_dict(),
+        }
+
+
+def write_results(folder: Path, dataset: Dataset, recipe: Recipe, runs: Sequence[FoldRun]) -> CrossvalResult:
+    """Write the tables of finished runs and the out-of-fold predictions.
+
+    `results.txt`, `results.csv` and `results.json` hold mean and standard deviation, `runs.csv` a row for
+    each run and part, `repeat-N/predictions.npz` the answers of a repeat; `predictions.npz` is the first one.
+
+    Args:
+        folder: where to.
+        dataset: all photos.
+        recipe: names the class that is looked for.
+        runs: done and judged, of all folds and repeats.
+
+    Raises:
+        AssayError: a file of a run is missing or damaged.
+    """
+    first: Predictions | None = None
+    for repeat in sorted({one.repeat for one in runs}):
+        joined = out_of_fold([one.run for one in runs if one.repeat == repeat])
+        joined.save(folder / f"repeat-{repeat}" / PREDICTIONS)
+        first = first or joined
+    if first is None:
+        raise ValueError("no runs, no table")
+    first.save(folder / PREDICTIONS)
+    metrics = evaluate(first, recipe.data.positive)
+    spreads = {
+        (part, name): Spread.of(one.figures[part].get(name) for one in runs if part in one.figures)
+        for part in SPLITS
+        for name in FIGURES
+    }
+    result = CrossvalResult(folder, dataset, metrics.positive, tuple(runs), spreads, metrics)
+    write_json(folder / "results.json", result.to_dict())
+    write_text(folder / "results.txt", result.text + "\n")
+    _write_spreads(folder / "results.csv", spreads)
+    _write_runs(folder / "runs.csv", runs)
+    return result
+
+
+def out_of_fold(runs: Sequence[Run]) -> Predictions:
+    """Put the test parts of one repeat's runs together, in the order of the photos' ids, without embeddings.
+
+    Raises:
+        AssayError: the predictions of a run are missing or damaged.
+    """
+    parts = [Predictions.load(run.evaluation("test") / PREDICTIONS) for run in runs]
+    labelled = all(part.source_labels is not None for part in parts)
+    whole = Predictions(
+        classes=parts[0].classes,
+        ids=tuple(name for part in parts for name in part.ids),
+        paths=tuple(path for part in parts for path in part.paths),
+        actual=np.concatenate([part.actual for part in parts]),
+        probabilities=np.concatenate([part.probabilities for part in parts]),
+        source_labels=tuple(name for part in parts for name in part.source_labels or ())
+        if labelled
+        else None,
+    )
+    return whole.take(sorted(range(len(whole)), key=whole.ids.__getitem__))
+
+
+def spread_table(spreads: Spreads, runs: int, positive: str | None) -> str:
+    """Return mean ± standard deviation as aligned text, a row a part."""
+    told = f"precision of {positive}" if positive else "precision (mean of classes)"
+    rows = [["", "accuracy", "loss", told]]
+    names = {"train": "training", "val": "validation", "test": "test"}
+    for part in SPLITS:
+        accuracy, loss, precision = (spreads[part, name] for name in FIGURES)
+        rows.append([names[part], _shares(accuracy), _numbers(loss), _shares(precision)])
+    return f"{align(rows)}\n± is the standard deviation over {runs} runs"
+
+
+def _shares(spread: Spread) -> str:
+    if spread.mean is None:
+        return "–"
+    mean = percent(spread.mean).removesuffix(" %")
+    return f"{mean} ± {number(None if spread.std is None else 100 * spread.std, 1)} %"
+
+
+def _numbers(spread: Spread) -> str:
+    return "–" if spread.mean is None else f"{spread.mean:.3f} ± {number(spread.std)}"
+
+
+def _write_spreads(path: Path, spreads: Spreads) -> None:
+    rows: list[list[Cell]] = [
+        [part, name, one.mean, one.std, one.low, one.high, one.runs] for (part, name), one in spreads.items()
+    ]
+    write_csv(path, ["part", "figure", "mean", "std", "min", "max", "runs"], rows)
+
+
+def _write_runs(path: Path, runs: Sequence[FoldRun]) -> None:
+    header = ["repeat", "fold", "seed", "epochs", "part", "photos", *FIGURES, "run"]
+    rows: list[list[Cell]] = []
+    for one in runs:
+        seed = one.run.recipe().train.seed
+        epochs = len(read_metrics(one.run.folder / "metrics.csv"))
+        for part, figures in one.figures.items():
+            row: list[Cell] = [one.repeat, one.fold, seed, epochs, part, figures.photos]
+            row += [figures.get(name) for name in FIGURES]
+            rows.append([*row, one.run.folder.relative_to(path.parent).as_posix()])
+    write_csv(path, header, rows)
