@@ -23,6 +23,17 @@ from assay.evaluation.metrics import Average, ClassMetrics, Metrics, evaluate
 from assay.evaluation.misclassified import Mistake, misclassified
 from assay.evaluation.predictions import Predictions
 from assay.evaluation.reliability_figure import reliability_figure
+from assay.evaluation.selective import (
+    SURENESS,
+    Answered,
+    Selection,
+    choose_threshold,
+    count_answered,
+    dump_curve,
+    load_curve,
+    photos_needed,
+    precision_bound,
+)
 from assay.evaluation.slices import Slice, accuracy_by, accuracy_by_source, slices_text
 from assay.evaluation.temperature import (
     Temperature,
@@ -37,6 +48,8 @@ from assay.evaluation.write import FILES, write_evaluation
 
 __all__ = [
     "FILES",
+    "SURENESS",
+    "Answered",
     "Average",
     "BootstrapIntervals",
     "Calibration",
@@ -51,6 +64,7 @@ __all__ = [
     "PositiveCurve",
     "Predictions",
     "ReliabilityBin",
+    "Selection",
     "Slice",
     "Temperature",
     "ThresholdCurve",
@@ -62,21 +76,27 @@ __all__ = [
     "apply_temperature",
     "bootstrap_intervals",
     "brier_score",
+    "choose_threshold",
     "class_figure",
     "classification_report",
     "compare",
     "confusion_figure",
     "contact_sheet",
+    "count_answered",
+    "dump_curve",
     "evaluate",
     "fit_temperature",
+    "load_curve",
     "mcnemar",
     "measure_calibration",
     "misclassified",
     "misclassified_sheet",
     "negative_log_likelihood",
     "paired_difference",
+    "photos_needed",
     "positive_curve",
     "positive_figure",
+    "precision_bound",
     "reliability",
     "reliability_figure",
     "save_figure",
