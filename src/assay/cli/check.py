@@ -28,6 +28,10 @@ def check(
         float,
         typer.Option(min=0, max=1, help="Share of the data beyond which a group of look-alikes is doubted."),
     ] = 0.01,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Also list labels that this .assay file, or a crossval's predictions.npz, doubts."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print all findings as JSON.")] = False,
 ) -> None:
     """Say all that is wrong with labelled photos: damaged, copies, leaks, wrong labels, odd ones.
@@ -52,6 +56,10 @@ def check(
             largest_share=largest_share,
             progress=progress,
         )
+        if model is not None:
+            from assay.workflow.suspects import with_label_suspects
+
+            report = with_label_suspects(report, model, progress)
     failures = report.failures(wanted)
     if json:
         print_json(report.to_dict())

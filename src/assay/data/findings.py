@@ -33,6 +33,7 @@ class FindingKind(StrEnum):
     unreadable = "unreadable"
     label_conflict = "label_conflict"
     leak = "leak"
+    label_suspect = "label_suspect"
     blank = "blank"
     empty_class = "empty_class"
     identical = "identical"
