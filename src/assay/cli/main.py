@@ -15,6 +15,7 @@ from assay.cli.compare import compare
 from assay.cli.crossval import crossval
 from assay.cli.demo import demo
 from assay.cli.evaluate import evaluate
+from assay.cli.explain import explain
 from assay.cli.fetch import fetch
 from assay.cli.info import info
 from assay.cli.predict import predict
@@ -27,7 +28,7 @@ _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start here": (demo,),
     "Data": (check, augment, fetch),
     "Train": (train, crossval, variants, compare, evaluate),
-    "Use": (predict, info),
+    "Use": (predict, explain, info),
 }
 
 app = typer.Typer(
@@ -92,6 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
 _EXTRAS = {
     "torch": "train",
     "lightning": "train",
+    "captum": "train",
     "albumentations": "train",
     "sklearn": "train",
     "matplotlib": "train",

@@ -7,6 +7,7 @@ from assay.inference.classifier import BATCH_SIZE, Classifier
 from assay.inference.cpus import cpu_count
 from assay.inference.engine import Engine, EngineError, Outputs
 from assay.inference.engines import AUTO, ENGINES, create_engine
+from assay.inference.explanation import Explain, Explanation
 from assay.inference.inputs import Photo
 from assay.inference.prediction import Failure, Prediction, softmax
 
@@ -17,6 +18,8 @@ __all__ = [
     "Classifier",
     "Engine",
     "EngineError",
+    "Explain",
+    "Explanation",
     "Failure",
     "Outputs",
     "Photo",

@@ -5,6 +5,7 @@ torch.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Self, overload
 
@@ -14,9 +15,11 @@ from assay.bundle import Bundle, BundleError, BundleInfo, Precision
 from assay.errors import AssayError, UsageError
 from assay.image import Preprocess
 from assay.inference.ahead import Read, read_ahead
+from assay.inference.cam import Cam, EvidenceMap, linear_head
 from assay.inference.engine import Engine, EngineError, Outputs
 from assay.inference.engines import AUTO, create_engine
-from assay.inference.inputs import FORMS, Photo, read_photo, source_of
+from assay.inference.explanation import SIDE, Explanation
+from assay.inference.inputs import FORMS, Photo, read_photo, read_picture, source_of
 from assay.inference.prediction import Failure, Prediction, softmax
 
 BATCH_SIZE = 16
@@ -30,12 +33,14 @@ class Classifier:
         info: what the bundle says about itself.
         preprocess: from a decoded photo to the network's pixels.
         engine: the runtime that answers.
+        bundle: where the model is from; none for a classifier that was put together by hand.
     """
 
-    def __init__(self, info: BundleInfo, engine: Engine) -> None:
+    def __init__(self, info: BundleInfo, engine: Engine, bundle: Bundle | None = None) -> None:
         self.info = info
         self.preprocess = Preprocess(info.preprocess)
         self.engine = engine
+        self.bundle = bundle
 
     @classmethod
     def load(
@@ -65,7 +70,7 @@ class Classifier:
         except EngineError as error:
             raise BundleError(f"{path} cannot be run: {error}") from None
         _check_signature(bundle, ready)
-        return cls(bundle.info, ready)
+        return cls(bundle.info, ready, bundle)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -178,6 +183,57 @@ class Classifier:
             if len(parts) == 1
             else Outputs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
         )
+
+    @cached_property
+    def head(self) -> np.ndarray | None:
+        """Weights of the head, float32 [C, D]; none if it is more than one linear layer on pooled features.
+
+        Read from the bundle when first asked for.
+
+        Raises:
+            BundleError: the bundle has changed since it was opened.
+        """
+        return None if self.bundle is None else linear_head(self.bundle.weights())
+
+    def explain(
+        self, photo: Photo, label: str | None = None, *, evidence: EvidenceMap | None = None
+    ) -> Explanation:
+        """Tell which parts of a photo speak for a class.
+
+        Args:
+            photo: as for `predict`.
+            label: the class to explain; none: the one that is predicted.
+            evidence: how to map the evidence; none: the class activation map, which needs a head that is one
+                linear layer. `assay.workflow.GradCam` serves all heads, and needs torch.
+
+        Raises:
+            AssayError: the photo cannot be read, or the head has other layers and `evidence` is not given.
+            UsageError: there is no such class.
+        """
+        if label is not None and label not in self.classes:
+            raise UsageError(f"there is no class {label!r}: choose one of {', '.join(self.classes)}")
+        evidence = evidence or self._cam()
+        pixels, picture = read_photo(photo, self.preprocess), read_picture(photo, SIDE)
+        if isinstance(pixels, Failure):
+            raise AssayError(str(pixels))
+        if isinstance(picture, Failure):
+            raise AssayError(str(picture))
+        outputs = self.outputs(pixels[np.newaxis])
+        prediction = self._prediction(self.probabilities(outputs)[0], source_of(photo))
+        explained = label or prediction.label
+        cells = evidence(pixels, outputs, self.classes.index(explained))
+        shown, width, height = picture
+        return Explanation(
+            explained, prediction, evidence.method, cells, shown, width, height, self.preprocess
+        )
+
+    def _cam(self) -> Cam:
+        if self.head is None:
+            raise AssayError(
+                f"the head of {self.info.name} is no single linear layer, so its feature map alone explains "
+                "nothing: use assay.workflow.explainer, which needs pip install 'assay[train]'"
+            )
+        return Cam(self.head)
 
     def probabilities(self, outputs: Outputs) -> np.ndarray:
         """Return calibrated probabilities, float64 [N, C] in class order, of `outputs`."""

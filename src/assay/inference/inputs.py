@@ -1,24 +1,43 @@
 """The forms in which a photo may be handed over, and the one way from each to the network's pixels.
 
-Knows nothing of models.
+Also to a picture that people look at. Knows nothing of models.
 """
 
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from assay.image import HEAD_BYTES, DecodeError, Preprocess, sniff
+from assay.image import HEAD_BYTES, DecodeError, Preprocess, decode, inspect, sniff
 from assay.image.rgb import to_rgb, upright
 from assay.inference.prediction import Failure
 
-Photo = str | Path | bytes | bytearray | memoryview | Image.Image | np.ndarray
+File = str | Path | bytes | bytearray | memoryview
+"""A file's path, or a file's bytes."""
+
+Photo = File | Image.Image | np.ndarray
 """A file's path, a file's bytes, a Pillow image, or pixels: uint8 [H, W, 3], RGB, upright."""
 
 FORMS = "a path, bytes, a Pillow image or an array"
 """The same in words."""
 
 _ORIENTATION = 0x0112
+
+_Result = TypeVar("_Result")
+
+
+class Picture(NamedTuple):
+    """A photo to be looked at."""
+
+    pixels: np.ndarray
+    """uint8 [h, w, 3], RGB, upright; perhaps smaller than the photo."""
+    width: int
+    """Of the photo itself, upright, in pixels."""
+    height: int
+    """Of the photo itself, upright, in pixels."""
 
 
 def source_of(photo: Photo) -> str | None:
@@ -41,8 +60,23 @@ def read_photo(photo: Photo, preprocess: Preprocess, place: int = 0) -> np.ndarr
         uint8 array of shape [S, S, 3]; or why the photo cannot be read, as data, so that one bad file among
         thousands does no harm.
     """
+    return _guarded(photo, lambda: _read(photo, preprocess), place)
+
+
+def read_picture(photo: Photo, side: int) -> Picture | Failure:
+    """Read one photo to be looked at: all of it, upright, made smaller where it is large.
+
+    Args:
+        photo: see `Photo`.
+        side: the most pixels that the longer side may keep.
+    """
+    return _guarded(photo, lambda: _picture(photo, side), 0)
+
+
+def _guarded(photo: Photo, read: Callable[[], _Result], place: int) -> _Result | Failure:
+    """Turn what a bad photo raises into data."""
     try:
-        return _read(photo, preprocess)
+        return read()
     except DecodeError as error:
         why = str(error)
     except IsADirectoryError:
@@ -54,14 +88,33 @@ def read_photo(photo: Photo, preprocess: Preprocess, place: int = 0) -> np.ndarr
 
 
 def _read(photo: Photo, preprocess: Preprocess) -> np.ndarray:
-    if isinstance(photo, str | Path):
-        return preprocess.read(_bytes(Path(photo)))
-    if isinstance(photo, bytes | bytearray | memoryview):
-        return preprocess.read(bytes(photo))
+    if isinstance(photo, File):
+        return preprocess.read(_bytes(photo))
     return preprocess(_pixels(photo) if isinstance(photo, Image.Image) else _checked(photo))
 
 
-def _bytes(path: Path) -> bytes:
+def _picture(photo: Photo, side: int) -> Picture:
+    if isinstance(photo, File):
+        data = _bytes(photo)
+        told = inspect(data)
+        width, height = told.width, told.height
+        shorter = min(width, height) * min(1.0, side / max(width, height))
+        pixels = decode(data, min_side=math.ceil(shorter))
+    else:
+        pixels = _pixels(photo) if isinstance(photo, Image.Image) else _checked(photo)
+        height, width = pixels.shape[:2]
+    scale = side / max(pixels.shape[:2])
+    if scale < 1:
+        size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
+        pixels = np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+    return Picture(pixels, width, height)
+
+
+def _bytes(photo: File) -> bytes:
+    return bytes(photo) if isinstance(photo, bytes | bytearray | memoryview) else _content(Path(photo))
+
+
+def _content(path: Path) -> bytes:
     """Read a file, but only its head if that is no image's: the file may be a video of many gigabytes."""
     with path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)

@@ -1,0 +1,180 @@
+"""Class activation maps: which parts of a photo speak for a class, from the outputs of the network alone.
+
+Pure arithmetic on arrays; knows nothing of files, runtimes or colours. A map has one value a cell of the
+feature map; `heat_map` spreads those over the photo.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from assay.image import Preprocess
+from assay.inference.engine import Outputs
+
+SPREAD = 1.0
+"""Standard deviation of the Gaussian that a cell's value is spread with, in cells."""
+
+_HEAD = "head."
+_LINEAR = {"head.fc.weight", "head.fc.bias"}
+
+
+class EvidenceMap(Protocol):
+    """A way to tell which cells of the feature map speak for a class."""
+
+    @property
+    def method(self) -> str:
+        """What it is called, "cam" for example."""
+
+    def __call__(self, pixels: np.ndarray, outputs: Outputs, place: int) -> np.ndarray:
+        """Map the evidence.
+
+        Args:
+            pixels: uint8 [S, S, 3], one preprocessed photo.
+            outputs: what the model says of it, N = 1.
+            place: of the class, in the order of the logits.
+
+        Returns:
+            float32 [h, w], in units of logits.
+        """
+
+
+class Cam:
+    """Evidence by class activation maps.
+
+    Args:
+        head: float array of shape [C, D], weights of the linear layer behind average pooling.
+    """
+
+    method = "cam"
+
+    def __init__(self, head: np.ndarray) -> None:
+        self._weights = against_the_others(head)
+
+    def __call__(self, pixels: np.ndarray, outputs: Outputs, place: int) -> np.ndarray:
+        """Map the evidence for a class: see `EvidenceMap`."""
+        del pixels
+        maps = class_activation_map(outputs.featuremap[0], self._weights[place : place + 1])
+        return maps.reshape(maps.shape[1:])
+
+
+def linear_head(weights: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Find the weights of a head that is one linear layer on the pooled features.
+
+    Args:
+        weights: parameters and buffers by name, as `Bundle.weights` gives them.
+
+    Returns:
+        float32 array of shape [C, D]; none where the head has other layers besides.
+    """
+    if {name for name in weights if name.startswith(_HEAD)} != _LINEAR:
+        return None
+    matrix = weights["head.fc.weight"]
+    return np.array(matrix, dtype=np.float32) if matrix.ndim == 2 else None
+
+
+def class_activation_map(featuremap: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Weigh the channels of a feature map as the head weighs the pooled features.
+
+    The mean of a class's map, plus the class's bias, is its logit: the map tells how much of the logit every
+    cell contributes.
+
+    Args:
+        featuremap: float array of shape [K, h, w].
+        weights: float array of shape [C, D] with D = K, of the linear layer behind average pooling.
+
+    Returns:
+        float32 array of shape [C, h, w], in units of logits.
+
+    Raises:
+        ValueError: the shapes do not belong together.
+
+    Source: Zhou, Khosla, Lapedriza, Oliva, Torralba, "Learning Deep Features for Discriminative
+    Localization" (2016), eq. 2.
+    """
+    if featuremap.ndim != 3 or weights.ndim != 2 or weights.shape[1] != featuremap.shape[0]:
+        raise ValueError(
+            f"a head of {list(weights.shape)} does not fit a feature map of {list(featuremap.shape)}"
+        )
+    cells: np.ndarray = np.tensordot(weights.astype(np.float32), featuremap.astype(np.float32), axes=1)
+    return cells
+
+
+def against_the_others(weights: np.ndarray) -> np.ndarray:
+    """Take from every class's weights what all classes share.
+
+    What is added to all logits alike changes no probability, so it explains nothing. For two classes the map
+    of the one becomes the negative of the other's.
+
+    Args:
+        weights: float array of shape [C, D].
+
+    Returns:
+        float array of shape [C, D] whose mean over the classes is 0.
+    """
+    contrast: np.ndarray = weights - weights.mean(axis=0, keepdims=True)
+    return contrast
+
+
+def heat_map(cells: np.ndarray, preprocess: Preprocess, width: int, height: int) -> np.ndarray:
+    """Lay a class activation map over the photo that it was made from.
+
+    A cell sees far more of a photo than its own square, so every cell around a small cue answers to it, the
+    more distant ones as loudly as the one in the middle: the map has a plateau. Values drawn between the
+    cells, as bilinear upsampling does, then peak anywhere on it. Each cell is taken here for what it is, a
+    blurred look at the surroundings: its value is spread with a Gaussian, which peaks in the middle of the
+    plateau. Outside the photo nothing speaks for the class, which is told by the map's lowest value; a map of
+    equal values stays so.
+
+    Args:
+        cells: float array of shape [h, w], in units of logits.
+        preprocess: what the network's square shows of a photo.
+        width: of the upright photo, in pixels.
+        height: of the upright photo, in pixels.
+
+    Returns:
+        float32 array of shape [height, width], 0-1: evidence for the class as a share of the strongest.
+        Evidence against it is 0, and so is what the network does not look at. All 0 where no part of the
+        photo speaks for the class.
+
+    Source: Liznerski et al., "Explainable Deep One-Class Classification" (2021), section 3, for Gaussians in
+    place of interpolation; Luo, Li, Urtasun, Zemel, "Understanding the Effective Receptive Field in Deep
+    Convolutional Neural Networks" (2016), for their shape.
+    """
+    left, top, right, bottom = preprocess.box(width, height)
+    into_left, into_top, into_right, into_bottom = preprocess.content(width, height)
+    rows, columns = cells.shape
+    down = _spread(bottom - top, (into_top, into_bottom), preprocess.size, rows)
+    across = _spread(right - left, (into_left, into_right), preprocess.size, columns)
+    floor = float(cells.min())
+    evidence = floor + down @ (cells.astype(np.float32) - floor) @ across.T
+    heat = np.zeros((height, width), dtype=np.float32)
+    strongest = float(evidence.max())
+    if strongest > 0:
+        heat[top:bottom, left:right] = (evidence / strongest).clip(0, 1)
+    return heat
+
+
+def peak(heat: np.ndarray) -> tuple[int, int] | None:
+    """Return column and row of the largest value of a heat map [H, W]; none where all are 0."""
+    row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+    return (int(column), int(row)) if heat[row, column] > 0 else None
+
+
+def _spread(pixels: int, span: tuple[int, int], size: int, cells: int) -> np.ndarray:
+    """Return how much every cell says of every pixel along one side of the looked-at part.
+
+    Args:
+        pixels: along the side, of the photo.
+        span: where the side begins and ends in the network's square, in its pixels.
+        size: of the network's square, in pixels.
+        cells: of the feature map along the side.
+
+    Returns:
+        float32 array of shape [pixels, cells]; a row's sum is below 1 by what lies outside the square.
+    """
+    inside = span[0] + (np.arange(pixels) + 0.5) * (span[1] - span[0]) / pixels
+    distance = inside[:, np.newaxis] * cells / size - (np.arange(cells) + 0.5)
+    density = np.exp(-0.5 * (distance / SPREAD) ** 2) / (SPREAD * math.sqrt(2 * math.pi))
+    return density.astype(np.float32)
