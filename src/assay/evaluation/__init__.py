@@ -16,6 +16,7 @@ from assay.evaluation.classification_report import accuracy_sentence, classifica
 from assay.evaluation.confusion import ConfusedPair, Confusion
 from assay.evaluation.confusion_figure import confusion_figure
 from assay.evaluation.contact_sheet import Line, Tile, contact_sheet, misclassified_sheet
+from assay.evaluation.crossfit import CalibrationFigures, CalibrationFit, calibration_figures, fit_calibration
 from assay.evaluation.figure import save_figure
 from assay.evaluation.intervals import Interval, wilson
 from assay.evaluation.mcnemar import Comparison, compare, mcnemar, paired_difference
@@ -53,6 +54,8 @@ __all__ = [
     "Average",
     "BootstrapIntervals",
     "Calibration",
+    "CalibrationFigures",
+    "CalibrationFit",
     "ClassMetrics",
     "Comparison",
     "ConfusedPair",
@@ -76,6 +79,7 @@ __all__ = [
     "apply_temperature",
     "bootstrap_intervals",
     "brier_score",
+    "calibration_figures",
     "choose_threshold",
     "class_figure",
     "classification_report",
@@ -85,6 +89,7 @@ __all__ = [
     "count_answered",
     "dump_curve",
     "evaluate",
+    "fit_calibration",
     "fit_temperature",
     "load_curve",
     "mcnemar",
