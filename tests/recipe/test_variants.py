@@ -1,0 +1,66 @@
+"""Lists of variants: read, refused, and read back."""
+
+from pathlib import Path
+
+import pytest
+
+from assay.errors import UsageError
+from assay.recipe.variants import dump_variants, load_variants, parse_variants, show_variants, variant_names
+
+
+def test_every_packaged_list_can_be_loaded_and_read_back():
+    for name in variant_names():
+        recipes = load_variants(name)
+        assert parse_variants(dump_variants(recipes), name) == recipes
+        assert [recipe.name for recipe in recipes.values()] == list(recipes)
+
+
+def test_the_vehicle_animal_table_has_five_different_ones_that_need_no_network():
+    recipes = load_variants("vehicle-animal", ["train.epochs=3"])
+    assert len(recipes) == 5
+    assert len({recipe.model_copy(update={"name": ""}).model_dump_json() for recipe in recipes.values()}) == 5
+    assert {recipe.train.epochs for recipe in recipes.values()} == {3}
+    assert {recipe.data.positive for recipe in recipes.values()} == {"animal"}
+    assert {recipe.net.name for recipe in recipes.values() if recipe.net.weights != "none"} == {
+        "efficientnet-lite0"
+    }
+
+
+def test_recipes_are_looked_for_beside_the_list(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text("extends: bottle\ntrain: {epochs: 7}", encoding="utf-8")
+    (tmp_path / "list.yaml").write_text(
+        "a: {recipe: mine.yaml}\nb: {recipe: mine.yaml, set: [train.epochs=8]}", encoding="utf-8"
+    )
+    assert [one.train.epochs for one in load_variants(tmp_path / "list.yaml").values()] == [7, 8]
+
+
+def test_a_list_is_shown_as_it_is_written():
+    assert "convnet: {recipe: vehicle-animal}" in show_variants("vehicle-animal")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: {recipe: bottle}", "two variants or more"),
+        ("- bottle\n- default", "two variants or more"),
+        ("a: [", "not valid YAML"),
+        ("a: bottle\nb: {recipe: bottle}", "must look like"),
+        ("a: {recipe: bottle, sets: []}\nb: {recipe: bottle}", "'set'"),
+        ("a: {recipe: bottle, set: train.epochs=5}\nb: {recipe: bottle}", "must be a list"),
+        ("a: {recipe: botle}\nb: {recipe: bottle}", "'bottle'"),
+        ("a: {recipe: bottle, set: [train.epoch=5]}\nb: {recipe: bottle}", "'epochs'"),
+        ("../a: {recipe: bottle}\nb: {recipe: bottle}", "becomes a folder"),
+        ("a: {recipe: bottle}\nb: {recipe: vehicle-animal}", "differ"),
+        ("a: {recipe: bottle}\nb: {recipe: bottle, set: [train.seed=1]}", "train.seed of a and b differ"),
+    ],
+)
+def test_what_makes_no_sense_is_one_sentence(tmp_path: Path, text: str, said: str):
+    (tmp_path / "list.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=said) as caught:
+        load_variants(tmp_path / "list.yaml")
+    assert "\n\n" not in str(caught.value)
+
+
+def test_a_misspelt_name_names_the_nearest():
+    with pytest.raises(UsageError, match="'vehicle-animal'"):
+        load_variants("vehicle-animals")

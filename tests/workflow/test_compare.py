@@ -1,0 +1,158 @@
+"""Classifiers side by side: found, ranked, and judged against chance on the same photos."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.errors import AssayError, UsageError
+from assay.evaluation import Predictions, evaluate
+from assay.workflow import compare_results
+from assay.workflow.compare import holm
+
+_COUNT = 200
+
+
+def predictions(wrong: int, *, first: int = 0, prefix: str = "", classes: tuple[str, ...] = ("no", "yes")):
+    """Photos 0 to 199, of which `wrong` from the photo `first` on are answered wrongly."""
+    actual = np.arange(_COUNT) % 2
+    answer = actual.copy()
+    answer[first : first + wrong] = 1 - answer[first : first + wrong]
+    probabilities = np.full((_COUNT, len(classes)), 0.2 / (len(classes) - 1))
+    probabilities[np.arange(_COUNT), answer] = 0.8
+    ids = tuple(f"{prefix}{number:03}.png" for number in range(_COUNT))
+    return Predictions(classes=classes, ids=ids, paths=ids, actual=actual, probabilities=probabilities)
+
+
+def saved(folder: Path, made: Predictions, positive: str | None = None) -> Path:
+    made.save(folder / "predictions.npz")
+    if positive is not None:
+        metrics = evaluate(made, positive).to_dict()
+        (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    return folder
+
+
+def test_the_best_is_found_and_the_others_are_judged_against_it(tmp_path: Path):
+    paths = [
+        saved(tmp_path / "poor", predictions(60)),
+        saved(tmp_path / "good", predictions(10)),
+        saved(tmp_path / "near", predictions(11, first=100)),
+    ]
+    ranking = compare_results(paths)
+    assert ranking.best.name == str(paths[1])
+    poor, good, near = ranking.verdicts
+    assert (poor.more_than_chance, good.more_than_chance, near.more_than_chance) == (True, None, False)
+    assert poor.comparison is not None
+    assert poor.comparison.difference == pytest.approx(-0.25)
+    for told in ("-25.0 points, p below 0.001: more than chance", "may be chance", "best", "Holm", "McNemar"):
+        assert told in ranking.text
+
+
+def test_of_equal_accuracy_the_lower_log_loss_is_best(tmp_path: Path):
+    sure = predictions(10)
+    doubtful = Predictions(
+        classes=sure.classes,
+        ids=sure.ids,
+        paths=sure.paths,
+        actual=sure.actual,
+        probabilities=0.5 + 0.1 * (sure.probabilities - 0.5),
+    )
+    paths = [saved(tmp_path / "doubtful", doubtful), saved(tmp_path / "sure", sure)]
+    assert compare_results(paths).best.name == str(paths[1])
+    assert "may be chance" in compare_results(paths).text
+
+
+def test_other_photos_and_other_classes_are_not_tested(tmp_path: Path):
+    paths = [
+        saved(tmp_path / "one", predictions(10)),
+        saved(tmp_path / "elsewhere", predictions(20, prefix="other/")),
+        saved(tmp_path / "three", predictions(20, classes=("no", "yes", "perhaps"))),
+    ]
+    ranking = compare_results(paths)
+    assert [verdict.comparison for verdict in ranking.verdicts] == [None, None, None]
+    assert "not evaluated on the same photos" in ranking.verdicts[1].reason
+    assert "classes of the classifiers differ" in ranking.verdicts[2].reason
+    assert ranking.text.count("cannot be compared photo by photo") == 2
+    assert "McNemar" not in ranking.text
+
+
+def test_runs_are_judged_on_test_else_validation(tmp_path: Path):
+    run = tmp_path / "run"
+    saved(run / "evaluation" / "val", predictions(50))
+    other = saved(tmp_path / "other", predictions(5))
+    assert compare_results([run, other]).verdicts[0].contestant.part == "validation"
+    saved(run / "evaluation" / "test", predictions(1))
+    ranking = compare_results([run, other])
+    assert ranking.verdicts[0].contestant.part == "test"
+    assert ranking.best.metrics.correct == 199
+
+
+def test_a_cross_validation_is_told_out_of_fold(tmp_path: Path):
+    folder = saved(tmp_path / "crossval", predictions(3))
+    (folder / "crossval.json").write_text("{}", encoding="utf-8")
+    ranking = compare_results([folder, saved(tmp_path / "b", predictions(4)) / "predictions.npz"])
+    assert [one.contestant.part for one in ranking.verdicts] == ["out of fold", "–"]
+
+
+def test_the_precision_is_that_of_the_class_that_was_looked_for(tmp_path: Path):
+    # Photo 0 is a `no` answered `yes`.
+    paths = [saved(tmp_path / "a", predictions(1), "no"), saved(tmp_path / "b", predictions(0), "no")]
+    ranking = compare_results(paths)
+    assert "precision of no" in ranking.text
+    assert ranking.verdicts[0].contestant.precision == 1.0
+    assert compare_results(paths, "yes").verdicts[0].contestant.precision == pytest.approx(100 / 101)
+
+
+def test_the_csv_says_the_same(tmp_path: Path):
+    paths = [saved(tmp_path / "a", predictions(60)), saved(tmp_path / "b", predictions(10))]
+    ranking = compare_results(paths)
+    ranking.write_csv(tmp_path / "table.csv")
+    rows = list(csv.DictReader((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["best"] for row in rows] == ["no", "yes"]
+    assert float(rows[0]["accuracy"]) == 0.7
+    assert rows[0]["more_than_chance"] == "yes"
+    assert rows[1]["p_value"] == ""
+    told = json.loads(json.dumps(ranking.to_dict()))
+    assert told["compared"][0]["p_adjusted"] == float(rows[0]["p_adjusted"])
+
+
+def test_what_holds_no_predictions_is_refused(tmp_path: Path):
+    good = saved(tmp_path / "good", predictions(1))
+    (tmp_path / "model.assay").write_bytes(b"")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "run.json").write_text("{}", encoding="utf-8")
+    for name, said in [
+        ("nowhere", "does not exist"),
+        ("model.assay", "assay evaluate"),
+        ("empty", "holds no predictions"),
+        ("begun", "assay train --resume"),
+    ]:
+        with pytest.raises(UsageError, match=said):
+            compare_results([good, tmp_path / name])
+    with pytest.raises(UsageError, match="two or more"):
+        compare_results([good])
+    with pytest.raises(UsageError, match="named twice"):
+        compare_results([good, good])
+    (tmp_path / "bad.npz").write_bytes(b"no zip")
+    with pytest.raises(AssayError, match="bad"):
+        compare_results([good, tmp_path / "bad.npz"])
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm_keeps_the_order_and_never_lowers_a_p_value(values: list[float]):
+    adjusted = holm(values)
+    assert all(before <= after <= 1 for before, after in zip(values, adjusted, strict=True))
+    order = sorted(range(len(values)), key=values.__getitem__)
+    assert [adjusted[place] for place in order] == sorted(adjusted)
+    assert all(
+        after <= min(1, len(values) * before) for before, after in zip(values, adjusted, strict=True)
+    ) or (len(values) > 1)
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
