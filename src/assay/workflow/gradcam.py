@@ -1,33 +1,35 @@
 """Evidence by gradients, for heads that are more than one linear layer.
 
-The network is made anew in torch from the recipe and the weights that its bundle holds. Knows nothing of
-photos or files.
+The head alone is made anew in torch, from the recipe and the weights in its bundle; the feature map is the
+one that the exported model gives. Knows nothing of photos or files.
 """
 
 import numpy as np
 import torch
 from captum.attr import LayerGradCam
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from assay.bundle import Bundle, BundleError
 from assay.inference import Outputs
-from assay.nets import Classifier, create
+from assay.nets.heads import Head
 from assay.recipe import Recipe
+
+_HEAD = "head."
 
 
 class GradCam:
     """Grad-CAM on the last feature map; an `assay.inference.cam.EvidenceMap`.
 
-    Every channel is weighed by the mean gradient of the class's logit, less the mean of all logits as in
+    Every channel is weighed by the gradient of the class's logit, less the mean of all logits as in
     `assay.inference.cam`. Where the head is one linear layer, this is the class activation map. Evidence
     against the class stays below 0; whoever draws the map cuts it off.
 
     Args:
-        bundle: where the weights and the network's settings are from.
+        bundle: where the weights of the head and its settings are from.
 
     Raises:
-        BundleError: the bundle does not tell which network its weights belong to.
+        BundleError: the bundle does not tell which head its weights belong to.
 
     Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
     Localization" (2017), eqs. 1 and 2 without the ReLU; Kokhlikyan et al., "Captum" (2020).
@@ -36,50 +38,57 @@ class GradCam:
     method = "grad-cam"
 
     def __init__(self, bundle: Bundle) -> None:
-        self._network = rebuild(bundle)
-        self._gradients = LayerGradCam(self._contrast, self._network.backbone)
+        tail = _Tail(rebuild_head(bundle))
+        self._gradients = LayerGradCam(tail, tail.featuremap)
 
     def __call__(self, pixels: np.ndarray, outputs: Outputs, place: int) -> np.ndarray:
-        """Map the evidence for a class.
-
-        Args:
-            pixels: uint8 [S, S, 3], one preprocessed photo.
-            outputs: what the exported model says of it; not needed, since torch answers anew.
-            place: of the class, in the order of the logits.
+        """Map the evidence for a class: see `EvidenceMap`.
 
         Returns:
-            float32 [h, w]: the logit's change if every feature of a cell were in proportion stronger.
+            float32 [h, w]: how much of the logit every cell contributes, to first order.
         """
-        del outputs
-        images = torch.from_numpy(pixels[np.newaxis].copy())
-        weighed: Tensor = self._gradients.attribute(images, target=place)
-        # Pooling divides every gradient by the number of cells; the class activation map does not.
-        cells = weighed[0, 0] * weighed[0, 0].numel()
-        return cells.detach().numpy().astype(np.float32)
+        del pixels
+        featuremap = torch.from_numpy(outputs.featuremap[:1].copy())
+        weighed: Tensor = self._gradients.attribute(featuremap, target=place)[0, 0]
+        # Pooling divides every gradient by the number of cells, which the class activation map does not.
+        cells: np.ndarray = (weighed.detach() * weighed.numel()).numpy()
+        return cells
 
-    def _contrast(self, images: Tensor) -> Tensor:
-        logits: Tensor = self._network(images).logits
+
+class _Tail(nn.Module):
+    """What stands behind the backbone: pooling and head; gives every logit less the mean of all."""
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.featuremap = nn.Identity()
+        self.head = head
+
+    def forward(self, featuremap: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.featuremap(featuremap).mean(dim=(2, 3)))
         return logits - logits.mean(dim=1, keepdim=True)
 
 
-def rebuild(bundle: Bundle) -> Classifier:
-    """Make a bundle's network in torch, in evaluation mode.
+def rebuild_head(bundle: Bundle) -> Head:
+    """Make a bundle's head in torch, in evaluation mode.
 
     Raises:
-        BundleError: the bundle holds no recipe, or weights of another network than its recipe names.
+        BundleError: the bundle holds no recipe that can be read, or weights of another head.
     """
-    info = bundle.info
     try:
-        settings = Recipe.model_validate(info.provenance.recipe)
+        settings = Recipe.model_validate(bundle.info.provenance.recipe)
     except ValidationError:
         raise BundleError(f"{bundle.path} does not tell its network: its recipe cannot be read") from None
-    spec = info.preprocess
-    network = create(settings.net, len(info.classes), mean=spec.mean, std=spec.std, size=spec.size)
-    tensors = {name: torch.from_numpy(value) for name, value in bundle.weights().items()}
+    tensors = {
+        name.removeprefix(_HEAD): torch.from_numpy(value)
+        for name, value in bundle.weights().items()
+        if name.startswith(_HEAD)
+    }
+    first = "hidden.0.1.weight" if settings.net.head.hidden else "fc.weight"
     try:
-        network.load_state_dict(tensors)
-    except RuntimeError:
+        head = Head(settings.net.head, tensors[first].shape[-1], len(bundle.info.classes))
+        head.load_state_dict(tensors)
+    except (KeyError, IndexError, RuntimeError):
         raise BundleError(
-            f"{bundle.path} contradicts itself: its weights are not those of its {settings.net.name}"
+            f"{bundle.path} contradicts itself: its weights are not those of the head in its recipe"
         ) from None
-    return network.eval()
+    return head.eval()
