@@ -43,7 +43,7 @@ def confusion_figure(confusion: Confusion, values: Values = "both") -> Figure:
         side + longest * letter + 0.9, side + (longest * letter * 0.6 if slanted else 0.2) + 1.35
     )
     axes = figure.add_subplot()
-    colours = _colours(confusion.normalised)
+    colours = cell_colours(confusion.normalised)
     axes.imshow(colours, interpolation="nearest", aspect="equal")
     heading = "Confusion matrix, percent of each row" if values == "shares" else "Confusion matrix"
     _label(axes, heading, names, slanted=slanted)
@@ -51,8 +51,8 @@ def confusion_figure(confusion: Confusion, values: Values = "both") -> Figure:
     return figure
 
 
-def _colours(shares: Floats) -> Floats:
-    """RGB colour of each cell, float64 [C, C, 3]."""
+def cell_colours(shares: Floats) -> Floats:
+    """Return the RGB colour of each cell, float64 [C, C, 3], 0-1, of a matrix of shares of each row."""
     # The square root makes a mistake of one in a hundred visible.
     strength = np.sqrt(np.nan_to_num(shares))
     right = colormaps["Blues"](0.02 + 0.83 * strength)[..., :3]

@@ -10,6 +10,7 @@ import warnings
 from functools import cache
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, fontManager, get_font
@@ -83,6 +84,17 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 def png(figure: Figure) -> bytes:
     """Return the figure as the bytes of a PNG file."""
+    return _saved(figure, "png", {"Software": None})
+
+
+def svg(figure: Figure) -> str:
+    """Return the figure as an SVG document whose letters are those of the reader's computer."""
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "assay"}):
+        text = _saved(figure, "svg", {"Creator": None, "Date": None, "Format": None, "Type": None}).decode()
+    return text.replace("'DejaVu Sans'", "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans'")
+
+
+def _saved(figure: Figure, form: str, metadata: dict[str, None]) -> bytes:
     for text in figure.findobj(Text):
         # Names are shown as they are: a `$` is no formula.
         text.set_parse_math(False)
@@ -91,9 +103,7 @@ def png(figure: Figure) -> bytes:
     with warnings.catch_warnings():
         # A script that no font here can write is drawn as boxes; the tables hold it in full.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(
-            stream, format="png", bbox_inches="tight", pad_inches=0.15, metadata={"Software": None}
-        )
+        figure.savefig(stream, format=form, bbox_inches="tight", pad_inches=0.15, metadata=metadata)
     return stream.getvalue()
 
 

@@ -1,78 +1,101 @@
-"""Photos whose given label is least credible, judged by probabilities of models that never saw them.
+"""Labels that are probably wrong, found by what a classifier says of photos that taught it nothing.
 
-Knows nothing of photos: give it out-of-fold probabilities, as cross-validation makes them. In-sample ones
-hide the very errors that are looked for, for a network learns them by heart.
+Confident learning: a photo is suspect when another class is at least as probable for it as that class is, on
+average, for the photos labelled with it. Knows nothing of pictures; whoever looks at the suspects decides.
+
+Source: C. G. Northcutt, L. Jiang and I. L. Chuang, "Confident Learning: Estimating Uncertainty in Dataset
+Labels", Journal of Artificial Intelligence Research 70 (2021).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from assay.evaluation.predictions import Booleans, Floats, Integers
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class LabelSuspects:
-    """A ranking of all photos by how little their label is believed."""
+    """Every photo ranked by how doubtful its label is.
 
-    order: npt.NDArray[np.int64]
-    """Indices [N] of the photos, the most suspect first."""
-    margins: npt.NDArray[np.float64]
-    """For each photo [N], in its own place: the given label's self-confidence less the largest other class's;
-    from -1 to 1, the lower the more suspect."""
-    suggested: npt.NDArray[np.int64]
-    """Class [N] that the models would give instead: the likeliest besides the given one."""
-    likely: npt.NDArray[np.bool_]
-    """Whether the photo [N] counts as mislabelled: the models believe in another class at least as much as
-    they usually do for photos of that class, and more than in the given one."""
+    Attributes:
+        order: int64 array [N], rows of the photos, the most doubtful label first.
+        margin: float64 array [N] in the photos' own order, -1 to 1: probability of the label minus that of
+            the most probable other class; low is doubtful.
+        suspect: bool array [N] in the photos' own order: another class is as probable for the photo as for
+            the photos that bear its name.
+        suggested: int64 array [N] in the photos' own order: the most probable other class.
+        expected: how many labels are wrong, as the counts suggest; rounded.
+    """
+
+    order: Integers
+    margin: Floats
+    suspect: Booleans
+    suggested: Integers
+    expected: int
+
+    @property
+    def rows(self) -> Integers:
+        """Rows of the suspect photos alone, int64 [S], the most doubtful first."""
+        return self.order[self.suspect[self.order]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return how many are suspect and expected, ready for JSON."""
+        return {"suspects": int(self.suspect.sum()), "expected": self.expected}
 
 
-def label_suspects(probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> LabelSuspects:
-    """Rank photos by how little their given label is believed.
-
-    Probabilities are first divided by the mean probability that photos of each class are given for their own
-    label, so that classes the models are always unsure of are not suspect as a whole.
+def label_suspects(probabilities: Floats, labels: Integers) -> LabelSuspects:
+    """Rank photos by how doubtful their labels are.
 
     Args:
-        probabilities: out-of-fold, shape [N, C], rows that sum to 1.
-        labels: the given class indices, shape [N], 0 to C - 1.
+        probabilities: float64 array [N, C] from a classifier that did not learn from these very photos:
+            held out, or out of fold. Those of photos that taught it say only what it was taught.
+        labels: int64 array [N] of class indices.
+
+    Returns:
+        The ranking; equally doubtful photos stay in order.
 
     Raises:
-        ValueError: the shapes do not match, a label is outside, there is one class only, or a row is no
-            distribution.
-
-    Source: C. Northcutt, L. Jiang, I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels",
-        Journal of Artificial Intelligence Research 70, 2021: class thresholds from mean self-confidence, and
-        ranking by normalised margin.
+        ValueError: the shapes do not fit together.
     """
-    given = np.asarray(labels, np.int64)
-    raw = np.asarray(probabilities, np.float64)
-    _validate(raw, given)
-    n, classes = raw.shape
-    rows = np.arange(n)
-    usual = np.ones(classes)
-    for label in np.unique(given):
-        usual[label] = max(raw[given == label, label].mean(), 1e-6)
-    relative = raw / usual
-    relative /= relative.sum(1, keepdims=True)
-    others = relative.copy()
-    others[rows, given] = -1
-    suggested = others.argmax(1)
-    margins = relative[rows, given] - others[rows, suggested]
-    confident = np.where(np.arange(classes) == given[:, None], -1.0, raw / usual).max(1) >= 1
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:
+        raise ValueError(f"probabilities of shape {probabilities.shape} do not fit {labels.shape} labels")
+    rows = np.arange(len(labels))
+    others = probabilities.copy()
+    others[rows, labels] = -np.inf
+    suggested = others.argmax(axis=1).astype(np.int64) if len(labels) else labels
+    margin = probabilities[rows, labels] - probabilities[rows, suggested]
+    confident = _confident(probabilities, labels)
+    suspect = (confident >= 0) & (confident != labels)
     return LabelSuspects(
-        order=np.argsort(margins, kind="stable"),
-        margins=margins,
+        order=np.argsort(margin, kind="stable"),
+        margin=margin,
+        suspect=suspect,
         suggested=suggested,
-        likely=confident & (margins < 0),
+        expected=_expected(confident, labels, probabilities.shape[1]),
     )
 
 
-def _validate(probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> None:
-    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:
-        raise ValueError(f"probabilities {probabilities.shape} do not match labels {labels.shape}")
-    if probabilities.shape[1] < 2:
-        raise ValueError("one class leaves nothing to confuse")
-    if len(labels) and not 0 <= labels.min() <= labels.max() < probabilities.shape[1]:
-        raise ValueError("a label is outside the classes")
-    if not (np.isfinite(probabilities).all() and np.allclose(probabilities.sum(1), 1, atol=1e-3)):
-        raise ValueError("every row of probabilities must sum to 1")
+def _confident(probabilities: Floats, labels: Integers) -> Integers:
+    """The class that each photo is counted for, int64 [N]; -1 where no class is probable enough."""
+    thresholds = np.array(
+        [
+            probabilities[labels == k, k].mean() if (labels == k).any() else np.inf
+            for k in range(probabilities.shape[1])
+        ]
+    )
+    eligible = np.where(probabilities >= thresholds, probabilities, -1.0)
+    if not len(labels):
+        return labels
+    return np.where(eligible.max(axis=1) >= 0, eligible.argmax(axis=1), -1)
+
+
+def _expected(confident: Integers, labels: Integers, classes: int) -> int:
+    """Wrong labels among all photos: the share of each class's counted photos that is counted elsewhere."""
+    total = 0.0
+    for k in range(classes):
+        counted = confident[(labels == k) & (confident >= 0)]
+        if counted.size:
+            total += float((counted != k).mean()) * int((labels == k).sum())
+    return round(total)

@@ -1,0 +1,241 @@
+import base64
+import csv
+import itertools
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from assay.evaluation import Predictions, evaluate
+from assay.evaluation.report import REPORT_FILES, Epoch, Finding, ReportContext, write_report
+
+Make = Callable[..., Predictions]
+
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+HOSTILE = "<script>alert(1)</script>"
+
+
+class Page(HTMLParser):
+    """Collects what a page is made of, and notices tags that do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        assert len({name for name, _ in attrs}) == len(attrs)
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.words))
+
+
+def page_of(folder: Path, predictions: Predictions, context: ReportContext | None = None) -> Page:
+    path = write_report(folder, predictions, evaluate(predictions), context)
+    return Page(path.read_text("utf-8"))
+
+
+@pytest.fixture
+def full(photographed: Callable[..., Predictions]) -> tuple[Predictions, ReportContext]:
+    """Predictions and everything that can stand around them."""
+    predictions = photographed(source_labels=tuple("ab"[k % 2] for k in range(60)))
+    context = ReportContext(
+        title="Pets and ships",
+        part="test",
+        caution="these photos taught the classifier",
+        history=[Epoch(1, 1.0, 0.5, 1.1, 0.4), Epoch(2, 0.5, 0.8, 0.7, 0.7)],
+        best_epoch=2,
+        temperature=1.5,
+        training=photographed(),
+        heatmap=lambda data, place: data if place == 1 else None,
+        findings=[Finding("warning", "3 copies stand in two parts", "Keep them together", 3)],
+        parts={"train": {"cat": 100, "dog": 90, "ship": 80}, "test": {"cat": 20, "dog": 20, "ship": 20}},
+        split="Shared out at random.",
+        provenance={"Classifier": "pets 1a2b3c"},
+        settings="train:\n  epochs: 2\n",
+    )
+    return predictions, context
+
+
+def test_page_tells_everything(full: tuple[Predictions, ReportContext], tmp_path: Path):
+    page = page_of(tmp_path, *full)
+    for said in (
+        "What does a photo show: “cat”, “dog” or “ship”?",
+        "The classifier is right on 48 of 60 test photos: 80.0 %",
+        "Take care: these photos taught the classifier",
+        "A row is what the photos show",
+        "taken for",
+        "before calibration",
+        "If it answers from",
+        "Source label",
+        "Labels to look at again",
+        "12 of 60, the most confident mistakes first.",
+        "Most like it in training",
+        "weights of epoch 2 were kept",
+        "Shared out at random.",
+        "3 copies stand in two parts",
+        "pets 1a2b3c",
+        "epochs: 2",
+    ):
+        assert said in page.text.replace("\N{NO-BREAK SPACE}", " "), said
+    alts = [one["alt"] for one in page.all("img")]
+    assert sum("Heat map" in str(alt) for alt in alts) == 4  # one mistake in three was taken for a dog
+    assert sum("Training photo" in str(alt) for alt in alts) == 3 * 12
+
+
+def test_page_is_accessible(full: tuple[Predictions, ReportContext], tmp_path: Path):
+    page = page_of(tmp_path, *full)
+    assert page.all("html") == [{"lang": "en"}]
+    assert all(one.get("alt") for one in page.all("img"))
+    assert all(one.get("scope") in {"row", "col"} for one in page.all("th"))
+    ids = [str(one["id"]) for _, one in page.tags if "id" in one]
+    assert len(ids) == len(set(ids))
+    linked = {str(one["href"])[1:] for one in page.all("a")}
+    assert linked <= set(ids)
+    assert {str(one["aria-labelledby"]) for one in page.all("section")} <= set(ids)
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_page_needs_nothing_from_outside(full: tuple[Predictions, ReportContext], tmp_path: Path):
+    page = page_of(tmp_path, *full)
+    assert not page.all("script")
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            if name in attributes:
+                assert str(attributes[name]).startswith(("#", "data:")), (tag, attributes)
+        assert not [name for name in attributes if name.startswith("on")]
+    text = (tmp_path / "report.html").read_text("utf-8")
+    assert "default-src 'none'" in text
+    assert not re.search(r"url\(|@import", text)
+
+
+def test_hostile_names_are_only_words(photographed: Callable[..., Predictions], tmp_path: Path):
+    names = (HOSTILE, '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}</style>")
+    hostile = photographed(classes=names, source_labels=(HOSTILE, "b") * 30)
+    hostile = Predictions(
+        classes=hostile.classes,
+        ids=tuple(f"{place}' onload='{HOSTILE}" for place in range(60)),
+        paths=hostile.paths,
+        actual=hostile.actual,
+        probabilities=hostile.probabilities,
+        embedding=hostile.embedding,
+        source_labels=hostile.source_labels,
+    )
+    context = ReportContext(
+        title=HOSTILE,
+        part=HOSTILE,
+        training=hostile,
+        findings=[Finding("error", HOSTILE, HOSTILE)],
+        split=HOSTILE,
+        parts={HOSTILE: {HOSTILE: 1}},
+        provenance={HOSTILE: HOSTILE},
+        settings=f"</pre>{HOSTILE}",
+    )
+    page = page_of(tmp_path, hostile, context)
+    assert not page.all("script")
+    assert all(str(one["src"]).startswith("data:") for one in page.all("img"))
+    assert not [name for _, one in page.tags for name in one if name.startswith("on")]
+    assert HOSTILE in page.text
+    assert "{{ 7 * 7 }}" in page.text
+    assert len(page.all("style")) == 1
+
+
+def test_names_that_are_no_text_are_written(photographed: Callable[..., Predictions], tmp_path: Path):
+    page = page_of(tmp_path, photographed(classes=("caf\udce9", "tab\tline\n", "電池")))
+    assert "電池" in page.text
+    assert json.loads((tmp_path / "report.json").read_text("utf-8"))["metrics"]["count"] == 60
+
+
+def test_json_and_tables_say_the_same(full: tuple[Predictions, ReportContext], tmp_path: Path):
+    predictions, context = full
+    write_report(tmp_path, predictions, evaluate(predictions), context)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == sorted(REPORT_FILES.values())
+    report = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert report["verdict"].startswith("The classifier is right on 48 of 60 test photos")
+    assert report["metrics"] == json.loads(json.dumps(evaluate(predictions).to_dict()))
+    assert len(report["mistakes"]) == 12
+    assert len(report["mistakes"][0]["nearest"]) == 3
+    assert report["calibration"]["before"]["ece"] != report["calibration"]["after"]["ece"]
+    assert [one["property"] for one in report["properties"]] == ["Source label", "Brightness"]
+    assert report["check"][0]["photos"] == 3
+    assert report["history"][1] == context.history[1]._asdict()
+    tables = {
+        name: list(csv.DictReader((tmp_path / file).read_text("utf-8").splitlines()))
+        for name, file in REPORT_FILES.items()
+        if file.endswith(".csv")
+    }
+    assert sum(int(row["photos"]) for row in tables["slices"] if row["property"] == "Brightness") == 60
+    assert [row["id"] for row in tables["suspects"]] == [
+        one["id"] for one in report["label_errors"]["photos"]
+    ]
+    assert [float(row["threshold"]) for row in tables["thresholds"]][:2] == [0.5, 0.6]
+    assert {row["calibration"] for row in tables["reliability"]} == {"before", "after"}
+
+
+@pytest.mark.parametrize("labels", [[], [0], [1, 1]])
+def test_few_photos(make: Make, labels: list[int], tmp_path: Path):
+    page = page_of(tmp_path, make(labels, labels))
+    linked = {str(one["href"])[1:] for one in page.all("a")}
+    assert linked <= {str(one["id"]) for _, one in page.tags if "id" in one}
+    assert ("no photos to judge" in page.text) == (not labels)
+    assert ("None: every photo was classified as it is labelled." in page.text) == bool(labels)
+
+
+def test_photos_that_are_gone_are_told(make: Make, tmp_path: Path):
+    page = page_of(tmp_path, make([0, 1, 2], [1, 1, 2]))
+    assert "the file is missing" in page.text
+
+
+def test_same_predictions_same_page(full: tuple[Predictions, ReportContext], tmp_path: Path):
+    predictions, context = full
+    first, second = (
+        write_report(tmp_path / name, predictions, evaluate(predictions), context).read_bytes()
+        for name in "ab"
+    )
+    assert first == second
+
+
+def test_many_classes_and_mistakes_stay_light(photographed: Callable[..., Predictions], tmp_path: Path):
+    predictions = photographed(900, tuple(f"class {k}" for k in range(150)))
+    context = ReportContext(training=predictions, heatmap=lambda data, _: data)
+    page = page_of(tmp_path, predictions, context)
+    assert (tmp_path / "report.html").stat().st_size < 15_000_000
+    assert len(page.all("article")) == 160
+    assert "The 60 classes with the lowest F1; all 150" in page.text
+    assert "Shown are the 30 of 150 classes with most mistakes" in page.text
+
+
+def test_drawings_are_pictures_without_titles(full: tuple[Predictions, ReportContext], tmp_path: Path):
+    page = page_of(tmp_path, *full)
+    drawn = [
+        base64.b64decode(str(one["src"]).split(",", 1)[1]).decode()
+        for one in page.all("img")
+        if str(one["src"]).startswith("data:image/svg+xml")
+    ]
+    assert len(drawn) == 4  # reliability, threshold, loss, accuracy
+    assert all(text.lstrip().startswith("<?xml") and "</svg>" in text for text in drawn)
+    assert not any("<script" in text for text in drawn)
