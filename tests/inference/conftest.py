@@ -62,9 +62,10 @@ def info() -> BundleInfo:
 def make_bundle(tmp_path_factory: pytest.TempPathFactory, info: BundleInfo) -> Callable[..., Path]:
     """Pack a bundle, with other information or another model where given."""
 
-    def make(model: bytes | None = None, **changes: object) -> Path:
+    def make(model: bytes | None = None, *, dense: bool = False, **changes: object) -> Path:
         path = tmp_path_factory.mktemp("bundle") / "colours.assay"
-        weights = save({"head": np.eye(3, dtype=np.float32)})
+        head = {"head.fc.weight": 10 * np.eye(3, dtype=np.float32), "head.fc.bias": np.zeros(3, np.float32)}
+        weights = save({**head, "head.hidden.0.1.weight": np.ones((3, 3), np.float32)} if dense else head)
         members = {"model.onnx": model or colour_model(), "weights.safetensors": weights}
         pack(path, info.model_copy(update=changes), members)
         return path

@@ -124,8 +124,8 @@ def heat_map(cells: np.ndarray, preprocess: Preprocess, width: int, height: int)
     more distant ones as loudly as the one in the middle: the map has a plateau. Values drawn between the
     cells, as bilinear upsampling does, then peak anywhere on it. Each cell is taken here for what it is, a
     blurred look at the surroundings: its value is spread with a Gaussian, which peaks in the middle of the
-    plateau. Outside the photo nothing speaks for the class, which is told by the map's lowest value; a map of
-    equal values stays so.
+    plateau. Outside the photo nothing speaks for the class or against it; where every cell speaks for it, the
+    outside is taken to do so as much as the least of them, so that a map of equal values stays so.
 
     Args:
         cells: float array of shape [h, w], in units of logits.
@@ -147,7 +147,7 @@ def heat_map(cells: np.ndarray, preprocess: Preprocess, width: int, height: int)
     rows, columns = cells.shape
     down = _spread(bottom - top, (into_top, into_bottom), preprocess.size, rows)
     across = _spread(right - left, (into_left, into_right), preprocess.size, columns)
-    floor = float(cells.min())
+    floor = max(float(cells.min()), 0.0)
     evidence = floor + down @ (cells.astype(np.float32) - floor) @ across.T
     heat = np.zeros((height, width), dtype=np.float32)
     strongest = float(evidence.max())

@@ -1,0 +1,112 @@
+"""A picture a photo and one sheet; bad photos are passed over, and no photo is ever written over."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from assay.errors import AssayError, UsageError
+from assay.inference import Classifier
+from assay.inference.explain_files import explain_files
+from assay.inference.sheet import LIMIT, caption, side_by_side
+
+
+def test_every_photo_gets_a_picture_and_all_are_on_the_sheet(
+    classifier: Classifier, photos: dict[str, Path], tmp_path: Path
+):
+    seen: list[tuple[int, int]] = []
+    result = explain_files(
+        classifier.explain,
+        list(photos.values()),
+        tmp_path / "why",
+        progress=lambda _, done, total: seen.append((done, total)),
+    )
+    assert [row["explained"] for row in result.rows] == ["red", "green", "blue"]
+    assert [Path(row["file"]).name for row in result.rows] == [
+        "red-heat.png",
+        "green ü-heat.png",
+        "blue-heat.png",
+    ]
+    assert all(Path(row["file"]).is_file() for row in result.rows)
+    assert result.sheet == tmp_path / "why" / "sheet.png"
+    with Image.open(result.sheet) as sheet:
+        assert sheet.size[0] > 3 * 2 * 224
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert result.failures == ()
+
+
+def test_bad_photos_are_told_of_and_the_others_drawn(
+    classifier: Classifier, photos: dict[str, Path], tmp_path: Path
+):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"nothing")
+    result = explain_files(classifier.explain, [bad, photos["red"]], tmp_path / "why")
+    assert len(result.rows) == 1
+    assert len(result.failures) == 1
+    assert "bad.png cannot be read" in result.failures[0]
+    nothing = explain_files(classifier.explain, [bad], tmp_path / "none")
+    assert nothing.sheet is None
+    assert not (tmp_path / "none").exists()
+
+
+def test_photos_of_one_name_do_not_replace_each_other(
+    classifier: Classifier, photos: dict[str, Path], tmp_path: Path
+):
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "Red.png").write_bytes(photos["red"].read_bytes())
+    result = explain_files(classifier.explain, sorted(tmp_path.glob("*/Red.png")), tmp_path / "why")
+    assert [Path(row["file"]).name for row in result.rows] == [
+        "Red-heat.png",
+        "Red-2-heat.png",
+        "Red-3-heat.png",
+    ]
+
+
+def test_the_photos_own_folder_is_refused(classifier: Classifier, photos: dict[str, Path]):
+    folder = photos["red"].parent
+    before = sorted(folder.iterdir())
+    with pytest.raises(UsageError, match="choose another --out"):
+        explain_files(classifier.explain, list(photos.values()), folder)
+    assert sorted(folder.iterdir()) == before
+
+
+def test_an_unknown_class_ends_at_once(classifier: Classifier, photos: dict[str, Path], tmp_path: Path):
+    with pytest.raises(UsageError, match="no class 'pink'"):
+        explain_files(classifier.explain, list(photos.values()), tmp_path / "why", label="pink")
+
+
+def test_a_folder_that_cannot_be_made_is_told_of(
+    classifier: Classifier, photos: dict[str, Path], tmp_path: Path
+):
+    (tmp_path / "why").write_text("a file", encoding="utf-8")
+    with pytest.raises(AssayError, match="cannot be written"):
+        explain_files(classifier.explain, [photos["red"]], tmp_path / "why")
+
+
+def test_a_sheet_is_bounded_and_says_what_is_missing(classifier: Classifier):
+    one = classifier.explain(np.full((20, 30, 3), (200, 0, 0), dtype=np.uint8))
+    whole, cut = side_by_side([one] * LIMIT), side_by_side([one] * (LIMIT + 3))
+    assert cut.shape[1] == whole.shape[1]
+    assert whole.shape[0] < cut.shape[0] < whole.shape[0] + 40
+    assert side_by_side([one]).shape[1] < whole.shape[1] / 2
+    with pytest.raises(ValueError, match="one explanation or more"):
+        side_by_side([])
+
+
+def test_a_long_name_stays_on_its_tile(classifier: Classifier, photos: dict[str, Path], tmp_path: Path):
+    path = tmp_path / f"{'long ' * 40}.png"
+    path.write_bytes(photos["red"].read_bytes())
+    sheet = side_by_side([classifier.explain(path), classifier.explain(photos["red"])])
+    gap = sheet[:, sheet.shape[1] // 2 - 4 : sheet.shape[1] // 2 + 4]
+    assert gap.min() == 255
+
+
+def test_captions_tell_what_is_explained(classifier: Classifier):
+    red = np.full((20, 30, 3), (255, 0, 0), dtype=np.uint8)
+    assert caption(classifier.explain(red)).startswith("red 100.0 %")
+    assert caption(classifier.explain(red, "blue")).endswith("nothing here speaks for blue")
+    both = red.copy()
+    both[:, :10] = (0, 0, 255)
+    assert caption(classifier.explain(both, "blue")).endswith("what speaks for blue")
