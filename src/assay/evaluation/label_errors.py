@@ -22,10 +22,11 @@ class LabelSuspects:
     Attributes:
         order: int64 array [N], rows of the photos, the most doubtful label first.
         margin: float64 array [N] in the photos' own order, -1 to 1: probability of the label minus that of
-            the most probable other class; low is doubtful.
+            the most probable other class, each first taken relative to what photos of that class usually get,
+            so that no class is doubtful as a whole; low is doubtful.
         suspect: bool array [N] in the photos' own order: another class is as probable for the photo as for
             the photos that bear its name.
-        suggested: int64 array [N] in the photos' own order: the most probable other class.
+        suggested: int64 array [N] in the photos' own order: that other class.
         expected: how many labels are wrong, as the counts suggest; rounded.
     """
 
@@ -57,38 +58,39 @@ def label_suspects(probabilities: Floats, labels: Integers) -> LabelSuspects:
         The ranking; equally doubtful photos stay in order.
 
     Raises:
-        ValueError: the shapes do not fit together.
+        ValueError: the shapes do not fit, a label is outside the classes, or a row does not sum to 1.
     """
-    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:
-        raise ValueError(f"probabilities of shape {probabilities.shape} do not fit {labels.shape} labels")
-    rows = np.arange(len(labels))
-    others = probabilities.copy()
-    others[rows, labels] = -np.inf
-    suggested = others.argmax(axis=1).astype(np.int64) if len(labels) else labels
-    margin = probabilities[rows, labels] - probabilities[rows, suggested]
-    confident = _confident(probabilities, labels)
-    suspect = (confident >= 0) & (confident != labels)
+    given = np.asarray(labels, dtype=np.int64)
+    _check(probabilities, given)
+    rows, usual = np.arange(given.size), _usual(probabilities, given)
+    relative = probabilities / usual
+    relative /= relative.sum(axis=1, keepdims=True)
+    others = relative.copy()
+    others[rows, given] = -1
+    suggested = others.argmax(axis=1).astype(np.int64)
+    margin = relative[rows, given] - others[rows, suggested]
+    confident = _confident(probabilities, usual)
     return LabelSuspects(
         order=np.argsort(margin, kind="stable"),
         margin=margin,
-        suspect=suspect,
+        suspect=(confident >= 0) & (confident != given),
         suggested=suggested,
-        expected=_expected(confident, labels, probabilities.shape[1]),
+        expected=_expected(confident, given, probabilities.shape[1]),
     )
 
 
-def _confident(probabilities: Floats, labels: Integers) -> Integers:
-    """The class that each photo is counted for, int64 [N]; -1 where no class is probable enough."""
-    thresholds = np.array(
-        [
-            probabilities[labels == k, k].mean() if (labels == k).any() else np.inf
-            for k in range(probabilities.shape[1])
-        ]
-    )
-    eligible = np.where(probabilities >= thresholds, probabilities, -1.0)
-    if not len(labels):
-        return labels
-    return np.where(eligible.max(axis=1) >= 0, eligible.argmax(axis=1), -1)
+def _usual(probabilities: Floats, labels: Integers) -> Floats:
+    """Mean probability that photos of each class are given for it, float64 [C]; 1 for one without photos."""
+    usual = np.ones(probabilities.shape[1])
+    for k in np.unique(labels):
+        usual[k] = max(probabilities[labels == k, k].mean(), 1e-6)
+    return usual
+
+
+def _confident(probabilities: Floats, usual: Floats) -> Integers:
+    """The class that each photo is counted for, int64 [N]; -1 where none is as probable as usual."""
+    eligible = np.where(probabilities >= usual, probabilities, -1.0)
+    return np.where(eligible.max(axis=1, initial=-1.0) >= 0, eligible.argmax(axis=1), -1)
 
 
 def _expected(confident: Integers, labels: Integers, classes: int) -> int:
@@ -99,3 +101,14 @@ def _expected(confident: Integers, labels: Integers, classes: int) -> int:
         if counted.size:
             total += float((counted != k).mean()) * int((labels == k).sum())
     return round(total)
+
+
+def _check(probabilities: Floats, labels: Integers) -> None:
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:
+        raise ValueError(f"probabilities of shape {probabilities.shape} do not fit {labels.shape} labels")
+    if probabilities.shape[1] < 2:
+        raise ValueError("of one class no label can be wrong")
+    if labels.size and not 0 <= labels.min() <= labels.max() < probabilities.shape[1]:
+        raise ValueError(f"a label lies outside the classes 0-{probabilities.shape[1] - 1}")
+    if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):
+        raise ValueError("a row of probabilities does not sum to 1")
