@@ -67,7 +67,7 @@ class Verdict:
             return "best"
         if self.comparison is None or self.adjusted is None:
             return "cannot be compared photo by photo"
-        points = f"{100 * self.comparison.difference:+.1f} points, p {_p_value(self.adjusted)}"
+        points = f"{100 * self.comparison.difference:+.1f} points, {_p_value(self.adjusted)}"
         return f"{points}: {'more than chance' if self.more_than_chance else 'may be chance'}"
 
 
@@ -173,7 +173,7 @@ def ranking_table(ranking: Ranking) -> str:
                 one.name,
                 f"{metrics.count} {one.part}".removesuffix(" –"),
                 percent(metrics.accuracy),
-                "–" if interval is None else f"{percent(interval.low)} to {percent(interval.high)}",
+                "–" if interval is None else f"{_bare(interval.low)}–{percent(interval.high)}",
                 percent(metrics.balanced_accuracy),
                 percent(one.precision),
                 number(metrics.log_loss),
@@ -236,8 +236,12 @@ def _against(best: Contestant, other: Contestant) -> Verdict:
         return Verdict(other, best=False, reason=str(error))
 
 
+def _bare(share: float) -> str:
+    return percent(share).removesuffix(" %")
+
+
 def _p_value(value: float) -> str:
-    return "below 0.001" if value < 0.001 else f"{value:.3f}"
+    return "p < 0.001" if value < 0.001 else f"p {value:.3f}"
 
 
 def _to_dict(verdict: Verdict) -> dict[str, Any]:

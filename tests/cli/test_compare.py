@@ -1,0 +1,64 @@
+"""`assay compare` as typed."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from assay.evaluation import Predictions
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> list[Path]:
+    """Two evaluations of 100 photos, with 5 and with 40 mistakes."""
+    files = []
+    for wrong in (5, 40):
+        actual = np.arange(100) % 2
+        answer = np.where(np.arange(100) < wrong, 1 - actual, actual)
+        ids = tuple(f"{number}.png" for number in range(100))
+        made = Predictions(
+            classes=("fair", "defect"),
+            ids=ids,
+            paths=ids,
+            actual=actual,
+            probabilities=np.where(np.arange(2) == answer[:, None], 0.9, 0.1),
+        )
+        files.append(tmp_path / str(wrong) / "predictions.npz")
+        made.save(files[-1])
+    return files
+
+
+def test_the_table_tells_the_best_and_what_is_more_than_chance(assay, results: list[Path], tmp_path: Path):
+    result = assay("compare", *results, "--csv", tmp_path / "table.csv")
+    assert result.code == 0
+    for told in [
+        "95.0 %",
+        "60.0 %",
+        "best",
+        "-35.0 points, p < 0.001: more than chance",
+        "precision of defect",
+    ]:
+        assert told in result.out
+    rows = list(csv.DictReader((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["accuracy"] for row in rows] == ["0.95", "0.6"]
+
+
+def test_the_class_can_be_chosen_and_json_holds_nothing_else(assay, results: list[Path]):
+    told = json.loads(assay("compare", *results, "--positive", "fair", "--json").out)
+    assert told["best"] == str(results[0])
+    assert told["compared"][0]["metrics"]["positive"] == "fair"
+    assert told["compared"][1]["more_than_chance"] is True
+
+
+def test_wrong_usage_is_one_sentence_and_code_2(assay, results: list[Path]):
+    for arguments, said in [
+        ([results[0]], "two or more"),
+        ([results[0], "nowhere"], "nowhere"),
+        ([*results, "--positive", "cat"], "cat"),
+    ]:
+        result = assay("compare", *arguments)
+        assert result.code == 2
+        assert said in result.err
+        assert result.err.count("\n") == 1

@@ -1,0 +1,79 @@
+"""`assay crossval` as typed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from assay.cli.main import main
+from assay.recipe import Recipe, dump_recipe
+
+
+@pytest.fixture(scope="module")
+def crossval(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("typed")
+    recipe = folder / "tiny.yaml"
+    recipe.write_text(dump_recipe(tiny), encoding="utf-8")
+    typed = [
+        "crossval",
+        colours,
+        "-r",
+        recipe,
+        "--folds",
+        2,
+        "--set",
+        "train.epochs=1",
+        "--run",
+        folder / "a",
+    ]
+    with pytest.raises(SystemExit) as caught:
+        main([*map(str, typed), "--jobs", "1"])
+    assert caught.value.code == 0
+    return folder / "a"
+
+
+def test_a_finished_one_tells_its_table_again(assay, crossval: Path):
+    result = assay("crossval", "--resume", crossval)
+    assert result.code == 0
+    for told in ["80 photos: blue 40, red 40", "fold 2/2  done", "±", "2 runs", "95 % interval", "runs.csv"]:
+        assert told in result.out
+    assert (crossval / "results.txt").read_text(encoding="utf-8") in result.out
+
+
+def test_json_holds_nothing_but_json(assay, crossval: Path):
+    told = json.loads(assay("crossval", "--resume", crossval, "--json").out)
+    assert told["folds"] == 2
+    assert set(told["figures"]) == {"train", "val", "test"}
+    assert told["out_of_fold"]["count"] == 80
+
+
+def test_it_is_compared_out_of_fold_and_its_folds_have_other_photos(assay, crossval: Path):
+    folds = [crossval / "repeat-1" / f"fold-{number}" for number in (1, 2)]
+    result = assay("compare", crossval, *folds)
+    assert result.code == 0
+    assert "80 out of fold" in result.out
+    assert result.out.count("cannot be compared photo by photo") == 2
+
+
+def test_a_fold_is_an_ordinary_run(assay, crossval: Path, colours: Path):
+    run = crossval / "repeat-1" / "fold-1"
+    assert assay("predict", run / "model.assay", colours / "red" / "001.png").code == 0
+    assert "classifier" in assay("train", "--resume", run).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["crossval"], "give the photos"),
+        (["crossval", "nowhere"], "nowhere"),
+        (["crossval", ".", "-r", "botle"], "'bottle'"),
+        (["crossval", ".", "--resume", "x"], "--resume takes everything"),
+        (["crossval", "--resume", "nowhere"], "crossval.json"),
+        (["crossval", ".", "--repeats", "0"], "--repeats"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_code_2(assay, arguments: list[str], said: str):
+    result = assay(*arguments)
+    assert result.code == 2
+    assert said in result.err
+    assert result.err.count("\n") == 1

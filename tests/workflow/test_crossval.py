@@ -1,0 +1,168 @@
+"""Folds that cover every photo, stopped between two folds and taken up again; a frozen backbone seen once."""
+
+import csv
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from assay.bundle import Bundle
+from assay.data import read_manifest
+from assay.errors import AssayError, UsageError
+from assay.evaluation import Predictions
+from assay.inference import Classifier
+from assay.recipe import Recipe, load_recipe
+from assay.training import InterruptionError
+from assay.workflow import CrossvalResult, Run, SeriesWatcher, cross_validate, resume_crossval
+
+
+class Stopped(NamedTuple):
+    """A cross-validation that Ctrl-C stopped after its first fold, and what came of it."""
+
+    message: str
+    told: list[str]
+    left: list[str]
+    result: CrossvalResult
+
+
+@pytest.fixture(scope="module")
+def stopped(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
+    folder = tmp_path_factory.mktemp("crossval") / "a"
+    told: list[str] = []
+
+    def stop(name: str, _: object) -> None:
+        told.append(name)
+        raise KeyboardInterrupt
+
+    with pytest.raises(InterruptionError) as caught:
+        cross_validate(colours, tiny, folder, folds=2, jobs=1, watcher=SeriesWatcher(on_run=stop))
+    left = sorted(path.relative_to(folder).as_posix() for path in folder.glob("repeat-*/fold-*/"))
+    # A kill can leave a run that does not know its photos yet: it starts over.
+    half = Run.create(folder / "repeat-1" / "fold-2", colours, load_recipe("bottle"))
+    assert not half.begun
+    epochs: list[str] = []
+    watcher = SeriesWatcher(
+        on_epoch=lambda name, row, most: epochs.append(f"{name} {row.epoch}/{most}"),
+        on_run=lambda name, _: told.append(name),
+    )
+    result = resume_crossval(folder, jobs=1, watcher=watcher)
+    return Stopped(str(caught.value), told + epochs, left, result)
+
+
+def test_ctrl_c_says_how_to_go_on(stopped: Stopped):
+    assert f"assay crossval --resume {stopped.result.folder}" in stopped.message
+
+
+def test_what_was_done_is_kept_and_the_rest_is_told_by_fold(stopped: Stopped):
+    assert stopped.left == ["repeat-1/fold-1"]
+    assert stopped.told == ["fold 1/2", "fold 1/2", "fold 2/2", "fold 2/2 1/2", "fold 2/2 2/2"]
+
+
+def test_every_photo_is_judged_once_by_a_classifier_that_never_saw_it(stopped: Stopped):
+    tested: list[str] = []
+    for one in stopped.result.runs:
+        dataset = read_manifest(one.run.manifest, one.run.classes)
+        assert len(dataset) == 80
+        tested += [sample.id for sample in dataset.part("test")]
+        saved = Predictions.load(one.run.evaluation("test") / "predictions.npz")
+        assert set(saved.ids) == {sample.id for sample in dataset.part("test")}
+    assert sorted(tested) == [sample.id for sample in stopped.result.dataset.samples]
+
+
+def test_the_answers_are_those_of_the_folds_bundles(stopped: Stopped):
+    whole = Predictions.load(stopped.result.folder / "predictions.npz")
+    assert list(whole.ids) == sorted(whole.ids)
+    assert len(whole) == 80
+    run = stopped.result.runs[1].run
+    names = Predictions.load(run.evaluation("test") / "predictions.npz").ids[:8]
+    rows = [whole.ids.index(name) for name in names]
+    answers = Classifier.load(run.bundle).predict([Path(whole.paths[row]) for row in rows])
+    given = np.array([[one.probabilities[name] for name in whole.classes] for one in answers])
+    np.testing.assert_allclose(given, whole.probabilities[rows], atol=1e-5)
+
+
+def test_the_table_is_mean_and_standard_deviation_over_the_runs(stopped: Stopped):
+    result = stopped.result
+    values = [one.figures["val"].loss for one in result.runs]
+    spread = result.spreads["val", "loss"]
+    assert spread.mean == pytest.approx(np.mean(values))
+    assert spread.std == pytest.approx(np.std(values, ddof=1))
+    assert "± is the standard deviation over 2 runs" in result.text
+    assert "precision of red" in result.text
+    rows = list(csv.DictReader((result.folder / "results.csv").read_text(encoding="utf-8").splitlines()))
+    assert {(row["part"], row["figure"]) for row in rows} == set(result.spreads)
+    told = json.loads((result.folder / "results.json").read_text(encoding="utf-8"))
+    assert told["figures"]["val"]["loss"]["mean"] == spread.mean
+    assert told["out_of_fold"]["count"] == 80
+
+
+def test_every_run_is_kept_with_its_figures(stopped: Stopped):
+    text = (stopped.result.folder / "runs.csv").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [(row["fold"], row["part"]) for row in rows] == [
+        (fold, part) for fold in "12" for part in ("train", "val", "test")
+    ]
+    for row in rows:
+        assert Bundle.open(stopped.result.folder / row["run"] / "model.assay").info.classes == ("blue", "red")
+    assert sum(int(row["photos"]) for row in rows if row["part"] == "test") == 80
+
+
+def test_a_finished_one_is_read_not_trained_again(stopped: Stopped):
+    before = (stopped.result.folder / "results.csv").read_bytes()
+    progress: list[str] = []
+    again = resume_crossval(
+        stopped.result.folder, watcher=SeriesWatcher(lambda what, *_: progress.append(what))
+    )
+    assert (again.folder / "results.csv").read_bytes() == before
+    assert progress == []
+
+
+def test_a_frozen_backbone_sees_every_photo_once(colours: Path, tiny: Recipe, tmp_path: Path):
+    changes = {"strategy": "probe", "epochs": 3, "lr": 0.02}
+    train = tiny.train.model_copy(update=changes)
+    recipe = tiny.model_copy(update={"train": train, "augment": load_recipe("defect").augment})
+    seen: list[str] = []
+    watcher = SeriesWatcher(lambda what, *_: seen.append(what))
+    result = cross_validate(colours, recipe, tmp_path / "run", folds=2, jobs=1, watcher=watcher)
+    assert [what for what in seen if what == "computing embeddings"] == ["computing embeddings"] * 3
+    # The loader still goes through the photos of a fold, but their embeddings are looked up.
+    network = Bundle.open(result.runs[0].run.bundle).weights()
+    other = Bundle.open(result.runs[1].run.bundle).weights()
+    same = {name for name in network if np.array_equal(network[name], other[name])}
+    assert {name for name in network if not name.startswith("head.")} <= same
+    assert not network.keys() <= same
+    assert not (tmp_path / "run" / "embeddings").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"folds": 1}, "2 folds"),
+        ({"repeats": 0}, "--repeats"),
+        ({"jobs": 0}, "--jobs"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(
+    colours: Path, tiny: Recipe, tmp_path: Path, arguments: dict[str, int], said: str
+):
+    with pytest.raises(UsageError, match=said):
+        cross_validate(colours, tiny, tmp_path / "run", **arguments)
+
+
+def test_too_few_photos_leave_nothing_behind(colours: Path, tiny: Recipe, tmp_path: Path):
+    with pytest.raises(AssayError, match="too few"):
+        cross_validate(colours, tiny, tmp_path / "run", folds=81)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_in_use_is_refused(colours: Path, tiny: Recipe, tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(UsageError, match="assay crossval --resume"):
+        cross_validate(colours, tiny, tmp_path)
+
+
+def test_resuming_what_is_none_is_refused(tmp_path: Path):
+    with pytest.raises(UsageError, match=r"crossval\.json"):
+        resume_crossval(tmp_path)
