@@ -1,6 +1,8 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from assay.bundle import Bundle, BundleError, amend_bundle
 
@@ -49,3 +51,27 @@ def test_a_change_that_makes_no_sense_is_refused(
     with pytest.raises(BundleError, match=rf"screws\.assay cannot be changed so: {reason}"):
         amend_bundle(Bundle.open(packed), changes)
     assert packed.read_bytes() == content
+
+
+def test_novelty_comes_in_later_stays_and_makes_another_version(packed: Path) -> None:
+    plain = Bundle.open(packed)
+    assert plain.novelty() is None
+    assert "looks unlike" not in plain.card
+    tensors = {"centre": np.arange(3, dtype=np.float32)}
+    amend_bundle(plain, {}, novelty=save(tensors))
+    first = Bundle.open(packed)
+    assert first.info.version != plain.info.version
+    assert "looks unlike" in first.card
+    amend_bundle(first, {"metrics": {}})
+    kept = Bundle.open(packed).novelty()
+    assert kept is not None
+    assert kept["centre"].tolist() == [0, 1, 2]
+    assert Bundle.open(packed).info.version == first.info.version
+    amend_bundle(first, {}, novelty=save({"centre": np.ones(3, dtype=np.float32)}))
+    assert Bundle.open(packed).info.version != first.info.version
+
+
+def test_broken_novelty_is_refused(packed: Path) -> None:
+    amend_bundle(Bundle.open(packed), {}, novelty=b"nothing")
+    with pytest.raises(BundleError, match=r"novelty\.safetensors is broken"):
+        Bundle.open(packed).novelty()

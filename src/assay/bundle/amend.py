@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from assay.bundle.card import render_card
-from assay.bundle.container import CARD, INFO, MODEL, MODEL_INT8, WEIGHTS, write_members
+from assay.bundle.container import CARD, INFO, MODEL, MODEL_INT8, NOVELTY, WEIGHTS, write_members
 from assay.bundle.errors import BundleError
 from assay.bundle.info import BundleInfo, dump_info, parse_info, version_of
 from assay.bundle.read import Bundle
@@ -24,7 +24,8 @@ def pack(path: Path, info: BundleInfo, members: Mapping[str, bytes]) -> BundleIn
     Args:
         path: the bundle to write; an existing one is replaced when the new one is whole.
         info: what to say about it; `version` and `members` are replaced.
-        members: `model.onnx`, `weights.safetensors` and, if there is one, `model.int8.onnx`.
+        members: `model.onnx`, `weights.safetensors` and, if there are any, `model.int8.onnx` and
+            `novelty.safetensors`.
 
     Returns:
         The information as written.
@@ -33,7 +34,9 @@ def pack(path: Path, info: BundleInfo, members: Mapping[str, bytes]) -> BundleIn
         BundleError: the file cannot be written.
     """
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
-    versioned = info.model_copy(update={"version": version_of(info, digests[WEIGHTS])})
+    version = version_of(info, digests[WEIGHTS], digests.get(NOVELTY))
+    # The card names what the members can do.
+    versioned = info.model_copy(update={"version": version, "members": dict(digests)})
     card = render_card(versioned).encode()
     digests[CARD] = hashlib.sha256(card).hexdigest()
     whole = versioned.model_copy(update={"members": dict(sorted(digests.items()))})
@@ -43,7 +46,12 @@ def pack(path: Path, info: BundleInfo, members: Mapping[str, bytes]) -> BundleIn
 
 
 def amend_bundle(
-    bundle: Bundle, changes: Mapping[str, Any], *, path: Path | None = None, int8: bytes | None = None
+    bundle: Bundle,
+    changes: Mapping[str, Any],
+    *,
+    path: Path | None = None,
+    int8: bytes | None = None,
+    novelty: bytes | None = None,
 ) -> BundleInfo:
     """Write a bundle anew with some of its information changed.
 
@@ -52,6 +60,7 @@ def amend_bundle(
         changes: fields of `BundleInfo` and their new values, such as metrics, temperature, thresholds.
         path: where to write; none replaces the bundle.
         int8: a quantised ONNX model to put in place of one that may be there.
+        novelty: what familiar embeddings look like, as safetensors, to put in place of what may be there.
 
     Returns:
         The information as written; the version is another one if answers may be others.
@@ -59,11 +68,10 @@ def amend_bundle(
     Raises:
         BundleError: a change does not fit the schema, or the file cannot be written.
     """
-    members = {
-        name: bundle.member(name) for name in (MODEL, MODEL_INT8, WEIGHTS) if name in bundle.info.members
-    }
-    if int8 is not None:
-        members[MODEL_INT8] = int8
+    kept = (MODEL, MODEL_INT8, WEIGHTS, NOVELTY)
+    members = {name: bundle.member(name) for name in kept if name in bundle.info.members}
+    new = {MODEL_INT8: int8, NOVELTY: novelty}
+    members |= {name: content for name, content in new.items() if content is not None}
     try:
         info = BundleInfo.model_validate({**dict(bundle.info), **changes})
     except ValidationError as error:

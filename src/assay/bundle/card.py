@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pydantic import JsonValue
 
+from assay.bundle.container import NOVELTY
 from assay.bundle.info import BundleInfo
 
 _FITS = {
@@ -92,6 +93,7 @@ def _metrics(info: BundleInfo) -> Iterator[str]:
 
 def _limits(info: BundleInfo) -> Iterator[str]:
     yield f"- It knows only these {len(info.classes)} classes: a photo of anything else gets one of them too."
+    yield from _unknown(info)
     yield "- Its confidence is a probability only for photos like those it was measured with."
     if info.temperature == 1.0:
         yield "- Its confidence is not calibrated."
@@ -99,6 +101,16 @@ def _limits(info: BundleInfo) -> Iterator[str]:
     if 0 < smallest < 100:
         yield f"- One part held only {smallest} photos: the figures above are rough."
     yield "- Another camera, light, background or product calls for new photos and a new measurement."
+
+
+def _unknown(info: BundleInfo) -> Iterator[str]:
+    if (threshold := info.thresholds.get("confidence")) is not None:
+        yield f"- It says `unknown` besides where its confidence is below {threshold:.4g}."
+    if NOVELTY in info.members:
+        yield (
+            "- It says `unknown` besides where a photo looks unlike those it learnt from. That finds other "
+            "subjects and noise; a new class that resembles a known one passes."
+        )
 
 
 def _origin(info: BundleInfo) -> Iterator[str]:

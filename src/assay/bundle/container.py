@@ -18,11 +18,12 @@ INFO = "assay.json"
 MODEL = "model.onnx"
 MODEL_INT8 = "model.int8.onnx"
 WEIGHTS = "weights.safetensors"
+NOVELTY = "novelty.safetensors"
 CARD = "card.md"
 
 REQUIRED = frozenset({INFO, MODEL, WEIGHTS, CARD})
 """Members that every bundle has."""
-ALLOWED = REQUIRED | {MODEL_INT8}
+ALLOWED = REQUIRED | {MODEL_INT8, NOVELTY}
 """Members that a bundle may have."""
 
 _LIMITS = {INFO: 16 << 20, CARD: 16 << 20}

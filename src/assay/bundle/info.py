@@ -55,7 +55,8 @@ class BundleInfo(_Part):
     """What the classifier is called."""
     version: str = ""
     """First 12 hexadecimal digits of a digest over all that decides an answer: weights, preprocessing,
-    classes, temperature and thresholds. Two bundles of one version give the same answers at one precision."""
+    classes, temperature, thresholds and novelty. Two bundles of one version give the same answers at one
+    precision."""
     description: str = ""
     """What the classifier is for, in one or two sentences."""
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
@@ -69,7 +70,7 @@ class BundleInfo(_Part):
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """Logits are divided by this before the softmax."""
     thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
-    """Decision thresholds by name, as probabilities."""
+    """Decision thresholds by name, as probabilities; `confidence`: what an answer needs not to be unknown."""
     metrics: dict[str, JsonValue] = {}
     """Figures measured with this very file, on photos that taught it nothing."""
     agreement: dict[str, float] = {}
@@ -127,15 +128,18 @@ def parse_info(text: bytes) -> BundleInfo:
         raise ValueError(f"its assay.json does not fit format {newest}: {where}: {first['msg']}") from None
 
 
-def version_of(info: BundleInfo, weights: str) -> str:
+def version_of(info: BundleInfo, weights: str, novelty: str | None = None) -> str:
     """Return the version of a bundle.
 
     Args:
         info: what decides an answer besides the weights.
         weights: digest of the weights, 64 hexadecimal digits.
+        novelty: digest of what familiar embeddings look like, if the bundle holds it.
     """
     values = _values(info)
     decisive = {name: values[name] for name in ("classes", "preprocess", "temperature", "thresholds")}
+    if novelty is not None:
+        decisive["novelty"] = novelty
     return _digest({"weights": weights, **decisive})[:12]
 
 

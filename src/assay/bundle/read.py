@@ -13,7 +13,17 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from assay.bundle.container import ALLOWED, CARD, INFO, MODEL, MODEL_INT8, REQUIRED, WEIGHTS, Container
+from assay.bundle.container import (
+    ALLOWED,
+    CARD,
+    INFO,
+    MODEL,
+    MODEL_INT8,
+    NOVELTY,
+    REQUIRED,
+    WEIGHTS,
+    Container,
+)
 from assay.bundle.errors import BundleError
 from assay.bundle.info import BundleInfo, parse_info
 from assay.bundle.protobuf import has_external_data
@@ -110,11 +120,22 @@ class Bundle:
         Raises:
             BundleError: the member is damaged.
         """
-        content = self.member(WEIGHTS)
+        return self._tensors(WEIGHTS)
+
+    def novelty(self) -> dict[str, np.ndarray] | None:
+        """Return what familiar embeddings look like, tensors by name, or None where the bundle holds nothing.
+
+        Raises:
+            BundleError: the member is damaged.
+        """
+        return self._tensors(NOVELTY) if NOVELTY in self._info.members else None
+
+    def _tensors(self, name: str) -> dict[str, np.ndarray]:
+        content = self.member(name)
         try:
             tensors: dict[str, np.ndarray] = load(content)
         except (SafetensorError, KeyError, ValueError) as error:
-            raise BundleError(f"{self.path} cannot be used: its {WEIGHTS} is broken ({error})") from None
+            raise BundleError(f"{self.path} cannot be used: its {name} is broken ({error})") from None
         return tensors
 
     def _verify(self) -> None:

@@ -3,12 +3,14 @@
 Knows bundles, pixels and runtimes; nothing of training, data sets or HTTP.
 """
 
+from assay.inference.abstain import Limits, Reason
 from assay.inference.classifier import BATCH_SIZE, Classifier
 from assay.inference.cpus import cpu_count
 from assay.inference.engine import Engine, EngineError, Outputs
 from assay.inference.engines import AUTO, ENGINES, create_engine
 from assay.inference.explanation import Explain, Explanation
 from assay.inference.inputs import Photo
+from assay.inference.novelty import Novelty, fit_novelty
 from assay.inference.prediction import Failure, Prediction, softmax
 
 __all__ = [
@@ -21,11 +23,15 @@ __all__ = [
     "Explain",
     "Explanation",
     "Failure",
+    "Limits",
+    "Novelty",
     "Outputs",
     "Photo",
     "Prediction",
+    "Reason",
     "cpu_count",
     "create_engine",
+    "fit_novelty",
     "load",
     "softmax",
 ]

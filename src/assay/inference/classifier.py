@@ -14,12 +14,14 @@ import numpy as np
 from assay.bundle import Bundle, BundleError, BundleInfo, Precision
 from assay.errors import AssayError, UsageError
 from assay.image import Preprocess
+from assay.inference.abstain import Doubt, Limits
 from assay.inference.ahead import Read, read_ahead
 from assay.inference.cam import Cam, EvidenceMap, linear_head
 from assay.inference.engine import Engine, EngineError, Outputs
 from assay.inference.engines import AUTO, create_engine
 from assay.inference.explanation import SIDE, Explanation
 from assay.inference.inputs import FORMS, Photo, read_photo, read_picture, source_of
+from assay.inference.novelty import Novelty
 from assay.inference.prediction import Failure, Prediction, softmax
 
 BATCH_SIZE = 16
@@ -34,13 +36,17 @@ class Classifier:
         preprocess: from a decoded photo to the network's pixels.
         engine: the runtime that answers.
         bundle: where the model is from; none for a classifier that was put together by hand.
+        limits: beyond which answers are `unknown`; none: nobody asks.
     """
 
-    def __init__(self, info: BundleInfo, engine: Engine, bundle: Bundle | None = None) -> None:
+    def __init__(
+        self, info: BundleInfo, engine: Engine, bundle: Bundle | None = None, limits: Limits | None = None
+    ) -> None:
         self.info = info
         self.preprocess = Preprocess(info.preprocess)
         self.engine = engine
         self.bundle = bundle
+        self.limits = limits
 
     @classmethod
     def load(
@@ -50,6 +56,7 @@ class Classifier:
         *,
         precision: Precision = "fp32",
         threads: int | None = None,
+        abstain: bool = True,
     ) -> Self:
         """Open a bundle, check it and make it ready.
 
@@ -58,6 +65,8 @@ class Classifier:
             engine: openvino, onnxruntime, or auto: the first of them that is installed.
             precision: fp32, or int8 where the bundle holds such a model.
             threads: processors to use; none: all that this process may.
+            abstain: say of every answer whether it is `unknown`, if the bundle has limits for that. Label and
+                confidence are the same either way.
 
         Raises:
             BundleError: the file is no whole, unchanged bundle that this Assay can read, or its model cannot
@@ -70,7 +79,7 @@ class Classifier:
         except EngineError as error:
             raise BundleError(f"{path} cannot be run: {error}") from None
         _check_signature(bundle, ready)
-        return cls(bundle.info, ready, bundle)
+        return cls(bundle.info, ready, bundle, _limits(bundle) if abstain else None)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -152,11 +161,7 @@ class Classifier:
         Returns:
             N predictions.
         """
-        rows = self.probabilities(self.outputs(pixels))
-        return [
-            self._prediction(row, source)
-            for row, source in zip(rows, sources or [None] * len(rows), strict=True)
-        ]
+        return self._predictions(self.outputs(pixels), sources or [None] * len(pixels))
 
     def outputs(self, pixels: np.ndarray) -> Outputs:
         """Run the network and nothing else.
@@ -219,7 +224,7 @@ class Classifier:
         if isinstance(picture, Failure):
             raise AssayError(str(picture))
         outputs = self.outputs(pixels[np.newaxis])
-        prediction = self._prediction(self.probabilities(outputs)[0], source_of(photo))
+        (prediction,) = self._predictions(outputs, [source_of(photo)])
         explained = label or prediction.label
         cells = evidence(pixels, outputs, self.classes.index(explained))
         shown, width, height = picture
@@ -248,12 +253,37 @@ class Classifier:
         for _, pixels in batch:
             yield pixels if isinstance(pixels, Failure) else next(answers)
 
-    def _prediction(self, probabilities: np.ndarray, source: str | None) -> Prediction:
-        values = probabilities.tolist()
-        best = int(probabilities.argmax())
-        return Prediction(
-            self.classes[best], values[best], dict(zip(self.classes, values, strict=True)), source
-        )
+    def _predictions(self, outputs: Outputs, sources: Sequence[str | None]) -> list[Prediction]:
+        rows = self.probabilities(outputs)
+        answers = []
+        for row, source, doubt in zip(rows, sources, self._doubts(rows, outputs), strict=True):
+            values, best = row.tolist(), int(row.argmax())
+            told = dict(zip(self.classes, values, strict=True))
+            if doubt is None:
+                answers.append(Prediction(self.classes[best], values[best], told, source))
+            else:
+                unknown = doubt.reason is not None
+                answers.append(Prediction(self.classes[best], values[best], told, source, unknown, *doubt))
+        return answers
+
+    def _doubts(self, probabilities: np.ndarray, outputs: Outputs) -> Sequence[Doubt | None]:
+        if self.limits is None:
+            return [None] * len(probabilities)
+        try:
+            return self.limits.doubts(probabilities.max(axis=1), outputs.embedding)
+        except ValueError as error:
+            where = self.info.name if self.bundle is None else self.bundle.path
+            raise BundleError(f"{where} contradicts itself: {error}") from None
+
+
+def _limits(bundle: Bundle) -> Limits | None:
+    """Return where answers end, or None where the bundle has no limits."""
+    confidence, tensors = bundle.info.thresholds.get("confidence"), bundle.novelty()
+    try:
+        novelty = None if tensors is None else Novelty.from_tensors(tensors)
+    except ValueError as error:
+        raise BundleError(f"{bundle.path} cannot be used: its novelty is broken ({error})") from None
+    return None if confidence is None and novelty is None else Limits(confidence, novelty)
 
 
 def _check_signature(bundle: Bundle, engine: Engine) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from assay.inference.abstain import Reason
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -15,21 +17,32 @@ class Prediction:
         confidence: its probability, 0-1.
         probabilities: of all classes, in class order; they add up to 1.
         source: the photo's path as it was given; None for a photo that came as bytes or pixels.
+        unknown: whether the label should not be relied upon; None where nobody asked or the bundle has no
+            limits.
+        reason: why it is unknown.
+        novelty: how unlike the training photos the photo is; above 1 is unfamiliar, None where it was not
+            told.
     """
 
     label: str
     confidence: float
     probabilities: dict[str, float]
     source: str | None = None
+    unknown: bool | None = None
+    reason: Reason | None = None
+    novelty: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON."""
-        return {
+        """Return plain values, ready for JSON; what concerns `unknown` only where it was asked for."""
+        values: dict[str, Any] = {
             "source": self.source,
             "label": self.label,
             "confidence": self.confidence,
             "probabilities": dict(self.probabilities),
         }
+        if self.unknown is not None:
+            values |= {"unknown": self.unknown, "reason": self.reason, "novelty": self.novelty}
+        return values
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,107 @@
+"""A classifier that says `unknown`, and one that is not asked."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from assay.bundle import Bundle, BundleError, amend_bundle
+from assay.inference import Classifier, Limits, Novelty, fit_novelty
+
+
+@pytest.fixture(scope="module")
+def novelty() -> Novelty:
+    """Familiar are photos of one strong colour: the embedding is the mean of each channel."""
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 3, 300)
+    rows = 0.1 + 0.8 * np.eye(3)[targets] + 0.05 * rng.normal(size=(300, 3))
+    fitted = fit_novelty(rows.astype(np.float32), targets)
+    return fitted.with_limit(float(np.quantile(fitted.distance(rows), 0.97)))
+
+
+@pytest.fixture(scope="module")
+def careful(make_bundle: Callable[..., Path], novelty: Novelty) -> Path:
+    path = make_bundle()
+    amend_bundle(Bundle.open(path), {"thresholds": {"confidence": 0.9}}, novelty=save(novelty.tensors()))
+    return path
+
+
+def flat(*colour: int) -> np.ndarray:
+    return np.full((20, 20, 3), colour, dtype=np.uint8)
+
+
+def test_a_plain_photo_is_answered(careful: Path):
+    answer = Classifier.load(careful).predict(flat(230, 20, 25))
+    assert (answer.label, answer.unknown, answer.reason) == ("red", False, None)
+    assert answer.novelty is not None
+    assert answer.novelty < 1
+
+
+def test_a_photo_unlike_the_others_is_unknown_however_sure(careful: Path):
+    answer = Classifier.load(careful).predict(flat(255, 127, 0))
+    assert answer.confidence > 0.9
+    assert (answer.label, answer.unknown, answer.reason) == ("red", True, "unfamiliar")
+    assert answer.novelty is not None
+    assert answer.novelty > 1
+
+
+def test_an_unsure_answer_is_unknown(make_bundle: Callable[..., Path]):
+    path = make_bundle(thresholds={"confidence": 0.9})
+    unsure = Classifier.load(path).predict(flat(140, 120, 0))
+    assert (unsure.unknown, unsure.reason, unsure.novelty) == (True, "unsure", None)
+    assert Classifier.load(path).predict(flat(250, 0, 0)).unknown is False
+
+
+def test_label_and_confidence_are_the_same_either_way(careful: Path):
+    photos = [flat(230, 20, 25), flat(255, 127, 0), flat(9, 8, 7)]
+    asked = Classifier.load(careful).predict(photos)
+    plain = Classifier.load(careful, abstain=False).predict(photos)
+    for one, other in zip(asked, plain, strict=True):
+        assert (one.label, one.confidence, one.probabilities) == (
+            other.label,
+            other.confidence,
+            other.probabilities,
+        )
+        assert (other.unknown, other.reason, other.novelty) == (None, None, None)
+        assert set(one.to_dict()) - set(other.to_dict()) == {"unknown", "reason", "novelty"}
+
+
+def test_a_bundle_without_limits_says_nothing_about_it(bundle_path: Path):
+    answer = Classifier.load(bundle_path).predict(flat(0, 0, 0))
+    assert answer.unknown is None
+    assert "unknown" not in answer.to_dict()
+
+
+def test_the_answer_is_json(careful: Path):
+    told = json.loads(json.dumps(Classifier.load(careful).predict(flat(1, 2, 3)).to_dict()))
+    assert told["unknown"] is True
+    assert told["reason"] == "unfamiliar"
+
+
+def test_the_first_reason_is_that_the_photo_is_unfamiliar(novelty: Novelty):
+    doubts = Limits(0.9, novelty).doubts(np.array([0.4]), np.array([[0.5, 0.5, 0.5]]))
+    assert doubts[0].reason == "unfamiliar"
+
+
+def test_confidence_at_the_threshold_is_enough():
+    reasons = [one.reason for one in Limits(0.9).doubts(np.array([0.9, 0.8999]), np.zeros((2, 3)))]
+    assert reasons == [None, "unsure"]
+
+
+def test_novelty_of_another_network_is_a_contradiction(make_bundle: Callable[..., Path]):
+    other = fit_novelty(np.random.default_rng(0).normal(size=(40, 5)), np.zeros(40, dtype=np.int64))
+    path = make_bundle()
+    amend_bundle(Bundle.open(path), {}, novelty=save(other.tensors()))
+    with pytest.raises(BundleError, match="contradicts itself"):
+        Classifier.load(path).predict(flat(1, 2, 3))
+
+
+def test_broken_novelty_is_one_sentence(make_bundle: Callable[..., Path]):
+    path = make_bundle()
+    amend_bundle(Bundle.open(path), {}, novelty=save({"centre": np.zeros(3, dtype=np.float32)}))
+    with pytest.raises(BundleError, match="its novelty is broken"):
+        Classifier.load(path)
+    assert Classifier.load(path, abstain=False).limits is None

@@ -1,0 +1,132 @@
+"""Familiar embeddings pass, others do not, and what is stored says the same as what was fitted."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.inference import Novelty, fit_novelty
+
+LENGTH, CLASSES = 48, 3
+
+
+def embeddings(count: int, seed: int, offset: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Three classes that vary strongly in four directions and little in all others; one feature is dead."""
+    world = np.random.default_rng(7)
+    centres, ways = world.normal(size=(CLASSES, LENGTH)), world.normal(size=(4, LENGTH))
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, CLASSES, count)
+    rows = centres[targets] + 2 * rng.normal(size=(count, 4)) @ ways + 0.1 * rng.normal(size=(count, LENGTH))
+    rows += offset * world.normal(size=LENGTH) / np.sqrt(LENGTH)
+    rows[:, 5] = 0
+    return rows.astype(np.float32), targets
+
+
+@pytest.fixture(scope="module")
+def novelty() -> Novelty:
+    return fit_novelty(*embeddings(1000, seed=0))
+
+
+def test_familiar_photos_lie_at_about_one(novelty: Novelty):
+    distance = novelty.distance(embeddings(500, seed=1)[0])
+    assert 0.8 < np.median(distance) < 1.2
+
+
+def test_a_shift_that_is_small_beside_the_main_variation_is_seen(novelty: Novelty):
+    familiar = novelty.distance(embeddings(500, seed=1)[0])
+    shifted = novelty.distance(embeddings(500, seed=1, offset=5)[0])
+    assert shifted.min() > familiar.max()
+    # A plain distance from the centres cannot tell the two apart.
+    rows, targets = embeddings(1000, seed=0)
+    centres = np.stack([rows[targets == one].mean(axis=0) for one in range(CLASSES)])
+    near, far = (
+        np.linalg.norm(embeddings(500, seed=1, offset=offset)[0][:, np.newaxis] - centres, axis=2).min(axis=1)
+        for offset in (0, 5)
+    )
+    assert (far > np.quantile(near, 0.97)).mean() < 0.5
+
+
+def test_a_feature_that_never_fired_is_noticed_but_not_boundless(novelty: Novelty):
+    rows = embeddings(10, seed=1)[0]
+    rows[:, 5] = 5
+    distance = novelty.distance(rows)
+    assert (distance > 2).all()
+    assert (distance < 1000).all()
+
+
+def test_the_score_is_one_at_the_limit(novelty: Novelty):
+    rows = embeddings(20, seed=2)[0]
+    limited = novelty.with_limit(float(novelty.distance(rows)[3]))
+    assert limited.score(rows)[3] == pytest.approx(1, rel=1e-6)
+    assert novelty.limit.tolist() == [1.0]
+
+
+def test_a_photo_alone_scores_as_among_others(novelty: Novelty):
+    rows = embeddings(20, seed=3)[0]
+    np.testing.assert_allclose(novelty.score(rows)[7], novelty.score(rows[7:8])[0], rtol=1e-12)
+
+
+def test_what_is_stored_is_small_and_reads_back(novelty: Novelty):
+    tensors = novelty.tensors()
+    again = Novelty.from_tensors(tensors)
+    rows = embeddings(30, seed=4)[0]
+    np.testing.assert_array_equal(again.score(rows), novelty.score(rows))
+    assert tensors["directions"].dtype == np.float16
+    assert tensors["directions"].shape == (LENGTH // 8, LENGTH)
+
+
+def test_fitting_again_gives_the_same_bytes():
+    first, second = (fit_novelty(*embeddings(200, seed=0)).tensors() for _ in range(2))
+    assert all(first[name].tobytes() == second[name].tobytes() for name in first)
+
+
+@given(st.integers(2, 12), st.integers(1, 20), st.integers(0, 10))
+def test_any_few_photos_give_finite_distances(count: int, length: int, seed: int):
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(count, length)).astype(np.float32)
+    fitted = fit_novelty(rows, rng.integers(0, 2, count))
+    assert np.isfinite(fitted.distance(rows)).all()
+    assert np.isfinite(fitted.distance(rows + 100)).all()
+
+
+def test_photos_that_are_all_alike_are_no_trouble():
+    fitted = fit_novelty(np.ones((5, 8), dtype=np.float32), np.zeros(5, dtype=np.int64))
+    assert (fitted.distance(np.ones((2, 8))) < 1).all()
+    assert (fitted.distance(np.full((2, 8), 2.0)) > 1).all()
+
+
+@pytest.mark.parametrize(("rows", "targets"), [((1, 4), 1), ((4,), 4), ((3, 4), 2)])
+def test_what_cannot_be_fitted_is_refused(rows: tuple[int, ...], targets: int):
+    with pytest.raises(ValueError, match="no novelty"):
+        fit_novelty(np.zeros(rows), np.zeros(targets, dtype=np.int64))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("centre", np.zeros(3, dtype=np.float32)),
+        ("scale", np.zeros(LENGTH, dtype=np.float32)),
+        ("limit", np.array([np.nan], dtype=np.float32)),
+        ("limit", np.array([-1.0], dtype=np.float32)),
+        ("rest", np.ones(2, dtype=np.float32)),
+        ("classes", np.zeros((0, LENGTH), dtype=np.float32)),
+        ("variances", np.zeros(6, dtype=np.float32)),
+        ("directions", np.zeros((6, LENGTH), dtype=np.int64)),
+    ],
+)
+def test_nonsense_is_not_read(novelty: Novelty, name: str, value: np.ndarray):
+    with pytest.raises(ValueError, match=r"finite array|above 0|compare"):
+        Novelty.from_tensors(novelty.tensors() | {name: value})
+
+
+def test_missing_and_strange_tensors_are_not_read(novelty: Novelty):
+    tensors = novelty.tensors()
+    with pytest.raises(ValueError, match="it holds"):
+        Novelty.from_tensors({"centre": tensors["centre"]})
+    with pytest.raises(ValueError, match="it holds"):
+        Novelty.from_tensors(tensors | {"more": tensors["centre"]})
+
+
+def test_embeddings_of_another_network_are_refused(novelty: Novelty):
+    with pytest.raises(ValueError, match=r"\[N, 48\]"):
+        novelty.score(np.zeros((2, 40)))
