@@ -67,7 +67,7 @@ def test_novelty_comes_in_later_stays_and_makes_another_version(packed: Path) ->
     assert kept is not None
     assert kept["centre"].tolist() == [0, 1, 2]
     assert Bundle.open(packed).info.version == first.info.version
-    amend_bundle(first, {}, novelty=save({"centre": np.ones(3, dtype=np.float32)}))
+    amend_bundle(Bundle.open(packed), {}, novelty=save({"centre": np.ones(3, dtype=np.float32)}))
     assert Bundle.open(packed).info.version != first.info.version
 
 
