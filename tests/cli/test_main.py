@@ -10,11 +10,11 @@ from assay.recipe import NETWORKS, recipe_names
 def test_help_lists_every_command(assay):
     result = assay("--help")
     assert result.code == 0
-    for name in ["demo", "train", "evaluate", "predict", "info", "recipes"]:
+    for name in ["demo", "train", "evaluate", "predict", "explain", "info", "recipes"]:
         assert f" {name} " in result.out
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "predict", "info"])
+@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "predict", "explain", "info"])
 def test_every_command_gives_an_example(assay, command: str):
     assert f"assay {command}" in assay(command, "--help").out
 

@@ -20,7 +20,13 @@ assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
 
 def test_prediction_imports_nothing_that_trains(colours: Path, tiny, tmp_path: Path):
     bundle = train_classifier(colours, tiny, tmp_path / "run").run.bundle
-    for arguments in (["predict", bundle, colours / "red" / "001.png"], ["info", bundle], ["--help"]):
+    photo = colours / "red" / "001.png"
+    for arguments in (
+        ["predict", bundle, photo],
+        ["explain", bundle, photo, "--out", tmp_path / "why"],
+        ["info", bundle],
+        ["--help"],
+    ):
         ended = subprocess.run(
             [sys.executable, "-c", _SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False
         )

@@ -39,7 +39,8 @@ def explain(
     if json:
         _print_lines(result.rows)
     elif result.sheet is not None:
-        typer.echo(f"{len(result.rows)} photos explained: {result.sheet} shows them side by side")
+        noun = "photo" if len(result.rows) == 1 else "photos"
+        typer.echo(f"{len(result.rows)} {noun} explained: {result.sheet} shows all side by side")
     for failure in result.failures:
         typer.echo(f"assay: {failure}", err=True)
     if result.failures:

@@ -127,6 +127,9 @@ def heat_map(cells: np.ndarray, preprocess: Preprocess, width: int, height: int)
     plateau. Outside the photo nothing speaks for the class or against it; where every cell speaks for it, the
     outside is taken to do so as much as the least of them, so that a map of equal values stays so.
 
+    Cells are taken to lie evenly. Networks whose strided convolutions pad one side only, trained from random
+    weights, see up to half a cell beside that.
+
     Args:
         cells: float array of shape [h, w], in units of logits.
         preprocess: what the network's square shows of a photo.

@@ -4,6 +4,9 @@ The head alone is made anew in torch, from the recipe and the weights in its bun
 one that the exported model gives. Knows nothing of photos or files.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from captum.attr import LayerGradCam
@@ -49,10 +52,22 @@ class GradCam:
         """
         del pixels
         featuremap = torch.from_numpy(outputs.featuremap[:1].copy())
-        weighed: Tensor = self._gradients.attribute(featuremap, target=place)[0, 0]
+        with _one_thread():
+            weighed: Tensor = self._gradients.attribute(featuremap, target=place)[0, 0]
         # Pooling divides every gradient by the number of cells, which the class activation map does not.
         cells: np.ndarray = (weighed.detach() * weighed.numel()).numpy()
         return cells
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one processor: on a busy machine several take a hundred times longer for so little."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Tail(nn.Module):
