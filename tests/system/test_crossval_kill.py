@@ -33,6 +33,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_killed_and_resumed_gives_the_same_table(colours: Path, tiny: Recipe, tmp_path: Path):
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(dump_recipe(tiny), encoding="utf-8")
