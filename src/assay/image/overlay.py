@@ -14,7 +14,7 @@ _COLOUR = 0.55
 """Share of the colour in the picture; the rest is the photo."""
 _HALF = 0.5
 """Heat at which the line is drawn."""
-_UNSEEN = 0.35
+_UNSEEN = 0.55
 """Brightness left to what the network does not look at."""
 
 
@@ -59,7 +59,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
 def _outline(picture: np.ndarray, levels: np.ndarray) -> None:
     hot = (levels >= round(_HALF * 255)).astype(np.uint8)
     outlines, _ = cv2.findContours(hot, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    width = max(1, round(max(picture.shape) / 400))
+    width = max(1, round(max(picture.shape) / 500))
     cv2.drawContours(picture, outlines, -1, (255, 255, 255), width, cv2.LINE_AA)
 
 
