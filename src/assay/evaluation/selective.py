@@ -162,7 +162,7 @@ def dump_curve(curve: ThresholdCurve, points: int = _POINTS) -> dict[str, list[f
     return {name: getattr(curve, name)[rows].tolist() for name in ("threshold", "answered", "correct")}
 
 
-def load_curve(values: Mapping[str, Any], count: int) -> ThresholdCurve:
+def load_curve(values: Mapping[Any, Any], count: int) -> ThresholdCurve:
     """Read what `dump_curve` wrote.
 
     Args:
