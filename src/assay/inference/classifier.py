@@ -209,7 +209,7 @@ class Classifier:
             photo: as for `predict`.
             label: the class to explain; none: the one that is predicted.
             evidence: how to map the evidence; none: the class activation map, which needs a head that is one
-                linear layer. `assay.workflow.GradCam` serves all heads, and needs torch.
+                linear layer. `assay.workflow.gradcam.GradCam` serves all heads, and needs torch.
 
         Raises:
             AssayError: the photo cannot be read, or the head has other layers and `evidence` is not given.
@@ -236,7 +236,7 @@ class Classifier:
         if self.head is None:
             raise AssayError(
                 f"the head of {self.info.name} is no single linear layer, so its feature map alone explains "
-                "nothing: use assay.workflow.explainer, which needs pip install 'assay[train]'"
+                "nothing: use assay.workflow.explain, which needs pip install 'assay[train]'"
             )
         return Cam(self.head)
 

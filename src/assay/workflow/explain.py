@@ -4,7 +4,6 @@ from functools import partial
 
 from assay.errors import AssayError
 from assay.inference import Classifier, Explain
-from assay.workflow.gradcam import GradCam
 
 
 def explainer(classifier: Classifier) -> Explain:
@@ -22,4 +21,7 @@ def explainer(classifier: Classifier) -> Explain:
         raise AssayError(
             f"{classifier.info.name} has no bundle to take its network from: load it from a file"
         )
+    # captum takes half a second to import, and most heads do without.
+    from assay.workflow.gradcam import GradCam  # noqa: PLC0415
+
     return partial(classifier.explain, evidence=GradCam(classifier.bundle))
