@@ -7,11 +7,14 @@ from assay.data import Dataset, scan
 from assay.data.samples import Split
 from assay.data.scan import list_source
 from assay.errors import UsageError
-from assay.evaluation import Metrics, evaluate, write_evaluation
+from assay.evaluation import Metrics, Selection, evaluate, write_evaluation
+from assay.evaluation.tables import write_json
 from assay.inference import Classifier
 from assay.progress import Progress, silent
 from assay.recipe import Recipe
+from assay.workflow.confidence import Assessment, assess, choose_again
 from assay.workflow.judge import judge
+from assay.workflow.report import report_evaluation
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,10 @@ class EvaluateResult:
     metrics: Metrics
     files: dict[str, Path]
     """What was written, by name."""
+    confidence: Assessment
+    """Whether the confidence is honest, and how many photos are answered how well."""
+    selection: Selection | None = None
+    """The threshold for another target precision, where one was wanted."""
 
 
 def evaluate_classifier(
@@ -32,6 +39,7 @@ def evaluate_classifier(
     *,
     part: Split | None = None,
     engine: str = "auto",
+    target_precision: float | None = None,
     progress: Progress = silent,
 ) -> EvaluateResult:
     """Judge a bundle on labelled photos and write figures and pictures.
@@ -44,13 +52,16 @@ def evaluate_classifier(
         folder: where to write; files of an earlier evaluation there are replaced.
         part: only photos of this part; none: all.
         engine: which runtime predicts.
+        target_precision: share of the answers that shall be right; the threshold for it is chosen anew from
+            what the bundle knows of its validation photos, and the bundle stays as it is. none: its own.
         progress: told how things go on.
 
     Raises:
         AssayError: model or data cannot be read, or a label is none of the classifier's.
-        UsageError: no photo is in `part`.
+        UsageError: no photo is in `part`, or the bundle cannot choose another threshold.
     """
     classifier = Classifier.load(model, engine=engine)
+    selection = None if target_precision is None else choose_again(classifier, target_precision)
     recipe = Recipe.model_validate(classifier.info.provenance.recipe)
     mapping = recipe.data.mapping
     if mapping is not None and set(list_source(data).labels) <= set(classifier.classes):
@@ -62,4 +73,8 @@ def evaluate_classifier(
     predictions = judge(classifier, dataset, samples, progress)
     metrics = evaluate(predictions, recipe.data.positive)
     files = write_evaluation(folder, predictions, metrics, progress=progress)
-    return EvaluateResult(folder, dataset, metrics, files)
+    files["page"] = report_evaluation(folder, classifier, dataset, predictions, metrics, progress=progress)
+    confidence = assess(classifier, predictions, None if selection is None else selection.threshold)
+    files["confidence"] = folder / "confidence.json"
+    write_json(files["confidence"], confidence.to_dict())
+    return EvaluateResult(folder, dataset, metrics, files, confidence, selection)

@@ -196,9 +196,9 @@ def _train(run: Run, task: RunTask, watcher: Watcher) -> None:
         return
     embed = KnownEmbeddings.load(task.embeddings) if task.embeddings else None
     if run.begun:
-        resume_training(run.folder, watcher, embed=embed)
+        resume_training(run.folder, watcher, embed=embed, report=False)
         return
     # Killed before it knew its photos: nothing in there is worth keeping.
     if run.folder.exists():
         shutil.rmtree(run.folder)
-    train_on(task.dataset, task.recipe, run.folder, watcher, embed=embed)
+    train_on(task.dataset, task.recipe, run.folder, watcher, embed=embed, report=False)

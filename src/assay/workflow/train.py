@@ -20,6 +20,7 @@ from assay.data import Dataset, PixelCache, Pixels, read_manifest, write_manifes
 from assay.data.prepare import prepare
 from assay.data.samples import SPLITS, Split
 from assay.evaluation import Metrics, evaluate, write_evaluation
+from assay.evaluation.tables import write_json
 from assay.files import write_text
 from assay.image import Preprocess
 from assay.inference import ENGINES, Classifier
@@ -29,8 +30,11 @@ from assay.progress import Progress, silent
 from assay.recipe import PreprocessSpec, Recipe
 from assay.training import Embed, History, OnEpoch, RateFinding, find_learning_rate, fit
 from assay.training import Split as Labelled
+from assay.workflow.calibrate import calibrate
+from assay.workflow.confidence import assess
 from assay.workflow.features import compiled_backbone
 from assay.workflow.judge import judge
+from assay.workflow.report import report_run
 from assay.workflow.run import Run, refuse_used
 
 _LIBRARIES = ("assay", "torch", "onnxruntime", "openvino", "numpy", "pillow", "opencv-python-headless")
@@ -100,6 +104,7 @@ def train_on(
     watcher: Watcher | None = None,
     *,
     embed: Embed | None = None,
+    report: bool = True,
 ) -> TrainResult:
     """Train, write and judge a classifier on photos that are shared out already.
 
@@ -109,6 +114,7 @@ def train_on(
         folder: the run's folder, new or empty.
         watcher: told how things go on.
         embed: embeddings under the recipe's backbone, for the strategy `probe`; none: they are computed.
+        report: whether the report is written.
 
     Raises:
         AssayError: the photos, the recipe or the weights do not allow it.
@@ -118,11 +124,11 @@ def train_on(
     refuse_used(folder)
     start = starting_network(recipe, dataset, watcher.progress)
     run = Run.create(folder, dataset.root, recipe)
-    return _go_on(run, dataset, start, watcher, resume=False, embed=embed)
+    return _go_on(run, dataset, start, watcher, resume=False, embed=embed, report=report)
 
 
 def resume_training(
-    folder: Path, watcher: Watcher | None = None, *, embed: Embed | None = None
+    folder: Path, watcher: Watcher | None = None, *, embed: Embed | None = None, report: bool = True
 ) -> TrainResult:
     """Go on with a run that was stopped, to the result it would have had.
 
@@ -130,6 +136,7 @@ def resume_training(
         folder: of the run.
         watcher: told how things go on.
         embed: as for `train_on`.
+        report: as for `train_on`.
 
     Raises:
         AssayError: the folder holds no run, or its photos have gone.
@@ -143,7 +150,7 @@ def resume_training(
     else:
         dataset = _scan(run.data, recipe, watcher.progress, run.like)
     start = starting_network(recipe, dataset, watcher.progress)
-    return _go_on(run, dataset, start, watcher, resume=True, embed=embed)
+    return _go_on(run, dataset, start, watcher, resume=True, embed=embed, report=report)
 
 
 def suggest_learning_rate(
@@ -174,6 +181,7 @@ def _go_on(
     *,
     resume: bool,
     embed: Embed | None = None,
+    report: bool = True,
 ) -> TrainResult:
     recipe, (network, spec) = run.recipe(), start
     if not run.manifest.exists():
@@ -202,11 +210,14 @@ def _go_on(
         _info(recipe, dataset, spec),
         dataset,
         network,
-        positive=recipe.data.positive,
+        recipe,
         progress=watcher.progress,
     )
+    result = TrainResult(run, dataset, history, metrics)
+    if report:
+        report_run(run, dataset, result.verdict, history, watcher.progress)
     run.finish()
-    return TrainResult(run, dataset, history, metrics)
+    return result
 
 
 def starting_network(recipe: Recipe, dataset: Dataset, progress: Progress = silent) -> _Start:
@@ -248,23 +259,26 @@ def _ship(
     info: BundleInfo,
     dataset: Dataset,
     network: Network,
+    recipe: Recipe,
     *,
-    positive: str | None,
     progress: Progress,
 ) -> dict[Split, Metrics]:
-    """Write the bundle, judge the very file on every part that taught nothing, write the figures into it."""
+    """Write the bundle, calibrate it, judge the very file on every part that taught nothing, keep the figures."""
     held_out: list[Split] = [part for part in ("val", "test") if dataset.part(part)]
     compared = Pixels(dataset.part("val")[:_COMPARED], Preprocess(info.preprocess))
     images = np.stack([compared[row] for row in range(len(compared))])
     write_bundle(run.bundle, network, info, images, ENGINES)
+    confidence = calibrate(run.bundle, dataset, recipe.abstain, recipe.train.seed, progress).to_dict()
     classifier = Classifier.load(run.bundle)
     metrics: dict[Split, Metrics] = {}
     for part in held_out:
         predictions = judge(classifier, dataset, dataset.part(part), progress)
-        metrics[part] = evaluate(predictions, positive)
+        metrics[part] = evaluate(predictions, recipe.data.positive)
         write_evaluation(run.evaluation(part), predictions, metrics[part], progress=progress)
+        confidence[part] = assess(classifier, predictions).to_dict()
+        write_json(run.evaluation(part) / "confidence.json", confidence[part])
     figures = {part: one.to_dict() for part, one in metrics.items()}
-    amend_bundle(Bundle.open(run.bundle), {"metrics": figures})
+    amend_bundle(Bundle.open(run.bundle), {"metrics": {**figures, "confidence": confidence}})
     return metrics
 
 

@@ -37,13 +37,13 @@ def test_small_photos_are_not_enlarged(photo: Path):
 def test_bytes_come_from_the_reader_by_id(photo: Path):
     asked = []
 
-    def read(name: str) -> bytes:
-        asked.append(name)
+    def read(name: str, path: str) -> bytes:
+        asked.append((name, path))
         return photo.read_bytes()
 
     wish = Wish("array#3", "/nowhere", 50)
     assert shots([wish, wish], read=read, heatmap=None)[wish].address
-    assert asked == ["array#3"]
+    assert asked == [("array#3", "/nowhere")]
 
 
 def test_heat_maps_get_the_bytes_and_the_class(photo: Path):
@@ -74,7 +74,8 @@ def test_bad_photos_give_their_reason(tmp_path: Path, photo: Path):
     wish = Wish("a", str(tmp_path / "text.png"), 50)
     assert shots([wish], read=None, heatmap=None)[wish].problem
 
-    def failing(name: str) -> bytes:
+    def failing(name: str, path: str) -> bytes:
+        assert path == str(photo)
         if name == "unknown":
             raise KeyError(name)
         raise AssayError("the array is damaged")

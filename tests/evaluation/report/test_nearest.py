@@ -10,7 +10,9 @@ Make = Callable[..., Predictions]
 
 def with_embedding(make: Make, rows: np.ndarray, prefix: str) -> Predictions:
     names = tuple(f"{prefix}{place}" for place in range(len(rows)))
-    return make([place % 3 for place in range(len(rows))], embedding=rows.astype(np.float32), ids=names)
+    return make(
+        [place % 3 for place in range(len(rows))], embedding=rows.astype(np.float32), ids=names, paths=names
+    )
 
 
 def test_most_similar_direction_first_and_never_itself(make: Make):

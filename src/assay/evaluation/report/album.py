@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
@@ -14,6 +14,8 @@ from assay.evaluation.report.context import Heatmap, Read
 from assay.image import decode
 from assay.inference import cpu_count
 from assay.progress import Progress, silent
+
+Item = TypeVar("Item")
 
 ROOM = 11_000_000
 """Bytes of pictures on a page, as they stand in it."""
@@ -103,7 +105,7 @@ def read_photo(identity: str, path: str, read: Read | None) -> bytes:
         AssayError: it cannot be read; the message is a short reason.
     """
     try:
-        return Path(path).read_bytes() if read is None else read(identity)
+        return Path(path).read_bytes() if read is None else read(identity, path)
     except FileNotFoundError:
         raise AssayError("the file is missing") from None
     except KeyError:
@@ -129,7 +131,7 @@ def _maker(read: Read | None, heatmap: Heatmap | None) -> Callable[[Wish], Pictu
     return make
 
 
-def spread(rows: Sequence[int], count: int) -> list[int]:
+def spread(rows: Sequence[Item], count: int) -> list[Item]:
     """Choose `count` of the rows, evenly spread; all of them where there are no more."""
     if len(rows) <= count:
         return list(rows)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from assay.evaluation.predictions import Predictions
 
-Read = Callable[[str], bytes]
-"""Gives the bytes of a photo by its id."""
+Read = Callable[[str, str], bytes]
+"""Gives the bytes of a photo by its id and its path."""
 
 Heatmap = Callable[[bytes, int], bytes | None]
 """Gives, from a photo's bytes and the index of a class, a picture (any format Assay reads) of where the

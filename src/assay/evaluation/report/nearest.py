@@ -37,14 +37,15 @@ def nearest(
     """
     if training is None or not len(training) or not _comparable(predictions, training):
         return ((),) * len(rows)
-    known, asked = _unit(training.embedding), _unit(predictions.embedding)[rows]
-    places = {name: place for place, name in enumerate(training.ids)}
+    units, asked = _unit(training.embedding), _unit(predictions.embedding)[rows]
+    places = {known: place for place, known in enumerate(zip(training.ids, training.paths, strict=True))}
     found: list[tuple[Neighbour, ...]] = []
-    step = max(1, _CELLS // len(known))
+    step = max(1, _CELLS // len(units))
     for start in range(0, len(rows), step):
-        similarity = asked[start : start + step] @ known.T
+        similarity = asked[start : start + step] @ units.T
         for offset, line in enumerate(similarity):
-            own = places.get(predictions.ids[int(rows[start + offset])])
+            row = int(rows[start + offset])
+            own = places.get((predictions.ids[row], predictions.paths[row]))
             if own is not None:
                 line[own] = -np.inf
             found.append(_best(line, training, count))

@@ -21,7 +21,7 @@ from assay.evaluation.report.facts import Facts
 from assay.evaluation.report.gallery import MISTAKES_OPEN, Gallery
 from assay.evaluation.report.matrix import matrix
 from assay.evaluation.report.words import baseline, calibration_sentence, looked_for, question, verdict
-from assay.evaluation.tables import number, percent, shorten
+from assay.evaluation.tables import number, percent, printable, shorten
 
 MOST_CLASSES = 60
 MOST_SLICES = 40
@@ -93,6 +93,7 @@ def _environment() -> jinja2.Environment:
         "name": lambda text: shorten(str(text), _NAME),
         "number": number,
         "percent": _percent,
+        "text": printable,
         "tight": _tight,
         "thousands": lambda value: f"{value:,}",
     }

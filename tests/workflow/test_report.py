@@ -1,0 +1,103 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from assay.evaluation import Predictions
+from assay.recipe import Recipe, load_recipe
+from assay.workflow import TrainResult, evaluate_classifier, train_classifier
+from assay.workflow.report import report_run
+
+
+@pytest.fixture(scope="module")
+def trained(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    return train_classifier(colours, tiny, tmp_path_factory.mktemp("runs") / "run")
+
+
+def told(folder: Path) -> dict:
+    return json.loads((folder / "report.json").read_text("utf-8"))
+
+
+def test_every_run_writes_its_report(trained: TrainResult, colours: Path):
+    folder = trained.run.evaluation("test")
+    page, report = (folder / "report.html").read_text("utf-8"), told(folder)
+    assert report["title"] == "colours"
+    assert report["verdict"].startswith(
+        f"The classifier is right on {trained.metrics['test'].correct} of 12 test"
+    )
+    assert [row["epoch"] for row in report["history"]] == [1, 2]
+    assert report["best_epoch"] == trained.history.best_epoch
+    assert report["caution"] == ""
+    assert report["split"]["how"].startswith(
+        "Photos were shared out by chance, 70 % training, 15 % validation"
+    )
+    assert sum(sum(one.values()) for one in report["split"]["photos"].values()) == 80
+    assert any("broken.png" in one["title"] or "cannot be read" in one["title"] for one in report["check"])
+    assert report["provenance"]["Photos judged"] == str(colours.resolve())
+    assert "How it learned" in page
+    assert "layers:" in page  # the settings
+
+
+def test_mistakes_have_heat_maps_and_neighbours(trained: TrainResult, tmp_path: Path):
+    # Photos of the one colour under the name of the other: mistakes by construction.
+    data = tmp_path / "swapped"
+    source = trained.dataset.root
+    shutil.copytree(source / "blue", data / "red")
+    shutil.copytree(source / "red", data / "blue")
+    result = evaluate_classifier(trained.run.bundle, data, tmp_path / "out")
+    assert result.files["page"] == tmp_path / "out" / "report.html"
+    page, report = result.files["page"].read_text("utf-8"), told(tmp_path / "out")
+    assert result.metrics.correct < result.metrics.count
+    assert "Heat map of" in page
+    assert len(report["mistakes"][0]["nearest"]) == 3
+    # Same bytes as those that taught, under other names.
+    assert "of these 80 photos taught the classifier" in report["caution"]
+    assert len(report["history"]) == 2
+
+
+def test_a_bundle_alone_is_enough(trained: TrainResult, colours: Path, tmp_path: Path):
+    model = tmp_path / "elsewhere" / "model.assay"
+    model.parent.mkdir()
+    shutil.copy(trained.run.bundle, model)
+    evaluate_classifier(model, colours, tmp_path / "out")
+    report = told(tmp_path / "out")
+    assert report["history"] == []
+    assert report["caution"].startswith("these are the very photos")
+    assert all(not one["nearest"] for one in report["mistakes"])
+
+
+def test_held_out_photos_need_no_caution(trained: TrainResult, tmp_path: Path):
+    evaluate_classifier(trained.run.bundle, trained.run.manifest, tmp_path / "out", part="test")
+    report = told(tmp_path / "out")
+    assert report["caution"] == ""
+    assert report["part"] == "test"
+
+
+def test_without_test_part_the_report_says_so(colours: Path, tmp_path: Path):
+    recipe = load_recipe(
+        "custom-resnet",
+        [
+            "preprocess.size=32",
+            "net.resnet={block: basic, layers: [1], widths: [8], stem: conv3}",
+            "augment.train=[]",
+            "train.epochs=1",
+            "train.workers=0",
+            "data.split={train: 0.7, val: 0.3, test: 0}",
+        ],
+    )
+    result = train_classifier(colours, recipe, tmp_path / "run")
+    report = told(result.run.evaluation("val"))
+    assert report["part"] == "validation"
+    assert "there is no test part" in report["caution"]
+
+
+def test_a_report_can_be_written_anew(trained: TrainResult):
+    page = trained.run.evaluation("test") / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+    assert report_run(trained.run, trained.dataset, "test", trained.history) == page
+    assert page.read_bytes() == before
+    known = Predictions.load(trained.run.evaluation("train") / "embeddings.npz")
+    assert known.embedding is not None
+    assert len(known) == len(trained.dataset.part("train"))
