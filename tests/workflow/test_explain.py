@@ -1,6 +1,7 @@
 """A patch at a random place is all that tells two classes apart: the heat must peak inside it."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -183,6 +184,15 @@ def test_gradients_are_those_of_the_logits_that_the_model_gives(dense: Classifie
         step[:, :, row, column] *= 1 + 1e-5
         moved = (contrast(step) - contrast(exact)) / 1e-5
         assert moved * cells.size == pytest.approx(cells[row, column], rel=0.02, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_threads_get_the_maps_of_their_own_photos(dense: Classifier, planted: Planted):
+    explain, photos = explainer(dense), list(planted.places)[:12]
+    alone = [explain(photo, "planted").cells for photo in photos]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda photo: explain(photo, "planted").cells, photos))
+    np.testing.assert_allclose(together, alone, atol=1e-3)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ one that the exported model gives. Knows nothing of photos or files.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import numpy as np
 import torch
@@ -43,6 +44,8 @@ class GradCam:
     def __init__(self, bundle: Bundle) -> None:
         tail = _Tail(rebuild_head(bundle))
         self._gradients = LayerGradCam(tail, tail.featuremap)
+        # captum listens to the layer while it works, and would hear what other threads ask.
+        self._lock = Lock()
 
     def __call__(self, pixels: np.ndarray, outputs: Outputs, place: int) -> np.ndarray:
         """Map the evidence for a class: see `EvidenceMap`.
@@ -52,7 +55,7 @@ class GradCam:
         """
         del pixels
         featuremap = torch.from_numpy(outputs.featuremap[:1].copy())
-        with _one_thread():
+        with self._lock, _one_thread():
             weighed: Tensor = self._gradients.attribute(featuremap, target=place)[0, 0]
         # Pooling divides every gradient by the number of cells, which the class activation map does not.
         cells: np.ndarray = (weighed.detach() * weighed.numel()).numpy()
