@@ -263,7 +263,7 @@ def _ship(
     *,
     progress: Progress,
 ) -> dict[Split, Metrics]:
-    """Write the bundle, calibrate it, judge the very file on every part that taught nothing, keep the figures."""
+    """Write the bundle, calibrate it, judge the very file on every part that taught nothing; keep figures."""
     held_out: list[Split] = [part for part in ("val", "test") if dataset.part(part)]
     compared = Pixels(dataset.part("val")[:_COMPARED], Preprocess(info.preprocess))
     images = np.stack([compared[row] for row in range(len(compared))])
