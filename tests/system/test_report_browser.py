@@ -1,0 +1,174 @@
+"""The report in a real browser: it asks for nothing, complains of nothing, and can be read at any width."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from assay.evaluation import Predictions, evaluate
+from assay.evaluation.report import Epoch, Finding, ReportContext, write_report
+
+CHROMIUM = os.environ.get("ASSAY_CHROMIUM", "/usr/bin/chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+HOSTILE = "<script>document.title = 'taken'; alert(1)</script>"
+
+# Every piece of text with its contrast to what lies behind it (WCAG 2.2, 1.4.3), the poorest first.
+CONTRASTS = """() => {
+  const channel = v => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4 };
+  const parse = text => text.match(/[\\d.]+/g).map(Number);
+  const luminance = c => 0.2126 * channel(c[0]) + 0.7152 * channel(c[1]) + 0.0722 * channel(c[2]);
+  const behind = node => {
+    for (; node; node = node.parentElement) {
+      const colour = parse(getComputedStyle(node).backgroundColor);
+      if (colour.length < 4 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const found = [];
+  for (let node; (node = walker.nextNode()); ) {
+    if (!node.data.trim() || !node.parentElement.getClientRects().length) continue;
+    const holder = node.parentElement;
+    const [a, b] = [luminance(parse(getComputedStyle(holder).color)), luminance(behind(holder))];
+    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), node.data.trim().slice(0, 60)]);
+  }
+  return found.sort((one, other) => one[0] - other[0]);
+}"""
+
+# What is wider than its place, where the page as a whole is wider than the window.
+STICKING_OUT = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
+  [...document.querySelectorAll('*')]
+    .filter(one => one.scrollWidth > one.clientWidth)
+    .map(one => `${one.tagName}.${one.className} ${one.textContent.trim().slice(0, 60)}`)"""
+
+
+def _absent(reason: str) -> None:
+    if os.environ.get("ASSAY_REQUIRE_SERVICES") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def report(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a report that has every section, and a class whose name is an attack."""
+    paths = [*sorted((colours / "red").glob("0*.png")), *sorted((colours / "blue").glob("0*.png"))]
+    count, rng = len(paths), np.random.default_rng(0)
+    actual = np.arange(count) % 3
+    odds = rng.dirichlet(np.ones(3), count) + 3 * np.eye(3)[(actual + (np.arange(count) % 5 == 0)) % 3]
+    predictions = Predictions(
+        classes=(HOSTILE, "ein sehr langer Klassenname_ohne_jede_Trennstelle_darin" * 2, "電池"),
+        ids=tuple(path.name + path.parent.name + HOSTILE for path in paths),
+        paths=tuple(map(str, paths)),
+        actual=actual,
+        probabilities=odds / odds.sum(axis=1, keepdims=True),
+        embedding=rng.normal(size=(count, 4)),
+        source_labels=tuple("ab"[row % 2] for row in range(count)),
+    )
+    context = ReportContext(
+        title=HOSTILE,
+        part="test",
+        caution="a caution",
+        history=[Epoch(k, 1 / k, 1 - 1 / k, 1.2 / k, 1 - 1.2 / k) for k in range(1, 9)],
+        best_epoch=7,
+        temperature=1.4,
+        training=predictions,
+        heatmap=lambda data, _: data,
+        findings=[Finding("error", "wrong", "mend it"), Finding("warning", HOSTILE), Finding("note", "good")],
+        parts={part: dict.fromkeys(predictions.classes, 20) for part in ("train", "val", "test")},
+        split="By chance.",
+        provenance={"File": "/a/very/long/path" * 12},
+        settings="train:\n  epochs: 8\n" + "x" * 300,
+    )
+    return write_report(tmp_path_factory.mktemp("report"), predictions, evaluate(predictions), context)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium."""
+    try:
+        from playwright.sync_api import sync_playwright  # noqa: PLC0415 (only where it is installed)
+    except ImportError:
+        _absent("playwright is not installed: pip install 'assay[dev]'")
+    if shutil.which(CHROMIUM) is None:
+        _absent(f"{CHROMIUM} is absent: apt-get install chromium, or set ASSAY_CHROMIUM")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(params=[1360, 360], ids=["wide", "narrow"])
+def page(browser: Any, report: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The report, opened; what it asked for and complained of is noted as it happens."""
+    opened = browser.new_page(viewport={"width": request.param, "height": 900})
+    opened.asked, opened.complaints = [], []
+    opened.on("request", lambda one: opened.asked.append(one.url))
+    opened.on("console", lambda one: opened.complaints.append(one.text))
+    opened.on("pageerror", lambda one: opened.complaints.append(str(one)))
+    opened.on("dialog", lambda one: (opened.complaints.append(one.message), one.dismiss()))
+    opened.goto(report.as_uri())
+    yield opened
+    opened.close()
+
+
+def test_no_request_leaves_the_page_and_nothing_is_wrong(page: Any, report: Path):
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    page.wait_for_function("[...document.images].every(one => one.complete)")
+    assert [url for url in page.asked if not url.startswith("data:")] == [report.as_uri()]
+    assert page.complaints == []
+    assert page.title() == f"{HOSTILE} – report"
+    assert page.evaluate("document.scripts.length") == 0
+
+
+def test_every_picture_is_drawn(page: Any):
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    page.wait_for_function("[...document.images].every(one => one.complete)")
+    sizes = page.evaluate("[...document.images].map(one => [one.naturalWidth, one.clientWidth, one.alt])")
+    assert len(sizes) > 50
+    assert all(natural > 0 and shown > 0 for natural, shown, _ in sizes)
+
+
+def test_nothing_sticks_out_and_letters_can_be_told_from_the_ground(page: Any):
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert page.evaluate(STICKING_OUT) == []
+    poorest = page.evaluate(CONTRASTS)[:3]
+    assert poorest[0][0] >= 4.5, poorest
+
+
+def test_contents_lead_to_their_sections(page: Any):
+    links = page.locator("nav a")
+    assert links.count() == 12
+    links.filter(has_text="Misclassified photos").click()
+    assert page.evaluate("document.querySelector('#mistakes').getBoundingClientRect().top") < 900
+    assert page.url.endswith("#mistakes")
+
+
+def test_scripts_could_not_run_even_if_one_got_in(page: Any):
+    page.evaluate(
+        "() => { const one = document.createElement('script'); one.textContent = 'window.ran = 1';"
+        " document.body.append(one) }"
+    )
+    assert page.evaluate("window.ran") is None
+    assert any("Content Security Policy" in text for text in page.complaints)
+
+
+def test_print_hides_the_contents_and_keeps_the_tables_whole(browser: Any, report: Path):
+    opened = browser.new_page(viewport={"width": 700, "height": 900})
+    opened.goto(report.as_uri())
+    opened.emulate_media(media="print")
+    assert not opened.locator("nav").is_visible()
+    assert opened.locator("#verdict").is_visible()
+    assert opened.pdf(format="A4").startswith(b"%PDF")
+    opened.close()
