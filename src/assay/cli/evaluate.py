@@ -23,12 +23,19 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Folder for figures and pictures; by default evaluation-N.")
     ] = None,
+    target_precision: Annotated[
+        float | None,
+        typer.Option(
+            help="Judge with the threshold for this share of right answers instead of the model's own."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Judge a classifier on labelled photos; write figures, confusion matrix and mistakes.
 
     Example: assay evaluate model.assay photos/
     """
+    from assay.cli.confidence import describe_answers
     from assay.cli.console import print_json, progress_bars
     from assay.cli.summary import describe_metrics
     from assay.workflow import evaluate_classifier, next_folder
@@ -36,12 +43,21 @@ def evaluate(
     folder = out or next_folder(Path(), "evaluation")
     with progress_bars() as progress:
         result = evaluate_classifier(
-            model, data, folder, part=None if part is None else part.value, progress=progress
+            model,
+            data,
+            folder,
+            part=None if part is None else part.value,
+            target_precision=target_precision,
+            progress=progress,
         )
     if json:
-        print_json({"folder": str(folder), "metrics": result.metrics.to_dict()})
+        told = {"metrics": result.metrics.to_dict(), "confidence": result.confidence.to_dict()}
+        chosen = None if result.selection is None else result.selection.to_dict()
+        print_json({"folder": str(folder), **told, "selection": chosen})
         return
     for name in ("report", "confusion_text"):
         typer.echo(result.files[name].read_text(encoding="utf-8").rstrip() + "\n")
     typer.echo(describe_metrics(result.metrics, f"{data}"))
+    if (answered := result.confidence.answered) is not None:
+        typer.echo(describe_answers(answered, result.confidence.threshold, result.selection))
     typer.echo(f"pictures    {folder}")

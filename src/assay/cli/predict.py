@@ -17,6 +17,9 @@ def predict(
     *,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a photo (JSON lines).")] = False,
     csv: Annotated[Path | None, typer.Option(help="Write a table to this CSV file.")] = None,
+    abstain: Annotated[
+        bool, typer.Option(help="Say which photos are unknown: unsure, or unlike the training photos.")
+    ] = True,
     engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
 ) -> None:
     """Classify photos. Files that are no photos inside folders are passed over; unreadable ones are listed.
@@ -31,7 +34,7 @@ def predict(
     from assay.inference import Classifier, Failure
 
     paths = photos(inputs)
-    classifier = Classifier.load(model, engine=engine)
+    classifier = Classifier.load(model, engine=engine, abstain=abstain)
     failures: list[Failure] = []
 
     def good() -> "Iterable[Prediction]":
@@ -44,7 +47,7 @@ def predict(
                     yield answer
 
     if csv is not None:
-        count = write_answers(csv, good(), classifier.classes)
+        count = write_answers(csv, good(), classifier.classes, limits=classifier.limits is not None)
         typer.echo(f"{count} photos classified: {csv}")
     elif json:
         _print_lines(good())
@@ -65,4 +68,5 @@ def _print_lines(answers: "Iterable[Prediction]") -> None:
 
 def _print_table(answers: "Iterable[Prediction]", width: int) -> None:
     for answer in answers:
-        typer.echo(f"{answer.source:<{min(width, 60)}}  {answer.label}  {answer.confidence:.3f}")
+        doubt = f"  unknown: {answer.reason}" if answer.unknown else ""
+        typer.echo(f"{answer.source:<{min(width, 60)}}  {answer.label}  {answer.confidence:.3f}{doubt}")

@@ -43,6 +43,10 @@ def train(
         Path | None,
         typer.Option(help="An earlier run: its photos keep their parts, new ones are shared out."),
     ] = None,
+    target_precision: Annotated[
+        float | None,
+        typer.Option(help="Share of the answers that shall be right; less sure photos are `unknown`."),
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a run that was stopped.")] = None,
     find_lr: Annotated[
         bool, typer.Option("--find-lr", help="Only look for a learning rate; train nothing.")
@@ -60,15 +64,30 @@ def train(
 
     with progress_bars() as progress:
         if resume is not None:
-            if data or set_ or run or weights or split or like or find_lr or recipe != "default":
+            if (
+                data
+                or set_
+                or run
+                or weights
+                or split
+                or like
+                or find_lr
+                or target_precision
+                or recipe != "default"
+            ):
                 raise UsageError("--resume takes everything from the run: give no data and no other option")
             result = resume_training(resume, watcher_of(Run.open(resume).recipe(), progress, quiet=json))
         elif data is None:
             raise UsageError("give the photos to train on, or --resume RUN to go on with a run")
         else:
-            chosen = {"net.weights": weights, "data.split.method": split}
+            chosen = {
+                "net.weights": weights,
+                "data.split.method": split,
+                "abstain.target_precision": target_precision,
+            }
             settings = load_recipe(
-                recipe, [*(set_ or ()), *(f"{key}={value}" for key, value in chosen.items() if value)]
+                recipe,
+                [*(set_ or ()), *(f"{key}={value}" for key, value in chosen.items() if value is not None)],
             )
             folder = run or next_folder(Path("runs"), settings.name)
             if find_lr:
@@ -97,12 +116,15 @@ def summary(result: "TrainResult") -> dict[str, object]:
 
 def closing(result: "TrainResult") -> str:
     """Return what a person reads when a run has ended: the verdict, where the files are, what to do next."""
+    from assay.bundle import Bundle
+    from assay.cli.confidence import describe_confidence
     from assay.cli.summary import describe_metrics
 
     run, part = result.run, result.verdict
     name = (
         "test photos" if part == "test" else "validation photos (which also chose the weights; no test part)"
     )
+    confidence = Bundle.open(run.bundle).info.metrics["confidence"]
     matrix = (run.evaluation(part) / "confusion_matrix.txt").read_text(encoding="utf-8")
     return "\n".join(
         [
@@ -110,6 +132,7 @@ def closing(result: "TrainResult") -> str:
             matrix.rstrip(),
             "",
             describe_metrics(result.metrics[part], name),
+            *([describe_confidence(confidence, part)] if isinstance(confidence, dict) else []),
             "",
             f"classifier  {run.bundle}",
             f"pictures    {run.evaluation(part)}, {run.folder / 'curves.png'}",

@@ -1,0 +1,61 @@
+"""What people read about a classifier's confidence: is it honest, and how much is left unanswered?"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from assay.cli.console import percent
+
+if TYPE_CHECKING:
+    from assay.evaluation import Answered, Selection
+
+
+def describe_confidence(told: Mapping[str, Any], part: str) -> str:
+    """Say what calibration gained and what `unknown` costs.
+
+    Args:
+        told: the entry `confidence` of a bundle's metrics.
+        part: the part whose answers are told, `test` or `val`.
+    """
+    calibration = told["calibration"]
+    before, after = calibration["before"], calibration["after"]
+    if calibration["temperature"] == 1:
+        found = f"stays as it is (calibration error {before['ece']:.3f}; no temperature helped)"
+    else:
+        found = (
+            f"temperature {calibration['temperature']:.3g}: calibration error {before['ece']:.3f} → "
+            f"{after['ece']:.3f}, log-loss {before['nll']:.3f} → {after['nll']:.3f} on validation photos"
+        )
+    lines = [f"confidence  {found}"]
+    chosen, counted = told.get("abstaining"), told.get(part, {}).get("answered")
+    if chosen is not None and counted is not None:
+        lines.append(f"unknown     {_answers(counted)}, from a confidence of {chosen['threshold']:.3f} on")
+        lines.append(f"            {_promise(chosen)}")
+    return "\n".join(lines)
+
+
+def describe_answers(answered: "Answered", threshold: float | None, selection: "Selection | None") -> str:
+    """Say how many photos are answered and how well, and what another target promised if one was chosen."""
+    least = "" if threshold is None else f", from a confidence of {threshold:.3f} on"
+    lines = [f"unknown     {_answers(answered.to_dict())}{least}"]
+    if selection is not None:
+        lines.append(f"            {_promise(selection.to_dict())}")
+    return "\n".join(lines)
+
+
+def _answers(counted: Mapping[str, Any]) -> str:
+    if not counted["answered"]:
+        return f"none of {counted['count']} photos is answered"
+    return (
+        f"{percent(counted['coverage'])} of {counted['count']} photos are answered, "
+        f"{percent(counted['precision'])} of the answers are right; "
+        f"{counted['unfamiliar']} photos look unlike the training photos"
+    )
+
+
+def _promise(chosen: Mapping[str, Any]) -> str:
+    target = f"target {percent(chosen['target'])}"
+    proven, share = percent(chosen["bound"]), percent(chosen["coverage"])
+    proof = f"{chosen['count']} validation photos prove {proven} where {share} are answered"
+    if chosen["reached"]:
+        return f"{target}: {proof}"
+    return f"{target} is out of reach: {proof}, and no more; more validation photos prove more"

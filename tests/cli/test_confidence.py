@@ -1,0 +1,104 @@
+"""`unknown`, as typed and as told."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from assay.cli.confidence import describe_confidence
+from assay.cli.main import main
+from assay.recipe import Recipe, dump_recipe
+
+FIGURES = {"ece": 0.1, "brier": 0.2, "nll": 0.3}
+TOLD = {
+    "calibration": {"temperature": 1.5, "before": FIGURES, "after": {**FIGURES, "ece": 0.05}},
+    "abstaining": {
+        "target": 0.99,
+        "reached": False,
+        "threshold": 0.93,
+        "count": 200,
+        "bound": 0.95,
+        "coverage": 0.4,
+    },
+    "test": {"answered": {"count": 50, "answered": 20, "coverage": 0.4, "precision": 0.95, "unfamiliar": 2}},
+}
+
+
+@pytest.fixture(scope="module")
+def run(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("typed")
+    recipe = folder / "tiny.yaml"
+    recipe.write_text(dump_recipe(tiny), encoding="utf-8")
+    typed = ["train", colours, "-r", recipe, "--run", folder / "run", "--target-precision", "0.85"]
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in typed])
+    assert caught.value.code == 0
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("strange") / "black.png"
+    Image.new("RGB", (32, 32)).save(path)
+    return path
+
+
+def test_the_target_reaches_the_recipe(run: Path):
+    assert "target_precision: 0.85" in (run / "recipe.yaml").read_text(encoding="utf-8")
+
+
+def test_a_strange_photo_is_unknown_and_the_label_stays(assay, run: Path, strange: Path):
+    shown = assay("predict", run / "model.assay", strange).out
+    assert "unknown: unfamiliar" in shown
+    hidden = assay("predict", run / "model.assay", strange, "--no-abstain").out
+    assert shown.startswith(hidden.rstrip())
+    assert "unknown" not in hidden
+
+
+def test_the_table_has_columns_for_it(assay, run: Path, strange: Path, tmp_path: Path):
+    assay("predict", run / "model.assay", strange, "--csv", tmp_path / "a.csv")
+    (row,) = csv.DictReader((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines())
+    assert (row["unknown"], row["reason"]) == ("1", "unfamiliar")
+    assert float(row["novelty"]) > 1
+    assay("predict", run / "model.assay", strange, "--csv", tmp_path / "b.csv", "--no-abstain")
+    (row,) = csv.DictReader((tmp_path / "b.csv").read_text(encoding="utf-8").splitlines())
+    assert list(row) == ["path", "label", "confidence", "p_blue", "p_red"]
+
+
+def test_evaluate_tells_coverage_and_takes_another_target(assay, run: Path, tmp_path: Path):
+    typed = ["evaluate", run / "model.assay", run / "manifest.csv", "--part", "test", "--out"]
+    own = assay(*typed, tmp_path / "own")
+    assert "photos are answered" in own.out
+    other = assay(*typed, tmp_path / "other", "--target-precision", "0.999")
+    assert "target 99.9 % is out of reach" in other.out
+    told = json.loads(assay(*typed, tmp_path / "json", "--target-precision", "0.9", "--json").out)
+    assert told["selection"]["target"] == 0.9
+    assert told["confidence"]["threshold"] == told["selection"]["threshold"]
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_target_that_is_no_share_is_wrong_usage(assay, run: Path, colours: Path, command: str):
+    words = [colours] if command == "train" else [run / "model.assay", colours]
+    result = assay(command, *words, "--target-precision", "1.5")
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+
+
+def test_what_is_told_when_a_run_has_ended():
+    text = describe_confidence(TOLD, "test")
+    assert "temperature 1.5: calibration error 0.100 → 0.050" in text
+    assert "40.0 % of 50 photos are answered, 95.0 % of the answers are right" in text
+    assert "target 99.0 % is out of reach: 200 validation photos prove 95.0 %" in text
+    kept = describe_confidence({**TOLD, "calibration": {**TOLD["calibration"], "temperature": 1.0}}, "test")
+    assert "stays as it is" in kept
+    reached = describe_confidence({**TOLD, "abstaining": {**TOLD["abstaining"], "reached": True}}, "test")
+    assert "out of reach" not in reached
+    nothing = {"count": 3, "answered": 0, "coverage": 0.0, "precision": None, "unfamiliar": 3}
+    assert "none of 3 photos" in describe_confidence({**TOLD, "test": {"answered": nothing}}, "test")
+
+
+def test_without_limits_only_the_calibration_is_told():
+    text = describe_confidence({"calibration": TOLD["calibration"], "test": {"answered": None}}, "test")
+    assert "unknown" not in text
