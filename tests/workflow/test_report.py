@@ -34,6 +34,7 @@ def test_every_run_writes_its_report(trained: TrainResult, colours: Path):
     )
     assert sum(sum(one.values()) for one in report["split"]["photos"].values()) == 80
     assert any("broken.png" in one["title"] or "cannot be read" in one["title"] for one in report["check"])
+    assert report["answering"]["answered"]["count"] == 12
     assert report["provenance"]["Photos judged"] == str(colours.resolve())
     assert "How it learned" in page
     assert "layers:" in page  # the settings
@@ -89,7 +90,7 @@ def test_without_test_part_the_report_says_so(colours: Path, tmp_path: Path):
     result = train_classifier(colours, recipe, tmp_path / "run")
     report = told(result.run.evaluation("val"))
     assert report["part"] == "validation"
-    assert "there is no test part" in report["caution"]
+    assert "set the confidence, for there is no test part" in report["caution"]
 
 
 def test_a_report_can_be_written_anew(trained: TrainResult):

@@ -64,7 +64,13 @@ class Confidence:
 
 
 def calibrate(
-    path: Path, dataset: Dataset, spec: AbstainSpec, seed: int, progress: Progress = silent
+    path: Path,
+    dataset: Dataset,
+    spec: AbstainSpec,
+    seed: int,
+    progress: Progress = silent,
+    *,
+    keep: Path | None = None,
 ) -> Confidence:
     """Fit temperature, threshold and novelty, and write them into a bundle that was written just now.
 
@@ -74,6 +80,7 @@ def calibrate(
         spec: which precision is wanted, and how many false alarms are allowed.
         seed: chooses the training photos that are looked at.
         progress: told of photos judged.
+        keep: where to write the training photos that were judged, for whoever needs their embeddings.
 
     Raises:
         AssayError: there are no validation photos, or a photo can no longer be read.
@@ -86,7 +93,10 @@ def calibrate(
         amend_bundle(Bundle.open(path), changes)
         return Confidence(calibration)
     taught = _familiar(dataset, seed)
-    novelty = _novelty(judge(classifier, dataset, taught, progress), raw, spec.false_alarms)
+    known = judge(classifier, dataset, taught, progress)
+    if keep is not None:
+        known.save(keep)
+    novelty = _novelty(known, raw, spec.false_alarms)
     calibrated = replace(raw, probabilities=apply_temperature(raw.log_probabilities, calibration.temperature))
     curve = threshold_curve(calibrated.take(_passing(novelty, raw)))
     selection = choose_threshold(curve, len(raw), spec.target_precision)

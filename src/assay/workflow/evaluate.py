@@ -73,8 +73,11 @@ def evaluate_classifier(
     predictions = judge(classifier, dataset, samples, progress)
     metrics = evaluate(predictions, recipe.data.positive)
     files = write_evaluation(folder, predictions, metrics, progress=progress)
-    files["page"] = report_evaluation(folder, classifier, dataset, predictions, metrics, progress=progress)
-    confidence = assess(classifier, predictions, None if selection is None else selection.threshold)
+    least = None if selection is None else selection.threshold
+    files["page"] = report_evaluation(
+        folder, classifier, dataset, predictions, metrics, threshold=least, progress=progress
+    )
+    confidence = assess(classifier, predictions, least)
     files["confidence"] = folder / "confidence.json"
     write_json(files["confidence"], confidence.to_dict())
     return EvaluateResult(folder, dataset, metrics, files, confidence, selection)

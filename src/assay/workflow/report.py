@@ -19,6 +19,7 @@ from assay.inference import Classifier
 from assay.progress import Progress, silent
 from assay.recipe import Recipe, dump_recipe
 from assay.training import History, read_metrics
+from assay.workflow.confidence import assess
 from assay.workflow.explain import explainer
 from assay.workflow.judge import judge
 from assay.workflow.origin import PARTS, caution, data_findings, oddities, provenance, split_sentence
@@ -27,7 +28,8 @@ from assay.workflow.run import Run
 KNOWN = 1_000
 """Training photos among which the nearest ones are looked for; of more, an even sample."""
 
-_EMBEDDINGS = "embeddings.npz"
+EMBEDDINGS = "embeddings.npz"
+"""In the evaluation of the training part: predictions on some of its photos, with embeddings."""
 
 
 def report_run(
@@ -51,7 +53,7 @@ def report_run(
     classifier, recipe = Classifier.load(run.bundle), run.recipe()
     predictions = Predictions.load(run.evaluation(part) / "predictions.npz")
     said = (
-        "these validation photos also chose the weights that were kept, for there is no test part."
+        "these validation photos also chose the weights and set the confidence, for there is no test part."
         if part == "val"
         else ""
     )
@@ -63,6 +65,8 @@ def report_run(
         history=_history(run),
         best_epoch=0 if history is None else history.best_epoch,
         temperature=classifier.info.temperature,
+        threshold=classifier.info.thresholds.get("confidence"),
+        answered=assess(classifier, predictions).answered,
         training=_training(run, classifier, dataset, progress),
         read=_reader(dataset.samples),
         heatmap=_heatmap(classifier),
@@ -83,6 +87,7 @@ def report_evaluation(
     predictions: Predictions,
     metrics: Metrics,
     *,
+    threshold: float | None = None,
     progress: Progress = silent,
 ) -> Path:
     """Write the report of a finished classifier on labelled photos.
@@ -96,16 +101,18 @@ def report_evaluation(
         dataset: the photos' data set.
         predictions: of the photos judged, all of the data set or some.
         metrics: counted on them.
+        threshold: least confidence that is answered; none: the bundle's.
         progress: told how things go on.
 
     Returns:
         The path of the page.
     """
     info, run = classifier.info, _run_of(classifier)
+    least = info.thresholds.get("confidence") if threshold is None else threshold
     judged = {sample.id: sample for sample in dataset.samples}
     samples = [judged[name] for name in predictions.ids]
     taught = () if run is None else read_manifest(run.manifest, run.classes).part("train")
-    known = None if run is None else run.evaluation("train") / _EMBEDDINGS
+    known = None if run is None else run.evaluation("train") / EMBEDDINGS
     parts = {sample.split for sample in samples}
     part = parts.pop() if len(parts) == 1 else None
     context = ReportContext(
@@ -114,6 +121,8 @@ def report_evaluation(
         caution=caution(classifier, dataset, samples, taught),
         history=() if run is None else _history(run),
         temperature=info.temperature,
+        threshold=least,
+        answered=assess(classifier, predictions, least).answered,
         training=Predictions.load(known) if known is not None and known.is_file() else None,
         read=_reader([*samples, *taught]),
         heatmap=_heatmap(classifier),
@@ -127,9 +136,12 @@ def report_evaluation(
 
 
 def _training(run: Run, classifier: Classifier, dataset: Dataset, progress: Progress) -> Predictions:
-    """Judge some training photos, for the sake of their embeddings, and keep that for later evaluations."""
+    """Judge some training photos for the sake of their embeddings, unless calibration has done so."""
+    kept = run.evaluation("train") / EMBEDDINGS
+    if kept.is_file():
+        return Predictions.load(kept)
     predictions = judge(classifier, dataset, spread(dataset.part("train"), KNOWN), progress)
-    predictions.save(run.evaluation("train") / _EMBEDDINGS)
+    predictions.save(kept)
     return predictions
 
 

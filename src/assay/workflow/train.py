@@ -34,7 +34,7 @@ from assay.workflow.calibrate import calibrate
 from assay.workflow.confidence import assess
 from assay.workflow.features import compiled_backbone
 from assay.workflow.judge import judge
-from assay.workflow.report import report_run
+from assay.workflow.report import EMBEDDINGS, report_run
 from assay.workflow.run import Run, refuse_used
 
 _LIBRARIES = ("assay", "torch", "onnxruntime", "openvino", "numpy", "pillow", "opencv-python-headless")
@@ -211,6 +211,7 @@ def _go_on(
         dataset,
         network,
         recipe,
+        report=report,
         progress=watcher.progress,
     )
     result = TrainResult(run, dataset, history, metrics)
@@ -261,6 +262,7 @@ def _ship(
     network: Network,
     recipe: Recipe,
     *,
+    report: bool,
     progress: Progress,
 ) -> dict[Split, Metrics]:
     """Write the bundle, calibrate it, judge the very file on every part that taught nothing; keep figures."""
@@ -268,7 +270,10 @@ def _ship(
     compared = Pixels(dataset.part("val")[:_COMPARED], Preprocess(info.preprocess))
     images = np.stack([compared[row] for row in range(len(compared))])
     write_bundle(run.bundle, network, info, images, ENGINES)
-    confidence = calibrate(run.bundle, dataset, recipe.abstain, recipe.train.seed, progress).to_dict()
+    kept = run.evaluation("train") / EMBEDDINGS if report else None
+    confidence = calibrate(
+        run.bundle, dataset, recipe.abstain, recipe.train.seed, progress, keep=kept
+    ).to_dict()
     classifier = Classifier.load(run.bundle)
     metrics: dict[Split, Metrics] = {}
     for part in held_out:

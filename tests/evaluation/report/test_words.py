@@ -4,7 +4,15 @@ import pytest
 
 from assay.evaluation import Predictions, evaluate
 from assay.evaluation.report import ReportContext
-from assay.evaluation.report.words import baseline, calibration_sentence, looked_for, question, verdict
+from assay.evaluation.report.words import (
+    answering,
+    baseline,
+    calibration_sentence,
+    looked_for,
+    question,
+    verdict,
+)
+from assay.evaluation.selective import Answered
 
 Make = Callable[..., Predictions]
 TWO = ("defect", "good")
@@ -56,3 +64,16 @@ def test_calibration_in_words():
         "1.2 percentage points away from how often it is right."
     )
     assert calibration_sentence(0.012, 0.05).endswith("; before calibration it was 5.0.")
+
+
+def test_what_it_leaves_unanswered():
+    assert answering(ReportContext()) == ""
+    assert answering(ReportContext(answered=Answered(0, 0, 0, 0))) == ""
+    told = answering(ReportContext(answered=Answered(10, 8, 6, 1), threshold=0.9))
+    assert told == (
+        "As it is set, it says “unknown” where it is less than 90.0 % sure or meets a photo unlike its "
+        "training photos: of 10 photos it answers 8 (80.0 %), 6 of them rightly (75.0 %); 1 looked unfamiliar."
+    )
+    silent = answering(ReportContext(answered=Answered(10, 0, 0, 10)))
+    assert "where it meets a photo unlike" in silent
+    assert silent.endswith("it answers 0 (0.0 %); 10 looked unfamiliar.")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from assay.evaluation.predictions import Predictions
+from assay.evaluation.selective import Answered
 
 Read = Callable[[str, str], bytes]
 """Gives the bytes of a photo by its id and its path."""
@@ -51,6 +52,8 @@ class ReportContext:
         best_epoch: the epoch whose weights were kept; 0: unknown.
         temperature: what the logits were divided by before the softmax; not 1: calibration is shown before
             and after.
+        threshold: least confidence that the classifier answers from; none: it always answers.
+        answered: what it answers and what it leaves as unknown among these photos; none: it never abstains.
         training: predictions on the training photos; with embeddings on both sides, the nearest of them
             stand beside each mistake.
         read: how photos are read; none: from the files at their paths.
@@ -69,6 +72,8 @@ class ReportContext:
     history: Sequence[Epoch] = ()
     best_epoch: int = 0
     temperature: float = 1.0
+    threshold: float | None = None
+    answered: Answered | None = None
     training: Predictions | None = None
     read: Read | None = None
     heatmap: Heatmap | None = None

@@ -37,6 +37,10 @@ def to_dict(facts: Facts, context: ReportContext) -> dict[str, Any]:
             row._asdict() | {"interval": None if row.interval is None else list(row.interval)}
             for row in facts.thresholds
         ],
+        "answering": {
+            "threshold": context.threshold,
+            "answered": None if context.answered is None else context.answered.to_dict(),
+        },
         "properties": [one.to_dict() for one in facts.properties],
         "label_errors": facts.labels.to_dict() | {"photos": [_without(one, "row") for one in facts.suspects]},
         "mistakes": [

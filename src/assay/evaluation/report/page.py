@@ -20,12 +20,19 @@ from assay.evaluation.report.drawings import history_drawings, reliability_drawi
 from assay.evaluation.report.facts import Facts
 from assay.evaluation.report.gallery import MISTAKES_OPEN, Gallery
 from assay.evaluation.report.matrix import matrix
-from assay.evaluation.report.words import baseline, calibration_sentence, looked_for, question, verdict
+from assay.evaluation.report.words import (
+    answering,
+    baseline,
+    calibration_sentence,
+    looked_for,
+    question,
+    verdict,
+)
 from assay.evaluation.tables import number, percent, printable, shorten
 
 MOST_CLASSES = 60
 MOST_SLICES = 40
-_NAME = 80
+_NAME = 48
 
 
 class Figure(NamedTuple):
@@ -49,6 +56,7 @@ def render(facts: Facts, context: ReportContext, gallery: Gallery, pictures: Sho
     metrics = facts.metrics
     drawn = history_drawings(context.history, context.best_epoch)
     values: dict[str, Any] = {
+        "answering": answering(context),
         "assay": __version__,
         "baseline": baseline(metrics),
         "calibration_sentence": calibration_sentence(

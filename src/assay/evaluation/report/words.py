@@ -97,3 +97,19 @@ def calibration_sentence(ece: float | None, before: float | None) -> str:
     if before is not None:
         said += f"; before calibration it was {100 * before:.1f}"
     return said + "."
+
+
+def answering(context: ReportContext) -> str:
+    """Return what the classifier itself leaves unanswered; empty where it always answers."""
+    counted = context.answered
+    if counted is None or not counted.count:
+        return ""
+    reasons = [] if context.threshold is None else [f"is less than {percent(context.threshold)} sure"]
+    reasons.append("meets a photo unlike its training photos")
+    said = (
+        f"As it is set, it says “unknown” where it {' or '.join(reasons)}: "
+        f"of {_counted(counted.count, 'photo')} it answers {counted.answered:,} ({percent(counted.coverage)})"
+    )
+    if counted.answered:
+        said += f", {counted.correct:,} of them rightly ({percent(counted.precision)})"
+    return f"{said}; {counted.unfamiliar:,} looked unfamiliar."
