@@ -72,7 +72,8 @@ def test_what_it_leaves_unanswered():
     told = answering(ReportContext(answered=Answered(10, 8, 6, 1), threshold=0.9))
     assert told == (
         "As it is set, it says “unknown” where it is less than 90.0 % sure or meets a photo unlike its "
-        "training photos: of 10 photos it answers 8 (80.0 %), 6 of them rightly (75.0 %); 1 looked unfamiliar."
+        "training photos: of 10 photos it answers 8 (80.0 %), 6 of them rightly (75.0 %); 1 looked "
+        "unfamiliar."
     )
     silent = answering(ReportContext(answered=Answered(10, 0, 0, 10)))
     assert "where it meets a photo unlike" in silent
