@@ -60,4 +60,5 @@ def evaluate(
     typer.echo(describe_metrics(result.metrics, f"{data}"))
     if (answered := result.confidence.answered) is not None:
         typer.echo(describe_answers(answered, result.confidence.threshold, result.selection))
+    typer.echo(f"report      {result.files['page']}")
     typer.echo(f"pictures    {folder}")

@@ -135,6 +135,7 @@ def closing(result: "TrainResult") -> str:
             *([describe_confidence(confidence, part)] if isinstance(confidence, dict) else []),
             "",
             f"classifier  {run.bundle}",
+            f"report      {run.evaluation(part) / 'report.html'}",
             f"pictures    {run.evaluation(part)}, {run.folder / 'curves.png'}",
             f"use it      assay predict {run.bundle} PHOTO",
         ]
