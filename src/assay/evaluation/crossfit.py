@@ -1,7 +1,7 @@
 """Whether a temperature helps, judged on photos that did not fit it.
 
 Every validation photo is scaled by the temperature of the others, so that the figures afterwards are as
-honest as those before. Where they are no better, the confidence stays as it is.
+honest as those before. Where they are not clearly better, the confidence stays as it is.
 
 Source: M. Stone, "Cross-validatory choice and assessment of statistical predictions" (1974).
 """
@@ -76,8 +76,10 @@ def fit_calibration(predictions: Predictions) -> CalibrationFit:
     kept = CalibrationFit(1.0, fitted, len(predictions), before, before)
     if len(predictions) < _FEWEST:
         return kept
-    after = calibration_figures(replace(predictions, probabilities=_cross_fitted(predictions)))
-    return replace(kept, temperature=fitted, after=after) if after.nll < before.nll else kept
+    scaled = replace(predictions, probabilities=_cross_fitted(predictions))
+    if not _gains(predictions, scaled):
+        return kept
+    return replace(kept, temperature=fitted, after=calibration_figures(scaled))
 
 
 def calibration_figures(predictions: Predictions) -> CalibrationFigures:
@@ -85,6 +87,13 @@ def calibration_figures(predictions: Predictions) -> CalibrationFigures:
     known = measure_calibration(predictions)
     nll = negative_log_likelihood(predictions.log_probabilities, predictions.actual)
     return CalibrationFigures(known.ece or 0.0, known.brier or 0.0, nll)
+
+
+def _gains(before: Predictions, after: Predictions) -> bool:
+    """Whether the labels have become more likely, by more than chance would have it (one standard error)."""
+    rows = np.arange(len(before))
+    gain = (after.log_probabilities - before.log_probabilities)[rows, before.actual]
+    return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(gain.size))
 
 
 def _cross_fitted(predictions: Predictions) -> Floats:
