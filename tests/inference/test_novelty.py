@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load, save
 
 from assay.inference import Novelty, fit_novelty
 
@@ -68,7 +69,7 @@ def test_a_photo_alone_scores_as_among_others(novelty: Novelty):
 
 def test_what_is_stored_is_small_and_reads_back(novelty: Novelty):
     tensors = novelty.tensors()
-    again = Novelty.from_tensors(tensors)
+    again = Novelty.from_tensors(load(save(tensors)))
     rows = embeddings(30, seed=4)[0]
     np.testing.assert_array_equal(again.score(rows), novelty.score(rows))
     assert tensors["directions"].dtype == np.float16

@@ -144,7 +144,8 @@ def fit_novelty(embedding: Floats, targets: npt.NDArray[np.int64]) -> Novelty:
         centre=centre.astype(np.float32),
         scale=scale.astype(np.float32),
         classes=classes.astype(np.float32),
-        directions=directions.astype(np.float16),
+        # In C order: safetensors stores other orders wrongly.
+        directions=directions.astype(np.float16, order="C"),
         variances=variances.astype(np.float32),
         rest=np.array([rest], dtype=np.float32),
         limit=np.ones(1, dtype=np.float32),
