@@ -46,6 +46,24 @@ def test_what_is_not_known_is_said_to_be_unknown(info: BundleInfo) -> None:
     assert "Not recorded." in card
 
 
+def test_confidence_is_told_in_few_rows(info: BundleInfo) -> None:
+    part = {"before": {"ece": 0.08}, "after": {"ece": 0.02}, "threshold": 0.9}
+    part |= {"answered": {"coverage": 0.75, "precision": 0.99, "count": 40}}
+    metrics = {"confidence": {"calibration": {"temperature": 1.3}, "test": part}}
+    card = render_card(info.model_copy(update={"metrics": metrics, "temperature": 1.3}))
+    for row in (
+        "| test · calibration error at temperature 1 | 0.08 |",
+        "| test · calibration error at temperature 1.3 | 0.02 |",
+        "| test · share of the photos that is answered | 0.75 |",
+        "| test · share of the answers that is right | 0.99 |",
+    ):
+        assert row in card
+    assert card.count("| test ·") == 4
+    kept = render_card(info.model_copy(update={"metrics": metrics}))
+    assert "no temperature made it" in kept
+    assert kept.count("calibration error") == 1
+
+
 def test_a_calibrated_classifier_is_not_called_uncalibrated(info: BundleInfo) -> None:
     assert "not calibrated" not in render_card(info.model_copy(update={"temperature": 1.3}))
 

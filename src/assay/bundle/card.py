@@ -12,6 +12,8 @@ from pydantic import JsonValue
 from assay.bundle.container import NOVELTY
 from assay.bundle.info import BundleInfo
 
+CONFIDENCE = "confidence"
+"""The entry of the metrics that is about confidence, beside those of the parts."""
 _FITS = {
     "squash": "squashed to a square",
     "crop": "scaled by its shorter side and cut to the square in the middle",
@@ -82,7 +84,8 @@ def _data(info: BundleInfo) -> Iterator[str]:
 
 
 def _metrics(info: BundleInfo) -> Iterator[str]:
-    rows = list(_figures(info.metrics))
+    rows = list(_figures({name: part for name, part in info.metrics.items() if name != CONFIDENCE}))
+    rows += _confidence(info)
     if not rows:
         yield "Not measured: do not rely on this classifier before `assay evaluate` has measured it."
         return
@@ -91,12 +94,33 @@ def _metrics(info: BundleInfo) -> Iterator[str]:
     yield from _table(["figure", "value"], rows)
 
 
+def _confidence(info: BundleInfo) -> Iterator[list[str]]:
+    """Yield the figures of the confidence that say most: is it honest, and what is answered how well?"""
+    told = info.metrics.get(CONFIDENCE)
+    for part, values in told.items() if isinstance(told, dict) else ():
+        match values:
+            case {"before": {"ece": float(before)}, "after": {"ece": float(after)}}:
+                yield [f"{part} · calibration error at temperature 1", f"{before:.4g}"]
+                if info.temperature != 1:
+                    yield [
+                        f"{part} · calibration error at temperature {info.temperature:.4g}",
+                        f"{after:.4g}",
+                    ]
+        match values:
+            case {"answered": {"coverage": float(coverage), "precision": float(precision)}}:
+                yield [f"{part} · share of the photos that is answered", f"{coverage:.4g}"]
+                yield [f"{part} · share of the answers that is right", f"{precision:.4g}"]
+
+
 def _limits(info: BundleInfo) -> Iterator[str]:
     yield f"- It knows only these {len(info.classes)} classes: a photo of anything else gets one of them too."
     yield from _unknown(info)
     yield "- Its confidence is a probability only for photos like those it was measured with."
     if info.temperature == 1.0:
-        yield "- Its confidence is not calibrated."
+        if CONFIDENCE in info.metrics:
+            yield "- Its confidence is used as it is: no temperature made it clearly more honest."
+        else:
+            yield "- Its confidence is not calibrated."
     smallest = min((sum(part.values()) for part in info.provenance.photos.values()), default=0)
     if 0 < smallest < 100:
         yield f"- One part held only {smallest} photos: the figures above are rough."

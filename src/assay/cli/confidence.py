@@ -19,7 +19,7 @@ def describe_confidence(told: Mapping[str, Any], part: str) -> str:
     calibration = told["calibration"]
     before, after = calibration["before"], calibration["after"]
     if calibration["temperature"] == 1:
-        found = f"stays as it is (calibration error {before['ece']:.3f}; no temperature helped)"
+        found = f"used as it is: no temperature makes it clearly more honest (error {before['ece']:.3f})"
     else:
         found = (
             f"temperature {calibration['temperature']:.3g}: calibration error {before['ece']:.3f} → "
@@ -28,34 +28,34 @@ def describe_confidence(told: Mapping[str, Any], part: str) -> str:
     lines = [f"confidence  {found}"]
     chosen, counted = told.get("abstaining"), told.get(part, {}).get("answered")
     if chosen is not None and counted is not None:
-        lines.append(f"unknown     {_answers(counted)}, from a confidence of {chosen['threshold']:.3f} on")
+        lines.append(f"unknown     {_answers(counted, chosen['threshold'])}")
         lines.append(f"            {_promise(chosen)}")
     return "\n".join(lines)
 
 
 def describe_answers(answered: "Answered", threshold: float | None, selection: "Selection | None") -> str:
     """Say how many photos are answered and how well, and what another target promised if one was chosen."""
-    least = "" if threshold is None else f", from a confidence of {threshold:.3f} on"
-    lines = [f"unknown     {_answers(answered.to_dict())}{least}"]
+    lines = [f"unknown     {_answers(answered.to_dict(), threshold)}"]
     if selection is not None:
         lines.append(f"            {_promise(selection.to_dict())}")
     return "\n".join(lines)
 
 
-def _answers(counted: Mapping[str, Any]) -> str:
+def _answers(counted: Mapping[str, Any], threshold: float | None) -> str:
     if not counted["answered"]:
         return f"none of {counted['count']} photos is answered"
+    least = "" if threshold is None else f" (confidence {threshold:.3f} or more)"
     return (
-        f"{percent(counted['coverage'])} of {counted['count']} photos are answered, "
-        f"{percent(counted['precision'])} of the answers are right; "
-        f"{counted['unfamiliar']} photos look unlike the training photos"
+        f"{percent(counted['coverage'])} of {counted['count']} photos are answered{least}, "
+        f"{percent(counted['precision'])} of the answers are right;\n"
+        f"            {counted['unfamiliar']} photos look unlike the training photos"
     )
 
 
 def _promise(chosen: Mapping[str, Any]) -> str:
-    target = f"target {percent(chosen['target'])}"
-    proven, share = percent(chosen["bound"]), percent(chosen["coverage"])
-    proof = f"{chosen['count']} validation photos prove {proven} where {share} are answered"
-    if chosen["reached"]:
-        return f"{target}: {proof}"
-    return f"{target} is out of reach: {proof}, and no more; more validation photos prove more"
+    proof = (
+        f"{chosen['count']} validation photos prove {percent(chosen['bound'])} "
+        f"where {percent(chosen['coverage'])} are answered"
+    )
+    target = percent(chosen["target"])
+    return f"target {target}: {proof}" if chosen["reached"] else f"target {target} is out of reach: {proof}"
