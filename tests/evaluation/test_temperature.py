@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
@@ -29,6 +29,7 @@ def test_finds_the_temperature_that_the_logits_were_made_with(true: float, class
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(2, 5), st.integers(1, 60), st.floats(0.01, 100), st.integers(0, 10_000))
+@example(classes=5, count=1, scale=49.0, seed=3)
 def test_never_worse_and_within_the_limits(classes: int, count: int, scale: float, seed: int):
     rng = np.random.default_rng(seed)
     logits, actual = scale * rng.normal(size=(count, classes)), rng.integers(0, classes, count)

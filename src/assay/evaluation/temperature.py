@@ -71,7 +71,9 @@ def fit_temperature(logits: Floats, actual: Integers) -> Temperature:
         options={"xatol": 1e-7},
     )
     before = negative_log_likelihood(logits, actual)
-    value, after = exp(float(found.x)), float(found.fun)
+    # The search stops a little short of a limit that is the optimum.
+    candidates = [exp(x) for x in (float(found.x), *bounds)]
+    after, value = min((negative_log_likelihood(logits, actual, one), one) for one in candidates)
     if after >= before:
         return Temperature(1.0, before, before, at_limit=False)
     return Temperature(value, before, after, at_limit=not 1.001 * LOWEST < value < HIGHEST / 1.001)
