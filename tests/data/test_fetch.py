@@ -337,6 +337,7 @@ def test_pictures_and_labels_that_do_not_belong_together(server: Server, tmp_pat
         gzip.compress(b"\0\0\x08\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\0"),
         gzip.compress(bytes(100))[:-9],
     ],
+    ids=["empty", "plain", "nothing", "cut", "type", "short", "huge", "truncated"],
 )
 def test_what_is_no_idx(tmp_path: Path, body: bytes) -> None:
     (tmp_path / "file").write_bytes(body)

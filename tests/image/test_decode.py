@@ -56,6 +56,8 @@ def test_any_image_pillow_writes_comes_back_as_rgb(
     encode: Encode, written: tuple[str, str], size: tuple[int, int], seed: int
 ):
     kind, mode = written
+    if mode == "YCbCr":
+        size = (size[0] + 1, size[1] + 1)  # Pillow cannot read the TIFF of one YCbCr pixel that it writes
     data = encode(_image(mode, size, seed), kind)
     pixels = decode(data)
     assert (pixels.shape, pixels.dtype) == ((size[1], size[0], 3), np.uint8)
@@ -277,20 +279,18 @@ def test_the_limit_does_not_follow_pillows(files: dict[str, bytes], monkeypatch:
     assert MAX_PIXELS == 178_956_970
 
 
-def test_nothing_warns_even_where_warnings_are_errors(
-    encode: Encode, files: dict[str, bytes], photo: Image.Image
-):
-    tiff = bytearray(files["tiff-tiff_lzw"])
-    place = tiff.index(struct.pack("<HH", 270, 2))
-    tiff[place + 4 : place + 8] = struct.pack("<I", 10**6)  # the description is longer than the file
+def test_nothing_warns_even_where_warnings_are_errors(encode: Encode, photo: Image.Image):
+    tiff = bytearray(encode(photo, "TIFF", tiffinfo={33432: "copyright " * 8}))
+    place = tiff.rindex(struct.pack("<HH", 33432, 2))
+    tiff[place + 4 : place + 8] = struct.pack("<I", 10**6)  # the file's last tag is longer than the file
     exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + struct.pack("<HHII", 0x010F, 2, 10**6, 5000) + bytes(16)
     palette = encode(photo.convert("P"), "PNG", transparency=bytes(range(200)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for data in (bytes(tiff), encode(photo, "JPEG", exif=exif), palette):
             assert decode(data).ndim == 3
-            assert inspect(data).width in (70, 90)
-        with pytest.raises(UserWarning, match="larger than file"):
+            assert inspect(data).width == 90
+        with pytest.raises(UserWarning):  # its words differ between versions of Pillow
             Image.open(io.BytesIO(bytes(tiff)))  # the same file does warn elsewhere
 
 
