@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from assay.data import cache
-from assay.data.cache import PixelCache, clear
+from assay.data.cache import EmbeddingCache, PixelCache, clear
 from assay.data.slots import slots_size
 from assay.recipe import PreprocessSpec
 
@@ -127,7 +127,7 @@ def test_a_file_of_another_length_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_default_limit_is_a_share_of_the_free_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "MOST_BYTES", slots_size(3, BYTES))
+    monkeypatch.setattr(cache.PixelCache, "most_bytes", slots_size(3, BYTES))
     slots = PixelCache(digests(10), tmp_path).open(SPEC)
     assert sum(digest in slots for digest in digests(10)) <= 3
 
@@ -139,3 +139,28 @@ def test_clear_gives_everything_back(tmp_path: Path) -> None:
     assert files(tmp_path) == []
     assert clear(tmp_path) == 0
     assert slots.get(digests(1)[0]) is not None
+
+
+def test_embeddings_are_kept_by_what_they_depend_on(tmp_path: Path) -> None:
+    row = np.linspace(-1, 1, 7, dtype=np.float32)
+    cache = EmbeddingCache(digests(4), tmp_path)
+    cache.open({"backbone": "a"}, 7).put(digests(4)[2], row)
+    kept = EmbeddingCache(reversed(digests(4)), tmp_path).open({"backbone": "a"}, 7).get(digests(4)[2])
+    np.testing.assert_array_equal(kept, row)
+    assert kept is not None
+    assert kept.dtype == np.float32
+    assert cache.open({"backbone": "b"}, 7).get(digests(4)[2]) is None
+
+
+def test_embeddings_are_bounded_apart_from_pixels_and_cleared_with_them(tmp_path: Path) -> None:
+    pixels = PixelCache(digests(3), tmp_path)
+    pixels.open(SPEC).put(digests(1)[0], SQUARE)
+    limit = slots_size(10, 28)
+    for number in range(3):
+        one = EmbeddingCache(digests(10), tmp_path, limit).open({"backbone": number}, 7)
+        one.put(digests(1)[0], np.zeros(7, np.float32))
+        one.close()
+    assert len(list((tmp_path / "embeddings").glob("*.embeddings"))) == 1
+    assert pixels.open(SPEC).get(digests(1)[0]) is not None
+    assert clear(tmp_path) > 0
+    assert not [*tmp_path.glob("*/*.pixels"), *tmp_path.glob("*/*.embeddings")]

@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def open_slots(path: Path) -> Slots:
-    return Slots(path, PLACES, len(DIGESTS), SIZE)
+    return Slots(path, PLACES, len(DIGESTS), (SIZE, SIZE, 3))
 
 
 def test_what_is_put_is_got_by_every_reader(path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_file_that_is_gone_or_short_is_not_used(path: Path, caplog: pytest.Log
         slots.put(DIGESTS[0], square(0))
         assert slots.get(DIGESTS[0]) is None
         assert DIGESTS[0] not in slots
-    assert "are not used" in caplog.text
+    assert "is not used" in caplog.text
 
 
 def test_a_removed_file_serves_those_who_have_it_open(path: Path) -> None:

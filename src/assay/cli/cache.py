@@ -22,11 +22,11 @@ def show() -> None:
 
 @cache.command()
 def clear() -> None:
-    """Remove kept pixels and features of photos; downloaded weights stay. Running jobs are not disturbed.
+    """Remove what was kept of photos; downloaded weights stay. Running jobs are not disturbed.
 
     Example: assay cache clear
     """
-    from assay.data.cache import clear as clear_pixels
+    from assay.data.cache import clear as clear_arrays
     from assay.data.feature_store import clear as clear_features
 
-    typer.echo(f"{(clear_pixels() + clear_features()) / 2**20:.1f} MiB given back")
+    typer.echo(f"{(clear_arrays() + clear_features()) / 2**20:.1f} MiB given back")

@@ -4,7 +4,7 @@ Knows nothing of networks. Downloads, the audit and likeness are imported by the
 (`assay.data.fetch`, `assay.data.check`, `assay.data.duplicates`): not everyone needs them.
 """
 
-from assay.data.cache import PixelCache
+from assay.data.cache import EmbeddingCache, PixelCache
 from assay.data.groups import join_groups, kept_together, straddling
 from assay.data.manifest import read_manifest, write_manifest
 from assay.data.pixels import Pixels
@@ -15,6 +15,7 @@ from assay.data.split import Fold, assign_splits, folds
 __all__ = [
     "SPLITS",
     "Dataset",
+    "EmbeddingCache",
     "Fold",
     "PixelCache",
     "Pixels",

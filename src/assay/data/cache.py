@@ -1,6 +1,6 @@
-"""Preprocessed pixels kept on disk, so that from the second epoch on no photo is opened.
+"""What was computed of photos, kept on disk: preprocessed pixels, and their embeddings by a frozen backbone.
 
-One file for each data set and preprocessing; its name is the digest of the photos' contents and of the
+One file for each data set and way of computing; its name is the digest of the photos' contents and of the
 settings, so nothing in it can be out of date. Bounded: files used longest ago go first. Runs may share a
 file; files are made and removed under a lock. Linux and macOS; elsewhere nothing is kept.
 """
@@ -9,15 +9,17 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final, Literal
 
 import cv2
+import numpy as np
 import PIL
 
 from assay.data.slots import Slots, in_use, make_slots, slots_in, slots_size, slots_within
@@ -33,13 +35,13 @@ _FORMAT: Final = 1
 """Part of every file's key: raise it when the same bytes and settings come to give other pixels."""
 
 FREE_SHARE: Final = 0.2
-"""Largest share of the free disk that the cache takes by default."""
-MOST_BYTES: Final = 32 << 30
-"""Most that the cache takes by default."""
+"""Largest share of the free disk that a cache takes by default."""
+
+Kind = Literal["pixels", "embeddings"]
 
 
 def clear(folder: Path | None = None) -> int:
-    """Remove all kept pixels; runs that use them go on with what they have open.
+    """Remove all kept pixels and embeddings; runs that use them go on with what they have open.
 
     Args:
         folder: of the caches; the usual one when None.
@@ -48,18 +50,21 @@ def clear(folder: Path | None = None) -> int:
         The number of bytes given back.
     """
     given_back = 0
-    for path in _files((folder or cache_folder()) / "pixels"):
-        with contextlib.suppress(FileNotFoundError):
-            given_back += _occupied(path)
-            path.unlink()
+    for one in (PixelCache, EmbeddingCache):
+        for path in _files((folder or cache_folder()) / one.kind):
+            with contextlib.suppress(FileNotFoundError):
+                given_back += _occupied(path)
+                path.unlink()
     return given_back
 
 
-class PixelCache:
-    """The kept pixels of one data set, under any number of preprocessings.
+class _ArrayCache:
+    """The kept arrays of one data set, one for each photo, under any number of settings."""
 
-    Give it all photos of the data set, not one part: then training, validation and every fold share a file.
-    """
+    kind: ClassVar[Kind]
+    """Folder and suffix of the files."""
+    most_bytes: ClassVar[int]
+    """Most that the files take by default."""
 
     def __init__(
         self, digests: Iterable[str | None], folder: Path | None = None, max_bytes: int | None = None
@@ -70,39 +75,38 @@ class PixelCache:
             digests: SHA-256 of every photo's bytes, 64 hexadecimal digits each; repeated ones share a slot,
                 None is left out.
             folder: of the caches; the usual one when None.
-            max_bytes: most that all data sets together may take; by default a fifth of the free disk, 32 GiB
-                at most. Counted is what the files may grow to. A file that a run has open is never removed.
+            max_bytes: most that all data sets together may take; by default a fifth of the free disk, and
+                `most_bytes` at most. Counted is what the files may grow to. A file that a run has open is
+                never removed.
         """
-        self.folder = (folder or cache_folder()) / "pixels"
+        self.folder = (folder or cache_folder()) / self.kind
         self.max_bytes = max_bytes
         self._digests = sorted({digest for digest in digests if digest})
 
-    def open(self, spec: PreprocessSpec) -> Slots:
-        """Open or make the file for one preprocessing.
+    def _open(self, settings: Mapping[str, object], shape: tuple[int, ...], dtype: type[np.generic]) -> Slots:
+        """Open or make the file for some settings.
 
         If there is too little room for all photos, the first ones get slots, here and whenever the file is
         opened again. If the disk or the system allows no cache, there are no slots and a warning is logged.
         """
-        none = Slots(self.folder, {}, 0, spec.size)
+        none = Slots(self.folder, {}, 0, shape, dtype)
         if sys.platform == "win32" or not self._digests:
             return none
-        path = self.folder / f"{self._key(spec)}.pixels"
+        path = self.folder / f"{self._key(settings)}.{self.kind}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with _locked(self.folder / "lock"):
-                count = self._make(path, spec.size * spec.size * 3)
+                count = self._make(path, math.prod(shape) * np.dtype(dtype).itemsize)
                 places = {digest: slot for slot, digest in enumerate(self._digests[:count])}
                 # Opened before the lock is let go, so that no other run removes it in between.
-                return Slots(path, places, count, spec.size).opened()
+                return Slots(path, places, count, shape, dtype).opened()
         except OSError as error:
-            _LOG.warning("pixels are not kept in %s: %s", self.folder, error.strerror or error)
+            _LOG.warning("%s are not kept in %s: %s", self.kind, self.folder, error.strerror or error)
             return none
 
-    def _key(self, spec: PreprocessSpec) -> str:
-        # Mean and std are applied inside the network: they do not change the pixels kept here.
-        settings = spec.model_dump(mode="json", exclude={"mean", "std"})
-        settings["made by"] = [_FORMAT, PIL.__version__, cv2.__version__]
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    def _key(self, settings: Mapping[str, object]) -> str:
+        made = {**settings, "made by": [_FORMAT, PIL.__version__, cv2.__version__]}
+        digest = hashlib.sha256(json.dumps(made, sort_keys=True).encode())
         for one in self._digests:
             digest.update(bytes.fromhex(one))
         return digest.hexdigest()
@@ -115,7 +119,7 @@ class PixelCache:
                 os.utime(path)
                 return made
             path.unlink()
-        limit = _default_limit(self.folder) if self.max_bytes is None else self.max_bytes
+        limit = _default_limit(self.folder, self.most_bytes) if self.max_bytes is None else self.max_bytes
         taken = _make_room(self.folder, limit - slots_size(wanted, slot_bytes))
         count = min(wanted, slots_within(limit - taken, slot_bytes))
         if slots_size(wanted, slot_bytes) <= limit - taken:
@@ -123,6 +127,45 @@ class PixelCache:
         if count:
             make_slots(path, count, slot_bytes)
         return count
+
+
+class PixelCache(_ArrayCache):
+    """The kept pixels of one data set, under any number of preprocessings.
+
+    Give it all photos of the data set, not one part: then training, validation and every fold share a file.
+    """
+
+    kind = "pixels"
+    most_bytes = 32 << 30
+
+    def open(self, spec: PreprocessSpec) -> Slots:
+        """Open or make the file of squares, uint8 [S, S, 3], for one preprocessing.
+
+        If there is too little room for all photos, the first ones get slots, here and whenever the file is
+        opened again. If the disk or the system allows no cache, there are no slots and a warning is logged.
+        """
+        # Mean and std are applied inside the network: they do not change the pixels kept here.
+        settings = spec.model_dump(mode="json", exclude={"mean", "std"})
+        return self._open(settings, (spec.size, spec.size, 3), np.uint8)
+
+
+class EmbeddingCache(_ArrayCache):
+    """The kept embeddings of one data set, under any number of frozen backbones and changed views.
+
+    Give it all photos of the data set, as for `PixelCache`.
+    """
+
+    kind = "embeddings"
+    most_bytes = 8 << 30
+
+    def open(self, settings: Mapping[str, object], width: int) -> Slots:
+        """Open or make the file of embeddings, float32 [D], that some settings give; as for pixels.
+
+        Args:
+            settings: all that they depend on besides the photos, plain JSON.
+            width: D.
+        """
+        return self._open(settings, (width,), np.float32)
 
 
 def _make_room(folder: Path, goal: int) -> int:
@@ -136,14 +179,14 @@ def _make_room(folder: Path, goal: int) -> int:
     return promised
 
 
-def _default_limit(folder: Path) -> int:
+def _default_limit(folder: Path, most: int) -> int:
     taken = sum(_occupied(path) for path in _files(folder))
-    return min(MOST_BYTES, int(FREE_SHARE * (shutil.disk_usage(folder).free + taken)))
+    return min(most, int(FREE_SHARE * (shutil.disk_usage(folder).free + taken)))
 
 
 def _files(folder: Path) -> list[Path]:
     """Return the files of slots, unfinished ones that a killed process left behind included."""
-    return sorted(folder.glob("*.pixels"))
+    return sorted(folder.glob(f"*.{folder.name}"))
 
 
 def _occupied(path: Path) -> int:

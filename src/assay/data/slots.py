@@ -1,11 +1,12 @@
-"""One file of equal slots for squares of pixels, filled in any order by any number of processes.
+"""One file of equal slots for arrays (pixels, embeddings), filled in any order by any number of processes.
 
-Every slot has a record with a checksum, written after its pixels and compared on each reading: what was
+Every slot has a record with a checksum, written after its array and compared on each reading: what was
 interrupted is not there. Two processes that fill one slot write the same bytes, so slots need no lock.
-Knows nothing of where the file lies, when it goes, and how pixels are made. Linux and macOS.
+Knows nothing of where the file lies, when it goes, and how arrays are made. Linux and macOS.
 """
 
 import logging
+import math
 import mmap
 import os
 import sys
@@ -31,22 +32,31 @@ _PRESENT: Final = 1 << 32
 
 
 class Slots:
-    """The pixels of photos by the digest of their content. Works across fork and pickling."""
+    """One array for each photo, by the digest of its content. Works across fork and pickling."""
 
-    def __init__(self, path: Path, places: Mapping[str, int], count: int, size: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        places: Mapping[str, int],
+        count: int,
+        shape: tuple[int, ...],
+        dtype: np.typing.DTypeLike = np.uint8,
+    ) -> None:
         """Hold the names; `opened` opens the file, or else its first use.
 
         Args:
             path: a file that `make_slots` made.
             places: slot of every digest.
             count: number of slots in the file.
-            size: side of the squares, in pixels.
+            shape: of every array.
+            dtype: of every array.
         """
         self._path = path
         self._places = dict(places)
         self._count = count
-        self._shape = (size, size, 3)
-        self._bytes = size * size * 3
+        self._shape = shape
+        self._dtype = np.dtype(dtype)
+        self._bytes = math.prod(shape) * self._dtype.itemsize
         self._full = False
         self._file: int | None = None
         self._map: mmap.mmap | None = None
@@ -60,30 +70,30 @@ class Slots:
         return digest in self._places
 
     def get(self, digest: str) -> np.ndarray | None:
-        """Return a photo's pixels, uint8 [S, S, 3], read-only; None if they are not there or not whole."""
+        """Return a photo's array, read-only; None if it is not there or not whole."""
         slot = self._places.get(digest)
         if slot is None or not self._usable() or self._map is None:
             return None
         record = int.from_bytes(self._map[slot * _RECORD : (slot + 1) * _RECORD], "little")
         start = self._start(slot)
-        pixels = memoryview(self._map)[start : start + self._bytes]
-        if record != _PRESENT | zlib.crc32(pixels):
+        content = memoryview(self._map)[start : start + self._bytes]
+        if record != _PRESENT | zlib.crc32(content):
             return None
-        return np.frombuffer(pixels, dtype=np.uint8).reshape(self._shape)
+        return np.frombuffer(content, dtype=self._dtype).reshape(self._shape)
 
-    def put(self, digest: str, pixels: np.ndarray) -> None:
-        """Keep a photo's pixels, uint8 [S, S, 3]; nothing happens without a slot or once the disk is full."""
+    def put(self, digest: str, array: np.ndarray) -> None:
+        """Keep a photo's array; nothing happens without a slot or once the disk is full."""
         slot = self._places.get(digest)
         if slot is None or self._full or not self._usable() or self._file is None:
             return
-        data = pixels.tobytes()
+        data = array.astype(self._dtype, copy=False).tobytes()
         record = _PRESENT | zlib.crc32(data)
         try:
             # Written, not mapped: a full disk is an error here, where a mapping would end the process.
             _write(self._file, data, self._start(slot))
             _write(self._file, record.to_bytes(_RECORD, "little"), slot * _RECORD)
         except OSError as error:
-            _LOG.warning("no more pixels are kept in %s: %s", self._path.parent, error.strerror or error)
+            _LOG.warning("nothing more is kept in %s: %s", self._path.parent, error.strerror or error)
             self._full = True
 
     def opened(self) -> "Slots":
@@ -101,7 +111,7 @@ class Slots:
         return self
 
     def close(self) -> None:
-        """Let go of the file; pixels handed out stay valid, and as long as they live it counts as in use."""
+        """Let go of the file; arrays handed out stay valid, and as long as they live it counts as in use."""
         self._map = self._file = None
         if self._closer is not None:
             self._closer()
@@ -111,7 +121,7 @@ class Slots:
         try:
             self.opened()
         except (OSError, ValueError) as error:
-            _LOG.warning("kept pixels in %s are not used: %s", self._path.parent, error)
+            _LOG.warning("what is kept in %s is not used: %s", self._path.parent, error)
             self.close()
             self._places = {}
         return self._map is not None
@@ -168,5 +178,5 @@ def _write(file: int, data: bytes, offset: int) -> None:
 
 
 def _data_start(count: int) -> int:
-    """Return where the pixels begin: after a record for every slot, at a whole page."""
+    """Return where the arrays begin: after a record for every slot, at a whole page."""
     return -(-count * _RECORD // _PAGE) * _PAGE
