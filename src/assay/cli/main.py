@@ -16,6 +16,7 @@ from assay.cli.crossval import crossval
 from assay.cli.demo import demo
 from assay.cli.evaluate import evaluate
 from assay.cli.explain import explain
+from assay.cli.export import export
 from assay.cli.fetch import fetch
 from assay.cli.info import info
 from assay.cli.predict import predict
@@ -28,7 +29,7 @@ _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start here": (demo,),
     "Data": (check, augment, fetch),
     "Train": (train, crossval, variants, compare, evaluate),
-    "Use": (predict, explain, info),
+    "Use": (predict, explain, info, export),
 }
 
 app = typer.Typer(

@@ -1,0 +1,70 @@
+"""`assay export`: a classifier for other runtimes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from assay.errors import UsageError
+
+if TYPE_CHECKING:
+    from assay.workflow.export import Exported, ExportResult
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="A .assay file.")],
+    *,
+    to: Annotated[Path, typer.Option(help="Folder to write into.")],
+    check: Annotated[
+        list[str] | None,
+        typer.Option(help="Real photos (files, folders, globs) on which every file must answer as MODEL."),
+    ] = None,
+    no_check: Annotated[bool, typer.Option("--no-check", help="Compare nothing.")] = False,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format", help="onnx, onnx-int8, openvino, openvino-int8, torchscript; all that can be made."
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Write a classifier as ONNX, OpenVINO or TorchScript, each checked against it, with an example of use.
+
+    A file that answers otherwise than MODEL is not written, and neither are the others.
+
+    Example: assay export model.assay --to exported --check photos/
+    """
+    from assay.cli.console import print_json, progress_bars
+    from assay.cli.inputs import photos
+    from assay.workflow.export import export_model
+
+    if bool(check) == no_check:
+        raise UsageError(
+            "an export is checked on real photos: give --check PHOTOS, or --no-check"
+            if not check
+            else "--check and --no-check contradict each other: leave one out"
+        )
+    compared = photos(check) if check else None
+    with progress_bars() as progress:
+        result = export_model(model, to, formats or ("all",), photos=compared, progress=progress)
+    if json:
+        print_json(result.to_dict())
+        return
+    _print(result)
+
+
+def _print(result: "ExportResult") -> None:
+    for one in result.exported:
+        typer.echo(f"{one.format:<14}{one.size / 1e6:7.1f} MB  {_told(one)}")
+    for name, why in result.skipped.items():
+        typer.echo(f"{name:<14}left out: {why}")
+    typer.echo(f"\nIn {result.folder}: each with a .json that tells its use, and an example_….py to run.")
+
+
+def _told(one: "Exported") -> str:
+    told = one.agreement
+    if told is None:
+        return "not checked"
+    noun = "photo" if told.photos == 1 else "photos"
+    same = "same labels" if not told.labels_differ else f"{told.labels_differ} labels differ"
+    return f"{told.photos} {noun}: logits within {told.difference:.1g}, {same}"

@@ -1,0 +1,154 @@
+"""Every exported file answers as its bundle; one that does not is not written, nor are the others."""
+
+import json
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from assay.bundle import Bundle, BundleError, amend_bundle, pack
+from assay.errors import AssayError, UsageError
+from assay.inference import Classifier
+from assay.workflow.export import FORMATS, ExportResult, export_model
+from assay.workflow.export.torchscript import rebuild_network
+
+Example = Callable[[Path, Path], str]
+
+
+@pytest.fixture
+def run_example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Example:
+    """Run an example in this process, which is quicker, and return what it printed."""
+
+    def run(example: Path, photo: Path) -> str:
+        monkeypatch.setattr(sys, "argv", [example.name, str(photo)])
+        runpy.run_path(str(example), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def exported(bundle: Path, shots: list[Path], tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+    return export_model(bundle, tmp_path_factory.mktemp("exported"), photos=shots)
+
+
+def test_every_format_is_written_and_agrees(exported: ExportResult, shots: list[Path]):
+    assert [one.format for one in exported.exported] == list(FORMATS)
+    assert exported.skipped == {}
+    for one in exported.exported:
+        assert one.agreement is not None
+        assert one.agreement.photos == len(shots)
+        assert one.agreement.difference <= (0.2 if "int8" in one.format else 1e-4)
+        assert all(path.is_file() for path in one.files)
+    assert {path.name for one in exported.exported for path in one.files} == {
+        path.name for path in exported.folder.iterdir()
+    }
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_example_answers_as_predict(name: str, exported: ExportResult, bundle: Path, shots: list[Path]):
+    one = FORMATS[name]
+    expected = Classifier.load(bundle, precision=one.precision).predict(shots[0])
+    ended = subprocess.run(
+        [sys.executable, str(exported.folder / one.example), str(shots[0])],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+        env={"PYTHONUTF8": "1", "PATH": ""},
+    )
+    assert ended.returncode == 0, ended.stderr
+    label, confidence = ended.stdout.split("  ")[0].rsplit(" ", 1)
+    assert label == expected.label
+    assert float(confidence) == pytest.approx(expected.confidence, abs=0.02)
+    assert ("unknown: unsure" in ended.stdout) == (expected.reason == "unsure")
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop", "letterbox"])
+def test_example_looks_at_photos_as_the_bundle_does(
+    fit: str, make_bundle: Callable[..., Path], shots: list[Path], tmp_path: Path, run_example: Example
+):
+    bundle = make_bundle(int8=False, fit=fit, roi=(0.3, 0.05, 1.0, 0.8), fill=(250, 20, 20))
+    export_model(bundle, tmp_path, ["onnx"], photos=None)
+    answers = Classifier.load(bundle).predict(shots)
+    # A test of which every photo got the same answer would see nothing.
+    assert np.ptp([one.probabilities["right"] for one in answers]) > 0.2
+    for shot, expected in zip(shots, answers, strict=True):
+        label, confidence = run_example(tmp_path / "example_onnx.py", shot).split("  ")[0].rsplit(" ", 1)
+        assert label == expected.label, shot
+        assert float(confidence) == pytest.approx(expected.confidence, abs=0.02), shot
+
+
+def test_beside_a_model_lies_all_that_its_user_must_know(exported: ExportResult, bundle: Path):
+    told = json.loads((exported.folder / "model.onnx.json").read_text(encoding="utf-8"))
+    assert told["classes"] == ["left ü", "right"]
+    assert told["temperature"] == 0.8
+    assert told["thresholds"] == {"confidence": 0.7}
+    assert told["input"]["shape"] == ["N", 32, 32, 3]
+    assert told["version"] == Bundle.open(bundle).info.version
+    # The model normalises: whoever read a mean here would do it twice.
+    assert set(told["preprocess"]) == {"roi", "center_crop", "fit", "size", "fill"}
+    assert told["check"]["max_logit_difference"] < 1e-4
+
+
+def test_a_file_that_answers_otherwise_is_not_written_nor_are_the_others(
+    bundle: Path, shots: list[Path], tmp_path: Path
+):
+    opened = Bundle.open(bundle)
+    weights = opened.weights()
+    weights["head.fc.bias"] = weights["head.fc.bias"] + np.float32(0.01)
+    # Arithmetic makes scalars of arrays without axes.
+    arrays = {name: np.asarray(value) for name, value in weights.items()}
+    crossed = tmp_path / "crossed.assay"
+    pack(crossed, opened.info, {"model.onnx": opened.model(), "weights.safetensors": save(arrays)})
+    with pytest.raises(
+        AssayError, match=r"nothing was written: torchscript differs from .* by 0.01 in a logit on 6 photos"
+    ):
+        export_model(crossed, tmp_path / "to", ["onnx", "torchscript"], photos=shots)
+    assert not (tmp_path / "to").exists()
+
+
+def test_all_passes_over_what_cannot_be_made(
+    make_bundle: Callable[..., Path], shots: list[Path], tmp_path: Path
+):
+    bundle = make_bundle(int8=False)
+    result = export_model(bundle, tmp_path / "to", photos=shots[:1])
+    assert set(result.skipped) == {"onnx-int8", "openvino-int8"}
+    with pytest.raises(AssayError, match="cannot become onnx-int8: it holds no int8 model"):
+        export_model(bundle, tmp_path / "more", ["onnx", "onnx-int8"], photos=None)
+    assert not (tmp_path / "more").exists()
+
+
+def test_an_unknown_format_is_wrong_usage(bundle: Path, tmp_path: Path):
+    with pytest.raises(UsageError, match="no format is called 'coreml': choose all, onnx"):
+        export_model(bundle, tmp_path, ["coreml"], photos=None)
+
+
+def test_photos_that_cannot_be_read_prove_nothing(bundle: Path, tmp_path: Path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff\xe0 no more")
+    with pytest.raises(AssayError, match=r"broken.jpg cannot be read: .*: give --check photos"):
+        export_model(bundle, tmp_path / "to", photos=[broken])
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(bundle: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(AssayError, match="file cannot be written to"):
+        export_model(bundle, tmp_path / "file", ["onnx"], photos=None)
+
+
+def test_a_bundle_that_contradicts_its_recipe_is_refused(bundle: Path, tmp_path: Path):
+    opened = Bundle.open(bundle)
+    recipe = json.loads(json.dumps(opened.info.provenance.recipe))
+    recipe["net"]["resnet"]["widths"] = [16]
+    path = tmp_path / "other.assay"
+    amend_bundle(opened, {"provenance": {"recipe": recipe}}, path=path)
+    with pytest.raises(BundleError, match="its weights are not those of the network in its recipe"):
+        rebuild_network(Bundle.open(path))
+    amend_bundle(opened, {"provenance": {"recipe": {"net": 3}}}, path=path)
+    with pytest.raises(BundleError, match="its recipe cannot be read"):
+        rebuild_network(Bundle.open(path))
