@@ -1,6 +1,7 @@
 """Fixtures that every part shares: the optional real photos, and a data set of two colours."""
 
 import os
+import signal
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,10 @@ from assay.recipe import Recipe, load_recipe
 _ARCHIVES = {"bottles": "bottles.tar", "button_cells": "button_cells.tar", "cifar10": "cifar10.tar.xz"}
 _SIDE = 32
 _DATA = Path(os.environ.get("ASSAY_DATA", "../shared/data"))
+
+
+# A shell starts what runs in the background with Ctrl-C switched off, for its children too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,5 +1,9 @@
 """Help, version, recipes, and how errors end."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -33,3 +37,56 @@ def test_recipes_are_listed_and_shown(assay):
 
 def test_an_unknown_command_is_wrong_usage(assay):
     assert assay("trian").code == 2
+
+
+@pytest.mark.parametrize("target", ["full", "folder"])
+def test_a_place_that_cannot_be_written_is_one_sentence(assay, colours: Path, tmp_path: Path, target: str):
+    (tmp_path / "folder").mkdir()
+    out = Path("/dev/full/out") if target == "full" else tmp_path / "folder"
+    result = assay("check", colours, "--write", out / "x" if target == "full" else out)
+    assert result.code in {1, 2}
+    assert result.err.startswith("assay: ")
+    assert "Traceback" not in result.err
+
+
+def test_ctrl_c_is_told():
+    code = (
+        "import os, signal, sys; from assay.cli.main import app, main\n"
+        "@app.command()\n"
+        "def wait() -> None:\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "main(['wait'])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, "assay: stopped\n")
+
+
+def test_a_missing_extra_is_named(tmp_path: Path):
+    code = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch':\n"
+        "            raise ModuleNotFoundError('No module named torch', name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from assay.cli.main import main; main(['train', sys.argv[1]])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "pip install -c constraints.txt -e '.[train]'" in ended.stderr
+
+
+def test_a_recipe_is_no_way_out_of_the_runs_folder(assay, colours: Path):
+    for name in ["../elsewhere", "/x", ".hidden", ""]:
+        result = assay("train", colours, "--set", f"name='{name}'")
+        assert (result.code, "name" in result.err) == (2, True)
+
+
+def test_infinite_settings_are_refused(assay, colours: Path):
+    assert assay("train", colours, "--set", "train.lr=.inf").code == 2
+
+
+def test_an_empty_recipe_is_told(assay, tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text("", encoding="utf-8")
+    assert "is empty" in assay("recipes", "show", tmp_path / "mine.yaml").err

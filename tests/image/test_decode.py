@@ -29,7 +29,8 @@ _MODES = {
     "WEBP": ("RGB", "RGBA", "L", "LA", "P"),
     "GIF": ("RGB", "RGBA", "L", "LA", "P", "1"),
     "BMP": ("RGB", "RGBA", "L", "P", "1"),
-    "TIFF": ("RGB", "RGBA", "L", "LA", "P", "1", "I", "I;16", "F", "CMYK", "YCbCr", "LAB", "RGBX"),
+    # Not YCbCr: Pillow 12.3 cannot read what it writes.
+    "TIFF": ("RGB", "RGBA", "L", "LA", "P", "1", "I", "I;16", "F", "CMYK", "LAB", "RGBX"),
     "AVIF": ("RGB", "RGBA", "L", "LA", "P"),
     "JPEG2000": ("RGB", "RGBA", "L", "LA", "I;16"),
     "PPM": ("RGB", "L", "1", "I", "I;16", "F"),
@@ -56,8 +57,6 @@ def test_any_image_pillow_writes_comes_back_as_rgb(
     encode: Encode, written: tuple[str, str], size: tuple[int, int], seed: int
 ):
     kind, mode = written
-    if mode == "YCbCr":
-        size = (size[0] + 1, size[1] + 1)  # Pillow cannot read the TIFF of one YCbCr pixel that it writes
     data = encode(_image(mode, size, seed), kind)
     pixels = decode(data)
     assert (pixels.shape, pixels.dtype) == ((size[1], size[0], 3), np.uint8)

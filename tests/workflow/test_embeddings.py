@@ -11,7 +11,7 @@ from assay.image import Preprocess
 from assay.recipe import Recipe
 from assay.workflow.embeddings import KnownEmbeddings, backbone_key, embed_all, reusable
 from assay.workflow.features import compiled_backbone
-from assay.workflow.train import starting_network
+from assay.workflow.start import starting_network
 
 
 def test_they_are_those_of_the_backbone_and_survive_the_disk(colours: Path, tiny: Recipe, tmp_path: Path):

@@ -16,7 +16,7 @@ def demo(
 ) -> None:
     """Train a defect classifier on 2,624 photos of solar cells, judge it and use it.
 
-    Needs `pip install 'assay[demo]'`, then no network. Takes about two minutes on two cores.
+    Needs the extra `demo`, then no network. Takes about two minutes on two cores.
 
     Example: assay demo
     """
@@ -26,7 +26,9 @@ def demo(
     from assay.recipe import load_recipe
     from assay.workflow import next_folder, train_classifier
 
-    recipe = load_recipe("defect-lite", ["name=solar-cells", "data.positive=defective", f"train.seed={seed}"])
+    about = "Tells defective solar cells from functional ones on electroluminescence photos."
+    settings = ["name=solar-cells", f"description={about}", "data.positive=defective", f"train.seed={seed}"]
+    recipe = load_recipe("defect-lite", settings)
     typer.echo(
         "Solar cells of the ELPV set: functional, or defective (defect probability of one half or more)"
     )

@@ -38,9 +38,12 @@ def evaluate(
     from assay.cli.confidence import describe_answers
     from assay.cli.console import print_json, progress_bars
     from assay.cli.summary import describe_metrics
+    from assay.errors import UsageError
     from assay.workflow import evaluate_classifier, next_folder
 
     folder = out or next_folder(Path(), "evaluation")
+    if (folder / "run.json").exists():
+        raise UsageError(f"{folder} is a run, whose own figures stay as they are: choose another --out")
     with progress_bars() as progress:
         result = evaluate_classifier(
             model,

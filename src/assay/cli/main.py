@@ -72,23 +72,38 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments)
     except AssayError as error:
-        typer.secho(f"assay: {error}", err=True, fg=typer.colors.RED)
+        _say(str(error))
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        typer.secho(
-            f"assay: this needs {error.name}; install it with: pip install 'assay[{extra}]'", err=True
-        )
+        _say(f"this needs {error.name}; in Assay's folder: pip install -c constraints.txt -e '.[{extra}]'")
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.secho("assay: stopped", err=True)
-        sys.exit(130)
     except BrokenPipeError:
         # The reader of our output (head, less) has gone; Python must not complain when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _say(f"{where}{error.strerror or error}; look at the disk, the path and its permissions")
+        sys.exit(1)
+    except MemoryError:
+        _say("there is too little memory; give smaller photos, a smaller batch, or close other programs")
+        sys.exit(1)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:
+            # Typer ends on Ctrl-C without a word.
+            _say("stopped")
+        raise
+
+
+def _say(sentence: str) -> None:
+    typer.secho(f"assay: {sentence}", err=True, fg=typer.colors.RED)
+
+
+_INTERRUPTED = 130
+"""What a shell calls a program that Ctrl-C ended."""
 
 
 _EXTRAS = {

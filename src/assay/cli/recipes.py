@@ -13,11 +13,16 @@ def list_recipes() -> None:
 
     Example: assay recipes list
     """
+    from shutil import get_terminal_size
+    from textwrap import fill
+
     from assay.recipe import load_recipe, recipe_names
 
-    width = max(map(len, recipe_names()))
+    indent = max(map(len, recipe_names())) + 2
+    width = min(get_terminal_size().columns, 110)
     for name in recipe_names():
-        typer.echo(f"{name:<{width}}  {load_recipe(name).description}")
+        about = f"{name:<{indent}}{load_recipe(name).description}"
+        typer.echo(fill(about, width, subsequent_indent=" " * indent))
 
 
 @recipes.command()

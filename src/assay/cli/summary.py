@@ -28,7 +28,7 @@ def describe_data(dataset: "Dataset", advised: int) -> str:
     few = [name for name, count in dataset.counts().items() if count < advised]
     if few:
         lines.append(f"warning: fewer than {advised} photos of {', '.join(few)}; more would help")
-    lines += [f"warning: {sentence}" for sentence in dataset.warnings]
+    lines += [f"warning: {sentence}" for sentence in [*_contradictions(dataset), *dataset.warnings]]
     lines += [f"left out: {one.path}: {one.reason}" for one in dataset.unreadable[:5]]
     if len(dataset.unreadable) > 5:
         lines.append(f"left out: {len(dataset.unreadable) - 5} more files")
@@ -37,6 +37,18 @@ def describe_data(dataset: "Dataset", advised: int) -> str:
             "skipped: " + ", ".join(f"{count} {reason}" for reason, count in dataset.skipped.items())
         )
     return "\n".join(lines)
+
+
+def _contradictions(dataset: "Dataset") -> list[str]:
+    """Say which photos, byte for byte the same, stand under two labels."""
+    labels: dict[str, set[str]] = {}
+    for sample in dataset.samples:
+        labels.setdefault(sample.digest or sample.id, set()).add(sample.label)
+    twice = [sample.id for sample in dataset.samples if len(labels[sample.digest or sample.id]) > 1]
+    if not twice:
+        return []
+    named = ", ".join(twice[:3]) + (", ..." if len(twice) > 3 else "")
+    return [f"{len(twice)} photos stand under two labels at once ({named}): `assay check` shows them"]
 
 
 def describe_metrics(metrics: "Metrics", part: str) -> str:

@@ -1,6 +1,7 @@
 """`assay train`: photos in, a run folder with a classifier out."""
 
 from enum import StrEnum
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,10 +86,8 @@ def train(
                 "data.split.method": split,
                 "abstain.target_precision": target_precision,
             }
-            settings = load_recipe(
-                recipe,
-                [*(set_ or ()), *(f"{key}={value}" for key, value in chosen.items() if value is not None)],
-            )
+            overrides = [f"{key}={_as_yaml(value)}" for key, value in chosen.items() if value is not None]
+            settings = load_recipe(recipe, [*(set_ or ()), *overrides])
             folder = run or next_folder(Path("runs"), settings.name)
             if find_lr:
                 _find_lr(data, settings, folder, progress)
@@ -99,6 +98,11 @@ def train(
         print_json(summary(result))
     else:
         typer.echo(closing(result))
+
+
+def _as_yaml(value: str | float) -> str:
+    """Return a value as `--set` takes it; text stays text whatever it looks like."""
+    return dumps(str(value)) if isinstance(value, str) else str(value)
 
 
 def summary(result: "TrainResult") -> dict[str, object]:

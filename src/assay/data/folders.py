@@ -99,9 +99,13 @@ def _walk(top: Path, listing: Listing) -> Iterator[Path]:
     seen = {_identity(top)}
     waiting = [top]
     links: list[Path] = []
+    home, within = top.resolve(), listing.root.resolve()
     while waiting or links:
         # Links wait until all real folders are done: a file is listed under its real path where it has one.
         folder = waiting.pop() if waiting else links.pop(0)
+        if folder.is_symlink() and folder is not top and _leads_back(folder.resolve(), home, within):
+            listing.skipped["link to photos of another class"] += 1
+            continue
         if folder is not top:
             identity = _identity(folder)
             if identity in seen:
@@ -117,6 +121,12 @@ def _walk(top: Path, listing: Listing) -> Iterator[Path]:
                 yield Path(entry.path)
             else:
                 listing.skipped["broken link" if entry.is_symlink() else "not a regular file"] += 1
+
+
+def _leads_back(target: Path, top: Path, root: Path) -> bool:
+    """Say whether a link in class folder `top` ends above it, or in the data under another label."""
+    inside = target.is_relative_to(top)
+    return not inside and (top.is_relative_to(target) or target.is_relative_to(root))
 
 
 def _entries(folder: Path, listing: Listing) -> list[os.DirEntry[str]]:

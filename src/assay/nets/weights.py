@@ -4,6 +4,7 @@ Only tensors are read; a file that could run code is refused. Knows nothing of t
 """
 
 import pickle
+import struct
 import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -25,6 +26,7 @@ from assay.progress import Progress, silent
 from assay.recipe import NetSpec
 
 Tensors = Mapping[str, Tensor]
+_DAMAGE = (pickle.UnpicklingError, RuntimeError, ValueError, LookupError, EOFError, OSError, struct.error)
 _PATIENCE = 5.0  # seconds until a network that does not answer counts as none
 
 
@@ -88,7 +90,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             values = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise AssayError(f"weights {path} is damaged: {error}") from error
-    except (pickle.UnpicklingError, RuntimeError, ValueError, LookupError, EOFError, OSError) as error:
+    except _DAMAGE as error:
         raise _refused(path, "it is damaged or holds more than tensors") from error
     if not isinstance(values, dict):
         raise _refused(path, f"it holds a {type(values).__name__}")

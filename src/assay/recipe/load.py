@@ -72,12 +72,14 @@ def _read(source: str, seen: tuple[str, ...]) -> dict[str, Any]:
         raise UsageError(f"recipe {source} extends itself: {' → '.join([*seen, source])}")
     text, folder = _text(source)
     try:
-        values = yaml.safe_load(text) or {}
+        values = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UsageError(f"recipe {source} is not valid YAML{where}: {error.problem}") from None
     except yaml.YAMLError as error:
         raise UsageError(f"recipe {source} is not valid YAML: {error}") from None
+    if values is None:
+        raise UsageError(f"recipe {source} is empty: write at least one setting, as `extends: default`")
     if not isinstance(values, dict):
         raise UsageError(f"recipe {source} must be a mapping of settings, not {type(values).__name__}")
     base = values.pop("extends", None)

@@ -1,5 +1,9 @@
 """The whole of what a run can set."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from assay.recipe.abstain import AbstainSpec
 from assay.recipe.augment import AugmentSpec
 from assay.recipe.base import Settings
@@ -13,8 +17,8 @@ from assay.recipe.train import TrainSpec
 class Recipe(Settings):
     """Everything a run depends on besides the photos. Frozen: a changed recipe is a new one."""
 
-    name: str = "default"
-    """What the classifier is called."""
+    name: Annotated[str, Field(pattern=r"^[^./\\\x00-\x1f][^/\\\x00-\x1f]*$", max_length=100)] = "default"
+    """What the classifier is called, and its run folders: no slash, no dot in front."""
     description: str = ""
     """One or two sentences for whoever chooses a recipe."""
     data: DataSpec = DataSpec()

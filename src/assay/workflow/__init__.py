@@ -1,24 +1,56 @@
 """The order of things: what `assay train` and its fellows do, for whoever calls from Python.
 
 The one place where the half that trains and the half that predicts meet. Knows no terminal.
+Every name brings its module, and torch where that needs it, when it is first asked for.
 """
 
-from assay.workflow.compare import Contestant, Ranking, Verdict, compare_results
-from assay.workflow.crossval import cross_validate, resume_crossval
-from assay.workflow.crossval_table import CrossvalResult
-from assay.workflow.evaluate import EvaluateResult, evaluate_classifier
-from assay.workflow.figures import PartFigures, RunFigures, Spread
-from assay.workflow.run import Run, next_folder
-from assay.workflow.series import SeriesWatcher
-from assay.workflow.train import (
-    TrainResult,
-    Watcher,
-    resume_training,
-    suggest_learning_rate,
-    train_classifier,
-    train_on,
-)
-from assay.workflow.variants import VariantsResult, resume_variants, train_variants
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from assay.workflow.compare import Contestant, Ranking, Verdict, compare_results
+    from assay.workflow.crossval import cross_validate, resume_crossval
+    from assay.workflow.crossval_table import CrossvalResult
+    from assay.workflow.evaluate import EvaluateResult, evaluate_classifier
+    from assay.workflow.figures import PartFigures, RunFigures, Spread
+    from assay.workflow.run import Run, next_folder
+    from assay.workflow.series import SeriesWatcher
+    from assay.workflow.train import (
+        TrainResult,
+        Watcher,
+        resume_training,
+        suggest_learning_rate,
+        train_classifier,
+        train_on,
+    )
+    from assay.workflow.variants import VariantsResult, resume_variants, train_variants
+
+_MODULES = {
+    "Contestant": "compare",
+    "CrossvalResult": "crossval_table",
+    "EvaluateResult": "evaluate",
+    "PartFigures": "figures",
+    "Ranking": "compare",
+    "Run": "run",
+    "RunFigures": "figures",
+    "SeriesWatcher": "series",
+    "Spread": "figures",
+    "TrainResult": "train",
+    "VariantsResult": "variants",
+    "Verdict": "compare",
+    "Watcher": "train",
+    "compare_results": "compare",
+    "cross_validate": "crossval",
+    "evaluate_classifier": "evaluate",
+    "next_folder": "run",
+    "resume_crossval": "crossval",
+    "resume_training": "train",
+    "resume_variants": "variants",
+    "suggest_learning_rate": "train",
+    "train_classifier": "train",
+    "train_on": "train",
+    "train_variants": "variants",
+}
 
 __all__ = [
     "Contestant",
@@ -46,3 +78,9 @@ __all__ = [
     "train_on",
     "train_variants",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -22,7 +22,7 @@ from assay.workflow.figures import has_figures, read_figures
 from assay.workflow.lanes import complete_runs, default_jobs, threads_per_run
 from assay.workflow.run import Run
 from assay.workflow.series import RunTask, Series, SeriesWatcher, refuse_used_series
-from assay.workflow.train import starting_network
+from assay.workflow.start import starting_network
 
 _SEEDS = 2**32
 

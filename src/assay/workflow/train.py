@@ -7,43 +7,24 @@ import csv
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from assay.bundle import Bundle, BundleInfo, Provenance, amend_bundle
-from assay.bundle.write import write_bundle
 from assay.data import Dataset, PixelCache, Pixels, read_manifest, write_manifest
 from assay.data.prepare import prepare
-from assay.data.samples import SPLITS, Split
-from assay.evaluation import Metrics, evaluate, write_evaluation
-from assay.evaluation.tables import write_json
+from assay.data.samples import Split
+from assay.evaluation import Metrics
 from assay.files import write_text
 from assay.image import Preprocess
-from assay.inference import ENGINES, Classifier
-from assay.nets import Classifier as Network
-from assay.nets import create, load_pretrained, normalization
 from assay.progress import Progress, silent
 from assay.recipe import PreprocessSpec, Recipe
 from assay.training import Embed, History, OnEpoch, RateFinding, find_learning_rate, fit
 from assay.training import Split as Labelled
-from assay.workflow.calibrate import calibrate
-from assay.workflow.confidence import assess
+from assay.training.trainer import interruptible
 from assay.workflow.features import compiled_backbone
-from assay.workflow.judge import judge
-from assay.workflow.report import EMBEDDINGS, report_run
+from assay.workflow.report import report_run
 from assay.workflow.run import Run, refuse_used
-
-_LIBRARIES = ("assay", "torch", "onnxruntime", "openvino", "numpy", "pillow", "opencv-python-headless")
-_COMPARED = 16
-"""Photos on which the runtimes must agree with torch."""
-
-
-_Start = tuple[Network, PreprocessSpec]
-"""A network with the weights it starts from, and the preprocessing with every value filled in."""
+from assay.workflow.ship import ship
+from assay.workflow.start import Start, starting_network
 
 
 @dataclass(frozen=True)
@@ -176,12 +157,26 @@ def _scan(data: Path, recipe: Recipe, progress: Progress, like: Path | None = No
 def _go_on(
     run: Run,
     dataset: Dataset,
-    start: _Start,
+    start: Start,
     watcher: Watcher,
     *,
     resume: bool,
     embed: Embed | None = None,
     report: bool = True,
+) -> TrainResult:
+    with interruptible(run.folder):
+        return _complete(run, dataset, start, watcher, resume=resume, embed=embed, report=report)
+
+
+def _complete(
+    run: Run,
+    dataset: Dataset,
+    start: Start,
+    watcher: Watcher,
+    *,
+    resume: bool,
+    embed: Embed | None,
+    report: bool,
 ) -> TrainResult:
     recipe, (network, spec) = run.recipe(), start
     if not run.manifest.exists():
@@ -205,45 +200,12 @@ def _go_on(
         progress=watcher.progress,
         on_epoch=watcher.on_epoch,
     )
-    metrics = _ship(
-        run,
-        _info(recipe, dataset, spec),
-        dataset,
-        network,
-        recipe,
-        report=report,
-        progress=watcher.progress,
-    )
+    metrics = ship(run, dataset, network, recipe, spec, report=report, progress=watcher.progress)
     result = TrainResult(run, dataset, history, metrics)
     if report:
         report_run(run, dataset, result.verdict, history, watcher.progress)
     run.finish()
     return result
-
-
-def starting_network(recipe: Recipe, dataset: Dataset, progress: Progress = silent) -> _Start:
-    """Make the network a run starts from, and fill in what it wants of the pixels.
-
-    Args:
-        recipe: every setting.
-        dataset: its classes are the network's.
-        progress: told of a download.
-
-    Returns:
-        The network with its weights, and the preprocessing with mean and standard deviation.
-
-    Raises:
-        AssayError: the weights cannot be had.
-    """
-    mean, std = normalization(recipe.net.name)
-    spec = recipe.preprocess
-    if spec.mean is None:
-        spec = spec.model_copy(update={"mean": mean, "std": std})
-    torch.manual_seed(recipe.train.seed)
-    network = create(recipe.net, len(dataset.classes), mean=spec.mean, std=spec.std, size=spec.size)
-    if recipe.net.weights != "none":
-        load_pretrained(network, recipe.net, progress=progress)
-    return network, spec
 
 
 def _labelled(dataset: Dataset, part: Split, spec: PreprocessSpec, recipe: Recipe | None = None) -> Labelled:
@@ -253,57 +215,6 @@ def _labelled(dataset: Dataset, part: Split, spec: PreprocessSpec, recipe: Recip
         preprocess = preprocess.scaled(recipe.augment.canvas)
     kept = PixelCache(sample.digest for sample in dataset.samples)
     return Labelled(Pixels(samples, preprocess, kept), dataset.targets(samples))
-
-
-def _ship(
-    run: Run,
-    info: BundleInfo,
-    dataset: Dataset,
-    network: Network,
-    recipe: Recipe,
-    *,
-    report: bool,
-    progress: Progress,
-) -> dict[Split, Metrics]:
-    """Write the bundle, calibrate it, judge the very file on every part that taught nothing; keep figures."""
-    held_out: list[Split] = [part for part in ("val", "test") if dataset.part(part)]
-    compared = Pixels(dataset.part("val")[:_COMPARED], Preprocess(info.preprocess))
-    images = np.stack([compared[row] for row in range(len(compared))])
-    write_bundle(run.bundle, network, info, images, ENGINES)
-    kept = run.evaluation("train") / EMBEDDINGS if report else None
-    confidence = calibrate(
-        run.bundle, dataset, recipe.abstain, recipe.train.seed, progress, keep=kept
-    ).to_dict()
-    classifier = Classifier.load(run.bundle)
-    metrics: dict[Split, Metrics] = {}
-    for part in held_out:
-        predictions = judge(classifier, dataset, dataset.part(part), progress)
-        metrics[part] = evaluate(predictions, recipe.data.positive)
-        write_evaluation(run.evaluation(part), predictions, metrics[part], progress=progress)
-        confidence[part] = assess(classifier, predictions).to_dict()
-        write_json(run.evaluation(part) / "confidence.json", confidence[part])
-    figures = {part: one.to_dict() for part, one in metrics.items()}
-    amend_bundle(Bundle.open(run.bundle), {"metrics": {**figures, "confidence": confidence}})
-    return metrics
-
-
-def _info(recipe: Recipe, dataset: Dataset, spec: PreprocessSpec) -> BundleInfo:
-    return BundleInfo(
-        name=recipe.name,
-        description=recipe.description,
-        classes=dataset.classes,
-        preprocess=spec,
-        serve=recipe.serve,
-        live=recipe.live,
-        provenance=Provenance(
-            recipe=recipe.model_dump(mode="json"),
-            data=dataset.fingerprint,
-            photos={part: dataset.counts(part) for part in SPLITS},
-            seed=recipe.train.seed,
-            libraries={name: version(name) for name in _LIBRARIES},
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-        ),
-    )
 
 
 def _write_unreadable(path: Path, dataset: Dataset) -> None:

@@ -1,0 +1,98 @@
+"""The end of a run: the bundle is written, given its honest confidence, and judged as the file that ships.
+
+Knows nothing of how the weights were found.
+"""
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import numpy as np
+
+from assay.bundle import Bundle, BundleInfo, Provenance, amend_bundle
+from assay.bundle.write import write_bundle
+from assay.data import Dataset, Pixels
+from assay.data.samples import SPLITS, Split
+from assay.evaluation import Metrics, evaluate, write_evaluation
+from assay.evaluation.tables import write_json
+from assay.image import Preprocess
+from assay.inference import ENGINES, Classifier
+from assay.nets import Classifier as Network
+from assay.progress import Progress
+from assay.recipe import PreprocessSpec, Recipe
+from assay.workflow.calibrate import calibrate
+from assay.workflow.confidence import assess
+from assay.workflow.judge import judge
+from assay.workflow.report import EMBEDDINGS
+from assay.workflow.run import Run
+
+_LIBRARIES = ("assay", "torch", "onnxruntime", "openvino", "numpy", "pillow", "opencv-python-headless")
+_COMPARED = 16
+"""Photos on which the runtimes must agree with torch."""
+
+
+def ship(
+    run: Run,
+    dataset: Dataset,
+    network: Network,
+    recipe: Recipe,
+    spec: PreprocessSpec,
+    *,
+    report: bool,
+    progress: Progress,
+) -> dict[Split, Metrics]:
+    """Write a run's bundle, calibrate it, and judge the very file on every part that taught nothing.
+
+    Args:
+        run: where the bundle and the figures go.
+        dataset: every photo has its part.
+        network: with the weights that were found.
+        recipe: every setting.
+        spec: the preprocessing, with mean and standard deviation.
+        report: whether embeddings of the training photos are kept for the report.
+        progress: told how far the judging is.
+
+    Returns:
+        Figures by part.
+
+    Raises:
+        BundleError: the runtimes disagree about the exported network.
+    """
+    info = _info(recipe, dataset, spec)
+    held_out: list[Split] = [part for part in ("val", "test") if dataset.part(part)]
+    compared = Pixels(dataset.part("val")[:_COMPARED], Preprocess(spec))
+    images = np.stack([compared[row] for row in range(len(compared))])
+    write_bundle(run.bundle, network, info, images, ENGINES)
+    kept = run.evaluation("train") / EMBEDDINGS if report else None
+    confidence = calibrate(
+        run.bundle, dataset, recipe.abstain, recipe.train.seed, progress, keep=kept
+    ).to_dict()
+    classifier = Classifier.load(run.bundle)
+    metrics: dict[Split, Metrics] = {}
+    for part in held_out:
+        predictions = judge(classifier, dataset, dataset.part(part), progress)
+        metrics[part] = evaluate(predictions, recipe.data.positive)
+        write_evaluation(run.evaluation(part), predictions, metrics[part], progress=progress)
+        confidence[part] = assess(classifier, predictions).to_dict()
+        write_json(run.evaluation(part) / "confidence.json", confidence[part])
+    figures = {part: one.to_dict() for part, one in metrics.items()}
+    amend_bundle(Bundle.open(run.bundle), {"metrics": {**figures, "confidence": confidence}})
+    return metrics
+
+
+def _info(recipe: Recipe, dataset: Dataset, spec: PreprocessSpec) -> BundleInfo:
+    return BundleInfo(
+        name=recipe.name,
+        description=recipe.description,
+        classes=dataset.classes,
+        preprocess=spec,
+        serve=recipe.serve,
+        live=recipe.live,
+        provenance=Provenance(
+            recipe=recipe.model_dump(mode="json"),
+            data=dataset.fingerprint,
+            photos={part: dataset.counts(part) for part in SPLITS},
+            seed=recipe.train.seed,
+            libraries={name: version(name) for name in _LIBRARIES},
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        ),
+    )
