@@ -7,14 +7,15 @@ torch.
 from assay.bundle.amend import amend_bundle, pack
 from assay.bundle.card import render_card
 from assay.bundle.errors import BundleError
-from assay.bundle.info import FORMAT_VERSION, BundleInfo, Provenance
-from assay.bundle.read import Bundle, Precision
+from assay.bundle.info import FORMAT_VERSION, BundleInfo, Calibration, Precision, Provenance
+from assay.bundle.read import Bundle
 
 __all__ = [
     "FORMAT_VERSION",
     "Bundle",
     "BundleError",
     "BundleInfo",
+    "Calibration",
     "Precision",
     "Provenance",
     "amend_bundle",

@@ -34,7 +34,7 @@ def pack(path: Path, info: BundleInfo, members: Mapping[str, bytes]) -> BundleIn
         BundleError: the file cannot be written.
     """
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
-    version = version_of(info, digests[WEIGHTS], digests.get(NOVELTY))
+    version = version_of(info, digests[WEIGHTS], digests.get(NOVELTY), digests.get(MODEL_INT8))
     # The card names what the members can do.
     versioned = info.model_copy(update={"version": version, "members": dict(digests)})
     card = render_card(versioned).encode()

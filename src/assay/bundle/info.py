@@ -9,14 +9,20 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from assay.bundle.container import MODEL, MODEL_INT8
 from assay.recipe import LiveSpec, PreprocessSpec, ServeSpec
 
 FORMAT_VERSION = 1
 """The format written here, and the newest that can be read. Anything that changes an answer raises it."""
+
+Precision = Literal["fp32", "int8"]
+"""How finely a model calculates: with 32-bit floating point, or with 8-bit integers where it can."""
+MODELS: dict[Precision, str] = {"fp32": MODEL, "int8": MODEL_INT8}
+"""The member that holds the model of each precision."""
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -42,6 +48,17 @@ class Provenance(_Part):
     """Moment of writing, ISO 8601 with its offset to UTC."""
 
 
+class Calibration(_Part):
+    """How sure one precision may be, and where its answers end."""
+
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Logits are divided by this before the softmax."""
+    thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    """Decision thresholds by name, as probabilities."""
+    novelty: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Distance from which on a photo is unfamiliar; none: the one that lies with the embeddings."""
+
+
 class BundleInfo(_Part):
     """Everything a prediction depends on besides the weights, and how good they are.
 
@@ -55,8 +72,8 @@ class BundleInfo(_Part):
     """What the classifier is called."""
     version: str = ""
     """First 12 hexadecimal digits of a digest over all that decides an answer: weights, preprocessing,
-    classes, temperature, thresholds and novelty. Two bundles of one version give the same answers at one
-    precision."""
+    classes, temperature, thresholds, novelty and the int8 model. Two bundles of one version give the same
+    answers at one precision."""
     description: str = ""
     """What the classifier is for, in one or two sentences."""
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
@@ -71,6 +88,11 @@ class BundleInfo(_Part):
     """Logits are divided by this before the softmax."""
     thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     """Decision thresholds by name, as probabilities; `confidence`: what an answer needs not to be unknown."""
+    precision: Precision = "fp32"
+    """The precision that answers where nothing else is asked for and the processor is made for it;
+    temperature, thresholds and figures are this one's."""
+    others: dict[Precision, Calibration] = {}
+    """Temperature and limits of the other precisions."""
     metrics: dict[str, JsonValue] = {}
     """Figures measured with this very file, on photos that taught it nothing."""
     agreement: dict[str, float] = {}
@@ -87,7 +109,16 @@ class BundleInfo(_Part):
             raise ValueError("classes must differ from each other")
         if self.preprocess.mean is None or self.preprocess.std is None:
             raise ValueError("preprocess.mean and preprocess.std must be given")
+        if self.members and MODELS[self.precision] not in self.members:
+            raise ValueError(f"precision is {self.precision} and there is no such model")
         return self
+
+    def at(self, precision: Precision) -> Self:
+        """Return the same with the temperature and thresholds of another precision."""
+        other = self.others.get(precision)
+        if precision == self.precision or other is None:
+            return self
+        return self.model_copy(update={"temperature": other.temperature, "thresholds": other.thresholds})
 
 
 def dump_info(info: BundleInfo) -> bytes:
@@ -128,18 +159,21 @@ def parse_info(text: bytes) -> BundleInfo:
         raise ValueError(f"its assay.json does not fit format {newest}: {where}: {first['msg']}") from None
 
 
-def version_of(info: BundleInfo, weights: str, novelty: str | None = None) -> str:
+def version_of(info: BundleInfo, weights: str, novelty: str | None = None, int8: str | None = None) -> str:
     """Return the version of a bundle.
 
     Args:
         info: what decides an answer besides the weights.
         weights: digest of the weights, 64 hexadecimal digits.
         novelty: digest of what familiar embeddings look like, if the bundle holds it.
+        int8: digest of the int8 model, if the bundle holds one.
     """
     values = _values(info)
     decisive = {name: values[name] for name in ("classes", "preprocess", "temperature", "thresholds")}
     if novelty is not None:
         decisive["novelty"] = novelty
+    if int8 is not None:
+        decisive |= {"int8": int8, "precision": values["precision"], "others": values["others"]}
     return _digest({"weights": weights, **decisive})[:12]
 
 

@@ -7,7 +7,7 @@ opens is whole; bytes that are handed out later are checked again, since the fil
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from safetensors import SafetensorError
@@ -17,20 +17,14 @@ from assay.bundle.container import (
     ALLOWED,
     CARD,
     INFO,
-    MODEL,
-    MODEL_INT8,
     NOVELTY,
     REQUIRED,
     WEIGHTS,
     Container,
 )
 from assay.bundle.errors import BundleError
-from assay.bundle.info import BundleInfo, parse_info
+from assay.bundle.info import MODELS, BundleInfo, Precision, parse_info
 from assay.bundle.protobuf import has_external_data
-
-Precision = Literal["fp32", "int8"]
-
-_MODELS: dict[Precision, str] = {"fp32": MODEL, "int8": MODEL_INT8}
 
 
 class Bundle:
@@ -80,7 +74,7 @@ class Bundle:
     @property
     def precisions(self) -> tuple[Precision, ...]:
         """Precisions of the models inside."""
-        return tuple(precision for precision, name in _MODELS.items() if name in self._info.members)
+        return tuple(precision for precision, name in MODELS.items() if name in self._info.members)
 
     def member(self, name: str) -> bytes:
         """Return a member's bytes, checked against its digest.
@@ -104,7 +98,7 @@ class Bundle:
             BundleError: the bundle holds no model of this precision, or one that keeps weights in other
                 files.
         """
-        name = _MODELS[precision]
+        name = MODELS[precision]
         content = self.member(name)
         try:
             external = has_external_data(content)
