@@ -17,9 +17,13 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from assay.errors import AssayError
+from assay.image import jpeg
 from assay.image.formats import HEAD_BYTES, read_header, readable, sniff, title
 from assay.image.quiet import quiet
 from assay.image.rgb import to_rgb, upright
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom in pixels; right and bottom are the first that are left out."""
 
 MAX_PIXELS: Final = 178_956_970
 """Largest width times height that is decoded: half a gigabyte of RGB."""
@@ -85,14 +89,25 @@ def inspect(data: bytes) -> ImageInfo:
         return ImageInfo(kind, width, height, image.mode, orientation, int(getattr(image, "n_frames", 1)))
 
 
-def decode(data: bytes, *, min_side: int | Callable[[int, int], int] | None = None) -> np.ndarray:
+def decode(
+    data: bytes,
+    *,
+    min_side: int | Callable[[int, int], int] | None = None,
+    box: Callable[[int, int], Box] | None = None,
+) -> np.ndarray:
     """Decode a file's first picture as the eye sees it: upright, transparency over white, 8-bit RGB.
+
+    A JPEG file that is cut off is refused wherever the cut lies. Bytes damaged below the part that is looked
+    at may go unnoticed, as damage without a wrong length always may.
 
     Args:
         data: the whole file, in any format that `sniff` recognises.
         min_side: lets JPEG files be decoded at 1/2, 1/4 or 1/8 of their size, which is far quicker, as long
             as the shorter side keeps at least this many pixels; or a function that tells it for an upright
             width and height. None decodes at full size, as other formats always are.
+        box: tells for an upright width and height, as decoded, which part is looked at. JPEG files are then
+            decoded only as far down (as stored) as the part reaches; what is left out is black, all inside
+            the box is what it would be without. None decodes all.
 
     Returns:
         uint8 array of shape [H, W, 3], writable and contiguous; the same bytes always give the same pixels.
@@ -102,14 +117,67 @@ def decode(data: bytes, *, min_side: int | Callable[[int, int], int] | None = No
             pixels (told from the header, before anything is decoded).
     """
     with _opened(data) as (image, kind):
-        if kind == "jpeg" and min_side is not None:
-            side = (
-                min_side(*_upright_size(image, kind, _orientation(image))) if callable(min_side) else min_side
-            )
-            image.draft(None, (max(side, 1), max(side, 1)))
+        if kind == "jpeg":
+            return _decode_jpeg(image, data, min_side, box)
         image.load()
         pixels = to_rgb(image, kind)
         return pixels if kind == "tiff" else upright(pixels, _orientation(image))
+
+
+def _decode_jpeg(
+    image: ImageFile,
+    data: bytes,
+    min_side: int | Callable[[int, int], int] | None,
+    box: Callable[[int, int], Box] | None,
+) -> np.ndarray:
+    """Decode at the scale, and down to the row, that will do."""
+    orientation, (width, height) = _orientation(image), image.size
+    scale = 1
+    if min_side is not None:
+        side = min_side(*_upright_size(image, "jpeg", orientation)) if callable(min_side) else min_side
+        scale = jpeg.scale_for(width, height, side)
+    _shrink(image, scale)
+    if box is not None:
+        rows = _rows(box(*_upright_size(image, "jpeg", orientation)), image.size, orientation)
+        less = jpeg.first_rows(data, rows * scale, height)
+        top = None if less is None else _top(less, scale, image.size)
+        if top is not None:
+            return upright(top, orientation)
+    image.load()
+    return upright(to_rgb(image, "jpeg"), orientation)
+
+
+def _top(data: bytes, scale: int, size: tuple[int, int]) -> np.ndarray | None:
+    """Decode a JPEG of less height into the top of a black picture of `size`, width by height.
+
+    None where that fails: whether a damaged file is read is decided by decoding all of it.
+    """
+    try:
+        with read_header(io.BytesIO(data), "jpeg") as image:
+            _shrink(image, scale)
+            image.load()
+            rows = to_rgb(image, "jpeg")
+    except _DAMAGE:
+        return None
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    # The lowest rows were smoothed towards a lower edge that is none; nobody asked for them.
+    pixels[: len(rows)] = rows
+    return pixels
+
+
+def _shrink(image: ImageFile, scale: int) -> None:
+    """Have a JPEG decoded at 1/`scale` of its size."""
+    if scale > 1:
+        image.draft(None, (image.size[0] // scale, image.size[1] // scale))
+
+
+def _rows(box: Box, size: tuple[int, int], orientation: int) -> int:
+    """Tell how many rows of the picture as stored, from its top, hold a box of the upright one."""
+    left, top, right, bottom = box
+    height = size[1]
+    # Exif's orientations by where the stored top lies: above, below, to the left, to the right.
+    reach = {3: height - top, 4: height - top, 5: right, 8: right, 6: height - left, 7: height - left}
+    return reach.get(orientation, bottom)
 
 
 @contextmanager

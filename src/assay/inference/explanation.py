@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from assay.image import Preprocess
+from assay.image.decode import Box
 from assay.image.overlay import encode_png, heat_overlay
-from assay.image.preprocess import Box
 from assay.inference.cam import heat_map, peak
 from assay.inference.inputs import Photo
 from assay.inference.prediction import Prediction

@@ -1,0 +1,179 @@
+"""A JPEG of which only the first rows are decoded: the same pixels, and no cut file gets through."""
+
+import io
+import itertools
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from assay.image import DecodeError, decode
+from assay.image.decode import Box
+from assay.image.jpeg import first_rows, scale_for
+
+Encode = Callable[..., bytes]
+
+_WIDTH, _HEIGHT = 150, 333
+
+
+@pytest.fixture(scope="module")
+def detailed() -> Image.Image:
+    """Give a picture with detail everywhere, so that no row can stand in for another."""
+    rng = np.random.default_rng(5)
+    coarse = Image.fromarray(rng.integers(0, 256, (_HEIGHT // 4, _WIDTH // 4, 3), dtype=np.uint8))
+    return coarse.resize((_WIDTH, _HEIGHT), Image.Resampling.BICUBIC)
+
+
+def _height(data: bytes) -> int:
+    with Image.open(io.BytesIO(data)) as image:
+        return image.height
+
+
+_CODINGS = {
+    "444": {"subsampling": 0},
+    "422": {"subsampling": 1},
+    "420": {"subsampling": 2},
+    "progressive": {"progressive": True},
+    "progressive-444": {"progressive": True, "subsampling": 0, "quality": 97},
+    "restarts": {"restart_marker_blocks": 3},
+    "optimised": {"optimize": True, "quality": 20},
+}
+
+
+@pytest.mark.parametrize("coding", _CODINGS)
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_inside_the_box_every_pixel_is_the_same(
+    encode: Encode, detailed: Image.Image, coding: str, mode: str
+):
+    data = encode(detailed.convert(mode), "JPEG", **_CODINGS[coding])
+    for side, bottom in itertools.product((None, 70, 35, 18), (0.01, 0.25, 0.5, 0.79, 1.0)):
+        full = decode(data, min_side=side)
+        rows = max(1, round(bottom * len(full)))
+        part = decode(data, min_side=side, box=lambda width, _, rows=rows: (0, 0, width, rows))
+        assert part.shape == full.shape
+        assert part.flags.c_contiguous
+        assert part.flags.writeable
+        np.testing.assert_array_equal(part[:rows], full[:rows])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
+    st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
+    st.sampled_from([None, 70, 30]),
+)
+def test_any_box_of_a_turned_photo_is_the_same(  # noqa: PLR0917
+    encode: Encode,
+    detailed: Image.Image,
+    orientation: int,
+    across: list[float],
+    down: list[float],
+    side: int | None,
+):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(detailed, "JPEG", exif=exif)
+
+    def box(width: int, height: int) -> Box:
+        left, top = int(across[0] * (width - 1)), int(down[0] * (height - 1))
+        return left, top, max(left + 1, int(across[1] * width)), max(top + 1, int(down[1] * height))
+
+    full, part = decode(data, min_side=side), decode(data, min_side=side, box=box)
+    left, top, right, bottom = box(full.shape[1], full.shape[0])
+    np.testing.assert_array_equal(part[top:bottom, left:right], full[top:bottom, left:right])
+
+
+def test_what_is_not_needed_is_not_decoded(encode: Encode, detailed: Image.Image):
+    pixels = decode(encode(detailed, "JPEG"), box=lambda width, height: (0, 0, width, height // 4))
+    assert pixels[_HEIGHT // 4 : _HEIGHT // 4 + 8].any()  # a few rows more, for what needs its neighbours
+    assert not pixels[_HEIGHT // 2 :].any()
+
+
+@pytest.mark.parametrize("coding", ["420", "progressive", "restarts"])
+def test_a_file_cut_below_the_rows_needed_is_refused_all_the_same(
+    encode: Encode, detailed: Image.Image, coding: str
+):
+    data = encode(detailed, "JPEG", **_CODINGS[coding])
+    for share in (0.5, 0.7, 0.9, 0.97):
+        with pytest.raises(DecodeError, match=r"^truncated JPEG$"):
+            decode(data[: int(len(data) * share)], box=lambda width, _: (0, 0, width, 8))
+
+
+def test_bytes_behind_the_picture_do_no_harm(encode: Encode, detailed: Image.Image):
+    data = encode(detailed, "JPEG") + b"trailer \xff\xd8\xff\xe1\0\0" * 50
+    assert first_rows(data, 10, _HEIGHT) is not None
+    assert decode(data, box=lambda width, _: (0, 0, width, 10)).shape == (_HEIGHT, _WIDTH, 3)
+
+
+def test_a_thumbnail_in_the_metadata_is_not_taken_for_the_picture(encode: Encode, detailed: Image.Image):
+    thumbnail = encode(detailed.resize((40, 80)), "JPEG", quality=30)
+    data = encode(detailed, "JPEG", exif=b"Exif\0\0" + thumbnail)
+    low = first_rows(data, 100, _HEIGHT)
+    assert low is not None
+    assert _height(low) == 160
+    # The thumbnail's end is not the picture's.
+    assert first_rows(data[: len(data) * 4 // 5], 100, _HEIGHT) is None
+
+
+@pytest.mark.parametrize("rows", [300, 302, _HEIGHT, 10 * _HEIGHT])
+def test_where_nothing_is_saved_the_file_stays_as_it_is(encode: Encode, detailed: Image.Image, rows: int):
+    assert first_rows(encode(detailed, "JPEG"), rows, _HEIGHT) is None
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.binary(max_size=60), st.integers(0, 100), st.integers(0, 65535))
+def test_any_bytes_give_a_copy_or_none(tail: bytes, rows: int, height: int):
+    data = b"\xff\xd8" + tail
+    changed = first_rows(data, rows, height)
+    assert changed is None or len(changed) == len(data)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(1, 9000), st.integers(1, 9000), st.integers(-1, 9000))
+def test_the_scale_is_the_largest_that_keeps_the_side(width: int, height: int, side: int):
+    scale = scale_for(width, height, side)
+    shorter = min(width, height)
+    assert scale == 1 or shorter // scale >= side
+    assert scale in (1, 2, 4, 8)
+    assert scale == 8 or shorter // (2 * scale) < max(side, 1)
+
+
+def test_real_photos_are_read_alike_whole_and_in_part(bottles: Path, button_cells: Path):
+    def top(width: int, height: int) -> Box:
+        return width // 3, height // 5, width // 2, height // 3
+
+    for path in sorted(bottles.rglob("*.jpg"))[::7] + sorted(button_cells.rglob("*.jpg"))[::5]:
+        data = path.read_bytes()
+        full, part = decode(data, min_side=200), decode(data, min_side=200, box=top)
+        left, upper, right, lower = top(full.shape[1], full.shape[0])
+        np.testing.assert_array_equal(part[upper:lower, left:right], full[upper:lower, left:right])
+
+
+def test_what_is_read_in_full_is_read_in_part(encode: Encode, detailed: Image.Image):
+    generator = random.Random(3)
+    outcomes: Counter[tuple[str, str]] = Counter()
+    for coding in ("420", "progressive", "restarts"):
+        whole = encode(detailed, "JPEG", **_CODINGS[coding])
+        for _ in range(100):
+            data = bytearray(whole)
+            for _ in range(generator.choice((1, 4, 16))):
+                data[generator.randrange(len(data))] = generator.choice((0, 0xC4, 0xD0, 0xD9, 0xFF))
+            outcomes[_outcome(bytes(data)), _outcome(bytes(data), lambda w, _: (0, 0, w, 40))] += 1
+    assert outcomes["read", "read"] > 100
+    assert not outcomes["read", "refused"]
+    assert outcomes["refused", "refused"]
+
+
+def _outcome(data: bytes, box: Callable[[int, int], Box] | None = None) -> str:
+    try:
+        decode(data, box=box)
+    except DecodeError:
+        return "refused"
+    return "read"
