@@ -1,0 +1,1 @@
+"""Keys, signatures, tiers, rates and countries."""

@@ -1,0 +1,87 @@
+"""Who may ask, and how often: what the app asks of the gate before it reads a body.
+
+Knows nothing of photos. The order is the gate's promise: headers are authenticated, then the rate is limited,
+and only then does the app read the body, whose digest `Admission.check_body` compares with what was signed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+ANONYMOUS = "anonymous"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks."""
+
+    id: str
+    """Name of the client that the key was made for; `ANONYMOUS` where keys are off."""
+    key_id: str | None
+    tier: str
+    scopes: frozenset[str]
+    """Of classify, admin, metrics."""
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of the server
+    """A request that is turned away; the app answers `{"error": text}` with this status and these headers."""
+
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
+        """Set status, the sentence for the client, and headers such as Retry-After."""
+        super().__init__(text)
+        self.status, self.text, self.headers = status, text, dict(headers or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the gate may look at: the request without its body."""
+
+    method: str
+    target: str
+    """Path and query as they were sent, `/classify?detail=1`."""
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    peer: str
+    """Address of the socket's other end."""
+    scope: str
+    """What is asked for: classify, admin or metrics."""
+
+
+class Admission(Protocol):
+    """A request that was let in. Released when its answer has gone out, whatever it is."""
+
+    @property
+    def client(self) -> Client:
+        """Who asks."""
+
+    @property
+    def address(self) -> str:
+        """The client's address, through trusted proxies only."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the answer carries: RateLimit, RateLimit-Policy."""
+
+    def check_body(self, sha256: str) -> None:
+        """Compare the body's digest (64 hexadecimal digits) with the signed one, where there is one.
+
+        Raises:
+            Refusal: they differ.
+        """
+
+    async def release(self) -> None:
+        """Give back the place among the client's requests at a time; may be called more than once."""
+
+
+class Gate(Protocol):
+    """Decides who is let in."""
+
+    async def admit(self, asked: Asked) -> Admission:
+        """Authenticate, then limit.
+
+        Raises:
+            Refusal: 401, 403, 429.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections."""

@@ -1,0 +1,47 @@
+"""What is kept of one answered request, whoever keeps it: the journal's rows and the log's lines.
+
+Knows nothing of databases and of HTTP. Holds no image and nothing personal beyond the client's id.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """The uploaded photo in figures."""
+
+    size: int
+    """Bytes."""
+    format: str
+    """By content: jpeg, png, ..."""
+    dimensions: tuple[int, int] | None
+    """Upright width and height in pixels; None when the header could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One request to classify a photo, and its answer."""
+
+    request_id: str
+    """Unique; a record that is written twice is stored once."""
+    timestamp: datetime
+    """When the request arrived, UTC."""
+    client_id: str
+    """The key's client; `anonymous` where keys are off."""
+    image: ImageFacts | None
+    """None when no photo was received."""
+    result: str | None
+    """The label that was answered; None for errors."""
+    confidence: float | None
+    """Calibrated, 0-1."""
+    unknown: bool | None
+    """Whether the classifier called the photo unknown."""
+    processing_time: float
+    """Seconds from the first byte to the answer."""
+    model: str
+    """Name of the model."""
+    model_version: str
+    cache_hit: bool
+    status: int
+    """HTTP status of the answer."""

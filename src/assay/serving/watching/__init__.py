@@ -1,0 +1,1 @@
+"""Metrics, drift, logs and traces of a running service."""

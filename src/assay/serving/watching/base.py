@@ -1,0 +1,39 @@
+"""What the app tells of itself while it works: the one place that metrics, drift and traces listen at.
+
+Knows nothing of how the figures are shown.
+"""
+
+from typing import Protocol
+
+from assay.serving.record import Record
+
+
+class Watcher(Protocol):
+    """Told what happens; quick, never raising, callable from any thread."""
+
+    def answered(self, record: Record, tier: str) -> None:
+        """A request to classify has been answered, with whatever status."""
+
+    def phase(self, name: str, seconds: float) -> None:
+        """A phase of a request took so long: queue, decode, inference or total."""
+
+    def batch(self, size: int) -> None:
+        """A batch of photos went through the model."""
+
+    def queue_length(self, length: int) -> None:
+        """So many photos wait now."""
+
+    def rejected(self, reason: str) -> None:
+        """A request was turned away: overload, deadline, limit, auth, upload, country."""
+
+    def cache(self, event: str) -> None:
+        """hit, miss, or unavailable (the store is away)."""
+
+    def journal(self, backlog: int, dropped: int) -> None:
+        """So many records wait to be written; so many were given up since the start."""
+
+    def degraded(self, part: str, *, down: bool) -> None:
+        """A part works without its store: cache, limits, journal."""
+
+    def model(self, name: str, version: str) -> None:
+        """A model is in use from now on."""
