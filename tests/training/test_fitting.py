@@ -11,7 +11,7 @@ from torch import Tensor
 from assay.errors import AssayError, UsageError
 from assay.nets import Classifier
 from assay.recipe import Recipe
-from assay.training import EpochRow, InterruptionError, Split, fit, read_metrics
+from assay.training import Embedded, EpochRow, InterruptionError, Split, fit, read_metrics
 from assay.training.checkpoint import load_snapshot
 
 MakeRecipe = Callable[..., Recipe]
@@ -225,11 +225,11 @@ def test_too_little_memory_names_the_batch_size(
     recipe = make_recipe(strategy="probe")
     split = make_split()
 
-    def embed(images: Any) -> Any:
-        raise torch.OutOfMemoryError(f"no room for {len(images)} images")
+    def embedded() -> Embedded:
+        raise torch.OutOfMemoryError("no room for 8 images")
 
     with pytest.raises(AssayError, match=r"train\.batch_size is 8.*too little memory"):
-        fit(make_network(recipe), recipe, split, split, run=tmp_path, embed=embed)
+        fit(make_network(recipe), recipe, split, split, run=tmp_path, embedded=embedded)
 
 
 def test_a_clipped_gradient_moves_weights_no_further(

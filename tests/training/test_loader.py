@@ -153,8 +153,11 @@ def test_loading_draws_nothing_from_the_global_generator(make_split: Callable[..
 
 def test_embeddings_come_by_key():
     features = np.arange(12, dtype=np.float32).reshape(4, 3)
-    rows, targets = FeatureData(features, np.array([3, 2, 1, 0])).__getitems__([(2, 9), (0, 9)])
+    rows, targets = FeatureData(features[None], np.array([3, 2, 1, 0])).__getitems__([(2, 9), (0, 8)])
     assert rows.tolist() == [[6, 7, 8], [0, 1, 2]]
+    both = FeatureData(np.stack([features, -features]), np.array([3, 2, 1, 0]))
+    assert both.__getitems__([(2, 9), (0, 8)])[0].tolist() == [[-6, -7, -8], [0, 1, 2]]
+    assert len(both) == 4
     assert targets.tolist() == [1, 3]
 
 

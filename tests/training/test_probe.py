@@ -10,7 +10,8 @@ import torch
 from assay.errors import AssayError
 from assay.nets import Classifier
 from assay.recipe import Recipe
-from assay.training import Split, features, fit
+from assay.training import Embedded, Split, features, fit
+from assay.training.probe import eager, embed_splits
 
 MakeRecipe = Callable[..., Recipe]
 MakeNetwork = Callable[[Recipe], Classifier]
@@ -80,20 +81,21 @@ def test_learning_from_embeddings_is_learning_from_photos(
     np.testing.assert_allclose(rows[0], rows[1], atol=1e-4)
 
 
-def test_the_backbone_sees_every_photo_once(
+def test_embeddings_are_asked_for_once_and_not_when_the_run_is_over(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
 ):
     recipe = make_recipe(strategy="probe", epochs=5)
-    network = make_network(recipe)
-    seen: list[int] = []
+    network, train, val = make_network(recipe), make_split((10, 10)), make_split((4, 4))
+    asked: list[Embedded] = []
 
-    def embed(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        seen.append(len(images))
-        with torch.inference_mode():
-            return network.eval().embed(torch.from_numpy(images)).numpy()
+    def embedded() -> Embedded:
+        asked.append(embed_splits(recipe, train, val, eager(network)))
+        return asked[-1]
 
-    fit(network, recipe, make_split((10, 10)), make_split((4, 4)), run=tmp_path, embed=embed)
-    assert sum(seen) == 28
+    first = fit(network, recipe, train, val, run=tmp_path, embedded=embedded)
+    again = fit(make_network(recipe), recipe, train, val, run=tmp_path, resume=True, embedded=embedded)
+    assert len(asked) == 1
+    assert first.rows == again.rows
 
 
 def test_checkpoints_of_a_head_on_embeddings_hold_the_head(

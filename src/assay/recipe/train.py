@@ -35,6 +35,9 @@ class TrainSpec(Settings):
     strategy: Literal["scratch", "probe", "finetune", "staged"] = "staged"
     """scratch: random weights; probe: frozen backbone, only the head learns; finetune: all layers;
     staged: the head first, then all with lower rates for the early layers."""
+    views: Annotated[int, Field(ge=0)] = 0
+    """With `probe` and augmentation: changed views of every training photo, computed once and drawn from;
+    0: a new view every epoch, for which every photo goes through the backbone again."""
     freeze: Annotated[int, Field(ge=0)] = 0
     """With `finetune`: how many of the earliest stages stay frozen (the stem counts as the first)."""
     epochs: Annotated[int, Field(ge=1)] = 20

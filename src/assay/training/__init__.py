@@ -11,22 +11,28 @@ from assay.training.history import EpochRow, History, InterruptionError, OnEpoch
 
 if TYPE_CHECKING:
     from assay.training.fitting import fit
+    from assay.training.head import HeadFit, fit_head
     from assay.training.loader import Split
     from assay.training.lr_finder import RateFinding, find_learning_rate
-    from assay.training.probe import Embed, features
+    from assay.training.probe import Embed, Embedded, features
 
 _HEAVY = {
     "Embed": "probe",
+    "Embedded": "probe",
+    "HeadFit": "head",
     "RateFinding": "lr_finder",
     "Split": "loader",
     "features": "probe",
     "find_learning_rate": "lr_finder",
     "fit": "fitting",
+    "fit_head": "head",
 }
 
 __all__ = [
     "Embed",
+    "Embedded",
     "EpochRow",
+    "HeadFit",
     "History",
     "InterruptionError",
     "OnEpoch",
@@ -36,6 +42,7 @@ __all__ = [
     "features",
     "find_learning_rate",
     "fit",
+    "fit_head",
     "read_metrics",
 ]
 

@@ -3,9 +3,11 @@
 The one place that knows the order of things in a training run; each thing is a module of its own.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -31,7 +33,7 @@ from assay.training.preparation import (
     ordered_loader,
     training_loader,
 )
-from assay.training.probe import Embed, eager, features_of
+from assay.training.probe import Embedded, eager, embed_splits, on_features
 from assay.training.schedule import Plateau, Schedule, plateau_of
 from assay.training.trainer import interruptible, make_trainer, quiet
 
@@ -46,7 +48,7 @@ def fit(
     *,
     run: Path,
     resume: bool = False,
-    embed: Embed | None = None,
+    embedded: Callable[[], Embedded] | None = None,
     progress: Progress = silent,
     on_epoch: OnEpoch | None = None,
 ) -> History:
@@ -59,8 +61,8 @@ def fit(
     `checkpoints/best.ckpt`, `checkpoints/last.ckpt`, `metrics.csv` (a row an epoch), `steps.csv` (a row a
     step), `training.log`, `curves.png`, and `tensorboard/` on request.
 
-    With the strategy `probe` and no augmentation, all photos go through the backbone once, and the head
-    learns from their embeddings; the checkpoints then hold the head alone.
+    With the strategy `probe`, and no augmentation or a number of `views`, all photos go through the backbone
+    once, and the head learns from their embeddings; the checkpoints then hold the head alone.
 
     Args:
         network: with the weights to start from; the same ones again when a run is resumed.
@@ -69,7 +71,8 @@ def fit(
         val: validation photos, of the network's input size.
         run: folder of the run.
         resume: go on after the last finished epoch of the run in the folder; from the start if there is none.
-        embed: the compiled backbone and pooling of `network`, for the strategy `probe`.
+        embedded: gives the embeddings of both splits under the backbone of `network`, if the head learns from
+            embeddings and the run is not over; none: `network` computes them.
         progress: told after every batch.
         on_epoch: called after every epoch of this session, when its checkpoint is on the disk.
 
@@ -90,7 +93,7 @@ def fit(
         with interruptible(run), quiet(), deterministic(session.device):
             last = session.begin(settings, resume=resume)
             if last is None or not last.finished:
-                last = session.train(settings, last, embed, progress, on_epoch)
+                last = session.train(settings, last, embedded, progress, on_epoch)
             return session.finish(last)
     except AssayError as error:
         session.log.write(f"stopped: {error}")
@@ -123,7 +126,7 @@ class _Session:
     @property
     def on_features(self) -> bool:
         """Whether the head learns from embeddings computed beforehand."""
-        return self.recipe.train.strategy == "probe" and not self.recipe.augment.train
+        return on_features(self.recipe)
 
     @property
     def subject(self) -> nn.Module:
@@ -154,14 +157,14 @@ class _Session:
         self,
         settings: dict[str, str],
         since: Snapshot | None,
-        embed: Embed | None,
+        embedded: Callable[[], Embedded] | None,
         progress: Progress,
         on_epoch: OnEpoch | None,
     ) -> Snapshot:
         """Run the epochs that are left."""
         spec = self.recipe.train
         done = since.epoch if since else 0
-        loaders = self._loaders(done, embed, progress)
+        loaders = self._loaders(done, embedded, progress)
         plateau = Plateau(**since.plateau) if since and since.plateau else plateau_of(spec)
         learner = Learner(
             self.network,
@@ -210,27 +213,34 @@ class _Session:
         seconds = sum(row.seconds for row in last.rows)
         return History(last.rows, last.best_epoch, last.stopped_early, seconds)
 
-    def _loaders(self, done: int, embed: Embed | None, progress: Progress) -> tuple[Loader, Loader]:
-        augment = augmentation(self.recipe)
-        pin = self.device.kind == "cuda"
-        train_features = val_features = None
+    def _loaders(
+        self, done: int, embedded: Callable[[], Embedded] | None, progress: Progress
+    ) -> tuple[Loader, Loader]:
+        found = None
         if self.on_features:
-            compute = embed or eager(self.network, self.device.torch)
-            photos = ordered_loader(self.train_split, augment, self.recipe, pin_memory=pin)
-            train_features = features_of(photos, compute, progress)
-            photos = ordered_loader(self.val_split, None, self.recipe, pin_memory=pin)
-            val_features = features_of(photos, compute, progress)
+            found = self._embed(progress) if embedded is None else embedded()
+        pin = self.device.kind == "cuda"
         return (
             training_loader(
                 self.train_split,
-                augment,
+                augmentation(self.recipe),
                 self.recipe,
-                features=train_features,
+                features=None if found is None else found.train,
                 first_epoch=done,
                 pin_memory=pin,
             ),
-            ordered_loader(self.val_split, None, self.recipe, features=val_features, pin_memory=pin),
+            ordered_loader(
+                self.val_split,
+                None,
+                self.recipe,
+                features=None if found is None else found.val[np.newaxis],
+                pin_memory=pin,
+            ),
         )
+
+    def _embed(self, progress: Progress) -> Embedded:
+        compute = eager(self.network, self.device.torch)
+        return embed_splits(self.recipe, self.train_split, self.val_split, compute, progress)
 
     def _tell(self, snapshot: Snapshot, board: TensorBoard | None, on_epoch: OnEpoch | None) -> None:
         row = snapshot.rows[-1]

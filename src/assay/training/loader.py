@@ -81,20 +81,22 @@ class PhotoData(Dataset[Batch | AssayError]):
 
 
 class FeatureData(Dataset[Batch]):
-    """Batches of embeddings computed beforehand."""
+    """Batches of embeddings computed beforehand, of one view of every photo or more."""
 
     def __init__(self, features: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> None:
-        """Hold embeddings [N, D] and targets [N]."""
-        self._features = torch.from_numpy(features)
+        """Hold embeddings of V views [V, N, D] and targets [N]."""
+        self._features = torch.from_numpy(features).flatten(0, 1)
+        self._views = len(features)
         self._targets = torch.from_numpy(targets)
 
     def __len__(self) -> int:
-        return len(self._features)
+        return len(self._targets)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        """Return the batch of some keys."""
+        """Return the batch of some keys; the seed of a key draws the view."""
         rows = torch.tensor([index for index, _ in keys])
-        return self._features[rows], self._targets[rows]
+        drawn = torch.tensor([seed % self._views for _, seed in keys])
+        return self._features[drawn * len(self) + rows], self._targets[rows]
 
 
 class Order(Sampler[Key]):
@@ -137,15 +139,15 @@ class Order(Sampler[Key]):
 class InOrder(Sampler[Key]):
     """Every photo once, as they stand."""
 
-    def __init__(self, count: int) -> None:
-        """Hold how many there are."""
-        self._count = count
+    def __init__(self, count: int, seeds: Sequence[int] | None = None) -> None:
+        """Hold how many there are, and the augmentation seed of each; none: 0 for all."""
+        self._seeds = [0] * count if seeds is None else list(seeds)
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._seeds)
 
     def __iter__(self) -> Iterator[Key]:
-        return iter([(index, 0) for index in range(self._count)])
+        return iter(list(enumerate(self._seeds)))
 
 
 class Batches(Sampler[list[Key]]):

@@ -3,7 +3,7 @@
 Knows nothing of the loop or of files.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -89,7 +89,7 @@ def training_loader(
         train: photos and targets.
         augment: changes a photo by a seed.
         recipe: batch size, balance, workers and seed.
-        features: float32 [N, D], used instead of the photos.
+        features: float32 [V, N, D], used instead of the photos.
         first_epoch: how many epochs of the run are over.
         pin_memory: for CUDA.
     """
@@ -112,12 +112,16 @@ def ordered_loader(
     augment: Callable[[Pixels, int], Pixels] | None,
     recipe: Recipe,
     *,
+    seeds: Sequence[int] | None = None,
     features: np.ndarray | None = None,
     pin_memory: bool = False,
 ) -> DataLoader[Batch | AssayError]:
-    """Return the batches of a split as it stands, for validation and for embeddings; arguments as above."""
+    """Return the batches of a split as it stands, for validation and for embeddings; arguments as above.
+
+    `seeds` are those of the augmentation, one for each photo.
+    """
     spec = recipe.train
-    batches = Batches(InOrder(len(split.targets)), spec.batch_size)
+    batches = Batches(InOrder(len(split.targets), seeds), spec.batch_size)
     if features is not None:
         return make_loader(FeatureData(features, split.targets), batches, workers=0, seed=spec.seed)
     return make_loader(

@@ -1,9 +1,10 @@
 """Embeddings of photos by a backbone that does not change: computed once, for any number of epochs.
 
-Knows nothing of the head, the loss or the loop.
+Where the recipe changes photos, each has a number of views. Knows nothing of the head, the loss or the loop.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,52 @@ from torch.utils.data import DataLoader
 from assay.errors import AssayError
 from assay.nets import Classifier
 from assay.progress import Progress, silent
+from assay.recipe import Recipe
 from assay.training.loader import Batch, Batches, InOrder, PhotoData, Photos, Pixels, Split, make_loader
+from assay.training.preparation import augmentation, ordered_loader
+from assay.training.seeds import view_seed
 
 Embed = Callable[[Pixels], npt.NDArray[np.float32]]
 """uint8 [N, S, S, 3] to float32 [N, D]: the frozen backbone and the pooling, compiled or not."""
 
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """All that a head on a frozen backbone learns from and is validated on."""
+
+    train: npt.NDArray[np.float32]
+    """Embeddings of V views of the training photos, [V, N, D]."""
+    val: npt.NDArray[np.float32]
+    """Embeddings of the validation photos, [N, D]."""
+
+
 _TELL = "computing embeddings"
+
+
+def on_features(recipe: Recipe) -> bool:
+    """Tell whether the head of a recipe learns from embeddings computed beforehand."""
+    return recipe.train.strategy == "probe" and (not recipe.augment.train or recipe.train.views > 0)
+
+
+def view_count(recipe: Recipe) -> int:
+    """Return how many views of a training photo are computed: one where nothing random happens to it."""
+    return recipe.train.views if recipe.augment.train else 1
+
+
+def embed_splits(
+    recipe: Recipe, train: Split, val: Split, embed: Embed, progress: Progress = silent
+) -> Embedded:
+    """Compute the embeddings of every view of both splits; each photo's seed is that of its position.
+
+    Raises:
+        AssayError: a photo cannot be read.
+    """
+    augment = augmentation(recipe)
+    views = []
+    for view in range(view_count(recipe)):
+        seeds = [view_seed(recipe.train.seed, view, str(index)) for index in range(len(train.targets))]
+        views.append(features_of(ordered_loader(train, augment, recipe, seeds=seeds), embed, progress))
+    return Embedded(np.stack(views), features_of(ordered_loader(val, None, recipe), embed, progress))
 
 
 def features(
@@ -59,13 +100,22 @@ def features_of(
     Raises:
         AssayError: a photo cannot be read.
     """
-    parts = []
+    return np.concatenate(list(stream_features(loader, embed, progress)))
+
+
+def stream_features(
+    loader: DataLoader[Batch | AssayError], embed: Embed, progress: Progress = silent
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Give the embeddings of the photos of a loader batch by batch, as they are computed.
+
+    Raises:
+        AssayError: a photo cannot be read.
+    """
     for done, batch in enumerate(loader, start=1):
         if isinstance(batch, AssayError):
             raise batch
-        parts.append(np.asarray(embed(batch[0].numpy()), dtype=np.float32))
+        yield np.asarray(embed(batch[0].numpy()), dtype=np.float32)
         progress(_TELL, done, len(loader))
-    return np.concatenate(parts)
 
 
 def eager(network: Classifier, device: torch.device | None = None) -> Embed:

@@ -4,6 +4,7 @@ Every epoch starts from generators seeded by (seed, epoch). A run that was kille
 epoch's start therefore draws what the straight run drew. Knows nothing of networks or photos.
 """
 
+import hashlib
 from enum import IntEnum
 
 import numpy as np
@@ -48,6 +49,17 @@ def photo_seeds(seed: int, epoch: int, count: int) -> npt.NDArray[np.uint32]:
         uint32 array of shape [count].
     """
     return _sequence(seed, Purpose.AUGMENT, epoch).generate_state(count).astype(np.uint32)
+
+
+def view_seed(seed: int, view: int, photo: str) -> int:
+    """Return the augmentation seed of one kept view of a photo, within 0 to 2^32 - 1.
+
+    Args:
+        seed: the run's seed.
+        view: which of the photo's views, counted from 0.
+        photo: names the photo; its digest, so that the view is the same wherever the photo stands.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed} {view} {photo}".encode()).digest()[:4], "little")
 
 
 def _sequence(seed: int, purpose: Purpose, epoch: int) -> np.random.SeedSequence:

@@ -4,7 +4,6 @@ k folds that keep groups whole and classes in proportion, as often as wanted wit
 ordinary run with its bundle. What a single split of few photos leaves to luck shows as a spread.
 """
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,9 @@ from assay.files import write_text
 from assay.inference import cpu_count
 from assay.progress import Progress
 from assay.recipe import Recipe, dump_recipe, load_recipe
+from assay.training.probe import on_features
 from assay.workflow.crossval_table import CrossvalResult, FoldRun, write_results
-from assay.workflow.embeddings import backbone_key, embed_all, reusable
+from assay.workflow.features import FrozenBackbone
 from assay.workflow.figures import has_figures, read_figures
 from assay.workflow.lanes import complete_runs, default_jobs, threads_per_run
 from assay.workflow.run import Run
@@ -146,25 +146,25 @@ def _go_on(crossval: Crossval, dataset: Dataset, jobs: int | None, watcher: Seri
         complete_runs(tasks, default_jobs(threads) if jobs is None else jobs, threads, watcher)
         result = write_results(series.folder, dataset, crossval.recipe(), _runs(crossval))
         series.finish()
-        if (embeddings := _embeddings(crossval)).exists():
-            shutil.rmtree(embeddings)
     return result
 
 
 def _tasks(crossval: Crossval, dataset: Dataset, progress: Progress) -> Iterator[RunTask]:
     for repeat in range(1, crossval.repeats + 1):
         recipe = crossval.recipe(repeat)
-        embeddings: Path | None = None
+        embedded = False
         for number, fold in enumerate(_shared_out(dataset, recipe, crossval.folds), start=1):
             run = crossval.run(repeat, number)
-            if embeddings is None and reusable(recipe) and not has_figures(run):
-                embeddings = _embed(crossval, dataset, recipe, progress)
+            if not embedded and on_features(recipe) and not has_figures(run):
+                # Here, once, and not in every fold's process: they find all of it kept.
+                network, spec = starting_network(recipe, dataset, progress)
+                FrozenBackbone(network, spec, recipe, dataset, progress).keep_all()
+                embedded = True
             yield RunTask(
                 name=crossval.name(repeat, number),
                 folder=run.folder,
                 dataset=dataset.with_samples([*fold.train, *fold.val, *fold.test]),
                 recipe=recipe,
-                embeddings=embeddings,
             )
 
 
@@ -172,19 +172,6 @@ def _shared_out(dataset: Dataset, recipe: Recipe, count: int) -> list[Fold]:
     split = recipe.data.split
     share = split.val / (split.train + split.val)
     return folds(dataset.samples, count, recipe.train.seed, val=share, method=split.method)
-
-
-def _embeddings(crossval: Crossval) -> Path:
-    return crossval.series.folder / "embeddings"
-
-
-def _embed(crossval: Crossval, dataset: Dataset, recipe: Recipe, progress: Progress) -> Path:
-    """Compute the embeddings of all photos unless they are there; repeats share them if the weights do."""
-    network, spec = starting_network(recipe, dataset, progress)
-    path = _embeddings(crossval) / f"{backbone_key(network, spec)}.npz"
-    if not path.exists():
-        embed_all(network, spec, dataset, progress).save(path)
-    return path
 
 
 def _runs(crossval: Crossval) -> list[FoldRun]:

@@ -20,7 +20,6 @@ from assay.files import write_text
 from assay.progress import Progress, silent
 from assay.recipe import Recipe
 from assay.training import EpochRow, InterruptionError
-from assay.workflow.embeddings import KnownEmbeddings
 from assay.workflow.figures import RunFigures, has_figures, judge_training, read_figures
 from assay.workflow.lock import alone
 from assay.workflow.run import Run
@@ -42,8 +41,6 @@ class RunTask:
     dataset: Dataset
     """With a part for every photo."""
     recipe: Recipe
-    embeddings: Path | None = None
-    """Embeddings of all photos, computed beforehand."""
 
 
 @dataclass(frozen=True)
@@ -194,11 +191,10 @@ def complete_run(task: RunTask, watcher: Watcher) -> RunFigures:
 def _train(run: Run, task: RunTask, watcher: Watcher) -> None:
     if run.begun and run.done:
         return
-    embed = KnownEmbeddings.load(task.embeddings) if task.embeddings else None
     if run.begun:
-        resume_training(run.folder, watcher, embed=embed, report=False)
+        resume_training(run.folder, watcher, report=False)
         return
     # Killed before it knew its photos: nothing in there is worth keeping.
     if run.folder.exists():
         shutil.rmtree(run.folder)
-    train_on(task.dataset, task.recipe, run.folder, watcher, embed=embed, report=False)
+    train_on(task.dataset, task.recipe, run.folder, watcher, report=False)

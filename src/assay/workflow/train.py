@@ -9,18 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay.data import Dataset, PixelCache, Pixels, read_manifest, write_manifest
+from assay.data import Dataset, read_manifest, write_manifest
 from assay.data.prepare import prepare
 from assay.data.samples import Split
 from assay.evaluation import Metrics
 from assay.files import write_text
-from assay.image import Preprocess
 from assay.progress import Progress, silent
-from assay.recipe import PreprocessSpec, Recipe
-from assay.training import Embed, History, OnEpoch, RateFinding, find_learning_rate, fit
-from assay.training import Split as Labelled
+from assay.recipe import Recipe
+from assay.training import History, OnEpoch, RateFinding, find_learning_rate, fit
 from assay.training.trainer import interruptible
-from assay.workflow.features import compiled_backbone
+from assay.workflow.features import FrozenBackbone, labelled
 from assay.workflow.report import report_run
 from assay.workflow.run import Run, refuse_used
 from assay.workflow.ship import ship
@@ -84,7 +82,6 @@ def train_on(
     folder: Path,
     watcher: Watcher | None = None,
     *,
-    embed: Embed | None = None,
     report: bool = True,
 ) -> TrainResult:
     """Train, write and judge a classifier on photos that are shared out already.
@@ -94,7 +91,6 @@ def train_on(
         recipe: every setting; how it would share photos out is not heeded.
         folder: the run's folder, new or empty.
         watcher: told how things go on.
-        embed: embeddings under the recipe's backbone, for the strategy `probe`; none: they are computed.
         report: whether the report is written.
 
     Raises:
@@ -105,18 +101,15 @@ def train_on(
     refuse_used(folder)
     start = starting_network(recipe, dataset, watcher.progress)
     run = Run.create(folder, dataset.root, recipe)
-    return _go_on(run, dataset, start, watcher, resume=False, embed=embed, report=report)
+    return _go_on(run, dataset, start, watcher, resume=False, report=report)
 
 
-def resume_training(
-    folder: Path, watcher: Watcher | None = None, *, embed: Embed | None = None, report: bool = True
-) -> TrainResult:
+def resume_training(folder: Path, watcher: Watcher | None = None, *, report: bool = True) -> TrainResult:
     """Go on with a run that was stopped, to the result it would have had.
 
     Args:
         folder: of the run.
         watcher: told how things go on.
-        embed: as for `train_on`.
         report: as for `train_on`.
 
     Raises:
@@ -131,7 +124,7 @@ def resume_training(
     else:
         dataset = _scan(run.data, recipe, watcher.progress, run.like)
     start = starting_network(recipe, dataset, watcher.progress)
-    return _go_on(run, dataset, start, watcher, resume=True, embed=embed, report=report)
+    return _go_on(run, dataset, start, watcher, resume=True, report=report)
 
 
 def suggest_learning_rate(
@@ -145,7 +138,7 @@ def suggest_learning_rate(
     dataset = _scan(data, recipe, progress)
     network, spec = starting_network(recipe, dataset, progress)
     return find_learning_rate(
-        network, recipe, _labelled(dataset, "train", spec, recipe), picture=picture, progress=progress
+        network, recipe, labelled(dataset, "train", spec, recipe), picture=picture, progress=progress
     )
 
 
@@ -161,11 +154,10 @@ def _go_on(
     watcher: Watcher,
     *,
     resume: bool,
-    embed: Embed | None = None,
     report: bool = True,
 ) -> TrainResult:
     with interruptible(run.folder):
-        return _complete(run, dataset, start, watcher, resume=resume, embed=embed, report=report)
+        return _complete(run, dataset, start, watcher, resume=resume, report=report)
 
 
 def _complete(
@@ -175,7 +167,6 @@ def _complete(
     watcher: Watcher,
     *,
     resume: bool,
-    embed: Embed | None,
     report: bool,
 ) -> TrainResult:
     recipe, (network, spec) = run.recipe(), start
@@ -185,10 +176,9 @@ def _complete(
         write_manifest(dataset, run.manifest)
     if watcher.on_data is not None:
         watcher.on_data(dataset)
-    train = _labelled(dataset, "train", spec, recipe)
-    val = _labelled(dataset, "val", spec)
-    if embed is None and recipe.train.strategy == "probe":
-        embed = compiled_backbone(network, spec.size)
+    train = labelled(dataset, "train", spec, recipe)
+    val = labelled(dataset, "val", spec)
+    frozen = FrozenBackbone(network, spec, recipe, dataset, watcher.progress)
     history = fit(
         network,
         recipe,
@@ -196,7 +186,7 @@ def _complete(
         val,
         run=run.folder,
         resume=resume,
-        embed=embed,
+        embedded=frozen.embedded,
         progress=watcher.progress,
         on_epoch=watcher.on_epoch,
     )
@@ -206,15 +196,6 @@ def _complete(
         report_run(run, dataset, result.verdict, history, watcher.progress)
     run.finish()
     return result
-
-
-def _labelled(dataset: Dataset, part: Split, spec: PreprocessSpec, recipe: Recipe | None = None) -> Labelled:
-    samples = dataset.part(part)
-    preprocess = Preprocess(spec)
-    if recipe is not None:
-        preprocess = preprocess.scaled(recipe.augment.canvas)
-    kept = PixelCache(sample.digest for sample in dataset.samples)
-    return Labelled(Pixels(samples, preprocess, kept), dataset.targets(samples))
 
 
 def _write_unreadable(path: Path, dataset: Dataset) -> None:

@@ -1,0 +1,124 @@
+"""Embeddings of a frozen backbone: computed once, found again by whatever does not change them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from assay.data import Dataset, scan
+from assay.data.prepare import prepare
+from assay.image import Preprocess
+from assay.recipe import Recipe, load_recipe
+from assay.workflow.features import FrozenBackbone, backbone_key, compiled_backbone
+from assay.workflow.start import starting_network
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def probe(tiny: Recipe) -> Recipe:
+    train = tiny.train.model_copy(update={"strategy": "probe", "views": 2})
+    return tiny.model_copy(update={"train": train})
+
+
+@pytest.fixture(scope="module")
+def dataset(colours: Path, tiny: Recipe) -> Dataset:
+    return prepare(colours, tiny.data, 0)
+
+
+def changed(recipe: Recipe, **train: object) -> Recipe:
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=train)})
+
+
+def frozen(recipe: Recipe, dataset: Dataset, told: list[str] | None = None) -> FrozenBackbone:
+    heard = [] if told is None else told
+    network, spec = starting_network(changed(recipe, seed=0), dataset)
+    return FrozenBackbone(network, spec, recipe, dataset, lambda what, *_: heard.append(what))
+
+
+def test_they_are_the_backbones(probe: Recipe, dataset: Dataset):
+    network, spec = starting_network(probe, dataset)
+    samples = dataset.samples[5:9]
+    images = np.stack([Preprocess(spec).read(sample.read()) for sample in samples])
+    rows = frozen(probe, dataset).plain(samples)
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(rows, compiled_backbone(network, spec.size)(images), atol=1e-5)
+
+
+def test_a_photos_embedding_does_not_depend_on_its_company(
+    probe: Recipe, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    few = frozen(probe, dataset).plain(dataset.samples[40:43])
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "other"))
+    np.testing.assert_array_equal(frozen(probe, dataset).plain(dataset.samples)[40:43], few)
+
+
+def test_what_is_kept_serves_another_head_rate_and_batch_and_reads_no_photo(
+    probe: Recipe, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+):
+    first = frozen(probe, dataset).embedded()
+    told: list[str] = []
+    monkeypatch.setattr("assay.data.samples.Sample.read", lambda _: pytest.fail("a photo was opened"))
+    again = frozen(changed(probe, lr=0.5, batch_size=7, epochs=9), dataset, told).embedded()
+    np.testing.assert_array_equal(first.train, again.train)
+    np.testing.assert_array_equal(first.val, again.val)
+    assert first.train.shape[:2] == (2, len(dataset.part("train")))
+    assert told == []
+
+
+def test_views_are_the_photos_own_and_more_of_them_keep_the_first(probe: Recipe, dataset: Dataset):
+    train = dataset.part("train")
+    views = frozen(probe, dataset).embedded().train
+    assert not np.array_equal(views[0], views[1])
+    told: list[str] = []
+    three = frozen(changed(probe, views=3), dataset, told).embedded().train
+    np.testing.assert_array_equal(three[:2], views)
+    assert len(told) == -(-len(train) // probe.train.batch_size)
+    np.testing.assert_array_equal(frozen(probe, dataset).view(train[::-1], 1), views[1][::-1])
+    other = frozen(changed(probe, seed=7), dataset).view(train, 0)
+    assert not np.array_equal(other, views[0])
+
+
+def test_an_unfinished_computation_goes_on(probe: Recipe, dataset: Dataset):
+    rows = frozen(probe, dataset).plain(dataset.samples[:20])
+    told: list[str] = []
+    whole = frozen(probe, dataset, told).plain(dataset.samples)
+    np.testing.assert_array_equal(whole[:20], rows)
+    assert len(told) == -(-(len(dataset) - 20) // probe.train.batch_size)
+
+
+def test_a_photo_replaced_since_it_was_scanned_is_not_kept(probe: Recipe, colours: Path, tmp_path: Path):
+    for name in ("red", "blue"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        source = colours / name / "003.png"
+        (tmp_path / "photos" / name / "a.png").write_bytes(source.read_bytes())
+    dataset = scan(tmp_path / "photos")
+    (tmp_path / "photos/red/a.png").write_bytes((colours / "blue" / "003.png").read_bytes())
+    wrong = frozen(probe, dataset).plain(dataset.samples)
+    np.testing.assert_array_equal(wrong[0], wrong[1])
+    (tmp_path / "photos/red/a.png").write_bytes((colours / "red" / "003.png").read_bytes())
+    right = frozen(probe, dataset).plain(dataset.samples)
+    assert not np.array_equal(right[0], right[1])
+
+
+def test_other_weights_or_pixels_have_another_key(dataset: Dataset, tiny: Recipe):
+    network, spec = starting_network(tiny, dataset)
+    key = backbone_key(network, spec)
+    network.head.fc.weight.data += 1
+    assert backbone_key(network, spec) == key
+    assert backbone_key(network, spec.model_copy(update={"fit": "crop"})) != key
+    other, _ = starting_network(changed(tiny, seed=1), dataset)
+    assert backbone_key(other, spec) != key
+
+
+def test_a_plain_canvas_has_one_view_that_no_seed_changes(probe: Recipe, dataset: Dataset):
+    canvas = load_recipe("defect").augment.model_copy(update={"canvas": 1.5})
+    recipe = probe.model_copy(update={"augment": canvas})
+    first = frozen(recipe, dataset).embedded().train
+    told: list[str] = []
+    np.testing.assert_array_equal(frozen(changed(recipe, seed=3), dataset, told).embedded().train, first)
+    assert len(first) == 1
+    assert told == []
