@@ -15,7 +15,7 @@ from assay.recipe import Recipe, dump_recipe
 @pytest.fixture(scope="module")
 def recipe_file(tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recipe") / "long.yaml"
-    train = tiny.train.model_copy(update={"epochs": 12, "ema": 0.9, "balance": "sampler", "workers": 1})
+    train = tiny.train.model_copy(update={"epochs": 6, "ema": 0.9, "balance": "sampler", "workers": 1})
     path.write_text(dump_recipe(tiny.model_copy(update={"train": train})), encoding="utf-8")
     return path
 
@@ -55,7 +55,7 @@ def straight(colours: Path, recipe_file: Path, tmp_path_factory: pytest.TempPath
     return run
 
 
-@pytest.mark.parametrize("stop", [(signal.SIGKILL, 1), (signal.SIGKILL, 5), (signal.SIGINT, 3)])
+@pytest.mark.parametrize("stop", [(signal.SIGKILL, 3), (signal.SIGINT, 1)])
 def test_a_stopped_and_resumed_run_has_the_weights_of_a_straight_one(
     stop: tuple[signal.Signals, int], colours: Path, recipe_file: Path, straight: Path, tmp_path: Path
 ):
@@ -72,4 +72,4 @@ def test_a_stopped_and_resumed_run_has_the_weights_of_a_straight_one(
         assert "Traceback" not in err
     finish("train", "--resume", run)
     assert weights_of(run) == weights_of(straight)
-    assert (run / "metrics.csv").read_text(encoding="utf-8").count("\n") == 13
+    assert (run / "metrics.csv").read_text(encoding="utf-8").count("\n") == 7
