@@ -30,8 +30,7 @@ def variants(
 ) -> None:
     """Train several recipes on one split; print accuracy, precision and loss of each on every part.
 
-    A list names each variant, its recipe and what --set would change in it, for example
-    `small: {recipe: custom-resnet, set: [train.epochs=30]}`.
+    A list names each variant, its recipe and what --set would change in it; --show prints one to start from.
 
     Example: assay variants cifar10/ vehicle-animal
     """
