@@ -1,21 +1,38 @@
-"""What the app tells of itself while it works: the one place that metrics, drift and traces listen at.
+"""What the app tells of itself while it works: the one place that metrics, drift, logs and traces listen at.
 
 Knows nothing of how the figures are shown.
 """
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Protocol
 
+from assay.bundle import BundleInfo
 from assay.serving.record import Record
 
 
 class Watcher(Protocol):
     """Told what happens; quick, never raising, callable from any thread."""
 
+    def request(self, request_id: str, headers: Mapping[str, str]) -> AbstractContextManager[None]:
+        """Tie what is told and logged within the block, in the same task or thread, to one request.
+
+        Args:
+            request_id: in every line that is logged within.
+            headers: of the request, names in lower case; `traceparent` continues the caller's trace.
+        """
+
     def answered(self, record: Record, tier: str) -> None:
         """A request to classify has been answered, with whatever status."""
 
-    def phase(self, name: str, seconds: float) -> None:
-        """A phase of a request took so long: queue, decode, inference or total."""
+    def phase(self, name: str, seconds: float, ended: float | None = None) -> None:
+        """A phase of a request took so long: queue, decode, inference or total.
+
+        Args:
+            name: one of the four.
+            seconds: how long it took.
+            ended: when it ended, by `time.perf_counter`; None for just now. Traces place the phase by it.
+        """
 
     def batch(self, size: int) -> None:
         """A batch of photos went through the model."""
@@ -35,5 +52,5 @@ class Watcher(Protocol):
     def degraded(self, part: str, *, down: bool) -> None:
         """A part works without its store: cache, limits, journal."""
 
-    def model(self, name: str, version: str) -> None:
-        """A model is in use from now on."""
+    def model(self, name: str, info: BundleInfo) -> None:
+        """A model is in use from now on, under this name; it takes the place of the one before."""
