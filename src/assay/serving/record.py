@@ -3,8 +3,18 @@
 Knows nothing of databases and of HTTP. Holds no image and nothing personal beyond the client's id.
 """
 
-from dataclasses import dataclass
+import os
+import time
+from dataclasses import dataclass, field
 from datetime import datetime
+
+
+def new_id() -> str:
+    """Return 32 hexadecimal digits that no other call returns, here or elsewhere; later ones sort behind.
+
+    Milliseconds since 1970 in front (12 digits), so that indexes grow at their end; 80 random bits behind.
+    """
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +34,7 @@ class Record:
     """One request to classify a photo, and its answer."""
 
     request_id: str
-    """Unique; a record that is written twice is stored once."""
+    """As the client sent it or the server made it; clients may send one id twice."""
     timestamp: datetime
     """When the request arrived, UTC."""
     client_id: str
@@ -45,3 +55,5 @@ class Record:
     cache_hit: bool
     status: int
     """HTTP status of the answer."""
+    id: str = field(default_factory=new_id)
+    """The record's own: a record that is written twice is stored once."""
