@@ -20,6 +20,7 @@ from assay.evaluation import (
     count_answered,
     load_curve,
 )
+from assay.evaluation.confidence_histogram import confidence_histogram
 from assay.inference import Classifier
 
 
@@ -32,12 +33,15 @@ class Assessment:
         after: figures at the bundle's temperature; None without photos.
         threshold: least confidence that is answered; None where the classifier has none.
         answered: how many answers there are and how many are right; None where it has no limits.
+        histogram: how many photos have which confidence, as `confidence_histogram` tells it; a server
+            compares what it is asked with those of the validation photos.
     """
 
     before: CalibrationFigures | None
     after: CalibrationFigures | None
     threshold: float | None
     answered: Answered | None
+    histogram: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -46,6 +50,7 @@ class Assessment:
             "after": None if self.after is None else asdict(self.after),
             "threshold": self.threshold,
             "answered": None if self.answered is None else self.answered.to_dict(),
+            "histogram": self.histogram,
         }
 
 
@@ -64,12 +69,13 @@ def assess(classifier: Classifier, predictions: Predictions, threshold: float | 
         after = calibration_figures(predictions)
         raw = predictions.log_probabilities * classifier.info.temperature
         before = calibration_figures(replace(predictions, probabilities=apply_temperature(raw, 1.0)))
+    histogram = confidence_histogram(predictions.confidence)
     familiar = _familiar(classifier, predictions)
     if threshold is None and familiar is None:
-        return Assessment(before, after, None, None)
+        return Assessment(before, after, None, None, histogram)
     passing = np.ones(len(predictions), dtype=np.bool_) if familiar is None else familiar
     answered = count_answered(predictions.confidence, predictions.correct, passing, threshold or 0.0)
-    return Assessment(before, after, threshold, answered)
+    return Assessment(before, after, threshold, answered, histogram)
 
 
 def choose_again(classifier: Classifier, target: float) -> Selection:
