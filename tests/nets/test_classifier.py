@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import onnxruntime
 import openvino
@@ -7,7 +11,9 @@ from torch import nn
 
 from assay.errors import UsageError
 from assay.nets import Classifier, EfficientNetLite, Head, create, normalization
+from assay.nets.classifier import fast_layout
 from assay.nets.efficientnet_lite import Scale
+from assay.nets.resnet import ResNet
 from assay.recipe import ConvNetSpec, HeadSpec, NetSpec, ResNetSpec
 
 TINY = {
@@ -153,3 +159,52 @@ def test_export_agrees_for_any_batch(kind: str):
         for index, tensor in enumerate(expected):
             np.testing.assert_allclose(found[index], tensor.numpy(), atol=1e-4)
             np.testing.assert_allclose(other[index], tensor.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("widths", "expected"),
+    [((4, 8), torch.contiguous_format), ((8, 8), torch.contiguous_format), ((16, 32), torch.channels_last)],
+    ids=str,
+)
+def test_only_strided_1x1_convolutions_of_few_channels_forbid_channels_last(
+    widths: tuple[int, ...], expected: torch.memory_format
+):
+    assert fast_layout(ResNet(ResNetSpec(layers=(1, 1), widths=widths, stem="conv3"))) is expected
+    assert (
+        fast_layout(ResNet(ResNetSpec(layers=(1,), widths=widths[:1], stem="conv3"))) is torch.channels_last
+    )
+
+
+_STEP = """
+import torch
+from assay.nets import create
+from assay.recipe import NetSpec, ResNetSpec
+
+torch.set_num_threads({threads})
+shape = ResNetSpec(layers=(1, 1), widths=(4, 8), stem="conv3")
+grads = []
+for safe in (torch.contiguous_format, None):
+    torch.manual_seed(0)
+    network = create(NetSpec(name="resnet", weights="none", resnet=shape), 2, size=32)
+    network.memory_format = safe or network.memory_format
+    network.to(memory_format=network.memory_format)
+    images = torch.randint(0, 255, (32, 32, 32, 3), dtype=torch.uint8)
+    torch.autograd.backward(network(images).logits.square().mean())
+    grads.append([parameter.grad for parameter in network.parameters()])
+for left, right in zip(*grads):
+    torch.testing.assert_close(left, right)
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_narrow_network_neither_ends_the_process_nor_learns_wrongly(threads: int):
+    """With AVX2 kernels and channels last, one thread ends the process; two never end, or learn wrongly."""
+    done = subprocess.run(
+        [sys.executable, "-c", _STEP.format(threads=threads)],
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr

@@ -26,6 +26,29 @@ class Outputs(NamedTuple):
     """float [N, K, h, w] with K = D: what the backbone saw, and where."""
 
 
+_SIMD_BLOCK = 16
+"""Numbers of 32 bits in the widest register of a processor that oneDNN has kernels for (AVX-512)."""
+
+
+def fast_layout(backbone: nn.Module) -> torch.memory_format:
+    """Return the memory layout that a backbone's tensors should have: channels last where it is safe.
+
+    It is not safe with a strided 1x1 convolution of fewer input channels than the processor's registers hold
+    numbers: for these, oneDNN 3.12 (in torch 2.13) writes past its workspace in the backward pass. The
+    process ends, or the gradients are wrong.
+
+    Source: oneDNN issue 6035, 2026; seen with AVX2 kernels, 4 channels and stride 2.
+    """
+    narrow = any(
+        isinstance(module, nn.Conv2d)
+        and set(module.kernel_size) == {1}
+        and max(module.stride) > 1
+        and module.in_channels // module.groups < _SIMD_BLOCK
+        for module in backbone.modules()
+    )
+    return torch.contiguous_format if narrow else torch.channels_last
+
+
 class Classifier(nn.Module):
     """Pixels to logits: normalise, backbone, global average pooling, head.
 
@@ -45,6 +68,7 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
         self.backbone = backbone
         self.head = head
+        self.memory_format = fast_layout(backbone)
         self._frozen = 0
 
     def forward(self, images: Tensor) -> Outputs:
@@ -64,9 +88,11 @@ class Classifier(nn.Module):
         """Return the backbone's output, float [N, K, h, w], of uint8 images [N, S, S, 3].
 
         The view from [N, S, S, 3] to [N, 3, S, S] keeps the bytes where they are, so that convolutions run in
-        the channels-last layout, the faster one on processors.
+        the channels-last layout, the faster one, unless `memory_format` says that they must not.
         """
         pixels = images.permute(0, 3, 1, 2).to(self.mean.dtype)
+        if self.memory_format is torch.contiguous_format:
+            pixels = pixels.contiguous()
         mean, std = self.mean.view(3, 1, 1), self.std.view(3, 1, 1)
         features: Tensor = self.backbone((pixels - 255 * mean) / (255 * std))
         return features

@@ -78,6 +78,17 @@ def _precision(wanted: Literal["auto", "32", "bf16", "fp16"], kind: Kind) -> Lit
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch work with one thread within the block: over a head, several only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def deterministic(device: Device) -> Iterator[None]:
     """Choose repeatable kernels within the block, where a GPU has both kinds.
 

@@ -4,6 +4,7 @@ The one place that knows the order of things in a training run; each thing is a 
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from assay.recipe import Recipe, TrainSpec
 from assay.training.callbacks import Averaging, Keeper, ProgressReport, TensorBoard, early_stopping
 from assay.training.checkpoint import Snapshot, load_snapshot, restore_best, save_best
 from assay.training.curves import draw_curves
-from assay.training.device import Device, choose, deterministic
+from assay.training.device import Device, choose, deterministic, one_thread
 from assay.training.history import History, OnEpoch, epoch_line, write_metrics, write_steps
 from assay.training.identity import identity
 from assay.training.loader import Batch, Split
@@ -164,6 +165,8 @@ class _Session:
         """Run the epochs that are left."""
         spec = self.recipe.train
         done = since.epoch if since else 0
+        # Weights in the layout of what runs through them need not be turned around in every step.
+        self.network.to(memory_format=self.network.memory_format)
         loaders = self._loaders(done, embedded, progress)
         plateau = Plateau(**since.plateau) if since and since.plateau else plateau_of(spec)
         learner = Learner(
@@ -196,7 +199,8 @@ class _Session:
         ]
         trainer = make_trainer(spec, self.device, callbacks, epochs=spec.epochs - done, run=self.run)
         try:
-            trainer.fit(learner, *loaders)
+            with one_thread() if self.on_features else nullcontext():
+                trainer.fit(learner, *loaders)
         finally:
             if board is not None:
                 board.close()
@@ -206,7 +210,7 @@ class _Session:
         """Put the best weights into the network and draw the curves."""
         restore_best(self.checkpoints / "best.ckpt", self.subject)
         self.network.freeze(0)
-        self.network.cpu().eval()
+        self.network.to("cpu", memory_format=torch.contiguous_format).eval()
         draw_curves(self.run / "curves.png", last.rows, last.losses, last.best_epoch)
         end = "stopped early" if last.stopped_early else "finished"
         self.log.write(f"{end} after epoch {last.epoch}; kept the weights of epoch {last.best_epoch}")

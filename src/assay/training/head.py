@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from assay.nets import Classifier
 from assay.recipe import Recipe, TrainSpec
 from assay.training.callbacks import best_of, score
+from assay.training.device import one_thread
 from assay.training.ema import MovingAverage
 from assay.training.history import EpochRow
 from assay.training.loader import Batch, Batches, FeatureData, Order, Split
@@ -52,7 +53,8 @@ def fit_head(network: Classifier, recipe: Recipe, train: Split, val: Split, embe
     Raises:
         NotFiniteError: the loss is no longer a finite number.
     """
-    return _HeadFitting(network, recipe.train, train, val, embedded).run()
+    with one_thread():
+        return _HeadFitting(network, recipe.train, train, val, embedded).run()
 
 
 class _HeadFitting:
