@@ -274,7 +274,7 @@ def test_a_model_that_cannot_run_is_refused_with_the_files_name(
 
 
 def test_int8_is_refused_where_there_is_none(bundle_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"holds no model\.int8\.onnx"):
+    with pytest.raises(UsageError, match=r"holds no int8 model: leave the precision at auto"):
         Classifier.load(bundle_path, precision="int8")
 
 

@@ -73,7 +73,8 @@ def amend_bundle(
     new = {MODEL_INT8: int8, NOVELTY: novelty}
     members |= {name: content for name, content in new.items() if content is not None}
     try:
-        info = BundleInfo.model_validate({**dict(bundle.info), **changes})
+        # The members are about to be others.
+        info = BundleInfo.model_validate({**dict(bundle.info), **changes, "members": {}})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "bundle"

@@ -12,8 +12,8 @@ from pydantic import JsonValue
 from assay.bundle.container import NOVELTY
 from assay.bundle.info import BundleInfo
 
-CONFIDENCE = "confidence"
-"""The entry of the metrics that is about confidence, beside those of the parts."""
+CONFIDENCE, INT8 = "confidence", "int8"
+"""The entries of the metrics that are about confidence and the 8-bit model, beside those of the parts."""
 _FITS = {
     "squash": "squashed to a square",
     "crop": "scaled by its shorter side and cut to the square in the middle",
@@ -84,14 +84,28 @@ def _data(info: BundleInfo) -> Iterator[str]:
 
 
 def _metrics(info: BundleInfo) -> Iterator[str]:
-    rows = list(_figures({name: part for name, part in info.metrics.items() if name != CONFIDENCE}))
-    rows += _confidence(info)
+    rows = list(
+        _figures({name: part for name, part in info.metrics.items() if name not in {CONFIDENCE, INT8}})
+    )
+    rows += [*_confidence(info), *_precision(info)]
     if not rows:
         yield "Not measured: do not rely on this classifier before `assay evaluate` has measured it."
         return
     yield "Measured with this file on photos that taught it nothing."
     yield ""
     yield from _table(["figure", "value"], rows)
+
+
+def _precision(info: BundleInfo) -> Iterator[list[str]]:
+    """Yield what the 8-bit model costs and gains, where the bundle answers with it."""
+    match info.metrics.get(INT8):
+        case {
+            "kept": True,
+            "accuracy": {"fp32": float(exact), "int8": float(rounded)},
+            "milliseconds": {"fp32": float(slow), "int8": float(fast)},
+        }:
+            yield ["val · accuracy with 32 bits / 8 bits", f"{exact:.4g} / {rounded:.4g}"]
+            yield ["ms a photo with 32 bits / 8 bits, where it was trained", f"{slow:.3g} / {fast:.3g}"]
 
 
 def _confidence(info: BundleInfo) -> Iterator[list[str]]:
@@ -139,7 +153,12 @@ def _unknown(info: BundleInfo) -> Iterator[str]:
 
 def _origin(info: BundleInfo) -> Iterator[str]:
     origin = info.provenance
-    rows = [["version", info.version], ["written", origin.created], ["seed", str(origin.seed)]]
+    rows = [
+        ["version", info.version],
+        ["answers with", info.precision],
+        ["written", origin.created],
+        ["seed", str(origin.seed)],
+    ]
     rows += [[name, version] for name, version in sorted(origin.libraries.items())]
     rows += [
         [f"largest logit difference, {name}", f"{value:g}"] for name, value in sorted(info.agreement.items())

@@ -128,7 +128,10 @@ def closing(result: "TrainResult") -> str:
     name = (
         "test photos" if part == "test" else "validation photos (which also chose the weights; no test part)"
     )
-    confidence = Bundle.open(run.bundle).info.metrics["confidence"]
+    from assay.workflow.precision import describe_int8
+
+    figures = Bundle.open(run.bundle).info.metrics
+    confidence, int8 = figures["confidence"], figures.get("int8")
     matrix = (run.evaluation(part) / "confusion_matrix.txt").read_text(encoding="utf-8")
     return "\n".join(
         [
@@ -137,6 +140,7 @@ def closing(result: "TrainResult") -> str:
             "",
             describe_metrics(result.metrics[part], name),
             *([describe_confidence(confidence, part)] if isinstance(confidence, dict) else []),
+            *([f"precision   {describe_int8(int8)}"] if isinstance(int8, dict) else []),
             "",
             f"classifier  {run.bundle}",
             f"report      {run.evaluation(part) / 'report.html'}",

@@ -4,10 +4,11 @@ Knows bundles, pixels and runtimes; nothing of training, data sets or HTTP.
 """
 
 from assay.inference.abstain import Limits, Reason
+from assay.inference.choice import PrecisionChoice
 from assay.inference.classifier import BATCH_SIZE, Classifier
 from assay.inference.cpus import cpu_count
-from assay.inference.engine import Engine, EngineError, Outputs
-from assay.inference.engines import AUTO, ENGINES, create_engine
+from assay.inference.engine import Engine, EngineError, Mode, Outputs
+from assay.inference.engines import AUTO, ENGINE_NAMES, ENGINES, create_engine
 from assay.inference.explanation import Explain, Explanation
 from assay.inference.inputs import Photo
 from assay.inference.novelty import Novelty, fit_novelty
@@ -17,6 +18,7 @@ __all__ = [
     "AUTO",
     "BATCH_SIZE",
     "ENGINES",
+    "ENGINE_NAMES",
     "Classifier",
     "Engine",
     "EngineError",
@@ -24,9 +26,11 @@ __all__ = [
     "Explanation",
     "Failure",
     "Limits",
+    "Mode",
     "Novelty",
     "Outputs",
     "Photo",
+    "PrecisionChoice",
     "Prediction",
     "Reason",
     "cpu_count",

@@ -13,14 +13,17 @@ import numpy as np
 
 from assay.bundle import Bundle, BundleError, BundleInfo, Precision
 from assay.errors import AssayError, UsageError
+from assay.files import cache_folder
 from assay.image import Preprocess
 from assay.inference.abstain import Doubt, Limits
 from assay.inference.ahead import Read, read_ahead
 from assay.inference.cam import Cam, EvidenceMap, linear_head
-from assay.inference.engine import Engine, EngineError, Outputs
+from assay.inference.choice import PrecisionChoice, choose_precision
+from assay.inference.engine import Engine, EngineError, Mode, Outputs
 from assay.inference.engines import AUTO, create_engine
 from assay.inference.explanation import SIDE, Explanation
 from assay.inference.inputs import FORMS, Photo, read_photo, read_picture, source_of
+from assay.inference.measured import measure_engine, remembered_engine
 from assay.inference.novelty import Novelty
 from assay.inference.prediction import Failure, Prediction, softmax
 
@@ -37,16 +40,23 @@ class Classifier:
         engine: the runtime that answers.
         bundle: where the model is from; none for a classifier that was put together by hand.
         limits: beyond which answers are `unknown`; none: nobody asks.
+        precision: how finely the model calculates.
     """
 
     def __init__(
-        self, info: BundleInfo, engine: Engine, bundle: Bundle | None = None, limits: Limits | None = None
+        self,
+        info: BundleInfo,
+        engine: Engine,
+        bundle: Bundle | None = None,
+        limits: Limits | None = None,
+        precision: Precision = "fp32",
     ) -> None:
         self.info = info
         self.preprocess = Preprocess(info.preprocess)
         self.engine = engine
         self.bundle = bundle
         self.limits = limits
+        self.precision = precision
 
     @classmethod
     def load(
@@ -54,37 +64,54 @@ class Classifier:
         path: str | Path,
         engine: str = AUTO,
         *,
-        precision: Precision = "fp32",
+        precision: PrecisionChoice = "auto",
+        mode: Mode = "latency",
         threads: int | None = None,
         abstain: bool = True,
+        measure: bool = False,
     ) -> Self:
         """Open a bundle, check it and make it ready.
 
         Args:
             path: the `.assay` file.
-            engine: openvino, onnxruntime, or auto: the first of them that is installed.
-            precision: fp32, or int8 where the bundle holds such a model.
+            engine: openvino, onnxruntime, cuda, or auto: the one that was measured to be fastest here, else
+                the one that usually is.
+            precision: fp32; int8 where the bundle holds such a model; or auto: what the bundle is meant to
+                answer with if the processor is made for it. Temperature and limits are the precision's own.
+            mode: latency, for single photos, or throughput, for many at a time.
             threads: processors to use; none: all that this process may.
             abstain: say of every answer whether it is `unknown`, if the bundle has limits for that. Label and
                 confidence are the same either way.
+            measure: with engine auto, take the time to measure which runtime is fastest (about a second, once
+                for a model and machine): worth it before many photos.
 
         Raises:
             BundleError: the file is no whole, unchanged bundle that this Assay can read, or its model cannot
                 be run.
-            UsageError: there is no such engine.
+            UsageError: there is no such engine, precision or mode, or the bundle holds no int8 model.
         """
         bundle = Bundle.open(path)
+        chosen = _precision(bundle, precision)
+        model, cache = bundle.model(chosen), cache_folder()
         try:
-            ready = create_engine(engine, bundle.model(precision), threads)
+            if engine == AUTO:
+                engine = _remembered(model, threads, mode, measure=measure)
+            ready = create_engine(engine, model, threads, mode=mode, cache=cache / "compiled")
         except EngineError as error:
             raise BundleError(f"{path} cannot be run: {error}") from None
         _check_signature(bundle, ready)
-        return cls(bundle.info, ready, bundle, _limits(bundle) if abstain else None)
+        limits = _limits(bundle, chosen) if abstain else None
+        return cls(bundle.info.at(chosen), ready, bundle, limits, chosen)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes in the order of the logits."""
         return self.info.classes
+
+    @property
+    def runs(self) -> str:
+        """What answers, in a few words: `openvino, int8`."""
+        return f"{self.engine.name}, {self.precision}"
 
     @overload  # A string is also an iterable of strings: the first form that fits is the one that happens.
     def predict(  # type: ignore[overload-overlap]
@@ -276,13 +303,36 @@ class Classifier:
             raise BundleError(f"{where} contradicts itself: {error}") from None
 
 
-def _limits(bundle: Bundle) -> Limits | None:
-    """Return where answers end, or None where the bundle has no limits."""
-    confidence, tensors = bundle.info.thresholds.get("confidence"), bundle.novelty()
+def _precision(bundle: Bundle, asked: PrecisionChoice) -> Precision:
+    if asked not in {"auto", "fp32", "int8"}:
+        raise UsageError(f"there is no precision {asked!r}: choose auto, fp32 or int8")
+    chosen = choose_precision(asked, bundle.info.precision, bundle.precisions)
+    if chosen not in bundle.precisions:
+        raise UsageError(
+            f"{bundle.path} holds no int8 model: leave the precision at auto, or export it with int8"
+        )
+    return chosen
+
+
+def _remembered(model: bytes, threads: int | None, mode: Mode, *, measure: bool) -> str:
+    """Return the runtime that was measured to be fastest; auto where nobody measured."""
+    folder = cache_folder() / "engines"
+    known = remembered_engine(model, threads, mode, folder)
+    if known is None and measure:
+        return measure_engine(model, threads, mode, folder)
+    return known or AUTO
+
+
+def _limits(bundle: Bundle, precision: Precision) -> Limits | None:
+    """Return where answers of a precision end, or None where the bundle has no limits."""
+    confidence, tensors = bundle.info.at(precision).thresholds.get("confidence"), bundle.novelty()
     try:
         novelty = None if tensors is None else Novelty.from_tensors(tensors)
     except ValueError as error:
         raise BundleError(f"{bundle.path} cannot be used: its novelty is broken ({error})") from None
+    other = bundle.info.others.get(precision)
+    if novelty is not None and other is not None and other.novelty is not None:
+        novelty = novelty.with_limit(other.novelty)
     return None if confidence is None and novelty is None else Limits(confidence, novelty)
 
 

@@ -1,4 +1,6 @@
-"""How many processors this process may really use; containers and schedulers often grant but a few.
+"""How many processors this process may really use, and what they are made for.
+
+Containers and schedulers often grant but a few of those that there are.
 
 Knows nothing of models.
 """
@@ -23,6 +25,28 @@ def cpu_count(root: Path = _ROOT) -> int:
     Source: Linux kernel documentation, "Control Group v2" (cpu.max) and "CFS Bandwidth Control" (v1).
     """
     return max(1, min([_allowed(), *(math.ceil(quota) for quota in _quotas(root))]))
+
+
+_DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
+
+
+def int8_instructions(root: Path = _ROOT) -> frozenset[str] | None:
+    """Return which instructions for products of 8-bit integers the processor has, in Linux's words.
+
+    Without any, 8-bit models are hardly faster than 32-bit ones, or round worse.
+
+    Args:
+        root: where `/proc` lies.
+
+    Returns:
+        Some of avx512_vnni, avx_vnni, amx_int8 (x86), asimddp, i8mm (ARM); None where the system does not
+        say.
+    """
+    for line in _lines(root / "proc/cpuinfo"):
+        name, _, flags = line.partition(":")
+        if name.strip() in {"flags", "Features"}:
+            return _DOT_PRODUCTS & set(flags.split())
+    return None
 
 
 def _allowed() -> int:

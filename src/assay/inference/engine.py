@@ -3,13 +3,18 @@
 Knows nothing of files, classes or photos, nor of any one runtime.
 """
 
-from typing import NamedTuple, Protocol
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from assay.errors import AssayError
 
 INPUT = "images"
+
+Mode = Literal["latency", "throughput"]
+"""latency: the shortest time to one answer; throughput: the most answers a second, from whole batches or many
+threads."""
 
 
 class EngineError(AssayError):
@@ -54,12 +59,16 @@ class Engine(Protocol):
 class MakeEngine(Protocol):
     """How a runtime makes a model ready."""
 
-    def __call__(self, model: bytes, threads: int | None = None) -> Engine:
+    def __call__(
+        self, model: bytes, threads: int | None = None, *, mode: Mode = "latency", cache: Path | None = None
+    ) -> Engine:
         """Make an engine of a serialised ONNX model.
 
         Args:
             model: takes `images`, uint8 [N, S, S, 3], and gives the fields of `Outputs` under their names.
             threads: processors to use; none: all that this process may.
+            mode: what to be quick at.
+            cache: folder in which compiled models may be kept; none: nothing is written.
 
         Raises:
             EngineError: the runtime is not installed or cannot run the model.

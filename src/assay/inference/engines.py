@@ -1,45 +1,59 @@
-"""The runtimes that ship, by name, and which one to take."""
+"""The runtimes that ship, by name, and how one of them is made."""
 
 from collections.abc import Mapping
-from importlib.util import find_spec
+from pathlib import Path
 from types import MappingProxyType
 
 from assay.errors import UsageError
-from assay.inference.engine import Engine, EngineError, MakeEngine
-from assay.inference.onnxruntime_engine import OnnxRuntimeEngine
-from assay.inference.openvino_engine import OpenVinoEngine, import_openvino
+from assay.inference.choice import usual_engine
+from assay.inference.engine import Engine, EngineError, MakeEngine, Mode
+from assay.inference.onnxruntime_engine import CudaEngine, OnnxRuntimeEngine
+from assay.inference.openvino_engine import OpenVinoEngine
 
 AUTO = "auto"
 
 ENGINES: Mapping[str, MakeEngine] = MappingProxyType(
     {"openvino": OpenVinoEngine, "onnxruntime": OnnxRuntimeEngine}
 )
-"""From a serialised ONNX model to an engine, by the runtime's name; the fastest on a processor first."""
+"""From a serialised ONNX model to an engine, by the runtime's name; those of the processor."""
+
+_ALL: Mapping[str, MakeEngine] = MappingProxyType({**ENGINES, CudaEngine.name: CudaEngine})
+ENGINE_NAMES = (AUTO, *_ALL)
+"""What may be asked for."""
 
 
-def create_engine(name: str, model: bytes, threads: int | None = None) -> Engine:
+def create_engine(
+    name: str,
+    model: bytes,
+    threads: int | None = None,
+    *,
+    mode: Mode = "latency",
+    cache: Path | None = None,
+) -> Engine:
     """Make a model ready.
 
     Args:
-        name: one of `ENGINES`, or auto: OpenVINO where it can be loaded, else ONNX Runtime.
+        name: one of `ENGINE_NAMES`; auto: what is usually fastest of what is installed.
         model: serialised ONNX model.
         threads: processors to use; none: all that this process may.
+        mode: what to be quick at.
+        cache: folder in which compiled models may be kept; none: nothing is written.
 
     Raises:
-        UsageError: there is no such engine.
+        UsageError: there is no such engine or mode.
         EngineError: the runtime cannot be loaded or cannot run the model.
     """
-    chosen = _fastest() if name == AUTO else name
-    if chosen not in ENGINES:
-        raise UsageError(f"no engine is called {name!r}: choose {', '.join([AUTO, *ENGINES])}")
-    return ENGINES[chosen](model, threads)
-
-
-def _fastest() -> str:
-    if find_spec("openvino") is None:
-        return OnnxRuntimeEngine.name
-    try:
-        import_openvino()
-    except EngineError:
-        return OnnxRuntimeEngine.name
-    return OpenVinoEngine.name
+    if name not in ENGINE_NAMES:
+        raise UsageError(f"no engine is called {name!r}: choose {', '.join(ENGINE_NAMES)}")
+    if mode not in {"latency", "throughput"}:
+        raise UsageError(f"there is no mode {mode!r}: choose latency or throughput")
+    if name != AUTO:
+        return _ALL[name](model, threads, mode=mode, cache=cache)
+    *first, last = usual_engine()
+    for one in first:
+        try:
+            return _ALL[one](model, threads, mode=mode, cache=cache)
+        except EngineError:
+            # The next one runs it, or says why it cannot.
+            continue
+    return _ALL[last](model, threads, mode=mode, cache=cache)

@@ -1,13 +1,18 @@
-"""ONNX Runtime on the processor: runs wherever its wheel installs, and is the cross-check for OpenVINO."""
+"""ONNX Runtime: on the processor wherever its wheel installs, and on NVIDIA's graphics cards.
+
+On the processor it is the cross-check for OpenVINO.
+"""
 
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from assay.inference.cpus import cpu_count
-from assay.inference.engine import INPUT, EngineError, Outputs, Signature, check_signature, reason
+from assay.inference.engine import INPUT, EngineError, Mode, Outputs, Signature, check_signature, reason
 
 _ERRORS_ONLY = 3
 
@@ -18,6 +23,8 @@ class OnnxRuntimeEngine:
     Args:
         model: serialised ONNX model.
         threads: processors to use; none: all that this process may.
+        mode: with throughput, threads that wait for work sleep, and leave the processor to those that decode.
+        cache: not used: there is nothing to compile.
 
     Raises:
         EngineError: ONNX Runtime is not installed or cannot run the model.
@@ -25,15 +32,21 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
 
-    def __init__(self, model: bytes, threads: int | None = None) -> None:
+    _providers: ClassVar[list[Any]] = ["CPUExecutionProvider"]
+
+    def __init__(
+        self, model: bytes, threads: int | None = None, *, mode: Mode = "latency", cache: Path | None = None
+    ) -> None:
+        del cache
         runtime = _import()
         self._failures = _failures()
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or cpu_count()
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
+        options.add_session_config_entry("session.intra_op.allow_spinning", "01"[mode == "latency"])
         try:
-            self._session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = runtime.InferenceSession(model, options, providers=self._providers)
         except self._failures as error:
             raise EngineError(reason(error)) from None
         inputs = {entry.name: entry for entry in self._session.get_inputs()}
@@ -55,6 +68,46 @@ class OnnxRuntimeEngine:
             return Outputs(*self._session.run(list(Outputs._fields), {INPUT: np.ascontiguousarray(images)}))
         except self._failures as error:
             raise EngineError(reason(error)) from None
+
+
+class CudaEngine(OnnxRuntimeEngine):
+    """An ONNX model on the first NVIDIA graphics card, calculating with full 32-bit precision.
+
+    Args:
+        model: serialised ONNX model.
+        threads: processors for what the card cannot do; none: all that this process may.
+        mode: makes no difference to the card.
+        cache: not used.
+
+    Raises:
+        EngineError: there is no such card, its libraries do not load, or it cannot run the model.
+    """
+
+    name = "cuda"
+    # By default the card would round to 19 bits, and try out every algorithm for every new batch size.
+    _providers: ClassVar[list[Any]] = [
+        ("CUDAExecutionProvider", {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}),
+        "CPUExecutionProvider",
+    ]
+
+    def __init__(
+        self, model: bytes, threads: int | None = None, *, mode: Mode = "latency", cache: Path | None = None
+    ) -> None:
+        needs = "pip install onnxruntime-gpu, and NVIDIA's driver, CUDA and cuDNN"
+        if "CUDAExecutionProvider" not in _import().get_available_providers():
+            raise EngineError(f"this ONNX Runtime knows no graphics card: {needs}")
+        super().__init__(model, threads, mode=mode, cache=cache)
+        # What does not load is left out without an error.
+        if "CUDAExecutionProvider" not in self._session.get_providers():
+            raise EngineError(f"the graphics card cannot be used: {needs}")
+
+
+def has_cuda() -> bool:
+    """Whether ONNX Runtime was installed with support for graphics cards; imports nothing."""
+    found = find_spec("onnxruntime")
+    folders = [] if found is None else found.submodule_search_locations or []
+    names = ("libonnxruntime_providers_cuda.so", "onnxruntime_providers_cuda.dll")
+    return any((Path(folder) / "capi" / name).exists() for folder in folders for name in names)
 
 
 def _import() -> ModuleType:

@@ -19,8 +19,8 @@ class ServeSpec(Settings):
     formats: tuple[Literal["jpeg", "png", "webp", "tiff", "bmp"], ...] = ("jpeg", "png")
     """Image formats that uploads may have, judged by content."""
     int8: bool = True
-    """Ship a model of 8-bit integers besides, and answer with it, if it is as good on validation photos (within
-    0.5 points) and faster on this machine."""
+    """Ship a model of 8-bit integers besides, and answer with it, if it is as good on validation photos
+    (within 0.5 points) and faster on this machine."""
     max_megabytes: Annotated[float, Field(gt=0)] = 16.0
     """Largest upload, in MiB."""
     max_side: Annotated[int, Field(ge=1)] = 4096

@@ -52,6 +52,13 @@ class Confidence:
     curve: dict[str, list[float]] | None = None
     false_alarms: float | None = None
     taught: int = 0
+    judged: Predictions | None = None
+    """What was said of the validation photos at temperature 1."""
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """What a bundle holds of the selection."""
+        return {} if self.selection is None else {"confidence": self.selection.threshold}
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for the bundle's metrics."""
@@ -87,33 +94,54 @@ def calibrate(
     """
     classifier = Classifier.load(path, abstain=False)
     raw = judge(classifier, dataset, dataset.part("val"), progress)
-    calibration = fit_calibration(raw)
-    changes: dict[str, Any] = {"temperature": calibration.temperature}
-    if not spec.enabled:
-        amend_bundle(Bundle.open(path), changes)
-        return Confidence(calibration)
-    taught = _familiar(dataset, seed)
-    known = judge(classifier, dataset, taught, progress)
-    if keep is not None:
-        known.save(keep)
-    novelty = _novelty(known, raw, spec.false_alarms)
-    calibrated = replace(raw, probabilities=apply_temperature(raw.log_probabilities, calibration.temperature))
-    curve = threshold_curve(calibrated.take(_passing(novelty, raw)))
-    selection = choose_threshold(curve, len(raw), spec.target_precision)
-    changes["thresholds"] = {"confidence": selection.threshold}
-    tensors = None if novelty is None else save(novelty.tensors())
-    amend_bundle(Bundle.open(path), changes, novelty=tensors)
-    return Confidence(
-        calibration,
-        selection,
-        dump_curve(curve),
-        None if novelty is None else spec.false_alarms,
-        len(taught),
+    novelty, taught = None, 0
+    if spec.enabled:
+        familiar = _familiar(dataset, seed)
+        known = judge(classifier, dataset, familiar, progress)
+        if keep is not None:
+            known.save(keep)
+        novelty, taught = _describe(known), len(familiar)
+    confidence, novelty = fit_limits(raw, novelty, spec)
+    amend_bundle(
+        Bundle.open(path),
+        {"temperature": confidence.calibration.temperature, "thresholds": confidence.thresholds},
+        novelty=None if novelty is None else save(novelty.tensors()),
     )
+    return replace(confidence, taught=taught)
+
+
+def fit_limits(
+    raw: Predictions, novelty: Novelty | None, spec: AbstainSpec
+) -> tuple[Confidence, Novelty | None]:
+    """Fit temperature and limits to what a model said of validation photos.
+
+    Args:
+        raw: at temperature 1.
+        novelty: what familiar embeddings look like, with any limit; None where that is not known.
+        spec: which precision is wanted, and how many false alarms are allowed.
+
+    Returns:
+        What was found, and the novelty with its limit; None where there are too few photos to find one.
+    """
+    calibration = fit_calibration(raw)
+    if not spec.enabled:
+        return Confidence(calibration, judged=raw), None
+    limited = _limited(novelty, raw, spec.false_alarms)
+    calibrated = replace(raw, probabilities=apply_temperature(raw.log_probabilities, calibration.temperature))
+    curve = threshold_curve(calibrated.take(_passing(limited, raw)))
+    selection = choose_threshold(curve, len(raw), spec.target_precision)
+    alarms = None if limited is None else spec.false_alarms
+    return Confidence(calibration, selection, dump_curve(curve), alarms, judged=raw), limited
 
 
 def _familiar(dataset: Dataset, seed: int) -> list[Sample]:
     """Choose training photos at random, some of every class first."""
+    classes = len(set(dataset.classes))
+    return stratified(dataset, seed, min(_MOST, max(_TAUGHT, _TAUGHT_A_CLASS * classes)))
+
+
+def stratified(dataset: Dataset, seed: int, count: int) -> list[Sample]:
+    """Choose training photos at random, at most `count`, 20 of every class first."""
     samples = dataset.part("train")
     targets = dataset.targets(samples)
     order = np.random.default_rng(seed).permutation(len(samples))
@@ -124,15 +152,19 @@ def _familiar(dataset: Dataset, seed: int) -> list[Sample]:
         label = int(targets[row])
         seen[label] = seen.get(label, 0) + 1
         (first if seen[label] <= _TAUGHT_A_CLASS else others).append(row)
-    count = min(_MOST, max(_TAUGHT, len(first)))
     return [samples[row] for row in sorted((first + others)[:count])]
 
 
-def _novelty(taught: Predictions, val: Predictions, false_alarms: float) -> Novelty | None:
+def _describe(taught: Predictions) -> Novelty | None:
     """Describe familiar embeddings; None where there are too few photos to tell."""
-    if taught.embedding is None or val.embedding is None or len(taught) < 2:
+    if taught.embedding is None or len(taught) < 2:
         return None
-    novelty = fit_novelty(taught.embedding, taught.actual)
+    return fit_novelty(taught.embedding, taught.actual)
+
+
+def _limited(novelty: Novelty | None, val: Predictions, false_alarms: float) -> Novelty | None:
+    if novelty is None or val.embedding is None:
+        return None
     limit = novelty_limit(novelty.distance(val.embedding), false_alarms)
     return None if limit is None else novelty.with_limit(limit)
 

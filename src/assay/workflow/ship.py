@@ -22,6 +22,7 @@ from assay.recipe import PreprocessSpec, Recipe
 from assay.workflow.calibrate import calibrate
 from assay.workflow.confidence import assess
 from assay.workflow.judge import judge
+from assay.workflow.precision import add_int8
 from assay.workflow.report import EMBEDDINGS
 from assay.workflow.run import Run
 
@@ -63,9 +64,12 @@ def ship(
     images = np.stack([compared[row] for row in range(len(compared))])
     write_bundle(run.bundle, network, info, images, ENGINES)
     kept = run.evaluation("train") / EMBEDDINGS if report else None
-    confidence = calibrate(
-        run.bundle, dataset, recipe.abstain, recipe.train.seed, progress, keep=kept
-    ).to_dict()
+    found = calibrate(run.bundle, dataset, recipe.abstain, recipe.train.seed, progress, keep=kept)
+    int8 = None
+    # The runs of a series differ by chance more than the precisions do.
+    if recipe.serve.int8 and report:
+        int8 = add_int8(run.bundle, dataset, exact=found.judged, progress=progress)
+    confidence = found.to_dict() if int8 is None else int8.confidence_or(found).to_dict()
     classifier = Classifier.load(run.bundle)
     metrics: dict[Split, Metrics] = {}
     for part in held_out:
@@ -75,7 +79,8 @@ def ship(
         confidence[part] = assess(classifier, predictions).to_dict()
         write_json(run.evaluation(part) / "confidence.json", confidence[part])
     figures = {part: one.to_dict() for part, one in metrics.items()}
-    amend_bundle(Bundle.open(run.bundle), {"metrics": {**figures, "confidence": confidence}})
+    told = {} if int8 is None else {"int8": int8.to_dict()}
+    amend_bundle(Bundle.open(run.bundle), {"metrics": {**figures, "confidence": confidence, **told}})
     return metrics
 
 

@@ -1,0 +1,235 @@
+"""An 8-bit model for a bundle, kept if it is as good on validation photos and faster on this machine.
+
+Comes after the calibration: the 32-bit model has its temperature and limits by then, and the 8-bit one gets
+its own from its own answers, so that what is promised holds for the precision that runs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from assay.bundle import Bundle, Calibration, Precision, amend_bundle
+from assay.bundle.quantise import Quantiser
+from assay.data import Dataset, PixelCache, Pixels
+from assay.evaluation import Predictions
+from assay.image import Preprocess
+from assay.inference import AUTO, Classifier, Engine, Novelty, cpu_count, create_engine
+from assay.progress import Progress, silent
+from assay.recipe import AbstainSpec, Recipe
+from assay.workflow.calibrate import Confidence, fit_limits, stratified
+from assay.workflow.judge import judge
+
+LARGEST_DROP = 0.005
+"""Share of the validation photos that may be answered worse than with 32 bits."""
+
+_OBSERVED = 128
+_TRIED = 24
+_BATCH = 8
+_REPEATS = 15
+_KEPT = (1, 2, 4, 8)
+"""How many of the most harmful layers go on with 32 bits, tried in turn."""
+
+
+@dataclass(frozen=True)
+class Int8Outcome:
+    """What became of an 8-bit model.
+
+    Attributes:
+        kept: whether the bundle holds it now, and answers with it.
+        photos: validation photos that both precisions were judged on.
+        accuracy: by precision, on these photos.
+        milliseconds: for one photo, by precision: medians on this machine.
+        engine: the runtime that was timed.
+        layers: that were left at 32 bits.
+        confidence: what was found out about the confidence of its answers; None where it is not kept.
+    """
+
+    kept: bool
+    photos: int
+    accuracy: dict[Precision, float]
+    milliseconds: dict[Precision, float]
+    engine: str
+    layers: tuple[str, ...] = ()
+    confidence: Confidence | None = None
+
+    @property
+    def drop(self) -> float:
+        """Accuracy that is lost, as a share of 1; below 0 where it is higher."""
+        return self.accuracy["fp32"] - self.accuracy["int8"]
+
+    @property
+    def speedup(self) -> float:
+        """How many times faster it is."""
+        return self.milliseconds["fp32"] / self.milliseconds["int8"]
+
+    def confidence_or(self, before: Confidence) -> Confidence:
+        """Return what was found with the precision that answers now; `before`: with the 32-bit model."""
+        return before if self.confidence is None else replace(self.confidence, taught=before.taught)
+
+    @property
+    def sentence(self) -> str:
+        """What was decided and why, in one line."""
+        return describe_int8(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for the bundle's metrics."""
+        return {
+            "kept": self.kept,
+            "photos": self.photos,
+            "accuracy": dict(self.accuracy),
+            "milliseconds": dict(self.milliseconds),
+            "engine": self.engine,
+            "layers": list(self.layers),
+        }
+
+
+def describe_int8(told: dict[str, Any]) -> str:
+    """Say in one line what became of an 8-bit model.
+
+    Args:
+        told: what `Int8Outcome.to_dict` gave, as a bundle's metrics hold it under `int8`.
+    """
+    accuracy, time = told["accuracy"], told["milliseconds"]
+    points = 100 * (accuracy["int8"] - accuracy["fp32"])
+    quality = f"{points:+.1f} points on {told['photos']} validation photos"
+    speed = f"{time['int8']:.1f} ms a photo instead of {time['fp32']:.1f} ms with {told['engine']}"
+    layers = f", {len(told['layers'])} layers at 32 bits" if told["layers"] else ""
+    if told["kept"]:
+        return f"int8 answers: {quality}, {speed}{layers}"
+    failed = [
+        reason
+        for reason, happened in (
+            (
+                f"it costs accuracy ({quality}, at most 0.5 allowed{layers})",
+                -points > 100 * LARGEST_DROP + 1e-9,
+            ),
+            (f"it is not faster here ({speed})", time["int8"] >= time["fp32"]),
+        )
+        if happened
+    ]
+    return f"int8 is not used: {' and '.join(failed)}"
+
+
+def add_int8(
+    path: Path,
+    dataset: Dataset,
+    *,
+    exact: Predictions | None = None,
+    progress: Progress = silent,
+) -> Int8Outcome:
+    """Quantise a calibrated bundle's model; keep the result if it is as good and faster.
+
+    A bundle that keeps it answers with it from then on, with a temperature, threshold and novelty limit found
+    with it on the validation photos; those of the 32-bit model stay beside them. Figures of the test photos
+    are the caller's to measure again.
+
+    Args:
+        path: the bundle; it is replaced if the 8-bit model is kept.
+        dataset: its `train` part shows the ranges of the activations, its `val` part judges.
+        exact: what the 32-bit model says of the `val` part at temperature 1, where that is known.
+        progress: told of photos judged.
+
+    Raises:
+        AssayError: there are no photos, or one can no longer be read.
+        BundleError: the model cannot be quantised.
+    """
+    bundle = Bundle.open(path)
+    recipe = Recipe.model_validate(bundle.info.provenance.recipe)
+    plain = _classifier(bundle, bundle.model("fp32"))
+    quantiser = Quantiser.observe(bundle.model("fp32"), _batches(dataset, plain, recipe), cpu_count())
+    exact = judge(plain, dataset, dataset.part("val"), progress) if exact is None else exact
+    right = float(exact.correct.mean())
+
+    def attempt(keep: tuple[str, ...]) -> tuple[bytes, Predictions, Int8Outcome]:
+        model = quantiser.model(keep)
+        small = _classifier(bundle, model)
+        found = judge(small, dataset, dataset.part("val"), progress)
+        accuracy: dict[Precision, float] = {"fp32": right, "int8": float(found.correct.mean())}
+        times = _time(plain.engine, small.engine, bundle.info.preprocess.size)
+        outcome = Int8Outcome(
+            kept=False,
+            photos=len(found),
+            accuracy=accuracy,
+            milliseconds=times,
+            engine=small.engine.name,
+            layers=keep,
+        )
+        return model, found, replace(outcome, kept=_good(outcome) and outcome.speedup > 1)
+
+    model, found, outcome = attempt(())
+    if not _good(outcome) and outcome.speedup > 1:
+        harmful = quantiser.harmful(_squares(dataset, plain, recipe, _TRIED))
+        for count in _KEPT:
+            model, found, outcome = attempt(tuple(harmful[:count]))
+            if _good(outcome):
+                break
+    if not outcome.kept:
+        return outcome
+    return replace(outcome, confidence=_keep(bundle, model, found, recipe.abstain))
+
+
+def _keep(bundle: Bundle, model: bytes, found: Predictions, spec: AbstainSpec) -> Confidence:
+    """Write the 8-bit model into the bundle, with limits of its own."""
+    info, tensors = bundle.info.at("fp32"), bundle.novelty()
+    novelty = None if tensors is None else Novelty.from_tensors(tensors)
+    before = bundle.info.others.get("fp32") or Calibration(
+        temperature=info.temperature,
+        thresholds=info.thresholds,
+        novelty=None if novelty is None else float(novelty.limit[0]),
+    )
+    confidence, novelty = fit_limits(found, novelty, spec)
+    amend_bundle(
+        bundle,
+        {
+            "precision": "int8",
+            "temperature": confidence.calibration.temperature,
+            "thresholds": confidence.thresholds,
+            "others": {"fp32": before},
+        },
+        int8=model,
+        novelty=None if novelty is None else save(novelty.tensors()),
+    )
+    return confidence
+
+
+def _good(outcome: Int8Outcome) -> bool:
+    # Accuracies are shares of whole photos: the last bits of their difference mean nothing.
+    return outcome.drop <= LARGEST_DROP + 1e-9
+
+
+def _classifier(bundle: Bundle, model: bytes) -> Classifier:
+    """Make a classifier at temperature 1 that asks for no limits."""
+    return Classifier(bundle.info.model_copy(update={"temperature": 1.0}), create_engine(AUTO, model))
+
+
+def _batches(dataset: Dataset, classifier: Classifier, recipe: Recipe) -> list[np.ndarray]:
+    squares = _squares(dataset, classifier, recipe, _OBSERVED)
+    return [squares[start : start + _BATCH] for start in range(0, len(squares), _BATCH)]
+
+
+def _squares(dataset: Dataset, classifier: Classifier, recipe: Recipe, count: int) -> np.ndarray:
+    """Read training photos as the network sees them, of every class alike as far as there are enough."""
+    chosen = stratified(dataset, recipe.train.seed, count)
+    kept = PixelCache(sample.digest for sample in chosen)
+    pixels = Pixels(chosen, Preprocess(classifier.info.preprocess), kept)
+    return np.stack([pixels[row] for row in range(len(pixels))])
+
+
+def _time(
+    exact: Engine, small: Engine, side: int, clock: Callable[[], float] = perf_counter
+) -> dict[Precision, float]:
+    """Return the median milliseconds for one photo; the two take turns, so that a busy machine harms both."""
+    image = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
+    engines: dict[Precision, Engine] = {"fp32": exact, "int8": small}
+    taken: dict[Precision, list[float]] = {"fp32": [], "int8": []}
+    for _ in range(_REPEATS):
+        for precision, engine in engines.items():
+            start = clock()
+            engine.run(image)
+            taken[precision].append(1000 * (clock() - start))
+    return {precision: float(np.median(values)) for precision, values in taken.items()}
