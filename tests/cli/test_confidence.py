@@ -58,13 +58,13 @@ def test_a_strange_photo_is_unknown_and_the_label_stays(assay, run: Path, strang
 
 
 def test_the_table_has_columns_for_it(assay, run: Path, strange: Path, tmp_path: Path):
-    assay("predict", run / "model.assay", strange, "--csv", tmp_path / "a.csv")
+    assay("predict", run / "model.assay", strange, "--out", tmp_path / "a.csv")
     (row,) = csv.DictReader((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines())
     assert (row["unknown"], row["reason"]) == ("1", "unfamiliar")
     assert float(row["novelty"]) > 1
-    assay("predict", run / "model.assay", strange, "--csv", tmp_path / "b.csv", "--no-abstain")
+    assay("predict", run / "model.assay", strange, "--out", tmp_path / "b.csv", "--no-abstain")
     (row,) = csv.DictReader((tmp_path / "b.csv").read_text(encoding="utf-8").splitlines())
-    assert list(row) == ["path", "label", "confidence", "p_blue", "p_red"]
+    assert list(row) == ["path", "label", "confidence", "error", "p_blue", "p_red"]
 
 
 def test_evaluate_tells_coverage_and_takes_another_target(assay, run: Path, tmp_path: Path):

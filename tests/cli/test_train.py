@@ -88,10 +88,11 @@ def test_a_folder_becomes_a_table_and_the_broken_photo_is_named(
     assay, run: Path, colours: Path, tmp_path: Path
 ):
     table = tmp_path / "answers.csv"
-    result = assay("predict", run / "model.assay", colours, "--csv", table)
+    result = assay("predict", run / "model.assay", colours, "--out", table)
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
-    assert len(rows) == 80
+    assert len(rows) == 81
     assert all(row["label"] in row["path"] for row in rows)
+    assert [row["path"] for row in rows if row["error"]] == [str(colours / "red" / "broken.png")]
     assert result.code == 1
     assert "broken.png" in result.err
 

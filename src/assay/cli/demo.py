@@ -43,7 +43,7 @@ def demo(
     typer.echo(
         "\nNext:\n"
         f"  assay info {bundle}\n"
-        f"  assay predict {bundle} {photos / 'defective'} --csv answers.csv\n"
+        f"  assay predict {bundle} {photos / 'defective'} --out answers.csv\n"
         f"  assay evaluate {bundle} {result.run.manifest} --part test\n"
         f"  assay train YOUR-PHOTOS"
     )

@@ -32,7 +32,7 @@ def explain(
     from assay.inference import Classifier
     from assay.inference.explain_files import explain_files
 
-    paths = photos(images)
+    paths = list(photos(images))
     classifier = Classifier.load(model, engine=engine)
     with progress_bars() as progress:
         result = explain_files(_explainer(classifier), paths, out, label=class_, progress=progress)

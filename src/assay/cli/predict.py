@@ -1,14 +1,17 @@
 """`assay predict`: photos in, labels out."""
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from assay.errors import AssayError, UsageError
 
-    from assay.inference import Prediction
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from assay.inference import Classifier, Failure, Prediction
 
 
 def predict(
@@ -16,57 +19,110 @@ def predict(
     inputs: Annotated[list[str], typer.Argument(help="Photos, folders, or globs such as 'shots/*.jpg'.")],
     *,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a photo (JSON lines).")] = False,
-    csv: Annotated[Path | None, typer.Option(help="Write a table to this CSV file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a table to this file: .csv, .jsonl or .parquet.")
+    ] = None,
     abstain: Annotated[
         bool, typer.Option(help="Say which photos are unknown: unsure, or unlike the training photos.")
     ] = True,
     engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
 ) -> None:
-    """Classify photos. Files that are no photos inside folders are passed over; unreadable ones are listed.
+    """Classify photos, one or a hundred thousand. What is no photo inside folders is passed over.
 
-    Exits with 1 if any photo could not be read.
+    With --out, answers are kept beside the table as they come; the same command goes on where one that was
+    stopped or killed had come to. Photos that cannot be read are listed; exits with 1 if there is any.
 
-    Example: assay predict model.assay photos/ --csv answers.csv
+    Example: assay predict model.assay photos/ --out answers.csv
     """
-    from assay.cli.console import progress_bars
     from assay.cli.inputs import photos
-    from assay.cli.tables import write_answers
-    from assay.inference import Classifier, Failure
+    from assay.inference import Classifier
 
-    paths = photos(inputs)
+    if out is not None:
+        _check_output(out, json=json)
+    paths = photos(inputs, without=_written(out))
     classifier = Classifier.load(model, engine=engine, abstain=abstain)
-    failures: list[Failure] = []
-
-    def good() -> "Iterable[Prediction]":
-        with progress_bars() as progress:
-            for done, answer in enumerate(classifier.stream(paths), start=1):
-                progress("classifying", done, len(paths))
-                if isinstance(answer, Failure):
-                    failures.append(answer)
-                else:
-                    yield answer
-
-    if csv is not None:
-        count = write_answers(csv, good(), classifier.classes, limits=classifier.limits is not None)
-        typer.echo(f"{count} photos classified: {csv}")
-    elif json:
-        _print_lines(good())
+    total = sum(1 for _ in photos(inputs, without=_written(out))) if sys.stderr.isatty() else 0
+    if out is not None:
+        unreadable = _write(classifier, paths, out, total, {"abstain": abstain})
     else:
-        _print_table(good(), max(len(str(path)) for path in paths))
-    for failure in failures:
-        typer.echo(f"assay: {failure.source}: {failure.reason}", err=True)
-    if failures:
+        unreadable = _print(_answers(classifier, paths, total), json=json)
+    if unreadable:
         raise typer.Exit(1)
 
 
-def _print_lines(answers: "Iterable[Prediction]") -> None:
-    from json import dumps
+def _check_output(out: Path, *, json: bool) -> None:
+    from assay.inference.answers import check_format
 
+    if json:
+        raise UsageError("--json and --out exclude each other: end the name of --out in .jsonl, or leave one")
+    check_format(out)
+
+
+def _written(out: Path | None) -> list[Path]:
+    """Return the files that are ours, and none of the photos."""
+    from assay.inference.partial import partial_path
+
+    return [] if out is None else [out, partial_path(out)]
+
+
+def _write(
+    classifier: "Classifier", paths: "Iterable[Path]", out: Path, total: int, conditions: dict[str, Any]
+) -> int:
+    """Write the table and say so; return how many photos could not be read."""
+    from assay.cli.console import progress_bars
+    from assay.inference.many import predict_many
+    from assay.inference.partial import partial_path
+
+    try:
+        with progress_bars("photos") as progress:
+            tally = predict_many(
+                classifier, paths, out, total=total, conditions=conditions, progress=progress
+            )
+    except KeyboardInterrupt:
+        typer.echo(
+            f"assay: {partial_path(out)} keeps the answers: the same command goes on from there", err=True
+        )
+        raise typer.Exit(130) from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise AssayError(
+            f"{out} cannot be written ({reason}): mend it, and the same command goes on"
+        ) from None
+    earlier = f", {tally.resumed} of the answers from before the interruption" if tally.resumed else ""
+    typer.echo(f"{tally.count} photos classified, {tally.unreadable} unreadable: {out}{earlier}")
+    for example in tally.examples:
+        typer.echo(f"assay: {example}", err=True)
+    if tally.unreadable > len(tally.examples):
+        typer.echo(f"assay: {tally.unreadable - len(tally.examples)} more: see `error` in {out}", err=True)
+    return tally.unreadable
+
+
+def _answers(
+    classifier: "Classifier", paths: "Iterable[Path]", total: int
+) -> "Iterator[Prediction | Failure]":
+    from assay.cli.console import progress_bars
+
+    with progress_bars("photos") as progress:
+        for done, answer in enumerate(classifier.stream(paths), start=1):
+            progress("classifying", done, max(total, done + 1))
+            yield answer
+
+
+def _print(answers: "Iterable[Prediction | Failure]", *, json: bool) -> int:
+    """Print each answer as it comes; return how many photos could not be read."""
+    from assay.inference import Failure
+    from assay.inference.answers import printable, to_line, to_row
+
+    unreadable, width = 0, 0
     for answer in answers:
-        typer.echo(dumps(answer.to_dict(), ensure_ascii=False))
-
-
-def _print_table(answers: "Iterable[Prediction]", width: int) -> None:
-    for answer in answers:
-        doubt = f"  unknown: {answer.reason}" if answer.unknown else ""
-        typer.echo(f"{answer.source:<{min(width, 60)}}  {answer.label}  {answer.confidence:.3f}{doubt}")
+        if json:
+            typer.echo(to_line(to_row(answer)))
+        if isinstance(answer, Failure):
+            unreadable += 1
+            typer.echo(f"assay: {printable(answer.source)}: {answer.reason}", err=True)
+        elif not json:
+            name = printable(answer.source or "")
+            width = max(width, min(len(name), 60))
+            doubt = f"  unknown: {answer.reason}" if answer.unknown else ""
+            typer.echo(f"{name:<{width}}  {answer.label}  {answer.confidence:.3f}{doubt}")
+    return unreadable

@@ -4,6 +4,7 @@ Also to a picture that people look at. Knows nothing of models.
 """
 
 import math
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -116,6 +117,10 @@ def _bytes(photo: File) -> bytes:
 
 def _content(path: Path) -> bytes:
     """Read a file, but only its head if that is no image's: the file may be a video of many gigabytes."""
+    kind = path.stat().st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        # Opening a pipe would wait for somebody to write into it.
+        raise DecodeError("it is no file but a pipe or a device")
     with path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)
         return head if sniff(head) is None else head + stream.read()

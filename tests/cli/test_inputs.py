@@ -1,0 +1,89 @@
+"""Which photos are meant by what was typed."""
+
+import os
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from assay.cli.inputs import photos
+from assay.errors import UsageError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "photos"
+    for name in ("b/2.png", "b/1.png", "a.png", "c/.hidden.png", ".cache/x.png", "c/d/3.data"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(root / name, "PNG")
+    (root / "notes.txt").write_text("no photo", encoding="utf-8")
+    (root / "c" / "empty.JPG").touch()
+    (root / "c" / "text.jpeg").write_text("no photo", encoding="utf-8")
+    return root
+
+
+def _names(found: object, root: Path) -> list[str]:
+    assert not isinstance(found, list)
+    return [str(path.relative_to(root)) for path in found]
+
+
+def test_a_folder_by_name_with_the_broken_and_without_the_rest(folder: Path):
+    assert _names(photos([str(folder)]), folder) == [
+        "a.png", "b/1.png", "b/2.png", "c/d/3.data", "c/empty.JPG", "c/text.jpeg",
+    ]  # fmt: skip
+
+
+def test_a_folder_is_walked_as_photos_are_asked_for(folder: Path):
+    found = photos([str(folder)])
+    first = list(islice(found, 1))
+    (folder / "b" / "2.png").unlink()
+    assert [path.name for path in first] == ["a.png"]
+    assert "2.png" not in [path.name for path in found]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["b/2.png", "b"], ["b/2.png", "b/1.png"]),
+        (["b", "b/2.png"], ["b/1.png", "b/2.png"]),
+        (["b", "b"], ["b/1.png", "b/2.png"]),
+        (["b", "."], ["b/1.png", "b/2.png", "a.png", "c/d/3.data", "c/empty.JPG", "c/text.jpeg"]),
+        (["b", ".", "c"], ["b/1.png", "b/2.png", "a.png", "c/d/3.data", "c/empty.JPG", "c/text.jpeg"]),
+        (["b/*.png", "b/1.png"], ["b/1.png", "b/2.png"]),
+        (["notes.txt"], ["notes.txt"]),
+    ],
+)
+def test_each_photo_comes_once(folder: Path, typed: list[str], expected: list[str]):
+    assert _names(photos([str(folder / name) for name in typed]), folder) == expected
+
+
+def test_where_the_answers_go_is_no_photo(folder: Path):
+    out = folder / "b" / "1.png"
+    assert "b/1.png" not in _names(photos([str(folder)], without=[out]), folder)
+    assert "b/1.png" not in _names(photos([str(folder / "b" / "*")], without=[out]), folder)
+    with pytest.raises(UsageError, match="where the answers go"):
+        photos([str(out)], without=[out])
+
+
+@pytest.mark.parametrize("name", ["nowhere.png", "*.nothing", "c/.."])
+def test_what_is_not_there_is_said_at_once(folder: Path, name: str):
+    for path in [*folder.rglob("*.*")]:
+        if path.is_file():
+            path.unlink()
+    with pytest.raises(UsageError, match=r"does not exist|matches no file|holds no photo"):
+        photos([str(folder / name)])
+
+
+def test_links_to_photos_count_and_links_to_folders_do_not(folder: Path):
+    (folder / "d.png").symlink_to(folder / "a.png")
+    (folder / "loop").symlink_to(folder)
+    (folder / "gone.png").symlink_to(folder / "nowhere")
+    names = _names(photos([str(folder)]), folder)
+    assert "d.png" in names
+    assert not any(name.startswith("loop") for name in names)
+
+
+def test_pipes_in_folders_are_passed_over(folder: Path):
+    os.mkfifo(folder / "pipe.png")
+    assert "pipe.png" not in _names(photos([str(folder)]), folder)

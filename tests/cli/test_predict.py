@@ -1,0 +1,189 @@
+"""`assay predict` as typed: tables, interruptions, odd files and odd outputs."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from assay.bundle import BundleInfo, pack
+from assay.inference import many
+from assay.recipe import PreprocessSpec
+
+_SIDE = 8
+_ASSAY = Path(sys.executable).with_name("assay")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose logits are the mean red and the mean green."""
+    kinds = {"logits": ["N", 2], "embedding": ["N", 3], "featuremap": ["N", 3, "h", "w"]}
+    nodes = [
+        helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["featuremap"], perm=[0, 3, 1, 2]),
+        helper.make_node("ReduceMean", ["featuremap", "axes"], ["embedding"], keepdims=0),
+        helper.make_node("MatMul", ["embedding", "head"], ["logits"]),
+    ]
+    constants = {"axes": np.array([2, 3], np.int64), "head": np.eye(3, 2, dtype=np.float32)}
+    graph = helper.make_graph(
+        nodes,
+        "colours",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", _SIDE, _SIDE, 3])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in kinds.items()],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    spec = PreprocessSpec(size=_SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    path = tmp_path_factory.mktemp("bundle") / "colours.assay"
+    pack(
+        path,
+        BundleInfo(name="colours", classes=("red", "green"), preprocess=spec),
+        {"model.onnx": made.SerializeToString(), "weights.safetensors": b""},
+    )
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Folder of 40 red and green photos."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(40):
+        colour = (250, 0, 0) if number % 2 else (0, 250, 0)
+        Image.new("RGB", (9, 9), colour).save(folder / f"{number:02}.png")
+    return folder
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def test_a_table_and_the_files_that_are_no_photos(assay, model: Path, photos: Path):
+    (photos / "empty.jpg").touch()
+    (photos / "text.jpg").write_text("no photo", encoding="utf-8")
+    (photos / "notes.txt").write_text("no photo", encoding="utf-8")
+    out = photos / "answers.csv"
+    result = assay("predict", model, photos, "--out", out)
+    assert result.code == 1
+    assert result.out == f"40 photos classified, 2 unreadable: {out}\n"
+    assert result.err.splitlines() == [
+        f"assay: {photos / 'empty.jpg'}: empty file",
+        f"assay: {photos / 'text.jpg'}: no image",
+    ]
+    rows = _rows(out)
+    assert [row["error"] for row in rows if row["error"]] == ["empty file", "no image"]
+    assert [row["label"] for row in rows[:2]] == ["green", "red"]
+    assert {path.name for path in photos.iterdir()} >= {"answers.csv"}
+    again = assay("predict", model, photos, "--out", out)  # the table is none of the photos
+    assert again.out == result.out
+
+
+def test_ctrl_c_tells_how_to_go_on_and_it_does(
+    assay, model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out, whole = tmp_path / "answers.jsonl", tmp_path / "whole.jsonl"
+    assay("predict", model, photos, "--out", whole)
+    with monkeypatch.context() as patch:
+        add = many.Partial.add
+
+        def interrupted(partial: many.Partial, rows: object) -> None:
+            add(partial, rows)
+            signal.raise_signal(signal.SIGINT)
+
+        patch.setattr(many.Partial, "add", interrupted)
+        result = assay("predict", model, photos, "--out", out)
+    assert result.code == 130
+    kept = f"assay: {out}.partial keeps the answers: the same command goes on from there"
+    assert result.err.splitlines() == [kept, "assay: stopped"]
+    assert not out.exists()
+    result = assay("predict", model, photos, "--out", out)
+    assert "16 of the answers from before the interruption" in result.out
+    assert out.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--json", "--out", "a.csv"], 2, "--json and --out exclude each other"),
+        (["--out", "a.xls"], 2, "a.xls has no known ending: let it end in .csv, .jsonl, .parquet"),
+        (["--out", "folder.csv"], 2, "folder.csv is a folder"),
+        (["--out", "file/a.csv"], 1, "cannot be written"),
+        (["--out", "/proc/a.csv"], 1, "/proc/a.csv cannot be written"),
+    ],
+)
+def test_outputs_that_cannot_be(  # noqa: PLR0917
+    assay,
+    model: Path,
+    photos: Path,
+    options: list[str],
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.chdir(photos)
+    (photos / "folder.csv").mkdir()
+    (photos / "file").touch()
+    result = assay("predict", model, ".", *options)
+    assert result.code == code
+    assert said in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_a_full_disk_is_one_sentence(model: Path, photos: Path):
+    with Path("/dev/full").open("wb") as full:
+        run = subprocess.run(
+            [_ASSAY, "predict", model, photos], stdout=full, stderr=subprocess.PIPE, check=False, text=True
+        )
+    assert run.returncode == 1
+    assert "No space left on device" in run.stderr
+    assert run.stderr.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(model: Path, photos: Path):
+    command = f"{_ASSAY} predict {model} {photos} --json | head -1"
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert run.stdout.count("\n") == 1
+    assert not run.stderr
+
+
+@pytest.mark.parametrize("name", ["answers.csv", "answers.jsonl", "answers.parquet"])
+def test_a_name_of_any_bytes_is_no_obstacle(assay, model: Path, photos: Path, tmp_path: Path, name: str):
+    Image.new("RGB", (9, 9), (250, 0, 0)).save(photos / "odd.png")
+    (photos / "odd.png").rename(Path(os.fsdecode(os.fsencode(photos) + b"/caf\xe9.png")))
+    result = assay("predict", model, photos, "--out", tmp_path / name)
+    assert result.code == 0
+    assert b"caf\\xe9.png" in (tmp_path / name).read_bytes().replace(b"\\\\", b"\\")
+    for options in ([], ["--json"]):
+        shown = assay("predict", model, photos, *options)
+        assert shown.code == 0
+        assert "caf\\xe9.png" in shown.out.replace("\\\\", "\\")
+
+
+def test_a_pipe_does_not_hang(assay, model: Path, tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.png")
+    results = []
+    thread = threading.Thread(
+        target=lambda: results.append(assay("predict", model, tmp_path / "pipe.png")), daemon=True
+    )
+    thread.start()
+    thread.join(60)
+    assert results
+    assert results[0].code == 1
+    assert results[0].err == f"assay: {tmp_path / 'pipe.png'}: it is no file but a pipe or a device\n"
+
+
+def test_json_lines_name_the_unreadable_too(assay, model: Path, photos: Path):
+    (photos / "00.png").write_bytes(b"")
+    result = assay("predict", model, photos, "--json")
+    rows = [json.loads(line) for line in result.out.splitlines()]
+    assert rows[0] == {"source": str(photos / "00.png"), "error": "empty file"}
+    assert len(rows) == 40
+    assert result.code == 1

@@ -1,0 +1,67 @@
+"""Rows and the tables they become."""
+
+import csv
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from assay.errors import UsageError
+from assay.inference import Failure, Prediction
+from assay.inference.answers import check_format, printable, to_line, to_row, write_rows
+
+_ANSWERS = [
+    Prediction("red", 0.75, {"red": 0.75, "blue": 0.25}, "a.png", unknown=True, reason="unsure", novelty=0.5),
+    Failure("b\udce9.png", "empty file"),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [("photos/ü.png", "photos/ü.png"), ("caf\udce9.png", "caf\\xe9.png"), ("日本.jpg", "日本.jpg")],
+)
+def test_any_name_can_be_written(path: str, shown: str):
+    assert printable(path) == shown
+    to_line(to_row(Failure(path, "why"))).encode()
+
+
+def test_csv(tmp_path: Path):
+    write_rows(tmp_path / "a", map(to_row, _ANSWERS), ["red", "blue"], suffix=".CSV")
+    with (tmp_path / "a").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.reader(stream))
+    assert rows == [
+        ["path", "label", "confidence", "error", "unknown", "reason", "novelty", "p_red", "p_blue"],
+        ["a.png", "red", "0.750000", "", "1", "unsure", "0.500000", "0.750000", "0.250000"],
+        ["b\\xe9.png", "", "", "empty file", "", "", "", "", ""],
+    ]
+
+
+def test_parquet_has_types(tmp_path: Path):
+    write_rows(tmp_path / "a", map(to_row, _ANSWERS), ["red", "blue"], suffix=".parquet")
+    table = pyarrow.parquet.read_table(tmp_path / "a")
+    assert table.column("unknown").to_pylist() == [True, None]
+    assert table.column("p_blue").to_pylist() == [0.25, None]
+    assert table.column("path").to_pylist() == ["a.png", "b\\xe9.png"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+def test_no_rows_are_a_table_too(tmp_path: Path, suffix: str):
+    write_rows(tmp_path / "a", [], ["red"], limits=False, suffix=suffix)
+    if suffix == ".parquet":
+        assert pyarrow.parquet.read_table(tmp_path / "a").column_names == [
+            "path", "label", "confidence", "error", "p_red"
+        ]  # fmt: skip
+    else:
+        assert (tmp_path / "a").read_text(encoding="utf-8") in ("", "path,label,confidence,error,p_red\n")
+
+
+@pytest.mark.parametrize("name", ["answers", "answers.txt", "answers.csv.gz"])
+def test_an_unknown_ending_is_refused(name: str):
+    with pytest.raises(UsageError, match=r"\.csv, \.jsonl, \.parquet"):
+        check_format(Path(name))
+
+
+def test_a_folder_is_no_table(tmp_path: Path):
+    (tmp_path / "answers.csv").mkdir()
+    with pytest.raises(UsageError, match="is a folder"):
+        check_format(tmp_path / "answers.csv")

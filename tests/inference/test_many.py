@@ -1,0 +1,174 @@
+"""Any number of photos into one table: every format, every interruption."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from assay.errors import UsageError
+from assay.inference import BATCH_SIZE, Classifier
+from assay.inference.many import predict_many
+from assay.inference.partial import Partial, partial_path
+
+_COUNT = 3 * BATCH_SIZE + 5
+
+
+class _Killed(BaseException):
+    """The end of a process, as far as the code can notice it."""
+
+
+@pytest.fixture(scope="module")
+def answering(bundle_path: Path) -> Classifier:
+    return Classifier.load(bundle_path, "onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Photos of random colours; two of them are no photos."""
+    folder, rng = tmp_path_factory.mktemp("many"), np.random.default_rng(4)
+    found = [folder / f"{number:03}.png" for number in range(_COUNT)]
+    for path in found:
+        Image.fromarray(rng.integers(0, 256, (9, 7, 3), dtype=np.uint8)).save(path)
+    found[4].write_bytes(b"")
+    found[20].write_text("no photo", encoding="utf-8")
+    return found
+
+
+def _killed_after(count: int) -> Callable[[str, int, int], None]:
+    def progress(_: str, done: int, __: int) -> None:
+        if done >= count:
+            raise _Killed
+
+    return progress
+
+
+def _csv(path: Path) -> list[dict[str, object]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def _jsonl(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _parquet(path: Path) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = pyarrow.parquet.read_table(path).to_pylist()
+    return rows
+
+
+@pytest.mark.parametrize(("suffix", "read", "name"), [(".csv", _csv, "path"), (".jsonl", _jsonl, "source"),
+                                                      (".parquet", _parquet, "path")])  # fmt: skip
+def test_every_photo_has_a_row_in_its_place(  # noqa: PLR0917
+    answering: Classifier,
+    paths: list[Path],
+    tmp_path: Path,
+    suffix: str,
+    read: Callable[[Path], list[dict[str, object]]],
+    name: str,
+):
+    out = tmp_path / f"answers{suffix}"
+    tally = predict_many(answering, paths, out)
+    rows = read(out)
+    assert [row[name] for row in rows] == [str(path) for path in paths]
+    assert [place for place, row in enumerate(rows) if row.get("error")] == [4, 20]
+    assert (tally.count, tally.unreadable, tally.resumed) == (_COUNT - 2, 2, 0)
+    assert tally.examples == (f"{paths[4]}: empty file", f"{paths[20]}: no image")
+    for path, row in zip(paths[5:20], rows[5:20], strict=True):
+        assert row["label"] == answering.predict(path).label
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("moment", [1, BATCH_SIZE + 1, _COUNT])
+def test_an_interrupted_run_goes_on_to_the_same_bytes(
+    answering: Classifier, paths: list[Path], tmp_path: Path, suffix: str, moment: int
+):
+    whole, out = tmp_path / f"whole{suffix}", tmp_path / f"answers{suffix}"
+    predict_many(answering, paths, whole)
+    with pytest.raises(_Killed):
+        predict_many(answering, paths, out, progress=_killed_after(moment))
+    assert not out.exists()
+    with partial_path(out).open("ab") as stream:
+        stream.write(b'{"source": "half a li')  # a kill does not wait for the end of a line
+    tally = predict_many(answering, paths, out)
+    # A batch that the end of the photos made small is answered again, beside the same photos.
+    assert tally.resumed == {1: 16, BATCH_SIZE + 1: 32, _COUNT: 48}[moment]
+    assert tally.count == _COUNT - 2
+    assert out.read_bytes() == whole.read_bytes()
+    assert not partial_path(out).exists()
+
+
+def test_what_is_answered_is_not_read_again(answering: Classifier, paths: list[Path], tmp_path: Path):
+    out = tmp_path / "answers.jsonl"
+    moved = tmp_path / paths[0].name
+    order = [moved, *paths[1:]]
+    moved.write_bytes(paths[0].read_bytes())
+    with pytest.raises(_Killed):
+        predict_many(answering, order, out, progress=_killed_after(1))
+    moved.unlink()
+    assert predict_many(answering, order, out).count == _COUNT - 2
+
+
+def test_photos_are_asked_for_as_they_are_needed(answering: Classifier, paths: list[Path], tmp_path: Path):
+    asked, ahead = 0, []
+
+    def photos() -> Iterator[Path]:
+        nonlocal asked
+        for asked, path in enumerate(paths * 5, start=1):  # noqa: B007
+            yield path
+
+    def progress(_: str, done: int, __: int) -> None:
+        ahead.append(asked - done)
+
+    predict_many(answering, photos(), tmp_path / "answers.csv", progress=progress)
+    assert max(ahead) <= 3 * BATCH_SIZE
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"conditions": {"abstain": False}}, "begun with another model or other options"),
+        ({"photos": slice(1, None)}, "begun with other photos"),
+        ({"photos": slice(0, 3)}, "begun with other photos"),
+    ],
+)
+def test_what_was_begun_otherwise_is_not_mixed(
+    answering: Classifier, paths: list[Path], tmp_path: Path, change: dict[str, object], said: str
+):
+    out = tmp_path / "answers.csv"
+    with pytest.raises(_Killed):
+        predict_many(answering, paths, out, progress=_killed_after(1))
+    before = partial_path(out).read_bytes()
+    chosen = change.get("photos", slice(None))
+    assert isinstance(chosen, slice)
+    conditions = change.get("conditions")
+    assert conditions is None or isinstance(conditions, dict)
+    with pytest.raises(UsageError, match=said):
+        predict_many(answering, paths[chosen], out, conditions=conditions)
+    assert partial_path(out).read_bytes() == before
+
+
+def test_two_runs_do_not_write_one_table(tmp_path: Path):
+    path = tmp_path / "answers.csv.partial"
+    with Partial(path, {}, 1), pytest.raises(UsageError, match="another process is at work"):
+        Partial(path, {}, 1)
+    with Partial(path, {}, 1) as partial:
+        assert partial.kept == 0
+
+
+@pytest.mark.parametrize("rest", [b"\0" * 50, b"[1]\n", b'{"source"', b"\xff\n"])
+def test_a_damaged_end_is_cut_off(tmp_path: Path, rest: bytes):
+    path = tmp_path / "partial"
+    rows = [{"source": f"{number}.png"} for number in range(7)]
+    with Partial(path, {"model": "a"}, 2) as partial:
+        partial.add(rows)
+    path.write_bytes(path.read_bytes() + rest)
+    with Partial(path, {"model": "a"}, 2) as partial:
+        assert partial.kept == 6
+        assert list(partial.rows()) == rows[:6]
+        partial.add(rows[6:])
+        assert list(partial.rows()) == rows
