@@ -22,13 +22,14 @@ from assay.cli.info import info
 from assay.cli.predict import predict
 from assay.cli.recipes import recipes
 from assay.cli.train import train
+from assay.cli.tune import tune
 from assay.cli.variants import variants
 from assay.errors import AssayError
 
 _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start here": (demo,),
     "Data": (check, augment, fetch),
-    "Train": (train, crossval, variants, compare, evaluate),
+    "Train": (train, crossval, variants, tune, compare, evaluate),
     "Use": (predict, explain, info, export),
 }
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         train_classifier,
         train_on,
     )
+    from assay.workflow.tune import Trial, TuneResult, tune_probe
     from assay.workflow.variants import VariantsResult, resume_variants, train_variants
 
 _MODULES = {
@@ -36,6 +37,8 @@ _MODULES = {
     "SeriesWatcher": "series",
     "Spread": "figures",
     "TrainResult": "train",
+    "Trial": "tune",
+    "TuneResult": "tune",
     "VariantsResult": "variants",
     "Verdict": "compare",
     "Watcher": "train",
@@ -50,6 +53,7 @@ _MODULES = {
     "train_classifier": "train",
     "train_on": "train",
     "train_variants": "variants",
+    "tune_probe": "tune",
 }
 
 __all__ = [
@@ -63,6 +67,8 @@ __all__ = [
     "SeriesWatcher",
     "Spread",
     "TrainResult",
+    "Trial",
+    "TuneResult",
     "VariantsResult",
     "Verdict",
     "Watcher",
@@ -77,6 +83,7 @@ __all__ = [
     "train_classifier",
     "train_on",
     "train_variants",
+    "tune_probe",
 ]
 
 

@@ -1,0 +1,285 @@
+"""Many settings of a probe tried on the same photos, ranked by validation: seconds for each, or less.
+
+The backbone is frozen, so every photo goes through it once for all of them; what is tried is how the head
+learns. Test photos are never looked at: they judge the one classifier that is trained in the end.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from statistics import fmean, stdev
+from time import perf_counter
+from typing import Any, Literal
+
+from assay.data import Dataset, folds
+from assay.data.prepare import prepare
+from assay.errors import AssayError, UsageError
+from assay.evaluation.tables import Cell, align, number, percent, write_csv, write_json
+from assay.files import write_text
+from assay.nets import Classifier as Network
+from assay.progress import Progress, silent
+from assay.recipe import PreprocessSpec, Recipe, dump_recipe, load_recipe
+from assay.training import Embedded, EpochRow, fit_head
+from assay.training.module import NotFiniteError
+from assay.training.probe import on_features
+from assay.workflow.features import FrozenBackbone, labelled
+from assay.workflow.start import starting_network
+
+By = Literal["accuracy", "loss"]
+_SHOWN = 20
+_SHARED = ("data", "augment", "preprocess")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One choice of settings, and how it did on photos that did not teach it."""
+
+    settings: tuple[str, ...]
+    """What was set, as `train.lr=0.01`."""
+    recipe: Recipe
+    bests: tuple[EpochRow, ...]
+    """The best epoch of every fold; one without folds; none where the loss left all bounds."""
+    seconds: float
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of validation photos that is right, a mean over the folds."""
+        return fmean(row.val_accuracy for row in self.bests) if self.bests else None
+
+    @property
+    def loss(self) -> float | None:
+        """Cross-entropy on validation photos in nats, a mean over the folds."""
+        return fmean(row.val_loss for row in self.bests) if self.bests else None
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation of the accuracy over the folds."""
+        return stdev(row.val_accuracy for row in self.bests) if len(self.bests) > 1 else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return {
+            "settings": list(self.settings),
+            "val_accuracy": self.accuracy,
+            "val_accuracy_std": self.spread,
+            "val_loss": self.loss,
+            "best_epochs": [row.epoch for row in self.bests],
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """All trials, the best first."""
+
+    folder: Path
+    trials: tuple[Trial, ...]
+    photos: int
+    """Photos that taught or chose."""
+    folds: int
+    """0: one split."""
+
+    @property
+    def best(self) -> Trial:
+        """The first of the ranking."""
+        return self.trials[0]
+
+    @property
+    def text(self) -> str:
+        """The best trials as people read them."""
+        rows = [["", "accuracy", "±", "loss", "epoch", "settings"]]
+        for place, one in enumerate(self.trials[:_SHOWN], start=1):
+            epochs = fmean(row.epoch for row in one.bests) if one.bests else None
+            rows.append(
+                [
+                    str(place),
+                    percent(one.accuracy),
+                    percent(one.spread) if one.spread is not None else "",
+                    number(one.loss),
+                    number(epochs, 0),
+                    " ".join(one.settings),
+                ]
+            )
+        return align(rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return {
+            "folder": str(self.folder),
+            "photos": self.photos,
+            "folds": self.folds,
+            "trials": [one.to_dict() for one in self.trials],
+        }
+
+
+def choices(settings: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return every combination of settings that name several values, as `train.lr=1e-3,1e-2`.
+
+    A comma within brackets belongs to the value: `net.head.hidden=[],[64],[128,64]` are three.
+
+    Raises:
+        UsageError: a setting has no value.
+    """
+    options = []
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        values = _values(text)
+        if not equals or not key or not all(values):
+            raise UsageError(f"--set {setting!r} must look like train.lr=1e-3,1e-2")
+        options.append([f"{key}={value}" for value in values])
+    return list(product(*options))
+
+
+def tune_probe(
+    data: Path,
+    recipe: str | Path,
+    settings: Sequence[str],
+    folder: Path,
+    *,
+    folds: int = 0,
+    by: By = "accuracy",
+    progress: Progress = silent,
+) -> TuneResult:
+    """Try every combination of settings of a probe, and rank them by their validation photos.
+
+    Args:
+        data: what `assay.data.scan` reads.
+        recipe: a recipe's name or file, with the strategy `probe`.
+        settings: as for `choices`; those with one value hold for all trials.
+        folder: new or empty; gets `tune.csv`, `tune.json`, `tune.txt` and `best.yaml`, the recipe that won.
+        folds: how often training and validation photos are shared out anew, each photo validating once; 0:
+            the recipe's own split.
+        by: the figure that ranks; equals are decided by the other.
+        progress: told after every trial.
+
+    Raises:
+        AssayError: the data, a recipe or its weights do not allow it.
+        UsageError: a recipe is no probe, sees other photos than the first, or the folder is in use.
+    """
+    if folds == 1 or folds < 0:
+        raise UsageError(f"--folds is {folds}: give 2 or more, or leave it out")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is not empty: choose another --run")
+    tried = [(chosen, load_recipe(recipe, chosen)) for chosen in choices(settings)]
+    for _, one in tried:
+        _refuse(one, tried[0][1])
+    first = tried[0][1]
+    dataset = prepare(data, first.data, first.train.seed, progress=progress)
+    bench = _Bench(list(_parts(dataset, first, folds)), progress)
+    trials = []
+    for done, (chosen, one) in enumerate(tried, start=1):
+        trials.append(bench.trial(chosen, one))
+        progress("trying settings", done, len(tried))
+    photos = len(dataset.part("train")) + len(dataset.part("val"))
+    result = TuneResult(folder, tuple(sorted(trials, key=lambda trial: _rank(trial, by))), photos, folds)
+    _write(result)
+    return result
+
+
+class _Bench:
+    """What trials share: photos, networks before training, and embeddings."""
+
+    def __init__(self, datasets: list[Dataset], progress: Progress) -> None:
+        self._datasets = datasets
+        self._progress = progress
+        self._starts: dict[str, tuple[Network, PreprocessSpec]] = {}
+        self._embedded: dict[str, list[Embedded]] = {}
+
+    def trial(self, settings: tuple[str, ...], recipe: Recipe) -> Trial:
+        network, spec = self._start(recipe)
+        embedded = self._embeddings(recipe, network, spec)
+        begun = perf_counter()
+        bests = []
+        head = network.head
+        try:
+            for dataset, known in zip(self._datasets, embedded, strict=True):
+                network.head = copy.deepcopy(head)
+                train, val = labelled(dataset, "train", spec, recipe), labelled(dataset, "val", spec)
+                bests.append(fit_head(network, recipe, train, val, known).best)
+        except NotFiniteError:
+            # One of many: it is the last of the ranking, the others go on.
+            bests = []
+        finally:
+            network.head = head
+        return Trial(settings, recipe, tuple(bests), perf_counter() - begun)
+
+    def _start(self, recipe: Recipe) -> tuple[Network, PreprocessSpec]:
+        key = recipe.model_dump_json(include={"net": True, "preprocess": True, "train": {"seed"}})
+        if key not in self._starts:
+            self._starts[key] = starting_network(recipe, self._datasets[0], self._progress)
+        return self._starts[key]
+
+    def _embeddings(self, recipe: Recipe, network: Network, spec: PreprocessSpec) -> list[Embedded]:
+        seeded = recipe.net.weights == "none" or recipe.augment.train
+        net = recipe.net.model_dump_json(exclude={"head"})
+        key = f"{net} {recipe.train.views} {recipe.train.seed if seeded else ''}"
+        if key not in self._embedded:
+            self._embedded[key] = [
+                FrozenBackbone(network, spec, recipe, dataset, self._progress).embedded()
+                for dataset in self._datasets
+            ]
+        return self._embedded[key]
+
+
+def _refuse(recipe: Recipe, first: Recipe) -> None:
+    if not on_features(recipe):
+        raise UsageError(
+            f"recipe {recipe.name} computes no embeddings beforehand: set train.strategy=probe"
+            + (", and train.views=4 to keep its augmentation" if recipe.augment.train else "")
+        )
+    for part in _SHARED:
+        if getattr(recipe, part) != getattr(first, part):
+            raise UsageError(
+                f"--set {part}... can have only one value here: every trial must see the same photos"
+            )
+
+
+def _parts(dataset: Dataset, recipe: Recipe, count: int) -> Iterator[Dataset]:
+    if not count:
+        yield dataset
+        return
+    known = [sample for sample in dataset.samples if sample.split != "test"]
+    split = recipe.data.split
+    share = split.val / (split.train + split.val)
+    for fold in folds(known, count, recipe.train.seed, val=share, method=split.method):
+        teaching = [replace(sample, split="train") for sample in (*fold.train, *fold.val)]
+        # Test photos stay among the samples, so that all folds find the same kept embeddings.
+        judging = [replace(sample, split="val") for sample in fold.test]
+        rest = [sample for sample in dataset.samples if sample.split == "test"]
+        yield dataset.with_samples([*teaching, *judging, *rest])
+
+
+def _values(text: str) -> list[str]:
+    values, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and depth == 0:
+            values.append("")
+        else:
+            values[-1] += letter
+    return [value.strip() for value in values]
+
+
+def _rank(trial: Trial, by: By) -> tuple[float, float]:
+    if trial.accuracy is None or trial.loss is None:
+        return float("inf"), float("inf")
+    figures = (-trial.accuracy, trial.loss)
+    return figures if by == "accuracy" else figures[::-1]
+
+
+def _write(result: TuneResult) -> None:
+    names = [setting.partition("=")[0] for setting in result.best.settings]
+    header = ["place", "val_accuracy", "val_accuracy_std", "val_loss", "best_epoch", "seconds", *names]
+    rows: list[list[Cell]] = []
+    for place, one in enumerate(result.trials, start=1):
+        epoch = fmean(row.epoch for row in one.bests) if one.bests else None
+        values = [setting.partition("=")[2] for setting in one.settings]
+        rows.append([place, one.accuracy, one.spread, one.loss, epoch, one.seconds, *values])
+    write_csv(result.folder / "tune.csv", header, rows)
+    write_json(result.folder / "tune.json", result.to_dict())
+    write_text(result.folder / "tune.txt", result.text + "\n")
+    if result.best.accuracy is None:
+        raise AssayError("the loss left all bounds with every choice of settings: lower train.lr")
+    write_text(result.folder / "best.yaml", dump_recipe(result.best.recipe))

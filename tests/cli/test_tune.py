@@ -1,0 +1,40 @@
+"""`assay tune` as typed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from assay.recipe import Recipe, dump_recipe
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    train = tiny.train.model_copy(update={"strategy": "probe", "views": 2})
+    path = tmp_path_factory.mktemp("recipe") / "probe.yaml"
+    path.write_text(dump_recipe(tiny.model_copy(update={"train": train})), encoding="utf-8")
+    return path
+
+
+def test_it_prints_a_ranking_and_what_to_type_next(assay, colours: Path, recipe_file: Path, tmp_path: Path):
+    result = assay("tune", colours, "-r", recipe_file, "--set", "train.lr=0.02,0.1", "--run", tmp_path / "a")
+    assert result.code == 0
+    assert "train.lr=0.1" in result.out
+    assert f"assay train {colours} -r {tmp_path / 'a' / 'best.yaml'}" in result.out
+    again = assay("tune", colours, "-r", recipe_file, "--run", tmp_path / "a")
+    assert again.code == 2
+    assert "is not empty" in again.err
+
+
+def test_json_holds_nothing_but_json(assay, colours: Path, recipe_file: Path, tmp_path: Path):
+    told = assay("tune", colours, "-r", recipe_file, "--folds", 2, "--run", tmp_path / "a", "--json").out
+    assert len(json.loads(told)["trials"]) == 1
+
+
+@pytest.mark.parametrize("arguments", [["--folds", "1"], ["--set", "train.lr"], ["--set", "train.rate=1"]])
+def test_wrong_usage_is_one_sentence_and_code_2(
+    assay, colours: Path, recipe_file: Path, tmp_path: Path, arguments: list[str]
+):
+    result = assay("tune", colours, "-r", recipe_file, "--run", tmp_path / "a", *arguments)
+    assert result.code == 2
+    assert result.err.count("\n") == 1

@@ -1,0 +1,126 @@
+"""Many settings on one split: what `assay train` would have found, and nothing of the test photos."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from assay.data import Sample
+from assay.errors import UsageError
+from assay.recipe import Recipe, dump_recipe, load_recipe
+from assay.training import read_metrics
+from assay.workflow import train_classifier
+from assay.workflow.tune import TuneResult, choices, tune_probe
+
+PROBE = ["train.strategy=probe", "augment.train=[]", "train.early_stopping=null", "train.epochs=3"]
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "probe.yaml"
+    path.write_text(dump_recipe(tiny), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def result(colours: Path, recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> TuneResult:
+    folder = tmp_path_factory.mktemp("tuned") / "a"
+    settings = [*PROBE, "train.lr=0.02,0.5", "net.head.hidden=[],[4]"]
+    return tune_probe(colours, recipe_file, settings, folder, by="loss")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ([], [()]),
+        (["a=1"], [("a=1",)]),
+        (["a=1,2", "b=[],[3,4]"], [("a=1", "b=[]"), ("a=1", "b=[3,4]"), ("a=2", "b=[]"), ("a=2", "b=[3,4]")]),
+        (["a={x: 1, y: 2}"], [("a={x: 1, y: 2}",)]),
+    ],
+    ids=["none", "one", "product", "mapping"],
+)
+def test_commas_outside_brackets_part_values(settings: list[str], expected: list[tuple[str, ...]]):
+    assert choices(settings) == expected
+
+
+@pytest.mark.parametrize("setting", ["train.lr", "train.lr=", "=3", "train.lr=1,,2"])
+def test_a_setting_without_a_value_is_refused(setting: str):
+    with pytest.raises(UsageError, match="must look like"):
+        choices([setting])
+
+
+def test_all_combinations_are_ranked(result: TuneResult):
+    assert len(result.trials) == 4
+    losses = [one.loss for one in result.trials if one.loss is not None]
+    assert losses == sorted(losses)
+    assert len(losses) == 4
+    assert len({one.settings for one in result.trials}) == 4
+    rows = list(csv.DictReader((result.folder / "tune.csv").read_text(encoding="utf-8").splitlines()))
+    assert [float(row["val_loss"]) for row in rows] == pytest.approx(losses)
+    assert {row["net.head.hidden"] for row in rows} == {"[]", "[4]"}
+
+
+@pytest.mark.parametrize("place", [0, 3])
+def test_a_trial_is_what_training_would_have_found(
+    result: TuneResult, colours: Path, tmp_path: Path, place: int
+):
+    trial = result.trials[place]
+    trained = train_classifier(colours, trial.recipe, tmp_path / "run")
+    rows = read_metrics(trained.run.folder / "metrics.csv")
+    (best,) = trial.bests
+    assert trained.history.best_epoch == best.epoch
+    assert rows[best.epoch - 1].val_loss == best.val_loss
+    assert rows[best.epoch - 1].train_loss == best.train_loss
+
+
+def test_the_best_recipe_can_be_trained(result: TuneResult):
+    assert load_recipe(result.folder / "best.yaml") == result.best.recipe
+
+
+def test_test_photos_are_never_opened_for_it(
+    recipe_file: Path, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    read = Sample.read
+    opened: set[str] = set()
+
+    def noting(sample: Sample) -> bytes:
+        if sample.split is not None:
+            opened.add(sample.split)
+        return read(sample)
+
+    monkeypatch.setattr(Sample, "read", noting)
+    tune_probe(colours, recipe_file, [*PROBE, "train.lr=0.02,0.5"], tmp_path / "a", folds=3)
+    assert opened == {"train", "val"}
+
+
+def test_folds_judge_every_photo_once_and_tell_their_spread(recipe_file: Path, colours: Path, tmp_path: Path):
+    found = tune_probe(colours, recipe_file, [*PROBE, "train.lr=0.02,0.1"], tmp_path / "a", folds=3)
+    assert [len(one.bests) for one in found.trials] == [3, 3]
+    assert found.best.spread is not None
+    assert "±" in found.text
+    assert found.to_dict()["folds"] == 3
+
+
+def test_settings_that_diverge_come_last(recipe_file: Path, colours: Path, tmp_path: Path):
+    settings = [*PROBE, "train.optimizer=sgd", "net.head.l2=1", "train.lr=1e30,0.01"]
+    found = tune_probe(colours, recipe_file, settings, tmp_path / "a")
+    assert found.trials[1].accuracy is None
+    assert found.best.accuracy is not None
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["train.strategy=finetune"], r"train\.strategy=probe"),
+        ([*PROBE[:1]], r"train\.views=4"),
+        ([*PROBE, "preprocess.size=16,32"], "preprocess"),
+    ],
+    ids=["finetune", "augmented", "pixels"],
+)
+def test_what_is_no_probe_of_the_same_photos_is_refused(
+    recipe_file: Path, colours: Path, tmp_path: Path, settings: list[str], said: str
+):
+    with pytest.raises(UsageError, match=said):
+        tune_probe(colours, recipe_file, settings, tmp_path / "a")
+    assert not (tmp_path / "a").exists()
