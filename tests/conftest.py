@@ -1,9 +1,14 @@
-"""Fixtures that every part shares: the optional real photos, and a data set of two colours."""
+"""Fixtures that every part shares: the optional real photos, a data set of two colours, and real stores."""
 
 import os
+import shutil
 import signal
+import socket
+import subprocess
+import sys
 import tarfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +114,77 @@ def tiny() -> Recipe:
             "train.workers=0",
         ],
     )
+
+
+class Service:
+    """A server that others use, on a free port of this machine; it can be killed and started again."""
+
+    def __init__(self, scheme: str, command: Callable[[int], list[str]], folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._command, self._folder = command(self.port), folder
+
+    def start(self) -> None:
+        """Start it, unless it runs; return when it listens."""
+        if self.process is None or self.process.poll() is not None:
+            log = (self._folder / "log").open("ab")
+            self.process = subprocess.Popen(self._command, cwd=self._folder, stdout=log, stderr=log)
+            log.close()
+        for _ in range(1000):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        pytest.fail((self._folder / "log").read_text(encoding="utf-8"))
+
+    def kill(self) -> None:
+        """End it outright, as a power cut would."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+def program(name: str) -> str:
+    """Return the path of a program; skip where it is absent, or fail where services are required."""
+    found = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin")
+    if found is None:
+        reason = f"{name} is not installed"
+        if os.environ.get("ASSAY_REQUIRE_SERVICES") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@pytest.fixture(scope="session")
+def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    path = program("redis-server")
+    quiet = ["--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--port"]
+    service = Service("redis", lambda port: [path, *quiet, str(port)], tmp_path_factory.mktemp("redis"))
+    yield service
+    service.kill()
+
+
+@pytest.fixture
+def redis_server(_redis: Service) -> Service:
+    """A Redis of the tests' own, running; a test may kill it."""
+    _redis.start()
+    return _redis
+
+
+@pytest.fixture(scope="session")
+def _mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    path, folder = program("nx-27017"), tmp_path_factory.mktemp("mongo")
+    files = ["--data-dir", str(folder), "--pid-file", str(folder / "pid"), "--log-file", str(folder / "log")]
+    service = Service("mongodb", lambda port: [path, "--host", "127.0.0.1", *files, "-p", str(port)], folder)
+    yield service
+    service.kill()
+
+
+@pytest.fixture
+def mongo_server(_mongo: Service) -> Service:
+    """A server that speaks MongoDB's protocol and keeps its data over a restart, running."""
+    _mongo.start()
+    return _mongo

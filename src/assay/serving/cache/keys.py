@@ -1,0 +1,19 @@
+"""Under which name an answer is kept: all that it depends on."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+_LAYOUT = 1  # another one when the meaning of the values changes
+
+
+def answer_key(sha256: str, model_version: str, options: Mapping[str, str | float | bool | None]) -> str:
+    """Return the key of one answer: equal for equal photos, models and options, and else different.
+
+    Args:
+        sha256: of the uploaded bytes, 64 hexadecimal digits.
+        model_version: of the bundle; it covers weights, preprocessing, classes, temperature and limits.
+        options: whatever else shapes the answer, such as `detail` and `explain`; their order does not count.
+    """
+    canonical = json.dumps([model_version, dict(options)], sort_keys=True, separators=(",", ":"))
+    return f"assay:{_LAYOUT}:{hashlib.sha256(canonical.encode()).hexdigest()[:32]}:{sha256}"

@@ -1,0 +1,90 @@
+"""Answers kept in Redis, shared by all processes and machines.
+
+A Redis that is away costs a request a short wait at most, and after a few failures nothing: then it is left
+alone and tried again now and then, so that it comes back by itself.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+
+from pydantic import SecretStr
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from assay.errors import UsageError
+from assay.serving.breaker import Breaker
+from assay.serving.watching.base import Watcher
+
+
+class RedisCache:
+    """A cache in Redis."""
+
+    def __init__(
+        self,
+        address: SecretStr,
+        *,
+        ttl: float,
+        timeout: float,
+        watcher: Watcher,
+        breaker: Breaker | None = None,
+    ) -> None:
+        """Connect when first asked.
+
+        Args:
+            address: redis://, rediss:// or unix://.
+            ttl: seconds that an answer is kept.
+            timeout: seconds that one call may take, connecting included.
+            watcher: told when Redis is away and when it is back.
+            breaker: decides when Redis is left alone.
+
+        Raises:
+            UsageError: the address is none.
+        """
+        try:
+            # As many connections as requests at a time, which the app bounds; the pool that makes callers
+            # wait for one hangs when many of them give up at once.
+            pool = ConnectionPool.from_url(
+                address.get_secret_value(),
+                protocol=2,
+                # Connections from before a restart are dead: each is opened anew once.
+                retry=Retry(NoBackoff(), 1),
+            )
+        except ValueError as error:
+            raise UsageError(
+                f"the cache's address is none that Redis has: {error}; give redis://HOST:PORT"
+            ) from None
+        self._redis = Redis(connection_pool=pool)
+        self._milliseconds = max(1, math.ceil(1000 * ttl))
+        self._timeout, self._watcher, self._breaker = timeout, watcher, breaker or Breaker()
+
+    async def get(self, key: str) -> bytes | None:
+        """Return what was put under `key`, or None; None too when Redis does not answer in time."""
+        found = await self._ask(lambda: self._redis.get(key))
+        return found if isinstance(found, bytes) else None
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Keep `value`, unless Redis does not answer in time."""
+        await self._ask(lambda: self._redis.set(key, value, px=self._milliseconds))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose(close_connection_pool=True)
+
+    async def _ask(self, command: Callable[[], Awaitable[object]]) -> object:
+        if not self._breaker.allows():
+            self._watcher.cache("unavailable")
+            return None
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await command()
+        except (RedisError, OSError):  # TimeoutError is an OSError
+            self._watcher.cache("unavailable")
+            if self._breaker.failed():
+                self._watcher.degraded("cache", down=True)
+            return None
+        if self._breaker.succeeded():
+            self._watcher.degraded("cache", down=False)
+        return answer
