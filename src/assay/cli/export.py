@@ -26,6 +26,13 @@ def export(
             "--format", help="onnx, onnx-int8, openvino, openvino-int8, torchscript; all that can be made."
         ),
     ] = None,
+    int8: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA",
+            help="Labelled photos of the training, to make an int8 model where MODEL has none.",
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Write a classifier as ONNX, OpenVINO or TorchScript, each checked against it, with an example of use.
@@ -44,9 +51,9 @@ def export(
             if not check
             else "--check and --no-check contradict each other: leave one out"
         )
-    compared = photos(check) if check else None
+    compared = list(photos(check)) if check else None
     with progress_bars() as progress:
-        result = export_model(model, to, formats or ("all",), photos=compared, progress=progress)
+        result = export_model(model, to, formats or ("all",), photos=compared, int8=int8, progress=progress)
     if json:
         print_json(result.to_dict())
         return

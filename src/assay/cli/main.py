@@ -9,6 +9,7 @@ import typer
 
 from assay import __version__
 from assay.cli.augment import augment
+from assay.cli.bench import bench
 from assay.cli.cache import cache
 from assay.cli.check import check
 from assay.cli.compare import compare
@@ -30,7 +31,7 @@ _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start here": (demo,),
     "Data": (check, augment, fetch),
     "Train": (train, crossval, variants, tune, compare, evaluate),
-    "Use": (predict, explain, info, export),
+    "Use": (predict, explain, info, export, bench),
 }
 
 app = typer.Typer(

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from assay.data import Dataset, scan
 from assay.data.samples import Split
-from assay.data.scan import list_source
 from assay.errors import UsageError
 from assay.evaluation import Metrics, Selection, evaluate, write_evaluation
 from assay.evaluation.tables import write_json
@@ -14,6 +13,7 @@ from assay.progress import Progress, silent
 from assay.recipe import Recipe
 from assay.workflow.confidence import Assessment, assess, choose_again
 from assay.workflow.judge import judge
+from assay.workflow.mapping import mapping_for
 from assay.workflow.report import report_evaluation
 
 
@@ -63,9 +63,7 @@ def evaluate_classifier(
     classifier = Classifier.load(model, engine=engine)
     selection = None if target_precision is None else choose_again(classifier, target_precision)
     recipe = Recipe.model_validate(classifier.info.provenance.recipe)
-    mapping = recipe.data.mapping
-    if mapping is not None and set(list_source(data).labels) <= set(classifier.classes):
-        mapping = None
+    mapping = mapping_for(classifier.info, data)
     dataset = scan(data, mapping=mapping, classes=classifier.classes, progress=progress)
     samples = dataset.samples if part is None else dataset.part(part)
     if not samples:

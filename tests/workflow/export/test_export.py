@@ -33,8 +33,8 @@ def run_example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 
 
 @pytest.fixture(scope="module")
-def exported(bundle: Path, shots: list[Path], tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
-    return export_model(bundle, tmp_path_factory.mktemp("exported"), photos=shots)
+def exported(int8_bundle: Path, shots: list[Path], tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+    return export_model(int8_bundle, tmp_path_factory.mktemp("exported"), photos=shots)
 
 
 def test_every_format_is_written_and_agrees(exported: ExportResult, shots: list[Path]):
@@ -51,9 +51,9 @@ def test_every_format_is_written_and_agrees(exported: ExportResult, shots: list[
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_example_answers_as_predict(name: str, exported: ExportResult, bundle: Path, shots: list[Path]):
+def test_example_answers_as_predict(name: str, exported: ExportResult, int8_bundle: Path, shots: list[Path]):
     one = FORMATS[name]
-    expected = Classifier.load(bundle, precision=one.precision).predict(shots[0])
+    expected = Classifier.load(int8_bundle, precision=one.precision).predict(shots[0])
     ended = subprocess.run(
         [sys.executable, str(exported.folder / one.example), str(shots[0])],
         capture_output=True,
@@ -83,22 +83,22 @@ def test_example_looks_at_photos_as_the_bundle_does(
         assert float(confidence) == pytest.approx(expected.confidence, abs=0.02), shot
 
 
-def test_beside_a_model_lies_all_that_its_user_must_know(exported: ExportResult, bundle: Path):
+def test_beside_a_model_lies_all_that_its_user_must_know(exported: ExportResult, int8_bundle: Path):
     told = json.loads((exported.folder / "model.onnx.json").read_text(encoding="utf-8"))
     assert told["classes"] == ["left ü", "right"]
     assert told["temperature"] == 0.8
     assert told["thresholds"] == {"confidence": 0.7}
     assert told["input"]["shape"] == ["N", 32, 32, 3]
-    assert told["version"] == Bundle.open(bundle).info.version
+    assert told["version"] == Bundle.open(int8_bundle).info.version
     # The model normalises: whoever read a mean here would do it twice.
     assert set(told["preprocess"]) == {"roi", "center_crop", "fit", "size", "fill"}
     assert told["check"]["max_logit_difference"] < 1e-4
 
 
 def test_a_file_that_answers_otherwise_is_not_written_nor_are_the_others(
-    bundle: Path, shots: list[Path], tmp_path: Path
+    int8_bundle: Path, shots: list[Path], tmp_path: Path
 ):
-    opened = Bundle.open(bundle)
+    opened = Bundle.open(int8_bundle)
     weights = opened.weights()
     weights["head.fc.bias"] = weights["head.fc.bias"] + np.float32(0.01)
     # Arithmetic makes scalars of arrays without axes.
@@ -123,26 +123,26 @@ def test_all_passes_over_what_cannot_be_made(
     assert not (tmp_path / "more").exists()
 
 
-def test_an_unknown_format_is_wrong_usage(bundle: Path, tmp_path: Path):
+def test_an_unknown_format_is_wrong_usage(int8_bundle: Path, tmp_path: Path):
     with pytest.raises(UsageError, match="no format is called 'coreml': choose all, onnx"):
-        export_model(bundle, tmp_path, ["coreml"], photos=None)
+        export_model(int8_bundle, tmp_path, ["coreml"], photos=None)
 
 
-def test_photos_that_cannot_be_read_prove_nothing(bundle: Path, tmp_path: Path):
+def test_photos_that_cannot_be_read_prove_nothing(int8_bundle: Path, tmp_path: Path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff\xe0 no more")
     with pytest.raises(AssayError, match=r"broken.jpg cannot be read: .*: give --check photos"):
-        export_model(bundle, tmp_path / "to", photos=[broken])
+        export_model(int8_bundle, tmp_path / "to", photos=[broken])
 
 
-def test_a_folder_that_cannot_be_made_is_one_sentence(bundle: Path, tmp_path: Path):
+def test_a_folder_that_cannot_be_made_is_one_sentence(int8_bundle: Path, tmp_path: Path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(AssayError, match="file cannot be written to"):
-        export_model(bundle, tmp_path / "file", ["onnx"], photos=None)
+        export_model(int8_bundle, tmp_path / "file", ["onnx"], photos=None)
 
 
-def test_a_bundle_that_contradicts_its_recipe_is_refused(bundle: Path, tmp_path: Path):
-    opened = Bundle.open(bundle)
+def test_a_bundle_that_contradicts_its_recipe_is_refused(int8_bundle: Path, tmp_path: Path):
+    opened = Bundle.open(int8_bundle)
     recipe = json.loads(json.dumps(opened.info.provenance.recipe))
     recipe["net"]["resnet"]["widths"] = [16]
     path = tmp_path / "other.assay"

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,11 +17,14 @@ import numpy as np
 from assay.bundle import Bundle, Precision
 from assay.errors import AssayError
 from assay.files import replacing, write_text
+from assay.image import Preprocess
 from assay.inference import Classifier, EngineError, Outputs
 from assay.progress import Progress, silent
 from assay.workflow.export.about import describe, example
 from assay.workflow.export.agreement import TOLERANCE, Agreement, compare_outputs, read_squares
 from assay.workflow.export.formats import ALL, Format, choose_formats
+
+_INT8 = "assay.workflow.export.int8"  # imported when it is needed: it needs more than a plain install
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ def export_model(
     formats: Sequence[str] = (ALL,),
     *,
     photos: Sequence[Path] | None,
+    int8: Path | None = None,
     progress: Progress = silent,
 ) -> ExportResult:
     """Write a bundle's model for other runtimes, each with a JSON file that tells its use and an example.
@@ -88,6 +93,8 @@ def export_model(
         formats: names of `FORMATS`, or `all`.
         photos: on which every file must answer as the bundle does, within `TOLERANCE`; at most 32 of them are
             used. None compares nothing.
+        int8: labelled photos to make an int8 model with, which is exported if it is as good and faster here;
+            the bundle stays as it is. None: the int8 model that the bundle holds, if it does.
         progress: told of every format.
 
     Raises:
@@ -96,10 +103,13 @@ def export_model(
         AssayError: a format cannot be made here, no photo can be read, a file answers otherwise than the
             bundle, or the folder cannot be written to. Nothing is written then.
     """
-    bundle = Bundle.open(model)
-    chosen, skipped = choose_formats(bundle, formats)
-    reference = None if photos is None else _Reference(model, photos)
+    bundle, why = Bundle.open(model), None
+    choose_formats(bundle, [name for name in formats if int8 is None or not name.endswith("int8")])
     with TemporaryDirectory(prefix="assay-export-") as scratch:
+        if int8 is not None:
+            bundle, why = import_module(_INT8).quantised(bundle, int8, Path(scratch), progress)
+        chosen, skipped = choose_formats(bundle, formats, why)
+        reference = None if photos is None else _Reference(bundle, photos)
         made = []
         for done, one in enumerate(chosen):
             progress("exporting", done, len(chosen))
@@ -115,10 +125,10 @@ def export_model(
 class _Reference:
     """What the bundle itself says of the photos, worked out once for each precision."""
 
-    def __init__(self, model: Path, photos: Sequence[Path]) -> None:
-        self._model = model
+    def __init__(self, bundle: Bundle, photos: Sequence[Path]) -> None:
+        self._model = bundle.path
         self._known: dict[Precision, Outputs] = {}
-        self.squares: np.ndarray = read_squares(photos, Classifier.load(model).preprocess)
+        self.squares: np.ndarray = read_squares(photos, Preprocess(bundle.info.preprocess))
 
     def outputs(self, precision: Precision) -> Outputs:
         if precision not in self._known:
@@ -141,7 +151,9 @@ def _make(bundle: Bundle, one: Format, scratch: Path, reference: _Reference | No
         raise AssayError(f"{bundle.path} cannot become {one.name}: {error}") from None
     if agreement is not None:
         _refuse_difference(bundle, one, agreement)
-    about = json.dumps(describe(one, bundle.info, path, agreement), indent=2, ensure_ascii=False)
+    about = json.dumps(
+        describe(one, bundle.info.at(one.precision), path, agreement), indent=2, ensure_ascii=False
+    )
     write_text(scratch / one.about, f"{about}\n")
     write_text(scratch / one.example, example(one))
     return Exported(one.name, tuple(sorted(scratch.iterdir())), size, agreement)

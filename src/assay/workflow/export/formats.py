@@ -59,12 +59,15 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
 """All formats by name."""
 
 
-def choose_formats(bundle: Bundle, names: Sequence[str]) -> tuple[list[Format], dict[str, str]]:
+def choose_formats(
+    bundle: Bundle, names: Sequence[str], why: str | None = None
+) -> tuple[list[Format], dict[str, str]]:
     """Tell which formats are wanted and can be made here.
 
     Args:
         bundle: the opened bundle.
         names: of `FORMATS`, or `all`, which passes over what cannot be made.
+        why: it holds no int8 model, if that is known.
 
     Returns:
         The formats in the order of `FORMATS`, and why others of `all` cannot be made, by name.
@@ -77,17 +80,17 @@ def choose_formats(bundle: Bundle, names: Sequence[str]) -> tuple[list[Format], 
         if name not in {ALL, *FORMATS}:
             raise UsageError(f"no format is called {name!r}: choose {', '.join([ALL, *FORMATS])}")
     wanted = [one for one in FORMATS.values() if ALL in names or one.name in names]
-    skipped = {one.name: why for one in wanted if (why := _obstacle(bundle, one))}
+    skipped = {one.name: obstacle for one in wanted if (obstacle := _obstacle(bundle, one, why))}
     for name in names:
         if name in skipped:
             raise AssayError(f"{bundle.path} cannot become {name}: {skipped[name]}")
     return [one for one in wanted if one.name not in skipped], skipped
 
 
-def _obstacle(bundle: Bundle, one: Format) -> str | None:
+def _obstacle(bundle: Bundle, one: Format, why: str | None) -> str | None:
     """Return why a format cannot be made, or None."""
     if one.precision not in bundle.precisions:
-        return "it holds no int8 model; give photos to calibrate one with --int8"
+        return why or "it holds no int8 model; give --int8 labelled photos to make one"
     package = one.runtime.package
     if find_spec(package) is None:
         wanted = "'assay[train]'" if package == "torch" else package

@@ -54,7 +54,9 @@ def make_bundle(
 ) -> Callable[..., Path]:
     """Write a bundle of a network that nobody trained, but whose answers depend on the photo."""
 
-    def make(*, int8: bool = True, **preprocess: object) -> Path:
+    def make(
+        *, int8: bool = True, classes: tuple[str, str] = ("left ü", "right"), **preprocess: object
+    ) -> Path:
         spec = PreprocessSpec.model_validate(
             {"size": SIDE, "mean": (0.5,) * 3, "std": (0.5,) * 3, **preprocess}
         )
@@ -68,7 +70,7 @@ def make_bundle(
         told = Provenance(recipe=tiny.model_dump(mode="json"))
         info = BundleInfo(
             name="shots",
-            classes=("left ü", "right"),
+            classes=classes,
             preprocess=spec,
             provenance=told,
             temperature=0.8,
@@ -91,5 +93,5 @@ def _quantised(bundle: Bundle, squares: np.ndarray, scratch: Path) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def bundle(make_bundle: Callable[..., Path]) -> Path:
+def int8_bundle(make_bundle: Callable[..., Path]) -> Path:
     return make_bundle(roi=(0.1, 0.0, 0.9, 0.7), center_crop=0.9)

@@ -1,0 +1,122 @@
+"""`assay bench`: how fast a classifier answers on this machine."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from assay.workflow.bench.result import BenchResult, Row
+
+
+def bench(
+    model: Annotated[Path, typer.Argument(help="A .assay file.")],
+    data: Annotated[
+        Path | None, typer.Argument(help="Labelled photos, for accuracy and for the time a real photo takes.")
+    ] = None,
+    *,
+    seconds: Annotated[
+        float, typer.Option(help="About how long to measure; starting engines and accuracy come on top.")
+    ] = 60.0,
+    to: Annotated[Path | None, typer.Option(help="Folder for bench.json and bench.png.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Measure a classifier with every engine and precision that is here.
+
+    Latency, throughput, start-up, memory, where the time goes and, with labelled photos, accuracy. Each in a
+    fresh process, in rounds, each figure the median. A busy machine measures its business: look at the load.
+
+    Example: assay bench model.assay photos/ --to bench
+    """
+    from assay.cli.console import print_json, progress_bars
+    from assay.workflow.bench.bench import bench_model
+
+    if to is not None:
+        # Before a minute is spent: whoever lacks matplotlib shall know now.
+        from assay.workflow.bench.write import write_bench
+    with progress_bars() as progress:
+        result = bench_model(model, data, seconds=seconds, progress=progress)
+    written = [] if to is None else write_bench(result, to)
+    if json:
+        print_json(result.to_dict())
+    else:
+        _print(result, written)
+    if not result.measured:
+        raise typer.Exit(1)
+
+
+def _print(result: "BenchResult", written: list[Path]) -> None:
+    from rich.console import Console
+
+    told, processors = result.machine, result.machine["processors"]
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    measured = [(str(row.combination), row) for row in result.measured]
+    if measured:
+        console.print(_table(_SPEED, [[name, *_speed(row)] for name, row in measured]))
+        console.print(_table(_COST, [[name, *_cost(row)] for name, row in measured]))
+    else:
+        console.print("Nothing could be measured:")
+    for row in result.rows:
+        if row.error is not None:
+            console.print(f"{row.combination} could not be measured: {row.error}")
+    rounds = "1 round" if result.rounds == 1 else f"medians of {result.rounds} rounds"
+    console.print(f"\nlatency, throughput  pixels of {result.size} × {result.size} to logits; {rounds}")
+    console.print("batch                calls at a time × images a call, the quickest of those tried")
+    console.print(f"file to answer       {result.photos}")
+    if result.judged:
+        console.print(f"accuracy             {result.judged} photos")
+    console.print(
+        f"machine              {told['processor']}, {processors['usable']} of {processors['present']} "
+        f"processors, {', '.join(told['features']) or 'no features told'}"
+    )
+    libraries = ", ".join(f"{name} {version}" for name, version in told["libraries"].items())
+    console.print(f"versions             {libraries}, Python {told['python']}")
+    console.print(f"load                 {result.load[0]} before, {result.load[1]} at the end")
+    for path in written:
+        console.print(f"written              {path}")
+
+
+def _table(columns: "Sequence[str]", rows: "Sequence[Sequence[str]]") -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+_SPEED = ("p50 ms", "p95 ms", "p99 ms", "images/s", "batch", "start s")
+_COST = ("MiB", "peak MiB", "file ms", "decode", "prep.", "infer.", "accuracy")
+
+
+def _speed(row: "Row") -> list[str]:
+    setting = row.best().setting
+    return [
+        f"{row.of(lambda one: 1e3 * one.p50).median:.2f}",
+        f"{row.of(lambda one: 1e3 * one.p95).median:.2f}",
+        f"{row.of(lambda one: 1e3 * one.p99).median:.2f}",
+        f"{row.of(lambda one: one.throughput).median:.1f}",
+        f"{setting.streams} × {setting.batch}",
+        f"{row.of(lambda one: one.startup).median:.2f}",
+    ]
+
+
+def _cost(row: "Row") -> list[str]:
+    from assay.cli.console import percent
+
+    held, peak = row.memory(lambda one: one.memory), row.memory(lambda one: one.peak)
+    return [
+        "–" if held is None else f"{held:.0f}",
+        "–" if peak is None else f"{peak:.0f}",
+        f"{row.of(lambda one: 1e3 * sum(one.stages)).median:.2f}",
+        *(f"{100 * share:.0f} %" for share in row.shares().values()),
+        "–" if row.accuracy is None else percent(row.accuracy.share),
+    ]

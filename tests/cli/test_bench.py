@@ -1,0 +1,37 @@
+"""`assay bench`, from a bundle and photos to a table, JSON and a picture."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from assay.recipe import Recipe
+from assay.workflow import train_classifier
+
+
+@pytest.fixture(scope="module")
+def bundle(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_classifier(colours, tiny, tmp_path_factory.mktemp("runs") / "a").run.bundle
+
+
+def test_a_table_and_files(assay, bundle: Path, colours: Path, tmp_path: Path):
+    result = assay("bench", bundle, colours, "--seconds", "0.4", "--to", tmp_path)
+    assert result.code == 0, result.err
+    for word in ("openvino fp32", "onnxruntime fp32", "p99 ms", "images/s", "accuracy", "load"):
+        assert word in result.out
+    assert "80 photos" in result.out
+    assert max(len(line) for line in result.out.split("latency, throughput")[0].splitlines()) <= 80
+    assert {path.name for path in tmp_path.iterdir()} == {"bench.json", "bench.png"}
+
+
+def test_programs_read_json(assay, bundle: Path):
+    result = assay("bench", bundle, "--seconds", "0.4", "--json")
+    told = json.loads(result.out)
+    assert {"openvino", "onnxruntime"} <= {one["engine"] for one in told["combinations"]}
+    assert told["combinations"][0]["latency_ms"]["p50"]["median"] > 0
+    assert told["machine"]["processors"]["usable"] >= 1
+
+
+def test_wrong_usage(assay, bundle: Path):
+    result = assay("bench", bundle, "--seconds", "-1")
+    assert (result.code, "--seconds is -1: give more than 0" in result.err) == (2, True)
