@@ -1,0 +1,173 @@
+"""A request log and an error log, as JSON lines with the request's id in each.
+
+Nothing personal is written beyond the client's id: no photo, no file's name, no address. What the server
+and its libraries say themselves, by `logging`, goes through here too, and loses every address on the way.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import structlog
+from structlog.contextvars import bind_contextvars, merge_contextvars, reset_contextvars
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from assay.errors import UsageError
+from assay.serving.record import Record
+from assay.serving.watching.lines import Place, RotatingFile, Writer
+from assay.serving.watching.settings import WatchSettings
+
+_NUMBER = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
+_IPV4 = rf"{_NUMBER}(?:\.{_NUMBER}){{3}}(?![\d.]*\d)"
+_GROUP = "[0-9A-Fa-f]{1,4}"
+_GROUPS = f"{_GROUP}(?::{_GROUP})*"
+_IPV6 = rf"(?:{_GROUP}(?::{_GROUP}){{7}}|{_GROUPS}::(?:{_GROUPS})?|::{_GROUPS})(?![\w:])"
+_ADDRESS = re.compile(rf"(?<![\d.])(?:::ffff:)?{_IPV4}|(?<![\w:]){_IPV6}", re.IGNORECASE)
+_QUIET = {
+    "uvicorn.access": logging.CRITICAL,
+    "multipart": logging.WARNING,
+    "python_multipart": logging.WARNING,
+}
+"""uvicorn's own request lines hold addresses and whole queries; the parser of uploads tells every byte."""
+
+
+class _Answer(NamedTuple):
+    record: Record
+    tier: str
+
+
+class Logs:
+    """This worker's logs: the one place where logging is set up."""
+
+    def __init__(self, settings: WatchSettings, on_drop: Callable[[int], None] = lambda _: None) -> None:
+        """Take over the root logger.
+
+        Args:
+            settings: where to, and what.
+            on_drop: told how many lines could not be kept, for want of memory or disk.
+
+        Raises:
+            UsageError: the folder cannot be written to.
+        """
+        self._level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+        self._on_drop = on_drop
+        self._place: Place | None = None
+        requests: logging.Handler = logging.StreamHandler(sys.stdout)
+        self._handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+        if settings.log_dir is not None:
+            try:
+                self._place = Place(settings.log_dir)
+                size, files = settings.log_megabytes, settings.log_files
+                requests = RotatingFile(self._place.path("requests"), size, files, on_drop)
+                errors = RotatingFile(self._place.path("errors"), size, files, on_drop)
+            except OSError as error:
+                reason = error.strerror or error
+                raise UsageError(
+                    f"logs cannot be written to {settings.log_dir} ({reason}): "
+                    "name another folder with --log-dir"
+                ) from None
+            errors.setLevel(logging.WARNING)
+            self._handlers.append(errors)
+        self._writer: Writer[_Answer] = Writer(requests, _request_line)
+        self._take_over()
+
+    def answered(self, record: Record, tier: str) -> None:
+        """Write a request's line soon."""
+        if _level(record.status) >= self._level and not self._writer.put(_Answer(record, tier)):
+            self._on_drop(1)
+
+    def close(self) -> None:
+        """Write what waits, and leave the root logger as it was."""
+        self._writer.close()
+        root = logging.getLogger()
+        for handler in self._handlers:
+            root.removeHandler(handler)
+            handler.close()
+        root.setLevel(self._before)
+        if self._place is not None:
+            self._place.close()
+
+    def _take_over(self) -> None:
+        root = logging.getLogger()
+        self._before = root.level
+        root.setLevel(self._level)
+        for handler in self._handlers:
+            handler.setFormatter(_formatter())
+            root.addHandler(handler)
+        for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+            logger = logging.getLogger(name)
+            logger.handlers.clear()
+            logger.propagate = True
+        for name, level in _QUIET.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def request_lines(request_id: str) -> Iterator[None]:
+    """Give every line that is logged within the block the request's id."""
+    tokens = bind_contextvars(request_id=request_id)
+    try:
+        yield
+    finally:
+        reset_contextvars(**tokens)
+
+
+def scrub(text: str) -> str:
+    """Return a text without the network addresses in it."""
+    return _ADDRESS.sub("[address]", text)
+
+
+def _level(status: int) -> int:
+    if status >= 500:
+        return logging.ERROR
+    return logging.WARNING if status >= 400 else logging.INFO
+
+
+_render = structlog.processors.JSONRenderer(ensure_ascii=False)
+
+
+def _request_line(answer: _Answer) -> str:
+    record, image = answer.record, answer.record.image
+    line: dict[str, Any] = {
+        "timestamp": record.timestamp.isoformat(timespec="milliseconds"),
+        "level": logging.getLevelName(_level(record.status)).lower(),
+        "event": "answered",
+        "request_id": record.request_id,
+        "client_id": record.client_id,
+        "tier": answer.tier,
+        "status": record.status,
+        "model": record.model,
+        "model_version": record.model_version,
+        "result": record.result,
+        "confidence": record.confidence,
+        "unknown": record.unknown,
+        "cache_hit": record.cache_hit,
+        "milliseconds": round(1000 * record.processing_time, 3),
+        "image": image and {"size": image.size, "format": image.format, "dimensions": image.dimensions},
+    }
+    return str(_render(None, "", line))
+
+
+def _formatter() -> logging.Formatter:
+    shared: list[Processor] = [
+        merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            _scrub_all,
+            _render,
+        ],
+    )
+
+
+def _scrub_all(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {key: scrub(value) if isinstance(value, str) else value for key, value in event.items()}
