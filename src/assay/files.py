@@ -22,7 +22,7 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it over `path` when the block ends well.
 
     The bytes are flushed to the disk before the rename, so that a reader sees the old file or the new one
@@ -30,6 +30,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Args:
         path: the file to write; its folder is made if it is missing.
+        mode: permissions of the file, as 0o600 for a secret, which nobody else can read at any moment;
+            none: what the process's umask leaves.
 
     Yields:
         The temporary path to write to. It has the suffix of `path`, since many libraries judge by it.
@@ -42,15 +44,15 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_umask() if mode is None else mode)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8, whole or not at all."""
-    with replacing(path) as temporary:
+def write_text(path: Path, text: str, mode: int | None = None) -> None:
+    """Write `text` to `path` as UTF-8, whole or not at all, with the permissions `mode` (see `replacing`)."""
+    with replacing(path, mode) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 

@@ -38,9 +38,9 @@ class Asked:
 
     method: str
     target: str
-    """Path and query as they were sent, `/classify?detail=1`."""
+    """Path and query as they were sent, `/classify?detail=1`, nothing decoded."""
     headers: Mapping[str, str]
-    """Names in lower case."""
+    """Names in lower case; a header that came several times is one, joined by commas."""
     peer: str
     """Address of the socket's other end."""
     scope: str
@@ -63,7 +63,7 @@ class Admission(Protocol):
         """What the answer carries: RateLimit, RateLimit-Policy."""
 
     def check_body(self, sha256: str) -> None:
-        """Compare the body's digest (64 hexadecimal digits) with the signed one, where there is one.
+        """Compare the body's digest (`digest_of` its images) with the signed one, where there is one.
 
         Raises:
             Refusal: they differ.

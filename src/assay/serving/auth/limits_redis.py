@@ -1,0 +1,97 @@
+"""Limits counted in Redis, by all workers and machines together; in this process while Redis is away.
+
+Knows nothing of HTTP. One script decides and counts in one step, by Redis's own clock, so machines whose
+clocks differ agree. What is being answered is a sorted set of leases that end by themselves: a worker that
+dies cannot keep a place. The process counts along what Redis lets through, so that a Redis that goes away
+gives nobody a fresh burst in a worker that has just served it.
+"""
+
+from typing import cast
+
+from redis.asyncio import Redis
+
+from assay.serving.auth.breaker import Breaker
+from assay.serving.auth.limits import Verdict, rate_of, verdict
+from assay.serving.auth.limits_local import LocalLimiter
+from assay.serving.auth.settings import Tier
+
+_TAKE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local at_a_time, lease, lasts = tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+-- The whole microseconds of a date fit a double; Lua's own way to write a number would round them.
+local function whole(number) return string.format('%.0f', number) end
+local arrival = tonumber(redis.call('GET', KEYS[1]) or '0')
+local ahead = math.min(math.max(arrival - now, 0), interval * burst)
+if ahead > interval * (burst - 1) then return {1, ahead} end
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', whole(now))
+if redis.call('ZCARD', KEYS[2]) >= at_a_time then return {2, ahead} end
+ahead = ahead + interval
+redis.call('SET', KEYS[1], whole(now + ahead), 'PX', whole(math.ceil(ahead / 1000) + 1))
+redis.call('ZADD', KEYS[2], whole(now + lasts), lease)
+redis.call('PEXPIRE', KEYS[2], whole(math.ceil(lasts / 1000)))
+return {0, ahead}
+"""
+_TAKEN, _BUSY = 0, 2
+
+
+class RedisLimits:
+    """The counts in Redis. Raises redis-py's errors when it is away."""
+
+    def __init__(self, redis: Redis, lease_seconds: float) -> None:
+        """Prepare the script; it is sent when Redis does not have it."""
+        self._redis, self._lasts = redis, round(lease_seconds * 1_000_000)
+        self._script = redis.register_script(_TAKE)
+
+    async def take(self, key: str, tier: Tier, lease: str) -> Verdict:
+        """Take a request, or not."""
+        rate = rate_of(tier)
+        arguments: list[int | str] = [rate.interval, rate.burst, tier.at_a_time, lease, self._lasts]
+        answer = await self._script(keys=[_rate_key(key), _lease_key(key)], args=arguments)
+        state, ahead = cast("tuple[int, int]", tuple(answer))
+        return verdict(rate, ahead, taken=state == _TAKEN, busy=state == _BUSY)
+
+    async def give_back(self, key: str, lease: str) -> None:
+        """Take a lease out of what is being answered."""
+        await self._redis.zrem(_lease_key(key), lease)
+
+    async def probe(self) -> None:
+        """Do all that a request needs, on a key of its own."""
+        tier = Tier(per_minute=600_000, burst=1_000_000, at_a_time=1_000_000)
+        await self.take("probe", tier, "probe")
+        await self.give_back("probe", "probe")
+
+
+class SharedLimiter:
+    """Counts in Redis, and in this process while Redis is away."""
+
+    def __init__(self, shared: RedisLimits, local: LocalLimiter, breaker: Breaker) -> None:
+        """Join the two; the breaker's owner closes it."""
+        self._shared, self._local, self._breaker = shared, local, breaker
+
+    async def take(self, key: str, tier: Tier, lease: str) -> Verdict:
+        """Take a request, or not (`Limiter.take`)."""
+        answer = await self._breaker.call(lambda: self._shared.take(key, tier, lease))
+        if answer is None:
+            return await self._local.take(key, tier, lease)
+        if answer.taken:
+            self._local.note(key, tier, lease)
+        return answer
+
+    async def give_back(self, key: str, lease: str) -> None:
+        """A request has been answered (`Limiter.give_back`); what Redis is not told of ends by itself."""
+        await self._local.give_back(key, lease)
+        await self._breaker.call(lambda: self._shared.give_back(key, lease))
+
+    async def close(self) -> None:
+        """Nothing of its own is held."""
+
+
+# The braces keep both of a client's keys on one node of a cluster, which a script needs.
+def _rate_key(key: str) -> str:
+    return f"assay:{{{key}}}:rate"
+
+
+def _lease_key(key: str) -> str:
+    return f"assay:{{{key}}}:open"
