@@ -122,6 +122,11 @@ class RotatingFile(RotatingFileHandler):
         """Count the lines instead of writing a traceback."""
         self._on_drop(record.getMessage().count("\n") + 1)
 
+    def close(self) -> None:
+        """Close the file; lines that a full disk leaves unwritten have been counted."""
+        with suppress(OSError):
+            super().close()
+
 
 def _take(path: Path) -> TextIO | None:
     stream = path.open("a", encoding="utf-8")

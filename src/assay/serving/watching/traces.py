@@ -9,7 +9,7 @@ Source: "OpenTelemetry Environment Variable Specification", and "W3C Trace Conte
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from assay.errors import UsageError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _HTTP = "http/protobuf"
+_PACKAGES = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http.trace_exporter")
 
 
 def wanted(environ: Mapping[str, str]) -> bool:
@@ -41,11 +42,14 @@ def wanted(environ: Mapping[str, str]) -> bool:
     protocol = next((environ[name] for name in _PROTOCOLS if environ.get(name)), _HTTP)
     if protocol != _HTTP:
         raise UsageError(f"OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}: traces are sent by {_HTTP} alone")
-    if find_spec("opentelemetry.sdk") is None or find_spec("opentelemetry.exporter.otlp.proto.http") is None:
+    try:
+        for package in _PACKAGES:
+            import_module(package)
+    except ModuleNotFoundError:
         raise UsageError(
             "traces are asked for by OTEL_* variables and OpenTelemetry is not installed: "
             "pip install 'assay[otel]', or set OTEL_TRACES_EXPORTER=none"
-        )
+        ) from None
     return True
 
 

@@ -1,0 +1,115 @@
+"""Drift: what chance explains is none, and what it does not is found."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.bundle import BundleInfo
+from assay.serving.watching.drift import (
+    CUSTOMARY,
+    Reference,
+    Window,
+    chance,
+    describe,
+    population_stability_index,
+    shift,
+)
+
+counts = st.lists(st.integers(0, 1000), min_size=2, max_size=8)
+
+
+def test_the_index_of_a_known_pair():
+    # Shares 0.5, 0.5 and 0.8, 0.2: 0.3 ln(1.6) + 0.3 ln(2.5), for samples so large that halves do not matter.
+    index = population_stability_index([5e8, 5e8], [8e8, 2e8])
+    assert index == pytest.approx(0.3 * math.log(1.6) + 0.3 * math.log(2.5), abs=1e-6)
+
+
+@given(counts)
+def test_likes_are_at_0(one: list[int]):
+    assert population_stability_index(one, one) == 0
+
+
+@given(st.tuples(counts, counts).map(lambda pair: [row[: min(map(len, pair))] for row in pair]))
+def test_the_index_is_finite_symmetric_and_not_negative(pair: list[list[int]]):
+    one, other = pair
+    index = population_stability_index(one, other)
+    assert 0 <= index < 20
+    assert index == pytest.approx(population_stability_index(other, one))
+
+
+@pytest.mark.parametrize(("bins", "photos", "answers"), [(2, 100, 1000), (10, 300, 1000), (10, 2000, 500)])
+def test_chance_alone_passes_its_limit_about_once_in_a_thousand_windows(bins: int, photos: int, answers: int):
+    rng = np.random.default_rng(bins)
+    shares = rng.dirichlet([20.0] * bins)
+    limit = chance(bins, photos, answers)
+    passed = [
+        population_stability_index(before.tolist(), after.tolist()) > limit
+        for before, after in zip(
+            rng.multinomial(photos, shares, 4000), rng.multinomial(answers, shares, 4000), strict=True
+        )
+    ]
+    assert np.mean(passed) <= 0.004
+
+
+def test_what_few_validation_photos_leave_open_is_no_drift():
+    few = shift([6, 5], [80, 120])
+    many = shift([600, 500], [80, 120])
+    assert few.psi == pytest.approx(many.psi, rel=0.2)
+    assert few.limit > CUSTOMARY == many.limit
+    assert shift([6, 5], [20, 980]).drifted
+    assert shift([600, 500], [300, 800]).drifted
+
+
+def test_too_few_answers_are_not_judged():
+    assert shift([60, 40], [0, 99]).drifted is None
+    assert shift([60, 40], [0, 100]).drifted is True
+    assert shift([60, 40], [0, 0]).answers == 0
+
+
+def test_a_bundle_tells_its_reference(info: BundleInfo):
+    reference = Reference.of(info)
+    assert reference == Reference(("closed", "open"), (60, 40), (0.8, 0.95), (20, 30, 50))
+    assert reference.bins("confidence") == ("0", "0.8", "0.95")
+
+
+@pytest.mark.parametrize(
+    "metrics",
+    [
+        {},
+        {"val": {"classes": []}, "confidence": {"val": {"histogram": {"edges": [], "counts": [3]}}}},
+        {"val": {"classes": [{"name": "open", "predicted": 1}]}, "confidence": {"val": {}}},
+        {
+            "val": {"classes": [{"name": "open", "predicted": 1}]},
+            "confidence": {"val": {"histogram": {"edges": [0.5], "counts": [3]}}},
+        },
+    ],
+    ids=["nothing", "nothing-predicted", "no-histogram", "lengths"],
+)
+def test_a_bundle_without_validation_figures_has_none(info: BundleInfo, metrics: dict[str, object]):
+    assert Reference.of(info.model_copy(update={"metrics": metrics})) is None
+
+
+def test_a_window_keeps_the_latest(info: BundleInfo):
+    reference = Reference.of(info)
+    assert reference is not None
+    window = Window(reference, 2)
+    assert window.add("open", 0.95) == ((1, 2), None)
+    assert window.add("closed", 0.79) == ((0, 0), None)
+    assert window.add("closed", 0.94) == ((0, 1), (1, 2))
+    assert window.add("closed", 0.9499999) == ((0, 2), (0, 0))  # as rounded as validation was
+    assert window.add("cat", 0.9) == (None, None)
+    assert window.clear() == [(0, 1), (0, 2)]
+    assert window.clear() == []
+
+
+def test_what_is_told_of_a_model(info: BundleInfo):
+    reference = Reference.of(info)
+    assert reference is not None
+    told = describe(reference, {"class": [150, 50], "confidence": [0, 0, 0]})
+    assert told["class"]["answers"] == 200
+    assert told["class"]["drifted"] is False
+    assert told["class"]["shares"]["open"] == {"validation": 0.4, "latest": 0.25}
+    assert told["confidence"]["shares"]["0.95"] == {"validation": 0.5, "latest": None}

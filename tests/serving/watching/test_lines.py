@@ -1,0 +1,56 @@
+"""Lines are written in order, rotated by size, and given up rather than waited for."""
+
+import logging
+import threading
+from pathlib import Path
+
+from assay.serving.watching.lines import RotatingFile, Writer
+
+
+class Slow(logging.Handler):
+    """A disk that waits until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.begun.set()
+        assert self.go.wait(10)
+        self.lines += record.getMessage().splitlines()
+
+
+def test_files_are_put_aside_by_size(tmp_path: Path):
+    path = tmp_path / "requests.log"
+    lost: list[int] = []
+    writer = Writer[int](RotatingFile(path, 0.01, 2, lost.append), "{:0100}".format, waiting=100_000)
+    for number in range(5000):
+        assert writer.put(number)
+    writer.close()
+    files = [tmp_path / "requests.log.2", tmp_path / "requests.log.1", path]
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+    kept = [int(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    assert kept == list(range(kept[0], 5000))
+    assert all(file.stat().st_size < 0.01 * 2**20 + 500 * 101 for file in files)
+    assert lost == []
+
+
+def test_a_slow_disk_delays_nobody():
+    disk = Slow()
+    writer = Writer[int](disk, str, waiting=10)
+    assert writer.put(0)
+    assert disk.begun.wait(10)
+    assert [writer.put(number) for number in range(1, 13)] == [True] * 10 + [False] * 2
+    disk.go.set()
+    writer.close()
+    assert disk.lines == [str(number) for number in range(11)]
+
+
+def test_a_full_disk_is_counted(tmp_path: Path):
+    lost: list[int] = []
+    (tmp_path / "requests.log").symlink_to("/dev/full")
+    writer = Writer[str](RotatingFile(tmp_path / "requests.log", 1, 1, lost.append), str)
+    writer.put("one\ntwo\nthree")
+    writer.close()
+    assert lost == [3]

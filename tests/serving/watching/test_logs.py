@@ -1,0 +1,171 @@
+"""The request log and the error log: JSON lines with the request's id and nothing personal."""
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from assay.errors import UsageError
+from assay.serving.watching.logs import Logs, request_lines, scrub
+from assay.serving.watching.settings import WatchSettings
+
+OpenLogs = Callable[..., Logs]
+UVICORN = logging.getLogger("uvicorn.error")
+
+
+@pytest.fixture
+def open_logs(tmp_path: Path) -> Iterator[OpenLogs]:
+    """Open logs that are closed at the end."""
+    opened: list[Logs] = []
+
+    def begin(**settings: Any) -> Logs:
+        opened.append(Logs(WatchSettings(**{"log_dir": tmp_path, **settings})))
+        return opened[-1]
+
+    yield begin
+    for logs in opened:
+        logs.close()
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_an_answer_is_one_line(tmp_path: Path, make_record):
+    logs = Logs(WatchSettings(log_dir=tmp_path))
+    logs.answered(make_record(), "gold")
+    logs.answered(make_record(request_id="r2", status=400, image=None, result=None, confidence=None), "gold")
+    logs.close()
+    first, second = lines(tmp_path / "requests.log")
+    assert first == {
+        "timestamp": "2026-01-02T03:04:05.000+00:00",
+        "level": "info",
+        "event": "answered",
+        "request_id": "r1",
+        "client_id": "line-3",
+        "tier": "gold",
+        "status": 200,
+        "model": "bottle",
+        "model_version": "v1",
+        "result": "open",
+        "confidence": 0.9,
+        "unknown": False,
+        "cache_hit": False,
+        "milliseconds": 12.3,
+        "image": {"size": 12345, "format": "jpeg", "dimensions": [1080, 1920]},
+    }
+    assert (second["level"], second["status"], second["image"]) == ("warning", 400, None)
+
+
+def test_the_level_holds_for_requests_too(tmp_path: Path, make_record):
+    logs = Logs(WatchSettings(log_dir=tmp_path, log_level="warning"))
+    for status in (200, 404, 500):
+        logs.answered(make_record(status=status), "gold")
+    logs.close()
+    assert [line["status"] for line in lines(tmp_path / "requests.log")] == [404, 500]
+
+
+def test_errors_of_uvicorn_go_to_the_error_log_with_the_request(
+    tmp_path: Path, open_logs: OpenLogs, capsys: pytest.CaptureFixture[str]
+):
+    open_logs()
+    with request_lines("r7"):
+        try:
+            int("no luck with 192.168.7.13")
+        except ValueError:
+            UVICORN.exception("Exception in ASGI application for %s:%d", "10.0.0.7", 4711)
+    UVICORN.info("Application startup complete.")
+    UVICORN.warning("Invalid HTTP request received.")
+    first, second = lines(tmp_path / "errors.log")
+    assert (first["level"], first["logger"], first["request_id"]) == ("error", "uvicorn.error", "r7")
+    assert first["event"] == "Exception in ASGI application for [address]:4711"
+    assert "no luck with [address]" in first["exception"]
+    assert "request_id" not in second
+    told = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert told[1] == "Application startup complete."
+    assert len(told) == 3
+
+
+def test_requests_are_not_logged_by_uvicorn_itself(
+    tmp_path: Path, open_logs: OpenLogs, capsys: pytest.CaptureFixture[str]
+):
+    open_logs(log_level="debug")
+    logging.getLogger("uvicorn.access").info('%s - "GET /classify?name=me"', "10.0.0.7:4711")
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / "errors.log").read_text(encoding="utf-8") == ""
+
+
+def test_without_a_folder_lines_go_to_the_streams(capsys: pytest.CaptureFixture[str], make_record):
+    logs = Logs(WatchSettings())
+    logs.answered(make_record(), "gold")
+    UVICORN.error("oh")
+    logs.close()
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["request_id"] == "r1"
+    assert json.loads(printed.err)["event"] == "oh"
+
+
+def test_the_logger_is_left_as_it_was(tmp_path: Path):
+    root = logging.getLogger()
+    before = root.level, list(root.handlers)
+    Logs(WatchSettings(log_dir=tmp_path, log_level="error")).close()
+    assert (root.level, list(root.handlers)) == before
+
+
+def test_several_workers_have_files_of_their_own_and_inherit_them(
+    tmp_path: Path, open_logs: OpenLogs, make_record
+):
+    first, second = Logs(WatchSettings(log_dir=tmp_path)), open_logs()
+    first.answered(make_record(request_id="a"), "gold")
+    first.close()
+    third = Logs(WatchSettings(log_dir=tmp_path))
+    third.answered(make_record(request_id="c"), "gold")
+    third.close()
+    second.answered(make_record(request_id="b"), "gold")
+    assert [line["request_id"] for line in lines(tmp_path / "requests.log")] == ["a", "c"]
+    assert sorted(path.name for path in tmp_path.glob("requests*")) == ["requests-2.log", "requests.log"]
+
+
+def test_a_folder_that_cannot_be_is_said(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"logs cannot be written to .*file/logs .*--log-dir"):
+        Logs(WatchSettings(log_dir=tmp_path / "file" / "logs"))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "10.0.0.7",
+        "255.255.255.255",
+        "::1",
+        "2001:db8::ff00:42:8329",
+        "fe80::",
+        "::ffff:10.1.2.3",
+        "2001:0db8:85a3:0000:0000:8a2e:0370:7334",
+    ],
+)
+def test_addresses_are_taken_out(address: str):
+    for text in ("{}", "from {}", "({}, 80)", "{}:443 closed", "[{}]:80", "at {}."):
+        if "{}:4" in text and ":" in address:
+            continue  # an IPv6 address with a port is written in brackets
+        assert scrub(text.format(address)) == text.format("[address]")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["at 12:34:56", "2026-01-02T03:04:05.000Z", "std::vector", "opencv 5.0.0", "3.14", "a:b", "1.2.3.4.5"],
+)
+def test_what_is_no_address_stays(text: str):
+    assert scrub(text) == text
+
+
+@given(st.ip_addresses(v=4) | st.ip_addresses(v=6))
+def test_no_address_gets_through(address: IPv4Address | IPv6Address):
+    assume(not address.is_unspecified)
+    assert str(address) not in scrub(f"lost {address} again")

@@ -1,0 +1,154 @@
+"""Traces: a span a request, one below it for each phase, sent by OTLP; asked for by the usual variables."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from assay.bundle import BundleInfo
+from assay.errors import UsageError
+from assay.serving.watching.settings import WatchSettings
+from assay.serving.watching.traces import Traces, provider, wanted
+from assay.serving.watching.watching import make_watcher
+
+CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+LOOPBACK = "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+
+class Received(HTTPServer):
+    """An OTLP collector that remembers what it was sent."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.bodies: list[bytes] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Received
+
+    def do_POST(self) -> None:
+        self.server.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def collector() -> Iterator[Received]:
+    server = Received()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_request_and_its_phases(make_record):
+    exporter = InMemorySpanExporter()
+    made = provider({}, exporter)
+    traces = Traces(made)
+    with traces.request("r1", {"traceparent": CALLER}):
+        traces.phase("decode", 0.25, None)
+        traces.phase("total", 0.5, None)
+        traces.answered(make_record(status=500), "gold")
+    traces.phase("decode", 0.1, None)  # of no request
+    made.force_flush()
+    decode, request = exporter.get_finished_spans()
+    assert (decode.name, request.name) == ("decode", "request")
+    assert decode.parent is not None
+    assert decode.parent.span_id == request.context.span_id
+    assert decode.end_time is not None
+    assert decode.start_time is not None
+    assert decode.end_time - decode.start_time == 250_000_000
+    assert request.parent is not None
+    assert f"{request.parent.span_id:016x}" == "b7ad6b7169203331"
+    assert f"{request.context.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
+    assert request.attributes is not None
+    assert request.attributes["assay.request_id"] == "r1"
+    assert request.attributes["http.response.status_code"] == 500
+    assert request.status.status_code == StatusCode.ERROR
+    assert request.resource.attributes["service.name"] == "assay"
+    traces.close()
+
+
+def test_a_phase_lies_where_it_ended():
+    exporter = InMemorySpanExporter()
+    made = provider({}, exporter)
+    traces = Traces(made)
+    with traces.request("r1", {}):
+        traces.phase("inference", 1.0, ended=-1e6)
+        traces.phase("queue", 1.0, ended=-1e6 - 1)
+    made.force_flush()
+    inference, queue, _ = exporter.get_finished_spans()
+    assert inference.start_time is not None
+    assert queue.end_time is not None
+    assert abs(inference.start_time - queue.end_time) < 100_000_000
+    traces.close()
+
+
+def test_spans_arrive_at_a_collector(
+    collector: Received,
+    info: BundleInfo,
+    make_record,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    environ = {LOOPBACK: f"http://127.0.0.1:{collector.server_port}", "OTEL_SERVICE_NAME": "line-3"}
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    watching = make_watcher(WatchSettings(), {"bottle": info}, environ)
+    with watching.request("r1", {}):
+        watching.phase("decode", 0.004)
+        watching.answered(make_record(), "gold")
+    watching.close()
+    (body,) = collector.bodies
+    (spans,) = ExportTraceServiceRequest.FromString(body).resource_spans
+    assert {one.key: one.value.string_value for one in spans.resource.attributes}["service.name"] == "line-3"
+    assert [span.name for span in spans.scope_spans[0].spans] == ["decode", "request"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, False),
+        ({LOOPBACK: "http://127.0.0.1:4318"}, True),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, True),
+        ({LOOPBACK: "http://127.0.0.1:4318", "OTEL_TRACES_EXPORTER": "none"}, False),
+        ({LOOPBACK: "http://127.0.0.1:4318", "OTEL_SDK_DISABLED": "true"}, False),
+    ],
+    ids=["nothing", "endpoint", "exporter", "none", "disabled"],
+)
+def test_when_traces_are_wanted(environ: dict[str, str], expected: bool):
+    assert wanted(environ) is expected
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER is zipkin: give otlp"),
+        (
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "is grpc: .* http/protobuf",
+        ),
+    ],
+    ids=["exporter", "protocol"],
+)
+def test_what_traces_cannot_do_is_said(environ: dict[str, str], sentence: str):
+    with pytest.raises(UsageError, match=sentence):
+        wanted(environ)
+
+
+def test_without_the_library_it_is_said(monkeypatch: pytest.MonkeyPatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == "opentelemetry"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(UsageError, match=r"not installed: pip install 'assay\[otel\]'"):
+        wanted({"OTEL_TRACES_EXPORTER": "otlp"})

@@ -1,0 +1,127 @@
+"""What the app tells is counted, judged and shown; without photos, names and addresses."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from assay.bundle import BundleInfo
+from assay.serving.watching.base import Watcher
+from assay.serving.watching.settings import WatchSettings
+from assay.serving.watching.watching import Watching, make_watcher
+
+Values = dict[tuple[str, ...], float]
+
+
+@pytest.fixture
+def watching(tmp_path: Path, info: BundleInfo) -> Iterator[Watching]:
+    made = make_watcher(WatchSettings(log_dir=tmp_path / "logs", drift_window=100), {"bottle": info}, {})
+    yield made
+    made.close()
+
+
+def values(watching: Watching) -> Values:
+    """The figures by name and labels."""
+    text, kind = watching.render_metrics()
+    assert kind.startswith("text/plain")
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in parse(text.decode())
+        for sample in family.samples
+    }
+
+
+def test_it_is_a_watcher(watching: Watching):
+    watcher: Watcher = watching
+    with watcher.request("r1", {}):
+        watcher.phase("decode", 0.004, ended=0.0)
+    assert values(watching)["assay_phase_seconds_count", "decode"] == 1
+
+
+def test_every_event_is_counted(watching: Watching, make_record):
+    watching.answered(make_record(), "gold")
+    watching.answered(make_record(unknown=True), "gold")
+    watching.answered(make_record(status=503, result=None, confidence=None, unknown=None), "bronze")
+    watching.phase("inference", 0.004)
+    watching.phase("inference", 0.2)
+    watching.batch(3)
+    watching.queue_length(7)
+    watching.queue_length(5)
+    watching.rejected("overload")
+    watching.cache("hit")
+    watching.journal(4, 2)
+    watching.journal(3, 5)
+    watching.degraded("cache", down=True)
+    watching.degraded("limits", down=True)
+    watching.degraded("limits", down=False)
+    expected = {
+        ("assay_requests_total", "200", "bottle", "gold"): 2,
+        ("assay_requests_total", "503", "bottle", "bronze"): 1,
+        ("assay_unknown_total", "bottle"): 1,
+        ("assay_phase_seconds_bucket", "0.005", "inference"): 1,
+        ("assay_phase_seconds_bucket", "0.25", "inference"): 2,
+        ("assay_phase_seconds_sum", "inference"): 0.204,
+        ("assay_batch_size_bucket", "2.0"): 0,
+        ("assay_batch_size_bucket", "4.0"): 1,
+        ("assay_queue_length",): 5,
+        ("assay_rejected_total", "overload"): 1,
+        ("assay_cache_total", "hit"): 1,
+        ("assay_journal_backlog",): 3,
+        ("assay_journal_dropped_total",): 5,
+        ("assay_degraded", "cache"): 1,
+        ("assay_degraded", "limits"): 0,
+        ("assay_model_info", "bottle", "v1"): 1,
+        ("assay_log_dropped_total",): 0,
+        ("assay_drift_answers", "bottle", "class", "open"): 2,
+        ("assay_drift_reference", "bottle", "class", "open"): 40,
+    }
+    found = values(watching)
+    assert {key: found[key] for key in expected} == pytest.approx(expected)
+    assert not any(name.endswith("_created") for name, *_ in found)
+
+
+def test_a_name_that_is_no_model_makes_no_series(watching: Watching, make_record):
+    for number in range(20):
+        watching.answered(make_record(model=f"guess-{number}", status=404), "gold")
+    assert values(watching)["assay_requests_total", "404", "gold", "other"] == 20
+
+
+def test_drift_is_told_in_metrics_and_to_models(watching: Watching, make_record):
+    for _ in range(99):
+        watching.answered(make_record(), "gold")
+    assert ("assay_drift_psi", "bottle", "class") not in values(watching)
+    for _ in range(301):
+        watching.answered(make_record(result="closed", confidence=0.99), "gold")
+    found, told = values(watching), watching.drift("bottle")
+    assert told is not None
+    for subject in ("class", "confidence"):
+        assert found["assay_drift_psi", "bottle", subject] == pytest.approx(told[subject]["psi"])
+        assert told[subject]["psi"] > found["assay_drift_limit", "bottle", subject]
+        assert told[subject]["drifted"] is True
+        assert told[subject]["answers"] == 100
+    assert watching.drift("cat") is None
+    json.dumps(told)
+
+
+def test_another_version_begins_anew(watching: Watching, info: BundleInfo, make_record):
+    watching.answered(make_record(), "gold")
+    watching.model("bottle", info.model_copy(update={"version": "v2", "metrics": {}}))
+    found = values(watching)
+    assert found["assay_model_info", "bottle", "v1"] == 0
+    assert found["assay_model_info", "bottle", "v2"] == 1
+    assert found["assay_drift_answers", "bottle", "class", "open"] == 0
+    assert watching.drift("bottle") is None
+    watching.model("bottle", info)
+    told = watching.drift("bottle")
+    assert told is not None
+    assert told["class"]["answers"] == 0
+    assert values(watching)["assay_model_info", "bottle", "v1"] == 1
+
+
+def test_a_request_without_a_label_is_no_answer(watching: Watching, make_record):
+    watching.answered(make_record(status=400, result=None, confidence=None, unknown=None), "gold")
+    told = watching.drift("bottle")
+    assert told is not None
+    assert told["class"]["answers"] == 0

@@ -1,0 +1,42 @@
+"""A worker for the tests: reads events as JSON lines, and answers each with one."""
+
+import json
+import sys
+from datetime import UTC, datetime
+
+from assay.bundle import BundleInfo
+from assay.serving.record import Record
+from assay.serving.watching.settings import WatchSettings
+from assay.serving.watching.watching import make_watcher
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+info = BundleInfo.model_validate_json(sys.argv[1])
+watching = make_watcher(WatchSettings(log_level="error"), {"bottle": info}, {})
+for line in sys.stdin:
+    event, *values = json.loads(line)
+    answer = ""
+    if event == "answered":
+        label, times = values
+        for number in range(times):
+            record = Record(
+                request_id=str(number),
+                timestamp=NOW,
+                client_id="c",
+                image=None,
+                result=label,
+                confidence=0.9,
+                unknown=False,
+                processing_time=0.01,
+                model="bottle",
+                model_version="v1",
+                cache_hit=False,
+                status=200,
+            )
+            watching.answered(record, "gold")
+    elif event == "render":
+        answer = watching.render_metrics()[0].decode()
+    else:
+        getattr(watching, event)(*values)
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
