@@ -1,4 +1,4 @@
-"""What watching costs a request: microseconds of each call that the server makes, alone and beside other workers.
+"""What watching costs a request: microseconds of every call that the server makes, of one worker or several.
 
 Usage: python benchmarks/watching.py
 """
