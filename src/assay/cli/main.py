@@ -20,6 +20,7 @@ from assay.cli.explain import explain
 from assay.cli.export import export
 from assay.cli.fetch import fetch
 from assay.cli.info import info
+from assay.cli.keys import keys
 from assay.cli.predict import predict
 from assay.cli.recipes import recipes
 from assay.cli.train import train
@@ -47,6 +48,7 @@ for _panel, _commands in _GROUPS.items():
         app.command(rich_help_panel=_panel)(_command)
 app.add_typer(recipes, name="recipes", rich_help_panel="Train")
 app.add_typer(cache, name="cache", rich_help_panel="Data")
+app.add_typer(keys, name="keys", rich_help_panel="Use")
 
 
 def _version(wanted: bool) -> None:

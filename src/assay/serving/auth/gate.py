@@ -134,7 +134,7 @@ class AddressGate:
         return _Admission(client, address, headers, digest, failed, self._stores.limiter, place)
 
 
-async def make_gate(
+def make_gate(
     auth: AuthSettings,
     limits: LimitSettings,
     watcher: Watcher,
@@ -142,7 +142,7 @@ async def make_gate(
     wall: Callable[[], float] = time.time,
     steady: Callable[[], float] = time.monotonic,
 ) -> AddressGate:
-    """Build the gate from its settings; `close` it in the same event loop.
+    """Build the gate from its settings. It is used and closed in one event loop.
 
     Args:
         auth: who may ask.
@@ -154,10 +154,9 @@ async def make_gate(
     Raises:
         AssayError: keys are required and their files are missing, malformed or open to others.
     """
-    # Both are read before anything is opened that would have to be closed again.
     keys = Watched(auth.folder / STORE_FILE, read_keys, steady) if auth.required else None
     ring = Watched(auth.folder / RING_FILE, read_ring, steady) if auth.required else None
-    stores = await open_stores(limits, watcher, nonce_seconds=2 * auth.skew_seconds + 1, clock=steady)
+    stores = open_stores(limits, watcher, nonce_seconds=2 * auth.skew_seconds + 1, clock=steady)
     authenticator = None
     if keys is not None and ring is not None:
         skew = auth.skew_seconds

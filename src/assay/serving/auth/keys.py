@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 from assay.errors import AssayError, UsageError
 from assay.files import write_text
 from assay.recipe.base import Settings
+from assay.serving.auth.settings import TierName
 
 STORE_FILE = "keys.json"
 SCOPES = ("classify", "metrics", "admin")
@@ -34,7 +35,7 @@ class Key(Settings):
     """Names the key; public."""
     client: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.@+-][\w .@+-]*$")]
     """Whom the key was made for."""
-    tier: str
+    tier: TierName
     """How often the client may ask."""
     scopes: tuple[Scope, ...]
     """What the client may ask for."""
@@ -139,6 +140,7 @@ def make_key(
         wrong = error.errors()[0]["loc"][0]
         what = {
             "client": "a client's name has 1 to 64 letters, digits, spaces or any of . @ + - _",
+            "tier": "a tier's name has lower-case letters, digits, - and _, as in gold",
             "scopes": f"a scope is one of {', '.join(SCOPES)}",
         }
         raise UsageError(f"{wrong}: {what.get(str(wrong), 'this cannot be')}") from None

@@ -39,9 +39,6 @@ class Limiter(Protocol):
     async def give_back(self, key: str, lease: str) -> None:
         """A request that was taken has been answered; told twice, or of one never taken, nothing happens."""
 
-    async def close(self) -> None:
-        """Let go of connections."""
-
 
 def rate_of(tier: Tier) -> Rate:
     """Return a tier's rate."""

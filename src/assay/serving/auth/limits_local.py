@@ -50,6 +50,3 @@ class LocalLimiter:
         leases.discard(lease)
         if not leases:
             self._leases.pop(key, None)
-
-    async def close(self) -> None:
-        """Nothing is held."""

@@ -10,9 +10,9 @@ from typing import cast
 
 from redis.asyncio import Redis
 
-from assay.serving.auth.breaker import Breaker
 from assay.serving.auth.limits import Verdict, rate_of, verdict
 from assay.serving.auth.limits_local import LocalLimiter
+from assay.serving.auth.redis_link import RedisLink
 from assay.serving.auth.settings import Tier
 
 _TAKE = """
@@ -36,7 +36,7 @@ return {0, ahead}
 _TAKEN, _BUSY = 0, 2
 
 
-class RedisLimits:
+class RedisCounts:
     """The counts in Redis. Raises redis-py's errors when it is away."""
 
     def __init__(self, redis: Redis, lease_seconds: float) -> None:
@@ -52,9 +52,9 @@ class RedisLimits:
         state, ahead = cast("tuple[int, int]", tuple(answer))
         return verdict(rate, ahead, taken=state == _TAKEN, busy=state == _BUSY)
 
-    async def give_back(self, key: str, lease: str) -> None:
-        """Take a lease out of what is being answered."""
-        await self._redis.zrem(_lease_key(key), lease)
+    async def give_back(self, key: str, lease: str) -> bool:
+        """Take a lease out of what is being answered, and tell whether it was there."""
+        return await self._redis.zrem(_lease_key(key), lease) == 1
 
     async def probe(self) -> None:
         """Do all that a request needs, on a key of its own."""
@@ -64,15 +64,17 @@ class RedisLimits:
 
 
 class SharedLimiter:
-    """Counts in Redis, and in this process while Redis is away."""
+    """Counts in Redis, and in this process while Redis is away (`Limiter`)."""
 
-    def __init__(self, shared: RedisLimits, local: LocalLimiter, breaker: Breaker) -> None:
-        """Join the two; the breaker's owner closes it."""
-        self._shared, self._local, self._breaker = shared, local, breaker
+    def __init__(self, link: RedisLink, local: LocalLimiter, lease_seconds: float) -> None:
+        """Join the two; the link's owner closes it."""
+        self._link, self._local = link, local
+        self._counts = RedisCounts(link.redis, lease_seconds)
+        link.look_with(self._counts.probe)
 
     async def take(self, key: str, tier: Tier, lease: str) -> Verdict:
         """Take a request, or not (`Limiter.take`)."""
-        answer = await self._breaker.call(lambda: self._shared.take(key, tier, lease))
+        answer = await self._link.ask(lambda: self._counts.take(key, tier, lease))
         if answer is None:
             return await self._local.take(key, tier, lease)
         if answer.taken:
@@ -82,10 +84,7 @@ class SharedLimiter:
     async def give_back(self, key: str, lease: str) -> None:
         """A request has been answered (`Limiter.give_back`); what Redis is not told of ends by itself."""
         await self._local.give_back(key, lease)
-        await self._breaker.call(lambda: self._shared.give_back(key, lease))
-
-    async def close(self) -> None:
-        """Nothing of its own is held."""
+        await self._link.ask(lambda: self._counts.give_back(key, lease))
 
 
 # The braces keep both of a client's keys on one node of a cluster, which a script needs.

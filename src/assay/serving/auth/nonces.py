@@ -6,14 +6,11 @@ twice the allowed skew, since it may lie ahead by that much when it comes.
 """
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from hashlib import blake2b
-from typing import Protocol, cast
-
-from redis.asyncio import Redis
+from typing import Protocol
 
 from assay.serving.auth.base import Refusal
-from assay.serving.auth.breaker import Breaker
 
 _MOST = 100_000
 """Nonces of one key that are remembered: the gold tier's within ten minutes, and half as many again."""
@@ -59,22 +56,3 @@ class LocalNonces:
             raise Refusal(429, "Too many signed requests; try again later", {"Retry-After": str(wait)})
         ends[digest] = now + self._seconds
         return True
-
-
-class SharedNonces:
-    """Nonces that all workers and machines know, through Redis; while it is away each knows its own."""
-
-    def __init__(self, redis: Redis, local: LocalNonces, breaker: Breaker, seconds: float) -> None:
-        """Join Redis and this process; the breaker's owner closes it."""
-        self._redis, self._local, self._breaker, self._seconds = redis, local, breaker, seconds
-
-    async def is_new(self, key_id: str, nonce: str) -> bool:
-        """Remember a nonce (`Nonces.is_new`)."""
-        if not await self._local.is_new(key_id, nonce):
-            return False
-        stored = await self._breaker.call(lambda: self._store(key_id, nonce))
-        return stored is not False
-
-    async def _store(self, key_id: str, nonce: str) -> bool:
-        name, lasts = f"assay:{{{key_id}}}:nonce:{nonce}", int(self._seconds) + 1
-        return bool(await cast("Awaitable[object]", self._redis.set(name, 1, nx=True, ex=lasts)))

@@ -89,9 +89,9 @@ def write_ring(path: Path, ring: Ring) -> None:
     write_text(path, ring.text(), mode=0o600)
 
 
-def ring_is_fixed() -> bool:
-    """Tell whether the ring comes from the environment, where it cannot be changed."""
-    return bool(os.environ.get(ENVIRONMENT))
+def has_ring(path: Path) -> bool:
+    """Tell whether there is a ring, in the environment or in its file."""
+    return bool(os.environ.get(ENVIRONMENT)) or path.exists()
 
 
 def renew_ring(path: Path) -> Ring:
@@ -100,7 +100,7 @@ def renew_ring(path: Path) -> Ring:
     Raises:
         UsageError: the ring is in the environment.
     """
-    if ring_is_fixed():
+    if os.environ.get(ENVIRONMENT):
         raise UsageError(f"the ring is in the environment; add a version to {ENVIRONMENT} there")
     ring = (read_ring(path) if path.exists() else Ring({})).renewed()
     write_ring(path, ring)

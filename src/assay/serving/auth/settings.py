@@ -87,7 +87,9 @@ class Tier(Settings):
     """Requests being answered at the same time."""
 
 
-TIERS = {
+TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+"""Lower-case letters, digits, - and _; it stands in headers and metrics."""
+TIERS: dict[TierName, Tier] = {
     "bronze": Tier(per_minute=60, burst=10, at_a_time=4),
     "silver": Tier(per_minute=600, burst=50, at_a_time=16),
     "gold": Tier(per_minute=6000, burst=200, at_a_time=64),
@@ -98,7 +100,7 @@ TIERS = {
 class LimitSettings(Settings):
     """How often clients may ask."""
 
-    tiers: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")], Tier] = TIERS
+    tiers: dict[TierName, Tier] = TIERS
     """Tiers by name."""
     anonymous: str | None = None
     """Tier of each address where keys are off; none: no limit."""

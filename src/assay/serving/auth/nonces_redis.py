@@ -1,0 +1,31 @@
+"""Nonces that all workers and machines know, through Redis; while it is away each process knows its own.
+
+Knows nothing of signatures. A Redis that forgets when it is restarted forgets the nonces too: what was signed
+in the minutes before could then be used once more by who captured it, with another worker than the one that
+took it.
+"""
+
+from collections.abc import Awaitable
+from typing import cast
+
+from assay.serving.auth.nonces import LocalNonces
+from assay.serving.auth.redis_link import RedisLink
+
+
+class SharedNonces:
+    """Nonces in Redis and in this process (`Nonces`)."""
+
+    def __init__(self, link: RedisLink, local: LocalNonces, seconds: float) -> None:
+        """Join Redis and this process; the link's owner closes it."""
+        self._link, self._local, self._seconds = link, local, seconds
+
+    async def is_new(self, key_id: str, nonce: str) -> bool:
+        """Remember a nonce (`Nonces.is_new`)."""
+        if not await self._local.is_new(key_id, nonce):
+            return False
+        stored = await self._link.ask(lambda: self._store(key_id, nonce))
+        return stored is not False
+
+    async def _store(self, key_id: str, nonce: str) -> bool:
+        name, lasts = f"assay:{{{key_id}}}:nonce:{nonce}", int(self._seconds) + 1
+        return bool(await cast("Awaitable[object]", self._link.redis.set(name, 1, nx=True, ex=lasts)))

@@ -1,0 +1,95 @@
+"""The way to a Redis that may be away: requests go on without it, and it is found again by itself.
+
+Knows nothing of what Redis is asked. While it is away no request waits for it: a task beside the requests
+looks for it, with more patience than a request has, since to connect (TLS above all) takes longer than to
+ask.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from assay.errors import UsageError
+from assay.serving.auth.settings import LimitSettings
+from assay.serving.breaker import Breaker
+from assay.serving.watching.base import Watcher
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+_FAILURES = (RedisError, OSError)  # TimeoutError is an OSError
+_PATIENCE = 1.0
+"""Seconds that the look for Redis may take."""
+
+
+class RedisLink:
+    """Redis, or nothing while it is away."""
+
+    def __init__(self, url: str, settings: LimitSettings, watcher: Watcher) -> None:
+        """Connect when first asked.
+
+        Args:
+            url: redis://, rediss:// or unix://.
+            settings: how long to wait, how often to look.
+            watcher: told when Redis goes away and when it is back.
+
+        Raises:
+            UsageError: the address is none.
+        """
+        try:
+            # No retries: a nonce that Redis has already seen must not be shown to it again.
+            self.redis = Redis.from_url(url, protocol=2, retry=Retry(NoBackoff(), 0))
+        except ValueError:
+            # Its own words may repeat the password.
+            raise UsageError("the address of Redis is none; give redis://HOST:PORT") from None
+        self._seconds, self._watcher = settings.redis_seconds, watcher
+        self._breaker = Breaker(pause=settings.retry_seconds, longest=settings.retry_seconds)
+        self._probe: Callable[[], Awaitable[object]] = self.redis.ping
+        self._looking: asyncio.Task[None] | None = None
+
+    def look_with(self, probe: Callable[[], Awaitable[object]]) -> None:
+        """Set what shows that Redis works; else a ping."""
+        self._probe = probe
+
+    async def ask(self, operation: Callable[[], Awaitable[T]]) -> T | None:
+        """Return the result of an operation; none where Redis is away or too slow."""
+        if self._breaker.open:
+            if self._breaker.allows():
+                self._looking = asyncio.create_task(self._look())
+            return None
+        try:
+            async with asyncio.timeout(self._seconds):
+                result = await operation()
+        except _FAILURES:
+            self._failed()
+            return None
+        self._breaker.succeeded()
+        return result
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+        await self.redis.aclose()
+
+    def _failed(self) -> None:
+        if self._breaker.failed():
+            _log.warning("Redis is away; this process counts by itself")
+            self._watcher.degraded("limits", down=True)
+
+    async def _look(self) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._probe()
+        except _FAILURES:
+            self._breaker.failed()
+            return
+        if self._breaker.succeeded():
+            _log.warning("Redis is back")
+            self._watcher.degraded("limits", down=False)
