@@ -23,6 +23,7 @@ from assay.cli.info import info
 from assay.cli.keys import keys
 from assay.cli.predict import predict
 from assay.cli.recipes import recipes
+from assay.cli.serve import serve
 from assay.cli.train import train
 from assay.cli.tune import tune
 from assay.cli.variants import variants
@@ -32,7 +33,7 @@ _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start here": (demo,),
     "Data": (check, augment, fetch),
     "Train": (train, crossval, variants, tune, compare, evaluate),
-    "Use": (predict, explain, info, export, bench),
+    "Use": (predict, explain, serve, info, export, bench),
 }
 
 app = typer.Typer(
@@ -121,6 +122,11 @@ _EXTRAS = {
     "jinja2": "train",
     "onnx": "train",
     "elpv_dataset": "demo",
+    "fastapi": "serve",
+    "pydantic_settings": "serve",
+    "python_multipart": "serve",
+    "starlette": "serve",
+    "uvicorn": "serve",
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,136 @@
+"""`assay serve`: a classifier as an HTTP service."""
+
+import ipaddress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from assay.errors import UsageError
+
+if TYPE_CHECKING:
+    from assay.serving.models import Models
+    from assay.serving.settings import ServeSettings
+
+Options = dict[str, dict[str, Any]]
+"""Settings by concern and name."""
+
+_LISTEN = "Listening"
+_MODEL = "Model"
+_KEYS = "Keys"
+_KEEP = "What is kept"
+
+
+def serve(
+    models: Annotated[
+        list[str], typer.Argument(help=".assay files, or NAME=FILE; the first is the default.")
+    ],
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen at.", rich_help_panel=_LISTEN)] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0: any free.", rich_help_panel=_LISTEN)] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; the processors are shared out.", rich_help_panel=_LISTEN)
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate for HTTPS, PEM.", rich_help_panel=_LISTEN)
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.", rich_help_panel=_LISTEN)] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="auto, openvino, onnxruntime or cuda.", rich_help_panel=_MODEL)
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32 or int8.", rich_help_panel=_MODEL)] = None,
+    golden: Annotated[
+        Path | None,
+        typer.Option(help="Photos that a new model must answer before it is used.", rich_help_panel=_MODEL),
+    ] = None,
+    auth: Annotated[
+        bool | None,
+        typer.Option(
+            "--auth/--no-auth", help="Ask for keys; by default where there are some.", rich_help_panel=_KEYS
+        ),
+    ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="Folder of keys, as `assay keys` makes it.", rich_help_panel=_KEYS)
+    ] = None,
+    redis: Annotated[
+        str | None,
+        typer.Option(help="Redis for answers and rates, as redis://host:6379/0.", rich_help_panel=_KEEP),
+    ] = None,
+    log_dir: Annotated[
+        Path | None, typer.Option(help="Folder for request and error logs.", rich_help_panel=_KEEP)
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="debug, info, warning or error.", rich_help_panel=_KEEP)
+    ] = None,
+) -> None:
+    """Answer photos over HTTP: POST /classify, GET /health, and what GET /openapi.json tells.
+
+    Every setting can also come from the environment, such as ASSAY_SERVE_BATCHING__QUEUE=128. SIGHUP reads
+    the models anew; SIGTERM ends after the last answer.
+
+    Example: assay serve model.assay --port 9000
+    """
+    from assay.serving.models import Source
+    from assay.serving.settings import ServeSettings
+    from assay.serving.start import listen, serve_here
+
+    options: Options = {
+        "listen": {"host": host, "port": port, "workers": workers},
+        "tls": {"cert": tls_cert, "key": tls_key},
+        "models": {"engine": engine, "precision": precision, "golden": golden},
+        "auth": {"folder": keys, "required": auth},
+        "cache": {"redis": redis},
+        "limits": {"redis": redis},
+        "watch": {"log_dir": log_dir, "log_level": log_level},
+    }
+    typed = _typed(options)
+    settings = _with_door(ServeSettings.read(typed), typed)
+    sources = [Source.parse(model) for model in models]
+    listening = listen(settings.listen)
+    name, number = listening.getsockname()[:2]
+    address = f"{'https' if settings.tls.on else 'http'}://{name}:{number}"
+
+    def started(loaded: "Models") -> None:
+        for model in loaded:
+            typer.echo(f"{address} answers with {model.name} {model.info.version} ({model.classifier.runs})")
+
+    serve_here(settings, sources, listening, started)
+
+
+def _typed(options: Options) -> Options:
+    """Leave out what was not typed."""
+    typed = {
+        concern: {name: value for name, value in values.items() if value is not None}
+        for concern, values in options.items()
+    }
+    return {concern: values for concern, values in typed.items() if values}
+
+
+def _with_door(settings: "ServeSettings", typed: Options) -> "ServeSettings":
+    """Decide whether keys are asked for where nobody has said it: where there are some.
+
+    Raises:
+        UsageError: there are none, and other machines could ask.
+    """
+    from assay.serving.auth.keys import STORE_FILE
+    from assay.serving.settings import ServeSettings
+
+    if "required" in settings.auth.model_fields_set:
+        return settings
+    required = "folder" in settings.auth.model_fields_set or (settings.auth.folder / STORE_FILE).exists()
+    if not required and not _loopback(settings.listen.host):
+        raise UsageError(
+            f"{settings.listen.host} can be reached from other machines and there are no keys: make one with "
+            "`assay keys create`, or spell out --no-auth"
+        )
+    typed["auth"] = {**typed.get("auth", {}), "required": required}
+    return ServeSettings.read(typed)
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,103 @@
+"""What is answered about a photo: the result as it is kept, and as the client gets it.
+
+Knows nothing of HTTP. Names of fields come from the bundle, so that a model can take another service's place.
+"""
+
+import base64
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from assay.bundle import BundleInfo
+from assay.inference import Prediction
+from assay.serving.record import ImageFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Everything that depends on photo, model and options alone; it can be kept and given again."""
+
+    image: ImageFacts
+    label: str
+    confidence: float
+    """Calibrated, 0-1."""
+    probabilities: dict[str, float]
+    unknown: bool | None
+    reason: str | None
+    novelty: float | None
+    heat_map: str | None = None
+    """PNG, base64."""
+
+    @classmethod
+    def of(cls, image: ImageFacts, prediction: Prediction, heat_map: bytes | None = None) -> Self:
+        """Take over what a classifier says."""
+        drawn = None if heat_map is None else base64.b64encode(heat_map).decode()
+        return cls(
+            image,
+            prediction.label,
+            prediction.confidence,
+            prediction.probabilities,
+            prediction.unknown,
+            prediction.reason,
+            prediction.novelty,
+            drawn,
+        )
+
+    def dump(self) -> bytes:
+        """Return bytes for a cache."""
+        return json.dumps(asdict(self), separators=(",", ":")).encode()
+
+    @classmethod
+    def load(cls, content: bytes) -> Self:
+        """Read what `dump` wrote.
+
+        Raises:
+            ValueError: it wrote something else.
+        """
+        try:
+            values = json.loads(content)
+            image = values.pop("image")
+            size = image["dimensions"]
+            facts = ImageFacts(image["size"], image["format"], None if size is None else (size[0], size[1]))
+            return cls(facts, **values)
+        except (TypeError, KeyError, IndexError, AttributeError) as error:
+            raise ValueError(f"no kept answer: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds of the phases; None where there was no such phase."""
+
+    queue: float | None = None
+    decode: float | None = None
+    inference: float | None = None
+
+
+def answer(info: BundleInfo, result: Result) -> dict[str, Any]:
+    """Return the short answer, its fields named by the bundle."""
+    return {info.serve.label_field: result.label, info.serve.confidence_field: result.confidence}
+
+
+def details(
+    info: BundleInfo, result: Result, timings: Timings, *, cached: bool, total: float
+) -> dict[str, Any]:
+    """Return what `?detail=1` adds; times in milliseconds."""
+    phases = {**asdict(timings), "total": total}
+    return {
+        "probabilities": result.probabilities,
+        "calibrated_confidence": result.confidence,
+        "unknown": result.unknown,
+        "reason": result.reason,
+        "novelty": result.novelty,
+        "model": info.name,
+        "model_version": info.version,
+        "cached": cached,
+        "timings_ms": {
+            name: None if seconds is None else round(1000 * seconds, 3) for name, seconds in phases.items()
+        },
+    }
+
+
+def dump(value: object) -> bytes:
+    """Return a value as compact JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()

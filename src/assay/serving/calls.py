@@ -1,0 +1,85 @@
+"""One HTTP request from its first byte to its answer: who asks, what became of each photo, what is recorded.
+
+Knows nothing of frameworks.
+"""
+
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from assay.serving.answers import Result
+from assay.serving.auth.base import ANONYMOUS, Admission
+from assay.serving.models import Model
+from assay.serving.record import ImageFacts, Record
+
+_GIVEN = re.compile(r"[A-Za-z0-9._:/+=-]{1,100}")
+
+
+def request_id(given: str | None) -> str:
+    """Return the client's id of a request if it is a decent one, else a new one."""
+    return given if given is not None and _GIVEN.fullmatch(given) else uuid.uuid4().hex
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one photo."""
+
+    status: int
+    image: ImageFacts | None = None
+    result: Result | None = None
+    cached: bool = False
+
+
+@dataclass(slots=True)
+class Call:
+    """A request while it is worked on."""
+
+    request_id: str
+    headers: Mapping[str, str]
+    """Names in lower case; a header that came several times is one, joined by commas."""
+    timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
+    started: float = field(default_factory=time.perf_counter)
+    recorded: bool = False
+    """Whether it is one that the journal keeps: those that classify."""
+    admission: Admission | None = None
+    model: Model | None = None
+    outcomes: list[Outcome] = field(default_factory=list)
+    bytes_held: int = 0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the first byte."""
+        return time.perf_counter() - self.started
+
+    @property
+    def tier(self) -> str:
+        """Of the client, as far as it is known."""
+        return ANONYMOUS if self.admission is None else self.admission.client.tier
+
+    def records(self, status: int) -> list[Record]:
+        """Return a record of every photo, or one of a request that got as far as none.
+
+        Args:
+            status: of the answer.
+        """
+        took = self.elapsed
+        return [
+            Record(
+                request_id=self.request_id,
+                timestamp=self.timestamp,
+                client_id=ANONYMOUS if self.admission is None else self.admission.client.id,
+                image=one.image,
+                result=None if one.result is None else one.result.label,
+                confidence=None if one.result is None else one.result.confidence,
+                unknown=None if one.result is None else one.result.unknown,
+                processing_time=took,
+                model="" if self.model is None else self.model.name,
+                model_version="" if self.model is None else self.model.info.version,
+                cache_hit=one.cached,
+                status=one.status,
+            )
+            for one in self.outcomes or [Outcome(status)]
+        ]

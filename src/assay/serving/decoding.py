@@ -1,0 +1,115 @@
+"""Uploads become pixels: judged by content and header first, decoded in bounded slots and memory.
+
+The pixels are those of every other way to a prediction (`Preprocess.read`). Knows nothing of HTTP.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from assay.image import HEAD_BYTES, DecodeError, Preprocess, inspect, sniff
+from assay.serving.errors import too_many_pixels, unreadable, wrong_format
+from assay.serving.record import ImageFacts
+
+_Result = TypeVar("_Result")
+
+_JPEG_COST = 3
+_COST = 12
+"""Bytes of memory a pixel while decoding: a picture with transparency is held as it came and over white."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoLimits:
+    """Which photos are taken."""
+
+    formats: tuple[str, ...]
+    max_side: int
+
+    def check(self, data: bytes) -> ImageFacts:
+        """Judge a photo by its first bytes and its header; no pixel is decoded.
+
+        Raises:
+            UploadError: another format, too many pixels, or a damaged header.
+        """
+        kind = sniff(data[:HEAD_BYTES])
+        if kind not in self.formats:
+            raise wrong_format(self.formats)
+        try:
+            told = inspect(data)
+        except DecodeError as error:
+            raise unreadable(kind, str(error)) from None
+        if max(told.width, told.height) > self.max_side:
+            raise too_many_pixels(self.max_side)
+        return ImageFacts(len(data), kind, (told.width, told.height))
+
+
+class Decoder:
+    """Threads that decode.
+
+    Args:
+        slots: photos at a time.
+        memory: bytes that those photos may take together, as estimated from their headers.
+    """
+
+    def __init__(self, slots: int, memory: int) -> None:
+        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="assay-decode")
+        self._memory = _Memory(memory)
+
+    async def run(self, work: Callable[[], _Result]) -> _Result:
+        """Do some work in a slot; work that is cancelled before it began is never done."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    async def read(
+        self, data: bytes, limits: PhotoLimits, preprocess: Preprocess
+    ) -> tuple[ImageFacts, np.ndarray]:
+        """Check and decode a photo.
+
+        Returns:
+            What the header says, and uint8 [S, S, 3].
+
+        Raises:
+            UploadError: the photo is not taken, or damaged.
+        """
+        return await self.run(lambda: self._read(data, limits, preprocess))
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _read(
+        self, data: bytes, limits: PhotoLimits, preprocess: Preprocess
+    ) -> tuple[ImageFacts, np.ndarray]:
+        facts = limits.check(data)
+        width, height = facts.dimensions or (0, 0)
+        with self._memory.hold(width * height * (_JPEG_COST if facts.format == "jpeg" else _COST)):
+            try:
+                return facts, preprocess.read(data)
+            except DecodeError as error:
+                raise unreadable(facts.format, str(error)) from None
+
+
+class _Memory:
+    """Bytes that threads hold together; who would pass the limit waits for others, and never alone."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._held = limit, 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self, count: int) -> Iterator[None]:
+        count = min(count, self._limit)
+        with self._changed:
+            self._changed.wait_for(lambda: self._held + count <= self._limit)
+            self._held += count
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= count
+                self._changed.notify_all()

@@ -1,0 +1,75 @@
+"""Why a request gets no answer: a status, one sentence, and what the client's headers should say.
+
+Knows nothing of frameworks; the app turns these into `{"error": "..."}`.
+"""
+
+from collections.abc import Mapping
+
+from assay.image.formats import title
+
+
+class ApiError(Exception):
+    """A request that failed; its text is for the client to read."""
+
+    def __init__(
+        self, status: int, text: str, *, reason: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Set what is answered.
+
+        Args:
+            status: HTTP status.
+            text: one sentence for the client.
+            reason: what metrics count a rejection under: overload, deadline, upload; None: it is none.
+            headers: such as Retry-After.
+        """
+        super().__init__(text)
+        self.status, self.text, self.reason, self.headers = status, text, reason, dict(headers or {})
+
+
+class UploadError(ApiError):
+    """An upload that cannot be taken."""
+
+    def __init__(self, text: str, status: int = 400, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, text, reason="upload", headers=headers)
+
+
+class OverloadError(ApiError):
+    """There are too many requests; come back after some seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        text = f"Too many requests wait; try again in {retry_after} s"
+        super().__init__(503, text, reason="overload", headers={"Retry-After": str(retry_after)})
+
+
+class DeadlineError(ApiError):
+    """The answer would have come too late."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(504, f"No answer within {seconds:g} s", reason="deadline")
+
+
+class GoneError(Exception):
+    """The client has hung up; nobody reads the answer."""
+
+
+GONE = 499
+"""Status in records of requests whose client hung up; nginx's number."""
+NO_IMAGE = "No image file provided"
+TOO_LARGE = "File size exceeds maximum limit"
+TOO_SLOW = "The upload took too long"
+
+
+def wrong_format(formats: tuple[str, ...]) -> UploadError:
+    """Name the formats that are allowed, by the endings that people know."""
+    endings = ", ".join("jpg, jpeg" if name == "jpeg" else name for name in formats)
+    return UploadError(f"Invalid image format. Allowed formats: {endings}")
+
+
+def too_many_pixels(max_side: int) -> UploadError:
+    """Say how large a photo may be."""
+    return UploadError(f"Image dimensions exceed maximum limit of {max_side} x {max_side} pixels")
+
+
+def unreadable(kind: str, reason: str) -> UploadError:
+    """Say what is wrong with a photo of a format that is allowed."""
+    return UploadError(f"The {title(kind)} image cannot be read: {reason}")

@@ -1,0 +1,69 @@
+"""The parts that a server is joined of, besides its models. Each can be nothing.
+
+Knows only what the parts promise, and the factories that make them as the settings say.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from assay.serving.auth.base import Gate
+from assay.serving.auth.gate import make_gate
+from assay.serving.cache.base import Cache
+from assay.serving.cache.make import make_cache
+from assay.serving.nothing import OpenGate, SilentWatcher
+from assay.serving.record import Record
+from assay.serving.settings import ServeSettings
+from assay.serving.watching.base import Watcher
+
+if TYPE_CHECKING:
+    from assay.serving.watching.watching import Watching
+
+
+class Recorder(Protocol):
+    """Keeps records of requests."""
+
+    async def start(self) -> None:
+        """Begin to write."""
+
+    def record(self, record: Record) -> None:
+        """Keep a record; never waits."""
+
+    async def close(self) -> None:
+        """Write what is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a server is joined of."""
+
+    gate: Gate = field(default_factory=OpenGate)
+    watcher: Watcher = field(default_factory=SilentWatcher)
+    cache: Cache | None = None
+    journal: Recorder | None = None
+    watching: "Watching | None" = None
+    """The watcher, where it shows what it has seen."""
+
+    async def close(self) -> None:
+        """Flush, and let go of connections."""
+        if self.journal is not None:
+            await self.journal.close()
+        if self.cache is not None:
+            await self.cache.close()
+        await self.gate.close()
+        if self.watching is not None:
+            self.watching.close()
+
+
+def make_parts(settings: ServeSettings, watching: "Watching") -> Parts:
+    """Make gate, cache and journal as the settings say, for the event loop that they will work in.
+
+    Args:
+        settings: of the server.
+        watching: is told what happens.
+
+    Raises:
+        AssayError: keys are asked for and there are none that can be used, or an address is none.
+    """
+    gate = make_gate(settings.auth, settings.limits, watching)
+    cache = make_cache(settings.cache, watching)
+    return Parts(gate, watching, cache, None, watching)

@@ -1,0 +1,71 @@
+"""How many photos may be worked on or wait at a time, and when a client that found no place should come back.
+
+Knows nothing of HTTP; time is handed in by the caller.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from assay.serving.errors import OverloadError
+
+_SMOOTHING = 0.1
+_LONGEST = 60
+
+
+class Places:
+    """A bounded number of photos under way.
+
+    Args:
+        count: how many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count, self._taken = count, 0
+        self._last: float | None = None
+        self._interval = 0.0
+
+    @property
+    def taken(self) -> int:
+        """Photos under way."""
+        return self._taken
+
+    def check(self, photos: int = 1) -> None:
+        """Raise if there is no place now.
+
+        Raises:
+            OverloadError: there is none.
+        """
+        if self._taken + photos > self._count:
+            raise OverloadError(self.retry_after)
+
+    @contextmanager
+    def take(self, photos: int = 1) -> Iterator[None]:
+        """Hold places for a while.
+
+        Raises:
+            OverloadError: there are not enough.
+        """
+        self.check(photos)
+        self._taken += photos
+        try:
+            yield
+        finally:
+            self._taken -= photos
+
+    def left(self, now: float, photos: int = 1) -> None:
+        """Note that photos have been answered, for the pace.
+
+        Args:
+            now: seconds on a clock that never goes back.
+            photos: how many.
+        """
+        if self._last is not None:
+            each = (now - self._last) / photos
+            self._interval += (each - self._interval) * (_SMOOTHING if self._interval else 1)
+        self._last = now
+
+    @property
+    def retry_after(self) -> int:
+        """Whole seconds in which half of the places are free at the present pace, 1-60."""
+        return min(_LONGEST, max(1, math.ceil(self._interval * self._taken / 2)))

@@ -1,0 +1,69 @@
+"""What a server says about itself: health, readiness, models, metrics.
+
+`/health` is the classifier's own contract; `/live` and `/ready` are what load balancers and Kubernetes ask.
+"""
+
+from fastapi import APIRouter, Request, Response
+
+from assay.serving.answers import dump
+from assay.serving.doors import admit
+from assay.serving.errors import ApiError
+from assay.serving.models import Model
+from assay.serving.service import Service
+
+
+def about_routes(service: Service) -> APIRouter:
+    """Return the routes that need no photo."""
+    router = APIRouter(tags=["service"])
+    healthy = dump({"status": "healthy", "service": service.models.default.info.serve.service})
+
+    @router.get("/health", summary="Whether the service is healthy")
+    async def health() -> Response:
+        return _json(healthy)
+
+    @router.get("/live", summary="Whether the process lives")
+    async def live() -> Response:
+        return _json(b'{"status":"live"}')
+
+    @router.get("/ready", summary="Whether new requests are welcome")
+    async def ready() -> Response:
+        if not service.lifecycle.ready:
+            raise ApiError(503, f"Not ready: {service.lifecycle.phase.value}")
+        return _json(b'{"status":"ready"}')
+
+    @router.get("/models", summary="The models that are served; the first is the default")
+    async def models(request: Request) -> Response:
+        await admit(service, request, "classify")
+        return _json(dump({"models": [describe(model) for model in service.models]}))
+
+    @router.get("/metrics", summary="Figures in Prometheus' text format")
+    async def metrics(request: Request) -> Response:
+        await admit(service, request, "metrics")
+        if service.parts.watching is None:
+            raise ApiError(404, "Metrics are off")
+        body, kind = service.parts.watching.render_metrics()
+        return Response(body, media_type=kind)
+
+    return router
+
+
+def describe(model: Model) -> dict[str, object]:
+    """Return what is told of a model."""
+    info = model.info
+    return {
+        "name": model.name,
+        "version": info.version,
+        "description": info.description,
+        "classes": list(info.classes),
+        "size": model.classifier.preprocess.size,
+        "engine": model.classifier.engine.name,
+        "precision": model.precision,
+        "formats": list(model.limits.formats),
+        "max_bytes": model.photo_bytes,
+        "max_side": model.limits.max_side,
+        "abstains": model.classifier.limits is not None,
+    }
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")

@@ -1,0 +1,101 @@
+"""`POST /classify` and `POST /classify/batch`: photos in, answers out.
+
+The order is fixed: the gate judges the headers, a full house is told, and only then the body is read.
+"""
+
+import hashlib
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from assay.serving.answers import answer, details, dump
+from assay.serving.calls import Call
+from assay.serving.doors import admit, call_of, read_photos, unless_gone
+from assay.serving.errors import ApiError
+from assay.serving.models import Model
+from assay.serving.service import Classified, Service
+from assay.serving.uploads import Upload, UploadLimits
+
+Detail = Annotated[bool, Query(description="Add probabilities, doubts, the model's version and timings.")]
+Explain = Annotated[bool, Query(description="Add a heat map of what speaks for the answer: PNG, base64.")]
+ModelName = Annotated[str | None, Query(description="Which model answers; the first if none is named.")]
+
+_MIB = 2**20
+
+
+def classify_routes(service: Service) -> APIRouter:
+    """Return the routes that classify."""
+    router = APIRouter(tags=["classify"])
+
+    @router.post("/classify", summary="Classify a photo")
+    async def classify(
+        request: Request, model: ModelName = None, detail: Detail = False, explain: Explain = False
+    ) -> Response:
+        call = await _enter(service, request, model)
+        chosen = service.model(model)
+        (upload,) = await read_photos(service, request, UploadLimits(chosen.photo_bytes))
+        _check_signed(call, [upload])
+        work = service.classify(call, chosen, upload, explain=explain)
+        classified = await unless_gone(request, work)
+        return _json(_answer(call, chosen, classified, detail=detail))
+
+    @router.post("/classify/batch", summary="Classify up to 32 photos")
+    async def batch(
+        request: Request, model: ModelName = None, detail: Detail = False, explain: Explain = False
+    ) -> Response:
+        call = await _enter(service, request, model)
+        chosen, settings = service.model(model), service.settings.uploads
+        limits = UploadLimits(chosen.photo_bytes, settings.batch_photos, int(settings.batch_megabytes * _MIB))
+        uploads = await read_photos(service, request, limits)
+        _check_signed(call, uploads)
+        work = service.classify_many(call, chosen, uploads, explain=explain)
+        results = [
+            {"error": one.text} if isinstance(one, ApiError) else _answer(call, chosen, one, detail=detail)
+            for one in await unless_gone(request, work)
+        ]
+        return _json({"results": results})
+
+    return router
+
+
+async def _enter(service: Service, request: Request, model: str | None) -> Call:
+    call_of(request).recorded = True
+    call = await admit(service, request, "classify")
+    call.model = service.model(model)
+    service.places.check()
+    return call
+
+
+def _check_signed(call: Call, uploads: list[Upload]) -> None:
+    """Compare what came with what was signed: the photo, or all photos one behind the other."""
+    if call.admission is not None:
+        call.admission.check_body(digest(uploads))
+
+
+def digest(uploads: list[Upload]) -> str:
+    """Return the SHA-256 of all photos, one behind the other."""
+    if len(uploads) == 1:
+        return uploads[0].sha256
+    total = hashlib.sha256()
+    for upload in uploads:
+        total.update(upload.data)
+    return total.hexdigest()
+
+
+def _answer(call: Call, model: Model, classified: Classified, *, detail: bool) -> dict[str, Any]:
+    values = answer(model.info, classified.result)
+    if detail:
+        values |= details(
+            model.info,
+            classified.result,
+            classified.timings,
+            cached=classified.cached,
+            total=call.elapsed,
+        )
+    if classified.result.heat_map is not None:
+        values["heat_map"] = classified.result.heat_map
+    return values
+
+
+def _json(value: object) -> Response:
+    return Response(dump(value), media_type="application/json")

@@ -1,0 +1,175 @@
+"""From an upload to a result: cache, decoding, the network, and the heat map if it is asked for.
+
+Joins models and parts. Knows nothing of frameworks, and nothing of how an answer is written.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from assay.errors import AssayError
+from assay.serving.answers import Result, Timings
+from assay.serving.cache.keys import answer_key
+from assay.serving.cache.single_flight import SingleFlight
+from assay.serving.calls import Call, Outcome
+from assay.serving.decoding import Decoder
+from assay.serving.errors import TOO_LARGE, ApiError, DeadlineError, UploadError
+from assay.serving.lifecycle import Lifecycle
+from assay.serving.models import Model, Models
+from assay.serving.parts import Parts
+from assay.serving.places import Places
+from assay.serving.settings import ServeSettings
+from assay.serving.uploads import Upload, UploadMemory
+
+_MIB = 2**20
+_INTERNAL = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """A result and how it came about."""
+
+    result: Result
+    timings: Timings
+    cached: bool
+
+
+class Service:
+    """All that answers requests in one process; use it from one event loop.
+
+    Attributes:
+        settings: of the server.
+        models: what answers.
+        parts: gate, watcher, cache, journal.
+        lifecycle: whether requests are welcome.
+        places: photos under way.
+        memory: bytes of uploads.
+        decoder: threads that decode.
+        reloaded: told when a client has had the models read anew.
+    """
+
+    def __init__(self, settings: ServeSettings, models: Models, parts: Parts, *, threads: int) -> None:
+        self.settings, self.models, self.parts = settings, models, parts
+        self.lifecycle = Lifecycle()
+        self.places = Places(settings.batching.queue)
+        self.memory = UploadMemory(int(settings.uploads.upload_memory * _MIB))
+        self.reloaded: Callable[[], None] = lambda: None
+        self.decoder = Decoder(threads, int(settings.uploads.decode_memory * _MIB))
+        self._flights: SingleFlight[Classified] = SingleFlight()
+
+    def model(self, name: str | None) -> Model:
+        """Return a model by name, the default for None.
+
+        Raises:
+            ApiError: there is none of that name.
+        """
+        model = self.models.get(name)
+        if model is None:
+            raise ApiError(404, "There is no such model; GET /models lists them")
+        return model
+
+    async def classify(self, call: Call, model: Model, upload: Upload, *, explain: bool) -> Classified:
+        """Answer one photo, and note in the call what became of it.
+
+        Raises:
+            ApiError: the photo cannot be taken, or the deadline has passed.
+        """
+        outcome = Outcome(_INTERNAL)
+        call.outcomes.append(outcome)
+        try:
+            classified = await self._within_deadline(model, upload, explain=explain)
+        except ApiError as error:
+            outcome.status = error.status
+            raise
+        outcome.status, outcome.result = 200, classified.result
+        outcome.image, outcome.cached = classified.result.image, classified.cached
+        self._tell(classified)
+        return classified
+
+    async def classify_many(
+        self, call: Call, model: Model, uploads: Sequence[Upload], *, explain: bool
+    ) -> list[Classified | ApiError]:
+        """Answer several photos, each with its own result or error, in their order.
+
+        Raises:
+            OverloadError: there is no room for all of them.
+        """
+        self.places.check(len(uploads))
+
+        async def one(upload: Upload) -> Classified | ApiError:
+            try:
+                return await self.classify(call, model, upload, explain=explain)
+            except ApiError as error:
+                return error
+
+        return await asyncio.gather(*map(one, uploads))
+
+    async def _within_deadline(self, model: Model, upload: Upload, *, explain: bool) -> Classified:
+        if upload.too_large:
+            raise UploadError(TOO_LARGE)
+        seconds = self.settings.batching.deadline
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._cached(model, upload, explain=explain)
+        except TimeoutError:
+            raise DeadlineError(seconds) from None
+
+    async def _cached(self, model: Model, upload: Upload, *, explain: bool) -> Classified:
+        cache = self.parts.cache
+        if cache is None:
+            return await self._compute(model, upload, explain=explain)
+        key = answer_key(upload.sha256, model.identity, {"explain": explain})
+        kept = await cache.get(key)
+        if kept is not None:
+            return Classified(Result.load(kept), Timings(), cached=True)
+
+        async def compute() -> Classified:
+            classified = await self._compute(model, upload, explain=explain)
+            await cache.put(key, classified.result.dump())
+            return classified
+
+        joined = key in self._flights
+        classified = await self._flights.run(key, compute)
+        return replace(classified, cached=joined)
+
+    async def _compute(self, model: Model, upload: Upload, *, explain: bool) -> Classified:
+        with self.places.take():
+            start = time.perf_counter()
+            facts, square = await self.decoder.read(upload.data, model.limits, model.classifier.preprocess)
+            decoded = time.perf_counter()
+            timed = await model.batcher.submit(square)
+            heat_map = await self._heat_map(model, upload.data) if explain else None
+        self.places.left(time.perf_counter())
+        result = Result.of(facts, timed.output, heat_map)
+        return Classified(result, Timings(timed.queue, decoded - start, timed.inference), cached=False)
+
+    async def _heat_map(self, model: Model, data: bytes) -> bytes:
+        try:
+            return await self.decoder.run(lambda: model.classifier.explain(data).png())
+        except AssayError as error:
+            raise ApiError(422, f"No heat map can be drawn: {error}") from None
+
+    def _tell(self, classified: Classified) -> None:
+        timings = classified.timings
+        phases = {"queue": timings.queue, "decode": timings.decode, "inference": timings.inference}
+        for name, seconds in phases.items():
+            if seconds is not None and not classified.cached:
+                self.parts.watcher.phase(name, seconds)
+
+    async def close(self) -> None:
+        """Flush, and let go of connections and threads."""
+        self.decoder.close()
+        await self.parts.close()
+
+    def finish(self, call: Call, status: int) -> None:
+        """Record a call whose answer has gone out."""
+        self.memory.give_back(call.bytes_held)
+        call.bytes_held = 0
+        if not call.recorded:
+            return
+        for record in call.records(status):
+            self.parts.watcher.answered(record, call.tier)
+            if self.parts.journal is not None:
+                self.parts.journal.record(record)
+        self.parts.watcher.phase("total", call.elapsed)

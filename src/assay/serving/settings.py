@@ -1,0 +1,136 @@
+"""What can be set about a server; every concern has a class of its own.
+
+`ASSAY_SERVE_LISTEN__PORT=9000` in the environment and `--port 9000` are the same setting; what is typed wins.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from assay.errors import UsageError
+from assay.recipe.base import Settings
+from assay.serving.auth.settings import AuthSettings, LimitSettings
+from assay.serving.cache.settings import CacheSettings
+from assay.serving.tls import TlsSettings
+from assay.serving.watching.settings import WatchSettings
+
+PREFIX = "ASSAY_SERVE_"
+
+
+class ListenSettings(Settings):
+    """Where requests come in."""
+
+    host: str = "127.0.0.1"
+    """Address to listen at."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port to listen at; 0: any that is free."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Processes that share the port; the processors are divided among them."""
+    keep_alive: Annotated[float, Field(gt=0)] = 15.0
+    """Seconds an idle connection is kept."""
+    header_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds in which a connection must have sent the headers of its first request."""
+    cors: tuple[str, ...] = ()
+    """Origins whose pages may use the API from a browser; none: CORS is off."""
+
+
+class ModelSettings(Settings):
+    """How models are run."""
+
+    engine: str = "auto"
+    """auto, openvino, onnxruntime or cuda."""
+    precision: Literal["auto", "fp32", "int8"] = "auto"
+    """auto: what the bundle answers with."""
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Processors for inference in each worker; none: all that there are, divided by the workers."""
+    golden: Path | None = None
+    """Folder of photos that a new bundle must answer before it is used; those in a folder named after a class
+    must be answered with that class."""
+
+
+class UploadSettings(Settings):
+    """What may be uploaded; a bundle brings limits of its own, which hold where nothing is set here."""
+
+    formats: tuple[Literal["jpeg", "png", "webp", "tiff", "bmp"], ...] | None = None
+    """Image formats, judged by content."""
+    max_megabytes: Annotated[float, Field(gt=0)] | None = None
+    """Largest photo, in MiB."""
+    max_side: Annotated[int, Field(ge=1)] | None = None
+    """Largest width and height, in pixels."""
+    batch_photos: Annotated[int, Field(ge=1)] = 32
+    """Most photos of one request to `/classify/batch`."""
+    batch_megabytes: Annotated[float, Field(gt=0)] = 64.0
+    """Largest body of such a request, and of one to `/v2`, in MiB."""
+    upload_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds in which a body must have arrived."""
+    upload_memory: Annotated[float, Field(gt=0)] = 256.0
+    """MiB of memory that all uploads of a worker together may take."""
+    decode_memory: Annotated[float, Field(gt=0)] = 192.0
+    """MiB of memory that decoding may take in a worker; a larger photo is decoded alone."""
+
+
+class BatchSettings(Settings):
+    """How requests share the network."""
+
+    batch_size: Annotated[int, Field(ge=1, le=256)] = 16
+    """Most photos that go through the network at a time."""
+    batch_wait: Annotated[float, Field(ge=0)] = 0.002
+    """Seconds that a photo may wait for others while the network is busy anyway; an idle one never waits."""
+    queue: Annotated[int, Field(ge=1)] = 64
+    """Most photos that wait or are worked on; further ones are turned away with 503."""
+    deadline: Annotated[float, Field(gt=0)] = 10.0
+    """Seconds from the whole upload to the answer; then 504."""
+
+
+class LifecycleSettings(Settings):
+    """How a server ends."""
+
+    drain_seconds: Annotated[float, Field(ge=0)] = 1.0
+    """Seconds from SIGTERM, when `/ready` begins to say no, until nothing new is accepted."""
+    grace_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds that requests which were accepted may still take."""
+
+
+class ServeSettings(BaseSettings):
+    """All settings of a server."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+    )
+
+    listen: ListenSettings = ListenSettings()
+    models: ModelSettings = ModelSettings()
+    uploads: UploadSettings = UploadSettings()
+    batching: BatchSettings = BatchSettings()
+    lifecycle: LifecycleSettings = LifecycleSettings()
+    cache: CacheSettings = CacheSettings()
+    auth: AuthSettings = Field(default_factory=AuthSettings)
+    limits: LimitSettings = LimitSettings()
+    tls: TlsSettings = TlsSettings()
+    watch: WatchSettings = WatchSettings()
+
+    @classmethod
+    def read(cls, options: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Read all settings: from `options` by concern and name, else the environment, else the defaults.
+
+        Raises:
+            UsageError: a value does not fit.
+        """
+        try:
+            return cls.model_validate(dict(options))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            names = [str(part) for part in first["loc"]]
+            setting = f"{names[-1].replace('_', '-')} ({PREFIX}{'__'.join(names).upper()})"
+            raise UsageError(
+                f"{setting} cannot be used: {first['msg'][:1].lower()}{first['msg'][1:]}"
+            ) from None
+        except SettingsError as error:
+            raise UsageError(f"the environment cannot be used: {error}; lists are written as JSON") from None

@@ -1,0 +1,230 @@
+"""Photos out of a multipart body, while it streams in: bytes are counted before they are kept.
+
+Nothing is written to disk, nothing is decoded here, and no more is read once a limit is passed. Knows nothing
+of frameworks: a body is an iterator of chunks.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from assay.serving.errors import NO_IMAGE, TOO_LARGE, OverloadError, UploadError
+
+_FORM = b"multipart/form-data"
+_PLAIN_FORM = b"application/x-www-form-urlencoded"
+_ROOM = 64 * 1024
+"""Bytes of a body that may be boundaries, headers and other fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One photo as it came."""
+
+    data: bytes
+    """Empty if the photo is larger than allowed."""
+    size: int
+    """Bytes, as far as they were counted."""
+    too_large: bool = False
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the bytes, 64 hexadecimal digits."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class UploadLimits:
+    """How much is taken."""
+
+    photo_bytes: int
+    """Of one photo."""
+    photos: int = 1
+    """Of one request."""
+    body_bytes: int | None = None
+    """Of a whole request; None: one photo and some room for the form around it."""
+
+    @property
+    def total(self) -> int:
+        """Bytes of a whole body, the form included."""
+        return (self.body_bytes or self.photo_bytes) + _ROOM
+
+
+class UploadMemory:
+    """Counts the bytes that all uploads together hold in memory.
+
+    Args:
+        limit: in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._held = limit, 0
+
+    @property
+    def held(self) -> int:
+        """Bytes held now."""
+        return self._held
+
+    def take(self, count: int) -> None:
+        """Count `count` more bytes.
+
+        Raises:
+            OverloadError: that would be too many.
+        """
+        if self._held + count > self._limit:
+            raise OverloadError(1)
+        self._held += count
+
+    def give_back(self, count: int) -> None:
+        """Count `count` bytes less."""
+        self._held -= count
+
+
+def boundary_of(content_type: str | None) -> bytes:
+    """Return the boundary that a Content-Type header names.
+
+    Raises:
+        UploadError: the body is no form with files.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind in {b"", _PLAIN_FORM}:
+        raise UploadError(NO_IMAGE)
+    if kind != _FORM:
+        raise UploadError("Content-Type must be multipart/form-data", status=415)
+    boundary = options.get(b"boundary", b"")
+    if not 1 <= len(boundary) <= 70:
+        raise UploadError("The Content-Type header names no boundary of 1 to 70 characters")
+    return boundary
+
+
+def check_length(content_length: str | None, limits: UploadLimits) -> None:
+    """Refuse a body that says itself that it is too large, before any of it is read.
+
+    Raises:
+        UploadError: it is, or its length is no number.
+    """
+    if content_length is None:
+        return
+    if not content_length.isascii() or not content_length.isdigit():
+        raise UploadError("The Content-Length header is no number")
+    if int(content_length) > limits.total:
+        raise UploadError(TOO_LARGE)
+
+
+async def read_uploads(
+    chunks: AsyncIterator[bytes], boundary: bytes, limits: UploadLimits, take: Callable[[int], None]
+) -> list[Upload]:
+    """Read the files of the fields `image` and `images`, in their order; other fields are passed over.
+
+    Args:
+        chunks: the body.
+        boundary: as the Content-Type header names it.
+        limits: how much is taken.
+        take: called with every chunk's size before the chunk is kept; may refuse by raising.
+
+    Raises:
+        UploadError: nothing there, too many, too large, cut off, or no multipart body.
+    """
+    form = _Form(boundary, limits)
+    total = 0
+    async for chunk in chunks:
+        total += len(chunk)
+        if total > limits.total:
+            raise UploadError(TOO_LARGE)
+        take(len(chunk))
+        form.feed(chunk)
+    return form.close()
+
+
+@dataclass(slots=True)
+class _Part:
+    """A part while it comes in."""
+
+    header: bytes = b""
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    value: bytes = b""
+    wanted: bool = False
+    chunks: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+
+class _Form:
+    """Collects the wanted parts of a body."""
+
+    def __init__(self, boundary: bytes, limits: UploadLimits) -> None:
+        self._limits = limits
+        self._part = _Part()
+        self._uploads: list[Upload] = []
+        self._ended = False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": self._header_field,
+                "on_header_value": self._header_value,
+                "on_header_end": self._header_end,
+                "on_headers_finished": self._headers_finished,
+                "on_part_data": self._data,
+                "on_part_end": self._end,
+                "on_end": self._finish,
+            },
+        )
+
+    def feed(self, chunk: bytes) -> None:
+        try:
+            self._parser.write(chunk)
+        except MultipartParseError:
+            raise UploadError("The multipart body cannot be read") from None
+
+    def close(self) -> list[Upload]:
+        if not self._ended:
+            raise UploadError("The multipart body ends too early")
+        if not self._uploads:
+            raise UploadError(NO_IMAGE)
+        return self._uploads
+
+    def _begin(self) -> None:
+        self._part = _Part()
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._part.header += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._part.value += data[start:end]
+
+    def _header_end(self) -> None:
+        part = self._part
+        part.headers[part.header.lower()] = part.value
+        part.header = part.value = b""
+
+    def _headers_finished(self) -> None:
+        part = self._part
+        _, options = parse_options_header(part.headers.get(b"content-disposition"))
+        # A browser whose user chose no file sends a nameless, empty one.
+        part.wanted = options.get(b"name") in {b"image", b"images"} and bool(options.get(b"filename"))
+        if part.wanted and len(self._uploads) == self._limits.photos:
+            most = self._limits.photos
+            raise UploadError("Send one image" if most == 1 else f"Send at most {most} images")
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        part = self._part
+        if not part.wanted:
+            return
+        part.size += end - start
+        if part.size <= self._limits.photo_bytes:
+            part.chunks.append(data[start:end])
+        elif self._limits.photos == 1:
+            raise UploadError(TOO_LARGE)
+        else:
+            part.chunks.clear()
+
+    def _end(self) -> None:
+        part = self._part
+        if part.wanted:
+            too_large = part.size > self._limits.photo_bytes
+            self._uploads.append(Upload(b"".join(part.chunks), part.size, too_large))
+
+    def _finish(self) -> None:
+        self._ended = True
