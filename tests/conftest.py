@@ -112,6 +112,7 @@ def tiny() -> Recipe:
             "train.epochs=2",
             "train.batch_size=16",
             "train.workers=0",
+            "serve.int8=false",
         ],
     )
 

@@ -3,13 +3,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import TensorProto
 
 from assay.errors import UsageError
-from assay.inference import ENGINES, Engine, EngineError, create_engine
+from assay.inference import ENGINES, Engine, EngineError, Mode, create_engine
+from assay.inference.compiled import CompiledModels
+from assay.inference.onnxruntime_engine import has_cuda
 
 
 @pytest.fixture(scope="module", params=list(ENGINES))
@@ -73,6 +76,50 @@ def test_images_of_another_size_are_refused(engine: Engine) -> None:
 @pytest.mark.parametrize("name", list(ENGINES))
 def test_threads_may_be_chosen(name: str, make_model: Callable[..., bytes]) -> None:
     assert create_engine(name, make_model(), threads=1).run(noise(1)).logits.shape == (1, 3)
+
+
+@pytest.mark.parametrize("name", list(ENGINES))
+def test_throughput_gives_the_same_answers(name: str, make_model: Callable[..., bytes]) -> None:
+    quick, many = create_engine(name, make_model()), create_engine(name, make_model(), mode="throughput")
+    for count in (1, 2, 3, 16):
+        for one, other in zip(quick.run(noise(count)), many.run(noise(count)), strict=True):
+            np.testing.assert_allclose(other, one, atol=1e-5)
+
+
+def test_a_mode_that_does_not_exist_is_a_wrong_usage(make_model: Callable[..., bytes]) -> None:
+    mode: Mode = "haste"  # type: ignore[assignment]
+    with pytest.raises(UsageError, match="no mode 'haste'"):
+        create_engine("auto", make_model(), mode=mode)
+
+
+def test_a_compiled_model_is_kept_and_taken_again(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
+    first = create_engine("openvino", make_model(), cache=tmp_path)
+    (file,) = tmp_path.iterdir()
+    written = file.read_bytes()
+    again = create_engine("openvino", make_model(), cache=tmp_path)
+    assert again.signature == first.signature
+    np.testing.assert_array_equal(again.run(noise(3)).logits, first.run(noise(3)).logits)
+    assert file.read_bytes() == written
+    create_engine("openvino", make_model(), cache=tmp_path, mode="throughput")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_compiled_model_that_openvino_refuses_is_made_anew(
+    tmp_path: Path, make_model: Callable[..., bytes]
+) -> None:
+    expected = create_engine("openvino", make_model(), cache=tmp_path).run(noise(1)).logits
+    (file,) = tmp_path.iterdir()
+    CompiledModels(tmp_path).put(file.stem, b"no compiled model")
+    mended = create_engine("openvino", make_model(), cache=tmp_path)
+    np.testing.assert_array_equal(mended.run(noise(1)).logits, expected)
+    assert CompiledModels(tmp_path).get(file.stem) != b"no compiled model"
+
+
+def test_without_a_graphics_card_cuda_says_what_it_needs(make_model: Callable[..., bytes]) -> None:
+    if has_cuda():
+        pytest.skip("ONNX Runtime for graphics cards is installed")
+    with pytest.raises(EngineError, match="pip install onnxruntime-gpu"):
+        create_engine("cuda", make_model())
 
 
 @pytest.mark.parametrize("name", list(ENGINES))

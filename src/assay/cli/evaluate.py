@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from assay.cli.engines import Precision
+
 
 class Part(StrEnum):
     """The part of the data to judge on."""
@@ -29,6 +31,13 @@ def evaluate(
             help="Judge with the threshold for this share of right answers instead of the model's own."
         ),
     ] = None,
+    engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or cuda.")] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="auto: int8 where the model has it and the processor is made for it.")
+    ] = Precision.auto,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processors to use; by default all that it may.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Judge a classifier on labelled photos; write figures, confusion matrix and mistakes.
@@ -51,17 +60,21 @@ def evaluate(
             folder,
             part=None if part is None else part.value,
             target_precision=target_precision,
+            engine=engine,
+            precision=precision.value,
+            threads=threads,
             progress=progress,
         )
     if json:
         told = {"metrics": result.metrics.to_dict(), "confidence": result.confidence.to_dict()}
         chosen = None if result.selection is None else result.selection.to_dict()
-        print_json({"folder": str(folder), **told, "selection": chosen})
+        print_json({"folder": str(folder), "runs": result.runs, **told, "selection": chosen})
         return
     for name in ("report", "confusion_text"):
         typer.echo(result.files[name].read_text(encoding="utf-8").rstrip() + "\n")
     typer.echo(describe_metrics(result.metrics, f"{data}"))
     if (answered := result.confidence.answered) is not None:
         typer.echo(describe_answers(answered, result.confidence.threshold, result.selection))
+    typer.echo(f"answered by {result.runs}")
     typer.echo(f"report      {result.files['page']}")
     typer.echo(f"pictures    {folder}")

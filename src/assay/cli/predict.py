@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay.cli.engines import Precision, tell_runs
 from assay.errors import AssayError, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,13 @@ def predict(
     abstain: Annotated[
         bool, typer.Option(help="Say which photos are unknown: unsure, or unlike the training photos.")
     ] = True,
-    engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or cuda.")] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="auto: int8 where the model has it and the processor is made for it.")
+    ] = Precision.auto,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processors to use; by default all that it may.")
+    ] = None,
 ) -> None:
     """Classify photos, one or a hundred thousand. What is no photo inside folders is passed over.
 
@@ -40,10 +47,22 @@ def predict(
     if out is not None:
         _check_output(out, json=json)
     paths = photos(inputs, without=_written(out))
-    classifier = Classifier.load(model, engine=engine, abstain=abstain)
+    classifier = Classifier.load(
+        model,
+        engine=engine,
+        precision=precision.value,
+        # A table is for many photos.
+        mode="latency" if out is None else "throughput",
+        threads=threads,
+        abstain=abstain,
+        measure=out is not None,
+    )
+    tell_runs(classifier)
     total = sum(1 for _ in photos(inputs, without=_written(out))) if sys.stderr.isatty() else 0
     if out is not None:
-        unreadable = _write(classifier, paths, out, total, {"abstain": abstain})
+        unreadable = _write(
+            classifier, paths, out, total, {"abstain": abstain, "precision": classifier.precision}
+        )
     else:
         unreadable = _print(_answers(classifier, paths, total), json=json)
     if unreadable:

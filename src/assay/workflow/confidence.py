@@ -90,6 +90,12 @@ def choose_again(classifier: Classifier, target: float) -> Selection:
     """
     if not 0 < target < 1:
         raise UsageError(f"the target precision is {target:g}: give a share between 0 and 1, such as 0.99")
+    usual = classifier.info if classifier.bundle is None else classifier.bundle.info
+    if classifier.precision != usual.precision:
+        raise UsageError(
+            f"{classifier.info.name} knows how sure it was at {usual.precision} alone, so no other threshold "
+            f"can be chosen at {classifier.precision}: leave out the precision or the target"
+        )
     match classifier.info.metrics.get("confidence"):
         case {"abstaining": {"count": int(count), "curve": {**curve}}}:
             try:

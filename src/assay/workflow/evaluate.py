@@ -8,7 +8,7 @@ from assay.data.samples import Split
 from assay.errors import UsageError
 from assay.evaluation import Metrics, Selection, evaluate, write_evaluation
 from assay.evaluation.tables import write_json
-from assay.inference import Classifier
+from assay.inference import Classifier, PrecisionChoice
 from assay.progress import Progress, silent
 from assay.recipe import Recipe
 from assay.workflow.confidence import Assessment, assess, choose_again
@@ -28,6 +28,8 @@ class EvaluateResult:
     """What was written, by name."""
     confidence: Assessment
     """Whether the confidence is honest, and how many photos are answered how well."""
+    runs: str
+    """The runtime and the precision that answered."""
     selection: Selection | None = None
     """The threshold for another target precision, where one was wanted."""
 
@@ -39,6 +41,8 @@ def evaluate_classifier(
     *,
     part: Split | None = None,
     engine: str = "auto",
+    precision: PrecisionChoice = "auto",
+    threads: int | None = None,
     target_precision: float | None = None,
     progress: Progress = silent,
 ) -> EvaluateResult:
@@ -52,6 +56,8 @@ def evaluate_classifier(
         folder: where to write; files of an earlier evaluation there are replaced.
         part: only photos of this part; none: all.
         engine: which runtime predicts.
+        precision: fp32, int8, or auto: what the bundle is meant to answer with.
+        threads: processors to use; none: all that this process may.
         target_precision: share of the answers that shall be right; the threshold for it is chosen anew from
             what the bundle knows of its validation photos, and the bundle stays as it is. none: its own.
         progress: told how things go on.
@@ -60,7 +66,9 @@ def evaluate_classifier(
         AssayError: model or data cannot be read, or a label is none of the classifier's.
         UsageError: no photo is in `part`, or the bundle cannot choose another threshold.
     """
-    classifier = Classifier.load(model, engine=engine)
+    classifier = Classifier.load(
+        model, engine=engine, precision=precision, mode="throughput", threads=threads, measure=True
+    )
     selection = None if target_precision is None else choose_again(classifier, target_precision)
     recipe = Recipe.model_validate(classifier.info.provenance.recipe)
     mapping = mapping_for(classifier.info, data)
@@ -78,4 +86,4 @@ def evaluate_classifier(
     confidence = assess(classifier, predictions, least)
     files["confidence"] = folder / "confidence.json"
     write_json(files["confidence"], confidence.to_dict())
-    return EvaluateResult(folder, dataset, metrics, files, confidence, selection)
+    return EvaluateResult(folder, dataset, metrics, files, confidence, classifier.runs, selection)

@@ -1,0 +1,78 @@
+"""A quantised model takes and gives the same, answers nearly alike, and calculates with 8 bits."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from assay.bundle.export import export_onnx, frozen_copy
+from assay.bundle.quantise import Quantiser
+
+
+@pytest.fixture(scope="module")
+def model(make_tiny) -> bytes:
+    return export_onnx(frozen_copy(make_tiny()), 32)
+
+
+@pytest.fixture
+def quantiser(model: bytes, images: np.ndarray) -> Quantiser:
+    return Quantiser.observe(model, [images[:4], images[4:]], threads=1)
+
+
+def answers(model: bytes, images: np.ndarray) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    found: list[np.ndarray] = session.run(["logits", "embedding", "featuremap"], {"images": images})
+    return found
+
+
+def kinds(model: bytes) -> list[str]:
+    return [node.op_type for node in onnx.load_from_string(model).graph.node]
+
+
+def test_what_goes_in_and_comes_out_stays_the_same(model: bytes, quantiser: Quantiser, images: np.ndarray):
+    small = quantiser.model()
+    before, after = (onnx.load_from_string(one).graph for one in (model, small))
+    assert [one.name for one in after.output] == [one.name for one in before.output]
+    assert [one.name for one in after.input] == ["images"]
+    for exact, rounded in zip(answers(model, images), answers(small, images), strict=True):
+        assert rounded.shape == exact.shape
+        assert rounded.dtype == np.float32
+        assert not np.array_equal(rounded, exact)
+        np.testing.assert_allclose(rounded, exact, atol=0.05 * float(np.abs(exact).max()))
+
+
+def test_the_batch_stays_open(quantiser: Quantiser, images: np.ndarray):
+    small = quantiser.model()
+    for count in (1, 5, 2):
+        assert answers(small, images[:count])[0].shape == (count, 3)
+
+
+def test_weights_have_eight_bits_and_a_scale_a_channel(quantiser: Quantiser):
+    graph = onnx.load_from_string(quantiser.model()).graph
+    stored = [one for one in graph.initializer if one.data_type == onnx.TensorProto.INT8]
+    assert [8, 3, 3, 3] in [list(one.dims) for one in stored]
+    assert [8] in [list(one.dims) for one in graph.initializer if one.name.endswith("_scale")]
+
+
+def test_a_layer_that_is_kept_stays_as_it_was(model: bytes, quantiser: Quantiser, images: np.ndarray):
+    kept = quantiser.model(quantiser.layers)
+    assert "QuantizeLinear" not in kinds(kept)
+    for exact, same in zip(answers(model, images), answers(kept, images), strict=True):
+        np.testing.assert_allclose(same, exact, atol=1e-5)
+
+
+def test_the_same_photos_give_the_same_bytes(model: bytes, quantiser: Quantiser, images: np.ndarray):
+    again = Quantiser.observe(model, [images], threads=1)
+    assert again.model() == quantiser.model()
+
+
+def test_harmful_layers_are_told_until_time_is_up(quantiser: Quantiser, images: np.ndarray):
+    assert sorted(quantiser.harmful(images)) == sorted(quantiser.layers)
+    assert len(quantiser.layers) == 1
+    ticks = iter((0.0, 31.0))
+    assert quantiser.harmful(images, clock=lambda: next(ticks)) == []
+
+
+def test_without_photos_nothing_can_be_observed(model: bytes):
+    with pytest.raises(ValueError, match="no photos"):
+        Quantiser.observe(model, [])

@@ -1,0 +1,92 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from assay.inference import Mode
+from assay.inference.choice import choose_precision, usual_engine
+from assay.inference.cpus import int8_instructions
+from assay.inference.measured import measure_engine, remembered_engine
+
+
+def processor(root: Path, line: str) -> Path:
+    (root / "proc").mkdir()
+    (root / "proc/cpuinfo").write_text(f"processor\t: 0\n{line}\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("flags\t\t: fpu sse avx2", set()),
+        ("flags\t\t: fpu avx512_vnni amx_int8 amx_bf16", {"avx512_vnni", "amx_int8"}),
+        ("Features\t: fp asimd asimddp", {"asimddp"}),
+    ],
+)
+def test_instructions_are_read_from_what_linux_says(tmp_path: Path, line: str, expected: set[str]) -> None:
+    assert int8_instructions(processor(tmp_path, line)) == expected
+
+
+def test_another_system_says_nothing(tmp_path: Path) -> None:
+    assert int8_instructions(tmp_path) is None
+
+
+def test_int8_answers_where_the_processor_is_made_for_it(tmp_path: Path) -> None:
+    both = ("fp32", "int8")
+    assert choose_precision("auto", "int8", both, tmp_path) == "int8"  # The system does not say.
+    assert choose_precision("auto", "int8", both, processor(tmp_path, "flags : avx2")) == "fp32"
+    assert choose_precision("auto", "fp32", both, tmp_path) == "fp32"
+    assert choose_precision("int8", "fp32", both, tmp_path) == "int8"
+    assert choose_precision("fp32", "int8", both, tmp_path) == "fp32"
+
+
+def test_arm_and_x86_differ() -> None:
+    assert usual_engine("x86_64")[-2:] == ("openvino", "onnxruntime")
+    assert usual_engine("aarch64")[-2:] == ("onnxruntime", "openvino")
+
+
+def test_the_fastest_is_remembered_for_this_model_and_setting(
+    tmp_path: Path, make_model: Callable[..., bytes]
+) -> None:
+    model = make_model()
+    assert remembered_engine(model, 1, "latency", tmp_path) is None
+    chosen = measure_engine(model, 1, "latency", tmp_path)
+    assert remembered_engine(model, 1, "latency", tmp_path) == chosen
+    others: list[tuple[bytes, int, Mode]] = [
+        (make_model(side=32), 1, "latency"),
+        (model, 2, "latency"),
+        (model, 1, "throughput"),
+    ]
+    assert [remembered_engine(*one, tmp_path) for one in others] == [None, None, None]
+    (file,) = tmp_path.iterdir()
+    assert set(json.loads(file.read_text())["seconds"]) == {"openvino", "onnxruntime"}
+
+
+def test_a_small_difference_is_chance(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
+    usual = usual_engine()[0]
+    ticks = iter(float(tick) for tick in range(1000))
+    assert measure_engine(make_model(), 1, "latency", tmp_path, clock=lambda: next(ticks)) == usual
+
+
+def test_a_clearly_faster_runtime_is_taken(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
+    # Each run reads the clock twice, but for the first round of each, which reads it once.
+    first, second = [0.0, 10.0], [0.0, 1.0]
+    readings = iter([0.0, 0.0, *(first + second) * 5])
+    chosen = measure_engine(make_model(), 1, "latency", tmp_path, clock=lambda: next(readings))
+    assert chosen == usual_engine()[1]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"engine": "abacus"}', '{"engine": 3}'])
+def test_a_damaged_note_counts_as_none(tmp_path: Path, make_model: Callable[..., bytes], text: str) -> None:
+    measure_engine(make_model(), 1, "latency", tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.write_text(text)
+    assert remembered_engine(make_model(), 1, "latency", tmp_path) is None
+
+
+def test_a_folder_that_cannot_be_written_is_no_reason_to_fail(
+    tmp_path: Path, make_model: Callable[..., bytes]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert measure_engine(make_model(), 1, "latency", tmp_path / "file") in usual_engine()

@@ -1,0 +1,110 @@
+"""An 8-bit model is kept where it is as good and faster, with a temperature and limits of its own."""
+
+from dataclasses import replace
+from pathlib import Path
+from shutil import copyfile
+
+import numpy as np
+import pytest
+
+from assay.bundle import Bundle, amend_bundle
+from assay.bundle.quantise import Quantiser
+from assay.errors import UsageError
+from assay.inference import Classifier
+from assay.recipe import AbstainSpec, Recipe
+from assay.workflow import TrainResult, train_classifier
+from assay.workflow.confidence import choose_again
+from assay.workflow.judge import judge
+from assay.workflow.precision import Int8Outcome, add_int8, describe_int8, keep_int8
+
+
+@pytest.fixture(scope="module")
+def trained(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    recipe = tiny.model_copy(update={"serve": tiny.serve.model_copy(update={"int8": True})})
+    return train_classifier(colours, recipe, tmp_path_factory.mktemp("runs") / "a")
+
+
+@pytest.fixture
+def path(trained: TrainResult, tmp_path: Path) -> Path:
+    return Path(copyfile(trained.run.bundle, tmp_path / "copy.assay"))
+
+
+def test_a_run_records_what_became_of_it(trained: TrainResult) -> None:
+    info = Bundle.open(trained.run.bundle).info
+    told = info.metrics["int8"]
+    assert isinstance(told, dict)
+    assert told["photos"] == len(trained.dataset.part("val"))
+    assert (info.precision == "int8") == told["kept"]
+    assert describe_int8(told).startswith("int8 answers" if told["kept"] else "int8 is not used: ")
+
+
+def test_an_outcome_is_that_of_the_measured_figures(trained: TrainResult, path: Path) -> None:
+    outcome = add_int8(path, trained.dataset)
+    assert outcome.kept == (outcome.drop <= 0.005 and outcome.speedup > 1)
+    assert ("int8" in Bundle.open(path).precisions) == (
+        outcome.kept or "int8" in Bundle.open(trained.run.bundle).precisions
+    )
+
+
+def test_what_is_kept_answers_with_limits_of_its_own(trained: TrainResult, path: Path) -> None:
+    bundle = Bundle.open(path)
+    images = np.stack([Classifier.load(path).preprocess.read(one.read()) for one in trained.dataset.samples])
+    model = Quantiser.observe(bundle.model("fp32"), [images], threads=1).model()
+    before = Classifier.load(path, precision="fp32")
+    found = judge(Classifier(bundle.info.model_copy(update={"temperature": 1.0}), before.engine),
+                  trained.dataset, trained.dataset.part("val"))  # fmt: skip
+    confidence = keep_int8(bundle, model, found, AbstainSpec(target_precision=0.8))
+    after = Bundle.open(path)
+    assert after.info.precision == "int8"
+    assert after.info.version != bundle.info.version
+    assert after.info.thresholds == confidence.thresholds
+    exact, small = Classifier.load(path, precision="fp32"), Classifier.load(path, precision="int8")
+    assert (exact.precision, small.precision) == ("fp32", "int8")
+    assert exact.info.temperature == before.info.temperature
+    assert exact.info.thresholds == before.info.thresholds
+    assert exact.limits is not None
+    assert before.limits is not None
+    if before.limits.novelty is not None and exact.limits.novelty is not None:
+        assert exact.limits.novelty.limit == before.limits.novelty.limit
+    assert small.info.thresholds == confidence.thresholds
+    answers = [one.predict(trained.dataset.samples[0].path) for one in (exact, small)]
+    assert answers[0].label == answers[1].label
+    assert small.explain(trained.dataset.samples[0].path).heat.shape
+    with pytest.raises(UsageError, match="at int8 alone"):
+        choose_again(exact, 0.9)
+
+
+GOOD = Int8Outcome(
+    kept=True,
+    photos=200,
+    accuracy={"fp32": 0.9, "int8": 0.895},
+    milliseconds={"fp32": 9.0, "int8": 3.0},
+    engine="x",
+)
+
+
+def test_one_line_tells_which_of_the_two_failed() -> None:
+    assert (
+        GOOD.sentence
+        == "int8 answers: -0.5 points on 200 validation photos, 3.0 ms a photo instead of 9.0 ms with x"
+    )
+    worse = replace(GOOD, kept=False, accuracy={"fp32": 0.9, "int8": 0.89}, layers=("a", "b"))
+    assert worse.sentence == (
+        "int8 is not used: it costs accuracy (-1.0 points on 200 validation photos, at most 0.5 allowed, "
+        "2 layers at 32 bits)"
+    )
+    slower = replace(GOOD, kept=False, milliseconds={"fp32": 2.0, "int8": 3.0})
+    assert (
+        slower.sentence == "int8 is not used: it is not faster here (3.0 ms a photo instead of 2.0 ms with x)"
+    )
+    both = replace(slower, accuracy={"fp32": 0.9, "int8": 0.89})
+    assert " and it is not faster here" in both.sentence
+
+
+def test_another_change_leaves_the_int8_model_where_it_is(path: Path) -> None:
+    bundle = Bundle.open(path)
+    amend_bundle(bundle, {}, int8=bundle.model("fp32"))
+    amend_bundle(Bundle.open(path), {"precision": "int8"})
+    amend_bundle(Bundle.open(path), {"description": "new"})
+    assert Bundle.open(path).info.precision == "int8"
+    assert Bundle.open(path).info.metrics == bundle.info.metrics
