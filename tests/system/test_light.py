@@ -25,6 +25,19 @@ def test_prediction_imports_nothing_that_trains(colours: Path, tiny, tmp_path: P
         ["predict", bundle, photo],
         ["explain", bundle, photo, "--out", tmp_path / "why"],
         ["info", bundle],
+        [
+            "export",
+            bundle,
+            "--to",
+            tmp_path / "to",
+            "--format",
+            "onnx",
+            "--format",
+            "openvino",
+            "--check",
+            photo,
+        ],
+        ["bench", bundle, colours, "--seconds", "0.1"],
         ["--help"],
     ):
         ended = subprocess.run(

@@ -94,7 +94,7 @@ def _table(columns: "Sequence[str]", rows: "Sequence[Sequence[str]]") -> "Table"
 
 
 _SPEED = ("p50 ms", "p95 ms", "p99 ms", "images/s", "batch", "start s")
-_COST = ("MiB", "peak MiB", "file ms", "decode", "prep.", "infer.", "accuracy")
+_COST = ("MiB", "peak", "file ms", "decode", "prep.", "infer.", "accuracy")
 
 
 def _speed(row: "Row") -> list[str]:

@@ -19,7 +19,7 @@ _ROOM = 1.42
 def bench_figure(result: BenchResult) -> Figure:
     """Draw a benchmark; combinations that could not be measured are left out."""
     rows = result.measured
-    figure = new_figure(11, 3.4 + 0.62 * max(len(rows), 2))
+    figure = new_figure(11, 3.8 + 0.62 * max(len(rows), 2))
     axes = figure.subplots(2, 2)
     _latency(axes[0, 0], rows, result.size)
     _throughput(axes[0, 1], rows)
@@ -65,7 +65,7 @@ def _throughput(axes: Axes, rows: Sequence[Row]) -> None:
     tidy(
         axes,
         "Throughput, images/s",
-        "without decoding; with the best size of batch and number of calls at a time",
+        "without decoding; the quickest number of calls × batch",
     )
     for place, row in enumerate(rows):
         rate, setting = row.of(lambda one: one.throughput), row.best().setting
@@ -100,12 +100,13 @@ def _stages(axes: Axes, rows: Sequence[Row], photos: str) -> None:
                 place, width, left=left, color=_STAGES[name], height=0.55, label=name if place == 0 else None
             )
             left += width
-        wholes.append(left)
+        whole = row.of(lambda one: 1e3 * sum(one.stages)).median
+        wholes.append(max(left, whole))
         _write(
             axes,
             place,
             left,
-            f"{left:.1f}  (" + " · ".join(f"{100 * one:.0f}" for one in shares.values()) + " %)",
+            f"{whole:.1f}  (" + " · ".join(f"{100 * one:.0f}" for one in shares.values()) + " %)",
         )
     axes.set_xlim(0, _ROOM * max(wholes, default=1))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False, fontsize=8.5)
