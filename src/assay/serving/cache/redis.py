@@ -52,9 +52,10 @@ class RedisCache:
                 # Connections from before a restart are dead: each is opened anew once.
                 retry=Retry(NoBackoff(), 1),
             )
-        except ValueError as error:
+        except ValueError:
+            # The library's text may hold a part of the password.
             raise UsageError(
-                f"the cache's address is none that Redis has: {error}; give redis://HOST:PORT"
+                "the cache's address is none that Redis has; give redis://HOST:PORT, rediss:// or unix://"
             ) from None
         self._redis = Redis(connection_pool=pool)
         self._milliseconds = max(1, math.ceil(1000 * ttl))

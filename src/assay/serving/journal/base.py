@@ -21,11 +21,15 @@ class Query:
     """Which records are wanted; None stands for all."""
 
     client_id: str | None = None
+    request_id: str | None = None
     since: datetime | None = None
+    """The first moment, with its time zone."""
     until: datetime | None = None
+    """The first moment that is too late, with its time zone."""
     result: str | None = None
     status: int | None = None
     limit: int | None = None
+    """1 or more."""
 
 
 class Store(Protocol):

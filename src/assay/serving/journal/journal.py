@@ -1,0 +1,222 @@
+"""Every request recorded, behind the answers: nothing here makes a request wait.
+
+Records queue in memory and go to the database in batches; while it is away they wait in the spool, and what
+fits neither there nor in memory is counted. Knows nothing of HTTP.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+from assay.errors import AssayError
+from assay.serving.breaker import Breaker
+from assay.serving.journal.base import Store, StoreError
+from assay.serving.journal.settings import JournalSettings
+from assay.serving.journal.spool import Spool
+from assay.serving.record import Record
+from assay.serving.watching.base import Watcher
+
+_LOG = logging.getLogger("assay.serving.journal")
+_MIB = 2**20
+
+T = TypeVar("T")
+_AGAIN = 0.25  # seconds until a full disk or an absent database is looked at again
+
+
+class Journal:
+    """Writes records to a store. For one event loop; one in each worker process."""
+
+    def __init__(
+        self, store: Store, settings: JournalSettings, watcher: Watcher, *, breaker: Breaker | None = None
+    ) -> None:
+        """Set what it writes to.
+
+        Args:
+            store: the database; opened and closed here.
+            settings: how much may wait, and where.
+            watcher: told of the backlog and of outages.
+            breaker: decides when a database that is away is tried again.
+        """
+        self._store, self._settings, self._watcher = store, settings, watcher
+        self._breaker = breaker or Breaker(failures=1, pause=0.5, longest=10.0)
+        self._spool: Spool | None = None
+        if settings.spool is not None:
+            self._spool = Spool(settings.spool, limit=round(settings.spool_megabytes * _MIB))
+        self._queue: deque[Record] = deque()
+        self._dropped = 0
+        self._opened = self._stuck = False
+        self._awake, self._closing = asyncio.Event(), asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._files = ThreadPoolExecutor(1, thread_name_prefix="journal-spool")
+
+    @property
+    def backlog(self) -> int:
+        """Records that wait to be written, in memory and on disk."""
+        return len(self._queue) + self._spooled
+
+    @property
+    def dropped(self) -> int:
+        """Records given up since the start."""
+        return self._dropped
+
+    def record(self, record: Record) -> None:
+        """Take a record; it is written soon. Never waits, never fails."""
+        if len(self._queue) >= self._settings.queue:
+            self._dropped += 1
+        else:
+            self._queue.append(record)
+        self._awake.set()
+
+    async def start(self) -> None:
+        """Open the database and begin to write; a database that is away is no error.
+
+        Raises:
+            AssayError: its address cannot be right.
+        """
+        if self._spool is not None:
+            try:
+                await self._on_disk(self._spool.open)
+            except OSError as error:
+                _LOG.warning("journal: records cannot wait in %s: %s", self._settings.spool, error)
+        try:
+            await self._open()
+        except (StoreError, TimeoutError) as error:
+            self._failed(error)
+        self._task = asyncio.create_task(self._run(), name="journal")
+
+    async def flush(self) -> None:
+        """Write all that waits, as far as database and disk let it; return when that is done."""
+        async with self._turn:
+            await self._write_queue()
+            while self._spooled and await self._drain():
+                pass
+            self._watcher.journal(self.backlog, self._dropped)
+
+    async def close(self) -> None:
+        """Write what waits, to the database or else to the spool, and let go of both.
+
+        What the spool holds stays there for the next start.
+        """
+        self._closing.set()
+        self._awake.set()
+        if self._task is not None:
+            await self._task
+        async with self._turn:
+            await self._write_queue()
+            if self._queue:
+                self._dropped += len(self._queue)
+                _LOG.error("journal: %d records are lost; nothing took them", len(self._queue))
+                self._queue.clear()
+            self._watcher.journal(self.backlog, self._dropped)
+            if self._spool is not None:
+                await self._on_disk(self._spool.close)
+        await self._store.close()
+        self._files.shutdown(wait=False)
+
+    @property
+    def _spooled(self) -> int:
+        return 0 if self._spool is None else len(self._spool)
+
+    async def _run(self) -> None:
+        while not self._closing.is_set():
+            await self._pause()
+            self._awake.clear()
+            async with self._turn:
+                self._stuck = not await self._write_queue()
+                if self._spooled and not self._closing.is_set():
+                    await self._drain()
+                self._watcher.journal(self.backlog, self._dropped)
+
+    async def _pause(self) -> None:
+        """Wait until there is something to do: a record, or another look at what is full or away."""
+        if self._stuck:
+            await _within(_AGAIN, self._closing)
+            return
+        if not self._queue:
+            if not self._spooled:
+                await self._awake.wait()
+            elif self._breaker.open:
+                await _within(_AGAIN, self._awake)
+        if self._queue:
+            # Records that come within the interval are written together.
+            await _within(self._settings.interval, self._closing)
+
+    async def _write_queue(self) -> bool:
+        """Empty the queue into the database, or else the spool; return whether they took all of it."""
+        while self._queue:
+            batch = list(islice(self._queue, self._settings.batch))
+            taken = len(batch) if await self._write(batch) else await self._wait_on_disk(batch)
+            for _ in range(taken):
+                self._queue.popleft()
+            if taken < len(batch):
+                return False
+        return True
+
+    async def _drain(self) -> bool:
+        """Store the spool's oldest file; return whether that succeeded."""
+        if self._spool is None:
+            return False
+        try:
+            records = await self._on_disk(self._spool.oldest)
+            size = self._settings.batch
+            for start in range(0, len(records), size):
+                if not await self._write(records[start : start + size]):
+                    return False
+            await self._on_disk(self._spool.remove_oldest)
+        except OSError as error:
+            _LOG.warning("journal: what waits in %s cannot be read: %s", self._settings.spool, error)
+            self._stuck = True
+            return False
+        return True
+
+    async def _write(self, batch: Sequence[Record]) -> bool:
+        """Return whether the database has taken a batch."""
+        if not self._breaker.allows():
+            return False
+        try:
+            if not self._opened:
+                await self._open()
+            async with asyncio.timeout(self._settings.timeout):
+                refused = await self._store.write(batch)
+        except (AssayError, TimeoutError) as error:
+            self._failed(error)
+            return False
+        if refused:
+            self._dropped += refused
+            _LOG.error("journal: the database refused %d records for good", refused)
+        if self._breaker.succeeded():
+            _LOG.warning("journal: the database is back; %d records wait in the spool", self._spooled)
+            self._watcher.degraded("journal", down=False)
+        return True
+
+    async def _open(self) -> None:
+        async with asyncio.timeout(self._settings.timeout):
+            await self._store.open()
+        self._opened = True
+
+    def _failed(self, error: AssayError | TimeoutError) -> None:
+        if self._breaker.failed():
+            _LOG.warning("journal: records wait until the database is back: %s", error or "no answer in time")
+            self._watcher.degraded("journal", down=True)
+
+    async def _wait_on_disk(self, batch: Sequence[Record]) -> int:
+        """Return how many records of a batch the spool has taken."""
+        spool = self._spool
+        return 0 if spool is None else await self._on_disk(lambda: spool.put(batch))
+
+    async def _on_disk(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._files, work)
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for an event, so long at most."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return

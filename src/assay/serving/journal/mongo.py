@@ -1,0 +1,137 @@
+"""Records in MongoDB, one document each; ready to be sharded by (client_id, timestamp).
+
+A sharded collection can enforce a unique index only if the shard key is its prefix, `_id` excepted, which
+is unique within each shard. So nothing but `_id`, the record's own id, is unique here: a record that is
+written a second time carries the same shard key, hence meets its first copy on the same shard and is refused
+there. Request ids come from clients, who may repeat them; they are indexed, not unique.
+
+Source: MongoDB manual, "Shard Keys" and "Unique Indexes" (7.0).
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import SecretStr
+from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel
+from pymongo.errors import BulkWriteError, InvalidName, OperationFailure, PyMongoError
+
+from assay.errors import UsageError
+from assay.serving.journal.base import Query, StoreError
+from assay.serving.journal.documents import document, milliseconds, record_of
+from assay.serving.record import Record
+
+COLLECTION: Final = "requests"
+
+_DATABASE: Final = "assay"
+_DUPLICATE, _OPTIONS_DIFFER = 11000, 85  # MongoDB's error codes
+_DAY: Final = 86_400  # seconds
+_DEFAULTS: Final = {"serverSelectionTimeoutMS": 2000, "connectTimeoutMS": 2000, "w": "majority"}
+
+
+class MongoStore:
+    """A `Store` in MongoDB; the driver reconnects by itself."""
+
+    def __init__(self, address: SecretStr, *, keep_days: float | None = None) -> None:
+        """Name the server; nothing is sent yet.
+
+        Args:
+            address: mongodb:// or mongodb+srv://, with the database's name as its path (`assay` if it has
+                none). Options in it go before the defaults here.
+            keep_days: MongoDB removes older records; None: never.
+
+        Raises:
+            UsageError: the address is none.
+        """
+        url = address.get_secret_value()
+        given = {name.lower() for name, _ in parse_qsl(urlsplit(url).query)}
+        options: dict[str, Any] = {
+            name: value for name, value in _DEFAULTS.items() if name.lower() not in given
+        }
+        try:
+            self._client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
+                url, tz_aware=True, appname="assay", **options
+            )
+            self._collection = self._client.get_default_database(_DATABASE)[COLLECTION]
+        except (PyMongoError, InvalidName, ValueError):
+            # The library's text may hold a part of the password.
+            raise UsageError(
+                "the journal's address is none that MongoDB has; give mongodb://HOST:PORT/DATABASE, with"
+                " %40 and the like for signs in names and passwords"
+            ) from None
+        self._where = urlsplit(url).hostname or "?"
+        self._keep_days = keep_days
+
+    async def open(self) -> None:
+        """Make the indexes that are missing, and set how long records are kept."""
+        try:
+            await self._collection.create_indexes(
+                [
+                    # Supports the shard key; without it the collection cannot be sharded.
+                    IndexModel([("client_id", ASCENDING), ("timestamp", ASCENDING)]),
+                    IndexModel([("request_id", ASCENDING)]),
+                ]
+            )
+            await self._set_age()
+        except PyMongoError as error:
+            raise self._away(error) from error
+
+    async def write(self, records: Sequence[Record]) -> int:
+        """Store a batch in any order; what is stored already is refused by its `_id` and passed over."""
+        try:
+            await self._collection.insert_many([document(one) for one in records], ordered=False)
+        except BulkWriteError as error:
+            details: Mapping[str, Any] = error.details or {}
+            if details.get("writeConcernErrors"):
+                raise self._away(error) from error
+            return sum(one.get("code") != _DUPLICATE for one in details.get("writeErrors", ()))
+        except PyMongoError as error:
+            raise self._away(error) from error
+        return 0
+
+    async def read(self, query: Query) -> AsyncIterator[Record]:
+        """Give matching records, newest first."""
+        found = self._collection.find(filter_of(query), limit=query.limit or 0)
+        try:
+            async for stored in found.sort([("timestamp", DESCENDING), ("_id", DESCENDING)]):
+                yield record_of(stored)
+        except PyMongoError as error:
+            raise self._away(error) from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _set_age(self) -> None:
+        if self._keep_days is None:
+            return
+        keys, seconds = [("timestamp", ASCENDING)], round(self._keep_days * _DAY)
+        try:
+            await self._collection.create_index(keys, expireAfterSeconds=seconds)
+        except OperationFailure as error:
+            if error.code != _OPTIONS_DIFFER:
+                raise
+            index = {"keyPattern": dict(keys), "expireAfterSeconds": seconds}
+            await self._collection.database.command("collMod", COLLECTION, index=index)
+
+    def _away(self, error: PyMongoError) -> StoreError:
+        # The driver's own text can be a page long, and name the user.
+        reason = type(error).__name__
+        return StoreError(f"the journal's MongoDB at {self._where} cannot be used now ({reason}); look at it")
+
+
+def filter_of(query: Query) -> dict[str, Any]:
+    """Return a query in MongoDB's words."""
+    span = {
+        name: milliseconds(moment)
+        for name, moment in (("$gte", query.since), ("$lt", query.until))
+        if moment is not None
+    }
+    wanted = {
+        "client_id": query.client_id,
+        "request_id": query.request_id,
+        "timestamp": span or None,
+        "classification.result": query.result,
+        "status": query.status,
+    }
+    return {name: value for name, value in wanted.items() if value is not None}

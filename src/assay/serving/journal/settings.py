@@ -1,0 +1,36 @@
+"""How requests are recorded: how often, how much may wait, and how long it is kept."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from assay.recipe.base import Probability, Settings
+
+
+class JournalSettings(Settings):
+    """Bounds of the journal in each worker process."""
+
+    spool: Path | None = None
+    """Folder where records wait while the database is away, shared by all workers; None: only in memory."""
+    spool_megabytes: Annotated[float, Field(gt=0)] = 256.0
+    """Largest spool of each worker, in MiB; a record takes about 0.5 kB."""
+    queue: Annotated[int, Field(ge=1)] = 20_000
+    """Records that wait in memory at most; they are lost when the process is killed."""
+    batch: Annotated[int, Field(ge=1)] = 500
+    """Records written at a time at most."""
+    interval: Annotated[float, Field(ge=0)] = 0.05
+    """Seconds that a record waits for others to be written with it."""
+    timeout: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds that the database has for a batch."""
+
+
+class UncertainSettings(Settings):
+    """Which photos are kept to be labelled by a person."""
+
+    below: Probability = 0.9
+    """Photos answered with less confidence are kept, and those called unknown."""
+    photos: Annotated[int, Field(ge=1)] = 1000
+    """Kept at most; the most confident goes first."""
+    megabytes: Annotated[float, Field(gt=0)] = 1024.0
+    """Kept at most, in MiB."""
