@@ -144,3 +144,13 @@ def test_a_learning_rate_is_looked_for(assay, run: Path, colours: Path, tmp_path
     assert "--set train.lr=" in result.out
     assert (tmp_path / "x-lr.png").is_file()
     assert not (tmp_path / "x").exists()
+
+
+def test_profile_tells_where_the_time_went(assay, colours: Path, tiny: Recipe, tmp_path: Path):
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(dump_recipe(tiny), encoding="utf-8")
+    typed = ["train", colours, "-r", recipe, "--set", "train.epochs=1", "--run", tmp_path / "a", "--profile"]
+    told = assay(*typed).out
+    for name in ("waiting for photos", "backward", "writing and judging the bundle", "report"):
+        assert name in told
+    assert (tmp_path / "a" / "profile.json").is_file()

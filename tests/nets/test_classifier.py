@@ -187,7 +187,7 @@ for safe in (torch.contiguous_format, None):
     torch.manual_seed(0)
     network = create(NetSpec(name="resnet", weights="none", resnet=shape), 2, size=32)
     network.memory_format = safe or network.memory_format
-    network.to(memory_format=network.memory_format)
+    network.lay_out(network.memory_format)
     images = torch.randint(0, 255, (32, 32, 32, 3), dtype=torch.uint8)
     torch.autograd.backward(network(images).logits.square().mean())
     grads.append([parameter.grad for parameter in network.parameters()])

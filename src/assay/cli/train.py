@@ -52,6 +52,9 @@ def train(
     find_lr: Annotated[
         bool, typer.Option("--find-lr", help="Only look for a learning rate; train nothing.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Tell where the time went, and write it to profile.json.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a classifier; write a run folder with the model, figures, curves, log and manifest.
@@ -77,7 +80,9 @@ def train(
                 or recipe != "default"
             ):
                 raise UsageError("--resume takes everything from the run: give no data and no other option")
-            result = resume_training(resume, watcher_of(Run.open(resume).recipe(), progress, quiet=json))
+            result = resume_training(
+                resume, watcher_of(Run.open(resume).recipe(), progress, quiet=json, profile=profile)
+            )
         elif data is None:
             raise UsageError("give the photos to train on, or --resume RUN to go on with a run")
         else:
@@ -92,12 +97,14 @@ def train(
             if find_lr:
                 _find_lr(data, settings, folder, progress)
                 return
-            watcher = watcher_of(settings, progress, quiet=json)
+            watcher = watcher_of(settings, progress, quiet=json, profile=profile)
             result = train_classifier(data, settings, folder, watcher, like=like)
     if json:
         print_json(summary(result))
     else:
         typer.echo(closing(result))
+        if profile:
+            typer.echo(f"\n{_profile_table(result.run.folder / 'profile.json')}")
 
 
 def _as_yaml(value: str | float) -> str:
@@ -150,19 +157,41 @@ def closing(result: "TrainResult") -> str:
     )
 
 
-def watcher_of(recipe: "Recipe", progress: "Progress", *, quiet: bool) -> "Watcher":
+def watcher_of(recipe: "Recipe", progress: "Progress", *, quiet: bool, profile: bool = False) -> "Watcher":
     """Return who prints the data's summary and a line an epoch, or only draws progress when `quiet`."""
     from assay.cli.summary import describe_data
     from assay.training import epoch_line
     from assay.workflow import Watcher
 
+    clock = None
+    if profile:
+        from assay.training.profile import Profile
+
+        clock = Profile()
     if quiet:
-        return Watcher(progress)
+        return Watcher(progress, profile=clock)
     return Watcher(
         progress,
         on_data=lambda dataset: typer.echo(describe_data(dataset, recipe.data.advised_per_class) + "\n"),
         on_epoch=lambda row: typer.echo(epoch_line(row, recipe.train.epochs)),
+        profile=clock,
     )
+
+
+def _profile_table(path: Path) -> str:
+    import json
+
+    from assay.evaluation.tables import align
+
+    told = json.loads(path.read_text(encoding="utf-8"))
+    total = sum(told["seconds"].values())
+    rows = [["where the time went", "seconds", "share"]]
+    rows += [[name, f"{one:.2f}", f"{100 * one / total:.1f} %"] for name, one in told["seconds"].items()]
+    rows += [
+        [f"beside it, in other processes: {name}", f"{one:.2f}", ""]
+        for name, one in told["preparing_photos"].items()
+    ]
+    return align(rows)
 
 
 def _find_lr(data: Path, recipe: "Recipe", folder: Path, progress: "Progress") -> None:

@@ -101,6 +101,15 @@ class Classifier(nn.Module):
         """Return embeddings, float [N, D], of uint8 images [N, S, S, 3]; `head` turns them into logits."""
         return self.featuremap(images).mean(dim=(2, 3))
 
+    def lay_out(self, layout: torch.memory_format) -> None:
+        """Store the weights of convolutions in a memory layout, in place; their values stay.
+
+        In the layout of what runs through them, they need not be turned around in every step.
+        """
+        for parameter in self.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=layout)
+
     def parameter_stages(self) -> list[list[nn.Parameter]]:
         """Return all parameters by stage, the stem first and the head last, each exactly once."""
         stages = [

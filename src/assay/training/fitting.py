@@ -35,6 +35,7 @@ from assay.training.preparation import (
     training_loader,
 )
 from assay.training.probe import Embedded, eager, embed_splits, on_features
+from assay.training.profile import Profile, Profiler
 from assay.training.schedule import Plateau, Schedule, plateau_of
 from assay.training.trainer import interruptible, make_trainer, quiet
 
@@ -52,6 +53,7 @@ def fit(
     embedded: Callable[[], Embedded] | None = None,
     progress: Progress = silent,
     on_epoch: OnEpoch | None = None,
+    profile: Profile | None = None,
 ) -> History:
     """Train a network in place; leave it with the weights of the best epoch, in evaluation mode on the CPU.
 
@@ -76,6 +78,7 @@ def fit(
             embeddings and the run is not over; none: `network` computes them.
         progress: told after every batch.
         on_epoch: called after every epoch of this session, when its checkpoint is on the disk.
+        profile: told where the time goes; none: nobody asks.
 
     Raises:
         AssayError: a split is empty, a photo cannot be read, the loss is not finite, the device has too
@@ -88,7 +91,8 @@ def fit(
     check("training", train, classes)
     check("validation", val, classes)
     check_batches(recipe, train)
-    session = _Session(network, recipe, train, val, run, choose(recipe.train), RunLog(run / "training.log"))
+    log = RunLog(run / "training.log")
+    session = _Session(network, recipe, train, val, run, choose(recipe.train), log, profile)
     settings = identity(recipe, train, val)
     try:
         with interruptible(run), quiet(), deterministic(session.device):
@@ -118,6 +122,7 @@ class _Session:
     run: Path
     device: Device
     log: RunLog
+    profile: Profile | None
 
     @property
     def checkpoints(self) -> Path:
@@ -165,8 +170,7 @@ class _Session:
         """Run the epochs that are left."""
         spec = self.recipe.train
         done = since.epoch if since else 0
-        # Weights in the layout of what runs through them need not be turned around in every step.
-        self.network.to(memory_format=self.network.memory_format)
+        self.network.lay_out(self.network.memory_format)
         loaders = self._loaders(done, embedded, progress)
         plateau = Plateau(**since.plateau) if since and since.plateau else plateau_of(spec)
         learner = Learner(
@@ -194,8 +198,9 @@ class _Session:
             since=since,
             on_snapshot=on_snapshot,
         )
+        profiler = None if self.profile is None else Profiler(self.profile)
         callbacks = [
-            each for each in (averaging, stopping, keeper, ProgressReport(progress)) if each is not None
+            each for each in (profiler, averaging, stopping, keeper, ProgressReport(progress)) if each
         ]
         trainer = make_trainer(spec, self.device, callbacks, epochs=spec.epochs - done, run=self.run)
         try:
@@ -210,7 +215,8 @@ class _Session:
         """Put the best weights into the network and draw the curves."""
         restore_best(self.checkpoints / "best.ckpt", self.subject)
         self.network.freeze(0)
-        self.network.to("cpu", memory_format=torch.contiguous_format).eval()
+        self.network.lay_out(torch.contiguous_format)
+        self.network.cpu().eval()
         draw_curves(self.run / "curves.png", last.rows, last.losses, last.best_epoch)
         end = "stopped early" if last.stopped_early else "finished"
         self.log.write(f"{end} after epoch {last.epoch}; kept the weights of epoch {last.best_epoch}")
@@ -222,7 +228,8 @@ class _Session:
     ) -> tuple[Loader, Loader]:
         found = None
         if self.on_features:
-            found = self._embed(progress) if embedded is None else embedded()
+            with nullcontext() if self.profile is None else self.profile.during("embeddings"):
+                found = self._embed(progress) if embedded is None else embedded()
         pin = self.device.kind == "cuda"
         return (
             training_loader(
@@ -232,6 +239,7 @@ class _Session:
                 features=None if found is None else found.train,
                 first_epoch=done,
                 pin_memory=pin,
+                clock=None if self.profile is None else self.profile.workers,
             ),
             ordered_loader(
                 self.val_split,

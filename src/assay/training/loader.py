@@ -8,10 +8,11 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from assay.errors import AssayError
 from assay.training.seeds import Purpose, epoch_seed, generator, photo_seeds
+
+if TYPE_CHECKING:
+    from assay.training.profile import WorkerClock
 
 Pixels = npt.NDArray[np.uint8]
 Key = tuple[int, int]
@@ -59,10 +63,16 @@ class PhotoData(Dataset[Batch | AssayError]):
     would arrive wrapped in a traceback, a value arrives as it is.
     """
 
-    def __init__(self, split: Split, augment: Callable[[Pixels, int], Pixels] | None = None) -> None:
-        """Hold the photos and what changes them; none leaves them as they are."""
+    def __init__(
+        self,
+        split: Split,
+        augment: Callable[[Pixels, int], Pixels] | None = None,
+        clock: "WorkerClock | None" = None,
+    ) -> None:
+        """Hold the photos, what changes them (none: nothing does), and who is told how long it took."""
         self._split = split
         self._augment = augment
+        self._clock = clock
 
     def __len__(self) -> int:
         return len(self._split.pixels)
@@ -76,8 +86,14 @@ class PhotoData(Dataset[Batch | AssayError]):
         return torch.from_numpy(images), torch.from_numpy(self._split.targets[[index for index, _ in keys]])
 
     def _photo(self, index: int, seed: int) -> Pixels:
+        begin = time.perf_counter()
         pixels = self._split.pixels[index]
-        return pixels if self._augment is None else self._augment(pixels, seed)
+        read = time.perf_counter()
+        changed = pixels if self._augment is None else self._augment(pixels, seed)
+        if self._clock is not None:
+            self._clock.add("reading and decoding", read - begin)
+            self._clock.add("augmentation", time.perf_counter() - read)
+        return changed
 
 
 class FeatureData(Dataset[Batch]):

@@ -4,6 +4,7 @@ Knows nothing of the loop or of files.
 """
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
@@ -25,6 +26,9 @@ from assay.training.loader import (
     make_loader,
     worker_count,
 )
+
+if TYPE_CHECKING:
+    from assay.training.profile import WorkerClock
 
 
 def check(part: str, split: Split, classes: int) -> None:
@@ -82,6 +86,7 @@ def training_loader(
     features: np.ndarray | None = None,
     first_epoch: int = 0,
     pin_memory: bool = False,
+    clock: "WorkerClock | None" = None,
 ) -> DataLoader[Batch | AssayError]:
     """Return the training batches, in a new order every epoch.
 
@@ -92,6 +97,7 @@ def training_loader(
         features: float32 [V, N, D], used instead of the photos.
         first_epoch: how many epochs of the run are over.
         pin_memory: for CUDA.
+        clock: told how long photos take to prepare.
     """
     spec = recipe.train
     order = Order(train.targets, spec.seed, balanced=spec.balance == "sampler", first_epoch=first_epoch)
@@ -99,7 +105,7 @@ def training_loader(
     if features is not None:
         return make_loader(FeatureData(features, train.targets), batches, workers=0, seed=spec.seed)
     return make_loader(
-        PhotoData(train, augment),
+        PhotoData(train, augment, clock),
         batches,
         workers=_workers(recipe, len(train.targets)),
         seed=spec.seed,

@@ -13,10 +13,12 @@ from assay.data import Dataset, read_manifest, write_manifest
 from assay.data.prepare import prepare
 from assay.data.samples import Split
 from assay.evaluation import Metrics
+from assay.evaluation.tables import write_json
 from assay.files import write_text
 from assay.progress import Progress, silent
 from assay.recipe import Recipe
 from assay.training import History, OnEpoch, RateFinding, find_learning_rate, fit
+from assay.training.profile import Profile
 from assay.training.trainer import interruptible
 from assay.workflow.features import FrozenBackbone, labelled
 from assay.workflow.report import report_run
@@ -50,6 +52,8 @@ class Watcher:
     """Called when the photos are read and shared out."""
     on_epoch: OnEpoch | None = None
     """Called after every epoch."""
+    profile: Profile | None = None
+    """Told where the time goes, which is then written to `profile.json` in the run."""
 
 
 def train_classifier(
@@ -189,11 +193,17 @@ def _complete(
         embedded=frozen.embedded,
         progress=watcher.progress,
         on_epoch=watcher.on_epoch,
+        profile=watcher.profile,
     )
-    metrics = ship(run, dataset, network, recipe, spec, report=report, progress=watcher.progress)
+    profile = watcher.profile or Profile()
+    with profile.during("writing and judging the bundle"):
+        metrics = ship(run, dataset, network, recipe, spec, report=report, progress=watcher.progress)
     result = TrainResult(run, dataset, history, metrics)
     if report:
-        report_run(run, dataset, result.verdict, history, watcher.progress)
+        with profile.during("report"):
+            report_run(run, dataset, result.verdict, history, watcher.progress)
+    if watcher.profile is not None:
+        write_json(run.folder / "profile.json", profile.to_dict())
     run.finish()
     return result
 

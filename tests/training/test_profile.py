@@ -1,0 +1,38 @@
+"""What a run's time went into, and that watching it changes nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from assay.nets import Classifier
+from assay.recipe import Recipe
+from assay.training import Split, fit
+from assay.training.profile import BACKWARD, FORWARD, KEEPING, OPTIMISER, VALIDATION, WAITING, Profile
+
+MakeRecipe = Callable[..., Recipe]
+MakeNetwork = Callable[..., Classifier]
+MakeSplit = Callable[..., Split]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_every_part_of_the_loop_is_told_and_the_weights_are_the_same(
+    make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path, workers: int
+):
+    recipe = make_recipe(augment=({"name": "horizontal_flip"},), workers=workers, epochs=2)
+    plain, watched = make_network(recipe), make_network(recipe)
+    fit(plain, recipe, make_split(), make_split(seed=1), run=tmp_path / "plain")
+    profile = Profile()
+    fit(watched, recipe, make_split(), make_split(seed=1), run=tmp_path / "watched", profile=profile)
+    assert set(profile.seconds) == {WAITING, FORWARD, BACKWARD, OPTIMISER, VALIDATION, KEEPING}
+    assert all(seconds > 0 for seconds in profile.seconds.values())
+    assert all(seconds > 0 for seconds in profile.workers.seconds().values())
+    assert all(torch.equal(tensor, watched.state_dict()[name]) for name, tensor in plain.state_dict().items())
+
+
+def test_seconds_add_up_by_name():
+    profile = Profile()
+    for name, seconds in (("a", 1.0), ("b", 2.0), ("a", 1.0)):
+        profile.add(name, seconds)
+    assert profile.to_dict()["seconds"] == {"a": 2.0, "b": 2.0}
