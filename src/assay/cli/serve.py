@@ -9,8 +9,12 @@ import typer
 from assay.errors import UsageError
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from assay.serving.models import Models
     from assay.serving.settings import ServeSettings
+    from assay.serving.sources import Source
+    from assay.serving.workers import Order
 
 Options = dict[str, dict[str, Any]]
 """Settings by concern and name."""
@@ -70,9 +74,10 @@ def serve(
 
     Example: assay serve model.assay --port 9000
     """
-    from assay.serving.models import Source
+    from assay.serving.listening import listen
     from assay.serving.settings import ServeSettings
-    from assay.serving.start import listen, serve_here
+    from assay.serving.sources import Source
+    from assay.serving.workers import Order
 
     options: Options = {
         "listen": {"host": host, "port": port, "workers": workers},
@@ -87,14 +92,28 @@ def serve(
     settings = _with_door(ServeSettings.read(typed), typed)
     sources = [Source.parse(model) for model in models]
     listening = listen(settings.listen)
-    name, number = listening.getsockname()[:2]
-    address = f"{'https' if settings.tls.on else 'http'}://{name}:{number}"
+    if settings.listen.workers > 1:
+        _serve_by_workers(Order(typed, models, listening.fileno()), listening, settings.listen.workers)
+    else:
+        _serve_here(settings, sources, listening)
+
+
+def _serve_here(settings: "ServeSettings", sources: "list[Source]", listening: "socket") -> None:
+    from assay.serving.start import ready_lines, serve_here
 
     def started(loaded: "Models") -> None:
-        for model in loaded:
-            typer.echo(f"{address} answers with {model.name} {model.info.version} ({model.classifier.runs})")
+        for line in ready_lines(loaded, listening, tls=settings.tls.on):
+            typer.echo(line)
 
     serve_here(settings, sources, listening, started)
+
+
+def _serve_by_workers(order: "Order", listening: "socket", count: int) -> None:
+    from assay.serving.watching import shared_figures
+    from assay.serving.workers import Workers
+
+    with shared_figures():
+        Workers(order, listening, count, typer.echo).run()
 
 
 def _typed(options: Options) -> Options:

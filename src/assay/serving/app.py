@@ -16,7 +16,9 @@ from assay.serving.auth.base import Refusal
 from assay.serving.envelope import Envelope
 from assay.serving.errors import GONE, ApiError, GoneError
 from assay.serving.routes_about import about_routes
+from assay.serving.routes_admin import admin_routes
 from assay.serving.routes_classify import classify_routes
+from assay.serving.routes_v2 import v2_routes
 from assay.serving.security_headers import App, SecurityHeaders
 from assay.serving.service import Service
 
@@ -34,6 +36,8 @@ def make_app(service: Service) -> App:
     )
     app.include_router(about_routes(service))
     app.include_router(classify_routes(service))
+    app.include_router(v2_routes(service))
+    app.include_router(admin_routes(service))
     _answer_errors(app, service)
     if service.settings.listen.cors:
         app.add_middleware(

@@ -6,8 +6,6 @@ Knows nothing of HTTP.
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -18,26 +16,8 @@ from assay.serving.batching import Batcher
 from assay.serving.decoding import PhotoLimits
 from assay.serving.golden import check
 from assay.serving.settings import BatchSettings, ModelSettings, UploadSettings
+from assay.serving.sources import Source
 from assay.serving.watching.base import Watcher
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A model to be served."""
-
-    path: Path
-    name: str | None = None
-    """What it is called in requests; None: as the bundle calls itself."""
-
-    @classmethod
-    def parse(cls, text: str) -> "Source":
-        """Read `PATH` or `NAME=PATH`."""
-        name, found, path = text.partition("=")
-        if not found or "/" in name:
-            return cls(Path(text))
-        if not name:
-            raise UsageError(f"{text!r} names no model: write NAME=PATH")
-        return cls(Path(path), name)
 
 
 class Model:

@@ -34,7 +34,9 @@ def about_routes(service: Service) -> APIRouter:
     @router.get("/models", summary="The models that are served; the first is the default")
     async def models(request: Request) -> Response:
         await admit(service, request, "classify")
-        return _json(dump({"models": [describe(model) for model in service.models]}))
+        return _json(
+            dump({"models": [{**describe(model), **_drift(service, model)} for model in service.models]})
+        )
 
     @router.get("/metrics", summary="Figures in Prometheus' text format")
     async def metrics(request: Request) -> Response:
@@ -63,6 +65,12 @@ def describe(model: Model) -> dict[str, object]:
         "max_side": model.limits.max_side,
         "abstains": model.classifier.limits is not None,
     }
+
+
+def _drift(service: Service, model: Model) -> dict[str, object]:
+    """Return how far answers have moved away from validation, where somebody watches."""
+    watching = service.parts.watching
+    return {} if watching is None else {"drift": watching.drift(model.name)}
 
 
 def _json(body: bytes) -> Response:

@@ -3,12 +3,12 @@
 The order is fixed: the gate judges the headers, a full house is told, and only then the body is read.
 """
 
-import hashlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
 from assay.serving.answers import answer, details, dump
+from assay.serving.auth.signed import digest_of
 from assay.serving.calls import Call
 from assay.serving.doors import admit, call_of, read_photos, unless_gone
 from assay.serving.errors import ApiError
@@ -67,19 +67,9 @@ async def _enter(service: Service, request: Request, model: str | None) -> Call:
 
 
 def _check_signed(call: Call, uploads: list[Upload]) -> None:
-    """Compare what came with what was signed: the photo, or all photos one behind the other."""
+    """Compare what came with what was signed."""
     if call.admission is not None:
-        call.admission.check_body(digest(uploads))
-
-
-def digest(uploads: list[Upload]) -> str:
-    """Return the SHA-256 of all photos, one behind the other."""
-    if len(uploads) == 1:
-        return uploads[0].sha256
-    total = hashlib.sha256()
-    for upload in uploads:
-        total.update(upload.data)
-    return total.hexdigest()
+        call.admission.check_body(digest_of([upload.sha256 for upload in uploads]))
 
 
 def _answer(call: Call, model: Model, classified: Classified, *, detail: bool) -> dict[str, Any]:

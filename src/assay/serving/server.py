@@ -6,6 +6,7 @@ Knows the HTTP server; nothing of what is answered.
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator
@@ -21,6 +22,7 @@ from assay.serving.tls import uvicorn_tls
 
 _LOG = logging.getLogger("assay.serving")
 _BACKLOG = 2048
+_MOMENT = 0.1
 
 
 def server_config(app: App, settings: ServeSettings) -> uvicorn.Config:
@@ -47,9 +49,23 @@ class Server(uvicorn.Server):
     models are read anew.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        started: Callable[[], None],
+        orphaned: int | None = None,
+    ) -> None:
+        """Take what to run.
+
+        Args:
+            config: how to run it.
+            service: what answers.
+            started: told when requests are taken.
+            orphaned: a file descriptor that ends when the process that started this one is no more.
+        """
         super().__init__(config)
-        self._service = service
+        self._service, self._started, self._orphaned = service, started, orphaned
         self._tasks: set[asyncio.Task[None]] = set()
 
     @contextlib.contextmanager
@@ -63,22 +79,48 @@ class Server(uvicorn.Server):
         }
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)
+        if self._orphaned is not None:
+            loop.add_reader(self._orphaned, self._lonely)
         try:
             yield
         finally:
             for number in handlers:
                 loop.remove_signal_handler(number)
+            if self._orphaned is not None:
+                loop.remove_reader(self._orphaned)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take requests from now on."""
         await super().startup(sockets)
         self._service.lifecycle.start()
+        self._started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take those who have connected already, then stop listening and answer what was accepted."""
-        # A turn of the loop for connections that wait in the backlog: closing the socket would reset them.
-        await asyncio.sleep(0)
+        waiting = [listening.dup() for listening in sockets or ()]
+        for server in self.servers:
+            server.close()
+        for listening in waiting:
+            await self._take_all(listening)
+        # uvicorn closes connections without a request: those that have just come get a moment to send theirs.
+        await asyncio.sleep(_MOMENT)
         await super().shutdown(sockets)
+
+    async def _take_all(self, listening: socket.socket) -> None:
+        """Take connections that wait at the socket, and close it: they would be reset."""
+        loop = asyncio.get_running_loop()
+        accepted = []
+        with listening, contextlib.suppress(BlockingIOError):
+            listening.settimeout(0)
+            while True:
+                accepted.append(listening.accept()[0])
+        for connection in accepted:
+            await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state={}
+        )
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -89,6 +131,13 @@ class Server(uvicorn.Server):
         self._service.lifecycle.drain()
         self.force_exit = self.should_exit
         self.should_exit = True
+
+    def _lonely(self) -> None:
+        """End too when the parent has."""
+        if self._orphaned is not None and not os.read(self._orphaned, 1):
+            asyncio.get_running_loop().remove_reader(self._orphaned)
+            self._orphaned = None
+            self._start(self._drain())
 
     async def _drain(self) -> None:
         self._service.lifecycle.drain()

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from assay.errors import AssayError
 from assay.serving.answers import Result, Timings
 from assay.serving.cache.keys import answer_key
@@ -19,6 +21,7 @@ from assay.serving.lifecycle import Lifecycle
 from assay.serving.models import Model, Models
 from assay.serving.parts import Parts
 from assay.serving.places import Places
+from assay.serving.record import ImageFacts
 from assay.serving.settings import ServeSettings
 from assay.serving.uploads import Upload, UploadMemory
 
@@ -104,6 +107,29 @@ class Service:
                 return error
 
         return await asyncio.gather(*map(one, uploads))
+
+    async def classify_pixels(self, call: Call, model: Model, squares: np.ndarray) -> list[Result]:
+        """Answer squares of pixels that a client has prepared itself, uint8 [N, S, S, 3].
+
+        Raises:
+            ApiError: there is no room for all of them, or the deadline has passed.
+        """
+        side, count = squares.shape[1], len(squares)
+        facts = ImageFacts(squares[0].nbytes, "pixels", (side, side))
+        outcomes = [Outcome(_INTERNAL, facts) for _ in squares]
+        call.outcomes.extend(outcomes)
+        seconds = self.settings.batching.deadline
+        try:
+            with self.places.take(count):
+                async with asyncio.timeout(seconds):
+                    timed = await asyncio.gather(*map(model.batcher.submit, squares))
+        except TimeoutError:
+            raise DeadlineError(seconds) from None
+        self.places.left(time.perf_counter(), count)
+        results = [Result.of(facts, one.output) for one in timed]
+        for outcome, result in zip(outcomes, results, strict=True):
+            outcome.status, outcome.result = 200, result
+        return results
 
     async def _within_deadline(self, model: Model, upload: Upload, *, explain: bool) -> Classified:
         if upload.too_large:

@@ -9,42 +9,25 @@ from collections.abc import Callable, Sequence
 
 from uvicorn import Config
 
-from assay.errors import AssayError, UsageError
 from assay.inference import cpu_count
 from assay.serving.app import make_app
-from assay.serving.models import Models, Source
+from assay.serving.listening import address_of
+from assay.serving.models import Models
 from assay.serving.parts import make_parts
 from assay.serving.server import Server, server_config
 from assay.serving.service import Service
-from assay.serving.settings import ListenSettings, ServeSettings
+from assay.serving.settings import ServeSettings
+from assay.serving.sources import Source
 from assay.serving.watching.watching import make_watcher
 
-BACKLOG = 2048
 
-
-def listen(settings: ListenSettings) -> socket.socket:
-    """Take the address.
-
-    Raises:
-        UsageError: there is no such address here.
-        AssayError: the port is in use.
-    """
-    host, port = settings.host, settings.port
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError:
-        raise UsageError(
-            f"there is no address {host}: give --host 127.0.0.1, or one of this machine"
-        ) from None
-    taken = socket.socket(family, kind, protocol)
-    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        taken.bind(address)
-        taken.listen(BACKLOG)
-    except OSError as error:
-        taken.close()
-        raise AssayError(f"cannot listen at {host}:{port} ({error.strerror}): give another --port") from None
-    return taken
+def ready_lines(models: Models, listening: socket.socket, *, tls: bool) -> list[str]:
+    """Return what to say when a server is ready: a line for each model."""
+    address = address_of(listening, tls=tls)
+    return [
+        f"{address} answers with {model.name} {model.info.version} ({model.classifier.runs})"
+        for model in models
+    ]
 
 
 def serve_here(
@@ -52,7 +35,9 @@ def serve_here(
     sources: Sequence[Source],
     listening: socket.socket,
     started: Callable[[Models], None],
+    *,
     reloaded: Callable[[], None] = lambda: None,
+    orphaned: int | None = None,
 ) -> None:
     """Load models and answer requests until the process is told to end.
 
@@ -62,6 +47,7 @@ def serve_here(
         listening: where requests come in.
         started: told when the server is ready.
         reloaded: told when a client has had the models read anew, for the other workers.
+        orphaned: a file descriptor that ends when the process that started this one is no more.
 
     Raises:
         AssayError: a model or a part cannot be used.
@@ -81,9 +67,8 @@ def serve_here(
         service = Service(settings, models, make_parts(settings, watching), threads=threads)
         service.reloaded = reloaded
         config = server_config(make_app(service), settings)
-        started(models)
         try:
-            await Server(config, service).serve([listening])
+            await Server(config, service, lambda: started(models), orphaned).serve([listening])
         finally:
             await service.close()
 

@@ -25,14 +25,9 @@ class Upload:
 
     data: bytes
     """Empty if the photo is larger than allowed."""
-    size: int
-    """Bytes, as far as they were counted."""
+    sha256: str
+    """Digest of all bytes that came, 64 hexadecimal digits."""
     too_large: bool = False
-
-    @property
-    def sha256(self) -> str:
-        """Digest of the bytes, 64 hexadecimal digits."""
-        return hashlib.sha256(self.data).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +142,7 @@ class _Part:
     value: bytes = b""
     wanted: bool = False
     chunks: list[bytes] = field(default_factory=list)
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     size: int = 0
 
 
@@ -213,8 +209,10 @@ class _Form:
         if not part.wanted:
             return
         part.size += end - start
+        kept = data[start:end]
+        part.digest.update(kept)
         if part.size <= self._limits.photo_bytes:
-            part.chunks.append(data[start:end])
+            part.chunks.append(kept)
         elif self._limits.photos == 1:
             raise UploadError(TOO_LARGE)
         else:
@@ -224,7 +222,7 @@ class _Form:
         part = self._part
         if part.wanted:
             too_large = part.size > self._limits.photo_bytes
-            self._uploads.append(Upload(b"".join(part.chunks), part.size, too_large))
+            self._uploads.append(Upload(b"".join(part.chunks), part.digest.hexdigest(), too_large))
 
     def _finish(self) -> None:
         self._ended = True

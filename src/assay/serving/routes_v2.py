@@ -1,0 +1,98 @@
+"""The Open Inference Protocol's addresses under `/v2`, so that clients of other servers work."""
+
+import hashlib
+
+from fastapi import APIRouter, Request, Response
+
+from assay import __version__
+from assay.serving.answers import Result, dump
+from assay.serving.calls import Call
+from assay.serving.doors import admit, call_of, read_body, unless_gone
+from assay.serving.errors import ApiError
+from assay.serving.models import Model
+from assay.serving.openinference import InferRequest, metadata, read_request, write_answer
+from assay.serving.service import Service
+from assay.serving.uploads import Upload
+
+_MIB = 2**20
+_MODEL = "/v2/models/{name}"
+_VERSION = _MODEL + "/versions/{version}"
+
+
+def v2_routes(service: Service) -> APIRouter:
+    """Return the routes of the Open Inference Protocol."""
+    router = APIRouter(tags=["open inference protocol"])
+
+    @router.get("/v2", summary="About the server")
+    async def server() -> Response:
+        name = service.models.default.info.serve.service
+        return _json({"name": name, "version": __version__, "extensions": ["binary_tensor_data"]})
+
+    @router.get("/v2/health/live", summary="Whether the process lives")
+    async def live() -> Response:
+        return _json({"live": True})
+
+    @router.get("/v2/health/ready", summary="Whether new requests are welcome")
+    async def ready() -> Response:
+        is_ready = service.lifecycle.ready
+        return _json({"ready": is_ready}, 200 if is_ready else 503)
+
+    @router.get(_MODEL, summary="About a model")
+    @router.get(_VERSION, summary="About a version of a model")
+    async def about(request: Request, name: str, version: str | None = None) -> Response:
+        await admit(service, request, "classify")
+        model = _model(service, name, version)
+        side, classes = model.classifier.preprocess.size, len(model.info.classes)
+        return _json(metadata(model.name, model.info.version, side, classes))
+
+    @router.get(_MODEL + "/ready", summary="Whether a model is ready")
+    @router.get(_VERSION + "/ready", summary="Whether a version of a model is ready")
+    async def model_ready(request: Request, name: str, version: str | None = None) -> Response:
+        await admit(service, request, "classify")
+        model = _model(service, name, version)
+        return _json({"name": model.name, "ready": True})
+
+    @router.post(_MODEL + "/infer", summary="Classify pixels or photos")
+    @router.post(_VERSION + "/infer", summary="Classify pixels or photos")
+    async def infer(request: Request, name: str, version: str | None = None) -> Response:
+        call = call_of(request)
+        call.recorded = True
+        await admit(service, request, "classify")
+        call.model = model = _model(service, name, version)
+        service.places.check()
+        settings = service.settings.uploads
+        body = await read_body(service, request, int(settings.batch_megabytes * _MIB))
+        if call.admission is not None:
+            call.admission.check_body(hashlib.sha256(body).hexdigest())
+        length = call.headers.get("inference-header-content-length")
+        side, most = model.classifier.preprocess.size, settings.batch_photos
+        asked = await service.decoder.run(lambda: read_request(body, length, side, most))
+        predictions = await unless_gone(request, _predict(service, call, model, asked))
+        return _json(write_answer(model.name, model.info.version, asked, predictions))
+
+    return router
+
+
+async def _predict(service: Service, call: Call, model: Model, asked: InferRequest) -> list[Result]:
+    if asked.pixels is not None:
+        return await service.classify_pixels(call, model, asked.pixels)
+    uploads = [
+        Upload(photo, hashlib.sha256(photo).hexdigest(), len(photo) > model.photo_bytes)
+        for photo in asked.photos
+    ]
+    classified = await service.classify_many(call, model, uploads, explain=False)
+    for place, one in enumerate(classified):
+        if isinstance(one, ApiError):
+            raise ApiError(one.status, f"photos[{place}]: {one.text}", headers=one.headers)
+    return [one.result for one in classified if not isinstance(one, ApiError)]
+
+
+def _model(service: Service, name: str, version: str | None) -> Model:
+    model = service.model(name)
+    if version is not None and version != model.info.version:
+        raise ApiError(404, f"{name} is at version {model.info.version}")
+    return model
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(dump(value), status, media_type="application/json")

@@ -1,0 +1,25 @@
+"""Which model files are served, and under which names. Knows nothing of what is in them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from assay.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model to be served."""
+
+    path: Path
+    name: str | None = None
+    """What it is called in requests; None: as the bundle calls itself."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Source":
+        """Read `PATH` or `NAME=PATH`."""
+        name, found, path = text.partition("=")
+        if not found or "/" in name:
+            return cls(Path(text))
+        if not name:
+            raise UsageError(f"{text!r} names no model: write NAME=PATH")
+        return cls(Path(path), name)
