@@ -116,7 +116,8 @@ class MongoStore:
 
     def _away(self, error: PyMongoError) -> StoreError:
         # The driver's own text can be a page long, and name the user.
-        reason = type(error).__name__
+        details = error.details if isinstance(error, OperationFailure) else None
+        reason = (details or {}).get("codeName") or type(error).__name__
         return StoreError(f"the journal's MongoDB at {self._where} cannot be used now ({reason}); look at it")
 
 

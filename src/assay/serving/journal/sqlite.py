@@ -54,7 +54,6 @@ _ORDER: Final = "ORDER BY timestamp DESC, id DESC LIMIT :limit"
 _FORGET: Final = (
     "DELETE FROM requests WHERE rowid IN (SELECT rowid FROM requests WHERE timestamp < ? LIMIT ?)"
 )
-_PATIENCE: Final = 4.0  # seconds for other workers to finish writing
 _EVERY: Final = 60.0  # seconds between looks for records that are too old
 _SOME: Final = 5000  # forgotten at a time, so that nobody waits long
 _DAY: Final = 86_400_000  # milliseconds
@@ -66,16 +65,22 @@ class SqliteStore:
     """A `Store` in a file. Its work is done in a thread of its own."""
 
     def __init__(
-        self, path: Path, *, keep_days: float | None = None, clock: Callable[[], float] = time.time
+        self,
+        path: Path,
+        *,
+        keep_days: float | None = None,
+        patience: float = 4.0,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Name the file.
 
         Args:
             path: made when it is missing, with its folder.
             keep_days: older records are removed; None: never.
+            patience: seconds that other workers have to finish writing.
             clock: seconds since 1970.
         """
-        self._path, self._keep_days, self._clock = path, keep_days, clock
+        self._path, self._keep_days, self._patience, self._clock = path, keep_days, patience, clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal-sqlite")
         self._db: sqlite3.Connection | None = None
         self._forget_at = 0.0
@@ -119,7 +124,7 @@ class SqliteStore:
             ) from error
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, timeout=_PATIENCE, check_same_thread=False)
+        return sqlite3.connect(self._path, timeout=self._patience, check_same_thread=False)
 
     def _open(self) -> None:
         if self._db is None:

@@ -1,0 +1,108 @@
+"""Records, and databases to keep them in."""
+
+import gc
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from assay.serving.journal import Query, Store, StoreError, make_store
+from assay.serving.record import ImageFacts, Record
+
+MakeRecord = Callable[..., Record]
+_START = datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)
+
+
+@pytest.fixture
+def record() -> MakeRecord:
+    """Make the n-th record, a second after the one before; fields by name."""
+
+    def make(number: int = 0, **changes: Any) -> Record:
+        usual = Record(
+            request_id=f"request-{number}",
+            timestamp=_START + timedelta(seconds=number),
+            client_id="line-7",
+            image=ImageFacts(123_456, "jpeg", (1920, 1080)),
+            result="open",
+            confidence=0.75,
+            unknown=False,
+            processing_time=0.0125,
+            model="bottle",
+            model_version="3f" * 8,
+            cache_hit=False,
+            status=200,
+        )
+        return replace(usual, **changes)
+
+    return make
+
+
+@pytest.fixture(params=["sqlite", "mongo"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where an empty database is."""
+    if request.param == "sqlite":
+        return str(tmp_path / "journal" / "journal.sqlite")
+    return f"{request.getfixturevalue('mongo_server').url}/t{uuid4().hex}"
+
+
+@pytest.fixture
+async def store(address: str) -> AsyncIterator[Store]:
+    """An open, empty store."""
+    made = make_store(address)
+    await made.open()
+    yield made
+    await made.close()
+
+
+class Shaky:
+    """A store in memory that can be away, and that can fail after it has stored a part of a batch."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Record] = {}
+        self.away = False
+        self.torn = False
+        self.calls = 0
+
+    async def open(self) -> None:
+        self._check()
+
+    async def write(self, records: Sequence[Record]) -> int:
+        self.calls += 1
+        if self.torn:
+            self.kept.update({one.id: one for one in records[: len(records) // 2]})
+            raise StoreError("it went in the middle")
+        self._check()
+        self.kept.update({one.id: one for one in records})
+        return 0
+
+    async def read(self, query: Query) -> AsyncIterator[Record]:
+        for one in list(self.kept.values())[: query.limit]:
+            yield one
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _check(self) -> None:
+        if self.away:
+            raise StoreError("it is away")
+
+
+@pytest.fixture
+def shaky() -> Shaky:
+    """A store that can be away."""
+    return Shaky()
+
+
+@pytest.fixture
+def unclosed() -> Iterator[None]:
+    """Collect what pymongo leaves to the collector when it stops while it connects: a socket.
+
+    For tests marked `filterwarnings("ignore:unclosed <socket:ResourceWarning")`.
+    """
+    gc.collect()
+    yield
+    gc.collect()

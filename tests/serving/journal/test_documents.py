@@ -1,0 +1,57 @@
+"""A record survives every form it is kept in."""
+
+from datetime import UTC
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.serving.journal.documents import document, dump_line, milliseconds, parse_line, record_of
+from assay.serving.journal.rows import record_of_row, row
+from assay.serving.record import ImageFacts, Record, new_id
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+_SHARE = st.floats(0, 1)
+_RECORDS = st.builds(
+    Record,
+    request_id=_TEXT,
+    timestamp=st.datetimes(timezones=st.just(UTC)).map(milliseconds),
+    client_id=_TEXT,
+    image=st.none()
+    | st.builds(
+        ImageFacts,
+        size=st.integers(0, 2**40),
+        format=st.sampled_from(["jpeg", "png"]),
+        dimensions=st.none() | st.tuples(st.integers(0, 9999), st.integers(0, 9999)),
+    ),
+    result=st.none() | _TEXT.filter(bool),
+    confidence=st.none() | _SHARE,
+    unknown=st.none() | st.booleans(),
+    processing_time=st.floats(0, 1000),
+    model=_TEXT,
+    model_version=_TEXT,
+    cache_hit=st.booleans(),
+    status=st.integers(200, 599),
+)
+
+
+@given(_RECORDS)
+def test_documents_lines_and_rows_hold_the_whole_record(record: Record):
+    assert record_of(document(record)) == record
+    assert parse_line(dump_line(record)) == record
+    assert record_of_row(row(record)) == record
+    assert "\n" not in dump_line(record)
+
+
+def test_a_torn_line_is_no_record(record: Any):
+    line = dump_line(record())
+    for end in range(len(line)):
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            parse_line(line[:end])
+
+
+def test_ids_differ_and_grow_with_time():
+    ids = [new_id() for _ in range(1000)]
+    assert len(set(ids)) == 1000
+    assert [one[:12] for one in ids] == sorted(one[:12] for one in ids)

@@ -1,0 +1,74 @@
+"""What only MongoDB does: indexes, ages, and questions in its own words."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from pydantic import SecretStr
+from pymongo import AsyncMongoClient
+
+from assay.serving.journal import Query
+from assay.serving.journal.mongo import COLLECTION, MongoStore, filter_of
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_documents_have_the_promised_shape_and_indexes(mongo_server: Any, record: Any):
+    url = f"{mongo_server.url}/t{uuid4().hex}"
+    store = MongoStore(SecretStr(url), keep_days=20_000)
+    await store.open()
+    one = record()
+    await store.write([one])
+    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(url, tz_aware=True)
+    collection = client.get_default_database()[COLLECTION]
+    assert await collection.find_one() == {
+        "_id": one.id,
+        "request_id": "request-0",
+        "timestamp": datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC),
+        "client_id": "line-7",
+        "image": {"size": 123_456, "format": "jpeg", "dimensions": [1920, 1080]},
+        "classification": {"result": "open", "confidence": 0.75},
+        "performance": {"processing_time": 0.0125, "model_version": "3f" * 8},
+        "unknown": False,
+        "model": "bottle",
+        "cache_hit": False,
+        "status": 200,
+    }
+    indexes = [
+        (list(index["key"]), index.get("expireAfterSeconds"))
+        async for index in await collection.list_indexes()
+    ]
+    assert (["client_id", "timestamp"], None) in indexes
+    assert (["timestamp"], 20_000 * 86_400) in indexes
+    await client.close()
+    await store.close()
+
+
+def test_questions_in_mongos_words():
+    noon = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=1)))
+    later = noon + timedelta(hours=1, microseconds=1999)
+    assert filter_of(Query()) == {}
+    assert filter_of(Query(client_id="gate", since=noon)) == {
+        "client_id": "gate",
+        "timestamp": {"$gte": datetime(2026, 3, 1, 11, tzinfo=UTC)},
+    }
+    assert filter_of(Query(since=noon, until=later, result="open", status=200, limit=3)) == {
+        "timestamp": {
+            "$gte": datetime(2026, 3, 1, 11, tzinfo=UTC),
+            "$lt": datetime(2026, 3, 1, 12, 0, 0, 1000, tzinfo=UTC),
+        },
+        "classification.result": "open",
+        "status": 200,
+    }
+
+
+async def test_the_address_goes_before_the_defaults():
+    store = MongoStore(SecretStr("mongodb://127.0.0.1:1/mine?w=1&serverSelectionTimeoutMS=7"))
+    plain = MongoStore(SecretStr("mongodb://127.0.0.1:1"))
+    assert store._collection.database.name == "mine"
+    assert store._client.write_concern.document == {"w": 1}
+    assert plain._collection.database.name == "assay"
+    assert plain._client.write_concern.document == {"w": "majority"}
+    await store.close()
+    await plain.close()

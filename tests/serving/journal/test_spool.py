@@ -1,0 +1,197 @@
+"""Records on disk: bounded, whole after a kill, taken over when a worker has died."""
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay.serving.journal.documents import dump_line
+from assay.serving.journal.spool import Spool
+from assay.serving.record import Record
+
+MIB = 2**20
+
+
+def drain(spool: Spool) -> list[Record]:
+    records = []
+    while len(spool):
+        records += spool.oldest()
+        spool.remove_oldest()
+    return records
+
+
+MakeSpool = Callable[..., Spool]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[MakeSpool]:
+    """Open spools in one folder, as workers do."""
+    made = []
+
+    def one(limit: int = MIB) -> Spool:
+        made.append(Spool(tmp_path, limit=limit))
+        made[-1].open()
+        return made[-1]
+
+    yield one
+    for spool in made:
+        spool.close()
+
+
+def test_what_was_put_comes_out_oldest_first(make: MakeSpool, record: Any):
+    spool = make()
+    records = [record(number) for number in range(7)]
+    assert spool.put(records[:3]) == 3
+    assert spool.put(records[3:]) == 4
+    assert len(spool) == 7
+    assert drain(spool) == records
+    assert spool.put([record(8)]) == 1
+    assert len(drain(spool)) == 1
+
+
+def test_records_put_while_the_oldest_file_is_being_stored_are_kept(make: MakeSpool, record: Any):
+    spool = make()
+    spool.put([record(0)])
+    assert spool.oldest() == [record(0, id=spool.oldest()[0].id)]
+    spool.put([record(1)])
+    spool.remove_oldest()
+    assert [one.request_id for one in drain(spool)] == ["request-1"]
+
+
+def test_many_files_keep_the_order(make: MakeSpool, tmp_path: Path, record: Any):
+    spool = make(limit=10 * MIB)
+    records = [record(number) for number in range(6000)]
+    for start in range(0, 6000, 500):
+        assert spool.put(records[start : start + 500]) == 500
+    assert len(list(tmp_path.rglob("*.jsonl"))) > 1
+    assert drain(spool) == records
+    assert list(tmp_path.rglob("*.jsonl")) == []
+
+
+def test_it_takes_what_fits_and_no_more(make: MakeSpool, tmp_path: Path, record: Any):
+    size = len(dump_line(record(0))) + 1
+    spool = make(limit=3 * size + 5)
+    assert spool.put([record(number) for number in range(5)]) == 3
+    assert spool.put([record(9)]) == 0
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.jsonl")) <= 3 * size + 5
+    assert len(drain(spool)) == 3
+    assert spool.put([record(9)]) == 1
+
+
+def test_the_next_one_to_start_takes_over(make: MakeSpool, record: Any):
+    first = make()
+    first.put([record(0)])
+    first.close()
+    again = make()
+    assert [one.request_id for one in drain(again)] == ["request-0"]
+
+
+def test_living_workers_keep_apart_and_dead_ones_are_taken_over(make: MakeSpool, record: Any):
+    one, two, three = (make() for _ in range(3))
+    for number, spool in enumerate((one, two, three)):
+        spool.put([record(number)])
+    assert [len(spool) for spool in (one, two, three)] == [1, 1, 1]
+    one.close()
+    three.close()
+    again = make()
+    assert {record.request_id for record in drain(again)} == {"request-0", "request-2"}
+    assert [record.request_id for record in drain(two)] == ["request-1"]
+
+
+@pytest.mark.parametrize("cut", [1, 20, -1], ids=str)
+def test_a_torn_last_line_costs_that_line_alone(make: MakeSpool, tmp_path: Path, record: Any, cut: int):
+    spool = make()
+    spool.put([record(number) for number in range(3)])
+    spool.close()
+    (path,) = tmp_path.rglob("*.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:2]) + lines[2][:cut].rstrip(b"\n")[:-1])
+    again = make()
+    assert [one.request_id for one in drain(again)] == ["request-0", "request-1"]
+    assert again.put([record(5)]) == 1
+    assert len(drain(again)) == 1
+
+
+def test_a_file_that_somebody_removed_is_no_obstacle(make: MakeSpool, tmp_path: Path, record: Any):
+    spool = make()
+    spool.put([record(0)])
+    (path,) = tmp_path.rglob("*.jsonl")
+    path.unlink()
+    assert drain(spool) == []
+    assert spool.put([record(1)]) == 1
+
+
+def test_a_place_without_writing_takes_nothing(tmp_path: Path, record: Any):
+    (tmp_path / "file").write_text("no folder")
+    spool = Spool(tmp_path / "file", limit=MIB)
+    with pytest.raises(OSError, match=r"File exists|Not a directory"):
+        spool.open()
+    assert spool.put([record(0)]) == 0
+    assert (len(spool), spool.oldest()) == (0, [])
+    spool.close()
+
+
+@pytest.fixture
+def largest_file() -> Iterator[Callable[[int], None]]:
+    """Set the size that files of this process may have, as a full disk would."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_write_that_fails_in_the_middle_leaves_whole_lines(
+    make: MakeSpool, record: Any, largest_file: Callable[[int], None]
+):
+    spool = make()
+    spool.put([record(0)])
+    largest_file(len(dump_line(record(0))) + 100)
+    assert spool.put([record(1)]) == 0
+    assert spool.put([record(2)]) == 0
+    largest_file(MIB)
+    assert spool.put([record(3)]) == 1
+    assert [one.request_id for one in drain(spool)] == ["request-0", "request-3"]
+
+
+_WORKER = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from assay.serving.journal.spool import Spool
+from assay.serving.record import Record
+spool = Spool(Path(sys.argv[1]), limit=2**26)
+for number in range(10**6):
+    spool.put([Record(f"{number}", datetime.now(UTC), "c", None, None, None, None, .1, "m", "v", False, 200)])
+    print(number, flush=True)
+"""
+
+
+def test_a_worker_killed_outright_has_kept_all_it_said(make: MakeSpool, tmp_path: Path):
+    worker = subprocess.Popen(
+        [sys.executable, "-c", _WORKER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert worker.stdout is not None
+    said = [worker.stdout.readline() for _ in range(200)]
+    worker.kill()
+    said += worker.stdout.readlines()
+    worker.wait()
+    worker.stdout.close()
+    kept = [int(one.request_id) for one in drain(make())]
+    whole = [int(line) for line in said if line.endswith("\n")]
+    assert kept[: len(whole)] == whole
+    assert len(kept) <= len(whole) + 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks are POSIX's")
+def test_the_lock_is_not_inherited_by_programs_that_are_started(make: MakeSpool, record: Any):
+    spool = make()
+    spool.put([record(0)])
+    with subprocess.Popen(["sleep", "60"]) as program:
+        spool.close()
+        again = make()
+        assert len(again) == 1
+        program.kill()

@@ -1,0 +1,124 @@
+"""What only SQLite does: a file that may be wrong, locked or old."""
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay.errors import AssayError
+from assay.serving.journal import Query, StoreError
+from assay.serving.journal.sqlite import SqliteStore
+
+pytestmark = pytest.mark.anyio
+
+
+NO_DATABASE = b"a photo, say" * 100
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite"
+
+
+async def times(store: SqliteStore, **wanted: Any) -> list[datetime]:
+    return [one.timestamp async for one in store.read(Query(**wanted))]
+
+
+async def test_the_file_uses_write_ahead_logging(path: Path):
+    store = SqliteStore(path)
+    await store.open()
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "numbers"), [(2, None, [4, 3, 2]), (None, 2, [1, 0]), (1, 3, [2, 1]), (9, None, [])]
+)
+async def test_spans_begin_with_since_and_end_before_until(
+    path: Path, record: Any, since: int | None, until: int | None, numbers: list[int]
+):
+    store = SqliteStore(path)
+    await store.open()
+    start = record(0).timestamp
+    await store.write([record(number) for number in range(5)])
+    span = {
+        name: None if number is None else start + timedelta(seconds=number)
+        for name, number in (("since", since), ("until", until))
+    }
+    assert await times(store, **span) == [start + timedelta(seconds=number) for number in numbers]
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("column", "query"), [("by_client", "client_id = 'a'"), ("by_request", "request_id = 'a'")]
+)
+async def test_queries_by_client_and_request_use_an_index(path: Path, column: str, query: str):
+    store = SqliteStore(path)
+    await store.open()
+    with closing(sqlite3.connect(path)) as db:
+        plan = db.execute(
+            f"EXPLAIN QUERY PLAN SELECT id FROM requests WHERE {query} ORDER BY timestamp DESC"  # noqa: S608
+        ).fetchall()
+    assert column in str(plan)
+    await store.close()
+
+
+async def test_old_records_are_forgotten_and_young_ones_kept(path: Path, record: Any):
+    class Clock:
+        now = datetime(2026, 6, 1, tzinfo=UTC)
+
+        def __call__(self) -> float:
+            return self.now.timestamp()
+
+    clock = Clock()
+    store = SqliteStore(path, keep_days=30, clock=clock)
+    await store.open()
+    old, young = (record(timestamp=clock.now - timedelta(days=days)) for days in (31, 29))
+    await store.write([old, young])
+    assert await times(store) == [young.timestamp]
+    clock.now += timedelta(days=2)
+    await store.write([record(timestamp=clock.now)])
+    assert await times(store) == [clock.now]
+    await store.close()
+
+
+@pytest.fixture
+def other_file(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(NO_DATABASE)
+    return path
+
+
+async def test_a_file_that_is_something_else_is_left_alone(other_file: Path):
+    store = SqliteStore(other_file)
+    with pytest.raises(AssayError, match="is no SQLite file") as raised:
+        await store.open()
+    assert not isinstance(raised.value, StoreError)
+    await store.close()
+    with other_file.open("rb") as stream:
+        assert stream.read() == NO_DATABASE
+
+
+async def test_a_folder_that_cannot_be_made_is_said(other_file: Path):
+    store = SqliteStore(other_file / "folder" / "journal.sqlite")
+    with pytest.raises(AssayError, match="cannot be made"):
+        await store.open()
+    await store.close()
+
+
+async def test_a_locked_file_is_away_for_now_and_a_batch_is_whole_or_not_there(path: Path, record: Any):
+    store = SqliteStore(path, patience=0.01)
+    await store.open()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="locked"):
+            await store.write([record()])
+        other.execute("ROLLBACK")
+    assert await times(store) == []
+    await store.write([record()])
+    assert len(await times(store)) == 1
+    await store.close()
