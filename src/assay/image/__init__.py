@@ -4,8 +4,18 @@ Knows nothing of files, labels or networks. Random changes for training live in 
 is imported by its full name: it brings albumentations, and a server needs none of it.
 """
 
-from assay.image.decode import MAX_PIXELS, DecodeError, ImageInfo, decode, inspect
+from assay.image.decode import MAX_PIXELS, DecodeError, ImageInfo, TooLargeError, decode, inspect
 from assay.image.formats import HEAD_BYTES, sniff
 from assay.image.preprocess import Preprocess
 
-__all__ = ["HEAD_BYTES", "MAX_PIXELS", "DecodeError", "ImageInfo", "Preprocess", "decode", "inspect", "sniff"]
+__all__ = [
+    "HEAD_BYTES",
+    "MAX_PIXELS",
+    "DecodeError",
+    "ImageInfo",
+    "Preprocess",
+    "TooLargeError",
+    "decode",
+    "inspect",
+    "sniff",
+]

@@ -52,6 +52,10 @@ class DecodeError(AssayError):
     """Bytes that are no picture Assay reads; the message is a short reason: "truncated JPEG"."""
 
 
+class TooLargeError(DecodeError):
+    """A picture of more pixels than are allowed."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
     """What a file's header says.
@@ -73,16 +77,18 @@ class ImageInfo:
     frames: int
 
 
-def inspect(data: bytes) -> ImageInfo:
+def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
     """Read a header without decoding pixels; a file that passes may still be damaged further on.
 
     Args:
         data: the whole file.
+        max_pixels: largest width times height; a file that has more is not looked into any further.
 
     Raises:
-        DecodeError: no image, a format Assay does not read, a damaged header, or too many pixels.
+        TooLargeError: too many pixels.
+        DecodeError: no image, a format Assay does not read, or a damaged header.
     """
-    with _opened(data) as (image, kind):
+    with _opened(data, max_pixels) as (image, kind):
         # PNG's reader decodes all pixels to find Exif data behind them: let it only where there are any.
         orientation = _orientation(image, early=b"eXIf" not in data)
         width, height = _upright_size(image, kind, orientation)
@@ -181,7 +187,7 @@ def _rows(box: Box, size: tuple[int, int], orientation: int) -> int:
 
 
 @contextmanager
-def _opened(data: bytes) -> Iterator[tuple[ImageFile, str]]:
+def _opened(data: bytes, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[ImageFile, str]]:
     """Give the image, its header read and its size checked; what goes wrong inside becomes a DecodeError."""
     kind = sniff(data[:HEAD_BYTES])
     if kind is None:
@@ -190,27 +196,27 @@ def _opened(data: bytes) -> Iterator[tuple[ImageFile, str]]:
         raise DecodeError(f"{title(kind)} is not supported: convert it to JPEG or PNG")
     try:
         with quiet(), read_header(io.BytesIO(data), kind) as image:
-            _check_size(image)
+            _check_size(image, max_pixels)
             yield image, kind
     except Image.DecompressionBombError:
-        raise _too_large() from None
+        raise _too_large(max_pixels) from None
     except MemoryError:
         raise DecodeError("too large for the memory that is free") from None
     except _DAMAGE as error:
         raise DecodeError(_reason(error, kind)) from None
 
 
-def _check_size(image: ImageFile) -> None:
+def _check_size(image: ImageFile, max_pixels: int) -> None:
     width, height = image.size
     tags = getattr(image, "tag_v2", {})
     # A TIFF tile is decoded whole, however little of it the picture uses.
     tile = int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_LENGTH, 0))
-    if max(width * height, tile) > MAX_PIXELS:
-        raise _too_large()
+    if max(width * height, tile) > max_pixels:
+        raise _too_large(max_pixels)
 
 
-def _too_large() -> DecodeError:
-    return DecodeError(f"more than {MAX_PIXELS // 1_000_000} million pixels")
+def _too_large(max_pixels: int) -> TooLargeError:
+    return TooLargeError(f"more than {max_pixels // 1_000_000} million pixels")
 
 
 def _upright_size(image: ImageFile, kind: str, orientation: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from assay.image import HEAD_BYTES, DecodeError, Preprocess, inspect, sniff
+from assay.image import HEAD_BYTES, DecodeError, Preprocess, TooLargeError, inspect, sniff
 from assay.serving.errors import too_many_pixels, unreadable, wrong_format
 from assay.serving.record import ImageFacts
 
@@ -41,7 +41,9 @@ class PhotoLimits:
         if kind not in self.formats:
             raise wrong_format(self.formats)
         try:
-            told = inspect(data)
+            told = inspect(data, self.max_side**2)
+        except TooLargeError:
+            raise too_many_pixels(self.max_side) from None
         except DecodeError as error:
             raise unreadable(kind, str(error)) from None
         if max(told.width, told.height) > self.max_side:

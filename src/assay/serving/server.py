@@ -15,6 +15,7 @@ from typing import Any
 import uvicorn
 
 from assay.errors import AssayError
+from assay.serving.protocol import Protocol
 from assay.serving.security_headers import App
 from assay.serving.service import Service
 from assay.serving.settings import ServeSettings
@@ -27,6 +28,7 @@ _MOMENT = 0.1
 
 def server_config(app: App, settings: ServeSettings) -> uvicorn.Config:
     """Return how uvicorn shall run an application."""
+    protocol = type("Protocol", (Protocol,), {"header_seconds": settings.listen.header_seconds})
     return uvicorn.Config(
         app,
         log_config=None,
@@ -35,6 +37,7 @@ def server_config(app: App, settings: ServeSettings) -> uvicorn.Config:
         proxy_headers=False,
         lifespan="off",
         ws="none",
+        http=protocol,
         timeout_keep_alive=round(settings.listen.keep_alive),
         timeout_graceful_shutdown=round(settings.lifecycle.grace_seconds),
         backlog=_BACKLOG,
