@@ -1,0 +1,69 @@
+"""A load test for `assay serve`: virtual clients that send photos and check the answers.
+
+    ASSAY_PHOTOS=photos ASSAY_KEY=ak_... locust -f deploy/locustfile.py --host https://assay.example \
+        --headless --users 50 --spawn-rate 5 --run-time 2m
+
+Every photo is sent as it is; the server may know it from its cache. ASSAY_UNCACHED=1 adds a few bytes
+after its end, which decoders pass over, so that no two uploads are the same.
+"""
+
+import json
+import os
+import random
+from pathlib import Path
+
+from locust import HttpUser, between, events, task
+from locust.env import Environment
+
+_KINDS = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
+_PHOTOS: list[tuple[str, bytes]] = []
+
+
+@events.test_start.add_listener
+def read_photos(environment: Environment, **_: object) -> None:
+    """Read the photos of the folder that ASSAY_PHOTOS names; without any there is no test."""
+    folder = os.environ.get("ASSAY_PHOTOS")
+    paths = sorted(Path(folder).rglob("*")) if folder else []
+    _PHOTOS[:] = [
+        (_KINDS[path.suffix.lower()], path.read_bytes()) for path in paths if path.suffix.lower() in _KINDS
+    ]
+    if not _PHOTOS and environment.runner is not None:
+        environment.runner.quit()
+        raise SystemExit("set ASSAY_PHOTOS to a folder with .jpg or .png files")
+
+
+class Client(HttpUser):
+    """Somebody with photos to classify."""
+
+    wait_time = between(0.05, 0.5)
+
+    def on_start(self) -> None:
+        """Take the key along."""
+        if key := os.environ.get("ASSAY_KEY"):
+            self.client.headers["Authorization"] = f"Bearer {key}"
+
+    @task(50)
+    def classify(self) -> None:
+        """Send a photo. Being turned away in order (429, 503) is told apart from errors."""
+        kind, photo = random.choice(_PHOTOS)
+        if os.environ.get("ASSAY_UNCACHED"):
+            photo += random.randbytes(8)
+        files = {"image": ("photo", photo, kind)}
+        with self.client.post("/classify", files=files, catch_response=True) as answer:
+            if answer.status_code in {429, 503}:
+                answer.failure(f"turned away: {answer.status_code}")
+            elif answer.status_code != 200:
+                answer.failure(f"{answer.status_code}: {answer.text[:200]}")
+            else:
+                try:
+                    fields = json.loads(answer.text)
+                except ValueError:
+                    answer.failure("the answer is no JSON")
+                else:
+                    if not fields:
+                        answer.failure("the answer is empty")
+
+    @task(1)
+    def health(self) -> None:
+        """Ask for the health, as a page does."""
+        self.client.get("/health")

@@ -1,0 +1,225 @@
+"""Rules and dashboard speak of metrics that exist, and say what they mean to say."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families as parse
+
+from assay.bundle import BundleInfo
+from assay.recipe import PreprocessSpec
+from assay.serving.record import Record
+from assay.serving.watching.drift import shift
+from assay.serving.watching.settings import WatchSettings
+from assay.serving.watching.watching import make_watcher
+
+_PROMETHEUS = {"up"}
+_NAME = re.compile(r"(?<![\w:{$\"])(?:assay[_:][\w:]+|up)(?![\w:(])")
+
+
+@pytest.fixture(scope="module")
+def told() -> set[str]:
+    """The names that a server that has seen everything shows."""
+    metrics: dict[str, Any] = {
+        "val": {"classes": [{"name": "a", "predicted": 6}, {"name": "b", "predicted": 4}]},
+        "confidence": {"val": {"histogram": {"edges": [0.9], "counts": [5, 5]}}},
+    }
+    pixels = PreprocessSpec(mean=(0, 0, 0), std=(1, 1, 1))
+    info = BundleInfo(name="m", version="1", classes=("a", "b"), preprocess=pixels, metrics=metrics)
+    watching = make_watcher(WatchSettings(log_level="error"), {"m": info}, {})
+    record = Record(
+        request_id="r",
+        timestamp=datetime.now(UTC),
+        client_id="c",
+        image=None,
+        result="a",
+        confidence=0.95,
+        unknown=True,
+        processing_time=0.01,
+        model="m",
+        model_version="1",
+        cache_hit=False,
+        status=200,
+    )
+    for _ in range(100):
+        watching.answered(record, "gold")
+    watching.phase("total", 0.01)
+    watching.batch(1)
+    watching.rejected("overload")
+    watching.cache("hit")
+    watching.degraded("cache", down=False)
+    text = watching.render_metrics()[0].decode()
+    watching.close()
+    return {sample.name for family in parse(text) for sample in family.samples}
+
+
+@pytest.fixture
+def rules(deploy: Path) -> list[dict[str, Any]]:
+    told = yaml.safe_load((deploy / "rules.yml").read_text(encoding="utf-8"))
+    return [rule for group in told["groups"] for rule in group["rules"]]
+
+
+@pytest.fixture
+def dashboard(deploy: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((deploy / "grafana/assay.json").read_text(encoding="utf-8"))
+    return told
+
+
+def names(expression: str) -> Iterator[str]:
+    yield from _NAME.findall(expression)
+
+
+def test_rules_speak_of_metrics_that_exist(rules: list[dict[str, Any]], told: set[str]):
+    recorded = {rule["record"] for rule in rules if "record" in rule}
+    for rule in rules:
+        found = set(names(rule["expr"]))
+        assert found, rule
+        assert found <= told | recorded | _PROMETHEUS, rule
+
+
+def test_every_alert_says_what_is_wrong(rules: list[dict[str, Any]]):
+    alerts = [rule for rule in rules if "alert" in rule]
+    assert len(alerts) >= 8
+    for alert in alerts:
+        assert alert["labels"]["severity"] in {"warning", "critical"}
+        assert alert["annotations"]["summary"]
+
+
+def test_the_dashboard_speaks_of_metrics_that_exist(
+    dashboard: dict[str, Any], rules: list[dict[str, Any]], told: set[str]
+):
+    recorded = {rule["record"] for rule in rules if "record" in rule}
+    shown: set[str] = set()
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", ()):
+            found = set(names(target["expr"]))
+            assert found, panel["title"]
+            assert found <= told | recorded, panel["title"]
+            shown |= found
+    (variable,) = dashboard["templating"]["list"]
+    assert re.findall(r"label_values\((\w+)", variable["definition"])[0] in told
+    assert {name for name in recorded if "rate5m" not in name and "p99" not in name} <= shown
+
+
+def test_panels_do_not_overlap_and_find_their_source(dashboard: dict[str, Any], deploy: Path):
+    source = yaml.safe_load((deploy / "grafana/datasource.yml").read_text(encoding="utf-8"))["datasources"][0]
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert place["x"] + place["w"] <= 24
+        assert not cells & taken, panel["title"]
+        taken |= cells
+        for one in [panel, *panel.get("targets", ())]:
+            if panel["type"] != "row":
+                assert one["datasource"]["uid"] == source["uid"]
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_grafana_finds_what_is_provisioned(deploy: Path):
+    compose = yaml.safe_load((deploy / "compose.yaml").read_text(encoding="utf-8"))
+    grafana = compose["services"]["grafana"]
+    provider = yaml.safe_load((deploy / "grafana/provider.yml").read_text(encoding="utf-8"))["providers"][0]
+    targets = [volume.split(":")[1] for volume in grafana["volumes"]]
+    home = grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home in targets
+    assert str(Path(home).parent) == provider["options"]["path"]
+
+
+def test_promtool_takes_the_configuration(deploy: Path, program, tmp_path: Path):
+    key = tmp_path / "metrics.key"
+    key.write_text("ak_0.x", encoding="utf-8")
+    text = (deploy / "prometheus.yml").read_text(encoding="utf-8")
+    (tmp_path / "prometheus.yml").write_text(
+        text.replace("/etc/prometheus/metrics.key", str(key)), encoding="utf-8"
+    )
+    (tmp_path / "rules.yml").write_bytes((deploy / "rules.yml").read_bytes())
+    run = subprocess.run(
+        [program("promtool"), "check", "config", tmp_path / "prometheus.yml"],
+        capture_output=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_rules_mean_what_they_say(deploy: Path, program, tmp_path: Path):
+    """Two servers whose answers have turned from 60:40 to 30:70; one of them is down later, and one slow."""
+    psi = shift([60, 40], [300, 700]).psi
+    series = {
+        'assay_drift_answers{model="m",subject="class",bin="a",instance="1"}': "100x40",
+        'assay_drift_answers{model="m",subject="class",bin="b",instance="1"}': "400x40",
+        'assay_drift_answers{model="m",subject="class",bin="a",instance="2"}': "200x40",
+        'assay_drift_answers{model="m",subject="class",bin="b",instance="2"}': "300x40",
+        'assay_drift_reference{model="m",subject="class",bin="a",instance="1"}': "60x40",
+        'assay_drift_reference{model="m",subject="class",bin="b",instance="1"}': "40x40",
+        'assay_drift_reference{model="m",subject="class",bin="a",instance="2"}': "60x40",
+        'assay_drift_reference{model="m",subject="class",bin="b",instance="2"}': "40x40",
+        'assay_drift_limit{model="m",subject="class",instance="1"}': "0.25x40",
+        'assay_requests_total{status="200",tier="gold",model="m",instance="1"}': "0+98x40",
+        'assay_requests_total{status="500",tier="gold",model="m",instance="1"}': "0+2x40",
+        'assay_requests_total{status="503",tier="gold",model="m",instance="1"}': "0+100x40",
+        'assay_cache_total{event="hit",instance="1"}': "0+30x40",
+        'assay_cache_total{event="miss",instance="1"}': "0+10x40",
+        'assay_model_info{model="m",version="1",instance="1"}': "1x40",
+        'assay_model_info{model="m",version="2",instance="2"}': "1x40",
+        'up{job="assay",instance="1"}': "1x40",
+        'up{job="assay",instance="2"}': "1x20 0x20",
+    }
+
+    def alerts(name: str, labels: dict[str, str], summary: str, severity: str) -> dict[str, Any]:
+        told = {"exp_labels": {**labels, "severity": severity}, "exp_annotations": {"summary": summary}}
+        return {"eval_time": "30m", "alertname": name, "exp_alerts": [told]}
+
+    down = alerts(
+        "AssayDown", {"job": "assay", "instance": "2"}, "2 has not answered for a minute", "critical"
+    )
+    drift = alerts(
+        "AssayDrift",
+        {"model": "m", "subject": "class"},
+        "The latest answers of m differ from validation by class",
+        "warning",
+    )
+    versions = alerts("AssayVersionsDiffer", {"model": "m"}, "m is served in 2 versions at once", "warning")
+
+    def value(expression: str, expected: float, labels: str) -> dict[str, Any]:
+        sample = {"labels": labels, "value": expected}
+        return {"expr": expression, "eval_time": "30m", "exp_samples": [sample]}
+
+    test = {
+        "rule_files": [str(deploy / "rules.yml")],
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [{"series": name, "values": values} for name, values in series.items()],
+                "alert_rule_test": [
+                    down,
+                    drift,
+                    versions,
+                    {"eval_time": "15m", "alertname": "AssayDown", "exp_alerts": []},
+                    {"eval_time": "30m", "alertname": "AssayErrors", "exp_alerts": []},
+                ],
+                "promql_expr_test": [
+                    value("round(assay:drift:psi, 1e-6)", round(psi, 6), '{model="m", subject="class"}'),
+                    value("round(assay:errors:share5m, 1e-6)", 0.01, "{}"),
+                    value("round(assay:cache_hits:share5m, 1e-6)", 0.75, "{}"),
+                ],
+            }
+        ],
+    }
+    path = tmp_path / "test.yml"
+    path.write_text(yaml.safe_dump(test), encoding="utf-8")
+    run = subprocess.run(
+        [program("promtool"), "test", "rules", path], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
