@@ -16,6 +16,7 @@ class Heard:
         self.caches: list[str] = []
         self.journals: list[tuple[int, int]] = []
         self.outages: list[tuple[str, bool]] = []
+        self.rejections: list[str] = []
 
     def request(self, request_id: str, headers: Mapping[str, str]) -> AbstractContextManager[None]:
         del request_id, headers
@@ -29,7 +30,8 @@ class Heard:
 
     def queue_length(self, length: int) -> None: ...
 
-    def rejected(self, reason: str) -> None: ...
+    def rejected(self, reason: str) -> None:
+        self.rejections.append(reason)
 
     def cache(self, event: str) -> None:
         self.caches.append(event)

@@ -1,0 +1,86 @@
+"""A gate with keys, clocks that stand still, and requests as clients would send them."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay.serving.auth import Asked, AuthSettings, LimitSettings, Tier, make_gate
+from assay.serving.auth.desk import Desk
+from assay.serving.auth.gate import AddressGate
+from assay.serving.auth.keys import Key
+from assay.serving.auth.signed import HEADERS, message, sign
+
+PHOTO = hashlib.sha256(b"photo").hexdigest()
+WIDE = Tier(per_minute=600_000, burst=100_000, at_a_time=100_000)
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Entrance:
+    """A gate, the keys to it, and requests that come to it."""
+
+    def __init__(self, folder: Path, watcher: Any) -> None:
+        self.folder, self.watcher = folder, watcher
+        self.wall, self.steady = Clock(1_800_000_000.0), Clock(50.0)
+        self.desk = Desk(folder, self.wall)
+        self.desk.renew_master()
+        self._nonce = 0
+
+    def gate(self, limits: LimitSettings | None = None, **auth: Any) -> AddressGate:
+        limits = limits or LimitSettings(tiers={"gold": WIDE})
+        settings = AuthSettings(**{"folder": self.folder, **auth})
+        return make_gate(settings, limits, self.watcher, wall=self.wall, steady=self.steady)
+
+    def key(self, tier: str = "gold", scopes: tuple[str, ...] = ("classify",), **more: Any) -> Key:
+        return self.desk.create("line 3", tier, scopes, **more)
+
+    def asked(self, headers: dict[str, str], **more: Any) -> Asked:
+        given = {"method": "POST", "target": "/classify", "peer": "192.0.2.1", "scope": "classify", **more}
+        return Asked(headers=headers, **given)
+
+    def bearer(self, key: Key, **more: Any) -> Asked:
+        return self.asked({"authorization": f"Bearer {self.desk.token(key)}"}, **more)
+
+    def signed(self, key: Key, *, at: float = 0, nonce: str = "", digest: str = PHOTO, **more: Any) -> Asked:
+        """Sign a request `at` seconds from now."""
+        self._nonce += 1
+        nonce = nonce or f"nonce-number-{self._nonce:06}"
+        time = str(int(self.wall.now + at))
+        secret = self.desk.token(key).partition(".")[2]
+        text = message("POST", more.get("target", "/classify"), time, nonce, digest)
+        values = (key.id, time, nonce, digest, sign(secret, text))
+        return self.asked(dict(zip(HEADERS, values, strict=True)), **more)
+
+
+@pytest.fixture
+def entrance(tmp_path: Path, heard: Any, monkeypatch: pytest.MonkeyPatch) -> Entrance:
+    """A folder with a master ring and no keys, and what comes to it."""
+    monkeypatch.delenv("ASSAY_MASTER_RING", raising=False)
+    return Entrance(tmp_path / "keys", heard)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Time that stands still at 50 s."""
+    return Clock(50.0)
+
+
+@pytest.fixture
+def tier() -> Callable[..., Tier]:
+    """Make a tier: 60 a minute, burst 3, 100 at a time, unless told otherwise."""
+
+    def make(per_minute: int = 60, burst: int = 3, at_a_time: int = 100) -> Tier:
+        return Tier(per_minute=per_minute, burst=burst, at_a_time=at_a_time)
+
+    return make

@@ -1,0 +1,140 @@
+"""Limits in Redis: over processes, through its death, and with nothing left behind."""
+
+import asyncio
+import importlib.util
+import socket
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from assay.errors import UsageError
+from assay.serving.auth import LimitSettings
+from assay.serving.auth.stores import Stores, open_stores
+
+pytestmark = pytest.mark.anyio
+
+
+def _open(url: str, heard: Any, **settings: Any) -> Stores:
+    given = LimitSettings(redis=SecretStr(url), **{"redis_seconds": 1, "retry_seconds": 0.05, **settings})
+    return open_stores(given, heard, nonce_seconds=601, clock=time.monotonic)
+
+
+async def _until(condition: Any) -> None:
+    for _ in range(1000):
+        if await condition():
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail("it never came")
+
+
+async def test_killed_it_is_replaced_and_restarted_it_comes_back_by_itself(
+    redis_server: Any, heard: Any, tier: Any
+):
+    stores, slow, key = _open(redis_server.url, heard), tier(per_minute=1, burst=3), uuid.uuid4().hex
+    assert (await stores.limiter.take(key, slow, "a")).remaining == 2
+    redis_server.kill()
+    # What Redis had let through has been counted along: no fresh burst.
+    assert [(await stores.limiter.take(key, slow, lease)).taken for lease in "bcde"] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert await stores.nonces.is_new(key, "nonce")
+    assert not await stores.nonces.is_new(key, "nonce")
+    for lease in "abc":
+        await stores.limiter.give_back(key, lease)
+    assert heard.outages == [("limits", True)]
+    redis_server.start()
+
+    async def back() -> bool:
+        await stores.limiter.take(uuid.uuid4().hex, slow, "a")
+        return heard.outages[-1] == ("limits", False)
+
+    await _until(back)
+    assert heard.outages == [("limits", True), ("limits", False)]
+    other = _open(redis_server.url, heard)
+    fresh = uuid.uuid4().hex
+    found = [(await one.limiter.take(fresh, slow, "a")).remaining for one in (stores, other, stores, other)]
+    assert found == [2, 1, 0, 0]
+    for one in (stores, other):
+        await one.close()
+
+
+async def test_a_restart_between_two_requests_is_not_noticed(redis_server: Any, heard: Any, tier: Any):
+    stores, key = _open(redis_server.url, heard), uuid.uuid4().hex
+    await stores.limiter.take(key, tier(), "a")
+    redis_server.kill()
+    redis_server.start()
+    for lease in "bcd":
+        await stores.limiter.take(key, tier(), lease)
+    assert heard.outages == []
+    await stores.close()
+
+
+async def test_one_that_never_answers_costs_a_bounded_wait_and_then_none(heard: Any, tier: Any):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        stores = _open(url, heard, redis_seconds=0.04, retry_seconds=0.01)
+        start, slowest = time.perf_counter(), 0.0
+        for number in range(200):
+            before = time.perf_counter()
+            assert (await stores.limiter.take(str(number), tier(), "a")).taken
+            slowest = max(slowest, time.perf_counter() - before)
+        # Three waits of 40 ms, then none: generous for a busy machine, far from two hundred waits.
+        assert time.perf_counter() - start < 4
+        assert slowest >= 0.04
+        assert heard.outages == [("limits", True)]
+        await stores.close()
+
+
+async def test_the_places_of_a_dead_worker_come_back(redis_server: Any, heard: Any, tier: Any):
+    two, key = tier(per_minute=6000, burst=100, at_a_time=2), uuid.uuid4().hex
+    dead = _open(redis_server.url, heard, lease_seconds=1)
+    alive = _open(redis_server.url, heard, lease_seconds=1)
+    for lease in "ab":
+        assert (await dead.limiter.take(key, two, lease)).taken
+    await dead.close()
+    assert not (await alive.limiter.take(key, two, "c")).taken
+
+    async def free() -> bool:
+        return (await alive.limiter.take(key, two, "c")).taken
+
+    await _until(free)
+    await alive.close()
+
+
+async def test_nothing_stays_in_redis(redis_server: Any, heard: Any, tier: Any):
+    stores, key = _open(redis_server.url, heard, lease_seconds=1), uuid.uuid4().hex
+    await stores.limiter.take(key, tier(per_minute=6000), "a")
+    assert stores.link is not None
+    redis = stores.link.redis
+
+    async def gone() -> bool:
+        return not await redis.keys(f"assay:{{{key}}}:*")
+
+    assert not await gone()
+    await _until(gone)
+    await stores.close()
+
+
+def test_an_address_that_is_none_is_said_without_its_password(heard: Any):
+    with pytest.raises(UsageError, match="the address of Redis is none") as error:
+        _open("http://:password@127.0.0.1", heard)
+    assert "password" not in str(error.value)
+
+
+def test_four_processes_share_one_limit(redis_server: Any):
+    path = Path(__file__).parents[3] / "benchmarks" / "limits.py"
+    spec = importlib.util.spec_from_file_location("limits", path)
+    assert spec is not None
+    assert spec.loader is not None
+    limits = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(limits)
+    found = limits.measure(seconds=5, workers=4, per_minute=6000, burst=200, url=redis_server.url)
+    assert found["workers"] == 4
+    assert abs(found["error"]) <= 0.02, found

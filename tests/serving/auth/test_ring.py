@@ -1,0 +1,100 @@
+"""The master ring: read safely, never shown, renewed without breaking what is in use."""
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+import pytest
+
+from assay.errors import AssayError, UsageError
+from assay.serving.auth.ring import Ring, read_ring, renew_ring
+
+MASTER = bytes(range(32))
+HEX = MASTER.hex()
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ASSAY_MASTER_RING", raising=False)
+
+
+def test_a_secret_is_the_hmac_of_version_and_key_id():
+    digest = hmac.new(MASTER, b"7|ak_abc", hashlib.sha256).digest()
+    assert Ring({7: MASTER}).secret(7, "ak_abc") == urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def test_versions_ids_and_masters_all_make_other_secrets():
+    ring = Ring({1: MASTER, 2: MASTER, 3: MASTER[::-1]})
+    secrets = {ring.secret(version, key) for version in (1, 2, 3) for key in ("ak_a", "ak_b")}
+    assert len(secrets) == 6
+
+
+def test_a_ring_is_written_for_its_owner_alone_and_read_again(tmp_path: Path):
+    path = tmp_path / "new" / "master.ring"
+    ring = renew_ring(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert read_ring(path).secret(1, "ak_a") == ring.secret(1, "ak_a")
+
+
+def test_renewal_keeps_the_older_versions(tmp_path: Path):
+    path = tmp_path / "master.ring"
+    first = renew_ring(path)
+    second = renew_ring(path)
+    assert (first.newest, second.newest) == (1, 2)
+    assert second.secret(1, "ak_a") == first.secret(1, "ak_a") != second.secret(2, "ak_a")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o601])
+def test_a_ring_that_others_may_read_is_refused(tmp_path: Path, mode: int):
+    path = tmp_path / "master.ring"
+    renew_ring(path)
+    path.chmod(mode)
+    with pytest.raises(AssayError, match=r"can be read by others .*chmod 600"):
+        read_ring(path)
+
+
+def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ASSAY_MASTER_RING", f"1:{HEX},2:{HEX}")
+    assert read_ring(tmp_path / "none").newest == 2
+    with pytest.raises(UsageError, match="in the environment"):
+        renew_ring(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1",
+        "1:",
+        "1:abcd",
+        f"1:{HEX[:-2]}",
+        f"0:{HEX}",
+        f"-1:{HEX}",
+        f"x:{HEX}",
+        f"1:{HEX}\n1:{HEX}",
+        "1:" + "z" * 64,
+    ],
+)
+def test_a_malformed_ring_is_refused_and_not_repeated(tmp_path: Path, text: str):
+    path = tmp_path / "master.ring"
+    path.write_text(text, encoding="ascii")
+    path.chmod(0o600)
+    with pytest.raises(AssayError) as error:
+        read_ring(path)
+    assert str(path) in str(error.value)
+    assert HEX[:16] not in str(error.value)
+
+
+def test_a_file_that_is_no_text_or_not_there(tmp_path: Path):
+    path = tmp_path / "master.ring"
+    with pytest.raises(AssayError, match="there is no master ring"):
+        read_ring(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(AssayError, match="is no master ring"):
+        read_ring(path)
+
+
+def test_a_ring_does_not_show_its_secrets():
+    assert HEX not in repr(Ring({1: MASTER}))
+    assert repr(Ring({1: MASTER, 4: MASTER})) == "Ring(versions=[1, 4])"
