@@ -36,14 +36,18 @@ class Breaker:
         """Whether the part is being left alone."""
         return self._trial_at is not None
 
+    @property
+    def due(self) -> bool:
+        """Whether `allows` would let a caller through now."""
+        return self._trial_at is None or self._clock() >= self._trial_at
+
     def allows(self) -> bool:
         """Return whether to ask now. While open, one caller a pause is let through: it tries for all."""
-        if self._trial_at is None:
-            return True
-        if self._clock() < self._trial_at:
+        if not self.due:
             return False
-        # Until its outcome is known nobody else tries; a trial that is cancelled is followed by the next.
-        self._trial_at = self._clock() + self._pause
+        if self.open:
+            # Until its outcome is known nobody else tries; a trial that is cancelled is followed by the next.
+            self._trial_at = self._clock() + self._pause
         return True
 
     def succeeded(self) -> bool:

@@ -37,7 +37,7 @@ class Journal:
 
         Args:
             store: the database; opened and closed here.
-            settings: how much may wait, and where.
+            settings: how much may wait, and where; without a spool's folder it waits in memory alone.
             watcher: told of the backlog and of outages.
             breaker: decides when a database that is away is tried again.
         """
@@ -159,7 +159,7 @@ class Journal:
 
     async def _drain(self) -> bool:
         """Store the spool's oldest file; return whether that succeeded."""
-        if self._spool is None:
+        if self._spool is None or not self._breaker.due:
             return False
         try:
             records = await self._on_disk(self._spool.oldest)

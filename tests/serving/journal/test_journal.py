@@ -1,0 +1,344 @@
+"""Records reach the database whatever happens to it, once each."""
+
+import asyncio
+import logging
+import resource
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from assay.errors import AssayError
+from assay.serving.breaker import Breaker
+from assay.serving.journal import Journal, JournalSettings, Query, Store, make_journal, make_store
+from assay.serving.record import Record
+
+pytestmark = pytest.mark.anyio
+
+MakeJournal = Callable[..., Journal]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def journal(tmp_path: Path, heard: Any, clock: Clock) -> AsyncIterator[MakeJournal]:
+    """Make journals with a spool in `spool`; those that are not closed yet are closed in the end."""
+    made = []
+
+    def make(store: Store, **changes: Any) -> Journal:
+        usual = JournalSettings(spool=tmp_path / "spool", interval=0)
+        breaker = Breaker(failures=1, pause=1, clock=clock)
+        made.append(Journal(store, usual.model_copy(update=changes), heard, breaker=breaker))
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.close()
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not true():  # noqa: ASYNC110 - what is waited for is an outcome, and tells nobody
+            await asyncio.sleep(0.005)
+
+
+def ids(records: Sequence[Record]) -> list[str]:
+    return sorted(one.request_id for one in records)
+
+
+async def test_records_reach_the_database_behind_the_answers(journal: MakeJournal, shaky: Any, record: Any):
+    one = journal(shaky)
+    await one.start()
+    for number in range(1200):
+        one.record(record(number))
+    await until(lambda: len(shaky.kept) == 1200)
+    assert shaky.calls <= 4
+    await until(lambda: one.backlog == 0)
+
+
+async def test_a_record_waits_no_longer_than_the_interval_for_others(
+    journal: MakeJournal, shaky: Any, record: Any
+):
+    one = journal(shaky, interval=0.01)
+    await one.start()
+    for number in range(3):
+        one.record(record(number))
+        await until(lambda: len(shaky.kept) == number + 1)  # noqa: B023 - it is awaited here
+
+
+async def test_recording_never_waits_for_a_database_that_hangs(journal: MakeJournal, shaky: Any, record: Any):
+    class Hanging(type(shaky)):  # type: ignore[misc]
+        async def write(self, records: Sequence[Record]) -> int:
+            await asyncio.Event().wait()
+            return len(records)
+
+    one = journal(Hanging(), timeout=0.01)
+    await one.start()
+    one.record(record())
+    await until(lambda: one.backlog == 1)
+    await one.flush()
+    assert (one.backlog, one.dropped) == (1, 0)
+
+
+async def test_while_the_database_is_away_records_wait_on_disk_and_go_in_when_it_is_back(
+    journal: MakeJournal, shaky: Any, record: Any, heard: Any, clock: Clock
+):
+    one = journal(shaky)
+    shaky.away = True
+    await one.start()
+    for number in range(10):
+        one.record(record(number))
+        await one.flush()
+    assert one.backlog == 10
+    assert one._spool is not None
+    assert (len(one._spool), len(one._spool._waiting)) == (10, 1)
+    assert heard.outages == [("journal", True)]
+    shaky.away = False
+    await one.flush()
+    assert shaky.kept == {}
+    clock.now = 1
+    await one.flush()
+    assert ids(list(shaky.kept.values())) == ids([record(number) for number in range(10)])
+    assert heard.outages == [("journal", True), ("journal", False)]
+    assert heard.journals[-1] == (0, 0)
+
+
+async def test_it_comes_back_by_itself_without_new_requests(
+    journal: MakeJournal, shaky: Any, record: Any, clock: Clock
+):
+    one = journal(shaky)
+    shaky.away = True
+    await one.start()
+    one.record(record())
+    await until(lambda: shaky.calls == 0 and one._spooled == 1)
+    shaky.away = False
+    clock.now = 60
+    await until(lambda: len(shaky.kept) == 1)
+
+
+async def test_a_batch_that_was_stored_in_part_is_stored_once(
+    journal: MakeJournal, shaky: Any, record: Any, clock: Clock
+):
+    one = journal(shaky)
+    await one.start()
+    shaky.torn = True
+    for number in range(10):
+        one.record(record(number))
+    await one.flush()
+    assert len(shaky.kept) == 5
+    shaky.torn = False
+    clock.now = 1
+    await one.flush()
+    assert len(shaky.kept) == 10
+    assert one.dropped == 0
+
+
+async def test_what_waits_at_the_end_is_there_at_the_next_start(
+    journal: MakeJournal, shaky: Any, record: Any, tmp_path: Path, heard: Any
+):
+    shaky.away = True
+    first = Journal(shaky, JournalSettings(spool=tmp_path / "spool"), heard)
+    await first.start()
+    for number in range(10):
+        first.record(record(number))
+    await first.close()
+    assert heard.journals[-1] == (10, 0)
+    shaky.away = False
+    second = journal(shaky)
+    await second.start()
+    await until(lambda: len(shaky.kept) == 10)
+
+
+async def test_closing_writes_what_was_recorded_just_before(shaky: Any, record: Any, heard: Any):
+    one = Journal(shaky, JournalSettings(interval=60), heard)
+    await one.start()
+    for number in range(700):
+        one.record(record(number))
+    await one.close()
+    assert len(shaky.kept) == 700
+
+
+async def test_what_fits_nowhere_is_counted_and_the_rest_kept(
+    journal: MakeJournal, shaky: Any, record: Any, clock: Clock
+):
+    one = journal(shaky, spool_megabytes=0.01, queue=20)
+    shaky.away = True
+    await one.start()
+    for number in range(100):
+        one.record(record(number))
+        await one.flush()
+    on_disk = one._spooled
+    assert 10 < on_disk < 40
+    assert one.backlog == on_disk + 20
+    assert one.dropped == 100 - one.backlog
+    shaky.away = False
+    clock.now = 1
+    await one.flush()
+    assert len(shaky.kept) == 100 - one.dropped
+    assert one.backlog == 0
+
+
+async def test_without_a_spool_records_wait_in_memory(
+    journal: MakeJournal, shaky: Any, record: Any, clock: Clock
+):
+    one = journal(shaky, spool=None)
+    shaky.away = True
+    await one.start()
+    one.record(record())
+    await one.flush()
+    assert (one.backlog, one.dropped) == (1, 0)
+    shaky.away = False
+    clock.now = 1
+    await one.flush()
+    assert len(shaky.kept) == 1
+
+
+async def test_what_nothing_takes_until_the_end_is_counted_and_said(
+    shaky: Any, record: Any, heard: Any, caplog: pytest.LogCaptureFixture
+):
+    shaky.away = True
+    one = Journal(shaky, JournalSettings(), heard)
+    await one.start()
+    one.record(record())
+    with caplog.at_level(logging.ERROR):
+        await one.close()
+    assert heard.journals[-1] == (0, 1)
+    assert "1 records are lost" in caplog.text
+
+
+async def test_records_the_database_refuses_for_good_do_not_block_the_others(
+    journal: MakeJournal, shaky: Any, record: Any
+):
+    class Choosy(type(shaky)):  # type: ignore[misc]
+        async def write(self, records: Sequence[Record]) -> int:
+            return sum(one.status == 500 for one in records)
+
+    one = journal(Choosy())
+    await one.start()
+    for number in range(10):
+        one.record(record(number, status=500 if number == 3 else 200))
+    await one.flush()
+    assert (one.backlog, one.dropped) == (0, 1)
+
+
+async def test_an_address_that_cannot_be_right_ends_the_start(journal: MakeJournal, other_file: Path):
+    with pytest.raises(AssayError, match="is no SQLite file"):
+        await journal(make_store(str(other_file))).start()
+
+
+@pytest.fixture
+def other_file(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(b"a photo, say" * 100)
+    return path
+
+
+async def test_a_spool_without_writing_is_no_obstacle(
+    journal: MakeJournal, shaky: Any, record: Any, other_file: Path, clock: Clock
+):
+    one = journal(shaky, spool=other_file)
+    shaky.away = True
+    await one.start()
+    one.record(record())
+    await one.flush()
+    shaky.away = False
+    clock.now = 1
+    await one.flush()
+    assert (len(shaky.kept), one.dropped) == (1, 0)
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[int | None], None]]:
+    """Let no file of this process grow beyond so many bytes; None: let them grow again."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(size: int | None) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before if size is None else (size, before[1]))
+
+    yield fill
+    fill(None)
+
+
+async def test_a_full_disk_under_the_spool_loses_nothing_that_memory_can_hold(
+    journal: MakeJournal, shaky: Any, record: Any, clock: Clock, full_disk: Callable[[int | None], None]
+):
+    one = journal(shaky, queue=50)
+    shaky.away = True
+    await one.start()
+    full_disk(1000)
+    for number in range(60):
+        one.record(record(number))
+        await one.flush()
+    full_disk(None)
+    kept = one.backlog
+    assert 50 <= kept < 60
+    assert one.dropped == 60 - kept
+    shaky.away = False
+    clock.now = 1
+    await one.flush()
+    assert len(shaky.kept) == kept
+
+
+_STEPS = st.lists(
+    st.sampled_from(["record", "flush", "away", "torn", "back", "restart", "later"]), max_size=40
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=_STEPS)
+async def test_nothing_is_lost_whatever_happens(
+    steps: list[str], shaky: Any, record: Any, heard: Any, tmp_path_factory: pytest.TempPathFactory
+):
+    """Every sequence of outages and restarts ends with all records in the database."""
+    folder, store, clock, recorded = tmp_path_factory.mktemp("spool"), type(shaky)(), Clock(), 0
+
+    async def start() -> Journal:
+        breaker = Breaker(failures=1, pause=1, clock=clock)
+        made = Journal(store, JournalSettings(spool=folder, batch=3, interval=0), heard, breaker=breaker)
+        await made.start()
+        return made
+
+    journal = await start()
+    for step in [*steps, "back", "restart"]:
+        if step == "record":
+            for _ in range(4):
+                journal.record(record(recorded))
+                recorded += 1
+        elif step == "flush":
+            await journal.flush()
+        elif step == "later":
+            clock.now += 60
+        elif step == "restart":
+            await journal.close()
+            journal = await start()
+        else:
+            store.away, store.torn = step == "away", step == "torn"
+    clock.now += 60
+    await journal.flush()
+    assert ids(list(store.kept.values())) == ids([record(number) for number in range(recorded)])
+    assert (journal.backlog, journal.dropped) == (0, 0)
+    await journal.close()
+
+
+async def test_by_default_everything_lies_in_the_servers_folder(tmp_path: Path, heard: Any, record: Any):
+    one = make_journal(JournalSettings(keep_days=None), heard, tmp_path / "server")
+    await one.start()
+    one.record(record())
+    await one.close()
+    store = make_store(str(tmp_path / "server" / "journal.sqlite"), must_exist=True)
+    await store.open()
+    assert ids([one async for one in store.read(Query())]) == ["request-0"]
+    await store.close()
