@@ -60,6 +60,19 @@ def serve(
         str | None,
         typer.Option(help="Redis for answers and rates, as redis://host:6379/0.", rich_help_panel=_KEEP),
     ] = None,
+    journal: Annotated[
+        str | None,
+        typer.Option(
+            help="Where requests are recorded: an SQLite file, mongodb://HOST/DATABASE, or none.",
+            rich_help_panel=_KEEP,
+        ),
+    ] = None,
+    keep_days: Annotated[
+        float | None, typer.Option(help="Days that records are kept.", rich_help_panel=_KEEP)
+    ] = None,
+    keep_uncertain: Annotated[
+        Path | None, typer.Option(help="Folder for the least sure photos, to label.", rich_help_panel=_KEEP)
+    ] = None,
     log_dir: Annotated[
         Path | None, typer.Option(help="Folder for request and error logs.", rich_help_panel=_KEEP)
     ] = None,
@@ -86,6 +99,7 @@ def serve(
         "auth": {"folder": keys, "required": auth},
         "cache": {"redis": redis},
         "limits": {"redis": redis},
+        "keep": {"journal": journal, "days": keep_days, "uncertain": keep_uncertain},
         "watch": {"log_dir": log_dir, "log_level": log_level},
     }
     typed = _typed(options)

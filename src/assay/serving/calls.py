@@ -31,6 +31,8 @@ class Outcome:
     image: ImageFacts | None = None
     result: Result | None = None
     cached: bool = False
+    photo: bytes | None = None
+    """The file, where photos may be kept."""
 
 
 @dataclass(slots=True)

@@ -4,32 +4,19 @@ Knows only what the parts promise, and the factories that make them as the setti
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from assay.serving.auth.base import Gate
 from assay.serving.auth.gate import make_gate
 from assay.serving.cache.base import Cache
 from assay.serving.cache.make import make_cache
+from assay.serving.journal import Journal, UncertainPhotos, make_store
 from assay.serving.nothing import OpenGate, SilentWatcher
-from assay.serving.record import Record
-from assay.serving.settings import ServeSettings
+from assay.serving.settings import ServeSettings, state_folder
 from assay.serving.watching.base import Watcher
 
 if TYPE_CHECKING:
     from assay.serving.watching.watching import Watching
-
-
-class Recorder(Protocol):
-    """Keeps records of requests."""
-
-    async def start(self) -> None:
-        """Begin to write."""
-
-    def record(self, record: Record) -> None:
-        """Keep a record; never waits."""
-
-    async def close(self) -> None:
-        """Write what is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +26,24 @@ class Parts:
     gate: Gate = field(default_factory=OpenGate)
     watcher: Watcher = field(default_factory=SilentWatcher)
     cache: Cache | None = None
-    journal: Recorder | None = None
+    journal: Journal | None = None
+    uncertain: UncertainPhotos | None = None
     watching: "Watching | None" = None
     """The watcher, where it shows what it has seen."""
 
+    async def start(self) -> None:
+        """Begin to record.
+
+        Raises:
+            AssayError: the journal's address cannot be right.
+        """
+        if self.journal is not None:
+            await self.journal.start()
+
     async def close(self) -> None:
         """Flush, and let go of connections."""
+        if self.uncertain is not None:
+            await self.uncertain.close()
         if self.journal is not None:
             await self.journal.close()
         if self.cache is not None:
@@ -66,4 +65,15 @@ def make_parts(settings: ServeSettings, watching: "Watching") -> Parts:
     """
     gate = make_gate(settings.auth, settings.limits, watching)
     cache = make_cache(settings.cache, watching)
-    return Parts(gate, watching, cache, None, watching)
+    keep = settings.keep.uncertain
+    uncertain = None if keep is None else UncertainPhotos(keep, settings.uncertain)
+    return Parts(gate, watching, cache, _make_journal(settings, watching), uncertain, watching)
+
+
+def _make_journal(settings: ServeSettings, watching: "Watching") -> Journal | None:
+    url, bounds = settings.keep.journal_url, settings.journal
+    if url is None:
+        return None
+    if bounds.spool is None:
+        bounds = bounds.model_copy(update={"spool": state_folder() / "spool"})
+    return Journal(make_store(url, keep_days=settings.keep.days), bounds, watching)

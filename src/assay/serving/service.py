@@ -78,7 +78,7 @@ class Service:
         Raises:
             ApiError: the photo cannot be taken, or the deadline has passed.
         """
-        outcome = Outcome(_INTERNAL)
+        outcome = Outcome(_INTERNAL, photo=None if self.parts.uncertain is None else upload.data)
         call.outcomes.append(outcome)
         try:
             classified = await self._within_deadline(model, upload, explain=explain)
@@ -194,8 +194,13 @@ class Service:
         call.bytes_held = 0
         if not call.recorded:
             return
-        for record in call.records(status):
-            self.parts.watcher.answered(record, call.tier)
-            if self.parts.journal is not None:
-                self.parts.journal.record(record)
+        parts, records = self.parts, call.records(status)
+        for record in records:
+            parts.watcher.answered(record, call.tier)
+            if parts.journal is not None:
+                parts.journal.record(record)
+        if parts.uncertain is not None:
+            for outcome, record in zip(call.outcomes, records, strict=False):
+                if outcome.photo is not None:
+                    parts.uncertain.offer(outcome.photo, record)
         self.parts.watcher.phase("total", call.elapsed)

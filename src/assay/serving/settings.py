@@ -3,17 +3,19 @@
 `ASSAY_SERVE_LISTEN__PORT=9000` in the environment and `--port 9000` are the same setting; what is typed wins.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from assay.errors import UsageError
 from assay.recipe.base import Settings
 from assay.serving.auth.settings import AuthSettings, LimitSettings
 from assay.serving.cache.settings import CacheSettings
+from assay.serving.journal.settings import JournalSettings, UncertainSettings
 from assay.serving.tls import TlsSettings
 from assay.serving.watching.settings import WatchSettings
 
@@ -94,6 +96,33 @@ class LifecycleSettings(Settings):
     """Seconds that requests which were accepted may still take."""
 
 
+def state_folder() -> Path:
+    """Return the folder of what a server keeps: `ASSAY_STATE`, else `assay` where this user's states are."""
+    if named := os.environ.get("ASSAY_STATE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "assay"
+
+
+class KeepSettings(Settings):
+    """What is kept of requests, and where."""
+
+    journal: SecretStr | None = None
+    """Where every request is recorded: an SQLite file or mongodb://HOST/DATABASE; none: nowhere. Unset: the
+    file journal.sqlite in the folder `ASSAY_STATE`, usually ~/.local/state/assay."""
+    days: Annotated[float, Field(gt=0)] | None = None
+    """Days that records are kept; unset: for ever."""
+    uncertain: Path | None = None
+    """Folder for the photos answered with least confidence, to be labelled; unset: no photo is kept."""
+
+    @property
+    def journal_url(self) -> str | None:
+        """Address of the journal, None for none."""
+        if self.journal is None:
+            return str(state_folder() / "journal.sqlite")
+        url = self.journal.get_secret_value()
+        return None if url == "none" else url
+
+
 class ServeSettings(BaseSettings):
     """All settings of a server."""
 
@@ -115,6 +144,9 @@ class ServeSettings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     tls: TlsSettings = TlsSettings()
     watch: WatchSettings = WatchSettings()
+    keep: KeepSettings = KeepSettings()
+    journal: JournalSettings = JournalSettings()
+    uncertain: UncertainSettings = UncertainSettings()
 
     @classmethod
     def read(cls, options: Mapping[str, Mapping[str, Any]]) -> Self:

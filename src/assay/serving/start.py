@@ -66,6 +66,7 @@ def serve_here(
     async def run() -> None:
         service = Service(settings, models, make_parts(settings, watching), threads=threads)
         service.reloaded = reloaded
+        await service.parts.start()
         config = server_config(make_app(service), settings)
         try:
             await Server(config, service, lambda: started(models), orphaned).serve([listening])
