@@ -1,0 +1,95 @@
+"""`assay keys`: what is printed, what is kept, how mistakes end."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay.serving.auth.desk import Desk
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of keys that the commands use."""
+    monkeypatch.setenv("ASSAY_KEYS", str(tmp_path / "keys"))
+    monkeypatch.delenv("ASSAY_MASTER_RING", raising=False)
+    return tmp_path / "keys"
+
+
+def test_create_prints_the_token_alone_and_what_it_is_beside(assay: Any, folder: Path):
+    made = assay("keys", "create", "--client", "line 3", "--tier", "gold", "--expires", "90d")
+    [key] = Desk(folder).all_keys()
+    assert made.code == 0
+    assert made.out == f"{Desk(folder).token(key)}\n"
+    assert "not stored" in made.err
+    assert (key.client, key.tier, key.scopes) == ("line 3", "gold", ("classify",))
+    assert key.expires == key.created + 90 * 86_400
+
+
+def test_the_life_of_a_key(assay: Any):
+    made = json.loads(
+        assay("keys", "create", "--client", "a", "--scope", "classify", "--scope", "metrics", "--json").out
+    )
+    assert made["token"].startswith(made["id"] + ".")
+    assert (made["scopes"], made["state"], made["expires"]) == (["classify", "metrics"], "valid", None)
+    new = json.loads(assay("keys", "rotate", made["id"], "--grace", "2h", "--json").out)
+    assert new["token"] != made["token"]
+    assert json.loads(assay("keys", "revoke", made["id"], "--json").out)["state"] == "revoked"
+    listed = json.loads(assay("keys", "list", "--json").out)
+    assert [(row["id"], row["state"]) for row in listed] == [(made["id"], "revoked"), (new["id"], "valid")]
+    assert all("token" not in row for row in listed)
+    table = assay("keys", "list").out.splitlines()
+    assert len(table) == 3
+    assert table[0].split() == ["key", "client", "tier", "scopes", "ends", "state"]
+    assert "revoked" in table[1]
+
+
+def test_a_new_master(assay: Any):
+    assay("keys", "create", "--client", "a")
+    assert json.loads(assay("keys", "rotate", "--master", "--json").out) == {"version": 2}
+    made = json.loads(assay("keys", "create", "--client", "a", "--json").out)
+    assert made["version"] == 2
+
+
+def test_another_folder(assay: Any, tmp_path: Path, folder: Path):
+    assay("keys", "create", "--client", "a", "--keys", tmp_path / "other")
+    assert len(Desk(tmp_path / "other").all_keys()) == 1
+    assert not folder.exists()
+
+
+def test_a_tier_of_the_server_s_own_is_pointed_out(assay: Any):
+    made = assay("keys", "create", "--client", "a", "--tier", "platinum")
+    assert made.code == 0
+    assert "platinum is no usual tier" in made.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["create"], "--client"),
+        (["create", "--client", "a", "--expires", "soon"], "is no span of time"),
+        (["create", "--client", "a", "--scope", "root"], "a scope is one of"),
+        (["create", "--client", "a\nb"], "a client's name"),
+        (["create", "--client", "a", "--tier", "Gold!"], "a tier's name"),
+        (["revoke", "ak_none"], "there is no key ak_none"),
+        (["rotate", "ak_none"], "there is no key ak_none"),
+        (["rotate"], "give a key to replace, or --master"),
+        (["rotate", "ak_none", "--master"], "give a key to replace, or --master"),
+    ],
+    ids=lambda value: " ".join(value).encode("unicode_escape").decode() if isinstance(value, list) else "",
+)
+def test_mistakes_end_in_one_sentence(assay: Any, arguments: list[str], said: str):
+    ended = assay("keys", *arguments)
+    assert ended.code == 2
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_an_open_ring_is_not_used(assay: Any, folder: Path):
+    assay("keys", "create", "--client", "a")
+    (folder / "master.ring").chmod(0o644)
+    ended = assay("keys", "create", "--client", "b")
+    assert ended.code == 1
+    assert "chmod 600" in ended.err
+    assert len(Desk(folder).all_keys()) == 1

@@ -1,0 +1,50 @@
+"""Settings of the gate: their defaults, and what cannot be."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from assay.serving.auth import AuthSettings, LimitSettings
+from assay.serving.auth.settings import TIERS, keys_folder
+
+
+def test_the_tiers():
+    found = {name: (tier.per_minute, tier.burst) for name, tier in TIERS.items()}
+    assert found == {"bronze": (60, 10), "silver": (600, 50), "gold": (6000, 200)}
+
+
+def test_the_password_of_redis_is_not_shown():
+    settings = LimitSettings.model_validate({"redis": "redis://:password@host"})
+    assert "password" not in repr(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"anonymous": "none"},
+        {"tiers": {"Gold": TIERS["gold"]}},
+        {"tiers": {"gold": {"per_minute": 0, "burst": 1, "at_a_time": 1}}},
+    ],
+    ids=["anonymous", "name", "zero"],
+)
+def test_limits_that_cannot_be(wrong: dict[str, Any]):
+    with pytest.raises(ValidationError):
+        LimitSettings.model_validate(wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"proxies": ["ten"]}, {"skew_seconds": 0}, {"failures_burst": 0}, {"key": 1}], ids=str
+)
+def test_doors_that_cannot_be(wrong: dict[str, Any]):
+    with pytest.raises(ValidationError):
+        AuthSettings.model_validate(wrong)
+
+
+def test_where_keys_are(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ASSAY_KEYS", "/here")
+    assert keys_folder() == AuthSettings().folder == Path("/here")
+    monkeypatch.delenv("ASSAY_KEYS")
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/config")
+    assert keys_folder() == Path("/config/assay")

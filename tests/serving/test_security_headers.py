@@ -1,0 +1,56 @@
+"""Headers for browsers, on every answer."""
+
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from assay.serving.security_headers import API_POLICY, PAGE_POLICY, SecurityHeaders
+
+
+def _client(**settings: Any) -> TestClient:
+    def answer(request: Request) -> Response:
+        return PlainTextResponse(request.url.path, headers={"X-Frame-Options": "SAMEORIGIN"})
+
+    paths = ("/", "/classify", "/classify/batch", "/classified")
+    app = Starlette(routes=[Route(path, answer) for path in paths])
+    return TestClient(SecurityHeaders(app, **settings))
+
+
+def test_every_answer_has_them_errors_too():
+    for path in ("/classify", "/none"):
+        headers = _client().get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["content-security-policy"] == API_POLICY
+        assert "camera=(self)" in headers["permissions-policy"]
+    assert _client().get("/none").headers["x-frame-options"] == "DENY"
+
+
+def test_what_the_application_sets_stays():
+    answer = _client().get("/classify")
+    assert answer.headers.get_list("x-frame-options") == ["SAMEORIGIN"]
+    assert answer.text == "/classify"
+
+
+@pytest.mark.parametrize(
+    ("path", "policy"),
+    [
+        ("/", PAGE_POLICY),
+        ("/classify", API_POLICY),
+        ("/classify/batch", "batch"),
+        ("/classified", PAGE_POLICY),
+    ],
+)
+def test_policies_by_path(path: str, policy: str):
+    client = _client(policies={"/": PAGE_POLICY, "/classify": API_POLICY, "/classify/batch": "batch"})
+    assert client.get(path).headers["content-security-policy"] == policy
+
+
+def test_hsts_with_tls_alone():
+    assert "strict-transport-security" not in _client().get("/").headers
+    assert _client(tls=True).get("/").headers["strict-transport-security"].startswith("max-age=31536000")

@@ -1,0 +1,111 @@
+"""TLS 1.3 over a real socket; older versions are refused."""
+
+import socket
+import ssl
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from uvicorn import Config
+
+from assay.errors import UsageError
+from assay.serving.tls import TlsContext, TlsSettings, uvicorn_tls
+
+
+def _certificate(folder: Path, stem: str) -> tuple[Path, Path]:
+    cert, key = folder / f"{stem}.pem", folder / f"{stem}.key"
+    kind = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    name = "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    command = ["openssl", *kind.split(), *name.split(), "-out", str(cert), "-keyout", str(key)]
+    subprocess.run(command, check=True, capture_output=True)
+    return cert, key
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for localhost, and its key."""
+    return _certificate(tmp_path_factory.mktemp("tls"), "server")
+
+
+def _handshake(pair: tuple[Path, Path], version: ssl.TLSVersion) -> str | None:
+    """Return the version that a client and the server agree on."""
+    context = TlsContext(*pair)()
+    asking = ssl.create_default_context(cafile=pair[0])
+    asking.minimum_version = asking.maximum_version = version
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            taken = listening.accept()[0]
+            try:
+                with context.wrap_socket(taken, server_side=True) as secure:
+                    secure.sendall(b"!")
+            except ssl.SSLError:
+                taken.close()
+
+        server = threading.Thread(target=serve)
+        server.start()
+        try:
+            with (
+                socket.create_connection(listening.getsockname()) as plain,
+                asking.wrap_socket(plain, server_hostname="localhost") as secure,
+            ):
+                assert secure.recv(1) == b"!"
+                return secure.version()
+        finally:
+            server.join()
+
+
+def test_version_1_3_is_spoken(pair: tuple[Path, Path]):
+    assert _handshake(pair, ssl.TLSVersion.TLSv1_3) == "TLSv1.3"
+
+
+def test_version_1_2_is_refused(pair: tuple[Path, Path]):
+    with pytest.raises(ssl.SSLError, match=r"(?i)protocol.version"):
+        _handshake(pair, ssl.TLSVersion.TLSv1_2)
+
+
+def test_uvicorn_takes_the_context(pair: tuple[Path, Path]):
+    config = Config(_no_app, **uvicorn_tls(TlsSettings(cert=pair[0], key=pair[1])))
+    config.load()
+    assert config.is_ssl
+    assert config.ssl is not None
+    assert config.ssl.minimum_version == ssl.TLSVersion.TLSv1_3
+
+
+async def _no_app(scope: Any, receive: Any, send: Any) -> None:
+    del scope, receive, send
+
+
+def test_without_a_certificate_there_is_no_tls():
+    assert not TlsSettings().on
+    assert uvicorn_tls(TlsSettings()) == {}
+
+
+def test_one_without_the_other_is_no_setting(pair: tuple[Path, Path]):
+    with pytest.raises(ValidationError, match="--tls-cert and --tls-key"):
+        TlsSettings(cert=pair[0])
+
+
+def test_files_that_are_no_pair(pair: tuple[Path, Path], tmp_path: Path):
+    other = _certificate(tmp_path, "other")
+    text, absent = tmp_path / "text", tmp_path / "absent"
+    text.write_text("no certificate", encoding="utf-8")
+    for cert, key, said in (
+        (pair[0], other[1], "do not belong together"),
+        (text, pair[1], "are no PEM files"),
+        (pair[0], text, "are no PEM files"),
+        (absent, pair[1], "cannot be read"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            uvicorn_tls(TlsSettings(cert=cert, key=key))
+
+
+def test_an_encrypted_key_is_said_and_never_asked_for(pair: tuple[Path, Path], tmp_path: Path):
+    locked = tmp_path / "locked.key"
+    command = ["openssl", "pkey", "-in", pair[1], "-aes256", "-passout", "pass:word", "-out", locked]
+    subprocess.run(command, check=True, capture_output=True)
+    with pytest.raises(UsageError, match="the private key is encrypted"):
+        uvicorn_tls(TlsSettings(cert=pair[0], key=locked))
