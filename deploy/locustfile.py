@@ -12,24 +12,25 @@ import os
 import random
 from pathlib import Path
 
-from locust import HttpUser, between, events, task
-from locust.env import Environment
+from locust import HttpUser, between, task
 
 _KINDS = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png"}
-_PHOTOS: list[tuple[str, bytes]] = []
 
 
-@events.test_start.add_listener
-def read_photos(environment: Environment, **_: object) -> None:
-    """Read the photos of the folder that ASSAY_PHOTOS names; without any there is no test."""
-    folder = os.environ.get("ASSAY_PHOTOS")
+def read_photos(folder: str | None) -> list[tuple[str, bytes]]:
+    """Read a folder's photos, with their content types.
+
+    Raises:
+        SystemExit: there are none, and so there is no test.
+    """
     paths = sorted(Path(folder).rglob("*")) if folder else []
-    _PHOTOS[:] = [
-        (_KINDS[path.suffix.lower()], path.read_bytes()) for path in paths if path.suffix.lower() in _KINDS
-    ]
-    if not _PHOTOS and environment.runner is not None:
-        environment.runner.quit()
+    photos = [(_KINDS[one.suffix.lower()], one.read_bytes()) for one in paths if one.suffix.lower() in _KINDS]
+    if not photos:
         raise SystemExit("set ASSAY_PHOTOS to a folder with .jpg or .png files")
+    return photos
+
+
+_PHOTOS = read_photos(os.environ.get("ASSAY_PHOTOS"))
 
 
 class Client(HttpUser):

@@ -1,0 +1,243 @@
+"""HAProxy, really started as configured, in front of two real servers: one is killed, and nothing is lost."""
+
+import http.client
+import io
+import json
+import os
+import re
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from assay.recipe import Recipe
+from assay.workflow import train_classifier
+
+_BOUNDARY = "photo-boundary"
+_SUBJECT = "/CN=localhost"
+
+
+@pytest.fixture(scope="module")
+def bundle(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_classifier(colours, tiny, tmp_path_factory.mktemp("runs") / "a").run.bundle
+
+
+@dataclass
+class Cluster:
+    """Two servers and what stands before them."""
+
+    bundle: Path
+    ports: list[int]
+    https: int
+    watching: int
+    log: Path
+    servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self, port: int) -> subprocess.Popen[bytes]:
+        environ = {**os.environ, "ASSAY_SERVE_CACHE__ENTRIES": "0", "ASSAY_SERVE_WATCH__LOG_LEVEL": "warning"}
+        assay = Path(sys.executable).with_name("assay")
+        journal = self.log.with_name(f"journal-{port}.sqlite")
+        options = ["--port", str(port), "--no-auth", "--journal", journal]
+        with self.log.with_name(f"server-{port}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [assay, "serve", self.bundle, *options], stdout=log, stderr=log, env=environ
+            )
+        self.servers.append(process)
+        wait_for(lambda: get(f"http://127.0.0.1:{port}/ready") == 200)
+        return process
+
+    def lines(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+
+def get(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - loopback
+            status: int = answer.status
+    except OSError:
+        return 0
+    return status
+
+
+def wait_for(true: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+def trusting() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A folder with a certificate and its key in one file."""
+    folder = tmp_path / "certs"
+    folder.mkdir()
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *(
+                "-days",
+                "2",
+                "-subj",
+                _SUBJECT,
+                "-keyout",
+                tmp_path / "key.pem",
+                "-out",
+                tmp_path / "cert.pem",
+            ),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    joined = (tmp_path / "cert.pem").read_bytes() + (tmp_path / "key.pem").read_bytes()
+    (folder / "assay.pem").write_bytes(joined)
+    return folder
+
+
+@pytest.fixture
+def cluster(
+    deploy: Path, bundle: Path, certificate: Path, program, free_port: Callable[[], int]
+) -> Iterator[Cluster]:
+    tmp_path = certificate.parent
+    haproxy = program("haproxy")
+    one = Cluster(bundle, [free_port(), free_port()], free_port(), free_port(), tmp_path / "haproxy.log")
+    text = (deploy / "haproxy.cfg").read_text(encoding="utf-8")
+    text = text.replace("/usr/local/etc/haproxy/certs/", f"{certificate}/")
+    text = text.replace("bind :8443", f"bind 127.0.0.1:{one.https}")
+    text = text.replace("bind :8404", f"bind 127.0.0.1:{one.watching}")
+    servers = "\n".join(f"    server assay-{port} 127.0.0.1:{port} check" for port in one.ports)
+    text, count = re.subn(r" +server-template assay- .*", servers, text)
+    assert count == 1
+    path = tmp_path / "haproxy.cfg"
+    path.write_text(text, encoding="utf-8")
+    for port in one.ports:
+        one.start(port)
+    with one.log.open("wb") as log:
+        balancer = subprocess.Popen([haproxy, "-db", "-f", path], stdout=log, stderr=subprocess.STDOUT)
+    try:
+        wait_for(lambda: get(f"http://127.0.0.1:{one.watching}/health") == 200)
+        yield one
+    finally:
+        balancer.terminate()
+        balancer.wait(20)
+        for process in one.servers:
+            process.kill()
+            process.wait(20)
+
+
+def photo() -> bytes:
+    """About 0.3 MB, as a camera's."""
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
+
+
+def body() -> bytes:
+    head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="x.jpg"\r\n'
+    return f"{head}Content-Type: image/jpeg\r\n\r\n".encode() + photo() + f"\r\n--{_BOUNDARY}--\r\n".encode()
+
+
+class Clients:
+    """Some clients that send photos one after the other and count the answers."""
+
+    def __init__(self, cluster: Cluster, count: int) -> None:
+        self._cluster, self._body = cluster, body()
+        self._ending = threading.Event()
+        self.answers: Counter[int | str] = Counter()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._run) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> Counter[int | str]:
+        self._ending.set()
+        for thread in self._threads:
+            thread.join()
+        return self.answers
+
+    def _run(self) -> None:
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self._cluster.https, timeout=40, context=trusting()
+        )
+        headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
+        while not self._ending.is_set():
+            answer: int | str
+            try:
+                connection.request("POST", "/classify", self._body, headers)
+                response = connection.getresponse()
+                fields = json.loads(response.read())
+                answer = response.status if response.status != 200 or "label" in fields else "no label"
+            except (OSError, http.client.HTTPException) as error:
+                answer = repr(error)
+                connection.close()
+            with self._lock:
+                self.answers[answer] += 1
+        connection.close()
+
+
+@pytest.mark.slow
+def test_a_killed_server_loses_no_photo_and_comes_back(cluster: Cluster):
+    clients = Clients(cluster, 8)
+    wait_for(lambda: clients.answers[200] > 100)
+    before = clients.answers[200]
+    cluster.servers[0].send_signal(signal.SIGKILL)
+    wait_for(lambda: clients.answers[200] > before + 100)
+    cluster.start(cluster.ports[0])
+    back = len(cluster.lines())
+    name = f"assay-{cluster.ports[0]}"
+    wait_for(lambda: any(line["server"] == name for line in cluster.lines()[back:]), 15)
+    answers = clients.end()
+    assert set(answers) == {200}
+    lines = [line for line in cluster.lines() if line["server"] != "<NOSRV>"]
+    used = Counter(line["server"] for line in lines)
+    assert set(used) == {f"assay-{port}" for port in cluster.ports}
+    assert any(str(line["retries"]) not in {"0", "+0"} for line in lines)  # somebody was passed over
+
+
+def test_what_is_for_those_inside_stays_inside(cluster: Cluster):
+    connection = http.client.HTTPSConnection("127.0.0.1", cluster.https, timeout=10, context=trusting())
+    for path in ("/metrics", "/admin/reload", "/ready", "/live"):
+        connection.request("GET", path)
+        response = connection.getresponse()
+        assert (response.status, json.loads(response.read())) == (404, {"error": "Not found"}), path
+    connection.request("GET", "/health", headers={"X-Request-ID": "mine-1"})
+    response = connection.getresponse()
+    assert json.loads(response.read())["status"] == "healthy"
+    assert response.getheader("X-Request-ID") == "mine-1"
+    assert response.getheader("Strict-Transport-Security")
+    connection.close()
+
+    old = trusting()
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    connection = http.client.HTTPSConnection("127.0.0.1", cluster.https, timeout=10, context=old)
+    with pytest.raises(ssl.SSLError):
+        connection.request("GET", "/health")
+    connection.close()
+
+    for process in cluster.servers:
+        process.kill()
+        process.wait(10)
+    connection = http.client.HTTPSConnection("127.0.0.1", cluster.https, timeout=30, context=trusting())
+    connection.request("GET", "/health")
+    response = connection.getresponse()
+    assert response.status in {502, 503}
+    assert set(json.loads(response.read())) == {"error"}
+    connection.close()
+    assert all("127.0.0.1" not in str(line) for line in cluster.lines())
