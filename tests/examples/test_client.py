@@ -24,10 +24,10 @@ from assay.serving.auth import (
     LimitSettings,
     Refusal,
     digest_of,
-    joined_headers,
     make_gate,
 )
 from assay.serving.auth.desk import Desk
+from assay.serving.envelope import joined
 from assay.serving.nothing import SilentWatcher
 
 _CLIENTS = Path(__file__).parents[2] / "examples" / "client"
@@ -48,7 +48,7 @@ def _app(folder: Path) -> Starlette:
     gate = make_gate(AuthSettings(folder=folder), LimitSettings(), SilentWatcher())
 
     async def classify(request: Request) -> JSONResponse:
-        headers = joined_headers(request.headers.raw)
+        headers = joined(request.headers.raw)
         assert request.client is not None
         try:
             admission = await gate.admit(

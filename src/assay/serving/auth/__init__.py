@@ -3,7 +3,7 @@
 `make_gate` builds what decides who is let in, from `AuthSettings` and `LimitSettings`.
 """
 
-from assay.serving.auth.base import ANONYMOUS, Admission, Asked, Client, Gate, Refusal, joined_headers
+from assay.serving.auth.base import ANONYMOUS, Admission, Asked, Client, Gate, Refusal
 from assay.serving.auth.gate import make_gate
 from assay.serving.auth.settings import AuthSettings, CountrySettings, LimitSettings, Tier
 from assay.serving.auth.signed import digest_of
@@ -20,6 +20,5 @@ __all__ = [
     "Refusal",
     "Tier",
     "digest_of",
-    "joined_headers",
     "make_gate",
 ]

@@ -4,7 +4,7 @@ Knows nothing of photos. The order is the gate's promise: headers are authentica
 and only then does the app read the body, whose digest `Admission.check_body` compares with what was signed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,24 +40,12 @@ class Asked:
     target: str
     """Path and query as they were sent, `/classify?detail=1`, nothing decoded."""
     headers: Mapping[str, str]
-    """Names in lower case; a header that came several times is one, joined by commas."""
+    """Names in lower case; a header that came several times is one, joined by commas. (A proxy may add an
+    X-Forwarded-For below the one that a client made up: who saw the first alone would believe the client.)"""
     peer: str
     """Address of the socket's other end."""
     scope: str
     """What is asked for: classify, admin or metrics."""
-
-
-def joined_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return ASGI's headers as `Asked.headers`: those that came several times joined, none lost.
-
-    A proxy may add an X-Forwarded-For of its own below the one that the client made up: who looked at the
-    first alone would believe the client.
-    """
-    headers: dict[str, str] = {}
-    for name, value in raw:
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
-    return headers
 
 
 class Admission(Protocol):
