@@ -20,6 +20,7 @@ from assay.cli.explain import explain
 from assay.cli.export import export
 from assay.cli.fetch import fetch
 from assay.cli.info import info
+from assay.cli.journal import journal
 from assay.cli.keys import keys
 from assay.cli.predict import predict
 from assay.cli.recipes import recipes
@@ -33,7 +34,7 @@ _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start here": (demo,),
     "Data": (check, augment, fetch),
     "Train": (train, crossval, variants, tune, compare, evaluate),
-    "Use": (predict, explain, serve, info, export, bench),
+    "Use": (predict, explain, serve, journal, info, export, bench),
 }
 
 app = typer.Typer(
@@ -123,6 +124,8 @@ _EXTRAS = {
     "onnx": "train",
     "elpv_dataset": "demo",
     "fastapi": "serve",
+    "pymongo": "serve",
+    "redis": "serve",
     "pydantic_settings": "serve",
     "python_multipart": "serve",
     "starlette": "serve",
