@@ -1,0 +1,151 @@
+"""Real databases and a real disk that go and come back under load: the journal is complete afterwards."""
+
+import asyncio
+import sqlite3
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from assay.serving.breaker import Breaker
+from assay.serving.journal import Journal, JournalSettings, Query, make_store
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.usefixtures("unclosed"),
+]
+
+
+class Load:
+    """Requests that are recorded one after the other while something happens."""
+
+    def __init__(self, journal: Journal, record: Any) -> None:
+        self.sent = 0
+        self._journal, self._record = journal, record
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            self._journal.record(self._record(self.sent))
+            self.sent += 1
+            await asyncio.sleep(0.0005)
+
+    async def more(self, count: int) -> None:
+        """Return when so many more have been sent."""
+        enough = self.sent + count
+        while self.sent < enough:  # noqa: ASYNC110 - an outcome tells nobody
+            await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+async def stored(address: str) -> list[str]:
+    store = make_store(address)
+    await store.open()
+    found = [one.request_id async for one in store.read(Query())]
+    await store.close()
+    return sorted(found)
+
+
+async def settled(journal: Journal) -> None:
+    async with asyncio.timeout(60):
+        while journal.backlog:  # noqa: ASYNC110 - an outcome tells nobody
+            await asyncio.sleep(0.02)
+
+
+def expected(count: int) -> list[str]:
+    return sorted(f"request-{number}" for number in range(count))
+
+
+async def test_mongo_killed_and_restarted_under_load(
+    mongo_server: Any, tmp_path: Path, record: Any, heard: Any
+):
+    address = f"{mongo_server.url}/t{uuid4().hex}?serverSelectionTimeoutMS=200"
+    settings = JournalSettings(spool=tmp_path / "spool", interval=0.01)
+    breaker = Breaker(failures=1, pause=0.1, longest=0.2)
+    journal = Journal(make_store(address), settings, heard, breaker=breaker)
+    await journal.start()
+    load = Load(journal, record)
+    for _ in range(2):
+        await load.more(300)
+        await asyncio.to_thread(mongo_server.kill)
+        await load.more(300)
+        await asyncio.to_thread(mongo_server.start)
+    await load.more(300)
+    await load.stop()
+    await settled(journal)
+    await journal.close()
+    assert journal.dropped == 0
+    assert await stored(address) == expected(load.sent)
+    assert heard.outages[:2] == [("journal", True), ("journal", False)]
+    assert heard.outages[-1] == ("journal", False)
+
+
+async def test_sqlite_locked_by_another_program_under_load(tmp_path: Path, record: Any, heard: Any):
+    path = tmp_path / "journal.sqlite"
+    settings = JournalSettings(spool=tmp_path / "spool", interval=0.01, timeout=0.05)
+    journal = Journal(
+        make_store(str(path)), settings, heard, breaker=Breaker(failures=1, pause=0.1, longest=0.2)
+    )
+    await journal.start()
+    load = Load(journal, record)
+    await load.more(100)
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        await load.more(500)
+        other.execute("ROLLBACK")
+    await load.more(100)
+    await load.stop()
+    await settled(journal)
+    await journal.close()
+    assert journal.dropped == 0
+    assert await stored(str(path)) == expected(load.sent)
+    assert ("journal", True) in heard.outages
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a disk needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+async def full(tiny_disk: Path, shaky: Any, record: Any, heard: Any) -> AsyncIterator[tuple[Journal, int]]:
+    """A journal whose database is away and whose disk and memory are full, and how many it was given."""
+    shaky.away = True
+    settings = JournalSettings(spool=tiny_disk, interval=0, queue=100)
+    journal = Journal(shaky, settings, heard, breaker=Breaker(failures=1, pause=0.01, longest=0.01))
+    await journal.start()
+    for number in range(500):
+        journal.record(record(number))
+        await journal.flush()
+    yield journal, 500
+    await journal.close()
+
+
+async def test_a_full_disk_while_the_database_is_away(full: tuple[Journal, int], shaky: Any, record: Any):
+    journal, given = full
+    assert 0 < journal.dropped < given - 100
+    kept = journal.backlog
+    assert kept == given - journal.dropped
+    shaky.away = False
+    await settled(journal)
+    assert len(shaky.kept) == kept
+    journal.record(record(given))
+    await settled(journal)
+    assert len(shaky.kept) == kept + 1
