@@ -46,7 +46,7 @@ def program() -> Program:
     def find(name: str) -> str:
         path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
         if path is None:
-            reason = f"{name} is absent: install Debian's haproxy and prometheus"
+            reason = f"{name} is absent: install Debian's haproxy, prometheus and openssl"
             if os.environ.get("ASSAY_REQUIRE_SERVICES") == "1":
                 pytest.fail(reason)
             pytest.skip(reason)

@@ -84,13 +84,22 @@ def trusting() -> ssl.SSLContext:
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> Path:
+def certificate(program: Callable[[str], str], tmp_path: Path) -> Path:
     """A folder with a certificate and its key in one file."""
     folder = tmp_path / "certs"
     folder.mkdir()
     subprocess.run(
         [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *(
+                program("openssl"),
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+            ),
             *(
                 "-days",
                 "2",
@@ -112,7 +121,7 @@ def certificate(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cluster(
-    deploy: Path, bundle: Path, certificate: Path, program, free_port: Callable[[], int]
+    deploy: Path, bundle: Path, certificate: Path, program: Callable[[str], str], free_port: Callable[[], int]
 ) -> Iterator[Cluster]:
     tmp_path = certificate.parent
     haproxy = program("haproxy")
