@@ -10,7 +10,7 @@ from assay.serving.auth.base import Gate
 from assay.serving.auth.gate import make_gate
 from assay.serving.cache.base import Cache
 from assay.serving.cache.make import make_cache
-from assay.serving.journal import Journal, UncertainPhotos, make_store
+from assay.serving.journal import Journal, UncertainPhotos, make_store, spool_name
 from assay.serving.nothing import OpenGate, SilentWatcher
 from assay.serving.settings import ServeSettings, state_folder
 from assay.serving.watching.base import Watcher
@@ -75,5 +75,5 @@ def _make_journal(settings: ServeSettings, watching: "Watching") -> Journal | No
     if url is None:
         return None
     if bounds.spool is None:
-        bounds = bounds.model_copy(update={"spool": state_folder() / "spool"})
+        bounds = bounds.model_copy(update={"spool": state_folder() / "spool" / spool_name(url)})
     return Journal(make_store(url, keep_days=settings.keep.days), bounds, watching)

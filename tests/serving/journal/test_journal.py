@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from assay.errors import AssayError
 from assay.serving.breaker import Breaker
-from assay.serving.journal import Journal, JournalSettings, Query, Store, make_journal, make_store
+from assay.serving.journal import Journal, JournalSettings, Store, make_store, spool_name
 from assay.serving.record import Record
 
 pytestmark = pytest.mark.anyio
@@ -333,12 +333,16 @@ async def test_nothing_is_lost_whatever_happens(
     await journal.close()
 
 
-async def test_by_default_everything_lies_in_the_servers_folder(tmp_path: Path, heard: Any, record: Any):
-    one = make_journal(JournalSettings(keep_days=None), heard, tmp_path / "server")
-    await one.start()
-    one.record(record())
-    await one.close()
-    store = make_store(str(tmp_path / "server" / "journal.sqlite"), must_exist=True)
-    await store.open()
-    assert ids([one async for one in store.read(Query())]) == ["request-0"]
-    await store.close()
+def test_each_database_has_a_spool_of_its_own_and_secrets_do_not_count(tmp_path: Path):
+    names = [
+        spool_name(url)
+        for url in (
+            str(tmp_path / "a.sqlite"),
+            str(tmp_path / "b.sqlite"),
+            "mongodb://host/a",
+            "mongodb://host/b",
+        )
+    ]
+    assert len(set(names)) == 4
+    assert spool_name("mongodb://me:one@host/a?w=1") == spool_name("mongodb://me:two@host/a") == names[2]
+    assert spool_name(f"sqlite:///{tmp_path}/a.sqlite") == names[0]

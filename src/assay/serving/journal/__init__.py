@@ -2,7 +2,7 @@
 
 from assay.serving.journal.base import Query, Store, StoreError
 from assay.serving.journal.journal import Journal
-from assay.serving.journal.make import make_journal, make_store
+from assay.serving.journal.make import make_store, spool_name
 from assay.serving.journal.settings import JournalSettings, UncertainSettings
 from assay.serving.journal.uncertain import UncertainPhotos
 
@@ -14,6 +14,6 @@ __all__ = [
     "StoreError",
     "UncertainPhotos",
     "UncertainSettings",
-    "make_journal",
     "make_store",
+    "spool_name",
 ]

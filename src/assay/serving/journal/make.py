@@ -1,17 +1,16 @@
-"""The database that an address names, and the journal that settings ask for."""
+"""The database that an address names, and where records wait for it."""
 
+import hashlib
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from assay.errors import AssayError
 from assay.serving.journal.base import Store
-from assay.serving.journal.journal import Journal
-from assay.serving.journal.settings import JournalSettings
 from assay.serving.journal.sqlite import SqliteStore
-from assay.serving.watching.base import Watcher
 
 if TYPE_CHECKING:
     from assay.serving.journal.mongo import MongoStore
@@ -42,18 +41,10 @@ def make_store(url: str, *, keep_days: float | None = None, must_exist: bool = F
     return SqliteStore(path, keep_days=keep_days)
 
 
-def make_journal(settings: JournalSettings, watcher: Watcher, folder: Path) -> Journal:
-    """Return the journal of one worker; it is not started yet.
-
-    Args:
-        settings: where to, and how much may wait.
-        watcher: told of the backlog and of outages.
-        folder: of the server, shared by its workers: SQLite's file and the spool lie there by default.
-
-    Raises:
-        UsageError: the address is none.
-    """
-    url = settings.url.get_secret_value() if settings.url else str(folder / "journal.sqlite")
-    spool = settings.spool or folder / "spool"
-    store = make_store(url, keep_days=settings.keep_days)
-    return Journal(store, settings.model_copy(update={"spool": spool}), watcher)
+def spool_name(url: str) -> str:
+    """Return the name of a folder for what waits for this database: another one for each, without secrets."""
+    if not url.startswith(_MONGO):
+        url = str(Path(url.removeprefix(_SQLITE)).absolute())
+    parts = urlsplit(url)
+    place = f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return hashlib.sha256(place.encode()).hexdigest()[:16]

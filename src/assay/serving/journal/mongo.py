@@ -26,6 +26,7 @@ COLLECTION: Final = "requests"
 _DATABASE: Final = "assay"
 _DUPLICATE, _OPTIONS_DIFFER = 11000, 85  # MongoDB's error codes
 _DAY: Final = 86_400  # seconds
+_LONGEST: Final = 2**31 - 1  # seconds that a TTL index can count
 _DEFAULTS: Final = {"serverSelectionTimeoutMS": 2000, "connectTimeoutMS": 2000, "w": "majority"}
 
 
@@ -105,7 +106,7 @@ class MongoStore:
     async def _set_age(self) -> None:
         if self._keep_days is None:
             return
-        keys, seconds = [("timestamp", ASCENDING)], round(self._keep_days * _DAY)
+        keys, seconds = [("timestamp", ASCENDING)], min(round(self._keep_days * _DAY), _LONGEST)
         try:
             await self._collection.create_index(keys, expireAfterSeconds=seconds)
         except OperationFailure as error:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from assay.recipe.base import Probability, Settings
 
@@ -11,14 +11,8 @@ from assay.recipe.base import Probability, Settings
 class JournalSettings(Settings):
     """Bounds of the journal in each worker process."""
 
-    url: SecretStr | None = None
-    """mongodb://HOST/DATABASE, or the path of an SQLite file; None: `journal.sqlite` in the server's
-    folder."""
-    keep_days: Annotated[float, Field(gt=0, le=24_855)] | None = 90.0
-    """The database removes older records; None: never."""
     spool: Path | None = None
-    """Folder where records wait while the database is away, for all workers that write to one database;
-    None: `spool` in the server's folder."""
+    """Folder where records wait while the database is away, for all workers that write to one database."""
     spool_megabytes: Annotated[float, Field(gt=0)] = 256.0
     """Largest spool of each worker, in MiB; a record takes about 0.5 kB."""
     queue: Annotated[int, Field(ge=1)] = 20_000
