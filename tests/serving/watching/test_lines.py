@@ -54,3 +54,29 @@ def test_a_full_disk_is_counted(tmp_path: Path):
     writer.put("one\ntwo\nthree")
     writer.close()
     assert lost == [3]
+
+
+def test_a_disk_that_stands_still_keeps_nobody_from_ending():
+    disk = Slow()
+    writer = Writer[int](disk, str, waiting=2)
+    for number in range(4):
+        writer.put(number)
+    assert disk.begun.wait(10)
+    writer.close(patience=0.01)
+    assert disk.lines == []
+    disk.go.set()
+    writer.close()
+
+
+def test_lines_for_a_pipe_go_one_by_one():
+    pieces: list[str] = []
+
+    class Pieces(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            pieces.append(record.getMessage())
+
+    writer = Writer[int](Pieces(), str, together=1)
+    for number in range(100):
+        writer.put(number)
+    writer.close()
+    assert pieces == [str(number) for number in range(100)]

@@ -19,7 +19,7 @@ if sys.platform != "win32":
 Item = TypeVar("Item")
 
 _WAITING = 20_000
-_TOGETHER = 500
+LINES_TOGETHER = 500
 
 
 class Place:
@@ -58,7 +58,12 @@ class Writer(Generic[Item]):
     """Turns items into lines and writes them in a thread of its own."""
 
     def __init__(
-        self, handler: logging.Handler, to_line: Callable[[Item], str], waiting: int = _WAITING
+        self,
+        handler: logging.Handler,
+        to_line: Callable[[Item], str],
+        *,
+        waiting: int = _WAITING,
+        together: int = LINES_TOGETHER,
     ) -> None:
         """Start the thread.
 
@@ -66,9 +71,12 @@ class Writer(Generic[Item]):
             handler: takes some lines at a time; closed at the end.
             to_line: makes a line, without its end.
             waiting: items that may wait; more are given up.
+            together: most lines at a time; 1 where other processes write to the same pipe, which keeps only
+                short pieces whole.
         """
         self._handler = handler
         self._to_line = to_line
+        self._together = together
         self._queue: Queue[Item | None] = Queue(waiting)
         self._thread = threading.Thread(target=self._run, name="assay-request-log", daemon=True)
         self._thread.start()
@@ -80,18 +88,24 @@ class Writer(Generic[Item]):
             return True
         return False
 
-    def close(self) -> None:
-        """Write what waits, and end the thread."""
-        self._queue.put(None)
-        self._thread.join()
-        self._handler.close()
+    def close(self, patience: float = 5.0) -> None:
+        """Write what waits, and end the thread.
+
+        Args:
+            patience: seconds; a disk or a reader that stands still keeps nobody from ending.
+        """
+        with suppress(Full):
+            self._queue.put(None, timeout=patience)
+            self._thread.join(patience)
+        if not self._thread.is_alive():
+            self._handler.close()
 
     def _run(self) -> None:
         going = True
         while going:
             items = [self._queue.get()]
             with suppress(Empty):
-                while len(items) < _TOGETHER:
+                while len(items) < self._together and items[-1] is not None:
                     items.append(self._queue.get_nowait())
             going = items[-1] is not None
             lines = "\n".join(self._to_line(item) for item in items if item is not None)

@@ -17,7 +17,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from assay.errors import UsageError
 from assay.serving.record import Record
-from assay.serving.watching.lines import Place, RotatingFile, Writer
+from assay.serving.watching.lines import LINES_TOGETHER, Place, RotatingFile, Writer
 from assay.serving.watching.settings import WatchSettings
 
 _NUMBER = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
@@ -71,7 +71,8 @@ class Logs:
                 ) from None
             errors.setLevel(logging.WARNING)
             self._handlers.append(errors)
-        self._writer: Writer[_Answer] = Writer(requests, _request_line)
+        together = 1 if self._place is None else LINES_TOGETHER
+        self._writer: Writer[_Answer] = Writer(requests, _request_line, together=together)
         self._take_over()
 
     def answered(self, record: Record, tier: str) -> None:
