@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pydantic import SecretStr
 
@@ -33,8 +34,10 @@ async def ask(url: str, key: str, tier: Tier, begin: float, seconds: float) -> d
     stores = open_stores(
         LimitSettings(redis=SecretStr(url), redis_seconds=1),
         SilentWatcher(),
+        folder=Path(),
         nonce_seconds=1,
-        clock=time.monotonic,
+        steady=time.monotonic,
+        wall=time.time,
     )
     await stores.limiter.take(f"{key}-warm", tier, "warm")
     await asyncio.sleep(max(0.0, begin - time.time()))

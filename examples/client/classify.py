@@ -62,3 +62,5 @@ if __name__ == "__main__":
         print(json.dumps(classify(sys.argv[1], os.environ["ASSAY_KEY"], Path(sys.argv[2]))))
     except urllib.error.HTTPError as error:
         sys.exit(f"{error.code}: {error.read().decode()}")
+    except urllib.error.URLError as error:
+        sys.exit(f"{sys.argv[1]} does not answer: {error.reason}")

@@ -51,7 +51,7 @@ class SecurityHeaders:
             "permissions-policy": "camera=(self), microphone=(), geolocation=()",
         }
         if tls:
-            fixed["strict-transport-security"] = f"max-age={_YEAR}; includeSubDomains"
+            fixed["strict-transport-security"] = f"max-age={_YEAR}"
         self._fixed = [(name.encode(), value.encode()) for name, value in fixed.items()]
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

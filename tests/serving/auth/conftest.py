@@ -1,7 +1,8 @@
 """A gate with keys, clocks that stand still, and requests as clients would send them."""
 
+import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,15 @@ class Entrance:
         self.wall, self.steady = Clock(1_800_000_000.0), Clock(50.0)
         self.desk = Desk(folder, self.wall)
         self.desk.renew_master()
+        self.gates: list[AddressGate] = []
         self._nonce = 0
 
     def gate(self, limits: LimitSettings | None = None, **auth: Any) -> AddressGate:
         limits = limits or LimitSettings(tiers={"gold": WIDE})
         settings = AuthSettings(**{"folder": self.folder, **auth})
-        return make_gate(settings, limits, self.watcher, wall=self.wall, steady=self.steady)
+        gate = make_gate(settings, limits, self.watcher, wall=self.wall, steady=self.steady)
+        self.gates.append(gate)
+        return gate
 
     def key(self, tier: str = "gold", scopes: tuple[str, ...] = ("classify",), **more: Any) -> Key:
         return self.desk.create("line 3", tier, scopes, **more)
@@ -64,10 +68,13 @@ class Entrance:
 
 
 @pytest.fixture
-def entrance(tmp_path: Path, heard: Any, monkeypatch: pytest.MonkeyPatch) -> Entrance:
+def entrance(tmp_path: Path, heard: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Entrance]:
     """A folder with a master ring and no keys, and what comes to it."""
     monkeypatch.delenv("ASSAY_MASTER_RING", raising=False)
-    return Entrance(tmp_path / "keys", heard)
+    made = Entrance(tmp_path / "keys", heard)
+    yield made
+    for gate in made.gates:
+        asyncio.run(gate.close())
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,12 +18,14 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(params=["local", "redis"])
-async def limiter(request: pytest.FixtureRequest, heard: Any) -> AsyncIterator[Any]:
+async def limiter(request: pytest.FixtureRequest, heard: Any, tmp_path: Path) -> AsyncIterator[Any]:
     url = None
     if request.param == "redis":
         url = SecretStr(request.getfixturevalue("redis_server").url)
     settings = LimitSettings(redis=url, redis_seconds=1)
-    stores = open_stores(settings, heard, nonce_seconds=601, clock=time.monotonic)
+    stores = open_stores(
+        settings, heard, folder=tmp_path, nonce_seconds=601, steady=time.monotonic, wall=time.time
+    )
     yield stores.limiter
     assert heard.outages == []
     await stores.close()

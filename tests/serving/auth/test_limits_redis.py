@@ -18,9 +18,9 @@ from assay.serving.auth.stores import Stores, open_stores
 pytestmark = pytest.mark.anyio
 
 
-def _open(url: str, heard: Any, **settings: Any) -> Stores:
+def _open(url: str, heard: Any, folder: Path, **settings: Any) -> Stores:
     given = LimitSettings(redis=SecretStr(url), **{"redis_seconds": 1, "retry_seconds": 0.05, **settings})
-    return open_stores(given, heard, nonce_seconds=601, clock=time.monotonic)
+    return open_stores(given, heard, folder=folder, nonce_seconds=601, steady=time.monotonic, wall=time.time)
 
 
 async def _until(condition: Any) -> None:
@@ -32,9 +32,13 @@ async def _until(condition: Any) -> None:
 
 
 async def test_killed_it_is_replaced_and_restarted_it_comes_back_by_itself(
-    redis_server: Any, heard: Any, tier: Any
+    redis_server: Any, heard: Any, tier: Any, tmp_path: Path
 ):
-    stores, slow, key = _open(redis_server.url, heard), tier(per_minute=1, burst=3), uuid.uuid4().hex
+    stores, slow, key = (
+        _open(redis_server.url, heard, tmp_path),
+        tier(per_minute=1, burst=3),
+        uuid.uuid4().hex,
+    )
     assert (await stores.limiter.take(key, slow, "a")).remaining == 2
     redis_server.kill()
     # What Redis had let through has been counted along: no fresh burst.
@@ -57,7 +61,7 @@ async def test_killed_it_is_replaced_and_restarted_it_comes_back_by_itself(
 
     await _until(back)
     assert heard.outages == [("limits", True), ("limits", False)]
-    other = _open(redis_server.url, heard)
+    other = _open(redis_server.url, heard, tmp_path)
     fresh = uuid.uuid4().hex
     found = [(await one.limiter.take(fresh, slow, "a")).remaining for one in (stores, other, stores, other)]
     assert found == [2, 1, 0, 0]
@@ -65,8 +69,10 @@ async def test_killed_it_is_replaced_and_restarted_it_comes_back_by_itself(
         await one.close()
 
 
-async def test_a_restart_between_two_requests_is_not_noticed(redis_server: Any, heard: Any, tier: Any):
-    stores, key = _open(redis_server.url, heard), uuid.uuid4().hex
+async def test_a_restart_between_two_requests_is_not_noticed(
+    redis_server: Any, heard: Any, tier: Any, tmp_path: Path
+):
+    stores, key = _open(redis_server.url, heard, tmp_path), uuid.uuid4().hex
     await stores.limiter.take(key, tier(), "a")
     redis_server.kill()
     redis_server.start()
@@ -76,10 +82,12 @@ async def test_a_restart_between_two_requests_is_not_noticed(redis_server: Any, 
     await stores.close()
 
 
-async def test_one_that_never_answers_costs_a_bounded_wait_and_then_none(heard: Any, tier: Any):
+async def test_one_that_never_answers_costs_a_bounded_wait_and_then_none(
+    heard: Any, tier: Any, tmp_path: Path
+):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
-        stores = _open(url, heard, redis_seconds=0.04, retry_seconds=0.01)
+        stores = _open(url, heard, tmp_path, redis_seconds=0.04, retry_seconds=0.01)
         start, slowest = time.perf_counter(), 0.0
         for number in range(200):
             before = time.perf_counter()
@@ -92,10 +100,12 @@ async def test_one_that_never_answers_costs_a_bounded_wait_and_then_none(heard: 
         await stores.close()
 
 
-async def test_the_places_of_a_dead_worker_come_back(redis_server: Any, heard: Any, tier: Any):
+async def test_the_places_of_a_dead_worker_come_back(
+    redis_server: Any, heard: Any, tier: Any, tmp_path: Path
+):
     two, key = tier(per_minute=6000, burst=100, at_a_time=2), uuid.uuid4().hex
-    dead = _open(redis_server.url, heard, lease_seconds=1)
-    alive = _open(redis_server.url, heard, lease_seconds=1)
+    dead = _open(redis_server.url, heard, tmp_path, lease_seconds=1)
+    alive = _open(redis_server.url, heard, tmp_path, lease_seconds=1)
     for lease in "ab":
         assert (await dead.limiter.take(key, two, lease)).taken
     await dead.close()
@@ -108,8 +118,8 @@ async def test_the_places_of_a_dead_worker_come_back(redis_server: Any, heard: A
     await alive.close()
 
 
-async def test_nothing_stays_in_redis(redis_server: Any, heard: Any, tier: Any):
-    stores, key = _open(redis_server.url, heard, lease_seconds=1), uuid.uuid4().hex
+async def test_nothing_stays_in_redis(redis_server: Any, heard: Any, tier: Any, tmp_path: Path):
+    stores, key = _open(redis_server.url, heard, tmp_path, lease_seconds=1), uuid.uuid4().hex
     await stores.limiter.take(key, tier(per_minute=6000), "a")
     assert stores.link is not None
     redis = stores.link.redis
@@ -122,9 +132,9 @@ async def test_nothing_stays_in_redis(redis_server: Any, heard: Any, tier: Any):
     await stores.close()
 
 
-def test_an_address_that_is_none_is_said_without_its_password(heard: Any):
+def test_an_address_that_is_none_is_said_without_its_password(heard: Any, tmp_path: Path):
     with pytest.raises(UsageError, match="the address of Redis is none") as error:
-        _open("http://:password@127.0.0.1", heard)
+        _open("http://:password@127.0.0.1", heard, tmp_path)
     assert "password" not in str(error.value)
 
 

@@ -1,7 +1,10 @@
 """A nonce is good once, with every backend."""
 
+import sqlite3
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,17 +12,26 @@ from pydantic import SecretStr
 
 from assay.serving.auth import LimitSettings, Refusal
 from assay.serving.auth.nonces import LocalNonces
-from assay.serving.auth.stores import open_stores
+from assay.serving.auth.stores import Stores, open_stores
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["local", "redis"])
-async def nonces(request: pytest.FixtureRequest, heard: Any, clock: Any) -> AsyncIterator[Any]:
-    url = None
-    if request.param == "redis":
-        url = SecretStr(request.getfixturevalue("redis_server").url)
-    stores = open_stores(LimitSettings(redis=url, redis_seconds=1), heard, nonce_seconds=601, clock=clock)
+def _open(heard: Any, clock: Any, folder: Path, url: str | None = None) -> Stores:
+    settings = LimitSettings(redis=url and SecretStr(url), redis_seconds=1)
+    return open_stores(settings, heard, folder=folder, nonce_seconds=601, steady=clock, wall=clock)
+
+
+@pytest.fixture(params=["local", "file", "read-only", "redis"])
+async def nonces(
+    request: pytest.FixtureRequest, heard: Any, clock: Any, tmp_path: Path
+) -> AsyncIterator[Any]:
+    if request.param == "local":
+        yield LocalNonces(601, clock)
+        return
+    url = request.getfixturevalue("redis_server").url if request.param == "redis" else None
+    folder = tmp_path / "none" if request.param == "read-only" else tmp_path
+    stores = _open(heard, clock, folder, url)
     yield stores.nonces
     await stores.close()
 
@@ -45,15 +57,55 @@ async def test_keys_have_their_own(nonces: Any, key_id: str):
     assert await nonces.is_new(key_id + "other", "a")
 
 
-async def test_workers_share_them_in_redis(redis_server: Any, heard: Any, clock: Any, key_id: str):
-    settings = LimitSettings(redis=SecretStr(redis_server.url), redis_seconds=1)
-    one, two = (open_stores(settings, heard, nonce_seconds=601, clock=clock) for _ in range(2))
+async def test_machines_share_them_in_redis(
+    redis_server: Any, heard: Any, clock: Any, tmp_path: Path, key_id: str
+):
+    one, two = (_open(heard, clock, tmp_path / name, redis_server.url) for name in ("one", "two"))
     assert await one.nonces.is_new(key_id, "a")
     assert not await two.nonces.is_new(key_id, "a")
     assert one.link is not None
     assert 590 <= await one.link.redis.ttl(f"assay:{{{key_id}}}:nonce:a") <= 602
     await one.close()
     await two.close()
+
+
+async def test_workers_of_a_machine_share_them_in_a_file_and_a_restart_does_not_forget(
+    heard: Any, clock: Any, tmp_path: Path
+):
+    one, two = _open(heard, clock, tmp_path), _open(heard, clock, tmp_path)
+    assert [await one.nonces.is_new("key", "a"), await two.nonces.is_new("key", "a")] == [True, False]
+    assert [await two.nonces.is_new("key", "b"), await one.nonces.is_new("key", "b")] == [True, False]
+    await one.close()
+    await two.close()
+    later = _open(heard, clock, tmp_path)
+    assert not await later.nonces.is_new("key", "a")
+    clock.now += 601
+    assert await later.nonces.is_new("key", "b")
+    await later.close()
+    assert (tmp_path / "nonces.sqlite").stat().st_mode & 0o777 == 0o600
+
+
+async def test_the_file_does_not_grow(heard: Any, clock: Any, tmp_path: Path):
+    stores = _open(heard, clock, tmp_path)
+    for number in range(100):
+        await stores.nonces.is_new("key", f"nonce-{number}")
+    clock.now += 700
+    await stores.nonces.is_new("key", "last")
+    await stores.close()
+    with closing(sqlite3.connect(tmp_path / "nonces.sqlite")) as database:
+        assert database.execute("SELECT count(*) FROM nonces").fetchone() == (1,)
+
+
+async def test_a_broken_file_is_said_once_and_requests_go_on(
+    heard: Any, clock: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "nonces.sqlite").write_bytes(b"no database" * 1000)
+    stores = _open(heard, clock, tmp_path)
+    assert [await stores.nonces.is_new("key", name) for name in "aba"] == [True, True, False]
+    await stores.close()
+    assert [record.message for record in caplog.records if "remembers its own" in record.message] == [
+        f"{tmp_path / 'nonces.sqlite'}: file is not a database; every worker remembers its own nonces"
+    ]
 
 
 async def test_they_are_forgotten_when_no_longer_needed(clock: Any):

@@ -156,7 +156,10 @@ def make_gate(
     """
     keys = Watched(auth.folder / STORE_FILE, read_keys, steady) if auth.required else None
     ring = Watched(auth.folder / RING_FILE, read_ring, steady) if auth.required else None
-    stores = open_stores(limits, watcher, nonce_seconds=2 * auth.skew_seconds + 1, clock=steady)
+    remember = 2 * auth.skew_seconds + 1
+    stores = open_stores(
+        limits, watcher, folder=auth.folder, nonce_seconds=remember, steady=steady, wall=wall
+    )
     authenticator = None
     if keys is not None and ring is not None:
         skew = auth.skew_seconds

@@ -1,27 +1,26 @@
-"""Nonces that all workers and machines know, through Redis; while it is away each process knows its own.
+"""Nonces that all workers and machines know, through Redis; while it is away each machine knows its own.
 
 Knows nothing of signatures. A Redis that forgets when it is restarted forgets the nonces too: what was signed
-in the minutes before could then be used once more by who captured it, with another worker than the one that
-took it.
+in the minutes before could then be used once more by who captured it, on another machine.
 """
 
 from collections.abc import Awaitable
 from typing import cast
 
-from assay.serving.auth.nonces import LocalNonces
+from assay.serving.auth.nonces import Nonces
 from assay.serving.auth.redis_link import RedisLink
 
 
 class SharedNonces:
-    """Nonces in Redis and in this process (`Nonces`)."""
+    """Nonces in Redis and on this machine (`Nonces`)."""
 
-    def __init__(self, link: RedisLink, local: LocalNonces, seconds: float) -> None:
-        """Join Redis and this process; the link's owner closes it."""
-        self._link, self._local, self._seconds = link, local, seconds
+    def __init__(self, link: RedisLink, near: Nonces, seconds: float) -> None:
+        """Join Redis and this machine's nonces, which are asked first; the link's owner closes it."""
+        self._link, self._near, self._seconds = link, near, seconds
 
     async def is_new(self, key_id: str, nonce: str) -> bool:
         """Remember a nonce (`Nonces.is_new`)."""
-        if not await self._local.is_new(key_id, nonce):
+        if not await self._near.is_new(key_id, nonce):
             return False
         stored = await self._link.ask(lambda: self._store(key_id, nonce))
         return stored is not False
