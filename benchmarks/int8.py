@@ -26,7 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from assay.bundle.export import export_onnx, frozen_copy
 from assay.bundle.quantise import Quantiser
 from assay.inference import Mode, cpu_count, create_engine
-from assay.inference.openvino_engine import import_openvino
+from assay.inference.openvino_engine import openvino_core
 from assay.nets import create
 from assay.recipe import NetSpec
 
@@ -137,22 +137,21 @@ def _operations(model: bytes) -> int:
 
 def _ideals() -> dict[str, tuple[int, Run]]:
     """Return work that suits the processor best: operations and a run, by name."""
-    openvino = import_openvino()
     made: dict[str, tuple[int, Run]] = {}
     for side in (512, 1024, 2048):
-        made[f"matrix product of {side}"] = (2 * side**3, _compiled(openvino, _product(side), (side, side)))
+        made[f"matrix product of {side}"] = (2 * side**3, _compiled(_product(side), (side, side)))
     for channels, side in ((256, 28), (512, 14), (512, 28)):
         shape = (BATCH, channels, side, side)
         operations = 2 * BATCH * channels * channels * 9 * side * side
         made[f"3x3 convolution, {channels} channels, {side}x{side}"] = (
             operations,
-            _compiled(openvino, _convolution(channels, shape), shape),
+            _compiled(_convolution(channels, shape), shape),
         )
     return made
 
 
-def _compiled(openvino: Any, model: bytes, shape: tuple[int, ...]) -> Run:
-    core = openvino.Core()
+def _compiled(model: bytes, shape: tuple[int, ...]) -> Run:
+    core = openvino_core()
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": cpu_count(),

@@ -203,3 +203,24 @@ def test_engines_send_nothing_and_leave_no_files(make_model: Callable[..., bytes
     seen, telemetry = json.loads(done.stdout)
     assert seen == []
     assert not telemetry
+
+
+@pytest.mark.parametrize("name", list(ENGINES))
+def test_a_signal_is_survived_after_engines_have_come_and_gone(
+    name: str, make_model: Callable[..., bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(make_model())
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from assay.inference import create_engine\n"
+        "model = Path(sys.argv[2]).read_bytes()\n"
+        "first, second = (create_engine(sys.argv[1], model) for _ in range(2))\n"
+        "del first\n"
+        "del second\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('handled'))\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+    )
+    words = [sys.executable, "-c", code, name, tmp_path / "model.onnx"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr

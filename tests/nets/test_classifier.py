@@ -4,12 +4,12 @@ import sys
 
 import numpy as np
 import onnxruntime
-import openvino
 import pytest
 import torch
 from torch import nn
 
 from assay.errors import UsageError
+from assay.inference.openvino_engine import openvino_core
 from assay.nets import Classifier, EfficientNetLite, Head, create, normalization
 from assay.nets.classifier import fast_layout
 from assay.nets.efficientnet_lite import Scale
@@ -148,7 +148,7 @@ def test_export_agrees_for_any_batch(kind: str):
     model = program.model_proto.SerializeToString()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     assert [output.name for output in session.get_outputs()] == ["logits", "embedding", "featuremap"]
-    core = openvino.Core()
+    core = openvino_core()
     compiled = core.compile_model(core.read_model(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for count in (1, 5):
         images = photos(count, size)

@@ -8,6 +8,7 @@ import hashlib
 import sys
 import threading
 from collections import deque
+from functools import lru_cache
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -97,7 +98,7 @@ class OpenVinoEngine:
 
 def _compile(openvino: ModuleType, model: bytes, settings: dict[str, Any], cache: Path | None) -> Any:
     """Compile a model, or take it from the cache."""
-    core = openvino.Core()
+    core = openvino_core()
     if cache is None:
         return core.compile_model(_read(core, model), "CPU", settings)
     kept = CompiledModels(cache)
@@ -149,6 +150,20 @@ def import_openvino() -> ModuleType:
             del sys.modules[_TELEMETRY]
             if hidden is not None:
                 sys.modules[_TELEMETRY] = hidden
+
+
+@lru_cache(maxsize=1)
+def openvino_core() -> Any:
+    """Return OpenVINO's core, one for the life of the process.
+
+    A core gives the thread that makes it a stack for signal handlers, and takes it away when it goes. If the
+    first of two goes first, the thread is left with a stack that is no longer there, and the next signal
+    (Ctrl-C, the end of a worker) kills the process. A core that stays does no such harm.
+
+    Raises:
+        EngineError: OpenVINO is not installed or cannot be loaded.
+    """
+    return import_openvino().Core()
 
 
 def _shape(port: Any) -> tuple[int | None, ...]:

@@ -66,9 +66,7 @@ def evaluate_classifier(
         AssayError: model or data cannot be read, or a label is none of the classifier's.
         UsageError: no photo is in `part`, or the bundle cannot choose another threshold.
     """
-    classifier = Classifier.load(
-        model, engine=engine, precision=precision, mode="throughput", threads=threads, measure=True
-    )
+    classifier = Classifier.load(model, engine=engine, precision=precision, threads=threads)
     selection = None if target_precision is None else choose_again(classifier, target_precision)
     recipe = Recipe.model_validate(classifier.info.provenance.recipe)
     mapping = mapping_for(classifier.info, data)

@@ -16,7 +16,7 @@ from assay.bundle import Bundle, Precision
 from assay.inference import EngineError, Outputs
 from assay.inference.engine import INPUT, reason
 from assay.inference.onnxruntime_engine import OnnxRuntimeEngine
-from assay.inference.openvino_engine import import_openvino
+from assay.inference.openvino_engine import import_openvino, openvino_core
 
 Run = Callable[[np.ndarray], Outputs]
 """From uint8 images [N, S, S, 3] to what the exported file says of them."""
@@ -52,7 +52,7 @@ def _load_onnx(path: Path) -> Run:
 def _write_openvino(bundle: Bundle, precision: Precision, path: Path) -> None:
     openvino = import_openvino()
     try:
-        graph = openvino.Core().read_model(bundle.model(precision))
+        graph = openvino_core().read_model(bundle.model(precision))
         # Unless told otherwise, OpenVINO stores weights in 16 bits.
         openvino.save_model(graph, path, compress_to_fp16=False)
     except RuntimeError as error:
@@ -60,9 +60,8 @@ def _write_openvino(bundle: Bundle, precision: Precision, path: Path) -> None:
 
 
 def _load_openvino(path: Path) -> Run:
-    openvino = import_openvino()
     try:
-        model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        model = openvino_core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     except RuntimeError as error:
         raise EngineError(reason(error)) from None
 
