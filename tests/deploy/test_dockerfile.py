@@ -37,6 +37,8 @@ def test_it_runs_as_nobody_of_importance(instructions: list[Instruction]):
     assert re.fullmatch(r"[1-9]\d{3,}:[1-9]\d{3,}", user)  # a number, so that runAsNonRoot can be checked
     order = [word for word, _ in final]
     assert order.index("USER") < order.index("ENTRYPOINT")
+    (prepared,) = values(final, "RUN")
+    assert f"--owner {user.partition(':')[0]} " in prepared  # of the spool, the one volume it writes to
     assert not [rest for word, rest in final if word == "RUN" and ("apt" in rest or "pip" in rest)]
 
 

@@ -59,6 +59,13 @@ def told() -> set[str]:
     return {sample.name for family in parse(text) for sample in family.samples}
 
 
+def test_the_documentation_tells_of_every_metric(deploy: Path, told: set[str]):
+    text = (deploy.parent / "docs/how-to/cluster.md").read_text(encoding="utf-8")
+    written = set(re.findall(r"`(assay_\w+)`", text))
+    shown = {re.sub(r"_(bucket|sum|count)$", "", name) for name in told}
+    assert written == shown
+
+
 @pytest.fixture
 def rules(deploy: Path) -> list[dict[str, Any]]:
     told = yaml.safe_load((deploy / "rules.yml").read_text(encoding="utf-8"))
