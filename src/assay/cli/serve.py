@@ -105,11 +105,11 @@ def serve(
     typed = _typed(options)
     settings = _with_door(ServeSettings.read(typed), typed)
     sources = [Source.parse(model) for model in models]
-    listening = listen(settings.listen)
-    if settings.listen.workers > 1:
-        _serve_by_workers(Order(typed, models, listening.fileno()), listening, settings.listen.workers)
-    else:
-        _serve_here(settings, sources, listening)
+    with listen(settings.listen) as listening:
+        if settings.listen.workers > 1:
+            _serve_by_workers(Order(typed, models, listening.fileno()), listening, settings.listen.workers)
+        else:
+            _serve_here(settings, sources, listening)
 
 
 def _serve_here(settings: "ServeSettings", sources: "list[Source]", listening: "socket") -> None:

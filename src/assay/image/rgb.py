@@ -8,6 +8,9 @@ from PIL import Image, ImageChops
 
 Array = np.ndarray
 
+_STRIP = 2**20
+"""Pixels that are converted at a time."""
+
 
 def to_rgb(image: Image.Image, kind: str) -> Array:
     """Convert a loaded Pillow image to RGB.
@@ -24,14 +27,28 @@ def to_rgb(image: Image.Image, kind: str) -> Array:
     Returns:
         uint8 array of shape [H, W, 3], writable.
     """
-    if image.mode.startswith("I;16"):
-        return _three(_of_65535(np.asarray(image)))
     if image.mode == "I":
         values = np.asarray(image)
         # The PPM reader stretches every depth above 8 bits to 16.
         return _three(_of_65535(values.clip(0, 65535)) if kind == "ppm" else _gray32(values))
     if image.mode == "F":
         return _three(_gray_float(np.asarray(image)))
+    width, height = image.size
+    rows = max(1, _STRIP // max(1, width))
+    if height <= rows:
+        return _convert(image, kind)
+    # Strip by strip: whole, a photo would be held up to four times on the way.
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, rows):
+        bottom = min(height, top + rows)
+        pixels[top:bottom] = _convert(image.crop((0, top, width, bottom)), kind)
+    return pixels
+
+
+def _convert(image: Image.Image, kind: str) -> Array:
+    """Convert what needs no look at other pixels."""
+    if image.mode.startswith("I;16"):
+        return _three(_of_65535(np.asarray(image)))
     if image.has_transparency_data:
         return np.array(_over_white(image))
     if image.mode == "CMYK" and kind == "jpeg" and "adobe" not in image.info:

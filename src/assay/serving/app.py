@@ -13,9 +13,10 @@ from starlette.middleware.cors import CORSMiddleware
 from assay import __version__
 from assay.serving.answers import dump
 from assay.serving.auth.base import Refusal
+from assay.serving.documents import document
 from assay.serving.envelope import Envelope
-from assay.serving.errors import GONE, ApiError, GoneError
-from assay.serving.routes_about import about_routes
+from assay.serving.errors import GONE, INTERNAL, ApiError, GoneError
+from assay.serving.routes_about import OPEN_PATHS, about_routes
 from assay.serving.routes_admin import admin_routes
 from assay.serving.routes_classify import classify_routes
 from assay.serving.routes_v2 import v2_routes
@@ -39,6 +40,7 @@ def make_app(service: Service) -> App:
     app.include_router(v2_routes(service))
     app.include_router(admin_routes(service))
     _answer_errors(app, service)
+    document(app, OPEN_PATHS)
     if service.settings.listen.cors:
         app.add_middleware(
             CORSMiddleware,
@@ -76,7 +78,7 @@ def _answer_errors(app: FastAPI, service: Service) -> None:
     @app.exception_handler(Exception)
     async def _failed(_: Request, __: Exception) -> Response:
         # Starlette raises it again, and the HTTP server logs it.
-        return error_response(500, "Internal server error")
+        return error_response(500, INTERNAL)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_: Request, error: RequestValidationError) -> Response:

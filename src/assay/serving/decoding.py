@@ -19,9 +19,8 @@ from assay.serving.record import ImageFacts
 
 _Result = TypeVar("_Result")
 
-_JPEG_COST = 3
-_COST = 12
-"""Bytes of memory a pixel while decoding: a picture with transparency is held as it came and over white."""
+_COST = 8
+"""Bytes of memory a pixel while decoding: as stored, and as RGB. A large JPEG is often decoded smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +62,14 @@ class Decoder:
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="assay-decode")
         self._memory = _Memory(memory)
 
-    async def run(self, work: Callable[[], _Result]) -> _Result:
-        """Do some work in a slot; work that is cancelled before it began is never done."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+    async def run(self, work: Callable[[], _Result], facts: ImageFacts | None = None) -> _Result:
+        """Do some work in a slot; work that is cancelled before it began is never done.
+
+        Args:
+            work: called in a thread.
+            facts: of the photo that it decodes, if it decodes one.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._bounded, work, facts)
 
     async def read(
         self, data: bytes, limits: PhotoLimits, preprocess: Preprocess
@@ -88,12 +92,15 @@ class Decoder:
         self, data: bytes, limits: PhotoLimits, preprocess: Preprocess
     ) -> tuple[ImageFacts, np.ndarray]:
         facts = limits.check(data)
-        width, height = facts.dimensions or (0, 0)
-        with self._memory.hold(width * height * (_JPEG_COST if facts.format == "jpeg" else _COST)):
-            try:
-                return facts, preprocess.read(data)
-            except DecodeError as error:
-                raise unreadable(facts.format, str(error)) from None
+        try:
+            return facts, self._bounded(lambda: preprocess.read(data), facts)
+        except DecodeError as error:
+            raise unreadable(facts.format, str(error)) from None
+
+    def _bounded(self, work: Callable[[], _Result], facts: ImageFacts | None) -> _Result:
+        width, height = (facts.dimensions if facts else None) or (0, 0)
+        with self._memory.hold(width * height * _COST):
+            return work()
 
 
 class _Memory:

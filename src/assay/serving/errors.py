@@ -54,6 +54,9 @@ class GoneError(Exception):
 
 GONE = 499
 """Status in records of requests whose client hung up; nginx's number."""
+INTERNAL = "Internal server error"
+NO_FORM = "Content-Type must be multipart/form-data"
+NO_MODEL = "There is no such model; GET /models lists them"
 NO_IMAGE = "No image file provided"
 TOO_LARGE = "File size exceeds maximum limit"
 TOO_SLOW = "The upload took too long"

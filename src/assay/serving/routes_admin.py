@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from assay.errors import AssayError
 from assay.serving.answers import dump
+from assay.serving.documents import GUARDED_ERRORS, error_answers, good_answer
 from assay.serving.doors import admit
 from assay.serving.errors import ApiError
 from assay.serving.service import Service
@@ -13,7 +14,12 @@ def admin_routes(service: Service) -> APIRouter:
     """Return the routes for administrators."""
     router = APIRouter(tags=["admin"])
 
-    @router.post("/admin/reload", summary="Read the models anew; the old ones stay if the new ones fail")
+    @router.post(
+        "/admin/reload",
+        summary="Read the models anew; the old ones stay if the new ones fail",
+        responses=good_answer("Versions by name.", {"models": {"bottle": "c6a9b5faa46c"}})
+        | error_answers((*GUARDED_ERRORS, 422)),
+    )
     async def reload(request: Request) -> Response:
         await admit(service, request, "admin")
         try:

@@ -10,8 +10,15 @@ from fastapi import APIRouter, Query, Request, Response
 from assay.serving.answers import answer, details, dump
 from assay.serving.auth.signed import digest_of
 from assay.serving.calls import Call
+from assay.serving.documents import (
+    CLASSIFY_ERRORS,
+    answer_example,
+    error_answers,
+    good_answer,
+    upload_form,
+)
 from assay.serving.doors import admit, call_of, read_photos, unless_gone
-from assay.serving.errors import ApiError
+from assay.serving.errors import TOO_LARGE, ApiError
 from assay.serving.models import Model
 from assay.serving.service import Classified, Service
 from assay.serving.uploads import Upload, UploadLimits
@@ -27,7 +34,15 @@ def classify_routes(service: Service) -> APIRouter:
     """Return the routes that classify."""
     router = APIRouter(tags=["classify"])
 
-    @router.post("/classify", summary="Classify a photo")
+    example = answer_example(service.models.default.info)
+
+    @router.post(
+        "/classify",
+        summary="Classify a photo",
+        openapi_extra=upload_form(several=False),
+        responses=good_answer("The answer; more with `detail` and `explain`.", example)
+        | error_answers(CLASSIFY_ERRORS),
+    )
     async def classify(
         request: Request, model: ModelName = None, detail: Detail = False, explain: Explain = False
     ) -> Response:
@@ -39,7 +54,13 @@ def classify_routes(service: Service) -> APIRouter:
         classified = await unless_gone(request, work)
         return _json(_answer(call, chosen, classified, detail=detail))
 
-    @router.post("/classify/batch", summary="Classify up to 32 photos")
+    @router.post(
+        "/classify/batch",
+        summary="Classify several photos, each with its own answer or error",
+        openapi_extra=upload_form(several=True),
+        responses=good_answer("In the order of the photos.", {"results": [example, {"error": TOO_LARGE}]})
+        | error_answers(CLASSIFY_ERRORS),
+    )
     async def batch(
         request: Request, model: ModelName = None, detail: Detail = False, explain: Explain = False
     ) -> Response:

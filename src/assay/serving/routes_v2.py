@@ -1,12 +1,14 @@
 """The Open Inference Protocol's addresses under `/v2`, so that clients of other servers work."""
 
 import hashlib
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from assay import __version__
 from assay.serving.answers import Result, dump
 from assay.serving.calls import Call
+from assay.serving.documents import CLASSIFY_ERRORS, error_answers, good_answer, json_body
 from assay.serving.doors import admit, call_of, read_body, unless_gone
 from assay.serving.errors import ApiError
 from assay.serving.models import Model
@@ -17,6 +19,12 @@ from assay.serving.uploads import Upload
 _MIB = 2**20
 _MODEL = "/v2/models/{name}"
 _VERSION = _MODEL + "/versions/{version}"
+_EXAMPLE = {"inputs": [{"name": "photos", "datatype": "BYTES", "shape": [1], "data": ["/9j/4AAQ..."]}]}
+_ANSWER = {
+    "model_name": "bottle",
+    "model_version": "c6a9b5faa46c",
+    "outputs": [{"name": "label", "datatype": "BYTES", "shape": [1], "data": ["open"]}],
+}
 
 
 def v2_routes(service: Service) -> APIRouter:
@@ -52,8 +60,14 @@ def v2_routes(service: Service) -> APIRouter:
         model = _model(service, name, version)
         return _json({"name": model.name, "ready": True})
 
-    @router.post(_MODEL + "/infer", summary="Classify pixels or photos")
-    @router.post(_VERSION + "/infer", summary="Classify pixels or photos")
+    told: dict[str, Any] = {
+        "summary": "Classify pixels or photos",
+        "openapi_extra": json_body(_EXAMPLE),
+        "responses": good_answer("Tensors.", _ANSWER) | error_answers(CLASSIFY_ERRORS),
+    }
+
+    @router.post(_MODEL + "/infer", **told)
+    @router.post(_VERSION + "/infer", **told)
     async def infer(request: Request, name: str, version: str | None = None) -> Response:
         call = call_of(request)
         call.recorded = True

@@ -16,7 +16,7 @@ from assay.serving.cache.keys import answer_key
 from assay.serving.cache.single_flight import SingleFlight
 from assay.serving.calls import Call, Outcome
 from assay.serving.decoding import Decoder
-from assay.serving.errors import TOO_LARGE, ApiError, DeadlineError, UploadError
+from assay.serving.errors import NO_MODEL, TOO_LARGE, ApiError, DeadlineError, UploadError
 from assay.serving.lifecycle import Lifecycle
 from assay.serving.models import Model, Models
 from assay.serving.parts import Parts
@@ -69,7 +69,7 @@ class Service:
         """
         model = self.models.get(name)
         if model is None:
-            raise ApiError(404, "There is no such model; GET /models lists them")
+            raise ApiError(404, NO_MODEL)
         return model
 
     async def classify(self, call: Call, model: Model, upload: Upload, *, explain: bool) -> Classified:
@@ -165,14 +165,14 @@ class Service:
             facts, square = await self.decoder.read(upload.data, model.limits, model.classifier.preprocess)
             decoded = time.perf_counter()
             timed = await model.batcher.submit(square)
-            heat_map = await self._heat_map(model, upload.data) if explain else None
+            heat_map = await self._heat_map(model, upload.data, facts) if explain else None
         self.places.left(time.perf_counter())
         result = Result.of(facts, timed.output, heat_map)
         return Classified(result, Timings(timed.queue, decoded - start, timed.inference), cached=False)
 
-    async def _heat_map(self, model: Model, data: bytes) -> bytes:
+    async def _heat_map(self, model: Model, data: bytes, facts: ImageFacts) -> bytes:
         try:
-            return await self.decoder.run(lambda: model.classifier.explain(data).png())
+            return await self.decoder.run(lambda: model.classifier.explain(data).png(), facts)
         except AssayError as error:
             raise ApiError(422, f"No heat map can be drawn: {error}") from None
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from assay.serving.errors import NO_IMAGE, TOO_LARGE, OverloadError, UploadError
+from assay.serving.errors import NO_FORM, NO_IMAGE, TOO_LARGE, OverloadError, UploadError
 
 _FORM = b"multipart/form-data"
 _PLAIN_FORM = b"application/x-www-form-urlencoded"
@@ -87,7 +87,7 @@ def boundary_of(content_type: str | None) -> bytes:
     if kind in {b"", _PLAIN_FORM}:
         raise UploadError(NO_IMAGE)
     if kind != _FORM:
-        raise UploadError("Content-Type must be multipart/form-data", status=415)
+        raise UploadError(NO_FORM, status=415)
     boundary = options.get(b"boundary", b"")
     if not 1 <= len(boundary) <= 70:
         raise UploadError("The Content-Type header names no boundary of 1 to 70 characters")

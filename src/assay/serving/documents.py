@@ -1,0 +1,96 @@
+"""What `/openapi.json` tells of requests and answers: bodies, examples, and every error there is.
+
+Knows the bundle's field names; nothing of how requests are answered.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from assay.bundle import BundleInfo
+from assay.serving import errors
+
+_ERRORS: dict[int, tuple[str, str]] = {
+    400: ("The upload cannot be taken.", errors.NO_IMAGE),
+    401: ("The key is missing, wrong, revoked or expired.", "A valid key is needed"),
+    403: ("The key is not made for this, or the country is refused.", "This needs the scope classify"),
+    404: ("There is no such model.", errors.NO_MODEL),
+    408: ("The upload took too long.", errors.TOO_SLOW),
+    415: ("The body is no multipart form.", errors.NO_FORM),
+    422: ("It cannot be done as asked.", "No heat map can be drawn: the head is no single linear layer"),
+    429: ("The tier's rate is used up; see Retry-After.", "Too many requests for tier bronze"),
+    500: ("A fault of the server.", errors.INTERNAL),
+    503: ("Too many requests wait, or the server is ending; see Retry-After.", "Too many requests wait"),
+    504: ("No answer came in time.", "No answer within 10 s"),
+}
+CLASSIFY_ERRORS = tuple(_ERRORS)
+OPEN_ERRORS = (500,)
+GUARDED_ERRORS = (401, 403, 429, 500)
+
+_ERROR_SCHEMA = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+
+
+def error_answers(statuses: tuple[int, ...]) -> dict[int | str, dict[str, Any]]:
+    """Return the documents of failures with these statuses."""
+    return {
+        status: {"description": _ERRORS[status][0], **_json({"error": _ERRORS[status][1]}, _ERROR_SCHEMA)}
+        for status in statuses
+    }
+
+
+def good_answer(description: str, example: object) -> dict[int | str, dict[str, Any]]:
+    """Return the document of a success."""
+    return {200: {"description": description, **_json(example)}}
+
+
+def answer_example(info: BundleInfo) -> dict[str, object]:
+    """Return an answer as the bundle words it."""
+    return {info.serve.label_field: info.classes[0], info.serve.confidence_field: 0.85}
+
+
+def upload_form(*, several: bool) -> dict[str, Any]:
+    """Return the document of a form with a photo, or several."""
+    file: dict[str, Any] = {"type": "string", "format": "binary", "description": "The photo's file."}
+    field = {"type": "array", "items": file} if several else file
+    schema = {"type": "object", "required": ["image"], "properties": {"image": field}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+def json_body(example: object) -> dict[str, Any]:
+    """Return the document of a JSON body."""
+    return {"requestBody": {"required": True, **_json(example)}}
+
+
+def document(app: FastAPI, open_paths: frozenset[str]) -> None:
+    """Have the app tell of keys: wherever a path is not open to everybody.
+
+    Args:
+        app: the application.
+        open_paths: those that need no key.
+    """
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes
+            )
+            schema.setdefault("components", {})["securitySchemes"] = {
+                "key": {"type": "http", "scheme": "bearer", "description": "A key made by `assay keys`."}
+            }
+            for path, operations in schema["paths"].items():
+                for operation in operations.values():
+                    # FastAPI's own form of invalid parameters is not ours.
+                    if "HTTPValidationError" in str(operation["responses"].get("422")):
+                        del operation["responses"]["422"]
+                    if path not in open_paths:
+                        operation["security"] = [{"key": []}, {}]
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _json(example: object, schema: object = None) -> dict[str, Any]:
+    told = {"example": example} if schema is None else {"example": example, "schema": schema}
+    return {"content": {"application/json": told}}

@@ -1,0 +1,211 @@
+"""Real servers over real sockets, and classifiers for them whose answers can be worked out by hand."""
+
+import io
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from PIL import Image
+from safetensors.numpy import save
+
+from assay.bundle import BundleInfo, pack
+from assay.recipe import PreprocessSpec, ServeSpec
+
+_SIDE = 16
+_WIDE = 128
+_START_SECONDS = 60.0
+_ADDRESS = re.compile(r"https?://[^ ]+")
+
+
+def _model(convolutions: int) -> ModelProto:
+    """Logits are ten times the mean of each colour, 0-1 scale; the convolutions only take time."""
+    rng = np.random.default_rng(0)
+    constants = {
+        "full": np.array(255, np.float32),
+        "axes": np.array([2, 3], np.int64),
+        "head": 10 * np.eye(3, dtype=np.float32),
+        "sizes": np.array([1, 1, _WIDE // _SIDE, _WIDE // _SIDE], np.float32),
+        "little": np.array(1e-9, np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["chw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Div", ["chw", "full"], ["unit"]),
+        helper.make_node("AveragePool", ["unit"], ["featuremap"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("ReduceMean", ["featuremap", "axes"], ["embedding"], keepdims=0),
+    ]
+    last = "embedding"
+    if convolutions:
+        nodes.append(helper.make_node("Resize", ["unit", "", "sizes"], ["wide0"], mode="nearest"))
+        for number in range(convolutions):
+            given = 3 if number == 0 else 64
+            taken = 64 if number < convolutions - 1 else 3
+            weights = rng.normal(0, 0.05, (taken, given, 3, 3)).astype(np.float32)
+            constants[f"weights{number}"] = weights
+            names = [f"wide{number}", f"weights{number}"]
+            nodes.append(helper.make_node("Conv", names, [f"wide{number + 1}"], pads=[1, 1, 1, 1]))
+        nodes += [
+            helper.make_node("ReduceMean", [f"wide{convolutions}", "axes"], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "little"], ["nothing"]),
+            helper.make_node("Add", ["embedding", "nothing"], ["slow"]),
+        ]
+        last = "slow"
+    nodes.append(helper.make_node("MatMul", [last, "head"], ["logits"]))
+    graph = helper.make_graph(
+        nodes,
+        "colours",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", _SIDE, _SIDE, 3])],
+        [
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", 3]),
+            helper.make_tensor_value_info("featuremap", TensorProto.FLOAT, ["N", 3, "h", "w"]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+@pytest.fixture(scope="session")
+def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Pack a bundle that tells red, green and blue apart, as slow as is asked for."""
+
+    def make(
+        path: Path | None = None,
+        *,
+        convolutions: int = 0,
+        temperature: float = 1.0,
+        serve: ServeSpec | None = None,
+    ) -> Path:
+        spec = PreprocessSpec(size=_SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+        info = BundleInfo(
+            name="colours",
+            classes=("red", "green", "blue"),
+            preprocess=spec,
+            serve=serve or ServeSpec(),
+            temperature=temperature,
+        )
+        head = {"head.fc.weight": 10 * np.eye(3, dtype=np.float32), "head.fc.bias": np.zeros(3, np.float32)}
+        path = path or tmp_path_factory.mktemp("bundle") / "colours.assay"
+        model = _model(convolutions).SerializeToString()
+        pack(path, info, {"model.onnx": model, "weights.safetensors": save(head)})
+        return path
+
+    return make
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server process."""
+
+    process: subprocess.Popen[str]
+    url: str
+    said: str
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def client(self, **options: object) -> httpx.Client:
+        """Connect without proxies or environment."""
+        return httpx.Client(base_url=self.url, timeout=30, trust_env=False, **options)
+
+    def workers(self) -> list[int]:
+        """Process ids of the children."""
+        task = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in task.read_text(encoding="ascii").split()]
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End it and return its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+Serve = Callable[..., Running]
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """Start `assay serve ARGUMENTS` at a free port; `settings` are ASSAY_SERVE_ variables."""
+    with ExitStack() as stack:
+
+        def start(*arguments: object, **settings: object) -> Running:
+            folder = tmp_path_factory.mktemp("serve")
+            variables = {f"ASSAY_SERVE_{name.upper()}": str(value) for name, value in settings.items()}
+            own = {
+                "ASSAY_STATE": str(folder),
+                "ASSAY_KEYS": str(folder / "keys"),
+                # Nobody reads on: lines on standard output would fill the pipe.
+                "ASSAY_SERVE_WATCH__LOG_DIR": str(folder / "logs"),
+            }
+            command = [sys.executable, "-m", "assay.cli.main", "serve", "--port", "0", *map(str, arguments)]
+            log = stack.enter_context((folder / "log").open("w+", encoding="utf-8"))
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **own, **variables}
+            )
+            stack.callback(_end, process)
+            assert process.stdout is not None
+            ready, _, _ = select.select([process.stdout], [], [], _START_SECONDS)
+            said = process.stdout.readline() if ready else ""
+            found = _ADDRESS.search(said)
+            if found is None:
+                process.kill()
+                log.seek(0)
+                pytest.fail(f"the server did not start: {log.read()}")
+            return Running(process, found.group(), said)
+
+        yield start
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def painted() -> Callable[..., bytes]:
+    """Encode a photo of one colour; another `number` gives other bytes."""
+
+    def paint(
+        colour: tuple[int, int, int] = (230, 20, 30),
+        size: tuple[int, int] = (64, 48),
+        kind: str = "JPEG",
+        number: int = 0,
+    ) -> bytes:
+        image = Image.new("RGB", size, colour)
+        image.putpixel((0, 0), (number % 256, number // 256 % 256, 0))
+        stream = io.BytesIO()
+        image.save(stream, kind)
+        return stream.getvalue()
+
+    return paint
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Look again and again until something is so."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., None]:
+    return wait_until

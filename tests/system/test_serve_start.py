@@ -1,0 +1,66 @@
+"""How `assay serve` begins, or says in one sentence why it does not."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from assay.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def bundle(make_bundle: Callable[..., Path]) -> Path:
+    return make_bundle()
+
+
+def _refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[object, str]:
+    with pytest.raises(SystemExit) as stop:
+        main(["serve", *map(str, arguments)])
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    return stop.value.code, said
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ASSAY_STATE", str(tmp_path))
+    monkeypatch.setenv("ASSAY_KEYS", str(tmp_path / "keys"))
+
+
+def test_it_says_address_model_engine_and_precision(serve, bundle: Path):
+    running = serve(bundle, "--engine", "onnxruntime")
+    assert running.said.startswith("http://127.0.0.1:")
+    assert "colours" in running.said
+    assert "onnxruntime, fp32" in running.said
+    assert running.stop() == 0
+
+
+def test_a_port_in_use_is_one_sentence(bundle: Path, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, said = _refused(capsys, bundle, "--port", port)
+    assert code == 1
+    assert f"127.0.0.1:{port}" in said
+
+
+def test_other_machines_need_keys_or_a_clear_word(bundle: Path, capsys, serve):
+    code, said = _refused(capsys, bundle, "--host", "0.0.0.0")
+    assert code == 2
+    assert "--no-auth" in said
+    assert serve(bundle, "--host", "0.0.0.0", "--no-auth").stop() == 0
+
+
+def test_bad_settings_and_models_are_one_sentence(bundle: Path, capsys, tmp_path: Path, monkeypatch):
+    assert "port" in _refused(capsys, bundle, "--port", 70000)[1]
+    assert "missing.assay" in _refused(capsys, tmp_path / "missing.assay")[1]
+    assert "NAME=PATH" in _refused(capsys, bundle, bundle)[1]
+    assert "no engine" in _refused(capsys, bundle, "--engine", "abacus")[1]
+    monkeypatch.setenv("ASSAY_SERVE_BATCHING__QUEUE", "none")
+    assert "ASSAY_SERVE_BATCHING__QUEUE" in _refused(capsys, bundle)[1]
+
+
+def test_a_bad_model_is_said_once_by_several_workers(serve, tmp_path: Path):
+    with pytest.raises(pytest.fail.Exception, match=r"missing\.assay") as failed:
+        serve(tmp_path / "missing.assay", "--workers", "2")
+    assert str(failed.value).count("missing.assay") == 1
