@@ -1,0 +1,158 @@
+"""Redis and Mongo killed and restarted, and a full disk, while a real server answers: no photo fails."""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+from typing import Any
+from uuid import uuid4
+
+import pymongo
+import pytest
+
+Answers = list[tuple[int, str, float]]
+"""Status, request id and seconds of each answer."""
+
+
+class Load:
+    """Clients that send photos, each twice, without a pause."""
+
+    def __init__(self, server: Any, painted: Callable[..., bytes], clients: int = 3) -> None:
+        self.answers: Answers = []
+        self._server, self._painted, self._end = server, painted, Event()
+        self._pool = ThreadPoolExecutor(clients)
+        self._running = [self._pool.submit(self._run, number) for number in range(clients)]
+
+    def _run(self, worker: int) -> None:
+        with self._server.client() as client:
+            number = 0
+            while not self._end.is_set():
+                photo = self._painted(number=worker * 10_000 + number // 2)
+                start = time.perf_counter()
+                answer = client.post("/classify", files={"image": ("photo.jpg", photo, "image/jpeg")})
+                took = time.perf_counter() - start
+                self.answers.append((answer.status_code, answer.headers["x-request-id"], took))
+                number += 1
+
+    def more(self, count: int) -> None:
+        """Return when so many more photos have been answered."""
+        enough = len(self.answers) + count
+        wait_for(lambda: len(self.answers) >= enough)
+
+    def stop(self) -> Answers:
+        """End the clients; an error of theirs is raised here."""
+        self._end.set()
+        for one in self._running:
+            one.result(30)
+        self._pool.shutdown()
+        return self.answers
+
+
+def wait_for(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.02)
+
+
+def recorded(url: str) -> list[str]:
+    with pymongo.MongoClient(url) as client:  # type: pymongo.MongoClient[dict[str, Any]]
+        return sorted(one["request_id"] for one in client.get_default_database()["requests"].find())
+
+
+def all_recorded(url: str, answers: Answers) -> None:
+    """Wait until the journal holds every answer, once."""
+    expected = sorted(request for _, request, _ in answers)
+    wait_for(lambda: len(recorded(url)) >= len(expected))
+    assert recorded(url) == expected
+
+
+@pytest.fixture
+def journal(mongo_server: Any) -> str:
+    """Address of an empty journal."""
+    return f"{mongo_server.url}/t{uuid4().hex}"
+
+
+@pytest.fixture
+def start(serve: Any, make_bundle: Any, journal: str) -> Callable[..., Any]:
+    """Start a server that records in the journal; its request log is left out, since nobody reads it here."""
+    bundle = make_bundle()
+    return lambda *options, **more: serve(
+        bundle, "--journal", journal, "--log-level", "warning", *options, **more
+    )
+
+
+def test_redis_killed_and_restarted_under_load(start: Any, painted: Any, redis_server: Any, journal: str):
+    server = start("--redis", redis_server.url, cache__entries=0)
+    load = Load(server, painted)
+    load.more(100)
+    redis_server.kill()
+    load.more(200)
+    redis_server.start()
+    load.more(200)
+    answers = load.stop()
+    assert {status for status, _, _ in answers} == {200}
+    all_recorded(journal, answers)
+    with server.client() as client:
+        photo = {"image": ("photo.jpg", painted(number=60_000), "image/jpeg")}
+        wait_for(lambda: client.post("/classify?detail=1", files=photo).json().get("cached", False), 20)
+    assert server.stop() == 0
+
+
+def test_mongo_killed_and_restarted_under_load(start: Any, painted: Any, mongo_server: Any, journal: str):
+    server = start()
+    load = Load(server, painted)
+    load.more(100)
+    mongo_server.kill()
+    load.more(200)
+    mongo_server.start()
+    load.more(200)
+    answers = load.stop()
+    assert {status for status, _, _ in answers} == {200}
+    all_recorded(journal, answers)
+    assert server.stop() == 0
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a disk needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_under_the_spool_while_the_database_is_away(
+    start: Any, painted: Any, mongo_server: Any, journal: str, tiny_disk: Path
+):
+    mongo_server.kill()
+    server = start(journal__spool=tiny_disk)
+    load = Load(server, painted)
+    load.more(400)
+    used = sum(path.stat().st_size for path in tiny_disk.rglob("*.jsonl"))
+    mongo_server.start()
+    answers = load.stop()
+    assert {status for status, _, _ in answers} == {200}
+    assert used > 40_000, "the disk was never full"
+    all_recorded(journal, answers)
+    assert server.stop() == 0
+
+
+def test_what_waits_when_the_server_ends_is_recorded_by_the_next(
+    start: Any, painted: Any, mongo_server: Any, journal: str, tmp_path: Path
+):
+    mongo_server.kill()
+    server = start(journal__spool=tmp_path)
+    load = Load(server, painted)
+    load.more(30)
+    answers = load.stop()
+    assert server.stop() == 0
+    mongo_server.start()
+    again = start(journal__spool=tmp_path)
+    all_recorded(journal, answers)
+    assert again.stop() == 0
