@@ -181,5 +181,5 @@ def test_the_journal_is_sharded_by_client_and_time(deploy: Path, compose: Compos
         re.findall(r"\[[^\]]+\]", (deploy / "mongo/replica-set.js").read_text(encoding="utf-8"))[0]
     )
     assert members == [name for name in compose["services"] if re.fullmatch(r"mongo-\d", name)]
-    url = compose["services"]["assay"]["environment"][f"{PREFIX}JOURNAL__URL"]
+    url = compose["services"]["assay"]["environment"][f"{PREFIX}KEEP__JOURNAL"]
     assert url.startswith(f"mongodb://{','.join(members)}/assay?replicaSet=assay")
