@@ -57,3 +57,12 @@ def test_the_folder_follows_the_environment(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert cache_folder() == Path(folder)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_file_may_be_for_its_owner_alone(tmp_path: Path, mode: int):
+    path = tmp_path / "secret"
+    path.write_text("old", encoding="utf-8")
+    path.chmod(0o666)
+    write_text(path, "new", mode=mode)
+    assert (path.stat().st_mode & 0o777, path.read_text(encoding="utf-8")) == (mode, "new")
