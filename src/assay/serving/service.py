@@ -177,11 +177,15 @@ class Service:
             raise ApiError(422, f"No heat map can be drawn: {error}") from None
 
     def _tell(self, classified: Classified) -> None:
-        timings = classified.timings
-        phases = {"queue": timings.queue, "decode": timings.decode, "inference": timings.inference}
-        for name, seconds in phases.items():
-            if seconds is not None and not classified.cached:
-                self.parts.watcher.phase(name, seconds)
+        if classified.cached:
+            return
+        # One after the other, the last of them until just now: so do traces show them.
+        timings, ended = classified.timings, time.perf_counter()
+        for name in ("inference", "queue", "decode"):
+            seconds: float | None = getattr(timings, name)
+            if seconds is not None:
+                self.parts.watcher.phase(name, seconds, ended)
+                ended -= seconds
 
     async def close(self) -> None:
         """Flush, and let go of connections and threads."""
