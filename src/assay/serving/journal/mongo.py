@@ -27,7 +27,12 @@ _DATABASE: Final = "assay"
 _DUPLICATE, _OPTIONS_DIFFER = 11000, 85  # MongoDB's error codes
 _DAY: Final = 86_400  # seconds
 _LONGEST: Final = 2**31 - 1  # seconds that a TTL index can count
-_DEFAULTS: Final = {"serverSelectionTimeoutMS": 2000, "connectTimeoutMS": 2000, "w": "majority"}
+_DEFAULTS: Final = {
+    "serverSelectionTimeoutMS": 2000,
+    "connectTimeoutMS": 2000,
+    "socketTimeoutMS": 10_000,
+    "w": "majority",
+}
 
 
 class MongoStore:
