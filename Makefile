@@ -24,6 +24,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/spine.py
 	$(BIN)/python benchmarks/loader.py
 	$(BIN)/python benchmarks/duplicates.py
+	$(BIN)/python benchmarks/watching.py
 	$(BIN)/python benchmarks/stores.py
 
 docs: .venv/.docs
