@@ -12,6 +12,7 @@ from assay.cli.augment import augment
 from assay.cli.bench import bench
 from assay.cli.cache import cache
 from assay.cli.check import check
+from assay.cli.collect import collect
 from assay.cli.compare import compare
 from assay.cli.crossval import crossval
 from assay.cli.demo import demo
@@ -28,13 +29,14 @@ from assay.cli.serve import serve
 from assay.cli.train import train
 from assay.cli.tune import tune
 from assay.cli.variants import variants
+from assay.cli.watch import watch
 from assay.errors import AssayError
 
 _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start here": (demo,),
-    "Data": (check, augment, fetch),
+    "Data": (collect, check, augment, fetch),
     "Train": (train, crossval, variants, tune, compare, evaluate),
-    "Use": (predict, explain, serve, journal, info, export, bench),
+    "Use": (predict, explain, watch, serve, journal, info, export, bench),
 }
 
 app = typer.Typer(
@@ -124,6 +126,7 @@ _EXTRAS = {
     "onnx": "train",
     "elpv_dataset": "demo",
     "fastapi": "serve",
+    "paho": "live",
     "pymongo": "serve",
     "redis": "serve",
     "pydantic_settings": "serve",

@@ -1,0 +1,193 @@
+"""Where frames come from: a camera, a stream, a video file, a folder of photos.
+
+Each gives frames one after another and lets go of what it holds when the reader stops, also after an error.
+Knows nothing of what is done with them.
+"""
+
+import re
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import cv2
+
+from assay.errors import AssayError, UsageError
+from assay.image import HEAD_BYTES, DecodeError, decode, sniff
+from assay.live.capture import opened, pictures
+from assay.live.clock import Clock
+from assay.live.frame import Frame, Tell
+
+_SCHEMES = {"rtsp", "rtsps", "http", "https"}
+_USUAL_FPS = 25.0
+"""Of files that tell no rate."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+"""Seconds before the first and, doubled each time, at most before any other attempt to connect again."""
+
+
+class Source(Protocol):
+    """Something that gives frames."""
+
+    @property
+    def name(self) -> str:
+        """What to call it, without any password."""
+
+    @property
+    def live(self) -> bool:
+        """Whether frames come at their own time and are lost when nobody takes them."""
+
+    def frames(self, stop: Event, clock: Clock, tell: Tell) -> Generator[Frame]:
+        """Give frames in their order.
+
+        Args:
+            stop: set by another thread when no more are wanted; cuts every wait short.
+            clock: gives live frames their time, and waits.
+            tell: told of lost connections and of files that cannot be read.
+
+        Raises:
+            AssayError: there is nothing to read.
+        """
+
+
+@dataclass(frozen=True)
+class Live:
+    """A camera of this machine, or a stream; what is lost is connected again.
+
+    Attributes:
+        place: the camera's number, or an address.
+    """
+
+    place: int | str
+    live: bool = field(default=True, init=False)
+
+    @property
+    def name(self) -> str:
+        """`camera 0`, or the address without user and password."""
+        if isinstance(self.place, int):
+            return f"camera {self.place}"
+        parts = urlsplit(self.place)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+
+    def frames(self, stop: Event, clock: Clock, tell: Tell) -> Generator[Frame]:
+        """Give frames until told to stop; connect again, ever less often, while there are none."""
+        number, pause = 0, _FIRST_PAUSE
+        lost: float | None = None
+        while not stop.is_set():
+            with opened(self.place) as capture:
+                fresh = True
+                for pixels in pictures(capture):
+                    now = clock.now()
+                    if lost is not None:
+                        tell(f"{self.name} is back after {now - lost:.1f} s")
+                    yield Frame(pixels, number, now, fresh)
+                    number, pause, lost, fresh = number + 1, _FIRST_PAUSE, None, False
+            if number == 0:
+                raise AssayError(f"{self.name} gives no picture: {self._hint()}")
+            if lost is None:
+                lost = clock.now()
+                tell(f"{self.name} is lost; connecting again")
+            if clock.wait(stop, pause):
+                return
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _hint(self) -> str:
+        if isinstance(self.place, int):
+            return "see that it is plugged in, that nothing else uses it, and that you may (group video)"
+        return "see that the address is right and the other side sends"
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video file."""
+
+    path: Path
+    live: bool = field(default=False, init=False)
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    def frames(self, stop: Event, clock: Clock, tell: Tell) -> Generator[Frame]:
+        """Give every frame as fast as it is decoded, with its time in the film."""
+        del clock, tell
+        time = -1.0
+        with opened(str(self.path)) as capture:
+            told = float(capture.get(cv2.CAP_PROP_FPS))
+            step = 1 / (told if 0 < told <= 1000 else _USUAL_FPS)
+            for number, pixels in enumerate(pictures(capture)):
+                stated = float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+                time = stated if stated > time else time + step
+                yield Frame(pixels, number, time, number == 0)
+                if stop.is_set():
+                    return
+        if time < 0:
+            raise AssayError(f"{self.path} holds no video that can be read: convert it to MP4 or AVI")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Photos in the order of their names, taken for a film.
+
+    Attributes:
+        path: the folder.
+        fps: how many make a second.
+    """
+
+    path: Path
+    fps: float
+    live: bool = field(default=False, init=False)
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    def frames(self, stop: Event, clock: Clock, tell: Tell) -> Generator[Frame]:
+        """Give every photo; what is none is passed over, what is damaged is told."""
+        del clock
+        number = 0
+        for path in sorted(self.path.iterdir()):
+            if stop.is_set():
+                return
+            if path.name.startswith(".") or not path.is_file():
+                continue
+            data = path.read_bytes()
+            if sniff(data[:HEAD_BYTES]) is None:
+                continue
+            try:
+                pixels = decode(data)
+            except DecodeError as error:
+                tell(f"{path} cannot be read: {error}")
+                continue
+            yield Frame(pixels, number, number / self.fps, number == 0)
+            number += 1
+        if number == 0:
+            raise AssayError(f"{self.path} holds no photo that can be read: give a folder with photos in it")
+
+
+def parse_source(text: str, fps: float) -> Source:
+    """Return what is meant: `0` or `/dev/video0`, an address, a video file, a folder.
+
+    Args:
+        text: as typed.
+        fps: of a folder's photos.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if camera := re.fullmatch(r"(?:/dev/video)?(\d{1,3})", text, re.ASCII):
+        return Live(int(camera[1]))
+    scheme, colon, _ = text.partition("://")
+    if colon:
+        if scheme.lower() not in _SCHEMES:
+            raise UsageError(f"{scheme}:// is no stream that can be read: give rtsp://, http:// or https://")
+        return Live(text)
+    path = Path(text)
+    if path.is_dir():
+        return Folder(path, fps)
+    if path.is_file():
+        return Video(path)
+    raise UsageError(f"{text} is not there: give a camera number, an address, a video file or a folder")
