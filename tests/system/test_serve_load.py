@@ -1,4 +1,4 @@
-"""What becomes of requests while the server ends, reads a new model, loses a worker, or has too much to do."""
+"""What becomes of requests while the server ends, reads a new model, loses a worker, or is overloaded."""
 
 import asyncio
 import os

@@ -9,6 +9,9 @@ import pytest
 from assay.cli.main import main
 
 
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 - what is tested is that it is refused
+
+
 @pytest.fixture(scope="module")
 def bundle(make_bundle: Callable[..., Path]) -> Path:
     return make_bundle()
@@ -23,7 +26,7 @@ def _refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[ob
 
 
 @pytest.fixture(autouse=True)
-def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_STATE", str(tmp_path))
     monkeypatch.setenv("ASSAY_KEYS", str(tmp_path / "keys"))
 
@@ -45,10 +48,10 @@ def test_a_port_in_use_is_one_sentence(bundle: Path, capsys):
 
 
 def test_other_machines_need_keys_or_a_clear_word(bundle: Path, capsys, serve):
-    code, said = _refused(capsys, bundle, "--host", "0.0.0.0")
+    code, said = _refused(capsys, bundle, "--host", _EVERYWHERE)
     assert code == 2
     assert "--no-auth" in said
-    assert serve(bundle, "--host", "0.0.0.0", "--no-auth").stop() == 0
+    assert serve(bundle, "--host", _EVERYWHERE, "--no-auth").stop() == 0
 
 
 def test_bad_settings_and_models_are_one_sentence(bundle: Path, capsys, tmp_path: Path, monkeypatch):

@@ -160,9 +160,11 @@ class ServeSettings(BaseSettings):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             names = [str(part) for part in first["loc"]]
+            if not names:
+                raise UsageError(f"the environment cannot be used: {first['msg']}; lists are JSON") from None
             setting = f"{names[-1].replace('_', '-')} ({PREFIX}{'__'.join(names).upper()})"
             raise UsageError(
                 f"{setting} cannot be used: {first['msg'][:1].lower()}{first['msg'][1:]}"
             ) from None
         except SettingsError as error:
-            raise UsageError(f"the environment cannot be used: {error}; lists are written as JSON") from None
+            raise UsageError(f"the environment cannot be used: {error}; lists are JSON") from None

@@ -1,0 +1,88 @@
+"""Batches: who goes together, who never goes, and what happens when the network fails."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from assay.serving.batching import Batcher, Timed
+from assay.serving.nothing import SilentWatcher
+
+
+class Network:
+    """Doubles numbers, when it is let; remembers its batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.free = threading.Event()
+        self.free.set()
+
+    def __call__(self, numbers: Sequence[int]) -> list[int]:
+        self.free.wait(10)
+        self.batches.append(list(numbers))
+        if 13 in numbers:
+            raise ValueError("13")
+        return [2 * number for number in numbers]
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
+def _batcher(network: Network, size: int = 4, wait: float = 0.0) -> Batcher[int, int]:
+    return Batcher(network, size, wait, SilentWatcher())
+
+
+def test_the_first_starts_at_once_and_the_others_go_together(network: Network):
+    async def ask() -> list[Timed[int]]:
+        batcher = _batcher(network)
+        network.free.clear()
+        asking = [asyncio.create_task(batcher.submit(number)) for number in range(7)]
+        await asyncio.sleep(0)
+        network.free.set()
+        return await asyncio.gather(*asking)
+
+    answers = asyncio.run(ask())
+    assert [one.output for one in answers] == [0, 2, 4, 6, 8, 10, 12]
+    assert [number for batch in network.batches for number in batch] == list(range(7))
+    assert all(len(batch) <= 4 for batch in network.batches)
+    assert all(one.queue >= 0 and one.inference > 0 for one in answers)
+
+
+def test_what_was_given_up_never_reaches_the_network(network: Network):
+    async def ask() -> list[Timed[int]]:
+        batcher = _batcher(network, size=1)
+        network.free.clear()
+        asking = [asyncio.create_task(batcher.submit(number)) for number in range(5)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        asking[2].cancel()
+        asking[3].cancel()
+        await asyncio.sleep(0)
+        network.free.set()
+        return await asyncio.gather(asking[0], asking[1], asking[4])
+
+    assert [one.output for one in asyncio.run(ask())] == [0, 2, 8]
+    assert network.batches == [[0], [1], [4]]
+
+
+def test_a_failure_is_told_to_its_batch_alone(network: Network):
+    async def ask() -> Timed[int]:
+        batcher = _batcher(network)
+        with pytest.raises(ValueError, match="13"):
+            await batcher.submit(13)
+        return await batcher.submit(1)
+
+    assert asyncio.run(ask()).output == 2
+
+
+def test_the_pace_is_measured(network: Network):
+    async def ask() -> float:
+        batcher = _batcher(network)
+        assert batcher.pace == 0
+        await batcher.submit(1)
+        return batcher.pace
+
+    assert asyncio.run(ask()) > 0

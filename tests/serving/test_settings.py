@@ -1,0 +1,40 @@
+"""Settings: typed, from the environment, or by default; an error names the setting both ways."""
+
+import pytest
+
+from assay.errors import UsageError
+from assay.serving.settings import ServeSettings
+from assay.serving.sources import Source
+
+
+def test_what_is_typed_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ASSAY_SERVE_LISTEN__PORT", "9000")
+    monkeypatch.setenv("ASSAY_SERVE_LISTEN__WORKERS", "3")
+    monkeypatch.setenv("ASSAY_SERVE_LISTEN__CORS", '["https://a.example"]')
+    listen = ServeSettings.read({"listen": {"port": 9001}}).listen
+    assert (listen.port, listen.workers, listen.cors) == (9001, 3, ("https://a.example",))
+    assert listen.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("LISTEN__PORT", "70000", "port"),
+        ("BATCHING__QUEUE", "0", "queue"),
+        ("LISTEN__CORS", "a,b", "JSON"),
+        ("MODELS__PRECISION", "fp8", "precision"),
+    ],
+    ids=["port", "queue", "cors", "precision"],
+)
+def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str):
+    monkeypatch.setenv(f"ASSAY_SERVE_{name}", value)
+    with pytest.raises(UsageError, match=said):
+        ServeSettings.read({})
+
+
+def test_models_have_names_or_take_their_own():
+    assert Source.parse("a/b.assay").name is None
+    assert Source.parse("x=a/b.assay").name == "x"
+    assert Source.parse("a/b=c.assay").name is None
+    with pytest.raises(UsageError, match="NAME=PATH"):
+        Source.parse("=a.assay")
