@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,18 +45,28 @@ class Cluster:
     log: Path
     servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start(self, port: int) -> subprocess.Popen[bytes]:
+    def start(self, port: int) -> None:
         environ = {**os.environ, "ASSAY_SERVE_CACHE__ENTRIES": "0", "ASSAY_SERVE_WATCH__LOG_LEVEL": "warning"}
         assay = Path(sys.executable).with_name("assay")
         journal = self.log.with_name(f"journal-{port}.sqlite")
         options = ["--port", str(port), "--no-auth", "--journal", journal]
-        with self.log.with_name(f"server-{port}.log").open("ab") as log:
+        told = self.log.with_name(f"server-{port}.log")
+        with told.open("ab") as log:
             process = subprocess.Popen(
                 [assay, "serve", self.bundle, *options], stdout=log, stderr=log, env=environ
             )
         self.servers.append(process)
-        wait_for(lambda: get(f"http://127.0.0.1:{port}/ready") == 200)
-        return process
+
+        def ready() -> bool:
+            assert process.poll() is None, told.read_text(encoding="utf-8")
+            return get(f"http://127.0.0.1:{port}/ready") == 200
+
+        wait_for(ready)
+
+    def end(self) -> None:
+        for process in self.servers:
+            process.kill()
+            process.wait(20)
 
     def lines(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
@@ -135,19 +146,16 @@ def cluster(
     assert count == 1
     path = tmp_path / "haproxy.cfg"
     path.write_text(text, encoding="utf-8")
-    for port in one.ports:
-        one.start(port)
-    with one.log.open("wb") as log:
-        balancer = subprocess.Popen([haproxy, "-db", "-f", path], stdout=log, stderr=subprocess.STDOUT)
-    try:
+    with ExitStack() as stack:
+        stack.callback(one.end)
+        for port in one.ports:
+            one.start(port)
+        log = stack.enter_context(one.log.open("wb"))
+        balancer = subprocess.Popen([haproxy, "-db", "-f", path], stdout=log, stderr=log)
+        stack.callback(balancer.wait, 20)
+        stack.callback(balancer.terminate)
         wait_for(lambda: get(f"http://127.0.0.1:{one.watching}/health") == 200)
         yield one
-    finally:
-        balancer.terminate()
-        balancer.wait(20)
-        for process in one.servers:
-            process.kill()
-            process.wait(20)
 
 
 def photo() -> bytes:
@@ -240,9 +248,7 @@ def test_what_is_for_those_inside_stays_inside(cluster: Cluster):
         connection.request("GET", "/health")
     connection.close()
 
-    for process in cluster.servers:
-        process.kill()
-        process.wait(10)
+    cluster.end()
     connection = http.client.HTTPSConnection("127.0.0.1", cluster.https, timeout=30, context=trusting())
     connection.request("GET", "/health")
     response = connection.getresponse()
