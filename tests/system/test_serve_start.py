@@ -8,7 +8,6 @@ import pytest
 
 from assay.cli.main import main
 
-
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - what is tested is that it is refused
 
 
