@@ -23,6 +23,7 @@ _LISTEN = "Listening"
 _MODEL = "Model"
 _KEYS = "Keys"
 _KEEP = "What is kept"
+_WEB = "Pages"
 
 
 def serve(
@@ -73,6 +74,24 @@ def serve(
     keep_uncertain: Annotated[
         Path | None, typer.Option(help="Folder for the least sure photos, to label.", rich_help_panel=_KEEP)
     ] = None,
+    web: Annotated[
+        bool | None,
+        typer.Option("--web/--no-web", help="Pages for people, at / and /relabel.", rich_help_panel=_WEB),
+    ] = None,
+    suspects: Annotated[
+        Path | None,
+        typer.Option(
+            help="Photos to relabel: a report's suspects.csv, or the JSON of `assay check --model`.",
+            rich_help_panel=_WEB,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Manifest of the data set that labels are given on top of.", rich_help_panel=_WEB),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Manifest that labels are written to.", rich_help_panel=_WEB)
+    ] = None,
     log_dir: Annotated[
         Path | None, typer.Option(help="Folder for request and error logs.", rich_help_panel=_KEEP)
     ] = None,
@@ -100,6 +119,7 @@ def serve(
         "cache": {"redis": redis},
         "limits": {"redis": redis},
         "keep": {"journal": journal, "days": keep_days, "uncertain": keep_uncertain},
+        "web": {"page": web, "suspects": suspects, "data": data, "labels": labels},
         "watch": {"log_dir": log_dir, "log_level": log_level},
     }
     typed = _typed(options)

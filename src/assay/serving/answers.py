@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from assay.bundle import BundleInfo
+from assay.image import Preprocess
 from assay.inference import Prediction
 from assay.serving.record import ImageFacts
 
@@ -81,7 +82,8 @@ def answer(info: BundleInfo, result: Result) -> dict[str, Any]:
 def details(
     info: BundleInfo, result: Result, timings: Timings, *, cached: bool, total: float
 ) -> dict[str, Any]:
-    """Return what `?detail=1` adds; times in milliseconds."""
+    """Return what `?detail=1` adds; times in milliseconds, `looked_at` in pixels of the upright photo."""
+    size = result.image.dimensions
     phases = {**asdict(timings), "total": total}
     return {
         "probabilities": result.probabilities,
@@ -89,6 +91,8 @@ def details(
         "unknown": result.unknown,
         "reason": result.reason,
         "novelty": result.novelty,
+        "size": size,
+        "looked_at": None if size is None else Preprocess(info.preprocess).box(*size),
         "model": info.name,
         "model_version": info.version,
         "cached": cached,

@@ -22,6 +22,7 @@ from assay.serving.routes_classify import classify_routes
 from assay.serving.routes_v2 import v2_routes
 from assay.serving.security_headers import App, SecurityHeaders
 from assay.serving.service import Service
+from assay.serving.web.mount import mount_web
 
 
 def make_app(service: Service) -> App:
@@ -39,6 +40,7 @@ def make_app(service: Service) -> App:
     app.include_router(classify_routes(service))
     app.include_router(v2_routes(service))
     app.include_router(admin_routes(service))
+    mount_web(app, service)
     _answer_errors(app, service)
     document(app, OPEN_PATHS)
     if service.settings.listen.cors:

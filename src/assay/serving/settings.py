@@ -18,6 +18,7 @@ from assay.serving.cache.settings import CacheSettings
 from assay.serving.journal.settings import JournalSettings, UncertainSettings
 from assay.serving.tls import TlsSettings
 from assay.serving.watching.settings import WatchSettings
+from assay.serving.web.settings import WebSettings
 
 PREFIX = "ASSAY_SERVE_"
 
@@ -138,6 +139,7 @@ class ServeSettings(BaseSettings):
     models: ModelSettings = ModelSettings()
     uploads: UploadSettings = UploadSettings()
     batching: BatchSettings = BatchSettings()
+    web: WebSettings = WebSettings()
     lifecycle: LifecycleSettings = LifecycleSettings()
     cache: CacheSettings = CacheSettings()
     auth: AuthSettings = Field(default_factory=AuthSettings)

@@ -182,15 +182,15 @@ class _Counted:
 
 
 def _from_here(asked: Asked, address: str) -> bool:
-    """Tell whether a request without a key comes from a program on this machine.
+    """Tell whether a request without a key comes from this machine, and from no page but the server's own.
 
-    A page in a browser on this machine does not count: it names where it comes from, or another host than
-    this one (a name that was bent to this machine's address).
+    Another page in a browser on this machine does not count: the browser tells that it is from elsewhere, or
+    names another host than this one (a name that was bent to this machine's address).
     """
     parsed = parse_address(address)
-    passed_on = any(
-        name in asked.headers for name in ("x-forwarded-for", "forwarded", "origin", "sec-fetch-site")
-    )
+    passed_on = any(name in asked.headers for name in ("x-forwarded-for", "forwarded"))
     host = asked.headers.get("host", "localhost")
+    own = asked.headers.get("origin", f"http://{host}") in {f"http://{host}", f"https://{host}"}
+    own = own and asked.headers.get("sec-fetch-site", "same-origin") in {"same-origin", "none"}
     name = host if host.endswith("]") else host.rpartition(":")[0] or host
-    return parsed is not None and parsed.is_loopback and not passed_on and name in _LOCAL_HOSTS
+    return parsed is not None and parsed.is_loopback and own and not passed_on and name in _LOCAL_HOSTS

@@ -1,0 +1,87 @@
+"""The pages and all that they are made of, from memory; and the model card that one of them shows.
+
+Knows nothing of what the pages do. Their policy lets a browser load from this server alone, run no script
+that stands in a page, and never turn text into markup.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+
+from fastapi import APIRouter, Request, Response
+
+from assay.errors import AssayError
+from assay.serving.doors import admit
+from assay.serving.errors import ApiError
+from assay.serving.routes_classify import ModelName
+from assay.serving.service import Service
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
+"""Content-Security-Policy of the pages."""
+_KINDS = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Asset:
+    """A file for the browser."""
+
+    body: bytes
+    kind: str
+    tag: str
+
+    def answer(self, request: Request) -> Response:
+        """Give the file, or say that the browser has it."""
+        headers = {"etag": self.tag, "cache-control": "no-cache", "content-security-policy": POLICY}
+        if request.headers.get("if-none-match") == self.tag:
+            return Response(status_code=304, headers=headers)
+        return Response(self.body, headers=headers, media_type=self.kind)
+
+
+def page_routes(service: Service) -> APIRouter:
+    """Return the routes of the pages; they need no key, for they hold nothing but themselves."""
+    router = APIRouter(include_in_schema=False)
+    assets = _read_assets()
+    pages = {"/": "index.html", "/relabel": "relabel.html"}
+
+    def serve(path: str, asset: _Asset) -> None:
+        async def answer(request: Request) -> Response:
+            return asset.answer(request)
+
+        router.add_api_route(path, answer, methods=["GET", "HEAD"])
+
+    for path, name in pages.items():
+        serve(path, assets.pop(name))
+    for name, asset in assets.items():
+        serve(f"/web/{name}", asset)
+
+    @router.get("/web/card")
+    async def card(request: Request, model: ModelName = None) -> Response:
+        await admit(service, request, "classify")
+        bundle = service.model(model).classifier.bundle
+        if bundle is None:
+            raise ApiError(404, "This model has no card")
+        try:
+            return Response(bundle.card, media_type="text/markdown; charset=utf-8")
+        except AssayError as error:
+            raise ApiError(404, f"The model's card cannot be read: {error}") from None
+
+    return router
+
+
+def _read_assets() -> dict[str, _Asset]:
+    folder = resources.files("assay.serving.web") / "assets"
+    read = {}
+    for file in folder.iterdir():
+        body = file.read_bytes()
+        tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        read[file.name] = _Asset(body, _KINDS[file.name.rpartition(".")[2]], tag)
+    return read
