@@ -38,17 +38,16 @@ async function start() {
 async function watch(mine) {
   const steady = new Steady();
   let last = performance.now();
-  let said = null;
   while (mine === round) {
     const began = performance.now();
     try {
       const answer = await classify(await camera.take(SIDE));
       if (mine !== round) return;
       const shown = steady.update(answer, performance.now() / 1000);
-      const now = `${shown.unknown} ${shown.label}`;
+      showAnswer(byId("live-answer"), { ...shown, probabilities: first(shown) });
       // Told anew only when it changes, so that a screen reader is not flooded.
-      if (now !== said) showAnswer(byId("live-answer"), { ...shown, probabilities: first(shown) });
-      said = now;
+      const now = shown.unknown ? "unknown" : shown.label;
+      if (now !== byId("live-said").textContent) byId("live-said").textContent = now;
       showBars(byId("live-bars"), shown.probabilities);
       view.outline(answer.looked_at, answer.size);
       byId("live-error").textContent = "";
