@@ -38,7 +38,7 @@ class Event:
     Attributes:
         id: the same however often it is sent, so that a receiver can drop what comes twice.
         rule: as typed.
-        label: the label at that moment.
+        label: that is told at that moment; a rule about a low probability may come true before its label.
         confidence: its smoothed probability.
         source: what was watched.
         at: time of day, ISO 8601 with zone.
@@ -221,8 +221,8 @@ class Mqtt:
         self._topic = unquote(parts.path.lstrip("/"))
         if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or not self._topic:
             raise UsageError(f"--mqtt {url} is no such address: write mqtt://host:1883/topic")
-        if set("+#") & set(self._topic):
-            raise UsageError(f"--mqtt {url}: a topic to publish to holds no + or #")
+        if set("+#?") & set(url.partition("://")[2].partition("/")[2]):
+            raise UsageError(f"--mqtt {url}: a topic to publish to holds no +, # or ?")
         self._tls, self._host = parts.scheme == "mqtts", parts.hostname
         self._port = parts.port or (8883 if self._tls else 1883)
         self._user = unquote(parts.username) if parts.username else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from assay.live.alike import RecentShots
 from assay.live.clock import Clock
-from assay.live.frame import Frame, Tell
+from assay.live.frame import ROUNDING, Frame, Tell
 from assay.live.reading import reading
 from assay.live.shots import Shots
 from assay.live.source import Source
@@ -82,8 +82,7 @@ def collect(
             if frame is None:
                 continue
             label = wanted()
-            # A frame's time may be a rounding error before its due.
-            if label is not None and (after is None or frame.time >= after - 1e-3):
+            if label is not None and (after is None or frame.time >= after - ROUNDING):
                 after = frame.time + every
                 collected.warned = recent.repeats(label, frame.pixels)
                 if collected.warned:

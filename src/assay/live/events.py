@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from assay.errors import UsageError
 from assay.live.duration import seconds_of
+from assay.live.frame import ROUNDING
 from assay.live.smoothing import Answer
 
 _RULE = re.compile(
@@ -104,8 +105,8 @@ class Alarm:
             return False
         if self._since is None:
             self._since = time
-        cool = self._last is None or time - self._last >= self._cool_down
-        if self._told or not cool or time - self._since < self.rule.hold:
+        cool = self._last is None or time - self._last >= self._cool_down - ROUNDING
+        if self._told or not cool or time - self._since < self.rule.hold - ROUNDING:
             return False
         self._told, self._last = True, time
         return True

@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 Tell = Callable[[str], None]
 """Takes a sentence for the person who watches; called from any thread."""
+
+ROUNDING: Final = 1e-6
+"""Seconds by which differences of times may be too short for no other reason than floating point."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

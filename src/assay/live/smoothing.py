@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assay.inference import Prediction, Reason
+from assay.live.frame import ROUNDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,5 +127,5 @@ class _Choice:
             return
         if best != self._challenger:
             self._challenger, self._since = best, time
-        if time - self._since >= self._set.hold:
+        if time - self._since >= self._set.hold - ROUNDING:
             self._chosen, self._challenger = best, -1

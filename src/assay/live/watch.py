@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from assay.inference import Classifier
 from assay.live.clock import Clock
-from assay.live.frame import Frame, Tell
+from assay.live.frame import ROUNDING, Frame, Tell
 from assay.live.reading import reading
 from assay.live.smoothing import Answer, Steadiness, Steady
 from assay.live.source import Source
@@ -138,11 +138,10 @@ class _Work:
                 sink(view)
 
     def _is_due(self, time: float) -> bool:
-        # A frame's time may be a rounding error before its due.
-        if time < self._due - 1e-3:
+        if time < self._due - ROUNDING:
             return False
         self._due += self._period
-        if self._due <= time:
+        if self._due <= time + ROUNDING:
             self._due = time + self._period
         return True
 

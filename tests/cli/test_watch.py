@@ -1,0 +1,137 @@
+"""`assay watch` and `assay collect` as they are typed: lines, JSON lines, tables, events, and sentences."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "ASSAY_WEBHOOK_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seconds of red, three of blue, three of red, ten frames a second."""
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (64, 64))
+    for blue, green, red in ((20, 20, 220), (220, 20, 20), (20, 20, 220)):
+        for _ in range(30):
+            writer.write(np.full((64, 64, 3), (blue, green, red), np.uint8))
+    writer.release()
+    return path
+
+
+def test_a_line_for_each_change_and_the_tally_at_the_end(assay, colour_bundle: Path, film: Path):
+    ended = assay("watch", colour_bundle, film, "--every-frame", "--no-abstain")
+    assert ended.code == 0, ended.err
+    assert [line.split()[1] for line in ended.out.splitlines()] == ["red", "blue", "red"]
+    times = [float(line.split()[0]) for line in ended.out.splitlines()]
+    assert times[0] == 0
+    assert 3.5 < times[1] < 5
+    assert "90 frames" in ended.err
+    assert "a clear change is told within" in ended.err
+    assert ended.err.count("no window, lines only") == 1
+
+
+def test_json_lines_and_a_table_and_a_recording(assay, colour_bundle: Path, film: Path, tmp_path: Path):
+    table, video = tmp_path / "out.csv", tmp_path / "out.avi"
+    arguments = ("--every-frame", "--json", "--csv", table, "--record", video, "--on", "blue for 1s")
+    ended = assay("watch", colour_bundle, film, *arguments)
+    assert ended.code == 0, ended.err
+    rows = [json.loads(line) for line in ended.out.splitlines()]
+    told = [row for row in rows if "event" not in row]
+    (event,) = [row for row in rows if "event" in row]
+    assert {"time", "frame", "label", "confidence", "probabilities", "unknown", "reason"} == set(told[0])
+    assert event["event"] == "blue for 1s"
+    assert 5 < event["time"] < 6.5
+    with table.open(encoding="utf-8") as stream:
+        assert len([*csv.DictReader(stream)]) == 90
+    capture = cv2.VideoCapture(str(video))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) / capture.get(cv2.CAP_PROP_FPS) == pytest.approx(
+        8.9, abs=0.2
+    )
+    capture.release()
+
+
+def test_a_rule_starts_a_program_once_in_a_cool_down(assay, colour_bundle: Path, film: Path, tmp_path: Path):
+    note = tmp_path / "note"
+    script = f"import os; open({str(note)!r}, 'a').write(os.environ['ASSAY_RULE'] + ';')"
+    arguments = ("--on", "red>0.5", "--on", "blue>0.5 for 500ms", "--run", f'{sys.executable} -c "{script}"')
+    ended = assay("watch", colour_bundle, film, "--every-frame", "--no-abstain", *arguments)
+    assert ended.code == 0, ended.err
+    assert note.read_text(encoding="utf-8") == "red>0.5;blue>0.5 for 500ms;"
+    assert ended.out.count("event:") == 2
+
+
+def test_a_folder_keeps_to_its_rate_only_when_it_should(
+    assay, colour_bundle: Path, colours: Path, tmp_path: Path
+):
+    for number in range(4):
+        (tmp_path / f"{number}.png").write_bytes((colours / "red" / f"{number + 1:03}.png").read_bytes())
+    ended = assay("watch", colour_bundle, tmp_path, "--fps", "0.1", "--every-frame")
+    assert ended.code == 0, ended.err
+    assert "4 frames" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("nowhere.mp4",), "is not there"),
+        (("97",), "camera 97 gives no picture"),
+        (("0", "--every-frame"), "--every-frame is for files"),
+        (("FILM", "--on", "cow"), "knows no 'cow'"),
+        (("FILM", "--run", "true"), "needs a rule"),
+        (("FILM", "--on", "red", "--run", "/nowhere/x"), "no such program"),
+        (("FILM", "--on", "red", "--run", "'"), "No closing quotation"),
+        (("FILM", "--on", "red", "--webhook", "http://localhost:1/"), "ASSAY_WEBHOOK_KEY"),
+        (("FILM", "--on", "red", "--mqtt", "localhost"), "mqtt://host:1883/topic"),
+        (("FILM", "--smooth", "long"), "no span of time"),
+        (("FILM", "--record", "out.gif"), "let the name end in"),
+        (("FILM", "--csv", "out.txt"), "let the name end in .csv"),
+        (("FILM", "--window"), "no window can be opened"),
+    ],
+    ids=range(13),
+)
+def test_what_cannot_be_is_said_in_a_sentence(
+    arguments: tuple[str, ...], word: str, assay, colour_bundle: Path, film: Path
+):
+    ended = assay("watch", colour_bundle, *(film if part == "FILM" else part for part in arguments))
+    assert ended.code in {1, 2}
+    assert word in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_photos_of_a_class_from_a_film_are_ready_for_training(assay, film: Path, tmp_path: Path):
+    to = tmp_path / "photos"
+    ended = assay("collect", film, "--to", to, "--class", "red", "--every", "0.5s", "--count", "4")
+    assert ended.code == 0, ended.err
+    assert len([*(to / "red").glob("*.jpg")]) == 4
+    assert ended.out.startswith("red: 4 new, 4 in all; 3 nearly the same as another")
+    ended = assay("collect", film, "--to", to, "--class", "blue", "--count", "2", "--skip-alike")
+    assert ended.code == 0, ended.err
+    assert f"assay train {to}" not in ended.out
+
+
+def test_several_classes_need_a_window(assay, film: Path, tmp_path: Path):
+    ended = assay("collect", film, "--to", tmp_path, "--class", "a", "--class", "b")
+    assert ended.code == 2
+    assert "one class at a time" in ended.err
+
+
+def test_collecting_from_noise_tells_the_classes_counts(assay, tmp_path: Path):
+    rng = np.random.default_rng(0)
+    folder, to = tmp_path / "frames", tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        rough = rng.integers(0, 256, (6, 6, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), cv2.resize(rough, (96, 96), interpolation=cv2.INTER_CUBIC))
+    for name in ("cup", "bottle"):
+        ended = assay("collect", folder, "--to", to, "--class", name)
+        assert ended.out.startswith(f"{name}: 3 new, 3 in all\n")

@@ -1,0 +1,172 @@
+"""What events set off, against a real web server, a real broker and real programs."""
+
+import hmac
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from assay.errors import UsageError
+from assay.live.actions import Command, DeliveryError, Event, Mqtt, Webhook, webhook_key
+
+EVENT = Event("id-1", "cat>0.9; rm -rf /", "cät", 0.93, "camera 0", "2026-01-01T00:00:00+00:00", 12.5)
+KEY = b"0123456789abcdef"
+
+
+class Receiver(HTTPServer):
+    """Keeps what is posted; answers what it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answering)
+        self.url = f"http://127.0.0.1:{self.server_port}/hook"
+        self.got: list[tuple[str, dict[str, str], bytes]] = []
+        self.answers: list[int] = []
+
+
+class Answering(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.append((self.path, {key.lower(): value for key, value in self.headers.items()}, body))
+        self.send_response(self.server.answers.pop(0) if self.server.answers else 204)
+        self.send_header("Location", "/elsewhere")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_webhook_can_be_checked_by_who_has_the_key(receiver: Receiver):
+    Webhook(receiver.url, KEY, now=lambda: 1_700_000_000.9)(EVENT)
+    ((path, headers, body),) = receiver.got
+    assert path == "/hook"
+    assert json.loads(body)["rule"] == EVENT.rule
+    assert json.loads(body)["label"] == "cät"
+    timestamp = headers["x-assay-timestamp"]
+    assert timestamp == "1700000000"
+    expected = hmac.new(KEY, timestamp.encode() + b"\n" + body, "sha256").hexdigest()
+    assert headers["x-assay-signature"] == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "again"), [(500, True), (503, True), (429, True), (404, False), (302, False)]
+)
+def test_a_refusal_tells_whether_to_try_again(status: int, again: bool, receiver: Receiver):
+    receiver.answers = [status]
+    with pytest.raises(DeliveryError, match=str(status)) as error:
+        Webhook(receiver.url, KEY)(EVENT)
+    assert error.value.again is again
+    assert len(receiver.got) == 1
+
+
+def test_where_nobody_listens_trying_again_may_help(receiver: Receiver):
+    url = receiver.url.replace(str(receiver.server_port), "1")
+    with pytest.raises(DeliveryError) as error:
+        Webhook(url, KEY)(EVENT)
+    assert error.value.again
+
+
+def test_a_password_in_an_address_is_not_told():
+    assert Webhook("https://me:secret@host/hook?token=secret", KEY).name == "https://host/hook"
+
+
+@pytest.mark.parametrize("url", ["", "host/hook", "ftp://host", "file:///etc/passwd", "http://"])
+def test_what_is_no_web_address_is_refused(url: str):
+    with pytest.raises(UsageError, match="no web address"):
+        Webhook(url, KEY)
+
+
+def test_the_key_comes_from_the_environment_or_a_file_of_ones_own(tmp_path: Path):
+    assert webhook_key(None, {"ASSAY_WEBHOOK_KEY": KEY.decode()}) == KEY
+    file = tmp_path / "key"
+    file.write_bytes(KEY + b"\n")
+    file.chmod(0o600)
+    assert webhook_key(file, {}) == KEY
+    file.chmod(0o640)
+    with pytest.raises(UsageError, match="others can read"):
+        webhook_key(file, {})
+
+
+@pytest.mark.parametrize(
+    ("environment", "word"), [({}, "a webhook is signed"), ({"ASSAY_WEBHOOK_KEY": "short"}, "too short")]
+)
+def test_a_missing_or_short_key_is_refused(environment: dict[str, str], word: str):
+    with pytest.raises(UsageError, match=word):
+        webhook_key(None, environment)
+
+
+def test_a_command_gets_the_event_and_no_shell(tmp_path: Path):
+    script = (
+        "import os,sys; open(sys.argv[1],'w').write(os.environ['ASSAY_RULE']+os.environ['ASSAY_CONFIDENCE'])"
+    )
+    out = tmp_path / "$(out)"
+    Command([sys.executable, "-c", script, str(out)])(EVENT)
+    assert out.read_text(encoding="utf-8") == "cat>0.9; rm -rf /0.93"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"), [(["/nowhere/program"], "No such file"), (["false"], "ended with 1")]
+)
+def test_a_command_that_fails_is_not_repeated(arguments: list[str], word: str):
+    with pytest.raises(DeliveryError, match=word) as error:
+        Command(arguments)(EVENT)
+    assert not error.value.again
+
+
+@pytest.mark.parametrize(
+    "url", ["host/topic", "mqtt://host", "mqtt:///topic", "http://host/topic", "mqtt://host/a/#"]
+)
+def test_what_is_no_address_of_a_broker_is_refused(url: str):
+    with pytest.raises(UsageError):
+        Mqtt(url, {})
+
+
+def test_the_name_of_a_broker_hides_the_password():
+    assert Mqtt("mqtts://me:secret@host/a/b", {}).name == "mqtts://host:8883/a/b"
+
+
+def test_where_no_broker_listens_trying_again_may_help():
+    with pytest.raises(DeliveryError) as error:
+        Mqtt("mqtt://127.0.0.1:1/a", {})(EVENT)
+    assert error.value.again
+
+
+def test_an_event_reaches_who_listens_to_the_topic(mqtt_broker):
+    command = [sys.executable, "-c", LISTEN, str(mqtt_broker.port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listener:
+        assert listener.stdout is not None
+        assert listener.stdout.readline() == "ready\n"
+        Mqtt(f"{mqtt_broker.url}/sign/1", {})(EVENT)
+        assert json.loads(listener.communicate(timeout=20)[0])["id"] == "id-1"
+
+
+LISTEN = """
+import sys
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
+client = Client(CallbackAPIVersion.VERSION2)
+client.on_subscribe = lambda *_: print("ready", flush=True)
+def take(client, _, message):
+    print(message.payload.decode())
+    client.disconnect()
+client.on_message = take
+client.on_connect = lambda client, *_: client.subscribe("sign/#", 1)
+client.connect("127.0.0.1", int(sys.argv[1]))
+client.loop_forever()
+"""

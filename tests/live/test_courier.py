@@ -1,0 +1,79 @@
+"""Events on their way: never in the way of frames, tried again, lost only with a word."""
+
+from threading import Event as Flag
+
+from assay.live.actions import DeliveryError, Event
+from assay.live.courier import Courier
+
+EVENT = Event("1", "cat", "cat", 0.9, "camera 0", "2026-01-01T00:00:00+00:00", 0.0)
+
+
+class Failing:
+    """An action that fails a number of times; `gate`, when given, holds it up."""
+
+    name = "failing"
+
+    def __init__(self, times: int, *, again: bool = True, gate: Flag | None = None) -> None:
+        self.left, self.again, self.gate = times, again, gate
+        self.calls = 0
+
+    def __call__(self, event: Event) -> None:
+        del event
+        self.calls += 1
+        if self.gate is not None:
+            self.gate.wait(10)
+        if self.left:
+            self.left -= 1
+            raise DeliveryError("it answered 503", again=self.again)
+
+
+def carried(action: Failing, clock, count: int = 1) -> tuple[Courier, list[str]]:
+    told: list[str] = []
+    courier = Courier(action, told.append, clock)
+    for _ in range(count):
+        courier.post(EVENT)
+    courier.close()
+    return courier, told
+
+
+def test_what_failed_is_tried_again_ever_later(clock):
+    action = Failing(4)
+    courier, told = carried(action, clock)
+    assert (action.calls, courier.delivered, courier.lost, told) == (5, 1, 0, [])
+    assert clock.waits == [1, 2, 4, 8]
+
+
+def test_after_the_last_attempt_it_is_told(clock):
+    courier, told = carried(Failing(99), clock)
+    assert (courier.delivered, courier.lost) == (0, 1)
+    assert told == ["failing: the event 'cat' did not arrive: it answered 503"]
+    assert len(clock.waits) == 5
+
+
+def test_what_cannot_get_better_is_not_repeated(clock):
+    action = Failing(1, again=False)
+    courier, told = carried(action, clock, count=2)
+    assert (action.calls, courier.delivered, courier.lost, len(told)) == (2, 1, 1, 1)
+    assert clock.waits == []
+
+
+def test_a_full_queue_loses_the_newest_with_a_word_and_nobody_waits(clock):
+    gate, told = Flag(), list[str]()
+    action = Failing(0, gate=gate)
+    courier = Courier(action, told.append, clock, room=3)
+    for _ in range(10):
+        courier.post(EVENT)
+    gate.set()
+    courier.close()
+    assert (courier.delivered, courier.lost) == (3, 7)
+    assert len(told) == 7
+
+
+def test_what_hangs_does_not_keep_the_program_from_ending(clock):
+    gate, told = Flag(), list[str]()
+    courier = Courier(Failing(0, gate=gate), told.append, clock)
+    courier.post(EVENT)
+    courier.post(EVENT)
+    courier.close(0.05)
+    assert told == ["failing: 2 events had not arrived at the end"]
+    gate.set()

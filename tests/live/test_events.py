@@ -1,0 +1,118 @@
+"""Rules as people write them, and the moments at which they come true."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.errors import UsageError
+from assay.live import Answer, Rule
+from assay.live.events import Alarm
+
+CLASSES = ("cat", "dog", "grey seal", "not sure", "unknown thing")
+
+
+def answer(*, unknown: bool | None = False, **shares: float) -> Answer:
+    named = {name.replace("_", " "): share for name, share in shares.items()}
+    full = dict.fromkeys(CLASSES, 0.0) | named
+    best = max(full, key=full.__getitem__)
+    return Answer(best, full[best], full, unknown, "unsure" if unknown else None, changed=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("cat", Rule("cat", ("cat",))),
+        ("cat>0.9 for 1s", Rule("", ("cat",), 0.9, hold=1)),
+        ("cat >= .5", Rule("", ("cat",), 0.5)),
+        ("cat|dog > 0.8 for 300ms", Rule("", ("cat", "dog"), 0.8, hold=0.3)),
+        ("grey seal for 2 s", Rule("", ("grey seal",), hold=2)),
+        ("not cat for 1m", Rule("", ("cat",), negated=True, hold=60)),
+        ("not sure", Rule("", ("not sure",))),
+        ("unknown for 5s", Rule("", (), hold=5)),
+        ("not unknown", Rule("", (), negated=True)),
+        ("unknown thing>0.1", Rule("", ("unknown thing",), 0.1)),
+    ],
+)
+def test_rules_are_read(text: str, rule: Rule):
+    found = Rule.parse(text, CLASSES)
+    assert (found.names, found.above, found.negated, found.hold) == (
+        rule.names,
+        rule.above,
+        rule.negated,
+        rule.hold,
+    )
+    assert found.text == text
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("", "no rule"),
+        ("cow", "knows no 'cow'"),
+        ("cat|cow", "knows no 'cow'"),
+        ("cat>1.5", "no probability"),
+        ("cat>1..2", "no probability"),
+        ("cat for 9y", "no span"),
+        ("unknown>0.5", "no probability"),
+        ("cat<0.5", "knows no"),
+    ],
+)
+def test_what_is_no_rule_is_refused_in_a_sentence(text: str, word: str):
+    with pytest.raises(UsageError, match=word):
+        Rule.parse(text, CLASSES)
+
+
+@given(st.text())
+def test_any_text_is_a_rule_or_refused(text: str):
+    try:
+        rule = Rule.parse(text, CLASSES)
+    except UsageError:
+        return
+    assert set(rule.names) <= set(CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("text", "met"),
+    [
+        ("cat", True),
+        ("dog", False),
+        ("not dog", True),
+        ("cat>0.7", False),
+        ("cat|dog>0.8", True),
+        ("not cat>0.7", True),
+        ("unknown", False),
+        ("not unknown", True),
+    ],
+)
+def test_an_answer_meets_a_rule(text: str, met: bool):
+    assert Rule.parse(text, CLASSES).met(answer(cat=0.6, dog=0.3)) is met
+
+
+@pytest.mark.parametrize("text", ["cat", "not cat", "cat>0.1", "not dog"])
+def test_an_unknown_answer_is_no_class_and_not_its_contrary(text: str):
+    assert not Rule.parse(text, CLASSES).met(answer(cat=0.9, unknown=True))
+
+
+def moments(alarm: Alarm, told: str, step: float = 0.1) -> list[int]:
+    """Return the frames that are events; `c` is a frame with a cat."""
+    answers = {"c": answer(cat=0.95), "-": answer(dog=0.95)}
+    return [place for place, letter in enumerate(told) if alarm.update(answers[letter], place * step)]
+
+
+def test_a_rule_must_hold_without_a_break_and_comes_true_once():
+    alarm = Alarm(Rule.parse("cat>0.9 for 300ms", CLASSES))
+    assert moments(alarm, "cc-ccc-cccccccccc-cccc") == [10, 21]
+
+
+def test_a_cool_down_keeps_the_next_event_back():
+    alarm = Alarm(Rule.parse("cat", CLASSES), cool_down=1.0)
+    # The third cat comes within the cool-down and is still there when it ends; the second is not.
+    assert moments(alarm, "c--c--cccccccccccc") == [0, 10]
+
+
+def test_time_without_frames_does_not_count():
+    alarm = Alarm(Rule.parse("cat for 1s", CLASSES))
+    assert not alarm.update(answer(cat=1.0), 0)
+    alarm.restart()
+    assert not alarm.update(answer(cat=1.0), 60)
+    assert alarm.update(answer(cat=1.0), 61)

@@ -1,0 +1,55 @@
+"""The reading thread: frames at their time, errors handed on, sources released."""
+
+from threading import Event
+
+import pytest
+
+from assay.errors import AssayError
+from assay.live import Source
+from assay.live.clock import Clock
+from assay.live.reading import in_time, reading
+
+QUIET: list[str] = []
+
+
+def read_all(source: Source, error: Exception | None = None) -> None:
+    """Take every frame; after the first, fail with `error` if there is one."""
+    with reading(source, Clock(), QUIET.append, every=True) as slot:
+        while not slot.ended:
+            slot.take(1)
+            if error is not None:
+                raise error
+
+
+def test_frames_of_a_file_come_at_their_time(clock, make_source, make_frames):
+    source = make_source(make_frames(["red"] * 5))
+    frames = in_time(source.frames(Event(), clock, QUIET.append), Event(), clock)
+    assert [round(clock.now() - 100, 6) for _ in frames] == [0, 0.1, 0.2, 0.3, 0.4]
+
+
+def test_what_is_late_already_is_not_held_back(clock, make_source, make_frames):
+    source, times = make_source(make_frames(["red"] * 4)), []
+    for _ in in_time(source.frames(Event(), clock, QUIET.append), Event(), clock):
+        times.append(round(clock.now() - 100, 6))
+        clock.time += 0.25 if len(times) == 1 else 0
+    assert times == [0, 0.25, 0.25, 0.3]
+
+
+def test_a_stop_cuts_the_wait_short(clock, make_source, make_frames):
+    stop, source = Event(), make_source(make_frames(["red"] * 4))
+    stop.set()
+    assert len([*in_time(source.frames(stop, clock, QUIET.append), stop, clock)]) == 1
+
+
+def test_an_error_of_the_source_is_raised_and_the_source_released(make_source, make_frames):
+    source = make_source(make_frames(["red"]), AssayError("the cable is loose"))
+    with pytest.raises(AssayError, match="the cable is loose"):
+        read_all(source)
+    assert source.released == [True]
+
+
+def test_an_error_of_the_reader_releases_the_source(make_source, make_frames):
+    source = make_source(make_frames(["red"] * 1000))
+    with pytest.raises(KeyError):
+        read_all(source, KeyError())
+    assert source.released == [True]

@@ -1,0 +1,109 @@
+"""What is kept of what was seen."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from assay.errors import UsageError
+from assay.image import Preprocess
+from assay.inference import Prediction
+from assay.live import Answer, Frame, View
+from assay.live.record import Table, VideoFile
+from assay.recipe import PreprocessSpec
+
+WHOLE = Preprocess(PreprocessSpec(size=16))
+
+
+@pytest.fixture
+def view() -> Callable[..., View]:
+    def make(time: float, size: tuple[int, int] = (65, 49), *, classified: bool = True) -> View:
+        pixels = np.full((size[1], size[0], 3), 128, np.uint8)
+        shares = {"a": 0.75, "b": 0.25}
+        answer = Answer("a", 0.75, shares, unknown=False, reason=None, changed=False)
+        prediction = Prediction("b", 0.6, {"a": 0.4, "b": 0.6}) if classified else None
+        return View(Frame(pixels, round(time * 10), time), answer, prediction, 9.9)
+
+    return make
+
+
+def frames_in(path: Path) -> int:
+    capture, count = cv2.VideoCapture(str(path)), 0
+    while capture.read()[0]:
+        count += 1
+    capture.release()
+    return count
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_a_recording_lasts_as_long_as_what_was_seen(suffix: str, view, tmp_path: Path):
+    path = tmp_path / f"out{suffix}"
+    with VideoFile(path, WHOLE, fps=20) as video:
+        for number in range(11):
+            video(view(5 + number / 10))
+        assert not path.exists()
+    assert frames_in(path) == 21
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_recording_is_whole_after_an_error(view, tmp_path: Path):
+    path = tmp_path / "out.mp4"
+    record = VideoFile(path, WHOLE, fps=10)
+    with pytest.raises(ZeroDivisionError):
+        fail_while_recording(record, view(0))
+    assert frames_in(path) == 1
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def fail_while_recording(record: VideoFile, view: View) -> None:
+    with record:
+        record(view)
+        raise ZeroDivisionError
+
+
+def test_an_hour_without_frames_is_not_recorded(view, tmp_path: Path):
+    with VideoFile(tmp_path / "out.avi", WHOLE, fps=10) as video:
+        for time in (0, 3600, 3600.1, 3600.2):
+            video(view(time))
+    assert frames_in(tmp_path / "out.avi") == 23
+
+
+def test_frames_may_change_their_size(view, tmp_path: Path):
+    with VideoFile(tmp_path / "out.avi", WHOLE, fps=10) as video:
+        for number, size in enumerate([(64, 48), (128, 96), (31, 21)]):
+            video(view(number / 10, size))
+    assert frames_in(tmp_path / "out.avi") == 3
+
+
+def test_without_frames_there_is_no_file(tmp_path: Path):
+    with VideoFile(tmp_path / "out.avi", WHOLE):
+        assert True
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_the_table_has_a_row_for_each_answer_at_once(view, tmp_path: Path):
+    path = tmp_path / "deep" / "out.csv"
+    with Table(path, ("a", "b")) as table:
+        table(view(0.5))
+        table(view(0.6, classified=False))
+        with path.open(encoding="utf-8") as stream:
+            rows = [*csv.DictReader(stream)]
+    expected = {"time": "0.500", "frame": "5", "label": "a", "confidence": "0.750000", "unknown": "0"}
+    expected |= {"frame_label": "b", "frame_confidence": "0.600000", "p_a": "0.750000", "p_b": "0.250000"}
+    assert rows == [expected]
+
+
+def test_nothing_is_written_over_and_names_are_checked(tmp_path: Path):
+    for make, name in (
+        (lambda path: VideoFile(path, WHOLE), "a.mp4"),
+        (lambda path: Table(path, ()), "a.csv"),
+    ):
+        (tmp_path / name).write_bytes(b"dear")
+        with pytest.raises(UsageError, match="is there already"):
+            make(tmp_path / name)
+        with pytest.raises(UsageError, match="let the name end in"):
+            make(tmp_path / "a.txt")
+        assert (tmp_path / name).read_bytes() == b"dear"

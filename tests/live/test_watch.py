@@ -1,0 +1,147 @@
+"""The loop: what is classified when, what is handed on, and that the source is released in every case."""
+
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from threading import Event, active_count
+
+import pytest
+
+from assay.errors import AssayError
+from assay.inference import Classifier
+from assay.live import Frame, Sink, Source, Steadiness, Summary, View, parse_source, watch
+from assay.live.clock import Clock
+from assay.live.frame import Tell
+from assay.live.watch import Rate
+
+PLAIN = Steadiness(seconds=0, margin=0, hold=0)
+
+
+@pytest.fixture
+def run(classifier: Classifier) -> Callable[..., Summary]:
+    """Watch a source to its end, every frame, as fast as it goes."""
+
+    def run(source: Source, *sinks: Sink, **settings: object) -> Summary:
+        told: list[str] = []
+        chosen = {"fps": 1000, "steadiness": PLAIN, "every": True, "tell": told.append} | settings
+        return watch(classifier, source, sinks, **chosen)
+
+    return run
+
+
+def labels(views: Sequence[View]) -> list[str]:
+    return [view.answer.label for view in views]
+
+
+def test_every_frame_is_answered_and_a_film_goes_the_way_of_photos(run, film: Path, classifier: Classifier):
+    views: list[View] = []
+    summary = run(parse_source(str(film), 1), views.append)
+    assert labels(views) == ["red"] * 10 + ["blue"] * 10
+    assert (summary.frames, summary.classified, summary.dropped, summary.changes) == (20, 20, 0, 2)
+    for view in views:
+        assert view.prediction is not None
+        assert view.prediction.probabilities == classifier.predict(view.frame.pixels).probabilities
+
+
+def test_a_frame_is_classified_when_it_is_due_and_shown_always(run, make_frames, make_source):
+    views: list[View] = []
+    source = make_source(make_frames(["red"] * 31))
+    run(source, views.append, fps=2, every=False, clock=SlowClock())
+    times = [view.frame.time for view in views if view.prediction is not None]
+    assert times == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5, 3], abs=0.11)
+    assert len(views) > len(times)
+
+
+class SlowClock:
+    """Real time, at a tenth of the speed: a film of three seconds takes a third of one."""
+
+    def now(self) -> float:
+        return time.monotonic() * 10
+
+    def wait(self, stop: Event, seconds: float) -> bool:
+        return stop.wait(seconds / 10)
+
+
+class Rush:
+    """A live source of which all frames but the first come while the first is worked on."""
+
+    name, live = "rush", True
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self.given, self.busy, self.over = frames, Event(), Event()
+
+    def frames(self, stop: Event, clock: Clock, tell: Tell) -> Generator[Frame]:
+        del stop, clock, tell
+        yield self.given[0]
+        self.busy.wait(10)
+        yield from self.given[1:]
+        self.over.set()
+
+
+def test_a_slow_consumer_drops_frames_and_goes_on_with_the_newest(run, make_frames):
+    source, seen = Rush(make_frames(["red"] * 999 + ["blue"])), []
+
+    def slow(view: View) -> None:
+        seen.append((view.frame.number, view.answer.label))
+        source.busy.set()
+        source.over.wait(10)
+
+    summary = run(source, slow, every=False)
+    assert seen == [(0, "red"), (999, "blue")]
+    assert (summary.frames, summary.dropped, summary.behind) == (2, 998, 999)
+    assert summary.late == 0.5
+
+
+@pytest.fixture
+def empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder we are in, and that of temporary files."""
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("how", ["error", "interrupt", "stop", "end"])
+def test_the_source_is_released_however_it_ends(
+    how: str, run, film: Path, open_files: Callable[[Path], int], empty_folder: Path
+):
+    threads, seen = active_count(), []
+
+    def sink(view: View) -> None:
+        seen.append(open_files(film))
+        if view.frame.number == 3 and how == "error":
+            raise ZeroDivisionError
+        if view.frame.number == 3 and how == "interrupt":
+            signal.raise_signal(signal.SIGINT)
+
+    expected = {"error": ZeroDivisionError, "interrupt": KeyboardInterrupt}.get(how)
+    source = parse_source(str(film), 1)
+
+    def act() -> None:
+        run(source, sink, stopped=lambda: how == "stop" and len(seen) == 4)
+
+    if expected is None:
+        act()
+    else:
+        with pytest.raises(expected):
+            act()
+    assert seen[0] == 1
+    assert len(seen) == (20 if how == "end" else 4)
+    assert open_files(film) == 0
+    assert active_count() == threads
+    assert [*empty_folder.iterdir()] == []
+
+
+def test_an_error_of_the_source_comes_through(run, make_source, make_frames):
+    with pytest.raises(AssayError, match="loose"):
+        run(make_source(make_frames(["red"]), AssayError("the cable is loose")))
+
+
+def test_the_rate_is_that_of_the_latest_frames():
+    rate = Rate()
+    assert rate.update(0) == 0
+    assert [rate.update(number / 10) for number in range(1, 200)][-1] == pytest.approx(10)
+    assert [rate.update(20 + number) for number in range(60)][-1] == pytest.approx(1)
