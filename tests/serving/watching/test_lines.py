@@ -1,6 +1,8 @@
 """Lines are written in order, rotated by size, and given up rather than waited for."""
 
 import logging
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -80,3 +82,16 @@ def test_lines_for_a_pipe_go_one_by_one():
         writer.put(number)
     writer.close()
     assert pieces == [str(number) for number in range(100)]
+
+
+def test_a_reader_that_stands_still_keeps_no_process_from_ending():
+    code = (
+        "import logging, sys\n"
+        "from assay.serving.watching.lines import Pipe, Writer\n"
+        "writer = Writer(Pipe(sys.stdout), 'x'.__mul__, together=1)\n"
+        "for _ in range(100):\n"
+        "    writer.put(10_000)\n"
+        "writer.close(patience=0.1)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.wait(timeout=30) == 0

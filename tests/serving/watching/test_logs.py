@@ -72,7 +72,7 @@ def test_the_level_holds_for_requests_too(tmp_path: Path, make_record):
 
 
 def test_errors_of_uvicorn_go_to_the_error_log_with_the_request(
-    tmp_path: Path, open_logs: OpenLogs, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, open_logs: OpenLogs, capfd: pytest.CaptureFixture[str]
 ):
     open_logs()
     with request_lines("r7"):
@@ -87,26 +87,26 @@ def test_errors_of_uvicorn_go_to_the_error_log_with_the_request(
     assert first["event"] == "Exception in ASGI application for [address]:4711"
     assert "no luck with [address]" in first["exception"]
     assert "request_id" not in second
-    told = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    told = [json.loads(line)["event"] for line in capfd.readouterr().err.splitlines()]
     assert told[1] == "Application startup complete."
     assert len(told) == 3
 
 
 def test_requests_are_not_logged_by_uvicorn_itself(
-    tmp_path: Path, open_logs: OpenLogs, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, open_logs: OpenLogs, capfd: pytest.CaptureFixture[str]
 ):
     open_logs(log_level="debug")
     logging.getLogger("uvicorn.access").info('%s - "GET /classify?name=me"', "10.0.0.7:4711")
-    assert capsys.readouterr().err == ""
+    assert capfd.readouterr().err == ""
     assert (tmp_path / "errors.log").read_text(encoding="utf-8") == ""
 
 
-def test_without_a_folder_lines_go_to_the_streams(capsys: pytest.CaptureFixture[str], make_record):
+def test_without_a_folder_lines_go_to_the_streams(capfd: pytest.CaptureFixture[str], make_record):
     logs = Logs(WatchSettings())
     logs.answered(make_record(), "gold")
     UVICORN.error("oh")
     logs.close()
-    printed = capsys.readouterr()
+    printed = capfd.readouterr()
     assert json.loads(printed.out)["request_id"] == "r1"
     assert json.loads(printed.err)["event"] == "oh"
 

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from assay.errors import UsageError
 from assay.serving.auth.settings import LimitSettings
 from assay.serving.breaker import Breaker
+from assay.serving.in_time import InTime
 from assay.serving.watching.base import Watcher
 
 T = TypeVar("T")
@@ -43,13 +44,20 @@ class RedisLink:
         """
         try:
             # No retries: a nonce that Redis has already seen must not be shown to it again.
-            self.redis = Redis.from_url(url, protocol=2, retry=Retry(NoBackoff(), 0))
+            self.redis = Redis.from_url(
+                url,
+                protocol=2,
+                retry=Retry(NoBackoff(), 0),
+                socket_timeout=_PATIENCE,
+                socket_connect_timeout=_PATIENCE,
+            )
         except ValueError:
             # Its own words may repeat the password.
             raise UsageError("the address of Redis is none; give redis://HOST:PORT") from None
         self._seconds, self._watcher = settings.redis_seconds, watcher
         self._breaker = Breaker(pause=settings.retry_seconds, longest=settings.retry_seconds)
         self._probe: Callable[[], Awaitable[object]] = self.redis.ping
+        self._in_time = InTime()
         self._looking: asyncio.Task[None] | None = None
 
     def look_with(self, probe: Callable[[], Awaitable[object]]) -> None:
@@ -63,8 +71,7 @@ class RedisLink:
                 self._looking = asyncio.create_task(self._look())
             return None
         try:
-            async with asyncio.timeout(self._seconds):
-                result = await operation()
+            result = await self._in_time.run(operation, self._seconds)
         except _FAILURES:
             self._failed()
             return None
@@ -76,6 +83,7 @@ class RedisLink:
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
+        await self._in_time.settle()
         await self.redis.aclose()
 
     def _failed(self) -> None:
@@ -85,8 +93,7 @@ class RedisLink:
 
     async def _look(self) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE):
-                await self._probe()
+            await self._in_time.run(self._probe, _PATIENCE)
         except _FAILURES:
             self._breaker.failed()
             return

@@ -4,7 +4,6 @@ A Redis that is away costs a request a short wait at most, and after a few failu
 alone and tried again now and then, so that it comes back by itself.
 """
 
-import asyncio
 import math
 from collections.abc import Awaitable, Callable
 
@@ -16,6 +15,7 @@ from redis.exceptions import RedisError
 
 from assay.errors import UsageError
 from assay.serving.breaker import Breaker
+from assay.serving.in_time import InTime
 from assay.serving.watching.base import Watcher
 
 
@@ -62,7 +62,7 @@ class RedisCache:
         self._redis = Redis(connection_pool=pool)
         self._milliseconds = max(1, math.ceil(1000 * ttl))
         self._timeout, self._watcher, self._breaker = timeout, watcher, breaker or Breaker()
-        self._late: set[asyncio.Future[object]] = set()
+        self._in_time = InTime()
 
     async def get(self, key: str) -> bytes | None:
         """Return what was put under `key`, or None; None too when Redis does not answer in time."""
@@ -75,8 +75,7 @@ class RedisCache:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._late:
-            await asyncio.wait(self._late)
+        await self._in_time.settle()
         await self._redis.aclose(close_connection_pool=True)
 
     async def _ask(self, command: Callable[[], Awaitable[object]]) -> object:
@@ -84,7 +83,7 @@ class RedisCache:
             self._watcher.cache("unavailable")
             return None
         try:
-            answer = await self._in_time(command)
+            answer = await self._in_time.run(command, self._timeout)
         except (RedisError, OSError):  # TimeoutError is an OSError
             self._watcher.cache("unavailable")
             if self._breaker.failed():
@@ -93,31 +92,3 @@ class RedisCache:
         if self._breaker.succeeded():
             self._watcher.degraded("cache", down=False)
         return answer
-
-    async def _in_time(self, command: Callable[[], Awaitable[object]]) -> object:
-        """Return what a command returns.
-
-        The client swallows a cancellation now and then while it connects, so the command has a task of its
-        own: whoever waits goes on at the end of the time, whatever the command does.
-        """
-        task = asyncio.ensure_future(command())
-        try:
-            done, _ = await asyncio.wait((task,), timeout=self._timeout)
-        except asyncio.CancelledError:
-            self._leave(task)
-            raise
-        if not done:
-            self._leave(task)
-            raise TimeoutError
-        return task.result()
-
-    def _leave(self, task: asyncio.Future[object]) -> None:
-        """Let a task end by itself; the sockets' own timeouts see to that."""
-        task.cancel()
-        self._late.add(task)
-        task.add_done_callback(self._forget)
-
-    def _forget(self, task: asyncio.Future[object]) -> None:
-        self._late.discard(task)
-        if not task.cancelled():
-            task.exception()  # looked at, so that Python does not warn

@@ -4,6 +4,7 @@ Knows nothing of what the lines say. One process a file: several workers take on
 """
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -140,6 +141,31 @@ class RotatingFile(RotatingFileHandler):
         """Close the file; lines that a full disk leaves unwritten have been counted."""
         with suppress(OSError):
             super().close()
+
+
+class Pipe(logging.Handler):
+    """Lines for whoever reads this process's output.
+
+    They go past Python's buffers and no lock is held meanwhile, so that a reader who stands still cannot keep
+    the process from ending. To be used by one thread.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        """Write where `stream` writes."""
+        super().__init__()
+        self._file = stream.fileno()
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write a record."""
+        self.emit(record)
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; a reader who has gone away misses it."""
+        rest = memoryview(f"{self.format(record)}\n".encode())
+        with suppress(BrokenPipeError):
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
 
 
 def _take(path: Path) -> TextIO | None:

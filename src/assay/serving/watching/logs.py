@@ -17,7 +17,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from assay.errors import UsageError
 from assay.serving.record import Record
-from assay.serving.watching.lines import LINES_TOGETHER, Place, RotatingFile, Writer
+from assay.serving.watching.lines import LINES_TOGETHER, Pipe, Place, RotatingFile, Writer
 from assay.serving.watching.settings import WatchSettings
 
 _NUMBER = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
@@ -55,7 +55,7 @@ class Logs:
         self._level = logging.getLevelNamesMapping()[settings.log_level.upper()]
         self._on_drop = on_drop
         self._place: Place | None = None
-        requests: logging.Handler = logging.StreamHandler(sys.stdout)
+        requests: logging.Handler = Pipe(sys.stdout)
         self._handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
         if settings.log_dir is not None:
             try:
