@@ -4,6 +4,7 @@ import io
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -27,6 +29,18 @@ _SIDE = 16
 _WIDE = 128
 _START_SECONDS = 60.0
 _ADDRESS = re.compile(r"https?://[^ ]+")
+_CHROMIUM = os.environ.get("ASSAY_CHROMIUM", "/usr/bin/chromium")
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+]
 
 
 def _model(convolutions: int) -> ModelProto:
@@ -87,6 +101,7 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         convolutions: int = 0,
         temperature: float = 1.0,
         serve: ServeSpec | None = None,
+        **changes: object,
     ) -> Path:
         spec = PreprocessSpec(size=_SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
         info = BundleInfo(
@@ -99,7 +114,7 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         head = {"head.fc.weight": 10 * np.eye(3, dtype=np.float32), "head.fc.bias": np.zeros(3, np.float32)}
         path = path or tmp_path_factory.mktemp("bundle") / "colours.assay"
         model = _model(convolutions).SerializeToString()
-        pack(path, info, {"model.onnx": model, "weights.safetensors": save(head)})
+        pack(path, info.model_copy(update=changes), {"model.onnx": model, "weights.safetensors": save(head)})
         return path
 
     return make
@@ -209,3 +224,24 @@ def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> None:
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., None]:
     return wait_until
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium, with a camera that shows a moving green picture."""
+    try:
+        from playwright.sync_api import sync_playwright  # noqa: PLC0415 (only where it is installed)
+    except ImportError:
+        _absent("playwright is not installed: pip install 'assay[dev]'")
+    if shutil.which(_CHROMIUM) is None:
+        _absent(f"{_CHROMIUM} is absent: apt-get install chromium, or set ASSAY_CHROMIUM")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=_CHROMIUM, args=_FLAGS)
+        yield started
+        started.close()
+
+
+def _absent(reason: str) -> None:
+    if os.environ.get("ASSAY_REQUIRE_SERVICES") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)

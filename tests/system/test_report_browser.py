@@ -1,7 +1,5 @@
 """The report in a real browser: it asks for nothing, complains of nothing, and can be read at any width."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,16 +10,6 @@ import pytest
 from assay.evaluation import Predictions, evaluate
 from assay.evaluation.report import Epoch, Finding, ReportContext, write_report
 
-CHROMIUM = os.environ.get("ASSAY_CHROMIUM", "/usr/bin/chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 HOSTILE = "<script>document.title = 'taken'; alert(1)</script>"
 
 # Every piece of text with its contrast to what lies behind it (WCAG 2.2, 1.4.3), the poorest first.
@@ -52,12 +40,6 @@ STICKING_OUT = """() => document.documentElement.scrollWidth <= innerWidth ? [] 
   [...document.querySelectorAll('*')]
     .filter(one => one.scrollWidth > one.clientWidth)
     .map(one => `${one.tagName}.${one.className} ${one.textContent.trim().slice(0, 60)}`)"""
-
-
-def _absent(reason: str) -> None:
-    if os.environ.get("ASSAY_REQUIRE_SERVICES") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")
@@ -92,21 +74,6 @@ def report(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings="train:\n  epochs: 8\n" + "x" * 300,
     )
     return write_report(tmp_path_factory.mktemp("report"), predictions, evaluate(predictions), context)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Debian's Chromium."""
-    try:
-        from playwright.sync_api import sync_playwright  # noqa: PLC0415 (only where it is installed)
-    except ImportError:
-        _absent("playwright is not installed: pip install 'assay[dev]'")
-    if shutil.which(CHROMIUM) is None:
-        _absent(f"{CHROMIUM} is absent: apt-get install chromium, or set ASSAY_CHROMIUM")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(params=[1360, 360], ids=["wide", "narrow"])

@@ -1,0 +1,77 @@
+"""Which photos a person should look at."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from assay.errors import UsageError
+from assay.serving.web.candidates import suspects, uncertain
+
+_HEAD = "path,label,confidence,request_id,timestamp,model,model_version\n"
+
+
+def test_the_least_sure_come_first_and_other_models_photos_not_at_all(tmp_path: Path):
+    rows = ["a.jpg,red,0.8,r,t,colours,1", "b.jpg,blue,0.4,r,t,colours,1", "c.jpg,cat,0.1,r,t,animals,1"]
+    (tmp_path / "manifest.csv").write_text(_HEAD + "\n".join(rows), encoding="utf-8")
+    for name in "abc":
+        (tmp_path / f"{name}.jpg").write_bytes(b"")
+    found = uncertain(tmp_path, "colours")
+    assert [(one.path.name, one.label, one.note) for one in found] == [
+        ("b.jpg", "blue", "40 % sure"),
+        ("a.jpg", "red", "80 % sure"),
+    ]
+    assert all(one.fleeting for one in found)
+
+
+def test_nothing_kept_yet(tmp_path: Path):
+    assert uncertain(tmp_path / "none", "colours") == []
+
+
+def test_a_manifest_changed_beyond_reading(tmp_path: Path):
+    (tmp_path / "manifest.csv").write_text("path,label\na.jpg,red\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="no manifest of uncertain photos"):
+        uncertain(tmp_path, "colours")
+
+
+def test_suspects_of_a_report(tmp_path: Path):
+    table = tmp_path / "suspects.csv"
+    table.write_text("id,path,label,suggested\n1,in/a.png,red,blue\n2,/b.png,blue,red\n", encoding="utf-8")
+    found = suspects(table, None)
+    assert [(one.path, one.label, one.note) for one in found] == [
+        (tmp_path / "in" / "a.png", "red", "blue?"),
+        (Path("/b.png"), "blue", "red?"),
+    ]
+    assert len({one.id for one in found}) == 2
+    assert not any(one.fleeting for one in found)
+
+
+def _check(path: Path) -> Path:
+    photo = {"id": "red/a.png", "label": "red", "split": None, "note": "blue? (93 %)"}
+    other = {"kind": "corrupt", "groups": [{"note": "", "photos": [{"id": "x", "label": "", "note": ""}]}]}
+    finding = {"kind": "label_suspect", "groups": [{"note": "", "photos": [photo]}]}
+    path.write_text(json.dumps({"version": 1, "findings": [other, finding]}), encoding="utf-8")
+    return path
+
+
+def test_suspects_of_a_check_are_found_through_the_manifest(tmp_path: Path):
+    check, data = _check(tmp_path / "check.json"), tmp_path / "run" / "manifest.csv"
+    data.parent.mkdir()
+    data.write_text("id,path,label\nred/a.png,../photos/red/a.png,red\n", encoding="utf-8")
+    (found,) = suspects(check, data)
+    assert (found.path, found.note) == (tmp_path / "photos" / "red" / "a.png", "blue? (93 %)")
+    with pytest.raises(UsageError, match="--data"):
+        suspects(check, None)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"findings": [{"groups": []}]}'])
+def test_what_is_no_check_is_refused(tmp_path: Path, content: str):
+    (tmp_path / "check.json").write_text(content, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"check\.json was not written by"):
+        suspects(tmp_path / "check.json", None)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path):
+    for name in ("none.csv", "none.json"):
+        with pytest.raises(UsageError, match="cannot be read"):
+            suspects(tmp_path / name, None)

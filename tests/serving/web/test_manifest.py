@@ -1,0 +1,112 @@
+"""Labels in a manifest: written, taken back, and put on top of a data set."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.data import read_manifest
+from assay.errors import UsageError
+from assay.serving.web.candidates import Candidate
+from assay.serving.web.manifest import Labels
+
+
+def _photo(folder: Path, name: str, *, fleeting: bool = False) -> Candidate:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(name.encode())
+    return Candidate(folder / name, "red", "", fleeting)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_labels_are_a_manifest_that_training_reads(tmp_path: Path):
+    labels = Labels(tmp_path / "labels.csv")
+    labels.give(_photo(tmp_path / "in", "one, two.png"), "blue")
+    labels.give(_photo(tmp_path / "in", "ü.png"), "red")
+    assert _rows(tmp_path / "labels.csv")[0] == {"path": "in/one, two.png", "label": "blue"}
+    samples = read_manifest(tmp_path / "labels.csv").samples
+    assert {one.path.name: one.label for one in samples} == {"one, two.png": "blue", "ü.png": "red"}
+
+
+def test_a_second_label_replaces_the_first_and_undo_leaves_none(tmp_path: Path):
+    labels, photo = Labels(tmp_path / "labels.csv"), _photo(tmp_path, "a.png")
+    labels.give(photo, "blue")
+    labels.give(photo, "red")
+    assert labels.given() == {tmp_path / "a.png": "red"}
+    labels.take_back(photo)
+    labels.take_back(photo)
+    assert labels.given() == {}
+    assert photo.path.exists()
+
+
+def test_photos_that_may_be_dropped_are_copied_and_the_copy_goes_with_the_label(tmp_path: Path):
+    labels, photo = Labels(tmp_path / "out" / "labels.csv"), _photo(tmp_path / "kept", "a.png", fleeting=True)
+    labels.give(photo, "blue")
+    photo.path.unlink()
+    assert (tmp_path / "out" / "photos" / "a.png").read_bytes() == b"a.png"
+    assert _rows(labels.path) == [{"path": "photos/a.png", "label": "blue"}]
+    labels.take_back(photo)
+    assert not list((tmp_path / "out" / "photos").iterdir())
+
+
+def test_a_photo_that_is_gone_gets_no_label(tmp_path: Path):
+    labels, photo = Labels(tmp_path / "labels.csv"), _photo(tmp_path / "kept", "a.png", fleeting=True)
+    photo.path.unlink()
+    with pytest.raises(FileNotFoundError):
+        labels.give(photo, "blue")
+    assert labels.given() == {}
+    assert not list((tmp_path / "photos").iterdir())
+
+
+def test_on_top_of_a_data_set(tmp_path: Path):
+    suspect, new = _photo(tmp_path / "data", "a.png"), _photo(tmp_path / "kept", "n.png", fleeting=True)
+    _photo(tmp_path / "data", "b.png")
+    data = tmp_path / "data" / "manifest.csv"
+    data.write_text("id,path,label,split\na.png,a.png,red,train\nb.png,b.png,red,test\n", encoding="utf-8")
+    before = data.read_bytes()
+    labels = Labels(tmp_path / "labels" / "labels.csv", data)
+    labels.give(suspect, "blue")
+    labels.give(new, "green")
+    assert labels.whole is not None
+    told = {one.path.name: (one.label, one.split) for one in read_manifest(labels.whole).samples}
+    assert told == {"a.png": ("blue", "train"), "b.png": ("red", "test"), "n.png": ("green", None)}
+    labels.take_back(suspect)
+    assert {one.label for one in read_manifest(labels.whole).samples} == {"red", "green"}
+    assert data.read_bytes() == before
+
+
+def test_two_workers_share_one_manifest(tmp_path: Path):
+    one, other = Labels(tmp_path / "labels.csv"), Labels(tmp_path / "labels.csv")
+    one.give(_photo(tmp_path, "a.png"), "red")
+    other.give(_photo(tmp_path, "b.png"), "blue")
+    one.give(_photo(tmp_path, "c.png"), "red")
+    assert [path.name for path in other.given()] == ["a.png", "b.png", "c.png"]
+
+
+@given(
+    steps=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["red", "blue", None])), max_size=8),
+)
+def test_the_manifest_holds_what_was_said_last(steps: list[tuple[str, str | None]], tmp_path_factory):
+    folder = tmp_path_factory.mktemp("labels")
+    labels, expected = Labels(folder / "labels.csv"), {}
+    for name, label in steps:
+        photo = Candidate(folder / name, "red", "")
+        if label is None:
+            labels.take_back(photo)
+            expected.pop(folder / name, None)
+        else:
+            labels.give(photo, label)
+            expected[folder / name] = label
+    assert labels.given() == expected
+
+
+@pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\xff\xfe", b'path,label\n"a'])
+def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes):
+    (tmp_path / "labels.csv").write_bytes(content)
+    with pytest.raises(UsageError, match=r"labels\.csv"):
+        Labels(tmp_path / "labels.csv")
