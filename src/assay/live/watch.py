@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from assay.inference import Classifier
 from assay.live.clock import Clock
 from assay.live.frame import ROUNDING, Frame, Tell
@@ -83,6 +85,8 @@ def watch(
     clock = clock or Clock()
     summary = summary or Summary()
     work = _Work(classifier, sinks, fps, steadiness, summary, every=every)
+    # The first answer takes longer than any other; no frame should wait for it.
+    classifier.predict(np.zeros((64, 64, 3), np.uint8))
     begin, late = clock.now(), 0
     try:
         with reading(source, clock, tell, every=every) as slot:
