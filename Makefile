@@ -20,10 +20,9 @@ format: .venv/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.dev
-	$(BIN)/python benchmarks/spine.py
-	$(BIN)/python benchmarks/loader.py
-	$(BIN)/python benchmarks/duplicates.py
+# All pairs side by side; the baselines have an environment of their own. For example: make bench BENCH="--quick"
+bench: .venv/.dev .venv/bench/.made
+	$(BIN)/python benchmarks/run.py $(BENCH)
 	$(BIN)/python benchmarks/watching.py
 	$(BIN)/python benchmarks/stores.py
 
@@ -39,6 +38,11 @@ docs: .venv/.docs
 
 .venv/.dev: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e ".[demo,dev]"
+	touch $@
+
+.venv/bench/.made: .venv/bin/python benchmarks/requirements.txt
+	$(PYTHON) -m venv .venv/bench
+	.venv/bench/bin/pip install --disable-pip-version-check -q -r benchmarks/requirements.txt
 	touch $@
 
 .venv/.docs: .venv/bin/python pyproject.toml constraints.txt

@@ -68,7 +68,7 @@ def rate(work: Callable[[], object], count: int) -> float:
     return count / (time.perf_counter() - begin)
 
 
-def measure(model: Path, count: int = 640) -> dict[str, Any]:
+def measure(model: Path | str, count: int = 640) -> dict[str, Any]:
     """Measure and return rates in photos a second, and their shares of the limits."""
     classifier = Classifier.load(model)
     rates: dict[str, list[float]] = {"decode": [], "infer": [], "predict": []}

@@ -1,0 +1,36 @@
+"""Assay against the baselines, with the bundles that `prepare.py` made; timed and told as they are.
+
+Usage: contender.py SECONDS, with the baselines' folder on PYTHONPATH.
+"""
+
+import sys
+from pathlib import Path
+
+from common import WORK, photos, report
+
+from assay.inference import Classifier
+
+
+def main() -> None:
+    whole, region = (Classifier.load(WORK / f"{name}.assay") for name in ("whole", "region"))
+    exact = Classifier.load(WORK / "whole.assay", precision="fp32")
+    square = whole.preprocess.read(photos()[0].read_bytes())[None]
+
+    def read(path: Path) -> object:
+        return whole.preprocess.read(path.read_bytes())
+
+    report(
+        {
+            "forward int8": lambda _: whole.engine.run(square),
+            "forward fp32": lambda _: exact.engine.run(square),
+            "whole": whole.predict,
+            "region": region.predict,
+            "read": read,
+        },
+        engine=whole.runs,
+    )
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

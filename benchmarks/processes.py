@@ -1,0 +1,115 @@
+"""Processes that are measured: their interpreters, their environment, and the JSON that they print last.
+
+Knows nothing of what is measured.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assay.inference import cpu_count
+
+HERE = Path(__file__).resolve().parent
+BASELINES = HERE / "baselines"
+RIVALS_PYTHON = HERE.parent / ".venv" / "bench" / "bin" / "python"
+"""The interpreter of the baselines' environment, which `make bench` makes."""
+
+
+class BenchmarkError(Exception):
+    """A measurement that could not be made, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where measurements happen.
+
+    Attributes:
+        work: what `prepare.py` made.
+        quick: whether figures need only be rough.
+        rivals: whether what a user would pick instead is measured too.
+    """
+
+    work: Path
+    quick: bool = False
+    rivals: bool = True
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables of a measured process: threads, folders, and nothing that talks to the net."""
+        threads, home = str(cpu_count()), self.work / "home"
+        home.mkdir(exist_ok=True)
+        return {
+            **os.environ,
+            "BENCH_WORK": str(self.work),
+            "BENCH_THREADS": threads,
+            "OMP_NUM_THREADS": threads,
+            "PYTHONPATH": str(BASELINES),
+            "HOME": str(home),
+            "XDG_CACHE_HOME": str(home / ".cache"),
+            "XDG_STATE_HOME": str(home / ".state"),
+            "XDG_DATA_HOME": str(home / ".share"),
+            "ASSAY_CACHE": str(self.work / "cache"),
+            "YOLO_OFFLINE": "true",
+            "YOLO_CONFIG_DIR": str(home),
+            "BENTOML_DO_NOT_TRACK": "True",
+            "BENTOML_HOME": str(home / "bentoml"),
+        }
+
+
+def rivals_python() -> Path:
+    """Return the interpreter of the baselines.
+
+    Raises:
+        BenchmarkError: it was not made.
+    """
+    if not RIVALS_PYTHON.exists():
+        raise BenchmarkError(f"{RIVALS_PYTHON} is missing: `make bench` makes the baselines' environment")
+    return RIVALS_PYTHON
+
+
+def run_json(command: list[str], environment: Mapping[str, str], timeout: float = 900) -> dict[str, Any]:
+    """Run a program and return the JSON of its last line.
+
+    Raises:
+        BenchmarkError: it failed, took too long, or printed something else.
+    """
+    name = " ".join(Path(part).name for part in command[1:3])
+    try:
+        done = subprocess.run(
+            command, env=dict(environment), capture_output=True, text=True, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise BenchmarkError(f"{name} took more than {timeout:.0f} s") from None
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        told = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise BenchmarkError(f"{name} ended with {done.returncode}: {told[:300]}")
+    try:
+        found: dict[str, Any] = json.loads(lines[-1])
+    except ValueError:
+        raise BenchmarkError(f"{name} printed no figures") from None
+    return found
+
+
+def measure_apart(module: str, place: Place, **options: Any) -> dict[str, Any]:
+    """Call `measure(**options)` of a benchmark in a fresh process.
+
+    Raises:
+        BenchmarkError: it failed.
+    """
+    program = (
+        "import importlib, json, sys\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "found = importlib.import_module(sys.argv[2]).measure(**json.loads(sys.argv[3]))\n"
+        "print()\n"
+        "print(json.dumps(found))\n"
+    )
+    command = [sys.executable, "-c", program, str(HERE), module, json.dumps(options)]
+    try:
+        return run_json(command, place.environment())
+    except BenchmarkError as error:
+        raise BenchmarkError(f"{module}: {error}") from None

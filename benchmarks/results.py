@@ -1,0 +1,125 @@
+"""Figures as rows with targets, and rows as a page and as JSON; knows nothing of how they were measured."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from assay.files import write_text
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure.
+
+    Attributes:
+        what: in words.
+        values: one a round.
+        unit: behind the figure, such as " ms" or "×".
+        target: what is asked; none: it is told without being judged.
+        at_least: whether the figure shall reach the target, or stay within it.
+        note: how it came about.
+    """
+
+    what: str
+    values: tuple[float, ...]
+    unit: str = ""
+    target: float | None = None
+    at_least: bool = True
+    note: str = ""
+
+    @property
+    def figure(self) -> float:
+        """The median over the rounds."""
+        return median(self.values)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; none where there is none."""
+        if self.target is None:
+            return None
+        # Not the other way round: NaN meets nothing.
+        return self.figure >= self.target if self.at_least else self.figure <= self.target
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return {**asdict(self), "values": list(self.values), "figure": self.figure, "met": self.met}
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one benchmark gave.
+
+    Attributes:
+        name: as `--only` takes it.
+        title: what was measured, in a sentence.
+        rows: the figures.
+        seconds: that it took.
+        load: processes that wanted a processor over the minute before, and over its last minute.
+        failures: why something could not be measured.
+        raw: everything that was measured.
+    """
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    seconds: float
+    load: tuple[float, float]
+    failures: tuple[str, ...] = ()
+    raw: Any = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return {**asdict(self), "rows": [row.to_dict() for row in self.rows]}
+
+
+def write_results(folder: Path, machine: dict[str, Any], sections: Sequence[Section], options: str) -> None:
+    """Write `RESULTS.md` and `RESULTS.json`, each whole or not at all."""
+    told = {"machine": machine, "options": options, "sections": [one.to_dict() for one in sections]}
+    write_text(folder / "RESULTS.json", json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / "RESULTS.md", page(machine, sections, options))
+
+
+def page(machine: dict[str, Any], sections: Sequence[Section], options: str) -> str:
+    """Return the results as Markdown."""
+    judged = [row for section in sections for row in section.rows if row.met is not None]
+    met = sum(row.met is True for row in judged)
+    failed = sum(len(section.failures) for section in sections)
+    lines = [
+        "# Benchmark results",
+        "",
+        f"Written by `make bench`{options}; how each figure is measured stands in [README.md](README.md).",
+        f"{met} of {len(judged)} targets met, {failed} measurements failed.",
+        "",
+        *(f"- {name}: {value}" for name, value in machine.items()),
+    ]
+    for section in sections:
+        before, after = section.load
+        lines += [
+            "",
+            f"## {section.name}",
+            "",
+            f"{section.title} {section.seconds:.0f} s; load {before:.1f} before, {after:.1f} at the end.",
+            "",
+        ]
+        if section.rows:
+            lines += ["| figure | target | median | lowest to highest | |", "|---|---|---|---|---|"]
+            lines += [_line(row) for row in section.rows]
+        lines += [f"- **Failed**: {reason}" for reason in section.failures]
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: Row) -> str:
+    verdict = {None: "", True: "met", False: "**missed**"}[row.met]
+    target = "" if row.target is None else f"{'≥' if row.at_least else '≤'} {_told(row.target, row.unit)}"
+    spread = f"{_told(min(row.values))} to {_told(max(row.values))}" if len(row.values) > 1 else "once"
+    what = f"{row.what} ({row.note})" if row.note else row.what
+    return f"| {what} | {target} | {_told(row.figure, row.unit)} | {spread} | {verdict} |"
+
+
+def _told(value: float, unit: str = "") -> str:
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    text = f"{value:.{digits}f}" if value != int(value) or digits < 2 else f"{int(value)}"
+    return f"{text}{unit}"

@@ -1,0 +1,110 @@
+"""All benchmarks in one command: `make bench`, or `python benchmarks/run.py --only NAME --quick`.
+
+Makes what the contenders share in a temporary folder, runs one benchmark after the other, and writes
+`RESULTS.md` and `RESULTS.json` after each. One that fails is told with its reason; the others go on.
+"""
+
+import argparse
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from processes import HERE, BenchmarkError, Place, rivals_python
+from results import Section, write_results
+from suite import BENCHMARKS, summary
+
+from assay.workflow.bench.machine import machine
+
+_VERSIONS = (
+    "import importlib.metadata as m, sys; print(' '.join(f'{n} {m.version(n)}' for n in sys.argv[1:]))"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is asked for; return 1 where something could not be measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", action="append", choices=BENCHMARKS, help="may be given several times")
+    parser.add_argument("--quick", action="store_true", help="one short round: does it run at all?")
+    parser.add_argument("--no-rivals", action="store_true", help="only the plain baselines")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder for RESULTS.md and RESULTS.json")
+    wanted = parser.parse_args(arguments)
+    chosen = [name for name in BENCHMARKS if not wanted.only or name in wanted.only]
+    options = _options(wanted)
+    sections: list[Section] = []
+    with tempfile.TemporaryDirectory(prefix="assay-bench-", ignore_cleanup_errors=True) as scratch:
+        place = Place(Path(scratch), quick=wanted.quick, rivals=not wanted.no_rivals)
+        _say("photos, weights, bundles")
+        subprocess.run(
+            [sys.executable, "-W", "ignore", HERE / "prepare.py", scratch],
+            check=True,
+            stderr=subprocess.DEVNULL,
+        )
+        about = _machine()
+        for number, name in enumerate(chosen):
+            _say(f"{number + 1} of {len(chosen)}: {name}")
+            sections.append(_section(name, place))
+            write_results(wanted.out, about, sections, options)
+    failures = [reason for section in sections for reason in section.failures]
+    _say(f"{wanted.out / 'RESULTS.md'} is written; {len(failures)} measurements failed")
+    return 1 if failures else 0
+
+
+def _section(name: str, place: Place) -> Section:
+    benchmark, begin, before = BENCHMARKS[name], time.perf_counter(), os.getloadavg()[0]
+
+    def told(**values: Any) -> Section:
+        load = (before, os.getloadavg()[0])
+        return Section(name, benchmark.title, seconds=time.perf_counter() - begin, load=load, **values)
+
+    try:
+        found = benchmark.run(place, lambda text: _say(f"  {name}: {text}"))
+    # Whatever a benchmark stumbles over, the others must go on.
+    except (BenchmarkError, OSError, ValueError, KeyError, RuntimeError) as error:
+        _say(f"  {name} failed: {error}")
+        return told(rows=(), failures=(f"{name}: {error}",))
+    for line in (*found.failures, *summary(found.rows).splitlines()):
+        _say(line)
+    return told(rows=tuple(found.rows), failures=found.failures, raw=found.raw)
+
+
+def _machine() -> dict[str, Any]:
+    known = machine()
+    names = ("torch", "openvino", "onnxruntime", "pillow", "numpy")
+    about = {
+        "date": time.strftime("%Y-%m-%d %H:%M %Z"),
+        "processor": f"{known['processor']}, {known['processors']['usable']} usable "
+        f"({', '.join(known['features'])})",
+        "system": known["system"],
+        "Python": platform.python_version(),
+        "libraries": " ".join(f"{name} {version(name)}" for name in ("assay", *names)),
+    }
+    with contextlib.suppress(BenchmarkError, subprocess.CalledProcessError):
+        rivals = ("torch", "torchvision", "onnxruntime", "openvino", "pillow", "fastai", "ultralytics")
+        servers = ("flask", "waitress", "litserve", "bentoml")
+        told = subprocess.run(
+            [rivals_python(), "-c", _VERSIONS, *rivals, *servers], check=True, capture_output=True, text=True
+        )
+        about["libraries of the baselines"] = told.stdout.strip()
+    return about
+
+
+def _options(wanted: argparse.Namespace) -> str:
+    given = ["--quick"] * wanted.quick + ["--no-rivals"] * wanted.no_rivals
+    given += [f"--only {name}" for name in wanted.only or []]
+    return f" with {' '.join(given)}" if given else ""
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

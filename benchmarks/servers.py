@@ -1,0 +1,187 @@
+"""Photos over HTTP: `assay serve` against Flask with eager PyTorch, and against servers made for models.
+
+Client and server share the processors, whoever serves. The servers take turns, round after round, each time
+in a fresh process. The rival servers are given the int8 model of Assay's bundle, the same runtime and draft
+decoding; the Flask server is the plain baseline.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from client import Client, Requests, closed_loop, open_loop
+from processes import BASELINES, HERE, BenchmarkError, Place, rivals_python, run_json
+
+PLAIN = "Flask, eager PyTorch"
+RIVALS = {"LitServe": "litserve_int8.py", "BentoML": "bentoml_int8.py"}
+CONCURRENCY = 8
+_START_SECONDS = 120.0
+
+
+@contextmanager
+def running(command: list[str], place: Place, requests: Requests) -> Iterator[tuple[int, int]]:
+    """Run a server until the block ends; give its port and process, when it has answered a photo.
+
+    Raises:
+        BenchmarkError: it does not answer.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            [part.replace("PORT", str(port)) for part in command],
+            env=place.environment(),
+            cwd=place.work,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            if not _answers(port, process, requests):
+                log.seek(0)
+                last = (log.read().decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+                raise BenchmarkError(f"{Path(command[1]).name} does not answer photos: {last[:300]}")
+            yield port, process.pid
+        finally:
+            _end(process)
+
+
+def _answers(port: int, process: subprocess.Popen[bytes], requests: Requests) -> bool:
+    end = time.monotonic() + _START_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            status = asyncio.run(asyncio.wait_for(_ask(port, requests), 30))
+        except TimeoutError:
+            status = 0
+        if status == 200:
+            return True
+        time.sleep(0.2)
+    return False
+
+
+async def _ask(port: int, requests: Requests) -> int:
+    client = Client(port)
+    try:
+        return await client.ask(requests.fresh())
+    finally:
+        client.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a server and all that it started: they are a session of their own."""
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def resident(pid: int) -> float:
+    """Return the largest memory a process ever held, in MiB."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def holds_torch(pid: int) -> bool:
+    """Tell whether a process has loaded torch's libraries."""
+    return "libtorch" in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
+
+
+def assay_command(place: Place) -> list[str]:
+    """Return how a user starts Assay's server."""
+    assay = str(Path(sys.executable).with_name("assay"))
+    return [assay, "serve", str(place.work / "whole.assay"), "--port", "PORT", "--no-auth"]
+
+
+def measure(place: Place, say: Callable[[str], None]) -> tuple[dict[str, dict[str, list[float]]], list[str]]:
+    """Return requests a second and what else was measured, by server, one value a round; and what failed."""
+    rounds, seconds = (1, 2.0) if place.quick else (3, 8.0)
+    requests = Requests(sorted((place.work / "photos").glob("*.jpg")))
+    python = str(rivals_python())
+    commands = {"Assay": assay_command(place), PLAIN: [python, str(BASELINES / "flask_eager.py"), "PORT"]}
+    if place.rivals:
+        commands |= {name: [python, str(BASELINES / file), "PORT"] for name, file in RIVALS.items()}
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in commands}
+    failed: dict[str, str] = {}
+    for turn in range(rounds):
+        for name, command in commands.items():
+            if name in failed:
+                continue
+            say(f"round {turn + 1} of {rounds}: {name}")
+            try:
+                told = _one(command, place, requests, seconds, ours=name == "Assay")
+            except BenchmarkError as error:
+                if name not in RIVALS:
+                    raise
+                failed[name] = str(error)
+                continue
+            for key, value in told.items():
+                found[name].setdefault(key, []).append(value)
+        say(f"round {turn + 1} of {rounds}: the same without a server")
+        bare = run_json([sys.executable, str(HERE / "contender.py"), "2"], place.environment())
+        found["Assay"].setdefault("bare", []).append(bare["whole"])
+    return found, [f"{name}: {reason}" for name, reason in failed.items()]
+
+
+def _one(
+    command: list[str], place: Place, requests: Requests, seconds: float, *, ours: bool
+) -> dict[str, float]:
+    """Start one server and load it."""
+    with running(command, place, requests) as (port, pid):
+        asyncio.run(closed_loop(port, requests.fresh, CONCURRENCY, seconds / 4))
+        fresh = asyncio.run(closed_loop(port, requests.fresh, CONCURRENCY, seconds))
+        if set(fresh.latencies) != {200}:
+            raise BenchmarkError(f"{Path(command[1]).name} answered {fresh.counts()} instead of 200 alone")
+        told = {"rate": fresh.rate(), "p50": fresh.quantile(0.5), "p99": fresh.quantile(0.99)}
+        if ours:
+            alone = asyncio.run(closed_loop(port, requests.fresh, 1, seconds / 2))
+            asyncio.run(closed_loop(port, requests.same, CONCURRENCY, 1.0))
+            hits = asyncio.run(closed_loop(port, requests.same, CONCURRENCY, seconds / 2))
+            told |= {"alone": alone.quantile(0.5), "hits": hits.rate(), "hits p99": hits.quantile(0.99)}
+            told |= {"memory": resident(pid), "torch": float(holds_torch(pid))}
+        return told
+
+
+def overload(place: Place, say: Callable[[str], None]) -> dict[str, Any]:
+    """Load Assay's server with twice what it can do, whatever it answers; return what came of it."""
+    seconds = 6.0 if place.quick else 60.0
+    requests = Requests(sorted((place.work / "photos").glob("*.jpg")))
+    with running(assay_command(place), place, requests) as (port, pid):
+        asyncio.run(closed_loop(port, requests.fresh, CONCURRENCY, 2.0))
+        say("the most it can do")
+        peaks = [
+            asyncio.run(closed_loop(port, requests.fresh, 2 * CONCURRENCY, seconds / 8)).rate()
+            for _ in range(2)
+        ]
+        peak = statistics.mean(peaks)
+        say(f"twice {peak:.0f} requests/s for {seconds:.0f} s")
+        outcome = asyncio.run(open_loop(port, requests.fresh, 2 * peak, seconds))
+        counts = outcome.counts()
+        return {
+            "peak": peak,
+            "sent": sum(counts.values()),
+            "counts": {str(status): count for status, count in sorted(counts.items())},
+            "goodput_share": outcome.rate() / peak,
+            "rejection_p99": outcome.quantile(0.99, 503),
+            "accepted_p99": outcome.quantile(0.99),
+            "other_5xx": sum(count for status, count in counts.items() if status >= 500 and status != 503),
+            "unanswered": counts.get(0, 0),
+            "latest": outcome.latest,
+            "memory": resident(pid),
+        }

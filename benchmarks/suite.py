@@ -1,0 +1,263 @@
+"""Every benchmark by name: how it is run, and which rows come of it.
+
+A benchmark gets a place and somebody to tell how it goes on; it gives rows, what went wrong without spoiling
+the rest, and all that it measured.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import networks
+import servers
+from processes import Place, measure_apart
+from results import Row
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a benchmark gives."""
+
+    rows: list[Row]
+    raw: Any
+    failures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark and the sentence that tells what it is."""
+
+    title: str
+    run: Callable[[Place, Say], Found]
+
+
+def _repeated(module: str, place: Place, say: Say, rounds: int, **options: Any) -> list[dict[str, Any]]:
+    """Measure in several fresh processes."""
+    found = []
+    for turn in range(1 if place.quick else rounds):
+        say(f"round {turn + 1} of {1 if place.quick else rounds}")
+        found.append(measure_apart(module, place, **options))
+    return found
+
+
+def _all(found: list[dict[str, Any]], key: str) -> tuple[float, ...]:
+    return tuple(float(one[key]) for one in found)
+
+
+def _ratios(above: list[float], below: list[float]) -> tuple[float, ...]:
+    """Return the ratio of each round: both sides of a round met the same machine."""
+    return tuple(a / b for a, b in zip(above, below, strict=True))
+
+
+def _network(place: Place, say: Say) -> Found:
+    times, failures = networks.measure(place, say)
+    ours, plain = times["Assay"], times[networks.PLAIN]
+    rows = [
+        Row(
+            f"ResNet-18 at 224, batch 1, {precision}, against the plain forward pass",
+            _ratios(plain["forward"], ours[f"forward {precision}"]),
+            "×",
+            target,
+        )
+        for precision, target in (("int8", 6.0), ("fp32", 1.8))
+    ]
+    views = {"whole": "whole photo", "region": "top 30 %"}
+    rows += [
+        Row(
+            f"file to answer, JPEG of 1080 × 1920, {told}, against the plain way",
+            _ratios(plain[task], ours[task]),
+            "×",
+            4.0,
+        )
+        for task, told in views.items()
+    ]
+    told = {"forward": "forward pass", **{task: f"file to answer, {view}" for task, view in views.items()}}
+    told |= {"forward int8": "forward pass, int8", "forward fp32": "forward pass, fp32"}
+    told |= {"read": "decode and preprocess, whole photo", "many": "get_preds on 20 photos, a photo"}
+    rows += [
+        Row(f"{name}: {told[task]}", tuple(values), " ms")
+        for name, tasks in times.items()
+        for task, values in tasks.items()
+    ]
+    return Found(rows, times, tuple(failures))
+
+
+def _server(place: Place, say: Say) -> Found:
+    found, failures = servers.measure(place, say)
+    ours, plain = found["Assay"], found[servers.PLAIN]
+    added = [alone - bare for alone, bare in zip(ours["alone"], ours["bare"], strict=True)]
+    rows = [
+        Row(f"against {servers.PLAIN}, no cache hits", _ratios(ours["rate"], plain["rate"]), "×", 4.0),
+        Row(f"against {servers.PLAIN}, all cache hits", _ratios(ours["hits"], plain["rate"]), "×", 30.0),
+    ]
+    rows += [
+        Row(
+            f"against {name}, same model and threads, no cache hits",
+            _ratios(ours["rate"], found[name]["rate"]),
+            "×",
+            1.2,
+        )
+        for name in servers.RIVALS
+        if found.get(name)
+    ]
+    rows += [
+        Row(
+            "a request alone, beyond bare decoding and inference, p50",
+            tuple(added),
+            " ms",
+            3.0,
+            at_least=False,
+        ),
+        Row("memory of the serving process at most", tuple(ours["memory"]), " MiB", 400.0, at_least=False),
+        Row("torch imported by the serving process (0: no)", tuple(ours["torch"]), "", 0.0, at_least=False),
+    ]
+    for name, values in found.items():
+        if values:
+            rows.append(Row(f"{name}: requests a second, concurrency 8", tuple(values["rate"])))
+            rows += [Row(f"{name}: latency {key}", tuple(values[key]), " ms") for key in ("p50", "p99")]
+    rows.append(Row("Assay: requests a second, all cache hits", tuple(ours["hits"])))
+    return Found(rows, found, tuple(failures))
+
+
+def _overload(place: Place, say: Say) -> Found:
+    told = servers.overload(place, say)
+    rows = [
+        Row(
+            "goodput, of the most it does",
+            (100 * told["goodput_share"],),
+            " %",
+            90.0,
+            note=f"peak {told['peak']:.1f} requests/s at concurrency 16; the client shares the processors",
+        ),
+        Row("answers 5xx other than 503", (told["other_5xx"],), "", 0.0, at_least=False),
+        Row("requests without an answer", (told["unanswered"],), "", 0.0, at_least=False),
+        Row("latency p99 of accepted requests", (told["accepted_p99"],), " ms"),
+        Row("memory at most", (told["memory"],), " MiB"),
+        Row("latest that the client sent a request", (told["latest"],), " ms"),
+    ]
+    if "503" in told["counts"]:
+        rows.insert(1, Row("rejections, p99", (told["rejection_p99"],), " ms", 50.0, at_least=False))
+        return Found(rows, told)
+    return Found(rows, told, ("rejections, p99: nothing was rejected",))
+
+
+def _startup(place: Place, say: Say) -> Found:
+    found = _repeated("startup", place, say, 3, work=str(place.work), repeats=2 if place.quick else 5)
+    rows = [
+        Row("assay predict of one photo, whole process", _all(found, "predict"), " s", 1.5, at_least=False),
+        Row("assay --help", _all(found, "help"), " s", 0.3, at_least=False),
+    ]
+    return Found(rows, found)
+
+
+def _loader(place: Place, say: Say) -> Found:
+    found = _repeated("loader", place, say, 3)
+    rows = [
+        Row("epochs from the second on, against decoding each time", _all(found, "ratio"), "×", 5.0),
+        Row("decoding each time", _all(found, "decode_ms"), " ms a photo"),
+        Row("kept pixels", _all(found, "cached_ms"), " ms a photo"),
+    ]
+    return Found(rows, found)
+
+
+def _probe(place: Place, say: Say) -> Found:
+    say("some minutes")
+    told = measure_apart("probe", place)
+    named = {key: value for key, value in told.items() if key.startswith("times faster")}
+    first, kept = (next(v for k, v in named.items() if word in k) for word in ("first", "kept"))
+    trials = next(value for key, value in told.items() if "trials alone" in key)
+    sweep = next(value for key, value in told.items() if "settings of" in key)
+    rows = [
+        Row(
+            "frozen backbone, 10 epochs, against forwarding every epoch, embeddings kept",
+            (kept,),
+            "×",
+            15.0,
+        ),
+        Row("the same, the first time, decoding and computing them included", (first,), "×"),
+        Row("100 settings of a probe once embeddings are kept", (sweep,), " s", 60.0, at_least=False),
+        Row("of that, fitting and judging alone", (trials,), " s"),
+    ]
+    return Found(rows, told)
+
+
+def _int8(place: Place, say: Say) -> Found:
+    found = _repeated("int8", place, say, 2)
+    peaks = [max(one["peak_gops"].values()) for one in found]
+    rows = [
+        Row(
+            "ResNet-18 int8 against the processor's int8 peak",
+            _all(found, "share_of_peak"),
+            "",
+            0.5,
+            note="batch 16; peak: the fastest of large int8 products and convolutions beside it",
+        ),
+        Row("the peak", tuple(peaks), " thousand million operations/s"),
+        Row("ResNet-18 int8, batch 16", _all(found, "resnet18_int8_gops"), " thousand million operations/s"),
+    ]
+    return Found(rows, found)
+
+
+def _accuracy(place: Place, say: Say) -> Found:
+    say("four short trainings")
+    told = measure_apart("int8_accuracy", place, quick=place.quick)
+    rows = [
+        Row(
+            f"int8 accuracy drop, {name}",
+            (one["drop_points"],),
+            " points",
+            0.5,
+            at_least=False,
+            note=f"{one['photos']} test photos, {100 * one['fp32']:.1f} % with 32 bits"
+            + ("" if one["kept"] else "; int8 was refused by training, so nothing is lost"),
+        )
+        for name, one in told.items()
+    ]
+    return Found(rows, told)
+
+
+def _folder(place: Place, say: Say) -> Found:
+    model = str(place.work / "whole.assay")
+    found = _repeated("predict_many", place, say, 2, model=model, count=160 if place.quick else 640)
+    lower = [min(one["decode"], one["infer"]) for one in found]
+    rows = [
+        Row("a folder, against the lower of both limits", _all(found, "of_lower_limit"), "", 0.85),
+        Row(
+            "the same, against what both can do on the same processors",
+            _all(found, "of_shared_limit"),
+            "",
+            note="1 / (1 / decoding + 1 / inference): each alone already takes all processors",
+        ),
+        Row("images a second", _all(found, "predict")),
+        Row("decoding alone", _all(found, "decode"), " a second"),
+        Row("inference alone", _all(found, "infer"), " a second"),
+        Row("the lower limit", tuple(lower), " a second"),
+    ]
+    return Found(rows, found)
+
+
+BENCHMARKS = {
+    "network": Benchmark("One photo at a time, in one process.", _network),
+    "server": Benchmark(
+        "Photos over HTTP, eight at a time; client and server share the processors.", _server
+    ),
+    "overload": Benchmark("Twice what the server can do, in an open loop.", _overload),
+    "startup": Benchmark("Whole processes, as a user starts them.", _startup),
+    "loader": Benchmark("The training loader on phone photos.", _loader),
+    "probe": Benchmark("A probe on 2,624 solar cells.", _probe),
+    "int8": Benchmark("8-bit integers against the processor's peak.", _int8),
+    "accuracy": Benchmark("What 8-bit integers cost, on test photos.", _accuracy),
+    "folder": Benchmark("`assay predict` on a folder of phone photos.", _folder),
+}
+
+
+def summary(rows: list[Row]) -> str:
+    """Return the judged rows in one line each."""
+    judged = [row for row in rows if row.met is not None]
+    return "\n".join(
+        f"    {'met   ' if row.met else 'MISSED'} {row.what}: {median(row.values):.3g}{row.unit}"
+        for row in judged
+    )
