@@ -38,6 +38,8 @@ def test_prediction_imports_nothing_that_trains(colours: Path, tiny, tmp_path: P
             photo,
         ],
         ["bench", bundle, colours, "--seconds", "0.1"],
+        ["watch", bundle, colours / "red", "--every-frame", "--no-window", "--on", "red", "--run", "true"],
+        ["collect", colours / "red", "--to", tmp_path / "shots", "--class", "red", "--no-window"],
         ["--help"],
     ):
         ended = subprocess.run(
