@@ -23,7 +23,9 @@ RGB = {"red": (220, 20, 20), "green": (20, 220, 20), "blue": (20, 20, 220)}
 
 
 class HandClock(Clock):
-    """Time that passes only by waiting."""
+    """Time that passes only by waiting; the wait number `limit` is cut short by a wish to stop."""
+
+    limit = -1
 
     def __init__(self) -> None:
         self.time = 100.0
@@ -35,7 +37,7 @@ class HandClock(Clock):
     def wait(self, stop: Event, seconds: float) -> bool:
         self.waits.append(round(seconds, 6))
         self.time += seconds
-        return stop.is_set()
+        return stop.is_set() or len(self.waits) == self.limit
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Where frames come from, and that every source lets go."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -73,6 +74,27 @@ def test_a_camera_that_is_not_there_is_said_in_a_sentence(clock, capfd: pytest.C
         next(Live(97).frames(Event(), clock, NOBODY.append))
     assert clock.waits == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_stream_that_ends_is_connected_again_ever_less_often(film: Path, tmp_path: Path, clock):
+    # A file behaves as a stream does whose other side hangs up at its end.
+    stream, told = tmp_path / "stream.mp4", list[str]()
+    shutil.copy(film, stream)
+    frames = Live(str(stream)).frames(Event(), clock, told.append)
+    assert [next(frames).first for _ in range(20)] == [True] + [False] * 19
+    again = next(frames)
+    assert (again.number, again.first, clock.waits) == (20, True, [0.5])
+    assert [message.split(" ", 1)[1] for message in told] == [
+        "is lost; connecting again",
+        "is back after 0.5 s",
+    ]
+
+    stream.rename(tmp_path / "away.mp4")
+    clock.waits.clear()
+    clock.limit = 9
+    assert [frame.number for frame in frames] == list(range(21, 40))
+    assert clock.waits == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert len(told) == 3
 
 
 def test_a_folder_is_a_film_of_its_photos(tmp_path: Path):
