@@ -82,18 +82,25 @@ class Window:
     def _shut(self) -> None:
         self.closed = True
         self.held = None
+        # Tk would complain of what is to happen later and finds nobody.
+        self._hold_on()
         self._root.destroy()
 
     def _press(self, event: "tk.Event[tk.Misc]") -> None:
         if event.keysym in {"q", "Escape"}:
             self._shut()
             return
+        self._hold_on()
+        self.held = event.char or None
+
+    def _hold_on(self) -> None:
+        """Take back that a key counts as let go."""
         if self._later is not None:
             self._root.after_cancel(self._later)
             self._later = None
-        self.held = event.char or None
 
     def _release(self, _: "tk.Event[tk.Misc]") -> None:
+        self._hold_on()
         self._later = self._root.after(_RELEASE, self._let_go)
 
     def _let_go(self) -> None:
