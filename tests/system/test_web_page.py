@@ -1,0 +1,216 @@
+"""The page for photos in a real browser: everything on it used, nothing asked of anybody else."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from assay.recipe import PreprocessSpec
+from assay.serving.auth.desk import Desk
+
+HOSTILE = "<img src=x onerror=alert(1)>.png"
+
+
+@pytest.fixture(scope="module")
+def url(serve, make_bundle) -> str:
+    """A server that looks at the upper half of photos and is unsure below 0.9."""
+    upper = PreprocessSpec(size=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), roi=(0, 0, 1, 0.5))
+    address: str = serve(
+        make_bundle(preprocess=upper, thresholds={"confidence": 0.9}), lifecycle__drain_seconds=0
+    ).url
+    return address
+
+
+@pytest.fixture(params=[1280, 360], ids=["wide", "narrow"])
+def page(browser: Any, url: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+    yield from _opened(browser, url, request.param)
+
+
+@pytest.fixture
+def wide(browser: Any, url: str) -> Iterator[Any]:
+    yield from _opened(browser, url, 1280)
+
+
+def _opened(browser: Any, url: str, width: int) -> Iterator[Any]:
+    """The page; in the end it has asked this server alone, and complained of nothing."""
+    opened = browser.new_page(viewport={"width": width, "height": 800})
+    asked: list[str] = []
+    complaints: list[str] = []
+    opened.on("request", lambda one: asked.append(one.url))
+    opened.on("pageerror", lambda one: complaints.append(str(one)))
+    opened.on("dialog", lambda one: (complaints.append(one.message), one.dismiss()))
+    opened.on("console", lambda one: complaints.append(one.text))
+    opened.goto(url)
+    opened.get_by_text("Ready: 3 classes").wait_for()
+    yield opened
+    opened.close()
+    assert [one for one in asked if not one.startswith((url, f"blob:{url}", "data:"))] == []
+    assert [one for one in complaints if "status of 4" not in one] == []
+
+
+def _fair(page: Any) -> None:
+    """Nothing sticks out, and axe finds nothing at all."""
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    found = Axe().run(page).response["violations"]
+    assert [(one["impact"], one["id"], one["nodes"][0]["html"]) for one in found] == []
+
+
+def _file(photo: bytes, name: str = "photo.jpg") -> dict[str, Any]:
+    return {"name": name, "mimeType": "image/jpeg", "buffer": photo}
+
+
+def test_a_photo_is_classified_as_soon_as_it_is_chosen(page: Any, painted: Callable[..., bytes]):
+    _fair(page)
+    page.set_input_files("#photo-file", _file(painted((230, 20, 30), (64, 80))))
+    answer = page.locator("#photo-answer .answer")
+    answer.wait_for()
+    assert answer.inner_text() == "red"
+    assert page.locator("#photo-bars li").count() == 3
+    assert page.locator("#photo-bars li").first.inner_text().startswith("red")
+    box, frame = (
+        page.locator("#photo-view .box").bounding_box(),
+        page.locator("#photo-view img").bounding_box(),
+    )
+    # The upper half, cut to a square: 40 of 64 x 80 pixels a side, in the middle.
+    assert box["x"] - frame["x"] == pytest.approx(12 / 64 * frame["width"], abs=1)
+    assert (box["width"], box["height"]) == pytest.approx(
+        (frame["width"] * 40 / 64, frame["height"] / 2), abs=1
+    )
+    assert "31 % of the photo" in page.locator("#photo-view figcaption").inner_text()
+    _fair(page)
+
+    page.get_by_role("button", name="Show what speaks for it").click()
+    page.get_by_role("button", name="Show the photo again").click()
+    assert page.locator("#photo-view .box").is_visible()
+
+
+def test_unknown_is_said_when_it_is(wide: Any, painted: Callable[..., bytes]):
+    wide.set_input_files("#photo-file", _file(painted((120, 110, 100))))
+    wide.locator("#photo-answer .answer.unknown").wait_for()
+    assert "Closest: red" in wide.locator("#photo-answer").inner_text()
+
+
+def test_a_bad_file_is_told_in_a_sentence_and_its_name_stays_text(page: Any):
+    page.set_input_files("#photo-file", _file(b"no photo", HOSTILE))
+    error = page.locator("#photo-error:not(:empty)")
+    error.wait_for()
+    assert error.inner_text() == f"{HOSTILE}: Invalid image format. Allowed formats: jpg, jpeg, png"
+    _fair(page)
+
+
+def test_a_photo_that_is_too_large_is_not_sent(wide: Any, tmp_path: Path):
+    (tmp_path / "large.jpg").write_bytes(bytes(17 * 2**20))
+    wide.set_input_files("#photo-file", tmp_path / "large.jpg")
+    wide.locator("#photo-error:not(:empty)").wait_for()
+    assert "takes up to 16 MB" in wide.locator("#photo-error").inner_text()
+
+
+def test_the_button_the_clipboard_and_the_camera(wide: Any, painted: Callable[..., bytes]):
+    assert wide.locator("#classify").is_disabled()
+    wide.uncheck("#at-once")
+    wide.set_input_files("#photo-file", _file(painted((20, 20, 230))))
+    assert not wide.locator("#photo-answer .answer").count()
+    wide.click("#classify")
+    wide.locator("#photo-answer .answer", has_text="blue").wait_for()
+    wide.check("#at-once")
+    wide.evaluate(
+        """bytes => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], 'pasted.jpg', {type: 'image/jpeg'}));
+            document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: data}));
+        }""",
+        list(painted((230, 20, 30))),
+    )
+    wide.locator("#photo-answer .answer", has_text="red").wait_for()
+    wide.click("#camera-open")
+    wide.click("#camera-take")
+    # The fake camera shows a green picture.
+    wide.locator("#photo-answer .answer", has_text="green").wait_for()
+    assert not wide.locator("#camera").is_visible()
+
+
+def test_live(page: Any):
+    page.get_by_role("tab", name="Live").click()
+    with page.expect_response(lambda one: "/classify" in one.url):
+        page.click("#live-toggle")
+    page.locator("#live-said", has_text="green").wait_for(state="attached")
+    assert page.locator("#live-view .box").is_visible()
+    _fair(page)
+    page.get_by_role("tab", name="Photo").click()
+    assert page.evaluate("document.querySelector('#live-view video').srcObject") is None
+
+
+def test_several_photos_become_a_table_and_a_history(page: Any, painted: Callable[..., bytes]):
+    page.get_by_role("tab", name="Several").click()
+    photos = [_file(painted((230, 20, 30), number=number), f"{number}.jpg") for number in range(5)]
+    page.set_input_files("#many-file", [*photos, _file(b"none", "=cmd.jpg")])
+    page.get_by_text("Done: 6 of 6 photos, 1 without an answer").wait_for()
+    with page.expect_download() as download:
+        page.click("#many-save")
+    lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "photo,label,confidence,unknown,reason,error,red,green,blue"
+    assert [line.split(",")[0] for line in lines[1:]] == [
+        *(f"{number}.jpg" for number in range(5)),
+        "'=cmd.jpg",
+    ]
+    _fair(page)
+    page.get_by_role("tab", name="History").click()
+    page.locator("#history-list img").nth(4).wait_for()
+    assert page.locator("#history-list li").count() == 5
+    _fair(page)
+    page.click("#history-clear")
+    assert page.locator("#history-empty").is_visible()
+
+
+def test_health_and_model_card(page: Any):
+    page.get_by_role("tab", name="About").click()
+    page.get_by_role("heading", name="Intended use").wait_for()
+    told = page.locator("#health").inner_text()
+    assert "healthy" in told
+    assert "colours, version" in told
+    assert page.locator("#card table").count() >= 1
+    _fair(page)
+
+
+def test_with_the_keyboard_alone(wide: Any):
+    reached = []
+    for _ in range(5):
+        wide.keyboard.press("Tab")
+        reached.append(wide.evaluate("document.activeElement.id || document.activeElement.tagName"))
+    assert reached == ["SUMMARY", "tab-photo", "photo-file", "camera-open", "at-once"]
+    wide.focus("#tab-photo")
+    for key, tab in (
+        ("ArrowRight", "live"),
+        ("End", "about"),
+        ("ArrowRight", "photo"),
+        ("ArrowLeft", "about"),
+    ):
+        wide.keyboard.press(key)
+        assert wide.evaluate("document.activeElement.id") == f"tab-{tab}"
+        assert wide.locator(f"#{tab}").is_visible()
+
+
+def test_keys(browser: Any, serve, make_bundle, painted: Callable[..., bytes], tmp_path: Path):
+    desk = Desk(tmp_path / "keys")
+    key = desk.token(desk.create("a visitor", "bronze", ("classify",)))
+    server = serve(make_bundle(), "--keys", tmp_path / "keys", lifecycle__drain_seconds=0)
+    page = browser.new_page()
+    page.goto(server.url)
+    page.get_by_text("This server asks for a key").wait_for()
+    page.set_input_files("#photo-file", _file(painted()))
+    page.locator("#photo-error", has_text="asks for a key").wait_for()
+    page.get_by_label("Key of this server").fill(key)
+    page.get_by_role("button", name="Use this key").click()
+    page.get_by_text("Ready: 3 classes").wait_for()
+    page.click("#classify")
+    page.locator("#photo-answer .answer", has_text="red").wait_for()
+    page.close()
+
+
+def test_where_nothing_is_kept_the_page_for_labels_says_so(browser: Any, url: str):
+    page = browser.new_page()
+    page.goto(f"{url}/relabel")
+    page.get_by_text("start the server with --keep-uncertain").wait_for()
+    page.close()

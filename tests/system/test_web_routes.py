@@ -1,0 +1,178 @@
+"""The pages' routes over real sockets: open where they hold nothing, closed where they show or write."""
+
+import csv
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from assay.data import read_manifest
+from assay.serving.auth.desk import Desk
+
+# Answers of this model are never sure enough.
+DOUBT = {"confidence": 0.99999}
+
+
+class Site(NamedTuple):
+    """A server, and the folder of the photos it was unsure of."""
+
+    server: Any
+    kept: Path
+    keys: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def guarded(serve, make_bundle, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A server that asks for keys."""
+    folder = tmp_path_factory.mktemp("guarded")
+    desk = Desk(folder / "keys")
+    keys = {
+        scope: desk.token(desk.create(f"who may {scope}", "gold", ("classify", scope)))
+        for scope in ("classify", "admin")
+    }
+    bundle = make_bundle(thresholds=DOUBT)
+    server = serve(
+        bundle, "--keys", folder / "keys", "--keep-uncertain", folder / "kept", lifecycle__drain_seconds=0
+    )
+    return Site(server, folder / "kept", keys)
+
+
+@pytest.fixture(scope="module")
+def local(serve, make_bundle, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A server without keys, on this machine."""
+    kept = tmp_path_factory.mktemp("local") / "kept"
+    return Site(
+        serve(make_bundle(thresholds=DOUBT), "--keep-uncertain", kept, lifecycle__drain_seconds=0), kept, {}
+    )
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_pages_need_no_key_and_say_what_a_browser_may_load(guarded: Site):
+    with guarded.server.client() as client:
+        for path in ("/", "/relabel", "/web/main.js", "/web/page.css"):
+            answer = client.get(path)
+            policy = answer.headers["content-security-policy"]
+            assert answer.status_code == 200
+            assert "script-src 'self'; style-src 'self'" in policy
+            assert "unsafe" not in policy
+            again = client.get(path, headers={"if-none-match": answer.headers["etag"]})
+            assert (again.status_code, again.content) == (304, b"")
+        assert client.get("/web/../settings.py").status_code == 404
+        assert client.get("/web/none.js").json() == {"error": "Not Found"}
+
+
+def test_what_shows_or_writes_needs_a_key_that_may(guarded: Site):
+    with guarded.server.client() as client:
+        asked: list[tuple[str, str]] = [
+            ("GET", "/relabel/photos"),
+            ("GET", "/relabel/photos/0"),
+            ("PUT", "/relabel/labels/0"),
+            ("DELETE", "/relabel/labels/0"),
+        ]
+        for method, path in asked:
+            assert client.request(method, path).status_code == 401, path
+            weak = client.request(method, path, headers=_bearer(guarded.keys["classify"]))
+            assert weak.status_code == 403, path
+        assert client.get("/web/card").status_code == 401
+        assert client.get("/web/card", headers=_bearer(guarded.keys["classify"])).text.startswith("# colours")
+        answer = client.get("/relabel/photos", headers=_bearer(guarded.keys["admin"]))
+        assert answer.json()["classes"] == ["red", "green", "blue"]
+
+
+def test_without_keys_no_page_but_our_own_may_label(local: Site):
+    host = local.server.url
+    with local.server.client() as client:
+        status = [
+            client.get("/relabel/photos", headers=headers).status_code
+            for headers in (
+                {},
+                {"Origin": host, "Sec-Fetch-Site": "same-origin"},
+                {"Origin": "https://elsewhere.example", "Sec-Fetch-Site": "cross-site"},
+                {"Origin": "http://127.0.0.1:1", "Sec-Fetch-Site": "same-site"},
+                {"Host": "elsewhere.example"},
+                {"X-Forwarded-For": "203.0.113.9"},
+            )
+        ]
+    assert status == [200, 200, 403, 403, 403, 403]
+
+
+def test_unsure_photos_are_labelled_and_training_reads_the_labels(
+    local: Site, painted: Callable[..., bytes], eventually: Callable[..., None]
+):
+    with local.server.client() as client:
+        for number in range(2):
+            assert (
+                client.post("/classify", files={"image": painted(kind="PNG", number=number)}).status_code
+                == 200
+            )
+
+        def photos() -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = client.get("/relabel/photos").json()["photos"]
+            return found
+
+        eventually(lambda: len(photos()) == 2)
+        first, second = photos()
+        shown = client.get(f"/relabel/photos/{first['id']}")
+        assert shown.headers["content-type"] == "image/jpeg"
+        assert shown.content.startswith(b"\xff\xd8")
+        assert (first["kind"], first["label"], first["given"]) == ("uncertain", "red", None)
+
+        for photo, label in ((first, "green"), (second, "blue")):
+            assert client.put(f"/relabel/labels/{photo['id']}", json={"label": label}).json() == {
+                "label": label
+            }
+        assert [one["given"] for one in photos()] == ["green", "blue"]
+        assert client.delete(f"/relabel/labels/{second['id']}").json() == {"label": None}
+
+        for body, status in ((b'{"label": "cat"}', 400), (b"[]", 400), (b"x" * 5000, 400)):
+            assert client.put(f"/relabel/labels/{second['id']}", content=body).status_code == status
+        assert client.put("/relabel/labels/0", json={"label": "red"}).status_code == 404
+    (sample,) = read_manifest(local.kept / "labels.csv").samples
+    assert (sample.label, sample.path.parent) == ("green", local.kept / "photos")
+
+
+def test_suspects_on_top_of_the_data_set(serve, make_bundle, colours: Path, tmp_path: Path):
+    manifest, suspects = tmp_path / "manifest.csv", tmp_path / "suspects.csv"
+    photos = [colours / "red" / "000.png", colours / "red" / "001.png"]
+    manifest.write_text("path,label\n" + "".join(f"{one},red\n" for one in photos), encoding="utf-8")
+    suspects.write_text(f"path,label,suggested\n{photos[0]},red,blue\n", encoding="utf-8")
+    labels = tmp_path / "out" / "labels.csv"
+    server = serve(
+        make_bundle(),
+        "--no-auth",
+        "--suspects",
+        suspects,
+        "--data",
+        manifest,
+        "--labels",
+        labels,
+        lifecycle__drain_seconds=0,
+    )
+    with server.client() as client:
+        (photo,) = client.get("/relabel/photos").json()["photos"]
+        assert (photo["kind"], photo["note"]) == ("suspect", "blue?")
+        client.put(f"/relabel/labels/{photo['id']}", json={"label": "blue"})
+    with (labels.parent / "relabelled.csv").open(encoding="utf-8", newline="") as stream:
+        assert [row["label"] for row in csv.DictReader(stream)] == ["blue", "red"]
+
+
+def test_without_pages(serve, make_bundle):
+    with serve(make_bundle(), "--no-web", lifecycle__drain_seconds=0).client() as client:
+        assert [client.get(path).status_code for path in ("/", "/relabel", "/web/main.js")] == [404] * 3
+        assert client.get("/health").status_code == 200
+
+
+def test_a_wrong_file_is_told_in_a_sentence(make_bundle, tmp_path: Path):
+    (tmp_path / "suspects.csv").write_text("a,b\n", encoding="utf-8")
+    command = [sys.executable, "-m", "assay.cli.main", "serve", "--port", "0", "--no-auth", make_bundle()]
+    command += ["--suspects", tmp_path / "suspects.csv"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 2
+    assert "suspects.csv has no column path or label" in ended.stderr
+    assert "Traceback" not in ended.stderr
