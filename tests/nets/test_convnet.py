@@ -2,6 +2,7 @@ import torch
 from torch import nn
 
 from assay.nets import ConvNet
+from assay.nets.dropout import Dropout
 from assay.recipe import ConvNetSpec
 
 
@@ -13,9 +14,9 @@ def test_three_blocks_halve_the_side_thrice():
 
 def test_a_block_is_two_convolutions_pooling_and_dropout():
     block = ConvNet(ConvNetSpec(filters=(32,), dropout=0.3)).blocks[0]
-    kinds = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] * 2 + [nn.MaxPool2d, nn.Dropout]
+    kinds = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] * 2 + [nn.MaxPool2d, Dropout]
     assert [type(module) for module in block] == kinds
-    assert [module.p for module in block if isinstance(module, nn.Dropout)] == [0.3]
+    assert [module.p for module in block if isinstance(module, Dropout)] == [0.3]
     assert [module.out_channels for module in block if isinstance(module, nn.Conv2d)] == [32, 32]
 
 

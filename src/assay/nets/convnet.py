@@ -6,6 +6,7 @@ Knows nothing of classes, heads or files.
 from torch import Tensor, nn
 
 from assay.nets.backbone import Backbone, Stages, init_he
+from assay.nets.dropout import Dropout
 from assay.recipe import ConvNetSpec
 
 
@@ -49,4 +50,4 @@ def _block(inputs: int, filters: int, dropout: float) -> nn.Sequential:
             nn.BatchNorm2d(filters),
             nn.ReLU(inplace=True),
         ]
-    return nn.Sequential(*layers, nn.MaxPool2d(2), nn.Dropout(dropout))
+    return nn.Sequential(*layers, nn.MaxPool2d(2), Dropout(dropout))

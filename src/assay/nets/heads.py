@@ -6,6 +6,7 @@ Knows nothing of images.
 import torch
 from torch import Tensor, nn
 
+from assay.nets.dropout import Dropout
 from assay.recipe import HeadSpec
 
 
@@ -32,9 +33,9 @@ class Head(nn.Module):
             dense = nn.Linear(features, width, bias=not spec.batch_norm)
             nn.init.kaiming_normal_(dense.weight, nonlinearity="relu")
             norm = nn.BatchNorm1d(width) if spec.batch_norm else nn.Identity()
-            self.hidden.append(nn.Sequential(nn.Dropout(spec.dropout), dense, norm, nn.ReLU()))
+            self.hidden.append(nn.Sequential(Dropout(spec.dropout), dense, norm, nn.ReLU()))
             features = width
-        self.dropout = nn.Dropout(spec.dropout)
+        self.dropout = Dropout(spec.dropout)
         self.fc = nn.Linear(features, classes)
 
     def forward(self, embedding: Tensor) -> Tensor:

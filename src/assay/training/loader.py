@@ -110,9 +110,10 @@ class FeatureData(Dataset[Batch]):
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """Return the batch of some keys; the seed of a key draws the view."""
-        rows = torch.tensor([index for index, _ in keys])
-        drawn = torch.tensor([seed % self._views for _, seed in keys])
-        return self._features[drawn * len(self) + rows], self._targets[rows]
+        # Faster than torch's own way of reading lists.
+        rows, seeds = torch.from_numpy(np.array(keys, dtype=np.int64).T.copy())
+        features = self._features.index_select(0, seeds % self._views * len(self) + rows)
+        return features, self._targets.index_select(0, rows)
 
 
 class Order(Sampler[Key]):

@@ -69,15 +69,17 @@ def make_optimizer(groups: list[Group], spec: TrainSpec) -> optim.Optimizer:
 
     Weight decay is added to the gradient in `adam` and `sgd`, and taken off the weights in `adamw`.
     """
+    # One pass over the weights instead of ten. With a GPU's mixed precision it could not clip gradients.
+    fused = all(parameter.device.type == "cpu" for group in groups for parameter in group.parameters)
     params = [
         {"params": list(group.parameters), "weight_decay": group.weight_decay, "scale": group.scale}
         for group in groups
     ]
     if spec.optimizer == "sgd":
-        return optim.SGD(params, lr=spec.lr, momentum=spec.momentum)
+        return optim.SGD(params, lr=spec.lr, momentum=spec.momentum, fused=fused or None)
     if spec.optimizer == "adam":
-        return optim.Adam(params, lr=spec.lr)
-    return optim.AdamW(params, lr=spec.lr)
+        return optim.Adam(params, lr=spec.lr, fused=fused or None)
+    return optim.AdamW(params, lr=spec.lr, fused=fused or None)
 
 
 def set_rate(optimizer: optim.Optimizer, rate: float) -> None:
