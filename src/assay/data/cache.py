@@ -31,7 +31,7 @@ if sys.platform != "win32":
 
 _LOG = logging.getLogger("assay.data.cache")
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 """Part of every file's key: raise it when the same bytes and settings come to give other pixels."""
 
 FREE_SHARE: Final = 0.2

@@ -15,8 +15,9 @@ from assay.recipe import PreprocessSpec
 
 _Span = tuple[float, float]
 
-_HEADROOM: Final = 1.25
-"""How many decoded pixels a side the looked-at part keeps for each pixel of the square."""
+_HEADROOM: Final = 1.2
+"""How many decoded pixels a side the looked-at part keeps for each pixel of the square: just so few that
+photos 1,080 pixels wide are decoded at a quarter for a square of 224, which takes a quarter less time."""
 
 _REDUCING_GAP: Final = 2.0
 """Pictures larger than this many times the square are first averaged by a whole factor, which is quicker."""
@@ -71,11 +72,11 @@ class Preprocess:
         """Decode a file and preprocess it: the way of every file, whoever asks.
 
         A JPEG larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, as long as the part looked at
-        keeps 1.25 pixels a side for each pixel of the square, and no further down than that part reaches; for
+        keeps 1.2 pixels a side for each pixel of the square, and no further down than that part reaches; for
         the top third of a photo of 1080 x 1920 that takes a tenth of the time. Rows left out change nothing.
         The scale does, by little: over such photos the mean difference from decoding at full size is at most
-        1.5 of 255 levels at any size and 99.9 % of the values differ by at most 20; at 224 it is at most 0.3,
-        and 6. The same bytes always give the same pixels.
+        1.5 of 255 levels at any size and 99.9 % of the values differ by at most 20; at 224 it is at most 1,
+        and 14. The same bytes always give the same pixels.
 
         Args:
             data: the whole file.
