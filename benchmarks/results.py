@@ -9,6 +9,9 @@ from typing import Any
 
 from assay.files import write_text
 
+BUSY = 1.0
+"""Load before the first benchmark, above which others must have been at work; later ones meet our own."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -95,6 +98,12 @@ def page(machine: dict[str, Any], sections: Sequence[Section], options: str) -> 
         "",
         *(f"- {name}: {value}" for name, value in machine.items()),
     ]
+    if sections and sections[0].load[0] > BUSY:
+        lines += [
+            "",
+            f"**Taken on a busy machine** (load {sections[0].load[0]:.1f} at the start): threads that wait for",
+            "each other then wait far longer, the baselines most of all. Ratios mislead, also where they are met.",
+        ]
     for section in sections:
         before, after = section.load
         lines += [
