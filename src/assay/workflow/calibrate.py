@@ -28,6 +28,7 @@ from assay.inference import Classifier, Novelty, fit_novelty
 from assay.progress import Progress, silent
 from assay.recipe import AbstainSpec
 from assay.workflow.judge import judge
+from assay.workflow.kept import KeptEmbeddings
 
 _TAUGHT = 2000
 _TAUGHT_A_CLASS = 20
@@ -78,6 +79,7 @@ def calibrate(
     progress: Progress = silent,
     *,
     keep: Path | None = None,
+    kept: KeptEmbeddings | None = None,
 ) -> Confidence:
     """Fit temperature, threshold and novelty, and write them into a bundle that was written just now.
 
@@ -88,16 +90,17 @@ def calibrate(
         seed: chooses the training photos that are looked at.
         progress: told of photos judged.
         keep: where to write the training photos that were judged, for whoever needs their embeddings.
+        kept: as for `judge`.
 
     Raises:
         AssayError: there are no validation photos, or a photo can no longer be read.
     """
     classifier = Classifier.load(path, abstain=False)
-    raw = judge(classifier, dataset, dataset.part("val"), progress)
+    raw = judge(classifier, dataset, dataset.part("val"), progress, kept=kept)
     novelty, taught = None, 0
     if spec.enabled:
         familiar = _familiar(dataset, seed)
-        known = judge(classifier, dataset, familiar, progress)
+        known = judge(classifier, dataset, familiar, progress, kept=kept)
         if keep is not None:
             known.save(keep)
         novelty, taught = _describe(known), len(familiar)

@@ -113,6 +113,14 @@ class FrozenBackbone:
             for view in range(view_count(self._recipe)):
                 self.view(self._dataset.samples, view)
 
+    def kept(self, samples: Sequence[Sample]) -> npt.NDArray[np.float32] | None:
+        """Return the embeddings of unchanged photos, float32 [N, D], if every one of them is on the disk."""
+        slots = self._cache.open(self._settings(None), self._network.backbone.channels)
+        found = [None if sample.digest is None else slots.get(sample.digest) for sample in samples]
+        slots.close()
+        rows = [row for row in found if row is not None]
+        return np.stack(rows) if rows and len(rows) == len(found) else None
+
     def plain(self, samples: Sequence[Sample]) -> npt.NDArray[np.float32]:
         """Return the embeddings of unchanged photos, float32 [N, D].
 

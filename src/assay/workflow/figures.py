@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from assay.bundle import Bundle
 from assay.data import SPLITS, Dataset, Split
 from assay.errors import AssayError
 from assay.evaluation import evaluate
@@ -18,6 +19,7 @@ from assay.evaluation.tables import write_json
 from assay.inference import Classifier
 from assay.progress import Progress, silent
 from assay.workflow.judge import judge
+from assay.workflow.kept import KeptEmbeddings
 from assay.workflow.run import Run
 
 FIGURES = ("accuracy", "loss", "precision")
@@ -114,7 +116,8 @@ def judge_training(run: Run, dataset: Dataset, progress: Progress = silent) -> N
     Raises:
         AssayError: the bundle or a photo cannot be read.
     """
-    predictions = judge(Classifier.load(run.bundle), dataset, dataset.part("train"), progress)
+    kept = KeptEmbeddings.of(Bundle.open(run.bundle), dataset)
+    predictions = judge(Classifier.load(run.bundle), dataset, dataset.part("train"), progress, kept=kept)
     metrics = evaluate(predictions, run.recipe().data.positive)
     write_json(run.evaluation("train") / _FILE, metrics.to_dict())
 

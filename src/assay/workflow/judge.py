@@ -9,7 +9,9 @@ from assay.data import Dataset, Pixels, Sample
 from assay.errors import AssayError
 from assay.evaluation import Predictions
 from assay.inference import Classifier, cpu_count
+from assay.inference.engine import Outputs
 from assay.progress import Progress, silent
+from assay.workflow.kept import KeptEmbeddings
 
 _BATCH = 32
 
@@ -19,6 +21,8 @@ def judge(
     dataset: Dataset,
     samples: Sequence[Sample] | None = None,
     progress: Progress = silent,
+    *,
+    kept: KeptEmbeddings | None = None,
 ) -> Predictions:
     """Let a classifier predict labelled photos.
 
@@ -27,6 +31,7 @@ def judge(
         dataset: where the photos are from; every label must be one of the classifier's classes.
         samples: the photos; none: all of the data set.
         progress: told of every batch.
+        kept: the bundle's embeddings, which answer in place of its backbone where they say the same.
 
     Raises:
         AssayError: a label is unknown to the classifier, or a photo can no longer be read.
@@ -40,8 +45,8 @@ def judge(
             f"its classes are {', '.join(classifier.classes)}"
         )
     probabilities, embeddings = [], []
-    for done, squares in _squares(Pixels(chosen, classifier.preprocess)):
-        outputs = classifier.outputs(squares)
+    known = None if kept is None else kept.outputs(classifier, chosen)
+    for done, outputs in _answers(classifier, chosen) if known is None else ((len(chosen), known),):
         probabilities.append(classifier.probabilities(outputs))
         embeddings.append(outputs.embedding)
         progress("judging", done, len(chosen))
@@ -57,6 +62,11 @@ def judge(
         if has_sources
         else None,
     )
+
+
+def _answers(classifier: Classifier, samples: Sequence[Sample]) -> Iterator[tuple[int, Outputs]]:
+    for done, squares in _squares(Pixels(samples, classifier.preprocess)):
+        yield done, classifier.outputs(squares)
 
 
 def _squares(pixels: Pixels) -> Iterator[tuple[int, np.ndarray]]:

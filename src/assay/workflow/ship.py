@@ -22,6 +22,7 @@ from assay.recipe import PreprocessSpec, Recipe
 from assay.workflow.calibrate import calibrate
 from assay.workflow.confidence import assess
 from assay.workflow.judge import judge
+from assay.workflow.kept import KeptEmbeddings
 from assay.workflow.precision import add_int8
 from assay.workflow.report import EMBEDDINGS
 from assay.workflow.run import Run
@@ -64,7 +65,8 @@ def ship(
     images = np.stack([compared[row] for row in range(len(compared))])
     write_bundle(run.bundle, network, info, images, ENGINES)
     kept = run.evaluation("train") / EMBEDDINGS if report else None
-    found = calibrate(run.bundle, dataset, recipe.abstain, recipe.train.seed, progress, keep=kept)
+    known = KeptEmbeddings.of(Bundle.open(run.bundle), dataset)
+    found = calibrate(run.bundle, dataset, recipe.abstain, recipe.train.seed, progress, keep=kept, kept=known)
     int8 = None
     # The runs of a series differ by chance more than the precisions do.
     if recipe.serve.int8 and report:
@@ -73,7 +75,7 @@ def ship(
     classifier = Classifier.load(run.bundle)
     metrics: dict[Split, Metrics] = {}
     for part in held_out:
-        predictions = judge(classifier, dataset, dataset.part(part), progress)
+        predictions = judge(classifier, dataset, dataset.part(part), progress, kept=known)
         metrics[part] = evaluate(predictions, recipe.data.positive)
         write_evaluation(run.evaluation(part), predictions, metrics[part], progress=progress)
         confidence[part] = assess(classifier, predictions).to_dict()
