@@ -49,7 +49,8 @@ def test_keys_and_clicks(browser: Any, site: Site, width: int):
     page.on("pageerror", lambda one: complaints.append(str(one)))
     page.goto(f"{site.url}/relabel")
     page.get_by_text("0 of 4 labelled").wait_for()
-    page.wait_for_function("document.querySelector('#picture').naturalWidth > 0")
+    page.locator("#picture[src^=blob]").wait_for()
+    page.evaluate("document.querySelector('#picture').decode()")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert Axe().run(page).response["violations"] == []
 
