@@ -8,12 +8,14 @@ from importlib import import_module
 TYPE_CHECKING = False  # as typing has it, whose import would take longer than all the rest
 if TYPE_CHECKING:
     from assay.inference import Classifier, Failure, Prediction, load
+    from assay.workflow.simple import train
 
 __version__ = "0.1.0"
 
-__all__ = ["Classifier", "Failure", "Prediction", "__version__", "load"]
+__all__ = ["Classifier", "Failure", "Prediction", "__version__", "load", "train"]
 
 _HOMES = dict.fromkeys(("Classifier", "Failure", "Prediction", "load"), "assay.inference")
+_HOMES["train"] = "assay.workflow.simple"
 
 
 def __getattr__(name: str) -> object:

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from assay.cli.console import percent
-
 if TYPE_CHECKING:
     from assay.data import Dataset
     from assay.evaluation import Metrics
@@ -53,12 +51,8 @@ def _contradictions(dataset: "Dataset") -> list[str]:
 
 def describe_metrics(metrics: "Metrics", part: str) -> str:
     """Say how good a classifier is, in one sentence and a line for the class that is looked for."""
-    if metrics.accuracy is None or metrics.accuracy_interval is None:
-        return f"{part}: no photos"
-    interval = metrics.accuracy_interval
-    right = f"{part}: {metrics.correct} of {metrics.count} photos right, {percent(metrics.accuracy)}"
-    lines = [f"{right} (95 % interval {percent(interval.low)} to {percent(interval.high)})"]
-    if metrics.positive is not None:
+    lines = [f"{part}: {metrics.sentence}"]
+    if metrics.count and metrics.positive is not None:
         one = metrics.of(metrics.positive)
         figures = [("precision", one.precision), ("recall", one.recall), ("F1", one.f1)]
         told = ", ".join(f"{name} {value:.3f}" for name, value in figures if value is not None)

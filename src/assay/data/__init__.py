@@ -8,12 +8,14 @@ from assay.data.cache import EmbeddingCache, PixelCache
 from assay.data.groups import join_groups, kept_together, straddling
 from assay.data.manifest import read_manifest, write_manifest
 from assay.data.pixels import Pixels
+from assay.data.rows import DataSource, as_path
 from assay.data.samples import SPLITS, Dataset, Sample, Split, Unreadable
 from assay.data.scan import scan
 from assay.data.split import Fold, assign_splits, folds
 
 __all__ = [
     "SPLITS",
+    "DataSource",
     "Dataset",
     "EmbeddingCache",
     "Fold",
@@ -22,6 +24,7 @@ __all__ = [
     "Sample",
     "Split",
     "Unreadable",
+    "as_path",
     "assign_splits",
     "folds",
     "join_groups",

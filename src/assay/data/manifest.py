@@ -1,7 +1,8 @@
 """Tables of photos: `path` and `label`, and if there are any `split`, `group`, `source_label`.
 
-Reads CSV and Parquet, writes CSV. Paths are absolute or relative to the manifest's own folder. A manifest
-that Assay wrote has further columns (`id`, `digest`, `tensor`), so that reading it gives the same data set.
+Reads CSV and Parquet, writes CSV. Paths are absolute or relative to the manifest's own folder; their column
+may be called `file_name`, as in Hugging Face's folders. A manifest that Assay wrote has further columns (`id`,
+`digest`, `tensor`), so that reading it gives the same data set.
 """
 
 import csv
@@ -24,6 +25,7 @@ MANIFEST_SUFFIXES = frozenset({".csv", ".parquet", ".pq"})
 
 _COLUMNS = ("id", "path", "label", "split", "group", "source_label", "digest", "tensor")
 _REQUIRED = ("path", "label")
+_OTHER_NAMES = {"file_name": "path"}
 
 Row = Mapping[str, str]
 
@@ -194,6 +196,11 @@ def _rows(path: Path, listing: Listing) -> Iterator[tuple[int, Row]]:
     yield from rows
 
 
+def _usual(columns: list[str]) -> list[str]:
+    """Return the names of columns, with `path` for what others call it where there is no `path`."""
+    return columns if "path" in columns else [_OTHER_NAMES.get(name, name) for name in columns]
+
+
 def _csv(path: Path) -> tuple[list[str], Iterator[tuple[int, Row]]]:
     try:
         # A byte order mark, as spreadsheets write it, is no part of the first column's name.
@@ -202,7 +209,7 @@ def _csv(path: Path) -> tuple[list[str], Iterator[tuple[int, Row]]]:
         raise AssayError(f"manifest {path} is not UTF-8 at byte {error.start}; save it as UTF-8") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        columns = [name.strip() for name in next(reader, [])]
+        columns = _usual([name.strip() for name in next(reader, [])])
     except csv.Error as error:
         raise AssayError(f"{path}, line {reader.line_num}: {error}") from None
     return columns, _csv_rows(reader, columns, path)
@@ -232,7 +239,8 @@ def _parquet(path: Path) -> tuple[list[str], Iterator[tuple[int, Row]]]:
         table = parquet.read_table(path)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise AssayError(f"manifest {path} is no Parquet file that can be read: {error}") from None
-    columns = [str(name) for name in table.column_names]
+    columns = _usual([str(name) for name in table.column_names])
+    table = table.rename_columns(columns)
     known = table.select([place for place, name in enumerate(columns) if name in _COLUMNS])
     rows = (
         {name: "" if value is None else str(value) for name, value in row.items()}

@@ -12,6 +12,7 @@ from assay.data.arrays import is_array_folder, list_array_file, list_array_folde
 from assay.data.folders import Listing, list_folder
 from assay.data.labels import Mapped, class_order, empty_classes, map_labels, named, refuse_collisions
 from assay.data.manifest import MANIFEST_SUFFIXES, list_manifest
+from assay.data.metadata import list_metadata
 from assay.data.samples import Dataset, Sample
 from assay.data.tensors import PICKLE_SUFFIXES, TENSOR_SUFFIXES
 from assay.data.verify import Verified, verify
@@ -29,8 +30,9 @@ def scan(
     """Read labelled photos; every one that is kept has been decoded to its end.
 
     Args:
-        path: a folder of class folders, a folder of train/val/test folders of class folders, a manifest
-            (`.csv`, `.parquet`), or an array file (`.npz`, `.pt`, a folder with `X.npy` and `y.npy`).
+        path: a folder of class folders, a folder of train/val/test folders of class folders, either with
+            labels in `metadata.csv` instead, a manifest (`.csv`, `.parquet`), or an array file (`.npz`,
+            `.pt`, a folder with `X.npy` and `y.npy`).
         mapping: new class: the labels it is made of; its order becomes the order of the classes.
         classes: the order of an existing classifier; labels outside it are refused, and absent classes
             only give a warning.
@@ -75,7 +77,7 @@ def list_source(path: Path) -> Listing:
     if path.is_dir():
         if is_array_folder(path):
             return list_array_folder(path)
-        return with_tensors(list_folder(path))
+        return list_metadata(path) or with_tensors(list_folder(path))
     if not path.exists():
         raise UsageError(
             f"there is no file or folder {path}; give a folder with one folder of photos per class"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, roc_auc_score
 
+from assay import notebook
 from assay.errors import UsageError
 from assay.evaluation.intervals import LEVEL, Interval, wilson
 from assay.evaluation.predictions import Floats, Integers, Predictions
@@ -102,6 +103,22 @@ class Metrics:
         """Return plain dicts, lists, numbers and None, ready for JSON; intervals are [low, high]."""
         values: dict[str, Any] = _plain(asdict(self))
         return values
+
+    @property
+    def sentence(self) -> str:
+        """How many photos are right, with the interval of the accuracy."""
+        if self.accuracy is None or self.accuracy_interval is None:
+            return "no photos"
+        low, high = map(notebook.percent, (self.accuracy_interval.low, self.accuracy_interval.high))
+        right = f"{self.correct} of {self.count} photos right, {notebook.percent(self.accuracy)}"
+        return f"{right} ({100 * self.level:.0f} % interval {low} to {high})"
+
+    def _repr_html_(self) -> str:
+        header = ("class", "photos", "precision", "recall", "F1")
+        rows = [
+            (one.name, one.support, *map(_three, (one.precision, one.recall, one.f1))) for one in self.classes
+        ]
+        return notebook.panel(self.sentence, notebook.table(rows, header))
 
 
 def evaluate(predictions: Predictions, positive: str | None = None) -> Metrics:
@@ -216,6 +233,10 @@ def _mean(pairs: Iterable[tuple[float | None, float]]) -> float | None:
     known = [(value, weight) for value, weight in pairs if value is not None]
     total = sum(weight for _, weight in known)
     return sum(value * weight for value, weight in known) / total if total else None
+
+
+def _three(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"
 
 
 def _number(value: float) -> float | None:

@@ -26,6 +26,7 @@ from assay.inference.inputs import FORMS, Photo, read_photo, read_picture, sourc
 from assay.inference.measured import measure_engine, remembered_engine
 from assay.inference.novelty import Novelty
 from assay.inference.prediction import Failure, Prediction, softmax
+from assay.inference.shown import show_classifier
 
 BATCH_SIZE = 16
 """Photos that a runtime is given at a time: enough for its best rate, few enough for steady memory."""
@@ -112,6 +113,9 @@ class Classifier:
     def runs(self) -> str:
         """What answers, in a few words: `openvino, int8`."""
         return f"{self.engine.name}, {self.precision}"
+
+    def _repr_html_(self) -> str:
+        return show_classifier(self.info, self.runs)
 
     @overload  # A string is also an iterable of strings: the first form that fits is the one that happens.
     def predict(  # type: ignore[overload-overlap]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from assay import notebook
 from assay.image import Preprocess
 from assay.image.decode import Box
 from assay.image.overlay import encode_png, heat_overlay
@@ -20,6 +21,8 @@ from assay.inference.prediction import Prediction
 
 SIDE = 1024
 """The most pixels that the longer side of an explanation's pictures has."""
+
+_SHOWN = 384  # in a notebook
 
 Explain = Callable[[Photo, str | None], "Explanation"]
 """From a photo and a class, or none for the predicted one, to an explanation; raises AssayError."""
@@ -93,6 +96,10 @@ class Explanation:
     def png(self, side: int = SIDE) -> bytes:
         """Return `overlay` as the bytes of a PNG file."""
         return encode_png(self.overlay(side))
+
+    def _repr_html_(self) -> str:
+        about = f"what speaks for {self.label}; answer: {self.prediction.label}"
+        return notebook.panel(about, notebook.picture(self.png(_SHOWN), about, _SHOWN))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON; pictures are not among them."""

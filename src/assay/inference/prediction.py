@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from assay.inference.abstain import Reason
+from assay.inference.shown import show_prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,11 @@ class Prediction:
         if self.unknown is not None:
             values |= {"unknown": self.unknown, "reason": self.reason, "novelty": self.novelty}
         return values
+
+    def _repr_html_(self) -> str:
+        return show_prediction(
+            self.label, self.probabilities, self.source, self.reason, unknown=self.unknown is True
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from assay import notebook
 from assay.data import SPLITS, Dataset, Split
 from assay.evaluation import Metrics, Predictions, evaluate
 from assay.evaluation.tables import Cell, align, number, percent, write_csv, write_json
@@ -17,6 +18,7 @@ from assay.files import write_text
 from assay.recipe import Recipe
 from assay.training import read_metrics
 from assay.workflow.figures import FIGURES, RunFigures, Spread
+from assay.workflow.origin import PARTS
 from assay.workflow.run import Run
 
 PREDICTIONS = "predictions.npz"
@@ -54,6 +56,13 @@ class CrossvalResult:
     def text(self) -> str:
         """The table as people read it."""
         return spread_table(self.spreads, len(self.runs), self.positive)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (PARTS[part], *(_spread(self.spreads[part, name], name) for name in FIGURES)) for part in SPLITS
+        ]
+        title = f"mean ± standard deviation over {len(self.runs)} runs"
+        return notebook.panel(title, notebook.table(rows, ("photos", *FIGURES)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
@@ -145,6 +154,10 @@ def _shares(spread: Spread) -> str:
         return "–"
     mean = percent(spread.mean).removesuffix(" %")
     return f"{mean} ± {number(None if spread.std is None else 100 * spread.std, 1)} %"
+
+
+def _spread(spread: Spread, figure: str) -> str:
+    return _numbers(spread) if figure == "loss" else _shares(spread)
 
 
 def _numbers(spread: Spread) -> str:

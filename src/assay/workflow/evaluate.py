@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay.data import Dataset, scan
+from assay.data import Dataset, DataSource, as_path, scan
 from assay.data.samples import Split
 from assay.errors import UsageError
 from assay.evaluation import Metrics, Selection, evaluate, write_evaluation
@@ -15,6 +15,7 @@ from assay.workflow.confidence import Assessment, assess, choose_again
 from assay.workflow.judge import judge
 from assay.workflow.mapping import mapping_for
 from assay.workflow.report import report_evaluation
+from assay.workflow.shown import CONFUSION, show_evaluation
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,15 @@ class EvaluateResult:
     selection: Selection | None = None
     """The threshold for another target precision, where one was wanted."""
 
+    def _repr_html_(self) -> str:
+        return show_evaluation(
+            f"judged on {self.dataset.root.name}", self.metrics, (self.folder / CONFUSION,)
+        )
+
 
 def evaluate_classifier(
     model: Path,
-    data: Path,
+    data: DataSource,
     folder: Path,
     *,
     part: Split | None = None,
@@ -52,7 +58,8 @@ def evaluate_classifier(
 
     Args:
         model: the bundle.
-        data: what `assay.data.scan` reads.
+        data: what `assay.data.scan` reads; or rows of the `datasets` library, which are written as files
+            beside `folder`.
         folder: where to write; files of an earlier evaluation there are replaced.
         part: only photos of this part; none: all.
         engine: which runtime predicts.
@@ -66,14 +73,15 @@ def evaluate_classifier(
         AssayError: model or data cannot be read, or a label is none of the classifier's.
         UsageError: no photo is in `part`, or the bundle cannot choose another threshold.
     """
+    source = as_path(data, folder.parent, progress)
     classifier = Classifier.load(model, engine=engine, precision=precision, threads=threads)
     selection = None if target_precision is None else choose_again(classifier, target_precision)
     recipe = Recipe.model_validate(classifier.info.provenance.recipe)
-    mapping = mapping_for(classifier.info, data)
-    dataset = scan(data, mapping=mapping, classes=classifier.classes, progress=progress)
+    mapping = mapping_for(classifier.info, source)
+    dataset = scan(source, mapping=mapping, classes=classifier.classes, progress=progress)
     samples = dataset.samples if part is None else dataset.part(part)
     if not samples:
-        raise UsageError(f"{data} has no photos in the part {part}: leave out --part to judge all")
+        raise UsageError(f"{source} has no photos in the part {part}: leave out --part to judge all")
     predictions = judge(classifier, dataset, samples, progress)
     metrics = evaluate(predictions, recipe.data.positive)
     files = write_evaluation(folder, predictions, metrics, progress=progress)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay.data import Dataset, read_manifest, write_manifest
+from assay.data import Dataset, DataSource, as_path, read_manifest, write_manifest
 from assay.data.prepare import prepare
 from assay.data.samples import Split
 from assay.evaluation import Metrics
@@ -21,9 +21,11 @@ from assay.training import History, OnEpoch, RateFinding, find_learning_rate, fi
 from assay.training.profile import Profile
 from assay.training.trainer import interruptible
 from assay.workflow.features import FrozenBackbone, labelled
+from assay.workflow.origin import PARTS
 from assay.workflow.report import report_run
 from assay.workflow.run import Run, refuse_used
 from assay.workflow.ship import ship
+from assay.workflow.shown import CONFUSION, show_evaluation
 from assay.workflow.start import Start, starting_network
 
 
@@ -42,6 +44,13 @@ class TrainResult:
         """The part whose figures count: test, or validation where there is no test."""
         return "test" if "test" in self.metrics else "val"
 
+    def _repr_html_(self) -> str:
+        return show_evaluation(
+            f"{self.run.bundle.name} of {self.run.folder.name}, judged on its {PARTS[self.verdict]} photos",
+            self.metrics[self.verdict],
+            (self.run.evaluation(self.verdict) / CONFUSION, self.run.folder / "curves.png"),
+        )
+
 
 @dataclass(frozen=True)
 class Watcher:
@@ -57,12 +66,18 @@ class Watcher:
 
 
 def train_classifier(
-    data: Path, recipe: Recipe, folder: Path, watcher: Watcher | None = None, *, like: Path | None = None
+    data: DataSource,
+    recipe: Recipe,
+    folder: Path,
+    watcher: Watcher | None = None,
+    *,
+    like: Path | None = None,
 ) -> TrainResult:
     """Train, write and judge a classifier.
 
     Args:
-        data: what `assay.data.scan` reads: class folders, parts, a manifest, arrays.
+        data: what `assay.data.scan` reads: class folders, parts, a manifest, arrays; or rows of the
+            `datasets` library, which are written as files beside `folder`.
         recipe: every setting.
         folder: the run's folder, new or empty.
         watcher: told how things go on.
@@ -74,10 +89,11 @@ def train_classifier(
     """
     watcher = watcher or Watcher()
     refuse_used(folder)
-    dataset = _scan(data, recipe, watcher.progress, like)
+    source = as_path(data, folder.parent, watcher.progress)
+    dataset = _scan(source, recipe, watcher.progress, like)
     # Weights that cannot be had must not leave a run behind.
     start = starting_network(recipe, dataset, watcher.progress)
-    return _go_on(Run.create(folder, data, recipe, like), dataset, start, watcher, resume=False)
+    return _go_on(Run.create(folder, source, recipe, like), dataset, start, watcher, resume=False)
 
 
 def train_on(

@@ -1,0 +1,64 @@
+"""Folders as Hugging Face has them: photos beside a `metadata.csv` with `file_name` and `label`.
+
+The table may stand in the folder itself or in each of its train/val/test folders. One without a column
+`label` says nothing of classes, so that the folders' names count as ever.
+"""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+from assay.data.folders import Listing
+from assay.data.manifest import list_manifest
+from assay.data.samples import split_named
+from assay.errors import AssayError
+
+_NAME = "metadata.csv"
+
+
+def list_metadata(root: Path) -> Listing | None:
+    """List the photos that the metadata of a folder labels.
+
+    Args:
+        root: an existing folder.
+
+    Returns:
+        The listing, or None where there is no metadata with labels.
+
+    Raises:
+        AssayError: a table cannot be read or makes no sense, as for a manifest; or only some of the parts
+            have one.
+    """
+    if _labels(root / _NAME):
+        return list_manifest(root / _NAME)
+    folders = {path: split for path in _folders(root) if (split := split_named(path.name))}
+    labelled = [folder for folder in folders if _labels(folder / _NAME)]
+    if not labelled:
+        return None
+    if without := [folder for folder in folders if folder not in labelled]:
+        raise AssayError(f"{without[0]} has no {_NAME} with labels, as {labelled[0]} has; add one")
+    whole = Listing(root)
+    for folder, split in folders.items():
+        one = list_manifest(folder / _NAME)
+        whole.samples += [
+            replace(sample, id=f"{folder.name}/{sample.id}", split=split) for sample in one.samples
+        ]
+        whole.skipped += one.skipped
+        whole.warnings += one.warnings
+    whole.labels = list(dict.fromkeys(sample.label for sample in whole.samples))
+    return whole
+
+
+def _folders(root: Path) -> list[Path]:
+    try:
+        return sorted(path for path in root.iterdir() if path.is_dir())
+    except OSError as error:
+        raise AssayError(f"folder {root} cannot be read: {error.strerror or error}") from None
+
+
+def _labels(path: Path) -> bool:
+    """Say whether there is a table with labels; what is wrong with one is for `list_manifest` to tell."""
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+        return "label" in [name.strip() for name in next(csv.reader(stream), [])]

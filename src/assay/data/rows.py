@@ -1,0 +1,177 @@
+"""Data sets that are objects, as the `datasets` library makes them: rows with a picture and a label.
+
+They are known by their shape alone, so that the library is never imported. Photos are written once as files,
+with a manifest; everything after works on that.
+"""
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from PIL import Image
+
+from assay.data.samples import split_named
+from assay.errors import AssayError, UsageError
+from assay.files import replacing, write_text
+from assay.image import HEAD_BYTES, sniff
+from assay.progress import Progress, silent
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """A `datasets.Dataset`, or what looks like one: `features` names the columns, iterating gives rows.
+
+    A column of pictures has a feature of the class `Image`, one of labels `ClassLabel`; without that, columns
+    called `image` and `label` are taken. A picture is a Pillow image, a file's bytes, a path, or a mapping
+    with `bytes` or `path`. Columns called `group` and `source_label` are kept, as in a manifest.
+    """
+
+    @property
+    def features(self) -> Any:
+        """Kind of every column, by name."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """Give rows: mappings from column to value."""
+
+
+DataSource = str | Path | Rows | Mapping[str, Rows]
+"""A path that `scan` reads, rows, or rows by the name of their part (`datasets.DatasetDict`)."""
+
+_KEPT = ("group", "source_label")
+_OWN_MODES = frozenset({"CMYK", "YCbCr", "LAB"})  # of Pillow images, which PNG does not know
+
+
+class _Row(NamedTuple):
+    picture: bytes
+    label: str
+    kept: tuple[str, ...]
+
+
+def as_path(data: DataSource, folder: Path, progress: Progress = silent) -> Path:
+    """Return where data lies, after writing it as files if it is no path.
+
+    What was written before is found again by its content, and not written twice.
+
+    Args:
+        data: see `DataSource`. A mapping with one part only says nothing of parts.
+        folder: where rows are written, into a folder `data-DIGEST`.
+        progress: told of every row.
+
+    Returns:
+        `data` itself if it is a path, else a manifest.
+
+    Raises:
+        UsageError: it is something else, has no column of pictures or labels, or a part that is none of
+            train, validation and test.
+        AssayError: a row has no picture or no label.
+    """
+    if isinstance(data, str | Path):
+        return Path(data)
+    parts = _parts(data)
+    digest = hashlib.sha256()
+    for split, rows in parts.items():
+        for number, row in enumerate(_read(rows, split)):
+            digest.update(hashlib.sha256(row.picture).digest() + repr((split, *row[1:])).encode())
+            progress("reading rows", number + 1, _count(rows))
+    target = folder / f"data-{digest.hexdigest()[:12]}"
+    manifest = target / "manifest.csv"
+    if not manifest.is_file():
+        _write(parts, manifest, progress)
+    return manifest
+
+
+def _parts(data: object) -> dict[str, Rows]:
+    """Return rows by the part they belong to, which is empty where nothing is said of parts."""
+    if isinstance(data, Mapping):
+        rows = {str(name): one for name, one in data.items() if isinstance(one, Rows)}
+        if rows and len(rows) == len(data):
+            return {"": next(iter(rows.values()))} if len(rows) == 1 else _named(rows)
+    elif isinstance(data, Rows):
+        return {"": data}
+    raise UsageError(
+        f"data must be a path, a datasets.Dataset or a datasets.DatasetDict, not {type(data).__name__}"
+    )
+
+
+def _named(rows: Mapping[str, Rows]) -> dict[str, Rows]:
+    parts = {str(split): one for name, one in rows.items() if (split := split_named(name))}
+    if len(parts) < len(rows):
+        raise UsageError(f"parts must be called train, validation and test, not {', '.join(rows)}")
+    return parts
+
+
+def _read(rows: Rows, split: str) -> Iterator[_Row]:
+    features: Mapping[str, Any] = rows.features or {}
+    image, label = _column(features, "Image", "image"), _column(features, "ClassLabel", "label")
+    names = getattr(features[label], "names", None)
+    for number, row in enumerate(_undecoded(rows, image, features[image])):
+        where = f"row {number + 1}" + (f" of {split}" if split else "")
+        value = row[label]
+        # Hugging Face writes -1 where a label is not known.
+        if value is None or (names and isinstance(value, int) and not 0 <= value < len(names)):
+            raise AssayError(f"{where} has no label; fill it in, or filter such rows out")
+        text = str(names[value] if names and isinstance(value, int) else value)
+        kept = tuple("" if row.get(name) is None else str(row[name]) for name in _KEPT)
+        yield _Row(_picture(row[image], where), text, kept)
+
+
+def _column(features: Mapping[str, Any], kind: str, usual: str) -> str:
+    found = [name for name, feature in features.items() if type(feature).__name__ == kind]
+    if usual in found or (usual in features and not found):
+        return usual
+    if len(found) != 1:
+        raise UsageError(
+            f"the data has {len(found) or 'no'} columns of the kind {kind} and none is called {usual!r}; "
+            f"rename one of {', '.join(features) or 'its columns'}"
+        )
+    return found[0]
+
+
+def _undecoded(rows: Rows, image: str, feature: Any) -> Rows:
+    """Ask for the bytes of the files rather than decoded pictures, where the rows can give them."""
+    cast = getattr(rows, "cast_column", None)
+    if cast is None or type(feature).__name__ != "Image":
+        return rows
+    undecoded: Rows = cast(image, type(feature)(decode=False))
+    return undecoded
+
+
+def _picture(value: Any, where: str) -> bytes:
+    if isinstance(value, Mapping):
+        value = value.get("bytes") or value.get("path")
+    if isinstance(value, str | Path):
+        try:
+            return Path(value).read_bytes()
+        except OSError as error:
+            raise AssayError(f"{where}: {value} cannot be read: {error.strerror or error}") from None
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, Image.Image):
+        raise AssayError(f"{where} has no picture but {type(value).__name__}; give images")
+    file = io.BytesIO()
+    value.save(file, "TIFF" if value.mode in _OWN_MODES else "PNG")
+    return file.getvalue()
+
+
+def _write(parts: Mapping[str, Rows], manifest: Path, progress: Progress) -> None:
+    """Write the photos, then the manifest, which tells that they are all there."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("path", "label", "split", *_KEPT))
+    for split, rows in parts.items():
+        for number, row in enumerate(_read(rows, split)):
+            kind = sniff(row.picture[:HEAD_BYTES]) or "bin"
+            name = f"{split or 'photos'}/{number:06}.{kind}"
+            with replacing(manifest.parent / name) as temporary:
+                temporary.write_bytes(row.picture)
+            table.writerow((name, row.label, split, *row.kept))
+            progress("writing rows", number + 1, _count(rows))
+    write_text(manifest, text.getvalue())
+
+
+def _count(rows: Rows) -> int:
+    length = getattr(rows, "__len__", None)
+    return int(length()) if length is not None else 0

@@ -1,0 +1,120 @@
+"""Rows of the `datasets` library become files and a manifest that `scan` reads."""
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from assay.data import as_path, scan
+from assay.errors import AssayError, UsageError
+
+FEATURES = datasets.Features({"photo": datasets.Image(), "kind": datasets.ClassLabel(names=["red", "blue"])})
+
+
+def _picture(seed: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 9, 3), np.uint8))
+
+
+@pytest.fixture
+def make() -> Callable[..., datasets.Dataset]:
+    def rows(count: int = 6, first: int = 0) -> datasets.Dataset:
+        values = {
+            "photo": [_picture(first + row) for row in range(count)],
+            "kind": [row % 2 for row in range(count)],
+        }
+        return datasets.Dataset.from_dict(values, FEATURES)
+
+    return rows
+
+
+def test_a_path_is_left_alone(tmp_path: Path):
+    assert as_path("photos", tmp_path) == Path("photos")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_become_photos_with_their_labels(make, tmp_path: Path):
+    dataset = scan(as_path(make(), tmp_path))
+    assert dataset.counts() == {"blue": 3, "red": 3}
+    assert all(sample.split is None for sample in dataset.samples)
+    first = Image.open(dataset.samples[0].path)
+    assert np.array_equal(np.array(first), np.array(_picture(0)))
+
+
+def test_the_same_rows_are_written_once(make, tmp_path: Path):
+    path = as_path(make(), tmp_path)
+    before = {file: file.stat().st_mtime_ns for file in path.parent.rglob("*")}
+    assert as_path(make(), tmp_path) == path
+    assert {file: file.stat().st_mtime_ns for file in path.parent.rglob("*")} == before
+    assert as_path(make(first=50), tmp_path) != path
+
+
+def test_the_bytes_of_files_are_kept(tmp_path: Path):
+    _picture(1).save(tmp_path / "a.jpg", quality=70)
+    original = (tmp_path / "a.jpg").read_bytes()
+    rows = datasets.Dataset.from_dict({"photo": [str(tmp_path / "a.jpg")] * 2, "kind": [0, 1]}, FEATURES)
+    (one, other) = scan(as_path(rows, tmp_path)).samples
+    assert one.read() == original
+    assert one.path.suffix == ".jpeg"
+    assert other.label == "blue"
+
+
+def test_a_dict_brings_its_parts(make, tmp_path: Path):
+    parts = datasets.DatasetDict({"train": make(6), "validation": make(4, 20), "test": make(2, 40)})
+    dataset = scan(as_path(parts, tmp_path))
+    assert [len(dataset.part(split)) for split in ("train", "val", "test")] == [6, 4, 2]
+
+
+def test_a_single_part_says_nothing_of_parts(make, tmp_path: Path):
+    dataset = scan(as_path(datasets.DatasetDict({"train": make()}), tmp_path))
+    assert {sample.split for sample in dataset.samples} == {None}
+
+
+@pytest.mark.parametrize("form", ["pillow", "bytes", "mapping"])
+def test_whatever_looks_like_rows_is_taken(tmp_path: Path, form: str):
+    class Plain:
+        features: dict[str, str]
+
+        def __init__(self) -> None:
+            self.features = {"image": "any", "label": "any", "group": "any"}
+
+        def __iter__(self) -> Iterator[dict[str, object]]:
+            for row in range(4):
+                file = io.BytesIO()
+                _picture(row).save(file, "PNG")
+                data = file.getvalue()
+                image = {"pillow": _picture(row), "bytes": data, "mapping": {"bytes": data}}[form]
+                yield {"image": image, "label": "ab"[row % 2], "group": row // 2}
+
+    dataset = scan(as_path(Plain(), tmp_path))
+    assert dataset.counts() == {"a": 2, "b": 2}
+    assert [sample.group for sample in dataset.samples] == ["0", "0", "1", "1"]
+
+
+def test_what_is_no_data_is_refused(make, tmp_path: Path):
+    for wrong in (7, ["a.jpg"], {}, {"train": 7}):
+        with pytest.raises(UsageError, match="data must be a path, a datasets"):
+            as_path(wrong, tmp_path)
+    with pytest.raises(UsageError, match="parts must be called"):
+        as_path({"train": make(), "extra": make()}, tmp_path)
+    with pytest.raises(UsageError, match="none is called 'image'"):
+        as_path(make().remove_columns("photo"), tmp_path)
+
+
+@pytest.mark.parametrize("label", [None, -1])
+def test_a_row_without_a_label_is_named(tmp_path: Path, label: int | None):
+    rows = datasets.Dataset.from_dict({"photo": [_picture(1)] * 2, "kind": [0, label]}, FEATURES)
+    with pytest.raises(AssayError, match="row 2 has no label"):
+        as_path(rows, tmp_path)
+
+
+def test_a_row_without_a_picture_is_named(tmp_path: Path):
+    rows = datasets.Dataset.from_dict({"photo": [_picture(1), None], "kind": [0, 1]}, FEATURES)
+    with pytest.raises(AssayError, match="row 2 has no picture"):
+        as_path(rows, tmp_path)
+    gone = datasets.Dataset.from_dict({"photo": ["/nowhere/a.jpg"], "kind": [0]}, FEATURES)
+    with pytest.raises(AssayError, match=r"row 1: /nowhere/a\.jpg cannot be read"):
+        as_path(gone, tmp_path)

@@ -1,0 +1,54 @@
+"""Pieces of HTML: everything that comes from outside is escaped."""
+
+from html.parser import HTMLParser
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay import notebook
+
+
+class _Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, _: object) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+words = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1)
+
+
+@given(words)
+def test_no_text_becomes_markup(text: str):
+    page = _Page(
+        notebook.panel(text, notebook.paragraph(text), notebook.table([(text, 1)], (text, "n")))
+        + notebook.bars({text: 0.5})
+    )
+    assert set(page.tags) <= {"div", "strong", "p", "table", "tr", "th", "td"}
+    assert page.text.count(text) >= 5
+
+
+@given(words)
+def test_what_a_picture_shows_stays_one_attribute(text: str):
+    assert _Page(notebook.picture(b"x", text, 100)).tags == ["img"]
+
+
+def test_none_is_a_dash_and_nothing_is_nothing():
+    assert "–" in notebook.table([(None,)])
+    assert notebook.picture(None, "photo", 100) == ""
+    assert notebook.paragraph("") == ""
+
+
+def test_bars_are_ranked_and_bounded():
+    page = _Page(notebook.bars({f"c{n:02}": n / 100 for n in range(15)}))
+    assert page.text.index("c14") < page.text.index("c13")
+    assert "5 more classes are not shown" in page.text
+    assert "c04" not in page.text
