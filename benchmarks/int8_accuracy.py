@@ -68,9 +68,9 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
         cells, objects = prepare_elpv(work / "elpv"), cifar(work / "cifar")
         ways = {
             "ELPV, probe": (cells, ["data.positive=defective"]),
-            "CIFAR-10, probe": (objects, []),
+            "CIFAR-10, probe": (objects, ["data.positive=null"]),
             "ELPV, fine-tune": (cells, ["data.positive=defective", "train.lr=3e-4", *tune]),
-            "CIFAR-10, fine-tune": (objects, ["train.lr=3e-4", *tune]),
+            "CIFAR-10, fine-tune": (objects, ["data.positive=null", "train.lr=3e-4", *tune]),
         }
         return {
             name: drop(data, load_recipe(lite, settings), work / f"run-{number}")

@@ -77,7 +77,7 @@ def run_json(command: list[str], environment: Mapping[str, str], timeout: float 
     Raises:
         BenchmarkError: it failed, took too long, or printed something else.
     """
-    name = " ".join(Path(part).name for part in command[1:3])
+    name = "the process" if command[1] == "-c" else Path(command[1]).name
     try:
         done = subprocess.run(
             command, env=dict(environment), capture_output=True, text=True, timeout=timeout, check=False

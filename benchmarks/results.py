@@ -101,8 +101,8 @@ def page(machine: dict[str, Any], sections: Sequence[Section], options: str) -> 
     if sections and sections[0].load[0] > BUSY:
         lines += [
             "",
-            f"**Taken on a busy machine** (load {sections[0].load[0]:.1f} at the start): threads that wait for",
-            "each other then wait far longer, the baselines most of all. Ratios mislead, also where they are met.",
+            f"**Taken on a busy machine** (load {sections[0].load[0]:.1f} at the start): threads that wait",
+            "for each other then wait far longer, the baselines most of all. Ratios mislead, met or not.",
         ]
     for section in sections:
         before, after = section.load
