@@ -1,8 +1,8 @@
 """Tables of photos: `path` and `label`, and if there are any `split`, `group`, `source_label`.
 
 Reads CSV and Parquet, writes CSV. Paths are absolute or relative to the manifest's own folder; their column
-may be called `file_name`, as in Hugging Face's folders. A manifest that Assay wrote has further columns (`id`,
-`digest`, `tensor`), so that reading it gives the same data set.
+may be called `file_name`, as in Hugging Face's folders. A manifest that Assay wrote has further columns
+(`id`, `digest`, `tensor`), so that reading it gives the same data set.
 """
 
 import csv
