@@ -22,6 +22,7 @@ from assay.data import Dataset, Pixels
 from assay.data.elpv import prepare_elpv
 from assay.data.prepare import prepare
 from assay.image import Preprocess
+from assay.inference import cpu_count
 from assay.recipe import Recipe, load_recipe
 from assay.training import fit_head
 from assay.workflow.features import FrozenBackbone, labelled
@@ -89,7 +90,9 @@ def measure() -> dict[str, float]:
         first, _ = timed(ours)
         again, _ = timed(ours)
         grid = [*GRID, "data.positive=defective"]
-        sweep, result = timed(lambda: tune_probe(manifest, "defect-lite", grid, Path(scratch) / "tune"))
+        sweep, result = timed(
+            lambda: tune_probe(manifest, "defect-lite", grid, Path(scratch) / "tune", jobs=cpu_count())
+        )
     return {
         f"eager, {EPOCHS} epochs, seconds (one measured)": EPOCHS * epoch,
         f"first time, {EPOCHS} epochs, seconds, decoding and compiling included": first,

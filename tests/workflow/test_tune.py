@@ -124,3 +124,13 @@ def test_what_is_no_probe_of_the_same_photos_is_refused(
     with pytest.raises(UsageError, match=said):
         tune_probe(colours, recipe_file, settings, tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_several_processes_change_no_figure(
+    result: TuneResult, colours: Path, recipe_file: Path, tmp_path: Path
+):
+    settings = [*PROBE, "train.lr=0.02,0.5", "net.head.hidden=[],[4]"]
+    other = tune_probe(colours, recipe_file, settings, tmp_path / "b", by="loss", jobs=2)
+    assert [(one.settings, one.bests) for one in other.trials] == [
+        (one.settings, one.bests) for one in result.trials
+    ]

@@ -2,7 +2,7 @@
 
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,15 @@ class Precision(StrEnum):
     auto = "auto"
     fp32 = "fp32"
     int8 = "int8"
+
+
+EngineOption = Annotated[str, typer.Option(help="auto, openvino, onnxruntime or cuda.")]
+PrecisionOption = Annotated[
+    Precision, typer.Option(help="auto: int8 where the model has it and the processor is made for it.")
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option(min=1, help="Processors to use; by default all that it may.")
+]
 
 
 def tell_runs(classifier: "Classifier") -> None:

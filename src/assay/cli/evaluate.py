@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from assay.cli.engines import Precision
+from assay.cli.engines import EngineOption, Precision, PrecisionOption, ThreadsOption
 
 
 class Part(StrEnum):
@@ -31,13 +31,9 @@ def evaluate(
             help="Judge with the threshold for this share of right answers instead of the model's own."
         ),
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or cuda.")] = "auto",
-    precision: Annotated[
-        Precision, typer.Option(help="auto: int8 where the model has it and the processor is made for it.")
-    ] = Precision.auto,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Processors to use; by default all that it may.")
-    ] = None,
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = Precision.auto,
+    threads: ThreadsOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Judge a classifier on labelled photos; write figures, confusion matrix and mistakes.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assay.cli.engines import Precision, tell_runs
+from assay.cli.engines import EngineOption, Precision, PrecisionOption, ThreadsOption, tell_runs
 from assay.errors import AssayError, UsageError
 
 if TYPE_CHECKING:
@@ -26,13 +26,9 @@ def predict(
     abstain: Annotated[
         bool, typer.Option(help="Say which photos are unknown: unsure, or unlike the training photos.")
     ] = True,
-    engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or cuda.")] = "auto",
-    precision: Annotated[
-        Precision, typer.Option(help="auto: int8 where the model has it and the processor is made for it.")
-    ] = Precision.auto,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Processors to use; by default all that it may.")
-    ] = None,
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = Precision.auto,
+    threads: ThreadsOption = None,
 ) -> None:
     """Classify photos, one or a hundred thousand. What is no photo inside folders is passed over.
 

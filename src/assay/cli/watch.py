@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assay.cli.engines import Precision, tell_runs
+from assay.cli.engines import EngineOption, Precision, PrecisionOption, ThreadsOption, tell_runs
 from assay.cli.live import ended_by_signals, stopper, tell, window
 from assay.errors import UsageError
 
@@ -84,13 +84,9 @@ def watch(
     table: Annotated[
         Path | None, typer.Option("--csv", help="Table of all answers.", rich_help_panel=_KEEP)
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or cuda.")] = "auto",
-    precision: Annotated[
-        Precision, typer.Option(help="auto: int8 where the model has it and the processor is made for it.")
-    ] = Precision.auto,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Processors to use; by default all that it may.")
-    ] = None,
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = Precision.auto,
+    threads: ThreadsOption = None,
 ) -> None:
     """Classify a camera, a stream or a video; prints a line whenever the label changes. q or Ctrl-C ends.
 

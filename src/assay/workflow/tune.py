@@ -5,7 +5,10 @@ learns. Test photos are never looked at: they judge the one classifier that is t
 """
 
 import copy
+import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -140,6 +143,7 @@ def tune_probe(
     *,
     folds: int = 0,
     by: By = "accuracy",
+    jobs: int = 1,
     progress: Progress = silent,
 ) -> TuneResult:
     """Try every combination of settings of a probe, and rank them by their validation photos.
@@ -152,6 +156,8 @@ def tune_probe(
         folds: how often training and validation photos are shared out anew, each photo validating once; 0:
             the recipe's own split.
         by: the figure that ranks; equals are decided by the other.
+        jobs: processes that try settings; never changes a figure. Above 1, a script needs the usual
+            `if __name__ == "__main__":`.
         progress: told after every trial.
 
     Raises:
@@ -160,6 +166,8 @@ def tune_probe(
     """
     if folds == 1 or folds < 0:
         raise UsageError(f"--folds is {folds}: give 2 or more, or leave it out")
+    if jobs < 1:
+        raise UsageError(f"--jobs is {jobs}: give 1 or more")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not empty: choose another --run")
     tried = [(chosen, load_recipe(recipe, chosen)) for chosen in choices(settings)]
@@ -167,15 +175,44 @@ def tune_probe(
         _refuse(one, tried[0][1])
     first = tried[0][1]
     dataset = prepare(data, first.data, first.train.seed, progress=progress)
-    bench = _Bench(list(_parts(dataset, first, folds)), progress)
     trials = []
-    for done, (chosen, one) in enumerate(tried, start=1):
-        trials.append(bench.trial(chosen, one))
-        progress("trying settings", done, len(tried))
+    for trial in _trials(list(_parts(dataset, first, folds)), tried, jobs, progress):
+        trials.append(trial)
+        progress("trying settings", len(trials), len(tried))
     photos = len(dataset.part("train")) + len(dataset.part("val"))
     result = TuneResult(folder, tuple(sorted(trials, key=lambda trial: _rank(trial, by))), photos, folds)
     _write(result)
     return result
+
+
+_Choice = tuple[tuple[str, ...], Recipe]
+
+
+def _trials(
+    datasets: list[Dataset], tried: Sequence[_Choice], jobs: int, progress: Progress
+) -> Iterator[Trial]:
+    """Give trials in their order; the first fills the cache of embeddings for the other processes."""
+    bench = _Bench(datasets, progress)
+    if jobs == 1 or len(tried) <= jobs:
+        yield from (bench.trial(*one) for one in tried)
+        return
+    yield bench.trial(*tried[0])
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _set_up, (datasets,)) as pool:
+        try:
+            yield from pool.map(_try, tried[1:])
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _set_up(datasets: list[Dataset]) -> None:
+    """Begin a process that tries settings; Ctrl-C is its parent's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _BENCHES.append(_Bench(datasets, silent))
+
+
+def _try(one: _Choice) -> Trial:
+    return _BENCHES[-1].trial(*one)
 
 
 class _Bench:
@@ -221,6 +258,10 @@ class _Bench:
                 for dataset in self._datasets
             ]
         return self._embedded[key]
+
+
+_BENCHES: list[_Bench] = []
+"""Of a process that tries settings: the one it was begun with."""
 
 
 def _refuse(recipe: Recipe, first: Recipe) -> None:
