@@ -107,6 +107,32 @@ def test_a_wrong_option_would_be_found(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert type(caught.value).__module__.startswith((typer.__name__, "click"))
 
 
+def _every_command() -> list[str]:
+    waiting, found = [("", get_command(app))], []
+    while waiting:
+        name, command = waiting.pop()
+        children = getattr(command, "commands", None)
+        if children is None:
+            found.append(name.strip())
+        else:
+            waiting += [(f"{name} {child}", one) for child, one in children.items()]
+    return sorted(found)
+
+
+@pytest.mark.parametrize("name", _every_command())
+def test_every_command_gives_an_example_that_is_understood(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    command = get_command(app)
+    for word in name.split():
+        command = command.commands[word]
+    (example,) = re.findall(r"^Example: assay (.+)$", command.help, re.MULTILINE)
+    assert example.startswith(name)
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(example, comments=True)
+    _parse(tuple(words[: words.index(">")] if ">" in words else words))
+
+
 @pytest.fixture
 def at_work(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
     """Run a command among the photos and runs of the documentation; what it writes goes elsewhere."""
