@@ -58,9 +58,14 @@ def classify(server: str, token: str, photo: Path, target: str = "/classify") ->
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3 or "ASSAY_KEY" not in os.environ:
+        print("usage: ASSAY_KEY=ak_....SECRET python classify.py SERVER PHOTO", file=sys.stderr)
+        sys.exit(2)
     try:
         print(json.dumps(classify(sys.argv[1], os.environ["ASSAY_KEY"], Path(sys.argv[2]))))
     except urllib.error.HTTPError as error:
         sys.exit(f"{error.code}: {error.read().decode()}")
     except urllib.error.URLError as error:
         sys.exit(f"{sys.argv[1]} does not answer: {error.reason}")
+    except OSError as error:
+        sys.exit(f"{sys.argv[2]}: {error.strerror}")

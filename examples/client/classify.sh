@@ -7,6 +7,10 @@
 # openssl takes the secret as an argument, which other users of this machine can see while it runs; classify.py does not.
 set -euo pipefail
 
+if [ $# -ne 2 ] || [ -z "${ASSAY_KEY:-}" ]; then
+    echo "usage: ASSAY_KEY=ak_....SECRET ./classify.sh SERVER PHOTO" >&2
+    exit 2
+fi
 server=${1%/} photo=$2 target=/classify
 now=$(date +%s) nonce=$(openssl rand -hex 16)
 digest=$(openssl dgst -sha256 -r "$photo" | cut -d' ' -f1)

@@ -48,7 +48,7 @@ def _answers(counted: Mapping[str, Any], threshold: float | None) -> str:
     return (
         f"{percent(counted['coverage'])} of {counted['count']} photos are answered{least}, "
         f"{percent(counted['precision'])} of the answers are right;\n"
-        f"            {counted['unfamiliar']} photos look unlike the training photos"
+        f"            photos that look unlike the training photos: {counted['unfamiliar']}"
     )
 
 

@@ -64,13 +64,16 @@ def evaluate(
     if json:
         told = {"metrics": result.metrics.to_dict(), "confidence": result.confidence.to_dict()}
         chosen = None if result.selection is None else result.selection.to_dict()
-        print_json({"folder": str(folder), "runs": result.runs, **told, "selection": chosen})
+        said = {"folder": str(folder), "runs": result.runs, "caution": result.caution}
+        print_json({**said, **told, "selection": chosen})
         return
     for name in ("report", "confusion_text"):
         typer.echo(result.files[name].read_text(encoding="utf-8").rstrip() + "\n")
     typer.echo(describe_metrics(result.metrics, f"{data}"))
     if (answered := result.confidence.answered) is not None:
         typer.echo(describe_answers(answered, result.confidence.threshold, result.selection))
+    if result.caution:
+        typer.secho(f"take care   {result.caution}", fg=typer.colors.YELLOW)
     typer.echo(f"answered by {result.runs}")
     typer.echo(f"report      {result.files['page']}")
     typer.echo(f"pictures    {folder}")

@@ -18,8 +18,11 @@ _HEAD = ("time", "client", "status", "result", "confidence", "ms", "model", "cac
 
 def journal(
     source: Annotated[
-        str, typer.Argument(help="The journal.sqlite of a server, or mongodb://HOST/DATABASE.")
-    ],
+        str | None,
+        typer.Argument(
+            help="A journal.sqlite or mongodb://HOST/DATABASE; by default where `assay serve` keeps it."
+        ),
+    ] = None,
     *,
     client: Annotated[str | None, typer.Option(help="Of this client alone.")] = None,
     request: Annotated[str | None, typer.Option(help="With this request id.")] = None,
@@ -44,11 +47,12 @@ def journal(
 
     A moment without a time zone is this machine's.
 
-    Example: assay journal server/journal.sqlite --since 7d --to week.parquet
+    Example: assay journal --since 7d --to week.parquet
     """
     import asyncio
 
     from assay.serving.journal import Query
+    from assay.serving.settings import default_journal
 
     query = Query(
         client_id=client,
@@ -59,7 +63,7 @@ def journal(
         status=status,
         limit=limit or (None if json or to else _SHOWN),
     )
-    asyncio.run(_show(source, query, json=json, to=to))
+    asyncio.run(_show(source or str(default_journal()), query, json=json, to=to))
 
 
 async def _show(source: str, query: "Query", *, json: bool, to: Path | None) -> None:

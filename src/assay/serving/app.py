@@ -35,6 +35,8 @@ def make_app(service: Service) -> App:
         description="Classifies photos. Made by Assay.",
         docs_url=None,
         redoc_url=None,
+        # A redirect would repeat whatever host the client names.
+        redirect_slashes=False,
     )
     app.include_router(about_routes(service))
     app.include_router(classify_routes(service))

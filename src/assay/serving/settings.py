@@ -104,6 +104,11 @@ def state_folder() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "assay"
 
 
+def default_journal() -> Path:
+    """Return the file that requests are recorded in unless another place is named."""
+    return state_folder() / "journal.sqlite"
+
+
 class KeepSettings(Settings):
     """What is kept of requests, and where."""
 
@@ -119,7 +124,7 @@ class KeepSettings(Settings):
     def journal_url(self) -> str | None:
         """Address of the journal, None for none."""
         if self.journal is None:
-            return str(state_folder() / "journal.sqlite")
+            return str(default_journal())
         url = self.journal.get_secret_value()
         return None if url == "none" else url
 

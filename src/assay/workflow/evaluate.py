@@ -14,7 +14,7 @@ from assay.recipe import Recipe
 from assay.workflow.confidence import Assessment, assess, choose_again
 from assay.workflow.judge import judge
 from assay.workflow.mapping import mapping_for
-from assay.workflow.report import report_evaluation
+from assay.workflow.report import cautioned, report_evaluation
 from assay.workflow.shown import CONFUSION, show_evaluation
 
 
@@ -33,6 +33,8 @@ class EvaluateResult:
     """The runtime and the precision that answered."""
     selection: Selection | None = None
     """The threshold for another target precision, where one was wanted."""
+    caution: str = ""
+    """Why the figures may be too good: photos that taught are among those judged; else empty."""
 
     def _repr_html_(self) -> str:
         return show_evaluation(
@@ -92,4 +94,5 @@ def evaluate_classifier(
     confidence = assess(classifier, predictions, least)
     files["confidence"] = folder / "confidence.json"
     write_json(files["confidence"], confidence.to_dict())
-    return EvaluateResult(folder, dataset, metrics, files, confidence, classifier.runs, selection)
+    warning = cautioned(classifier, dataset, samples)
+    return EvaluateResult(folder, dataset, metrics, files, confidence, classifier.runs, selection, warning)

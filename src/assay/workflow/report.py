@@ -4,7 +4,7 @@ Everything is read from what a run leaves behind, so that a report can be writte
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -80,6 +80,12 @@ def report_run(
     return write_report(run.evaluation(part), predictions, metrics, context, progress)
 
 
+def cautioned(classifier: Classifier, dataset: Dataset, samples: Sequence[Sample]) -> str:
+    """Say why a finished classifier's numbers on some photos may be too good; empty where nothing does."""
+    run = _run_of(classifier)
+    return caution(classifier, dataset, samples, () if run is None else _taught(run))
+
+
 def report_evaluation(
     folder: Path,
     classifier: Classifier,
@@ -111,7 +117,7 @@ def report_evaluation(
     least = info.thresholds.get("confidence") if threshold is None else threshold
     judged = {sample.id: sample for sample in dataset.samples}
     samples = [judged[name] for name in predictions.ids]
-    taught = () if run is None else read_manifest(run.manifest, run.classes).part("train")
+    taught = () if run is None else _taught(run)
     known = None if run is None else run.evaluation("train") / EMBEDDINGS
     parts = {sample.split for sample in samples}
     part = parts.pop() if len(parts) == 1 else None
@@ -133,6 +139,10 @@ def report_evaluation(
         settings=dump_recipe(Recipe.model_validate(info.provenance.recipe)),
     )
     return write_report(folder, predictions, metrics, context, progress)
+
+
+def _taught(run: Run) -> tuple[Sample, ...]:
+    return read_manifest(run.manifest, run.classes).part("train")
 
 
 def _training(run: Run, classifier: Classifier, dataset: Dataset, progress: Progress) -> Predictions:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from assay.errors import UsageError
 from assay.serving.auth.keys import STORE_FILE, Key, changing_keys, find_key, make_key, read_keys
 from assay.serving.auth.ring import RING_FILE, Ring, has_ring, read_ring, renew_ring
 from assay.serving.auth.settings import keys_folder
@@ -58,14 +59,16 @@ class Desk:
     def rotate(self, key_id: str, grace: float) -> Key:
         """Replace a key by a new one for the same client; the old one ends after `grace` seconds.
 
-        The new key is valid for as long as the old one was made for. A revoked or expired key can be replaced
+        The new key is valid for as long as the old one was made for. An expired key can be replaced
         too, and stays what it is.
 
         Raises:
-            UsageError: there is no such key.
+            UsageError: there is no such key, or it was revoked.
         """
         with changing_keys(self._store) as keys:
             old, now = find_key(keys, key_id), self._clock()
+            if old.revoked is not None:
+                raise UsageError(f"key {key_id} was revoked: make a new one with `assay keys create`")
             seconds = None if old.expires is None else old.expires - old.created
             version = self._ring_or_first().newest
             new = make_key(

@@ -4,6 +4,7 @@ A Redis that is away costs a request a short wait at most, and after a few failu
 alone and tried again now and then, so that it comes back by itself.
 """
 
+import logging
 import math
 from collections.abc import Awaitable, Callable
 
@@ -17,6 +18,8 @@ from assay.errors import UsageError
 from assay.serving.breaker import Breaker
 from assay.serving.in_time import InTime
 from assay.serving.watching.base import Watcher
+
+_log = logging.getLogger(__name__)
 
 
 class RedisCache:
@@ -87,8 +90,10 @@ class RedisCache:
         except (RedisError, OSError):  # TimeoutError is an OSError
             self._watcher.cache("unavailable")
             if self._breaker.failed():
+                _log.warning("Redis is away; answers are kept in this process alone")
                 self._watcher.degraded("cache", down=True)
             return None
         if self._breaker.succeeded():
+            _log.warning("Redis is back; answers are kept there again")
             self._watcher.degraded("cache", down=False)
         return answer
