@@ -119,7 +119,10 @@ def test_a_finished_one_is_read_not_trained_again(stopped: Stopped):
     assert progress == []
 
 
-def test_a_frozen_backbone_sees_every_photo_once(colours: Path, tiny: Recipe, tmp_path: Path):
+def test_a_frozen_backbone_sees_every_photo_once(
+    colours: Path, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
     changes = {"strategy": "probe", "epochs": 3, "lr": 0.02}
     train = tiny.train.model_copy(update=changes)
     recipe = tiny.model_copy(update={"train": train, "augment": load_recipe("defect").augment})

@@ -86,9 +86,8 @@ def test_lines_for_a_pipe_go_one_by_one():
 
 def test_a_reader_that_stands_still_keeps_no_process_from_ending():
     code = (
-        "import logging, sys\n"
         "from assay.serving.watching.lines import Pipe, Writer\n"
-        "writer = Writer(Pipe(sys.stdout), 'x'.__mul__, together=1)\n"
+        "writer = Writer(Pipe(1), 'x'.__mul__, together=1)\n"
         "for _ in range(100):\n"
         "    writer.put(10_000)\n"
         "writer.close(patience=0.1)\n"

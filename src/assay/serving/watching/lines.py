@@ -150,10 +150,10 @@ class Pipe(logging.Handler):
     the process from ending. To be used by one thread.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        """Write where `stream` writes."""
+    def __init__(self, descriptor: int) -> None:
+        """Write to a file descriptor; 1 is the standard output."""
         super().__init__()
-        self._file = stream.fileno()
+        self._file = descriptor
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write a record."""

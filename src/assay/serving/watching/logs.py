@@ -39,6 +39,9 @@ class _Answer(NamedTuple):
     tier: str
 
 
+_STANDARD_OUTPUT = 1
+
+
 class Logs:
     """This worker's logs: the one place where logging is set up."""
 
@@ -55,7 +58,7 @@ class Logs:
         self._level = logging.getLevelNamesMapping()[settings.log_level.upper()]
         self._on_drop = on_drop
         self._place: Place | None = None
-        requests: logging.Handler = Pipe(sys.stdout)
+        requests: logging.Handler = Pipe(_STANDARD_OUTPUT)
         self._handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
         if settings.log_dir is not None:
             try:
