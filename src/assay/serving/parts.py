@@ -49,8 +49,6 @@ class Parts:
         if self.cache is not None:
             await self.cache.close()
         await self.gate.close()
-        if self.watching is not None:
-            self.watching.close()
 
 
 def make_parts(settings: ServeSettings, watching: "Watching") -> Parts:

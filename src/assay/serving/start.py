@@ -6,6 +6,7 @@ How several such processes are kept running is `assay.serving.workers`' business
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 from uvicorn import Config
 
@@ -53,25 +54,25 @@ def serve_here(
         AssayError: a model or a part cannot be used.
     """
     threads = max(1, cpu_count() // settings.listen.workers)
-    watching = make_watcher(settings.watch, {})
-    models = Models(
-        sources,
-        settings=settings.models,
-        threads=settings.models.threads or threads,
-        batching=settings.batching,
-        uploads=settings.uploads,
-        watcher=watching,
-    )
+    with closing(make_watcher(settings.watch, {})) as watching:
+        models = Models(
+            sources,
+            settings=settings.models,
+            threads=settings.models.threads or threads,
+            batching=settings.batching,
+            uploads=settings.uploads,
+            watcher=watching,
+        )
 
-    async def run() -> None:
-        service = Service(settings, models, make_parts(settings, watching), threads=threads)
-        service.reloaded = reloaded
-        await service.parts.start()
-        config = server_config(make_app(service), settings)
-        try:
-            await Server(config, service, lambda: started(models), orphaned).serve([listening])
-        finally:
-            await service.close()
+        async def run() -> None:
+            service = Service(settings, models, make_parts(settings, watching), threads=threads)
+            service.reloaded = reloaded
+            await service.parts.start()
+            config = server_config(make_app(service), settings)
+            try:
+                await Server(config, service, lambda: started(models), orphaned).serve([listening])
+            finally:
+                await service.close()
 
-    with asyncio.Runner(loop_factory=Config("", log_config=None).get_loop_factory()) as runner:
-        runner.run(run())
+        with asyncio.Runner(loop_factory=Config("", log_config=None).get_loop_factory()) as runner:
+            runner.run(run())
