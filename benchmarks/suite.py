@@ -130,7 +130,8 @@ def _overload(place: Place, say: Say) -> Found:
             (100 * told["goodput_share"],),
             " %",
             90.0,
-            note=f"peak {told['peak']:.1f} requests/s at concurrency 16; the client shares the processors",
+            note=f"peak {told['peak']:.1f} requests/s at concurrency 16, before and after; "
+            "the client shares the processors",
         ),
         Row("answers 5xx other than 503", (told["other_5xx"],), "", 0.0, at_least=False),
         Row("requests without an answer", (told["unanswered"],), "", 0.0, at_least=False),

@@ -1,5 +1,7 @@
 """Places: bounded, given back, and a sensible time to come again."""
 
+from contextlib import ExitStack
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,19 @@ def test_places_are_bounded_and_given_back():
             pytest.fail("there was no place")
         assert places.taken == 2
     assert places.taken == 0
+
+
+def test_bodies_on_their_way_take_some_places_but_slow_ones_not_all():
+    places = Places(16)
+    with ExitStack() as bodies, places.take(13):
+        for _ in range(100):
+            bodies.enter_context(places.coming())
+        places.check(1)
+        with pytest.raises(OverloadError):
+            places.check(2)
+        with places.take(3):
+            assert places.taken == 16
+    places.check(16)
 
 
 def test_who_comes_too_early_is_told_the_pace():

@@ -90,7 +90,7 @@ def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
     """
     with _opened(data, max_pixels) as (image, kind):
         # PNG's reader decodes all pixels to find Exif data behind them: let it only where there are any.
-        orientation = _orientation(image, early=b"eXIf" not in data)
+        orientation = _orientation(image, early=kind != "png" or b"eXIf" not in data)
         width, height = _upright_size(image, kind, orientation)
         return ImageInfo(kind, width, height, image.mode, orientation, int(getattr(image, "n_frames", 1)))
 
@@ -143,6 +143,8 @@ def _decode_jpeg(
         side = min_side(*_upright_size(image, "jpeg", orientation)) if callable(min_side) else min_side
         scale = jpeg.scale_for(width, height, side)
     _shrink(image, scale)
+    # At one go: Pillow would take the interpreter's lock again for every 64 KiB.
+    image.decodermaxblock = max(image.decodermaxblock, len(data))
     if box is not None:
         rows = _rows(box(*_upright_size(image, "jpeg", orientation)), image.size, orientation)
         less = jpeg.first_rows(data, rows * scale, height)

@@ -9,10 +9,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from assay.serving.threads import calculating
 from assay.serving.watching.base import Watcher
 
 _In = TypeVar("_In")
@@ -55,7 +55,7 @@ class Batcher(Generic[_In, _Out]):
     ) -> None:
         self._run, self._size, self._wait, self._watcher = run, size, wait, watcher
         self._queue: deque[_Waiting[_In, _Out]] = deque()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="assay-inference")
+        self._thread = calculating(1, "assay-inference")
         self._working: asyncio.Task[None] | None = None
         self._pace = 0.0
 

@@ -5,7 +5,6 @@ Knows nothing of frameworks.
 
 import re
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,14 +12,14 @@ from datetime import UTC, datetime
 from assay.serving.answers import Result
 from assay.serving.auth.base import ANONYMOUS, Admission
 from assay.serving.models import Model
-from assay.serving.record import ImageFacts, Record
+from assay.serving.record import ImageFacts, Record, new_id
 
 _GIVEN = re.compile(r"[A-Za-z0-9._:/+=-]{1,100}")
 
 
 def request_id(given: str | None) -> str:
     """Return the client's id of a request if it is a decent one, else a new one."""
-    return given if given is not None and _GIVEN.fullmatch(given) else uuid.uuid4().hex
+    return given if given is not None and _GIVEN.fullmatch(given) else new_id()
 
 
 @dataclass(slots=True)

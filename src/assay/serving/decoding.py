@@ -6,7 +6,6 @@ The pixels are those of every other way to a prediction (`Preprocess.read`). Kno
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,6 +15,7 @@ import numpy as np
 from assay.image import HEAD_BYTES, DecodeError, Preprocess, TooLargeError, inspect, sniff
 from assay.serving.errors import too_many_pixels, unreadable, wrong_format
 from assay.serving.record import ImageFacts
+from assay.serving.threads import calculating
 
 _Result = TypeVar("_Result")
 
@@ -59,7 +59,7 @@ class Decoder:
     """
 
     def __init__(self, slots: int, memory: int) -> None:
-        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="assay-decode")
+        self._pool = calculating(slots, "assay-decode")
         self._memory = _Memory(memory)
 
     async def run(self, work: Callable[[], _Result], facts: ImageFacts | None = None) -> _Result:

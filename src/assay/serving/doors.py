@@ -74,9 +74,10 @@ async def read_photos(service: Service, request: Request, limits: UploadLimits) 
     boundary = boundary_of(headers.get("content-type"))
     check_length(headers.get("content-length"), limits)
     async with in_time(service):
-        return await read_uploads(
-            body_chunks(request), boundary, limits, lambda count: hold(service, call, count)
-        )
+        with service.places.coming():
+            return await read_uploads(
+                body_chunks(request), boundary, limits, lambda count: hold(service, call, count)
+            )
 
 
 def hold(service: Service, call: Call, count: int) -> None:

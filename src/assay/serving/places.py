@@ -11,6 +11,8 @@ from assay.serving.errors import OverloadError
 
 _SMOOTHING = 0.1
 _LONGEST = 60
+_COMING = 8
+"""Bodies that are being read count for no more than this part of the places."""
 
 
 class Places:
@@ -21,7 +23,7 @@ class Places:
     """
 
     def __init__(self, count: int) -> None:
-        self._count, self._taken = count, 0
+        self._count, self._taken, self._coming = count, 0, 0
         self._last: float | None = None
         self._interval = 0.0
 
@@ -31,13 +33,25 @@ class Places:
         return self._taken
 
     def check(self, photos: int = 1) -> None:
-        """Raise if there is no place now.
+        """Raise if there is no place now, or none will be left when the bodies that are being read are there.
+
+        Of those only some are counted: a client that sends slowly must not keep others out.
 
         Raises:
             OverloadError: there is none.
         """
-        if self._taken + photos > self._count:
+        coming = min(self._coming, self._count // _COMING)
+        if self._taken + coming + photos > self._count:
             raise OverloadError(self.retry_after)
+
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """Note that a body is being read."""
+        self._coming += 1
+        try:
+            yield
+        finally:
+            self._coming -= 1
 
     @contextmanager
     def take(self, photos: int = 1) -> Iterator[None]:
@@ -46,7 +60,8 @@ class Places:
         Raises:
             OverloadError: there are not enough.
         """
-        self.check(photos)
+        if self._taken + photos > self._count:
+            raise OverloadError(self.retry_after)
         self._taken += photos
         try:
             yield

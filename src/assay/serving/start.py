@@ -4,6 +4,7 @@ How several such processes are kept running is `assay.serving.workers`' business
 """
 
 import asyncio
+import gc
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -68,6 +69,7 @@ def serve_here(
             service = Service(settings, models, make_parts(settings, watching), threads=threads)
             service.reloaded = reloaded
             await service.parts.start()
+            _let_stay()
             config = server_config(make_app(service), settings)
             try:
                 await Server(config, service, lambda: started(models), orphaned).serve([listening])
@@ -76,3 +78,12 @@ def serve_here(
 
         with asyncio.Runner(loop_factory=Config("", log_config=None).get_loop_factory()) as runner:
             runner.run(run())
+
+
+def _let_stay() -> None:
+    """Have Python's search for cycles pass over what is there by now, which it does not find quickly.
+
+    With all that the libraries keep, it holds up every request for some 50 ms now and then.
+    """
+    gc.collect()
+    gc.freeze()

@@ -210,19 +210,22 @@ class _Form:
             return
         part.size += end - start
         kept = data[start:end]
-        part.digest.update(kept)
         if part.size <= self._limits.photo_bytes:
             part.chunks.append(kept)
         elif self._limits.photos == 1:
             raise UploadError(TOO_LARGE)
         else:
+            part.digest.update(b"".join((*part.chunks, kept)))
             part.chunks.clear()
 
     def _end(self) -> None:
         part = self._part
         if part.wanted:
             too_large = part.size > self._limits.photo_bytes
-            self._uploads.append(Upload(b"".join(part.chunks), part.digest.hexdigest(), too_large))
+            data = b"".join(part.chunks)
+            # At one go: every update gives the interpreter's lock away and has to wait for it.
+            part.digest.update(data)
+            self._uploads.append(Upload(data, part.digest.hexdigest(), too_large))
 
     def _finish(self) -> None:
         self._ended = True

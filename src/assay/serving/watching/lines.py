@@ -21,6 +21,8 @@ Item = TypeVar("Item")
 
 _WAITING = 20_000
 LINES_TOGETHER = 500
+_GATHERING = 0.02
+"""Seconds in which lines gather: to wake a thread for each of them costs more than to write it."""
 
 
 class Place:
@@ -79,6 +81,7 @@ class Writer(Generic[Item]):
         self._to_line = to_line
         self._together = together
         self._queue: Queue[Item | None] = Queue(waiting)
+        self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="assay-request-log", daemon=True)
         self._thread.start()
 
@@ -95,6 +98,7 @@ class Writer(Generic[Item]):
         Args:
             patience: seconds; a disk or a reader that stands still keeps nobody from ending.
         """
+        self._ending.set()
         with suppress(Full):
             self._queue.put(None, timeout=patience)
             self._thread.join(patience)
@@ -109,6 +113,8 @@ class Writer(Generic[Item]):
                 while len(items) < self._together and items[-1] is not None:
                     items.append(self._queue.get_nowait())
             going = items[-1] is not None
+            if going and self._queue.empty():
+                self._ending.wait(_GATHERING)
             lines = "\n".join(self._to_line(item) for item in items if item is not None)
             if lines:
                 self._handler.handle(logging.makeLogRecord({"msg": lines}))
