@@ -6,6 +6,7 @@ decoding; the Flask server is the plain baseline.
 """
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -20,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from client import Client, Requests, closed_loop, open_loop
-from processes import BASELINES, HERE, BenchmarkError, Place, rivals_python, run_json
+from processes import BASELINES, BenchmarkError, Place, rivals_python
+
+from assay.inference import Classifier
 
 PLAIN = "Flask, eager PyTorch"
 RIVALS = {"LitServe": "litserve_int8.py", "BentoML": "bentoml_int8.py"}
@@ -133,9 +136,6 @@ def measure(place: Place, say: Callable[[str], None]) -> tuple[dict[str, dict[st
                 continue
             for key, value in told.items():
                 found[name].setdefault(key, []).append(value)
-        say(f"round {turn + 1} of {rounds}: the same without a server")
-        bare = run_json([sys.executable, str(HERE / "contender.py"), "2"], place.environment())
-        found["Assay"].setdefault("bare", []).append(bare["whole"])
     return found, [f"{name}: {reason}" for name, reason in failed.items()]
 
 
@@ -150,12 +150,32 @@ def _one(
             raise BenchmarkError(f"{Path(command[1]).name} answered {fresh.counts()} instead of 200 alone")
         told = {"rate": fresh.rate(), "p50": fresh.quantile(0.5), "p99": fresh.quantile(0.99)}
         if ours:
-            alone = asyncio.run(closed_loop(port, requests.fresh, 1, seconds / 2))
+            alone, bare = asyncio.run(_in_turns(port, place, requests, seconds))
             asyncio.run(closed_loop(port, requests.same, CONCURRENCY, 1.0))
             hits = asyncio.run(closed_loop(port, requests.same, CONCURRENCY, seconds / 2))
-            told |= {"alone": alone.quantile(0.5), "hits": hits.rate(), "hits p99": hits.quantile(0.99)}
+            told |= {"alone": alone, "bare": bare, "hits": hits.rate(), "hits p99": hits.quantile(0.99)}
             told |= {"memory": resident(pid), "torch": float(holds_torch(pid))}
         return told
+
+
+async def _in_turns(port: int, place: Place, requests: Requests, seconds: float) -> tuple[float, float]:
+    """Return the medians, in ms, of requests alone, and of the same photos without a server between them."""
+    classifier = Classifier.load(place.work / "whole.assay")
+    photos = [path.read_bytes() for path in sorted((place.work / "photos").glob("*.jpg"))]
+    client, served, bare = Client(port), [], []
+    begin = time.perf_counter()
+    for photo in itertools.cycle(photos):
+        start = time.perf_counter()
+        await client.ask(requests.fresh())
+        between = time.perf_counter()
+        classifier.predict(photo)
+        end = time.perf_counter()
+        served.append(1e3 * (between - start))
+        bare.append(1e3 * (end - between))
+        if end - begin > seconds:
+            break
+    client.close()
+    return statistics.median(served), statistics.median(bare)
 
 
 def overload(place: Place, say: Callable[[str], None]) -> dict[str, Any]:

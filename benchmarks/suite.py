@@ -105,7 +105,7 @@ def _server(place: Place, say: Say) -> Found:
     ]
     rows += [
         Row(
-            "a request alone, beyond bare decoding and inference, p50",
+            "a request alone, beyond decoding and inference in a process, in turns, p50",
             tuple(added),
             " ms",
             3.0,

@@ -4,6 +4,7 @@ Nothing is written to disk, nothing is decoded here, and no more is read once a 
 of frameworks: a body is an iterator of chunks.
 """
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ _FORM = b"multipart/form-data"
 _PLAIN_FORM = b"application/x-www-form-urlencoded"
 _ROOM = 64 * 1024
 """Bytes of a body that may be boundaries, headers and other fields."""
+_SOON_DIGESTED = 128 * 1024
+"""Bytes that take no longer to digest than another thread takes to wake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,17 @@ async def read_uploads(
             raise UploadError(TOO_LARGE)
         take(len(chunk))
         form.feed(chunk)
-    return form.close()
+    return [await _upload(part, limits) for part in form.close()]
+
+
+async def _upload(part: "_Part", limits: UploadLimits) -> Upload:
+    """Join a part, and digest it: a large one elsewhere, other requests need not wait for it."""
+    data = b"".join(part.chunks)
+    if len(data) > _SOON_DIGESTED:
+        await asyncio.get_running_loop().run_in_executor(None, part.digest.update, data)
+    else:
+        part.digest.update(data)
+    return Upload(data, part.digest.hexdigest(), part.size > limits.photo_bytes)
 
 
 @dataclass(slots=True)
@@ -141,7 +154,7 @@ class _Part:
     headers: dict[bytes, bytes] = field(default_factory=dict)
     value: bytes = b""
     wanted: bool = False
-    chunks: list[bytes] = field(default_factory=list)
+    chunks: list[memoryview] = field(default_factory=list)
     digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
     size: int = 0
 
@@ -152,7 +165,7 @@ class _Form:
     def __init__(self, boundary: bytes, limits: UploadLimits) -> None:
         self._limits = limits
         self._part = _Part()
-        self._uploads: list[Upload] = []
+        self._files: list[_Part] = []
         self._ended = False
         self._parser = MultipartParser(
             boundary,
@@ -174,12 +187,12 @@ class _Form:
         except MultipartParseError:
             raise UploadError("The multipart body cannot be read") from None
 
-    def close(self) -> list[Upload]:
+    def close(self) -> list[_Part]:
         if not self._ended:
             raise UploadError("The multipart body ends too early")
-        if not self._uploads:
+        if not self._files:
             raise UploadError(NO_IMAGE)
-        return self._uploads
+        return self._files
 
     def _begin(self) -> None:
         self._part = _Part()
@@ -200,7 +213,7 @@ class _Form:
         _, options = parse_options_header(part.headers.get(b"content-disposition"))
         # A browser whose user chose no file sends a nameless, empty one.
         part.wanted = options.get(b"name") in {b"image", b"images"} and bool(options.get(b"filename"))
-        if part.wanted and len(self._uploads) == self._limits.photos:
+        if part.wanted and len(self._files) == self._limits.photos:
             most = self._limits.photos
             raise UploadError("Send one image" if most == 1 else f"Send at most {most} images")
 
@@ -209,7 +222,7 @@ class _Form:
         if not part.wanted:
             return
         part.size += end - start
-        kept = data[start:end]
+        kept = memoryview(data)[start:end]
         if part.size <= self._limits.photo_bytes:
             part.chunks.append(kept)
         elif self._limits.photos == 1:
@@ -219,13 +232,8 @@ class _Form:
             part.chunks.clear()
 
     def _end(self) -> None:
-        part = self._part
-        if part.wanted:
-            too_large = part.size > self._limits.photo_bytes
-            data = b"".join(part.chunks)
-            # At one go: every update gives the interpreter's lock away and has to wait for it.
-            part.digest.update(data)
-            self._uploads.append(Upload(data, part.digest.hexdigest(), too_large))
+        if self._part.wanted:
+            self._files.append(self._part)
 
     def _finish(self) -> None:
         self._ended = True
