@@ -11,6 +11,7 @@ from typing import Any
 
 import networks
 import servers
+import slow
 from processes import Place, measure_apart
 from results import Row
 
@@ -145,6 +146,29 @@ def _overload(place: Place, say: Say) -> Found:
     return Found(rows, told, ("rejections, p99: nothing was rejected",))
 
 
+def _slow(place: Place, say: Say) -> Found:
+    told = slow.measure(place, say)
+    rows = [
+        Row(
+            f"p99 beside {slow.CONNECTIONS} connections that send byte by byte, against without them",
+            _ratios(told["beside"], told["alone"]),
+            "×",
+            2.0,
+            at_least=False,
+        ),
+        Row(
+            "neighbours' requests not answered with 200",
+            (told["failed"],),
+            "",
+            0.0,
+            at_least=False,
+        ),
+        Row("p99 without them", tuple(told["alone"]), " ms"),
+        Row("p99 beside them", tuple(told["beside"]), " ms"),
+    ]
+    return Found(rows, told)
+
+
 def _startup(place: Place, say: Say) -> Found:
     found = _repeated("startup", place, say, 3, work=str(place.work), repeats=2 if place.quick else 5)
     rows = [
@@ -246,6 +270,7 @@ BENCHMARKS = {
         "Photos over HTTP, eight at a time; client and server share the processors.", _server
     ),
     "overload": Benchmark("Twice what the server can do, in an open loop.", _overload),
+    "slow": Benchmark("Two clients beside a slow-loris attack.", _slow),
     "startup": Benchmark("Whole processes, as a user starts them.", _startup),
     "loader": Benchmark("The training loader on phone photos.", _loader),
     "probe": Benchmark("A probe on 2,624 solar cells.", _probe),
