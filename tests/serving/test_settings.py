@@ -38,3 +38,16 @@ def test_models_have_names_or_take_their_own():
     assert Source.parse("a/b=c.assay").name is None
     with pytest.raises(UsageError, match="NAME=PATH"):
         Source.parse("=a.assay")
+
+
+@pytest.mark.parametrize(
+    ("journal", "said"),
+    [
+        ("none", "no request is recorded"),
+        ("mongodb://me:secret@host/db", "requests are recorded in MongoDB; `assay journal` lists them"),
+        ("kept/a.sqlite", "requests are recorded in kept/a.sqlite; `assay journal` lists them"),
+    ],
+    ids=["nowhere", "mongodb", "file"],
+)
+def test_where_requests_are_recorded_is_told_without_passwords(journal: str, said: str):
+    assert ServeSettings.read({"keep": {"journal": journal}}).keep.told == said

@@ -69,6 +69,8 @@ def _print(result: "BenchResult", written: list[Path]) -> None:
     console.print(f"file to answer       {result.photos}")
     if result.judged:
         console.print(f"accuracy             {result.judged} photos")
+    if result.caution:
+        console.print(f"take care            {result.caution}", style="yellow")
     console.print(
         f"machine              {told['processor']}, {processors['usable']} of {processors['present']} "
         f"processors, {', '.join(told['features']) or 'no features told'}"

@@ -31,10 +31,15 @@ def serve(
         list[str], typer.Argument(help=".assay files, or NAME=FILE; the first is the default.")
     ],
     *,
-    host: Annotated[str | None, typer.Option(help="Address to listen at.", rich_help_panel=_LISTEN)] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0: any free.", rich_help_panel=_LISTEN)] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen at; usually 127.0.0.1.", rich_help_panel=_LISTEN)
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port, usually 8000; 0: any free.", rich_help_panel=_LISTEN)
+    ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes; the processors are shared out.", rich_help_panel=_LISTEN)
+        int | None,
+        typer.Option(help="Processes, usually 1; the processors are shared out.", rich_help_panel=_LISTEN),
     ] = None,
     tls_cert: Annotated[
         Path | None, typer.Option(help="Certificate for HTTPS, PEM.", rich_help_panel=_LISTEN)
@@ -64,7 +69,8 @@ def serve(
     journal: Annotated[
         str | None,
         typer.Option(
-            help="Where requests are recorded: an SQLite file, mongodb://HOST/DATABASE, or none.",
+            help="Where requests are recorded: an SQLite file (usually ~/.local/state/assay/journal.sqlite), "
+            "mongodb://HOST/DATABASE, or none.",
             rich_help_panel=_KEEP,
         ),
     ] = None,
@@ -136,7 +142,7 @@ def _serve_here(settings: "ServeSettings", sources: "list[Source]", listening: "
     from assay.serving.start import ready_lines, serve_here
 
     def started(loaded: "Models") -> None:
-        for line in ready_lines(loaded, listening, tls=settings.tls.on):
+        for line in ready_lines(settings, loaded, listening):
             typer.echo(line)
 
     serve_here(settings, sources, listening, started)

@@ -128,6 +128,14 @@ class KeepSettings(Settings):
         url = self.journal.get_secret_value()
         return None if url == "none" else url
 
+    @property
+    def told(self) -> str:
+        """Say where requests are recorded, without a password."""
+        url = self.journal_url
+        if url is None:
+            return "no request is recorded"
+        return f"requests are recorded in {'MongoDB' if '://' in url else url}; `assay journal` lists them"
+
 
 class ServeSettings(BaseSettings):
     """All settings of a server."""

@@ -23,13 +23,14 @@ from assay.serving.sources import Source
 from assay.serving.watching.watching import make_watcher
 
 
-def ready_lines(models: Models, listening: socket.socket, *, tls: bool) -> list[str]:
-    """Return what to say when a server is ready: a line for each model."""
-    address = address_of(listening, tls=tls)
-    return [
+def ready_lines(settings: ServeSettings, models: Models, listening: socket.socket) -> list[str]:
+    """Return what to say when a server is ready: a line for each model, and where requests are recorded."""
+    address = address_of(listening, tls=settings.tls.on)
+    answering = [
         f"{address} answers with {model.name} {model.info.version} ({model.classifier.runs})"
         for model in models
     ]
+    return [*answering, settings.keep.told]
 
 
 def serve_here(

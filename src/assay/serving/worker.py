@@ -29,7 +29,7 @@ def main() -> None:
     settings = ServeSettings.read(order.options)
 
     def started(models: Models) -> None:
-        _tell(messages, READY + json.dumps(ready_lines(models, listening, tls=settings.tls.on)))
+        _tell(messages, READY + json.dumps(ready_lines(settings, models, listening)))
 
     try:
         sources = [Source.parse(model) for model in order.models]

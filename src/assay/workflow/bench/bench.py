@@ -20,6 +20,7 @@ from assay.workflow.bench.result import Accuracy, BenchResult, Combination, Row
 from assay.workflow.bench.trial import Trial, TrialError, run_trial
 from assay.workflow.bench.worker import Job
 from assay.workflow.mapping import mapping_for
+from assay.workflow.report import cautioned
 
 ROUNDS = 3
 """How often every combination is measured where time allows."""
@@ -72,13 +73,14 @@ def bench_model(
             progress,
         )
     after = load_average()
-    accuracies = _accuracies(model, rows, dataset, progress)
+    accuracies, caution = _judged(model, rows, dataset, progress)
     told = DRAWN if dataset is None else f"{len(photos)} photos of {data}"
     return BenchResult(
         name=bundle.info.name,
         version=bundle.info.version,
         size=bundle.info.preprocess.size,
         photos=told,
+        caution=caution,
         judged=max((one.photos for one in accuracies.values()), default=0),
         rounds=max(len(row.trials) for row in rows),
         machine=machine(),
@@ -124,16 +126,18 @@ def _measure(
     ]
 
 
-def _accuracies(
+def _judged(
     model: Path, rows: list[Row], dataset: Dataset | None, progress: Progress
-) -> dict[Combination, Accuracy]:
-    if dataset is None:
-        return {}
+) -> tuple[dict[Combination, Accuracy], str]:
+    """Count right answers, and say why there may be too many."""
     classifiers = {
         row.combination: Classifier.load(
             model, row.combination.engine, precision=row.combination.precision, abstain=False
         )
         for row in rows
-        if row.trials
+        if row.trials and dataset is not None
     }
-    return count_right(classifiers, dataset, progress)
+    if dataset is None or not classifiers:
+        return {}, ""
+    caution = cautioned(next(iter(classifiers.values())), dataset, dataset.samples)
+    return count_right(classifiers, dataset, progress), caution

@@ -131,6 +131,7 @@ class BenchResult:
         size: side of the network's square, in pixels.
         photos: what was answered from file to label, in words.
         judged: photos on which accuracy was counted; 0: none.
+        caution: why the accuracy may be too good; empty where nothing speaks against it.
         rounds: how often every combination was measured.
         machine: what it was measured on.
         load: processes that wanted a processor over the minute before and the last minute.
@@ -142,6 +143,7 @@ class BenchResult:
     size: int
     photos: str
     judged: int
+    caution: str
     rounds: int
     machine: dict[str, Any]
     load: tuple[float | None, float | None]
@@ -158,6 +160,7 @@ class BenchResult:
             "model": {"name": self.name, "version": self.version, "size": self.size},
             "photos": self.photos,
             "judged": self.judged,
+            "caution": self.caution,
             "rounds": self.rounds,
             "machine": {**self.machine, "load_before": self.load[0], "load_after": self.load[1]},
             "combinations": [row.to_dict() for row in self.rows],

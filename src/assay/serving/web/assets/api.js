@@ -34,10 +34,10 @@ export async function ask(path, options = {}) {
     throw new Refused(0, "The server cannot be reached; try again in a moment.");
   }
   if (answer.ok) return answer;
-  throw await refusal(answer);
+  throw await refusal(answer, key);
 }
 
-async function refusal(answer) {
+async function refusal(answer, key) {
   let text = `The server answered with ${answer.status}`;
   try {
     text = (await answer.json()).error ?? text;
@@ -47,7 +47,9 @@ async function refusal(answer) {
   const seconds = Number(answer.headers.get("retry-after")) || undefined;
   if (answer.status === 401) {
     byId("key-box").open = true;
-    text = "This server asks for a key: enter it above, under Key.";
+    text = key
+      ? "This key is not taken, or no longer: enter another above, under Key."
+      : "This server asks for a key: enter it above, under Key.";
   } else if (answer.status === 429) {
     text = `Too many photos for this key${seconds ? `; try again in ${seconds} s` : ""}.`;
   }

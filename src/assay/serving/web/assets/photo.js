@@ -9,6 +9,7 @@ import { View } from "./view.js";
 let photo = null;
 let address = null;
 let heat = null;
+let looked = () => {}; // outlines what the model looked at
 let asking = null;
 const view = new View(byId("photo-view"), el("img", { alt: "" }));
 const camera = new Camera(byId("camera-video"));
@@ -68,7 +69,8 @@ async function answer() {
   if (!found) return;
   showAnswer(byId("photo-answer"), found);
   showBars(byId("photo-bars"), found.probabilities);
-  if (found.looked_at) view.outline(found.looked_at, found.size);
+  looked = () => found.looked_at && view.outline(found.looked_at, found.size);
+  looked();
   byId("heat").hidden = false;
   pressed(false);
   remember(asked, found);
@@ -91,7 +93,7 @@ async function toggleHeat() {
   const asked = photo;
   if (byId("heat").getAttribute("aria-pressed") === "true") {
     show(address, `The photo ${asked.name}`);
-    view.box.hidden = false;
+    looked();
     pressed(false);
     return;
   }
@@ -101,6 +103,7 @@ async function toggleHeat() {
   show(`data:image/png;base64,${heat}`, `The photo ${asked.name}; what speaks for the answer is bright`);
   view.frame.hidden = false;
   view.box.hidden = true;
+  view.caption.textContent = "The brighter, the more it speaks for the answer; the line goes around what has half of the most.";
   pressed(true);
 }
 
