@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from assay.bundle import Bundle, BundleError, BundleInfo
+from assay.bundle import Bundle, BundleError, BundleInfo, export
 from assay.bundle.export import export_onnx, frozen_copy, state, torch_logits
 from assay.bundle.write import TOLERANCE, Runtime, measure_agreement, write_bundle
 
@@ -59,6 +59,37 @@ def test_a_bundle_answers_as_the_network_does(
         np.testing.assert_allclose(other, one.numpy(), atol=1e-5)
 
 
+def forget_exports() -> None:
+    export._Exported.last = None
+
+
+def test_a_network_with_another_head_needs_no_tracing(
+    make_tiny: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_exports()
+    first = export_onnx(frozen_copy(make_tiny()), 32)
+    other = make_tiny()
+    nn.init.normal_(other.head[1].weight)
+    nn.init.normal_(other.head[1].bias)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.onnx, "export", lambda *_, **__: pytest.fail("it was traced"))
+        filled = export_onnx(frozen_copy(other), 32)
+        assert export_onnx(frozen_copy(make_tiny()), 32) == first
+    forget_exports()
+    assert filled == export_onnx(frozen_copy(other), 32) != first
+
+
+@pytest.mark.parametrize("name", ["backbone.0.weight", "backbone.1.running_var"])
+def test_a_network_with_another_backbone_is_traced(
+    make_tiny: Callable[[], nn.Module], images: np.ndarray, name: str
+) -> None:
+    export_onnx(frozen_copy(make_tiny()), 32)
+    other = frozen_copy(make_tiny())
+    other.get_parameter(name).add_(0.5) if "weight" in name else other.get_buffer(name).add_(0.5)
+    told = Session(export_onnx(other, 32)).run(images).logits
+    np.testing.assert_allclose(told, torch_logits(other, images), atol=1e-5)
+
+
 def test_the_same_network_gives_the_same_file(
     path: Path,
     make_tiny: Callable[[], nn.Module],
@@ -67,6 +98,7 @@ def test_the_same_network_gives_the_same_file(
 ) -> None:
     write_bundle(path, make_tiny(), info, images, {"onnxruntime": Session})
     first = path.read_bytes()
+    forget_exports()
     write_bundle(path, make_tiny(), info, images, {"onnxruntime": Session})
     assert path.read_bytes() == first
 

@@ -5,14 +5,17 @@ left as it was: everything happens on a copy, in evaluation mode and on the proc
 """
 
 import copy
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import ClassVar, Self
 
 import numpy as np
 import onnx
 import torch
+from onnx import numpy_helper
 from safetensors.numpy import save
 from torch import nn
 
@@ -55,6 +58,16 @@ def export_onnx(network: nn.Module, size: int) -> bytes:
         raise BundleError(
             f"the network holds {amount >> 20} MiB of weights and ONNX files end at 2 GiB: use a smaller"
         )
+    known = _Exported.last
+    model = None if known is None else known.with_weights_of(network, size)
+    if model is None:
+        model = _traced(network, size)
+        _Exported.last = _Exported.of(network, size, model)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def _traced(network: nn.Module, size: int) -> onnx.ModelProto:
     # Two images, since a batch of one is taken for a constant.
     example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
     with _quiet(), torch.no_grad():
@@ -71,8 +84,51 @@ def export_onnx(network: nn.Module, size: int) -> bytes:
         )
     if program is None:
         raise BundleError("the network cannot be exported: torch.onnx gave no model")
-    content: bytes = _strip(program.model_proto).SerializeToString(deterministic=True)
-    return content
+    return _strip(program.model_proto)
+
+
+class _Exported:
+    """A model that was exported, to be filled with other weights.
+
+    The folds of a probe differ in the weights of the head alone, which the model holds as they are, under
+    their names; tracing the network again would take most of a fold's time. Weights that the exporter has
+    changed (convolutions take in the batch norm behind them) must be the same.
+    """
+
+    last: ClassVar["_Exported | None"] = None
+
+    def __init__(self, model: onnx.ModelProto, free: frozenset[str], key: bytes) -> None:
+        self._model, self._free, self._key = model, free, key
+
+    @classmethod
+    def of(cls, network: nn.Module, size: int, model: onnx.ModelProto) -> Self:
+        held = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+        weights = network.state_dict()
+        free = frozenset(
+            name for name, one in weights.items() if name in held and np.array_equal(held[name], one.numpy())
+        )
+        return cls(model, free, _key(network, size, free))
+
+    def with_weights_of(self, network: nn.Module, size: int) -> onnx.ModelProto | None:
+        """Return the model with other weights; None where it must be exported anew."""
+        if _key(network, size, self._free) != self._key:
+            return None
+        weights = network.state_dict()
+        for one in self._model.graph.initializer:
+            if one.name in self._free:
+                one.CopyFrom(numpy_helper.from_array(weights[one.name].numpy(), one.name))
+        return self._model
+
+
+def _key(network: nn.Module, size: int, free: frozenset[str]) -> bytes:
+    """Digest all that decides a model but the values of some weights."""
+    kinds = [f"{type(one).__module__}.{type(one).__qualname__}" for one in network.modules()]
+    digest = hashlib.sha256(f"{size} {sorted(free)} {network!r} {kinds}".encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        if name not in free:
+            digest.update(tensor.numpy().tobytes())
+    return digest.digest()
 
 
 def state(network: nn.Module) -> bytes:

@@ -44,7 +44,10 @@ def confusion_figure(confusion: Confusion, values: Values = "both") -> Figure:
     )
     axes = figure.add_subplot()
     colours = cell_colours(confusion.normalised)
-    axes.imshow(colours, interpolation="nearest", aspect="equal")
+    # Not `imshow`, which would take a picture's worth of pixels through its colour scale for a few squares.
+    edges = np.arange(classes + 1) - 0.5
+    axes.pcolormesh(edges, edges, colours)
+    axes.set(xlim=(-0.5, classes - 0.5), ylim=(classes - 0.5, -0.5), aspect="equal")
     heading = "Confusion matrix, percent of each row" if values == "shares" else "Confusion matrix"
     _label(axes, heading, names, slanted=slanted)
     _write(axes, confusion, colours, "counts" if values == "both" and classes > _ROOMY else values)

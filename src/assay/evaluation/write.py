@@ -45,6 +45,7 @@ def write_evaluation(
     predictions: Predictions,
     metrics: Metrics,
     *,
+    pictures: bool = True,
     photos: int = LIMIT,
     progress: Progress = silent,
 ) -> dict[str, Path]:
@@ -54,6 +55,7 @@ def write_evaluation(
         folder: where to; made if it is missing.
         predictions: what the classifier said.
         metrics: what `evaluate` counted on them.
+        pictures: whether figures are drawn, which takes longer than all the rest.
         photos: most photos on the contact sheet of mistakes; the CSV lists them all.
         progress: told of every photo read and every file written.
 
@@ -83,6 +85,9 @@ def write_evaluation(
         "misclassified_figure": lambda: misclassified_sheet(mistakes, limit=photos, progress=progress),
     }
     for done, (name, draw) in enumerate(figures.items(), start=1):
+        if not pictures:
+            paths.pop(name).unlink(missing_ok=True)
+            continue
         save_figure(draw(), paths[name])
         progress("pictures", done, len(figures))
     return paths

@@ -50,7 +50,7 @@ def ship(
         network: with the weights that were found.
         recipe: every setting.
         spec: the preprocessing, with mean and standard deviation.
-        report: whether embeddings of the training photos are kept for the report.
+        report: whether embeddings of the training photos are kept for the report, and every part drawn.
         progress: told how far the judging is.
 
     Returns:
@@ -77,7 +77,11 @@ def ship(
     for part in held_out:
         predictions = judge(classifier, dataset, dataset.part(part), progress, kept=known)
         metrics[part] = evaluate(predictions, recipe.data.positive)
-        write_evaluation(run.evaluation(part), predictions, metrics[part], progress=progress)
+        # Of the many runs of a series, the part that counts is drawn.
+        pictures = report or part == held_out[-1]
+        write_evaluation(
+            run.evaluation(part), predictions, metrics[part], pictures=pictures, progress=progress
+        )
         confidence[part] = assess(classifier, predictions).to_dict()
         write_json(run.evaluation(part) / "confidence.json", confidence[part])
     figures = {part: one.to_dict() for part, one in metrics.items()}
