@@ -27,11 +27,13 @@ def test_bodies_on_their_way_take_some_places_but_slow_ones_not_all():
     with ExitStack() as bodies, places.take(13):
         for _ in range(100):
             bodies.enter_context(places.coming())
-        places.check(1)
-        with pytest.raises(OverloadError):
-            places.check(2)
+        places.check_door()
+        with places.take(1), pytest.raises(OverloadError):
+            places.check_door()
+        # Who is inside already does not count them.
         with places.take(3):
             assert places.taken == 16
+    places.check_door()
     places.check(16)
 
 

@@ -44,10 +44,14 @@ def test_models_have_names_or_take_their_own():
     ("journal", "said"),
     [
         ("none", "no request is recorded"),
-        ("mongodb://me:secret@host/db", "requests are recorded in MongoDB; `assay journal` lists them"),
-        ("kept/a.sqlite", "requests are recorded in kept/a.sqlite; `assay journal` lists them"),
+        ("mongodb://me:secret@host/db", "requests are recorded in MongoDB"),
+        ("kept/a.sqlite", "requests are recorded in kept/a.sqlite; list them: assay journal kept/a.sqlite"),
     ],
     ids=["nowhere", "mongodb", "file"],
 )
 def test_where_requests_are_recorded_is_told_without_passwords(journal: str, said: str):
     assert ServeSettings.read({"keep": {"journal": journal}}).keep.told == said
+
+
+def test_the_usual_journal_is_listed_without_a_name():
+    assert ServeSettings().keep.told.endswith("; list them: assay journal")

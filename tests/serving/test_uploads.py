@@ -15,7 +15,8 @@ from assay.serving.uploads import (
     UploadMemory,
     boundary_of,
     check_length,
-    read_uploads,
+    digested,
+    read_files,
 )
 
 
@@ -35,7 +36,10 @@ def _read(body: bytes, limits: UploadLimits, size: int = 7) -> tuple[list[Upload
         for start in range(0, len(body), size):
             yield body[start : start + size]
 
-    return asyncio.run(read_uploads(chunks(), b"b", limits, take)), taken
+    async def read() -> list[Upload]:
+        return await digested(await read_files(chunks(), b"b", limits, take))
+
+    return asyncio.run(read()), taken
 
 
 @given(st.binary(max_size=300), st.integers(1, 400))

@@ -7,7 +7,9 @@ left as it was: everything happens on a copy, in evaluation mode and on the proc
 import copy
 import hashlib
 import logging
+import threading
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import ClassVar, Self
@@ -27,6 +29,10 @@ OUTPUTS = ("logits", "embedding", "featuremap")
 _BATCH = 16
 # A serialised protobuf message ends at 2 GiB; the safety margin holds everything but the weights.
 _LARGEST = (2 << 30) - (16 << 20)
+
+_REMEMBERED = 256 << 20
+"""Bytes of weights up to which a model is kept to be filled with others."""
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def frozen_copy(network: nn.Module) -> nn.Module:
@@ -58,12 +64,13 @@ def export_onnx(network: nn.Module, size: int) -> bytes:
         raise BundleError(
             f"the network holds {amount >> 20} MiB of weights and ONNX files end at 2 GiB: use a smaller"
         )
-    known = _Exported.last
-    model = None if known is None else known.with_weights_of(network, size)
-    if model is None:
-        model = _traced(network, size)
-        _Exported.last = _Exported.of(network, size, model)
-    content: bytes = model.SerializeToString(deterministic=True)
+    with _ONE_AT_A_TIME:
+        known = _Exported.last
+        model = None if known is None else known.with_weights_of(network, size)
+        if model is None:
+            model = _traced(network, size)
+            _Exported.last = _Exported.of(network, size, model) if amount <= _REMEMBERED else None
+        content: bytes = model.SerializeToString(deterministic=True)
     return content
 
 
@@ -102,10 +109,15 @@ class _Exported:
 
     @classmethod
     def of(cls, network: nn.Module, size: int, model: onnx.ModelProto) -> Self:
-        held = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
         weights = network.state_dict()
+        # One that serves twice may stand for an equal one as well.
+        uses = Counter(name for node in model.graph.node for name in node.input)
         free = frozenset(
-            name for name, one in weights.items() if name in held and np.array_equal(held[name], one.numpy())
+            one.name
+            for one in model.graph.initializer
+            if one.name in weights
+            and uses[one.name] == 1
+            and np.array_equal(numpy_helper.to_array(one), weights[one.name].numpy())
         )
         return cls(model, free, _key(network, size, free))
 

@@ -1,4 +1,4 @@
-"""`assay demo`: real photos to a classifier in use, in about two minutes."""
+"""`assay demo`: real photos to a classifier in use, in about a minute."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,7 @@ def demo(
 ) -> None:
     """Train a defect classifier on 2,624 photos of solar cells, judge it and use it.
 
-    Needs the extra `demo`, then no network. Takes about two minutes on two cores.
+    Needs the extra `demo`, then no network. Takes about a minute on two cores.
 
     Example: assay demo
     """

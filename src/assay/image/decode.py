@@ -142,9 +142,7 @@ def _decode_jpeg(
     if min_side is not None:
         side = min_side(*_upright_size(image, "jpeg", orientation)) if callable(min_side) else min_side
         scale = jpeg.scale_for(width, height, side)
-    _shrink(image, scale)
-    # At one go: Pillow would take the interpreter's lock again for every 64 KiB.
-    image.decodermaxblock = max(image.decodermaxblock, len(data))
+    _prepare(image, data, scale)
     if box is not None:
         rows = _rows(box(*_upright_size(image, "jpeg", orientation)), image.size, orientation)
         less = jpeg.first_rows(data, rows * scale, height)
@@ -162,7 +160,7 @@ def _top(data: bytes, scale: int, size: tuple[int, int]) -> np.ndarray | None:
     """
     try:
         with read_header(io.BytesIO(data), "jpeg") as image:
-            _shrink(image, scale)
+            _prepare(image, data, scale)
             image.load()
             rows = to_rgb(image, "jpeg")
     except _DAMAGE:
@@ -173,8 +171,12 @@ def _top(data: bytes, scale: int, size: tuple[int, int]) -> np.ndarray | None:
     return pixels
 
 
-def _shrink(image: ImageFile, scale: int) -> None:
-    """Have a JPEG decoded at 1/`scale` of its size."""
+def _prepare(image: ImageFile, data: bytes, scale: int) -> None:
+    """Have a JPEG decoded at 1/`scale` of its size, and at one go.
+
+    Pillow would take the interpreter's lock again for every 64 KiB.
+    """
+    image.decodermaxblock = max(image.decodermaxblock, len(data))
     if scale > 1:
         image.draft(None, (image.size[0] // scale, image.size[1] // scale))
 

@@ -14,7 +14,7 @@ from assay.serving.auth.base import Asked
 from assay.serving.calls import Call
 from assay.serving.errors import TOO_LARGE, TOO_SLOW, GoneError, UploadError
 from assay.serving.service import Service
-from assay.serving.uploads import Upload, UploadLimits, boundary_of, check_length, read_uploads
+from assay.serving.uploads import Upload, UploadLimits, boundary_of, check_length, digested, read_files
 
 _T = TypeVar("_T")
 
@@ -52,12 +52,13 @@ async def read_body(service: Service, request: Request, most: int) -> bytes:
     """
     call, chunks, size = call_of(request), [], 0
     async with in_time(service):
-        async for chunk in body_chunks(request):
-            size += len(chunk)
-            if size > most:
-                raise UploadError(TOO_LARGE)
-            hold(service, call, len(chunk))
-            chunks.append(chunk)
+        with service.places.coming():
+            async for chunk in body_chunks(request):
+                size += len(chunk)
+                if size > most:
+                    raise UploadError(TOO_LARGE)
+                hold(service, call, len(chunk))
+                chunks.append(chunk)
     return b"".join(chunks)
 
 
@@ -75,9 +76,10 @@ async def read_photos(service: Service, request: Request, limits: UploadLimits) 
     check_length(headers.get("content-length"), limits)
     async with in_time(service):
         with service.places.coming():
-            return await read_uploads(
+            files = await read_files(
                 body_chunks(request), boundary, limits, lambda count: hold(service, call, count)
             )
+    return await digested(files)
 
 
 def hold(service: Service, call: Call, count: int) -> None:

@@ -33,16 +33,22 @@ class Places:
         return self._taken
 
     def check(self, photos: int = 1) -> None:
-        """Raise if there is no place now, or none will be left when the bodies that are being read are there.
-
-        Of those only some are counted: a client that sends slowly must not keep others out.
+        """Raise if there is no place now.
 
         Raises:
             OverloadError: there is none.
         """
-        coming = min(self._coming, self._count // _COMING)
-        if self._taken + coming + photos > self._count:
-            raise OverloadError(self.retry_after)
+        self._check(self._taken + photos)
+
+    def check_door(self) -> None:
+        """Raise if a photo that is still to be read would find no place behind those that are being read.
+
+        Of those only some are counted: a client that sends slowly must not keep others out.
+
+        Raises:
+            OverloadError: it would find none.
+        """
+        self._check(self._taken + min(self._coming, self._count // _COMING) + 1)
 
     @contextmanager
     def coming(self) -> Iterator[None]:
@@ -60,8 +66,7 @@ class Places:
         Raises:
             OverloadError: there are not enough.
         """
-        if self._taken + photos > self._count:
-            raise OverloadError(self.retry_after)
+        self.check(photos)
         self._taken += photos
         try:
             yield
@@ -79,6 +84,10 @@ class Places:
             each = (now - self._last) / photos
             self._interval += (each - self._interval) * (_SMOOTHING if self._interval else 1)
         self._last = now
+
+    def _check(self, wanted: int) -> None:
+        if wanted > self._count:
+            raise OverloadError(self.retry_after)
 
     @property
     def retry_after(self) -> int:

@@ -83,7 +83,7 @@ async def _enter(service: Service, request: Request, model: str | None) -> Call:
     call_of(request).recorded = True
     call = await admit(service, request, "classify")
     call.model = service.model(model)
-    service.places.check()
+    service.places.check_door()
     return call
 
 

@@ -73,7 +73,7 @@ def v2_routes(service: Service) -> APIRouter:
         call.recorded = True
         await admit(service, request, "classify")
         call.model = model = _model(service, name, version)
-        service.places.check()
+        service.places.check_door()
         settings = service.settings.uploads
         body = await read_body(service, request, int(settings.batch_megabytes * _MIB))
         if call.admission is not None:

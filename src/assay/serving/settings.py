@@ -134,7 +134,10 @@ class KeepSettings(Settings):
         url = self.journal_url
         if url is None:
             return "no request is recorded"
-        return f"requests are recorded in {'MongoDB' if '://' in url else url}; `assay journal` lists them"
+        if url.startswith("mongodb"):
+            return "requests are recorded in MongoDB"
+        lists = "assay journal" if self.journal is None else f"assay journal {url}"
+        return f"requests are recorded in {url}; list them: {lists}"
 
 
 class ServeSettings(BaseSettings):

@@ -70,8 +70,8 @@ def serve_here(
             service = Service(settings, models, make_parts(settings, watching), threads=threads)
             service.reloaded = reloaded
             await service.parts.start()
-            _let_stay()
             config = server_config(make_app(service), settings)
+            _let_stay()
             try:
                 await Server(config, service, lambda: started(models), orphaned).serve([listening])
             finally:
@@ -88,3 +88,4 @@ def _let_stay() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.collect()  # Python now knows how little is left, and looks at it as often as that needs

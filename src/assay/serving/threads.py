@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 _NICE = 5
 """How far behind, by the measure of nice(1). On two busy processors it brings the 99th percentile of what a
@@ -22,4 +23,6 @@ def _step_back() -> None:
     # Elsewhere than on Linux this would be said of the whole process, or refused.
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICE)
+        # A sandbox may forbid it; then all threads are equal.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICE)

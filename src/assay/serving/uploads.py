@@ -6,7 +6,7 @@ of frameworks: a body is an iterator of chunks.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 
 from python_multipart.exceptions import MultipartParseError
@@ -111,9 +111,19 @@ def check_length(content_length: str | None, limits: UploadLimits) -> None:
         raise UploadError(TOO_LARGE)
 
 
-async def read_uploads(
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a body, before all of it is digested."""
+
+    data: bytes
+    digest: "hashlib._Hash"
+    undigested: bytes
+    too_large: bool
+
+
+async def read_files(
     chunks: AsyncIterator[bytes], boundary: bytes, limits: UploadLimits, take: Callable[[int], None]
-) -> list[Upload]:
+) -> list[File]:
     """Read the files of the fields `image` and `images`, in their order; other fields are passed over.
 
     Args:
@@ -127,23 +137,29 @@ async def read_uploads(
     """
     form = _Form(boundary, limits)
     total = 0
-    async for chunk in chunks:
-        total += len(chunk)
-        if total > limits.total:
-            raise UploadError(TOO_LARGE)
-        take(len(chunk))
-        form.feed(chunk)
-    return [await _upload(part, limits) for part in form.close()]
+    try:
+        async for chunk in chunks:
+            total += len(chunk)
+            if total > limits.total:
+                raise UploadError(TOO_LARGE)
+            take(len(chunk))
+            form.feed(chunk)
+        return form.files()
+    finally:
+        form.let_go()
 
 
-async def _upload(part: "_Part", limits: UploadLimits) -> Upload:
-    """Join a part, and digest it: a large one elsewhere, other requests need not wait for it."""
-    data = b"".join(part.chunks)
-    if len(data) > _SOON_DIGESTED:
-        await asyncio.get_running_loop().run_in_executor(None, part.digest.update, data)
-    else:
-        part.digest.update(data)
-    return Upload(data, part.digest.hexdigest(), part.size > limits.photo_bytes)
+async def digested(files: Iterable[File]) -> list[Upload]:
+    """Digest what is left of files; much of it in another thread, so that other requests need not wait."""
+    uploads = []
+    for file in files:
+        if len(file.undigested) > _SOON_DIGESTED:
+            # At one go: every update gives the interpreter's lock away and has to wait for it.
+            await asyncio.get_running_loop().run_in_executor(None, file.digest.update, file.undigested)
+        else:
+            file.digest.update(file.undigested)
+        uploads.append(Upload(file.data, file.digest.hexdigest(), file.too_large))
+    return uploads
 
 
 @dataclass(slots=True)
@@ -163,9 +179,9 @@ class _Form:
     """Collects the wanted parts of a body."""
 
     def __init__(self, boundary: bytes, limits: UploadLimits) -> None:
-        self._limits = limits
+        self._limits, self._several = limits, limits.photos > 1
         self._part = _Part()
-        self._files: list[_Part] = []
+        self._files: list[File] = []
         self._ended = False
         self._parser = MultipartParser(
             boundary,
@@ -187,12 +203,16 @@ class _Form:
         except MultipartParseError:
             raise UploadError("The multipart body cannot be read") from None
 
-    def close(self) -> list[_Part]:
+    def files(self) -> list[File]:
         if not self._ended:
             raise UploadError("The multipart body ends too early")
         if not self._files:
             raise UploadError(NO_IMAGE)
         return self._files
+
+    def let_go(self) -> None:
+        """Part with the parser, which knows this form: so nothing waits for the search of cycles."""
+        self._parser.callbacks = {}
 
     def _begin(self) -> None:
         self._part = _Part()
@@ -223,17 +243,24 @@ class _Form:
             return
         part.size += end - start
         kept = memoryview(data)[start:end]
+        if self._several:
+            part.digest.update(kept)
         if part.size <= self._limits.photo_bytes:
             part.chunks.append(kept)
-        elif self._limits.photos == 1:
-            raise UploadError(TOO_LARGE)
-        else:
-            part.digest.update(b"".join((*part.chunks, kept)))
+        elif self._several:
             part.chunks.clear()
+        else:
+            raise UploadError(TOO_LARGE)
 
     def _end(self) -> None:
-        if self._part.wanted:
-            self._files.append(self._part)
+        part = self._part
+        if not part.wanted:
+            return
+        data = b"".join(part.chunks)
+        part.chunks.clear()
+        # Of several, each was digested while it came; a single one is digested at one go.
+        left = b"" if self._several else data
+        self._files.append(File(data, part.digest, left, part.size > self._limits.photo_bytes))
 
     def _finish(self) -> None:
         self._ended = True

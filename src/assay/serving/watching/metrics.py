@@ -45,7 +45,7 @@ class Metrics:
         self._folder = Path(folder) if folder else None
         self._requests = Counter(
             "assay_requests_total",
-            "Requests to classify that were answered",
+            "Photos that were answered, or requests that got as far as none",
             ("status", "tier", "model"),
             registry=registry,
         )

@@ -61,6 +61,7 @@ function show(source, alt) {
 async function answer() {
   const asked = photo;
   forget();
+  view.open(asked.name);
   show(address, `The photo ${asked.name}`);
   byId("photo-answer").textContent = "Looking…";
   const found = await attempt(() => classify(asked, { signal: asking.signal }));
@@ -92,6 +93,7 @@ async function attempt(work) {
 async function toggleHeat() {
   const asked = photo;
   if (byId("heat").getAttribute("aria-pressed") === "true") {
+    view.open(asked.name);
     show(address, `The photo ${asked.name}`);
     looked();
     pressed(false);
