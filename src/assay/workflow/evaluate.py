@@ -14,8 +14,9 @@ from assay.recipe import Recipe
 from assay.workflow.confidence import Assessment, assess, choose_again
 from assay.workflow.judge import judge
 from assay.workflow.mapping import mapping_for
-from assay.workflow.report import cautioned, report_evaluation
+from assay.workflow.report import report_evaluation
 from assay.workflow.shown import CONFUSION, show_evaluation
+from assay.workflow.taught import cautioned
 
 
 @dataclass(frozen=True)

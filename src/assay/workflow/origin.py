@@ -1,13 +1,13 @@
-"""What a report says of where a classifier and its photos come from: parts, findings, provenance, cautions.
+"""What a report says of where a classifier and its photos come from: parts, findings, provenance.
 
 Knows nothing of pages.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from assay.data import Dataset, Sample, Split
+from assay.data import Dataset, Split
 from assay.data.check import check
 from assay.errors import AssayError
 from assay.evaluation.report import Finding
@@ -51,32 +51,6 @@ def oddities(dataset: Dataset) -> list[Finding]:
         *(Finding("warning", f"{one.id}: {one.reason}", "It was left out.") for one in dataset.unreadable),
         *(Finding("note", text.rstrip(".")) for text in dataset.warnings),
     ]
-
-
-def caution(
-    classifier: Classifier, dataset: Dataset, samples: Sequence[Sample], taught: Iterable[Sample]
-) -> str:
-    """Say why the numbers may be too good, as far as can be known.
-
-    Args:
-        classifier: the one judged.
-        dataset: the photos' data set.
-        samples: the photos it was judged on.
-        taught: the photos it learned from, where they are known.
-
-    Returns:
-        A sentence; empty where nothing speaks against the numbers.
-    """
-    known = {sample.digest for sample in taught} - {None}
-    count = sum(sample.digest in known for sample in samples)
-    too_good = "the numbers are better than they will be for new photos."
-    if count:
-        return f"{count:,} of these {len(samples):,} photos taught the classifier, so {too_good}"
-    if not known and dataset.fingerprint == classifier.info.provenance.data:
-        parts = {sample.split for sample in samples}
-        if "train" in parts or None in parts:
-            return f"these are the very photos that the classifier was made from, so {too_good}"
-    return ""
 
 
 def split_sentence(dataset: Dataset, recipe: Recipe, *, brought: bool) -> str:

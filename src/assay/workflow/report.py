@@ -4,11 +4,11 @@ Everything is read from what a run leaves behind, so that a report can be writte
 """
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
-from assay.data import SPLITS, Dataset, Sample, Split, read_manifest
+from assay.data import SPLITS, Dataset, Sample, Split
 from assay.errors import AssayError
 from assay.evaluation import Metrics, Predictions, evaluate
 from assay.evaluation.report import Epoch, ReportContext, write_report
@@ -22,8 +22,9 @@ from assay.training import History, read_metrics
 from assay.workflow.confidence import assess
 from assay.workflow.explain import explainer
 from assay.workflow.judge import judge
-from assay.workflow.origin import PARTS, caution, data_findings, oddities, provenance, split_sentence
+from assay.workflow.origin import PARTS, data_findings, oddities, provenance, split_sentence
 from assay.workflow.run import Run
+from assay.workflow.taught import caution, run_of, taught_by
 
 KNOWN = 1_000
 """Training photos among which the nearest ones are looked for; of more, an even sample."""
@@ -80,12 +81,6 @@ def report_run(
     return write_report(run.evaluation(part), predictions, metrics, context, progress)
 
 
-def cautioned(classifier: Classifier, dataset: Dataset, samples: Sequence[Sample]) -> str:
-    """Say why a finished classifier's numbers on some photos may be too good; empty where nothing does."""
-    run = _run_of(classifier)
-    return caution(classifier, dataset, samples, () if run is None else _taught(run))
-
-
 def report_evaluation(
     folder: Path,
     classifier: Classifier,
@@ -113,11 +108,11 @@ def report_evaluation(
     Returns:
         The path of the page.
     """
-    info, run = classifier.info, _run_of(classifier)
+    info, run = classifier.info, run_of(classifier)
     least = info.thresholds.get("confidence") if threshold is None else threshold
     judged = {sample.id: sample for sample in dataset.samples}
     samples = [judged[name] for name in predictions.ids]
-    taught = () if run is None else _taught(run)
+    taught = () if run is None else taught_by(run)
     known = None if run is None else run.evaluation("train") / EMBEDDINGS
     parts = {sample.split for sample in samples}
     part = parts.pop() if len(parts) == 1 else None
@@ -139,10 +134,6 @@ def report_evaluation(
         settings=dump_recipe(Recipe.model_validate(info.provenance.recipe)),
     )
     return write_report(folder, predictions, metrics, context, progress)
-
-
-def _taught(run: Run) -> tuple[Sample, ...]:
-    return read_manifest(run.manifest, run.classes).part("train")
 
 
 def _training(run: Run, classifier: Classifier, dataset: Dataset, progress: Progress) -> Predictions:
@@ -180,14 +171,3 @@ def _heatmap(classifier: Classifier) -> Heatmap | None:
             return explain(data, classifier.classes[place]).png(LARGE)
 
     return heatmap
-
-
-def _run_of(classifier: Classifier) -> Run | None:
-    """The run in whose folder the bundle still lies; none if it was moved or the run is not whole."""
-    if classifier.bundle is None:
-        return None
-    try:
-        run = Run.open(Path(classifier.bundle.path).parent)
-    except AssayError:
-        return None
-    return run if run.done and run.manifest.is_file() else None

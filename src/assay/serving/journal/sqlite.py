@@ -56,6 +56,8 @@ _FORGET: Final = (
 )
 _EVERY: Final = 60.0  # seconds between looks for records that are too old
 _SOME: Final = 5000  # forgotten at a time, so that nobody waits long
+_PRIMARY: Final = 0xFF  # of an error code; the rest tells more of the same error
+_PAUSE: Final = 0.02
 _DAY: Final = 86_400_000  # milliseconds
 
 T = TypeVar("T")
@@ -130,7 +132,17 @@ class SqliteStore:
         if self._db is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._db = self._connect()
-        self._db.executescript(_SCHEMA)
+        end = time.monotonic() + self._patience
+        while True:
+            try:
+                self._db.executescript(_SCHEMA)
+            except sqlite3.OperationalError as error:
+                # SQLite itself does not wait while another worker turns the same new file to WAL.
+                if error.sqlite_errorcode & _PRIMARY != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                    raise
+                time.sleep(_PAUSE)
+            else:
+                return
 
     def _write(self, records: Sequence[Record]) -> None:
         if self._db is None:

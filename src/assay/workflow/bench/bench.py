@@ -20,7 +20,7 @@ from assay.workflow.bench.result import Accuracy, BenchResult, Combination, Row
 from assay.workflow.bench.trial import Trial, TrialError, run_trial
 from assay.workflow.bench.worker import Job
 from assay.workflow.mapping import mapping_for
-from assay.workflow.report import cautioned
+from assay.workflow.taught import cautioned
 
 ROUNDS = 3
 """How often every combination is measured where time allows."""
