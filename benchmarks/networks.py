@@ -7,7 +7,7 @@ one process, in milliseconds.
 import sys
 from collections.abc import Callable
 
-from processes import BASELINES, HERE, BenchmarkError, Place, rivals_python, run_json
+from processes import BASELINES, HERE, Place, rivals_python, run_json, take_turns
 
 PLAIN = "eager PyTorch"
 RIVALS = {
@@ -30,21 +30,9 @@ def measure(place: Place, say: Callable[[str], None]) -> tuple[Times, list[str]]
     }
     if place.rivals:
         commands |= {name: [python, str(BASELINES / file)] for name, file in RIVALS.items()}
-    found: Times = {name: {} for name in commands}
-    failed: dict[str, str] = {}
-    for turn in range(rounds):
-        for name, command in commands.items():
-            if name in failed:
-                continue
-            say(f"round {turn + 1} of {rounds}: {name}")
-            try:
-                told = run_json([*command, str(seconds)], place.environment(), timeout=300)
-            except BenchmarkError as error:
-                if name not in RIVALS:
-                    raise
-                failed[name] = str(error)
-                continue
-            for task, value in told.items():
-                if isinstance(value, float):
-                    found[name].setdefault(task, []).append(value)
-    return found, [f"{name}: {reason}" for name, reason in failed.items()]
+
+    def one(_name: str, command: list[str]) -> dict[str, float]:
+        told = run_json([*command, str(seconds)], place.environment(), timeout=300)
+        return {task: value for task, value in told.items() if isinstance(value, float)}
+
+    return take_turns(commands, rounds, RIVALS, one, say)

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,44 @@ def run_json(command: list[str], environment: Mapping[str, str], timeout: float 
     except ValueError:
         raise BenchmarkError(f"{name} printed no figures") from None
     return found
+
+
+def take_turns(
+    commands: Mapping[str, list[str]],
+    rounds: int,
+    rivals: Container[str],
+    measure: Callable[[str, list[str]], Mapping[str, float]],
+    say: Callable[[str], None],
+) -> tuple[dict[str, dict[str, list[float]]], list[str]]:
+    """Measure contenders one after the other, round after round.
+
+    Args:
+        commands: how each is started, by name.
+        rounds: how often each takes its turn.
+        rivals: names whose failure is told and spoils nothing; that of another raises.
+        measure: from a name and its command to figures.
+        say: told how it goes on.
+
+    Returns:
+        Figures by contender and name, one a round; and what went wrong with whom.
+    """
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in commands}
+    failed: dict[str, str] = {}
+    for turn in range(rounds):
+        for name, command in commands.items():
+            if name in failed:
+                continue
+            say(f"round {turn + 1} of {rounds}: {name}")
+            try:
+                told = measure(name, command)
+            except BenchmarkError as error:
+                if name not in rivals:
+                    raise
+                failed[name] = str(error)
+                continue
+            for key, value in told.items():
+                found[name].setdefault(key, []).append(value)
+    return found, [f"{name}: {reason}" for name, reason in failed.items()]
 
 
 def measure_apart(module: str, place: Place, **options: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from client import Client, Requests, closed_loop, open_loop
-from processes import BASELINES, BenchmarkError, Place, rivals_python
+from processes import BASELINES, BenchmarkError, Place, rivals_python, take_turns
 
 from assay.inference import Classifier
 
@@ -120,23 +120,11 @@ def measure(place: Place, say: Callable[[str], None]) -> tuple[dict[str, dict[st
     commands = {"Assay": assay_command(place), PLAIN: [python, str(BASELINES / "flask_eager.py"), "PORT"]}
     if place.rivals:
         commands |= {name: [python, str(BASELINES / file), "PORT"] for name, file in RIVALS.items()}
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in commands}
-    failed: dict[str, str] = {}
-    for turn in range(rounds):
-        for name, command in commands.items():
-            if name in failed:
-                continue
-            say(f"round {turn + 1} of {rounds}: {name}")
-            try:
-                told = _one(command, place, requests, seconds, ours=name == "Assay")
-            except BenchmarkError as error:
-                if name not in RIVALS:
-                    raise
-                failed[name] = str(error)
-                continue
-            for key, value in told.items():
-                found[name].setdefault(key, []).append(value)
-    return found, [f"{name}: {reason}" for name, reason in failed.items()]
+
+    def one(name: str, command: list[str]) -> dict[str, float]:
+        return _one(command, place, requests, seconds, ours=name == "Assay")
+
+    return take_turns(commands, rounds, RIVALS, one, say)
 
 
 def _one(
