@@ -122,6 +122,30 @@ def test_what_is_wrong_is_said(client, request_: dict, status: int, text: str):
     assert (answer.status_code, answer.json()) == (status, {"error": text})
 
 
+@pytest.mark.parametrize("photo", [b"no photo", b"", None], ids=["text", "empty", "whole"])
+def test_with_and_without_a_query_the_answer_is_the_same(client, painted, photo: bytes | None):
+    content = painted(number=123) if photo is None else photo
+    short, long = _send(client, content), _send(client, content, "/classify?detail=0")
+    assert (short.status_code, short.json()) == (long.status_code, long.json())
+    passing = {"x-request-id", "date"}
+    assert {*short.headers.items()} - {*long.headers.items()} <= {
+        (name, short.headers[name]) for name in passing if name in short.headers
+    }
+
+
+def test_other_pages_may_ask_where_that_is_allowed(serve, make_bundle: Callable[..., Path], painted):
+    with serve(make_bundle(), listen__cors='["https://a.example"]').client() as client:
+        for path, status in (("/classify", 200), ("/classify?model=none", 404)):
+            answer = _send(client, painted(), path, Origin="https://a.example")
+            allowed = answer.headers.get("access-control-allow-origin")
+            assert (answer.status_code, allowed) == (status, "https://a.example")
+        asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+        assert client.options("/classify", headers=asked).status_code == 200
+        assert (
+            "access-control-allow-origin" not in _send(client, painted(), Origin="https://b.example").headers
+        )
+
+
 def test_other_failures_are_json_too(client, painted):
     for method, path, status in (
         ("GET", "/classify", 405),

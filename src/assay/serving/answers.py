@@ -46,7 +46,10 @@ class Result:
 
     def dump(self) -> bytes:
         """Return bytes for a cache."""
-        return json.dumps(asdict(self), separators=(",", ":")).encode()
+        # asdict would copy all of it first.
+        values = {name: getattr(self, name) for name in self.__slots__}
+        values["image"] = {name: getattr(self.image, name) for name in self.image.__slots__}
+        return json.dumps(values, separators=(",", ":")).encode()
 
     @classmethod
     def load(cls, content: bytes) -> Self:

@@ -18,11 +18,15 @@ from assay.serving.envelope import Envelope
 from assay.serving.errors import GONE, INTERNAL, ApiError, GoneError
 from assay.serving.routes_about import OPEN_PATHS, about_routes
 from assay.serving.routes_admin import admin_routes
-from assay.serving.routes_classify import classify_routes
+from assay.serving.routes_classify import PATH, classify, classify_routes
 from assay.serving.routes_v2 import v2_routes
 from assay.serving.security_headers import App, SecurityHeaders
 from assay.serving.service import Service
+from assay.serving.shortcut import Shortcut
 from assay.serving.web.mount import mount_web
+
+_FORESEEN = (ApiError, Refusal, GoneError)
+"""What endpoints raise; after anything else, which is answered too, the HTTP server logs the traceback."""
 
 
 def make_app(service: Service) -> App:
@@ -43,16 +47,21 @@ def make_app(service: Service) -> App:
     app.include_router(v2_routes(service))
     app.include_router(admin_routes(service))
     mount_web(app, service)
-    _answer_errors(app, service)
     document(app, OPEN_PATHS)
+
+    async def failed(_: Request, error: Exception) -> Response:
+        return failure(service, error)
+
+    for kind in (*_FORESEEN, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, failed)
+    short = {("POST", PATH): lambda request: classify(service, request)}
+    answering: App = Shortcut(app, short, lambda error: failure(service, error), _FORESEEN)
     if service.settings.listen.cors:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(service.settings.listen.cors),
-            allow_methods=["GET", "POST"],
-            allow_headers=["*"],
+        origins = list(service.settings.listen.cors)
+        answering = CORSMiddleware(
+            answering, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"]
         )
-    return SecurityHeaders(Envelope(app, service), tls=service.settings.tls.on)
+    return SecurityHeaders(Envelope(answering, service), tls=service.settings.tls.on)
 
 
 def error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -60,31 +69,19 @@ def error_response(status: int, text: str, headers: Mapping[str, str] | None = N
     return Response(dump({"error": text}), status, dict(headers or {}), "application/json")
 
 
-def _answer_errors(app: FastAPI, service: Service) -> None:
-    @app.exception_handler(ApiError)
-    async def _api_error(_: Request, error: ApiError) -> Response:
+def failure(service: Service, error: Exception) -> Response:
+    """Return the answer to a request that failed; what nobody foresaw is not told to the client."""
+    if isinstance(error, ApiError):
         if error.reason is not None:
             service.parts.watcher.rejected(error.reason)
         return error_response(error.status, error.text, error.headers)
-
-    @app.exception_handler(Refusal)
-    async def _refusal(_: Request, refusal: Refusal) -> Response:
-        return error_response(refusal.status, refusal.text, refusal.headers)
-
-    @app.exception_handler(HTTPException)
-    async def _http_error(_: Request, error: HTTPException) -> Response:
-        return error_response(error.status_code, str(error.detail), error.headers)
-
-    @app.exception_handler(GoneError)
-    async def _gone(_: Request, __: GoneError) -> Response:
+    if isinstance(error, Refusal):
+        return error_response(error.status, error.text, error.headers)
+    if isinstance(error, GoneError):
         return error_response(GONE, "The client hung up")
-
-    @app.exception_handler(Exception)
-    async def _failed(_: Request, __: Exception) -> Response:
-        # Starlette raises it again, and the HTTP server logs it.
-        return error_response(500, INTERNAL)
-
-    @app.exception_handler(RequestValidationError)
-    async def _invalid(_: Request, error: RequestValidationError) -> Response:
+    if isinstance(error, HTTPException):
+        return error_response(error.status_code, str(error.detail), error.headers)
+    if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         return error_response(400, f"{first['loc'][-1]}: {first['msg']}")
+    return error_response(500, INTERNAL)

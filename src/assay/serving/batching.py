@@ -56,7 +56,7 @@ class Batcher(Generic[_In, _Out]):
         self._run, self._size, self._wait, self._watcher = run, size, wait, watcher
         self._queue: deque[_Waiting[_In, _Out]] = deque()
         self._thread = calculating(1, "assay-inference")
-        self._working: asyncio.Task[None] | None = None
+        self._working = False
         self._pace = 0.0
 
     def __len__(self) -> int:
@@ -76,28 +76,22 @@ class Batcher(Generic[_In, _Out]):
         future: asyncio.Future[Timed[_Out]] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(item, time.perf_counter(), future))
         self._watcher.queue_length(len(self._queue))
-        if self._working is None or self._working.done():
-            self._working = asyncio.create_task(self._work())
+        if not self._working:
+            self._working = True
+            # Not at once: what is put in together shall go together.
+            asyncio.get_running_loop().call_soon(self._next)
         return await future
 
-    async def _work(self) -> None:
-        """Empty the queue batch by batch."""
-        idle = True
-        while True:
-            if not idle:
-                await self._gather()
-            batch = self._take()
-            if not batch:
-                return
-            await self._answer(batch)
-            idle = False
-
-    async def _gather(self) -> None:
-        """Let more items come, as long as the oldest may wait."""
-        if self._wait > 0 and self._queue and len(self._queue) < self._size:
-            left = self._queue[0].since + self._wait - time.perf_counter()
-            if left > 0:
-                await asyncio.sleep(left)
+    def _next(self) -> None:
+        """Begin the next batch, if anything waits."""
+        batch = self._take()
+        if not batch:
+            self._working = False
+            return
+        start = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        running = loop.run_in_executor(self._thread, self._run, [one.item for one in batch])
+        running.add_done_callback(lambda done: self._answer(batch, start, done))
 
     def _take(self) -> list[_Waiting[_In, _Out]]:
         batch: list[_Waiting[_In, _Out]] = []
@@ -108,21 +102,28 @@ class Batcher(Generic[_In, _Out]):
         self._watcher.queue_length(len(self._queue))
         return batch
 
-    async def _answer(self, batch: list[_Waiting[_In, _Out]]) -> None:
-        start = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        running = loop.run_in_executor(self._thread, self._run, [one.item for one in batch])
-        await asyncio.wait({running})
-        error = running.exception()
-        if error is not None:
-            for waiting in batch:
-                if not waiting.future.done():
-                    waiting.future.set_exception(error)
-            return
+    def _answer(
+        self, batch: list[_Waiting[_In, _Out]], start: float, running: asyncio.Future[Sequence[_Out]]
+    ) -> None:
+        """Hand out what came of a batch, and go on with the next."""
         took = time.perf_counter() - start
-        each = took / len(batch)
-        self._pace = each if self._pace == 0 else _SMOOTHING * each + (1 - _SMOOTHING) * self._pace
-        self._watcher.batch(len(batch))
-        for waiting, output in zip(batch, running.result(), strict=True):
-            if not waiting.future.done():
-                waiting.future.set_result(Timed(output, start - waiting.since, took))
+        error = running.exception()
+        outputs: Sequence[_Out] = () if error is not None else running.result()
+        for place, waiting in enumerate(batch):
+            if waiting.future.done():
+                continue
+            if error is not None:
+                waiting.future.set_exception(error)
+            else:
+                waiting.future.set_result(Timed(outputs[place], start - waiting.since, took))
+        if error is None:
+            each = took / len(batch)
+            self._pace = each if self._pace == 0 else _SMOOTHING * each + (1 - _SMOOTHING) * self._pace
+            self._watcher.batch(len(batch))
+        asyncio.get_running_loop().call_later(self._patience(), self._next)
+
+    def _patience(self) -> float:
+        """Return for how many seconds more items may come, as long as the oldest may wait."""
+        if not self._queue or len(self._queue) >= self._size:
+            return 0.0
+        return max(0.0, self._queue[0].since + self._wait - time.perf_counter())

@@ -18,6 +18,8 @@ from assay.serving.record import ImageFacts
 from assay.serving.threads import calculating
 
 _Result = TypeVar("_Result")
+Decoded = tuple[ImageFacts, np.ndarray]
+"""What a photo's header says, and its pixels as the network takes them, uint8 [S, S, 3]."""
 
 _COST = 8
 """Bytes of memory a pixel while decoding: as stored, and as RGB. A large JPEG is often decoded smaller."""
@@ -62,35 +64,31 @@ class Decoder:
         self._pool = calculating(slots, "assay-decode")
         self._memory = _Memory(memory)
 
-    async def run(self, work: Callable[[], _Result], facts: ImageFacts | None = None) -> _Result:
-        """Do some work in a slot; work that is cancelled before it began is never done.
+    def run(self, work: Callable[[], _Result], facts: ImageFacts | None = None) -> asyncio.Future[_Result]:
+        """Begin some work as soon as a slot is free; work that is cancelled before it began is never done.
 
         Args:
             work: called in a thread.
             facts: of the photo that it decodes, if it decodes one.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._bounded, work, facts)
+        return asyncio.get_running_loop().run_in_executor(self._pool, self._bounded, work, facts)
 
-    async def read(
-        self, data: bytes, limits: PhotoLimits, preprocess: Preprocess
-    ) -> tuple[ImageFacts, np.ndarray]:
-        """Check and decode a photo.
+    def read(self, data: bytes, limits: PhotoLimits, preprocess: Preprocess) -> asyncio.Future[Decoded]:
+        """Begin to check and decode a photo.
 
         Returns:
-            What the header says, and uint8 [S, S, 3].
+            What comes of it.
 
         Raises:
             UploadError: the photo is not taken, or damaged.
         """
-        return await self.run(lambda: self._read(data, limits, preprocess))
+        return self.run(lambda: self._read(data, limits, preprocess))
 
     def close(self) -> None:
         """Let the threads go."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _read(
-        self, data: bytes, limits: PhotoLimits, preprocess: Preprocess
-    ) -> tuple[ImageFacts, np.ndarray]:
+    def _read(self, data: bytes, limits: PhotoLimits, preprocess: Preprocess) -> Decoded:
         facts = limits.check(data)
         try:
             return facts, self._bounded(lambda: preprocess.read(data), facts)

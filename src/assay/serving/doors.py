@@ -5,7 +5,6 @@ Knows Starlette's requests; nothing of photos.
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -14,7 +13,7 @@ from assay.serving.auth.base import Asked
 from assay.serving.calls import Call
 from assay.serving.errors import TOO_LARGE, TOO_SLOW, GoneError, UploadError
 from assay.serving.service import Service
-from assay.serving.uploads import Upload, UploadLimits, boundary_of, check_length, digested, read_files
+from assay.serving.uploads import Upload, UploadLimits, boundary_of, check_length, read_uploads
 
 _T = TypeVar("_T")
 
@@ -36,7 +35,7 @@ async def admit(service: Service, request: Request, scope: str) -> Call:
     call = call_of(request)
     peer = request.client.host if request.client is not None else ""
     query = request.scope.get("query_string", b"").decode("latin-1")
-    path = request.scope.get("raw_path", request.url.path.encode()).decode("latin-1")
+    path = request.scope["raw_path"].decode("latin-1")
     target = f"{path}?{query}" if query else path
     call.admission = await service.parts.gate.admit(Asked(request.method, target, call.headers, peer, scope))
     return call
@@ -50,16 +49,19 @@ async def read_body(service: Service, request: Request, most: int) -> bytes:
         GoneError: the client hangs up.
         OverloadError: all uploads together take too much memory.
     """
-    call, chunks, size = call_of(request), [], 0
-    async with in_time(service):
-        with service.places.coming():
-            async for chunk in body_chunks(request):
-                size += len(chunk)
-                if size > most:
-                    raise UploadError(TOO_LARGE)
-                hold(service, call, len(chunk))
-                chunks.append(chunk)
-    return b"".join(chunks)
+    call = call_of(request)
+
+    async def read() -> bytes:
+        chunks, size = [], 0
+        async for chunk in body_chunks(request):
+            size += len(chunk)
+            if size > most:
+                raise UploadError(TOO_LARGE)
+            hold(service, call, len(chunk))
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    return await in_time(service, read())
 
 
 async def read_photos(service: Service, request: Request, limits: UploadLimits) -> list[Upload]:
@@ -74,12 +76,10 @@ async def read_photos(service: Service, request: Request, limits: UploadLimits) 
     headers = call.headers
     boundary = boundary_of(headers.get("content-type"))
     check_length(headers.get("content-length"), limits)
-    async with in_time(service):
-        with service.places.coming():
-            files = await read_files(
-                body_chunks(request), boundary, limits, lambda count: hold(service, call, count)
-            )
-    return await digested(files)
+    chunks = body_chunks(request)
+    return await in_time(
+        service, read_uploads(chunks, boundary, limits, lambda count: hold(service, call, count))
+    )
 
 
 def hold(service: Service, call: Call, count: int) -> None:
@@ -88,16 +88,16 @@ def hold(service: Service, call: Call, count: int) -> None:
     call.bytes_held += count
 
 
-@asynccontextmanager
-async def in_time(service: Service) -> AsyncIterator[None]:
-    """Bound the time in which a body arrives.
+async def in_time(service: Service, reading: Coroutine[Any, Any, _T]) -> _T:
+    """Read a body, which counts among those that are coming, within the time it may take.
 
     Raises:
         UploadError: it takes longer.
     """
     try:
-        async with asyncio.timeout(service.settings.uploads.upload_seconds):
-            yield
+        with service.places.coming():
+            async with asyncio.timeout(service.settings.uploads.upload_seconds):
+                return await reading
     except TimeoutError:
         raise UploadError(TOO_SLOW, status=408, headers={"Connection": "close"}) from None
 
@@ -124,16 +124,25 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
     Raises:
         GoneError: the client hung up.
     """
-    working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_disconnect(request))
+    working, gone = asyncio.current_task(), False
+
+    def hung_up(_: asyncio.Task[None]) -> None:
+        nonlocal gone
+        gone = True
+        if working is not None:
+            working.cancel()
+
+    watching = asyncio.create_task(_disconnect(request))
+    watching.add_done_callback(hung_up)
     try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise GoneError
+        return await work
+    except asyncio.CancelledError:
+        if gone and working is not None and not working.uncancel():
+            raise GoneError from None
+        raise
     finally:
-        for task in (working, watching):
-            task.cancel()
+        watching.remove_done_callback(hung_up)
+        watching.cancel()
 
 
 async def _disconnect(request: Request) -> None:

@@ -51,6 +51,7 @@ class Envelope:
         with self._service.parts.watcher.request(call.request_id, headers):
             try:
                 await self._app(scope, body.receive, answer)
+                await asyncio.sleep(0)  # the loop sends the answer before it records it
             finally:
                 self._service.finish(call, answer.status)
                 if call.admission is not None:

@@ -23,6 +23,7 @@ class OpenAdmission:
         self.client = _ANYBODY
         self.address = address
         self.headers = _NO_HEADERS
+        self.signed = False
 
     def check_body(self, sha256: str) -> None:
         """Accept any body."""

@@ -56,6 +56,13 @@ class Protocol(HttpToolsProtocol):
         self._stop_timer()
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body."""
+        if not self.cycle.body:
+            # uvicorn has a bytearray here, which copies the piece when it comes and when it is read.
+            self.cycle.body = b""  # type: ignore[assignment]
+        super().on_body(body)
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
         self._refuse(400, msg.rstrip("."))

@@ -3,6 +3,7 @@
 The order is fixed: the gate judges the headers, a full house is told, and only then the body is read.
 """
 
+from collections.abc import Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -27,6 +28,7 @@ Detail = Annotated[bool, Query(description="Add probabilities, doubts, the model
 Explain = Annotated[bool, Query(description="Add a heat map of what speaks for the answer: PNG, base64.")]
 ModelName = Annotated[str | None, Query(description="Which model answers; the first if none is named.")]
 
+PATH = "/classify"
 _MIB = 2**20
 
 
@@ -37,25 +39,19 @@ def classify_routes(service: Service) -> APIRouter:
     example = answer_example(service.models.default.info)
 
     @router.post(
-        "/classify",
+        PATH,
         summary="Classify a photo",
         openapi_extra=upload_form(several=False),
         responses=good_answer("The answer; more with `detail` and `explain`.", example)
         | error_answers(CLASSIFY_ERRORS),
     )
-    async def classify(
+    async def one(
         request: Request, model: ModelName = None, detail: Detail = False, explain: Explain = False
     ) -> Response:
-        call = await _enter(service, request, model)
-        chosen = service.model(model)
-        (upload,) = await read_photos(service, request, UploadLimits(chosen.photo_bytes))
-        _check_signed(call, [upload])
-        work = service.classify(call, chosen, upload, explain=explain)
-        classified = await unless_gone(request, work)
-        return _json(_answer(call, chosen, classified, detail=detail))
+        return await classify(service, request, model, detail=detail, explain=explain)
 
     @router.post(
-        "/classify/batch",
+        f"{PATH}/batch",
         summary="Classify several photos, each with its own answer or error",
         openapi_extra=upload_form(several=True),
         responses=good_answer("In the order of the photos.", {"results": [example, {"error": TOO_LARGE}]})
@@ -68,7 +64,7 @@ def classify_routes(service: Service) -> APIRouter:
         chosen, settings = service.model(model), service.settings.uploads
         limits = UploadLimits(chosen.photo_bytes, settings.batch_photos, int(settings.batch_megabytes * _MIB))
         uploads = await read_photos(service, request, limits)
-        _check_signed(call, uploads)
+        await _check_signed(call, uploads)
         work = service.classify_many(call, chosen, uploads, explain=explain)
         results = [
             {"error": one.text} if isinstance(one, ApiError) else _answer(call, chosen, one, detail=detail)
@@ -79,6 +75,33 @@ def classify_routes(service: Service) -> APIRouter:
     return router
 
 
+async def classify(
+    service: Service,
+    request: Request,
+    model: str | None = None,
+    *,
+    detail: bool = False,
+    explain: bool = False,
+) -> Response:
+    """Answer a request with one photo.
+
+    Raises:
+        ApiError: there is no such model, no place, or the photo cannot be taken.
+        Refusal: the client is turned away.
+        GoneError: it hung up.
+    """
+    call = await _enter(service, request, model)
+    chosen = service.model(model)
+    (upload,) = await read_photos(service, request, UploadLimits(chosen.photo_bytes))
+    await _check_signed(call, [upload])
+
+    def while_there(work: Coroutine[Any, Any, Classified]) -> Coroutine[Any, Any, Classified]:
+        return unless_gone(request, work)
+
+    classified = await service.classify(call, chosen, upload, explain=explain, while_there=while_there)
+    return _json(_answer(call, chosen, classified, detail=detail))
+
+
 async def _enter(service: Service, request: Request, model: str | None) -> Call:
     call_of(request).recorded = True
     call = await admit(service, request, "classify")
@@ -87,10 +110,10 @@ async def _enter(service: Service, request: Request, model: str | None) -> Call:
     return call
 
 
-def _check_signed(call: Call, uploads: list[Upload]) -> None:
+async def _check_signed(call: Call, uploads: list[Upload]) -> None:
     """Compare what came with what was signed."""
-    if call.admission is not None:
-        call.admission.check_body(digest_of([upload.sha256 for upload in uploads]))
+    if call.admission is not None and call.admission.signed:
+        call.admission.check_body(digest_of([await upload.sha256() for upload in uploads]))
 
 
 def _answer(call: Call, model: Model, classified: Classified, *, detail: bool) -> dict[str, Any]:

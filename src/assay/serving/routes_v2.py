@@ -76,7 +76,7 @@ def v2_routes(service: Service) -> APIRouter:
         service.places.check_door()
         settings = service.settings.uploads
         body = await read_body(service, request, int(settings.batch_megabytes * _MIB))
-        if call.admission is not None:
+        if call.admission is not None and call.admission.signed:
             call.admission.check_body(hashlib.sha256(body).hexdigest())
         length = call.headers.get("inference-header-content-length")
         side, most = model.classifier.preprocess.size, settings.batch_photos
@@ -90,10 +90,7 @@ def v2_routes(service: Service) -> APIRouter:
 async def _predict(service: Service, call: Call, model: Model, asked: InferRequest) -> list[Result]:
     if asked.pixels is not None:
         return await service.classify_pixels(call, model, asked.pixels)
-    uploads = [
-        Upload(photo, hashlib.sha256(photo).hexdigest(), len(photo) > model.photo_bytes)
-        for photo in asked.photos
-    ]
+    uploads = [Upload.of(photo, model.photo_bytes) for photo in asked.photos]
     classified = await service.classify_many(call, model, uploads, explain=False)
     for place, one in enumerate(classified):
         if isinstance(one, ApiError):

@@ -5,8 +5,9 @@ Joins models and parts. Knows nothing of frameworks, and nothing of how an answe
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +16,9 @@ from assay.serving.answers import Result, Timings
 from assay.serving.cache.keys import answer_key
 from assay.serving.cache.single_flight import SingleFlight
 from assay.serving.calls import Call, Outcome
-from assay.serving.decoding import Decoder
+from assay.serving.decoding import Decoded, Decoder
 from assay.serving.errors import NO_MODEL, TOO_LARGE, ApiError, DeadlineError, UploadError
+from assay.serving.head_start import HeadStart, Started
 from assay.serving.lifecycle import Lifecycle
 from assay.serving.models import Model, Models
 from assay.serving.parts import Parts
@@ -36,6 +38,14 @@ class Classified:
     result: Result
     timings: Timings
     cached: bool
+
+
+_Work = Coroutine[Any, Any, Classified]
+
+
+def to_the_end(work: _Work) -> _Work:
+    """Work, whether the client still waits or not."""
+    return work
 
 
 class Service:
@@ -60,6 +70,7 @@ class Service:
         self.reloaded: Callable[[], None] = lambda: None
         self.decoder = Decoder(threads, int(settings.uploads.decode_memory * _MIB))
         self._flights: SingleFlight[Classified] = SingleFlight()
+        self._head_start: HeadStart[Decoded] = HeadStart()
 
     def model(self, name: str | None) -> Model:
         """Return a model by name, the default for None.
@@ -72,8 +83,23 @@ class Service:
             raise ApiError(404, NO_MODEL)
         return model
 
-    async def classify(self, call: Call, model: Model, upload: Upload, *, explain: bool) -> Classified:
+    async def classify(
+        self,
+        call: Call,
+        model: Model,
+        upload: Upload,
+        *,
+        explain: bool,
+        while_there: Callable[[_Work], _Work] = to_the_end,
+    ) -> Classified:
         """Answer one photo, and note in the call what became of it.
+
+        Args:
+            call: the request.
+            model: what answers.
+            upload: the photo.
+            explain: draw a heat map.
+            while_there: does the work that an answer takes which is not kept; may give it up by raising.
 
         Raises:
             ApiError: the photo cannot be taken, or the deadline has passed.
@@ -81,7 +107,7 @@ class Service:
         outcome = Outcome(_INTERNAL, photo=None if self.parts.uncertain is None else upload.data)
         call.outcomes.append(outcome)
         try:
-            classified = await self._within_deadline(model, upload, explain=explain)
+            classified = await self._within_deadline(model, upload, while_there, explain=explain)
         except ApiError as error:
             outcome.status = error.status
             raise
@@ -131,38 +157,50 @@ class Service:
             outcome.status, outcome.result = 200, result
         return results
 
-    async def _within_deadline(self, model: Model, upload: Upload, *, explain: bool) -> Classified:
+    async def _within_deadline(
+        self, model: Model, upload: Upload, while_there: Callable[[_Work], _Work], *, explain: bool
+    ) -> Classified:
         if upload.too_large:
             raise UploadError(TOO_LARGE)
         seconds = self.settings.batching.deadline
         try:
             async with asyncio.timeout(seconds):
-                return await self._cached(model, upload, explain=explain)
+                return await self._cached(model, upload, while_there, explain=explain)
         except TimeoutError:
             raise DeadlineError(seconds) from None
 
-    async def _cached(self, model: Model, upload: Upload, *, explain: bool) -> Classified:
+    async def _cached(
+        self, model: Model, upload: Upload, while_there: Callable[[_Work], _Work], *, explain: bool
+    ) -> Classified:
         cache = self.parts.cache
         if cache is None:
-            return await self._compute(model, upload, explain=explain)
-        key = answer_key(upload.sha256, model.identity, {"explain": explain})
+            return await while_there(self._compute(model, upload, explain=explain))
+        started = self._head_start.begin(
+            upload.data, lambda: self._decode(model, upload), idle=not self.places.taken
+        )
+        key = answer_key(await upload.sha256(), model.identity, {"explain": explain})
         kept = await cache.get(key)
         if kept is not None:
             return Classified(Result.load(kept), Timings(), cached=True)
 
         async def compute() -> Classified:
-            classified = await self._compute(model, upload, explain=explain)
+            classified = await self._compute(model, upload, started, explain=explain)
             await cache.put(key, classified.result.dump())
             return classified
 
         joined = key in self._flights
-        classified = await self._flights.run(key, compute)
+        classified = await while_there(self._flights.run(key, compute))
         return replace(classified, cached=joined)
 
-    async def _compute(self, model: Model, upload: Upload, *, explain: bool) -> Classified:
+    def _decode(self, model: Model, upload: Upload) -> asyncio.Future[Decoded]:
+        return self.decoder.read(upload.data, model.limits, model.classifier.preprocess)
+
+    async def _compute(
+        self, model: Model, upload: Upload, started: Started[Decoded] | None = None, *, explain: bool
+    ) -> Classified:
         with self.places.take():
-            start = time.perf_counter()
-            facts, square = await self.decoder.read(upload.data, model.limits, model.classifier.preprocess)
+            start = time.perf_counter() if started is None else started.since
+            facts, square = await (self._decode(model, upload) if started is None else started.work)
             decoded = time.perf_counter()
             timed = await model.batcher.submit(square)
             heat_map = await self._heat_map(model, upload.data, facts) if explain else None

@@ -6,8 +6,9 @@ of frameworks: a body is an iterator of chunks.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -22,15 +23,34 @@ _SOON_DIGESTED = 128 * 1024
 """Bytes that take no longer to digest than another thread takes to wake."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Upload:
     """One photo as it came."""
 
     data: bytes
     """Empty if the photo is larger than allowed."""
-    sha256: str
-    """Digest of all bytes that came, 64 hexadecimal digits."""
-    too_large: bool = False
+    too_large: bool
+    _digest: "hashlib._Hash"
+    _undigested: bytes
+
+    @classmethod
+    def of(cls, photo: bytes, most: int) -> Self:
+        """Return a photo of at most `most` bytes, or one that is too large."""
+        too_large = len(photo) > most
+        return cls(b"" if too_large else photo, too_large, hashlib.sha256(), photo)
+
+    async def sha256(self) -> str:
+        """Return the digest of all bytes that came, 64 hexadecimal digits.
+
+        Many bytes are digested in another thread, so that other requests need not wait.
+        """
+        left, self._undigested = self._undigested, b""
+        if len(left) > _SOON_DIGESTED:
+            # At one go: every update gives the interpreter's lock away and has to wait for it.
+            await asyncio.get_running_loop().run_in_executor(None, self._digest.update, left)
+        else:
+            self._digest.update(left)
+        return self._digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +131,9 @@ def check_length(content_length: str | None, limits: UploadLimits) -> None:
         raise UploadError(TOO_LARGE)
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """One file of a body, before all of it is digested."""
-
-    data: bytes
-    digest: "hashlib._Hash"
-    undigested: bytes
-    too_large: bool
-
-
-async def read_files(
+async def read_uploads(
     chunks: AsyncIterator[bytes], boundary: bytes, limits: UploadLimits, take: Callable[[int], None]
-) -> list[File]:
+) -> list[Upload]:
     """Read the files of the fields `image` and `images`, in their order; other fields are passed over.
 
     Args:
@@ -144,22 +154,9 @@ async def read_files(
                 raise UploadError(TOO_LARGE)
             take(len(chunk))
             form.feed(chunk)
-        return form.files()
+        return form.uploads()
     finally:
         form.let_go()
-
-
-async def digested(files: Iterable[File]) -> list[Upload]:
-    """Digest what is left of files; much of it in another thread, so that other requests need not wait."""
-    uploads = []
-    for file in files:
-        if len(file.undigested) > _SOON_DIGESTED:
-            # At one go: every update gives the interpreter's lock away and has to wait for it.
-            await asyncio.get_running_loop().run_in_executor(None, file.digest.update, file.undigested)
-        else:
-            file.digest.update(file.undigested)
-        uploads.append(Upload(file.data, file.digest.hexdigest(), file.too_large))
-    return uploads
 
 
 @dataclass(slots=True)
@@ -181,7 +178,7 @@ class _Form:
     def __init__(self, boundary: bytes, limits: UploadLimits) -> None:
         self._limits, self._several = limits, limits.photos > 1
         self._part = _Part()
-        self._files: list[File] = []
+        self._uploads: list[Upload] = []
         self._ended = False
         self._parser = MultipartParser(
             boundary,
@@ -203,12 +200,12 @@ class _Form:
         except MultipartParseError:
             raise UploadError("The multipart body cannot be read") from None
 
-    def files(self) -> list[File]:
+    def uploads(self) -> list[Upload]:
         if not self._ended:
             raise UploadError("The multipart body ends too early")
-        if not self._files:
+        if not self._uploads:
             raise UploadError(NO_IMAGE)
-        return self._files
+        return self._uploads
 
     def let_go(self) -> None:
         """Part with the parser, which knows this form: so nothing waits for the search of cycles."""
@@ -233,7 +230,7 @@ class _Form:
         _, options = parse_options_header(part.headers.get(b"content-disposition"))
         # A browser whose user chose no file sends a nameless, empty one.
         part.wanted = options.get(b"name") in {b"image", b"images"} and bool(options.get(b"filename"))
-        if part.wanted and len(self._files) == self._limits.photos:
+        if part.wanted and len(self._uploads) == self._limits.photos:
             most = self._limits.photos
             raise UploadError("Send one image" if most == 1 else f"Send at most {most} images")
 
@@ -260,7 +257,7 @@ class _Form:
         part.chunks.clear()
         # Of several, each was digested while it came; a single one is digested at one go.
         left = b"" if self._several else data
-        self._files.append(File(data, part.digest, left, part.size > self._limits.photo_bytes))
+        self._uploads.append(Upload(data, part.size > self._limits.photo_bytes, part.digest, left))
 
     def _finish(self) -> None:
         self._ended = True

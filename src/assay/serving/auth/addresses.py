@@ -6,6 +6,7 @@ the first address that is no trusted proxy is the client, whatever stands left o
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from assay.serving.auth.settings import Network
@@ -52,10 +53,10 @@ def client_address(peer: str, forwarded: str | None, trusted: Sequence[Network])
         The last address from the right that no trusted proxy has; where what stands next is no address,
         the trusted proxy that passed it on.
     """
-    current = parse_address(peer)
-    if current is None:
-        return peer
-    for hop in reversed((forwarded or "").split(",")[-_MANY:]):
+    current, text = _peer(peer)
+    if current is None or forwarded is None:
+        return text
+    for hop in reversed(forwarded.split(",")[-_MANY:]):
         if not any(current in network for network in trusted):
             break
         before = parse_address(hop)
@@ -63,6 +64,13 @@ def client_address(peer: str, forwarded: str | None, trusted: Sequence[Network])
             break
         current = before
     return str(current)
+
+
+@lru_cache(maxsize=1024)
+def _peer(text: str) -> tuple[Address | None, str]:
+    """Return an address and its shortest form; to read one takes longer than all else here."""
+    address = parse_address(text)
+    return address, text if address is None else str(address)
 
 
 def group_of(address: str) -> str:

@@ -63,6 +63,10 @@ class Admission(Protocol):
     def headers(self) -> Mapping[str, str]:
         """What the answer carries: RateLimit, RateLimit-Policy."""
 
+    @property
+    def signed(self) -> bool:
+        """Whether the body's digest was signed."""
+
     def check_body(self, sha256: str) -> None:
         """Compare the body's digest (`digest_of` its images) with the signed one, where there is one.
 

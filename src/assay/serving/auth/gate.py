@@ -46,6 +46,10 @@ class _Admission:
     limiter: Limiter | None
     place: tuple[str, str]
 
+    @property
+    def signed(self) -> bool:
+        return self.digest is not None
+
     def check_body(self, sha256: str) -> None:
         if self.digest is not None and not hmac.compare_digest(self.digest, sha256):
             self.failed()

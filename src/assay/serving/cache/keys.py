@@ -1,10 +1,10 @@
 """Under which name an answer is kept: all that it depends on."""
 
 import hashlib
-import json
 from collections.abc import Mapping
+from functools import lru_cache
 
-_LAYOUT = 1  # another one when the meaning of the values changes
+_LAYOUT = 2  # another one when the meaning of the values changes
 
 
 def answer_key(sha256: str, model_version: str, options: Mapping[str, str | float | bool | None]) -> str:
@@ -15,5 +15,9 @@ def answer_key(sha256: str, model_version: str, options: Mapping[str, str | floa
         model_version: of the bundle; it covers weights, preprocessing, classes, temperature and limits.
         options: whatever else shapes the answer, such as `detail` and `explain`; their order does not count.
     """
-    canonical = json.dumps([model_version, dict(options)], sort_keys=True, separators=(",", ":"))
-    return f"assay:{_LAYOUT}:{hashlib.sha256(canonical.encode()).hexdigest()[:32]}:{sha256}"
+    return f"{_prefix(repr((model_version, sorted(options.items()))))}:{sha256}"
+
+
+@lru_cache(maxsize=64)
+def _prefix(canonical: str) -> str:
+    return f"assay:{_LAYOUT}:{hashlib.sha256(canonical.encode()).hexdigest()[:32]}"

@@ -1,0 +1,66 @@
+"""A head start: for new photos alone, one at a time, and without a trace when nobody asks."""
+
+import asyncio
+import gc
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from assay.serving.head_start import HeadStart, Started
+
+_PHOTO = b"\xff\xd8" + bytes(10_000) + b"end"
+
+
+def _run(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    return asyncio.run(work())
+
+
+def _reading() -> asyncio.Future[str]:
+    return asyncio.get_running_loop().create_future()
+
+
+def test_a_new_photo_is_begun_and_one_like_it_is_not():
+    async def ask() -> list[Started[str] | None]:
+        head_start: HeadStart[str] = HeadStart()
+        found = []
+        for photo in (_PHOTO, _PHOTO, _PHOTO + b".", _PHOTO[:-1] + b"."):
+            started = head_start.begin(photo, _reading, idle=True)
+            if started is not None:
+                started.work.set_result("read")
+                assert await started.work == "read"
+                await asyncio.sleep(0)
+            found.append(started)
+        return found
+
+    assert [one is not None for one in _run(ask)] == [True, False, True, True]
+
+
+def test_only_one_is_begun_at_a_time_and_none_when_there_is_other_work():
+    async def ask() -> list[bool]:
+        head_start: HeadStart[str] = HeadStart()
+        first = head_start.begin(b"1", _reading, idle=True)
+        others = [head_start.begin(b"2", _reading, idle=True), head_start.begin(b"3", _reading, idle=False)]
+        assert first is not None
+        first.work.set_result("read")
+        await asyncio.sleep(0)
+        # Those that were passed over have been seen; the next new one is begun again.
+        others += [head_start.begin(b"2", _reading, idle=True), head_start.begin(b"4", _reading, idle=True)]
+        return [one is not None for one in others]
+
+    assert _run(ask) == [False, False, False, True]
+
+
+def test_an_error_that_nobody_asks_for_is_dropped(caplog: pytest.LogCaptureFixture):
+    async def ask() -> None:
+        head_start: HeadStart[str] = HeadStart()
+        started = head_start.begin(b"1", _reading, idle=True)
+        assert started is not None
+        started.work.set_exception(ValueError("damaged"))
+        await asyncio.sleep(0)
+        del started
+        gc.collect()
+        await asyncio.sleep(0)
+
+    _run(ask)
+    assert not caplog.records

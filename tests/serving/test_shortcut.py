@@ -1,0 +1,62 @@
+"""The short way: taken by plain requests alone, with the framework's own answers to errors."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from assay.serving.security_headers import Message, Receive, Send
+from assay.serving.shortcut import Shortcut
+
+
+async def _framework(scope: Message, receive: Receive, send: Send) -> None:
+    await PlainTextResponse("the long way")(scope, receive, send)
+
+
+async def _endpoint(request: Request) -> Response:
+    if "fail" in request.headers:
+        raise KeyError if request.headers["fail"] == "foreseen" else ValueError
+    return PlainTextResponse("the short way")
+
+
+def _failure(error: Exception) -> Response:
+    return PlainTextResponse(type(error).__name__, 400)
+
+
+def _ask(**values: Any) -> tuple[int, bytes]:
+    told: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        told.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/it", "query_string": b"", "headers": []} | values
+    app = Shortcut(_framework, {("POST", "/it"): _endpoint}, _failure, (KeyError,))
+    try:
+        asyncio.run(app(scope, receive, send))
+    except ValueError:
+        told.append({"body": b" and raised"})
+    return told[0]["status"], b"".join(message.get("body", b"") for message in told)
+
+
+@pytest.mark.parametrize(
+    ("values", "way"),
+    [
+        ({}, b"short"),
+        ({"method": "GET"}, b"long"),
+        ({"path": "/it/"}, b"long"),
+        ({"query_string": b"a=1"}, b"long"),
+    ],
+    ids=["plain", "method", "path", "query"],
+)
+def test_only_plain_requests_take_it(values: dict[str, Any], way: bytes):
+    assert _ask(**values) == (200, b"the " + way + b" way")
+
+
+def test_errors_are_answered_and_those_that_nobody_foresaw_are_raised_too():
+    assert _ask(headers=[(b"fail", b"foreseen")]) == (400, b"KeyError")
+    assert _ask(headers=[(b"fail", b"other")]) == (400, b"ValueError and raised")
