@@ -105,17 +105,20 @@ class _HeadFitting:
         torch.manual_seed(epoch_seed(self._spec.seed, Purpose.TORCH, epoch))
         self._head.train()
         meter = Meter()
-        for step, keys in enumerate(self._batches, start=epoch * len(self._batches)):
+        batches = torch.split(torch.from_numpy(self._order.keys()), self._batches.sizes())
+        parameters = list(self._head.parameters())
+        for step, keys in enumerate(batches, start=epoch * len(batches)):
             set_rate(self._optimizer, self._schedule.rate(step))
-            inputs, targets = self._data.__getitems__(keys)
+            inputs, targets = self._data.batch(keys)
             logits = self._head(inputs)
             loss = cross_entropy(logits, targets, self._class_weights, self._spec.label_smoothing)
             loss = loss + self._network.head_penalty()
             meter.add(loss, logits, targets)
-            self._optimizer.zero_grad()
-            torch.autograd.backward(loss)
+            # Quicker than to forget gradients and to add new ones up.
+            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                parameter.grad = gradient
             if self._spec.gradient_clip is not None:
-                nn.utils.clip_grad_norm_(self._network.parameters(), self._spec.gradient_clip)
+                nn.utils.clip_grad_norm_(parameters, self._spec.gradient_clip)
             self._optimizer.step()
             if self._average is not None:
                 self._average.update()

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -111,7 +112,11 @@ class FeatureData(Dataset[Batch]):
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """Return the batch of some keys; the seed of a key draws the view."""
         # Faster than torch's own way of reading lists.
-        rows, seeds = torch.from_numpy(np.array(keys, dtype=np.int64).T.copy())
+        return self.batch(torch.from_numpy(np.array(keys, dtype=np.int64)))
+
+    def batch(self, keys: Tensor) -> Batch:
+        """Return the batch of some keys, int64 [N, 2]."""
+        rows, seeds = keys.unbind(1)
         features = self._features.index_select(0, seeds % self._views * len(self) + rows)
         return features, self._targets.index_select(0, rows)
 
@@ -147,10 +152,13 @@ class Order(Sampler[Key]):
         return len(self._targets)
 
     def __iter__(self) -> Iterator[Key]:
+        return iter([(index, seed) for index, seed in self.keys().tolist()])
+
+    def keys(self) -> npt.NDArray[np.int64]:
+        """Return the epoch's keys, [N, 2]."""
         random = generator(self._seed, Purpose.ORDER, self._epoch)
         indices = balanced_draw(self._targets, random) if self._balanced else random.permutation(len(self))
-        seeds = photo_seeds(self._seed, self._epoch, len(self))
-        return iter(list(zip(indices.tolist(), seeds.tolist(), strict=True)))
+        return np.stack([indices, photo_seeds(self._seed, self._epoch, len(self))], axis=1, dtype=np.int64)
 
 
 class InOrder(Sampler[Key]):
@@ -184,19 +192,19 @@ class Batches(Sampler[list[Key]]):
         self._join_last = join_last
 
     def __len__(self) -> int:
-        return len(self._starts())
+        return len(self.sizes())
 
     def __iter__(self) -> Iterator[list[Key]]:
-        keys = list(self.sampler)
-        starts = self._starts()
-        for start, end in zip(starts, [*starts[1:], len(keys)], strict=True):
-            yield keys[start:end]
+        keys = iter(self.sampler)
+        for size in self.sizes():
+            yield list(islice(keys, size))
 
-    def _starts(self) -> list[int]:
-        count = len(self.sampler)
-        starts = list(range(0, count, self._size))
-        lonely = self._join_last and len(starts) > 1 and starts[-1] == count - 1
-        return starts[:-1] if lonely else starts
+    def sizes(self) -> list[int]:
+        """Return how many photos each batch has."""
+        whole, rest = divmod(len(self.sampler), self._size)
+        if self._join_last and whole and rest == 1:
+            return [*[self._size] * (whole - 1), self._size + 1]
+        return [*[self._size] * whole, *[rest] * (rest > 0)]
 
 
 def balanced_draw(targets: npt.NDArray[np.int64], random: np.random.Generator) -> npt.NDArray[np.int64]:
