@@ -12,8 +12,9 @@ from assay.inference import Classifier
 
 
 def main() -> None:
-    whole, region = (Classifier.load(WORK / f"{name}.assay") for name in ("whole", "region"))
-    exact = Classifier.load(WORK / "whole.assay", precision="fp32")
+    # Which runtime is faster is measured once and remembered, as for `assay predict --out`.
+    whole, region = (Classifier.load(WORK / f"{name}.assay", measure=True) for name in ("whole", "region"))
+    exact = Classifier.load(WORK / "whole.assay", precision="fp32", measure=True)
     square = whole.preprocess.read(photos()[0].read_bytes())[None]
 
     def read(path: Path) -> object:
@@ -27,7 +28,7 @@ def main() -> None:
             "region": region.predict,
             "read": read,
         },
-        engine=whole.runs,
+        engine=f"{whole.runs}; {exact.runs}",
     )
     sys.stdout.flush()
 
