@@ -61,7 +61,16 @@ def drop(data: Path, recipe: Recipe, folder: Path) -> dict[str, Any]:
 
 def measure(*, quick: bool = False) -> dict[str, Any]:
     """Return accuracies and drops by data set and way of training."""
-    tune = ["train.strategy=finetune", f"train.epochs={1 if quick else 2}", "preprocess.size=128"]
+
+    def tune(epochs: int, side: int, rate: float) -> list[str]:
+        passes = 1 if quick else epochs
+        return [
+            "train.strategy=finetune",
+            f"train.epochs={passes}",
+            f"preprocess.size={side}",
+            f"train.lr={rate}",
+        ]
+
     lite = "defect-lite"
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
@@ -69,8 +78,8 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
         ways = {
             "ELPV, probe": (cells, ["data.positive=defective"]),
             "CIFAR-10, probe": (objects, ["data.positive=null"]),
-            "ELPV, fine-tune": (cells, ["data.positive=defective", "train.lr=3e-4", *tune]),
-            "CIFAR-10, fine-tune": (objects, ["data.positive=null", "train.lr=3e-4", *tune]),
+            "ELPV, fine-tune": (cells, ["data.positive=defective", *tune(2, 128, 3e-4)]),
+            "CIFAR-10, fine-tune": (objects, ["data.positive=null", *tune(6, 112, 1e-3)]),
         }
         return {
             name: drop(data, load_recipe(lite, settings), work / f"run-{number}")
