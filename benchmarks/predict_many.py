@@ -1,9 +1,9 @@
 """How close `assay predict` on a folder comes to what this machine can decode, and what it can infer.
 
 Run as `python benchmarks/predict_many.py MODEL`, with `ASSAY_DATA` the folder that holds `bottles.tar`. Its
-20 photos of 1080 x 1920 are linked to under many names. Measured in turns in this process, medians, photos a
-second: decoding alone on all processors, the network alone on all processors, and both as `predict_many` does
-them. Where both need the same processors they must share them: the shared limit is the rate at which one
+20 photos of 1080 x 1920, as they are or enlarged, are linked to under many names. Measured in turns in this
+process, medians, photos a second: decoding alone on all processors, the network alone on all processors, and
+both as `predict_many` does them. Where both need the same processors they must share them: the shared limit is the rate at which one
 photo's decoding and inference, each at its full speed, follow each other. `--memory` compares the largest
 memory of whole processes over few and many photos.
 """
@@ -31,12 +31,18 @@ from assay.inference.many import predict_many
 REPEATS = 3
 
 
-def bottles(scratch: Path) -> list[Path]:
-    """Return the bottle photos."""
+def bottles(scratch: Path, enlarge: float = 1.0) -> list[Path]:
+    """Return the bottle photos, their sides `enlarge` times as long."""
     archive = Path(os.environ.get("ASSAY_DATA", "../shared/data")) / "bottles.tar"
     with tarfile.open(archive) as packed:
         packed.extractall(scratch, filter="data")
-    return sorted((scratch / "bottles").rglob("*.jpg"))
+    paths = sorted((scratch / "bottles").rglob("*.jpg"))
+    for path in paths if enlarge != 1 else []:
+        with Image.open(path) as image:
+            size = round(enlarge * image.width), round(enlarge * image.height)
+            larger = image.resize(size, Image.Resampling.BICUBIC)
+        larger.save(path, quality=95)
+    return paths
 
 
 def folder_of(originals: list[Path], folder: Path, count: int) -> list[Path]:
@@ -68,12 +74,12 @@ def rate(work: Callable[[], object], count: int) -> float:
     return count / (time.perf_counter() - begin)
 
 
-def measure(model: Path | str, count: int = 640) -> dict[str, Any]:
+def measure(model: Path | str, count: int = 640, enlarge: float = 1.0) -> dict[str, Any]:
     """Measure and return rates in photos a second, and their shares of the limits."""
     classifier = Classifier.load(model)
     rates: dict[str, list[float]] = {"decode": [], "infer": [], "predict": []}
     with tempfile.TemporaryDirectory() as scratch:
-        paths = folder_of(bottles(Path(scratch)), Path(scratch) / "links", count)
+        paths = folder_of(bottles(Path(scratch), enlarge), Path(scratch) / "links", count)
         squares = [classifier.preprocess.read(path.read_bytes()) for path in paths[:BATCH_SIZE]]
         batch, out = np.stack(squares), Path(scratch) / "answers.jsonl"
         infer_all(classifier, batch, 2 * BATCH_SIZE)
@@ -116,9 +122,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--count", type=int, default=640)
+    parser.add_argument("--enlarge", type=float, default=1.0, help="how many times as long sides are")
     parser.add_argument("--memory", action="store_true")
     wanted = parser.parse_args()
-    for name, value in measure(wanted.model, wanted.count).items():
+    for name, value in measure(wanted.model, wanted.count, wanted.enlarge).items():
         print(f"{name:<20}{value:10.2f}")
     if wanted.memory:
         for count, size in memory(wanted.model).items():
