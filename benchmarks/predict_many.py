@@ -3,9 +3,9 @@
 Run as `python benchmarks/predict_many.py MODEL`, with `ASSAY_DATA` the folder that holds `bottles.tar`. Its
 20 photos of 1080 x 1920, as they are or enlarged, are linked to under many names. Measured in turns in this
 process, medians, photos a second: decoding alone on all processors, the network alone on all processors, and
-both as `predict_many` does them. Where both need the same processors they must share them: the shared limit is the rate at which one
-photo's decoding and inference, each at its full speed, follow each other. `--memory` compares the largest
-memory of whole processes over few and many photos.
+both as `predict_many` does them. Where both need the same processors they must share them: the shared limit
+is the rate at which one photo's decoding and inference, each at its full speed, follow each other. `--memory`
+compares the largest memory of whole processes over few and many photos.
 """
 
 import argparse
