@@ -181,7 +181,7 @@ def watcher_of(recipe: "Recipe", progress: "Progress", *, quiet: bool, profile: 
 def _profile_table(path: Path) -> str:
     import json
 
-    from assay.evaluation.tables import align
+    from assay.tables import align
 
     told = json.loads(path.read_text(encoding="utf-8"))
     total = sum(told["seconds"].values())

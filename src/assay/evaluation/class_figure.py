@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from assay.evaluation.figure import BLUE, LINES, MUTED, VERMILION, new_figure, tidy
 from assay.evaluation.intervals import Interval
 from assay.evaluation.metrics import Metrics
-from assay.evaluation.tables import columns, number, percent, short_names
+from assay.tables import columns, number, percent, short_names
 
 _NAME = 32
 

@@ -1,7 +1,7 @@
 """The metrics as a table of text: precision, recall, F1 and support of each class, then the totals."""
 
 from assay.evaluation.metrics import Average, Metrics
-from assay.evaluation.tables import align, number, percent, shorten
+from assay.tables import align, number, percent, shorten
 
 _NAME = 40
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from assay.evaluation.confusion import Confusion
 from assay.evaluation.figure import INK, MUTED, new_figure, tidy
 from assay.evaluation.predictions import Floats
-from assay.evaluation.tables import columns, percent, short_names
+from assay.tables import columns, percent, short_names
 
 Values = Literal["both", "counts", "shares"]
 

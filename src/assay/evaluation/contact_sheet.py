@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from assay.evaluation.figure import BLUE, DPI, INK, MUTED, VERMILION, fit
 from assay.evaluation.misclassified import Mistake
-from assay.evaluation.tables import percent
 from assay.evaluation.thumbnail import Thumbnail, thumbnail
 from assay.progress import Progress, silent
+from assay.tables import percent
 
 LIMIT = 48
 """Photos on a sheet unless told otherwise."""

@@ -17,8 +17,8 @@ from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.ft2font import LoadFlags
 from matplotlib.text import Text
 
-from assay.evaluation.tables import printable
 from assay.files import replacing
+from assay.tables import printable
 
 BLUE = "#0072B2"
 VERMILION = "#D55E00"

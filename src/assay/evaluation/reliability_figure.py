@@ -6,7 +6,7 @@ from matplotlib.ticker import PercentFormatter
 
 from assay.evaluation.calibration import Calibration
 from assay.evaluation.figure import BLUE, LINES, MUTED, VERMILION, new_figure, tidy
-from assay.evaluation.tables import number
+from assay.tables import number
 
 
 def reliability_figure(measured: Calibration, before: Calibration | None = None) -> Figure:

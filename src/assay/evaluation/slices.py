@@ -12,7 +12,7 @@ import numpy as np
 from assay.errors import UsageError
 from assay.evaluation.intervals import Interval, wilson
 from assay.evaluation.predictions import Integers, Predictions
-from assay.evaluation.tables import align, number, percent, shorten
+from assay.tables import align, number, percent, shorten
 
 
 @dataclass(frozen=True, slots=True)

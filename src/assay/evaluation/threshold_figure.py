@@ -5,8 +5,8 @@ from matplotlib.ticker import PercentFormatter
 
 from assay.evaluation.figure import BLUE, GREEN, LINES, VERMILION, new_figure, tidy
 from assay.evaluation.predictions import Floats, Predictions
-from assay.evaluation.tables import shorten
 from assay.evaluation.threshold import positive_curve, threshold_curve
+from assay.tables import shorten
 
 
 def threshold_figure(predictions: Predictions) -> Figure:

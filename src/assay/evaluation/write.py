@@ -18,9 +18,9 @@ from assay.evaluation.metrics import Metrics
 from assay.evaluation.misclassified import Mistake, misclassified
 from assay.evaluation.predictions import Predictions
 from assay.evaluation.slices import Slice, accuracy_by_source, slices_text
-from assay.evaluation.tables import Cell, write_csv, write_json
 from assay.files import write_text
 from assay.progress import Progress, silent
+from assay.tables import Cell, write_csv, write_json
 
 FILES: Mapping[str, str] = {
     "metrics": "metrics.json",

@@ -12,7 +12,7 @@ from typing import Any
 from assay.errors import AssayError, UsageError
 from assay.evaluation import Comparison, Metrics, Predictions, compare, evaluate
 from assay.evaluation.intervals import LEVEL
-from assay.evaluation.tables import Cell, align, number, percent, write_csv
+from assay.tables import Cell, align, number, percent, write_csv
 
 _PREDICTIONS = "predictions.npz"
 _PARTS = {"test": "test", "val": "validation"}

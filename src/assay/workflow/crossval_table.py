@@ -13,9 +13,9 @@ import numpy as np
 from assay import notebook
 from assay.data import SPLITS, Dataset, Split
 from assay.evaluation import Metrics, Predictions, evaluate
-from assay.evaluation.tables import Cell, align, number, percent, write_csv, write_json
 from assay.files import write_text
 from assay.recipe import Recipe
+from assay.tables import Cell, align, number, percent, write_csv, write_json
 from assay.training import read_metrics
 from assay.workflow.figures import FIGURES, RunFigures, Spread
 from assay.workflow.origin import PARTS

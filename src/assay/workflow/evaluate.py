@@ -7,10 +7,10 @@ from assay.data import Dataset, DataSource, as_path, scan
 from assay.data.samples import Split
 from assay.errors import UsageError
 from assay.evaluation import Metrics, Selection, evaluate, write_evaluation
-from assay.evaluation.tables import write_json
 from assay.inference import Classifier, PrecisionChoice
 from assay.progress import Progress, silent
 from assay.recipe import Recipe
+from assay.tables import write_json
 from assay.workflow.confidence import Assessment, assess, choose_again
 from assay.workflow.judge import judge
 from assay.workflow.mapping import mapping_for

@@ -15,9 +15,9 @@ from assay.bundle import Bundle
 from assay.data import SPLITS, Dataset, Split
 from assay.errors import AssayError
 from assay.evaluation import evaluate
-from assay.evaluation.tables import write_json
 from assay.inference import Classifier
 from assay.progress import Progress, silent
+from assay.tables import write_json
 from assay.workflow.judge import judge
 from assay.workflow.kept import KeptEmbeddings
 from assay.workflow.run import Run

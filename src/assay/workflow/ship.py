@@ -13,12 +13,12 @@ from assay.bundle.write import write_bundle
 from assay.data import Dataset, Pixels
 from assay.data.samples import SPLITS, Split
 from assay.evaluation import Metrics, evaluate, write_evaluation
-from assay.evaluation.tables import write_json
 from assay.image import Preprocess
 from assay.inference import ENGINES, Classifier
 from assay.nets import Classifier as Network
 from assay.progress import Progress
 from assay.recipe import PreprocessSpec, Recipe
+from assay.tables import write_json
 from assay.workflow.calibrate import calibrate
 from assay.workflow.confidence import assess
 from assay.workflow.judge import judge

@@ -13,10 +13,10 @@ from assay.data import Dataset, DataSource, as_path, read_manifest, write_manife
 from assay.data.prepare import prepare
 from assay.data.samples import Split
 from assay.evaluation import Metrics
-from assay.evaluation.tables import write_json
 from assay.files import write_text
 from assay.progress import Progress, silent
 from assay.recipe import Recipe
+from assay.tables import write_json
 from assay.training import History, OnEpoch, RateFinding, find_learning_rate, fit
 from assay.training.profile import Profile
 from assay.training.trainer import interruptible

@@ -19,11 +19,11 @@ from typing import Any, Literal
 from assay.data import Dataset, folds
 from assay.data.prepare import prepare
 from assay.errors import AssayError, UsageError
-from assay.evaluation.tables import Cell, align, number, percent, write_csv, write_json
 from assay.files import write_text
 from assay.nets import Classifier as Network
 from assay.progress import Progress, silent
 from assay.recipe import PreprocessSpec, Recipe, dump_recipe, load_recipe
+from assay.tables import Cell, align, number, percent, write_csv, write_json
 from assay.training import Embedded, EpochRow, fit_head
 from assay.training.module import NotFiniteError
 from assay.training.probe import on_features
@@ -196,10 +196,12 @@ def _trials(
     if jobs == 1 or len(tried) <= jobs:
         yield from (bench.trial(*one) for one in tried)
         return
-    yield bench.trial(*tried[0])
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _set_up, (datasets,)) as pool:
         try:
+            for _ in range(jobs):
+                pool.submit(_get_ready)  # the processes start while the first trial is under way
+            yield bench.trial(*tried[0])
             yield from pool.map(_try, tried[1:])
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -209,6 +211,10 @@ def _set_up(datasets: list[Dataset]) -> None:
     """Begin a process that tries settings; Ctrl-C is its parent's to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _BENCHES.append(_Bench(datasets, silent))
+
+
+def _get_ready() -> None:
+    """Do nothing: by then all is imported."""
 
 
 def _try(one: _Choice) -> Trial:

@@ -12,10 +12,10 @@ from assay.bundle import Bundle
 from assay.data import SPLITS, Dataset
 from assay.data.prepare import prepare
 from assay.errors import AssayError, UsageError
-from assay.evaluation.tables import Cell, align, number, percent, write_csv, write_json
 from assay.files import write_text
 from assay.recipe import Recipe
 from assay.recipe.variants import dump_variants, parse_variants, refuse_different_photos
+from assay.tables import Cell, align, number, percent, write_csv, write_json
 from assay.training import read_metrics
 from assay.workflow.compare import Ranking, rank, read_contestant
 from assay.workflow.figures import FIGURES, RunFigures, has_figures, read_figures

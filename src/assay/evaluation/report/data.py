@@ -7,7 +7,7 @@ from typing import Any
 from assay.evaluation.report.context import ReportContext
 from assay.evaluation.report.facts import Facts
 from assay.evaluation.report.words import baseline, looked_for, question, verdict
-from assay.evaluation.tables import Cell, write_csv
+from assay.tables import Cell, write_csv
 
 FORMAT = 1
 """Version of the layout of `report.json`."""

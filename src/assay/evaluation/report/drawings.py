@@ -11,8 +11,8 @@ from assay.evaluation.history_figure import history_figure
 from assay.evaluation.reliability_figure import reliability_figure
 from assay.evaluation.report.context import Epoch
 from assay.evaluation.report.facts import Facts
-from assay.evaluation.tables import number, percent, shorten
 from assay.evaluation.threshold_figure import positive_figure, threshold_figure
+from assay.tables import number, percent, shorten
 
 _WIDTH = 4.8
 """Inches; on the page about 46 letters."""

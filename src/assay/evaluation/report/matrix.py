@@ -7,7 +7,7 @@ import numpy as np
 from assay.evaluation.confusion import Confusion
 from assay.evaluation.confusion_figure import cell_colours
 from assay.evaluation.figure import MUTED
-from assay.evaluation.tables import percent
+from assay.tables import percent
 
 MOST = 30
 """Classes of a matrix on a page."""

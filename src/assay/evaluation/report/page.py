@@ -28,7 +28,7 @@ from assay.evaluation.report.words import (
     question,
     verdict,
 )
-from assay.evaluation.tables import number, percent, printable, shorten
+from assay.tables import number, percent, printable, shorten
 
 MOST_CLASSES = 60
 MOST_SLICES = 40

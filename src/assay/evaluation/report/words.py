@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from assay.evaluation.metrics import ClassMetrics, Metrics
 from assay.evaluation.report.context import ReportContext
-from assay.evaluation.tables import percent, shorten
+from assay.tables import percent, shorten
 
 _NAMED = 8
 _NAME = 40

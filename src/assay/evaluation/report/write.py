@@ -11,9 +11,9 @@ from assay.evaluation.report.data import to_dict, write_tables
 from assay.evaluation.report.facts import gather
 from assay.evaluation.report.gallery import choose
 from assay.evaluation.report.page import render
-from assay.evaluation.tables import write_json
 from assay.files import write_text
 from assay.progress import Progress, silent
+from assay.tables import write_json
 
 REPORT_FILES: Mapping[str, str] = {
     "page": "report.html",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.evaluation.tables import (
+from assay.tables import (
     align,
     columns,
     number,
