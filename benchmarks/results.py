@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Self
 
 from assay.files import write_text
 
@@ -50,6 +50,12 @@ class Row:
         """Return plain values, ready for JSON."""
         return {**asdict(self), "values": list(self.values), "figure": self.figure, "met": self.met}
 
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> Self:
+        """Return what `to_dict` told."""
+        names = ("what", "unit", "target", "at_least", "note")
+        return cls(values=tuple(told["values"]), **{name: told[name] for name in names})
+
 
 @dataclass(frozen=True)
 class Section:
@@ -58,6 +64,7 @@ class Section:
     Attributes:
         name: as `--only` takes it.
         title: what was measured, in a sentence.
+        date: when it ended.
         rows: the figures.
         seconds: that it took.
         load: processes that wanted a processor over the minute before, and over its last minute.
@@ -67,6 +74,7 @@ class Section:
 
     name: str
     title: str
+    date: str
     rows: tuple[Row, ...]
     seconds: float
     load: tuple[float, float]
@@ -76,6 +84,26 @@ class Section:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
         return {**asdict(self), "rows": [row.to_dict() for row in self.rows]}
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> Self:
+        """Return what `to_dict` told."""
+        names = ("name", "title", "date", "seconds", "raw")
+        return cls(
+            rows=tuple(map(Row.of, told["rows"])),
+            load=(told["load"][0], told["load"][1]),
+            failures=tuple(told["failures"]),
+            **{name: told[name] for name in names},
+        )
+
+
+def read_results(folder: Path, machine: dict[str, Any]) -> list[Section]:
+    """Return what `write_results` wrote of the same machine and versions; nothing where there is nothing."""
+    try:
+        told = json.loads((folder / "RESULTS.json").read_text(encoding="utf-8"))
+        return [Section.of(one) for one in told["sections"]] if told["machine"] == machine else []
+    except (OSError, ValueError, KeyError):
+        return []
 
 
 def write_results(folder: Path, machine: dict[str, Any], sections: Sequence[Section], options: str) -> None:
@@ -106,11 +134,12 @@ def page(machine: dict[str, Any], sections: Sequence[Section], options: str) -> 
         ]
     for section in sections:
         before, after = section.load
+        took = f"{section.date}, {section.seconds:.0f} s; load {before:.1f} before, {after:.1f} after"
         lines += [
             "",
             f"## {section.name}",
             "",
-            f"{section.title} {section.seconds:.0f} s; load {before:.1f} before, {after:.1f} at the end.",
+            f"{section.title} {took}.",
             "",
         ]
         if section.rows:

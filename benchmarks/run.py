@@ -1,7 +1,9 @@
 """All benchmarks in one command: `make bench`, or `python benchmarks/run.py --only NAME --quick`.
 
 Makes what the contenders share in a temporary folder, runs one benchmark after the other, and writes
-`RESULTS.md` and `RESULTS.json` after each. One that fails is told with its reason; the others go on.
+`RESULTS.md` and `RESULTS.json` after each. With `--only`, what these hold of the other benchmarks stays, if it
+was measured on the same machine with the same versions. One that fails is told with its reason; the others go
+on.
 """
 
 import argparse
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from processes import HERE, BenchmarkError, Place, rivals_python
-from results import Section, write_results
+from results import Section, read_results, write_results
 from suite import BENCHMARKS, summary
 
 from assay.workflow.bench.machine import machine
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wanted = parser.parse_args(arguments)
     chosen = [name for name in BENCHMARKS if not wanted.only or name in wanted.only]
     options = _options(wanted)
-    sections: list[Section] = []
+    failures: list[str] = []
     with tempfile.TemporaryDirectory(prefix="assay-bench-", ignore_cleanup_errors=True) as scratch:
         place = Place(Path(scratch), quick=wanted.quick, rivals=not wanted.no_rivals)
         _say("photos, weights, bundles")
@@ -48,11 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stderr=subprocess.DEVNULL,
         )
         about = _machine()
+        whole = not (wanted.quick or wanted.no_rivals)
+        kept = {one.name: one for one in (read_results(wanted.out, about) if wanted.only and whole else ())}
         for number, name in enumerate(chosen):
             _say(f"{number + 1} of {len(chosen)}: {name}")
-            sections.append(_section(name, place))
+            kept[name] = _section(name, place)
+            failures += kept[name].failures
+            sections = [kept[name] for name in BENCHMARKS if name in kept]
             write_results(wanted.out, about, sections, options)
-    failures = [reason for section in sections for reason in section.failures]
     _say(f"{wanted.out / 'RESULTS.md'} is written; {len(failures)} measurements failed")
     return 1 if failures else 0
 
@@ -62,7 +67,8 @@ def _section(name: str, place: Place) -> Section:
 
     def told(**values: Any) -> Section:
         load = (before, os.getloadavg()[0])
-        return Section(name, benchmark.title, seconds=time.perf_counter() - begin, load=load, **values)
+        seconds, date = time.perf_counter() - begin, time.strftime("%Y-%m-%d %H:%M %Z")
+        return Section(name, benchmark.title, date, seconds=seconds, load=load, **values)
 
     try:
         found = benchmark.run(place, lambda text: _say(f"  {name}: {text}"))
@@ -79,7 +85,6 @@ def _machine() -> dict[str, Any]:
     known = machine()
     names = ("torch", "openvino", "onnxruntime", "pillow", "numpy")
     about = {
-        "date": time.strftime("%Y-%m-%d %H:%M %Z"),
         "processor": f"{known['processor']}, {known['processors']['usable']} usable "
         f"({', '.join(known['features'])})",
         "system": known["system"],
@@ -98,7 +103,6 @@ def _machine() -> dict[str, Any]:
 
 def _options(wanted: argparse.Namespace) -> str:
     given = ["--quick"] * wanted.quick + ["--no-rivals"] * wanted.no_rivals
-    given += [f"--only {name}" for name in wanted.only or []]
     return f" with {' '.join(given)}" if given else ""
 
 
