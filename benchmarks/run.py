@@ -1,8 +1,8 @@
 """All benchmarks in one command: `make bench`, or `python benchmarks/run.py --only NAME --quick`.
 
 Makes what the contenders share in a temporary folder, runs one benchmark after the other, and writes
-`RESULTS.md` and `RESULTS.json` after each. With `--only`, what these hold of the other benchmarks stays, if it
-was measured on the same machine with the same versions. One that fails is told with its reason; the others go
+`RESULTS.md` and `RESULTS.json` after each. With `--only`, what these hold of the others stays, if it was
+measured on the same machine with the same versions. One that fails is told with its reason; the others go
 on.
 """
 
