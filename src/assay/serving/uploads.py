@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Self
 
 from python_multipart.exceptions import MultipartParseError
@@ -227,9 +228,7 @@ class _Form:
 
     def _headers_finished(self) -> None:
         part = self._part
-        _, options = parse_options_header(part.headers.get(b"content-disposition"))
-        # A browser whose user chose no file sends a nameless, empty one.
-        part.wanted = options.get(b"name") in {b"image", b"images"} and bool(options.get(b"filename"))
+        part.wanted = _is_photo(part.headers.get(b"content-disposition", b""))
         if part.wanted and len(self._uploads) == self._limits.photos:
             most = self._limits.photos
             raise UploadError("Send one image" if most == 1 else f"Send at most {most} images")
@@ -261,3 +260,11 @@ class _Form:
 
     def _finish(self) -> None:
         self._ended = True
+
+
+@lru_cache(maxsize=256)
+def _is_photo(disposition: bytes) -> bool:
+    """Tell whether a part with this Content-Disposition is a photo; the parser bounds a header's length."""
+    _, options = parse_options_header(disposition)
+    # A browser whose user chose no file sends a nameless, empty one.
+    return options.get(b"name") in {b"image", b"images"} and bool(options.get(b"filename"))

@@ -112,7 +112,8 @@ class AddressGate:
 
     async def _identify(self, asked: Asked, address: str) -> tuple[Client, str | None]:
         if self._authenticator is None:
-            scopes = _OPEN | {"admin"} if _from_here(asked, address) else _OPEN
+            local = asked.scope not in _OPEN and _from_here(asked, address)
+            scopes = _OPEN | {"admin"} if local else _OPEN
             return Client(ANONYMOUS, None, self._limits.anonymous or ANONYMOUS, scopes), None
         proof = await self._authenticator.check(asked)
         if proof is None:
