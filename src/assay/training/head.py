@@ -112,8 +112,7 @@ class _HeadFitting:
             inputs, targets = self._data.batch(keys)
             logits = self._head(inputs)
             loss = cross_entropy(logits, targets, self._class_weights, self._spec.label_smoothing)
-            if self._network.head.l2:
-                loss = loss + self._network.head_penalty()
+            loss = loss + self._network.head_penalty()
             meter.add(loss, logits, targets)
             # Quicker than to forget gradients and to add new ones up.
             for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
