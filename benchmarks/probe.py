@@ -22,9 +22,8 @@ from assay.data import Dataset, Pixels
 from assay.data.elpv import prepare_elpv
 from assay.data.prepare import prepare
 from assay.image import Preprocess
-from assay.inference import cpu_count
 from assay.recipe import Recipe, load_recipe
-from assay.training import fit_head
+from assay.training import fit_heads
 from assay.workflow.features import FrozenBackbone, labelled
 from assay.workflow.start import starting_network
 from assay.workflow.tune import tune_probe
@@ -85,14 +84,12 @@ def measure() -> dict[str, float]:
             network, spec = starting_network(recipe, dataset)
             embedded = FrozenBackbone(network, spec, recipe, dataset).embedded()
             train, val = labelled(dataset, "train", spec), labelled(dataset, "val", spec)
-            fit_head(network, recipe, train, val, embedded)
+            fit_heads(network.head, [recipe], train, val, embedded)
 
         first, _ = timed(ours)
         again, _ = timed(ours)
         grid = [*GRID, "data.positive=defective"]
-        sweep, result = timed(
-            lambda: tune_probe(manifest, "defect-lite", grid, Path(scratch) / "tune", jobs=cpu_count())
-        )
+        sweep, result = timed(lambda: tune_probe(manifest, "defect-lite", grid, Path(scratch) / "tune"))
     return {
         f"eager, {EPOCHS} epochs, seconds (one measured)": EPOCHS * epoch,
         f"first time, {EPOCHS} epochs, seconds, decoding and compiling included": first,

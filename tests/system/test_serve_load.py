@@ -158,7 +158,7 @@ def test_a_full_queue_says_when_to_come_back(serve, slow: Path, photos):
     assert all(set(answer.json()) == {"error"} for answer in refused)
 
 
-def test_late_and_abandoned_requests_never_reach_the_network(serve, slow: Path, photos):
+def test_late_and_abandoned_requests_never_reach_the_network(serve, slow: Path, photos, eventually):
     running = serve(
         slow, "--journal", "none", cache__entries=0, batching__deadline=0.2, batching__batch_size=1
     )
@@ -179,7 +179,8 @@ def test_late_and_abandoned_requests_never_reach_the_network(serve, slow: Path, 
     time.sleep(0.5)
     with running.client() as client:
         lines = client.get("/metrics").text.splitlines()
-        assert client.post("/classify", files={"image": ("a", photos[99])}).status_code == 200
+        # Where the machine is busy, even one alone may come too late.
+        eventually(lambda: client.post("/classify", files={"image": ("a", photos[99])}).status_code == 200)
     photos_run = next(float(line.split()[1]) for line in lines if line.startswith("assay_batch_size_sum"))
     assert photos_run < 40, "late or abandoned photos went through the network"
 

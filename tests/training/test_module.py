@@ -3,12 +3,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch.nn import functional
 
 from assay.errors import AssayError
 from assay.nets import Classifier
 from assay.recipe import Recipe
-from assay.training.module import Learner, Meter, cross_entropy
+from assay.training.module import Learner
 from assay.training.schedule import Schedule
 
 MakeRecipe = Callable[..., Recipe]
@@ -21,36 +20,6 @@ TARGETS = torch.tensor([0, 2, 1])
 def learner(make_recipe: MakeRecipe, make_network: MakeNetwork, **settings: object) -> Learner:
     recipe = make_recipe(**settings)
     return Learner(make_network(recipe), Schedule(recipe.train, 5))
-
-
-def test_the_loss_is_torchs():
-    expected = functional.cross_entropy(LOGITS, TARGETS, label_smoothing=0.1)
-    torch.testing.assert_close(cross_entropy(LOGITS, TARGETS, smoothing=0.1), expected)
-
-
-def test_weights_multiply_the_loss_of_every_photo():
-    weights = torch.tensor([1.0, 0.5, 4.0])
-    expected = functional.cross_entropy(LOGITS, TARGETS, weights, reduction="sum") / len(TARGETS)
-    torch.testing.assert_close(cross_entropy(LOGITS, TARGETS, weights), expected)
-
-
-def test_a_batch_of_one_class_keeps_its_weight():
-    alone = torch.tensor([1, 1, 1])
-    weighted = cross_entropy(LOGITS, alone, torch.tensor([1.0, 0.5, 4.0]))
-    torch.testing.assert_close(weighted, 0.5 * cross_entropy(LOGITS, alone))
-
-
-def test_half_precision_logits_are_summed_in_32_bits():
-    assert cross_entropy(LOGITS.bfloat16(), TARGETS).dtype == torch.float32
-
-
-def test_a_meter_weighs_batches_by_their_photos():
-    meter = Meter()
-    meter.add(torch.tensor(1.0), LOGITS, TARGETS)
-    meter.add(torch.tensor(5.0), LOGITS[:1], torch.tensor([1]))
-    assert meter.losses() == [1.0, 5.0]
-    assert meter.means() == (2.0, 0.5)
-    assert len(meter) == 2
 
 
 def test_the_heads_penalty_is_part_of_the_loss(make_recipe: MakeRecipe, make_network: MakeNetwork):

@@ -58,10 +58,10 @@ def test_class_weights_have_the_heads_length(
 ):
     weighted, plain = make_recipe(balance="weights"), make_recipe()
     split = make_split((6, 2))
-    weights = loss_weights(make_network(weighted, 3), weighted.train, split)
+    weights = loss_weights(make_network(weighted, 3).head, weighted.train, split)
     assert weights is not None
     assert weights.tolist() == pytest.approx([8 / 12, 2.0, 0.0])
-    assert loss_weights(make_network(plain), plain.train, split) is None
+    assert loss_weights(make_network(plain).head, plain.train, split) is None
 
 
 @pytest.mark.parametrize(("batch_size", "counts"), [(1, (3, 3)), (8, (1,))])

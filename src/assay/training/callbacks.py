@@ -4,7 +4,7 @@ Each callback does one of them, by Lightning's hooks. Knows nothing of how a bat
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,23 +19,8 @@ from assay.progress import Progress
 from assay.recipe import TrainSpec
 from assay.training.checkpoint import Snapshot, save_best, save_snapshot
 from assay.training.ema import MovingAverage
-from assay.training.history import EpochRow
+from assay.training.history import EpochRow, best_of, score
 from assay.training.module import Learner
-
-
-def score(row: EpochRow, spec: TrainSpec) -> tuple[float, float]:
-    """Return what makes an epoch the best, the higher the better.
-
-    It is early stopping's metric, or the validation loss if there is none. Equal accuracies, frequent with
-    few validation photos, are decided by the loss.
-    """
-    by_accuracy = spec.early_stopping is not None and spec.early_stopping.metric == "val_accuracy"
-    return (row.val_accuracy if by_accuracy else -row.val_loss), -row.val_loss
-
-
-def best_of(rows: Sequence[EpochRow], spec: TrainSpec) -> EpochRow:
-    """Return the best epoch, the first of equals."""
-    return max(rows, key=lambda row: score(row, spec))
 
 
 def learner_of(module: LightningModule) -> Learner:
@@ -164,7 +149,7 @@ class Keeper(Checkpoint):
         spec = learner.schedule.spec
         row = self._row(trainer, learner)
         self.rows = (*self.rows, row)
-        self.losses = (*self.losses, tuple(learner.train_meter.losses()))
+        self.losses = (*self.losses, tuple(learner.train_meter.losses().tolist()))
         if learner.schedule.plateau is not None and not learner.schedule.warming_head(learner.epoch):
             learner.schedule.plateau.update(score(row, spec)[0])
         snapshot = self._snapshot(trainer, learner, best_of(self.rows, spec).epoch)
@@ -177,8 +162,8 @@ class Keeper(Checkpoint):
         train_loss, train_accuracy = learner.train_meter.means()
         return EpochRow(
             epoch=learner.epoch + 1,
-            train_loss=train_loss,
-            train_accuracy=train_accuracy,
+            train_loss=float(train_loss),
+            train_accuracy=float(train_accuracy),
             val_loss=float(trainer.callback_metrics["val_loss"]),
             val_accuracy=float(trainer.callback_metrics["val_accuracy"]),
             lr=learner.rate,

@@ -177,7 +177,7 @@ class _Session:
             self.network,
             Schedule(spec, len(loaders[0]), plateau),
             on_features=self.on_features,
-            class_weights=loss_weights(self.network, spec, self.train_split),
+            class_weights=loss_weights(self.network.head, spec, self.train_split),
             first_epoch=done,
             optimizer_state=since.optimizer if since else None,
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from assay.errors import AssayError
 from assay.files import write_text
+from assay.recipe import TrainSpec
 
 
 class InterruptionError(AssayError):
@@ -49,6 +50,21 @@ class History:
     """Whether early stopping ended the run before `train.epochs`."""
     seconds: float
     """Wall-clock time of all epochs, those before an interruption included."""
+
+
+def score(row: EpochRow, spec: TrainSpec) -> tuple[float, float]:
+    """Return what makes an epoch the best, the higher the better.
+
+    It is early stopping's metric, or the validation loss if there is none. Equal accuracies, frequent with
+    few validation photos, are decided by the loss.
+    """
+    by_accuracy = spec.early_stopping is not None and spec.early_stopping.metric == "val_accuracy"
+    return (row.val_accuracy if by_accuracy else -row.val_loss), -row.val_loss
+
+
+def best_of(rows: Sequence[EpochRow], spec: TrainSpec) -> EpochRow:
+    """Return the best epoch, the first of equals."""
+    return max(rows, key=lambda row: score(row, spec))
 
 
 OnEpoch = Callable[[EpochRow], None]

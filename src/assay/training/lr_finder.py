@@ -19,7 +19,7 @@ from assay.recipe import Recipe
 from assay.training.curves import centred, draw_range_test, smoothed
 from assay.training.device import choose
 from assay.training.loader import Batch, Split
-from assay.training.module import cross_entropy
+from assay.training.loss import cross_entropy
 from assay.training.optim import frozen_stages, make_optimizer, parameter_groups, set_rate
 from assay.training.preparation import augmentation, loss_weights, training_loader
 from assay.training.seeds import Purpose, epoch_seed
@@ -107,7 +107,7 @@ def _losses(
     network.train()
     torch.manual_seed(epoch_seed(spec.seed, Purpose.TORCH, 0))
     optimizer = make_optimizer(parameter_groups(network, spec), spec)
-    weights = loss_weights(network, spec, train)
+    weights = loss_weights(network.head, spec, train)
     weights = None if weights is None else weights.to(device)
     loader = training_loader(train, augmentation(recipe), recipe)
     batches = chain.from_iterable(repeat(loader))

@@ -4,72 +4,22 @@ The learner trains a whole network on photos, or its head on embeddings; the loo
 of files: callbacks write them.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn, optim
-from torch.nn import functional
 
 from assay.errors import AssayError
 from assay.nets import Classifier
 from assay.training.loader import Batch
+from assay.training.loss import Meter, cross_entropy, require_finite
 from assay.training.optim import frozen_stages, make_optimizer, parameter_groups, set_rate
 from assay.training.schedule import Schedule
 from assay.training.seeds import Purpose, epoch_seed
 
 _CHECK_EVERY = 50
-
-
-class NotFiniteError(AssayError):
-    """The loss became infinite or no number at all."""
-
-
-class Meter:
-    """Losses and hits of an epoch, kept on the device until asked for, so that no step waits for them."""
-
-    def __init__(self) -> None:
-        """Start with nothing."""
-        self._losses: list[Tensor] = []
-        self._hits: list[Tensor] = []
-        self._sizes: list[int] = []
-
-    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Take in a step: its mean loss, its logits [N, C] and its targets [N]."""
-        self._losses.append(loss.detach().float())
-        self._hits.append((logits.detach().argmax(dim=1) == targets).sum())
-        self._sizes.append(len(targets))
-
-    def __len__(self) -> int:
-        return len(self._sizes)
-
-    def losses(self) -> list[float]:
-        """Return the loss of every step; waits for the device."""
-        return [float(loss) for loss in torch.stack(self._losses).cpu()] if self._losses else []
-
-    def means(self) -> tuple[float, float]:
-        """Return mean loss and accuracy over all photos; waits for the device."""
-        total = sum(self._sizes)
-        loss = math.fsum(loss * size for loss, size in zip(self.losses(), self._sizes, strict=True))
-        return loss / total, int(torch.stack(self._hits).sum()) / total
-
-
-def cross_entropy(
-    logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0
-) -> Tensor:
-    """Return the mean cross-entropy in nats, a scalar, computed in 32 bits.
-
-    Args:
-        logits: [N, C].
-        targets: int64 [N].
-        weights: float32 [C]; a photo counts as much as its class does in the mean.
-        smoothing: share of the target spread evenly over all classes, 0 to below 1.
-    """
-    losses = functional.cross_entropy(logits.float(), targets, label_smoothing=smoothing, reduction="none")
-    # Not divided by the batch's own weights: that would undo them in a batch of one class.
-    return losses.mean() if weights is None else (losses * weights[targets]).mean()
 
 
 class Learner(LightningModule):
@@ -161,13 +111,12 @@ class Learner(LightningModule):
         self.train_meter.add(loss, logits, targets)
         # Every loss is looked at when the epoch ends; a look now and then saves hours if it is long.
         if batch_idx % _CHECK_EVERY == 0:
-            self._require_finite(float(loss.detach()))
+            require_finite([float(loss.detach())], self.epoch, self.schedule.spec)
         return loss
 
     def on_validation_epoch_start(self) -> None:
         """Stop if training has diverged, before anything of this epoch is kept."""
-        for loss in self.train_meter.losses():
-            self._require_finite(loss)
+        require_finite(self.train_meter.losses(), self.epoch, self.schedule.spec)
         self._val_meter = Meter()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -180,7 +129,7 @@ class Learner(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Give the epoch's figures to the callbacks as `val_loss` and `val_accuracy`."""
         loss, accuracy = self._val_meter.means()
-        self._require_finite(loss)
+        require_finite([float(loss)], self.epoch, self.schedule.spec)
         self.log("val_loss", torch.tensor(loss, dtype=torch.float64))
         self.log("val_accuracy", torch.tensor(accuracy, dtype=torch.float64))
 
@@ -195,10 +144,3 @@ class Learner(LightningModule):
         if isinstance(found, list):
             raise TypeError("a learner has one optimiser")
         return found
-
-    def _require_finite(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise NotFiniteError(
-                f"the loss is no longer a finite number in epoch {self.epoch + 1}: lower train.lr, which is"
-                f" {self.schedule.spec.lr:g}, or set train.gradient_clip=1"
-            )

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from assay.errors import AssayError, UsageError
-from assay.nets import Classifier
+from assay.nets import Head
 from assay.recipe import Recipe, TrainSpec
 from assay.training.loader import (
     Batch,
@@ -139,11 +139,11 @@ def ordered_loader(
     )
 
 
-def loss_weights(network: Classifier, spec: TrainSpec, train: Split) -> Tensor | None:
+def loss_weights(head: Head, spec: TrainSpec, train: Split) -> Tensor | None:
     """Return the class weights [C] of a run that balances the loss, else none."""
     if spec.balance != "weights":
         return None
-    return class_weights(train.targets, network.head.fc.out_features)
+    return class_weights(train.targets, head.fc.out_features)
 
 
 def _workers(recipe: Recipe, photos: int) -> int:

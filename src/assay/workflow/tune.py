@@ -1,15 +1,13 @@
 """Many settings of a probe tried on the same photos, ranked by validation: seconds for each, or less.
 
 The backbone is frozen, so every photo goes through it once for all of them; what is tried is how the head
-learns. Test photos are never looked at: they judge the one classifier that is trained in the end.
+learns, and many heads learn at once. Test photos are never looked at: they judge the one classifier that is
+trained in the end.
 """
 
-import copy
-import multiprocessing
-import signal
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
@@ -24,14 +22,17 @@ from assay.nets import Classifier as Network
 from assay.progress import Progress, silent
 from assay.recipe import PreprocessSpec, Recipe, dump_recipe, load_recipe
 from assay.tables import Cell, align, number, percent, write_csv, write_json
-from assay.training import Embedded, EpochRow, fit_head
-from assay.training.module import NotFiniteError
+from assay.training import Embedded, EpochRow, fit_heads
+from assay.training.heads import HeadFit, stack_key
+from assay.training.loss import NotFiniteError
 from assay.training.probe import on_features
 from assay.workflow.features import FrozenBackbone, labelled
 from assay.workflow.start import starting_network
 
 By = Literal["accuracy", "loss"]
 _SHOWN = 20
+_STACKED = 32
+"""Heads that learn at once, at most."""
 _SHARED = ("data", "augment", "preprocess")
 
 
@@ -45,6 +46,7 @@ class Trial:
     bests: tuple[EpochRow, ...]
     """The best epoch of every fold; one without folds; none where the loss left all bounds."""
     seconds: float
+    """Its share of the time of those that learnt beside it."""
 
     @property
     def accuracy(self) -> float | None:
@@ -143,7 +145,6 @@ def tune_probe(
     *,
     folds: int = 0,
     by: By = "accuracy",
-    jobs: int = 1,
     progress: Progress = silent,
 ) -> TuneResult:
     """Try every combination of settings of a probe, and rank them by their validation photos.
@@ -156,9 +157,7 @@ def tune_probe(
         folds: how often training and validation photos are shared out anew, each photo validating once; 0:
             the recipe's own split.
         by: the figure that ranks; equals are decided by the other.
-        jobs: processes that try settings; never changes a figure. Above 1, a script needs the usual
-            `if __name__ == "__main__":`.
-        progress: told after every trial.
+        progress: told as epochs end, of how many trials they make up.
 
     Raises:
         AssayError: the data, a recipe or its weights do not allow it.
@@ -166,8 +165,6 @@ def tune_probe(
     """
     if folds == 1 or folds < 0:
         raise UsageError(f"--folds is {folds}: give 2 or more, or leave it out")
-    if jobs < 1:
-        raise UsageError(f"--jobs is {jobs}: give 1 or more")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not empty: choose another --run")
     tried = [(chosen, load_recipe(recipe, chosen)) for chosen in choices(settings)]
@@ -175,10 +172,8 @@ def tune_probe(
         _refuse(one, tried[0][1])
     first = tried[0][1]
     dataset = prepare(data, first.data, first.train.seed, progress=progress)
-    trials = []
-    for trial in _trials(list(_parts(dataset, first, folds)), tried, jobs, progress):
-        trials.append(trial)
-        progress("trying settings", len(trials), len(tried))
+    bench = _Bench(list(_parts(dataset, first, folds)), len(tried), progress)
+    trials = [trial for stack in _stacks(tried) for trial in bench.trials(stack)]
     photos = len(dataset.part("train")) + len(dataset.part("val"))
     result = TuneResult(folder, tuple(sorted(trials, key=lambda trial: _rank(trial, by))), photos, folds)
     _write(result)
@@ -188,68 +183,53 @@ def tune_probe(
 _Choice = tuple[tuple[str, ...], Recipe]
 
 
-def _trials(
-    datasets: list[Dataset], tried: Sequence[_Choice], jobs: int, progress: Progress
-) -> Iterator[Trial]:
-    """Give trials in their order; the first fills the cache of embeddings for the other processes."""
-    bench = _Bench(datasets, progress)
-    if jobs == 1 or len(tried) <= jobs:
-        yield from (bench.trial(*one) for one in tried)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _set_up, (datasets,)) as pool:
-        try:
-            for _ in range(jobs):
-                pool.submit(_get_ready)  # the processes start while the first trial is under way
-            yield bench.trial(*tried[0])
-            yield from pool.map(_try, tried[1:])
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _set_up(datasets: list[Dataset]) -> None:
-    """Begin a process that tries settings; Ctrl-C is its parent's to answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _BENCHES.append(_Bench(datasets, silent))
-
-
-def _get_ready() -> None:
-    """Do nothing: by then all is imported."""
-
-
-def _try(one: _Choice) -> Trial:
-    return _BENCHES[-1].trial(*one)
+def _stacks(tried: Iterable[_Choice]) -> list[list[_Choice]]:
+    """Put choices together whose heads learn beside each other, not more than are quickest."""
+    alike: dict[str, list[_Choice]] = {}
+    for choice in tried:
+        alike.setdefault(stack_key(choice[1]), []).append(choice)
+    return [some[at : at + _STACKED] for some in alike.values() for at in range(0, len(some), _STACKED)]
 
 
 class _Bench:
     """What trials share: photos, networks before training, and embeddings."""
 
-    def __init__(self, datasets: list[Dataset], progress: Progress) -> None:
+    def __init__(self, datasets: list[Dataset], total: int, progress: Progress) -> None:
         self._datasets = datasets
+        self._total = total
+        self._done = 0
         self._progress = progress
         self._starts: dict[str, tuple[Network, PreprocessSpec]] = {}
         self._embedded: dict[str, list[Embedded]] = {}
 
-    def trial(self, settings: tuple[str, ...], recipe: Recipe) -> Trial:
-        network, spec = self._start(recipe)
-        embedded = self._embeddings(recipe, network, spec)
+    def trials(self, stack: list[_Choice]) -> list[Trial]:
+        recipes = [recipe for _, recipe in stack]
+        network, spec = self._start(recipes[0])
+        embedded = self._embeddings(recipes[0], network, spec)
         begun = perf_counter()
-        bests = []
-        head = network.head
-        try:
-            for dataset, known in zip(self._datasets, embedded, strict=True):
-                network.head = copy.deepcopy(head)
-                train, val = labelled(dataset, "train", spec, recipe), labelled(dataset, "val", spec)
-                bests.append(fit_head(network, recipe, train, val, known).best)
-        except NotFiniteError:
-            # One of many: it is the last of the ranking, the others go on.
-            bests = []
-        finally:
-            network.head = head
-        return Trial(settings, recipe, tuple(bests), perf_counter() - begun)
+        folds = []
+        for place, (dataset, known) in enumerate(zip(self._datasets, embedded, strict=True)):
+            train, val = labelled(dataset, "train", spec, recipes[0]), labelled(dataset, "val", spec)
+            tell = partial(self._tell, len(stack), place)
+            folds.append(fit_heads(network.head, recipes, train, val, known, progress=tell))
+        self._done += len(stack)
+        self._tell(0, 0)
+        seconds = (perf_counter() - begun) / len(stack)
+        return [
+            Trial(settings, recipe, _bests(fits), seconds)
+            for (settings, recipe), fits in zip(stack, zip(*folds, strict=True), strict=True)
+        ]
+
+    def _tell(self, trials: int, fold: int, what: str = "", epoch: int = 0, epochs: int = 1) -> None:
+        del what
+        share = (fold + epoch / epochs) / len(self._datasets)
+        self._progress("trying settings", self._done + int(trials * share), self._total)
 
     def _start(self, recipe: Recipe) -> tuple[Network, PreprocessSpec]:
-        key = recipe.model_dump_json(include={"net": True, "preprocess": True, "train": {"seed"}})
+        key = recipe.model_dump_json(
+            include={"net": True, "preprocess": True, "train": {"seed"}},
+            exclude={"net": {"head": {"dropout", "l2"}}},
+        )
         if key not in self._starts:
             self._starts[key] = starting_network(recipe, self._datasets[0], self._progress)
         return self._starts[key]
@@ -266,8 +246,10 @@ class _Bench:
         return self._embedded[key]
 
 
-_BENCHES: list[_Bench] = []
-"""Of a process that tries settings: the one it was begun with."""
+def _bests(fits: Sequence[HeadFit | NotFiniteError]) -> tuple[EpochRow, ...]:
+    """Return the best epochs of all folds; none, and the last place, if one left all bounds."""
+    learnt = [fit for fit in fits if isinstance(fit, HeadFit)]
+    return tuple(fit.best for fit in learnt) if len(learnt) == len(fits) else ()
 
 
 def _refuse(recipe: Recipe, first: Recipe) -> None:

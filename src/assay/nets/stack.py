@@ -1,0 +1,129 @@
+"""Several heads of one shape as one module: a step of all of them costs little more than a step of one.
+
+Every tensor of a head is held K times, along a new first dimension and under its own name. Knows nothing of
+training.
+"""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from assay.nets.dropout import Dropout
+from assay.nets.heads import Head
+
+
+class HeadStack(nn.Module):
+    """K heads that start from the same weights, each with its own L2.
+
+    While training, all drop the same features, as each of them would alone.
+
+    Args:
+        head: to start from; left as it is.
+        dropout: share of the features that every head drops.
+        l2s: λ of each head's penalty.
+    """
+
+    def __init__(self, head: Head, dropout: float, l2s: Sequence[float]) -> None:
+        super().__init__()
+        self.head = copy.deepcopy(head)
+        _exchange(self.head, dropout, len(l2s))
+        self._weights = [module.weight for module in self.modules() if isinstance(module, _Linear)]
+        self._l2 = torch.tensor(l2s)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Return logits, float [K, N, C], of embeddings, float [N, D]."""
+        logits: Tensor = self.head(embedding)
+        return logits.contiguous()
+
+    def penalty(self) -> Tensor:
+        """Return the L2 penalty of every head, float [K]."""
+        if not self._l2.any():
+            return torch.zeros_like(self._l2)
+        squares = [weight.square().sum(dim=(1, 2)) for weight in self._weights]
+        return self._l2 * torch.stack(squares).sum(dim=0)
+
+    def state_of(self, place: int) -> dict[str, Tensor]:
+        """Return a copy of the state of one head, counted from 0, under the names that a `Head` has."""
+        return {name: tensor[place].clone() for name, tensor in self.head.state_dict().items()}
+
+
+def _exchange(module: nn.Module, dropout: float, count: int) -> None:
+    """Put stacked layers in the place of those that hold or draw numbers."""
+    for name, layer in module.named_children():
+        match layer:
+            case nn.Linear():
+                setattr(module, name, _Linear(layer, count))
+            case nn.BatchNorm1d():
+                setattr(module, name, _BatchNorm(layer, count))
+            case Dropout():
+                setattr(module, name, _Dropout(dropout))
+            case _:
+                _exchange(layer, dropout, count)
+
+
+def _repeated(tensor: Tensor, count: int) -> Tensor:
+    return tensor.detach().expand(count, *tensor.shape).clone()
+
+
+class _Linear(nn.Module):
+    """K linear layers; takes [K, N, I], or [N, I] for all of them, to [K, N, O]."""
+
+    def __init__(self, layer: nn.Linear, count: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(_repeated(layer.weight, count))
+        self.register_parameter("bias", None)
+        if layer.bias is not None:
+            self.bias = nn.Parameter(_repeated(layer.bias, count))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if inputs.ndim == 2:
+            products = (self.weight.flatten(0, 1) @ inputs.T).view(*self.weight.shape[:2], -1)
+        else:
+            # Weights first: with few outputs, this is several times faster than inputs first.
+            products = torch.bmm(self.weight, inputs.transpose(1, 2))
+        outputs = products.transpose(1, 2)
+        return outputs if self.bias is None else outputs + self.bias[:, None]
+
+
+class _BatchNorm(nn.Module):
+    """K batch norms as one over K times the channels; takes [K, N, W] to the same."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, layer: nn.BatchNorm1d, count: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(_repeated(layer.weight, count))
+        self.bias = nn.Parameter(_repeated(layer.bias, count))
+        for name, tensor in layer.named_buffers():
+            self.register_buffer(name, _repeated(tensor, count))
+        self._momentum, self._eps = layer.momentum or 0.0, layer.eps
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training:
+            self.num_batches_tracked.add_(1)
+        found = functional.batch_norm(
+            inputs.transpose(0, 1).flatten(1),
+            # Views, so that the statistics are updated in place.
+            self.running_mean.view(-1),
+            self.running_var.view(-1),
+            self.weight.flatten(),
+            self.bias.flatten(),
+            self.training,
+            self._momentum,
+            self._eps,
+        )
+        return found.view(-1, *self.weight.shape).transpose(0, 1)
+
+
+class _Dropout(Dropout):
+    """One dropout of K heads; takes [K, N, W], or [N, W] for all of them, to the same."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        if input.ndim == 2 or not self.training:
+            return super().forward(input)
+        return input * super().forward(torch.ones_like(input[0]))

@@ -1,0 +1,230 @@
+"""Heads of a frozen backbone, learnt from embeddings many at a time: for sweeps over many settings.
+
+The figures are those that `fit` gives for the same settings, epoch by epoch, but for the rounding of sums;
+what is left out is everything around them (checkpoints, files, devices), and what is shared is every step's
+photos and random numbers: these cost far more than the step of one head. Runs on the processor.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from assay.nets import Head
+from assay.nets.stack import HeadStack
+from assay.progress import Progress, silent
+from assay.recipe import Recipe, TrainSpec
+from assay.training.device import one_thread
+from assay.training.ema import MovingAverage
+from assay.training.history import EpochRow, best_of, score
+from assay.training.loader import Batches, FeatureData, Order, Split
+from assay.training.loss import Meter, NotFiniteError, cross_entropy, require_finite
+from assay.training.preparation import loss_weights
+from assay.training.probe import Embedded
+from assay.training.schedule import Schedule, plateau_of
+from assay.training.seeds import Purpose, epoch_seed
+from assay.training.stacked_optimizer import StackedOptimizer
+
+_OWN: Any = {
+    "train": {"lr", "weight_decay", "schedule", "warmup_epochs", "early_stopping", "gradient_clip"},
+    "net": {"head": {"l2"}},
+}
+"""Settings that may be others for every head that learns beside others."""
+_JUDGED_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HeadFit:
+    """A head that was learnt."""
+
+    rows: tuple[EpochRow, ...]
+    best_epoch: int
+    """Counted from 1."""
+    weights: dict[str, Tensor]
+    """State of the head after the best epoch."""
+
+    @property
+    def best(self) -> EpochRow:
+        """The figures of the best epoch."""
+        return self.rows[self.best_epoch - 1]
+
+
+def stack_key(recipe: Recipe) -> str:
+    """Return a text that recipes share whose heads can learn beside each other from the same photos."""
+    return recipe.model_dump_json(include={"train", "net"}, exclude=_OWN)
+
+
+def fit_heads(
+    head: Head,
+    recipes: Sequence[Recipe],
+    train: Split,
+    val: Split,
+    embedded: Embedded,
+    *,
+    progress: Progress = silent,
+) -> list[HeadFit | NotFiniteError]:
+    """Train heads that start from the same weights, each by its own recipe.
+
+    Args:
+        head: to start from; left as it is.
+        recipes: with the same `stack_key`; device and precision are not heeded.
+        train: only the targets are looked at.
+        val: only the targets are looked at.
+        embedded: of both splits.
+        progress: told after every epoch.
+
+    Returns:
+        The heads in the order of their recipes; an error for one whose loss is no longer a finite number.
+    """
+    if len({stack_key(recipe) for recipe in recipes}) != 1:
+        raise ValueError(
+            "heads that learn beside each other may differ in rate, decay, L2, clipping and stopping alone"
+        )
+    with one_thread():
+        return _Fitting(head, recipes, train, val, embedded).run(progress)
+
+
+@dataclass
+class _Course:
+    """How far one head is."""
+
+    spec: TrainSpec
+    schedule: Schedule
+    rows: tuple[EpochRow, ...] = ()
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    error: NotFiniteError | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.error is not None or waited(self.rows, self.spec)
+
+    @property
+    def result(self) -> HeadFit | NotFiniteError:
+        return self.error or HeadFit(self.rows, self.best_epoch, self.weights)
+
+    @property
+    def best_epoch(self) -> int:
+        return best_of(self.rows, self.spec).epoch
+
+    def take(self, row: EpochRow) -> None:
+        """Go on by an epoch."""
+        try:
+            require_finite([row.train_loss, row.val_loss], row.epoch - 1, self.spec)
+        except NotFiniteError as error:
+            self.error = error
+            return
+        self.rows = (*self.rows, row)
+        if self.schedule.plateau is not None:
+            self.schedule.plateau.update(score(row, self.spec)[0])
+
+
+class _Fitting:
+    """One call of `fit_heads`."""
+
+    def __init__(
+        self, head: Head, recipes: Sequence[Recipe], train: Split, val: Split, embedded: Embedded
+    ) -> None:
+        specs = [recipe.train for recipe in recipes]
+        self._alike = specs[0]
+        self._data = FeatureData(embedded.train, train.targets)
+        self._order = Order(train.targets, self._alike.seed, balanced=self._alike.balance == "sampler")
+        self._batches = Batches(self._order, self._alike.batch_size, join_last=True)
+        self._val = torch.from_numpy(embedded.val), torch.from_numpy(val.targets)
+        self._class_weights = loss_weights(head, self._alike, train)
+        self._stack = HeadStack(
+            head,
+            dropout=recipes[0].net.head.dropout,
+            l2s=[recipe.net.head.l2 for recipe in recipes],
+        )
+        self._parameters = list(self._stack.parameters())
+        self._optimizer = StackedOptimizer(self._parameters, specs)
+        ema = self._alike.ema
+        self._average = None if ema is None else MovingAverage(self._stack, ema)
+        self._courses = [
+            _Course(spec, Schedule(spec, len(self._batches), plateau_of(spec))) for spec in specs
+        ]
+
+    def run(self, progress: Progress) -> list[HeadFit | NotFiniteError]:
+        for epoch in range(self._alike.epochs):
+            rates, taught = self._learn(epoch)
+            if self._average is not None:
+                self._average.swap()
+            self._note(epoch, rates, taught, self._judge())
+            if self._average is not None:
+                self._average.swap()
+            progress("fitting heads", epoch + 1, self._alike.epochs)
+            if all(course.over for course in self._courses):
+                break
+        return [course.result for course in self._courses]
+
+    def _learn(self, epoch: int) -> tuple[Tensor, Meter]:
+        """Go through the photos once; return the last step's rates and the figures."""
+        self._order.set_epoch(epoch)
+        torch.manual_seed(epoch_seed(self._alike.seed, Purpose.TORCH, epoch))
+        self._stack.train()
+        meter = Meter()
+        batches = torch.split(torch.from_numpy(self._order.keys()), self._batches.sizes())
+        first = epoch * len(batches)
+        rates = torch.tensor(
+            [
+                [course.schedule.rate(first + step) for course in self._courses]
+                for step in range(len(batches))
+            ],
+            dtype=torch.float64,
+        )
+        for keys, rate in zip(batches, rates.float(), strict=True):
+            inputs, targets = self._data.batch(keys)
+            logits = self._stack(inputs)
+            losses = cross_entropy(logits, targets, self._class_weights, self._alike.label_smoothing)
+            losses = losses + self._stack.penalty()
+            meter.add(losses, logits, targets)
+            # No head's loss depends on another's weights: the gradients of their sum are each head's own.
+            self._optimizer.step(torch.autograd.grad(losses.sum(), self._parameters), rate)
+            if self._average is not None:
+                self._average.update()
+        return rates[-1], meter
+
+    @torch.no_grad()
+    def _judge(self) -> Meter:
+        self._stack.eval()
+        meter = Meter()
+        parts = (torch.split(values, _JUDGED_AT_ONCE) for values in self._val)
+        for inputs, targets in zip(*parts, strict=True):
+            logits = self._stack(inputs)
+            meter.add(cross_entropy(logits, targets), logits, targets)
+        return meter
+
+    def _note(self, epoch: int, rates: Tensor, taught: Meter, judged: Meter) -> None:
+        figures = np.stack([*taught.means(), *judged.means(), rates.numpy()], axis=1)
+        for place, (course, values) in enumerate(zip(self._courses, figures.tolist(), strict=True)):
+            if course.over:
+                continue
+            train_loss, train_accuracy, val_loss, val_accuracy, rate = values
+            course.take(
+                EpochRow(epoch + 1, train_loss, train_accuracy, val_loss, val_accuracy, rate, seconds=0.0)
+            )
+            if course.error is None and course.best_epoch == epoch + 1:
+                course.weights = self._stack.state_of(place)
+
+
+def waited(rows: tuple[EpochRow, ...], spec: TrainSpec) -> bool:
+    """Tell whether early stopping ends a run after these epochs.
+
+    It does when the figure it watches has not improved on its best by more than `min_delta` for `patience`
+    epochs.
+    """
+    rule = spec.early_stopping
+    if rule is None:
+        return False
+    sign = 1.0 if rule.metric == "val_accuracy" else -1.0
+    best, since = -np.inf, 0
+    for row in rows:
+        value = sign * (row.val_accuracy if rule.metric == "val_accuracy" else row.val_loss)
+        if value - rule.min_delta > best:
+            best, since = value, 0
+        else:
+            since += 1
+    return since >= rule.patience

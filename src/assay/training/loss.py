@@ -1,0 +1,78 @@
+"""What a step minimises, and the figures of an epoch. Knows nothing of the loop or of Lightning."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from assay.errors import AssayError
+from assay.recipe import TrainSpec
+
+
+class NotFiniteError(AssayError):
+    """The loss became infinite or no number at all."""
+
+
+def require_finite(losses: Iterable[float], epoch: int, spec: TrainSpec) -> None:
+    """Check the losses of an epoch, counted from 0.
+
+    Raises:
+        NotFiniteError: one is no finite number.
+    """
+    if not all(math.isfinite(loss) for loss in losses):
+        raise NotFiniteError(
+            f"the loss is no longer a finite number in epoch {epoch + 1}: lower train.lr, which is"
+            f" {spec.lr:g}, or set train.gradient_clip=1"
+        )
+
+
+def cross_entropy(
+    logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0
+) -> Tensor:
+    """Return the mean cross-entropy in nats, a scalar or [K], computed in 32 bits.
+
+    Args:
+        logits: [N, C], or [K, N, C] of K networks.
+        targets: int64 [N].
+        weights: float32 [C]; a photo counts as much as its class does in the mean.
+        smoothing: share of the target spread evenly over all classes, 0 to below 1.
+    """
+    rows = logits.float().flatten(0, -2)
+    repeated = targets.expand(logits.shape[:-1]).flatten()
+    losses = functional.cross_entropy(rows, repeated, label_smoothing=smoothing, reduction="none")
+    # Not divided by the batch's own weights: that would undo them in a batch of one class.
+    weighted = losses if weights is None else losses * weights[repeated]
+    return weighted.view(logits.shape[:-1]).mean(dim=-1)
+
+
+class Meter:
+    """Losses and hits of an epoch, kept on the device until asked for, so that no step waits for them."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self._losses: list[Tensor] = []
+        self._hits: list[Tensor] = []
+        self._sizes: list[int] = []
+
+    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """Take in a step: mean loss, a scalar or [K], logits [N, C] or [K, N, C], and targets [N]."""
+        self._losses.append(loss.detach().float())
+        self._hits.append((logits.detach().argmax(dim=-1) == targets).sum(dim=-1))
+        self._sizes.append(len(targets))
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def losses(self) -> npt.NDArray[np.float64]:
+        """Return the loss of every step, [S] or [S, K]; waits for the device."""
+        return torch.stack(self._losses).double().cpu().numpy() if self._losses else np.zeros(0)
+
+    def means(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return mean loss and accuracy over all photos, each a scalar or [K]; waits for the device."""
+        total = sum(self._sizes)
+        loss = np.sum(self.losses().T * self._sizes, axis=-1) / total
+        return loss, torch.stack(self._hits).sum(dim=0).cpu().numpy() / total
