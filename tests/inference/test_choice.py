@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from assay.inference import Mode
-from assay.inference.choice import choose_precision, usual_engine
-from assay.inference.cpus import int8_instructions
+from assay.inference.choice import choose_precision, held_precision, usual_engine
+from assay.inference.cpus import bf16_instructions, int8_instructions
 from assay.inference.measured import measure_engine, remembered_engine
 
 
@@ -28,8 +28,14 @@ def test_instructions_are_read_from_what_linux_says(tmp_path: Path, line: str, e
     assert int8_instructions(processor(tmp_path, line)) == expected
 
 
+def test_instructions_for_bfloat16_are_read_likewise(tmp_path: Path) -> None:
+    line = "flags\t\t: fpu avx512_vnni amx_int8 amx_bf16"
+    assert bf16_instructions(processor(tmp_path, line)) == {"amx_bf16"}
+
+
 def test_another_system_says_nothing(tmp_path: Path) -> None:
     assert int8_instructions(tmp_path) is None
+    assert bf16_instructions(tmp_path) == frozenset()
 
 
 def test_int8_answers_where_the_processor_is_made_for_it(tmp_path: Path) -> None:
@@ -39,6 +45,13 @@ def test_int8_answers_where_the_processor_is_made_for_it(tmp_path: Path) -> None
     assert choose_precision("auto", "fp32", both, tmp_path) == "fp32"
     assert choose_precision("int8", "fp32", both, tmp_path) == "int8"
     assert choose_precision("fp32", "int8", both, tmp_path) == "fp32"
+
+
+def test_bfloat16_answers_where_it_is_asked_for_alone(tmp_path: Path) -> None:
+    made_for_it = processor(tmp_path, "flags : avx512_bf16 amx_bf16")
+    assert choose_precision("auto", "fp32", ("fp32",), made_for_it) == "fp32"
+    assert choose_precision("bf16", "int8", ("fp32", "int8"), made_for_it) == "bf16"
+    assert [held_precision(one) for one in ("fp32", "bf16", "int8")] == ["fp32", "fp32", "int8"]
 
 
 def test_arm_and_x86_differ() -> None:

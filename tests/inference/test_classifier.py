@@ -15,6 +15,8 @@ import assay
 from assay.bundle import Bundle, BundleError, amend_bundle
 from assay.errors import AssayError, UsageError
 from assay.inference import Classifier, Failure, Prediction
+from assay.inference.choice import PrecisionChoice
+from assay.inference.cpus import bf16_instructions
 
 CLASSES = ("red", "green", "blue")
 Photos = dict[str, Path]
@@ -276,6 +278,22 @@ def test_a_model_that_cannot_run_is_refused_with_the_files_name(
 def test_int8_is_refused_where_there_is_none(bundle_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds no int8 model: leave the precision at auto"):
         Classifier.load(bundle_path, precision="int8")
+
+
+@pytest.mark.skipif(not bf16_instructions(), reason="the processor has no instructions for bfloat16")
+def test_bfloat16_answers_with_the_model_of_32_bits(bundle_path: Path) -> None:
+    exact, rounded = (Classifier.load(bundle_path, precision=one) for one in ("fp32", "bf16"))
+    assert rounded.runs == "openvino, bf16"
+    assert rounded.info == exact.info
+    photo = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    one, other = exact.predict(photo), rounded.predict(photo)
+    assert other.confidence == pytest.approx(one.confidence, abs=0.02)
+
+
+def test_a_precision_that_is_none_is_refused(bundle_path: Path) -> None:
+    wrong: PrecisionChoice = "fp8"  # type: ignore[assignment]
+    with pytest.raises(UsageError, match="no precision 'fp8': choose auto, fp32, bf16 or int8"):
+        Classifier.load(bundle_path, precision=wrong)
 
 
 def test_a_missing_bundle_is_named() -> None:

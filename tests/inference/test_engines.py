@@ -12,6 +12,7 @@ from onnx import TensorProto
 from assay.errors import UsageError
 from assay.inference import ENGINES, Engine, EngineError, Mode, create_engine
 from assay.inference.compiled import CompiledModels
+from assay.inference.cpus import bf16_instructions
 from assay.inference.onnxruntime_engine import has_cuda
 
 
@@ -84,6 +85,26 @@ def test_throughput_gives_the_same_answers(name: str, make_model: Callable[..., 
     for count in (1, 2, 3, 16):
         for one, other in zip(quick.run(noise(count)), many.run(noise(count)), strict=True):
             np.testing.assert_allclose(other, one, atol=1e-5)
+
+
+def test_bfloat16_gives_nearly_the_same_answers_or_says_why_not(make_model: Callable[..., bytes]) -> None:
+    exact = create_engine("openvino", make_model()).run(noise(3))
+    if not bf16_instructions():
+        with pytest.raises(EngineError, match="no instructions for bfloat16; choose fp32"):
+            create_engine("auto", make_model(), bf16=True)
+        return
+    engine = create_engine("auto", make_model(), bf16=True)
+    assert engine.name == "openvino"
+    for one, other in zip(engine.run(noise(3)), exact, strict=True):
+        assert one.dtype == np.float32
+        # 8 bits of mantissa.
+        np.testing.assert_allclose(one, other, rtol=0.05, atol=0.02 * np.abs(other).max())
+    assert not np.array_equal(engine.run(noise(3)).logits, exact.logits)
+
+
+def test_onnx_runtime_refuses_bfloat16(make_model: Callable[..., bytes]) -> None:
+    with pytest.raises(EngineError, match="does not round to bfloat16"):
+        create_engine("onnxruntime", make_model(), bf16=True)
 
 
 def test_a_mode_that_does_not_exist_is_a_wrong_usage(make_model: Callable[..., bytes]) -> None:

@@ -15,12 +15,17 @@ class Precision(StrEnum):
 
     auto = "auto"
     fp32 = "fp32"
+    bf16 = "bf16"
     int8 = "int8"
 
 
 EngineOption = Annotated[str, typer.Option(help="auto, openvino, onnxruntime or cuda.")]
 PrecisionOption = Annotated[
-    Precision, typer.Option(help="auto: int8 where the model has it and the processor is made for it.")
+    Precision,
+    typer.Option(
+        help="auto: int8 where the model has it and the processor is made for it. bf16: fp32, rounded, on "
+        "processors made for it."
+    ),
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option(min=1, help="Processors to use; by default all that it may.")

@@ -48,7 +48,9 @@ def serve(
     engine: Annotated[
         str | None, typer.Option(help="auto, openvino, onnxruntime or cuda.", rich_help_panel=_MODEL)
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32 or int8.", rich_help_panel=_MODEL)] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, fp32, bf16 or int8.", rich_help_panel=_MODEL)
+    ] = None,
     golden: Annotated[
         Path | None,
         typer.Option(help="Photos that a new model must answer before it is used.", rich_help_panel=_MODEL),

@@ -13,7 +13,10 @@ from assay.bundle import Precision
 from assay.inference.cpus import int8_instructions
 from assay.inference.onnxruntime_engine import has_cuda
 
-PrecisionChoice = Literal["auto", "fp32", "int8"]
+Arithmetic = Literal["fp32", "bf16", "int8"]
+"""What a model calculates with: bf16 is the 32-bit model, its numbers rounded to bfloat16 before they are
+multiplied and summed with 32 bits."""
+PrecisionChoice = Literal["auto", "fp32", "bf16", "int8"]
 """What may be asked for."""
 
 _ROOT = Path("/")
@@ -35,13 +38,13 @@ def usual_engine(machine: str | None = None) -> tuple[str, ...]:
 
 def choose_precision(
     asked: PrecisionChoice, usual: Precision, there: Collection[Precision], root: Path = _ROOT
-) -> Precision:
+) -> Arithmetic:
     """Return the precision that answers.
 
     Always the same on one machine, since the last digits of an answer depend on it.
 
     Args:
-        asked: fp32, int8, or auto: what the bundle is meant to answer with, unless that is int8 and the
+        asked: fp32, bf16, int8, or auto: what the bundle is meant to answer with, unless that is int8 and the
             processor has no instructions for it, or a graphics card answers.
         usual: what the bundle is meant to answer with.
         there: precisions of the bundle's models.
@@ -55,3 +58,8 @@ def choose_precision(
     if usual == "int8" and "int8" in there and not has_cuda() and int8_instructions(root) != frozenset():
         return "int8"
     return "fp32"
+
+
+def held_precision(arithmetic: Arithmetic) -> Precision:
+    """Return which of a bundle's models calculates so."""
+    return "int8" if arithmetic == "int8" else "fp32"

@@ -7,7 +7,7 @@ torch.
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Self, overload
+from typing import Self, get_args, overload
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from assay.image import Preprocess
 from assay.inference.abstain import Doubt, Limits
 from assay.inference.ahead import Read, read_ahead
 from assay.inference.cam import Cam, EvidenceMap, linear_head
-from assay.inference.choice import PrecisionChoice, choose_precision
+from assay.inference.choice import Arithmetic, PrecisionChoice, choose_precision, held_precision
 from assay.inference.engine import Engine, EngineError, Mode, Outputs
 from assay.inference.engines import AUTO, create_engine
 from assay.inference.explanation import SIDE, Explanation
@@ -50,7 +50,7 @@ class Classifier:
         engine: Engine,
         bundle: Bundle | None = None,
         limits: Limits | None = None,
-        precision: Precision = "fp32",
+        precision: Arithmetic = "fp32",
     ) -> None:
         self.info = info
         self.preprocess = Preprocess(info.preprocess)
@@ -77,8 +77,9 @@ class Classifier:
             path: the `.assay` file.
             engine: openvino, onnxruntime, cuda, or auto: the one that was measured to be fastest here, else
                 the one that usually is.
-            precision: fp32; int8 where the bundle holds such a model; or auto: what the bundle is meant to
-                answer with if the processor is made for it. Temperature and limits are the precision's own.
+            precision: fp32; bf16, which is fp32 rounded where the processor can; int8 where the bundle holds
+                such a model; or auto: what the bundle is meant to answer with if the processor is made for
+                it. Temperature and limits are the model's own.
             mode: latency, for single photos, or throughput, for many at a time.
             threads: processors to use; none: all that this process may.
             abstain: say of every answer whether it is `unknown`, if the bundle has limits for that. Label and
@@ -93,16 +94,19 @@ class Classifier:
         """
         bundle = Bundle.open(path)
         chosen = _precision(bundle, precision)
-        model, cache = bundle.model(chosen), cache_folder()
+        held = held_precision(chosen)
+        model, cache = bundle.model(held), cache_folder()
         try:
-            if engine == AUTO:
+            if engine == AUTO and chosen != "bf16":
                 engine = _remembered(model, threads, mode, measure=measure)
-            ready = create_engine(engine, model, threads, mode=mode, cache=cache / "compiled")
+            ready = create_engine(
+                engine, model, threads, mode=mode, cache=cache / "compiled", bf16=chosen == "bf16"
+            )
         except EngineError as error:
             raise BundleError(f"{path} cannot be run: {error}") from None
         _check_signature(bundle, ready)
-        limits = _limits(bundle, chosen) if abstain else None
-        return cls(bundle.info.at(chosen), ready, bundle, limits, chosen)
+        limits = _limits(bundle, held) if abstain else None
+        return cls(bundle.info.at(held), ready, bundle, limits, chosen)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -307,11 +311,11 @@ class Classifier:
             raise BundleError(f"{where} contradicts itself: {error}") from None
 
 
-def _precision(bundle: Bundle, asked: PrecisionChoice) -> Precision:
-    if asked not in {"auto", "fp32", "int8"}:
-        raise UsageError(f"there is no precision {asked!r}: choose auto, fp32 or int8")
+def _precision(bundle: Bundle, asked: PrecisionChoice) -> Arithmetic:
+    if asked not in get_args(PrecisionChoice):
+        raise UsageError(f"there is no precision {asked!r}: choose auto, fp32, bf16 or int8")
     chosen = choose_precision(asked, bundle.info.precision, bundle.precisions)
-    if chosen not in bundle.precisions:
+    if held_precision(chosen) not in bundle.precisions:
         raise UsageError(
             f"{bundle.path} holds no int8 model: leave the precision at auto, or export it with int8"
         )

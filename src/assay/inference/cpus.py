@@ -27,6 +27,7 @@ def cpu_count(root: Path = _ROOT) -> int:
     return max(1, min([_allowed(), *(math.ceil(quota) for quota in _quotas(root))]))
 
 
+_BFLOATS = frozenset({"avx512_bf16", "amx_bf16"})
 _DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 
 
@@ -42,10 +43,27 @@ def int8_instructions(root: Path = _ROOT) -> frozenset[str] | None:
         Some of avx512_vnni, avx_vnni, amx_int8 (x86), asimddp, i8mm (ARM); None where the system does not
         say.
     """
+    known = _instructions(root)
+    return None if known is None else _DOT_PRODUCTS & known
+
+
+def bf16_instructions(root: Path = _ROOT) -> frozenset[str]:
+    """Return which instructions for products of bfloat16 an x86 processor has, in Linux's words.
+
+    Args:
+        root: where `/proc` lies.
+
+    Returns:
+        Some of avx512_bf16, amx_bf16; none where the system does not say.
+    """
+    return _BFLOATS & (_instructions(root) or frozenset())
+
+
+def _instructions(root: Path) -> frozenset[str] | None:
     for line in _lines(root / "proc/cpuinfo"):
         name, _, flags = line.partition(":")
         if name.strip() in {"flags", "Features"}:
-            return _DOT_PRODUCTS & set(flags.split())
+            return frozenset(flags.split())
     return None
 
 

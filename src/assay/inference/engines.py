@@ -29,6 +29,7 @@ def create_engine(
     *,
     mode: Mode = "latency",
     cache: Path | None = None,
+    bf16: bool = False,
 ) -> Engine:
     """Make a model ready.
 
@@ -38,17 +39,20 @@ def create_engine(
         threads: processors to use; none: all that this process may.
         mode: what to be quick at.
         cache: folder in which compiled models may be kept; none: nothing is written.
+        bf16: multiply 32-bit numbers rounded to bfloat16; auto is OpenVINO then.
 
     Raises:
         UsageError: there is no such engine or mode.
-        EngineError: the runtime cannot be loaded or cannot run the model.
+        EngineError: the runtime cannot be loaded, cannot run the model, or cannot round so here.
     """
     if name not in ENGINE_NAMES:
         raise UsageError(f"no engine is called {name!r}: choose {', '.join(ENGINE_NAMES)}")
     if mode not in {"latency", "throughput"}:
         raise UsageError(f"there is no mode {mode!r}: choose latency or throughput")
+    if bf16 and name == AUTO:
+        name = OpenVinoEngine.name
     if name != AUTO:
-        return _ALL[name](model, threads, mode=mode, cache=cache)
+        return _ALL[name](model, threads, mode=mode, cache=cache, bf16=bf16)
     *first, last = usual_engine()
     for one in first:
         try:

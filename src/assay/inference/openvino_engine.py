@@ -34,22 +34,32 @@ class OpenVinoEngine:
         mode: with throughput, a batch is shared out among streams that work side by side, each on few
             processors.
         cache: folder in which the compiled model may be kept; none: nothing is written.
+        bf16: multiply 32-bit numbers rounded to bfloat16.
 
     Raises:
-        EngineError: OpenVINO is not installed or cannot run the model.
+        EngineError: OpenVINO is not installed or cannot run the model, or the processor has no instructions
+            for bfloat16.
     """
 
     name = "openvino"
 
     def __init__(
-        self, model: bytes, threads: int | None = None, *, mode: Mode = "latency", cache: Path | None = None
+        self,
+        model: bytes,
+        threads: int | None = None,
+        *,
+        mode: Mode = "latency",
+        cache: Path | None = None,
+        bf16: bool = False,
     ) -> None:
         openvino = import_openvino()
+        if bf16 and "BF16" not in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise EngineError("this processor has no instructions for bfloat16; choose fp32")
         settings = {
             "PERFORMANCE_HINT": mode.upper(),
             "INFERENCE_NUM_THREADS": threads or cpu_count(),
-            # Where it can, OpenVINO would take bfloat16, and answers would differ between machines.
-            "INFERENCE_PRECISION_HINT": "f32",
+            # Where it can, OpenVINO would take bfloat16 unasked, and answers would differ between machines.
+            "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
             # Two processes that each bind their threads to processors would choose the same ones.
             "ENABLE_CPU_PINNING": False,
         }

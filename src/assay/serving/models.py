@@ -54,7 +54,7 @@ class Model:
 
     @property
     def precision(self) -> str:
-        """fp32 or int8."""
+        """fp32, bf16 or int8."""
         return self.classifier.precision
 
     @property

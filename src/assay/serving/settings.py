@@ -45,7 +45,7 @@ class ModelSettings(Settings):
 
     engine: str = "auto"
     """auto, openvino, onnxruntime or cuda."""
-    precision: Literal["auto", "fp32", "int8"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     """auto: what the bundle answers with."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """Processors for inference in each worker; none: all that there are, divided by the workers."""

@@ -66,7 +66,7 @@ def evaluate_classifier(
         folder: where to write; files of an earlier evaluation there are replaced.
         part: only photos of this part; none: all.
         engine: which runtime predicts.
-        precision: fp32, int8, or auto: what the bundle is meant to answer with.
+        precision: fp32, bf16, int8, or auto: what the bundle is meant to answer with.
         threads: processors to use; none: all that this process may.
         target_precision: share of the answers that shall be right; the threshold for it is chosen anew from
             what the bundle knows of its validation photos, and the bundle stays as it is. none: its own.

@@ -47,6 +47,12 @@ class Bench:
         )
 
 
+@pytest.fixture(autouse=True)
+def plain_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured depends on the processor: here on one without bfloat16."""
+    monkeypatch.setattr("assay.workflow.bench.bench.bf16_instructions", frozenset)
+
+
 @pytest.fixture
 def labelled(shots: list[Path], tmp_path: Path) -> Path:
     """Two class folders of three photos each."""
@@ -80,6 +86,14 @@ def test_little_time_gives_fewer_rounds(int8_bundle: Path):
     trial = Bench()
     assert bench_model(int8_bundle, seconds=1, trial=trial).rounds == 1
     assert len(trial.jobs) == 4
+
+
+def test_bfloat16_is_measured_where_the_processor_has_it(int8_bundle: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("assay.workflow.bench.bench.bf16_instructions", lambda: frozenset({"amx_bf16"}))
+    trial = Bench()
+    bench_model(int8_bundle, seconds=1, trial=trial)
+    assert [job.engine for job in trial.jobs if job.precision == "bf16"] == ["openvino"]
+    assert len(trial.jobs) == 5
 
 
 def test_accuracy_is_that_of_the_labels(int8_bundle: Path, labelled: Path):

@@ -12,6 +12,7 @@ from assay.data import Dataset, scan
 from assay.errors import UsageError
 from assay.inference import Classifier
 from assay.inference.choice import usual_engine
+from assay.inference.cpus import bf16_instructions
 from assay.progress import Progress, silent
 from assay.workflow.bench.accuracy import count_right
 from assay.workflow.bench.machine import load_average, machine
@@ -62,6 +63,8 @@ def bench_model(
         )
     )
     combinations = [Combination(name, one) for one in bundle.precisions for name in usual_engine()]
+    if "openvino" in usual_engine() and bf16_instructions():
+        combinations.append(Combination("openvino", "bf16"))
     before = load_average()
     with TemporaryDirectory(prefix="assay-bench-") as scratch:
         photos = _photos(dataset, Path(scratch))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
 
-from assay.bundle import Precision
+from assay.inference.choice import Arithmetic
 from assay.workflow.bench.trial import Trial
 
 
@@ -16,7 +16,7 @@ class Combination(NamedTuple):
     """What is measured."""
 
     engine: str
-    precision: Precision
+    precision: Arithmetic
 
     def __str__(self) -> str:
         return f"{self.engine} {self.precision}"

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from assay.bundle import Precision
 from assay.errors import AssayError
 from assay.inference import Classifier, Engine, cpu_count, create_engine
+from assay.inference.choice import Arithmetic, held_precision
 from assay.workflow.bench.stages import StagedReader, Stages
 
 BATCHES = (1, 4, 16)
@@ -41,14 +41,14 @@ class Job:
     Attributes:
         model: path of the bundle.
         engine: the runtime's name.
-        precision: fp32 or int8.
+        precision: fp32, bf16 or int8.
         photos: paths of photos, one or more.
         seconds: to spend after the first answer.
     """
 
     model: str
     engine: str
-    precision: Precision
+    precision: Arithmetic
     photos: list[str]
     seconds: float
 
@@ -82,7 +82,7 @@ def measure(job: Job, tell: Callable[[dict[str, Any]], None]) -> None:
     latency = _latency(classifier.engine, squares, 0.4 * job.seconds)
     memory = peak_memory()
     stages = _stages(classifier.engine, reader, contents, 0.2 * job.seconds)
-    busy = create_engine(job.engine, _model(classifier, job.precision), mode="throughput")
+    busy = create_engine(job.engine, _model(classifier), mode="throughput", bf16=job.precision == "bf16")
     rate, best = _throughput(busy, squares, 0.4 * job.seconds)
     tell(
         {
@@ -112,10 +112,10 @@ def peak_memory() -> int | None:
         return held if sys.platform == "darwin" else held << 10
 
 
-def _model(classifier: Classifier, precision: Precision) -> bytes:
+def _model(classifier: Classifier) -> bytes:
     if classifier.bundle is None:
         raise AssayError("the classifier comes from no bundle")
-    return classifier.bundle.model(precision)
+    return classifier.bundle.model(held_precision(classifier.precision))
 
 
 def _latency(engine: Engine, squares: np.ndarray, seconds: float) -> list[float]:
