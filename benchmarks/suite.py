@@ -63,7 +63,8 @@ def _network(place: Place, say: Say) -> Found:
             "×",
             target,
         )
-        for precision, target in (("int8", 6.0), ("fp32", 1.8))
+        for precision, target in (("int8", 6.0), ("fp32", 1.8), ("bf16", None))
+        if f"forward {precision}" in ours
     ]
     views = {"whole": "whole photo", "region": "top 30 %"}
     rows += [
@@ -76,7 +77,7 @@ def _network(place: Place, say: Say) -> Found:
         for task, told in views.items()
     ]
     told = {"forward": "forward pass", **{task: f"file to answer, {view}" for task, view in views.items()}}
-    told |= {"forward int8": "forward pass, int8", "forward fp32": "forward pass, fp32"}
+    told |= {f"forward {precision}": f"forward pass, {precision}" for precision in ("int8", "fp32", "bf16")}
     told |= {"read": "decode and preprocess, whole photo", "many": "get_preds on 20 photos, a photo"}
     rows += [
         Row(f"{name}: {told[task]}", tuple(values), " ms")
