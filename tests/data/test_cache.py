@@ -88,6 +88,7 @@ def test_a_file_in_use_stays_and_the_other_gets_what_is_left(tmp_path: Path) -> 
     assert held.get(digests(1)[0]) is not None
     assert not any(digest in other for digest in digests(10, 10))
     held.close()
+    other.close()
     room = PixelCache(digests(10, 10), tmp_path, limit).open(SPEC)
     assert all(digest in room for digest in digests(10, 10))
 
@@ -124,6 +125,34 @@ def test_a_file_of_another_length_is_made_anew(tmp_path: Path) -> None:
     slots = kept.open(SPEC)
     slots.put(digests(1)[0], SQUARE)
     assert slots.get(digests(1)[0]) is not None
+
+
+def test_photos_that_data_sets_share_are_found_in_either(tmp_path: Path) -> None:
+    first = PixelCache(digests(5), tmp_path).open(SPEC)
+    for digest in digests(5):
+        first.put(digest, SQUARE)
+    first.close()
+    (older,) = files(tmp_path)
+    more = PixelCache(digests(6, first=1), tmp_path).open(SPEC)
+    assert [more.get(digest) is not None for digest in digests(7)] == [*[True] * 5, False, False]
+    more.close()
+    # From then on they are its own.
+    older.unlink()
+    again = PixelCache(digests(6, first=1), tmp_path).open(SPEC)
+    assert [again.get(digest) is not None for digest in digests(7)] == [False, *[True] * 4, False, False]
+    assert (again.get(digests(2)[1]) == SQUARE).all()
+
+
+def test_damaged_files_of_others_are_passed_over(tmp_path: Path) -> None:
+    first = PixelCache(digests(5), tmp_path).open(SPEC)
+    first.put(digests(5)[4], SQUARE)
+    first.close()
+    (older,) = files(tmp_path)
+    content = older.read_bytes()
+    older.write_bytes(content[:-100])
+    assert PixelCache(digests(6), tmp_path).open(SPEC).get(digests(5)[4]) is None
+    older.write_bytes(content[:-1] + b"x")
+    assert PixelCache(digests(7), tmp_path).open(SPEC).get(digests(5)[4]) is None
 
 
 def test_default_limit_is_a_share_of_the_free_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ def square(seed: int) -> np.ndarray:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    make_slots(tmp_path / "a.pixels", len(DIGESTS), BYTES)
+    make_slots(tmp_path / "a.pixels", DIGESTS, BYTES)
     return tmp_path / "a.pixels"
 
 
@@ -170,12 +170,12 @@ def test_sizes_and_counts_agree(count: int, slot_bytes: int) -> None:
 
 def test_the_number_of_slots_is_read_from_the_length(tmp_path: Path) -> None:
     for count in (1, 511, 512, 513, 3000):
-        make_slots(tmp_path / "n.pixels", count, 192)
+        make_slots(tmp_path / "n.pixels", DIGESTS[:1] * count, 192)
         assert slots_in(tmp_path / "n.pixels", 192) == count
     (tmp_path / "n.pixels").write_bytes(b"x" * 5000)
     assert slots_in(tmp_path / "n.pixels", 192) == 0
 
 
 def test_empty_slots_take_no_disk(tmp_path: Path) -> None:
-    make_slots(tmp_path / "large.pixels", 1000, 150528)
+    make_slots(tmp_path / "large.pixels", DIGESTS[:1] * 1000, 150528)
     assert (tmp_path / "large.pixels").stat().st_blocks * 512 < 1_000_000

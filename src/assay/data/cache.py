@@ -1,7 +1,8 @@
 """What was computed of photos, kept on disk: preprocessed pixels, and their embeddings by a frozen backbone.
 
-One file for each data set and way of computing; its name is the digest of the photos' contents and of the
-settings, so nothing in it can be out of date. Bounded: files used longest ago go first. Runs may share a
+One file for each data set and way of computing; its name is the digests of the settings and of the photos'
+contents, so nothing in it can be out of date. A data set with photos more or less finds those that it shares
+with others in their files. Bounded: files used longest ago go first. Runs may share a
 file; files are made and removed under a lock. Linux and macOS; elsewhere nothing is kept.
 """
 
@@ -15,6 +16,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
@@ -22,7 +24,7 @@ import cv2
 import numpy as np
 import PIL
 
-from assay.data.slots import Slots, in_use, make_slots, slots_in, slots_size, slots_within
+from assay.data.slots import Slots, in_use, make_slots, read_places, slots_in, slots_size, slots_within
 from assay.files import cache_folder
 from assay.recipe import PreprocessSpec
 
@@ -31,11 +33,17 @@ if sys.platform != "win32":
 
 _LOG = logging.getLogger("assay.data.cache")
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 """Part of every file's key: raise it when the same bytes and settings come to give other pixels."""
+
+_KEY: Final = 40
+"""Digits of a digest in a file's name: 160 bits tell all files apart."""
 
 FREE_SHARE: Final = 0.2
 """Largest share of the free disk that a cache takes by default."""
+
+_ELDERS: Final = 4
+"""Files of other data sets that are looked into for photos, those used last."""
 
 Kind = Literal["pixels", "embeddings"]
 
@@ -92,24 +100,34 @@ class _ArrayCache:
         none = Slots(self.folder, {}, 0, shape, dtype)
         if sys.platform == "win32" or not self._digests:
             return none
-        path = self.folder / f"{self._key(settings)}.{self.kind}"
+        key = _key(settings)
+        path = self.folder / f"{key}-{self._photos}.{self.kind}"
+        slot_bytes = math.prod(shape) * np.dtype(dtype).itemsize
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with _locked(self.folder / "lock"):
-                count = self._make(path, math.prod(shape) * np.dtype(dtype).itemsize)
+                count = self._make(path, slot_bytes)
                 places = {digest: slot for slot, digest in enumerate(self._digests[:count])}
-                # Opened before the lock is let go, so that no other run removes it in between.
-                return Slots(path, places, count, shape, dtype).opened()
+                others = {one: slots_in(one, slot_bytes) for one in self._others(key, path)}
+                # Opened before the lock is let go, so that no other run removes them in between.
+                elders = [
+                    Slots(one, read_places(one, made), made, shape, dtype).opened()
+                    for one, made in others.items()
+                    if made
+                ]
+                return Slots(path, places, count, shape, dtype, elders=elders).opened()
         except OSError as error:
             _LOG.warning("%s are not kept in %s: %s", self.kind, self.folder, error.strerror or error)
             return none
 
-    def _key(self, settings: Mapping[str, object]) -> str:
-        made = {**settings, "made by": [_FORMAT, PIL.__version__, cv2.__version__]}
-        digest = hashlib.sha256(json.dumps(made, sort_keys=True).encode())
-        for one in self._digests:
-            digest.update(bytes.fromhex(one))
-        return digest.hexdigest()
+    @cached_property
+    def _photos(self) -> str:
+        return hashlib.sha256(b"".join(map(bytes.fromhex, self._digests))).hexdigest()[:_KEY]
+
+    def _others(self, key: str, path: Path) -> list[Path]:
+        """Return the files of other data sets for the same settings, those used last first."""
+        found = [one for one in self.folder.glob(f"{key}-*.{self.kind}") if one != path]
+        return sorted(found, key=lambda one: -one.stat().st_mtime_ns)[:_ELDERS]
 
     def _make(self, path: Path, slot_bytes: int) -> int:
         """Make the file unless it is there, removing others for it; return the number of slots it has."""
@@ -125,7 +143,7 @@ class _ArrayCache:
         if slots_size(wanted, slot_bytes) <= limit - taken:
             count = wanted
         if count:
-            make_slots(path, count, slot_bytes)
+            make_slots(path, self._digests[:count], slot_bytes)
         return count
 
 
@@ -166,6 +184,11 @@ class EmbeddingCache(_ArrayCache):
             width: D.
         """
         return self._open(settings, (width,), np.float32)
+
+
+def _key(settings: Mapping[str, object]) -> str:
+    made = {**settings, "made by": [_FORMAT, PIL.__version__, cv2.__version__]}
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:_KEY]
 
 
 def _make_room(folder: Path, goal: int) -> int:

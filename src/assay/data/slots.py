@@ -1,8 +1,9 @@
 """One file of equal slots for arrays (pixels, embeddings), filled in any order by any number of processes.
 
-Every slot has a record with a checksum, written after its array and compared on each reading: what was
-interrupted is not there. Two processes that fill one slot write the same bytes, so slots need no lock.
-Knows nothing of where the file lies, when it goes, and how arrays are made. Linux and macOS.
+Every slot has the digest of its photo, and a record with a checksum, written after its array and compared on
+each reading: what was interrupted is not there. Two processes that fill one slot write the same bytes, so
+slots need no lock. Knows nothing of where the file lies, when it goes, and how arrays are made. Linux and
+macOS.
 """
 
 import logging
@@ -12,7 +13,7 @@ import os
 import sys
 import weakref
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,8 @@ _LOG = logging.getLogger("assay.data.cache")
 
 _PAGE: Final = 4096
 _RECORD: Final = 8
+_NAME: Final = 32
+"""Bytes of a SHA-256."""
 _PRESENT: Final = 1 << 32
 """Set beside the CRC-32 in a slot's record; a hole in the file reads as 0: absent."""
 
@@ -41,6 +44,8 @@ class Slots:
         count: int,
         shape: tuple[int, ...],
         dtype: np.typing.DTypeLike = np.uint8,
+        *,
+        elders: Sequence["Slots"] = (),
     ) -> None:
         """Hold the names; `opened` opens the file, or else its first use.
 
@@ -50,8 +55,10 @@ class Slots:
             count: number of slots in the file.
             shape: of every array.
             dtype: of every array.
+            elders: files of other sets of photos that may hold what is missing here.
         """
         self._path = path
+        self._elders = tuple(elders)
         self._places = dict(places)
         self._count = count
         self._shape = shape
@@ -70,7 +77,16 @@ class Slots:
         return digest in self._places
 
     def get(self, digest: str) -> np.ndarray | None:
-        """Return a photo's array, read-only; None if it is not there or not whole."""
+        """Return a photo's array, read-only; None if neither this file nor an elder has it whole."""
+        found = self._own(digest)
+        for elder in self._elders if found is None else ():
+            found = elder.get(digest)
+            if found is not None:
+                self.put(digest, found)
+                break
+        return found
+
+    def _own(self, digest: str) -> np.ndarray | None:
         slot = self._places.get(digest)
         if slot is None or not self._usable() or self._map is None:
             return None
@@ -111,7 +127,9 @@ class Slots:
         return self
 
     def close(self) -> None:
-        """Let go of the file; arrays handed out stay valid, and as long as they live it counts as in use."""
+        """Let go of the files; arrays handed out stay valid, and as long as they live theirs is in use."""
+        for elder in self._elders:
+            elder.close()
         self._map = self._file = None
         if self._closer is not None:
             self._closer()
@@ -130,14 +148,28 @@ class Slots:
         return _data_start(self._count) + slot * self._bytes
 
 
-def make_slots(path: Path, count: int, slot_bytes: int) -> None:
-    """Make a file of empty slots; it takes disk only as they are filled.
+def make_slots(path: Path, digests: Sequence[str], slot_bytes: int) -> None:
+    """Make a file of empty slots for photos; it takes disk only as they are filled.
 
     Raises:
         OSError: the disk does not allow it.
     """
     with replacing(path) as temporary, temporary.open("wb") as stream:
-        stream.truncate(slots_size(count, slot_bytes))
+        stream.truncate(slots_size(len(digests), slot_bytes))
+        stream.seek(len(digests) * _RECORD)
+        stream.write(b"".join(map(bytes.fromhex, digests)))
+
+
+def read_places(path: Path, count: int) -> dict[str, int]:
+    """Return the slot of every digest in a file of so many slots.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as stream:
+        stream.seek(count * _RECORD)
+        names = stream.read(count * _NAME)
+    return {names[_NAME * slot : _NAME * (slot + 1)].hex(): slot for slot in range(count)}
 
 
 def slots_size(count: int, slot_bytes: int) -> int:
@@ -147,7 +179,7 @@ def slots_size(count: int, slot_bytes: int) -> int:
 
 def slots_within(size: int, slot_bytes: int) -> int:
     """Return how many slots a file of at most `size` bytes can have."""
-    return max(0, size - _PAGE) // (slot_bytes + _RECORD)
+    return max(0, size - _PAGE) // (slot_bytes + _RECORD + _NAME)
 
 
 def slots_in(path: Path, slot_bytes: int) -> int:
@@ -178,5 +210,5 @@ def _write(file: int, data: bytes, offset: int) -> None:
 
 
 def _data_start(count: int) -> int:
-    """Return where the arrays begin: after a record for every slot, at a whole page."""
-    return -(-count * _RECORD // _PAGE) * _PAGE
+    """Return where the arrays begin: after a record and a digest for every slot, at a whole page."""
+    return -(-count * (_RECORD + _NAME) // _PAGE) * _PAGE
