@@ -281,9 +281,13 @@ def test_int8_is_refused_where_there_is_none(bundle_path: Path) -> None:
 
 
 @pytest.mark.skipif(not bf16_instructions(), reason="the processor has no instructions for bfloat16")
-def test_bfloat16_answers_with_the_model_of_32_bits(bundle_path: Path) -> None:
+def test_bfloat16_answers_with_the_model_of_32_bits(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whichever runtime was found to be quickest with 32 bits.
+    monkeypatch.setattr("assay.inference.classifier.remembered_engine", lambda *_: "onnxruntime")
     exact, rounded = (Classifier.load(bundle_path, precision=one) for one in ("fp32", "bf16"))
-    assert rounded.runs == "openvino, bf16"
+    assert (exact.runs, rounded.runs) == ("onnxruntime, fp32", "openvino, bf16")
     assert rounded.info == exact.info
     photo = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     one, other = exact.predict(photo), rounded.predict(photo)

@@ -50,6 +50,13 @@ def test_the_head_that_it_starts_from_stays_as_it_is():
     assert stack.penalty().tolist() == [0, 0, 0]
 
 
+def test_weights_without_bounds_cost_a_head_without_penalty_nothing():
+    stack = HeadStack(make(SPECS["linear"]), 0.0, [0.0, 0.1])
+    with torch.no_grad():
+        stack.head.fc.weight.fill_(1e30)
+    assert stack.penalty().tolist() == [0, float("inf")]
+
+
 def test_every_head_drops_its_share():
     stack = HeadStack(make(HeadSpec()), 0.75, [0.0])
     with torch.no_grad():

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from assay.nets import Classifier
-from assay.recipe import Recipe
+from assay.nets import Classifier, Head
+from assay.recipe import HeadSpec, Recipe
 from assay.training import EpochRow, HeadFit, Split, fit, fit_heads
-from assay.training.heads import stack_key, waited
+from assay.training.heads import stack_key, stack_size, waited
 from assay.training.loss import NotFiniteError
 from assay.training.probe import Embedded, eager, embed_splits
 
@@ -118,9 +118,17 @@ def test_how_many_learn_at_once_changes_next_to_nothing(
         {"batch_size": 4},
         {"optimizer": "sgd"},
         {"seed": 1},
+        {"epochs": 4},
+        {"views": 2},
+        {"momentum": 0.5},
+        {"ema": 0.9},
+        {"balance": "weights"},
+        {"label_smoothing": 0.1},
         {"head": {"dropout": 0.1}},
         {"head": {"hidden": [3]}},
+        {"head": {"batch_norm": True}},
     ],
+    ids=str,
 )
 def test_heads_of_another_shape_or_order_cannot_learn_beside_each_other(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, other: dict[str, Any]
@@ -142,6 +150,20 @@ def test_views_are_drawn_anew_every_epoch(
     assert not (embedded.train[0] == embedded.train[1]).all()
     again = embed_splits(recipe, split, split, eager(network))
     assert (embedded.train == again.train).all()
+
+
+def test_the_heavier_heads_are_the_fewer_learn_at_once():
+    sizes = [stack_size(Head(HeadSpec(hidden=hidden), 512, 10)) for hidden in ((), (64,), (512,), (4096,))]
+    assert sizes[0] == 32
+    assert sizes[-1] == 1
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[2] > 1
+
+
+def test_no_recipes_no_heads(make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit):
+    network, split = make_network(make_recipe()), make_split((6, 6))
+    nothing = torch.zeros(12, 6).numpy()
+    assert fit_heads(network.head, [], split, split, Embedded(nothing[None], nothing)) == []
 
 
 def test_a_loss_without_bounds_is_said_and_the_others_go_on(

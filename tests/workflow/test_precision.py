@@ -7,10 +7,11 @@ from shutil import copyfile
 import numpy as np
 import pytest
 
-from assay.bundle import Bundle, amend_bundle
+from assay.bundle import Bundle, Calibration, amend_bundle
 from assay.bundle.quantise import Quantiser
 from assay.errors import UsageError
 from assay.inference import Classifier
+from assay.inference.cpus import bf16_instructions
 from assay.recipe import AbstainSpec, Recipe
 from assay.workflow import TrainResult, train_classifier
 from assay.workflow.confidence import choose_again
@@ -72,6 +73,20 @@ def test_what_is_kept_answers_with_limits_of_its_own(trained: TrainResult, path:
     assert small.explain(trained.dataset.samples[0].path).heat.shape
     with pytest.raises(UsageError, match="at int8 alone"):
         choose_again(exact, 0.9)
+
+
+@pytest.mark.skipif(not bf16_instructions(), reason="the processor has no instructions for bfloat16")
+def test_bfloat16_answers_with_the_limits_of_32_bits(int8_bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "two.assay"
+    own = {"precision": "int8", "temperature": 3.0, "thresholds": {"confidence": 0.9}}
+    exact = Calibration(temperature=0.5, thresholds={"confidence": 0.3})
+    amend_bundle(Bundle.open(int8_bundle), {**own, "others": {"fp32": exact}}, path=path)
+    for precision, temperature, confidence in (("int8", 3.0, 0.9), ("fp32", 0.5, 0.3), ("bf16", 0.5, 0.3)):
+        classifier = Classifier.load(path, precision=precision)
+        assert classifier.precision == precision
+        assert classifier.info.temperature == temperature
+        assert classifier.limits is not None
+        assert classifier.limits.confidence == confidence
 
 
 GOOD = Int8Outcome(

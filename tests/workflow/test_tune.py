@@ -124,3 +124,50 @@ def test_what_is_no_probe_of_the_same_photos_is_refused(
     with pytest.raises(UsageError, match=said):
         tune_probe(colours, recipe_file, settings, tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_more_heads_than_learn_at_once_are_all_tried_and_told(
+    colours: Path, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("assay.training.heads._HEADS", 2)
+    told: list[tuple[int, int]] = []
+
+    def progress(what: str, done: int, total: int) -> None:
+        if what == "trying settings":
+            told.append((done, total))
+
+    settings = [*PROBE, "train.lr=0.01,0.02,0.03,0.04,0.05"]
+    found = tune_probe(colours, recipe_file, settings, tmp_path / "a", folds=2, progress=progress)
+    assert len({one.settings for one in found.trials}) == 5
+    assert told == sorted(told)
+    assert told[-1] == (5, 5)
+    assert len(set(told)) > 3
+
+
+def test_equals_stay_in_the_order_in_which_they_were_given(colours: Path, recipe_file: Path, tmp_path: Path):
+    # Rates and decay do not matter where nothing is learnt; dropout and seeds part what learns at once.
+    settings = [*PROBE, "net.head.dropout=0,0.5", "train.lr=1e-30,2e-30,3e-30"]
+    found = tune_probe(colours, recipe_file, settings, tmp_path / "a")
+    order = [one.settings for one in found.trials]
+    assert order == choices(settings)
+
+
+def test_every_seed_starts_from_its_own_weights(colours: Path, recipe_file: Path, tmp_path: Path):
+    found = tune_probe(colours, recipe_file, [*PROBE, "train.seed=0,1", "train.lr=0.05"], tmp_path / "a")
+    for place, trial in enumerate(found.trials):
+        # The split is that of the first seed for both.
+        fixed = trial.recipe.model_copy(update={"data": found.best.recipe.data})
+        if trial.recipe.train.seed == 0:
+            trained = train_classifier(colours, fixed, tmp_path / f"run-{place}")
+            rows = read_metrics(trained.run.folder / "metrics.csv")
+            assert rows[trial.bests[0].epoch - 1].val_loss == pytest.approx(trial.bests[0].val_loss, rel=1e-5)
+    assert found.trials[0].loss != found.trials[1].loss
+
+
+def test_batch_norm_with_single_photos_is_refused_before_anything_is_tried(
+    colours: Path, recipe_file: Path, tmp_path: Path
+):
+    settings = [*PROBE, "net.head.hidden=[4]", "net.head.batch_norm=true", "train.batch_size=16,1"]
+    with pytest.raises(UsageError, match="two photos a batch"):
+        tune_probe(colours, recipe_file, settings, tmp_path / "a")
+    assert not (tmp_path / "a").exists()

@@ -4,7 +4,7 @@ Knows bundles, pixels and runtimes; nothing of training, data sets or HTTP.
 """
 
 from assay.inference.abstain import Limits, Reason
-from assay.inference.choice import PrecisionChoice
+from assay.inference.choice import Arithmetic, PrecisionChoice
 from assay.inference.classifier import BATCH_SIZE, Classifier
 from assay.inference.cpus import cpu_count
 from assay.inference.engine import Engine, EngineError, Mode, Outputs
@@ -19,6 +19,7 @@ __all__ = [
     "BATCH_SIZE",
     "ENGINES",
     "ENGINE_NAMES",
+    "Arithmetic",
     "Classifier",
     "Engine",
     "EngineError",

@@ -43,7 +43,8 @@ class HeadStack(nn.Module):
         if not self._l2.any():
             return torch.zeros_like(self._l2)
         squares = [weight.square().sum(dim=(1, 2)) for weight in self._weights]
-        return self._l2 * torch.stack(squares).sum(dim=0)
+        # Where weights overflow, nothing of them stays nothing.
+        return torch.where(self._l2 > 0, self._l2 * torch.stack(squares).sum(dim=0), 0.0)
 
     def state_of(self, place: int) -> dict[str, Tensor]:
         """Return a copy of the state of one head, counted from 0, under the names that a `Head` has."""

@@ -78,10 +78,10 @@ def _precision(wanted: Literal["auto", "32", "bf16", "fp16"], kind: Kind) -> Lit
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch work with one thread within the block: over a head, several only wait for each other."""
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch work with so many threads within the block: over little, several only wait for each other."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

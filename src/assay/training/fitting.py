@@ -20,7 +20,7 @@ from assay.recipe import Recipe, TrainSpec
 from assay.training.callbacks import Averaging, Keeper, ProgressReport, TensorBoard, early_stopping
 from assay.training.checkpoint import Snapshot, load_snapshot, restore_best, save_best
 from assay.training.curves import draw_curves
-from assay.training.device import Device, choose, deterministic, one_thread
+from assay.training.device import Device, choose, deterministic, torch_threads
 from assay.training.history import History, OnEpoch, epoch_line, write_metrics, write_steps
 from assay.training.identity import identity
 from assay.training.loader import Batch, Split
@@ -90,7 +90,7 @@ def fit(
     classes = network.head.fc.out_features
     check("training", train, classes)
     check("validation", val, classes)
-    check_batches(recipe, train)
+    check_batches(recipe, len(train.targets))
     log = RunLog(run / "training.log")
     session = _Session(network, recipe, train, val, run, choose(recipe.train), log, profile)
     settings = identity(recipe, train, val)
@@ -204,7 +204,7 @@ class _Session:
         ]
         trainer = make_trainer(spec, self.device, callbacks, epochs=spec.epochs - done, run=self.run)
         try:
-            with one_thread() if self.on_features else nullcontext():
+            with torch_threads(1) if self.on_features else nullcontext():
                 trainer.fit(learner, *loaders)
         finally:
             if board is not None:

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from assay.inference import cpu_count
 from assay.nets import Head
 from assay.nets.stack import HeadStack
 from assay.progress import Progress, silent
 from assay.recipe import Recipe, TrainSpec
-from assay.training.device import one_thread
+from assay.training.device import torch_threads
 from assay.training.ema import MovingAverage
 from assay.training.history import EpochRow, best_of, score
 from assay.training.loader import Batches, FeatureData, Order, Split
@@ -33,7 +34,12 @@ _OWN: Any = {
     "net": {"head": {"l2"}},
 }
 """Settings that may be others for every head that learns beside others."""
-_JUDGED_AT_ONCE = 1024
+_HEADS = 32
+"""Heads in a stack, at most."""
+_WEIGHTS = 1 << 21
+"""Weights in a stack: with more, steps wait for memory, and more heads at once are no quicker."""
+_JUDGED_AT_ONCE = 8192
+"""Photos times heads that validate at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,12 @@ def stack_key(recipe: Recipe) -> str:
     return recipe.model_dump_json(include={"train", "net"}, exclude=_OWN)
 
 
+def stack_size(head: Head) -> int:
+    """Return how many heads of this shape had best learn at once."""
+    weights = sum(parameter.numel() for parameter in head.parameters())
+    return max(1, min(_HEADS, _WEIGHTS // weights))
+
+
 def fit_heads(
     head: Head,
     recipes: Sequence[Recipe],
@@ -70,7 +82,8 @@ def fit_heads(
 
     Args:
         head: to start from; left as it is.
-        recipes: with the same `stack_key`; device and precision are not heeded.
+        recipes: with the same `stack_key`, `stack_size` of them or fewer; device and precision are not
+            heeded.
         train: only the targets are looked at.
         val: only the targets are looked at.
         embedded: of both splits.
@@ -79,11 +92,13 @@ def fit_heads(
     Returns:
         The heads in the order of their recipes; an error for one whose loss is no longer a finite number.
     """
-    if len({stack_key(recipe) for recipe in recipes}) != 1:
+    if len({stack_key(recipe) for recipe in recipes}) > 1:
         raise ValueError(
             "heads that learn beside each other may differ in rate, decay, L2, clipping and stopping alone"
         )
-    with one_thread():
+    if not recipes:
+        return []
+    with torch_threads(cpu_count()):
         return _Fitting(head, recipes, train, val, embedded).run(progress)
 
 
@@ -191,7 +206,8 @@ class _Fitting:
     def _judge(self) -> Meter:
         self._stack.eval()
         meter = Meter()
-        parts = (torch.split(values, _JUDGED_AT_ONCE) for values in self._val)
+        size = _JUDGED_AT_ONCE // len(self._courses)
+        parts = (torch.split(values, size) for values in self._val)
         for inputs, targets in zip(*parts, strict=True):
             logits = self._stack(inputs)
             meter.add(cross_entropy(logits, targets), logits, targets)

@@ -51,14 +51,14 @@ def check(part: str, split: Split, classes: int) -> None:
         raise ValueError(f"the {part} targets must lie within 0-{classes - 1}")
 
 
-def check_batches(recipe: Recipe, train: Split) -> None:
+def check_batches(recipe: Recipe, photos: int) -> None:
     """Check that batch norm in the head gets two photos or more at a time.
 
     Raises:
         UsageError: it gets one.
     """
     head = recipe.net.head
-    if head.batch_norm and head.hidden and min(recipe.train.batch_size, len(train.targets)) < 2:
+    if head.batch_norm and head.hidden and min(recipe.train.batch_size, photos) < 2:
         raise UsageError(
             "net.head.batch_norm needs two photos a batch or more: raise train.batch_size,"
             " add photos, or set net.head.batch_norm=false"

@@ -47,7 +47,8 @@ class StackedOptimizer:
             # Biases and the parameters of norms never decay.
             if decays and self._coupled and parameter.ndim > 2:
                 gradient.add_(parameter * _like(self._decays, parameter))
-            step.grad = gradient
+            # In one piece: torch's fused optimisers take any other for one.
+            step.grad = gradient.contiguous()
             step.zero_()
         self._optimizer.step()
         for parameter, step in zip(self._parameters, self._steps, strict=True):

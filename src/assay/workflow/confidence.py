@@ -22,6 +22,7 @@ from assay.evaluation import (
 )
 from assay.evaluation.confidence_histogram import confidence_histogram
 from assay.inference import Classifier
+from assay.inference.choice import held_precision
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def choose_again(classifier: Classifier, target: float) -> Selection:
     if not 0 < target < 1:
         raise UsageError(f"the target precision is {target:g}: give a share between 0 and 1, such as 0.99")
     usual = classifier.info if classifier.bundle is None else classifier.bundle.info
-    if classifier.precision != usual.precision:
+    if held_precision(classifier.precision) != usual.precision:
         raise UsageError(
             f"{classifier.info.name} knows how sure it was at {usual.precision} alone, so no other threshold "
             f"can be chosen at {classifier.precision}: leave out the precision or the target"

@@ -4,8 +4,6 @@ The head alone is made anew in torch, from the recipe and the weights in its bun
 one that the exported model gives. Knows nothing of photos or files.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import Lock
 
 import numpy as np
@@ -18,6 +16,7 @@ from assay.bundle import Bundle, BundleError
 from assay.inference import Outputs
 from assay.nets.heads import Head
 from assay.recipe import Recipe
+from assay.training.device import torch_threads
 
 _HEAD = "head."
 
@@ -55,22 +54,12 @@ class GradCam:
         """
         del pixels
         featuremap = torch.from_numpy(outputs.featuremap[:1].copy())
-        with self._lock, _one_thread():
+        # On a busy machine several threads take a hundred times longer for so little.
+        with self._lock, torch_threads(1):
             weighed: Tensor = self._gradients.attribute(featuremap, target=place)[0, 0]
         # Pooling divides every gradient by the number of cells, which the class activation map does not.
         cells: np.ndarray = (weighed.detach() * weighed.numel()).numpy()
         return cells
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch use one processor: on a busy machine several take a hundred times longer for so little."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Tail(nn.Module):

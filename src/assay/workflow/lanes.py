@@ -20,6 +20,7 @@ import torch
 from assay.errors import AssayError, UsageError
 from assay.inference import cpu_count
 from assay.training import EpochRow, InterruptionError
+from assay.training.device import torch_threads
 from assay.workflow.figures import RunFigures, has_figures, read_figures
 from assay.workflow.run import Run
 from assay.workflow.series import RunTask, SeriesWatcher, complete_run
@@ -82,7 +83,7 @@ def complete_runs(tasks: Iterable[RunTask], jobs: int, threads: int, watcher: Se
     if jobs > 1:
         _Lanes(watcher, threads).run(left, jobs)
         return
-    with _torch_threads(threads):
+    with torch_threads(threads):
         for task in left:
             _tell(watcher, task.name, complete_run(task, watcher.of(task)))
 
@@ -241,13 +242,3 @@ def _deaf() -> Iterator[None]:
     finally:
         if main:
             signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

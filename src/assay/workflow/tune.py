@@ -19,20 +19,20 @@ from assay.data.prepare import prepare
 from assay.errors import AssayError, UsageError
 from assay.files import write_text
 from assay.nets import Classifier as Network
+from assay.nets import Head
 from assay.progress import Progress, silent
 from assay.recipe import PreprocessSpec, Recipe, dump_recipe, load_recipe
 from assay.tables import Cell, align, number, percent, write_csv, write_json
 from assay.training import Embedded, EpochRow, fit_heads
-from assay.training.heads import HeadFit, stack_key
+from assay.training.heads import HeadFit, stack_key, stack_size
 from assay.training.loss import NotFiniteError
+from assay.training.preparation import check_batches
 from assay.training.probe import on_features
 from assay.workflow.features import FrozenBackbone, labelled
 from assay.workflow.start import starting_network
 
 By = Literal["accuracy", "loss"]
 _SHOWN = 20
-_STACKED = 32
-"""Heads that learn at once, at most."""
 _SHARED = ("data", "augment", "preprocess")
 
 
@@ -161,7 +161,8 @@ def tune_probe(
 
     Raises:
         AssayError: the data, a recipe or its weights do not allow it.
-        UsageError: a recipe is no probe, sees other photos than the first, or the folder is in use.
+        UsageError: a recipe is no probe, sees other photos than the first or too few at a time, or the folder
+            is in use.
     """
     if folds == 1 or folds < 0:
         raise UsageError(f"--folds is {folds}: give 2 or more, or leave it out")
@@ -172,10 +173,15 @@ def tune_probe(
         _refuse(one, tried[0][1])
     first = tried[0][1]
     dataset = prepare(data, first.data, first.train.seed, progress=progress)
-    bench = _Bench(list(_parts(dataset, first, folds)), len(tried), progress)
-    trials = [trial for stack in _stacks(tried) for trial in bench.trials(stack)]
+    parts = list(_parts(dataset, first, folds))
+    for part, (_, one) in product(parts, tried):
+        check_batches(one, len(part.part("train")))
+    bench = _Bench(parts, len(tried), progress)
+    trials = [trial for alike in _alike(tried) for trial in bench.trials(alike)]
+    places = {chosen: place for place, (chosen, _) in enumerate(tried)}
+    trials.sort(key=lambda trial: (*_rank(trial, by), places[trial.settings]))
     photos = len(dataset.part("train")) + len(dataset.part("val"))
-    result = TuneResult(folder, tuple(sorted(trials, key=lambda trial: _rank(trial, by))), photos, folds)
+    result = TuneResult(folder, tuple(trials), photos, folds)
     _write(result)
     return result
 
@@ -183,12 +189,12 @@ def tune_probe(
 _Choice = tuple[tuple[str, ...], Recipe]
 
 
-def _stacks(tried: Iterable[_Choice]) -> list[list[_Choice]]:
-    """Put choices together whose heads learn beside each other, not more than are quickest."""
-    alike: dict[str, list[_Choice]] = {}
+def _alike(tried: Iterable[_Choice]) -> list[list[_Choice]]:
+    """Put choices together whose heads can learn beside each other."""
+    found: dict[str, list[_Choice]] = {}
     for choice in tried:
-        alike.setdefault(stack_key(choice[1]), []).append(choice)
-    return [some[at : at + _STACKED] for some in alike.values() for at in range(0, len(some), _STACKED)]
+        found.setdefault(stack_key(choice[1]), []).append(choice)
+    return list(found.values())
 
 
 class _Bench:
@@ -202,22 +208,29 @@ class _Bench:
         self._starts: dict[str, tuple[Network, PreprocessSpec]] = {}
         self._embedded: dict[str, list[Embedded]] = {}
 
-    def trials(self, stack: list[_Choice]) -> list[Trial]:
+    def trials(self, alike: list[_Choice]) -> Iterator[Trial]:
+        network, spec = self._start(alike[0][1])
+        embedded = self._embeddings(alike[0][1], network, spec)
+        size = stack_size(network.head)
+        for at in range(0, len(alike), size):
+            yield from self._stack(alike[at : at + size], network.head, spec, embedded)
+
+    def _stack(
+        self, stack: list[_Choice], head: Head, spec: PreprocessSpec, embedded: list[Embedded]
+    ) -> list[Trial]:
         recipes = [recipe for _, recipe in stack]
-        network, spec = self._start(recipes[0])
-        embedded = self._embeddings(recipes[0], network, spec)
         begun = perf_counter()
         folds = []
         for place, (dataset, known) in enumerate(zip(self._datasets, embedded, strict=True)):
             train, val = labelled(dataset, "train", spec, recipes[0]), labelled(dataset, "val", spec)
             tell = partial(self._tell, len(stack), place)
-            folds.append(fit_heads(network.head, recipes, train, val, known, progress=tell))
+            folds.append([_best(fit) for fit in fit_heads(head, recipes, train, val, known, progress=tell)])
         self._done += len(stack)
         self._tell(0, 0)
         seconds = (perf_counter() - begun) / len(stack)
         return [
-            Trial(settings, recipe, _bests(fits), seconds)
-            for (settings, recipe), fits in zip(stack, zip(*folds, strict=True), strict=True)
+            Trial(settings, recipe, tuple(filter(None, bests)) if all(bests) else (), seconds)
+            for (settings, recipe), bests in zip(stack, zip(*folds, strict=True), strict=True)
         ]
 
     def _tell(self, trials: int, fold: int, what: str = "", epoch: int = 0, epochs: int = 1) -> None:
@@ -246,10 +259,8 @@ class _Bench:
         return self._embedded[key]
 
 
-def _bests(fits: Sequence[HeadFit | NotFiniteError]) -> tuple[EpochRow, ...]:
-    """Return the best epochs of all folds; none, and the last place, if one left all bounds."""
-    learnt = [fit for fit in fits if isinstance(fit, HeadFit)]
-    return tuple(fit.best for fit in learnt) if len(learnt) == len(fits) else ()
+def _best(fit: HeadFit | NotFiniteError) -> EpochRow | None:
+    return fit.best if isinstance(fit, HeadFit) else None
 
 
 def _refuse(recipe: Recipe, first: Recipe) -> None:

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from assay.errors import AssayError
-from assay.inference import Classifier, Engine, cpu_count, create_engine
-from assay.inference.choice import Arithmetic, held_precision
+from assay.inference import Classifier, Engine, cpu_count
+from assay.inference.choice import Arithmetic
 from assay.workflow.bench.stages import StagedReader, Stages
 
 BATCHES = (1, 4, 16)
@@ -82,7 +82,7 @@ def measure(job: Job, tell: Callable[[dict[str, Any]], None]) -> None:
     latency = _latency(classifier.engine, squares, 0.4 * job.seconds)
     memory = peak_memory()
     stages = _stages(classifier.engine, reader, contents, 0.2 * job.seconds)
-    busy = create_engine(job.engine, _model(classifier), mode="throughput", bf16=job.precision == "bf16")
+    busy = Classifier.load(job.model, job.engine, precision=job.precision, mode="throughput").engine
     rate, best = _throughput(busy, squares, 0.4 * job.seconds)
     tell(
         {
@@ -110,12 +110,6 @@ def peak_memory() -> int | None:
         resource = import_module("resource")
         held = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         return held if sys.platform == "darwin" else held << 10
-
-
-def _model(classifier: Classifier) -> bytes:
-    if classifier.bundle is None:
-        raise AssayError("the classifier comes from no bundle")
-    return classifier.bundle.model(held_precision(classifier.precision))
 
 
 def _latency(engine: Engine, squares: np.ndarray, seconds: float) -> list[float]:
