@@ -16,6 +16,10 @@ from assay.recipe import TrainSpec
 Kind = Literal["cpu", "cuda", "mps"]
 
 
+ENOUGH_THREADS = 4
+"""Processors beyond which small batches gain little from more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Device:
     """A place to train and a number format to train in."""

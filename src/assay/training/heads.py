@@ -18,7 +18,7 @@ from assay.nets import Head
 from assay.nets.stack import HeadStack
 from assay.progress import Progress, silent
 from assay.recipe import Recipe, TrainSpec
-from assay.training.device import torch_threads
+from assay.training.device import ENOUGH_THREADS, torch_threads
 from assay.training.ema import MovingAverage
 from assay.training.history import EpochRow, best_of, score
 from assay.training.loader import Batches, FeatureData, Order, Split
@@ -98,7 +98,7 @@ def fit_heads(
         )
     if not recipes:
         return []
-    with torch_threads(cpu_count()):
+    with torch_threads(min(ENOUGH_THREADS, cpu_count())):
         return _Fitting(head, recipes, train, val, embedded).run(progress)
 
 

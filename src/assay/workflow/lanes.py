@@ -20,21 +20,19 @@ import torch
 from assay.errors import AssayError, UsageError
 from assay.inference import cpu_count
 from assay.training import EpochRow, InterruptionError
-from assay.training.device import torch_threads
+from assay.training.device import ENOUGH_THREADS, torch_threads
 from assay.workflow.figures import RunFigures, has_figures, read_figures
 from assay.workflow.run import Run
 from assay.workflow.series import RunTask, SeriesWatcher, complete_run
 from assay.workflow.train import Watcher
 
-_THREADS = 4
-"""Processors beyond which a run of small batches gains little from more."""
 _MEMORY = 4 << 30
 """Bytes of memory to have free for each run."""
 
 
 def threads_per_run() -> int:
     """Return how many threads each run of a new series works with here."""
-    return max(1, cpu_count() // max(1, cpu_count() // _THREADS))
+    return max(1, cpu_count() // max(1, cpu_count() // ENOUGH_THREADS))
 
 
 def default_jobs(threads: int, memory: int | None = None) -> int:
