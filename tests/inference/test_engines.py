@@ -100,7 +100,9 @@ def test_bfloat16_gives_nearly_the_same_answers(make_model: Callable[..., bytes]
 
 
 def test_onnx_runtime_refuses_bfloat16(make_model: Callable[..., bytes]) -> None:
-    with pytest.raises(EngineError, match="does not round to bfloat16"):
+    with pytest.raises(
+        UsageError, match="onnxruntime does not round to bfloat16: choose the engine openvino"
+    ):
         create_engine("onnxruntime", make_model(), bf16=True)
 
 

@@ -180,7 +180,8 @@ def test_a_file_extends_a_file_beside_it(tmp_path: Path):
         ("train: {epochs: [}", "line 1"),
         ("- a\n- b\n", "mapping"),
         ("extends: mine.yaml\n", "extends itself"),
-        ("extends: nowhere.yaml\n", "no recipe"),
+        ("extends: nowhere.yaml\n", "nowhere.yaml does not exist"),
+        ("extends: nowhere\n", "no recipe is called"),
         ("train: 5\n", "train"),
     ],
 )

@@ -17,7 +17,7 @@ class Figure(StrEnum):
 def tune(
     data: Annotated[Path, typer.Argument(help="Folder of classes, of train/val/test, or a manifest.")],
     *,
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name or YAML file.")] = "default",
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A probe's name or YAML file.")],
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Values to try, as train.lr=1e-3,1e-2; repeatable: all combinations."),

@@ -60,13 +60,7 @@ class MakeEngine(Protocol):
     """How a runtime makes a model ready."""
 
     def __call__(
-        self,
-        model: bytes,
-        threads: int | None = None,
-        *,
-        mode: Mode = "latency",
-        cache: Path | None = None,
-        bf16: bool = False,
+        self, model: bytes, threads: int | None = None, *, mode: Mode = "latency", cache: Path | None = None
     ) -> Engine:
         """Make an engine of a serialised ONNX model.
 
@@ -75,10 +69,9 @@ class MakeEngine(Protocol):
             threads: processors to use; none: all that this process may.
             mode: what to be quick at.
             cache: folder in which compiled models may be kept; none: nothing is written.
-            bf16: multiply 32-bit numbers rounded to bfloat16.
 
         Raises:
-            EngineError: the runtime is not installed, cannot run the model, or cannot round so here.
+            EngineError: the runtime is not installed or cannot run the model.
         """
 
 

@@ -42,17 +42,21 @@ def create_engine(
         bf16: multiply 32-bit numbers rounded to bfloat16; auto is OpenVINO then.
 
     Raises:
-        UsageError: there is no such engine or mode.
+        UsageError: there is no such engine or mode, or it never rounds so.
         EngineError: the runtime cannot be loaded, cannot run the model, or cannot round so here.
     """
     if name not in ENGINE_NAMES:
         raise UsageError(f"no engine is called {name!r}: choose {', '.join(ENGINE_NAMES)}")
     if mode not in {"latency", "throughput"}:
         raise UsageError(f"there is no mode {mode!r}: choose latency or throughput")
-    if bf16 and name == AUTO:
-        name = OpenVinoEngine.name
+    if bf16 and name not in {AUTO, OpenVinoEngine.name}:
+        raise UsageError(
+            f"{name} does not round to bfloat16: choose the engine openvino or the precision fp32"
+        )
+    if bf16:
+        return OpenVinoEngine(model, threads, mode=mode, cache=cache, bf16=True)
     if name != AUTO:
-        return _ALL[name](model, threads, mode=mode, cache=cache, bf16=bf16)
+        return _ALL[name](model, threads, mode=mode, cache=cache)
     *first, last = usual_engine()
     for one in first:
         try:

@@ -25,7 +25,6 @@ class OnnxRuntimeEngine:
         threads: processors to use; none: all that this process may.
         mode: with throughput, threads that wait for work sleep, and leave the processor to those that decode.
         cache: not used: there is nothing to compile.
-        bf16: refused.
 
     Raises:
         EngineError: ONNX Runtime is not installed or cannot run the model.
@@ -36,17 +35,9 @@ class OnnxRuntimeEngine:
     _providers: ClassVar[list[Any]] = ["CPUExecutionProvider"]
 
     def __init__(
-        self,
-        model: bytes,
-        threads: int | None = None,
-        *,
-        mode: Mode = "latency",
-        cache: Path | None = None,
-        bf16: bool = False,
+        self, model: bytes, threads: int | None = None, *, mode: Mode = "latency", cache: Path | None = None
     ) -> None:
         del cache
-        if bf16:
-            raise EngineError("ONNX Runtime does not round to bfloat16; choose openvino or fp32")
         runtime = _import()
         self._failures = _failures()
         options = runtime.SessionOptions()
@@ -87,7 +78,6 @@ class CudaEngine(OnnxRuntimeEngine):
         threads: processors for what the card cannot do; none: all that this process may.
         mode: makes no difference to the card.
         cache: not used.
-        bf16: refused.
 
     Raises:
         EngineError: there is no such card, its libraries do not load, or it cannot run the model.
@@ -101,18 +91,12 @@ class CudaEngine(OnnxRuntimeEngine):
     ]
 
     def __init__(
-        self,
-        model: bytes,
-        threads: int | None = None,
-        *,
-        mode: Mode = "latency",
-        cache: Path | None = None,
-        bf16: bool = False,
+        self, model: bytes, threads: int | None = None, *, mode: Mode = "latency", cache: Path | None = None
     ) -> None:
         needs = "pip install onnxruntime-gpu, and NVIDIA's driver, CUDA and cuDNN"
         if "CUDAExecutionProvider" not in _import().get_available_providers():
             raise EngineError(f"this ONNX Runtime knows no graphics card: {needs}")
-        super().__init__(model, threads, mode=mode, cache=cache, bf16=bf16)
+        super().__init__(model, threads, mode=mode, cache=cache)
         # What does not load is left out without an error.
         if "CUDAExecutionProvider" not in self._session.get_providers():
             raise EngineError(f"the graphics card cannot be used: {needs}")

@@ -94,6 +94,8 @@ def _text(source: str) -> tuple[str, Path]:
     if source in recipe_names():
         return (_FOLDER / f"{source}.yaml").read_text(encoding="utf-8"), Path()
     path = Path(source)
+    if path.suffix in {".yaml", ".yml"} and not path.is_file():
+        raise UsageError(f"the recipe {source} does not exist")
     if not path.is_file():
         names = recipe_names()
         raise UsageError(

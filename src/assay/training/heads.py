@@ -1,6 +1,7 @@
 """Heads of a frozen backbone, learnt from embeddings many at a time: for sweeps over many settings.
 
-The figures are those that `fit` gives for the same settings, epoch by epoch, but for the rounding of sums;
+The figures are those that `fit` gives for the same settings, epoch by epoch, but for the rounding of sums
+(which Adam can make much of where batch norm leaves a weight's scale open: 4e-4 of a loss were seen);
 what is left out is everything around them (checkpoints, files, devices), and what is shared is every step's
 photos and random numbers: these cost far more than the step of one head. Runs on the processor.
 """

@@ -97,7 +97,7 @@ def provenance(classifier: Classifier, data: Path) -> dict[str, str]:
         "Photos judged": str(data),
         "Fingerprint of the data": origin.data[:16],
         "Seed": str(origin.seed),
-        "Runtime here": classifier.engine.name,
+        "Runtime and precision here": classifier.runs,
         "Libraries": ", ".join(f"{name} {version}" for name, version in origin.libraries.items()),
     }
     return {name: value for name, value in rows.items() if value}

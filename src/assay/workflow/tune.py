@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
+from operator import attrgetter
 from pathlib import Path
 from statistics import fmean, stdev
 from time import perf_counter
@@ -33,7 +34,7 @@ from assay.workflow.start import starting_network
 
 By = Literal["accuracy", "loss"]
 _SHOWN = 20
-_SHARED = ("data", "augment", "preprocess")
+_SHARED = ("data", "augment", "preprocess", "train.seed")
 
 
 @dataclass(frozen=True)
@@ -124,17 +125,21 @@ def choices(settings: Sequence[str]) -> list[tuple[str, ...]]:
 
     A comma within brackets belongs to the value: `net.head.hidden=[],[64],[128,64]` are three.
 
+    Values that are given twice are one.
+
     Raises:
-        UsageError: a setting has no value.
+        UsageError: a setting has no value, or is given twice.
     """
-    options = []
+    options: dict[str, list[str]] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         values = _values(text)
         if not equals or not key or not all(values):
             raise UsageError(f"--set {setting!r} must look like train.lr=1e-3,1e-2")
-        options.append([f"{key}={value}" for value in values])
-    return list(product(*options))
+        if key in options:
+            raise UsageError(f"--set {key} is given twice: give its values together, as train.lr=1e-3,1e-2")
+        options[key] = [f"{key}={value}" for value in dict.fromkeys(values)]
+    return list(product(*options.values()))
 
 
 def tune_probe(
@@ -204,6 +209,7 @@ class _Bench:
         self._datasets = datasets
         self._total = total
         self._done = 0
+        self._told = 0
         self._progress = progress
         self._starts: dict[str, tuple[Network, PreprocessSpec]] = {}
         self._embedded: dict[str, list[Embedded]] = {}
@@ -226,31 +232,29 @@ class _Bench:
             tell = partial(self._tell, len(stack), place)
             folds.append([_best(fit) for fit in fit_heads(head, recipes, train, val, known, progress=tell)])
         self._done += len(stack)
-        self._tell(0, 0)
+        self._tell()
         seconds = (perf_counter() - begun) / len(stack)
         return [
             Trial(settings, recipe, tuple(filter(None, bests)) if all(bests) else (), seconds)
             for (settings, recipe), bests in zip(stack, zip(*folds, strict=True), strict=True)
         ]
 
-    def _tell(self, trials: int, fold: int, what: str = "", epoch: int = 0, epochs: int = 1) -> None:
-        del what
-        share = (fold + epoch / epochs) / len(self._datasets)
-        self._progress("trying settings", self._done + int(trials * share), self._total)
+    def _tell(self, trials: int = 0, fold: int = 0, _what: str = "", epoch: int = 0, epochs: int = 1) -> None:
+        """Tell how many trials the epochs so far make up, if it is another number than before."""
+        done = self._done + int(trials * (fold + epoch / epochs) / len(self._datasets))
+        if done != self._told:
+            self._progress("trying settings", done, self._total)
+        self._told = done
 
     def _start(self, recipe: Recipe) -> tuple[Network, PreprocessSpec]:
-        key = recipe.model_dump_json(
-            include={"net": True, "preprocess": True, "train": {"seed"}},
-            exclude={"net": {"head": {"dropout", "l2"}}},
-        )
+        key = recipe.model_dump_json(include={"net"}, exclude={"net": {"head": {"dropout", "l2"}}})
         if key not in self._starts:
             self._starts[key] = starting_network(recipe, self._datasets[0], self._progress)
         return self._starts[key]
 
     def _embeddings(self, recipe: Recipe, network: Network, spec: PreprocessSpec) -> list[Embedded]:
-        seeded = recipe.net.weights == "none" or recipe.augment.train
         net = recipe.net.model_dump_json(exclude={"head"})
-        key = f"{net} {recipe.train.views} {recipe.train.seed if seeded else ''}"
+        key = f"{net} {recipe.train.views}"
         if key not in self._embedded:
             self._embedded[key] = [
                 FrozenBackbone(network, spec, recipe, dataset, self._progress).embedded()
@@ -270,7 +274,7 @@ def _refuse(recipe: Recipe, first: Recipe) -> None:
             + (", and train.views=4 to keep its augmentation" if recipe.augment.train else "")
         )
     for part in _SHARED:
-        if getattr(recipe, part) != getattr(first, part):
+        if attrgetter(part)(recipe) != attrgetter(part)(first):
             raise UsageError(
                 f"--set {part}... can have only one value here: every trial must see the same photos"
             )
