@@ -145,8 +145,12 @@ def test_four_processes_share_one_limit(redis_server: Any):
     assert spec.loader is not None
     limits = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(limits)
-    found = limits.measure(seconds=5, workers=4, per_minute=6000, burst=200, url=redis_server.url)
-    assert found["workers"] == 4
-    # Never more than promised. Processes that wait for a busy machine ask too rarely to have all of it;
-    # `benchmarks/limits.py` tells how exact it is on one that is not.
-    assert -0.25 <= found["error"] <= 0.02, found
+    # Never more than promised. Processes that wait for a busy machine may ask too rarely to have all of it:
+    # then they are given two more chances.
+    for _ in range(3):
+        found = limits.measure(seconds=5, workers=4, per_minute=6000, burst=200, url=redis_server.url)
+        assert found["workers"] == 4
+        assert found["error"] <= 0.02, found
+        if found["error"] >= -0.02:
+            break
+    assert abs(found["error"]) <= 0.02, found
