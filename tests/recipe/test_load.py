@@ -209,3 +209,50 @@ def test_a_binary_file_is_refused(tmp_path: Path):
 def test_parsing_checks_nested_values():
     with pytest.raises(UsageError, match="mapping names 'cat' more than once"):
         parse_recipe({"data": {"mapping": {"a": ["cat"], "b": ["cat"]}}}, "x")
+
+
+UNQUOTED = [
+    "yes",
+    "On",
+    "NO",
+    "off",
+    "true",
+    "007",
+    "010",
+    "1.50",
+    "12_000",
+    "0x1F",
+    "1:30",
+    "null",
+    "~",
+    "2024-01-01",
+]
+
+
+@pytest.mark.parametrize("name", UNQUOTED)
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("data: {mapping: {good: [a, NAME], bad: [b]}}", r"data\.mapping\.good\.1"),
+        ("data: {mapping: {good: [a], NAME: [b]}}", r"data\.mapping\."),
+        ("data:\n  mapping:\n    good: [a]\n    bad:\n    - NAME\n", r"data\.mapping\.bad\.0"),
+    ],
+)
+def test_class_names_that_yaml_reads_otherwise_must_be_quoted(
+    tmp_path: Path, text: str, place: str, name: str
+):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: default\n" + text.replace("NAME", name), encoding="utf-8")
+    with pytest.raises(UsageError, match=rf"mine\.yaml: {place}.* put it in quotes"):
+        load_recipe(path)
+    path.write_text("extends: default\n" + text.replace("NAME", f"'{name}'"), encoding="utf-8")
+    mapping = load_recipe(path).data.mapping or {}
+    assert name in {*mapping, *(source for sources in mapping.values() for source in sources)}
+
+
+@pytest.mark.parametrize("name", ["no", "007", "1e3", "nan"])
+def test_settings_that_name_a_class_take_quotes_too(name: str):
+    with pytest.raises(UsageError, match=r"data\.positive: .* put it in quotes"):
+        load_recipe("default", [f"data.positive={name}"])
+    assert load_recipe("default", [f"data.positive='{name}'"]).data.positive == name
+    assert load_recipe("default", ["train.lr=1e-3"]).train.lr == 1e-3

@@ -64,3 +64,13 @@ def test_what_makes_no_sense_is_one_sentence(tmp_path: Path, text: str, said: st
 def test_a_misspelt_name_names_the_nearest():
     with pytest.raises(UsageError, match="'vehicle-animal'"):
         load_variants("vehicle-animals")
+
+
+@pytest.mark.parametrize("name", ["yes", "007", "null", "2024-01-01"])
+def test_names_of_variants_that_yaml_reads_otherwise_must_be_quoted(tmp_path: Path, name: str):
+    path = tmp_path / "list.yaml"
+    path.write_text(f"{name}: {{recipe: default}}\nother: {{recipe: default}}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="put it in quotes"):
+        load_variants(path)
+    path.write_text(f"'{name}': {{recipe: default}}\nother: {{recipe: default}}\n", encoding="utf-8")
+    assert name in load_variants(path)

@@ -1,5 +1,7 @@
 """Settings: typed, from the environment, or by default; an error names the setting both ways."""
 
+from pathlib import Path
+
 import pytest
 
 from assay.errors import UsageError
@@ -55,3 +57,19 @@ def test_where_requests_are_recorded_is_told_without_passwords(journal: str, sai
 
 def test_the_usual_journal_is_listed_without_a_name():
     assert ServeSettings().keep.told.endswith("; list them: assay journal")
+
+
+@pytest.mark.parametrize("name", ["lr=0.01.assay", "a=b=c.assay", "=x.assay", "epoch=3", "a=b/model.assay"])
+def test_a_file_that_exists_is_a_path_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    assert Source.parse(name) == Source(Path(name))
+    assert Source.parse(f"best={name}") == Source(Path(name), "best")
+
+
+def test_a_name_without_a_file_is_refused() -> None:
+    with pytest.raises(UsageError, match="write NAME=PATH"):
+        Source.parse("best=")

@@ -1,6 +1,7 @@
 """From a name or a YAML file, and `--set a.b=v`, to a checked recipe."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +15,8 @@ from assay.recipe.names import nearest
 from assay.recipe.recipe import Recipe
 
 _FOLDER = resources.files("assay.recipe") / "recipes"
+_SCALARS = (bool, int, float, date, type(None))
+"""What YAML makes of names such as yes, 007, 1.5, 2024-01-01 and null."""
 
 
 def recipe_names() -> list[str]:
@@ -124,7 +127,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise UsageError(f"--set {override!r}: {text!r} is no valid value") from None
-    if isinstance(value, str):
+    if value == text.strip():
         value = _number(value)
     *path, last = key.split(".")
     for part in path:
@@ -135,11 +138,24 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 
 def _number(text: str) -> str | float:
-    """YAML 1.1 reads 1e-4 as text; a person means a number."""
+    """YAML 1.1 reads 1e-4 as text; a person means a number, unless it stands in quotes."""
     try:
         return float(text)
     except ValueError:
         return text
+
+
+def _not_text(value: object) -> str:
+    """Say what YAML made of an unquoted name such as yes, 007 or null."""
+    if value is None:
+        kind = "nothing (null)"
+    elif isinstance(value, bool):
+        kind = f"{str(value).lower()}, as it reads yes, no, on and off"
+    elif isinstance(value, int | float):
+        kind = f"the number {value}"
+    else:
+        kind = f"the date {value}"
+    return f"YAML reads this name as {kind}; put it in quotes, as in 'yes' or '007'"
 
 
 def _sentence(error: ErrorDetails) -> str:
@@ -147,6 +163,8 @@ def _sentence(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
         known = _keys(error["loc"][:-1])
         return f"no setting is called {where!r}; the nearest is {nearest(str(error['loc'][-1]), known)!r}"
+    if error["type"] == "string_type" and isinstance(error["input"], _SCALARS):
+        return f"{where.removesuffix('.[key]')}: {_not_text(error['input'])}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{where}: {message}" + ("" if error["type"] == "value_error" else f" (given: {error['input']!r})")
 

@@ -56,7 +56,12 @@ def load_variants(source: str | Path, overrides: Sequence[str] = ()) -> dict[str
         raise UsageError(f"variants {source} is not valid YAML: {error}") from None
     if not isinstance(values, dict) or len(values) < 2:
         raise UsageError(f"variants {source} must name two variants or more, each with its recipe")
-    recipes = {str(name): _recipe(str(name), value, folder, overrides) for name, value in values.items()}
+    if unquoted := [name for name in values if not isinstance(name, str)]:
+        raise UsageError(
+            f"variants {source}: YAML reads the name of a variant as {unquoted[0]!r}, not as text; put it in "
+            "quotes"
+        )
+    recipes = {name: _recipe(name, value, folder, overrides) for name, value in values.items()}
     refuse_different_photos(recipes)
     return recipes
 

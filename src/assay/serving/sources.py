@@ -16,10 +16,14 @@ class Source:
 
     @classmethod
     def parse(cls, text: str) -> "Source":
-        """Read `PATH` or `NAME=PATH`."""
+        """Read `PATH` or `NAME=PATH`; a file of the whole text, `a=b.assay`, is a path.
+
+        Raises:
+            UsageError: there is nothing before the equals sign, or after it.
+        """
         name, found, path = text.partition("=")
-        if not found or "/" in name:
+        if not found or "/" in name or Path(text).exists():
             return cls(Path(text))
-        if not name:
+        if not name or not path:
             raise UsageError(f"{text!r} names no model: write NAME=PATH")
         return cls(Path(path), name)
