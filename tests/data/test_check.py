@@ -60,7 +60,7 @@ def test_unreadable_and_truncated(data: Path) -> None:
     assert finding is not None
     assert finding.severity is Severity.error
     notes = {entry.id: entry.note for group in finding.groups for entry in group.photos}
-    assert notes == {"a/none.jpg": "empty file", "a/half.jpg": "truncated JPEG"}
+    assert notes == {"a/none.jpg": "empty file", "a/half.jpg": "damaged: truncated JPEG"}
     assert report.skipped == {"not an image": 1}
     assert report.photos == 16
 

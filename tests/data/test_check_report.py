@@ -44,7 +44,7 @@ def test_summary_names_everything_once(report: CheckReport) -> None:
         assert finding.title in text
         assert finding.advice in text
     assert "<b>/again.png" in text
-    assert "a/broken.jpg (truncated JPEG)" in text or "a/broken.jpg (damaged JPEG)" in text
+    assert "a/broken.jpg (damaged: " in text
 
 
 def test_summary_of_sound_data() -> None:

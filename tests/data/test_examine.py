@@ -33,7 +33,7 @@ def test_order_and_outcomes(samples: list[Sample], tmp_path: Path) -> None:
 
         assert [photo.sample.id for photo in seen.photos] == [f"a/{number:02}.png" for number in range(71)]
         assert all(photo.sample.digest == photo.features.digest for photo in seen.photos)
-        assert [(one.id, one.reason) for one in seen.unreadable] == [("a/71.png", "truncated PNG")]
+        assert [(one.id, one.reason) for one in seen.unreadable] == [("a/71.png", "damaged: truncated PNG")]
         assert seen.skipped == {"not an image": 1}
         assert len(store.get([photo.features.digest for photo in seen.photos])) == 70
 

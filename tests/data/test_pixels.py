@@ -85,5 +85,5 @@ def test_photos_without_a_digest_are_read_every_time(photos: Dataset, kept: Pixe
 
 def test_a_photo_damaged_since_it_was_scanned_is_named(photos: Dataset) -> None:
     photos.samples[0].path.write_bytes(photos.samples[0].read()[:-3])
-    with pytest.raises(AssayError, match=r"a/000.jpg can no longer be read as a photo: truncated"):
+    with pytest.raises(AssayError, match=r"a/000.jpg can no longer be read as a photo: damaged: truncated"):
         Pixels(photos.samples, PREPROCESS)[0]

@@ -67,7 +67,7 @@ def test_other_files_are_skipped_and_false_photos_are_not(tmp_path: Path) -> Non
     assert verified.skipped == {"not an image": 1}
     assert {one.id: one.reason for one in verified.unreadable} == {
         "empty.jpg": "empty file",
-        "web.JPEG": "no image",
+        "web.JPEG": "unsupported: a web page, not a photo",
         "gone.png": "the file does not exist",
     }
 

@@ -1,6 +1,8 @@
 """Pictures to write and take apart, shared by the tests of pixels."""
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -75,3 +77,62 @@ def files(photo: Image.Image) -> dict[str, bytes]:
         for name in ("raw", "tiff_lzw", "tiff_deflate", "jpeg", "packbits")
     }
     return found
+
+
+_TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d"}
+
+
+def _tiff(
+    values: np.ndarray,
+    tags: dict[int, tuple[int, tuple[float, ...]]] | None = None,
+    *,
+    big_endian: bool = False,
+) -> bytes:
+    order = ">" if big_endian else "<"
+    samples = 1 if values.ndim == 2 else values.shape[2]
+    body = values.astype(values.dtype.newbyteorder(order)).tobytes()
+    entries: dict[int, tuple[int, tuple[float, ...]]] = {
+        256: (4, (values.shape[1],)),
+        257: (4, (values.shape[0],)),
+        258: (3, (values.dtype.itemsize * 8,) * samples),
+        259: (3, (1,)),
+        262: (3, (1 if samples == 1 else 2,)),
+        273: (4, (8,)),
+        277: (3, (samples,)),
+        278: (4, (values.shape[0],)),
+        279: (4, (len(body),)),
+        339: (3, ({"u": 1, "i": 2, "f": 3}[values.dtype.kind],) * samples),
+        **(tags or {}),
+    }
+    start = 8 + len(body)
+    folder, behind = struct.pack(order + "H", len(entries)), b""
+    for tag, (kind, numbers) in sorted(entries.items()):
+        content = struct.pack(order + str(len(numbers)) + _TYPES[kind], *numbers)
+        if len(content) > 4:
+            place = start + 2 + 12 * len(entries) + 4 + len(behind)
+            behind += content
+            content = struct.pack(order + "I", place)
+        folder += struct.pack(order + "HHI", tag, kind, len(numbers)) + content.ljust(4, b"\0")
+    head = (b"MM\0*" if big_endian else b"II*\0") + struct.pack(order + "I", start)
+    return head + body + folder + bytes(4) + behind
+
+
+@pytest.fixture(scope="session")
+def tiff() -> Callable[..., bytes]:
+    """Give `tiff(values, {tag: (type, numbers)}, big_endian=False)`: a TIFF file of an array."""
+    return _tiff
+
+
+def _png_chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+@pytest.fixture(scope="session")
+def with_chunks() -> Callable[..., bytes]:
+    """Give `with_chunks(png, (name, content), ...)`: a PNG with chunks put in behind its header."""
+
+    def insert(data: bytes, *chunks: tuple[bytes, bytes], late: bool = False) -> bytes:
+        place = len(data) - 12 if late else 33
+        return data[:place] + b"".join(_png_chunk(*chunk) for chunk in chunks) + data[place:]
+
+    return insert

@@ -33,3 +33,10 @@ def test_other_files_are_no_images(data: bytes):
 
 def test_heic_is_recognised():
     assert sniff(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic") == "heic"
+
+
+def test_the_head_is_long_enough_for_many_brands():
+    brands = b"".join(b"ab%02d" % number for number in range(60))
+    head = (16 + len(brands) + 4).to_bytes(4) + b"ftypmif1" + bytes(4) + brands + b"avif"
+    assert sniff((head + bytes(999))[:HEAD_BYTES]) == "avif"
+    assert sniff(head.replace(b"avif", b"heic")) == "heic"

@@ -102,7 +102,7 @@ def test_a_file_cut_below_the_rows_needed_is_refused_all_the_same(
 ):
     data = encode(detailed, "JPEG", **_CODINGS[coding])
     for share in (0.5, 0.7, 0.9, 0.97):
-        with pytest.raises(DecodeError, match=r"^truncated JPEG$"):
+        with pytest.raises(DecodeError, match=r"^damaged: truncated JPEG$"):
             decode(data[: int(len(data) * share)], box=lambda width, _: (0, 0, width, 8))
 
 

@@ -87,7 +87,7 @@ def unreadable(tmp_path: Path, photos: Photos) -> dict[str, Path]:
     (tmp_path / "text.png").write_text("hello")
     (tmp_path / "empty.jpg").write_bytes(b"")
     return {
-        "truncated JPEG": tmp_path / "cut.jpg",
+        "damaged: truncated JPEG": tmp_path / "cut.jpg",
         "no image": tmp_path / "text.png",
         "empty file": tmp_path / "empty.jpg",
         "no such file or directory": tmp_path / "absent.jpg",

@@ -58,6 +58,6 @@ def test_answers_are_plain_values_and_cannot_be_changed() -> None:
 
 
 def test_a_failure_is_a_sentence_and_plain_values() -> None:
-    failure = Failure("b.jpg", "truncated JPEG")
-    assert str(failure) == "b.jpg cannot be read: truncated JPEG"
-    assert failure.to_dict() == {"source": "b.jpg", "error": "truncated JPEG"}
+    failure = Failure("b.jpg", "damaged: truncated JPEG")
+    assert str(failure) == "b.jpg cannot be read: damaged: truncated JPEG"
+    assert failure.to_dict() == {"source": "b.jpg", "error": "damaged: truncated JPEG"}

@@ -109,7 +109,7 @@ def test_a_folder_is_a_film_of_its_photos(tmp_path: Path):
     assert [frame.pixels[9, 9].argmax() for frame in frames] == [0, 2, 1]
     assert [frame.time for frame in frames] == [0, 0.5, 1]
     assert len(told) == 1
-    assert "d.jpg cannot be read: truncated" in told[0]
+    assert "d.jpg cannot be read: damaged: truncated" in told[0]
 
 
 def test_a_folder_without_photos_is_refused(tmp_path: Path):

@@ -160,7 +160,7 @@ def test_other_failures_are_json_too(client, painted):
     wide = painted(size=(4097, 1), kind="PNG")
     assert _send(client, wide).json()["error"].startswith("Image dimensions exceed maximum limit")
     cut = painted(size=(640, 480))[:-200]
-    assert _send(client, cut).json() == {"error": "The JPEG image cannot be read: truncated JPEG"}
+    assert _send(client, cut).json() == {"error": "The JPEG image cannot be read: damaged: truncated JPEG"}
     assert _send(client, painted(kind="WEBP")).status_code == 400
 
 

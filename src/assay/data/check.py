@@ -17,7 +17,7 @@ from assay.data.feature_store import open_store
 from assay.data.findings import CheckReport, Entry, Finding, FindingKind, Severity, singles
 from assay.data.folders import Listing
 from assay.data.labels import Mapped, map_labels
-from assay.data.samples import natural_key
+from assay.data.samples import Unreadable, natural_key
 from assay.data.scan import list_source
 from assay.progress import Progress, silent
 
@@ -115,10 +115,21 @@ def _unreadable(seen: Examined) -> list[Finding]:
             FindingKind.unreadable,
             Severity.error,
             f"{_photos(len(seen.unreadable))} cannot be read",
-            "Take them from the source again or delete them; --write leaves them out.",
+            _mend(seen.unreadable),
             singles(Entry(one.id, note=one.reason) for one in seen.unreadable),
         )
     ]
+
+
+def _mend(unreadable: list[Unreadable]) -> str:
+    """Say what to do about files that cannot be read."""
+    unsupported = sum(one.reason.startswith("unsupported") for one in unreadable)
+    steps = []
+    if unsupported:
+        steps.append("Convert the unsupported ones to JPEG or PNG.")
+    if unsupported < len(unreadable):
+        steps.append("Replace the damaged ones by undamaged copies, or delete them.")
+    return " ".join([*steps, "--write leaves them out."])
 
 
 def _classes(counts: _Counts) -> list[Finding]:

@@ -77,7 +77,7 @@ class Unreadable:
     id: str
     path: Path
     reason: str
-    """What is wrong, without the path: `truncated JPEG`."""
+    """What is wrong, without the path: `damaged: truncated JPEG`."""
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from assay.errors import AssayError
-from assay.image import jpeg
-from assay.image.formats import HEAD_BYTES, read_header, readable, sniff, title
+from assay.image import jpeg, png, reasons
+from assay.image.formats import HEAD_BYTES, read_header, sniff
 from assay.image.quiet import quiet
 from assay.image.rgb import to_rgb, upright
 
@@ -49,7 +49,7 @@ _DAMAGE: Final = (
 
 
 class DecodeError(AssayError):
-    """Bytes that are no picture Assay reads; the message is a short reason: "truncated JPEG"."""
+    """Bytes that are no picture Assay reads; the message is a short reason: "damaged: truncated JPEG"."""
 
 
 class TooLargeError(DecodeError):
@@ -195,19 +195,31 @@ def _opened(data: bytes, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[ImageFi
     """Give the image, its header read and its size checked; what goes wrong inside becomes a DecodeError."""
     kind = sniff(data[:HEAD_BYTES])
     if kind is None:
-        raise DecodeError("no image" if data else "empty file")
-    if not readable(kind):
-        raise DecodeError(f"{title(kind)} is not supported: convert it to JPEG or PNG")
+        raise DecodeError(reasons.unrecognised(data))
+    if why := reasons.unreadable(kind):
+        raise DecodeError(why)
     try:
-        with quiet(), read_header(io.BytesIO(data), kind) as image:
+        with quiet(), _read_header(data, kind) as image:
             _check_size(image, max_pixels)
+            if why := reasons.unsupported_header(image, kind):
+                raise DecodeError(why)
             yield image, kind
     except Image.DecompressionBombError:
         raise _too_large(max_pixels) from None
     except MemoryError:
         raise DecodeError("too large for the memory that is free") from None
     except _DAMAGE as error:
-        raise DecodeError(_reason(error, kind)) from None
+        raise DecodeError(reasons.failure(error, data, kind)) from None
+
+
+def _read_header(data: bytes, kind: str) -> ImageFile:
+    if kind != "png":
+        return read_header(io.BytesIO(data), kind)
+    lean, profile = png.without_ballast(data)
+    image = read_header(io.BytesIO(lean), kind)
+    if profile is not None:
+        image.info["icc_profile"] = profile
+    return image
 
 
 def _check_size(image: ImageFile, max_pixels: int) -> None:
@@ -240,10 +252,3 @@ def _orientation(image: ImageFile, *, early: bool = False) -> int:
         return 1
     value = exif.get(_ORIENTATION, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _reason(error: BaseException, kind: str) -> str:
-    text = str(error).lower()
-    if isinstance(error, EOFError) or "truncated" in text or "too short" in text:
-        return f"truncated {title(kind)}"
-    return f"damaged {title(kind)}"

@@ -1,7 +1,7 @@
-"""The image formats Assay reads, recognised by their first bytes.
+"""The image formats Assay reads, and others that it names, recognised by their first bytes.
 
-Each is bound to one Pillow reader, so that a file is never offered to the readers of other formats (EPS would
-start Ghostscript, some are written for long-dead programs). Knows nothing of pixels.
+Each readable format is bound to one Pillow reader, so that a file is never offered to the readers of other
+formats (EPS would start Ghostscript, some are written for long-dead programs).
 """
 
 import re
@@ -20,8 +20,8 @@ from PIL import (
 )
 from PIL.ImageFile import ImageFile
 
-HEAD_BYTES: Final = 32
-"""How many first bytes `sniff` needs."""
+HEAD_BYTES: Final = 512
+"""How many first bytes `sniff` needs: an ISO media file lists its brands there, an SVG its first tag."""
 
 _READERS: Final[dict[str, type[ImageFile]]] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
@@ -35,7 +35,15 @@ _READERS: Final[dict[str, type[ImageFile]]] = {
     "ppm": PpmImagePlugin.PpmImageFile,
 }
 
-_NAMES: Final = {"webp": "WebP", "jpeg2000": "JPEG 2000"}
+_NAMES: Final = {
+    "webp": "WebP",
+    "jpeg2000": "JPEG 2000",
+    "jxl": "JPEG XL",
+    "jxr": "JPEG XR",
+    "raw": "camera raw",
+    "psd": "Photoshop",
+    "exr": "OpenEXR",
+}
 
 # BMP, and above all PPM, begin like many a text: their patterns ask for the field that follows.
 _SIGNATURES: Final = [
@@ -44,11 +52,46 @@ _SIGNATURES: Final = [
     ("webp", re.compile(rb"RIFF....WEBP", re.DOTALL)),
     ("gif", re.compile(rb"GIF8[79]a")),
     ("bmp", re.compile(rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL)),
+    # Makers' raw files: Canon (CR2, CRW), Olympus, Panasonic, Fujifilm, Sigma, Minolta. Some pass for TIFF.
+    ("raw", re.compile(rb"II\*\0....CR|II\x1a\0..\0\0HEAPCCDR", re.DOTALL)),
+    ("raw", re.compile(rb"IIR[OS]|MMOR|IIU\0|FUJIFILMCCD-RAW|FOVb|\0MRM")),
     ("tiff", re.compile(rb"II[*+]\0|MM\0[*+]")),
-    ("avif", re.compile(rb"....ftyp(avif|avis)", re.DOTALL)),
-    ("heic", re.compile(rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)", re.DOTALL)),
     ("jpeg2000", re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51")),
     ("ppm", re.compile(rb"P[1-6]\s+(#|\d+\s)|P[fF]\s+\d+\s")),
+    ("jxl", re.compile(rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n")),
+    ("jxr", re.compile(rb"II\xbc[\0\x01]")),
+    ("psd", re.compile(rb"8BPS\0[\x01\x02]")),
+    ("exr", re.compile(rb"v/1\x01")),
+]
+
+_BRANDS: Final = [
+    ("avif", {b"avif", b"avis"}),
+    ("heic", {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}),
+    ("heif", {b"mif1", b"msf1", b"mif2", b"miaf", b"avci", b"avcs", b"jpeg", b"jpgs", b"j2ki"}),
+    ("raw", {b"crx "}),
+]
+"""Still pictures in ISO media files, by brand."""
+
+# Files that are no photos but may be handed over as if they were.
+_OTHERS: Final = [
+    ("a PDF document", re.compile(rb"%PDF-")),
+    (
+        "an SVG drawing",
+        re.compile(rb"(\xef\xbb\xbf)?\s*(<\?xml.*|<!--.*|<!DOCTYPE svg.*)?<svg[\s>]", re.DOTALL),
+    ),
+    ("a PostScript file", re.compile(rb"%!PS|\xc5\xd0\xd3\xc6")),
+    ("a video", re.compile(rb"....(ftyp|moov|mdat|wide)|RIFF....AVI |\x1a\x45\xdf\xa3|FLV\x01", re.DOTALL)),
+    ("a video", re.compile(rb"\0\0\x01[\xb3\xba]|\x30\x26\xb2\x75\x8e\x66\xcf\x11|OggS")),
+    ("a GIMP picture", re.compile(rb"gimp xcf ")),
+    ("a Radiance picture", re.compile(rb"#\?(RADIANCE|RGBE)")),
+    ("a DDS texture", re.compile(rb"DDS \x7c")),
+    ("an icon", re.compile(rb"\0\0[\x01\x02]\0[^\0]\0..", re.DOTALL)),
+    ("an Apple icon", re.compile(rb"icns")),
+    ("a FITS picture", re.compile(rb"SIMPLE  =")),
+    ("a DICOM picture", re.compile(rb".{128}DICM", re.DOTALL)),
+    ("an animation (MNG)", re.compile(rb"\x8a[MJ]NG|\x8bJNG")),
+    ("a zip archive", re.compile(rb"PK\x03\x04")),
+    ("a web page", re.compile(rb"\s*<(!doctype html|html|head|body)\b", re.IGNORECASE)),
 ]
 
 
@@ -60,12 +103,35 @@ def sniff(head: bytes) -> str | None:
 
     Returns:
         "jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "jpeg2000", "ppm" (the whole PBM, PGM, PPM, PFM
-        family), "heic" (recognised so that it can be named, not decoded), or None: no image.
+        family); "heic", "heif", "jxl", "jxr", "raw", "psd", "exr" (named, not decoded: see `readable`); or
+        None: no image.
     """
     for kind, signature in _SIGNATURES:
         if signature.match(head):
             return kind
-    return None
+    return _iso_kind(head) if head[4:8] == b"ftyp" else None
+
+
+def _iso_kind(head: bytes) -> str | None:
+    """Name the still picture in an ISO media file: its major brand decides, then the compatible ones.
+
+    Source: ISO/IEC 14496-12 (2022), 4.3; AV1 Image File Format 1.1 (2022), section 6: `mif1` may come first.
+    """
+    box = head[8 : min(int.from_bytes(head[:4], "big"), len(head))]
+    major, compatible = box[:4], {box[place : place + 4] for place in range(8, len(box), 4)}
+    general = _BRANDS[2][1]
+    if major not in general:
+        return next((kind for kind, brands in _BRANDS if major in brands), None)
+    return next((kind for kind, brands in _BRANDS if brands & {major, *compatible}), None)
+
+
+def foreign(head: bytes) -> str | None:
+    """Name a file that is no photo but of another known kind: "a PDF document"; None if it is not known.
+
+    Args:
+        head: the file's first `HEAD_BYTES` bytes, or more.
+    """
+    return next((name for name, signature in _OTHERS if signature.match(head[:HEAD_BYTES])), None)
 
 
 def title(kind: str) -> str:

@@ -85,7 +85,8 @@ def _guarded(photo: Photo, read: Callable[[], _Result], place: int) -> _Result |
     except (OSError, ValueError) as error:
         # ValueError: a path with a zero byte.
         why = getattr(error, "strerror", None) or str(error)
-    return Failure(source_of(photo) or f"photo {place + 1}", why[:1].lower() + why[1:])
+        why = why[:1].lower() + why[1:]
+    return Failure(source_of(photo) or f"photo {place + 1}", why)
 
 
 def _read(photo: Photo, preprocess: Preprocess) -> np.ndarray:
@@ -133,7 +134,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
         orientation = image.getexif().get(_ORIENTATION, 1)
         return upright(to_rgb(image, (image.format or "").lower()), orientation)
     except (UnidentifiedImageError, SyntaxError, ValueError, EOFError) as error:
-        raise DecodeError(f"damaged image ({error})") from None
+        raise DecodeError(f"damaged: the Pillow image cannot be loaded ({error})") from None
 
 
 def _checked(pixels: object) -> np.ndarray:
