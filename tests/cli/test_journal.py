@@ -78,6 +78,7 @@ def test_the_newest_are_listed_first_and_nothing_steers_the_terminal(assay: Assa
         "model",
         "cache",
         "request",
+        "error",
     ]
     assert red.split()[2:] == ["gate", "400", "–", "–", "12.0", "bottle", "\ufffd[31mred"]
     assert "closed (unknown)" in closed
@@ -115,7 +116,7 @@ def test_tables_hold_every_request_in_full(assay: Assay, source: Path, tmp_path:
     assert [row["request_id"] for row in rows] == ["\x1b[31mred", "'=1+1", "first"]
     assert rows[2]["timestamp"] == "2026-03-01T12:00:00.500+00:00"
     assert (rows[2]["unknown"], rows[2]["width"], rows[0]["width"]) == ("0", "640", "")
-    assert lines[2]["image"] == {"size": 2048, "format": "jpeg", "dimensions": [640, 480]}
+    assert lines[2]["image_metadata"] == {"size": 2048, "format": "jpeg", "dimensions": [640, 480]}
     assert table[2]["timestamp"] == _NOON
     assert (table[1]["request_id"], table[1]["unknown"], table[0]["confidence"]) == ("=1+1", True, None)
 

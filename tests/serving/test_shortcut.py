@@ -21,7 +21,7 @@ async def _endpoint(request: Request) -> Response:
     return PlainTextResponse("the short way")
 
 
-def _failure(error: Exception) -> Response:
+def _failure(_: Request, error: Exception) -> Response:
     return PlainTextResponse(type(error).__name__, 400)
 
 

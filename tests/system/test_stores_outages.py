@@ -59,7 +59,7 @@ def wait_for(true: Callable[[], bool], seconds: float = 60.0) -> None:
 
 def recorded(url: str) -> list[str]:
     with pymongo.MongoClient(url) as client:  # type: pymongo.MongoClient[dict[str, Any]]
-        return sorted(one["request_id"] for one in client.get_default_database()["requests"].find())
+        return sorted(one["request_id"] for one in client.get_default_database()["request_logs"].find())
 
 
 def all_recorded(url: str, answers: Answers) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from assay.serving.record import Record
 
 _SHOWN = 20
-_HEAD = ("time", "client", "status", "result", "confidence", "ms", "model", "cache", "request")
+_HEAD = ("time", "client", "status", "result", "confidence", "ms", "model", "cache", "request", "error")
 
 
 def journal(
@@ -114,6 +114,7 @@ def _row(record: "Record") -> tuple[str, ...]:
         record.model,
         "hit" if record.cache_hit else "",
         record.request_id,
+        record.error or "",
     )
     # Ids come from clients: nothing in them may steer the terminal.
     return tuple(

@@ -14,6 +14,7 @@ from assay import __version__
 from assay.serving.answers import dump
 from assay.serving.auth.base import Refusal
 from assay.serving.documents import document
+from assay.serving.doors import call_of
 from assay.serving.envelope import Envelope
 from assay.serving.errors import GONE, INTERNAL, ApiError, GoneError
 from assay.serving.routes_about import OPEN_PATHS, about_routes
@@ -26,7 +27,7 @@ from assay.serving.shortcut import Shortcut
 from assay.serving.web.mount import mount_web
 
 _FORESEEN = (ApiError, Refusal, GoneError)
-"""What endpoints raise; after anything else, which is answered too, the HTTP server logs the traceback."""
+"""What endpoints raise; after anything else, which is answered too, the envelope logs the traceback."""
 
 
 def make_app(service: Service) -> App:
@@ -49,13 +50,13 @@ def make_app(service: Service) -> App:
     mount_web(app, service)
     document(app, OPEN_PATHS)
 
-    async def failed(_: Request, error: Exception) -> Response:
-        return failure(service, error)
+    async def failed(request: Request, error: Exception) -> Response:
+        return failure(service, request, error)
 
     for kind in (*_FORESEEN, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, failed)
     short = {("POST", PATH): lambda request: classify(service, request)}
-    answering: App = Shortcut(app, short, lambda error: failure(service, error), _FORESEEN)
+    answering: App = Shortcut(app, short, lambda request, error: failure(service, request, error), _FORESEEN)
     if service.settings.listen.cors:
         origins = list(service.settings.listen.cors)
         answering = CORSMiddleware(
@@ -69,19 +70,26 @@ def error_response(status: int, text: str, headers: Mapping[str, str] | None = N
     return Response(dump({"error": text}), status, dict(headers or {}), "application/json")
 
 
-def failure(service: Service, error: Exception) -> Response:
-    """Return the answer to a request that failed; what nobody foresaw is not told to the client."""
-    if isinstance(error, ApiError):
-        if error.reason is not None:
-            service.parts.watcher.rejected(error.reason)
-        return error_response(error.status, error.text, error.headers)
-    if isinstance(error, Refusal):
-        return error_response(error.status, error.text, error.headers)
+def failure(service: Service, request: Request, error: Exception) -> Response:
+    """Return the answer to a request that failed, and note its sentence for the request log.
+
+    What nobody foresaw is not told to the client; the error log has it.
+    """
+    if isinstance(error, ApiError) and error.reason is not None:
+        service.parts.watcher.rejected(error.reason)
+    status, text, headers = _told(error)
+    call_of(request).error = text
+    return error_response(status, text, headers)
+
+
+def _told(error: Exception) -> tuple[int, str, Mapping[str, str] | None]:
+    if isinstance(error, ApiError | Refusal):
+        return error.status, error.text, error.headers
     if isinstance(error, GoneError):
-        return error_response(GONE, "The client hung up")
+        return GONE, "The client hung up", None
     if isinstance(error, HTTPException):
-        return error_response(error.status_code, str(error.detail), error.headers)
+        return error.status_code, str(error.detail), error.headers
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
-        return error_response(400, f"{first['loc'][-1]}: {first['msg']}")
-    return error_response(500, INTERNAL)
+        return 400, f"{first['loc'][-1]}: {first['msg']}", None
+    return 500, INTERNAL, None

@@ -10,11 +10,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from assay.serving.answers import Result
-from assay.serving.auth.base import ANONYMOUS, Admission
+from assay.serving.auth.base import ANONYMOUS, Admission, Client
 from assay.serving.models import Model
 from assay.serving.record import ImageFacts, Record, new_id
 
+_UPLOADS = re.compile(r"/classify(/batch)?|/v2/models/[^/]+(/versions/[^/]+)?/infer")
 _GIVEN = re.compile(r"[A-Za-z0-9._:/+=-]{1,100}")
+
+
+def sends_photos(method: str, path: str) -> bool:
+    """Tell whether a request is one to classify photos, by its method and decoded path."""
+    return method == "POST" and _UPLOADS.fullmatch(path) is not None
 
 
 def request_id(given: str | None) -> str:
@@ -26,7 +32,10 @@ def request_id(given: str | None) -> str:
 class Outcome:
     """What became of one photo."""
 
-    status: int
+    status: int | None = None
+    """HTTP status; None until it is known, or that of the whole request's answer."""
+    error: str | None = None
+    """Why there is no result, where that is this photo's own; None: why the whole request failed."""
     image: ImageFacts | None = None
     result: Result | None = None
     cached: bool = False
@@ -44,8 +53,12 @@ class Call:
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.perf_counter)
     recorded: bool = False
-    """Whether it is one that the journal keeps: those that classify."""
+    """Whether it is one that the request log keeps: those that send photos, however they end."""
+    client: Client | None = None
+    """Who asks, as far as the key proves it: set for requests that are refused, too."""
     admission: Admission | None = None
+    error: str | None = None
+    """The sentence that the client was answered; None for a success."""
     model: Model | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     bytes_held: int = 0
@@ -58,7 +71,7 @@ class Call:
     @property
     def tier(self) -> str:
         """Of the client, as far as it is known."""
-        return ANONYMOUS if self.admission is None else self.admission.client.tier
+        return ANONYMOUS if self.client is None else self.client.tier
 
     def records(self, status: int) -> list[Record]:
         """Return a record of every photo, or one of a request that got as far as none.
@@ -71,7 +84,7 @@ class Call:
             Record(
                 request_id=self.request_id,
                 timestamp=self.timestamp,
-                client_id=ANONYMOUS if self.admission is None else self.admission.client.id,
+                client_id=ANONYMOUS if self.client is None else self.client.id,
                 image=one.image,
                 result=None if one.result is None else one.result.label,
                 confidence=None if one.result is None else one.result.confidence,
@@ -80,7 +93,8 @@ class Call:
                 model="" if self.model is None else self.model.name,
                 model_version="" if self.model is None else self.model.info.version,
                 cache_hit=one.cached,
-                status=one.status,
+                status=status if one.status is None else one.status,
+                error=None if one.result is not None else one.error or self.error,
             )
-            for one in self.outcomes or [Outcome(status)]
+            for one in self.outcomes or [Outcome()]
         ]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from assay.serving.auth.base import Asked
+from assay.serving.auth.base import Asked, Refusal
 from assay.serving.calls import Call
 from assay.serving.errors import TOO_LARGE, TOO_SLOW, GoneError, UploadError
 from assay.serving.service import Service
@@ -37,7 +37,14 @@ async def admit(service: Service, request: Request, scope: str) -> Call:
     query = request.scope.get("query_string", b"").decode("latin-1")
     path = request.scope["raw_path"].decode("latin-1")
     target = f"{path}?{query}" if query else path
-    call.admission = await service.parts.gate.admit(Asked(request.method, target, call.headers, peer, scope))
+    try:
+        call.admission = await service.parts.gate.admit(
+            Asked(request.method, target, call.headers, peer, scope)
+        )
+    except Refusal as refusal:
+        call.client = refusal.client
+        raise
+    call.client = call.admission.client
     return call
 
 

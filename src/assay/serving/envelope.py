@@ -6,10 +6,11 @@ cache.
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
-from assay.serving.calls import Call, request_id
+from assay.serving.calls import Call, request_id, sends_photos
 from assay.serving.errors import GONE
 from assay.serving.service import Service
 
@@ -19,6 +20,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_LOG = logging.getLogger("assay.serving")
 _ENDLESS = 2**62
 _SKIPPED = 2**20
 """Bytes of an unread body that the HTTP server may skip, so that the connection can go on."""
@@ -44,7 +46,8 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         headers = joined(scope["headers"])
-        call = Call(request_id(headers.get("x-request-id")), headers)
+        recorded = sends_photos(scope["method"], scope["path"])
+        call = Call(request_id(headers.get("x-request-id")), headers, recorded=recorded)
         scope["call"] = call
         body = Body(headers, receive)
         answer = _Answer(send, body, call, self._service)
@@ -52,6 +55,9 @@ class Envelope:
             try:
                 await self._app(scope, body.receive, answer)
                 await asyncio.sleep(0)  # the loop sends the answer before it records it
+            except Exception:  # noqa: BLE001 - it is logged, and has been answered
+                # uvicorn would log it without the request's id.
+                _LOG.exception("the request failed")
             finally:
                 self._service.finish(call, answer.status)
                 if call.admission is not None:

@@ -57,5 +57,7 @@ class Record:
     cache_hit: bool
     status: int
     """HTTP status of the answer."""
+    error: str | None = None
+    """The sentence that the client was answered where the photo was refused or the server failed."""
     id: str = field(default_factory=new_id)
     """The record's own: a record that is written twice is stored once."""

@@ -18,7 +18,7 @@ from assay.serving.documents import (
     good_answer,
     upload_form,
 )
-from assay.serving.doors import admit, call_of, read_photos, unless_gone
+from assay.serving.doors import admit, read_photos, unless_gone
 from assay.serving.errors import TOO_LARGE, ApiError
 from assay.serving.models import Model
 from assay.serving.service import Classified, Service
@@ -103,7 +103,6 @@ async def classify(
 
 
 async def _enter(service: Service, request: Request, model: str | None) -> Call:
-    call_of(request).recorded = True
     call = await admit(service, request, "classify")
     call.model = service.model(model)
     service.places.check_door()

@@ -9,7 +9,7 @@ from assay import __version__
 from assay.serving.answers import Result, dump
 from assay.serving.calls import Call
 from assay.serving.documents import CLASSIFY_ERRORS, error_answers, good_answer, json_body
-from assay.serving.doors import admit, call_of, read_body, unless_gone
+from assay.serving.doors import admit, read_body, unless_gone
 from assay.serving.errors import ApiError
 from assay.serving.models import Model
 from assay.serving.openinference import InferRequest, metadata, read_request, write_answer
@@ -69,9 +69,7 @@ def v2_routes(service: Service) -> APIRouter:
     @router.post(_MODEL + "/infer", **told)
     @router.post(_VERSION + "/infer", **told)
     async def infer(request: Request, name: str, version: str | None = None) -> Response:
-        call = call_of(request)
-        call.recorded = True
-        await admit(service, request, "classify")
+        call = await admit(service, request, "classify")
         call.model = model = _model(service, name, version)
         service.places.check_door()
         settings = service.settings.uploads

@@ -29,7 +29,6 @@ from assay.serving.settings import ServeSettings
 from assay.serving.uploads import Upload, UploadMemory
 
 _MIB = 2**20
-_INTERNAL = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +104,12 @@ class Service:
         Raises:
             ApiError: the photo cannot be taken, or the deadline has passed.
         """
-        outcome = Outcome(_INTERNAL, photo=None if self.parts.uncertain is None else upload.data)
+        outcome = Outcome(photo=None if self.parts.uncertain is None else upload.data)
         call.outcomes.append(outcome)
         try:
             classified = await self._within_deadline(model, upload, while_there, explain=explain)
         except ApiError as error:
-            outcome.status = error.status
+            outcome.status, outcome.error = error.status, error.text
             raise
         outcome.status, outcome.result = 200, classified.result
         outcome.image, outcome.cached = classified.result.image, classified.cached
@@ -143,7 +142,7 @@ class Service:
         """
         side, count = squares.shape[1], len(squares)
         facts = ImageFacts(squares[0].nbytes, "pixels", (side, side))
-        outcomes = [Outcome(_INTERNAL, facts) for _ in squares]
+        outcomes = [Outcome(image=facts) for _ in squares]
         call.outcomes.extend(outcomes)
         seconds = self.settings.batching.deadline
         try:

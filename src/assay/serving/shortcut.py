@@ -28,7 +28,7 @@ class Shortcut:
         self,
         app: App,
         endpoints: Mapping[tuple[str, str], Endpoint],
-        failure: Callable[[Exception], Response],
+        failure: Callable[[Request, Exception], Response],
         foreseen: tuple[type[Exception], ...],
     ) -> None:
         self._app, self._endpoints, self._failure, self._foreseen = app, endpoints, failure, foreseen
@@ -40,10 +40,11 @@ class Shortcut:
         if endpoint is None:
             await self._app(scope, receive, send)
             return
+        request = Request(scope, receive)
         try:
-            response = await endpoint(Request(scope, receive))
+            response = await endpoint(request)
         except Exception as error:
-            await self._failure(error)(scope, receive, send)
+            await self._failure(request, error)(scope, receive, send)
             if not isinstance(error, self._foreseen):
                 raise
         else:

@@ -33,6 +33,7 @@ _RECORDS = st.builds(
     model_version=_TEXT,
     cache_hit=st.booleans(),
     status=st.integers(200, 599),
+    error=st.none() | _TEXT.filter(bool),
 )
 
 

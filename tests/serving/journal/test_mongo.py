@@ -27,14 +27,16 @@ async def test_documents_have_the_promised_shape_and_indexes(mongo_server: Any, 
         "request_id": "request-0",
         "timestamp": datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC),
         "client_id": "line-7",
-        "image": {"size": 123_456, "format": "jpeg", "dimensions": [1920, 1080]},
+        "image_metadata": {"size": 123_456, "format": "jpeg", "dimensions": [1920, 1080]},
         "classification": {"result": "open", "confidence": 0.75},
         "performance": {"processing_time": 0.0125, "model_version": "3f" * 8},
         "unknown": False,
         "model": "bottle",
         "cache_hit": False,
         "status": 200,
+        "error": None,
     }
+    assert COLLECTION == "request_logs"
     indexes = [
         (list(index["key"]), index.get("expireAfterSeconds"))
         async for index in await collection.list_indexes()

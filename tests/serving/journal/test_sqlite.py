@@ -54,14 +54,15 @@ async def test_spans_begin_with_since_and_end_before_until(
 
 
 @pytest.mark.parametrize(
-    ("column", "query"), [("by_client", "client_id = 'a'"), ("by_request", "request_id = 'a'")]
+    ("column", "query"),
+    [("request_logs_by_client", "client_id = 'a'"), ("request_logs_by_request", "request_id = 'a'")],
 )
 async def test_queries_by_client_and_request_use_an_index(path: Path, column: str, query: str):
     store = SqliteStore(path)
     await store.open()
     with closing(sqlite3.connect(path)) as db:
         plan = db.execute(
-            f"EXPLAIN QUERY PLAN SELECT id FROM requests WHERE {query} ORDER BY timestamp DESC"  # noqa: S608
+            f"EXPLAIN QUERY PLAN SELECT id FROM request_logs WHERE {query} ORDER BY timestamp DESC"  # noqa: S608
         ).fetchall()
     assert column in str(plan)
     await store.close()

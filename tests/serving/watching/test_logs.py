@@ -58,9 +58,10 @@ def test_an_answer_is_one_line(tmp_path: Path, make_record):
         "unknown": False,
         "cache_hit": False,
         "milliseconds": 12.3,
-        "image": {"size": 12345, "format": "jpeg", "dimensions": [1080, 1920]},
+        "error": None,
+        "image_metadata": {"size": 12345, "format": "jpeg", "dimensions": [1080, 1920]},
     }
-    assert (second["level"], second["status"], second["image"]) == ("warning", 400, None)
+    assert (second["level"], second["status"], second["image_metadata"]) == ("warning", 400, None)
 
 
 def test_the_level_holds_for_requests_too(tmp_path: Path, make_record):

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from assay.serving.auth.base import Asked
+from assay.serving.auth.base import Asked, Refusal
 from assay.serving.auth.keys import Key, Keys
 from assay.serving.auth.nonces import Nonces
 from assay.serving.auth.ring import Ring
@@ -23,13 +23,20 @@ _NOBODY = "ak_nobody"
 """What the secret is derived for when there is no such key; no key can be called so."""
 
 
+def unauthorized() -> Refusal:
+    """Return the one answer to every request without a valid key."""
+    return Refusal(401, "A valid key is needed", {"WWW-Authenticate": 'Bearer realm="assay"'})
+
+
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A request whose key is valid."""
+    """A request that proves which key it was sent with."""
 
     key: Key
     digest: str | None
     """The signed digest of its images; none where the request is not signed."""
+    refusal: Refusal | None = None
+    """Why it is refused all the same: the key has expired, or has used too many nonces."""
 
 
 class Authenticator:
@@ -57,10 +64,11 @@ class Authenticator:
         self._skew, self._wall = skew_seconds, wall
 
     async def check(self, asked: Asked) -> Proof | None:
-        """Return the key that a request shows and may use; none, for whatever reason, where there is none.
+        """Return the key that a request proves, or None.
 
-        Raises:
-            Refusal: 429, the key has used more nonces than can be remembered.
+        An expired key is proven by its secret. A revoked one is not: it may be revoked because somebody else
+        has it. Neither is the key of a signed request that is out of time or whose nonce was used before: it
+        may have been captured.
         """
         authorization = asked.headers.get("authorization")
         if not is_signed(asked.headers):
@@ -74,7 +82,7 @@ class Authenticator:
         key_id, given = (found[1], found[2]) if found else (_NOBODY, "")
         key, secret = self._secret(key_id)
         right = hmac.compare_digest(given.encode(), secret.encode())
-        return Proof(key, None) if key is not None and right else None
+        return Proof(key, None, self._expired(key)) if key is not None and right else None
 
     async def _signed(self, asked: Asked, signed: Signed) -> Proof | None:
         key, secret = self._secret(signed.key_id)
@@ -84,13 +92,20 @@ class Authenticator:
         if key is None or not right or not in_time:
             return None
         # Last: only a right signature uses up its nonce.
-        return Proof(key, signed.digest) if await self._nonces.is_new(key.id, signed.nonce) else None
+        try:
+            new = await self._nonces.is_new(key.id, signed.nonce)
+        except Refusal as refusal:
+            return Proof(key, signed.digest, refusal)
+        return Proof(key, signed.digest, self._expired(key)) if new else None
+
+    def _expired(self, key: Key) -> Refusal | None:
+        return unauthorized() if key.state(self._wall()) == "expired" else None
 
     def _secret(self, key_id: str) -> tuple[Key | None, str]:
-        """Return the valid key of an id, or none, and a secret, derived with the same work either way."""
+        """Return the key of an id unless it is revoked, and a secret; the work is the same either way."""
         ring, key = self._ring(), self._keys().get(key_id)
         if key is not None and key.version not in ring:
             key = None
         version, name = (ring.newest, _NOBODY) if key is None else (key.version, key.id)
         secret = ring.secret(version, name)
-        return (key if key is not None and key.state(self._wall()) == "valid" else None), secret
+        return (key if key is not None and key.state(self._wall()) != "revoked" else None), secret

@@ -26,10 +26,24 @@ class Client:
 class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of the server
     """A request that is turned away; the app answers `{"error": text}` with this status and these headers."""
 
-    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
-        """Set status, the sentence for the client, and headers such as Retry-After."""
+    def __init__(
+        self,
+        status: int,
+        text: str,
+        headers: Mapping[str, str] | None = None,
+        client: Client | None = None,
+    ) -> None:
+        """Set what is answered, and to whom.
+
+        Args:
+            status: HTTP status.
+            text: one sentence for the client.
+            headers: such as Retry-After.
+            client: whose key the request proves, for the request log; None where it proves none.
+        """
         super().__init__(text)
         self.status, self.text, self.headers = status, text, dict(headers or {})
+        self.client = client
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from assay.serving.auth.addresses import client_address, group_of, networks, parse_address
-from assay.serving.auth.authenticate import Authenticator
+from assay.serving.auth.authenticate import Authenticator, unauthorized
 from assay.serving.auth.base import ANONYMOUS, Admission, Asked, Client, Refusal
 from assay.serving.auth.countries import Countries
 from assay.serving.auth.gcra import Rate
@@ -27,11 +27,6 @@ from assay.serving.watching.base import Watcher
 
 _OPEN = frozenset({"classify", "metrics"})
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
-
-
-def unauthorized() -> Refusal:
-    """Return the one answer to every request without a valid key."""
-    return Refusal(401, "A valid key is needed", {"WWW-Authenticate": 'Bearer realm="assay"'})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +97,7 @@ class AddressGate:
             self._penalties.check(address)
             client, digest = await self._identify(asked, address)
             if asked.scope not in client.scopes:
-                raise Refusal(403, f"This needs the scope {asked.scope}")
+                raise Refusal(403, f"This needs the scope {asked.scope}", client=client)
         with _Counted(self._watcher, "limit"):
             return await self._limit(client, address, digest)
 
@@ -121,7 +116,13 @@ class AddressGate:
             raise unauthorized()
         key = proof.key
         tier = key.tier if key.tier in self._limits.tiers else strictest(self._limits.tiers)
-        return Client(key.client, key.id, tier, frozenset(key.scopes)), proof.digest
+        client = Client(key.client, key.id, tier, frozenset(key.scopes))
+        if proof.refusal is not None:
+            if proof.refusal.status == unauthorized().status:
+                self._penalties.failed(address)
+            proof.refusal.client = client
+            raise proof.refusal
+        return client, proof.digest
 
     async def _limit(self, client: Client, address: str, digest: str | None) -> Admission:
         def failed() -> None:
@@ -134,7 +135,7 @@ class AddressGate:
         place = client.key_id or group_of(address), uuid.uuid4().hex
         found = await self._stores.limiter.take(place[0], tier, place[1])
         if not found.taken:
-            raise too_many(client.tier, tier, found)
+            raise too_many(client, tier, found)
         headers = limit_headers(client.tier, tier, found)
         return _Admission(client, address, headers, digest, failed, self._stores.limiter, place)
 

@@ -10,7 +10,7 @@ be again.
 import math
 from collections.abc import Mapping
 
-from assay.serving.auth.base import Refusal
+from assay.serving.auth.base import Client, Refusal
 from assay.serving.auth.limits import Verdict
 from assay.serving.auth.settings import Tier
 
@@ -30,8 +30,8 @@ def limit_headers(name: str, tier: Tier, verdict: Verdict) -> dict[str, str]:
     }
 
 
-def too_many(name: str, tier: Tier, verdict: Verdict) -> Refusal:
+def too_many(client: Client, tier: Tier, verdict: Verdict) -> Refusal:
     """Return the answer to a request that is one too many."""
     wait = str(max(1, math.ceil(verdict.wait)))
-    headers = {**limit_headers(name, tier, verdict), "Retry-After": wait}
-    return Refusal(429, "Too many requests; try again later", headers)
+    headers = {**limit_headers(client.tier, tier, verdict), "Retry-After": wait}
+    return Refusal(429, "Too many requests; try again later", headers, client)

@@ -1,5 +1,8 @@
 """A record as a document: what MongoDB stores, a spool's line holds, and `assay journal --json` prints.
 
+`timestamp`, `client_id`, `image_metadata`, `classification` and `performance` are the published schema of the
+collection `request_logs`; the other fields are Assay's own.
+
 Its shape is part of the interface: dashboards and shard keys name its fields.
 """
 
@@ -27,7 +30,7 @@ def document(record: Record) -> Document:
         "request_id": _text(record.request_id),
         "timestamp": milliseconds(record.timestamp),
         "client_id": _text(record.client_id),
-        "image": image
+        "image_metadata": image
         and {
             "size": image.size,
             "format": image.format,
@@ -45,6 +48,7 @@ def document(record: Record) -> Document:
         "model": _text(record.model),
         "cache_hit": record.cache_hit,
         "status": record.status,
+        "error": record.error and _text(record.error),
     }
 
 
@@ -54,7 +58,7 @@ def record_of(stored: Mapping[str, Any]) -> Record:
     Raises:
         KeyError, TypeError, ValueError: it holds none.
     """
-    image, answer, performance = stored["image"], stored["classification"], stored["performance"]
+    image, answer, performance = stored["image_metadata"], stored["classification"], stored["performance"]
     return Record(
         id=stored["_id"],
         request_id=stored["request_id"],
@@ -70,6 +74,7 @@ def record_of(stored: Mapping[str, Any]) -> Record:
         model_version=performance["model_version"],
         cache_hit=stored["cache_hit"],
         status=stored["status"],
+        error=stored["error"],
     )
 
 

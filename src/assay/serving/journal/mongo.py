@@ -21,7 +21,7 @@ from assay.serving.journal.base import Query, StoreError
 from assay.serving.journal.documents import document, milliseconds, record_of
 from assay.serving.record import Record
 
-COLLECTION: Final = "requests"
+COLLECTION: Final = "request_logs"
 
 _DATABASE: Final = "assay"
 _DUPLICATE, _OPTIONS_DIFFER = 11000, 85  # MongoDB's error codes

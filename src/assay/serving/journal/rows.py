@@ -24,6 +24,7 @@ COLUMNS: Final = (
     "model_version",
     "cache_hit",
     "status",
+    "error",
 )
 """`timestamp` is in milliseconds since 1970, UTC."""
 
@@ -39,7 +40,7 @@ def since_epoch(moment: datetime) -> int:
 def row(record: Record) -> tuple[Any, ...]:
     """Return a record's values in the order of `COLUMNS`."""
     kept = document(record)
-    image = kept["image"] or {"size": None, "format": None, "dimensions": None}
+    image = kept["image_metadata"] or {"size": None, "format": None, "dimensions": None}
     answer = kept["classification"]
     return (
         kept["_id"],
@@ -57,6 +58,7 @@ def row(record: Record) -> tuple[Any, ...]:
         kept["performance"]["model_version"],
         kept["cache_hit"],
         kept["status"],
+        kept["error"],
     )
 
 
@@ -78,4 +80,5 @@ def record_of_row(values: Sequence[Any]) -> Record:
         model_version=one["model_version"],
         cache_hit=bool(one["cache_hit"]),
         status=one["status"],
+        error=one["error"],
     )

@@ -21,26 +21,27 @@ from assay.serving.record import Record
 _SCHEMA: Final = """
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = NORMAL;
-    CREATE TABLE IF NOT EXISTS requests (
+    CREATE TABLE IF NOT EXISTS request_logs (
         id TEXT PRIMARY KEY, request_id TEXT NOT NULL, timestamp INTEGER NOT NULL, client_id TEXT NOT NULL,
         size INTEGER, format TEXT, width INTEGER, height INTEGER,
         result TEXT, confidence REAL, unknown INTEGER, processing_time REAL NOT NULL,
-        model TEXT NOT NULL, model_version TEXT NOT NULL, cache_hit INTEGER NOT NULL, status INTEGER NOT NULL
+        model TEXT NOT NULL, model_version TEXT NOT NULL, cache_hit INTEGER NOT NULL, status INTEGER NOT NULL,
+        error TEXT
     );
-    CREATE INDEX IF NOT EXISTS by_client ON requests (client_id, timestamp);
-    CREATE INDEX IF NOT EXISTS by_time ON requests (timestamp);
-    CREATE INDEX IF NOT EXISTS by_request ON requests (request_id);
+    CREATE INDEX IF NOT EXISTS request_logs_by_client ON request_logs (client_id, timestamp);
+    CREATE INDEX IF NOT EXISTS request_logs_by_time ON request_logs (timestamp);
+    CREATE INDEX IF NOT EXISTS request_logs_by_request ON request_logs (request_id);
 """
 _INSERT: Final = """
-    INSERT INTO requests (
+    INSERT INTO request_logs (
         id, request_id, timestamp, client_id, size, format, width, height, result, confidence, unknown,
-        processing_time, model, model_version, cache_hit, status
-    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
+        processing_time, model, model_version, cache_hit, status, error
+    ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
 """
 _SELECT: Final = """
     SELECT id, request_id, timestamp, client_id, size, format, width, height, result, confidence, unknown,
-        processing_time, model, model_version, cache_hit, status
-    FROM requests WHERE TRUE
+        processing_time, model, model_version, cache_hit, status, error
+    FROM request_logs WHERE TRUE
 """
 _CONDITIONS: Final = {
     "client_id": "AND client_id = :client_id",
@@ -52,7 +53,7 @@ _CONDITIONS: Final = {
 }
 _ORDER: Final = "ORDER BY timestamp DESC, id DESC LIMIT :limit"
 _FORGET: Final = (
-    "DELETE FROM requests WHERE rowid IN (SELECT rowid FROM requests WHERE timestamp < ? LIMIT ?)"
+    "DELETE FROM request_logs WHERE rowid IN (SELECT rowid FROM request_logs WHERE timestamp < ? LIMIT ?)"
 )
 _EVERY: Final = 60.0  # seconds between looks for records that are too old
 _SOME: Final = 5000  # forgotten at a time, so that nobody waits long

@@ -1,5 +1,8 @@
 """A request log and an error log, as JSON lines with the request's id in each.
 
+The line of a request that was refused or failed stands in both, with the sentence that the client was
+answered; a failure of the server has its traceback in the error log besides.
+
 Nothing personal is written beyond the client's id: no photo, no file's name, no address. What the server
 and its libraries say themselves, by `logging`, goes through here too, and loses every address on the way.
 """
@@ -39,7 +42,7 @@ class _Answer(NamedTuple):
     tier: str
 
 
-_STANDARD_OUTPUT = 1
+_STANDARD_OUTPUT, _STANDARD_ERROR = 1, 2
 
 
 class Logs:
@@ -59,6 +62,7 @@ class Logs:
         self._on_drop = on_drop
         self._place: Place | None = None
         requests: logging.Handler = Pipe(_STANDARD_OUTPUT)
+        errors: logging.Handler = Pipe(_STANDARD_ERROR)
         self._handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
         if settings.log_dir is not None:
             try:
@@ -75,17 +79,25 @@ class Logs:
             errors.setLevel(logging.WARNING)
             self._handlers.append(errors)
         together = 1 if self._place is None else LINES_TOGETHER
-        self._writer: Writer[_Answer] = Writer(requests, _request_line, together=together)
+        self._requests: Writer[_Answer] = Writer(requests, _request_line, together=together)
+        self._errors: Writer[_Answer] = Writer(errors, _request_line, together=together)
         self._take_over()
 
     def answered(self, record: Record, tier: str) -> None:
         """Write a request's line soon."""
-        if _level(record.status) >= self._level and not self._writer.put(_Answer(record, tier)):
+        level = _level(record.status)
+        if level < self._level:
+            return
+        line = _Answer(record, tier)
+        if not self._requests.put(line):
+            self._on_drop(1)
+        if level >= logging.WARNING and not self._errors.put(line):
             self._on_drop(1)
 
     def close(self) -> None:
         """Write what waits, and leave the root logger as it was."""
-        self._writer.close()
+        self._requests.close()
+        self._errors.close()
         root = logging.getLogger()
         for handler in self._handlers:
             root.removeHandler(handler)
@@ -150,9 +162,18 @@ def _request_line(answer: _Answer) -> str:
         "unknown": record.unknown,
         "cache_hit": record.cache_hit,
         "milliseconds": round(1000 * record.processing_time, 3),
-        "image": image and {"size": image.size, "format": image.format, "dimensions": image.dimensions},
+        "error": record.error,
+        "image_metadata": image
+        and {"size": image.size, "format": image.format, "dimensions": image.dimensions},
     }
     return str(_render(None, "", line))
+
+
+class _Formatter(structlog.stdlib.ProcessorFormatter):
+    """Formats what is logged as JSON lines; lines of requests, which have no logger, are JSON already."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record) if record.name else record.getMessage()
 
 
 def _formatter() -> logging.Formatter:
@@ -162,7 +183,7 @@ def _formatter() -> logging.Formatter:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    return structlog.stdlib.ProcessorFormatter(
+    return _Formatter(
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
