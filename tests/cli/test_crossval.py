@@ -1,11 +1,13 @@
 """`assay crossval` as typed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from assay.cli.main import main
+from assay.data import read_manifest
 from assay.recipe import Recipe, dump_recipe
 
 
@@ -59,6 +61,31 @@ def test_a_fold_is_an_ordinary_run(assay, crossval: Path, colours: Path):
     run = crossval / "repeat-1" / "fold-1"
     assert assay("predict", run / "model.assay", colours / "red" / "001.png").code == 0
     assert "classifier" in assay("train", "--resume", run).out
+
+
+def test_the_official_test_photos_stay_the_test_of_every_fold(assay, cifar10: Path, tmp_path: Path):
+    for split, count in (("train", 4), ("test", 2)):
+        for photos in sorted((cifar10 / split).iterdir()):
+            folder = tmp_path / "cifar10" / split / photos.name
+            folder.mkdir(parents=True)
+            for photo in sorted(photos.iterdir())[:count]:
+                shutil.copy(photo, folder)
+    small = ["--set", "net.convnet.filters=[8]", "--set", "train.epochs=1", "--jobs", 1]
+    data, run = tmp_path / "cifar10", tmp_path / "run"
+    result = assay("crossval", data, "-r", "vehicle-animal", "--folds", 2, "--run", run, *small)
+    assert result.code == 0, result.err
+    assert "test part (20 photos) stays the test of every fold" in result.out
+    assert "40 photos right" in result.out
+    official = {f"test/{path.parent.name}/{path.name}" for path in (data / "test").glob("*/*")}
+    validated: list[str] = []
+    for fold in (1, 2):
+        saved = read_manifest(run / "repeat-1" / f"fold-{fold}" / "manifest.csv", ("vehicle", "animal"))
+        assert {sample.id for sample in saved.part("test")} == official
+        validated += [sample.id for sample in saved.part("val")]
+    assert len(set(validated)) == len(validated) == 40
+    told = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    assert told["held_out"] == "val"
+    assert told["figures"]["test"]["accuracy"]["runs"] == 2
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assay.data.folds import folds
 from assay.data.samples import SPLITS, Dataset, Sample, Split
-from assay.data.split import assign_splits, folds
+from assay.data.split import assign_splits
 from assay.errors import AssayError, UsageError
 from assay.recipe import SplitSpec
 
@@ -176,7 +177,7 @@ def test_val_is_carved_out_of_train_alone() -> None:
     assert sizes(split, "b") == [140, 30, 0]
     assert [one.id for one in split.part("test")] == [one.id for one in data.part("test")]
     assert "val was carved out of train" in split.warnings[0]
-    assert "test has no photo of 'b'" in split.warnings[1]
+    assert "the ready-made part test has no photo of 'b'" in split.warnings[1]
 
 
 def test_carving_moves_nothing_into_the_brought_test() -> None:
@@ -204,9 +205,12 @@ def test_train_alone_is_shared_out() -> None:
     assert "the data brings train alone" in split.warnings[0]
 
 
-def test_test_alone_cannot_teach() -> None:
-    with pytest.raises(AssayError, match="brings only a test part"):
-        assign_splits(dataset(photos("a", 9, split="test")), SPEC, 0)
+@pytest.mark.parametrize("brought", [("test",), ("val",), ("val", "test")])
+def test_without_training_photos_nothing_is_learnt(brought: tuple[Split, ...]) -> None:
+    samples = [one for split in brought for one in photos("a", 9, split=split)]
+    with pytest.raises(AssayError, match=f"brings only a {' and '.join(brought)} part; .* in a folder train"):
+        assign_splits(dataset(samples), SPEC, 0)
+    assert sum(sizes(assign_splits(dataset(samples + photos("a", 30)), SPEC, 0))) == len(samples) + 30
 
 
 def test_photos_without_a_part_among_others_that_have_one() -> None:
@@ -267,9 +271,9 @@ def test_a_new_photo_that_links_old_ones_in_two_parts_is_told() -> None:
 
 
 def test_too_few_groups_for_the_parts() -> None:
-    with pytest.raises(AssayError, match="2 photos in 2 groups are too few for 'train', 'val', 'test'"):
+    with pytest.raises(AssayError, match="2 photos are too few for 'train', 'val', 'test'"):
         assign_splits(dataset(photos("a", 1) + photos("b", 1)), SPEC, 0)
-    with pytest.raises(AssayError, match="12 photos in 1 groups are too few"):
+    with pytest.raises(AssayError, match="12 photos in 1 group that stays together are too few"):
         assign_splits(dataset(photos("a", 12, group="g")), SPEC, 0)
 
 
@@ -300,5 +304,5 @@ def test_folds_may_ignore_groups() -> None:
 def test_folds_that_make_no_sense() -> None:
     with pytest.raises(UsageError, match="2 folds or more, not 1"):
         folds(photos("a", 9), 1, 0)
-    with pytest.raises(AssayError, match="4 photos in 4 groups are too few for 5 folds"):
+    with pytest.raises(AssayError, match="4 photos are too few for 5 folds"):
         folds(photos("a", 4), 5, 0)

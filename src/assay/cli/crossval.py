@@ -11,11 +11,14 @@ if TYPE_CHECKING:
 
 def crossval(
     data: Annotated[
-        Path | None, typer.Argument(help="Folder of classes, or a manifest; parts it brings are not heeded.")
+        Path | None,
+        typer.Argument(
+            help="Folder of classes, folder of train/val/test, or a manifest; its test part, if any, is kept."
+        ),
     ] = None,
     *,
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name or YAML file.")] = "default",
-    folds: Annotated[int, typer.Option(help="Parts; each is the test once.")] = 5,
+    folds: Annotated[int, typer.Option(help="Parts; each is held out once.")] = 5,
     repeats: Annotated[int, typer.Option(help="How often, each with another seed.")] = 1,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A value to change, as train.epochs=5; repeatable.")
@@ -34,7 +37,8 @@ def crossval(
 ) -> None:
     """Train and judge once for every fold; print mean ± standard deviation.
 
-    Every photo is judged by a classifier that has not seen it. Groups of photos (copies, bursts) stay whole.
+    Every photo is judged by a classifier that was not trained on it. Groups of photos (copies, bursts) stay
+    whole. A test part that the data brings stays the test of every fold; other parts are ignored.
 
     Example: assay crossval photos/ -r bottle --folds 5 --repeats 2
     """
@@ -74,7 +78,10 @@ def _closing(result: "CrossvalResult") -> str:
             "",
             result.text,
             "",
-            describe_metrics(result.out_of_fold, "out of fold"),
+            describe_metrics(
+                result.out_of_fold,
+                "out of fold" if result.held_out == "test" else "out of fold (also selected the best epoch)",
+            ),
             "",
             f"tables       {result.folder / 'results.csv'}, {result.folder / 'runs.csv'}",
             f"predictions  {result.folder / 'predictions.npz'}",

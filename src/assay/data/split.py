@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from assay.data.apportion import Group, apportion
+from assay.data.folds import group_of, too_few
 from assay.data.groups import group_indices, straddling
 from assay.data.labels import named
 from assay.data.samples import SPLITS, Dataset, Sample, Split
-from assay.errors import AssayError, UsageError
+from assay.errors import AssayError
 from assay.recipe import SplitSpec
 
 
@@ -40,13 +41,14 @@ def assign_splits(
         as one would expect.
 
     Raises:
-        AssayError: fewer groups than parts, or the data brings a test and nothing to learn from.
+        AssayError: fewer groups than parts, or the data brings parts and no training photos.
     """
     samples = dataset.samples
-    brought = {sample.split for sample in samples} - {None}
-    if brought and not brought & {"train", "val"} and all(sample.split for sample in samples):
+    brought = {sample.split for sample in samples}
+    if brought and not brought & {"train", None}:
+        parts = " and ".join(str(part) for part in SPLITS if part in brought)
         raise AssayError(
-            f"{dataset.root} brings only a test part; add photos to learn from, in a folder train"
+            f"{dataset.root} brings only a {parts} part; add photos to learn from, in a folder train"
         )
     plan = _plan(samples, spec, like or {})
     singly = spec.method == "random"
@@ -55,66 +57,6 @@ def assign_splits(
         replace(sample, split=split) for sample, split in zip(samples, moved, strict=True)
     )
     return result.with_samples(result.samples, _remarks(result, plan, spec))
-
-
-class Fold(NamedTuple):
-    """One round of cross-validation: every sample in exactly one part, with its `split` set."""
-
-    train: tuple[Sample, ...]
-    val: tuple[Sample, ...]
-    test: tuple[Sample, ...]
-
-
-def folds(
-    samples: Sequence[Sample], k: int, seed: int, *, val: float = 0.15, method: str = "grouped"
-) -> list[Fold]:
-    """Share samples out to k rounds; every sample is tested in exactly one of them.
-
-    Args:
-        samples: their own splits are ignored.
-        k: number of rounds, 2 or more.
-        seed: decides between equals.
-        val: share of the photos not tested that chooses (early stopping, calibration), above 0 and below 1.
-        method: `grouped` keeps groups whole, `random` ignores them.
-
-    Raises:
-        UsageError: k is below 2.
-        AssayError: fewer groups than folds, or too few to carve val.
-    """
-    if k < 2:
-        raise UsageError(f"cross-validation needs 2 folds or more, not {k}")
-    singly = method == "random"
-    ordered = sorted(samples, key=lambda sample: sample.id)
-    groups = group_indices(ordered, singly=singly)
-    if len(groups) < max(k, 3):
-        raise AssayError(
-            f"{len(ordered)} photos in {len(groups)} groups are too few for {k} folds and validation"
-        )
-    parts = _spread(ordered, groups, [1 / k] * k, seed, first_teaches=False)
-    rounds = []
-    for fold in range(k):
-        rest = [sample for sample, part in zip(ordered, parts, strict=True) if part != fold]
-        carved = _spread(rest, group_indices(rest, singly=singly), [1 - val, val], seed * k + fold)
-        rounds.append(
-            Fold(
-                tuple(
-                    replace(sample, split="train")
-                    for sample, part in zip(rest, carved, strict=True)
-                    if part == 0
-                ),
-                tuple(
-                    replace(sample, split="val")
-                    for sample, part in zip(rest, carved, strict=True)
-                    if part == 1
-                ),
-                tuple(
-                    replace(sample, split="test")
-                    for sample, part in zip(ordered, parts, strict=True)
-                    if part == fold
-                ),
-            )
-        )
-    return rounds
 
 
 class _Plan(NamedTuple):
@@ -168,55 +110,30 @@ def _share_out(samples: Sequence[Sample], plan: _Plan, seed: int, *, singly: boo
         for taken in dict.fromkeys(result.get(sample.id) for sample in group):
             chosen = [sample for sample in group if result.get(sample.id) == taken]
             if taken is None or taken in plan.shares:
-                groups.append(_group(chosen, None if taken is None else names.index(taken)))
+                groups.append(group_of(chosen, None if taken is None else names.index(taken)))
                 members.append(chosen)
     if any(group.part is None for group in groups):
         parts = apportion(groups, list(plan.shares.values()), seed)
         if missing := [name for part, name in enumerate(names) if part not in parts]:
-            photos = sum(len(group.strata) for group in groups)
-            raise AssayError(
-                f"{photos} photos in {len(groups)} groups are too few for {named(names)}: "
-                f"none is left for {named(missing)}; add photos"
-            )
+            few = too_few(sum(len(group.strata) for group in groups), len(groups))
+            raise AssayError(f"{few} {named(names)}: none is left for {named(missing)}; add photos")
         for group_members, part in zip(members, parts, strict=True):
             result |= {sample.id: names[part] for sample in group_members}
     return [result[sample.id] for sample in samples]
-
-
-def _group(members: Sequence[Sample], part: int | None) -> Group:
-    strata = tuple((sample.label, sample.source_label or "") for sample in members)
-    return Group(strata, min(sample.id for sample in members), part)
-
-
-def _spread(
-    samples: Sequence[Sample],
-    groups: Sequence[Sequence[int]],
-    shares: Sequence[float],
-    seed: int,
-    *,
-    first_teaches: bool = True,
-) -> list[int]:
-    """Return the part of every sample when all groups are free."""
-    made = [_group([samples[index] for index in indices], None) for indices in groups]
-    parts = [0] * len(samples)
-    for indices, part in zip(groups, apportion(made, shares, seed, first_teaches=first_teaches), strict=True):
-        for index in indices:
-            parts[index] = part
-    if len(set(parts)) < len(shares):
-        raise AssayError(
-            f"{len(samples)} photos in {len(groups)} groups are too few for {len(shares)} parts; add photos"
-        )
-    return parts
 
 
 def _remarks(result: Dataset, plan: _Plan, spec: SplitSpec) -> list[str]:
     remarks = list(plan.remarks)
     seen = Counter((sample.split, sample.label) for sample in result.samples)
     filled = {split for split, _ in seen}
+    shared_out = {sample.split for sample in result.samples if sample.id not in plan.fixed}
     for split in SPLITS:
         missing = [name for name in result.classes if split in filled and not seen[split, name]]
-        if missing:
+        if missing and split in shared_out:
             remarks.append(f"{split} has no photo of {named(missing)}: too few groups for every part")
+        elif missing:
+            # The words of `scan`, so that it is said once.
+            remarks.append(f"the ready-made part {split} has no photo of {named(missing)}")
     if leaks := straddling(result.samples):
         because = "groups are ignored (random)" if spec.method == "random" else "they were there already"
         remarks.append(f"{len(leaks)} groups of photos stand in more than one part, since {because}")

@@ -1,84 +1,24 @@
-"""Cross-validation: every photo is judged once a repeat, by a classifier that has never seen it.
+"""Cross-validation: every photo is judged once a repeat, by a classifier that has never been trained on it.
 
 k folds that keep groups whole and classes in proportion, as often as wanted with other seeds; each fold is an
 ordinary run with its bundle. What a single split of few photos leaves to luck shows as a spread.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from assay.data import Dataset, Fold, folds
+from assay.data import Dataset
+from assay.data.folds import fold_remarks
 from assay.data.prepare import read_grouped
-from assay.errors import AssayError, UsageError
+from assay.errors import UsageError
 from assay.files import write_text
-from assay.inference import cpu_count
-from assay.progress import Progress
 from assay.recipe import Recipe, dump_recipe, load_recipe
-from assay.training.probe import on_features
-from assay.workflow.crossval_table import CrossvalResult, FoldRun, write_results
-from assay.workflow.features import FrozenBackbone
-from assay.workflow.figures import has_figures, read_figures
+from assay.workflow.crossval_table import CrossvalResult, write_results
 from assay.workflow.lanes import complete_runs, default_jobs, threads_per_run
-from assay.workflow.run import Run
-from assay.workflow.series import RunTask, Series, SeriesWatcher, refuse_used_series
+from assay.workflow.resampling import Resampling
+from assay.workflow.series import Series, SeriesWatcher, refuse_used_series
 from assay.workflow.start import starting_network
 
-_SEEDS = 2**32
-
-
-@dataclass(frozen=True)
-class Crossval:
-    """A folder of folds."""
-
-    series: Series
-
-    @classmethod
-    def create(
-        cls, folder: Path, data: Path, recipe: Recipe, dataset: Dataset, shape: tuple[int, int]
-    ) -> "Crossval":
-        """Begin in a new or empty folder; `shape` is the number of folds and of repeats."""
-        write_text(folder / "recipe.yaml", dump_recipe(recipe))
-        values = {
-            "data": str(data.resolve()),
-            "folds": shape[0],
-            "repeats": shape[1],
-            "threads": threads_per_run(),
-        }
-        return cls(Series.create(folder, "crossval", dataset, values))
-
-    @property
-    def folds(self) -> int:
-        """Parts that every repeat cuts the photos into."""
-        return int(self.series.values()["folds"])
-
-    @property
-    def repeats(self) -> int:
-        """How often all photos are shared out anew."""
-        return int(self.series.values()["repeats"])
-
-    @property
-    def threads(self) -> int:
-        """Threads of every run."""
-        return int(self.series.values()["threads"])
-
-    def recipe(self, repeat: int = 1) -> Recipe:
-        """Return the settings of a repeat, counted from 1: the seed grows by one from repeat to repeat."""
-        recipe = load_recipe(self.series.folder / "recipe.yaml")
-        changes: dict[str, int] = {"seed": (recipe.train.seed + repeat - 1) % _SEEDS}
-        if recipe.train.workers is None and self.threads < cpu_count():
-            # Runs side by side share the processors; the number of workers changes no result.
-            changes["workers"] = self.threads
-        return recipe.model_copy(update={"train": recipe.train.model_copy(update=changes)})
-
-    def run(self, repeat: int, fold: int) -> Run:
-        """Return the run of a fold, both counted from 1."""
-        return Run(self.series.folder / f"repeat-{repeat}" / f"fold-{fold}")
-
-    def name(self, repeat: int, fold: int) -> str:
-        """Return what people read for a fold."""
-        place = f"fold {fold}/{self.folds}"
-        return place if self.repeats == 1 else f"repeat {repeat}/{self.repeats} {place}"
+_RECIPE = "recipe.yaml"
 
 
 def cross_validate(
@@ -93,8 +33,9 @@ def cross_validate(
 ) -> CrossvalResult:
     """Train and judge a classifier for every fold.
 
-    Parts that the data brings are not heeded: every photo is in the test part of one fold. The shares of
-    `data.split` decide how much of the rest chooses.
+    A test part that the data brings stays the test of every fold; each of the other photos is then a
+    validation photo of one fold. Without one, every photo is a test photo of one fold, and the shares of
+    `data.split` decide how much of the rest validates. Other parts that the data brings are ignored.
 
     Args:
         data: what `assay.data.scan` reads.
@@ -112,15 +53,15 @@ def cross_validate(
         InterruptionError: Ctrl-C; `resume_crossval` goes on.
     """
     watcher = watcher or SeriesWatcher()
-    if repeats < 1:
-        raise UsageError(f"--repeats is {repeats}: give 1 or more")
+    plan = _plan(folds, repeats)
     refuse_used_series(folder, "crossval")
     dataset = read_grouped(data, recipe.data, progress=watcher.progress)
     # What cannot work must not leave a folder behind.
-    _shared_out(dataset, recipe, folds)
-    starting_network(recipe, dataset, watcher.progress)
-    crossval = Crossval.create(folder, data, recipe, dataset, (folds, repeats))
-    return _go_on(crossval, dataset, jobs, watcher)
+    starting_network(recipe, plan.first_split(dataset, recipe), watcher.progress)
+    write_text(folder / _RECIPE, dump_recipe(recipe))
+    values = {"data": str(data.resolve()), "threads": threads_per_run(), **plan.to_dict()}
+    series = Series.create(folder, "crossval", dataset, values)
+    return _go_on(series, dataset, jobs, watcher)
 
 
 def resume_crossval(
@@ -132,54 +73,24 @@ def resume_crossval(
         AssayError: the folder holds none, or its photos have gone.
         InterruptionError: Ctrl-C.
     """
-    crossval = Crossval(Series.open(folder, "crossval"))
-    return _go_on(crossval, crossval.series.dataset(), jobs, watcher or SeriesWatcher())
+    series = Series.open(folder, "crossval")
+    return _go_on(series, series.dataset(), jobs, watcher or SeriesWatcher())
 
 
-def _go_on(crossval: Crossval, dataset: Dataset, jobs: int | None, watcher: SeriesWatcher) -> CrossvalResult:
-    series = crossval.series
+def _plan(folds: int, repeats: int) -> Resampling:
+    if folds < 2:
+        raise UsageError(f"cross-validation needs 2 folds or more, not {folds}")
+    return Resampling(folds, repeats)
+
+
+def _go_on(series: Series, dataset: Dataset, jobs: int | None, watcher: SeriesWatcher) -> CrossvalResult:
+    recipe = load_recipe(series.folder / _RECIPE)
     with series.at_work():
         if watcher.on_data is not None:
-            watcher.on_data(dataset)
-        threads = crossval.threads
-        tasks = _tasks(crossval, dataset, watcher.progress)
+            watcher.on_data(dataset.with_samples(dataset.samples, fold_remarks(dataset)))
+        plan, threads = Resampling.of(series.values()), int(series.values()["threads"])
+        tasks = plan.tasks(series.folder, "", dataset, recipe, threads=threads, progress=watcher.progress)
         complete_runs(tasks, default_jobs(threads) if jobs is None else jobs, threads, watcher)
-        result = write_results(series.folder, dataset, crossval.recipe(), _runs(crossval))
+        result = write_results(series.folder, dataset, recipe, plan.finished(series.folder))
         series.finish()
     return result
-
-
-def _tasks(crossval: Crossval, dataset: Dataset, progress: Progress) -> Iterator[RunTask]:
-    for repeat in range(1, crossval.repeats + 1):
-        recipe = crossval.recipe(repeat)
-        embedded = False
-        for number, fold in enumerate(_shared_out(dataset, recipe, crossval.folds), start=1):
-            run = crossval.run(repeat, number)
-            if not embedded and on_features(recipe) and not has_figures(run):
-                # Here, once, and not in every fold's process: they find all of it kept.
-                network, spec = starting_network(recipe, dataset, progress)
-                FrozenBackbone(network, spec, recipe, dataset, progress).keep_all()
-                embedded = True
-            yield RunTask(
-                name=crossval.name(repeat, number),
-                folder=run.folder,
-                dataset=dataset.with_samples([*fold.train, *fold.val, *fold.test]),
-                recipe=recipe,
-            )
-
-
-def _shared_out(dataset: Dataset, recipe: Recipe, count: int) -> list[Fold]:
-    split = recipe.data.split
-    share = split.val / (split.train + split.val)
-    return folds(dataset.samples, count, recipe.train.seed, val=share, method=split.method)
-
-
-def _runs(crossval: Crossval) -> list[FoldRun]:
-    runs = []
-    for repeat in range(1, crossval.repeats + 1):
-        for fold in range(1, crossval.folds + 1):
-            run = crossval.run(repeat, fold)
-            if not has_figures(run):
-                raise AssayError(f"{run.folder} is not done: go on with --resume")
-            runs.append(FoldRun(repeat, fold, run, read_figures(run)))
-    return runs

@@ -12,30 +12,21 @@ import numpy as np
 
 from assay import notebook
 from assay.data import SPLITS, Dataset, Split
+from assay.data.folds import has_own_test
 from assay.evaluation import Metrics, Predictions, evaluate
 from assay.files import write_text
 from assay.recipe import Recipe
 from assay.tables import Cell, align, number, percent, write_csv, write_json
 from assay.training import read_metrics
-from assay.workflow.figures import FIGURES, RunFigures, Spread
+from assay.workflow.figures import FIGURES, Spread
 from assay.workflow.origin import PARTS
+from assay.workflow.resampling import SplitRun
 from assay.workflow.run import Run
 
 PREDICTIONS = "predictions.npz"
-"""What a classifier that never saw the photo says of every photo: one repeat's test parts put together."""
+"""What a classifier not trained on it says of every photo: one repeat's held-out parts put together."""
 
 Spreads = Mapping[tuple[Split, str], Spread]
-
-
-@dataclass(frozen=True)
-class FoldRun:
-    """One run of a cross-validation."""
-
-    repeat: int
-    fold: int
-    """Both counted from 1."""
-    run: Run
-    figures: RunFigures
 
 
 @dataclass(frozen=True)
@@ -46,11 +37,13 @@ class CrossvalResult:
     dataset: Dataset
     positive: str | None
     """The class whose precision is told; None: the mean over the classes."""
-    runs: tuple[FoldRun, ...]
+    runs: tuple[SplitRun, ...]
     spreads: Spreads
     """Mean and standard deviation over the runs, by part and figure."""
     out_of_fold: Metrics
-    """Of the first repeat: every photo judged once, by a classifier that never saw it."""
+    """Of the first repeat: every photo of the folds judged once, by a classifier not trained on it."""
+    held_out: Split
+    """The part of a run that holds its fold: `val` where the data brings a test of its own, else `test`."""
 
     @property
     def text(self) -> str:
@@ -76,11 +69,12 @@ class CrossvalResult:
             "figures": {
                 part: {name: self.spreads[part, name].to_dict() for name in FIGURES} for part in SPLITS
             },
+            "held_out": self.held_out,
             "out_of_fold": self.out_of_fold.to_dict(),
         }
 
 
-def write_results(folder: Path, dataset: Dataset, recipe: Recipe, runs: Sequence[FoldRun]) -> CrossvalResult:
+def write_results(folder: Path, dataset: Dataset, recipe: Recipe, runs: Sequence[SplitRun]) -> CrossvalResult:
     """Write the tables of finished runs and the out-of-fold predictions.
 
     `results.txt`, `results.csv` and `results.json` hold mean and standard deviation, `runs.csv` a row for
@@ -96,8 +90,9 @@ def write_results(folder: Path, dataset: Dataset, recipe: Recipe, runs: Sequence
         AssayError: a file of a run is missing or damaged.
     """
     first: Predictions | None = None
+    held_out: Split = "val" if has_own_test(dataset) else "test"
     for repeat in sorted({one.repeat for one in runs}):
-        joined = out_of_fold([one.run for one in runs if one.repeat == repeat])
+        joined = out_of_fold([one.run for one in runs if one.repeat == repeat], held_out)
         joined.save(folder / f"repeat-{repeat}" / PREDICTIONS)
         first = first or joined
     if first is None:
@@ -109,7 +104,7 @@ def write_results(folder: Path, dataset: Dataset, recipe: Recipe, runs: Sequence
         for part in SPLITS
         for name in FIGURES
     }
-    result = CrossvalResult(folder, dataset, metrics.positive, tuple(runs), spreads, metrics)
+    result = CrossvalResult(folder, dataset, metrics.positive, tuple(runs), spreads, metrics, held_out)
     write_json(folder / "results.json", result.to_dict())
     write_text(folder / "results.txt", result.text + "\n")
     _write_spreads(folder / "results.csv", spreads)
@@ -117,13 +112,13 @@ def write_results(folder: Path, dataset: Dataset, recipe: Recipe, runs: Sequence
     return result
 
 
-def out_of_fold(runs: Sequence[Run]) -> Predictions:
-    """Put the test parts of one repeat's runs together, in the order of the photos' ids, without embeddings.
+def out_of_fold(runs: Sequence[Run], held_out: Split) -> Predictions:
+    """Put the held-out parts of one repeat's runs together, in order of the photos' ids, without embeddings.
 
     Raises:
         AssayError: the predictions of a run are missing or damaged.
     """
-    parts = [Predictions.load(run.evaluation("test") / PREDICTIONS) for run in runs]
+    parts = [Predictions.load(run.evaluation(held_out) / PREDICTIONS) for run in runs]
     labelled = all(part.source_labels is not None for part in parts)
     whole = Predictions(
         classes=parts[0].classes,
@@ -171,7 +166,7 @@ def _write_spreads(path: Path, spreads: Spreads) -> None:
     write_csv(path, ["part", "figure", "mean", "std", "min", "max", "runs"], rows)
 
 
-def _write_runs(path: Path, runs: Sequence[FoldRun]) -> None:
+def _write_runs(path: Path, runs: Sequence[SplitRun]) -> None:
     header = ["repeat", "fold", "seed", "epochs", "part", "photos", *FIGURES, "run"]
     rows: list[list[Cell]] = []
     for one in runs:

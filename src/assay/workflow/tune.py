@@ -6,7 +6,7 @@ trained in the end.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from operator import attrgetter
@@ -15,7 +15,7 @@ from statistics import fmean, stdev
 from time import perf_counter
 from typing import Any, Literal
 
-from assay.data import Dataset, folds
+from assay.data import Dataset, validation_folds
 from assay.data.prepare import prepare
 from assay.errors import AssayError, UsageError
 from assay.files import write_text
@@ -284,15 +284,9 @@ def _parts(dataset: Dataset, recipe: Recipe, count: int) -> Iterator[Dataset]:
     if not count:
         yield dataset
         return
-    known = [sample for sample in dataset.samples if sample.split != "test"]
-    split = recipe.data.split
-    share = split.val / (split.train + split.val)
-    for fold in folds(known, count, recipe.train.seed, val=share, method=split.method):
-        teaching = [replace(sample, split="train") for sample in (*fold.train, *fold.val)]
-        # Test photos stay among the samples, so that all folds find the same kept embeddings.
-        judging = [replace(sample, split="val") for sample in fold.test]
-        rest = [sample for sample in dataset.samples if sample.split == "test"]
-        yield dataset.with_samples([*teaching, *judging, *rest])
+    # Test photos stay among the samples, so that all folds find the same kept embeddings.
+    for fold in validation_folds(dataset.samples, count, recipe.train.seed, method=recipe.data.split.method):
+        yield dataset.with_samples([*fold.train, *fold.val, *fold.test])
 
 
 def _values(text: str) -> list[str]:
