@@ -38,6 +38,8 @@ _FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A name that was made to resolve to this machine, as DNS rebinding does.
+    "--host-resolver-rules=MAP rebound.example 127.0.0.1",
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
 ]

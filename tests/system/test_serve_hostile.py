@@ -118,7 +118,7 @@ def test_no_file_makes_it_fail_or_grow(running, painted):
     assert _memory(running.process.pid) - before < _GROWTH
 
 
-_HEAD = b"POST /classify HTTP/1.1\r\nHost: a\r\n"
+_HEAD = b"POST /classify HTTP/1.1\r\nHost: localhost\r\n"
 _FORM = b"Content-Type: multipart/form-data; boundary=b\r\n"
 _PART = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
 

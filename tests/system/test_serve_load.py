@@ -195,7 +195,7 @@ def test_slow_senders_do_not_slow_their_neighbours(serve, make_bundle, photos):
         listen__header_seconds=3,
     )
     head = (
-        b"POST /classify HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
         b"Content-Length: 5000\r\n\r\n--b\r\n"
     )
 

@@ -1,6 +1,5 @@
 """`assay serve`: a classifier as an HTTP service."""
 
-import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +39,13 @@ def serve(
     workers: Annotated[
         int | None,
         typer.Option(help="Processes, usually 1; the processors are shared out.", rich_help_panel=_LISTEN),
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name under which a server without keys is reached, besides localhost; may be repeated.",
+            rich_help_panel=_LISTEN,
+        ),
     ] = None,
     tls_cert: Annotated[
         Path | None, typer.Option(help="Certificate for HTTPS, PEM.", rich_help_panel=_LISTEN)
@@ -120,7 +126,7 @@ def serve(
     from assay.serving.workers import Order
 
     options: Options = {
-        "listen": {"host": host, "port": port, "workers": workers},
+        "listen": {"host": host, "port": port, "workers": workers, "allowed_hosts": allowed_host},
         "tls": {"cert": tls_cert, "key": tls_key},
         "models": {"engine": engine, "precision": precision, "golden": golden},
         "auth": {"folder": keys, "required": auth},
@@ -174,24 +180,16 @@ def _with_door(settings: "ServeSettings", typed: Options) -> "ServeSettings":
         UsageError: there are none, and other machines could ask.
     """
     from assay.serving.auth.keys import STORE_FILE
+    from assay.serving.auth.origins import is_loopback
     from assay.serving.settings import ServeSettings
 
     if "required" in settings.auth.model_fields_set:
         return settings
     required = "folder" in settings.auth.model_fields_set or (settings.auth.folder / STORE_FILE).exists()
-    if not required and not _loopback(settings.listen.host):
+    if not required and not is_loopback(settings.listen.host):
         raise UsageError(
             f"{settings.listen.host} can be reached from other machines and there are no keys: make one with "
             "`assay keys create`, or spell out --no-auth"
         )
     typed["auth"] = {**typed.get("auth", {}), "required": required}
     return ServeSettings.read(typed)
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

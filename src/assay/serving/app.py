@@ -13,10 +13,12 @@ from starlette.middleware.cors import CORSMiddleware
 from assay import __version__
 from assay.serving.answers import dump
 from assay.serving.auth.base import Refusal
+from assay.serving.auth.origins import OriginPolicy
 from assay.serving.documents import document
 from assay.serving.doors import call_of
 from assay.serving.envelope import Envelope
 from assay.serving.errors import GONE, INTERNAL, ApiError, GoneError
+from assay.serving.origin_guard import OriginGuard
 from assay.serving.routes_about import OPEN_PATHS, about_routes
 from assay.serving.routes_admin import admin_routes
 from assay.serving.routes_classify import PATH, classify, classify_routes
@@ -55,13 +57,21 @@ def make_app(service: Service) -> App:
 
     for kind in (*_FORESEEN, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, failed)
+
+    def answer(request: Request, error: Exception) -> Response:
+        return failure(service, request, error)
+
     short = {("POST", PATH): lambda request: classify(service, request)}
-    answering: App = Shortcut(app, short, lambda request, error: failure(service, request, error), _FORESEEN)
-    if service.settings.listen.cors:
-        origins = list(service.settings.listen.cors)
+    answering: App = Shortcut(app, short, answer, _FORESEEN)
+    listen = service.settings.listen
+    if listen.cors:
+        origins = list(listen.cors)
         answering = CORSMiddleware(
             answering, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"]
         )
+    if not service.settings.auth.required:
+        policy = OriginPolicy(listen.host, listen.allowed_hosts, listen.cors)
+        answering = OriginGuard(answering, policy, answer, service.parts.watcher)
     return SecurityHeaders(Envelope(answering, service), tls=service.settings.tls.on)
 
 

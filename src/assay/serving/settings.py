@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from assay.errors import UsageError
 from assay.recipe.base import Settings
+from assay.serving.auth.origins import ANY, host_name
 from assay.serving.auth.settings import AuthSettings, LimitSettings
 from assay.serving.cache.settings import CacheSettings
 from assay.serving.journal.settings import JournalSettings, UncertainSettings
@@ -21,6 +22,16 @@ from assay.serving.watching.settings import WatchSettings
 from assay.serving.web.settings import WebSettings
 
 PREFIX = "ASSAY_SERVE_"
+
+
+def _host_name(text: str) -> str:
+    if text != ANY and (host_name(text) is None or host_name(text) != host_name(f"{text}:1")):
+        raise ValueError(f"{text!r} is no host name; give it without scheme and port, as in photos.example")
+    return text
+
+
+HostName = Annotated[str, AfterValidator(_host_name)]
+"""A name or an address, without a port; an IPv6 address in brackets."""
 
 
 class ListenSettings(Settings):
@@ -38,6 +49,9 @@ class ListenSettings(Settings):
     """Seconds in which a connection must have sent the headers of its first request."""
     cors: tuple[str, ...] = ()
     """Origins whose pages may use the API from a browser; none: CORS is off."""
+    allowed_hosts: tuple[HostName, ...] = ()
+    """Names, without ports, under which a server without keys is reached; `*`: any. Unset: at a loopback
+    address localhost and loopback addresses alone, elsewhere any."""
 
 
 class ModelSettings(Settings):

@@ -17,6 +17,7 @@ from assay.serving.auth.countries import Countries
 from assay.serving.auth.gcra import Rate
 from assay.serving.auth.keys import STORE_FILE, read_keys
 from assay.serving.auth.limits import Limiter
+from assay.serving.auth.origins import from_own_page, names_this_machine
 from assay.serving.auth.penalties import Penalties
 from assay.serving.auth.ring import RING_FILE, read_ring
 from assay.serving.auth.settings import AuthSettings, LimitSettings, Tier
@@ -26,7 +27,6 @@ from assay.serving.auth.watched import Watched
 from assay.serving.watching.base import Watcher
 
 _OPEN = frozenset({"classify", "metrics"})
-_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,15 +188,8 @@ class _Counted:
 
 
 def _from_here(asked: Asked, address: str) -> bool:
-    """Tell whether a request without a key comes from this machine, and from no page but the server's own.
-
-    Another page in a browser on this machine does not count: the browser tells that it is from elsewhere, or
-    names another host than this one (a name that was bent to this machine's address).
-    """
+    """Tell whether a request without a key comes from this machine, and from no page but the server's own."""
     parsed = parse_address(address)
     passed_on = any(name in asked.headers for name in ("x-forwarded-for", "forwarded"))
-    host = asked.headers.get("host", "localhost")
-    own = asked.headers.get("origin", f"http://{host}") in {f"http://{host}", f"https://{host}"}
-    own = own and asked.headers.get("sec-fetch-site", "same-origin") in {"same-origin", "none"}
-    name = host if host.endswith("]") else host.rpartition(":")[0] or host
-    return parsed is not None and parsed.is_loopback and own and not passed_on and name in _LOCAL_HOSTS
+    here = names_this_machine(asked.headers.get("host") or "localhost") and from_own_page(asked.headers)
+    return parsed is not None and parsed.is_loopback and here and not passed_on

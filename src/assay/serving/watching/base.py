@@ -41,7 +41,7 @@ class Watcher(Protocol):
         """So many photos wait now."""
 
     def rejected(self, reason: str) -> None:
-        """A request was turned away: overload, deadline, limit, auth, upload, country."""
+        """A request was turned away: overload, deadline, limit, auth, upload, country, origin."""
 
     def cache(self, event: str) -> None:
         """hit, miss, or unavailable (the store is away)."""

@@ -1,0 +1,145 @@
+"""Which pages in a browser may use a server that asks for no keys.
+
+Such a server trusts whoever can reach it, and a browser on the same machine reaches it for any page that it
+shows. Two things give such a page away. One whose own name was made to resolve to this machine's address (DNS
+rebinding) sends that name as Host. One that asks across origins (a form, `fetch`, an image) sends Origin or
+Sec-Fetch-Site. Programs such as curl send neither header, and are not affected.
+
+Source: RFC 9110 (2022) for Host, RFC 6454 (2011) for Origin, W3C "Fetch Metadata Request Headers" (2025).
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from assay.serving.auth.base import Refusal
+
+ANY = "*"
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s,/@:\[\]]+)(?::([0-9]*))?")
+_OWN_SITES = frozenset({"same-origin", "none"})
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+_LOCAL = "localhost"
+
+
+class OriginPolicy:
+    """Decides by Host, Origin and Sec-Fetch-Site.
+
+    Args:
+        listening: address or name that the server listens at. At a loopback address, requests must name a
+            loopback address, `localhost`, or one of `hosts`. At any other, the server is open to its network
+            on purpose: names are then checked only if there are `hosts`, and addresses never, since a page
+            cannot have an address's origin by DNS.
+        hosts: further names of the server, without ports; `*`: any.
+        origins: origins of other servers' pages that may use this one; `*`: any.
+    """
+
+    def __init__(self, listening: str, hosts: Collection[str], origins: Collection[str]) -> None:
+        self._local = is_loopback(listening)
+        self._hosts = frozenset(_plain(host) for host in hosts)
+        self._known = self._hosts | {_plain(listening)}
+        self._checks_host = (self._local or bool(hosts)) and ANY not in hosts
+        self._origins = frozenset(origin.lower() for origin in origins)
+
+    def check(self, method: str, headers: Mapping[str, str]) -> None:
+        """Let a request pass.
+
+        Args:
+            method: GET, POST, ...
+            headers: names in lower case; a header that came several times is one, joined by commas.
+
+        Raises:
+            Refusal: 403, the name is not this server's, or another server's page asks.
+        """
+        host = headers.get("host")
+        if host and self._checks_host and not self._knows(host):
+            raise Refusal(
+                403, "This server does not answer under this host name; allow it with --allowed-host"
+            )
+        if not self._own_page(method, headers):
+            raise Refusal(403, "This server does not answer pages of other origins")
+
+    def _knows(self, host: str) -> bool:
+        name = host_name(host)
+        if name is None:
+            return False
+        if name == _LOCAL or name in self._known:
+            return True
+        address = _address(name)
+        return address is not None and (address.is_loopback or not self._local)
+
+    def _own_page(self, method: str, headers: Mapping[str, str]) -> bool:
+        origin = headers.get("origin")
+        if origin is not None and (ANY in self._origins or origin.lower() in self._origins):
+            return True
+        if origin is not None and not same_origin(headers) and not self._of_own_name(origin):
+            return False
+        return headers.get("sec-fetch-site", "none") in _OWN_SITES or _followed_link(method, headers)
+
+    def _of_own_name(self, origin: str) -> bool:
+        """Tell whether an origin has a name of this server: a proxy may have replaced the Host."""
+        return host_name(origin.partition("://")[2]) in self._hosts
+
+
+def same_origin(headers: Mapping[str, str]) -> bool:
+    """Tell whether a request comes from a page of the very host that it asks, or from no page at all."""
+    origin = headers.get("origin")
+    if origin is None:
+        return True
+    scheme, _, page = origin.lower().partition("://")
+    if scheme not in _DEFAULT_PORTS:
+        return False
+    page_host = _with_port(page, _DEFAULT_PORTS[scheme])
+    return page_host is not None and page_host == _with_port(headers.get("host", ""), _DEFAULT_PORTS[scheme])
+
+
+def from_own_page(headers: Mapping[str, str]) -> bool:
+    """Tell whether a request comes from this server's own page, or from no browser."""
+    return same_origin(headers) and headers.get("sec-fetch-site", "none") in _OWN_SITES
+
+
+def names_this_machine(host: str) -> bool:
+    """Tell whether a Host header is `localhost` or a loopback address, with any port."""
+    name = host_name(host)
+    return name is not None and is_loopback(name)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address or name, without a port, is of this machine alone."""
+    if host == _LOCAL:
+        return True
+    address = _address(host)
+    return address is not None and address.is_loopback
+
+
+@lru_cache(maxsize=1024)
+def host_name(host: str) -> str | None:
+    """Return the name in a Host header, in lower case and without its port; None where it is malformed."""
+    found = _HOST.fullmatch(host.strip())
+    return None if found is None else _plain(found[1])
+
+
+def _plain(name: str) -> str:
+    return name.lower().removeprefix("[").removesuffix("]").removesuffix(".")
+
+
+def _with_port(host: str, port: str) -> tuple[str, str] | None:
+    found = _HOST.fullmatch(host.strip())
+    return None if found is None else (_plain(found[1]), found[2] or port)
+
+
+def _address(name: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return None
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
+def _followed_link(method: str, headers: Mapping[str, str]) -> bool:
+    """Tell whether a person has followed a link: the page that has the link does not see the answer."""
+    return (
+        method in {"GET", "HEAD"}
+        and headers.get("sec-fetch-mode") == "navigate"
+        and headers.get("sec-fetch-dest") == "document"
+    )

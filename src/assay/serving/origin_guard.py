@@ -1,0 +1,43 @@
+"""The check of Host and Origin before anything else is done with a request, its body above all."""
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from assay.serving.auth.base import Refusal
+from assay.serving.auth.origins import OriginPolicy
+from assay.serving.doors import call_of
+from assay.serving.security_headers import App, Message, Receive, Send
+from assay.serving.watching.base import Watcher
+
+
+class OriginGuard:
+    """An ASGI app in front of another, for servers that ask for no keys.
+
+    Args:
+        app: answers what passes.
+        policy: decides what passes.
+        failure: makes an answer of a refusal.
+        watcher: told of every refusal.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        policy: OriginPolicy,
+        failure: Callable[[Request, Exception], Response],
+        watcher: Watcher,
+    ) -> None:
+        self._app, self._policy, self._failure, self._watcher = app, policy, failure, watcher
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer a request, as ASGI has it."""
+        request = Request(scope, receive)
+        try:
+            self._policy.check(scope["method"], call_of(request).headers)
+        except Refusal as refusal:
+            self._watcher.rejected("origin")
+            await self._failure(request, refusal)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
