@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.inference import cpu_count
+from assay.no_telemetry import VARIABLES
 
 HERE = Path(__file__).resolve().parent
 BASELINES = HERE / "baselines"
@@ -44,6 +45,7 @@ class Place:
         home.mkdir(exist_ok=True)
         return {
             **os.environ,
+            **VARIABLES,
             "BENCH_WORK": str(self.work),
             "BENCH_THREADS": threads,
             "OMP_NUM_THREADS": threads,
@@ -55,7 +57,6 @@ class Place:
             "ASSAY_CACHE": str(self.work / "cache"),
             "YOLO_OFFLINE": "true",
             "YOLO_CONFIG_DIR": str(home),
-            "BENTOML_DO_NOT_TRACK": "True",
             "BENTOML_HOME": str(home / "bentoml"),
         }
 

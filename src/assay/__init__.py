@@ -5,6 +5,10 @@
 
 from importlib import import_module
 
+from assay.no_telemetry import switch_off
+
+switch_off()
+
 TYPE_CHECKING = False  # as typing has it, whose import would take longer than all the rest
 if TYPE_CHECKING:
     from assay.inference import Classifier, Failure, Prediction, load

@@ -31,6 +31,7 @@ from assay.cli.tune import tune
 from assay.cli.variants import variants
 from assay.cli.watch import watch
 from assay.errors import AssayError
+from assay.files import cache_folder
 
 _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start here": (demo,),
@@ -77,6 +78,9 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: what was typed behind `assay`; none: the process's own.
     """
+    # What Matplotlib and torch keep goes where Assay's caches are, unless the user has named another place.
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torchinductor"))
     try:
         app(arguments)
     except AssayError as error:

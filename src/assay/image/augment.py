@@ -3,14 +3,10 @@
 Import it by this name: it brings albumentations, which prediction does not need. Knows nothing of files.
 """
 
-import os
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
-
-# Before the import: albumentations otherwise asks the network for a newer version of itself.
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 import albumentations
 import cv2

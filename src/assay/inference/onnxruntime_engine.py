@@ -115,7 +115,7 @@ def _import() -> ModuleType:
         runtime = import_module("onnxruntime")
     except (ImportError, OSError) as error:
         raise EngineError(f"ONNX Runtime does not load ({reason(error)}): pip install onnxruntime") from None
-    # Only its Windows build would send anything.
+    # Its Windows build would write events by another way than the one `assay.no_telemetry` closes.
     runtime.disable_telemetry_events()
     return runtime
 

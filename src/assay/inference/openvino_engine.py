@@ -5,8 +5,6 @@ Compiled models can be kept on the disk. That saves most with int8: 0.35 s of 0.
 """
 
 import hashlib
-import sys
-import threading
 from collections import deque
 from functools import lru_cache
 from importlib import import_module
@@ -20,9 +18,6 @@ import numpy as np
 from assay.inference.compiled import CompiledModels
 from assay.inference.cpus import cpu_count
 from assay.inference.engine import INPUT, EngineError, Mode, Outputs, Signature, check_signature, reason
-
-_TELEMETRY = "openvino_telemetry"
-_IMPORTING = threading.Lock()
 
 
 class OpenVinoEngine:
@@ -140,26 +135,15 @@ def _streams(compiled: Any) -> int:
 
 
 def import_openvino() -> ModuleType:
-    """Import OpenVINO without its telemetry.
-
-    `import openvino` tells Google Analytics of itself, and leaves an identity in `~/intel`, unless a person
-    has forbidden it before. Without the package `openvino_telemetry` it has a stub that does nothing, so that
-    package is hidden while OpenVINO is imported.
+    """Import OpenVINO; `assay.no_telemetry` has hidden its telemetry.
 
     Raises:
         EngineError: OpenVINO is not installed or cannot be loaded.
     """
-    with _IMPORTING:
-        hidden = sys.modules.get(_TELEMETRY)
-        sys.modules[_TELEMETRY] = ModuleType(_TELEMETRY)
-        try:
-            return import_module("openvino")
-        except (ImportError, OSError) as error:
-            raise EngineError(f"OpenVINO does not load ({reason(error)}): pip install openvino") from None
-        finally:
-            del sys.modules[_TELEMETRY]
-            if hidden is not None:
-                sys.modules[_TELEMETRY] = hidden
+    try:
+        return import_module("openvino")
+    except (ImportError, OSError) as error:
+        raise EngineError(f"OpenVINO does not load ({reason(error)}): pip install openvino") from None
 
 
 @lru_cache(maxsize=1)

@@ -96,6 +96,7 @@ RUNTIMES: Mapping[str, Runtime] = MappingProxyType(
             "onnxruntime",
             _write_onnx,
             _load_onnx,
+            'import os\n\nos.environ["ORT_DISABLE_TELEMETRY"] = "1"  # or its makers learn of every use\n'
             "import onnxruntime",
             'session = onnxruntime.InferenceSession(folder / "{file}", providers=["CPUExecutionProvider"])\n'
             'logits = session.run(["logits"], {"images": images})[0][0]',
