@@ -1,104 +1,84 @@
-from collections.abc import Callable
-
-import numpy as np
-import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
-from assay.bundle.protobuf import has_external_data
-
-
-def inside() -> onnx.TensorProto:
-    return numpy_helper.from_array(np.ones((2, 2), np.float32), "w")
+from assay.bundle.protobuf import BYTES, FIXED32, FIXED64, VARINT, fields
 
 
-def outside() -> onnx.TensorProto:
-    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2, 2])
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="../../etc/passwd")
-    return tensor
+def read(content: bytes) -> list[tuple[int, int, object]]:
+    return [
+        (field.number, field.wire, field.value if field.wire == VARINT else bytes(field.value))
+        for field in fields(memoryview(content))
+    ]
 
 
-def graph(*, initializer: onnx.TensorProto | None = None, attribute: object = None) -> onnx.GraphProto:
-    nodes = [helper.make_node("Constant", [], ["c"], value=attribute)] if attribute is not None else []
-    return helper.make_graph(nodes, "g", [], [], [initializer] if initializer else [])
+def test_fields_come_as_they_are_written() -> None:
+    content = b"\x08\xac\x02\x12\x02ab\x1d\x01\x02\x03\x04\x21" + bytes(8)
+    assert read(content) == [
+        (1, VARINT, 300),
+        (2, BYTES, b"ab"),
+        (3, FIXED32, b"\1\2\3\4"),
+        (4, FIXED64, bytes(8)),
+    ]
 
 
-def in_initializer(tensor: onnx.TensorProto) -> onnx.ModelProto:
-    return helper.make_model(graph(initializer=tensor))
+def test_negative_numbers_and_the_largest_tag_are_read() -> None:
+    assert read(b"\x08" + b"\xff" * 9 + b"\x01") == [(1, VARINT, 2**64 - 1)]
+    assert read(b"\xf8\xff\xff\xff\x0f\x00") == [(2**29 - 1, VARINT, 0)]
 
 
-def in_constant(tensor: onnx.TensorProto) -> onnx.ModelProto:
-    return helper.make_model(graph(attribute=tensor))
-
-
-def in_branch(tensor: onnx.TensorProto) -> onnx.ModelProto:
-    node = helper.make_node("If", ["x"], ["y"], then_branch=graph(initializer=tensor), else_branch=graph())
-    return helper.make_model(helper.make_graph([node], "g", [], []))
-
-
-def in_sparse(tensor: onnx.TensorProto) -> onnx.ModelProto:
-    whole = graph()
-    whole.sparse_initializer.add(values=tensor, dims=[4])
-    return helper.make_model(whole)
-
-
-def in_function(tensor: onnx.TensorProto) -> onnx.ModelProto:
-    node = helper.make_node("Constant", [], ["c"], value=tensor)
-    function = helper.make_function("own", "f", [], ["c"], [node], [helper.make_opsetid("", 18)])
-    return helper.make_model(graph(), functions=[function])
-
-
-def in_training(tensor: onnx.TensorProto) -> onnx.ModelProto:
-    model = helper.make_model(graph())
-    model.training_info.add(algorithm=graph(initializer=tensor))
-    return model
-
-
-PLACES = [in_initializer, in_constant, in_branch, in_sparse, in_function, in_training]
-
-
-@pytest.mark.parametrize("place", PLACES)
-def test_weights_in_other_files_are_found_wherever_they_hide(
-    place: Callable[[onnx.TensorProto], onnx.ModelProto],
-) -> None:
-    assert has_external_data(place(outside()).SerializeToString())
-    assert not has_external_data(place(inside()).SerializeToString())
-
-
-def test_a_location_alone_is_enough() -> None:
-    tensor = outside()
-    tensor.ClearField("data_location")
-    assert has_external_data(in_initializer(tensor).SerializeToString())
-
-
-def test_endless_nesting_is_refused() -> None:
-    model = in_initializer(inside())
-    for _ in range(20):
-        model = in_branch_of(model.graph)
-    with pytest.raises(ValueError, match="nested too deeply"):
-        has_external_data(model.SerializeToString())
-
-
-def in_branch_of(inner: onnx.GraphProto) -> onnx.ModelProto:
-    node = helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=graph())
-    return helper.make_model(helper.make_graph([node], "g", [], []))
-
-
-@pytest.mark.parametrize("content", [b"\xff" * 11, b"\x3a\x7f", b"\x3b", b"\x08", b"\x39\0\0"])
-def test_what_is_no_protobuf_is_refused(content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff" * 11,
+        b"\x3a\x7f",
+        b"\x08",
+        b"\x39\0\0",
+        b"\x3b",  # a group begins
+        b"\x0c",  # a group ends
+        b"\x0e\x00",  # wire types 6 and 7
+        b"\x0f\x00",
+        b"\x00\x00",  # field number 0
+        b"\x02\x00",
+        b"\xea\x80\x80\x80\x70\x00",  # tags above 32 bits, which C++ cuts off
+        b"\xea\x80\x80\x80\x10\x00",
+        b"\xea\x80\x80\x80\x80\x00\x00",
+        b"\xea\x00\x00",  # more bytes than the number needs
+        b"\xea\x80\x80\x00\x00",
+        b"\x12\x80\x00",
+        b"\x12\xff\xff\xff\xff\x0f",  # sizes of 2 GiB and more
+        b"\x12\x80\x80\x80\x80\x10",
+        b"\x08\x81\x00",
+        b"\x08" + b"\xff" * 9 + b"\x03",  # values above 64 bits
+        b"\x08" + b"\xff" * 10 + b"\x01",
+    ],
+)
+def test_what_no_writer_of_protobuf_produces_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"a number|a field|wire type"):
-        has_external_data(content)
+        read(content)
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_end_in_an_answer_or_a_reason(content: bytes) -> None:
+def test_any_bytes_end_in_fields_or_a_reason(content: bytes) -> None:
     reasons: list[str] = []
     try:
-        has_external_data(content)
+        read(content)
     except ValueError as error:
         reasons.append(str(error))
-    # What is refused begins like no message; an empty one is a message.
     assert not reasons or (content and reasons[0])
+
+
+@given(
+    st.lists(st.integers(-(2**63), 2**63 - 1), max_size=4),
+    st.text(max_size=9),
+    st.binary(max_size=300),
+    st.lists(st.floats(width=32), max_size=5),
+)
+def test_whatever_the_library_writes_is_read(
+    dims: list[int], name: str, raw: bytes, floats: list[float]
+) -> None:
+    tensor = TensorProto(dims=dims, name=name, raw_data=raw, float_data=floats)
+    found = read(tensor.SerializeToString())
+    assert (9, BYTES, raw) in found
+    assert (8, BYTES, name.encode()) in found

@@ -112,7 +112,7 @@ def test_a_model_that_reads_other_files_is_refused(
     model = helper.make_model(helper.make_graph([], "g", [], [], [tensor])).SerializeToString()
     path = tmp_path / "curious.assay"
     pack(path, info, {**members, "model.onnx": model})
-    with pytest.raises(BundleError, match=r"not to be trusted: its model\.onnx reads other files"):
+    with pytest.raises(BundleError, match=r"cannot be used: its model\.onnx has weights in other files"):
         Bundle.open(path).model()
 
 

@@ -1,83 +1,72 @@
-"""Just enough of the protobuf wire format to find weights that an ONNX file keeps in other files.
+"""A strict reader of the protobuf wire format: one reading of the bytes, or none.
 
-Opening a bundle must not make a runtime read whatever path a stranger wrote into it, and must not need the
-`onnx` package either. Knows the field numbers of `onnx.proto` that lead to tensors, and nothing else of ONNX.
+Parsers differ in what they forgive. protobuf's C++ code, which the runtimes use, keeps the low 32 bits of a
+tag of five bytes, so that a lenient reader and the runtime may see different fields in the same bytes. Here
+everything is refused that a writer of protobuf never produces: tags above 32 bits, numbers in more bytes than
+they need, field number 0, groups and unknown wire types. What passes is read alike by all.
 
-Source: Protocol Buffers, "Encoding" (2024); onnx/onnx.proto of ONNX 1.18 (2025).
+Source: Protocol Buffers, "Encoding" (2024).
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-_DEPTH = 32
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
-# Message: {field number: message it holds}. Only the ways that lead to a tensor.
-_WAYS: dict[str, dict[int, str]] = {
-    "model": {7: "graph", 20: "training", 25: "function"},
-    "training": {1: "graph", 2: "graph"},
-    "function": {7: "node", 11: "attribute"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-}
-_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+_WIDTH = {FIXED64: 8, FIXED32: 4}
+_TAG_BITS, _SIZE_BITS, _VALUE_BITS = 32, 31, 64
 
 
-def has_external_data(model: bytes) -> bool:
-    """Tell whether any tensor of an ONNX model lies outside the model's bytes.
+class Field(NamedTuple):
+    """One field of a message."""
 
-    Args:
-        model: a serialised `ModelProto`.
+    number: int
+    wire: int
+    """Wire type: one of the constants above."""
+    value: int | memoryview
+    """The number of a varint, otherwise the bytes."""
+
+
+def fields(message: memoryview) -> Iterator[Field]:
+    """Yield the fields of one message in their order; messages inside are given as bytes.
 
     Raises:
-        ValueError: the bytes are no protobuf message, or nested too deeply.
+        ValueError: the bytes are no message, or not in the one form that writers produce.
     """
-    return _external(memoryview(model), "model", 0)
-
-
-def _external(message: memoryview, kind: str, depth: int) -> bool:
-    if depth > _DEPTH:
-        raise ValueError("messages are nested too deeply")
-    ways = _WAYS.get(kind, {})
-    for field, value in _fields(message):
-        if kind == "tensor" and (field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)):
-            return True
-        inner = ways.get(field)
-        if inner and isinstance(value, memoryview) and _external(value, inner, depth + 1):
-            return True
-    return False
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yield (field number, value) of one message; the value of a fixed-size field is given as 0."""
     at = 0
     while at < len(message):
-        key, at = _varint(message, at)
-        kind = key & 7
-        if kind == _VARINT:
-            value, at = _varint(message, at)
-            yield key >> 3, value
+        tag, at = _varint(message, at, _TAG_BITS)
+        number, wire = tag >> 3, tag & 7
+        if number == 0:
+            raise ValueError("a field has the number 0")
+        if wire == VARINT:
+            value, at = _varint(message, at, _VALUE_BITS)
+            yield Field(number, wire, value)
             continue
-        if kind == _BYTES:
-            size, at = _varint(message, at)
-        elif kind in (_FIXED64, _FIXED32):
-            size = 8 if kind == _FIXED64 else 4
+        if wire == BYTES:
+            size, at = _varint(message, at, _SIZE_BITS)
+        elif wire in _WIDTH:
+            size = _WIDTH[wire]
         else:
-            raise ValueError(f"wire type {kind} is unknown")
+            raise ValueError(f"wire type {wire} is unknown")
         if at + size > len(message):
             raise ValueError("a field ends behind its message")
-        yield key >> 3, message[at : at + size] if kind == _BYTES else 0
+        yield Field(number, wire, message[at : at + size])
         at += size
 
 
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
+def _varint(message: memoryview, at: int, bits: int) -> tuple[int, int]:
+    """Return a number of at most `bits` bits, in the fewest bytes, and where it ends."""
     value = 0
-    for count in range(10):
+    for count in range(-(-bits // 7)):
         if at + count >= len(message):
             break
         byte = message[at + count]
         value |= (byte & 0x7F) << (7 * count)
         if byte < 0x80:
+            if value >> bits:
+                raise ValueError(f"a number has more than {bits} bits")
+            if byte == 0 and count:
+                raise ValueError("a number is written in more bytes than it needs")
             return value, at + count + 1
     raise ValueError("a number does not end")

@@ -24,7 +24,7 @@ from assay.bundle.container import (
 )
 from assay.bundle.errors import BundleError
 from assay.bundle.info import MODELS, BundleInfo, Precision, parse_info
-from assay.bundle.protobuf import has_external_data
+from assay.bundle.onnx_check import check_model
 
 
 class Bundle:
@@ -95,17 +95,15 @@ class Bundle:
             precision: fp32, or int8 where `precisions` names it.
 
         Raises:
-            BundleError: the bundle holds no model of this precision, or one that keeps weights in other
-                files.
+            BundleError: the bundle holds no model of this precision, or one that has what no model has that
+                Assay exports, such as weights in other files or a loop.
         """
         name = MODELS[precision]
         content = self.member(name)
         try:
-            external = has_external_data(content)
+            check_model(content)
         except ValueError as error:
-            raise BundleError(f"{self.path} cannot be used: its {name} is not ONNX ({error})") from None
-        if external:
-            raise BundleError(f"{self.path} is not to be trusted: its {name} reads other files")
+            raise BundleError(f"{self.path} cannot be used: its {name} {error}") from None
         return content
 
     def weights(self) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ from assay.bundle.container import MODEL, WEIGHTS
 from assay.bundle.errors import BundleError
 from assay.bundle.export import export_onnx, frozen_copy, normalization_of, state, torch_logits
 from assay.bundle.info import BundleInfo, round_up
+from assay.bundle.onnx_check import check_model
 
 TOLERANCE = 1e-3
 """Largest |Δlogit| between torch and a runtime with which a bundle is written."""
@@ -72,6 +73,12 @@ def write_bundle(
     expected = torch_logits(frozen, images)
     _check_fit(path, frozen, info, expected)
     model = export_onnx(frozen, size)
+    try:
+        check_model(model)
+    except ValueError as error:
+        raise BundleError(
+            f"{path} was not written: the network's model {error}; choose another net.name"
+        ) from None
     agreement = measure_agreement(expected, model, images, engines)
     _check_agreement(path, agreement, len(images))
     rounded = {name: round_up(difference) for name, difference in agreement.items()}

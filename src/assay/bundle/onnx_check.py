@@ -1,0 +1,242 @@
+"""Which ONNX models a runtime may be given: those whose parts are all parts of models that Assay exports.
+
+A runtime trusts its model. It reads whatever files the model names, runs its loops without end, and loads
+what other domains bring. So a model from a stranger is looked at first, without the `onnx` package: weights
+lie inside, operators are on a list, and what no export contains (subgraphs, functions, sparse tensors,
+training steps) is refused, known to be harmful or not.
+
+Source: onnx/onnx.proto of ONNX 1.23 (2026); field numbers never change their meaning.
+"""
+
+from collections.abc import Iterator
+from math import prod
+
+from assay.bundle.protobuf import BYTES, VARINT, Field, fields
+
+_OPERATORS = """
+    Abs Add And AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv
+    ConvTranspose Cos CumSum DepthToSpace DequantizeLinear Div Einsum Elu Equal Erf Exp Expand
+    Flatten Floor Gather GatherElements GatherND Gelu Gemm GlobalAveragePool GlobalMaxPool Greater
+    GreaterOrEqual GroupNormalization HardSigmoid HardSwish Identity InstanceNormalization
+    LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax LpNormalization MatMul Max MaxPool
+    Mean Min Mish Mod Mul Neg Not Or PRelu Pad Pow QuantizeLinear RMSNormalization Range Reciprocal
+    ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu
+    Reshape Resize Round ScatterElements ScatterND Selu Shape Sigmoid Sign Sin Size Slice Softmax
+    Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Swish Tanh Tile TopK Transpose Trilu
+    Unsqueeze Where
+"""
+OPERATORS = frozenset(_OPERATORS.split())
+"""Operators that exported networks are made of, those of the timm library included: none loops, draws at
+random, holds text or reads a file."""
+OLDEST_OPSET, NEWEST_OPSET = 13, 32
+"""Versions of the default operator set that exports had or will have for some time."""
+
+_DEFAULT_DOMAINS = ("", "ai.onnx")
+_MOST_FIELDS = 5_000_000
+"""Fields of a whole model; one of 10,000 layers has about a million."""
+
+# Message: {field number: message it holds}.
+_INNER: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 8: "opset"},
+    "graph": {1: "node", 5: "tensor"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 10: "tensor"},
+}
+# Message: {field number: what a model with this field has}.
+_REFUSED: dict[str, dict[int, str]] = {
+    "model": {20: "training steps", 25: "functions of its own"},
+    "graph": {15: "sparse tensors"},
+    "attribute": {
+        6: "subgraphs",
+        11: "subgraphs",
+        21: "functions of its own",
+        22: "sparse tensors",
+        23: "sparse tensors",
+    },
+    "tensor": {3: "parts of tensors", 6: "tensors of text", 13: "weights in other files"},
+}
+_DIMS, _DATA_TYPE, _RAW_DATA, _DATA_LOCATION = 1, 2, 9, 14
+_TYPED_DATA = {4: 4, 5: 1, 7: 1, 10: 8, 11: 1}
+"""Fields of a tensor that hold its numbers (field: bytes that one takes at least); the others are text (6)
+and raw bytes (9)."""
+_BITS = {
+    **dict.fromkeys((2, 3, 9, 17, 18, 19, 20, 24), 8),
+    **dict.fromkeys((4, 5, 10, 16), 16),
+    **dict.fromkeys((1, 6, 12), 32),
+    **dict.fromkeys((7, 11, 13, 14), 64),
+    **dict.fromkeys((21, 22, 23), 4),
+    **dict.fromkeys((25, 26), 2),
+    15: 128,
+}
+"""Bits of an element of every tensor type (`TensorProto.DataType`) but text (8)."""
+
+
+def check_model(model: bytes) -> None:
+    """Refuse a model that is none of Assay's exports.
+
+    Args:
+        model: a serialised `ModelProto`.
+
+    Raises:
+        ValueError: it is no ONNX, or has what no export has; the message goes on from "its model.onnx ".
+    """
+    _Reader().model(memoryview(model))
+
+
+def operators(model: bytes) -> frozenset[str]:
+    """Return the names of all operators of the main graph, those of other domains as DOMAIN::NAME.
+
+    Raises:
+        ValueError: the bytes are no protobuf message.
+    """
+    found = set()
+    for part in _only(memoryview(model), 7):
+        for node in _only(part, 1):
+            name, domain = _operator(node)
+            found.add(_full(name, domain))
+    return frozenset(found)
+
+
+class _Reader:
+    """One pass over a model."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_FIELDS
+
+    def model(self, message: memoryview) -> None:
+        """Check a whole model."""
+        try:
+            inner = self._message("model", message)
+        except _RefusedError:
+            raise
+        except ValueError as error:
+            raise ValueError(f"is no ONNX model ({error})") from None
+        kinds = [kind for kind, _ in inner]
+        if kinds.count("graph") != 1 or "opset" not in kinds:
+            raise ValueError("is no ONNX model (it needs one graph and its operator set)")
+
+    def _message(self, kind: str, message: memoryview) -> list[tuple[str, memoryview]]:
+        """Check a message and all within; return those within."""
+        inner = []
+        known, refused = _INNER.get(kind, {}), _REFUSED.get(kind, {})
+        for field in self._fields(message):
+            if field.number in refused:
+                raise _RefusedError(refused[field.number])
+            if (holds := known.get(field.number)) is not None:
+                inner.append((holds, _bytes(field)))
+                self._one(*inner[-1])
+        return inner
+
+    def _one(self, kind: str, message: memoryview) -> None:
+        if kind == "tensor":
+            self._tensor(message)
+            return
+        if kind == "opset":
+            _check_opset(message)
+            return
+        if kind == "node":
+            name, domain = _operator(message)
+            if domain not in _DEFAULT_DOMAINS or name not in OPERATORS:
+                raise _RefusedError(f"the operator {_full(name, domain)!r}")
+        self._message(kind, message)
+
+    def _tensor(self, message: memoryview) -> None:
+        """Check that a tensor holds all its numbers itself."""
+        dims: list[int] = []
+        kinds: set[int] = set()
+        raw: list[memoryview] = []
+        typed = 0
+        for field in self._fields(message):
+            number = field.number
+            if number in _REFUSED["tensor"] or (number == _DATA_LOCATION and _integer(field) != 0):
+                raise _RefusedError(_REFUSED["tensor"].get(number, "weights in other files"))
+            if number == _DIMS:
+                dims += _integers(field)
+            elif number == _DATA_TYPE:
+                kinds.add(_integer(field))
+            elif number == _RAW_DATA:
+                raw.append(_bytes(field))
+            elif number in _TYPED_DATA:
+                size = len(field.value) if isinstance(field.value, memoryview) else 1
+                typed += size // _TYPED_DATA[number]
+        if len(kinds) != 1 or not kinds <= _BITS.keys() or any(dim >> 62 for dim in dims):
+            raise ValueError("a tensor has no type or no shape")
+        count, bits = prod(dims), _BITS[kinds.pop()]
+        # Numbers of less than eight bits share a byte.
+        room = typed * max(1, 8 // bits)
+        if count > room if not raw else typed or len(raw) > 1 or len(raw[0]) != -(-count * bits // 8):
+            raise ValueError("a tensor does not hold the numbers of its shape")
+
+    def _fields(self, message: memoryview) -> Iterator[Field]:
+        for field in fields(message):
+            self._left -= 1
+            if self._left < 0:
+                raise ValueError("it has too many parts")
+            yield field
+
+
+class _RefusedError(ValueError):
+    """A model with a part that no export has."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"has {what}, which no model that Assay exports has")
+
+
+def _operator(node: memoryview) -> tuple[str, str]:
+    """Return an operator's name and domain."""
+    told = {4: "", 7: ""}
+    for field in fields(node):
+        if field.number in told:
+            if told[field.number]:
+                raise ValueError("an operator has two names")
+            told[field.number] = _text(field)
+    return told[4], told[7]
+
+
+def _full(name: str, domain: str) -> str:
+    return (name if domain in _DEFAULT_DOMAINS else f"{domain}::{name}")[:80]
+
+
+def _check_opset(message: memoryview) -> None:
+    domain, version, versions = "", 0, 0
+    for field in fields(message):
+        if field.number == 1:
+            domain = _text(field)
+        elif field.number == 2:
+            version, versions = _integer(field), versions + 1
+    if versions > 1 or (domain in _DEFAULT_DOMAINS and not OLDEST_OPSET <= version <= NEWEST_OPSET):
+        raise _RefusedError(f"the operator set {version}")
+
+
+def _only(message: memoryview, number: int) -> Iterator[memoryview]:
+    return (_bytes(field) for field in fields(message) if field.number == number)
+
+
+def _bytes(field: Field) -> memoryview:
+    if not isinstance(field.value, memoryview) or field.wire != BYTES:
+        raise ValueError(f"field {field.number} has the wire type {field.wire}")
+    return field.value
+
+
+def _integer(field: Field) -> int:
+    if not isinstance(field.value, int):
+        raise ValueError(f"field {field.number} has the wire type {field.wire}")  # noqa: TRY004
+    return field.value
+
+
+def _integers(field: Field) -> list[int]:
+    """Return the numbers of a repeated field, packed or not."""
+    if field.wire == VARINT:
+        return [_integer(field)]
+    # Packed numbers are varints one after the other: read as the values of a field of their own.
+    packed = _bytes(field)
+    tagged = bytearray()
+    for byte in packed:
+        if not tagged or tagged[-1] < 0x80:
+            tagged.append(8)
+        tagged.append(byte)
+    return [_integer(one) for one in fields(memoryview(tagged))]
+
+
+def _text(field: Field) -> str:
+    return bytes(_bytes(field)).decode("utf-8", "backslashreplace")

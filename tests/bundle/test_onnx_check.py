@@ -1,0 +1,286 @@
+"""What no export has is refused wherever it hides, also in forms that only the runtimes' parser reads."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from assay.bundle.onnx_check import check_model, operators
+
+Place = Callable[[onnx.TensorProto], onnx.ModelProto]
+
+
+def inside() -> onnx.TensorProto:
+    return numpy_helper.from_array(np.ones((2, 2), np.float32), "w")
+
+
+def outside() -> onnx.TensorProto:
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2, 2])
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    return tensor
+
+
+def model_of(graph: onnx.GraphProto, **more: Any) -> onnx.ModelProto:
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10, **more)
+
+
+def graph_of(*nodes: onnx.NodeProto, tensors: tuple[onnx.TensorProto, ...] = ()) -> onnx.GraphProto:
+    return helper.make_graph(nodes, "g", [], [], tensors)
+
+
+def refusal(content: bytes) -> str:
+    with pytest.raises(ValueError, match=r"^(is no ONNX model|has )") as caught:
+        check_model(content)
+    return str(caught.value)
+
+
+def in_initializer(tensor: onnx.TensorProto) -> onnx.ModelProto:
+    return model_of(graph_of(tensors=(tensor,)))
+
+
+def in_constant(tensor: onnx.TensorProto) -> onnx.ModelProto:
+    return model_of(graph_of(helper.make_node("Constant", [], ["c"], value=tensor)))
+
+
+def in_tensors_of_an_attribute(tensor: onnx.TensorProto) -> onnx.ModelProto:
+    node = helper.make_node("Identity", ["x"], ["y"])
+    node.attribute.add(name="all", type=onnx.AttributeProto.TENSORS).tensors.append(tensor)
+    return model_of(graph_of(node))
+
+
+def in_branch(tensor: onnx.TensorProto) -> onnx.ModelProto:
+    branch = graph_of(tensors=(tensor,))
+    return model_of(
+        graph_of(helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=graph_of()))
+    )
+
+
+def in_graphs_of_an_allowed_operator(tensor: onnx.TensorProto) -> onnx.ModelProto:
+    node = helper.make_node("Identity", ["x"], ["y"])
+    node.attribute.add(name="g", type=onnx.AttributeProto.GRAPHS).graphs.append(graph_of(tensors=(tensor,)))
+    return model_of(graph_of(node))
+
+
+def in_sparse_initializer(tensor: onnx.TensorProto) -> onnx.ModelProto:
+    graph = graph_of()
+    graph.sparse_initializer.add(values=tensor, dims=[4])
+    return model_of(graph)
+
+
+def in_sparse_constant(tensor: onnx.TensorProto) -> onnx.ModelProto:
+    sparse = onnx.SparseTensorProto(values=tensor, indices=tensor, dims=[4])
+    node = helper.make_node("Constant", [], ["c"])
+    node.attribute.add(name="sparse_value", type=onnx.AttributeProto.SPARSE_TENSOR).sparse_tensor.CopyFrom(
+        sparse
+    )
+    return model_of(graph_of(node))
+
+
+def in_function(tensor: onnx.TensorProto) -> onnx.ModelProto:
+    node = helper.make_node("Constant", [], ["c"], value=tensor)
+    function = helper.make_function("own", "f", [], ["c"], [node], [helper.make_opsetid("", 18)])
+    return model_of(graph_of(), functions=[function])
+
+
+def in_training(tensor: onnx.TensorProto) -> onnx.ModelProto:
+    model = model_of(graph_of())
+    model.training_info.add(algorithm=graph_of(tensors=(tensor,)))
+    return model
+
+
+PLAIN = [in_initializer, in_constant, in_tensors_of_an_attribute]
+NEVER = [
+    in_branch,
+    in_graphs_of_an_allowed_operator,
+    in_sparse_initializer,
+    in_sparse_constant,
+    in_function,
+    in_training,
+]
+
+
+@pytest.mark.parametrize("place", PLAIN)
+def test_weights_in_other_files_are_refused_and_others_are_not(place: Place) -> None:
+    check_model(place(inside()).SerializeToString())
+    assert "weights in other files" in refusal(place(outside()).SerializeToString())
+
+
+@pytest.mark.parametrize("place", NEVER)
+def test_what_no_export_has_is_refused_whatever_it_holds(place: Place) -> None:
+    for tensor in (inside(), outside()):
+        assert "which no model that Assay exports has" in refusal(place(tensor).SerializeToString())
+
+
+def test_a_location_or_a_flag_alone_is_enough() -> None:
+    for cleared in ("data_location", "external_data"):
+        tensor = outside()
+        tensor.ClearField(cleared)
+        assert "weights in other files" in refusal(in_initializer(tensor).SerializeToString())
+
+
+def number(value: int, length: int = 0) -> bytes:
+    """A varint, in more bytes than it needs where `length` says so."""
+    parts = []
+    while value > 0x7F or len(parts) + 1 < length:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*parts, value])
+
+
+def field(tag: bytes, content: bytes) -> bytes:
+    return tag + number(len(content)) + content
+
+
+LOCATION = outside().external_data[0].SerializeToString()
+EXTERNAL, FLAG = 13 << 3 | 2, 14 << 3
+
+
+@pytest.mark.parametrize("place", PLAIN)
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        *(field(number(EXTERNAL + (high << 32)), LOCATION) for high in (1, 2, 5, 7)),
+        *(number(FLAG + (high << 32)) + b"\1" for high in (1, 4, 7)),
+        *(field(number(EXTERNAL, length), LOCATION) for length in (2, 3, 5, 10)),
+        number(FLAG) + number(1, 2),
+        number(FLAG) + number((1 << 32) + 1),
+        number(EXTERNAL) + number(len(LOCATION), 5) + LOCATION,
+        number(1 << 3 | 3) + field(number(EXTERNAL), LOCATION) + number(1 << 3 | 4),
+        b"\x06" + field(number(EXTERNAL), LOCATION),
+        b"\x00\x00" + field(number(EXTERNAL), LOCATION),
+    ],
+)
+def test_forms_that_a_lenient_reader_overlooks_are_refused(place: Place, hidden: bytes) -> None:
+    marker = b"here be the hidden field"
+    tensor = inside()
+    tensor.doc_string = marker.decode()
+    content = place(tensor).SerializeToString()
+    whole = field(number(12 << 3 | 2), marker)
+    assert content.count(whole) == 1
+    # Padded to the same length, so that the sizes around it stay right.
+    rest = len(whole) - len(hidden)
+    padding = field(number(12 << 3 | 2), bytes(rest - 2)) if rest >= 2 else b""
+    if len(hidden) + len(padding) != len(whole):
+        content = grown(place, hidden)
+    else:
+        content = content.replace(whole, hidden + padding)
+    refusal(content)
+
+
+def grown(place: Place, hidden: bytes) -> bytes:
+    """The same with a longer text to be replaced."""
+    tensor = inside()
+    tensor.doc_string = "x" * (len(hidden) + 20)
+    whole = field(number(12 << 3 | 2), tensor.doc_string.encode())
+    padding = field(number(12 << 3 | 2), bytes(len(whole) - len(hidden) - 2))
+    assert len(hidden) + len(padding) == len(whole)
+    return place(tensor).SerializeToString().replace(whole, hidden + padding)
+
+
+@pytest.mark.parametrize(
+    ("name", "domain"),
+    [
+        ("Loop", ""),
+        ("Scan", "ai.onnx"),
+        ("If", ""),
+        ("SequenceMap", ""),
+        ("RandomNormal", ""),
+        ("StringConcat", ""),
+        ("ImageDecoder", ""),
+        ("TfIdfVectorizer", ""),
+        ("Conv", "com.microsoft"),
+        ("Relu", "own"),
+        ("TreeEnsemble", "ai.onnx.ml"),
+        ("relu", ""),
+        ("Relu\0", ""),
+        ("", ""),
+    ],
+)
+def test_operators_that_no_export_has_are_refused(name: str, domain: str) -> None:
+    content = model_of(graph_of(helper.make_node(name, ["x"], ["y"], domain=domain))).SerializeToString()
+    assert "operator" in refusal(content)
+
+
+def test_an_operator_cannot_be_renamed_by_a_second_name() -> None:
+    node = helper.make_node("Relu", ["x"], ["y"]).SerializeToString() + field(number(4 << 3 | 2), b"Loop")
+    graph = field(number(1 << 3 | 2), node)
+    model = model_of(graph_of()).SerializeToString()
+    whole = field(number(7 << 3 | 2), graph) + b"\x42\x02\x10\x12"
+    refusal(whole)
+    refusal(model + whole)  # a second graph is merged with the first
+
+
+@pytest.mark.parametrize("version", [0, 1, 12, 33, 999, 2**31, 2**63 - 1, -1])
+def test_an_absurd_operator_set_is_refused(version: int) -> None:
+    model = model_of(graph_of())
+    model.opset_import[0].version = version
+    assert "operator set" in refusal(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        TensorProto(data_type=TensorProto.FLOAT, dims=[2, 2]),
+        TensorProto(data_type=TensorProto.FLOAT, dims=[2**40, 2**20], raw_data=bytes(16)),
+        TensorProto(data_type=TensorProto.FLOAT, dims=[2, 2], raw_data=bytes(15)),
+        TensorProto(data_type=TensorProto.FLOAT, dims=[-2, -2], raw_data=bytes(16)),
+        TensorProto(data_type=TensorProto.INT64, dims=[3], int64_data=[1, 2]),
+        TensorProto(data_type=TensorProto.FLOAT, dims=[2], raw_data=bytes(8), float_data=[1, 2]),
+        TensorProto(data_type=99, dims=[1], raw_data=bytes(4)),
+        TensorProto(dims=[1], raw_data=bytes(4)),
+        TensorProto(data_type=TensorProto.STRING, dims=[1], string_data=[b"x"]),
+    ],
+)
+def test_a_tensor_holds_all_its_numbers_itself(tensor: onnx.TensorProto) -> None:
+    refusal(in_initializer(tensor).SerializeToString())
+    refusal(in_constant(tensor).SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        helper.make_tensor("a", TensorProto.FLOAT, [2, 2], [1, 2, 3, 4]),
+        helper.make_tensor("b", TensorProto.INT64, [], [7]),
+        helper.make_tensor("c", TensorProto.INT64, [0], []),
+        helper.make_tensor("d", TensorProto.BOOL, [3], [True, False, True]),
+        helper.make_tensor("e", TensorProto.INT64, [2], [-1, 2**40]),
+        helper.make_tensor("f", TensorProto.FLOAT16, [2], [0.5, 1]),
+        helper.make_tensor("g", TensorProto.INT4, [3], [1, -2, 3]),
+        numpy_helper.from_array(np.arange(5, dtype=np.int8)),
+        numpy_helper.from_array(np.ones((3, 1, 2), np.float64)),
+    ],
+)
+def test_every_usual_tensor_passes(tensor: onnx.TensorProto) -> None:
+    check_model(in_initializer(tensor).SerializeToString())
+
+
+def test_bytes_of_another_kind_are_no_model() -> None:
+    for content in (b"", b"PK\3\4", b"\x80\x04\x95", b"\x08\x0a", bytes(100)):
+        assert refusal(content).startswith("is no ONNX model")
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=60), st.integers(0, 10**6))
+def test_a_damaged_model_ends_in_an_answer_or_a_reason(piece: bytes, place: int) -> None:
+    content = in_constant(inside()).SerializeToString()
+    at = place % len(content)
+    reasons: list[str] = []
+    try:
+        check_model(content[:at] + piece + content[at + len(piece) :])
+    except ValueError as error:
+        reasons.append(str(error))
+    assert all(reason.startswith(("is no ONNX model", "has ")) for reason in reasons)
+
+
+def test_operators_are_told_with_their_domain() -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["y"]),
+        helper.make_node("Own", ["y"], ["z"], domain="com.example"),
+    ]
+    assert operators(model_of(graph_of(*nodes)).SerializeToString()) == {"Relu", "com.example::Own"}
