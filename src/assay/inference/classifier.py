@@ -26,6 +26,7 @@ from assay.inference.inputs import FORMS, Photo, read_photo, read_picture, sourc
 from assay.inference.measured import measure_engine, remembered_engine
 from assay.inference.novelty import Novelty
 from assay.inference.prediction import Failure, Prediction, softmax
+from assay.inference.self_check import check_engine, refuse_not_finite
 from assay.inference.shown import show_classifier
 
 BATCH_SIZE = 16
@@ -102,9 +103,10 @@ class Classifier:
             ready = create_engine(
                 engine, model, threads, mode=mode, cache=cache / "compiled", bf16=chosen == "bf16"
             )
+            _check_signature(bundle, ready)
+            check_engine(ready, bundle.info.preprocess.size, len(bundle.info.classes))
         except EngineError as error:
             raise BundleError(f"{path} cannot be run: {error}") from None
-        _check_signature(bundle, ready)
         limits = _limits(bundle, held) if abstain else None
         return cls(bundle.info.at(held), ready, bundle, limits, chosen)
 
@@ -208,6 +210,7 @@ class Classifier:
             Logits, embedding and feature map, all float32, of all N photos at once: mind the memory.
 
         Raises:
+            BundleError: the runtime fails, or the logits are not finite.
             ValueError: `pixels` has another shape or type.
         """
         side = self.preprocess.size
@@ -215,14 +218,21 @@ class Classifier:
             raise ValueError(
                 f"pixels must be uint8 [N, {side}, {side}, 3], not {pixels.dtype} {list(pixels.shape)}"
             )
-        parts = [
-            self.engine.run(pixels[start : start + BATCH_SIZE]) for start in range(0, len(pixels), BATCH_SIZE)
-        ]
+        parts = [self._run(pixels[start : start + BATCH_SIZE]) for start in range(0, len(pixels), BATCH_SIZE)]
         return (
             parts[0]
             if len(parts) == 1
             else Outputs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
         )
+
+    def _run(self, pixels: np.ndarray) -> Outputs:
+        try:
+            outputs = self.engine.run(pixels)
+            refuse_not_finite("logits", outputs.logits)
+        except EngineError as error:
+            where = self.info.name if self.bundle is None else self.bundle.path
+            raise BundleError(f"{where} cannot answer: {error}") from None
+        return outputs
 
     @cached_property
     def head(self) -> np.ndarray | None:

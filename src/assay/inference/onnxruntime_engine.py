@@ -3,6 +3,7 @@
 On the processor it is the cross-check for OpenVINO.
 """
 
+import os
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,6 +45,8 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = threads or cpu_count()
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
+        # The model lies in memory: no folder, least of all the working directory, has parts of it.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         options.add_session_config_entry("session.intra_op.allow_spinning", "01"[mode == "latency"])
         try:
             self._session = runtime.InferenceSession(model, options, providers=self._providers)

@@ -14,7 +14,7 @@ from assay.errors import UsageError
 from assay.inference import Classifier, Prediction
 from assay.serving.batching import Batcher
 from assay.serving.decoding import PhotoLimits
-from assay.serving.golden import check
+from assay.serving.golden import check_golden
 from assay.serving.settings import BatchSettings, ModelSettings, UploadSettings
 from assay.serving.sources import Source
 from assay.serving.watching.base import Watcher
@@ -135,7 +135,8 @@ class Models:
         classifier = Classifier.load(
             source.path, settings.engine, precision=settings.precision, threads=self._threads
         )
-        check(classifier, settings.golden)
+        if settings.golden is not None:
+            check_golden(classifier, settings.golden)
         if old is not None and classifier.classes != old.classifier.classes:
             raise BundleError(
                 f"{source.path} has other classes than the model that it would replace: restart the server"

@@ -1,0 +1,255 @@
+"""A model that gives no usable numbers, or does what no export does, is refused before it answers anybody."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from safetensors.numpy import save
+
+from assay.bundle import BundleError, BundleInfo, pack
+from assay.cli.main import main
+from assay.inference import ENGINES, Classifier, EngineError, create_engine
+
+Change = Callable[[onnx.ModelProto], None]
+
+
+def after(output: str, *nodes: tuple[str, list[str], dict[str, object]], **tensors: np.ndarray) -> Change:
+    """Put operators between an output and what it was made by; their input @ is what it was."""
+
+    def change(model: onnx.ModelProto) -> None:
+        graph = model.graph
+        for node in graph.node:
+            for names in (node.output, node.input):
+                for index, name in enumerate(names):
+                    if name == output:
+                        names[index] = "before"
+        last = "before"
+        for number, (kind, inputs, attributes) in enumerate(nodes):
+            made = output if number == len(nodes) - 1 else f"after{number}"
+            given = [last if name == "@" else name for name in inputs]
+            graph.node.append(helper.make_node(kind, given, [made], **attributes))
+            last = made
+        graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in tensors.items())
+
+    return change
+
+
+def declared(model: onnx.ModelProto, output: str, kind: int, shape: list[object]) -> None:
+    """Declare another type and shape of an output."""
+    for entry in model.graph.output:
+        if entry.name == output:
+            entry.CopyFrom(helper.make_tensor_value_info(output, kind, shape))
+
+
+def times(value: float) -> Change:
+    return after("logits", ("Mul", ["@", "factor"], {}), factor=np.array(value, np.float32))
+
+
+def over_itself(model: onnx.ModelProto) -> None:
+    """NaN for a black photo alone."""
+    after("logits", ("Div", ["@", "@"], {}))(model)
+
+
+def one_class(model: onnx.ModelProto) -> None:
+    factor = np.array([1, np.nan, 1], np.float32)
+    after("logits", ("Mul", ["@", "factor"], {}), factor=factor)(model)
+
+
+def of_type(kind: int) -> Change:
+    def change(model: onnx.ModelProto) -> None:
+        after("logits", ("Cast", ["@"], {"to": kind}))(model)
+        declared(model, "logits", kind, ["N", 3])
+
+    return change
+
+
+def rows(model: onnx.ModelProto) -> None:
+    """Two rows a photo."""
+    after("logits", ("Concat", ["@", "@"], {"axis": 0}))(model)
+    declared(model, "logits", TensorProto.FLOAT, ["M", 3])
+
+
+def flat_map(model: onnx.ModelProto) -> None:
+    after("featuremap", ("Flatten", ["@"], {}))(model)
+    # The embedding is made of what the map was.
+    for node in model.graph.node:
+        if node.op_type == "Flatten":
+            node.input[0] = "before"
+    declared(model, "featuremap", TensorProto.FLOAT, ["N", "K"])
+
+
+def embedding_nan(model: onnx.ModelProto) -> None:
+    after("embedding", ("Mul", ["@", "factor"], {}), factor=np.array(np.nan, np.float32))(model)
+    for node in model.graph.node:
+        if node.op_type == "MatMul":
+            node.input[0] = "before"
+
+
+def loop(model: onnx.ModelProto) -> None:
+    """One that never ends."""
+    floats = TensorProto.FLOAT
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Identity", ["x"], ["y"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x", floats, ["N", 3]),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("y", floats, ["N", 3]),
+        ],
+    )
+    forever = np.array(2**62, np.int64)
+    go = np.ones((), bool)
+    after("logits", ("Loop", ["forever", "go", "@"], {"body": body}), forever=forever, go=go)(model)
+
+
+def absurd_opset(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 4000
+
+
+REASONS: list[tuple[Change, str]] = [
+    (times(np.nan), "logits that are not finite"),
+    (times(np.inf), "logits that are not finite"),
+    (over_itself, "logits that are not finite"),
+    (one_class, "logits that are not finite"),
+    (embedding_nan, "embedding that are not finite"),
+    (of_type(TensorProto.DOUBLE), "gives logits float64"),
+    (of_type(TensorProto.INT32), "gives logits int32"),
+    (rows, r"gives logits float32 \[8, 3\]"),
+    (flat_map, "gives featuremap float32"),
+    (loop, "the operator 'Loop'"),
+    (absurd_opset, "the operator set 4000"),
+]
+
+
+def changed(make_model: Callable[..., bytes], change: Change) -> bytes:
+    model = onnx.load_from_string(make_model())
+    change(model)
+    content: bytes = model.SerializeToString()
+    return content
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize(("change", "reason"), REASONS)
+def test_it_is_refused_when_it_is_loaded(
+    change: Change,
+    reason: str,
+    engine: str,
+    make_model: Callable[..., bytes],
+    make_bundle: Callable[..., Path],
+) -> None:
+    path = make_bundle(changed(make_model, change))
+    with pytest.raises(BundleError, match=rf"colours\.assay cannot be (run|used): .*{reason}"):
+        Classifier.load(path, engine)
+
+
+def test_the_int8_model_is_looked_at_like_the_other(
+    info: BundleInfo, make_model: Callable[..., bytes], tmp_path: Path
+) -> None:
+    for change, reason in (REASONS[0], REASONS[-2]):
+        members = {"model.onnx": make_model(), "model.int8.onnx": changed(make_model, change)}
+        weights = {"weights.safetensors": save({"head.fc.weight": np.eye(3, dtype=np.float32)})}
+        path = tmp_path / "two.assay"
+        pack(path, info, {**members, **weights})
+        Classifier.load(path)
+        with pytest.raises(BundleError, match=reason):
+            Classifier.load(path, precision="int8")
+
+
+def test_numbers_that_end_later_are_no_answer_either(
+    make_model: Callable[..., bytes], make_bundle: Callable[..., Path]
+) -> None:
+    # Infinite where the photo is brighter than the made-up ones can be told from: red above green and blue.
+    def change(model: onnx.ModelProto) -> None:
+        onlyred = np.array([[1, 0, 0], [-1, 0, 0], [-1, 0, 0]], np.float32) * 1e2
+        nodes = [("MatMul", ["before", "mix"], {}), ("Exp", ["@"], {})]
+        after("logits", *nodes, mix=onlyred)(model)
+
+    classifier = Classifier.load(make_bundle(changed(make_model, change)))
+    with pytest.raises(BundleError, match=r"colours\.assay cannot answer: it gives logits that are not"):
+        classifier.predict(np.full((16, 16, 3), (255, 0, 0), np.uint8))
+
+
+@pytest.fixture(params=[times(np.nan), loop], ids=["nan", "loop"])
+def hostile(
+    request: pytest.FixtureRequest, make_model: Callable[..., bytes], make_bundle: Callable[..., Path]
+) -> Path:
+    return make_bundle(changed(make_model, request.param))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["predict", "MODEL", "PHOTOS/red/1.png"],
+        ["predict", "MODEL", "PHOTOS", "--out", "OUT/answers.csv"],
+        ["evaluate", "MODEL", "PHOTOS", "--out", "OUT/judged"],
+        ["explain", "MODEL", "PHOTOS/red/1.png", "--out", "OUT/why"],
+        ["bench", "MODEL", "PHOTOS", "--seconds", "0.1"],
+        ["watch", "MODEL", "PHOTOS/red", "--no-window"],
+        ["export", "MODEL", "--to", "OUT/exported", "--check", "PHOTOS/red/1.png"],
+        ["serve", "MODEL", "--port", "0"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_every_command_says_why(
+    command: list[str], hostile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("red", "green"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(3):
+            photo = Image.new("RGB", (16, 16), (number * 50, 0, 9))
+            photo.save(tmp_path / "photos" / label / f"{number}.png")
+    given = {"MODEL": str(hostile), "PHOTOS": str(tmp_path / "photos"), "OUT": str(tmp_path)}
+    with pytest.raises(SystemExit) as stop:
+        main(_filled(command, given))
+    told = capsys.readouterr()
+    assert stop.value.code == 1
+    assert re.search(r"colours\.assay cannot be (run|used): it", told.out + told.err)
+    assert "Traceback" not in told.err
+    assert " nan" not in told.out
+    assert command[0] == "bench" or (told.err.startswith("assay: ") and told.err.count("\n") == 1)
+    assert not (tmp_path / "exported").exists()
+
+
+def _filled(command: list[str], given: dict[str, str]) -> list[str]:
+    filled = []
+    for word in command:
+        start, slash, rest = word.partition("/")
+        filled.append(given.get(start, start) + slash + rest)
+    return filled
+
+
+def test_a_file_in_the_working_directory_is_no_part_of_a_model(
+    make_model: Callable[..., bytes],
+    make_bundle: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Tags of five bytes, whose high bits the runtimes' parser drops, name a file that is there."""
+    monkeypatch.chdir(tmp_path)
+    Path("planted").write_bytes((20 * np.eye(3, dtype=np.float32)).tobytes())
+    model = onnx.load_from_string(make_model())
+    head = next(one for one in model.graph.initializer if one.name == "head")
+    location = onnx.StringStringEntryProto(key="location", value="planted").SerializeToString()
+    head.ClearField("raw_data")
+    head.doc_string = "x" * (len(location) + 13)
+    whole = bytes([12 << 3 | 2, len(head.doc_string)]) + head.doc_string.encode()
+    flag = b"\xf0\x80\x80\x80\x10\x01"
+    hidden = b"\xea\x80\x80\x80\x70" + bytes([len(location)]) + location + flag
+    padding = bytes([12 << 3 | 2, len(whole) - len(hidden) - 2]) + b"y" * (len(whole) - len(hidden) - 2)
+    content = model.SerializeToString()
+    assert content.count(whole) == 1
+    content = content.replace(whole, hidden + padding)
+    with pytest.raises(BundleError, match="is no ONNX model"):
+        Classifier.load(make_bundle(content))
+    # What an engine alone makes of it: ONNX Runtime looks in no folder.
+    with pytest.raises(EngineError):
+        create_engine("onnxruntime", content)
