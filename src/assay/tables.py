@@ -3,7 +3,6 @@
 Knows nothing of what the tables say.
 """
 
-import csv
 import io
 import json
 import unicodedata
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from assay.files import write_text
-
-Cell = str | int | float | None
+from assay.safe_csv import Cell, SafeWriter
+from assay.text import printable
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -35,11 +34,6 @@ def percent(share: float | None, digits: int = 1) -> str:
     if share > 0:
         value = max(value, step)
     return f"{value:.{digits}f} %"
-
-
-def printable(text: str) -> str:
-    """Return `text` with each character that cannot be printed (line breaks, broken bytes) replaced."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def columns(text: str) -> int:
@@ -69,7 +63,11 @@ def short_names(names: Sequence[str], width: int) -> list[str]:
 
 
 def align(rows: Sequence[Sequence[str]], *, gap: int = 2, right: bool = True) -> str:
-    """Return rows of equal length as text: the first column to the left, the others to the right or left."""
+    """Return rows of equal length as text: the first column to the left, the others to the right or left.
+
+    Every cell is made safe to show, on one line.
+    """
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(columns, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
@@ -81,16 +79,22 @@ def align(rows: Sequence[Sequence[str]], *, gap: int = 2, right: bool = True) ->
     return "\n".join(lines)
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+def write_csv(
+    path: Path, header: Sequence[str], rows: Sequence[Sequence[Cell]], *, exact: bool = False
+) -> None:
     """Write a CSV file (RFC 4180, UTF-8, lines ending in a line feed); None is an empty cell.
 
-    Bytes of a file name that are no UTF-8 are written as backslash escapes.
+    Args:
+        path: the file.
+        header: names of the columns.
+        rows: one a line.
+        exact: for tables that Assay reads back; others show unsafe characters as escapes (see `SafeWriter`).
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = SafeWriter(text, exact=exact)
     writer.writerow(header)
     writer.writerows(rows)
-    write_text(path, text.getvalue().encode("utf-8", "backslashreplace").decode())
+    write_text(path, text.getvalue())
 
 
 def write_json(path: Path, value: Any) -> None:

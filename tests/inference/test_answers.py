@@ -8,7 +8,7 @@ import pytest
 
 from assay.errors import UsageError
 from assay.inference import Failure, Prediction
-from assay.inference.answers import check_format, printable, to_line, to_row, write_rows
+from assay.inference.answers import check_format, to_line, to_row, unicode_path, write_rows
 
 _ANSWERS = [
     Prediction("red", 0.75, {"red": 0.75, "blue": 0.25}, "a.png", unknown=True, reason="unsure", novelty=0.5),
@@ -21,7 +21,7 @@ _ANSWERS = [
     [("photos/ü.png", "photos/ü.png"), ("caf\udce9.png", "caf\\xe9.png"), ("日本.jpg", "日本.jpg")],
 )
 def test_any_name_can_be_written(path: str, shown: str):
-    assert printable(path) == shown
+    assert unicode_path(path) == shown
     to_line(to_row(Failure(path, "why"))).encode()
 
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assay.cli.console import say
+
 if TYPE_CHECKING:
     from assay.recipe import Recipe
 
@@ -59,7 +61,7 @@ def augment(
     if json:
         print_json(told)
     else:
-        typer.echo("\n".join(lines))
+        say(*lines)
 
 
 def _draw(data: Path, recipe: "Recipe", sheet: Path, *, photos: int, variants: int, seed: int) -> None:
@@ -85,7 +87,7 @@ def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) 
         dataset = prepare(data, recipe.data, seed, progress=progress)
         written = write_augmented(dataset, recipe.augment, to, seed, progress=progress)
     for warning in dataset.warnings:
-        typer.echo(f"note: {warning}", err=True)
+        say(f"note: {warning}", err=True)
     result = read_manifest(written.manifest, dataset.classes)
     parts = {part: result.counts(part) for part in SPLITS}
     lines.append(f"{to} holds {written.originals} photos and {written.copies} changed copies of them")

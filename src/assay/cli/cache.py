@@ -2,6 +2,8 @@
 
 import typer
 
+from assay.cli.console import say
+
 cache = typer.Typer(help="Show or clear what is kept between runs.", no_args_is_help=True)
 
 
@@ -13,11 +15,11 @@ def show() -> None:
     """
     from assay.files import cache_folder
 
-    typer.echo(f"{cache_folder()}  (another place: set ASSAY_CACHE)")
+    say(f"{cache_folder()}  (another place: set ASSAY_CACHE)")
     for folder in sorted(path for path in cache_folder().glob("*") if path.is_dir()):
         # Pixel files are sparse: what counts is the disk they occupy, not their length.
         taken = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
-        typer.echo(f"  {folder.name:<10}{taken / 2**20:10.1f} MiB")
+        say(f"  {folder.name:<10}{taken / 2**20:10.1f} MiB")
 
 
 @cache.command()
@@ -29,4 +31,4 @@ def clear() -> None:
     from assay.data.cache import clear as clear_arrays
     from assay.data.feature_store import clear as clear_features
 
-    typer.echo(f"{(clear_arrays() + clear_features()) / 2**20:.1f} MiB given back")
+    say(f"{(clear_arrays() + clear_features()) / 2**20:.1f} MiB given back")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from assay.cli.console import say, say_text
+
 
 def check(
     data: Annotated[
@@ -64,14 +66,15 @@ def check(
     if json:
         print_json(report.to_dict())
     else:
-        typer.echo(summary(report))
+        say_text(summary(report))
     if html is not None:
         write_page(report, html, title=data.resolve().name)
-        typer.echo(f"\npage        {html}", err=json)
+        say("", f"page        {html}", err=json)
     if write is not None:
         cleaned = write_clean(report, write)
-        typer.echo(
-            f"\nclean       {cleaned.manifest}: {cleaned.kept:,} photos, {cleaned.left_out:,} left out",
+        say(
+            "",
+            f"clean       {cleaned.manifest}: {cleaned.kept:,} photos, {cleaned.left_out:,} left out",
             err=json,
         )
     if failures:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assay.cli.console import say
 from assay.cli.live import ended_by_signals, stopper, tell, window
 from assay.errors import UsageError
 
@@ -121,6 +122,6 @@ def _end(shots: "Shots", collected: "Collected", to: Path, *, skip_alike: bool) 
         alike = collected.alike.get(name, 0)
         fate = "not written" if skip_alike else "vary more"
         warning = f"; {alike} nearly the same as another: {fate}" if alike else ""
-        typer.echo(f"{name}: {collected.taken.get(name, 0)} new, {count} in all{warning}")
+        say(f"{name}: {collected.taken.get(name, 0)} new, {count} in all{warning}")
     if sum(1 for count in shots.counts.values() if count) > 1:
-        typer.echo(f"assay train {to}")
+        say(f"assay train {to}")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from assay.cli.console import say_text
+
 
 def compare(
     results: Annotated[
@@ -31,4 +33,4 @@ def compare(
     if json:
         print_json(ranking.to_dict())
     else:
-        typer.echo(ranking.text)
+        say_text(ranking.text)

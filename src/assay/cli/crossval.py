@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assay.cli.console import say_text
+
 if TYPE_CHECKING:
     from assay.workflow import CrossvalResult
 
@@ -67,7 +69,7 @@ def crossval(
     if json:
         print_json({"folder": str(result.folder), **result.to_dict()})
     else:
-        typer.echo(_closing(result))
+        say_text(_closing(result))
 
 
 def _closing(result: "CrossvalResult") -> str:

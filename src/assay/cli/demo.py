@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assay.cli.console import say, say_text
+from assay.text import printable
+
 if TYPE_CHECKING:
     from assay.workflow import TrainResult
 
@@ -29,23 +32,22 @@ def demo(
     about = "Tells defective solar cells from functional ones on electroluminescence photos."
     settings = ["name=solar-cells", f"description={about}", "data.positive=defective", f"train.seed={seed}"]
     recipe = load_recipe("defect-lite", settings)
-    typer.echo(
-        "Solar cells of the ELPV set: functional, or defective (defect probability of one half or more)"
-    )
+    say("Solar cells of the ELPV set: functional, or defective (defect probability of one half or more)")
     manifest = prepare_elpv(to / "photos")
     with progress_bars() as progress:
         result = train_classifier(
             manifest, recipe, next_folder(to, "run"), watcher_of(recipe, progress, quiet=False)
         )
-    typer.echo(closing(result))
-    typer.echo(_unseen(result))
+    say_text(closing(result))
+    say_text(_unseen(result))
     bundle, photos = result.run.bundle, to / "photos"
-    typer.echo(
-        "\nNext:\n"
-        f"  assay info {bundle}\n"
-        f"  assay predict {bundle} {photos / 'defective'} --out answers.csv\n"
-        f"  assay evaluate {bundle} {result.run.manifest} --part test\n"
-        f"  assay train YOUR-PHOTOS"
+    say(
+        "",
+        "Next:",
+        f"  assay info {bundle}",
+        f"  assay predict {bundle} {photos / 'defective'} --out answers.csv",
+        f"  assay evaluate {bundle} {result.run.manifest} --part test",
+        "  assay train YOUR-PHOTOS",
     )
 
 
@@ -61,4 +63,4 @@ def _unseen(result: "TrainResult") -> str:
         lines.append(
             f"  {sample.id:<28} {answer.label:<11} {answer.confidence:.2f}   labelled {sample.label}"
         )
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

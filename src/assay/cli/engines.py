@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assay.cli.console import is_terminal, say
+
 if TYPE_CHECKING:
     from assay.inference import Classifier
 
@@ -34,5 +36,5 @@ ThreadsOption = Annotated[
 
 def tell_runs(classifier: "Classifier") -> None:
     """Say on a terminal which runtime answers at which precision; programs read neither."""
-    if sys.stderr.isatty():
-        typer.echo(f"answers come from {classifier.runs}", err=True)
+    if is_terminal(sys.stderr):
+        say(f"answers come from {classifier.runs}", err=True)

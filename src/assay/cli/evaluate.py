@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from assay.cli.console import say, say_text
 from assay.cli.engines import EngineOption, Precision, PrecisionOption, ThreadsOption
 
 
@@ -68,12 +69,12 @@ def evaluate(
         print_json({**said, **told, "selection": chosen})
         return
     for name in ("report", "confusion_text"):
-        typer.echo(result.files[name].read_text(encoding="utf-8").rstrip() + "\n")
-    typer.echo(describe_metrics(result.metrics, f"{data}"))
+        say_text(result.files[name].read_text(encoding="utf-8").rstrip() + "\n")
+    say_text(describe_metrics(result.metrics, f"{data}"))
     if (answered := result.confidence.answered) is not None:
-        typer.echo(describe_answers(answered, result.confidence.threshold, result.selection))
+        say_text(describe_answers(answered, result.confidence.threshold, result.selection))
     if result.caution:
-        typer.secho(f"take care   {result.caution}", fg=typer.colors.YELLOW)
-    typer.echo(f"answered by {result.runs}")
-    typer.echo(f"report      {result.files['page']}")
-    typer.echo(f"pictures    {folder}")
+        say(f"take care   {result.caution}", colour="yellow")
+    say(f"answered by {result.runs}")
+    say(f"report      {result.files['page']}")
+    say(f"pictures    {folder}")

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assay.cli.console import result_json, say
+
 if TYPE_CHECKING:
     from assay.inference import Classifier, Explain
 
@@ -40,9 +42,9 @@ def explain(
         _print_lines(result.rows)
     elif result.sheet is not None:
         noun = "photo" if len(result.rows) == 1 else "photos"
-        typer.echo(f"{len(result.rows)} {noun} explained: {result.sheet} shows all side by side")
+        say(f"{len(result.rows)} {noun} explained: {result.sheet} shows all side by side")
     for failure in result.failures:
-        typer.echo(f"assay: {failure}", err=True)
+        say(f"assay: {failure}", err=True)
     if result.failures:
         raise typer.Exit(1)
 
@@ -60,4 +62,4 @@ def _print_lines(rows: tuple[dict[str, object], ...]) -> None:
     from json import dumps
 
     for row in rows:
-        typer.echo(dumps(row, ensure_ascii=False))
+        result_json(dumps(row, ensure_ascii=False))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assay.cli.console import say
 from assay.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,10 +63,10 @@ def export(
 
 def _print(result: "ExportResult") -> None:
     for one in result.exported:
-        typer.echo(f"{one.format:<14}{one.size / 1e6:7.1f} MB  {_told(one)}")
+        say(f"{one.format:<14}{one.size / 1e6:7.1f} MB  {_told(one)}")
     for name, why in result.skipped.items():
-        typer.echo(f"{name:<14}left out: {why}")
-    typer.echo(f"\nIn {result.folder}: each with a .json that tells its use, and an example_….py to run.")
+        say(f"{name:<14}left out: {why}")
+    say("", f"In {result.folder}: each with a .json that tells its use, and an example_….py to run.")
 
 
 def _told(one: "Exported") -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from assay.cli.console import print_json, progress_bars
+from assay.cli.console import print_json, progress_bars, say
 
 
 def fetch(
@@ -54,12 +54,12 @@ def fetch(
             }
         )
         return
-    typer.echo(f"{fetched.folder} {'is ready' if fetched.fresh else 'was there already'}")
+    say(f"{fetched.folder} {'is ready' if fetched.fresh else 'was there already'}")
     if dataset:
-        typer.echo(f"licence:  {dataset.licence}")
-        typer.echo(f"cite:     {dataset.citation}")
-        typer.echo(f"about:    {dataset.homepage}")
-    typer.echo(f"next:     {usage}")
+        say(f"licence:  {dataset.licence}")
+        say(f"cite:     {dataset.citation}")
+        say(f"about:    {dataset.homepage}")
+    say(f"next:     {usage}")
 
 
 def _list(json: bool) -> None:
@@ -82,4 +82,4 @@ def _list(json: bool) -> None:
         return
     width = max(map(len, CATALOGUE))
     for one in CATALOGUE.values():
-        typer.echo(f"{one.name:<{width}}  {one.size / 1e6:>4.0f} MB  {one.summary} ({one.licence})")
+        say(f"{one.name:<{width}}  {one.size / 1e6:>4.0f} MB  {one.summary} ({one.licence})")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from assay.cli.console import result_json, say_text
+
 
 def info(
     model: Annotated[Path, typer.Argument(help="A .assay file.")],
@@ -18,4 +20,4 @@ def info(
     from assay.bundle import Bundle
 
     bundle = Bundle.open(model)
-    typer.echo(bundle.info.model_dump_json(indent=2) if json else bundle.card.rstrip())
+    result_json(bundle.info.model_dump_json(indent=2)) if json else say_text(bundle.card.rstrip())

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assay.cli.console import result_json, say
+from assay.text import printable
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -76,7 +79,7 @@ async def _show(source: str, query: "Query", *, json: bool, to: Path | None) -> 
         records = store.read(query)
         if to is not None:
             count = await export(records, to)
-            typer.echo(f"{count} requests: {to}")
+            say(f"{count} requests: {to}")
         elif json:
             await _print_lines(records)
         else:
@@ -89,17 +92,17 @@ async def _print_lines(records: "AsyncIterator[Record]") -> None:
     from assay.serving.journal.documents import dump_line
 
     async for record in records:
-        typer.echo(dump_line(record))
+        result_json(dump_line(record))
 
 
 async def _print_table(records: "AsyncIterator[Record]") -> None:
     rows = [_row(one) async for one in records]
     if not rows:
-        typer.echo("no requests")
+        say("no requests")
         return
     widths = [max(len(row[place]) for row in (_HEAD, *rows)) for place in range(len(_HEAD))]
     for row in (_HEAD, *rows):
-        typer.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _row(record: "Record") -> tuple[str, ...]:
@@ -116,11 +119,7 @@ def _row(record: "Record") -> tuple[str, ...]:
         record.request_id,
         record.error or "",
     )
-    # Ids come from clients: nothing in them may steer the terminal.
-    return tuple(
-        "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in cell)
-        for cell in cells
-    )
+    return tuple(map(printable, cells))
 
 
 def _moment(text: str | None) -> datetime | None:

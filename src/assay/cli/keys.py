@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assay.cli.console import print_json
+from assay.cli.console import print_json, result, say
 
 if TYPE_CHECKING:
     from assay.serving.auth.desk import Desk
@@ -85,7 +85,7 @@ def rotate(
     if key is None:
         version = desk.renew_master()
         said = f"master version {version}; keys made before go on until they are rotated"
-        print_json({"version": version}) if json else typer.echo(said)
+        print_json({"version": version}) if json else say(said)
         return
     made = desk.rotate(key, seconds_of(grace))
     _show_new(desk, made, json=json)
@@ -101,7 +101,7 @@ def revoke(key: _Id, *, folder: _Folder = None, json: _Json = False) -> None:
 
     desk = Desk(folder)
     revoked = desk.revoke(key)
-    print_json(_row(desk, revoked)) if json else typer.echo(f"{revoked.id} of {revoked.client} is revoked")
+    print_json(_row(desk, revoked)) if json else say(f"{revoked.id} of {revoked.client} is revoked")
 
 
 def _row(desk: "Desk", key: "Key") -> dict[str, Any]:
@@ -120,11 +120,11 @@ def _show_new(desk: "Desk", key: "Key", *, json: bool) -> None:
         print_json({**_row(desk, key), "token": token})
         return
     ends = _row(desk, key)["expires"]
-    typer.echo(token)
-    typer.echo(f"for {key.client}, {key.tier}, {' '.join(key.scopes)}, ends {ends or 'never'}", err=True)
+    result(token)
+    say(f"for {key.client}, {key.tier}, {' '.join(key.scopes)}, ends {ends or 'never'}", err=True)
     if key.tier not in TIERS:
-        typer.echo(f"{key.tier} is no usual tier: the server's settings must have it.", err=True)
-    typer.echo("Keep it now: it is not stored and cannot be shown again.", err=True)
+        say(f"{key.tier} is no usual tier: the server's settings must have it.", err=True)
+    say("Keep it now: it is not stored and cannot be shown again.", err=True)
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
@@ -142,4 +142,4 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     ]
     width = {name: max(len(line[name]) for line in [head, *lines]) for name in head}
     for line in [head, *lines]:
-        typer.echo("  ".join(f"{line[name]:<{width[name]}}" for name in head).rstrip())
+        say("  ".join(f"{line[name]:<{width[name]}}" for name in head).rstrip())

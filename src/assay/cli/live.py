@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
-
+from assay.cli.console import say
 from assay.errors import AssayError
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 def tell(sentence: str) -> None:
     """Say something about the source, on standard error: results alone go to standard output."""
-    typer.echo(f"assay: {sentence}", err=True)
+    say(f"assay: {sentence}", err=True)
 
 
 @contextmanager

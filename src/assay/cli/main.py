@@ -2,10 +2,12 @@
 
 import os
 import sys
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from assay import __version__
 from assay.cli.augment import augment
@@ -14,6 +16,7 @@ from assay.cli.cache import cache
 from assay.cli.check import check
 from assay.cli.collect import collect
 from assay.cli.compare import compare
+from assay.cli.console import complain, drop_output, lost_output, prepare_streams, result
 from assay.cli.crossval import crossval
 from assay.cli.demo import demo
 from assay.cli.evaluate import evaluate
@@ -32,6 +35,7 @@ from assay.cli.variants import variants
 from assay.cli.watch import watch
 from assay.errors import AssayError
 from assay.files import cache_folder
+from assay.text import printable_lines
 
 _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start here": (demo,),
@@ -40,8 +44,36 @@ _GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
     "Use": (predict, explain, watch, serve, journal, info, export, bench),
 }
 
+
+class _Commands(TyperGroup):
+    """The commands; what a wrong call echoes of its arguments is made safe to show."""
+
+    def make_context(self, *args: Any, **settings: Any) -> Any:
+        """Parse the options before the command."""
+        with _safe_usage_errors():
+            return super().make_context(*args, **settings)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse the command's arguments and run it."""
+        with _safe_usage_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _safe_usage_errors() -> Iterator[None]:
+    """Clean the messages of the errors that Typer prints by itself; it keeps their class to itself."""
+    try:
+        yield
+    except Exception as error:
+        message = getattr(error, "message", None)
+        if isinstance(message, str) and hasattr(error, "format_message"):
+            error.__dict__["message"] = printable_lines(message.replace("\t", "    "))
+        raise
+
+
 app = typer.Typer(
     name="assay",
+    cls=_Commands,
     help="Turn a folder of photos into an image classifier you can trust, explain and serve.",
     epilog="Try: assay demo · assay train PHOTOS · assay predict MODEL PHOTO",
     no_args_is_help=True,
@@ -58,7 +90,7 @@ app.add_typer(keys, name="keys", rich_help_panel="Use")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"assay {__version__}")
+        result(f"assay {__version__}")
         raise typer.Exit
 
 
@@ -81,37 +113,39 @@ def main(arguments: list[str] | None = None) -> None:
     # What Matplotlib and torch keep goes where Assay's caches are, unless the user has named another place.
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torchinductor"))
+    prepare_streams()
     try:
         app(arguments)
     except AssayError as error:
-        _say(str(error))
+        complain(str(error))
         sys.exit(error.exit_code)
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        _say(f"this needs {error.name}; in Assay's folder: pip install -c constraints.txt -e '.[{extra}]'")
+        complain(
+            f"this needs {error.name}; in Assay's folder: pip install -c constraints.txt -e '.[{extra}]'"
+        )
         sys.exit(1)
     except BrokenPipeError:
         # The reader of our output (head, less) has gone; Python must not complain when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         sys.exit(1)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _say(f"{where}{error.strerror or error}; look at the disk, the path and its permissions")
+        complain(f"{where}{error.strerror or error}; look at the disk, the path and its permissions")
         sys.exit(1)
     except MemoryError:
-        _say("there is too little memory; give smaller photos, a smaller batch, or close other programs")
+        complain("there is too little memory; give smaller photos, a smaller batch, or close other programs")
         sys.exit(1)
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:
             # Typer ends on Ctrl-C without a word.
-            _say("stopped")
+            complain("stopped")
+        elif not stop.code and (failure := lost_output()) is not None:
+            complain(f"standard output could not be written: {failure.strerror}; the work itself is done")
+            sys.exit(1)
         raise
-
-
-def _say(sentence: str) -> None:
-    typer.secho(f"assay: {sentence}", err=True, fg=typer.colors.RED)
 
 
 _INTERRUPTED = 130

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay.cli.console import is_terminal, result, result_json, say
 from assay.cli.engines import EngineOption, Precision, PrecisionOption, ThreadsOption, tell_runs
 from assay.errors import AssayError, UsageError
 
@@ -54,7 +55,7 @@ def predict(
         measure=out is not None,
     )
     tell_runs(classifier)
-    total = sum(1 for _ in photos(inputs, without=_written(out))) if sys.stderr.isatty() else 0
+    total = sum(1 for _ in photos(inputs, without=_written(out))) if is_terminal(sys.stderr) else 0
     if out is not None:
         unreadable = _write(
             classifier, paths, out, total, {"abstain": abstain, "precision": classifier.precision}
@@ -94,9 +95,7 @@ def _write(
                 classifier, paths, out, total=total, conditions=conditions, progress=progress
             )
     except KeyboardInterrupt:
-        typer.echo(
-            f"assay: {partial_path(out)} keeps the answers: the same command goes on from there", err=True
-        )
+        say(f"assay: {partial_path(out)} keeps the answers: the same command goes on from there", err=True)
         raise typer.Exit(130) from None
     except OSError as error:
         reason = error.strerror or error
@@ -104,11 +103,11 @@ def _write(
             f"{out} cannot be written ({reason}): mend it, and the same command goes on"
         ) from None
     earlier = f", {tally.resumed} of the answers from before the interruption" if tally.resumed else ""
-    typer.echo(f"{tally.count} photos classified, {tally.unreadable} unreadable: {out}{earlier}")
+    say(f"{tally.count} photos classified, {tally.unreadable} unreadable: {out}{earlier}")
     for example in tally.examples:
-        typer.echo(f"assay: {example}", err=True)
+        say(f"assay: {example}", err=True)
     if tally.unreadable > len(tally.examples):
-        typer.echo(f"assay: {tally.unreadable - len(tally.examples)} more: see `error` in {out}", err=True)
+        say(f"assay: {tally.unreadable - len(tally.examples)} more: see `error` in {out}", err=True)
     return tally.unreadable
 
 
@@ -126,18 +125,19 @@ def _answers(
 def _print(answers: "Iterable[Prediction | Failure]", *, json: bool) -> int:
     """Print each answer as it comes; return how many photos could not be read."""
     from assay.inference import Failure
-    from assay.inference.answers import printable, to_line, to_row
+    from assay.inference.answers import to_line, to_row
+    from assay.text import printable
 
     unreadable, width = 0, 0
     for answer in answers:
         if json:
-            typer.echo(to_line(to_row(answer)))
+            result_json(to_line(to_row(answer)))
         if isinstance(answer, Failure):
             unreadable += 1
-            typer.echo(f"assay: {printable(answer.source)}: {answer.reason}", err=True)
+            say(f"assay: {answer.source}: {answer.reason}", err=True)
         elif not json:
             name = printable(answer.source or "")
             width = max(width, min(len(name), 60))
             doubt = f"  unknown: {answer.reason}" if answer.unknown else ""
-            typer.echo(f"{name:<{width}}  {answer.label}  {answer.confidence:.3f}{doubt}")
+            result(f"{name:<{width}}  {answer.label}  {answer.confidence:.3f}{doubt}")
     return unreadable

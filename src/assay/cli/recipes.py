@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from assay.cli.console import say, say_text
+
 recipes = typer.Typer(help="List the recipes; show every value of one.", no_args_is_help=True)
 
 
@@ -22,7 +24,7 @@ def list_recipes() -> None:
     width = min(get_terminal_size().columns, 110)
     for name in recipe_names():
         about = f"{name:<{indent}}{load_recipe(name).description}"
-        typer.echo(fill(about, width, subsequent_indent=" " * indent))
+        say_text(fill(about, width, subsequent_indent=" " * indent))
 
 
 @recipes.command()
@@ -38,7 +40,7 @@ def show(
     """
     from assay.recipe import dump_recipe, load_recipe
 
-    typer.echo(dump_recipe(load_recipe(name, set_ or ())), nl=False)
+    say_text(dump_recipe(load_recipe(name, set_ or ())).rstrip("\n"))
 
 
 @recipes.command()
@@ -50,5 +52,5 @@ def networks() -> None:
     from assay.recipe import NETWORKS
 
     for name in NETWORKS:
-        typer.echo(name)
-    typer.echo("timm:NAME  (any network of the timm library, after pip install 'assay[timm]')")
+        say(name)
+    say("timm:NAME  (any network of the timm library, after pip install 'assay[timm]')")

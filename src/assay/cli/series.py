@@ -2,9 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-import typer
-
-from assay.cli.console import percent
+from assay.cli.console import percent, say
 
 if TYPE_CHECKING:
     from assay.data import Dataset
@@ -33,13 +31,13 @@ def _tell_data(dataset: "Dataset") -> None:
     if dataset.unreadable:
         first = dataset.unreadable[0]
         lines.append(f"left out: {len(dataset.unreadable)} files, such as {first.path}: {first.reason}")
-    typer.echo("\n".join(lines) + "\n")
+    say(*lines, "")
 
 
 def _tell_epoch(name: str, row: "EpochRow", epochs: int) -> None:
     from assay.training import epoch_line
 
-    typer.echo(f"{name}  {epoch_line(row, epochs)}")
+    say(f"{name}  {epoch_line(row, epochs)}")
 
 
 def _tell_run(name: str, figures: "RunFigures") -> None:
@@ -47,4 +45,4 @@ def _tell_run(name: str, figures: "RunFigures") -> None:
     told = [
         f"{names[part]} {percent(one.accuracy)}" for part, one in figures.items() if one.accuracy is not None
     ]
-    typer.echo(f"{name}  done: accuracy {', '.join(told)}")
+    say(f"{name}  done: accuracy {', '.join(told)}")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay.cli.console import say
 from assay.errors import UsageError
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _serve_here(settings: "ServeSettings", sources: "list[Source]", listening: "
 
     def started(loaded: "Models") -> None:
         for line in ready_lines(settings, loaded, listening):
-            typer.echo(line)
+            say(line)
 
     serve_here(settings, sources, listening, started)
 
@@ -161,7 +162,7 @@ def _serve_by_workers(order: "Order", listening: "socket", count: int) -> None:
     from assay.serving.workers import Workers
 
     with shared_figures():
-        Workers(order, listening, count, typer.echo).run()
+        Workers(order, listening, count, say).run()
 
 
 def _typed(options: Options) -> Options:

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from assay.text import printable
+
 if TYPE_CHECKING:
     from assay.data import Dataset
     from assay.evaluation import Metrics
@@ -34,7 +36,7 @@ def describe_data(dataset: "Dataset", advised: int) -> str:
         lines.append(
             "skipped: " + ", ".join(f"{count} {reason}" for reason, count in dataset.skipped.items())
         )
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _contradictions(dataset: "Dataset") -> list[str]:
@@ -57,4 +59,4 @@ def describe_metrics(metrics: "Metrics", part: str) -> str:
         figures = [("precision", one.precision), ("recall", one.recall), ("F1", one.f1)]
         told = ", ".join(f"{name} {value:.3f}" for name, value in figures if value is not None)
         lines.append(f"{metrics.positive}: {told}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assay.cli.console import say, say_text
+
 if TYPE_CHECKING:
     from assay.progress import Progress
     from assay.recipe import Recipe
@@ -102,9 +104,9 @@ def train(
     if json:
         print_json(summary(result))
     else:
-        typer.echo(closing(result))
+        say_text(closing(result))
         if profile:
-            typer.echo(f"\n{_profile_table(result.run.folder / 'profile.json')}")
+            say_text(f"\n{_profile_table(result.run.folder / 'profile.json')}")
 
 
 def _as_yaml(value: str | float) -> str:
@@ -172,8 +174,8 @@ def watcher_of(recipe: "Recipe", progress: "Progress", *, quiet: bool, profile: 
         return Watcher(progress, profile=clock)
     return Watcher(
         progress,
-        on_data=lambda dataset: typer.echo(describe_data(dataset, recipe.data.advised_per_class) + "\n"),
-        on_epoch=lambda row: typer.echo(epoch_line(row, recipe.train.epochs)),
+        on_data=lambda dataset: say_text(describe_data(dataset, recipe.data.advised_per_class) + "\n"),
+        on_epoch=lambda row: say(epoch_line(row, recipe.train.epochs)),
         profile=clock,
     )
 
@@ -199,4 +201,4 @@ def _find_lr(data: Path, recipe: "Recipe", folder: Path, progress: "Progress") -
 
     picture = folder.with_suffix(".png") if folder.suffix else folder.with_name(f"{folder.name}-lr.png")
     finding = suggest_learning_rate(data, recipe, picture, progress)
-    typer.echo(f"suggested: --set train.lr={finding.suggestion:.2g}\ncurve: {picture}")
+    say(f"suggested: --set train.lr={finding.suggestion:.2g}", f"curve: {picture}")

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from assay.cli.console import say, say_text
+
 
 class Figure(StrEnum):
     """What ranks."""
@@ -55,5 +57,6 @@ def tune(
         print_json(result.to_dict())
         return
     best = folder / "best.yaml"
-    typer.echo(f"{result.text}\n\ntable       {folder / 'tune.csv'}")
-    typer.echo(f"recipe      {best}\ntrain it    assay train {data} -r {best}")
+    say_text(result.text)
+    say("", f"table       {folder / 'tune.csv'}")
+    say(f"recipe      {best}", f"train it    assay train {data} -r {best}")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from assay.cli.console import say, say_text
+
 
 def variants(
     data: Annotated[
@@ -41,7 +43,7 @@ def variants(
     from assay.workflow import next_folder, resume_variants, train_variants
 
     if show is not None:
-        typer.echo(show_variants(show), nl=False)
+        say_text(show_variants(show).rstrip("\n"))
         return
     with progress_bars() as progress:
         watcher = series_watcher(progress, quiet=json)
@@ -60,6 +62,6 @@ def variants(
     if json:
         print_json({"folder": str(result.folder), **result.to_dict()})
         return
-    typer.echo(f"\n{result.text}\n")
-    typer.echo(f"tables       {result.folder / 'results.csv'}, {result.folder / 'comparison.csv'}")
-    typer.echo(f"classifiers  {result.folder / '*' / 'model.assay'}")
+    say_text(f"\n{result.text}\n")
+    say(f"tables       {result.folder / 'results.csv'}, {result.folder / 'comparison.csv'}")
+    say(f"classifiers  {result.folder / '*' / 'model.assay'}")

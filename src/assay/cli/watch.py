@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay.cli.console import result, result_json
 from assay.cli.engines import EngineOption, Precision, PrecisionOption, ThreadsOption, tell_runs
 from assay.cli.live import ended_by_signals, stopper, tell, window
 from assay.errors import UsageError
@@ -210,9 +211,9 @@ def _alerts(
 
     def told(event: "Event") -> None:
         if json:
-            typer.echo(dumps({"event": event.rule, **asdict(event)}, ensure_ascii=False))
+            result_json(dumps({"event": event.rule, **asdict(event)}, ensure_ascii=False))
         else:
-            typer.echo(f"{event.time:9.2f}  event: {event.rule}")
+            result(f"{event.time:9.2f}  event: {event.rule}")
 
     return Alerts(rules, actions, source.name, tell, cool_down=cool_down, told=told)
 
@@ -223,7 +224,7 @@ def _line(*, json: bool) -> "Sink":
     def line(view: "View") -> None:
         if view.prediction is None or not view.answer.changed:
             return
-        typer.echo(dumps(_row(view), ensure_ascii=False) if json else _text(view))
+        result_json(dumps(_row(view), ensure_ascii=False)) if json else result(_text(view))
 
     return line
 

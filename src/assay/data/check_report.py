@@ -19,6 +19,7 @@ from assay.data.verify import cores
 from assay.errors import AssayError
 from assay.files import write_text
 from assay.image import decode
+from assay.text import printable, shown
 
 MOST_THUMBNAILS: Final = 1500
 """Thumbnails on a page; at about 5 kB each it stays well below 15 MB."""
@@ -40,7 +41,7 @@ def summary(report: CheckReport) -> str:
         lines.append(f"    → {finding.advice}")
     if not report.findings:
         lines += ["", "Nothing found that is wrong."]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def write_page(report: CheckReport, path: Path, *, title: str = "") -> None:
@@ -54,7 +55,11 @@ def write_page(report: CheckReport, path: Path, *, title: str = "") -> None:
     import jinja2  # noqa: PLC0415 (only those who want a page pay for it)
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("assay.data"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("assay.data"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=shown,
     )
     sections = _sections(report)
     template = environment.get_template("check.html.j2")

@@ -4,7 +4,6 @@ A record is one byte of label and 3,072 bytes of pixels: 32 x 32, all red, then 
 Source: the data set's home page, https://www.cs.toronto.edu/~kriz/cifar.html (2009).
 """
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from PIL import Image
 
 from assay.errors import AssayError
 from assay.progress import Progress
+from assay.safe_csv import SafeWriter
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """Class names in the order of the labels 0-9."""
@@ -48,7 +48,7 @@ def write_cifar10(source: Path, folder: Path, progress: Progress) -> None:
             rows.append((path, "vehicle" if label in VEHICLES else "animal", split, label))
             progress("writing pictures", len(rows), total)
     with (folder / "vehicle-animal.csv").open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream, lineterminator="\n")
+        table = SafeWriter(stream, exact=True)
         table.writerow(("path", "label", "split", "source_label"))
         table.writerows(rows)
 

@@ -4,13 +4,13 @@
 and the kind of cell. The pictures' bytes are copied as they are.
 """
 
-import csv
 import importlib.util
 import shutil
 from pathlib import Path
 
 from assay.data.archive import whole_folder
 from assay.errors import AssayError
+from assay.safe_csv import SafeWriter
 
 CLASSES = ("functional", "defective")
 """A cell is defective from a defect probability of one half on."""
@@ -64,7 +64,7 @@ def write_elpv(source: Path, folder: Path) -> None:
     for label in CLASSES:
         (folder / label).mkdir()
     with (folder / "manifest.csv").open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream, lineterminator="\n")
+        table = SafeWriter(stream, exact=True)
         table.writerow(("path", "label", "source_label"))
         for path, probability, kind in rows:
             label = CLASSES[probability >= 0.5]

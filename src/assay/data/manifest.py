@@ -20,6 +20,7 @@ from assay.data.samples import SPLITS, Dataset, Sample, Split, split_named
 from assay.data.tensors import Encoding, TensorRef
 from assay.errors import AssayError
 from assay.files import write_text
+from assay.safe_csv import SafeWriter, restore
 
 MANIFEST_SUFFIXES = frozenset({".csv", ".parquet", ".pq"})
 
@@ -52,9 +53,9 @@ def write_manifest(dataset: Dataset, path: Path) -> None:
     always = {"id", "path", "label", "split"}
     columns = [name for name in _COLUMNS if name in always or any(row[name] for row in rows)]
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = SafeWriter(text, exact=True)
+    writer.writerow(columns)
+    writer.writerows([row[name] for name in columns] for row in rows)
     write_text(path, text.getvalue())
 
 
@@ -225,7 +226,7 @@ def _csv_rows(reader: _Reader, columns: list[str], path: Path) -> Iterator[tuple
                     f"{path}, line {reader.line_num}: {len(values)} values for {len(columns)} columns; "
                     "put quotes around values with commas"
                 )
-            yield reader.line_num, dict(zip(columns, values, strict=True))
+            yield reader.line_num, dict(zip(columns, map(restore, values), strict=True))
     except csv.Error as error:
         raise AssayError(f"{path}, line {reader.line_num}: {error}") from None
 

@@ -4,7 +4,6 @@ They are known by their shape alone, so that the library is never imported. Phot
 with a manifest; everything after works on that.
 """
 
-import csv
 import hashlib
 import io
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from assay.errors import AssayError, UsageError
 from assay.files import replacing, write_text
 from assay.image import HEAD_BYTES, sniff
 from assay.progress import Progress, silent
+from assay.safe_csv import SafeWriter
 
 
 @runtime_checkable
@@ -159,7 +159,7 @@ def _picture(value: Any, where: str) -> bytes:
 def _write(parts: Mapping[str, Rows], manifest: Path, progress: Progress) -> None:
     """Write the photos, then the manifest, which tells that they are all there."""
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    table = SafeWriter(text, exact=True)
     table.writerow(("path", "label", "split", *_KEPT))
     for split, rows in parts.items():
         for number, row in enumerate(_read(rows, split)):

@@ -16,6 +16,7 @@ from assay.data.samples import Sample, Unreadable
 from assay.errors import AssayError
 from assay.image import HEAD_BYTES, decode, sniff
 from assay.progress import Progress, silent
+from assay.text import printable
 
 _IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif"}
@@ -90,7 +91,7 @@ def _examine(sample: Sample) -> Sample | Unreadable | str:
 def opened(sample: Sample) -> bytes | Unreadable | str:
     """Return a candidate's bytes, why they cannot be had, or why it is no photo and can be skipped."""
     if not _is_unicode(sample.id):
-        return Unreadable(_printable(sample.id), sample.path, "its name is not valid Unicode")
+        return Unreadable(printable(sample.id), sample.path, "its name is not valid Unicode")
     try:
         data = sample.read() if sample.tensor else _read_image(sample.path)
     except FileNotFoundError:
@@ -116,10 +117,6 @@ def _read_image(path: Path) -> bytes | None:
 
 def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def cores() -> int:

@@ -11,7 +11,8 @@ import numpy as np
 
 from assay.evaluation.metrics import confusion_counts
 from assay.evaluation.predictions import Floats, Integers, Predictions
-from assay.tables import align, percent, printable, short_names
+from assay.tables import align, percent, short_names
+from assay.text import printable
 
 _NAME = 24
 _LINE = 110

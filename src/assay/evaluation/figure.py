@@ -18,7 +18,7 @@ from matplotlib.ft2font import LoadFlags
 from matplotlib.text import Text
 
 from assay.files import replacing
-from assay.tables import printable
+from assay.text import printable
 
 BLUE = "#0072B2"
 VERMILION = "#D55E00"

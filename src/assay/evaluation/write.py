@@ -20,7 +20,8 @@ from assay.evaluation.predictions import Predictions
 from assay.evaluation.slices import Slice, accuracy_by_source, slices_text
 from assay.files import write_text
 from assay.progress import Progress, silent
-from assay.tables import Cell, write_csv, write_json
+from assay.safe_csv import Cell
+from assay.tables import write_csv, write_json
 
 FILES: Mapping[str, str] = {
     "metrics": "metrics.json",

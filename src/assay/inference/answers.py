@@ -3,7 +3,6 @@
 Knows nothing of models or of how the answers came about; rows stream through, however many there are.
 """
 
-import csv
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 from assay.errors import UsageError
 from assay.inference.prediction import Failure, Prediction
+from assay.safe_csv import SafeWriter
 
 Row = dict[str, Any]
 """`Prediction.to_dict` or `Failure.to_dict`, with a path that any file can hold."""
@@ -26,7 +26,7 @@ _DOUBTS: Final = ("unknown", "reason", "novelty")
 Names = Sequence[str]
 
 
-def printable(path: str) -> str:
+def unicode_path(path: str) -> str:
     r"""Return a path that can be written as UTF-8: a byte that is none stands as `\xe9`.
 
     On Linux a file's name may hold any bytes. Other names, which is nearly all, come back as they are.
@@ -38,7 +38,7 @@ def to_row(answer: Prediction | Failure) -> Row:
     """Return an answer as plain values, ready for any file."""
     values = answer.to_dict()
     if answer.source is not None:
-        values["source"] = printable(answer.source)
+        values["source"] = unicode_path(answer.source)
     return values
 
 
@@ -89,7 +89,7 @@ def _write_jsonl(path: Path, rows: Iterable[Row], _: Names, __: Names) -> None:
 
 def _write_csv(path: Path, rows: Iterable[Row], names: Names, classes: Names) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream, lineterminator="\n")
+        table = SafeWriter(stream)
         table.writerow(_columns(names, classes))
         table.writerows([_text(cell) for cell in _cells(row, names, classes)] for row in rows)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from assay.errors import UsageError
-from assay.inference.answers import Row, printable, to_line
+from assay.inference.answers import Row, to_line, unicode_path
 
 if sys.platform != "win32":
     import fcntl
@@ -75,7 +75,7 @@ class Partial:
         """
         for row in self.rows():
             photo = next(photos, None)
-            if photo is None or printable(str(photo)) != row["source"]:
+            if photo is None or unicode_path(str(photo)) != row["source"]:
                 raise UsageError(
                     f"{self.path} was begun with other photos ({row['source']} is not where it was): "
                     "delete it to begin anew"

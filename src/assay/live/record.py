@@ -3,7 +3,6 @@
 Knows nothing of cameras and of the terminal.
 """
 
-import csv
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ from assay.files import replacing
 from assay.image import Preprocess
 from assay.live.overlay import drawn
 from assay.live.view import View
+from assay.safe_csv import SafeWriter
 
 _CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 _LONGEST_STILL = 2.0
@@ -141,7 +141,7 @@ class Table:
 
     def _row(self, cells: list[object]) -> None:
         if self._stream is not None:
-            csv.writer(self._stream, lineterminator="\n").writerow(cells)
+            SafeWriter(self._stream).writerow(cells)
 
 
 def refuse_existing(path: Path, option: str) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 from assay.errors import AssayError, UsageError
 from assay.evaluation import Comparison, Metrics, Predictions, compare, evaluate
 from assay.evaluation.intervals import LEVEL
-from assay.tables import Cell, align, number, percent, write_csv
+from assay.safe_csv import Cell
+from assay.tables import align, number, percent, write_csv
 
 _PREDICTIONS = "predictions.npz"
 _PARTS = {"test": "test", "val": "validation"}

@@ -16,7 +16,8 @@ from assay.data.folds import has_own_test
 from assay.evaluation import Metrics, Predictions, evaluate
 from assay.files import write_text
 from assay.recipe import Recipe
-from assay.tables import Cell, align, number, percent, write_csv, write_json
+from assay.safe_csv import Cell
+from assay.tables import align, number, percent, write_csv, write_json
 from assay.training import read_metrics
 from assay.workflow.figures import FIGURES, Spread
 from assay.workflow.origin import PARTS

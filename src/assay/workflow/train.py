@@ -3,8 +3,6 @@
 Every step leaves its result in the run, so that a run that was stopped goes on where it was.
 """
 
-import csv
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +11,9 @@ from assay.data import Dataset, DataSource, as_path, read_manifest, write_manife
 from assay.data.prepare import prepare
 from assay.data.samples import Split
 from assay.evaluation import Metrics
-from assay.files import write_text
 from assay.progress import Progress, silent
 from assay.recipe import Recipe
-from assay.tables import write_json
+from assay.tables import write_csv, write_json
 from assay.training import History, OnEpoch, RateFinding, find_learning_rate, fit
 from assay.training.profile import Profile
 from assay.training.trainer import interruptible
@@ -227,8 +224,4 @@ def _complete(
 def _write_unreadable(path: Path, dataset: Dataset) -> None:
     if not dataset.unreadable:
         return
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("path", "reason"))
-    table.writerows((str(one.path), one.reason) for one in dataset.unreadable)
-    write_text(path, text.getvalue())
+    write_csv(path, ("path", "reason"), [(str(one.path), one.reason) for one in dataset.unreadable])

@@ -23,7 +23,8 @@ from assay.nets import Classifier as Network
 from assay.nets import Head
 from assay.progress import Progress, silent
 from assay.recipe import PreprocessSpec, Recipe, dump_recipe, load_recipe
-from assay.tables import Cell, align, number, percent, write_csv, write_json
+from assay.safe_csv import Cell
+from assay.tables import align, number, percent, write_csv, write_json
 from assay.training import Embedded, EpochRow, fit_heads
 from assay.training.heads import HeadFit, stack_key, stack_size
 from assay.training.loss import NotFiniteError

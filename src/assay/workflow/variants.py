@@ -15,7 +15,8 @@ from assay.errors import AssayError, UsageError
 from assay.files import write_text
 from assay.recipe import Recipe
 from assay.recipe.variants import dump_variants, parse_variants, refuse_different_photos
-from assay.tables import Cell, align, number, percent, write_csv, write_json
+from assay.safe_csv import Cell
+from assay.tables import align, number, percent, write_csv, write_json
 from assay.training import read_metrics
 from assay.workflow.compare import Ranking, rank, read_contestant
 from assay.workflow.figures import FIGURES, RunFigures, has_figures, read_figures

@@ -7,7 +7,8 @@ from typing import Any
 from assay.evaluation.report.context import ReportContext
 from assay.evaluation.report.facts import Facts
 from assay.evaluation.report.words import baseline, looked_for, question, verdict
-from assay.tables import Cell, write_csv
+from assay.safe_csv import Cell
+from assay.tables import write_csv
 
 FORMAT = 1
 """Version of the layout of `report.json`."""
@@ -75,7 +76,7 @@ def write_tables(folder: Path, facts: Facts, names: Mapping[str, str]) -> None:
         for one in facts.suspects
     ]
     header = ["id", "path", "label", "suggested", "label_probability", "suggested_probability"]
-    write_csv(folder / names["suspects"], header, rows)
+    write_csv(folder / names["suspects"], header, rows, exact=True)
     rows = [
         [
             one.threshold,

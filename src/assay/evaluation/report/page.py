@@ -28,7 +28,8 @@ from assay.evaluation.report.words import (
     question,
     verdict,
 )
-from assay.tables import number, percent, printable, shorten
+from assay.tables import number, percent, shorten
+from assay.text import printable, shown
 
 MOST_CLASSES = 60
 MOST_SLICES = 40
@@ -96,6 +97,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=shown,
     )
     environment.filters |= {
         "name": lambda text: shorten(str(text), _NAME),

@@ -3,7 +3,6 @@
 Written whole or not at all, in pages, so that a journal of any length fits in memory.
 """
 
-import csv
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Final
 
 from assay.errors import UsageError
 from assay.files import replacing
+from assay.safe_csv import SafeWriter
 from assay.serving.journal.documents import dump_line, milliseconds
 from assay.serving.journal.rows import COLUMNS, row
 from assay.serving.record import Record
@@ -54,21 +54,16 @@ async def export(records: AsyncIterator[Record], path: Path) -> int:
 @contextmanager
 def _csv(path: Path) -> Iterator[Write]:
     with path.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream, lineterminator="\n")
+        table = SafeWriter(stream)
         table.writerow(COLUMNS)
 
         def write(records: Sequence[Record]) -> None:
             for record in records:
                 values = list(row(record))
                 values[_TIME] = milliseconds(record.timestamp).isoformat(timespec="milliseconds")
-                table.writerow([int(value) if isinstance(value, bool) else _tame(value) for value in values])
+                table.writerow([int(value) if isinstance(value, bool) else value for value in values])
 
         yield write
-
-
-def _tame(value: object) -> object:
-    """Put a quote before what a spreadsheet would run as a formula: ids come from clients."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
 
 
 @contextmanager

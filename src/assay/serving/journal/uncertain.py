@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from assay.files import replacing
+from assay.safe_csv import SafeWriter, read_dicts
 from assay.serving.journal.documents import milliseconds
 from assay.serving.journal.settings import UncertainSettings
 from assay.serving.record import Record
@@ -133,7 +134,7 @@ def read_manifest(folder: Path) -> list[Kept]:
     """Return the rows of a folder's manifest whose photos are there; none where there is no manifest."""
     try:
         with (folder / MANIFEST).open(encoding="utf-8-sig", newline="") as stream:
-            rows = [_parsed(row) for row in csv.DictReader(stream)]
+            rows = [_parsed(row) for row in read_dicts(stream)[1]]
     except FileNotFoundError:
         return []
     return [row for row in rows if (folder / row.path).is_file()]
@@ -156,9 +157,9 @@ def _write_manifest(folder: Path, rows: Sequence[Kept]) -> None:
         replacing(folder / MANIFEST) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as stream,
     ):
-        table = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
-        table.writeheader()
-        table.writerows(asdict(row) for row in rows)
+        table = SafeWriter(stream, exact=True)
+        table.writerow(_COLUMNS)
+        table.writerows(asdict(row).values() for row in rows)
 
 
 def _row(photo: bytes, record: Record) -> Kept:

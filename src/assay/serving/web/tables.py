@@ -10,6 +10,7 @@ from pathlib import Path
 
 from assay.errors import UsageError
 from assay.files import write_text
+from assay.safe_csv import SafeWriter, read_dicts
 
 Row = dict[str, str]
 
@@ -22,13 +23,13 @@ def read_table(path: Path, needed: Sequence[str]) -> list[Row]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            table = csv.DictReader(stream, restval="", strict=True)
-            missing = [name for name in needed if name not in (table.fieldnames or ())]
+            columns, rows = read_dicts(stream)
+            missing = [name for name in needed if name not in columns]
             if missing:
                 raise UsageError(
                     f"{path} has no column {' or '.join(missing)}: give the table of another run"
                 )
-            return [{name: row[name] for name in table.fieldnames or ()} for row in table]
+            return list(rows)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
@@ -38,7 +39,7 @@ def read_table(path: Path, needed: Sequence[str]) -> list[Row]:
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
     """Write rows as CSV; what a row has besides the columns is left out."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = SafeWriter(text, exact=True)
+    writer.writerow(columns)
+    writer.writerows([row.get(name, "") for name in columns] for row in rows)
     write_text(path, text.getvalue())

@@ -1,0 +1,83 @@
+import csv
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.safe_csv import SafeWriter, protect, read_dicts, read_rows, restore
+
+_SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20'\t\r\n \u00a0\u200b\ufeff0123.e\"|;,A"
+TEXT = st.one_of(
+    st.text(_SIGNS), st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '=HYPERLINK("http://example.org";"photo")',
+        "=1+1.jpg",
+        "+cmd|' /C calc'!A0",
+        "-2+3",
+        "@SUM(1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        "   =1",
+        "\u00a0=1",
+        "\u200b=1",
+        "\ufeff=1",
+        "\uff1d1+1",
+        "\uff0b1",
+        "\uff20A1",
+        "-",
+        "+49 30 1234",
+        "\x1b=1",
+    ],
+)
+@pytest.mark.parametrize("exact", [True, False])
+def test_formulas_get_an_apostrophe(text: str, exact: bool):
+    stream = io.StringIO()
+    SafeWriter(stream, exact=exact).writerow(["a", text, f"'{text}"])
+    (row,) = csv.reader(io.StringIO(stream.getvalue(), newline=""))
+    assert row[1].startswith(("'", "\\"))
+    assert row[2].startswith(("''", "'\\"))
+    (back,) = read_rows(io.StringIO(stream.getvalue(), newline=""))
+    assert back[1:] == [text, f"'{text}"] or not exact
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [-1, -0.25, -1e-05, "-1", "+0.5", "-1e-05", "-.5", "a=b", "a-b", "'quoted'", "", "O'Neil", "x@y.z"],
+)
+def test_numbers_and_other_texts_stay(cell: str | float):
+    stream = io.StringIO()
+    SafeWriter(stream).writerow([cell, "end"])
+    assert stream.getvalue() == f"{cell},end\n"
+
+
+@given(TEXT)
+def test_reading_gives_back_the_very_same_text(text: str):
+    assert restore(protect(text)) == text
+    stream = io.StringIO()
+    SafeWriter(stream, exact=True).writerows([["a", "b"], [text, "x"]])
+    columns, rows = read_dicts(io.StringIO(stream.getvalue(), newline=""))
+    assert (list(columns), list(rows)) == (["a", "b"], [{"a": text, "b": "x"}])
+
+
+def test_tables_of_others_are_read_as_they_are():
+    lines = ["path,label\n", "=a.jpg,-1\n", "\n", "short\n", "'b.jpg,'quoted',more\n"]
+    columns, rows = read_dicts(lines)
+    assert columns == ["path", "label"]
+    assert list(rows) == [
+        {"path": "=a.jpg", "label": "-1"},
+        {"path": "short", "label": ""},
+        {"path": "'b.jpg", "label": "'quoted'"},
+    ]
+
+
+def test_tables_for_people_show_no_raw_control_characters():
+    stream = io.StringIO()
+    SafeWriter(stream).writerow(["\x1b[31m", "a\nb", "\u202ex", "caf\udce9"])
+    assert stream.getvalue() == "\\x1b[31m,a\\nb,\\u202ex,caf\\xe9\n"
