@@ -14,6 +14,12 @@ from assay.files import write_text
 from assay.safe_csv import Cell, SafeWriter
 from assay.text import printable
 
+MOST_CLASSES = 30
+"""Classes up to which texts, pages and figures show every class. Of more they show those that matter most;
+JSON and CSV files always hold all."""
+MOST_LISTED = 20
+"""Classes, or pairs of classes, that are shown of more than `MOST_CLASSES`."""
+
 
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number with a fixed count of decimals, or a dash where there is none."""

@@ -11,16 +11,16 @@ Sources: Unicode Standard Annex 9 (bidirectional controls) and Unicode Technical
 
 import re
 
-# C0, DEL and C1 controls; soft hyphen; zero-width, joining and filling characters; line and paragraph
-# separators; bidirectional controls; annotations and non-characters; surrogates; shorthand and music formats;
-# tags and the variation selectors beside them.
+# Besides C0 controls: DEL and C1 controls; soft hyphen; zero-width, joining and filling characters; line and
+# paragraph separators; bidirectional controls; annotations and non-characters; surrogates; formats of
+# shorthand and music; tags and the variation selectors beside them.
 _UNSAFE = (
-    r"\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    r"\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     r"\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\ud800-\udfff"
     r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
-_ANY = re.compile(f"[{_UNSAFE}]")
-_BUT_LINE_FEEDS = re.compile(f"(?!\n)[{_UNSAFE}]")
+_ANY = re.compile(rf"[\x00-\x1f{_UNSAFE}]")
+_BUT_LINE_FEEDS = re.compile(rf"[\x00-\x09\x0b-\x1f{_UNSAFE}]")
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7e]")
 
 
@@ -30,12 +30,12 @@ def printable(text: str) -> str:
     A byte of a file's name that is no UTF-8 stands as `\xe9`. Letters of every script, accents, emoji and
     backslashes stay as they are.
     """
-    return _ANY.sub(_escape, text)
+    return text if _is_plain(text) else _ANY.sub(_escape, text)
 
 
 def printable_lines(text: str) -> str:
     """Return a text of several lines that is safe to show: as `printable`, with its line feeds kept."""
-    return _BUT_LINE_FEEDS.sub(_escape, text)
+    return text if _is_plain(text) else _BUT_LINE_FEEDS.sub(_escape, text)
 
 
 def printable_json(text: str, *, ascii_only: bool = False) -> str:
@@ -45,12 +45,19 @@ def printable_json(text: str, *, ascii_only: bool = False) -> str:
         text: a JSON document. Outside strings JSON holds only ASCII, so that escaping never changes a value.
         ascii_only: escape every character beyond ASCII, for a console of another encoding.
     """
+    if _is_plain(text):
+        return text
     return (_BEYOND_ASCII if ascii_only else _BUT_LINE_FEEDS).sub(_json_escape, text)
 
 
 def shown(value: object) -> object:
     """Return a template's value: a text safe to show, anything else as it is."""
     return printable_lines(value) if type(value) is str else value
+
+
+def _is_plain(text: str) -> bool:
+    """Say quickly of most texts that there is nothing to do."""
+    return text.isascii() and text.isprintable()
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -80,7 +80,7 @@ def test_the_newest_are_listed_first_and_nothing_steers_the_terminal(assay: Assa
         "request",
         "error",
     ]
-    assert red.split()[2:] == ["gate", "400", "–", "–", "12.0", "bottle", "\ufffd[31mred"]
+    assert red.split()[2:] == ["gate", "400", "–", "–", "12.0", "bottle", "\\x1b[31mred"]
     assert "closed (unknown)" in closed
     assert first.split()[4:] == ["open", "0.875", "12.0", "bottle", "hit", "first"]
 
@@ -113,7 +113,7 @@ def test_tables_hold_every_request_in_full(assay: Assay, source: Path, tmp_path:
         rows = list(csv.DictReader(stream))
     lines = [json.loads(line) for line in (tmp_path / "week.jsonl").read_text(encoding="utf-8").splitlines()]
     table = pq.read_table(tmp_path / "week.parquet").to_pylist()
-    assert [row["request_id"] for row in rows] == ["\x1b[31mred", "'=1+1", "first"]
+    assert [row["request_id"] for row in rows] == ["\\x1b[31mred", "'=1+1", "first"]
     assert rows[2]["timestamp"] == "2026-03-01T12:00:00.500+00:00"
     assert (rows[2]["unknown"], rows[2]["width"], rows[0]["width"]) == ("0", "640", "")
     assert lines[2]["image_metadata"] == {"size": 2048, "format": "jpeg", "dimensions": [640, 480]}

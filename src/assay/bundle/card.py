@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from assay.bundle.container import NOVELTY
 from assay.bundle.info import BundleInfo
+from assay.text import printable_lines
 
 CONFIDENCE, INT8 = "confidence", "int8"
 """The entries of the metrics that are about confidence and the 8-bit model, beside those of the parts."""
@@ -182,8 +183,8 @@ def _table(header: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
 
 def _plain(text: str) -> str:
     """Keep a name from being read as Markdown or HTML."""
-    line = " ".join(text.split())
-    return line.translate({ord(mark): f"\\{mark}" for mark in "\\`*_[]<>|#"})
+    line = " ".join(printable_lines(text).split())
+    return line.translate({ord(mark): f"\\{mark}" for mark in "\\`*_[]<>|#&$~"})
 
 
 def _numbers(values: tuple[float, ...] | None) -> str:

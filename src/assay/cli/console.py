@@ -84,7 +84,7 @@ def result(line: str) -> None:
     Raises:
         BrokenPipeError: the reader of the output has gone, so that the command can end.
     """
-    typer.echo(printable(line))
+    _write(sys.stdout, printable(line))
 
 
 def result_json(text: str) -> None:
@@ -94,7 +94,7 @@ def result_json(text: str) -> None:
         BrokenPipeError: the reader of the output has gone.
     """
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    typer.echo(printable_json(text, ascii_only=not encoding.lower().startswith("utf")))
+    _write(sys.stdout, printable_json(text, ascii_only=not encoding.lower().startswith("utf")))
 
 
 def print_json(value: object) -> None:
@@ -104,10 +104,7 @@ def print_json(value: object) -> None:
 
 def complain(sentence: str) -> None:
     """Print what went wrong as one line on standard error, red on a terminal."""
-    try:
-        typer.secho(f"assay: {printable(sentence)}", err=True, fg=typer.colors.RED)
-    except OSError:
-        _give_up(sys.stderr)
+    say(f"assay: {sentence}", err=True, colour="red")
 
 
 def drop_output() -> None:
@@ -121,16 +118,27 @@ def lost_output() -> OSError | None:
 
 
 def _say(text: str, *, err: bool, colour: str | None = None) -> None:
+    stream = sys.stderr if err else sys.stdout
     try:
-        typer.secho(text, err=err, fg=colour)
+        _write(stream, typer.style(text, fg=colour) if colour and is_terminal(stream) else text)
     except OSError as error:
         if error.errno not in {errno.EPIPE, errno.EIO} and not err:
             _failures.append(error)
-        _give_up(sys.stderr if err else sys.stdout)
+        _give_up(stream)
 
 
-def _give_up(stream: TextIO) -> None:
+def _write(stream: TextIO | None, text: str) -> None:
+    """Write a line at once; to nobody where the stream was closed before the program began."""
+    # Not typer.echo, which writes UTF-8 to a console of ASCII.
+    if stream is not None:
+        stream.write(f"{text}\n")
+        stream.flush()
+
+
+def _give_up(stream: TextIO | None) -> None:
     """Put the null device in the place of a stream: neither later lines nor the end of Python may fail."""
+    if stream is None:
+        return
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from assay.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from assay.data import Dataset
     from assay.evaluation import Metrics
 
@@ -12,22 +14,21 @@ if TYPE_CHECKING:
 def describe_data(dataset: "Dataset", advised: int) -> str:
     """Say how many photos of which class stand in which part, and what is odd about them."""
     from assay.data import SPLITS, kept_together, straddling
+    from assay.tables import align
 
     counts = {part: dataset.counts(part) for part in SPLITS}
-    width = max(map(len, dataset.classes))
-    lines = [
-        f"{len(dataset)} photos, {len(dataset.classes)} classes",
-        f"{'':<{width}}   train     val    test",
-    ]
-    for name in dataset.classes:
-        row = "".join(f"{counts[part][name]:>8}" for part in SPLITS)
-        lines.append(f"{name:<{width}}{row}")
+    shown, rest = _shown(dataset)
+    rows = [["", *SPLITS], *([name, *(str(counts[part][name]) for part in SPLITS)] for name in shown)]
+    if rest:
+        others = [str(sum(counts[part][name] for name in rest)) for part in SPLITS]
+        rows.append([f"{len(rest)} larger classes", *others])
+    lines = [f"{len(dataset)} photos, {len(dataset.classes)} classes", *align(rows).split("\n")]
     kept = kept_together(dataset.samples) - len(straddling(dataset.samples))
     if kept:
         lines.append(f"{kept} groups of photos (copies, bursts, your own groups) each kept in one part")
     few = [name for name, count in dataset.counts().items() if count < advised]
     if few:
-        lines.append(f"warning: fewer than {advised} photos of {', '.join(few)}; more would help")
+        lines.append(f"warning: fewer than {advised} photos of {listed(few)}; more would help")
     lines += [f"warning: {sentence}" for sentence in [*_contradictions(dataset), *dataset.warnings]]
     lines += [f"left out: {one.path}: {one.reason}" for one in dataset.unreadable[:5]]
     if len(dataset.unreadable) > 5:
@@ -37,6 +38,24 @@ def describe_data(dataset: "Dataset", advised: int) -> str:
             "skipped: " + ", ".join(f"{count} {reason}" for reason, count in dataset.skipped.items())
         )
     return "\n".join(map(printable, lines))
+
+
+def listed(names: "Sequence[str]", most: int = 10) -> str:
+    """Return names in one line; of many, the first and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _shown(dataset: "Dataset") -> "tuple[list[str], list[str]]":
+    """Return the classes that get a line, in their order, and the others: of many, the smallest are shown."""
+    from assay.tables import MOST_CLASSES, MOST_LISTED
+
+    names = list(dataset.classes)
+    if len(names) <= MOST_CLASSES:
+        return names, []
+    counts = dataset.counts()
+    smallest = set(sorted(names, key=lambda name: counts[name])[:MOST_LISTED])
+    return [name for name in names if name in smallest], [name for name in names if name not in smallest]
 
 
 def _contradictions(dataset: "Dataset") -> list[str]:

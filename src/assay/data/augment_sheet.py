@@ -20,6 +20,7 @@ from assay.errors import AssayError
 from assay.image import HEAD_BYTES, DecodeError, Preprocess, decode, sniff
 from assay.image.augment import Augment
 from assay.recipe import Recipe
+from assay.text import printable
 
 _SIDE = 192
 _GAP = 10
@@ -108,7 +109,7 @@ def augmentation_sheet(photos: Sequence[Shown], recipe: Recipe, variants: int, s
     cell = _SIDE + _GAP
     names = ", ".join(spec.name for spec in recipe.augment.train) or "no transforms"
     width = _GAP + (1 + variants) * cell
-    head = _wrapped(f"{recipe.name}: {names}", width - 2 * _GAP)
+    head = _wrapped(printable(f"{recipe.name}: {names}"), width - 2 * _GAP)
     top = _GAP + len(head) * _LINE + _LINE
     sheet = Image.new("RGB", (width, top + len(photos) * (cell + _LINE)), _PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -125,7 +126,12 @@ def augmentation_sheet(photos: Sequence[Shown], recipe: Recipe, variants: int, s
         for column, tile in enumerate(tiles):
             sheet.paste(_tile(tile), (_GAP + column * cell, down))
         draw.rectangle((_GAP - 3, down - 3, _GAP + _SIDE + 2, down + _SIDE + 2), outline=_FRAME, width=2)
-        draw.text((_GAP, down + _SIDE + 3), _fitted(photo.caption, width - 2 * _GAP), fill=_INK, font=_FONT)
+        draw.text(
+            (_GAP, down + _SIDE + 3),
+            _fitted(printable(photo.caption), width - 2 * _GAP),
+            fill=_INK,
+            font=_FONT,
+        )
     return sheet
 
 

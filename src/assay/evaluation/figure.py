@@ -18,7 +18,7 @@ from matplotlib.ft2font import LoadFlags
 from matplotlib.text import Text
 
 from assay.files import replacing
-from assay.text import printable
+from assay.text import printable, printable_lines
 
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
@@ -98,6 +98,7 @@ def _saved(figure: Figure, form: str, metadata: dict[str, None]) -> bytes:
     for text in figure.findobj(Text):
         # Names are shown as they are: a `$` is no formula.
         text.set_parse_math(False)
+        text.set_text(printable_lines(text.get_text()))
         text.set_fontfamily(list(_families()))
     stream = io.BytesIO()
     with warnings.catch_warnings():

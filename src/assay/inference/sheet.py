@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from assay.inference.explanation import Explanation
+from assay.text import printable
 
 LIMIT = 48
 """Explanations on a sheet at most: it is to be looked at."""
@@ -75,7 +76,7 @@ def caption(explanation: Explanation) -> str:
 
 def _write(sheet: Image.Image, text: str, at: tuple[int, int], ink: tuple[int, int, int]) -> None:
     font = ImageFont.load_default(14)
-    room = 2 * _SIDE + _SEAM
+    room, text = 2 * _SIDE + _SEAM, printable(text)
     if font.getlength(text) > room:
         while font.getlength(f"{text}…") > room:
             text = text[:-1]

@@ -16,6 +16,7 @@ from assay.serving.settings import ServeSettings
 from assay.serving.sources import Source
 from assay.serving.start import ready_lines, serve_here
 from assay.serving.workers import READY, RELOADED, Order
+from assay.text import printable
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def main() -> None:
             orphaned=sys.stdin.fileno(),
         )
     except AssayError as error:
-        sys.stderr.write(f"assay: {error}\n")
+        sys.stderr.write(f"assay: {printable(str(error))}\n")
         sys.exit(error.exit_code)
 
 

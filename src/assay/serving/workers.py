@@ -108,6 +108,7 @@ class Workers:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            encoding="utf-8",
             pass_fds=[number],
             process_group=0,
         )

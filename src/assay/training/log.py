@@ -3,6 +3,8 @@
 from datetime import datetime
 from pathlib import Path
 
+from assay.text import printable
+
 
 class RunLog:
     """Appends lines with the local time to a file."""
@@ -16,4 +18,4 @@ class RunLog:
         """Append one line, in a single write."""
         now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
         with self._path.open("a", encoding="utf-8", newline="") as stream:
-            stream.write(f"{now}  {line}\n")
+            stream.write(f"{now}  {printable(line)}\n")

@@ -7,6 +7,7 @@ Nothing personal is written beyond the client's id: no photo, no file's name, no
 and its libraries say themselves, by `logging`, goes through here too, and loses every address on the way.
 """
 
+import json
 import logging
 import re
 import sys
@@ -22,6 +23,7 @@ from assay.errors import UsageError
 from assay.serving.record import Record
 from assay.serving.watching.lines import LINES_TOGETHER, Pipe, Place, RotatingFile, Writer
 from assay.serving.watching.settings import WatchSettings
+from assay.text import printable_json
 
 _NUMBER = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _IPV4 = rf"{_NUMBER}(?:\.{_NUMBER}){{3}}(?![\d.]*\d)"
@@ -142,7 +144,12 @@ def _level(status: int) -> int:
     return logging.WARNING if status >= 400 else logging.INFO
 
 
-_render = structlog.processors.JSONRenderer(ensure_ascii=False)
+def _json_line(value: object, **settings: Any) -> str:
+    """Return JSON that is safe to show in a terminal: names and messages come from clients."""
+    return printable_json(json.dumps(value, ensure_ascii=False, **settings))
+
+
+_render = structlog.processors.JSONRenderer(serializer=_json_line)
 
 
 def _request_line(answer: _Answer) -> str:

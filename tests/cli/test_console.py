@@ -1,0 +1,136 @@
+"""What a console shows: any encoding, readers that go away, names from outside."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from assay.cli import console
+from assay.cli.main import main
+
+_ASSAY = Path(sys.executable).with_name("assay")
+_CODE = "from assay.cli import console; console.prepare_streams(); "
+_PLAIN = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "LANG": "C"}
+
+
+def run(code: str, **environment: str) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [sys.executable, "-c", _CODE + code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("utf-8", "93 × ± ─ █ … → é 電"),
+        ("ascii", r"93 x +- - # ... -> \xe9 \u96fb"),
+        ("ascii:strict", r"93 x +- - # ... -> \xe9 \u96fb"),
+        ("latin-1", r"93 × ± - # ... -> é \u96fb"),
+        ("cp1252", r"93 × ± - # … -> é \u96fb"),
+        ("cp437", r"93 x ± ─ █ ... -> é \u96fb"),
+        ("koi8-r", r"93 x +- ─ █ ... -> \xe9 \u96fb"),
+    ],
+)
+def test_what_a_console_cannot_encode_is_replaced(encoding: str, shown: str):
+    code = f"[write({'93 × ± ─ █ … → é 電'!a}) for write in (console.say, console.say_text, console.result)]"
+    ended = run(code, PYTHONIOENCODING=encoding)
+    assert ended.stdout.decode(encoding.partition(":")[0]).splitlines() == [shown] * 3
+    ended = run(f"console.complain({'é ×'!a})", PYTHONIOENCODING=encoding)
+    assert ended.stderr.startswith(b"assay: ")
+
+
+def test_a_locale_of_ascii_is_no_reason_to_fail():
+    assert run(f"console.say({'é ×'!a})", PYTHONIOENCODING="", **_PLAIN).stdout == b"\\xe9 x\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_json_keeps_its_values_on_every_console(encoding: str):
+    value = {"label": "é 電 \x9b \u202e 🦊", "n": 1}
+    ended = run(f"console.print_json({value!a})", PYTHONIOENCODING=encoding)
+    assert json.loads(ended.stdout.decode(encoding)) == value
+    assert b"\xc2\x9b" not in ended.stdout
+
+
+def test_lines_cannot_be_forged(capsys: pytest.CaptureFixture[str]):
+    console.say("photo\nassay: all is well", "\x1b[31m[red]", colour="red")
+    console.say_text("a\nb\rc\x1b[2J")
+    assert capsys.readouterr().out == "photo\\nassay: all is well\n\\x1b[31m[red]\na\nb\\rc\\x1b[2J\n"
+
+
+def test_progress_shows_markup_as_it_is():
+    pty = pytest.importorskip("pty")
+    master, slave = pty.openpty()
+    code = (
+        "bars = console.progress_bars(); tell = bars.__enter__(); "
+        "tell('[red]\\x1b]0;title\\x07', 1, 3); bars.__exit__(None, None, None)"
+    )
+    variables = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    subprocess.run([sys.executable, "-c", _CODE + code], stderr=slave, check=True, env=variables)
+    os.close(slave)
+    shown = os.read(master, 65536).decode()
+    os.close(master)
+    assert "[red]\\x1b]0;title\\x07" in shown
+    assert "\x07" not in shown
+
+
+@pytest.mark.parametrize("closing", [">&-", "2>&-", ">&- 2>&-", "<&-", ">/dev/full"])
+def test_work_goes_on_without_an_output(colour_bundle: Path, tmp_path: Path, closing: str):
+    Image.new("RGB", (32, 32), (250, 0, 0)).save(tmp_path / "é.png")
+    command = f"'{_ASSAY}' predict '{colour_bundle}' '{tmp_path}' --out '{tmp_path}/answers.csv' {closing}"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, check=False, text=True)
+    assert (tmp_path / "answers.csv").read_text(encoding="utf-8").count("é.png") == 1
+    assert "Traceback" not in ended.stderr
+    if closing == ">/dev/full":
+        assert ended.returncode == 1
+        assert "standard output could not be written: No space left on device" in ended.stderr
+    else:
+        assert ended.returncode == 0
+
+
+def test_a_reader_that_goes_away_ends_answers_but_not_work():
+    code = "import os, sys; {write}; os.write(2, b'went on')"
+    for write, after in (("console.say('x')", b"went on"), ("console.result('x')", b"")):
+        reading, writing = os.pipe()
+        os.close(reading)
+        script = _CODE + code.format(write=write)
+        ended = subprocess.run(
+            [sys.executable, "-c", script], stdout=writing, stderr=subprocess.PIPE, check=False
+        )
+        os.close(writing)
+        assert ended.stderr.endswith(after)
+        assert (b"BrokenPipeError" in ended.stderr) == (not after)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["pre\x1b[31mdict"],
+        ["train", "--no\x1b[31m"],
+        ["train", "no\x1b[31m\u202efile"],
+        ["predict", "no\x1b[31m.assay", "photo\nassay: done"],
+        ["train", "x", "--epochs", "\x1b[2J"],
+        ["train", "x", "-r", "\x1b[2J[red]\u202e"],
+        ["train", "x", "--set", "\x1b[2J=1"],
+        ["fetch", "\x1b[2J"],
+        ["keys", "\x1b[2J"],
+        ["evaluate", "\x1b[2J\u009b", "y"],
+        ["info", "[bold]\x1b[2J\u2066"],
+        ["serve", "\x1b[2J=\x1b[2J"],
+        ["watch", "\x1b[2J", "\x1b[2J", "--smooth", "\x1b[2J"],
+    ],
+    ids=lambda words: words[0].strip("\x1b"),
+)
+def test_wrong_calls_echo_nothing_raw(capsys: pytest.CaptureFixture[str], arguments: list[str]):
+    with pytest.raises(SystemExit):
+        main(arguments)
+    printed = capsys.readouterr()
+    for letter in "\x1b\x9b\u202e\u2066":
+        assert letter not in printed.out + printed.err
+    assert printed.err
