@@ -9,6 +9,7 @@ from PIL import Image
 
 from assay.cli.inputs import photos
 from assay.errors import UsageError
+from assay.photo_files import Passed
 
 
 @pytest.fixture
@@ -75,13 +76,27 @@ def test_what_is_not_there_is_said_at_once(folder: Path, name: str):
         photos([str(folder / name)])
 
 
-def test_links_to_photos_count_and_links_to_folders_do_not(folder: Path):
+def test_links_are_followed_and_each_photo_is_given_once(folder: Path, tmp_path: Path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "e.png")
+    (tmp_path / "more").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "more" / "f.png")
     (folder / "d.png").symlink_to(folder / "a.png")
+    (folder / "e.png").symlink_to(tmp_path / "e.png")
+    (folder / "more").symlink_to(tmp_path / "more")
     (folder / "loop").symlink_to(folder)
     (folder / "gone.png").symlink_to(folder / "nowhere")
-    names = _names(photos([str(folder)]), folder)
-    assert "d.png" in names
+    passed = Passed()
+    names = _names(photos([str(folder)], passed=passed), folder)
+    assert names[-2:] == ["e.png", "more/f.png"]
+    assert "d.png" not in names
     assert not any(name.startswith("loop") for name in names)
+    assert passed.skipped == {
+        "broken link": 1,
+        "folder reached twice": 1,
+        "hidden": 2,
+        "link to a photo listed already": 1,
+        "not an image": 1,
+    }
 
 
 def test_pipes_in_folders_are_passed_over(folder: Path):

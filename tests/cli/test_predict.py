@@ -77,6 +77,7 @@ def test_a_table_and_the_files_that_are_no_photos(assay, model: Path, photos: Pa
     assert result.err.splitlines() == [
         f"assay: {photos / 'empty.jpg'}: empty file",
         f"assay: {photos / 'text.jpg'}: no image",
+        "skipped: 1 not an image",
     ]
     rows = _rows(out)
     assert [row["error"] for row in rows if row["error"]] == ["empty file", "no image"]

@@ -66,11 +66,15 @@ def test_other_folders_beside_ready_made_parts_are_named(tmp_path: Path) -> None
 
 
 def test_hidden_and_loose_files_are_counted(tmp_path: Path) -> None:
-    for name in ("a/1", "a/.2", "a/.git/3", "a/Thumbs.db", "__MACOSX/a/1", "readme", "b/1"):
+    for name in ("a/1", "a/.2", "a/.git/3", "a/Thumbs.db", "__MACOSX/a/1", "readme", "b/1", ".c/1"):
         touch(tmp_path / name)
     listing = list_folder(tmp_path)
     assert [sample.id for sample in listing.samples] == ["a/1", "b/1"]
-    assert listing.skipped == {"hidden": 4, "outside a class folder": 1}
+    assert listing.skipped == {
+        "hidden": 3,
+        "of the operating system or a storage device": 2,
+        "outside a class folder": 1,
+    }
 
 
 def test_loops_of_links_end_and_links_are_followed(tmp_path: Path) -> None:

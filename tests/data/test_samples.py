@@ -2,9 +2,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from assay.data.samples import Dataset, Sample, natural_key, split_named
+from assay.data.samples import Dataset, Sample, natural_key
 
 
 def dataset(*samples: Sample) -> Dataset:
@@ -13,24 +12,6 @@ def dataset(*samples: Sample) -> Dataset:
 
 def sample(name: str, label: str = "a", **rest: str) -> Sample:
     return Sample(name, Path("/photos") / name, label, digest="0" * 64, **rest)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("name", "split"),
-    [
-        ("train", "train"),
-        ("Train ", "train"),
-        ("VAL", "val"),
-        ("valid", "val"),
-        ("Validation", "val"),
-        ("test", "test"),
-        ("tests", None),
-        ("", None),
-        ("training", None),
-    ],
-)
-def test_parts_are_recognised_by_name(name: str, split: str | None) -> None:
-    assert split_named(name) == split
 
 
 def test_natural_order_counts_and_is_total() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay.cli.console import say
+from assay.cli.layout import LayoutOption, layout_setting
 
 if TYPE_CHECKING:
     from assay.recipe import Recipe
@@ -25,6 +26,7 @@ def augment(
     to: Annotated[
         Path | None, typer.Option("--to", help="Folder to write the photos and their changed copies into.")
     ] = None,
+    layout: LayoutOption = None,
     copies: Annotated[
         int | None, typer.Option(min=0, help="Changed copies a photo; by default the recipe's number.")
     ] = None,
@@ -48,7 +50,11 @@ def augment(
 
     if to is None and sheet is None:
         raise UsageError("say what to write: --to FOLDER for photos, --sheet FILE.png for a contact sheet")
-    overrides = [*(set_ or ()), *([] if copies is None else [f"augment.offline.copies={copies}"])]
+    overrides = [
+        *(set_ or ()),
+        *layout_setting(layout),
+        *([] if copies is None else [f"augment.offline.copies={copies}"]),
+    ]
     settings = load_recipe(recipe, overrides)
     told: dict[str, object] = {}
     lines = []
@@ -71,7 +77,7 @@ def _draw(data: Path, recipe: "Recipe", sheet: Path, *, photos: int, variants: i
 
     if sheet.suffix.lower() != ".png":
         raise UsageError(f"--sheet {sheet} must end in .png")
-    picture = augmentation_sheet(pick_photos(data, photos, seed), recipe, variants, seed)
+    picture = augmentation_sheet(pick_photos(data, photos, seed, recipe.data.layout), recipe, variants, seed)
     with replacing(sheet) as temporary:
         picture.save(temporary)
 

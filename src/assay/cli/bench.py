@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assay.cli.layout import LayoutOption
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -19,6 +21,7 @@ def bench(
         Path | None, typer.Argument(help="Labelled photos, for accuracy and for the time a real photo takes.")
     ] = None,
     *,
+    layout: LayoutOption = None,
     seconds: Annotated[
         float, typer.Option(help="About how long to measure; starting engines and accuracy come on top.")
     ] = 60.0,
@@ -39,7 +42,13 @@ def bench(
         # Before a minute is spent: whoever lacks matplotlib shall know now.
         from assay.workflow.bench.write import write_bench
     with progress_bars() as progress:
-        result = bench_model(model, data, seconds=seconds, progress=progress)
+        result = bench_model(
+            model,
+            data,
+            layout="auto" if layout is None else layout.value,
+            seconds=seconds,
+            progress=progress,
+        )
     written = [] if to is None else write_bench(result, to)
     if json:
         print_json(result.to_dict())

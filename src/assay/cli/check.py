@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from assay.cli.console import say, say_text
+from assay.cli.layout import LayoutOption
 
 
 def check(
@@ -13,6 +14,7 @@ def check(
         Path, typer.Argument(help="Class folders, train/val/test folders, a manifest or an array file.")
     ],
     *,
+    layout: LayoutOption = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with thumbnails of every group.")] = None,
     write: Annotated[
         Path | None,
@@ -52,6 +54,7 @@ def check(
     with progress_bars() as progress:
         report = audit(
             data,
+            layout="auto" if layout is None else layout.value,
             mirrored=mirrored,
             bursts=bursts,
             advised_per_class=advised,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay.cli.console import say_text
+from assay.cli.layout import LayoutOption, layout_setting
 
 if TYPE_CHECKING:
     from assay.workflow import CrossvalResult
@@ -25,6 +26,7 @@ def crossval(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A value to change, as train.epochs=5; repeatable.")
     ] = None,
+    layout: LayoutOption = None,
     run: Annotated[
         Path | None, typer.Option(help="Folder for the results; by default runs/RECIPE-crossval-N.")
     ] = None,
@@ -53,7 +55,7 @@ def crossval(
     with progress_bars() as progress:
         watcher = series_watcher(progress, quiet=json)
         if resume is not None:
-            if data or set_ or run or recipe != "default" or (folds, repeats) != (5, 1):
+            if data or set_ or layout or run or recipe != "default" or (folds, repeats) != (5, 1):
                 raise UsageError(
                     "--resume takes everything from the folder: give only --jobs or --json with it"
                 )
@@ -61,7 +63,7 @@ def crossval(
         elif data is None:
             raise UsageError("give the photos to train on, or --resume FOLDER to go on")
         else:
-            settings = load_recipe(recipe, set_ or ())
+            settings = load_recipe(recipe, [*(set_ or ()), *layout_setting(layout)])
             folder = run or next_folder(Path("runs"), f"{settings.name}-crossval")
             result = cross_validate(
                 data, settings, folder, folds=folds, repeats=repeats, jobs=jobs, watcher=watcher

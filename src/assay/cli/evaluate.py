@@ -8,6 +8,7 @@ import typer
 
 from assay.cli.console import say, say_text
 from assay.cli.engines import EngineOption, Precision, PrecisionOption, ThreadsOption
+from assay.cli.layout import LayoutOption
 
 
 class Part(StrEnum):
@@ -23,6 +24,7 @@ def evaluate(
     data: Annotated[Path, typer.Argument(help="Labelled photos: class folders or a manifest.")],
     *,
     part: Annotated[Part | None, typer.Option(help="Judge only the photos of this part.")] = None,
+    layout: LayoutOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for figures and pictures; by default evaluation-N.")
     ] = None,
@@ -56,6 +58,7 @@ def evaluate(
             data,
             folder,
             part=None if part is None else part.value,
+            layout="auto" if layout is None else layout.value,
             target_precision=target_precision,
             engine=engine,
             precision=precision.value,

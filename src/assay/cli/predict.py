@@ -31,7 +31,7 @@ def predict(
     precision: PrecisionOption = Precision.auto,
     threads: ThreadsOption = None,
 ) -> None:
-    """Classify photos, one or a hundred thousand. What is no photo inside folders is passed over.
+    """Classify photos, one or a hundred thousand. Files in folders that are not images are skipped.
 
     With --out, answers are kept beside the table as they come; the same command goes on where one that was
     stopped or killed had come to. Photos that cannot be read are listed; exits with 1 if there is any.
@@ -40,10 +40,12 @@ def predict(
     """
     from assay.cli.inputs import photos
     from assay.inference import Classifier
+    from assay.photo_files import Passed
 
     if out is not None:
         _check_output(out, json=json)
-    paths = photos(inputs, without=_written(out))
+    passed = Passed()
+    paths = photos(inputs, without=_written(out), passed=passed)
     classifier = Classifier.load(
         model,
         engine=engine,
@@ -62,6 +64,9 @@ def predict(
         )
     else:
         unreadable = _print(_answers(classifier, paths, total), json=json)
+    if passed.skipped:
+        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(passed.skipped.items()))
+        say(f"skipped: {counts}", err=True)
     if unreadable:
         raise typer.Exit(1)
 

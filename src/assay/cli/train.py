@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay.cli.console import say, say_text
+from assay.cli.layout import LayoutOption, layout_setting
 
 if TYPE_CHECKING:
     from assay.progress import Progress
@@ -35,6 +36,7 @@ def train(
     run: Annotated[
         Path | None, typer.Option(help="Folder for the results; by default runs/RECIPE-N.")
     ] = None,
+    layout: LayoutOption = None,
     weights: Annotated[
         str | None, typer.Option(help="Weights to start from: imagenet, none, or a file.")
     ] = None,
@@ -74,6 +76,7 @@ def train(
                 data
                 or set_
                 or run
+                or layout
                 or weights
                 or split
                 or like
@@ -94,7 +97,7 @@ def train(
                 "abstain.target_precision": target_precision,
             }
             overrides = [f"{key}={_as_yaml(value)}" for key, value in chosen.items() if value is not None]
-            settings = load_recipe(recipe, [*(set_ or ()), *overrides])
+            settings = load_recipe(recipe, [*(set_ or ()), *layout_setting(layout), *overrides])
             folder = run or next_folder(Path("runs"), settings.name)
             if find_lr:
                 _find_lr(data, settings, folder, progress)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from assay.cli.console import say, say_text
+from assay.cli.layout import LayoutOption, layout_setting
 
 
 class Figure(StrEnum):
@@ -28,6 +29,7 @@ def tune(
         int, typer.Option(help="Share training and validation photos out this often; 0: the recipe's split.")
     ] = 0,
     by: Annotated[Figure, typer.Option(help="The figure that ranks.")] = Figure.accuracy,
+    layout: LayoutOption = None,
     run: Annotated[
         Path | None, typer.Option(help="Folder for the results; by default runs/RECIPE-tune-N.")
     ] = None,
@@ -47,7 +49,7 @@ def tune(
         result = tune_probe(
             data,
             recipe,
-            set_ or (),
+            [*(set_ or ()), *layout_setting(layout)],
             folder,
             folds=folds,
             by=by.value,

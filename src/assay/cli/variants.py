@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from assay.cli.console import say, say_text
+from assay.cli.layout import LayoutOption, layout_setting
 
 
 def variants(
@@ -19,6 +20,7 @@ def variants(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A value to change in all of them, as train.epochs=5.")
     ] = None,
+    layout: LayoutOption = None,
     run: Annotated[
         Path | None, typer.Option(help="Folder for the results; by default runs/LIST-variants-N.")
     ] = None,
@@ -48,7 +50,7 @@ def variants(
     with progress_bars() as progress:
         watcher = series_watcher(progress, quiet=json)
         if resume is not None:
-            if data or recipes or set_ or run:
+            if data or recipes or set_ or layout or run:
                 raise UsageError(
                     "--resume takes everything from the folder: give only --jobs or --json with it"
                 )
@@ -56,7 +58,7 @@ def variants(
         elif data is None or recipes is None:
             raise UsageError("give the photos and a list of variants, as in: assay variants PHOTOS list.yaml")
         else:
-            chosen = load_variants(recipes, set_ or ())
+            chosen = load_variants(recipes, [*(set_ or ()), *layout_setting(layout)])
             folder = run or next_folder(Path("runs"), f"{Path(recipes).stem}-variants")
             result = train_variants(data, chosen, folder, jobs=jobs, watcher=watcher)
     if json:

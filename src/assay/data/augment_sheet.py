@@ -19,7 +19,8 @@ from assay.data.scan import list_source
 from assay.errors import AssayError
 from assay.image import HEAD_BYTES, DecodeError, Preprocess, decode, sniff
 from assay.image.augment import Augment
-from assay.recipe import Recipe
+from assay.photo_files import Passed, children, walk
+from assay.recipe import Layout, Recipe
 from assay.text import printable
 
 _SIDE = 192
@@ -37,31 +38,32 @@ class Shown(NamedTuple):
     """The whole file."""
 
 
-def pick_photos(data: Path, count: int, seed: int) -> list[Shown]:
+def pick_photos(data: Path, count: int, seed: int, layout: Layout = "auto") -> list[Shown]:
     """Take photos at random, from all classes in turn; those that cannot be read are passed over.
 
     Args:
         data: what `scan` reads, or a folder of photos without classes, or one photo.
         count: most photos to take.
         seed: decides which.
+        layout: what the folders in a folder are.
 
     Raises:
         AssayError: no photo can be read.
     """
-    photos = list(islice(_readable(_in_turn(_candidates(data), seed)), count))
+    photos = list(islice(_readable(_in_turn(_candidates(data, layout), seed)), count))
     if not photos:
         raise AssayError(f"{data} holds no photo that can be read")
     return photos
 
 
-def _candidates(data: Path) -> list[Sample]:
-    if data.is_dir() and not any(path.is_dir() for path in data.iterdir()):
-        return [Sample(path.name, path, "") for path in sorted(data.iterdir()) if path.is_file()]
+def _candidates(data: Path, layout: Layout) -> list[Sample]:
+    if data.is_dir() and not children(data, Passed()).folders:
+        return [Sample(path.name, path, "") for path in walk(data, Passed())]
     if data.is_file():
         with data.open("rb") as stream:
             if sniff(stream.read(HEAD_BYTES)):
                 return [Sample(data.name, data, "")]
-    return list_source(data).samples
+    return list_source(data, layout).samples
 
 
 def _in_turn(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:

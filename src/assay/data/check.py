@@ -20,6 +20,7 @@ from assay.data.labels import Mapped, map_labels
 from assay.data.samples import Unreadable, natural_key
 from assay.data.scan import list_source
 from assay.progress import Progress, silent
+from assay.recipe import Layout
 
 ADVISED_PER_CLASS: Final = 100
 """Photos a class below which the check warns, unless told otherwise."""
@@ -41,6 +42,7 @@ def check(
     path: str | Path,
     *,
     mapping: Mapped | None = None,
+    layout: Layout = "auto",
     mirrored: bool = False,
     bursts: bool = True,
     advised_per_class: int = ADVISED_PER_CLASS,
@@ -53,6 +55,7 @@ def check(
     Args:
         path: as for `scan`: class folders, train/val/test folders, a manifest, an array file.
         mapping: new class: the labels it is made of; label conflicts are then those between new classes.
+        layout: what the folders in a folder are.
         mirrored: take mirrored copies for copies too.
         bursts: look for bursts.
         advised_per_class: photos a class below which a warning is given.
@@ -64,7 +67,7 @@ def check(
         UsageError: there is nothing at `path`, or it is no data.
         AssayError: the folder or manifest makes no sense at all.
     """
-    listing = list_source(Path(path))
+    listing = list_source(Path(path), layout)
     samples = listing.samples if mapping is None else map_labels(listing.samples, mapping)
     with open_store(cache) as store:
         seen = examine(samples, store, progress)
@@ -83,7 +86,7 @@ def check(
 
 def _report(listing: Listing, seen: Examined, alike: Alike, counts: _Counts) -> CheckReport:
     findings = [
-        *_unreadable(seen),
+        *_unreadable([*listing.unreadable, *seen.unreadable]),
         *likeness_findings(seen.photos, alike),
         *_classes(counts),
         *photo_findings(seen.photos),
@@ -107,16 +110,16 @@ def _by_label(labels: list[str], photos: list[Photo]) -> dict[str, int]:
     return {label: seen[label] for label in sorted({*labels, *seen}, key=natural_key)}
 
 
-def _unreadable(seen: Examined) -> list[Finding]:
-    if not seen.unreadable:
+def _unreadable(unreadable: list[Unreadable]) -> list[Finding]:
+    if not unreadable:
         return []
     return [
         Finding(
             FindingKind.unreadable,
             Severity.error,
-            f"{_photos(len(seen.unreadable))} cannot be read",
-            _mend(seen.unreadable),
-            singles(Entry(one.id, note=one.reason) for one in seen.unreadable),
+            f"{_photos(len(unreadable))} cannot be read",
+            _mend(unreadable),
+            singles(Entry(one.id, note=one.reason) for one in unreadable),
         )
     ]
 

@@ -16,7 +16,8 @@ from typing import Protocol, get_args
 
 from assay.data.folders import Listing
 from assay.data.labels import class_order, named, refuse_collisions
-from assay.data.samples import SPLITS, Dataset, Sample, Split, split_named
+from assay.data.samples import SPLITS, Dataset, Sample, Split
+from assay.data.split_names import split_named
 from assay.data.tensors import Encoding, TensorRef
 from assay.errors import AssayError
 from assay.files import write_text

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from assay.data.folders import Listing
 from assay.data.manifest import list_manifest
-from assay.data.samples import split_named
+from assay.data.split_names import splits_named
 from assay.errors import AssayError
+from assay.photo_files import Passed, children
 
 _NAME = "metadata.csv"
 
@@ -31,7 +32,9 @@ def list_metadata(root: Path) -> Listing | None:
     """
     if _labels(root / _NAME):
         return list_manifest(root / _NAME)
-    folders = {path: split for path in _folders(root) if (split := split_named(path.name))}
+    inside = children(root, Passed()).folders
+    splits = splits_named(path.name for path in inside)
+    folders = {path: splits[path.name] for path in inside if path.name in splits}
     labelled = [folder for folder in folders if _labels(folder / _NAME)]
     if not labelled:
         return None
@@ -47,13 +50,6 @@ def list_metadata(root: Path) -> Listing | None:
         whole.warnings += one.warnings
     whole.labels = list(dict.fromkeys(sample.label for sample in whole.samples))
     return whole
-
-
-def _folders(root: Path) -> list[Path]:
-    try:
-        return sorted(path for path in root.iterdir() if path.is_dir())
-    except OSError as error:
-        raise AssayError(f"folder {root} cannot be read: {error.strerror or error}") from None
 
 
 def _labels(path: Path) -> bool:

@@ -25,14 +25,14 @@ def read_grouped(
 
     Args:
         path: what `scan` reads.
-        spec: class mapping.
+        spec: class mapping, and what the folders in a folder are.
         classes: the order of an existing classifier.
         progress: told while files are opened and compared.
 
     Raises:
         AssayError: as `scan`.
     """
-    dataset = scan(path, mapping=spec.mapping, classes=classes, progress=progress)
+    dataset = scan(path, mapping=spec.mapping, classes=classes, layout=spec.layout, progress=progress)
     return join_groups(dataset, near_duplicate_groups(dataset.samples, progress=progress))
 
 
@@ -48,7 +48,7 @@ def prepare(
 
     Args:
         path: what `scan` reads.
-        spec: class mapping, shares and method of the split.
+        spec: class mapping, what the folders in a folder are, shares and method of the split.
         seed: decides between equals.
         like: parts of an earlier run by id, which stay as they are.
         progress: told while files are opened and compared.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from PIL import Image
 
-from assay.data.samples import split_named
+from assay.data.split_names import splits_named
 from assay.errors import AssayError, UsageError
 from assay.files import replacing, write_text
 from assay.image import HEAD_BYTES, sniff
@@ -97,7 +97,8 @@ def _parts(data: object) -> dict[str, Rows]:
 
 
 def _named(rows: Mapping[str, Rows]) -> dict[str, Rows]:
-    parts = {str(split): one for name, one in rows.items() if (split := split_named(name))}
+    splits = splits_named(rows)
+    parts = {str(splits[name]): one for name, one in rows.items() if name in splits}
     if len(parts) < len(rows):
         raise UsageError(f"parts must be called train, validation and test, not {', '.join(rows)}")
     return parts

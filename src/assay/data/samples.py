@@ -20,19 +20,6 @@ Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 """The parts of a data set: what teaches, what chooses, what judges."""
 
-_SPLIT_NAMES: Mapping[str, Split] = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
-
-
-def split_named(name: str) -> Split | None:
-    """Return the part that a folder or a manifest calls `name`, in any case; None if it is no part's name."""
-    return _SPLIT_NAMES.get(name.strip().casefold())
-
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
     """Return a sort key under which `class2` stands before `class10`; equal on every platform and locale."""

@@ -18,6 +18,7 @@ from assay.data.tensors import PICKLE_SUFFIXES, TENSOR_SUFFIXES
 from assay.data.verify import Verified, verify
 from assay.errors import AssayError, UsageError
 from assay.progress import Progress, silent
+from assay.recipe import Layout
 
 
 def scan(
@@ -25,6 +26,7 @@ def scan(
     *,
     mapping: Mapped | None = None,
     classes: Sequence[str] | None = None,
+    layout: Layout = "auto",
     progress: Progress = silent,
 ) -> Dataset:
     """Read labelled photos; every one that is kept has been decoded to its end.
@@ -36,6 +38,7 @@ def scan(
         mapping: new class: the labels it is made of; its order becomes the order of the classes.
         classes: the order of an existing classifier; labels outside it are refused, and absent classes
             only give a warning.
+        layout: what the folders in a folder are.
         progress: told while files are opened.
 
     Raises:
@@ -43,7 +46,7 @@ def scan(
         AssayError: no photos, fewer than two classes, a class without photos, unknown labels, or labels that
             differ only in case.
     """
-    listing = list_source(Path(path))
+    listing = list_source(Path(path), layout)
     refuse_collisions(listing.labels)
     verified = verify(listing.samples, progress)
     if not verified.samples:
@@ -60,13 +63,13 @@ def scan(
         root=listing.root,
         classes=order,
         samples=tuple(sorted(samples, key=lambda sample: sample.id)),
-        unreadable=tuple(sorted(verified.unreadable, key=lambda one: one.id)),
+        unreadable=tuple(sorted([*listing.unreadable, *verified.unreadable], key=lambda one: one.id)),
         skipped=dict(sorted((listing.skipped + verified.skipped).items())),
         warnings=tuple(warnings),
     )
 
 
-def list_source(path: Path) -> Listing:
+def list_source(path: Path, layout: Layout = "auto") -> Listing:
     """List the candidates at a path without judging whether they are photos.
 
     Raises:
@@ -77,7 +80,7 @@ def list_source(path: Path) -> Listing:
     if path.is_dir():
         if is_array_folder(path):
             return list_array_folder(path)
-        return list_metadata(path) or with_tensors(list_folder(path))
+        return list_metadata(path) or with_tensors(list_folder(path, layout))
     if not path.exists():
         raise UsageError(
             f"there is no file or folder {path}; give a folder with one folder of photos per class"

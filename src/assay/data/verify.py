@@ -15,12 +15,10 @@ from typing import NamedTuple
 from assay.data.samples import Sample, Unreadable
 from assay.errors import AssayError
 from assay.image import HEAD_BYTES, decode, sniff
+from assay.photo_files import IMAGE_SUFFIXES, NOT_AN_IMAGE
 from assay.progress import Progress, silent
 from assay.text import printable
 
-_IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".avif"}
-)
 _BATCH = 16
 # Draft decoding skips pixels, not bytes: a JPEG that lacks one byte of its picture (all but the two of the
 # end marker) is still found out, at half the cost of decoding in full.
@@ -100,7 +98,7 @@ def opened(sample: Sample) -> bytes | Unreadable | str:
         return Unreadable(sample.id, sample.path, error.strerror or str(error))
     except AssayError as error:
         return Unreadable(sample.id, sample.path, str(error))
-    return "not an image" if data is None else data
+    return NOT_AN_IMAGE if data is None else data
 
 
 def _read_image(path: Path) -> bytes | None:
@@ -112,7 +110,7 @@ def _read_image(path: Path) -> bytes | None:
         head = stream.read(HEAD_BYTES)
         if sniff(head):
             return head + stream.read()
-        return head if path.suffix.casefold() in _IMAGE_SUFFIXES else None
+        return head if path.suffix.casefold() in IMAGE_SUFFIXES else None
 
 
 def _is_unicode(text: str) -> bool:

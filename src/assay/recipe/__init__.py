@@ -5,7 +5,7 @@ Knows nothing of pixels, files of photos or networks.
 
 from assay.recipe.abstain import AbstainSpec
 from assay.recipe.augment import AugmentSpec, OfflineSpec, Transform
-from assay.recipe.data import DataSpec, SplitSpec
+from assay.recipe.data import DataSpec, Layout, SplitSpec
 from assay.recipe.load import dump_recipe, load_recipe, parse_recipe, recipe_names
 from assay.recipe.net import NETWORKS, ConvNetSpec, HeadSpec, NetSpec, ResNetSpec
 from assay.recipe.preprocess import PreprocessSpec
@@ -21,6 +21,7 @@ __all__ = [
     "DataSpec",
     "EarlyStopping",
     "HeadSpec",
+    "Layout",
     "LiveSpec",
     "NetSpec",
     "OfflineSpec",

@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from assay.recipe.base import Probability, Settings
 
+Layout = Literal["auto", "classes", "splits"]
+"""What the folders directly in a data folder are."""
+
 
 class SplitSpec(Settings):
     """How photos are shared out. A split that the data brings along is kept as it is."""
@@ -31,6 +34,10 @@ class SplitSpec(Settings):
 class DataSpec(Settings):
     """The photos and their labels."""
 
+    layout: Layout = "auto"
+    """What the folders directly in a data folder are. auto: parts where their names say so (train, val, test
+    and what other tools call them), else classes; classes: each is a class, whatever it is called; splits:
+    each is a part that holds the class folders."""
     split: SplitSpec = SplitSpec()
     mapping: dict[str, tuple[str, ...]] | None = None
     """New class: the classes it is made of. The original label is kept as `source_label`."""

@@ -105,6 +105,7 @@ def refuse_different_photos(recipes: dict[str, Recipe]) -> None:
     (first, one), *others = recipes.items()
     for name, other in others:
         for setting, mine, its in (
+            ("data.layout", one.data.layout, other.data.layout),
             ("data.mapping", one.data.mapping, other.data.mapping),
             ("data.split", one.data.split, other.data.split),
             ("data.positive", one.data.positive, other.data.positive),

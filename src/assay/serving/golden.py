@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from assay.bundle import BundleError
-from assay.image import HEAD_BYTES, sniff
 from assay.inference import Classifier, Failure
+from assay.photo_files import Passed, is_photo, walk
 
 
 def check_golden(classifier: Classifier, folder: Path) -> None:
@@ -18,7 +18,7 @@ def check_golden(classifier: Classifier, folder: Path) -> None:
         BundleError: there are no photos, or one gets no answer or the wrong one.
     """
     where = classifier.info.name if classifier.bundle is None else str(classifier.bundle.path)
-    paths = sorted(path for path in folder.rglob("*") if _is_photo(path))
+    paths = sorted(path for path in walk(folder, Passed()) if is_photo(path)) if folder.is_dir() else []
     if not paths:
         raise BundleError(f"{folder} holds no golden photos: put some there, or leave out --golden")
     for path, said in zip(paths, classifier.stream(paths), strict=True):
@@ -27,10 +27,3 @@ def check_golden(classifier: Classifier, folder: Path) -> None:
         expected = path.parent.name if path.parent != folder else None
         if expected in classifier.classes and said.label != expected:
             raise BundleError(f"{where} cannot be used: it calls golden photo {path} {said.label!r}")
-
-
-def _is_photo(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        return sniff(stream.read(HEAD_BYTES)) is not None

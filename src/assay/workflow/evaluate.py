@@ -9,7 +9,7 @@ from assay.errors import UsageError
 from assay.evaluation import Metrics, Selection, evaluate, write_evaluation
 from assay.inference import Classifier, PrecisionChoice
 from assay.progress import Progress, silent
-from assay.recipe import Recipe
+from assay.recipe import Layout, Recipe
 from assay.tables import write_json
 from assay.workflow.confidence import Assessment, assess, choose_again
 from assay.workflow.judge import judge
@@ -49,6 +49,7 @@ def evaluate_classifier(
     folder: Path,
     *,
     part: Split | None = None,
+    layout: Layout = "auto",
     engine: str = "auto",
     precision: PrecisionChoice = "auto",
     threads: int | None = None,
@@ -65,6 +66,7 @@ def evaluate_classifier(
             beside `folder`.
         folder: where to write; files of an earlier evaluation there are replaced.
         part: only photos of this part; none: all.
+        layout: what the folders in a folder are.
         engine: which runtime predicts.
         precision: fp32, bf16, int8, or auto: what the bundle is meant to answer with.
         threads: processors to use; none: all that this process may.
@@ -80,8 +82,8 @@ def evaluate_classifier(
     classifier = Classifier.load(model, engine=engine, precision=precision, threads=threads)
     selection = None if target_precision is None else choose_again(classifier, target_precision)
     recipe = Recipe.model_validate(classifier.info.provenance.recipe)
-    mapping = mapping_for(classifier.info, source)
-    dataset = scan(source, mapping=mapping, classes=classifier.classes, progress=progress)
+    mapping = mapping_for(classifier.info, source, layout)
+    dataset = scan(source, mapping=mapping, classes=classifier.classes, layout=layout, progress=progress)
     samples = dataset.samples if part is None else dataset.part(part)
     if not samples:
         raise UsageError(f"{source} has no photos in the part {part}: leave out --part to judge all")

@@ -5,15 +5,16 @@ from pathlib import Path
 from assay.bundle import BundleInfo
 from assay.data.labels import Mapped
 from assay.data.scan import list_source
-from assay.recipe import Recipe
+from assay.recipe import Layout, Recipe
 
 
-def mapping_for(info: BundleInfo, data: Path) -> Mapped | None:
+def mapping_for(info: BundleInfo, data: Path, layout: Layout = "auto") -> Mapped | None:
     """Return the class mapping with which data are to be read for a classifier.
 
     Args:
         info: what its bundle says; the recipe may map labels (CIFAR-10's ten to vehicle and animal).
         data: labelled photos.
+        layout: what the folders in a folder are.
 
     Returns:
         The recipe's mapping; None where it has none, or where the data are labelled with the classes.
@@ -22,6 +23,6 @@ def mapping_for(info: BundleInfo, data: Path) -> Mapped | None:
         AssayError: the data cannot be read.
     """
     mapping = Recipe.model_validate(info.provenance.recipe).data.mapping
-    if mapping is None or set(list_source(data).labels) <= set(info.classes):
+    if mapping is None or set(list_source(data, layout).labels) <= set(info.classes):
         return None
     return mapping

@@ -2,10 +2,11 @@
 
 from json import dumps
 from pathlib import Path
+from typing import get_args
 
 from assay.data import DataSource
 from assay.errors import UsageError
-from assay.recipe import Recipe, load_recipe
+from assay.recipe import Layout, Recipe, load_recipe
 from assay.workflow.run import next_folder
 from assay.workflow.train import TrainResult, Watcher, train_classifier
 
@@ -16,6 +17,7 @@ def train(
     run: str | Path | None = None,
     *,
     like: str | Path | None = None,
+    layout: Layout | None = None,
     watcher: Watcher | None = None,
     **settings: object,
 ) -> TrainResult:
@@ -27,6 +29,8 @@ def train(
         recipe: a recipe's name, a YAML file, or a recipe.
         run: folder for the results; none: the next of `runs/RECIPE-1`, `runs/RECIPE-2`, ...
         like: an earlier run, whose photos keep their parts.
+        layout: what the folders in a folder are: `classes`, `splits` (train/val/test that hold the classes),
+            or `auto`: their names decide. None: as the recipe says.
         watcher: told how things go on; none: nobody is.
         settings: values to change in a recipe that is named; two underscores stand for the point, as in
             `train__epochs=5`.
@@ -39,12 +43,17 @@ def train(
             kind.
         AssayError: the photos, the computer or the weights do not allow it; the sentence says why.
     """
+    if layout is not None and layout not in get_args(Layout):
+        raise UsageError(f"layout is {layout!r}: give one of {', '.join(get_args(Layout))}")
     if isinstance(recipe, Recipe):
         if settings:
             raise UsageError("settings change a recipe that is named; give a name, or a recipe alone")
         chosen = recipe
+        if layout is not None:
+            chosen = recipe.model_copy(update={"data": recipe.data.model_copy(update={"layout": layout})})
     else:
         overrides = [f"{name.replace('__', '.')}={dumps(value)}" for name, value in settings.items()]
+        overrides += [] if layout is None else [f"data.layout={layout}"]
         chosen = load_recipe(recipe, overrides)
     folder = next_folder(Path("runs"), chosen.name) if run is None else Path(run)
     earlier = None if like is None else Path(like)

@@ -14,6 +14,7 @@ from assay.inference import Classifier
 from assay.inference.choice import usual_engine
 from assay.inference.cpus import bf16_instructions
 from assay.progress import Progress, silent
+from assay.recipe import Layout
 from assay.workflow.bench.accuracy import count_right
 from assay.workflow.bench.machine import load_average, machine
 from assay.workflow.bench.photos import DRAWN, drawn_photo, sample_photos
@@ -33,6 +34,7 @@ def bench_model(
     model: Path,
     data: Path | None = None,
     *,
+    layout: Layout = "auto",
     seconds: float = 60.0,
     progress: Progress = silent,
     trial: Callable[[Job], Trial] = run_trial,
@@ -43,6 +45,7 @@ def bench_model(
         model: the bundle.
         data: labelled photos, as `assay.data.scan` reads them: accuracy is counted on all of them, and the
             time from file to answer is measured on some. None: on one that is drawn.
+        layout: what the folders in a folder are.
         seconds: about how long to measure; start-up of the processes and accuracy come on top.
         progress: told how things go on.
         trial: measures one combination once.
@@ -59,7 +62,11 @@ def bench_model(
         None
         if data is None
         else scan(
-            data, mapping=mapping_for(bundle.info, data), classes=bundle.info.classes, progress=progress
+            data,
+            mapping=mapping_for(bundle.info, data, layout),
+            classes=bundle.info.classes,
+            layout=layout,
+            progress=progress,
         )
     )
     combinations = [Combination(name, one) for one in bundle.precisions for name in usual_engine()]

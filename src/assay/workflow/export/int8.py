@@ -32,7 +32,7 @@ def quantised(
         BundleError: the model cannot be quantised.
     """
     recipe = Recipe.model_validate(bundle.info.provenance.recipe)
-    spec = recipe.data.model_copy(update={"mapping": mapping_for(bundle.info, data)})
+    spec = recipe.data.model_copy(update={"mapping": mapping_for(bundle.info, data, recipe.data.layout)})
     dataset = prepare(data, spec, recipe.train.seed, progress=progress)
     copy = scratch / bundle.path.name
     shutil.copyfile(bundle.path, copy)

@@ -1,0 +1,95 @@
+"""What tools and people call the parts of a data set, as folders or as values of a column.
+
+Sources: the folder names of Keras, PyTorch, Roboflow, COCO and Kaggle data sets, and the keywords of Hugging
+Face's `datasets` (data_files.py, 2024), where eval means test.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from assay.data.samples import Split
+
+_Role = Literal["train", "val", "test", "eval"]
+_WORDS: Mapping[str, _Role] = {
+    **dict.fromkeys(("train", "training", "trainval"), "train"),
+    **dict.fromkeys(("val", "vali", "valid", "validate", "validating", "validation"), "val"),
+    **dict.fromkeys(("dev", "devel", "development"), "val"),
+    **dict.fromkeys(("test", "tests", "testing", "tst", "holdout", "heldout"), "test"),
+    **dict.fromkeys(("eval", "evaluate", "evaluation"), "eval"),
+}
+_FILLERS = ("sets", "set", "dataset", "data", "images", "image", "imgs", "img", "photos", "pictures", "pics")
+"""Words that say nothing: training_set, testdata, val_images."""
+_OTHER_FILLERS = frozenset(
+    {*_FILLERS, "split", "folder", "dir", "files", "samples", "photo", "picture", "the"}
+)
+_YEAR = re.compile(r"(?<![0-9])(19|20)[0-9]{2}$")
+_NUMBER = re.compile(r"^[0-9]{1,2}[-_. ]+")
+
+
+def split_named(name: str) -> Split | None:
+    """Return the part that a folder or a column calls `name`, in any case; None if it is no part's name.
+
+    `Training`, `test_set`, `val2017`, `01_train`, `dev` and `holdout` are known; `eval` alone is the test.
+    """
+    role = _role(name)
+    return "test" if role == "eval" else role
+
+
+def splits_named(names: Iterable[str]) -> dict[str, Split]:
+    """Return the part of every name that stands for one, of names that stand beside each other.
+
+    `eval` is the test, unless another name stands for that: then it is the validation.
+    """
+    roles = {name: role for name in names if (role := _role(name))}
+    evaluation: Split = "val" if "test" in roles.values() else "test"
+    return {name: evaluation if role == "eval" else role for name, role in roles.items()}
+
+
+def split_folders(names: Iterable[str]) -> dict[str, Split]:
+    """Return the part of each folder of a data set; empty where the names do not speak of parts.
+
+    They do when every one of them is a part's name, when train stands beside val or test, or when such names
+    have the same addition: `seg_train` and `seg_test`.
+    """
+    ordered = list(names)
+    known = splits_named(ordered)
+    if known and (len(known) == len(ordered) or _whole(known)):
+        return known
+    additions: dict[tuple[str, ...], dict[str, str]] = {}
+    for name in ordered:
+        words = _words(name)
+        for place, word in enumerate(words):
+            if word in _WORDS:
+                additions.setdefault((*words[:place], "", *words[place + 1 :]), {})[name] = word
+    for members in additions.values():
+        parts = splits_named(members.values())
+        found = {name: parts[word] for name, word in members.items()}
+        if len(found) == len(set(found.values())) and _whole(found):
+            return found
+    return {}
+
+
+def _whole(parts: Mapping[str, Split]) -> bool:
+    found = set(parts.values())
+    return "train" in found and len(found) > 1
+
+
+def _role(name: str) -> _Role | None:
+    words = _words(name)
+    if any(word.isdigit() for word in words):
+        return None
+    joined = "".join(word for word in words if word not in _OTHER_FILLERS)
+    for filler in ("", *_FILLERS):
+        if joined.endswith(filler) and (role := _WORDS.get(joined.removesuffix(filler))):
+            return role
+    return None
+
+
+def _words(name: str) -> list[str]:
+    """Return the words and numbers of a name, without a number in front (`01_train`) or a year at the end."""
+    text = unicodedata.normalize("NFKC", name).strip()
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
+    text = _YEAR.sub("", _NUMBER.sub("", text.casefold()))
+    return re.findall(r"[^\W\d_]+|[0-9]+", text)

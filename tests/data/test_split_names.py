@@ -1,0 +1,75 @@
+"""What other tools call the parts of a data set."""
+
+import pytest
+
+from assay.data.split_names import split_folders, split_named, splits_named
+
+
+@pytest.mark.parametrize(
+    ("names", "split"),
+    [
+        ("train Train TRAIN Training training_set trainset TrainingSet train-data train_images", "train"),
+        ("train2017 01_train Train_Data TRAININGDATA trainingDataset", "train"),
+        ("val VAL valid Valid validate Validation validation_set valset dev DEV devset val2017", "val"),
+        ("test Test tests Testing TEST_SET testset test-images holdout hold-out HoldOut held_out", "test"),
+        ("eval Evaluation", "test"),
+    ],
+)
+def test_names_of_parts(names: str, split: str) -> None:
+    assert {name: split_named(name) for name in names.split()} == dict.fromkeys(names.split(), split)
+    assert split_named(f" {names.split(maxsplit=1)[0]} ") == split
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "set",
+        "data",
+        "trains",
+        "bus",
+        "invalid",
+        "tested",
+        "train_1",
+        "test 2",
+        "resting",
+        "2017",
+        "devil",
+    ],
+)
+def test_names_of_no_part(name: str) -> None:
+    assert split_named(name) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        ("train test eval", "train test val"),
+        ("train dev eval", "train val test"),
+        ("training validation evaluation", "train val test"),
+        ("train Eval", "train test"),
+    ],
+)
+def test_eval_is_what_the_others_are_not(names: str, parts: str) -> None:
+    assert splits_named(names.split()) == dict(zip(names.split(), parts.split(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        ("train test notes", {"train": "train", "test": "test"}),
+        ("seg_train seg_test seg_pred", {"seg_train": "train", "seg_test": "test"}),
+        (
+            "fruits-train fruits-val fruits-test",
+            {"fruits-train": "train", "fruits-val": "val", "fruits-test": "test"},
+        ),
+        ("train bus", {}),
+        ("valid invalid", {}),
+        ("toy_train real_train", {}),
+        ("toy_train real_test", {}),
+        ("cat dog", {}),
+        ("test", {"test": "test"}),
+    ],
+)
+def test_folders_are_parts_only_together(names: str, parts: dict[str, str]) -> None:
+    assert split_folders(names.split()) == parts

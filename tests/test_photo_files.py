@@ -1,0 +1,251 @@
+"""Which files of a folder may be photos: links, loops, clutter, and what Assay wrote itself."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from assay.errors import AssayError
+from assay.photo_files import Passed, children, is_output, is_photo, walk
+
+
+def _make(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return root
+
+
+def _list(root: Path, passed: Passed | None = None) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in walk(root, passed or Passed())]
+
+
+def test_files_come_in_the_order_of_names_at_any_depth(tmp_path: Path) -> None:
+    _make(tmp_path, "b/2", "b/1", "a", "c/d/3", "c.jpg")
+    assert _list(tmp_path) == ["a", "b/1", "b/2", "c/d/3", "c.jpg"]
+
+
+SYSTEM_FOLDERS = [
+    *(
+        "#recycle",
+        "#Recycle",
+        "$RECYCLE.BIN",
+        "RECYCLER",
+        "lost+found",
+        "System Volume Information",
+        "@eaDir",
+    ),
+    *(
+        "__MACOSX",
+        "#snapshot",
+        "@tmp",
+        "@Recycle",
+        "@Recently-Snapshot",
+        "LOST.DIR",
+        "FOUND.000",
+        "__pycache__",
+    ),
+]
+HIDDEN_FOLDERS = [
+    ".Trash",
+    ".Trash-1000",
+    ".Trashes",
+    ".thumbnails",
+    ".git",
+    ".ipynb_checkpoints",
+    ".@__thumb",
+]
+
+
+@pytest.mark.parametrize("name", [*SYSTEM_FOLDERS, *HIDDEN_FOLDERS])
+def test_folders_of_systems_are_passed_over_and_counted(tmp_path: Path, name: str) -> None:
+    _make(tmp_path, "cat/1.jpg", f"{name}/2.jpg", f"cat/{name}/3.jpg")
+    passed = Passed()
+    assert _list(tmp_path, passed) == ["cat/1.jpg"]
+    assert passed.skipped.total() == 2
+    assert [path.name for path in children(tmp_path, Passed()).folders] == ["cat"]
+    assert _list(tmp_path / name) == ["2.jpg"], "a folder that is asked for is listed"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Thumbs.db", "thumbs.DB", "ehthumbs.db", "desktop.ini", ".DS_Store", "._1.jpg", "Icon\r", "Picasa.ini"],
+)
+def test_files_of_systems_are_passed_over_and_counted(tmp_path: Path, name: str) -> None:
+    passed = Passed()
+    assert _list(_make(tmp_path, "1.jpg", name), passed) == ["1.jpg"]
+    assert passed.skipped.total() == 1
+
+
+@pytest.mark.parametrize(
+    ("folder", "files"),
+    [
+        ("any name", ["run.json", "recipe.yaml", "evaluation/test/misclassified.png"]),
+        ("series", ["crossval.json", "manifest.csv", "repeat-1/fold-1/curves.png"]),
+        ("variants", ["variants.json", "manifest.csv", "small/curves.png"]),
+        ("tune", ["tune.json", "tune.csv"]),
+        ("evaluation-1", ["metrics.json", "confusion_matrix.json", "confusion_matrix.png"]),
+        ("augmented", [".augment.json", "train/cat/1.jpg"]),
+        ("explanations", ["1-heat.png", "2-heat.png", "sheet.png"]),
+        ("exported", ["model.onnx", "model.onnx.json", "example_onnx.py"]),
+        ("assay-demo", ["photos/cat/1.png"]),
+        ("Assay-anything", ["1.png"]),
+        ("data-0123456789ab", ["manifest.csv", "train/000000.jpg"]),
+        ("uncertain", [".lock", "manifest.csv", "1.jpg"]),
+        ("pixels", ["CACHEDIR.TAG", "1.png"]),
+    ],
+)
+@pytest.mark.parametrize("where", ["", "cat/", "runs/"])
+def test_what_assay_wrote_is_passed_over(tmp_path: Path, folder: str, files: list[str], where: str) -> None:
+    _make(tmp_path, "cat/1.jpg", *(f"{where}{folder}/{name}" for name in files))
+    passed = Passed()
+    assert _list(tmp_path, passed) == ["cat/1.jpg"]
+    assert passed.skipped["written by Assay"] == 1
+    assert [path.name for path in children(tmp_path, Passed()).folders] == ["cat"]
+    assert _list(tmp_path / where / folder), "a folder that is asked for is listed"
+
+
+def test_photos_that_only_look_like_output_stay(tmp_path: Path) -> None:
+    names = [
+        "a/sheet.png",
+        "b/1-heat.png",
+        "c/sheet.png",
+        "c/1-heat.png",
+        "c/2.jpg",
+        "d/manifest.csv",
+        "d/1.jpg",
+    ]
+    assert sorted(_list(_make(tmp_path, *names))) == sorted(names)
+
+
+def test_the_cache_is_no_folder_of_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "kept"))
+    _make(tmp_path, "cat/1.jpg", "kept/engines/1.png")
+    assert _list(tmp_path) == ["cat/1.jpg"]
+    assert is_output(tmp_path / "kept")
+
+
+def test_links_are_followed_once_and_loops_end(tmp_path: Path) -> None:
+    root = _make(tmp_path / "photos", "a/1", "a/deep/2")
+    _make(tmp_path / "pool", "3", "inner/4", ".5")
+    (root / "a/loop").symlink_to(root / "a")
+    (root / "a/up").symlink_to(tmp_path)
+    (root / "b").symlink_to(tmp_path / "pool")
+    (root / "c").symlink_to(tmp_path / "pool")
+    (root / "d").symlink_to(tmp_path / "pool/inner")
+    (tmp_path / "pool/back").symlink_to(root)
+    (root / "e").symlink_to("e")
+    (root / "f").symlink_to("nowhere")
+    passed = Passed()
+    assert _list(root, passed) == ["a/1", "a/deep/2", "b/3", "b/inner/4"]
+    assert passed.skipped == {"folder reached twice": 5, "broken link": 2, "hidden": 1}
+
+
+def test_a_file_is_listed_once_under_its_real_place(tmp_path: Path) -> None:
+    root = _make(tmp_path / "photos", "z/1.jpg", "z/.kept/2.jpg")
+    _make(tmp_path / "pool", "3.jpg", "4.jpg", ".5.jpg")
+    for name, target in (
+        ("a.jpg", root / "z/1.jpg"),
+        ("b.jpg", root / "a.jpg"),
+        ("c.jpg", root / "z/.kept/2.jpg"),
+        ("d.jpg", tmp_path / "pool/3.jpg"),
+        ("e.jpg", tmp_path / "pool/3.jpg"),
+        ("f", tmp_path / "pool"),
+        ("g.jpg", tmp_path / "pool/4.jpg"),
+        ("h.jpg", tmp_path / "pool/.5.jpg"),
+    ):
+        (root / name).symlink_to(target)
+    passed = Passed()
+    assert _list(root, passed) == ["z/1.jpg", "c.jpg", "d.jpg", "f/4.jpg", "h.jpg"]
+    assert passed.skipped["link to a photo listed already"] == 5
+
+
+def test_classes_do_not_list_each_others_photos(tmp_path: Path) -> None:
+    root = _make(tmp_path / "photos", "cat/1.jpg", "dog/2.jpg", "loose.jpg", ".pool/3.jpg")
+    (root / "dog/1.jpg").symlink_to(root / "cat/1.jpg")
+    (root / "dog/all").symlink_to(root / "cat")
+    (root / "dog/3.jpg").symlink_to(root / "loose.jpg")
+    (root / "dog/4.jpg").symlink_to(root / ".pool/3.jpg")
+    passed = Passed()
+    found = [path.name for path in walk(root / "dog", passed, root)]
+    assert found == ["2.jpg", "3.jpg", "4.jpg"]
+    assert passed.skipped == {"link to photos of another class": 2}
+
+
+def test_a_folder_that_is_a_link_is_listed(tmp_path: Path) -> None:
+    _make(tmp_path / "pool", "1.jpg")
+    (tmp_path / "photos").symlink_to(tmp_path / "pool")
+    assert _list(tmp_path / "photos") == ["1.jpg"]
+
+
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """A folder with one photo below more folders than Python may recurse."""
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    for _ in range(sys.getrecursionlimit() + 200):
+        os.mkdir("a")  # noqa: PTH102 - pathlib recurses
+        os.chdir("a")
+    Path("1.jpg").write_bytes(b"x")
+    os.chdir(before)
+    yield tmp_path
+    subprocess.run(["rm", "-rf", str(tmp_path / "a")], check=True)
+
+
+def test_very_deep_folders(deep: Path) -> None:
+    assert [path.name for path in walk(deep, Passed())] == ["1.jpg"]
+    assert len(children(deep, Passed()).folders) == 1
+
+
+@contextmanager
+def _without_rights(root: Path) -> Iterator[None]:
+    """Give up the rights of root, who may read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for folder in (root, *root.parents[:2]):
+        folder.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_folders_that_cannot_be_read_are_noted(tmp_path: Path) -> None:
+    root, passed = _make(tmp_path, "a/1.jpg", "b/2.jpg", "c/d/3.jpg"), Passed()
+    closed = root / "b", root / "c/d"
+    for folder in closed:
+        folder.chmod(0)
+    with _without_rights(root):
+        assert _list(root, passed) == ["a/1.jpg"]
+        assert passed.unreadable == dict.fromkeys(closed, "Permission denied")
+        with pytest.raises(AssayError, match="b cannot be read: Permission denied"):
+            _list(root / "b")
+    for folder in closed:
+        folder.chmod(0o755)
+
+
+def test_names_with_bytes_that_are_no_text(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9/\xff.jpg")
+    assert _list(_make(tmp_path, name)) == [name]
+
+
+def test_pipes_are_counted(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    passed = Passed()
+    assert _list(tmp_path, passed) == []
+    assert passed.skipped == {"not a regular file": 1}
+
+
+def test_a_photo_is_one_by_name_or_content(tmp_path: Path) -> None:
+    (tmp_path / "1.JPEG").write_bytes(b"text")
+    (tmp_path / "2.bin").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(30))
+    (tmp_path / "3.txt").write_bytes(b"text")
+    assert [is_photo(path) for path in sorted(tmp_path.iterdir())] == [True, True, False]
+    assert is_photo(tmp_path / "gone")
