@@ -54,6 +54,7 @@ def told() -> set[str]:
     watching.rejected("overload")
     watching.cache("hit")
     watching.degraded("cache", down=False)
+    watching.damaged("cache")
     text = watching.render_metrics()[0].decode()
     watching.close()
     return {sample.name for family in parse(text) for sample in family.samples}

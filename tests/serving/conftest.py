@@ -17,6 +17,7 @@ class Heard:
         self.journals: list[tuple[int, int]] = []
         self.outages: list[tuple[str, bool]] = []
         self.rejections: list[str] = []
+        self.damages: list[str] = []
 
     def request(self, request_id: str, headers: Mapping[str, str]) -> AbstractContextManager[None]:
         del request_id, headers
@@ -35,6 +36,9 @@ class Heard:
 
     def cache(self, event: str) -> None:
         self.caches.append(event)
+
+    def damaged(self, part: str) -> None:
+        self.damages.append(part)
 
     def journal(self, backlog: int, dropped: int) -> None:
         self.journals.append((backlog, dropped))

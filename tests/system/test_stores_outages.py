@@ -11,6 +11,9 @@ from uuid import uuid4
 
 import pymongo
 import pytest
+import redis
+
+from assay.serving.auth.desk import Desk
 
 Answers = list[tuple[int, str, float]]
 """Status, request id and seconds of each answer."""
@@ -156,3 +159,39 @@ def test_what_waits_when_the_server_ends_is_recorded_by_the_next(
     again = start(journal__spool=tmp_path)
     all_recorded(journal, answers)
     assert again.stop() == 0
+
+
+def test_whatever_is_in_redis_instead_the_photo_is_answered(
+    redis_server: Any, serve, make_bundle: Callable[..., Path], painted: Callable[..., bytes], tmp_path: Path
+):
+    desk = Desk(tmp_path / "keys")
+    key = desk.token(desk.create("a client", "gold", ("classify", "metrics")))
+    server = serve(
+        make_bundle(),
+        "--keys",
+        tmp_path / "keys",
+        "--redis",
+        redis_server.url,
+        cache__entries=0,
+        cache__timeout=1,
+        limits__redis_seconds=1,
+        lifecycle__drain_seconds=0,
+    )
+    photo = {"image": ("photo.jpg", painted(number=70_000), "image/jpeg")}
+    with server.client(headers={"Authorization": f"Bearer {key}"}) as client:
+        right = client.post("/classify", files=photo).json()
+        with redis.Redis.from_url(redis_server.url) as store:
+            for number in range(4):
+                counts = {f"assay:{{{key.partition('.')[0]}}}:{kind}".encode() for kind in ("rate", "open")}
+                names = {*store.keys("assay:*"), *counts}
+                assert len(names) == 3
+                for name in names:
+                    store.unlink(name)
+                    store.rpush(name, "a") if number % 2 else store.set(name, '{"image": {}}')
+                answer = client.post("/classify?detail=1", files=photo)
+                assert (answer.status_code, answer.json()["cached"]) == (200, False), answer.text
+                assert client.post("/classify", files=photo).json() == right
+        figures = client.get("/metrics").text
+    assert 'assay_redis_damaged_total{part="cache"} 4.0' in figures
+    assert 'assay_redis_damaged_total{part="limits"}' in figures
+    assert 'assay_degraded{part="cache"} 1' not in figures

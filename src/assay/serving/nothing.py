@@ -69,6 +69,9 @@ class SilentWatcher:
     def cache(self, event: str) -> None:
         """Look away."""
 
+    def damaged(self, part: str) -> None:
+        """Look away."""
+
     def journal(self, backlog: int, dropped: int) -> None:
         """Look away."""
 

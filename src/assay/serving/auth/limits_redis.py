@@ -4,8 +4,12 @@ Knows nothing of HTTP. One script decides and counts in one step, by Redis's own
 clocks differ agree. What is being answered is a sorted set of leases that end by themselves: a worker that
 dies cannot keep a place. The process counts along what Redis lets through, so that a Redis that goes away
 gives nobody a fresh burst in a worker that has just served it.
+
+A key that holds what the script cannot have written (another type, no number, a time that its own expiry
+contradicts) counts as missing and is replaced; the script tells how many there were.
 """
 
+from collections.abc import Callable
 from typing import cast
 
 from redis.asyncio import Redis
@@ -22,16 +26,37 @@ local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local at_a_time, lease, lasts = tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 -- The whole microseconds of a date fit a double; Lua's own way to write a number would round them.
 local function whole(number) return string.format('%.0f', number) end
-local arrival = tonumber(redis.call('GET', KEYS[1]) or '0')
+local damaged = 0
+local function drop(key)
+  redis.call('UNLINK', key)
+  damaged = damaged + 1
+end
+local function holds(key, kind)
+  local found = redis.call('TYPE', key).ok
+  if found ~= kind and found ~= 'none' then drop(key) end
+  return found == kind
+end
+holds(KEYS[2], 'zset')
+local known = holds(KEYS[1], 'string')
+local text = known and redis.call('GETRANGE', KEYS[1], 0, 31) or '0'
+local arrival = string.match(text, '^%d+$') and tonumber(text) or -1
+-- A key of ours ends with its time: one that is long past, or is far off and would stay longer, is none.
+local far = arrival - now > interval * burst
+  and redis.call('PTTL', KEYS[1]) * 1000 < arrival - now - 1000000
+if known and (arrival < now - 1000000 or far) then
+  drop(KEYS[1])
+  arrival = 0
+end
 local ahead = math.min(math.max(arrival - now, 0), interval * burst)
-if ahead > interval * (burst - 1) then return {1, ahead} end
+if ahead > interval * (burst - 1) then return {1, ahead, damaged} end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', whole(now))
-if redis.call('ZCARD', KEYS[2]) >= at_a_time then return {2, ahead} end
+damaged = damaged + redis.call('ZREMRANGEBYSCORE', KEYS[2], '(' .. whole(now + 10 * lasts), '+inf')
+if redis.call('ZCARD', KEYS[2]) >= at_a_time then return {2, ahead, damaged} end
 ahead = ahead + interval
 redis.call('SET', KEYS[1], whole(now + ahead), 'PX', whole(math.ceil(ahead / 1000) + 1))
 redis.call('ZADD', KEYS[2], whole(now + lasts), lease)
 redis.call('PEXPIRE', KEYS[2], whole(math.ceil(lasts / 1000)))
-return {0, ahead}
+return {0, ahead, damaged}
 """
 _TAKEN, _BUSY = 0, 2
 
@@ -39,9 +64,15 @@ _TAKEN, _BUSY = 0, 2
 class RedisCounts:
     """The counts in Redis. Raises redis-py's errors when it is away."""
 
-    def __init__(self, redis: Redis, lease_seconds: float) -> None:
-        """Prepare the script; it is sent when Redis does not have it."""
-        self._redis, self._lasts = redis, round(lease_seconds * 1_000_000)
+    def __init__(self, redis: Redis, lease_seconds: float, on_damaged: Callable[[int], None]) -> None:
+        """Prepare the script; it is sent when Redis does not have it.
+
+        Args:
+            redis: where to count.
+            lease_seconds: after so long a request no longer counts as being answered.
+            on_damaged: told how many values had to be replaced.
+        """
+        self._redis, self._lasts, self._on_damaged = redis, round(lease_seconds * 1_000_000), on_damaged
         self._script = redis.register_script(_TAKE)
 
     async def take(self, key: str, tier: Tier, lease: str) -> Verdict:
@@ -49,7 +80,9 @@ class RedisCounts:
         rate = rate_of(tier)
         arguments: list[int | str] = [rate.interval, rate.burst, tier.at_a_time, lease, self._lasts]
         answer = await self._script(keys=[_rate_key(key), _lease_key(key)], args=arguments)
-        state, ahead = cast("tuple[int, int]", tuple(answer))
+        state, ahead, damaged = cast("tuple[int, int, int]", tuple(answer))
+        if damaged:
+            self._on_damaged(damaged)
         return verdict(rate, ahead, taken=state == _TAKEN, busy=state == _BUSY)
 
     async def give_back(self, key: str, lease: str) -> bool:
@@ -69,7 +102,7 @@ class SharedLimiter:
     def __init__(self, link: RedisLink, local: LocalLimiter, lease_seconds: float) -> None:
         """Join the two; the link's owner closes it."""
         self._link, self._local = link, local
-        self._counts = RedisCounts(link.redis, lease_seconds)
+        self._counts = RedisCounts(link.redis, lease_seconds, lambda count: link.damaged("limits", count))
         link.look_with(self._counts.probe)
 
     async def take(self, key: str, tier: Tier, lease: str) -> Verdict:

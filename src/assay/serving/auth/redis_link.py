@@ -13,12 +13,13 @@ from typing import TypeVar
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from assay.errors import UsageError
 from assay.serving.auth.settings import LimitSettings
 from assay.serving.breaker import Breaker
 from assay.serving.in_time import InTime
+from assay.serving.redis_values import is_wrong_type
 from assay.serving.watching.base import Watcher
 
 T = TypeVar("T")
@@ -72,11 +73,18 @@ class RedisLink:
             return None
         try:
             result = await self._in_time.run(operation, self._seconds)
-        except _FAILURES:
+        except _FAILURES as error:
+            if isinstance(error, ResponseError) and is_wrong_type(error):
+                return None  # Redis is there; whoever asks next for this key replaces it
             self._failed()
             return None
         self._breaker.succeeded()
         return result
+
+    def damaged(self, part: str, count: int = 1) -> None:
+        """Count values that were not what a server had written."""
+        for _ in range(count):
+            self._watcher.damaged(part)
 
     async def close(self) -> None:
         """Close the connections."""

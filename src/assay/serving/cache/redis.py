@@ -2,24 +2,32 @@
 
 A Redis that is away costs a request a short wait at most, and after a few failures nothing: then it is left
 alone and tried again now and then, so that it comes back by itself.
+
+Every value begins with a digest of its key and content. A value whose digest is wrong, or that is no string
+or too long, is damaged: a miss, which is counted, and replaced by the answer that is then worked out.
 """
 
 import logging
 import math
 from collections.abc import Awaitable, Callable
+from hashlib import blake2b
 
 from pydantic import SecretStr
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from assay.errors import UsageError
 from assay.serving.breaker import Breaker
 from assay.serving.in_time import InTime
+from assay.serving.redis_values import is_wrong_type
 from assay.serving.watching.base import Watcher
 
 _log = logging.getLogger(__name__)
+_DIGEST = 16
+_LONGEST = 2**20
+"""Bytes of a value at most, its digest included; longer answers are not kept, longer values not read."""
 
 
 class RedisCache:
@@ -69,12 +77,29 @@ class RedisCache:
 
     async def get(self, key: str) -> bytes | None:
         """Return what was put under `key`, or None; None too when Redis does not answer in time."""
-        found = await self._ask(lambda: self._redis.get(key))
-        return found if isinstance(found, bytes) else None
+        found = await self._ask(lambda: self._read(key))
+        if not isinstance(found, bytes) or not found:
+            return None
+        if len(found) > _LONGEST or found[:_DIGEST] != _digest(key, found[_DIGEST:]):
+            self._watcher.damaged("cache")
+            return None
+        return found[_DIGEST:]
 
     async def put(self, key: str, value: bytes) -> None:
-        """Keep `value`, unless Redis does not answer in time."""
-        await self._ask(lambda: self._redis.set(key, value, px=self._milliseconds))
+        """Keep `value`, unless it is too long or Redis does not answer in time."""
+        kept = _digest(key, value) + value
+        if len(kept) <= _LONGEST:
+            await self._ask(lambda: self._redis.set(key, kept, px=self._milliseconds))
+
+    async def _read(self, key: str) -> object:
+        try:
+            # A longer value, which is none of ours, is not fetched as a whole.
+            return await self._redis.getrange(key, 0, _LONGEST)
+        except ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            self._watcher.damaged("cache")
+            return None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -97,3 +122,7 @@ class RedisCache:
             _log.warning("Redis is back; answers are kept there again")
             self._watcher.degraded("cache", down=False)
         return answer
+
+
+def _digest(key: str, value: bytes) -> bytes:
+    return blake2b(value, digest_size=_DIGEST, key=blake2b(key.encode()).digest()).digest()

@@ -46,6 +46,9 @@ class Watcher(Protocol):
     def cache(self, event: str) -> None:
         """hit, miss, or unavailable (the store is away)."""
 
+    def damaged(self, part: str) -> None:
+        """A value in Redis was damaged, and counted as missing: cache, limits, nonces."""
+
     def journal(self, backlog: int, dropped: int) -> None:
         """So many records wait to be written; so many were given up since the start."""
 

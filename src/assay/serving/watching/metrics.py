@@ -68,6 +68,12 @@ class Metrics:
             "assay_rejected_total", "Requests turned away", ("reason",), registry=registry
         )
         self._cache = Counter("assay_cache_total", "Looks into the cache", ("event",), registry=registry)
+        self._damaged = Counter(
+            "assay_redis_damaged_total",
+            "Values in Redis that were damaged, and counted as missing",
+            ("part",),
+            registry=registry,
+        )
         self._backlog = gauge_of_workers(
             "assay_journal_backlog", "Records that wait to be written", registry=registry
         )
@@ -126,6 +132,10 @@ class Metrics:
     def cache(self, event: str) -> None:
         """Count a look into the cache."""
         self._cache.labels(event).inc()
+
+    def damaged(self, part: str) -> None:
+        """Count a damaged value in Redis."""
+        self._damaged.labels(part).inc()
 
     def journal(self, backlog: int, dropped: int) -> None:
         """Set the backlog of this worker, and count what was given up since it was last told."""

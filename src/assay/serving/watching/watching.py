@@ -76,6 +76,10 @@ class Watching:
         """The cache was looked into."""
         self._metrics.cache(event)
 
+    def damaged(self, part: str) -> None:
+        """A value in Redis was damaged."""
+        self._metrics.damaged(part)
+
     def journal(self, backlog: int, dropped: int) -> None:
         """So many records wait, and so many were given up since the start."""
         self._metrics.journal(backlog, dropped)
