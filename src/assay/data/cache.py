@@ -26,6 +26,7 @@ import PIL
 
 from assay.data.slots import Slots, in_use, make_slots, read_places, slots_in, slots_size, slots_within
 from assay.files import cache_folder
+from assay.image import PIXELS_VERSION
 from assay.recipe import PreprocessSpec
 
 if sys.platform != "win32":
@@ -187,7 +188,7 @@ class EmbeddingCache(_ArrayCache):
 
 
 def _key(settings: Mapping[str, object]) -> str:
-    made = {**settings, "made by": [_FORMAT, PIL.__version__, cv2.__version__]}
+    made = {**settings, "made by": [_FORMAT, PIXELS_VERSION, PIL.__version__, cv2.__version__]}
     return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:_KEY]
 
 

@@ -19,7 +19,7 @@ from assay.image import decode, inspect
 
 Array = np.ndarray
 
-FEATURES_VERSION: Final = 1
+FEATURES_VERSION: Final = 2
 """Raise it when the same bytes come to give other features: kept ones are then not used any more."""
 
 _SEEN: Final = 256

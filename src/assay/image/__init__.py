@@ -4,13 +4,22 @@ Knows nothing of files, labels or networks. Random changes for training live in 
 is imported by its full name: it brings albumentations, and a server needs none of it.
 """
 
-from assay.image.decode import MAX_PIXELS, DecodeError, ImageInfo, TooLargeError, decode, inspect
+from assay.image.decode import (
+    MAX_PIXELS,
+    PIXELS_VERSION,
+    DecodeError,
+    ImageInfo,
+    TooLargeError,
+    decode,
+    inspect,
+)
 from assay.image.formats import HEAD_BYTES, sniff
 from assay.image.preprocess import Preprocess
 
 __all__ = [
     "HEAD_BYTES",
     "MAX_PIXELS",
+    "PIXELS_VERSION",
     "DecodeError",
     "ImageInfo",
     "Preprocess",

@@ -18,12 +18,16 @@ from PIL.ImageFile import ImageFile
 
 from assay.errors import AssayError
 from assay.image import jpeg, png, reasons
+from assay.image.colour import ToSrgb, to_srgb
 from assay.image.formats import HEAD_BYTES, read_header, sniff
 from assay.image.quiet import quiet
 from assay.image.rgb import to_rgb, upright
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are the first that are left out."""
+
+PIXELS_VERSION: Final = 2
+"""Raise it when the same bytes come to give other pixels: what was kept of them is then not used any more."""
 
 MAX_PIXELS: Final = 178_956_970
 """Largest width times height that is decoded: half a gigabyte of RGB."""
@@ -101,7 +105,9 @@ def decode(
     min_side: int | Callable[[int, int], int] | None = None,
     box: Callable[[int, int], Box] | None = None,
 ) -> np.ndarray:
-    """Decode a file's first picture as the eye sees it: upright, transparency over white, 8-bit RGB.
+    """Decode a file's first picture as the eye sees it: upright, transparency over white, 8-bit sRGB.
+
+    Colours are converted to sRGB where the file says that they are in another space (`assay.image.colour`).
 
     A JPEG file that is cut off is refused wherever the cut lies. Bytes damaged below the part that is looked
     at may go unnoticed, as damage without a wrong length always may.
@@ -126,7 +132,7 @@ def decode(
         if kind == "jpeg":
             return _decode_jpeg(image, data, min_side, box)
         image.load()
-        pixels = to_rgb(image, kind)
+        pixels = to_rgb(image, kind, to_srgb(image, kind, data))
         return pixels if kind == "tiff" else upright(pixels, _orientation(image))
 
 
@@ -143,17 +149,18 @@ def _decode_jpeg(
         side = min_side(*_upright_size(image, "jpeg", orientation)) if callable(min_side) else min_side
         scale = jpeg.scale_for(width, height, side)
     _prepare(image, data, scale)
+    srgb = to_srgb(image, "jpeg", data)
     if box is not None:
         rows = _rows(box(*_upright_size(image, "jpeg", orientation)), image.size, orientation)
         less = jpeg.first_rows(data, rows * scale, height)
-        top = None if less is None else _top(less, scale, image.size)
+        top = None if less is None else _top(less, scale, image.size, srgb)
         if top is not None:
             return upright(top, orientation)
     image.load()
-    return upright(to_rgb(image, "jpeg"), orientation)
+    return upright(to_rgb(image, "jpeg", srgb), orientation)
 
 
-def _top(data: bytes, scale: int, size: tuple[int, int]) -> np.ndarray | None:
+def _top(data: bytes, scale: int, size: tuple[int, int], srgb: ToSrgb | None) -> np.ndarray | None:
     """Decode a JPEG of less height into the top of a black picture of `size`, width by height.
 
     None where that fails: whether a damaged file is read is decided by decoding all of it.
@@ -162,7 +169,7 @@ def _top(data: bytes, scale: int, size: tuple[int, int]) -> np.ndarray | None:
         with read_header(io.BytesIO(data), "jpeg") as image:
             _prepare(image, data, scale)
             image.load()
-            rows = to_rgb(image, "jpeg")
+            rows = to_rgb(image, "jpeg", srgb)
     except _DAMAGE:
         return None
     pixels = np.zeros((size[1], size[0], 3), np.uint8)

@@ -1,10 +1,9 @@
-"""From whatever a file holds (gray, palette, alpha, CMYK, 16 or 32 bits) to 8-bit RGB, and upright.
-
-Knows nothing of files and of what the pixels are for. Colour profiles are not applied.
-"""
+"""From whatever a file holds (gray, palette, alpha, CMYK, 16 or 32 bits) to 8-bit sRGB, and upright."""
 
 import numpy as np
 from PIL import Image, ImageChops
+
+from assay.image.colour import ToSrgb
 
 Array = np.ndarray
 
@@ -12,7 +11,7 @@ _STRIP = 2**20
 """Pixels that are converted at a time."""
 
 
-def to_rgb(image: Image.Image, kind: str) -> Array:
+def to_rgb(image: Image.Image, kind: str, srgb: ToSrgb | None = None) -> Array:
     """Convert a loaded Pillow image to RGB.
 
     Transparent parts show white. 16-bit gray is scaled by its whole range (65535 becomes 255), never by what
@@ -23,6 +22,7 @@ def to_rgb(image: Image.Image, kind: str) -> Array:
     Args:
         image: a loaded image in any mode.
         kind: the format's name as `sniff` gives it; it decides how some modes are to be read.
+        srgb: how its colours become sRGB, before they are mixed with white; None: they are.
 
     Returns:
         uint8 array of shape [H, W, 3], writable.
@@ -30,31 +30,37 @@ def to_rgb(image: Image.Image, kind: str) -> Array:
     if image.mode == "I":
         values = np.asarray(image)
         # The PPM reader stretches every depth above 8 bits to 16.
-        return _three(_of_65535(values.clip(0, 65535)) if kind == "ppm" else _gray32(values))
+        return _gray(_of_65535(values.clip(0, 65535)) if kind == "ppm" else _gray32(values), srgb)
     if image.mode == "F":
-        return _three(_gray_float(np.asarray(image)))
+        return _gray(_gray_float(np.asarray(image)), srgb)
     width, height = image.size
     rows = max(1, _STRIP // max(1, width))
     if height <= rows:
-        return _convert(image, kind)
+        return _convert(image, kind, srgb)
     # Strip by strip: whole, a photo would be held up to four times on the way.
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, rows):
         bottom = min(height, top + rows)
-        pixels[top:bottom] = _convert(image.crop((0, top, width, bottom)), kind)
+        pixels[top:bottom] = _convert(image.crop((0, top, width, bottom)), kind, srgb)
     return pixels
 
 
-def _convert(image: Image.Image, kind: str) -> Array:
+def _convert(image: Image.Image, kind: str, srgb: ToSrgb | None) -> Array:
     """Convert what needs no look at other pixels."""
     if image.mode.startswith("I;16"):
-        return _three(_of_65535(np.asarray(image)))
+        return _gray(_of_65535(np.asarray(image)), srgb)
     if image.has_transparency_data:
-        return np.array(_over_white(image))
+        return np.array(_over_white(image, srgb))
     if image.mode == "CMYK" and kind == "jpeg" and "adobe" not in image.info:
         # Adobe stores ink inverted, and Pillow turns every CMYK JPEG over; without Adobe's marker it is not.
         image = ImageChops.invert(image)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    return np.array(_coloured(image, srgb))
+
+
+def _coloured(image: Image.Image, srgb: ToSrgb | None) -> Image.Image:
+    if srgb is not None:
+        return srgb(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def upright(pixels: Array, orientation: int) -> Array:
@@ -86,12 +92,12 @@ def upright(pixels: Array, orientation: int) -> Array:
     return np.ascontiguousarray(pixels[:: -1 if flipped else 1, :: -1 if mirrored else 1])
 
 
-def _over_white(image: Image.Image) -> Image.Image:
+def _over_white(image: Image.Image, srgb: ToSrgb | None) -> Image.Image:
     if image.mode == "La":
         image = image.convert("LA")
     image = image.convert("RGBA")
     white = Image.new("RGB", image.size, "white")
-    white.paste(image, mask=image.getchannel("A"))
+    white.paste(_coloured(image, srgb), mask=image.getchannel("A"))
     return white
 
 
@@ -116,5 +122,8 @@ def _gray_float(values: Array) -> Array:
     return np.rint(values.clip(0, 255) * scale).astype(np.uint8)
 
 
-def _three(gray: Array) -> Array:
-    return np.repeat(gray[:, :, None], 3, axis=2)
+def _gray(levels: Array, srgb: ToSrgb | None) -> Array:
+    """Make three channels of one of 8 bits."""
+    if srgb is not None:
+        return np.array(srgb(Image.fromarray(levels)))
+    return np.repeat(levels[:, :, None], 3, axis=2)

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from assay.image import HEAD_BYTES, DecodeError, Preprocess, decode, inspect, sniff
+from assay.image.colour import srgb_of_image
 from assay.image.rgb import to_rgb, upright
 from assay.inference.prediction import Failure
 
@@ -132,7 +133,8 @@ def _pixels(image: Image.Image) -> np.ndarray:
     try:
         image.load()
         orientation = image.getexif().get(_ORIENTATION, 1)
-        return upright(to_rgb(image, (image.format or "").lower()), orientation)
+        srgb = srgb_of_image(image)
+        return upright(to_rgb(image, (image.format or "").lower(), srgb), orientation)
     except (UnidentifiedImageError, SyntaxError, ValueError, EOFError) as error:
         raise DecodeError(f"damaged: the Pillow image cannot be loaded ({error})") from None
 

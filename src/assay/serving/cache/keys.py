@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
 
+from assay.image import PIXELS_VERSION
+
 _LAYOUT = 3  # another one when the meaning of the values changes
 
 
@@ -20,4 +22,4 @@ def answer_key(sha256: str, model_version: str, options: Mapping[str, str | floa
 
 @lru_cache(maxsize=64)
 def _prefix(canonical: str) -> str:
-    return f"assay:{_LAYOUT}:{hashlib.sha256(canonical.encode()).hexdigest()[:32]}"
+    return f"assay:{_LAYOUT}.{PIXELS_VERSION}:{hashlib.sha256(canonical.encode()).hexdigest()[:32]}"

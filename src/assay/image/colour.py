@@ -1,0 +1,224 @@
+"""From the colours a file is written in to sRGB, by its ICC profile or what stands in place of one.
+
+Profiles are applied by LittleCMS. What comes of a profile is kept by its digest: a photo whose profile
+is known to be sRGB, broken or of another kind costs a digest and no more.
+"""
+
+import hashlib
+import io
+import re
+import struct
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image, ImageCms
+from PIL.ImageFile import ImageFile
+
+from assay.image import icc
+from assay.image.png import MAX_PROFILE
+
+_KEPT: Final = 16
+"""Profiles that are kept ready; one of a printing press may take some megabytes."""
+
+_CLOSE: Final = 2
+"""A profile that moves no colour by more levels than this is sRGB: vendors' own copies differ by rounding."""
+
+_MODES: Final = {"RGB": "RGB", "CMYK": "CMYK", "GRAY": "L"}
+"""Pillow's mode by the colour space of a profile."""
+
+_CLASSES: Final = {"mntr", "scnr", "prtr", "spac"}
+_INTENT: Final = ImageCms.Intent.RELATIVE_COLORIMETRIC
+# Without its cache of one pixel, which threads would share, a transform may be used by many of them.
+_FLAGS: Final = ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOCACHE
+
+_INTEROPERABILITY: Final = 0xA005
+_HEAD: Final = 1 << 16
+_NCLX: Final = re.compile(rb"colrnclx(....)", re.DOTALL)
+_JP2_PROFILE: Final = re.compile(rb"(....)colr\x02..", re.DOTALL)
+_SRGB_GAMMA: Final = 0.45455
+
+
+@dataclass(frozen=True, slots=True)
+class ToSrgb:
+    """The way from one profile's colours to sRGB; may be used by many threads.
+
+    Attributes:
+        space: of the profile: "RGB", "CMYK" or "GRAY".
+    """
+
+    space: str
+    _transform: ImageCms.ImageCmsTransform
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        """Convert a picture in any mode without alpha to a new one in RGB."""
+        mode = _MODES[self.space]
+        return self._transform.apply(image if image.mode == mode else image.convert(mode))
+
+
+def to_srgb(image: ImageFile, kind: str, data: bytes) -> ToSrgb | None:
+    """Find out how a file's colours become sRGB; None where they are sRGB, or nothing says that they are not.
+
+    A profile counts first; without one, a PNG's sRGB, gAMA and cHRM chunks, an AVIF file's code points, and
+    in a JPEG the mark of DCF that it is written in Adobe RGB. A PNG's cICP chunk counts before its profile.
+
+    Args:
+        image: its header read.
+        kind: the format's name as `sniff` gives it.
+        data: the whole file.
+
+    Source: ICC.1:2022; PNG, third edition (W3C, 2025), 4.3; ISO/IEC 14496-12 (2022), 12.1.5; CIPA DC-008
+        (Exif 2.32, 2019) and DC-009 (DCF 2.0, 2010), interoperability index R03.
+    """
+    profile = _profile(image, kind, data)
+    return None if profile is None else of_profile(profile, _space(image.mode))
+
+
+def srgb_of_image(image: Image.Image) -> ToSrgb | None:
+    """Find out how the colours of an image in memory become sRGB: by the profile that it carries."""
+    profile = image.info.get("icc_profile")
+    return of_profile(profile, _space(image.mode)) if isinstance(profile, bytes) else None
+
+
+def of_profile(profile: bytes, space: str) -> ToSrgb | None:
+    """Return the way from a profile's colours to sRGB; None where there is nothing to do or no sense in it.
+
+    Args:
+        profile: an ICC profile, perhaps broken.
+        space: of the picture: "RGB", "GRAY" or "CMYK"; a gray picture may carry a profile of RGB.
+    """
+    found = _ways.get(profile) if 0 < len(profile) <= MAX_PROFILE else None
+    if found is None or found.space == space or (space, found.space) == ("GRAY", "RGB"):
+        return found
+    return None
+
+
+def _space(mode: str) -> str:
+    if mode in {"L", "LA", "La", "1"} or mode.startswith("I") or mode == "F":
+        return "GRAY"
+    return {"CMYK": "CMYK", "LAB": "LAB"}.get(mode, "RGB")
+
+
+def _profile(image: ImageFile, kind: str, data: bytes) -> bytes | None:
+    """Find or make the profile of a file."""
+    info: dict[Any, Any] = image.info
+    if kind == "png" and (coded := _png_chunk(data, b"cICP")) and len(coded) == 4:
+        return icc.profile_of_cicp(coded[0], coded[1])
+    if profile := info.get("icc_profile"):
+        return bytes(profile)
+    if kind == "jpeg":
+        return _ADOBE_RGB if _is_adobe_rgb(info.get("exif", b"")) else None
+    return _of_gamma(info) if kind == "png" else _in_container(kind, data)
+
+
+def _in_container(kind: str, data: bytes) -> bytes | None:
+    """Find the profile, or the code points, that Pillow leaves in an AVIF, JPEG 2000 or BMP file."""
+    if kind == "avif" and (found := _NCLX.search(data)):
+        primaries, transfer = struct.unpack(">HH", found[1])
+        return icc.profile_of_cicp(primaries, transfer)
+    if kind == "jpeg2000" and (found := _JP2_PROFILE.search(data, 0, _HEAD)):
+        return data[found.end() : found.start() + int.from_bytes(found[1], "big")]
+    if kind == "bmp" and len(data) > 138 and data[14] == 124 and data[70:74] == b"DEBM":
+        start, size = struct.unpack_from("<II", data, 126)
+        return data[14 + start : 14 + start + size]
+    return None
+
+
+def _png_chunk(data: bytes, name: bytes) -> bytes | None:
+    """Return the content of a PNG's chunk that stands before its pixels."""
+    place = 8
+    while place + 12 <= len(data) and data[place + 4 : place + 8] not in {b"IDAT", b"IEND"}:
+        length = int.from_bytes(data[place : place + 4], "big")
+        if data[place + 4 : place + 8] == name:
+            return data[place + 8 : place + 8 + length]
+        place += 12 + length
+    return None
+
+
+def _of_gamma(info: dict[Any, Any]) -> bytes | None:
+    """Make the profile that a PNG's gAMA and cHRM chunks stand for; an sRGB chunk overrules them."""
+    gamma, numbers = info.get("gamma"), info.get("chromaticity")
+    if "srgb" in info or not isinstance(gamma, float) or not 0.1 <= gamma <= 4:
+        return None
+    if isinstance(numbers, tuple) and len(numbers) == 8:
+        white, red, green, blue = ((numbers[place], numbers[place + 1]) for place in range(0, 8, 2))
+        primaries: icc.Primaries = (white, red, green, blue)
+    else:
+        primaries = icc.REC709
+    usual = abs(gamma - _SRGB_GAMMA) < 0.001
+    if usual and np.abs(np.subtract(primaries, icc.REC709)).max() < 0.001:
+        return None
+    try:
+        # Who writes the exponent of sRGB means its curve.
+        return icc.rgb_profile(primaries, None if usual else 1 / gamma)
+    except ValueError:
+        return None
+
+
+def _is_adobe_rgb(exif: bytes) -> bool:
+    """Tell whether Exif data carry the index that DCF sets for Adobe RGB."""
+    if b"R03" not in exif:
+        return False
+    try:
+        tags = Image.Exif()
+        tags.load(exif)
+        return str(tags.get_ifd(_INTEROPERABILITY).get(1, "")).strip("\0 ") == "R03"
+    except Exception:  # noqa: BLE001 - damaged metadata count as none
+        return False
+
+
+class _Ways:
+    """What profiles come to, by digest; the longest unused goes first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: OrderedDict[bytes, ToSrgb | None] = OrderedDict()
+
+    def get(self, profile: bytes) -> ToSrgb | None:
+        digest = hashlib.sha256(profile).digest()
+        with self._lock:
+            if digest in self._known:
+                self._known.move_to_end(digest)
+                return self._known[digest]
+        made = _make(profile)
+        with self._lock:
+            self._known[digest] = made
+            while len(self._known) > _KEPT:
+                self._known.popitem(last=False)
+        return made
+
+
+def _make(profile: bytes) -> ToSrgb | None:
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        space = source.profile.xcolor_space.strip()
+        mode = _MODES.get(space)
+        if mode is None or source.profile.device_class not in _CLASSES:
+            return None
+        transform = ImageCms.buildTransform(source, _SRGB, mode, "RGB", _INTENT, _FLAGS)
+        way = ToSrgb(space, transform)
+        return None if _changes_nothing(way) else way
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+
+
+def _changes_nothing(way: ToSrgb) -> bool:
+    """Try a profile on colours from all over its space."""
+    ramp = np.arange(256, dtype=np.uint8)
+    if way.space == "GRAY":
+        before = np.repeat(ramp[None, :, None], 3, axis=2)
+        after = np.asarray(way(Image.fromarray(ramp[None])))
+    elif way.space == "RGB":
+        grid = np.stack(np.meshgrid(*[np.linspace(0, 255, 9).astype(np.uint8)] * 3), axis=3).reshape(1, -1, 3)
+        before = np.concatenate([grid, np.repeat(ramp[None, :, None], 3, axis=2)], axis=1)
+        after = np.asarray(way(Image.fromarray(before)))
+    else:
+        return False
+    return int(np.abs(before.astype(int) - after).max()) <= _CLOSE
+
+
+_SRGB: Final = ImageCms.createProfile("sRGB")
+_ADOBE_RGB: Final = icc.rgb_profile(icc.ADOBE_RGB, icc.ADOBE_GAMMA)
+_ways: Final = _Ways()
