@@ -45,7 +45,7 @@ def test_five_variants_of_one_split_in_one_table(assay, cifar10: Path, tmp_path:
 
     again = json.loads(assay("variants", "--resume", run, "--json").out)
     assert [one["name"] for one in again["variants"]] == names
-    assert again["variants"][0]["figures"]["test"]["accuracy"] == float(rows[0]["test_accuracy"])
+    assert again["variants"][0]["figures"]["test"]["accuracy"]["mean"] == float(rows[0]["test_accuracy"])
     compared = assay("compare", run / "convnet", run / "resnet")
     assert "McNemar" in compared.out
 
@@ -62,6 +62,9 @@ def test_a_list_is_shown(assay):
         (["variants", ".", "vehicles"], "'vehicle-animal'"),
         (["variants", "--resume", "nowhere"], "variants.json"),
         (["variants", ".", "--resume", "x"], "--resume takes everything"),
+        (["variants", "--repeats", "2", "--resume", "x"], "--resume takes everything"),
+        (["variants", ".", "vehicle-animal", "--folds", "1"], "2 folds"),
+        (["variants", ".", "vehicle-animal", "--repeats", "0"], "--repeats"),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_code_2(assay, arguments: list[str], said: str):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from assay.errors import UsageError
+from assay.recipe import load_recipe
 from assay.recipe.variants import dump_variants, load_variants, parse_variants, show_variants, variant_names
 
 
@@ -34,8 +35,19 @@ def test_recipes_are_looked_for_beside_the_list(tmp_path: Path):
     assert [one.train.epochs for one in load_variants(tmp_path / "list.yaml").values()] == [7, 8]
 
 
+def test_a_description_stands_in_the_list_or_in_the_recipe(tmp_path: Path):
+    (tmp_path / "list.yaml").write_text(
+        "a: {recipe: bottle, description: 'wide: yes'}\nb: {recipe: bottle, set: [train.epochs=2]}",
+        encoding="utf-8",
+    )
+    recipes = load_variants(tmp_path / "list.yaml")
+    assert recipes["a"].description == "wide: yes"
+    assert recipes["b"].description == load_recipe("bottle").description
+    assert all(one.description for one in load_variants("vehicle-animal").values())
+
+
 def test_a_list_is_shown_as_it_is_written():
-    assert "convnet: {recipe: vehicle-animal}" in show_variants("vehicle-animal")
+    assert "convnet:\n  recipe: vehicle-animal\n" in show_variants("vehicle-animal")
 
 
 @pytest.mark.parametrize(
@@ -49,6 +61,7 @@ def test_a_list_is_shown_as_it_is_written():
         ("a: {recipe: bottle, set: train.epochs=5}\nb: {recipe: bottle}", "must be a list"),
         ("a: {recipe: botle}\nb: {recipe: bottle}", "'bottle'"),
         ("a: {recipe: bottle, set: [train.epoch=5]}\nb: {recipe: bottle}", "'epochs'"),
+        ("a: {recipe: bottle, description: 3}\nb: {recipe: bottle}", "description must be text"),
         ("../a: {recipe: bottle}\nb: {recipe: bottle}", "becomes a folder"),
         ("a: {recipe: bottle}\nb: {recipe: vehicle-animal}", "differ"),
         ("a: {recipe: bottle}\nb: {recipe: bottle, set: [train.seed=1]}", "train.seed of a and b differ"),

@@ -17,6 +17,10 @@ def variants(
         str | None, typer.Argument(help="A list of variants by name (vehicle-animal) or YAML file.")
     ] = None,
     *,
+    folds: Annotated[
+        int, typer.Option(help="Cross-validate every variant with so many folds; 0: one split.")
+    ] = 0,
+    repeats: Annotated[int, typer.Option(help="How often, each with another seed.")] = 1,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A value to change in all of them, as train.epochs=5.")
     ] = None,
@@ -32,11 +36,13 @@ def variants(
     show: Annotated[str | None, typer.Option(help="Print a list of variants, to copy and change.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Train several recipes on one split; print accuracy, precision and loss of each on every part.
+    """Train several recipes on the same parts; print accuracy, precision and loss of each on every part.
 
-    A list names each variant, its recipe and what --set would change in it; --show prints one to start from.
+    With --repeats or --folds every variant is trained several times, and the table holds mean ± standard
+    deviation. A list names each variant, its recipe, what --set would change in it, and a description; --show
+    prints one to start from.
 
-    Example: assay variants cifar10/ vehicle-animal
+    Example: assay variants cifar10/ vehicle-animal --repeats 3
     """
     from assay.cli.console import print_json, progress_bars
     from assay.cli.series import series_watcher
@@ -50,7 +56,7 @@ def variants(
     with progress_bars() as progress:
         watcher = series_watcher(progress, quiet=json)
         if resume is not None:
-            if data or recipes or set_ or layout or run:
+            if data or recipes or set_ or layout or run or (folds, repeats) != (0, 1):
                 raise UsageError(
                     "--resume takes everything from the folder: give only --jobs or --json with it"
                 )
@@ -60,10 +66,13 @@ def variants(
         else:
             chosen = load_variants(recipes, [*(set_ or ()), *layout_setting(layout)])
             folder = run or next_folder(Path("runs"), f"{Path(recipes).stem}-variants")
-            result = train_variants(data, chosen, folder, jobs=jobs, watcher=watcher)
+            result = train_variants(
+                data, chosen, folder, folds=folds, repeats=repeats, jobs=jobs, watcher=watcher
+            )
     if json:
         print_json({"folder": str(result.folder), **result.to_dict()})
         return
     say_text(f"\n{result.text}\n")
-    say(f"tables       {result.folder / 'results.csv'}, {result.folder / 'comparison.csv'}")
-    say(f"classifiers  {result.folder / '*' / 'model.assay'}")
+    tables = [str(result.folder / name) for name in ("results.csv", "runs.csv", "comparison.csv")]
+    say(f"tables       {', '.join(tables)}")
+    say(f"classifiers  {result.folder / '**' / 'model.assay'}")

@@ -16,7 +16,7 @@ from assay.recipe.names import nearest
 from assay.recipe.recipe import Recipe
 
 _FOLDER = resources.files("assay.recipe") / "variant_lists"
-_KEYS = ("recipe", "set")
+_KEYS = ("recipe", "set", "description")
 _UNFIT = set('/\\:*?"<>|')
 _SHARED = "every variant must see the same photos in the same parts"
 
@@ -31,9 +31,10 @@ def variant_names() -> list[str]:
 def load_variants(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Recipe]:
     """Read a list of variants by name or file.
 
-    The file maps a name for each variant to the recipe it is made from and what `--set` would change::
+    The file maps a name for each variant to the recipe it is made from, what `--set` would change, and a
+    description for the table (by default the recipe's)::
 
-        small: {recipe: custom-resnet, set: ["net.resnet.widths=[16, 32]"]}
+        small: {recipe: custom-resnet, set: ["net.resnet.widths=[16, 32]"], description: half the filters}
         large: {recipe: custom-resnet}
 
     Args:
@@ -146,5 +147,10 @@ def _recipe(name: str, value: Any, folder: Path, overrides: Sequence[str]) -> Re
     recipe = str(value["recipe"])
     if recipe not in recipe_names() and (folder / recipe).is_file():
         recipe = str(folder / recipe)
+    told = {"name": name}
+    if (description := value.get("description")) is not None:
+        if not isinstance(description, str):
+            raise UsageError(f"variant {name}: description must be text; put it in quotes")
+        told["description"] = description
     settings = [str(change) for change in changes]
-    return load_recipe(recipe, [*settings, *overrides]).model_copy(update={"name": name})
+    return load_recipe(recipe, [*settings, *overrides]).model_copy(update=told)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
         train_on,
     )
     from assay.workflow.tune import Trial, TuneResult, tune_probe
-    from assay.workflow.variants import VariantsResult, resume_variants, train_variants
+    from assay.workflow.variants import resume_variants, train_variants
+    from assay.workflow.variants_table import VariantsResult
 
 _MODULES = {
     "Contestant": "compare",
@@ -39,7 +40,7 @@ _MODULES = {
     "TrainResult": "train",
     "Trial": "tune",
     "TuneResult": "tune",
-    "VariantsResult": "variants",
+    "VariantsResult": "variants_table",
     "Verdict": "compare",
     "Watcher": "train",
     "compare_results": "compare",

@@ -207,7 +207,8 @@ def _find(path: Path) -> tuple[Path, str]:
         if (file := path / "evaluation" / part / _PREDICTIONS).is_file():
             return file, name
     if (file := path / _PREDICTIONS).is_file():
-        crossval = (path / "crossval.json").is_file()
+        # The folder of a variant that was cross-validated has no crossval.json of its own.
+        crossval = (path / "crossval.json").is_file() or (path / "repeat-1").is_dir()
         return file, "out of fold" if crossval else _PARTS.get(path.name, "–")
     if (path / "run.json").is_file():
         raise UsageError(f"{path} has not been judged yet: finish it with `assay train --resume {path}`")

@@ -7,7 +7,6 @@ ordinary run with its bundle. What a single split of few photos leaves to luck s
 from pathlib import Path
 
 from assay.data import Dataset
-from assay.data.folds import fold_remarks
 from assay.data.prepare import read_grouped
 from assay.errors import UsageError
 from assay.files import write_text
@@ -86,9 +85,9 @@ def _plan(folds: int, repeats: int) -> Resampling:
 def _go_on(series: Series, dataset: Dataset, jobs: int | None, watcher: SeriesWatcher) -> CrossvalResult:
     recipe = load_recipe(series.folder / _RECIPE)
     with series.at_work():
-        if watcher.on_data is not None:
-            watcher.on_data(dataset.with_samples(dataset.samples, fold_remarks(dataset)))
         plan, threads = Resampling.of(series.values()), int(series.values()["threads"])
+        if watcher.on_data is not None:
+            watcher.on_data(plan.described(dataset, recipe))
         tasks = plan.tasks(series.folder, "", dataset, recipe, threads=threads, progress=watcher.progress)
         complete_runs(tasks, default_jobs(threads) if jobs is None else jobs, threads, watcher)
         result = write_results(series.folder, dataset, recipe, plan.finished(series.folder))

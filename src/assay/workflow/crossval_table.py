@@ -17,7 +17,7 @@ from assay.evaluation import Metrics, Predictions, evaluate
 from assay.files import write_text
 from assay.recipe import Recipe
 from assay.safe_csv import Cell
-from assay.tables import align, number, percent, write_csv, write_json
+from assay.tables import align, percent, write_csv, write_json
 from assay.training import read_metrics
 from assay.workflow.figures import FIGURES, Spread
 from assay.workflow.origin import PARTS
@@ -53,7 +53,8 @@ class CrossvalResult:
 
     def _repr_html_(self) -> str:
         rows = [
-            (PARTS[part], *(_spread(self.spreads[part, name], name) for name in FIGURES)) for part in SPLITS
+            (PARTS[part], *(spread_text(self.spreads[part, name], name) for name in FIGURES))
+            for part in SPLITS
         ]
         title = f"mean ± standard deviation over {len(self.runs)} runs"
         return notebook.panel(title, notebook.table(rows, ("photos", *FIGURES)))
@@ -100,17 +101,22 @@ def write_results(folder: Path, dataset: Dataset, recipe: Recipe, runs: Sequence
         raise ValueError("no runs, no table")
     first.save(folder / PREDICTIONS)
     metrics = evaluate(first, recipe.data.positive)
-    spreads = {
-        (part, name): Spread.of(one.figures[part].get(name) for one in runs if part in one.figures)
-        for part in SPLITS
-        for name in FIGURES
-    }
+    spreads = spreads_of(runs)
     result = CrossvalResult(folder, dataset, metrics.positive, tuple(runs), spreads, metrics, held_out)
     write_json(folder / "results.json", result.to_dict())
     write_text(folder / "results.txt", result.text + "\n")
     _write_spreads(folder / "results.csv", spreads)
     _write_runs(folder / "runs.csv", runs)
     return result
+
+
+def spreads_of(runs: Sequence[SplitRun]) -> dict[tuple[Split, str], Spread]:
+    """Return mean and standard deviation of every figure over the runs, by part and figure."""
+    return {
+        (part, name): Spread.of(one.figures[part].get(name) for one in runs if part in one.figures)
+        for part in SPLITS
+        for name in FIGURES
+    }
 
 
 def out_of_fold(runs: Sequence[Run], held_out: Split) -> Predictions:
@@ -138,26 +144,18 @@ def spread_table(spreads: Spreads, runs: int, positive: str | None) -> str:
     """Return mean ± standard deviation as aligned text, a row a part."""
     told = f"precision of {positive}" if positive else "precision (mean of classes)"
     rows = [["", "accuracy", "loss", told]]
-    names = {"train": "training", "val": "validation", "test": "test"}
-    for part in SPLITS:
-        accuracy, loss, precision = (spreads[part, name] for name in FIGURES)
-        rows.append([names[part], _shares(accuracy), _numbers(loss), _shares(precision)])
+    rows += [[PARTS[part], *(spread_text(spreads[part, name], name) for name in FIGURES)] for part in SPLITS]
     return f"{align(rows)}\n± is the standard deviation over {runs} runs"
 
 
-def _shares(spread: Spread) -> str:
+def spread_text(spread: Spread, figure: str) -> str:
+    """Return one figure as people read it, such as `95.1 ± 0.4 %`; without ± where there is one run."""
     if spread.mean is None:
         return "–"
-    mean = percent(spread.mean).removesuffix(" %")
-    return f"{mean} ± {number(None if spread.std is None else 100 * spread.std, 1)} %"
-
-
-def _spread(spread: Spread, figure: str) -> str:
-    return _numbers(spread) if figure == "loss" else _shares(spread)
-
-
-def _numbers(spread: Spread) -> str:
-    return "–" if spread.mean is None else f"{spread.mean:.3f} ± {number(spread.std)}"
+    if figure == "loss":
+        return f"{spread.mean:.3f}" + ("" if spread.std is None else f" ± {spread.std:.3f}")
+    mean = percent(spread.mean)
+    return mean if spread.std is None else f"{mean.removesuffix(' %')} ± {100 * spread.std:.1f} %"
 
 
 def _write_spreads(path: Path, spreads: Spreads) -> None:
@@ -167,14 +165,21 @@ def _write_spreads(path: Path, spreads: Spreads) -> None:
     write_csv(path, ["part", "figure", "mean", "std", "min", "max", "runs"], rows)
 
 
+def run_row(one: SplitRun, part: Split, folder: Path) -> dict[str, Cell]:
+    """Return one part of one run as a row of `runs.csv`; `folder` is the folder of the table."""
+    figures = one.figures[part]
+    return {
+        "repeat": one.repeat,
+        "fold": one.fold or None,
+        "seed": one.run.recipe().train.seed,
+        "epochs": len(read_metrics(one.run.folder / "metrics.csv")),
+        "part": part,
+        "photos": figures.photos,
+        **{name: figures.get(name) for name in FIGURES},
+        "run": one.run.folder.relative_to(folder).as_posix(),
+    }
+
+
 def _write_runs(path: Path, runs: Sequence[SplitRun]) -> None:
-    header = ["repeat", "fold", "seed", "epochs", "part", "photos", *FIGURES, "run"]
-    rows: list[list[Cell]] = []
-    for one in runs:
-        seed = one.run.recipe().train.seed
-        epochs = len(read_metrics(one.run.folder / "metrics.csv"))
-        for part, figures in one.figures.items():
-            row: list[Cell] = [one.repeat, one.fold, seed, epochs, part, figures.photos]
-            row += [figures.get(name) for name in FIGURES]
-            rows.append([*row, one.run.folder.relative_to(path.parent).as_posix()])
-    write_csv(path, header, rows)
+    rows = [run_row(one, part, path.parent) for one in runs for part in one.figures]
+    write_csv(path, list(rows[0]), [list(row.values()) for row in rows])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.data import Dataset, assign_splits, cross_validation_folds
+from assay.data.folds import fold_remarks
 from assay.errors import AssayError, UsageError
 from assay.inference import cpu_count
 from assay.progress import Progress
@@ -106,6 +107,12 @@ class Resampling:
         """
         splits = [self.split(dataset, recipe, repeat) for repeat in range(1, self.repeats + 1)]
         return splits[0][0]
+
+    def described(self, dataset: Dataset, recipe: Recipe) -> Dataset:
+        """Return the data set with warnings that say how its photos are shared out."""
+        if self.folds:
+            return dataset.with_samples(dataset.samples, fold_remarks(dataset))
+        return self.split(dataset, recipe, 1)[0]
 
     def folder(self, parent: Path, repeat: int, fold: int) -> Path:
         """Return a run's folder: `repeat-1/fold-1`, `repeat-1` without folds, `parent` of a single run."""

@@ -28,6 +28,7 @@ from assay.workflow.train import Watcher, resume_training, train_on
 Command = Literal["crossval", "variants"]
 """Which command made the folder."""
 
+_REMEMBERED = frozenset({"classes", "done", "folds", "repeats", "threads"})
 _PATIENCE = 60.0  # seconds for a process to end whose parent was killed
 
 
@@ -120,7 +121,7 @@ class Series:
             values = json.loads(self.state.read_text(encoding="utf-8"))
         except ValueError:
             raise AssayError(f"{self.state} is damaged: start anew in another folder") from None
-        if not isinstance(values, dict) or not {"classes", "done"} <= values.keys():
+        if not isinstance(values, dict) or not values.keys() >= _REMEMBERED:
             raise AssayError(f"{self.state} is damaged: start anew in another folder")
         return values
 

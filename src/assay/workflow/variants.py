@@ -1,84 +1,30 @@
 """Several recipes trained on the same photos in the same parts, and one table of them all.
 
-Each variant is an ordinary run with its bundle. Knows nothing of which recipes are worth comparing.
+Every run of a variant is an ordinary run with its bundle; with folds, the folder of a variant is that of a
+cross-validation.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from assay.bundle import Bundle
-from assay.data import SPLITS, Dataset
-from assay.data.prepare import prepare
+from assay.data import Dataset
+from assay.data.prepare import read_grouped
 from assay.errors import AssayError, UsageError
 from assay.files import write_text
+from assay.progress import Progress
 from assay.recipe import Recipe
 from assay.recipe.variants import dump_variants, parse_variants, refuse_different_photos
-from assay.safe_csv import Cell
-from assay.tables import align, number, percent, write_csv, write_json
 from assay.training import read_metrics
-from assay.workflow.compare import Ranking, rank, read_contestant
-from assay.workflow.figures import FIGURES, RunFigures, has_figures, read_figures
+from assay.workflow.compare import rank, read_contestant
+from assay.workflow.crossval_table import spreads_of, write_results
 from assay.workflow.lanes import complete_runs, default_jobs, threads_per_run
-from assay.workflow.run import Run
+from assay.workflow.resampling import Resampling
 from assay.workflow.series import RunTask, Series, SeriesWatcher, refuse_used_series
 from assay.workflow.start import starting_network
+from assay.workflow.variants_table import Variant, VariantsResult, write_tables
 
 _RECIPES = "recipes.yaml"
-_ORDER = ("accuracy", "precision", "loss")
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One variant, trained and judged."""
-
-    name: str
-    run: Run
-    parameters: int
-    """Numbers that the network holds, those of a frozen backbone included."""
-    epochs: int
-    figures: RunFigures
-
-
-@dataclass(frozen=True)
-class VariantsResult:
-    """What training the variants gave."""
-
-    folder: Path
-    dataset: Dataset
-    positive: str | None
-    """The class whose precision is told; None: the mean over the classes."""
-    variants: tuple[Variant, ...]
-    ranking: Ranking
-    """The variants on the test photos (validation without any), each against the best."""
-
-    @property
-    def text(self) -> str:
-        """The table as people read it, and below it what of it is more than chance."""
-        return f"{variants_table(self)}\n\n{self.ranking.text}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON."""
-        return {
-            "photos": {part: len(self.dataset.part(part)) for part in SPLITS},
-            "classes": list(self.dataset.classes),
-            "positive": self.positive,
-            "variants": [
-                {
-                    "name": one.name,
-                    "run": str(one.run.folder),
-                    "parameters": one.parameters,
-                    "epochs": one.epochs,
-                    "figures": {
-                        part: {name: figures.get(name) for name in FIGURES}
-                        for part, figures in one.figures.items()
-                    },
-                }
-                for one in self.variants
-            ],
-            "ranking": self.ranking.to_dict(),
-        }
 
 
 def train_variants(
@@ -86,35 +32,42 @@ def train_variants(
     recipes: Mapping[str, Recipe],
     folder: Path,
     *,
+    folds: int = 0,
+    repeats: int = 1,
     jobs: int | None = None,
     watcher: SeriesWatcher | None = None,
 ) -> VariantsResult:
-    """Train and judge every variant on one split of the photos.
+    """Train and judge every variant on the same parts of the photos.
 
     Args:
         data: what `assay.data.scan` reads.
         recipes: two or more by name, with the same classes, split and seed.
         folder: where the runs and the tables go, new or empty.
+        folds: 2 or more: every variant is cross-validated, as by `cross_validate`; 0: one split a seed.
+        repeats: how often, each with another seed, 1 or more.
         jobs: runs at a time; none: as many as processors and memory allow. Never changes a result.
         watcher: told how things go on.
 
     Raises:
         AssayError: the data, a recipe or its weights do not allow it.
-        UsageError: the recipes would see different photos, or the folder is in use.
+        UsageError: the numbers make no sense, the recipes would see different photos, or the folder is
+            in use.
         InterruptionError: Ctrl-C; `resume_variants` goes on.
     """
     watcher = watcher or SeriesWatcher()
+    plan = Resampling(folds, repeats)
     if len(recipes) < 2:
         raise UsageError("give two variants or more to compare")
     refuse_different_photos(dict(recipes))
     refuse_used_series(folder, "variants")
     one = next(iter(recipes.values()))
-    dataset = prepare(data, one.data, one.train.seed, progress=watcher.progress)
+    dataset = read_grouped(data, one.data, progress=watcher.progress)
+    split = plan.first_split(dataset, one)
     for name, recipe in recipes.items():
         # What cannot work must be known before the first hours are spent.
-        _try(name, recipe, dataset, watcher)
+        _try(name, recipe, split, watcher)
     write_text(folder / _RECIPES, dump_variants(dict(recipes)))
-    values = {"data": str(data.resolve()), "threads": threads_per_run()}
+    values = {"data": str(data.resolve()), "threads": threads_per_run(), **plan.to_dict()}
     return _go_on(Series.create(folder, "variants", dataset, values), dataset, jobs, watcher)
 
 
@@ -131,24 +84,6 @@ def resume_variants(
     return _go_on(series, series.dataset(), jobs, watcher or SeriesWatcher())
 
 
-def variants_table(result: VariantsResult) -> str:
-    """Return accuracy, precision and loss of every variant on every part as aligned text."""
-    parts = [part for part in SPLITS if any(part in one.figures for one in result.variants)]
-    blank = [""] * (len(parts) - 1)
-    told = {"precision": f"precision of {result.positive}" if result.positive else "precision"}
-    top = ["", "", ""]
-    for name in _ORDER:
-        top += [*blank, told.get(name, name)]
-    rows = [top, ["", "parameters", "epochs", *parts, *parts, *parts]]
-    for one in result.variants:
-        row = [one.name, f"{one.parameters:,}", str(one.epochs)]
-        for name in _ORDER:
-            show = number if name == "loss" else percent
-            row += [show(one.figures[part].get(name)) if part in one.figures else "–" for part in parts]
-        rows.append(row)
-    return align(rows)
-
-
 def _try(name: str, recipe: Recipe, dataset: Dataset, watcher: SeriesWatcher) -> None:
     try:
         starting_network(recipe, dataset, watcher.progress)
@@ -158,41 +93,59 @@ def _try(name: str, recipe: Recipe, dataset: Dataset, watcher: SeriesWatcher) ->
 
 
 def _go_on(series: Series, dataset: Dataset, jobs: int | None, watcher: SeriesWatcher) -> VariantsResult:
+    values = series.values()
+    plan, threads = Resampling.of(values), int(values["threads"])
     file = series.folder / _RECIPES
     recipes = parse_variants(file.read_text(encoding="utf-8"), str(file))
     with series.at_work():
         if watcher.on_data is not None:
-            watcher.on_data(dataset)
-        threads = int(series.values()["threads"])
-        tasks = _tasks(series, dataset, recipes)
+            watcher.on_data(plan.described(dataset, next(iter(recipes.values()))))
+        tasks = _tasks(series.folder, plan, dataset, recipes, threads=threads, progress=watcher.progress)
         complete_runs(tasks, default_jobs(threads) if jobs is None else jobs, threads, watcher)
-        result = _result(series, dataset, recipes)
-        write_text(series.folder / "results.txt", result.text + "\n")
-        write_json(series.folder / "results.json", result.to_dict())
-        _write_csv(series.folder / "results.csv", result)
-        result.ranking.write_csv(series.folder / "comparison.csv")
+        result = _result(series.folder, plan, dataset, recipes)
+        write_tables(result)
         series.finish()
     return result
 
 
-def _tasks(series: Series, dataset: Dataset, recipes: Mapping[str, Recipe]) -> Iterator[RunTask]:
+def _tasks(
+    folder: Path,
+    plan: Resampling,
+    dataset: Dataset,
+    recipes: Mapping[str, Recipe],
+    *,
+    threads: int,
+    progress: Progress,
+) -> Iterator[RunTask]:
     for name, recipe in recipes.items():
-        yield RunTask(name, series.folder / name, dataset, recipe)
+        yield from plan.tasks(folder / name, name, dataset, recipe, threads=threads, progress=progress)
 
 
-def _result(series: Series, dataset: Dataset, recipes: Mapping[str, Recipe]) -> VariantsResult:
+def _result(
+    folder: Path, plan: Resampling, dataset: Dataset, recipes: Mapping[str, Recipe]
+) -> VariantsResult:
     variants, contestants = [], []
-    for name in recipes:
-        run = Run(series.folder / name)
-        if not has_figures(run):
-            raise AssayError(f"{run.folder} is not done: go on with --resume")
-        weights = Bundle.open(run.bundle).weights()
-        epochs = len(read_metrics(run.folder / "metrics.csv"))
-        parameters = sum(array.size for key, array in weights.items() if _learnt(key))
-        variants.append(Variant(name, run, parameters, epochs, read_figures(run)))
-        contestants.append(read_contestant(run.folder, name=name))
+    for name, recipe in recipes.items():
+        place = folder / name
+        runs = plan.finished(place)
+        if plan.folds:
+            write_results(place, dataset, recipe, runs)
+        judged = place if plan.folds else runs[0].run.folder
+        contestants.append(read_contestant(judged, recipe.data.positive, name=name))
+        weights = Bundle.open(runs[0].run.bundle).weights()
+        variants.append(
+            Variant(
+                name=name,
+                description=recipe.description,
+                folder=place,
+                parameters=sum(array.size for key, array in weights.items() if _learnt(key)),
+                epochs=tuple(len(read_metrics(one.run.folder / "metrics.csv")) for one in runs),
+                runs=tuple(runs),
+                spreads=spreads_of(runs),
+            )
+        )
     positive = contestants[0].metrics.positive
-    return VariantsResult(series.folder, dataset, positive, tuple(variants), rank(contestants))
+    return VariantsResult(folder, dataset, plan, positive, tuple(variants), rank(contestants))
 
 
 def _learnt(name: str) -> bool:
@@ -204,15 +157,3 @@ def _learnt(name: str) -> bool:
         "running_var",
         "num_batches_tracked",
     }
-
-
-def _write_csv(path: Path, result: VariantsResult) -> None:
-    header = ["variant", "parameters", "epochs"]
-    header += [f"{part}_{name}" for part in SPLITS for name in _ORDER]
-    rows: list[list[Cell]] = []
-    for one in result.variants:
-        row: list[Cell] = [one.name, one.parameters, one.epochs]
-        for part in SPLITS:
-            row += [one.figures[part].get(name) if part in one.figures else None for name in _ORDER]
-        rows.append(row)
-    write_csv(path, header, rows)

@@ -1,0 +1,79 @@
+"""Plans of seeds and folds: which runs they have, on which photos, in which folders."""
+
+from pathlib import Path
+
+import pytest
+
+from assay.data import Dataset, Sample, Split
+from assay.errors import AssayError, UsageError
+from assay.progress import silent
+from assay.recipe import Recipe
+from assay.workflow.resampling import Resampling
+from assay.workflow.series import RunTask
+
+
+def dataset(*parts: Split | None) -> Dataset:
+    samples = [
+        Sample(f"{part}/{label}{number:02}.png", Path(), label, part)
+        for part in parts
+        for label in "ab"
+        for number in range(20)
+    ]
+    return Dataset(Path(), ("a", "b"), ()).with_samples(samples)
+
+
+def tasks(plan: Resampling, data: Dataset, recipe: Recipe, folder: Path) -> list[RunTask]:
+    return list(plan.tasks(folder, "wide", data, recipe, threads=1, progress=silent))
+
+
+@pytest.mark.parametrize(
+    ("plan", "folders", "names"),
+    [
+        (Resampling(0, 1), ["."], ["wide"]),
+        (Resampling(0, 2), ["repeat-1", "repeat-2"], ["wide repeat 1/2", "wide repeat 2/2"]),
+        (Resampling(2, 1), ["repeat-1/fold-1", "repeat-1/fold-2"], ["wide fold 1/2", "wide fold 2/2"]),
+        (
+            Resampling(2, 2),
+            [f"repeat-{repeat}/fold-{fold}" for repeat in (1, 2) for fold in (1, 2)],
+            [f"wide repeat {repeat}/2 fold {fold}/2" for repeat in (1, 2) for fold in (1, 2)],
+        ),
+    ],
+)
+def test_every_run_has_a_folder_and_a_name(
+    plan: Resampling, folders: list[str], names: list[str], tiny: Recipe, tmp_path: Path
+):
+    found = tasks(plan, dataset(None), tiny, tmp_path)
+    assert [one.folder.relative_to(tmp_path).as_posix() for one in found] == folders
+    assert [one.name for one in found] == names
+    assert plan.runs == len(found)
+    assert Resampling.of(plan.to_dict()) == plan
+
+
+@pytest.mark.parametrize("parts", [(None,), ("train",), ("train", "test"), ("train", "val"), ("test", None)])
+@pytest.mark.parametrize("folds", [0, 2])
+def test_every_run_trains_validates_and_tests(
+    folds: int, parts: tuple[Split | None, ...], tiny: Recipe, tmp_path: Path
+):
+    data = dataset(*parts)
+    for one in tasks(Resampling(folds, 2), data, tiny, tmp_path):
+        assert one.dataset.part("train")
+        assert one.dataset.part("val")
+        # Ready-made training and validation photos alone have no test, unless folds make one.
+        assert bool(one.dataset.part("test")) == (bool(folds) or parts != ("train", "val"))
+        if "test" in parts:
+            kept = {sample.id for sample in data.part("test")}
+            assert {sample.id for sample in one.dataset.part("test")} == kept
+
+
+def test_every_repeat_has_another_seed_and_other_parts(tiny: Recipe, tmp_path: Path):
+    first, second = tasks(Resampling(0, 2), dataset(None), tiny, tmp_path)
+    assert [one.recipe.train.seed for one in (first, second)] == [0, 1]
+    assert first.dataset.part("test") != second.dataset.part("test")
+    assert len(first.dataset) == len(second.dataset) == 40
+
+
+def test_what_cannot_be_split_is_known_before_the_first_run(tiny: Recipe):
+    with pytest.raises(AssayError, match="40 photos are too few for 41 folds"):
+        Resampling(41, 3).first_split(dataset(None), tiny)
+    with pytest.raises(UsageError, match="--repeats is 0"):
+        Resampling(2, 0)
