@@ -14,6 +14,7 @@ from assay.serving.uploads import (
     UploadLimits,
     UploadMemory,
     boundary_of,
+    check_encoding,
     check_length,
     read_uploads,
 )
@@ -109,3 +110,131 @@ def test_all_uploads_together_are_bounded():
     memory.give_back(6)
     memory.take(10)
     assert memory.held == 10
+
+
+_JPEG = b"\xff\xd8\xff" + bytes(range(256)) * 3
+_SIZES = (1, 2, 7, 50, 10_000)
+
+
+def _form(headers: str, content: bytes = _JPEG, begin: bytes = b"", end: bytes = b"") -> bytes:
+    return begin + b"--b\r\n" + headers.encode() + b"\r\n\r\n" + content + b"\r\n--b--" + end
+
+
+_ACCEPTED = {
+    "no file name": _form('Content-Disposition: form-data; name="image"'),
+    "no quotes": _form("Content-Disposition: form-data; name=image; filename=a.jpg"),
+    "empty file name": _form('Content-Disposition: form-data; name="image"; filename=""'),
+    "extended file name": _form(
+        "Content-Disposition: form-data; name=\"image\"; filename*=UTF-8''%e2%82%ac.jpg"
+    ),
+    "both file names": _form(
+        'Content-Disposition: form-data; name="image"; filename="a"; filename*=UTF-8\'\'a.jpg'
+    ),
+    "odd file name": _form('Content-Disposition: form-data; name="image"; filename="a;\\"b\\".jpg"'),
+    "mixed case": _form('CONTENT-disposition: Form-Data; NAME="image"; FileName="a.jpg"'),
+    "images": _form('Content-Disposition: form-data; name="images"; filename="a.jpg"'),
+    "tab": _form('Content-Disposition:\tform-data; name="image"; filename="a.jpg"'),
+    "no blank": _form('Content-Disposition:form-data;name="image";filename="a.jpg"'),
+    "other headers": _form(
+        'X-A: 1\r\nContent-Type: image/jpeg\r\nContent-Disposition: form-data; name="image"; filename="a"'
+    ),
+    "binary": _form('Content-Transfer-Encoding: BINARY\r\nContent-Disposition: form-data; name="image"'),
+    "preamble": _form('Content-Disposition: form-data; name="image"', begin=b"This is MIME.\r\n"),
+    "long preamble": _form(
+        'Content-Disposition: form-data; name="image"', begin=b"x--b\r\n--bb\r\n-- b\r\n" * 2000
+    ),
+    "empty line": _form('Content-Disposition: form-data; name="image"', begin=b"\r\n"),
+    "epilogue": _form('Content-Disposition: form-data; name="image"', end=b"\r\nThe end.\r\n--b\r\n\r\nx"),
+    "no last line end": _form('Content-Disposition: form-data; name="image"'),
+    "padding": _form('Content-Disposition: form-data; name="image"').replace(b"--b\r\n", b"--b \t \r\n"),
+    "charset field": b'--b\r\nContent-Disposition: form-data; name="_charset_"\r\n\r\nutf-8\r\n'
+    + _form('Content-Disposition: form-data; name="image"'),
+    "text beside": b'--b\r\nContent-Disposition: form-data; name="image"\r\n\r\ntext\r\n'
+    + _form('Content-Disposition: form-data; name="image"'),
+}
+
+
+@pytest.mark.parametrize("body", _ACCEPTED.values(), ids=_ACCEPTED.keys())
+def test_what_the_standards_allow_is_taken(body: bytes):
+    for size in _SIZES:
+        (upload,), _ = _read(body, UploadLimits(100_000), size)
+        assert upload.data == _JPEG, size
+
+
+_NO_IMAGE, _OTHER = "No image file provided", "The image must be in the form field named image"
+_REFUSED = {
+    "nothing": (b"", 400, _NO_IMAGE),
+    "only an end": (b"--b--\r\n", 400, _NO_IMAGE),
+    "no file chosen": (
+        _form('Content-Disposition: form-data; name="image"; filename=""', b""),
+        400,
+        _NO_IMAGE,
+    ),
+    "text": (_form('Content-Disposition: form-data; name="image"', b"@a.jpg"), 400, _NO_IMAGE),
+    "empty field": (_form('Content-Disposition: form-data; name="image"', b""), 400, _NO_IMAGE),
+    "another field's text": (_form('Content-Disposition: form-data; name="a"', b"x"), 400, _NO_IMAGE),
+    "another field": (_form('Content-Disposition: form-data; name="file"; filename="a.jpg"'), 400, _OTHER),
+    "upper case": (_form('Content-Disposition: form-data; name="Image"; filename="a.jpg"'), 400, _OTHER),
+    "no field": (_form('Content-Disposition: form-data; filename="a.jpg"'), 400, _OTHER),
+    "no disposition": (_form("Content-Type: image/jpeg"), 400, _OTHER),
+    "base64": (
+        _form('Content-Disposition: form-data; name="image"\r\nContent-Transfer-Encoding: base64', b"/9j/"),
+        415,
+        "The Content-Transfer-Encoding of the image part is not supported: send the bytes as they are",
+    ),
+    "quoted": (
+        _form('Content-Transfer-Encoding: quoted-printable\r\nContent-Disposition: form-data; name="image"'),
+        415,
+        "The Content-Transfer-Encoding of the image part is not supported: send the bytes as they are",
+    ),
+    "other boundary": (b"--c\r\n\r\nx\r\n--c--\r\n", 400, "does not hold the boundary"),
+    "line feeds alone": (_form('Content-Disposition: form-data; name="image"').replace(b"\r", b""), 400, ""),
+    "endless preamble": (b"x\r\n" * 30_000, 400, "does not begin with the boundary"),
+    "no end": (_form('Content-Disposition: form-data; name="image"')[:-5], 400, "ends too early"),
+}
+
+
+@pytest.mark.parametrize(("body", "status", "text"), _REFUSED.values(), ids=_REFUSED.keys())
+def test_everything_else_is_refused_with_the_reason(body: bytes, status: int, text: str):
+    for size in _SIZES[1:]:
+        with pytest.raises(UploadError) as refused:
+            _read(body, UploadLimits(100_000), size)
+        assert (refused.value.status, text in refused.value.text) == (status, True), (
+            size,
+            refused.value.text,
+        )
+
+
+def test_a_photo_without_a_name_counts_as_one_of_several():
+    body = _form('Content-Disposition: form-data; name="image"')[:-7] + b"\r\n"
+    twice = body + _form('Content-Disposition: form-data; name="image"; filename="a"')
+    with pytest.raises(UploadError, match="Send one image"):
+        _read(twice, UploadLimits(1000))
+    uploads, _ = _read(twice, UploadLimits(1000, photos=2, body_bytes=10_000))
+    assert [one.data for one in uploads] == [_JPEG, _JPEG]
+
+
+@pytest.mark.parametrize("value", ["gzip", "br", "GZIP", "identity, gzip", "x", "deflate;q=1", "identity;"])
+def test_other_encodings_are_refused(value: str):
+    with pytest.raises(UploadError, match="Content-Encoding") as refused:
+        check_encoding(value)
+    assert (refused.value.status, refused.value.headers["Accept-Encoding"]) == (415, "identity")
+
+
+@pytest.mark.parametrize("value", [None, "", "identity", "Identity", "identity, identity"])
+def test_no_encoding_is_taken(value: str | None):
+    check_encoding(value)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        'multipart/form-data; boundary="b"',
+        "Multipart/Form-Data; BOUNDARY=b",
+        'multipart/form-data; charset=utf-8; boundary="b"',
+        "multipart/form-data;boundary=b",
+        "multipart/form-data ; boundary = b",
+    ],
+)
+def test_the_boundary_in_all_its_forms(header: str):
+    assert boundary_of(header) == b"b"

@@ -211,3 +211,45 @@ def test_the_server_holds_no_torch(running, client, painted):
     maps = Path(f"/proc/{running.process.pid}/maps").read_text(encoding="utf-8")
     assert "openvino" in maps or "onnxruntime" in maps
     assert "torch" not in maps
+
+
+@pytest.mark.parametrize(
+    "path", ["/health", "/live", "/ready", "/v2/health/ready", "/models", "/", "/nothing"]
+)
+def test_head_is_get_without_the_body(client, path: str):
+    head, get = client.head(path), client.get(path)
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    for name in ("content-length", "content-type"):
+        assert head.headers[name] == get.headers[name]
+    assert client.get("/live").status_code == 200  # the connection goes on
+
+
+@pytest.mark.parametrize(
+    "path", ["/classify", "/classify?detail=1", "/classify/batch", "/v2/models/colours/infer"]
+)
+def test_encoded_bodies_are_refused(client, painted, path: str):
+    answer = _send(client, painted(), path, **{"Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "identity")
+    assert answer.json()["error"].startswith("The Content-Encoding is not supported")
+
+
+@pytest.mark.parametrize("path", ["/classify", "/classify?detail=0"])
+@pytest.mark.parametrize(
+    ("field", "status"),
+    [
+        ('name="image"', 200),
+        ("name=\"image\"; filename*=UTF-8''%C3%BC.jpg", 200),
+        ('name="file"; filename="a.jpg"', 400),
+        ('filename="a.jpg"', 400),
+    ],
+)
+def test_forms_as_clients_write_them(client, painted, path: str, field: str, status: int):
+    body = b"Preamble\r\n--b\r\nContent-Disposition: form-data; " + field.encode() + b"\r\n\r\n"
+    body += painted((10, 240, 10)) + b"\r\n--b--\r\nEpilogue"
+    headers = {"CONTENT-TYPE": 'Multipart/Form-Data; Boundary="b"'}
+    answer = client.post(path, content=body, headers=headers)
+    assert answer.status_code == status
+    if status == 200:
+        assert answer.json()["Bottle_Status"] == "green"
+    else:
+        assert answer.json() == {"error": "The image must be in the form field named image"}

@@ -41,6 +41,10 @@ def serve(
         int | None,
         typer.Option(help="Processes, usually 1; the processors are shared out.", rich_help_panel=_LISTEN),
     ] = None,
+    root_path: Annotated[
+        str | None,
+        typer.Option(help="Path under which a proxy shows the server, as /assay.", rich_help_panel=_LISTEN),
+    ] = None,
     allowed_host: Annotated[
         list[str] | None,
         typer.Option(
@@ -127,7 +131,13 @@ def serve(
     from assay.serving.workers import Order
 
     options: Options = {
-        "listen": {"host": host, "port": port, "workers": workers, "allowed_hosts": allowed_host},
+        "listen": {
+            "host": host,
+            "port": port,
+            "workers": workers,
+            "root_path": root_path,
+            "allowed_hosts": allowed_host,
+        },
         "tls": {"cert": tls_cert, "key": tls_key},
         "models": {"engine": engine, "precision": precision, "golden": golden},
         "auth": {"folder": keys, "required": auth},

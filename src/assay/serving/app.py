@@ -50,7 +50,7 @@ def make_app(service: Service) -> App:
     app.include_router(v2_routes(service))
     app.include_router(admin_routes(service))
     mount_web(app, service)
-    document(app, OPEN_PATHS)
+    document(app, OPEN_PATHS, service.settings.listen.root_path)
 
     async def failed(request: Request, error: Exception) -> Response:
         return failure(service, request, error)

@@ -50,6 +50,8 @@ class Call:
     request_id: str
     headers: Mapping[str, str]
     """Names in lower case; a header that came several times is one, joined by commas."""
+    method: str = "GET"
+    """As the client sent it, HEAD too."""
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.perf_counter)
     recorded: bool = False

@@ -62,18 +62,23 @@ def json_body(example: object) -> dict[str, Any]:
     return {"requestBody": {"required": True, **_json(example)}}
 
 
-def document(app: FastAPI, open_paths: frozenset[str]) -> None:
+def document(app: FastAPI, open_paths: frozenset[str], root_path: str = "") -> None:
     """Have the app tell of keys: wherever a path is not open to everybody.
 
     Args:
         app: the application.
         open_paths: those that need no key.
+        root_path: where the server is below its host.
     """
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(
-                title=app.title, version=app.version, description=app.description, routes=app.routes
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                servers=[{"url": root_path}] if root_path else None,
             )
             schema.setdefault("components", {})["securitySchemes"] = {
                 "key": {"type": "http", "scheme": "bearer", "description": "A key made by `assay keys`."}

@@ -13,7 +13,14 @@ from assay.serving.auth.base import Asked, Refusal
 from assay.serving.calls import Call
 from assay.serving.errors import TOO_LARGE, TOO_SLOW, GoneError, UploadError
 from assay.serving.service import Service
-from assay.serving.uploads import Upload, UploadLimits, boundary_of, check_length, read_uploads
+from assay.serving.uploads import (
+    Upload,
+    UploadLimits,
+    boundary_of,
+    check_encoding,
+    check_length,
+    read_uploads,
+)
 
 _T = TypeVar("_T")
 
@@ -36,11 +43,11 @@ async def admit(service: Service, request: Request, scope: str) -> Call:
     peer = request.client.host if request.client is not None else ""
     query = request.scope.get("query_string", b"").decode("latin-1")
     path = request.scope["raw_path"].decode("latin-1")
+    # Clients sign the path that they see, whichever part of it a proxy has taken away.
+    path = service.settings.listen.root_path + path
     target = f"{path}?{query}" if query else path
     try:
-        call.admission = await service.parts.gate.admit(
-            Asked(request.method, target, call.headers, peer, scope)
-        )
+        call.admission = await service.parts.gate.admit(Asked(call.method, target, call.headers, peer, scope))
     except Refusal as refusal:
         call.client = refusal.client
         raise
@@ -52,11 +59,12 @@ async def read_body(service: Service, request: Request, most: int) -> bytes:
     """Read a whole body of at most `most` bytes.
 
     Raises:
-        UploadError: it is larger, or takes too long.
+        UploadError: it is larger, encoded, or takes too long.
         GoneError: the client hangs up.
         OverloadError: all uploads together take too much memory.
     """
     call = call_of(request)
+    check_encoding(call.headers.get("content-encoding"))
 
     async def read() -> bytes:
         chunks, size = [], 0
@@ -81,6 +89,7 @@ async def read_photos(service: Service, request: Request, limits: UploadLimits) 
     """
     call = call_of(request)
     headers = call.headers
+    check_encoding(headers.get("content-encoding"))
     boundary = boundary_of(headers.get("content-type"))
     check_length(headers.get("content-length"), limits)
     chunks = body_chunks(request)

@@ -46,14 +46,23 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         headers = joined(scope["headers"])
-        recorded = sends_photos(scope["method"], scope["path"])
-        call = Call(request_id(headers.get("x-request-id")), headers, recorded=recorded)
-        scope["call"] = call
+        inner = below(scope, self._service.settings.listen.root_path)
+        method = inner["method"]
+        call = Call(
+            request_id(headers.get("x-request-id")),
+            headers,
+            method=method,
+            recorded=sends_photos(method, inner["path"]),
+        )
+        inner["call"] = call
+        if method == "HEAD":
+            # Answered as GET; the HTTP server, which has the scope as it was, leaves the body out.
+            inner["method"] = "GET"
         body = Body(headers, receive)
         answer = _Answer(send, body, call, self._service)
         with self._service.parts.watcher.request(call.request_id, headers):
             try:
-                await self._app(scope, body.receive, answer)
+                await self._app(inner, body.receive, answer)
                 await asyncio.sleep(0)  # the loop sends the answer before it records it
             except Exception:  # noqa: BLE001 - it is logged, and has been answered
                 # uvicorn would log it without the request's id.
@@ -135,6 +144,18 @@ class _Answer:
         if self._closing or self._service.lifecycle.draining:
             headers.append((b"connection", b"close"))
         return headers
+
+
+def below(scope: Scope, root_path: str) -> dict[str, Any]:
+    """Return a copy of a scope with a path without the prefix; a proxy may have taken it away already."""
+    inner = dict(scope)
+    if root_path:
+        prefix = root_path.encode()
+        if f"{scope['path']}/".startswith(f"{root_path}/"):
+            inner["path"] = scope["path"].removeprefix(root_path) or "/"
+        if (scope["raw_path"] + b"/").startswith(prefix + b"/"):
+            inner["raw_path"] = scope["raw_path"].removeprefix(prefix) or b"/"
+    return inner
 
 
 def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -58,8 +58,15 @@ INTERNAL = "Internal server error"
 NO_FORM = "Content-Type must be multipart/form-data"
 NO_MODEL = "There is no such model; GET /models lists them"
 NO_IMAGE = "No image file provided"
+OTHER_FIELD = "The image must be in the form field named image"
 TOO_LARGE = "File size exceeds maximum limit"
 TOO_SLOW = "The upload took too long"
+
+
+def unknown_encoding(what: str, headers: Mapping[str, str] | None = None) -> UploadError:
+    """Name the header that says how bytes are encoded, where they must come as they are."""
+    text = f"The {what} is not supported: send the bytes as they are"
+    return UploadError(text, status=415, headers=headers)
 
 
 def wrong_format(formats: tuple[str, ...]) -> UploadError:

@@ -49,6 +49,8 @@ class ListenSettings(Settings):
     """Seconds in which a connection must have sent the headers of its first request."""
     cors: tuple[str, ...] = ()
     """Origins whose pages may use the API from a browser; none: CORS is off."""
+    root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""
+    """Path under which a proxy shows the server, as /assay; the proxy may take it away or not. Unset: /."""
     allowed_hosts: tuple[HostName, ...] = ()
     """Names, without ports, under which a server without keys is reached; `*`: any. Unset: at a loopback
     address localhost and loopback addresses alone, elsewhere any."""

@@ -1,20 +1,30 @@
 """Photos out of a multipart body, while it streams in: bytes are counted before they are kept.
 
 Nothing is written to disk, nothing is decoded here, and no more is read once a limit is passed. Knows nothing
-of frameworks: a body is an iterator of chunks.
+of frameworks: a body is an iterator of chunks. What is a photo among the parts of a form says `form_parts`.
+
+Source: RFC 7578 (2015), "Returning Values from Forms: multipart/form-data"; RFC 2046 (1996), section 5.1.
 """
 
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Self
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from assay.serving.errors import NO_FORM, NO_IMAGE, TOO_LARGE, OverloadError, UploadError
+from assay.serving.errors import (
+    NO_FORM,
+    NO_IMAGE,
+    OTHER_FIELD,
+    TOO_LARGE,
+    OverloadError,
+    UploadError,
+    unknown_encoding,
+)
+from assay.serving.form_parts import Part, Preamble
 
 _FORM = b"multipart/form-data"
 _PLAIN_FORM = b"application/x-www-form-urlencoded"
@@ -118,6 +128,18 @@ def boundary_of(content_type: str | None) -> bytes:
     return boundary
 
 
+def check_encoding(content_encoding: str | None) -> None:
+    """Refuse a body that is compressed: 415, as RFC 9110 has it.
+
+    Raises:
+        UploadError: Content-Encoding names anything but `identity`.
+    """
+    if content_encoding is None:
+        return
+    if any(one.strip().lower() not in {"", "identity"} for one in content_encoding.split(",")):
+        raise unknown_encoding("Content-Encoding", headers={"Accept-Encoding": "identity"})
+
+
 def check_length(content_length: str | None, limits: UploadLimits) -> None:
     """Refuse a body that says itself that it is too large, before any of it is read.
 
@@ -135,7 +157,7 @@ def check_length(content_length: str | None, limits: UploadLimits) -> None:
 async def read_uploads(
     chunks: AsyncIterator[bytes], boundary: bytes, limits: UploadLimits, take: Callable[[int], None]
 ) -> list[Upload]:
-    """Read the files of the fields `image` and `images`, in their order; other fields are passed over.
+    """Read the photos of the fields `image` and `images`, in their order; other fields are passed over.
 
     Args:
         chunks: the body.
@@ -160,27 +182,15 @@ async def read_uploads(
         form.let_go()
 
 
-@dataclass(slots=True)
-class _Part:
-    """A part while it comes in."""
-
-    header: bytes = b""
-    headers: dict[bytes, bytes] = field(default_factory=dict)
-    value: bytes = b""
-    wanted: bool = False
-    chunks: list[memoryview] = field(default_factory=list)
-    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
-    size: int = 0
-
-
 class _Form:
-    """Collects the wanted parts of a body."""
+    """Collects the photos of a body."""
 
     def __init__(self, boundary: bytes, limits: UploadLimits) -> None:
         self._limits, self._several = limits, limits.photos > 1
-        self._part = _Part()
+        self._part = Part()
         self._uploads: list[Upload] = []
-        self._ended = False
+        self._empty, self._ended, self._elsewhere = True, False, False
+        self._preamble: Preamble | None = Preamble(boundary, _ROOM)
         self._parser = MultipartParser(
             boundary,
             {
@@ -196,16 +206,28 @@ class _Form:
         )
 
     def feed(self, chunk: bytes) -> None:
+        self._empty = False
+        if self._preamble is not None:
+            chunk = self._preamble.skip(chunk)
+            if not chunk:
+                return
+            self._preamble = None
         try:
             self._parser.write(chunk)
         except MultipartParseError:
-            raise UploadError("The multipart body cannot be read") from None
+            raise UploadError(
+                "The multipart body cannot be read: its lines must end in CR LF, as RFC 2046 has it"
+            ) from None
 
     def uploads(self) -> list[Upload]:
+        if self._empty:
+            raise UploadError(NO_IMAGE)
+        if self._preamble is not None:
+            raise UploadError("The multipart body does not hold the boundary that Content-Type names")
         if not self._ended:
             raise UploadError("The multipart body ends too early")
         if not self._uploads:
-            raise UploadError(NO_IMAGE)
+            raise UploadError(OTHER_FIELD if self._elsewhere else NO_IMAGE)
         return self._uploads
 
     def let_go(self) -> None:
@@ -213,7 +235,7 @@ class _Form:
         self._parser.callbacks = {}
 
     def _begin(self) -> None:
-        self._part = _Part()
+        self._part = Part()
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._part.header += data[start:end]
@@ -222,19 +244,21 @@ class _Form:
         self._part.value += data[start:end]
 
     def _header_end(self) -> None:
-        part = self._part
-        part.headers[part.header.lower()] = part.value
-        part.header = part.value = b""
+        self._part.end_header()
 
     def _headers_finished(self) -> None:
         part = self._part
-        part.wanted = _is_photo(part.headers.get(b"content-disposition", b""))
-        if part.wanted and len(self._uploads) == self._limits.photos:
-            most = self._limits.photos
-            raise UploadError("Send one image" if most == 1 else f"Send at most {most} images")
+        part.end_headers()
+        if not part.wanted:
+            return
+        if part.named:
+            self._check_count()
+        if not part.plain:
+            raise unknown_encoding("Content-Transfer-Encoding of the image part")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         part = self._part
+        part.see(data, start, end)
         if not part.wanted:
             return
         part.size += end - start
@@ -251,20 +275,21 @@ class _Form:
     def _end(self) -> None:
         part = self._part
         if not part.wanted:
+            self._elsewhere = self._elsewhere or part.begins_as_photo
             return
+        if not part.is_photo:
+            return
+        self._check_count()
         data = b"".join(part.chunks)
         part.chunks.clear()
         # Of several, each was digested while it came; a single one is digested at one go.
         left = b"" if self._several else data
         self._uploads.append(Upload(data, part.size > self._limits.photo_bytes, part.digest, left))
 
+    def _check_count(self) -> None:
+        most = self._limits.photos
+        if len(self._uploads) == most:
+            raise UploadError("Send one image" if most == 1 else f"Send at most {most} images")
+
     def _finish(self) -> None:
         self._ended = True
-
-
-@lru_cache(maxsize=256)
-def _is_photo(disposition: bytes) -> bool:
-    """Tell whether a part with this Content-Disposition is a photo; the parser bounds a header's length."""
-    _, options = parse_options_header(disposition)
-    # A browser whose user chose no file sends a nameless, empty one.
-    return options.get(b"name") in {b"image", b"images"} and bool(options.get(b"filename"))

@@ -18,10 +18,10 @@ from assay.serving.service import Service
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-    "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "media-src 'self' blob:; connect-src 'self'; base-uri {base}; form-action 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
-"""Content-Security-Policy of the pages."""
+"""Content-Security-Policy of the pages; `base` is 'none', or 'self' where their addresses have a prefix."""
 _KINDS = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -37,10 +37,11 @@ class _Asset:
     body: bytes
     kind: str
     tag: str
+    policy: str
 
     def answer(self, request: Request) -> Response:
         """Give the file, or say that the browser has it."""
-        headers = {"etag": self.tag, "cache-control": "no-cache", "content-security-policy": POLICY}
+        headers = {"etag": self.tag, "cache-control": "no-cache", "content-security-policy": self.policy}
         if request.headers.get("if-none-match") == self.tag:
             return Response(status_code=304, headers=headers)
         return Response(self.body, headers=headers, media_type=self.kind)
@@ -49,14 +50,14 @@ class _Asset:
 def page_routes(service: Service) -> APIRouter:
     """Return the routes of the pages; they need no key, for they hold nothing but themselves."""
     router = APIRouter(include_in_schema=False)
-    assets = _read_assets()
+    assets = _read_assets(service.settings.listen.root_path)
     pages = {"/": "index.html", "/relabel": "relabel.html"}
 
     def serve(path: str, asset: _Asset) -> None:
         async def answer(request: Request) -> Response:
             return asset.answer(request)
 
-        router.add_api_route(path, answer, methods=["GET", "HEAD"])
+        router.add_api_route(path, answer, methods=["GET"])
 
     for path, name in pages.items():
         serve(path, assets.pop(name))
@@ -77,11 +78,15 @@ def page_routes(service: Service) -> APIRouter:
     return router
 
 
-def _read_assets() -> dict[str, _Asset]:
+def _read_assets(root_path: str) -> dict[str, _Asset]:
+    """Read the files. All links in them are relative, to `root_path` where one is set."""
     folder = resources.files("assay.serving.web") / "assets"
+    policy = POLICY.format(base="'self'" if root_path else "'none'")
     read = {}
     for file in folder.iterdir():
         body = file.read_bytes()
+        if root_path and file.name.endswith(".html"):
+            body = body.replace(b"<head>", f'<head>\n  <base href="{root_path}/">'.encode(), 1)
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        read[file.name] = _Asset(body, _KINDS[file.name.rpartition(".")[2]], tag)
+        read[file.name] = _Asset(body, _KINDS[file.name.rpartition(".")[2]], tag, policy)
     return read

@@ -7,15 +7,15 @@ export async function checkHealth() {
   const began = performance.now();
   byId("about-error").textContent = "";
   try {
-    const { status, service } = await json("/health");
+    const { status, service } = await json("health");
     const took = `${Math.round(performance.now() - began)} ms`;
-    const ready = await json("/ready").then((told) => told.status, (error) => error.message);
+    const ready = await json("ready").then((told) => told.status, (error) => error.message);
     const facts = { Service: service, Status: status, Ready: ready, "Answered in": took };
     showFacts(facts);
     await loadModels();
     const used = model.all.find((one) => one.name === model.chosen);
     showFacts({ ...facts, ...told(used) });
-    byId("card").replaceChildren(...markdown(await (await ask(`/web/card?${new URLSearchParams({ model: used.name })}`)).text()));
+    byId("card").replaceChildren(...markdown(await (await ask(`web/card?${new URLSearchParams({ model: used.name })}`)).text()));
   } catch (error) {
     byId("about-error").textContent = error.message;
   }
@@ -37,7 +37,7 @@ function showFacts(facts) {
 }
 
 export async function loadModels() {
-  model.all = (await json("/models")).models;
+  model.all = (await json("models")).models;
   if (!model.all.some((one) => one.name === model.chosen)) model.chosen = model.all[0].name;
   const options = model.all.map((one) => el("option", { textContent: one.name, selected: one.name === model.chosen }));
   byId("model").replaceChildren(...options);

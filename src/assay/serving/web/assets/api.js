@@ -71,5 +71,5 @@ export async function classify(photo, { explain = false, signal } = {}) {
   if (model.chosen !== null) query.set("model", model.chosen);
   const body = new FormData();
   body.append("image", photo, photo.name ?? "photo.jpg");
-  return json(`/classify?${query}`, { method: "POST", body, signal });
+  return json(`classify?${query}`, { method: "POST", body, signal });
 }

@@ -13,7 +13,7 @@ const enter = { about: checkHealth };
 
 async function connect() {
   try {
-    const { service } = await json("/health");
+    const { service } = await json("health");
     document.title = byId("title").textContent = service;
     await loadModels();
     byId("state").textContent = `Ready: ${model.all[0].classes.length} classes`;

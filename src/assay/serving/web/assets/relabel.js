@@ -11,7 +11,7 @@ const pictures = new Map(); // addresses of pictures by photo
 async function load() {
   byId("error").textContent = "";
   try {
-    const found = await json("/relabel/photos");
+    const found = await json("relabel/photos");
     photos = found.photos;
     at = 0;
     byId("where").textContent = found.labels ?? "";
@@ -76,13 +76,13 @@ function describe({ kind, label, note }) {
 
 async function picture(photo) {
   if (!pictures.has(photo.id)) {
-    const blob = await (await ask(`/relabel/photos/${photo.id}`)).blob();
+    const blob = await (await ask(`relabel/photos/${photo.id}`)).blob();
     pictures.set(photo.id, URL.createObjectURL(blob));
   }
   return pictures.get(photo.id);
 }
 
-const write = (photo, label) => ask(`/relabel/labels/${photo.id}`, label === null
+const write = (photo, label) => ask(`relabel/labels/${photo.id}`, label === null
   ? { method: "DELETE" }
   : { method: "PUT", body: JSON.stringify({ label }), headers: { "Content-Type": "application/json" } });
 

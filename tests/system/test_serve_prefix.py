@@ -1,0 +1,166 @@
+"""Behind a proxy, below a path: the API, signed requests and the pages in a real browser."""
+
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from assay.errors import UsageError
+from assay.serving.auth.desk import Desk
+from assay.serving.auth.signed import HEADERS, message, sign
+from assay.serving.settings import ServeSettings
+
+_CONFIG = """
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 30s
+    timeout server 30s
+frontend all
+    bind 127.0.0.1:{port}
+    {rule}
+    default_backend assay
+backend assay
+    server one 127.0.0.1:{server}
+"""
+_STRIP = "http-request replace-path ^/photos/bottles/?(.*) /\\1"
+_PREFIX = "/photos/bottles"
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Start HAProxy before a server; it takes the prefix away, or does not."""
+    if shutil.which("haproxy") is None:
+        if os.environ.get("ASSAY_REQUIRE_SERVICES") == "1":
+            pytest.fail("haproxy is absent: apt-get install haproxy")
+        pytest.skip("haproxy is absent: apt-get install haproxy")
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(server: int, *, strip: bool) -> str:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        path = tmp_path_factory.mktemp("haproxy") / "haproxy.cfg"
+        path.write_text(
+            _CONFIG.format(port=port, server=server, rule=_STRIP if strip else ""), encoding="ascii"
+        )
+        running.append(subprocess.Popen(["haproxy", "-f", path], stderr=subprocess.DEVNULL))
+        return _up(f"http://127.0.0.1:{port}{_PREFIX}")
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait(10)
+
+
+def _up(url: str) -> str:
+    """Wait until the proxy answers."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            if httpx.get(f"{url}/live", trust_env=False, timeout=5).status_code == 200:
+                return url
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < end, "the proxy did not start"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def plain(serve, make_bundle: Callable[..., Path]) -> Any:
+    return serve(make_bundle(), lifecycle__drain_seconds=0)
+
+
+@pytest.fixture(scope="module")
+def rooted(serve, make_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    kept = tmp_path_factory.mktemp("kept")
+    return serve(make_bundle(), "--root-path", _PREFIX, "--keep-uncertain", kept, lifecycle__drain_seconds=0)
+
+
+def test_below_a_path_everything_is_answered(rooted: Any, behind: Callable[..., str], painted):
+    for url in (
+        behind(rooted.port, strip=True),
+        behind(rooted.port, strip=False),
+        f"{rooted.url}{_PREFIX}",
+        rooted.url,
+    ):
+        with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+            for path in ("/health", "/live", "/ready", "/models", "/", "/relabel", "/web/main.js", "/v2"):
+                assert client.get(path).status_code == 200, (url, path)
+            for path in ("/classify", "/classify?detail=1", "/classify/batch"):
+                answer = client.post(path, files={"image": painted(number=5)})
+                assert answer.status_code == 200, (url, path)
+            assert client.get("/openapi.json").json()["servers"] == [{"url": _PREFIX}]
+    with rooted.client() as client:
+        assert client.get("/photos/bottlesmore/health").status_code == 404
+
+
+@pytest.mark.parametrize("strip", [True, False])
+def test_signed_requests_sign_the_path_that_the_client_sees(
+    serve, make_bundle, behind: Callable[..., str], painted, tmp_path: Path, *, strip: bool
+):
+    desk = Desk(tmp_path / "keys")
+    token = desk.token(desk.create("a client", "gold", ("classify",)))
+    server = serve(
+        make_bundle(), "--keys", tmp_path / "keys", "--root-path", _PREFIX, lifecycle__drain_seconds=0
+    )
+    url = behind(server.port, strip=strip)
+    photo, (key, _, secret) = painted(), token.partition(".")
+    seconds, nonce, digest = str(int(time.time())), "n" * 20, hashlib.sha256(photo).hexdigest()
+    signature = sign(secret, message("POST", f"{_PREFIX}/classify", seconds, nonce, digest))
+    headers = dict(zip(HEADERS, (key, seconds, nonce, digest, signature), strict=True))
+    answer = httpx.post(
+        f"{url}/classify", headers=headers, files={"image": photo}, trust_env=False, timeout=30
+    )
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("strip", [True, False])
+def test_the_pages_with_a_root_path(
+    browser: Any, rooted: Any, behind: Callable[..., str], painted, *, strip: bool
+):
+    url, page = behind(rooted.port, strip=strip), browser.new_page()
+    failed: list[str] = []
+    page.on("response", lambda one: failed.append(f"{one.status} {one.url}") if one.status >= 400 else None)
+    page.on("pageerror", lambda one: failed.append(str(one)))
+    page.on("console", lambda one: failed.append(one.text))
+    photo = {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": painted()}
+    for slash in ("", "/"):
+        page.goto(f"{url}{slash}")
+        page.get_by_text("Ready: 3 classes").wait_for()
+        page.set_input_files("#photo-file", photo)
+        page.locator("#photo-answer .answer", has_text="red").wait_for()
+        page.get_by_role("tab", name="About").click()
+        page.get_by_role("heading", name="Intended use").wait_for()
+    page.get_by_role("link", name="Label photos").click()
+    page.wait_for_url("**/photos/bottles/relabel")
+    page.locator("#state", has_text="0 uncertain").wait_for()
+    page.get_by_role("link", name="Classify photos").click()
+    page.wait_for_url("**/photos/bottles/")
+    page.get_by_text("Ready: 3 classes").wait_for()
+    page.close()
+    assert failed == []
+
+
+def test_the_pages_need_no_setting_where_the_proxy_takes_the_prefix_away(
+    browser: Any, plain: Any, behind: Callable[..., str], painted
+):
+    page = browser.new_page()
+    page.goto(f"{behind(plain.port, strip=True)}/")
+    page.get_by_text("Ready: 3 classes").wait_for()
+    page.set_input_files("#photo-file", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": painted()})
+    page.locator("#photo-answer .answer", has_text="red").wait_for()
+    page.close()
+
+
+@pytest.mark.parametrize("path", ["assay", "/assay/", "//assay", "/a?b", "/a b", '/"><script>'])
+def test_a_root_path_that_is_none_is_said(path: str):
+    with pytest.raises(UsageError, match=r"root-path .* cannot be used"):
+        ServeSettings.read({"listen": {"root_path": path}})
