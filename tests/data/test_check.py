@@ -10,6 +10,7 @@ from PIL import Image
 from assay.data.check import check
 from assay.data.findings import CheckReport, FindingKind, Severity, failing
 from assay.errors import UsageError
+from assay.recipe import DataSpec
 
 
 def _photo(seed: int, width: int = 160, height: int = 120) -> Image.Image:
@@ -31,8 +32,9 @@ def data(tmp_path: Path) -> Path:
     return root
 
 
-def _check(root: Path, **options: object) -> CheckReport:
-    return check(root, cache=root.parent / "cache", advised_per_class=5, **options)  # type: ignore[arg-type]
+def _check(root: Path, **data: object) -> CheckReport:
+    spec = DataSpec.model_validate({"advised_per_class": 5, **data})
+    return check(root, cache=root.parent / "cache", spec=spec)
 
 
 def _ids(report: CheckReport, kind: FindingKind) -> list[str]:

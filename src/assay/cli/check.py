@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from assay.cli.console import say, say_text
-from assay.cli.layout import LayoutOption
+from assay.cli.layout import LayoutOption, layout_setting
 
 
 def check(
@@ -14,6 +14,9 @@ def check(
         Path, typer.Argument(help="Class folders, train/val/test folders, a manifest or an array file.")
     ],
     *,
+    recipe: Annotated[
+        str, typer.Option("--recipe", "-r", help="The recipe to train with: its classes and split.")
+    ] = "default",
     layout: LayoutOption = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with thumbnails of every group.")] = None,
     write: Annotated[
@@ -27,7 +30,9 @@ def check(
     ] = "error",
     mirrored: Annotated[bool, typer.Option(help="Take mirrored copies for copies too.")] = False,
     bursts: Annotated[bool, typer.Option(help="Look for photos taken within moments.")] = True,
-    advised: Annotated[int, typer.Option(min=0, help="Photos a class below which to warn.")] = 100,
+    advised: Annotated[
+        int | None, typer.Option(min=0, help="Photos a class below which to warn; by default the recipe's.")
+    ] = None,
     largest_share: Annotated[
         float,
         typer.Option(min=0, max=1, help="Share of the data beyond which a group of look-alikes is doubted."),
@@ -40,7 +45,8 @@ def check(
 ) -> None:
     """Say all that is wrong with labelled photos: damaged, copies, leaks, wrong labels, odd ones.
 
-    Nothing in DATA is ever changed. A second check of the same photos is much quicker.
+    What `assay train` with the same recipe would refuse or warn of is said in the same words. Nothing in DATA
+    is ever changed. A second check of the same photos is much quicker.
 
     Example: assay check photos/ --html check.html
     """
@@ -49,15 +55,18 @@ def check(
     from assay.data.check_report import summary, write_page
     from assay.data.clean import write_clean
     from assay.data.findings import failing
+    from assay.recipe import load_recipe
 
+    few = [] if advised is None else [f"data.advised_per_class={advised}"]
+    settings = load_recipe(recipe, [*layout_setting(layout), *few])
     wanted = failing([name.strip() for name in fail_on.split(",") if name.strip()])
     with progress_bars() as progress:
         report = audit(
             data,
-            layout="auto" if layout is None else layout.value,
+            spec=settings.data,
+            seed=settings.train.seed,
             mirrored=mirrored,
             bursts=bursts,
-            advised_per_class=advised,
             largest_share=largest_share,
             progress=progress,
         )

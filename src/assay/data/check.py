@@ -16,17 +16,19 @@ from assay.data.examine import Examined, Photo, examine
 from assay.data.feature_store import open_store
 from assay.data.findings import CheckReport, Entry, Finding, FindingKind, Severity, singles
 from assay.data.folders import Listing
-from assay.data.labels import Mapped, map_labels
+from assay.data.labels import map_labels
+from assay.data.prepare import ready_to_train
 from assay.data.samples import Unreadable, natural_key
-from assay.data.scan import list_source
+from assay.data.scan import labelled_dataset, list_source
+from assay.data.verify import Verified
+from assay.errors import AssayError
 from assay.progress import Progress, silent
-from assay.recipe import Layout
+from assay.recipe import DataSpec
 
-ADVISED_PER_CLASS: Final = 100
-"""Photos a class below which the check warns, unless told otherwise."""
 LARGEST_IMBALANCE: Final = 10
 """How many times larger than the smallest class the largest may be."""
 
+_DEFAULT: Final = DataSpec()
 _ORDER: Final = {severity: place for place, severity in enumerate(Severity)}
 
 
@@ -41,11 +43,10 @@ class _Counts:
 def check(
     path: str | Path,
     *,
-    mapping: Mapped | None = None,
-    layout: Layout = "auto",
+    spec: DataSpec = _DEFAULT,
+    seed: int = 0,
     mirrored: bool = False,
     bursts: bool = True,
-    advised_per_class: int = ADVISED_PER_CLASS,
     largest_share: float = LARGEST_SHARE,
     cache: Path | None = None,
     progress: Progress = silent,
@@ -54,11 +55,11 @@ def check(
 
     Args:
         path: as for `scan`: class folders, train/val/test folders, a manifest, an array file.
-        mapping: new class: the labels it is made of; label conflicts are then those between new classes.
-        layout: what the folders in a folder are.
+        spec: of the recipe that shall be trained: what the folders in a folder are, the class mapping (label
+            conflicts are then those between new classes), the split, the photos a class that it advises.
+        seed: of the recipe; decides the split.
         mirrored: take mirrored copies for copies too.
         bursts: look for bursts.
-        advised_per_class: photos a class below which a warning is given.
         largest_share: share of the data, 0-1, beyond which a group of look-alikes is doubted.
         cache: folder where features of photos are kept by content; the usual one when None.
         progress: told while files are opened and compared.
@@ -67,7 +68,8 @@ def check(
         UsageError: there is nothing at `path`, or it is no data.
         AssayError: the folder or manifest makes no sense at all.
     """
-    listing = list_source(Path(path), layout)
+    listing = list_source(Path(path), spec.layout)
+    mapping = spec.mapping
     samples = listing.samples if mapping is None else map_labels(listing.samples, mapping)
     with open_store(cache) as store:
         seen = examine(samples, store, progress)
@@ -79,16 +81,60 @@ def check(
             largest_share=largest_share,
             progress=progress,
         )
+        # What training would find alike, whatever was asked for here.
+        usual = (mirrored, bursts, largest_share) == (False, True, LARGEST_SHARE)
+        trained = alike if usual else find_alike(seen.photos, store, progress=progress)
     labels = listing.labels if mapping is None else list(mapping)
-    counts = _Counts(_by_label(labels, seen.photos), advised_per_class)
-    return _report(listing, seen, alike, counts)
+    counts = _Counts(_by_label(labels, seen.photos), spec.advised_per_class)
+    training = _training(Path(path), listing, seen, trained, spec=spec, seed=seed)
+    return _report(listing, seen, alike, counts, training)
 
 
-def _report(listing: Listing, seen: Examined, alike: Alike, counts: _Counts) -> CheckReport:
+def _training(
+    path: Path, listing: Listing, seen: Examined, alike: Alike, *, spec: DataSpec, seed: int
+) -> list[Finding]:
+    """Ask what training would say of these photos: that it cannot use them, or its warnings."""
+    verified = Verified([photo.sample for photo in seen.photos], seen.unreadable, seen.skipped)
+    try:
+        dataset = labelled_dataset(path, listing, verified, spec.mapping)
+        ready = ready_to_train(dataset, _ids(seen.photos, alike), spec, seed)
+    except AssayError as error:
+        return [
+            Finding(
+                FindingKind.training,
+                Severity.error,
+                f"cannot be trained on: {error}",
+                "Change this first: assay train stops with the same sentence.",
+            )
+        ]
+    if told := [sentence for sentence in ready.warnings if sentence not in listing.warnings]:
+        return [
+            Finding(
+                FindingKind.training,
+                Severity.warning,
+                "; ".join(told),
+                "See that this is what was meant; assay train says the same.",
+            )
+        ]
+    return []
+
+
+def _ids(photos: list[Photo], alike: Alike) -> list[frozenset[str]]:
+    return [frozenset(photos[place].sample.id for place in group) for group in alike.groups()]
+
+
+def _report(
+    listing: Listing, seen: Examined, alike: Alike, counts: _Counts, training: list[Finding]
+) -> CheckReport:
+    classes = _classes(counts)
+    if any(finding.kind is FindingKind.empty_class for finding in classes):
+        # That is why training stops; once is enough.
+        training = []
     findings = [
         *_unreadable([*listing.unreadable, *seen.unreadable]),
-        *likeness_findings(seen.photos, alike),
-        *_classes(counts),
+        *training,
+        *likeness_findings(seen.photos, alike, enough=not training),
+        *classes,
         *photo_findings(seen.photos),
         *_listing(listing),
     ]
@@ -100,7 +146,7 @@ def _report(listing: Listing, seen: Examined, alike: Alike, counts: _Counts) -> 
         splits={str(split): count for split, count in splits.items()},
         findings=tuple(sorted(findings, key=lambda finding: _ORDER[finding.severity])),
         skipped=dict(sorted((listing.skipped + seen.skipped).items())),
-        groups=tuple(frozenset(seen.photos[place].sample.id for place in group) for group in alike.groups()),
+        groups=tuple(_ids(seen.photos, alike)),
         samples=tuple(photo.sample for photo in seen.photos),
     )
 

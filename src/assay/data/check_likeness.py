@@ -13,13 +13,15 @@ from assay.data.findings import Entry, Finding, FindingKind, Group, Severity
 _SHOWN_DROPPED: Final = 50
 
 
-def likeness_findings(photos: Sequence[Photo], alike: Alike) -> list[Finding]:
+def likeness_findings(photos: Sequence[Photo], alike: Alike, *, enough: bool) -> list[Finding]:
     """Return the findings that follow from links between photos.
 
     Args:
         photos: readable photos.
         alike: links between places in `photos`.
+        enough: whether there are enough groups for every class to be in every part.
     """
+    kept = "Nothing has to be done" if enough else "Add photos of other things or moments"
     copies = [link for link in alike.links if link.kind is not Kind.burst]
     findings = [
         _about(
@@ -53,7 +55,7 @@ def likeness_findings(photos: Sequence[Photo], alike: Alike) -> list[Finding]:
             FindingKind.near_duplicate,
             Severity.warning,
             what="are copies of one another, re-encoded, scaled, cropped or brightened",
-            advice="Nothing has to be done: Assay keeps them in one part.",
+            advice=f"{kept}: Assay keeps them in one part.",
         ),
         _about(
             photos,
@@ -61,7 +63,7 @@ def likeness_findings(photos: Sequence[Photo], alike: Alike) -> list[Finding]:
             FindingKind.burst,
             Severity.warning,
             what="were taken within moments of each other and look alike",
-            advice="Nothing has to be done: Assay keeps bursts together; other moments teach more.",
+            advice=f"{kept}: Assay keeps bursts together; other moments teach more.",
         ),
         *_doubted(photos, alike),
     ]

@@ -36,6 +36,7 @@ class FindingKind(StrEnum):
     label_suspect = "label_suspect"
     blank = "blank"
     empty_class = "empty_class"
+    training = "training"
     identical = "identical"
     near_duplicate = "near_duplicate"
     burst = "burst"

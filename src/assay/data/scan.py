@@ -47,18 +47,43 @@ def scan(
             differ only in case.
     """
     listing = list_source(Path(path), layout)
+    # Before any file is opened: there may be many.
     refuse_collisions(listing.labels)
-    verified = verify(listing.samples, progress)
+    return labelled_dataset(Path(path), listing, verify(listing.samples, progress), mapping, classes)
+
+
+def labelled_dataset(
+    path: Path,
+    listing: Listing,
+    verified: Verified,
+    mapping: Mapped | None = None,
+    classes: Sequence[str] | None = None,
+) -> Dataset:
+    """Make a data set of files that were listed and opened: map labels, decide the classes.
+
+    Args:
+        path: where the files were listed, for messages.
+        listing: the files.
+        verified: what opening them found.
+        mapping: as for `scan`.
+        classes: as for `scan`.
+
+    Raises:
+        AssayError: as for `scan`.
+    """
+    refuse_collisions(listing.labels)
     if not verified.samples:
-        raise AssayError(_nothing(Path(path), verified))
+        raise AssayError(_nothing(path, verified))
     labels = listing.labels
     samples = verified.samples
+    absent: list[str] = []
     if mapping is not None:
-        listing.warnings += _absent_sources(mapping, listing)
+        absent = _absent_sources(mapping, listing)
         samples = map_labels(samples, mapping)
         labels = [sample.label for sample in samples]
     order = class_order(labels, mapping, classes)
-    warnings = [*listing.warnings, *_check_classes(order, samples, listing, strict=classes is None)]
+    lacking = _check_classes(order, samples, listing, strict=classes is None)
+    warnings = [*listing.warnings, *absent, *lacking]
     return Dataset(
         root=listing.root,
         classes=order,

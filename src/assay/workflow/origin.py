@@ -9,6 +9,7 @@ from pathlib import Path
 
 from assay.data import Dataset, Split
 from assay.data.check import check
+from assay.data.findings import FindingKind
 from assay.errors import AssayError
 from assay.evaluation.report import Finding
 from assay.inference import Classifier
@@ -26,7 +27,7 @@ def data_findings(
 
     Args:
         source: what was scanned.
-        recipe: its class mapping and advised number of photos.
+        recipe: what it says of the data.
         progress: told while photos are opened and compared.
 
     Returns:
@@ -35,13 +36,18 @@ def data_findings(
     try:
         found = check(
             source,
-            mapping=recipe.data.mapping,
-            advised_per_class=recipe.data.advised_per_class,
+            spec=recipe.data,
+            seed=recipe.train.seed,
             progress=progress,
         )
     except AssayError:
         return None, False
-    rows = [Finding(one.severity.value, one.title, one.advice, one.photos) for one in found.findings]
+    rows = [
+        Finding(one.severity.value, one.title, one.advice, one.photos)
+        for one in found.findings
+        # The run knows its own warnings.
+        if one.kind is not FindingKind.training
+    ]
     return rows, bool(found.splits)
 
 

@@ -6,7 +6,7 @@ Whatever must stop a run is said here, before it has a folder and an hour has go
 import torch
 
 from assay.data import Dataset
-from assay.errors import AssayError, UsageError
+from assay.data.prepare import refuse_untrainable
 from assay.nets import Classifier as Network
 from assay.nets import create, load_pretrained, normalization
 from assay.progress import Progress, silent
@@ -31,7 +31,8 @@ def starting_network(recipe: Recipe, dataset: Dataset, progress: Progress = sile
     Raises:
         AssayError: the photos, the computer or the weights do not allow the run.
     """
-    _refuse_unfit(recipe, dataset)
+    choose(recipe.train)
+    refuse_untrainable(dataset, recipe.data)
     mean, std = normalization(recipe.net.name)
     spec = recipe.preprocess
     if spec.mean is None:
@@ -41,18 +42,3 @@ def starting_network(recipe: Recipe, dataset: Dataset, progress: Progress = sile
     if recipe.net.weights != "none":
         load_pretrained(network, recipe.net, progress=progress)
     return network, spec
-
-
-def _refuse_unfit(recipe: Recipe, dataset: Dataset) -> None:
-    choose(recipe.train)
-    positive = recipe.data.positive
-    if positive is not None and positive not in dataset.classes:
-        names = ", ".join(dataset.classes)
-        raise UsageError(
-            f"the recipe looks for the class {positive!r}, which is none of {names}:"
-            f" name one with --set 'data.positive={dataset.classes[-1]}', or none with data.positive=null"
-        )
-    if any(sample.split is not None for sample in dataset.samples):
-        for part, name in (("train", "training"), ("val", "validation")):
-            if not any(sample.split == part for sample in dataset.samples):
-                raise AssayError(f"there are no {name} photos: change data.split or add photos")
