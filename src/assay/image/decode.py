@@ -19,6 +19,7 @@ from PIL.ImageFile import ImageFile
 from assay.errors import AssayError
 from assay.image import jpeg, png, reasons
 from assay.image.colour import ToSrgb, to_srgb
+from assay.image.complexity import TooComplex, bounded, check_complexity
 from assay.image.formats import HEAD_BYTES, read_header, sniff
 from assay.image.quiet import quiet
 from assay.image.rgb import to_rgb, upright
@@ -58,6 +59,10 @@ class DecodeError(AssayError):
 
 class TooLargeError(DecodeError):
     """A picture of more pixels than are allowed."""
+
+
+class TooComplexError(DecodeError):
+    """A file whose structure asks for far more work than its pixels do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +211,7 @@ def _opened(data: bytes, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[ImageFi
     if why := reasons.unreadable(kind):
         raise DecodeError(why)
     try:
+        check_complexity(data, kind)
         with quiet(), _read_header(data, kind) as image:
             _check_size(image, max_pixels)
             if why := reasons.unsupported_header(image, kind):
@@ -213,6 +219,8 @@ def _opened(data: bytes, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[ImageFi
             yield image, kind
     except Image.DecompressionBombError:
         raise _too_large(max_pixels) from None
+    except TooComplex as error:
+        raise TooComplexError(f"too complex: {error}") from None
     except MemoryError:
         raise DecodeError("too large for the memory that is free") from None
     except _DAMAGE as error:
@@ -221,9 +229,9 @@ def _opened(data: bytes, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[ImageFi
 
 def _read_header(data: bytes, kind: str) -> ImageFile:
     if kind != "png":
-        return read_header(io.BytesIO(data), kind)
+        return read_header(bounded(data), kind)
     lean, profile = png.without_ballast(data)
-    image = read_header(io.BytesIO(lean), kind)
+    image = read_header(bounded(lean), kind)
     if profile is not None:
         image.info["icc_profile"] = profile
     return image

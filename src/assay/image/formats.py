@@ -9,16 +9,16 @@ from typing import IO, Final
 
 from PIL import (
     AvifImagePlugin,
-    BmpImagePlugin,
     GifImagePlugin,
     Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
-    PpmImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
 from PIL.ImageFile import ImageFile
+
+from assay.image import decoders
 
 HEAD_BYTES: Final = 512
 """How many first bytes `sniff` needs: an ISO media file lists its brands there, an SVG its first tag."""
@@ -28,11 +28,11 @@ _READERS: Final[dict[str, type[ImageFile]]] = {
     "png": PngImagePlugin.PngImageFile,
     "webp": WebPImagePlugin.WebPImageFile,
     "gif": GifImagePlugin.GifImageFile,
-    "bmp": BmpImagePlugin.BmpImageFile,
+    "bmp": decoders.BmpImageFile,
     "tiff": TiffImagePlugin.TiffImageFile,
     "avif": AvifImagePlugin.AvifImageFile,
     "jpeg2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
-    "ppm": PpmImagePlugin.PpmImageFile,
+    "ppm": decoders.PpmImageFile,
 }
 
 _NAMES: Final = {

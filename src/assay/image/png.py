@@ -44,7 +44,7 @@ def without_ballast(data: bytes) -> tuple[bytes, bytes | None]:
     view, copied = memoryview(data), 0
     profile: bytes | None = None
     kept: set[bytes] = set()
-    for name, start, end in _chunks(data):
+    for name, start, end in chunks(data):
         instead: bytes | None = None
         if name in _TEXTS:
             keyword = data[start + 8 : start + 88].partition(b"\0")[0]
@@ -70,7 +70,7 @@ def without_ballast(data: bytes) -> tuple[bytes, bytes | None]:
     return b"".join(pieces), profile
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Give name, start and end of every whole chunk in front of the end of the picture."""
     place = _SIGNATURE
     while place + _FRAME <= len(data):

@@ -1,0 +1,101 @@
+"""TIFF: strips and tiles; and the directories of Exif data in files of other formats."""
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from assay.image.complexity.bounds import TooComplex
+
+_SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
+"""Bytes of a value, by type; Pillow passes over other types."""
+_SHARED: Final = 4
+"""How many times the length of Exif data its values may be: entries may all name the same bytes."""
+_LITTLE_EXIF: Final = 4_096
+_OFFSETS: Final = {273, 324}
+"""Tags whose values are the places of strips or tiles."""
+_PARTS: Final = 65_536
+"""Strips or tiles; a picture with more rows may have four for each row."""
+_HEIGHT: Final = 257
+_EXIF_STARTS: Final = (b"II*\0", b"MM\0*")
+_MOST_STARTS: Final = 16
+
+
+def check(data: bytes) -> None:
+    """Count strips or tiles of a TIFF file's first picture.
+
+    Its other directories are read through a bounded stream.
+
+    Raises:
+        TooComplex: there are too many.
+
+    Source: TIFF, revision 6.0 (1992), section 2; BigTIFF design of libtiff.
+    """
+    height, parts = 0, 0
+    for tag, _, count, value in _entries(data):
+        if tag == _HEIGHT:
+            height = value
+        elif tag in _OFFSETS:
+            parts = max(parts, count)
+    # A height of more rows than the format could hold pixels is refused further on.
+    most = max(_PARTS, 4 * min(height, 2**20))
+    if parts > most:
+        raise TooComplex("strips or tiles", parts, most)
+
+
+def check_embedded(data: bytes) -> None:
+    """Check Exif data wherever they stand in a file.
+
+    Raises:
+        TooComplex: their values are many times longer than they are.
+    """
+    for start in _EXIF_STARTS:
+        place = data.find(start)
+        for _ in range(_MOST_STARTS):
+            if place < 0:
+                break
+            check_values(data[place:])
+            place = data.find(start, place + 4)
+
+
+def check_values(exif: bytes) -> None:
+    """Add up what the values of the first directory take in memory.
+
+    Pillow copies all of them, whatever is asked for: 5,000 entries that name the same 60 kB take 300 MB.
+
+    Args:
+        exif: Exif data from their TIFF header on.
+
+    Raises:
+        TooComplex: the values are many times longer than the data.
+    """
+    if len(exif) < _LITTLE_EXIF:
+        return
+    most, total = _SHARED * len(exif), 0
+    for _, kind, count, value in _entries(exif):
+        size = count * _SIZES.get(kind, 0)
+        if size > 8:
+            if value + size > len(exif):
+                return  # here Pillow gives up
+            total += size
+            if total > most:
+                raise TooComplex("bytes of Exif values", total, most)
+
+
+def _entries(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Give tag, type, count, and value or offset of the first directory's entries."""
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None or len(data) < 16:
+        return
+    big = 43 in data[2:4]
+    start: int = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
+    head, entry = ("Q", "HHQQ") if big else ("H", "HHII")
+    reader = struct.Struct(order + entry)
+    if start + 8 > len(data):
+        return
+    (count,) = struct.unpack_from(order + head, data, start)
+    first = start + struct.calcsize(order + head)
+    for place in range(first, min(first + count * reader.size, len(data) - reader.size + 1), reader.size):
+        tag, kind, number, value = reader.unpack_from(data, place)
+        # A short value stands in the upper half of a big-endian field.
+        small = order == ">" and number == 1 and _SIZES.get(kind, 0) == 2
+        yield tag, kind, number, value >> (8 * (reader.size - 4 - (8 if big else 4)) - 16) if small else value

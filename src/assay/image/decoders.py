@@ -1,0 +1,186 @@
+"""Decoders for BMP and PPM codings that Pillow has in Python, a call for every pixel; same pixels, sooner.
+
+A BMP of run lengths, or a PPM in plain numbers or of an odd depth, would keep a core and the interpreter's
+lock for tens of seconds. Pillow parses the headers and calls these for the pixels.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from PIL import BmpImagePlugin, Image, ImageFile, PpmImagePlugin
+
+from assay.image.complexity import TooComplex
+
+_COMMENT: Final = re.compile(rb"#[^\r\n]*[\r\n]?")
+_BLANKS: Final = b" \t\n\v\f\r"
+_NUMBERS: Final = _BLANKS + b"0123456789"
+_FOREIGN: Final = re.compile(rb"\d*[^\d\s]")
+_LINE_END: Final = re.compile(rb"[\r\n]")
+_PART: Final = 2**20
+_RUN_LENGTH_BYTES: Final = 2**23
+"""Bytes of run lengths that any BMP may have: four million codes, which take a second."""
+_PAIRS: Final = [bytes((value >> 4, value & 15)) for value in range(256)]
+_TWINS: Final = [bytes((value, value)) for value in range(256)]
+_RLE, _PLAIN, _DEEP = "assay_bmp_rle", "assay_ppm_plain", "assay_ppm"
+
+
+class BmpImageFile(BmpImagePlugin.BmpImageFile):
+    """Pillow's reader with another decoder for run lengths."""
+
+    def _open(self) -> None:
+        super()._open()
+        _exchange(self, {"bmp_rle": _RLE})
+
+
+class PpmImageFile(PpmImagePlugin.PpmImageFile):
+    """Pillow's reader with other decoders for plain numbers and for depths other than 255 and 65535."""
+
+    def _open(self) -> None:
+        super()._open()
+        _exchange(self, {"ppm_plain": _PLAIN, "ppm": _DEEP})
+
+
+def _exchange(image: ImageFile.ImageFile, names: dict[str, str]) -> None:
+    image.tile = [
+        tile._replace(codec_name=names.get(tile.codec_name, tile.codec_name)) for tile in image.tile
+    ]
+
+
+class _Decoder(ImageFile.PyDecoder):
+    _pulls_fd = True
+
+    def _rest(self) -> bytes:
+        if self.fd is None:
+            raise ValueError("no data")
+        return self.fd.read()
+
+    @property
+    def _count(self) -> int:
+        """Number of values in the picture."""
+        return self.state.xsize * self.state.ysize * Image.getmodebands(self.mode)
+
+
+class RunLengthDecoder(_Decoder):
+    """BMP, 8 or 4 bits a pixel in run lengths.
+
+    Source: Microsoft, Bitmap Compression (BI_RLE8, BI_RLE4); what is malformed is read as Pillow reads it.
+    """
+
+    def decode(self, buffer: Image.DecoderInput) -> tuple[int, int]:
+        """Decode all rows, from the lowest up.
+
+        Raises:
+            TooComplex: there are more codes than half of what the pixels would take without them.
+        """
+        del buffer
+        data = self._rest()
+        most = max(_RUN_LENGTH_BYTES, self._count // 2)
+        if len(data) > most:
+            raise TooComplex("bytes of run lengths", len(data), most)
+        # Literal pixels are padded to an even place in the file.
+        odd = (self.fd.tell() - len(data)) % 2 if self.fd is not None else 0
+        pixels = _unfold(data, self.state.xsize, self._count, odd, four=self.args[1])
+        self.set_as_raw(pixels, "L" if self.mode == "L" else "P", (0, self.args[-1]))
+        return -1, 0
+
+
+def _unfold(data: bytes, width: int, size: int, odd: int, *, four: bool) -> bytes:
+    """Return the pixels that run lengths stand for, a byte each."""
+    out, pairs = bytearray(), _PAIRS if four else _TWINS
+    end, place, x = len(data) - 1, 0, 0
+    while place < end and len(out) < size:
+        count, value = data[place], data[place + 1]
+        place += 2
+        if count:
+            if x + count > width:
+                count = max(0, width - x)
+            out += (pairs[value] * (count + 1 >> 1))[:count]
+            x += count
+        elif value == 0:
+            out += bytes(-len(out) % width)
+            x = 0
+        elif value == 1:
+            break
+        elif value == 2:
+            if place >= end:
+                break
+            out += bytes(data[place] + data[place + 1] * width)
+            place += 2
+            x = len(out) % width
+        else:
+            length = value // 2 if four else value
+            literal = data[place : place + length]
+            out += b"".join(map(_PAIRS.__getitem__, literal)) if four else literal
+            if len(literal) < length:
+                break
+            place += length
+            place += (place + odd) % 2
+            x += value
+    return bytes(out)
+
+
+class PlainDecoder(_Decoder):
+    """PBM, PGM and PPM whose values are decimal numbers.
+
+    Source: Netpbm, ppm(5), pgm(5), pbm(5), "plain" formats.
+    """
+
+    def decode(self, buffer: Image.DecoderInput) -> tuple[int, int]:
+        """Decode all rows."""
+        del buffer
+        text = self._rest()
+        if b"#" in text:
+            text = b"".join(_COMMENT.sub(b"", part) for part in _parts(text))
+        if self.mode == "1":
+            digits = text.translate(None, _BLANKS)[: self._count]
+            if digits.translate(None, b"01"):
+                raise ValueError("a bit is neither 0 nor 1")
+            self.set_as_raw(digits.translate(bytes.maketrans(b"01", b"\xff\x00")), "1;8")
+            return -1, 0
+        if text.translate(None, _NUMBERS):
+            # What is behind the pixels may be anything.
+            text = _FOREIGN.split(text, maxsplit=1)[0]
+        # Not by NumPy's own count: where a text has fewer numbers, it returns whatever was in memory.
+        values = np.fromstring(text.decode("ascii"), np.int64, sep=" ")[: self._count]
+        if len(values) and (values.min() < 0 or values.max() > self.args[-1]):
+            raise ValueError("a value is below zero or above the largest")
+        self.set_as_raw(*_scaled(values, self.args[-1], self.mode))
+        return -1, 0
+
+
+def _parts(text: bytes) -> Iterator[bytes]:
+    """Cut a text behind line ends, about a megabyte at a time: a pattern needs 50 times its text."""
+    start = 0
+    while start < len(text):
+        found = _LINE_END.search(text, start + _PART)
+        end = found.end() if found else len(text)
+        yield text[start:end]
+        start = end
+
+
+class DeepDecoder(_Decoder):
+    """PGM and PPM of binary values whose largest is neither 255 nor 65535."""
+
+    def decode(self, buffer: Image.DecoderInput) -> tuple[int, int]:
+        """Decode all rows."""
+        del buffer
+        kind = np.dtype("u1" if self.args[-1] < 256 else ">u2")
+        data = self._rest()[: self._count * kind.itemsize]
+        values = np.frombuffer(data[: len(data) - len(data) % kind.itemsize], kind)
+        self.set_as_raw(*_scaled(values, self.args[-1], self.mode))
+        return -1, 0
+
+
+def _scaled(values: np.ndarray, largest: int, mode: str) -> tuple[bytes, str]:
+    """Scale to 8 bits, or to 16 bits in whole numbers of 32; return the bytes and their raw mode."""
+    most = 65535 if mode == "I" else 255
+    every = np.rint(np.arange(65536) / largest * most).clip(0, most)
+    table = every.astype("<i4" if mode == "I" else np.uint8)
+    return table[values].tobytes(), "I;32" if mode == "I" else mode
+
+
+Image.register_decoder(_RLE, RunLengthDecoder)
+Image.register_decoder(_PLAIN, PlainDecoder)
+Image.register_decoder(_DEEP, DeepDecoder)

@@ -1,0 +1,196 @@
+"""Files that ask for far more work than their pixels do are refused; sound ones of any structure are not."""
+
+import importlib.util
+import io
+import sys
+import time
+import zlib
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from assay.image import DecodeError, TooComplexError, decode, inspect, sniff
+from assay.image.complexity import TooComplex, bounded, check_complexity
+
+_GENERATOR = Path(__file__).parents[2] / "benchmarks" / "hostile_files.py"
+_SECONDS = 4.0
+"""Of one core; most take less than one. A busy machine's are longer."""
+
+
+def _load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("hostile_files", _GENERATOR)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+hostile_files = _load()
+_FILES = {one.name: one for one in hostile_files.hostile()}
+
+_REFUSED = [
+    "jpeg L 4096 scan -1 x 3000",
+    "jpeg RGB 4096 scan 1 x 1000",
+    "jpeg random scans 0",
+    "jpeg tables between scans",
+    "jpeg fill 3000000 before",
+    "jpeg ff00 junk 3000000",
+    "jpeg bare 1 3000000",
+    "jpeg segments fe b'' 3000000",
+    "jpeg segments e1 b'Exif\\x00\\x00' 3000000",
+    "jpeg exif 300 entries of 60000",
+    "png IDAT x 1200000 before",
+    "png fdAT x 100000 after",
+    "png iCCP bombs x 1000 before",
+    "png exif 5000 entries of 400000 after",
+    "gif frames x 100000",
+    "gif sub-blocks x 1500000",
+    "bmp rle 1 runs of 1 15000000",
+    "tiff 100000 directories, text of 0",
+    "tiff compression 1, 1800000 strips",
+    "tiff compression 8, tiles of 1",
+    "tiff 1000 entries of 14680064",
+    "webp exif 5000 entries of 400000",
+    "avif 2000 coded frames in one item",
+    "j2k says precincts of 2^1",
+    "ppm comment without end 1",
+]
+
+
+def _read(data: bytes) -> None:
+    inspect(data)
+    decode(data)
+
+
+@pytest.mark.parametrize("name", _REFUSED)
+def test_work_without_end_is_refused_at_once(name) -> None:
+    data = _FILES[name].make()
+    started = time.thread_time()
+    with pytest.raises(TooComplexError, match=r"^too complex: [\d,]+ .+, at most [\d,]+"):
+        _read(data)
+    assert time.thread_time() - started < _SECONDS
+
+
+_BOUNDED = [
+    "jpeg L 4096 scan 0 x 20000",
+    "jpeg textured scans x 5",
+    "jpeg fill 15000000 in the scan",
+    "jpeg restarts 15000000",
+    "png zTXt 512 MiB",
+    "png zTXt bombs x 10000 after",
+    "gif clear codes",
+    "gif pixels in pieces x 1500000",
+    "tiff compression 1, tiles of 16",
+    "tiff with a JPEG of 1000 scans",
+    "tiff deflate 256 MiB in each of 4096",
+    "webp 3000 frames",
+    "ppm P3 b'9 ' 15728640",
+    "bmp rle 2 literals 100000",
+]
+
+
+@pytest.mark.parametrize("name", _BOUNDED)
+def test_whatever_is_decoded_takes_seconds(name) -> None:
+    data = _FILES[name].make()
+    started = time.thread_time()
+    for read in (inspect, decode):
+        try:
+            read(data)
+        except DecodeError:
+            continue
+    assert time.thread_time() - started < _SECONDS
+
+
+def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def test_every_format_and_mode_passes(files) -> None:
+    for data in files.values():
+        decode(data)
+
+
+def test_scans_behind_an_end_within_a_comment_count() -> None:
+    sound = hostile_files.picture(2048, 2048, "L", flat=True)
+    sound = _saved(sound, "JPEG", progressive=True)
+    last = sound.rfind(b"\xff\xda")
+    scans = (hostile_files.segments(0xFE, 1, b"\xff\xd9") + sound[last:-2]) * 400
+    with pytest.raises(TooComplexError, match="passes"):
+        decode(sound[:last] + scans + b"\xff\xd9")
+
+
+def test_what_follows_the_end_of_a_jpeg_does_not_count(photo) -> None:
+    sound = _saved(photo.resize((900, 700)), "JPEG", progressive=True, quality=95)
+    film = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" * 40_000
+    assert decode(sound + film).tobytes() == decode(sound).tobytes()
+
+
+@pytest.mark.parametrize("count", [2, 4, 6])
+def test_a_jpeg_of_several_sound_copies_of_scans_passes(photo, count) -> None:
+    sound = _saved(photo.resize((1000, 800)), "JPEG", progressive=True)
+    assert decode(hostile_files.repeated_scans(sound, count)).shape == (800, 1000, 3)
+
+
+@pytest.mark.parametrize("size", [(4000, 3000)])
+def test_a_progressive_photo_of_many_megapixels_passes(size) -> None:
+    data = _saved(hostile_files.picture(*size), "JPEG", progressive=True, quality=70)
+    check_complexity(data, "jpeg")
+
+
+def test_large_metadata_of_a_jpeg_pass(photo) -> None:
+    """Profiles in many segments, extended XMP, a preview: as cameras and editors write them."""
+    sound = _saved(photo, "JPEG", icc_profile=bytes(4_000_000), quality=90)
+    extended = hostile_files.segments(0xE1, 300, b"http://ns.adobe.com/xmp/extension/\0" + bytes(60_000))
+    exif = hostile_files.exif_of_shared_values(20, 2000)
+    data = hostile_files.with_start(sound, hostile_files.split_exif(exif + bytes(60_000)[:58_000]) + extended)
+    assert decode(data).shape == (70, 90, 3)
+
+
+def test_strips_of_one_row_and_small_tiles_pass() -> None:
+    tall = Image.fromarray(np.zeros((20_000, 8), np.uint8))
+    for compression in (None, "tiff_lzw"):
+        data = _saved(tall, "TIFF", compression=compression, tiffinfo={278: 1})
+        assert decode(data).shape == (20_000, 8, 3)
+    assert decode(hostile_files._tiles(1024, 32, 8, 1024, zlib.compress(bytes(1024)))).shape == (
+        1024,
+        1024,
+        3,
+    )
+
+
+def test_documents_and_animations_pass(photo) -> None:
+    frames = [photo.rotate(angle) for angle in range(60)]
+    for kind in ("TIFF", "GIF", "PNG", "WEBP"):
+        data = _saved(photo, kind, save_all=True, append_images=frames)
+        # GIF and WebP join frames that look alike.
+        assert inspect(data).frames > 40
+        decode(data)
+
+
+def test_a_png_in_small_pieces_passes() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, 900, np.uint8).tobytes()
+    assert decode(hostile_files.png(300, 300, pieces=16, row=b"\0" + noise)).shape == (300, 300, 3)
+
+
+@pytest.mark.parametrize("options", [{}, {"tile_size": (128, 128)}, {"codeblock_size": (16, 16)}])
+def test_jpeg_2000_of_usual_structure_passes(options) -> None:
+    data = _saved(hostile_files.picture(1500, 1000), "JPEG2000", num_resolutions=6, **options)
+    assert sniff(data) == "jpeg2000"
+    check_complexity(data, "jpeg2000")
+
+
+def test_a_stream_counts_what_is_read() -> None:
+    data = bytes(20_000_000)
+    stream = bounded(data)
+    for _ in range(7):
+        assert stream.read() == data
+        stream.seek(0)
+    with pytest.raises(TooComplex, match="bytes to read"):
+        stream.read()
