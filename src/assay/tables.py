@@ -68,6 +68,12 @@ def short_names(names: Sequence[str], width: int) -> list[str]:
     ]
 
 
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Return names in one line; of many, the first and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def align(rows: Sequence[Sequence[str]], *, gap: int = 2, right: bool = True) -> str:
     """Return rows of equal length as text: the first column to the left, the others to the right or left.
 

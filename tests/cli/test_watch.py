@@ -28,16 +28,32 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_line_for_each_change_and_the_tally_at_the_end(assay, colour_bundle: Path, film: Path):
+def test_a_line_for_each_frame_and_the_tally_at_the_end(assay, colour_bundle: Path, film: Path):
     ended = assay("watch", colour_bundle, film, "--every-frame", "--no-abstain")
     assert ended.code == 0, ended.err
-    assert [line.split()[1] for line in ended.out.splitlines()] == ["red", "blue", "red"]
-    times = [float(line.split()[0]) for line in ended.out.splitlines()]
+    lines = [line.split() for line in ended.out.splitlines()]
+    assert [int(line[4].rstrip(":")) for line in lines] == list(range(90))
+    assert [line[5] for line in lines] == ["red"] * 30 + ["blue"] * 30 + ["red"] * 30
+    changes = [line for line, before in zip(lines, [["", ""], *lines], strict=False) if line[1] != before[1]]
+    assert [line[1] for line in changes] == ["red", "blue", "red"]
+    times = [float(line[0]) for line in changes]
     assert times[0] == 0
     assert 3.5 < times[1] < 5
     assert "90 frames" in ended.err
     assert "a clear change is told within" in ended.err
     assert ended.err.count("no window, lines only") == 1
+
+
+def test_a_line_for_each_change(assay, colour_bundle: Path, colours: Path, tmp_path: Path):
+    for number in range(6):
+        kind = "red" if number < 3 else "blue"
+        (tmp_path / f"{number}.png").write_bytes((colours / kind / f"{number + 1:03}.png").read_bytes())
+    steady = ("--smooth", "0", "--margin", "0", "--hold", "0", "--fps", "20", "--no-abstain")
+    ended = assay("watch", colour_bundle, tmp_path, *steady)
+    assert [line.split()[1] for line in ended.out.splitlines()] == ["red", "blue"]
+    ended = assay("watch", colour_bundle, tmp_path, *steady, "--json")
+    rows = [json.loads(line) for line in ended.out.splitlines()]
+    assert [set(row) for row in rows] == [{"time", "frame", "label", "confidence", "probabilities"}] * 2
 
 
 def test_json_lines_and_a_table_and_a_recording(assay, colour_bundle: Path, film: Path, tmp_path: Path):
@@ -48,7 +64,10 @@ def test_json_lines_and_a_table_and_a_recording(assay, colour_bundle: Path, film
     rows = [json.loads(line) for line in ended.out.splitlines()]
     told = [row for row in rows if "event" not in row]
     (event,) = [row for row in rows if "event" in row]
-    assert {"time", "frame", "label", "confidence", "probabilities", "unknown", "reason"} == set(told[0])
+    usual = {"time", "frame", "label", "confidence", "probabilities", "unknown", "reason"}
+    assert set(told[0]) == usual | {"changed", "frame_label", "frame_confidence"}
+    assert [row["frame"] for row in told] == list(range(90))
+    assert [row["label"] for row in told if row["changed"]] == ["red", "blue", "red"]
     assert event["event"] == "blue for 1s"
     assert 5 < event["time"] < 6.5
     with table.open(encoding="utf-8") as stream:
@@ -85,7 +104,7 @@ def test_a_folder_keeps_to_its_rate_only_when_it_should(
     [
         (("nowhere.mp4",), "is not there"),
         (("97",), "camera 97 gives no picture"),
-        (("0", "--every-frame"), "--every-frame is for files"),
+        (("97", "--every-frame"), "camera 97 gives no picture"),
         (("FILM", "--on", "cow"), "knows no 'cow'"),
         (("FILM", "--run", "true"), "needs a rule"),
         (("FILM", "--on", "red", "--run", "/nowhere/x"), "no such program"),

@@ -60,6 +60,6 @@ def test_each_animal_switches_the_sign_on_once(bundle: Path, film: Path, tmp_pat
     )
     assert ended.returncode == 0, ended.stderr
     rows = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert [row["label"] for row in rows if "event" not in row] == ["vehicle", "animal", "vehicle", "animal"]
+    assert [row["label"] for row in rows if row.get("changed")] == ["vehicle", "animal", "vehicle", "animal"]
     assert [row["time"] // 4 for row in rows if "event" in row] == [1, 3]
     assert note.read_text(encoding="utf-8") == "on on "

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from assay.bundle.container import NOVELTY
 from assay.bundle.info import BundleInfo
+from assay.tables import MOST_CLASSES
 from assay.text import printable_lines
 
 CONFIDENCE, INT8 = "confidence", "int8"
@@ -57,8 +58,11 @@ def _classes(info: BundleInfo) -> Iterator[str]:
     parts = list(photos)
     yield from _table(
         ["class", *(f"{part} photos" for part in parts)],
-        ([name, *(str(photos[part].get(name, 0)) for part in parts)] for name in info.classes),
+        ([name, *(str(photos[part].get(name, 0)) for part in parts)] for name in info.classes[:MOST_CLASSES]),
     )
+    if len(info.classes) > MOST_CLASSES:
+        yield ""
+        yield f"{len(info.classes) - MOST_CLASSES} more classes: `assay info --json` lists them all."
 
 
 def _preprocessing(info: BundleInfo) -> Iterator[str]:

@@ -88,6 +88,7 @@ def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) 
     from assay.data import SPLITS, kept_together, read_manifest
     from assay.data.augmented import write_augmented
     from assay.data.prepare import prepare
+    from assay.tables import MOST_CLASSES, listed
 
     with progress_bars() as progress:
         dataset = prepare(data, recipe.data, seed, progress=progress)
@@ -100,7 +101,9 @@ def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) 
     if groups := kept_together(dataset.samples):
         lines.append(f"{groups} groups of photos that look alike were each kept in one part")
     for part, counts in parts.items():
-        lines.append(f"  {part:<5} " + ", ".join(f"{label} {count}" for label, count in counts.items()))
+        lines.append(
+            f"  {part:<5} " + listed([f"{label} {count}" for label, count in counts.items()], MOST_CLASSES)
+        )
     lines.append(f"next: assay train {written.manifest}")
     return {
         "manifest": str(written.manifest),

@@ -1,6 +1,7 @@
 """`assay collect`: photos of classes from a camera or a film, ready for training."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,9 +56,10 @@ def collect(
     if len(classes) > len(KEYS):
         raise UsageError(f"there are keys for {len(KEYS)} classes: give fewer at a time")
     shots, collected = Shots(to, classes), Collected()
-    with ended_by_signals(), window("Assay: collect", wanted=show) as shown:
+    with ended_by_signals(), window("Assay: collect", wanted=show) as shown, ExitStack() as stack:
         if shown is None and len(classes) > 1:
             raise UsageError("without a window one class at a time is photographed: give one --class")
+        stopped = stack.enter_context(stopper(shown, lambda: _status(shots, collected)))
         collect_from(
             found,
             shots,
@@ -67,7 +69,7 @@ def collect(
             tell=tell,
             collected=collected,
             show=_shower(shown, shots, collected),
-            stopped=stopper(shown),
+            stopped=stopped,
             count=count,
             skip_alike=skip_alike,
             in_time=shown is not None,
@@ -115,6 +117,13 @@ def _shower(shown: "Window | None", shots: "Shots", collected: "Collected") -> "
         shown.show(with_lines(frame.pixels.copy(), lines))
 
     return show
+
+
+def _status(shots: "Shots", collected: "Collected") -> str:
+    taken, alike = sum(collected.taken.values()), sum(collected.alike.values())
+    counts = ", ".join(f"{name} {count}" for name, count in shots.counts.items())
+    doubt = f"; {alike} nearly the same as another" if alike else ""
+    return f"{collected.frames} frames  {taken} new{doubt}  in all: {counts}"
 
 
 def _end(shots: "Shots", collected: "Collected", to: Path, *, skip_alike: bool) -> None:

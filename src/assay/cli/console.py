@@ -18,6 +18,7 @@ from typing import TextIO
 
 import typer
 
+from assay.cli.status_line import active_line
 from assay.progress import Progress, silent
 from assay.text import printable, printable_json, printable_lines
 
@@ -131,8 +132,9 @@ def _write(stream: TextIO | None, text: str) -> None:
     """Write a line at once; to nobody where the stream was closed before the program began."""
     # Not typer.echo, which writes UTF-8 to a console of ASCII.
     if stream is not None:
-        stream.write(f"{text}\n")
-        stream.flush()
+        with active_line().hidden():
+            stream.write(f"{text}\n")
+            stream.flush()
 
 
 def _give_up(stream: TextIO | None) -> None:

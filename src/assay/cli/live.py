@@ -1,11 +1,13 @@
 """What commands that watch a camera share: telling from any thread, a window if there can be one, ending."""
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from assay.cli.console import say
+from assay.cli.console import is_terminal, say
+from assay.cli.status_line import pressed_keys, status_line
 from assay.errors import AssayError
 
 if TYPE_CHECKING:
@@ -53,16 +55,26 @@ def window(title: str, *, wanted: bool | None) -> "Iterator[Window | None]":
             found.close()
 
 
-def stopper(shown: "Window | None") -> Callable[[], bool]:
-    """Return what tells whether somebody wants to end."""
+@contextmanager
+def stopper(shown: "Window | None", status: Callable[[], str]) -> Iterator[Callable[[], bool]]:
+    """Give what tells, between frames, whether somebody wants to end; a terminal shows a status line.
 
-    def stopped() -> bool:
-        if shown is None:
-            return False
-        shown.update()
-        return shown.closed
+    Args:
+        shown: the window, which `q` closes; `q` in the terminal ends too.
+        status: returns the text of the status line.
+    """
+    with status_line(wanted=is_terminal(sys.stderr)) as line, pressed_keys() as keys:
 
-    return stopped
+        def stopped() -> bool:
+            line.update(status())
+            if "q" in keys().lower():
+                return True
+            if shown is None:
+                return False
+            shown.update()
+            return shown.closed
+
+        yield stopped
 
 
 def _open(title: str) -> "tuple[Window | None, str]":

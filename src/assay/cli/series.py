@@ -22,8 +22,9 @@ def series_watcher(progress: "Progress", *, quiet: bool) -> "SeriesWatcher":
 
 def _tell_data(dataset: "Dataset") -> None:
     from assay.data import kept_together
+    from assay.tables import MOST_CLASSES, listed
 
-    counts = ", ".join(f"{name} {count}" for name, count in dataset.counts().items())
+    counts = listed([f"{name} {count}" for name, count in dataset.counts().items()], MOST_CLASSES)
     lines = [f"{len(dataset)} photos: {counts}"]
     if kept := kept_together(dataset.samples):
         lines.append(f"{kept} groups of photos (copies, bursts, your own groups) each kept in one part")

@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING
 from assay.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from assay.data import Dataset
     from assay.evaluation import Metrics
 
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
 def describe_data(dataset: "Dataset", advised: int) -> str:
     """Say how many photos of which class stand in which part, and what is odd about them."""
     from assay.data import SPLITS, kept_together, straddling
-    from assay.tables import align
+    from assay.tables import align, listed
 
     counts = {part: dataset.counts(part) for part in SPLITS}
     shown, rest = _shown(dataset)
@@ -38,12 +36,6 @@ def describe_data(dataset: "Dataset", advised: int) -> str:
             "skipped: " + ", ".join(f"{count} {reason}" for reason, count in dataset.skipped.items())
         )
     return "\n".join(map(printable, lines))
-
-
-def listed(names: "Sequence[str]", most: int = 10) -> str:
-    """Return names in one line; of many, the first and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def _shown(dataset: "Dataset") -> "tuple[list[str], list[str]]":

@@ -3,6 +3,8 @@
 import os
 import shlex
 import shutil
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from json import dumps
 from pathlib import Path
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from assay.live import Alerts, Rule, Sink, Source, Steadiness, Summary, View
     from assay.live.actions import Action, Event
 
+_SILENCE = 2.0
+"""Seconds without a frame after which the status line says so."""
 _STEADY = "Steady answers"
 _EVENTS = "Events"
 _KEEP = "What is kept"
@@ -36,7 +40,8 @@ def watch(
         typer.Option(min=0.01, max=1000, help="Frames classified a second. (default: the model's)"),
     ] = None,
     every_frame: Annotated[
-        bool, typer.Option("--every-frame", help="Files: classify every frame, however long that takes.")
+        bool,
+        typer.Option("--every-frame", help="Print every frame's answer; a file is then read without drops."),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
     show: Annotated[
@@ -91,6 +96,7 @@ def watch(
 ) -> None:
     """Classify a camera, a stream or a video; prints a line whenever the label changes. q or Ctrl-C ends.
 
+    A terminal also shows a status line: frames, frames a second, label, confidence and dropped frames.
     It is always at the newest frame. No frame is ever written to the disk, unless --record asks for it.
 
     Example: assay watch model.assay 0 --on 'animal>0.9 for 1s' --run 'switch-sign on'
@@ -108,8 +114,6 @@ def watch(
     )
     fps = fps or classifier.info.live.fps
     found = parse_source(source, fps)
-    if every_frame and found.live:
-        raise UsageError(f"--every-frame is for files: {found.name} does not wait")
     rules = [Rule.parse(text, classifier.classes) for text in on or []]
     summary = Summary()
     with ended_by_signals(), ExitStack() as stack:
@@ -120,8 +124,11 @@ def watch(
 
             sinks.append(lambda view: shown.show(drawn(view, classifier.preprocess)))
         sinks.append(stack.enter_context(_alerts(rules, actions, found, seconds_of(cool_down), json=json)))
-        sinks.append(_line(json=json))
+        sinks.append(_line(json=json, every=every_frame))
+        status = WatchStatus(summary)
+        sinks.append(status)
         _begin(classifier, steadiness, fps)
+        stopped = stack.enter_context(stopper(shown, status.text))
         watch_source(
             classifier,
             found,
@@ -130,7 +137,7 @@ def watch(
             steadiness=steadiness,
             tell=tell,
             every=every_frame,
-            stopped=stopper(shown),
+            stopped=stopped,
             summary=summary,
         )
     _end(summary)
@@ -218,25 +225,62 @@ def _alerts(
     return Alerts(rules, actions, source.name, tell, cool_down=cool_down, told=told)
 
 
-def _line(*, json: bool) -> "Sink":
-    """Return what prints a line when the answer has changed."""
+class WatchStatus:
+    """The text of the status line: how far it is, what it sees now, and whether frames still come."""
+
+    def __init__(self, summary: "Summary", clock: Callable[[], float] = time.monotonic) -> None:
+        """Name the counts, which go on while the source is watched; `clock` gives seconds."""
+        self._summary, self._clock = summary, clock
+        self._view: View | None = None
+        self._latest = clock()
+
+    def __call__(self, view: "View") -> None:
+        """Note what is seen."""
+        self._view, self._latest = view, self._clock()
+
+    def text(self) -> str:
+        """Return the text for this moment."""
+        silence = self._clock() - self._latest
+        if self._view is None:
+            return f"waiting for the first frame, {silence:.0f} s"
+        answer = self._view.answer
+        parts = [
+            f"{self._summary.frames} frames",
+            f"{self._view.fps:.1f} fps" if silence < _SILENCE else f"no frame for {silence:.0f} s",
+            f"{answer.label} {answer.confidence:.3f}{' unknown' if answer.unknown else ''}",
+            f"{self._summary.dropped} dropped",
+        ]
+        return "  ".join(parts)
+
+
+def _line(*, json: bool, every: bool) -> "Sink":
+    """Return what prints a line when the answer has changed, or for every frame that is classified."""
 
     def line(view: "View") -> None:
-        if view.prediction is None or not view.answer.changed:
+        if view.prediction is None or not (every or view.answer.changed):
             return
-        result_json(dumps(_row(view), ensure_ascii=False)) if json else result(_text(view))
+        if json:
+            result_json(dumps(_row(view, every=every), ensure_ascii=False))
+        else:
+            result(_text(view, every=every))
 
     return line
 
 
-def _row(view: "View") -> dict[str, Any]:
+def _row(view: "View", *, every: bool) -> dict[str, Any]:
     answer = view.answer
     row = {"time": round(view.frame.time, 3), "frame": view.frame.number, "label": answer.label}
     row |= {"confidence": answer.confidence, "probabilities": answer.probabilities}
+    if every and view.prediction is not None:
+        row |= {"changed": answer.changed, "frame_label": view.prediction.label}
+        row |= {"frame_confidence": view.prediction.confidence}
     return row if answer.unknown is None else {**row, "unknown": answer.unknown, "reason": answer.reason}
 
 
-def _text(view: "View") -> str:
+def _text(view: "View", *, every: bool) -> str:
     answer = view.answer
     doubt = f"  unknown: {answer.reason}" if answer.unknown else ""
-    return f"{view.frame.time:9.2f}  {answer.label}  {answer.confidence:.3f}{doubt}"
+    line = f"{view.frame.time:9.2f}  {answer.label}  {answer.confidence:.3f}{doubt}"
+    if not every or view.prediction is None:
+        return line
+    return f"{line}  frame {view.frame.number}: {view.prediction.label} {view.prediction.confidence:.3f}"

@@ -24,6 +24,7 @@ from assay.data.verify import Verified
 from assay.errors import AssayError
 from assay.progress import Progress, silent
 from assay.recipe import DataSpec
+from assay.tables import listed
 
 LARGEST_IMBALANCE: Final = 10
 """How many times larger than the smallest class the largest may be."""
@@ -207,7 +208,7 @@ def _classes(counts: _Counts) -> list[Finding]:
             Finding(
                 FindingKind.small_class,
                 Severity.warning,
-                "small classes: " + ", ".join(f"{label} ({count})" for label, count in small.items()),
+                "small classes: " + listed([f"{label} ({count})" for label, count in small.items()]),
                 f"Collect at least {counts.advised} photos a class; until then judge by assay crossval, "
                 "since a single split of so few says little.",
             )

@@ -1,5 +1,6 @@
 """Precision and recall of every class as a picture, with how far each number can be trusted."""
 
+from collections.abc import Sequence
 from math import floor
 
 from matplotlib.axes import Axes
@@ -8,19 +9,27 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from assay.evaluation.figure import BLUE, LINES, MUTED, VERMILION, new_figure, tidy
 from assay.evaluation.intervals import Interval
-from assay.evaluation.metrics import Metrics
+from assay.evaluation.many_classes import worst_classes
+from assay.evaluation.metrics import ClassMetrics, Metrics
 from assay.tables import columns, number, percent, short_names
 
 _NAME = 32
 
 
 def class_figure(metrics: Metrics) -> Figure:
-    """Draw recall and precision of each class with their Wilson intervals; F1 and support as numbers."""
-    names = short_names([one.name for one in metrics.classes], _NAME)
+    """Draw recall and precision of each class with their Wilson intervals; F1 and support as numbers.
+
+    Of more than thirty classes, those with the lowest F1 are drawn.
+    """
+    classes = worst_classes(metrics)
+    names = short_names([one.name for one in classes], _NAME)
     figure = new_figure(6.6 + 0.07 * max(map(columns, names)), 1.7 + 0.42 * len(names))
     axes = figure.add_subplot()
-    tidy(axes, "Precision and recall", f"bars: {percent(metrics.level, 0)} interval (Wilson)")
-    for row, one in enumerate(metrics.classes):
+    note = f"bars: {percent(metrics.level, 0)} interval (Wilson)"
+    if len(classes) < len(metrics.classes):
+        note += f"; the {len(classes)} of {len(metrics.classes)} classes with the lowest F1"
+    tidy(axes, "Precision and recall", note)
+    for row, one in enumerate(classes):
         _dot(axes, row - 0.14, one.recall, one.recall_interval, recall=True)
         _dot(axes, row + 0.14, one.precision, one.precision_interval, recall=False)
         for place, text in ((1.11, number(one.f1)), (1.22, str(one.support))):
@@ -31,7 +40,7 @@ def class_figure(metrics: Metrics) -> Figure:
         axes.text(place, 1.01, text, transform=axes.transAxes, ha="right", fontsize=9, color=MUTED)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlim(_start(metrics), 1)
+    axes.set_xlim(_start(classes), 1)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], min_n_ticks=2))
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axes.grid(axis="x", color=LINES, linewidth=0.8)
@@ -44,11 +53,9 @@ def class_figure(metrics: Metrics) -> Figure:
     return figure
 
 
-def _start(metrics: Metrics) -> float:
+def _start(classes: Sequence[ClassMetrics]) -> float:
     """Where the axis begins: the last multiple of 10 % below everything drawn, so that dots do not crowd."""
-    lows = [
-        pair.low for one in metrics.classes for pair in (one.recall_interval, one.precision_interval) if pair
-    ]
+    lows = [pair.low for one in classes for pair in (one.recall_interval, one.precision_interval) if pair]
     return max(0.0, floor(10 * min(lows, default=0.0)) / 10)
 
 

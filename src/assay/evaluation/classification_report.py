@@ -1,7 +1,8 @@
 """The metrics as a table of text: precision, recall, F1 and support of each class, then the totals."""
 
+from assay.evaluation.many_classes import worst_classes
 from assay.evaluation.metrics import Average, Metrics
-from assay.tables import align, number, percent, shorten
+from assay.tables import MOST_CLASSES, MOST_LISTED, align, number, percent, shorten
 
 _NAME = 40
 
@@ -9,13 +10,17 @@ _NAME = 40
 def classification_report(metrics: Metrics) -> str:
     """Return the report as aligned text that ends in a line break; a dash is a number that is not defined."""
     rows = [["", "precision", "recall", "F1", "support"]]
-    for one in metrics.classes:
+    for one in worst_classes(metrics, MOST_LISTED):
         values = [number(one.precision), number(one.recall), number(one.f1)]
         rows.append([shorten(one.name, _NAME), *values, str(one.support)])
     rows.append(["", "", "", "", ""])
     rows.append(_average("macro average", metrics.macro, metrics.count))
     rows.append(_average("weighted average", metrics.weighted, metrics.count))
-    return f"{align(rows)}\n\n{_totals(metrics)}\n"
+    note = ""
+    if len(metrics.classes) > MOST_CLASSES:
+        of_all = f"{MOST_LISTED} of {len(metrics.classes)} classes"
+        note = f"The {of_all} with the lowest F1; classes.csv holds all.\n\n"
+    return f"{note}{align(rows)}\n\n{_totals(metrics)}\n"
 
 
 def accuracy_sentence(metrics: Metrics) -> str:

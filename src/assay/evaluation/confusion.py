@@ -11,7 +11,7 @@ import numpy as np
 
 from assay.evaluation.metrics import confusion_counts
 from assay.evaluation.predictions import Floats, Integers, Predictions
-from assay.tables import align, percent, short_names
+from assay.tables import MOST_CLASSES, MOST_LISTED, align, percent, short_names, shorten
 from assay.text import printable
 
 _NAME = 24
@@ -84,7 +84,12 @@ class Confusion:
         }
 
     def to_text(self) -> str:
-        """Return both matrices as aligned text with an explanation that names the worst mistake."""
+        """Return both matrices as aligned text with an explanation that names the worst mistake.
+
+        Of more than thirty classes the most frequent mistakes and the classes with most mistakes are listed.
+        """
+        if len(self.classes) > MOST_CLASSES:
+            return self._summary()
         counts = [[str(count) for count in row] for row in self.counts]
         shares = [[_whole_percent(share) for share in row] for row in self.normalised]
         parts = [
@@ -112,6 +117,33 @@ class Confusion:
             f"{said} The most frequent mistake: {worst.count} of {support} photos of “{actual}” "
             f"({percent(worst.share)}) taken for “{predicted}”."
         )
+
+    def _summary(self) -> str:
+        """Return the most frequent mistakes and the worst classes, for more classes than a table can show."""
+        pairs = self.pairs()
+        mistakes = [["photos of", "taken for", "photos", "of the class"]]
+        for pair in pairs[:MOST_LISTED]:
+            names = [shorten(name, _NAME) for name in (pair.actual, pair.predicted)]
+            mistakes.append([*names, str(pair.count), percent(pair.share)])
+        support = self.counts.sum(axis=1)
+        wrong = support - np.diag(self.counts)
+        worst = sorted(np.flatnonzero(wrong), key=lambda row: (-wrong[row] / support[row], -wrong[row]))
+        first: dict[str, str] = {}
+        for pair in pairs:
+            first.setdefault(pair.actual, f"{shorten(pair.predicted, _NAME)} ({pair.count})")
+        classes = [["class", "photos", "wrong", "of the class", "most often taken for"]]
+        for row in worst[:MOST_LISTED]:
+            name, share = self.classes[row], percent(wrong[row] / support[row])
+            classes.append([shorten(name, _NAME), str(support[row]), str(wrong[row]), share, first[name]])
+        parts = [
+            f"Confusion matrix of {len(self.classes)} classes: confusion_matrix.json holds it in full",
+            f"Most frequent mistakes ({len(mistakes) - 1} of {len(pairs)} kinds)",
+            align(mistakes),
+            f"Classes with the largest share of mistakes ({len(classes) - 1} of {len(worst)} with any)",
+            align(classes),
+            textwrap.fill(self.verdict(), width=100, break_long_words=False),
+        ]
+        return "\n\n".join(parts) + "\n"
 
     def _table(self, cells: list[list[str]]) -> str:
         names = short_names(self.classes, _NAME)

@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture, readable from two classes to about thirty."""
+"""The confusion matrix as a picture; of more than thirty classes, those with most mistakes."""
 
 from typing import Literal
 
@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from assay.evaluation.confusion import Confusion
 from assay.evaluation.figure import INK, MUTED, new_figure, tidy
-from assay.evaluation.predictions import Floats
+from assay.evaluation.many_classes import most_mistaken
+from assay.evaluation.predictions import Floats, Integers
 from assay.tables import columns, percent, short_names
 
 Values = Literal["both", "counts", "shares"]
@@ -24,6 +25,8 @@ _EMPTY = (0.965, 0.965, 0.97)
 def confusion_figure(confusion: Confusion, values: Values = "both") -> Figure:
     """Draw the matrix; rows actual, columns predicted.
 
+    Of more than thirty classes, those with most mistakes are drawn; shares stay those of the whole row.
+
     What is right (the diagonal) is blue, mistakes are orange, darker for a larger share of the row, so that
     rare classes count like frequent ones.
 
@@ -32,8 +35,11 @@ def confusion_figure(confusion: Confusion, values: Values = "both") -> Figure:
         values: what the cells say: the number of photos, the share of the row in percent, or both. With more
             than twelve classes there is room for one, and `both` gives the counts.
     """
-    classes = len(confusion.classes)
-    names = short_names(confusion.classes, _NAME)
+    chosen = most_mistaken(confusion.counts)
+    classes, of_all = len(chosen), len(confusion.classes)
+    counts = confusion.counts[np.ix_(chosen, chosen)]
+    shares = confusion.normalised[np.ix_(chosen, chosen)]
+    names = short_names([confusion.classes[place] for place in chosen], _NAME)
     longest = max(map(columns, names))
     cell = float(np.interp(classes, [2, 3, 4, 12, 30], [1.9, 1.35, 1.05, 0.66, 0.42]))
     side = cell * classes
@@ -43,14 +49,16 @@ def confusion_figure(confusion: Confusion, values: Values = "both") -> Figure:
         side + longest * letter + 0.9, side + (longest * letter * 0.6 if slanted else 0.2) + 1.35
     )
     axes = figure.add_subplot()
-    colours = cell_colours(confusion.normalised)
+    colours = cell_colours(shares)
     # Not `imshow`, which would take a picture's worth of pixels through its colour scale for a few squares.
     edges = np.arange(classes + 1) - 0.5
     axes.pcolormesh(edges, edges, colours)
     axes.set(xlim=(-0.5, classes - 0.5), ylim=(classes - 0.5, -0.5), aspect="equal")
     heading = "Confusion matrix, percent of each row" if values == "shares" else "Confusion matrix"
+    if classes < of_all:
+        heading += f": the {classes} of {of_all} classes with most mistakes"
     _label(axes, heading, names, slanted=slanted)
-    _write(axes, confusion, colours, "counts" if values == "both" and classes > _ROOMY else values)
+    _write(axes, counts, shares, colours, "counts" if values == "both" and classes > _ROOMY else values)
     return figure
 
 
@@ -90,11 +98,10 @@ def _label(axes: Axes, heading: str, names: list[str], *, slanted: bool) -> None
     axes.spines[:].set_visible(False)
 
 
-def _write(axes: Axes, confusion: Confusion, colours: Floats, values: Values) -> None:
-    classes = len(confusion.classes)
+def _write(axes: Axes, counts: Integers, shares: Floats, colours: Floats, values: Values) -> None:
+    classes = len(counts)
     size = float(np.interp(classes, [2, 6, 12, 30], [15, 13, 10.5, 7.5]))
-    shares = confusion.normalised
-    for (row, column), count in np.ndenumerate(confusion.counts):
+    for (row, column), count in np.ndenumerate(counts):
         if count == 0 and row != column and classes > _ROOMY:
             continue
         share, ink = float(shares[row, column]), _ink(colours[row, column], empty=count == 0)

@@ -12,7 +12,7 @@ import numpy as np
 from assay.errors import UsageError
 from assay.evaluation.intervals import Interval, wilson
 from assay.evaluation.predictions import Integers, Predictions
-from assay.tables import align, number, percent, shorten
+from assay.tables import MOST_CLASSES, MOST_LISTED, align, number, percent, shorten
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,10 @@ def accuracy_by_source(predictions: Predictions) -> tuple[Slice, ...]:
 
 
 def slices_text(slices: Sequence[Slice], heading: str) -> str:
-    """Return slices as an aligned table; `heading` names the property."""
+    """Return slices as an aligned table, of many the first ones; `heading` names the property."""
     rows = [[heading, "class", "photos", "right", "accuracy", "95 % interval", "confidence", "mistaken for"]]
-    for one in slices:
+    shown = slices if len(slices) <= MOST_CLASSES else slices[:MOST_LISTED]
+    for one in shown:
         mistaken = f"{shorten(one.mistaken_for, 24)} ({one.mistaken_count})" if one.mistaken_for else "–"
         low, high = one.interval
         rows.append(
@@ -97,7 +98,9 @@ def slices_text(slices: Sequence[Slice], heading: str) -> str:
                 mistaken,
             ]
         )
-    return align(rows) + "\n"
+    hidden = len(slices) - len(shown)
+    more = f"\n{hidden} more, with fewer mistakes, in sources.csv\n" if hidden else ""
+    return f"{align(rows)}\n{more}"
 
 
 def _slice(predictions: Predictions, name: str, rows: Integers) -> Slice:

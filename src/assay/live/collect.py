@@ -29,6 +29,7 @@ class Collected:
         taken: shots that were written, by class.
         alike: those that were nearly the same as another, by class; written all the same, unless told not to.
         latest: the newest file.
+        frames: that were seen.
         warned: whether the newest shot was nearly the same as another.
     """
 
@@ -36,6 +37,7 @@ class Collected:
     alike: dict[str, int] = field(default_factory=dict)
     latest: Path | None = None
     warned: bool = False
+    frames: int = 0
 
 
 def collect(
@@ -81,6 +83,7 @@ def collect(
             frame = slot.take(_TICK)
             if frame is None:
                 continue
+            collected.frames += 1
             label = wanted()
             if label is not None and (after is None or frame.time >= after - ROUNDING):
                 after = frame.time + every

@@ -74,7 +74,7 @@ def watch(
         fps: frames to classify a second.
         steadiness: of the answer.
         tell: told what happens to the source, from another thread.
-        every: classify every frame of a file, however long that takes, instead of keeping to its time.
+        every: classify every frame that is seen. A file is then read as fast as that goes and drops none.
         stopped: asked between frames, in this thread, several times a second.
         clock: real time, where none is given.
         summary: written to as it goes on, for who wants to know after Ctrl-C.
@@ -88,14 +88,15 @@ def watch(
     # The first answer takes longer than any other; no frame should wait for it.
     classifier.predict(np.zeros((64, 64, 3), np.uint8))
     begin, late = clock.now(), 0
+    waits = every and not source.live
     try:
-        with reading(source, clock, tell, every=every) as slot:
+        with reading(source, clock, tell, every=waits) as slot:
             while not slot.ended and not stopped():
                 frame = slot.take(_TICK)
                 if frame is None:
                     continue
                 work(frame, clock.now())
-                behind = 0 if every else slot.newest - frame.number
+                behind = 0 if waits else slot.newest - frame.number
                 late += behind > 1
                 summary.behind = max(summary.behind, behind)
                 summary.dropped = slot.dropped

@@ -7,10 +7,8 @@ import numpy as np
 from assay.evaluation.confusion import Confusion
 from assay.evaluation.confusion_figure import cell_colours
 from assay.evaluation.figure import MUTED
-from assay.tables import percent
-
-MOST = 30
-"""Classes of a matrix on a page."""
+from assay.evaluation.many_classes import most_mistaken
+from assay.tables import MOST_CLASSES, percent
 
 
 class MatrixCell(NamedTuple):
@@ -43,12 +41,11 @@ class Matrix(NamedTuple):
     """Whether every class is shown."""
 
 
-def matrix(confusion: Confusion, most: int = MOST) -> Matrix:
+def matrix(confusion: Confusion, most: int = MOST_CLASSES) -> Matrix:
     """Lay out the matrix; of more than `most` classes, those with most mistakes, in output order."""
     counts, shares = confusion.counts, confusion.normalised
     colours = cell_colours(shares)
-    wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diag(counts)
-    chosen = np.sort(np.argsort(-wrong, kind="stable")[:most])
+    chosen = most_mistaken(counts, most)
     rows = []
     for row in chosen:
         cells = tuple(

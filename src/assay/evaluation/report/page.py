@@ -13,6 +13,7 @@ from assay import __version__
 from assay.evaluation.bootstrap import BootstrapIntervals
 from assay.evaluation.confusion import HOW_TO_READ
 from assay.evaluation.intervals import Interval
+from assay.evaluation.many_classes import worst_classes
 from assay.evaluation.metrics import ClassMetrics, Metrics
 from assay.evaluation.report.album import Shots
 from assay.evaluation.report.context import ReportContext
@@ -28,10 +29,9 @@ from assay.evaluation.report.words import (
     question,
     verdict,
 )
-from assay.tables import number, percent, shorten
+from assay.tables import MOST_CLASSES, number, percent, shorten
 from assay.text import printable, shown
 
-MOST_CLASSES = 60
 MOST_SLICES = 40
 _NAME = 48
 
@@ -50,6 +50,8 @@ class Parts(NamedTuple):
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[int, ...]], ...]
     totals: tuple[int, ...]
+    hidden: int
+    """Classes that have no row."""
 
 
 def render(facts: Facts, context: ReportContext, gallery: Gallery, pictures: Shots) -> str:
@@ -173,11 +175,8 @@ def _numbers(interval: Interval | None) -> str:
 
 def _classes(metrics: Metrics, intervals: BootstrapIntervals) -> list[tuple[ClassMetrics, Interval | None]]:
     """The rows of the class table in output order; of very many classes, those with the lowest F1."""
-    rows = list(zip(metrics.classes, intervals.f1, strict=True))
-    if len(rows) <= MOST_CLASSES:
-        return rows
-    worst = sorted((one.f1, place) for place, (one, _) in enumerate(rows) if one.f1 is not None)
-    return [rows[place] for _, place in worst[:MOST_CLASSES]]
+    interval = dict(zip([one.name for one in metrics.classes], intervals.f1, strict=True))
+    return [(one, interval[one.name]) for one in worst_classes(metrics)]
 
 
 def _parts(parts: Mapping[str, Mapping[str, int]]) -> Parts:
@@ -185,4 +184,5 @@ def _parts(parts: Mapping[str, Mapping[str, int]]) -> Parts:
     classes = list(dict.fromkeys(name for counts in parts.values() for name in counts))
     rows = tuple((name, tuple(counts.get(name, 0) for counts in parts.values())) for name in classes)
     totals = tuple(sum(counts.values()) for counts in parts.values())
-    return Parts(tuple(named.get(name, name) for name in parts), rows[:MOST_CLASSES], totals)
+    hidden = max(0, len(rows) - MOST_CLASSES)
+    return Parts(tuple(named.get(name, name) for name in parts), rows[:MOST_CLASSES], totals, hidden)

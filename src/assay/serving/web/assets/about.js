@@ -3,6 +3,8 @@ import { ask, json, model } from "./api.js";
 import { byId, el } from "./dom.js";
 import { markdown } from "./markdown.js";
 
+const MOST_CLASSES = 30;
+
 export async function checkHealth() {
   const began = performance.now();
   byId("about-error").textContent = "";
@@ -24,11 +26,17 @@ export async function checkHealth() {
 function told(used) {
   return {
     Model: `${used.name}, version ${used.version}`,
-    Classes: used.classes.join(", "),
+    Classes: listed(used.classes),
     "Runs on": `${used.engine}, ${used.precision}`,
     Photos: `${used.formats.join(", ")}; up to ${Math.floor(used.max_bytes / 2 ** 20)} MB and ${used.max_side} pixels a side`,
     "Says unknown": used.abstains ? "yes" : "no",
   };
+}
+
+// Names in one line; of many, the first and how many more there are.
+function listed(names) {
+  const more = names.length > MOST_CLASSES ? ` and ${names.length - MOST_CLASSES} more` : "";
+  return names.slice(0, MOST_CLASSES).join(", ") + more;
 }
 
 function showFacts(facts) {

@@ -79,8 +79,12 @@ function table() {
   return [head, ...lines].map((cells) => cells.map(cell).join(",")).join("\r\n") + "\r\n";
 }
 
-// A spreadsheet would take text that begins so for a formula.
+// A spreadsheet would take text that begins so for a formula; the rule is that of assay.safe_csv.
+const FORMULA = /^'*(?:[\t\r\n]|[\s\u0000-\u001f\u007f-\u00a0\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20\u2212])/;
+const NUMBER = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$/;
+
 function cell(value) {
-  const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
+  const formula = typeof value === "string" && FORMULA.test(value) && !NUMBER.test(value);
+  const text = formula ? `'${value}` : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
