@@ -1,13 +1,15 @@
 """The page for photos in a real browser: everything on it used, nothing asked of anybody else."""
 
+import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from assay.recipe import PreprocessSpec
+from assay.recipe import PreprocessSpec, ServeSpec
 from assay.serving.auth.desk import Desk
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
@@ -86,10 +88,57 @@ def test_a_photo_is_classified_as_soon_as_it_is_chosen(page: Any, painted: Calla
     assert page.locator("#photo-view .box").is_visible()
 
 
-def test_unknown_is_said_when_it_is(wide: Any, painted: Callable[..., bytes]):
-    wide.set_input_files("#photo-file", _file(painted((120, 110, 100))))
+def test_an_unsure_answer_has_the_label_of_the_api_and_says_so(
+    wide: Any, url: str, painted: Callable[..., bytes]
+):
+    """In the tabs for one photo and several, in the table and the history."""
+    photo = _file(painted((120, 110, 100)), "doubtful.jpg")
+    answer = httpx.post(
+        f"{url}/classify?detail=1", files={"image": photo["buffer"]}, trust_env=False, timeout=30
+    ).json()
+    label, sure = answer["label"], f"{100 * answer['confidence']:.1f} %"
+    assert answer["unknown"]
+    wide.set_input_files("#photo-file", photo)
     wide.locator("#photo-answer .answer.unknown").wait_for()
-    assert "Closest: red" in wide.locator("#photo-answer").inner_text()
+    assert wide.locator("#photo-answer .answer").inner_text() == f"{label} (unsure)"
+    assert wide.locator("#photo-answer .told").inner_text().startswith(f"{sure} sure. The model is not sure")
+
+    wide.get_by_role("tab", name="Several").click()
+    wide.set_input_files("#many-file", [photo, _file(painted((240, 10, 10)), "sure.jpg")])
+    wide.get_by_text("Done: 2 of 2 photos").wait_for()
+    rows = wide.locator("#many-table tbody tr")
+    assert rows.nth(0).inner_text().split("\t") == ["doubtful.jpg", f"{label} (unsure)", sure]
+    assert rows.nth(1).inner_text().split("\t")[1] == "red"
+    with wide.expect_download() as download:
+        wide.click("#many-save")
+    with Path(download.value.path()).open(encoding="utf-8", newline="") as stream:
+        doubtful, certain = csv.DictReader(stream)
+    assert (doubtful["label"], doubtful["unknown"], doubtful["reason"]) == (label, "true", "unsure")
+    assert (certain["label"], certain["unknown"], certain["reason"]) == ("red", "false", "")
+    assert float(doubtful["confidence"]) == pytest.approx(answer["confidence"])
+    wide.get_by_role("tab", name="History").click()
+    assert f"{label} (unsure) {sure}" in wide.locator("#history-list").inner_text()
+
+
+def test_the_camera_tab_says_it_too(browser: Any, serve, make_bundle):
+    server = serve(make_bundle(thresholds={"confidence": 0.999999}), lifecycle__drain_seconds=0)
+    for opened in _opened(browser, server.url, 1280):
+        opened.get_by_role("tab", name="Live").click()
+        opened.click("#live-toggle")
+        opened.locator("#live-answer .answer.unknown", has_text="green (unsure)").wait_for()
+        opened.locator("#live-said", has_text="green (unsure)").wait_for(state="attached")
+
+
+def test_the_file_dialogue_offers_what_the_model_takes(browser: Any, serve, make_bundle, wide: Any):
+    usual = ".jpg,.jpeg,image/jpeg,.png,image/png"
+    for chooser in ("#photo-file", "#many-file"):
+        assert wide.get_attribute(chooser, "accept") == usual
+    bundle = make_bundle(serve=ServeSpec(formats=("png", "tiff")))
+    server = serve(f"a={make_bundle()}", f"b={bundle}", lifecycle__drain_seconds=0)
+    for opened in _opened(browser, server.url, 1280):
+        assert opened.get_attribute("#photo-file", "accept") == usual
+        opened.select_option("#model", "b")
+        assert opened.get_attribute("#photo-file", "accept") == ".png,image/png,.tif,.tiff,image/tiff"
 
 
 def test_a_bad_file_is_told_in_a_sentence_and_its_name_stays_text(page: Any):

@@ -40,6 +40,8 @@ class Provenance(_Part):
     """Fingerprint of the photos and labels."""
     photos: dict[str, dict[str, int]] = {}
     """How many photos of every class each part held: {"train": {"good": 120, "defect": 60}, ...}."""
+    formats: dict[str, int] = {}
+    """How many training photos had which image format, by content; arrays of pixels have none."""
     seed: int = 0
     """Seed of the run."""
     libraries: dict[str, str] = {}

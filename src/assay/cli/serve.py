@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Options = dict[str, dict[str, Any]]
 """Settings by concern and name."""
 
+_ENDINGS = {"jpg": "jpeg", "tif": "tiff", "jp2": "jpeg2000", "pgm": "ppm", "pbm": "ppm", "pnm": "ppm"}
+"""Formats by other names."""
+
 _LISTEN = "Listening"
 _MODEL = "Model"
 _KEYS = "Keys"
@@ -61,6 +64,13 @@ def serve(
     ] = None,
     precision: Annotated[
         str | None, typer.Option(help="auto, fp32, bf16 or int8.", rich_help_panel=_MODEL)
+    ] = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(
+            help="Image formats to take, as jpeg,png,webp; usually JPEG, PNG and those trained on.",
+            rich_help_panel=_MODEL,
+        ),
     ] = None,
     golden: Annotated[
         Path | None,
@@ -140,6 +150,7 @@ def serve(
         },
         "tls": {"cert": tls_cert, "key": tls_key},
         "models": {"engine": engine, "precision": precision, "golden": golden},
+        "uploads": {"formats": None if formats is None else _formats(formats)},
         "auth": {"folder": keys, "required": auth},
         "cache": {"redis": redis},
         "limits": {"redis": redis},
@@ -155,6 +166,24 @@ def serve(
             _serve_by_workers(Order(typed, models, listening.fileno()), listening, settings.listen.workers)
         else:
             _serve_here(settings, sources, listening)
+
+
+def _formats(text: str) -> list[str]:
+    """Read `jpeg,png`; the endings of files are understood too.
+
+    Raises:
+        UsageError: one is none that Assay reads.
+    """
+    from typing import get_args
+
+    from assay.recipe import ImageFormat
+
+    known = get_args(ImageFormat)
+    names = [_ENDINGS.get(one, one) for one in (name.strip().lower() for name in text.split(","))]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--formats: {name!r} is no image format; there are {', '.join(known)}")
+    return list(dict.fromkeys(names))
 
 
 def _serve_here(settings: "ServeSettings", sources: "list[Source]", listening: "socket") -> None:

@@ -10,7 +10,7 @@ from assay.recipe.load import dump_recipe, load_recipe, parse_recipe, recipe_nam
 from assay.recipe.net import NETWORKS, ConvNetSpec, HeadSpec, NetSpec, ResNetSpec
 from assay.recipe.preprocess import PreprocessSpec
 from assay.recipe.recipe import Recipe
-from assay.recipe.serve import LiveSpec, ServeSpec
+from assay.recipe.serve import ImageFormat, LiveSpec, ServeSpec
 from assay.recipe.train import EarlyStopping, StagedSpec, TrainSpec
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "DataSpec",
     "EarlyStopping",
     "HeadSpec",
+    "ImageFormat",
     "Layout",
     "LiveSpec",
     "NetSpec",

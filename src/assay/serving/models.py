@@ -49,7 +49,7 @@ class Model:
             watcher,
         )
         serve = self.info.serve
-        self.limits = PhotoLimits(uploads.formats or serve.formats, uploads.max_side or serve.max_side)
+        self.limits = PhotoLimits(uploads.formats or serve.accepted, uploads.max_side or serve.max_side)
         self.photo_bytes = int((uploads.max_megabytes or serve.max_megabytes) * 2**20)
 
     @property

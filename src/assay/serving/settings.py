@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from assay.errors import UsageError
+from assay.recipe import ImageFormat
 from assay.recipe.base import Settings
 from assay.serving.auth.origins import ANY, host_name
 from assay.serving.auth.settings import AuthSettings, LimitSettings
@@ -73,7 +74,7 @@ class ModelSettings(Settings):
 class UploadSettings(Settings):
     """What may be uploaded; a bundle brings limits of its own, which hold where nothing is set here."""
 
-    formats: tuple[Literal["jpeg", "png", "webp", "tiff", "bmp"], ...] | None = None
+    formats: Annotated[tuple[ImageFormat, ...], Field(min_length=1)] | None = None
     """Image formats, judged by content."""
     max_megabytes: Annotated[float, Field(gt=0)] | None = None
     """Largest photo, in MiB."""

@@ -11,6 +11,7 @@ import numpy as np
 from assay.bundle import Bundle, BundleInfo, Provenance, amend_bundle
 from assay.bundle.write import write_bundle
 from assay.data import Dataset, Pixels
+from assay.data.photo_formats import count_formats
 from assay.data.samples import SPLITS, Split
 from assay.evaluation import Metrics, evaluate, write_evaluation
 from assay.image import Preprocess
@@ -91,17 +92,19 @@ def ship(
 
 
 def _info(recipe: Recipe, dataset: Dataset, spec: PreprocessSpec) -> BundleInfo:
+    formats = count_formats(dataset.part("train"))
     return BundleInfo(
         name=recipe.name,
         description=recipe.description,
         classes=dataset.classes,
         preprocess=spec,
-        serve=recipe.serve,
+        serve=recipe.serve.with_formats(formats),
         live=recipe.live,
         provenance=Provenance(
             recipe=recipe.model_dump(mode="json"),
             data=dataset.fingerprint,
             photos={part: dataset.counts(part) for part in SPLITS},
+            formats=formats,
             seed=recipe.train.seed,
             libraries={name: version(name) for name in _LIBRARIES},
             created=datetime.now(UTC).isoformat(timespec="seconds"),

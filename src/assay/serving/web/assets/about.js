@@ -50,4 +50,24 @@ export async function loadModels() {
   const options = model.all.map((one) => el("option", { textContent: one.name, selected: one.name === model.chosen }));
   byId("model").replaceChildren(...options);
   byId("model-choice").hidden = model.all.length < 2;
+  offerFormats();
+}
+
+const ENDINGS = {
+  jpeg: ".jpg,.jpeg,image/jpeg",
+  png: ".png,image/png",
+  webp: ".webp,image/webp",
+  tiff: ".tif,.tiff,image/tiff",
+  bmp: ".bmp,image/bmp",
+  gif: ".gif,image/gif",
+  avif: ".avif,image/avif",
+  jpeg2000: ".jp2,.j2k,image/jp2",
+  ppm: ".ppm,.pgm,.pbm,.pnm,.pfm",
+};
+
+// Has the browser offer the files that the chosen model takes.
+export function offerFormats() {
+  const used = model.all.find((one) => one.name === model.chosen);
+  const accept = used.formats.map((name) => ENDINGS[name] ?? `.${name}`).join(",");
+  byId("photo-file").accept = byId("many-file").accept = accept;
 }

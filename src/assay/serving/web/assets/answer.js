@@ -3,24 +3,22 @@ import { el, percent } from "./dom.js";
 
 const SHOWN = 10;
 const WHY = {
-  unsure: "The model is not sure enough to say.",
-  unfamiliar: "The photo is unlike those that the model learned from.",
+  unsure: "The model is not sure enough: do not rely on this.",
+  unfamiliar: "The photo is unlike those that the model was trained on: do not rely on this.",
 };
 
 export function ranked(probabilities) {
   return Object.entries(probabilities).sort((one, other) => other[1] - one[1]);
 }
 
-// What is said of a photo, in one word or name.
+// What is said of a photo: the label that the API answers, and whether it may be relied upon.
 export function said(answer) {
-  return answer.unknown ? "unknown" : ranked(answer.probabilities)[0][0];
+  return `${ranked(answer.probabilities)[0][0]}${answer.unknown ? " (unsure)" : ""}`;
 }
 
 export function showAnswer(place, answer, note = "") {
-  const [label, share] = ranked(answer.probabilities)[0];
-  const why = answer.unknown
-    ? `${WHY[answer.reason] ?? WHY.unsure} Closest: ${label}, ${percent(share)}.`
-    : `${percent(share)} sure.`;
+  const sure = `${percent(ranked(answer.probabilities)[0][1])} sure.`;
+  const why = answer.unknown ? `${sure} ${WHY[answer.reason] ?? WHY.unsure}` : sure;
   place.replaceChildren(
     el("p", { className: answer.unknown ? "answer unknown" : "answer", textContent: said(answer) }),
     el("p", { className: "told", textContent: `${why} ${note}`.trim() }),

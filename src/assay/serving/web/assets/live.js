@@ -1,5 +1,5 @@
 // The camera, classified again and again: one picture at a time, never more often than asked for.
-import { showAnswer, showBars } from "./answer.js";
+import { said, showAnswer, showBars } from "./answer.js";
 import { classify } from "./api.js";
 import { Camera } from "./camera.js";
 import { byId, el, wait } from "./dom.js";
@@ -44,9 +44,10 @@ async function watch(mine) {
       const answer = await classify(await camera.take(SIDE));
       if (mine !== round) return;
       const shown = steady.update(answer, performance.now() / 1000);
-      showAnswer(byId("live-answer"), { ...shown, probabilities: first(shown) });
+      const held = { ...shown, probabilities: first(shown) };
+      showAnswer(byId("live-answer"), held);
       // Told anew only when it changes, so that a screen reader is not flooded.
-      const now = shown.unknown ? "unknown" : shown.label;
+      const now = said(held);
       if (now !== byId("live-said").textContent) byId("live-said").textContent = now;
       showBars(byId("live-bars"), shown.probabilities);
       view.outline(answer.looked_at, answer.size);

@@ -1,5 +1,5 @@
 // The page for photos, set up.
-import { checkHealth, loadModels } from "./about.js";
+import { checkHealth, loadModels, offerFormats } from "./about.js";
 import { json, model, onKey, setUpKey } from "./api.js";
 import { byId } from "./dom.js";
 import { setUpHistory } from "./history.js";
@@ -29,6 +29,6 @@ setUpLive();
 setUpMany();
 setUpHistory();
 onKey(connect);
-byId("model").addEventListener("change", () => { model.chosen = byId("model").value; });
+byId("model").addEventListener("change", () => { model.chosen = byId("model").value; offerFormats(); });
 byId("health-check").addEventListener("click", checkHealth);
 connect();
