@@ -214,3 +214,13 @@ def test_the_button_cells(button_cells: Path, tmp_path: Path) -> None:
     assert (identical.photos, len(identical.groups)) == (12, 5)
     assert len(_ids(report, FindingKind.wrong_extension)) == 10
     assert report.of(FindingKind.small_class) is not None
+
+
+def test_paths_that_lead_nowhere_are_to_be_corrected(data: Path) -> None:
+    table = data / "table.csv"
+    table.write_text("path,label\na/00.png,a\nnowhere/01.png,b\nb/08.png,b\n", encoding="utf-8")
+    finding = _check(table).of(FindingKind.unreadable)
+    assert finding is not None
+    assert "relative to the table's folder" in finding.advice
+    assert "damaged" not in finding.advice
+    assert "source again" not in finding.advice

@@ -69,14 +69,14 @@ def test_unknown_columns_are_named_and_repeated_rows_counted(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("path,class\n1.jpg,a\n", "has no column 'label'; its first line names 'path', 'class'"),
+        ("path,kind\n1.jpg,a\n", "has no column 'label'; its first line names 'path', 'kind'"),
         ("", "has no column 'path', 'label'"),
         ("path,label\n", "has no rows"),
         ("path,label,label\n1.jpg,a,b\n", "has two columns called 'label'"),
         ("path,label\n1.jpg,a\n2.jpg,\n", "line 3: label is empty"),
         ("path,label\n ,a\n", "line 2: path is empty"),
         ("path,label\n1.jpg,a\n2,5.jpg,b\n", "line 3: 3 values for 2 columns"),
-        ("path,label,split\n1.jpg,a,dev\n", "line 2: split 'dev' is none of 'train', 'val', 'test'"),
+        ("path,label,split\n1.jpg,a,monday\n", "line 2: split 'monday' is none of 'train', 'val', 'test'"),
         (
             "path,label\n1.jpg,a\n2.jpg,b\n./1.jpg,b\n",
             r"line 4: ./1.jpg stands in line 2 too, with another label \('a'",
@@ -98,8 +98,10 @@ def test_mistakes_are_named_with_their_line(tmp_path: Path, text: str, sentence:
 
 
 def test_tables_in_another_encoding_or_missing(tmp_path: Path) -> None:
-    with pytest.raises(AssayError, match="is not UTF-8 at byte 11"):
-        read_manifest(write(tmp_path, "path,label\né.jpg,a\n", encoding="latin-1"))
+    broken = tmp_path / "broken.csv"
+    broken.write_bytes("path,label\né.jpg,a\n".encode() + b"\xe9.jpg,b\n")
+    with pytest.raises(AssayError, match="is not UTF-8 at byte 20"):
+        read_manifest(broken)
     with pytest.raises(AssayError, match="cannot be read: No such file"):
         read_manifest(tmp_path / "none.csv")
     with pytest.raises(AssayError, match="is no Parquet file"):
@@ -113,6 +115,21 @@ def test_parquet_with_numbers_as_labels(tmp_path: Path) -> None:
     parquet.write_table(table.drop_columns("extra"), tmp_path / "table.parquet")
     data = read_manifest(tmp_path / "table.parquet")
     assert [(one.label, one.split) for one in data.samples] == [("0", "train"), ("10", None)]
+
+
+def test_a_column_like_split_need_not_speak_of_parts(tmp_path: Path) -> None:
+    data = read_manifest(write(tmp_path, "path,label,part\n1.jpg,a,left door\n2.jpg,b,train\n"))
+    assert {one.split for one in data.samples} == {None}
+    assert "'part'" in data.warnings[0]
+    data = read_manifest(write(tmp_path, "path,label,Usage\n1.jpg,a,Training\n2.jpg,b,dev\n3.jpg,b,eval\n"))
+    assert [one.split for one in data.samples] == ["train", "val", "test"]
+
+
+@pytest.mark.parametrize("name", ["none", "nan", "1.0", "TRUE", "NA", " null"])
+def test_a_manifest_that_assay_wrote_is_taken_literally(tmp_path: Path, name: str) -> None:
+    samples = tuple(Sample(f"{label}/ 1", tmp_path / label / " 1", label.strip()) for label in (name, "2"))
+    write_manifest(Dataset(tmp_path, (name.strip(), "2"), samples), tmp_path / "manifest.csv")
+    assert set(read_manifest(tmp_path / "manifest.csv").samples) == set(samples)
 
 
 def test_no_empty_columns_are_written_and_order_is_by_id(tmp_path: Path) -> None:

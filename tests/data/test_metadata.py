@@ -54,6 +54,29 @@ def test_a_part_without_metadata_beside_one_with_is_named(tmp_path: Path):
         scan(tmp_path)
 
 
+def test_metadata_may_be_json_lines(tmp_path: Path):
+    for part in ("train", "dev"):
+        _photos(tmp_path / part, "red", "blue")
+        lines = ['{"file_name": "red.png", "label": "warm"}', '{"file_name": "blue.png", "label": "cold"}']
+        (tmp_path / part / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    dataset = scan(tmp_path)
+    assert [(one.id, one.split, one.label) for one in dataset.samples] == [
+        ("dev/blue.png", "val", "cold"),
+        ("dev/red.png", "val", "warm"),
+        ("train/blue.png", "train", "cold"),
+        ("train/red.png", "train", "warm"),
+    ]
+    _labels(tmp_path / "dev", "file_name,label", "red.png,cold")
+    with pytest.raises(AssayError, match=r"metadata\.csv and metadata\.jsonl both have labels"):
+        scan(tmp_path)
+
+
+def test_metadata_in_another_dialect(tmp_path: Path):
+    _photos(tmp_path, "red", "blue")
+    _labels(tmp_path, "File_Name;Label", "red.png;1.0", "blue.png; 0.0")
+    assert scan(tmp_path).classes == ("0", "1")
+
+
 def test_a_manifest_may_say_file_name(tmp_path: Path):
     _photos(tmp_path, "red", "blue")
     (tmp_path / "list.csv").write_text("file_name,label\nred.png,a\nblue.png,b\n", encoding="utf-8")

@@ -179,3 +179,22 @@ def test_cifar10_brings_its_test(cifar10: Path) -> None:
         },
     )
     assert data.counts("test") == {"vehicle": 160, "animal": 240}
+
+
+def test_a_table_whose_paths_lead_nowhere_says_what_they_are_relative_to(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("path,label\na.jpg,a\nb.jpg,b\n")
+    with pytest.raises(AssayError, match="paths are relative to the table's folder"):
+        scan(tmp_path / "table.csv")
+
+
+@pytest.mark.parametrize("name", ["table.tsv", "table.jsonl", "TABLE.CSV"])
+def test_tables_of_other_names(tmp_path: Path, write_photo: WritePhoto, name: str) -> None:
+    write_photo(tmp_path / "é/1.jpg")
+    write_photo(tmp_path / "b/2.jpg")
+    text = "File;Class\n e\u0301\\1.jpg ; 1.0\nb\\2.jpg;0.0\n"
+    if name.endswith("jsonl"):
+        text = '{"file_name": "e\u0301/1.jpg", "label": 1.0}\n{"file_name": "b\\\\2.jpg", "label": 0}\n'
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    data = scan(tmp_path / name)
+    assert data.counts() == {"0": 1, "1": 1}
+    assert data.unreadable == ()

@@ -20,7 +20,7 @@ from assay.data.labels import map_labels
 from assay.data.prepare import ready_to_train
 from assay.data.samples import Unreadable, natural_key
 from assay.data.scan import labelled_dataset, list_source
-from assay.data.verify import Verified
+from assay.data.verify import ABSENT, Verified
 from assay.errors import AssayError
 from assay.progress import Progress, silent
 from assay.recipe import DataSpec
@@ -174,10 +174,13 @@ def _unreadable(unreadable: list[Unreadable]) -> list[Finding]:
 def _mend(unreadable: list[Unreadable]) -> str:
     """Say what to do about files that cannot be read."""
     unsupported = sum(one.reason.startswith("unsupported") for one in unreadable)
+    absent = sum(one.reason == ABSENT for one in unreadable)
     steps = []
+    if absent:
+        steps.append("Correct the paths of those that do not exist: they are relative to the table's folder.")
     if unsupported:
         steps.append("Convert the unsupported ones to JPEG or PNG.")
-    if unsupported < len(unreadable):
+    if unsupported + absent < len(unreadable):
         steps.append("Replace the damaged ones by undamaged copies, or delete them.")
     return " ".join([*steps, "--write leaves them out."])
 

@@ -1,46 +1,43 @@
 """Tables of photos: `path` and `label`, and if there are any `split`, `group`, `source_label`.
 
-Reads CSV and Parquet, writes CSV. Paths are absolute or relative to the manifest's own folder; their column
-may be called `file_name`, as in Hugging Face's folders. A manifest that Assay wrote has further columns
-(`id`, `digest`, `tensor`), so that reading it gives the same data set.
+Reads CSV, JSON lines and Parquet in many a dialect (`assay.photo_tables`), writes CSV. Paths are absolute or
+relative to the manifest's own folder. A manifest that Assay wrote has further columns (`id`, `digest`,
+`tensor`), so that reading it gives the same data set.
 """
 
-import csv
 import io
 import os
 import unicodedata
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, get_args
+from typing import get_args
 
 from assay.data.folders import Listing
 from assay.data.labels import class_order, named, refuse_collisions
+from assay.data.parquet_tables import PARQUET_SUFFIXES, parquet_columns, read_parquet
 from assay.data.samples import SPLITS, Dataset, Sample, Split
-from assay.data.split_names import split_named
+from assay.data.split_names import splits_named
 from assay.data.tensors import Encoding, TensorRef
 from assay.errors import AssayError
 from assay.files import write_text
-from assay.safe_csv import SafeWriter, restore
+from assay.photo_tables import (
+    CSV_SUFFIXES,
+    JSON_LINES_SUFFIXES,
+    Cells,
+    PhotoTable,
+    column_meanings,
+    read_table,
+    table_columns,
+)
+from assay.safe_csv import SafeWriter
+from assay.table_paths import table_path
 
-MANIFEST_SUFFIXES = frozenset({".csv", ".parquet", ".pq"})
+MANIFEST_SUFFIXES = CSV_SUFFIXES | JSON_LINES_SUFFIXES | PARQUET_SUFFIXES
 
 _COLUMNS = ("id", "path", "label", "split", "group", "source_label", "digest", "tensor")
 _REQUIRED = ("path", "label")
-_OTHER_NAMES = {"file_name": "path"}
-
-Row = Mapping[str, str]
-
-
-class _Reader(Protocol):
-    """What `csv.reader` returns; the standard library has no name for it."""
-
-    @property
-    def line_num(self) -> int: ...
-
-    def __iter__(self) -> Iterator[list[str]]: ...
-
-    def __next__(self) -> list[str]: ...
+_UNNAMED = ("column ", "unnamed: ", "__index_level_")
+"""How columns of bare row numbers are called."""
 
 
 def write_manifest(dataset: Dataset, path: Path) -> None:
@@ -85,12 +82,16 @@ def list_manifest(path: Path) -> Listing:
     """
     root = path.absolute().parent
     listing = Listing(root)
+    table = read_parquet(path) if path.suffix.casefold() in PARQUET_SUFFIXES else read_table(path)
+    listing.warnings += table.warnings
+    splits = _understood(path, table, listing)
     seen: dict[str, tuple[Sample, int]] = {}
     ids: dict[str, int] = {}
-    for number, row in _rows(path, listing):
-        where = f"{path}, line {number}"
-        sample = _sample(row, root, where)
-        key = os.path.normpath(sample.path) + row.get("tensor", "")
+    for row in table.rows:
+        where, (number, cells) = table.where(row), row
+        place = root / cells["path"] if table.own else table_path(root, cells["path"], where)
+        sample = _sample(cells, root, place, splits, where)
+        key = os.path.normpath(sample.path) + cells.get("tensor", "")
         earlier, line = seen.setdefault(key, (sample, number))
         if earlier is sample:
             if ids.setdefault(sample.id, number) != number:
@@ -102,7 +103,7 @@ def list_manifest(path: Path) -> Listing:
             listing.skipped["repeated row of a manifest"] += 1
         else:
             raise AssayError(
-                f"{where}: {row['path']} stands in line {line} too, with another {_odds(earlier, sample)}"
+                f"{where}: {cells['path']} stands in line {line} too, with another {_odds(earlier, sample)}"
             )
     listing.labels = list(dict.fromkeys(sample.label for sample in listing.samples))
     if repeated := listing.skipped["repeated row of a manifest"]:
@@ -110,6 +111,44 @@ def list_manifest(path: Path) -> Listing:
     if not listing.samples:
         raise AssayError(f"manifest {path} has no rows; add one for each photo")
     return listing
+
+
+def has_labels(path: Path) -> bool:
+    """Say whether a table has a column of labels.
+
+    Raises:
+        AssayError: the table cannot be read.
+    """
+    columns = parquet_columns(path) if path.suffix.casefold() in PARQUET_SUFFIXES else table_columns(path)
+    return "label" in column_meanings(path, columns).values()
+
+
+def _understood(path: Path, table: PhotoTable, listing: Listing) -> dict[str, Split]:
+    """Make sure that there are paths and labels, and return the parts by what the table calls them.
+
+    Raises:
+        AssayError: a column is missing, or a part has an unknown name.
+    """
+    if missing := [name for name in _REQUIRED if table.called(name) is None]:
+        raise AssayError(
+            f"manifest {path} has no column {named(missing)}; its first line names {named(table.columns)}"
+        )
+    texts = {row.cells.get("split", "").strip() for row in table.rows} - {""}
+    splits = splits_named(texts)
+    unknown = [name for name in table.columns if name not in table.meaning]
+    if texts - splits.keys() and (name := table.called("split")) is not None:
+        if name.strip().casefold() == "split":
+            row = next(row for row in table.rows if row.cells.get("split", "").strip() not in {"", *splits})
+            raise AssayError(
+                f"{table.where(row)}: split {row.cells['split']!r} is none of {named(SPLITS)}; correct it or "
+                "leave it empty"
+            )
+        # A column called `part` or `set` need not speak of these parts.
+        unknown.append(name)
+        splits = {}
+    if unknown := [name for name in unknown if not name.casefold().startswith(_UNNAMED)]:
+        listing.warnings.append(f"{path.name}: columns without a meaning here were ignored: {named(unknown)}")
+    return splits
 
 
 def _row(sample: Sample, folder: Path) -> dict[str, str]:
@@ -127,35 +166,23 @@ def _row(sample: Sample, folder: Path) -> dict[str, str]:
     }
 
 
-def _sample(row: Row, root: Path, where: str) -> Sample:
-    for column in _REQUIRED:
-        if not row.get(column, "").strip():
-            raise AssayError(f"{where}: {column} is empty; fill it in or remove the line")
-    if "\0" in row["path"]:
+def _sample(cells: Cells, root: Path, place: Path, splits: dict[str, Split], where: str) -> Sample:
+    if "\0" in cells["path"]:
         raise AssayError(f"{where}: path holds a zero byte; save the table as plain text")
-    path = Path(os.path.normpath(root / row["path"]))
+    path = Path(os.path.normpath(place))
     derived = path.relative_to(root) if path.is_relative_to(root) else path
-    tensor = _tensor(row.get("tensor", ""), where)
+    tensor = _tensor(cells.get("tensor", ""), where)
     suffix = f"#{tensor.index}" if tensor and tensor.index is not None else ""
     return Sample(
-        id=row.get("id", "") or derived.as_posix() + suffix,
+        id=cells.get("id", "") or derived.as_posix() + suffix,
         path=path,
-        label=unicodedata.normalize("NFC", row["label"].strip()),
-        split=_split(row.get("split", ""), where),
-        group=row.get("group", "").strip() or None,
-        source_label=row.get("source_label", "").strip() or None,
-        digest=row.get("digest", "").strip() or None,
+        label=unicodedata.normalize("NFC", cells["label"].strip()),
+        split=splits.get(cells.get("split", "").strip()),
+        group=cells.get("group", "").strip() or None,
+        source_label=cells.get("source_label", "").strip() or None,
+        digest=cells.get("digest", "").strip() or None,
         tensor=tensor,
     )
-
-
-def _split(text: str, where: str) -> Split | None:
-    if not text.strip():
-        return None
-    split = split_named(text)
-    if split is None:
-        raise AssayError(f"{where}: split {text!r} is none of {named(SPLITS)}; correct it or leave it empty")
-    return split
 
 
 def _tensor_text(ref: TensorRef) -> str:
@@ -179,73 +206,3 @@ def _odds(one: Sample, other: Sample) -> str:
         if getattr(one, name) != getattr(other, name):
             return f"{name} ({getattr(one, name)!r} there, {getattr(other, name)!r} here)"
     return "digest"
-
-
-def _rows(path: Path, listing: Listing) -> Iterator[tuple[int, Row]]:
-    """Yield line number and row; columns that mean nothing here are named in a warning."""
-    try:
-        columns, rows = _parquet(path) if path.suffix.casefold() != ".csv" else _csv(path)
-    except OSError as error:
-        raise AssayError(f"manifest {path} cannot be read: {error.strerror or error}") from None
-    if missing := [name for name in _REQUIRED if name not in columns]:
-        raise AssayError(
-            f"manifest {path} has no column {named(missing)}; its first line names {named(columns)}"
-        )
-    if twice := [name for name, count in Counter(columns).items() if count > 1]:
-        raise AssayError(f"manifest {path} has two columns called {named(twice)}; remove one")
-    if unknown := [name for name in columns if name not in _COLUMNS]:
-        listing.warnings.append(f"{path.name}: columns without a meaning here were ignored: {named(unknown)}")
-    yield from rows
-
-
-def _usual(columns: list[str]) -> list[str]:
-    """Return the names of columns, with `path` for what others call it where there is no `path`."""
-    return columns if "path" in columns else [_OTHER_NAMES.get(name, name) for name in columns]
-
-
-def _csv(path: Path) -> tuple[list[str], Iterator[tuple[int, Row]]]:
-    try:
-        # A byte order mark, as spreadsheets write it, is no part of the first column's name.
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise AssayError(f"manifest {path} is not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        columns = _usual([name.strip() for name in next(reader, [])])
-    except csv.Error as error:
-        raise AssayError(f"{path}, line {reader.line_num}: {error}") from None
-    return columns, _csv_rows(reader, columns, path)
-
-
-def _csv_rows(reader: _Reader, columns: list[str], path: Path) -> Iterator[tuple[int, Row]]:
-    try:
-        for values in reader:
-            if not any(values):
-                continue
-            if len(values) != len(columns):
-                raise AssayError(
-                    f"{path}, line {reader.line_num}: {len(values)} values for {len(columns)} columns; "
-                    "put quotes around values with commas"
-                )
-            yield reader.line_num, dict(zip(columns, map(restore, values), strict=True))
-    except csv.Error as error:
-        raise AssayError(f"{path}, line {reader.line_num}: {error}") from None
-
-
-def _parquet(path: Path) -> tuple[list[str], Iterator[tuple[int, Row]]]:
-    # Only those who bring Parquet pay for pyarrow.
-    import pyarrow as pa  # noqa: PLC0415
-    from pyarrow import parquet  # noqa: PLC0415
-
-    try:
-        table = parquet.read_table(path)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise AssayError(f"manifest {path} is no Parquet file that can be read: {error}") from None
-    columns = _usual([str(name) for name in table.column_names])
-    table = table.rename_columns(columns)
-    known = table.select([place for place, name in enumerate(columns) if name in _COLUMNS])
-    rows = (
-        {name: "" if value is None else str(value) for name, value in row.items()}
-        for row in known.to_pylist()
-    )
-    return columns, enumerate(rows, start=1)

@@ -1,20 +1,20 @@
 """Folders as Hugging Face has them: photos beside a `metadata.csv` with `file_name` and `label`.
 
-The table may stand in the folder itself or in each of its train/val/test folders. One without a column
-`label` says nothing of classes, so that the folders' names count as ever.
+Also `metadata.jsonl` or `metadata.parquet`. The table may stand in the folder itself or in each of its
+train/val/test folders. One without a column `label` says nothing of classes, so that the folders' names count
+as ever.
 """
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 
 from assay.data.folders import Listing
-from assay.data.manifest import list_manifest
+from assay.data.manifest import has_labels, list_manifest
 from assay.data.split_names import splits_named
 from assay.errors import AssayError
 from assay.photo_files import Passed, children
 
-_NAME = "metadata.csv"
+_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
 def list_metadata(root: Path) -> Listing | None:
@@ -30,21 +30,23 @@ def list_metadata(root: Path) -> Listing | None:
         AssayError: a table cannot be read or makes no sense, as for a manifest; or only some of the parts
             have one.
     """
-    if _labels(root / _NAME):
-        return list_manifest(root / _NAME)
+    if (table := _labels(root)) is not None:
+        return list_manifest(table)
     inside = children(root, Passed()).folders
     splits = splits_named(path.name for path in inside)
-    folders = {path: splits[path.name] for path in inside if path.name in splits}
-    labelled = [folder for folder in folders if _labels(folder / _NAME)]
+    tables = {path: _labels(path) for path in inside if path.name in splits}
+    labelled = {path: table for path, table in tables.items() if table is not None}
     if not labelled:
         return None
-    if without := [folder for folder in folders if folder not in labelled]:
-        raise AssayError(f"{without[0]} has no {_NAME} with labels, as {labelled[0]} has; add one")
+    if without := [folder for folder in tables if folder not in labelled]:
+        table = next(iter(labelled.values()))
+        raise AssayError(f"{without[0]} has no {table.name} with labels, as {table.parent} has; add one")
     whole = Listing(root)
-    for folder, split in folders.items():
-        one = list_manifest(folder / _NAME)
+    for folder, table in labelled.items():
+        one = list_manifest(table)
         whole.samples += [
-            replace(sample, id=f"{folder.name}/{sample.id}", split=split) for sample in one.samples
+            replace(sample, id=f"{folder.name}/{sample.id}", split=splits[folder.name])
+            for sample in one.samples
         ]
         whole.skipped += one.skipped
         whole.warnings += one.warnings
@@ -52,9 +54,13 @@ def list_metadata(root: Path) -> Listing | None:
     return whole
 
 
-def _labels(path: Path) -> bool:
-    """Say whether there is a table with labels; what is wrong with one is for `list_manifest` to tell."""
-    if not path.is_file():
-        return False
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        return "label" in [name.strip() for name in next(csv.reader(stream), [])]
+def _labels(folder: Path) -> Path | None:
+    """Return the table with labels in a folder, if there is one; what is wrong with it, `list_manifest` says.
+
+    Raises:
+        AssayError: there are several.
+    """
+    found = [path for name in _NAMES if (path := folder / name).is_file() and has_labels(path)]
+    if len(found) > 1:
+        raise AssayError(f"{found[0]} and {found[1].name} both have labels; remove one")
+    return found[0] if found else None

@@ -6,16 +6,19 @@ with a manifest; everything after works on that.
 
 import hashlib
 import io
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from PIL import Image
 
+from assay.data.parquet_tables import PARQUET_SUFFIXES, ParquetPhotos, parquet_photos
 from assay.data.split_names import splits_named
 from assay.errors import AssayError, UsageError
-from assay.files import replacing, write_text
+from assay.files import cache_folder, replacing, write_text
 from assay.image import HEAD_BYTES, sniff
+from assay.photo_tables import is_missing, text_of
 from assay.progress import Progress, silent
 from assay.safe_csv import SafeWriter
 
@@ -40,18 +43,22 @@ class Rows(Protocol):
 DataSource = str | Path | Rows | Mapping[str, Rows]
 """A path that `scan` reads, rows, or rows by the name of their part (`datasets.DatasetDict`)."""
 
+TABLES = "tables"
+"""Folder in the cache for photos of tables that have no other place."""
+
 _KEPT = ("group", "source_label")
 _OWN_MODES = frozenset({"CMYK", "YCbCr", "LAB"})  # of Pillow images, which PNG does not know
 
 
 class _Row(NamedTuple):
     picture: bytes
+    split: str
     label: str
     kept: tuple[str, ...]
 
 
 def as_path(data: DataSource, folder: Path, progress: Progress = silent) -> Path:
-    """Return where data lies, after writing it as files if it is no path.
+    """Return where data lies, after writing it as files if it is rows, or a Parquet file that holds photos.
 
     What was written before is found again by its content, and not written twice.
 
@@ -61,7 +68,7 @@ def as_path(data: DataSource, folder: Path, progress: Progress = silent) -> Path
         progress: told of every row.
 
     Returns:
-        `data` itself if it is a path, else a manifest.
+        `data` itself if it is a path to files, else a manifest.
 
     Raises:
         UsageError: it is something else, has no column of pictures or labels, or a part that is none of
@@ -69,18 +76,33 @@ def as_path(data: DataSource, folder: Path, progress: Progress = silent) -> Path
         AssayError: a row has no picture or no label.
     """
     if isinstance(data, str | Path):
-        return Path(data)
+        path = Path(data)
+        photos = (
+            parquet_photos(path) if path.suffix.casefold() in PARQUET_SUFFIXES and path.is_file() else None
+        )
+        if photos is None:
+            return path
+        data = photos
     parts = _parts(data)
     digest = hashlib.sha256()
     for split, rows in parts.items():
         for number, row in enumerate(_read(rows, split)):
-            digest.update(hashlib.sha256(row.picture).digest() + repr((split, *row[1:])).encode())
+            digest.update(hashlib.sha256(row.picture).digest() + repr(row[1:]).encode())
             progress("reading rows", number + 1, _count(rows))
     target = folder / f"data-{digest.hexdigest()[:12]}"
     manifest = target / "manifest.csv"
     if not manifest.is_file():
         _write(parts, manifest, progress)
     return manifest
+
+
+def clear_tables() -> int:
+    """Remove the photos of tables that were written into the cache; return how many bytes that gives back."""
+    given_back = 0
+    for folder in (cache_folder() / TABLES).glob("data-*"):
+        given_back += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        shutil.rmtree(folder)
+    return given_back
 
 
 def _parts(data: object) -> dict[str, Rows]:
@@ -108,15 +130,20 @@ def _read(rows: Rows, split: str) -> Iterator[_Row]:
     features: Mapping[str, Any] = rows.features or {}
     image, label = _column(features, "Image", "image"), _column(features, "ClassLabel", "label")
     names = getattr(features[label], "names", None)
+    source = rows.source if isinstance(rows, ParquetPhotos) else ""
     for number, row in enumerate(_undecoded(rows, image, features[image])):
-        where = f"row {number + 1}" + (f" of {split}" if split else "")
+        where = f"{source}row {number + 1}" + (f" of {split}" if split else "")
         value = row[label]
-        # Hugging Face writes -1 where a label is not known.
-        if value is None or (names and isinstance(value, int) and not 0 <= value < len(names)):
+        if names and isinstance(value, int):
+            # Hugging Face writes -1 where a label is not known.
+            text = str(names[value]) if 0 <= value < len(names) else ""
+        else:
+            text = "" if is_missing(text_of(value)) else text_of(value).strip()
+        if not text:
             raise AssayError(f"{where} has no label; fill it in, or filter such rows out")
-        text = str(names[value] if names and isinstance(value, int) else value)
-        kept = tuple("" if row.get(name) is None else str(row[name]) for name in _KEPT)
-        yield _Row(_picture(row[image], where), text, kept)
+        part = text_of(row.get("split")) if isinstance(rows, ParquetPhotos) else split
+        kept = tuple(text_of(row.get(name)) for name in _KEPT)
+        yield _Row(_picture(row[image], where), part, text, kept)
 
 
 def _column(features: Mapping[str, Any], kind: str, usual: str) -> str:
@@ -161,14 +188,14 @@ def _write(parts: Mapping[str, Rows], manifest: Path, progress: Progress) -> Non
     """Write the photos, then the manifest, which tells that they are all there."""
     text = io.StringIO()
     table = SafeWriter(text, exact=True)
-    table.writerow(("path", "label", "split", *_KEPT))
+    table.writerow(("id", "path", "label", "split", *_KEPT))
     for split, rows in parts.items():
         for number, row in enumerate(_read(rows, split)):
             kind = sniff(row.picture[:HEAD_BYTES]) or "bin"
             name = f"{split or 'photos'}/{number:06}.{kind}"
             with replacing(manifest.parent / name) as temporary:
                 temporary.write_bytes(row.picture)
-            table.writerow((name, row.label, split, *row.kept))
+            table.writerow((name, name, row.label, row.split, *row.kept))
             progress("writing rows", number + 1, _count(rows))
     write_text(manifest, text.getvalue())
 

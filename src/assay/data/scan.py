@@ -13,10 +13,12 @@ from assay.data.folders import Listing, list_folder
 from assay.data.labels import Mapped, class_order, empty_classes, map_labels, named, refuse_collisions
 from assay.data.manifest import MANIFEST_SUFFIXES, list_manifest
 from assay.data.metadata import list_metadata
+from assay.data.rows import TABLES, as_path
 from assay.data.samples import Dataset, Sample
 from assay.data.tensors import PICKLE_SUFFIXES, TENSOR_SUFFIXES
-from assay.data.verify import Verified, verify
+from assay.data.verify import ABSENT, Verified, verify
 from assay.errors import AssayError, UsageError
+from assay.files import cache_folder
 from assay.progress import Progress, silent
 from assay.recipe import Layout
 
@@ -33,8 +35,8 @@ def scan(
 
     Args:
         path: a folder of class folders, a folder of train/val/test folders of class folders, either with
-            labels in `metadata.csv` instead, a manifest (`.csv`, `.parquet`), or an array file (`.npz`,
-            `.pt`, a folder with `X.npy` and `y.npy`).
+            labels in `metadata.csv` instead, a manifest (`.csv`, `.jsonl`, `.parquet`), or an array file
+            (`.npz`, `.pt`, a folder with `X.npy` and `y.npy`).
         mapping: new class: the labels it is made of; its order becomes the order of the classes.
         classes: the order of an existing classifier; labels outside it are refused, and absent classes
             only give a warning.
@@ -111,7 +113,8 @@ def list_source(path: Path, layout: Layout = "auto") -> Listing:
             f"there is no file or folder {path}; give a folder with one folder of photos per class"
         )
     if suffix in MANIFEST_SUFFIXES:
-        return list_manifest(path)
+        # Photos that lie in a table become files first.
+        return list_manifest(as_path(path, cache_folder() / TABLES))
     if suffix in TENSOR_SUFFIXES:
         return list_array_file(path)
     if suffix in PICKLE_SUFFIXES:
@@ -119,7 +122,7 @@ def list_source(path: Path, layout: Layout = "auto") -> Listing:
             f"{path} is a pickle, which can run any code when opened; save the arrays as .npz instead"
         )
     raise UsageError(
-        f"{path} is a file, not data; give a folder of class folders, a .csv or .parquet, or an .npz"
+        f"{path} is a file, not data; give a folder of class folders, a .csv, .jsonl or .parquet, or an .npz"
     )
 
 
@@ -167,4 +170,5 @@ def _nothing(path: Path, verified: Verified) -> str:
         return f"{path} holds no images, judged by the content of its files; give a folder with photos"
     first = verified.unreadable[0]
     count = len(verified.unreadable)
-    return f"none of the {count} photos in {path} can be read (the first, {first.id}: {first.reason})"
+    hint = "; paths are relative to the table's folder" if path.is_file() and first.reason == ABSENT else ""
+    return f"none of the {count} photos in {path} can be read (the first, {first.id}: {first.reason}){hint}"

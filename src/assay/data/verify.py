@@ -19,6 +19,7 @@ from assay.photo_files import IMAGE_SUFFIXES, NOT_AN_IMAGE
 from assay.progress import Progress, silent
 from assay.text import printable
 
+ABSENT = "the file does not exist"
 _BATCH = 16
 # Draft decoding skips pixels, not bytes: a JPEG that lacks one byte of its picture (all but the two of the
 # end marker) is still found out, at half the cost of decoding in full.
@@ -93,7 +94,7 @@ def opened(sample: Sample) -> bytes | Unreadable | str:
     try:
         data = sample.read() if sample.tensor else _read_image(sample.path)
     except FileNotFoundError:
-        return Unreadable(sample.id, sample.path, "the file does not exist")
+        return Unreadable(sample.id, sample.path, ABSENT)
     except OSError as error:
         return Unreadable(sample.id, sample.path, error.strerror or str(error))
     except AssayError as error:

@@ -6,7 +6,7 @@ ordinary run with its bundle. What a single split of few photos leaves to luck s
 
 from pathlib import Path
 
-from assay.data import Dataset
+from assay.data import Dataset, as_path
 from assay.data.prepare import read_grouped
 from assay.errors import UsageError
 from assay.files import write_text
@@ -54,6 +54,7 @@ def cross_validate(
     watcher = watcher or SeriesWatcher()
     plan = _plan(folds, repeats)
     refuse_used_series(folder, "crossval")
+    data = as_path(data, folder.parent, watcher.progress)
     dataset = read_grouped(data, recipe.data, progress=watcher.progress)
     # What cannot work must not leave a folder behind.
     starting_network(recipe, plan.first_split(dataset, recipe), watcher.progress)

@@ -15,7 +15,7 @@ from statistics import fmean, stdev
 from time import perf_counter
 from typing import Any, Literal
 
-from assay.data import Dataset, validation_folds
+from assay.data import Dataset, as_path, validation_folds
 from assay.data.prepare import prepare
 from assay.errors import AssayError, UsageError
 from assay.files import write_text
@@ -178,6 +178,7 @@ def tune_probe(
     for _, one in tried:
         _refuse(one, tried[0][1])
     first = tried[0][1]
+    data = as_path(data, folder.parent, progress)
     dataset = prepare(data, first.data, first.train.seed, progress=progress)
     parts = list(_parts(dataset, first, folds))
     for part, (_, one) in product(parts, tried):

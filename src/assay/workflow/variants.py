@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from assay.bundle import Bundle
-from assay.data import Dataset
+from assay.data import Dataset, as_path
 from assay.data.prepare import read_grouped
 from assay.errors import AssayError, UsageError
 from assay.files import write_text
@@ -61,6 +61,7 @@ def train_variants(
     refuse_different_photos(dict(recipes))
     refuse_used_series(folder, "variants")
     one = next(iter(recipes.values()))
+    data = as_path(data, folder.parent, watcher.progress)
     dataset = read_grouped(data, one.data, progress=watcher.progress)
     split = plan.first_split(dataset, one)
     for name, recipe in recipes.items():

@@ -110,3 +110,30 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes):
     (tmp_path / "labels.csv").write_bytes(content)
     with pytest.raises(UsageError, match=r"labels\.csv"):
         Labels(tmp_path / "labels.csv")
+
+
+def test_a_data_set_in_another_dialect(tmp_path: Path):
+    photo = _photo(tmp_path / "in", "a.png")
+    _photo(tmp_path / "in", "b.png")
+    text = "File Name;Class;Note\r\nin\\a.png;red;old\r\n in/b.png ; green;new\r\n"
+    (tmp_path / "data.csv").write_text(text, encoding="utf-16")
+    labels = Labels(tmp_path / "labels.csv", tmp_path / "data.csv")
+    labels.give(photo, "blue")
+    assert labels.whole is not None
+    assert _rows(labels.whole) == [
+        {"path": "in/a.png", "label": "blue", "Note": "old"},
+        {"path": "in/b.png", "label": "green", "Note": "new"},
+    ]
+
+
+@pytest.mark.parametrize("name", ["none", "1.0", "TRUE", "nan"])
+def test_classes_with_odd_names_are_read_back_as_they_are(tmp_path: Path, name: str):
+    labels = Labels(tmp_path / "labels.csv")
+    labels.give(_photo(tmp_path, "a.png"), name)
+    assert Labels(tmp_path / "labels.csv").given() == {tmp_path / "a.png": name}
+
+
+def test_a_table_without_labels_is_refused(tmp_path: Path):
+    (tmp_path / "data.csv").write_text("path;label\na.png;\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="line 2: label is empty"):
+        Labels(tmp_path / "labels.csv", tmp_path / "data.csv")

@@ -71,7 +71,7 @@ def suspects(path: Path, data: Path | None) -> list[Candidate]:
         return list(_of_check(path, data))
     return [
         Candidate(
-            Path(os.path.normpath(path.absolute().parent / row["path"])),
+            Path(row["path"]),
             row["label"],
             f"{row['suggested']}?" if row.get("suggested") else "",
         )
@@ -94,8 +94,12 @@ def _places(data: Path | None) -> dict[str, Path]:
     if data is None:
         return {}
     folder = data.absolute().parent
-    rows = read_table(data, ("path", "label"))
-    return {row.get("id") or row["path"]: Path(os.path.normpath(folder / row["path"])) for row in rows}
+    places = {}
+    for row in read_table(data, ("path", "label")):
+        place = Path(row["path"])
+        inside = place.relative_to(folder) if place.is_relative_to(folder) else place
+        places[row.get("id") or inside.as_posix()] = place
+    return places
 
 
 def _photos(path: Path) -> Sequence[dict[str, str]]:

@@ -6,7 +6,6 @@ share the files. Knows nothing of HTTP.
 """
 
 import fcntl
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,10 +52,7 @@ class Labels:
         """
         if not self.path.exists():
             return {}
-        return {
-            Path(os.path.normpath(self._folder / row["path"])): row["label"]
-            for row in read_table(self.path, _COLUMNS)
-        }
+        return {Path(row["path"]): row["label"] for row in read_table(self.path, _COLUMNS, own=True)}
 
     def place(self, candidate: Candidate) -> Path:
         """Return where the manifest finds a photo: its own place, or that of its copy."""
@@ -120,6 +116,4 @@ class Labels:
 def _whole(data: Path) -> tuple[tuple[str, ...], list[Row]]:
     """Return columns and rows of a manifest, paths absolute."""
     rows = read_table(data, _COLUMNS)
-    for row in rows:
-        row["path"] = os.path.normpath(data.parent / row["path"])
     return tuple(rows[0]) if rows else _COLUMNS, rows

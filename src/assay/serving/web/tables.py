@@ -3,37 +3,58 @@
 Knows nothing of what the columns mean.
 """
 
-import csv
 import io
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from assay.errors import UsageError
+from assay import photo_tables
+from assay.errors import AssayError, UsageError
 from assay.files import write_text
-from assay.safe_csv import SafeWriter, read_dicts
+from assay.safe_csv import SafeWriter
+from assay.table_paths import table_path
 
 Row = dict[str, str]
 
 
-def read_table(path: Path, needed: Sequence[str]) -> list[Row]:
-    """Return the rows of a CSV file that has at least the columns `needed`.
+def read_table(path: Path, needed: Sequence[str], *, own: bool = False) -> list[Row]:
+    """Return the rows of a table that has at least the columns `needed`, `path` among them.
+
+    Args:
+        path: the table, in any form that training reads but Parquet.
+        needed: columns, by the names that training gives them.
+        own: take every value literally: the server wrote it.
+
+    Returns:
+        Rows by the table's own columns and by those needed; paths are absolute.
 
     Raises:
         UsageError: it cannot be read, or lacks a column.
     """
+    folder = path.absolute().parent
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            columns, rows = read_dicts(stream)
-            missing = [name for name in needed if name not in columns]
-            if missing:
-                raise UsageError(
-                    f"{path} has no column {' or '.join(missing)}: give the table of another run"
-                )
-            return list(rows)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} is no table of photos: {error}") from None
+        table = photo_tables.read_table(path, own=own)
+        if missing := [name for name in needed if table.called(name) is None]:
+            raise UsageError(f"{path} has no column {' or '.join(missing)}: give the table of another run")
+        places = [
+            folder / row.cells["path"]
+            if table.own
+            else table_path(folder, row.cells["path"], table.where(row))
+            for row in table.rows
+        ]
+    except AssayError as error:
+        raise UsageError(str(error)) from None
+    # Columns that are needed get the names they are needed by.
+    names = {
+        name: meant if (meant := table.meaning.get(name, name)) in needed else name for name in table.columns
+    }
+    return [
+        {
+            **{names[name]: row.cells.get(table.meaning.get(name, name), "") for name in table.columns},
+            "path": os.path.normpath(place),
+        }
+        for row, place in zip(table.rows, places, strict=True)
+    ]
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:

@@ -1,0 +1,157 @@
+"""Parquet files of photos: paths as in any other table, or the bytes of the photos themselves.
+
+Hugging Face's `datasets` writes a column of structs with `bytes` and `path`, and keeps the names of classes
+in the file's metadata; other tools write plain binary columns. Only who reads Parquet needs pyarrow.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from assay.data.split_names import splits_named
+from assay.errors import AssayError
+from assay.photo_tables import PhotoTable, column_meanings, text_of, understood
+
+PARQUET_SUFFIXES: Final = frozenset({".parquet", ".pq"})
+
+_BATCH: Final = 256
+_KEPT: Final = frozenset({"label", "split", "group", "source_label"})
+_BINARY_NAMES: Final = ("bytes", "image_bytes", "content", "data", "jpeg", "jpg", "png")
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """What the numbers of a column of labels stand for, as Hugging Face's `ClassLabel` has it."""
+
+    names: list[str]
+    """Empty: the labels are as they stand."""
+
+
+class ParquetPhotos:
+    """The rows of a Parquet file that holds photos, in the form of `assay.data.rows.Rows`.
+
+    Columns are renamed to `image`, `label`, `split`, `group` and `source_label`; others are left out.
+    """
+
+    def __init__(self, path: Path, columns: Mapping[str, str], names: list[str]) -> None:
+        """Choose what is read.
+
+        Args:
+            path: the file.
+            columns: name in the file, by the name used here.
+            names: of the classes whose numbers are the labels; empty: labels are as they stand.
+        """
+        self._path, self._columns = path, dict(columns)
+        self.features: dict[str, ClassNames | None] = dict.fromkeys(self._columns)
+        self.features["label"] = ClassNames(names)
+        self.source = f"{path}, "
+
+    def __len__(self) -> int:
+        return int(_opened(self._path).metadata.num_rows)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Give rows, a few at a time."""
+        file = _opened(self._path)
+        for batch in file.iter_batches(_BATCH, columns=list(self._columns.values())):
+            for row in batch.to_pylist():
+                values = {name: row[column] for name, column in self._columns.items()}
+                yield {**values, "image": self._picture(values["image"])}
+
+    def _picture(self, value: Any) -> Any:
+        if not isinstance(value, Mapping) or value.get("bytes"):
+            return value
+        # Without bytes, the path is that of a file beside the table.
+        return self._path.parent / value["path"] if value.get("path") else None
+
+
+def read_parquet(path: Path) -> PhotoTable:
+    """Read a Parquet file as a table of photos.
+
+    Raises:
+        AssayError: it is no Parquet file, or as `assay.photo_tables.understood`.
+    """
+    file = _opened(path)
+    columns = [str(name) for name in file.schema_arrow.names]
+    known = column_meanings(path, columns)
+    label = next((name for name, meant in known.items() if meant == "label"), "")
+    names = _class_names(file, label)
+    rows = file.read(columns=list(known)).to_pylist()
+    for row in rows if names else ():
+        row[label] = _class_name(row[label], names)
+    return understood(path, columns, enumerate(rows, start=1), unit="row")
+
+
+def parquet_columns(path: Path) -> list[str]:
+    """Return the names of the columns.
+
+    Raises:
+        AssayError: it is no Parquet file.
+    """
+    return [str(name) for name in _opened(path).schema_arrow.names]
+
+
+def parquet_photos(path: Path) -> ParquetPhotos | None:
+    """Return the photos in a Parquet file; None if it holds paths alone.
+
+    Raises:
+        AssayError: it is no Parquet file, has several columns of photos, or none of labels.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    file = _opened(path)
+    known = column_meanings(path, [str(name) for name in file.schema_arrow.names])
+    pictures = []
+    for column in file.schema_arrow:
+        kind = column.type
+        inner = {kind.field(place).name for place in range(kind.num_fields)}
+        struct = pa.types.is_struct(kind) and "bytes" in inner
+        binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+        usual = known.get(column.name) == "path" or column.name.casefold() in _BINARY_NAMES
+        if struct or (binary and usual):
+            pictures.append(column.name)
+    if not pictures:
+        return None
+    if len(pictures) > 1:
+        raise AssayError(f"{path} has several columns of photos, {', '.join(pictures)}; leave one")
+    found = {meant: name for name, meant in known.items() if meant in _KEPT}
+    if "label" not in found:
+        columns = ", ".join(file.schema_arrow.names)
+        raise AssayError(f"{path} has photos but no column 'label'; its columns are {columns}")
+    if found.get("split", "split") != "split" and not _are_splits(file, found["split"]):
+        # A column called `part` or `set` need not speak of these parts.
+        del found["split"]
+    return ParquetPhotos(path, {"image": pictures[0], **found}, _class_names(file, found["label"]))
+
+
+def _opened(path: Path) -> Any:
+    # Only those who bring Parquet pay for pyarrow.
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
+
+    try:
+        return parquet.ParquetFile(path)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise AssayError(f"manifest {path} is no Parquet file that can be read: {error}") from None
+    except OSError as error:
+        raise AssayError(f"manifest {path} cannot be read: {error.strerror or error}") from None
+
+
+def _are_splits(file: Any, column: str) -> bool:
+    texts = {text_of(value).strip() for value in file.read(columns=[column]).column(0).to_pylist()} - {""}
+    return texts <= splits_named(texts).keys()
+
+
+def _class_names(file: Any, label: str) -> list[str]:
+    """Return the names that Hugging Face's metadata gives to the numbers of a column, if any."""
+    try:
+        features = json.loads(file.schema_arrow.metadata[b"huggingface"])["info"]["features"]
+        return [str(name) for name in features[label]["names"]]
+    except (KeyError, TypeError, ValueError):
+        return []
+
+
+def _class_name(value: Any, names: list[str]) -> str | None:
+    """Return the class that a number stands for; None where Hugging Face writes -1 or nothing."""
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else None

@@ -1,0 +1,400 @@
+"""Tables of photos as people and other tools write them: CSV of any separator and encoding, JSON lines.
+
+Columns are found by their usual names, values are cleaned by rules for a whole column, and what cannot be
+understood is refused with its line. A table that Assay wrote itself is taken literally.
+
+Sources: RFC 4180 (2005); the `sep=` line and the encodings of Excel; pandas' markers of missing values (2.2);
+Hugging Face's `metadata.jsonl`.
+"""
+
+import codecs
+import csv
+import io
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from assay.errors import AssayError
+from assay.safe_csv import restore
+
+CSV_SUFFIXES: Final = frozenset({".csv", ".tsv", ".tab"})
+JSON_LINES_SUFFIXES: Final = frozenset({".jsonl", ".ndjson"})
+
+_OWN: Final = ("id", "path", "label", "split")
+"""How every manifest begins that Assay writes."""
+_NAMES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "path": (
+        ("path",),
+        ("file_name", "filename"),
+        (
+            *("file", "filepath", "file_path", "fname", "image", "img", "photo", "picture"),
+            *("image_path", "imagepath", "img_path", "image_file", "img_file", "image_name", "img_name"),
+            *("image_filename", "image_file_name", "image_file_path", "photo_path", "relative_path"),
+        ),
+        ("url", "uri", "image_url", "image_uri", "img_url"),
+    ),
+    "label": (
+        ("label",),
+        (
+            "labels",
+            "class",
+            "class_name",
+            "classname",
+            "class_label",
+            "label_name",
+            "category",
+            "target",
+            "y",
+        ),
+    ),
+    "split": (("split",), ("subset", "partition", "part", "set", "usage", "phase", "data_split")),
+    "group": (("group",), ("group_id",)),
+    "source_label": (("source_label",),),
+    **{name: ((name,),) for name in ("id", "digest", "tensor")},
+}
+"""Names of each column, those that go before others first."""
+_MISSING: Final = frozenset(
+    {
+        "",
+        "nan",
+        "-nan",
+        "none",
+        "null",
+        "nil",
+        "na",
+        "n/a",
+        "<na>",
+        "#n/a",
+        "#n/a n/a",
+        "#na",
+        "nat",
+        "undefined",
+    }
+)
+_WHOLE: Final = re.compile(r"([+-]?[0-9]+)(?:[.,]0*)?")
+_SEPARATORS: Final = (",", ";", "\t", "|")
+_TOLD_SEPARATOR: Final = re.compile(r"sep=(.)", re.IGNORECASE)
+_MOST_LINES: Final = 5
+
+Cells = dict[str, str]
+
+
+class Row(NamedTuple):
+    """One row.
+
+    Attributes:
+        line: in the file, from 1.
+        cells: by what the columns mean; those without a meaning by their own name.
+    """
+
+    line: int
+    cells: Cells
+
+
+@dataclass
+class PhotoTable:
+    """A table whose columns and values have been understood."""
+
+    path: Path
+    columns: tuple[str, ...]
+    """The names that the table itself uses."""
+    meaning: dict[str, str]
+    """What they mean: `path`, `label`, ...; columns without a meaning here are absent."""
+    rows: list[Row]
+    own: bool = False
+    """Whether Assay wrote it, so that every value is meant literally."""
+    warnings: list[str] = field(default_factory=list)
+    unit: str = "line"
+
+    def called(self, column: str) -> str | None:
+        """Return the name that the table uses for what we call `column`; None where it has no such column."""
+        return next((name for name, meant in self.meaning.items() if meant == column), None)
+
+    def where(self, row: Row) -> str:
+        """Return the table and the line, as errors name it."""
+        return f"{self.path}, {self.unit} {row.line}"
+
+
+def read_table(path: Path, *, own: bool = False) -> PhotoTable:
+    """Read a table of photos: CSV, or JSON lines where the name ends so.
+
+    Args:
+        path: the table.
+        own: take every value literally, as in a table whose columns begin as those of Assay's manifests.
+
+    Raises:
+        AssayError: it cannot be read, two columns may be the path or the label, or a line makes no sense.
+    """
+    text, warnings = _text(path)
+    if path.suffix.casefold() in JSON_LINES_SUFFIXES:
+        columns, rows = _json_lines(text, path)
+        table = understood(path, columns, rows)
+    else:
+        table = _csv(text, path, own=own)
+    table.warnings = [*warnings, *table.warnings]
+    return table
+
+
+def table_columns(path: Path) -> list[str]:
+    """Return the names of the columns of a table: CSV, or JSON lines where the name ends so.
+
+    Raises:
+        AssayError: it cannot be read.
+    """
+    text, _ = _text(path)
+    if path.suffix.casefold() in JSON_LINES_SUFFIXES:
+        return _json_lines(text, path)[0]
+    separator, skipped = _separator(text)
+    return _header(_without_lines(text, skipped), separator)
+
+
+def understood(
+    path: Path,
+    columns: Sequence[str],
+    rows: Iterable[tuple[int, Mapping[str, Any]]],
+    unit: str = "line",
+    *,
+    own: bool = False,
+) -> PhotoTable:
+    """Find out which column is what, and clean the values.
+
+    Args:
+        path: of the table, for errors.
+        columns: names as the table has them.
+        rows: numbers, and values by those names: text, numbers, truth values, None.
+        unit: what the numbers count.
+        own: take every value literally.
+
+    Raises:
+        AssayError: as `read_table`.
+    """
+    meaning = column_meanings(path, columns)
+    table = PhotoTable(path, tuple(columns), meaning, [], own, unit=unit)
+    for line, cells in rows:
+        row = Row(line, {})
+        for name, value in cells.items():
+            meant = meaning.get(name, name)
+            if isinstance(value, list | dict) and name in meaning:
+                kind = "a list" if isinstance(value, list) else "an object"
+                raise AssayError(f"{table.where(row)}: {meant} is {kind}; give one text")
+            row.cells[meant] = value if isinstance(value, str) else text_of(value)
+        table.rows.append(row)
+    _refuse_missing(table, "path")
+    _refuse_missing(table, "label")
+    if not own:
+        _clean_labels(table)
+    return table
+
+
+def text_of(value: object) -> str:
+    """Return a value as text: 1.0 as 1, truth values as true and false, NaN and None as nothing."""
+    if value is None or value != value:  # noqa: PLR0124 - NaN alone is unequal to itself
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value if isinstance(value, str) else str(value)
+
+
+def is_missing(text: str) -> bool:
+    """Say whether a text stands for no value: empty, NaN, None, null, NA and the like."""
+    return text.strip().casefold() in _MISSING
+
+
+def _refuse_missing(table: PhotoTable, column: str) -> None:
+    if table.called(column) is None:
+        return
+    empty = [row for row in table.rows if not row.cells.get(column, "").strip()]
+    lines = empty or ([] if table.own else [row for row in table.rows if is_missing(row.cells[column])])
+    if not lines:
+        return
+    more = f" and {len(lines) - _MOST_LINES} more" if len(lines) > _MOST_LINES else ""
+    named = ", ".join(str(row.line) for row in lines[:_MOST_LINES]) + more
+    what = "empty" if empty else f"missing ({lines[0].cells[column].strip()})"
+    plural = "s" if len(lines) > 1 else ""
+    advice = f"fill it in or remove the {table.unit}{plural}"
+    if column == "label" and not empty:
+        advice += "; if it is a class, give that another name"
+    raise AssayError(f"{table.path}, {table.unit}{plural} {named}: {column} is {what}; {advice}")
+
+
+def _clean_labels(table: PhotoTable) -> None:
+    """Write labels in one way: 1.0 as 1, TRUE as true, accents composed, without blanks around them."""
+    if table.called("label") is None:
+        return
+    labels = [unicodedata.normalize("NFC", row.cells["label"].strip()) for row in table.rows]
+    numbers = [_WHOLE.fullmatch(label) for label in labels]
+    if all(numbers):
+        labels = [found[1] for found in numbers if found]
+    elif all(label.casefold() in {"true", "false"} for label in labels):
+        labels = [label.casefold() for label in labels]
+    for row, label in zip(table.rows, labels, strict=True):
+        row.cells["label"] = label
+
+
+def column_meanings(path: Path, columns: Sequence[str]) -> dict[str, str]:
+    """Return what columns mean (`path`, `label`, ...), by the names they have; others are left out.
+
+    Raises:
+        AssayError: two columns have one name, or two names of one rank.
+    """
+    usual: dict[str, list[str]] = {}
+    for name in columns:
+        usual.setdefault(_usual(name), []).append(name)
+    meaning: dict[str, str] = {}
+    for column, ranks in _NAMES.items():
+        for rank in ranks:
+            found = list(chain.from_iterable(usual.get(name, ()) for name in rank))
+            if len(found) > 1 and len({_usual(name) for name in found}) == 1:
+                raise AssayError(f"manifest {path} has two columns called {_usual(found[0])!r}; remove one")
+            if len(found) > 1:
+                both = " and ".join(repr(name) for name in found)
+                raise AssayError(
+                    f"manifest {path}: the columns {both} may both be the {column}; call one {column!r}"
+                )
+            if found:
+                meaning[found[0]] = column
+                break
+    return meaning
+
+
+def _usual(name: str) -> str:
+    """Return a column's name without case, blanks, quotes and hyphens: `File Name` is `file_name`."""
+    text = unicodedata.normalize("NFKC", name).strip("\ufeff \t\r\n\"'").casefold()
+    return re.sub(r"[\s\-.]+", "_", text)
+
+
+def _text(path: Path) -> tuple[str, list[str]]:
+    """Return a file's text and sentences about its encoding."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise AssayError(f"manifest {path} cannot be read: {error.strerror or error}") from None
+    marks = (
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF32_LE, "utf-32"),
+        (codecs.BOM_UTF32_BE, "utf-32"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    )
+    encoding = next((name for mark, name in marks if data.startswith(mark)), "") or _without_mark(data)
+    try:
+        return data.decode(encoding), []
+    except UnicodeDecodeError as error:
+        text = data.decode("utf-8", "surrogateescape") if encoding == "utf-8" else "\N{NO-BREAK SPACE}"
+        if any(letter > "\x7f" and not "\udc80" <= letter <= "\udcff" for letter in text):
+            name = encoding.removesuffix("-sig").upper()
+            raise AssayError(
+                f"manifest {path} is not {name} at byte {error.start}; save it as UTF-8"
+            ) from None
+    # Not one letter beyond ASCII is UTF-8: it is a table of an older Windows program.
+    text = data.decode("cp1252", "replace")
+    return text, [
+        f"{path.name} is not UTF-8 and was read as Windows-1252; save it as UTF-8 if names look wrong"
+    ]
+
+
+def _without_mark(data: bytes) -> str:
+    """Return the encoding of a text without a byte order mark: every other byte of UTF-16 is zero."""
+    head = data[: 4096 & ~1]
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if len(data) % 2 == 0 and max(even, odd) > len(head) // 5 and min(even, odd) * 4 < max(even, odd):
+        return "utf-16-le" if odd > even else "utf-16-be"
+    return "utf-8"
+
+
+def _csv(text: str, path: Path, *, own: bool) -> PhotoTable:
+    separator, skipped = (",", 0) if own else _separator(text)
+    body = _without_lines(text, skipped)
+    own = own or (separator == "," and tuple(_header(body, ",")[: len(_OWN)]) == _OWN)
+    # Blanks after a separator would otherwise hide quotes; Assay writes none, and names may begin with them.
+    reader = csv.reader(
+        io.StringIO(body, newline=""), delimiter=separator, strict=True, skipinitialspace=not own
+    )
+    found: list[tuple[int, dict[str, str]]] = []
+    try:
+        columns = next((values for values in reader if any(values)), [])
+        while not own and columns and not columns[-1].strip():
+            columns.pop()
+        names = [name if own or name.strip() else f"column {place}" for place, name in enumerate(columns, 1)]
+        for values in reader:
+            if any(value.strip() for value in values):
+                line = reader.line_num + skipped
+                cells = _fitted(values, len(columns), separator, f"{path}, line {line}")
+                found.append((line, dict(zip(names, cells, strict=True))))
+    except csv.Error as error:
+        raise AssayError(f"{path}, line {reader.line_num + skipped}: {error}") from None
+    return understood(path, names, found, own=own)
+
+
+def _without_lines(text: str, count: int) -> str:
+    return text.split("\n", count)[count] if count and "\n" in text else text
+
+
+def _separator(text: str) -> tuple[str, int]:
+    """Return what stands between values, so that most columns are known, and how many lines tell it."""
+    first = text.partition("\n")[0].strip().strip('"')
+    if (told := _TOLD_SEPARATOR.fullmatch(first)) is not None:
+        return told[1], 1
+    known = {name for ranks in _NAMES.values() for rank in ranks for name in rank}
+
+    def fit(separator: str) -> tuple[int, int]:
+        header = _header(text, separator)
+        return sum(_usual(name) in known for name in header), len(header)
+
+    return max(_SEPARATORS, key=fit), 0
+
+
+def _header(text: str, separator: str) -> list[str]:
+    """Return the names in the first line; none where it cannot be read so."""
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
+    try:
+        return next((values for values in lines if any(values)), [])
+    except csv.Error:
+        return []
+
+
+def _fitted(values: list[str], count: int, separator: str, where: str) -> list[str]:
+    """Return as many values as there are columns; separators at the end of a line do no harm.
+
+    Raises:
+        AssayError: there are more, or less.
+    """
+    while len(values) > count and not values[-1].strip():
+        values.pop()
+    if len(values) != count:
+        name = {",": "commas", ";": "semicolons", "\t": "tabs"}.get(separator, f"{separator!r}")
+        raise AssayError(
+            f"{where}: {len(values)} values for {count} columns; put quotes around values with {name}"
+        )
+    return [restore(value) for value in values]
+
+
+def _json_lines(text: str, path: Path) -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:
+    columns: dict[str, None] = {}
+    rows = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line, object_pairs_hook=_unique)
+        except (ValueError, RecursionError) as error:
+            raise AssayError(f"{path}, line {number}: it is no JSON ({error})") from None
+        if not isinstance(values, dict):
+            raise AssayError(f"{path}, line {number}: it must be a JSON object with file_name and label")
+        columns.update(dict.fromkeys(values))
+        rows.append((number, values))
+    return list(columns), rows
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a name stands twice in it")
+    return values

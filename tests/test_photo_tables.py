@@ -1,0 +1,180 @@
+"""Tables of photos as other tools write them."""
+
+import codecs
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay.errors import AssayError
+from assay.photo_tables import PhotoTable, read_table
+
+ROWS = [("a/1.jpg", "caf\u00e9"), ("b, c/2.jpg", "dog")]
+
+
+def _read(folder: Path, content: str | bytes, name: str = "table.csv") -> PhotoTable:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read_table(path)
+
+
+def _labels(table: PhotoTable) -> list[str]:
+    return [row.cells["label"] for row in table.rows]
+
+
+def _pairs(table: PhotoTable) -> list[tuple[str, str]]:
+    return [(row.cells["path"].strip(), row.cells["label"]) for row in table.rows]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_separators_and_line_ends(tmp_path: Path, separator: str, end: str) -> None:
+    lines = ["path{}label", '"a/1.jpg"{} caf\u00e9 ', '"b, c/2.jpg"{} "dog"', ""]
+    text = end.join(line.replace("{}", separator) for line in lines)
+    assert _pairs(_read(tmp_path, text)) == ROWS
+
+
+def test_excel_may_tell_the_separator(tmp_path: Path) -> None:
+    table = _read(
+        tmp_path, "sep=;\r\nfile;class\r\n1,5.jpg;a\r\n2,5.jpg;\r\n".replace("2,5.jpg;", "2,5.jpg;b")
+    )
+    assert _pairs(table) == [("1,5.jpg", "a"), ("2,5.jpg", "b")]
+    assert [row.line for row in table.rows] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("mark", "encoding"),
+    [
+        (codecs.BOM_UTF8, "utf-8"),
+        (b"", "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+        (b"", "utf-16-le"),
+        (b"", "utf-16-be"),
+        (codecs.BOM_UTF32_LE, "utf-32-le"),
+        (b"", "cp1252"),
+    ],
+)
+def test_encodings(tmp_path: Path, mark: bytes, encoding: str) -> None:
+    text = 'path,label\r\na/1.jpg,caf\u00e9\r\n"b, c/2.jpg",dog\r\n'
+    table = _read(tmp_path, mark + text.encode(encoding))
+    assert _pairs(table) == ROWS
+    assert bool(table.warnings) == (encoding == "cp1252"), "only a guess is said"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(
+            "PATH,LABEL",
+            " Path , Label ",
+            '"path","label"',
+            "file_name,label",
+            "Filename,Class",
+            "File Name,class",
+        ),
+        *("image,target", "Image_Path,Category", "img-path,class_name", "file,labels", "path,label,class"),
+        *("path,label,filename", "file_name,label,image,target"),
+    ],
+)
+def test_names_of_columns(tmp_path: Path, header: str) -> None:
+    more = ",x" * (header.count(",") - 1)
+    assert _pairs(_read(tmp_path, f"{header}\n1.jpg,a{more}\n")) == [("1.jpg", "a")]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("image,photo,label\n1,2,a\n", "'image' and 'photo' may both be the path; call one 'path'"),
+        ("path,class,target\n1,a,b\n", "'class' and 'target' may both be the label"),
+        ("path,Path,label\n1,2,a\n", "two columns called 'path'"),
+        ("label,Label,path\na,b,1\n", "two columns called 'label'"),
+        (
+            "path;label\n1;a\n2;b;c\n",
+            "line 3: 3 values for 2 columns; put quotes around values with semicolons",
+        ),
+        ("path,label\n1,a\n2\n", "line 3: 1 values for 2 columns"),
+        ('path,label\n"1.jpg,a\n', "unexpected end of data"),
+    ],
+)
+def test_what_is_doubtful_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(AssayError, match=sentence):
+        _read(tmp_path, text)
+
+
+MISSING = ["", " ", "nan", "NaN", "None", "null", "NULL", "NA", "N/A", "n/a", "<NA>", "#N/A", "nil"]
+
+
+@pytest.mark.parametrize("value", MISSING)
+def test_labels_that_are_missing_are_no_class(tmp_path: Path, value: str) -> None:
+    with pytest.raises(AssayError, match=r"table\.csv, lines 2, 4: label is (empty|missing)"):
+        _read(tmp_path, f"path,label\n1.jpg,{value}\n2.jpg,a\n3.jpg,{value}\n")
+    with pytest.raises(AssayError, match=r"line 3: path is (empty|missing)"):
+        _read(tmp_path, f"path,label\n2.jpg,a\n{value},a\n")
+
+
+def test_many_missing_labels_are_counted(tmp_path: Path) -> None:
+    lines = "".join(f"{number}.jpg,nan\n" for number in range(20))
+    with pytest.raises(AssayError, match="lines 2, 3, 4, 5, 6 and 15 more: label is missing"):
+        _read(tmp_path, "path,label\n" + lines)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["0.0", "1.0", "2.0"], ["0", "1", "2"]),
+        (["0", "1.0", "10."], ["0", "1", "10"]),
+        (["-1.0", "1.0"], ["-1", "1"]),
+        (["1.0", "1.1", "2.0"], ["1.0", "1.1", "2.0"]),
+        (["1.0", "cat"], ["1.0", "cat"]),
+        (["007", "7"], ["007", "7"]),
+        (["TRUE", "False"], ["true", "false"]),
+        (["True", "maybe"], ["True", "maybe"]),
+        (["cafe\u0301", " caf\u00e9 "], ["caf\u00e9", "caf\u00e9"]),
+    ],
+)
+def test_labels_are_written_in_one_way(tmp_path: Path, given: list[str], expected: list[str]) -> None:
+    lines = "".join(f"{number}.jpg,{label}\n" for number, label in enumerate(given))
+    assert _labels(_read(tmp_path, "path,label\n" + lines)) == expected
+
+
+def test_row_numbers_and_empty_columns_do_no_harm(tmp_path: Path) -> None:
+    assert _pairs(_read(tmp_path, ",path,label\n0,1.jpg,a\n1,2.jpg,b\n")) == [("1.jpg", "a"), ("2.jpg", "b")]
+    assert _pairs(_read(tmp_path, "\n\npath,label,,\n1.jpg,a,,\n,,,\n2.jpg,b,,\n")) == [
+        ("1.jpg", "a"),
+        ("2.jpg", "b"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["table.jsonl", "table.NDJSON"])
+def test_json_lines(tmp_path: Path, name: str) -> None:
+    values: list[dict[str, Any]] = [
+        {"file_name": "1.jpg", "label": 1.0, "objects": {"bbox": [1, 2]}},
+        {"label": 2, "file_name": "2.jpg", "extra": None},
+    ]
+    text = "\n\n".join(json.dumps(one) for one in values) + "\n"
+    assert _pairs(_read(tmp_path, text, name)) == [("1.jpg", "1"), ("2.jpg", "2")]
+    flags = '{"image": "1.jpg", "class": true}\r\n{"image": "2.jpg", "class": false}'
+    assert _labels(_read(tmp_path, flags, name)) == ["true", "false"]
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ('{"file_name": "1.jpg", "label": null}', "line 2: label is empty"),
+        ('{"file_name": "1.jpg", "label": NaN}', "line 2: label is empty"),
+        ('{"file_name": "1.jpg"}', "line 2: label is empty"),
+        ('{"file_name": "1.jpg", "label": "None"}', "line 2: label is missing"),
+        ('{"file_name": "1.jpg", "label": ["a", "b"]}', "line 2: label is a list"),
+        ('{"file_name": "1.jpg", "label": {"id": 1}}', "line 2: label is an object"),
+        ('{"file_name": "1.jpg", "label": "a", "label": "b"}', "line 2: it is no JSON .*twice"),
+        ('["1.jpg", "a"]', "line 2: it must be a JSON object"),
+        ("1.jpg,a", "line 2: it is no JSON"),
+        ("[" * 100_000, "line 2: it is no JSON"),
+        ('{"file_name": "1.jpg", "label": ' + "1" * 5000 + "}", "line 2: it is no JSON"),
+    ],
+)
+def test_json_lines_that_make_no_sense(tmp_path: Path, line: str, sentence: str) -> None:
+    with pytest.raises(AssayError, match=sentence):
+        _read(tmp_path, '{"file_name": "0.jpg", "label": "a"}\n' + line, "table.jsonl")
