@@ -144,9 +144,7 @@ def test_every_refused_upload_leaves_its_reason(site: Site, eventually: Callable
         }
     for number, (path, _, status, sentence) in cases:
         answer = answers[f"refused-{number}"]
-        # Parameters are read before the key is looked at.
-        who = ("anonymous", "anonymous") if "perhaps" in path else ("line 1", "gold")
-        record = _check(site, eventually, f"refused-{number}", who)
+        record = _check(site, eventually, f"refused-{number}", ("line 1", "gold"))
         assert (answer.status_code, record.status) == (status, status), path
         told = answer.json()["error"]
         assert sentence in told
@@ -177,6 +175,14 @@ def test_an_upload_that_takes_too_long_or_ends_early(site: Site, eventually: Cal
         slow.sendall(head.encode() + b"slow-1\r\n\r\n--b\r\n")
         assert slow.recv(100).startswith(b"HTTP/1.1 408 ")
     assert _check(site, eventually, "slow-1", ("line 1", "gold")).error == "The upload took too long"
+    with socket.create_connection(("127.0.0.1", site.server.port), timeout=10) as broken:
+        chunked = head.replace("Content-Length: 1000", "Transfer-Encoding: chunked")
+        broken.sendall(chunked.encode() + b"broken-1\r\n\r\n3\r\n--b\r\n")
+        time.sleep(0.2)
+        broken.sendall(b"no length\r\n")
+        assert broken.recv(100).startswith(b"HTTP/1.1 400 ")
+    record = _check(site, eventually, "broken-1", ("line 1", "gold"))
+    assert (record.status, record.error) == (400, "Invalid HTTP request received")
     with socket.create_connection(("127.0.0.1", site.server.port), timeout=10) as gone:
         gone.sendall(head.encode() + b"gone-1\r\n\r\n--b\r\n")
     record = _check(site, eventually, "gone-1", ("line 1", "gold"))
@@ -234,6 +240,31 @@ def test_signed_requests_too(site: Site, eventually: Callable[..., None]):
             assert client.post("/classify", headers=headers, **_form(photo)).status_code == status, number
             if status != 200:
                 _check(site, eventually, f"signed-{number}", who)
+
+
+_OVERLOADED = {
+    "deadline": ({"batching__deadline": 0.0001}, 504, "No answer within 0.0001 s"),
+    "memory": ({"uploads__upload_memory": 0.001}, 503, "Too many requests wait; try again in 1 s"),
+}
+
+
+@pytest.mark.parametrize("case", _OVERLOADED)
+def test_an_overloaded_server(
+    serve, make_bundle: Callable[..., Path], tmp_path: Path, eventually: Callable[..., None], case: str
+):
+    settings, status, sentence = _OVERLOADED[case]
+    journal, logs = tmp_path / "journal.sqlite", tmp_path / "logs"
+    bundle = make_bundle(convolutions=3)
+    server = serve(bundle, "--journal", journal, "--log-dir", logs, lifecycle__drain_seconds=0, **settings)
+    with server.client() as client:
+        for path in ("/classify", "/classify?detail=1"):
+            answer = client.post(
+                path, headers={"X-Request-ID": path[-8:]}, **_form(_saved("JPEG", (640, 480)))
+            )
+            assert (answer.status_code, answer.json()) == (status, {"error": sentence})
+    for request_id in ("classify", "detail=1"):
+        record = _check(Site(server, tmp_path, {}), eventually, request_id, ("anonymous", "anonymous"))
+        assert (record.status, record.error) == (status, sentence)
 
 
 def test_a_failing_model_reaches_the_error_log_with_the_request_and_a_traceback(

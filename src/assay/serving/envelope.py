@@ -12,6 +12,7 @@ from typing import Any
 
 from assay.serving.calls import Call, request_id, sends_photos
 from assay.serving.errors import GONE
+from assay.serving.protocol import REFUSED
 from assay.serving.service import Service
 
 Scope = MutableMapping[str, Any]
@@ -68,7 +69,10 @@ class Envelope:
                 # uvicorn would log it without the request's id.
                 _LOG.exception("the request failed")
             finally:
-                self._service.finish(call, answer.status)
+                status = answer.status
+                if status == GONE and REFUSED in scope:
+                    status, call.error = scope[REFUSED]
+                self._service.finish(call, status)
                 if call.admission is not None:
                     await call.admission.release()
 

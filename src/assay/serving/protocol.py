@@ -5,11 +5,15 @@ what is asked.
 """
 
 import asyncio
+import logging
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from assay.serving.answers import dump
 
+_LOG = logging.getLogger("assay.serving")
+REFUSED = "assay.refused"
+"""Under which a request's scope holds status and sentence, where the protocol itself has answered."""
 MAX_HEADERS = 64 * 1024
 """Bytes of a request line and headers."""
 
@@ -81,6 +85,10 @@ class Protocol(HttpToolsProtocol):
             self._refuse(408, "The headers took too long")
 
     def _refuse(self, status: int, text: str) -> None:
+        _LOG.warning("a request was refused with %d: %s", status, text)
+        if self.scope is not None:
+            # If the app is reading the body, it only learns that the connection has ended.
+            self.scope[REFUSED] = status, text  # type: ignore[literal-required]
         body = dump({"error": text})
         lines = [
             STATUS_LINE[status],

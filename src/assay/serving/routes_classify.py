@@ -6,7 +6,7 @@ The order is fixed: the gate judges the headers, a full house is told, and only 
 from collections.abc import Coroutine
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from assay.serving.answers import answer, details, dump
 from assay.serving.auth.signed import digest_of
@@ -18,7 +18,7 @@ from assay.serving.documents import (
     good_answer,
     upload_form,
 )
-from assay.serving.doors import admit, read_photos, unless_gone
+from assay.serving.doors import admit, call_of, read_photos, unless_gone
 from assay.serving.errors import TOO_LARGE, ApiError
 from assay.serving.models import Model
 from assay.serving.service import Classified, Service
@@ -34,7 +34,12 @@ _MIB = 2**20
 
 def classify_routes(service: Service) -> APIRouter:
     """Return the routes that classify."""
-    router = APIRouter(tags=["classify"])
+
+    async def admitted(request: Request) -> None:
+        """Judge the headers before the parameters, and those before the body."""
+        await admit(service, request, "classify")
+
+    router = APIRouter(tags=["classify"], dependencies=[Depends(admitted)])
 
     example = answer_example(service.models.default.info)
 
@@ -48,7 +53,7 @@ def classify_routes(service: Service) -> APIRouter:
     async def one(
         request: Request, model: ModelName = None, detail: Detail = False, explain: Explain = False
     ) -> Response:
-        return await classify(service, request, model, detail=detail, explain=explain)
+        return await _classify(service, request, model, detail=detail, explain=explain)
 
     @router.post(
         f"{PATH}/batch",
@@ -60,7 +65,7 @@ def classify_routes(service: Service) -> APIRouter:
     async def batch(
         request: Request, model: ModelName = None, detail: Detail = False, explain: Explain = False
     ) -> Response:
-        call = await _enter(service, request, model)
+        call = _enter(service, request, model)
         chosen, settings = service.model(model), service.settings.uploads
         limits = UploadLimits(chosen.photo_bytes, settings.batch_photos, int(settings.batch_megabytes * _MIB))
         uploads = await read_photos(service, request, limits)
@@ -75,22 +80,22 @@ def classify_routes(service: Service) -> APIRouter:
     return router
 
 
-async def classify(
-    service: Service,
-    request: Request,
-    model: str | None = None,
-    *,
-    detail: bool = False,
-    explain: bool = False,
-) -> Response:
-    """Answer a request with one photo.
+async def classify(service: Service, request: Request) -> Response:
+    """Answer a request with one photo and without parameters.
 
     Raises:
         ApiError: there is no such model, no place, or the photo cannot be taken.
         Refusal: the client is turned away.
         GoneError: it hung up.
     """
-    call = await _enter(service, request, model)
+    await admit(service, request, "classify")
+    return await _classify(service, request, None, detail=False, explain=False)
+
+
+async def _classify(
+    service: Service, request: Request, model: str | None, *, detail: bool, explain: bool
+) -> Response:
+    call = _enter(service, request, model)
     chosen = service.model(model)
     (upload,) = await read_photos(service, request, UploadLimits(chosen.photo_bytes))
     await _check_signed(call, [upload])
@@ -102,8 +107,9 @@ async def classify(
     return _json(_answer(call, chosen, classified, detail=detail))
 
 
-async def _enter(service: Service, request: Request, model: str | None) -> Call:
-    call = await admit(service, request, "classify")
+def _enter(service: Service, request: Request, model: str | None) -> Call:
+    """Find the model, and a place, for a request that was let in."""
+    call = call_of(request)
     call.model = service.model(model)
     service.places.check_door()
     return call
