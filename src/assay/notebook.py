@@ -6,7 +6,9 @@ photos, classifiers or figures.
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from html import escape as _html
+
+from assay.text import printable
 
 _BAR = 160  # width of a full bar, in CSS pixels
 _CELL = "padding:2px 12px 2px 0;text-align:left"
@@ -20,20 +22,22 @@ def panel(title: str, *parts: str) -> str:
         parts: HTML, as the other functions return it.
     """
     body = "".join(part for part in parts if part)
-    return f'<div style="max-width:60em"><strong>{escape(title)}</strong>{body}</div>'
+    return f'<div style="max-width:60em"><strong>{_escape(title)}</strong>{body}</div>'
 
 
 def paragraph(text: str) -> str:
     """Return plain text as a paragraph."""
-    return f'<p style="margin:4px 0">{escape(text)}</p>' if text else ""
+    return f'<p style="margin:4px 0">{_escape(text)}</p>' if text else ""
 
 
 def table(rows: Iterable[Sequence[object]], header: Sequence[str] = ()) -> str:
     """Return rows of plain values as a table; None is a dash."""
-    head = "".join(f'<th style="{_CELL}">{escape(name)}</th>' for name in header)
+    head = "".join(f'<th style="{_CELL}">{_escape(name)}</th>' for name in header)
     lines = [f"<tr>{head}</tr>"] if head else []
     for row in rows:
-        cells = "".join(f'<td style="{_CELL}">{"–" if one is None else escape(str(one))}</td>' for one in row)
+        cells = "".join(
+            f'<td style="{_CELL}">{"–" if one is None else _escape(str(one))}</td>' for one in row
+        )
         lines.append(f"<tr>{cells}</tr>")
     return f"<table>{''.join(lines)}</table>"
 
@@ -47,7 +51,7 @@ def bars(shares: Mapping[str, float], most: int = 10) -> str:
     """
     ranked = sorted(shares.items(), key=lambda one: -one[1])
     lines = [
-        f'<tr><td style="{_CELL}">{escape(name)}</td><td style="{_CELL}">'
+        f'<tr><td style="{_CELL}">{_escape(name)}</td><td style="{_CELL}">'
         f'<div style="width:{_BAR}px;border:1px solid #8888">'
         f'<div style="width:{round(_BAR * share)}px;height:0.8em;background:#4c78a8"></div></div></td>'
         f'<td style="{_CELL}">{100 * share:.1f} %</td></tr>'
@@ -69,9 +73,13 @@ def picture(data: bytes | None, alt: str, width: int, kind: str = "png") -> str:
     if not data:
         return ""
     source = f"data:image/{kind};base64,{b64encode(data).decode('ascii')}"
-    return f'<img src="{source}" alt="{escape(alt)}" style="max-width:min(100%,{width}px);display:block">'
+    return f'<img src="{source}" alt="{_escape(alt)}" style="max-width:min(100%,{width}px);display:block">'
 
 
 def percent(share: float | None) -> str | None:
     """Return a share, 0-1, as people read it: `93.5 %`."""
     return None if share is None else f"{100 * share:.1f} %"
+
+
+def _escape(text: str) -> str:
+    return _html(printable(text))

@@ -12,7 +12,7 @@ from typing import Any
 
 from assay.files import write_text
 from assay.safe_csv import Cell, SafeWriter
-from assay.text import printable
+from assay.text import printable, printable_json
 
 MOST_CLASSES = 30
 """Classes up to which texts, pages and figures show every class. Of more they show those that matter most;
@@ -110,14 +110,12 @@ def write_csv(
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON that every reader accepts: indented, no NaN.
+    """Write JSON that every reader accepts and a terminal may show: indented, no NaN.
 
     Raises:
         ValueError: `value` holds a number that is not finite.
     """
-    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        text = json.dumps(value, indent=2, allow_nan=False)
+    text = printable_json(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
     write_text(path, text + "\n")
 
 

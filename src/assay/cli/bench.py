@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assay.cli.console import say, say_text
 from assay.cli.layout import LayoutOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from rich.table import Table
 
     from assay.workflow.bench.result import BenchResult, Row
 
@@ -59,49 +58,42 @@ def bench(
 
 
 def _print(result: "BenchResult", written: list[Path]) -> None:
-    from rich.console import Console
-
     told, processors = result.machine, result.machine["processors"]
-    console = Console(highlight=False, soft_wrap=True, markup=False)
     measured = [(str(row.combination), row) for row in result.measured]
     if measured:
-        console.print(_table(_SPEED, [[name, *_speed(row)] for name, row in measured]))
-        console.print(_table(_COST, [[name, *_cost(row)] for name, row in measured]))
+        say_text(_table(_SPEED, [[name, *_speed(row)] for name, row in measured]))
+        say_text(_table(_COST, [[name, *_cost(row)] for name, row in measured]))
     else:
-        console.print("Nothing could be measured:")
+        say("Nothing could be measured:")
     for row in result.rows:
         if row.error is not None:
-            console.print(f"{row.combination} could not be measured: {row.error}")
+            say(f"{row.combination} could not be measured: {row.error}")
     rounds = "1 round" if result.rounds == 1 else f"medians of {result.rounds} rounds"
-    console.print(f"\nlatency, throughput  pixels of {result.size} × {result.size} to logits; {rounds}")
-    console.print("batch                calls at a time × images a call, the quickest of those tried")
-    console.print(f"file to answer       {result.photos}")
+    say("", f"latency, throughput  pixels of {result.size} × {result.size} to logits; {rounds}")
+    say("batch                calls at a time × images a call, the quickest of those tried")
+    say(f"file to answer       {result.photos}")
     if result.judged:
-        console.print(f"accuracy             {result.judged} photos")
+        say(f"accuracy             {result.judged} photos")
     if result.caution:
-        console.print(f"take care            {result.caution}", style="yellow")
-    console.print(
+        say(f"take care            {result.caution}", colour="yellow")
+    say(
         f"machine              {told['processor']}, {processors['usable']} of {processors['present']} "
         f"processors, {', '.join(told['features']) or 'no features told'}"
     )
     libraries = ", ".join(f"{name} {version}" for name, version in told["libraries"].items())
-    console.print(f"versions             {libraries}, Python {told['python']}")
-    console.print(f"load                 {result.load[0]} before, {result.load[1]} at the end")
+    say(f"versions             {libraries}, Python {told['python']}")
+    say(f"load                 {result.load[0]} before, {result.load[1]} at the end")
     for path in written:
-        console.print(f"written              {path}")
+        say(f"written              {path}")
 
 
-def _table(columns: "Sequence[str]", rows: "Sequence[Sequence[str]]") -> "Table":
-    from rich import box
-    from rich.table import Table
+def _table(names: "Sequence[str]", rows: "Sequence[Sequence[str]]") -> str:
+    """Return a table with a rule under its head, and an empty line behind it."""
+    from assay.tables import align, columns
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    return table
+    head, *lines = align([["", *names], *rows]).split("\n")
+    rule = "─" * max(map(columns, [head, *lines]))
+    return "\n".join([head, rule, *lines, ""])
 
 
 _SPEED = ("p50 ms", "p95 ms", "p99 ms", "images/s", "batch", "start s")

@@ -15,6 +15,7 @@ from assay.data.split import assign_splits
 from assay.errors import AssayError, UsageError
 from assay.progress import Progress, silent
 from assay.recipe import DataSpec
+from assay.tables import listed
 
 
 def read_grouped(
@@ -90,7 +91,7 @@ def refuse_untrainable(dataset: Dataset, spec: DataSpec) -> None:
     """
     positive = spec.positive
     if positive is not None and positive not in dataset.classes:
-        names = ", ".join(dataset.classes)
+        names = listed(dataset.classes)
         raise UsageError(
             f"the recipe looks for the class {positive!r}, which is none of {names}:"
             f" name one with --set 'data.positive={dataset.classes[-1]}', or none with data.positive=null"

@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 from assay.errors import AssayError
 from assay.evaluation.intervals import LEVEL, Interval, quantile
 from assay.evaluation.predictions import Booleans, Predictions
+from assay.tables import listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def paired_difference(only_first: int, only_second: int, total: int, level: floa
 def _matched(first: Predictions, second: Predictions) -> tuple[Booleans, Booleans]:
     """Whether each classifier is right, bool [N] each, in the order of the first one's photos."""
     if set(first.classes) != set(second.classes):
-        one, other = ", ".join(first.classes), ", ".join(second.classes)
+        one, other = listed(first.classes), listed(second.classes)
         raise AssayError(
             f"the classes of the classifiers differ ({one}; {other}): compare classifiers of the same classes"
         )

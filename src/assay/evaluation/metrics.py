@@ -15,6 +15,7 @@ from assay import notebook
 from assay.errors import UsageError
 from assay.evaluation.intervals import LEVEL, Interval, wilson
 from assay.evaluation.predictions import Floats, Integers, Predictions
+from assay.tables import listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +116,10 @@ class Metrics:
 
     def _repr_html_(self) -> str:
         header = ("class", "photos", "precision", "recall", "F1")
-        rows = [
-            (one.name, one.support, *map(_three, (one.precision, one.recall, one.f1))) for one in self.classes
-        ]
+        from assay.evaluation.many_classes import worst_classes  # noqa: PLC0415 - it imports this module
+
+        shown = worst_classes(self)
+        rows = [(one.name, one.support, *map(_three, (one.precision, one.recall, one.f1))) for one in shown]
         return notebook.panel(self.sentence, notebook.table(rows, header))
 
 
@@ -223,7 +225,7 @@ def _positive(predictions: Predictions, positive: str | None) -> str | None:
     if positive is None:
         return predictions.classes[1] if len(predictions.classes) == 2 else None
     if positive not in predictions.classes:
-        names = ", ".join(predictions.classes)
+        names = listed(predictions.classes)
         raise UsageError(f"the positive class {positive} is none of the classes: choose one of {names}")
     return positive
 

@@ -28,6 +28,7 @@ from assay.inference.novelty import Novelty
 from assay.inference.prediction import Failure, Prediction, softmax
 from assay.inference.self_check import check_engine, refuse_not_finite
 from assay.inference.shown import show_classifier
+from assay.tables import listed
 
 BATCH_SIZE = 16
 """Photos that a runtime is given at a time: enough for its best rate, few enough for steady memory."""
@@ -261,7 +262,7 @@ class Classifier:
             UsageError: there is no such class.
         """
         if label is not None and label not in self.classes:
-            raise UsageError(f"there is no class {label!r}: choose one of {', '.join(self.classes)}")
+            raise UsageError(f"there is no class {label!r}: choose one of {listed(self.classes)}")
         evidence = evidence or self._cam()
         pixels, picture = read_photo(photo, self.preprocess), read_picture(photo, SIDE)
         if isinstance(pixels, Failure):

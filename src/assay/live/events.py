@@ -12,6 +12,7 @@ from assay.errors import UsageError
 from assay.live.duration import seconds_of
 from assay.live.frame import ROUNDING
 from assay.live.smoothing import Answer
+from assay.tables import listed
 
 _RULE = re.compile(
     r"(?P<negated>not\s+)?(?P<names>.+?)\s*(?:>=?\s*(?P<above>[0-9.]+))?(?:\s+for\s+(?P<hold>[0-9.]+\s*[a-z]*))?",
@@ -126,5 +127,5 @@ def _known(names: str, classes: Sequence[str], rule: str) -> tuple[str, ...]:
     several = (names,) if names in classes else tuple(name.strip() for name in names.split("|"))
     for name in several:
         if name not in classes:
-            raise UsageError(f"{rule!r}: the model knows no {name!r}; its classes are {', '.join(classes)}")
+            raise UsageError(f"{rule!r}: the model knows no {name!r}; its classes are {listed(classes)}")
     return several

@@ -11,6 +11,7 @@ from assay.evaluation import Predictions
 from assay.inference import Classifier, cpu_count
 from assay.inference.engine import Outputs
 from assay.progress import Progress, silent
+from assay.tables import listed
 from assay.workflow.kept import KeptEmbeddings
 
 _BATCH = 32
@@ -42,7 +43,7 @@ def judge(
     if unknown:
         raise AssayError(
             f"{dataset.root} has photos labelled {unknown[0]!r}, which the classifier does not know: "
-            f"its classes are {', '.join(classifier.classes)}"
+            f"its classes are {listed(classifier.classes)}"
         )
     probabilities, embeddings = [], []
     known = None if kept is None else kept.outputs(classifier, chosen)
