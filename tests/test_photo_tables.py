@@ -35,6 +35,10 @@ def test_separators_and_line_ends(tmp_path: Path, separator: str, end: str) -> N
     assert _pairs(_read(tmp_path, text)) == ROWS
 
 
+def test_a_tab_may_be_told(tmp_path: Path) -> None:
+    assert _pairs(_read(tmp_path, "sep=\t\r\nfile\tclass\r\n1,5.jpg\ta\r\n")) == [("1,5.jpg", "a")]
+
+
 def test_excel_may_tell_the_separator(tmp_path: Path) -> None:
     table = _read(
         tmp_path, "sep=;\r\nfile;class\r\n1,5.jpg;a\r\n2,5.jpg;\r\n".replace("2,5.jpg;", "2,5.jpg;b")
@@ -144,6 +148,15 @@ def test_row_numbers_and_empty_columns_do_no_harm(tmp_path: Path) -> None:
     assert _pairs(_read(tmp_path, "\n\npath,label,,\n1.jpg,a,,\n,,,\n2.jpg,b,,\n")) == [
         ("1.jpg", "a"),
         ("2.jpg", "b"),
+    ]
+
+
+def test_missing_groups_and_parts_are_none(tmp_path: Path) -> None:
+    table = _read(tmp_path, "path,label,group,split\n1,a,nan,NaN\n2,b,NA,none\n3,b,g,train\n")
+    assert [(row.cells.get("group"), row.cells.get("split")) for row in table.rows] == [
+        (None, None),
+        (None, None),
+        ("g", "train"),
     ]
 
 

@@ -188,6 +188,7 @@ def understood(
     _refuse_missing(table, "label")
     if not own:
         _clean_labels(table)
+        _empty_missing(table)
     return table
 
 
@@ -236,6 +237,15 @@ def _clean_labels(table: PhotoTable) -> None:
         labels = [label.casefold() for label in labels]
     for row, label in zip(table.rows, labels, strict=True):
         row.cells["label"] = label
+
+
+def _empty_missing(table: PhotoTable) -> None:
+    """Leave a part or group empty that is missing: all photos of the group `nan` would stay together."""
+    columns = [name for name in ("split", "group", "source_label") if table.called(name) is not None]
+    for row in table.rows if columns else ():
+        for column in columns:
+            if is_missing(row.cells.get(column, "")):
+                row.cells.pop(column, None)
 
 
 def column_meanings(path: Path, columns: Sequence[str]) -> dict[str, str]:
@@ -339,7 +349,7 @@ def _without_lines(text: str, count: int) -> str:
 
 def _separator(text: str) -> tuple[str, int]:
     """Return what stands between values, so that most columns are known, and how many lines tell it."""
-    first = text.partition("\n")[0].strip().strip('"')
+    first = text.partition("\n")[0].strip('\r\n"')
     if (told := _TOLD_SEPARATOR.fullmatch(first)) is not None:
         return told[1], 1
     known = {name for ranks in _NAMES.values() for rank in ranks for name in rank}

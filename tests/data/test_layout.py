@@ -90,9 +90,10 @@ def test_classes_with_names_of_parts(tmp_path: Path, names: str) -> None:
         ),
         (
             _with("fold1 fold2 fold3"),
-            "'fold1' and 'fold2' .*'cat', 'dog'.*--layout classes or --layout splits",
+            "'fold1', 'fold2', 'fold3' .*'cat', 'dog'.*--layout classes or --layout splits",
         ),
         (_with("batch_a batch_b", "ok defect broken"), "--layout classes or --layout splits"),
+        (["s1/cat/1", "s1/dog/1", "s2/cat/1", "s3/dog/1"], "--layout classes or --layout splits"),
         (_with("train test extra"), "extra holds the same classes as 'test', 'train'"),
         (["cat/1.jpg", "dog/1.jpg", "old/cat/1.jpg", "old/dog/1.jpg"], "old holds folders of the same names"),
     ],

@@ -4,6 +4,7 @@ Names and places decide; no file is opened. Where both readings are possible not
 """
 
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -161,19 +162,19 @@ def _refuse_unknown_splits(base: Path, folders: Sequence[_Folder]) -> None:
     """Refuse folders that look like parts with unknown names, or that hold the classes beside them."""
     beside = {_composed(folder.path.name) for folder in folders}
     bare = [folder for folder in folders if folder.inner and not folder.content.images]
-    for place, folder in enumerate(bare):
+    for folder in bare:
         if len(both := beside & set(folder.inner)) > 1:
             raise AssayError(
                 f"{folder.path} holds folders of the same names as the classes beside it ({named(both)}): "
                 "move it away, or say with --layout classes that it is a class"
             )
-        for other in bare[:place]:
-            if len(both := set(folder.inner) & set(other.inner)) > 1:
-                raise AssayError(
-                    f"the folders {other.path.name!r} and {folder.path.name!r} in {base} hold folders of the "
-                    f"same names ({named(both)}): they may be parts or classes; {_DECIDE}, or call parts "
-                    "train, val and test"
-                )
+    seen = Counter(name for folder in bare for name in folder.inner)
+    if len(repeated := {name for name, count in seen.items() if count > 1}) > 1:
+        tops = [folder.path.name for folder in bare if repeated & set(folder.inner)]
+        raise AssayError(
+            f"the folders {named(tops)} in {base} hold folders of the same names ({named(repeated)}): they "
+            f"may be parts or classes; {_DECIDE}, or call parts train, val and test"
+        )
 
 
 def _as_classes(folders: Sequence[_Folder], loose: int, warnings: tuple[str, ...]) -> Arrangement:

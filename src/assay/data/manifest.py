@@ -131,7 +131,8 @@ def _understood(path: Path, table: PhotoTable, listing: Listing) -> dict[str, Sp
     """
     if missing := [name for name in _REQUIRED if table.called(name) is None]:
         raise AssayError(
-            f"manifest {path} has no column {named(missing)}; its first line names {named(table.columns)}"
+            f"manifest {path} has no column {named(missing)}; its first line names "
+            f"{named(table.columns) or 'nothing'}"
         )
     texts = {row.cells.get("split", "").strip() for row in table.rows} - {""}
     splits = splits_named(texts)
