@@ -14,13 +14,13 @@ from assay.serving.auth.base import ANONYMOUS, Admission, Client
 from assay.serving.models import Model
 from assay.serving.record import ImageFacts, Record, new_id
 
-_UPLOADS = re.compile(r"/classify(/batch)?|/v2/models/[^/]+(/versions/[^/]+)?/infer")
+_UPLOADS = re.compile(r"/classify/batch|/v2/models/[^/]+(/versions/[^/]+)?/infer")
 _GIVEN = re.compile(r"[A-Za-z0-9._:/+=-]{1,100}")
 
 
 def sends_photos(method: str, path: str) -> bool:
     """Tell whether a request is one to classify photos, by its method and decoded path."""
-    return method == "POST" and _UPLOADS.fullmatch(path) is not None
+    return method == "POST" and (path == "/classify" or _UPLOADS.fullmatch(path) is not None)
 
 
 def request_id(given: str | None) -> str:

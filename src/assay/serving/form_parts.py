@@ -40,7 +40,9 @@ class Part:
     headers: dict[bytes, bytes] = field(default_factory=dict)
     value: bytes = b""
     wanted: bool = False
+    """It is the field `image` or `images`."""
     named: bool = False
+    """And it has a file name, so that it is a photo whatever it holds."""
     head: bytes = b""
     """The first bytes, from which an image format is known."""
     chunks: list[memoryview] = field(default_factory=list)
@@ -54,7 +56,8 @@ class Part:
 
     def end_headers(self) -> None:
         """Decide what the part is, as far as its headers tell."""
-        self.wanted, self.named = disposition(self.headers.get(b"content-disposition", b""))
+        self.wanted, named = disposition(self.headers.get(b"content-disposition", b""))
+        self.named = self.wanted and named
 
     def see(self, data: bytes, start: int, end: int) -> None:
         """Keep the first bytes."""
@@ -65,7 +68,8 @@ class Part:
     @property
     def plain(self) -> bool:
         """Whether the bytes are those of the file."""
-        return self.headers.get(b"content-transfer-encoding", b"").strip().lower() in _PLAIN
+        encoding = self.headers.get(b"content-transfer-encoding")
+        return encoding is None or encoding.strip().lower() in _PLAIN
 
     @property
     def begins_as_photo(self) -> bool:

@@ -7,7 +7,6 @@ from starlette.responses import Response
 
 from assay.serving.auth.base import Refusal
 from assay.serving.auth.origins import OriginPolicy
-from assay.serving.doors import call_of
 from assay.serving.security_headers import App, Message, Receive, Send
 from assay.serving.watching.base import Watcher
 
@@ -33,11 +32,10 @@ class OriginGuard:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request, as ASGI has it."""
-        request = Request(scope, receive)
         try:
-            self._policy.check(scope["method"], call_of(request).headers)
+            self._policy.check(scope["method"], scope["call"].headers)
         except Refusal as refusal:
             self._watcher.rejected("origin")
-            await self._failure(request, refusal)(scope, receive, send)
+            await self._failure(Request(scope, receive), refusal)(scope, receive, send)
             return
         await self._app(scope, receive, send)

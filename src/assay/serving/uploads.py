@@ -216,7 +216,7 @@ class _Form:
             self._parser.write(chunk)
         except MultipartParseError:
             raise UploadError(
-                "The multipart body cannot be read: its lines must end in CR LF, as RFC 2046 has it"
+                "The multipart body cannot be read: it must follow RFC 2046, with CR LF and unfolded headers"
             ) from None
 
     def uploads(self) -> list[Upload]:
@@ -258,7 +258,8 @@ class _Form:
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         part = self._part
-        part.see(data, start, end)
+        if not part.named:
+            part.see(data, start, end)
         if not part.wanted:
             return
         part.size += end - start
