@@ -163,7 +163,7 @@ def serve(
     sources = [Source.parse(model) for model in models]
     with listen(settings.listen) as listening:
         if settings.listen.workers > 1:
-            _serve_by_workers(Order(typed, models, listening.fileno()), listening, settings.listen.workers)
+            _serve_by_workers(Order(typed, models, listening.fileno()), listening, settings)
         else:
             _serve_here(settings, sources, listening)
 
@@ -196,12 +196,13 @@ def _serve_here(settings: "ServeSettings", sources: "list[Source]", listening: "
     serve_here(settings, sources, listening, started)
 
 
-def _serve_by_workers(order: "Order", listening: "socket", count: int) -> None:
+def _serve_by_workers(order: "Order", listening: "socket", settings: "ServeSettings") -> None:
     from assay.serving.watching import shared_figures
     from assay.serving.workers import Workers
 
     with shared_figures():
-        Workers(order, listening, count, say).run()
+        end_timeout = settings.lifecycle.longest_end
+        Workers(order, listening, settings.listen.workers, say, end_timeout).run()
 
 
 def _typed(options: Options) -> Options:

@@ -21,6 +21,8 @@ _Result = TypeVar("_Result")
 Decoded = tuple[ImageFacts, np.ndarray]
 """What a photo's header says, and its pixels as the network takes them, uint8 [S, S, 3]."""
 
+DECODE_THREADS = "assay-decode"
+"""What the names of the threads that decode begin with."""
 _COST = 8
 """Bytes of memory a pixel while decoding: as stored, and as RGB. A large JPEG is often decoded smaller."""
 
@@ -61,7 +63,7 @@ class Decoder:
     """
 
     def __init__(self, slots: int, memory: int) -> None:
-        self._pool = calculating(slots, "assay-decode")
+        self._pool = calculating(slots, DECODE_THREADS)
         self._memory = _Memory(memory)
 
     def run(self, work: Callable[[], _Result], facts: ImageFacts | None = None) -> asyncio.Future[_Result]:

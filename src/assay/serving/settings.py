@@ -105,6 +105,9 @@ class BatchSettings(Settings):
     """Seconds from the whole upload to the answer; then 504."""
 
 
+_END_MARGIN = 10.0
+
+
 class LifecycleSettings(Settings):
     """How a server ends."""
 
@@ -112,6 +115,11 @@ class LifecycleSettings(Settings):
     """Seconds from SIGTERM, when `/ready` begins to say no, until nothing new is accepted."""
     grace_seconds: Annotated[float, Field(gt=0)] = 30.0
     """Seconds that requests which were accepted may still take."""
+
+    @property
+    def longest_end(self) -> float:
+        """Seconds after which a worker that was told to end is killed; by then its records are written."""
+        return self.drain_seconds + self.grace_seconds + _END_MARGIN
 
 
 def state_folder() -> Path:

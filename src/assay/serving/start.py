@@ -13,6 +13,7 @@ from uvicorn import Config
 
 from assay.inference import cpu_count
 from assay.serving.app import make_app
+from assay.serving.decoding import DECODE_THREADS
 from assay.serving.listening import address_of
 from assay.serving.models import Models
 from assay.serving.parts import make_parts
@@ -20,6 +21,7 @@ from assay.serving.server import Server, server_config
 from assay.serving.service import Service
 from assay.serving.settings import ServeSettings
 from assay.serving.sources import Source
+from assay.serving.threads import exit_past
 from assay.serving.watching.watching import make_watcher
 
 
@@ -43,6 +45,8 @@ def serve_here(
     orphaned: int | None = None,
 ) -> None:
     """Load models and answer requests until the process is told to end.
+
+    A photo that is still decoded then ends with the process, which does not return to the caller.
 
     Args:
         settings: of the server.
@@ -79,6 +83,7 @@ def serve_here(
 
         with asyncio.Runner(loop_factory=Config("", log_config=None).get_loop_factory()) as runner:
             runner.run(run())
+    exit_past(DECODE_THREADS)
 
 
 def _let_stay() -> None:

@@ -65,15 +65,18 @@ class Workers:
         listening: the socket they share. A dead worker's waiting connections go to the others.
         count: how many.
         say: prints a line; called when the first worker is ready.
+        end_timeout: seconds from the signal to end after which a worker that still runs is killed.
     """
 
     order: Order
     listening: socket.socket
     count: int
     say: Callable[[str], None]
+    end_timeout: float
     _running: list[_Worker] = field(default_factory=list)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     _ending: signal.Signals | None = None
+    _ending_since: float = 0.0
     _reload: bool = False
     _failures: int = 0
     _next: float = 0.0
@@ -96,6 +99,8 @@ class Workers:
         self._selector.close()
 
     def _note_end(self, number: int, _: object) -> None:
+        if self._ending is None:
+            self._ending_since = time.monotonic()
         self._ending = signal.Signals(number)
 
     def _note_reload(self, *_: object) -> None:
@@ -175,6 +180,8 @@ class Workers:
                 if not worker.ending:
                     worker.ending = True
                     worker.process.send_signal(self._ending)
+                elif time.monotonic() > self._ending_since + self.end_timeout:
+                    worker.process.kill()
 
     def _pass_on(self, number: signal.Signals, but: _Worker | None = None) -> None:
         for worker in self._running:

@@ -1,0 +1,127 @@
+"""Photos of adversarial structure, sent to a real server: answered in time, and neighbours too."""
+
+import importlib.util
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+_GENERATOR = Path(__file__).parents[2] / "benchmarks" / "hostile_files.py"
+_FORMATS = '["jpeg", "png", "webp", "tiff", "bmp"]'
+_NEIGHBOUR_SECONDS = 2.0
+_ANSWER_SECONDS = 5.0
+_GRACE = 2
+
+spec = importlib.util.spec_from_file_location("hostile_files", _GENERATOR)
+assert spec is not None
+assert spec.loader is not None
+hostile_files = importlib.util.module_from_spec(spec)
+sys.modules[spec.name] = hostile_files
+spec.loader.exec_module(hostile_files)
+
+_NAMES = [
+    "jpeg L 4096 scan -1 x 3000",
+    "jpeg RGB 4096 scan 0 x 300",
+    "jpeg fill 15000000 before",
+    "jpeg fill 3000000 at the end",
+    "jpeg restarts 3000000",
+    "jpeg segments e1 b'Exif\\x00\\x00' 3000000",
+    "jpeg segments e2 b'ICC_PR' 3000000",
+    "png IDAT x 1200000 before",
+    "png tEXt x 100000 after",
+    "png zTXt bombs x 1000 before",
+    "png exif 20000 entries of 8388608 after",
+    "bmp rle 1 runs of 1 100000",
+    "tiff 100000 directories, text of 0",
+    "tiff compression 1, 1800000 strips",
+    "tiff with a JPEG of 1000 scans",
+    "webp ANMF x 100000",
+    "webp exif 5000 entries of 400000",
+]
+
+
+@pytest.fixture(scope="module")
+def running(serve, make_bundle: Callable[..., Path]):
+    return serve(
+        make_bundle(),
+        "--journal",
+        "none",
+        uploads__formats=_FORMATS,
+        lifecycle__drain_seconds=0.1,
+        lifecycle__grace_seconds=_GRACE,
+    )
+
+
+def _classify(client: httpx.Client, data: bytes) -> tuple[int, float, str]:
+    started = time.monotonic()
+    answer = client.post("/classify", files={"image": ("a", data)})
+    return answer.status_code, time.monotonic() - started, answer.text
+
+
+def test_each_is_answered_in_time(running) -> None:
+    files = {one.name: one for one in hostile_files.hostile()}
+    with running.client() as client:
+        for name in _NAMES:
+            status, took, text = _classify(client, files[name].make())
+            assert status in {200, 400}, (name, text)
+            assert took < _ANSWER_SECONDS, name
+
+
+def _scans(count: int) -> bytes:
+    """Make a progressive JPEG of 16 megapixels; each is another file, so that no cache knows it."""
+    sound = hostile_files.repeated_scans(hostile_files._progressive(4096, 4096, "L"), count)
+    return hostile_files.with_start(sound, hostile_files.segments(0xFE, 1, os.urandom(8)))
+
+
+@pytest.mark.parametrize("scans", [3000, 60])
+def test_neighbours_of_many_scans_are_answered(running, painted, scans) -> None:
+    """The second count is just allowed: four such photos keep all decoders at work for some time."""
+    hostile = [_scans(scans) for _ in range(4)]
+    answers: list[int] = []
+
+    def send(data: bytes) -> None:
+        with running.client() as client:
+            answers.append(_classify(client, data)[0])
+
+    threads = [threading.Thread(target=send, args=(data,)) for data in hostile]
+    for thread in threads:
+        thread.start()
+    slowest = 0.0
+    with running.client() as client:
+        for number in range(5):
+            status, took, text = _classify(client, painted("red", number=number + scans))
+            assert status == 200, text
+            slowest = max(slowest, took)
+    for thread in threads:
+        thread.join()
+    # A photo that is just allowed is decoded before a neighbour's turn comes; others are refused at once.
+    assert slowest < (_NEIGHBOUR_SECONDS if scans > 100 else 2 * _ANSWER_SECONDS)
+    assert set(answers) <= {200, 400}
+
+
+def test_it_ends_within_its_grace_while_photos_are_decoded(running) -> None:
+    photos = [_scans(60) for _ in range(16)]
+
+    def send(data: bytes) -> None:
+        with running.client() as client:
+            try:
+                _classify(client, data)
+            except httpx.HTTPError:
+                return
+
+    threads = [threading.Thread(target=send, args=(data,)) for data in photos]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    started = time.monotonic()
+    assert running.stop(signal.SIGTERM) == 0
+    # Draining, the grace, and a moment for threads, logs and records on a busy machine.
+    assert time.monotonic() - started < _GRACE + 8
+    for thread in threads:
+        thread.join()
