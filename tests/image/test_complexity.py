@@ -51,7 +51,6 @@ _REFUSED = [
     "gif frames x 100000",
     "gif sub-blocks x 1500000",
     "bmp rle 1 runs of 1 15000000",
-    "tiff 100000 directories, text of 0",
     "tiff compression 1, 1800000 strips",
     "tiff compression 8, tiles of 1",
     "tiff 1000 entries of 14680064",
@@ -85,6 +84,8 @@ _BOUNDED = [
     "png zTXt bombs x 10000 after",
     "gif clear codes",
     "gif pixels in pieces x 1500000",
+    "tiff 100000 directories, text of 0",
+    "tiff directory that loops",
     "tiff compression 1, tiles of 16",
     "tiff with a JPEG of 1000 scans",
     "tiff deflate 256 MiB in each of 4096",
@@ -194,3 +195,14 @@ def test_a_stream_counts_what_is_read() -> None:
         stream.seek(0)
     with pytest.raises(TooComplex, match="bytes to read"):
         stream.read()
+
+
+@pytest.mark.parametrize(("format_options", "frames"), [({}, 3), ({"big_tiff": True}, 3)])
+def test_pictures_of_a_tiff_are_counted(photo, format_options, frames) -> None:
+    data = _saved(photo, "TIFF", save_all=True, append_images=[photo] * (frames - 1), **format_options)
+    assert inspect(data).frames == frames
+
+
+def test_a_directory_that_names_itself_is_one_picture() -> None:
+    assert inspect(_FILES["tiff directory that loops"].make()).frames == 1
+    assert inspect(_FILES["tiff 100 directories, text of 1000"].make()).frames == 100

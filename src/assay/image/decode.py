@@ -20,6 +20,7 @@ from assay.errors import AssayError
 from assay.image import jpeg, png, reasons
 from assay.image.colour import ToSrgb, to_srgb
 from assay.image.complexity import TooComplex, bounded, check_complexity
+from assay.image.complexity.tiff import count_directories
 from assay.image.formats import HEAD_BYTES, read_header, sniff
 from assay.image.quiet import quiet
 from assay.image.rgb import to_rgb, upright
@@ -101,7 +102,7 @@ def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
         # PNG's reader decodes all pixels to find Exif data behind them: let it only where there are any.
         orientation = _orientation(image, early=kind != "png" or b"eXIf" not in data)
         width, height = _upright_size(image, kind, orientation)
-        return ImageInfo(kind, width, height, image.mode, orientation, int(getattr(image, "n_frames", 1)))
+        return ImageInfo(kind, width, height, image.mode, orientation, _frames(image, kind, data))
 
 
 def decode(
@@ -235,6 +236,10 @@ def _read_header(data: bytes, kind: str) -> ImageFile:
     if profile is not None:
         image.info["icc_profile"] = profile
     return image
+
+
+def _frames(image: ImageFile, kind: str, data: bytes) -> int:
+    return count_directories(data) if kind == "tiff" else int(getattr(image, "n_frames", 1))
 
 
 def _check_size(image: ImageFile, max_pixels: int) -> None:

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from assay.image.complexity.bounds import TooComplex
@@ -81,21 +82,59 @@ def check_values(exif: bytes) -> None:
                 raise TooComplex("bytes of Exif values", total, most)
 
 
-def _entries(data: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Give tag, type, count, and value or offset of the first directory's entries."""
+def count_directories(data: bytes) -> int:
+    """Count the pictures of a TIFF file, at least 1; Pillow would parse each of them for it, twice.
+
+    Source: TIFF, revision 6.0 (1992), section 2; BigTIFF design of libtiff.
+    """
+    layout = _layout(data)
+    if layout is None:
+        return 1
+    offset, head, entry = layout.offset, layout.head, layout.entry
+    seen: set[int] = set()
+    (place,) = offset.unpack_from(data, layout.first)
+    while place not in seen and 0 < place <= len(data) - head.size:
+        seen.add(place)
+        link = place + head.size + head.unpack_from(data, place)[0] * entry.size
+        if link + offset.size > len(data):
+            break
+        (place,) = offset.unpack_from(data, link)
+    return max(1, len(seen))
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How a TIFF file writes offsets, numbers of entries, and entries; and where its first offset stands."""
+
+    offset: struct.Struct
+    head: struct.Struct
+    entry: struct.Struct
+    first: int
+
+
+def _layout(data: bytes) -> _Layout | None:
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None or len(data) < 16:
-        return
+        return None
     big = 43 in data[2:4]
-    start: int = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
-    head, entry = ("Q", "HHQQ") if big else ("H", "HHII")
-    reader = struct.Struct(order + entry)
-    if start + 8 > len(data):
+    offset, head, entry, first = ("Q", "Q", "HHQQ", 8) if big else ("I", "H", "HHII", 4)
+    offset, head, entry = order + offset, order + head, order + entry
+    return _Layout(struct.Struct(offset), struct.Struct(head), struct.Struct(entry), first)
+
+
+def _entries(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Give tag, type, count, and value or offset of the first directory's entries."""
+    layout = _layout(data)
+    if layout is None:
         return
-    (count,) = struct.unpack_from(order + head, data, start)
-    first = start + struct.calcsize(order + head)
+    head, reader = layout.head, layout.entry
+    (start,) = layout.offset.unpack_from(data, layout.first)
+    if start + head.size > len(data):
+        return
+    (count,) = head.unpack_from(data, start)
+    first, width = start + head.size, layout.offset.size
     for place in range(first, min(first + count * reader.size, len(data) - reader.size + 1), reader.size):
         tag, kind, number, value = reader.unpack_from(data, place)
         # A short value stands in the upper half of a big-endian field.
-        small = order == ">" and number == 1 and _SIZES.get(kind, 0) == 2
-        yield tag, kind, number, value >> (8 * (reader.size - 4 - (8 if big else 4)) - 16) if small else value
+        short = data.startswith(b"MM") and number == 1 and _SIZES.get(kind, 0) == 2
+        yield tag, kind, number, value >> 8 * (width - 2) if short else value
