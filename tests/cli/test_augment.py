@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from assay.cli.augment import augment
+from assay.cli.program import command
 from assay.data import read_manifest
 from assay.errors import UsageError
 
@@ -41,7 +42,7 @@ def test_folder(photos: Path, tmp_path: Path) -> None:
     assert ended.exit_code == 0
     lines = ended.stdout.splitlines()
     assert lines[0].startswith(f"{out} holds 12 photos and ")
-    assert lines[-1] == f"next: assay train {out / 'manifest.csv'}"
+    assert lines[-1] == f"next: {command('train', out / 'manifest.csv')}"
     assert len(read_manifest(out / "manifest.csv").part("train")) == 3 * sum(
         "_aug" not in sample.id for sample in read_manifest(out / "manifest.csv").part("train")
     )

@@ -14,6 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from assay.cli.fetch import fetch
+from assay.cli.program import command
 from assay.data.catalogue import CATALOGUE
 from assay.errors import AssayError, UsageError
 
@@ -51,7 +52,7 @@ def test_address(address: str, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     ended = RUN.invoke(app, [address, "--to", str(folder)])
     assert ended.exit_code == 0
-    assert ended.stdout.splitlines() == [f"{folder} is ready", f"next:     assay train {folder}"]
+    assert ended.stdout.splitlines() == [f"{folder} is ready", f"next:     {command('train', folder)}"]
     assert (folder / "cats" / "1.png").is_file()
     assert "was there already" in RUN.invoke(app, [address, "--to", str(folder)]).stdout
 
@@ -64,7 +65,7 @@ def test_json(address: str, tmp_path: Path) -> None:
         "licence": None,
         "citation": None,
         "homepage": None,
-        "next": f"assay train {tmp_path / 'mine'}",
+        "next": command("train", tmp_path / "mine"),
     }
 
 

@@ -183,6 +183,32 @@ def test_progress_counts_the_batches_of_training_and_validation(
     assert told == [("epoch 1/1", done, 8) for done in range(1, 9)]
 
 
+def test_progress_counts_the_epochs_of_a_head_on_embeddings(
+    make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
+):
+    recipe = make_recipe(
+        strategy="probe", epochs=40, lr=0.1, early_stopping={"metric": "val_loss", "patience": 1}
+    )
+    told: list[tuple[str, int, int]] = []
+    val = make_split((9, 9), seed=1)
+    mistaken = Split(val.pixels, 1 - val.targets)
+    history = fit(
+        make_network(recipe),
+        recipe,
+        make_split(),
+        mistaken,
+        run=tmp_path,
+        progress=lambda *step: told.append(step),
+    )
+    assert history.stopped_early
+    heads = [step for step in told if step[0] == "training the head"]
+    assert heads == [
+        *(("training the head", row.epoch, 40) for row in history.rows),
+        ("training the head", 40, 40),
+    ]
+    assert not [step for step in told if step[0].startswith("epoch")]
+
+
 def test_rare_classes_are_learnt_better_when_balanced(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
 ):
@@ -269,14 +295,14 @@ def test_freezing_more_stages_than_there_are_is_a_usage_error(
 def ctrl_c(what: str, done: int, total: int) -> None:
     """Be the person who presses Ctrl-C in the second epoch."""
     del total
-    if what.startswith("epoch 2/") and done == 2:
+    if what.startswith(("epoch 2/", "training the head")) and done == 2:
         signal.raise_signal(signal.SIGINT)
 
 
 def terminated(what: str, done: int, total: int) -> None:
     """Be the system that shuts down in the second epoch."""
     del total
-    if what.startswith("epoch 2/") and done == 2:
+    if what.startswith(("epoch 2/", "training the head")) and done == 2:
         signal.raise_signal(signal.SIGTERM)
 
 

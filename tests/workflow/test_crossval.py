@@ -44,7 +44,7 @@ def stopped(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactor
     assert not half.begun
     epochs: list[str] = []
     watcher = SeriesWatcher(
-        on_epoch=lambda name, row, most: epochs.append(f"{name} {row.epoch}/{most}"),
+        on_epoch=lambda name, row, recipe: epochs.append(f"{name} {row.epoch}/{recipe.train.epochs}"),
         on_run=lambda name, _: told.append(name),
     )
     result = resume_crossval(folder, jobs=1, watcher=watcher)

@@ -85,6 +85,7 @@ def _draw(data: Path, recipe: "Recipe", sheet: Path, *, photos: int, variants: i
 def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) -> dict[str, object]:
     """Write the photos; add what a person reads to `lines` and return what a program reads."""
     from assay.cli.console import progress_bars
+    from assay.cli.program import command
     from assay.data import SPLITS, kept_together, read_manifest
     from assay.data.augmented import write_augmented
     from assay.data.prepare import prepare
@@ -104,7 +105,7 @@ def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) 
         lines.append(
             f"  {part:<5} " + listed([f"{label} {count}" for label, count in counts.items()], MOST_CLASSES)
         )
-    lines.append(f"next: assay train {written.manifest}")
+    lines.append(f"next: {command('train', written.manifest)}")
     return {
         "manifest": str(written.manifest),
         "originals": written.originals,

@@ -9,6 +9,7 @@ import typer
 
 from assay.cli.console import say
 from assay.cli.live import ended_by_signals, stopper, tell, window
+from assay.cli.program import command
 from assay.errors import UsageError
 
 if TYPE_CHECKING:
@@ -133,4 +134,4 @@ def _end(shots: "Shots", collected: "Collected", to: Path, *, skip_alike: bool) 
         warning = f"; {alike} nearly the same as another: {fate}" if alike else ""
         say(f"{name}: {collected.taken.get(name, 0)} new, {count} in all{warning}")
     if sum(1 for count in shots.counts.values() if count) > 1:
-        say(f"assay train {to}")
+        say(command("train", to))

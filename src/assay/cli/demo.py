@@ -24,6 +24,7 @@ def demo(
     Example: assay demo
     """
     from assay.cli.console import progress_bars
+    from assay.cli.program import command, program
     from assay.cli.train import closing, watcher_of
     from assay.data.elpv import prepare_elpv
     from assay.recipe import load_recipe
@@ -44,10 +45,12 @@ def demo(
     say(
         "",
         "Next:",
-        f"  assay info {bundle}",
-        f"  assay predict {bundle} {photos / 'defective'} --out answers.csv",
-        f"  assay evaluate {bundle} {result.run.manifest} --part test",
-        "  assay train YOUR-PHOTOS",
+        f"  {command('info', bundle)}",
+        f"  {command('predict', bundle, photos / 'defective', '--out', to / 'answers.csv')}",
+        f"  {command('evaluate', bundle, result.run.manifest, '--part', 'test')}",
+        f"  {command('check', manifest)}",
+        "",
+        f"With photos of your own, in one folder for each class: {program()} train FOLDER",
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from assay.cli.console import print_json, progress_bars, say
+from assay.cli.program import command
 
 
 def fetch(
@@ -41,7 +42,8 @@ def fetch(
     with progress_bars() as progress:
         fetched = fetch_data(source, to, sha256=sha256, downloads=from_, progress=progress)
     dataset = fetched.dataset
-    usage = (dataset.usage if dataset else "assay train {folder}").format(folder=fetched.folder)
+    words = (dataset.usage if dataset else "assay train {folder}").split()[1:]
+    usage = command(*(word.format(folder=fetched.folder) for word in words))
     if json:
         print_json(
             {

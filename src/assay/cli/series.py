@@ -7,17 +7,17 @@ from assay.cli.console import percent, say
 if TYPE_CHECKING:
     from assay.data import Dataset
     from assay.progress import Progress
-    from assay.training import EpochRow
     from assay.workflow import RunFigures, SeriesWatcher
 
 
 def series_watcher(progress: "Progress", *, quiet: bool) -> "SeriesWatcher":
-    """Return who prints a line an epoch and a run, each with the run's name; only progress when `quiet`."""
+    """Return who prints epochs and runs, each with the run's name; only progress when `quiet`."""
+    from assay.cli.epochs import EpochPrinter
     from assay.workflow import SeriesWatcher
 
     if quiet:
         return SeriesWatcher(progress)
-    return SeriesWatcher(progress, on_data=_tell_data, on_epoch=_tell_epoch, on_run=_tell_run)
+    return SeriesWatcher(progress, on_data=_tell_data, on_epoch=EpochPrinter(), on_run=_tell_run)
 
 
 def _tell_data(dataset: "Dataset") -> None:
@@ -33,12 +33,6 @@ def _tell_data(dataset: "Dataset") -> None:
         first = dataset.unreadable[0]
         lines.append(f"left out: {len(dataset.unreadable)} files, such as {first.path}: {first.reason}")
     say(*lines, "")
-
-
-def _tell_epoch(name: str, row: "EpochRow", epochs: int) -> None:
-    from assay.training import epoch_line
-
-    say(f"{name}  {epoch_line(row, epochs)}")
 
 
 def _tell_run(name: str, figures: "RunFigures") -> None:

@@ -134,6 +134,7 @@ def closing(result: "TrainResult") -> str:
     """Return what a person reads when a run has ended: the verdict, where the files are, what to do next."""
     from assay.bundle import Bundle
     from assay.cli.confidence import describe_confidence
+    from assay.cli.program import command
     from assay.cli.summary import describe_metrics
 
     run, part = result.run, result.verdict
@@ -157,15 +158,21 @@ def closing(result: "TrainResult") -> str:
             f"classifier  {run.bundle}",
             f"report      {run.evaluation(part) / 'report.html'}",
             f"pictures    {run.evaluation(part)}, {run.folder / 'curves.png'}",
-            f"use it      assay predict {run.bundle} PHOTO",
+            f"use it      {command('predict', run.bundle, _photo(result))}",
         ]
     )
 
 
+def _photo(result: "TrainResult") -> Path | str:
+    """Return a photo to try the classifier on; a word in its place where photos are no files."""
+    judged = result.dataset.part(result.verdict)
+    return next((sample.path for sample in judged if sample.tensor is None), "PHOTO")
+
+
 def watcher_of(recipe: "Recipe", progress: "Progress", *, quiet: bool, profile: bool = False) -> "Watcher":
-    """Return who prints the data's summary and a line an epoch, or only draws progress when `quiet`."""
+    """Return who prints the data's summary and the epochs, or only draws progress when `quiet`."""
+    from assay.cli.epochs import EpochPrinter, print_fit
     from assay.cli.summary import describe_data
-    from assay.training import epoch_line
     from assay.workflow import Watcher
 
     clock = None
@@ -175,10 +182,12 @@ def watcher_of(recipe: "Recipe", progress: "Progress", *, quiet: bool, profile: 
         clock = Profile()
     if quiet:
         return Watcher(progress, profile=clock)
+    printer = EpochPrinter()
     return Watcher(
         progress,
         on_data=lambda dataset: say_text(describe_data(dataset, recipe.data.advised_per_class) + "\n"),
-        on_epoch=lambda row: say(epoch_line(row, recipe.train.epochs)),
+        on_epoch=lambda row: printer("", row, recipe),
+        on_history=lambda history: print_fit(history, recipe),
         profile=clock,
     )
 

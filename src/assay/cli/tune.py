@@ -8,6 +8,7 @@ import typer
 
 from assay.cli.console import say, say_text
 from assay.cli.layout import LayoutOption, layout_setting
+from assay.cli.program import command
 
 
 class Figure(StrEnum):
@@ -61,4 +62,4 @@ def tune(
     best = folder / "best.yaml"
     say_text(result.text)
     say("", f"table       {folder / 'tune.csv'}")
-    say(f"recipe      {best}", f"train it    assay train {data} -r {best}")
+    say(f"recipe      {best}", f"train it    {command('train', data, '-r', best)}")

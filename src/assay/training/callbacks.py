@@ -22,6 +22,8 @@ from assay.training.ema import MovingAverage
 from assay.training.history import EpochRow, best_of, score
 from assay.training.module import Learner
 
+_HEAD = "training the head"
+
 
 def learner_of(module: LightningModule) -> Learner:
     """Return the module as the learner that it is."""
@@ -192,7 +194,11 @@ class Keeper(Checkpoint):
 
 
 class ProgressReport(Callback):
-    """Tells after every batch how far an epoch is, validation included."""
+    """Tells after every batch how far an epoch is, validation included.
+
+    Of a head that learns from embeddings it tells after every epoch how far training is: a single epoch is
+    too quick to be told.
+    """
 
     def __init__(self, progress: Progress) -> None:
         """Hold whom to tell."""
@@ -204,6 +210,21 @@ class ProgressReport(Callback):
         del trainer, pl_module
         self._done = 0
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count an epoch of a head."""
+        del trainer
+        learner = learner_of(pl_module)
+        if learner.on_features:
+            self._progress(_HEAD, learner.epoch + 1, learner.schedule.spec.epochs)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say that a head has learnt, also if it stopped early."""
+        del trainer
+        learner = learner_of(pl_module)
+        if learner.on_features:
+            epochs = learner.schedule.spec.epochs
+            self._progress(_HEAD, epochs, epochs)
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Count a training batch."""
         self._advance(trainer, learner_of(pl_module))
@@ -213,6 +234,8 @@ class ProgressReport(Callback):
         self._advance(trainer, learner_of(pl_module))
 
     def _advance(self, trainer: Trainer, learner: Learner) -> None:
+        if learner.on_features:
+            return
         self._done += 1
         total = int(trainer.num_training_batches) + int(sum(trainer.num_val_batches))
         self._progress(f"epoch {learner.epoch + 1}/{learner.schedule.spec.epochs}", self._done, total)

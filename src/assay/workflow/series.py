@@ -51,17 +51,17 @@ class SeriesWatcher:
     progress: Progress = silent
     on_data: Callable[[Dataset], None] | None = None
     """Called when the photos are read."""
-    on_epoch: Callable[[str, EpochRow, int], None] | None = None
-    """Called after every epoch with the run's name, the epoch, and the most epochs it may have."""
+    on_epoch: Callable[[str, EpochRow, Recipe], None] | None = None
+    """Called after every epoch with the run's name, the epoch, and the run's settings."""
     on_run: Callable[[str, RunFigures], None] | None = None
     """Called when a run is done."""
 
     def of(self, task: RunTask) -> Watcher:
         """Return who watches one run: progress and epochs come with the run's name."""
-        on_epoch, epochs = self.on_epoch, task.recipe.train.epochs
+        on_epoch = self.on_epoch
         return Watcher(
             lambda what, done, total: self.progress(f"{task.name}: {what}", done, total),
-            on_epoch=None if on_epoch is None else lambda row: on_epoch(task.name, row, epochs),
+            on_epoch=None if on_epoch is None else lambda row: on_epoch(task.name, row, task.recipe),
         )
 
 

@@ -58,6 +58,8 @@ class Watcher:
     """Called when the photos are read and shared out."""
     on_epoch: OnEpoch | None = None
     """Called after every epoch."""
+    on_history: Callable[[History], None] | None = None
+    """Called when the last epoch is over."""
     profile: Profile | None = None
     """Told where the time goes, which is then written to `profile.json` in the run."""
 
@@ -208,6 +210,8 @@ def _complete(
         on_epoch=watcher.on_epoch,
         profile=watcher.profile,
     )
+    if watcher.on_history is not None:
+        watcher.on_history(history)
     profile = watcher.profile or Profile()
     with profile.during("writing and judging the bundle"):
         metrics = ship(run, dataset, network, recipe, spec, report=report, progress=watcher.progress)
