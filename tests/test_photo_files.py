@@ -92,6 +92,7 @@ def test_files_of_systems_are_passed_over_and_counted(tmp_path: Path, name: str)
         ("evaluation-1", ["metrics.json", "confusion_matrix.json", "confusion_matrix.png"]),
         ("augmented", [".augment.json", "train/cat/1.jpg"]),
         ("explanations", ["1-heat.png", "2-heat.png", "sheet.png"]),
+        ("bench", ["bench.json", "bench.png"]),
         ("exported", ["model.onnx", "model.onnx.json", "example_onnx.py"]),
         ("assay-demo", ["photos/cat/1.png"]),
         ("Assay-anything", ["1.png"]),
@@ -108,6 +109,13 @@ def test_what_assay_wrote_is_passed_over(tmp_path: Path, folder: str, files: lis
     assert passed.skipped["written by Assay"] == 1
     assert [path.name for path in children(tmp_path, Passed()).folders] == ["cat"]
     assert _list(tmp_path / where / folder), "a folder that is asked for is listed"
+
+
+@pytest.mark.parametrize("names", [["a-lr.png"], ["a-lr.png", "a-1/run.json", "a-1/recipe.yaml"]])
+def test_learning_rate_curves_are_no_photos(tmp_path: Path, names: list[str]) -> None:
+    _make(tmp_path, "cat/1.jpg", "dog/1-lr.png", *(f"runs/{name}" for name in names))
+    assert [path.name for path in children(tmp_path, Passed()).folders] == ["cat", "dog"]
+    assert _list(tmp_path) == ["cat/1.jpg", "dog/1-lr.png"]
 
 
 def test_photos_that_only_look_like_output_stay(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,11 +68,12 @@ _OUTPUTS = (
     {"tune.json", "tune.csv"},
     {"metrics.json", "confusion_matrix.json"},
     {".augment.json"},
+    {"bench.json", "bench.png"},
     {".lock", "manifest.csv"},
     {"CACHEDIR.TAG"},
 )
 """Names that stand together only in folders that Assay wrote, or in caches (bford.info/cachedir)."""
-_HEAT, _SHEET = "-heat.png", "sheet.png"
+_HEAT, _SHEET, _CURVE = "-heat.png", "sheet.png", "-lr.png"
 _MARKS = frozenset().union(*_OUTPUTS, {_SHEET})
 _DEPTH = 2
 _EXAMPLE = re.compile(r"example_(onnx|openvino|torchscript)(_(fp32|int8))?\.py")  # beside an exported model
@@ -190,16 +191,24 @@ def is_output(folder: Path, depth: int = _DEPTH) -> bool:
         entries = _sorted_entries(folder)
     except OSError:
         return False
-    if _is_output(folder, entries):
+    return _is_output(folder, entries, depth)
+
+
+def _is_output(folder: Path, entries: Sequence[os.DirEntry[str]], depth: int = _DEPTH) -> bool:
+    if _has_marks(folder, entries):
         return True
     inside = _visible_entries(entries, Passed()) if depth else []
-    return bool(inside) and all(
+    # Learning-rate curves lie beside the runs.
+    others = [entry for entry in inside if _is_folder(entry) or not entry.name.endswith(_CURVE)]
+    if not others:
+        return bool(inside) and folder.name == "runs"
+    return all(
         _is_folder(entry) and not entry.is_symlink() and is_output(folder / entry.name, depth - 1)
-        for entry in inside
+        for entry in others
     )
 
 
-def _is_output(folder: Path, entries: Iterable[os.DirEntry[str]]) -> bool:
+def _has_marks(folder: Path, entries: Iterable[os.DirEntry[str]]) -> bool:
     if folder.name.casefold().startswith("assay-"):
         return True
     if folder.name == cache_folder().name and folder.resolve() == cache_folder().resolve():
