@@ -161,9 +161,13 @@ def test_each_photo_of_a_batch_has_its_own_reason(site: Site, eventually: Callab
         )
     assert answer.status_code == 200
     eventually(lambda: len(site.records("batch-1")) == 4 and len(site.lines("errors.log", "batch-1")) == 2)
-    errors = {(one.status, one.error) for one in site.records("batch-1")}
+    records = site.records("batch-1")
+    errors = {(one.status, one.error) for one in records}
     wrong = {"Invalid image format. Allowed formats: jpg, jpeg, png", "File size exceeds maximum limit"}
     assert errors == {(200, None), *((400, text) for text in wrong)}
+    # The size that was too large was never kept; of the text at least the size is known.
+    seen = {one.image and (one.image.size, one.image.format) for one in records if one.status == 400}
+    assert seen == {None, (4, "unknown")}
 
 
 def test_an_upload_that_takes_too_long_or_ends_early(site: Site, eventually: Callable[..., None]):

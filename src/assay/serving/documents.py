@@ -14,10 +14,13 @@ from assay.serving import errors
 _ERRORS: dict[int, tuple[str, str]] = {
     400: ("The upload cannot be taken.", errors.NO_IMAGE),
     401: ("The key is missing, wrong, revoked or expired.", "A valid key is needed"),
-    403: ("The key is not made for this, or the country is refused.", "This needs the scope classify"),
+    403: (
+        "The key is not made for this, the country is refused, or another origin's page asks.",
+        "This needs the scope classify",
+    ),
     404: ("There is no such model.", errors.NO_MODEL),
     408: ("The upload took too long.", errors.TOO_SLOW),
-    415: ("The body is no multipart form.", errors.NO_FORM),
+    415: ("The body is no multipart form, or it is encoded.", errors.NO_FORM),
     422: ("It cannot be done as asked.", "No heat map can be drawn: the head is no single linear layer"),
     429: ("The tier's rate is used up; see Retry-After.", "Too many requests for tier bronze"),
     500: ("A fault of the server.", errors.INTERNAL),
@@ -25,7 +28,7 @@ _ERRORS: dict[int, tuple[str, str]] = {
     504: ("No answer came in time.", "No answer within 10 s"),
 }
 CLASSIFY_ERRORS = tuple(_ERRORS)
-OPEN_ERRORS = (500,)
+OPEN_ERRORS = (403, 500)
 GUARDED_ERRORS = (401, 403, 429, 500)
 
 _ERROR_SCHEMA = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}

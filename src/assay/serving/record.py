@@ -26,9 +26,9 @@ class ImageFacts:
     size: int
     """Bytes."""
     format: str
-    """By content: jpeg, png, ..."""
+    """By content: jpeg, png, ...; `unknown` for what is no image."""
     dimensions: tuple[int, int] | None
-    """Upright width and height in pixels; None when the header could not be read."""
+    """Upright width and height in pixels; None when the photo was refused."""
 
 
 @dataclass(frozen=True, slots=True)

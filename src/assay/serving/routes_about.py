@@ -41,7 +41,7 @@ def about_routes(service: Service) -> APIRouter:
     @router.get(
         "/ready",
         summary="Whether new requests are welcome",
-        responses=good_answer("They are.", {"status": "ready"}) | error_answers((500, 503)),
+        responses=good_answer("They are.", {"status": "ready"}) | error_answers((403, 500, 503)),
     )
     async def ready() -> Response:
         if not service.lifecycle.ready:

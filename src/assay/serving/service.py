@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from assay.errors import AssayError
+from assay.image import HEAD_BYTES, sniff
 from assay.serving.answers import Result, Timings
 from assay.serving.cache.keys import answer_key
 from assay.serving.cache.single_flight import SingleFlight
@@ -110,6 +111,10 @@ class Service:
             classified = await self._within_deadline(model, upload, while_there, explain=explain)
         except ApiError as error:
             outcome.status, outcome.error = error.status, error.text
+            if upload.data:
+                outcome.image = ImageFacts(
+                    len(upload.data), sniff(upload.data[:HEAD_BYTES]) or "unknown", None
+                )
             raise
         outcome.status, outcome.result = 200, classified.result
         outcome.image, outcome.cached = classified.result.image, classified.cached
