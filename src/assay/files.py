@@ -4,12 +4,17 @@ Knows nothing of images or models.
 """
 
 import hashlib
+import io
 import os
+import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+from assay.errors import UsageError
+from assay.temporary import temporary_file
 
 
 def cache_folder() -> Path:
@@ -37,23 +42,76 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
         The temporary path to write to. It has the suffix of `path`, since many libraries judge by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with temporary_file(path) as temporary:
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask() if mode is None else mode)
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str, mode: int | None = None) -> None:
     """Write `text` to `path` as UTF-8, whole or not at all, with the permissions `mode` (see `replacing`)."""
     with replacing(path, mode) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def require_file(path: Path) -> None:
+    """Refuse a pipe, a socket or a device; files, folders and what does not exist pass.
+
+    Opening a pipe waits for somebody to write into it, and a device may never end.
+
+    Raises:
+        UsageError: it is one.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise UsageError(f"{path} is a pipe, a socket or a device: give a file")
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file that a person named, for reading.
+
+    Files of the system that say they are empty, as all in `/proc`, are empty: reading some of them waits.
+
+    Raises:
+        UsageError: it is a pipe, a socket or a device, which is never opened.
+        OSError: it cannot be opened; IsADirectoryError for a folder.
+    """
+    require_file(path)
+    stream = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 - Path.open has no opener
+    status = os.fstat(stream.fileno())
+    if stat.S_ISREG(status.st_mode) and status.st_size:
+        return stream
+    stream.close()
+    if not stat.S_ISREG(status.st_mode):
+        raise UsageError(f"{path} is a pipe, a socket or a device: give a file")
+    return io.BytesIO()
+
+
+def read_text(path: Path, most: int) -> str:
+    """Read a file of UTF-8, with or without a byte order mark.
+
+    Args:
+        path: the file.
+        most: characters that the caller takes; of a longer file no more is read than tells so.
+
+    Raises:
+        UsageError: as for `open_file`.
+        OSError: it cannot be read.
+        UnicodeDecodeError: it is no UTF-8.
+    """
+    with open_file(path) as stream:
+        data = stream.read(4 * most + 1)
+    return data.decode("utf-8-sig")
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    # Between the look at the file and its opening, something else may have taken its place.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 
 
 def sha256(path: Path) -> str:

@@ -10,12 +10,10 @@ for scales a channel.
 """
 
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -27,6 +25,7 @@ from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from assay.bundle.errors import BundleError
+from assay.temporary import temporary_folder
 
 _INPUT = "images"
 _QUANTISED = ("Conv", "Add", "MaxPool", "Relu", "Clip")
@@ -63,8 +62,8 @@ class Quantiser:
             BundleError: the model cannot be quantised.
             ValueError: there are no photos.
         """
-        with _quiet(), tempfile.TemporaryDirectory(prefix="assay-int8-") as folder:
-            source, prepared = Path(folder) / "model.onnx", Path(folder) / "prepared.onnx"
+        with _quiet(), temporary_folder("assay-int8") as folder:
+            source, prepared = folder / "model.onnx", folder / "prepared.onnx"
             source.write_bytes(model)
             try:
                 # Shapes are known all along: only the batch is open.
@@ -111,9 +110,9 @@ class Quantiser:
         return sorted(harm, key=lambda name: -harm[name])
 
     def _quantised(self, *, only: Collection[str] = (), keep: Collection[str] = ()) -> bytes:
-        with _quiet(), tempfile.TemporaryDirectory(prefix="assay-int8-") as folder:
-            prepared, result = Path(folder) / "prepared.onnx", Path(folder) / "model.onnx"
-            ranges = Path(folder) / "ranges.json"
+        with _quiet(), temporary_folder("assay-int8") as folder:
+            prepared, result = folder / "prepared.onnx", folder / "model.onnx"
+            ranges = folder / "ranges.json"
             onnx.save(self._model, prepared)
             save_tensors_data(TensorsData(CalibrationMethod.MinMax, dict(self._ranges)), ranges)
             try:

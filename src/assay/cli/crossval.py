@@ -50,7 +50,7 @@ def crossval(
     from assay.cli.series import series_watcher
     from assay.errors import UsageError
     from assay.recipe import load_recipe
-    from assay.workflow import cross_validate, next_folder, resume_crossval
+    from assay.workflow import cross_validate, result_folder, resume_crossval
 
     with progress_bars() as progress:
         watcher = series_watcher(progress, quiet=json)
@@ -64,10 +64,10 @@ def crossval(
             raise UsageError("give the photos to train on, or --resume FOLDER to go on")
         else:
             settings = load_recipe(recipe, [*(set_ or ()), *layout_setting(layout)])
-            folder = run or next_folder(Path("runs"), f"{settings.name}-crossval")
-            result = cross_validate(
-                data, settings, folder, folds=folds, repeats=repeats, jobs=jobs, watcher=watcher
-            )
+            with result_folder(run, Path("runs"), f"{settings.name}-crossval") as folder:
+                result = cross_validate(
+                    data, settings, folder, folds=folds, repeats=repeats, jobs=jobs, watcher=watcher
+                )
     if json:
         print_json({"folder": str(result.folder), **result.to_dict()})
     else:

@@ -28,17 +28,15 @@ def demo(
     from assay.cli.train import closing, watcher_of
     from assay.data.elpv import prepare_elpv
     from assay.recipe import load_recipe
-    from assay.workflow import next_folder, train_classifier
+    from assay.workflow import result_folder, train_classifier
 
     about = "Tells defective solar cells from functional ones on electroluminescence photos."
     settings = ["name=solar-cells", f"description={about}", "data.positive=defective", f"train.seed={seed}"]
     recipe = load_recipe("defect-lite", settings)
     say("Solar cells of the ELPV set: functional, or defective (defect probability of one half or more)")
     manifest = prepare_elpv(to / "photos")
-    with progress_bars() as progress:
-        result = train_classifier(
-            manifest, recipe, next_folder(to, "run"), watcher_of(recipe, progress, quiet=False)
-        )
+    with progress_bars() as progress, result_folder(None, to, "run") as folder:
+        result = train_classifier(manifest, recipe, folder, watcher_of(recipe, progress, quiet=False))
     say_text(closing(result))
     say_text(_unseen(result))
     bundle, photos = result.run.bundle, to / "photos"

@@ -47,12 +47,11 @@ def evaluate(
     from assay.cli.console import print_json, progress_bars
     from assay.cli.summary import describe_metrics
     from assay.errors import UsageError
-    from assay.workflow import evaluate_classifier, next_folder
+    from assay.workflow import evaluate_classifier, result_folder
 
-    folder = out or next_folder(Path(), "evaluation")
-    if (folder / "run.json").exists():
-        raise UsageError(f"{folder} is a run, whose own figures stay as they are: choose another --out")
-    with progress_bars() as progress:
+    if out is not None and (out / "run.json").exists():
+        raise UsageError(f"{out} is a run, whose own figures stay as they are: choose another --out")
+    with progress_bars() as progress, result_folder(out, Path(), "evaluation") as folder:
         result = evaluate_classifier(
             model,
             data,

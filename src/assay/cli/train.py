@@ -68,7 +68,7 @@ def train(
     from assay.cli.console import print_json, progress_bars
     from assay.errors import UsageError
     from assay.recipe import load_recipe
-    from assay.workflow import Run, next_folder, resume_training, train_classifier
+    from assay.workflow import Run, result_folder, resume_training, train_classifier
 
     with progress_bars() as progress:
         if resume is not None:
@@ -98,12 +98,12 @@ def train(
             }
             overrides = [f"{key}={_as_yaml(value)}" for key, value in chosen.items() if value is not None]
             settings = load_recipe(recipe, [*(set_ or ()), *layout_setting(layout), *overrides])
-            folder = run or next_folder(Path("runs"), settings.name)
-            if find_lr:
-                _find_lr(data, settings, folder, progress)
-                return
-            watcher = watcher_of(settings, progress, quiet=json, profile=profile)
-            result = train_classifier(data, settings, folder, watcher, like=like)
+            with result_folder(run, Path("runs"), settings.name) as folder:
+                if find_lr:
+                    _find_lr(data, settings, folder, progress)
+                    return
+                watcher = watcher_of(settings, progress, quiet=json, profile=profile)
+                result = train_classifier(data, settings, folder, watcher, like=like)
     if json:
         print_json(summary(result))
     else:

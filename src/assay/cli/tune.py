@@ -43,10 +43,12 @@ def tune(
     Example: assay tune photos/ -r defect-lite --set train.lr=1e-3,3e-3,1e-2 --set net.head.dropout=0,0.3
     """
     from assay.cli.console import print_json, progress_bars
-    from assay.workflow import next_folder, tune_probe
+    from assay.workflow import result_folder, tune_probe
 
-    folder = run or next_folder(Path("runs"), f"{Path(recipe).stem}-tune")
-    with progress_bars() as progress:
+    with (
+        progress_bars() as progress,
+        result_folder(run, Path("runs"), f"{Path(recipe).stem}-tune") as folder,
+    ):
         result = tune_probe(
             data,
             recipe,

@@ -48,7 +48,7 @@ def variants(
     from assay.cli.series import series_watcher
     from assay.errors import UsageError
     from assay.recipe.variants import load_variants, show_variants
-    from assay.workflow import next_folder, resume_variants, train_variants
+    from assay.workflow import result_folder, resume_variants, train_variants
 
     if show is not None:
         say_text(show_variants(show).rstrip("\n"))
@@ -65,10 +65,10 @@ def variants(
             raise UsageError("give the photos and a list of variants, as in: assay variants PHOTOS list.yaml")
         else:
             chosen = load_variants(recipes, [*(set_ or ()), *layout_setting(layout)])
-            folder = run or next_folder(Path("runs"), f"{Path(recipes).stem}-variants")
-            result = train_variants(
-                data, chosen, folder, folds=folds, repeats=repeats, jobs=jobs, watcher=watcher
-            )
+            with result_folder(run, Path("runs"), f"{Path(recipes).stem}-variants") as folder:
+                result = train_variants(
+                    data, chosen, folder, folds=folds, repeats=repeats, jobs=jobs, watcher=watcher
+                )
     if json:
         print_json({"folder": str(result.folder), **result.to_dict()})
         return

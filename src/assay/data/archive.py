@@ -12,11 +12,10 @@ import shutil
 import stat
 import struct
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -24,6 +23,7 @@ from typing import IO
 from assay.data.entries import Entries
 from assay.errors import AssayError
 from assay.progress import Progress, silent
+from assay.temporary import temporary_folder
 
 _Plain = IO[bytes] | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
 _BLOCK = 1 << 18
@@ -237,19 +237,16 @@ def whole_folder(to: Path) -> Iterator[Path]:
         AssayError: `to` exists and is not an empty folder, or cannot be made.
     """
     check_free(to)
-    try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        # A folder inside, since the temporary one itself is closed to others.
-        temporary = Path(tempfile.mkdtemp(dir=to.parent, prefix=f".{to.name}-"))
-    except OSError as error:
-        raise AssayError(f"{to} cannot be made ({error.strerror}); choose another folder") from None
-    try:
-        folder = temporary / "whole"
-        folder.mkdir()
+    with ExitStack() as cleanup:
+        try:
+            to.parent.mkdir(parents=True, exist_ok=True)
+            # A folder inside, since the temporary one itself is closed to others.
+            folder = cleanup.enter_context(temporary_folder(to.name, beside=to.parent)) / "whole"
+            folder.mkdir()
+        except OSError as error:
+            raise AssayError(f"{to} cannot be made ({error.strerror}); choose another folder") from None
         yield folder
         folder.replace(to)
-    finally:
-        shutil.rmtree(temporary)
 
 
 def check_free(to: Path) -> None:

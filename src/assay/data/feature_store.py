@@ -7,9 +7,7 @@ cannot be opened, a temporary one takes its place. Knows nothing of labels and n
 import contextlib
 import json
 import logging
-import shutil
 import sqlite3
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ import numpy as np
 from assay.data.candidates import COARSE
 from assay.data.features import FEATURES_VERSION, Features
 from assay.files import cache_folder
+from assay.temporary import temporary_folder
 
 _LOG = logging.getLogger("assay.data.features")
 
@@ -131,8 +130,7 @@ def open_store(folder: Path | None = None) -> Iterator[FeatureStore]:
             store = FeatureStore(path)
         except (OSError, sqlite3.DatabaseError) as error:
             _LOG.warning("features are not kept: %s (%s)", error, path)
-            temporary = Path(tempfile.mkdtemp(prefix="assay-"))
-            cleanup.callback(shutil.rmtree, temporary, ignore_errors=True)
+            temporary = cleanup.enter_context(temporary_folder("assay-features"))
             store = FeatureStore(temporary / "features.sqlite")
         cleanup.callback(store.close)
         yield store

@@ -11,10 +11,17 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from assay.errors import UsageError
+from assay.files import read_text, require_file
 from assay.recipe.names import nearest
 from assay.recipe.recipe import Recipe
+from assay.recipe.yaml_text import MOST_CHARACTERS, YamlError, parse_yaml
 
 _FOLDER = resources.files("assay.recipe") / "recipes"
+_LONGEST_CHAIN = 10
+"""Recipes that extend each other."""
+_DEEPEST = 10
+_MOST_TOLD = 10
+_SHORT = 100
 _SCALARS = (bool, int, float, date, type(None))
 """What YAML makes of names such as yes, 007, 1.5, 2024-01-01 and null."""
 
@@ -61,7 +68,10 @@ def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise UsageError(f"recipe {source}: " + "; ".join(_sentence(one) for one in error.errors())) from None
+        wrong = error.errors()
+        told = [_sentence(one) for one in wrong[:_MOST_TOLD]]
+        more = [f"and {len(wrong) - _MOST_TOLD} more"] if len(wrong) > _MOST_TOLD else []
+        raise UsageError(f"recipe {source}: " + "; ".join([*told, *more])) from None
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -71,15 +81,13 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def _read(source: str, seen: tuple[str, ...]) -> dict[str, Any]:
-    if source in seen:
-        raise UsageError(f"recipe {source} extends itself: {' → '.join([*seen, source])}")
+    place = source if source in recipe_names() else str(Path(source).resolve())
+    if place in seen or len(seen) >= _LONGEST_CHAIN:
+        raise UsageError(f"recipe {source} extends itself, or too many others: {' → '.join([*seen, place])}")
     text, folder = _text(source)
     try:
-        values = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UsageError(f"recipe {source} is not valid YAML{where}: {error.problem}") from None
-    except yaml.YAMLError as error:
+        values = parse_yaml(text)
+    except YamlError as error:
         raise UsageError(f"recipe {source} is not valid YAML: {error}") from None
     if values is None:
         raise UsageError(f"recipe {source} is empty: write at least one setting, as `extends: default`")
@@ -90,13 +98,14 @@ def _read(source: str, seen: tuple[str, ...]) -> dict[str, Any]:
         return values
     if str(base) not in recipe_names():
         base = folder / str(base)
-    return _merge(_read(str(base), (*seen, source)), values)
+    return _merge(_read(str(base), (*seen, place)), values)
 
 
 def _text(source: str) -> tuple[str, Path]:
     if source in recipe_names():
         return (_FOLDER / f"{source}.yaml").read_text(encoding="utf-8"), Path()
     path = Path(source)
+    require_file(path)
     if path.suffix in {".yaml", ".yml"} and not path.is_file():
         raise UsageError(f"the recipe {source} does not exist")
     if not path.is_file():
@@ -106,7 +115,7 @@ def _text(source: str) -> tuple[str, Path]:
             f"the nearest name is {nearest(source, names)!r} (all: {', '.join(names)})"
         )
     try:
-        return path.read_text(encoding="utf-8"), path.parent
+        return read_text(path, MOST_CHARACTERS), path.parent
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"recipe {source} cannot be read as UTF-8 text: {error}") from None
 
@@ -124,12 +133,14 @@ def _override(values: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise UsageError(f"--set {override!r} must look like train.epochs=5")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UsageError(f"--set {override!r}: {text!r} is no valid value") from None
+        value = parse_yaml(text)
+    except YamlError as error:
+        raise UsageError(f"--set {_short(override)}: this is no valid value ({error})") from None
     if value == text.strip():
         value = _number(value)
     *path, last = key.split(".")
+    if len(path) >= _DEEPEST:
+        raise UsageError(f"--set {_short(override)}: no setting has so many parts")
     for part in path:
         below = values.get(part)
         values[part] = dict(below) if isinstance(below, dict) else {}
@@ -159,14 +170,20 @@ def _not_text(value: object) -> str:
 
 
 def _sentence(error: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "recipe"
+    where = ".".join(str(part)[:_SHORT] for part in error["loc"]) or "recipe"
     if error["type"] == "extra_forbidden":
-        known = _keys(error["loc"][:-1])
-        return f"no setting is called {where!r}; the nearest is {nearest(str(error['loc'][-1]), known)!r}"
+        near = nearest(str(error["loc"][-1])[:_SHORT], _keys(error["loc"][:-1]))
+        return f"no setting is called {where!r}; the nearest is {near!r}"
     if error["type"] == "string_type" and isinstance(error["input"], _SCALARS):
         return f"{where.removesuffix('.[key]')}: {_not_text(error['input'])}"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" + ("" if error["type"] == "value_error" else f" (given: {error['input']!r})")
+    given = "" if error["type"] == "value_error" else f" (given: {_short(error['input'])})"
+    return f"{where}: {message}{given}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHORT else f"{text[:_SHORT]}..."
 
 
 def _keys(path: tuple[int | str, ...]) -> list[str]:

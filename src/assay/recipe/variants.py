@@ -11,9 +11,11 @@ from typing import Any
 import yaml
 
 from assay.errors import UsageError
+from assay.files import read_text, require_file
 from assay.recipe.load import load_recipe, parse_recipe, recipe_names
 from assay.recipe.names import nearest
 from assay.recipe.recipe import Recipe
+from assay.recipe.yaml_text import MOST_CHARACTERS, YamlError, parse_yaml
 
 _FOLDER = resources.files("assay.recipe") / "variant_lists"
 _KEYS = ("recipe", "set", "description")
@@ -52,8 +54,8 @@ def load_variants(source: str | Path, overrides: Sequence[str] = ()) -> dict[str
     """
     text, folder = _text(str(source))
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        values = parse_yaml(text)
+    except YamlError as error:
         raise UsageError(f"variants {source} is not valid YAML: {error}") from None
     if not isinstance(values, dict) or len(values) < 2:
         raise UsageError(f"variants {source} must name two variants or more, each with its recipe")
@@ -89,8 +91,8 @@ def parse_variants(text: str, source: str) -> dict[str, Recipe]:
         UsageError: it is damaged.
     """
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        values = parse_yaml(text)
+    except YamlError as error:
         raise UsageError(f"{source} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise UsageError(f"{source} holds no recipes")
@@ -120,6 +122,7 @@ def _text(source: str) -> tuple[str, Path]:
     if source in variant_names():
         return (_FOLDER / f"{source}.yaml").read_text(encoding="utf-8"), Path()
     path = Path(source)
+    require_file(path)
     if not path.is_file():
         names = variant_names()
         raise UsageError(
@@ -127,7 +130,7 @@ def _text(source: str) -> tuple[str, Path]:
             f"the nearest name is {nearest(source, names)!r}"
         )
     try:
-        return path.read_text(encoding="utf-8"), path.parent
+        return read_text(path, MOST_CHARACTERS), path.parent
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"variants {source} cannot be read as UTF-8 text: {error}") from None
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from assay.workflow.crossval_table import CrossvalResult
     from assay.workflow.evaluate import EvaluateResult, evaluate_classifier
     from assay.workflow.figures import PartFigures, RunFigures, Spread
-    from assay.workflow.run import Run, next_folder
+    from assay.workflow.run import Run, result_folder
     from assay.workflow.series import SeriesWatcher
     from assay.workflow.train import (
         TrainResult,
@@ -46,7 +46,7 @@ _MODULES = {
     "compare_results": "compare",
     "cross_validate": "crossval",
     "evaluate_classifier": "evaluate",
-    "next_folder": "run",
+    "result_folder": "run",
     "resume_crossval": "crossval",
     "resume_training": "train",
     "resume_variants": "variants",
@@ -76,7 +76,7 @@ __all__ = [
     "compare_results",
     "cross_validate",
     "evaluate_classifier",
-    "next_folder",
+    "result_folder",
     "resume_crossval",
     "resume_training",
     "resume_variants",

@@ -4,6 +4,8 @@ A run can be killed at any moment: every file in it is written whole, and `run.j
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,12 @@ class Run:
         """
         refuse_used(folder)
         run = cls(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            # Made by one process alone, where two begin in one folder at the same time.
+            run._state.touch(exist_ok=False)
+        except FileExistsError:
+            refuse_used(folder)
         write_text(run.recipe_file, dump_recipe(recipe))
         earlier = None if like is None else str(like.resolve())
         state: dict[str, Any] = {
@@ -162,9 +170,35 @@ def refuse_used(folder: Path) -> None:
         )
 
 
-def next_folder(parent: Path, name: str) -> Path:
-    """Return the first of `name-1`, `name-2`, ... that does not exist under `parent`."""
+@contextmanager
+def result_folder(chosen: Path | None, parent: Path, name: str) -> Iterator[Path]:
+    """Give the folder for results: the chosen one, or the first new one of `name-1`, `name-2`, ...
+
+    A new one is made at once, so that of two processes which start together each gets its own; if nothing has
+    been put into it when the block ends, it goes again.
+
+    Args:
+        chosen: the folder that the user named; none: a new one.
+        parent: where a new one is made.
+        name: what a new one is called, before its number.
+    """
+    if chosen is not None:
+        yield chosen
+        return
+    bare = not parent.exists()
+    parent.mkdir(parents=True, exist_ok=True)
     number = 1
-    while (parent / f"{name}-{number}").exists():
-        number += 1
-    return parent / f"{name}-{number}"
+    while True:
+        folder = parent / f"{name}-{number}"
+        try:
+            folder.mkdir()
+            break
+        except FileExistsError:
+            number += 1
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):  # something is in it
+            folder.rmdir()
+            if bare:
+                parent.rmdir()

@@ -7,7 +7,7 @@ from typing import get_args
 from assay.data import DataSource
 from assay.errors import UsageError
 from assay.recipe import Layout, Recipe, load_recipe
-from assay.workflow.run import next_folder
+from assay.workflow.run import result_folder
 from assay.workflow.train import TrainResult, Watcher, train_classifier
 
 
@@ -55,6 +55,7 @@ def train(
         overrides = [f"{name.replace('__', '.')}={dumps(value)}" for name, value in settings.items()]
         overrides += [] if layout is None else [f"data.layout={layout}"]
         chosen = load_recipe(recipe, overrides)
-    folder = next_folder(Path("runs"), chosen.name) if run is None else Path(run)
     earlier = None if like is None else Path(like)
-    return train_classifier(data, chosen, folder, watcher, like=earlier)
+    named = None if run is None else Path(run)
+    with result_folder(named, Path("runs"), chosen.name) as folder:
+        return train_classifier(data, chosen, folder, watcher, like=earlier)

@@ -6,10 +6,11 @@ there, and adds them up when they are asked for.
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from assay.temporary import temporary_folder
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -25,10 +26,10 @@ def shared_figures() -> Iterator[Path]:
         The folder; it is deleted when the block ends.
     """
     before = os.environ.get(VARIABLE)
-    with tempfile.TemporaryDirectory(prefix="assay-metrics-") as folder:
-        os.environ[VARIABLE] = folder
+    with temporary_folder("assay-metrics") as folder:
+        os.environ[VARIABLE] = str(folder)
         try:
-            yield Path(folder)
+            yield folder
         finally:
             if before is None:
                 del os.environ[VARIABLE]

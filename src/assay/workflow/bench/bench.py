@@ -5,7 +5,6 @@ Rounds take the combinations in turn, so that a machine that slows down slows al
 
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from assay.bundle import Bundle
 from assay.data import Dataset, scan
@@ -15,6 +14,7 @@ from assay.inference.choice import usual_engine
 from assay.inference.cpus import bf16_instructions
 from assay.progress import Progress, silent
 from assay.recipe import Layout
+from assay.temporary import temporary_folder
 from assay.workflow.bench.accuracy import count_right
 from assay.workflow.bench.machine import load_average, machine
 from assay.workflow.bench.photos import DRAWN, drawn_photo, sample_photos
@@ -73,8 +73,8 @@ def bench_model(
     if "openvino" in usual_engine() and bf16_instructions():
         combinations.append(Combination("openvino", "bf16"))
     before = load_average()
-    with TemporaryDirectory(prefix="assay-bench-") as scratch:
-        photos = _photos(dataset, Path(scratch))
+    with temporary_folder("assay-bench") as scratch:
+        photos = _photos(dataset, scratch)
         names = [str(photo) for photo in photos]
         rows = _measure(
             combinations,

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from assay.files import replacing, write_text
 from assay.image import Preprocess
 from assay.inference import Classifier, EngineError, Outputs
 from assay.progress import Progress, silent
+from assay.temporary import temporary_folder
 from assay.workflow.export.about import describe, example
 from assay.workflow.export.agreement import TOLERANCE, Agreement, compare_outputs, read_squares
 from assay.workflow.export.formats import ALL, Format, choose_formats
@@ -105,15 +105,15 @@ def export_model(
     """
     bundle, why = Bundle.open(model), None
     choose_formats(bundle, [name for name in formats if int8 is None or not name.endswith("int8")])
-    with TemporaryDirectory(prefix="assay-export-") as scratch:
+    with temporary_folder("assay-export") as scratch:
         if int8 is not None:
-            bundle, why = import_module(_INT8).quantised(bundle, int8, Path(scratch), progress)
+            bundle, why = import_module(_INT8).quantised(bundle, int8, scratch, progress)
         chosen, skipped = choose_formats(bundle, formats, why)
         reference = None if photos is None else _Reference(bundle, photos)
         made = []
         for done, one in enumerate(chosen):
             progress("exporting", done, len(chosen))
-            made.append(_make(bundle, one, Path(scratch) / one.name, reference))
+            made.append(_make(bundle, one, scratch / one.name, reference))
         progress("exporting", len(chosen), len(chosen))
         try:
             published = tuple(_publish(one, folder) for one in made)

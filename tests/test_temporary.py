@@ -1,0 +1,131 @@
+"""What killed processes leave behind is removed by the next one, and nothing else is."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from assay import temporary
+from assay.files import replacing
+from assay.temporary import sweep, temporary_file, temporary_folder
+
+_HOLD = """
+import sys, time
+from pathlib import Path
+from assay.files import replacing
+from assay.temporary import temporary_folder
+from assay.data.archive import whole_folder
+from assay.serving.watching import shared_figures
+where = Path(sys.argv[1])
+with temporary_folder("assay-test") as one, whole_folder(where / "fetched") as two, shared_figures() as three:
+    (one / "deep").mkdir()
+    (one / "deep" / "file").write_text("x")
+    (two / "photo.jpg").write_text("x")
+    (three / "counter_1.db").write_text("x")
+    with replacing(where / "model.assay") as half, replacing(where / "no suffix") as other:
+        half.write_text("half")
+        print("ready", flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(temporary, "_swept", set())
+
+
+@contextmanager
+def holding(where: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that has begun files and folders."""
+    command = [sys.executable, "-c", _HOLD, str(where)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name != "tmp")
+
+
+def test_what_a_killed_process_leaves_goes_at_the_next_start(tmp_path: Path) -> None:
+    with holding(tmp_path) as process:
+        assert len(names(tmp_path)) == 3
+        assert len(names(tmp_path / "tmp")) == 2
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with temporary_folder("assay-other") as folder:
+        assert names(tmp_path / "tmp") == [folder.name]
+    with replacing(tmp_path / "notes.txt") as new:
+        new.write_text("x", encoding="utf-8")
+        assert names(tmp_path) == [new.name]
+    assert names(tmp_path) == ["notes.txt"]
+
+
+def test_what_a_living_process_holds_stays(tmp_path: Path) -> None:
+    with holding(tmp_path):
+        before = names(tmp_path), names(tmp_path / "tmp")
+        sweep(tmp_path)
+        sweep(tmp_path / "tmp")
+        assert (names(tmp_path), names(tmp_path / "tmp")) == before
+
+
+def test_this_process_keeps_its_own(tmp_path: Path) -> None:
+    with temporary_folder("one") as one, temporary_file(tmp_path / "a.txt") as two:
+        sweep(one.parent)
+        sweep(tmp_path)
+        assert one.is_dir()
+        assert two.is_file()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".model-abcdefgh.assay",
+        "assay-metrics-abcdefgh",
+        ".assay-tmp-short.txt",
+        "x.assay-tmp-UPPER123.txt",
+        "x.assay-tmp-toolong12345",
+        ".hidden",
+        "photo.jpg",
+    ],
+)
+def test_what_is_somebody_elses_stays(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine", encoding="utf-8")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / name).mkdir()
+    for folder in (tmp_path, tmp_path / "folder"):
+        sweep(folder)
+        assert (folder / name).exists()
+
+
+def test_links_and_pipes_with_our_mark_are_not_followed(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").write_text("mine", encoding="utf-8")
+    (tmp_path / ".x.assay-tmp-abcd1234").symlink_to(kept)
+    os.mkfifo(tmp_path / ".y.assay-tmp-abcd1234")
+    sweep(tmp_path)
+    assert (kept / "file").exists()
+    assert len(names(tmp_path)) == 3
+
+
+def test_long_names_have_temporary_ones_too(tmp_path: Path) -> None:
+    target = tmp_path / ("n" * 250 + ".txt")
+    with replacing(target) as new:
+        new.write_text("x", encoding="utf-8")
+    assert names(tmp_path) == [target.name]
+
+
+def test_a_folder_that_cannot_be_looked_at_is_passed_over(tmp_path: Path) -> None:
+    sweep(tmp_path / "missing")

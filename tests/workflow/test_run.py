@@ -1,0 +1,63 @@
+"""Where a run's files go, also when several processes begin together."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from assay.errors import UsageError
+from assay.recipe import Recipe
+from assay.workflow.run import Run, result_folder
+
+_TAKE = """
+import sys, time
+from pathlib import Path
+from assay.workflow.run import result_folder
+print("ready", flush=True)
+sys.stdin.readline()
+with result_folder(None, Path(sys.argv[1]), "default") as folder:
+    (folder / "mine").touch()
+    print(folder.name, flush=True)
+"""
+
+
+def test_processes_that_begin_together_get_a_folder_each(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _TAKE, str(tmp_path / "runs")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(4)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    taken = {process.communicate()[0].strip() for process in processes}
+    assert taken == {f"default-{number}" for number in range(1, 5)}
+
+
+def test_a_folder_that_stays_empty_goes_again(tmp_path: Path) -> None:
+    parent = tmp_path / "runs"
+    with result_folder(None, parent, "a") as folder:
+        assert folder == parent / "a-1"
+        assert folder.is_dir()
+    assert not parent.exists()
+    parent.mkdir()
+    with pytest.raises(UsageError), result_folder(None, parent, "a"):
+        raise UsageError("no such weights")
+    assert list(parent.iterdir()) == []
+    with result_folder(None, parent, "a") as folder:
+        (folder / "file").touch()
+    with result_folder(None, parent, "a") as folder:
+        assert folder.name == "a-2"
+
+
+def test_a_chosen_folder_is_taken_as_it_is(tmp_path: Path) -> None:
+    with result_folder(tmp_path / "mine", tmp_path / "runs", "a") as folder:
+        assert folder == tmp_path / "mine"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_one_run_begins_in_a_folder(tmp_path: Path, tiny: Recipe) -> None:
+    Run.create(tmp_path / "run", tmp_path, tiny)
+    with pytest.raises(UsageError, match="is not empty"):
+        Run.create(tmp_path / "run", tmp_path, tiny)
