@@ -56,20 +56,24 @@ def write_text(path: Path, text: str, mode: int | None = None) -> None:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
+class NotAFileError(UsageError, OSError):
+    """A pipe, a socket or a device where a file is wanted."""
+
+
 def require_file(path: Path) -> None:
     """Refuse a pipe, a socket or a device; files, folders and what does not exist pass.
 
     Opening a pipe waits for somebody to write into it, and a device may never end.
 
     Raises:
-        UsageError: it is one.
+        NotAFileError: it is one.
     """
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
         return
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise UsageError(f"{path} is a pipe, a socket or a device: give a file")
+        raise NotAFileError(f"{path} is a pipe, a socket or a device: give a file")
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -78,7 +82,7 @@ def open_file(path: Path) -> BinaryIO:
     Files of the system that say they are empty, as all in `/proc`, are empty: reading some of them waits.
 
     Raises:
-        UsageError: it is a pipe, a socket or a device, which is never opened.
+        NotAFileError: it is a pipe, a socket or a device, which is never opened.
         OSError: it cannot be opened; IsADirectoryError for a folder.
     """
     require_file(path)
@@ -88,8 +92,14 @@ def open_file(path: Path) -> BinaryIO:
         return stream
     stream.close()
     if not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"{path} is a pipe, a socket or a device: give a file")
+        raise NotAFileError(f"{path} is a pipe, a socket or a device: give a file")
     return io.BytesIO()
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a whole file that a person named; raises as `open_file` does."""
+    with open_file(path) as stream:
+        return stream.read()
 
 
 def read_text(path: Path, most: int) -> str:
@@ -100,7 +110,7 @@ def read_text(path: Path, most: int) -> str:
         most: characters that the caller takes; of a longer file no more is read than tells so.
 
     Raises:
-        UsageError: as for `open_file`.
+        NotAFileError: as for `open_file`.
         OSError: it cannot be read.
         UnicodeDecodeError: it is no UTF-8.
     """

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from assay.bundle.errors import BundleError
-from assay.files import replacing
+from assay.files import NotAFileError, open_file, replacing
 
 INFO = "assay.json"
 MODEL = "model.onnx"
@@ -70,12 +70,14 @@ class Container:
         if path.is_dir():
             raise BundleError(f"{path} is a folder, not a bundle: give the .assay file")
         try:
-            with path.open("rb") as stream:
+            with open_file(path) as stream:
                 if stream.read(4) != b"PK\x03\x04":
                     raise BundleError(f"{path} is not a bundle: give a file that `assay train` wrote")
-            self._size = path.stat().st_size
-            with zipfile.ZipFile(path) as archive:
-                self._entries = archive.infolist()
+                self._size = stream.seek(0, io.SEEK_END)
+                with zipfile.ZipFile(stream) as archive:
+                    self._entries = archive.infolist()
+        except NotAFileError as error:
+            raise BundleError(str(error)) from None
         except FileNotFoundError:
             raise BundleError(f"{path} does not exist: give the path of an .assay file") from None
         except PermissionError:
@@ -117,7 +119,7 @@ class Container:
         entry = self._entry(name)
         left = entry.file_size
         try:
-            with self.path.open("rb") as stream:
+            with open_file(self.path) as stream:
                 stream.seek(entry.header_offset)
                 header = stream.read(_LOCAL_HEADER.size)
                 skipped = sum(_LOCAL_HEADER.unpack(header))

@@ -19,7 +19,7 @@ from assay.data.samples import SPLITS, Dataset, Sample, Split
 from assay.data.split_names import splits_named
 from assay.data.tensors import Encoding, TensorRef
 from assay.errors import AssayError
-from assay.files import write_text
+from assay.files import require_file, write_text
 from assay.photo_tables import (
     CSV_SUFFIXES,
     JSON_LINES_SUFFIXES,
@@ -80,6 +80,7 @@ def list_manifest(path: Path) -> Listing:
     Raises:
         AssayError: as `read_manifest`.
     """
+    require_file(path)
     root = path.absolute().parent
     listing = Listing(root)
     table = read_parquet(path) if path.suffix.casefold() in PARQUET_SUFFIXES else read_table(path)

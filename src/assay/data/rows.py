@@ -16,7 +16,7 @@ from PIL import Image
 from assay.data.parquet_tables import PARQUET_SUFFIXES, ParquetPhotos, parquet_photos
 from assay.data.split_names import splits_named
 from assay.errors import AssayError, UsageError
-from assay.files import cache_folder, replacing, write_text
+from assay.files import cache_folder, read_bytes, replacing, write_text
 from assay.image import HEAD_BYTES, sniff
 from assay.photo_tables import is_missing, text_of
 from assay.progress import Progress, silent
@@ -172,7 +172,7 @@ def _picture(value: Any, where: str) -> bytes:
         value = value.get("bytes") or value.get("path")
     if isinstance(value, str | Path):
         try:
-            return Path(value).read_bytes()
+            return read_bytes(Path(value))
         except OSError as error:
             raise AssayError(f"{where}: {value} cannot be read: {error.strerror or error}") from None
     if isinstance(value, bytes):

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from assay.data.tensors import TensorRef, read_bmp
+from assay.files import read_bytes
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -54,7 +55,7 @@ class Sample:
             OSError: the file cannot be read.
             AssayError: the array file holds no such image.
         """
-        return self.path.read_bytes() if self.tensor is None else read_bmp(self.path, self.tensor)
+        return read_bytes(self.path) if self.tensor is None else read_bmp(self.path, self.tensor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from assay.data.samples import Dataset, Sample
 from assay.data.tensors import PICKLE_SUFFIXES, TENSOR_SUFFIXES
 from assay.data.verify import ABSENT, Verified, verify
 from assay.errors import AssayError, UsageError
-from assay.files import cache_folder
+from assay.files import cache_folder, require_file
 from assay.progress import Progress, silent
 from assay.recipe import Layout
 
@@ -104,6 +104,7 @@ def list_source(path: Path, layout: Layout = "auto") -> Listing:
         AssayError: the folder or the manifest makes no sense.
     """
     suffix = path.suffix.casefold()
+    require_file(path)
     if path.is_dir():
         if is_array_folder(path):
             return list_array_folder(path)

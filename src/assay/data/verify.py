@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from assay.data.samples import Sample, Unreadable
 from assay.errors import AssayError
+from assay.files import open_file
 from assay.image import HEAD_BYTES, decode, sniff
 from assay.photo_files import IMAGE_SUFFIXES, NOT_AN_IMAGE
 from assay.progress import Progress, silent
@@ -107,7 +108,7 @@ def _read_image(path: Path) -> bytes | None:
 
     What does not begin like an image is not read on (films are long); `decode` says what is wrong with it.
     """
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         head = stream.read(HEAD_BYTES)
         if sniff(head):
             return head + stream.read()

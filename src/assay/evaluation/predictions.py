@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.errors import AssayError
-from assay.files import replacing
+from assay.files import open_file, replacing
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -214,7 +214,7 @@ def _frozen(array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
 
 def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
     # Opened here, since numpy leaves a file open whose end is missing.
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         file = np.load(stream, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise TypeError("one array only")

@@ -5,6 +5,8 @@ moment leaves the file of this epoch or the one before. Knows nothing of the loo
 """
 
 import pickle
+import struct
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,8 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from assay.errors import AssayError
-from assay.files import replacing
+from assay.files import NotAFileError, open_file, replacing
 from assay.training.history import EpochRow
+from assay.training.resume_check import (
+    MisfitError,
+    check_like,
+    check_weights,
+    epoch_rows,
+    require_keys,
+    require_kind,
+    step_losses,
+)
 
 _FORMAT = 1
 State = Mapping[str, Any]
@@ -58,6 +69,28 @@ class Snapshot:
         """The weights that the last row's figures are of."""
         return self.weights if self.average is None else self.average
 
+    def require_fit(
+        self, subject: nn.Module, stopping: State | None, plateau: State | None, *, averaged: bool
+    ) -> None:
+        """Check that the states are those of the run that goes on.
+
+        Args:
+            subject: what learns.
+            stopping: state of early stopping at its beginning; none: there is none.
+            plateau: the same of the schedule.
+            averaged: whether a moving average is kept.
+
+        Raises:
+            MisfitError: a name, kind, shape or number differs.
+        """
+        check_weights(self.weights, subject, "weights")
+        if averaged != (self.average is not None):
+            raise MisfitError("average is there or missing, against the recipe")
+        if self.average is not None:
+            check_weights(self.average, subject, "average")
+        check_like(self.stopping, stopping, "stopping")
+        check_like(self.plateau, plateau, "plateau")
+
     def require(self, settings: Mapping[str, str], path: Path) -> None:
         """Check that the run that goes on is the run that was stopped.
 
@@ -95,9 +128,10 @@ def load_snapshot(path: Path) -> Snapshot:
         AssayError: the file is damaged, or another version's.
     """
     plain = _load(path)
-    plain["rows"] = tuple(EpochRow(**row) for row in plain["rows"])
-    plain["losses"] = tuple(tuple(values.tolist()) for values in plain["losses"])
-    return Snapshot(**plain)
+    try:
+        return _snapshot(plain)
+    except MisfitError as error:
+        raise _unfit(path, error) from None
 
 
 def save_best(path: Path, weights: Mapping[str, Tensor], epoch: int) -> None:
@@ -115,7 +149,54 @@ def restore_best(path: Path, subject: nn.Module) -> None:
     Raises:
         AssayError: the file is damaged, or another version's.
     """
-    subject.load_state_dict(_load(path)["weights"])
+    plain = _load(path)
+    try:
+        require_keys(plain, ["epoch", "weights"], "the checkpoint")
+        check_weights(plain["weights"], subject, "weights")
+    except MisfitError as error:
+        raise _unfit(path, error) from None
+    subject.load_state_dict(plain["weights"])
+
+
+def _snapshot(plain: dict[str, Any]) -> Snapshot:
+    require_keys(plain, [field.name for field in fields(Snapshot)], "the checkpoint")
+    for name, kind in _KINDS.items():
+        require_kind(plain[name], kind, name)
+    for name, value in plain["settings"].items():
+        require_kind(name, str, "a name of settings")
+        require_kind(value, str, f"{name[:60]} of settings")
+    for name, value in plain["precision"].items():
+        require_kind(value, (int, float), f"{str(name)[:60]} of precision")
+    rows = epoch_rows(plain["rows"])
+    losses = step_losses(plain["losses"], len(rows))
+    if not 1 <= plain["best_epoch"] <= len(rows) or plain["average_steps"] < 0:
+        raise MisfitError("best_epoch or average_steps is out of range")
+    return Snapshot(**{**plain, "rows": rows, "losses": losses})
+
+
+def _unfit(path: Path, error: MisfitError) -> AssayError:
+    return AssayError(f"{path} cannot be read: {error}; the checkpoint is damaged, start a new run")
+
+
+_NONE = type(None)
+_KINDS: Mapping[str, type | tuple[type, ...]] = {
+    "settings": dict,
+    "best_epoch": int,
+    "finished": bool,
+    "stopped_early": bool,
+    "weights": dict,
+    "average": (dict, _NONE),
+    "average_steps": int,
+    "optimizer": dict,
+    "precision": dict,
+    "stopping": (dict, _NONE),
+    "plateau": (dict, _NONE),
+}
+# What torch raises for files that are damaged, cut off, somebody else's or made to harm.
+_DAMAGE = (
+    *(OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, LookupError, TypeError),
+    *(AttributeError, AssertionError, ArithmeticError, MemoryError, struct.error),
+)
 
 
 def _save(path: Path, plain: dict[str, Any]) -> None:
@@ -130,14 +211,23 @@ def _save(path: Path, plain: dict[str, Any]) -> None:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        plain: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        with open_file(path) as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about odd pickles, which are refused right after
+            plain: Any = torch.load(stream, map_location="cpu", weights_only=True)
+    except NotAFileError:
+        raise
+    except _DAMAGE as error:
         raise AssayError(
             f"{path} cannot be read: the checkpoint is missing or damaged; start a new run"
         ) from error
+    if not isinstance(plain, dict):
+        raise AssayError(
+            f"{path} is no checkpoint of a run: it holds a {type(plain).__name__}; start a new run"
+        )
     found = plain.pop("format", None)
     if found != _FORMAT:
+        shown = str(found)[:20]
         raise AssayError(
-            f"{path} has the checkpoint format {found}, not {_FORMAT}: it is of another version of Assay"
+            f"{path} has the checkpoint format {shown}, not {_FORMAT}: it is of another version of Assay"
         )
     return plain

@@ -5,7 +5,7 @@ The one place that knows the order of things in a training run; each thing is a 
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from assay.training.curves import draw_curves
 from assay.training.device import Device, choose, deterministic, torch_threads
 from assay.training.history import History, OnEpoch, epoch_line, write_metrics, write_steps
 from assay.training.identity import identity
-from assay.training.loader import Batch, Split
+from assay.training.loader import Batch, Split, worker_death
 from assay.training.log import RunLog
 from assay.training.module import Learner
 from assay.training.preparation import (
@@ -36,6 +36,7 @@ from assay.training.preparation import (
 )
 from assay.training.probe import Embedded, eager, embed_splits, on_features
 from assay.training.profile import Profile, Profiler
+from assay.training.resume_check import MisfitError
 from assay.training.schedule import Plateau, Schedule, plateau_of
 from assay.training.trainer import interruptible, make_trainer, quiet
 
@@ -103,7 +104,18 @@ def fit(
     except AssayError as error:
         session.log.write(f"stopped: {error}")
         raise
-    except torch.OutOfMemoryError as error:
+    except MisfitError as error:
+        session.log.write(f"stopped: {error}")
+        last_file = session.checkpoints / "last.ckpt"
+        raise AssayError(
+            f"{last_file} cannot be resumed: {error}; the checkpoint is damaged, start a new run"
+        ) from None
+    except RuntimeError as error:
+        if (died := worker_death(error)) is not None:
+            session.log.write(f"stopped: {error}")
+            raise AssayError(died) from error
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
         session.log.write("stopped: out of memory")
         raise AssayError(
             f"train.batch_size is {recipe.train.batch_size}, for which the {session.device.kind} device has"
@@ -145,12 +157,20 @@ class _Session:
         if not resume:
             for name in ("last.ckpt", "best.ckpt"):
                 (self.checkpoints / name).unlink(missing_ok=True)
-        if not last.exists():
+        if not last.exists() and not last.is_symlink():
             self.log.write(f"started: {self._describe()}")
             self.log.write(f"settings: {self.recipe.train.model_dump_json()}")
             return None
         since = load_snapshot(last)
         since.require(settings, last)
+        spec, plateau = self.recipe.train, plateau_of(self.recipe.train)
+        stopping = early_stopping(spec, None)
+        since.require_fit(
+            self.subject,
+            None if stopping is None else stopping.state_dict(),
+            None if plateau is None else asdict(plateau),
+            averaged=spec.ema is not None,
+        )
         self.subject.load_state_dict(since.weights)
         if since.best_epoch == since.epoch:
             # A kill between the two files of an epoch leaves an older best.ckpt.

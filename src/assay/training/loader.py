@@ -34,6 +34,9 @@ Batch = tuple[Tensor, Tensor]
 """Inputs, uint8 [N, S, S, 3] or float32 [N, D], and int64 targets [N]."""
 
 _SMALL = 64
+_MANY = 1 << 16
+_SPARE = 1 << 20
+"""Bytes of shared memory that are left to others."""
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only its free space is asked for
 
 
@@ -268,18 +271,37 @@ def worker_count(wanted: int | None, photos: int, batch_bytes: int) -> int:
 
     Args:
         wanted: the recipe's number; none: one for every processor this process may use.
-        photos: with fewer than 64, starting a process costs more than it saves, and none is started.
+        photos: with fewer than 64, starting a process costs more than it saves, and none is started unasked.
         batch_bytes: size of one batch in bytes. Batches cross in shared memory, which containers often limit
             to 64 MB: there are no more processes than fit, with two batches each under way.
     """
-    if wanted is not None:
-        return wanted
-    if photos < _SMALL:
+    if wanted is None and photos < _SMALL:
         return 0
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if _SHARED_MEMORY.is_dir():
-        count = min(count, shutil.disk_usage(_SHARED_MEMORY).free // (4 * max(1, batch_bytes)))
-    return count
+    count = wanted
+    if count is None:
+        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(count, _workers_in_shared_memory(batch_bytes)) if count else 0
+
+
+def _workers_in_shared_memory(batch_bytes: int, folder: Path = _SHARED_MEMORY) -> int:
+    """Return how many processes the shared memory is large enough for; with too little of it, torch hangs."""
+    if not folder.is_dir():
+        return _MANY
+    if not os.access(folder, os.W_OK):
+        return 0
+    # Training and validation have processes of their own.
+    return max(0, shutil.disk_usage(folder).free - _SPARE) // (4 * max(1, batch_bytes))
+
+
+def worker_death(error: RuntimeError) -> str | None:
+    """Return a sentence if an error says that a process which prepared photos has died, else None."""
+    if not str(error).startswith("DataLoader worker"):
+        return None
+    reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")
+    return (
+        f"a process that prepared photos has died ({reason}): memory or the shared memory in /dev/shm is short;"
+        " go on with --resume after making room, or begin anew with train.workers=0"
+    )
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -16,6 +16,7 @@ from assay.nets import Classifier
 from assay.training.loader import Batch
 from assay.training.loss import Meter, cross_entropy, require_finite
 from assay.training.optim import frozen_stages, make_optimizer, parameter_groups, set_rate
+from assay.training.resume_check import check_optimizer
 from assay.training.schedule import Schedule
 from assay.training.seeds import Purpose, epoch_seed
 
@@ -79,6 +80,7 @@ class Learner(LightningModule):
         spec = self.schedule.spec
         optimizer = make_optimizer(parameter_groups(self.network, spec), spec)
         if self._optimizer_state is not None:
+            check_optimizer(self._optimizer_state, optimizer)
             optimizer.load_state_dict(dict(self._optimizer_state))
         return optimizer
 

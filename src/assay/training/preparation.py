@@ -148,4 +148,5 @@ def loss_weights(head: Head, spec: TrainSpec, train: Split) -> Tensor | None:
 
 def _workers(recipe: Recipe, photos: int) -> int:
     size = recipe.preprocess.size
-    return worker_count(recipe.train.workers, photos, recipe.train.batch_size * size * size * 3)
+    batch = min(recipe.train.batch_size, max(1, photos))
+    return worker_count(recipe.train.workers, photos, batch * size * size * 3)

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from assay.errors import AssayError
+from assay.files import read_bytes
 from assay.inference import Classifier, Engine, cpu_count
 from assay.inference.choice import Arithmetic
 from assay.workflow.bench.stages import StagedReader, Stages
@@ -76,7 +77,7 @@ def measure(job: Job, tell: Callable[[dict[str, Any]], None]) -> None:
     classifier = Classifier.load(job.model, job.engine, precision=job.precision)
     classifier.predict(job.photos[0])
     tell({})
-    contents = [Path(photo).read_bytes() for photo in job.photos]
+    contents = [read_bytes(Path(photo)) for photo in job.photos]
     reader = StagedReader(classifier.info.preprocess)
     squares = np.stack([reader.read(content) for content in contents])
     latency = _latency(classifier.engine, squares, 0.4 * job.seconds)

@@ -1,0 +1,266 @@
+"""A checkpoint that was edited, cut off or is somebody else's ends in one sentence, never in a traceback."""
+
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from assay.errors import AssayError
+from assay.nets import Classifier
+from assay.recipe import Recipe
+from assay.training import Split, fit
+
+Plain = dict[str, Any]
+Change = Callable[[Plain], object]
+
+
+class StopError(AssayError):
+    """Stands for a kill after an epoch."""
+
+
+def stop(row: object) -> None:
+    raise StopError(str(row))
+
+
+@pytest.fixture(scope="module")
+def stopped_runs() -> dict[str, Path]:
+    return {}
+
+
+@pytest.fixture
+def resume(
+    make_recipe: Callable[..., Recipe],
+    make_network: Callable[[Recipe], Classifier],
+    make_split: Callable[..., Split],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    stopped_runs: dict[str, Path],
+) -> Callable[..., Path]:
+    """Begin a run of some settings, stop it after an epoch, change its files, and go on with it."""
+
+    def run(change: Callable[[Path], None], optimizer: str = "adamw") -> Path:
+        recipe = make_recipe(
+            optimizer=optimizer, epochs=2, ema=0.5, schedule="plateau", early_stopping={"patience": 2}
+        )
+        train, val = make_split(seed=1), make_split((6, 6), seed=2)
+        if optimizer not in stopped_runs:
+            folder = tmp_path_factory.mktemp("stopped")
+            with pytest.raises(StopError):
+                fit(make_network(recipe), recipe, train, val, run=folder, on_epoch=stop)
+            stopped_runs[optimizer] = folder
+        folder = tmp_path / "run"
+        shutil.copytree(stopped_runs[optimizer], folder)
+        change(folder / "checkpoints")
+        fit(make_network(recipe), recipe, train, val, run=folder, resume=True)
+        return folder
+
+    return run
+
+
+def edited(change: Change, name: str = "last.ckpt") -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        plain = torch.load(folder / name, weights_only=True)
+        found = change(plain)
+        torch.save(plain if found is None else found, folder / name)
+
+    return edit
+
+
+def without(*path: Any) -> Change:
+    def change(plain: Plain) -> None:
+        for part in path[:-1]:
+            plain = plain[part]
+        del plain[path[-1]]
+
+    return change
+
+
+def put(value: Any, *path: Any) -> Change:
+    def change(plain: Plain) -> None:
+        for part in path[:-1]:
+            plain = plain[part]
+        plain[path[-1]] = value(plain[path[-1]]) if callable(value) else value
+
+    return change
+
+
+NAMES = [
+    *("format", "settings", "rows", "losses", "best_epoch", "finished", "stopped_early", "weights"),
+    *("average", "average_steps", "optimizer", "precision", "stopping", "plateau"),
+]
+SOME_WEIGHT = "head.fc.weight"
+ODD: list[Change] = [
+    *(without(name) for name in NAMES),
+    *(put(value, name) for name in NAMES for value in ([1, [2]], "text", 7.5)),
+    put(1, "extra"),
+    put(2, 3),
+    put(lambda _: True, "best_epoch"),
+    put(0, "best_epoch"),
+    put(99, "best_epoch"),
+    put(-1, "average_steps"),
+    put(1, "finished"),
+    put([], "rows"),
+    put(lambda rows: rows * 2, "rows"),
+    put(7, "rows", 0, "epoch"),
+    put(float("nan"), "rows", 0, "val_loss"),
+    put("much", "rows", 0, "val_loss"),
+    put(1.5, "rows", 0, "more"),
+    without("rows", 0, "lr"),
+    put(None, "rows", 0),
+    put([], "losses"),
+    put(["loss"], "losses"),
+    put([torch.ones(2, 2)], "losses"),
+    put([torch.tensor([float("inf")])], "losses"),
+    put([torch.tensor([1, 2])], "losses"),
+    put({1: 2}, "settings"),
+    without("settings", "train.lr"),
+    without("weights", SOME_WEIGHT),
+    put(torch.ones(1), "weights", "more"),
+    put(lambda tensor: tensor[:1], "weights", SOME_WEIGHT),
+    put(lambda tensor: tensor.double(), "weights", SOME_WEIGHT),
+    put(lambda tensor: tensor * float("nan"), "weights", SOME_WEIGHT),
+    put(lambda tensor: tensor.to_sparse(), "weights", SOME_WEIGHT),
+    put("text", "weights", SOME_WEIGHT),
+    put(None, "average"),
+    put({}, "average"),
+    put(lambda tensor: tensor * float("inf"), "average", SOME_WEIGHT),
+    put(None, "stopping"),
+    put({}, "stopping"),
+    put(-3, "stopping", "wait_count"),
+    put("soon", "stopping", "patience"),
+    put(torch.ones(3), "stopping", "best_score"),
+    put(float("nan"), "plateau", "best"),
+    put("x", "plateau", "waited"),
+    put(2, "plateau", "sudden"),
+    put({"scale": "large"}, "precision"),
+    put({}, "optimizer"),
+    put([], "optimizer", "param_groups"),
+    put({0: 1}, "optimizer", "state"),
+    put(lambda groups: [*groups, groups[0]], "optimizer", "param_groups"),
+    put("x", "optimizer", "param_groups", 0),
+    without("optimizer", "param_groups", 0, "betas"),
+    put((0.5, "y"), "optimizer", "param_groups", 0, "betas"),
+    put(-1, "optimizer", "param_groups", 0, "eps"),
+    put(float("nan"), "optimizer", "param_groups", 0, "lr"),
+    put([0, 0, 0], "optimizer", "param_groups", 0, "params"),
+    put(1, "optimizer", "param_groups", 0, "more"),
+    without("optimizer", "state", 0, "exp_avg"),
+    put(torch.ones(1, 1), "optimizer", "state", 0, "exp_avg"),
+    put(lambda tensor: tensor * float("nan"), "optimizer", "state", 0, "exp_avg_sq"),
+    put("many", "optimizer", "state", 0, "step"),
+    put(torch.ones(2), "optimizer", "state", 0, "step"),
+    put({}, "optimizer", "state", 4_000),
+    put({}, "optimizer", "state", "zero"),
+    lambda plain: [plain],
+    lambda _: torch.ones(3),
+    lambda plain: {"weights": plain["weights"]},
+    lambda plain: plain["weights"],
+]
+
+
+@pytest.mark.parametrize("change", ODD, ids=range(len(ODD)))
+def test_missing_extra_and_odd_entries_are_named(resume: Callable[..., Path], change: Change) -> None:
+    with pytest.raises(AssayError, match=r"last\.ckpt (cannot be|has the|is no)") as caught:
+        resume(edited(change))
+    assert type(caught.value) is AssayError
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_an_unchanged_run_goes_on_with_every_optimizer(resume: Callable[..., Path], optimizer: str) -> None:
+    folder = resume(lambda _: None, optimizer)
+    assert len((folder / "metrics.csv").read_text(encoding="utf-8").splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        without("weights"),
+        without("epoch"),
+        put({}, "weights"),
+        put(lambda tensor: tensor * float("nan"), "weights", SOME_WEIGHT),
+        put("x", "more"),
+        lambda _: 3,
+    ],
+)
+def test_the_best_weights_are_looked_at_as_well(resume: Callable[..., Path], change: Change) -> None:
+    def edit(folder: Path) -> None:
+        # Two epochs, the first of which was the best: best.ckpt is then not written anew.
+        edited(put(lambda rows: [rows[0], {**rows[0], "epoch": 2}], "rows"))(folder)
+        edited(put(lambda losses: losses * 2, "losses"))(folder)
+        edited(put(lambda _: True, "finished"))(folder)
+        edited(change, "best.ckpt")(folder)
+
+    with pytest.raises(AssayError, match=r"best\.ckpt (cannot be|has the|is no)") as caught:
+        resume(edit)
+    assert "\n" not in str(caught.value)
+
+
+def of_bytes(content: bytes) -> Callable[[Path], None]:
+    return lambda folder: (folder / "last.ckpt").write_bytes(content) and None
+
+
+def cut(folder: Path) -> None:
+    path = folder / "last.ckpt"
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def damaged(folder: Path) -> None:
+    path = folder / "last.ckpt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3 : len(content) // 3 + 400] = os.urandom(400)
+    path.write_bytes(content)
+
+
+def pipe(folder: Path) -> None:
+    (folder / "last.ckpt").unlink()
+    os.mkfifo(folder / "last.ckpt")
+
+
+def link(to: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / "last.ckpt").unlink()
+        (folder / "last.ckpt").symlink_to(to)
+
+    return change
+
+
+def as_folder(folder: Path) -> None:
+    (folder / "last.ckpt").unlink()
+    (folder / "last.ckpt").mkdir()
+
+
+def arrays(folder: Path) -> None:
+    with (folder / "last.ckpt").open("wb") as stream:
+        np.savez(stream, weights=np.ones(3))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(of_bytes(content) for content in (b"", b"PK\3\4", pickle.dumps({"a": os.getcwd}), b"\x80" * 999)),
+        *(cut, damaged, pipe, as_folder, arrays),
+        *(link(to) for to in ("/dev/zero", "nowhere", "best.ckpt", "last.ckpt", "/etc/passwd")),
+    ],
+)
+def test_files_that_are_no_checkpoint_are_named(
+    resume: Callable[..., Path], change: Callable[[Path], None]
+) -> None:
+    with pytest.raises(AssayError, match=r"last\.ckpt") as caught:
+        resume(change)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_link_to_a_checkpoint_is_as_good(resume: Callable[..., Path]) -> None:
+    def change(folder: Path) -> None:
+        (folder / "last.ckpt").rename(folder / "elsewhere.ckpt")
+        (folder / "last.ckpt").symlink_to("elsewhere.ckpt")
+
+    folder = resume(change)
+    assert not (folder / "checkpoints" / "last.ckpt").is_symlink()
