@@ -38,9 +38,8 @@ def resume(
     make_recipe: Callable[..., Recipe],
     make_network: Callable[[Recipe], Classifier],
     make_split: Callable[..., Split],
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
     stopped_runs: dict[str, Path],
+    tmp_path: Path,
 ) -> Callable[..., Path]:
     """Begin a run of some settings, stop it after an epoch, change its files, and go on with it."""
 
@@ -50,7 +49,7 @@ def resume(
         )
         train, val = make_split(seed=1), make_split((6, 6), seed=2)
         if optimizer not in stopped_runs:
-            folder = tmp_path_factory.mktemp("stopped")
+            folder = tmp_path / "stopped"
             with pytest.raises(StopError):
                 fit(make_network(recipe), recipe, train, val, run=folder, on_epoch=stop)
             stopped_runs[optimizer] = folder

@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 
 from assay.recipe.base import Probability, Range, Settings
 
+Kernel = Annotated[int, Field(ge=1, le=255)]
+
 
 class _Transform(Settings):
     p: Probability = 1.0
@@ -96,7 +98,7 @@ class MotionBlur(_Transform):
     """Blurred along a random direction."""
 
     name: Literal["motion_blur"]
-    kernel: tuple[int, int] = (3, 7)
+    kernel: tuple[Kernel, Kernel] = (3, 7)
     """Kernel side in pixels, odd."""
 
 
@@ -104,7 +106,7 @@ class GaussianBlur(_Transform):
     """Blurred evenly."""
 
     name: Literal["gaussian_blur"]
-    kernel: tuple[int, int] = (3, 7)
+    kernel: tuple[Kernel, Kernel] = (3, 7)
     """Kernel side in pixels, odd."""
 
 

@@ -43,7 +43,7 @@ class DataSpec(Settings):
     """New class: the classes it is made of. The original label is kept as `source_label`."""
     positive: str | None = None
     """The class that is looked for; its precision, recall and F1 are named first."""
-    advised_per_class: Annotated[int, Field(ge=0)] = 100
+    advised_per_class: Annotated[int, Field(ge=0, le=10**9)] = 100
     """Photos a class below which a warning is given."""
 
     @model_validator(mode="after")

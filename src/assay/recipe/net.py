@@ -22,11 +22,16 @@ NETWORKS = (
 )
 """Every network by name; `timm:NAME` names one of the timm library besides."""
 
+Width = Annotated[int, Field(ge=1, le=65_536)]
+"""Channels or features of a layer."""
+Blocks = Annotated[int, Field(ge=1, le=256)]
+"""Blocks of a stage."""
+
 
 class HeadSpec(Settings):
     """What stands behind the pooled features: [dense, batch norm, ReLU, dropout] x n, then a linear layer."""
 
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    hidden: Annotated[tuple[Width, ...], Field(max_length=16)] = ()
     """Widths of the dense layers before the last; none makes the head one linear layer."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the features dropped before every linear layer."""
@@ -41,9 +46,9 @@ class ResNetSpec(Settings):
 
     block: Literal["basic", "bottleneck", "preact"] = "basic"
     """basic: two 3x3; bottleneck: 1x1, 3x3, 1x1; preact: the bottleneck with norm and ReLU first (V2)."""
-    layers: tuple[Annotated[int, Field(ge=1)], ...] = (2, 2, 2, 2)
+    layers: Annotated[tuple[Blocks, ...], Field(min_length=1, max_length=8)] = (2, 2, 2, 2)
     """Blocks a stage."""
-    widths: tuple[Annotated[int, Field(ge=1)], ...] = (64, 128, 256, 512)
+    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = (64, 128, 256, 512)
     """Base width of every stage in channels."""
     stem: Literal["conv7", "conv3"] = "conv7"
     """conv7: 7x7 stride 2 and max pooling, for photos; conv3: 3x3 stride 1, for pictures of 32 pixels."""
@@ -60,7 +65,7 @@ class ResNetSpec(Settings):
 class ConvNetSpec(Settings):
     """Shape of the scratch ConvNet: blocks of two 3x3 convolutions; used by the network `convnet` alone."""
 
-    filters: tuple[Annotated[int, Field(ge=1)], ...] = (32, 64, 128)
+    filters: Annotated[tuple[Width, ...], Field(min_length=1, max_length=11)] = (32, 64, 128)
     """Channels of every block."""
     dropout: Probability = 0.3
     """Share of each block's output dropped."""

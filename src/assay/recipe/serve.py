@@ -27,9 +27,9 @@ class ServeSpec(Settings):
     int8: bool = True
     """Ship a model of 8-bit integers besides, and answer with it, if it is as good on validation photos
     (within 0.5 points) and faster on this machine."""
-    max_megabytes: Annotated[float, Field(gt=0)] = 16.0
+    max_megabytes: Annotated[float, Field(gt=0, le=4096)] = 16.0
     """Largest upload, in MiB."""
-    max_side: Annotated[int, Field(ge=1)] = 4096
+    max_side: Annotated[int, Field(ge=1, le=65_535)] = 4096
     """Largest width and height of an upload, in pixels."""
 
     def with_formats(self, trained_on: Collection[str]) -> Self:
@@ -49,5 +49,5 @@ class ServeSpec(Settings):
 class LiveSpec(Settings):
     """How a camera is watched."""
 
-    fps: Annotated[float, Field(gt=0)] = 2.0
+    fps: Annotated[float, Field(gt=0, le=1000)] = 2.0
     """Frames classified a second."""

@@ -299,8 +299,8 @@ def worker_death(error: RuntimeError) -> str | None:
         return None
     reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")
     return (
-        f"a process that prepared photos has died ({reason}): memory or the shared memory in /dev/shm is short;"
-        " go on with --resume after making room, or begin anew with train.workers=0"
+        f"a process that prepared photos has died ({reason}): memory, or the shared memory in /dev/shm, is"
+        " short; make room and go on with --resume, or begin anew with train.workers=0"
     )
 
 
