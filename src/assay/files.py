@@ -57,7 +57,11 @@ def write_text(path: Path, text: str, mode: int | None = None) -> None:
 
 
 class NotAFileError(UsageError, OSError):
-    """A pipe, a socket or a device where a file is wanted."""
+    """A pipe, a socket or a device where a file is wanted; `strerror` says so without the path."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is a pipe, a socket or a device: give a file")
+        self.strerror = "it is no file but a pipe, a socket or a device"
 
 
 def require_file(path: Path) -> None:
@@ -73,7 +77,7 @@ def require_file(path: Path) -> None:
     except (OSError, ValueError):
         return
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise NotAFileError(f"{path} is a pipe, a socket or a device: give a file")
+        raise NotAFileError(path)
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -92,7 +96,7 @@ def open_file(path: Path) -> BinaryIO:
         return stream
     stream.close()
     if not stat.S_ISREG(status.st_mode):
-        raise NotAFileError(f"{path} is a pipe, a socket or a device: give a file")
+        raise NotAFileError(path)
     return io.BytesIO()
 
 

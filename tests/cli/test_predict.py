@@ -178,7 +178,9 @@ def test_a_pipe_does_not_hang(assay, model: Path, tmp_path: Path):
     thread.join(60)
     assert results
     assert results[0].code == 1
-    assert results[0].err == f"assay: {tmp_path / 'pipe.png'}: it is no file but a pipe or a device\n"
+    assert (
+        results[0].err == f"assay: {tmp_path / 'pipe.png'}: it is no file but a pipe, a socket or a device\n"
+    )
 
 
 def test_json_lines_name_the_unreadable_too(assay, model: Path, photos: Path):

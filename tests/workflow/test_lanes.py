@@ -9,7 +9,7 @@ from assay.data import scan
 from assay.errors import AssayError
 from assay.recipe import Recipe
 from assay.workflow import lanes
-from assay.workflow.lanes import complete_runs, default_jobs, free_memory, threads_per_run
+from assay.workflow.lanes import complete_runs, default_jobs, threads_per_run
 from assay.workflow.series import RunTask, SeriesWatcher
 
 
@@ -33,12 +33,6 @@ def test_a_gpu_is_not_shared(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(lanes, "cpu_count", lambda: 64)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert default_jobs(4, memory=1 << 40) == 1
-
-
-def test_free_memory_is_read_where_the_system_tells(tmp_path: Path):
-    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    2048 kB\n", encoding="ascii")
-    assert free_memory(tmp_path / "meminfo") == 2048 * 1024
-    assert free_memory(tmp_path / "nothing") == 0
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

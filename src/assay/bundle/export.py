@@ -28,7 +28,8 @@ OUTPUTS = ("logits", "embedding", "featuremap")
 
 _BATCH = 16
 # A serialised protobuf message ends at 2 GiB; the safety margin holds everything but the weights.
-_LARGEST = (2 << 30) - (16 << 20)
+MOST_WEIGHTS = (2 << 30) - (16 << 20)
+"""Bytes of weights that a model may have."""
 
 _REMEMBERED = 256 << 20
 """Bytes of weights up to which a model is kept to be filled with others."""
@@ -60,7 +61,7 @@ def export_onnx(network: nn.Module, size: int) -> bytes:
         BundleError: the network is too large for one ONNX file.
     """
     amount = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
-    if amount > _LARGEST:
+    if amount > MOST_WEIGHTS:
         raise BundleError(
             f"the network holds {amount >> 20} MiB of weights and ONNX files end at 2 GiB: use a smaller"
         )

@@ -21,8 +21,8 @@ def crossval(
     ] = None,
     *,
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name or YAML file.")] = "default",
-    folds: Annotated[int, typer.Option(help="Parts; each is held out once.")] = 5,
-    repeats: Annotated[int, typer.Option(help="How often, each with another seed.")] = 1,
+    folds: Annotated[int, typer.Option(max=1000, help="Parts; each is held out once.")] = 5,
+    repeats: Annotated[int, typer.Option(max=1000, help="How often, each with another seed.")] = 1,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A value to change, as train.epochs=5; repeatable.")
     ] = None,
@@ -35,7 +35,7 @@ def crossval(
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(help="Runs at a time; by default what fits. Never changes a result."),
+        typer.Option(max=256, help="Runs at a time; by default what fits. Never changes a result."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:

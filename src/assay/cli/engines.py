@@ -30,7 +30,7 @@ PrecisionOption = Annotated[
     ),
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option(min=1, help="Processors to use; by default all that it may.")
+    int | None, typer.Option(min=1, max=1024, help="Processors to use; by default all that it may.")
 ]
 
 

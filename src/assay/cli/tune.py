@@ -27,7 +27,10 @@ def tune(
         typer.Option("--set", help="Values to try, as train.lr=1e-3,1e-2; repeatable: all combinations."),
     ] = None,
     folds: Annotated[
-        int, typer.Option(help="Share training and validation photos out this often; 0: the recipe's split.")
+        int,
+        typer.Option(
+            max=1000, help="Share training and validation photos out this often; 0: the recipe's split."
+        ),
     ] = 0,
     by: Annotated[Figure, typer.Option(help="The figure that ranks.")] = Figure.accuracy,
     layout: LayoutOption = None,

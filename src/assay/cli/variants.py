@@ -20,7 +20,7 @@ def variants(
     folds: Annotated[
         int, typer.Option(help="Cross-validate every variant with so many folds; 0: one split.")
     ] = 0,
-    repeats: Annotated[int, typer.Option(help="How often, each with another seed.")] = 1,
+    repeats: Annotated[int, typer.Option(max=1000, help="How often, each with another seed.")] = 1,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A value to change in all of them, as train.epochs=5.")
     ] = None,
@@ -31,7 +31,7 @@ def variants(
     resume: Annotated[Path | None, typer.Option(help="Go on where it was stopped.")] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(help="Runs at a time; by default what fits. Never changes a result."),
+        typer.Option(max=256, help="Runs at a time; by default what fits. Never changes a result."),
     ] = None,
     show: Annotated[str | None, typer.Option(help="Print a list of variants, to copy and change.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,

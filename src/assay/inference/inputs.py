@@ -4,7 +4,6 @@ Also to a picture that people look at. Knows nothing of models.
 """
 
 import math
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -12,6 +11,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from assay.files import open_file
 from assay.image import HEAD_BYTES, DecodeError, Preprocess, decode, inspect, sniff
 from assay.image.colour import srgb_of_image
 from assay.image.rgb import to_rgb, upright
@@ -119,11 +119,7 @@ def _bytes(photo: File) -> bytes:
 
 def _content(path: Path) -> bytes:
     """Read a file, but only its head if that is no image's: the file may be a video of many gigabytes."""
-    kind = path.stat().st_mode
-    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-        # Opening a pipe would wait for somebody to write into it.
-        raise DecodeError("it is no file but a pipe or a device")
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         head = stream.read(HEAD_BYTES)
         return head if sniff(head) is None else head + stream.read()
 

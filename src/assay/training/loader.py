@@ -280,10 +280,10 @@ def worker_count(wanted: int | None, photos: int, batch_bytes: int) -> int:
     count = wanted
     if count is None:
         count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(count, _workers_in_shared_memory(batch_bytes)) if count else 0
+    return min(count, _workers_in_shared_memory(batch_bytes, _SHARED_MEMORY)) if count else 0
 
 
-def _workers_in_shared_memory(batch_bytes: int, folder: Path = _SHARED_MEMORY) -> int:
+def _workers_in_shared_memory(batch_bytes: int, folder: Path) -> int:
     """Return how many processes the shared memory is large enough for; with too little of it, torch hangs."""
     if not folder.is_dir():
         return _MANY

@@ -13,7 +13,6 @@ from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 
 import torch
 
@@ -22,6 +21,7 @@ from assay.inference import cpu_count
 from assay.training import EpochRow, InterruptionError
 from assay.training.device import ENOUGH_THREADS, torch_threads
 from assay.workflow.figures import RunFigures, has_figures, read_figures
+from assay.workflow.memory import free_memory
 from assay.workflow.run import Run
 from assay.workflow.series import RunTask, SeriesWatcher, complete_run
 from assay.workflow.train import Watcher
@@ -46,16 +46,6 @@ def default_jobs(threads: int, memory: int | None = None) -> int:
         return 1
     free = free_memory() if memory is None else memory
     return max(1, min(cpu_count() // threads, free // _MEMORY))
-
-
-def free_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
-    """Return the bytes of memory that new processes may take; 0 where the system does not say."""
-    try:
-        lines = meminfo.read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0]) * 1024 if found else 0
 
 
 def complete_runs(tasks: Iterable[RunTask], jobs: int, threads: int, watcher: SeriesWatcher) -> None:

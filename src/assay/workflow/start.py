@@ -12,6 +12,7 @@ from assay.nets import create, load_pretrained, normalization
 from assay.progress import Progress, silent
 from assay.recipe import PreprocessSpec, Recipe
 from assay.training.device import choose
+from assay.workflow.memory import refuse_too_large
 
 Start = tuple[Network, PreprocessSpec]
 """A network with the weights it starts from, and the preprocessing with every value filled in."""
@@ -37,6 +38,7 @@ def starting_network(recipe: Recipe, dataset: Dataset, progress: Progress = sile
     spec = recipe.preprocess
     if spec.mean is None:
         spec = spec.model_copy(update={"mean": mean, "std": std})
+    refuse_too_large(recipe.net, len(dataset.classes), spec.size)
     torch.manual_seed(recipe.train.seed)
     network = create(recipe.net, len(dataset.classes), mean=spec.mean, std=spec.std, size=spec.size)
     if recipe.net.weights != "none":

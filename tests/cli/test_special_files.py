@@ -1,0 +1,163 @@
+"""Pipes, sockets and devices are refused wherever a file can be named, and never opened."""
+
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from assay.cli.main import main
+
+Make = Callable[[Path], None]
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def unix_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        here = Path.cwd()
+        os.chdir(path.parent)  # the name of a socket is short
+        try:
+            one.bind(path.name)
+        finally:
+            os.chdir(here)
+
+
+def link_to(target: str) -> Make:
+    return lambda path: path.symlink_to(target)
+
+
+KINDS = {
+    "pipe": fifo,
+    "socket": unix_socket,
+    "zero": link_to("/dev/zero"),
+    "tty": link_to("/dev/tty"),
+    "kmsg": link_to("/proc/kmsg"),
+}
+COMMANDS = [
+    ("x.assay", ["predict", "FILE", "PHOTO"]),
+    ("x.assay", ["info", "FILE"]),
+    ("x.assay", ["evaluate", "FILE", "PHOTOS", "--out", "OUT"]),
+    ("x.assay", ["explain", "FILE", "PHOTO", "--out", "OUT"]),
+    ("x.assay", ["export", "FILE", "--to", "OUT", "--no-check"]),
+    ("x.assay", ["bench", "FILE"]),
+    ("x.assay", ["watch", "FILE", "PHOTOS/red", "--no-window"]),
+    ("x.assay", ["serve", "FILE", "--port", "0"]),
+    ("x.yaml", ["train", "PHOTOS", "-r", "FILE", "--run", "OUT"]),
+    ("x.yaml", ["variants", "PHOTOS", "FILE", "--run", "OUT"]),
+    ("x.yaml", ["tune", "PHOTOS", "-r", "FILE", "--set", "train.lr=1,2"]),
+    ("x.csv", ["train", "FILE", "--run", "OUT"]),
+    ("x.csv", ["check", "FILE"]),
+    ("x.parquet", ["check", "FILE"]),
+    ("x.npz", ["check", "FILE"]),
+    ("x.npy", ["check", "FILE"]),
+    ("x.pt", ["check", "FILE"]),
+    ("x.csv", ["augment", "FILE", "--to", "OUT"]),
+    ("x.npz", ["compare", "FILE", "PHOTO"]),
+    ("x.jpg", ["predict", "MODEL", "FILE"]),
+    ("x.jpg", ["explain", "MODEL", "FILE", "--out", "OUT"]),
+    ("x.safetensors", ["train", "PHOTOS", "--weights", "FILE", "--run", "OUT"]),
+]
+
+
+@pytest.fixture(autouse=True)
+def _in_time() -> Iterator[None]:
+    """Fail where something waits, rather than wait with it."""
+
+    def late(*_: object) -> None:
+        raise AssertionError("it waits")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code in {1, 2}
+    told = capsys.readouterr()
+    assert "Traceback" not in told.err
+    return told.out + told.err
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS, ids=lambda value: value[0])
+def test_every_command_refuses_them(
+    name: str,
+    command: list[str],
+    files: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = files["OUT"].with_name(name)
+    fifo(path)
+    given = {**files, "FILE": path}
+    words = []
+    for word in command:
+        start, slash, rest = word.partition("/")
+        words.append(str(given.get(start, start)) + slash + rest)
+    told = refused(words, capsys)
+    assert "pipe" in told or "does not exist" in told or "no such file" in told
+    assert name in told
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("command", [COMMANDS[0], COMMANDS[8], COMMANDS[12], COMMANDS[19]])
+def test_every_kind_is_refused(
+    command: tuple[str, list[str]], kind: str, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = files["OUT"].with_name(command[0])
+    KINDS[kind](path)
+    given = {**files, "FILE": path}
+    assert path.name in refused([str(given.get(word, word)) for word in command[1]], capsys)
+
+
+def test_a_table_may_name_one_and_the_others_are_used(
+    files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = files["PHOTOS"]
+    fifo(folder / "red" / "pipe.png")
+    rows = [f"{label}/{number}.png,{label}" for label in ("red", "blue") for number in range(4)]
+    table = folder / "table.csv"
+    table.write_text("\n".join(["path,label", *rows, "red/pipe.png,red", ""]), encoding="utf-8")
+    with pytest.raises(SystemExit):
+        main(["check", str(table)])
+    told = capsys.readouterr().out
+    assert "red/pipe.png" in told
+    assert "it is no file but a pipe, a socket or a device" in told
+
+
+def test_a_run_that_holds_one_is_refused(
+    files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("run.json", "recipe.yaml", "manifest.csv"):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        told = f'{{"data": "{files["PHOTOS"]}", "like": null, "classes": [], "done": false}}'
+        (folder / "run.json").write_text(told, encoding="utf-8")
+        (folder / "recipe.yaml").write_text("extends: custom-resnet\n", encoding="utf-8")
+        (folder / name).unlink(missing_ok=True)
+        fifo(folder / name)
+        assert str(folder) in refused(["train", "--resume", str(folder)], capsys)
+
+
+@pytest.fixture
+def files(colours: Path, colour_bundle: Path, tmp_path: Path) -> dict[str, Path]:
+    """What commands need besides the file that is refused."""
+    photos = tmp_path / "photos"
+    for label in ("red", "blue"):
+        (photos / label).mkdir(parents=True)
+        for number in range(4):
+            shutil.copy(colours / label / f"{number:03}.png", photos / label / f"{number}.png")
+    return {
+        "PHOTOS": photos,
+        "PHOTO": photos / "red" / "1.png",
+        "MODEL": colour_bundle,
+        "OUT": tmp_path / "out",
+    }

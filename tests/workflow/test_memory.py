@@ -1,0 +1,84 @@
+"""Sizes beyond all bounds are refused before anything is made of them."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from assay.errors import UsageError
+from assay.recipe import load_recipe
+from assay.workflow import memory
+from assay.workflow.memory import free_memory, refuse_too_large
+
+HUGE = 10**9
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        f"net.convnet.filters=[{HUGE}]",
+        f"net.convnet.filters=[32, {10**40}]",
+        f"net.convnet.filters=[{', '.join(['2'] * 40)}]",
+        f"net.resnet={{layers: [{HUGE}, 1], widths: [8, 8]}}",
+        f"net.resnet={{layers: [1], widths: [{HUGE}]}}",
+        f"net.resnet={{layers: [{', '.join(['1'] * 99)}], widths: [{', '.join(['1'] * 99)}]}}",
+        f"net.head.hidden=[{HUGE}]",
+        f"net.head.hidden=[{', '.join(['9'] * 999)}]",
+        f"preprocess.size={HUGE}",
+        f"augment.canvas={HUGE}",
+        f"augment.offline.copies={HUGE}",
+        f"augment.train=[{{name: motion_blur, kernel: [3, {HUGE}]}}]",
+        f"augment.train=[{{name: gaussian_blur, kernel: [3, {HUGE}]}}]",
+        f"augment.train=[{{name: grid_distortion, steps: {HUGE}}}]",
+        *(
+            f"train.{name}={HUGE}"
+            for name in (
+                *("epochs", "batch_size", "workers", "views", "freeze", "warmup_epochs", "seed"),
+                *("early_stopping.patience", "staged.head_epochs"),
+            )
+            if name != "seed"
+        ),
+        f"train.seed={10**20}",
+        f"serve.max_megabytes={HUGE}",
+        f"serve.max_side={HUGE}",
+        f"live.fps={HUGE}",
+    ],
+)
+def test_every_size_has_an_upper_bound(override: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_recipe("custom-resnet", [override])
+    assert override.split("=", maxsplit=1)[0].split(".", maxsplit=1)[0] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["net.name=convnet", "net.convnet.filters=[65536, 65536]"],
+        ["net.resnet={layers: [200, 200], widths: [4096, 4096], block: bottleneck}"],
+        ["net.head.hidden=[65536, 65536]"],
+        ["net.name=efficientnet-lite0", "net.head.hidden=[65536, 65536]"],
+    ],
+)
+def test_a_network_that_no_bundle_holds_is_refused_at_once(overrides: list[str]) -> None:
+    net = load_recipe("custom-resnet", overrides).net
+    begin = time.process_time()
+    with pytest.raises(UsageError, match="ONNX files end at 2 GiB"):
+        refuse_too_large(net, 2, 32)
+    assert time.process_time() - begin < 20
+
+
+def test_a_network_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = load_recipe("custom-resnet", []).net
+    refuse_too_large(net, 2, 32)
+    monkeypatch.setattr(memory, "free_memory", lambda: 1 << 20)
+    with pytest.raises(UsageError, match=r"training takes 4 times as much and 0\.0 GiB are free"):
+        refuse_too_large(net, 2, 32)
+    monkeypatch.setattr(memory, "free_memory", lambda: 0)
+    refuse_too_large(net, 2, 32)
+
+
+def test_free_memory_is_read_where_the_system_tells(tmp_path: Path):
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    2048 kB\n", encoding="ascii")
+    assert free_memory(tmp_path / "meminfo") == 2048 * 1024
+    assert free_memory(tmp_path / "nothing") == 0
