@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from assay.errors import AssayError
+from assay.files import read_bytes
 from assay.safe_csv import restore
 
 CSV_SUFFIXES: Final = frozenset({".csv", ".tsv", ".tab"})
@@ -283,7 +284,7 @@ def _usual(name: str) -> str:
 def _text(path: Path) -> tuple[str, list[str]]:
     """Return a file's text and sentences about its encoding."""
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         raise AssayError(f"manifest {path} cannot be read: {error.strerror or error}") from None
     marks = (
