@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -214,6 +215,13 @@ def test_the_button_cells(button_cells: Path, tmp_path: Path) -> None:
     assert (identical.photos, len(identical.groups)) == (12, 5)
     assert len(_ids(report, FindingKind.wrong_extension)) == 10
     assert report.of(FindingKind.small_class) is not None
+
+
+def test_a_name_that_is_no_text_is_to_be_renamed(data: Path) -> None:
+    (data / "a/00.png").rename(data / "a" / os.fsdecode(b"caf\xe9.png"))
+    finding = _check(data).of(FindingKind.unreadable)
+    assert finding is not None
+    assert finding.advice == "Rename files whose names are not valid Unicode. --write leaves them out."
 
 
 def test_paths_that_lead_nowhere_are_to_be_corrected(data: Path) -> None:

@@ -26,6 +26,13 @@ from assay.progress import Progress, silent
 from assay.recipe import DataSpec
 from assay.tables import listed
 
+_STEPS: Final = (
+    (ABSENT, "Correct the paths of those that do not exist: they are relative to the table's folder."),
+    ("Permission denied", "Allow reading where permission is denied."),
+    ("not valid Unicode", "Rename files whose names are not valid Unicode."),
+    ("unsupported", "Convert the unsupported ones to JPEG or PNG."),
+)
+"""What to do about files that cannot be read, by what the reason says."""
 LARGEST_IMBALANCE: Final = 10
 """How many times larger than the smallest class the largest may be."""
 
@@ -173,14 +180,13 @@ def _unreadable(unreadable: list[Unreadable]) -> list[Finding]:
 
 def _mend(unreadable: list[Unreadable]) -> str:
     """Say what to do about files that cannot be read."""
-    unsupported = sum(one.reason.startswith("unsupported") for one in unreadable)
-    absent = sum(one.reason == ABSENT for one in unreadable)
+    left = [one.reason for one in unreadable]
     steps = []
-    if absent:
-        steps.append("Correct the paths of those that do not exist: they are relative to the table's folder.")
-    if unsupported:
-        steps.append("Convert the unsupported ones to JPEG or PNG.")
-    if unsupported + absent < len(unreadable):
+    for kind, step in _STEPS:
+        if any(kind in reason for reason in left):
+            steps.append(step)
+            left = [reason for reason in left if kind not in reason]
+    if left:
         steps.append("Replace the damaged ones by undamaged copies, or delete them.")
     return " ".join([*steps, "--write leaves them out."])
 
