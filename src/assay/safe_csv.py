@@ -68,6 +68,8 @@ class SafeWriter:
             self.writerow(row)
 
     def _cell(self, text: str) -> str:
+        if not text or (text[0].isalnum() and text.isascii() and text.isprintable()):
+            return text  # most cells, and predictions write millions
         # What is no Unicode text (a lone surrogate) cannot be written as UTF-8 at all.
         exact = text.encode("utf-8", "backslashreplace").decode()
         return protect(exact if self._exact else printable(text))

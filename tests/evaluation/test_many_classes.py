@@ -95,7 +95,7 @@ def test_a_training_summary_and_a_card_list_few_of_many(tmp_path: Path):
     assert len(lines) < 40
     assert max(map(len, lines)) < 200
     assert any(line.split() == ["c123", "1", "0", "0"] for line in lines)
-    assert any("380 larger classes" in line and line.split()[-3] == "760" for line in lines)
+    assert any("380 more classes" in line and line.split()[-3] == "760" for line in lines)
     spec = PreprocessSpec(size=8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     card = render_card(BundleInfo(name="many", classes=names, preprocess=spec))
     assert "370 more classes" in card

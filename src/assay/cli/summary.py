@@ -19,7 +19,7 @@ def describe_data(dataset: "Dataset", advised: int) -> str:
     rows = [["", *SPLITS], *([name, *(str(counts[part][name]) for part in SPLITS)] for name in shown)]
     if rest:
         others = [str(sum(counts[part][name] for name in rest)) for part in SPLITS]
-        rows.append([f"{len(rest)} larger classes", *others])
+        rows.append([f"{len(rest)} more classes", *others])
     lines = [f"{len(dataset)} photos, {len(dataset.classes)} classes", *align(rows).split("\n")]
     kept = kept_together(dataset.samples) - len(straddling(dataset.samples))
     if kept:
@@ -39,7 +39,7 @@ def describe_data(dataset: "Dataset", advised: int) -> str:
 
 
 def _shown(dataset: "Dataset") -> "tuple[list[str], list[str]]":
-    """Return the classes that get a line, in their order, and the others: of many, the smallest are shown."""
+    """Return the classes that get a line, in their order, and the others; of many the smallest get one."""
     from assay.tables import MOST_CLASSES, MOST_LISTED
 
     names = list(dataset.classes)
