@@ -57,6 +57,25 @@ def test_json_and_going_on(photos: Path, tmp_path: Path) -> None:
     assert sum(first["parts"]["test"].values()) < sum(first["parts"]["train"].values())
 
 
+def test_crop_writes_the_region_of_interest(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "processed"
+    typed = [str(photos), "-r", "bottle", "--crop", "--to", str(out)]
+    ended = RUN.invoke(app, typed)
+    assert ended.exit_code == 0, ended.output
+    assert (
+        f"{out} holds the region of interest (left 0, top 0, right 1, bottom 0.3) of 12 photos"
+        in ended.stdout
+    )
+    assert "closed 6, open 6" in ended.stdout
+    training = command("train", out / "manifest.csv", "-r", "bottle", "--set", "preprocess.roi=[0,0,1,1]")
+    assert ended.stdout.splitlines()[-1] == f"next: {training}"
+    for path in photos.glob("*/*.jpg"):
+        with Image.open(out / path.relative_to(photos)) as part:
+            assert part.size == (30, 12)
+    again = json.loads(RUN.invoke(app, [*typed, "--json"]).stdout)
+    assert (again["photos"], again["kept"], again["region"]["bottom"]) == (12, 12, 0.3)
+
+
 def test_bursts_stay_in_one_part(bottles: Path, tmp_path: Path) -> None:
     """The bottles were photographed fractions of a second apart; the file name is the time in ms."""
     command = [str(bottles), "-r", "bottle", "--to", str(tmp_path / "out"), "--copies", "0", "--json"]
@@ -88,6 +107,10 @@ def test_sheet_alone_reads_and_draws(photos: Path, tmp_path: Path) -> None:
         (["--sheet", "sheet.jpg"], r"\.png"),
         (["--to", "photos/out", "-r", "bottle"], "lie within each other"),
         (["--to", "out", "--set", "augment.train=[]"], "empty"),
+        (["--crop", "--sheet", "sheet.png", "-r", "bottle"], "--crop needs --to"),
+        (["--crop", "--to", "out", "-r", "bottle", "--copies", "2"], "writes no copies"),
+        (["--crop", "--to", "out"], "whole photo"),
+        (["--crop", "--to", "photos/out", "-r", "bottle"], "lie within each other"),
     ],
 )
 def test_wrong_usage(photos: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str) -> None:

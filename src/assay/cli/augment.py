@@ -30,6 +30,9 @@ def augment(
     copies: Annotated[
         int | None, typer.Option(min=0, help="Changed copies a photo; by default the recipe's number.")
     ] = None,
+    crop: Annotated[
+        bool, typer.Option("--crop", help="Write only the recipe's region of interest, and no copies.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Decides parts and changes: same seed, same bytes.")] = 0,
     sheet: Annotated[
         Path | None, typer.Option(help="PNG to draw: photos and what training would make of them.")
@@ -40,7 +43,8 @@ def augment(
 ) -> None:
     """Write an augmented copy of a data set, each photo with its copies in one part; or a contact sheet.
 
-    A run that was stopped goes on when the same command is given again. The photos in DATA are never touched.
+    With --crop, write the region of interest of every photo instead, in the same class folders. A run that
+    was stopped goes on when the same command is given again. The photos in DATA are never touched.
 
     Example: assay augment photos/ -r bottle --to augmented/ --copies 5
     """
@@ -50,6 +54,10 @@ def augment(
 
     if to is None and sheet is None:
         raise UsageError("say what to write: --to FOLDER for photos, --sheet FILE.png for a contact sheet")
+    if crop and (to is None or copies):
+        raise UsageError(
+            "--crop needs --to FOLDER and writes no copies: augment the cropped folder afterwards"
+        )
     overrides = [
         *(set_ or ()),
         *layout_setting(layout),
@@ -63,7 +71,7 @@ def augment(
         told["sheet"] = str(sheet)
         lines.append(f"{sheet} shows what training makes of the photos")
     if to is not None:
-        told |= _write(data, settings, to, seed, lines)
+        told |= _crop(data, recipe, settings, to, lines) if crop else _write(data, settings, to, seed, lines)
     if json:
         print_json(told)
     else:
@@ -80,6 +88,39 @@ def _draw(data: Path, recipe: "Recipe", sheet: Path, *, photos: int, variants: i
     picture = augmentation_sheet(pick_photos(data, photos, seed, recipe.data.layout), recipe, variants, seed)
     with replacing(sheet) as temporary:
         picture.save(temporary)
+
+
+def _crop(data: Path, name: str, recipe: "Recipe", to: Path, lines: list[str]) -> dict[str, object]:
+    """Write the region of interest; add what a person reads to `lines` and return what a program reads."""
+    from assay.cli.console import progress_bars
+    from assay.cli.program import command
+    from assay.data.cropped import write_cropped
+    from assay.data.prepare import read_grouped
+    from assay.tables import MOST_CLASSES, listed
+
+    with progress_bars() as progress:
+        # The folders of the source are kept; a mapping is for training.
+        dataset = read_grouped(data, recipe.data.model_copy(update={"mapping": None}), progress=progress)
+        written = write_cropped(dataset, recipe.preprocess, recipe.augment.offline, to, progress=progress)
+    for warning in dataset.warnings:
+        say(f"note: {warning}", err=True)
+    region = dict(zip(("left", "top", "right", "bottom"), recipe.preprocess.roi, strict=True))
+    edges = ", ".join(f"{name} {value:g}" for name, value in region.items())
+    lines.append(f"{to} holds the region of interest ({edges}) of {written.photos} photos")
+    counts = [f"{label} {count}" for label, count in dataset.counts().items()]
+    lines.append(f"  {listed(counts, MOST_CLASSES)}")
+    if dataset.unreadable:
+        lines.append(f"  left out: {len(dataset.unreadable)} files that cannot be read")
+    # Training must not crop what is cropped.
+    whole = "preprocess.roi=[0,0,1,1]"
+    lines.append(f"next: {command('train', written.manifest, '-r', name, '--set', whole)}")
+    return {
+        "manifest": str(written.manifest),
+        "photos": written.photos,
+        "kept": written.kept,
+        "region": region,
+        "unreadable": [one.id for one in dataset.unreadable],
+    }
 
 
 def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) -> dict[str, object]:

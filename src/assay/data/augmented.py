@@ -8,14 +8,14 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assay.data.augmented_files import FileWriter, Target, named_targets
 from assay.data.manifest import write_manifest
-from assay.data.samples import Dataset, Sample
+from assay.data.samples import Dataset, Sample, Split
 from assay.errors import AssayError, UsageError
 from assay.files import write_text
 from assay.progress import Progress, silent
@@ -62,9 +62,9 @@ def write_augmented(
     """
     if not spec.train:
         raise UsageError("the recipe's augment.train is empty; choose one that changes photos, as -r bottle")
-    _refuse_source(dataset, to)
-    _begin(dataset, spec, to, seed)
-    counts = {
+    refuse_source(dataset, to)
+    begin(dataset, to, {"augment": spec.model_dump(mode="json"), "seed": seed})
+    counts: dict[Split | None, int] = {
         "train": spec.offline.copies,
         "val": spec.offline.copies if spec.limited else 0,
         "test": 0,
@@ -72,15 +72,15 @@ def write_augmented(
     originals = named_targets(dataset.samples)
     copies = [[one.changed(copy) for copy in range(1, counts[one.split] + 1)] for one in originals]
     tasks = [[one] for one in originals] + [family for family in copies if family]
-    kept = _write_all(FileWriter(spec, to, seed), tasks, progress)
+    kept = write_all(FileWriter(spec, to, seed), tasks, progress, "augmenting")
     targets = list(itertools.chain.from_iterable(tasks))
     manifest = to / "manifest.csv"
-    written = replace(dataset, root=to).with_samples(_sample(target, to) for target in targets)
+    written = replace(dataset, root=to).with_samples(written_sample(target, to) for target in targets)
     write_manifest(written, manifest)
     return Augmented(manifest, len(originals), len(targets) - len(originals), kept)
 
 
-def _write_all(writer: FileWriter, tasks: Sequence[Sequence[Target]], progress: Progress) -> int:
+def write_all(writer: FileWriter, tasks: Sequence[Sequence[Target]], progress: Progress, what: str) -> int:
     """Write on all cores, in the order given; return how many files were there already."""
     kept = done = 0
     total = sum(map(len, tasks))
@@ -89,25 +89,38 @@ def _write_all(writer: FileWriter, tasks: Sequence[Sequence[Target]], progress: 
         for task, found in zip(tasks, pool.map(writer.write, tasks), strict=True):
             kept += found
             done += len(task)
-            progress("augmenting", done, total)
+            progress(what, done, total)
     return kept
 
 
-def _refuse_source(dataset: Dataset, to: Path) -> None:
+def refuse_source(dataset: Dataset, to: Path) -> None:
+    """Refuse a folder that lies within the source photos or around them.
+
+    Raises:
+        UsageError: it does.
+    """
     folder = to.resolve()
     for place in {dataset.root.resolve(), *(sample.path.resolve().parent for sample in dataset.samples)}:
         if folder == place or folder in place.parents or place in folder.parents:
             raise UsageError(f"{to} and the source photos in {place} lie within each other; choose another")
 
 
-def _begin(dataset: Dataset, spec: AugmentSpec, to: Path, seed: int) -> None:
-    """Note what the folder is being filled with, or check that it was begun with the same."""
+def begin(dataset: Dataset, to: Path, settings: Mapping[str, object]) -> None:
+    """Note what a folder is being filled with, or check that it was begun with the same.
+
+    Args:
+        dataset: the photos.
+        to: a new or empty folder, or one that was begun.
+        settings: what decides the files besides the photos, plain JSON.
+
+    Raises:
+        AssayError: the folder holds something else, or cannot be written.
+    """
     parts = "\n".join(f"{one.id}\0{one.split}\0{one.group}" for one in dataset.samples)
     plan = {
         "photos": dataset.fingerprint,
         "parts": hashlib.sha256(parts.encode()).hexdigest(),
-        "augment": spec.model_dump(mode="json"),
-        "seed": seed,
+        **settings,
     }
     try:
         if not to.exists() or not any(to.iterdir()):
@@ -120,11 +133,12 @@ def _begin(dataset: Dataset, spec: AugmentSpec, to: Path, seed: int) -> None:
         raise AssayError(f"{to} cannot be written ({error.strerror}); choose another folder") from None
     if begun != plan:
         raise AssayError(f"{to} was begun with other photos, settings or seed; choose another, or delete it")
-    for leftover in to.glob("*/*/.*"):  # temporary files of a run that was killed
+    for leftover in (*to.glob("*/.*-*"), *to.glob("*/*/.*-*")):  # temporary files of a run that was killed
         leftover.unlink(missing_ok=True)
 
 
-def _sample(target: Target, to: Path) -> Sample:
+def written_sample(target: Target, to: Path) -> Sample:
+    """Return the photo that a target has become."""
     source = target.sample
     return Sample(
         id=target.path,

@@ -7,7 +7,7 @@ import hashlib
 import io
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -19,6 +19,7 @@ from assay.errors import AssayError
 from assay.files import replacing
 from assay.image import HEAD_BYTES, DecodeError, decode, inspect, sniff
 from assay.image.augment import Augment
+from assay.image.decode import Box
 from assay.recipe import AugmentSpec
 
 _SUFFIXES = {"jpeg": ".jpg", "png": ".png"}
@@ -26,12 +27,16 @@ _COPY = re.compile(r"_aug[0-9]+$")
 _PNG_BIT_DEPTH = 24  # offset of that byte: 8 bits a channel are 24 in all
 
 
+Region = Callable[[int, int], Box]
+"""Gives the part of an upright photo of a width and height, in pixels."""
+
+
 @dataclass(frozen=True)
 class Target:
     """One file to write."""
 
     sample: Sample
-    split: Split
+    split: Split | None
     path: str
     """Relative to the folder, with forward slashes."""
     kind: str
@@ -45,8 +50,12 @@ class Target:
         return replace(self, path=str(path.with_name(f"{path.stem}_aug{copy}{path.suffix}")), copy=copy)
 
 
-def named_targets(samples: Sequence[Sample]) -> list[Target]:
+def named_targets(samples: Sequence[Sample], *, parts: bool = True) -> list[Target]:
     """Name the originals: `<part>/<class>/<name>`, no two alike, also where case does not count.
+
+    Args:
+        samples: the photos.
+        parts: whether there are folders of parts; else the files are `<class>/<name>`.
 
     Raises:
         AssayError: a sample has no part, a label cannot be a folder's name, or a file has gone.
@@ -54,13 +63,13 @@ def named_targets(samples: Sequence[Sample]) -> list[Target]:
     taken: set[str] = set()
     targets = []
     for sample in samples:
-        if sample.split is None:
+        if parts and sample.split is None:
             raise AssayError(f"{sample.id} belongs to no part; give it train, val or test")
         if PurePosixPath(sample.label).name != sample.label or not re.fullmatch(
             r"[^.\\\0][^\\\0]*", sample.label
         ):
             raise AssayError(f"the class {sample.label!r} cannot be a folder's name; rename it")
-        place, stem = f"{sample.split}/{sample.label}", _stem(sample)
+        place, stem = f"{sample.split}/{sample.label}" if parts else sample.label, _stem(sample)
         if f"{place}/{stem}".casefold() in taken or _COPY.search(stem):
             # What tells photos of one name apart is the folder they come from: the whole id.
             stem += "-" + hashlib.sha256(sample.id.encode()).hexdigest()[:12]
@@ -73,13 +82,14 @@ def named_targets(samples: Sequence[Sample]) -> list[Target]:
 class FileWriter:
     """Writes targets; may be called from several threads."""
 
-    def __init__(self, spec: AugmentSpec, to: Path, seed: int) -> None:
+    def __init__(self, spec: AugmentSpec, to: Path, seed: int, region: Region | None = None) -> None:
         """Build the transforms once to find settings that make no sense before anything is written.
 
         Args:
             spec: transforms by part, and the settings of the files.
             to: the folder.
             seed: decides the changes.
+            region: the part of every photo that is written; none: all of it.
 
         Raises:
             UsageError: a transform's values make no sense.
@@ -87,6 +97,7 @@ class FileWriter:
         self._spec = spec
         self._to = to
         self._seed = seed
+        self._region = region
         self._thread = threading.local()
         self._augments()
 
@@ -105,18 +116,24 @@ class FileWriter:
         missing = [target for target in family if not _is_whole(self._to / target.path, target.kind)]
         if missing:
             data = self._read(missing[0].sample)
-            pixels = _shrunk(decode(data), self._spec.offline.max_side)
+            pixels = _shrunk(self._cropped(decode(data)), self._spec.offline.max_side)
             for target in missing:
                 self._save(target, data, pixels)
         return len(family) - len(missing)
 
+    def _cropped(self, pixels: np.ndarray) -> np.ndarray:
+        if self._region is None:
+            return pixels
+        left, top, right, bottom = self._region(pixels.shape[1], pixels.shape[0])
+        return np.ascontiguousarray(pixels[top:bottom, left:right])
+
     def _save(self, target: Target, data: bytes, pixels: np.ndarray) -> None:
-        if target.copy:
+        if target.copy and target.split is not None:
             seed = f"{self._seed}\0{target.sample.id}\0{target.copy}".encode()
             augment = self._augments()[target.split]
             pixels = augment(pixels, int.from_bytes(hashlib.sha256(seed).digest()[:8]))
             data = self._encoded(pixels, target.kind)
-        elif not self._fits(data):
+        elif self._region is not None or not self._fits(data):
             data = self._encoded(pixels, target.kind)
         path = self._to / target.path
         try:
