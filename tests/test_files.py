@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.files import cache_folder, replacing, sha256, write_text
+from assay.files import cache_folder, read_state, replacing, sha256, write_text
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path):
@@ -66,3 +66,36 @@ def test_a_file_may_be_for_its_owner_alone(tmp_path: Path, mode: int):
     path.chmod(0o666)
     write_text(path, "new", mode=mode)
     assert (path.stat().st_mode & 0o777, path.read_text(encoding="utf-8")) == (mode, "new")
+
+
+KINDS = {"name": str, "like": (str, type(None)), "classes": list, "done": bool, "count": int}
+SOUND = '{"name": "a", "like": null, "classes": ["b"], "done": false, "count": 2, "more": 1.5}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "3", "null", "{", "\ufeff{}", "[" * 100_000, '{"a":' * 100_000, "9" * 5000),
+        SOUND.replace('"a"', "5"),
+        SOUND.replace("null", "[]"),
+        SOUND.replace('["b"]', '"b"'),
+        SOUND.replace('["b"]', "[1]"),
+        SOUND.replace('["b"]', "7"),
+        SOUND.replace("false", "0"),
+        SOUND.replace("2", "true"),
+        SOUND.replace("2", "-2"),
+        SOUND.replace("2", '"2"'),
+        SOUND.replace('"like": null, ', ""),
+        SOUND.replace('"done"', '"dome"'),
+    ],
+)
+def test_a_damaged_state_is_none(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "state.json"
+    path.write_text(SOUND, encoding="utf-8")
+    found = read_state(path, KINDS)
+    assert found is not None
+    assert found["more"] == 1.5
+    path.write_text(text, encoding="utf-8")
+    assert read_state(path, KINDS) is None
+    path.write_bytes(b"\xff\xfe" + text.encode("utf-16-le"))
+    assert read_state(path, KINDS) is None

@@ -5,13 +5,14 @@ Knows nothing of images or models.
 
 import hashlib
 import io
+import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from assay.errors import UsageError
 from assay.temporary import temporary_file
@@ -54,6 +55,9 @@ def write_text(path: Path, text: str, mode: int | None = None) -> None:
     """Write `text` to `path` as UTF-8, whole or not at all, with the permissions `mode` (see `replacing`)."""
     with replacing(path, mode) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+_MOST_JSON = 16 << 20
 
 
 class NotAFileError(UsageError, OSError):
@@ -121,6 +125,41 @@ def read_text(path: Path, most: int) -> str:
     with open_file(path) as stream:
         data = stream.read(4 * most + 1)
     return data.decode("utf-8-sig")
+
+
+Kinds = Mapping[str, type | tuple[type, ...]]
+
+
+def read_state(path: Path, kinds: Kinds) -> dict[str, Any] | None:
+    """Read a small JSON file in which a run or the like remembers how far it has come.
+
+    Args:
+        path: the file.
+        kinds: names that must be there and the types of their values; lists hold text alone, numbers are
+            not negative.
+
+    Returns:
+        All values by name, or None where the file is damaged or a value has another type.
+
+    Raises:
+        NotAFileError: as for `open_file`.
+        OSError: it cannot be read.
+    """
+    try:
+        values = json.loads(read_text(path, _MOST_JSON))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(values, dict) or not all(_fits(values.get(name), kinds[name]) for name in kinds):
+        return None
+    return values if kinds.keys() <= values.keys() else None
+
+
+def _fits(value: object, kind: type | tuple[type, ...]) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    if isinstance(value, list):
+        return kind is list and all(isinstance(one, str) for one in value)
+    return isinstance(value, kind) and (not isinstance(value, int) or value >= 0)
 
 
 def _open_without_waiting(path: str, flags: int) -> int:

@@ -13,8 +13,15 @@ from typing import Any
 from assay import __version__
 from assay.data import Split, read_manifest
 from assay.errors import AssayError, UsageError
-from assay.files import write_text
+from assay.files import Kinds, read_state, write_text
 from assay.recipe import Recipe, dump_recipe, load_recipe
+
+_STATE: Kinds = {
+    "data": str,
+    "like": (str, type(None)),
+    "classes": list,
+    "done": bool,
+}
 
 
 @dataclass(frozen=True)
@@ -149,11 +156,8 @@ class Run:
         write_text(self._state, json.dumps(state, indent=2) + "\n")
 
     def _load(self) -> dict[str, Any]:
-        try:
-            state = json.loads(self._state.read_text(encoding="utf-8"))
-        except ValueError:
-            raise AssayError(f"{self._state} is damaged: start a new run") from None
-        if not isinstance(state, dict) or not {"data", "like", "classes", "done"} <= state.keys():
+        state = read_state(self._state, _STATE)
+        if state is None:
             raise AssayError(f"{self._state} is damaged: start a new run")
         return state
 

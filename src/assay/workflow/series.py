@@ -16,7 +16,7 @@ from typing import Any, Literal
 from assay import __version__
 from assay.data import Dataset, read_manifest, write_manifest
 from assay.errors import AssayError, UsageError
-from assay.files import write_text
+from assay.files import Kinds, read_state, write_text
 from assay.progress import Progress, silent
 from assay.recipe import Recipe
 from assay.training import EpochRow, InterruptionError
@@ -28,7 +28,7 @@ from assay.workflow.train import Watcher, resume_training, train_on
 Command = Literal["crossval", "variants"]
 """Which command made the folder."""
 
-_REMEMBERED = frozenset({"classes", "done", "folds", "repeats", "threads"})
+_REMEMBERED: Kinds = {"classes": list, "done": bool, "folds": int, "repeats": int, "threads": int}
 _PATIENCE = 60.0  # seconds for a process to end whose parent was killed
 
 
@@ -117,11 +117,8 @@ class Series:
         Raises:
             AssayError: it is damaged.
         """
-        try:
-            values = json.loads(self.state.read_text(encoding="utf-8"))
-        except ValueError:
-            raise AssayError(f"{self.state} is damaged: start anew in another folder") from None
-        if not isinstance(values, dict) or not values.keys() >= _REMEMBERED:
+        values = read_state(self.state, _REMEMBERED)
+        if values is None:
             raise AssayError(f"{self.state} is damaged: start anew in another folder")
         return values
 
