@@ -1,11 +1,13 @@
 """HAProxy, really started as configured, in front of two real servers: one is killed, and nothing is lost."""
 
 import http.client
+import http.server
 import io
 import json
 import os
 import re
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -130,13 +132,8 @@ def certificate(program: Callable[[str], str], tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def cluster(
-    deploy: Path, bundle: Path, certificate: Path, program: Callable[[str], str], free_port: Callable[[], int]
-) -> Iterator[Cluster]:
-    tmp_path = certificate.parent
-    haproxy = program("haproxy")
-    one = Cluster(bundle, [free_port(), free_port()], free_port(), free_port(), tmp_path / "haproxy.log")
+def configured(deploy: Path, certificate: Path, one: Cluster) -> Path:
+    """Write the configuration with the ports of a test."""
     text = (deploy / "haproxy.cfg").read_text(encoding="utf-8")
     text = text.replace("/usr/local/etc/haproxy/certs/", f"{certificate}/")
     text = text.replace("bind :8443", f"bind 127.0.0.1:{one.https}")
@@ -144,8 +141,19 @@ def cluster(
     servers = "\n".join(f"    server assay-{port} 127.0.0.1:{port} check" for port in one.ports)
     text, count = re.subn(r" +server-template assay- .*", servers, text)
     assert count == 1
-    path = tmp_path / "haproxy.cfg"
+    path = certificate.parent / "haproxy.cfg"
     path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def cluster(
+    deploy: Path, bundle: Path, certificate: Path, program: Callable[[str], str], free_port: Callable[[], int]
+) -> Iterator[Cluster]:
+    tmp_path = certificate.parent
+    haproxy = program("haproxy")
+    one = Cluster(bundle, [free_port(), free_port()], free_port(), free_port(), tmp_path / "haproxy.log")
+    path = configured(deploy, certificate, one)
     with ExitStack() as stack:
         stack.callback(one.end)
         for port in one.ports:
@@ -228,7 +236,59 @@ def test_a_killed_server_loses_no_photo_and_comes_back(cluster: Cluster):
     assert any(str(line["retries"]) not in {"0", "+0"} for line in lines)  # somebody was passed over
 
 
+_INSIDE = [
+    "/metrics",
+    "/%6detrics",
+    "/%6D%65%74%72%69%63%73",
+    "/m%65trics?x=1",
+    "//metrics",
+    "/./metrics",
+    "/health/../metrics",
+    "/%2e/metrics",
+    "/health/%2e%2e/metrics",
+    "/.%2E//%6detrics",
+    "/health/..//./%6detrics",
+    "https://localhost/metrics",
+    "https://localhost/%6detrics",
+    "https://localhost//x/../metrics",
+    "/metrics%00",
+    "/metrics%0a",
+    "/metrics;a=b",
+    "/%256detrics",
+    "/%2fmetrics",
+    "/x%2f..%2fmetrics",
+    "/%5cmetrics",
+    "/;x/metrics",
+    "/..;/metrics",
+    "/METRICS",
+    "/%c1%adetrics",
+    "/%zzmetrics",
+    "/metrics%",
+    "/metrics\\..",
+]
+
+
+def _ask(port: int, line: str) -> tuple[int, bytes]:
+    """Send a request whose target no library would let through."""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        trusting().wrap_socket(plain) as connection,
+    ):
+        connection.sendall(f"{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        answer = b""
+        while more := connection.recv(65536):
+            answer += more
+    return int(answer[9:12]), answer
+
+
 def test_what_is_for_those_inside_stays_inside(cluster: Cluster):
+    for written in _INSIDE:
+        status, answer = _ask(cluster.https, f"GET {written}")
+        assert status in {400, 404}, (written, answer)
+        admin = written.replace("metrics", "admin/reload").replace("%6detrics", "%61dmin/reload")
+        status, answer = _ask(cluster.https, f"POST {admin}")
+        assert status in {400, 404}, (admin, answer)
+    assert _ask(cluster.https, "GET /he%61lth")[0] == 200
     connection = http.client.HTTPSConnection("127.0.0.1", cluster.https, timeout=10, context=trusting())
     for path in ("/metrics", "/admin/reload", "/ready", "/live"):
         connection.request("GET", path)
@@ -256,3 +316,44 @@ def test_what_is_for_those_inside_stays_inside(cluster: Cluster):
     assert set(json.loads(response.read())) == {"error"}
     connection.close()
     assert all("127.0.0.1" not in str(line) for line in cluster.lines())
+
+
+class _Recorder(http.server.BaseHTTPRequestHandler):
+    """A server that says what it was asked."""
+
+    def do_GET(self) -> None:
+        body = self.path.encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_query_reaches_the_server_as_it_was_written(
+    deploy: Path, certificate: Path, program: Callable[[str], str], free_port: Callable[[], int]
+):
+    haproxy = program("haproxy")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Recorder) as server, ExitStack() as stack:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(server.shutdown)
+        port = server.server_address[1]
+        one = Cluster(Path(), [port], free_port(), free_port(), certificate.parent / "haproxy.log")
+        path = configured(deploy, certificate, one)
+        log = stack.enter_context(one.log.open("wb"))
+        balancer = subprocess.Popen([haproxy, "-db", "-f", path], stdout=log, stderr=log)
+        stack.callback(balancer.wait, 20)
+        stack.callback(balancer.terminate)
+        wait_for(lambda: get(f"http://127.0.0.1:{one.watching}/health") == 200)
+        for written, read in {
+            "/classify?model=a%2Db&x=%7e//../.": "/classify?model=a%2Db&x=%7e//../.",
+            "/cl%61ssify?": "/classify?",
+            "/classify": "/classify",
+            "//x/../classify?a=%61": "/classify?a=%61",
+        }.items():
+            status, answer = _ask(one.https, f"GET {written}")
+            assert (status, answer.rpartition(b"\r\n\r\n")[2].decode()) == (200, read)

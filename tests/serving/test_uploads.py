@@ -95,11 +95,11 @@ def test_boundaries_have_1_to_70_characters():
 
 def test_a_length_that_is_too_large_is_refused_before_anything_is_read():
     limits = UploadLimits(1000)
-    check_length(None, limits)
-    check_length("1000", limits)
+    check_length(None, limits.total)
+    check_length("1000", limits.total)
     for bad in ("x", "-1", "1000000", "²"):
         with pytest.raises(UploadError):
-            check_length(bad, limits)
+            check_length(bad, limits.total)
 
 
 def test_all_uploads_together_are_bounded():

@@ -4,7 +4,7 @@ Knows Starlette's requests; nothing of photos.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -55,8 +55,16 @@ async def admit(service: Service, request: Request, scope: str) -> Call:
     return call
 
 
-async def read_body(service: Service, request: Request, most: int) -> bytes:
+async def read_body(
+    service: Service, request: Request, most: int, take: Callable[[int], None] = lambda _: None
+) -> bytearray:
     """Read a whole body of at most `most` bytes.
+
+    Args:
+        service: counts the body among all uploads.
+        request: has the body.
+        most: bytes.
+        take: called with every chunk's size besides, before the chunk is kept; may refuse by raising.
 
     Raises:
         UploadError: it is larger, encoded, or takes too long.
@@ -65,16 +73,17 @@ async def read_body(service: Service, request: Request, most: int) -> bytes:
     """
     call = call_of(request)
     check_encoding(call.headers.get("content-encoding"))
+    check_length(call.headers.get("content-length"), most)
 
-    async def read() -> bytes:
-        chunks, size = [], 0
+    async def read() -> bytearray:
+        body = bytearray()
         async for chunk in body_chunks(request):
-            size += len(chunk)
-            if size > most:
+            if len(body) + len(chunk) > most:
                 raise UploadError(TOO_LARGE)
             hold(service, call, len(chunk))
-            chunks.append(chunk)
-        return b"".join(chunks)
+            take(len(chunk))
+            body += chunk
+        return body
 
     return await in_time(service, read())
 
@@ -91,7 +100,7 @@ async def read_photos(service: Service, request: Request, limits: UploadLimits) 
     headers = call.headers
     check_encoding(headers.get("content-encoding"))
     boundary = boundary_of(headers.get("content-type"))
-    check_length(headers.get("content-length"), limits)
+    check_length(headers.get("content-length"), limits.total)
     chunks = body_chunks(request)
     return await in_time(
         service, read_uploads(chunks, boundary, limits, lambda count: hold(service, call, count))

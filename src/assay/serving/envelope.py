@@ -12,6 +12,7 @@ from typing import Any
 
 from assay.serving.calls import Call, request_id, sends_photos
 from assay.serving.errors import GONE
+from assay.serving.header_values import whole_number
 from assay.serving.protocol import REFUSED
 from assay.serving.service import Service
 
@@ -88,7 +89,8 @@ class Body:
     def __init__(self, headers: Mapping[str, str], receive: Receive) -> None:
         self._receive = receive
         length = headers.get("content-length", "")
-        self._left = int(length) if length.isdecimal() else _ENDLESS * ("transfer-encoding" in headers)
+        known = whole_number(length)
+        self._left = _ENDLESS * ("transfer-encoding" in headers) if known is None else known
         self._silent = "expect" in headers
         """The client sends nothing before it is told to go on."""
 
@@ -132,6 +134,7 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            self._service.release_upload(self._call)
             self._closing = not self._body.harmless
             message = {**message, "headers": [*message.get("headers", ()), *self._headers()]}
         elif self._closing and not message.get("more_body", False):

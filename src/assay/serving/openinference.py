@@ -3,25 +3,63 @@
 Knows tensors and JSON; nothing of HTTP or models. Data come as JSON, or, as Triton's clients send them by
 default, as bytes behind the JSON; answers are JSON.
 
+A body is hostile until it is read: msgspec builds the few fields that are named here and skips all others
+without building anything, and data are counted in the text before any of them becomes a Python object.
+
 Source: "Open Inference Protocol" (github.com/kserve/open-inference-protocol, 2023); Triton's "Binary Tensor
 Data Extension" (2023).
 """
 
-import base64
-import binascii
-import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import prod
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 
 from assay.serving.answers import Result
 from assay.serving.errors import ApiError
+from assay.serving.header_values import whole_number
 
 PIXELS, PHOTOS = "images", "photos"
 """Inputs: squares of pixels as the network takes them, or encoded photos."""
+_FEW = 4096
+"""Characters of JSON that a list of a few values (a shape, the outputs) may take."""
+_LONGEST_ID = 256
+_SEGMENT = 2**21
+"""Characters of pixels that are read at a time: each becomes a list of Python numbers first."""
+_NUMBERS = b" \t\r\n+-.0123456789eE"
+
+_T = TypeVar("_T")
+_ABSENT = msgspec.Raw(b"null")
+
+
+class _Parameters(msgspec.Struct):
+    binary_data_size: int | None = None
+
+
+class _Tensor(msgspec.Struct):
+    name: str = ""
+    datatype: str = ""
+    shape: msgspec.Raw = _ABSENT
+    data: msgspec.Raw = _ABSENT
+    parameters: _Parameters | None = None
+
+
+class _Output(msgspec.Struct):
+    name: str
+
+
+class _Request(msgspec.Struct):
+    """The JSON of an infer request; what may be long is left as text."""
+
+    inputs: tuple[_Tensor]
+    id: str | None = None
+    outputs: msgspec.Raw = _ABSENT
+
+
 _OUTPUTS = ("label", "confidence", "probabilities", "unknown")
 
 
@@ -36,7 +74,7 @@ class InferRequest:
     outputs: tuple[str, ...]
 
 
-def read_request(body: bytes, header_length: str | None, side: int, most: int) -> InferRequest:
+def read_request(body: bytes | bytearray, header_length: str | None, side: int, most: int) -> InferRequest:
     """Read the body of an infer request.
 
     Args:
@@ -48,20 +86,17 @@ def read_request(body: bytes, header_length: str | None, side: int, most: int) -
     Raises:
         ApiError: it is none.
     """
-    values, binary = _split(body, header_length)
-    inputs = values.get("inputs")
-    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-        raise ApiError(400, f"inputs must be a list of one tensor, {PIXELS} or {PHOTOS}")
-    tensor: dict[str, Any] = inputs[0]
-    request_id = values.get("id")
-    if request_id is not None and not isinstance(request_id, str):
-        raise ApiError(400, "id must be a string")
-    outputs = _outputs(values.get("outputs"))
-    kind = (tensor.get("name"), tensor.get("datatype"))
+    text, binary = _split(memoryview(body), header_length)
+    request = _decode(text, _Request, "The body is no JSON of an infer request")
+    if request.id is not None and len(request.id) > _LONGEST_ID:
+        raise ApiError(400, f"id is longer than {_LONGEST_ID} characters")
+    (tensor,) = request.inputs
+    outputs = _outputs(request.outputs)
+    kind = (tensor.name, tensor.datatype)
     if kind == (PIXELS, "UINT8"):
-        return InferRequest(request_id, _pixels(tensor, binary, side, most), (), outputs)
+        return InferRequest(request.id, _pixels(tensor, binary, side, most), (), outputs)
     if kind == (PHOTOS, "BYTES"):
-        return InferRequest(request_id, None, _photos(tensor, binary, most), outputs)
+        return InferRequest(request.id, None, _photos(tensor, binary, most), outputs)
     raise ApiError(400, f"the input must be {PIXELS} of UINT8 or {PHOTOS} of BYTES")
 
 
@@ -109,37 +144,53 @@ def metadata(name: str, version: str, side: int, classes: int) -> dict[str, Any]
     }
 
 
-def _split(body: bytes, header_length: str | None) -> tuple[dict[str, Any], bytes]:
-    if header_length is None:
-        length = len(body)
-    elif header_length.isascii() and header_length.isdigit() and int(header_length) <= len(body):
-        length = int(header_length)
-    else:
-        raise ApiError(400, "Inference-Header-Content-Length is no length within the body")
+def _decode(text: msgspec.Raw | memoryview | bytes, kind: type[_T], wrong: str) -> _T:
+    """Read JSON of one type.
+
+    Raises:
+        ApiError: 400; it is no JSON, or JSON of another type.
+    """
     try:
-        values = json.loads(body[:length])
-    except (ValueError, RecursionError):
-        raise ApiError(400, "The body is not JSON") from None
-    if not isinstance(values, dict):
-        raise ApiError(400, "The body must be a JSON object")
-    return values, body[length:]
+        return msgspec.json.decode(text, type=kind)
+    except RecursionError:
+        raise ApiError(400, f"{wrong}: it is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise ApiError(400, f"{wrong}: it is not UTF-8") from None
+    except ValueError as error:
+        raise ApiError(400, f"{wrong}: {error}") from None
 
 
-def _outputs(asked: object) -> tuple[str, ...]:
-    if asked is None or asked == []:
+def _split(body: memoryview, header_length: str | None) -> tuple[memoryview, memoryview]:
+    length = len(body) if header_length is None else whole_number(header_length)
+    if length is None or length > len(body):
+        raise ApiError(400, "Inference-Header-Content-Length is no length within the body")
+    return body[:length], body[length:]
+
+
+def _few(values: msgspec.Raw, kind: type[_T], wrong: str) -> _T:
+    """Read a value that takes few characters, whatever it is."""
+    if len(memoryview(values)) > _FEW:
+        raise ApiError(400, f"{wrong}: it is longer than {_FEW} characters")
+    return _decode(values, kind, wrong)
+
+
+def _outputs(asked: msgspec.Raw) -> tuple[str, ...]:
+    outputs = _few(asked, list[_Output] | None, "outputs must be a list of objects")  # type: ignore[arg-type]
+    if not outputs:
         return _OUTPUTS
-    if not isinstance(asked, list) or not all(isinstance(one, dict) for one in asked):
-        raise ApiError(400, "outputs must be a list of objects")
-    names = [one.get("name") for one in asked]
+    names = [one.name for one in outputs]
     if not all(name in _OUTPUTS for name in names):
         raise ApiError(400, f"outputs are {', '.join(_OUTPUTS)}")
     return tuple(names)
 
 
-def _binary(tensor: Mapping[str, Any], binary: bytes) -> bytes | None:
+def _shape(tensor: _Tensor) -> list[int]:
+    return _few(tensor.shape, list[int], f"the shape of {tensor.name} must be a list of whole numbers")
+
+
+def _binary(tensor: _Tensor, binary: memoryview) -> memoryview | None:
     """Return a tensor's binary data, None where its data are JSON."""
-    parameters = tensor.get("parameters")
-    size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
+    size = None if tensor.parameters is None else tensor.parameters.binary_data_size
     if size is None:
         return None
     if size != len(binary):
@@ -147,51 +198,90 @@ def _binary(tensor: Mapping[str, Any], binary: bytes) -> bytes | None:
     return binary
 
 
-def _pixels(tensor: Mapping[str, Any], binary: bytes, side: int, most: int) -> np.ndarray:
-    shape = tensor.get("shape")
-    good = isinstance(shape, list) and len(shape) == 4 and all(type(length) is int for length in shape)
-    if not good or not isinstance(shape, list) or shape[1:] != [side, side, 3] or not 1 <= shape[0] <= most:
+def _pixels(tensor: _Tensor, binary: memoryview, side: int, most: int) -> np.ndarray:
+    shape = _shape(tensor)
+    if len(shape) != 4 or shape[1:] != [side, side, 3] or not 1 <= shape[0] <= most:
         raise ApiError(400, f"the shape of {PIXELS} must be [N, {side}, {side}, 3], N from 1 to {most}")
     raw = _binary(tensor, binary)
-    try:
-        values = np.array(tensor.get("data")) if raw is None else np.frombuffer(raw, np.uint8)
-    except (ValueError, OverflowError, RecursionError):
-        raise ApiError(400, f"the data of {PIXELS} have no even shape") from None
-    if values.size != np.prod(shape):
+    if raw is None:
+        return _numbers(bytes(tensor.data), shape)
+    if len(raw) != prod(shape):
         raise ApiError(400, f"the data of {PIXELS} do not fill their shape")
-    if values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 255:
-        raise ApiError(400, f"the data of {PIXELS} must be whole numbers from 0 to 255")
-    return values.reshape(shape).astype(np.uint8)
+    return np.frombuffer(raw, np.uint8).reshape(shape).copy()
 
 
-def _photos(tensor: Mapping[str, Any], binary: bytes, most: int) -> list[bytes]:
+def _numbers(text: bytes, shape: list[int]) -> np.ndarray:
+    """Read whole numbers from 0 to 255, flat or nested as their shape has it, from valid JSON."""
+    if text.count(b",") + 1 != prod(shape):
+        raise ApiError(400, f"the data of {PIXELS} do not fill their shape")
+    form = text.translate(None, _NUMBERS)
+    if form == _nested(shape):
+        text = text.translate(None, b"[]")
+    elif form == b"[" + b"," * (prod(shape) - 1) + b"]":
+        text = text.strip()[1:-1]
+    else:
+        raise ApiError(400, f"the data of {PIXELS} must be numbers, in one list or nested as their shape is")
+    del form
+    values = np.empty(prod(shape), np.uint8)
+    place = 0
+    try:
+        for segment in _segments(text):
+            numbers = bytes(msgspec.json.decode(b"[" + segment + b"]", type=list[int]))
+            values[place : place + len(numbers)] = np.frombuffer(numbers, np.uint8)
+            place += len(numbers)
+    except ValueError:
+        raise ApiError(400, f"the data of {PIXELS} must be whole numbers from 0 to 255") from None
+    return values.reshape(shape)
+
+
+def _nested(shape: Sequence[int]) -> bytes:
+    """Return the brackets and commas of nested lists."""
+    form = b""
+    for length in reversed(shape):
+        form = b"[" + b",".join([form] * length) + b"]"
+    return form
+
+
+def _segments(text: bytes) -> Iterator[bytes]:
+    """Cut a text at commas into pieces of about two million characters."""
+    start = 0
+    while (end := text.find(b",", start + _SEGMENT)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:]
+
+
+def _photos(tensor: _Tensor, binary: memoryview, most: int) -> list[bytes]:
     raw = _binary(tensor, binary)
-    photos = _from_json(tensor.get("data")) if raw is None else _from_bytes(raw)
-    if tensor.get("shape") not in ([len(photos)], [len(photos), 1]) or not 1 <= len(photos) <= most:
-        raise ApiError(400, f"the shape of {PHOTOS} must be [N], N from 1 to {most}, and its data N photos")
+    photos = _from_json(tensor.data, most) if raw is None else _from_bytes(raw, most)
+    if _shape(tensor) not in ([len(photos)], [len(photos), 1]) or not 1 <= len(photos) <= most:
+        raise _wrong_count(most)
     return photos
 
 
-def _from_json(data: object) -> list[bytes]:
-    wrong = ApiError(400, f"the data of {PHOTOS} must be a list of photos in base64")
-    if not isinstance(data, list) or not all(isinstance(one, str) for one in data):
-        raise wrong
-    try:
-        return [base64.b64decode(one, validate=True) for one in data]
-    except (binascii.Error, ValueError):
-        raise wrong from None
+def _wrong_count(most: int) -> ApiError:
+    return ApiError(400, f"the shape of {PHOTOS} must be [N], N from 1 to {most}, and its data N photos")
 
 
-def _from_bytes(raw: bytes) -> list[bytes]:
+def _from_json(data: msgspec.Raw, most: int) -> list[bytes]:
+    if bytes(data).count(b",") >= most:
+        raise _wrong_count(most)
+    return _decode(data, list[bytes], f"the data of {PHOTOS} must be a list of photos in base64")
+
+
+def _from_bytes(raw: memoryview, most: int) -> list[bytes]:
     """Read elements that each have their length in front, four bytes, the least first."""
-    photos, place = [], 0
+    photos: list[bytes] = []
+    place = 0
     while place < len(raw):
+        if len(photos) == most:
+            raise _wrong_count(most)
         if place + 4 > len(raw):
             raise ApiError(400, f"the binary data of {PHOTOS} are cut off")
         (length,) = struct.unpack_from("<I", raw, place)
         place += 4
         if place + length > len(raw):
             raise ApiError(400, f"the binary data of {PHOTOS} are cut off")
-        photos.append(raw[place : place + length])
+        photos.append(bytes(raw[place : place + length]))
         place += length
     return photos

@@ -1,79 +1,294 @@
-"""HTTP on one connection: uvicorn's protocol, with bounds on headers and errors in our own form.
+"""HTTP on one connection: uvicorn's protocol, with bounds on what a message may hold besides its body.
 
-httptools keeps a header of any length, and uvicorn waits for its end as long as it takes. Knows nothing of
-what is asked.
+httptools keeps a field of any length, passes on any number of fields and trailers, and uvicorn waits for them
+as long as they take. Here a message has a limited number of fields of limited length, trailers included; the
+framing of a chunked body and the time of a head are limited too. A request is parsed when the one before it
+has been answered: until then its bytes wait, and no more are read. All of it holds for every route, before a
+request reaches the application.
 """
 
 import asyncio
 import logging
+from typing import ClassVar, TypeAlias
 
+import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from assay.serving.answers import dump
+from assay.serving.connections import Connections, unsent_bytes
+from assay.serving.header_values import whole_number
 
 _LOG = logging.getLogger("assay.serving")
 REFUSED = "assay.refused"
 """Under which a request's scope holds status and sentence, where the protocol itself has answered."""
-MAX_HEADERS = 64 * 1024
-"""Bytes of a request line and headers."""
+MAX_HEAD = 64 * 1024
+"""Bytes of a request's header fields and trailer fields together."""
+MAX_FIELDS = 128
+"""Header and trailer fields of a request."""
+MAX_TARGET = 16 * 1024
+"""Bytes of a request's target."""
+MAX_FRAMING = 2**20
+"""Bytes by which chunk sizes, chunk extensions and trailers may be longer than the body itself."""
+_PIECE = 256
+_LINGER = 1.0
+"""Seconds in which a refused client may read why; a connection closed while bytes come in is reset."""
+_LINGER_BYTES = 2**25
+_BODY_BUFFER = 64 * 1024
+"""Bytes of a body that wait for the application before reading pauses."""
+
+_Answer: TypeAlias = tuple[int, str]
+"""Status and text."""
+_INVALID: _Answer = (400, "Invalid HTTP request received")
+_FULL: _Answer = (503, "Too many connections are open; try again later")
+
+
+class _RefusedError(Exception):
+    """A message passes a limit; the arguments are status and text."""
+
+
+class _Flow(FlowControl):
+    """Reading that stays paused while bytes of a further request wait."""
+
+    holds = False
+
+    def resume_reading(self) -> None:
+        if not self.holds:
+            super().resume_reading()
 
 
 class Protocol(HttpToolsProtocol):
     """One connection.
 
     Attributes:
-        header_seconds: in which a request's headers must have come.
+        header_timeout: seconds in which the head of a request must have come.
+        open_connections: all connections of the server; set for each server.
+        active_at: loop time at which bytes came in last.
     """
 
-    header_seconds = 10.0
+    header_timeout: ClassVar[float] = 10.0
+    open_connections: ClassVar[Connections]
+
+    flow: _Flow
+    active_at = 0.0
     _timer: asyncio.TimerHandle | None = None
+    _in_head = True
+    """Whether what comes next belongs to the head of a request."""
+    _began = False
+    """Whether a request began in the bytes that were parsed last."""
+    _field_bytes = 0
+    _fields = 0
     _unfinished = 0
-    _in_headers = True
+    """Bytes of a head that has not ended; behind a head, bytes since the last piece of body or trailer."""
+    _length_left = 0
+    """Bytes of the body that Content-Length still promises."""
+    _framing = 0
+    """Bytes since the head that are not body."""
+    _body = 0
+    """Bytes of the body."""
+    _held = b""
+    """Bytes of requests that follow the one that is being answered."""
+    _ended = False
+    """Whether further bytes are thrown away."""
+    _thrown_away = 0
+    _last_answer: _Answer | None = None
+    """What is answered after all requests before it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for headers, but not for ever."""
+        """Admit the connection, and wait a limited time for a head."""
         super().connection_made(transport)
-        self._start_timer()
+        self.flow = _Flow(transport)
+        self.active_at = self.loop.time()
+        if self.open_connections.admit(self):
+            self._start_timer()
+        else:
+            self._refuse(*_FULL)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Free the connection's place."""
         self._stop_timer()
+        self.open_connections.remove(self)
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
-        """Count what belongs to headers that have not ended."""
-        super().data_received(data)
-        if self._in_headers and not self.transport.is_closing():
-            self._unfinished += len(data)
-            if self._unfinished > MAX_HEADERS:
-                self._refuse(431, "The headers are too large")
+        """Parse bytes, keep them for later, or throw them away."""
+        self.active_at = self.loop.time()
+        if self._ended:
+            self._thrown_away += len(data)
+            if self._thrown_away > _LINGER_BYTES:
+                self.transport.abort()
+        elif self._held:
+            self._held += data
+        else:
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Parse bytes, as far as the request before has been answered."""
+        start, whole = 0, len(data)
+        while start < whole and not self._ended:
+            if self._in_head and not self.is_idle:
+                self._held = data[start:]
+                self.flow.holds = True
+                self.flow.pause_reading()
+                return
+            end = self._next_end(data, start)
+            self._parse_piece(data if end - start == whole else memoryview(data)[start:end])
+            start = end
+
+    def _next_end(self, data: bytes, start: int) -> int:
+        """Return where a message may end at the earliest, and a new one begin."""
+        if not self._in_head and self._length_left > 0:
+            return min(len(data), start + self._length_left)
+        # Of a chunked body there are no shorter pieces: somebody could send blank lines alone.
+        found = data.find(b"\r\n\r\n", start if self._in_head else start + _PIECE)
+        return len(data) if found < 0 else found + 4
+
+    def _parse_piece(self, piece: bytes | memoryview) -> None:
+        self._began, size = False, len(piece)
+        self._framing += size
+        self._unfinished += size
+        try:
+            self.parser.feed_data(piece)
+            self._check(size)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on_without_upgrade(bytes(piece[upgrade.args[0] :]))
+        except _RefusedError as error:
+            self._refuse(*error.args)
+        except httptools.HttpParserError as error:
+            reason = error.__context__
+            self._refuse(*(reason.args if isinstance(reason, _RefusedError) else _INVALID))
+
+    def _check(self, size: int) -> None:
+        """Bound what the parser keeps, and how much of a body is no body."""
+        if self._began:
+            self._unfinished = size
+        if self._unfinished > MAX_HEAD + MAX_TARGET:
+            raise _RefusedError(431, "The headers are too large")
+        if not self._in_head and self._framing - self._body > MAX_FRAMING + self._body:
+            raise _RefusedError(400, "The chunks are too small for what stands around them")
 
     def on_message_begin(self) -> None:
         """Begin to count and to wait."""
         super().on_message_begin()
-        self._in_headers, self._unfinished = True, 0
+        self._began = self._in_head = True
+        self._field_bytes = self._fields = self._length_left = 0
+        self._unset_keepalive_if_required()
         self._start_timer()
 
+    def on_url(self, url: bytes) -> None:
+        """Collect the request's target."""
+        super().on_url(url)
+        if len(self.url) > MAX_TARGET:
+            raise _RefusedError(414, "The address is too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header field, without the white space around its value (RFC 9110, 5.5); drop a trailer."""
+        self._fields += 1
+        self._field_bytes += len(name) + len(value) + 4
+        if self._field_bytes > MAX_HEAD:
+            raise _RefusedError(431, "The headers are too large")
+        if self._fields > MAX_FIELDS:
+            raise _RefusedError(431, f"There are more than {MAX_FIELDS} headers")
+        if self._in_head:
+            value = value.strip(b" \t")
+            super().on_header(name, value)
+            if self.headers[-1][0] == b"content-length":
+                self._length_left = whole_number(value.decode("latin-1")) or 0
+        else:
+            self._unfinished = 0
+
     def on_headers_complete(self) -> None:
-        """Wait no more."""
-        self._in_headers = False
+        """Wait no more, and start the request or put it in the queue."""
+        if self.parser.should_upgrade():
+            return
+        self._in_head = self._began = False
+        self._unfinished = self._body = self._framing = 0
         self._stop_timer()
+        self._unset_keepalive_if_required()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body."""
-        if not self.cycle.body:
-            # uvicorn has a bytearray here, which copies the piece when it comes and when it is read.
-            self.cycle.body = b""  # type: ignore[assignment]
-        super().on_body(body)
+        size, cycle = len(body), self.cycle
+        self._unfinished = 0
+        self._body += size
+        self._length_left -= size
+        if cycle.response_complete:
+            return
+        # uvicorn begins with a bytearray, which copies a piece when it comes and when it is read.
+        if not cycle.body:
+            cycle.body = body  # type: ignore[assignment]
+        else:
+            if not isinstance(cycle.body, bytearray):
+                cycle.body = bytearray(cycle.body)
+            cycle.body += body
+        if len(cycle.body) > _BODY_BUFFER:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP."""
-        self._refuse(400, msg.rstrip("."))
+    def on_message_complete(self) -> None:
+        """Note that the body, trailers included, has come."""
+        self._in_head = True
+        self._unfinished = 0
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or say why there is none."""
+        was_last = not self.pipeline
+        super().on_response_complete()
+        if was_last and self._last_answer is not None:
+            self._say(*self._last_answer)
+        elif was_last and self._held:
+            self.loop.call_soon(self._parse_held)
+
+    def _parse_held(self) -> None:
+        if self.transport.is_closing():
+            return
+        held, self._held = self._held, b""
+        self.flow.holds = False
+        self._parse(held)
+        self.flow.resume_reading()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered or waits for its answer."""
+        return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the client has not taken; 0 while the system can still keep all of them for it."""
+        return unsent_bytes(self.transport)
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.transport.abort()
+
+    def _go_on_without_upgrade(self, rest: bytes) -> None:
+        """Read a request that asks for another protocol as if it had not (RFC 9110, 7.8).
+
+        httptools takes what follows such a head for the other protocol: the head is read again without the
+        wish, so that the body is one.
+        """
+        method, kept = self.parser.get_method(), []
+        if method == b"CONNECT":
+            self._refuse(*_INVALID)
+            return
+        for name, value in self.headers:
+            if name == b"connection":
+                options = [one.strip() for one in value.split(b",")]
+                kept.append((name, b", ".join(one for one in options if one.lower() != b"upgrade")))
+            elif name != b"upgrade":
+                kept.append((name, value))
+        fields = b"".join(b"%b: %b\r\n" % field for field in kept)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._parse_piece(b"%b %b HTTP/1.1\r\n%b\r\n%b" % (method, self.url, fields, rest))
 
     def _start_timer(self) -> None:
         self._stop_timer()
-        self._timer = self.loop.call_later(self.header_seconds, self._too_slow)
+        self._timer = self.loop.call_later(self.header_timeout, self._too_slow)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -85,10 +300,34 @@ class Protocol(HttpToolsProtocol):
             self._refuse(408, "The headers took too long")
 
     def _refuse(self, status: int, text: str) -> None:
+        """Answer what cannot be read, after the requests before it, and close."""
         _LOG.warning("a request was refused with %d: %s", status, text)
-        if self.scope is not None:
-            # If the app is reading the body, it only learns that the connection has ended.
-            self.scope[REFUSED] = status, text  # type: ignore[literal-required]
+        self._ended = True
+        self._stop_timer()
+        newest = self.cycle
+        if not self._in_head and newest is not None:
+            # The request whose body this is gets no other answer.
+            if self.pipeline:
+                self.pipeline.popleft()
+            elif newest.response_started:
+                self.transport.close()
+                return
+            else:
+                # The app is reading the body, and only learns that the connection has ended.
+                newest.scope[REFUSED] = status, text  # type: ignore[typeddict-unknown-key]
+                newest.disconnected = True
+                newest.message_event.set()
+                self._say(status, text)
+                return
+        elif self.is_idle:
+            self._say(status, text)
+            return
+        self._last_answer = status, text
+
+    def _say(self, status: int, text: str) -> None:
+        if self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
         body = dump({"error": text})
         lines = [
             STATUS_LINE[status],
@@ -98,4 +337,8 @@ class Protocol(HttpToolsProtocol):
             body,
         ]
         self.transport.write(b"".join(lines))
-        self.transport.close()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.holds = False
+        self.flow.resume_reading()
+        self._timer = self.loop.call_later(_LINGER, self.transport.close)

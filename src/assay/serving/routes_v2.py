@@ -1,5 +1,6 @@
 """The Open Inference Protocol's addresses under `/v2`, so that clients of other servers work."""
 
+import asyncio
 import hashlib
 from typing import Any
 
@@ -9,8 +10,9 @@ from assay import __version__
 from assay.serving.answers import Result, dump
 from assay.serving.calls import Call
 from assay.serving.documents import CLASSIFY_ERRORS, error_answers, good_answer, json_body
-from assay.serving.doors import admit, read_body, unless_gone
-from assay.serving.errors import ApiError
+from assay.serving.doors import admit, call_of, read_body, unless_gone
+from assay.serving.errors import TOO_LARGE, ApiError, UploadError
+from assay.serving.header_values import whole_number
 from assay.serving.models import Model
 from assay.serving.openinference import InferRequest, metadata, read_request, write_answer
 from assay.serving.service import Service
@@ -72,17 +74,37 @@ def v2_routes(service: Service) -> APIRouter:
         call = await admit(service, request, "classify")
         call.model = model = _model(service, name, version)
         service.places.check_door()
-        settings = service.settings.uploads
-        body = await read_body(service, request, int(settings.batch_megabytes * _MIB))
-        if call.admission is not None and call.admission.signed:
-            call.admission.check_body(hashlib.sha256(body).hexdigest())
-        length = call.headers.get("inference-header-content-length")
-        side, most = model.classifier.preprocess.size, settings.batch_photos
-        asked = await service.decoder.run(lambda: read_request(body, length, side, most))
+        asked = await _read(service, request, model.classifier.preprocess.size)
         predictions = await unless_gone(request, _predict(service, call, model, asked))
         return _json(write_answer(model.name, model.info.version, asked, predictions))
 
     return router
+
+
+async def _read(service: Service, request: Request, side: int) -> InferRequest:
+    """Read and parse a body. JSON has limits of its own: parsed, it takes more memory than its bytes."""
+    call, settings = call_of(request), service.settings.uploads
+    most_json = int(settings.json_megabytes * _MIB)
+    most, left = most_json, most_json
+    length = call.headers.get("inference-header-content-length")
+    if length is not None:
+        most, left = int(settings.batch_megabytes * _MIB), whole_number(length) or 0
+        if left > most_json:
+            raise UploadError(TOO_LARGE)
+    with service.json_memory.share() as take:
+
+        def take_json(count: int) -> None:
+            nonlocal left
+            part = min(count, left)
+            left -= part
+            take(part)
+
+        body = await read_body(service, request, most, take_json)
+        if call.admission is not None and call.admission.signed:
+            call.admission.check_body(await asyncio.to_thread(lambda: hashlib.sha256(body).hexdigest()))
+        async with service.parsing:
+            limit = settings.batch_photos
+            return await service.decoder.run(lambda: read_request(body, length, side, limit))
 
 
 async def _predict(service: Service, call: Call, model: Model, asked: InferRequest) -> list[Result]:

@@ -15,6 +15,8 @@ from typing import Any
 import uvicorn
 
 from assay.errors import AssayError
+from assay.serving.auth.addresses import networks
+from assay.serving.connections import Connections, affordable
 from assay.serving.protocol import Protocol
 from assay.serving.security_headers import App
 from assay.serving.service import Service
@@ -24,11 +26,20 @@ from assay.serving.tls import uvicorn_tls
 _LOG = logging.getLogger("assay.serving")
 _BACKLOG = 2048
 _MOMENT = 0.1
+_SWEEP = 1.0
 
 
 def server_config(app: App, settings: ServeSettings) -> uvicorn.Config:
     """Return how uvicorn shall run an application."""
-    protocol = type("Protocol", (Protocol,), {"header_seconds": settings.listen.header_seconds})
+    listen = settings.listen
+    connections = Connections(
+        affordable(listen.max_connections),
+        listen.max_connections_per_address,
+        networks(settings.auth.proxies),
+        listen.write_timeout,
+    )
+    own = {"header_timeout": listen.header_seconds, "open_connections": connections}
+    protocol = type("Protocol", (Protocol,), own)
     return uvicorn.Config(
         app,
         log_config=None,
@@ -70,6 +81,10 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._service, self._started, self._orphaned = service, started, orphaned
         self._tasks: set[asyncio.Task[None]] = set()
+        protocol = config.http
+        if not (isinstance(protocol, type) and issubclass(protocol, Protocol)):
+            raise TypeError("the server needs the config of server_config")
+        self._connections = protocol.open_connections
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -95,6 +110,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take requests from now on."""
         await super().startup(sockets)
+        self._start(self._drop_stalled())
         self._service.lifecycle.start()
         self._started()
 
@@ -108,6 +124,7 @@ class Server(uvicorn.Server):
         # uvicorn closes connections without a request: those that have just come get a moment to send theirs.
         await asyncio.sleep(_MOMENT)
         await super().shutdown(sockets)
+        self._connections.drop_all()
 
     async def _take_all(self, listening: socket.socket) -> None:
         """Take connections that wait at the socket, and close it: they would be reset."""
@@ -119,6 +136,13 @@ class Server(uvicorn.Server):
                 accepted.append(listening.accept()[0])
         for connection in accepted:
             await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
+
+    async def _drop_stalled(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SWEEP)
+            if dropped := self._connections.drop_stalled(loop.time()):
+                _LOG.warning("connections closed whose clients read nothing: %d", dropped)
 
     def _protocol(self) -> asyncio.Protocol:
         return self.config.http_protocol_class(  # type: ignore[call-arg]

@@ -59,6 +59,8 @@ class Service:
         lifecycle: whether requests are welcome.
         places: photos under way.
         memory: bytes of uploads.
+        json_memory: bytes of JSON bodies, counted in `memory` too.
+        parsing: entered by whoever parses a JSON body.
         decoder: threads that decode.
         reloaded: told when a client has had the models read anew.
     """
@@ -68,6 +70,8 @@ class Service:
         self.lifecycle = Lifecycle()
         self.places = Places(settings.batching.queue)
         self.memory = UploadMemory(int(settings.uploads.upload_memory * _MIB))
+        self.json_memory = UploadMemory(int(settings.uploads.json_memory * _MIB))
+        self.parsing = asyncio.Semaphore(1)
         self.reloaded: Callable[[], None] = lambda: None
         self.decoder = Decoder(threads, int(settings.uploads.decode_memory * _MIB))
         self._flights: SingleFlight[Classified] = SingleFlight()
@@ -235,10 +239,14 @@ class Service:
         self.decoder.close()
         await self.parts.close()
 
-    def finish(self, call: Call, status: int) -> None:
-        """Record a call whose answer has gone out."""
+    def release_upload(self, call: Call) -> None:
+        """Count a call's upload no longer: a client that is slow to read its answer keeps no memory."""
         self.memory.give_back(call.bytes_held)
         call.bytes_held = 0
+
+    def finish(self, call: Call, status: int) -> None:
+        """Record a call whose answer has gone out."""
+        self.release_upload(call)
         if not call.recorded:
             return
         parts, records = self.parts, call.records(status)

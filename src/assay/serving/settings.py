@@ -48,6 +48,12 @@ class ListenSettings(Settings):
     """Seconds an idle connection is kept."""
     header_seconds: Annotated[float, Field(gt=0)] = 10.0
     """Seconds in which a connection must have sent the headers of its first request."""
+    write_timeout: Annotated[float, Field(gt=0)] = 30.0
+    """Seconds in which a client must read some of an answer that is ready; else its connection is closed."""
+    max_connections: Annotated[int, Field(ge=1)] = 1024
+    """Most connections of a worker at a time; a quiet one gives way to a new one."""
+    max_connections_per_address: Annotated[int, Field(ge=1)] = 512
+    """Most connections of one address in a worker (of a /64 for IPv6); `auth.proxies` are exempt."""
     cors: tuple[str, ...] = ()
     """Origins whose pages may use the API from a browser; none: CORS is off."""
     root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""
@@ -83,7 +89,11 @@ class UploadSettings(Settings):
     batch_photos: Annotated[int, Field(ge=1)] = 32
     """Most photos of one request to `/classify/batch`."""
     batch_megabytes: Annotated[float, Field(gt=0)] = 64.0
-    """Largest body of such a request, and of one to `/v2`, in MiB."""
+    """Largest body of such a request, and of one to `/v2` with binary data, in MiB."""
+    json_megabytes: Annotated[float, Field(gt=0)] = 32.0
+    """Largest JSON of a request to `/v2`, in MiB; binary data behind it do not count."""
+    json_memory: Annotated[float, Field(gt=0)] = 64.0
+    """MiB of memory that all JSON bodies of a worker together may take."""
     upload_seconds: Annotated[float, Field(gt=0)] = 30.0
     """Seconds in which a body must have arrived."""
     upload_memory: Annotated[float, Field(gt=0)] = 256.0

@@ -8,7 +8,8 @@ Source: RFC 7578 (2015), "Returning Values from Forms: multipart/form-data"; RFC
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -25,6 +26,7 @@ from assay.serving.errors import (
     unknown_encoding,
 )
 from assay.serving.form_parts import Part, Preamble
+from assay.serving.header_values import whole_number
 
 _FORM = b"multipart/form-data"
 _PLAIN_FORM = b"application/x-www-form-urlencoded"
@@ -110,6 +112,21 @@ class UploadMemory:
         """Count `count` bytes less."""
         self._held -= count
 
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """Give a `take` whose bytes are all given back at the end of the block."""
+        held = 0
+
+        def take(count: int) -> None:
+            nonlocal held
+            self.take(count)
+            held += count
+
+        try:
+            yield take
+        finally:
+            self.give_back(held)
+
 
 def boundary_of(content_type: str | None) -> bytes:
     """Return the boundary that a Content-Type header names.
@@ -140,7 +157,7 @@ def check_encoding(content_encoding: str | None) -> None:
         raise unknown_encoding("Content-Encoding", headers={"Accept-Encoding": "identity"})
 
 
-def check_length(content_length: str | None, limits: UploadLimits) -> None:
+def check_length(content_length: str | None, most: int) -> None:
     """Refuse a body that says itself that it is too large, before any of it is read.
 
     Raises:
@@ -148,9 +165,10 @@ def check_length(content_length: str | None, limits: UploadLimits) -> None:
     """
     if content_length is None:
         return
-    if not content_length.isascii() or not content_length.isdigit():
-        raise UploadError("The Content-Length header is no number")
-    if int(content_length) > limits.total:
+    length = whole_number(content_length)
+    if length is None:
+        raise UploadError("The Content-Length header is no number of at most 20 digits")
+    if length > most:
         raise UploadError(TOO_LARGE)
 
 

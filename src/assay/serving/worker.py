@@ -4,6 +4,7 @@ It is told what to do by a line on its standard input, and tells its parent what
 standard output. When its parent dies, its standard input ends, and it ends too.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -48,7 +49,9 @@ def main() -> None:
 
 
 def _tell(messages: TextIO, line: str) -> None:
-    messages.write(line + "\n")
+    # A parent that was killed hears nothing; what has been accepted is answered all the same.
+    with contextlib.suppress(OSError):
+        messages.write(line + "\n")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ Only for who may do what an `admin` key opens: photos are shown and a file is wr
 """
 
 import io
-import json
 from collections.abc import Callable
 
+import msgspec
 from fastapi import APIRouter, Request, Response
 from PIL import Image
 
@@ -169,10 +169,14 @@ async def _written(service: Service, work: Callable[[], None]) -> None:
         raise ApiError(422, f"The label cannot be written: {error}") from None
 
 
-def _label(body: bytes) -> str:
+class _Given(msgspec.Struct):
+    label: str
+
+
+def _label(body: bytearray) -> str:
     try:
-        return str(json.loads(body)["label"])
-    except (ValueError, KeyError, TypeError):
+        return msgspec.json.decode(body, type=_Given).label
+    except (ValueError, RecursionError):
         raise ApiError(400, 'Send {"label": "..."}') from None
 
 
