@@ -314,7 +314,7 @@ class Protocol(HttpToolsProtocol):
                 return
             else:
                 # The app is reading the body, and only learns that the connection has ended.
-                newest.scope[REFUSED] = status, text  # type: ignore[typeddict-unknown-key]
+                newest.scope[REFUSED] = status, text  # type: ignore[literal-required]
                 newest.disconnected = True
                 newest.message_event.set()
                 self._say(status, text)
