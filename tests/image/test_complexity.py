@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import struct
 import sys
 import time
 import zlib
@@ -206,3 +207,19 @@ def test_pictures_of_a_tiff_are_counted(photo, format_options, frames) -> None:
 def test_a_directory_that_names_itself_is_one_picture() -> None:
     assert inspect(_FILES["tiff directory that loops"].make()).frames == 1
     assert inspect(_FILES["tiff 100 directories, text of 1000"].make()).frames == 100
+
+
+@pytest.mark.parametrize("folder", [0x8769, 0x8825, 0xA005])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_values_of_inner_directories_count(photo, folder, kind) -> None:
+    shared = hostile_files.exif_of_shared_values(3000, 40_000)
+    outer = b"II*\0" + struct.pack("<IHHHIII", 8, 1, folder, 4, 1, 26, 0)
+    # The inner directory's places are counted from the same start.
+    inner = b"".join(struct.pack("<HHII", 1000 + place, 7, 30_000, 40_000) for place in range(3000))
+    exif = outer + struct.pack("<H", 3000) + inner + bytes(4) + bytes(len(shared))
+    with pytest.raises(TooComplexError, match="Exif values"):
+        decode(
+            hostile_files.with_start(_saved(photo, "JPEG"), hostile_files.split_exif(exif))
+            if kind == "JPEG"
+            else _saved(photo, kind, exif=exif)
+        )

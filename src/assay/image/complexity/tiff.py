@@ -17,6 +17,9 @@ _OFFSETS: Final = {273, 324}
 _PARTS: Final = 65_536
 """Strips or tiles; a picture with more rows may have four for each row."""
 _HEIGHT: Final = 257
+_FOLDERS: Final = {0x8769, 0x8825, 0xA005}
+"""Tags whose value is the place of another directory: Exif, GPS, interoperability."""
+_MOST_FOLDERS: Final = 8
 _EXIF_STARTS: Final = (b"II*\0", b"MM\0*")
 _MOST_STARTS: Final = 16
 
@@ -59,7 +62,7 @@ def check_embedded(data: bytes) -> None:
 
 
 def check_values(exif: bytes) -> None:
-    """Add up what the values of the first directory take in memory.
+    """Add up what the values of the directories take in memory.
 
     Pillow copies all of them, whatever is asked for: 5,000 entries that name the same 60 kB take 300 MB.
 
@@ -69,17 +72,22 @@ def check_values(exif: bytes) -> None:
     Raises:
         TooComplex: the values are many times longer than the data.
     """
-    if len(exif) < _LITTLE_EXIF:
+    layout = _layout(exif)
+    if layout is None or len(exif) < _LITTLE_EXIF:
         return
     most, total = _SHARED * len(exif), 0
-    for _, kind, count, value in _entries(exif):
-        size = count * _SIZES.get(kind, 0)
-        if size > 8:
-            if value + size > len(exif):
-                return  # here Pillow gives up
-            total += size
-            if total > most:
-                raise TooComplex("bytes of Exif values", total, most)
+    waiting: list[int] = [layout.offset.unpack_from(exif, layout.first)[0]]
+    for start in waiting:
+        for tag, kind, count, value in _entries(exif, start):
+            size = count * _SIZES.get(kind, 0)
+            if tag in _FOLDERS and len(waiting) < _MOST_FOLDERS:
+                waiting.append(value)
+            if size > layout.offset.size:
+                if value + size > len(exif):
+                    break  # here Pillow gives up
+                total += size
+                if total > most:
+                    raise TooComplex("bytes of Exif values", total, most)
 
 
 def count_directories(data: bytes) -> int:
@@ -122,13 +130,14 @@ def _layout(data: bytes) -> _Layout | None:
     return _Layout(struct.Struct(offset), struct.Struct(head), struct.Struct(entry), first)
 
 
-def _entries(data: bytes) -> Iterator[tuple[int, int, int, int]]:
-    """Give tag, type, count, and value or offset of the first directory's entries."""
+def _entries(data: bytes, start: int | None = None) -> Iterator[tuple[int, int, int, int]]:
+    """Give tag, type, count, and value or offset of a directory's entries; of the first, unless told."""
     layout = _layout(data)
     if layout is None:
         return
     head, reader = layout.head, layout.entry
-    (start,) = layout.offset.unpack_from(data, layout.first)
+    if start is None:
+        (start,) = layout.offset.unpack_from(data, layout.first)
     if start + head.size > len(data):
         return
     (count,) = head.unpack_from(data, start)
