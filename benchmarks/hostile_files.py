@@ -106,6 +106,9 @@ def jpegs(draw: random.Random) -> Iterator[Hostile]:
     baseline = lambda: saved(picture(640, 480), "JPEG")  # noqa: E731
     for size in (100_000, 3_000_000, 15_000_000):
         yield Hostile(f"jpeg fill {size} before", lambda n=size: with_start(baseline(), b"\xff" * n))
+        yield Hostile(
+            f"jpeg fill {size} and a zero", lambda n=size: with_start(baseline(), b"\xff" * n + b"\0")
+        )
         yield Hostile(f"jpeg zero junk {size}", lambda n=size: with_start(baseline(), b"\0" * n))
         yield Hostile(f"jpeg ff00 junk {size}", lambda n=size: with_start(baseline(), b"\xff\0" * (n // 2)))
         yield Hostile(
@@ -768,6 +771,11 @@ def ppms() -> Iterator[Hostile]:
                 b" ".join(h[: p + 1]) + b" " * 15_000_000 + b" ".join(h[p + 1 :]) + b"\n" + bytes(4096)
             ),
         )
+    for end in (b"", b" ", b"x", b"#"):
+        yield Hostile(
+            f"ppm one long number {end!r}", lambda e=end: b"P2 64 64 255\n1 " + b"1" * 15_000_000 + b" x" + e
+        )
+        yield Hostile(f"ppm many signs {end!r}", lambda e=end: b"P2 64 64 255\n" + b"-1 +" * 3_000_000 + e)
     yield Hostile("ppm plain comments", lambda: b"P2 64 64 255\n" + b"1 #\n" * 3_500_000)
     for depth in (100, 1000):
         size = 1 if depth < 256 else 2

@@ -41,6 +41,7 @@ _REFUSED = [
     "jpeg tables between scans",
     "jpeg fill 3000000 before",
     "jpeg ff00 junk 3000000",
+    "jpeg fill 3000000 and a zero",
     "jpeg bare 1 3000000",
     "jpeg segments fe b'' 3000000",
     "jpeg segments e1 b'Exif\\x00\\x00' 3000000",
@@ -92,6 +93,8 @@ _BOUNDED = [
     "tiff deflate 256 MiB in each of 4096",
     "webp 3000 frames",
     "ppm P3 b'9 ' 15728640",
+    "ppm one long number b''",
+    "ppm many signs b'x'",
     "bmp rle 2 literals 100000",
 ]
 

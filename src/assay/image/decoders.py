@@ -15,8 +15,7 @@ from assay.image.complexity import TooComplex
 
 _COMMENT: Final = re.compile(rb"#[^\r\n]*[\r\n]?")
 _BLANKS: Final = b" \t\n\v\f\r"
-_NUMBERS: Final = _BLANKS + b"0123456789"
-_FOREIGN: Final = re.compile(rb"\d*[^\d\s]")
+_FOREIGN: Final = re.compile(rb"[^\d\s]")
 _LINE_END: Final = re.compile(rb"[\r\n]")
 _PART: Final = 2**20
 _RUN_LENGTH_BYTES: Final = 2**23
@@ -139,9 +138,9 @@ class PlainDecoder(_Decoder):
                 raise ValueError("a bit is neither 0 nor 1")
             self.set_as_raw(digits.translate(bytes.maketrans(b"01", b"\xff\x00")), "1;8")
             return -1, 0
-        if text.translate(None, _NUMBERS):
+        if foreign := _FOREIGN.search(text):
             # What is behind the pixels may be anything.
-            text = _FOREIGN.split(text, maxsplit=1)[0]
+            text = text[: foreign.start()].rstrip(b"0123456789")
         # Not by NumPy's own count: where a text has fewer numbers, it returns whatever was in memory.
         values = np.fromstring(text.decode("ascii"), np.int64, sep=" ")[: self._count]
         if len(values) and (values.min() < 0 or values.max() > self.args[-1]):

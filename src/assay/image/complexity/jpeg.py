@@ -23,7 +23,7 @@ _SEGMENTS: Final = 2_000
 """Segments of a file: metadata of 64 kB each, and tables before every scan. Pillow joins some of them, at a
 cost that grows with the square of their number."""
 
-_MARKER: Final = re.compile(rb"\xff+[^\x00\xff]")
+_MARKER: Final = re.compile(rb"\xff[^\x00\xff]")
 _IN_SCAN: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _BARE: Final = {0x01, *range(0xD0, 0xD8)}
 """Markers without a length."""
