@@ -58,14 +58,14 @@ def files(photo: Image.Image) -> dict[str, bytes]:
         "bmp-palette": _encode(photo.convert("P"), "BMP"),
         "tiff-pages": _encode(photo, "TIFF", save_all=True, append_images=turned),
         "tiff-16": _encode(gray16, "TIFF"),
-        "tiff-float": _encode(photo.convert("F"), "TIFF"),
+        "tiff-float": _encode(photo.convert("F"), "TIFF", tiffinfo={340: 0.0, 341: 255.0}),
         "tiff-lab": _encode(Image.new("LAB", (30, 20), (120, 130, 140)), "TIFF"),
         "avif": _encode(photo, "AVIF", exif=exif),
         "jpeg2000": _encode(photo, "JPEG2000"),
         "jpeg2000-stream": _encode(photo, "JPEG2000", no_jp2=True),
         "ppm": _encode(photo, "PPM"),
         "ppm-bits": _encode(photo.convert("1"), "PPM"),
-        "ppm-float": _encode(photo.convert("F"), "PPM"),
+        "ppm-float": _encode(photo.convert("F"), "PPM").replace(b"-1.0", b"-255.0"),
         "ppm-text": b"P3\n# a comment\n3 2\n255\n" + b" ".join(b"%d" % (14 * i) for i in range(18)),
     }
     found |= {

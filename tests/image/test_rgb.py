@@ -22,39 +22,6 @@ def test_upright_agrees_with_pillow(orientation: int, size: tuple[int, int], non
     assert upright(pixels, nonsense) is pixels
 
 
-def _gray(values: np.ndarray, kind: str = "tiff") -> list[int]:
-    rgb = to_rgb(Image.fromarray(values), kind)
-    assert rgb.dtype == np.uint8
-    assert (rgb == rgb[:, :, :1]).all()
-    return rgb[0, :, 0].tolist()
-
-
-def test_16_bits_are_scaled_by_their_whole_range_whatever_the_photo_holds():
-    assert _gray(np.array([[0, 257, 32768, 65535]], np.uint16)) == [0, 1, 128, 255]
-    assert _gray(np.array([[0, 257, 514]], np.uint16)) == [0, 1, 2]
-
-
-def test_16_bits_in_either_byte_order():
-    values = np.array([[0, 0x8000, 0xFFFF]], np.uint16)
-    big = Image.frombytes("I;16B", (3, 1), values.astype(">u2").tobytes())
-    assert to_rgb(big, "tiff")[0, :, 0].tolist() == [0, 128, 255]
-
-
-def test_integers_of_32_bits_are_read_as_the_narrowest_range_that_holds_them():
-    assert _gray(np.array([[-5, 0, 100, 255]], np.int32)) == [0, 0, 100, 255]
-    assert _gray(np.array([[-5, 257, 65535]], np.int32)) == [0, 1, 255]
-    assert _gray(np.array([[-5, 2**30, 2**31 - 1]], np.int32)) == [0, 128, 255]
-
-
-def test_dark_deep_ppm_stays_dark():
-    assert _gray(np.array([[0, 200]], np.int32), kind="ppm") == [0, 1]
-
-
-def test_floats_are_fractions_or_levels_and_no_number_is_black():
-    assert _gray(np.array([[0.0, 0.5, 1.0, np.nan, -np.inf]], np.float32)) == [0, 128, 255, 0, 0]
-    assert _gray(np.array([[0.0, 0.6, 254.4, 300.0, np.inf, -1.0]], np.float32)) == [0, 1, 254, 255, 255, 0]
-
-
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "La", "RGBa", "PA"])
 def test_transparent_parts_show_white(mode: str):
     image = Image.new("RGBA", (3, 1))

@@ -72,6 +72,9 @@ def _preprocessing(info: BundleInfo) -> Iterator[str]:
         yield f"- The part from {left} to {right} of the width and from {top} to {bottom} of the height."
     if spec.center_crop < 1:
         yield f"- Of that, the middle {100 * spec.center_crop:g} % of the width and height."
+    if spec.value_range is not None:
+        low, high = spec.value_range
+        yield f"- In photos of more than 8 bits a channel {low:g} is black and {high:g} is white."
     yield f"- The photo is {_FITS[spec.fit]}, {spec.size} x {spec.size} pixels, RGB."
     mean, std = _numbers(spec.mean), _numbers(spec.std)
     yield f"- Every channel is normalised with mean {mean} and std {std} (0-1 scale)."

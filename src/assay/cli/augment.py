@@ -100,7 +100,12 @@ def _crop(data: Path, name: str, recipe: "Recipe", to: Path, lines: list[str]) -
 
     with progress_bars() as progress:
         # The folders of the source are kept; a mapping is for training.
-        dataset = read_grouped(data, recipe.data.model_copy(update={"mapping": None}), progress=progress)
+        dataset = read_grouped(
+            data,
+            recipe.data.model_copy(update={"mapping": None}),
+            value_range=recipe.preprocess.value_range,
+            progress=progress,
+        )
         written = write_cropped(dataset, recipe.preprocess, recipe.augment.offline, to, progress=progress)
     for warning in dataset.warnings:
         say(f"note: {warning}", err=True)
@@ -133,8 +138,12 @@ def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) 
     from assay.tables import MOST_CLASSES, listed
 
     with progress_bars() as progress:
-        dataset = prepare(data, recipe.data, seed, progress=progress)
-        written = write_augmented(dataset, recipe.augment, to, seed, progress=progress)
+        dataset = prepare(
+            data, recipe.data, seed, value_range=recipe.preprocess.value_range, progress=progress
+        )
+        written = write_augmented(
+            dataset, recipe.augment, to, seed, value_range=recipe.preprocess.value_range, progress=progress
+        )
     for warning in dataset.warnings:
         say(f"note: {warning}", err=True)
     result = read_manifest(written.manifest, dataset.classes)

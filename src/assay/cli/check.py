@@ -68,6 +68,7 @@ def check(
             mirrored=mirrored,
             bursts=bursts,
             largest_share=largest_share,
+            value_range=settings.preprocess.value_range,
             progress=progress,
         )
         if model is not None:

@@ -113,7 +113,7 @@ def watch(
         model, engine=engine, precision=precision.value, threads=threads, abstain=abstain
     )
     fps = fps or classifier.info.live.fps
-    found = parse_source(source, fps)
+    found = parse_source(source, fps, classifier.preprocess.spec.value_range)
     rules = [Rule.parse(text, classifier.classes) for text in on or []]
     summary = Summary()
     with ended_by_signals(), ExitStack() as stack:

@@ -81,7 +81,7 @@ def _readable(samples: Iterator[Sample]) -> Iterator[Shown]:
     for sample in samples:
         try:
             data = sample.read()
-            decode(data)
+            decode(data, value_range="stretch")
         except (OSError, DecodeError):
             continue
         yield Shown(sample.id, data)

@@ -37,7 +37,13 @@ class Augmented:
 
 
 def write_augmented(
-    dataset: Dataset, spec: AugmentSpec, to: Path, seed: int, *, progress: Progress = silent
+    dataset: Dataset,
+    spec: AugmentSpec,
+    to: Path,
+    seed: int,
+    *,
+    value_range: tuple[float, float] | None = None,
+    progress: Progress = silent,
 ) -> Augmented:
     """Write every photo and its changed copies as `<part>/<class>/` folders with a manifest.
 
@@ -51,6 +57,7 @@ def write_augmented(
         spec: transforms, and the settings of the files.
         to: a new or empty folder, or one that this function began to fill with the same.
         seed: decides the changes, together with each photo's id and the number of the copy.
+        value_range: the recipe's `preprocess.value_range`.
         progress: told files finished and in all.
 
     Returns:
@@ -63,7 +70,11 @@ def write_augmented(
     if not spec.train:
         raise UsageError("the recipe's augment.train is empty; choose one that changes photos, as -r bottle")
     refuse_source(dataset, to)
-    begin(dataset, to, {"augment": spec.model_dump(mode="json"), "seed": seed})
+    begin(
+        dataset,
+        to,
+        {"augment": spec.model_dump(mode="json"), "seed": seed, "value_range": list(value_range or ())},
+    )
     counts: dict[Split | None, int] = {
         "train": spec.offline.copies,
         "val": spec.offline.copies if spec.limited else 0,
@@ -72,7 +83,7 @@ def write_augmented(
     originals = named_targets(dataset.samples)
     copies = [[one.changed(copy) for copy in range(1, counts[one.split] + 1)] for one in originals]
     tasks = [[one] for one in originals] + [family for family in copies if family]
-    kept = write_all(FileWriter(spec, to, seed), tasks, progress, "augmenting")
+    kept = write_all(FileWriter(spec, to, seed, value_range=value_range), tasks, progress, "augmenting")
     targets = list(itertools.chain.from_iterable(tasks))
     manifest = to / "manifest.csv"
     written = replace(dataset, root=to).with_samples(written_sample(target, to) for target in targets)

@@ -82,7 +82,15 @@ def named_targets(samples: Sequence[Sample], *, parts: bool = True) -> list[Targ
 class FileWriter:
     """Writes targets; may be called from several threads."""
 
-    def __init__(self, spec: AugmentSpec, to: Path, seed: int, region: Region | None = None) -> None:
+    def __init__(
+        self,
+        spec: AugmentSpec,
+        to: Path,
+        seed: int,
+        region: Region | None = None,
+        *,
+        value_range: tuple[float, float] | None = None,
+    ) -> None:
         """Build the transforms once to find settings that make no sense before anything is written.
 
         Args:
@@ -90,6 +98,7 @@ class FileWriter:
             to: the folder.
             seed: decides the changes.
             region: the part of every photo that is written; none: all of it.
+            value_range: the recipe's `preprocess.value_range`; files are written with 8 bits.
 
         Raises:
             UsageError: a transform's values make no sense.
@@ -98,6 +107,7 @@ class FileWriter:
         self._to = to
         self._seed = seed
         self._region = region
+        self._value_range = value_range
         self._thread = threading.local()
         self._augments()
 
@@ -116,7 +126,8 @@ class FileWriter:
         missing = [target for target in family if not _is_whole(self._to / target.path, target.kind)]
         if missing:
             data = self._read(missing[0].sample)
-            pixels = _shrunk(self._cropped(decode(data)), self._spec.offline.max_side)
+            pixels = self._cropped(decode(data, value_range=self._value_range))
+            pixels = _shrunk(pixels, self._spec.offline.max_side)
             for target in missing:
                 self._save(target, data, pixels)
         return len(family) - len(missing)

@@ -11,6 +11,7 @@ from typing import Final
 
 from assay.data.check_likeness import likeness_findings
 from assay.data.check_photos import photo_findings
+from assay.data.check_values import values_finding
 from assay.data.duplicates import LARGEST_SHARE, Alike, find_alike
 from assay.data.examine import Examined, Photo, examine
 from assay.data.feature_store import open_store
@@ -30,7 +31,7 @@ _STEPS: Final = (
     (ABSENT, "Correct the paths of those that do not exist: they are relative to the table's folder."),
     ("Permission denied", "Allow reading where permission is denied."),
     ("not valid Unicode", "Rename files whose names are not valid Unicode."),
-    ("unsupported", "Convert the unsupported ones to JPEG or PNG."),
+    ("unsupported", "Convert the unsupported ones as their reasons say."),
 )
 """What to do about files that cannot be read, by what the reason says."""
 LARGEST_IMBALANCE: Final = 10
@@ -56,6 +57,7 @@ def check(
     mirrored: bool = False,
     bursts: bool = True,
     largest_share: float = LARGEST_SHARE,
+    value_range: tuple[float, float] | None = None,
     cache: Path | None = None,
     progress: Progress = silent,
 ) -> CheckReport:
@@ -69,6 +71,7 @@ def check(
         mirrored: take mirrored copies for copies too.
         bursts: look for bursts.
         largest_share: share of the data, 0-1, beyond which a group of look-alikes is doubted.
+        value_range: the recipe's `preprocess.value_range`.
         cache: folder where features of photos are kept by content; the usual one when None.
         progress: told while files are opened and compared.
 
@@ -80,7 +83,7 @@ def check(
     mapping = spec.mapping
     samples = listing.samples if mapping is None else map_labels(listing.samples, mapping)
     with open_store(cache) as store:
-        seen = examine(samples, store, progress)
+        seen = examine(samples, store, progress, value_range)
         alike = find_alike(
             seen.photos,
             store,
@@ -94,17 +97,26 @@ def check(
         trained = alike if usual else find_alike(seen.photos, store, progress=progress)
     labels = listing.labels if mapping is None else list(mapping)
     counts = _Counts(_by_label(labels, seen.photos), spec.advised_per_class)
-    training = _training(Path(path), listing, seen, trained, spec=spec, seed=seed)
-    return _report(listing, seen, alike, counts, training)
+    training = _training(Path(path), listing, seen, trained, spec=spec, seed=seed, value_range=value_range)
+    values = values_finding(seen.photos, seen.refused, value_range)
+    return _report(listing, seen, alike, counts, training=training, values=values)
 
 
 def _training(
-    path: Path, listing: Listing, seen: Examined, alike: Alike, *, spec: DataSpec, seed: int
+    path: Path,
+    listing: Listing,
+    seen: Examined,
+    alike: Alike,
+    *,
+    spec: DataSpec,
+    seed: int,
+    value_range: tuple[float, float] | None,
 ) -> list[Finding]:
     """Ask what training would say of these photos: that it cannot use them, or its warnings."""
-    verified = Verified([photo.sample for photo in seen.photos], seen.unreadable, seen.skipped)
+    values = Counter(photo.features.values for photo in seen.photos)
+    verified = Verified([photo.sample for photo in seen.photos], seen.unreadable, seen.skipped, values)
     try:
-        dataset = labelled_dataset(path, listing, verified, spec.mapping)
+        dataset = labelled_dataset(path, listing, verified, spec.mapping, value_range=value_range)
         ready = ready_to_train(dataset, _ids(seen.photos, alike), spec, seed)
     except AssayError as error:
         return [
@@ -132,7 +144,13 @@ def _ids(photos: list[Photo], alike: Alike) -> list[frozenset[str]]:
 
 
 def _report(
-    listing: Listing, seen: Examined, alike: Alike, counts: _Counts, training: list[Finding]
+    listing: Listing,
+    seen: Examined,
+    alike: Alike,
+    counts: _Counts,
+    *,
+    training: list[Finding],
+    values: Finding | None,
 ) -> CheckReport:
     classes = _classes(counts)
     if any(finding.kind is FindingKind.empty_class for finding in classes):
@@ -144,6 +162,7 @@ def _report(
         *likeness_findings(seen.photos, alike, enough=not training),
         *classes,
         *photo_findings(seen.photos),
+        *([] if values is None else [values]),
         *_listing(listing),
     ]
     splits = Counter(photo.sample.split for photo in seen.photos if photo.sample.split)

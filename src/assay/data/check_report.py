@@ -117,7 +117,7 @@ def _pictures(report: CheckReport, sections: Iterable[Section]) -> Mapping[str, 
 
 def _address(sample: Sample) -> str:
     try:
-        pixels = decode(sample.read(), min_side=_SIDE)
+        pixels = decode(sample.read(), min_side=_SIDE, value_range="stretch")
     except (OSError, AssayError):
         return ""  # gone since the audit: the page shows its name alone
     jpeg = cv2.imencode(".jpg", _fitted(pixels)[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]

@@ -61,10 +61,18 @@ def write_cropped(
         )
     refuse_source(dataset, to)
     region = Preprocess(PreprocessSpec(roi=spec.roi, fit="squash"))
-    begin(dataset, to, {"crop": list(spec.roi), "offline": json.loads(offline.model_dump_json())})
+    begin(
+        dataset,
+        to,
+        {
+            "crop": list(spec.roi),
+            "value_range": list(spec.value_range or ()),
+            "offline": json.loads(offline.model_dump_json()),
+        },
+    )
     parts = all(sample.split is not None for sample in dataset.samples)
     targets = named_targets(dataset.samples, parts=parts)
-    writer = FileWriter(AugmentSpec(offline=offline), to, 0, region.box)
+    writer = FileWriter(AugmentSpec(offline=offline), to, 0, region.box, value_range=spec.value_range)
     kept = write_all(writer, [[target] for target in targets], progress, "cropping")
     manifest = to / "manifest.csv"
     # Groups of the source, bursts too: the crops have lost the time at which they were taken.

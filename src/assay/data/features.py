@@ -16,10 +16,11 @@ from assay.data.candidates import COARSE
 from assay.data.registration import FINE, SMALL, blur_matrix
 from assay.data.taken import exif_time
 from assay.image import decode, inspect
+from assay.image.values import Values
 
 Array = np.ndarray
 
-FEATURES_VERSION: Final = 2
+FEATURES_VERSION: Final = 3
 """Raise it when the same bytes come to give other features: kept ones are then not used any more."""
 
 _SEEN: Final = 256
@@ -42,6 +43,12 @@ class Features:
     orientation: int
     """Exif orientation, 1 to 8."""
     frames: int
+    value_type: str
+    """Of one channel: uint8, uint16, float32, ..."""
+    low: float | None
+    """The value that is black, by type or declaration; None: nothing says."""
+    high: float | None
+    """The value that is white."""
     taken: float | None
     """Exif time of exposure, in seconds since 1970 by the camera's own clock."""
     dark: float
@@ -59,6 +66,13 @@ class Features:
     fine: Array
     """uint8 [64, 64], or [32, 32] for photos whose shorter side is below 64: gray, squashed."""
 
+    @property
+    def values(self) -> Values:
+        """Type and range of the photo's values."""
+        return Values(
+            self.value_type, None if self.low is None or self.high is None else (self.low, self.high)
+        )
+
 
 def extract(data: bytes) -> Features:
     """Decode a file once, small where its format allows, and measure it.
@@ -67,7 +81,7 @@ def extract(data: bytes) -> Features:
         DecodeError: the bytes are no photo that can be read to its end.
     """
     info = inspect(data)
-    pixels = decode(data, min_side=_SEEN)
+    pixels = decode(data, min_side=_SEEN, value_range="stretch")
     gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     dark, bright = _quantiles(gray, 0.05, 0.95)
     fine = squashed(gray, FINE if min(info.width, info.height) >= FINE else SMALL)
@@ -79,6 +93,9 @@ def extract(data: bytes) -> Features:
         mode=info.mode,
         orientation=info.orientation,
         frames=info.frames,
+        value_type=info.values.type,
+        low=None if info.values.range is None else info.values.range[0],
+        high=None if info.values.range is None else info.values.range[1],
         taken=exif_time(data),
         dark=dark,
         bright=bright,

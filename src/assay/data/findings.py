@@ -49,6 +49,7 @@ class FindingKind(StrEnum):
     extreme_aspect = "extreme_aspect"
     odd_size = "odd_size"
     unusual_mode = "unusual_mode"
+    value_range = "value_range"
     rotated = "rotated"
     plain = "plain"
     listing = "listing"

@@ -19,7 +19,12 @@ from assay.tables import listed
 
 
 def read_grouped(
-    path: Path, spec: DataSpec, *, classes: Sequence[str] | None = None, progress: Progress = silent
+    path: Path,
+    spec: DataSpec,
+    *,
+    classes: Sequence[str] | None = None,
+    value_range: tuple[float, float] | None = None,
+    progress: Progress = silent,
 ) -> Dataset:
     """Read labelled photos and join those that show the same picture into groups.
 
@@ -30,12 +35,20 @@ def read_grouped(
         path: what `scan` reads.
         spec: class mapping, and what the folders in a folder are.
         classes: the order of an existing classifier.
+        value_range: the recipe's `preprocess.value_range`.
         progress: told while files are opened and compared.
 
     Raises:
         AssayError: as `scan`.
     """
-    dataset = scan(path, mapping=spec.mapping, classes=classes, layout=spec.layout, progress=progress)
+    dataset = scan(
+        path,
+        mapping=spec.mapping,
+        classes=classes,
+        layout=spec.layout,
+        value_range=value_range,
+        progress=progress,
+    )
     return join_groups(dataset, near_duplicate_groups(dataset.samples, progress=progress))
 
 
@@ -45,6 +58,7 @@ def prepare(
     seed: int,
     *,
     like: Mapping[str, Split] | None = None,
+    value_range: tuple[float, float] | None = None,
     progress: Progress = silent,
 ) -> Dataset:
     """Read labelled photos and give every one its part; photos of one group share a part.
@@ -54,12 +68,15 @@ def prepare(
         spec: class mapping, what the folders in a folder are, shares and method of the split.
         seed: decides between equals.
         like: parts of an earlier run by id, which stay as they are.
+        value_range: the recipe's `preprocess.value_range`.
         progress: told while files are opened and compared.
 
     Raises:
         AssayError: as `scan` and `assign_splits`.
     """
-    return assign_splits(read_grouped(path, spec, progress=progress), spec.split, seed, like)
+    return assign_splits(
+        read_grouped(path, spec, value_range=value_range, progress=progress), spec.split, seed, like
+    )
 
 
 def ready_to_train(dataset: Dataset, alike: Iterable[Collection[str]], spec: DataSpec, seed: int) -> Dataset:

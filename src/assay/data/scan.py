@@ -16,6 +16,7 @@ from assay.data.metadata import list_metadata
 from assay.data.rows import TABLES, as_path
 from assay.data.samples import Dataset, Sample
 from assay.data.tensors import PICKLE_SUFFIXES, TENSOR_SUFFIXES
+from assay.data.value_ranges import ADVICE, CONVERT, conflict
 from assay.data.verify import ABSENT, Verified, verify
 from assay.errors import AssayError, UsageError
 from assay.files import cache_folder, require_file
@@ -29,6 +30,7 @@ def scan(
     mapping: Mapped | None = None,
     classes: Sequence[str] | None = None,
     layout: Layout = "auto",
+    value_range: tuple[float, float] | None = None,
     progress: Progress = silent,
 ) -> Dataset:
     """Read labelled photos; every one that is kept has been decoded to its end.
@@ -41,17 +43,19 @@ def scan(
         classes: the order of an existing classifier; labels outside it are refused, and absent classes
             only give a warning.
         layout: what the folders in a folder are.
+        value_range: the recipe's `preprocess.value_range`.
         progress: told while files are opened.
 
     Raises:
         UsageError: there is nothing at `path`, or it is a file of another kind.
-        AssayError: no photos, fewer than two classes, a class without photos, unknown labels, or labels that
-            differ only in case.
+        AssayError: no photos, fewer than two classes, a class without photos, unknown labels, labels that
+            differ only in case, or photos whose values would be scaled by different rules.
     """
     listing = list_source(Path(path), layout)
     # Before any file is opened: there may be many.
     refuse_collisions(listing.labels)
-    return labelled_dataset(Path(path), listing, verify(listing.samples, progress), mapping, classes)
+    verified = verify(listing.samples, progress, value_range)
+    return labelled_dataset(Path(path), listing, verified, mapping, classes, value_range=value_range)
 
 
 def labelled_dataset(
@@ -60,6 +64,8 @@ def labelled_dataset(
     verified: Verified,
     mapping: Mapped | None = None,
     classes: Sequence[str] | None = None,
+    *,
+    value_range: tuple[float, float] | None = None,
 ) -> Dataset:
     """Make a data set of files that were listed and opened: map labels, decide the classes.
 
@@ -69,6 +75,7 @@ def labelled_dataset(
         verified: what opening them found.
         mapping: as for `scan`.
         classes: as for `scan`.
+        value_range: as for `scan`.
 
     Raises:
         AssayError: as for `scan`.
@@ -76,6 +83,8 @@ def labelled_dataset(
     refuse_collisions(listing.labels)
     if not verified.samples:
         raise AssayError(_nothing(path, verified))
+    if why := conflict(verified.values, value_range):
+        raise AssayError(f"{path}: {why}; {CONVERT if value_range else ADVICE}")
     labels = listing.labels
     samples = verified.samples
     absent: list[str] = []

@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from assay.data.samples import Sample, Unreadable
 from assay.errors import AssayError
 from assay.files import open_file
-from assay.image import HEAD_BYTES, decode, sniff
+from assay.image import HEAD_BYTES, decode, inspect, sniff
+from assay.image.values import UINT8, Values
 from assay.photo_files import IMAGE_SUFFIXES, NOT_AN_IMAGE
 from assay.progress import Progress, silent
 from assay.text import printable
@@ -25,6 +27,7 @@ _BATCH = 16
 # Draft decoding skips pixels, not bytes: a JPEG that lacks one byte of its picture (all but the two of the
 # end marker) is still found out, at half the cost of decoding in full.
 _DRAFT_SIDE = 1
+_DEEP = frozenset({"tiff", "png", "ppm", "jpeg2000"})
 
 
 class Verified(NamedTuple):
@@ -34,9 +37,23 @@ class Verified(NamedTuple):
     """Those that decode, with their digests, in the order given."""
     unreadable: list[Unreadable]
     skipped: Counter[str]
+    values: Counter[Values]
+    """How many of them hold values of which type and range."""
 
 
-def verify(samples: Sequence[Sample], progress: Progress = silent) -> Verified:
+class _Readable(NamedTuple):
+    """A photo that decodes."""
+
+    sample: Sample
+    values: Values
+
+
+_Outcome = _Readable | Unreadable | str
+
+
+def verify(
+    samples: Sequence[Sample], progress: Progress = silent, value_range: tuple[float, float] | None = None
+) -> Verified:
     """Open, hash and decode every sample on all cores; keep those that are whole photos.
 
     A file that is no image and does not claim to be one by its name is skipped; one that claims it, or is
@@ -45,47 +62,59 @@ def verify(samples: Sequence[Sample], progress: Progress = silent) -> Verified:
     Args:
         samples: candidates; labels and splits are passed through.
         progress: told after every few files.
+        value_range: the recipe's `preprocess.value_range`.
     """
     kept: list[Sample] = []
     unreadable: list[Unreadable] = []
     skipped: Counter[str] = Counter()
+    values: Counter[Values] = Counter()
     done = 0
-    for outcomes in _batches(samples):
+    for outcomes in _batches(samples, value_range):
         for outcome in outcomes:
-            if isinstance(outcome, Sample):
-                kept.append(outcome)
+            if isinstance(outcome, _Readable):
+                kept.append(outcome.sample)
+                values[outcome.values] += 1
             elif isinstance(outcome, Unreadable):
                 unreadable.append(outcome)
             else:
                 skipped[outcome] += 1
         done += len(outcomes)
         progress("Checking photos", done, len(samples))
-    return Verified(kept, unreadable, skipped)
+    return Verified(kept, unreadable, skipped, values)
 
 
-def _batches(samples: Sequence[Sample]) -> Iterable[list[Sample | Unreadable | str]]:
+def _batches(samples: Sequence[Sample], value_range: tuple[float, float] | None) -> Iterable[list[_Outcome]]:
     pool = ThreadPoolExecutor(max_workers=cores(), thread_name_prefix="verify")
     try:
         pieces = [samples[start : start + _BATCH] for start in range(0, len(samples), _BATCH)]
-        yield from pool.map(_examine_all, pieces)
+        yield from pool.map(partial(_examine_all, value_range), pieces)
     finally:
         # After an error or Ctrl-C nothing that waits is begun any more.
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _examine_all(samples: Sequence[Sample]) -> list[Sample | Unreadable | str]:
-    return [_examine(sample) for sample in samples]
+def _examine_all(value_range: tuple[float, float] | None, samples: Sequence[Sample]) -> list[_Outcome]:
+    return [_examine(sample, value_range) for sample in samples]
 
 
-def _examine(sample: Sample) -> Sample | Unreadable | str:
+def _examine(sample: Sample, value_range: tuple[float, float] | None) -> _Outcome:
     data = opened(sample)
     if not isinstance(data, bytes):
         return data
     try:
-        decode(data, min_side=_DRAFT_SIDE)
+        decode(data, min_side=_DRAFT_SIDE, value_range=value_range)
+        values = _values(data)
     except AssayError as error:
         return Unreadable(sample.id, sample.path, str(error))
-    return replace(sample, digest=hashlib.sha256(data).hexdigest())
+    return _Readable(replace(sample, digest=hashlib.sha256(data).hexdigest()), values)
+
+
+def _values(data: bytes) -> Values:
+    """Return type and range of a photo's values; formats that only have 8 bits need no second look."""
+    if sniff(data[:HEAD_BYTES]) not in _DEEP:
+        return UINT8
+    found = inspect(data).values
+    return Values(found.type, found.range)
 
 
 def opened(sample: Sample) -> bytes | Unreadable | str:

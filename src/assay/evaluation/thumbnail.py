@@ -30,7 +30,7 @@ def thumbnail(path: str | Path, size: int) -> Thumbnail:
         # ValueError: a NUL in the name.
         return _blank(size, "file is missing" if isinstance(error, FileNotFoundError) else "cannot be opened")
     try:
-        return Thumbnail(letterbox(decode(data, min_side=size), size), None)
+        return Thumbnail(letterbox(decode(data, min_side=size, value_range="stretch"), size), None)
     except DecodeError as error:
         return _blank(size, str(error))
 

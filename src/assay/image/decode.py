@@ -16,19 +16,20 @@ import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from assay.errors import AssayError
 from assay.image import jpeg, png, reasons
 from assay.image.colour import ToSrgb, to_srgb
 from assay.image.complexity import TooComplex, bounded, check_complexity
 from assay.image.complexity.tiff import count_directories
+from assay.image.errors import DecodeError, TooComplexError, TooLargeError
 from assay.image.formats import HEAD_BYTES, read_header, sniff
 from assay.image.quiet import quiet
 from assay.image.rgb import to_rgb, upright
+from assay.image.values import UINT8, ValueRange, Values, resolved, values_of
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are the first that are left out."""
 
-PIXELS_VERSION: Final = 2
+PIXELS_VERSION: Final = 3
 """Raise it when the same bytes come to give other pixels: what was kept of them is then not used any more."""
 
 MAX_PIXELS: Final = 178_956_970
@@ -54,18 +55,6 @@ _DAMAGE: Final = (
 )
 
 
-class DecodeError(AssayError):
-    """Bytes that are no picture Assay reads; the message is a short reason: "damaged: truncated JPEG"."""
-
-
-class TooLargeError(DecodeError):
-    """A picture of more pixels than are allowed."""
-
-
-class TooComplexError(DecodeError):
-    """A file whose structure asks for far more work than its pixels do."""
-
-
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
     """What a file's header says.
@@ -77,6 +66,7 @@ class ImageInfo:
         mode: Pillow's name of the stored pixels: "RGB", "L", "P", "CMYK", "I;16".
         orientation: 1 to 8, as in Exif; 1 when the file says nothing.
         frames: pictures in the file; `decode` gives the first.
+        values: which numbers the pixels are, and which of them are black and white.
     """
 
     format: str
@@ -85,6 +75,7 @@ class ImageInfo:
     mode: str
     orientation: int
     frames: int
+    values: Values = UINT8
 
 
 def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
@@ -99,10 +90,12 @@ def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
         DecodeError: no image, a format Assay does not read, or a damaged header.
     """
     with _opened(data, max_pixels) as (image, kind):
+        values = values_of(image, kind)
         # PNG's reader decodes all pixels to find Exif data behind them: let it only where there are any.
         orientation = _orientation(image, early=kind != "png" or b"eXIf" not in data)
         width, height = _upright_size(image, kind, orientation)
-        return ImageInfo(kind, width, height, image.mode, orientation, _frames(image, kind, data))
+        frames = _frames(image, kind, data)
+        return ImageInfo(kind, width, height, image.mode, orientation, frames, values)
 
 
 def decode(
@@ -110,6 +103,7 @@ def decode(
     *,
     min_side: int | Callable[[int, int], int] | None = None,
     box: Callable[[int, int], Box] | None = None,
+    value_range: ValueRange = None,
 ) -> np.ndarray:
     """Decode a file's first picture as the eye sees it: upright, transparency over white, 8-bit sRGB.
 
@@ -126,19 +120,22 @@ def decode(
         box: tells for an upright width and height, as decoded, which part is looked at. JPEG files are then
             decoded only as far down (as stored) as the part reaches; what is left out is black, all inside
             the box is what it would be without. None decodes all.
+        value_range: the values that are black and white in photos of more than 8 bits; see `ValueRange`.
 
     Returns:
         uint8 array of shape [H, W, 3], writable and contiguous; the same bytes always give the same pixels.
 
     Raises:
-        DecodeError: no image, a format Assay does not read, damaged, truncated, or more than `MAX_PIXELS`
-            pixels (told from the header, before anything is decoded).
+        DecodeError: no image, a format Assay does not read, damaged, truncated, more than `MAX_PIXELS` pixels
+            (told from the header, before anything is decoded), or values without a range.
     """
     with _opened(data) as (image, kind):
         if kind == "jpeg":
             return _decode_jpeg(image, data, min_side, box)
+        values = resolved(values_of(image, kind), value_range)
         image.load()
-        pixels = to_rgb(image, kind, to_srgb(image, kind, data))
+        stretch = value_range == "stretch"
+        pixels = to_rgb(image, kind, to_srgb(image, kind, data), values, stretch=stretch)
         return pixels if kind == "tiff" else upright(pixels, _orientation(image))
 
 

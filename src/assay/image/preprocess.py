@@ -87,7 +87,7 @@ class Preprocess:
         Raises:
             DecodeError: the bytes are no picture Assay reads.
         """
-        return self(decode(data, min_side=self._min_side, box=self.box))
+        return self(decode(data, min_side=self._min_side, box=self.box, value_range=self.spec.value_range))
 
     def box(self, width: int, height: int) -> Box:
         """Tell which part of a picture is looked at, in whole pixels.

@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from assay.image.colour import ToSrgb
+from assay.image.values import UINT8, Values, levels_of
 
 Array = np.ndarray
 
@@ -11,28 +12,35 @@ _STRIP = 2**20
 """Pixels that are converted at a time."""
 
 
-def to_rgb(image: Image.Image, kind: str, srgb: ToSrgb | None = None) -> Array:
+def to_rgb(
+    image: Image.Image,
+    kind: str,
+    srgb: ToSrgb | None = None,
+    values: Values = UINT8,
+    *,
+    stretch: bool = False,
+) -> Array:
     """Convert a loaded Pillow image to RGB.
 
-    Transparent parts show white. 16-bit gray is scaled by its whole range (65535 becomes 255), never by what
-    a photo happens to contain, so that equal values stay equal between photos; 16-bit colour already lost its
-    low byte in the reader. Integers of 32 bits and floats carry no agreed range: the largest value decides
-    which of the usual ones it is (`_gray32`, `_gray_float`).
+    Transparent parts show white. Values of more than 8 bits are scaled by `values`, never by what a
+    photo happens to contain, so that equal values stay equal between photos; 16-bit colour already lost its
+    low byte in the reader.
 
     Args:
         image: a loaded image in any mode.
         kind: the format's name as `sniff` gives it; it decides how some modes are to be read.
         srgb: how its colours become sRGB, before they are mixed with white; None: they are.
+        values: what its values are, as `assay.image.values.resolved` gives it.
+        stretch: see `assay.image.values.levels_of`.
 
     Returns:
         uint8 array of shape [H, W, 3], writable.
+
+    Raises:
+        DecodeError: values lie outside the range that the file declares.
     """
-    if image.mode == "I":
-        values = np.asarray(image)
-        # The PPM reader stretches every depth above 8 bits to 16.
-        return _gray(_of_65535(values.clip(0, 65535)) if kind == "ppm" else _gray32(values), srgb)
-    if image.mode == "F":
-        return _gray(_gray_float(np.asarray(image)), srgb)
+    if values.type != "uint8" and values.reader_range is None:
+        return _gray(levels_of(np.asarray(image), values, stretch=stretch), srgb)
     width, height = image.size
     rows = max(1, _STRIP // max(1, width))
     if height <= rows:
@@ -47,8 +55,6 @@ def to_rgb(image: Image.Image, kind: str, srgb: ToSrgb | None = None) -> Array:
 
 def _convert(image: Image.Image, kind: str, srgb: ToSrgb | None) -> Array:
     """Convert what needs no look at other pixels."""
-    if image.mode.startswith("I;16"):
-        return _gray(_of_65535(np.asarray(image)), srgb)
     if image.has_transparency_data:
         return np.array(_over_white(image, srgb))
     if image.mode == "CMYK" and kind == "jpeg" and "adobe" not in image.info:
@@ -99,27 +105,6 @@ def _over_white(image: Image.Image, srgb: ToSrgb | None) -> Image.Image:
     white = Image.new("RGB", image.size, "white")
     white.paste(_coloured(image, srgb), mask=image.getchannel("A"))
     return white
-
-
-def _of_65535(values: Array) -> Array:
-    return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-
-
-def _gray32(values: Array) -> Array:
-    """Read integers as 8, 16 or 31 bits, the narrowest that holds the largest; negative is black."""
-    largest = values.max(initial=0)
-    if largest <= 255:
-        return values.clip(0, 255).astype(np.uint8)
-    if largest <= 65535:
-        return _of_65535(values.clip(0, 65535))
-    return (values.clip(0) >> 23).astype(np.uint8)
-
-
-def _gray_float(values: Array) -> Array:
-    """Read floats as 0-1 when none is above 1, as 0-255 otherwise; what is no number is black."""
-    values = np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=0.0)
-    scale = 255.0 if values.max(initial=0) <= 1 else 1.0
-    return np.rint(values.clip(0, 255) * scale).astype(np.uint8)
 
 
 def _gray(levels: Array, srgb: ToSrgb | None) -> Array:

@@ -15,6 +15,7 @@ from assay.files import open_file
 from assay.image import HEAD_BYTES, DecodeError, Preprocess, decode, inspect, sniff
 from assay.image.colour import srgb_of_image
 from assay.image.rgb import to_rgb, upright
+from assay.image.values import ValueRange, resolved, values_of
 from assay.inference.prediction import Failure
 
 File = str | Path | bytes | bytearray | memoryview
@@ -93,7 +94,8 @@ def _guarded(photo: Photo, read: Callable[[], _Result], place: int) -> _Result |
 def _read(photo: Photo, preprocess: Preprocess) -> np.ndarray:
     if isinstance(photo, File):
         return preprocess.read(_bytes(photo))
-    return preprocess(_pixels(photo) if isinstance(photo, Image.Image) else _checked(photo))
+    value_range = preprocess.spec.value_range
+    return preprocess(_pixels(photo, value_range) if isinstance(photo, Image.Image) else _checked(photo))
 
 
 def _picture(photo: Photo, side: int) -> Picture:
@@ -102,9 +104,9 @@ def _picture(photo: Photo, side: int) -> Picture:
         told = inspect(data)
         width, height = told.width, told.height
         shorter = min(width, height) * min(1.0, side / max(width, height))
-        pixels = decode(data, min_side=math.ceil(shorter))
+        pixels = decode(data, min_side=math.ceil(shorter), value_range="stretch")
     else:
-        pixels = _pixels(photo) if isinstance(photo, Image.Image) else _checked(photo)
+        pixels = _pixels(photo, "stretch") if isinstance(photo, Image.Image) else _checked(photo)
         height, width = pixels.shape[:2]
     scale = side / max(pixels.shape[:2])
     if scale < 1:
@@ -124,13 +126,15 @@ def _content(path: Path) -> bytes:
         return head if sniff(head) is None else head + stream.read()
 
 
-def _pixels(image: Image.Image) -> np.ndarray:
+def _pixels(image: Image.Image, value_range: ValueRange) -> np.ndarray:
     """Do for a Pillow image what `decode` does for a file: upright, transparency over white, 8-bit RGB."""
     try:
+        kind = (image.format or "").lower()
+        values = resolved(values_of(image, kind), value_range)
         image.load()
         orientation = image.getexif().get(_ORIENTATION, 1)
-        srgb = srgb_of_image(image)
-        return upright(to_rgb(image, (image.format or "").lower(), srgb), orientation)
+        pixels = to_rgb(image, kind, srgb_of_image(image), values, stretch=value_range == "stretch")
+        return upright(pixels, orientation)
     except (UnidentifiedImageError, SyntaxError, ValueError, EOFError) as error:
         raise DecodeError(f"damaged: the Pillow image cannot be loaded ({error})") from None
 

@@ -80,7 +80,7 @@ def _thumbnail(source: str | None) -> bytes | None:
     try:
         if not path.is_file() or path.stat().st_size > _LARGEST:
             return None
-        photo = Image.fromarray(decode(path.read_bytes(), min_side=_SIDE))
+        photo = Image.fromarray(decode(path.read_bytes(), min_side=_SIDE, value_range="stretch"))
     except (OSError, ValueError, DecodeError):
         return None  # the answer is worth showing without its photo
     photo.thumbnail((_SIDE, _SIDE))

@@ -134,10 +134,12 @@ class Folder:
     Attributes:
         path: the folder.
         fps: how many make a second.
+        value_range: the model's `preprocess.value_range`.
     """
 
     path: Path
     fps: float
+    value_range: tuple[float, float] | None = None
     live: bool = field(default=False, init=False)
 
     @property
@@ -158,7 +160,7 @@ class Folder:
             if sniff(data[:HEAD_BYTES]) is None:
                 continue
             try:
-                pixels = decode(data)
+                pixels = decode(data, value_range=self.value_range)
             except DecodeError as error:
                 tell(f"{path} cannot be read: {error}")
                 continue
@@ -168,12 +170,13 @@ class Folder:
             raise AssayError(f"{self.path} holds no photo that can be read: give a folder with photos in it")
 
 
-def parse_source(text: str, fps: float) -> Source:
+def parse_source(text: str, fps: float, value_range: tuple[float, float] | None = None) -> Source:
     """Return what is meant: `0` or `/dev/video0`, an address, a video file, a folder.
 
     Args:
         text: as typed.
         fps: of a folder's photos.
+        value_range: of a folder's photos, the model's `preprocess.value_range`.
 
     Raises:
         UsageError: it is none of these.
@@ -187,7 +190,7 @@ def parse_source(text: str, fps: float) -> Source:
         return Live(text)
     path = Path(text)
     if path.is_dir():
-        return Folder(path, fps)
+        return Folder(path, fps, value_range)
     if path.is_file():
         return Video(path)
     raise UsageError(f"{text} is not there: give a camera number, an address, a video file or a folder")

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from assay.recipe.base import Fraction, Probability, Settings
 
 Channels = tuple[float, float, float]
+_HUGE = 1e30
 
 
 class PreprocessSpec(Settings):
@@ -26,6 +27,9 @@ class PreprocessSpec(Settings):
     """Side of the square the network sees, in pixels."""
     fill: tuple[int, int, int] = (114, 114, 114)
     """Colour of the letterbox's bars, RGB 0-255."""
+    value_range: tuple[float, float] | None = None
+    """Values that are black and white in photos of more than 8 bits a channel; none: those that type or file
+    declare, and photos that declare none are not read."""
     mean: Channels | None = None
     """Mean of each RGB channel on a 0-1 scale; none: what the network's weights were trained with."""
     std: Channels | None = None
@@ -36,6 +40,10 @@ class PreprocessSpec(Settings):
         left, top, right, bottom = self.roi
         if left >= right or top >= bottom:
             raise ValueError(f"roi {list(self.roi)} is empty: left must be below right and top below bottom")
+        if self.value_range is not None and not -_HUGE < self.value_range[0] < self.value_range[1] < _HUGE:
+            raise ValueError(
+                f"value_range {list(self.value_range)} must be [black, white], black below white"
+            )
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean and std go together: set both or neither")
         if self.std is not None and min(self.std) <= 0:

@@ -55,7 +55,9 @@ def cross_validate(
     plan = _plan(folds, repeats)
     refuse_used_series(folder, "crossval")
     data = as_path(data, folder.parent, watcher.progress)
-    dataset = read_grouped(data, recipe.data, progress=watcher.progress)
+    dataset = read_grouped(
+        data, recipe.data, value_range=recipe.preprocess.value_range, progress=watcher.progress
+    )
     # What cannot work must not leave a folder behind.
     starting_network(recipe, plan.first_split(dataset, recipe), watcher.progress)
     write_text(folder / _RECIPE, dump_recipe(recipe))

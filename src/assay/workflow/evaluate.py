@@ -83,7 +83,14 @@ def evaluate_classifier(
     selection = None if target_precision is None else choose_again(classifier, target_precision)
     recipe = Recipe.model_validate(classifier.info.provenance.recipe)
     mapping = mapping_for(classifier.info, source, layout)
-    dataset = scan(source, mapping=mapping, classes=classifier.classes, layout=layout, progress=progress)
+    dataset = scan(
+        source,
+        mapping=mapping,
+        classes=classifier.classes,
+        layout=layout,
+        value_range=classifier.preprocess.spec.value_range,
+        progress=progress,
+    )
     samples = dataset.samples if part is None else dataset.part(part)
     if not samples:
         raise UsageError(f"{source} has no photos in the part {part}: leave out --part to judge all")

@@ -163,7 +163,14 @@ def suggest_learning_rate(
 
 def _scan(data: Path, recipe: Recipe, progress: Progress, like: Path | None = None) -> Dataset:
     parts = None if like is None else Run.open(like).parts()
-    return prepare(data, recipe.data, recipe.train.seed, like=parts, progress=progress)
+    return prepare(
+        data,
+        recipe.data,
+        recipe.train.seed,
+        like=parts,
+        value_range=recipe.preprocess.value_range,
+        progress=progress,
+    )
 
 
 def _go_on(

@@ -179,7 +179,9 @@ def tune_probe(
         _refuse(one, tried[0][1])
     first = tried[0][1]
     data = as_path(data, folder.parent, progress)
-    dataset = prepare(data, first.data, first.train.seed, progress=progress)
+    dataset = prepare(
+        data, first.data, first.train.seed, value_range=first.preprocess.value_range, progress=progress
+    )
     parts = list(_parts(dataset, first, folds))
     for part, (_, one) in product(parts, tried):
         check_batches(one, len(part.part("train")))

@@ -62,7 +62,7 @@ def train_variants(
     refuse_used_series(folder, "variants")
     one = next(iter(recipes.values()))
     data = as_path(data, folder.parent, watcher.progress)
-    dataset = read_grouped(data, one.data, progress=watcher.progress)
+    dataset = read_grouped(data, one.data, value_range=one.preprocess.value_range, progress=watcher.progress)
     split = plan.first_split(dataset, one)
     for name, recipe in recipes.items():
         # What cannot work must be known before the first hours are spent.

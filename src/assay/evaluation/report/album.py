@@ -124,7 +124,9 @@ def _maker(read: Read | None, heatmap: Heatmap | None) -> Callable[[Wish], Pictu
                 if overlay is None:
                     return Picture("", "no heat map")
                 data = overlay
-            return jpeg_address(Image.fromarray(decode(data, min_side=wish.size)), wish.size)
+            return jpeg_address(
+                Image.fromarray(decode(data, min_side=wish.size, value_range="stretch")), wish.size
+            )
         except AssayError as error:
             return Picture("", str(error))
 

@@ -137,7 +137,7 @@ def measure_photo(data: bytes) -> Photo:
         DecodeError: it cannot be read.
     """
     info = inspect(data)
-    pixels = decode(data, min_side=_SIDE)
+    pixels = decode(data, min_side=_SIDE, value_range="stretch")
     # Rows and columns are skipped first: a mean needs no more than some thousand pixels.
     step = max(1, min(pixels.shape[:2]) // (4 * _SIDE))
     brightness = float(pixels[::step, ::step].reshape(-1, 3).mean(axis=0) @ _LUMA / 255)

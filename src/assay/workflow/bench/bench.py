@@ -66,6 +66,7 @@ def bench_model(
             mapping=mapping_for(bundle.info, data, layout),
             classes=bundle.info.classes,
             layout=layout,
+            value_range=bundle.info.preprocess.value_range,
             progress=progress,
         )
     )

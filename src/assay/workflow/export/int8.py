@@ -33,7 +33,9 @@ def quantised(
     """
     recipe = Recipe.model_validate(bundle.info.provenance.recipe)
     spec = recipe.data.model_copy(update={"mapping": mapping_for(bundle.info, data, recipe.data.layout)})
-    dataset = prepare(data, spec, recipe.train.seed, progress=progress)
+    dataset = prepare(
+        data, spec, recipe.train.seed, value_range=recipe.preprocess.value_range, progress=progress
+    )
     copy = scratch / bundle.path.name
     shutil.copyfile(bundle.path, copy)
     outcome = add_int8(copy, dataset, progress=progress)
