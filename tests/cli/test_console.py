@@ -50,6 +50,19 @@ def test_a_locale_of_ascii_is_no_reason_to_fail():
     assert run(f"console.say({'é ×'!a})", PYTHONIOENCODING="", **_PLAIN).stdout == b"\\xe9 x\n"
 
 
+def test_a_locale_that_cannot_name_files_is_said(colour_bundle: Path, tmp_path: Path):
+    folder = tmp_path / "photos" / "é"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (32, 32), (250, 0, 0)).save(folder / "a.png")
+    (tmp_path / "list.csv").write_text("path,label\nphotos/é/a.png,red\n", encoding="utf-8")
+    for arguments in (["train", tmp_path / "photos"], ["evaluate", colour_bundle, tmp_path / "list.csv"]):
+        command = [_ASSAY, *arguments]
+        ended = subprocess.run(command, env={**os.environ, **_PLAIN}, capture_output=True, check=False)
+        assert ended.returncode == 1
+        assert b"PYTHONUTF8=1" in ended.stderr
+        assert b"Traceback" not in ended.stderr
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
 def test_json_keeps_its_values_on_every_console(encoding: str):
     value = {"label": "é 電 \x9b \u202e 🦊", "n": 1}

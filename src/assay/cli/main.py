@@ -116,28 +116,6 @@ def main(arguments: list[str] | None = None) -> None:
     prepare_streams()
     try:
         app(arguments)
-    except AssayError as error:
-        complain(str(error))
-        sys.exit(error.exit_code)
-    except ModuleNotFoundError as error:
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
-            raise
-        complain(
-            f"this needs {error.name}; in Assay's folder: pip install -c constraints.txt -e '.[{extra}]'"
-        )
-        sys.exit(1)
-    except BrokenPipeError:
-        # The reader of our output (head, less) has gone; Python must not complain when it closes stdout.
-        drop_output()
-        sys.exit(1)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        complain(f"{where}{error.strerror or error}; look at the disk, the path and its permissions")
-        sys.exit(1)
-    except MemoryError:
-        complain("there is too little memory; give smaller photos, a smaller batch, or close other programs")
-        sys.exit(1)
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:
             # Typer ends on Ctrl-C without a word.
@@ -146,6 +124,36 @@ def main(arguments: list[str] | None = None) -> None:
             complain(f"standard output could not be written: {failure.strerror}; the work itself is done")
             sys.exit(1)
         raise
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone; Python must not complain when it closes stdout.
+        drop_output()
+        sys.exit(1)
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        complain(sentence)
+        sys.exit(error.exit_code if isinstance(error, AssayError) else 1)
+
+
+def _sentence(error: Exception) -> str | None:
+    """Return what to say of an error that a person can do something about; None: it is a bug."""
+    match error:
+        case AssayError():
+            return str(error)
+        case ModuleNotFoundError():
+            extra = _EXTRAS.get((error.name or "").partition(".")[0])
+            install = f"in Assay's folder: pip install -c constraints.txt -e '.[{extra}]'"
+            return None if extra is None else f"this needs {error.name}; {install}"
+        case OSError():
+            where = f"{error.filename}: " if error.filename else ""
+            return f"{where}{error.strerror or error}; look at the disk, the path and its permissions"
+        case UnicodeEncodeError() if error.encoding == sys.getfilesystemencoding() != "utf-8":
+            advice = "set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
+            return f"this locale ({error.encoding}) cannot name {error.object}: {advice}"
+        case MemoryError():
+            return "there is too little memory; give smaller photos, a smaller batch, or close other programs"
+    return None
 
 
 _INTERRUPTED = 130

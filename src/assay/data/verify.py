@@ -5,6 +5,7 @@ Knows nothing of labels. Threads suffice, since reading, hashing and decoding al
 
 import hashlib
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,10 @@ from assay.progress import Progress, silent
 from assay.text import printable
 
 ABSENT = "the file does not exist"
+_ENCODING = sys.getfilesystemencoding()
+_NOT_UNICODE = "its name is not valid Unicode" + (
+    "" if _ENCODING == "utf-8" else f" in this locale ({_ENCODING}); set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
+)
 _BATCH = 16
 # Draft decoding skips pixels, not bytes: a JPEG that lacks one byte of its picture (all but the two of the
 # end marker) is still found out, at half the cost of decoding in full.
@@ -120,7 +125,7 @@ def _values(data: bytes) -> Values:
 def opened(sample: Sample) -> bytes | Unreadable | str:
     """Return a candidate's bytes, why they cannot be had, or why it is no photo and can be skipped."""
     if not _is_unicode(sample.id):
-        return Unreadable(printable(sample.id), sample.path, "its name is not valid Unicode")
+        return Unreadable(printable(sample.id), sample.path, _NOT_UNICODE)
     try:
         data = sample.read() if sample.tensor else _read_image(sample.path)
     except FileNotFoundError:
