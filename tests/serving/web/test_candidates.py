@@ -75,3 +75,18 @@ def test_a_file_that_is_not_there(tmp_path: Path):
     for name in ("none.csv", "none.json"):
         with pytest.raises(UsageError, match="cannot be read"):
             suspects(tmp_path / name, None)
+
+
+@pytest.mark.parametrize("name", ["none", "1.0", "nan"])
+def test_suspects_of_classes_with_odd_names(tmp_path: Path, name: str):
+    table = tmp_path / "suspects.csv"
+    table.write_text(f"id,path,label,suggested\n1, a.png,{name},blue\n", encoding="utf-8")
+    (found,) = suspects(table, None)
+    assert (found.path, found.label) == (tmp_path / " a.png", name)
+
+
+def test_photos_of_a_check_are_found_through_a_table_of_another_dialect(tmp_path: Path):
+    data = tmp_path / "data.csv"
+    data.write_text("File;Class\nred\\a.png;red\n", encoding="utf-8")
+    (found,) = suspects(_check(tmp_path / "check.json"), data)
+    assert found.path == tmp_path / "red" / "a.png"

@@ -75,7 +75,7 @@ def suspects(path: Path, data: Path | None) -> list[Candidate]:
             row["label"],
             f"{row['suggested']}?" if row.get("suggested") else "",
         )
-        for row in read_table(path, ("path", "label"))
+        for row in read_table(path, ("path", "label"), own=True)
     ]
 
 
