@@ -56,6 +56,16 @@ def test_large_jpegs_that_lack_one_byte_of_picture_are_found_by_draft_decoding(
     assert len(verify([candidate(path)]).unreadable) == 1
 
 
+def test_a_photo_that_asks_for_too_much_work_is_listed_as_too_complex(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.new("L", (4096, 4096)).save(path, progressive=True)
+    data = path.read_bytes()
+    last = data.rfind(b"\xff\xda")
+    path.write_bytes(data[:last] + data[last:-2] * 1000 + b"\xff\xd9")
+    (unreadable,) = verify([candidate(path)]).unreadable
+    assert unreadable.reason.startswith("too complex: ")
+
+
 def test_other_files_are_skipped_and_false_photos_are_not(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("notes")
     (tmp_path / "empty.jpg").touch()
