@@ -46,7 +46,6 @@ def demo(
         f"  {command('info', bundle)}",
         f"  {command('predict', bundle, photos / 'defective', '--out', to / 'answers.csv')}",
         f"  {command('evaluate', bundle, result.run.manifest, '--part', 'test')}",
-        f"  {command('check', manifest)}",
         "",
         f"With photos of your own, in one folder for each class: {program()} train FOLDER",
     )

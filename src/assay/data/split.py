@@ -48,7 +48,7 @@ def assign_splits(
     if brought and not brought & {"train", None}:
         parts = " and ".join(str(part) for part in SPLITS if part in brought)
         raise AssayError(
-            f"{dataset.root} brings only a {parts} part; add photos to learn from, in a folder train"
+            f"{dataset.root} brings only a {parts} part; add training photos (folder or split train)"
         )
     plan = _plan(samples, spec, like or {})
     singly = spec.method == "random"
