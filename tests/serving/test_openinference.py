@@ -3,6 +3,7 @@
 import base64
 import json
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -99,3 +100,139 @@ def test_the_answer_has_the_outputs_that_were_asked_for():
         "id": "7",
         "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [1, 2], "data": [0.75, 0.25]}],
     }
+
+
+_MANY = 200_000
+_HOSTILE = {
+    "objects": '{"x": [' + "{}," * _MANY + "{}]}",
+    "objects as inputs": '{"inputs": [' + "{}," * _MANY + "{}]}",
+    "lists as inputs": '{"inputs": [' + "[]," * _MANY + "[]]}",
+    "a list of lists": "[" + "[]," * _MANY + "[]]",
+    "outputs": '{"inputs": [{}], "outputs": [' + '{"name": "label"},' * _MANY + "{}]}",
+    "a shape": '{"inputs": [{"name": "images", "datatype": "UINT8", "shape": [' + "1," * _MANY + "1]}]}",
+    "a shape of large numbers": '{"inputs": [{"name": "photos", "datatype": "BYTES", "data": [], "shape": ['
+    + "99999," * _MANY
+    + "1]}]}",
+    "pixels": '{"inputs": [{"name": "images", "datatype": "UINT8", "shape": [1, 2, 2, 3], "data": ['
+    + "1," * _MANY
+    + "1]}]}",
+    "pixels in lists": '{"inputs": [{"name": "images", "datatype": "UINT8", "shape": [1, 2, 2, 3], "data": ['
+    + "[1]," * _MANY
+    + "[1]]}]}",
+    "photos": '{"inputs": [{"name": "photos", "datatype": "BYTES", "shape": [1], "data": ['
+    + '"a",' * _MANY
+    + '"a"]}]}',
+    "photos that are objects": '{"inputs": [{"name": "photos", "datatype": "BYTES", "shape": [1], "data": ['
+    + "{}," * _MANY
+    + "{}]}]}",
+    "keys": "{" + "".join(f'"{number}": 0,' for number in range(_MANY)) + '"x": 0}',
+    "one key again and again": "{" + '"inputs": [],' * _MANY + '"x": 0}',
+    "parameters": '{"inputs": [{"parameters": {' + '"x": {},' * _MANY + '"x": 1}}]}',
+    "deep lists": '{"x": ' + "[" * _MANY,
+    "deep objects": '{"x":' * _MANY,
+    "deep data": '{"inputs": [{"name": "images", "datatype": "UINT8", "shape": [1, 2, 2, 3], "data": '
+    + "[" * _MANY
+    + "]" * _MANY
+    + "}]}",
+    "a long number": '{"inputs": [{"shape": [' + "9" * _MANY + "]}]}",
+    "a long fraction": '{"inputs": [{"name": 0.' + "9" * _MANY + "}]}",
+    "a long id": '{"inputs": [{}], "id": "' + "x" * _MANY + '"}',
+}
+
+
+@pytest.mark.parametrize("text", _HOSTILE.values(), ids=_HOSTILE.keys())
+def test_hostile_json_is_refused_and_takes_no_memory(text: str):
+    body = text.encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ApiError) as refused:
+            read_request(body, None, SIDE, 4)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert refused.value.status == 400
+    assert peak < 3 * len(body) + 100_000
+    refused.value.text.encode()
+
+
+_FLAT = [0] * 12
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"inputs": [%s], "id": "\\ud800"}',
+        '{"inputs": [%s], "id": "\\udc00\\ud800"}',
+        '{"inputs": [%s], "id": 7}',
+        '{"inputs": [%s], "id": NaN}',
+        '{"inputs": [%s], "outputs": {}}',
+        '{"inputs": [%s], "outputs": [7]}',
+        '{"inputs": [%s, %s]}',
+        '{"inputs": []}',
+        '{"inputs": {}}',
+        '{"inputs": null}',
+        '{"inputs": [null]}',
+        '{"inputs": "x"}',
+        '{"inputs": [%s]} x',
+        '{"inputs": [%s],}',
+        "[]",
+        "7",
+        "null",
+        '""',
+        "",
+    ],
+)
+def test_json_of_another_shape_is_refused(text: str):
+    tensor = json.dumps({**PIXELS, "data": _FLAT})
+    with pytest.raises(ApiError) as refused:
+        read_request(text.replace("%s", tensor).encode(), None, SIDE, 4)
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "[0,0,0,0,0,0,0,0,0,0,0,256]",
+        "[0,0,0,0,0,0,0,0,0,0,0,-1]",
+        "[0,0,0,0,0,0,0,0,0,0,0,1.0]",
+        "[0,0,0,0,0,0,0,0,0,0,0,1e1]",
+        "[0,0,0,0,0,0,0,0,0,0,0,true]",
+        "[0,0,0,0,0,0,0,0,0,0,0,null]",
+        '[0,0,0,0,0,0,0,0,0,0,0,"0"]',
+        '[0,0,0,0,0,0,0,0,0,0,"0,0"]',
+        "[0,0,0,0,0,0,0,0,0,0,0," + "9" * 5000 + "]",
+        "[[0,0,0,0,0,0,0,0,0,0,0,0]]",
+        "[[0,0,0],[0,0,0],[0,0,0],[0,0,0]]",
+        "[[[[0,0,0],[0,0,0]],[[0,0,0],[0,0],0]]]",
+        "[[[[0,0,0],[0,0,0]],[[0,0,0],[0,0,[]]]]]",
+        "[[[[0,0,0],[0,0,0]],[[0,0,0],[0,0,0]]],{}]",
+        '{"a":0,"b":0,"c":0,"d":0,"e":0,"f":0,"g":0,"h":0,"i":0,"j":0,"k":0,"l":0}',
+        '"0,0,0,0,0,0,0,0,0,0,0,0"',
+        "0",
+        "[]",
+        "null",
+    ],
+)
+def test_pixels_that_are_none_are_refused(data: str):
+    body = _body({**PIXELS, "data": 0}).replace(b'"data": 0', f'"data": {data}'.encode())
+    with pytest.raises(ApiError) as refused:
+        read_request(body, None, SIDE, 4)
+    assert refused.value.status == 400
+    assert "images" in refused.value.text
+
+
+def test_many_pixels_are_read_in_segments():
+    side, rng = 200, np.random.default_rng(0)
+    values = rng.integers(0, 256, (5, side, side, 3), dtype=np.uint8)
+    tensor = {**PIXELS, "shape": list(values.shape)}
+    for data in (values.tolist(), values.ravel().tolist()):
+        request = read_request(_body({**tensor, "data": data}), None, side, 5)
+        assert request.pixels is not None
+        assert np.array_equal(request.pixels, values)
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "0" * 5000, "-1", "+1", "1.0", "1e1", " 1", "\xb2", "NaN"])
+def test_a_length_that_is_none_is_refused(length: str):
+    with pytest.raises(ApiError) as refused:
+        read_request(_body({**PIXELS, "data": _FLAT}), length, SIDE, 4)
+    assert refused.value.status == 400

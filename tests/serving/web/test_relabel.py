@@ -1,0 +1,32 @@
+"""The body that gives a label: whatever else is sent is a 400."""
+
+import pytest
+
+from assay.serving.errors import ApiError
+from assay.serving.web.relabel import _label
+
+
+def test_a_label_is_read():
+    assert _label(bytearray(b'{"label": "open", "more": [{}]}')) == "open"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'"open"',
+        b'{"label": 7}',
+        b'{"label": null}',
+        b'{"label": "\\ud800"}',
+        b'{"label": "\xff"}',
+        b'{"x": ' + b"[" * 4000,
+        b"[" * 4000,
+        b'{"label": ' + b"9" * 4000 + b"}",
+    ],
+)
+def test_another_body_is_refused(body: bytes):
+    with pytest.raises(ApiError) as refused:
+        _label(bytearray(body))
+    assert refused.value.status == 400
