@@ -92,7 +92,7 @@ class UploadSettings(Settings):
     """Largest body of such a request, and of one to `/v2` with binary data, in MiB."""
     json_megabytes: Annotated[float, Field(gt=0)] = 32.0
     """Largest JSON of a request to `/v2`, in MiB; binary data behind it do not count."""
-    json_memory: Annotated[float, Field(gt=0)] = 64.0
+    json_memory: Annotated[float, Field(gt=0)] = 48.0
     """MiB of memory that all JSON bodies of a worker together may take."""
     upload_seconds: Annotated[float, Field(gt=0)] = 30.0
     """Seconds in which a body must have arrived."""
