@@ -178,7 +178,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """Collect the request's target."""
-        super().on_url(url)
+        self.url += url
         if len(self.url) > MAX_TARGET:
             raise _RefusedError(414, "The address is too long")
 
@@ -191,10 +191,13 @@ class Protocol(HttpToolsProtocol):
         if self._fields > MAX_FIELDS:
             raise _RefusedError(431, f"There are more than {MAX_FIELDS} headers")
         if self._in_head:
-            value = value.strip(b" \t")
-            super().on_header(name, value)
-            if self.headers[-1][0] == b"content-length":
+            # uvicorn's own method, written out: it is called for every field.
+            name, value = name.lower(), value.strip(b" \t")
+            self.headers.append((name, value))
+            if name == b"content-length":
                 self._length_left = whole_number(value.decode("latin-1")) or 0
+            elif name == b"expect":
+                self.expect_100_continue = value.lower() == b"100-continue"
         else:
             self._unfinished = 0
 
