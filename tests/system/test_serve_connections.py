@@ -477,3 +477,50 @@ def test_a_worker_whose_parent_is_killed_answers_what_it_has_taken(
     worker.stderr.close()
     assert seen == [[200]] * 20
     assert worker.returncode == 0
+
+
+@pytest.mark.parametrize("target", [b"/openapi.json", b"/metrics"])
+def test_clients_that_send_many_requests_at_once_delay_nobody_else(serve, make_bundle, target: bytes):
+    running = serve(make_bundle(), "--journal", "none")
+    flood = b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    connections, slowest = [], 0.0
+    for _ in range(300):
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(10)
+        connection.connect(("127.0.0.1", running.port))
+        connection.sendall(flood * 20)
+        connections.append(connection)
+    for _ in range(10):
+        start = time.monotonic()
+        assert _talk(running.port, _LIVE) == [200]
+        slowest = max(slowest, time.monotonic() - start)
+    for connection in connections:
+        connection.close()
+    assert slowest < 3
+
+
+def test_pipelined_requests_of_many_connections_are_all_answered(running):
+    connections = [socket.create_connection(("127.0.0.1", running.port), timeout=20) for _ in range(60)]
+    for connection in connections:
+        connection.sendall(_LIVE * 30)
+    for connection in connections:
+        heard = b""
+        while heard.count(b"HTTP/1.1 200") < 30:
+            more = connection.recv(65536)
+            assert more
+            heard += more
+        connection.close()
+
+
+def test_requests_that_wait_for_their_turn_are_answered_before_the_end(serve, make_bundle):
+    running = serve(make_bundle(), "--journal", "none", lifecycle__drain_seconds=0)
+    request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    connections = [socket.create_connection(("127.0.0.1", running.port), timeout=20) for _ in range(100)]
+    time.sleep(0.5)
+    for connection in connections:
+        connection.sendall(request)
+    running.process.send_signal(signal.SIGINT)
+    for connection in connections:
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        connection.close()

@@ -3,8 +3,8 @@
 httptools keeps a field of any length, passes on any number of fields and trailers, and uvicorn waits for them
 as long as they take. Here a message has a limited number of fields of limited length, trailers included; the
 framing of a chunked body and the time of a head are limited too. A request is parsed when the one before it
-has been answered: until then its bytes wait, and no more are read. All of it holds for every route, before a
-request reaches the application.
+has been answered, and few are in one turn of the event loop: until then its bytes wait, and no more are read.
+All of it holds for every route, before a request reaches the application.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from assay.serving.answers import dump
 from assay.serving.connections import Connections, unsent_bytes
 from assay.serving.header_values import whole_number
+from assay.serving.turns import Turns
 
 _LOG = logging.getLogger("assay.serving")
 REFUSED = "assay.refused"
@@ -63,11 +64,13 @@ class Protocol(HttpToolsProtocol):
     Attributes:
         header_timeout: seconds in which the head of a request must have come.
         open_connections: all connections of the server; set for each server.
+        turns: bounds how many requests of all connections start at a time; set for each server.
         active_at: loop time at which bytes came in last.
     """
 
     header_timeout: ClassVar[float] = 10.0
     open_connections: ClassVar[Connections]
+    turns: ClassVar[Turns]
 
     flow: _Flow
     active_at = 0.0
@@ -87,7 +90,7 @@ class Protocol(HttpToolsProtocol):
     _body = 0
     """Bytes of the body."""
     _held = b""
-    """Bytes of requests that follow the one that is being answered."""
+    """Bytes of requests that have to wait: for the answer to the one before, or for their turn."""
     _ended = False
     """Whether further bytes are thrown away."""
     _thrown_away = 0
@@ -120,17 +123,24 @@ class Protocol(HttpToolsProtocol):
                 self.transport.abort()
         elif self._held:
             self._held += data
+        elif self._in_head and self.is_idle and not self.turns.take(self.loop):
+            self._hold(data)
+            self.turns.wait(self.loop, self._parse_held, pipelined=False)
         else:
             self._parse(data)
+
+    def _hold(self, data: bytes) -> None:
+        """Keep bytes for later, and read no more."""
+        self._held = data
+        self.flow.holds = True
+        self.flow.pause_reading()
 
     def _parse(self, data: bytes) -> None:
         """Parse bytes, as far as the request before has been answered."""
         start, whole = 0, len(data)
         while start < whole and not self._ended:
             if self._in_head and not self.is_idle:
-                self._held = data[start:]
-                self.flow.holds = True
-                self.flow.pause_reading()
+                self._hold(data[start:])
                 return
             end = self._next_end(data, start)
             self._parse_piece(data if end - start == whole else memoryview(data)[start:end])
@@ -244,10 +254,25 @@ class Protocol(HttpToolsProtocol):
         if was_last and self._last_answer is not None:
             self._say(*self._last_answer)
         elif was_last and self._held:
-            self.loop.call_soon(self._parse_held)
+            self.turns.wait(self.loop, self._parse_held, pipelined=True)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection without a further request, unless one waits for its turn."""
+        if self._held:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        else:
+            super().timeout_keep_alive_handler()
+
+    def shutdown(self) -> None:
+        """End when the request has been answered that is under way or waits for its turn."""
+        if self._held and self.is_idle:
+            self._parse_held()
+        super().shutdown()
 
     def _parse_held(self) -> None:
-        if self.transport.is_closing():
+        if self.transport.is_closing() or not self._held:
             return
         held, self._held = self._held, b""
         self.flow.holds = False
@@ -299,7 +324,9 @@ class Protocol(HttpToolsProtocol):
             self._timer = None
 
     def _too_slow(self) -> None:
-        if not self.transport.is_closing():
+        if self._held and self.is_idle:
+            self._start_timer()  # the request waits for its turn, not for its client
+        elif not self.transport.is_closing():
             self._refuse(408, "The headers took too long")
 
     def _refuse(self, status: int, text: str) -> None:

@@ -22,11 +22,18 @@ from assay.serving.security_headers import App
 from assay.serving.service import Service
 from assay.serving.settings import ServeSettings
 from assay.serving.tls import uvicorn_tls
+from assay.serving.turns import Turns
 
 _LOG = logging.getLogger("assay.serving")
 _BACKLOG = 2048
 _MOMENT = 0.1
 _SWEEP = 1.0
+_STARTS = 8
+"""Requests that start in one turn of the event loop."""
+_PIPELINED = 2
+"""Of these, requests that were sent before the answer to the one before."""
+_ACCEPTS = 8
+"""Connections that are accepted in one turn of the event loop: libuv takes one from each handle."""
 
 
 def server_config(app: App, settings: ServeSettings) -> uvicorn.Config:
@@ -38,7 +45,11 @@ def server_config(app: App, settings: ServeSettings) -> uvicorn.Config:
         networks(settings.auth.proxies),
         listen.write_timeout,
     )
-    own = {"header_timeout": listen.header_seconds, "open_connections": connections}
+    own = {
+        "header_timeout": listen.header_seconds,
+        "open_connections": connections,
+        "turns": Turns(_STARTS, _PIPELINED),
+    }
     protocol = type("Protocol", (Protocol,), own)
     return uvicorn.Config(
         app,
@@ -109,7 +120,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take requests from now on."""
-        await super().startup(sockets)
+        further = [each.dup() for each in sockets or () for _ in range(_ACCEPTS - 1)]
+        await super().startup(None if sockets is None else [*sockets, *further])
         self._start(self._drop_stalled())
         self._service.lifecycle.start()
         self._started()
