@@ -191,3 +191,68 @@ def test_json_lines(tmp_path: Path, name: str) -> None:
 def test_json_lines_that_make_no_sense(tmp_path: Path, line: str, sentence: str) -> None:
     with pytest.raises(AssayError, match=sentence):
         _read(tmp_path, '{"file_name": "0.jpg", "label": "a"}\n' + line, "table.jsonl")
+
+
+@pytest.mark.parametrize(
+    "value", ["#REF!", "#WERT!", "#DIV/0!", "#NAME?", "#NV", "#N/D", "#N/D!", "#VALEUR!", r"\N", "1.#QNAN"]
+)
+def test_errors_of_spreadsheets_are_no_class(tmp_path: Path, value: str) -> None:
+    with pytest.raises(AssayError, match="line 2: label is missing"):
+        _read(tmp_path, f"path,label\n1.jpg,{value}\n2.jpg,a\n")
+
+
+def test_names_with_a_hash_are_classes(tmp_path: Path) -> None:
+    labels = ["#1", "#wow!", "C#", "#A"]
+    text = "".join(f"{place}.jpg,{label}\n" for place, label in enumerate(labels))
+    assert _labels(_read(tmp_path, f"path,label\n{text}")) == labels
+
+
+@pytest.mark.parametrize(
+    ("labels", "encoding"),
+    [
+        ("\u72ac \u732b", "cp932"),
+        ("\u30cd\u30b3 \u30a4\u30cc", "cp932"),
+        ("\u72d7 \u732b", "gbk"),
+        ("\u043a\u043e\u0442 \u043f\u0451\u0441", "cp1251"),
+        ("\u03b3\u03ac\u03c4\u03b1 x", "cp1253"),
+    ],
+)
+def test_other_encodings_are_refused(tmp_path: Path, labels: str, encoding: str) -> None:
+    one, other = labels.split()
+    with pytest.raises(AssayError, match="save it as UTF-8"):
+        _read(tmp_path, f"path,label\r\n1.jpg,{one}\r\n2.jpg,{other}\r\n".encode(encoding))
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        *("\xe9t\xe9", "Gr\xf6\xdfe", "\xd6l", "\xc4", "cr\xe8me br\xfbl\xe9e", "\xc9T\xc9", "\u0153uvre"),
+        *(
+            "\xab\xe9t\xe9\xbb",
+            "l\u2019\xe9t\xe9",
+            "5 \xb0C",
+            "\xbfqu\xe9?",
+            "10 \u20ac",
+            "\xe0",
+            "\u201cx\u201d",
+        ),
+    ],
+)
+def test_western_words_of_old_programs_are_read(tmp_path: Path, label: str) -> None:
+    table = _read(tmp_path, f"path;label\r\n1.jpg;{label}\r\n".encode("cp1252"))
+    assert _labels(table) == [label]
+    assert "Windows-1252" in table.warnings[0]
+
+
+def test_what_stands_above_the_names_of_columns_is_told(tmp_path: Path) -> None:
+    with pytest.raises(AssayError, match=r"first line \(My photos\); .*remove what stands above"):
+        _read(tmp_path, "My photos;\r\n\r\npath;label\r\n1.jpg;a\r\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(["1", "1.0", "0.5"], ["1", "1", "0.5"]), (["1.0", "1.5", "2.0"], ["1.0", "1.5", "2.0"])],
+)
+def test_one_number_is_one_class(tmp_path: Path, given: list[str], expected: list[str]) -> None:
+    text = "".join(f"{place}.jpg,{label}\n" for place, label in enumerate(given))
+    assert _labels(_read(tmp_path, f"path,label\n{text}")) == expected

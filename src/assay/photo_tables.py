@@ -15,6 +15,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -75,12 +76,27 @@ _MISSING: Final = frozenset(
         "#na",
         "nat",
         "undefined",
+        "\\n",
+        "nan(ind)",
+        "-nan(ind)",
+        "1.#qnan",
+        "1.#ind",
+        "-1.#ind",
+        *("#nv", "#n/d", "#n/b", "#i/t", "#н/д", "#yok"),  # Excel in other languages
     }
 )
+_SHEET_ERROR: Final = re.compile(r"#[^\W\d_a-z]+(?:/[^\W_a-z]+)?[!?]")
+"""What spreadsheets put where a formula failed: `#REF!`, `#DIV/0!`, `#NAME?`, also in other languages."""
 _WHOLE: Final = re.compile(r"([+-]?[0-9]+)(?:[.,]0*)?")
+_NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?")
 _SEPARATORS: Final = (",", ";", "\t", "|")
 _TOLD_SEPARATOR: Final = re.compile(r"sep=(.)", re.IGNORECASE)
 _MOST_LINES: Final = 5
+_NOT_WESTERN: Final = re.compile(
+    r"(?<![^\W\d_])(?![\u2010-\u203a\u20ac\xa0\xab\xb0\xb1\xbb]+(?![^\x00-\x7f]))"
+    r"[^\x00-\x7f]{2,}(?![^\W\d_])|(?:\u0192.){2}"
+)
+"""A word of foreign letters alone, as Shift-JIS, GBK or Windows-1251 look when read as Windows-1252."""
 
 Cells = dict[str, str]
 
@@ -194,19 +210,25 @@ def understood(
 
 
 def text_of(value: object) -> str:
-    """Return a value as text: 1.0 as 1, truth values as true and false, NaN and None as nothing."""
+    """Return a value as text: 1.0 as 1, truth values as true and false, NaN and None as nothing.
+
+    Bytes are read as UTF-8, as Parquet files without a type for text have them.
+    """
     if value is None or value != value:  # noqa: PLR0124 - NaN alone is unequal to itself
         return ""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float | Decimal) and value % 1 == 0:
         return str(int(value))
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
     return value if isinstance(value, str) else str(value)
 
 
 def is_missing(text: str) -> bool:
-    """Say whether a text stands for no value: empty, NaN, None, null, NA and the like."""
-    return text.strip().casefold() in _MISSING
+    """Say whether a text stands for no value: empty, NaN, None, null, NA, an error of a spreadsheet."""
+    text = text.strip()
+    return text.casefold() in _MISSING or _SHEET_ERROR.fullmatch(text) is not None
 
 
 def _refuse_missing(table: PhotoTable, column: str) -> None:
@@ -231,9 +253,11 @@ def _clean_labels(table: PhotoTable) -> None:
     if table.called("label") is None:
         return
     labels = [unicodedata.normalize("NFC", row.cells["label"].strip()) for row in table.rows]
+    plain = {label for label in labels if label.lstrip("+-").isdecimal()}
     numbers = [_WHOLE.fullmatch(label) for label in labels]
-    if all(numbers):
-        labels = [found[1] for found in numbers if found]
+    # Beside 0.5, 1.0 stays as it is (it may be a version), unless the table also says 1.
+    if all(numbers) or (plain and all(map(_NUMBER.fullmatch, labels))):
+        labels = [found[1] if found else label for label, found in zip(labels, numbers, strict=True)]
     elif all(label.casefold() in {"true", "false"} for label in labels):
         labels = [label.casefold() for label in labels]
     for row, label in zip(table.rows, labels, strict=True):
@@ -305,7 +329,17 @@ def _text(path: Path) -> tuple[str, list[str]]:
                 f"manifest {path} is not {name} at byte {error.start}; save it as UTF-8"
             ) from None
     # Not one letter beyond ASCII is UTF-8: it is a table of an older Windows program.
-    text = data.decode("cp1252", "replace")
+    try:
+        text = data.decode("cp1252")
+    except UnicodeDecodeError as error:
+        raise AssayError(
+            f"manifest {path} is neither UTF-8 nor Windows-1252 at byte {error.start}; save it as UTF-8"
+        ) from None
+    if (odd := _NOT_WESTERN.search(text)) is not None:
+        raise AssayError(
+            f"manifest {path} is not UTF-8, nor the Windows-1252 of Western languages (a word would read "
+            f"{odd[0]!r}); save it as UTF-8"
+        )
     return text, [
         f"{path.name} is not UTF-8 and was read as Windows-1252; save it as UTF-8 if names look wrong"
     ]
@@ -337,6 +371,11 @@ def _csv(text: str, path: Path, *, own: bool) -> PhotoTable:
         for values in reader:
             if any(value.strip() for value in values):
                 line = reader.line_num + skipped
+                if len(values) != len(columns) and not column_meanings(path, names):
+                    raise AssayError(
+                        f"{path}: no known column is named in the first line ({', '.join(names)}); it must "
+                        "name the columns, as in path,label: remove what stands above them"
+                    )
                 cells = _fitted(values, len(columns), separator, f"{path}, line {line}")
                 found.append((line, dict(zip(names, cells, strict=True))))
     except csv.Error as error:

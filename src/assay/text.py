@@ -33,6 +33,11 @@ def printable(text: str) -> str:
     return text if _is_plain(text) else _ANY.sub(_escape, text)
 
 
+def without_invisible(text: str) -> str:
+    """Return a text without the characters that `printable` escapes; tabs and line breaks become blanks."""
+    return text if _is_plain(text) else _ANY.sub(lambda found: " " if found[0].isspace() else "", text)
+
+
 def printable_lines(text: str) -> str:
     """Return a text of several lines that is safe to show: as `printable`, with its line feeds kept."""
     return text if _is_plain(text) else _BUT_LINE_FEEDS.sub(_escape, text)

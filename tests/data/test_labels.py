@@ -48,6 +48,17 @@ def test_names_that_differ_in_case_are_refused(labels: tuple[str, str]) -> None:
     refuse_collisions([labels[0], labels[0], "other"])
 
 
+@pytest.mark.parametrize("other", ["cat\u200b", "ca\u202et", "ca\xadt", "cat ", "Cat\ufeff"])
+def test_names_that_look_alike_are_refused(other: str) -> None:
+    with pytest.raises(AssayError, match="differ only in case, blanks or invisible characters"):
+        refuse_collisions(["cat", other, "dog"])
+
+
+def test_a_name_that_nobody_sees_is_refused() -> None:
+    with pytest.raises(AssayError, match="nobody can see"):
+        refuse_collisions(["\u200b", "dog"])
+
+
 def test_order_is_the_given_one_then_the_mappings_then_natural() -> None:
     found = ["c10", "c2", "c1"]
     assert class_order(found, None, None) == ("c1", "c2", "c10")

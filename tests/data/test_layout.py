@@ -94,6 +94,13 @@ def test_classes_with_names_of_parts(tmp_path: Path, names: str) -> None:
         ),
         (_with("batch_a batch_b", "ok defect broken"), "--layout classes or --layout splits"),
         (["s1/cat/1", "s1/dog/1", "s2/cat/1", "s3/dog/1"], "--layout classes or --layout splits"),
+        (["train/cat/1.jpg", "train/dog/1.jpg", "test1/1.jpg"], "train has the name of a part.*'test1'"),
+        (["Train/cat/1.jpg", "Train/dog/1.jpg", "unlabelled/1.jpg"], "may be a part or a class.*--layout"),
+        (["trainA/1.jpg", "trainB/1.jpg", "testA/1.jpg", "testB/1.jpg"], "classes 'a', 'b'.*train/a"),
+        (
+            ["cat_train/1.jpg", "cat_test/1.jpg", "dog_train/1.jpg", "dog_test/1.jpg"],
+            "the classes 'cat', 'dog'",
+        ),
         (_with("train test extra"), "extra holds the same classes as 'test', 'train'"),
         (["cat/1.jpg", "dog/1.jpg", "old/cat/1.jpg", "old/dog/1.jpg"], "old holds folders of the same names"),
     ],
@@ -134,6 +141,19 @@ def test_parts_may_stand_within_classes(tmp_path: Path) -> None:
     assert _places(tmp_path) == {
         (label, part) for label in ("cat", "dog") for part in ("train", "val", "test")
     }
+
+
+def test_a_class_may_lack_a_part(tmp_path: Path) -> None:
+    _make(tmp_path, "cat/train/1.jpg", "cat/test/2.jpg", "dog/train/3.jpg")
+    assert _places(tmp_path) == {("cat", "train"), ("cat", "test"), ("dog", "train")}
+
+
+@pytest.mark.parametrize(
+    "names", ["steam_train electric_train", "test_positive test_negative", "crash_test road_test", "dev prod"]
+)
+def test_words_of_parts_in_names_of_classes_do_no_harm(tmp_path: Path, names: str) -> None:
+    _make(tmp_path, *(f"{name}/1.jpg" for name in names.split()))
+    assert _places(tmp_path) == {(name, None) for name in names.split()}
 
 
 def test_photos_of_trains_and_tests(tmp_path: Path) -> None:

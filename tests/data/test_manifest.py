@@ -164,3 +164,12 @@ def test_what_is_written_is_read_back(fields: dict[str, tuple[Any, ...]], beside
         written = Dataset(folder, ("label",), ()).with_samples(samples)
         write_manifest(written, folder / "manifest.csv")
         assert read_manifest(folder / "manifest.csv") == replace(written, root=folder)
+
+
+def test_parts_of_contests_and_words_that_are_no_part(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("image,label,Usage\n1.png,a,Training\n2.png,b,PublicTest\n3.png,a,PrivateTest\n")
+    assert [sample.split for sample in read_manifest(path).samples] == ["train", "val", "test"]
+    path.write_text("image,label,Usage\n1.png,a,Training\n2.png,b,Foo\n")
+    with pytest.raises(AssayError, match="line 3: Usage 'Foo' is none of"):
+        read_manifest(path)

@@ -107,3 +107,43 @@ def test_paths_in_parquet_take_the_names_of_classes(tmp_path: Path) -> None:
     rows = {"file": [f"{colour}.png" for colour in COLOURS], "label": [0, 1, 1, 0]}
     Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "paths.parquet")
     assert scan(tmp_path / "paths.parquet").counts() == {"cold": 2, "warm": 2}
+
+
+def _photos(count: int = 4) -> list[dict[str, Any]]:
+    return [{"bytes": _png(one), "path": None} for one in COLOURS[:count]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"image": _photos(), "label": [[0], [1], [0, 1], [1]]}, "row 1 has a label of several values"),
+        ({"image": [{"bytes": None, "path": 5}], "label": [0]}, "row 1 has no picture"),
+        (
+            {"image": _photos(), "label": [0, 1, 0, 1], "split": ["train", "foo", "test", "test"]},
+            "p.parquet, row 2: split 'foo' is none of train, val and test",
+        ),
+        (
+            {
+                "image": pa.array([], pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+                "label": pa.array([], pa.int64()),
+            },
+            "p.parquet has no rows",
+        ),
+    ],
+)
+def test_faults_are_told_of_the_file_itself(tmp_path: Path, columns: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(AssayError, match=sentence):
+        scan(_write(tmp_path / "p.parquet", **columns))
+
+
+@pytest.mark.parametrize(
+    "labels", [pa.array([b"1", b"2"] * 2), pa.array([1, 2] * 2).cast(pa.decimal128(25, 2))]
+)
+def test_labels_of_other_types_are_text(tmp_path: Path, labels: Any) -> None:
+    assert scan(_write(tmp_path / "p.parquet", image=_photos(), label=labels)).classes == ("1", "2")
+
+
+def test_missing_groups_are_no_group(tmp_path: Path) -> None:
+    groups = [None, "a", "nan", "NaN"]
+    data = scan(_write(tmp_path / "p.parquet", image=_photos(), label=[0, 1, 0, 1], group=groups))
+    assert sorted(str(sample.group) for sample in data.samples) == ["None", "None", "None", "a"]

@@ -198,3 +198,19 @@ def test_tables_of_other_names(tmp_path: Path, write_photo: WritePhoto, name: st
     data = scan(tmp_path / name)
     assert data.counts() == {"0": 1, "1": 1}
     assert data.unreadable == ()
+
+
+def test_a_class_without_photos_names_the_first_reason(tmp_path: Path, write_photo: WritePhoto) -> None:
+    write_photo(tmp_path / "b.png")
+    (tmp_path / "t.csv").write_text("path,label\n~/a.png,A\nb.png,B\n")
+    with pytest.raises(AssayError, match=r"'A' has no readable .*first, ~/a.png: the file does not exist"):
+        scan(tmp_path / "t.csv")
+
+
+def test_classes_one_level_too_low_are_pointed_out(tmp_path: Path, write_photo: WritePhoto) -> None:
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / part / "images" / name).mkdir(parents=True)
+            write_photo(tmp_path / part / "images" / name / f"{part}.png")
+    with pytest.raises(AssayError, match=r"'images'.*perhaps the folders in it are the classes"):
+        scan(tmp_path)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from assay.data.samples import Sample, natural_key
 from assay.errors import AssayError
+from assay.text import without_invisible
 
 Mapped = Mapping[str, Sequence[str]]
 """New class: the labels it is made of."""
@@ -44,16 +45,22 @@ def map_labels(samples: Iterable[Sample], mapping: Mapped) -> list[Sample]:
 
 
 def refuse_collisions(labels: Iterable[str]) -> None:
-    """Refuse labels that differ only in upper and lower case: most often one class spelt in two ways.
+    """Refuse labels that differ only in case, blanks or invisible characters: one class spelt in two ways.
 
     Raises:
-        AssayError: two such labels.
+        AssayError: two such labels, or one of nothing that can be seen.
     """
     seen: dict[str, str] = {}
     for label in sorted(set(labels)):
-        other = seen.setdefault(label.casefold(), label)
+        visible = " ".join(without_invisible(label).split())
+        if not visible:
+            raise AssayError(f"the class {label!r} has a name that nobody can see; give it another one")
+        other = seen.setdefault(visible.casefold(), label)
         if other != label:
-            raise AssayError(f"classes {other!r} and {label!r} differ only in case; give both the same name")
+            what = "case" if other.casefold() == label.casefold() else "case, blanks or invisible characters"
+            raise AssayError(
+                f"classes {other!r} and {label!r} differ only in {what}; give both the same name"
+            )
 
 
 def class_order(

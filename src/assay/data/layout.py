@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from assay.data.labels import named
 from assay.data.samples import Split
-from assay.data.split_names import split_folders, split_named, splits_named
+from assay.data.split_names import classes_in_parts, split_folders, split_named, splits_named
 from assay.errors import AssayError
 from assay.photo_files import Children, Passed, children
 from assay.recipe import Layout
@@ -93,6 +93,7 @@ def arrange(root: Path, layout: Layout, passed: Passed) -> Arrangement:
     if _parts_inside(folders):
         return _as_classes_of_parts(folders, loose, passed)
     _refuse_unknown_splits(base, folders)
+    _refuse_parts_as_classes(base, folders)
     return _as_classes(folders, loose, ())
 
 
@@ -147,14 +148,12 @@ def _refuse_doubtful(base: Path, folders: Sequence[_Folder], parts: Mapping[str,
 
 
 def _parts_inside(folders: Sequence[_Folder]) -> bool:
-    """Say whether every folder is a class that holds the parts: `cat/train`, `cat/test`."""
-    return all(
-        not folder.content.images
-        and len(set(parts.values())) > 1
-        and "train" in parts.values()
-        and len(parts) == len(folder.inner)
-        for folder in folders
-        for parts in [split_folders(folder.inner)]
+    """Say whether every folder is a class that holds parts: `cat/train`, `cat/test`; one may lack a part."""
+    inside = [split_folders(folder.inner) for folder in folders]
+    found = {split for parts in inside for split in parts.values()}
+    return (len(found) > 1 and "train" in found) and all(
+        parts and len(parts) == len(folder.inner) and not folder.content.images
+        for folder, parts in zip(folders, inside, strict=True)
     )
 
 
@@ -174,6 +173,24 @@ def _refuse_unknown_splits(base: Path, folders: Sequence[_Folder]) -> None:
         raise AssayError(
             f"the folders {named(tops)} in {base} hold folders of the same names ({named(repeated)}): they "
             f"may be parts or classes; {_DECIDE}, or call parts train, val and test"
+        )
+
+
+def _refuse_parts_as_classes(base: Path, folders: Sequence[_Folder]) -> None:
+    """Refuse to call `train` a class that holds folders alone, or `cat_train` and `cat_test` two classes."""
+    for folder in folders:
+        if split_named(folder.path.name) and len(folder.inner) > 1 and not folder.content.images:
+            others = [one.path.name for one in folders if one is not folder]
+            raise AssayError(
+                f"{folder.path} has the name of a part and holds folders ({named(folder.inner)}), but not so "
+                f"{named(others)} beside it in {base}: it may be a part or a class; {_DECIDE}"
+            )
+    names = [folder.path.name for folder in folders]
+    if classes := classes_in_parts(names):
+        raise AssayError(
+            f"the folders {named(names)} in {base} may be classes, or parts of the classes {named(classes)}: "
+            "put the photos into folders such as train/"
+            f"{classes[0]}, or say with --layout classes that they are classes"
         )
 
 

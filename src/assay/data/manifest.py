@@ -139,10 +139,12 @@ def _understood(path: Path, table: PhotoTable, listing: Listing) -> dict[str, Sp
     splits = splits_named(texts)
     unknown = [name for name in table.columns if name not in table.meaning]
     if texts - splits.keys() and (name := table.called("split")) is not None:
-        if name.strip().casefold() == "split":
-            row = next(row for row in table.rows if row.cells.get("split", "").strip() not in {"", *splits})
+        usual = name.strip().casefold()
+        if usual == "split" or ("train" in splits.values() and usual not in {"part", "set"}):
+            known = {"", *splits}
+            row = next(row for row in table.rows if row.cells.get("split", "").strip() not in known)
             raise AssayError(
-                f"{table.where(row)}: split {row.cells['split']!r} is none of {named(SPLITS)}; correct it or "
+                f"{table.where(row)}: {name} {row.cells['split']!r} is none of {named(SPLITS)}; correct it or "
                 "leave it empty"
             )
         # A column called `part` or `set` need not speak of these parts.

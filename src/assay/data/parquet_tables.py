@@ -63,7 +63,8 @@ class ParquetPhotos:
         if not isinstance(value, Mapping) or value.get("bytes"):
             return value
         # Without bytes, the path is that of a file beside the table.
-        return self._path.parent / value["path"] if value.get("path") else None
+        path = value.get("path")
+        return self._path.parent / path if path and isinstance(path, str) else None
 
 
 def read_parquet(path: Path) -> PhotoTable:

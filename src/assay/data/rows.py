@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from PIL import Image
 
 from assay.data.parquet_tables import PARQUET_SUFFIXES, ParquetPhotos, parquet_photos
-from assay.data.split_names import splits_named
+from assay.data.split_names import split_named, splits_named
 from assay.errors import AssayError, UsageError
 from assay.files import cache_folder, read_bytes, replacing, write_text
 from assay.image import HEAD_BYTES, sniff
@@ -73,7 +73,7 @@ def as_path(data: DataSource, folder: Path, progress: Progress = silent) -> Path
     Raises:
         UsageError: it is something else, has no column of pictures or labels, or a part that is none of
             train, validation and test.
-        AssayError: a row has no picture or no label.
+        AssayError: there are no rows, or a row has no picture, no label or an unknown part.
     """
     if isinstance(data, str | Path):
         path = Path(data)
@@ -84,11 +84,15 @@ def as_path(data: DataSource, folder: Path, progress: Progress = silent) -> Path
             return path
         data = photos
     parts = _parts(data)
-    digest = hashlib.sha256()
+    digest, empty = hashlib.sha256(), True
     for split, rows in parts.items():
         for number, row in enumerate(_read(rows, split)):
+            empty = False
             digest.update(hashlib.sha256(row.picture).digest() + repr(row[1:]).encode())
             progress("reading rows", number + 1, _count(rows))
+    if empty:
+        name = data.source.removesuffix(", ") if isinstance(data, ParquetPhotos) else "the data"
+        raise AssayError(f"{name} has no rows; add one for each photo")
     target = folder / f"data-{digest.hexdigest()[:12]}"
     manifest = target / "manifest.csv"
     if not manifest.is_file():
@@ -137,13 +141,25 @@ def _read(rows: Rows, split: str) -> Iterator[_Row]:
         if names and isinstance(value, int):
             # Hugging Face writes -1 where a label is not known.
             text = str(names[value]) if 0 <= value < len(names) else ""
+        elif isinstance(value, list | tuple | Mapping):
+            raise AssayError(f"{where} has a label of several values; give one text or number")
         else:
             text = "" if is_missing(text_of(value)) else text_of(value).strip()
         if not text:
             raise AssayError(f"{where} has no label; fill it in, or filter such rows out")
-        part = text_of(row.get("split")) if isinstance(rows, ParquetPhotos) else split
-        kept = tuple(text_of(row.get(name)) for name in _KEPT)
+        part = _text(row.get("split")) if isinstance(rows, ParquetPhotos) else split
+        if part and split_named(part) is None:
+            raise AssayError(
+                f"{where}: split {part!r} is none of train, val and test; correct it or leave it empty"
+            )
+        kept = tuple(_text(row.get(name)) for name in _KEPT)
         yield _Row(_picture(row[image], where), part, text, kept)
+
+
+def _text(value: object) -> str:
+    """Return a part or a group, empty where it is missing: photos of the group `nan` are no group."""
+    text = text_of(value).strip()
+    return "" if is_missing(text) else text
 
 
 def _column(features: Mapping[str, Any], kind: str, usual: str) -> str:

@@ -14,7 +14,7 @@ from assay.data.labels import Mapped, class_order, empty_classes, map_labels, na
 from assay.data.manifest import MANIFEST_SUFFIXES, list_manifest
 from assay.data.metadata import list_metadata
 from assay.data.rows import TABLES, as_path
-from assay.data.samples import Dataset, Sample
+from assay.data.samples import Dataset, Sample, Unreadable
 from assay.data.tensors import PICKLE_SUFFIXES, TENSOR_SUFFIXES
 from assay.data.value_ranges import ADVICE, CONVERT, conflict
 from assay.data.verify import ABSENT, Verified, verify
@@ -93,7 +93,7 @@ def labelled_dataset(
         samples = map_labels(samples, mapping)
         labels = [sample.label for sample in samples]
     order = class_order(labels, mapping, classes)
-    lacking = _check_classes(order, samples, listing, strict=classes is None)
+    lacking = _check_classes(order, samples, listing, verified.unreadable, strict=classes is None)
     warnings = [*listing.warnings, *absent, *lacking]
     return Dataset(
         root=listing.root,
@@ -137,17 +137,33 @@ def list_source(path: Path, layout: Layout = "auto") -> Listing:
 
 
 def _check_classes(
-    order: Sequence[str], samples: Sequence[Sample], listing: Listing, *, strict: bool
+    order: Sequence[str],
+    samples: Sequence[Sample],
+    listing: Listing,
+    unreadable: Sequence[Unreadable],
+    *,
+    strict: bool,
 ) -> list[str]:
     empty = empty_classes(order, samples)
     if not strict:
         return [f"the data has no photo of {named(empty)}"] if empty else []
     if empty:
+        labels = {sample.id: sample.label for sample in listing.samples}
+        first = next((one for one in unreadable if labels.get(one.id) == empty[0]), None)
+        why = f" (the first, {first.id}: {first.reason})" if first else ""
         raise AssayError(
-            f"class {named(empty)} has no readable photo in {listing.root}; add photos or remove it"
+            f"class {named(empty)} has no readable photo in {listing.root}{why}; add photos or remove it"
         )
     if len(order) < 2:
-        hint = f"; perhaps {listing.root / order[0]} was meant" if order[0] in listing.nested else ""
+        hint = ""
+        if order[0] in listing.nested:
+            inner = listing.root / order[0]
+            hint = (
+                f"perhaps {inner} was meant"
+                if inner.is_dir()
+                else "perhaps the folders in it are the classes"
+            )
+            hint = f"; {hint}"
         raise AssayError(
             f"{listing.root} has one class only, {order[0]!r}, and nothing to tell it from{hint}"
         )

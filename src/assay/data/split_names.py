@@ -17,6 +17,8 @@ _WORDS: Mapping[str, _Role] = {
     **dict.fromkeys(("val", "vali", "valid", "validate", "validating", "validation"), "val"),
     **dict.fromkeys(("dev", "devel", "development"), "val"),
     **dict.fromkeys(("test", "tests", "testing", "tst", "holdout", "heldout"), "test"),
+    "publictest": "val",  # FER2013, and contests with a public leaderboard
+    "privatetest": "test",
     **dict.fromkeys(("eval", "evaluate", "evaluation"), "eval"),
 }
 _FILLERS = ("sets", "set", "dataset", "data", "images", "image", "imgs", "img", "photos", "pictures", "pics")
@@ -57,18 +59,36 @@ def split_folders(names: Iterable[str]) -> dict[str, Split]:
     known = splits_named(ordered)
     if known and (len(known) == len(ordered) or _whole(known)):
         return known
+    return next(iter(_with_one_addition(ordered).values()), {})
+
+
+def classes_in_parts(names: Iterable[str]) -> list[str]:
+    """Return the classes of folders whose names hold both, class and part: `cat_train`, `cat_test`, `trainA`.
+
+    Empty where some folder has another name, or there are fewer than two such classes.
+    """
+    ordered = list(names)
+    found = _with_one_addition(ordered)
+    if len(found) < 2 or sum(map(len, found.values())) < len(ordered):
+        return []
+    return [" ".join(word for word in addition if word) for addition in found]
+
+
+def _with_one_addition(names: Iterable[str]) -> dict[tuple[str, ...], dict[str, Split]]:
+    """Return the parts whose names have the same addition, with train among them, by that addition."""
     additions: dict[tuple[str, ...], dict[str, str]] = {}
-    for name in ordered:
+    for name in names:
         words = _words(name)
         for place, word in enumerate(words):
             if word in _WORDS:
                 additions.setdefault((*words[:place], "", *words[place + 1 :]), {})[name] = word
-    for members in additions.values():
+    whole = {}
+    for addition, members in additions.items():
         parts = splits_named(members.values())
         found = {name: parts[word] for name, word in members.items()}
         if len(found) == len(set(found.values())) and _whole(found):
-            return found
-    return {}
+            whole[addition] = found
+    return whole
 
 
 def _whole(parts: Mapping[str, Split]) -> bool:
