@@ -1,11 +1,12 @@
 """Files that are whole or not there."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
-from assay.files import cache_folder, read_state, replacing, sha256, write_text
+from assay.files import NotAFileError, cache_folder, read_state, replacing, sha256, write_text
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path):
@@ -28,6 +29,19 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path):
     with pytest.raises(RuntimeError, match="power cut"):
         fail_while_writing(target)
     assert target.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_no_file_takes_the_place_of_a_pipe_or_a_device(tmp_path: Path, *, linked: bool):
+    target = tmp_path / "notes.txt"
+    if linked:
+        target.symlink_to(os.devnull)
+    else:
+        os.mkfifo(target)
+    with pytest.raises(NotAFileError, match=r"notes\.txt is a pipe, a socket or a device"):
+        write_text(target, "gone")
+    assert target.is_fifo() or target.is_char_device()
     assert list(tmp_path.iterdir()) == [target]
 
 

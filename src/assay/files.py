@@ -41,7 +41,11 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
 
     Yields:
         The temporary path to write to. It has the suffix of `path`, since many libraries judge by it.
+
+    Raises:
+        NotAFileError: `path` is a pipe, a socket or a device, such as `/dev/null`; it is not replaced.
     """
+    require_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_file(path) as temporary:
         yield temporary

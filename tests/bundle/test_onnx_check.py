@@ -1,5 +1,6 @@
 """What no export has is refused wherever it hides, also in forms that only the runtimes' parser reads."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +32,8 @@ def model_of(graph: onnx.GraphProto, **more: Any) -> onnx.ModelProto:
 
 
 def graph_of(*nodes: onnx.NodeProto, tensors: tuple[onnx.TensorProto, ...] = ()) -> onnx.GraphProto:
-    return helper.make_graph(nodes, "g", [], [], tensors)
+    taken = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N"])
+    return helper.make_graph(nodes, "g", [taken], [], tensors)
 
 
 def refusal(content: bytes) -> str:
@@ -284,3 +286,75 @@ def test_operators_are_told_with_their_domain() -> None:
         helper.make_node("Own", ["y"], ["z"], domain="com.example"),
     ]
     assert operators(model_of(graph_of(*nodes)).SerializeToString()) == {"Relu", "com.example::Own"}
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize(("count", "one"), [(700, 1), (200_000, 2**61), (2_000_000, 0)])
+def test_more_dimensions_than_arrays_have_are_refused_at_once(packed: bool, count: int, one: int) -> None:
+    if packed:
+        dims = field(number(1 << 3 | 2), number(one) * count)
+    else:
+        dims = (number(1 << 3) + number(one)) * count
+    tensor = dims + number(2 << 3) + number(TensorProto.FLOAT) + field(number(8 << 3 | 2), b"w")
+    model = field(number(7 << 3 | 2), field(number(5 << 3 | 2), tensor)) + b"\x42\x02\x10\x12"
+    began = time.process_time()
+    assert "too many dimensions" in refusal(model)
+    assert time.process_time() - began < 2
+
+
+def circle() -> onnx.GraphProto:
+    return graph_of(helper.make_node("Relu", ["a"], ["b"]), helper.make_node("Neg", ["b"], ["a"]))
+
+
+def of_itself() -> onnx.GraphProto:
+    return graph_of(helper.make_node("Relu", ["a"], ["a"]))
+
+
+def late() -> onnx.GraphProto:
+    return graph_of(
+        helper.make_node("Relu", ["w2"], ["b"]), helper.make_node("Neg", ["w"], ["w2"]), tensors=(inside(),)
+    )
+
+
+def two_nodes() -> onnx.GraphProto:
+    return graph_of(
+        helper.make_node("Relu", ["w"], ["b"]), helper.make_node("Neg", ["w"], ["b"]), tensors=(inside(),)
+    )
+
+
+def two_outputs() -> onnx.GraphProto:
+    return graph_of(helper.make_node("Split", ["w"], ["b", "b"]), tensors=(inside(),))
+
+
+def over_a_weight() -> onnx.GraphProto:
+    return graph_of(helper.make_node("Relu", ["w"], ["w"]), tensors=(inside(),))
+
+
+def two_weights() -> onnx.GraphProto:
+    return graph_of(tensors=(inside(), inside()))
+
+
+@pytest.mark.parametrize(
+    "graph", [circle, of_itself, late, two_nodes, two_outputs, over_a_weight, two_weights]
+)
+def test_values_are_made_once_and_before_they_are_used(graph: Callable[[], onnx.GraphProto]) -> None:
+    assert "is made twice" in (said := refusal(model_of(graph()).SerializeToString())) or (
+        "is used before it is made" in said
+    )
+
+
+def test_a_weight_may_be_an_input_too_and_inputs_may_be_left_out() -> None:
+    graph = graph_of(helper.make_node("Clip", ["w", "", "w"], ["c"]), tensors=(inside(),))
+    graph.input.add(name="w")
+    check_model(model_of(graph).SerializeToString())
+
+
+@pytest.mark.parametrize("domains", [("", ""), ("", "ai.onnx"), ("own", "own")])
+def test_two_operator_sets_of_one_domain_are_refused(domains: tuple[str, str]) -> None:
+    model = model_of(graph_of())
+    for domain in domains:
+        model.opset_import.add(domain=domain, version=18)
+    if "" not in domains:
+        assert "one domain" in refusal(model.SerializeToString())
+    del model.opset_import[0]
+    assert "one domain" in refusal(model.SerializeToString())

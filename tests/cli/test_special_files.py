@@ -62,6 +62,12 @@ COMMANDS = [
     ("x.jpg", ["predict", "MODEL", "FILE"]),
     ("x.jpg", ["explain", "MODEL", "FILE", "--out", "OUT"]),
     ("x.safetensors", ["train", "PHOTOS", "--weights", "FILE", "--run", "OUT"]),
+    ("x.sqlite", ["journal", "FILE"]),
+    ("x.sqlite", ["serve", "MODEL", "--port", "0", "--journal", "FILE"]),
+    ("x.pem", ["serve", "MODEL", "--port", "0", "--tls-cert", "FILE", "--tls-key", "FILE"]),
+    ("x.csv", ["predict", "MODEL", "PHOTOS", "--out", "FILE"]),
+    ("x.html", ["check", "PHOTOS", "--html", "FILE"]),
+    ("x.png", ["augment", "PHOTOS", "--sheet", "FILE"]),
 ]
 
 
@@ -105,6 +111,7 @@ def test_every_command_refuses_them(
     told = refused(words, capsys)
     assert "pipe" in told or "does not exist" in told or "no such file" in told
     assert name in told
+    assert path.is_fifo()
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

@@ -178,6 +178,74 @@ def test_numbers_that_end_later_are_no_answer_either(
         classifier.predict(np.full((16, 16, 3), (255, 0, 0), np.uint8))
 
 
+@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("photos", [1, 3, 5])
+def test_every_batch_gets_as_many_answers_as_it_has_photos(
+    photos: int, engine: str, make_model: Callable[..., bytes], make_bundle: Callable[..., Path]
+) -> None:
+    """Four rows whatever comes in: right for the four made-up photos, and for no other number."""
+
+    def four(model: onnx.ModelProto) -> None:
+        after("logits", ("Gather", ["@", "first"], {"axis": 0}), first=np.zeros(4, np.int64))(model)
+        declared(model, "logits", TensorProto.FLOAT, ["M", 3])
+
+    classifier = Classifier.load(make_bundle(changed(make_model, four)), engine)
+    with pytest.raises(BundleError, match=r"colours\.assay cannot answer: it gives logits float32 \[4, 3\]"):
+        classifier.predict_pixels(np.zeros((photos, 16, 16, 3), np.uint8))
+
+
+def test_an_embedding_that_is_no_number_is_not_taken_for_familiar(
+    make_model: Callable[..., bytes], make_bundle: Callable[..., Path]
+) -> None:
+    def change(model: onnx.ModelProto) -> None:
+        embedding_nan(model)
+        for node in model.graph.node:
+            if node.op_type == "Mul":  # NaN where something is bluer than it is red: no made-up photo is
+                node.op_type = "MatMul"
+                node.output[0] = "bluer"
+        model.graph.node.append(helper.make_node("Sqrt", ["bluer"], ["root"]))
+        model.graph.node.append(helper.make_node("Concat", ["root"], ["embedding"], axis=1))
+        for tensor in model.graph.initializer:
+            if tensor.name == "factor":
+                least = np.array([[1, 0, 0], [0, 1, 0], [-1, 0, 1]], np.float32)
+                tensor.CopyFrom(numpy_helper.from_array(least, "factor"))
+        bias = np.array([0.5, 0, 0], np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(bias, "bias"))
+        root = next(node for node in model.graph.node if node.op_type == "Sqrt")
+        root.input[0] = "raised"
+        model.graph.node.insert(
+            list(model.graph.node).index(root), helper.make_node("Add", ["bluer", "bias"], ["raised"])
+        )
+
+    classifier = Classifier.load(make_bundle(changed(make_model, change)))
+    with pytest.raises(BundleError, match=r"colours\.assay cannot answer: it gives embedding that are not"):
+        classifier.predict(np.full((16, 16, 3), (0, 0, 255), np.uint8))
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"\xc3\x28", b"\xed\xa0\x80"])
+@pytest.mark.parametrize("place", ["input", "output"])
+def test_names_that_are_no_utf8_end_in_a_sentence(
+    name: bytes,
+    place: str,
+    make_model: Callable[..., bytes],
+    make_bundle: Callable[..., Path],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    mark = "n" * len(name)
+
+    def change(model: onnx.ModelProto) -> None:
+        if place == "input":
+            model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = mark
+        else:
+            model.graph.node.append(helper.make_node("Identity", ["logits"], [mark]))
+            model.graph.output.append(helper.make_tensor_value_info(mark, TensorProto.FLOAT, ["N", 3]))
+
+    content = changed(make_model, change).replace(mark.encode(), name)
+    with pytest.raises(BundleError, match=r"colours\.assay cannot be run: "):
+        Classifier.load(make_bundle(content), "onnxruntime")
+    assert "EP Error" not in capfd.readouterr().out
+
+
 @pytest.fixture(params=[times(np.nan), loop], ids=["nan", "loop"])
 def hostile(
     request: pytest.FixtureRequest, make_model: Callable[..., bytes], make_bundle: Callable[..., Path]

@@ -8,7 +8,7 @@ training steps) is refused, known to be harmful or not.
 Source: onnx/onnx.proto of ONNX 1.23 (2026); field numbers never change their meaning.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 
 from assay.bundle.protobuf import BYTES, VARINT, Field, fields
@@ -34,6 +34,8 @@ OLDEST_OPSET, NEWEST_OPSET = 13, 32
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 _MOST_FIELDS = 5_000_000
 """Fields of a whole model; one of 10,000 layers has about a million."""
+_MOST_DIMS = 64
+"""Dimensions of a tensor; NumPy and the runtimes take no more."""
 
 # Message: {field number: message it holds}.
 _INNER: dict[str, dict[int, str]] = {
@@ -55,6 +57,8 @@ _REFUSED: dict[str, dict[int, str]] = {
     },
     "tensor": {3: "parts of tensors", 6: "tensors of text", 13: "weights in other files"},
 }
+_NODE, _INITIALIZER, _GRAPH_INPUT = 1, 5, 11
+_NODE_INPUT, _NODE_OUTPUT, _TENSOR_NAME, _VALUE_NAME = 1, 2, 8, 1
 _DIMS, _DATA_TYPE, _RAW_DATA, _DATA_LOCATION = 1, 2, 9, 14
 _TYPED_DATA = {4: 4, 5: 1, 7: 1, 10: 8, 11: 1}
 """Fields of a tensor that hold its numbers (field: bytes that one takes at least); the others are text (6)
@@ -107,13 +111,11 @@ class _Reader:
         """Check a whole model."""
         try:
             inner = self._message("model", message)
+            _check_parts(inner)
         except _RefusedError:
             raise
         except ValueError as error:
             raise ValueError(f"is no ONNX model ({error})") from None
-        kinds = [kind for kind, _ in inner]
-        if kinds.count("graph") != 1 or "opset" not in kinds:
-            raise ValueError("is no ONNX model (it needs one graph and its operator set)")
 
     def _message(self, kind: str, message: memoryview) -> list[tuple[str, memoryview]]:
         """Check a message and all within; return those within."""
@@ -151,7 +153,7 @@ class _Reader:
             if number in _REFUSED["tensor"] or (number == _DATA_LOCATION and _integer(field) != 0):
                 raise _RefusedError(_REFUSED["tensor"].get(number, "weights in other files"))
             if number == _DIMS:
-                dims += _integers(field)
+                dims += _integers(field, _MOST_DIMS - len(dims))
             elif number == _DATA_TYPE:
                 kinds.add(_integer(field))
             elif number == _RAW_DATA:
@@ -197,6 +199,64 @@ def _full(name: str, domain: str) -> str:
     return (name if domain in _DEFAULT_DOMAINS else f"{domain}::{name}")[:80]
 
 
+def _check_parts(parts: Sequence[tuple[str, memoryview]]) -> None:
+    """Check what a model is made of, once each part is known to be sound."""
+    graphs = [part for kind, part in parts if kind == "graph"]
+    domains = [_opset_domain(part) for kind, part in parts if kind == "opset"]
+    if len(graphs) != 1 or not domains:
+        raise ValueError("it needs one graph and its operator set")
+    if len(set(domains)) != len(domains):
+        raise ValueError("it has two operator sets of one domain")
+    _check_order(graphs[0])
+
+
+def _opset_domain(message: memoryview) -> str:
+    """Return the domain of an operator set; the default one has two names."""
+    domain = "".join(_text(field) for field in fields(message) if field.number == 1)
+    return "" if domain in _DEFAULT_DOMAINS else domain
+
+
+def _check_order(graph: memoryview) -> None:
+    """Refuse a graph whose values are made twice, or used before they are made, as in a circle.
+
+    ONNX demands it; OpenVINO trusts it, and unrolls a circle until the memory is full.
+
+    Raises:
+        ValueError: as said.
+    """
+    nodes: list[tuple[list[bytes], list[bytes]]] = []
+    made: set[bytes] = set()
+    weights: set[bytes] = set()
+    for field in fields(graph):
+        if field.number == _NODE:
+            nodes.append((_names(field, _NODE_INPUT), _names(field, _NODE_OUTPUT)))
+        elif field.number == _INITIALIZER:
+            _make(weights, _names(field, _TENSOR_NAME))
+        elif field.number == _GRAPH_INPUT:
+            _make(made, _names(field, _VALUE_NAME))
+    # An initializer may give a graph's input its value.
+    made |= weights
+    for taken, given in nodes:
+        if missing := [name for name in taken if name and name not in made]:
+            raise ValueError(f"{_shown(missing[0])} is used before it is made")
+        _make(made, given)
+
+
+def _make(made: set[bytes], names: Sequence[bytes]) -> None:
+    for name in filter(None, names):
+        if name in made:
+            raise ValueError(f"{_shown(name)} is made twice")
+        made.add(name)
+
+
+def _names(holder: Field, number: int) -> list[bytes]:
+    return [bytes(part) for part in _only(_bytes(holder), number)]
+
+
+def _shown(name: bytes) -> str:
+    return repr(name.decode("utf-8", "backslashreplace")[:80])
+
+
 def _check_opset(message: memoryview) -> None:
     domain, version, versions = "", 0, 0
     for field in fields(message):
@@ -224,12 +284,15 @@ def _integer(field: Field) -> int:
     return field.value
 
 
-def _integers(field: Field) -> list[int]:
-    """Return the numbers of a repeated field, packed or not."""
-    if field.wire == VARINT:
+def _integers(field: Field, most: int) -> list[int]:
+    """Return the numbers of a repeated field, packed or not, if there are no more than `most`."""
+    packed = None if field.wire == VARINT else _bytes(field)
+    # A model may hold hundreds of millions, and to multiply them takes hours: they are counted first.
+    if most < 1 or (packed is not None and len(packed) > 10 * most):
+        raise ValueError("a tensor has too many dimensions")
+    if packed is None:
         return [_integer(field)]
     # Packed numbers are varints one after the other: read as the values of a field of their own.
-    packed = _bytes(field)
     tagged = bytearray()
     for byte in packed:
         if not tagged or tagged[-1] < 0x80:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from assay.errors import UsageError
+from assay.files import require_file
 from assay.inference.prediction import Failure, Prediction
 from assay.safe_csv import SafeWriter
 
@@ -51,13 +52,14 @@ def check_format(path: Path) -> None:
     """Refuse, before any work, a file that could not be written at its end.
 
     Raises:
-        UsageError: the name ends in no known way, or a folder lies there.
+        UsageError: the name ends in no known way, or a folder, a pipe or a device lies there.
         ModuleNotFoundError: Parquet without pyarrow.
     """
     if path.suffix.lower() not in _WRITERS:
         raise UsageError(f"{path} has no known ending: let it end in {', '.join(_WRITERS)}")
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give the name of a file")
+    require_file(path)
     if path.suffix.lower() == ".parquet":
         import pyarrow.parquet  # noqa: F401, PLC0415 - large, and needed for this one format
 

@@ -26,7 +26,7 @@ from assay.inference.inputs import FORMS, Photo, read_photo, read_picture, sourc
 from assay.inference.measured import measure_engine, remembered_engine
 from assay.inference.novelty import Novelty
 from assay.inference.prediction import Failure, Prediction, softmax
-from assay.inference.self_check import check_engine, refuse_not_finite
+from assay.inference.self_check import check_engine, check_outputs
 from assay.inference.shown import show_classifier
 from assay.tables import listed
 
@@ -211,7 +211,7 @@ class Classifier:
             Logits, embedding and feature map, all float32, of all N photos at once: mind the memory.
 
         Raises:
-            BundleError: the runtime fails, or the logits are not finite.
+            BundleError: the runtime fails, or what it gives is no answer for N photos.
             ValueError: `pixels` has another shape or type.
         """
         side = self.preprocess.size
@@ -229,7 +229,7 @@ class Classifier:
     def _run(self, pixels: np.ndarray) -> Outputs:
         try:
             outputs = self.engine.run(pixels)
-            refuse_not_finite("logits", outputs.logits)
+            check_outputs(outputs, len(pixels), len(self.classes))
         except EngineError as error:
             where = self.info.name if self.bundle is None else self.bundle.path
             raise BundleError(f"{where} cannot answer: {error}") from None

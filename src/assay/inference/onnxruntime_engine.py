@@ -49,16 +49,21 @@ class OnnxRuntimeEngine:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         options.add_session_config_entry("session.intra_op.allow_spinning", "01"[mode == "latency"])
         try:
-            self._session = runtime.InferenceSession(model, options, providers=self._providers)
+            # What fails is tried once: for the second attempt ONNX Runtime prints to standard output.
+            self._session = runtime.InferenceSession(
+                model, options, providers=self._providers, enable_fallback=0
+            )
+            # Here too: names may be no UTF-8.
+            inputs = {entry.name: _shape(entry) for entry in self._session.get_inputs()}
+            outputs = {entry.name: _shape(entry) for entry in self._session.get_outputs()}
+            kinds = {entry.name: str(entry.type) for entry in self._session.get_inputs()}
         except self._failures as error:
             raise EngineError(reason(error)) from None
-        inputs = {entry.name: entry for entry in self._session.get_inputs()}
-        outputs = {entry.name: entry for entry in self._session.get_outputs()}
         missing = ({INPUT} - set(inputs)) | (set(Outputs._fields) - set(outputs))
         if missing:
             raise EngineError(f"it has no {', '.join(sorted(missing))}")
-        self._signature = Signature(_shape(inputs[INPUT]), _shape(outputs["logits"]))
-        check_signature(self._signature, str(inputs[INPUT].type))
+        self._signature = Signature(inputs[INPUT], outputs["logits"])
+        check_signature(self._signature, kinds[INPUT])
 
     @property
     def signature(self) -> Signature:

@@ -33,13 +33,30 @@ def check_engine(engine: Engine, side: int, classes: int) -> None:
     """
     squares = made_up(side)
     outputs = engine.run(squares)
-    count, width = len(squares), outputs.embedding.shape[-1:]
-    area = outputs.featuremap.shape[2:4]
+    check_outputs(outputs, len(squares), classes)
+    refuse_not_finite("featuremap", outputs.featuremap)
+
+
+def check_outputs(outputs: Outputs, count: int, classes: int) -> None:
+    """Refuse outputs that are no answers: asked again of every batch, whatever the model did before.
+
+    The feature map, of which only explanations are made, is not searched for NaN.
+
+    Args:
+        outputs: what an engine gives.
+        count: N, how many photos it was given.
+        classes: C, how many classes it tells apart.
+
+    Raises:
+        EngineError: an output is not float32 of its shape, or logits or embedding are not finite.
+    """
+    width, area = outputs.embedding.shape[-1:], outputs.featuremap.shape[2:4]
     shapes = ((count, classes), (count, *width), (count, *width, *area))
     for name, values, shape in zip(Outputs._fields, outputs, shapes, strict=True):
         if values.dtype != np.float32 or values.shape != shape or not values.size:
             raise EngineError(f"it gives {name} {values.dtype} {list(values.shape)}")
-        refuse_not_finite(name, values)
+    refuse_not_finite("logits", outputs.logits)
+    refuse_not_finite("embedding", outputs.embedding)
 
 
 def refuse_not_finite(name: str, values: np.ndarray) -> None:

@@ -12,6 +12,7 @@ from typing import Self
 from pydantic import model_validator
 
 from assay.errors import UsageError
+from assay.files import require_file
 from assay.recipe.base import Settings
 
 
@@ -46,11 +47,13 @@ class TlsContext:
         """Return a server's context; uvicorn's own settings and context, its arguments, are not used.
 
         Raises:
-            UsageError: a file cannot be read, or the two do not belong together.
+            UsageError: a file cannot be read, is a pipe or a device, or the two do not belong together.
         """
         del config, default
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
+        for path in (self._cert, self._key):
+            require_file(path)
         try:
             context.load_cert_chain(self._cert, self._key, password=_no_password)
         except ssl.SSLError as error:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from assay.errors import AssayError
+from assay.files import require_file
 from assay.serving.journal.base import Store
 from assay.serving.journal.sqlite import SqliteStore
 
@@ -28,7 +29,7 @@ def make_store(url: str, *, keep_days: float | None = None, must_exist: bool = F
         must_exist: a file that is missing is an error; it is made otherwise.
 
     Raises:
-        UsageError: the address is none.
+        UsageError: the address is none, or that of a pipe, a socket or a device.
         AssayError: the file is missing.
     """
     if url.startswith(_MONGO):
@@ -36,6 +37,7 @@ def make_store(url: str, *, keep_days: float | None = None, must_exist: bool = F
         kind: type[MongoStore] = import_module("assay.serving.journal.mongo").MongoStore
         return kind(SecretStr(url), keep_days=keep_days)
     path = Path(url.removeprefix(_SQLITE))
+    require_file(path)
     if must_exist and not path.is_file():
         raise AssayError(f"journal {path} does not exist; name the file or address that `assay serve` writes")
     return SqliteStore(path, keep_days=keep_days)
