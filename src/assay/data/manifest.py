@@ -144,8 +144,8 @@ def _understood(path: Path, table: PhotoTable, listing: Listing) -> dict[str, Sp
             known = {"", *splits}
             row = next(row for row in table.rows if row.cells.get("split", "").strip() not in known)
             raise AssayError(
-                f"{table.where(row)}: {name} {row.cells['split']!r} is none of {named(SPLITS)}; correct it or "
-                "leave it empty"
+                f"{table.where(row)}: {name} {row.cells['split']!r} is none of {named(SPLITS)}; correct it "
+                "or leave it empty"
             )
         # A column called `part` or `set` need not speak of these parts.
         unknown.append(name)
