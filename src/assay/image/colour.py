@@ -191,6 +191,8 @@ class _Ways:
 
 
 def _make(profile: bytes) -> ToSrgb | None:
+    if icc.is_too_complex(profile):
+        return None
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = source.profile.xcolor_space.strip()

@@ -17,6 +17,11 @@ REC709: Final[Primaries] = (D65, (0.64, 0.33), (0.3, 0.6), (0.15, 0.06))
 ADOBE_RGB: Final[Primaries] = (D65, (0.64, 0.33), (0.21, 0.71), (0.15, 0.06))
 ADOBE_GAMMA: Final = 563 / 256
 
+_MOST_TAGS: Final = 100
+_ELEMENTS: Final = 32
+_SEGMENTS: Final = 32
+_CHANNELS: Final = 4
+
 _D50: Final = (0.9642, 1.0, 0.8249)
 _BRADFORD: Final = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _STEPS: Final = 4096
@@ -137,3 +142,45 @@ def _numbers(values: np.ndarray | tuple[float, ...]) -> bytes:
 def _text(text: str) -> bytes:
     coded = text.encode("utf-16-be")
     return struct.pack(">4sIII2s2sII", b"mluc", 0, 1, 12, b"en", b"US", len(coded), 28) + coded
+
+
+def is_too_complex(profile: bytes) -> bool:
+    """Tell whether a profile's calculations would take seconds to prepare.
+
+    Elements of a multiProcessElementsType may be thousands, name the same bytes, and pass up to 15 channels
+    through a table of all their combinations; LittleCMS computes each for tens of thousands of colours. Those
+    in use have three to six, with curves of a few segments. All other types of tag have a fixed number of steps.
+
+    Source: ICC.1:2022 (profile version 4.4), 7.3 and 10.17.
+    """
+    count = min(_unsigned(profile, 128), _MOST_TAGS)
+    for place in range(132, 132 + 12 * count, 12):
+        start = _unsigned(profile, place + 4)
+        if profile[start : start + 4] == b"mpet" and not _simple(profile, start):
+            return True
+    return False
+
+
+def _simple(profile: bytes, start: int) -> bool:
+    """Tell whether the elements at a place are few, and none has many channels or segments."""
+    count = _unsigned(profile, start + 12)
+    if count > _ELEMENTS:
+        return False
+    for element in _positions(profile, start, start + 16, count):
+        kind, channels = profile[element : element + 4], _unsigned(profile, element + 8, 2)
+        if channels > _CHANNELS:
+            return False
+        if kind == b"cvst":
+            for curve in _positions(profile, element, element + 12, channels):
+                if _unsigned(profile, curve + 8, 2) > _SEGMENTS:
+                    return False
+    return True
+
+
+def _positions(profile: bytes, start: int, table: int, count: int) -> list[int]:
+    """Return where the parts lie that a table of offsets and lengths names."""
+    return [start + _unsigned(profile, table + 8 * place) for place in range(count)]
+
+
+def _unsigned(profile: bytes, place: int, size: int = 4) -> int:
+    return int.from_bytes(profile[place : place + size], "big")

@@ -8,12 +8,13 @@ by what they declare. What is read by Pillow's own parsers, in Python, is bounde
 from collections.abc import Callable
 from typing import Final
 
-from assay.image.complexity import avif, jpeg, jpeg2000, png, tiff
+from assay.image.complexity import avif, gif, jpeg, jpeg2000, png, tiff
 from assay.image.complexity.bounds import TooComplex, bounded
 
 _CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
     "jpeg": jpeg.check,
     "png": png.check,
+    "gif": gif.check,
     "tiff": tiff.check,
     "webp": tiff.check_embedded,
     "avif": avif.check,

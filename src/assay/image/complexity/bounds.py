@@ -29,6 +29,11 @@ class TooComplex(Exception):  # noqa: N818 - made a DecodeError by whoever opens
         super().__init__(f"{found:,} {what}, at most {most:,} for a file of this size")
 
 
+def bounded_bytes(size: int) -> int:
+    """Return how many bytes may be read in all from a file of a size."""
+    return _BYTES + _TIMES * size
+
+
 class BoundedStream(io.BytesIO):
     """A file in memory that may be read only so often, and only so much in all.
 
@@ -39,7 +44,7 @@ class BoundedStream(io.BytesIO):
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
         self._most = self._reads_left = _READS + len(data) // _BYTES_A_READ
-        self._most_bytes = self._bytes_left = _BYTES + _TIMES * len(data)
+        self._most_bytes = self._bytes_left = bounded_bytes(len(data))
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read as `io.BytesIO` does.

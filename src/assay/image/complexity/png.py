@@ -14,10 +14,12 @@ _SMALL: Final = 16_384
 """Bytes below which chunks and profiles cannot cost a tenth of a second."""
 _PROFILES: Final = 4
 """Colour profiles: each unfolds to megabytes, and a sound file has one."""
+_EXIFS: Final = 4
+"""Blocks of Exif data: each may have thousands of entries, and a sound file has one."""
 
 
 def check(data: bytes) -> None:
-    """Count the chunks and profiles of a PNG file.
+    """Count the chunks, profiles and blocks of Exif data of a PNG file.
 
     Raises:
         TooComplex: there are too many.
@@ -27,7 +29,7 @@ def check(data: bytes) -> None:
     if len(data) < _SMALL:
         return
     most = _CHUNKS + len(data) // _BYTES_A_CHUNK
-    profiles = 0
+    profiles = exifs = 0
     for count, (name, start, end) in enumerate(png.chunks(data), 1):
         if count > most:
             raise TooComplex("chunks", count, most)
@@ -36,4 +38,7 @@ def check(data: bytes) -> None:
             if profiles > _PROFILES:
                 raise TooComplex("colour profiles", profiles, _PROFILES)
         elif name == b"eXIf":
+            exifs += 1
+            if exifs > _EXIFS:
+                raise TooComplex("blocks of Exif data", exifs, _EXIFS)
             check_values(data[start + 8 : end - 4])

@@ -5,17 +5,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from assay.image.complexity.bounds import TooComplex
+import numpy as np
+
+from assay.image.complexity.bounds import TooComplex, bounded_bytes
 
 _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 """Bytes of a value, by type; Pillow passes over other types."""
 _SHARED: Final = 4
 """How many times the length of Exif data its values may be: entries may all name the same bytes."""
 _LITTLE_EXIF: Final = 4_096
+_EXIF_ENTRIES: Final = 10_000
+"""Entries of Exif data; cameras write some hundreds. Directories may be one and the same."""
 _OFFSETS: Final = {273, 324}
 """Tags whose values are the places of strips or tiles."""
 _PARTS: Final = 65_536
 """Strips or tiles; a picture with more rows may have four for each row."""
+_LENGTHS: Final = {279, 325}
+"""Tags whose values are the lengths of strips or tiles, as they are packed."""
+_NUMBERS: Final = {3: "u2", 4: "u4", 16: "u8"}
+_PICTURES: Final = 100_000
 _HEIGHT: Final = 257
 _FOLDERS: Final = {0x8769, 0x8825, 0xA005}
 """Tags whose value is the place of another directory: Exif, GPS, interoperability."""
@@ -25,9 +33,10 @@ _MOST_STARTS: Final = 16
 
 
 def check(data: bytes) -> None:
-    """Count strips or tiles of a TIFF file's first picture.
+    """Count strips or tiles of a TIFF file's first picture, and their bytes.
 
-    Its other directories are read through a bounded stream.
+    All strips may name the same bytes, which need not unpack to anything: each is unpacked anew. Its other
+    directories are read through a bounded stream.
 
     Raises:
         TooComplex: there are too many.
@@ -35,15 +44,28 @@ def check(data: bytes) -> None:
     Source: TIFF, revision 6.0 (1992), section 2; BigTIFF design of libtiff.
     """
     height, parts = 0, 0
-    for tag, _, count, value in _entries(data):
+    most_bytes = bounded_bytes(len(data))
+    for tag, kind, count, value in _entries(data):
         if tag == _HEIGHT:
             height = value
+        elif tag in _LENGTHS and (total := _sum(data, kind, count, value)) > most_bytes:
+            raise TooComplex("bytes of strips or tiles", total, most_bytes)
         elif tag in _OFFSETS:
             parts = max(parts, count)
     # A height of more rows than the format could hold pixels is refused further on.
     most = max(_PARTS, 4 * min(height, 2**20))
     if parts > most:
         raise TooComplex("strips or tiles", parts, most)
+
+
+def _sum(data: bytes, kind: int, count: int, place: int) -> int:
+    """Add up an entry's values, each at most the length of the file; 0 where they are not all there."""
+    size = _SIZES.get(kind, 0)
+    if kind not in _NUMBERS or count * size <= 8 or place + count * size > len(data):
+        return 0
+    order = "<" if data.startswith(b"II") else ">"
+    values = np.frombuffer(data, order + _NUMBERS[kind], count, place).astype(np.float64)
+    return int(np.minimum(values, len(data)).sum())
 
 
 def check_embedded(data: bytes) -> None:
@@ -70,15 +92,18 @@ def check_values(exif: bytes) -> None:
         exif: Exif data from their TIFF header on.
 
     Raises:
-        TooComplex: the values are many times longer than the data.
+        TooComplex: the values are many times longer than the data, or too many.
     """
     layout = _layout(exif)
     if layout is None or len(exif) < _LITTLE_EXIF:
         return
-    most, total = _SHARED * len(exif), 0
+    most, total, entries = _SHARED * len(exif), 0, 0
     waiting: list[int] = [layout.offset.unpack_from(exif, layout.first)[0]]
     for start in waiting:
         for tag, kind, count, value in _entries(exif, start):
+            entries += 1
+            if entries > _EXIF_ENTRIES:
+                raise TooComplex("entries of Exif data", entries, _EXIF_ENTRIES)
             size = count * _SIZES.get(kind, 0)
             if tag in _FOLDERS and len(waiting) < _MOST_FOLDERS:
                 waiting.append(value)
@@ -93,6 +118,9 @@ def check_values(exif: bytes) -> None:
 def count_directories(data: bytes) -> int:
     """Count the pictures of a TIFF file, at least 1; Pillow would parse each of them for it, twice.
 
+    Raises:
+        TooComplex: there are too many.
+
     Source: TIFF, revision 6.0 (1992), section 2; BigTIFF design of libtiff.
     """
     layout = _layout(data)
@@ -103,6 +131,8 @@ def count_directories(data: bytes) -> int:
     (place,) = offset.unpack_from(data, layout.first)
     while place not in seen and 0 < place <= len(data) - head.size:
         seen.add(place)
+        if len(seen) > _PICTURES:
+            raise TooComplex("pictures", len(seen), _PICTURES)
         link = place + head.size + head.unpack_from(data, place)[0] * entry.size
         if link + offset.size > len(data):
             break
