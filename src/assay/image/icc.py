@@ -149,7 +149,7 @@ def is_too_complex(profile: bytes) -> bool:
 
     Elements of a multiProcessElementsType may be thousands, name the same bytes, and pass up to 15 channels
     through a table of all their combinations; LittleCMS computes each for tens of thousands of colours. Those
-    in use have three to six, with curves of a few segments. All other types of tag have a fixed number of steps.
+    in use have three to six, with curves of a few segments. Other types of tag have a fixed number of steps.
 
     Source: ICC.1:2022 (profile version 4.4), 7.3 and 10.17.
     """
