@@ -239,6 +239,16 @@ def test_pixels_get_the_answers_of_their_photos(classifier: Classifier, photos: 
     assert [answer.source for answer in classifier.predict_pixels(pixels)] == [None] * 3
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-320, 1e-300, 1e300])
+def test_no_temperature_makes_an_answer_that_is_no_number(
+    temperature: float, make_bundle: Callable[..., Path], photos: Photos
+) -> None:
+    answer = Classifier.load(make_bundle(temperature=temperature)).predict(photos["red"])
+    assert answer.label == "red"
+    assert 1 / 3 <= answer.confidence <= 1
+    assert sum(answer.probabilities.values()) == pytest.approx(1)
+
+
 def test_the_temperature_is_applied(make_bundle: Callable[..., Path], photos: Photos) -> None:
     path = make_bundle()
     plain = assay.load(path)

@@ -2,13 +2,15 @@
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save
 
-from assay.bundle import BundleError
+from assay.bundle import Bundle, BundleError, BundleInfo, pack
 from assay.errors import AssayError, UsageError
 from assay.inference import Classifier
 from assay.inference.explanation import SIDE
@@ -127,6 +129,27 @@ def test_a_head_of_several_layers_needs_another_way(make_bundle):
     assert classifier.head is None
     with pytest.raises(AssayError, match=r"assay\.workflow\.explain"):
         classifier.explain(gray_with_red())
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (np.ones((2, 3)), r"its head is \[2, 3\], not \[3, 3\]"),
+        (np.ones((3, 5)), r"its head is \[3, 5\], not \[3, 3\]"),
+        (np.ones((0, 3)), r"its head is \[0, 3\], not \[3, 3\]"),
+        (np.full((3, 3), np.nan), "its head is not finite"),
+        (np.diag([np.inf, 1, 1]), "its head is not finite"),
+    ],
+)
+def test_a_head_that_is_not_the_models_explains_nothing(
+    make_bundle: Callable[..., Path], info: BundleInfo, tmp_path: Path, head: np.ndarray, said: str
+):
+    path = tmp_path / "other.assay"
+    weights = {"head.fc.weight": head.astype(np.float32), "head.fc.bias": np.zeros(3, np.float32)}
+    model = Bundle.open(make_bundle()).model()
+    pack(path, info, {"model.onnx": model, "weights.safetensors": save(weights)})
+    with pytest.raises(BundleError, match=rf"other\.assay contradicts itself: {said}"):
+        Classifier.load(path).explain(gray_with_red())
 
 
 def test_a_bundle_that_was_replaced_meanwhile_is_not_mixed_with_the_old_one(make_bundle):

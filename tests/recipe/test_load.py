@@ -182,10 +182,13 @@ def test_a_file_extends_a_file_beside_it(tmp_path: Path):
         ("extends: mine.yaml\n", "extends itself"),
         ("extends: nowhere.yaml\n", "nowhere.yaml does not exist"),
         ("extends: nowhere\n", "no recipe is called"),
+        ('extends: "a\\0b"\n', "no recipe is called"),
+        ("extends: circle.yaml\n", "circle.yaml does not exist"),
         ("train: 5\n", "train"),
     ],
 )
 def test_a_broken_file_is_one_sentence(tmp_path: Path, text: str, said: str):
+    (tmp_path / "circle.yaml").symlink_to("circle.yaml")
     path = tmp_path / "mine.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError) as caught:

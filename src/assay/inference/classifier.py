@@ -259,11 +259,11 @@ class Classifier:
 
         Raises:
             AssayError: the photo cannot be read, or the head has other layers and `evidence` is not given.
+            BundleError: the head or the feature map does not fit the classes, or is not finite.
             UsageError: there is no such class.
         """
         if label is not None and label not in self.classes:
             raise UsageError(f"there is no class {label!r}: choose one of {listed(self.classes)}")
-        evidence = evidence or self._cam()
         pixels, picture = read_photo(photo, self.preprocess), read_picture(photo, SIDE)
         if isinstance(pixels, Failure):
             raise AssayError(str(pixels))
@@ -272,18 +272,25 @@ class Classifier:
         outputs = self.outputs(pixels[np.newaxis])
         (prediction,) = self._predictions(outputs, [source_of(photo)])
         explained = label or prediction.label
+        evidence = evidence or self._cam(outputs)
         cells = evidence(pixels, outputs, self.classes.index(explained))
+        if not np.isfinite(cells).all():
+            raise self._contradiction("its evidence is not finite")
         shown, width, height = picture
         return Explanation(
             explained, prediction, evidence.method, cells, shown, width, height, self.preprocess
         )
 
-    def _cam(self) -> Cam:
+    def _cam(self, outputs: Outputs) -> Cam:
         if self.head is None:
             raise AssayError(
                 f"the head of {self.info.name} is no single linear layer, so its feature map alone explains "
                 "nothing: use assay.workflow.explain, which needs pip install 'assay[train]'"
             )
+        if self.head.shape != (shape := (len(self.classes), outputs.embedding.shape[1])):
+            raise self._contradiction(f"its head is {list(self.head.shape)}, not {list(shape)}")
+        if not np.isfinite(self.head).all():
+            raise self._contradiction("its head is not finite")
         return Cam(self.head)
 
     def probabilities(self, outputs: Outputs) -> np.ndarray:
@@ -318,8 +325,11 @@ class Classifier:
         try:
             return self.limits.doubts(probabilities.max(axis=1), outputs.embedding)
         except ValueError as error:
-            where = self.info.name if self.bundle is None else self.bundle.path
-            raise BundleError(f"{where} contradicts itself: {error}") from None
+            raise self._contradiction(str(error)) from None
+
+    def _contradiction(self, what: str) -> BundleError:
+        where = self.info.name if self.bundle is None else self.bundle.path
+        return BundleError(f"{where} contradicts itself: {what}")
 
 
 def _precision(bundle: Bundle, asked: PrecisionChoice) -> Arithmetic:

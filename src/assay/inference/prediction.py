@@ -83,7 +83,9 @@ def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 
     Source: Guo et al., "On Calibration of Modern Neural Networks" (2017), for the temperature.
     """
-    scaled = logits.astype(np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    wide = logits.astype(np.float64)
+    # The largest is taken away first: divided by a tiny temperature, two logits may both be infinite.
+    with np.errstate(over="ignore"):
+        powers = np.exp((wide - wide.max(axis=1, keepdims=True)) / temperature)
     probabilities: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
     return probabilities

@@ -1,5 +1,6 @@
 """From a name or a YAML file, and `--set a.b=v`, to a checked recipe."""
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import date
 from importlib import resources
@@ -81,7 +82,7 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def _read(source: str, seen: tuple[str, ...]) -> dict[str, Any]:
-    place = source if source in recipe_names() else str(Path(source).resolve())
+    place = source if source in recipe_names() else os.path.abspath(source)  # noqa: PTH100 - any text will do
     if place in seen or len(seen) >= _LONGEST_CHAIN:
         raise UsageError(f"recipe {source} extends itself, or too many others: {' → '.join([*seen, place])}")
     text, folder = _text(source)
