@@ -77,6 +77,7 @@ _HEAT, _SHEET, _CURVE = "-heat.png", "sheet.png", "-lr.png"
 _MARKS = frozenset().union(*_OUTPUTS, {_SHEET})
 _DEPTH = 2
 _EXAMPLE = re.compile(r"example_(onnx|openvino|torchscript)(_(fp32|int8))?\.py")  # beside an exported model
+_EVALUATION = re.compile(r"evaluation-[0-9]+")
 _ROWS = re.compile(r"data-[0-9a-f]{12}")  # rows of a table, written as files beside a run
 
 
@@ -197,6 +198,9 @@ def is_output(folder: Path, depth: int = _DEPTH) -> bool:
 def _is_output(folder: Path, entries: Sequence[os.DirEntry[str]], depth: int = _DEPTH) -> bool:
     if _has_marks(folder, entries):
         return True
+    if not entries:
+        # A command makes its folder before it looks for photos.
+        return folder.parent.name == "runs" or _EVALUATION.fullmatch(folder.name) is not None
     inside = _visible_entries(entries, Passed()) if depth else []
     # Learning-rate curves lie beside the runs.
     others = [entry for entry in inside if _is_folder(entry) or not entry.name.endswith(_CURVE)]

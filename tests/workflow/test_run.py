@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from assay.data.folders import list_folder
 from assay.errors import UsageError
 from assay.recipe import Recipe
 from assay.workflow.run import Run, result_folder
@@ -61,3 +62,26 @@ def test_only_one_run_begins_in_a_folder(tmp_path: Path, tiny: Recipe) -> None:
     Run.create(tmp_path / "run", tmp_path, tiny)
     with pytest.raises(UsageError, match="is not empty"):
         Run.create(tmp_path / "run", tmp_path, tiny)
+
+
+@pytest.mark.parametrize(
+    ("parent", "name"), [("runs", "default"), ("runs", "mine-crossval"), ("", "evaluation")]
+)
+def test_the_new_folder_is_no_class_of_the_photos_around_it(tmp_path: Path, parent: str, name: str) -> None:
+    for photo in ("cat/1.jpg", "dog/1.jpg"):
+        (tmp_path / photo).parent.mkdir()
+        (tmp_path / photo).write_bytes(b"x")
+    for _ in range(2):
+        with (
+            result_folder(None, tmp_path / parent, name) as folder,
+            result_folder(None, tmp_path / parent, name),
+        ):
+            assert list_folder(tmp_path).labels == ["cat", "dog"]
+            (folder / "run.json").write_text("{}")
+            (folder / "recipe.yaml").write_text("")
+
+
+def test_an_empty_class_is_not_taken_for_results(tmp_path: Path) -> None:
+    for name in ("cat", "evaluation", "runs-1"):
+        (tmp_path / name).mkdir()
+    assert list_folder(tmp_path).labels == ["cat", "evaluation", "runs-1"]
