@@ -59,6 +59,10 @@ HIDDEN_FOLDERS = [
     ".git",
     ".ipynb_checkpoints",
     ".@__thumb",
+    "@__thumb",
+    "@Trash",
+    "$WinREAgent",
+    "OneDriveTemp",
 ]
 
 
@@ -180,9 +184,30 @@ def test_classes_do_not_list_each_others_photos(tmp_path: Path) -> None:
     (root / "dog/3.jpg").symlink_to(root / "loose.jpg")
     (root / "dog/4.jpg").symlink_to(root / ".pool/3.jpg")
     passed = Passed()
-    found = [path.name for path in walk(root / "dog", passed, root)]
+    found = [path.name for path in walk(root / "dog", passed, {root / "cat", root / "dog"})]
     assert found == ["2.jpg", "3.jpg", "4.jpg"]
     assert passed.skipped == {"link to photos of another class": 2}
+
+
+@pytest.mark.parametrize("target", [".", "..", "/", "cat", "../photos/dog", "latest"])
+def test_links_to_folders_around_or_beside_are_no_folders(tmp_path: Path, target: str) -> None:
+    root = _make(tmp_path / "photos", "cat/1.jpg", "dog/2.jpg")
+    (root / "latest").symlink_to(target)
+    passed = Passed()
+    assert [path.name for path in children(root, passed).folders] == ["cat", "dog"]
+    assert passed.skipped.total() == (0 if target == "latest" else 1)
+    assert _list(root) == ["cat/1.jpg", "dog/2.jpg"]
+
+
+def test_links_that_nobody_may_read_are_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _make(tmp_path, "cat/1.jpg")
+    (tmp_path / "cat/link").symlink_to("elsewhere")
+
+    def refused(path: object) -> str:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("os.readlink", refused)
+    assert _list(tmp_path) == ["cat/1.jpg"]
 
 
 def test_a_folder_that_is_a_link_is_listed(tmp_path: Path) -> None:

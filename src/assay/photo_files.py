@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,6 +53,7 @@ _SYSTEM_FOLDERS = frozenset(
     {
         *("$recycle.bin", "recycler", "recycled", "system volume information", "$extend", "lost.dir"),
         *("lost+found", "__macosx", "network trash folder", "temporary items", "trash-1000", "__pycache__"),
+        *("$winreagent", "$sysreset", "$windows.~bt", "onedrivetemp", "@__thumb", "@trash", "@sharebin"),
         *("#recycle", "#snapshot", "@eadir", "@tmp", "@recycle", "@recently-snapshot", "~snapshot"),
     }
 )
@@ -106,15 +107,20 @@ class Children:
 def children(folder: Path, passed: Passed) -> Children:
     """List the folders directly in a folder, and count its files.
 
+    A link to the folder itself, to one around it, or to another folder in it is passed over.
+
     Raises:
         AssayError: the folder cannot be read.
     """
     folders, files, images = [], 0, 0
+    home = _real(folder)
     for entry in _visible_entries(_scanned(folder), passed):
         path = folder / entry.name
         if not _is_folder(entry):
             files += 1
             images += path.suffix.casefold() in IMAGE_SUFFIXES
+        elif entry.is_symlink() and _is_beside_or_around(_real(path), home):
+            passed.skipped[AGAIN] += 1
         elif is_output(path):
             passed.skipped[OWN] += 1
         else:
@@ -122,7 +128,7 @@ def children(folder: Path, passed: Passed) -> Children:
     return Children(tuple(folders), files, images)
 
 
-def walk(top: Path, passed: Passed, within: Path | None = None) -> Iterator[Path]:
+def walk(top: Path, passed: Passed, others: Collection[Path] = ()) -> Iterator[Path]:
     """List the files below a folder, at any depth, in the order of names; no more than names is held.
 
     Links come last. One that leads to what is listed anyway is passed over, whether it names a file, a folder
@@ -131,13 +137,13 @@ def walk(top: Path, passed: Passed, within: Path | None = None) -> Iterator[Path
     Args:
         top: an existing folder, which is listed whatever it is called or holds.
         passed: told what is passed over.
-        within: a folder around `top` whose other files are listed by other walks; none: `top` alone.
+        others: real places of folders whose files are listed by other walks; `top` may be among them.
 
     Raises:
         AssayError: `top` cannot be read. Folders below it that cannot be read are noted in `passed`.
     """
-    home = Path(os.path.realpath(top))
-    links = _Links(home, home if within is None else Path(os.path.realpath(within)))
+    home = _real(top)
+    links = _Links(home, others)
     waiting: deque[Path] = deque()
     levels = [_Level(top, home, iter(_visible_entries(_scanned(top), passed)))]
     links.enter(top)
@@ -244,8 +250,8 @@ class _Level:
 class _Links:
     """Which links lead to something new."""
 
-    def __init__(self, home: Path, outer: Path) -> None:
-        self._home, self._outer = home, outer
+    def __init__(self, home: Path, others: Collection[Path]) -> None:
+        self._home, self._others = home, others
         self._folders: set[tuple[int, int]] = set()
         self.files: set[str] = set()
         """Real places of files that were listed under a link."""
@@ -260,7 +266,7 @@ class _Links:
 
     def resolve(self, link: Path, passed: Passed) -> Path | None:
         """Return the file or folder that a link leads to, or None after counting why it is passed over."""
-        target = Path(os.path.realpath(link))
+        target = _real(link)
         try:
             mode = target.stat().st_mode
         except OSError:
@@ -280,15 +286,20 @@ class _Links:
         if target == self._home or _is_listed(target, self._home, folder=True):
             return AGAIN
         if self._home.is_relative_to(target):
-            return AGAIN if self._home == self._outer else OTHER_CLASS
-        return OTHER_CLASS if _is_listed(target, self._outer, folder=True) else ""
+            return OTHER_CLASS if self._others else AGAIN
+        around = any(other.is_relative_to(target) for other in self._others)
+        return OTHER_CLASS if around or self._is_in_other(target, folder=True) else ""
+
+    def _is_in_other(self, target: Path, *, folder: bool) -> bool:
+        return any(
+            above in self._others and _is_listed(target, above, folder=folder) for above in target.parents
+        )
 
     def _file(self, target: Path) -> str:
         """Return why a link to a file is not listed; empty where it is."""
         if _is_listed(target, self._home, folder=False):
             return LINKED
-        # Files that lie loose in the outer folder are in no walk.
-        if target.parent != self._outer and _is_listed(target, self._outer, folder=False):
+        if self._is_in_other(target, folder=False):
             return OTHER_CLASS
         status = target.parent.stat()
         reached = (status.st_dev, status.st_ino) in self._folders
@@ -296,6 +307,19 @@ class _Links:
             return LINKED
         self.files.add(str(target))
         return ""
+
+
+def _real(path: Path) -> Path:
+    """Return what a path leads to; itself where that may not be known, as some links in `/proc`."""
+    try:
+        return Path(os.path.realpath(path))
+    except OSError:
+        return path.absolute()
+
+
+def _is_beside_or_around(target: Path, home: Path) -> bool:
+    beside = target.parent == home and not _why_not(target.name, folder=True)
+    return beside or home.is_relative_to(target)
 
 
 def _is_listed(target: Path, top: Path, *, folder: bool) -> bool:

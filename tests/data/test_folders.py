@@ -118,3 +118,15 @@ def test_what_has_no_labels_is_refused(tmp_path: Path, files: tuple[str, ...], s
         touch(tmp_path / name)
     with pytest.raises(AssayError, match=sentence):
         list_folder(tmp_path)
+
+
+def test_parts_may_be_links_into_a_folder_of_all_photos(tmp_path: Path) -> None:
+    parts = ("train/cat", "train/dog", "test/cat", "test/dog")
+    for place, part in enumerate(parts):
+        photo = touch(tmp_path / f"all photos/{place}.jpg")
+        (tmp_path / part).mkdir(parents=True)
+        (tmp_path / part / "1.jpg").symlink_to(photo)
+    listing = list_folder(tmp_path)
+    assert [sample.id for sample in listing.samples] == sorted(f"{part}/1.jpg" for part in parts)
+    (tmp_path / "train/dog/other").symlink_to(tmp_path / "test")
+    assert list_folder(tmp_path).skipped["link to photos of another class"] == 1

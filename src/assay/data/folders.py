@@ -3,7 +3,9 @@
 Nothing is opened here; whether a file is a photo is judged by content in `verify`.
 """
 
+import os
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,8 +49,12 @@ def list_folder(root: Path, layout: Layout = "auto") -> Listing:
     if arrangement.loose:
         passed.skipped["outside a class folder"] += arrangement.loose
     listing.warnings += arrangement.warnings
+    real = Path(os.path.realpath(root))
+    others = {
+        real / folder.path.relative_to(root) for folder in arrangement.folders if not folder.path.is_symlink()
+    }
     for folder in arrangement.folders:
-        _list_class(folder, listing, passed)
+        _list_class(folder, listing, passed, others)
     listing.skipped += passed.skipped
     listing.unreadable += [
         Unreadable(f"{path.relative_to(root).as_posix()}/", path, f"the folder cannot be read: {reason}")
@@ -57,9 +63,9 @@ def list_folder(root: Path, layout: Layout = "auto") -> Listing:
     return listing
 
 
-def _list_class(folder: ClassFolder, listing: Listing, passed: Passed) -> None:
+def _list_class(folder: ClassFolder, listing: Listing, passed: Passed, others: Collection[Path]) -> None:
     before, own = len(listing.samples), passed.skipped[OWN]
-    for path in walk(folder.path, passed, listing.root):
+    for path in walk(folder.path, passed, others):
         name = path.relative_to(listing.root).as_posix()
         listing.samples.append(Sample(name, path, folder.label, folder.split))
     if len(listing.samples) == before and passed.skipped[OWN] > own:
