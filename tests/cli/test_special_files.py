@@ -154,6 +154,27 @@ def test_a_run_that_holds_one_is_refused(
         assert str(folder) in refused(["train", "--resume", str(folder)], capsys)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["predict", "FILE", "PHOTO"],
+        ["predict", "MODEL", "FILE"],
+        ["explain", "MODEL", "PHOTO", "--out", "FILE"],
+        ["augment", "PHOTOS", "--to", "FILE"],
+        ["train", "FILE"],
+        ["train", "--resume", "FILE"],
+        ["check", "FILE"],
+    ],
+)
+def test_links_that_lead_back_to_themselves_are_told_of(
+    command: list[str], files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = files["OUT"].with_name("circle")
+    path.symlink_to(path)
+    given = {**files, "FILE": path}
+    assert "circle" in refused([str(given.get(word, word)) for word in command], capsys)
+
+
 @pytest.fixture
 def files(colours: Path, colour_bundle: Path, tmp_path: Path) -> dict[str, Path]:
     """What commands need besides the file that is refused."""

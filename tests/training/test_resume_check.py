@@ -156,6 +156,24 @@ ODD: list[Change] = [
     put(torch.ones(2), "optimizer", "state", 0, "step"),
     put({}, "optimizer", "state", 4_000),
     put({}, "optimizer", "state", "zero"),
+    put(lambda tensor: tensor - 1, "optimizer", "state", 0, "exp_avg_sq"),
+    put(lambda tensor: tensor - 99, "optimizer", "state", 0, "step"),
+    put(lambda _: True, "finished"),
+    put(lambda _: True, "stopped_early"),
+    lambda plain: (
+        put(lambda rows: [rows[0], {**rows[0], "epoch": 2}], "rows")(plain)
+        or put(lambda losses: losses * 2, "losses")(plain)
+    ),
+    lambda plain: (
+        put(lambda rows: [{**rows[0], "epoch": one} for one in (1, 2, 3)], "rows")(plain)
+        or put(lambda losses: losses * 3, "losses")(plain)
+    ),
+    put(lambda tensor: torch.zeros(1).expand(tensor.shape), "weights", SOME_WEIGHT),
+    put(torch.zeros(1).expand(10**6, 10**7), "weights", SOME_WEIGHT),
+    put([torch.zeros(1, dtype=torch.float64).expand(10**13)], "losses"),
+    put(lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), "weights", SOME_WEIGHT),
+    put(lambda tensor: torch.nested.nested_tensor([tensor]), "weights", SOME_WEIGHT),
+    put(torch.ones(2, device="meta"), "weights", SOME_WEIGHT),
     lambda plain: [plain],
     lambda _: torch.ones(3),
     lambda plain: {"weights": plain["weights"]},
@@ -163,6 +181,7 @@ ODD: list[Change] = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per", "ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize("change", ODD, ids=range(len(ODD)))
 def test_missing_extra_and_odd_entries_are_named(resume: Callable[..., Path], change: Change) -> None:
     with pytest.raises(AssayError, match=r"last\.ckpt (cannot be|has the|is no)") as caught:

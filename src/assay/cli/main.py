@@ -138,24 +138,29 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _sentence(error: Exception) -> str | None:
     """Return what to say of an error that a person can do something about; None: it is a bug."""
+    said: str | None = None
     match error:
         case AssayError():
-            return str(error)
+            said = str(error)
         case ModuleNotFoundError():
             extra = _EXTRAS.get((error.name or "").partition(".")[0])
             install = f"in Assay's folder: pip install -c constraints.txt -e '.[{extra}]'"
-            return None if extra is None else f"this needs {error.name}; {install}"
+            said = None if extra is None else f"this needs {error.name}; {install}"
         case OSError():
             where = f"{error.filename}: " if error.filename else ""
-            return f"{where}{error.strerror or error}; look at the disk, the path and its permissions"
+            said = f"{where}{error.strerror or error}; look at the disk, the path and its permissions"
         case UnicodeEncodeError() if error.encoding == sys.getfilesystemencoding() != "utf-8":
             advice = "set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
-            return f"this locale ({error.encoding}) cannot name {error.object}: {advice}"
+            said = f"this locale ({error.encoding}) cannot name {error.object}: {advice}"
+        case RuntimeError() if str(error).startswith(_CIRCLE):
+            said = f"a link leads back to itself ({error}): give another path, or mend the link"
         case MemoryError():
-            return "there is too little memory; give smaller photos, a smaller batch, or close other programs"
-    return None
+            said = "there is too little memory; give smaller photos, a smaller batch, or close other programs"
+    return said
 
 
+_CIRCLE = "Symlink loop"
+"""How `Path.resolve` begins its message, up to Python 3.12."""
 _INTERRUPTED = 130
 """What a shell calls a program that Ctrl-C ended."""
 

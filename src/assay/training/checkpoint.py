@@ -70,7 +70,13 @@ class Snapshot:
         return self.weights if self.average is None else self.average
 
     def require_fit(
-        self, subject: nn.Module, stopping: State | None, plateau: State | None, *, averaged: bool
+        self,
+        subject: nn.Module,
+        stopping: State | None,
+        plateau: State | None,
+        *,
+        averaged: bool,
+        epochs: int,
     ) -> None:
         """Check that the states are those of the run that goes on.
 
@@ -79,10 +85,14 @@ class Snapshot:
             stopping: state of early stopping at its beginning; none: there is none.
             plateau: the same of the schedule.
             averaged: whether a moving average is kept.
+            epochs: how many the run has, unless it stops early.
 
         Raises:
             MisfitError: a name, kind, shape or number differs.
         """
+        if self.finished != (self.stopped_early or self.epoch == epochs) or self.epoch > epochs:
+            over = "finished" if self.finished else "not finished"
+            raise MisfitError(f"it is {over} after {self.epoch} of {epochs} epochs")
         check_weights(self.weights, subject, "weights")
         if averaged != (self.average is not None):
             raise MisfitError("average is there or missing, against the recipe")

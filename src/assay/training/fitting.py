@@ -170,6 +170,7 @@ class _Session:
             None if stopping is None else stopping.state_dict(),
             None if plateau is None else asdict(plateau),
             averaged=spec.ema is not None,
+            epochs=spec.epochs,
         )
         self.subject.load_state_dict(since.weights)
         if since.best_epoch == since.epoch:

@@ -108,8 +108,11 @@ def check_optimizer(state: object, optimizer: optim.Optimizer) -> None:
             shape = () if name == "step" else parameters[place].shape
             if tuple(value.shape) != tuple(shape) or not value.is_floating_point():
                 raise MisfitError(f"{name} of {where} is {_described(value)}")
+            if name in _NEVER_NEGATIVE and (value < 0).any():
+                raise MisfitError(f"{name} of {where} is negative")
 
 
+_NEVER_NEGATIVE = frozenset({"step", "exp_avg_sq"})
 _BY_DEVICE = frozenset({"fused", "foreach", "capturable"})
 _STATE_NAMES: Mapping[type[optim.Optimizer], Sequence[str]] = {
     optim.Adam: ("step", "exp_avg", "exp_avg_sq"),
@@ -166,7 +169,12 @@ def _check_group(group: object, wanted: Mapping[str, Any], what: str) -> None:
 def _finite(value: object, what: str) -> None:
     require_kind(value, Tensor, what)
     assert isinstance(value, Tensor)  # noqa: S101 - for the type checker
-    if value.layout != torch.strided or not torch.isfinite(value).all():
+    if value.is_nested or value.is_quantized or value.layout != torch.strided or value.device.type != "cpu":
+        raise MisfitError(f"{what} is no plain tensor")
+    # Stretched from fewer numbers, a tensor of a few bytes takes more memory than there is.
+    if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+        raise MisfitError(f"{what} does not hold the numbers of its shape")
+    if not torch.isfinite(value).all():
         raise MisfitError(f"{what} has numbers that are not finite")
 
 
