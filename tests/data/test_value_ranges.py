@@ -57,7 +57,7 @@ def test_floats_without_a_range_are_refused_by_both(write: Write):
     finding = _finding(root)
     assert finding is not None
     assert finding.severity is Severity.error
-    assert "float32 without a declared range: 6" in finding.title
+    assert finding.title == "values of more than 8 bits: float32 without a declared range: 6"
     assert "preprocess.value_range" in finding.advice
     assert len(scan(root, value_range=(0, 1)).samples) == 6
     assert _finding(root, (0, 1)) is None
@@ -110,6 +110,14 @@ def test_12_bits_in_16_are_suspected(write: Write):
     assert finding.severity is Severity.warning
     assert "[0, 4095]" in finding.advice
     assert len(scan(root, value_range=(0, 4095)).samples) == 6
+
+
+def test_photos_that_seem_black_for_want_of_a_range_are_not_simply_to_be_deleted(write: Write):
+    root = write("deep", "uint16", high=1023)
+    blank = check(root, cache=root.parent / "cache").of(FindingKind.blank)
+    assert blank is not None
+    assert blank.advice.startswith("See first whether their values need preprocess.value_range.")
+    assert check(root, cache=root.parent / "cache", value_range=(0, 1023)).of(FindingKind.blank) is None
 
 
 def test_a_range_for_all_needs_one_kind_of_values(write: Write):

@@ -86,6 +86,12 @@ def _tiff_chain(count: int) -> bytes:
     return data[:link] + struct.pack("<I", first) + data[link + 4 :] + chain[:-4] + bytes(4)
 
 
+def _tiff_tags(count: int) -> bytes:
+    """A BigTIFF, whose directory may have more than 65,535 entries."""
+    entries = b"".join(struct.pack("<HHQQ", 1_000 + place % 60_000, 3, 1, 0) for place in range(count))
+    return b"II+\0" + struct.pack("<HHQQ", 8, 0, 16, count) + entries + bytes(8)
+
+
 def _tiff_strips(rows: int, *, order: str = "<", tiles: bool = False) -> bytes:
     """Parts that are all the same megabyte, which unpacks to eight pixels."""
     pixels = b"12345678"
@@ -110,15 +116,23 @@ def _gif_comments(parts: int, blocks: int) -> bytes:
     return data[:place] + comment * parts + data[place:]
 
 
+def _jpeg_resources(segments: int) -> bytes:
+    content = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0\0\0\0\0" * 5_000
+    data = _saved("JPEG")
+    return data[:2] + (struct.pack(">HH", 0xFFED, len(content) + 2) + content) * segments + data[2:]
+
+
 _FILES: dict[str, Callable[[], bytes]] = {
     "avif pieces of one item": lambda: _avif_items(1, 2_000),
     "avif items": lambda: _avif_items(1_000, 1),
     "avif tables of items": lambda: _avif_items(1_000, 0, tables=200),
     "avif pieces without sizes": _avif_without_sizes,
     "avif tables of samples": lambda: _avif_tables(1_000),
+    "jpeg resources": lambda: _jpeg_resources(250),
     "webp entries": _webp_exif,
     "png blocks of Exif": _png_exif,
     "tiff directories": lambda: _tiff_chain(2_500_000),
+    "tiff tags": lambda: _tiff_tags(500_000),
     "tiff strips": lambda: _tiff_strips(5_000),
     "tiff strips, big-endian": lambda: _tiff_strips(5_000, order=">"),
     "tiff tiles": lambda: _tiff_strips(5_000, tiles=True),

@@ -14,6 +14,7 @@ from assay.data.duplicates import LEAST_DETAIL
 from assay.data.examine import Photo
 from assay.data.features import Features
 from assay.data.findings import Finding, FindingKind, Severity, singles
+from assay.image.values import UINT8
 
 BLANK_CONTRAST: Final = 2.0
 """Standard deviation, in gray values, below which a photo shows nothing."""
@@ -72,13 +73,18 @@ def _is_blank(features: Features) -> bool:
 
 
 def _blank(photos: Sequence[Photo]) -> Finding | None:
+    blank = [photo for photo in photos if _is_blank(photo.features)]
+    advice = "Delete them or take them again; --write leaves them out."
+    if any(photo.features.value_type != UINT8.type for photo in blank):
+        # Values of 12 bits in a file of 16 look black.
+        advice = f"See first whether their values need preprocess.value_range. {advice}"
     return _finding(
-        (photo for photo in photos if _is_blank(photo.features)),
+        blank,
         lambda features: f"{features.dark:.0f}-{features.bright:.0f} of 255",
         FindingKind.blank,
         Severity.error,
         what="with nothing to be seen",
-        advice="Delete them or take them again; --write leaves them out.",
+        advice=advice,
     )
 
 

@@ -29,7 +29,8 @@ def values_finding(
         return None
     types = Counter(photo.features.values for photo in photos) + refused
     groups = singles(entry(photo, str(photo.features.values)) for photo in deep)
-    title = f"values of several types or ranges: {told(types)}"
+    several = "several types or ranges" if len(types) > 1 else "more than 8 bits"
+    title = f"values of {several}: {told(types)}"
     if refused:
         advice = "Set preprocess.value_range: [black, white] for those refused, or convert them to 8 bits."
         return Finding(FindingKind.value_range, Severity.error, title, advice, groups)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from assay.data.feature_store import FeatureStore
-from assay.data.features import Features, extract
+from assay.data.features import Features, extract, measured_again
 from assay.data.samples import Sample, Unreadable
 from assay.data.verify import cores, opened
 from assay.errors import AssayError
@@ -72,7 +72,7 @@ def examine(
         store: afterwards it holds the features of every photo.
         progress: told after every few files.
         value_range: the recipe's `preprocess.value_range`, so that photos which training refuses for their
-            values are unreadable here too; "stretch" takes them all.
+            values are unreadable here too, and brightness is that of training; "stretch" takes them all.
     """
     photos: list[Photo] = []
     unreadable: list[Unreadable] = []
@@ -132,7 +132,10 @@ def _examine_all(samples: Sequence[Sample], store: FeatureStore, value_range: Va
             if features is None:
                 features = fresh[digest] = extract(data)
             if features.value_type != UINT8.type and value_range != "stretch":
-                decode(data, value_range=value_range)
+                pixels = decode(data, value_range=value_range)
+                # Kept features are the same for all recipes.
+                if value_range is not None:
+                    features = measured_again(features, pixels)
         except AssayError as error:
             unreadable = Unreadable(sample.id, sample.path, str(error))
             outcomes.append(unreadable if features is None else _Refused(unreadable, features.values))

@@ -5,7 +5,7 @@ classifiers look: a photo that is sharp only when seen larger is of no use to th
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
@@ -104,6 +104,22 @@ def extract(data: bytes) -> Features:
         detail=detail_of(fine),
         coarse=squashed(pixels, COARSE),
         fine=fine,
+    )
+
+
+def measured_again(features: Features, pixels: Array) -> Features:
+    """Replace the brightness, contrast and sharpness of a photo by those of other pixels.
+
+    What tells copies (detail, thumbnails) stays.
+
+    Args:
+        features: of the photo as its file alone says it is read.
+        pixels: uint8 array of shape [H, W, 3]: the photo as a recipe has it read.
+    """
+    gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    dark, bright = _quantiles(gray, 0.05, 0.95)
+    return replace(
+        features, dark=dark, bright=bright, contrast=_deviation(pixels), sharpness=sharpness_of(gray)
     )
 
 

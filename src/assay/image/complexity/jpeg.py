@@ -23,6 +23,9 @@ _SEGMENTS: Final = 2_000
 """Segments of a file: metadata of 64 kB each, and tables before every scan. Pillow joins some of them, at a
 cost that grows with the square of their number."""
 
+_RESOURCES: Final = 10_000
+"""Photoshop resources, each of which Pillow parses in Python; Photoshop writes some dozens."""
+
 _MARKER: Final = re.compile(rb"\xff[^\x00\xff]")
 _IN_SCAN: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _BARE: Final = {0x01, *range(0xD0, 0xD8)}
@@ -32,11 +35,13 @@ _SCAN: Final = 0xDA
 _FRAMES: Final = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE: Final = {0xC2, 0xC6, 0xCA, 0xCE}
 _APP1: Final = 0xE1
+_APP13: Final = 0xED
 _EXIF: Final = b"Exif\0\0"
+_RESOURCE: Final = b"8BIM"
 
 
 def check(data: bytes) -> None:
-    """Count scans and segments of a JPEG file.
+    """Count scans, segments and Photoshop resources of a JPEG file.
 
     Raises:
         TooComplex: there are too many.
@@ -59,7 +64,7 @@ class _Walk:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self.pixels = self.passes = self.segments = self.components = 0
+        self.pixels = self.passes = self.segments = self.components = self.resources = 0
         self.several = False
         self.exif: list[bytes] = []
 
@@ -91,6 +96,10 @@ class _Walk:
             self._frame(marker, place)
         elif first and marker == _APP1 and self.data.startswith(_EXIF, place + 2):
             self.exif.append(self.data[place + 8 : place + length])
+        elif first and marker == _APP13:
+            self.resources += self.data.count(_RESOURCE, place, place + length)
+            if self.resources > _RESOURCES:
+                raise TooComplex("Photoshop resources", self.resources, _RESOURCES)
 
     def _count(self) -> None:
         self.segments += 1

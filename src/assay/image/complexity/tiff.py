@@ -23,6 +23,8 @@ _PARTS: Final = 65_536
 _LENGTHS: Final = {279, 325}
 """Tags whose values are the lengths of strips or tiles, as they are packed."""
 _NUMBERS: Final = {3: "u2", 4: "u4", 16: "u8"}
+_TAGS: Final = 10_000
+"""Entries of a picture's directory; usual ones have some dozens."""
 _PICTURES: Final = 100_000
 _HEIGHT: Final = 257
 _FOLDERS: Final = {0x8769, 0x8825, 0xA005}
@@ -45,7 +47,9 @@ def check(data: bytes) -> None:
     """
     height, parts = 0, 0
     most_bytes = bounded_bytes(len(data))
-    for tag, kind, count, value in _entries(data):
+    for number, (tag, kind, count, value) in enumerate(_entries(data), 1):
+        if number > _TAGS:
+            raise TooComplex("tags", number, _TAGS)
         if tag == _HEIGHT:
             height = value
         elif tag in _LENGTHS and (total := _sum(data, kind, count, value)) > most_bytes:
