@@ -234,6 +234,8 @@ def test_other_encodings_are_refused(tmp_path: Path, labels: str, encoding: str)
             "\xbfqu\xe9?",
             "10 \u20ac",
             "\xe0",
+            "\xf6\xf6",
+            "\xa1\xc9l!",
             "\u201cx\u201d",
         ),
     ],

@@ -94,9 +94,9 @@ _TOLD_SEPARATOR: Final = re.compile(r"sep=(.)", re.IGNORECASE)
 _MOST_LINES: Final = 5
 _NOT_WESTERN: Final = re.compile(
     r"(?<![^\W\d_])(?![\u2010-\u203a\u20ac\xa0\xab\xb0\xb1\xbb]+(?![^\x00-\x7f]))"
-    r"[^\x00-\x7f]{2,}(?![^\W\d_])|(?:\u0192.){2}"
+    r"(?!(.)\1+(?![^\x00-\x7f]))[^\x00-\x7f]{2,}(?![^\W\d_])|(?:\u0192.){2}"
 )
-"""A word of foreign letters alone, as Shift-JIS, GBK or Windows-1251 look when read as Windows-1252."""
+"""A word of different foreign letters, as Shift-JIS, GBK or Windows-1251 look when read as Windows-1252."""
 
 Cells = dict[str, str]
 
