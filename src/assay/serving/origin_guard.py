@@ -1,6 +1,6 @@
 """The check of Host and Origin before anything else is done with a request, its body above all."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,12 +30,11 @@ class OriginGuard:
     ) -> None:
         self._app, self._policy, self._failure, self._watcher = app, policy, failure, watcher
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer a request, as ASGI has it."""
+    def __call__(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer a request, as ASGI has it; no coroutine of its own stands between the layers."""
         try:
             self._policy.check(scope["method"], scope["call"].headers)
         except Refusal as refusal:
             self._watcher.rejected("origin")
-            await self._failure(Request(scope, receive), refusal)(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+            return self._failure(Request(scope, receive), refusal)(scope, receive, send)
+        return self._app(scope, receive, send)

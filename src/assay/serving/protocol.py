@@ -9,6 +9,7 @@ All of it holds for every route, before a request reaches the application.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import ClassVar, TypeAlias
 
 import httptools
@@ -35,6 +36,7 @@ _PIECE = 256
 _LINGER = 1.0
 """Seconds in which a refused client may read why; a connection closed while bytes come in is reset."""
 _LINGER_BYTES = 2**25
+_CONTINUE = b"HTTP/1.1 100 "
 _BODY_BUFFER = 64 * 1024
 """Bytes of a body that wait for the application before reading pauses."""
 
@@ -56,6 +58,49 @@ class _Flow(FlowControl):
     def resume_reading(self) -> None:
         if not self.holds:
             super().resume_reading()
+
+
+class _AnswerTransport:
+    """Writes the head of an answer together with the start of its body, which spares a system call.
+
+    Args:
+        transport: of the connection.
+        on_response: called when the answer is complete.
+    """
+
+    __slots__ = ("_head", "_on_response", "_started", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, on_response: Callable[[], None]) -> None:
+        self._transport, self._on_response = transport, on_response
+        self._head, self._started = b"", False
+
+    def write(self, data: bytes) -> None:
+        """Keep the head; write anything else, after the head."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif not self._started and not data.startswith(_CONTINUE):
+            self._head, self._started = data, True
+            return
+        self._transport.write(data)
+
+    def end(self) -> None:
+        """Write a head without a body, and tell that the answer is complete."""
+        self._flush()
+        self._on_response()
+
+    def close(self) -> None:
+        """Close the connection when all is sent."""
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether the connection is closed or about to be."""
+        return self._transport.is_closing()
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
 
 
 class Protocol(HttpToolsProtocol):
@@ -173,18 +218,19 @@ class Protocol(HttpToolsProtocol):
         """Bound what the parser keeps, and how much of a body is no body."""
         if self._began:
             self._unfinished = size
+            # Only now, since nearly all heads come at one go.
+            self._start_timer()
         if self._unfinished > MAX_HEAD + MAX_TARGET:
             raise _RefusedError(431, "The headers are too large")
         if not self._in_head and self._framing - self._body > MAX_FRAMING + self._body:
             raise _RefusedError(400, "The chunks are too small for what stands around them")
 
     def on_message_begin(self) -> None:
-        """Begin to count and to wait."""
+        """Begin to count."""
         super().on_message_begin()
         self._began = self._in_head = True
         self._field_bytes = self._fields = self._length_left = 0
         self._unset_keepalive_if_required()
-        self._start_timer()
 
     def on_url(self, url: bytes) -> None:
         """Collect the request's target."""
@@ -220,6 +266,8 @@ class Protocol(HttpToolsProtocol):
         self._stop_timer()
         self._unset_keepalive_if_required()
         super().on_headers_complete()
+        joining = _AnswerTransport(self.transport, self.cycle.on_response)
+        self.cycle.transport, self.cycle.on_response = joining, joining.end  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body."""

@@ -44,6 +44,7 @@ class SecurityHeaders:
         if tls:
             fixed["strict-transport-security"] = f"max-age={_YEAR}"
         self._fixed = [(name.encode(), value.encode()) for name, value in fixed.items()]
+        self._names = frozenset(name for name, _ in self._fixed)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request, as ASGI has it."""
@@ -55,7 +56,10 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 given = list(message.get("headers", ()))
                 names = {name.lower() for name, _ in given}
-                message["headers"] = given + [item for item in self._fixed if item[0] not in names]
+                fixed = self._fixed
+                if not self._names.isdisjoint(names):
+                    fixed = [item for item in fixed if item[0] not in names]
+                message["headers"] = given + fixed
             await send(message)
 
         await self._app(scope, receive, add)

@@ -172,18 +172,26 @@ class Service:
         if upload.too_large:
             raise UploadError(TOO_LARGE)
         seconds = self.settings.batching.deadline
+        until = asyncio.get_running_loop().time() + seconds
         try:
-            async with asyncio.timeout(seconds):
-                return await self._cached(model, upload, while_there, explain=explain)
+            return await self._cached(model, upload, while_there, until, explain=explain)
         except TimeoutError:
             raise DeadlineError(seconds) from None
 
     async def _cached(
-        self, model: Model, upload: Upload, while_there: Callable[[_Work], _Work], *, explain: bool
+        self,
+        model: Model,
+        upload: Upload,
+        while_there: Callable[[_Work], _Work],
+        until: float,
+        *,
+        explain: bool,
     ) -> Classified:
+        """Answer from the cache, which bounds its own time, or compute until a loop time."""
         cache = self.parts.cache
         if cache is None:
-            return await while_there(self._compute(model, upload, explain=explain))
+            async with asyncio.timeout_at(until):
+                return await while_there(self._compute(model, upload, explain=explain))
         started = self._head_start.begin(
             upload.data, lambda: self._decode(model, upload), idle=not self.places.taken
         )
@@ -198,7 +206,8 @@ class Service:
             return classified
 
         joined = key in self._flights
-        classified = await while_there(self._flights.run(key, compute))
+        async with asyncio.timeout_at(until):
+            classified = await while_there(self._flights.run(key, compute))
         return replace(classified, cached=joined)
 
     def _decode(self, model: Model, upload: Upload) -> asyncio.Future[Decoded]:

@@ -49,12 +49,13 @@ class Turns:
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin a turn."""
+        if not self._waiting and not self._behind:
+            self._left, self._counting = self._most, False
+            return
         behind = min(self._pipelined, len(self._behind))
         starting = [self._waiting.popleft() for _ in range(min(self._most - behind, len(self._waiting)))]
         starting += [self._behind.popleft() for _ in range(behind)]
         self._left = self._most - len(starting)
-        self._counting = False
-        if starting:
-            self._count(loop)
+        self._count(loop)
         for start in starting:
             start()

@@ -8,6 +8,7 @@ Source: RFC 7578 (2015), "Returning Values from Forms: multipart/form-data"; RFC
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from assay.serving.header_values import whole_number
 
 _FORM = b"multipart/form-data"
 _PLAIN_FORM = b"application/x-www-form-urlencoded"
+_USUAL_FORM = re.compile(r"multipart/form-data; ?boundary=([A-Za-z0-9_.+-]{1,70})")
+"""What nearly all clients send; the full syntax takes ten times as long to read."""
 _ROOM = 64 * 1024
 """Bytes of a body that may be boundaries, headers and other fields."""
 _SOON_DIGESTED = 128 * 1024
@@ -134,6 +137,8 @@ def boundary_of(content_type: str | None) -> bytes:
     Raises:
         UploadError: the body is no form with files.
     """
+    if content_type is not None and (usual := _USUAL_FORM.fullmatch(content_type)):
+        return usual[1].encode()
     kind, options = parse_options_header(content_type)
     if kind in {b"", _PLAIN_FORM}:
         raise UploadError(NO_IMAGE)

@@ -149,6 +149,8 @@ def _json_line(value: object, **settings: Any) -> str:
     return printable_json(json.dumps(value, ensure_ascii=False, **settings))
 
 
+_PLAIN_JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False)
+"""`json.dumps` makes an encoder each time."""
 _render = structlog.processors.JSONRenderer(serializer=_json_line)
 
 
@@ -173,7 +175,7 @@ def _request_line(answer: _Answer) -> str:
         "image_metadata": image
         and {"size": image.size, "format": image.format, "dimensions": image.dimensions},
     }
-    return str(_render(None, "", line))
+    return printable_json(_PLAIN_JSON.encode(line))
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
