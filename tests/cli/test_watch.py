@@ -40,7 +40,8 @@ def test_a_line_for_each_frame_and_the_tally_at_the_end(assay, colour_bundle: Pa
     assert times[0] == 0
     assert 3.5 < times[1] < 5
     assert "90 frames" in ended.err
-    assert "a clear change is told within" in ended.err
+    assert "every frame is classified; a clear change is told within" in ended.err
+    assert "frames a second" not in ended.err
     assert ended.err.count("no window, lines only") == 1
 
 

@@ -81,7 +81,7 @@ def test_given_classes_keep_their_order_and_may_be_absent(class_folders: Make) -
 @pytest.mark.parametrize(
     ("counts", "sentence"),
     [
-        ({"open": 2}, "one class only, 'open'"),
+        ({"open": 2}, "one class only, 'open'; add a folder with photos of another class"),
         ({"open": 2, "closed": 0}, "class 'closed' has no readable photo"),
         ({"open": 1, "Open": 1}, "'Open' and 'open' differ only in case"),
         ({"open": 0, "closed": 0}, "holds no images"),
@@ -110,6 +110,9 @@ def test_nothing_readable_names_the_first_reason(class_folders: Make) -> None:
     ("name", "sentence"),
     [
         ("photo.jpg", "is a file, not data"),
+        ("photos.zip", r"photos\.zip is an archive: unpack it, and give the folder"),
+        ("photos.TAR.gz", r"photos\.TAR\.gz is an archive: unpack it"),
+        ("photos.7z", r"photos\.7z is an archive: unpack it"),
         ("data.pkl", "is a pickle"),
         ("missing", "there is no file or folder"),
     ],

@@ -127,7 +127,7 @@ def watch(
         sinks.append(_line(json=json, every=every_frame))
         status = WatchStatus(summary)
         sinks.append(status)
-        _begin(classifier, steadiness, fps)
+        _begin(classifier, steadiness, None if every_frame else fps)
         stopped = stack.enter_context(stopper(shown, status.text))
         watch_source(
             classifier,
@@ -143,10 +143,11 @@ def watch(
     _end(summary)
 
 
-def _begin(classifier: "Classifier", steadiness: "Steadiness", fps: float) -> None:
+def _begin(classifier: "Classifier", steadiness: "Steadiness", fps: float | None) -> None:
     tell_runs(classifier)
-    delay = steadiness.delay + 1 / fps
-    tell(f"{fps:g} frames a second; a clear change is told within {delay:.1f} s")
+    delay = steadiness.delay + (1 / fps if fps else 0)
+    pace = f"{fps:g} frames a second are classified" if fps else "every frame is classified"
+    tell(f"{pace}; a clear change is told within {delay:.1f} s")
 
 
 def _end(summary: "Summary") -> None:

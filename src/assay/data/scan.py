@@ -23,6 +23,8 @@ from assay.files import cache_folder, require_file
 from assay.progress import Progress, silent
 from assay.recipe import Layout
 
+_ARCHIVE_SUFFIXES = frozenset({".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".txz", ".xz", ".zip", ".zst"})
+
 
 def scan(
     path: str | Path,
@@ -131,6 +133,8 @@ def list_source(path: Path, layout: Layout = "auto") -> Listing:
         raise UsageError(
             f"{path} is a pickle, which can run any code when opened; save the arrays as .npz instead"
         )
+    if suffix in _ARCHIVE_SUFFIXES:
+        raise UsageError(f"{path} is an archive: unpack it, and give the folder of class folders in it")
     raise UsageError(
         f"{path} is a file, not data; give a folder of class folders, a .csv, .jsonl or .parquet, or an .npz"
     )
@@ -155,7 +159,7 @@ def _check_classes(
             f"class {named(empty)} has no readable photo in {listing.root}{why}; add photos or remove it"
         )
     if len(order) < 2:
-        hint = ""
+        hint = "add a folder with photos of another class"
         if order[0] in listing.nested:
             inner = listing.root / order[0]
             hint = (
@@ -163,10 +167,7 @@ def _check_classes(
                 if inner.is_dir()
                 else "perhaps the folders in it are the classes"
             )
-            hint = f"; {hint}"
-        raise AssayError(
-            f"{listing.root} has one class only, {order[0]!r}, and nothing to tell it from{hint}"
-        )
+        raise AssayError(f"{listing.root} has one class only, {order[0]!r}; {hint}")
     return _lacking(order, samples)
 
 
