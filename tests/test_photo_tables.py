@@ -258,3 +258,12 @@ def test_what_stands_above_the_names_of_columns_is_told(tmp_path: Path) -> None:
 def test_one_number_is_one_class(tmp_path: Path, given: list[str], expected: list[str]) -> None:
     text = "".join(f"{place}.jpg,{label}\n" for place, label in enumerate(given))
     assert _labels(_read(tmp_path, f"path,label\n{text}")) == expected
+
+
+@pytest.mark.parametrize("column", ["file_name", "label", "group"])
+def test_half_characters_of_json_are_refused(tmp_path: Path, column: str) -> None:
+    line = json.dumps({"file_name": "1.jpg", "label": "a", column: "x\ud800"})
+    with pytest.raises(AssayError, match=r"line 1: .* is no Unicode text"):
+        _read(tmp_path, line, "metadata.jsonl")
+    whole = json.dumps({"file_name": "1.jpg", "label": "\U0001f600"})
+    assert _labels(_read(tmp_path, whole, "metadata.jsonl")) == ["\U0001f600"]

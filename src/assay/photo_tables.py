@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple
 from assay.errors import AssayError
 from assay.files import read_bytes
 from assay.safe_csv import restore
+from assay.text import is_unicode
 
 CSV_SUFFIXES: Final = frozenset({".csv", ".tsv", ".tab"})
 JSON_LINES_SUFFIXES: Final = frozenset({".jsonl", ".ndjson"})
@@ -199,7 +200,10 @@ def understood(
             if isinstance(value, list | dict) and name in meaning:
                 kind = "a list" if isinstance(value, list) else "an object"
                 raise AssayError(f"{table.where(row)}: {meant} is {kind}; give one text")
-            row.cells[meant] = value if isinstance(value, str) else text_of(value)
+            text = value if isinstance(value, str) else text_of(value)
+            if name in meaning and not is_unicode(text):
+                raise AssayError(f"{table.where(row)}: {meant} {text!r} is no Unicode text; correct it")
+            row.cells[meant] = text
         table.rows.append(row)
     _refuse_missing(table, "path")
     _refuse_missing(table, "label")

@@ -33,6 +33,11 @@ def printable(text: str) -> str:
     return text if _is_plain(text) else _ANY.sub(_escape, text)
 
 
+def is_unicode(text: str) -> bool:
+    r"""Say whether a text can be written as UTF-8: it holds no lone surrogates, as JSON's `\ud800` gives."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def without_invisible(text: str) -> str:
     """Return a text without the characters that `printable` escapes; tabs and line breaks become blanks."""
     return text if _is_plain(text) else _ANY.sub(lambda found: " " if found[0].isspace() else "", text)

@@ -117,6 +117,7 @@ def _photos(count: int = 4) -> list[dict[str, Any]]:
     ("columns", "sentence"),
     [
         ({"image": _photos(), "label": [[0], [1], [0, 1], [1]]}, "row 1 has a label of several values"),
+        ({"image": _photos(2), "label": [b"a", b"\xff"]}, "row 2: .* is no Unicode text"),
         ({"image": [{"bytes": None, "path": 5}], "label": [0]}, "row 1 has no picture"),
         (
             {"image": _photos(), "label": [0, 1, 0, 1], "split": ["train", "foo", "test", "test"]},

@@ -21,6 +21,7 @@ from assay.image import HEAD_BYTES, sniff
 from assay.photo_tables import is_missing, text_of
 from assay.progress import Progress, silent
 from assay.safe_csv import SafeWriter
+from assay.text import is_unicode
 
 
 @runtime_checkable
@@ -153,6 +154,9 @@ def _read(rows: Rows, split: str) -> Iterator[_Row]:
                 f"{where}: split {part!r} is none of train, val and test; correct it or leave it empty"
             )
         kept = tuple(_text(row.get(name)) for name in _KEPT)
+        for value in (text, *kept):
+            if not is_unicode(value):
+                raise AssayError(f"{where}: {value!r} is no Unicode text; correct it")
         yield _Row(_picture(row[image], where), part, text, kept)
 
 
