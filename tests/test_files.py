@@ -32,6 +32,13 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_full_disk_names_the_file(tmp_path: Path):
+    with pytest.raises(OSError, match="No space") as caught, replacing(tmp_path / "notes.txt"):
+        Path("/dev/full").write_bytes(b"more")
+    assert caught.value.filename == str(tmp_path / "notes.txt")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("linked", [True, False])
 def test_no_file_takes_the_place_of_a_pipe_or_a_device(tmp_path: Path, *, linked: bool):
     target = tmp_path / "notes.txt"

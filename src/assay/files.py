@@ -47,12 +47,23 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
     """
     require_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_file(path) as temporary:
+    with _naming(path), temporary_file(path) as temporary:
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask() if mode is None else mode)
         temporary.replace(path)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Have errors of the system that name no file, as that of a full disk, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 def write_text(path: Path, text: str, mode: int | None = None) -> None:

@@ -229,7 +229,7 @@ def _check_order(graph: memoryview) -> None:
     weights: set[bytes] = set()
     for field in fields(graph):
         if field.number == _NODE:
-            nodes.append((_names(field, _NODE_INPUT), _names(field, _NODE_OUTPUT)))
+            nodes.append(_ends(_bytes(field)))
         elif field.number == _INITIALIZER:
             _make(weights, _names(field, _TENSOR_NAME))
         elif field.number == _GRAPH_INPUT:
@@ -247,6 +247,18 @@ def _make(made: set[bytes], names: Sequence[bytes]) -> None:
         if name in made:
             raise ValueError(f"{_shown(name)} is made twice")
         made.add(name)
+
+
+def _ends(node: memoryview) -> tuple[list[bytes], list[bytes]]:
+    """Return the names of what a node takes and of what it gives."""
+    taken: list[bytes] = []
+    given: list[bytes] = []
+    for field in fields(node):
+        if field.number == _NODE_INPUT:
+            taken.append(bytes(_bytes(field)))
+        elif field.number == _NODE_OUTPUT:
+            given.append(bytes(_bytes(field)))
+    return taken, given
 
 
 def _names(holder: Field, number: int) -> list[bytes]:
