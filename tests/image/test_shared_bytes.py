@@ -109,10 +109,10 @@ def _tiff_strips(rows: int, *, order: str = "<", tiles: bool = False) -> bytes:
     return head + packed + struct.pack(order + "H", len(fields)) + body + bytes(4) + arrays
 
 
-def _gif_comments(parts: int, blocks: int) -> bytes:
+def _gif_comments(parts: int, blocks: int, length: int = 255) -> bytes:
     data = _saved("GIF")
     place = data.index(b",")
-    comment = b"!\xfe" + (b"\xff" + b"c" * 255) * blocks + b"\0"
+    comment = b"!\xfe" + (bytes([length]) + b"c" * length) * blocks + b"\0"
     return data[:place] + comment * parts + data[place:]
 
 
@@ -137,6 +137,7 @@ _FILES: dict[str, Callable[[], bytes]] = {
     "tiff strips, big-endian": lambda: _tiff_strips(5_000, order=">"),
     "tiff tiles": lambda: _tiff_strips(5_000, tiles=True),
     "gif one comment": lambda: _gif_comments(1, 40_000),
+    "gif comment in short blocks": lambda: _gif_comments(1, 5_000_000, length=1),
     "gif comments": lambda: _gif_comments(400, 100),
 }
 
