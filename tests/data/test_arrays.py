@@ -99,3 +99,11 @@ def test_tensors_of_several_types_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a/2.npy", IMAGES[0] / 255)
     with pytest.raises(AssayError, match="different types"):
         scan(tmp_path)
+
+
+@pytest.mark.parametrize("label", ["nan", "None", "", " ", "x\ud800", float("nan"), float("inf")])
+def test_missing_labels_are_no_class(tmp_path: Path, label: str | float) -> None:
+    rest = ["a", "b"] * 5 + ["a"] if isinstance(label, str) else [0.0] * 11
+    np.savez(tmp_path / "a.npz", X=IMAGES, y=np.array([rest[0], label, *rest[1:]]))
+    with pytest.raises(AssayError, match=r"label .*of image 1 is (missing|no Unicode text)"):
+        scan(tmp_path / "a.npz")

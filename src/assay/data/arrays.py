@@ -14,6 +14,8 @@ from assay.data.folders import Listing
 from assay.data.samples import Sample
 from assay.data.tensors import TENSOR_SUFFIXES, Encoding, TensorRef, encoding_of, images_of, load_arrays
 from assay.errors import AssayError
+from assay.photo_tables import is_missing
+from assay.text import is_unicode
 
 _IMAGES = ("x.npy", "images.npy")
 _LABELS = ("y.npy", "labels.npy")
@@ -100,7 +102,19 @@ def _names(labels: np.ndarray, arrays: Mapping[str, np.ndarray], path: Path) -> 
     if labels.ndim != 1:
         raise AssayError(f"{path} holds labels of shape {list(labels.shape)}; give one label an image")
     if labels.dtype.kind == "U":
-        return [str(label) for label in labels]
+        names = [str(label).strip() for label in labels]
+        for place, name in enumerate(names):
+            if is_missing(name) or not is_unicode(name):
+                what = "is missing" if is_missing(name) else "is no Unicode text"
+                raise AssayError(
+                    f"{path}: the label {name!r} of image {place} {what}; correct it or remove both"
+                )
+        return names
+    if labels.dtype.kind == "f" and not np.all(np.isfinite(labels)):
+        place = int(np.argmin(np.isfinite(labels)))
+        raise AssayError(
+            f"{path}: the label of image {place} is missing ({labels[place]}); fill it in or remove both"
+        )
     if labels.dtype.kind == "f" and np.all(labels == np.rint(labels)):
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iub":
