@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from assay.cli.augment import augment
-from assay.cli.program import command
+from assay.cli.shell_commands import command
 from assay.data import read_manifest
 from assay.errors import UsageError
 

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from assay.cli.fetch import fetch
-from assay.cli.program import command
+from assay.cli.shell_commands import command
 from assay.data.catalogue import CATALOGUE
 from assay.errors import AssayError, UsageError
 

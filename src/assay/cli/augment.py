@@ -93,7 +93,7 @@ def _draw(data: Path, recipe: "Recipe", sheet: Path, *, photos: int, variants: i
 def _crop(data: Path, name: str, recipe: "Recipe", to: Path, lines: list[str]) -> dict[str, object]:
     """Write the region of interest; add what a person reads to `lines` and return what a program reads."""
     from assay.cli.console import progress_bars
-    from assay.cli.program import command
+    from assay.cli.shell_commands import command
     from assay.data.cropped import write_cropped
     from assay.data.prepare import read_grouped
     from assay.tables import MOST_CLASSES, listed
@@ -131,7 +131,7 @@ def _crop(data: Path, name: str, recipe: "Recipe", to: Path, lines: list[str]) -
 def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) -> dict[str, object]:
     """Write the photos; add what a person reads to `lines` and return what a program reads."""
     from assay.cli.console import progress_bars
-    from assay.cli.program import command
+    from assay.cli.shell_commands import command
     from assay.data import SPLITS, kept_together, read_manifest
     from assay.data.augmented import write_augmented
     from assay.data.prepare import prepare

@@ -9,7 +9,7 @@ import typer
 
 from assay.cli.console import say
 from assay.cli.live import ended_by_signals, stopper, tell, window
-from assay.cli.program import command
+from assay.cli.shell_commands import command
 from assay.errors import UsageError
 
 if TYPE_CHECKING:

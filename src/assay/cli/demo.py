@@ -24,7 +24,7 @@ def demo(
     Example: assay demo
     """
     from assay.cli.console import progress_bars
-    from assay.cli.program import command, program
+    from assay.cli.shell_commands import command, program
     from assay.cli.train import closing, watcher_of
     from assay.data.elpv import prepare_elpv
     from assay.recipe import load_recipe

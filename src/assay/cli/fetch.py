@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from assay.cli.console import print_json, progress_bars, say
-from assay.cli.program import command
+from assay.cli.shell_commands import command
 
 
 def fetch(

@@ -134,7 +134,7 @@ def closing(result: "TrainResult") -> str:
     """Return what a person reads when a run has ended: the verdict, where the files are, what to do next."""
     from assay.bundle import Bundle
     from assay.cli.confidence import describe_confidence
-    from assay.cli.program import command
+    from assay.cli.shell_commands import command
     from assay.cli.summary import describe_metrics
 
     run, part = result.run, result.verdict

@@ -8,7 +8,7 @@ import typer
 
 from assay.cli.console import say, say_text
 from assay.cli.layout import LayoutOption, layout_setting
-from assay.cli.program import command
+from assay.cli.shell_commands import command
 
 
 class Figure(StrEnum):

@@ -18,7 +18,7 @@ from PIL import (
 )
 from PIL.ImageFile import ImageFile
 
-from assay.image import decoders
+from assay.image import bmp_ppm
 
 HEAD_BYTES: Final = 512
 """How many first bytes `sniff` needs: an ISO media file lists its brands there, an SVG its first tag."""
@@ -28,11 +28,11 @@ _READERS: Final[dict[str, type[ImageFile]]] = {
     "png": PngImagePlugin.PngImageFile,
     "webp": WebPImagePlugin.WebPImageFile,
     "gif": GifImagePlugin.GifImageFile,
-    "bmp": decoders.BmpImageFile,
+    "bmp": bmp_ppm.BmpImageFile,
     "tiff": TiffImagePlugin.TiffImageFile,
     "avif": AvifImagePlugin.AvifImageFile,
     "jpeg2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
-    "ppm": decoders.PpmImageFile,
+    "ppm": bmp_ppm.PpmImageFile,
 }
 
 _NAMES: Final = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.cli.program import command, program
+from assay.cli.shell_commands import command, program
 
 
 @pytest.fixture

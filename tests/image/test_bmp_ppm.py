@@ -8,7 +8,7 @@ import pytest
 from PIL import BmpImagePlugin, PpmImagePlugin
 
 from assay.image import DecodeError, decode
-from assay.image.decoders import BmpImageFile, PpmImageFile
+from assay.image.bmp_ppm import BmpImageFile, PpmImageFile
 
 
 def _pixels(reader, data: bytes) -> tuple[str, tuple[int, int], bytes] | None:
