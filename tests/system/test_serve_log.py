@@ -110,7 +110,7 @@ def _refused(photo: bytes) -> Iterator[tuple[str, dict[str, Any], int, str]]:
     yield "/classify?detail=perhaps", _form(photo), 400, "detail: "
     yield "/classify?model=none", _form(photo), 404, "There is no such model"
     yield "/classify/batch", {"files": [("image", ("a", b"x"))] * 33}, 400, "Send at most 32 images"
-    yield "/v2/models/colours/infer", {"content": b"["}, 400, "The body is not JSON"
+    yield "/v2/models/colours/infer", {"content": b"["}, 400, "The body is no JSON"
     yield "/v2/models/none/infer", {"content": b"{}"}, 404, "There is no such model"
     pixels = {"name": "photos", "datatype": "BYTES", "shape": [1], "data": ["AAAA"]}
     yield "/v2/models/colours/infer", {"json": {"inputs": [pixels]}}, 400, "Invalid image format"
