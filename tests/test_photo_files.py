@@ -241,8 +241,9 @@ def _without_rights(root: Path) -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
-    for folder in (root, *root.parents[:2]):
-        folder.chmod(0o755)
+    for folder in (root, *root.parents):
+        if folder.owner() == "root" and not folder.stat().st_mode & 0o005:
+            folder.chmod(0o755)
     os.seteuid(65534)
     try:
         yield

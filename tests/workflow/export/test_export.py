@@ -91,7 +91,7 @@ def test_beside_a_model_lies_all_that_its_user_must_know(exported: ExportResult,
     assert told["input"]["shape"] == ["N", 32, 32, 3]
     assert told["version"] == Bundle.open(int8_bundle).info.version
     # The model normalises: whoever read a mean here would do it twice.
-    assert set(told["preprocess"]) == {"roi", "center_crop", "fit", "size", "fill"}
+    assert set(told["preprocess"]) == {"roi", "center_crop", "fit", "size", "fill", "value_range"}
     assert told["check"]["max_logit_difference"] < 1e-4
 
 
