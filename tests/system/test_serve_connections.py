@@ -135,6 +135,14 @@ def test_trailers_that_come_too_slowly_are_given_up(running, photo: bytes):
     assert time.monotonic() - start < 8
 
 
+@pytest.mark.parametrize("path", [b"/classify", b"/v2/models/colours/infer", b"/nowhere"])
+def test_a_client_that_sends_far_too_much_reads_why(running, path: bytes):
+    with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
+        connection.sendall(_post(bytes(60 * 10**6), path=path))  # a reset would fail here
+        status = connection.recv(12)
+    assert status == b"HTTP/1.1 " + (b"404" if path == b"/nowhere" else b"400")
+
+
 @pytest.mark.parametrize("size", [1, 7, 100, 65536])
 def test_small_chunks_of_a_photo_are_a_photo(running, photo: bytes, size: int):
     small = photo if size > 1 else photo[:0] + _small()

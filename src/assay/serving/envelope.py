@@ -26,7 +26,7 @@ _LOG = logging.getLogger("assay.serving")
 _ENDLESS = 2**62
 _SKIPPED = 2**20
 """Bytes of an unread body that the HTTP server may skip, so that the connection can go on."""
-_SKIPPED_AT_MOST = 2**25
+_SKIPPED_AT_MOST = 2**26
 _PATIENCE = 1.0
 """Seconds in which the client of a longer one may still read its answer."""
 
