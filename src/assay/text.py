@@ -39,8 +39,15 @@ def is_unicode(text: str) -> bool:
 
 
 def without_invisible(text: str) -> str:
-    """Return a text without the characters that `printable` escapes; tabs and line breaks become blanks."""
-    return text if _is_plain(text) else _ANY.sub(lambda found: " " if found[0].isspace() else "", text)
+    """Return a text without the characters that nobody sees; tabs and line breaks become blanks.
+
+    Bytes of a file's name that are no UTF-8 stay: they are letters of another encoding.
+    """
+
+    def instead(found: re.Match[str]) -> str:
+        return found[0] if "\ud800" <= found[0] <= "\udfff" else " " if found[0].isspace() else ""
+
+    return text if _is_plain(text) else _ANY.sub(instead, text)
 
 
 def printable_lines(text: str) -> str:

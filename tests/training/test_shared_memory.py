@@ -1,8 +1,10 @@
 """Photos cross from process to process in /dev/shm, of which containers give little."""
 
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,19 @@ def _in_small(size: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_training_ends_where_shared_memory_is_small(tmp_path: Path) -> None:
     done = _in_small("256k", tmp_path)
+    assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr
+
+
+@pytest.mark.parametrize("length", [60, 75, 90, 200])
+def test_training_ends_however_long_the_path_for_temporary_files_is(tmp_path: Path, length: int) -> None:
+    with tempfile.TemporaryDirectory() as short:
+        temporary = Path(short) / ("x" * (length - len(short) - 1))
+        temporary.mkdir()
+        command = [sys.executable, "-c", _TRAIN, str(tmp_path)]
+        environment = {**os.environ, "TMPDIR": str(temporary)}
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
     assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ _SMALL = 64
 _MANY = 1 << 16
 _SPARE = 1 << 20
 """Bytes of shared memory that are left to others."""
+_SOCKET_PATH = 103
+"""Bytes that a socket's path may have: 107 on Linux, 103 on macOS (`sun_path`, unix(7))."""
+_SOCKET_NAME = len("/pymp-12345678/listener-12345678")
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only its free space is asked for
 
 
@@ -273,14 +277,26 @@ def worker_count(wanted: int | None, photos: int, batch_bytes: int) -> int:
         wanted: the recipe's number; none: one for every processor this process may use.
         photos: with fewer than 64, starting a process costs more than it saves, and none is started unasked.
         batch_bytes: size of one batch in bytes. Batches cross in shared memory, which containers often limit
-            to 64 MB: there are no more processes than fit, with two batches each under way.
+            to 64 MB: there are no more processes than fit, with two batches each under way. There are none
+            where the path of the folder for temporary files is too long for their sockets.
     """
     if wanted is None and photos < _SMALL:
         return 0
     count = wanted
     if count is None:
         count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(count, _workers_in_shared_memory(batch_bytes, _SHARED_MEMORY)) if count else 0
+    if not count or not _sockets_fit(tempfile.gettempdir()):
+        return 0
+    return min(count, _workers_in_shared_memory(batch_bytes, _SHARED_MEMORY))
+
+
+def _sockets_fit(folder: str) -> bool:
+    """Say whether the paths of sockets in a folder for temporary files are short enough for the system.
+
+    Processes hand batches over through such sockets. Where the path is too long, a batch is lost and training
+    waits for it without end.
+    """
+    return len(os.fsencode(folder)) + _SOCKET_NAME <= _SOCKET_PATH
 
 
 def _workers_in_shared_memory(batch_bytes: int, folder: Path) -> int:
