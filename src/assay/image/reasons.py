@@ -41,7 +41,7 @@ _COMPRESSIONS: Final = {
     50002: "JPEG XL",
     52546: "JPEG XL",
 }
-"""TIFF compressions that Pillow's wheels lack; a number that is neither here nor Pillow's is told as such."""
+"""TIFF compressions that Pillow's wheels lack; a number in neither list is reported as a number."""
 
 _PHOTOMETRICS: Final = {
     0: "gray (white is zero)",

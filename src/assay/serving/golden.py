@@ -1,4 +1,4 @@
-"""Golden photos: what a new bundle must answer rightly before a server uses it. Knows nothing of HTTP."""
+"""Golden photos: photos with known classes that a new bundle must answer correctly before it is served."""
 
 from pathlib import Path
 

@@ -60,7 +60,7 @@ class Service:
         places: photos under way.
         memory: bytes of uploads.
         json_memory: bytes of JSON bodies, counted in `memory` too.
-        parsing: entered by whoever parses a JSON body.
+        parsing: held while a JSON body is parsed.
         decoder: threads that decode.
         reloaded: told when a client has had the models read anew.
     """

@@ -14,7 +14,7 @@ class Turns:
     """Starts requests in the order in which they came; use it from one event loop.
 
     Requests that a client sent before it had the answer to the one before (pipelining) wait in a queue of
-    their own: whoever sends many of them at once delays nobody else.
+    their own: a client that sends many of them at once does not delay others.
 
     Args:
         most: requests that start in one turn.
