@@ -1,5 +1,6 @@
 """Fixtures that every part shares: the optional real photos, a data set of two colours, and real stores."""
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -240,3 +242,25 @@ def colour_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     members = {"model.onnx": _colour_model(), "weights.safetensors": save(head)}
     pack(path, info, members)
     return path
+
+
+def load_benchmark(name: str) -> ModuleType:
+    """Import a module of `benchmarks/`, which is no package."""
+    spec = importlib.util.spec_from_file_location(
+        name, Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def make_files(root: Path, *names: str) -> Path:
+    """Write a file of one byte under each name and return the folder."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return root

@@ -8,17 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.conftest import make_files
 
 from assay.errors import AssayError
 from assay.photo_files import Passed, children, is_output, is_photo, walk
-
-
-def _make(root: Path, *names: str) -> Path:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-    return root
 
 
 def _list(root: Path, passed: Passed | None = None) -> list[str]:
@@ -26,7 +19,7 @@ def _list(root: Path, passed: Passed | None = None) -> list[str]:
 
 
 def test_files_come_in_the_order_of_names_at_any_depth(tmp_path: Path) -> None:
-    _make(tmp_path, "b/2", "b/1", "a", "c/d/3", "c.jpg")
+    make_files(tmp_path, "b/2", "b/1", "a", "c/d/3", "c.jpg")
     assert _list(tmp_path) == ["a", "b/1", "b/2", "c/d/3", "c.jpg"]
 
 
@@ -68,7 +61,7 @@ HIDDEN_FOLDERS = [
 
 @pytest.mark.parametrize("name", [*SYSTEM_FOLDERS, *HIDDEN_FOLDERS])
 def test_folders_of_systems_are_passed_over_and_counted(tmp_path: Path, name: str) -> None:
-    _make(tmp_path, "cat/1.jpg", f"{name}/2.jpg", f"cat/{name}/3.jpg")
+    make_files(tmp_path, "cat/1.jpg", f"{name}/2.jpg", f"cat/{name}/3.jpg")
     passed = Passed()
     assert _list(tmp_path, passed) == ["cat/1.jpg"]
     assert passed.skipped.total() == 2
@@ -82,7 +75,7 @@ def test_folders_of_systems_are_passed_over_and_counted(tmp_path: Path, name: st
 )
 def test_files_of_systems_are_passed_over_and_counted(tmp_path: Path, name: str) -> None:
     passed = Passed()
-    assert _list(_make(tmp_path, "1.jpg", name), passed) == ["1.jpg"]
+    assert _list(make_files(tmp_path, "1.jpg", name), passed) == ["1.jpg"]
     assert passed.skipped.total() == 1
 
 
@@ -107,7 +100,7 @@ def test_files_of_systems_are_passed_over_and_counted(tmp_path: Path, name: str)
 )
 @pytest.mark.parametrize("where", ["", "cat/", "runs/"])
 def test_what_assay_wrote_is_passed_over(tmp_path: Path, folder: str, files: list[str], where: str) -> None:
-    _make(tmp_path, "cat/1.jpg", *(f"{where}{folder}/{name}" for name in files))
+    make_files(tmp_path, "cat/1.jpg", *(f"{where}{folder}/{name}" for name in files))
     passed = Passed()
     assert _list(tmp_path, passed) == ["cat/1.jpg"]
     assert passed.skipped["written by Assay"] == 1
@@ -117,7 +110,7 @@ def test_what_assay_wrote_is_passed_over(tmp_path: Path, folder: str, files: lis
 
 @pytest.mark.parametrize("names", [["a-lr.png"], ["a-lr.png", "a-1/run.json", "a-1/recipe.yaml"]])
 def test_learning_rate_curves_are_no_photos(tmp_path: Path, names: list[str]) -> None:
-    _make(tmp_path, "cat/1.jpg", "dog/1-lr.png", *(f"runs/{name}" for name in names))
+    make_files(tmp_path, "cat/1.jpg", "dog/1-lr.png", *(f"runs/{name}" for name in names))
     assert [path.name for path in children(tmp_path, Passed()).folders] == ["cat", "dog"]
     assert _list(tmp_path) == ["cat/1.jpg", "dog/1-lr.png"]
 
@@ -132,19 +125,19 @@ def test_photos_that_only_look_like_output_stay(tmp_path: Path) -> None:
         "d/manifest.csv",
         "d/1.jpg",
     ]
-    assert sorted(_list(_make(tmp_path, *names))) == sorted(names)
+    assert sorted(_list(make_files(tmp_path, *names))) == sorted(names)
 
 
 def test_the_cache_is_no_folder_of_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "kept"))
-    _make(tmp_path, "cat/1.jpg", "kept/engines/1.png")
+    make_files(tmp_path, "cat/1.jpg", "kept/engines/1.png")
     assert _list(tmp_path) == ["cat/1.jpg"]
     assert is_output(tmp_path / "kept")
 
 
 def test_links_are_followed_once_and_loops_end(tmp_path: Path) -> None:
-    root = _make(tmp_path / "photos", "a/1", "a/deep/2")
-    _make(tmp_path / "pool", "3", "inner/4", ".5")
+    root = make_files(tmp_path / "photos", "a/1", "a/deep/2")
+    make_files(tmp_path / "pool", "3", "inner/4", ".5")
     (root / "a/loop").symlink_to(root / "a")
     (root / "a/up").symlink_to(tmp_path)
     (root / "b").symlink_to(tmp_path / "pool")
@@ -159,8 +152,8 @@ def test_links_are_followed_once_and_loops_end(tmp_path: Path) -> None:
 
 
 def test_a_file_is_listed_once_under_its_real_place(tmp_path: Path) -> None:
-    root = _make(tmp_path / "photos", "z/1.jpg", "z/.kept/2.jpg")
-    _make(tmp_path / "pool", "3.jpg", "4.jpg", ".5.jpg")
+    root = make_files(tmp_path / "photos", "z/1.jpg", "z/.kept/2.jpg")
+    make_files(tmp_path / "pool", "3.jpg", "4.jpg", ".5.jpg")
     for name, target in (
         ("a.jpg", root / "z/1.jpg"),
         ("b.jpg", root / "a.jpg"),
@@ -178,7 +171,7 @@ def test_a_file_is_listed_once_under_its_real_place(tmp_path: Path) -> None:
 
 
 def test_classes_do_not_list_each_others_photos(tmp_path: Path) -> None:
-    root = _make(tmp_path / "photos", "cat/1.jpg", "dog/2.jpg", "loose.jpg", ".pool/3.jpg")
+    root = make_files(tmp_path / "photos", "cat/1.jpg", "dog/2.jpg", "loose.jpg", ".pool/3.jpg")
     (root / "dog/1.jpg").symlink_to(root / "cat/1.jpg")
     (root / "dog/all").symlink_to(root / "cat")
     (root / "dog/3.jpg").symlink_to(root / "loose.jpg")
@@ -191,7 +184,7 @@ def test_classes_do_not_list_each_others_photos(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", [".", "..", "/", "cat", "../photos/dog", "latest"])
 def test_links_to_folders_around_or_beside_are_no_folders(tmp_path: Path, target: str) -> None:
-    root = _make(tmp_path / "photos", "cat/1.jpg", "dog/2.jpg")
+    root = make_files(tmp_path / "photos", "cat/1.jpg", "dog/2.jpg")
     (root / "latest").symlink_to(target)
     passed = Passed()
     assert [path.name for path in children(root, passed).folders] == ["cat", "dog"]
@@ -200,7 +193,7 @@ def test_links_to_folders_around_or_beside_are_no_folders(tmp_path: Path, target
 
 
 def test_links_that_nobody_may_read_are_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _make(tmp_path, "cat/1.jpg")
+    make_files(tmp_path, "cat/1.jpg")
     (tmp_path / "cat/link").symlink_to("elsewhere")
 
     def refused(path: object) -> str:
@@ -211,7 +204,7 @@ def test_links_that_nobody_may_read_are_broken(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_folder_that_is_a_link_is_listed(tmp_path: Path) -> None:
-    _make(tmp_path / "pool", "1.jpg")
+    make_files(tmp_path / "pool", "1.jpg")
     (tmp_path / "photos").symlink_to(tmp_path / "pool")
     assert _list(tmp_path / "photos") == ["1.jpg"]
 
@@ -252,7 +245,7 @@ def _without_rights(root: Path) -> Iterator[None]:
 
 
 def test_folders_that_cannot_be_read_are_noted(tmp_path: Path) -> None:
-    root, passed = _make(tmp_path, "a/1.jpg", "b/2.jpg", "c/d/3.jpg"), Passed()
+    root, passed = make_files(tmp_path, "a/1.jpg", "b/2.jpg", "c/d/3.jpg"), Passed()
     closed = root / "b", root / "c/d"
     for folder in closed:
         folder.chmod(0)
@@ -267,7 +260,7 @@ def test_folders_that_cannot_be_read_are_noted(tmp_path: Path) -> None:
 
 def test_names_with_bytes_that_are_no_text(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9/\xff.jpg")
-    assert _list(_make(tmp_path, name)) == [name]
+    assert _list(make_files(tmp_path, name)) == [name]
 
 
 def test_pipes_are_counted(tmp_path: Path) -> None:

@@ -4,19 +4,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.conftest import make_files
 
 from assay.data.folders import Listing, list_folder
 from assay.data.scan import scan
 from assay.errors import AssayError
 from assay.recipe import Layout
-
-
-def _make(root: Path, *names: str) -> Path:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-    return root
 
 
 def _places(root: Path, layout: Layout = "auto") -> set[tuple[str, str | None]]:
@@ -45,14 +38,14 @@ def _with(parts: str, classes: str = "cat dog") -> list[str]:
 )
 def test_parts_of_other_tools(tmp_path: Path, folders: str, splits: str) -> None:
     expected = {(label, split) for label in ("cat", "dog") for split in splits.split()}
-    assert _places(_make(tmp_path, *_with(folders))) == expected
+    assert _places(make_files(tmp_path, *_with(folders))) == expected
     assert _places(tmp_path, "splits") == expected
     assert {label for label, _ in _places(tmp_path, "classes")} == set(folders.split())
 
 
 @pytest.mark.parametrize("above", ["data", "archive/data", "a/b/Images"])
 def test_parts_may_lie_deeper(tmp_path: Path, above: str) -> None:
-    _make(tmp_path, *(f"{above}/{name}" for name in _with("train test")), "readme.txt")
+    make_files(tmp_path, *(f"{above}/{name}" for name in _with("train test")), "readme.txt")
     assert _places(tmp_path) == {(label, split) for label in ("cat", "dog") for split in ("train", "test")}
     assert {sample.id.rpartition("/")[0] for sample in list_folder(tmp_path).samples} == {
         f"{above}/{part}/{label}" for part in ("train", "test") for label in ("cat", "dog")
@@ -60,14 +53,14 @@ def test_parts_may_lie_deeper(tmp_path: Path, above: str) -> None:
 
 
 def test_a_part_may_stand_in_a_folder_of_its_own_name(tmp_path: Path) -> None:
-    _make(tmp_path, *_with("seg_train/seg_train seg_test/seg_test"), "seg_pred/seg_pred/9.jpg")
+    make_files(tmp_path, *_with("seg_train/seg_train seg_test/seg_test"), "seg_pred/seg_pred/9.jpg")
     listing = list_folder(tmp_path)
     assert _pairs(listing) == {(label, part) for label in ("cat", "dog") for part in ("train", "test")}
     assert listing.warnings == ["folder 'seg_pred' beside the ready-made parts was ignored"]
 
 
 def test_two_folders_of_one_part_are_joined_and_said(tmp_path: Path) -> None:
-    listing = list_folder(_make(tmp_path, *_with("train dev validation")))
+    listing = list_folder(make_files(tmp_path, *_with("train dev validation")))
     assert {split for _, split in _pairs(listing)} == {"train", "val"}
     assert listing.warnings == ["the folders 'dev', 'validation' together are the part val"]
 
@@ -76,7 +69,7 @@ def test_two_folders_of_one_part_are_joined_and_said(tmp_path: Path) -> None:
     "names", ["train/1.jpg bus/1.jpg", "train/1.jpg test/1.jpg bus/1.jpg", "valid/1 invalid/1"]
 )
 def test_classes_with_names_of_parts(tmp_path: Path, names: str) -> None:
-    _make(tmp_path, *names.split())
+    make_files(tmp_path, *names.split())
     assert _places(tmp_path) == {(name.partition("/")[0], None) for name in names.split()}
 
 
@@ -107,7 +100,7 @@ def test_classes_with_names_of_parts(tmp_path: Path, names: str) -> None:
 )
 def test_what_may_be_either_is_not_guessed(tmp_path: Path, names: list[str], sentence: str) -> None:
     with pytest.raises(AssayError, match=sentence):
-        list_folder(_make(tmp_path, *names))
+        list_folder(make_files(tmp_path, *names))
     assert {label for label, _ in _places(tmp_path, "classes")} == {name.partition("/")[0] for name in names}
 
 
@@ -127,24 +120,24 @@ def test_what_may_be_either_is_not_guessed(tmp_path: Path, names: list[str], sen
     ],
 )
 def test_folders_within_classes_are_no_parts(tmp_path: Path, names: list[str]) -> None:
-    assert _places(_make(tmp_path, *names)) == {(name.partition("/")[0], None) for name in names}
+    assert _places(make_files(tmp_path, *names)) == {(name.partition("/")[0], None) for name in names}
 
 
 def test_unknown_parts_are_shared_out_anew_on_demand(tmp_path: Path) -> None:
-    listing = list_folder(_make(tmp_path, *_with("fold1 fold2")), "splits")
+    listing = list_folder(make_files(tmp_path, *_with("fold1 fold2")), "splits")
     assert _pairs(listing) == {("cat", None), ("dog", None)}
     assert "shared out anew" in listing.warnings[0]
 
 
 def test_parts_may_stand_within_classes(tmp_path: Path) -> None:
-    _make(tmp_path, *_with("cat dog", "train val test"))
+    make_files(tmp_path, *_with("cat dog", "train val test"))
     assert _places(tmp_path) == {
         (label, part) for label in ("cat", "dog") for part in ("train", "val", "test")
     }
 
 
 def test_a_class_may_lack_a_part(tmp_path: Path) -> None:
-    _make(tmp_path, "cat/train/1.jpg", "cat/test/2.jpg", "dog/train/3.jpg")
+    make_files(tmp_path, "cat/train/1.jpg", "cat/test/2.jpg", "dog/train/3.jpg")
     assert _places(tmp_path) == {("cat", "train"), ("cat", "test"), ("dog", "train")}
 
 
@@ -152,7 +145,7 @@ def test_a_class_may_lack_a_part(tmp_path: Path) -> None:
     "names", ["steam_train electric_train", "test_positive test_negative", "crash_test road_test", "dev prod"]
 )
 def test_words_of_parts_in_names_of_classes_do_no_harm(tmp_path: Path, names: str) -> None:
-    _make(tmp_path, *(f"{name}/1.jpg" for name in names.split()))
+    make_files(tmp_path, *(f"{name}/1.jpg" for name in names.split()))
     assert _places(tmp_path) == {(name, None) for name in names.split()}
 
 

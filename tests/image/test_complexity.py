@@ -1,37 +1,23 @@
 """Files that ask for far more work than their pixels do are refused; sound ones of any structure are not."""
 
-import importlib.util
 import io
 import struct
-import sys
 import time
 import zlib
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.conftest import load_benchmark
 
 from assay.image import DecodeError, TooComplexError, decode, inspect, sniff
 from assay.image.complexity import TooComplex, bounded, check_complexity
 
-_GENERATOR = Path(__file__).parents[2] / "benchmarks" / "hostile_files.py"
 _SECONDS = 4.0
 """Of one core; most take less than one. A busy machine's are longer."""
 
 
-def _load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("hostile_files", _GENERATOR)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-hostile_files = _load()
+hostile_files = load_benchmark("hostile_files")
 _FILES = {one.name: one for one in hostile_files.hostile()}
 
 _REFUSED = [

@@ -1,9 +1,7 @@
 """Photos of adversarial structure, sent to a real server: answered in time, and neighbours too."""
 
-import importlib.util
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,19 +9,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.conftest import load_benchmark
 
-_GENERATOR = Path(__file__).parents[2] / "benchmarks" / "hostile_files.py"
 _FORMATS = '["jpeg", "png", "webp", "tiff", "bmp"]'
 _NEIGHBOUR_SECONDS = 2.0
 _ANSWER_SECONDS = 5.0
 _GRACE = 2
 
-spec = importlib.util.spec_from_file_location("hostile_files", _GENERATOR)
-assert spec is not None
-assert spec.loader is not None
-hostile_files = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = hostile_files
-spec.loader.exec_module(hostile_files)
+hostile_files = load_benchmark("hostile_files")
 
 _NAMES = [
     "jpeg L 4096 scan -1 x 3000",
