@@ -21,7 +21,7 @@ from assay.errors import AssayError
 from assay.image import Preprocess
 from assay.inference import AUTO, ENGINES, EngineError, create_engine
 from assay.inference.openvino_engine import import_openvino
-from assay.nets import Classifier
+from assay.nets import Classifier as Network
 from assay.progress import Progress, silent
 from assay.recipe import PreprocessSpec, Recipe
 from assay.training import Embed, Embedded
@@ -35,7 +35,7 @@ _BATCH = 32
 _PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime"}
 
 
-def compiled_backbone(network: Classifier, size: int, engine: str = AUTO) -> Embed:
+def compiled_backbone(network: Network, size: int, engine: str = AUTO) -> Embed:
     """Compile a network's backbone and pooling.
 
     Photos always go through it in batches of one size, so that the embedding of a photo does not depend on
@@ -81,7 +81,7 @@ class FrozenBackbone:
 
     def __init__(
         self,
-        network: Classifier,
+        network: Network,
         spec: PreprocessSpec,
         recipe: Recipe,
         dataset: Dataset,
@@ -205,7 +205,7 @@ class FrozenBackbone:
         return ordered_loader(split, None if view is None else self._augment, self._recipe, seeds=seeds)
 
 
-def backbone_key(network: Classifier, spec: PreprocessSpec) -> str:
+def backbone_key(network: Network, spec: PreprocessSpec) -> str:
     """Return a name for the backbone's weights and what it sees, the same for the same embeddings."""
     digest = hashlib.sha256(spec.model_dump_json().encode())
     for name, tensor in network.state_dict().items():

@@ -202,14 +202,14 @@ def _complete(
         write_manifest(dataset, run.manifest)
     if watcher.on_data is not None:
         watcher.on_data(dataset)
-    train = labelled(dataset, "train", spec, recipe)
-    val = labelled(dataset, "val", spec)
+    train_split = labelled(dataset, "train", spec, recipe)
+    val_split = labelled(dataset, "val", spec)
     frozen = FrozenBackbone(network, spec, recipe, dataset, watcher.progress)
     history = fit(
         network,
         recipe,
-        train,
-        val,
+        train_split,
+        val_split,
         run=run.folder,
         resume=resume,
         embedded=frozen.embedded,
