@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.types import Message, Receive, Scope, Send
 
-from assay.serving.security_headers import Message, Receive, Send
 from assay.serving.shortcut import Shortcut
 
 
-async def _framework(scope: Message, receive: Receive, send: Send) -> None:
+async def _framework(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("the long way")(scope, receive, send)
 
 

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from assay import __version__
 from assay.serving.answers import dump
@@ -23,7 +24,7 @@ from assay.serving.routes_about import OPEN_PATHS, about_routes
 from assay.serving.routes_admin import admin_routes
 from assay.serving.routes_classify import PATH, classify, classify_routes
 from assay.serving.routes_v2 import v2_routes
-from assay.serving.security_headers import App, SecurityHeaders
+from assay.serving.security_headers import SecurityHeaders
 from assay.serving.service import Service
 from assay.serving.shortcut import Shortcut
 from assay.serving.web.mount import mount_web
@@ -32,7 +33,7 @@ _FORESEEN = (ApiError, Refusal, GoneError)
 """What endpoints raise; after anything else, which is answered too, the envelope logs the traceback."""
 
 
-def make_app(service: Service) -> App:
+def make_app(service: Service) -> ASGIApp:
     """Return the ASGI application of a service."""
     serve = service.models.default.info.serve
 
@@ -62,7 +63,7 @@ def make_app(service: Service) -> App:
         return failure(service, request, error)
 
     short = {("POST", PATH): lambda request: classify(service, request)}
-    answering: App = Shortcut(app, short, answer, _FORESEEN)
+    answering: ASGIApp = Shortcut(app, short, answer, _FORESEEN)
     listen = service.settings.listen
     if listen.cors:
         origins = list(listen.cors)

@@ -7,20 +7,16 @@ cache.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assay.serving.calls import Call, request_id, sends_photos
 from assay.serving.errors import GONE
 from assay.serving.header_values import whole_number
 from assay.serving.protocol import REFUSED
 from assay.serving.service import Service
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _LOG = logging.getLogger("assay.serving")
 _ENDLESS = 2**62
@@ -39,7 +35,7 @@ class Envelope:
         service: is told of every call that ends.
     """
 
-    def __init__(self, app: App, service: Service) -> None:
+    def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app, self._service = app, service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

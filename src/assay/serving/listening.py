@@ -4,14 +4,17 @@ Knows nothing of HTTP, and is light: the parent of several workers imports it to
 """
 
 import socket
+from typing import TYPE_CHECKING
 
 from assay.errors import AssayError, UsageError
-from assay.serving.settings import ListenSettings
+
+if TYPE_CHECKING:
+    from assay.serving.settings import ListenSettings
 
 BACKLOG = 2048
 
 
-def listen(settings: ListenSettings) -> socket.socket:
+def listen(settings: "ListenSettings") -> socket.socket:
     """Take the address.
 
     Raises:

@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from assay.serving.auth.base import Refusal
 from assay.serving.auth.origins import OriginPolicy
-from assay.serving.security_headers import App, Message, Receive, Send
 from assay.serving.watching.base import Watcher
 
 
@@ -23,14 +23,14 @@ class OriginGuard:
 
     def __init__(
         self,
-        app: App,
+        app: ASGIApp,
         policy: OriginPolicy,
         failure: Callable[[Request, Exception], Response],
         watcher: Watcher,
     ) -> None:
         self._app, self._policy, self._failure, self._watcher = app, policy, failure, watcher
 
-    def __call__(self, scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer a request, as ASGI has it; no coroutine of its own stands between the layers."""
         try:
             self._policy.check(scope["method"], scope["call"].headers)

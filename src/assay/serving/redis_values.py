@@ -1,8 +1,6 @@
-"""Values in Redis that are not what this server wrote: told from a Redis that is away."""
-
-from redis.exceptions import ResponseError
+"""Values in Redis that this server did not write."""
 
 
-def is_wrong_type(error: ResponseError) -> bool:
-    """Tell whether a command failed because its key holds another type of value, a list for instance."""
+def is_wrong_type(error: Exception) -> bool:
+    """Return whether a Redis command failed because its key holds another type of value, such as a list."""
     return str(error).startswith("WRONGTYPE")

@@ -4,13 +4,7 @@ Knows nothing of what is answered. Written against ASGI itself, so that it also 
 framework makes on its own. A header that the application has set stays.
 """
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 """Answers for programs: a browser that shows one loads nothing for it. A page sets its own."""
@@ -23,7 +17,7 @@ class SecurityHeaders:
     Source: OWASP HTTP Security Response Headers Cheat Sheet; RFC 6797 (2012) for HSTS.
     """
 
-    def __init__(self, app: App, *, tls: bool = False) -> None:
+    def __init__(self, app: ASGIApp, *, tls: bool = False) -> None:
         """Wrap an application.
 
         Args:
@@ -46,7 +40,7 @@ class SecurityHeaders:
         self._fixed = [(name.encode(), value.encode()) for name, value in fixed.items()]
         self._names = frozenset(name for name, _ in self._fixed)
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, as ASGI has it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)

@@ -13,12 +13,12 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from assay.errors import AssayError
 from assay.serving.auth.addresses import networks
 from assay.serving.connections import Connections, affordable
 from assay.serving.protocol import Protocol
-from assay.serving.security_headers import App
 from assay.serving.service import Service
 from assay.serving.settings import ServeSettings
 from assay.serving.tls import uvicorn_tls
@@ -36,7 +36,7 @@ _ACCEPTS = 8
 """Connections that are accepted in one turn of the event loop: libuv takes one from each handle."""
 
 
-def server_config(app: App, settings: ServeSettings) -> uvicorn.Config:
+def server_config(app: ASGIApp, settings: ServeSettings) -> uvicorn.Config:
     """Return how uvicorn shall run an application."""
     listen = settings.listen
     connections = Connections(

@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
-
-from assay.serving.security_headers import App, Message, Receive, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -26,14 +25,14 @@ class Shortcut:
 
     def __init__(
         self,
-        app: App,
+        app: ASGIApp,
         endpoints: Mapping[tuple[str, str], Endpoint],
         failure: Callable[[Request, Exception], Response],
         foreseen: tuple[type[Exception], ...],
     ) -> None:
         self._app, self._endpoints, self._failure, self._foreseen = app, endpoints, failure, foreseen
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, as ASGI has it."""
         short = scope["type"] == "http" and not scope["query_string"]
         endpoint = self._endpoints.get((scope["method"], scope["path"])) if short else None
