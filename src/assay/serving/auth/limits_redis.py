@@ -10,14 +10,16 @@ contradicts) counts as missing and is replaced; the script tells how many there 
 """
 
 from collections.abc import Callable
-from typing import cast
-
-from redis.asyncio import Redis
+from typing import TYPE_CHECKING, cast
 
 from assay.serving.auth.limits import Verdict, rate_of, verdict
 from assay.serving.auth.limits_local import LocalLimiter
-from assay.serving.auth.redis_link import RedisLink
 from assay.serving.auth.settings import Tier
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from assay.serving.auth.redis_link import RedisLink
 
 _TAKE = """
 local time = redis.call('TIME')
@@ -64,7 +66,7 @@ _TAKEN, _BUSY = 0, 2
 class RedisCounts:
     """The counts in Redis. Raises redis-py's errors when it is away."""
 
-    def __init__(self, redis: Redis, lease_seconds: float, on_damaged: Callable[[int], None]) -> None:
+    def __init__(self, redis: "Redis", lease_seconds: float, on_damaged: Callable[[int], None]) -> None:
         """Prepare the script; it is sent when Redis does not have it.
 
         Args:
@@ -99,7 +101,7 @@ class RedisCounts:
 class SharedLimiter:
     """Counts in Redis, and in this process while Redis is away (`Limiter`)."""
 
-    def __init__(self, link: RedisLink, local: LocalLimiter, lease_seconds: float) -> None:
+    def __init__(self, link: "RedisLink", local: LocalLimiter, lease_seconds: float) -> None:
         """Join the two; the link's owner closes it."""
         self._link, self._local = link, local
         self._counts = RedisCounts(link.redis, lease_seconds, lambda count: link.damaged("limits", count))

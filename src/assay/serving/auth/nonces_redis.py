@@ -5,10 +5,12 @@ in the minutes before could then be used once more by who captured it, on anothe
 a nonce whose value in Redis is damaged: it is replaced, and counts as new.
 """
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from assay.serving.auth.nonces import Nonces
-from assay.serving.auth.redis_link import RedisLink
+
+if TYPE_CHECKING:
+    from assay.serving.auth.redis_link import RedisLink
 
 _ADD = """
 if redis.call('SET', KEYS[1], 1, 'NX', 'EX', ARGV[1]) then return 1 end
@@ -24,7 +26,7 @@ _KNOWN, _DAMAGED = 0, 2
 class SharedNonces:
     """Nonces in Redis and on this machine (`Nonces`)."""
 
-    def __init__(self, link: RedisLink, near: Nonces, seconds: float) -> None:
+    def __init__(self, link: "RedisLink", near: Nonces, seconds: float) -> None:
         """Join Redis and this machine's nonces, which are asked first; the link's owner closes it."""
         self._link, self._near, self._seconds = link, near, seconds
         self._script = link.redis.register_script(_ADD)
