@@ -328,7 +328,7 @@ def test_an_interrupted_and_resumed_run_ends_like_a_straight_one(
     straight = train(recipe, tmp_path / "straight")
     run = tmp_path / "interrupted"
     handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(InterruptionError, match=rf"interrupted; go on with: assay train --resume {run}"):
+    with pytest.raises(InterruptionError, match=rf"interrupted; continue with: assay train --resume {run}"):
         train(recipe, run, progress=interruption)
     assert signal.getsignal(signal.SIGINT) is handler
     assert len(read_metrics(run / "metrics.csv")) == 1

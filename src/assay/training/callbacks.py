@@ -26,62 +26,67 @@ _HEAD = "training the head"
 
 
 def learner_of(module: LightningModule) -> Learner:
-    """Return the module as the learner that it is."""
+    """Narrow the type of the module that Lightning passes to a callback."""
     if not isinstance(module, Learner):
-        raise TypeError(f"these callbacks work for a Learner, not {type(module).__name__}")
+        raise TypeError(f"these callbacks need a {Learner.__name__}, not a {type(module).__name__}")
     return module
 
 
 class Averaging(Callback):
-    """Follows the weights by their moving average, and validates that."""
+    """Maintains the exponential moving average of the weights; validation runs on the average.
+
+    Args:
+        decay: of the average.
+        state: averaged tensors to resume from; none: the network's weights at the start of training.
+        steps: number of updates that `state` has seen.
+    """
 
     def __init__(self, decay: float, state: Mapping[str, torch.Tensor] | None = None, steps: int = 0) -> None:
-        """Begin with the learner's weights, or take up the state of an average after some steps."""
         self._decay = decay
         self._state = state
         self._steps = steps
         self.average: MovingAverage | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin, now that the weights are on their device."""
+        """Create the average, now that the weights are on their device."""
         del trainer
         self.average = MovingAverage(learner_of(pl_module).subject, self._decay)
         if self._state is not None:
             self.average.load(self._state, self._steps)
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Take in the weights after a step."""
+        """Update the average after an optimizer step."""
         self._begun.update()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Validate the average."""
+        """Swap the average in."""
         del trainer, pl_module
         self._begun.swap()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on with the weights themselves."""
+        """Swap the trained weights back in."""
         del trainer, pl_module
         self._begun.swap()
 
     @property
     def _begun(self) -> MovingAverage:
         if self.average is None:
-            raise RuntimeError("averaging begins with training")
+            raise RuntimeError("the moving average exists only once training has started")
         return self.average
 
 
 class EarlyStopping(LightningEarlyStopping):
-    """Lightning's, except that it does not watch the first stage of `staged`."""
+    """Lightning's early stopping, which ignores the first stage of the strategy `staged`."""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count this epoch, unless the head is still being warmed up."""
+        """Check the metric, unless the head is still being trained alone."""
         learner = learner_of(pl_module)
         if not learner.schedule.warming_head(learner.epoch):
             super().on_train_epoch_end(trainer, pl_module)
 
 
 def early_stopping(spec: TrainSpec, state: Mapping[str, Any] | None) -> EarlyStopping | None:
-    """Make the callback of a recipe, none if the recipe has none, and give it its state back."""
+    """Return the callback of a recipe, restored to `state`; None without early stopping."""
     if spec.early_stopping is None:
         return None
     callback = EarlyStopping(
@@ -98,7 +103,18 @@ def early_stopping(spec: TrainSpec, state: Mapping[str, Any] | None) -> EarlySto
 
 
 class Keeper(Checkpoint):
-    """Makes the row and the checkpoints of an epoch. Lightning runs it after every other callback."""
+    """Writes the checkpoints of every epoch and collects its metrics.
+
+    Lightning runs `Checkpoint` callbacks after all others.
+
+    Args:
+        folder: of `best.ckpt` and `last.ckpt`.
+        settings: fingerprint of the run, stored in the checkpoint.
+        averaging: the callback of the moving average, if there is one.
+        stopping: the callback of early stopping, if there is one.
+        since: the checkpoint that the run resumes from.
+        on_snapshot: called once the checkpoints of an epoch are written.
+    """
 
     def __init__(
         self,
@@ -110,16 +126,6 @@ class Keeper(Checkpoint):
         since: Snapshot | None,
         on_snapshot: Callable[[Snapshot], None],
     ) -> None:
-        """Begin, or go on from a snapshot.
-
-        Args:
-            folder: of `best.ckpt` and `last.ckpt`.
-            settings: what the run depends on.
-            averaging: the moving average, if there is one.
-            stopping: early stopping, if there is one.
-            since: the snapshot that the run goes on from.
-            on_snapshot: called when an epoch's checkpoints are on the disk.
-        """
         self._folder = folder
         self._settings = settings
         self._averaging = averaging
@@ -131,21 +137,21 @@ class Keeper(Checkpoint):
         self.losses = since.losses if since else ()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Give the gradient scaler of fp16 its state back."""
+        """Restore the state of fp16's gradient scaler."""
         del pl_module
         if self._precision:
             trainer.precision_plugin.load_state_dict(dict(self._precision))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Record the start time."""
         del trainer, pl_module
         self._began = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write `last.ckpt`, then `best.ckpt` if this epoch is the best.
 
-        In this order a kill between the two loses nothing: the weights of the best epoch are then those of
-        `last.ckpt`.
+        In this order nothing is lost if the process is killed between the two: the weights of the best epoch
+        are then those of `last.ckpt`.
         """
         learner = learner_of(pl_module)
         spec = learner.schedule.spec
@@ -194,31 +200,29 @@ class Keeper(Checkpoint):
 
 
 class ProgressReport(Callback):
-    """Tells after every batch how far an epoch is, validation included.
+    """Reports progress after every batch, validation included.
 
-    Of a head that learns from embeddings it tells after every epoch how far training is: a single epoch is
-    too quick to be told.
+    A head that is trained on cached embeddings reports after every epoch: its batches are too fast.
     """
 
     def __init__(self, progress: Progress) -> None:
-        """Hold whom to tell."""
         self._progress = progress
         self._done = 0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin anew."""
+        """Reset the count of batches."""
         del trainer, pl_module
         self._done = 0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count an epoch of a head."""
+        """Report an epoch of a head."""
         del trainer
         learner = learner_of(pl_module)
         if learner.on_features:
             self._progress(_HEAD, learner.epoch + 1, learner.schedule.spec.epochs)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say that a head has learnt, also if it stopped early."""
+        """Report that a head is trained, also after early stopping."""
         del trainer
         learner = learner_of(pl_module)
         if learner.on_features:
@@ -242,18 +246,17 @@ class ProgressReport(Callback):
 
 
 class TensorBoard:
-    """Writes the rows of a run as TensorBoard events."""
+    """Writes the metrics of every epoch as TensorBoard events.
+
+    Args:
+        folder: of the event files.
+        epochs: number of epochs that a resumed run keeps; events after them are purged.
+
+    Raises:
+        AssayError: the package `tensorboard` is not installed.
+    """
 
     def __init__(self, folder: Path, epochs: int) -> None:
-        """Open the events.
-
-        Args:
-            folder: where the event files go.
-            epochs: how many epochs are in there already; what a killed session wrote after them is dropped.
-
-        Raises:
-            AssayError: the package `tensorboard` is not installed.
-        """
         try:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an optional package
         except ImportError as error:
@@ -263,12 +266,12 @@ class TensorBoard:
         self._writer = SummaryWriter(str(folder), purge_step=epochs + 1)
 
     def write(self, row: EpochRow) -> None:
-        """Write the figures of an epoch."""
+        """Write the metrics of an epoch."""
         for name, value in asdict(row).items():
             if name != "epoch":
                 self._writer.add_scalar(name.replace("_", "/", 1), value, row.epoch)
         self._writer.flush()
 
     def close(self) -> None:
-        """Close the events."""
+        """Close the event file."""
         self._writer.close()

@@ -34,26 +34,25 @@ State = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything a run is, at the end of an epoch."""
+    """The state of a run at the end of an epoch: all that is needed to resume it."""
 
     settings: dict[str, str]
-    """Settings and data that the run depends on, by name; another run's snapshot cannot be taken up."""
+    """Fingerprint of the run: settings and labels by name. A checkpoint of other settings is refused."""
     rows: tuple[EpochRow, ...]
-    """All epochs so far."""
+    """Metrics of all epochs so far."""
     losses: tuple[tuple[float, ...], ...]
-    """Training loss of every step, an epoch each."""
+    """Training loss of every step, one tuple per epoch."""
     best_epoch: int
     """Counted from 1."""
     finished: bool
-    """Whether nothing is left to do."""
     stopped_early: bool
     """Whether early stopping ended the run."""
     weights: dict[str, Tensor]
-    """State of what learns."""
+    """State dict of the trained module."""
     average: dict[str, Tensor] | None
-    """State of the moving average of the weights."""
+    """State dict of the moving average of the weights."""
     average_steps: int
-    """Updates of the moving average."""
+    """Number of updates of the moving average."""
     optimizer: State
     precision: State
     stopping: State | None
@@ -61,12 +60,12 @@ class Snapshot:
 
     @property
     def epoch(self) -> int:
-        """How many epochs are over."""
+        """Number of finished epochs."""
         return len(self.rows)
 
     @property
     def evaluated(self) -> dict[str, Tensor]:
-        """The weights that the last row's figures are of."""
+        """The weights that the last epoch was validated with."""
         return self.weights if self.average is None else self.average
 
     def require_fit(
@@ -78,17 +77,17 @@ class Snapshot:
         averaged: bool,
         epochs: int,
     ) -> None:
-        """Check that the states are those of the run that goes on.
+        """Check the state against the run that is resumed.
 
         Args:
-            subject: what learns.
-            stopping: state of early stopping at its beginning; none: there is none.
-            plateau: the same of the schedule.
-            averaged: whether a moving average is kept.
-            epochs: how many the run has, unless it stops early.
+            subject: the module to train.
+            stopping: initial state of early stopping; None without it.
+            plateau: initial state of the plateau schedule; None without it.
+            averaged: whether the run has a moving average.
+            epochs: number of epochs of the run, unless it stops early.
 
         Raises:
-            MisfitError: a name, kind, shape or number differs.
+            MisfitError: a key, type, shape or number differs.
         """
         if self.finished != (self.stopped_early or self.epoch == epochs) or self.epoch > epochs:
             over = "finished" if self.finished else "not finished"
@@ -102,14 +101,14 @@ class Snapshot:
         check_like(self.plateau, plateau, "plateau")
 
     def require(self, settings: Mapping[str, str], path: Path) -> None:
-        """Check that the run that goes on is the run that was stopped.
+        """Check that the fingerprint of the run is that of the checkpoint.
 
         Args:
-            settings: of the run that goes on.
+            settings: fingerprint of the run that is resumed.
             path: of the checkpoint, for the message.
 
         Raises:
-            AssayError: a setting or the data differ.
+            AssayError: a setting or the labels differ.
         """
         for name in sorted(self.settings.keys() | settings.keys()):
             if self.settings.get(name) != settings.get(name):
@@ -135,7 +134,7 @@ def load_snapshot(path: Path) -> Snapshot:
     """Read `last.ckpt` into the memory of the CPU.
 
     Raises:
-        AssayError: the file is damaged, or another version's.
+        AssayError: the file is damaged, or was written by another version of Assay.
     """
     plain = _load(path)
     try:
@@ -145,7 +144,7 @@ def load_snapshot(path: Path) -> Snapshot:
 
 
 def save_best(path: Path, weights: Mapping[str, Tensor], epoch: int) -> None:
-    """Write `best.ckpt`: the weights of an epoch, counted from 1.
+    """Write `best.ckpt`: the weights of an epoch (counted from 1).
 
     Raises:
         AssayError: the disk is full, or the folder cannot be written to.
@@ -154,10 +153,10 @@ def save_best(path: Path, weights: Mapping[str, Tensor], epoch: int) -> None:
 
 
 def restore_best(path: Path, subject: nn.Module) -> None:
-    """Put the weights of `best.ckpt` into the module they came from.
+    """Load the weights of `best.ckpt` into the module.
 
     Raises:
-        AssayError: the file is damaged, or another version's.
+        AssayError: the file is damaged, or was written by another version of Assay.
     """
     plain = _load(path)
     try:
@@ -202,7 +201,7 @@ _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "stopping": (dict, _NONE),
     "plateau": (dict, _NONE),
 }
-# What torch raises for files that are damaged, cut off, somebody else's or made to harm.
+# What torch.load raises for damaged, truncated, foreign or malicious files.
 _DAMAGE = (
     *(OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, LookupError, TypeError),
     *(AttributeError, AssertionError, ArithmeticError, MemoryError, struct.error),
@@ -222,7 +221,7 @@ def _save(path: Path, plain: dict[str, Any]) -> None:
 def _load(path: Path) -> dict[str, Any]:
     try:
         with open_file(path) as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about odd pickles, which are refused right after
+            warnings.simplefilter("ignore", UserWarning)  # about pickles, which are refused just below
             plain: Any = torch.load(stream, map_location="cpu", weights_only=True)
     except NotAFileError:
         raise

@@ -26,14 +26,14 @@ _FEW = 40
 def draw_curves(
     path: Path, rows: Sequence[EpochRow], losses: Sequence[Sequence[float]], best_epoch: int
 ) -> None:
-    """Draw loss and accuracy of training and validation over the epochs, the loss of every step behind them.
+    """Plot training and validation loss and accuracy by epoch, with the smoothed loss of every step.
 
-    A single epoch has no course over epochs: its loss is drawn over the steps.
+    A run of one epoch is plotted by step.
 
     Args:
         path: the PNG file.
         rows: one or more epochs.
-        losses: training loss of every step, one sequence an epoch.
+        losses: training loss of every step, one sequence per epoch.
         best_epoch: the epoch whose weights were kept, counted from 1.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
@@ -50,14 +50,7 @@ def draw_curves(
 
 
 def draw_range_test(path: Path, rates: Sequence[float], losses: Sequence[float], suggestion: float) -> None:
-    """Draw the smoothed loss against the learning rate, and the rate that is suggested.
-
-    Args:
-        path: the PNG file.
-        rates: learning rate of every step.
-        losses: smoothed loss of every step.
-        suggestion: the rate to mark.
-    """
+    """Plot the smoothed loss of every step against its learning rate, and mark the suggested rate."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(rates, losses, color=_TRAIN)
@@ -69,12 +62,7 @@ def draw_range_test(path: Path, rates: Sequence[float], losses: Sequence[float],
 
 
 def smoothed(values: Sequence[float], weight: float = _SMOOTHING) -> list[float]:
-    """Return the bias-corrected exponential moving average of a series.
-
-    Args:
-        values: the series.
-        weight: share of the average that stays in one step, 0 to below 1.
-    """
+    """Return the bias-corrected exponential moving average of a series with decay `weight`, 0 to below 1."""
     average, found = 0.0, []
     for count, value in enumerate(values, start=1):
         average = weight * average + (1 - weight) * value
@@ -83,11 +71,11 @@ def smoothed(values: Sequence[float], weight: float = _SMOOTHING) -> list[float]
 
 
 def centred(values: Sequence[float], width: int = 9) -> list[float]:
-    """Return the mean of every value and its neighbours, which does not lag behind the series.
+    """Return the centered moving average of a series, which does not lag behind it.
 
     Args:
         values: the series.
-        width: how many values count, odd; near an end, only as many as lie on both sides.
+        width: odd number of values in the window; near an end the window shrinks on both sides.
     """
     sums = np.concatenate([[0.0], np.cumsum(values)])
     places = np.arange(len(values))
@@ -109,7 +97,7 @@ def _draw_pair(axes: Axes, rows: Sequence[EpochRow], figure: str, best_epoch: in
 
 
 def _draw_haze(axes: Axes, losses: Sequence[Sequence[float]]) -> None:
-    """Draw the smoothed loss of every step, an epoch's steps between the epoch before and its own mark."""
+    """Plot the smoothed loss of every step; the steps of epoch n lie between n - 1 and n."""
     places = np.concatenate(
         [epoch + np.arange(1, len(part) + 1) / len(part) for epoch, part in enumerate(losses)]
     )

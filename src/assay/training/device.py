@@ -17,41 +17,41 @@ Kind = Literal["cpu", "cuda", "mps"]
 
 
 ENOUGH_THREADS = 4
-"""Processors beyond which small batches gain little from more."""
+"""Threads beyond which small batches gain little."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A place to train and a number format to train in."""
+    """The device of a run and its precision."""
 
     kind: Kind
     precision: Literal["32", "bf16", "fp16"]
 
     @property
     def torch(self) -> torch.device:
-        """The torch device."""
+        """The device as torch names it."""
         return torch.device(self.kind)
 
     @property
     def lightning_precision(self) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
-        """Lightning's name of the precision; weights stay in 32 bits in all of them."""
+        """Lightning's name of the precision; weights are kept in 32 bits in all of them."""
         if self.precision == "32":
             return "32-true"
         return "bf16-mixed" if self.precision == "bf16" else "16-mixed"
 
 
 def choose(spec: TrainSpec) -> Device:
-    """Return the device and precision that a run uses here.
+    """Select the device and precision of a run.
 
     Raises:
-        UsageError: the recipe asks for a device that is not here, or for fp16 without a GPU.
+        UsageError: the recipe requests a device that is not available, or fp16 without a GPU.
     """
     kind = _kind(spec.device)
     return Device(kind, _precision(spec.precision, kind))
 
 
 def available() -> tuple[Kind, ...]:
-    """Return the kinds of device this computer has, the fastest first."""
+    """Return the kinds of device that are available, fastest first."""
     kinds: list[Kind] = ["cpu"]
     if torch.backends.mps.is_available():
         kinds.insert(0, "mps")
@@ -83,7 +83,7 @@ def _precision(wanted: Literal["auto", "32", "bf16", "fp16"], kind: Kind) -> Lit
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Let torch work with so many threads within the block: over little, several only wait for each other."""
+    """Set torch's number of threads within the block; small tensors are slower with several threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -94,10 +94,10 @@ def torch_threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def deterministic(device: Device) -> Iterator[None]:
-    """Choose repeatable kernels within the block, where a GPU has both kinds.
+    """Use deterministic GPU kernels within the block.
 
-    An operation without a repeatable kernel still runs; torch warns about it. On the CPU the kernels are
-    repeatable as they are, for one number of threads.
+    An operation without one still runs; torch warns about it. CPU kernels are deterministic for a fixed
+    number of threads.
     """
     before = (
         torch.are_deterministic_algorithms_enabled(),

@@ -10,22 +10,20 @@ from torch import Tensor, nn
 
 
 class MovingAverage:
-    """Averages every floating-point tensor of a module's state; whole numbers are copied.
+    """The exponential moving average of every floating-point tensor of a module's state; integers are copied.
 
-    Batch-norm statistics are averaged along with the weights, so the averaged module needs no pass over the
-    photos to be usable. The decay starts low and rises to `decay`, or else the random start would weigh for
+    Batch norm statistics are averaged as well, so the averaged module needs no extra pass over the images.
+    The decay rises to `decay` from a low value; otherwise the random initial weights would dominate for
     thousands of steps.
+
+    Args:
+        module: the module to average, held by reference; its current state is the initial average.
+        decay: share of the average that is kept in one step, 0-1.
 
     Source: decay min(d, (1 + t) / (10 + t)) as in TensorFlow's ExponentialMovingAverage, 2016.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        """Start from the module's present state, on the module's device.
-
-        Args:
-            module: the module to follow; kept by reference.
-            decay: share of the average that stays in one step, between 0 and 1.
-        """
         self.decay = decay
         self.steps = 0
         self._live = dict(module.state_dict(keep_vars=True))
@@ -33,7 +31,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the module's present state into the average."""
+        """Update the average with the module's current state."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         floating = [name for name, tensor in self._live.items() if tensor.is_floating_point()]
@@ -44,16 +42,16 @@ class MovingAverage:
             self._average[name].copy_(self._live[name])
 
     def swap(self) -> None:
-        """Exchange the module's state and the average, without copying."""
+        """Swap the module's state and the average without copying."""
         for name, live in self._live.items():
             live.data, self._average[name] = self._average[name], live.data
 
     def state(self) -> dict[str, Tensor]:
-        """Return the averaged tensors by their names in the module's state, not copied."""
+        """Return the averaged tensors by name, not copied."""
         return dict(self._average)
 
     def load(self, state: Mapping[str, Tensor], steps: int) -> None:
-        """Take up an average that `state` returned after `steps` updates."""
+        """Restore an average that `state` returned after `steps` updates."""
         self.steps = steps
         for name, tensor in self._average.items():
             tensor.copy_(state[name])

@@ -56,36 +56,37 @@ def fit(
     on_epoch: OnEpoch | None = None,
     profile: Profile | None = None,
 ) -> History:
-    """Train a network in place; leave it with the weights of the best epoch, in evaluation mode on the CPU.
+    """Train a network in place; it ends with the weights of the best epoch, in evaluation mode on the CPU.
 
-    The best epoch is the one with the best figure of early stopping, or the least validation loss without it.
+    The best epoch has the best value of early stopping's metric, or the lowest validation loss without early
+    stopping.
 
-    The same network, recipe and photos give the same weights on the same machine, bit for bit, however many
-    processes prepare photos, and however often the run was killed and resumed. What a run leaves behind:
-    `checkpoints/best.ckpt`, `checkpoints/last.ckpt`, `metrics.csv` (a row an epoch), `steps.csv` (a row a
-    step), `training.log`, `curves.png`, and `tensorboard/` on request.
+    The same network, recipe and images give the same weights on the same machine, bit for bit, for any number
+    of worker processes and however often the run was killed and resumed. A run writes
+    `checkpoints/best.ckpt`, `checkpoints/last.ckpt`, `metrics.csv` (one row per epoch), `steps.csv` (one row
+    per step), `training.log`, `curves.png`, and `tensorboard/` on request.
 
-    With the strategy `probe`, and no augmentation or a number of `views`, all photos go through the backbone
-    once, and the head learns from their embeddings; the checkpoints then hold the head alone.
+    With the strategy `probe` and either no augmentation or a fixed number of views, every image goes through
+    the backbone once and the head is trained on the embeddings; the checkpoints then contain only the head.
 
     Args:
-        network: with the weights to start from; the same ones again when a run is resumed.
-        recipe: preprocessing, augmentation and training are heeded.
-        train: training photos, held at the canvas size of the recipe.
-        val: validation photos, of the network's input size.
+        network: with the initial weights; the same ones again when a run is resumed.
+        recipe: its preprocessing, augmentation and training settings are used.
+        train: training images, at the recipe's canvas size.
+        val: validation images, at the network's input size.
         run: folder of the run.
-        resume: go on after the last finished epoch of the run in the folder; from the start if there is none.
-        embedded: gives the embeddings of both splits under the backbone of `network`, if the head learns from
-            embeddings and the run is not over; none: `network` computes them.
-        progress: told after every batch.
-        on_epoch: called after every epoch of this session, when its checkpoint is on the disk.
-        profile: told where the time goes; none: nobody asks.
+        resume: continue after the last finished epoch of the run in the folder, or start if there is none.
+        embedded: returns the embeddings of both splits, if the head is trained on embeddings and the run is
+            not finished; none: `network` computes them.
+        progress: called after every batch.
+        on_epoch: called after every epoch of this session, once its checkpoint is written.
+        profile: accumulates the time of every phase; none: no profiling.
 
     Raises:
-        AssayError: a split is empty, a photo cannot be read, the loss is not finite, the device has too
-            little memory, or the checkpoint to resume from is damaged or of another run.
-        UsageError: the recipe asks for a device that is not here, freezes more stages than there are, or
-            gives batch norm in the head a single photo.
+        AssayError: a split is empty, an image cannot be read, the loss is not finite, the device has too
+            little memory, or the checkpoint to resume from is damaged or belongs to another run.
+        UsageError: the recipe requests a device that is not available, freezes more stages than there are,
+            or gives batch norm in the head a single image.
         InterruptionError: Ctrl-C or a termination signal.
     """
     classes = network.head.fc.out_features
@@ -125,7 +126,7 @@ def fit(
 
 @dataclass
 class _Session:
-    """One call of `fit`: a run, or the rest of one."""
+    """One call of `fit`: a new run, or a resumed one."""
 
     network: Classifier
     recipe: Recipe
@@ -143,16 +144,16 @@ class _Session:
 
     @property
     def on_features(self) -> bool:
-        """Whether the head learns from embeddings computed beforehand."""
+        """Whether the head is trained on cached embeddings."""
         return on_features(self.recipe)
 
     @property
     def subject(self) -> nn.Module:
-        """The module whose weights the checkpoints hold."""
+        """The module whose weights the checkpoints contain."""
         return self.network.head if self.on_features else self.network
 
     def begin(self, settings: dict[str, str], *, resume: bool) -> Snapshot | None:
-        """Take up the run's last snapshot, or clear what an earlier run left in the folder."""
+        """Load the last checkpoint of the run, or remove those of an earlier run in the folder."""
         last = self.checkpoints / "last.ckpt"
         if not resume:
             for name in ("last.ckpt", "best.ckpt"):
@@ -174,7 +175,7 @@ class _Session:
         )
         self.subject.load_state_dict(since.weights)
         if since.best_epoch == since.epoch:
-            # A kill between the two files of an epoch leaves an older best.ckpt.
+            # If the process was killed between writing the two files of an epoch, best.ckpt is an older one.
             save_best(self.checkpoints / "best.ckpt", since.evaluated, since.epoch)
         self._write_tables(since)
         self.log.write(f"resumed after epoch {since.epoch}: {self._describe()}")
@@ -188,7 +189,7 @@ class _Session:
         progress: Progress,
         on_epoch: OnEpoch | None,
     ) -> Snapshot:
-        """Run the epochs that are left."""
+        """Run the remaining epochs."""
         spec = self.recipe.train
         done = since.epoch if since else 0
         self.network.lay_out(self.network.memory_format)
@@ -233,7 +234,7 @@ class _Session:
         return snapshots[0]
 
     def finish(self, last: Snapshot) -> History:
-        """Put the best weights into the network and draw the curves."""
+        """Load the best weights into the network and plot the learning curves."""
         restore_best(self.checkpoints / "best.ckpt", self.subject)
         self.network.freeze(0)
         self.network.lay_out(torch.contiguous_format)

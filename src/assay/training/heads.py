@@ -34,38 +34,38 @@ _OWN: Any = {
     "train": {"lr", "weight_decay", "schedule", "warmup_epochs", "early_stopping", "gradient_clip"},
     "net": {"head": {"l2"}},
 }
-"""Settings that may be others for every head that learns beside others."""
+"""Settings in which the heads of a stack may differ."""
 _HEADS = 32
-"""Heads in a stack, at most."""
+"""Most heads in a stack."""
 _WEIGHTS = 1 << 21
-"""Weights in a stack: with more, steps wait for memory, and more heads at once are no quicker."""
+"""Most weights in a stack: beyond it a step is bound by memory, and more heads at a time are no faster."""
 _JUDGED_AT_ONCE = 8192
-"""Photos times heads that validate at a time."""
+"""Images times heads in one validation step."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeadFit:
-    """A head that was learnt."""
+    """The result of training one head."""
 
     rows: tuple[EpochRow, ...]
     best_epoch: int
     """Counted from 1."""
     weights: dict[str, Tensor]
-    """State of the head after the best epoch."""
+    """State dict of the head after the best epoch."""
 
     @property
     def best(self) -> EpochRow:
-        """The figures of the best epoch."""
+        """The metrics of the best epoch."""
         return self.rows[self.best_epoch - 1]
 
 
 def stack_key(recipe: Recipe) -> str:
-    """Return a text that recipes share whose heads can learn beside each other from the same photos."""
+    """Return a key; recipes with equal keys can train their heads in one stack on the same images."""
     return recipe.model_dump_json(include={"train", "net"}, exclude=_OWN)
 
 
 def stack_size(head: Head) -> int:
-    """Return how many heads of this shape had best learn at once."""
+    """Return how many heads of this shape to train at a time."""
     weights = sum(parameter.numel() for parameter in head.parameters())
     return max(1, min(_HEADS, _WEIGHTS // weights))
 
@@ -79,23 +79,30 @@ def fit_heads(
     *,
     progress: Progress = silent,
 ) -> list[HeadFit | NotFiniteError]:
-    """Train heads that start from the same weights, each by its own recipe.
+    """Train several heads from the same initial weights, each with its own recipe, on the CPU.
+
+    Epoch by epoch, the metrics equal those of `fit` with the same settings up to the rounding of sums (which
+    Adam can amplify where batch norm leaves a weight's scale free: differences of 4e-4 in the loss were
+    seen). Every step's batch and random numbers are shared by all heads: they cost far more than the step of
+    one head. No checkpoints or files are written.
 
     Args:
-        head: to start from; left as it is.
-        recipes: with the same `stack_key`, `stack_size` of them or fewer; device and precision are not
-            heeded.
-        train: only the targets are looked at.
-        val: only the targets are looked at.
-        embedded: of both splits.
-        progress: told after every epoch.
+        head: with the initial weights; it is not changed.
+        recipes: at most `stack_size`, of equal `stack_key`; their device and precision are ignored.
+        train: only its targets are used.
+        val: only its targets are used.
+        embedded: embeddings of both splits.
+        progress: called after every epoch.
 
     Returns:
-        The heads in the order of their recipes; an error for one whose loss is no longer a finite number.
+        One result per recipe, in order; an error for a head whose loss became infinite or NaN.
+
+    Raises:
+        ValueError: the recipes have different keys.
     """
     if len({stack_key(recipe) for recipe in recipes}) > 1:
         raise ValueError(
-            "heads that learn beside each other may differ in rate, decay, L2, clipping and stopping alone"
+            "heads of one stack may differ only in learning rate, schedule, decay, L2, clipping and stopping"
         )
     if not recipes:
         return []
@@ -105,7 +112,7 @@ def fit_heads(
 
 @dataclass
 class _Course:
-    """How far one head is."""
+    """Progress of one head of the stack."""
 
     spec: TrainSpec
     schedule: Schedule
@@ -126,7 +133,7 @@ class _Course:
         return best_of(self.rows, self.spec).epoch
 
     def take(self, row: EpochRow) -> None:
-        """Go on by an epoch."""
+        """Add the metrics of an epoch."""
         try:
             require_finite([row.train_loss, row.val_loss], row.epoch - 1, self.spec)
         except NotFiniteError as error:
@@ -177,7 +184,7 @@ class _Fitting:
         return [course.result for course in self._courses]
 
     def _learn(self, epoch: int) -> tuple[Tensor, Meter]:
-        """Go through the photos once; return the last step's rates and the figures."""
+        """Train for one epoch; return the learning rates of the last step and the metrics."""
         self._order.set_epoch(epoch)
         torch.manual_seed(epoch_seed(self._alike.seed, Purpose.TORCH, epoch))
         self._stack.train()
@@ -197,7 +204,7 @@ class _Fitting:
             losses = cross_entropy(logits, targets, self._class_weights, self._alike.label_smoothing)
             losses = losses + self._stack.penalty()
             meter.add(losses, logits, targets)
-            # No head's loss depends on another's weights: the gradients of their sum are each head's own.
+            # No head's loss depends on another's weights, so the gradient of the sum is each head's own.
             self._optimizer.step(torch.autograd.grad(losses.sum(), self._parameters), rate)
             if self._average is not None:
                 self._average.update()
@@ -228,10 +235,9 @@ class _Fitting:
 
 
 def waited(rows: tuple[EpochRow, ...], spec: TrainSpec) -> bool:
-    """Tell whether early stopping ends a run after these epochs.
+    """Return whether early stopping ends a run after these epochs.
 
-    It does when the figure it watches has not improved on its best by more than `min_delta` for `patience`
-    epochs.
+    It does when its metric has not exceeded the best value by more than `min_delta` for `patience` epochs.
     """
     rule = spec.early_stopping
     if rule is None:

@@ -13,71 +13,66 @@ from assay.recipe import TrainSpec
 
 
 class InterruptionError(AssayError):
-    """Ctrl-C or a termination signal stopped training; the run folder holds what is needed to go on."""
+    """Training was stopped by Ctrl-C or a termination signal; the run can be resumed from its folder."""
 
     exit_code = 130
 
 
 @dataclass(frozen=True, slots=True)
 class EpochRow:
-    """One epoch in numbers."""
+    """Metrics of one epoch."""
 
     epoch: int
     """Counted from 1."""
     train_loss: float
-    """Mean over the epoch's photos of what was minimised: smoothing, class weights and L2 included."""
+    """Mean training loss, with label smoothing, class weights and L2."""
     train_accuracy: float
-    """Share of the (augmented) training photos that were right when they were used, 0-1."""
+    """Accuracy on the (augmented) training images during the epoch, 0-1."""
     val_loss: float
-    """Mean cross-entropy of the validation photos in nats, without smoothing, weights or L2."""
+    """Mean cross-entropy on the validation images in nats, without smoothing, weights or L2."""
     val_accuracy: float
-    """Share of the validation photos that were right, 0-1."""
+    """Accuracy on the validation images, 0-1."""
     lr: float
-    """Learning rate of the head in the epoch's last step."""
+    """Learning rate of the head in the last step."""
     seconds: float
     """Wall-clock time of training and validation."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A finished run."""
+    """The history of a finished run."""
 
     rows: tuple[EpochRow, ...]
-    """One for every epoch, in order."""
+    """Metrics of every epoch, in order."""
     best_epoch: int
     """The epoch whose weights were kept, counted from 1."""
     stopped_early: bool
     """Whether early stopping ended the run before `train.epochs`."""
     seconds: float
-    """Wall-clock time of all epochs, those before an interruption included."""
+    """Wall-clock time of all epochs, including those before an interruption."""
 
 
 def score(row: EpochRow, spec: TrainSpec) -> tuple[float, float]:
-    """Return what makes an epoch the best, the higher the better.
+    """Return the key by which epochs are compared; higher is better.
 
-    It is early stopping's metric, or the validation loss if there is none. Equal accuracies, frequent with
-    few validation photos, are decided by the loss.
+    It is the metric of early stopping, or the validation loss without early stopping. Ties in accuracy, which
+    are frequent with few validation images, are broken by the loss.
     """
     by_accuracy = spec.early_stopping is not None and spec.early_stopping.metric == "val_accuracy"
     return (row.val_accuracy if by_accuracy else -row.val_loss), -row.val_loss
 
 
 def best_of(rows: Sequence[EpochRow], spec: TrainSpec) -> EpochRow:
-    """Return the best epoch, the first of equals."""
+    """Return the best epoch; the first of several equal ones."""
     return max(rows, key=lambda row: score(row, spec))
 
 
 OnEpoch = Callable[[EpochRow], None]
-"""Called after every epoch, when its checkpoint is on the disk."""
+"""Called after every epoch, once its checkpoint is written."""
 
 
 def epoch_line(row: EpochRow, epochs: int) -> str:
-    """Return an epoch as a line for people.
-
-    Args:
-        row: the epoch.
-        epochs: the largest number of epochs the run may have.
-    """
+    """Format the metrics of an epoch as one line of text; `epochs` is the run's number of epochs."""
     return (
         f"epoch {row.epoch}/{epochs}  loss {row.train_loss:.4f}  accuracy {row.train_accuracy:.4f}"
         f"  val loss {row.val_loss:.4f}  val accuracy {row.val_accuracy:.4f}"
@@ -86,7 +81,7 @@ def epoch_line(row: EpochRow, epochs: int) -> str:
 
 
 def write_metrics(path: Path, rows: Sequence[EpochRow]) -> None:
-    """Write `metrics.csv`: a header and a row an epoch, numbers in full precision."""
+    """Write `metrics.csv`: a header and one row per epoch, numbers in full precision."""
     names = [field.name for field in fields(EpochRow)]
     lines = [",".join(names)]
     lines += [",".join(repr(value) for value in asdict(row).values()) for row in rows]
@@ -94,10 +89,10 @@ def write_metrics(path: Path, rows: Sequence[EpochRow]) -> None:
 
 
 def read_metrics(path: Path) -> tuple[EpochRow, ...]:
-    """Read `metrics.csv` back.
+    """Read `metrics.csv`.
 
     Raises:
-        AssayError: the file is not one that `write_metrics` wrote.
+        AssayError: `write_metrics` did not write the file.
     """
     header, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
     names = header.split(",")
@@ -112,12 +107,7 @@ def read_metrics(path: Path) -> tuple[EpochRow, ...]:
 
 
 def write_steps(path: Path, losses: Sequence[Sequence[float]]) -> None:
-    """Write `steps.csv`: the training loss of every step.
-
-    Args:
-        path: the file.
-        losses: one sequence an epoch, one loss a step.
-    """
+    """Write `steps.csv`: the training loss of every step, given as one sequence per epoch."""
     lines = ["epoch,step,loss"]
     step = 0
     for epoch, values in enumerate(losses, start=1):

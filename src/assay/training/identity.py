@@ -15,12 +15,10 @@ _HARMLESS = frozenset({"train.workers", "train.device", "train.tensorboard"})
 
 
 def identity(recipe: Recipe, train: Split, val: Split) -> dict[str, str]:
-    """Return every setting that changes the weights, and a digest of the labels of both splits.
+    """Return every setting that affects the weights, and digests of the labels of both splits.
 
-    Args:
-        recipe: of the run.
-        train: training photos; their targets stand for them, since photos would take long to read.
-        val: validation photos.
+    The labels represent the images, which would take long to read. Settings that decide only where and how
+    fast a run computes are left out.
     """
     settings = {
         name: value

@@ -30,45 +30,48 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 Key = tuple[int, int]
-"""Index of a photo and the seed of its augmentation."""
+"""Index of an image and the seed of its augmentation."""
 Batch = tuple[Tensor, Tensor]
 """Inputs, uint8 [N, S, S, 3] or float32 [N, D], and int64 targets [N]."""
 
 _SMALL = 64
 _MANY = 1 << 16
 _SPARE = 1 << 20
-"""Bytes of shared memory that are left to others."""
+"""Bytes of shared memory left to other uses."""
 _SOCKET_PATH = 103
-"""Bytes that a socket's path may have: 107 on Linux, 103 on macOS (`sun_path`, unix(7))."""
+"""Longest path of a socket in bytes: 107 on Linux, 103 on macOS (`sun_path`, unix(7))."""
 _SOCKET_NAME = len("/pymp-12345678/listener-12345678")
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only its free space is asked for
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - only its free space is read
 
 
 class Photos(Protocol):
-    """Photos by index, as uint8 RGB arrays; reading one may raise AssayError."""
+    """A sequence of images as uint8 RGB arrays [H, W, 3]; reading one may raise AssayError."""
 
-    def __len__(self) -> int:
-        """Return how many there are."""
+    def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int, /) -> Pixels:
-        """Return one, uint8 [H, W, 3]."""
+    def __getitem__(self, index: int, /) -> Pixels: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Labelled photos."""
+    """Images and their class indices."""
 
     pixels: Photos
-    """Training photos may be larger than the network's input; validation photos have its size."""
+    """Training images may be larger than the network's input; validation images have its size."""
     targets: npt.NDArray[np.int64]
     """Class indices of shape [N]."""
 
 
 class PhotoData(Dataset[Batch | AssayError]):
-    """Batches of photos, each changed by its seed.
+    """Batches of images, augmented by the seeds of their keys.
 
-    An unreadable photo makes the batch an AssayError instead of raising it: across processes, an exception
-    would arrive wrapped in a traceback, a value arrives as it is.
+    For an unreadable image the batch is an AssayError, which is returned and not raised: an exception would
+    reach the main process wrapped in the worker's traceback.
+
+    Args:
+        split: images and targets.
+        augment: random augmentation of an image by a seed; none: images are used as they are.
+        clock: accumulates the time of reading and augmenting.
     """
 
     def __init__(
@@ -77,7 +80,6 @@ class PhotoData(Dataset[Batch | AssayError]):
         augment: Callable[[Pixels, int], Pixels] | None = None,
         clock: "WorkerClock | None" = None,
     ) -> None:
-        """Hold the photos, what changes them (none: nothing does), and who is told how long it took."""
         self._split = split
         self._augment = augment
         self._clock = clock
@@ -86,7 +88,7 @@ class PhotoData(Dataset[Batch | AssayError]):
         return len(self._split.pixels)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch | AssayError:
-        """Return the batch of some keys."""
+        """Return the batch of these keys."""
         try:
             images = np.stack([self._photo(index, seed) for index, seed in keys])
         except AssayError as error:
@@ -105,10 +107,9 @@ class PhotoData(Dataset[Batch | AssayError]):
 
 
 class FeatureData(Dataset[Batch]):
-    """Batches of embeddings computed beforehand, of one view of every photo or more."""
+    """Batches of cached embeddings, [V, N, D] for V augmented views of N images, and targets [N]."""
 
     def __init__(self, features: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> None:
-        """Hold embeddings of V views [V, N, D] and targets [N]."""
         self._features = torch.from_numpy(features).flatten(0, 1)
         self._views = len(features)
         self._targets = torch.from_numpy(targets)
@@ -117,34 +118,32 @@ class FeatureData(Dataset[Batch]):
         return len(self._targets)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        """Return the batch of some keys; the seed of a key draws the view."""
-        # Faster than torch's own way of reading lists.
+        """Return the batch of these keys; the seed of a key selects the view."""
+        # Faster than torch.tensor of a list.
         return self.batch(torch.from_numpy(np.array(keys, dtype=np.int64)))
 
     def batch(self, keys: Tensor) -> Batch:
-        """Return the batch of some keys, int64 [N, 2]."""
+        """Return the batch of these keys, int64 [N, 2]."""
         rows, seeds = keys.unbind(1)
         features = self._features.index_select(0, seeds % self._views * len(self) + rows)
         return features, self._targets.index_select(0, rows)
 
 
 class Order(Sampler[Key]):
-    """A new order of the training photos every epoch.
+    """Shuffles the training images anew every epoch.
 
-    Lightning calls `set_epoch`, with epochs counted from where this session of the run began.
+    Lightning calls `set_epoch`, with epochs counted from the resumed one.
+
+    Args:
+        targets: class indices of shape [N].
+        seed: the run's seed.
+        balanced: draw every class equally often; images of rare classes then occur several times per epoch.
+        first_epoch: number of finished epochs of a resumed run.
     """
 
     def __init__(
         self, targets: npt.NDArray[np.int64], seed: int, *, balanced: bool = False, first_epoch: int = 0
     ) -> None:
-        """Start at an epoch.
-
-        Args:
-            targets: class indices of shape [N].
-            seed: the run's seed.
-            balanced: draw every class equally often; photos of rare classes then come several times an epoch.
-            first_epoch: how many epochs of the run are over.
-        """
         self._targets = targets
         self._seed = seed
         self._balanced = balanced
@@ -152,7 +151,7 @@ class Order(Sampler[Key]):
         self._epoch = first_epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Move to an epoch of this session, counted from 0."""
+        """Set the epoch, counted from 0 in this session."""
         self._epoch = self._first_epoch + epoch
 
     def __len__(self) -> int:
@@ -169,10 +168,9 @@ class Order(Sampler[Key]):
 
 
 class InOrder(Sampler[Key]):
-    """Every photo once, as they stand."""
+    """Every image once, in order, with its augmentation seed (by default 0)."""
 
     def __init__(self, count: int, seeds: Sequence[int] | None = None) -> None:
-        """Hold how many there are, and the augmentation seed of each; none: 0 for all."""
         self._seeds = [0] * count if seeds is None else list(seeds)
 
     def __len__(self) -> int:
@@ -183,18 +181,17 @@ class InOrder(Sampler[Key]):
 
 
 class Batches(Sampler[list[Key]]):
-    """Cuts an order into batches."""
+    """Divides the keys of a sampler into batches.
+
+    Args:
+        sampler: the order of the images.
+        size: images per batch.
+        join_last: add a single remaining image to the batch before it, because batch norm cannot train on
+            one sample.
+    """
 
     def __init__(self, sampler: Order | InOrder, size: int, *, join_last: bool = False) -> None:
-        """Hold how to cut.
-
-        Args:
-            sampler: the order; Lightning finds it under this name.
-            size: photos a batch.
-            join_last: let a single photo left over join the batch before it, since batch norm cannot learn
-                from one sample.
-        """
-        self.sampler = sampler
+        self.sampler = sampler  # Lightning looks for this name
         self._size = size
         self._join_last = join_last
 
@@ -207,7 +204,7 @@ class Batches(Sampler[list[Key]]):
             yield list(islice(keys, size))
 
     def sizes(self) -> list[int]:
-        """Return how many photos each batch has."""
+        """Return the size of every batch."""
         whole, rest = divmod(len(self.sampler), self._size)
         if self._join_last and whole and rest == 1:
             return [*[self._size] * (whole - 1), self._size + 1]
@@ -215,13 +212,13 @@ class Batches(Sampler[list[Key]]):
 
 
 def balanced_draw(targets: npt.NDArray[np.int64], random: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Draw as many photos as there are, every class equally often to within one.
+    """Draw N of N images so that the counts of any two classes differ by at most one.
 
-    Within a class every photo is drawn equally often to within one, in contrast to independent draws, which
-    leave out a third of the photos by chance.
+    Within a class the counts of any two images differ by at most one too. Independent draws would leave out
+    a third of the images by chance.
 
     Args:
-        targets: class indices of shape [N]; classes without photos are passed over.
+        targets: class indices of shape [N].
         random: source of randomness.
 
     Returns:
@@ -239,7 +236,7 @@ def balanced_draw(targets: npt.NDArray[np.int64], random: np.random.Generator) -
 
 
 def class_weights(targets: npt.NDArray[np.int64], classes: int) -> Tensor:
-    """Return float32 weights [C]: N / (classes present x photos of the class), 0 for a class without."""
+    """Return float32 weights [C]: N / (classes present × images of the class), 0 for absent classes."""
     counts = np.bincount(targets, minlength=classes)
     present = np.count_nonzero(counts)
     weights = np.divide(len(targets) / present, counts, out=np.zeros(classes), where=counts > 0)
@@ -249,14 +246,14 @@ def class_weights(targets: npt.NDArray[np.int64], classes: int) -> Tensor:
 def make_loader(
     data: PhotoData | FeatureData, batches: Batches, *, workers: int, seed: int = 0, pin_memory: bool = False
 ) -> DataLoader[Batch | AssayError]:
-    """Join photos and their order.
+    """Return a DataLoader of these batches.
 
     Args:
-        data: gives a batch for a list of keys.
+        data: returns the batch of a list of keys.
         batches: lists of keys.
-        workers: processes that prepare batches; 0 prepares them in this one.
-        seed: of the generator that torch draws the processes' seeds from instead of the global one.
-        pin_memory: hold batches where a CUDA device copies them from fastest.
+        workers: number of worker processes; 0 loads batches in this process.
+        seed: of the generator from which torch seeds the workers, instead of the global generator.
+        pin_memory: use page-locked memory, for CUDA.
     """
     return DataLoader(
         data,
@@ -271,14 +268,15 @@ def make_loader(
 
 
 def worker_count(wanted: int | None, photos: int, batch_bytes: int) -> int:
-    """Return how many processes prepare photos.
+    """Return the number of worker processes that load images.
 
     Args:
-        wanted: the recipe's number; none: one for every processor this process may use.
-        photos: with fewer than 64, starting a process costs more than it saves, and none is started unasked.
-        batch_bytes: size of one batch in bytes. Batches cross in shared memory, which containers often limit
-            to 64 MB: there are no more processes than fit, with two batches each under way. There are none
-            where the path of the folder for temporary files is too long for their sockets.
+        wanted: the recipe's number; none: one per available CPU.
+        photos: number of images; for fewer than 64, starting workers costs more than it saves, and the
+            default is none.
+        batch_bytes: size of one batch in bytes. Workers pass batches through shared memory, which containers
+            often limit to 64 MB: the number is limited to what fits, with two batches per worker in flight.
+            It is 0 where the path of the temporary folder is too long for the workers' sockets.
     """
     if wanted is None and photos < _SMALL:
         return 0
@@ -291,32 +289,31 @@ def worker_count(wanted: int | None, photos: int, batch_bytes: int) -> int:
 
 
 def _sockets_fit(folder: str) -> bool:
-    """Say whether the paths of sockets in a folder for temporary files are short enough for the system.
+    """Return whether socket paths in the temporary folder are within the system's limit.
 
-    Processes hand batches over through such sockets. Where the path is too long, a batch is lost and training
-    waits for it without end.
+    Workers pass batches through such sockets. With a longer path a batch is lost and training hangs.
     """
     return len(os.fsencode(folder)) + _SOCKET_NAME <= _SOCKET_PATH
 
 
 def _workers_in_shared_memory(batch_bytes: int, folder: Path) -> int:
-    """Return how many processes the shared memory is large enough for; with too little of it, torch hangs."""
+    """Return how many workers the shared memory is large enough for; with too little of it torch hangs."""
     if not folder.is_dir():
         return _MANY
     if not os.access(folder, os.W_OK):
         return 0
-    # Training and validation have processes of their own.
+    # Two batches per worker, for the workers of training and of validation.
     return max(0, shutil.disk_usage(folder).free - _SPARE) // (4 * max(1, batch_bytes))
 
 
 def worker_death(error: RuntimeError) -> str | None:
-    """Return a sentence if an error says that a process which prepared photos has died, else None."""
+    """Return the message for an error that a worker process has died; None for any other error."""
     if not str(error).startswith("DataLoader worker"):
         return None
     reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")
     return (
-        f"a process that prepared photos has died ({reason}): memory, or the shared memory in /dev/shm, is"
-        " short; make room and go on with --resume, or begin anew with train.workers=0"
+        f"a data loading worker died ({reason}): memory, or shared memory in /dev/shm, is exhausted; free"
+        " some and continue with --resume, or start again with train.workers=0"
     )
 
 
@@ -325,7 +322,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _begin_worker(worker: int) -> None:
-    """Leave Ctrl-C to the main process, and the processor's other cores to the other workers."""
+    """Ignore Ctrl-C, which the main process handles, and leave the other cores to the other workers."""
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if "cv2" in sys.modules:

@@ -7,10 +7,9 @@ from assay.text import printable
 
 
 class RunLog:
-    """Appends lines with the local time to a file."""
+    """`training.log`: lines of text with the local time. A resumed run appends to the same file."""
 
     def __init__(self, path: Path) -> None:
-        """Name the file; its folder is made if it is missing."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
 

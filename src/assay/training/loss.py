@@ -14,14 +14,14 @@ from assay.recipe import TrainSpec
 
 
 class NotFiniteError(AssayError):
-    """The loss became infinite or no number at all."""
+    """The loss became infinite or NaN."""
 
 
 def require_finite(losses: Iterable[float], epoch: int, spec: TrainSpec) -> None:
-    """Check the losses of an epoch, counted from 0.
+    """Check the losses of an epoch (counted from 0).
 
     Raises:
-        NotFiniteError: one is no finite number.
+        NotFiniteError: a loss is infinite or NaN.
     """
     if not all(math.isfinite(loss) for loss in losses):
         raise NotFiniteError(
@@ -38,28 +38,27 @@ def cross_entropy(
     Args:
         logits: [N, C], or [K, N, C] of K networks.
         targets: int64 [N].
-        weights: float32 [C]; a photo counts as much as its class does in the mean.
-        smoothing: share of the target spread evenly over all classes, 0 to below 1.
+        weights: float32 [C], class weights.
+        smoothing: label smoothing, 0 to below 1.
     """
     rows = logits.float().flatten(0, -2)
     repeated = targets.expand(logits.shape[:-1]).flatten()
     losses = functional.cross_entropy(rows, repeated, label_smoothing=smoothing, reduction="none")
-    # Not divided by the batch's own weights: that would undo them in a batch of one class.
+    # Not divided by the sum of the batch's weights: that would cancel them in a batch of one class.
     weighted = losses if weights is None else losses * weights[repeated]
     return weighted.view(logits.shape[:-1]).mean(dim=-1)
 
 
 class Meter:
-    """Losses and hits of an epoch, kept on the device until asked for, so that no step waits for them."""
+    """Accumulates loss and accuracy of an epoch on the device, so that no step waits for the GPU."""
 
     def __init__(self) -> None:
-        """Start with nothing."""
         self._losses: list[Tensor] = []
         self._hits: list[Tensor] = []
         self._sizes: list[int] = []
 
     def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Take in a step: mean loss, a scalar or [K], logits [N, C] or [K, N, C], and targets [N]."""
+        """Add a step: its mean loss, a scalar or [K], logits [N, C] or [K, N, C], and targets [N]."""
         self._losses.append(loss.detach().float())
         self._hits.append((logits.detach().argmax(dim=-1) == targets).sum(dim=-1))
         self._sizes.append(len(targets))
@@ -68,11 +67,11 @@ class Meter:
         return len(self._sizes)
 
     def losses(self) -> npt.NDArray[np.float64]:
-        """Return the loss of every step, [S] or [S, K]; waits for the device."""
+        """Return the loss of every step, [S] or [S, K]; synchronizes with the device."""
         return torch.stack(self._losses).double().cpu().numpy() if self._losses else np.zeros(0)
 
     def means(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return mean loss and accuracy over all photos, each a scalar or [K]; waits for the device."""
+        """Return mean loss and accuracy of all images, each a scalar or [K]; synchronizes with the device."""
         total = sum(self._sizes)
         loss = np.sum(self.losses().T * self._sizes, axis=-1) / total
         return loss, torch.stack(self._hits).sum(dim=0).cpu().numpy() / total

@@ -30,14 +30,14 @@ _SKIPPED = 5
 
 @dataclass(frozen=True, slots=True)
 class RateFinding:
-    """The outcome of a range test."""
+    """The result of a range test."""
 
     suggestion: float
     """Learning rate at which the smoothed loss falls most steeply."""
     rates: tuple[float, ...]
-    """Learning rate of every step, rising geometrically."""
+    """Learning rate of every step, in geometric progression."""
     losses: tuple[float, ...]
-    """Training loss around every step, a mean over nine."""
+    """Smoothed training loss of every step (centered mean over nine steps)."""
 
 
 def find_learning_rate(
@@ -51,23 +51,23 @@ def find_learning_rate(
     steps: int = 100,
     progress: Progress = silent,
 ) -> RateFinding:
-    """Raise the learning rate geometrically, a step a batch, and look where the loss falls most steeply.
+    """Run a learning-rate range test: raise the rate with every batch and find the steepest fall of the loss.
 
-    Stops when the smoothed loss is four times its least. The network given stays as it is.
+    The test ends when the smoothed loss is four times its minimum. It trains a copy of the network.
 
     Args:
-        network: with the weights that training will start from.
-        recipe: strategy, optimiser, batches, loss and device of the training to come.
-        train: the training photos.
-        picture: PNG file for the curve.
+        network: with the initial weights of the training to come.
+        recipe: its strategy, optimizer, batches, loss and device are used.
+        train: the training images.
+        picture: PNG file for the plot.
         low: first rate, above 0.
         high: last rate, above `low`.
-        steps: batches, 20 or more.
-        progress: told after every batch.
+        steps: number of batches, 20 or more.
+        progress: called after every batch.
 
     Raises:
-        AssayError: the loss is not finite from the start, so that there is no curve.
-        ValueError: `low`, `high` or `steps` is out of its range.
+        AssayError: the loss diverges from the start.
+        ValueError: `low`, `high` or `steps` is out of range.
 
     Source: Smith, Cyclical Learning Rates for Training Neural Networks, 2017, section 3.3.
     """
@@ -88,9 +88,9 @@ def find_learning_rate(
 
 
 def steepest(rates: list[float], losses: list[float]) -> float:
-    """Return the rate at which the loss falls most steeply per decade, before it is least.
+    """Return the rate at which the loss falls most steeply per decade, before its minimum.
 
-    The first steps are left out, since the smoothed loss has not settled there.
+    The first steps are ignored: the smoothed loss has not settled yet.
     """
     end = max(2 * _SKIPPED, int(np.argmin(losses)) + 1)
     slope = np.gradient(np.asarray(losses[:end]), np.log10(rates[:end]))

@@ -24,7 +24,16 @@ _CHECK_EVERY = 50
 
 
 class Learner(LightningModule):
-    """A network, or its head alone, that learns by a schedule."""
+    """The training of a network on images, or of its head alone on cached embeddings.
+
+    Args:
+        network: changed in place.
+        schedule: learning rates, and the layers that train in an epoch.
+        on_features: batches contain embeddings, and only the head is trained.
+        class_weights: float32 [C], class weights of the loss; none: all 1.
+        first_epoch: number of finished epochs of a resumed run.
+        optimizer_state: the optimizer's state after those epochs.
+    """
 
     class_weights: Tensor | None
 
@@ -38,16 +47,6 @@ class Learner(LightningModule):
         first_epoch: int = 0,
         optimizer_state: Mapping[str, Any] | None = None,
     ) -> None:
-        """Hold what learns and how.
-
-        Args:
-            network: changed in place.
-            schedule: what happens when.
-            on_features: batches hold embeddings, and only the head runs.
-            class_weights: float32 [C], how much the loss of every class counts; none: all the same.
-            first_epoch: how many epochs of the run are over.
-            optimizer_state: the optimiser's state after those epochs.
-        """
         super().__init__()
         self.network = network
         self.schedule = schedule
@@ -62,21 +61,21 @@ class Learner(LightningModule):
 
     @property
     def subject(self) -> nn.Module:
-        """The module whose weights a checkpoint holds: the network, or its head if only that runs."""
+        """The module that a checkpoint contains: the network, or only its head if that alone is trained."""
         return self.network.head if self.on_features else self.network
 
     @property
     def epoch(self) -> int:
-        """The epoch of the whole run, counted from 0; Lightning counts from where this session began."""
+        """The epoch of the whole run, counted from 0; Lightning counts from the resumed epoch."""
         return self._first_epoch + self.current_epoch
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits [N, C] of a batch's inputs."""
+        """Return logits [N, C] of a batch of inputs."""
         logits: Tensor = self.network.head(inputs) if self.on_features else self.network(inputs).logits
         return logits
 
     def configure_optimizers(self) -> optim.Optimizer:
-        """Make the optimiser and give it its state back."""
+        """Create the optimizer and restore its state."""
         spec = self.schedule.spec
         optimizer = make_optimizer(parameter_groups(self.network, spec), spec)
         if self._optimizer_state is not None:
@@ -85,7 +84,7 @@ class Learner(LightningModule):
         return optimizer
 
     def on_train_epoch_start(self) -> None:
-        """Seed the generators and free the layers that learn in this epoch."""
+        """Seed torch's generators and unfreeze the layers that train in this epoch."""
         spec = self.schedule.spec
         torch.manual_seed(epoch_seed(spec.seed, Purpose.TORCH, self.epoch))
         self.network.freeze(self.network.depth if self.schedule.head_alone(self.epoch) else self._frozen)
@@ -93,7 +92,7 @@ class Learner(LightningModule):
         self.train_meter = Meter()
 
     def on_before_batch_transfer(self, batch: Batch | AssayError, dataloader_idx: int) -> Batch:
-        """Raise what went wrong in the process that prepared a batch."""
+        """Raise the error of the worker process that prepared the batch."""
         del dataloader_idx
         if isinstance(batch, AssayError):
             raise batch
@@ -111,25 +110,25 @@ class Learner(LightningModule):
         loss = cross_entropy(logits, targets, self.class_weights, self.schedule.spec.label_smoothing)
         loss = loss + self.network.head_penalty()
         self.train_meter.add(loss, logits, targets)
-        # Every loss is looked at when the epoch ends; a look now and then saves hours if it is long.
+        # All losses are checked at the end of the epoch; a check now and then saves hours of a long one.
         if batch_idx % _CHECK_EVERY == 0:
             require_finite([float(loss.detach())], self.epoch, self.schedule.spec)
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Stop if training has diverged, before anything of this epoch is kept."""
+        """Raise if training has diverged, before this epoch is recorded."""
         require_finite(self.train_meter.losses(), self.epoch, self.schedule.spec)
         self._val_meter = Meter()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Take a batch into the epoch's figures."""
+        """Add a batch to the epoch's metrics."""
         del batch_idx
         inputs, targets = batch
         logits = self(inputs)
         self._val_meter.add(cross_entropy(logits, targets), logits, targets)
 
     def on_validation_epoch_end(self) -> None:
-        """Give the epoch's figures to the callbacks as `val_loss` and `val_accuracy`."""
+        """Log the epoch's metrics as `val_loss` and `val_accuracy`."""
         loss, accuracy = self._val_meter.means()
         require_finite([float(loss)], self.epoch, self.schedule.spec)
         self.log("val_loss", torch.tensor(loss, dtype=torch.float64))
@@ -137,12 +136,12 @@ class Learner(LightningModule):
 
     @property
     def rate(self) -> float:
-        """The head's learning rate now."""
+        """The current learning rate of the head."""
         return float(self._optimizer.param_groups[-1]["lr"])
 
     @property
     def _optimizer(self) -> optim.Optimizer:
         found = self.optimizers(use_pl_optimizer=False)
         if isinstance(found, list):
-            raise TypeError("a learner has one optimiser")
+            raise TypeError("there must be one optimizer")
         return found

@@ -14,7 +14,7 @@ from assay.recipe import TrainSpec
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Parameters that are treated alike."""
+    """Parameters with the same learning rate and weight decay."""
 
     parameters: tuple[nn.Parameter, ...]
     scale: float
@@ -23,32 +23,28 @@ class Group:
 
 
 def frozen_stages(network: Classifier, spec: TrainSpec) -> int:
-    """Return how many of the earliest stages never learn in a run.
+    """Return how many of the earliest stages stay frozen for the whole run.
 
     Raises:
-        UsageError: `train.freeze` is set for a strategy that does not look at it.
+        UsageError: `train.freeze` is set for a strategy that ignores it.
     """
     if spec.freeze and spec.strategy != "finetune":
         raise UsageError(
-            f"train.freeze is {spec.freeze}, which only the strategy finetune heeds, not {spec.strategy}: "
+            f"train.freeze is {spec.freeze}, but only the strategy finetune uses it, not {spec.strategy}: "
             "set train.strategy=finetune or train.freeze=0"
         )
     return network.depth if spec.strategy == "probe" else spec.freeze
 
 
 def parameter_groups(network: Classifier, spec: TrainSpec) -> list[Group]:
-    """Sort the parameters that learn at any time of a run into groups.
+    """Group the parameters that are trained at any time of a run by learning rate and weight decay.
 
-    Biases and the parameters of norms (those of one dimension) never decay. With the strategy `staged`, the
-    rate falls geometrically from 1 at the head to `staged.early_lr_factor` at the stem; elsewhere all stages
-    have the same.
-
-    Args:
-        network: its stages, the stem first and the head last.
-        spec: strategy, freezing and weight decay.
+    Biases and norm parameters (those of one dimension) have no weight decay. With the strategy `staged`, the
+    rate falls geometrically from 1 at the head to `staged.early_lr_factor` at the stem; with the others all
+    stages have the same rate.
 
     Returns:
-        Groups without empty ones, the head's last.
+        The non-empty groups, that of the head last.
     """
     stages = network.parameter_stages()
     last = len(stages) - 1
@@ -65,11 +61,11 @@ def parameter_groups(network: Classifier, spec: TrainSpec) -> list[Group]:
 
 
 def make_optimizer(groups: list[Group], spec: TrainSpec) -> optim.Optimizer:
-    """Make the optimiser of a recipe; every param group keeps its `scale` beside its `lr`.
+    """Create the optimizer of a recipe; every param group has a `scale` beside its `lr`.
 
-    Weight decay is added to the gradient in `adam` and `sgd`, and taken off the weights in `adamw`.
+    Weight decay is coupled (added to the gradient) in `adam` and `sgd`, and decoupled in `adamw`.
     """
-    # One pass over the weights instead of ten. With a GPU's mixed precision it could not clip gradients.
+    # Fused: one pass over the weights instead of ten. On a GPU with mixed precision it cannot clip gradients.
     fused = all(parameter.device.type == "cpu" for group in groups for parameter in group.parameters)
     params = [
         {"params": list(group.parameters), "weight_decay": group.weight_decay, "scale": group.scale}
@@ -83,6 +79,6 @@ def make_optimizer(groups: list[Group], spec: TrainSpec) -> optim.Optimizer:
 
 
 def set_rate(optimizer: optim.Optimizer, rate: float) -> None:
-    """Give every group its share of `rate`, the head's learning rate."""
+    """Set the learning rate of every group to its share of `rate`, the head's learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["scale"]

@@ -32,16 +32,11 @@ if TYPE_CHECKING:
 
 
 def check(part: str, split: Split, classes: int) -> None:
-    """Check that a split can be used.
-
-    Args:
-        part: its name, for messages.
-        split: photos and targets.
-        classes: how many the network tells apart.
+    """Check that a split is usable; `part` is its name for messages.
 
     Raises:
-        AssayError: it is empty.
-        ValueError: photos and targets do not match, or a target is no class.
+        AssayError: the split is empty.
+        ValueError: the numbers of images and targets differ, or a target is not a class index.
     """
     if len(split.pixels) == 0:
         raise AssayError(f"there are no {part} photos; change data.split or add photos")
@@ -52,10 +47,10 @@ def check(part: str, split: Split, classes: int) -> None:
 
 
 def check_batches(recipe: Recipe, photos: int) -> None:
-    """Check that batch norm in the head gets two photos or more at a time.
+    """Check that batches are large enough for batch norm in the head.
 
     Raises:
-        UsageError: it gets one.
+        UsageError: a batch has a single image.
     """
     head = recipe.net.head
     if head.batch_norm and head.hidden and min(recipe.train.batch_size, photos) < 2:
@@ -66,10 +61,7 @@ def check_batches(recipe: Recipe, photos: int) -> None:
 
 
 def augmentation(recipe: Recipe) -> Callable[[Pixels, int], Pixels] | None:
-    """Return what every training photo goes through: the recipe's changes, then the network's size.
-
-    None if photos are used as they are.
-    """
+    """Return the augmentation of a recipe, which ends at the network's size; None if there is none."""
     if not recipe.augment.train and recipe.augment.canvas == 1:
         return None
     from assay.image.augment import Augment  # noqa: PLC0415 - albumentations takes a second to import
@@ -88,16 +80,16 @@ def training_loader(
     pin_memory: bool = False,
     clock: "WorkerClock | None" = None,
 ) -> DataLoader[Batch | AssayError]:
-    """Return the training batches, in a new order every epoch.
+    """Return the DataLoader of training batches, reshuffled every epoch.
 
     Args:
-        train: photos and targets.
-        augment: changes a photo by a seed.
+        train: images and targets.
+        augment: random augmentation of an image by a seed.
         recipe: batch size, balance, workers and seed.
-        features: float32 [V, N, D], used instead of the photos.
-        first_epoch: how many epochs of the run are over.
-        pin_memory: for CUDA.
-        clock: told how long photos take to prepare.
+        features: embeddings, float32 [V, N, D] for V views, used instead of the images.
+        first_epoch: number of finished epochs of a resumed run.
+        pin_memory: use page-locked memory, for CUDA.
+        clock: accumulates the time that workers spend.
     """
     spec = recipe.train
     order = Order(train.targets, spec.seed, balanced=spec.balance == "sampler", first_epoch=first_epoch)
@@ -122,9 +114,9 @@ def ordered_loader(
     features: np.ndarray | None = None,
     pin_memory: bool = False,
 ) -> DataLoader[Batch | AssayError]:
-    """Return the batches of a split as it stands, for validation and for embeddings; arguments as above.
+    """Return the DataLoader of a split in its own order, for validation and embeddings.
 
-    `seeds` are those of the augmentation, one for each photo.
+    Args are those of `training_loader`; `seeds` are augmentation seeds, one per image.
     """
     spec = recipe.train
     batches = Batches(InOrder(len(split.targets), seeds), spec.batch_size)
@@ -140,7 +132,7 @@ def ordered_loader(
 
 
 def loss_weights(head: Head, spec: TrainSpec, train: Split) -> Tensor | None:
-    """Return the class weights [C] of a run that balances the loss, else none."""
+    """Return the class weights [C] of a run with weighted loss, else None."""
     if spec.balance != "weights":
         return None
     return class_weights(train.targets, head.fc.out_features)

@@ -25,34 +25,34 @@ Embed = Callable[[Pixels], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """All that a head on a frozen backbone learns from and is validated on."""
+    """Embeddings of both splits, on which a head is trained and validated."""
 
     train: npt.NDArray[np.float32]
-    """Embeddings of V views of the training photos, [V, N, D]."""
+    """[V, N, D]: V augmented views of the training images."""
     val: npt.NDArray[np.float32]
-    """Embeddings of the validation photos, [N, D]."""
+    """[N, D]: the validation images."""
 
 
 _TELL = "computing embeddings"
 
 
 def on_features(recipe: Recipe) -> bool:
-    """Tell whether the head of a recipe learns from embeddings computed beforehand."""
+    """Return whether the head of a recipe is trained on cached embeddings."""
     return recipe.train.strategy == "probe" and (not recipe.augment.train or recipe.train.views > 0)
 
 
 def view_count(recipe: Recipe) -> int:
-    """Return how many views of a training photo are computed: one where nothing random happens to it."""
+    """Return the number of cached views of a training image: one without augmentation."""
     return recipe.train.views if recipe.augment.train else 1
 
 
 def embed_splits(
     recipe: Recipe, train: Split, val: Split, embed: Embed, progress: Progress = silent
 ) -> Embedded:
-    """Compute the embeddings of every view of both splits; each photo's seed is that of its position.
+    """Compute the embeddings of both splits; the augmentation seed of an image depends on its index.
 
     Raises:
-        AssayError: a photo cannot be read.
+        AssayError: an image cannot be read.
     """
     augment = augmentation(recipe)
     views = []
@@ -71,21 +71,21 @@ def features(
     device: torch.device | None = None,
     progress: Progress = silent,
 ) -> npt.NDArray[np.float32]:
-    """Compute the embedding of every photo, in this process.
+    """Compute the embeddings of images in this process.
 
     Args:
-        network: put into evaluation mode.
-        pixels: photos of the network's input size.
-        batch_size: photos a forward pass.
-        embed: does the work instead of `network`, for example in a compiled engine.
-        device: where `network` runs; none: where it is.
-        progress: told after every batch.
+        network: set to evaluation mode.
+        pixels: images of the network's input size.
+        batch_size: images per forward pass.
+        embed: used instead of `network`, for example a compiled engine.
+        device: to run `network` on; none: its current device.
+        progress: called after every batch.
 
     Returns:
-        float32 array [N, D], in the order of the photos.
+        float32 array [N, D], in the order of the images.
 
     Raises:
-        AssayError: a photo cannot be read.
+        AssayError: an image cannot be read.
     """
     data = PhotoData(Split(pixels, np.zeros(len(pixels), dtype=np.int64)))
     loader = make_loader(data, Batches(InOrder(len(pixels)), batch_size), workers=0)
@@ -95,10 +95,10 @@ def features(
 def features_of(
     loader: DataLoader[Batch | AssayError], embed: Embed, progress: Progress = silent
 ) -> npt.NDArray[np.float32]:
-    """Compute the embeddings of the photos of a loader, in its order.
+    """Compute the embeddings of a loader's images, in its order.
 
     Raises:
-        AssayError: a photo cannot be read.
+        AssayError: an image cannot be read.
     """
     return np.concatenate(list(stream_features(loader, embed, progress)))
 
@@ -106,10 +106,10 @@ def features_of(
 def stream_features(
     loader: DataLoader[Batch | AssayError], embed: Embed, progress: Progress = silent
 ) -> Iterator[npt.NDArray[np.float32]]:
-    """Give the embeddings of the photos of a loader batch by batch, as they are computed.
+    """Yield the embeddings of a loader's images batch by batch.
 
     Raises:
-        AssayError: a photo cannot be read.
+        AssayError: an image cannot be read.
     """
     for done, batch in enumerate(loader, start=1):
         if isinstance(batch, AssayError):
@@ -119,7 +119,7 @@ def stream_features(
 
 
 def eager(network: Classifier, device: torch.device | None = None) -> Embed:
-    """Return the network's own embedding, on a device, in evaluation mode and 32 bits."""
+    """Return a function that embeds images with the network in evaluation mode and 32 bits on a device."""
     place = device or next(network.parameters()).device
     network.to(place).eval()
 

@@ -16,11 +16,11 @@ from assay.training.history import EpochRow
 
 
 class MisfitError(ValueError):
-    """Something in a checkpoint that does not fit; the message names it."""
+    """A value in a checkpoint does not match the run; the message names it."""
 
 
 def require_keys(plain: Mapping[str, Any], wanted: Sequence[str], what: str) -> None:
-    """Check that a mapping has the keys that it should have and no others."""
+    """Check that a mapping has exactly the expected keys."""
     if missing := [name for name in wanted if name not in plain]:
         raise MisfitError(f"{what} has no {missing[0]!r}")
     if more := [name for name in plain if name not in wanted]:
@@ -28,14 +28,14 @@ def require_keys(plain: Mapping[str, Any], wanted: Sequence[str], what: str) -> 
 
 
 def require_kind(value: object, kind: type | tuple[type, ...], what: str) -> None:
-    """Check the type of a value; truth values are no numbers."""
+    """Check the type of a value; a bool does not count as a number."""
     wrong_bool = isinstance(value, bool) and kind is not bool
     if wrong_bool or not isinstance(value, kind):
         raise MisfitError(f"{what} is a {type(value).__name__}")
 
 
 def epoch_rows(plain: object) -> tuple[EpochRow, ...]:
-    """Return the rows of all epochs, at least one, counted from 1 without gaps."""
+    """Parse the metrics of all epochs: at least one, counted from 1 without gaps."""
     require_kind(plain, list, "rows")
     assert isinstance(plain, list)  # noqa: S101 - for the type checker
     rows = []
@@ -55,7 +55,7 @@ def epoch_rows(plain: object) -> tuple[EpochRow, ...]:
 
 
 def step_losses(plain: object, epochs: int) -> tuple[tuple[float, ...], ...]:
-    """Return the losses of every step, an epoch each."""
+    """Parse the losses of every step, one tuple per epoch."""
     require_kind(plain, list, "losses")
     assert isinstance(plain, list)  # noqa: S101 - for the type checker
     if len(plain) != epochs:
@@ -68,7 +68,7 @@ def step_losses(plain: object, epochs: int) -> tuple[tuple[float, ...], ...]:
 
 
 def check_weights(weights: object, module: nn.Module, what: str) -> None:
-    """Check that tensors are those of a module's state."""
+    """Check that tensors match a module's state dict in names, shapes and types, and are finite."""
     require_kind(weights, dict, what)
     assert isinstance(weights, dict)  # noqa: S101 - for the type checker
     wanted = module.state_dict()
@@ -79,7 +79,7 @@ def check_weights(weights: object, module: nn.Module, what: str) -> None:
 
 
 def check_optimizer(state: object, optimizer: optim.Optimizer) -> None:
-    """Check that a state is one that an optimiser has after some steps."""
+    """Check that a state dict can be loaded into an optimizer."""
     what = "optimizer"
     require_kind(state, dict, what)
     assert isinstance(state, dict)  # noqa: S101 - for the type checker
@@ -122,12 +122,12 @@ _STATE_NAMES: Mapping[type[optim.Optimizer], Sequence[str]] = {
 
 
 def check_like(found: object, wanted: Mapping[str, Any] | None, what: str) -> None:
-    """Check that a small state has the keys and kinds of values of a fresh one, or is none like that.
+    """Check that a small state (of early stopping, of a schedule) has the keys and types of an initial one.
 
     Args:
-        found: numbers, single numbers in tensors, text or nothing, by name.
-        wanted: the same of something that has just begun.
-        what: its name, for the message.
+        found: numbers, one-element tensors, strings or None, by name.
+        wanted: an initial state; None: `found` must be None too.
+        what: name of the state, for the message.
     """
     if wanted is None or found is None:
         if found is not wanted:
@@ -156,7 +156,7 @@ def _check_group(group: object, wanted: Mapping[str, Any], what: str) -> None:
     require_keys(group, list(wanted), what)
     for name, value in wanted.items():
         given = group[name]
-        if name == "lr":  # set anew before every step
+        if name == "lr":  # set before every step
             same = isinstance(given, float) and math.isfinite(given)
         elif name in _BY_DEVICE:
             same = given is None or isinstance(given, bool)
@@ -171,7 +171,7 @@ def _finite(value: object, what: str) -> None:
     assert isinstance(value, Tensor)  # noqa: S101 - for the type checker
     if value.is_nested or value.is_quantized or value.layout != torch.strided or value.device.type != "cpu":
         raise MisfitError(f"{what} is no plain tensor")
-    # Stretched from fewer numbers, a tensor of a few bytes takes more memory than there is.
+    # A tensor expanded from a few bytes could otherwise take more memory than there is.
     if value.untyped_storage().nbytes() < value.numel() * value.element_size():
         raise MisfitError(f"{what} does not hold the numbers of its shape")
     if not torch.isfinite(value).all():

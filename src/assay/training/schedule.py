@@ -18,18 +18,15 @@ _PLATEAU_PATIENCE = 5
 
 
 def factor(spec: TrainSpec, step: int, steps: int, steps_per_epoch: int) -> float:
-    """Return the share of the peak learning rate that one step uses.
+    """Return the learning rate of a step as a share of the peak rate, above 0 and up to 1.
 
-    The schedule `plateau` gives 1 here, times `Plateau.factor`.
+    For the schedule `plateau` this is 1; `Plateau.factor` is applied in addition.
 
     Args:
-        spec: names the schedule and the length of the warm-up.
+        spec: selects the schedule and the length of the warm-up.
         step: counted from 0.
-        steps: steps in all.
-        steps_per_epoch: steps an epoch.
-
-    Returns:
-        A number above 0 and up to 1.
+        steps: total number of steps.
+        steps_per_epoch: number of steps per epoch.
 
     Source: cosine: Loshchilov & Hutter, SGDR, 2017, without restarts; one-cycle: Smith & Topin,
         Super-Convergence, 2018, with cosine flanks and constant momentum.
@@ -57,7 +54,7 @@ def _cosine(start: float, end: float, share: float) -> float:
 
 @dataclass
 class Plateau:
-    """Divides the rate by ten whenever a validation figure has not improved for `patience` epochs."""
+    """Divides the learning rate by ten whenever the metric has not improved for `patience` epochs."""
 
     patience: int
     """Epochs without improvement before a reduction."""
@@ -72,11 +69,11 @@ class Plateau:
 
     @property
     def factor(self) -> float:
-        """Share of the peak rate that is left."""
+        """Remaining share of the peak rate."""
         return _PLATEAU_FACTOR**self.reductions
 
     def update(self, score: float) -> None:
-        """Take an epoch's score, the higher the better, into account."""
+        """Update with the score of an epoch; higher is better."""
         if score > self.best + self.min_delta:
             self.best, self.waited = score, 0
             return
@@ -87,9 +84,9 @@ class Plateau:
 
 
 def plateau_of(spec: TrainSpec) -> Plateau | None:
-    """Return the plateau of a run whose schedule is `plateau`, else none.
+    """Return the initial state of the schedule `plateau`; None for other schedules.
 
-    Its patience is half of early stopping's, at least 1; without early stopping it is 5 epochs.
+    Its patience is half of early stopping's and at least 1; without early stopping it is 5 epochs.
     """
     if spec.schedule != "plateau":
         return None
@@ -100,14 +97,17 @@ def plateau_of(spec: TrainSpec) -> Plateau | None:
 
 @dataclass
 class Schedule:
-    """What a run does when."""
+    """Learning rates and trained layers of a run, as functions of step and epoch.
+
+    Only `plateau` is stateful, because it depends on validation metrics.
+    """
 
     spec: TrainSpec
     """Strategy, rates and schedule."""
     steps_per_epoch: int
-    """Optimiser steps in one pass over the training photos."""
+    """Optimizer steps in one pass over the training images."""
     plateau: Plateau | None = None
-    """Memory of the schedule `plateau`."""
+    """State of the schedule `plateau`."""
 
     @property
     def head_epochs(self) -> int:
@@ -116,21 +116,20 @@ class Schedule:
         return min(spec.staged.head_epochs, spec.epochs) if spec.strategy == "staged" else 0
 
     def head_alone(self, epoch: int) -> bool:
-        """Tell whether only the head learns in an epoch, counted from 0."""
+        """Return whether only the head is trained in an epoch (counted from 0)."""
         return self.spec.strategy == "probe" or epoch < self.head_epochs
 
     def warming_head(self, epoch: int) -> bool:
-        """Tell whether an epoch, counted from 0, is one of the first stage of `staged`.
+        """Return whether an epoch (counted from 0) belongs to the first stage of `staged`.
 
-        Early stopping and the plateau do not watch that stage: the second begins whatever the first does.
+        Early stopping and the plateau ignore that stage: the second one follows in any case.
         """
         return epoch < self.head_epochs
 
     def rate(self, step: int) -> float:
-        """Return the head's learning rate in a step of the whole run, counted from 0.
+        """Return the head's learning rate in a step of the whole run (counted from 0).
 
-        The stages of `staged` each have their own course: a constant rate first, then the schedule from its
-        beginning.
+        The first stage of `staged` has a constant rate; the schedule starts with the second stage.
         """
         first_stage = self.head_epochs * self.steps_per_epoch
         if step < first_stage:

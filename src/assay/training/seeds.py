@@ -12,7 +12,11 @@ import numpy.typing as npt
 
 
 class Purpose(IntEnum):
-    """What a stream of random numbers is for; streams of different purposes are independent."""
+    """Independent streams of random numbers.
+
+    Every epoch starts from generators seeded by (seed, stream, epoch), never from what was drawn before: a
+    run that is resumed at an epoch draws the numbers of an uninterrupted run.
+    """
 
     ORDER = 1
     AUGMENT = 2
@@ -20,44 +24,30 @@ class Purpose(IntEnum):
 
 
 def generator(seed: int, purpose: Purpose, epoch: int) -> np.random.Generator:
-    """Return NumPy's default generator for one purpose in one epoch.
-
-    Args:
-        seed: the run's seed, 0 or more.
-        purpose: what the numbers are for.
-        epoch: epoch counted from 0.
-    """
+    """Return NumPy's default generator of a stream in an epoch (counted from 0)."""
     return np.random.default_rng(_sequence(seed, purpose, epoch))
 
 
 def epoch_seed(seed: int, purpose: Purpose, epoch: int) -> int:
-    """Return one seed for one purpose in one epoch, within 0 to 2^32 - 1."""
+    """Return the seed of a stream in an epoch, 0 to 2^32 - 1."""
     return int(_sequence(seed, purpose, epoch).generate_state(1)[0])
 
 
 def photo_seeds(seed: int, epoch: int, count: int) -> npt.NDArray[np.uint32]:
-    """Return one augmentation seed for every position of an epoch's order.
+    """Return the augmentation seeds of an epoch, uint32 [count], one per position in its order.
 
-    A photo that is drawn twice in an epoch stands at two positions and so is changed in two ways.
-
-    Args:
-        seed: the run's seed.
-        epoch: epoch counted from 0.
-        count: positions in the epoch.
-
-    Returns:
-        uint32 array of shape [count].
+    An image that is drawn twice in an epoch has two positions and is augmented in two ways.
     """
     return _sequence(seed, Purpose.AUGMENT, epoch).generate_state(count).astype(np.uint32)
 
 
 def view_seed(seed: int, view: int, photo: str) -> int:
-    """Return the augmentation seed of one kept view of a photo, within 0 to 2^32 - 1.
+    """Return the augmentation seed of a cached view of an image, 0 to 2^32 - 1.
 
     Args:
         seed: the run's seed.
-        view: which of the photo's views, counted from 0.
-        photo: names the photo; its digest, so that the view is the same wherever the photo stands.
+        view: index of the view, counted from 0.
+        photo: identifies the image; with its digest, the view does not depend on the image's position.
     """
     return int.from_bytes(hashlib.sha256(f"{seed} {view} {photo}".encode()).digest()[:4], "little")
 

@@ -14,13 +14,13 @@ from assay.training.optim import Group, make_optimizer
 
 
 class StackedOptimizer:
-    """The optimiser of recipes that differ in nothing but rate, decay and clipping.
+    """One optimizer for K networks whose recipes differ only in learning rate, weight decay and clipping.
 
-    The steps of `sgd`, `adam` and `adamw` are proportional to their rate. So torch's optimiser takes each
-    step with rate 1 and from zero, and every network goes its own share of it.
+    The steps of `sgd`, `adam` and `adamw` are proportional to the learning rate: torch's optimizer computes
+    the step for rate 1, which is then scaled by the rate of every network.
 
     Args:
-        parameters: [K, ...] each.
+        parameters: stacked weights, [K, ...] each.
         specs: of the K recipes.
     """
 
@@ -35,7 +35,7 @@ class StackedOptimizer:
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], rates: Tensor) -> None:
-        """Change all weights.
+        """Update all weights.
 
         Args:
             gradients: [K, ...] each, changed in place.
@@ -44,10 +44,10 @@ class StackedOptimizer:
         self._clip(gradients)
         decays = bool(self._decays.any())
         for parameter, step, gradient in zip(self._parameters, self._steps, gradients, strict=True):
-            # Biases and the parameters of norms never decay.
+            # No weight decay on biases and norm parameters.
             if decays and self._coupled and parameter.ndim > 2:
                 gradient.add_(parameter * _like(self._decays, parameter))
-            # In one piece: torch's fused optimisers take any other for one.
+            # Contiguous: torch's fused optimizers ignore strides.
             step.grad = gradient.contiguous()
             step.zero_()
         self._optimizer.step()
@@ -68,5 +68,5 @@ class StackedOptimizer:
 
 
 def _like(values: Tensor, tensor: Tensor) -> Tensor:
-    """Shape [K] values so that they multiply the slices of a tensor [K, ...]."""
+    """Reshape values [K] to broadcast over a tensor [K, ...]."""
     return values.view(-1, *[1] * (tensor.ndim - 1))

@@ -21,15 +21,15 @@ from assay.training.device import Device
 from assay.training.history import InterruptionError
 
 _ADVICE = (
-    # Frozen stages are in evaluation mode on purpose.
+    # Frozen stages are in evaluation mode.
     (r"Found \d+ module\(s\) in eval mode", PossibleUserWarning),
     # train.workers is the user's choice, and 0 is right for few photos and for embeddings.
     (r"The '\w+' does not have many workers", PossibleUserWarning),
-    # train.device=cpu is a choice too.
+    # So is train.device=cpu.
     (r"\w+ available but not used", UserWarning),
-    # Lightning 2.6 itself calls what torch 2.13 has renamed.
+    # Lightning 2.6 calls an API that torch 2.13 deprecates.
     (r".*isinstance\(treespec, LeafSpec\)", FutureWarning),
-    # Processes that prepare photos are forked before they start threads of their own.
+    # Worker processes are forked before they start threads of their own.
     (r"This process .* is multi-threaded, use of fork\(\)", DeprecationWarning),
 )
 
@@ -37,14 +37,16 @@ _ADVICE = (
 def make_trainer(
     spec: TrainSpec, device: Device, callbacks: Sequence[Callback], *, epochs: int, run: Path
 ) -> Trainer:
-    """Make a trainer for some epochs.
+    """Return a Lightning Trainer for the remaining epochs of a run.
+
+    It trains on one device in one process; distributed training is not supported.
 
     Args:
-        spec: gradient clipping.
+        spec: its gradient clipping is used.
         device: accelerator and precision.
-        callbacks: one of them makes the checkpoints.
-        epochs: how many are left.
-        run: folder of the run; the trainer writes nothing there by itself.
+        callbacks: one of them writes the checkpoints.
+        epochs: number of remaining epochs.
+        run: folder of the run; the Trainer itself writes nothing there.
     """
     return Trainer(
         accelerator=device.kind,
@@ -64,7 +66,7 @@ def make_trainer(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Lightning's banners and its advice about deliberate choices from the terminal within the block."""
+    """Suppress Lightning's banners and its warnings about deliberate choices within the block."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -81,16 +83,16 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def interruptible(run: Path) -> Iterator[None]:
-    """Turn Ctrl-C and a termination signal within the block into `InterruptionError`.
+    """Convert Ctrl-C and a termination signal within the block to `InterruptionError`.
 
-    Lightning 2.6 answers Ctrl-C by ignoring further ones for the rest of the process and calling `sys.exit`;
-    both are undone here.
+    On Ctrl-C, Lightning 2.6 ignores further ones for the rest of the process and calls `sys.exit`; both are
+    undone here.
 
     Raises:
         InterruptionError: the block was interrupted.
     """
     interrupted = InterruptionError(
-        f"training was interrupted; go on with: assay train --resume {shlex.quote(str(run))}"
+        f"training was interrupted; continue with: assay train --resume {shlex.quote(str(run))}"
     )
     main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGINT)
