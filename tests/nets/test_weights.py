@@ -170,7 +170,7 @@ def test_none_leaves_random_weights():
 
 
 def test_networks_without_imagenet_weights():
-    with pytest.raises(UsageError, match="no such weights exist for convnet"):
+    with pytest.raises(UsageError, match="there are no such weights for convnet"):
         load_pretrained(create("convnet", 2), NetSpec(name="convnet"))
 
 
@@ -209,14 +209,14 @@ def test_a_broken_download_goes_on_where_it_broke(published: Classifier, publish
 @pytest.mark.usefixtures("published")
 def test_weights_that_are_no_longer_there(publisher: Any):
     publisher.files.clear()
-    with pytest.raises(AssayError, match=r"weights of resnet18 cannot be had: .*404"):
+    with pytest.raises(AssayError, match=r"could not get the weights of resnet18: .*404"):
         load_pretrained(create("resnet18", 2), NetSpec(name="resnet18"))
 
 
 @pytest.mark.usefixtures("published")
 def test_a_wrong_hash_at_the_publisher(publisher: Any):
     publisher.files["resnet18.pth"] += b"x"
-    with pytest.raises(AssayError, match=r"weights of resnet18 cannot be had: .*SHA-256"):
+    with pytest.raises(AssayError, match=r"could not get the weights of resnet18: .*SHA-256"):
         load_pretrained(create("resnet18", 2), NetSpec(name="resnet18"))
 
 

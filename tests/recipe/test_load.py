@@ -146,7 +146,7 @@ def test_an_override_sets_one_value(override: str, value: object):
         ("train.epochs=0", "train.epochs"),
         ("train.epochs=many", "train.epochs"),
         ("net.name=resnet19", "resnet18"),
-        ("data.split.train=0.9", "must make 1"),
+        ("data.split.train=0.9", "must be 1"),
         ("preprocess.roi=[0.5, 0, 0.5, 1]", "empty"),
         ("augment.train=[{name: brightness, factor: [2, 1]}]", "ascend"),
         ("train.epochs", "must look like"),

@@ -13,7 +13,7 @@ Stages = Sequence[Sequence[nn.Module]]
 
 
 class Backbone(nn.Module, ABC):
-    """A convolutional network without its classifier.
+    """A network without its classifier.
 
     Attributes:
         channels: K, the number of channels of the feature map.
@@ -27,18 +27,15 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def stages(self) -> Stages:
-        """Return the modules of every stage in the order of the data, the stem first."""
+        """Return the modules of every stage in forward order, the stem first."""
 
 
 def init_he(network: nn.Module) -> None:
-    """Give every convolution of a network random weights, and every batch norm the identity.
+    """Initialize the convolutions of a network at random, in place, and its batch norms to the identity.
 
-    Weights are normal with variance 2 / fan-out, where fan-out is what one input channel reaches: kernel area
-    x output channels / groups. Dividing by the groups matters for depthwise convolutions, whose weights would
-    otherwise begin near zero.
-
-    Args:
-        network: changed in place; its linear layers stay as they are.
+    Weights are normal with variance 2 / fan-out, where fan-out = kernel area × output channels / groups.
+    Without the division by groups, the weights of depthwise convolutions would be close to zero. Linear
+    layers are not changed.
 
     Source: He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, eq. 14.
     """

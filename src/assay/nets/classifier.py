@@ -16,26 +16,26 @@ from assay.recipe.preprocess import Channels
 
 
 class Outputs(NamedTuple):
-    """What a classifier says of N images."""
+    """Output of a classifier for N images."""
 
     logits: Tensor
-    """float [N, C]: before softmax."""
+    """float [N, C], before softmax."""
     embedding: Tensor
-    """float [N, D]: the feature map averaged over its area."""
+    """float [N, D], the globally average-pooled feature map."""
     featuremap: Tensor
-    """float [N, K, h, w] with K = D: what the backbone saw, and where."""
+    """float [N, K, h, w] with K = D, the output of the backbone."""
 
 
 _SIMD_BLOCK = 16
-"""Numbers of 32 bits in the widest register of a processor that oneDNN has kernels for (AVX-512)."""
+"""32-bit values in the widest vector register that oneDNN has kernels for (AVX-512)."""
 
 
 def fast_layout(backbone: nn.Module) -> torch.memory_format:
-    """Return the memory layout that a backbone's tensors should have: channels last where it is safe.
+    """Return the memory format of a backbone's tensors: channels last where that is safe.
 
-    It is not safe with a strided 1x1 convolution of fewer input channels than the processor's registers hold
-    numbers: for these, oneDNN 3.12 (in torch 2.13) writes past its workspace in the backward pass. The
-    process ends, or the gradients are wrong.
+    It is not safe for a strided 1x1 convolution with fewer input channels than a vector register has lanes:
+    oneDNN 3.12 (in torch 2.13) writes past its workspace in the backward pass, which ends the process or
+    gives wrong gradients.
 
     Source: oneDNN issue 6035, 2026; seen with AVX2 kernels, 4 channels and stride 2.
     """
@@ -50,11 +50,11 @@ def fast_layout(backbone: nn.Module) -> torch.memory_format:
 
 
 class Classifier(nn.Module):
-    """Pixels to logits: normalise, backbone, global average pooling, head.
+    """Maps pixels to logits: normalization, backbone, global average pooling, head.
 
     Args:
-        backbone: normalised images to a feature map.
-        head: embeddings to logits.
+        backbone: maps normalized images to a feature map.
+        head: maps embeddings to logits.
         mean: mean of each RGB channel on a 0-1 scale.
         std: standard deviation of each RGB channel on a 0-1 scale.
     """
@@ -72,23 +72,16 @@ class Classifier(nn.Module):
         self._frozen = 0
 
     def forward(self, images: Tensor) -> Outputs:
-        """Classify images.
-
-        Args:
-            images: uint8 [N, S, S, 3], RGB.
-
-        Returns:
-            Logits, embedding and feature map.
-        """
+        """Classify RGB images, uint8 [N, S, S, 3]."""
         featuremap = self.featuremap(images)
         embedding = featuremap.mean(dim=(2, 3))
         return Outputs(self.head(embedding), embedding, featuremap)
 
     def featuremap(self, images: Tensor) -> Tensor:
-        """Return the backbone's output, float [N, K, h, w], of uint8 images [N, S, S, 3].
+        """Return the backbone's output, float [N, K, h, w], for uint8 images [N, S, S, 3].
 
-        The view from [N, S, S, 3] to [N, 3, S, S] keeps the bytes where they are, so that convolutions run in
-        the channels-last layout, the faster one, unless `memory_format` says that they must not.
+        The permutation to [N, 3, S, S] is a view, so that convolutions run in the faster channels-last layout
+        unless `memory_format` forbids it.
         """
         pixels = images.permute(0, 3, 1, 2).to(self.mean.dtype)
         if self.memory_format is torch.contiguous_format:
@@ -98,41 +91,40 @@ class Classifier(nn.Module):
         return features
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return embeddings, float [N, D], of uint8 images [N, S, S, 3]; `head` turns them into logits."""
+        """Return the embeddings, float [N, D], of uint8 images [N, S, S, 3]; `head` maps them to logits."""
         return self.featuremap(images).mean(dim=(2, 3))
 
     def lay_out(self, layout: torch.memory_format) -> None:
-        """Store the weights of convolutions in a memory layout, in place; their values stay.
+        """Convert the weights of convolutions to a memory format, in place.
 
-        In the layout of what runs through them, they need not be turned around in every step.
+        Weights in the format of the activations need no conversion in every step.
         """
         for parameter in self.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.contiguous(memory_format=layout)
 
     def parameter_stages(self) -> list[list[nn.Parameter]]:
-        """Return all parameters by stage, the stem first and the head last, each exactly once."""
+        """Return all parameters by stage, the stem first and the head last; each parameter once."""
         stages = [
             [parameter for module in stage for parameter in module.parameters()]
             for stage in [*self.backbone.stages(), [self.head]]
         ]
         known = {id(parameter) for stage in stages for parameter in stage}
-        # Some networks hold parameters outside their blocks, such as position embeddings: those are early
-        # ones.
+        # Parameters outside the blocks, such as position embeddings, belong to the stem.
         stages[0] += [parameter for parameter in self.parameters() if id(parameter) not in known]
         return stages
 
     def freeze(self, stages: int) -> None:
-        """Keep the first `stages` stages of the backbone as they are, and let all others learn.
+        """Freeze the first `stages` stages of the backbone and unfreeze all others.
 
-        A frozen stage gets no gradients, and stays in evaluation mode whatever `train()` says: its batch
-        norms keep their statistics and its dropout drops nothing.
+        A frozen stage gets no gradients and stays in evaluation mode even after `train()`: its batch norms
+        keep their statistics and its dropout is off.
 
         Args:
-            stages: how many, the stem being the first; 0 frees all, `depth` freezes the whole backbone.
+            stages: number of stages; the stem is the first one, and `depth` freezes the whole backbone.
 
         Raises:
-            UsageError: there are fewer stages.
+            UsageError: the backbone has fewer stages.
         """
         if not 0 <= stages <= self.depth:
             raise UsageError(
@@ -147,7 +139,7 @@ class Classifier(nn.Module):
 
     @property
     def depth(self) -> int:
-        """How many stages the backbone has."""
+        """Number of stages of the backbone."""
         return len(self.backbone.stages())
 
     def train(self, mode: bool = True) -> Self:
@@ -159,5 +151,5 @@ class Classifier(nn.Module):
         return self
 
     def head_penalty(self) -> Tensor:
-        """Return the L2 penalty of the head, a scalar to add to the loss; 0 where the recipe sets none."""
+        """Return the L2 penalty of the head, a scalar to add to the loss."""
         return self.head.penalty()

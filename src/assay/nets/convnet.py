@@ -13,10 +13,8 @@ from assay.recipe import ConvNetSpec
 class ConvNet(Backbone):
     """Blocks of two 3x3 convolutions, each with batch norm and ReLU, then 2x2 max pooling and dropout.
 
-    Dropout draws from torch's global generator, so that one seed decides it.
-
     Args:
-        spec: channels of every block, and the share of its output that is dropped.
+        spec: channels of every block, and the dropout of its output.
 
     Source: the layout is that of VGG (Simonyan, Zisserman, 2014) with batch norm (Ioffe, Szegedy, 2015) and
     dropout (Srivastava et al., 2014) added.
@@ -33,12 +31,12 @@ class ConvNet(Backbone):
         init_he(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the feature map [N, K, h, w] with h = S halved, rounding down, once a block."""
+        """Return the feature map [N, K, h, w]; every block halves the side, rounding down."""
         features: Tensor = self.blocks(images)
         return features
 
     def stages(self) -> Stages:
-        """Return one stage a block; the first is the stem."""
+        """Return one stage per block; the first one is the stem."""
         return [[block] for block in self.blocks]
 
 

@@ -27,19 +27,19 @@ def create(
     std: Channels | None = None,
     size: int = 224,
 ) -> Classifier:
-    """Make a network with random weights, drawn from torch's global generator.
+    """Create a classifier with random weights from torch's global generator.
 
     Args:
         spec: the network's settings, or only its name.
-        classes: how many classes it tells apart, two or more.
-        mean: mean of each RGB channel on a 0-1 scale; none: `normalization` of the name.
-        std: standard deviation of each RGB channel on a 0-1 scale; none: `normalization` of the name.
-        size: side of its input in pixels. Only networks of the timm library depend on it; for all others it
-            is checked that something is left of the image at the end.
+        classes: number of classes, two or more.
+        mean: mean of each RGB channel on a 0-1 scale; none: that of `normalization`.
+        std: standard deviation of each RGB channel on a 0-1 scale; none: that of `normalization`.
+        size: side of the input in pixels. Only networks of the timm library depend on it; for `convnet` it
+            must leave at least one pixel after the last pooling.
 
     Raises:
         UsageError: fewer than two classes, or a size too small for the network.
-        AssayError: a `timm:` name, and timm is not installed or does not know it.
+        AssayError: the name starts with `timm:`, and timm is not installed or has no such network.
     """
     spec = NetSpec(name=spec) if isinstance(spec, str) else spec
     if classes < 2:
@@ -51,21 +51,21 @@ def create(
 
 
 def normalization(name: str) -> tuple[Channels, Channels]:
-    """Return mean and standard deviation of each RGB channel, on a 0-1 scale, that a network's weights want.
+    """Return the mean and standard deviation of each RGB channel that a network's weights were trained with.
 
-    Networks that have no published weights get 0.5 and 0.5, which maps pixels to -1 ... 1.
+    On a 0-1 scale. For networks without published weights both are 0.5, which maps pixels to -1 ... 1.
 
     Args:
         name: one of `assay.recipe.NETWORKS`, or `timm:NAME`.
 
     Raises:
-        AssayError: a `timm:` name, and timm is not installed or does not know it.
+        AssayError: the name starts with `timm:`, and timm is not installed or has no such network.
     """
     if name.startswith(TIMM):
         return timm_normalization(name)
     if name in LITES:
         return _LITE
-    # The weights of resnet50v2 come from the timm library, which trained them on pixels from -1 to 1.
+    # The weights of resnet50v2 come from the timm library; they were trained on pixels from -1 to 1.
     return _IMAGENET if name in RESNETS and name != "resnet50v2" else _HALF
 
 

@@ -16,7 +16,7 @@ from assay.nets.backbone import Backbone, Stages, init_he
 
 
 class Scale(NamedTuple):
-    """How much a variant is wider and deeper than the first, and the side it was trained at, in pixels."""
+    """Width and depth relative to Lite0, and the input size that a variant was trained at, in pixels."""
 
     width: float
     depth: float
@@ -53,10 +53,10 @@ _DIVISOR = 8
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution padded as TensorFlow's "SAME" pads: what is odd goes to the right and the bottom.
+    """A convolution with TensorFlow's "SAME" padding: an odd row or column of padding is at the end.
 
-    With stride 2 on an even side the padding is lopsided, which `nn.Conv2d` cannot express. Weights trained
-    this way see the photo half a pixel shifted in each such layer if they are padded evenly.
+    With stride 2 on an even side the padding is asymmetric, which `nn.Conv2d` does not support. Symmetric
+    padding would shift the image by half a pixel in each such layer of weights trained this way.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
@@ -78,7 +78,7 @@ class SameConv2d(nn.Conv2d):
 
 
 class MBConv(nn.Module):
-    """Widen by a 1x1, filter each channel by itself, narrow by a 1x1; a shortcut where the shapes agree.
+    """Inverted bottleneck: 1x1 expansion, depthwise convolution, 1x1 projection; a shortcut if shapes agree.
 
     Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018.
     """
@@ -109,8 +109,8 @@ class EfficientNetLite(Backbone):
     """A stem, seven stages of inverted bottlenecks, and a 1x1 convolution to 1280 channels.
 
     Args:
-        scale: how much wider and deeper than Lite0. Stem, top, and the repeats of the first and the last
-            stage are never scaled.
+        scale: width and depth relative to Lite0. The stem, the top, and the repeats of the first and the last
+            stage are not scaled.
 
     Source: Tan, Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019, and the
     Lite variants that its authors published in 2020 (tensorflow/tpu, `efficientnet/lite`).
@@ -147,7 +147,7 @@ class EfficientNetLite(Backbone):
         return features
 
     def stages(self) -> Stages:
-        """Return the stem and the seven stages; the last one with the convolution at the top."""
+        """Return the stem and the seven stages; the last one includes the top convolution."""
         starts = [0, *self._ends]
         stages: list[list[nn.Module]] = [[self.conv_stem, self.bn0]]
         stages += [list(self.blocks)[start:end] for start, end in zip(starts, self._ends, strict=False)]
@@ -156,13 +156,13 @@ class EfficientNetLite(Backbone):
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
-    # ε is that of the published weights. Their momentum, 0.01 in torch's terms, fits runs of many thousand
-    # steps; torch's 0.1 follows a fine-tuning of a few hundred.
+    # ε is that of the published weights. Their momentum (0.01 in torch's terms) suits runs of many thousand
+    # steps; torch's default of 0.1 suits fine-tuning of a few hundred.
     return nn.BatchNorm2d(channels, eps=1e-3)
 
 
 def _scaled_width(channels: int, factor: float) -> int:
-    """Round to a multiple of eight, never down by more than a tenth."""
+    """Scale and round to a multiple of eight, never down by more than 10 %."""
     scaled = channels * factor
     rounded = max(_DIVISOR, int(scaled + _DIVISOR / 2) // _DIVISOR * _DIVISOR)
     return rounded + _DIVISOR if rounded < 0.9 * scaled else rounded

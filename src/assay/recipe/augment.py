@@ -14,7 +14,7 @@ Kernel = Annotated[int, Field(ge=1, le=255)]
 
 class _Transform(Settings):
     p: Probability = 1.0
-    """Probability that the transform is applied to a photo."""
+    """Probability of applying the transform to a photo."""
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> Self:
@@ -25,39 +25,39 @@ class _Transform(Settings):
 
 
 class RandomResizedCrop(_Transform):
-    """A random part of the photo, enlarged to the network's size."""
+    """A random crop of the photo, resized to the network's input size."""
 
     name: Literal["random_resized_crop"]
     scale: Annotated[Range, Field()] = (0.08, 1.0)
-    """Share of the area that is kept."""
+    """Share of the photo's area in the crop."""
     ratio: Range = (0.75, 1.3333)
-    """Width divided by height of the part."""
+    """Aspect ratio of the crop, width divided by height."""
 
 
 class HorizontalFlip(_Transform):
-    """Mirrored left to right."""
+    """Flip left to right."""
 
     name: Literal["horizontal_flip"]
     p: Probability = 0.5
 
 
 class VerticalFlip(_Transform):
-    """Mirrored top to bottom."""
+    """Flip top to bottom."""
 
     name: Literal["vertical_flip"]
     p: Probability = 0.5
 
 
 class Rotate(_Transform):
-    """Turned about the centre; the corners are filled by reflection."""
+    """Rotation about the centre; the corners are filled by reflection."""
 
     name: Literal["rotate"]
     degrees: Annotated[float, Field(ge=0, le=180)] = 10.0
-    """Largest angle either way, in degrees."""
+    """Largest angle in either direction, in degrees."""
 
 
 class ColorJitter(_Transform):
-    """Brightness, contrast, saturation and hue, each by a random factor."""
+    """Random changes of brightness, contrast, saturation and hue."""
 
     name: Literal["color_jitter"]
     brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -67,11 +67,11 @@ class ColorJitter(_Transform):
     saturation: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Factor within 1 ± this."""
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Shift within ± this share of the colour circle."""
+    """Shift within ± this share of the hue circle."""
 
 
 class Brightness(_Transform):
-    """Every pixel times one factor."""
+    """Multiplication of all pixels by one factor."""
 
     name: Literal["brightness"]
     factor: Range = (0.8, 1.2)
@@ -95,19 +95,19 @@ class GaussianNoise(_Transform):
 
 
 class MotionBlur(_Transform):
-    """Blurred along a random direction."""
+    """Blur in a random direction."""
 
     name: Literal["motion_blur"]
     kernel: tuple[Kernel, Kernel] = (3, 7)
-    """Kernel side in pixels, odd."""
+    """Range of the kernel size in pixels, odd."""
 
 
 class GaussianBlur(_Transform):
-    """Blurred evenly."""
+    """Gaussian blur."""
 
     name: Literal["gaussian_blur"]
     kernel: tuple[Kernel, Kernel] = (3, 7)
-    """Kernel side in pixels, odd."""
+    """Range of the kernel size in pixels, odd."""
 
 
 class OpticalDistortion(_Transform):
@@ -115,17 +115,17 @@ class OpticalDistortion(_Transform):
 
     name: Literal["optical_distortion"]
     limit: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """Largest distortion coefficient either way."""
+    """Largest absolute value of the distortion coefficient."""
 
 
 class GridDistortion(_Transform):
-    """A grid laid over the photo, its cells stretched at random."""
+    """Random stretching of the cells of a grid."""
 
     name: Literal["grid_distortion"]
     steps: Annotated[int, Field(ge=1, le=64)] = 5
-    """Cells a side."""
+    """Number of cells per side."""
     limit: Annotated[float, Field(ge=0, le=0.9)] = 0.3
-    """Largest stretch of a cell either way."""
+    """Largest relative stretch of a cell."""
 
 
 Transform = Annotated[
@@ -146,25 +146,26 @@ Transform = Annotated[
 
 
 class OfflineSpec(Settings):
-    """How `assay augment` writes photos."""
+    """Output of `assay augment`."""
 
     copies: Annotated[int, Field(ge=0, le=1000)] = 5
-    """Changed copies of every photo of the training and, with the gentler list, of the validation part."""
+    """Augmented copies of every training photo and, with the list `limited`, of every validation photo."""
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
     """Quality of JPEG files."""
     png_level: Annotated[int, Field(ge=0, le=9)] = 6
     """Compression level of PNG files."""
     max_side: Annotated[int, Field(ge=16, le=65500)] = 4096
-    """Longest side in pixels; larger photos are made smaller."""
+    """Longest side in pixels; larger photos are scaled down."""
 
 
 class AugmentSpec(Settings):
-    """What happens to photos before they teach."""
+    """Augmentation of training photos."""
 
     train: tuple[Transform, ...] = ()
-    """Applied in this order to every training photo, anew each epoch."""
+    """Transforms applied in this order to every training photo, with new random numbers in each epoch."""
     limited: tuple[Transform, ...] = ()
-    """The gentler list that `assay augment` applies to validation photos; training never uses it."""
+    """Weaker transforms that `assay augment` applies to validation photos; training does not use them."""
     canvas: Annotated[float, Field(ge=1, le=4)] = 1.0
-    """Training photos are held at `size` times this, so that random crops need not enlarge pixels."""
+    """Training photos are resized to `preprocess.size` times this before augmentation, so that random crops
+    are not enlarged."""
     offline: OfflineSpec = OfflineSpec()

@@ -11,21 +11,22 @@ Layout = Literal["auto", "classes", "splits"]
 
 
 class SplitSpec(Settings):
-    """How photos are shared out. A split that the data brings along is kept as it is."""
+    """How photos are split. A split that the data set defines itself is kept."""
 
     method: Literal["grouped", "random"] = "grouped"
-    """grouped: photos of one group stay in one part; random: photo by photo. Both keep class proportions."""
+    """grouped: photos of one group are in one split; random: photo by photo. Both are stratified by class."""
     train: Probability = 0.7
-    """Share that teaches."""
+    """Share for training."""
     val: Probability = 0.15
-    """Share that chooses: early stopping, best weights, calibration."""
+    """Share for validation: early stopping, the best epoch, calibration."""
     test: Probability = 0.15
-    """Share that judges, once. 0 leaves the judgement to validation, and the report says so."""
+    """Share for the final evaluation. With 0 the classifier is evaluated on the validation photos, and the
+    report says so."""
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if abs(self.train + self.val + self.test - 1) > 1e-6:
-            raise ValueError(f"train + val + test must make 1, not {self.train + self.val + self.test:g}")
+            raise ValueError(f"train + val + test must be 1, not {self.train + self.val + self.test:g}")
         if self.train == 0 or self.val == 0:
             raise ValueError("train and val must be above 0")
         return self
@@ -35,16 +36,16 @@ class DataSpec(Settings):
     """The photos and their labels."""
 
     layout: Layout = "auto"
-    """What the folders directly in a data folder are. auto: parts where their names say so (train, val, test
-    and what other tools call them), else classes; classes: each is a class, whatever it is called; splits:
-    each is a part that holds the class folders."""
+    """What the folders in a data folder are. auto: splits if their names say so (train, val, test, and what
+    other tools call them), else classes; classes: each is a class, whatever its name; splits: each is a split
+    that contains the class folders."""
     split: SplitSpec = SplitSpec()
     mapping: dict[str, tuple[str, ...]] | None = None
-    """New class: the classes it is made of. The original label is kept as `source_label`."""
+    """New classes, each with the classes that it combines. The original label is kept as `source_label`."""
     positive: str | None = None
-    """The class that is looked for; its precision, recall and F1 are named first."""
+    """The positive class; its precision, recall and F1 are reported first."""
     advised_per_class: Annotated[int, Field(ge=0, le=10**9)] = 100
-    """Photos a class below which a warning is given."""
+    """Classes with fewer photos cause a warning."""
 
     @model_validator(mode="after")
     def _no_class_twice(self) -> Self:

@@ -19,36 +19,33 @@ from assay.recipe.yaml_text import MOST_CHARACTERS, YamlError, parse_yaml
 
 _FOLDER = resources.files("assay.recipe") / "recipes"
 _LONGEST_CHAIN = 10
-"""Recipes that extend each other."""
+"""Longest chain of recipes that extend each other."""
 _DEEPEST = 10
 _MOST_TOLD = 10
 _SHORT = 100
 _SCALARS = (bool, int, float, date, type(None))
-"""What YAML makes of names such as yes, 007, 1.5, 2024-01-01 and null."""
+"""Types that YAML gives names such as yes, 007, 1.5, 2024-01-01 and null."""
 
 
 def recipe_names() -> list[str]:
-    """Return the names of the recipes that come with Assay, in alphabetical order."""
+    """Return the names of the built-in recipes in alphabetical order."""
     return sorted(
         entry.name.removesuffix(".yaml") for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml")
     )
 
 
 def load_recipe(source: str | Path = "default", overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by name or file and apply overrides.
+    """Load a recipe by name or from a file and apply overrides.
 
-    A file may begin with `extends: NAME` (a recipe's name, or a file beside it): it then says only what is
-    different. Mappings are merged key by key; lists are replaced whole.
+    A file may contain `extends: NAME` (a recipe's name, or a file in the same folder) and then needs only the
+    settings that differ. Mappings are merged key by key; lists are replaced as a whole.
 
     Args:
-        source: name of a recipe that comes with Assay, or the path of a YAML file.
-        overrides: settings such as `train.epochs=5`; the value is read as YAML.
-
-    Returns:
-        The recipe, every value checked.
+        source: name of a built-in recipe, or the path of a YAML file.
+        overrides: settings such as `train.epochs=5`; values are YAML.
 
     Raises:
-        UsageError: no such recipe, no such setting, or a value out of range.
+        UsageError: there is no such recipe or setting, or a value is not allowed.
     """
     values = _read(str(source), ())
     for override in overrides:
@@ -57,14 +54,14 @@ def load_recipe(source: str | Path = "default", overrides: Sequence[str] = ()) -
 
 
 def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
-    """Check a mapping of settings.
+    """Validate nested settings.
 
     Args:
-        values: nested settings, as YAML gives them.
-        source: where they come from, for the error.
+        values: nested settings, as parsed from YAML.
+        source: their origin, for error messages.
 
     Raises:
-        UsageError: a key is unknown (the nearest known one is named) or a value is not allowed.
+        UsageError: a key is unknown (the closest known one is named) or a value is not allowed.
     """
     try:
         return Recipe.model_validate(values)
@@ -76,7 +73,7 @@ def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """Return the recipe as YAML that `load_recipe` reads back to an equal one."""
+    """Return the recipe as YAML; `load_recipe` reads it back to an equal recipe."""
     values = recipe.model_dump(mode="json")
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
 
@@ -150,7 +147,7 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 
 def _number(text: str) -> str | float:
-    """YAML 1.1 reads 1e-4 as text; a person means a number, unless it stands in quotes."""
+    """Return an unquoted 1e-4 as a number; YAML 1.1 reads it as text."""
     try:
         return float(text)
     except ValueError:
@@ -158,7 +155,7 @@ def _number(text: str) -> str | float:
 
 
 def _not_text(value: object) -> str:
-    """Say what YAML made of an unquoted name such as yes, 007 or null."""
+    """Describe what YAML made of an unquoted name such as yes, 007 or null."""
     if value is None:
         kind = "nothing (null)"
     elif isinstance(value, bool):
@@ -188,7 +185,7 @@ def _short(value: object) -> str:
 
 
 def _keys(path: tuple[int | str, ...]) -> list[str]:
-    """Names that may stand at a place in the schema; union tags and list indices select a member."""
+    """Return the names allowed at a path of the schema; union tags and list indices select a member."""
     kinds: list[Any] = [Recipe]
     for part in path:
         found = [_annotation(kind, part) for kind in kinds]
@@ -207,7 +204,7 @@ def _annotation(kind: Any, part: int | str) -> Any:
 
 
 def _models(kind: Any, tag: int | str | None) -> list[type[BaseModel]]:
-    """Settings classes inside an annotation, those whose `name` is `tag` first."""
+    """Return the settings classes in an annotation, those whose `name` is `tag` first."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return [kind]
     inner = [model for part in get_args(kind) for model in _models(part, tag)]

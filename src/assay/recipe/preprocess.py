@@ -11,29 +11,29 @@ _HUGE = 1e30
 
 
 class PreprocessSpec(Settings):
-    """Region of interest, centre crop, fit and size, in that order, then mean and standard deviation.
+    """Region of interest, centre crop and resizing, in that order, then normalization.
 
-    The same values serve training, evaluation, the command line, the server and the camera: they travel in
-    the bundle.
+    Training, evaluation, command line, server and camera use the same values; they are stored in the bundle.
     """
 
     roi: tuple[Probability, Probability, Probability, Probability] = (0.0, 0.0, 1.0, 1.0)
     """Region of interest as fractions of the upright photo: left, top, right, bottom."""
     center_crop: Fraction = 1.0
-    """Share of the region's width and height that is kept around its centre."""
+    """Share of the region's width and height to keep around its centre."""
     fit: Literal["squash", "crop", "letterbox"] = "crop"
-    """squash: both sides to `size`; crop: the shorter one, then the centre; letterbox: the longer; bars."""
+    """squash: resize both sides to `size`; crop: resize the shorter side, then crop the centre; letterbox:
+    resize the longer side, then pad."""
     size: Annotated[int, Field(ge=8, le=2048)] = 224
-    """Side of the square the network sees, in pixels."""
+    """Side of the network's square input, in pixels."""
     fill: tuple[int, int, int] = (114, 114, 114)
-    """Colour of the letterbox's bars, RGB 0-255."""
+    """Colour of the letterbox's padding, RGB 0-255."""
     value_range: tuple[float, float] | None = None
-    """Values that are black and white in photos of more than 8 bits a channel; none: those that type or file
-    declare, and photos that declare none are not read."""
+    """Values of black and white in photos of more than 8 bits per channel; null: as declared by their type or
+    by the file; photos that declare neither are refused."""
     mean: Channels | None = None
-    """Mean of each RGB channel on a 0-1 scale; none: what the network's weights were trained with."""
+    """Mean of each RGB channel on a 0-1 scale; null: that of the pretrained weights."""
     std: Channels | None = None
-    """Standard deviation of each RGB channel on a 0-1 scale; none: what the weights were trained with."""
+    """Standard deviation of each RGB channel on a 0-1 scale; null: that of the pretrained weights."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -45,7 +45,7 @@ class PreprocessSpec(Settings):
                 f"value_range {list(self.value_range)} must be [black, white], black below white"
             )
         if (self.mean is None) != (self.std is None):
-            raise ValueError("mean and std go together: set both or neither")
+            raise ValueError("mean and std must be set together")
         if self.std is not None and min(self.std) <= 0:
             raise ValueError("std must be above 0 in every channel")
         if not all(0 <= value <= 255 for value in self.fill):

@@ -15,12 +15,12 @@ from assay.recipe.train import TrainSpec
 
 
 class Recipe(Settings):
-    """Everything a run depends on besides the photos. Frozen: a changed recipe is a new one."""
+    """All settings of a run. Immutable."""
 
     name: Annotated[str, Field(pattern=r"^[^./\\\x00-\x1f][^/\\\x00-\x1f]*$", max_length=100)] = "default"
-    """What the classifier is called, and its run folders: no slash, no dot in front."""
+    """Name of the classifier and its run folders: without slashes, not starting with a dot."""
     description: str = ""
-    """One or two sentences for whoever chooses a recipe."""
+    """One or two sentences that help to choose a recipe."""
     data: DataSpec = DataSpec()
     preprocess: PreprocessSpec = PreprocessSpec()
     augment: AugmentSpec = AugmentSpec()

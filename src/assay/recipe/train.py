@@ -7,14 +7,14 @@ from pydantic import Field
 from assay.recipe.base import Settings
 
 MOST_EPOCHS = 100_000
-"""Every number of epochs ends here."""
+"""Upper limit of every number of epochs."""
 
 
 class EarlyStopping(Settings):
-    """Stop when a validation figure no longer improves."""
+    """Stop when a validation metric no longer improves."""
 
     metric: Literal["val_accuracy", "val_loss"] = "val_accuracy"
-    """The figure watched."""
+    """The monitored metric."""
     patience: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] = 5
     """Epochs without improvement before training stops."""
     min_delta: Annotated[float, Field(ge=0)] = 0.0
@@ -25,57 +25,59 @@ class StagedSpec(Settings):
     """The two stages of strategy `staged`."""
 
     head_epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] = 3
-    """Epochs in which the head alone learns; the rest of `train.epochs` trains all layers."""
+    """Epochs in which only the head is trained; in the rest of `train.epochs` all layers are."""
     head_lr: Annotated[float, Field(gt=0)] = 1e-3
     """Learning rate of the first stage."""
     early_lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Rate of the earliest layers in the second stage as a share of `train.lr`; those between lie between."""
+    """Learning rate of the earliest layers in the second stage as a share of `train.lr`; it rises
+    geometrically to the head."""
 
 
 class TrainSpec(Settings):
-    """Strategy, optimiser, schedule and the rest of a training run."""
+    """Strategy, optimizer, schedule and other settings of training."""
 
     strategy: Literal["scratch", "probe", "finetune", "staged"] = "staged"
-    """scratch: random weights; probe: frozen backbone, only the head learns; finetune: all layers;
-    staged: the head first, then all with lower rates for the early layers."""
+    """scratch: from random weights; probe: frozen backbone, only the head is trained; finetune: all layers;
+    staged: first the head, then all layers with lower learning rates for the early ones."""
     views: Annotated[int, Field(ge=0, le=1000)] = 0
-    """With `probe` and augmentation: changed views of every training photo, computed once and drawn from;
-    0: a new view every epoch, for which every photo goes through the backbone again."""
+    """With `probe` and augmentation: number of augmented views of every training photo whose embeddings are
+    cached; 0: a new view in every epoch, for which every photo goes through the backbone again."""
     freeze: Annotated[int, Field(ge=0, le=10_000)] = 0
-    """With `finetune`: how many of the earliest stages stay frozen (the stem counts as the first)."""
+    """With `finetune`: number of early stages that stay frozen (the stem is the first)."""
     epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] = 20
     """Largest number of passes over the training photos."""
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
-    """Photos a step."""
+    """Photos per step."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 1e-4
     """Peak learning rate."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of `sgd`."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Weight decay, never on biases and norms (coupled in adam and sgd, decoupled in adamw)."""
+    """Weight decay, not on biases and norms (coupled in adam and sgd, decoupled in adamw)."""
     schedule: Literal["constant", "cosine", "onecycle", "plateau"] = "constant"
-    """Course of the learning rate; plateau: a tenth after half of the early stopping's patience."""
+    """Schedule of the learning rate; plateau: divide by ten after half of early stopping's patience without
+    improvement."""
     warmup_epochs: Annotated[int, Field(ge=0, le=MOST_EPOCHS)] = 0
-    """Epochs over which the rate rises from a hundredth to `lr`, for constant and cosine."""
+    """Epochs in which the learning rate rises from a hundredth of `lr` to `lr`, with constant and cosine."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the target spread evenly over all classes."""
+    """Share of the target that is spread evenly over all classes."""
     balance: Literal["none", "sampler", "weights"] = "none"
-    """sampler: every class is drawn equally often; weights: the loss of rare classes weighs more."""
+    """sampler: draw all classes equally often; weights: weight the loss by inverse class frequency."""
     early_stopping: EarlyStopping | None = EarlyStopping()
-    """none trains for all epochs."""
+    """null: train for all epochs."""
     gradient_clip: Annotated[float, Field(gt=0)] | None = None
     """Largest norm of the gradient."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay a step of the exponential moving average of the weights that is evaluated and kept."""
+    """Decay per step of an exponential moving average of the weights, which is then evaluated and kept."""
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
-    """auto: bf16 or fp16 on a GPU that has it, 32 bits elsewhere."""
+    """auto: bf16 or fp16 on a GPU that supports it, otherwise 32 bits."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """auto: CUDA, else Apple MPS, else the CPU."""
     workers: Annotated[int, Field(ge=0, le=256)] | None = None
-    """Processes that prepare photos; none: as many as the processor allows. Never changes the result."""
+    """Worker processes that load photos; null: one per available CPU. Does not affect the result."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Decides the split, the initial weights, the order of the photos and their augmentation."""
+    """Seed of the split, the initial weights, the order of the photos and their augmentation."""
     tensorboard: bool = False
-    """Write TensorBoard events into the run."""
+    """Write TensorBoard events to the run folder."""
     staged: StagedSpec = StagedSpec()

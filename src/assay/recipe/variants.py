@@ -20,37 +20,35 @@ from assay.recipe.yaml_text import MOST_CHARACTERS, YamlError, parse_yaml
 _FOLDER = resources.files("assay.recipe") / "variant_lists"
 _KEYS = ("recipe", "set", "description")
 _UNFIT = set('/\\:*?"<>|')
-_SHARED = "every variant must see the same photos in the same parts"
+_SHARED = "all variants must have the same photos in the same splits"
 
 
 def variant_names() -> list[str]:
-    """Return the names of the lists that come with Assay, in alphabetical order."""
+    """Return the names of the built-in lists in alphabetical order."""
     return sorted(
         entry.name.removesuffix(".yaml") for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml")
     )
 
 
 def load_variants(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Recipe]:
-    """Read a list of variants by name or file.
+    """Load a list of variants by name or from a file.
 
-    The file maps a name for each variant to the recipe it is made from, what `--set` would change, and a
-    description for the table (by default the recipe's)::
+    The file maps the name of each variant to its recipe, the overrides as for `--set`, and a description for
+    the table (by default the recipe's)::
 
         small: {recipe: custom-resnet, set: ["net.resnet.widths=[16, 32]"], description: half the filters}
         large: {recipe: custom-resnet}
 
     Args:
-        source: name of a list that comes with Assay, or the path of a YAML file; recipes that are files are
-            looked for beside it.
+        source: name of a built-in list, or the path of a YAML file; paths of recipes are relative to it.
         overrides: settings for all variants, such as `train.epochs=5`, applied last.
 
     Returns:
-        The recipes by the names of the variants, in the order of the file; each recipe is called after its
-        variant.
+        The recipes by variant, in the order of the file; the name of each recipe is that of its variant.
 
     Raises:
-        UsageError: no such list, fewer than two variants, a name that no folder can have, a recipe or a
-            setting that does not exist, or variants that would not see the same photos in the same parts.
+        UsageError: there is no such list, recipe or setting, fewer than two variants, a name that a folder
+            cannot have, or variants with different splits.
     """
     text, folder = _text(str(source))
     try:
@@ -79,16 +77,16 @@ def show_variants(source: str | Path) -> str:
 
 
 def dump_variants(recipes: dict[str, Recipe]) -> str:
-    """Return recipes with every setting as YAML that `parse_variants` reads back to equal ones."""
+    """Return recipes with all settings as YAML; `parse_variants` reads it back to equal recipes."""
     values = {name: recipe.model_dump(mode="json") for name, recipe in recipes.items()}
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
 
 
 def parse_variants(text: str, source: str) -> dict[str, Recipe]:
-    """Read what `dump_variants` wrote; `source` is named in errors.
+    """Parse the output of `dump_variants`; `source` is named in errors.
 
     Raises:
-        UsageError: it is damaged.
+        UsageError: the text is not valid.
     """
     try:
         values = parse_yaml(text)
@@ -100,7 +98,7 @@ def parse_variants(text: str, source: str) -> dict[str, Recipe]:
 
 
 def refuse_different_photos(recipes: dict[str, Recipe]) -> None:
-    """Refuse recipes whose classifiers could not be compared photo by photo.
+    """Check that the classifiers of several recipes can be compared photo by photo.
 
     Raises:
         UsageError: two recipes differ in the classes, the split or the seed.

@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 MOST_CHARACTERS = 1 << 20
-"""Length of a text; a recipe with all its settings has some 3,000."""
+"""Longest text; a recipe with all settings has about 3,000 characters."""
 _MOST_VALUES = 100_000
-"""Values in a text, those that an alias repeats counted each time."""
+"""Most values in a text; those that an alias repeats count each time."""
 _DEEPEST = 40
 _LONGEST_NUMBER = 60
 
@@ -25,18 +25,15 @@ _MERGE = "<<"
 
 
 class YamlError(ValueError):
-    """A text that is no YAML of settings; one sentence without the file's name."""
+    """A text is not valid YAML of settings; the message does not name the file."""
 
 
 def parse_yaml(text: str) -> Any:
-    """Return what a YAML text says: mappings, lists, text, numbers, truth values, dates and nothing.
-
-    Args:
-        text: one document of at most `MOST_CHARACTERS`.
+    """Parse one YAML document of at most `MOST_CHARACTERS` to mappings, lists and scalars.
 
     Raises:
-        YamlError: the text is not valid, too long, nested more than 40 deep, repeats itself by aliases beyond
-            100,000 values, names a key twice or has a tag of a type of its own.
+        YamlError: the text is invalid, too long, nested more than 40 levels deep, has more than 100,000
+            values with those repeated by aliases, a duplicate key, or a tag other than YAML's core types.
     """
     if len(text) > MOST_CHARACTERS:
         raise YamlError(f"it is longer than {MOST_CHARACTERS >> 20} MiB")
@@ -49,22 +46,22 @@ def parse_yaml(text: str) -> Any:
         where = f"in line {error.problem_mark.line + 1}, " if error.problem_mark else ""
         raise YamlError(f"{where}{error.problem}") from None
     except (yaml.YAMLError, ValueError, LookupError, TypeError, OverflowError) as error:
-        # All but the first: dates and numbers that Python does not know.
+        # All but the first are raised for dates and numbers that Python cannot represent.
         raise YamlError(str(error).splitlines()[0]) from None
 
 
 class _Survey:
-    """What the events of a text amount to, without building anything."""
+    """Checks the events of a text against the limits without building any value."""
 
     def __init__(self) -> None:
         self._open: list[_Collection] = []
         self._sizes: dict[str, int] = {}
 
     def follow(self, text: str) -> None:
-        """Go through all events.
+        """Check all events.
 
         Raises:
-            YamlError: one of the bounds is broken.
+            YamlError: a limit is exceeded.
         """
         for event in yaml.parse(text, Loader=_LOADER):
             line = event.start_mark.line + 1 if event.start_mark else 0
@@ -85,12 +82,14 @@ class _Survey:
             elif isinstance(event, yaml.AliasEvent):
                 self._key(event, line)
                 if event.anchor not in self._sizes:
-                    raise YamlError(f"in line {line}, the alias {event.anchor!r} has nothing that it repeats")
+                    raise YamlError(
+                        f"in line {line}, the alias {event.anchor!r} does not refer to an earlier value"
+                    )
                 self._add(None, self._sizes[event.anchor], line)
 
     def _check_tag(self, tag: str | None, line: int) -> None:
         if tag is not None and tag not in _CORE_TAGS:
-            raise YamlError(f"in line {line}, the tag {tag[:60]!r} is of no type that settings have")
+            raise YamlError(f"in line {line}, the tag {tag[:60]!r} is not allowed in settings")
 
     def _check_number(self, event: yaml.ScalarEvent, line: int) -> None:
         plain = event.implicit[0] and len(event.value) > _LONGEST_NUMBER
@@ -98,14 +97,14 @@ class _Survey:
             raise YamlError(f"in line {line}, a number has {len(event.value)} characters")
 
     def _key(self, event: yaml.Event, line: int) -> None:
-        """Look at the keys of a mapping, which come in turns with its values."""
+        """Check a key; the keys of a mapping alternate with its values."""
         if not self._open or not self._open[-1].takes_key():
             return
         if not isinstance(event, yaml.ScalarEvent):
-            raise YamlError(f"in line {line}, a key is no plain text")
+            raise YamlError(f"in line {line}, a key is not plain text")
         keys = self._open[-1].keys
         if event.value in keys and event.value != _MERGE:
-            raise YamlError(f"in line {line}, the key {event.value[:60]!r} stands there twice")
+            raise YamlError(f"in line {line}, the key {event.value[:60]!r} is duplicated")
         keys.add(event.value)
 
     def _add(self, anchor: str | None, size: int, line: int) -> None:
@@ -115,11 +114,11 @@ class _Survey:
             self._open[-1].size += size
             self._open[-1].parts += 1
         if size > _MOST_VALUES or (self._open and self._open[-1].size > _MOST_VALUES):
-            raise YamlError(f"in line {line}, it comes to more than {_MOST_VALUES:,} values")
+            raise YamlError(f"in line {line}, it has more than {_MOST_VALUES:,} values")
 
 
 class _Collection:
-    """A list or a mapping whose end has not come yet."""
+    """A list or a mapping that has not ended yet."""
 
     def __init__(self, anchor: str | None, mapping: bool) -> None:
         self.anchor, self.mapping = anchor, mapping
