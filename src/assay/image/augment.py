@@ -22,44 +22,39 @@ _Step = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 class Augment:
-    """A recipe's random changes, in their order; the same pixels and seed give the same result everywhere.
+    """A recipe's random transforms in order; the same pixels and seed give the same result on every machine.
 
-    One object must not be called from two threads at once; it may be pickled to other processes.
+    An object must not be called from two threads at once; it may be pickled to other processes.
 
-    Attributes:
-        size: side of the result, in pixels; None leaves every photo its own width and height.
+    Args:
+        transforms: as in `AugmentSpec`.
+        size: side of the result in pixels; None keeps every image's own width and height.
+
+    Raises:
+        UsageError: a transform's values do not fit together, such as a blur without an odd kernel size.
     """
 
     def __init__(self, transforms: Sequence[Transform], size: int | None) -> None:
-        """Build the transforms once.
-
-        Args:
-            transforms: as `AugmentSpec` holds them.
-            size: side of the result, in pixels; None leaves every photo its own width and height.
-
-        Raises:
-            UsageError: a transform's values make no sense together, such as a blur without an odd kernel.
-        """
         self.size = size
         self._crops = any(isinstance(spec, settings.RandomResizedCrop) for spec in transforms)
         self._steps = [(spec.p, _build(spec, size)) for spec in transforms]
 
     def __call__(self, pixels: np.ndarray, seed: int) -> np.ndarray:
-        """Change a photo at random.
+        """Augment an image at random.
 
-        Without a random crop the photo is brought to `size` first, so that kernels and noise are in pixels
-        the network sees; with one, the crop does that.
+        Without a random crop, the image is resized to `size` first, so that kernels and noise are in the
+        network's pixels; otherwise the crop resizes it.
 
         Args:
             pixels: uint8 array of shape [H, W, 3], RGB; it is not changed.
-            seed: 0 or more; all randomness comes from it.
+            seed: 0 or more; the source of all randomness.
 
         Returns:
-            uint8 array of shape [size, size, 3], or of the shape of `pixels` where `size` is None; contiguous
+            uint8 array of shape [size, size, 3], or of the shape of `pixels` if `size` is None; contiguous
             and writable, never a view of `pixels`.
         """
-        # One generator for all steps. The seeding of albumentations' Compose would give each of them the same
-        # numbers: all of equal probability would be applied together or not at all.
+        # One generator for all steps. albumentations' Compose would seed each step with the same numbers: all
+        # steps of equal probability would be applied together or not at all.
         generator = np.random.default_rng(seed)
         changed = pixels if self._crops else _fitted(pixels, self.size)
         for probability, step in self._steps:
@@ -70,7 +65,7 @@ class Augment:
 
 
 class _Library:
-    """A transform of albumentations as a step; `strict` makes an unknown argument an error, not a warning."""
+    """A transform of albumentations; `strict` makes an unknown argument an error instead of a warning."""
 
     def __init__(self, kind: Callable[..., Any], **values: Any) -> None:
         self.transform = kind(**values, p=1.0, strict=True)
@@ -139,7 +134,7 @@ def _optical_distortion(spec: settings.OpticalDistortion, _: int | None) -> _Ste
 
 def _grid_distortion(spec: settings.GridDistortion, size: int | None) -> _Step:
     if size is not None and spec.steps > size:
-        raise ValueError(f"a photo of {size} pixels a side has no room for more cells than that")
+        raise ValueError(f"an image of {size} pixels per side cannot have more cells than pixels")
     distort = _Library(
         albumentations.GridDistortion,
         num_steps=spec.steps,
@@ -152,7 +147,7 @@ def _grid_distortion(spec: settings.GridDistortion, size: int | None) -> _Step:
 def _if_cells_fit(
     pixels: np.ndarray, generator: np.random.Generator, *, distort: _Library, cells: int
 ) -> np.ndarray:
-    """Leave a photo alone that keeps its own size and is smaller than the grid has cells."""
+    """Return an image unchanged that keeps its own size and has fewer pixels than the grid has cells."""
     return distort(pixels, generator) if min(pixels.shape[:2]) >= cells else pixels
 
 
@@ -161,10 +156,10 @@ def _motion_blur(spec: settings.MotionBlur, _: int | None) -> _Step:
 
 
 def _odd(kernel: tuple[int, int]) -> tuple[int, int]:
-    """Narrow a range of kernel sides to its odd ends."""
+    """Narrow a range of kernel sizes to odd ends."""
     low, high = kernel[0] | 1, kernel[1] - (kernel[1] + 1) % 2
     if low < 3 or low > high:
-        raise ValueError("its range of kernel sides must hold an odd number, and none below 3")
+        raise ValueError("the range of kernel sizes must contain an odd number and start at 3 or above")
     return low, high
 
 

@@ -19,14 +19,14 @@ _FOREIGN: Final = re.compile(rb"[^\d\s]")
 _LINE_END: Final = re.compile(rb"[\r\n]")
 _PART: Final = 2**20
 _RUN_LENGTH_BYTES: Final = 2**23
-"""Bytes of run lengths that any BMP may have: four million codes, which take a second."""
+"""Bytes of run lengths allowed in any BMP: four million codes, which take a second."""
 _PAIRS: Final = [bytes((value >> 4, value & 15)) for value in range(256)]
 _TWINS: Final = [bytes((value, value)) for value in range(256)]
 _RLE, _PLAIN, _DEEP = "assay_bmp_rle", "assay_ppm_plain", "assay_ppm"
 
 
 class BmpImageFile(BmpImagePlugin.BmpImageFile):
-    """Pillow's reader with another decoder for run lengths."""
+    """Pillow's reader with our decoder for run lengths."""
 
     def _open(self) -> None:
         super()._open()
@@ -34,7 +34,7 @@ class BmpImageFile(BmpImagePlugin.BmpImageFile):
 
 
 class PpmImageFile(PpmImagePlugin.PpmImageFile):
-    """Pillow's reader with other decoders for plain numbers and for depths other than 255 and 65535."""
+    """Pillow's reader with our decoders for plain numbers and for depths other than 255 and 65535."""
 
     def _open(self) -> None:
         super()._open()
@@ -57,28 +57,30 @@ class _Decoder(ImageFile.PyDecoder):
 
     @property
     def _count(self) -> int:
-        """Number of values in the picture."""
+        """Number of values in the image."""
         return self.state.xsize * self.state.ysize * Image.getmodebands(self.mode)
 
 
 class RunLengthDecoder(_Decoder):
-    """BMP, 8 or 4 bits a pixel in run lengths.
+    """BMP of run lengths with 8 or 4 bits per pixel.
 
-    Source: Microsoft, Bitmap Compression (BI_RLE8, BI_RLE4); what is malformed is read as Pillow reads it.
+    Malformed data decode to the same pixels as with Pillow.
+
+    Source: Microsoft, Bitmap Compression (BI_RLE8, BI_RLE4).
     """
 
     def decode(self, buffer: Image.DecoderInput) -> tuple[int, int]:
-        """Decode all rows, from the lowest up.
+        """Decode all rows, from the bottom up.
 
         Raises:
-            TooComplex: there are more codes than half of what the pixels would take without them.
+            TooComplex: the codes take more than half of the size of the uncompressed pixels.
         """
         del buffer
         data = self._rest()
         most = max(_RUN_LENGTH_BYTES, self._count // 2)
         if len(data) > most:
             raise TooComplex("bytes of run lengths", len(data), most)
-        # Literal pixels are padded to an even place in the file.
+        # Literal pixels are padded to an even offset in the file.
         odd = (self.fd.tell() - len(data)) % 2 if self.fd is not None else 0
         pixels = _unfold(data, self.state.xsize, self._count, odd, four=self.args[1])
         self.set_as_raw(pixels, "L" if self.mode == "L" else "P", (0, self.args[-1]))
@@ -86,7 +88,7 @@ class RunLengthDecoder(_Decoder):
 
 
 def _unfold(data: bytes, width: int, size: int, odd: int, *, four: bool) -> bytes:
-    """Return the pixels that run lengths stand for, a byte each."""
+    """Expand run lengths to pixels of one byte each."""
     out, pairs = bytearray(), _PAIRS if four else _TWINS
     end, place, x = len(data) - 1, 0, 0
     while place < end and len(out) < size:
@@ -139,18 +141,18 @@ class PlainDecoder(_Decoder):
             self.set_as_raw(digits.translate(bytes.maketrans(b"01", b"\xff\x00")), "1;8")
             return -1, 0
         if foreign := _FOREIGN.search(text):
-            # What is behind the pixels may be anything.
+            # Anything may follow the pixels.
             text = text[: foreign.start()].rstrip(b"0123456789")
-        # Not by NumPy's own count: where a text has fewer numbers, it returns whatever was in memory.
+        # Without NumPy's count argument: if the text has fewer numbers, it returns uninitialized memory.
         values = np.fromstring(text.decode("ascii"), np.int64, sep=" ")[: self._count]
         if len(values) and (values.min() < 0 or values.max() > self.args[-1]):
-            raise ValueError("a value is below zero or above the largest")
+            raise ValueError("a value is below zero or above maxval")
         self.set_as_raw(*_scaled(values, self.args[-1], self.mode))
         return -1, 0
 
 
 def _parts(text: bytes) -> Iterator[bytes]:
-    """Cut a text behind line ends, about a megabyte at a time: a pattern needs 50 times its text."""
+    """Split a text at line ends into parts of about 1 MB: matching takes 50 times the memory of a part."""
     start = 0
     while start < len(text):
         found = _LINE_END.search(text, start + _PART)
@@ -160,7 +162,7 @@ def _parts(text: bytes) -> Iterator[bytes]:
 
 
 class DeepDecoder(_Decoder):
-    """PGM and PPM of binary values whose largest is neither 255 nor 65535."""
+    """PGM and PPM of binary values with a maxval other than 255 and 65535."""
 
     def decode(self, buffer: Image.DecoderInput) -> tuple[int, int]:
         """Decode all rows."""
@@ -173,7 +175,7 @@ class DeepDecoder(_Decoder):
 
 
 def _scaled(values: np.ndarray, largest: int, mode: str) -> tuple[bytes, str]:
-    """Scale to 8 bits, or to 16 bits in whole numbers of 32; return the bytes and their raw mode."""
+    """Scale to 8 bits, or to 16 bits as 32-bit integers; return the bytes and their raw mode."""
     most = 65535 if mode == "I" else 255
     every = np.rint(np.arange(65536) / largest * most).clip(0, most)
     table = every.astype("<i4" if mode == "I" else np.uint8)

@@ -21,17 +21,18 @@ from assay.image import icc
 from assay.image.png import MAX_PROFILE
 
 _KEPT: Final = 16
-"""Profiles that are kept ready; one of a printing press may take some megabytes."""
+"""Cached profiles; that of a printing press may take some megabytes."""
 
 _CLOSE: Final = 2
-"""A profile that moves no colour by more levels than this is sRGB: vendors' own copies differ by rounding."""
+"""A profile that changes no colour by more levels than this counts as sRGB: vendors' copies of it differ in
+rounding."""
 
 _MODES: Final = {"RGB": "RGB", "CMYK": "CMYK", "GRAY": "L"}
-"""Pillow's mode by the colour space of a profile."""
+"""Pillow's mode for the colour space of a profile."""
 
 _CLASSES: Final = {"mntr", "scnr", "prtr", "spac"}
 _INTENT: Final = ImageCms.Intent.RELATIVE_COLORIMETRIC
-# Without its cache of one pixel, which threads would share, a transform may be used by many of them.
+# Without LittleCMS's one-pixel cache a transform is safe for concurrent use.
 _FLAGS: Final = ImageCms.Flags.BLACKPOINTCOMPENSATION | ImageCms.Flags.NOCACHE
 
 _INTEROPERABILITY: Final = 0xA005
@@ -43,30 +44,31 @@ _SRGB_GAMMA: Final = 0.45455
 
 @dataclass(frozen=True, slots=True)
 class ToSrgb:
-    """The way from one profile's colours to sRGB; may be used by many threads.
+    """The transform of a profile's colours to sRGB; thread-safe.
 
     Attributes:
-        space: of the profile: "RGB", "CMYK" or "GRAY".
+        space: colour space of the profile: "RGB", "CMYK" or "GRAY".
     """
 
     space: str
     _transform: ImageCms.ImageCmsTransform
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """Convert a picture in any mode without alpha to a new one in RGB."""
+        """Convert an image in any mode without alpha to a new RGB image."""
         mode = _MODES[self.space]
         return self._transform.apply(image if image.mode == mode else image.convert(mode))
 
 
 def to_srgb(image: ImageFile, kind: str, data: bytes) -> ToSrgb | None:
-    """Find out how a file's colours become sRGB; None where they are sRGB, or nothing says that they are not.
+    """Return the transform of a file's colours to sRGB; None if they are sRGB or no colour space is declared.
 
-    A profile counts first; without one, a PNG's sRGB, gAMA and cHRM chunks, an AVIF file's code points, and
-    in a JPEG the mark of DCF that it is written in Adobe RGB. A PNG's cICP chunk counts before its profile.
+    An ICC profile takes precedence; without one, the sRGB, gAMA and cHRM chunks of a PNG, the CICP code
+    points of an AVIF, and the DCF mark for Adobe RGB in a JPEG are used. A PNG's cICP chunk overrides its
+    profile.
 
     Args:
-        image: its header read.
-        kind: the format's name as `sniff` gives it.
+        image: with its header parsed.
+        kind: format as named by `sniff`.
         data: the whole file.
 
     Source: ICC.1:2022; PNG, third edition (W3C, 2025), 4.3; ISO/IEC 14496-12 (2022), 12.1.5; CIPA DC-008
@@ -77,17 +79,17 @@ def to_srgb(image: ImageFile, kind: str, data: bytes) -> ToSrgb | None:
 
 
 def srgb_of_image(image: Image.Image) -> ToSrgb | None:
-    """Find out how the colours of an image in memory become sRGB: by the profile that it carries."""
+    """Return the transform to sRGB of the ICC profile of an image in memory, if it has one."""
     profile = image.info.get("icc_profile")
     return of_profile(profile, _space(image.mode)) if isinstance(profile, bytes) else None
 
 
 def of_profile(profile: bytes, space: str) -> ToSrgb | None:
-    """Return the way from a profile's colours to sRGB; None where there is nothing to do or no sense in it.
+    """Return the transform of a profile to sRGB; None if it changes nothing, is invalid or does not fit.
 
     Args:
-        profile: an ICC profile, perhaps broken.
-        space: of the picture: "RGB", "GRAY" or "CMYK"; a gray picture may carry a profile of RGB.
+        profile: an ICC profile, possibly damaged.
+        space: colour space of the image: "RGB", "GRAY" or "CMYK"; a gray image may have an RGB profile.
     """
     found = _ways.get(profile) if 0 < len(profile) <= MAX_PROFILE else None
     if found is None or found.space == space or (space, found.space) == ("GRAY", "RGB"):
@@ -102,7 +104,7 @@ def _space(mode: str) -> str:
 
 
 def _profile(image: ImageFile, kind: str, data: bytes) -> bytes | None:
-    """Find or make the profile of a file."""
+    """Return the embedded profile of a file, or the equivalent of its other colour metadata."""
     info: dict[Any, Any] = image.info
     if kind == "png" and (coded := _png_chunk(data, b"cICP")) and len(coded) == 4:
         return icc.profile_of_cicp(coded[0], coded[1])
@@ -114,7 +116,7 @@ def _profile(image: ImageFile, kind: str, data: bytes) -> bytes | None:
 
 
 def _in_container(kind: str, data: bytes) -> bytes | None:
-    """Find the profile, or the code points, that Pillow leaves in an AVIF, JPEG 2000 or BMP file."""
+    """Return the profile of an AVIF, JPEG 2000 or BMP file, which Pillow does not read."""
     if kind == "avif" and (found := _NCLX.search(data)):
         primaries, transfer = struct.unpack(">HH", found[1])
         return icc.profile_of_cicp(primaries, transfer)
@@ -127,7 +129,7 @@ def _in_container(kind: str, data: bytes) -> bytes | None:
 
 
 def _png_chunk(data: bytes, name: bytes) -> bytes | None:
-    """Return the content of a PNG's chunk that stands before its pixels."""
+    """Return the content of a PNG chunk that precedes the pixels."""
     place = 8
     while place + 12 <= len(data) and data[place + 4 : place + 8] not in {b"IDAT", b"IEND"}:
         length = int.from_bytes(data[place : place + 4], "big")
@@ -138,7 +140,7 @@ def _png_chunk(data: bytes, name: bytes) -> bytes | None:
 
 
 def _of_gamma(info: dict[Any, Any]) -> bytes | None:
-    """Make the profile that a PNG's gAMA and cHRM chunks stand for; an sRGB chunk overrules them."""
+    """Return the profile for a PNG's gAMA and cHRM chunks; an sRGB chunk overrides them."""
     gamma, numbers = info.get("gamma"), info.get("chromaticity")
     if "srgb" in info or not isinstance(gamma, float) or not 0.1 <= gamma <= 4:
         return None
@@ -151,26 +153,26 @@ def _of_gamma(info: dict[Any, Any]) -> bytes | None:
     if usual and np.abs(np.subtract(primaries, icc.REC709)).max() < 0.001:
         return None
     try:
-        # Who writes the exponent of sRGB means its curve.
+        # The gamma of sRGB stands for sRGB's tone curve.
         return icc.rgb_profile(primaries, None if usual else 1 / gamma)
     except ValueError:
         return None
 
 
 def _is_adobe_rgb(exif: bytes) -> bool:
-    """Tell whether Exif data carry the index that DCF sets for Adobe RGB."""
+    """Return whether Exif data have DCF's interoperability index for Adobe RGB."""
     if b"R03" not in exif:
         return False
     try:
         tags = Image.Exif()
         tags.load(exif)
         return str(tags.get_ifd(_INTEROPERABILITY).get(1, "")).strip("\0 ") == "R03"
-    except Exception:  # noqa: BLE001 - damaged metadata count as none
+    except Exception:  # noqa: BLE001 - damaged metadata are ignored
         return False
 
 
 class _Ways:
-    """What profiles come to, by digest; the longest unused goes first."""
+    """An LRU cache of transforms by the digest of their profile."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -207,7 +209,7 @@ def _make(profile: bytes) -> ToSrgb | None:
 
 
 def _changes_nothing(way: ToSrgb) -> bool:
-    """Try a profile on colours from all over its space."""
+    """Return whether a profile leaves sample colours from its whole space unchanged."""
     ramp = np.arange(256, dtype=np.uint8)
     if way.space == "GRAY":
         before = np.repeat(ramp[None, :, None], 3, axis=2)

@@ -30,16 +30,16 @@ Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are the first that are left out."""
 
 PIXELS_VERSION: Final = 3
-"""Raise it when the same bytes come to give other pixels: what was kept of them is then not used any more."""
+"""Increment it when the same bytes decode to other pixels, so that caches of older pixels are not used."""
 
 MAX_PIXELS: Final = 178_956_970
-"""Largest width times height that is decoded: half a gigabyte of RGB."""
+"""Largest width × height that is decoded: half a gigabyte of RGB."""
 
 _ORIENTATION: Final = 0x0112
 _TILE_WIDTH: Final = 322
 _TILE_LENGTH: Final = 323
 
-# What Pillow's readers were seen to raise, or say in their source that they raise, for damaged files.
+# What Pillow's readers raise for damaged files, as observed or by their source.
 _DAMAGE: Final = (
     OSError,
     SyntaxError,
@@ -57,16 +57,16 @@ _DAMAGE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What a file's header says.
+    """The header of an image file.
 
     Attributes:
-        format: as `sniff` names it.
-        width: of the upright picture, in pixels.
-        height: of the upright picture, in pixels.
+        format: as named by `sniff`.
+        width: of the upright image, in pixels.
+        height: of the upright image, in pixels.
         mode: Pillow's name of the stored pixels: "RGB", "L", "P", "CMYK", "I;16".
-        orientation: 1 to 8, as in Exif; 1 when the file says nothing.
-        frames: pictures in the file; `decode` gives the first.
-        values: which numbers the pixels are, and which of them are black and white.
+        orientation: Exif orientation 1 to 8; 1 if the file has none.
+        frames: number of images in the file; `decode` returns the first.
+        values: type of the pixel values, and those of black and white.
     """
 
     format: str
@@ -79,19 +79,19 @@ class ImageInfo:
 
 
 def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
-    """Read a header without decoding pixels; a file that passes may still be damaged further on.
+    """Read the header of an image file without decoding pixels; the rest of the file may still be damaged.
 
     Args:
         data: the whole file.
-        max_pixels: largest width times height; a file that has more is not looked into any further.
+        max_pixels: largest width × height.
 
     Raises:
-        TooLargeError: too many pixels.
-        DecodeError: no image, a format Assay does not read, or a damaged header.
+        TooLargeError: the image has more pixels.
+        DecodeError: not an image, an unsupported format, or a damaged header.
     """
     with _opened(data, max_pixels) as (image, kind):
         values = values_of(image, kind)
-        # PNG's reader decodes all pixels to find Exif data behind them: let it only where there are any.
+        # Pillow's PNG reader decodes all pixels to find Exif data after them: allow it only if there are any.
         orientation = _orientation(image, early=kind != "png" or b"eXIf" not in data)
         width, height = _upright_size(image, kind, orientation)
         frames = _frames(image, kind, data)
@@ -105,29 +105,26 @@ def decode(
     box: Callable[[int, int], Box] | None = None,
     value_range: ValueRange = None,
 ) -> np.ndarray:
-    """Decode a file's first picture as the eye sees it: upright, transparency over white, 8-bit sRGB.
+    """Decode the first image of a file to 8-bit sRGB, upright and with transparency over white.
 
-    Colours are converted to sRGB where the file says that they are in another space (`assay.image.colour`).
-
-    A JPEG file that is cut off is refused wherever the cut lies. Bytes damaged below the part that is looked
-    at may go unnoticed, as damage without a wrong length always may.
+    A truncated JPEG is refused wherever it ends. Damage below `box` may go unnoticed, as damage that keeps
+    the length valid always may.
 
     Args:
-        data: the whole file, in any format that `sniff` recognises.
-        min_side: lets JPEG files be decoded at 1/2, 1/4 or 1/8 of their size, which is far quicker, as long
-            as the shorter side keeps at least this many pixels; or a function that tells it for an upright
-            width and height. None decodes at full size, as other formats always are.
-        box: tells for an upright width and height, as decoded, which part is looked at. JPEG files are then
-            decoded only as far down (as stored) as the part reaches; what is left out is black, all inside
-            the box is what it would be without. None decodes all.
-        value_range: the values that are black and white in photos of more than 8 bits; see `ValueRange`.
+        data: the whole file, in any format that `sniff` recognizes.
+        min_side: allows decoding a JPEG at 1/2, 1/4 or 1/8 of its size, which is much faster, as long as the
+            shorter side has at least this many pixels; or a function of the upright width and height that
+            returns it. None decodes at full size. Other formats are always decoded at full size.
+        box: returns the part of interest for an upright width and height, as decoded. A JPEG is then decoded
+            only down to the lowest row (as stored) of that part; the rest is black. None decodes all.
+        value_range: values of black and white in images of more than 8 bits; see `ValueRange`.
 
     Returns:
-        uint8 array of shape [H, W, 3], writable and contiguous; the same bytes always give the same pixels.
+        uint8 array of shape [H, W, 3], writable and contiguous; deterministic.
 
     Raises:
-        DecodeError: no image, a format Assay does not read, damaged, truncated, more than `MAX_PIXELS` pixels
-            (told from the header, before anything is decoded), or values without a range.
+        DecodeError: not an image, an unsupported format, damaged, truncated, more than `MAX_PIXELS` pixels
+            (by its header, before anything is decoded), or values without a range.
     """
     with _opened(data) as (image, kind):
         if kind == "jpeg":
@@ -145,7 +142,7 @@ def _decode_jpeg(
     min_side: int | Callable[[int, int], int] | None,
     box: Callable[[int, int], Box] | None,
 ) -> np.ndarray:
-    """Decode at the scale, and down to the row, that will do."""
+    """Decode at the smallest sufficient scale and down to the last necessary row."""
     orientation, (width, height) = _orientation(image), image.size
     scale = 1
     if min_side is not None:
@@ -164,9 +161,9 @@ def _decode_jpeg(
 
 
 def _top(data: bytes, scale: int, size: tuple[int, int], srgb: ToSrgb | None) -> np.ndarray | None:
-    """Decode a JPEG of less height into the top of a black picture of `size`, width by height.
+    """Decode a JPEG of reduced height into the top of a black image of `size` (width, height).
 
-    None where that fails: whether a damaged file is read is decided by decoding all of it.
+    None if that fails: decoding the whole file then decides whether it is damaged.
     """
     try:
         with read_header(io.BytesIO(data), "jpeg") as image:
@@ -176,15 +173,15 @@ def _top(data: bytes, scale: int, size: tuple[int, int], srgb: ToSrgb | None) ->
     except _DAMAGE:
         return None
     pixels = np.zeros((size[1], size[0], 3), np.uint8)
-    # The lowest rows were smoothed towards a lower edge that is none; nobody asked for them.
+    # The lowest rows are smoothed as at a border of the image; they are below the box.
     pixels[: len(rows)] = rows
     return pixels
 
 
 def _prepare(image: ImageFile, data: bytes, scale: int) -> None:
-    """Have a JPEG decoded at 1/`scale` of its size, and at one go.
+    """Set a JPEG up to be decoded at 1/`scale` of its size and in one piece.
 
-    Pillow would take the interpreter's lock again for every 64 KiB.
+    Pillow would otherwise reacquire the interpreter's lock every 64 KiB.
     """
     image.decodermaxblock = max(image.decodermaxblock, len(data))
     if scale > 1:
@@ -192,17 +189,17 @@ def _prepare(image: ImageFile, data: bytes, scale: int) -> None:
 
 
 def _rows(box: Box, size: tuple[int, int], orientation: int) -> int:
-    """Tell how many rows of the picture as stored, from its top, hold a box of the upright one."""
+    """Return how many rows of the stored image, from its top, contain a box of the upright image."""
     left, top, right, bottom = box
     height = size[1]
-    # Exif's orientations by where the stored top lies: above, below, to the left, to the right.
+    # By the side of the upright image at which the stored top is: bottom, left, right; otherwise top.
     reach = {3: height - top, 4: height - top, 5: right, 8: right, 6: height - left, 7: height - left}
     return reach.get(orientation, bottom)
 
 
 @contextmanager
 def _opened(data: bytes, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[ImageFile, str]]:
-    """Give the image, its header read and its size checked; what goes wrong inside becomes a DecodeError."""
+    """Yield the image with its header parsed and its size checked; convert errors inside to DecodeError."""
     kind = sniff(data[:HEAD_BYTES])
     if kind is None:
         raise DecodeError(reasons.unrecognised(data))
@@ -220,7 +217,7 @@ def _opened(data: bytes, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[ImageFi
     except TooComplex as error:
         raise TooComplexError(f"too complex: {error}") from None
     except MemoryError:
-        raise DecodeError("too large for the memory that is free") from None
+        raise DecodeError("too large for the available memory") from None
     except _DAMAGE as error:
         raise DecodeError(reasons.failure(error, data, kind)) from None
 
@@ -242,7 +239,7 @@ def _frames(image: ImageFile, kind: str, data: bytes) -> int:
 def _check_size(image: ImageFile, max_pixels: int) -> None:
     width, height = image.size
     tags = getattr(image, "tag_v2", {})
-    # A TIFF tile is decoded whole, however little of it the picture uses.
+    # A TIFF tile is decoded as a whole, even if the image uses little of it.
     tile = int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_LENGTH, 0))
     if max(width * height, tile) > max_pixels:
         raise _too_large(max_pixels)
@@ -254,14 +251,14 @@ def _too_large(max_pixels: int) -> TooLargeError:
 
 def _upright_size(image: ImageFile, kind: str, orientation: int) -> tuple[int, int]:
     width, height = image.size
-    # The TIFF reader turns the picture, and its size, itself.
+    # Pillow's TIFF reader applies the orientation to the image and its size.
     return (height, width) if orientation >= 5 and kind != "tiff" else (width, height)
 
 
 def _orientation(image: ImageFile, *, early: bool = False) -> int:
-    """Read the Exif orientation; damaged metadata count as none, the picture itself may be sound.
+    """Return the Exif orientation; damaged metadata are ignored, as the pixels may be intact.
 
-    With `early`, only what stands before the pixels is looked at.
+    With `early`, only metadata before the pixels are read.
     """
     try:
         exif = Image.Image.getexif(image) if early else image.getexif()

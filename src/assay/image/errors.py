@@ -4,12 +4,12 @@ from assay.errors import AssayError
 
 
 class DecodeError(AssayError):
-    """Bytes that are no picture Assay reads; the message is a short reason: "damaged: truncated JPEG"."""
+    """A file cannot be decoded; the message is a short reason such as "damaged: truncated JPEG"."""
 
 
 class TooLargeError(DecodeError):
-    """A picture of more pixels than are allowed."""
+    """An image has more pixels than allowed."""
 
 
 class TooComplexError(DecodeError):
-    """A file whose structure asks for far more work than its pixels do."""
+    """Decoding a file would take far more work than its number of pixels justifies."""

@@ -21,7 +21,7 @@ from PIL.ImageFile import ImageFile
 from assay.image import bmp_ppm
 
 HEAD_BYTES: Final = 512
-"""How many first bytes `sniff` needs: an ISO media file lists its brands there, an SVG its first tag."""
+"""Leading bytes that `sniff` needs, for the brands of an ISO media file or the first tag of an SVG."""
 
 _READERS: Final[dict[str, type[ImageFile]]] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
@@ -45,14 +45,14 @@ _NAMES: Final = {
     "exr": "OpenEXR",
 }
 
-# BMP, and above all PPM, begin like many a text: their patterns ask for the field that follows.
+# BMP and PPM begin like ordinary text: their patterns include the field that follows.
 _SIGNATURES: Final = [
     ("jpeg", re.compile(rb"\xff\xd8\xff")),
     ("png", re.compile(rb"\x89PNG\r\n\x1a\n")),
     ("webp", re.compile(rb"RIFF....WEBP", re.DOTALL)),
     ("gif", re.compile(rb"GIF8[79]a")),
     ("bmp", re.compile(rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL)),
-    # Makers' raw files: Canon (CR2, CRW), Olympus, Panasonic, Fujifilm, Sigma, Minolta. Some pass for TIFF.
+    # Camera raw files: Canon (CR2, CRW), Olympus, Panasonic, Fujifilm, Sigma, Minolta. Some look like TIFF.
     ("raw", re.compile(rb"II\*\0....CR|II\x1a\0..\0\0HEAPCCDR", re.DOTALL)),
     ("raw", re.compile(rb"IIR[OS]|MMOR|IIU\0|FUJIFILMCCD-RAW|FOVb|\0MRM")),
     ("tiff", re.compile(rb"II[*+]\0|MM\0[*+]")),
@@ -70,9 +70,9 @@ _BRANDS: Final = [
     ("heif", {b"mif1", b"msf1", b"mif2", b"miaf", b"avci", b"avcs", b"jpeg", b"jpgs", b"j2ki"}),
     ("raw", {b"crx "}),
 ]
-"""Still pictures in ISO media files, by brand."""
+"""Still images in ISO media files, by brand."""
 
-# Files that are no photos but may be handed over as if they were.
+# Files of other kinds that users may pass by mistake.
 _OTHERS: Final = [
     ("a PDF document", re.compile(rb"%PDF-")),
     (
@@ -96,15 +96,12 @@ _OTHERS: Final = [
 
 
 def sniff(head: bytes) -> str | None:
-    """Name the image format that a file's first bytes announce; the file's name plays no part.
-
-    Args:
-        head: the file's first `HEAD_BYTES` bytes, or more.
+    """Return the image format of a file from its first `HEAD_BYTES` bytes.
 
     Returns:
-        "jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "jpeg2000", "ppm" (the whole PBM, PGM, PPM, PFM
-        family); "heic", "heif", "jxl", "jxr", "raw", "psd", "exr" (named, not decoded: see `readable`); or
-        None: no image.
+        "jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "jpeg2000", "ppm" (PBM, PGM, PPM and PFM);
+        "heic", "heif", "jxl", "jxr", "raw", "psd", "exr" (recognized but not decoded, see `readable`); or
+        None if the file is not an image.
     """
     for kind, signature in _SIGNATURES:
         if signature.match(head):
@@ -113,7 +110,7 @@ def sniff(head: bytes) -> str | None:
 
 
 def _iso_kind(head: bytes) -> str | None:
-    """Name the still picture in an ISO media file: its major brand decides, then the compatible ones.
+    """Return the format of an ISO media file: by its major brand, then by the compatible ones.
 
     Source: ISO/IEC 14496-12 (2022), 4.3; AV1 Image File Format 1.1 (2022), section 6: `mif1` may come first.
     """
@@ -126,31 +123,28 @@ def _iso_kind(head: bytes) -> str | None:
 
 
 def foreign(head: bytes) -> str | None:
-    """Name a file that is no photo but of another known kind: "a PDF document"; None if it is not known.
-
-    Args:
-        head: the file's first `HEAD_BYTES` bytes, or more.
-    """
+    """Return the type of a file that is not an image from its first bytes, if known: "a PDF document"."""
     return next((name for name, signature in _OTHERS if signature.match(head[:HEAD_BYTES])), None)
 
 
 def title(kind: str) -> str:
-    """Return a format's name as people write it: JPEG, PNG, WebP."""
+    """Return a format's display name: JPEG, PNG, WebP."""
     return _NAMES.get(kind, kind.upper())
 
 
 def readable(kind: str) -> bool:
-    """Say whether Assay can decode this format on this machine."""
+    """Return whether Assay can decode a format."""
     return kind in _READERS
 
 
 def read_header(stream: IO[bytes], kind: str) -> ImageFile:
-    """Parse the header with the format's own reader; pixels are decoded later, by `load`.
+    """Parse the header with the format's reader; `load` decodes the pixels later.
 
-    `PIL.Image.open` is not used: it obeys limits and readers that any code in the process may have changed,
-    and makes phone photos with a second picture inside a format of their own.
+    `PIL.Image.open` is not used: it depends on limits and readers that any code in the process may change,
+    and treats phone photos that contain a second image as a different format.
 
     Raises:
-        KeyError: the format cannot be decoded; and whatever Pillow raises for a damaged header.
+        KeyError: the format is not supported.
+        Exception: of any type that Pillow raises for a damaged header.
     """
     return _READERS[kind](stream)

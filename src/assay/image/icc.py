@@ -44,10 +44,10 @@ _HLG: Final = 18
 
 @lru_cache(maxsize=16)
 def profile_of_cicp(primaries: int, transfer: int) -> bytes | None:
-    """Return the profile that two code points stand for; None for sRGB and for code points not known.
+    """Return the profile of two CICP code points; None for sRGB and for unknown code points.
 
-    Curves made for video and for sRGB (1, 6, 13, 14, 15) count as sRGB's, as photo software has it. Of HDR
-    pictures (PQ, HLG) what is brighter than diffuse white is clipped.
+    The transfer curves of video and sRGB (1, 6, 13, 14, 15) count as sRGB's, as in photo software. In HDR
+    images (PQ, HLG), values brighter than diffuse white are clipped.
 
     Args:
         primaries: ColourPrimaries.
@@ -103,7 +103,7 @@ def rgb_profile(primaries: Primaries, curve: float | np.ndarray | None) -> bytes
 
 
 def _to_d50(primaries: Primaries) -> np.ndarray:
-    """Return the matrix from linear RGB to XYZ, seen under D50, whose columns are the colorants."""
+    """Return the matrix from linear RGB to XYZ under D50; its columns are the colorants."""
     if any(not (-1 < x < 2 and 0 < y < 2) for x, y in primaries):
         raise ValueError("a chromaticity is out of range")
     white, *colours = (np.array([x / y, 1, (1 - x - y) / y]) for x, y in primaries)
@@ -132,7 +132,7 @@ def _xyz(values: np.ndarray | tuple[float, ...]) -> bytes:
 
 
 def _numbers(values: np.ndarray | tuple[float, ...]) -> bytes:
-    """Pack numbers with 16 bits before and 16 behind the point."""
+    """Pack numbers as s15Fixed16."""
     whole = [round(float(value) * 65536) for value in values]
     if any(abs(value) >= 2**31 for value in whole):
         raise ValueError("a number is out of range")
@@ -145,11 +145,11 @@ def _text(text: str) -> bytes:
 
 
 def is_too_complex(profile: bytes) -> bool:
-    """Tell whether a profile's calculations would take seconds to prepare.
+    """Return whether a transform of the profile would take seconds to build.
 
-    Elements of a multiProcessElementsType may be thousands, name the same bytes, and pass up to 15 channels
-    through a table of all their combinations; LittleCMS computes each for tens of thousands of colours. Those
-    in use have three to six, with curves of a few segments. Other types of tag have a fixed number of steps.
+    A multiProcessElementsType may have thousands of elements that share the same bytes and pass up to 15
+    channels through a lookup table; LittleCMS evaluates each for tens of thousands of colours. Real profiles
+    have three to six elements, with curves of a few segments. Other tag types have a fixed number of steps.
 
     Source: ICC.1:2022 (profile version 4.4), 7.3 and 10.17.
     """
@@ -162,7 +162,7 @@ def is_too_complex(profile: bytes) -> bool:
 
 
 def _simple(profile: bytes, start: int) -> bool:
-    """Tell whether the elements at a place are few, and none has many channels or segments."""
+    """Return whether there are few elements at an offset, and none has many channels or segments."""
     count = _unsigned(profile, start + 12)
     if count > _ELEMENTS:
         return False
@@ -178,7 +178,7 @@ def _simple(profile: bytes, start: int) -> bool:
 
 
 def _positions(profile: bytes, start: int, table: int, count: int) -> list[int]:
-    """Return where the parts lie that a table of offsets and lengths names."""
+    """Return the absolute offsets of the parts listed in a table of offsets and lengths."""
     return [start + _unsigned(profile, table + 8 * place) for place in range(count)]
 
 

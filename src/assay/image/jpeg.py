@@ -7,44 +7,44 @@ import struct
 from typing import Final
 
 SCALES: Final = (8, 4, 2, 1)
-"""The whole factors by which a JPEG can be made smaller as it is decoded, largest first."""
+"""Factors by which a JPEG can be scaled down while it is decoded, largest first."""
 
 _FRAMES: Final = range(0xC0, 0xC3)
-"""Markers of baseline, extended and progressive frames, Huffman coded: where the height stands."""
+"""Markers of baseline, extended and progressive Huffman-coded frames, which contain the height."""
 
 _SCAN: Final = 0xDA
 _BARE: Final = {0x01, *range(0xD0, 0xD9)}
-"""Markers that carry no length: TEM, the restarts, and a start of image."""
+"""Markers without a length: TEM, restarts, start of image."""
 
 _END: Final = b"\xff\xd9"
 
 _MARGIN: Final = 32
-"""Rows decoded below the last one needed: smoothing between blocks looks at most 16 rows down."""
+"""Rows decoded below the last necessary one: smoothing between blocks depends on at most 16 rows below."""
 
 _BLOCK: Final = 32
-"""The tallest unit of coding, in rows: four blocks of eight where a channel is sampled at a quarter."""
+"""Height of the tallest coding unit (MCU) in rows: four blocks of eight with 4:1 subsampling."""
 
 
 def scale_for(width: int, height: int, side: int) -> int:
-    """Return the largest factor of `SCALES` at which the shorter side keeps `side` pixels; 1 if none does."""
+    """Return the largest factor of `SCALES` at which the shorter side has at least `side` pixels, or 1."""
     return next(scale for scale in SCALES if scale <= max(min(width, height) // max(side, 1), 1))
 
 
 def first_rows(data: bytes, rows: int, height: int) -> bytes | None:
-    """Copy a JPEG with the height in its header lowered, so that a decoder stops early.
+    """Copy a JPEG with a reduced height in its header, so that decoding ends early.
 
-    A decoder reads the blocks from top to bottom, in every scan of a progressive file too. Told of a lower
-    height it decodes just those rows, to the very same pixels, and passes over what is left at the speed of
-    a search for the next marker.
+    A decoder reads the blocks from top to bottom, in every scan of a progressive file too. With a reduced
+    height it decodes only those rows, to the same pixels, and skips the rest at the speed of a search for the
+    next marker.
 
     Args:
         data: the whole file.
-        rows: how many rows from the top must come out right, as stored, at full size.
-        height: of the picture as stored.
+        rows: number of necessary rows from the top, as stored, at full size.
+        height: of the stored image.
 
     Returns:
-        The copy, at least `rows` and usually some 32 to 64 rows more high; None where it would save next to
-        nothing or the file has no end: one that was cut off must be decoded in full, and so be found out.
+        The copy, usually 32 to 64 rows higher than `rows`; None if it would save next to nothing, or if the
+        file has no end marker: a truncated file must be decoded in full for its truncation to be detected.
 
     Source: ITU-T T.81 (1992), Annex B; the height is that of a frame header (B.2.2).
     """
@@ -58,7 +58,7 @@ def first_rows(data: bytes, rows: int, height: int) -> bytes | None:
 
 
 def _height_field(data: bytes) -> int | None:
-    """Find the frame's height in a file that is all there: frame, scan and, behind it, an end."""
+    """Return the offset of the frame's height in a complete file: one frame, a scan, and an end after it."""
     found, place = None, 2
     while place + 9 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]

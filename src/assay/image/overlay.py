@@ -11,25 +11,26 @@ import numpy as np
 from PIL import Image
 
 _COLOUR = 0.55
-"""Share of the colour in the picture; the rest is the photo."""
+"""Share of the heat map in the blend; the rest is the photo."""
 _HALF = 0.5
-"""Heat at which the line is drawn."""
+"""Heat at which the outline is drawn."""
 _UNSEEN = 0.55
-"""Brightness left to what the network does not look at."""
+"""Brightness factor outside the part that the network sees."""
 
 
 def heat_overlay(
     photo: np.ndarray, heat: np.ndarray, box: tuple[int, int, int, int] | None = None
 ) -> np.ndarray:
-    """Colour a photo by heat.
+    """Blend a heat map over the gray version of a photo, and outline where the heat is 0.5 or more.
 
-    The photo is shown in gray, so that every colour is heat, and its own light and dark count less than the
-    scale's. A line goes around what has half of the strongest heat or more.
+    The perceptually uniform colour map gets lighter with the heat, so that it can be read by colour-blind
+    people and in black-and-white print.
 
     Args:
         photo: uint8 array of shape [H, W, 3], RGB.
         heat: float array of shape [H, W], 0-1.
-        box: left, top, right, bottom of what was looked at, in pixels; the rest is darkened. None: all.
+        box: left, top, right, bottom of the part that the network sees, in pixels; the rest is dark. None:
+            the whole photo.
 
     Returns:
         uint8 array of shape [H, W, 3], RGB.
@@ -37,7 +38,7 @@ def heat_overlay(
     Raises:
         ValueError: photo and heat differ in size.
 
-    Source: the scale is inferno of matplotlib (van der Walt, Smith, 2015).
+    Source: matplotlib's colour map inferno (van der Walt, Smith, 2015).
     """
     if photo.shape[:2] != heat.shape:
         raise ValueError(f"heat {list(heat.shape)} does not fit a photo {list(photo.shape)}")
@@ -50,7 +51,7 @@ def heat_overlay(
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """Return RGB pixels, uint8 [H, W, 3], as the bytes of a PNG file; the same pixels give the same bytes."""
+    """Encode RGB pixels, uint8 [H, W, 3], as a PNG file; deterministic."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return stream.getvalue()

@@ -12,13 +12,13 @@ from typing import Final
 
 _SIGNATURE: Final = 8
 _FRAME: Final = 12
-"""Bytes of a chunk besides its content: length, name, checksum."""
+"""Bytes of a chunk without its content: length, name, checksum."""
 
 _MOST_TEXT: Final = 1 << 20
-"""Bytes of a text that are looked at for the orientation; Pillow's own limit for a text."""
+"""Bytes of a text that are searched for the orientation; Pillow's own limit for a text."""
 
 MAX_PROFILE: Final = 8 << 20
-"""Largest colour profile, in bytes, that is unpacked; those of printing presses reach some 3 MB."""
+"""Largest colour profile in bytes; those of printing presses have up to about 3 MB."""
 
 _TEXTS: Final = {b"tEXt", b"zTXt", b"iTXt"}
 _XMP: Final = b"XML:com.adobe.xmp"
@@ -27,16 +27,17 @@ _ORIENTATION: Final = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
 
 
 def without_ballast(data: bytes) -> tuple[bytes, bytes | None]:
-    """Leave out of a PNG what its pixels do not need and what could make a reader refuse it.
+    """Remove metadata from a PNG that its pixels do not need and that Pillow may refuse or keep in memory.
 
-    Texts go, except an Exif block written as text and the orientation that an XMP text states. A colour
-    profile of more than 1 MB is handed over beside the file.
+    Pillow refuses a PNG with a text or a colour profile of more than 1 MB. All texts are removed, except an
+    Exif block written as text and the orientation in an XMP text. A colour profile of more than 1 MB is
+    returned separately. A file without such chunks is returned unchanged.
 
     Args:
-        data: the whole file. A file without such chunks is returned as it is; what is damaged stays damaged.
+        data: the whole file, possibly damaged.
 
     Returns:
-        The file to read; and the unpacked colour profile if it was taken out and is not beyond `MAX_PROFILE`.
+        The file to decode, and the colour profile if it was removed and is at most `MAX_PROFILE`.
 
     Source: PNG Specification, third edition (W3C, 2025), 5.3 and 11.3.
     """
@@ -71,7 +72,7 @@ def without_ballast(data: bytes) -> tuple[bytes, bytes | None]:
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Give name, start and end of every whole chunk in front of the end of the picture."""
+    """Yield name, start and end of every complete chunk before IEND."""
     place = _SIGNATURE
     while place + _FRAME <= len(data):
         length, name = struct.unpack_from(">I4s", data, place)
@@ -83,7 +84,7 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _essence(keyword: bytes, name: bytes, content: bytes) -> bytes | None:
-    """Return a small chunk in place of a text: the Exif block, or the orientation out of XMP."""
+    """Return the small chunk that replaces a text: the Exif block, or the orientation from XMP."""
     value = _text_of(name, content.partition(b"\0")[2])
     if value is None:
         return None
@@ -94,7 +95,7 @@ def _essence(keyword: bytes, name: bytes, content: bytes) -> bytes | None:
 
 
 def _text_of(name: bytes, rest: bytes) -> bytes | None:
-    """Return what stands behind the keyword, up to `_MOST_TEXT` bytes of it."""
+    """Return the text after the keyword, up to `_MOST_TEXT` bytes."""
     packed = name == b"zTXt"
     if packed:
         rest = rest[1:]
@@ -105,7 +106,7 @@ def _text_of(name: bytes, rest: bytes) -> bytes | None:
 
 
 def _unpacked(packed: bytes, most: int, *, whole: bool = True) -> bytes | None:
-    """Unpack zlib data up to a size; None if it is damaged or, where it must be whole, larger."""
+    """Decompress zlib data up to a size; None if they are damaged, or larger while `whole` is required."""
     unpacker = zlib.decompressobj()
     try:
         value = unpacker.decompress(packed, most + 1)

@@ -13,20 +13,21 @@ Range = tuple[float, float]
 
 
 def brightness(pixels: Array, generator: np.random.Generator, *, factor: Range) -> Array:
-    """Multiply every value by one factor from the range `factor`; rounded, clipped to 0-255."""
+    """Multiply all values by a factor from the range `factor`; round, clip to 0-255."""
     return _linear(pixels, generator.uniform(*factor), 0.0)
 
 
 def contrast(pixels: Array, generator: np.random.Generator, *, alpha: Range) -> Array:
-    """Map values I to α(I - μ) + μ, μ the mean over all pixels and channels; rounded, clipped to 0-255."""
+    """Map values I to α(I - μ) + μ, where μ is the mean of all pixels and channels; round, clip to 0-255."""
     drawn = generator.uniform(*alpha)
     return _linear(pixels, drawn, (1 - drawn) * float(pixels.mean()))
 
 
 def gaussian_noise(pixels: Array, generator: np.random.Generator, *, variance: Range) -> Array:
-    """Add independent normal noise to every value; rounded, clipped to 0-255.
+    """Add independent normal noise to every value; round, clip to 0-255.
 
-    The standard deviation is drawn evenly between the roots of the ends of `variance` (0-255 scale).
+    The standard deviation is uniform between the square roots of the ends of `variance` (0-255 scale).
+    albumentations draws its noise from a generator shared by the process, which no seed can repeat.
     """
     std = generator.uniform(variance[0] ** 0.5, variance[1] ** 0.5)
     noise = generator.standard_normal(pixels.shape, dtype=np.float32)
@@ -36,10 +37,9 @@ def gaussian_noise(pixels: Array, generator: np.random.Generator, *, variance: R
 
 
 def gaussian_blur(pixels: Array, generator: np.random.Generator, *, kernel: tuple[int, int]) -> Array:
-    """Blur by a kernel of odd side from the range `kernel`, whose ends are odd; borders are mirrored.
+    """Blur with a random odd kernel size from the range `kernel`, whose ends are odd; borders are mirrored.
 
-    The standard deviation goes with the side k as 0.3((k - 1) / 2 - 1) + 0.8 pixels, OpenCV's rule: 0.8 for
-    3 and 1.4 for 7.
+    The standard deviation for size k is 0.3((k - 1) / 2 - 1) + 0.8 pixels, OpenCV's rule.
     """
     side = int(generator.integers(kernel[0] // 2, kernel[1] // 2, endpoint=True)) * 2 + 1
     return np.asarray(cv2.GaussianBlur(pixels, (side, side), 0))

@@ -196,7 +196,7 @@ class ResNet(Backbone):
 
 
 def _projection(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """Return the shortcut: the identity if the shapes agree, else a 1x1 convolution (the paper's option B)."""
+    """Return the shortcut: the identity if the shapes agree, else a 1x1 convolution (paper: option B)."""
     if stride == 1 and inputs == outputs:
         return nn.Identity()
     return nn.Sequential(conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))

@@ -61,8 +61,8 @@ def load_pretrained(network: Classifier, spec: NetSpec, *, progress: Progress = 
         fill(network, pretrained, spec.name)
     else:
         raise UsageError(
-            f"net.weights is imagenet, but there are no such weights for {spec.name}: set net.weights=none and "
-            "train.strategy=scratch, or give a file"
+            f"net.weights is imagenet, but there are no such weights for {spec.name}: set net.weights=none "
+            "and train.strategy=scratch, or give a file"
         )
 
 
@@ -138,7 +138,7 @@ def _check(body: Tensors, given: Tensors, source: str) -> None:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Return whether the ninth byte is a brace: safetensors starts with 8 bytes of length and a JSON object."""
+    """Return whether a file starts with 8 bytes of length and a JSON object; no zip or pickle does."""
     with path.open("rb") as stream:
         head = stream.read(9)
     return len(head) == 9 and head[8:] == b"{"

@@ -25,8 +25,8 @@ class ServeSpec(Settings):
     """Accepted image formats, detected from the content; unset: JPEG, PNG, and those of the training
     photos."""
     int8: bool = True
-    """Add an int8-quantized model to the bundle and use it, if its accuracy on the validation photos is within
-    0.5 points and it is faster on this machine."""
+    """Add an int8-quantized model to the bundle and use it, if its accuracy on the validation photos is
+    within 0.5 points and it is faster on this machine."""
     max_megabytes: Annotated[float, Field(gt=0, le=4096)] = 16.0
     """Largest upload, in MiB."""
     max_side: Annotated[int, Field(ge=1, le=65_535)] = 4096
