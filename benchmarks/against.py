@@ -109,9 +109,7 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
 
 def processor_seconds(pid: int) -> float:
     """Return the processor time that a process has used."""
-    fields = (
-        Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-    )
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 

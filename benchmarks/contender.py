@@ -8,8 +8,8 @@ from pathlib import Path
 
 from common import WORK, photos, report
 
+from assay.core.cpu import bf16_instructions
 from assay.inference import Classifier
-from assay.inference.cpus import bf16_instructions
 
 
 def main() -> None:

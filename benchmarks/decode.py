@@ -62,10 +62,7 @@ def photos() -> list[bytes]:
 
 def difference(files: Sequence[bytes], preprocess: Preprocess) -> tuple[float, float]:
     """Return the mean difference from decoding in full, and what 99.9 % of the values stay within."""
-    apart = [
-        np.abs(preprocess.read(data).astype(int) - preprocess(decode(data))).astype(np.uint8)
-        for data in files
-    ]
+    apart = [np.abs(preprocess.read(data).astype(int) - preprocess(decode(data))).astype(np.uint8) for data in files]
     values = np.stack(apart)
     return float(values.mean()), float(np.quantile(values, 0.999))
 
@@ -78,9 +75,7 @@ def agreement(model: Path, files: Sequence[bytes]) -> dict[str, float]:
     return {
         "photos": len(files),
         "other_label": sum(a.label != b.label for a, b in zip(whole, less, strict=True)),
-        "max_confidence_difference": max(
-            abs(a.confidence - b.confidence) for a, b in zip(whole, less, strict=True)
-        ),
+        "max_confidence_difference": max(abs(a.confidence - b.confidence) for a, b in zip(whole, less, strict=True)),
     }
 
 

@@ -25,11 +25,11 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from assay.data.check import check
-from assay.data.duplicates import find_alike
-from assay.data.examine import examine
-from assay.data.feature_store import open_store
-from assay.data.findings import FindingKind
-from assay.data.samples import Sample
+from assay.data.check_findings import FindingKind
+from assay.data.dataset import Sample
+from assay.data.feature_store import open_feature_store
+from assay.data.image_scan import scan_images
+from assay.data.near_duplicates import find_near_duplicates
 
 _CHANGES = ("crop", "scale", "brightness", "jpeg")
 _CELLS = Path(elpv_dataset.__file__).parent / "data" / "images"
@@ -92,9 +92,9 @@ def judged(pairs: Iterable[tuple[str, str]], count: int) -> Verdict:
 
 def ours(samples: Sequence[Sample]) -> list[tuple[str, str]]:
     """Return the pairs that Assay links."""
-    with tempfile.TemporaryDirectory() as cache, open_store(Path(cache)) as store:
-        photos = examine(samples, store).photos
-        links = find_alike(photos, store, bursts=False).links
+    with tempfile.TemporaryDirectory() as cache, open_feature_store(Path(cache)) as store:
+        photos = scan_images(samples, store).photos
+        links = find_near_duplicates(photos, store, bursts=False).links
     return [(photos[link.first].sample.id, photos[link.second].sample.id) for link in links]
 
 
@@ -105,9 +105,7 @@ def hashed(samples: Sequence[Sample]) -> dict[int, list[tuple[str, str]]]:
     first, second = np.triu_indices(len(samples), 1)
     near = distance[first, second]
     return {
-        radius: [
-            (samples[first[place]].id, samples[second[place]].id) for place in np.flatnonzero(near <= radius)
-        ]
+        radius: [(samples[first[place]].id, samples[second[place]].id) for place in np.flatnonzero(near <= radius)]
         for radius in _RADII
     }
 
@@ -134,11 +132,7 @@ def sources_of(data: Path, scratch: Path, rng: random.Random) -> dict[str, list[
 def apart(bottles: Sequence[Path]) -> list[Path]:
     """Return the first photo of each burst; the names are milliseconds, in ascending order."""
     moments = [int(path.stem) for path in bottles]
-    return [
-        path
-        for path, before, now in zip(bottles, [0, *moments], moments, strict=False)
-        if now - before > 2000
-    ]
+    return [path for path, before, now in zip(bottles, [0, *moments], moments, strict=False) if now - before > 2000]
 
 
 def planting(data: Path, scratch: Path) -> None:
@@ -157,9 +151,9 @@ def planting(data: Path, scratch: Path) -> None:
 def different_cells() -> None:
     """Print how many pairs of different solar cells are called copies."""
     samples = [Sample(path.name, path, "cell") for path in sorted(_CELLS.glob("*.png"))]
-    with tempfile.TemporaryDirectory() as cache, open_store(Path(cache)) as store:
-        photos = examine(samples, store).photos
-        groups = find_alike(photos, store, bursts=False).groups()
+    with tempfile.TemporaryDirectory() as cache, open_feature_store(Path(cache)) as store:
+        photos = scan_images(samples, store).photos
+        groups = find_near_duplicates(photos, store, bursts=False).groups()
     wrong = sum(len(group) * (len(group) - 1) // 2 for group in groups)
     every = len(photos) * (len(photos) - 1) // 2
     print(f"pairs of different solar cells in one group: {wrong} of {every:,}", end="")
@@ -182,9 +176,7 @@ def speed(scratch: Path) -> None:
             begin, used = time.perf_counter(), time.process_time()
             report = check(scratch / "cifar10", cache=Path(cache))
             seconds, cpu = time.perf_counter() - begin, time.process_time() - used
-            print(
-                f"{which} check of {report.photos:,} photos: {seconds:.1f} s ({cpu:.1f} s of processor time)"
-            )
+            print(f"{which} check of {report.photos:,} photos: {seconds:.1f} s ({cpu:.1f} s of processor time)")
     memory = next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
     print(f"memory at most: {int(memory.split()[1]) // 1024} MB")
 

@@ -79,9 +79,7 @@ def exif_of_shared_values(entries: int, size: int) -> bytes:
 
 def split_exif(exif: bytes, size: int = 65_000) -> bytes:
     """Cut Exif data into JPEG segments, as Pillow joins them."""
-    return b"".join(
-        segments(0xE1, 1, b"Exif\0\0" + exif[start : start + size]) for start in range(0, len(exif), size)
-    )
+    return b"".join(segments(0xE1, 1, b"Exif\0\0" + exif[start : start + size]) for start in range(0, len(exif), size))
 
 
 def jpegs(draw: random.Random) -> Iterator[Hostile]:
@@ -106,14 +104,10 @@ def jpegs(draw: random.Random) -> Iterator[Hostile]:
     baseline = lambda: saved(picture(640, 480), "JPEG")  # noqa: E731
     for size in (100_000, 3_000_000, 15_000_000):
         yield Hostile(f"jpeg fill {size} before", lambda n=size: with_start(baseline(), b"\xff" * n))
-        yield Hostile(
-            f"jpeg fill {size} and a zero", lambda n=size: with_start(baseline(), b"\xff" * n + b"\0")
-        )
+        yield Hostile(f"jpeg fill {size} and a zero", lambda n=size: with_start(baseline(), b"\xff" * n + b"\0"))
         yield Hostile(f"jpeg zero junk {size}", lambda n=size: with_start(baseline(), b"\0" * n))
         yield Hostile(f"jpeg ff00 junk {size}", lambda n=size: with_start(baseline(), b"\xff\0" * (n // 2)))
-        yield Hostile(
-            f"jpeg fill {size} at the end", lambda n=size: baseline()[:-2] + b"\xff" * n + b"\xff\xd9"
-        )
+        yield Hostile(f"jpeg fill {size} at the end", lambda n=size: baseline()[:-2] + b"\xff" * n + b"\xff\xd9")
         yield Hostile(f"jpeg fill {size} in the scan", lambda n=size: _in_scan(baseline(), b"\xff" * n))
         yield Hostile(f"jpeg restarts {size}", lambda n=size: _in_scan(baseline(), b"\xff\xd0" * (n // 2)))
         for marker in (0xD0, 0x01, 0xD8):
@@ -278,9 +272,7 @@ def pngs() -> Iterator[Hostile]:
         for place in ("before", "after"):
             yield Hostile(
                 f"png exif {entries} entries of {size} {place}",
-                lambda e=entries, s=size, p=place: png(
-                    64, 64, **{p: chunk(b"eXIf", exif_of_shared_values(e, s))}
-                ),
+                lambda e=entries, s=size, p=place: png(64, 64, **{p: chunk(b"eXIf", exif_of_shared_values(e, s))}),
             )
     for frames in (10, 300, 3000):
         yield Hostile(
@@ -289,9 +281,7 @@ def pngs() -> Iterator[Hostile]:
                 picture(16, 16), "PNG", save_all=True, append_images=_frames(n, 16), default_image=False
             ),
         )
-    yield Hostile(
-        "apng frames of 1 byte", lambda: png(64, 64, before=chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0)))
-    )
+    yield Hostile("apng frames of 1 byte", lambda: png(64, 64, before=chunk(b"acTL", struct.pack(">II", 2**31 - 1, 0))))
 
 
 def _frames(count: int, side: int) -> list[Image.Image]:
@@ -313,12 +303,8 @@ def gifs() -> Iterator[Hostile]:
     for count in (1000, 100_000, 1_500_000):
         yield Hostile(f"gif comments x {count}", lambda n=count: gif(1, 1, b"!\xfe\x01a\0" * n))
         yield Hostile(f"gif sub-blocks x {count}", lambda n=count: gif(1, 1, b"!\xfe" + b"\x01a" * n + b"\0"))
-        yield Hostile(
-            f"gif unknown blocks x {count}", lambda n=count: gif(1, 1, b"!\x99" + b"\x01a" * n + b"\0")
-        )
-        yield Hostile(
-            f"gif application x {count}", lambda n=count: gif(1, 1, b"!\xff\x01a" + b"\x01a" * n + b"\0")
-        )
+        yield Hostile(f"gif unknown blocks x {count}", lambda n=count: gif(1, 1, b"!\x99" + b"\x01a" * n + b"\0"))
+        yield Hostile(f"gif application x {count}", lambda n=count: gif(1, 1, b"!\xff\x01a" + b"\x01a" * n + b"\0"))
         yield Hostile(f"gif controls x {count}", lambda n=count: gif(1, 1, b"!\xf9\x04\0\0\0\0\0" * n))
         yield Hostile(f"gif junk x {count}", lambda n=count: gif(1, 1, b"x" * n))
         frame = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\0"
@@ -329,16 +315,12 @@ def gifs() -> Iterator[Hostile]:
         )
     for side in (4096, 1000):
         yield Hostile(f"gif flat {side}", lambda s=side: saved(picture(s, s, "P", flat=True), "GIF"))
-        yield Hostile(
-            f"gif interlaced {side}", lambda s=side: saved(picture(s, s, "P"), "GIF", interlace=True)
-        )
+        yield Hostile(f"gif interlaced {side}", lambda s=side: saved(picture(s, s, "P"), "GIF", interlace=True))
     yield Hostile(
         "gif small picture in a large screen",
         lambda: gif(4096, 4096, b"")[:13] + gif(1, 1, b"")[13:],
     )
-    yield Hostile(
-        "gif clear codes", lambda: gif(4096, 4096, b"", b"\x02" + (b"\xff" + b"\x24" * 255) * 50_000 + b"\0")
-    )
+    yield Hostile("gif clear codes", lambda: gif(4096, 4096, b"", b"\x02" + (b"\xff" + b"\x24" * 255) * 50_000 + b"\0"))
 
 
 # BMP
@@ -367,9 +349,7 @@ def bmps() -> Iterator[Hostile]:
             for size in (100_000, 15_000_000):
                 yield Hostile(
                     f"bmp rle {compression} {name} {size}",
-                    lambda u=unit, n=size, c=compression: rle_bmp(
-                        4000, 4000, u * (n // len(u)) + b"\0\x01", c
-                    ),
+                    lambda u=unit, n=size, c=compression: rle_bmp(4000, 4000, u * (n // len(u)) + b"\0\x01", c),
                 )
     yield Hostile("bmp 4096", lambda: saved(picture(2300, 2300), "BMP"))
     yield Hostile("bmp rle empty", lambda: rle_bmp(4096, 4096, b"\0\x01"))
@@ -498,9 +478,7 @@ def tiffs() -> Iterator[Hostile]:
         for rows in (1, 4096):
             yield Hostile(
                 f"tiff 4096 {compression} rows {rows}",
-                lambda c=compression, m=mode, r=rows: saved(
-                    whole.convert(m), "TIFF", compression=c, tiffinfo={278: r}
-                ),
+                lambda c=compression, m=mode, r=rows: saved(whole.convert(m), "TIFF", compression=c, tiffinfo={278: r}),
             )
     for count in (50, 100, 1000):
         yield Hostile(
@@ -520,9 +498,7 @@ def tiffs() -> Iterator[Hostile]:
     yield Hostile("tiff deflate 256 MiB in each of 4096", lambda: _strips(4096, 4096, 8, 4096, big))
     yield Hostile(
         "tiff fill in a JPEG strip",
-        lambda: _strips(
-            512, 512, 7, 1, with_start(saved(picture(512, 512, "L"), "JPEG"), b"\xff" * 15_000_000), 512
-        ),
+        lambda: _strips(512, 512, 7, 1, with_start(saved(picture(512, 512, "L"), "JPEG"), b"\xff" * 15_000_000), 512),
     )
 
 
@@ -576,9 +552,7 @@ def webps() -> Iterator[Hostile]:
     )
     for count in (1000, 100_000, 1_500_000):
         for kind in (b"abcd", b"EXIF", b"XMP ", b"ICCP", b"ANMF", b"ALPH"):
-            yield Hostile(
-                f"webp {kind.decode().strip()} x {count}", lambda k=kind, n=count: _webp_chunks(k, n)
-            )
+            yield Hostile(f"webp {kind.decode().strip()} x {count}", lambda k=kind, n=count: _webp_chunks(k, n))
     for entries, size in [(5000, 400_000), (60_000, 14 * MIB)]:
         yield Hostile(
             f"webp exif {entries} entries of {size}",
@@ -620,9 +594,7 @@ def avifs() -> Iterator[Hostile]:
     for frames in (5, 100, 1000):
         yield Hostile(
             f"avif {frames} frames",
-            lambda n=frames: saved(
-                picture(16, 16), "AVIF", save_all=True, append_images=_frames(n, 16), speed=10
-            ),
+            lambda n=frames: saved(picture(16, 16), "AVIF", save_all=True, append_images=_frames(n, 16), speed=10),
         )
     for count in (2, 50, 2000, 20_000):
         yield Hostile(f"avif {count} coded frames in one item", lambda n=count: hidden_frames(n))
@@ -635,9 +607,7 @@ def avifs() -> Iterator[Hostile]:
     for count in (1000, 100_000, 1_800_000):
         for kind in (b"free", b"meta", b"mdat", b"uuid", b"ftyp"):
             n = min(count, 15 * MIB // 8)
-            yield Hostile(
-                f"avif {kind.decode()} boxes x {count}", lambda k=kind, n=n: small + box(k, b"") * n
-            )
+            yield Hostile(f"avif {kind.decode()} boxes x {count}", lambda k=kind, n=n: small + box(k, b"") * n)
     for depth in (100, 5000):
         yield Hostile(f"avif nested {depth}", lambda n=depth: _nested(small, n))
     for entries, size in [(5000, 400_000), (60_000, 14 * MIB)]:
@@ -675,9 +645,7 @@ def jpeg2000s() -> Iterator[Hostile]:
     """JPEG 2000: tiles, layers, precincts, code blocks, comments."""
     flat = picture(4096, 4096, "L", flat=True)
     for tile in (4096, 512, 64, 32):
-        yield Hostile(
-            f"j2k tiles of {tile}", lambda t=tile: saved(flat, "JPEG2000", tile_size=(t, t), no_jp2=True)
-        )
+        yield Hostile(f"j2k tiles of {tile}", lambda t=tile: saved(flat, "JPEG2000", tile_size=(t, t), no_jp2=True))
     for tile in (16, 8, 1):
         yield Hostile(
             f"j2k says tiles of {tile}",
@@ -696,16 +664,12 @@ def jpeg2000s() -> Iterator[Hostile]:
     for exponent in (0, 1, 2, 4):
         yield Hostile(f"j2k says precincts of 2^{exponent}", lambda e=exponent: _j2k_precincts(e))
     for layers in (10, 1000, 65_535):
-        yield Hostile(
-            f"j2k {layers} layers", lambda n=layers: _j2k_layers(saved(flat, "JPEG2000", no_jp2=True), n)
-        )
+        yield Hostile(f"j2k {layers} layers", lambda n=layers: _j2k_layers(saved(flat, "JPEG2000", no_jp2=True), n))
     for count in (1000, 1_000_000):
         yield Hostile(f"j2k comments x {count}", lambda n=count: _j2k_comments(n))
         yield Hostile(f"jp2 boxes x {count}", lambda n=count: _jp2_boxes(n))
     yield Hostile("j2k 4096 textured", lambda: saved(picture(4096, 4096), "JPEG2000"))
-    yield Hostile(
-        "j2k 4096 noise", lambda: saved(Image.effect_noise((3000, 3000), 100), "JPEG2000")[: 16 * MIB]
-    )
+    yield Hostile("j2k 4096 noise", lambda: saved(Image.effect_noise((3000, 3000), 100), "JPEG2000")[: 16 * MIB])
 
 
 def _j2k_tiles(sound: bytes, side: int) -> bytes:
@@ -759,12 +723,7 @@ def ppms() -> Iterator[Hostile]:
         yield Hostile(
             f"ppm comments {place}",
             lambda p=place, h=head: (
-                b" ".join(h[: p + 1])
-                + b" "
-                + b"#\n" * 7_000_000
-                + b" ".join(h[p + 1 :])
-                + b"\n"
-                + bytes(4096)
+                b" ".join(h[: p + 1]) + b" " + b"#\n" * 7_000_000 + b" ".join(h[p + 1 :]) + b"\n" + bytes(4096)
             ),
         )
         yield Hostile(
@@ -778,16 +737,12 @@ def ppms() -> Iterator[Hostile]:
             ),
         )
     for end in (b"", b" ", b"x", b"#"):
-        yield Hostile(
-            f"ppm one long number {end!r}", lambda e=end: b"P2 64 64 255\n1 " + b"1" * 15_000_000 + b" x" + e
-        )
+        yield Hostile(f"ppm one long number {end!r}", lambda e=end: b"P2 64 64 255\n1 " + b"1" * 15_000_000 + b" x" + e)
         yield Hostile(f"ppm many signs {end!r}", lambda e=end: b"P2 64 64 255\n" + b"-1 +" * 3_000_000 + e)
     yield Hostile("ppm plain comments", lambda: b"P2 64 64 255\n" + b"1 #\n" * 3_500_000)
     for depth in (100, 1000):
         size = 1 if depth < 256 else 2
-        yield Hostile(
-            f"ppm depth {depth}", lambda d=depth, s=size: b"P5 2700 2700 %d\n" % d + bytes(2700 * 2700 * s)
-        )
+        yield Hostile(f"ppm depth {depth}", lambda d=depth, s=size: b"P5 2700 2700 %d\n" % d + bytes(2700 * 2700 * s))
     yield Hostile("ppm P6 depth 100", lambda: b"P6 2200 2200 100\n" + bytes(2200 * 2200 * 3))
     yield Hostile("pfm", lambda: b"Pf 2000 2000 -1.0\n" + bytes(16_000_000))
 

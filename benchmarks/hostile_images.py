@@ -27,7 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.numpy import save
 
-from assay.bundle import BundleInfo, pack
+from assay.bundle import BundleInfo, pack_bundle
 from assay.inference import Classifier
 from assay.recipe import PreprocessSpec
 
@@ -84,7 +84,7 @@ def write_bundle(path: Path) -> Path:
     spec = PreprocessSpec(size=224, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     info = BundleInfo(name="colours", classes=("red", "green", "blue"), preprocess=spec)
     head = {"head.fc.weight": np.eye(3, dtype=np.float32), "head.fc.bias": np.zeros(3, np.float32)}
-    pack(path, info, {"model.onnx": model.SerializeToString(), "weights.safetensors": save(head)})
+    pack_bundle(path, info, {"model.onnx": model.SerializeToString(), "weights.safetensors": save(head)})
     return path
 
 
@@ -162,9 +162,7 @@ def main() -> None:
         bundle = write_bundle(folder / "colours.assay")
         classifier = Classifier.load(bundle)
         port = options.server or stack.enter_context(server(bundle, folder))
-        client = stack.enter_context(
-            httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False)
-        )
+        client = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False))
         outcomes = []
         for number, file in enumerate(files, 1):
             outcomes.append(try_out(file, classifier, client, folder))

@@ -23,11 +23,11 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from assay.bundle.export import export_onnx, frozen_copy
-from assay.bundle.quantise import Quantiser
-from assay.inference import Mode, cpu_count, create_engine
+from assay.bundle.onnx_export import export_onnx, frozen_copy
+from assay.bundle.quantization import Quantizer
+from assay.inference import EngineMode, cpu_count, create_engine
 from assay.inference.openvino_engine import openvino_core
-from assay.nets import create
+from assay.nets import create_classifier
 from assay.recipe import NetSpec
 
 SIDE = 224
@@ -42,12 +42,12 @@ def measure() -> dict[str, Any]:
     torch.manual_seed(0)
     torch.set_num_threads(cpu_count())
     network = frozen_copy(
-        create(NetSpec(name="resnet18", weights="none"), 10, mean=(0.5,) * 3, std=(0.25,) * 3, size=SIDE)
+        create_classifier(NetSpec(name="resnet18", weights="none"), 10, mean=(0.5,) * 3, std=(0.25,) * 3, size=SIDE)
     )
     coarse = np.random.default_rng(0).integers(0, 256, (BATCH, 28, 28, 3), dtype=np.uint8)
     images = coarse.repeat(8, axis=1).repeat(8, axis=2)
     exact = export_onnx(network, SIDE)
-    rounded = Quantiser.observe(exact, [images], cpu_count()).model()
+    rounded = Quantizer.observe(exact, [images], cpu_count()).model()
     batches = {batch: images[:batch] for batch in (1, BATCH)}
     runs: dict[str, tuple[int, Run]] = {}
     # Threads of one library that wait for work harm the next one: those that take turns share a library.
@@ -82,7 +82,7 @@ def measure() -> dict[str, Any]:
 
 
 def _engines(
-    name: str, models: dict[str, bytes], batches: dict[int, np.ndarray], mode: Mode = "latency"
+    name: str, models: dict[str, bytes], batches: dict[int, np.ndarray], mode: EngineMode = "latency"
 ) -> dict[str, tuple[int, Run]]:
     told = "" if mode == "latency" else f" {mode}"
     found: dict[str, tuple[int, Run]] = {}
@@ -169,9 +169,7 @@ def _product(side: int) -> bytes:
 
 def _convolution(channels: int, shape: tuple[int, ...]) -> bytes:
     weight = np.random.default_rng(0).integers(-127, 128, (channels, channels, 3, 3), dtype=np.int8)
-    return _quantised(
-        weight, helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1]), list(shape), axis=0
-    )
+    return _quantised(weight, helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1]), list(shape), axis=0)
 
 
 def _quantised(weight: np.ndarray, node: onnx.NodeProto, shape: list[int], axis: int) -> bytes:

@@ -12,13 +12,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from assay.data import scan
-from assay.data.elpv import prepare_elpv
+from assay.data import load_dataset
+from assay.data.fetch.converters import prepare_elpv
 from assay.inference import Classifier
+from assay.pipeline.evaluation_data import class_mapping_for
+from assay.pipeline.predict_dataset import predict_dataset
+from assay.pipeline.train import train_classifier
 from assay.recipe import Recipe, load_recipe
-from assay.workflow.judge import judge
-from assay.workflow.mapping import mapping_for
-from assay.workflow.train import train_classifier
 
 _TRAIN, _TEST = 150, 200
 
@@ -45,17 +45,17 @@ def drop(data: Path, recipe: Recipe, folder: Path) -> dict[str, Any]:
     exact = Classifier.load(model, precision="fp32")
     kept = exact.bundle is not None and "int8" in exact.bundle.precisions
     manifest = folder / "manifest.csv"
-    dataset = scan(
+    dataset = load_dataset(
         manifest if manifest.exists() else data,
-        mapping=mapping_for(exact.info, data),
+        mapping=class_mapping_for(exact.info, data),
         classes=exact.classes,
     )
     test = dataset.part("test")
-    accuracy = float(judge(exact, dataset, test).correct.mean())
+    accuracy = float(predict_dataset(exact, dataset, test).correct.mean())
     found = {"photos": len(test), "kept": kept, "fp32": accuracy, "int8": accuracy}
     if kept:
         small = Classifier.load(model, precision="int8")
-        found["int8"] = float(judge(small, dataset, test).correct.mean())
+        found["int8"] = float(predict_dataset(small, dataset, test).correct.mean())
     return {**found, "drop_points": 100 * (found["fp32"] - found["int8"])}
 
 

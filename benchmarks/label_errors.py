@@ -1,4 +1,4 @@
-"""Measure how well `label_suspects` finds labels that were flipped at random.
+"""Measure how well `find_label_issues` finds labels that were flipped at random.
 
 CIFAR-10 photos as vehicle or animal; 5 % of the labels are turned round. A frozen backbone's embeddings and a
 logistic regression give out-of-fold probabilities (5 folds); the first 5 % of the ranking should hold the
@@ -19,12 +19,12 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from assay.data.features import squashed
-from assay.evaluation.label_errors import label_suspects
+from assay.data.features import resize_to_square
+from assay.evaluation.confident_learning import find_label_issues
 from assay.image import decode
-from assay.nets import create, load_pretrained, normalization
+from assay.nets import create_classifier, default_normalization, load_pretrained
+from assay.pipeline.cached_embeddings import compiled_backbone
 from assay.recipe import NetSpec
-from assay.workflow.features import compiled_backbone
 
 FLIPPED = 0.05
 VEHICLES = {"airplane", "automobile", "ship", "truck"}
@@ -48,13 +48,13 @@ def embeddings(paths: list[Path], size: int) -> np.ndarray:
     """Embed photos with the frozen EfficientNet-Lite0, float32 [N, D]."""
     torch.manual_seed(0)
     spec = NetSpec(name="efficientnet-lite0")
-    mean, std = normalization(spec.name)
-    network = create(spec, 2, mean=mean, std=std, size=size)
+    mean, std = default_normalization(spec.name)
+    network = create_classifier(spec, 2, mean=mean, std=std, size=size)
     load_pretrained(network, spec)
     embed = compiled_backbone(network, size)
     batches = [paths[start : start + 64] for start in range(0, len(paths), 64)]
     return np.concatenate(
-        [embed(np.stack([squashed(decode(path.read_bytes()), size) for path in batch])) for batch in batches]
+        [embed(np.stack([resize_to_square(decode(path.read_bytes()), size) for path in batch])) for batch in batches]
     )
 
 
@@ -84,7 +84,7 @@ def main() -> None:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.001, max_iter=1000))
         folds = StratifiedKFold(5, shuffle=True, random_state=seed)
         probabilities = cross_val_predict(model, rows, labels, cv=folds, method="predict_proba")
-        found = label_suspects(probabilities, labels)
+        found = find_label_issues(probabilities, labels)
         top = found.order[: round(FLIPPED * len(labels))]
         shares.append(flipped[top].mean())
         recalls.append(flipped[found.suspect].sum() / flipped.sum())

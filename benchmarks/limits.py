@@ -22,18 +22,18 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from assay.serving.auth import LimitSettings, Tier
-from assay.serving.auth.stores import open_stores
-from assay.serving.nothing import SilentWatcher
+from assay.serving.auth import RateLimitSettings, Tier
+from assay.serving.auth.authorizer import open_backends
+from assay.serving.components import NullMetricsSink
 
 LEAST_WAIT = 0.0005
 
 
 async def ask(url: str, key: str, tier: Tier, begin: float, seconds: float) -> dict[str, float]:
     """Ask until the time is over; return how many requests were taken, from when to when."""
-    stores = open_stores(
-        LimitSettings(redis=SecretStr(url), redis_seconds=1),
-        SilentWatcher(),
+    stores = open_backends(
+        RateLimitSettings(redis=SecretStr(url), redis_seconds=1),
+        NullMetricsSink(),
         folder=Path(),
         nonce_seconds=1,
         steady=time.monotonic,

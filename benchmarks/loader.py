@@ -12,19 +12,19 @@ import tempfile
 import time
 from pathlib import Path
 
-from assay.data import PixelCache, Pixels, scan
+from assay.data import PixelCache, PreprocessedImages, load_dataset
 from assay.image import Preprocess
 from assay.recipe import load_recipe
-from assay.training import Split
-from assay.training.preparation import training_loader
+from assay.training import LabeledImages
+from assay.training.dataloaders import train_dataloader
 
 EPOCHS = 7
 
 
-def seconds_an_epoch(data: Split, recipe_name: str) -> list[float]:
+def seconds_an_epoch(data: LabeledImages, recipe_name: str) -> list[float]:
     """Return the wall time of each epoch of a training loader, in seconds."""
     recipe = load_recipe(recipe_name, ["train.batch_size=10", "train.workers=0"])
-    loader = training_loader(data, None, recipe)
+    loader = train_dataloader(data, None, recipe)
     taken = []
     for _ in range(EPOCHS):
         begin = time.perf_counter()
@@ -40,12 +40,14 @@ def measure() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as scratch:
         with tarfile.open(archive) as photos:
             photos.extractall(scratch, filter="data")
-        dataset = scan(Path(scratch) / "bottles")
+        dataset = load_dataset(Path(scratch) / "bottles")
         preprocess = Preprocess(load_recipe("bottle").preprocess)
         targets = dataset.targets()
         cache = PixelCache((sample.digest for sample in dataset.samples), Path(scratch) / "cache")
-        plain = seconds_an_epoch(Split(Pixels(dataset.samples, preprocess), targets), "bottle")
-        kept = seconds_an_epoch(Split(Pixels(dataset.samples, preprocess, cache), targets), "bottle")
+        plain = seconds_an_epoch(LabeledImages(PreprocessedImages(dataset.samples, preprocess), targets), "bottle")
+        kept = seconds_an_epoch(
+            LabeledImages(PreprocessedImages(dataset.samples, preprocess, cache), targets), "bottle"
+        )
     decode, cached = statistics.median(plain[1:]), statistics.median(kept[1:])
     each = 1e3 / len(targets)
     return {

@@ -3,7 +3,7 @@
 Run as `python benchmarks/predict_many.py MODEL`, with `ASSAY_DATA` the folder that holds `bottles.tar`. Its
 20 photos of 1080 x 1920, as they are or enlarged, are linked to under many names. Measured in turns in this
 process, medians, photos a second: decoding alone on all processors, the network alone on all processors, and
-both as `predict_many` does them. Where both need the same processors they must share them: the shared limit
+both as `batch_predict` does them. Where both need the same processors they must share them: the shared limit
 is the rate at which one photo's decoding and inference, each at its full speed, follow each other. `--memory`
 compares the largest memory of whole processes over few and many photos.
 """
@@ -25,8 +25,8 @@ import numpy as np
 from PIL import Image
 
 from assay.inference import BATCH_SIZE, Classifier, cpu_count
-from assay.inference.inputs import read_photo
-from assay.inference.many import predict_many
+from assay.inference.batch_predict import batch_predict
+from assay.inference.inputs import read_input
 
 REPEATS = 3
 
@@ -57,7 +57,7 @@ def folder_of(originals: list[Path], folder: Path, count: int) -> list[Path]:
 def decode_all(classifier: Classifier, paths: list[Path]) -> None:
     """Decode with a thread a processor and do nothing else."""
     with ThreadPoolExecutor(cpu_count()) as pool:
-        for _ in pool.map(lambda path: read_photo(path, classifier.preprocess), paths):
+        for _ in pool.map(lambda path: read_input(path, classifier.preprocess), paths):
             continue
 
 
@@ -86,7 +86,7 @@ def measure(model: Path | str, count: int = 640, enlarge: float = 1.0) -> dict[s
         for _ in range(REPEATS):
             rates["decode"].append(rate(lambda: decode_all(classifier, paths), count))
             rates["infer"].append(rate(lambda: infer_all(classifier, batch, count), count))
-            rates["predict"].append(rate(lambda: predict_many(classifier, paths, out), count))
+            rates["predict"].append(rate(lambda: batch_predict(classifier, paths, out), count))
     found: dict[str, Any] = {name: statistics.median(values) for name, values in rates.items()}
     found["shared_limit"] = 1 / (1 / found["decode"] + 1 / found["infer"])
     found["of_lower_limit"] = found["predict"] / min(found["decode"], found["infer"])

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from assay.bundle import Bundle, BundleInfo, amend_bundle
-from assay.bundle.quantise import Quantiser
-from assay.bundle.write import write_bundle
+from assay.bundle.quantization import Quantizer
+from assay.bundle.writer import write_bundle
 from assay.image import Preprocess
 from assay.inference import ENGINES, cpu_count
-from assay.nets import Classifier, create
+from assay.nets import Classifier, create_classifier
 from assay.recipe import NetSpec, PreprocessSpec
 
 CLASSES = 10
@@ -65,7 +65,7 @@ def make_bundle(path: Path, network: Classifier, photos: list[Path], roi: tuple[
     info = BundleInfo(name="resnet18", classes=classes, preprocess=spec)
     write_bundle(path, network, info, squares[:4], ENGINES)
     bundle = Bundle.open(path)
-    model = Quantiser.observe(bundle.model("fp32"), [squares[:8], squares[8:16]], cpu_count()).model()
+    model = Quantizer.observe(bundle.model("fp32"), [squares[:8], squares[8:16]], cpu_count()).model()
     amend_bundle(bundle, {"precision": "int8"}, int8=model)
     (path.parent / "model.int8.onnx").write_bytes(model)
 
@@ -75,7 +75,7 @@ def prepare(work: Path) -> None:
     torch.manual_seed(0)
     photos = extract_photos(work / "photos")
     spec = NetSpec(name="resnet18", weights="none")
-    network = create(spec, CLASSES, mean=MEAN, std=STD, size=SIDE).eval()
+    network = create_classifier(spec, CLASSES, mean=MEAN, std=STD, size=SIDE).eval()
     named = {
         name.removeprefix("backbone.").removeprefix("head."): tensor
         for name, tensor in network.state_dict().items()

@@ -18,15 +18,15 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from assay.data import Dataset, Pixels
-from assay.data.elpv import prepare_elpv
-from assay.data.prepare import prepare
+from assay.data import Dataset, PreprocessedImages
+from assay.data.fetch.converters import prepare_elpv
+from assay.data.loading import load_split_dataset
 from assay.image import Preprocess
+from assay.pipeline.build_model import build_model
+from assay.pipeline.cached_embeddings import FrozenBackbone, labelled_pixels
+from assay.pipeline.tune import tune_probe
 from assay.recipe import Recipe, load_recipe
 from assay.training import fit_heads
-from assay.workflow.features import FrozenBackbone, labelled
-from assay.workflow.start import starting_network
-from assay.workflow.tune import tune_probe
 
 EPOCHS = 10
 GRID = [
@@ -48,10 +48,10 @@ def timed(work: Callable[[], T]) -> tuple[float, T]:
 
 def eager_epoch(recipe: Recipe, dataset: Dataset) -> float:
     """Return the seconds of one epoch that forwards every photo: training and validation."""
-    network, spec = starting_network(recipe, dataset)
+    network, spec = build_model(recipe, dataset)
     samples = [*dataset.part("train"), *dataset.part("val")]
     taught = len(dataset.part("train"))
-    pixels = Pixels(samples, Preprocess(spec))
+    pixels = PreprocessedImages(samples, Preprocess(spec))
     images = torch.from_numpy(np.stack([pixels[row] for row in range(len(pixels))]))
     targets = torch.from_numpy(dataset.targets(samples))
     network.eval()
@@ -77,13 +77,13 @@ def measure() -> dict[str, float]:
         os.environ["ASSAY_CACHE"] = f"{scratch}/cache"
         manifest = prepare_elpv(Path(scratch) / "photos")
         recipe = load_recipe("defect-lite", ["data.positive=defective", f"train.epochs={EPOCHS}"])
-        dataset = prepare(manifest, recipe.data, recipe.train.seed)
+        dataset = load_split_dataset(manifest, recipe.data, recipe.train.seed)
         epoch = eager_epoch(recipe, dataset)
 
         def ours() -> None:
-            network, spec = starting_network(recipe, dataset)
+            network, spec = build_model(recipe, dataset)
             embedded = FrozenBackbone(network, spec, recipe, dataset).embedded()
-            train, val = labelled(dataset, "train", spec), labelled(dataset, "val", spec)
+            train, val = labelled_pixels(dataset, "train", spec), labelled_pixels(dataset, "val", spec)
             fit_heads(network.head, [recipe], train, val, embedded)
 
         first, _ = timed(ours)

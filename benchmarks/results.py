@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
-from assay.files import write_text
+from assay.core.files import write_text
 
 BUSY = 1.0
 """Load before the first benchmark, above which others must have been at work; later ones meet our own."""

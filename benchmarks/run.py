@@ -23,11 +23,9 @@ from processes import HERE, BenchmarkError, Place, rivals_python
 from results import Section, read_results, write_results
 from suite import BENCHMARKS, summary
 
-from assay.workflow.bench.machine import machine
+from assay.benchmark.machine import machine_info
 
-_VERSIONS = (
-    "import importlib.metadata as m, sys; print(' '.join(f'{n} {m.version(n)}' for n in sys.argv[1:]))"
-)
+_VERSIONS = "import importlib.metadata as m, sys; print(' '.join(f'{n} {m.version(n)}' for n in sys.argv[1:]))"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,11 +80,10 @@ def _section(name: str, place: Place) -> Section:
 
 
 def _machine() -> dict[str, Any]:
-    known = machine()
+    known = machine_info()
     names = ("torch", "openvino", "onnxruntime", "pillow", "numpy")
     about = {
-        "processor": f"{known['processor']}, {known['processors']['usable']} usable "
-        f"({', '.join(known['features'])})",
+        "processor": f"{known['processor']}, {known['processors']['usable']} usable ({', '.join(known['features'])})",
         "system": known["system"],
         "Python": platform.python_version(),
         "libraries": " ".join(f"{name} {version(name)}" for name in ("assay", *names)),

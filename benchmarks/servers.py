@@ -127,9 +127,7 @@ def measure(place: Place, say: Callable[[str], None]) -> tuple[dict[str, dict[st
     return take_turns(commands, rounds, RIVALS, one, say)
 
 
-def _one(
-    command: list[str], place: Place, requests: Requests, seconds: float, *, ours: bool
-) -> dict[str, float]:
+def _one(command: list[str], place: Place, requests: Requests, seconds: float, *, ours: bool) -> dict[str, float]:
     """Start one server and load it."""
     with running(command, place, requests) as (port, pid):
         asyncio.run(closed_loop(port, requests.fresh, CONCURRENCY, seconds / 4))

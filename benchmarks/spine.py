@@ -47,9 +47,7 @@ def main() -> None:
     scratch = Path(tempfile.mkdtemp(prefix="assay-bench-"))
     try:
         runs = [demo(scratch / str(seed), seed) for seed in range(wanted.seeds)]
-        told = subprocess.run(
-            [ASSAY, "info", runs[0][3] / "model.assay", "--json"], check=True, capture_output=True
-        )
+        told = subprocess.run([ASSAY, "info", runs[0][3] / "model.assay", "--json"], check=True, capture_output=True)
         info = json.loads(told.stdout)
         photo = next((scratch / "0" / "photos" / "functional").iterdir())
         rows = [

@@ -20,11 +20,11 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from assay.serving.cache.memory import MemoryCache
-from assay.serving.cache.redis import RedisCache
-from assay.serving.journal import Journal, JournalSettings, make_store
-from assay.serving.nothing import SilentWatcher
-from assay.serving.record import ImageFacts, Record
+from assay.serving.cache.redis_cache import RedisCache
+from assay.serving.cache.tiered_cache import MemoryCache
+from assay.serving.components import NullMetricsSink
+from assay.serving.request_log import RequestLogSettings, RequestLogWriter, make_store
+from assay.serving.request_record import ImageMetadata, RequestRecord
 
 CALLS, RECORDS, REPEATS = 2000, 20_000, 5
 
@@ -64,11 +64,11 @@ async def microseconds(call: Callable[[], Awaitable[object]], calls: int = CALLS
     return statistics.median(medians)
 
 
-def record(number: int) -> Record:
+def record(number: int) -> RequestRecord:
     """Make a record like those of a server."""
-    photo = ImageFacts(123_456, "jpeg", (1920, 1080))
+    photo = ImageMetadata(123_456, "jpeg", (1920, 1080))
     now = datetime.now(UTC)
-    return Record(
+    return RequestRecord(
         request_id=f"{number:032x}",
         timestamp=now,
         client_id="line-7",
@@ -90,18 +90,16 @@ async def caches(redis: int | None) -> None:
     await near.put("photo", bytes(500))
     print(f"cache, in process: hit {await microseconds(lambda: near.get('photo')):.1f} us")
     if redis is not None:
-        far = RedisCache(
-            SecretStr(f"redis://127.0.0.1:{redis}"), ttl=3600, timeout=1, watcher=SilentWatcher()
-        )
+        far = RedisCache(SecretStr(f"redis://127.0.0.1:{redis}"), ttl=3600, timeout=1, watcher=NullMetricsSink())
         await far.put("photo", bytes(500))
         print(f"cache, Redis: hit {await microseconds(lambda: far.get('photo')):.0f} us")
         await far.close()
-    away = RedisCache(SecretStr("redis://127.0.0.1:1"), ttl=3600, timeout=0.02, watcher=SilentWatcher())
+    away = RedisCache(SecretStr("redis://127.0.0.1:1"), ttl=3600, timeout=0.02, watcher=NullMetricsSink())
     print(f"cache, Redis gone: miss {await microseconds(lambda: away.get('photo')):.1f} us")
     worst = 0.0
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = SecretStr(f"redis://127.0.0.1:{silent.getsockname()[1]}")
-        hung = RedisCache(address, ttl=3600, timeout=0.02, watcher=SilentWatcher())
+        hung = RedisCache(address, ttl=3600, timeout=0.02, watcher=NullMetricsSink())
         for _ in range(20):
             start = time.perf_counter()
             await hung.get("photo")
@@ -115,8 +113,8 @@ async def journal(name: str, address: str, folder: Path) -> None:
     """Print how fast records are taken, and how fast they reach a database."""
     taken, stored = [], []
     for repeat in range(REPEATS):
-        settings = JournalSettings(spool=folder / f"spool{repeat}", queue=RECORDS)
-        one = Journal(make_store(address), settings, SilentWatcher())
+        settings = RequestLogSettings(spool=folder / f"spool{repeat}", queue=RECORDS)
+        one = RequestLogWriter(make_store(address), settings, NullMetricsSink())
         await one.start()
         records = [record(number) for number in range(RECORDS)]
         start = time.perf_counter()

@@ -250,9 +250,7 @@ def _accuracy(place: Place, say: Say) -> Found:
 def _folder(place: Place, say: Say) -> Found:
     model = str(place.work / "whole.assay")
     found = _repeated("predict_many", place, say, 2, model=model, count=160 if place.quick else 640)
-    large = _repeated(
-        "predict_many", place, say, 2, model=model, count=20 if place.quick else 160, enlarge=2.4
-    )
+    large = _repeated("predict_many", place, say, 2, model=model, count=20 if place.quick else 160, enlarge=2.4)
     lower = [min(one["decode"], one["infer"]) for one in found]
     rows = [
         Row("a folder, against the lower of both limits", _all(found, "of_lower_limit"), "", 0.85),
@@ -281,9 +279,7 @@ def _folder(place: Place, say: Say) -> Found:
 
 BENCHMARKS = {
     "network": Benchmark("One photo at a time, in one process.", _network),
-    "server": Benchmark(
-        "Photos over HTTP, eight at a time; client and server share the processors.", _server
-    ),
+    "server": Benchmark("Photos over HTTP, eight at a time; client and server share the processors.", _server),
     "overload": Benchmark("Twice what the server can do, in an open loop.", _overload),
     "slow": Benchmark("Two clients beside a slow-loris attack.", _slow),
     "startup": Benchmark("Whole processes, as a user starts them.", _startup),
@@ -299,6 +295,5 @@ def summary(rows: list[Row]) -> str:
     """Return the judged rows in one line each."""
     judged = [row for row in rows if row.met is not None]
     return "\n".join(
-        f"    {'met   ' if row.met else 'MISSED'} {row.what}: {median(row.values):.3g}{row.unit}"
-        for row in judged
+        f"    {'met   ' if row.met else 'MISSED'} {row.what}: {median(row.values):.3g}{row.unit}" for row in judged
     )

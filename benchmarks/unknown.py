@@ -21,27 +21,26 @@ import numpy as np
 import torch
 from torch import nn
 
-from assay.data import Sample, folds
+from assay.data import Sample, make_folds
 from assay.data.cache import cache_folder
-from assay.data.cifar import VEHICLES
-from assay.data.elpv import prepare_elpv
-from assay.data.prepare import prepare
+from assay.data.fetch.converters import CIFAR10_VEHICLES, prepare_elpv
+from assay.data.loading import load_split_dataset
 from assay.evaluation import (
     Predictions,
     apply_temperature,
-    calibration_figures,
+    calibration_scores,
     choose_threshold,
-    count_answered,
+    count_answers,
     fit_calibration,
-    threshold_curve,
+    precision_coverage_curve,
 )
-from assay.evaluation.novelty_limit import novelty_limit
+from assay.evaluation.selective_classification import novelty_limit
 from assay.image import Preprocess
-from assay.inference import Novelty, fit_novelty
-from assay.nets import create, load_pretrained, normalization
+from assay.inference import NoveltyDetector, fit_novelty
+from assay.nets import create_classifier, default_normalization, load_pretrained
+from assay.pipeline.cached_embeddings import compiled_backbone
 from assay.recipe import AbstainSpec, DataSpec, NetSpec, PreprocessSpec
-from assay.training import Embed
-from assay.workflow.features import compiled_backbone
+from assay.training import EmbedFunction
 
 SIZE = 224
 TAUGHT = 2000
@@ -61,9 +60,9 @@ class Photos:
         return Photos(tuple(np.array(self.ids)[chosen]), self.rows[chosen], self.labels[chosen])
 
 
-def backbone() -> Embed:
-    mean, std = normalization("efficientnet-lite0")
-    network = create(NetSpec(), 2, mean=mean, std=std, size=SIZE)
+def backbone() -> EmbedFunction:
+    mean, std = default_normalization("efficientnet-lite0")
+    network = create_classifier(NetSpec(), 2, mean=mean, std=std, size=SIZE)
     load_pretrained(network, NetSpec())
     return compiled_backbone(network, SIZE)
 
@@ -115,7 +114,7 @@ def cifar(cache: Path, part: str, a_class: int) -> Photos:
                     archive.extract(member, cache, filter="data")
     paths = sorted((folder / part).glob("*/*"))
     ids = [f"{path.parent.name}/{path.name}" for path in paths]
-    labels = [int(path.parent.name not in VEHICLES) for path in paths]
+    labels = [int(path.parent.name not in CIFAR10_VEHICLES) for path in paths]
     return embedded(cache, f"cifar_{part}", paths, ids, labels)
 
 
@@ -159,7 +158,7 @@ class Result:
     familiar: np.ndarray
     threshold: float
     reached: bool
-    novelty: Novelty
+    novelty: NoveltyDetector
 
 
 def run(train: Photos, val: Photos, test: Photos, seed: int) -> Result:
@@ -173,12 +172,10 @@ def run(train: Photos, val: Photos, test: Photos, seed: int) -> Result:
     novelty = novelty.with_limit(limit or np.inf)
     passing = novelty.score(val.rows) <= 1
     sure = replace(raw, probabilities=apply_temperature(raw.log_probabilities, temperature))
-    chosen = choose_threshold(threshold_curve(sure.take(passing)), len(val.labels), SPEC.target_precision)
+    chosen = choose_threshold(precision_coverage_curve(sure.take(passing)), len(val.labels), SPEC.target_precision)
     judged = predictions(test, logits(test.rows))
     calibrated = replace(judged, probabilities=apply_temperature(judged.log_probabilities, temperature))
-    return Result(
-        judged, calibrated, novelty.score(test.rows) <= 1, chosen.threshold, chosen.reached, novelty
-    )
+    return Result(judged, calibrated, novelty.score(test.rows) <= 1, chosen.threshold, chosen.reached, novelty)
 
 
 def elpv_results(cells: Photos, samples: Sequence[Sample], seed: int) -> list[Result]:
@@ -188,7 +185,7 @@ def elpv_results(cells: Photos, samples: Sequence[Sample], seed: int) -> list[Re
     def chosen(some: Sequence[Sample]) -> Photos:
         return cells.take(np.array([place[one.id] for one in some]))
 
-    rounds = folds(samples, 4, seed)
+    rounds = make_folds(samples, 4, seed)
     return [run(chosen(one.train), chosen(one.val), chosen(one.test), seed) for one in rounds]
 
 
@@ -210,7 +207,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=cache_folder() / "benchmarks", help="for embeddings")
     wanted = parser.parse_args()
     wanted.cache.mkdir(parents=True, exist_ok=True)
-    dataset = prepare(prepare_elpv(wanted.cache / "elpv"), DataSpec(), 0)
+    dataset = load_split_dataset(prepare_elpv(wanted.cache / "elpv"), DataSpec(), 0)
     samples = dataset.samples
     cells = embedded(
         wanted.cache,
@@ -240,10 +237,9 @@ def main() -> None:
 
 def figures(results: list[Result], strangers: dict[str, Photos]) -> dict[str, float]:
     """Return what is shown of one seed."""
-    before, after = (calibration_figures(joined(results, which)) for which in ("raw", "calibrated"))
+    before, after = (calibration_scores(joined(results, which)) for which in ("raw", "calibrated"))
     counts = [
-        count_answered(one.calibrated.confidence, one.calibrated.correct, one.familiar, one.threshold)
-        for one in results
+        count_answers(one.calibrated.confidence, one.calibrated.correct, one.familiar, one.threshold) for one in results
     ]
     answered, photos = sum(one.answered for one in counts), sum(one.count for one in counts)
     right, calibrated = sum(one.correct for one in counts), joined(results, "calibrated")

@@ -22,14 +22,14 @@ import cv2
 import numpy as np
 from safetensors.numpy import save
 
-from assay.bundle import BundleInfo, pack
-from assay.bundle.export import export_onnx, frozen_copy
-from assay.bundle.quantise import Quantiser
+from assay.bundle import BundleInfo, pack_bundle
+from assay.bundle.onnx_export import export_onnx, frozen_copy
+from assay.bundle.quantization import Quantizer
 from assay.inference import Classifier, Prediction
-from assay.live import Sink, Steadiness, Steady, View, parse_source, watch
-from assay.live.overlay import drawn
-from assay.live.record import VideoFile
-from assay.nets import create
+from assay.live import FrameResult, FrameSink, PredictionSmoother, SmoothingConfig, parse_source, watch_source
+from assay.live.overlay import draw_result
+from assay.live.recorders import VideoRecorder
+from assay.nets import create_classifier
 from assay.recipe import NetSpec, PreprocessSpec
 
 FPS = 30
@@ -45,11 +45,7 @@ def photos(folder: Path, count: int) -> list[Path]:
     with tarfile.open(archive) as packed:
         for member in packed:
             kind = Path(member.name).parent.name
-            if (
-                member.isfile()
-                and "/test/" in f"/{member.name}"
-                and len(kinds.get(kind, [0] * count)) < count
-            ):
+            if member.isfile() and "/test/" in f"/{member.name}" and len(kinds.get(kind, [0] * count)) < count:
                 packed.extract(member, folder, filter="data")
                 kinds[kind].append(folder / member.name)
             if all(len(found) == count for found in kinds.values()):
@@ -74,22 +70,22 @@ def make_film(path: Path, pictures: list[Path], seconds: float) -> None:
 def watched(classifier: Classifier, film: Path, folder: Path, way: str) -> dict[str, Any]:
     """Watch the film once, in its own time."""
     with ExitStack() as stack:
-        sinks: list[Sink] = []
+        sinks: list[FrameSink] = []
         if way == "drawn":
 
-            def draw(view: View) -> None:
-                drawn(view, classifier.preprocess)
+            def draw(view: FrameResult) -> None:
+                draw_result(view, classifier.preprocess)
 
             sinks.append(draw)
         if way == "recorded":
-            sinks.append(stack.enter_context(VideoFile(folder / "record.mp4", classifier.preprocess, FPS)))
+            sinks.append(stack.enter_context(VideoRecorder(folder / "record.mp4", classifier.preprocess, FPS)))
         told: list[str] = []
-        summary = watch(
+        summary = watch_source(
             classifier,
             parse_source(str(film), FPS),
             sinks,
             fps=FPS,
-            steadiness=Steadiness(),
+            steadiness=SmoothingConfig(),
             tell=told.append,
         )
     (folder / "record.mp4").unlink(missing_ok=True)
@@ -102,9 +98,9 @@ def flicker(fps: int = 10, seconds: int = 600) -> dict[str, Any]:
     truth = (np.arange(seconds * fps) // (20 * fps)) % 2 == 0
     shares = np.clip(np.where(truth, 0.65, 0.35) + rng.normal(0, 0.25, len(truth)), 0, 1).tolist()
     real = np.arange(20, seconds, 20)
-    counted: dict[str, Any] = {"true changes": len(real), "stated delay, s": round(Steadiness().delay, 2)}
-    for name, steadiness in (("plain", Steadiness(0, 0, 0)), ("smoothed", Steadiness())):
-        steady, times = Steady(steadiness), []
+    counted: dict[str, Any] = {"true changes": len(real), "stated delay, s": round(SmoothingConfig().delay, 2)}
+    for name, steadiness in (("plain", SmoothingConfig(0, 0, 0)), ("smoothed", SmoothingConfig())):
+        steady, times = PredictionSmoother(steadiness), []
         for number, share in enumerate(shares):
             label, best = ("a", share) if share >= 0.5 else ("b", 1 - share)
             if steady.update(Prediction(label, best, {"a": share, "b": 1 - share}), number / fps).changed:
@@ -118,17 +114,19 @@ def flicker(fps: int = 10, seconds: int = 600) -> dict[str, Any]:
 def random_bundle(path: Path) -> Path:
     """Write a bundle of ResNet-18 with random weights and 8-bit integers."""
     mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-    network = frozen_copy(create(NetSpec(name="resnet18", weights="none"), 10, mean=mean, std=std, size=SIDE))
+    network = frozen_copy(
+        create_classifier(NetSpec(name="resnet18", weights="none"), 10, mean=mean, std=std, size=SIDE)
+    )
     exact = export_onnx(network, SIDE)
     images = np.random.default_rng(0).integers(0, 256, (16, SIDE, SIDE, 3), dtype=np.uint8)
     members = {
         "model.onnx": exact,
-        "model.int8.onnx": Quantiser.observe(exact, [images], 2).model(),
+        "model.int8.onnx": Quantizer.observe(exact, [images], 2).model(),
         "weights.safetensors": save({"none": np.zeros(1, np.float32)}),
     }
     spec = PreprocessSpec(size=SIDE, mean=mean, std=std)
     classes = tuple(f"class {number}" for number in range(10))
-    pack(path, BundleInfo(name="random", classes=classes, preprocess=spec, precision="int8"), members)
+    pack_bundle(path, BundleInfo(name="random", classes=classes, preprocess=spec, precision="int8"), members)
     return path
 
 

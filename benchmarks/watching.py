@@ -15,8 +15,8 @@ from time import perf_counter, sleep
 
 from assay.bundle import BundleInfo
 from assay.recipe import PreprocessSpec
-from assay.serving.record import ImageFacts, Record
-from assay.serving.watching import WatchSettings, shared_figures
+from assay.serving.request_record import ImageMetadata, RequestRecord
+from assay.serving.telemetry import TelemetrySettings, multiprocess_metrics
 
 CALLS = 1000
 REPEATS = 30
@@ -26,11 +26,11 @@ METRICS = {
 }
 
 
-def records() -> list[Record]:
+def records() -> list[RequestRecord]:
     """Answers of two classes, of all confidences."""
-    image, now = ImageFacts(200_000, "jpeg", (1080, 1920)), datetime.now(UTC)
+    image, now = ImageMetadata(200_000, "jpeg", (1080, 1920)), datetime.now(UTC)
     return [
-        Record(
+        RequestRecord(
             request_id=f"{number:032x}",
             timestamp=now,
             client_id="line-3",
@@ -62,16 +62,14 @@ def microseconds(work: Callable[[], None]) -> float:
 def measure(*, together: bool) -> None:
     """Print one row: by prometheus_client alone in memory, or in the files of several workers."""
     pixels = PreprocessSpec(mean=(0, 0, 0), std=(1, 1, 1))
-    info = BundleInfo(
-        name="bottle", version="v1", classes=("closed", "open"), preprocess=pixels, metrics=METRICS
-    )
+    info = BundleInfo(name="bottle", version="v1", classes=("closed", "open"), preprocess=pixels, metrics=METRICS)
     with ExitStack() as stack:
         if together:
-            stack.enter_context(shared_figures())
-        from assay.serving.watching.watching import make_watcher  # noqa: PLC0415 - after shared_figures
+            stack.enter_context(multiprocess_metrics())
+        from assay.serving.telemetry.telemetry import make_telemetry  # noqa: PLC0415 - after shared_figures
 
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        watching = make_watcher(WatchSettings(log_dir=folder), {"bottle": info}, {})
+        watching = make_telemetry(TelemetrySettings(log_dir=folder), {"bottle": info}, {})
         stack.callback(watching.close)
         answers = records()
 

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.numpy import save
 
-from assay.bundle import BundleInfo, pack
+from assay.bundle import BundleInfo, pack_bundle
 from assay.recipe import PreprocessSpec, Recipe, load_recipe
 
 _ARCHIVES = {"bottles": "bottles.tar", "button_cells": "button_cells.tar", "cifar10": "cifar10.tar.xz"}
@@ -232,23 +232,17 @@ def _colour_model() -> bytes:
 def colour_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle that needs no training: it looks at the right half of a picture and tells its colour."""
     path = tmp_path_factory.mktemp("bundle") / "colours.assay"
-    spec = PreprocessSpec(
-        size=16, roi=(0.5, 0, 1, 1), fit="squash", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
-    )
-    info = BundleInfo(
-        name="colours", classes=("red", "green", "blue"), preprocess=spec, thresholds={"confidence": 0.5}
-    )
+    spec = PreprocessSpec(size=16, roi=(0.5, 0, 1, 1), fit="squash", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    info = BundleInfo(name="colours", classes=("red", "green", "blue"), preprocess=spec, thresholds={"confidence": 0.5})
     head = {"head.fc.weight": 10 * np.eye(3, dtype=np.float32), "head.fc.bias": np.zeros(3, np.float32)}
     members = {"model.onnx": _colour_model(), "weights.safetensors": save(head)}
-    pack(path, info, members)
+    pack_bundle(path, info, members)
     return path
 
 
 def load_benchmark(name: str) -> ModuleType:
     """Import a module of `benchmarks/`, which is no package."""
-    spec = importlib.util.spec_from_file_location(
-        name, Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
-    )
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "benchmarks" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.download import download
-from assay.errors import AssayError, UsageError
+from assay.core.download import download
+from assay.core.errors import AssayError, UsageError
 
 BODY = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -97,9 +97,7 @@ def only(folder: Path) -> list[str]:
 @pytest.mark.parametrize("sha256", [None, SHA256, SHA256.upper(), SHA256[:8]])
 def test_arrives_whole(server: Server, tmp_path: Path, sha256: str | None) -> None:
     told: list[tuple[str, int, int]] = []
-    path = download(
-        f"{server.url}/file", tmp_path / "new" / "file", sha256, progress=lambda *step: told.append(step)
-    )
+    path = download(f"{server.url}/file", tmp_path / "new" / "file", sha256, progress=lambda *step: told.append(step))
     assert path.read_bytes() == BODY
     assert only(tmp_path / "new") == ["file"]
     assert told[-1] == ("file", len(BODY), len(BODY))
@@ -229,8 +227,7 @@ def test_folder_that_cannot_be_made_is_named(server: Server, tmp_path: Path) -> 
 
 def test_two_at_once_download_once(server: Server, tmp_path: Path) -> None:
     threads = [
-        threading.Thread(target=download, args=(f"{server.url}/file", tmp_path / "file", SHA256))
-        for _ in range(4)
+        threading.Thread(target=download, args=(f"{server.url}/file", tmp_path / "file", SHA256)) for _ in range(4)
     ]
     for thread in threads:
         thread.start()

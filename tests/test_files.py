@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from assay.files import NotAFileError, cache_folder, read_state, replacing, sha256, write_text
+from assay.core.files import NotAFileError, atomic_write, cache_folder, file_sha256, read_json_state, write_text
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path):
     target = tmp_path / "deep" / "notes.txt"
-    with replacing(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_text("half", encoding="utf-8")
         assert not target.exists()
     assert target.read_text(encoding="utf-8") == "half"
 
 
 def fail_while_writing(target: Path) -> None:
-    with replacing(target) as temporary:
+    with atomic_write(target) as temporary:
         temporary.write_text("half", encoding="utf-8")
         raise RuntimeError("power cut")
 
@@ -33,7 +33,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path):
 
 
 def test_a_full_disk_names_the_file(tmp_path: Path):
-    with pytest.raises(OSError, match="No space") as caught, replacing(tmp_path / "notes.txt"):
+    with pytest.raises(OSError, match="No space") as caught, atomic_write(tmp_path / "notes.txt"):
         Path("/dev/full").write_bytes(b"more")
     assert caught.value.filename == str(tmp_path / "notes.txt")
     assert not list(tmp_path.iterdir())
@@ -59,7 +59,7 @@ def test_line_ends_are_written_as_given(tmp_path: Path):
 
 def test_the_digest_is_sha256(tmp_path: Path):
     (tmp_path / "a").write_bytes(b"assay")
-    assert sha256(tmp_path / "a") == hashlib.sha256(b"assay").hexdigest()
+    assert file_sha256(tmp_path / "a") == hashlib.sha256(b"assay").hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -113,10 +113,10 @@ SOUND = '{"name": "a", "like": null, "classes": ["b"], "done": false, "count": 2
 def test_a_damaged_state_is_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "state.json"
     path.write_text(SOUND, encoding="utf-8")
-    found = read_state(path, KINDS)
+    found = read_json_state(path, KINDS)
     assert found is not None
     assert found["more"] == 1.5
     path.write_text(text, encoding="utf-8")
-    assert read_state(path, KINDS) is None
+    assert read_json_state(path, KINDS) is None
     path.write_bytes(b"\xff\xfe" + text.encode("utf-16-le"))
-    assert read_state(path, KINDS) is None
+    assert read_json_state(path, KINDS) is None

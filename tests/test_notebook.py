@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay import notebook
-from assay.text import printable
+from assay.core import notebook_html
+from assay.core.text import printable
 
 
 class _Page(HTMLParser):
@@ -30,8 +30,8 @@ words = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1)
 @given(words)
 def test_no_text_becomes_markup(text: str):
     page = _Page(
-        notebook.panel(text, notebook.paragraph(text), notebook.table([(text, 1)], (text, "n")))
-        + notebook.bars({text: 0.5})
+        notebook_html.panel(text, notebook_html.paragraph(text), notebook_html.table([(text, 1)], (text, "n")))
+        + notebook_html.bar_chart({text: 0.5})
     )
     assert set(page.tags) <= {"div", "strong", "p", "table", "tr", "th", "td"}
     assert page.text.count(printable(text)) >= 5
@@ -39,17 +39,17 @@ def test_no_text_becomes_markup(text: str):
 
 @given(words)
 def test_what_a_picture_shows_stays_one_attribute(text: str):
-    assert _Page(notebook.picture(b"x", text, 100)).tags == ["img"]
+    assert _Page(notebook_html.image(b"x", text, 100)).tags == ["img"]
 
 
 def test_none_is_a_dash_and_nothing_is_nothing():
-    assert "–" in notebook.table([(None,)])
-    assert notebook.picture(None, "photo", 100) == ""
-    assert notebook.paragraph("") == ""
+    assert "–" in notebook_html.table([(None,)])
+    assert notebook_html.image(None, "photo", 100) == ""
+    assert notebook_html.paragraph("") == ""
 
 
 def test_bars_are_ranked_and_bounded():
-    page = _Page(notebook.bars({f"c{n:02}": n / 100 for n in range(15)}))
+    page = _Page(notebook_html.bar_chart({f"c{n:02}": n / 100 for n in range(15)}))
     assert page.text.index("c14") < page.text.index("c13")
     assert "5 more classes are not shown" in page.text
     assert "c04" not in page.text

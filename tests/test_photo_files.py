@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from tests.conftest import make_files
 
-from assay.errors import AssayError
-from assay.photo_files import Passed, children, is_output, is_photo, walk
+from assay.core.errors import AssayError
+from assay.image.image_files import SkippedFiles, is_assay_output, is_image_file, list_folder_content, walk_images
 
 
-def _list(root: Path, passed: Passed | None = None) -> list[str]:
-    return [path.relative_to(root).as_posix() for path in walk(root, passed or Passed())]
+def _list(root: Path, passed: SkippedFiles | None = None) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in walk_images(root, passed or SkippedFiles())]
 
 
 def test_files_come_in_the_order_of_names_at_any_depth(tmp_path: Path) -> None:
@@ -62,10 +62,10 @@ HIDDEN_FOLDERS = [
 @pytest.mark.parametrize("name", [*SYSTEM_FOLDERS, *HIDDEN_FOLDERS])
 def test_folders_of_systems_are_passed_over_and_counted(tmp_path: Path, name: str) -> None:
     make_files(tmp_path, "cat/1.jpg", f"{name}/2.jpg", f"cat/{name}/3.jpg")
-    passed = Passed()
+    passed = SkippedFiles()
     assert _list(tmp_path, passed) == ["cat/1.jpg"]
     assert passed.skipped.total() == 2
-    assert [path.name for path in children(tmp_path, Passed()).folders] == ["cat"]
+    assert [path.name for path in list_folder_content(tmp_path, SkippedFiles()).folders] == ["cat"]
     assert _list(tmp_path / name) == ["2.jpg"], "a folder that is asked for is listed"
 
 
@@ -74,7 +74,7 @@ def test_folders_of_systems_are_passed_over_and_counted(tmp_path: Path, name: st
     ["Thumbs.db", "thumbs.DB", "ehthumbs.db", "desktop.ini", ".DS_Store", "._1.jpg", "Icon\r", "Picasa.ini"],
 )
 def test_files_of_systems_are_passed_over_and_counted(tmp_path: Path, name: str) -> None:
-    passed = Passed()
+    passed = SkippedFiles()
     assert _list(make_files(tmp_path, "1.jpg", name), passed) == ["1.jpg"]
     assert passed.skipped.total() == 1
 
@@ -101,17 +101,17 @@ def test_files_of_systems_are_passed_over_and_counted(tmp_path: Path, name: str)
 @pytest.mark.parametrize("where", ["", "cat/", "runs/"])
 def test_what_assay_wrote_is_passed_over(tmp_path: Path, folder: str, files: list[str], where: str) -> None:
     make_files(tmp_path, "cat/1.jpg", *(f"{where}{folder}/{name}" for name in files))
-    passed = Passed()
+    passed = SkippedFiles()
     assert _list(tmp_path, passed) == ["cat/1.jpg"]
     assert passed.skipped["written by Assay"] == 1
-    assert [path.name for path in children(tmp_path, Passed()).folders] == ["cat"]
+    assert [path.name for path in list_folder_content(tmp_path, SkippedFiles()).folders] == ["cat"]
     assert _list(tmp_path / where / folder), "a folder that is asked for is listed"
 
 
 @pytest.mark.parametrize("names", [["a-lr.png"], ["a-lr.png", "a-1/run.json", "a-1/recipe.yaml"]])
 def test_learning_rate_curves_are_no_photos(tmp_path: Path, names: list[str]) -> None:
     make_files(tmp_path, "cat/1.jpg", "dog/1-lr.png", *(f"runs/{name}" for name in names))
-    assert [path.name for path in children(tmp_path, Passed()).folders] == ["cat", "dog"]
+    assert [path.name for path in list_folder_content(tmp_path, SkippedFiles()).folders] == ["cat", "dog"]
     assert _list(tmp_path) == ["cat/1.jpg", "dog/1-lr.png"]
 
 
@@ -132,7 +132,7 @@ def test_the_cache_is_no_folder_of_photos(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "kept"))
     make_files(tmp_path, "cat/1.jpg", "kept/engines/1.png")
     assert _list(tmp_path) == ["cat/1.jpg"]
-    assert is_output(tmp_path / "kept")
+    assert is_assay_output(tmp_path / "kept")
 
 
 def test_links_are_followed_once_and_loops_end(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_links_are_followed_once_and_loops_end(tmp_path: Path) -> None:
     (tmp_path / "pool/back").symlink_to(root)
     (root / "e").symlink_to("e")
     (root / "f").symlink_to("nowhere")
-    passed = Passed()
+    passed = SkippedFiles()
     assert _list(root, passed) == ["a/1", "a/deep/2", "b/3", "b/inner/4"]
     assert passed.skipped == {"folder reached twice": 5, "broken link": 2, "hidden": 1}
 
@@ -165,7 +165,7 @@ def test_a_file_is_listed_once_under_its_real_place(tmp_path: Path) -> None:
         ("h.jpg", tmp_path / "pool/.5.jpg"),
     ):
         (root / name).symlink_to(target)
-    passed = Passed()
+    passed = SkippedFiles()
     assert _list(root, passed) == ["z/1.jpg", "c.jpg", "d.jpg", "f/4.jpg", "h.jpg"]
     assert passed.skipped["link to a photo listed already"] == 5
 
@@ -176,8 +176,8 @@ def test_classes_do_not_list_each_others_photos(tmp_path: Path) -> None:
     (root / "dog/all").symlink_to(root / "cat")
     (root / "dog/3.jpg").symlink_to(root / "loose.jpg")
     (root / "dog/4.jpg").symlink_to(root / ".pool/3.jpg")
-    passed = Passed()
-    found = [path.name for path in walk(root / "dog", passed, {root / "cat", root / "dog"})]
+    passed = SkippedFiles()
+    found = [path.name for path in walk_images(root / "dog", passed, {root / "cat", root / "dog"})]
     assert found == ["2.jpg", "3.jpg", "4.jpg"]
     assert passed.skipped == {"link to photos of another class": 2}
 
@@ -186,8 +186,8 @@ def test_classes_do_not_list_each_others_photos(tmp_path: Path) -> None:
 def test_links_to_folders_around_or_beside_are_no_folders(tmp_path: Path, target: str) -> None:
     root = make_files(tmp_path / "photos", "cat/1.jpg", "dog/2.jpg")
     (root / "latest").symlink_to(target)
-    passed = Passed()
-    assert [path.name for path in children(root, passed).folders] == ["cat", "dog"]
+    passed = SkippedFiles()
+    assert [path.name for path in list_folder_content(root, passed).folders] == ["cat", "dog"]
     assert passed.skipped.total() == (0 if target == "latest" else 1)
     assert _list(root) == ["cat/1.jpg", "dog/2.jpg"]
 
@@ -224,8 +224,8 @@ def deep(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_very_deep_folders(deep: Path) -> None:
-    assert [path.name for path in walk(deep, Passed())] == ["1.jpg"]
-    assert len(children(deep, Passed()).folders) == 1
+    assert [path.name for path in walk_images(deep, SkippedFiles())] == ["1.jpg"]
+    assert len(list_folder_content(deep, SkippedFiles()).folders) == 1
 
 
 @contextmanager
@@ -245,7 +245,7 @@ def _without_rights(root: Path) -> Iterator[None]:
 
 
 def test_folders_that_cannot_be_read_are_noted(tmp_path: Path) -> None:
-    root, passed = make_files(tmp_path, "a/1.jpg", "b/2.jpg", "c/d/3.jpg"), Passed()
+    root, passed = make_files(tmp_path, "a/1.jpg", "b/2.jpg", "c/d/3.jpg"), SkippedFiles()
     closed = root / "b", root / "c/d"
     for folder in closed:
         folder.chmod(0)
@@ -265,7 +265,7 @@ def test_names_with_bytes_that_are_no_text(tmp_path: Path) -> None:
 
 def test_pipes_are_counted(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    passed = Passed()
+    passed = SkippedFiles()
     assert _list(tmp_path, passed) == []
     assert passed.skipped == {"not a regular file": 1}
 
@@ -274,5 +274,5 @@ def test_a_photo_is_one_by_name_or_content(tmp_path: Path) -> None:
     (tmp_path / "1.JPEG").write_bytes(b"text")
     (tmp_path / "2.bin").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(30))
     (tmp_path / "3.txt").write_bytes(b"text")
-    assert [is_photo(path) for path in sorted(tmp_path.iterdir())] == [True, True, False]
-    assert is_photo(tmp_path / "gone")
+    assert [is_image_file(path) for path in sorted(tmp_path.iterdir())] == [True, True, False]
+    assert is_image_file(tmp_path / "gone")

@@ -7,23 +7,23 @@ from typing import Any
 
 import pytest
 
-from assay.errors import AssayError
-from assay.photo_tables import PhotoTable, read_table
+from assay.core.errors import AssayError
+from assay.core.image_tables import ImageTable, read_table
 
 ROWS = [("a/1.jpg", "caf\u00e9"), ("b, c/2.jpg", "dog")]
 
 
-def _read(folder: Path, content: str | bytes, name: str = "table.csv") -> PhotoTable:
+def _read(folder: Path, content: str | bytes, name: str = "table.csv") -> ImageTable:
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return read_table(path)
 
 
-def _labels(table: PhotoTable) -> list[str]:
+def _labels(table: ImageTable) -> list[str]:
     return [row.cells["label"] for row in table.rows]
 
 
-def _pairs(table: PhotoTable) -> list[tuple[str, str]]:
+def _pairs(table: ImageTable) -> list[tuple[str, str]]:
     return [(row.cells["path"].strip(), row.cells["label"]) for row in table.rows]
 
 
@@ -40,9 +40,7 @@ def test_a_tab_may_be_told(tmp_path: Path) -> None:
 
 
 def test_excel_may_tell_the_separator(tmp_path: Path) -> None:
-    table = _read(
-        tmp_path, "sep=;\r\nfile;class\r\n1,5.jpg;a\r\n2,5.jpg;\r\n".replace("2,5.jpg;", "2,5.jpg;b")
-    )
+    table = _read(tmp_path, "sep=;\r\nfile;class\r\n1,5.jpg;a\r\n2,5.jpg;\r\n".replace("2,5.jpg;", "2,5.jpg;b"))
     assert _pairs(table) == [("1,5.jpg", "a"), ("2,5.jpg", "b")]
     assert [row.line for row in table.rows] == [3, 4]
 

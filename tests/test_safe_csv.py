@@ -5,12 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.safe_csv import SafeWriter, protect, read_dicts, read_rows, restore
+from assay.core.tables import SafeCsvWriter, escape_formula, read_csv_dicts, read_csv_rows, unescape_formula
 
 _SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20'\t\r\n \u00a0\u200b\ufeff0123.e\"|;,A"
-TEXT = st.one_of(
-    st.text(_SIGNS), st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
-)
+TEXT = st.one_of(st.text(_SIGNS), st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")))
 
 
 @pytest.mark.parametrize(
@@ -39,11 +37,11 @@ TEXT = st.one_of(
 @pytest.mark.parametrize("exact", [True, False])
 def test_formulas_get_an_apostrophe(text: str, exact: bool):
     stream = io.StringIO()
-    SafeWriter(stream, exact=exact).writerow(["a", text, f"'{text}"])
+    SafeCsvWriter(stream, exact=exact).writerow(["a", text, f"'{text}"])
     (row,) = csv.reader(io.StringIO(stream.getvalue(), newline=""))
     assert row[1].startswith(("'", "\\"))
     assert row[2].startswith(("''", "'\\"))
-    (back,) = read_rows(io.StringIO(stream.getvalue(), newline=""))
+    (back,) = read_csv_rows(io.StringIO(stream.getvalue(), newline=""))
     assert back[1:] == [text, f"'{text}"] or not exact
 
 
@@ -53,22 +51,22 @@ def test_formulas_get_an_apostrophe(text: str, exact: bool):
 )
 def test_numbers_and_other_texts_stay(cell: str | float):
     stream = io.StringIO()
-    SafeWriter(stream).writerow([cell, "end"])
+    SafeCsvWriter(stream).writerow([cell, "end"])
     assert stream.getvalue() == f"{cell},end\n"
 
 
 @given(TEXT)
 def test_reading_gives_back_the_very_same_text(text: str):
-    assert restore(protect(text)) == text
+    assert unescape_formula(escape_formula(text)) == text
     stream = io.StringIO()
-    SafeWriter(stream, exact=True).writerows([["a", "b"], [text, "x"]])
-    columns, rows = read_dicts(io.StringIO(stream.getvalue(), newline=""))
+    SafeCsvWriter(stream, exact=True).writerows([["a", "b"], [text, "x"]])
+    columns, rows = read_csv_dicts(io.StringIO(stream.getvalue(), newline=""))
     assert (list(columns), list(rows)) == (["a", "b"], [{"a": text, "b": "x"}])
 
 
 def test_tables_of_others_are_read_as_they_are():
     lines = ["path,label\n", "=a.jpg,-1\n", "\n", "short\n", "'b.jpg,'quoted',more\n"]
-    columns, rows = read_dicts(lines)
+    columns, rows = read_csv_dicts(lines)
     assert columns == ["path", "label"]
     assert list(rows) == [
         {"path": "=a.jpg", "label": "-1"},
@@ -79,5 +77,5 @@ def test_tables_of_others_are_read_as_they_are():
 
 def test_tables_for_people_show_no_raw_control_characters():
     stream = io.StringIO()
-    SafeWriter(stream).writerow(["\x1b[31m", "a\nb", "\u202ex", "caf\udce9"])
+    SafeCsvWriter(stream).writerow(["\x1b[31m", "a\nb", "\u202ex", "caf\udce9"])
     assert stream.getvalue() == "\\x1b[31m,a\\nb,\\u202ex,caf\\xe9\n"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.errors import AssayError
-from assay.table_paths import table_path
+from assay.core.errors import AssayError
+from assay.core.table_paths import resolve_table_path
 
 
 def _make(root: Path, *names: str) -> None:
@@ -28,17 +28,17 @@ def _make(root: Path, *names: str) -> None:
 )
 def test_what_is_meant_is_found(tmp_path: Path, text: str) -> None:
     _make(tmp_path, "img/cat/1.jpg")
-    assert table_path(tmp_path, text, "line 2") == tmp_path / "img/cat/1.jpg"
+    assert resolve_table_path(tmp_path, text, "line 2") == tmp_path / "img/cat/1.jpg"
 
 
 def test_absolute_paths_stay(tmp_path: Path) -> None:
-    assert table_path(tmp_path, "/far/1.jpg", "line 2") == Path("/far/1.jpg")
+    assert resolve_table_path(tmp_path, "/far/1.jpg", "line 2") == Path("/far/1.jpg")
 
 
 @pytest.mark.parametrize("name", [" 1.jpg", "1.jpg ", "a\\1.jpg", "C:\\1.jpg", "data:x/y", "cam1:0001.jpg"])
 def test_a_file_of_the_very_name_goes_before(tmp_path: Path, name: str) -> None:
     _make(tmp_path, name, "1.jpg", "a/1.jpg")
-    assert table_path(tmp_path, name, "line 2") == tmp_path / name
+    assert resolve_table_path(tmp_path, name, "line 2") == tmp_path / name
 
 
 @pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
@@ -47,15 +47,15 @@ def test_accents_in_either_form(tmp_path: Path, on_disk: str, in_table: str) -> 
     name = unicodedata.normalize(on_disk, "\u00fcber/caf\u00e9 1.jpg")  # type: ignore[arg-type]
     _make(tmp_path, name)
     text = unicodedata.normalize(in_table, name)  # type: ignore[arg-type]
-    assert table_path(tmp_path, text, "line 2") == tmp_path / name
-    assert table_path(tmp_path, text.replace("/", "\\"), "line 2") == tmp_path / name
+    assert resolve_table_path(tmp_path, text, "line 2") == tmp_path / name
+    assert resolve_table_path(tmp_path, text.replace("/", "\\"), "line 2") == tmp_path / name
 
 
 def test_accents_in_both_forms_within_one_path(tmp_path: Path) -> None:
     folder, name = unicodedata.normalize("NFD", "\u00fcber"), "caf\u00e9.jpg"
     _make(tmp_path, f"{folder}/{name}")
     text = f"\u00fcber/{unicodedata.normalize('NFD', name)}"
-    assert table_path(tmp_path, text, "line 2") == tmp_path / folder / name
+    assert resolve_table_path(tmp_path, text, "line 2") == tmp_path / folder / name
 
 
 @pytest.mark.parametrize(
@@ -74,11 +74,11 @@ def test_accents_in_both_forms_within_one_path(tmp_path: Path) -> None:
 )
 def test_what_is_no_file_here_is_refused_by_name(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(AssayError, match=f"table, line 7.*{sentence}"):
-        table_path(tmp_path, text, "table, line 7")
+        resolve_table_path(tmp_path, text, "table, line 7")
 
 
 @pytest.mark.parametrize(
     ("text", "place"), [("a\\b.jpg", "a/b.jpg"), (" a.jpg", "a.jpg"), ("\u00e9.jpg", "\u00e9.jpg")]
 )
 def test_what_is_absent_is_named_as_it_was_meant(tmp_path: Path, text: str, place: str) -> None:
-    assert table_path(tmp_path, text, "line 2") == tmp_path / place
+    assert resolve_table_path(tmp_path, text, "line 2") == tmp_path / place

@@ -11,17 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from assay import temporary
-from assay.files import replacing
-from assay.temporary import sweep, temporary_file, temporary_folder
+from assay.core import files
+from assay.core.files import atomic_write, remove_stale, temporary_file, temporary_folder
 
 _HOLD = """
 import sys, time
 from pathlib import Path
-from assay.files import replacing
-from assay.temporary import temporary_folder
-from assay.data.archive import whole_folder
-from assay.serving.watching import shared_figures
+from assay.core.files import replacing
+from assay.core.files import temporary_folder
+from assay.data.fetch.archive import whole_folder
+from assay.serving.telemetry import shared_figures
 where = Path(sys.argv[1])
 with temporary_folder("assay-test") as one, whole_folder(where / "fetched") as two, shared_figures() as three:
     (one / "deep").mkdir()
@@ -40,7 +39,7 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    monkeypatch.setattr(temporary, "_swept", set())
+    monkeypatch.setattr(files, "_cleaned_folders", set())
 
 
 @contextmanager
@@ -66,7 +65,7 @@ def test_what_a_killed_process_leaves_goes_at_the_next_start(tmp_path: Path) -> 
         process.wait()
     with temporary_folder("assay-other") as folder:
         assert names(tmp_path / "tmp") == [folder.name]
-    with replacing(tmp_path / "notes.txt") as new:
+    with atomic_write(tmp_path / "notes.txt") as new:
         new.write_text("x", encoding="utf-8")
         assert names(tmp_path) == [new.name]
     assert names(tmp_path) == ["notes.txt"]
@@ -75,15 +74,15 @@ def test_what_a_killed_process_leaves_goes_at_the_next_start(tmp_path: Path) -> 
 def test_what_a_living_process_holds_stays(tmp_path: Path) -> None:
     with holding(tmp_path):
         before = names(tmp_path), names(tmp_path / "tmp")
-        sweep(tmp_path)
-        sweep(tmp_path / "tmp")
+        remove_stale(tmp_path)
+        remove_stale(tmp_path / "tmp")
         assert (names(tmp_path), names(tmp_path / "tmp")) == before
 
 
 def test_this_process_keeps_its_own(tmp_path: Path) -> None:
     with temporary_folder("one") as one, temporary_file(tmp_path / "a.txt") as two:
-        sweep(one.parent)
-        sweep(tmp_path)
+        remove_stale(one.parent)
+        remove_stale(tmp_path)
         assert one.is_dir()
         assert two.is_file()
 
@@ -105,7 +104,7 @@ def test_what_is_somebody_elses_stays(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / name).mkdir()
     for folder in (tmp_path, tmp_path / "folder"):
-        sweep(folder)
+        remove_stale(folder)
         assert (folder / name).exists()
 
 
@@ -115,17 +114,17 @@ def test_links_and_pipes_with_our_mark_are_not_followed(tmp_path: Path) -> None:
     (kept / "file").write_text("mine", encoding="utf-8")
     (tmp_path / ".x.assay-tmp-abcd1234").symlink_to(kept)
     os.mkfifo(tmp_path / ".y.assay-tmp-abcd1234")
-    sweep(tmp_path)
+    remove_stale(tmp_path)
     assert (kept / "file").exists()
     assert len(names(tmp_path)) == 3
 
 
 def test_long_names_have_temporary_ones_too(tmp_path: Path) -> None:
     target = tmp_path / ("n" * 250 + ".txt")
-    with replacing(target) as new:
+    with atomic_write(target) as new:
         new.write_text("x", encoding="utf-8")
     assert names(tmp_path) == [target.name]
 
 
 def test_a_folder_that_cannot_be_looked_at_is_passed_over(tmp_path: Path) -> None:
-    sweep(tmp_path / "missing")
+    remove_stale(tmp_path / "missing")

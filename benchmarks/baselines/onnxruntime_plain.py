@@ -22,9 +22,7 @@ def prepare(path: Path, *, region: bool = False) -> np.ndarray:
 def main() -> None:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
-    session = onnxruntime.InferenceSession(
-        str(WORK / "plain.onnx"), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(str(WORK / "plain.onnx"), options, providers=["CPUExecutionProvider"])
     tensor = prepare(photos()[0])
 
     def run(images: np.ndarray) -> int:

@@ -1,25 +1,25 @@
-"""Assay turns a folder of photos into an image classifier you can trust, explain and serve.
+"""Assay trains, evaluates and serves image classifiers from a folder of photos.
 
-`import assay` costs next to nothing: what is named here is imported when it is first used.
+Imports are lazy: a public name is imported from its package on first use, so `import assay` is cheap.
 """
 
 from importlib import import_module
 
-from assay.no_telemetry import switch_off
+from assay.core.no_telemetry import disable_telemetry
 
-switch_off()
+disable_telemetry()
 
 TYPE_CHECKING = False  # as typing has it, whose import would take longer than all the rest
 if TYPE_CHECKING:
     from assay.inference import Classifier, Failure, Prediction, load
-    from assay.workflow.simple import train
+    from assay.pipeline.train import train
 
 __version__ = "0.1.0"
 
 __all__ = ["Classifier", "Failure", "Prediction", "__version__", "load", "train"]
 
 _HOMES = dict.fromkeys(("Classifier", "Failure", "Prediction", "load"), "assay.inference")
-_HOMES["train"] = "assay.workflow.simple"
+_HOMES["train"] = "assay.pipeline.train"
 
 
 def __getattr__(name: str) -> object:

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from safetensors.numpy import save
 from torch import Tensor, nn
 
-from assay.bundle import BundleInfo, Provenance, pack
+from assay.bundle import BundleInfo, Provenance, pack_bundle
 from assay.recipe import PreprocessSpec
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.3)
@@ -108,5 +108,5 @@ def members() -> dict[str, bytes]:
 def packed(tmp_path: Path, info: BundleInfo, members: dict[str, bytes]) -> Path:
     """A whole bundle that no runtime has to run."""
     path = tmp_path / "screws.assay"
-    pack(path, info, members)
+    pack_bundle(path, info, members)
     return path

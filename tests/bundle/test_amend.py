@@ -44,9 +44,7 @@ def test_an_int8_model_comes_and_stays(packed: Path) -> None:
         ({"temprature": 1}, "temprature: .*not permitted"),
     ],
 )
-def test_a_change_that_makes_no_sense_is_refused(
-    packed: Path, changes: dict[str, object], reason: str
-) -> None:
+def test_a_change_that_makes_no_sense_is_refused(packed: Path, changes: dict[str, object], reason: str) -> None:
     content = packed.read_bytes()
     with pytest.raises(BundleError, match=rf"screws\.assay cannot be changed so: {reason}"):
         amend_bundle(Bundle.open(packed), changes)

@@ -2,11 +2,11 @@ import re
 
 import pytest
 
-from assay.bundle import BundleInfo, Provenance, render_card
+from assay.bundle import BundleInfo, Provenance, render_model_card
 
 
 def test_the_card_says_what_the_bundle_says(info: BundleInfo) -> None:
-    card = render_card(info.model_copy(update={"version": "0123456789ab", "agreement": {"openvino": 2e-6}}))
+    card = render_model_card(info.model_copy(update={"version": "0123456789ab", "agreement": {"openvino": 2e-6}}))
     for text in (
         "# screws",
         "Tells good screws from bad ones.",
@@ -29,7 +29,7 @@ def test_the_card_says_what_the_bundle_says(info: BundleInfo) -> None:
 
 
 def test_sections_stand_in_the_order_of_a_reader(info: BundleInfo) -> None:
-    assert re.findall("^## (.*)", render_card(info), re.MULTILINE) == [
+    assert re.findall("^## (.*)", render_model_card(info), re.MULTILINE) == [
         "Intended use",
         "Classes",
         "What it sees of a photo",
@@ -41,7 +41,7 @@ def test_sections_stand_in_the_order_of_a_reader(info: BundleInfo) -> None:
 
 
 def test_what_is_not_known_is_said_to_be_unknown(info: BundleInfo) -> None:
-    card = render_card(info.model_copy(update={"metrics": {}, "provenance": Provenance()}))
+    card = render_model_card(info.model_copy(update={"metrics": {}, "provenance": Provenance()}))
     assert "Not measured" in card
     assert "Not recorded." in card
 
@@ -50,7 +50,7 @@ def test_confidence_is_told_in_few_rows(info: BundleInfo) -> None:
     part = {"before": {"ece": 0.08}, "after": {"ece": 0.02}, "threshold": 0.9}
     part |= {"answered": {"coverage": 0.75, "precision": 0.99, "count": 40}}
     metrics = {"confidence": {"calibration": {"temperature": 1.3}, "test": part}}
-    card = render_card(info.model_copy(update={"metrics": metrics, "temperature": 1.3}))
+    card = render_model_card(info.model_copy(update={"metrics": metrics, "temperature": 1.3}))
     for row in (
         "| test · calibration error at temperature 1 | 0.08 |",
         "| test · calibration error at temperature 1.3 | 0.02 |",
@@ -59,19 +59,19 @@ def test_confidence_is_told_in_few_rows(info: BundleInfo) -> None:
     ):
         assert row in card
     assert card.count("| test ·") == 4
-    kept = render_card(info.model_copy(update={"metrics": metrics}))
+    kept = render_model_card(info.model_copy(update={"metrics": metrics}))
     assert "no temperature made it" in kept
     assert kept.count("calibration error") == 1
 
 
 def test_a_calibrated_classifier_is_not_called_uncalibrated(info: BundleInfo) -> None:
-    assert "not calibrated" not in render_card(info.model_copy(update={"temperature": 1.3}))
+    assert "not calibrated" not in render_model_card(info.model_copy(update={"temperature": 1.3}))
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a|b", "![x](http://example.org)", "a\n# b"])
 def test_names_cannot_pose_as_markup(info: BundleInfo, name: str) -> None:
-    harmless = render_card(info)
-    card = render_card(info.model_copy(update={"name": name, "classes": (name, "b", "c")}))
+    harmless = render_model_card(info)
+    card = render_model_card(info.model_copy(update={"name": name, "classes": (name, "b", "c")}))
     assert card.count("\n") == harmless.count("\n")
     assert not re.search(r"(?<!\\)[<\[!]{1,2}(script|\[)", card)
     table = [line for line in card.splitlines() if line.startswith("| a\\|b")]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from assay.bundle import FORMAT_VERSION, BundleInfo
-from assay.bundle.info import dump_info, parse_info, round_up, version_of
+from assay.bundle.info import bundle_version, dump_info, parse_info, round_up
 from assay.recipe import PreprocessSpec
 
 WEIGHTS = "a" * 64
@@ -53,26 +53,22 @@ def test_what_makes_no_sense_is_refused(info: BundleInfo, change: dict[str, Any]
         ({"metrics": {}}, True),
     ],
 )
-def test_the_version_follows_what_decides_an_answer(
-    info: BundleInfo, change: dict[str, Any], same: bool
-) -> None:
-    assert (version_of(info.model_copy(update=change), WEIGHTS) == version_of(info, WEIGHTS)) is same
+def test_the_version_follows_what_decides_an_answer(info: BundleInfo, change: dict[str, Any], same: bool) -> None:
+    assert (bundle_version(info.model_copy(update=change), WEIGHTS) == bundle_version(info, WEIGHTS)) is same
 
 
 def test_the_version_follows_weights_and_preprocessing(info: BundleInfo) -> None:
     smaller = info.preprocess.model_copy(update={"size": 64})
     versions = {
-        version_of(info, WEIGHTS),
-        version_of(info, "b" * 64),
-        version_of(info.model_copy(update={"preprocess": smaller}), WEIGHTS),
+        bundle_version(info, WEIGHTS),
+        bundle_version(info, "b" * 64),
+        bundle_version(info.model_copy(update={"preprocess": smaller}), WEIGHTS),
     }
     assert len(versions) == 3
     assert all(len(version) == 12 for version in versions)
 
 
-@pytest.mark.parametrize(
-    "field", ["classes", "temperature", "metrics", "provenance", "preprocess", "version"]
-)
+@pytest.mark.parametrize("field", ["classes", "temperature", "metrics", "provenance", "preprocess", "version"])
 def test_an_edit_is_noticed(info: BundleInfo, field: str) -> None:
     values = json.loads(dump_info(info))
     values[field] = {"temperature": 3.0, "classes": ["a", "b"], "version": "x"}.get(field, {})

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from assay.bundle.onnx_check import check_model, operators
+from assay.bundle.onnx_check import check_onnx, operator_names
 
 Place = Callable[[onnx.TensorProto], onnx.ModelProto]
 
@@ -38,7 +38,7 @@ def graph_of(*nodes: onnx.NodeProto, tensors: tuple[onnx.TensorProto, ...] = ())
 
 def refusal(content: bytes) -> str:
     with pytest.raises(ValueError, match=r"^(is no ONNX model|has )") as caught:
-        check_model(content)
+        check_onnx(content)
     return str(caught.value)
 
 
@@ -58,9 +58,7 @@ def in_tensors_of_an_attribute(tensor: onnx.TensorProto) -> onnx.ModelProto:
 
 def in_branch(tensor: onnx.TensorProto) -> onnx.ModelProto:
     branch = graph_of(tensors=(tensor,))
-    return model_of(
-        graph_of(helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=graph_of()))
-    )
+    return model_of(graph_of(helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=graph_of())))
 
 
 def in_graphs_of_an_allowed_operator(tensor: onnx.TensorProto) -> onnx.ModelProto:
@@ -78,9 +76,7 @@ def in_sparse_initializer(tensor: onnx.TensorProto) -> onnx.ModelProto:
 def in_sparse_constant(tensor: onnx.TensorProto) -> onnx.ModelProto:
     sparse = onnx.SparseTensorProto(values=tensor, indices=tensor, dims=[4])
     node = helper.make_node("Constant", [], ["c"])
-    node.attribute.add(name="sparse_value", type=onnx.AttributeProto.SPARSE_TENSOR).sparse_tensor.CopyFrom(
-        sparse
-    )
+    node.attribute.add(name="sparse_value", type=onnx.AttributeProto.SPARSE_TENSOR).sparse_tensor.CopyFrom(sparse)
     return model_of(graph_of(node))
 
 
@@ -109,7 +105,7 @@ NEVER = [
 
 @pytest.mark.parametrize("place", PLAIN)
 def test_weights_in_other_files_are_refused_and_others_are_not(place: Place) -> None:
-    check_model(place(inside()).SerializeToString())
+    check_onnx(place(inside()).SerializeToString())
     assert "weights in other files" in refusal(place(outside()).SerializeToString())
 
 
@@ -259,7 +255,7 @@ def test_a_tensor_holds_all_its_numbers_itself(tensor: onnx.TensorProto) -> None
     ],
 )
 def test_every_usual_tensor_passes(tensor: onnx.TensorProto) -> None:
-    check_model(in_initializer(tensor).SerializeToString())
+    check_onnx(in_initializer(tensor).SerializeToString())
 
 
 def test_bytes_of_another_kind_are_no_model() -> None:
@@ -274,7 +270,7 @@ def test_a_damaged_model_ends_in_an_answer_or_a_reason(piece: bytes, place: int)
     at = place % len(content)
     reasons: list[str] = []
     try:
-        check_model(content[:at] + piece + content[at + len(piece) :])
+        check_onnx(content[:at] + piece + content[at + len(piece) :])
     except ValueError as error:
         reasons.append(str(error))
     assert all(reason.startswith(("is no ONNX model", "has ")) for reason in reasons)
@@ -285,16 +281,14 @@ def test_operators_are_told_with_their_domain() -> None:
         helper.make_node("Relu", ["x"], ["y"]),
         helper.make_node("Own", ["y"], ["z"], domain="com.example"),
     ]
-    assert operators(model_of(graph_of(*nodes)).SerializeToString()) == {"Relu", "com.example::Own"}
+    assert operator_names(model_of(graph_of(*nodes)).SerializeToString()) == {"Relu", "com.example::Own"}
 
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize(("count", "one"), [(700, 1), (200_000, 2**61), (2_000_000, 0)])
 def test_more_dimensions_than_arrays_have_are_refused_at_once(packed: bool, count: int, one: int) -> None:
-    if packed:
-        dims = field(number(1 << 3 | 2), number(one) * count)
-    else:
-        dims = (number(1 << 3) + number(one)) * count
+    numbers = number(one) * count
+    dims = field(number(1 << 3 | 2), numbers) if packed else (number(1 << 3) + number(one)) * count
     tensor = dims + number(2 << 3) + number(TensorProto.FLOAT) + field(number(8 << 3 | 2), b"w")
     model = field(number(7 << 3 | 2), field(number(5 << 3 | 2), tensor)) + b"\x42\x02\x10\x12"
     began = time.process_time()
@@ -317,9 +311,7 @@ def late() -> onnx.GraphProto:
 
 
 def two_nodes() -> onnx.GraphProto:
-    return graph_of(
-        helper.make_node("Relu", ["w"], ["b"]), helper.make_node("Neg", ["w"], ["b"]), tensors=(inside(),)
-    )
+    return graph_of(helper.make_node("Relu", ["w"], ["b"]), helper.make_node("Neg", ["w"], ["b"]), tensors=(inside(),))
 
 
 def two_outputs() -> onnx.GraphProto:
@@ -334,9 +326,7 @@ def two_weights() -> onnx.GraphProto:
     return graph_of(tensors=(inside(), inside()))
 
 
-@pytest.mark.parametrize(
-    "graph", [circle, of_itself, late, two_nodes, two_outputs, over_a_weight, two_weights]
-)
+@pytest.mark.parametrize("graph", [circle, of_itself, late, two_nodes, two_outputs, over_a_weight, two_weights])
 def test_values_are_made_once_and_before_they_are_used(graph: Callable[[], onnx.GraphProto]) -> None:
     assert "is made twice" in (said := refusal(model_of(graph()).SerializeToString())) or (
         "is used before it is made" in said
@@ -346,7 +336,7 @@ def test_values_are_made_once_and_before_they_are_used(graph: Callable[[], onnx.
 def test_a_weight_may_be_an_input_too_and_inputs_may_be_left_out() -> None:
     graph = graph_of(helper.make_node("Clip", ["w", "", "w"], ["c"]), tensors=(inside(),))
     graph.input.add(name="w")
-    check_model(model_of(graph).SerializeToString())
+    check_onnx(model_of(graph).SerializeToString())
 
 
 @pytest.mark.parametrize("domains", [("", ""), ("", "ai.onnx"), ("own", "own")])

@@ -3,13 +3,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto
 
-from assay.bundle.protobuf import BYTES, FIXED32, FIXED64, VARINT, fields
+from assay.bundle.protobuf import BYTES, FIXED32, FIXED64, VARINT, iter_fields
 
 
 def read(content: bytes) -> list[tuple[int, int, object]]:
     return [
         (field.number, field.wire, field.value if field.wire == VARINT else bytes(field.value))
-        for field in fields(memoryview(content))
+        for field in iter_fields(memoryview(content))
     ]
 
 
@@ -75,9 +75,7 @@ def test_any_bytes_end_in_fields_or_a_reason(content: bytes) -> None:
     st.binary(max_size=300),
     st.lists(st.floats(width=32), max_size=5),
 )
-def test_whatever_the_library_writes_is_read(
-    dims: list[int], name: str, raw: bytes, floats: list[float]
-) -> None:
+def test_whatever_the_library_writes_is_read(dims: list[int], name: str, raw: bytes, floats: list[float]) -> None:
     tensor = TensorProto(dims=dims, name=name, raw_data=raw, float_data=floats)
     found = read(tensor.SerializeToString())
     assert (9, BYTES, raw) in found

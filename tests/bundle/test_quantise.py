@@ -5,8 +5,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from assay.bundle.export import export_onnx, frozen_copy
-from assay.bundle.quantise import Quantiser
+from assay.bundle.onnx_export import export_onnx, frozen_copy
+from assay.bundle.quantization import Quantizer
 
 
 @pytest.fixture(scope="module")
@@ -15,8 +15,8 @@ def model(make_tiny) -> bytes:
 
 
 @pytest.fixture
-def quantiser(model: bytes, images: np.ndarray) -> Quantiser:
-    return Quantiser.observe(model, [images[:4], images[4:]], threads=1)
+def quantiser(model: bytes, images: np.ndarray) -> Quantizer:
+    return Quantizer.observe(model, [images[:4], images[4:]], threads=1)
 
 
 def answers(model: bytes, images: np.ndarray) -> list[np.ndarray]:
@@ -29,7 +29,7 @@ def kinds(model: bytes) -> list[str]:
     return [node.op_type for node in onnx.load_from_string(model).graph.node]
 
 
-def test_what_goes_in_and_comes_out_stays_the_same(model: bytes, quantiser: Quantiser, images: np.ndarray):
+def test_what_goes_in_and_comes_out_stays_the_same(model: bytes, quantiser: Quantizer, images: np.ndarray):
     small = quantiser.model()
     before, after = (onnx.load_from_string(one).graph for one in (model, small))
     assert [one.name for one in after.output] == [one.name for one in before.output]
@@ -41,32 +41,32 @@ def test_what_goes_in_and_comes_out_stays_the_same(model: bytes, quantiser: Quan
         np.testing.assert_allclose(rounded, exact, atol=0.05 * float(np.abs(exact).max()))
 
 
-def test_the_batch_stays_open(quantiser: Quantiser, images: np.ndarray):
+def test_the_batch_stays_open(quantiser: Quantizer, images: np.ndarray):
     small = quantiser.model()
     for count in (1, 5, 2):
         assert answers(small, images[:count])[0].shape == (count, 3)
 
 
-def test_weights_have_eight_bits_and_a_scale_a_channel(quantiser: Quantiser):
+def test_weights_have_eight_bits_and_a_scale_a_channel(quantiser: Quantizer):
     graph = onnx.load_from_string(quantiser.model()).graph
     stored = [one for one in graph.initializer if one.data_type == onnx.TensorProto.INT8]
     assert [8, 3, 3, 3] in [list(one.dims) for one in stored]
     assert [8] in [list(one.dims) for one in graph.initializer if one.name.endswith("_scale")]
 
 
-def test_a_layer_that_is_kept_stays_as_it_was(model: bytes, quantiser: Quantiser, images: np.ndarray):
+def test_a_layer_that_is_kept_stays_as_it_was(model: bytes, quantiser: Quantizer, images: np.ndarray):
     kept = quantiser.model(quantiser.layers)
     assert "QuantizeLinear" not in kinds(kept)
     for exact, same in zip(answers(model, images), answers(kept, images), strict=True):
         np.testing.assert_allclose(same, exact, atol=1e-5)
 
 
-def test_the_same_photos_give_the_same_bytes(model: bytes, quantiser: Quantiser, images: np.ndarray):
-    again = Quantiser.observe(model, [images], threads=1)
+def test_the_same_photos_give_the_same_bytes(model: bytes, quantiser: Quantizer, images: np.ndarray):
+    again = Quantizer.observe(model, [images], threads=1)
     assert again.model() == quantiser.model()
 
 
-def test_harmful_layers_are_told_until_time_is_up(quantiser: Quantiser, images: np.ndarray):
+def test_harmful_layers_are_told_until_time_is_up(quantiser: Quantizer, images: np.ndarray):
     assert sorted(quantiser.harmful(images)) == sorted(quantiser.layers)
     assert len(quantiser.layers) == 1
     ticks = iter((0.0, 31.0))
@@ -75,4 +75,4 @@ def test_harmful_layers_are_told_until_time_is_up(quantiser: Quantiser, images: 
 
 def test_without_photos_nothing_can_be_observed(model: bytes):
     with pytest.raises(ValueError, match="no photos"):
-        Quantiser.observe(model, [])
+        Quantizer.observe(model, [])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from assay.bundle import Bundle, BundleError, BundleInfo, pack
+from assay.bundle import Bundle, BundleError, BundleInfo, pack_bundle
 from assay.bundle.container import write_members
 from assay.bundle.info import dump_info
 
@@ -42,12 +42,10 @@ def test_a_path_may_be_text(packed: Path) -> None:
     assert Bundle.open(str(packed)).info.name == "screws"
 
 
-def test_an_int8_model_is_there_only_if_packed(
-    packed: Path, info: BundleInfo, members: dict[str, bytes]
-) -> None:
+def test_an_int8_model_is_there_only_if_packed(packed: Path, info: BundleInfo, members: dict[str, bytes]) -> None:
     with pytest.raises(BundleError, match=r"holds no model\.int8\.onnx"):
         Bundle.open(packed).model("int8")
-    pack(packed, info, {**members, "model.int8.onnx": members["model.onnx"]})
+    pack_bundle(packed, info, {**members, "model.int8.onnx": members["model.onnx"]})
     assert Bundle.open(packed).precisions == ("fp32", "int8")
     assert Bundle.open(packed).model("int8") == members["model.onnx"]
 
@@ -73,9 +71,7 @@ def test_a_missing_member_is_noticed(packed: Path, name: str) -> None:
 def test_a_bundle_whose_list_lacks_a_member_is_refused(packed: Path) -> None:
     info = Bundle.open(packed).info
     listed = {name: digest for name, digest in info.members.items() if name != "card.md"}
-    write_members(
-        packed, {**contents(packed), "assay.json": dump_info(info.model_copy(update={"members": listed}))}
-    )
+    write_members(packed, {**contents(packed), "assay.json": dump_info(info.model_copy(update={"members": listed}))})
     with pytest.raises(BundleError, match=r"does not list its card\.md"):
         Bundle.open(packed)
 
@@ -104,21 +100,17 @@ def test_a_file_changed_after_opening_is_noticed(packed: Path) -> None:
         bundle.model()
 
 
-def test_a_model_that_reads_other_files_is_refused(
-    tmp_path: Path, info: BundleInfo, members: dict[str, bytes]
-) -> None:
+def test_a_model_that_reads_other_files_is_refused(tmp_path: Path, info: BundleInfo, members: dict[str, bytes]) -> None:
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="/etc/passwd")
     model = helper.make_model(helper.make_graph([], "g", [], [], [tensor])).SerializeToString()
     path = tmp_path / "curious.assay"
-    pack(path, info, {**members, "model.onnx": model})
+    pack_bundle(path, info, {**members, "model.onnx": model})
     with pytest.raises(BundleError, match=r"cannot be used: its model\.onnx has weights in other files"):
         Bundle.open(path).model()
 
 
-@pytest.mark.parametrize(
-    ("name", "read"), [("model.onnx", Bundle.model), ("weights.safetensors", Bundle.weights)]
-)
+@pytest.mark.parametrize(("name", "read"), [("model.onnx", Bundle.model), ("weights.safetensors", Bundle.weights)])
 def test_members_of_another_kind_are_refused(
     tmp_path: Path,
     info: BundleInfo,
@@ -127,7 +119,7 @@ def test_members_of_another_kind_are_refused(
     read: Callable[[Bundle], object],
 ) -> None:
     path = tmp_path / "odd.assay"
-    pack(path, info, {**members, name: pickle.dumps({"not": np.zeros(3)})})
+    pack_bundle(path, info, {**members, name: pickle.dumps({"not": np.zeros(3)})})
     with pytest.raises(BundleError, match=rf"cannot be used: its {name} is"):
         read(Bundle.open(path))
 
@@ -173,9 +165,6 @@ def test_a_truncated_bundle_is_refused_wherever_it_ends(packed: Path, tmp_path: 
 
 
 def test_reading_needs_no_torch() -> None:
-    code = (
-        "import sys, assay.bundle;"
-        "print([name for name in ('torch', 'onnx', 'sklearn') if name in sys.modules])"
-    )
+    code = "import sys, assay.bundle;print([name for name in ('torch', 'onnx', 'sklearn') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from assay.bundle import Bundle, BundleError, BundleInfo, export
-from assay.bundle.export import export_onnx, frozen_copy, state, torch_logits
-from assay.bundle.write import TOLERANCE, Runtime, measure_agreement, write_bundle
+from assay.bundle import Bundle, BundleError, BundleInfo, onnx_export
+from assay.bundle.onnx_export import export_onnx, frozen_copy, state_to_safetensors, torch_logits
+from assay.bundle.writer import MAX_LOGIT_DIFFERENCE, Runtime, measure_agreement, write_bundle
 
 
 class Answer(NamedTuple):
@@ -60,7 +60,7 @@ def test_a_bundle_answers_as_the_network_does(
 
 
 def forget_exports() -> None:
-    export._Exported.last = None
+    onnx_export._ExportedModel.last = None
 
 
 def test_a_network_with_another_head_needs_no_tracing(
@@ -115,15 +115,13 @@ def test_the_weights_go_back_into_the_network(
     np.testing.assert_array_equal(torch_logits(again.eval(), images), torch_logits(tiny.eval(), images))
 
 
-def test_the_network_is_left_as_it_was(
-    path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray
-) -> None:
+def test_the_network_is_left_as_it_was(path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray) -> None:
     tiny.train()
     tiny.backbone.eval()
     tiny.backbone[0].weight.requires_grad_(requires_grad=False)
-    before, random = state(tiny), torch.get_rng_state()
+    before, random = state_to_safetensors(tiny), torch.get_rng_state()
     write_bundle(path, tiny, info, images, {})
-    assert state(tiny) == before
+    assert state_to_safetensors(tiny) == before
     assert tiny.training
     assert tiny.head.training
     assert not tiny.backbone.training
@@ -145,9 +143,7 @@ def test_a_runtime_that_disagrees_forbids_the_bundle(
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_every_image_counts_and_every_batch_size(
-    tiny: nn.Module, exported: bytes, images: np.ndarray
-) -> None:
+def test_every_image_counts_and_every_batch_size(tiny: nn.Module, exported: bytes, images: np.ndarray) -> None:
     frozen = frozen_copy(tiny)
     seen: list[int] = []
 
@@ -161,7 +157,7 @@ def test_every_image_counts_and_every_batch_size(
     found = measure_agreement(torch_logits(frozen, images), exported, images, {"x": WrongAtTheEnd})
     assert found["x"] == pytest.approx(0.25, abs=1e-4)
     assert seen == [1, 8, 2]
-    assert found["x"] > TOLERANCE
+    assert found["x"] > MAX_LOGIT_DIFFERENCE
 
 
 def test_a_network_for_other_classes_is_refused(
@@ -180,9 +176,7 @@ def test_a_network_that_normalises_otherwise_is_refused(
         write_bundle(path, tiny, info.model_copy(update={"preprocess": other}), images, {})
 
 
-def test_a_network_that_diverged_is_refused(
-    path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray
-) -> None:
+def test_a_network_that_diverged_is_refused(path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray) -> None:
     nn.init.constant_(tiny.head[1].bias, float("nan"))
     with pytest.raises(BundleError, match="logits are not finite"):
         write_bundle(path, tiny, info, images, {})

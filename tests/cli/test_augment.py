@@ -11,9 +11,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from assay.cli.augment import augment
-from assay.cli.shell_commands import command
+from assay.cli.console import shell_command
+from assay.core.errors import UsageError
 from assay.data import read_manifest
-from assay.errors import UsageError
 
 app = typer.Typer()
 app.command()(augment)
@@ -42,7 +42,7 @@ def test_folder(photos: Path, tmp_path: Path) -> None:
     assert ended.exit_code == 0
     lines = ended.stdout.splitlines()
     assert lines[0].startswith(f"{out} holds 12 photos and ")
-    assert lines[-1] == f"next: {command('train', out / 'manifest.csv')}"
+    assert lines[-1] == f"next: {shell_command('train', out / 'manifest.csv')}"
     assert len(read_manifest(out / "manifest.csv").part("train")) == 3 * sum(
         "_aug" not in sample.id for sample in read_manifest(out / "manifest.csv").part("train")
     )
@@ -62,12 +62,9 @@ def test_crop_writes_the_region_of_interest(photos: Path, tmp_path: Path) -> Non
     typed = [str(photos), "-r", "bottle", "--crop", "--to", str(out)]
     ended = RUN.invoke(app, typed)
     assert ended.exit_code == 0, ended.output
-    assert (
-        f"{out} holds the region of interest (left 0, top 0, right 1, bottom 0.3) of 12 photos"
-        in ended.stdout
-    )
+    assert f"{out} holds the region of interest (left 0, top 0, right 1, bottom 0.3) of 12 photos" in ended.stdout
     assert "closed 6, open 6" in ended.stdout
-    training = command("train", out / "manifest.csv", "-r", "bottle", "--set", "preprocess.roi=[0,0,1,1]")
+    training = shell_command("train", out / "manifest.csv", "-r", "bottle", "--set", "preprocess.roi=[0,0,1,1]")
     assert ended.stdout.splitlines()[-1] == f"next: {training}"
     for path in photos.glob("*/*.jpg"):
         with Image.open(out / path.relative_to(photos)) as part:

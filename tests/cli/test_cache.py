@@ -4,19 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from assay.data.prepare import prepare
+from assay.data.loading import load_split_dataset
 from assay.recipe import DataSpec
 
 
-def test_features_are_kept_shown_and_cleared(
-    assay, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_features_are_kept_shown_and_cleared(assay, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
-    prepare(colours, DataSpec(), seed=0)
+    load_split_dataset(colours, DataSpec(), seed=0)
     assert list((tmp_path / "features").iterdir())
     shown = assay("cache", "show").out
     assert str(tmp_path) in shown
     assert "features" in shown
     assert "MiB given back" in assay("cache", "clear").out
     assert list((tmp_path / "features").iterdir()) == []
-    prepare(colours, DataSpec(), seed=0)
+    load_split_dataset(colours, DataSpec(), seed=0)

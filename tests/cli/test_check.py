@@ -42,9 +42,7 @@ def test_a_label_conflict_fails(assay: Assay, photos: Path) -> None:
 
 
 def test_json_alone_stands_on_standard_output(assay: Assay, photos: Path, tmp_path: Path) -> None:
-    ended = assay(
-        "check", photos, "--json", "--html", tmp_path / "page.html", "--write", tmp_path / "clean.csv"
-    )
+    ended = assay("check", photos, "--json", "--html", tmp_path / "page.html", "--write", tmp_path / "clean.csv")
 
     assert json.loads(ended.out)["classes"] == {"closed": 6, "open": 6}
     assert str(tmp_path / "page.html") in ended.err

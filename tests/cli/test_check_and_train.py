@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assay.data.prepare import prepare
+from assay.data.loading import load_split_dataset
 from assay.recipe import Recipe, dump_recipe
 
 Assay = Callable[..., Any]
@@ -100,7 +100,7 @@ def test_what_training_warns_of_is_a_warning_of_the_check(
 ):
     for folder, count, copies in photos:
         data = add(folder, count, copies=copies)
-    warnings = prepare(data, tiny.data, tiny.train.seed).warnings
+    warnings = load_split_dataset(data, tiny.data, tiny.train.seed).warnings
     check = assay("check", data, "-r", recipe, "--advised", 0)
     assert warnings
     assert check.code == 0

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from assay.cli.confidence import describe_confidence
 from assay.cli.main import main
+from assay.cli.training_output import describe_confidence
 from assay.recipe import Recipe, dump_recipe
 
 FIGURES = {"ece": 0.1, "brier": 0.2, "nll": 0.3}
@@ -89,9 +89,7 @@ def test_a_target_that_is_no_share_is_wrong_usage(assay, run: Path, colours: Pat
 def test_what_is_told_when_a_run_has_ended():
     text = describe_confidence(TOLD, "test")
     assert "temperature 1.5: calibration error 0.100 → 0.050" in text
-    assert (
-        "40.0 % of 50 photos are answered (confidence 0.930 or more), 95.0 % of the answers are right" in text
-    )
+    assert "40.0 % of 50 photos are answered (confidence 0.930 or more), 95.0 % of the answers are right" in text
     assert "target 99.0 % is out of reach: 200 validation photos prove 95.0 %" in text
     kept = describe_confidence({**TOLD, "calibration": {**TOLD["calibration"], "temperature": 1.0}}, "test")
     assert "used as it is" in kept

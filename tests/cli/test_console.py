@@ -72,8 +72,8 @@ def test_json_keeps_its_values_on_every_console(encoding: str):
 
 
 def test_lines_cannot_be_forged(capsys: pytest.CaptureFixture[str]):
-    console.say("photo\nassay: all is well", "\x1b[31m[red]", colour="red")
-    console.say_text("a\nb\rc\x1b[2J")
+    console.echo("photo\nassay: all is well", "\x1b[31m[red]", colour="red")
+    console.echo_text("a\nb\rc\x1b[2J")
     assert capsys.readouterr().out == "photo\\nassay: all is well\n\\x1b[31m[red]\na\nb\\rc\\x1b[2J\n"
 
 
@@ -113,9 +113,7 @@ def test_a_reader_that_goes_away_ends_answers_but_not_work():
         reading, writing = os.pipe()
         os.close(reading)
         script = _CODE + code.format(write=write)
-        ended = subprocess.run(
-            [sys.executable, "-c", script], stdout=writing, stderr=subprocess.PIPE, check=False
-        )
+        ended = subprocess.run([sys.executable, "-c", script], stdout=writing, stderr=subprocess.PIPE, check=False)
         os.close(writing)
         assert ended.stderr.endswith(after)
         assert (b"BrokenPipeError" in ended.stderr) == (not after)

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from assay.cli.epochs import EpochPrinter
+from assay.cli.training_output import EpochPrinter
 from assay.recipe import Recipe, dump_recipe, load_recipe
-from assay.training import EpochRow, read_metrics
+from assay.training import EpochMetrics, read_metrics
 
 
-def rows(count: int) -> list[EpochRow]:
-    return [EpochRow(number + 1, 0.5, 0.5, 0.5, 0.5, 0.1, 0.01) for number in range(count)]
+def rows(count: int) -> list[EpochMetrics]:
+    return [EpochMetrics(number + 1, 0.5, 0.5, 0.5, 0.5, 0.1, 0.01) for number in range(count)]
 
 
 @pytest.fixture
@@ -43,14 +43,10 @@ def test_what_sees_photos_every_epoch_prints_every_epoch(
     printer = EpochPrinter()
     for row in rows(5):
         printer("", row, recipe)
-    assert [line[:9] for line in capsys.readouterr().out.splitlines()] == [
-        f"epoch {n}/2" for n in range(1, 6)
-    ]
+    assert [line[:9] for line in capsys.readouterr().out.splitlines()] == [f"epoch {n}/2" for n in range(1, 6)]
 
 
-def test_a_quick_head_is_one_line_and_its_epochs_stand_in_the_run(
-    assay, colours: Path, head: Recipe, tmp_path: Path
-):
+def test_a_quick_head_is_one_line_and_its_epochs_stand_in_the_run(assay, colours: Path, head: Recipe, tmp_path: Path):
     (tmp_path / "head.yaml").write_text(dump_recipe(head), encoding="utf-8")
     ended = assay("train", colours, "-r", tmp_path / "head.yaml", "--run", tmp_path / "run")
     assert ended.code == 0

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from assay.pipeline import train_classifier
 from assay.recipe import Recipe
-from assay.workflow import train_classifier
 
 
 @pytest.fixture(scope="module")
@@ -16,9 +16,7 @@ def bundle(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_pictures_and_a_sheet_are_written(assay, bundle: Path, colours: Path, tmp_path: Path):
-    result = assay(
-        "explain", bundle, colours / "red" / "001.png", colours / "blue" / "001.png", "--out", tmp_path
-    )
+    result = assay("explain", bundle, colours / "red" / "001.png", colours / "blue" / "001.png", "--out", tmp_path)
     assert result.code == 0
     assert "2 photos explained" in result.out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["001-2-heat.png", "001-heat.png", "sheet.png"]
@@ -26,9 +24,7 @@ def test_pictures_and_a_sheet_are_written(assay, bundle: Path, colours: Path, tm
         assert picture.size == (32, 32)
 
 
-def test_a_class_can_be_named_and_the_result_read_by_programs(
-    assay, bundle: Path, colours: Path, tmp_path: Path
-):
+def test_a_class_can_be_named_and_the_result_read_by_programs(assay, bundle: Path, colours: Path, tmp_path: Path):
     photo = colours / "red" / "001.png"
     result = assay("explain", bundle, photo, "--out", tmp_path, "--class", "blue", "--json")
     told = json.loads(result.out)
@@ -38,9 +34,7 @@ def test_a_class_can_be_named_and_the_result_read_by_programs(
 
 
 def test_a_photo_that_cannot_be_read_is_listed(assay, bundle: Path, colours: Path, tmp_path: Path):
-    result = assay(
-        "explain", bundle, colours / "red" / "broken.png", colours / "red" / "001.png", "--out", tmp_path
-    )
+    result = assay("explain", bundle, colours / "red" / "broken.png", colours / "red" / "001.png", "--out", tmp_path)
     assert result.code == 1
     assert "1 photo explained" in result.out
     assert "broken.png cannot be read" in result.err

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from assay.pipeline import train_classifier
 from assay.recipe import Recipe
-from assay.workflow import train_classifier
 
 
 @pytest.fixture(scope="module")

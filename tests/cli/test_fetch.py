@@ -13,10 +13,10 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+from assay.cli.console import shell_command
 from assay.cli.fetch import fetch
-from assay.cli.shell_commands import command
-from assay.data.catalogue import CATALOGUE
-from assay.errors import AssayError, UsageError
+from assay.core.errors import AssayError, UsageError
+from assay.data.fetch.registry import REGISTRY
 
 app = typer.Typer()
 app.command()(fetch)
@@ -52,7 +52,7 @@ def test_address(address: str, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     ended = RUN.invoke(app, [address, "--to", str(folder)])
     assert ended.exit_code == 0
-    assert ended.stdout.splitlines() == [f"{folder} is ready", f"next:     {command('train', folder)}"]
+    assert ended.stdout.splitlines() == [f"{folder} is ready", f"next:     {shell_command('train', folder)}"]
     assert (folder / "cats" / "1.png").is_file()
     assert "was there already" in RUN.invoke(app, [address, "--to", str(folder)]).stdout
 
@@ -65,12 +65,12 @@ def test_json(address: str, tmp_path: Path) -> None:
         "licence": None,
         "citation": None,
         "homepage": None,
-        "next": command("train", tmp_path / "mine"),
+        "next": shell_command("train", tmp_path / "mine"),
     }
 
 
 def test_named_data_set_says_its_licence(tmp_path: Path) -> None:
-    if CATALOGUE["elpv"].installed() is None:
+    if REGISTRY["elpv"].installed() is None:
         pytest.skip("elpv-dataset is not installed")
     ended = RUN.invoke(app, ["elpv", "--to", str(tmp_path / "cells")])
     assert ended.exit_code == 0
@@ -80,11 +80,9 @@ def test_named_data_set_says_its_licence(tmp_path: Path) -> None:
 
 def test_without_a_name_the_catalogue_is_listed() -> None:
     ended = RUN.invoke(app, [])
-    assert [line.split()[0] for line in ended.stdout.splitlines()] == sorted(CATALOGUE)
+    assert [line.split()[0] for line in ended.stdout.splitlines()] == sorted(REGISTRY)
     told = json.loads(RUN.invoke(app, ["--json"]).stdout)
-    assert {one["name"]: one["licence"] for one in told} == {
-        name: one.licence for name, one in CATALOGUE.items()
-    }
+    assert {one["name"]: one["licence"] for one in told} == {name: one.licence for name, one in REGISTRY.items()}
 
 
 def test_errors_are_left_to_the_frame(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from assay.cli.inputs import photos
-from assay.errors import UsageError
-from assay.photo_files import Passed
+from assay.cli.image_inputs import expand_image_paths
+from assay.core.errors import UsageError
+from assay.image.image_files import SkippedFiles
 
 
 @pytest.fixture
@@ -30,13 +30,13 @@ def _names(found: object, root: Path) -> list[str]:
 
 
 def test_a_folder_by_name_with_the_broken_and_without_the_rest(folder: Path):
-    assert _names(photos([str(folder)]), folder) == [
+    assert _names(expand_image_paths([str(folder)]), folder) == [
         "a.png", "b/1.png", "b/2.png", "c/d/3.data", "c/empty.JPG", "c/text.jpeg",
     ]  # fmt: skip
 
 
 def test_a_folder_is_walked_as_photos_are_asked_for(folder: Path):
-    found = photos([str(folder)])
+    found = expand_image_paths([str(folder)])
     first = list(islice(found, 1))
     (folder / "b" / "2.png").unlink()
     assert [path.name for path in first] == ["a.png"]
@@ -56,15 +56,15 @@ def test_a_folder_is_walked_as_photos_are_asked_for(folder: Path):
     ],
 )
 def test_each_photo_comes_once(folder: Path, typed: list[str], expected: list[str]):
-    assert _names(photos([str(folder / name) for name in typed]), folder) == expected
+    assert _names(expand_image_paths([str(folder / name) for name in typed]), folder) == expected
 
 
 def test_where_the_answers_go_is_no_photo(folder: Path):
     out = folder / "b" / "1.png"
-    assert "b/1.png" not in _names(photos([str(folder)], without=[out]), folder)
-    assert "b/1.png" not in _names(photos([str(folder / "b" / "*")], without=[out]), folder)
+    assert "b/1.png" not in _names(expand_image_paths([str(folder)], without=[out]), folder)
+    assert "b/1.png" not in _names(expand_image_paths([str(folder / "b" / "*")], without=[out]), folder)
     with pytest.raises(UsageError, match="where the answers go"):
-        photos([str(out)], without=[out])
+        expand_image_paths([str(out)], without=[out])
 
 
 @pytest.mark.parametrize("name", ["nowhere.png", "*.nothing", "c/.."])
@@ -73,7 +73,7 @@ def test_what_is_not_there_is_said_at_once(folder: Path, name: str):
         if path.is_file():
             path.unlink()
     with pytest.raises(UsageError, match=r"does not exist|matches no file|holds no photo"):
-        photos([str(folder / name)])
+        expand_image_paths([str(folder / name)])
 
 
 def test_links_are_followed_and_each_photo_is_given_once(folder: Path, tmp_path: Path):
@@ -85,8 +85,8 @@ def test_links_are_followed_and_each_photo_is_given_once(folder: Path, tmp_path:
     (folder / "more").symlink_to(tmp_path / "more")
     (folder / "loop").symlink_to(folder)
     (folder / "gone.png").symlink_to(folder / "nowhere")
-    passed = Passed()
-    names = _names(photos([str(folder)], passed=passed), folder)
+    passed = SkippedFiles()
+    names = _names(expand_image_paths([str(folder)], passed=passed), folder)
     assert names[-2:] == ["e.png", "more/f.png"]
     assert "d.png" not in names
     assert not any(name.startswith("loop") for name in names)
@@ -101,4 +101,4 @@ def test_links_are_followed_and_each_photo_is_given_once(folder: Path, tmp_path:
 
 def test_pipes_in_folders_are_passed_over(folder: Path):
     os.mkfifo(folder / "pipe.png")
-    assert "pipe.png" not in _names(photos([str(folder)]), folder)
+    assert "pipe.png" not in _names(expand_image_paths([str(folder)]), folder)

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from assay.serving.journal import make_store
-from assay.serving.record import ImageFacts, Record
+from assay.serving.request_log import make_store
+from assay.serving.request_record import ImageMetadata, RequestRecord
 
 Assay = Callable[..., Any]
 _NOON = datetime(2026, 3, 1, 12, 0, 0, 500_000, tzinfo=UTC)
@@ -23,11 +23,11 @@ _NOON = datetime(2026, 3, 1, 12, 0, 0, 500_000, tzinfo=UTC)
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """A journal of three requests: open, closed, and one with no photo."""
-    usual = Record(
+    usual = RequestRecord(
         request_id="first",
         timestamp=_NOON,
         client_id="line-7",
-        image=ImageFacts(2048, "jpeg", (640, 480)),
+        image=ImageMetadata(2048, "jpeg", (640, 480)),
         result="open",
         confidence=0.875,
         unknown=False,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from assay.serving.auth.desk import Desk
+from assay.serving.auth.keys import KeyManager
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +19,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_create_prints_the_token_alone_and_what_it_is_beside(assay: Any, folder: Path):
     made = assay("keys", "create", "--client", "line 3", "--tier", "gold", "--expires", "90d")
-    [key] = Desk(folder).all_keys()
+    [key] = KeyManager(folder).all_keys()
     assert made.code == 0
-    assert made.out == f"{Desk(folder).token(key)}\n"
+    assert made.out == f"{KeyManager(folder).token(key)}\n"
     assert "not stored" in made.err
     assert (key.client, key.tier, key.scopes) == ("line 3", "gold", ("classify",))
     assert key.expires == key.created + 90 * 86_400
@@ -54,7 +54,7 @@ def test_a_new_master(assay: Any):
 
 def test_another_folder(assay: Any, tmp_path: Path, folder: Path):
     assay("keys", "create", "--client", "a", "--keys", tmp_path / "other")
-    assert len(Desk(tmp_path / "other").all_keys()) == 1
+    assert len(KeyManager(tmp_path / "other").all_keys()) == 1
     assert not folder.exists()
 
 
@@ -92,4 +92,4 @@ def test_an_open_ring_is_not_used(assay: Any, folder: Path):
     ended = assay("keys", "create", "--client", "b")
     assert ended.code == 1
     assert "chmod 600" in ended.err
-    assert len(Desk(folder).all_keys()) == 1
+    assert len(KeyManager(folder).all_keys()) == 1

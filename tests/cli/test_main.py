@@ -70,9 +70,7 @@ def test_a_missing_extra_is_named(tmp_path: Path):
         "sys.meta_path.insert(0, Absent())\n"
         "from assay.cli.main import main; main(['train', sys.argv[1]])"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False
-    )
+    ended = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "pip install -c constraints.txt -e '.[train]'" in ended.stderr
 

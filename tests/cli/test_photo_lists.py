@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 import assay as package
+from assay.pipeline import Run
 from assay.recipe import Recipe, dump_recipe
-from assay.workflow import Run
 
 
 @pytest.fixture
@@ -18,9 +18,7 @@ def photos(colours: Path, tmp_path: Path) -> Path:
     root = tmp_path / "photos"
     copytree(colours, root)
     copytree(colours / "red", tmp_path / "pool")
-    for place, name in enumerate(
-        ("blue/@eaDir/1.png", "red/#recycle/2.png", "$RECYCLE.BIN/3.png", ".Trash-0/4.png")
-    ):
+    for place, name in enumerate(("blue/@eaDir/1.png", "red/#recycle/2.png", "$RECYCLE.BIN/3.png", ".Trash-0/4.png")):
         (root / name).parent.mkdir()
         Image.new("RGB", (32, 32), (60 * place, 0, 0)).save(root / name)
     (root / "red/Thumbs.db").write_bytes(b"x")

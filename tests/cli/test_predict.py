@@ -14,8 +14,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from assay.bundle import BundleInfo, pack
-from assay.inference import many
+from assay.bundle import BundleInfo, pack_bundle
+from assay.inference import batch_predict
 from assay.recipe import PreprocessSpec
 
 _SIDE = 8
@@ -43,7 +43,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     spec = PreprocessSpec(size=_SIDE, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     path = tmp_path_factory.mktemp("bundle") / "colours.assay"
-    pack(
+    pack_bundle(
         path,
         BundleInfo(name="colours", classes=("red", "green"), preprocess=spec),
         {"model.onnx": made.SerializeToString(), "weights.safetensors": b""},
@@ -93,13 +93,13 @@ def test_ctrl_c_tells_how_to_go_on_and_it_does(
     out, whole = tmp_path / "answers.jsonl", tmp_path / "whole.jsonl"
     assay("predict", model, photos, "--out", whole)
     with monkeypatch.context() as patch:
-        add = many.Partial.add
+        add = batch_predict.ResumeLog.add
 
-        def interrupted(partial: many.Partial, rows: object) -> None:
+        def interrupted(partial: batch_predict.ResumeLog, rows: object) -> None:
             add(partial, rows)
             signal.raise_signal(signal.SIGINT)
 
-        patch.setattr(many.Partial, "add", interrupted)
+        patch.setattr(batch_predict.ResumeLog, "add", interrupted)
         result = assay("predict", model, photos, "--out", out)
     assert result.code == 130
     kept = f"assay: {out}.partial keeps the answers: the same command goes on from there"
@@ -178,9 +178,7 @@ def test_a_pipe_does_not_hang(assay, model: Path, tmp_path: Path):
     thread.join(60)
     assert results
     assert results[0].code == 1
-    assert (
-        results[0].err == f"assay: {tmp_path / 'pipe.png'}: it is no file but a pipe, a socket or a device\n"
-    )
+    assert results[0].err == f"assay: {tmp_path / 'pipe.png'}: it is no file but a pipe, a socket or a device\n"
 
 
 def test_json_lines_name_the_unreadable_too(assay, model: Path, photos: Path):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from assay.cli import console, status_line
-from assay.tables import columns
+from assay.core.tables import display_width
 
 _ASSAY = Path(sys.executable).with_name("assay")
 
@@ -138,12 +138,12 @@ def test_a_line_is_replaced_four_times_a_second_at_most(monkeypatch: pytest.Monk
     for frame in range(101):
         now[0] = frame / 100
         line.update(f"frame {frame} \x1b[31m\n" + "x" * 200)
-    console.say("a line", err=True)
+    console.echo("a line", err=True)
     line.close()
     shown = capsys.readouterr().err
     drawn = re.findall(r"frame \d+", shown)
     assert drawn == ["frame 0", "frame 25", "frame 50", "frame 75", "frame 100", "frame 100"]
     assert "\x1b[31m" not in shown
-    assert all(columns(part) < 80 for part in shown.split("\r\x1b[K"))
+    assert all(display_width(part) < 80 for part in shown.split("\r\x1b[K"))
     assert "\r\x1b[Ka line\n" in shown
     assert shown.endswith("\r\x1b[K")

@@ -84,9 +84,7 @@ def test_a_photo_is_classified(assay, run: Path, colours: Path):
     assert "red" in result.out.split()
 
 
-def test_a_folder_becomes_a_table_and_the_broken_photo_is_named(
-    assay, run: Path, colours: Path, tmp_path: Path
-):
+def test_a_folder_becomes_a_table_and_the_broken_photo_is_named(assay, run: Path, colours: Path, tmp_path: Path):
     table = tmp_path / "answers.csv"
     result = assay("predict", run / "model.assay", colours, "--out", table)
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))

@@ -74,9 +74,7 @@ def test_json_lines_and_a_table_and_a_recording(assay, colour_bundle: Path, film
     with table.open(encoding="utf-8") as stream:
         assert len([*csv.DictReader(stream)]) == 90
     capture = cv2.VideoCapture(str(video))
-    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) / capture.get(cv2.CAP_PROP_FPS) == pytest.approx(
-        8.9, abs=0.2
-    )
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) / capture.get(cv2.CAP_PROP_FPS) == pytest.approx(8.9, abs=0.2)
     capture.release()
 
 
@@ -90,9 +88,7 @@ def test_a_rule_starts_a_program_once_in_a_cool_down(assay, colour_bundle: Path,
     assert ended.out.count("event:") == 2
 
 
-def test_a_folder_keeps_to_its_rate_only_when_it_should(
-    assay, colour_bundle: Path, colours: Path, tmp_path: Path
-):
+def test_a_folder_keeps_to_its_rate_only_when_it_should(assay, colour_bundle: Path, colours: Path, tmp_path: Path):
     for number in range(4):
         (tmp_path / f"{number}.png").write_bytes((colours / "red" / f"{number + 1:03}.png").read_bytes())
     ended = assay("watch", colour_bundle, tmp_path, "--fps", "0.1", "--every-frame")

@@ -5,27 +5,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.data.apportion import Group, apportion
+from assay.data.stratified_group_split import StratifiedGroup, stratified_group_split
 
 SHARES = [(0.7, 0.15, 0.15), (0.8, 0.2), (0.75, 0.25), (0.7, 0.2, 0.1), (0.2,) * 5]
 
 
-def singles(labels: list[str], finer: list[str] | None = None) -> list[Group]:
+def singles(labels: list[str], finer: list[str] | None = None) -> list[StratifiedGroup]:
     finer = finer or [""] * len(labels)
     return [
-        Group(((label, fine),), f"{place}.jpg")
+        StratifiedGroup(((label, fine),), f"{place}.jpg")
         for place, (label, fine) in enumerate(zip(labels, finer, strict=True))
     ]
 
 
 @st.composite
-def group_lists(draw: st.DrawFn) -> list[Group]:
+def group_lists(draw: st.DrawFn) -> list[StratifiedGroup]:
     labels = draw(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=6, unique=True))
     stratum = st.tuples(st.sampled_from(labels), st.sampled_from("xyz"))
     pure = st.tuples(stratum, st.integers(1, 20)).map(lambda pair: (pair[0],) * pair[1])
     mixed = st.lists(stratum, min_size=1, max_size=8).map(tuple)
     strata = draw(st.lists(st.one_of(pure, pure, pure, mixed), min_size=3, max_size=60))
-    return [Group(members, f"{place}.jpg") for place, members in enumerate(strata)]
+    return [StratifiedGroup(members, f"{place}.jpg") for place, members in enumerate(strata)]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def group_lists(draw: st.DrawFn) -> list[Group]:
 )
 def test_whole_shares_are_met_exactly_in_every_class(shares: tuple[float, ...], counts: list[int]) -> None:
     groups = singles(["a"] * 100 + ["b"] * 100)
-    parts = apportion(groups, shares, seed=3)
+    parts = stratified_group_split(groups, shares, seed=3)
     for label in "ab":
         seen = Counter(part for group, part in zip(groups, parts, strict=True) if group.strata[0][0] == label)
         assert [seen[part] for part in range(len(shares))] == counts
@@ -47,7 +47,7 @@ def test_whole_shares_are_met_exactly_in_every_class(shares: tuple[float, ...], 
 
 def test_rounding_evens_out_over_many_small_strata() -> None:
     groups = singles(["a"] * 300, [str(place // 3) for place in range(300)])
-    seen = Counter(apportion(groups, (0.7, 0.2, 0.1), seed=0))
+    seen = Counter(stratified_group_split(groups, (0.7, 0.2, 0.1), seed=0))
     assert (seen[0], seen[1], seen[2]) == (210, 60, 30)
 
 
@@ -60,8 +60,8 @@ def test_rounding_evens_out_over_many_small_strata() -> None:
 def test_single_things_are_within_one_of_their_share_or_complete_a_class(
     strata: list[tuple[str, str]], shares: tuple[float, ...], seed: int
 ) -> None:
-    groups = [Group((stratum,), f"{place}.jpg") for place, stratum in enumerate(strata)]
-    seen = Counter(zip(strata, apportion(groups, shares, seed), strict=True))
+    groups = [StratifiedGroup((stratum,), f"{place}.jpg") for place, stratum in enumerate(strata)]
+    seen = Counter(zip(strata, stratified_group_split(groups, shares, seed), strict=True))
     for stratum, size in Counter(strata).items():
         # One more or less when a part would otherwise lack the class.
         assert all(abs(seen[stratum, part] - share * size) <= 2 for part, share in enumerate(shares))
@@ -70,9 +70,9 @@ def test_single_things_are_within_one_of_their_share_or_complete_a_class(
 @given(group_lists(), st.sampled_from(SHARES[:4]), st.integers(0, 99))
 @settings(max_examples=150, deadline=None)
 def test_labels_are_close_to_their_share_and_complete(
-    groups: list[Group], shares: tuple[float, ...], seed: int
+    groups: list[StratifiedGroup], shares: tuple[float, ...], seed: int
 ) -> None:
-    parts = apportion(groups, shares, seed)
+    parts = stratified_group_split(groups, shares, seed)
     size, most, pure = Counter[str](), Counter[str](), Counter[str]()
     held: dict[str, Counter[int]] = defaultdict(Counter)
     for group, part in zip(groups, parts, strict=True):
@@ -98,38 +98,38 @@ def test_labels_are_close_to_their_share_and_complete(
 
 @given(group_lists(), st.integers(0, 9), st.data())
 @settings(max_examples=50, deadline=None)
-def test_the_order_of_the_groups_does_not_matter(groups: list[Group], seed: int, data: st.DataObject) -> None:
+def test_the_order_of_the_groups_does_not_matter(groups: list[StratifiedGroup], seed: int, data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(groups))
-    one = dict(zip((group.key for group in groups), apportion(groups, SHARES[0], seed), strict=True))
-    other = dict(zip((group.key for group in shuffled), apportion(shuffled, SHARES[0], seed), strict=True))
+    one = dict(zip((group.key for group in groups), stratified_group_split(groups, SHARES[0], seed), strict=True))
+    other = dict(zip((group.key for group in shuffled), stratified_group_split(shuffled, SHARES[0], seed), strict=True))
     assert one == other
 
 
 def test_seeds_give_different_choices_and_the_same_seed_the_same() -> None:
     groups = singles(["a"] * 50)
-    first, again, second = (apportion(groups, (0.5, 0.5), seed) for seed in (1, 1, 2))
+    first, again, second = (stratified_group_split(groups, (0.5, 0.5), seed) for seed in (1, 1, 2))
     assert first == again != second
 
 
 def test_fixed_groups_stay_and_count() -> None:
-    fixed = [Group((("a", ""),), f"old{place}.jpg", part=0) for place in range(60)]
+    fixed = [StratifiedGroup((("a", ""),), f"old{place}.jpg", part=0) for place in range(60)]
     groups = fixed + singles(["a"] * 40)
-    parts = apportion(groups, (0.7, 0.3), seed=0)
+    parts = stratified_group_split(groups, (0.7, 0.3), seed=0)
     assert parts[:60] == [0] * 60
     assert Counter(parts) == {0: 70, 1: 30}
 
 
 def test_equal_groups_of_ten_fill_parts_in_proportion() -> None:
-    groups = [Group((("a", ""),) * 10, f"{place}.jpg") for place in range(20)]
-    assert Counter(apportion(groups, (0.7, 0.15, 0.15), seed=0)) == {0: 14, 1: 3, 2: 3}
+    groups = [StratifiedGroup((("a", ""),) * 10, f"{place}.jpg") for place in range(20)]
+    assert Counter(stratified_group_split(groups, (0.7, 0.15, 0.15), seed=0)) == {0: 14, 1: 3, 2: 3}
 
 
 @pytest.mark.parametrize("sizes", list(itertools.product([1, 7], [1, 2, 30], [1, 5])))
 def test_three_groups_of_a_class_reach_three_parts(sizes: tuple[int, ...]) -> None:
-    groups = [Group((("a", ""),) * size, f"{place}.jpg") for place, size in enumerate(sizes)]
-    assert sorted(apportion(groups, (0.7, 0.15, 0.15), seed=0)) == [0, 1, 2]
+    groups = [StratifiedGroup((("a", ""),) * size, f"{place}.jpg") for place, size in enumerate(sizes)]
+    assert sorted(stratified_group_split(groups, (0.7, 0.15, 0.15), seed=0)) == [0, 1, 2]
 
 
 def test_a_class_of_one_thing_teaches() -> None:
-    groups = [*singles(["a"] * 30), *(Group(((name, ""),), f"{name}.jpg") for name in "bcdefghij")]
-    assert apportion(groups, (0.4, 0.3, 0.3), seed=0)[30:] == [0] * 9
+    groups = [*singles(["a"] * 30), *(StratifiedGroup(((name, ""),), f"{name}.jpg") for name in "bcdefghij")]
+    assert stratified_group_split(groups, (0.4, 0.3, 0.3), seed=0)[30:] == [0] * 9

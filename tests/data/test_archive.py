@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assay.data.archive import Limits, unpack, whole_folder
-from assay.errors import AssayError
+from assay.core.errors import AssayError
+from assay.data.fetch.archive import ArchiveLimits, atomic_folder, unpack
 
 NOISE = random.Random(0).randbytes(40_000)
 PHOTOS = {
@@ -27,7 +27,7 @@ PHOTOS = {
     "dogs/1.jpg": NOISE[30_000:],
     "dogs/none.jpg": b"",
 }
-SMALL = Limits(total=2_000_000, ratio=50, free=100_000, entries=50)
+SMALL = ArchiveLimits(total=2_000_000, ratio=50, free=100_000, entries=50)
 
 
 def tar_of(*members: tuple[tarfile.TarInfo, bytes], **options: object) -> bytes:
@@ -39,9 +39,7 @@ def tar_of(*members: tuple[tarfile.TarInfo, bytes], **options: object) -> bytes:
     return stream.getvalue()
 
 
-def named(
-    name: str, kind: bytes = tarfile.REGTYPE, link: str = "", data: bytes = b"x", **options: object
-) -> bytes:
+def named(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", data: bytes = b"x", **options: object) -> bytes:
     """A tar with a good photo, then one entry."""
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, link
@@ -271,8 +269,7 @@ def _link(name: str, kind: bytes, target: str) -> tarfile.TarInfo:
 
 def listing(folder: Path) -> dict[str, bytes | None]:
     return {
-        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")
     }
 
 
@@ -314,9 +311,7 @@ def test_there_are_enough_of_them() -> None:
             (_link("photos-main", tarfile.DIRTYPE, ""), b""),
             *((tarfile.TarInfo(f"photos-main/{name}"), data) for name, data in PHOTOS.items()),
         ),
-        zip_files(
-            {f"__MACOSX/{name}": b"" for name in PHOTOS} | {f"a/b/{name}": PHOTOS[name] for name in PHOTOS}
-        ),
+        zip_files({f"__MACOSX/{name}": b"" for name in PHOTOS} | {f"a/b/{name}": PHOTOS[name] for name in PHOTOS}),
     ],
 )
 def test_good_archive(body: bytes, tmp_path: Path) -> None:
@@ -403,7 +398,7 @@ def test_progress_ends_at_the_total(tmp_path: Path) -> None:
 
 
 def fill_and_fail(folder: Path) -> None:
-    with whole_folder(folder) as inside:
+    with atomic_folder(folder) as inside:
         (inside / "file").write_text("half")
         raise ZeroDivisionError
 
@@ -421,9 +416,7 @@ def test_whole_folder_is_gone_after_an_error(tmp_path: Path) -> None:
     derandomize=True,
 )
 @given(
-    body=st.sampled_from(
-        [ZIP, TAR, gzip.compress(TAR), lzma.compress(TAR), zip_files({"a": b"x", "b/c": b"y"})]
-    ),
+    body=st.sampled_from([ZIP, TAR, gzip.compress(TAR), lzma.compress(TAR), zip_files({"a": b"x", "b/c": b"y"})]),
     seed=st.integers(0, 2**32),
     ends=st.booleans(),
 )

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from assay.data import Pixels, read_manifest, scan, write_manifest
-from assay.errors import AssayError
+from assay.core.errors import AssayError
+from assay.data import PreprocessedImages, load_dataset, read_manifest, write_manifest
 from assay.image import Preprocess
 from assay.recipe import PreprocessSpec
 
@@ -15,10 +15,10 @@ PREPROCESS = Preprocess(PreprocessSpec(size=16))
 
 
 def assert_images(path: Path, classes: tuple[str, ...]) -> None:
-    data = scan(path)
+    data = load_dataset(path)
     assert data.classes == classes
     assert data.targets().tolist() == LABELS.tolist()
-    pixels = Pixels(data.samples, PREPROCESS)
+    pixels = PreprocessedImages(data.samples, PREPROCESS)
     np.testing.assert_array_equal([pixels[index] for index in range(12)], IMAGES)
 
 
@@ -31,9 +31,7 @@ def test_npz_with_and_without_class_names(tmp_path: Path) -> None:
 
 def test_torch_file_of_tensors(tmp_path: Path) -> None:
     images = torch.from_numpy(IMAGES.transpose(0, 3, 1, 2) / 255).float()
-    torch.save(
-        {"images": images, "labels": torch.from_numpy(LABELS), "classes": ["x", "y", "z"]}, tmp_path / "a.pt"
-    )
+    torch.save({"images": images, "labels": torch.from_numpy(LABELS), "classes": ["x", "y", "z"]}, tmp_path / "a.pt")
     assert_images(tmp_path / "a.pt", ("x", "y", "z"))
 
 
@@ -50,25 +48,23 @@ def test_class_folders_of_normalised_tensors(tmp_path: Path) -> None:
         folder.mkdir(exist_ok=True)
         # One image so bright that nothing in it is below 0: the data set, not the image, tells the encoding.
         values = np.ones_like(image) if index == 0 else image / 255
-        torch.save(
-            torch.from_numpy(((values - mean) / std).transpose(2, 0, 1)).float(), folder / f"{index:02}.pt"
-        )
+        torch.save(torch.from_numpy(((values - mean) / std).transpose(2, 0, 1)).float(), folder / f"{index:02}.pt")
     torch.save(torch.nn.Linear(1, 1), tmp_path / "c0/module.pt")
-    data = scan(tmp_path)
+    data = load_dataset(tmp_path)
     assert data.counts() == {"c0": 4, "c1": 4, "c2": 4}
     assert [one.id for one in data.unreadable] == ["c0/module.pt"]
-    pixels = {sample.id: Pixels([sample], PREPROCESS)[0] for sample in data.samples}
+    pixels = {sample.id: PreprocessedImages([sample], PREPROCESS)[0] for sample in data.samples}
     assert pixels["c0/00.pt"].min() == 255
     np.testing.assert_array_equal(pixels["c1/01.pt"], IMAGES[1])
 
 
 def test_a_manifest_gives_the_same_images(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS)
-    data = scan(tmp_path / "a.npz")
+    data = load_dataset(tmp_path / "a.npz")
     write_manifest(data, tmp_path / "run/manifest.csv")
     again = read_manifest(tmp_path / "run/manifest.csv")
     assert [one.read() for one in again.samples] == [one.read() for one in data.samples]
-    assert scan(tmp_path / "run/manifest.csv").fingerprint == data.fingerprint
+    assert load_dataset(tmp_path / "run/manifest.csv").fingerprint == data.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -90,7 +86,7 @@ def test_a_manifest_gives_the_same_images(tmp_path: Path) -> None:
 def test_arrays_that_make_no_sense(tmp_path: Path, arrays: dict[str, np.ndarray], sentence: str) -> None:
     np.savez(tmp_path / "a.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(AssayError, match=sentence):
-        scan(tmp_path / "a.npz")
+        load_dataset(tmp_path / "a.npz")
 
 
 def test_tensors_of_several_types_are_refused(tmp_path: Path) -> None:
@@ -98,7 +94,7 @@ def test_tensors_of_several_types_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "a/1.npy", IMAGES[0])
     np.save(tmp_path / "a/2.npy", IMAGES[0] / 255)
     with pytest.raises(AssayError, match="different types"):
-        scan(tmp_path)
+        load_dataset(tmp_path)
 
 
 @pytest.mark.parametrize("label", ["nan", "None", "", " ", "x\ud800", float("nan"), float("inf")])
@@ -106,4 +102,4 @@ def test_missing_labels_are_no_class(tmp_path: Path, label: str | float) -> None
     rest = ["a", "b"] * 5 + ["a"] if isinstance(label, str) else [0.0] * 11
     np.savez(tmp_path / "a.npz", X=IMAGES, y=np.array([rest[0], label, *rest[1:]]))
     with pytest.raises(AssayError, match=r"label .*of image 1 is (missing|no Unicode text)"):
-        scan(tmp_path / "a.npz")
+        load_dataset(tmp_path / "a.npz")

@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from assay.data import Dataset, Sample, assign_splits, read_manifest, scan
-from assay.data.augment_sheet import Shown, augmentation_sheet, pick_photos
-from assay.data.augmented import PLAN, Augmented, write_augmented
-from assay.data.augmented_files import named_targets
-from assay.errors import AssayError, UsageError
+from assay.core.errors import AssayError, UsageError
+from assay.data import Dataset, Sample, assign_splits, load_dataset, read_manifest
+from assay.data.augmentation_sheet import SheetImage, draw_augmentation_sheet, pick_images
+from assay.data.augmented_files import plan_output_files
+from assay.data.offline_augmentation import PLAN_FILE, AugmentedDataset, write_augmented_dataset
 from assay.image import decode, inspect
 from assay.recipe import AugmentSpec, SplitSpec, load_recipe
 
@@ -36,7 +36,7 @@ MakeFolders = Callable[..., Path]
 
 
 def parted(path: Path) -> Dataset:
-    return assign_splits(scan(path), SplitSpec(train=0.5, val=0.25, test=0.25), seed=0)
+    return assign_splits(load_dataset(path), SplitSpec(train=0.5, val=0.25, test=0.25), seed=0)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -54,11 +54,11 @@ def source(class_folders: MakeFolders) -> Path:
 
 def test_parts_classes_and_copies(source: Path, tmp_path: Path) -> None:
     before = contents(source)
-    written = write_augmented(parted(source), SPEC, tmp_path / "out", seed=1)
-    assert written == Augmented(tmp_path / "out" / "manifest.csv", originals=16, copies=24, kept=0)
+    written = write_augmented_dataset(parted(source), SPEC, tmp_path / "out", seed=1)
+    assert written == AugmentedDataset(tmp_path / "out" / "manifest.csv", originals=16, copies=24, kept=0)
     counted = Counter("/".join(name.split("/")[:2]) for name in contents(tmp_path / "out"))
     assert counted == {
-        PLAN: 1,
+        PLAN_FILE: 1,
         "manifest.csv": 1,
         **{f"train/{label}": 4 + 4 * 2 for label in ("cats", "dogs")},
         **{f"val/{label}": 2 + 2 * 2 for label in ("cats", "dogs")},
@@ -68,12 +68,12 @@ def test_parts_classes_and_copies(source: Path, tmp_path: Path) -> None:
 
 
 def test_copies_stay_with_their_photo(source: Path, tmp_path: Path) -> None:
-    written = write_augmented(parted(source), SPEC, tmp_path / "out", seed=1)
+    written = write_augmented_dataset(parted(source), SPEC, tmp_path / "out", seed=1)
     dataset = read_manifest(written.manifest)
     families = defaultdict(list)
     for sample in dataset.samples:
         families[sample.group].append(sample)
-    assert {group for group in families if group} == {sample.id for sample in scan(source).samples}
+    assert {group for group in families if group} == {sample.id for sample in load_dataset(source).samples}
     for members in families.values():
         assert len({(member.split, member.label) for member in members}) == 1
         assert "_aug" not in members[0].id
@@ -86,13 +86,13 @@ def test_copies_stay_with_their_photo(source: Path, tmp_path: Path) -> None:
 def test_groups_of_the_data_are_kept(source: Path, tmp_path: Path) -> None:
     dataset = parted(source)
     dataset = dataset.with_samples(replace(sample, group="burst") for sample in dataset.samples)
-    written = write_augmented(dataset, SPEC, tmp_path / "out", seed=1)
+    written = write_augmented_dataset(dataset, SPEC, tmp_path / "out", seed=1)
     assert {sample.group for sample in read_manifest(written.manifest).samples} == {"burst"}
 
 
 def test_full_in_train_limited_in_validation(source: Path, tmp_path: Path) -> None:
     """The limited list here only darkens, to 0.5-0.6; the full one turns and adds noise."""
-    write_augmented(parted(source), SPEC, tmp_path / "out", seed=1)
+    write_augmented_dataset(parted(source), SPEC, tmp_path / "out", seed=1)
 
     def means(part: str) -> list[float]:
         folder = tmp_path / "out" / part
@@ -113,11 +113,11 @@ def test_full_in_train_limited_in_validation(source: Path, tmp_path: Path) -> No
 
 def test_same_seed_same_bytes(source: Path, tmp_path: Path) -> None:
     for name, seed in (("one", 1), ("same", 1), ("other", 2)):
-        write_augmented(parted(source), SPEC, tmp_path / name, seed=seed)
+        write_augmented_dataset(parted(source), SPEC, tmp_path / name, seed=seed)
     one, same, other = (contents(tmp_path / name) for name in ("one", "same", "other"))
     assert one == same
     changed = {name for name in one if one[name] != other[name]}
-    assert changed == {PLAN, *(name for name in one if "_aug" in name)}
+    assert changed == {PLAN_FILE, *(name for name in one if "_aug" in name)}
 
 
 def test_files_of_every_kind_end_as_24_bit_rgb(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_files_of_every_kind_end_as_24_bit_rgb(tmp_path: Path) -> None:
         for name, (image, options) in photos.items():
             image.save(source / label / name, **options)
     spec = SPEC.model_copy(update={"offline": SPEC.offline.model_copy(update={"max_side": 64})})
-    write_augmented(parted(source), spec, tmp_path / "out", seed=0)
+    write_augmented_dataset(parted(source), spec, tmp_path / "out", seed=0)
     sizes = {}
     for path in (tmp_path / "out").glob("*/*/*.*"):
         info = inspect(path.read_bytes())
@@ -173,8 +173,8 @@ def quality_of(data: bytes) -> int:
 def test_goes_on_where_it_stopped(source: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "out"
     dataset = parted(source)
-    write_augmented(dataset, SPEC, whole, seed=1)
-    write_augmented(dataset, SPEC, out, seed=1)
+    write_augmented_dataset(dataset, SPEC, whole, seed=1)
+    write_augmented_dataset(dataset, SPEC, out, seed=1)
     names = sorted(contents(out))
     lost, torn, empty = (out / name for name in names[2:20:7])
     lost.unlink()
@@ -184,19 +184,19 @@ def test_goes_on_where_it_stopped(source: Path, tmp_path: Path) -> None:
     (empty.parent / ".temporary-123.jpg").write_bytes(b"left by a killed run")
     gone = {lost, torn, empty, out / "manifest.csv"}
     kept = {name: (out / name).stat().st_mtime_ns for name in names if out / name not in gone}
-    assert write_augmented(dataset, SPEC, out, seed=1).kept == len(names) - 2 - 3
+    assert write_augmented_dataset(dataset, SPEC, out, seed=1).kept == len(names) - 2 - 3
     assert contents(out) == contents(whole)
     assert kept == {name: (out / name).stat().st_mtime_ns for name in kept}
 
 
 def test_killed_run_goes_on(source: Path, tmp_path: Path) -> None:
     """A real process is killed in the middle; what it left is completed to the same bytes."""
-    write_augmented(parted(source), SPEC, tmp_path / "whole", seed=1)
+    write_augmented_dataset(parted(source), SPEC, tmp_path / "whole", seed=1)
     program = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from assay.data import assign_splits, scan\n"
-        "from assay.data.augmented import write_augmented\n"
+        "from assay.data.offline_augmentation import write_augmented\n"
         "from assay.recipe import AugmentSpec, SplitSpec\n"
         "source, out, spec = sys.argv[1:]\n"
         "data = assign_splits(scan(source), SplitSpec(train=0.5, val=0.25, test=0.25), seed=0)\n"
@@ -207,7 +207,7 @@ def test_killed_run_goes_on(source: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", program, str(source), str(tmp_path / "out"), SPEC.model_dump_json()]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert not (tmp_path / "out" / "manifest.csv").exists()
-    assert write_augmented(parted(source), SPEC, tmp_path / "out", seed=1).kept >= 20
+    assert write_augmented_dataset(parted(source), SPEC, tmp_path / "out", seed=1).kept >= 20
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
@@ -219,16 +219,16 @@ def test_originals_come_first(source: Path, tmp_path: Path) -> None:
         del what, total
         with lock:
             if done == 16:
-                seen.append(sum("_aug" not in name for name in contents(tmp_path / "out") if name != PLAN))
+                seen.append(sum("_aug" not in name for name in contents(tmp_path / "out") if name != PLAN_FILE))
 
-    write_augmented(parted(source), SPEC, tmp_path / "out", seed=1, progress=look)
+    write_augmented_dataset(parted(source), SPEC, tmp_path / "out", seed=1, progress=look)
     assert seen == [16]
 
 
 @pytest.mark.parametrize("change", ["seed", "copies", "photo", "parts"])
 def test_folder_begun_otherwise_is_refused(source: Path, tmp_path: Path, change: str) -> None:
     out = tmp_path / "out"
-    write_augmented(parted(source), SPEC, out, seed=1)
+    write_augmented_dataset(parted(source), SPEC, out, seed=1)
     before = contents(out)
     spec, seed, dataset = SPEC, 1, parted(source)
     if change == "seed":
@@ -239,9 +239,9 @@ def test_folder_begun_otherwise_is_refused(source: Path, tmp_path: Path, change:
         (source / "cats" / "000.jpg").write_bytes((source / "cats" / "001.jpg").read_bytes())
         dataset = parted(source)
     else:
-        dataset = assign_splits(scan(source), SplitSpec(train=0.5, val=0.25, test=0.25), seed=5)
+        dataset = assign_splits(load_dataset(source), SplitSpec(train=0.5, val=0.25, test=0.25), seed=5)
     with pytest.raises(AssayError, match="was begun with other"):
-        write_augmented(dataset, spec, out, seed=seed)
+        write_augmented_dataset(dataset, spec, out, seed=seed)
     assert contents(out) == before
 
 
@@ -251,7 +251,7 @@ def test_folder_with_other_files_is_refused(source: Path, tmp_path: Path) -> Non
     (tmp_path / "file").write_text("mine")
     for name in ("out", "file", "file/below"):
         with pytest.raises(AssayError, match=r"holds something else|cannot be written"):
-            write_augmented(parted(source), SPEC, tmp_path / name, seed=1)
+            write_augmented_dataset(parted(source), SPEC, tmp_path / name, seed=1)
     assert contents(tmp_path / "out").keys() == {"mine.txt"}
 
 
@@ -260,7 +260,7 @@ def test_source_is_never_written_into(source: Path, place: str) -> None:
     (source.parent / "linked").symlink_to(source)
     before = contents(source)
     with pytest.raises(UsageError, match="lie within each other"):
-        write_augmented(parted(source), SPEC, source / place, seed=1)
+        write_augmented_dataset(parted(source), SPEC, source / place, seed=1)
     assert contents(source) == before
     assert sorted(path.name for path in source.iterdir()) == ["cats", "dogs"]
 
@@ -269,30 +269,30 @@ def test_photo_changed_meanwhile_is_noticed(source: Path, tmp_path: Path) -> Non
     dataset = parted(source)
     (source / "cats" / "000.jpg").write_bytes((source / "cats" / "001.jpg").read_bytes())
     with pytest.raises(AssayError, match=r"000\.jpg was changed"):
-        write_augmented(dataset, SPEC, tmp_path / "out", seed=1)
+        write_augmented_dataset(dataset, SPEC, tmp_path / "out", seed=1)
     (source / "cats" / "000.jpg").unlink()
     with pytest.raises(AssayError, match=r"000\.jpg cannot be read"):
-        write_augmented(dataset, SPEC, tmp_path / "other", seed=1)
+        write_augmented_dataset(dataset, SPEC, tmp_path / "other", seed=1)
 
 
 def test_folder_that_cannot_be_written(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    write_augmented(parted(source), SPEC, out, seed=1)
+    write_augmented_dataset(parted(source), SPEC, out, seed=1)
     (out / "train" / "cats").rename(out / "train" / "moved")
     (out / "train" / "cats").write_text("a file in place of a folder")
     with pytest.raises(AssayError, match="cannot be"):
-        write_augmented(parted(source), SPEC, out, seed=1)
+        write_augmented_dataset(parted(source), SPEC, out, seed=1)
 
 
 def test_recipe_that_changes_nothing_is_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"augment\.train is empty"):
-        write_augmented(parted(source), AugmentSpec(), tmp_path / "out", seed=1)
+        write_augmented_dataset(parted(source), AugmentSpec(), tmp_path / "out", seed=1)
     assert not (tmp_path / "out").exists()
 
 
 def test_photos_without_parts_are_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(AssayError, match="belongs to no part"):
-        write_augmented(scan(source), SPEC, tmp_path / "out", seed=1)
+        write_augmented_dataset(load_dataset(source), SPEC, tmp_path / "out", seed=1)
 
 
 def sample(name: str, label: str = "cats") -> Sample:
@@ -302,7 +302,7 @@ def sample(name: str, label: str = "cats") -> Sample:
 @pytest.mark.parametrize("label", ["..", ".", ".hidden", "a/b", "a\\b", "a\0b", "/etc"])
 def test_labels_that_are_no_folder_names(label: str) -> None:
     with pytest.raises(AssayError, match="cannot be a folder's name"):
-        named_targets([sample("1.jpg", label)])
+        plan_output_files([sample("1.jpg", label)])
 
 
 @given(
@@ -314,7 +314,7 @@ def test_labels_that_are_no_folder_names(label: str) -> None:
     )
 )
 def test_no_two_files_get_one_name(names: list[tuple[str, str]]) -> None:
-    targets = named_targets([sample("".join(name)) for name in dict.fromkeys(map("".join, names))])
+    targets = plan_output_files([sample("".join(name)) for name in dict.fromkeys(map("".join, names))])
     paths = [one.path for target in targets for one in (target, *map(target.changed, range(1, 30)))]
     assert len({path.casefold() for path in paths}) == len(paths)
     for path in paths:
@@ -327,11 +327,11 @@ def test_no_two_files_get_one_name(names: list[tuple[str, str]]) -> None:
 
 def test_bottle_recipe_on_real_photos(bottles: Path, tmp_path: Path) -> None:
     recipe = load_recipe("bottle", ["augment.offline.copies=1"])
-    dataset = assign_splits(scan(bottles), recipe.data.split, seed=0)
+    dataset = assign_splits(load_dataset(bottles), recipe.data.split, seed=0)
     before = contents(bottles)
-    written = write_augmented(dataset, recipe.augment, tmp_path / "out", seed=0)
+    written = write_augmented_dataset(dataset, recipe.augment, tmp_path / "out", seed=0)
     assert contents(bottles) == before
-    augmented = scan(tmp_path / "out")
+    augmented = load_dataset(tmp_path / "out")
     assert not augmented.unreadable
     assert len(augmented) == written.originals + written.copies
     assert {inspect(one.read()).height for one in augmented.samples} == {1920}
@@ -341,7 +341,7 @@ def test_bottle_recipe_on_real_photos(bottles: Path, tmp_path: Path) -> None:
 
 def test_copies_keep_the_size_also_when_cropped(source: Path, tmp_path: Path) -> None:
     recipe = load_recipe("button-cell")
-    write_augmented(parted(source), recipe.augment, tmp_path / "out", seed=0)
+    write_augmented_dataset(parted(source), recipe.augment, tmp_path / "out", seed=0)
     sizes = {decode(path.read_bytes()).shape for path in (tmp_path / "out").rglob("*.jpg")}
     assert sizes == {(16, 24, 3)}
 
@@ -351,18 +351,18 @@ def test_copies_keep_the_size_also_when_cropped(source: Path, tmp_path: Path) ->
 
 def test_sheet_shows_what_training_sees(source: Path) -> None:
     recipe = load_recipe("bottle")
-    photos = pick_photos(source, 3, seed=0)
-    sheet = augmentation_sheet(photos, recipe, variants=4, seed=0)
+    photos = pick_images(source, 3, seed=0)
+    sheet = draw_augmentation_sheet(photos, recipe, variants=4, seed=0)
     pixels = np.asarray(sheet)
     assert sheet.mode == "RGB"
     assert pixels.shape[1] == 10 + 5 * 202
-    assert np.array_equal(pixels, np.asarray(augmentation_sheet(photos, recipe, variants=4, seed=0)))
-    assert not np.array_equal(pixels, np.asarray(augmentation_sheet(photos, recipe, variants=4, seed=1)))
+    assert np.array_equal(pixels, np.asarray(draw_augmentation_sheet(photos, recipe, variants=4, seed=0)))
+    assert not np.array_equal(pixels, np.asarray(draw_augmentation_sheet(photos, recipe, variants=4, seed=1)))
 
 
 def test_sheet_without_transforms_repeats_the_original(source: Path) -> None:
     recipe = load_recipe("defect", ["preprocess.size=192"])
-    sheet = np.asarray(augmentation_sheet(pick_photos(source, 1, seed=0), recipe, variants=2, seed=0))
+    sheet = np.asarray(draw_augmentation_sheet(pick_images(source, 1, seed=0), recipe, variants=2, seed=0))
     first, *others = (sheet[80:240, 10 + n * 202 : 202 + n * 202] for n in range(3))
     rows = slice(10, 100)
     assert all(np.array_equal(first[rows, 5:-5], other[rows, 5:-5]) for other in others)
@@ -370,22 +370,22 @@ def test_sheet_without_transforms_repeats_the_original(source: Path) -> None:
 
 def test_captions_of_any_length_and_script(source: Path) -> None:
     data = (source / "cats" / "000.jpg").read_bytes()
-    photos = [Shown("x" * 500, data), Shown("Größe ½ × Пример/日本.jpg", data), Shown("", data)]
-    assert augmentation_sheet(photos, load_recipe("bottle"), variants=1, seed=0).height > 3 * 192
+    photos = [SheetImage("x" * 500, data), SheetImage("Größe ½ × Пример/日本.jpg", data), SheetImage("", data)]
+    assert draw_augmentation_sheet(photos, load_recipe("bottle"), variants=1, seed=0).height > 3 * 192
 
 
 def test_photos_come_from_all_classes(class_folders: MakeFolders) -> None:
     root = class_folders(a=20, b=1, c=20)
     (root / "b" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
-    chosen = pick_photos(root, 5, seed=3)
+    chosen = pick_images(root, 5, seed=3)
     assert Counter(photo.caption.split("/")[0] for photo in chosen) == {"a": 2, "b": 1, "c": 2}
-    assert pick_photos(root, 5, seed=3) == chosen
-    assert len(pick_photos(root, 100, seed=3)) == 41
+    assert pick_images(root, 5, seed=3) == chosen
+    assert len(pick_images(root, 100, seed=3)) == 41
 
 
 def test_one_photo_or_a_plain_folder_will_do(source: Path, tmp_path: Path) -> None:
-    assert [one.caption for one in pick_photos(source / "cats" / "000.jpg", 4, seed=0)] == ["000.jpg"]
-    assert len(pick_photos(source / "cats", 4, seed=0)) == 4
+    assert [one.caption for one in pick_images(source / "cats" / "000.jpg", 4, seed=0)] == ["000.jpg"]
+    assert len(pick_images(source / "cats", 4, seed=0)) == 4
     (tmp_path / "empty").mkdir()
     with pytest.raises(AssayError, match="no photo"):
-        pick_photos(tmp_path / "empty", 4, seed=0)
+        pick_images(tmp_path / "empty", 4, seed=0)

@@ -4,28 +4,28 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.data.bursts import burst_pairs, correlation
-from assay.data.examine import Photo, examine
-from assay.data.feature_store import open_store
+from assay.data.dataset import Sample
+from assay.data.feature_store import open_feature_store
 from assay.data.features import Features
-from assay.data.samples import Sample
-from assay.data.scan import list_source
+from assay.data.image_scan import ScannedImage, scan_images
+from assay.data.loading import list_source
+from assay.data.near_duplicates import find_burst_pairs, thumbnail_correlation
 
 _SCENES = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
 
 
-def _photo(name: str, scene: int = 0, taken: float | None = None) -> Photo:
+def _photo(name: str, scene: int = 0, taken: float | None = None) -> ScannedImage:
     features = Features(
         digest=name, format="jpeg", width=640, height=480, mode="RGB", orientation=1, frames=1,
         value_type="uint8", low=0, high=255, taken=taken,
         dark=0, bright=255, contrast=60, sharpness=0.1, detail=20,
         coarse=_SCENES[scene], fine=np.zeros((64, 64), np.uint8),
     )  # fmt: skip
-    return Photo(Sample(name, Path(name), "a"), features)
+    return ScannedImage(Sample(name, Path(name), "a"), features)
 
 
-def _pairs(*photos: Photo) -> list[list[int]]:
-    pairs: list[list[int]] = burst_pairs(photos).tolist()
+def _pairs(*photos: ScannedImage) -> list[list[int]]:
+    pairs: list[list[int]] = find_burst_pairs(photos).tolist()
     return pairs
 
 
@@ -60,24 +60,23 @@ def test_numbers_alone_say_nothing_of_time() -> None:
 
 
 def test_no_photos_no_pairs() -> None:
-    assert burst_pairs([]).shape == (0, 2)
+    assert find_burst_pairs([]).shape == (0, 2)
 
 
 def test_blank_photos_correlate_with_nothing() -> None:
     photo = _photo("a")
     blank = photo._replace(features=replace(photo.features, coarse=np.zeros((16, 16, 3), np.uint8)))
 
-    assert correlation(blank, blank) == 0
-    assert correlation(photo, photo) > 0.999
+    assert thumbnail_correlation(blank, blank) == 0
+    assert thumbnail_correlation(photo, photo) > 0.999
 
 
 def test_the_bottle_photos(bottles: Path, tmp_path: Path) -> None:
-    with open_store(tmp_path) as store:
-        photos = examine(list_source(bottles).samples, store).photos
+    with open_feature_store(tmp_path) as store:
+        photos = scan_images(list_source(bottles).samples, store).photos
     times = {photo.sample.id: int(Path(photo.sample.id).stem) for photo in photos}
     found = {
-        frozenset((photos[first].sample.id, photos[second].sample.id))
-        for first, second in burst_pairs(photos)
+        frozenset((photos[first].sample.id, photos[second].sample.id)) for first, second in find_burst_pairs(photos)
     }
     ordered = sorted(times, key=times.__getitem__)
     expected = {frozenset(pair) for pair in pairwise(ordered) if times[pair[1]] - times[pair[0]] <= 2000}

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from assay.data import cache
-from assay.data.cache import EmbeddingCache, PixelCache, clear
-from assay.data.slots import slots_size
+from assay.data.array_store import store_file_size
+from assay.data.cache import EmbeddingCache, PixelCache, clear_array_caches
 from assay.recipe import PreprocessSpec
 
 SPEC = PreprocessSpec(size=16)
@@ -53,9 +53,7 @@ def test_other_settings_have_their_own_pixels(tmp_path: Path, change: dict[str, 
     assert kept.open(SPEC.model_copy(update=change)).get(digests(1)[0]) is None
 
 
-def test_other_versions_of_the_decoders_have_their_own_pixels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_versions_of_the_decoders_have_their_own_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = PixelCache(digests(2), tmp_path)
     kept.open(SPEC).put(digests(1)[0], SQUARE)
     monkeypatch.setattr(cache.PIL, "__version__", "99")
@@ -63,7 +61,7 @@ def test_other_versions_of_the_decoders_have_their_own_pixels(
 
 
 def test_the_longest_unused_go_first(tmp_path: Path) -> None:
-    limit = 2 * slots_size(10, BYTES)
+    limit = 2 * store_file_size(10, BYTES)
     first, second, third = (PixelCache(digests(10, first), tmp_path, limit) for first in (0, 10, 20))
     first.open(SPEC).close()
     aged(tmp_path)
@@ -81,7 +79,7 @@ def test_the_longest_unused_go_first(tmp_path: Path) -> None:
 
 
 def test_a_file_in_use_stays_and_the_other_gets_what_is_left(tmp_path: Path) -> None:
-    limit = slots_size(14, BYTES)
+    limit = store_file_size(14, BYTES)
     held = PixelCache(digests(10), tmp_path, limit).open(SPEC)
     held.put(digests(1)[0], SQUARE)
     other = PixelCache(digests(10, 10), tmp_path, limit).open(SPEC)
@@ -94,7 +92,7 @@ def test_a_file_in_use_stays_and_the_other_gets_what_is_left(tmp_path: Path) -> 
 
 
 def test_too_little_room_keeps_the_first_photos_every_time(tmp_path: Path) -> None:
-    limit = slots_size(40, BYTES)
+    limit = store_file_size(40, BYTES)
     for _ in range(2):
         slots = PixelCache(digests(100), tmp_path, limit).open(SPEC)
         held = [digest in slots for digest in digests(100)]
@@ -103,9 +101,7 @@ def test_too_little_room_keeps_the_first_photos_every_time(tmp_path: Path) -> No
     assert sum(path.stat().st_size for path in files(tmp_path)) <= limit
 
 
-def test_no_room_no_photos_or_no_folder_means_no_cache(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_room_no_photos_or_no_folder_means_no_cache(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     for kept in (
         PixelCache(digests(3), tmp_path, 0),
@@ -156,7 +152,7 @@ def test_damaged_files_of_others_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_default_limit_is_a_share_of_the_free_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache.PixelCache, "most_bytes", slots_size(3, BYTES))
+    monkeypatch.setattr(cache.PixelCache, "most_bytes", store_file_size(3, BYTES))
     slots = PixelCache(digests(10), tmp_path).open(SPEC)
     assert sum(digest in slots for digest in digests(10)) <= 3
 
@@ -164,9 +160,9 @@ def test_default_limit_is_a_share_of_the_free_disk(tmp_path: Path, monkeypatch: 
 def test_clear_gives_everything_back(tmp_path: Path) -> None:
     slots = PixelCache(digests(3), tmp_path).open(SPEC)
     slots.put(digests(1)[0], SQUARE)
-    assert clear(tmp_path) > 0
+    assert clear_array_caches(tmp_path) > 0
     assert files(tmp_path) == []
-    assert clear(tmp_path) == 0
+    assert clear_array_caches(tmp_path) == 0
     assert slots.get(digests(1)[0]) is not None
 
 
@@ -184,12 +180,12 @@ def test_embeddings_are_kept_by_what_they_depend_on(tmp_path: Path) -> None:
 def test_embeddings_are_bounded_apart_from_pixels_and_cleared_with_them(tmp_path: Path) -> None:
     pixels = PixelCache(digests(3), tmp_path)
     pixels.open(SPEC).put(digests(1)[0], SQUARE)
-    limit = slots_size(10, 28)
+    limit = store_file_size(10, 28)
     for number in range(3):
         one = EmbeddingCache(digests(10), tmp_path, limit).open({"backbone": number}, 7)
         one.put(digests(1)[0], np.zeros(7, np.float32))
         one.close()
     assert len(list((tmp_path / "embeddings").glob("*.embeddings"))) == 1
     assert pixels.open(SPEC).get(digests(1)[0]) is not None
-    assert clear(tmp_path) > 0
+    assert clear_array_caches(tmp_path) > 0
     assert not [*tmp_path.glob("*/*.pixels"), *tmp_path.glob("*/*.embeddings")]

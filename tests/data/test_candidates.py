@@ -2,8 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from assay.data import candidates
-from assay.data.candidates import COARSE, find_candidates
+from assay.data import near_duplicate_candidates
+from assay.data.near_duplicate_candidates import COLOUR_THUMBNAIL_SIDE, find_candidates
 
 
 def _photos(count: int, seed: int = 0) -> np.ndarray:
@@ -13,7 +13,12 @@ def _photos(count: int, seed: int = 0) -> np.ndarray:
 
 
 def _coarse(photos: list[np.ndarray]) -> np.ndarray:
-    return np.stack([cv2.resize(one, (COARSE, COARSE), interpolation=cv2.INTER_AREA) for one in photos])
+    return np.stack(
+        [
+            cv2.resize(one, (COLOUR_THUMBNAIL_SIDE, COLOUR_THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+            for one in photos
+        ]
+    )
 
 
 @pytest.fixture
@@ -38,12 +43,10 @@ def test_pairs_are_ordered_and_unique(with_crops: np.ndarray) -> None:
     assert np.bincount(found.pairs.ravel()).max() < len(with_crops)
 
 
-def test_cells_find_what_the_exact_search_finds(
-    with_crops: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cells_find_what_the_exact_search_finds(with_crops: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     exact = {tuple(pair) for pair in find_candidates(with_crops, floor=0.8).pairs.tolist()}
-    monkeypatch.setattr(candidates, "EXACT", 10)
-    monkeypatch.setattr(candidates, "_CELL", 5)
+    monkeypatch.setattr(near_duplicate_candidates, "EXACT_SEARCH_LIMIT", 10)
+    monkeypatch.setattr(near_duplicate_candidates, "_CLUSTER_SIZE", 5)
 
     cells = {tuple(pair) for pair in find_candidates(with_crops, floor=0.8).pairs.tolist()}
 
@@ -61,10 +64,12 @@ def test_mirrored_photos_are_proposed_when_asked() -> None:
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_photos_make_no_pair(count: int) -> None:
-    assert find_candidates(np.zeros((count, COARSE, COARSE, 3), np.uint8)).pairs.shape == (0, 2)
+    assert find_candidates(
+        np.zeros((count, COLOUR_THUMBNAIL_SIDE, COLOUR_THUMBNAIL_SIDE, 3), np.uint8)
+    ).pairs.shape == (0, 2)
 
 
 def test_blank_photos_make_no_warning_and_no_nan() -> None:
-    found = find_candidates(np.full((5, COARSE, COARSE, 3), 255, np.uint8))
+    found = find_candidates(np.full((5, COLOUR_THUMBNAIL_SIDE, COLOUR_THUMBNAIL_SIDE, 3), 255, np.uint8))
 
     assert np.isfinite(found.cosines).all()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from assay.core.errors import UsageError
 from assay.data.check import check
-from assay.data.findings import CheckReport, FindingKind, Severity, failing
-from assay.errors import UsageError
+from assay.data.check_findings import CheckReport, FindingKind, Severity, parse_fail_on
 from assay.recipe import DataSpec
 
 
@@ -200,11 +200,11 @@ def test_json_form(data: Path) -> None:
 
 
 def test_fail_on() -> None:
-    assert failing(["error"]) == {"error"}
-    assert failing(["warning", "rotated"]) == {"error", "warning", "rotated"}
-    assert failing(["never"]) == frozenset()
+    assert parse_fail_on(["error"]) == {"error"}
+    assert parse_fail_on(["warning", "rotated"]) == {"error", "warning", "rotated"}
+    assert parse_fail_on(["never"]) == frozenset()
     with pytest.raises(UsageError, match="eror"):
-        failing(["eror"])
+        parse_fail_on(["eror"])
 
 
 def test_the_button_cells(button_cells: Path, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from PIL import Image
 
 from assay.data import check_report
 from assay.data.check import check
-from assay.data.check_report import summary, write_page
-from assay.data.findings import CheckReport
+from assay.data.check_findings import CheckReport
+from assay.data.check_report import format_summary, write_check_page
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ class _Addresses(HTMLParser):
 
 
 def test_summary_names_everything_once(report: CheckReport) -> None:
-    text = summary(report)
+    text = format_summary(report)
 
     assert text.startswith("9 photos, 2 classes")
     for finding in report.findings:
@@ -48,12 +48,12 @@ def test_summary_names_everything_once(report: CheckReport) -> None:
 
 
 def test_summary_of_sound_data() -> None:
-    assert "Nothing found" in summary(CheckReport(Path(), 0, {}, {}, ()))
+    assert "Nothing found" in format_summary(CheckReport(Path(), 0, {}, {}, ()))
 
 
 def test_the_page_is_self_contained_and_shows_every_group(report: CheckReport, tmp_path: Path) -> None:
     path = tmp_path / "check.html"
-    write_page(report, path)
+    write_check_page(report, path)
     text = path.read_text(encoding="utf-8")
     parser = _Addresses()
     parser.feed(text)
@@ -66,8 +66,8 @@ def test_the_page_is_self_contained_and_shows_every_group(report: CheckReport, t
 
 
 def test_the_page_is_bounded(report: CheckReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check_report, "MOST_THUMBNAILS", 1)
-    write_page(report, tmp_path / "check.html")
+    monkeypatch.setattr(check_report, "MAX_THUMBNAILS", 1)
+    write_check_page(report, tmp_path / "check.html")
     text = (tmp_path / "check.html").read_text(encoding="utf-8")
 
     assert text.count("data:image") <= 1
@@ -76,6 +76,6 @@ def test_the_page_is_bounded(report: CheckReport, tmp_path: Path, monkeypatch: p
 
 def test_a_photo_that_has_gone_since_is_named_alone(report: CheckReport, tmp_path: Path) -> None:
     (report.root / "a/0.png").unlink()
-    write_page(report, tmp_path / "check.html")
+    write_check_page(report, tmp_path / "check.html")
 
     assert "a/0.png" in (tmp_path / "check.html").read_text(encoding="utf-8")

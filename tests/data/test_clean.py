@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from assay.core.errors import UsageError
 from assay.data.check import check
-from assay.data.clean import write_clean
-from assay.data.findings import CheckReport
+from assay.data.check_findings import CheckReport
+from assay.data.check_report import write_cleaned_dataset
+from assay.data.loading import load_dataset
 from assay.data.manifest import read_manifest
-from assay.data.scan import scan
-from assay.errors import UsageError
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def _contents(root: Path) -> dict[Path, str]:
 
 def test_a_manifest_without_the_bad(root: Path, tmp_path: Path) -> None:
     before = _contents(root)
-    cleaned = write_clean(_report(root), tmp_path / "clean.csv")
+    cleaned = write_cleaned_dataset(_report(root), tmp_path / "clean.csv")
 
     dataset = read_manifest(cleaned.manifest)
     assert [sample.id for sample in dataset.samples] == _KEPT
@@ -57,9 +57,9 @@ def test_a_manifest_without_the_bad(root: Path, tmp_path: Path) -> None:
 
 def test_a_copy_without_the_bad(root: Path, tmp_path: Path) -> None:
     before = _contents(root)
-    cleaned = write_clean(_report(root), tmp_path / "clean")
+    cleaned = write_cleaned_dataset(_report(root), tmp_path / "clean")
 
-    dataset = scan(tmp_path / "clean")
+    dataset = load_dataset(tmp_path / "clean")
     assert [sample.id for sample in dataset.samples] == _KEPT
     assert cleaned.manifest == tmp_path / "clean/manifest.csv"
     assert [sample.id for sample in read_manifest(cleaned.manifest).samples] == _KEPT
@@ -72,8 +72,8 @@ def test_nothing_is_overwritten_and_nothing_lands_in_the_data(root: Path, tmp_pa
     (tmp_path / "there.csv").write_text("mine")
 
     with pytest.raises(UsageError, match="exists already"):
-        write_clean(report, tmp_path / "there.csv")
+        write_cleaned_dataset(report, tmp_path / "there.csv")
     with pytest.raises(UsageError, match="within the data"):
-        write_clean(report, root / "clean")
+        write_cleaned_dataset(report, root / "clean")
     assert (tmp_path / "there.csv").read_text() == "mine"
     assert not (root / "clean").exists()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assay.data import Dataset, read_manifest, scan
-from assay.data.cropped import Cropped, write_cropped
-from assay.errors import AssayError, UsageError
+from assay.core.errors import AssayError, UsageError
+from assay.data import Dataset, load_dataset, read_manifest
+from assay.data.offline_augmentation import CroppedDataset, write_cropped_dataset
 from assay.image import Preprocess, decode, inspect
 from assay.recipe import OfflineSpec, PreprocessSpec
 
@@ -51,17 +51,17 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def dataset(source: Path) -> Dataset:
-    return scan(source)
+    return load_dataset(source)
 
 
-def crop(dataset: Dataset, to: Path, spec: PreprocessSpec = TOP) -> Cropped:
-    return write_cropped(dataset, spec, OfflineSpec(), to)
+def crop(dataset: Dataset, to: Path, spec: PreprocessSpec = TOP) -> CroppedDataset:
+    return write_cropped_dataset(dataset, spec, OfflineSpec(), to)
 
 
 def test_only_the_region_is_written_into_the_same_folders(source: Path, dataset: Dataset, tmp_path: Path):
     before = contents(source)
     out = tmp_path / "processed"
-    assert crop(dataset, out) == Cropped(out / "manifest.csv", photos=11, kept=0)
+    assert crop(dataset, out) == CroppedDataset(out / "manifest.csv", photos=11, kept=0)
     written = {f"{sample.label}/{Path(sample.id).stem}": sample for sample in dataset.samples}
     found = {path.relative_to(out).with_suffix("").as_posix(): path for path in out.glob("*/*.*")}
     assert found.keys() == written.keys()
@@ -92,9 +92,7 @@ def test_quality_and_level_are_those_of_the_recipe(dataset: Dataset, tmp_path: P
 
 
 @pytest.mark.parametrize("roi", [(0.25, 0.5, 0.75, 1), (0, 0, 1, 0.001), (0.333, 0.1, 0.9, 0.35)])
-def test_the_region_is_what_training_looks_at(
-    dataset: Dataset, tmp_path: Path, roi: tuple[float, float, float, float]
-):
+def test_the_region_is_what_training_looks_at(dataset: Dataset, tmp_path: Path, roi: tuple[float, float, float, float]):
     spec = PreprocessSpec(roi=roi, fit="squash", center_crop=1)
     crop(dataset, tmp_path / "out", spec.model_copy(update={"center_crop": 0.5, "fit": "crop"}))
     with Image.open(tmp_path / "out/open/plain.png") as part:
@@ -144,7 +142,7 @@ def test_what_cannot_be_done_is_refused(source: Path, dataset: Dataset, tmp_path
 
 
 def test_the_bottles_caps(bottles: Path, tmp_path: Path):
-    written = crop(scan(bottles), tmp_path / "processed")
+    written = crop(load_dataset(bottles), tmp_path / "processed")
     assert written.photos == 20
     sizes = set()
     for path in (tmp_path / "processed").glob("*/*"):

@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from assay.data import duplicates
-from assay.data.duplicates import Kind, Link, components, find_alike, near_duplicate_groups
-from assay.data.examine import examine
-from assay.data.feature_store import open_store
-from assay.data.samples import Sample
-from assay.data.scan import list_source
+from assay.data import near_duplicates
+from assay.data.dataset import Sample
+from assay.data.feature_store import open_feature_store
+from assay.data.image_scan import scan_images
+from assay.data.loading import list_source
+from assay.data.near_duplicates import (
+    DuplicateLink,
+    LinkKind,
+    connected_groups,
+    find_near_duplicates,
+    near_duplicate_groups,
+)
 
 
 def _cropped(image: Image.Image, rng: random.Random) -> Image.Image:
@@ -59,9 +65,7 @@ def samples(tmp_path: Path) -> Callable[[int], list[Sample]]:
     return make
 
 
-def test_changed_copies_are_found_and_nothing_else(
-    samples: Callable[[int], list[Sample]], tmp_path: Path
-) -> None:
+def test_changed_copies_are_found_and_nothing_else(samples: Callable[[int], list[Sample]], tmp_path: Path) -> None:
     groups = near_duplicate_groups(samples(15), cache=tmp_path / "cache")
 
     assert sorted(sorted(group) for group in groups) == [
@@ -96,7 +100,7 @@ def test_blank_photos_and_skies_are_not_glued_together(tmp_path: Path) -> None:
 def test_a_group_that_swallows_the_data_is_doubted(
     samples: Callable[[int], list[Sample]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(duplicates, "LARGEST_GROUP", 4)
+    monkeypatch.setattr(near_duplicates, "MAX_TRUSTED_GROUP", 4)
     samples(0)
     rng = np.random.default_rng(0)
     base = np.asarray(Image.open(tmp_path / "a/00.png"), np.float32)
@@ -104,12 +108,12 @@ def test_a_group_that_swallows_the_data_is_doubted(
         texture = Image.fromarray(rng.normal(0, 1, (30, 40)).astype(np.float32)).resize((240, 180))
         cell = base + 6 * np.asarray(texture)[:, :, None]
         Image.fromarray(cell.clip(0, 255).astype(np.uint8)).save(tmp_path / f"a/cell{number:02}.png")
-    with open_store(tmp_path / "cache") as store:
-        photos = examine(list_source(tmp_path).samples, store).photos
-        alike = find_alike(photos, store)
+    with open_feature_store(tmp_path / "cache") as store:
+        photos = scan_images(list_source(tmp_path).samples, store).photos
+        alike = find_near_duplicates(photos, store)
 
     (doubt,) = alike.tightened
-    assert doubt.kind is Kind.near
+    assert doubt.kind is LinkKind.near
     assert doubt.largest > 4 >= doubt.now
     assert len(doubt.dropped) >= 4
     assert max((len(group) for group in alike.groups()), default=0) <= 4
@@ -122,35 +126,35 @@ def test_a_second_search_compares_nothing_and_finds_the_same(
     photos = samples(6)
     first = near_duplicate_groups(photos, cache=tmp_path / "cache")
     compared: list[int] = []
-    monkeypatch.setattr(duplicates, "find_candidates", lambda coarse, **_: compared.append(len(coarse)))
+    monkeypatch.setattr(near_duplicates, "find_candidates", lambda coarse, **_: compared.append(len(coarse)))
 
     assert set(near_duplicate_groups(photos[::-1], cache=tmp_path / "cache")) == set(first)
     assert compared == []
 
 
 def test_components_are_what_links_join() -> None:
-    assert components([(5, 4), (1, 2), (2, 3), (9, 8), (8, 4)]) == [(4, 5, 8, 9), (1, 2, 3)]
-    assert components([]) == []
+    assert connected_groups([(5, 4), (1, 2), (2, 3), (9, 8), (8, 4)]) == [(4, 5, 8, 9), (1, 2, 3)]
+    assert connected_groups([]) == []
 
 
 def test_kinds_choose_links() -> None:
     links = (
-        Link(0, 1, Kind.identical, float("inf")),
-        Link(1, 2, Kind.near, 4.0),
-        Link(5, 6, Kind.burst, 0.0),
+        DuplicateLink(0, 1, LinkKind.identical, float("inf")),
+        DuplicateLink(1, 2, LinkKind.near, 4.0),
+        DuplicateLink(5, 6, LinkKind.burst, 0.0),
     )
-    alike = duplicates.Alike(links)
+    alike = near_duplicates.NearDuplicates(links)
 
     assert alike.groups() == [(0, 1, 2), (5, 6)]
-    assert alike.groups(Kind.identical) == [(0, 1)]
-    assert alike.groups(Kind.identical, Kind.burst) == [(0, 1), (5, 6)]
+    assert alike.groups(LinkKind.identical) == [(0, 1)]
+    assert alike.groups(LinkKind.identical, LinkKind.burst) == [(0, 1), (5, 6)]
 
 
 def test_the_button_cells(button_cells: Path, tmp_path: Path) -> None:
-    with open_store(tmp_path) as store:
-        photos = examine(list_source(button_cells).samples, store).photos
-        alike = find_alike(photos, store)
-    identical = [{photos[place].sample.id for place in group} for group in alike.groups(Kind.identical)]
+    with open_feature_store(tmp_path) as store:
+        photos = scan_images(list_source(button_cells).samples, store).photos
+        alike = find_near_duplicates(photos, store)
+    identical = [{photos[place].sample.id for place in group} for group in alike.groups(LinkKind.identical)]
 
     assert sorted(map(len, identical)) == [2, 2, 2, 2, 4]
     assert {f"back_view/{number}.jpg" for number in (1, 6, 7, 9)} in identical

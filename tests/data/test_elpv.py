@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.data.elpv import CLASSES, installed_elpv, prepare_elpv, write_elpv
-from assay.errors import AssayError
+from assay.core.errors import AssayError
+from assay.data.fetch.converters import ELPV_CLASSES, find_installed_elpv, prepare_elpv, write_elpv
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_lists_that_make_no_sense(source: Path, tmp_path: Path, labels: str, mes
 
 
 def test_installed_package(tmp_path: Path) -> None:
-    installed = installed_elpv()
+    installed = find_installed_elpv()
     if installed is None:
         pytest.skip("elpv-dataset is not installed")
     manifest = prepare_elpv(tmp_path / "cells")
@@ -76,8 +76,8 @@ def test_installed_package(tmp_path: Path) -> None:
 
 
 def test_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
-    if installed_elpv() is None:
+    if find_installed_elpv() is None:
         pytest.skip("elpv-dataset is not installed")
-    (tmp_path / CLASSES[0]).mkdir()
+    (tmp_path / ELPV_CLASSES[0]).mkdir()
     with pytest.raises(AssayError, match="exists already"):
         prepare_elpv(tmp_path)

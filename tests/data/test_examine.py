@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assay.data import examine as module
-from assay.data.examine import examine
-from assay.data.feature_store import open_store
-from assay.data.samples import Sample
-from assay.data.scan import list_source
-from assay.progress import Progress
+from assay.core.progress import Progress
+from assay.data import image_scan as module
+from assay.data.dataset import Sample
+from assay.data.feature_store import open_feature_store
+from assay.data.image_scan import scan_images
+from assay.data.loading import list_source
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def samples(tmp_path: Path) -> list[Sample]:
 
 
 def test_order_and_outcomes(samples: list[Sample], tmp_path: Path) -> None:
-    with open_store(tmp_path / "cache") as store:
-        seen = examine(samples, store)
+    with open_feature_store(tmp_path / "cache") as store:
+        seen = scan_images(samples, store)
 
         assert [photo.sample.id for photo in seen.photos] == [f"a/{number:02}.png" for number in range(71)]
         assert all(photo.sample.digest == photo.features.digest for photo in seen.photos)
@@ -41,19 +41,17 @@ def test_order_and_outcomes(samples: list[Sample], tmp_path: Path) -> None:
 def test_known_photos_are_not_decoded_again(
     samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with open_store(tmp_path / "cache") as store:
-        first = examine(samples, store)
+    with open_feature_store(tmp_path / "cache") as store:
+        first = scan_images(samples, store)
     decoded: list[int] = []
-    extract = module.extract
-    monkeypatch.setattr(module, "extract", lambda data: decoded.append(len(data)) or extract(data))
-    with open_store(tmp_path / "cache") as store:
-        second = examine(samples, store)
+    extract = module.extract_features
+    monkeypatch.setattr(module, "extract_features", lambda data: decoded.append(len(data)) or extract(data))
+    with open_feature_store(tmp_path / "cache") as store:
+        second = scan_images(samples, store)
 
     assert len(decoded) == 1  # the damaged one
     assert [photo.sample for photo in second.photos] == [photo.sample for photo in first.photos]
-    assert [photo.features.sharpness for photo in second.photos] == [
-        photo.features.sharpness for photo in first.photos
-    ]
+    assert [photo.features.sharpness for photo in second.photos] == [photo.features.sharpness for photo in first.photos]
 
 
 def test_progress_reaches_the_end(samples: list[Sample], tmp_path: Path) -> None:
@@ -64,8 +62,8 @@ def test_progress_reaches_the_end(samples: list[Sample], tmp_path: Path) -> None
         told.append((done, total))
 
     progress: Progress = note
-    with open_store(tmp_path / "cache") as store:
-        examine(samples, store, progress)
+    with open_feature_store(tmp_path / "cache") as store:
+        scan_images(samples, store, progress)
 
     assert told[-1] == (73, 73)
     assert told == sorted(told)

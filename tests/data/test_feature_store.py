@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay.data.feature_store import open_store
+from assay.data.feature_store import open_feature_store
 from assay.data.features import FEATURES_VERSION, Features
 
 _ONE = Features(
@@ -29,9 +29,9 @@ def _same(one: Features, other: Features) -> bool:
 
 def test_what_is_put_is_there_in_the_next_run(tmp_path: Path) -> None:
     other = replace(_ONE, digest="b" * 64, taken=1.5, fine=np.ones((64, 64), np.uint8))
-    with open_store(tmp_path) as store:
+    with open_feature_store(tmp_path) as store:
         store.put([_ONE, other])
-    with open_store(tmp_path) as store:
+    with open_feature_store(tmp_path) as store:
         found = store.get([_ONE.digest, other.digest, "c" * 64])
         assert set(found) == {_ONE.digest, other.digest}
         assert _same(found[_ONE.digest], _ONE)
@@ -43,7 +43,7 @@ def test_what_is_put_is_there_in_the_next_run(tmp_path: Path) -> None:
 
 def test_photos_used_longest_ago_go_first(tmp_path: Path) -> None:
     digests = [letter * 64 for letter in "abcd"]
-    with open_store(tmp_path) as store:
+    with open_feature_store(tmp_path) as store:
         store.put([replace(_ONE, digest=digest) for digest in digests])
         store.touch(digests[1:], now=2)
         store.touch(digests[2:], now=3, most=2)
@@ -54,27 +54,27 @@ def test_a_damaged_file_is_done_without(tmp_path: Path) -> None:
     path = tmp_path / "features" / f"v{FEATURES_VERSION}.sqlite"
     path.parent.mkdir()
     path.write_bytes(b"not a database" * 100)
-    with open_store(tmp_path) as store:
+    with open_feature_store(tmp_path) as store:
         store.put([_ONE])
         assert _same(store.get([_ONE.digest])[_ONE.digest], _ONE)
 
 
 def test_a_folder_that_cannot_be_made_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with open_store(tmp_path / "file") as store:
+    with open_feature_store(tmp_path / "file") as store:
         store.put([_ONE])
         assert store.get([_ONE.digest])
 
 
 def test_two_runs_and_many_threads_share_a_file(tmp_path: Path) -> None:
     many = [replace(_ONE, digest=f"{number:064d}") for number in range(200)]
-    with open_store(tmp_path) as first, open_store(tmp_path) as second, ThreadPoolExecutor(8) as pool:
+    with open_feature_store(tmp_path) as first, open_feature_store(tmp_path) as second, ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda job: job[0].put([job[1]]), zip([first, second] * 100, many, strict=True)))
         assert len(second.get([one.digest for one in many])) == 200
 
 
 def test_the_store_is_plain_sqlite(tmp_path: Path) -> None:
-    with open_store(tmp_path) as store:
+    with open_feature_store(tmp_path) as store:
         store.put([_ONE])
     with sqlite3.connect(tmp_path / "features" / f"v{FEATURES_VERSION}.sqlite") as database:
         assert database.execute("SELECT count(*) FROM photos").fetchone() == (1,)
@@ -82,9 +82,9 @@ def test_the_store_is_plain_sqlite(tmp_path: Path) -> None:
 
 
 def test_results_are_remembered_and_the_oldest_forgotten(tmp_path: Path) -> None:
-    with open_store(tmp_path) as store:
+    with open_feature_store(tmp_path) as store:
         for number in range(5):
             store.remember(f"key {number}", f"value {number}", most=3)
-    with open_store(tmp_path) as store:
+    with open_feature_store(tmp_path) as store:
         kept = [store.recall(f"key {number}") for number in range(5)]
     assert kept == [None, None, "value 2", "value 3", "value 4"]

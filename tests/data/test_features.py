@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from assay.data.duplicates import LEAST_DETAIL
-from assay.data.features import detail_of, extract
+from assay.data.features import extract_features, measure_detail
+from assay.data.near_duplicates import MIN_DETAIL
 from assay.image import DecodeError
 
 
@@ -21,7 +21,7 @@ def _noise(height: int, width: int) -> np.ndarray:
 
 
 def test_shapes_and_header() -> None:
-    features = extract(_bytes(_noise(240, 320), "JPEG"))
+    features = extract_features(_bytes(_noise(240, 320), "JPEG"))
 
     assert (features.format, features.width, features.height, features.mode) == ("jpeg", 320, 240, "RGB")
     assert features.coarse.shape == (16, 16, 3)
@@ -31,35 +31,35 @@ def test_shapes_and_header() -> None:
 
 
 def test_small_photos_have_small_thumbnails() -> None:
-    assert extract(_bytes(_noise(32, 64))).fine.shape == (32, 32)
+    assert extract_features(_bytes(_noise(32, 64))).fine.shape == (32, 32)
 
 
 def test_blur_lowers_sharpness() -> None:
     sharp = _noise(320, 320)
     blurred = np.asarray(Image.fromarray(sharp).filter(ImageFilter.GaussianBlur(12)))
 
-    assert extract(_bytes(sharp)).sharpness > 5 * extract(_bytes(blurred)).sharpness
+    assert extract_features(_bytes(sharp)).sharpness > 5 * extract_features(_bytes(blurred)).sharpness
 
 
 def test_light_is_measured() -> None:
-    black = extract(_bytes(np.zeros((80, 80, 3), np.uint8)))
+    black = extract_features(_bytes(np.zeros((80, 80, 3), np.uint8)))
     assert (black.dark, black.bright, black.contrast, black.sharpness) == (0, 0, 0, 0)
 
     half = np.zeros((80, 80, 3), np.uint8)
     half[:, 40:] = 200
-    assert (extract(_bytes(half)).dark, extract(_bytes(half)).bright) == (0, 200)
+    assert (extract_features(_bytes(half)).dark, extract_features(_bytes(half)).bright) == (0, 200)
 
 
 def test_shading_is_no_detail() -> None:
     along = np.linspace(0, 1, 64)
     sky = (80 + 90 * along[:, None] - 40 * along**2).astype(np.uint8)
 
-    assert detail_of(sky) < LEAST_DETAIL
-    assert detail_of(np.asarray(Image.fromarray(_noise(64, 64)).convert("L"))) > 10 * LEAST_DETAIL
+    assert measure_detail(sky) < MIN_DETAIL
+    assert measure_detail(np.asarray(Image.fromarray(_noise(64, 64)).convert("L"))) > 10 * MIN_DETAIL
 
 
 def test_damaged_bytes_are_refused() -> None:
     data = _bytes(_noise(240, 320), "JPEG")
 
     with pytest.raises(DecodeError, match="truncated"):
-        extract(data[: len(data) // 2])
+        extract_features(data[: len(data) // 2])

@@ -20,15 +20,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assay.data import scan
-from assay.data.catalogue import CATALOGUE, DataSet
-from assay.data.cifar import CLASSES as CIFAR
-from assay.data.cifar import write_cifar10
-from assay.data.fetch import NOTE, fetch, fetch_dataset
-from assay.data.idx import read_idx
-from assay.data.rar import extract_rar
-from assay.errors import AssayError, UsageError
-from assay.progress import silent
+from assay.core.errors import AssayError, UsageError
+from assay.core.progress import no_progress
+from assay.data import load_dataset
+from assay.data.fetch.converters import CIFAR10_CLASSES as CIFAR
+from assay.data.fetch.converters import extract_rar, read_idx, write_cifar10
+from assay.data.fetch.fetcher import SOURCE_FILE, fetch, fetch_dataset
+from assay.data.fetch.registry import REGISTRY, RegisteredDataset
 from assay.recipe import recipe_names
 
 
@@ -72,9 +70,9 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-def here(name: str, server: Server, bodies: dict[str, bytes]) -> DataSet:
+def here(name: str, server: Server, bodies: dict[str, bytes]) -> RegisteredDataset:
     """The catalogue's data set with other files, served here."""
-    dataset = CATALOGUE[name]
+    dataset = REGISTRY[name]
     files = tuple(
         dataclasses.replace(
             remote,
@@ -125,9 +123,9 @@ def test_address(server: Server, tmp_path: Path) -> None:
     fetched = fetch(url, tmp_path / "new" / "photos", sha256=hashlib.sha256(PHOTOS).hexdigest())
     assert fetched.fresh
     assert names(tmp_path / "new") == ["photos"]
-    assert names(fetched.folder) == [NOTE, "cats", "dogs"]
-    assert scan(fetched.folder).counts() == {"cats": 3, "dogs": 3}
-    note = json.loads((fetched.folder / NOTE).read_text())
+    assert names(fetched.folder) == [SOURCE_FILE, "cats", "dogs"]
+    assert load_dataset(fetched.folder).counts() == {"cats": 3, "dogs": 3}
+    note = json.loads((fetched.folder / SOURCE_FILE).read_text())
     assert note == {"source": url, "files": {url: hashlib.sha256(PHOTOS).hexdigest()}}
 
 
@@ -138,9 +136,7 @@ def test_same_address_again_sends_nothing(server: Server, tmp_path: Path) -> Non
     assert server.requests == 1
 
 
-def test_name_of_the_folder_is_the_archives(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_name_of_the_folder_is_the_archives(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert fetch(server.offer("a%20b.tar.gz", tar_gz_of({"a/1.png": b"1"}))).folder == Path("a b")
     assert fetch(server.offer("..zip", PHOTOS)).folder == Path("photos")
@@ -206,9 +202,9 @@ def test_options_that_make_no_sense(tmp_path: Path) -> None:
 # --- the catalogue
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", REGISTRY)
 def test_entry_is_complete(name: str) -> None:
-    dataset = CATALOGUE[name]
+    dataset = REGISTRY[name]
     assert dataset.files
     for remote in dataset.files:
         assert remote.url.startswith(("https://", "http://fashion-mnist.s3-website"))
@@ -234,13 +230,13 @@ def test_cifar10(server: Server, tmp_path: Path) -> None:
     body = tar_gz_of(batches | {"cifar-10-batches-bin/readme.html": b"see the home page"})
     dataset = here("cifar10", server, {"cifar-10-binary.tar.gz": body})
     folder = fetch_dataset(dataset, tmp_path / "cifar10").folder
-    data = scan(folder)
+    data = load_dataset(folder)
     assert data.classes == CIFAR
     assert len(data.part("train")) == 50
     assert len(data.part("test")) == 10
     with Image.open(folder / "train" / "bird" / "00012.png") as image:
         assert np.array_equal(np.asarray(image), pixels[1, 2])
-    two = scan(folder / "vehicle-animal.csv")
+    two = load_dataset(folder / "vehicle-animal.csv")
     assert two.counts() == {"animal": 36, "vehicle": 24}
     assert {one.source_label for one in two.samples if one.label == "vehicle"} == {
         "airplane",
@@ -249,7 +245,7 @@ def test_cifar10(server: Server, tmp_path: Path) -> None:
         "truck",
     }
     assert names(tmp_path) == ["cifar10"]
-    assert json.loads((folder / NOTE).read_text())["citation"].startswith("A. Krizhevsky")
+    assert json.loads((folder / SOURCE_FILE).read_text())["citation"].startswith("A. Krizhevsky")
 
 
 @pytest.mark.parametrize("body", [b"", bytes(3072), b"\x0a" + bytes(3072)])
@@ -257,18 +253,16 @@ def test_cifar10_of_another_format(tmp_path: Path, body: bytes) -> None:
     for name in (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"):
         (tmp_path / name).write_bytes(body)
     with pytest.raises(AssayError, match="binary format"):
-        write_cifar10(tmp_path, tmp_path / "out", silent)
+        write_cifar10(tmp_path, tmp_path / "out", no_progress)
 
 
 def test_cifar10_with_a_file_missing(tmp_path: Path) -> None:
     with pytest.raises(AssayError, match=r"data_batch_1\.bin is missing"):
-        write_cifar10(tmp_path, tmp_path / "out", silent)
+        write_cifar10(tmp_path, tmp_path / "out", no_progress)
 
 
 def idx(array: np.ndarray) -> bytes:
-    return gzip.compress(
-        struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
-    )
+    return gzip.compress(struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes())
 
 
 def fashion(count: int = 20) -> dict[str, bytes]:
@@ -283,7 +277,7 @@ def fashion(count: int = 20) -> dict[str, bytes]:
 def test_fashion_mnist(server: Server, tmp_path: Path) -> None:
     bodies = fashion()
     folder = fetch_dataset(here("fashion-mnist", server, bodies), tmp_path / "fashion").folder
-    data = scan(folder)
+    data = load_dataset(folder)
     assert len(data.classes) == 10
     assert (len(data.part("train")), len(data.part("test"))) == (20, 20)
     pixels = np.frombuffer(gzip.decompress(bodies["t10k-images-idx3-ubyte.gz"]), np.uint8, offset=16)
@@ -355,7 +349,7 @@ def test_elpv_from_the_package_file(server: Server, tmp_path: Path) -> None:
             "elpv_dataset/data/images/cell0002.png": picture(2),
         }
     )
-    dataset = here("elpv", server, {CATALOGUE["elpv"].files[0].name: wheel})
+    dataset = here("elpv", server, {REGISTRY["elpv"].files[0].name: wheel})
     folder = fetch_dataset(dataset, tmp_path / "elpv").folder
     with (folder / "manifest.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -363,7 +357,7 @@ def test_elpv_from_the_package_file(server: Server, tmp_path: Path) -> None:
         ("defective", "mono"),
         ("functional", "poly"),
     ]
-    assert scan(folder / "manifest.csv").counts() == {"defective": 1, "functional": 1}
+    assert load_dataset(folder / "manifest.csv").counts() == {"defective": 1, "functional": 1}
 
 
 def test_elpv_that_is_installed_needs_no_network(tmp_path: Path) -> None:
@@ -371,9 +365,9 @@ def test_elpv_that_is_installed_needs_no_network(tmp_path: Path) -> None:
     (source / "images").mkdir(parents=True)
     (source / "images" / "cell0001.png").write_bytes(picture())
     (source / "labels.csv").write_text("images/cell0001.png 1.0 mono\n")
-    dataset = dataclasses.replace(CATALOGUE["elpv"], installed=lambda: source, files=())
+    dataset = dataclasses.replace(REGISTRY["elpv"], installed=lambda: source, files=())
     folder = fetch_dataset(dataset, tmp_path / "elpv").folder
-    assert names(folder) == [NOTE, "defective", "functional", "manifest.csv"]
+    assert names(folder) == [SOURCE_FILE, "defective", "functional", "manifest.csv"]
 
 
 # --- RAR
@@ -388,9 +382,7 @@ def rar_of(files: dict[str, bytes]) -> bytes:
 
     body = b"Rar!\x1a\x07\x00" + block(0x73, 0, bytes(6))
     for name, data in files.items():
-        fields = struct.pack(
-            "<IIBIIBBHI", len(data), len(data), 3, zlib.crc32(data), 0, 20, 0x30, len(name), 0o100644
-        )
+        fields = struct.pack("<IIBIIBBHI", len(data), len(data), 3, zlib.crc32(data), 0, 20, 0x30, len(name), 0o100644)
         body += block(0x74, 0x8000, fields + name.encode(), data)
     return body + block(0x7B, 0x4000, b"")
 
@@ -417,14 +409,12 @@ def unpacker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_concrete_cracks(server: Server, tmp_path: Path, unpacker: Path) -> None:
     dataset = here("concrete-cracks", server, {"concrete-cracks.rar": zip_of(CRACKS)})
     folder = fetch_dataset(dataset, tmp_path / "cracks").folder
-    assert scan(folder).counts() == {"negative": 2, "positive": 2}
+    assert load_dataset(folder).counts() == {"negative": 2, "positive": 2}
     assert names(tmp_path) == [unpacker.parent.name, "cracks"]
 
 
 def test_concrete_cracks_of_other_content(server: Server, tmp_path: Path, unpacker: Path) -> None:
-    dataset = here(
-        "concrete-cracks", server, {"concrete-cracks.rar": zip_of({"cats/1.png": b"x", "dogs/1.png": b"x"})}
-    )
+    dataset = here("concrete-cracks", server, {"concrete-cracks.rar": zip_of({"cats/1.png": b"x", "dogs/1.png": b"x"})})
     with pytest.raises(AssayError, match="no folder Negative"):
         fetch_dataset(dataset, tmp_path / "cracks")
     assert unpacker.exists()
@@ -468,7 +458,5 @@ def test_real_unpacker(tmp_path: Path) -> None:
         if "needs one of the programs" not in str(refusal):
             raise
         pytest.skip("no program for RAR is installed")
-    found = {
-        path.relative_to(tmp_path / "out").as_posix(): path for path in (tmp_path / "out").rglob("*.png")
-    }
+    found = {path.relative_to(tmp_path / "out").as_posix(): path for path in (tmp_path / "out").rglob("*.png")}
     assert {name: path.read_bytes() for name, path in found.items()} == CRACKS

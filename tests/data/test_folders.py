@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.data.folders import list_folder
-from assay.errors import AssayError
+from assay.core.errors import AssayError
+from assay.data.class_folders import list_folder
 
 Make = Callable[..., Path]
 

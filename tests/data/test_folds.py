@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from assay.data.folds import cross_validation_folds, fold_remarks, validation_folds
-from assay.data.samples import Dataset, Sample, Split
-from assay.errors import AssayError, UsageError
+from assay.core.errors import AssayError, UsageError
+from assay.data.dataset import Dataset, Sample, Split
+from assay.data.splits import cross_validation_folds, fold_warnings, validation_folds
 from assay.recipe import SplitSpec
 
 
@@ -33,9 +33,7 @@ def ids(samples: object) -> set[str]:
     [(("train",), 20), (("train", "val"), 40), ((None,), 20), (("val",), 20), (("train", None), 40)],
 )
 @pytest.mark.parametrize("k", [2, 5])
-def test_a_test_part_stays_the_test_of_every_fold(
-    others: tuple[Split | None, ...], count: int, k: int
-) -> None:
+def test_a_test_part_stays_the_test_of_every_fold(others: tuple[Split | None, ...], count: int, k: int) -> None:
     brought = of_both(6, "test")
     data = dataset([*brought, *(one for split in others for one in of_both(10, split))])
     rounds = cross_validation_folds(data, k, SplitSpec(), 0)
@@ -44,9 +42,7 @@ def test_a_test_part_stays_the_test_of_every_fold(
         assert ids(fold.part("test")) == ids(brought)
         assert len(fold.part("train")) + len(fold.part("val")) == count
         assert set(fold.counts("val").values()) == {count // 2 // k}
-    assert sorted(one.id for fold in rounds for one in fold.part("val")) == sorted(
-        ids(data.samples) - ids(brought)
-    )
+    assert sorted(one.id for fold in rounds for one in fold.part("val")) == sorted(ids(data.samples) - ids(brought))
 
 
 @pytest.mark.parametrize("parts", [(), ("train",), ("val",), ("test",), ("train", "val")])
@@ -55,7 +51,7 @@ def test_without_a_test_to_keep_every_photo_is_tested_once(parts: tuple[Split, .
     rounds = cross_validation_folds(data, 3, SplitSpec(), 0)
     assert sorted(one.id for fold in rounds for one in fold.part("test")) == sorted(ids(data.samples))
     assert all(fold.part("train") and fold.part("val") for fold in rounds)
-    said = fold_remarks(data)
+    said = fold_warnings(data)
     assert bool(said) == bool(parts)
     assert all(name in said[0] for name in parts)
 
@@ -65,9 +61,9 @@ def test_copies_stay_in_one_fold_and_copies_of_test_photos_are_told() -> None:
     leak = [*photos("b", 1, "train", "h"), *photos("b", 1, "test", "h")]
     for fold in validation_folds(samples, 2, 0):
         assert len({one.split for one in (*fold.train, *fold.val) if one.group == "g"}) == 1
-    assert "stays the test of every fold" in fold_remarks(dataset(samples))[0]
-    assert len(fold_remarks(dataset(samples))) == 1
-    assert "1 group of photos that show the same" in fold_remarks(dataset(samples + leak))[1]
+    assert "stays the test of every fold" in fold_warnings(dataset(samples))[0]
+    assert len(fold_warnings(dataset(samples))) == 1
+    assert "1 group of photos that show the same" in fold_warnings(dataset(samples + leak))[1]
 
 
 def test_folds_that_cannot_be_made_are_refused() -> None:

@@ -3,8 +3,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.data.groups import group_indices, join_groups, kept_together, straddling
-from assay.data.samples import Dataset, Sample, Split
+from assay.data.dataset import Dataset, Sample, Split
+from assay.data.splits import count_groups, group_indices, leaking_groups, merge_groups
 
 
 def dataset(*groups: str | None) -> Dataset:
@@ -16,20 +16,18 @@ def test_groups_are_found_by_name_and_loners_stand_alone() -> None:
     samples = dataset("g", None, "g", None, "1").samples
     assert group_indices(samples) == [[0, 2], [1], [3], [4]]
     assert group_indices(samples, singly=True) == [[0], [1], [2], [3], [4]]
-    assert kept_together(samples) == 1
+    assert count_groups(samples) == 1
 
 
 def test_links_join_groups_of_the_data() -> None:
-    joined = join_groups(
-        dataset("g", "g", "h", None, None, None), [{"1", "2"}, {"3", "4"}, {"5"}, {"9", "0"}]
-    )
+    joined = merge_groups(dataset("g", "g", "h", None, None, None), [{"1", "2"}, {"3", "4"}, {"5"}, {"9", "0"}])
     assert [one.group for one in joined.samples] == ["g", "g", "g", "like 3", "like 3", None]
-    assert join_groups(joined, []).samples == joined.samples
+    assert merge_groups(joined, []).samples == joined.samples
 
 
 @given(st.lists(st.sets(st.integers(0, 15).map(str), max_size=4), max_size=10))
 def test_whatever_is_linked_is_one_group(alike: list[set[str]]) -> None:
-    joined = {one.id: one.group or one.id for one in join_groups(dataset(*[None] * 16), alike).samples}
+    joined = {one.id: one.group or one.id for one in merge_groups(dataset(*[None] * 16), alike).samples}
     assert all(len({joined[one] for one in ids}) <= 1 for ids in alike)
     # Nothing else is: a set of links can join no more photos than it has members.
     assert len(set(joined.values())) >= 16 - sum(max(0, len(ids) - 1) for ids in alike)
@@ -41,4 +39,4 @@ def test_straddling_groups_are_named() -> None:
         Sample(f"{place}", Path(), "a", split, group)
         for place, (split, group) in enumerate(zip(splits, ["g", "g", "h", "h", "h"], strict=True))
     ]
-    assert straddling(samples) == {"g": (samples[0], samples[1])}
+    assert leaking_groups(samples) == {"g": (samples[0], samples[1])}

@@ -2,9 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.data.labels import class_order, empty_classes, map_labels, named, refuse_collisions
-from assay.data.samples import Sample
-from assay.errors import AssayError
+from assay.core.errors import AssayError
+from assay.data.dataset import Sample, check_label_collisions, class_order, empty_classes, map_labels, quote_names
 
 MAPPING = {"vehicle": ("truck", "ship"), "animal": ("cat",)}
 
@@ -35,28 +34,26 @@ def test_a_label_that_is_also_a_class_name_is_mapped_once() -> None:
 
 
 def test_labels_without_a_class_are_named() -> None:
-    with pytest.raises(
-        AssayError, match=r"'bird', 'frog' belongs to; add it under one of 'vehicle', 'animal'"
-    ):
+    with pytest.raises(AssayError, match=r"'bird', 'frog' belongs to; add it under one of 'vehicle', 'animal'"):
         map_labels(samples("frog", "bird", "cat"), MAPPING)
 
 
 @pytest.mark.parametrize("labels", [("Open", "open"), ("STRASSE", "straße")])
 def test_names_that_differ_in_case_are_refused(labels: tuple[str, str]) -> None:
     with pytest.raises(AssayError, match="differ only in case"):
-        refuse_collisions(labels)
-    refuse_collisions([labels[0], labels[0], "other"])
+        check_label_collisions(labels)
+    check_label_collisions([labels[0], labels[0], "other"])
 
 
 @pytest.mark.parametrize("other", ["cat\u200b", "ca\u202et", "ca\xadt", "cat ", "Cat\ufeff"])
 def test_names_that_look_alike_are_refused(other: str) -> None:
     with pytest.raises(AssayError, match="differ only in case, blanks or invisible characters"):
-        refuse_collisions(["cat", other, "dog"])
+        check_label_collisions(["cat", other, "dog"])
 
 
 def test_a_name_that_nobody_sees_is_refused() -> None:
     with pytest.raises(AssayError, match="nobody can see"):
-        refuse_collisions(["\u200b", "dog"])
+        check_label_collisions(["\u200b", "dog"])
 
 
 def test_order_is_the_given_one_then_the_mappings_then_natural() -> None:
@@ -69,8 +66,8 @@ def test_order_is_the_given_one_then_the_mappings_then_natural() -> None:
 
 
 def test_long_lists_are_cut() -> None:
-    assert named({f"c{number}" for number in range(12)}, 2) == "'c0', 'c1' and 10 more"
-    assert named(["b", "a"]) == "'b', 'a'"
+    assert quote_names({f"c{number}" for number in range(12)}, 2) == "'c0', 'c1' and 10 more"
+    assert quote_names(["b", "a"]) == "'b', 'a'"
 
 
 def test_empty_classes_are_found() -> None:

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 from tests.conftest import make_files
 
-from assay.data.folders import Listing, list_folder
-from assay.data.scan import scan
-from assay.errors import AssayError
+from assay.core.errors import AssayError
+from assay.data.class_folders import Listing, list_folder
+from assay.data.loading import load_dataset
 from assay.recipe import Layout
 
 
@@ -65,9 +65,7 @@ def test_two_folders_of_one_part_are_joined_and_said(tmp_path: Path) -> None:
     assert listing.warnings == ["the folders 'dev', 'validation' together are the part val"]
 
 
-@pytest.mark.parametrize(
-    "names", ["train/1.jpg bus/1.jpg", "train/1.jpg test/1.jpg bus/1.jpg", "valid/1 invalid/1"]
-)
+@pytest.mark.parametrize("names", ["train/1.jpg bus/1.jpg", "train/1.jpg test/1.jpg bus/1.jpg", "valid/1 invalid/1"])
 def test_classes_with_names_of_parts(tmp_path: Path, names: str) -> None:
     make_files(tmp_path, *names.split())
     assert _places(tmp_path) == {(name.partition("/")[0], None) for name in names.split()}
@@ -131,9 +129,7 @@ def test_unknown_parts_are_shared_out_anew_on_demand(tmp_path: Path) -> None:
 
 def test_parts_may_stand_within_classes(tmp_path: Path) -> None:
     make_files(tmp_path, *_with("cat dog", "train val test"))
-    assert _places(tmp_path) == {
-        (label, part) for label in ("cat", "dog") for part in ("train", "val", "test")
-    }
+    assert _places(tmp_path) == {(label, part) for label in ("cat", "dog") for part in ("train", "val", "test")}
 
 
 def test_a_class_may_lack_a_part(tmp_path: Path) -> None:
@@ -153,6 +149,6 @@ def test_photos_of_trains_and_tests(tmp_path: Path) -> None:
     for place, name in enumerate(("train/1", "train/2", "test/1", "test/2")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (8, 8), (60 * place, 0, 0)).save(tmp_path / f"{name}.png")
-    data = scan(tmp_path, layout="classes")
+    data = load_dataset(tmp_path, layout="classes")
     assert data.classes == ("test", "train")
     assert {sample.split for sample in data.samples} == {None}

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from assay.core.errors import AssayError
+from assay.data.array_reader import TensorRef
+from assay.data.dataset import SPLITS, Dataset, Sample
 from assay.data.manifest import read_manifest, write_manifest
-from assay.data.samples import SPLITS, Dataset, Sample
-from assay.data.tensors import TensorRef
-from assay.errors import AssayError
 
 TEXT = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=8)
 
@@ -34,11 +34,7 @@ def test_minimal_table(tmp_path: Path) -> None:
 
 
 def test_all_columns_in_any_order_with_quotes_and_a_byte_order_mark(tmp_path: Path) -> None:
-    text = (
-        "group,label,split,path,source_label\n"
-        '"g, 1"," open ",VALID,"a, ""b"".jpg",half open\n'
-        ",x,,/abs/é.jpg,\n"
-    )
+    text = 'group,label,split,path,source_label\n"g, 1"," open ",VALID,"a, ""b"".jpg",half open\n,x,,/abs/é.jpg,\n'
     data = read_manifest(write(tmp_path, text, encoding="utf-8-sig"))
     outside, inside = data.samples
     assert (inside.id, inside.label, inside.split, inside.group, inside.source_label) == (
@@ -109,9 +105,7 @@ def test_tables_in_another_encoding_or_missing(tmp_path: Path) -> None:
 
 
 def test_parquet_with_numbers_as_labels(tmp_path: Path) -> None:
-    table = pa.table(
-        {"path": ["1.jpg", "2.jpg"], "label": [0, 10], "split": ["train", None], "extra": [{}, {}]}
-    )
+    table = pa.table({"path": ["1.jpg", "2.jpg"], "label": [0, 10], "split": ["train", None], "extra": [{}, {}]})
     parquet.write_table(table.drop_columns("extra"), tmp_path / "table.parquet")
     data = read_manifest(tmp_path / "table.parquet")
     assert [(one.label, one.split) for one in data.samples] == [("0", "train"), ("10", None)]

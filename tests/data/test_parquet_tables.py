@@ -11,10 +11,10 @@ from datasets import ClassLabel, Dataset, Features, Image, Value
 from PIL import Image as Pillow
 from pyarrow import parquet
 
-from assay.data import scan
+from assay.core.errors import AssayError
+from assay.data import load_dataset
 from assay.data.check import check
-from assay.data.rows import clear_tables
-from assay.errors import AssayError
+from assay.data.hf_datasets import clear_table_images
 
 COLOURS = ("red", "blue", "green", "black")
 
@@ -34,20 +34,20 @@ def test_what_hugging_face_writes(tmp_path: Path) -> None:
     rows = {"image": [{"bytes": _png(one), "path": None} for one in COLOURS], "label": [0, 1, 1, 0]}
     features = Features({"image": Image(), "label": ClassLabel(names=["cold", "none"])})
     Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "photos.parquet")
-    data = scan(tmp_path / "photos.parquet")
+    data = load_dataset(tmp_path / "photos.parquet")
     assert data.counts() == {"cold": 2, "none": 2}
     assert sorted(sample.read() for sample in data.samples) == sorted(map(_png, COLOURS))
     assert not list(tmp_path.glob("photos/*")), "nothing is written beside the table"
-    assert scan(tmp_path / "photos.parquet").fingerprint == data.fingerprint
+    assert load_dataset(tmp_path / "photos.parquet").fingerprint == data.fingerprint
     assert check(tmp_path / "photos.parquet").photos == 4
-    assert clear_tables() > 0
+    assert clear_table_images() > 0
     assert not any(sample.path.exists() for sample in data.samples)
 
 
 @pytest.mark.parametrize("name", ["image", "bytes", "image_bytes", "img"])
 def test_plain_binary_columns(tmp_path: Path, name: str) -> None:
     columns = {name: [_png(one) for one in COLOURS], "Class": [1.0, 2.0, 1.0, 2.0], "id": [1, 2, 3, 4]}
-    data = scan(_write(tmp_path / "photos.parquet", **columns))
+    data = load_dataset(_write(tmp_path / "photos.parquet", **columns))
     assert data.counts() == {"1": 2, "2": 2}
 
 
@@ -55,7 +55,7 @@ def test_structs_may_name_files_beside_the_table(tmp_path: Path) -> None:
     for colour in COLOURS:
         (tmp_path / f"{colour}.png").write_bytes(_png(colour))
     image = [{"bytes": None, "path": f"{colour}.png"} for colour in COLOURS]
-    data = scan(
+    data = load_dataset(
         _write(
             tmp_path / "p.pq",
             image=pa.array(image, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
@@ -70,21 +70,17 @@ def test_structs_may_name_files_beside_the_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize("label", [None, float("nan")])
 def test_a_photo_without_a_label_is_named(tmp_path: Path, label: float | None) -> None:
     with pytest.raises(AssayError, match=r"photos\.parquet, row 2 has no label"):
-        scan(_write(tmp_path / "photos.parquet", image=[_png("red"), _png("blue")], label=[1.0, label]))
+        load_dataset(_write(tmp_path / "photos.parquet", image=[_png("red"), _png("blue")], label=[1.0, label]))
 
 
 def test_a_number_beyond_the_names_is_no_label(tmp_path: Path) -> None:
     rows = {"image": [{"bytes": _png("red"), "path": None}], "label": [-1]}
     table = pa.table(rows).replace_schema_metadata(
-        {
-            "huggingface": json.dumps(
-                {"info": {"features": {"label": {"names": ["a"], "_type": "ClassLabel"}}}}
-            )
-        }
+        {"huggingface": json.dumps({"info": {"features": {"label": {"names": ["a"], "_type": "ClassLabel"}}}})}
     )
     parquet.write_table(table, tmp_path / "photos.parquet")
     with pytest.raises(AssayError, match="row 1 has no label"):
-        scan(tmp_path / "photos.parquet")
+        load_dataset(tmp_path / "photos.parquet")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +93,7 @@ def test_a_number_beyond_the_names_is_no_label(tmp_path: Path) -> None:
 )
 def test_what_makes_no_sense_is_refused(tmp_path: Path, columns: dict[str, Any], sentence: str) -> None:
     with pytest.raises(AssayError, match=sentence):
-        scan(_write(tmp_path / "photos.parquet", **columns))
+        load_dataset(_write(tmp_path / "photos.parquet", **columns))
 
 
 def test_paths_in_parquet_take_the_names_of_classes(tmp_path: Path) -> None:
@@ -106,7 +102,7 @@ def test_paths_in_parquet_take_the_names_of_classes(tmp_path: Path) -> None:
     features = Features({"file": Value("string"), "label": ClassLabel(names=["cold", "warm"])})
     rows = {"file": [f"{colour}.png" for colour in COLOURS], "label": [0, 1, 1, 0]}
     Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "paths.parquet")
-    assert scan(tmp_path / "paths.parquet").counts() == {"cold": 2, "warm": 2}
+    assert load_dataset(tmp_path / "paths.parquet").counts() == {"cold": 2, "warm": 2}
 
 
 def _photos(count: int = 4) -> list[dict[str, Any]]:
@@ -134,17 +130,15 @@ def _photos(count: int = 4) -> list[dict[str, Any]]:
 )
 def test_faults_are_told_of_the_file_itself(tmp_path: Path, columns: dict[str, Any], sentence: str) -> None:
     with pytest.raises(AssayError, match=sentence):
-        scan(_write(tmp_path / "p.parquet", **columns))
+        load_dataset(_write(tmp_path / "p.parquet", **columns))
 
 
-@pytest.mark.parametrize(
-    "labels", [pa.array([b"1", b"2"] * 2), pa.array([1, 2] * 2).cast(pa.decimal128(25, 2))]
-)
+@pytest.mark.parametrize("labels", [pa.array([b"1", b"2"] * 2), pa.array([1, 2] * 2).cast(pa.decimal128(25, 2))])
 def test_labels_of_other_types_are_text(tmp_path: Path, labels: Any) -> None:
-    assert scan(_write(tmp_path / "p.parquet", image=_photos(), label=labels)).classes == ("1", "2")
+    assert load_dataset(_write(tmp_path / "p.parquet", image=_photos(), label=labels)).classes == ("1", "2")
 
 
 def test_missing_groups_are_no_group(tmp_path: Path) -> None:
     groups = [None, "a", "nan", "NaN"]
-    data = scan(_write(tmp_path / "p.parquet", image=_photos(), label=[0, 1, 0, 1], group=groups))
+    data = load_dataset(_write(tmp_path / "p.parquet", image=_photos(), label=[0, 1, 0, 1], group=groups))
     assert sorted(str(sample.group) for sample in data.samples) == ["None", "None", "None", "a"]

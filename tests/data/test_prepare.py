@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from assay.data import kept_together, straddling
-from assay.data.prepare import prepare
+from assay.data import count_groups, leaking_groups
+from assay.data.loading import load_split_dataset
 from assay.recipe import DataSpec, SplitSpec
 
 THIRDS = DataSpec(split=SplitSpec(train=0.6, val=0.2, test=0.2))
@@ -13,14 +13,14 @@ AT_RANDOM = DataSpec(split=SplitSpec(method="random", train=0.6, val=0.2, test=0
 
 def test_bursts_of_real_photos_stay_in_one_part(bottles: Path):
     for seed in range(5):
-        dataset = prepare(bottles, THIRDS, seed)
-        assert kept_together(dataset.samples) >= 4
-        assert not straddling(dataset.samples)
+        dataset = load_split_dataset(bottles, THIRDS, seed)
+        assert count_groups(dataset.samples) >= 4
+        assert not leaking_groups(dataset.samples)
         assert {sample.split for sample in dataset.samples} == {"train", "val", "test"}
 
 
 def test_byte_identical_photos_stay_in_one_part(button_cells: Path):
-    dataset = prepare(button_cells, THIRDS, seed=1)
+    dataset = load_split_dataset(button_cells, THIRDS, seed=1)
     parts: dict[str | None, set[str | None]] = {}
     for sample in dataset.samples:
         parts.setdefault(sample.digest, set()).add(sample.split)
@@ -29,9 +29,9 @@ def test_byte_identical_photos_stay_in_one_part(button_cells: Path):
 
 
 def test_a_random_split_says_what_leaks(bottles: Path):
-    leaking = [seed for seed in range(5) if straddling(prepare(bottles, AT_RANDOM, seed).samples)]
+    leaking = [seed for seed in range(5) if leaking_groups(load_split_dataset(bottles, AT_RANDOM, seed).samples)]
     assert leaking
-    dataset = prepare(bottles, AT_RANDOM, leaking[0])
+    dataset = load_split_dataset(bottles, AT_RANDOM, leaking[0])
     assert any("more than one part" in warning for warning in dataset.warnings)
 
 
@@ -40,9 +40,9 @@ def test_new_photos_move_no_old_one(bottles: Path, tmp_path: Path):
     for photo in sorted(bottles.rglob("*.jpg"))[::2]:
         (few / photo.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(photo, few / photo.parent.name / photo.name)
-    before = prepare(few, THIRDS, seed=0)
+    before = load_split_dataset(few, THIRDS, seed=0)
     parts = {sample.id: sample.split for sample in before.samples if sample.split is not None}
     shutil.copytree(bottles, few, dirs_exist_ok=True)
-    after = prepare(few, THIRDS, seed=7, like=parts)
+    after = load_split_dataset(few, THIRDS, seed=7, like=parts)
     assert len(after) == 20
     assert {sample.id: sample.split for sample in after.samples if sample.id in parts} == parts

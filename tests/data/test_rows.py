@@ -1,4 +1,4 @@
-"""Rows of the `datasets` library become files and a manifest that `scan` reads."""
+"""Rows of the `datasets` library become files and a manifest that `load_dataset` reads."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assay.data import as_path, scan
-from assay.errors import AssayError, UsageError
+from assay.core.errors import AssayError, UsageError
+from assay.data import as_path, load_dataset
 
 FEATURES = datasets.Features({"photo": datasets.Image(), "kind": datasets.ClassLabel(names=["red", "blue"])})
 
@@ -37,7 +37,7 @@ def test_a_path_is_left_alone(tmp_path: Path):
 
 
 def test_rows_become_photos_with_their_labels(make, tmp_path: Path):
-    dataset = scan(as_path(make(), tmp_path))
+    dataset = load_dataset(as_path(make(), tmp_path))
     assert dataset.counts() == {"blue": 3, "red": 3}
     assert all(sample.split is None for sample in dataset.samples)
     first = Image.open(dataset.samples[0].path)
@@ -56,7 +56,7 @@ def test_the_bytes_of_files_are_kept(tmp_path: Path):
     _picture(1).save(tmp_path / "a.jpg", quality=70)
     original = (tmp_path / "a.jpg").read_bytes()
     rows = datasets.Dataset.from_dict({"photo": [str(tmp_path / "a.jpg")] * 2, "kind": [0, 1]}, FEATURES)
-    (one, other) = scan(as_path(rows, tmp_path)).samples
+    (one, other) = load_dataset(as_path(rows, tmp_path)).samples
     assert one.read() == original
     assert one.path.suffix == ".jpeg"
     assert other.label == "blue"
@@ -64,12 +64,12 @@ def test_the_bytes_of_files_are_kept(tmp_path: Path):
 
 def test_a_dict_brings_its_parts(make, tmp_path: Path):
     parts = datasets.DatasetDict({"train": make(6), "validation": make(4, 20), "test": make(2, 40)})
-    dataset = scan(as_path(parts, tmp_path))
+    dataset = load_dataset(as_path(parts, tmp_path))
     assert [len(dataset.part(split)) for split in ("train", "val", "test")] == [6, 4, 2]
 
 
 def test_a_single_part_says_nothing_of_parts(make, tmp_path: Path):
-    dataset = scan(as_path(datasets.DatasetDict({"train": make()}), tmp_path))
+    dataset = load_dataset(as_path(datasets.DatasetDict({"train": make()}), tmp_path))
     assert {sample.split for sample in dataset.samples} == {None}
 
 
@@ -89,7 +89,7 @@ def test_whatever_looks_like_rows_is_taken(tmp_path: Path, form: str):
                 image = {"pillow": _picture(row), "bytes": data, "mapping": {"bytes": data}}[form]
                 yield {"image": image, "label": "ab"[row % 2], "group": row // 2}
 
-    dataset = scan(as_path(Plain(), tmp_path))
+    dataset = load_dataset(as_path(Plain(), tmp_path))
     assert dataset.counts() == {"a": 2, "b": 2}
     assert [sample.group for sample in dataset.samples] == ["0", "0", "1", "1"]
 

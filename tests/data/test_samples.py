@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.data.samples import Dataset, Sample, natural_key
+from assay.data.dataset import Dataset, Sample, natural_key
 
 
 def dataset(*samples: Sample) -> Dataset:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay.data.scan import scan
-from assay.errors import AssayError, UsageError
+from assay.core.errors import AssayError, UsageError
+from assay.data.loading import load_dataset
 
 Make = Callable[..., Path]
 WritePhoto = Callable[..., Path]
@@ -14,7 +14,7 @@ WritePhoto = Callable[..., Path]
 
 def test_folders_become_a_data_set(class_folders: Make) -> None:
     root = class_folders(open=3, closed=2)
-    data = scan(root)
+    data = load_dataset(root)
     assert data.classes == ("closed", "open")
     assert [sample.id for sample in data.samples] == [
         "closed/000.jpg",
@@ -25,7 +25,7 @@ def test_folders_become_a_data_set(class_folders: Make) -> None:
     ]
     assert all(len(sample.digest or "") == 64 for sample in data.samples)
     assert (data.unreadable, dict(data.skipped), data.warnings) == ((), {}, ())
-    assert scan(str(root)).fingerprint == data.fingerprint
+    assert load_dataset(str(root)).fingerprint == data.fingerprint
 
 
 def test_bad_files_are_listed_and_left_out(class_folders: Make) -> None:
@@ -34,7 +34,7 @@ def test_bad_files_are_listed_and_left_out(class_folders: Make) -> None:
     (root / "open/.hidden.jpg").write_text("hidden")
     cut = root / "open/000.jpg"
     cut.write_bytes(cut.read_bytes()[:-3])
-    data = scan(root)
+    data = load_dataset(root)
     assert data.counts() == {"closed": 2, "open": 1}
     assert [one.id for one in data.unreadable] == ["open/000.jpg"]
     assert "truncated" in data.unreadable[0].reason
@@ -43,14 +43,14 @@ def test_bad_files_are_listed_and_left_out(class_folders: Make) -> None:
 
 def test_ready_made_parts_are_kept_and_gaps_told(class_folders: Make) -> None:
     root = class_folders(train__a=2, train__b=2, Validation__a=1, Validation__b=1, test__a=1, test__b=0)
-    data = scan(root)
+    data = load_dataset(root)
     assert [len(data.part(split)) for split in ("train", "val", "test")] == [4, 2, 1]
     assert data.warnings == ("the ready-made part test has no photo of 'b'",)
 
 
 def test_mapping_decides_the_order(class_folders: Make) -> None:
     root = class_folders(cat=1, ship=1, truck=1)
-    data = scan(root, mapping={"vehicle": ("truck", "ship", "tram"), "animal": ("cat",)})
+    data = load_dataset(root, mapping={"vehicle": ("truck", "ship", "tram"), "animal": ("cat",)})
     assert data.classes == ("vehicle", "animal")
     assert data.warnings == ("data.mapping names 'tram', of which the data has no photo",)
     assert {(sample.label, sample.source_label) for sample in data.samples} == {
@@ -59,23 +59,23 @@ def test_mapping_decides_the_order(class_folders: Make) -> None:
         ("animal", "cat"),
     }
     with pytest.raises(AssayError, match="'truck' belongs to"):
-        scan(root, mapping={"vehicle": ("ship",), "animal": ("cat",)})
+        load_dataset(root, mapping={"vehicle": ("ship",), "animal": ("cat",)})
     with pytest.raises(AssayError, match="class 'plant' has no readable photo"):
-        scan(root, mapping={"vehicle": ("truck", "ship"), "animal": ("cat",), "plant": ("tree",)})
+        load_dataset(root, mapping={"vehicle": ("truck", "ship"), "animal": ("cat",), "plant": ("tree",)})
 
 
 def test_data_in_the_new_classes_already_is_taken_as_it_is(class_folders: Make) -> None:
-    data = scan(class_folders(animal=1, vehicle=1), mapping={"vehicle": ("ship",), "animal": ("cat",)})
+    data = load_dataset(class_folders(animal=1, vehicle=1), mapping={"vehicle": ("ship",), "animal": ("cat",)})
     assert (data.classes, data.warnings) == (("vehicle", "animal"), ())
 
 
 def test_given_classes_keep_their_order_and_may_be_absent(class_folders: Make) -> None:
     root = class_folders(open=1)
-    data = scan(root, classes=["open", "closed"])
+    data = load_dataset(root, classes=["open", "closed"])
     assert data.classes == ("open", "closed")
     assert data.warnings == ("the data has no photo of 'closed'",)
     with pytest.raises(AssayError, match="has the class 'open', but the classifier knows 'shut', 'ajar'"):
-        scan(root, classes=["shut", "ajar"])
+        load_dataset(root, classes=["shut", "ajar"])
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_given_classes_keep_their_order_and_may_be_absent(class_folders: Make) -
 )
 def test_classes_that_make_no_sense(class_folders: Make, counts: dict[str, int], sentence: str) -> None:
     with pytest.raises(AssayError, match=sentence):
-        scan(class_folders(**counts))
+        load_dataset(class_folders(**counts))
 
 
 def test_a_folder_too_high_is_pointed_out(class_folders: Make) -> None:
     root = class_folders(data__open=1, data__closed=1)
     with pytest.raises(AssayError, match=f"perhaps {root / 'data'} was meant"):
-        scan(root)
+        load_dataset(root)
 
 
 def test_nothing_readable_names_the_first_reason(class_folders: Make) -> None:
@@ -103,7 +103,7 @@ def test_nothing_readable_names_the_first_reason(class_folders: Make) -> None:
     (root / "open/1.jpg").touch()
     (root / "closed/1.jpg").write_text("text")
     with pytest.raises(AssayError, match=r"none of the 2 photos .* closed/1.jpg: no image"):
-        scan(root)
+        load_dataset(root)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_paths_of_another_kind(tmp_path: Path, write_photo: WritePhoto, name: st
     if name != "missing":
         write_photo(tmp_path / name)
     with pytest.raises(UsageError, match=sentence):
-        scan(tmp_path / name)
+        load_dataset(tmp_path / name)
 
 
 def test_manifests_are_verified(tmp_path: Path, write_photo: WritePhoto) -> None:
@@ -129,7 +129,7 @@ def test_manifests_are_verified(tmp_path: Path, write_photo: WritePhoto) -> None
     write_photo(tmp_path / "photos/2.jpg")
     table = tmp_path / "table.csv"
     table.write_text("path,label,group\nphotos/1.jpg,a,g\nphotos/2.jpg,b,\nphotos/3.jpg,b,\n")
-    data = scan(table)
+    data = load_dataset(table)
     assert [(one.id, one.label, one.group) for one in data.samples] == [
         ("photos/1.jpg", "a", "g"),
         ("photos/2.jpg", "b", None),
@@ -137,11 +137,9 @@ def test_manifests_are_verified(tmp_path: Path, write_photo: WritePhoto) -> None
     assert [(one.id, one.reason) for one in data.unreadable] == [("photos/3.jpg", "the file does not exist")]
 
 
-def test_the_order_of_the_file_system_does_not_matter(
-    class_folders: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_order_of_the_file_system_does_not_matter(class_folders: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     root = class_folders(a=3, b=3)
-    first = scan(root)
+    first = load_dataset(root)
     real = os.scandir
 
     class Backwards:
@@ -156,25 +154,25 @@ def test_the_order_of_the_file_system_does_not_matter(
             self.entries = []
 
     monkeypatch.setattr(os, "scandir", Backwards)
-    assert scan(root) == first
+    assert load_dataset(root) == first
 
 
 def test_array_files_are_data(tmp_path: Path) -> None:
     images = np.zeros((4, 8, 8, 3), np.uint8)
     np.savez(tmp_path / "data.npz", images=images, labels=np.array(["open", "closed", "open", "open"]))
-    data = scan(tmp_path / "data.npz")
+    data = load_dataset(tmp_path / "data.npz")
     assert data.counts() == {"closed": 1, "open": 3}
     assert data.samples[0].id == "data.npz#0"
 
 
 def test_button_cells(button_cells: Path) -> None:
-    data = scan(button_cells)
+    data = load_dataset(button_cells)
     assert data.counts() == {"back_view": 19, "side_view": 14, "top_view": 22}
     assert len({sample.digest for sample in data.samples}) == 55 - 7
 
 
 def test_cifar10_brings_its_test(cifar10: Path) -> None:
-    data = scan(
+    data = load_dataset(
         cifar10,
         mapping={
             "vehicle": ("airplane", "automobile", "ship", "truck"),
@@ -187,7 +185,7 @@ def test_cifar10_brings_its_test(cifar10: Path) -> None:
 def test_a_table_whose_paths_lead_nowhere_says_what_they_are_relative_to(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("path,label\na.jpg,a\nb.jpg,b\n")
     with pytest.raises(AssayError, match="paths are relative to the table's folder"):
-        scan(tmp_path / "table.csv")
+        load_dataset(tmp_path / "table.csv")
 
 
 @pytest.mark.parametrize("name", ["table.tsv", "table.jsonl", "TABLE.CSV"])
@@ -198,7 +196,7 @@ def test_tables_of_other_names(tmp_path: Path, write_photo: WritePhoto, name: st
     if name.endswith("jsonl"):
         text = '{"file_name": "e\u0301/1.jpg", "label": 1.0}\n{"file_name": "b\\\\2.jpg", "label": 0}\n'
     (tmp_path / name).write_text(text, encoding="utf-8")
-    data = scan(tmp_path / name)
+    data = load_dataset(tmp_path / name)
     assert data.counts() == {"0": 1, "1": 1}
     assert data.unreadable == ()
 
@@ -207,7 +205,7 @@ def test_a_class_without_photos_names_the_first_reason(tmp_path: Path, write_pho
     write_photo(tmp_path / "b.png")
     (tmp_path / "t.csv").write_text("path,label\n~/a.png,A\nb.png,B\n")
     with pytest.raises(AssayError, match=r"'A' has no readable .*first, ~/a.png: the file does not exist"):
-        scan(tmp_path / "t.csv")
+        load_dataset(tmp_path / "t.csv")
 
 
 def test_classes_one_level_too_low_are_pointed_out(tmp_path: Path, write_photo: WritePhoto) -> None:
@@ -216,4 +214,4 @@ def test_classes_one_level_too_low_are_pointed_out(tmp_path: Path, write_photo: 
             (tmp_path / part / "images" / name).mkdir(parents=True)
             write_photo(tmp_path / part / "images" / name / f"{part}.png")
     with pytest.raises(AssayError, match=r"'images'.*perhaps the folders in it are the classes"):
-        scan(tmp_path)
+        load_dataset(tmp_path)

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.data.slots import Slots, in_use, make_slots, slots_in, slots_size, slots_within
+from assay.data.array_store import (
+    ArrayStore,
+    count_slots,
+    create_store_file,
+    is_in_use,
+    slots_that_fit,
+    store_file_size,
+)
 
 SIZE = 16
 BYTES = SIZE * SIZE * 3
@@ -23,12 +30,12 @@ def square(seed: int) -> np.ndarray:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    make_slots(tmp_path / "a.pixels", DIGESTS, BYTES)
+    create_store_file(tmp_path / "a.pixels", DIGESTS, BYTES)
     return tmp_path / "a.pixels"
 
 
-def open_slots(path: Path) -> Slots:
-    return Slots(path, PLACES, len(DIGESTS), (SIZE, SIZE, 3))
+def open_slots(path: Path) -> ArrayStore:
+    return ArrayStore(path, PLACES, len(DIGESTS), (SIZE, SIZE, 3))
 
 
 def test_what_is_put_is_got_by_every_reader(path: Path) -> None:
@@ -64,7 +71,7 @@ def test_damaged_pixels_are_never_used(path: Path, offset: int) -> None:
     for place, digest in enumerate(DIGESTS):
         slots.put(digest, square(place))
     with path.open("r+b") as stream:
-        stream.seek(slots_size(len(DIGESTS), BYTES) - (len(DIGESTS) - 5) * BYTES + offset)
+        stream.seek(store_file_size(len(DIGESTS), BYTES) - (len(DIGESTS) - 5) * BYTES + offset)
         byte = stream.read(1)[0]
         stream.seek(-1, os.SEEK_CUR)
         stream.write(bytes([byte ^ 1]))
@@ -109,17 +116,17 @@ def test_pixels_outlive_the_file(path: Path) -> None:
     slots.close()
     assert kept is not None
     np.testing.assert_array_equal(kept, square(0))
-    assert in_use(path)
+    assert is_in_use(path)
     del kept
-    assert not in_use(path)
+    assert not is_in_use(path)
 
 
 def test_a_file_is_in_use_while_open(path: Path) -> None:
-    assert not in_use(path)
+    assert not is_in_use(path)
     slots = open_slots(path).opened()
-    assert in_use(path)
+    assert is_in_use(path)
     slots.close()
-    assert not in_use(path)
+    assert not is_in_use(path)
 
 
 def test_a_copy_by_pickle_opens_the_file_itself(path: Path) -> None:
@@ -163,19 +170,19 @@ def test_a_fork_shares_the_file(path: Path) -> None:
 
 @given(st.integers(1, 5000), st.sampled_from([192, 1000, 12288, 150528]))
 def test_sizes_and_counts_agree(count: int, slot_bytes: int) -> None:
-    size = slots_size(count, slot_bytes)
-    assert slots_size(slots_within(size, slot_bytes), slot_bytes) <= size
-    assert slots_within(size, slot_bytes) <= count <= slots_within(size + 4096, slot_bytes) + 1
+    size = store_file_size(count, slot_bytes)
+    assert store_file_size(slots_that_fit(size, slot_bytes), slot_bytes) <= size
+    assert slots_that_fit(size, slot_bytes) <= count <= slots_that_fit(size + 4096, slot_bytes) + 1
 
 
 def test_the_number_of_slots_is_read_from_the_length(tmp_path: Path) -> None:
     for count in (1, 511, 512, 513, 3000):
-        make_slots(tmp_path / "n.pixels", DIGESTS[:1] * count, 192)
-        assert slots_in(tmp_path / "n.pixels", 192) == count
+        create_store_file(tmp_path / "n.pixels", DIGESTS[:1] * count, 192)
+        assert count_slots(tmp_path / "n.pixels", 192) == count
     (tmp_path / "n.pixels").write_bytes(b"x" * 5000)
-    assert slots_in(tmp_path / "n.pixels", 192) == 0
+    assert count_slots(tmp_path / "n.pixels", 192) == 0
 
 
 def test_empty_slots_take_no_disk(tmp_path: Path) -> None:
-    make_slots(tmp_path / "large.pixels", DIGESTS[:1] * 1000, 150528)
+    create_store_file(tmp_path / "large.pixels", DIGESTS[:1] * 1000, 150528)
     assert (tmp_path / "large.pixels").stat().st_blocks * 512 < 1_000_000

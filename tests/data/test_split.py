@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.data.folds import folds
-from assay.data.samples import SPLITS, Dataset, Sample, Split
-from assay.data.split import assign_splits
-from assay.errors import AssayError, UsageError
+from assay.core.errors import AssayError, UsageError
+from assay.data.dataset import SPLITS, Dataset, Sample, Split
+from assay.data.splits import assign_splits, make_folds
 from assay.recipe import SplitSpec
 
 SPEC = SplitSpec()
@@ -17,9 +16,7 @@ SPECS = [SPEC, SplitSpec(train=0.8, val=0.2, test=0), SplitSpec(train=0.75, val=
 
 
 def dataset(samples: list[Sample]) -> Dataset:
-    return Dataset(Path(), tuple(sorted({one.label for one in samples})), tuple(samples)).with_samples(
-        samples
-    )
+    return Dataset(Path(), tuple(sorted({one.label for one in samples})), tuple(samples)).with_samples(samples)
 
 
 def photos(label: str, count: int, *, split: Split | None = None, group: str | None = None) -> list[Sample]:
@@ -60,9 +57,7 @@ def datasets(draw: st.DrawFn, groups: int = 8) -> Dataset:
 
 @given(datasets(4), st.sampled_from(SPECS), st.integers(0, 2**32 - 1))
 @settings(max_examples=600, deadline=None)
-def test_no_group_ever_straddles_and_every_photo_has_a_part(
-    data: Dataset, spec: SplitSpec, seed: int
-) -> None:
+def test_no_group_ever_straddles_and_every_photo_has_a_part(data: Dataset, spec: SplitSpec, seed: int) -> None:
     groups = defaultdict(set)
     for sample in data.samples:
         groups[sample.group].add(sample.label)
@@ -104,7 +99,7 @@ def test_folds_test_every_photo_once_and_keep_groups(data: Dataset, seed: int, k
     groups = {sample.group for sample in data.samples}
     if len(groups) < k + len(data.classes) + 2:
         return
-    rounds = folds(data.samples, k, seed)
+    rounds = make_folds(data.samples, k, seed)
     assert sorted(one.id for fold in rounds for one in fold.test) == sorted(one.id for one in data.samples)
     for fold in rounds:
         together = [*fold.train, *fold.val, *fold.test]
@@ -153,25 +148,19 @@ def test_random_ignores_groups_and_says_what_leaks() -> None:
     data = dataset([*photos("a", 30, group="g"), *photos("a", 30), *photos("b", 30)])
     split = assign_splits(data, SplitSpec(method="random"), 0)
     assert len({one.split for one in split.samples if one.group}) == 3
-    assert split.warnings == (
-        "1 groups of photos stand in more than one part, since groups are ignored (random)",
-    )
+    assert split.warnings == ("1 groups of photos stand in more than one part, since groups are ignored (random)",)
     assert assign_splits(data, SPEC, 0).warnings == ()
 
 
 def test_brought_parts_stay() -> None:
-    data = dataset(
-        [one for split in SPLITS for one in photos("a", 3, split=split) + photos("b", 2, split=split)]
-    )
+    data = dataset([one for split in SPLITS for one in photos("a", 3, split=split) + photos("b", 2, split=split)])
     split = assign_splits(data, SPEC, 0)
     assert split.samples == data.samples
     assert split.warnings == ()
 
 
 def test_val_is_carved_out_of_train_alone() -> None:
-    data = dataset(
-        photos("a", 85, split="train") + photos("b", 170, split="train") + photos("a", 40, split="test")
-    )
+    data = dataset(photos("a", 85, split="train") + photos("b", 170, split="train") + photos("a", 40, split="test"))
     split = assign_splits(data, SPEC, 0)
     assert sizes(split, "a") == [70, 15, 40]
     assert sizes(split, "b") == [140, 30, 0]
@@ -287,7 +276,7 @@ def test_classes_that_cannot_reach_every_part_are_told_and_teach() -> None:
 
 
 def test_folds_are_even_in_every_class_and_carve_the_asked_share() -> None:
-    rounds = folds(photos("a", 50) + photos("b", 100), 5, 0, val=0.25)
+    rounds = make_folds(photos("a", 50) + photos("b", 100), 5, 0, val=0.25)
     for fold in rounds:
         assert [Counter(one.label for one in part) for part in fold] == [
             {"a": 30, "b": 60},
@@ -298,11 +287,11 @@ def test_folds_are_even_in_every_class_and_carve_the_asked_share() -> None:
 
 def test_folds_may_ignore_groups() -> None:
     samples = photos("a", 40, group="g") + photos("b", 40)
-    assert all(any(one.group for one in fold.test) for fold in folds(samples, 4, 0, method="random"))
+    assert all(any(one.group for one in fold.test) for fold in make_folds(samples, 4, 0, method="random"))
 
 
 def test_folds_that_make_no_sense() -> None:
     with pytest.raises(UsageError, match="2 folds or more, not 1"):
-        folds(photos("a", 9), 1, 0)
+        make_folds(photos("a", 9), 1, 0)
     with pytest.raises(AssayError, match="4 photos are too few for 5 folds"):
-        folds(photos("a", 4), 5, 0)
+        make_folds(photos("a", 4), 5, 0)

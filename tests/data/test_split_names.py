@@ -2,7 +2,7 @@
 
 import pytest
 
-from assay.data.split_names import split_folders, split_named, splits_named
+from assay.data.split_names import find_split_folders, parse_split_name, parse_split_names
 
 
 @pytest.mark.parametrize(
@@ -16,8 +16,8 @@ from assay.data.split_names import split_folders, split_named, splits_named
     ],
 )
 def test_names_of_parts(names: str, split: str) -> None:
-    assert {name: split_named(name) for name in names.split()} == dict.fromkeys(names.split(), split)
-    assert split_named(f" {names.split(maxsplit=1)[0]} ") == split
+    assert {name: parse_split_name(name) for name in names.split()} == dict.fromkeys(names.split(), split)
+    assert parse_split_name(f" {names.split(maxsplit=1)[0]} ") == split
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_names_of_parts(names: str, split: str) -> None:
     ],
 )
 def test_names_of_no_part(name: str) -> None:
-    assert split_named(name) is None
+    assert parse_split_name(name) is None
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_names_of_no_part(name: str) -> None:
     ],
 )
 def test_eval_is_what_the_others_are_not(names: str, parts: str) -> None:
-    assert splits_named(names.split()) == dict(zip(names.split(), parts.split(), strict=True))
+    assert parse_split_names(names.split()) == dict(zip(names.split(), parts.split(), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -72,4 +72,4 @@ def test_eval_is_what_the_others_are_not(names: str, parts: str) -> None:
     ],
 )
 def test_folders_are_parts_only_together(names: str, parts: dict[str, str]) -> None:
-    assert split_folders(names.split()) == parts
+    assert find_split_folders(names.split()) == parts

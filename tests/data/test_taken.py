@@ -3,7 +3,7 @@ import io
 import pytest
 from PIL import Image
 
-from assay.data.taken import Frame, exif_time, frame_of, name_time
+from assay.data.features import FramePosition, exif_time, filename_time, parse_frame
 
 _NOON = 1704110462.0  # 2024-01-01 12:01:02
 
@@ -24,22 +24,22 @@ _NOON = 1704110462.0  # 2024-01-01 12:01:02
     ],
 )
 def test_times_in_names(name: str, seconds: float | None) -> None:
-    assert name_time(name) == (None if seconds is None else pytest.approx(seconds))
+    assert filename_time(name) == (None if seconds is None else pytest.approx(seconds))
 
 
 @pytest.mark.parametrize(
     ("name", "frame"),
     [
-        ("a/frame_000123.jpg", Frame("a/frame_", 123)),
-        ("door_frame12.png", Frame("./door_frame", 12)),
-        ("Video1_007.jpg", Frame("./Video1_", 7)),
+        ("a/frame_000123.jpg", FramePosition("a/frame_", 123)),
+        ("door_frame12.png", FramePosition("./door_frame", 12)),
+        ("Video1_007.jpg", FramePosition("./Video1_", 7)),
         ("cell0123.png", None),
         ("IMG_0001.jpg", None),
         ("frame.jpg", None),
     ],
 )
-def test_frames_only_where_a_name_speaks_of_films(name: str, frame: Frame | None) -> None:
-    assert frame_of(name) == frame
+def test_frames_only_where_a_name_speaks_of_films(name: str, frame: FramePosition | None) -> None:
+    assert parse_frame(name) == frame
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from assay.data.tensors import TensorRef, channels_last, encoding_of, load_arrays, read_bmp
-from assay.errors import AssayError
+from assay.core.errors import AssayError
+from assay.data.array_reader import TensorRef, channels_last, detect_encoding, load_arrays, read_as_bmp
 
 PATH = Path("data.npy")
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -47,16 +47,16 @@ def test_every_encoding_and_layout_gives_the_pixels_back(
     np.save(tmp_path / "one.npy", values)
     torch.save(torch.from_numpy(np.ascontiguousarray(values)), tmp_path / "one.pt")
     np.savez(tmp_path / "many.npz", images=np.stack([np.zeros_like(values), values]), labels=[0, 1])
-    found = encoding_of(values.dtype, float(values.min()), float(values.max()), PATH)
+    found = detect_encoding(values.dtype, float(values.min()), float(values.max()), PATH)
     assert found == encoding
     for name, index in (("one.npy", None), ("one.pt", None), ("many.npz", 1)):
-        np.testing.assert_array_equal(pixels(read_bmp(tmp_path / name, TensorRef(found, index))), image)
+        np.testing.assert_array_equal(pixels(read_as_bmp(tmp_path / name, TensorRef(found, index))), image)
 
 
 def test_gray_images_become_rgb(tmp_path: Path) -> None:
     gray = np.arange(12, dtype=np.uint8).reshape(3, 4)
     np.save(tmp_path / "gray.npy", gray)
-    found = pixels(read_bmp(tmp_path / "gray.npy", TensorRef("uint8")))
+    found = pixels(read_as_bmp(tmp_path / "gray.npy", TensorRef("uint8")))
     np.testing.assert_array_equal(found, np.stack([gray] * 3, axis=-1))
 
 
@@ -78,13 +78,13 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 )
 def test_numbers_that_mean_nothing_known_are_refused(dtype: str, low: float, high: float) -> None:
     with pytest.raises(AssayError, match="use 0-255, 0-1"):
-        encoding_of(np.dtype(dtype), low, high, PATH)
+        detect_encoding(np.dtype(dtype), low, high, PATH)
 
 
 def test_an_index_outside_the_array(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((2, 4, 4, 3), np.uint8))
     with pytest.raises(AssayError, match="holds 2 images, none with the index 2"):
-        read_bmp(tmp_path / "a.npy", TensorRef("uint8", 2))
+        read_as_bmp(tmp_path / "a.npy", TensorRef("uint8", 2))
 
 
 def test_pickles_are_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_a_rewritten_file_is_read_anew(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     for value in (1, 2):
         np.save(path, np.full((2, 4, 4, 3), value, np.uint8))
-        assert pixels(read_bmp(path, TensorRef("uint8", 0)))[0, 0, 0] == value
+        assert pixels(read_as_bmp(path, TensorRef("uint8", 0)))[0, 0, 0] == value
 
 
 def test_photos_need_no_torch() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from assay.data.samples import Sample
-from assay.data.verify import verify
+from assay.data.dataset import Sample
+from assay.data.image_scan import verify
 
 WritePhoto = Callable[..., Path]
 
@@ -35,9 +35,7 @@ def test_content_decides_not_the_name(tmp_path: Path, write_photo: WritePhoto, n
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("missing", [40, 400])
-def test_truncated_photos_are_unreadable(
-    tmp_path: Path, write_photo: WritePhoto, kind: str, missing: int
-) -> None:
+def test_truncated_photos_are_unreadable(tmp_path: Path, write_photo: WritePhoto, kind: str, missing: int) -> None:
     path = write_photo(tmp_path / "a.jpg", kind, (200, 200))
     whole = path.read_bytes()
     assert len(verify([candidate(path)]).samples) == 1
@@ -70,9 +68,7 @@ def test_other_files_are_skipped_and_false_photos_are_not(tmp_path: Path) -> Non
     (tmp_path / "notes.txt").write_text("notes")
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "web.JPEG").write_text("<html>not found</html>")
-    verified = verify(
-        [candidate(path) for path in sorted(tmp_path.iterdir())] + [candidate(tmp_path / "gone.png")]
-    )
+    verified = verify([candidate(path) for path in sorted(tmp_path.iterdir())] + [candidate(tmp_path / "gone.png")])
     assert verified.samples == []
     assert verified.skipped == {"not an image": 1}
     assert {one.id: one.reason for one in verified.unreadable} == {

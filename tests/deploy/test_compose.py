@@ -173,13 +173,11 @@ def test_it_is_given_time_to_end(compose: Compose, manifests: Manifests, monkeyp
 
 def test_the_journal_is_sharded_by_client_and_time(deploy: Path, compose: Compose):
     shard = (deploy / "mongo/shard.js").read_text(encoding="utf-8")
-    mongo = pytest.importorskip("assay.serving.journal.mongo")
+    mongo = pytest.importorskip("assay.serving.request_log.mongo_store")
     key = "{ client_id: 1, timestamp: 1 }"
     assert f'sh.shardCollection("assay.{mongo.COLLECTION}", {key})' in shard
     assert f"journal.{mongo.COLLECTION}.createIndex({key})" in shard
-    members = json.loads(
-        re.findall(r"\[[^\]]+\]", (deploy / "mongo/replica-set.js").read_text(encoding="utf-8"))[0]
-    )
+    members = json.loads(re.findall(r"\[[^\]]+\]", (deploy / "mongo/replica-set.js").read_text(encoding="utf-8"))[0])
     assert members == [name for name in compose["services"] if re.fullmatch(r"mongo-\d", name)]
     url = compose["services"]["assay"]["environment"][f"{PREFIX}KEEP__JOURNAL"]
     assert url.startswith(f"mongodb://{','.join(members)}/assay?replicaSet=assay")

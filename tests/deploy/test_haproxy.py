@@ -24,8 +24,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from assay.pipeline import train_classifier
 from assay.recipe import Recipe
-from assay.workflow import train_classifier
 
 _BOUNDARY = "photo-boundary"
 _SUBJECT = "/CN=localhost"
@@ -54,9 +54,7 @@ class Cluster:
         options = ["--port", str(port), "--no-auth", "--journal", journal]
         told = self.log.with_name(f"server-{port}.log")
         with told.open("ab") as log:
-            process = subprocess.Popen(
-                [assay, "serve", self.bundle, *options], stdout=log, stderr=log, env=environ
-            )
+            process = subprocess.Popen([assay, "serve", self.bundle, *options], stdout=log, stderr=log, env=environ)
         self.servers.append(process)
 
         def ready() -> bool:
@@ -198,9 +196,7 @@ class Clients:
         return self.answers
 
     def _run(self) -> None:
-        connection = http.client.HTTPSConnection(
-            "127.0.0.1", self._cluster.https, timeout=40, context=trusting()
-        )
+        connection = http.client.HTTPSConnection("127.0.0.1", self._cluster.https, timeout=40, context=trusting())
         headers = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
         while not self._ending.is_set():
             answer: int | str

@@ -14,10 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from assay.bundle import BundleInfo
 from assay.recipe import PreprocessSpec
-from assay.serving.record import Record
-from assay.serving.watching.drift import shift
-from assay.serving.watching.settings import WatchSettings
-from assay.serving.watching.watching import make_watcher
+from assay.serving.request_record import RequestRecord
+from assay.serving.telemetry.drift import measure_drift
+from assay.serving.telemetry.settings import TelemetrySettings
+from assay.serving.telemetry.telemetry import make_telemetry
 
 _PROMETHEUS = {"up"}
 _NAME = re.compile(r"(?<![\w:{$\"])(?:assay[_:][\w:]+|up)(?![\w:(])")
@@ -32,8 +32,8 @@ def told() -> set[str]:
     }
     pixels = PreprocessSpec(mean=(0, 0, 0), std=(1, 1, 1))
     info = BundleInfo(name="m", version="1", classes=("a", "b"), preprocess=pixels, metrics=metrics)
-    watching = make_watcher(WatchSettings(log_level="error"), {"m": info}, {})
-    record = Record(
+    watching = make_telemetry(TelemetrySettings(log_level="error"), {"m": info}, {})
+    record = RequestRecord(
         request_id="r",
         timestamp=datetime.now(UTC),
         client_id="c",
@@ -148,9 +148,7 @@ def test_promtool_takes_the_configuration(deploy: Path, program, tmp_path: Path)
     key = tmp_path / "metrics.key"
     key.write_text("ak_0.x", encoding="utf-8")
     text = (deploy / "prometheus.yml").read_text(encoding="utf-8")
-    (tmp_path / "prometheus.yml").write_text(
-        text.replace("/etc/prometheus/metrics.key", str(key)), encoding="utf-8"
-    )
+    (tmp_path / "prometheus.yml").write_text(text.replace("/etc/prometheus/metrics.key", str(key)), encoding="utf-8")
     (tmp_path / "rules.yml").write_bytes((deploy / "rules.yml").read_bytes())
     run = subprocess.run(
         [program("promtool"), "check", "config", tmp_path / "prometheus.yml"],
@@ -162,7 +160,7 @@ def test_promtool_takes_the_configuration(deploy: Path, program, tmp_path: Path)
 
 def test_rules_mean_what_they_say(deploy: Path, program, tmp_path: Path):
     """Two servers whose answers have turned from 60:40 to 30:70; one of them is down later, and one slow."""
-    psi = shift([60, 40], [300, 700]).psi
+    psi = measure_drift([60, 40], [300, 700]).psi
     series = {
         'assay_drift_answers{model="m",subject="class",bin="a",instance="1"}': "100x40",
         'assay_drift_answers{model="m",subject="class",bin="b",instance="1"}': "400x40",
@@ -188,9 +186,7 @@ def test_rules_mean_what_they_say(deploy: Path, program, tmp_path: Path):
         told = {"exp_labels": {**labels, "severity": severity}, "exp_annotations": {"summary": summary}}
         return {"eval_time": "30m", "alertname": name, "exp_alerts": [told]}
 
-    down = alerts(
-        "AssayDown", {"job": "assay", "instance": "2"}, "2 has not answered for a minute", "critical"
-    )
+    down = alerts("AssayDown", {"job": "assay", "instance": "2"}, "2 has not answered for a minute", "critical")
     drift = alerts(
         "AssayDrift",
         {"model": "m", "subject": "class"},
@@ -227,7 +223,5 @@ def test_rules_mean_what_they_say(deploy: Path, program, tmp_path: Path):
     }
     path = tmp_path / "test.yml"
     path.write_text(yaml.safe_dump(test), encoding="utf-8")
-    run = subprocess.run(
-        [program("promtool"), "test", "rules", path], capture_output=True, text=True, check=False
-    )
+    run = subprocess.run([program("promtool"), "test", "rules", path], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from assay.pipeline import TrainCallbacks, train_classifier
 from assay.recipe import Recipe
-from assay.workflow import Watcher, train_classifier
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def workshop(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFacto
             place.mkdir(parents=True)
             for number in range(1, names[1]):
                 shutil.copy(colours / colour / f"{number:03}.png", place)
-    train_classifier(folder / "photos", tiny, folder / "runs" / "default-1", Watcher())
+    train_classifier(folder / "photos", tiny, folder / "runs" / "default-1", TrainCallbacks())
     shutil.copytree(folder / "runs" / "default-1", folder / "runs" / "default-2")
     for recipe in ("bottle", "button-cell", "custom-resnet", "defect"):
         (folder / "runs" / f"{recipe}-1").symlink_to("default-1")

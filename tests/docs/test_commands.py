@@ -120,9 +120,7 @@ def _every_command() -> list[str]:
 
 
 @pytest.mark.parametrize("name", _every_command())
-def test_every_command_gives_an_example_that_is_understood(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-):
+def test_every_command_gives_an_example_that_is_understood(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     command = get_command(app)
     for word in name.split():
         command = command.commands[word]

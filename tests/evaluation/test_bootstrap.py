@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from assay.evaluation import Interval, Predictions, bootstrap_intervals, evaluate
+from assay.evaluation import Interval, Predictions, bootstrap_intervals, compute_metrics
 from assay.evaluation.bootstrap import _weighted_auc
 
 Make = Callable[..., Predictions]
@@ -19,7 +19,7 @@ Make = Callable[..., Predictions]
 @given(st.integers(2, 5), st.lists(st.integers(0, 100), max_size=30), st.integers(0, 1000))
 def test_every_interval_holds_its_estimate(make: Make, classes: int, labels: list[int], seed: int):
     predictions = make([k % classes for k in labels], classes=[f"c{k}" for k in range(classes)], seed=seed)
-    metrics, found = evaluate(predictions), bootstrap_intervals(predictions, resamples=50)
+    metrics, found = compute_metrics(predictions), bootstrap_intervals(predictions, resamples=50)
     pairs = [
         (metrics.balanced_accuracy, found.balanced_accuracy),
         (metrics.macro.f1, found.macro_f1),
@@ -65,9 +65,7 @@ def test_higher_level_is_wider(make: Make):
         bootstrap_intervals(predictions, level=95)
 
 
-@pytest.mark.parametrize(
-    ("classes", "photos", "recall"), [(2, 10, 0.95), (2, 50, 0.99), (3, 15, 0.9), (6, 20, 0.95)]
-)
+@pytest.mark.parametrize(("classes", "photos", "recall"), [(2, 10, 0.95), (2, 50, 0.99), (3, 15, 0.9), (6, 20, 0.95)])
 def test_balanced_accuracy_and_f1_are_covered(make: Make, classes: int, photos: int, recall: float):
     """Of 60 test sets drawn from a known truth about 95 % must hold it; with the plain bootstrap 65 % do."""
     rng = np.random.default_rng(0)
@@ -84,9 +82,7 @@ def test_balanced_accuracy_and_f1_are_covered(make: Make, classes: int, photos: 
     assert 0.87 <= hits / 120 <= 1
 
 
-@pytest.mark.parametrize(
-    ("positives", "negatives", "distance"), [(10, 10, 2.5), (20, 80, 3.0), (60, 90, 1.2)]
-)
+@pytest.mark.parametrize(("positives", "negatives", "distance"), [(10, 10, 2.5), (20, 80, 3.0), (60, 90, 1.2)])
 def test_area_under_the_curve_is_covered(positives: int, negatives: int, distance: float):
     """The same for two normal distributions, whose area is known."""
     rng = np.random.default_rng(1)
@@ -108,9 +104,7 @@ def test_area_under_the_curve_is_covered(positives: int, negatives: int, distanc
 
 
 @settings(deadline=None)
-@given(
-    st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.7]), st.booleans(), st.integers(1, 3)), min_size=2)
-)
+@given(st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.7]), st.booleans(), st.integers(1, 3)), min_size=2))
 def test_weighted_area_agrees_with_scikit_learn(photos: list[tuple[float, bool, int]]):
     photos = [*photos, (0.3, True, 1), (0.4, False, 2)]
     scores, actual, weights = (np.array(column) for column in zip(*photos, strict=True))

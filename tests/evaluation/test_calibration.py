@@ -14,20 +14,18 @@ from assay.evaluation import (
     brier_score,
     fit_temperature,
     measure_calibration,
-    reliability,
+    reliability_table,
 )
 
 Make = Callable[..., Predictions]
-photos = st.lists(
-    st.tuples(st.sampled_from([0.5, 0.6, 0.61, 0.9, 1.0]), st.booleans()), min_size=1, max_size=80
-)
+photos = st.lists(st.tuples(st.sampled_from([0.5, 0.6, 0.61, 0.9, 1.0]), st.booleans()), min_size=1, max_size=80)
 
 
 @settings(deadline=None)
 @given(photos, st.integers(1, 20), st.integers(0, 99))
 def test_table_holds_every_photo_once_in_any_order(pairs: list[tuple[float, bool]], bins: int, seed: int):
     confidence, correct = (np.array(column) for column in zip(*pairs, strict=True))
-    table = reliability(confidence, correct, bins)
+    table = reliability_table(confidence, correct, bins)
     assert sum(one.count for one in table) == len(pairs)
     assert sum(one.correct for one in table) == correct.sum()
     assert 1 <= len(table) <= bins
@@ -37,7 +35,7 @@ def test_table_holds_every_photo_once_in_any_order(pairs: list[tuple[float, bool
     for one, after in itertools.pairwise(table):
         assert one.high < after.low  # equals share a bin
     shuffled = np.random.default_rng(seed).permutation(len(pairs))
-    assert [one.count for one in reliability(confidence[shuffled], correct[shuffled], bins)] == [
+    assert [one.count for one in reliability_table(confidence[shuffled], correct[shuffled], bins)] == [
         one.count for one in table
     ]
 
@@ -45,7 +43,7 @@ def test_table_holds_every_photo_once_in_any_order(pairs: list[tuple[float, bool
 @given(st.integers(1, 300), st.integers(1, 20))
 def test_bins_hold_equal_numbers_where_no_confidence_repeats(count: int, bins: int):
     confidence = np.linspace(0.3, 0.9, count)
-    counts = [one.count for one in reliability(confidence, np.ones(count, dtype=bool), bins)]
+    counts = [one.count for one in reliability_table(confidence, np.ones(count, dtype=bool), bins)]
     assert len(counts) == min(bins, count)
     assert max(counts) - min(counts) <= 1
 
@@ -100,4 +98,4 @@ def test_fitted_temperature_mends_what_is_too_sure(make: Make):
 @pytest.mark.parametrize("bins", [0, -3])
 def test_no_bins(bins: int):
     with pytest.raises(ValueError, match="no reliability"):
-        reliability(np.ones(3), np.ones(3, dtype=bool), bins)
+        reliability_table(np.ones(3), np.ones(3, dtype=bool), bins)

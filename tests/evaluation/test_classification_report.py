@@ -1,13 +1,13 @@
 from collections.abc import Callable
 
-from assay.evaluation import Predictions, evaluate
-from assay.evaluation.classification_report import accuracy_sentence, classification_report
+from assay.evaluation import Predictions, compute_metrics
+from assay.evaluation.metrics import accuracy_sentence, classification_report
 
 Make = Callable[..., Predictions]
 
 
 def test_table(make: Make):
-    report = classification_report(evaluate(make([0, 0, 0, 1, 1], [0, 0, 2, 1, 2])))
+    report = classification_report(compute_metrics(make([0, 0, 0, 1, 1], [0, 0, 2, 1, 2])))
     lines = report.splitlines()
     assert lines[0].split() == ["precision", "recall", "F1", "support"]
     assert lines[1].split() == ["cat", "1.000", "0.667", "0.800", "3"]
@@ -20,16 +20,16 @@ def test_table(make: Make):
 
 
 def test_two_classes_name_the_positive_one(make: Make):
-    assert "ROC-AUC (defect)" in classification_report(evaluate(make([0, 1], classes=("ok", "defect"))))
+    assert "ROC-AUC (defect)" in classification_report(compute_metrics(make([0, 1], classes=("ok", "defect"))))
 
 
 def test_no_photos(make: Make):
-    metrics = evaluate(make([]))
+    metrics = compute_metrics(make([]))
     assert "accuracy" in classification_report(metrics)
     assert "nan" not in classification_report(metrics)
     assert accuracy_sentence(metrics) == "no photos, so no accuracy"
 
 
 def test_sentence_never_rounds_up_to_all(make: Make):
-    metrics = evaluate(make([0] * 3000, [0] * 2999 + [1]))
+    metrics = compute_metrics(make([0] * 3000, [0] * 2999 + [1]))
     assert accuracy_sentence(metrics) == "99.9 % of 3000 photos are right (95 % interval 99.8 % to 99.9 %)"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.evaluation.confidence_histogram import confidence_histogram
+from assay.evaluation.calibration import confidence_histogram
 
 
 def test_bins_hold_equally_many_photos():

@@ -5,24 +5,24 @@ import numpy as np
 import pytest
 
 from assay.evaluation import Predictions
-from assay.evaluation.confusion import ConfusedPair, Confusion
+from assay.evaluation.confusion_matrix import ConfusedPair, ConfusionMatrix
 
 Make = Callable[..., Predictions]
 
 
 def test_rows_are_actual_and_columns_predicted(make: Make):
-    confusion = Confusion.of(make([0, 0, 0, 1, 1], [0, 0, 2, 1, 2]))
+    confusion = ConfusionMatrix.of(make([0, 0, 0, 1, 1], [0, 0, 2, 1, 2]))
     assert confusion.counts.tolist() == [[2, 0, 1], [0, 1, 1], [0, 0, 0]]
 
 
 def test_normalised_rows_sum_to_one(make: Make):
-    shares = Confusion.of(make([0, 0, 0, 1, 1], [0, 0, 2, 1, 2])).normalised
+    shares = ConfusionMatrix.of(make([0, 0, 0, 1, 1], [0, 0, 2, 1, 2])).normalised
     np.testing.assert_allclose(shares[:2].sum(axis=1), 1)
     assert np.isnan(shares[2]).all()
 
 
 def test_most_confused_pairs_first():
-    confusion = Confusion(("a", "b", "c"), np.array([[8, 2, 0], [2, 2, 0], [0, 5, 5]]))
+    confusion = ConfusionMatrix(("a", "b", "c"), np.array([[8, 2, 0], [2, 2, 0], [0, 5, 5]]))
     assert confusion.pairs() == (
         ConfusedPair("c", "b", 5, 0.5),
         ConfusedPair("b", "a", 2, 0.5),
@@ -31,7 +31,7 @@ def test_most_confused_pairs_first():
 
 
 def test_json(make: Make):
-    values = Confusion.of(make([0, 1, 1], [0, 1, 0], classes=("open", "closed", "$?"))).to_dict()
+    values = ConfusionMatrix.of(make([0, 1, 1], [0, 1, 0], classes=("open", "closed", "$?"))).to_dict()
     assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert values["counts"] == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
     assert values["normalised"] == [[1, 0, 0], [0.5, 0.5, 0], None]
@@ -40,7 +40,7 @@ def test_json(make: Make):
 
 
 def test_text_explains_itself():
-    text = Confusion(("bottom", "side"), np.array([[9, 1], [0, 6]])).to_text()
+    text = ConfusionMatrix(("bottom", "side"), np.array([[9, 1], [0, 6]])).to_text()
     assert text.startswith("Confusion matrix: number of photos (rows actual, columns predicted)\n\n")
     assert "        bottom  side\nbottom       9     1\nside         0     6\n" in text
     assert "bottom      90    10" in text
@@ -53,19 +53,19 @@ def test_text_explains_itself():
 @pytest.mark.parametrize("classes", [2, 8, 12, 30])
 def test_text_stays_narrow_and_names_every_class(make: Make, classes: int):
     names = [f"an awfully long name of a class, number {k}, as some people like them" for k in range(classes)]
-    text = Confusion.of(make(list(range(classes)) * 2, classes=names)).to_text()
+    text = ConfusionMatrix.of(make(list(range(classes)) * 2, classes=names)).to_text()
     assert max(map(len, text.splitlines())) <= 130
     table = text.split("\n\n")[1].splitlines()
     assert len({line[:30] for line in table[1:]}) == classes
 
 
 def test_text_without_photos_and_without_mistakes(make: Make):
-    assert "There are no\nphotos." in Confusion.of(make([])).to_text()
-    assert "mistake:" not in Confusion.of(make([0, 1], [0, 1])).verdict()
+    assert "There are no\nphotos." in ConfusionMatrix.of(make([])).to_text()
+    assert "mistake:" not in ConfusionMatrix.of(make([0, 1], [0, 1])).verdict()
 
 
 def test_text_cannot_be_broken_by_a_name(make: Make):
-    text = Confusion.of(make([0, 1], [1, 1], classes=("a\nb\x1b[31m", "電池"))).to_text()
+    text = ConfusionMatrix.of(make([0, 1], [1, 1], classes=("a\nb\x1b[31m", "電池"))).to_text()
     assert "\x1b" not in text
     header, first, second = text.split("\n\n")[1].splitlines()
     assert first.startswith(r"a\nb\x1b[31m")

@@ -6,10 +6,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from assay.evaluation.contact_sheet import Line, Tile, contact_sheet, misclassified_sheet
-from assay.evaluation.figure import png
-from assay.evaluation.misclassified import Mistake
-from assay.evaluation.thumbnail import letterbox, thumbnail
+from assay.evaluation.contact_sheet import CaptionLine, Tile, contact_sheet, letterbox, misclassified_sheet, thumbnail
+from assay.evaluation.figure_style import to_png
+from assay.evaluation.predictions import Mistake
 
 
 def mistakes(count: int, path: str = "/nowhere.jpg", source: str | None = None) -> list[Mistake]:
@@ -63,9 +62,9 @@ def test_photos_are_shown_pixel_for_pixel(tmp_path: Path):
 @pytest.mark.filterwarnings("ignore:Glyph .* missing from font")
 @pytest.mark.parametrize("name", ["W" * 60, "$x^{", "電" * 40, "a\nb", "é" * 90])
 def test_long_and_odd_names_stay_within_their_tile(tmp_path: Path, name: str):
-    tile = Tile(thumbnail(tmp_path / "none", 236), (Line(name, bold=True), Line(name)))
+    tile = Tile(thumbnail(tmp_path / "none", 236), (CaptionLine(name, bold=True), CaptionLine(name)))
     figure = contact_sheet("title", "note", [tile] * 3)
-    assert png(figure).startswith(b"\x89PNG")
+    assert to_png(figure).startswith(b"\x89PNG")
     renderer = FigureCanvasAgg(figure).get_renderer()
     widths = [text.get_window_extent(renderer).width for text in figure.axes[0].texts[2:4]]
     assert max(widths) <= 236 + 12  # the gap between tiles is 18
@@ -78,7 +77,7 @@ def test_progress_is_told(tmp_path: Path):
 
 
 def test_rows_grow_with_the_photos():
-    tile = Tile(thumbnail("/nowhere", 236), (Line("x"),))
+    tile = Tile(thumbnail("/nowhere", 236), (CaptionLine("x"),))
     one, three = (contact_sheet("t", "n", [tile] * count).get_figheight() for count in (6, 13))
     assert three > 2 * one
     assert letterbox(np.zeros((4, 4, 3), dtype=np.uint8), 236).shape == (236, 236, 3)

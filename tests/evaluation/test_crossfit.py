@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from assay.errors import AssayError
+from assay.core.errors import AssayError
 from assay.evaluation import Predictions, apply_temperature, measure_calibration
-from assay.evaluation.crossfit import calibration_figures, fit_calibration
+from assay.evaluation.temperature_scaling import calibration_scores, fit_calibration
 
 
 def drawn(count: int, seed: int, heat: float = 1.0) -> Predictions:
@@ -44,9 +44,9 @@ def test_an_honest_classifier_is_hardly_ever_made_worse():
         fit = fit_calibration(drawn(60, seed))
         kept += fit.temperature == 1.0
         scaled = apply_temperature(others.log_probabilities, fit.temperature)
-        losses.append(calibration_figures(replace(others, probabilities=scaled)).nll)
+        losses.append(calibration_scores(replace(others, probabilities=scaled)).nll)
     assert kept >= 20
-    assert np.mean(losses) < calibration_figures(others).nll + 0.01
+    assert np.mean(losses) < calibration_scores(others).nll + 0.01
 
 
 def test_where_it_stays_the_figures_stay():

@@ -16,16 +16,15 @@ from PIL import Image
 
 from assay.evaluation import (
     Predictions,
-    evaluate,
+    compute_metrics,
     measure_calibration,
-    positive_figure,
+    precision_coverage_figure,
+    precision_recall_figure,
     reliability_figure,
-    threshold_figure,
 )
-from assay.evaluation.class_figure import class_figure
-from assay.evaluation.confusion import Confusion
-from assay.evaluation.confusion_figure import confusion_figure
-from assay.evaluation.figure import fit, png, save_figure
+from assay.evaluation.confusion_matrix import ConfusionMatrix, confusion_matrix_figure
+from assay.evaluation.figure_style import save_figure, to_png, truncate_text
+from assay.evaluation.figures import class_metrics_figure
 
 NAMES = [f"a rather long name of class {k} of many" for k in range(30)]
 
@@ -40,8 +39,8 @@ def boxes(texts: list[Text], figure: Figure):
 
 @pytest.mark.parametrize("classes", [2, 3, 7, 12, 13, 30])
 def test_labels_do_not_overlap(make: Make, classes: int):
-    confusion = Confusion.of(make(list(range(classes)) * 4, classes=NAMES[:classes]))
-    figure = confusion_figure(confusion)
+    confusion = ConfusionMatrix.of(make(list(range(classes)) * 4, classes=NAMES[:classes]))
+    figure = confusion_matrix_figure(confusion)
     axes = figure.axes[0]
     rows = boxes(axes.get_yticklabels(), figure)
     assert len(rows) == classes
@@ -54,7 +53,7 @@ def test_labels_do_not_overlap(make: Make, classes: int):
 
 
 def test_short_names_stay_level_and_apart(make: Make):
-    figure = confusion_figure(Confusion.of(make([0, 1, 2])))
+    figure = confusion_matrix_figure(ConfusionMatrix.of(make([0, 1, 2])))
     labels = figure.axes[0].get_xticklabels()
     assert {label.get_rotation() for label in labels} == {0}
     columns = boxes(labels, figure)
@@ -63,34 +62,40 @@ def test_short_names_stay_level_and_apart(make: Make):
 
 def test_cells_say_count_and_share(make: Make):
     predictions = make([0, 0, 0, 1], [0, 0, 1, 1], classes=("a", "b"))
-    texts = {text.get_text() for text in confusion_figure(Confusion.of(predictions)).axes[0].texts}
+    texts = {text.get_text() for text in confusion_matrix_figure(ConfusionMatrix.of(predictions)).axes[0].texts}
     assert {"2", "66.7 %", "1", "33.3 %", "0", "100.0 %"} <= texts
-    shares = confusion_figure(Confusion.of(predictions), "shares").axes[0]
+    shares = confusion_matrix_figure(ConfusionMatrix.of(predictions), "shares").axes[0]
     assert {"67", "33", "0", "100"} <= {text.get_text() for text in shares.texts}
 
 
 def test_class_without_photos_is_a_dash(make: Make):
-    confusion = Confusion.of(make([0, 1], [0, 1]))
-    texts = [text.get_text() for text in confusion_figure(confusion, "shares").axes[0].texts]
+    confusion = ConfusionMatrix.of(make([0, 1], [0, 1]))
+    texts = [text.get_text() for text in confusion_matrix_figure(confusion, "shares").axes[0].texts]
     assert texts.count("–") == 3
 
 
 @pytest.mark.parametrize("labels", [[], [0], [0, 1, 1]])
 def test_degenerate_photos_draw(make: Make, labels: list[int]):
     predictions = make(labels, [0] * len(labels))
-    for figure in (confusion_figure(Confusion.of(predictions)), class_figure(evaluate(predictions))):
-        assert png(figure).startswith(b"\x89PNG")
+    for figure in (
+        confusion_matrix_figure(ConfusionMatrix.of(predictions)),
+        class_metrics_figure(compute_metrics(predictions)),
+    ):
+        assert to_png(figure).startswith(b"\x89PNG")
 
 
 def test_any_name_can_be_drawn(make: Make):
     names = ["$\\bad{", "a_b^c", "電池", "caf\udce9", "tab\tnewline\n", "", "🙂", "x" * 500]
     predictions = make(list(range(8)), classes=names)
-    for figure in (confusion_figure(Confusion.of(predictions)), class_figure(evaluate(predictions))):
-        assert png(figure).startswith(b"\x89PNG")
+    for figure in (
+        confusion_matrix_figure(ConfusionMatrix.of(predictions)),
+        class_metrics_figure(compute_metrics(predictions)),
+    ):
+        assert to_png(figure).startswith(b"\x89PNG")
 
 
 def test_file_is_a_picture_with_a_white_margin(make: Make, tmp_path: Path):
-    save_figure(class_figure(evaluate(make([0, 1, 2] * 5, classes=NAMES[:3]))), tmp_path / "c.png")
+    save_figure(class_metrics_figure(compute_metrics(make([0, 1, 2] * 5, classes=NAMES[:3]))), tmp_path / "c.png")
     pixels = np.asarray(Image.open(tmp_path / "c.png").convert("RGB"))
     edges = (pixels[:8], pixels[-8:], pixels[:, :8], pixels[:, -8:])
     assert all((edge == 255).all() for edge in edges)
@@ -99,9 +104,9 @@ def test_file_is_a_picture_with_a_white_margin(make: Make, tmp_path: Path):
 
 
 def test_same_figure_same_bytes(make: Make):
-    confusion = Confusion.of(make([0, 1, 2]))
-    assert png(confusion_figure(confusion)) == png(confusion_figure(confusion))
-    assert Image.open(io.BytesIO(png(confusion_figure(confusion)))).format == "PNG"
+    confusion = ConfusionMatrix.of(make([0, 1, 2]))
+    assert to_png(confusion_matrix_figure(confusion)) == to_png(confusion_matrix_figure(confusion))
+    assert Image.open(io.BytesIO(to_png(confusion_matrix_figure(confusion)))).format == "PNG"
 
 
 def test_neither_pyplot_nor_torch_is_imported():
@@ -111,13 +116,13 @@ def test_neither_pyplot_nor_torch_is_imported():
 
 
 def test_text_is_cut_to_its_room():
-    assert fit("short", 200, 8) == "short"
-    cut = fit("W" * 100, 100, 8)
+    assert truncate_text("short", 200, 8) == "short"
+    cut = truncate_text("W" * 100, 100, 8)
     assert cut.startswith("W")
     assert cut.endswith("W")
     assert 5 < len(cut) < 20
-    assert len(fit("i" * 100, 100, 8)) > 2 * len(cut)
-    assert fit("abc", 0.1, 8) == "…"
+    assert len(truncate_text("i" * 100, 100, 8)) > 2 * len(cut)
+    assert truncate_text("abc", 0.1, 8) == "…"
 
 
 def test_reliability_shows_every_bin_before_and_after(make: Make):
@@ -131,9 +136,9 @@ def test_reliability_shows_every_bin_before_and_after(make: Make):
 
 def test_threshold_figure_shows_the_curve(make: Make):
     predictions = make([0, 1] * 30, classes=("ok", "$defect"), skill=1.0)
-    axes = positive_figure(predictions, "$defect").axes[0]
+    axes = precision_recall_figure(predictions, "$defect").axes[0]
     assert [line.get_label() for line in axes.lines] == ["precision", "recall"]
-    assert len(threshold_figure(predictions).axes[0].lines[0].get_xdata()) == 60
+    assert len(precision_coverage_figure(predictions).axes[0].lines[0].get_xdata()) == 60
 
 
 @pytest.mark.parametrize("labels", [[], [0], [1, 1, 1]])
@@ -141,8 +146,8 @@ def test_curves_of_degenerate_photos_draw(make: Make, labels: list[int]):
     predictions = make(labels, probabilities=np.tile([0.0, 1.0, 0.0], (len(labels), 1)))
     figures = (
         reliability_figure(measure_calibration(predictions)),
-        threshold_figure(predictions),
-        positive_figure(predictions, "dog"),
+        precision_coverage_figure(predictions),
+        precision_recall_figure(predictions, "dog"),
     )
     for figure in figures:
-        assert png(figure).startswith(b"\x89PNG")
+        assert to_png(figure).startswith(b"\x89PNG")

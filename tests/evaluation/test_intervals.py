@@ -3,14 +3,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from assay.evaluation import wilson
+from assay.evaluation import wilson_interval
 
 shares = st.integers(1, 5000).flatmap(lambda total: st.tuples(st.integers(0, total), st.just(total)))
 
 
 @given(shares, st.sampled_from([0.8, 0.9, 0.95, 0.99]))
 def test_agrees_with_scipy(share: tuple[int, int], level: float):
-    interval = wilson(*share, level)
+    interval = wilson_interval(*share, level)
     expected = binomtest(*share).proportion_ci(level, method="wilson")
     assert interval == pytest.approx((expected.low, expected.high), abs=1e-12)
 
@@ -18,29 +18,29 @@ def test_agrees_with_scipy(share: tuple[int, int], level: float):
 @given(shares)
 def test_lies_around_the_share_and_within_0_and_1(share: tuple[int, int]):
     successes, total = share
-    low, high = wilson(successes, total)
+    low, high = wilson_interval(successes, total)
     assert 0 <= low <= successes / total <= high <= 1
     assert low < high
 
 
 def test_published_figure_of_ten_in_eleven():
     # The button cells' 90.91 % on 11 photos: nobody should bet on it.
-    assert wilson(10, 11) == pytest.approx((0.623, 0.984), abs=5e-4)
+    assert wilson_interval(10, 11) == pytest.approx((0.623, 0.984), abs=5e-4)
 
 
 def test_all_right_is_not_certain():
-    assert wilson(20, 20).low == pytest.approx(0.839, abs=5e-4)
-    assert wilson(20, 20).high == 1
-    assert wilson(0, 20).low == 0
+    assert wilson_interval(20, 20).low == pytest.approx(0.839, abs=5e-4)
+    assert wilson_interval(20, 20).high == 1
+    assert wilson_interval(0, 20).low == 0
 
 
 @pytest.mark.parametrize(("successes", "total"), [(0, 0), (-1, 3), (4, 3)])
 def test_what_is_no_share(successes: int, total: int):
     with pytest.raises(ValueError, match="no share"):
-        wilson(successes, total)
+        wilson_interval(successes, total)
 
 
 @pytest.mark.parametrize("level", [0, 1, 95])
 def test_what_is_no_level(level: float):
     with pytest.raises(ValueError, match="confidence level"):
-        wilson(1, 2, level)
+        wilson_interval(1, 2, level)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.evaluation.label_errors import label_suspects
+from assay.evaluation.confident_learning import find_label_issues
 
 
 def sure(labels: np.ndarray, classes: int, seed: int = 0) -> np.ndarray:
@@ -22,7 +22,7 @@ def test_flipped_labels_come_first(classes: int):
     flipped = np.zeros(1000, dtype=bool)
     flipped[rng.choice(1000, 50, replace=False)] = True
     labels = np.where(flipped, (truth + 1) % classes, truth)
-    found = label_suspects(sure(truth, classes), labels)
+    found = find_label_issues(sure(truth, classes), labels)
     assert flipped[found.order[:50]].mean() > 0.9
     assert flipped[found.rows].mean() > 0.8
     assert (found.suggested[found.order[:40]] == truth[found.order[:40]]).mean() > 0.9
@@ -33,7 +33,7 @@ def test_clean_labels_are_not_suspect():
     labels = np.arange(300) % 3
     probabilities = np.full((300, 3), 0.1)
     probabilities[np.arange(300), labels] = 0.8
-    found = label_suspects(probabilities, labels)
+    found = find_label_issues(probabilities, labels)
     assert not found.suspect.any()
     assert found.rows.size == found.expected == 0
     assert found.to_dict() == {"suspects": 0, "expected": 0}
@@ -44,7 +44,7 @@ def test_a_timid_class_is_judged_by_its_own_confidence():
     labels = np.array([0] * 50 + [1] * 50)
     probabilities = np.array([[0.9, 0.1]] * 50 + [[0.45, 0.55]] * 50)
     probabilities[0] = [0.4, 0.6]
-    found = label_suspects(probabilities, labels)
+    found = find_label_issues(probabilities, labels)
     assert found.rows.tolist() == [0]
     assert found.suggested[0] == 1
     assert found.order[0] == 0
@@ -53,7 +53,7 @@ def test_a_timid_class_is_judged_by_its_own_confidence():
 
 @pytest.mark.parametrize("labels", [[], [0], [1, 1, 1]])
 def test_degenerate(labels: list[int]):
-    found = label_suspects(np.full((len(labels), 3), 1 / 3), np.array(labels, dtype=np.int64))
+    found = find_label_issues(np.full((len(labels), 3), 1 / 3), np.array(labels, dtype=np.int64))
     assert found.order.tolist() == list(range(len(labels)))
 
 
@@ -70,7 +70,7 @@ def test_degenerate(labels: list[int]):
 )
 def test_nonsense_is_refused(probabilities: np.ndarray, labels: list[int]):
     with pytest.raises(ValueError, match=r"class|fit|sum"):
-        label_suspects(probabilities, np.array(labels))
+        find_label_issues(probabilities, np.array(labels))
 
 
 @given(st.integers(0, 60), st.integers(2, 5), st.integers(0, 99))
@@ -79,7 +79,7 @@ def test_ranking_is_a_permutation_by_margin(count: int, classes: int, seed: int)
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, count)
     probabilities = rng.dirichlet(np.ones(classes), count)
-    found = label_suspects(probabilities, labels)
+    found = find_label_issues(probabilities, labels)
     assert sorted(found.order.tolist()) == list(range(count))
     assert (np.diff(found.margin[found.order]) >= 0).all()
     assert (found.suggested != labels).all()

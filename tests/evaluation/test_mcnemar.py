@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.errors import AssayError
-from assay.evaluation import Predictions, compare, mcnemar, paired_difference
+from assay.core.errors import AssayError
+from assay.evaluation import Predictions, compare, mcnemar_p_value, paired_difference_interval
 
 Make = Callable[..., Predictions]
 counts = st.tuples(st.integers(0, 200), st.integers(0, 200))
@@ -18,23 +18,23 @@ counts = st.tuples(st.integers(0, 200), st.integers(0, 200))
 def test_is_the_doubled_tail_of_a_fair_coin(pair: tuple[int, int]):
     total = sum(pair)
     tail = sum(comb(total, k) for k in range(min(pair) + 1)) / 2**total
-    assert mcnemar(*pair) == pytest.approx(min(1, 2 * tail))
-    assert mcnemar(*pair) == mcnemar(*reversed(pair))
+    assert mcnemar_p_value(*pair) == pytest.approx(min(1, 2 * tail))
+    assert mcnemar_p_value(*pair) == mcnemar_p_value(*reversed(pair))
 
 
 def test_known_values():
-    assert mcnemar(0, 0) == 1
-    assert mcnemar(0, 5) == pytest.approx(0.0625)  # five in a row are not enough
-    assert mcnemar(0, 6) == pytest.approx(0.03125)
-    assert mcnemar(10, 10) == 1
+    assert mcnemar_p_value(0, 0) == 1
+    assert mcnemar_p_value(0, 5) == pytest.approx(0.0625)  # five in a row are not enough
+    assert mcnemar_p_value(0, 6) == pytest.approx(0.03125)
+    assert mcnemar_p_value(10, 10) == 1
 
 
 @given(counts, st.integers(0, 500))
 def test_interval_holds_the_difference(pair: tuple[int, int], others: int):
     total = sum(pair) + others + 1
-    low, high = paired_difference(*pair, total)
+    low, high = paired_difference_interval(*pair, total)
     assert -1 <= low <= (pair[1] - pair[0]) / total <= high <= 1
-    mirrored = paired_difference(*reversed(pair), total)
+    mirrored = paired_difference_interval(*reversed(pair), total)
     assert (low, high) == pytest.approx((-mirrored.high, -mirrored.low))
 
 
@@ -46,7 +46,7 @@ def test_interval_holds_the_truth_as_often_as_it_says(first: float, second: floa
         for c in range(photos + 1 - b):
             chance = comb(photos, b) * comb(photos - b, c) * first**b * second**c
             chance *= (1 - first - second) ** (photos - b - c)
-            low, high = paired_difference(b, c, photos)
+            low, high = paired_difference_interval(b, c, photos)
             covered += chance * (low <= second - first <= high)
     assert 0.93 < covered <= 1
 
@@ -54,7 +54,7 @@ def test_interval_holds_the_truth_as_often_as_it_says(first: float, second: floa
 @pytest.mark.parametrize(("b", "c", "total"), [(-1, 0, 5), (3, 3, 5), (0, 0, 0)])
 def test_counts_that_cannot_be(b: int, c: int, total: int):
     with pytest.raises(ValueError, match="no difference"):
-        paired_difference(b, c, total)
+        paired_difference_interval(b, c, total)
 
 
 def test_photos_are_matched_by_id_and_classes_by_name(make: Make):

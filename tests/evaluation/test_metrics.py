@@ -16,8 +16,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from assay.errors import UsageError
-from assay.evaluation import Predictions, evaluate, wilson
+from assay.core.errors import UsageError
+from assay.evaluation import Predictions, compute_metrics, wilson_interval
 from assay.evaluation.metrics import confusion_counts
 
 Make = Callable[..., Predictions]
@@ -25,10 +25,10 @@ Make = Callable[..., Predictions]
 
 def test_by_hand(make: Make):
     # Three cats (two right), two dogs (one right), no ship, but a cat and a dog taken for ships.
-    metrics = evaluate(make([0, 0, 0, 1, 1], [0, 0, 2, 1, 2]))
+    metrics = compute_metrics(make([0, 0, 0, 1, 1], [0, 0, 2, 1, 2]))
     cat, dog, ship = metrics.classes
     assert (metrics.count, metrics.correct, metrics.accuracy) == (5, 3, 0.6)
-    assert metrics.accuracy_interval == wilson(3, 5)
+    assert metrics.accuracy_interval == wilson_interval(3, 5)
     assert (cat.precision, cat.recall, cat.f1) == (1, pytest.approx(2 / 3), pytest.approx(0.8))
     assert (dog.precision, dog.recall, dog.f1) == (1, 0.5, pytest.approx(2 / 3))
     assert (ship.precision, ship.recall, ship.f1) == (0, None, 0)
@@ -37,8 +37,8 @@ def test_by_hand(make: Make):
     assert metrics.balanced_accuracy == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert metrics.macro.precision == pytest.approx(2 / 3)
     assert metrics.weighted.recall == pytest.approx(0.6)  # always the accuracy
-    assert cat.recall_interval == wilson(2, 3)
-    assert cat.precision_interval == wilson(2, 2)
+    assert cat.recall_interval == wilson_interval(2, 3)
+    assert cat.precision_interval == wilson_interval(2, 2)
     assert ship.recall_interval is None
     assert metrics.of("dog") == dog
     with pytest.raises(KeyError):
@@ -50,7 +50,7 @@ def test_by_hand(make: Make):
 def test_agrees_with_scikit_learn_where_that_is_defined(make: Make, classes: int, seed: int, skill: float):
     actual = list(range(classes)) * 3 + [0] * 5
     predictions = make(actual, classes=[f"c{k}" for k in range(classes)], skill=skill, seed=seed)
-    metrics, predicted = evaluate(predictions), predictions.predicted
+    metrics, predicted = compute_metrics(predictions), predictions.predicted
     assert metrics.accuracy == pytest.approx(accuracy_score(actual, predicted))
     assert metrics.balanced_accuracy == pytest.approx(balanced_accuracy_score(actual, predicted))
     assert metrics.log_loss == pytest.approx(log_loss(actual, predictions.probabilities))
@@ -77,10 +77,8 @@ def test_agrees_with_scikit_learn_where_that_is_defined(make: Make, classes: int
 )
 def test_any_photos_give_numbers_between_0_and_1_or_none(make: Make, case: tuple[int, list[tuple[int, int]]]):
     classes, pairs = case
-    predictions = make(
-        [a for a, _ in pairs], [p for _, p in pairs], classes=[f"c{k}" for k in range(classes)]
-    )
-    values = evaluate(predictions).to_dict()
+    predictions = make([a for a, _ in pairs], [p for _, p in pairs], classes=[f"c{k}" for k in range(classes)])
+    values = compute_metrics(predictions).to_dict()
     text = json.dumps(values, allow_nan=False)
     assert json.loads(text) == values
 
@@ -100,7 +98,7 @@ def test_any_photos_give_numbers_between_0_and_1_or_none(make: Make, case: tuple
 
 
 def test_no_photos(make: Make):
-    metrics = evaluate(make([]))
+    metrics = compute_metrics(make([]))
     assert metrics.count == 0
     assert metrics.accuracy is metrics.accuracy_interval is metrics.balanced_accuracy is None
     assert metrics.roc_auc is metrics.log_loss is metrics.macro.f1 is metrics.weighted.f1 is None
@@ -108,7 +106,7 @@ def test_no_photos(make: Make):
 
 
 def test_photos_of_one_class_only(make: Make):
-    metrics = evaluate(make([1, 1, 1], [1, 1, 0], classes=("open", "closed")))
+    metrics = compute_metrics(make([1, 1, 1], [1, 1, 0], classes=("open", "closed")))
     assert metrics.roc_auc is None
     assert metrics.balanced_accuracy == pytest.approx(2 / 3)
     assert metrics.of("open").recall is None
@@ -117,40 +115,40 @@ def test_photos_of_one_class_only(make: Make):
 
 
 def test_never_naming_a_class_does_not_pay(make: Make):
-    metrics = evaluate(make([0, 1, 1], [0, 0, 0], classes=("ok", "defect")))
+    metrics = compute_metrics(make([0, 1, 1], [0, 0, 0], classes=("ok", "defect")))
     assert metrics.of("defect").precision == 0
     assert metrics.of("defect").precision_interval is None
     assert metrics.macro.precision == pytest.approx((1 / 3 + 0) / 2)
 
 
 def test_class_that_neither_occurs_nor_is_predicted_counts_nowhere(make: Make):
-    metrics = evaluate(make([0, 1], [0, 1]))
+    metrics = compute_metrics(make([0, 1], [0, 1]))
     assert metrics.of("ship").f1 is None
     assert metrics.macro.f1 == metrics.macro.precision == metrics.balanced_accuracy == 1
 
 
 def test_positive_class(make: Make):
     two = make([0, 1], classes=("ok", "defect"))
-    assert evaluate(two).positive == "defect"
-    assert evaluate(two, "ok").positive == "ok"
-    assert evaluate(make([0, 1])).positive is None
-    assert evaluate(make([0, 1]), "cat").positive == "cat"
+    assert compute_metrics(two).positive == "defect"
+    assert compute_metrics(two, "ok").positive == "ok"
+    assert compute_metrics(make([0, 1])).positive is None
+    assert compute_metrics(make([0, 1]), "cat").positive == "cat"
     with pytest.raises(UsageError, match="crack is none of the classes: choose one of ok, defect"):
-        evaluate(two, "crack")
+        compute_metrics(two, "crack")
 
 
 def test_rounded_probabilities_still_rank(make: Make):
     """Two photos that float32 rounds to a probability of 1 are told apart by the other class's."""
     probabilities = np.array([[1, 1e-9], [1, 1e-12], [0.2, 0.8]], dtype=np.float32)
-    metrics = evaluate(make([1, 0, 1], classes=("ok", "defect"), probabilities=probabilities))
+    metrics = compute_metrics(make([1, 0, 1], classes=("ok", "defect"), probabilities=probabilities))
     assert metrics.of("ok").roc_auc == metrics.of("defect").roc_auc == metrics.roc_auc == 1
 
 
 def test_probability_of_zero_for_the_right_class_is_a_finite_loss(make: Make):
-    loss = evaluate(make([0, 1], probabilities=np.array([[0.0, 1, 0], [0, 1, 0]]))).log_loss
+    loss = compute_metrics(make([0, 1], probabilities=np.array([[0.0, 1, 0], [0, 1, 0]]))).log_loss
     assert 10 < loss < 100
 
 
 def test_row_that_sums_only_nearly_to_one_is_accepted(make: Make):
     row = np.array([[0.3333, 0.3333, 0.3333]], dtype=np.float32)
-    assert evaluate(make([0], probabilities=row)).log_loss == pytest.approx(np.log(3))
+    assert compute_metrics(make([0], probabilities=row)).log_loss == pytest.approx(np.log(3))

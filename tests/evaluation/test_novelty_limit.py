@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from assay.evaluation.novelty_limit import FEWEST, novelty_limit
+from assay.evaluation.selective_classification import MIN_NOVELTY_PHOTOS, novelty_limit
 
 SHAPES = {
     "normal": lambda rng, count: 1 + 0.1 * rng.normal(size=count),
@@ -51,7 +51,7 @@ def test_more_alarms_allowed_is_a_nearer_limit():
 
 
 def test_a_handful_says_nothing():
-    assert novelty_limit(np.ones(FEWEST - 1), 0.05) is None
+    assert novelty_limit(np.ones(MIN_NOVELTY_PHOTOS - 1), 0.05) is None
 
 
 @pytest.mark.parametrize("distance", [np.zeros(8), np.zeros(100), np.array([0, 0, 0, 1e9, 1e9]), np.ones(6)])

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assay.errors import AssayError
+from assay.core.errors import AssayError
 from assay.evaluation import Predictions
 
 Make = Callable[..., Predictions]

@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from assay.errors import AssayError
-from assay.evaluation import Predictions, threshold_curve
-from assay.evaluation.selective import (
-    SURENESS,
+from assay.core.errors import AssayError
+from assay.evaluation import Predictions, precision_coverage_curve
+from assay.evaluation.selective_classification import (
+    GUARANTEE_CONFIDENCE,
     choose_threshold,
-    count_answered,
-    dump_curve,
-    load_curve,
-    photos_needed,
-    precision_bound,
+    count_answers,
+    curve_from_dict,
+    curve_to_dict,
+    min_photos_for_precision,
+    precision_lower_bound,
 )
 
 
@@ -40,10 +40,10 @@ def test_the_target_holds_on_other_photos_in_nearly_all_trials():
     others = honest(200_000, seed=10_000)
     kept = []
     for seed in range(60):
-        selection = choose_threshold(threshold_curve(honest(1500, seed)), 1500, 0.97)
+        selection = choose_threshold(precision_coverage_curve(honest(1500, seed)), 1500, 0.97)
         assert selection.reached
         familiar = np.ones(len(others), dtype=np.bool_)
-        found = count_answered(others.confidence, others.correct, familiar, selection.threshold)
+        found = count_answers(others.confidence, others.correct, familiar, selection.threshold)
         kept.append(found.precision or 0.0)
     assert np.mean(np.array(kept) >= 0.97) >= 0.85
     assert min(kept) >= 0.96
@@ -52,35 +52,35 @@ def test_the_target_holds_on_other_photos_in_nearly_all_trials():
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_the_bound_is_the_share_at_which_so_many_right_answers_are_just_likely_enough(pair: tuple[int, int]):
     correct, answered = pair
-    bound = float(precision_bound(np.array([correct]), np.array([answered]))[0])
+    bound = float(precision_lower_bound(np.array([correct]), np.array([answered]))[0])
     assert 0 <= bound <= correct / answered
     if correct:
-        assert binom.sf(correct - 1, answered, bound) == pytest.approx(1 - SURENESS, rel=1e-6)
+        assert binom.sf(correct - 1, answered, bound) == pytest.approx(1 - GUARANTEE_CONFIDENCE, rel=1e-6)
 
 
 def test_so_many_faultless_answers_prove_a_target():
     for target in (0.9, 0.99, 0.999):
-        needed = photos_needed(target)
-        bounds = precision_bound(np.array([needed - 1, needed]), np.array([needed - 1, needed]))
+        needed = min_photos_for_precision(target)
+        bounds = precision_lower_bound(np.array([needed - 1, needed]), np.array([needed - 1, needed]))
         assert bounds[0] < target <= bounds[1]
-    assert photos_needed(0.99) == 230
+    assert min_photos_for_precision(0.99) == 230
 
 
 def test_few_photos_prove_little_and_it_is_said(make: Callable[..., Predictions]):
-    selection = choose_threshold(threshold_curve(make([0] * 20, [0] * 20)), 20, 0.99)
+    selection = choose_threshold(precision_coverage_curve(make([0] * 20, [0] * 20)), 20, 0.99)
     assert not selection.reached
     assert (selection.answered, selection.coverage, selection.precision) == (20, 1.0, 1.0)
     assert selection.bound == pytest.approx(0.1 ** (1 / 20))
 
 
 def test_refused_photos_count_against_the_coverage(make: Callable[..., Predictions]):
-    selection = choose_threshold(threshold_curve(make([0] * 20, [0] * 20)), 40, 0.8)
+    selection = choose_threshold(precision_coverage_curve(make([0] * 20, [0] * 20)), 40, 0.8)
     assert selection.reached
     assert selection.to_dict()["coverage"] == 0.5
 
 
 def test_one_mistake_among_three_hundred_is_allowed(make: Callable[..., Predictions]):
-    selection = choose_threshold(threshold_curve(make([0] * 301, [0] * 300 + [1])), 301, 0.98)
+    selection = choose_threshold(precision_coverage_curve(make([0] * 301, [0] * 300 + [1])), 301, 0.98)
     assert selection.reached
     assert selection.answered == 301
     assert selection.correct == 300
@@ -88,26 +88,26 @@ def test_one_mistake_among_three_hundred_is_allowed(make: Callable[..., Predicti
 
 def test_no_photos_choose_nothing(make: Callable[..., Predictions]):
     with pytest.raises(AssayError, match="validation part"):
-        choose_threshold(threshold_curve(make([])), 0, 0.9)
+        choose_threshold(precision_coverage_curve(make([])), 0, 0.9)
 
 
 def test_counts_of_answers():
     confidence = np.array([0.6, 0.8, 0.9, 0.95])
     correct = np.array([True, False, True, True])
     familiar = np.array([True, True, True, False])
-    found = count_answered(confidence, correct, familiar, 0.8)
+    found = count_answers(confidence, correct, familiar, 0.8)
     assert (found.count, found.answered, found.correct, found.unfamiliar) == (4, 2, 1, 1)
     assert (found.coverage, found.precision) == (0.5, 0.5)
-    nothing = count_answered(confidence, correct, familiar, 0.99)
+    nothing = count_answers(confidence, correct, familiar, 0.99)
     assert (nothing.coverage, nothing.precision) == (0, None)
 
 
 def test_a_curve_survives_the_file_and_thinning_keeps_its_ends():
-    curve = threshold_curve(honest(3000, seed=1))
-    whole = load_curve(dump_curve(curve, 3000), 3000)
+    curve = precision_coverage_curve(honest(3000, seed=1))
+    whole = curve_from_dict(curve_to_dict(curve, 3000), 3000)
     for before, after in zip(curve, whole, strict=True):
         np.testing.assert_array_equal(before, after)
-    thin = load_curve(dump_curve(curve, 100), 3000)
+    thin = curve_from_dict(curve_to_dict(curve, 100), 3000)
     assert thin.threshold.size == 100
     assert (thin.threshold[0], thin.threshold[-1]) == (curve.threshold[0], curve.threshold[-1])
     exact, near = (choose_threshold(one, 3000, 0.97) for one in (curve, thin))
@@ -121,4 +121,4 @@ def test_a_curve_survives_the_file_and_thinning_keeps_its_ends():
 )
 def test_what_is_no_curve_is_refused(values: dict[str, object]):
     with pytest.raises(ValueError, match=r"no curve|columns"):
-        load_curve(values, 3)
+        curve_from_dict(values, 3)

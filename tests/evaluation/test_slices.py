@@ -3,8 +3,8 @@ from collections.abc import Callable
 
 import pytest
 
-from assay.errors import UsageError
-from assay.evaluation import Predictions, accuracy_by, accuracy_by_source, slices_text, wilson
+from assay.core.errors import UsageError
+from assay.evaluation import Predictions, accuracy_by_slice, accuracy_by_source_label, slices_text, wilson_interval
 
 Make = Callable[..., Predictions]
 
@@ -21,10 +21,10 @@ def mapped(make: Make) -> Predictions:
 
 
 def test_least_accurate_first(mapped: Predictions):
-    bird, frog, truck = accuracy_by_source(mapped)
+    bird, frog, truck = accuracy_by_source_label(mapped)
     assert (bird.name, bird.actual, bird.count, bird.correct) == ("bird", "animal", 3, 1)
     assert bird.accuracy == pytest.approx(1 / 3)
-    assert bird.interval == wilson(1, 3)
+    assert bird.interval == wilson_interval(1, 3)
     assert (bird.mistaken_for, bird.mistaken_count) == ("vehicle", 2)
     assert bird.confidence == pytest.approx(mapped.confidence[:3].mean())
     assert (frog.name, frog.mistaken_for, frog.mistaken_count) == ("frog", None, 0)
@@ -34,25 +34,25 @@ def test_least_accurate_first(mapped: Predictions):
 
 
 def test_any_property(mapped: Predictions):
-    found = accuracy_by(mapped, ["small", "large"] * 3)
+    found = accuracy_by_slice(mapped, ["small", "large"] * 3)
     assert {one.name: (one.count, one.actual) for one in found} == {
         "small": (3, "animal"),
         "large": (3, None),
     }
     with pytest.raises(ValueError, match="2 names for 6 photos"):
-        accuracy_by(mapped, ["a", "b"])
+        accuracy_by_slice(mapped, ["a", "b"])
 
 
 def test_without_source_labels_or_photos(make: Make):
     with pytest.raises(UsageError, match="no source labels"):
-        accuracy_by_source(make([0]))
-    assert accuracy_by(make([]), []) == ()
+        accuracy_by_source_label(make([0]))
+    assert accuracy_by_slice(make([]), []) == ()
     assert slices_text((), "size").split()[0] == "size"
 
 
 def test_text(mapped: Predictions):
-    lines = slices_text(accuracy_by_source(mapped), "category").splitlines()
+    lines = slices_text(accuracy_by_source_label(mapped), "category").splitlines()
     assert lines[0].split()[:5] == ["category", "class", "photos", "right", "accuracy"]
     assert lines[1].split()[:6] == ["bird", "animal", "3", "1", "33.3", "%"]
     assert lines[1].endswith("vehicle (2)")
-    assert "several" in slices_text(accuracy_by(mapped, ["x"] * 6), "size")
+    assert "several" in slices_text(accuracy_by_slice(mapped, ["x"] * 6), "size")

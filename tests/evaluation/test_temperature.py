@@ -4,13 +4,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
-from assay.errors import AssayError
+from assay.core.errors import AssayError
 from assay.evaluation import apply_temperature, fit_temperature, negative_log_likelihood
-from assay.evaluation.predictions import Floats, Integers
-from assay.evaluation.temperature import HIGHEST, LOWEST
+from assay.evaluation.predictions import FloatArray, IntArray
+from assay.evaluation.temperature_scaling import MAX_TEMPERATURE, MIN_TEMPERATURE
 
 
-def honest(count: int, classes: int, seed: int) -> tuple[Floats, Integers]:
+def honest(count: int, classes: int, seed: int) -> tuple[FloatArray, IntArray]:
     """Logits whose softmax is the very chance of each label."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(scale=1.5, size=(count, classes))
@@ -34,10 +34,10 @@ def test_never_worse_and_within_the_limits(classes: int, count: int, scale: floa
     rng = np.random.default_rng(seed)
     logits, actual = scale * rng.normal(size=(count, classes)), rng.integers(0, classes, count)
     found = fit_temperature(logits, actual)
-    assert LOWEST * 0.999 <= found.value <= HIGHEST * 1.001
+    assert MIN_TEMPERATURE * 0.999 <= found.value <= MAX_TEMPERATURE * 1.001
     assert found.after <= found.before
     assert found.after == pytest.approx(negative_log_likelihood(logits, actual, found.value))
-    grid = [negative_log_likelihood(logits, actual, t) for t in np.geomspace(LOWEST, HIGHEST, 200)]
+    grid = [negative_log_likelihood(logits, actual, t) for t in np.geomspace(MIN_TEMPERATURE, MAX_TEMPERATURE, 200)]
     flawless = (logits.argmax(axis=1) == actual).all()
     assert flawless or found.after <= min(grid) + 1e-6
 
@@ -72,7 +72,7 @@ def test_no_mistake_is_no_reason_to_be_surer():
 def test_hopeless_logits_stop_at_the_limit():
     actual = np.arange(30) % 3
     found = fit_temperature(np.eye(3)[(actual + 1) % 3] * 9, actual)
-    assert found.value == pytest.approx(HIGHEST, rel=1e-3)
+    assert found.value == pytest.approx(MAX_TEMPERATURE, rel=1e-3)
     assert found.at_limit
 
 

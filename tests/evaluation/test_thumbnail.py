@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from assay.evaluation.thumbnail import BACKGROUND, letterbox, thumbnail
+from assay.evaluation.contact_sheet import BACKGROUND, letterbox, thumbnail
 
 
 @settings(deadline=None, max_examples=40)

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from assay.evaluation import FILES, Predictions, evaluate, write_evaluation
+from assay.evaluation import EVALUATION_FILES, Predictions, compute_metrics, write_evaluation
 
 Make = Callable[..., Predictions]
 
-BASIC = {name: file for name, file in FILES.items() if not name.startswith("sources")}
+BASIC = {name: file for name, file in EVALUATION_FILES.items() if not name.startswith("sources")}
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def photographed(make: Make, button_cells: Path) -> Predictions:
 
 
 def test_folder_holds_everything(photographed: Predictions, tmp_path: Path):
-    metrics = evaluate(photographed)
+    metrics = compute_metrics(photographed)
     paths = write_evaluation(tmp_path / "evaluation", photographed, metrics)
     assert paths == {name: tmp_path / "evaluation" / file for name, file in BASIC.items()}
     assert sorted(path.name for path in (tmp_path / "evaluation").iterdir()) == sorted(BASIC.values())
@@ -42,7 +42,7 @@ def test_folder_holds_everything(photographed: Predictions, tmp_path: Path):
 
 
 def test_misclassified_table(photographed: Predictions, tmp_path: Path):
-    paths = write_evaluation(tmp_path, photographed, evaluate(photographed))
+    paths = write_evaluation(tmp_path, photographed, compute_metrics(photographed))
     with paths["misclassified"].open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert list(rows[0]) == ["id", "path", "actual", "predicted", "confidence"]
@@ -53,7 +53,7 @@ def test_misclassified_table(photographed: Predictions, tmp_path: Path):
 
 def test_source_label_is_a_column_where_there_is_one(make: Make, tmp_path: Path):
     predictions = make([0, 1], [1, 1], source_labels=("bird, small", "truck"))
-    paths = write_evaluation(tmp_path, predictions, evaluate(predictions))
+    paths = write_evaluation(tmp_path, predictions, compute_metrics(predictions))
     with paths["misclassified"].open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["source_label"] for row in rows] == ["bird, small"]
@@ -71,7 +71,7 @@ def test_source_label_is_a_column_where_there_is_one(make: Make, tmp_path: Path)
 
 def test_classes_table_has_empty_cells_for_what_is_not_defined(make: Make, tmp_path: Path):
     predictions = make([0, 0, 1], [0, 1, 1])
-    paths = write_evaluation(tmp_path, predictions, evaluate(predictions))
+    paths = write_evaluation(tmp_path, predictions, compute_metrics(predictions))
     with paths["classes"].open(encoding="utf-8", newline="") as stream:
         cat, dog, ship = csv.DictReader(stream)
     assert (cat["class"], float(cat["recall"]), cat["support"]) == ("cat", 0.5, "2")
@@ -82,14 +82,14 @@ def test_classes_table_has_empty_cells_for_what_is_not_defined(make: Make, tmp_p
 @pytest.mark.parametrize("labels", [[], [2]])
 def test_degenerate_predictions_are_written_too(make: Make, tmp_path: Path, labels: list[int]):
     predictions = make(labels)
-    paths = write_evaluation(tmp_path, predictions, evaluate(predictions))
+    paths = write_evaluation(tmp_path, predictions, compute_metrics(predictions))
     assert all(path.is_file() for path in paths.values())
 
 
 def test_second_evaluation_replaces_the_first(make: Make, tmp_path: Path):
     for predicted, sources in (([1, 1], ("bird", "truck")), ([0, 1], None)):
         predictions = make([0, 1], predicted, source_labels=sources)
-        paths = write_evaluation(tmp_path, predictions, evaluate(predictions))
+        paths = write_evaluation(tmp_path, predictions, compute_metrics(predictions))
     assert {path.name for path in tmp_path.iterdir()} == set(BASIC.values())
     assert paths["misclassified"].read_text("utf-8").count("\n") == 1
 
@@ -97,6 +97,6 @@ def test_second_evaluation_replaces_the_first(make: Make, tmp_path: Path):
 def test_number_of_pictures_is_told(make: Make, tmp_path: Path):
     told: list[tuple[str, int, int]] = []
     predictions = make([0, 1, 2], [1, 1, 2])
-    write_evaluation(tmp_path, predictions, evaluate(predictions), progress=lambda *step: told.append(step))
+    write_evaluation(tmp_path, predictions, compute_metrics(predictions), progress=lambda *step: told.append(step))
     assert ("misclassified photos", 1, 1) in told
     assert told[-1] == ("pictures", 4, 4)

@@ -19,16 +19,16 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from assay.serving.auth import (
-    Asked,
+    AccessDeniedError,
+    AuthRequest,
     AuthSettings,
-    LimitSettings,
-    Refusal,
-    digest_of,
-    make_gate,
+    RateLimitSettings,
+    content_digest,
+    make_authorizer,
 )
-from assay.serving.auth.desk import Desk
-from assay.serving.envelope import joined
-from assay.serving.nothing import SilentWatcher
+from assay.serving.auth.keys import KeyManager
+from assay.serving.components import NullMetricsSink
+from assay.serving.middleware import join_headers
 
 _CLIENTS = Path(__file__).parents[2] / "examples" / "client"
 _COMMANDS = {
@@ -41,26 +41,26 @@ class Server(NamedTuple):
     """A running server, and its keys."""
 
     url: str
-    desk: Desk
+    desk: KeyManager
 
 
 def _app(folder: Path) -> Starlette:
-    gate = make_gate(AuthSettings(folder=folder), LimitSettings(), SilentWatcher())
+    gate = make_authorizer(AuthSettings(folder=folder), RateLimitSettings(), NullMetricsSink())
 
     async def classify(request: Request) -> JSONResponse:
-        headers = joined(request.headers.raw)
+        headers = join_headers(request.headers.raw)
         assert request.client is not None
         try:
             admission = await gate.admit(
-                Asked("POST", request.url.path, headers, request.client.host, "classify")
+                AuthRequest("POST", request.url.path, headers, request.client.host, "classify")
             )
             async with request.form() as form:
                 image = form["image"]
                 assert not isinstance(image, str)
                 found = hashlib.sha256(await image.read()).hexdigest()
-            admission.check_body(digest_of([found]))
+            admission.check_body(content_digest([found]))
             await admission.release()
-        except Refusal as refused:
+        except AccessDeniedError as refused:
             return JSONResponse({"error": refused.text}, refused.status, refused.headers)
         return JSONResponse({"client": admission.client.id, "sha256": found})
 
@@ -70,7 +70,7 @@ def _app(folder: Path) -> Starlette:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("keys")
-    desk = Desk(folder)
+    desk = KeyManager(folder)
     desk.renew_master()
     config = uvicorn.Config(_app(folder), port=0, log_level="error", proxy_headers=False)
     running = uvicorn.Server(config)

@@ -69,8 +69,7 @@ def files(photo: Image.Image) -> dict[str, bytes]:
         "ppm-text": b"P3\n# a comment\n3 2\n255\n" + b" ".join(b"%d" % (14 * i) for i in range(18)),
     }
     found |= {
-        f"png-{mode}": _encode(photo.convert(mode), "PNG", exif=exif)
-        for mode in ("RGB", "RGBA", "P", "L", "LA", "1")
+        f"png-{mode}": _encode(photo.convert(mode), "PNG", exif=exif) for mode in ("RGB", "RGBA", "P", "L", "LA", "1")
     }
     found |= {
         f"tiff-{name}": _encode(photo, "TIFF", compression=name, tiffinfo=tags)

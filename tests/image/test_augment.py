@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import TypeAdapter
 
-from assay.errors import UsageError
-from assay.image.augment import _STEPS, Augment, _Library
+from assay.core.errors import UsageError
+from assay.image.augmentation import _STEP_BUILDERS, Augment, _AlbumentationsStep
 from assay.recipe import AugmentSpec, Transform, load_recipe, recipe_names
 
-_ALL = list(_STEPS)
+_ALL = list(_STEP_BUILDERS)
 
 
 def _transform(name: str, **values: Any) -> Transform:
@@ -94,7 +94,7 @@ def test_the_recipes_augment(pixels: np.ndarray, recipe: str):
 def test_another_process_gives_the_same():
     program = (
         "import sys, numpy as np\n"
-        "from assay.image.augment import Augment\n"
+        "from assay.image.augmentation import Augment\n"
         "from assay.recipe import load_recipe\n"
         "pixels = np.arange(40 * 40 * 3, dtype=np.uint8).reshape(40, 40, 3)\n"
         "augment = Augment(load_recipe('bottle').augment.train, 32)\n"
@@ -111,9 +111,7 @@ def test_transforms_are_applied_independently_of_each_other():
     # One half of the pixels tells the flip, their level the brightness: all four cases must come up alike.
     photo = np.full((8, 8, 3), 100, np.uint8)
     photo[:, :4] = 200
-    augment = Augment(
-        [_transform("horizontal_flip", p=0.5), _transform("brightness", factor=(0.5, 0.5), p=0.5)], 8
-    )
+    augment = Augment([_transform("horizontal_flip", p=0.5), _transform("brightness", factor=(0.5, 0.5), p=0.5)], 8)
     seen = [augment(photo, seed) for seed in range(400)]
     cases = [(bool(out[0, 0, 0] < out[0, 7, 0]), int(out.max())) for out in seen]
     counts = [cases.count((flipped, level)) for flipped in (False, True) for level in (200, 100)]
@@ -355,7 +353,7 @@ def test_nothing_to_do_changes_nothing(pixels: np.ndarray):
 def test_an_unknown_argument_of_the_library_is_an_error():
     kind = _augment("rotate")._steps[0][1].transform.__class__
     with pytest.raises(ValueError, match="angle"):
-        _Library(kind, limit=5, angle=7)
+        _AlbumentationsStep(kind, limit=5, angle=7)
 
 
 def test_the_library_never_asks_the_network():

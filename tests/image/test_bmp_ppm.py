@@ -64,9 +64,7 @@ def _ppm(draw: random.Random) -> bytes:
         return head + draw.randbytes(count * (2 if largest > 255 else 1))
     over = draw.choice([0, 0, 0, 1])
     blanks = [b" ", b"\n", b"  ", b" #x 9\n", b"\r\n", b"\t"]
-    return head + b"".join(
-        b"%d" % draw.randrange(largest + 1 + over) + draw.choice(blanks) for _ in range(count)
-    )
+    return head + b"".join(b"%d" % draw.randrange(largest + 1 + over) + draw.choice(blanks) for _ in range(count))
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from assay.image import Preprocess, colour, decode, icc
-from assay.inference.inputs import read_photo
+from assay.image import Preprocess, color_management, decode, icc_profiles
+from assay.inference.inputs import read_input
 from assay.recipe import PreprocessSpec
 
 Encode = Callable[..., bytes]
@@ -34,9 +34,9 @@ _TO = {
     ),
 }
 _PROFILES = {
-    "p3": icc.profile_of_cicp(12, 13) or b"",
-    "adobe": icc.rgb_profile(icc.ADOBE_RGB, icc.ADOBE_GAMMA),
-    "2020": icc.profile_of_cicp(9, 13) or b"",
+    "p3": icc_profiles.cicp_profile(12, 13) or b"",
+    "adobe": icc_profiles.rgb_profile(icc_profiles.ADOBE_RGB, icc_profiles.ADOBE_GAMMA),
+    "2020": icc_profiles.cicp_profile(9, 13) or b"",
 }
 
 
@@ -68,9 +68,7 @@ def _apart(one: Array, other: Array) -> int:
 
 @pytest.mark.parametrize("space", _TO)
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_a_wide_photo_shows_the_colours_of_its_srgb_twin(
-    encode: Encode, photo: Image.Image, space: str, kind: str
-):
+def test_a_wide_photo_shows_the_colours_of_its_srgb_twin(encode: Encode, photo: Image.Image, space: str, kind: str):
     options = {"lossless": True} if kind == "WEBP" else {}
     wide = _twin(photo, space)
     data = encode(wide, kind, icc_profile=_PROFILES[space], **options)
@@ -91,13 +89,7 @@ def test_profiles_in_bmp_and_jpeg_2000(encode: Encode, photo: Image.Image):
     pixels = plain[54:]
     header = struct.pack("<I", 124) + plain[18:54] + bytes(16) + b"DEBM" + bytes(48)
     header += struct.pack("<IIII", 4, 124 + len(pixels), len(profile), 0)
-    bmp = (
-        b"BM"
-        + struct.pack("<IHHI", 14 + 124 + len(pixels) + len(profile), 0, 0, 138)
-        + header
-        + pixels
-        + profile
-    )
+    bmp = b"BM" + struct.pack("<IHHI", 14 + 124 + len(pixels) + len(profile), 0, 0, 138) + header + pixels + profile
     assert np.abs(decode(bmp).astype(int) - np.asarray(photo)).mean() < 0.6
     jp2 = encode(wide, "JPEG2000")
     start = jp2.index(b"colr") - 4
@@ -118,9 +110,7 @@ def test_a_profile_in_several_segments_of_a_jpeg(encode: Encode, photo: Image.Im
     np.testing.assert_array_equal(decode(data), decode(plain))
 
 
-def test_a_profile_of_more_than_a_megabyte_in_a_png(
-    encode: Encode, photo: Image.Image, with_chunks: WithChunks
-):
+def test_a_profile_of_more_than_a_megabyte_in_a_png(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
     wide = _twin(photo, "p3")
     chunk = (b"iCCP", b"P3\0\0" + zlib.compress(_padded(_PROFILES["p3"], 3 << 20)))
     expected = decode(encode(wide, "PNG", icc_profile=_PROFILES["p3"]))
@@ -139,9 +129,7 @@ def test_a_reduced_jpeg_and_its_box_see_the_same_colours(encode: Encode, photo: 
     for spec in (PreprocessSpec(size=64), PreprocessSpec(size=64, roi=(0.1, 0.1, 0.9, 0.3))):
         read = Preprocess(spec).read
         assert np.abs(read(wide).astype(int) - read(plain)).mean() < 1
-        assert (
-            np.abs(read(encode(_twin(large, "p3"), "JPEG", quality=95)).astype(int) - read(plain)).mean() > 4
-        )
+        assert np.abs(read(encode(_twin(large, "p3"), "JPEG", quality=95)).astype(int) - read(plain)).mean() > 4
 
 
 def test_transparent_and_palette_pictures(encode: Encode, photo: Image.Image):
@@ -162,11 +150,8 @@ def test_transparent_and_palette_pictures(encode: Encode, photo: Image.Image):
 
 def _gray_profile(gamma: float) -> bytes:
     """A gray profile of one power, as image editors embed it ("Gray Gamma 1.8")."""
-    rgb = icc.rgb_profile(icc.REC709, gamma)
-    tags = {
-        rgb[132 + 12 * n : 136 + 12 * n]: struct.unpack(">II", rgb[136 + 12 * n : 144 + 12 * n])
-        for n in range(9)
-    }
+    rgb = icc_profiles.rgb_profile(icc_profiles.REC709, gamma)
+    tags = {rgb[132 + 12 * n : 136 + 12 * n]: struct.unpack(">II", rgb[136 + 12 * n : 144 + 12 * n]) for n in range(9)}
     content = {b"wtpt": b"wtpt", b"desc": b"desc", b"cprt": b"cprt", b"kTRC": b"rTRC"}
     table, body = struct.pack(">I", 4), b""
     for name, source in content.items():
@@ -193,7 +178,7 @@ def test_gray_profiles(encode: Encode, mode: str):
 
 def test_a_gray_photo_may_carry_a_profile_of_rgb(encode: Encode):
     levels = np.arange(256, dtype=np.uint8)[None]
-    got = decode(encode(Image.fromarray(levels), "PNG", icc_profile=icc.rgb_profile(icc.REC709, 1.8)))
+    got = decode(encode(Image.fromarray(levels), "PNG", icc_profile=icc_profiles.rgb_profile(icc_profiles.REC709, 1.8)))
     assert np.abs(got[0, 3:, 1] - np.rint(_signal((levels / 255) ** 1.8) * 255)[0, 3:]).max() <= 2
 
 
@@ -205,7 +190,7 @@ def _cmyk_profile() -> bytes:
     ramp = bytes(range(256))
     unit = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
     lut = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + unit + ramp * 4 + lab.tobytes() + ramp * 3
-    rgb = icc.rgb_profile(icc.REC709, 1.8)
+    rgb = icc_profiles.rgb_profile(icc_profiles.REC709, 1.8)
     head = bytearray(rgb[:128])
     head[:4] = struct.pack(">I", 144 + len(lut))
     head[8:24] = struct.pack(">I4s4s4s", 0x02400000, b"prtr", b"CMYK", b"Lab ")
@@ -230,9 +215,7 @@ def test_a_profile_of_another_kind_of_picture_is_left_out(encode: Encode, photo:
         (photo.convert("L"), _cmyk_profile()),
         (photo.convert("CMYK"), _PROFILES["p3"]),
     ):
-        np.testing.assert_array_equal(
-            decode(encode(image, "TIFF", icc_profile=profile)), decode(encode(image, "TIFF"))
-        )
+        np.testing.assert_array_equal(decode(encode(image, "TIFF", icc_profile=profile)), decode(encode(image, "TIFF")))
 
 
 def _srgb_variants() -> dict[str, bytes]:
@@ -241,11 +224,11 @@ def _srgb_variants() -> dict[str, bytes]:
     points = np.linspace(0, 1, 26)  # the smallest that are embedded
     few = np.where(points <= 0.04045, points / 12.92, ((points + 0.055) / 1.055) ** 2.4)
     return {
-        "curve": icc.rgb_profile(icc.REC709, None),
-        "table": icc.rgb_profile(icc.REC709, curve),
-        "few points": icc.rgb_profile(icc.REC709, few),
+        "curve": icc_profiles.rgb_profile(icc_profiles.REC709, None),
+        "table": icc_profiles.rgb_profile(icc_profiles.REC709, curve),
+        "few points": icc_profiles.rgb_profile(icc_profiles.REC709, few),
         "lcms": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(),
-        "primaries rounded": icc.rgb_profile(
+        "primaries rounded": icc_profiles.rgb_profile(
             ((0.3127, 0.329), (0.6401, 0.33), (0.2999, 0.6), (0.15, 0.0601)), None
         ),
     }
@@ -255,11 +238,11 @@ def _srgb_variants() -> dict[str, bytes]:
 def test_srgb_by_any_name_changes_no_pixel(encode: Encode, photo: Image.Image, name: str):
     profile = _srgb_variants()[name]
     np.testing.assert_array_equal(decode(encode(photo, "PNG", icc_profile=profile)), np.asarray(photo))
-    assert colour.of_profile(profile, "RGB") is None
+    assert color_management.srgb_transform_of_profile(profile, "RGB") is None
 
 
 def test_a_profile_called_srgb_that_is_none_is_applied(encode: Encode, photo: Image.Image):
-    linear = icc.rgb_profile(icc.REC709, 1.0).replace(
+    linear = icc_profiles.rgb_profile(icc_profiles.REC709, 1.0).replace(
         "Assay".encode("utf-16-be"), "sRGB!".encode("utf-16-be")
     )
     assert decode(encode(photo, "PNG", icc_profile=linear)).mean() > np.asarray(photo).mean() + 20
@@ -291,7 +274,7 @@ def test_a_broken_profile_leaves_the_photo_as_it_is(encode: Encode, photo: Image
 
 def test_mutated_profiles_cost_little_and_refuse_nothing(encode: Encode, photo: Image.Image):
     generator = np.random.default_rng(5)
-    sources = [_PROFILES["p3"], _cmyk_profile(), _gray_profile(1.8), icc.profile_of_cicp(9, 16) or b""]
+    sources = [_PROFILES["p3"], _cmyk_profile(), _gray_profile(1.8), icc_profiles.cicp_profile(9, 16) or b""]
     started = time.thread_time()
     for number in range(100):
         profile = bytearray(sources[number % 4])
@@ -328,9 +311,7 @@ def test_png_gamma(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
 
 
 @pytest.mark.parametrize("numbers", [[0] * 8, [2**32 - 1] * 8, [31270, 32900, *[30000] * 6], [0.3] * 3])
-def test_nonsense_in_chunks_is_ignored(
-    encode: Encode, photo: Image.Image, with_chunks: WithChunks, numbers: list[int]
-):
+def test_nonsense_in_chunks_is_ignored(encode: Encode, photo: Image.Image, with_chunks: WithChunks, numbers: list[int]):
     chrm = (b"cHRM", b"".join(struct.pack(">I", int(number)) for number in numbers))
     data = with_chunks(encode(photo, "PNG"), chrm, (b"gAMA", struct.pack(">I", 45455)), (b"cICP", b"\1"))
     np.testing.assert_array_equal(decode(data), np.asarray(photo))
@@ -338,7 +319,7 @@ def test_nonsense_in_chunks_is_ignored(
 
 @pytest.mark.parametrize(("primaries", "transfer"), [(1, 13), (1, 1), (2, 2), (99, 13), (1, 6), (0, 0)])
 def test_code_points_of_srgb_or_unknown(primaries: int, transfer: int):
-    assert icc.profile_of_cicp(primaries, transfer) is None
+    assert icc_profiles.cicp_profile(primaries, transfer) is None
 
 
 def test_code_points_in_avif(encode: Encode, photo: Image.Image):
@@ -351,7 +332,7 @@ def test_code_points_in_avif(encode: Encode, photo: Image.Image):
 
 @pytest.mark.parametrize("transfer", [16, 18])
 def test_diffuse_white_of_hdr_is_white_and_black_is_black(transfer: int):
-    way = colour.of_profile(icc.profile_of_cicp(9, transfer) or b"", "RGB")
+    way = color_management.srgb_transform_of_profile(icc_profiles.cicp_profile(9, transfer) or b"", "RGB")
     assert way is not None
     white = {16: 0.5807, 18: 0.75}[transfer]  # ITU-R BT.2408
     levels = np.array([[[0] * 3, [round(white * 255)] * 3, [255] * 3]], np.uint8)
@@ -380,7 +361,7 @@ def test_a_pillow_image_is_read_like_its_file(encode: Encode, photo: Image.Image
     preprocess = Preprocess(PreprocessSpec(size=32))
     with Image.open(io.BytesIO(data)) as image:
         before = np.asarray(image).copy()
-        np.testing.assert_array_equal(read_photo(image, preprocess), preprocess.read(data))
+        np.testing.assert_array_equal(read_input(image, preprocess), preprocess.read(data))
         np.testing.assert_array_equal(np.asarray(image), before)
 
 
@@ -397,13 +378,13 @@ def test_a_known_profile_is_not_built_again_and_few_are_kept(monkeypatch: pytest
     built: list[int] = []
     build = ImageCms.buildTransform
     monkeypatch.setattr(ImageCms, "buildTransform", lambda *given: (built.append(1), build(*given))[1])
-    profiles = [icc.rgb_profile(icc.REC709, 1.5 + number / 100) for number in range(40)]
+    profiles = [icc_profiles.rgb_profile(icc_profiles.REC709, 1.5 + number / 100) for number in range(40)]
     for profile in profiles[:10] * 3:
-        assert colour.of_profile(profile, "RGB") is not None
+        assert color_management.srgb_transform_of_profile(profile, "RGB") is not None
     assert len(built) == 10
     before = threading.active_count()
     for profile in profiles:
-        colour.of_profile(profile, "RGB")
+        color_management.srgb_transform_of_profile(profile, "RGB")
     assert len(built) == 40
-    assert len(colour._ways._known) <= 16
+    assert len(color_management._transforms._known) <= 16
     assert threading.active_count() == before

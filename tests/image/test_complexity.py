@@ -11,7 +11,7 @@ from PIL import Image
 from tests.conftest import load_benchmark
 
 from assay.image import DecodeError, TooComplexError, decode, inspect, sniff
-from assay.image.complexity import TooComplex, bounded, check_complexity
+from assay.image.complexity import ComplexityLimitExceeded, bounded_stream, check_complexity
 
 _SECONDS = 4.0
 """Of one core; most take less than one. A busy machine's are longer."""
@@ -179,11 +179,11 @@ def test_jpeg_2000_of_usual_structure_passes(options) -> None:
 
 def test_a_stream_counts_what_is_read() -> None:
     data = bytes(20_000_000)
-    stream = bounded(data)
+    stream = bounded_stream(data)
     for _ in range(7):
         assert stream.read() == data
         stream.seek(0)
-    with pytest.raises(TooComplex, match="bytes to read"):
+    with pytest.raises(ComplexityLimitExceeded, match="bytes to read"):
         stream.read()
 
 

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from assay.errors import AssayError
+from assay.core.errors import AssayError
 from assay.image import MAX_PIXELS, DecodeError, ImageInfo, decode, inspect
-from assay.image.values import Values
+from assay.image.pixel_conversion import ValueEncoding
 
 Encode = Callable[..., bytes]
 
@@ -125,7 +125,7 @@ def test_the_first_frame_counts(files: dict[str, bytes], photo: Image.Image, nam
 
 def test_inspect_names_what_is_stored(files: dict[str, bytes]):
     assert inspect(files["jpeg-cmyk"]) == ImageInfo("jpeg", 90, 70, "CMYK", 1, 1)
-    assert inspect(files["png-16"]) == ImageInfo("png", 90, 70, "I;16", 1, 1, Values("uint16", (0, 65535)))
+    assert inspect(files["png-16"]) == ImageInfo("png", 90, 70, "I;16", 1, 1, ValueEncoding("uint16", (0, 65535)))
     assert inspect(files["tiff-tiff_lzw"]) == ImageInfo("tiff", 70, 90, "RGB", 6, 1)
 
 
@@ -157,8 +157,7 @@ def _png(width: int, height: int, rows: bytes, depth: int = 8) -> bytes:
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0))]
     chunks += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     body = [
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-        for name, data in chunks
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
     ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from assay.image import DecodeError, decode
 from assay.image.decode import Box
-from assay.image.jpeg import first_rows, scale_for
+from assay.image.jpeg_png import cut_jpeg_height, jpeg_scale
 
 Encode = Callable[..., bytes]
 
@@ -48,9 +48,7 @@ _CODINGS = {
 
 @pytest.mark.parametrize("coding", _CODINGS)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_inside_the_box_every_pixel_is_the_same(
-    encode: Encode, detailed: Image.Image, coding: str, mode: str
-):
+def test_inside_the_box_every_pixel_is_the_same(encode: Encode, detailed: Image.Image, coding: str, mode: str):
     data = encode(detailed.convert(mode), "JPEG", **_CODINGS[coding])
     for side, bottom in itertools.product((None, 70, 35, 18), (0.01, 0.25, 0.5, 0.79, 1.0)):
         full = decode(data, min_side=side)
@@ -97,9 +95,7 @@ def test_what_is_not_needed_is_not_decoded(encode: Encode, detailed: Image.Image
 
 
 @pytest.mark.parametrize("coding", ["420", "progressive", "restarts"])
-def test_a_file_cut_below_the_rows_needed_is_refused_all_the_same(
-    encode: Encode, detailed: Image.Image, coding: str
-):
+def test_a_file_cut_below_the_rows_needed_is_refused_all_the_same(encode: Encode, detailed: Image.Image, coding: str):
     data = encode(detailed, "JPEG", **_CODINGS[coding])
     for share in (0.5, 0.7, 0.9, 0.97):
         with pytest.raises(DecodeError, match=r"^damaged: truncated JPEG$"):
@@ -108,37 +104,37 @@ def test_a_file_cut_below_the_rows_needed_is_refused_all_the_same(
 
 def test_bytes_behind_the_picture_do_no_harm(encode: Encode, detailed: Image.Image):
     data = encode(detailed, "JPEG") + b"trailer \xff\xd8\xff\xe1\0\0" * 50
-    assert first_rows(data, 10, _HEIGHT) is not None
+    assert cut_jpeg_height(data, 10, _HEIGHT) is not None
     assert decode(data, box=lambda width, _: (0, 0, width, 10)).shape == (_HEIGHT, _WIDTH, 3)
 
 
 def test_a_thumbnail_in_the_metadata_is_not_taken_for_the_picture(encode: Encode, detailed: Image.Image):
     thumbnail = encode(detailed.resize((40, 80)), "JPEG", quality=30)
     data = encode(detailed, "JPEG", exif=b"Exif\0\0" + thumbnail)
-    low = first_rows(data, 100, _HEIGHT)
+    low = cut_jpeg_height(data, 100, _HEIGHT)
     assert low is not None
     assert _height(low) == 160
     # The thumbnail's end is not the picture's.
-    assert first_rows(data[: len(data) * 4 // 5], 100, _HEIGHT) is None
+    assert cut_jpeg_height(data[: len(data) * 4 // 5], 100, _HEIGHT) is None
 
 
 @pytest.mark.parametrize("rows", [300, 302, _HEIGHT, 10 * _HEIGHT])
 def test_where_nothing_is_saved_the_file_stays_as_it_is(encode: Encode, detailed: Image.Image, rows: int):
-    assert first_rows(encode(detailed, "JPEG"), rows, _HEIGHT) is None
+    assert cut_jpeg_height(encode(detailed, "JPEG"), rows, _HEIGHT) is None
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.binary(max_size=60), st.integers(0, 100), st.integers(0, 65535))
 def test_any_bytes_give_a_copy_or_none(tail: bytes, rows: int, height: int):
     data = b"\xff\xd8" + tail
-    changed = first_rows(data, rows, height)
+    changed = cut_jpeg_height(data, rows, height)
     assert changed is None or len(changed) == len(data)
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.integers(1, 9000), st.integers(1, 9000), st.integers(-1, 9000))
 def test_the_scale_is_the_largest_that_keeps_the_side(width: int, height: int, side: int):
-    scale = scale_for(width, height, side)
+    scale = jpeg_scale(width, height, side)
     shorter = min(width, height)
     assert scale == 1 or shorter // scale >= side
     assert scale in (1, 2, 4, 8)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assay.image.overlay import encode_png, heat_overlay
+from assay.image.overlay import encode_png, heatmap_overlay
 
 RNG = np.random.default_rng(0)
 
@@ -24,20 +24,20 @@ def lightness(pixels: np.ndarray) -> np.ndarray:
 
 def test_lightness_rises_evenly_with_heat():
     gray = np.full((40, 256, 3), 128, dtype=np.uint8)
-    steps = np.diff(lightness(heat_overlay(gray, ramp())[20])[[0, 32, 64, 96, 150, 192, 224, 255]])
+    steps = np.diff(lightness(heatmap_overlay(gray, ramp())[20])[[0, 32, 64, 96, 150, 192, 224, 255]])
     assert (steps > 2).all()
 
 
 def test_a_photo_is_gray_where_there_is_no_heat():
     photo = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8)
-    shown = heat_overlay(photo, np.zeros((30, 40), dtype=np.float32)).astype(int)
+    shown = heatmap_overlay(photo, np.zeros((30, 40), dtype=np.float32)).astype(int)
     assert np.ptp(shown, axis=2).max() <= 3
     luma = photo @ np.array([0.299, 0.587, 0.114])
     assert np.corrcoef(shown.mean(axis=2).ravel(), luma.ravel())[0, 1] > 0.99
 
 
 def test_a_line_goes_around_half_of_the_heat():
-    shown = heat_overlay(np.zeros((40, 256, 3), dtype=np.uint8), ramp())
+    shown = heatmap_overlay(np.zeros((40, 256, 3), dtype=np.uint8), ramp())
     white = np.flatnonzero((shown[20] > 200).all(axis=1))
     assert white.min() == pytest.approx(128, abs=2)
 
@@ -45,8 +45,8 @@ def test_a_line_goes_around_half_of_the_heat():
 def test_what_is_not_looked_at_is_dark():
     photo = np.full((40, 60, 3), 200, dtype=np.uint8)
     heat = np.zeros((40, 60), dtype=np.float32)
-    shown = heat_overlay(photo, heat, (10, 5, 50, 40))
-    np.testing.assert_array_equal(shown[5:, 10:50], heat_overlay(photo, heat)[5:, 10:50])
+    shown = heatmap_overlay(photo, heat, (10, 5, 50, 40))
+    np.testing.assert_array_equal(shown[5:, 10:50], heatmap_overlay(photo, heat)[5:, 10:50])
     assert shown[:5].max() < shown[20, 20].min() * 0.6
     assert shown[:, 50:].max() < shown[20, 20].min() * 0.6
 
@@ -54,14 +54,14 @@ def test_what_is_not_looked_at_is_dark():
 def test_photo_and_heat_are_left_alone():
     photo, heat = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8), RNG.random((30, 40))
     kept = photo.copy(), heat.copy()
-    heat_overlay(photo, heat, (1, 1, 20, 20))
+    heatmap_overlay(photo, heat, (1, 1, 20, 20))
     np.testing.assert_array_equal(photo, kept[0])
     np.testing.assert_array_equal(heat, kept[1])
 
 
 def test_sizes_must_agree():
     with pytest.raises(ValueError, match="does not fit"):
-        heat_overlay(np.zeros((4, 5, 3), np.uint8), np.zeros((5, 4)))
+        heatmap_overlay(np.zeros((4, 5, 3), np.uint8), np.zeros((5, 4)))
 
 
 def test_png_keeps_every_pixel():

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from assay.image import decode, inspect
-from assay.image.png import MAX_PROFILE, without_ballast
+from assay.image.jpeg_png import MAX_PROFILE, strip_png_metadata
 
 Encode = Callable[..., bytes]
 WithChunks = Callable[..., bytes]
@@ -51,9 +51,7 @@ def test_many_texts_do_not_add_up(encode: Encode, photo: Image.Image, with_chunk
 
 def test_a_text_cannot_pass_for_something_else(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
     whole = encode(photo, "PNG")
-    data = with_chunks(
-        whole, (b"tEXt", b"transparency\0x"), (b"tEXt", b"icc_profile\0x"), (b"tEXt", b"exif\0x")
-    )
+    data = with_chunks(whole, (b"tEXt", b"transparency\0x"), (b"tEXt", b"icc_profile\0x"), (b"tEXt", b"exif\0x"))
     np.testing.assert_array_equal(decode(data), np.asarray(photo))
 
 
@@ -70,9 +68,7 @@ def test_the_orientation_in_xmp_counts(
 
 
 @pytest.mark.parametrize("name", [b"tEXt", b"zTXt"])
-def test_exif_written_as_text_counts(
-    encode: Encode, photo: Image.Image, with_chunks: WithChunks, name: bytes
-):
+def test_exif_written_as_text_counts(encode: Encode, photo: Image.Image, with_chunks: WithChunks, name: bytes):
     exif = Image.Exif()
     exif[0x0112] = 3
     block = exif.tobytes()
@@ -95,9 +91,7 @@ def test_exif_beside_large_texts_counts(encode: Encode, photo: Image.Image, with
     [NOISE, bytes(MAX_PROFILE + 1), b"", b"no profile"],
     ids=["2 MB", "too large", "none", "broken"],
 )
-def test_a_strange_profile_does_not_matter(
-    encode: Encode, photo: Image.Image, with_chunks: WithChunks, profile: bytes
-):
+def test_a_strange_profile_does_not_matter(encode: Encode, photo: Image.Image, with_chunks: WithChunks, profile: bytes):
     whole = encode(photo, "PNG")
     for content in (
         b"name\0\0" + zlib.compress(profile),
@@ -110,13 +104,13 @@ def test_a_strange_profile_does_not_matter(
 
 def test_a_large_profile_is_handed_over(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
     whole = encode(photo, "PNG")
-    lean, profile = without_ballast(with_chunks(whole, (b"iCCP", b"name\0\0" + zlib.compress(NOISE))))
+    lean, profile = strip_png_metadata(with_chunks(whole, (b"iCCP", b"name\0\0" + zlib.compress(NOISE))))
     assert (lean, profile) == (whole, NOISE)
 
 
 def test_a_file_without_texts_is_not_copied(encode: Encode, photo: Image.Image):
     whole = encode(photo, "PNG", icc_profile=b"x" * 500)
-    lean, profile = without_ballast(whole)
+    lean, profile = strip_png_metadata(whole)
     assert lean is whole
     assert profile is None
 
@@ -124,13 +118,13 @@ def test_a_file_without_texts_is_not_copied(encode: Encode, photo: Image.Image):
 def test_damage_is_left_for_the_reader_to_find(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
     data = with_chunks(encode(photo, "PNG"), (b"tEXt", b"Comment\0text"))
     for length in range(len(data)):
-        lean, _ = without_ballast(data[:length])
+        lean, _ = strip_png_metadata(data[:length])
         assert len(lean) <= length
     endless = data[:33] + struct.pack(">I4s", 2**32 - 1, b"tEXt") + data[33:]
-    assert without_ballast(endless)[0] is endless
+    assert strip_png_metadata(endless)[0] is endless
 
 
 def test_pillow_reads_what_is_left(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
-    lean, _ = without_ballast(with_chunks(encode(photo, "PNG"), (b"tEXt", b"Comment\0" + NOISE), late=True))
+    lean, _ = strip_png_metadata(with_chunks(encode(photo, "PNG"), (b"tEXt", b"Comment\0" + NOISE), late=True))
     with Image.open(io.BytesIO(lean)) as image:
         np.testing.assert_array_equal(np.asarray(image), np.asarray(photo))

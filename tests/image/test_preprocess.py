@@ -176,9 +176,7 @@ def test_read_says_why_not():
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_preprocesses(), st.integers(200, 1200), st.integers(200, 1200))
-def test_read_decodes_no_smaller_than_promised(
-    encode: Encode, preprocess: Preprocess, width: int, height: int
-):
+def test_read_decodes_no_smaller_than_promised(encode: Encode, preprocess: Preprocess, width: int, height: int):
     data = encode(Image.new("RGB", (width, height)), "JPEG")
     decoded = decode(data, min_side=preprocess._min_side)
     if decoded.shape[:2] == (height, width):
@@ -199,9 +197,7 @@ def test_read_decodes_no_smaller_than_promised(
         ({"fit": "crop", "size": 16}, 1.5, 20),
     ],
 )
-def test_read_stays_close_to_decoding_in_full(
-    bottles: Path, values: dict[str, Any], mean: float, most: float
-):
+def test_read_stays_close_to_decoding_in_full(bottles: Path, values: dict[str, Any], mean: float, most: float):
     preprocess = _preprocess(**values)
     for path in sorted(bottles.rglob("*.jpg"))[::6]:
         data = path.read_bytes()

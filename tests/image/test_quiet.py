@@ -3,13 +3,13 @@ import warnings
 
 import pytest
 
-from assay.image.quiet import quiet
+from assay.image.decode import suppress_warnings
 
 
 def test_silent_inside_also_where_warnings_are_errors():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with quiet():
+        with suppress_warnings():
             warnings.warn("metadata", UserWarning, stacklevel=1)
         with pytest.raises(UserWarning, match="after"):
             warnings.warn("after", UserWarning, stacklevel=1)
@@ -19,7 +19,7 @@ def test_filters_set_later_do_not_end_the_silence():
     with warnings.catch_warnings():
         for _ in range(3):
             warnings.simplefilter("error")
-            with quiet():
+            with suppress_warnings():
                 warnings.warn("metadata", RuntimeWarning, stacklevel=1)
         ours = [entry for entry in warnings.filters if not isinstance(entry[1], str | None)]
         assert len({id(entry) for entry in ours}) == len(ours)
@@ -36,7 +36,7 @@ def test_other_threads_still_warn():
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with quiet():
+        with suppress_warnings():
             other = threading.Thread(target=warn)
             other.start()
             other.join()
@@ -44,21 +44,21 @@ def test_other_threads_still_warn():
 
 
 def test_an_exception_ends_the_silence():
-    with pytest.raises(KeyError), quiet():
+    with pytest.raises(KeyError), suppress_warnings():
         raise KeyError
     with pytest.raises(UserWarning):
         warnings.warn("loud again", UserWarning, stacklevel=1)
 
 
 def test_blocks_nest():
-    with quiet():
-        with quiet():
+    with suppress_warnings():
+        with suppress_warnings():
             warnings.warn("inner", UserWarning, stacklevel=1)
         warnings.warn("outer", UserWarning, stacklevel=1)
 
 
 def test_libraries_can_hand_the_filters_on():
-    with quiet():
+    with suppress_warnings():
         ours = next(entry for entry in warnings.filters if not isinstance(entry[1], str | None))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -73,9 +73,7 @@ def test_avif_with_a_general_brand_first_is_read(encode: Encode, photo: Image.Im
         ((0xC0, 9, 2), "JPEG with 2 channels"),
     ],
 )
-def test_jpeg_variants_that_are_not_read(
-    encode: Encode, photo: Image.Image, changed: tuple[int, int, int], name: str
-):
+def test_jpeg_variants_that_are_not_read(encode: Encode, photo: Image.Image, changed: tuple[int, int, int], name: str):
     marker, at, value = changed
     data = bytearray(encode(photo, "JPEG"))
     frame = data.index(b"\xff\xc0")

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from assay.image.rgb import to_rgb, upright
+from assay.image.pixel_conversion import apply_orientation, to_rgb
 
 
 @given(
@@ -16,10 +16,10 @@ def test_upright_agrees_with_pillow(orientation: int, size: tuple[int, int], non
     pixels = np.arange(size[0] * size[1] * 3, dtype=np.uint8).reshape(*size, 3)
     image = Image.fromarray(pixels)
     image.getexif()[0x0112] = orientation
-    turned = upright(pixels, orientation)
+    turned = apply_orientation(pixels, orientation)
     np.testing.assert_array_equal(turned, np.asarray(ImageOps.exif_transpose(image)))
     assert turned.flags.c_contiguous
-    assert upright(pixels, nonsense) is pixels
+    assert apply_orientation(pixels, nonsense) is pixels
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "La", "RGBa", "PA"])

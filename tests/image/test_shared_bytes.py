@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 from PIL import Image
 
-from assay.image import TooComplexError, decode, icc, inspect
-from assay.image.colour import of_profile
+from assay.image import TooComplexError, decode, icc_profiles, inspect
+from assay.image.color_management import srgb_transform_of_profile
 
 _SECONDS = 2.0
 """Of one core; each file took from 5 seconds to some minutes."""
@@ -164,7 +164,7 @@ def _profile(elements: list[bytes], order: list[int]) -> bytes:
     starts = [16 + 8 * len(order) + sum(map(len, elements[:place])) for place in range(len(elements))]
     table = b"".join(struct.pack(">II", starts[place], len(elements[place])) for place in order)
     tag = struct.pack(">4sIHHI", b"mpet", 0, 3, 3, len(order)) + table + b"".join(elements)
-    plain = icc.profile_of_cicp(12, 13) or b""
+    plain = icc_profiles.cicp_profile(12, 13) or b""
     count = int.from_bytes(plain[128:132], "big")
     # The tag takes the place of the description, which nothing asks for.
     entry = plain.index(b"desc", 132)
@@ -202,9 +202,9 @@ def _table(inputs: int) -> bytes:
 )
 def test_a_profile_that_takes_seconds_counts_as_broken(profile) -> None:
     started = time.thread_time()
-    assert of_profile(profile, "RGB") is None
+    assert srgb_transform_of_profile(profile, "RGB") is None
     assert time.thread_time() - started < _SECONDS
 
 
 def test_a_profile_of_a_few_elements_is_used() -> None:
-    assert of_profile(_profile([_curves(3), _matrix(), _table(3)], [0, 1, 2]), "RGB") is not None
+    assert srgb_transform_of_profile(_profile([_curves(3), _matrix(), _table(3)], [0, 1, 2]), "RGB") is not None

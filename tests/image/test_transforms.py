@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assay.image.transforms import brightness, contrast, gaussian_blur, gaussian_noise
+from assay.image.augmentation import brightness, contrast, gaussian_blur, gaussian_noise
 
 _RAMP = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
 

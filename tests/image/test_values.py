@@ -10,7 +10,7 @@ from PIL import Image
 
 from assay.image import DecodeError, Preprocess, decode, inspect
 from assay.inference import Failure
-from assay.inference.inputs import read_photo
+from assay.inference.inputs import read_input
 from assay.recipe import PreprocessSpec
 
 Encode = Callable[..., bytes]
@@ -44,9 +44,7 @@ def test_16_bits_unsigned_by_their_whole_range(tiff: Tiff, encode: Encode, big_e
 def test_types_without_an_agreed_range_are_refused(tiff: Tiff, dtype: str, big_endian: bool):
     for values in ([0, 1, 0], [0, 0.9, 0.2], [0, 100, 90]):
         data = tiff(_row(*values, dtype=dtype), big_endian=big_endian)
-        with pytest.raises(
-            DecodeError, match=r"^unsupported: \w+ without a declared range; set preprocess.value_"
-        ):
+        with pytest.raises(DecodeError, match=r"^unsupported: \w+ without a declared range; set preprocess.value_"):
             decode(data)
 
 
@@ -61,9 +59,7 @@ def test_32_bits_unsigned_too(tiff: Tiff):
     ("dtype", "low", "high"),
     [("i1", -100, 100), ("i2", -1000, 3000), ("i2", 0, 4095), ("i4", -(2**31), 2**31 - 1), ("i4", 0, 10_000)],
 )
-def test_a_declared_or_a_set_range_gives_the_same(
-    tiff: Tiff, dtype: str, low: int, high: int, big_endian: bool
-):
+def test_a_declared_or_a_set_range_gives_the_same(tiff: Tiff, dtype: str, low: int, high: int, big_endian: bool):
     values = np.array([[low, low + (high - low) // 4, high]], dtype)
     kind = {"i1": 6, "i2": 8, "i4": 9}[dtype]
     declared = tiff(values, {SMIN: (kind, (low,)), SMAX: (kind, (high,))}, big_endian=big_endian)
@@ -136,9 +132,7 @@ def test_few_bits(tiff: Tiff, bits: int, packed: int, levels: list[int], inverte
 def test_a_declaration_that_the_values_belie_is_refused(tiff: Tiff, encode: Encode, values: list[float]):
     row = _row(*values, dtype="f4")
     for data in (tiff(row, {SMIN: (11, (0,)), SMAX: (11, (1,))}), encode(Image.fromarray(row), "PPM")):
-        with pytest.raises(
-            DecodeError, match=r"^unsupported: float32 values from .* declares 0 to 1; set preproc"
-        ):
+        with pytest.raises(DecodeError, match=r"^unsupported: float32 values from .* declares 0 to 1; set preproc"):
             decode(data)
         decode(data, value_range=(0, 1))
 
@@ -178,11 +172,7 @@ def test_pgm_and_ppm_by_their_maxval(maxval: int, plain: bool):
             data = magic + b" %s %d\n" % (size, maxval) + b" ".join(b"%d" % value for value in values) + b"\n"
         else:
             kind = {b"P2": b"P5", b"P3": b"P6"}[magic]
-            data = (
-                kind
-                + b" %s %d\n" % (size, maxval)
-                + np.array(values, ">u2" if maxval > 255 else "u1").tobytes()
-            )
+            data = kind + b" %s %d\n" % (size, maxval) + np.array(values, ">u2" if maxval > 255 else "u1").tobytes()
         assert np.abs(decode(data).ravel()[:: 3 if size == b"3 1" else 1] - np.array(expected)).max() <= 1
 
 
@@ -219,13 +209,9 @@ def test_8_bits_are_what_they_are(tiff: Tiff, encode: Encode, photo: Image.Image
         np.testing.assert_array_equal(decode(data, value_range=(0, 1)), decode(data))
 
 
-@pytest.mark.parametrize(
-    "values", [_row(0, 4000, dtype="u2"), _row(0, 4000, dtype="i2"), _row(0, 99, dtype="i1")]
-)
+@pytest.mark.parametrize("values", [_row(0, 4000, dtype="u2"), _row(0, 4000, dtype="i2"), _row(0, 99, dtype="i1")])
 def test_a_range_for_floats_is_not_used_for_integers(tiff: Tiff, values: Array):
-    with pytest.raises(
-        DecodeError, match=r"^unsupported: u?int\d+ values, while preprocess.value_range \[0, 1\] "
-    ):
+    with pytest.raises(DecodeError, match=r"^unsupported: u?int\d+ values, while preprocess.value_range \[0, 1\] "):
         decode(tiff(values), value_range=(0, 1))
 
 
@@ -257,10 +243,10 @@ def test_the_preprocessing_carries_the_range(tiff: Tiff):
     assert (pixels.min(), pixels.max()) == (0, 255)
     with Image.open(io.BytesIO(data)) as image:
         np.testing.assert_array_equal(
-            read_photo(image, Preprocess(PreprocessSpec(size=8, value_range=(0, 4095)))), pixels
+            read_input(image, Preprocess(PreprocessSpec(size=8, value_range=(0, 4095)))), pixels
         )
     with Image.open(io.BytesIO(data)) as image:
-        refused = read_photo(image, Preprocess(PreprocessSpec(size=8)))
+        refused = read_input(image, Preprocess(PreprocessSpec(size=8)))
     assert isinstance(refused, Failure)
     assert refused.reason.startswith("unsupported: int16 without a declared range; ")
 

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.numpy import save
 
-from assay.bundle import BundleInfo, pack
+from assay.bundle import BundleInfo, pack_bundle
 from assay.inference import Classifier
 from assay.recipe import PreprocessSpec
 
@@ -67,7 +67,7 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory, info: BundleInfo) -> C
         head = {"head.fc.weight": 10 * np.eye(3, dtype=np.float32), "head.fc.bias": np.zeros(3, np.float32)}
         weights = save({**head, "head.hidden.0.1.weight": np.ones((3, 3), np.float32)} if dense else head)
         members = {"model.onnx": model or colour_model(), "weights.safetensors": weights}
-        pack(path, info.model_copy(update=changes), members)
+        pack_bundle(path, info.model_copy(update=changes), members)
         return path
 
     return make

@@ -9,11 +9,11 @@ import pytest
 from safetensors.numpy import save
 
 from assay.bundle import Bundle, BundleError, amend_bundle
-from assay.inference import Classifier, Limits, Novelty, fit_novelty
+from assay.inference import AbstentionPolicy, Classifier, NoveltyDetector, fit_novelty
 
 
 @pytest.fixture(scope="module")
-def novelty() -> Novelty:
+def novelty() -> NoveltyDetector:
     """Familiar are photos of one strong colour: the embedding is the mean of each channel."""
     rng = np.random.default_rng(0)
     targets = rng.integers(0, 3, 300)
@@ -23,7 +23,7 @@ def novelty() -> Novelty:
 
 
 @pytest.fixture(scope="module")
-def careful(make_bundle: Callable[..., Path], novelty: Novelty) -> Path:
+def careful(make_bundle: Callable[..., Path], novelty: NoveltyDetector) -> Path:
     path = make_bundle()
     amend_bundle(Bundle.open(path), {"thresholds": {"confidence": 0.9}}, novelty=save(novelty.tensors()))
     return path
@@ -81,13 +81,13 @@ def test_the_answer_is_json(careful: Path):
     assert told["reason"] == "unfamiliar"
 
 
-def test_the_first_reason_is_that_the_photo_is_unfamiliar(novelty: Novelty):
-    doubts = Limits(0.9, novelty).doubts(np.array([0.4]), np.array([[0.5, 0.5, 0.5]]))
+def test_the_first_reason_is_that_the_photo_is_unfamiliar(novelty: NoveltyDetector):
+    doubts = AbstentionPolicy(0.9, novelty).doubts(np.array([0.4]), np.array([[0.5, 0.5, 0.5]]))
     assert doubts[0].reason == "unfamiliar"
 
 
 def test_confidence_at_the_threshold_is_enough():
-    reasons = [one.reason for one in Limits(0.9).doubts(np.array([0.9, 0.8999]), np.zeros((2, 3)))]
+    reasons = [one.reason for one in AbstentionPolicy(0.9).doubts(np.array([0.9, 0.8999]), np.zeros((2, 3)))]
     assert reasons == [None, "unsure"]
 
 

@@ -6,9 +6,15 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from assay.errors import UsageError
+from assay.core.errors import UsageError
 from assay.inference import Failure, Prediction
-from assay.inference.answers import check_format, to_line, to_row, unicode_path, write_rows
+from assay.inference.prediction_tables import (
+    check_output_path,
+    json_line,
+    prediction_row,
+    unicode_path,
+    write_predictions,
+)
 
 _ANSWERS = [
     Prediction("red", 0.75, {"red": 0.75, "blue": 0.25}, "a.png", unknown=True, reason="unsure", novelty=0.5),
@@ -22,11 +28,11 @@ _ANSWERS = [
 )
 def test_any_name_can_be_written(path: str, shown: str):
     assert unicode_path(path) == shown
-    to_line(to_row(Failure(path, "why"))).encode()
+    json_line(prediction_row(Failure(path, "why"))).encode()
 
 
 def test_csv(tmp_path: Path):
-    write_rows(tmp_path / "a", map(to_row, _ANSWERS), ["red", "blue"], suffix=".CSV")
+    write_predictions(tmp_path / "a", map(prediction_row, _ANSWERS), ["red", "blue"], suffix=".CSV")
     with (tmp_path / "a").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.reader(stream))
     assert rows == [
@@ -37,7 +43,7 @@ def test_csv(tmp_path: Path):
 
 
 def test_parquet_has_types(tmp_path: Path):
-    write_rows(tmp_path / "a", map(to_row, _ANSWERS), ["red", "blue"], suffix=".parquet")
+    write_predictions(tmp_path / "a", map(prediction_row, _ANSWERS), ["red", "blue"], suffix=".parquet")
     table = pyarrow.parquet.read_table(tmp_path / "a")
     assert table.column("unknown").to_pylist() == [True, None]
     assert table.column("p_blue").to_pylist() == [0.25, None]
@@ -46,7 +52,7 @@ def test_parquet_has_types(tmp_path: Path):
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
 def test_no_rows_are_a_table_too(tmp_path: Path, suffix: str):
-    write_rows(tmp_path / "a", [], ["red"], limits=False, suffix=suffix)
+    write_predictions(tmp_path / "a", [], ["red"], limits=False, suffix=suffix)
     if suffix == ".parquet":
         assert pyarrow.parquet.read_table(tmp_path / "a").column_names == [
             "path", "label", "confidence", "error", "p_red"
@@ -58,10 +64,10 @@ def test_no_rows_are_a_table_too(tmp_path: Path, suffix: str):
 @pytest.mark.parametrize("name", ["answers", "answers.txt", "answers.csv.gz"])
 def test_an_unknown_ending_is_refused(name: str):
     with pytest.raises(UsageError, match=r"\.csv, \.jsonl, \.parquet"):
-        check_format(Path(name))
+        check_output_path(Path(name))
 
 
 def test_a_folder_is_no_table(tmp_path: Path):
     (tmp_path / "answers.csv").mkdir()
     with pytest.raises(UsageError, match="is a folder"):
-        check_format(tmp_path / "answers.csv")
+        check_output_path(tmp_path / "answers.csv")

@@ -6,15 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.image import Preprocess
-from assay.inference.cam import (
-    Cam,
-    against_the_others,
-    class_activation_map,
-    heat_map,
-    linear_head,
-    peak,
-)
-from assay.inference.engine import Outputs
+from assay.inference.cam import Cam, class_activation_map, contrast_weights, heat_map, linear_head, peak_position
+from assay.inference.engine import ModelOutputs
 from assay.recipe import PreprocessSpec
 
 RNG = np.random.default_rng(0)
@@ -36,9 +29,7 @@ def test_the_mean_of_a_map_and_the_bias_are_the_logit():
     maps = class_activation_map(featuremap, weights)
     assert maps.shape == (2, 3, 4)
     assert maps.dtype == np.float32
-    np.testing.assert_allclose(
-        maps.mean(axis=(1, 2)) + bias, weights @ featuremap.mean(axis=(1, 2)) + bias, rtol=1e-5
-    )
+    np.testing.assert_allclose(maps.mean(axis=(1, 2)) + bias, weights @ featuremap.mean(axis=(1, 2)) + bias, rtol=1e-5)
 
 
 def test_a_map_weighs_channels():
@@ -52,7 +43,7 @@ def test_shapes_that_do_not_belong_together_are_refused():
 
 
 def test_evidence_for_one_of_two_classes_is_evidence_against_the_other():
-    outputs = Outputs(np.zeros((1, 2)), np.zeros((1, 5)), RNG.normal(size=(1, 5, 3, 3)).astype(np.float32))
+    outputs = ModelOutputs(np.zeros((1, 2)), np.zeros((1, 5)), RNG.normal(size=(1, 5, 3, 3)).astype(np.float32))
     evidence = Cam(RNG.normal(size=(2, 5)))
     pixels = np.zeros((8, 8, 3), np.uint8)
     np.testing.assert_allclose(evidence(pixels, outputs, 0), -evidence(pixels, outputs, 1), atol=1e-6)
@@ -60,7 +51,7 @@ def test_evidence_for_one_of_two_classes_is_evidence_against_the_other():
 
 def test_what_all_classes_share_explains_nothing():
     weights = RNG.normal(size=(3, 5))
-    np.testing.assert_allclose(against_the_others(weights + RNG.normal(size=5)), against_the_others(weights))
+    np.testing.assert_allclose(contrast_weights(weights + RNG.normal(size=5)), contrast_weights(weights))
 
 
 def test_only_a_head_of_one_layer_is_linear():
@@ -77,13 +68,11 @@ def test_only_a_head_of_one_layer_is_linear():
     assert linear_head({}) is None
 
 
-@given(
-    row=st.integers(0, 7), column=st.integers(0, 7), width=st.integers(20, 300), height=st.integers(20, 300)
-)
+@given(row=st.integers(0, 7), column=st.integers(0, 7), width=st.integers(20, 300), height=st.integers(20, 300))
 @settings(max_examples=60, deadline=None)
 def test_one_cell_peaks_in_its_own_square_of_the_photo(row: int, column: int, width: int, height: int):
     heat = heat_map(one_hot(row, column), looking(fit="squash"), width, height)
-    found = peak(heat)
+    found = peak_position(heat)
     assert heat.shape == (height, width)
     assert found is not None
     assert column * width / 8 - 1 <= found[0] <= (column + 1) * width / 8
@@ -106,7 +95,7 @@ def test_a_plateau_peaks_in_its_middle():
     cells[1:4, 3:6] = 1
     # Louder at its rim, as networks are that see a cue at the edge of their view best.
     cells[1, 3] = cells[3, 5] = 1.05
-    assert peak(heat_map(cells, looking(224), 224, 224)) == pytest.approx((4.5 * 32, 2.5 * 32), abs=4)
+    assert peak_position(heat_map(cells, looking(224), 224, 224)) == pytest.approx((4.5 * 32, 2.5 * 32), abs=4)
 
 
 def test_a_map_of_equal_values_stays_equal():
@@ -117,7 +106,7 @@ def test_a_map_of_equal_values_stays_equal():
 def test_where_nothing_speaks_for_the_class_there_is_no_heat(value: float):
     heat = heat_map(np.full((7, 7), value), looking(), 60, 60)
     assert heat.max() == 0
-    assert peak(heat) is None
+    assert peak_position(heat) is None
 
 
 def test_evidence_against_the_class_is_no_heat():
@@ -133,19 +122,19 @@ def test_what_is_cut_away_has_no_heat_and_the_rest_is_in_place():
     heat = heat_map(one_hot(4, 1), preprocess, 320, 640)
     assert heat[:, :160].max() == 0
     assert heat[160:].max() == 0
-    assert peak(heat) == pytest.approx((160 + 160 * 1.5 / 8, 160 * 4.5 / 8), abs=2)
+    assert peak_position(heat) == pytest.approx((160 + 160 * 1.5 / 8, 160 * 4.5 / 8), abs=2)
 
 
 def test_a_centre_crop_puts_the_heat_into_the_middle_of_a_wide_photo():
     heat = heat_map(one_hot(0, 0), looking(fit="crop"), 400, 200)
     assert heat[:, :100].max() == heat[:, 300:].max() == 0
-    assert peak(heat) == pytest.approx((100 + 12.5, 12.5), abs=2)
+    assert peak_position(heat) == pytest.approx((100 + 12.5, 12.5), abs=2)
 
 
 def test_a_letterbox_shows_what_lies_between_the_bars():
     # The square's upper and lower quarter are bars: cells 0, 1, 6 and 7.
     preprocess = looking(fit="letterbox")
-    assert peak(heat_map(one_hot(2, 5), preprocess, 160, 80)) == pytest.approx((110, 10), abs=2)
+    assert peak_position(heat_map(one_hot(2, 5), preprocess, 160, 80)) == pytest.approx((110, 10), abs=2)
     bars = heat_map(one_hot(0, 5), preprocess, 160, 80)
     assert bars.argmax() // 160 == 0, "what the bars say can only glow at the edge next to them"
 

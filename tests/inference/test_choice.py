@@ -4,10 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from assay.inference import Mode
-from assay.inference.choice import choose_precision, held_precision, usual_engine
-from assay.inference.cpus import bf16_instructions, int8_instructions
-from assay.inference.measured import measure_engine, remembered_engine
+from assay.core.cpu import bf16_instructions, int8_instructions
+from assay.inference import EngineMode
+from assay.inference.engine_selection import (
+    benchmark_engines,
+    cached_fastest_engine,
+    choose_precision,
+    preferred_engines,
+    stored_precision,
+)
 
 
 def processor(root: Path, line: str) -> Path:
@@ -51,54 +56,50 @@ def test_bfloat16_answers_where_it_is_asked_for_alone(tmp_path: Path) -> None:
     made_for_it = processor(tmp_path, "flags : avx512_bf16 amx_bf16")
     assert choose_precision("auto", "fp32", ("fp32",), made_for_it) == "fp32"
     assert choose_precision("bf16", "int8", ("fp32", "int8"), made_for_it) == "bf16"
-    assert [held_precision(one) for one in ("fp32", "bf16", "int8")] == ["fp32", "fp32", "int8"]
+    assert [stored_precision(one) for one in ("fp32", "bf16", "int8")] == ["fp32", "fp32", "int8"]
 
 
 def test_arm_and_x86_differ() -> None:
-    assert usual_engine("x86_64")[-2:] == ("openvino", "onnxruntime")
-    assert usual_engine("aarch64")[-2:] == ("onnxruntime", "openvino")
+    assert preferred_engines("x86_64")[-2:] == ("openvino", "onnxruntime")
+    assert preferred_engines("aarch64")[-2:] == ("onnxruntime", "openvino")
 
 
-def test_the_fastest_is_remembered_for_this_model_and_setting(
-    tmp_path: Path, make_model: Callable[..., bytes]
-) -> None:
+def test_the_fastest_is_remembered_for_this_model_and_setting(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
     model = make_model()
-    assert remembered_engine(model, 1, "latency", tmp_path) is None
-    chosen = measure_engine(model, 1, "latency", tmp_path)
-    assert remembered_engine(model, 1, "latency", tmp_path) == chosen
-    others: list[tuple[bytes, int, Mode]] = [
+    assert cached_fastest_engine(model, 1, "latency", tmp_path) is None
+    chosen = benchmark_engines(model, 1, "latency", tmp_path)
+    assert cached_fastest_engine(model, 1, "latency", tmp_path) == chosen
+    others: list[tuple[bytes, int, EngineMode]] = [
         (make_model(side=32), 1, "latency"),
         (model, 2, "latency"),
         (model, 1, "throughput"),
     ]
-    assert [remembered_engine(*one, tmp_path) for one in others] == [None, None, None]
+    assert [cached_fastest_engine(*one, tmp_path) for one in others] == [None, None, None]
     (file,) = tmp_path.iterdir()
     assert set(json.loads(file.read_text())["seconds"]) == {"openvino", "onnxruntime"}
 
 
 def test_a_small_difference_is_chance(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
-    usual = usual_engine()[0]
+    usual = preferred_engines()[0]
     ticks = iter(float(tick) for tick in range(1000))
-    assert measure_engine(make_model(), 1, "latency", tmp_path, clock=lambda: next(ticks)) == usual
+    assert benchmark_engines(make_model(), 1, "latency", tmp_path, clock=lambda: next(ticks)) == usual
 
 
 def test_a_clearly_faster_runtime_is_taken(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
     first, second = [0.0, 10.0] * 4, [0.0, 1.0] * 4
     readings = iter([*first, *second] * 3)
-    chosen = measure_engine(make_model(), 1, "latency", tmp_path, clock=lambda: next(readings))
-    assert chosen == usual_engine()[1]
+    chosen = benchmark_engines(make_model(), 1, "latency", tmp_path, clock=lambda: next(readings))
+    assert chosen == preferred_engines()[1]
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"engine": "abacus"}', '{"engine": 3}'])
 def test_a_damaged_note_counts_as_none(tmp_path: Path, make_model: Callable[..., bytes], text: str) -> None:
-    measure_engine(make_model(), 1, "latency", tmp_path)
+    benchmark_engines(make_model(), 1, "latency", tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_text(text)
-    assert remembered_engine(make_model(), 1, "latency", tmp_path) is None
+    assert cached_fastest_engine(make_model(), 1, "latency", tmp_path) is None
 
 
-def test_a_folder_that_cannot_be_written_is_no_reason_to_fail(
-    tmp_path: Path, make_model: Callable[..., bytes]
-) -> None:
+def test_a_folder_that_cannot_be_written_is_no_reason_to_fail(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
     (tmp_path / "file").write_text("")
-    assert measure_engine(make_model(), 1, "latency", tmp_path / "file") in usual_engine()
+    assert benchmark_engines(make_model(), 1, "latency", tmp_path / "file") in preferred_engines()

@@ -13,10 +13,10 @@ from PIL import Image
 
 import assay
 from assay.bundle import Bundle, BundleError, amend_bundle
-from assay.errors import AssayError, UsageError
+from assay.core.cpu import bf16_instructions
+from assay.core.errors import AssayError, UsageError
 from assay.inference import Classifier, Failure, Prediction
-from assay.inference.choice import PrecisionChoice
-from assay.inference.cpus import bf16_instructions
+from assay.inference.engine_selection import PrecisionChoice
 
 CLASSES = ("red", "green", "blue")
 Photos = dict[str, Path]
@@ -150,9 +150,7 @@ def test_a_pillow_image_is_seen_as_its_file_is(classifier: Classifier, tmp_path:
     sideways.save(tmp_path / "sideways.tif", exif=exif)
     for path in tmp_path.iterdir():
         with Image.open(path) as image:
-            assert classifier.predict(image).probabilities == classifier.predict(path).probabilities, (
-                path.name
-            )
+            assert classifier.predict(image).probabilities == classifier.predict(path).probabilities, path.name
 
 
 def test_a_damaged_pillow_image_is_refused(classifier: Classifier, tmp_path: Path) -> None:
@@ -261,15 +259,11 @@ def test_the_temperature_is_applied(make_bundle: Callable[..., Path], photos: Ph
 
 
 def test_runtimes_agree(bundle_path: Path, photos: Photos) -> None:
-    answers = [
-        Classifier.load(bundle_path, name).predict(photos["green"]) for name in ("openvino", "onnxruntime")
-    ]
+    answers = [Classifier.load(bundle_path, name).predict(photos["green"]) for name in ("openvino", "onnxruntime")]
     assert answers[0].confidence == pytest.approx(answers[1].confidence, abs=1e-6)
 
 
-def test_a_model_of_another_size_is_refused(
-    make_bundle: Callable[..., Path], make_model: Callable[..., bytes]
-) -> None:
+def test_a_model_of_another_size_is_refused(make_bundle: Callable[..., Path], make_model: Callable[..., bytes]) -> None:
     for model, reason in [
         (make_model(side=32), "photos of 16 pixels for a model of 32"),
         (make_model(classes=2), "3 classes for a model of 2"),
@@ -291,11 +285,9 @@ def test_int8_is_refused_where_there_is_none(bundle_path: Path) -> None:
 
 
 @pytest.mark.skipif(not bf16_instructions(), reason="the processor has no instructions for bfloat16")
-def test_bfloat16_answers_with_the_model_of_32_bits(
-    bundle_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bfloat16_answers_with_the_model_of_32_bits(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Whichever runtime was found to be quickest with 32 bits.
-    monkeypatch.setattr("assay.inference.classifier.remembered_engine", lambda *_: "onnxruntime")
+    monkeypatch.setattr("assay.inference.classifier.cached_fastest_engine", lambda *_: "onnxruntime")
     exact, rounded = (Classifier.load(bundle_path, precision=one) for one in ("fp32", "bf16"))
     assert (exact.runs, rounded.runs) == ("onnxruntime, fp32", "openvino, bf16")
     assert rounded.info == exact.info

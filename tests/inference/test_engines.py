@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from assay.errors import UsageError
-from assay.inference import ENGINES, Engine, EngineError, Mode, create_engine
-from assay.inference.compiled import CompiledModels
-from assay.inference.cpus import bf16_instructions
+from assay.core.cpu import bf16_instructions
+from assay.core.errors import UsageError
+from assay.inference import ENGINES, Engine, EngineError, EngineMode, create_engine
 from assay.inference.onnxruntime_engine import has_cuda
+from assay.inference.openvino_engine import CompiledModelCache
 
 
 @pytest.fixture(scope="module", params=list(ENGINES))
@@ -100,14 +100,12 @@ def test_bfloat16_gives_nearly_the_same_answers(make_model: Callable[..., bytes]
 
 
 def test_onnx_runtime_refuses_bfloat16(make_model: Callable[..., bytes]) -> None:
-    with pytest.raises(
-        UsageError, match="onnxruntime does not round to bfloat16: choose the engine openvino"
-    ):
+    with pytest.raises(UsageError, match="onnxruntime does not round to bfloat16: choose the engine openvino"):
         create_engine("onnxruntime", make_model(), bf16=True)
 
 
 def test_a_mode_that_does_not_exist_is_a_wrong_usage(make_model: Callable[..., bytes]) -> None:
-    mode: Mode = "haste"  # type: ignore[assignment]
+    mode: EngineMode = "haste"  # type: ignore[assignment]
     with pytest.raises(UsageError, match="no mode 'haste'"):
         create_engine("auto", make_model(), mode=mode)
 
@@ -124,15 +122,13 @@ def test_a_compiled_model_is_kept_and_taken_again(tmp_path: Path, make_model: Ca
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_compiled_model_that_openvino_refuses_is_made_anew(
-    tmp_path: Path, make_model: Callable[..., bytes]
-) -> None:
+def test_a_compiled_model_that_openvino_refuses_is_made_anew(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
     expected = create_engine("openvino", make_model(), cache=tmp_path).run(noise(1)).logits
     (file,) = tmp_path.iterdir()
-    CompiledModels(tmp_path).put(file.stem, b"no compiled model")
+    CompiledModelCache(tmp_path).put(file.stem, b"no compiled model")
     mended = create_engine("openvino", make_model(), cache=tmp_path)
     np.testing.assert_array_equal(mended.run(noise(1)).logits, expected)
-    assert CompiledModels(tmp_path).get(file.stem) != b"no compiled model"
+    assert CompiledModelCache(tmp_path).get(file.stem) != b"no compiled model"
 
 
 def test_without_a_graphics_card_cuda_says_what_it_needs(make_model: Callable[..., bytes]) -> None:
@@ -144,9 +140,7 @@ def test_without_a_graphics_card_cuda_says_what_it_needs(make_model: Callable[..
 
 @pytest.mark.parametrize("name", list(ENGINES))
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x07" * 50])
-def test_what_is_no_model_is_refused_in_one_line(
-    name: str, content: bytes, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_no_model_is_refused_in_one_line(name: str, content: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(EngineError) as caught:
         create_engine(name, content)
     assert str(caught.value)
@@ -171,9 +165,7 @@ def test_auto_takes_openvino_where_it_is(make_model: Callable[..., bytes]) -> No
 
 
 def test_an_engine_that_does_not_exist_is_a_wrong_usage(make_model: Callable[..., bytes]) -> None:
-    with pytest.raises(
-        UsageError, match="no engine is called 'tensorrt': choose auto, openvino, onnxruntime"
-    ):
+    with pytest.raises(UsageError, match="no engine is called 'tensorrt': choose auto, openvino, onnxruntime"):
         create_engine("tensorrt", make_model())
 
 
@@ -191,9 +183,7 @@ except EngineError as error:
 
 
 def test_without_openvino_auto_takes_the_other(make_model: Callable[..., bytes]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_OPENVINO], input=make_model(), capture_output=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", WITHOUT_OPENVINO], input=make_model(), capture_output=True, check=True)
     name, refusal = done.stdout.decode().splitlines()
     assert name == "onnxruntime"
     assert refusal.startswith("OpenVINO does not load")
@@ -217,9 +207,7 @@ print(json.dumps([seen, sys.modules.get("openvino_telemetry") is not None]))
 
 
 def test_engines_send_nothing_and_leave_no_files(make_model: Callable[..., bytes]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", WATCHED], input=make_model(), capture_output=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-B", "-c", WATCHED], input=make_model(), capture_output=True, check=True)
     seen, telemetry = json.loads(done.stdout)
     assert seen == []
     assert not telemetry

@@ -6,17 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assay.errors import AssayError, UsageError
+from assay.core.errors import AssayError, UsageError
 from assay.inference import Classifier
-from assay.inference.explain_files import explain_files
-from assay.inference.sheet import LIMIT, caption, side_by_side
+from assay.inference.explanation import MAX_ON_SHEET, caption, draw_contact_sheet, write_explanations
 
 
 def test_every_photo_gets_a_picture_and_all_are_on_the_sheet(
     classifier: Classifier, photos: dict[str, Path], tmp_path: Path
 ):
     seen: list[tuple[int, int]] = []
-    result = explain_files(
+    result = write_explanations(
         classifier.explain,
         list(photos.values()),
         tmp_path / "why",
@@ -36,27 +35,23 @@ def test_every_photo_gets_a_picture_and_all_are_on_the_sheet(
     assert result.failures == ()
 
 
-def test_bad_photos_are_told_of_and_the_others_drawn(
-    classifier: Classifier, photos: dict[str, Path], tmp_path: Path
-):
+def test_bad_photos_are_told_of_and_the_others_drawn(classifier: Classifier, photos: dict[str, Path], tmp_path: Path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"nothing")
-    result = explain_files(classifier.explain, [bad, photos["red"]], tmp_path / "why")
+    result = write_explanations(classifier.explain, [bad, photos["red"]], tmp_path / "why")
     assert len(result.rows) == 1
     assert len(result.failures) == 1
     assert "bad.png cannot be read" in result.failures[0]
-    nothing = explain_files(classifier.explain, [bad], tmp_path / "none")
+    nothing = write_explanations(classifier.explain, [bad], tmp_path / "none")
     assert nothing.sheet is None
     assert not (tmp_path / "none").exists()
 
 
-def test_photos_of_one_name_do_not_replace_each_other(
-    classifier: Classifier, photos: dict[str, Path], tmp_path: Path
-):
+def test_photos_of_one_name_do_not_replace_each_other(classifier: Classifier, photos: dict[str, Path], tmp_path: Path):
     for folder in ("a", "b", "c"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "Red.png").write_bytes(photos["red"].read_bytes())
-    result = explain_files(classifier.explain, sorted(tmp_path.glob("*/Red.png")), tmp_path / "why")
+    result = write_explanations(classifier.explain, sorted(tmp_path.glob("*/Red.png")), tmp_path / "why")
     assert [Path(row["file"]).name for row in result.rows] == [
         "Red-heat.png",
         "Red-2-heat.png",
@@ -68,37 +63,35 @@ def test_the_photos_own_folder_is_refused(classifier: Classifier, photos: dict[s
     folder = photos["red"].parent
     before = sorted(folder.iterdir())
     with pytest.raises(UsageError, match="choose another --out"):
-        explain_files(classifier.explain, list(photos.values()), folder)
+        write_explanations(classifier.explain, list(photos.values()), folder)
     assert sorted(folder.iterdir()) == before
 
 
 def test_an_unknown_class_ends_at_once(classifier: Classifier, photos: dict[str, Path], tmp_path: Path):
     with pytest.raises(UsageError, match="no class 'pink'"):
-        explain_files(classifier.explain, list(photos.values()), tmp_path / "why", label="pink")
+        write_explanations(classifier.explain, list(photos.values()), tmp_path / "why", label="pink")
 
 
-def test_a_folder_that_cannot_be_made_is_told_of(
-    classifier: Classifier, photos: dict[str, Path], tmp_path: Path
-):
+def test_a_folder_that_cannot_be_made_is_told_of(classifier: Classifier, photos: dict[str, Path], tmp_path: Path):
     (tmp_path / "why").write_text("a file", encoding="utf-8")
     with pytest.raises(AssayError, match="cannot be written"):
-        explain_files(classifier.explain, [photos["red"]], tmp_path / "why")
+        write_explanations(classifier.explain, [photos["red"]], tmp_path / "why")
 
 
 def test_a_sheet_is_bounded_and_says_what_is_missing(classifier: Classifier):
     one = classifier.explain(np.full((20, 30, 3), (200, 0, 0), dtype=np.uint8))
-    whole, cut = side_by_side([one] * LIMIT), side_by_side([one] * (LIMIT + 3))
+    whole, cut = draw_contact_sheet([one] * MAX_ON_SHEET), draw_contact_sheet([one] * (MAX_ON_SHEET + 3))
     assert cut.shape[1] == whole.shape[1]
     assert whole.shape[0] < cut.shape[0] < whole.shape[0] + 40
-    assert side_by_side([one]).shape[1] < whole.shape[1] / 2
+    assert draw_contact_sheet([one]).shape[1] < whole.shape[1] / 2
     with pytest.raises(ValueError, match="one explanation or more"):
-        side_by_side([])
+        draw_contact_sheet([])
 
 
 def test_a_long_name_stays_on_its_tile(classifier: Classifier, photos: dict[str, Path], tmp_path: Path):
     path = tmp_path / f"{'long ' * 40}.png"
     path.write_bytes(photos["red"].read_bytes())
-    sheet = side_by_side([classifier.explain(path), classifier.explain(photos["red"])])
+    sheet = draw_contact_sheet([classifier.explain(path), classifier.explain(photos["red"])])
     gap = sheet[:, sheet.shape[1] // 2 - 4 : sheet.shape[1] // 2 + 4]
     assert gap.min() == 255
 

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save
 
-from assay.bundle import Bundle, BundleError, BundleInfo, pack
-from assay.errors import AssayError, UsageError
+from assay.bundle import Bundle, BundleError, BundleInfo, pack_bundle
+from assay.core.errors import AssayError, UsageError
 from assay.inference import Classifier
-from assay.inference.explanation import SIDE
+from assay.inference.explanation import MAX_SIDE
 from assay.recipe import PreprocessSpec
 
 
@@ -46,9 +46,7 @@ def test_cells_add_up_to_what_the_logit_is_above_the_mean(classifier: Classifier
         assert mean == pytest.approx(logits[place] - logits.mean(), abs=1e-4)
 
 
-def test_the_predicted_class_is_explained_unless_another_is_named(
-    classifier: Classifier, photos: dict[str, Path]
-):
+def test_the_predicted_class_is_explained_unless_another_is_named(classifier: Classifier, photos: dict[str, Path]):
     explanation = classifier.explain(photos["green"])
     assert explanation.label == explanation.prediction.label == "green"
     assert explanation.prediction == classifier.predict(photos["green"])
@@ -78,7 +76,7 @@ def test_a_large_turned_photo_is_shown_small_and_upright_and_measured_in_its_own
     Image.fromarray(np.rot90(upright)).save(tmp_path / "a.jpg", exif=exif, quality=95)
     explanation = classifier.explain(tmp_path / "a.jpg", "red")
     assert (explanation.width, explanation.height) == (1500, 3000)
-    assert explanation.photo.shape == (SIDE, SIDE // 2, 3)
+    assert explanation.photo.shape == (MAX_SIDE, MAX_SIDE // 2, 3)
     assert explanation.peak is not None
     # One cell of the feature map is 375 pixels.
     assert explanation.peak == pytest.approx((450, 1950), abs=190)
@@ -94,9 +92,7 @@ def test_pictures_have_the_size_asked_for(classifier: Classifier):
 
 
 def test_what_lies_outside_the_region_of_interest_is_dark(make_bundle):
-    spec = PreprocessSpec(
-        size=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), roi=(0.5, 0, 1, 1), fit="squash"
-    )
+    spec = PreprocessSpec(size=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), roi=(0.5, 0, 1, 1), fit="squash")
     classifier = Classifier.load(make_bundle(preprocess=spec))
     explanation = classifier.explain(gray_with_red(), "red")
     assert explanation.box == (80, 0, 160, 80)
@@ -147,7 +143,7 @@ def test_a_head_that_is_not_the_models_explains_nothing(
     path = tmp_path / "other.assay"
     weights = {"head.fc.weight": head.astype(np.float32), "head.fc.bias": np.zeros(3, np.float32)}
     model = Bundle.open(make_bundle()).model()
-    pack(path, info, {"model.onnx": model, "weights.safetensors": save(weights)})
+    pack_bundle(path, info, {"model.onnx": model, "weights.safetensors": save(weights)})
     with pytest.raises(BundleError, match=rf"other\.assay contradicts itself: {said}"):
         Classifier.load(path).explain(gray_with_red())
 

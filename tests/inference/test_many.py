@@ -10,10 +10,9 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from assay.errors import UsageError
+from assay.core.errors import UsageError
 from assay.inference import BATCH_SIZE, Classifier
-from assay.inference.many import predict_many
-from assay.inference.partial import Partial, partial_path
+from assay.inference.batch_predict import ResumeLog, batch_predict, resume_log_path
 
 _COUNT = 3 * BATCH_SIZE + 5
 
@@ -71,7 +70,7 @@ def test_every_photo_has_a_row_in_its_place(  # noqa: PLR0917
     name: str,
 ):
     out = tmp_path / f"answers{suffix}"
-    tally = predict_many(answering, paths, out)
+    tally = batch_predict(answering, paths, out)
     rows = read(out)
     assert [row[name] for row in rows] == [str(path) for path in paths]
     assert [place for place, row in enumerate(rows) if row.get("error")] == [4, 20]
@@ -88,18 +87,18 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     answering: Classifier, paths: list[Path], tmp_path: Path, suffix: str, moment: int
 ):
     whole, out = tmp_path / f"whole{suffix}", tmp_path / f"answers{suffix}"
-    predict_many(answering, paths, whole)
+    batch_predict(answering, paths, whole)
     with pytest.raises(_Killed):
-        predict_many(answering, paths, out, progress=_killed_after(moment))
+        batch_predict(answering, paths, out, progress=_killed_after(moment))
     assert not out.exists()
-    with partial_path(out).open("ab") as stream:
+    with resume_log_path(out).open("ab") as stream:
         stream.write(b'{"source": "half a li')  # a kill does not wait for the end of a line
-    tally = predict_many(answering, paths, out)
+    tally = batch_predict(answering, paths, out)
     # A batch that the end of the photos made small is answered again, beside the same photos.
     assert tally.resumed == {1: 16, BATCH_SIZE + 1: 32, _COUNT: 48}[moment]
     assert tally.count == _COUNT - 2
     assert out.read_bytes() == whole.read_bytes()
-    assert not partial_path(out).exists()
+    assert not resume_log_path(out).exists()
 
 
 def test_what_is_answered_is_not_read_again(answering: Classifier, paths: list[Path], tmp_path: Path):
@@ -108,9 +107,9 @@ def test_what_is_answered_is_not_read_again(answering: Classifier, paths: list[P
     order = [moved, *paths[1:]]
     moved.write_bytes(paths[0].read_bytes())
     with pytest.raises(_Killed):
-        predict_many(answering, order, out, progress=_killed_after(1))
+        batch_predict(answering, order, out, progress=_killed_after(1))
     moved.unlink()
-    assert predict_many(answering, order, out).count == _COUNT - 2
+    assert batch_predict(answering, order, out).count == _COUNT - 2
 
 
 def test_photos_are_asked_for_as_they_are_needed(answering: Classifier, paths: list[Path], tmp_path: Path):
@@ -124,7 +123,7 @@ def test_photos_are_asked_for_as_they_are_needed(answering: Classifier, paths: l
     def progress(_: str, done: int, __: int) -> None:
         ahead.append(asked - done)
 
-    predict_many(answering, photos(), tmp_path / "answers.csv", progress=progress)
+    batch_predict(answering, photos(), tmp_path / "answers.csv", progress=progress)
     assert max(ahead) <= 3 * BATCH_SIZE
 
 
@@ -141,22 +140,22 @@ def test_what_was_begun_otherwise_is_not_mixed(
 ):
     out = tmp_path / "answers.csv"
     with pytest.raises(_Killed):
-        predict_many(answering, paths, out, progress=_killed_after(1))
-    before = partial_path(out).read_bytes()
+        batch_predict(answering, paths, out, progress=_killed_after(1))
+    before = resume_log_path(out).read_bytes()
     chosen = change.get("photos", slice(None))
     assert isinstance(chosen, slice)
     conditions = change.get("conditions")
     assert conditions is None or isinstance(conditions, dict)
     with pytest.raises(UsageError, match=said):
-        predict_many(answering, paths[chosen], out, conditions=conditions)
-    assert partial_path(out).read_bytes() == before
+        batch_predict(answering, paths[chosen], out, conditions=conditions)
+    assert resume_log_path(out).read_bytes() == before
 
 
 def test_two_runs_do_not_write_one_table(tmp_path: Path):
     path = tmp_path / "answers.csv.partial"
-    with Partial(path, {}, 1), pytest.raises(UsageError, match="another process is at work"):
-        Partial(path, {}, 1)
-    with Partial(path, {}, 1) as partial:
+    with ResumeLog(path, {}, 1), pytest.raises(UsageError, match="another process is at work"):
+        ResumeLog(path, {}, 1)
+    with ResumeLog(path, {}, 1) as partial:
         assert partial.kept == 0
 
 
@@ -164,10 +163,10 @@ def test_two_runs_do_not_write_one_table(tmp_path: Path):
 def test_a_damaged_end_is_cut_off(tmp_path: Path, rest: bytes):
     path = tmp_path / "partial"
     rows = [{"source": f"{number}.png"} for number in range(7)]
-    with Partial(path, {"model": "a"}, 2) as partial:
+    with ResumeLog(path, {"model": "a"}, 2) as partial:
         partial.add(rows)
     path.write_bytes(path.read_bytes() + rest)
-    with Partial(path, {"model": "a"}, 2) as partial:
+    with ResumeLog(path, {"model": "a"}, 2) as partial:
         assert partial.kept == 6
         assert list(partial.rows()) == rows[:6]
         partial.add(rows[6:])

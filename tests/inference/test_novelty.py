@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from assay.inference import Novelty, fit_novelty
+from assay.inference import NoveltyDetector, fit_novelty
 
 LENGTH, CLASSES = 48, 3
 
@@ -24,16 +24,16 @@ def embeddings(count: int, seed: int, offset: float = 0.0) -> tuple[np.ndarray, 
 
 
 @pytest.fixture(scope="module")
-def novelty() -> Novelty:
+def novelty() -> NoveltyDetector:
     return fit_novelty(*embeddings(1000, seed=0))
 
 
-def test_familiar_photos_lie_at_about_one(novelty: Novelty):
+def test_familiar_photos_lie_at_about_one(novelty: NoveltyDetector):
     distance = novelty.distance(embeddings(500, seed=1)[0])
     assert 0.8 < np.median(distance) < 1.2
 
 
-def test_a_shift_that_is_small_beside_the_main_variation_is_seen(novelty: Novelty):
+def test_a_shift_that_is_small_beside_the_main_variation_is_seen(novelty: NoveltyDetector):
     familiar = novelty.distance(embeddings(500, seed=1)[0])
     shifted = novelty.distance(embeddings(500, seed=1, offset=5)[0])
     assert shifted.min() > familiar.max()
@@ -47,7 +47,7 @@ def test_a_shift_that_is_small_beside_the_main_variation_is_seen(novelty: Novelt
     assert (far > np.quantile(near, 0.97)).mean() < 0.5
 
 
-def test_a_feature_that_never_fired_is_noticed_but_not_boundless(novelty: Novelty):
+def test_a_feature_that_never_fired_is_noticed_but_not_boundless(novelty: NoveltyDetector):
     rows = embeddings(10, seed=1)[0]
     rows[:, 5] = 5
     distance = novelty.distance(rows)
@@ -55,21 +55,21 @@ def test_a_feature_that_never_fired_is_noticed_but_not_boundless(novelty: Novelt
     assert (distance < 1000).all()
 
 
-def test_the_score_is_one_at_the_limit(novelty: Novelty):
+def test_the_score_is_one_at_the_limit(novelty: NoveltyDetector):
     rows = embeddings(20, seed=2)[0]
     limited = novelty.with_limit(float(novelty.distance(rows)[3]))
     assert limited.score(rows)[3] == pytest.approx(1, rel=1e-6)
     assert novelty.limit.tolist() == [1.0]
 
 
-def test_a_photo_alone_scores_as_among_others(novelty: Novelty):
+def test_a_photo_alone_scores_as_among_others(novelty: NoveltyDetector):
     rows = embeddings(20, seed=3)[0]
     np.testing.assert_allclose(novelty.score(rows)[7], novelty.score(rows[7:8])[0], rtol=1e-12)
 
 
-def test_what_is_stored_is_small_and_reads_back(novelty: Novelty):
+def test_what_is_stored_is_small_and_reads_back(novelty: NoveltyDetector):
     tensors = novelty.tensors()
-    again = Novelty.from_tensors(load(save(tensors)))
+    again = NoveltyDetector.from_tensors(load(save(tensors)))
     rows = embeddings(30, seed=4)[0]
     np.testing.assert_array_equal(again.score(rows), novelty.score(rows))
     assert tensors["directions"].dtype == np.float16
@@ -115,19 +115,19 @@ def test_what_cannot_be_fitted_is_refused(rows: tuple[int, ...], targets: int):
         ("directions", np.zeros((6, LENGTH), dtype=np.int64)),
     ],
 )
-def test_nonsense_is_not_read(novelty: Novelty, name: str, value: np.ndarray):
+def test_nonsense_is_not_read(novelty: NoveltyDetector, name: str, value: np.ndarray):
     with pytest.raises(ValueError, match=r"finite array|above 0|compare"):
-        Novelty.from_tensors(novelty.tensors() | {name: value})
+        NoveltyDetector.from_tensors(novelty.tensors() | {name: value})
 
 
-def test_missing_and_strange_tensors_are_not_read(novelty: Novelty):
+def test_missing_and_strange_tensors_are_not_read(novelty: NoveltyDetector):
     tensors = novelty.tensors()
     with pytest.raises(ValueError, match="it holds"):
-        Novelty.from_tensors({"centre": tensors["centre"]})
+        NoveltyDetector.from_tensors({"centre": tensors["centre"]})
     with pytest.raises(ValueError, match="it holds"):
-        Novelty.from_tensors(tensors | {"more": tensors["centre"]})
+        NoveltyDetector.from_tensors(tensors | {"more": tensors["centre"]})
 
 
-def test_embeddings_of_another_network_are_refused(novelty: Novelty):
+def test_embeddings_of_another_network_are_refused(novelty: NoveltyDetector):
     with pytest.raises(ValueError, match=r"\[N, 48\]"):
         novelty.score(np.zeros((2, 40)))

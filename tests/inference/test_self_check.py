@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.numpy import save
 
-from assay.bundle import BundleError, BundleInfo, pack
+from assay.bundle import BundleError, BundleInfo, pack_bundle
 from assay.cli.main import main
 from assay.inference import ENGINES, Classifier, EngineError, create_engine
 
@@ -158,7 +158,7 @@ def test_the_int8_model_is_looked_at_like_the_other(
         members = {"model.onnx": make_model(), "model.int8.onnx": changed(make_model, change)}
         weights = {"weights.safetensors": save({"head.fc.weight": np.eye(3, dtype=np.float32)})}
         path = tmp_path / "two.assay"
-        pack(path, info, {**members, **weights})
+        pack_bundle(path, info, {**members, **weights})
         Classifier.load(path)
         with pytest.raises(BundleError, match=reason):
             Classifier.load(path, precision="int8")
@@ -247,9 +247,7 @@ def test_names_that_are_no_utf8_end_in_a_sentence(
 
 
 @pytest.fixture(params=[times(np.nan), loop], ids=["nan", "loop"])
-def hostile(
-    request: pytest.FixtureRequest, make_model: Callable[..., bytes], make_bundle: Callable[..., Path]
-) -> Path:
+def hostile(request: pytest.FixtureRequest, make_model: Callable[..., bytes], make_bundle: Callable[..., Path]) -> Path:
     return make_bundle(changed(make_model, request.param))
 
 

@@ -16,8 +16,7 @@ import pytest
 
 from assay.inference import Classifier, Prediction
 from assay.live import Frame
-from assay.live.clock import Clock
-from assay.live.frame import Tell
+from assay.live.sources import Clock, Notify
 
 RGB = {"red": (220, 20, 20), "green": (20, 220, 20), "blue": (20, 20, 220)}
 
@@ -55,7 +54,7 @@ class Frames:
     live: bool = False
     name: str = "given frames"
 
-    def frames(self, stop: Event, clock: Clock, tell: Tell) -> Generator[Frame]:
+    def frames(self, stop: Event, clock: Clock, tell: Notify) -> Generator[Frame]:
         del stop, clock, tell
         try:
             yield from self.given

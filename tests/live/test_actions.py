@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from assay.errors import UsageError
-from assay.live.actions import Command, DeliveryError, Event, Mqtt, Webhook, webhook_key
+from assay.core.errors import UsageError
+from assay.live.event_sinks import CommandSink, DeliveryError, MqttSink, RuleEvent, WebhookSink, webhook_key
 
-EVENT = Event("id-1", "cat>0.9; rm -rf /", "cät", 0.93, "camera 0", "2026-01-01T00:00:00+00:00", 12.5)
+EVENT = RuleEvent("id-1", "cat>0.9; rm -rf /", "cät", 0.93, "camera 0", "2026-01-01T00:00:00+00:00", 12.5)
 KEY = b"0123456789abcdef"
 
 
@@ -53,7 +53,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def test_a_webhook_can_be_checked_by_who_has_the_key(receiver: Receiver):
-    Webhook(receiver.url, KEY, now=lambda: 1_700_000_000.9)(EVENT)
+    WebhookSink(receiver.url, KEY, now=lambda: 1_700_000_000.9)(EVENT)
     ((path, headers, body),) = receiver.got
     assert path == "/hook"
     assert json.loads(body)["rule"] == EVENT.rule
@@ -64,13 +64,11 @@ def test_a_webhook_can_be_checked_by_who_has_the_key(receiver: Receiver):
     assert headers["x-assay-signature"] == expected
 
 
-@pytest.mark.parametrize(
-    ("status", "again"), [(500, True), (503, True), (429, True), (404, False), (302, False)]
-)
+@pytest.mark.parametrize(("status", "again"), [(500, True), (503, True), (429, True), (404, False), (302, False)])
 def test_a_refusal_tells_whether_to_try_again(status: int, again: bool, receiver: Receiver):
     receiver.answers = [status]
     with pytest.raises(DeliveryError, match=str(status)) as error:
-        Webhook(receiver.url, KEY)(EVENT)
+        WebhookSink(receiver.url, KEY)(EVENT)
     assert error.value.again is again
     assert len(receiver.got) == 1
 
@@ -78,18 +76,18 @@ def test_a_refusal_tells_whether_to_try_again(status: int, again: bool, receiver
 def test_where_nobody_listens_trying_again_may_help(receiver: Receiver):
     url = receiver.url.replace(str(receiver.server_port), "1")
     with pytest.raises(DeliveryError) as error:
-        Webhook(url, KEY)(EVENT)
+        WebhookSink(url, KEY)(EVENT)
     assert error.value.again
 
 
 def test_a_password_in_an_address_is_not_told():
-    assert Webhook("https://me:secret@host/hook?token=secret", KEY).name == "https://host/hook"
+    assert WebhookSink("https://me:secret@host/hook?token=secret", KEY).name == "https://host/hook"
 
 
 @pytest.mark.parametrize("url", ["", "host/hook", "ftp://host", "file:///etc/passwd", "http://"])
 def test_what_is_no_web_address_is_refused(url: str):
     with pytest.raises(UsageError, match="no web address"):
-        Webhook(url, KEY)
+        WebhookSink(url, KEY)
 
 
 def test_the_key_comes_from_the_environment_or_a_file_of_ones_own(tmp_path: Path):
@@ -112,38 +110,32 @@ def test_a_missing_or_short_key_is_refused(environment: dict[str, str], word: st
 
 
 def test_a_command_gets_the_event_and_no_shell(tmp_path: Path):
-    script = (
-        "import os,sys; open(sys.argv[1],'w').write(os.environ['ASSAY_RULE']+os.environ['ASSAY_CONFIDENCE'])"
-    )
+    script = "import os,sys; open(sys.argv[1],'w').write(os.environ['ASSAY_RULE']+os.environ['ASSAY_CONFIDENCE'])"
     out = tmp_path / "$(out)"
-    Command([sys.executable, "-c", script, str(out)])(EVENT)
+    CommandSink([sys.executable, "-c", script, str(out)])(EVENT)
     assert out.read_text(encoding="utf-8") == "cat>0.9; rm -rf /0.93"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "word"), [(["/nowhere/program"], "No such file"), (["false"], "ended with 1")]
-)
+@pytest.mark.parametrize(("arguments", "word"), [(["/nowhere/program"], "No such file"), (["false"], "ended with 1")])
 def test_a_command_that_fails_is_not_repeated(arguments: list[str], word: str):
     with pytest.raises(DeliveryError, match=word) as error:
-        Command(arguments)(EVENT)
+        CommandSink(arguments)(EVENT)
     assert not error.value.again
 
 
-@pytest.mark.parametrize(
-    "url", ["host/topic", "mqtt://host", "mqtt:///topic", "http://host/topic", "mqtt://host/a/#"]
-)
+@pytest.mark.parametrize("url", ["host/topic", "mqtt://host", "mqtt:///topic", "http://host/topic", "mqtt://host/a/#"])
 def test_what_is_no_address_of_a_broker_is_refused(url: str):
     with pytest.raises(UsageError):
-        Mqtt(url, {})
+        MqttSink(url, {})
 
 
 def test_the_name_of_a_broker_hides_the_password():
-    assert Mqtt("mqtts://me:secret@host/a/b", {}).name == "mqtts://host:8883/a/b"
+    assert MqttSink("mqtts://me:secret@host/a/b", {}).name == "mqtts://host:8883/a/b"
 
 
 def test_where_no_broker_listens_trying_again_may_help():
     with pytest.raises(DeliveryError) as error:
-        Mqtt("mqtt://127.0.0.1:1/a", {})(EVENT)
+        MqttSink("mqtt://127.0.0.1:1/a", {})(EVENT)
     assert error.value.again
 
 
@@ -152,7 +144,7 @@ def test_an_event_reaches_who_listens_to_the_topic(mqtt_broker):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listener:
         assert listener.stdout is not None
         assert listener.stdout.readline() == "ready\n"
-        Mqtt(f"{mqtt_broker.url}/sign/1", {})(EVENT)
+        MqttSink(f"{mqtt_broker.url}/sign/1", {})(EVENT)
         assert json.loads(listener.communicate(timeout=20)[0])["id"] == "id-1"
 
 

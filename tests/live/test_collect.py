@@ -8,24 +8,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assay.data import scan
-from assay.data.duplicates import THRESHOLDS
-from assay.data.features import squashed
-from assay.data.registration import FINE, likeness
-from assay.data.taken import frame_of, name_time
-from assay.errors import UsageError
+from assay.core.errors import UsageError
+from assay.data import load_dataset
+from assay.data.features import filename_time, parse_frame, resize_to_square
+from assay.data.image_registration import THUMBNAIL_SIDE, similarity
+from assay.data.near_duplicates import SIMILARITY_THRESHOLDS
 from assay.live import Frame
-from assay.live.alike import Measure, RecentShots
-from assay.live.collect import Collected, collect
-from assay.live.shots import Shots
+from assay.live.collect import CollectionSummary, ImageWriter, RecentImages, SimilarityMeasure, collect
 
 
 @pytest.fixture
-def recent() -> RecentShots:
+def recent() -> RecentImages:
     def thumbnail(pixels: np.ndarray) -> np.ndarray:
-        return squashed(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), FINE)
+        return resize_to_square(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), THUMBNAIL_SIDE)
 
-    return RecentShots(Measure(thumbnail, likeness, THRESHOLDS[FINE]))
+    return RecentImages(SimilarityMeasure(thumbnail, similarity, SIMILARITY_THRESHOLDS[THUMBNAIL_SIDE]))
 
 
 def scene(seed: int) -> np.ndarray:
@@ -39,9 +36,9 @@ def frames(*seeds: int, fps: float = 10) -> list[Frame]:
 
 
 @pytest.fixture
-def shoot(make_source: Callable, recent: RecentShots) -> Callable[..., Collected]:
-    def shoot(given: list[Frame], shots: Shots, wanted: Callable, **settings: object) -> Collected:
-        collected, told = Collected(), list[str]()
+def shoot(make_source: Callable, recent: RecentImages) -> Callable[..., CollectionSummary]:
+    def shoot(given: list[Frame], shots: ImageWriter, wanted: Callable, **settings: object) -> CollectionSummary:
+        collected, told = CollectionSummary(), list[str]()
         chosen = {"every": 0.0, "in_time": False, "tell": told.append} | settings
         source = make_source(given, name="films/line 3.mp4")
         collect(source, shots, recent, wanted, collected=collected, **chosen)
@@ -54,27 +51,25 @@ def shoot(make_source: Callable, recent: RecentShots) -> Callable[..., Collected
 def test_the_class_whose_key_is_held_is_photographed(shoot, tmp_path: Path):
     held = iter("a-bb-a--")
     keys = {"a": "cup", "b": "bottle"}
-    shots = Shots(tmp_path, ("cup", "bottle"))
+    shots = ImageWriter(tmp_path, ("cup", "bottle"))
     collected = shoot(frames(*range(8)), shots, lambda: keys.get(next(held)))
     assert collected.taken == {"cup": 2, "bottle": 2} == shots.counts
     found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.jpg"))
-    assert found == [f"bottle/line 3_frame{n:06}.jpg" for n in (2, 3)] + [
-        f"cup/line 3_frame{n:06}.jpg" for n in (0, 5)
-    ]
+    assert found == [f"bottle/line 3_frame{n:06}.jpg" for n in (2, 3)] + [f"cup/line 3_frame{n:06}.jpg" for n in (0, 5)]
     photo = np.asarray(Image.open(tmp_path / "cup" / "line 3_frame000005.jpg"), int)
     assert np.abs(photo - scene(5)).mean() < 4
-    assert scan(tmp_path).classes == ("bottle", "cup")
+    assert load_dataset(tmp_path).classes == ("bottle", "cup")
 
 
 def test_shots_keep_their_distance_and_their_number(shoot, tmp_path: Path):
-    shots = Shots(tmp_path, ("cup",))
+    shots = ImageWriter(tmp_path, ("cup",))
     collected = shoot(frames(*range(30)), shots, lambda: "cup", every=0.5, count=4)
     assert collected.taken == {"cup": 4}
-    assert [frame_of(path.name).number for path in sorted((tmp_path / "cup").iterdir())] == [0, 5, 10, 15]
+    assert [parse_frame(path.name).number for path in sorted((tmp_path / "cup").iterdir())] == [0, 5, 10, 15]
 
 
 def test_what_stands_still_is_told_and_what_changes_is_not(shoot, tmp_path: Path):
-    shots = Shots(tmp_path, ("cup",))
+    shots = ImageWriter(tmp_path, ("cup",))
     collected = shoot(frames(1, 1, 2, 3, 1), shots, lambda: "cup")
     assert collected.alike == {"cup": 2}
     assert collected.taken == {"cup": 5}
@@ -82,13 +77,13 @@ def test_what_stands_still_is_told_and_what_changes_is_not(shoot, tmp_path: Path
 
 
 def test_the_same_can_be_left_out(shoot, tmp_path: Path):
-    shots = Shots(tmp_path, ("cup",))
+    shots = ImageWriter(tmp_path, ("cup",))
     collected = shoot(frames(1, 1, 2, 1), shots, lambda: "cup", skip_alike=True)
     assert (collected.taken, collected.alike) == ({"cup": 2}, {"cup": 2})
     assert len([*(tmp_path / "cup").iterdir()]) == 2
 
 
-def test_noise_and_light_do_not_make_another_photo(recent: RecentShots):
+def test_noise_and_light_do_not_make_another_photo(recent: RecentImages):
     noise = np.random.default_rng(0).normal(0, 5, (180, 240, 3))
     assert not recent.repeats("cup", scene(1))
     assert recent.repeats("cup", (scene(1) * 0.9 + noise).clip(0, 255).astype(np.uint8))
@@ -96,15 +91,13 @@ def test_noise_and_light_do_not_make_another_photo(recent: RecentShots):
 
 
 def test_nothing_is_written_over(tmp_path: Path):
-    shots = Shots(tmp_path, ("cup",), now=lambda: 1_700_000_000.0)
+    shots = ImageWriter(tmp_path, ("cup",), now=lambda: 1_700_000_000.0)
     live = [shots.take("cup", scene(n)) for n in range(3)]
     film = [shots.take("cup", scene(n), "a", 7) for n in range(3)]
-    assert [name_time(path.name) for path in live] == pytest.approx(
-        [1_700_000_000 + n / 1000 for n in range(3)]
-    )
+    assert [filename_time(path.name) for path in live] == pytest.approx([1_700_000_000 + n / 1000 for n in range(3)])
     assert len({*live, *film}) == 6 == len([*(tmp_path / "cup").iterdir()])
-    assert all(frame_of(path.name).number == 7 for path in film)
-    assert Shots(tmp_path, ("cup",)).counts == {"cup": 6}
+    assert all(parse_frame(path.name).number == 7 for path in film)
+    assert ImageWriter(tmp_path, ("cup",)).counts == {"cup": 6}
 
 
 @pytest.mark.parametrize(
@@ -112,4 +105,4 @@ def test_nothing_is_written_over(tmp_path: Path):
 )
 def test_names_that_can_be_no_folders_are_refused(classes: tuple[str, ...], tmp_path: Path):
     with pytest.raises(UsageError):
-        Shots(tmp_path, classes)
+        ImageWriter(tmp_path, classes)

@@ -2,10 +2,10 @@
 
 from threading import Event as Flag
 
-from assay.live.actions import DeliveryError, Event
-from assay.live.courier import Courier
+from assay.live.event_dispatcher import EventDispatcher
+from assay.live.event_sinks import DeliveryError, RuleEvent
 
-EVENT = Event("1", "cat", "cat", 0.9, "camera 0", "2026-01-01T00:00:00+00:00", 0.0)
+EVENT = RuleEvent("1", "cat", "cat", 0.9, "camera 0", "2026-01-01T00:00:00+00:00", 0.0)
 
 
 class Failing:
@@ -17,7 +17,7 @@ class Failing:
         self.left, self.again, self.gate = times, again, gate
         self.calls = 0
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: RuleEvent) -> None:
         del event
         self.calls += 1
         if self.gate is not None:
@@ -27,9 +27,9 @@ class Failing:
             raise DeliveryError("it answered 503", again=self.again)
 
 
-def carried(action: Failing, clock, count: int = 1) -> tuple[Courier, list[str]]:
+def carried(action: Failing, clock, count: int = 1) -> tuple[EventDispatcher, list[str]]:
     told: list[str] = []
-    courier = Courier(action, told.append, clock)
+    courier = EventDispatcher(action, told.append, clock)
     for _ in range(count):
         courier.post(EVENT)
     courier.close()
@@ -60,7 +60,7 @@ def test_what_cannot_get_better_is_not_repeated(clock):
 def test_a_full_queue_loses_the_newest_with_a_word_and_nobody_waits(clock):
     gate, told = Flag(), list[str]()
     action = Failing(0, gate=gate)
-    courier = Courier(action, told.append, clock, room=3)
+    courier = EventDispatcher(action, told.append, clock, room=3)
     for _ in range(10):
         courier.post(EVENT)
     gate.set()
@@ -71,7 +71,7 @@ def test_a_full_queue_loses_the_newest_with_a_word_and_nobody_waits(clock):
 
 def test_what_hangs_does_not_keep_the_program_from_ending(clock):
     gate, told = Flag(), list[str]()
-    courier = Courier(Failing(0, gate=gate), told.append, clock)
+    courier = EventDispatcher(Failing(0, gate=gate), told.append, clock)
     courier.post(EVENT)
     courier.post(EVENT)
     courier.close(0.05)

@@ -1,17 +1,15 @@
 import pytest
 
-from assay.errors import UsageError
-from assay.live.duration import seconds_of
+from assay.core.duration import parse_duration
+from assay.core.errors import UsageError
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("300ms", 0.3), ("0.5s", 0.5), ("2m", 120), ("1h", 3600), ("7", 7)]
-)
+@pytest.mark.parametrize(("text", "seconds"), [("300ms", 0.3), ("0.5s", 0.5), ("2m", 120), ("1h", 3600), ("7", 7)])
 def test_spans_are_read(text: str, seconds: float):
-    assert seconds_of(text) == pytest.approx(seconds)
+    assert parse_duration(text) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("text", ["", "s", "-1s", "1d", "1e3", "25h", "1 2s", "٣s"])
 def test_what_is_no_span_is_refused(text: str):
     with pytest.raises(UsageError, match="no span"):
-        seconds_of(text)
+        parse_duration(text)

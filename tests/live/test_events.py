@@ -4,18 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.errors import UsageError
-from assay.live import Answer, Rule
-from assay.live.events import Alarm
+from assay.core.errors import UsageError
+from assay.live import Rule, SmoothedPrediction
+from assay.live.rules import RuleTrigger
 
 CLASSES = ("cat", "dog", "grey seal", "not sure", "unknown thing")
 
 
-def answer(*, unknown: bool | None = False, **shares: float) -> Answer:
+def answer(*, unknown: bool | None = False, **shares: float) -> SmoothedPrediction:
     named = {name.replace("_", " "): share for name, share in shares.items()}
     full = dict.fromkeys(CLASSES, 0.0) | named
     best = max(full, key=full.__getitem__)
-    return Answer(best, full[best], full, unknown, "unsure" if unknown else None, changed=False)
+    return SmoothedPrediction(best, full[best], full, unknown, "unsure" if unknown else None, changed=False)
 
 
 @pytest.mark.parametrize(
@@ -93,25 +93,25 @@ def test_an_unknown_answer_is_no_class_and_not_its_contrary(text: str):
     assert not Rule.parse(text, CLASSES).met(answer(cat=0.9, unknown=True))
 
 
-def moments(alarm: Alarm, told: str, step: float = 0.1) -> list[int]:
+def moments(alarm: RuleTrigger, told: str, step: float = 0.1) -> list[int]:
     """Return the frames that are events; `c` is a frame with a cat."""
     answers = {"c": answer(cat=0.95), "-": answer(dog=0.95)}
     return [place for place, letter in enumerate(told) if alarm.update(answers[letter], place * step)]
 
 
 def test_a_rule_must_hold_without_a_break_and_comes_true_once():
-    alarm = Alarm(Rule.parse("cat>0.9 for 300ms", CLASSES))
+    alarm = RuleTrigger(Rule.parse("cat>0.9 for 300ms", CLASSES))
     assert moments(alarm, "cc-ccc-cccccccccc-cccc") == [10, 21]
 
 
 def test_a_cool_down_keeps_the_next_event_back():
-    alarm = Alarm(Rule.parse("cat", CLASSES), cool_down=1.0)
+    alarm = RuleTrigger(Rule.parse("cat", CLASSES), cool_down=1.0)
     # The third cat comes within the cool-down and is still there when it ends; the second is not.
     assert moments(alarm, "c--c--cccccccccccc") == [0, 10]
 
 
 def test_time_without_frames_does_not_count():
-    alarm = Alarm(Rule.parse("cat for 1s", CLASSES))
+    alarm = RuleTrigger(Rule.parse("cat for 1s", CLASSES))
     assert not alarm.update(answer(cat=1.0), 0)
     alarm.restart()
     assert not alarm.update(answer(cat=1.0), 60)

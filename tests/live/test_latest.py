@@ -5,7 +5,7 @@ from threading import Thread
 import numpy as np
 
 from assay.live import Frame
-from assay.live.latest import Latest
+from assay.live.frame_buffer import FrameBuffer
 
 PIXELS = np.zeros((2, 2, 3), np.uint8)
 
@@ -15,7 +15,7 @@ def frame(number: int, *, first: bool = False) -> Frame:
 
 
 def test_only_the_newest_is_there_and_the_others_are_counted():
-    slot = Latest()
+    slot = FrameBuffer()
     for number in range(5):
         assert slot.put(frame(number))
     taken = slot.take(0)
@@ -25,7 +25,7 @@ def test_only_the_newest_is_there_and_the_others_are_counted():
 
 
 def test_that_it_is_the_first_is_handed_on_to_what_replaces_it():
-    slot = Latest()
+    slot = FrameBuffer()
     slot.put(frame(0, first=True))
     slot.put(frame(1))
     taken = slot.take(0)
@@ -34,7 +34,7 @@ def test_that_it_is_the_first_is_handed_on_to_what_replaces_it():
 
 
 def test_what_is_there_at_the_end_is_still_taken():
-    slot = Latest()
+    slot = FrameBuffer()
     slot.put(frame(0))
     slot.close()
     assert not slot.ended
@@ -44,7 +44,7 @@ def test_what_is_there_at_the_end_is_still_taken():
 
 
 def test_with_every_nothing_is_dropped():
-    slot, numbers = Latest(every=True), []
+    slot, numbers = FrameBuffer(every=True), []
 
     def fill() -> None:
         for number in range(200):
@@ -62,7 +62,7 @@ def test_with_every_nothing_is_dropped():
 
 
 def test_closing_frees_who_waits_to_put():
-    slot, told = Latest(every=True), []
+    slot, told = FrameBuffer(every=True), []
     slot.put(frame(0))
     thread = Thread(target=lambda: told.append(slot.put(frame(1))))
     thread.start()

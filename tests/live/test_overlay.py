@@ -2,24 +2,26 @@ import numpy as np
 import pytest
 
 from assay.image import Preprocess
-from assay.live import Answer, Frame, View
-from assay.live.overlay import drawn, with_lines, words
+from assay.live import Frame, FrameResult, SmoothedPrediction
+from assay.live.overlay import draw_lines, draw_result, overlay_text
 from assay.recipe import PreprocessSpec
 
 
-def view(*, unknown: bool = False, size: tuple[int, int] = (320, 240)) -> View:
-    answer = Answer("würfel", 0.934, {"würfel": 0.934}, unknown, "unsure" if unknown else None, changed=True)
-    return View(Frame(np.zeros((size[1], size[0], 3), np.uint8), 0, 0.0), answer, None, 29.6)
+def view(*, unknown: bool = False, size: tuple[int, int] = (320, 240)) -> FrameResult:
+    answer = SmoothedPrediction(
+        "würfel", 0.934, {"würfel": 0.934}, unknown, "unsure" if unknown else None, changed=True
+    )
+    return FrameResult(Frame(np.zeros((size[1], size[0], 3), np.uint8), 0, 0.0), answer, None, 29.6)
 
 
 def test_the_words_name_label_confidence_and_rate():
-    assert words(view()) == "würfel 93 %   30 frames/s"
-    assert words(view(unknown=True)).startswith("unknown (unsure): würfel")
+    assert overlay_text(view()) == "würfel 93 %   30 frames/s"
+    assert overlay_text(view(unknown=True)).startswith("unknown (unsure): würfel")
 
 
 def test_what_is_looked_at_is_outlined_and_the_frame_left_as_it_was():
     seen = view()
-    picture = drawn(seen, Preprocess(PreprocessSpec(size=16, roi=(0.5, 0.5, 1, 1), fit="squash")))
+    picture = draw_result(seen, Preprocess(PreprocessSpec(size=16, roi=(0.5, 0.5, 1, 1), fit="squash")))
     assert not seen.frame.pixels.any()
     assert picture[180, 160].any()
     assert picture[239, 240].any()
@@ -29,12 +31,12 @@ def test_what_is_looked_at_is_outlined_and_the_frame_left_as_it_was():
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 5), (2000, 20)])
 def test_any_picture_can_be_written_on(size: tuple[int, int]):
-    picture = drawn(view(size=size), Preprocess(PreprocessSpec(size=16)))
+    picture = draw_result(view(size=size), Preprocess(PreprocessSpec(size=16)))
     assert picture.shape == (size[1], size[0], 3)
 
 
 def test_lines_stand_below_each_other():
-    picture = with_lines(np.full((300, 300, 3), 128, np.uint8), ["1 cat", "2 dog"])
+    picture = draw_lines(np.full((300, 300, 3), 128, np.uint8), ["1 cat", "2 dog"])
     rows = np.flatnonzero((picture[:, 2] == 20).all(axis=1))
     assert rows.tolist() == list(range(len(rows)))
     assert len(rows) > 40

@@ -4,17 +4,17 @@ from threading import Event
 
 import pytest
 
-from assay.errors import AssayError
-from assay.live import Source
-from assay.live.clock import Clock
-from assay.live.reading import in_time, reading
+from assay.core.errors import AssayError
+from assay.live import FrameSource
+from assay.live.frame_buffer import frame_reader, pace_frames
+from assay.live.sources import Clock
 
 QUIET: list[str] = []
 
 
-def read_all(source: Source, error: Exception | None = None) -> None:
+def read_all(source: FrameSource, error: Exception | None = None) -> None:
     """Take every frame; after the first, fail with `error` if there is one."""
-    with reading(source, Clock(), QUIET.append, every=True) as slot:
+    with frame_reader(source, Clock(), QUIET.append, every=True) as slot:
         while not slot.ended:
             slot.take(1)
             if error is not None:
@@ -23,13 +23,13 @@ def read_all(source: Source, error: Exception | None = None) -> None:
 
 def test_frames_of_a_file_come_at_their_time(clock, make_source, make_frames):
     source = make_source(make_frames(["red"] * 5))
-    frames = in_time(source.frames(Event(), clock, QUIET.append), Event(), clock)
+    frames = pace_frames(source.frames(Event(), clock, QUIET.append), Event(), clock)
     assert [round(clock.now() - 100, 6) for _ in frames] == [0, 0.1, 0.2, 0.3, 0.4]
 
 
 def test_what_is_late_already_is_not_held_back(clock, make_source, make_frames):
     source, times = make_source(make_frames(["red"] * 4)), []
-    for _ in in_time(source.frames(Event(), clock, QUIET.append), Event(), clock):
+    for _ in pace_frames(source.frames(Event(), clock, QUIET.append), Event(), clock):
         times.append(round(clock.now() - 100, 6))
         clock.time += 0.25 if len(times) == 1 else 0
     assert times == [0, 0.25, 0.25, 0.3]
@@ -38,7 +38,7 @@ def test_what_is_late_already_is_not_held_back(clock, make_source, make_frames):
 def test_a_stop_cuts_the_wait_short(clock, make_source, make_frames):
     stop, source = Event(), make_source(make_frames(["red"] * 4))
     stop.set()
-    assert len([*in_time(source.frames(stop, clock, QUIET.append), stop, clock)]) == 1
+    assert len([*pace_frames(source.frames(stop, clock, QUIET.append), stop, clock)]) == 1
 
 
 def test_an_error_of_the_source_is_raised_and_the_source_released(make_source, make_frames):

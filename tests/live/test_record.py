@@ -8,24 +8,24 @@ import cv2
 import numpy as np
 import pytest
 
-from assay.errors import UsageError
+from assay.core.errors import UsageError
 from assay.image import Preprocess
 from assay.inference import Prediction
-from assay.live import Answer, Frame, View
-from assay.live.record import Table, VideoFile
+from assay.live import Frame, FrameResult, SmoothedPrediction
+from assay.live.recorders import CsvRecorder, VideoRecorder
 from assay.recipe import PreprocessSpec
 
 WHOLE = Preprocess(PreprocessSpec(size=16))
 
 
 @pytest.fixture
-def view() -> Callable[..., View]:
-    def make(time: float, size: tuple[int, int] = (65, 49), *, classified: bool = True) -> View:
+def view() -> Callable[..., FrameResult]:
+    def make(time: float, size: tuple[int, int] = (65, 49), *, classified: bool = True) -> FrameResult:
         pixels = np.full((size[1], size[0], 3), 128, np.uint8)
         shares = {"a": 0.75, "b": 0.25}
-        answer = Answer("a", 0.75, shares, unknown=False, reason=None, changed=False)
+        answer = SmoothedPrediction("a", 0.75, shares, unknown=False, reason=None, changed=False)
         prediction = Prediction("b", 0.6, {"a": 0.4, "b": 0.6}) if classified else None
-        return View(Frame(pixels, round(time * 10), time), answer, prediction, 9.9)
+        return FrameResult(Frame(pixels, round(time * 10), time), answer, prediction, 9.9)
 
     return make
 
@@ -41,7 +41,7 @@ def frames_in(path: Path) -> int:
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
 def test_a_recording_lasts_as_long_as_what_was_seen(suffix: str, view, tmp_path: Path):
     path = tmp_path / f"out{suffix}"
-    with VideoFile(path, WHOLE, fps=20) as video:
+    with VideoRecorder(path, WHOLE, fps=20) as video:
         for number in range(11):
             video(view(5 + number / 10))
         assert not path.exists()
@@ -51,42 +51,42 @@ def test_a_recording_lasts_as_long_as_what_was_seen(suffix: str, view, tmp_path:
 
 def test_a_recording_is_whole_after_an_error(view, tmp_path: Path):
     path = tmp_path / "out.mp4"
-    record = VideoFile(path, WHOLE, fps=10)
+    record = VideoRecorder(path, WHOLE, fps=10)
     with pytest.raises(ZeroDivisionError):
         fail_while_recording(record, view(0))
     assert frames_in(path) == 1
     assert [*tmp_path.iterdir()] == [path]
 
 
-def fail_while_recording(record: VideoFile, view: View) -> None:
+def fail_while_recording(record: VideoRecorder, view: FrameResult) -> None:
     with record:
         record(view)
         raise ZeroDivisionError
 
 
 def test_an_hour_without_frames_is_not_recorded(view, tmp_path: Path):
-    with VideoFile(tmp_path / "out.avi", WHOLE, fps=10) as video:
+    with VideoRecorder(tmp_path / "out.avi", WHOLE, fps=10) as video:
         for time in (0, 3600, 3600.1, 3600.2):
             video(view(time))
     assert frames_in(tmp_path / "out.avi") == 23
 
 
 def test_frames_may_change_their_size(view, tmp_path: Path):
-    with VideoFile(tmp_path / "out.avi", WHOLE, fps=10) as video:
+    with VideoRecorder(tmp_path / "out.avi", WHOLE, fps=10) as video:
         for number, size in enumerate([(64, 48), (128, 96), (31, 21)]):
             video(view(number / 10, size))
     assert frames_in(tmp_path / "out.avi") == 3
 
 
 def test_without_frames_there_is_no_file(tmp_path: Path):
-    with VideoFile(tmp_path / "out.avi", WHOLE):
+    with VideoRecorder(tmp_path / "out.avi", WHOLE):
         assert True
     assert [*tmp_path.iterdir()] == []
 
 
 def test_the_table_has_a_row_for_each_answer_at_once(view, tmp_path: Path):
     path = tmp_path / "deep" / "out.csv"
-    with Table(path, ("a", "b")) as table:
+    with CsvRecorder(path, ("a", "b")) as table:
         table(view(0.5))
         table(view(0.6, classified=False))
         with path.open(encoding="utf-8") as stream:
@@ -98,8 +98,8 @@ def test_the_table_has_a_row_for_each_answer_at_once(view, tmp_path: Path):
 
 def test_nothing_is_written_over_and_names_are_checked(tmp_path: Path):
     for make, name in (
-        (lambda path: VideoFile(path, WHOLE), "a.mp4"),
-        (lambda path: Table(path, ()), "a.csv"),
+        (lambda path: VideoRecorder(path, WHOLE), "a.mp4"),
+        (lambda path: CsvRecorder(path, ()), "a.csv"),
     ):
         (tmp_path / name).write_bytes(b"dear")
         with pytest.raises(UsageError, match="is there already"):

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.inference import Prediction
-from assay.live import Steadiness, Steady
+from assay.live import PredictionSmoother, SmoothingConfig
 
-NOTHING = Steadiness(seconds=0, margin=0, hold=0)
+NOTHING = SmoothingConfig(seconds=0, margin=0, hold=0)
 
 
-def changes(shares: np.ndarray, fps: float, steadiness: Steadiness) -> list[float]:
+def changes(shares: np.ndarray, fps: float, steadiness: SmoothingConfig) -> list[float]:
     """Return when the answer changed, the first time left out."""
-    steady, times = Steady(steadiness), []
+    steady, times = PredictionSmoother(steadiness), []
     for number, share in enumerate(shares.tolist()):
         label = "a" if share >= 0.5 else "b"
         told = Prediction(label, max(share, 1 - share), {"a": share, "b": 1 - share})
@@ -26,7 +26,7 @@ def test_a_noisy_stream_changes_ten_times_less_often():
     rng, fps, seconds = np.random.default_rng(0), 10, 300
     truth = (np.arange(seconds * fps) // (20 * fps)) % 2 == 0
     noisy = np.clip(np.where(truth, 0.65, 0.35) + rng.normal(0, 0.25, len(truth)), 0, 1)
-    plain, smooth = changes(noisy, fps, NOTHING), changes(noisy, fps, Steadiness())
+    plain, smooth = changes(noisy, fps, NOTHING), changes(noisy, fps, SmoothingConfig())
     real = np.arange(20, seconds, 20)
     assert len(plain) > 10 * len(smooth)
     # Nothing that really happened is missed, and all of it is told soon.
@@ -41,10 +41,8 @@ def test_a_noisy_stream_changes_ten_times_less_often():
     st.sampled_from([0.0, 0.5, 2.0]),
     st.sampled_from([1.0, 2.0, 30.0]),
 )
-def test_a_clear_change_is_told_within_the_stated_delay(
-    seconds: float, margin: float, hold: float, fps: float
-):
-    steadiness = Steadiness(seconds, margin, hold)
+def test_a_clear_change_is_told_within_the_stated_delay(seconds: float, margin: float, hold: float, fps: float):
+    steadiness = SmoothingConfig(seconds, margin, hold)
     frames = np.zeros(int(60 * fps))
     frames[: int(20 * fps)] = 1
     (told,) = changes(frames, fps, steadiness)
@@ -55,7 +53,7 @@ def test_a_clear_change_is_told_within_the_stated_delay(
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 10)), min_size=1))
 def test_smoothed_probabilities_stay_probabilities(steps: list[tuple[float, float]]):
-    steady, time = Steady(Steadiness()), 0.0
+    steady, time = PredictionSmoother(SmoothingConfig()), 0.0
     for share, passed in steps:
         time += passed
         answer = steady.update(Prediction("a", share, {"a": share, "b": 1 - share}), time)
@@ -65,7 +63,7 @@ def test_smoothed_probabilities_stay_probabilities(steps: list[tuple[float, floa
 
 
 def test_without_smoothing_every_frame_decides(make_prediction):
-    steady = Steady(NOTHING)
+    steady = PredictionSmoother(NOTHING)
     assert [steady.update(make_prediction(a), t).label for t, a in enumerate([0.9, 0.4, 0.6])] == [
         "a",
         "b",
@@ -76,7 +74,7 @@ def test_without_smoothing_every_frame_decides(make_prediction):
 def test_the_mean_does_not_depend_on_how_many_frames_a_second_there_are(make_prediction):
     ends = []
     for fps in (2, 50):
-        steady = Steady(Steadiness(seconds=1, hold=100))
+        steady = PredictionSmoother(SmoothingConfig(seconds=1, hold=100))
         steady.update(make_prediction(1), 0)
         for number in range(1, 3 * fps + 1):
             answer = steady.update(make_prediction(0), number / fps)
@@ -85,10 +83,8 @@ def test_the_mean_does_not_depend_on_how_many_frames_a_second_there_are(make_pre
 
 
 def test_unknown_is_steadied_too_and_tells_why(make_prediction):
-    steady = Steady(Steadiness(seconds=1, margin=0.1, hold=0.5))
-    answers = [
-        steady.update(make_prediction(0.9, unknown=10 <= t < 12 or t >= 30), t / 10) for t in range(60)
-    ]
+    steady = PredictionSmoother(SmoothingConfig(seconds=1, margin=0.1, hold=0.5))
+    answers = [steady.update(make_prediction(0.9, unknown=10 <= t < 12 or t >= 30), t / 10) for t in range(60)]
     told = [answer.unknown for answer in answers]
     assert told[10:30] == [False] * 20
     assert told[-1]
@@ -98,13 +94,13 @@ def test_unknown_is_steadied_too_and_tells_why(make_prediction):
 
 
 def test_where_nobody_asks_nothing_is_said_of_unknown(make_prediction):
-    answer = Steady(Steadiness()).update(make_prediction(0.9), 0)
+    answer = PredictionSmoother(SmoothingConfig()).update(make_prediction(0.9), 0)
     assert answer.unknown is None
     assert answer.reason is None
 
 
 def test_after_a_restart_the_first_frame_decides(make_prediction):
-    steady = Steady(Steadiness())
+    steady = PredictionSmoother(SmoothingConfig())
     steady.update(make_prediction(1), 0)
     steady.restart()
     answer = steady.update(make_prediction(0), 0.01)

@@ -9,20 +9,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assay.errors import AssayError, UsageError
+from assay.core.errors import AssayError, UsageError
 from assay.live import parse_source
-from assay.live.clock import Clock
-from assay.live.source import Folder, Live, Video
+from assay.live.sources import CameraSource, Clock, FolderSource, VideoSource
 
 NOBODY: list[str] = []
 
 
 def test_names_say_what_is_meant(tmp_path: Path, film: Path):
-    assert parse_source("0", 1) == Live(0)
-    assert parse_source("/dev/video2", 1) == Live(2)
-    assert parse_source("rtsp://host/a", 1) == Live("rtsp://host/a")
-    assert parse_source(str(tmp_path), 3) == Folder(tmp_path, 3)
-    assert parse_source(str(film), 1) == Video(film)
+    assert parse_source("0", 1) == CameraSource(0)
+    assert parse_source("/dev/video2", 1) == CameraSource(2)
+    assert parse_source("rtsp://host/a", 1) == CameraSource("rtsp://host/a")
+    assert parse_source(str(tmp_path), 3) == FolderSource(tmp_path, 3)
+    assert parse_source(str(film), 1) == VideoSource(film)
 
 
 @pytest.mark.parametrize("text", ["nowhere.mp4", "file:///etc/passwd", "concat:a|b", "ftp://host/a", ""])
@@ -32,15 +31,15 @@ def test_anything_else_is_refused(text: str, tmp_path: Path, monkeypatch: pytest
         with pytest.raises(UsageError):
             parse_source(text, 1)
     else:
-        assert parse_source(text, 1) == Folder(Path(), 1)
+        assert parse_source(text, 1) == FolderSource(Path(), 1)
 
 
 def test_a_password_is_not_told():
-    assert Live("rtsp://me:secret@host:554/a?token=secret").name == "rtsp://host:554/a"
+    assert CameraSource("rtsp://me:secret@host:554/a?token=secret").name == "rtsp://host:554/a"
 
 
 def test_a_film_gives_its_frames_with_their_times(film: Path, open_files: Callable[[Path], int]):
-    frames = [*Video(film).frames(Event(), Clock(), NOBODY.append)]
+    frames = [*VideoSource(film).frames(Event(), Clock(), NOBODY.append)]
     assert [frame.number for frame in frames] == list(range(20))
     assert [frame.time for frame in frames] == pytest.approx([number / 10 for number in range(20)])
     assert [frame.first for frame in frames] == [True] + [False] * 19
@@ -51,7 +50,7 @@ def test_a_film_gives_its_frames_with_their_times(film: Path, open_files: Callab
 
 
 def test_a_film_is_let_go_when_nobody_reads_on(film: Path, open_files: Callable[[Path], int]):
-    frames = Video(film).frames(Event(), Clock(), NOBODY.append)
+    frames = VideoSource(film).frames(Event(), Clock(), NOBODY.append)
     next(frames)
     assert open_files(film) == 1
     frames.close()
@@ -59,19 +58,17 @@ def test_a_film_is_let_go_when_nobody_reads_on(film: Path, open_files: Callable[
 
 
 @pytest.mark.parametrize("content", [b"", b"no film at all" * 100])
-def test_what_is_no_film_is_said_in_a_sentence(
-    content: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-):
+def test_what_is_no_film_is_said_in_a_sentence(content: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     path = tmp_path / "broken.mp4"
     path.write_bytes(content)
     with pytest.raises(AssayError, match=r"broken\.mp4 holds no video"):
-        next(Video(path).frames(Event(), Clock(), NOBODY.append))
+        next(VideoSource(path).frames(Event(), Clock(), NOBODY.append))
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_camera_that_is_not_there_is_said_in_a_sentence(clock, capfd: pytest.CaptureFixture[str]):
     with pytest.raises(AssayError, match="camera 97 gives no picture: see that it is plugged in"):
-        next(Live(97).frames(Event(), clock, NOBODY.append))
+        next(CameraSource(97).frames(Event(), clock, NOBODY.append))
     assert clock.waits == []
     assert capfd.readouterr() == ("", "")
 
@@ -80,7 +77,7 @@ def test_a_stream_that_ends_is_connected_again_ever_less_often(film: Path, tmp_p
     # A file behaves as a stream does whose other side hangs up at its end.
     stream, told = tmp_path / "stream.mp4", list[str]()
     shutil.copy(film, stream)
-    frames = Live(str(stream)).frames(Event(), clock, told.append)
+    frames = CameraSource(str(stream)).frames(Event(), clock, told.append)
     assert [next(frames).first for _ in range(20)] == [True] + [False] * 19
     again = next(frames)
     assert (again.number, again.first, clock.waits) == (20, True, [0.5])
@@ -105,7 +102,7 @@ def test_a_folder_is_a_film_of_its_photos(tmp_path: Path):
     (tmp_path / "d.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:200])
     (tmp_path / ".hidden.png").write_bytes((tmp_path / "b.png").read_bytes())
     told: list[str] = []
-    frames = [*Folder(tmp_path, 2).frames(Event(), Clock(), told.append)]
+    frames = [*FolderSource(tmp_path, 2).frames(Event(), Clock(), told.append)]
     assert [frame.pixels[9, 9].argmax() for frame in frames] == [0, 2, 1]
     assert [frame.time for frame in frames] == [0, 0.5, 1]
     assert len(told) == 1
@@ -114,13 +111,11 @@ def test_a_folder_is_a_film_of_its_photos(tmp_path: Path):
 
 def test_a_folder_without_photos_is_refused(tmp_path: Path):
     with pytest.raises(AssayError, match="holds no photo"):
-        next(Folder(tmp_path, 2).frames(Event(), Clock(), NOBODY.append))
+        next(FolderSource(tmp_path, 2).frames(Event(), Clock(), NOBODY.append))
 
 
 def test_a_folder_gives_what_evaluation_sees(tmp_path: Path, classifier):
     noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
-    (frame,) = Folder(tmp_path, 1).frames(Event(), Clock(), NOBODY.append)
-    assert (
-        classifier.predict(frame.pixels).probabilities == classifier.predict(tmp_path / "a.png").probabilities
-    )
+    (frame,) = FolderSource(tmp_path, 1).frames(Event(), Clock(), NOBODY.append)
+    assert classifier.predict(frame.pixels).probabilities == classifier.predict(tmp_path / "a.png").probabilities

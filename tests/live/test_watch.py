@@ -9,34 +9,42 @@ from threading import Event, active_count
 
 import pytest
 
-from assay.errors import AssayError
+from assay.core.errors import AssayError
 from assay.inference import Classifier
-from assay.live import Frame, Sink, Source, Steadiness, Summary, View, parse_source, watch
-from assay.live.clock import Clock
-from assay.live.frame import Tell
-from assay.live.watch import Rate
+from assay.live import (
+    Frame,
+    FrameResult,
+    FrameSink,
+    FrameSource,
+    SmoothingConfig,
+    WatchSummary,
+    parse_source,
+    watch_source,
+)
+from assay.live.sources import Clock, Notify
+from assay.live.watch_loop import FrameRate
 
-PLAIN = Steadiness(seconds=0, margin=0, hold=0)
+PLAIN = SmoothingConfig(seconds=0, margin=0, hold=0)
 
 
 @pytest.fixture
-def run(classifier: Classifier) -> Callable[..., Summary]:
+def run(classifier: Classifier) -> Callable[..., WatchSummary]:
     """Watch a source to its end, every frame, as fast as it goes."""
 
-    def run(source: Source, *sinks: Sink, **settings: object) -> Summary:
+    def run(source: FrameSource, *sinks: FrameSink, **settings: object) -> WatchSummary:
         told: list[str] = []
         chosen = {"fps": 1000, "steadiness": PLAIN, "every": True, "tell": told.append} | settings
-        return watch(classifier, source, sinks, **chosen)
+        return watch_source(classifier, source, sinks, **chosen)
 
     return run
 
 
-def labels(views: Sequence[View]) -> list[str]:
+def labels(views: Sequence[FrameResult]) -> list[str]:
     return [view.answer.label for view in views]
 
 
 def test_every_frame_is_answered_and_a_film_goes_the_way_of_photos(run, film: Path, classifier: Classifier):
-    views: list[View] = []
+    views: list[FrameResult] = []
     summary = run(parse_source(str(film), 1), views.append)
     assert labels(views) == ["red"] * 10 + ["blue"] * 10
     assert (summary.frames, summary.classified, summary.dropped, summary.changes) == (20, 20, 0, 2)
@@ -46,7 +54,7 @@ def test_every_frame_is_answered_and_a_film_goes_the_way_of_photos(run, film: Pa
 
 
 def test_a_frame_is_classified_when_it_is_due_and_shown_always(run, make_frames, make_source):
-    views: list[View] = []
+    views: list[FrameResult] = []
     source = make_source(make_frames(["red"] * 31))
     run(source, views.append, fps=2, every=False, clock=SlowClock())
     times = [view.frame.time for view in views if view.prediction is not None]
@@ -72,7 +80,7 @@ class Rush:
     def __init__(self, frames: Sequence[Frame]) -> None:
         self.given, self.busy, self.over = frames, Event(), Event()
 
-    def frames(self, stop: Event, clock: Clock, tell: Tell) -> Generator[Frame]:
+    def frames(self, stop: Event, clock: Clock, tell: Notify) -> Generator[Frame]:
         del stop, clock, tell
         yield self.given[0]
         self.busy.wait(10)
@@ -83,7 +91,7 @@ class Rush:
 def test_a_slow_consumer_drops_frames_and_goes_on_with_the_newest(run, make_frames):
     source, seen = Rush(make_frames(["red"] * 999 + ["blue"])), []
 
-    def slow(view: View) -> None:
+    def slow(view: FrameResult) -> None:
         seen.append((view.frame.number, view.answer.label))
         source.busy.set()
         source.over.wait(10)
@@ -110,7 +118,7 @@ def test_the_source_is_released_however_it_ends(
 ):
     threads, seen = active_count(), []
 
-    def sink(view: View) -> None:
+    def sink(view: FrameResult) -> None:
         seen.append(open_files(film))
         if view.frame.number == 3 and how == "error":
             raise ZeroDivisionError
@@ -141,7 +149,7 @@ def test_an_error_of_the_source_comes_through(run, make_source, make_frames):
 
 
 def test_the_rate_is_that_of_the_latest_frames():
-    rate = Rate()
+    rate = FrameRate()
     assert rate.update(0) == 0
     assert [rate.update(number / 10) for number in range(1, 200)][-1] == pytest.approx(10)
     assert [rate.update(20 + number) for number in range(60)][-1] == pytest.approx(1)

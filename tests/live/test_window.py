@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from assay.errors import AssayError
-from assay.live.window import Window
+from assay.core.errors import AssayError
+from assay.live.tk_window import Window
 
 PICTURE = np.full((90, 160, 3), 200, np.uint8)
 
@@ -62,9 +62,7 @@ def test_a_key_counts_while_it_is_held(window: Window):
     assert not window.closed
 
 
-def test_closing_right_after_a_key_was_let_go_leaves_no_complaint(
-    window: Window, capfd: pytest.CaptureFixture[str]
-):
+def test_closing_right_after_a_key_was_let_go_leaves_no_complaint(window: Window, capfd: pytest.CaptureFixture[str]):
     keys("key", "2")
     assert until(window, lambda: window._later is not None)
     window.close()

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from assay.errors import UsageError
+from assay.core.errors import UsageError
 from assay.inference.openvino_engine import openvino_core
-from assay.nets import Classifier, EfficientNetLite, Head, create, normalization
-from assay.nets.classifier import fast_layout
-from assay.nets.efficientnet_lite import Scale
+from assay.nets import Classifier, EfficientNetLite, Head, create_classifier, default_normalization
+from assay.nets.classifier import preferred_memory_format
+from assay.nets.efficientnet_lite import ScalingFactors
 from assay.nets.resnet import ResNet
 from assay.recipe import ConvNetSpec, HeadSpec, NetSpec, ResNetSpec
 
@@ -30,7 +30,7 @@ TINY = {
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return create(TINY["convnet"], 3, size=16)
+    return create_classifier(TINY["convnet"], 3, size=16)
 
 
 def photos(count: int = 2, size: int = 16):
@@ -38,7 +38,7 @@ def photos(count: int = 2, size: int = 16):
 
 
 def test_pixels_are_normalised_inside():
-    network = create(TINY["convnet"], 2, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), size=16)
+    network = create_classifier(TINY["convnet"], 2, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), size=16)
     seen = []
     network.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     images = photos()
@@ -48,7 +48,7 @@ def test_pixels_are_normalised_inside():
 
 
 def test_lite_sees_pixels_less_127_by_128():
-    network = create("efficientnet-lite0", 2)
+    network = create_classifier("efficientnet-lite0", 2)
     seen = []
     network.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     network.eval().embed(torch.tensor([0, 127, 255], dtype=torch.uint8).expand(1, 32, 32, 3))
@@ -72,7 +72,7 @@ def test_the_class_activation_map_averages_to_the_logit(network: Classifier):
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50v2", "efficientnet-lite0", "convnet"])
 def test_stages_hold_every_parameter_once_the_head_last(name: str):
-    network = create(name, 2)
+    network = create_classifier(name, 2)
     stages = network.parameter_stages()
     found = [id(parameter) for stage in stages for parameter in stage]
     assert sorted(found) == sorted(id(parameter) for parameter in network.parameters())
@@ -85,7 +85,7 @@ def test_stages_hold_every_parameter_once_the_head_last(name: str):
 
 def test_frozen_stages_keep_their_weights_and_statistics():
     torch.manual_seed(0)
-    network = create(TINY["basic"], 2, size=32).train()
+    network = create_classifier(TINY["basic"], 2, size=32).train()
     network.freeze(2)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
@@ -129,11 +129,11 @@ def test_freezing_more_than_there_is(network: Classifier, stages: int):
 def test_export_agrees_for_any_batch(kind: str):
     size = 32
     torch.manual_seed(0)
-    network = create(TINY["basic"] if kind == "lite" else TINY[kind], 3, size=size)
+    network = create_classifier(TINY["basic"] if kind == "lite" else TINY[kind], 3, size=size)
     if kind == "lite":  # a narrow one: the graph of Lite0 takes long to trace and has the same parts
-        backbone = EfficientNetLite(Scale(0.25, 0.25, size))
+        backbone = EfficientNetLite(ScalingFactors(0.25, 0.25, size))
         network = Classifier(
-            backbone, Head(HeadSpec(), backbone.channels, 3), *normalization("efficientnet-lite0")
+            backbone, Head(HeadSpec(), backbone.channels, 3), *default_normalization("efficientnet-lite0")
         )
     network.eval()
     program = torch.onnx.export(
@@ -169,9 +169,9 @@ def test_export_agrees_for_any_batch(kind: str):
 def test_only_strided_1x1_convolutions_of_few_channels_forbid_channels_last(
     widths: tuple[int, ...], expected: torch.memory_format
 ):
-    assert fast_layout(ResNet(ResNetSpec(layers=(1, 1), widths=widths, stem="conv3"))) is expected
+    assert preferred_memory_format(ResNet(ResNetSpec(layers=(1, 1), widths=widths, stem="conv3"))) is expected
     assert (
-        fast_layout(ResNet(ResNetSpec(layers=(1,), widths=widths[:1], stem="conv3"))) is torch.channels_last
+        preferred_memory_format(ResNet(ResNetSpec(layers=(1,), widths=widths[:1], stem="conv3"))) is torch.channels_last
     )
 
 

@@ -2,7 +2,7 @@ import torch
 from torch import nn
 
 from assay.nets import ConvNet
-from assay.nets.dropout import Dropout
+from assay.nets.backbone import Dropout
 from assay.recipe import ConvNetSpec
 
 

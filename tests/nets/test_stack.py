@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from assay.nets import Head
-from assay.nets.stack import HeadStack
+from assay.nets.heads import HeadStack
 from assay.recipe import HeadSpec
 
 SPECS = {

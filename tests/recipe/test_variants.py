@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.errors import UsageError
+from assay.core.errors import UsageError
 from assay.recipe import load_recipe
 from assay.recipe.variants import dump_variants, load_variants, parse_variants, show_variants, variant_names
 
@@ -22,9 +22,7 @@ def test_the_vehicle_animal_table_has_five_different_ones_that_need_no_network()
     assert len({recipe.model_copy(update={"name": ""}).model_dump_json() for recipe in recipes.values()}) == 5
     assert {recipe.train.epochs for recipe in recipes.values()} == {3}
     assert {recipe.data.positive for recipe in recipes.values()} == {"animal"}
-    assert {recipe.net.name for recipe in recipes.values() if recipe.net.weights != "none"} == {
-        "efficientnet-lite0"
-    }
+    assert {recipe.net.name for recipe in recipes.values() if recipe.net.weights != "none"} == {"efficientnet-lite0"}
 
 
 def test_recipes_are_looked_for_beside_the_list(tmp_path: Path):

@@ -7,20 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.errors import UsageError
+from assay.core.errors import UsageError
 from assay.recipe import load_recipe
+from assay.recipe.safe_yaml import MAX_CHARACTERS, YamlError, parse_yaml
 from assay.recipe.variants import load_variants
-from assay.recipe.yaml_text import MOST_CHARACTERS, YamlError, parse_yaml
 
-MERGES = "x0: &x0 {a: 1}\n" + "".join(
-    f"x{n}: &x{n} {{<<: [{', '.join([f'*x{n - 1}'] * 8)}]}}\n" for n in range(1, 10)
-)
+MERGES = "x0: &x0 {a: 1}\n" + "".join(f"x{n}: &x{n} {{<<: [{', '.join([f'*x{n - 1}'] * 8)}]}}\n" for n in range(1, 10))
 BLOCK_MERGES = "x0: &x0 {a: 1}\n" + "".join(
     f"x{n}: &x{n}\n  <<: [{', '.join([f'*x{n - 1}'] * 30)}]\n" for n in range(1, 5)
 )
-ALIASES = "a0: &a0 [x, x]\n" + "".join(
-    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)
-)
+ALIASES = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
 REFUSED = [
     ("[" * 100_000, "nested more than"),
     ("{a: " * 100_000, "nested more than"),
@@ -52,7 +48,7 @@ REFUSED = [
     ("a: \x1b[31m", "not allowed"),
     ("a: \udc80", ""),
     ("a: [", "in line"),
-    ("a: " + "x" * MOST_CHARACTERS, "longer than 1 MiB"),
+    ("a: " + "x" * MAX_CHARACTERS, "longer than 1 MiB"),
     ("%YAML 9.9\n---\na: 1", "incompatible"),
 ]
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 import pytest
 
 from assay.bundle import BundleInfo
-from assay.serving.record import Record
+from assay.serving.request_record import RequestRecord
 
 
 class Heard:
@@ -23,7 +23,7 @@ class Heard:
         del request_id, headers
         return nullcontext()
 
-    def answered(self, record: Record, tier: str) -> None: ...
+    def answered(self, record: RequestRecord, tier: str) -> None: ...
 
     def phase(self, name: str, seconds: float, ended: float | None = None) -> None: ...
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from assay.serving.batching import Batcher, Timed
-from assay.serving.nothing import SilentWatcher
+from assay.serving.batching import Batcher, BatchResult
+from assay.serving.components import NullMetricsSink
 
 
 class Network:
@@ -32,11 +32,11 @@ def network() -> Network:
 
 
 def _batcher(network: Network, size: int = 4, wait: float = 0.0) -> Batcher[int, int]:
-    return Batcher(network, size, wait, SilentWatcher())
+    return Batcher(network, size, wait, NullMetricsSink())
 
 
 def test_the_first_starts_at_once_and_the_others_go_together(network: Network):
-    async def ask() -> list[Timed[int]]:
+    async def ask() -> list[BatchResult[int]]:
         batcher = _batcher(network)
         network.free.clear()
         asking = [asyncio.create_task(batcher.submit(number)) for number in range(7)]
@@ -52,7 +52,7 @@ def test_the_first_starts_at_once_and_the_others_go_together(network: Network):
 
 
 def test_what_was_given_up_never_reaches_the_network(network: Network):
-    async def ask() -> list[Timed[int]]:
+    async def ask() -> list[BatchResult[int]]:
         batcher = _batcher(network, size=1)
         network.free.clear()
         asking = [asyncio.create_task(batcher.submit(number)) for number in range(5)]
@@ -69,7 +69,7 @@ def test_what_was_given_up_never_reaches_the_network(network: Network):
 
 
 def test_a_failure_is_told_to_its_batch_alone(network: Network):
-    async def ask() -> Timed[int]:
+    async def ask() -> BatchResult[int]:
         batcher = _batcher(network)
         with pytest.raises(ValueError, match="13"):
             await batcher.submit(13)

@@ -1,6 +1,6 @@
 """A part that fails is left alone, and tried again."""
 
-from assay.serving.breaker import Breaker
+from assay.serving.resilience import CircuitBreaker
 
 
 class Clock:
@@ -12,7 +12,7 @@ class Clock:
 
 def test_failures_in_a_row_open_it_and_an_answer_closes_it():
     clock = Clock()
-    breaker = Breaker(failures=2, pause=1, clock=clock)
+    breaker = CircuitBreaker(failures=2, pause=1, clock=clock)
     assert not breaker.failed()
     assert breaker.allows()
     assert breaker.failed()
@@ -26,7 +26,7 @@ def test_failures_in_a_row_open_it_and_an_answer_closes_it():
 
 
 def test_failures_with_answers_between_do_not_open_it():
-    breaker = Breaker(failures=2)
+    breaker = CircuitBreaker(failures=2)
     for _ in range(5):
         breaker.failed()
         assert not breaker.succeeded()
@@ -35,7 +35,7 @@ def test_failures_with_answers_between_do_not_open_it():
 
 def test_one_at_a_time_tries_while_it_is_open():
     clock = Clock()
-    breaker = Breaker(failures=1, pause=1, clock=clock)
+    breaker = CircuitBreaker(failures=1, pause=1, clock=clock)
     breaker.failed()
     clock.now = 1
     assert [breaker.allows() for _ in range(3)] == [True, False, False]
@@ -43,7 +43,7 @@ def test_one_at_a_time_tries_while_it_is_open():
 
 def test_pauses_double_up_to_the_longest():
     clock = Clock()
-    breaker = Breaker(failures=1, pause=1, longest=4, clock=clock)
+    breaker = CircuitBreaker(failures=1, pause=1, longest=4, clock=clock)
     breaker.failed()
     pauses = []
     for _ in range(4):

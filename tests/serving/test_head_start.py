@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from assay.serving.head_start import HeadStart, Started
+from assay.serving.decoding import SpeculativeDecode, SpeculativeDecoder
 
 _PHOTO = b"\xff\xd8" + bytes(10_000) + b"end"
 
@@ -21,8 +21,8 @@ def _reading() -> asyncio.Future[str]:
 
 
 def test_a_new_photo_is_begun_and_one_like_it_is_not():
-    async def ask() -> list[Started[str] | None]:
-        head_start: HeadStart[str] = HeadStart()
+    async def ask() -> list[SpeculativeDecode[str] | None]:
+        head_start: SpeculativeDecoder[str] = SpeculativeDecoder()
         found = []
         for photo in (_PHOTO, _PHOTO, _PHOTO + b".", _PHOTO[:-1] + b"."):
             started = head_start.begin(photo, _reading, idle=True)
@@ -38,7 +38,7 @@ def test_a_new_photo_is_begun_and_one_like_it_is_not():
 
 def test_only_one_is_begun_at_a_time_and_none_when_there_is_other_work():
     async def ask() -> list[bool]:
-        head_start: HeadStart[str] = HeadStart()
+        head_start: SpeculativeDecoder[str] = SpeculativeDecoder()
         first = head_start.begin(b"1", _reading, idle=True)
         others = [head_start.begin(b"2", _reading, idle=True), head_start.begin(b"3", _reading, idle=False)]
         assert first is not None
@@ -53,7 +53,7 @@ def test_only_one_is_begun_at_a_time_and_none_when_there_is_other_work():
 
 def test_an_error_that_nobody_asks_for_is_dropped(caplog: pytest.LogCaptureFixture):
     async def ask() -> None:
-        head_start: HeadStart[str] = HeadStart()
+        head_start: SpeculativeDecoder[str] = SpeculativeDecoder()
         started = head_start.begin(b"1", _reading, idle=True)
         assert started is not None
         started.work.set_exception(ValueError("damaged"))

@@ -5,14 +5,14 @@ from contextlib import suppress
 
 import pytest
 
-from assay.serving.in_time import InTime
+from assay.serving.resilience import TimeoutRunner
 
 
 def test_what_is_in_time_is_returned():
     async def quick() -> int:
         return 7
 
-    assert asyncio.run(InTime().run(quick, 1.0)) == 7
+    assert asyncio.run(TimeoutRunner().run(quick, 1.0)) == 7
 
 
 def test_an_error_is_passed_on():
@@ -20,7 +20,7 @@ def test_an_error_is_passed_on():
         raise ConnectionError("gone")
 
     with pytest.raises(ConnectionError, match="gone"):
-        asyncio.run(InTime().run(fails, 1.0))
+        asyncio.run(TimeoutRunner().run(fails, 1.0))
 
 
 def test_what_swallows_its_cancellation_is_left_behind():
@@ -32,7 +32,7 @@ def test_what_swallows_its_cancellation_is_left_behind():
                 await go.wait()
             await go.wait()
 
-        in_time = InTime()
+        in_time = TimeoutRunner()
         with pytest.raises(TimeoutError):
             await in_time.run(stubborn, 0.01)
         go.set()

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.serving.answers import Result
 from assay.serving.errors import ApiError
-from assay.serving.openinference import read_request, write_answer
-from assay.serving.record import ImageFacts
+from assay.serving.open_inference import build_response, parse_request
+from assay.serving.request_record import ImageMetadata
+from assay.serving.results import ClassificationResult
 
 SIDE = 2
 PIXELS = {"name": "images", "datatype": "UINT8", "shape": [1, SIDE, SIDE, 3]}
@@ -33,7 +33,7 @@ def test_pixels_flat_nested_and_binary_are_the_same():
         (_body({**PIXELS, "data": nested}), None),
         (head + values.tobytes(), str(len(head))),
     ):
-        request = read_request(body, length, SIDE, 4)
+        request = parse_request(body, length, SIDE, 4)
         assert request.pixels is not None
         assert request.pixels.dtype == np.uint8
         assert request.pixels.tolist() == nested
@@ -44,8 +44,8 @@ def test_photos_in_base64_and_binary_are_the_same():
     text = _body({**PHOTOS, "data": [base64.b64encode(photo).decode() for photo in photos]})
     raw = b"".join(struct.pack("<I", len(photo)) + photo for photo in photos)
     head = _body({**PHOTOS, "parameters": {"binary_data_size": len(raw)}})
-    assert read_request(text, None, SIDE, 4).photos == photos
-    assert read_request(head + raw, str(len(head)), SIDE, 4).photos == photos
+    assert parse_request(text, None, SIDE, 4).photos == photos
+    assert parse_request(head + raw, str(len(head)), SIDE, 4).photos == photos
 
 
 @pytest.mark.parametrize(
@@ -72,29 +72,29 @@ def test_photos_in_base64_and_binary_are_the_same():
 )
 def test_a_tensor_that_is_wrong_is_refused(tensor: dict[str, object]):
     with pytest.raises(ApiError) as refused:
-        read_request(_body(tensor), None, SIDE, 4)
+        parse_request(_body(tensor), None, SIDE, 4)
     assert refused.value.status == 400
 
 
 @given(st.binary(max_size=100), st.none() | st.text(max_size=5))
 def test_any_bytes_are_refused(body: bytes, length: str | None):
     with pytest.raises(ApiError):
-        read_request(body, length, SIDE, 4)
+        parse_request(body, length, SIDE, 4)
 
 
 def test_deep_json_and_other_outputs_are_refused():
     with pytest.raises(ApiError, match="JSON"):
-        read_request(b"[" * 100_000, None, SIDE, 4)
+        parse_request(b"[" * 100_000, None, SIDE, 4)
     with pytest.raises(ApiError, match="outputs are"):
-        read_request(_body({**PIXELS, "data": [0] * 12}, outputs=[{"name": "logits"}]), None, SIDE, 4)
+        parse_request(_body({**PIXELS, "data": [0] * 12}, outputs=[{"name": "logits"}]), None, SIDE, 4)
 
 
 def test_the_answer_has_the_outputs_that_were_asked_for():
     body = _body({**PIXELS, "data": [0] * 12}, id="7", outputs=[{"name": "probabilities"}])
-    request = read_request(body, None, SIDE, 4)
-    facts = ImageFacts(12, "pixels", (SIDE, SIDE))
-    result = Result(facts, "a", 0.75, {"a": 0.75, "b": 0.25}, None, None, None)
-    assert write_answer("colours", "v1", request, [result]) == {
+    request = parse_request(body, None, SIDE, 4)
+    facts = ImageMetadata(12, "pixels", (SIDE, SIDE))
+    result = ClassificationResult(facts, "a", 0.75, {"a": 0.75, "b": 0.25}, None, None, None)
+    assert build_response("colours", "v1", request, [result]) == {
         "model_name": "colours",
         "model_version": "v1",
         "id": "7",
@@ -146,7 +146,7 @@ def test_hostile_json_is_refused_and_takes_no_memory(text: str):
     tracemalloc.start()
     try:
         with pytest.raises(ApiError) as refused:
-            read_request(body, None, SIDE, 4)
+            parse_request(body, None, SIDE, 4)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -185,7 +185,7 @@ _FLAT = [0] * 12
 def test_json_of_another_shape_is_refused(text: str):
     tensor = json.dumps({**PIXELS, "data": _FLAT})
     with pytest.raises(ApiError) as refused:
-        read_request(text.replace("%s", tensor).encode(), None, SIDE, 4)
+        parse_request(text.replace("%s", tensor).encode(), None, SIDE, 4)
     assert refused.value.status == 400
 
 
@@ -216,7 +216,7 @@ def test_json_of_another_shape_is_refused(text: str):
 def test_pixels_that_are_none_are_refused(data: str):
     body = _body({**PIXELS, "data": 0}).replace(b'"data": 0', f'"data": {data}'.encode())
     with pytest.raises(ApiError) as refused:
-        read_request(body, None, SIDE, 4)
+        parse_request(body, None, SIDE, 4)
     assert refused.value.status == 400
     assert "images" in refused.value.text
 
@@ -226,7 +226,7 @@ def test_many_pixels_are_read_in_segments():
     values = rng.integers(0, 256, (5, side, side, 3), dtype=np.uint8)
     tensor = {**PIXELS, "shape": list(values.shape)}
     for data in (values.tolist(), values.ravel().tolist()):
-        request = read_request(_body({**tensor, "data": data}), None, side, 5)
+        request = parse_request(_body({**tensor, "data": data}), None, side, 5)
         assert request.pixels is not None
         assert np.array_equal(request.pixels, values)
 
@@ -234,5 +234,5 @@ def test_many_pixels_are_read_in_segments():
 @pytest.mark.parametrize("length", ["9" * 5000, "0" * 5000, "-1", "+1", "1.0", "1e1", " 1", "\xb2", "NaN"])
 def test_a_length_that_is_none_is_refused(length: str):
     with pytest.raises(ApiError) as refused:
-        read_request(_body({**PIXELS, "data": _FLAT}), length, SIDE, 4)
+        parse_request(_body({**PIXELS, "data": _FLAT}), length, SIDE, 4)
     assert refused.value.status == 400

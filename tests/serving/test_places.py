@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.serving.admission_control import AdmissionController
 from assay.serving.errors import OverloadError
-from assay.serving.places import Places
 
 
 def test_places_are_bounded_and_given_back():
-    places = Places(3)
+    places = AdmissionController(3)
     with places.take(2):
         places.check(1)
         with pytest.raises(OverloadError):
@@ -23,7 +23,7 @@ def test_places_are_bounded_and_given_back():
 
 
 def test_bodies_on_their_way_take_some_places_but_slow_ones_not_all():
-    places = Places(16)
+    places = AdmissionController(16)
     with ExitStack() as bodies, places.take(13):
         for _ in range(100):
             bodies.enter_context(places.coming())
@@ -38,7 +38,7 @@ def test_bodies_on_their_way_take_some_places_but_slow_ones_not_all():
 
 
 def test_who_comes_too_early_is_told_the_pace():
-    places = Places(100)
+    places = AdmissionController(100)
     with places.take(100):
         for second in range(50):
             places.left(0.5 * second)
@@ -50,7 +50,7 @@ def test_who_comes_too_early_is_told_the_pace():
 
 @given(st.lists(st.floats(0, 1e6), max_size=20), st.integers(1, 64))
 def test_the_time_to_wait_is_never_absurd(moments: list[float], taken: int):
-    places = Places(64)
+    places = AdmissionController(64)
     for moment in sorted(moments):
         places.left(moment)
     with places.take(taken):

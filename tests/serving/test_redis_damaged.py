@@ -11,14 +11,14 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from assay.serving.auth import LimitSettings, Tier
-from assay.serving.auth.stores import Stores, open_stores
+from assay.serving.auth import RateLimitSettings, Tier
+from assay.serving.auth.authorizer import AuthBackends, open_backends
 from assay.serving.cache import CacheSettings, make_cache
 
 pytestmark = pytest.mark.anyio
 
 Damage = Callable[[Any, str], Awaitable[object]]
-OpenIt = Callable[[str], Stores]
+OpenIt = Callable[[str], AuthBackends]
 
 
 def _text(value: bytes | str) -> Damage:
@@ -51,10 +51,10 @@ async def redis(redis_server: Any) -> Any:
 def open_it(redis_server: Any, heard: Any, tmp_path: Path) -> OpenIt:
     """Open the stores of a machine, by its name."""
 
-    def make(name: str) -> Stores:
+    def make(name: str) -> AuthBackends:
         (tmp_path / name).mkdir()
-        given = LimitSettings(redis=SecretStr(redis_server.url), redis_seconds=1)
-        return open_stores(
+        given = RateLimitSettings(redis=SecretStr(redis_server.url), redis_seconds=1)
+        return open_backends(
             given, heard, folder=tmp_path / name, nonce_seconds=601, steady=time.monotonic, wall=time.time
         )
 
@@ -83,9 +83,7 @@ async def _as_before(redis: Any, key: str) -> None:
     [*_OTHER_TYPES.values(), *_STRINGS.values(), _text(b"x"), _halve, _change, _exchange, _as_before],
     ids=[*_OTHER_TYPES, *_STRINGS, "letter", "halved", "changed", "exchanged", "without a digest"],
 )
-async def test_a_damaged_answer_is_a_miss_and_is_replaced(
-    redis_server: Any, redis: Any, heard: Any, damage: Damage
-):
+async def test_a_damaged_answer_is_a_miss_and_is_replaced(redis_server: Any, redis: Any, heard: Any, damage: Damage):
     settings = CacheSettings(entries=0, redis=SecretStr(redis_server.url), timeout=1)
     cache, key = make_cache(settings, heard), f"photo-{uuid.uuid4().hex}"
     await cache.put("other", b'{"label":"closed"}')
@@ -129,9 +127,7 @@ _RATES: dict[str, Damage] = {
 
 
 @pytest.mark.parametrize("damage", _RATES.values(), ids=_RATES.keys())
-async def test_a_damaged_count_is_a_miss_and_is_replaced(
-    redis: Any, heard: Any, open_it: OpenIt, damage: Damage
-):
+async def test_a_damaged_count_is_a_miss_and_is_replaced(redis: Any, heard: Any, open_it: OpenIt, damage: Damage):
     stores, slow = open_it("here"), Tier(per_minute=1, burst=3, at_a_time=100)
     for _ in range(5):
         key = uuid.uuid4().hex
@@ -174,9 +170,7 @@ async def test_damaged_leases_keep_no_place(redis: Any, heard: Any, open_it: Ope
     [*_OTHER_TYPES.values(), *_STRINGS.values(), _text(""), _text("2"), _text("11")],
     ids=[*_OTHER_TYPES, *_STRINGS, "empty", "two", "longer"],
 )
-async def test_a_damaged_nonce_counts_as_new_and_is_replaced(
-    redis: Any, heard: Any, open_it: OpenIt, damage: Damage
-):
+async def test_a_damaged_nonce_counts_as_new_and_is_replaced(redis: Any, heard: Any, open_it: OpenIt, damage: Damage):
     near, far = open_it("near"), open_it("far")
     for _ in range(5):
         key = uuid.uuid4().hex

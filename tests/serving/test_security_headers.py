@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from assay.serving.security_headers import API_POLICY, SecurityHeaders
+from assay.serving.http_headers import API_POLICY, SecurityHeadersMiddleware
 
 
 def _client(**settings: Any) -> TestClient:
@@ -17,7 +17,7 @@ def _client(**settings: Any) -> TestClient:
 
     paths = ("/", "/classify", "/classify/batch", "/classified")
     app = Starlette(routes=[Route(path, answer) for path in paths])
-    return TestClient(SecurityHeaders(app, **settings))
+    return TestClient(SecurityHeadersMiddleware(app, **settings))
 
 
 def test_every_answer_has_them_errors_too():

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.errors import UsageError
-from assay.serving.settings import ServeSettings
-from assay.serving.sources import Source
+from assay.core.errors import UsageError
+from assay.serving.settings import ModelSource, ServeSettings
 
 
 def test_what_is_typed_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch):
@@ -35,11 +34,11 @@ def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value:
 
 
 def test_models_have_names_or_take_their_own():
-    assert Source.parse("a/b.assay").name is None
-    assert Source.parse("x=a/b.assay").name == "x"
-    assert Source.parse("a/b=c.assay").name is None
+    assert ModelSource.parse("a/b.assay").name is None
+    assert ModelSource.parse("x=a/b.assay").name == "x"
+    assert ModelSource.parse("a/b=c.assay").name is None
     with pytest.raises(UsageError, match="NAME=PATH"):
-        Source.parse("=a.assay")
+        ModelSource.parse("=a.assay")
 
 
 @pytest.mark.parametrize(
@@ -66,10 +65,10 @@ def test_a_file_that_exists_is_a_path_whatever_its_name(
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
-    assert Source.parse(name) == Source(Path(name))
-    assert Source.parse(f"best={name}") == Source(Path(name), "best")
+    assert ModelSource.parse(name) == ModelSource(Path(name))
+    assert ModelSource.parse(f"best={name}") == ModelSource(Path(name), "best")
 
 
 def test_a_name_without_a_file_is_refused() -> None:
     with pytest.raises(UsageError, match="write NAME=PATH"):
-        Source.parse("best=")
+        ModelSource.parse("best=")

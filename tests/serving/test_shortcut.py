@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from assay.serving.shortcut import Shortcut
+from assay.serving.middleware import FastPathMiddleware
 
 
 async def _framework(scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,7 +35,7 @@ def _ask(**values: Any) -> tuple[int, bytes]:
         told.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/it", "query_string": b"", "headers": []} | values
-    app = Shortcut(_framework, {("POST", "/it"): _endpoint}, _failure, (KeyError,))
+    app = FastPathMiddleware(_framework, {("POST", "/it"): _endpoint}, _failure, (KeyError,))
     try:
         asyncio.run(app(scope, receive, send))
     except ValueError:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from assay.serving.threads import calculating
+from assay.serving.batching import compute_executor
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux")
@@ -15,13 +15,13 @@ def test_calculating_threads_leave_the_processor_to_others():
     def priority() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
-    with calculating(1, "assay-test") as pool:
+    with compute_executor(1, "assay-test") as pool:
         assert pool.submit(priority).result() == min(19, priority() + 5)
 
 
 _SCRIPT = """
 import sys, time
-from assay.serving.threads import calculating, exit_past
+from assay.serving.batching import calculating, exit_past
 pool = calculating(2, "assay-decode")
 pool.submit(time.sleep, float(sys.argv[1]))
 time.sleep(0.2)

@@ -11,8 +11,8 @@ import pytest
 from pydantic import ValidationError
 from uvicorn import Config
 
-from assay.errors import UsageError
-from assay.serving.tls import TlsContext, TlsSettings, uvicorn_tls
+from assay.core.errors import UsageError
+from assay.serving.sockets import TlsContextFactory, TlsSettings, tls_context_factory
 
 
 def _certificate(folder: Path, stem: str) -> tuple[Path, Path]:
@@ -32,7 +32,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def _handshake(pair: tuple[Path, Path], version: ssl.TLSVersion) -> str | None:
     """Return the version that a client and the server agree on."""
-    context = TlsContext(*pair)()
+    context = TlsContextFactory(*pair)()
     asking = ssl.create_default_context(cafile=pair[0])
     asking.minimum_version = asking.maximum_version = version
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -68,7 +68,7 @@ def test_version_1_2_is_refused(pair: tuple[Path, Path]):
 
 
 def test_uvicorn_takes_the_context(pair: tuple[Path, Path]):
-    config = Config(_no_app, **uvicorn_tls(TlsSettings(cert=pair[0], key=pair[1])))
+    config = Config(_no_app, **tls_context_factory(TlsSettings(cert=pair[0], key=pair[1])))
     config.load()
     assert config.is_ssl
     assert config.ssl is not None
@@ -81,7 +81,7 @@ async def _no_app(scope: Any, receive: Any, send: Any) -> None:
 
 def test_without_a_certificate_there_is_no_tls():
     assert not TlsSettings().on
-    assert uvicorn_tls(TlsSettings()) == {}
+    assert tls_context_factory(TlsSettings()) == {}
 
 
 def test_one_without_the_other_is_no_setting(pair: tuple[Path, Path]):
@@ -100,7 +100,7 @@ def test_files_that_are_no_pair(pair: tuple[Path, Path], tmp_path: Path):
         (absent, pair[1], "cannot be read"),
     ):
         with pytest.raises(UsageError, match=said):
-            uvicorn_tls(TlsSettings(cert=cert, key=key))
+            tls_context_factory(TlsSettings(cert=cert, key=key))
 
 
 def test_an_encrypted_key_is_said_and_never_asked_for(pair: tuple[Path, Path], tmp_path: Path):
@@ -108,4 +108,4 @@ def test_an_encrypted_key_is_said_and_never_asked_for(pair: tuple[Path, Path], t
     command = ["openssl", "pkey", "-in", pair[1], "-aes256", "-passout", "pass:word", "-out", locked]
     subprocess.run(command, check=True, capture_output=True)
     with pytest.raises(UsageError, match="the private key is encrypted"):
-        uvicorn_tls(TlsSettings(cert=pair[0], key=locked))
+        tls_context_factory(TlsSettings(cert=pair[0], key=locked))

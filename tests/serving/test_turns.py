@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from assay.serving.turns import Turns
+from assay.serving.connection_limits import RequestScheduler
 
 
-def _run(turns: Turns, new: int, pipelined: int) -> list[list[str]]:
+def _run(turns: RequestScheduler, new: int, pipelined: int) -> list[list[str]]:
     """Let requests begin or wait; return what started in each turn of the loop."""
 
     async def run() -> list[list[str]]:
@@ -36,7 +36,7 @@ def _run(turns: Turns, new: int, pipelined: int) -> list[list[str]]:
 @pytest.mark.parametrize("new", [0, 1, 3, 4, 5, 40])
 @pytest.mark.parametrize("pipelined", [0, 1, 7])
 def test_no_turn_starts_more_than_allowed_and_none_is_lost(new: int, pipelined: int):
-    found = _run(Turns(4, 2), new, pipelined)
+    found = _run(RequestScheduler(4, 2), new, pipelined)
     assert all(len(turn) <= 4 for turn in found)
     assert all(sum(name[0] == "p" for name in turn) <= 2 for turn in found)
     flat = [name for turn in found for name in turn]
@@ -45,6 +45,6 @@ def test_no_turn_starts_more_than_allowed_and_none_is_lost(new: int, pipelined: 
 
 
 def test_pipelined_requests_do_not_stand_before_others():
-    found = _run(Turns(4, 1), 6, 40)
+    found = _run(RequestScheduler(4, 1), 6, 40)
     assert found[0] == ["n0", "n1", "n2", "n3"]
     assert found[1] == ["n4", "n5", "p0"]

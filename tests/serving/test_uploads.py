@@ -12,10 +12,10 @@ from assay.serving.errors import OverloadError, UploadError
 from assay.serving.uploads import (
     Upload,
     UploadLimits,
-    UploadMemory,
-    boundary_of,
+    UploadMemoryLimiter,
     check_encoding,
     check_length,
+    parse_boundary,
     read_uploads,
 )
 
@@ -82,15 +82,15 @@ def test_in_a_batch_only_the_large_one_is_refused():
 )
 def test_other_bodies_are_refused(header: str | None, status: int):
     with pytest.raises(UploadError) as refused:
-        boundary_of(header)
+        parse_boundary(header)
     assert refused.value.status == status
 
 
 def test_boundaries_have_1_to_70_characters():
-    assert boundary_of('multipart/form-data; boundary="a b"') == b"a b"
+    assert parse_boundary('multipart/form-data; boundary="a b"') == b"a b"
     for bad in ("multipart/form-data", "multipart/form-data; boundary=" + "b" * 71):
         with pytest.raises(UploadError, match="boundary"):
-            boundary_of(bad)
+            parse_boundary(bad)
 
 
 def test_a_length_that_is_too_large_is_refused_before_anything_is_read():
@@ -103,7 +103,7 @@ def test_a_length_that_is_too_large_is_refused_before_anything_is_read():
 
 
 def test_all_uploads_together_are_bounded():
-    memory = UploadMemory(10)
+    memory = UploadMemoryLimiter(10)
     memory.take(6)
     with pytest.raises(OverloadError):
         memory.take(5)
@@ -124,12 +124,8 @@ _ACCEPTED = {
     "no file name": _form('Content-Disposition: form-data; name="image"'),
     "no quotes": _form("Content-Disposition: form-data; name=image; filename=a.jpg"),
     "empty file name": _form('Content-Disposition: form-data; name="image"; filename=""'),
-    "extended file name": _form(
-        "Content-Disposition: form-data; name=\"image\"; filename*=UTF-8''%e2%82%ac.jpg"
-    ),
-    "both file names": _form(
-        'Content-Disposition: form-data; name="image"; filename="a"; filename*=UTF-8\'\'a.jpg'
-    ),
+    "extended file name": _form("Content-Disposition: form-data; name=\"image\"; filename*=UTF-8''%e2%82%ac.jpg"),
+    "both file names": _form('Content-Disposition: form-data; name="image"; filename="a"; filename*=UTF-8\'\'a.jpg'),
     "odd file name": _form('Content-Disposition: form-data; name="image"; filename="a;\\"b\\".jpg"'),
     "mixed case": _form('CONTENT-disposition: Form-Data; NAME="image"; FileName="a.jpg"'),
     "images": _form('Content-Disposition: form-data; name="images"; filename="a.jpg"'),
@@ -140,9 +136,7 @@ _ACCEPTED = {
     ),
     "binary": _form('Content-Transfer-Encoding: BINARY\r\nContent-Disposition: form-data; name="image"'),
     "preamble": _form('Content-Disposition: form-data; name="image"', begin=b"This is MIME.\r\n"),
-    "long preamble": _form(
-        'Content-Disposition: form-data; name="image"', begin=b"x--b\r\n--bb\r\n-- b\r\n" * 2000
-    ),
+    "long preamble": _form('Content-Disposition: form-data; name="image"', begin=b"x--b\r\n--bb\r\n-- b\r\n" * 2000),
     "empty line": _form('Content-Disposition: form-data; name="image"', begin=b"\r\n"),
     "epilogue": _form('Content-Disposition: form-data; name="image"', end=b"\r\nThe end.\r\n--b\r\n\r\nx"),
     "no last line end": _form('Content-Disposition: form-data; name="image"'),
@@ -237,4 +231,4 @@ def test_no_encoding_is_taken(value: str | None):
     ],
 )
 def test_the_boundary_in_all_its_forms(header: str):
-    assert boundary_of(header) == b"b"
+    assert parse_boundary(header) == b"b"

@@ -22,7 +22,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.numpy import save
 
-from assay.bundle import BundleInfo, pack
+from assay.bundle import BundleInfo, pack_bundle
 from assay.recipe import PreprocessSpec, ServeSpec
 
 _SIDE = 16
@@ -116,7 +116,7 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         head = {"head.fc.weight": 10 * np.eye(3, dtype=np.float32), "head.fc.bias": np.zeros(3, np.float32)}
         path = path or tmp_path_factory.mktemp("bundle") / "colours.assay"
         model = _model(convolutions).SerializeToString()
-        pack(path, info.model_copy(update=changes), {"model.onnx": model, "weights.safetensors": save(head)})
+        pack_bundle(path, info.model_copy(update=changes), {"model.onnx": model, "weights.safetensors": save(head)})
         return path
 
     return make

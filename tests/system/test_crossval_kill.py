@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from assay.pipeline import cross_validate
 from assay.recipe import Recipe, dump_recipe
-from assay.workflow import cross_validate
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from assay.workflow import train_classifier
+from assay.pipeline import train_classifier
 
 _SCRIPT = """
 import sys

@@ -15,13 +15,11 @@ from typing import NamedTuple
 import pytest
 from tests.conftest import program
 
-from assay.no_telemetry import VARIABLES
+from assay.core.no_telemetry import VARIABLES
 
 _NETWORK = "connect,sendto,sendmsg,sendmmsg"
 _FILES = "open,openat,creat,mkdir,mkdirat,rename,renameat,renameat2,link,symlink"
-_ADDRESS = re.compile(
-    r'sin6?_port=htons\((\d+)\).*?(?:inet_addr|inet_pton\(AF_INET6, |sin6_addr=)[^"]*"([^"]+)"'
-)
+_ADDRESS = re.compile(r'sin6?_port=htons\((\d+)\).*?(?:inet_addr|inet_pton\(AF_INET6, |sin6_addr=)[^"]*"([^"]+)"')
 _OPENED = re.compile(r'open(?:at)?\((?:[^"<]*(?:<([^>]*)>)?, )?"([^"]*)", ([A-Z_|]+).* = \d+<([^>]*)>')
 _MADE = re.compile(r'(?:mkdir(?:at)?|rename(?:at2?)?|creat|link|symlink)\(.*"([^"]*)"[^"]*\) += 0$')
 _WRITTEN = re.compile("O_CREAT|O_WRONLY|O_RDWR|O_TMPFILE")

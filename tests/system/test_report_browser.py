@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assay.evaluation import Predictions, evaluate
-from assay.evaluation.report import Epoch, Finding, ReportContext, write_report
+from assay.evaluation import Predictions, compute_metrics
+from assay.evaluation.report import EpochMetrics, ReportContext, ReportFinding, write_report
 
 HOSTILE = "<script>document.title = 'taken'; alert(1)</script>"
 
@@ -62,18 +62,22 @@ def report(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         title=HOSTILE,
         part="test",
         caution="a caution",
-        history=[Epoch(k, 1 / k, 1 - 1 / k, 1.2 / k, 1 - 1.2 / k) for k in range(1, 9)],
+        history=[EpochMetrics(k, 1 / k, 1 - 1 / k, 1.2 / k, 1 - 1.2 / k) for k in range(1, 9)],
         best_epoch=7,
         temperature=1.4,
         training=predictions,
         heatmap=lambda data, _: data,
-        findings=[Finding("error", "wrong", "mend it"), Finding("warning", HOSTILE), Finding("note", "good")],
+        findings=[
+            ReportFinding("error", "wrong", "mend it"),
+            ReportFinding("warning", HOSTILE),
+            ReportFinding("note", "good"),
+        ],
         parts={part: dict.fromkeys(predictions.classes, 20) for part in ("train", "val", "test")},
         split="By chance.",
         provenance={"File": "/a/very/long/path" * 12},
         settings="train:\n  epochs: 8\n" + "x" * 300,
     )
-    return write_report(tmp_path_factory.mktemp("report"), predictions, evaluate(predictions), context)
+    return write_report(tmp_path_factory.mktemp("report"), predictions, compute_metrics(predictions), context)
 
 
 @pytest.fixture(params=[1360, 360], ids=["wide", "narrow"])

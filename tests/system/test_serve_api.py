@@ -49,10 +49,7 @@ def test_classify_answers_in_the_recipes_words(client, painted, bundle: Path):
 
 
 def test_another_model_answers_by_its_name(client, painted):
-    answers = [
-        _send(client, painted(), f"/classify{query}").json()
-        for query in ("", "?model=colours", "?model=other")
-    ]
+    answers = [_send(client, painted(), f"/classify{query}").json() for query in ("", "?model=colours", "?model=other")]
     assert answers[0] == answers[1]
     assert answers[2]["label"] == "red"
     assert answers[2]["confidence"] < answers[0]["Confidence"]
@@ -85,10 +82,7 @@ def test_a_batch_has_an_answer_or_an_error_for_each_photo(client, painted):
 
 def test_a_request_id_comes_back_or_is_made(client):
     assert client.get("/health", headers={"X-Request-ID": "abc-1"}).headers["x-request-id"] == "abc-1"
-    made = {
-        client.get("/health", headers={"X-Request-ID": given}).headers["x-request-id"]
-        for given in ("", "a b")
-    }
+    made = {client.get("/health", headers={"X-Request-ID": given}).headers["x-request-id"] for given in ("", "a b")}
     assert len(made) == 2
     assert "a b" not in made
 
@@ -141,9 +135,7 @@ def test_other_pages_may_ask_where_that_is_allowed(serve, make_bundle: Callable[
             assert (answer.status_code, allowed) == (status, "https://a.example")
         asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
         assert client.options("/classify", headers=asked).status_code == 200
-        assert (
-            "access-control-allow-origin" not in _send(client, painted(), Origin="https://b.example").headers
-        )
+        assert "access-control-allow-origin" not in _send(client, painted(), Origin="https://b.example").headers
 
 
 def test_other_failures_are_json_too(client, painted):
@@ -213,9 +205,7 @@ def test_the_server_holds_no_torch(running, client, painted):
     assert "torch" not in maps
 
 
-@pytest.mark.parametrize(
-    "path", ["/health", "/live", "/ready", "/v2/health/ready", "/models", "/", "/nothing"]
-)
+@pytest.mark.parametrize("path", ["/health", "/live", "/ready", "/v2/health/ready", "/models", "/", "/nothing"])
 def test_head_is_get_without_the_body(client, path: str):
     head, get = client.head(path), client.get(path)
     assert (head.status_code, head.content) == (get.status_code, b"")
@@ -224,9 +214,7 @@ def test_head_is_get_without_the_body(client, path: str):
     assert client.get("/live").status_code == 200  # the connection goes on
 
 
-@pytest.mark.parametrize(
-    "path", ["/classify", "/classify?detail=1", "/classify/batch", "/v2/models/colours/infer"]
-)
+@pytest.mark.parametrize("path", ["/classify", "/classify?detail=1", "/classify/batch", "/v2/models/colours/infer"])
 def test_encoded_bodies_are_refused(client, painted, path: str):
     answer = _send(client, painted(), path, **{"Content-Encoding": "gzip"})
     assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "identity")

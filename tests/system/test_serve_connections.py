@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from assay.serving.protocol import MAX_FIELDS, MAX_HEAD, MAX_TARGET
-from assay.serving.workers import Order
+from assay.serving.http_protocol import MAX_FIELDS, MAX_HEAD, MAX_TARGET
+from assay.serving.supervisor import WorkerConfig
 
 _GROWTH = 40 * 2**20
 _WRITE_TIMEOUT = 2.0
@@ -51,11 +51,7 @@ def _memory(pid: int, kind: str = "VmHWM") -> int:
 
 
 def _form(photo: bytes) -> bytes:
-    return (
-        b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
-        + photo
-        + b"\r\n--b--\r\n"
-    )
+    return b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + photo + b"\r\n--b--\r\n"
 
 
 def _post(body: bytes, *fields: bytes, path: bytes = b"/classify", length: bytes | None = None) -> bytes:
@@ -280,9 +276,7 @@ def test_the_next_request_may_come_in_pieces(running, photo: bytes, size: int, *
     assert _talk(running.port, first + _LIVE[:size], _LIVE[size:], answers=2) == [200, 200]
 
 
-@pytest.mark.parametrize(
-    "rest", [b"\0\0garbage\r\n\r\n", b"GET /li", b"GET / HTTP/1.1\r\nx: " + b"x" * 99_999]
-)
+@pytest.mark.parametrize("rest", [b"\0\0garbage\r\n\r\n", b"GET /li", b"GET / HTTP/1.1\r\nx: " + b"x" * 99_999])
 def test_an_answer_is_given_before_what_follows_is_refused(running, photo: bytes, rest: bytes):
     statuses = _talk(running.port, _post(_form(photo)) + rest, answers=2)
     assert statuses[0] == 200
@@ -446,7 +440,7 @@ def test_a_worker_whose_parent_is_killed_answers_what_it_has_taken(
     """The parent dies while its worker starts: it hears no more that the worker is ready."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=64)
     port = listening.getsockname()[1]
-    order = Order(
+    order = WorkerConfig(
         {"keep": {"journal": "none"}, "auth": {"required": False}}, [str(make_bundle())], listening.fileno()
     )
     environ = {
@@ -470,8 +464,7 @@ def test_a_worker_whose_parent_is_killed_answers_what_it_has_taken(
     listening.close()
     seen: list[list[int]] = []
     clients = [
-        threading.Thread(target=lambda: seen.append(_talk(port, _post(_form(photo)), seconds=60)))
-        for _ in range(20)
+        threading.Thread(target=lambda: seen.append(_talk(port, _post(_form(photo)), seconds=60))) for _ in range(20)
     ]
     for client in clients:
         client.start()

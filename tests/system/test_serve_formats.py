@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from assay.bundle import Bundle
+from assay.pipeline import train_classifier
 from assay.recipe import Recipe, ServeSpec
-from assay.workflow import train_classifier
 
 _ALL = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 

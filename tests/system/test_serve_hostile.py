@@ -30,9 +30,7 @@ def _memory(pid: int) -> int:
 
 def _png(width: int, height: int, data: bytes = b"", *, depth: int = 8, colour: int = 2) -> bytes:
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        )
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
@@ -134,10 +132,7 @@ _RAW = {
     "bad chunk": (_HEAD + _FORM + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
     "no boundary": (_HEAD + b"Content-Type: multipart/form-data\r\nContent-Length: 1\r\n\r\na", 400),
     "long boundary": (
-        _HEAD
-        + b"Content-Type: multipart/form-data; boundary="
-        + b"b" * 99
-        + b"\r\nContent-Length: 1\r\n\r\na",
+        _HEAD + b"Content-Type: multipart/form-data; boundary=" + b"b" * 99 + b"\r\nContent-Length: 1\r\n\r\na",
         400,
     ),
     "other boundary": (_HEAD + _FORM + b"Content-Length: 9\r\n\r\n--c\r\n\r\n\r\n", 400),

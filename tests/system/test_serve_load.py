@@ -159,9 +159,7 @@ def test_a_full_queue_says_when_to_come_back(serve, slow: Path, photos):
 
 
 def test_late_and_abandoned_requests_never_reach_the_network(serve, slow: Path, photos, eventually):
-    running = serve(
-        slow, "--journal", "none", cache__entries=0, batching__deadline=0.2, batching__batch_size=1
-    )
+    running = serve(slow, "--journal", "none", cache__entries=0, batching__deadline=0.2, batching__batch_size=1)
 
     async def ask() -> list[int]:
         async with _client(running.url) as client:

@@ -16,18 +16,17 @@ import pytest
 from PIL import Image
 
 from assay.inference import cpu_count
-from assay.serving.app import make_app
-from assay.serving.auth.desk import Desk
-from assay.serving.auth.signed import HEADERS, message, sign
-from assay.serving.journal import Query, make_store
-from assay.serving.models import Models
-from assay.serving.parts import Parts
-from assay.serving.record import Record
+from assay.serving.app import create_app
+from assay.serving.auth.authenticator import SIGNATURE_HEADERS, canonical_message, sign
+from assay.serving.auth.keys import KeyManager
+from assay.serving.components import Components
+from assay.serving.models import ModelRegistry
+from assay.serving.request_log import RecordQuery, make_store
+from assay.serving.request_record import RequestRecord
 from assay.serving.service import Service
-from assay.serving.settings import ServeSettings
-from assay.serving.sources import Source
-from assay.serving.watching.settings import WatchSettings
-from assay.serving.watching.watching import Watching
+from assay.serving.settings import ModelSource, ServeSettings
+from assay.serving.telemetry.settings import TelemetrySettings
+from assay.serving.telemetry.telemetry import Telemetry
 
 _TIERS = {
     "gold": {"per_minute": 6000, "burst": 2000, "at_a_time": 64},
@@ -42,13 +41,13 @@ class Site(NamedTuple):
     folder: Path
     keys: dict[str, str]
 
-    def records(self, request_id: str) -> list[Record]:
+    def records(self, request_id: str) -> list[RequestRecord]:
         """What the journal holds of a request."""
 
-        async def read() -> list[Record]:
+        async def read() -> list[RequestRecord]:
             store = make_store(str(self.folder / "journal.sqlite"))
             try:
-                return [one async for one in store.read(Query(request_id=request_id))]
+                return [one async for one in store.read(RecordQuery(request_id=request_id))]
             finally:
                 await store.close()
 
@@ -63,7 +62,7 @@ class Site(NamedTuple):
 @pytest.fixture(scope="module")
 def site(serve, make_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Site:
     folder = tmp_path_factory.mktemp("log")
-    desk = Desk(folder / "keys")
+    desk = KeyManager(folder / "keys")
     made = {
         "good": desk.create("line 1", "gold", ("classify",)),
         "tight": desk.create("line 2", "tight", ("classify",)),
@@ -120,7 +119,7 @@ def _bearer(key: str, request_id: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}", "X-Request-ID": request_id}
 
 
-def _check(site: Site, eventually: Callable[..., None], request_id: str, client: tuple[str, str]) -> Record:
+def _check(site: Site, eventually: Callable[..., None], request_id: str, client: tuple[str, str]) -> RequestRecord:
     """The one record of a request that was refused; the lines of both logs say the same."""
     eventually(lambda: bool(site.records(request_id)) and bool(site.lines("errors.log", request_id)))
     (record,) = site.records(request_id)
@@ -137,9 +136,7 @@ def test_every_refused_upload_leaves_its_reason(site: Site, eventually: Callable
     cases = list(enumerate(_refused(_saved("JPEG", (640, 480)))))
     with site.server.client() as client:
         answers = {
-            f"refused-{number}": client.post(
-                path, headers=_bearer(site.keys["good"], f"refused-{number}"), **sent
-            )
+            f"refused-{number}": client.post(path, headers=_bearer(site.keys["good"], f"refused-{number}"), **sent)
             for number, (path, sent, *_) in cases
         }
     for number, (path, _, status, sentence) in cases:
@@ -156,9 +153,7 @@ def test_each_photo_of_a_batch_has_its_own_reason(site: Site, eventually: Callab
     photos = [_saved("JPEG"), b"text", b"\0" * (2**24 + 1), _saved("PNG")]
     with site.server.client() as client:
         headers = _bearer(site.keys["good"], "batch-1")
-        answer = client.post(
-            "/classify/batch", files=[("image", ("a", one)) for one in photos], headers=headers
-        )
+        answer = client.post("/classify/batch", files=[("image", ("a", one)) for one in photos], headers=headers)
     assert answer.status_code == 200
     eventually(lambda: len(site.records("batch-1")) == 4 and len(site.lines("errors.log", "batch-1")) == 2)
     records = site.records("batch-1")
@@ -209,9 +204,7 @@ def test_who_is_refused_is_who_the_key_proves(
     token = site.keys.get(key) or site.keys["good"][:-1] + "_"
     with site.server.client() as http:
         for number in range(2):
-            answer = http.post(
-                "/classify", headers=_bearer(token, f"{key}-{number}"), **_form(_saved("JPEG"))
-            )
+            answer = http.post("/classify", headers=_bearer(token, f"{key}-{number}"), **_form(_saved("JPEG")))
     assert answer.status_code == status
     record = _check(site, eventually, f"{key}-1", client)
     assert (record.status, record.error) == (status, answer.json()["error"])
@@ -220,8 +213,8 @@ def test_who_is_refused_is_who_the_key_proves(
 def _signed(token: str, photo: bytes, *, at: float = 0, nonce: str) -> dict[str, str]:
     key, _, secret = token.partition(".")
     seconds, digest = str(int(time.time() + at)), hashlib.sha256(photo).hexdigest()
-    signature = sign(secret, message("POST", "/classify", seconds, nonce, digest))
-    return dict(zip(HEADERS, (key, seconds, nonce, digest, signature), strict=True))
+    signature = sign(secret, canonical_message("POST", "/classify", seconds, nonce, digest))
+    return dict(zip(SIGNATURE_HEADERS, (key, seconds, nonce, digest, signature), strict=True))
 
 
 def test_signed_requests_too(site: Site, eventually: Callable[..., None]):
@@ -262,9 +255,7 @@ def test_an_overloaded_server(
     server = serve(bundle, "--journal", journal, "--log-dir", logs, lifecycle__drain_seconds=0, **settings)
     with server.client() as client:
         for path in ("/classify", "/classify?detail=1"):
-            answer = client.post(
-                path, headers={"X-Request-ID": path[-8:]}, **_form(_saved("JPEG", (640, 480)))
-            )
+            answer = client.post(path, headers={"X-Request-ID": path[-8:]}, **_form(_saved("JPEG", (640, 480))))
             assert (answer.status_code, answer.json()) == (status, {"error": sentence})
     for request_id in ("classify", "detail=1"):
         record = _check(Site(server, tmp_path, {}), eventually, request_id, ("anonymous", "anonymous"))
@@ -274,10 +265,10 @@ def test_an_overloaded_server(
 def test_a_failing_model_reaches_the_error_log_with_the_request_and_a_traceback(
     make_bundle: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    watching = Watching(WatchSettings(log_dir=tmp_path))
+    watching = Telemetry(TelemetrySettings(log_dir=tmp_path))
     settings = ServeSettings()
-    models = Models(
-        [Source(make_bundle())],
+    models = ModelRegistry(
+        [ModelSource(make_bundle())],
         settings=settings.models,
         threads=cpu_count(),
         batching=settings.batching,
@@ -289,7 +280,7 @@ def test_a_failing_model_reaches_the_error_log_with_the_request_and_a_traceback(
         raise RuntimeError("the runtime gave up")
 
     async def ask() -> list[httpx.Response]:
-        app = make_app(Service(settings, models, Parts(watcher=watching), threads=1))
+        app = create_app(Service(settings, models, Components(watcher=watching), threads=1))
         transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return [
@@ -303,9 +294,7 @@ def test_a_failing_model_reaches_the_error_log_with_the_request_and_a_traceback(
     finally:
         watching.close()
         logging.getLogger().setLevel(logging.WARNING)
-    assert [(one.status_code, one.json()) for one in answers] == [
-        (500, {"error": "Internal server error"})
-    ] * 3
+    assert [(one.status_code, one.json()) for one in answers] == [(500, {"error": "Internal server error"})] * 3
     lines = [json.loads(one) for one in (tmp_path / "errors.log").read_text(encoding="utf-8").splitlines()]
     for number in range(3):
         failure, answered = sorted(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from assay.serving.auth.desk import Desk
+from assay.serving.auth.keys import KeyManager
 
 _GET = (
     "/",
@@ -92,7 +92,7 @@ def test_names_can_be_allowed(serve, make_bundle: Callable[..., Path]):
 def test_where_keys_are_asked_for_they_alone_decide(
     serve, make_bundle: Callable[..., Path], painted: Callable[..., bytes], tmp_path: Path
 ):
-    desk = Desk(tmp_path / "keys")
+    desk = KeyManager(tmp_path / "keys")
     key = desk.token(desk.create("a client", "gold", ("classify",)))
     with serve(make_bundle(), "--keys", tmp_path / "keys", lifecycle__drain_seconds=0).client() as client:
         headers = {"Host": "photos.example", "Authorization": f"Bearer {key}"}

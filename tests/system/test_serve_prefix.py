@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from assay.errors import UsageError
-from assay.serving.auth.desk import Desk
-from assay.serving.auth.signed import HEADERS, message, sign
+from assay.core.errors import UsageError
+from assay.serving.auth.authenticator import SIGNATURE_HEADERS, canonical_message, sign
+from assay.serving.auth.keys import KeyManager
 from assay.serving.settings import ServeSettings
 
 _CONFIG = """
@@ -48,9 +48,7 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., s
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         path = tmp_path_factory.mktemp("haproxy") / "haproxy.cfg"
-        path.write_text(
-            _CONFIG.format(port=port, server=server, rule=_STRIP if strip else ""), encoding="ascii"
-        )
+        path.write_text(_CONFIG.format(port=port, server=server, rule=_STRIP if strip else ""), encoding="ascii")
         running.append(subprocess.Popen(["haproxy", "-f", path], stderr=subprocess.DEVNULL))
         return _up(f"http://127.0.0.1:{port}{_PREFIX}")
 
@@ -106,26 +104,20 @@ def test_below_a_path_everything_is_answered(rooted: Any, behind: Callable[..., 
 def test_signed_requests_sign_the_path_that_the_client_sees(
     serve, make_bundle, behind: Callable[..., str], painted, tmp_path: Path, *, strip: bool
 ):
-    desk = Desk(tmp_path / "keys")
+    desk = KeyManager(tmp_path / "keys")
     token = desk.token(desk.create("a client", "gold", ("classify",)))
-    server = serve(
-        make_bundle(), "--keys", tmp_path / "keys", "--root-path", _PREFIX, lifecycle__drain_seconds=0
-    )
+    server = serve(make_bundle(), "--keys", tmp_path / "keys", "--root-path", _PREFIX, lifecycle__drain_seconds=0)
     url = behind(server.port, strip=strip)
     photo, (key, _, secret) = painted(), token.partition(".")
     seconds, nonce, digest = str(int(time.time())), "n" * 20, hashlib.sha256(photo).hexdigest()
-    signature = sign(secret, message("POST", f"{_PREFIX}/classify", seconds, nonce, digest))
-    headers = dict(zip(HEADERS, (key, seconds, nonce, digest, signature), strict=True))
-    answer = httpx.post(
-        f"{url}/classify", headers=headers, files={"image": photo}, trust_env=False, timeout=30
-    )
+    signature = sign(secret, canonical_message("POST", f"{_PREFIX}/classify", seconds, nonce, digest))
+    headers = dict(zip(SIGNATURE_HEADERS, (key, seconds, nonce, digest, signature), strict=True))
+    answer = httpx.post(f"{url}/classify", headers=headers, files={"image": photo}, trust_env=False, timeout=30)
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("strip", [True, False])
-def test_the_pages_with_a_root_path(
-    browser: Any, rooted: Any, behind: Callable[..., str], painted, *, strip: bool
-):
+def test_the_pages_with_a_root_path(browser: Any, rooted: Any, behind: Callable[..., str], painted, *, strip: bool):
     url, page = behind(rooted.port, strip=strip), browser.new_page()
     failed: list[str] = []
     page.on("response", lambda one: failed.append(f"{one.status} {one.url}") if one.status >= 400 else None)

@@ -13,7 +13,7 @@ import pymongo
 import pytest
 import redis
 
-from assay.serving.auth.desk import Desk
+from assay.serving.auth.keys import KeyManager
 
 Answers = list[tuple[int, str, float]]
 """Status, request id and seconds of each answer."""
@@ -82,9 +82,7 @@ def journal(mongo_server: Any) -> str:
 def start(serve: Any, make_bundle: Any, journal: str) -> Callable[..., Any]:
     """Start a server that records in the journal; its request log is left out, since nobody reads it here."""
     bundle = make_bundle()
-    return lambda *options, **more: serve(
-        bundle, "--journal", journal, "--log-level", "warning", *options, **more
-    )
+    return lambda *options, **more: serve(bundle, "--journal", journal, "--log-level", "warning", *options, **more)
 
 
 def test_redis_killed_and_restarted_under_load(start: Any, painted: Any, redis_server: Any, journal: str):
@@ -164,7 +162,7 @@ def test_what_waits_when_the_server_ends_is_recorded_by_the_next(
 def test_whatever_is_in_redis_instead_the_photo_is_answered(
     redis_server: Any, serve, make_bundle: Callable[..., Path], painted: Callable[..., bytes], tmp_path: Path
 ):
-    desk = Desk(tmp_path / "keys")
+    desk = KeyManager(tmp_path / "keys")
     key = desk.token(desk.create("a client", "gold", ("classify", "metrics")))
     server = serve(
         make_bundle(),

@@ -113,9 +113,7 @@ class Watching:
 
 @pytest.fixture
 def watching(camera: Camera, colour_bundle: Path, tmp_path: Path) -> Iterator[Watching]:
-    started = Watching(
-        tmp_path, colour_bundle, camera.url, "--fps", "10", "--smooth", "200ms", "--hold", "100ms"
-    )
+    started = Watching(tmp_path, colour_bundle, camera.url, "--fps", "10", "--smooth", "200ms", "--hold", "100ms")
     yield started
     started.process.kill()
     started.process.wait()

@@ -9,8 +9,8 @@ import cv2
 import pytest
 
 from assay.inference import Classifier
+from assay.pipeline import train_classifier
 from assay.recipe import load_recipe
-from assay.workflow import train_classifier
 
 _MAPPING = {"vehicle": ["automobile", "truck"], "animal": ["deer", "horse"]}
 
@@ -55,9 +55,7 @@ def test_each_animal_switches_the_sign_on_once(bundle: Path, film: Path, tmp_pat
     script = f"open({str(note)!r}, 'a').write('on ')"
     rule = ["--on", "animal>0.7 for 500ms", "--cool-down", "2s", "--run", f'{sys.executable} -c "{script}"']
     command = [sys.executable, "-m", "assay.cli.main", "watch", bundle, film, "--no-window", "--json", *rule]
-    ended = subprocess.run(
-        [*command, "--every-frame", "--no-abstain"], capture_output=True, text=True, check=False
-    )
+    ended = subprocess.run([*command, "--every-frame", "--no-abstain"], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     rows = [json.loads(line) for line in ended.stdout.splitlines()]
     assert [row["label"] for row in rows if row.get("changed")] == ["vehicle", "animal", "vehicle", "animal"]

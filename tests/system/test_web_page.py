@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from assay.recipe import PreprocessSpec, ServeSpec
-from assay.serving.auth.desk import Desk
+from assay.serving.auth.keys import KeyManager
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 
@@ -19,9 +19,7 @@ HOSTILE = "<img src=x onerror=alert(1)>.png"
 def url(serve, make_bundle) -> str:
     """A server that looks at the upper half of photos and is unsure below 0.9."""
     upper = PreprocessSpec(size=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), roi=(0, 0, 1, 0.5))
-    address: str = serve(
-        make_bundle(preprocess=upper, thresholds={"confidence": 0.9}), lifecycle__drain_seconds=0
-    ).url
+    address: str = serve(make_bundle(preprocess=upper, thresholds={"confidence": 0.9}), lifecycle__drain_seconds=0).url
     return address
 
 
@@ -77,9 +75,7 @@ def test_a_photo_is_classified_as_soon_as_it_is_chosen(page: Any, painted: Calla
     )
     # The upper half, cut to a square: 40 of 64 x 80 pixels a side, in the middle.
     assert box["x"] - frame["x"] == pytest.approx(12 / 64 * frame["width"], abs=1)
-    assert (box["width"], box["height"]) == pytest.approx(
-        (frame["width"] * 40 / 64, frame["height"] / 2), abs=1
-    )
+    assert (box["width"], box["height"]) == pytest.approx((frame["width"] * 40 / 64, frame["height"] / 2), abs=1)
     assert "31 % of the photo" in page.locator("#photo-view figcaption").inner_text()
     _fair(page)
 
@@ -88,9 +84,7 @@ def test_a_photo_is_classified_as_soon_as_it_is_chosen(page: Any, painted: Calla
     assert page.locator("#photo-view .box").is_visible()
 
 
-def test_an_unsure_answer_has_the_label_of_the_api_and_says_so(
-    wide: Any, url: str, painted: Callable[..., bytes]
-):
+def test_an_unsure_answer_has_the_label_of_the_api_and_says_so(wide: Any, url: str, painted: Callable[..., bytes]):
     """In the tabs for one photo and several, in the table and the history."""
     photo = _file(painted((120, 110, 100)), "doubtful.jpg")
     answer = httpx.post(
@@ -242,7 +236,7 @@ def test_with_the_keyboard_alone(wide: Any):
 
 
 def test_keys(browser: Any, serve, make_bundle, painted: Callable[..., bytes], tmp_path: Path):
-    desk = Desk(tmp_path / "keys")
+    desk = KeyManager(tmp_path / "keys")
     key = desk.token(desk.create("a visitor", "bronze", ("classify",)))
     server = serve(make_bundle(), "--keys", tmp_path / "keys", lifecycle__drain_seconds=0)
     page = browser.new_page()

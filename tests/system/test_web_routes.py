@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from assay.data import read_manifest
-from assay.serving.auth.desk import Desk
+from assay.serving.auth.keys import KeyManager
 
 # Answers of this model are never sure enough.
 DOUBT = {"confidence": 0.99999}
@@ -28,15 +28,13 @@ class Site(NamedTuple):
 def guarded(serve, make_bundle, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A server that asks for keys."""
     folder = tmp_path_factory.mktemp("guarded")
-    desk = Desk(folder / "keys")
+    desk = KeyManager(folder / "keys")
     keys = {
         scope: desk.token(desk.create(f"who may {scope}", "gold", ("classify", scope)))
         for scope in ("classify", "admin")
     }
     bundle = make_bundle(thresholds=DOUBT)
-    server = serve(
-        bundle, "--keys", folder / "keys", "--keep-uncertain", folder / "kept", lifecycle__drain_seconds=0
-    )
+    server = serve(bundle, "--keys", folder / "keys", "--keep-uncertain", folder / "kept", lifecycle__drain_seconds=0)
     return Site(server, folder / "kept", keys)
 
 
@@ -44,9 +42,7 @@ def guarded(serve, make_bundle, tmp_path_factory: pytest.TempPathFactory) -> Sit
 def local(serve, make_bundle, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A server without keys, on this machine."""
     kept = tmp_path_factory.mktemp("local") / "kept"
-    return Site(
-        serve(make_bundle(thresholds=DOUBT), "--keep-uncertain", kept, lifecycle__drain_seconds=0), kept, {}
-    )
+    return Site(serve(make_bundle(thresholds=DOUBT), "--keep-uncertain", kept, lifecycle__drain_seconds=0), kept, {})
 
 
 def _bearer(key: str) -> dict[str, str]:
@@ -107,10 +103,7 @@ def test_unsure_photos_are_labelled_and_training_reads_the_labels(
 ):
     with local.server.client() as client:
         for number in range(2):
-            assert (
-                client.post("/classify", files={"image": painted(kind="PNG", number=number)}).status_code
-                == 200
-            )
+            assert client.post("/classify", files={"image": painted(kind="PNG", number=number)}).status_code == 200
 
         def photos() -> list[dict[str, Any]]:
             found: list[dict[str, Any]] = client.get("/relabel/photos").json()["photos"]
@@ -124,9 +117,7 @@ def test_unsure_photos_are_labelled_and_training_reads_the_labels(
         assert (first["kind"], first["label"], first["given"]) == ("uncertain", "red", None)
 
         for photo, label in ((first, "green"), (second, "blue")):
-            assert client.put(f"/relabel/labels/{photo['id']}", json={"label": label}).json() == {
-                "label": label
-            }
+            assert client.put(f"/relabel/labels/{photo['id']}", json={"label": label}).json() == {"label": label}
         assert [one["given"] for one in photos()] == ["green", "blue"]
         assert client.delete(f"/relabel/labels/{second['id']}").json() == {"label": None}
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from assay.nets import Classifier, create
+from assay.nets import Classifier, create_classifier
 from assay.recipe import Recipe
-from assay.training import Split
+from assay.training import LabeledImages
 
 SIZE = 16
 
 MakeRecipe = Callable[..., Recipe]
-MakeSplit = Callable[..., Split]
+MakeSplit = Callable[..., LabeledImages]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -30,9 +30,7 @@ def one_thread() -> Iterator[None]:
 def make_recipe() -> MakeRecipe:
     """A recipe of the tiny network; keywords are settings of `train`, except `augment` and `head`."""
 
-    def make(
-        *, augment: tuple[dict[str, Any], ...] = (), head: dict[str, Any] | None = None, **train: Any
-    ) -> Recipe:
+    def make(*, augment: tuple[dict[str, Any], ...] = (), head: dict[str, Any] | None = None, **train: Any) -> Recipe:
         settings = {
             "strategy": "finetune",
             "epochs": 3,
@@ -65,7 +63,7 @@ def make_network() -> Callable[[Recipe], Classifier]:
 
     def make(recipe: Recipe, classes: int = 2) -> Classifier:
         torch.manual_seed(recipe.train.seed)
-        return create(recipe.net, classes, size=recipe.preprocess.size)
+        return create_classifier(recipe.net, classes, size=recipe.preprocess.size)
 
     return make
 
@@ -74,11 +72,11 @@ def make_network() -> Callable[[Recipe], Classifier]:
 def make_split() -> MakeSplit:
     """Noise, brighter by class: `counts` photos of every class, shuffled."""
 
-    def make(counts: tuple[int, ...] = (20, 20), seed: int = 0) -> Split:
+    def make(counts: tuple[int, ...] = (20, 20), seed: int = 0) -> LabeledImages:
         random = np.random.default_rng(seed)
         targets = random.permutation(np.repeat(np.arange(len(counts)), counts))
         shift = 60 * targets[:, None, None, None]
         pixels = random.integers(0, 120, (len(targets), SIZE, SIZE, 3)) + shift
-        return Split(list(pixels.astype(np.uint8)), targets)
+        return LabeledImages(list(pixels.astype(np.uint8)), targets)
 
     return make

@@ -5,20 +5,26 @@ import pytest
 import torch
 from torch import nn
 
-from assay.errors import AssayError
-from assay.training import EpochRow
-from assay.training.checkpoint import Snapshot, load_snapshot, restore_best, save_best, save_snapshot
+from assay.core.errors import AssayError
+from assay.training import EpochMetrics
+from assay.training.checkpoint import (
+    TrainingState,
+    load_best_weights,
+    load_training_state,
+    save_best_weights,
+    save_training_state,
+)
 
 
 @pytest.fixture
-def snapshot() -> Snapshot:
+def snapshot() -> TrainingState:
     module = nn.Linear(2, 2)
     optimizer = torch.optim.Adam([{"params": list(module.parameters()), "scale": 0.5}], lr=0.1)
     module(torch.ones(1, 2)).sum().backward()
     optimizer.step()
-    return Snapshot(
+    return TrainingState(
         settings={"train.lr": "0.1"},
-        rows=(EpochRow(1, 0.1 + 0.2, 0.5, 1 / 3, 0.75, 1e-5, 12.25),),
+        rows=(EpochMetrics(1, 0.1 + 0.2, 0.5, 1 / 3, 0.75, 1e-5, 12.25),),
         losses=((0.1, 0.2),),
         best_epoch=1,
         finished=False,
@@ -33,9 +39,9 @@ def snapshot() -> Snapshot:
     )
 
 
-def test_a_snapshot_comes_back_whole(tmp_path: Path, snapshot: Snapshot):
-    save_snapshot(tmp_path / "last.ckpt", snapshot)
-    found = load_snapshot(tmp_path / "last.ckpt")
+def test_a_snapshot_comes_back_whole(tmp_path: Path, snapshot: TrainingState):
+    save_training_state(tmp_path / "last.ckpt", snapshot)
+    found = load_training_state(tmp_path / "last.ckpt")
     assert (found.rows, found.losses, found.settings) == (snapshot.rows, snapshot.losses, snapshot.settings)
     assert torch.equal(found.weights["weight"], snapshot.weights["weight"])
     assert torch.equal(found.optimizer["state"][0]["exp_avg"], snapshot.optimizer["state"][0]["exp_avg"])
@@ -43,49 +49,49 @@ def test_a_snapshot_comes_back_whole(tmp_path: Path, snapshot: Snapshot):
     assert found.epoch == 1
 
 
-def test_the_evaluated_weights_are_the_average_if_there_is_one(snapshot: Snapshot):
+def test_the_evaluated_weights_are_the_average_if_there_is_one(snapshot: TrainingState):
     assert snapshot.evaluated is snapshot.average
     assert replace(snapshot, average=None).evaluated is snapshot.weights
 
 
-def test_checkpoints_hold_no_pickled_objects(tmp_path: Path, snapshot: Snapshot):
-    save_snapshot(tmp_path / "last.ckpt", snapshot)
+def test_checkpoints_hold_no_pickled_objects(tmp_path: Path, snapshot: TrainingState):
+    save_training_state(tmp_path / "last.ckpt", snapshot)
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["best_epoch"] == 1
 
 
 def test_the_best_weights_return_to_their_module(tmp_path: Path):
     source, target = nn.Linear(2, 2), nn.Linear(2, 2)
-    save_best(tmp_path / "best.ckpt", source.state_dict(), 3)
-    restore_best(tmp_path / "best.ckpt", target)
+    save_best_weights(tmp_path / "best.ckpt", source.state_dict(), 3)
+    load_best_weights(tmp_path / "best.ckpt", target)
     assert torch.equal(source.weight, target.weight)
 
 
-def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path: Path, snapshot: Snapshot):
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path: Path, snapshot: TrainingState):
     (tmp_path / "file").touch()
     with pytest.raises(AssayError, match=r"file/last\.ckpt cannot be written: make room"):
-        save_snapshot(tmp_path / "file" / "last.ckpt", snapshot)
+        save_training_state(tmp_path / "file" / "last.ckpt", snapshot)
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 cut short"])
 def test_a_damaged_checkpoint_is_one_sentence(tmp_path: Path, content: bytes):
     (tmp_path / "last.ckpt").write_bytes(content)
     with pytest.raises(AssayError, match=r"last\.ckpt cannot be read"):
-        load_snapshot(tmp_path / "last.ckpt")
+        load_training_state(tmp_path / "last.ckpt")
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path):
     torch.save({"format": 1, "weights": print}, tmp_path / "last.ckpt")
     with pytest.raises(AssayError, match=r"last\.ckpt cannot be read"):
-        load_snapshot(tmp_path / "last.ckpt")
+        load_training_state(tmp_path / "last.ckpt")
 
 
 def test_another_format_is_named(tmp_path: Path):
     torch.save({"format": 9}, tmp_path / "last.ckpt")
     with pytest.raises(AssayError, match="checkpoint format 9, not 1"):
-        load_snapshot(tmp_path / "last.ckpt")
+        load_training_state(tmp_path / "last.ckpt")
 
 
-def test_another_runs_snapshot_is_refused_by_the_setting_that_differs(snapshot: Snapshot):
+def test_another_runs_snapshot_is_refused_by_the_setting_that_differs(snapshot: TrainingState):
     snapshot.require({"train.lr": "0.1"}, Path("last.ckpt"))
     with pytest.raises(AssayError, match=r"last\.ckpt cannot be resumed: train\.lr differs"):
         snapshot.require({"train.lr": "0.2"}, Path("last.ckpt"))

@@ -1,18 +1,18 @@
 import pytest
 import torch
 
-from assay.errors import UsageError
+from assay.core.errors import UsageError
 from assay.recipe import TrainSpec
-from assay.training.device import Device, available, choose, deterministic
+from assay.training.device import Device, available_devices, deterministic_algorithms, select_device
 
 
 def test_the_cpu_is_always_there_and_last():
-    assert available()[-1] == "cpu"
+    assert available_devices()[-1] == "cpu"
 
 
 def test_auto_takes_the_fastest_and_32_bits_on_the_cpu():
-    assert choose(TrainSpec(device="auto")).kind == available()[0]
-    assert choose(TrainSpec(device="cpu")) == Device("cpu", "32")
+    assert select_device(TrainSpec(device="auto")).kind == available_devices()[0]
+    assert select_device(TrainSpec(device="cpu")) == Device("cpu", "32")
 
 
 def test_precisions_have_lightnings_names():
@@ -24,19 +24,19 @@ def test_precisions_have_lightnings_names():
 
 
 def test_a_missing_device_is_a_usage_error_that_names_the_setting():
-    missing = next(kind for kind in ("mps", "cuda") if kind not in available())
+    missing = next(kind for kind in ("mps", "cuda") if kind not in available_devices())
     with pytest.raises(UsageError, match=rf"train\.device is {missing}.*train\.device=auto"):
-        choose(TrainSpec(device=missing))
+        select_device(TrainSpec(device=missing))
 
 
 def test_fp16_on_the_cpu_is_a_usage_error():
     with pytest.raises(UsageError, match=r"train\.precision is fp16"):
-        choose(TrainSpec(device="cpu", precision="fp16"))
+        select_device(TrainSpec(device="cpu", precision="fp16"))
 
 
 def test_deterministic_kernels_are_chosen_on_a_gpu_and_the_old_choice_comes_back():
-    with deterministic(Device("cuda", "32")):
+    with deterministic_algorithms(Device("cuda", "32")):
         assert torch.are_deterministic_algorithms_enabled()
     assert not torch.are_deterministic_algorithms_enabled()
-    with deterministic(Device("cpu", "32")):
+    with deterministic_algorithms(Device("cpu", "32")):
         assert not torch.are_deterministic_algorithms_enabled()

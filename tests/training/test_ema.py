@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from assay.training.ema import MovingAverage
+from assay.training.optimizers import ExponentialMovingAverage
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def module() -> nn.Module:
 
 def test_the_average_follows_the_formula(module: nn.Module):
     weight = module[0].weight
-    average = MovingAverage(module, 0.15)
+    average = ExponentialMovingAverage(module, 0.15)
     expected = weight.detach().clone()
     for step in range(1, 5):
         with torch.no_grad():
@@ -25,7 +25,7 @@ def test_the_average_follows_the_formula(module: nn.Module):
 
 
 def test_statistics_are_averaged_and_counts_copied(module: nn.Module):
-    average = MovingAverage(module, 0.9)
+    average = ExponentialMovingAverage(module, 0.9)
     module(torch.randn(8, 3))
     average.update()
     state = average.state()
@@ -35,7 +35,7 @@ def test_statistics_are_averaged_and_counts_copied(module: nn.Module):
 
 
 def test_swapping_twice_changes_nothing_and_once_gives_the_average(module: nn.Module):
-    average = MovingAverage(module, 0.5)
+    average = ExponentialMovingAverage(module, 0.5)
     with torch.no_grad():
         module[0].weight.zero_()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
@@ -50,7 +50,7 @@ def test_swapping_twice_changes_nothing_and_once_gives_the_average(module: nn.Mo
 
 def test_the_optimiser_still_moves_the_module_after_a_swap(module: nn.Module):
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
-    average = MovingAverage(module, 0.5)
+    average = ExponentialMovingAverage(module, 0.5)
     average.swap()
     average.swap()
     before = module[0].weight.detach().clone()
@@ -60,9 +60,9 @@ def test_the_optimiser_still_moves_the_module_after_a_swap(module: nn.Module):
 
 
 def test_a_loaded_average_goes_on_where_it_was(module: nn.Module):
-    straight = MovingAverage(module, 0.9)
+    straight = ExponentialMovingAverage(module, 0.9)
     straight.update()
-    resumed = MovingAverage(module, 0.9)
+    resumed = ExponentialMovingAverage(module, 0.9)
     resumed.load({name: tensor.clone() for name, tensor in straight.state().items()}, straight.steps)
     with torch.no_grad():
         module[0].weight.add_(1.0)

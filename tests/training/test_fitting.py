@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from assay.errors import AssayError, UsageError
+from assay.core.errors import AssayError, UsageError
 from assay.nets import Classifier
 from assay.recipe import Recipe
-from assay.training import Embedded, EpochRow, InterruptionError, Split, fit, read_metrics
-from assay.training.checkpoint import load_snapshot
+from assay.training import EpochMetrics, LabeledImages, SplitEmbeddings, TrainingInterruptedError, fit, read_metrics
+from assay.training.checkpoint import load_training_state
 
 MakeRecipe = Callable[..., Recipe]
 MakeNetwork = Callable[..., Classifier]
-MakeSplit = Callable[..., Split]
+MakeSplit = Callable[..., LabeledImages]
 Train = Callable[..., Classifier]
 
 
@@ -40,7 +40,7 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
-def loss_and_accuracy(network: Classifier, split: Split) -> tuple[float, float]:
+def loss_and_accuracy(network: Classifier, split: LabeledImages) -> tuple[float, float]:
     with torch.no_grad():
         logits = network(torch.from_numpy(np.stack(list(split.pixels)))).logits
     targets = torch.from_numpy(split.targets)
@@ -49,7 +49,7 @@ def loss_and_accuracy(network: Classifier, split: Split) -> tuple[float, float]:
 
 
 def test_a_run_learns_and_leaves_its_files(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
-    rows: list[EpochRow] = []
+    rows: list[EpochMetrics] = []
     train(make_recipe(), tmp_path, on_epoch=rows.append)
     assert rows[-1].val_accuracy > 0.8
     assert rows[-1].train_loss < rows[0].train_loss
@@ -102,7 +102,7 @@ def test_the_weights_kept_are_those_of_the_best_row(
 ):
     recipe = make_recipe(epochs=6, early_stopping={"metric": "val_loss", "patience": 2})
     split, val = make_split(), make_split((9, 9), seed=1)
-    mistaken = Split(val.pixels, 1 - val.targets)
+    mistaken = LabeledImages(val.pixels, 1 - val.targets)
     network = make_network(recipe)
     history = fit(network, recipe, split, mistaken, run=tmp_path)
     assert history.stopped_early
@@ -119,7 +119,7 @@ def test_the_moving_average_is_what_is_evaluated_and_kept(
     train: Train, make_recipe: MakeRecipe, make_split: MakeSplit, tmp_path: Path
 ):
     network = train(make_recipe(ema=0.9, epochs=4), tmp_path)
-    last = load_snapshot(tmp_path / "checkpoints/last.ckpt")
+    last = load_training_state(tmp_path / "checkpoints/last.ckpt")
     assert last.average_steps == 20
     assert last.average is not None
     assert same(state(network), last.average)
@@ -148,7 +148,7 @@ def test_staged_leaves_the_backbone_alone_first(
     before = state(network)
     changed: list[set[str]] = []
 
-    def on_epoch(row: EpochRow) -> None:
+    def on_epoch(row: EpochMetrics) -> None:
         del row
         now = network.state_dict()
         changed.append({name.split(".")[0] for name in before if not torch.equal(before[name], now[name])})
@@ -161,23 +161,21 @@ def test_staged_leaves_the_backbone_alone_first(
 def test_early_stopping_does_not_watch_the_first_stage(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     stopping = {"metric": "val_accuracy", "patience": 1, "min_delta": 0.9}
     recipe = make_recipe(strategy="staged", epochs=9, staged={"head_epochs": 4}, early_stopping=stopping)
-    rows: list[EpochRow] = []
+    rows: list[EpochMetrics] = []
     train(recipe, tmp_path, on_epoch=rows.append)
     assert len(rows) == 6
 
 
 def test_tensorboard_gets_the_rows(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    rows: list[EpochRow] = []
+    rows: list[EpochMetrics] = []
     train(make_recipe(tensorboard=True, epochs=2), tmp_path, on_epoch=rows.append)
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     found = {event.step: event.value for event in events.Scalars("val/loss")}
     assert found == pytest.approx({row.epoch: row.val_loss for row in rows}, rel=1e-6)
 
 
-def test_progress_counts_the_batches_of_training_and_validation(
-    train: Train, make_recipe: MakeRecipe, tmp_path: Path
-):
+def test_progress_counts_the_batches_of_training_and_validation(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     told: list[tuple[str, int, int]] = []
     train(make_recipe(epochs=1), tmp_path, progress=lambda *step: told.append(step))
     assert told == [("epoch 1/1", done, 8) for done in range(1, 9)]
@@ -186,12 +184,10 @@ def test_progress_counts_the_batches_of_training_and_validation(
 def test_progress_counts_the_epochs_of_a_head_on_embeddings(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
 ):
-    recipe = make_recipe(
-        strategy="probe", epochs=40, lr=0.1, early_stopping={"metric": "val_loss", "patience": 1}
-    )
+    recipe = make_recipe(strategy="probe", epochs=40, lr=0.1, early_stopping={"metric": "val_loss", "patience": 1})
     told: list[tuple[str, int, int]] = []
     val = make_split((9, 9), seed=1)
-    mistaken = Split(val.pixels, 1 - val.targets)
+    mistaken = LabeledImages(val.pixels, 1 - val.targets)
     history = fit(
         make_network(recipe),
         recipe,
@@ -242,7 +238,7 @@ def test_a_photo_that_cannot_be_read_is_one_sentence(
     recipe = make_recipe(workers=workers)
     split = make_split()
     with pytest.raises(AssayError, match=r"^a/7\.jpg is a truncated JPEG; remove it$"):
-        fit(make_network(recipe), recipe, Split(Damaged(split.pixels), split.targets), split, run=tmp_path)
+        fit(make_network(recipe), recipe, LabeledImages(Damaged(split.pixels), split.targets), split, run=tmp_path)
 
 
 def test_too_little_memory_names_the_batch_size(
@@ -251,7 +247,7 @@ def test_too_little_memory_names_the_batch_size(
     recipe = make_recipe(strategy="probe")
     split = make_split()
 
-    def embedded() -> Embedded:
+    def embedded() -> SplitEmbeddings:
         raise torch.OutOfMemoryError("no room for 8 images")
 
     with pytest.raises(AssayError, match=r"train\.batch_size is 8.*too little memory"):
@@ -280,14 +276,12 @@ def test_an_empty_split_is_named(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
 ):
     recipe = make_recipe()
-    empty = Split([], np.empty(0, dtype=np.int64))
+    empty = LabeledImages([], np.empty(0, dtype=np.int64))
     with pytest.raises(AssayError, match="there are no validation photos"):
         fit(make_network(recipe), recipe, make_split(), empty, run=tmp_path)
 
 
-def test_freezing_more_stages_than_there_are_is_a_usage_error(
-    train: Train, make_recipe: MakeRecipe, tmp_path: Path
-):
+def test_freezing_more_stages_than_there_are_is_a_usage_error(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     with pytest.raises(UsageError, match=r"train\.freeze is 9"):
         train(make_recipe(freeze=9), tmp_path)
 
@@ -328,7 +322,7 @@ def test_an_interrupted_and_resumed_run_ends_like_a_straight_one(
     straight = train(recipe, tmp_path / "straight")
     run = tmp_path / "interrupted"
     handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(InterruptionError, match=rf"interrupted; continue with: assay train --resume {run}"):
+    with pytest.raises(TrainingInterruptedError, match=rf"interrupted; continue with: assay train --resume {run}"):
         train(recipe, run, progress=interruption)
     assert signal.getsignal(signal.SIGINT) is handler
     assert len(read_metrics(run / "metrics.csv")) == 1
@@ -340,18 +334,16 @@ def test_an_interrupted_and_resumed_run_ends_like_a_straight_one(
     ]
     assert rows[0] == rows[1]
     assert (run / "steps.csv").read_text() == (tmp_path / "straight/steps.csv").read_text()
-    snapshots = [load_snapshot(folder / "checkpoints/last.ckpt") for folder in (tmp_path / "straight", run)]
+    snapshots = [load_training_state(folder / "checkpoints/last.ckpt") for folder in (tmp_path / "straight", run)]
     assert same(snapshots[0].weights, snapshots[1].weights)
     assert "resumed after epoch 1" in (run / "training.log").read_text()
 
 
-def test_a_kill_between_the_two_checkpoints_loses_nothing(
-    train: Train, make_recipe: MakeRecipe, tmp_path: Path
-):
+def test_a_kill_between_the_two_checkpoints_loses_nothing(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     recipe = make_recipe(epochs=2)
     straight = train(recipe, tmp_path / "straight")
     run = tmp_path / "killed"
-    with pytest.raises(InterruptionError):
+    with pytest.raises(TrainingInterruptedError):
         train(recipe, run, progress=ctrl_c)
     (run / "checkpoints/best.ckpt").unlink()
     (run / "metrics.csv").unlink()
@@ -361,7 +353,7 @@ def test_a_kill_between_the_two_checkpoints_loses_nothing(
 def test_resuming_a_finished_run_trains_no_more(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     recipe = make_recipe(epochs=2)
     network = train(recipe, tmp_path)
-    rows: list[EpochRow] = []
+    rows: list[EpochMetrics] = []
     assert same(state(train(recipe, tmp_path, resume=True, on_epoch=rows.append)), state(network))
     assert rows == []
 

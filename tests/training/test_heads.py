@@ -9,14 +9,14 @@ import torch
 
 from assay.nets import Classifier, Head
 from assay.recipe import HeadSpec, Recipe
-from assay.training import EpochRow, HeadFit, Split, fit, fit_heads
-from assay.training.heads import stack_key, stack_size, waited
-from assay.training.loss import NotFiniteError
-from assay.training.probe import Embedded, eager, embed_splits
+from assay.training import EpochMetrics, LabeledImages, TrainedHead, fit, fit_heads
+from assay.training.feature_extraction import SplitEmbeddings, eager_embedder, embed_splits
+from assay.training.head_sweep import stack_key, stack_size, stops_early
+from assay.training.loss import NonFiniteLossError
 
 MakeRecipe = Callable[..., Recipe]
 MakeNetwork = Callable[..., Classifier]
-MakeSplit = Callable[..., Split]
+MakeSplit = Callable[..., LabeledImages]
 
 FLIPS = ({"name": "horizontal_flip", "p": 0.5},)
 DEEP = {"hidden": [5], "batch_norm": True, "dropout": 0.2}
@@ -66,17 +66,15 @@ def test_each_goes_the_way_that_fit_goes(
     own: list[dict[str, Any]],
 ):
     recipes = [
-        make_recipe(
-            **{"strategy": "probe"} | alike | one | {"head": alike.get("head", {}) | one.get("head", {})}
-        )
+        make_recipe(**{"strategy": "probe"} | alike | one | {"head": alike.get("head", {}) | one.get("head", {})})
         for one in own
     ]
     train, val = make_split((14, 9)), make_split((9, 9), seed=1)
     start = make_network(recipes[0])
-    embedded = embed_splits(recipes[0], train, val, eager(start))
+    embedded = embed_splits(recipes[0], train, val, eager_embedder(start))
     before = {name: tensor.clone() for name, tensor in start.head.state_dict().items()}
     for place, found in enumerate(fit_heads(start.head, recipes, train, val, embedded)):
-        assert isinstance(found, HeadFit)
+        assert isinstance(found, TrainedHead)
         network = make_network(recipes[place])
         history = fit(network, recipes[place], train, val, run=tmp_path / str(place))
         assert len(found.rows) == len(history.rows)
@@ -92,7 +90,7 @@ def test_each_goes_the_way_that_fit_goes(
         start.head.load_state_dict(before)
 
 
-def figures(row: EpochRow) -> list[float]:
+def figures(row: EpochMetrics) -> list[float]:
     return [row.train_loss, row.train_accuracy, row.val_loss, row.val_accuracy]
 
 
@@ -101,14 +99,14 @@ def test_how_many_learn_at_once_changes_next_to_nothing(
 ):
     recipes = [make_recipe(strategy="probe", lr=10.0**-power, head={"dropout": 0.3}) for power in range(1, 5)]
     network, split = make_network(recipes[0]), make_split((6, 6))
-    embedded = embed_splits(recipes[0], split, split, eager(network))
+    embedded = embed_splits(recipes[0], split, split, eager_embedder(network))
     together = fit_heads(network.head, recipes, split, split, embedded)
     for recipe, found in zip(recipes, together, strict=True):
         (alone,) = fit_heads(network.head, [recipe], split, split, embedded)
-        assert isinstance(found, HeadFit)
-        assert isinstance(alone, HeadFit)
+        assert isinstance(found, TrainedHead)
+        assert isinstance(alone, TrainedHead)
         assert figures(found.best) == pytest.approx(figures(alone.best), rel=1e-5)
-    losses = [found.best.val_loss for found in together if isinstance(found, HeadFit)]
+    losses = [found.best.val_loss for found in together if isinstance(found, TrainedHead)]
     assert len(set(losses)) == len(recipes)
 
 
@@ -137,18 +135,16 @@ def test_heads_of_another_shape_or_order_cannot_learn_beside_each_other(
     assert stack_key(recipes[0]) != stack_key(recipes[1])
     split, nothing = make_split((6, 6)), torch.zeros(12, 6).numpy()
     with pytest.raises(ValueError, match="may differ in"):
-        fit_heads(make_network(recipes[0]).head, recipes, split, split, Embedded(nothing[None], nothing))
+        fit_heads(make_network(recipes[0]).head, recipes, split, split, SplitEmbeddings(nothing[None], nothing))
 
 
-def test_views_are_drawn_anew_every_epoch(
-    make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit
-):
+def test_views_are_drawn_anew_every_epoch(make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit):
     recipe = make_recipe(strategy="probe", augment=FLIPS, views=4)
     network, split = make_network(recipe), make_split((6, 6))
-    embedded = embed_splits(recipe, split, split, eager(network))
+    embedded = embed_splits(recipe, split, split, eager_embedder(network))
     assert embedded.train.shape[:2] == (4, 12)
     assert not (embedded.train[0] == embedded.train[1]).all()
-    again = embed_splits(recipe, split, split, eager(network))
+    again = embed_splits(recipe, split, split, eager_embedder(network))
     assert (embedded.train == again.train).all()
 
 
@@ -163,7 +159,7 @@ def test_the_heavier_heads_are_the_fewer_learn_at_once():
 def test_no_recipes_no_heads(make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit):
     network, split = make_network(make_recipe()), make_split((6, 6))
     nothing = torch.zeros(12, 6).numpy()
-    assert fit_heads(network.head, [], split, split, Embedded(nothing[None], nothing)) == []
+    assert fit_heads(network.head, [], split, split, SplitEmbeddings(nothing[None], nothing)) == []
 
 
 def test_a_loss_without_bounds_is_said_and_the_others_go_on(
@@ -172,23 +168,19 @@ def test_a_loss_without_bounds_is_said_and_the_others_go_on(
     fine = make_recipe(strategy="probe", optimizer="sgd", head={"l2": 1.0})
     wild = make_recipe(strategy="probe", optimizer="sgd", head={"l2": 1.0}, lr=1e30)
     network, split = make_network(fine), make_split((6, 6))
-    embedded = embed_splits(fine, split, split, eager(network))
+    embedded = embed_splits(fine, split, split, eager_embedder(network))
     first, error, last = fit_heads(network.head, [fine, wild, fine], split, split, embedded)
-    assert isinstance(error, NotFiniteError)
+    assert isinstance(error, NonFiniteLossError)
     assert "lower train.lr, which is 1e+30" in str(error)
-    assert isinstance(first, HeadFit)
-    assert isinstance(last, HeadFit)
+    assert isinstance(first, TrainedHead)
+    assert isinstance(last, TrainedHead)
     assert len(first.rows) == 3
     assert first.rows == last.rows
 
 
-@pytest.mark.parametrize(
-    ("losses", "stops"), [([3, 2, 1], False), ([1, 1, 1], True), ([1, 2, 0.5, 0.6], False)]
-)
-def test_early_stopping_counts_epochs_without_improvement(
-    make_recipe: MakeRecipe, losses: list[float], *, stops: bool
-):
+@pytest.mark.parametrize(("losses", "stops"), [([3, 2, 1], False), ([1, 1, 1], True), ([1, 2, 0.5, 0.6], False)])
+def test_early_stopping_counts_epochs_without_improvement(make_recipe: MakeRecipe, losses: list[float], *, stops: bool):
     recipe = make_recipe(early_stopping={"metric": "val_loss", "patience": 2})
-    rows = tuple(EpochRow(epoch, 0, 0, loss, 0, 0, 0) for epoch, loss in enumerate(losses, start=1))
-    assert waited(rows, recipe.train) == stops
-    assert not waited(rows, make_recipe(early_stopping=None).train)
+    rows = tuple(EpochMetrics(epoch, 0, 0, loss, 0, 0, 0) for epoch, loss in enumerate(losses, start=1))
+    assert stops_early(rows, recipe.train) == stops
+    assert not stops_early(rows, make_recipe(early_stopping=None).train)

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from assay.errors import AssayError
-from assay.training import EpochRow, epoch_line, read_metrics
-from assay.training.history import write_metrics, write_steps
+from assay.core.errors import AssayError
+from assay.training import EpochMetrics, format_epoch, read_metrics
+from assay.training.history import write_metrics, write_step_losses
 
 ROWS = (
-    EpochRow(1, 0.1 + 0.2, 0.5, 1 / 3, 0.75, 1e-5, 12.25),
-    EpochRow(2, 1e-9, 1.0, 0.25, 0.875, 1e-4, 0.5),
+    EpochMetrics(1, 0.1 + 0.2, 0.5, 1 / 3, 0.75, 1e-5, 12.25),
+    EpochMetrics(2, 1e-9, 1.0, 0.25, 0.875, 1e-4, 0.5),
 )
 
 
@@ -34,12 +34,12 @@ def test_a_file_of_other_columns_is_no_metrics(tmp_path: Path, text: str):
 
 
 def test_steps_are_counted_through_all_epochs(tmp_path: Path):
-    write_steps(tmp_path / "steps.csv", [[0.5, 0.25], [0.125]])
+    write_step_losses(tmp_path / "steps.csv", [[0.5, 0.25], [0.125]])
     assert (tmp_path / "steps.csv").read_text() == "epoch,step,loss\n1,1,0.5\n1,2,0.25\n2,3,0.125\n"
 
 
 def test_the_line_of_an_epoch_names_its_figures():
-    assert epoch_line(ROWS[0], 9) == (
+    assert format_epoch(ROWS[0], 9) == (
         "epoch 1/9  loss 0.3000  accuracy 0.5000  val loss 0.3333  val accuracy 0.7500  lr 1e-05  12.2 s"
     )
 

@@ -8,18 +8,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.errors import AssayError
-from assay.training import Split
-from assay.training.loader import (
+from assay.core.errors import AssayError
+from assay.training import LabeledImages
+from assay.training.dataloaders import (
     Batch,
-    Batches,
-    FeatureData,
-    InOrder,
-    Order,
-    PhotoData,
-    balanced_draw,
+    BatchSampler,
+    EmbeddingDataset,
+    EpochSampler,
+    ImageDataset,
+    SequentialSampler,
     class_weights,
-    make_loader,
+    make_dataloader,
+    sample_balanced,
     worker_count,
 )
 
@@ -45,31 +45,29 @@ class Unreadable:
 
 @given(targets=targets_of, seed=st.integers(0, 2**32 - 1), epoch=st.integers(0, 9))
 def test_an_order_shows_every_photo_once(targets: npt.NDArray[np.int64], seed: int, epoch: int):
-    order = Order(targets, seed, first_epoch=epoch)
+    order = EpochSampler(targets, seed, first_epoch=epoch)
     assert sorted(index for index, _ in order) == list(range(len(targets)))
 
 
 def test_orders_differ_by_epoch_and_repeat_by_seed():
-    order = Order(TARGETS, 1)
+    order = EpochSampler(TARGETS, 1)
     first = list(order)
     order.set_epoch(1)
     assert list(order) != first
-    assert list(Order(TARGETS, 1)) == first
-    assert list(Order(TARGETS, 2)) != first
+    assert list(EpochSampler(TARGETS, 1)) == first
+    assert list(EpochSampler(TARGETS, 2)) != first
 
 
 def test_a_resumed_order_goes_on_where_the_straight_one_is():
-    straight, resumed = Order(TARGETS, 1), Order(TARGETS, 1, first_epoch=3)
+    straight, resumed = EpochSampler(TARGETS, 1), EpochSampler(TARGETS, 1, first_epoch=3)
     straight.set_epoch(4)
     resumed.set_epoch(1)
     assert list(resumed) == list(straight)
 
 
 @given(targets=targets_of, seed=st.integers(0, 2**32 - 1))
-def test_a_balanced_draw_has_equal_classes_and_equal_photos_in_each(
-    targets: npt.NDArray[np.int64], seed: int
-):
-    drawn = balanced_draw(targets, np.random.default_rng(seed))
+def test_a_balanced_draw_has_equal_classes_and_equal_photos_in_each(targets: npt.NDArray[np.int64], seed: int):
+    drawn = sample_balanced(targets, np.random.default_rng(seed))
     assert len(drawn) == len(targets)
     by_class = np.bincount(targets[drawn], minlength=5)[np.unique(targets)]
     assert by_class.max() - by_class.min() <= 1
@@ -79,14 +77,14 @@ def test_a_balanced_draw_has_equal_classes_and_equal_photos_in_each(
 
 
 def test_a_photo_drawn_twice_gets_two_seeds():
-    keys = list(Order(TARGETS, 0, balanced=True))
+    keys = list(EpochSampler(TARGETS, 0, balanced=True))
     assert len({index for index, _ in keys}) < len(keys)
     assert len({seed for _, seed in keys}) == len(keys)
 
 
 @given(count=st.integers(1, 50), size=st.integers(1, 12))
 def test_batches_cut_the_order_and_leave_no_photo_alone(count: int, size: int):
-    batches = Batches(InOrder(count), size, join_last=True)
+    batches = BatchSampler(SequentialSampler(count), size, join_last=True)
     found = list(batches)
     assert len(found) == len(batches)
     assert [index for batch in found for index, _ in batch] == list(range(count))
@@ -96,7 +94,7 @@ def test_batches_cut_the_order_and_leave_no_photo_alone(count: int, size: int):
 
 
 def test_validation_batches_may_hold_one_photo():
-    assert [len(batch) for batch in Batches(InOrder(9), 4)] == [4, 4, 1]
+    assert [len(batch) for batch in BatchSampler(SequentialSampler(9), 4)] == [4, 4, 1]
 
 
 def test_class_weights_count_every_class_alike():
@@ -108,10 +106,10 @@ def test_class_weights_count_every_class_alike():
     assert sums == pytest.approx([40 / 3] * 3)
 
 
-def epochs(make_split: Callable[..., Split], workers: int) -> Iterator[Batch]:
+def epochs(make_split: Callable[..., LabeledImages], workers: int) -> Iterator[Batch]:
     split = make_split((12, 5))
-    order = Order(split.targets, 3, balanced=True)
-    loader = make_loader(PhotoData(split, noisy), Batches(order, 4, join_last=True), workers=workers)
+    order = EpochSampler(split.targets, 3, balanced=True)
+    loader = make_dataloader(ImageDataset(split, noisy), BatchSampler(order, 4, join_last=True), workers=workers)
     for epoch in range(2):
         order.set_epoch(epoch)
         for batch in loader:
@@ -119,7 +117,7 @@ def epochs(make_split: Callable[..., Split], workers: int) -> Iterator[Batch]:
             yield batch
 
 
-def test_batches_do_not_depend_on_the_number_of_processes(make_split: Callable[..., Split]):
+def test_batches_do_not_depend_on_the_number_of_processes(make_split: Callable[..., LabeledImages]):
     alone, helped = list(epochs(make_split, 0)), list(epochs(make_split, 2))
     assert len(alone) == len(helped)
     for (images, targets), (helped_images, helped_targets) in zip(alone, helped, strict=True):
@@ -128,23 +126,23 @@ def test_batches_do_not_depend_on_the_number_of_processes(make_split: Callable[.
     assert not any(torch.equal(left[0], right[0]) for left, right in pairwise(alone[:3]))
 
 
-def test_a_batch_is_uint8_photos_and_int64_targets(make_split: Callable[..., Split]):
-    images, targets = PhotoData(make_split((3, 2))).__getitems__([(4, 0), (0, 0)])
+def test_a_batch_is_uint8_photos_and_int64_targets(make_split: Callable[..., LabeledImages]):
+    images, targets = ImageDataset(make_split((3, 2))).__getitems__([(4, 0), (0, 0)])
     assert (images.dtype, images.shape) == (torch.uint8, (2, 16, 16, 3))
     assert (targets.dtype, targets.shape) == (torch.int64, (2,))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_unreadable_photo_arrives_as_its_own_sentence(workers: int):
-    data = PhotoData(Split(Unreadable(), np.zeros(8, dtype=np.int64)))
-    found = list(make_loader(data, Batches(InOrder(8), 2), workers=workers))
+    data = ImageDataset(LabeledImages(Unreadable(), np.zeros(8, dtype=np.int64)))
+    found = list(make_dataloader(data, BatchSampler(SequentialSampler(8), 2), workers=workers))
     assert [isinstance(batch, AssayError) for batch in found] == [False, True, False, False]
     assert str(found[1]) == "photos/c.jpg is a truncated JPEG; remove it"
 
 
-def test_loading_draws_nothing_from_the_global_generator(make_split: Callable[..., Split]):
+def test_loading_draws_nothing_from_the_global_generator(make_split: Callable[..., LabeledImages]):
     torch.manual_seed(0)
-    list(make_loader(PhotoData(make_split()), Batches(InOrder(40), 8), workers=0))
+    list(make_dataloader(ImageDataset(make_split()), BatchSampler(SequentialSampler(40), 8), workers=0))
     assert torch.initial_seed() == 0
     drawn = torch.rand(1)
     torch.manual_seed(0)
@@ -153,9 +151,9 @@ def test_loading_draws_nothing_from_the_global_generator(make_split: Callable[..
 
 def test_embeddings_come_by_key():
     features = np.arange(12, dtype=np.float32).reshape(4, 3)
-    rows, targets = FeatureData(features[None], np.array([3, 2, 1, 0])).__getitems__([(2, 9), (0, 8)])
+    rows, targets = EmbeddingDataset(features[None], np.array([3, 2, 1, 0])).__getitems__([(2, 9), (0, 8)])
     assert rows.tolist() == [[6, 7, 8], [0, 1, 2]]
-    both = FeatureData(np.stack([features, -features]), np.array([3, 2, 1, 0]))
+    both = EmbeddingDataset(np.stack([features, -features]), np.array([3, 2, 1, 0]))
     assert both.__getitems__([(2, 9), (0, 8)])[0].tolist() == [[-6, -7, -8], [0, 1, 2]]
     assert len(both) == 4
     assert targets.tolist() == [1, 3]

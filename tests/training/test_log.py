@@ -1,7 +1,7 @@
 import re
 from pathlib import Path
 
-from assay.training.log import RunLog
+from assay.training.history import RunLog
 
 
 def test_lines_are_appended_with_the_time(tmp_path: Path):

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from assay.training.loss import Meter, cross_entropy
+from assay.training.loss import MetricAccumulator, cross_entropy
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.25, 0.0], [0.0, 3.0, 0.0]])
 TARGETS = torch.tensor([0, 2, 1])
@@ -30,7 +30,7 @@ def test_half_precision_logits_are_summed_in_32_bits():
 
 
 def test_a_meter_weighs_batches_by_their_photos():
-    meter = Meter()
+    meter = MetricAccumulator()
     meter.add(torch.tensor(1.0), LOGITS, TARGETS)
     meter.add(torch.tensor(5.0), LOGITS[:1], torch.tensor([1]))
     assert meter.losses().tolist() == [1.0, 5.0]
@@ -46,7 +46,7 @@ def test_the_loss_of_several_networks_is_that_of_each():
 
 
 def test_a_meter_keeps_several_networks_apart():
-    meter = Meter()
+    meter = MetricAccumulator()
     meter.add(torch.tensor([1.0, 3.0]), torch.stack([LOGITS, -LOGITS]), TARGETS)
     meter.add(torch.tensor([5.0, 7.0]), torch.stack([LOGITS[:1], LOGITS[:1]]), torch.tensor([1]))
     losses, accuracies = meter.means()

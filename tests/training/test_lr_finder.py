@@ -7,24 +7,22 @@ import numpy as np
 import pytest
 import torch
 
-from assay.errors import AssayError
+from assay.core.errors import AssayError
 from assay.nets import Classifier
 from assay.recipe import Recipe
-from assay.training import Split, find_learning_rate
-from assay.training.lr_finder import steepest
+from assay.training import LabeledImages, find_learning_rate
+from assay.training.lr_finder import steepest_rate
 
 MakeRecipe = Callable[..., Recipe]
 MakeNetwork = Callable[[Recipe], Classifier]
-MakeSplit = Callable[..., Split]
+MakeSplit = Callable[..., LabeledImages]
 
 
 def test_a_suggestion_lies_between_too_slow_and_divergence(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
 ):
     recipe = make_recipe()
-    finding = find_learning_rate(
-        make_network(recipe), recipe, make_split(), picture=tmp_path / "lr.png", high=10
-    )
+    finding = find_learning_rate(make_network(recipe), recipe, make_split(), picture=tmp_path / "lr.png", high=10)
     assert 1e-5 < finding.suggestion < 1
     assert len(finding.rates) == len(finding.losses) <= 100
     assert all(math.isfinite(loss) for loss in finding.losses)
@@ -52,18 +50,16 @@ def test_the_test_repeats(make_recipe: MakeRecipe, make_network: MakeNetwork, ma
 def test_the_steepest_place_of_a_known_curve_is_found():
     rates = np.geomspace(1e-6, 1, 61)
     losses = 1 / (1 + (rates / 1e-3) ** 2)
-    assert steepest(rates.tolist(), losses.tolist()) == pytest.approx(1e-3, rel=0.2)
+    assert steepest_rate(rates.tolist(), losses.tolist()) == pytest.approx(1e-3, rel=0.2)
 
 
 def test_what_comes_after_the_least_loss_is_not_looked_at():
     rates = np.geomspace(1e-6, 1, 61).tolist()
     losses = [1 - index * 0.01 for index in range(30)] + [5.0] * 20 + [2.0] * 11
-    assert steepest(rates, losses) < rates[30]
+    assert steepest_rate(rates, losses) < rates[30]
 
 
-def test_divergence_from_the_start_is_said(
-    make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit
-):
+def test_divergence_from_the_start_is_said(make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit):
     recipe = make_recipe(optimizer="sgd")
     with pytest.raises(AssayError, match="diverges from the first steps on"):
         find_learning_rate(make_network(recipe), recipe, make_split(), low=1e20, high=1e30)

@@ -4,11 +4,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from assay.errors import AssayError
+from assay.core.errors import AssayError
 from assay.nets import Classifier
 from assay.recipe import Recipe
-from assay.training.module import Learner
-from assay.training.schedule import Schedule
+from assay.training.lightning_module import ClassifierModule
+from assay.training.schedule import TrainingSchedule
 
 MakeRecipe = Callable[..., Recipe]
 MakeNetwork = Callable[[Recipe], Classifier]
@@ -17,9 +17,9 @@ LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.25, 0.0], [0.0, 3.0, 0.0]])
 TARGETS = torch.tensor([0, 2, 1])
 
 
-def learner(make_recipe: MakeRecipe, make_network: MakeNetwork, **settings: object) -> Learner:
+def learner(make_recipe: MakeRecipe, make_network: MakeNetwork, **settings: object) -> ClassifierModule:
     recipe = make_recipe(**settings)
-    return Learner(make_network(recipe), Schedule(recipe.train, 5))
+    return ClassifierModule(make_network(recipe), TrainingSchedule(recipe.train, 5))
 
 
 def test_the_heads_penalty_is_part_of_the_loss(make_recipe: MakeRecipe, make_network: MakeNetwork):
@@ -44,9 +44,7 @@ def test_the_first_epoch_frees_the_layers_of_its_strategy(
     assert all(parameter.requires_grad == frees_all for parameter in subject.network.backbone.parameters())
     assert all(parameter.requires_grad for parameter in subject.network.head.parameters())
     assert all(
-        module.training == frees_all
-        for module in subject.network.backbone.modules()
-        if not list(module.children())
+        module.training == frees_all for module in subject.network.backbone.modules() if not list(module.children())
     )
 
 
@@ -76,7 +74,7 @@ def test_a_loss_that_is_no_number_names_the_learning_rate(
 def test_on_features_the_head_alone_runs_and_is_kept(make_recipe: MakeRecipe, make_network: MakeNetwork):
     recipe = make_recipe(strategy="probe")
     network = make_network(recipe).eval()
-    subject = Learner(network, Schedule(recipe.train, 5), on_features=True)
+    subject = ClassifierModule(network, TrainingSchedule(recipe.train, 5), on_features=True)
     embedding = torch.randn(3, network.backbone.channels)
     assert torch.equal(subject(embedding), network.head(embedding))
     assert subject.subject is network.head

@@ -4,10 +4,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from assay.errors import UsageError
+from assay.core.errors import UsageError
 from assay.nets import Classifier
 from assay.recipe import Recipe
-from assay.training.optim import frozen_stages, make_optimizer, parameter_groups, set_rate
+from assay.training.optimizers import frozen_stage_count, make_optimizer, parameter_groups, set_learning_rate
 
 MakeRecipe = Callable[..., Recipe]
 MakeNetwork = Callable[[Recipe], Classifier]
@@ -18,14 +18,10 @@ def ids(parameters: Iterable[torch.nn.Parameter]) -> set[int]:
 
 
 @pytest.mark.parametrize("strategy", ["scratch", "finetune", "staged", "probe"])
-def test_every_parameter_that_learns_is_in_one_group(
-    make_recipe: MakeRecipe, make_network: MakeNetwork, strategy: str
-):
+def test_every_parameter_that_learns_is_in_one_group(make_recipe: MakeRecipe, make_network: MakeNetwork, strategy: str):
     recipe = make_recipe(strategy=strategy, weight_decay=0.1)
     network = make_network(recipe)
-    grouped = [
-        parameter for group in parameter_groups(network, recipe.train) for parameter in group.parameters
-    ]
+    grouped = [parameter for group in parameter_groups(network, recipe.train) for parameter in group.parameters]
     expected = network.head.parameters() if strategy == "probe" else network.parameters()
     assert len(grouped) == len(ids(grouped))
     assert ids(grouped) == ids(expected)
@@ -42,17 +38,11 @@ def test_biases_and_norms_never_decay(make_recipe: MakeRecipe, make_network: Mak
     assert "head.fc.bias" in {names[id(parameter)] for group in still for parameter in group.parameters}
 
 
-def test_staged_rates_rise_geometrically_from_the_stem_to_the_head(
-    make_recipe: MakeRecipe, make_network: MakeNetwork
-):
+def test_staged_rates_rise_geometrically_from_the_stem_to_the_head(make_recipe: MakeRecipe, make_network: MakeNetwork):
     recipe = make_recipe(strategy="staged", staged={"early_lr_factor": 0.01})
     network = make_network(recipe)
     scales = [
-        {
-            group.scale
-            for group in parameter_groups(network, recipe.train)
-            if ids(group.parameters) & ids(stage)
-        }
+        {group.scale for group in parameter_groups(network, recipe.train) if ids(group.parameters) & ids(stage)}
         for stage in network.parameter_stages()
     ]
     found = [scale for (scale,) in scales]
@@ -65,20 +55,16 @@ def test_staged_rates_rise_geometrically_from_the_stem_to_the_head(
 def test_frozen_stages_are_left_out(make_recipe: MakeRecipe, make_network: MakeNetwork):
     recipe = make_recipe(freeze=1)
     network = make_network(recipe)
-    grouped = ids(
-        parameter for group in parameter_groups(network, recipe.train) for parameter in group.parameters
-    )
+    grouped = ids(parameter for group in parameter_groups(network, recipe.train) for parameter in group.parameters)
     first, *others = network.parameter_stages()
     assert not grouped & ids(first)
     assert grouped == ids(parameter for stage in others for parameter in stage)
 
 
-def test_freeze_with_a_strategy_that_ignores_it_is_refused(
-    make_recipe: MakeRecipe, make_network: MakeNetwork
-):
+def test_freeze_with_a_strategy_that_ignores_it_is_refused(make_recipe: MakeRecipe, make_network: MakeNetwork):
     recipe = make_recipe(strategy="staged", freeze=1)
     with pytest.raises(UsageError, match=r"train\.freeze is 1.*staged"):
-        frozen_stages(make_network(recipe), recipe.train)
+        frozen_stage_count(make_network(recipe), recipe.train)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +83,7 @@ def test_the_recipe_names_the_optimiser(
 def test_a_rate_reaches_every_group_by_its_scale(make_recipe: MakeRecipe, make_network: MakeNetwork):
     recipe = make_recipe(strategy="staged", staged={"early_lr_factor": 0.1})
     optimizer = make_optimizer(parameter_groups(make_network(recipe), recipe.train), recipe.train)
-    set_rate(optimizer, 0.5)
+    set_learning_rate(optimizer, 0.5)
     rates = [group["lr"] for group in optimizer.param_groups]
     assert min(rates) == pytest.approx(0.05)
     assert rates[-1] == 0.5

@@ -7,15 +7,15 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from assay.errors import AssayError
+from assay.core.errors import AssayError
 from assay.nets import Classifier
 from assay.recipe import Recipe
-from assay.training import Embedded, Split, features, fit
-from assay.training.probe import eager, embed_splits
+from assay.training import LabeledImages, SplitEmbeddings, compute_embeddings, fit
+from assay.training.feature_extraction import eager_embedder, embed_splits
 
 MakeRecipe = Callable[..., Recipe]
 MakeNetwork = Callable[[Recipe], Classifier]
-MakeSplit = Callable[..., Split]
+MakeSplit = Callable[..., LabeledImages]
 
 NEVER = ({"name": "horizontal_flip", "p": 0},)
 """An augmentation that changes nothing, so that photos are forwarded every epoch."""
@@ -26,7 +26,7 @@ def test_features_are_the_networks_embeddings(
 ):
     network, split = make_network(make_recipe()), make_split((5, 6))
     told: list[tuple[str, int, int]] = []
-    found = features(network, split.pixels, 4, progress=lambda *step: told.append(step))
+    found = compute_embeddings(network, split.pixels, 4, progress=lambda *step: told.append(step))
     with torch.no_grad():
         expected = network.eval()(torch.from_numpy(np.stack(list(split.pixels)))).embedding.numpy()
     assert found.dtype == np.float32
@@ -40,7 +40,7 @@ def test_an_engine_can_do_the_work(make_recipe: MakeRecipe, make_network: MakeNe
     def embed(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         return images.mean(axis=(1, 2), dtype=np.float32)
 
-    found = features(make_network(make_recipe()), split.pixels, 4, embed=embed)
+    found = compute_embeddings(make_network(make_recipe()), split.pixels, 4, embed=embed)
     np.testing.assert_allclose(found, np.stack(list(split.pixels)).mean(axis=(1, 2)), rtol=1e-5)
 
 
@@ -53,7 +53,7 @@ def test_a_photo_that_cannot_be_read_stops_it(make_recipe: MakeRecipe, make_netw
             raise AssayError(f"photo {index} is truncated")
 
     with pytest.raises(AssayError, match="photo 0 is truncated"):
-        features(make_network(make_recipe()), Damaged())
+        compute_embeddings(make_network(make_recipe()), Damaged())
 
 
 @pytest.mark.parametrize("settings", [{"optimizer": "adam", "epochs": 4}, {"ema": 0.5, "balance": "sampler"}])
@@ -66,9 +66,7 @@ def test_learning_from_embeddings_is_learning_from_photos(
 ):
     heads, rows = [], []
     for augment in ((), NEVER):
-        recipe = make_recipe(
-            strategy="probe", augment=augment, head={"hidden": [5], "batch_norm": True}, **settings
-        )
+        recipe = make_recipe(strategy="probe", augment=augment, head={"hidden": [5], "batch_norm": True}, **settings)
         network = make_network(recipe)
         backbone = {name: tensor.clone() for name, tensor in network.backbone.state_dict().items()}
         history = fit(network, recipe, make_split(), make_split(seed=1), run=tmp_path / str(len(augment)))
@@ -86,10 +84,10 @@ def test_embeddings_are_asked_for_once_and_not_when_the_run_is_over(
 ):
     recipe = make_recipe(strategy="probe", epochs=5)
     network, train, val = make_network(recipe), make_split((10, 10)), make_split((4, 4))
-    asked: list[Embedded] = []
+    asked: list[SplitEmbeddings] = []
 
-    def embedded() -> Embedded:
-        asked.append(embed_splits(recipe, train, val, eager(network)))
+    def embedded() -> SplitEmbeddings:
+        asked.append(embed_splits(recipe, train, val, eager_embedder(network)))
         return asked[-1]
 
     first = fit(network, recipe, train, val, run=tmp_path, embedded=embedded)

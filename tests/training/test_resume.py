@@ -12,8 +12,8 @@ import torch
 
 from assay.nets import Classifier
 from assay.recipe import Recipe
-from assay.training import Split, fit, read_metrics
-from assay.training.checkpoint import load_snapshot
+from assay.training import LabeledImages, fit, read_metrics
+from assay.training.checkpoint import load_training_state
 
 _SCRIPT = """
 import sys
@@ -53,7 +53,7 @@ def kill_at(folder: Path, moment: str) -> None:
 def test_a_killed_and_resumed_run_ends_with_the_weights_of_a_straight_one(
     make_recipe: Callable[..., Recipe],
     make_network: Callable[[Recipe], Classifier],
-    make_split: Callable[..., Split],
+    make_split: Callable[..., LabeledImages],
     tmp_path: Path,
 ):
     recipe = make_recipe(
@@ -89,7 +89,7 @@ def test_a_killed_and_resumed_run_ends_with_the_weights_of_a_straight_one(
         assert torch.equal(tensor, final[name]), name
     rows = read_metrics(tmp_path / "run/metrics.csv")
     assert [(row.epoch, row.val_loss) for row in rows] == [(row.epoch, row.val_loss) for row in history.rows]
-    left, right = (load_snapshot(tmp_path / run / "checkpoints/last.ckpt") for run in ("straight", "run"))
+    left, right = (load_training_state(tmp_path / run / "checkpoints/last.ckpt") for run in ("straight", "run"))
     assert left.best_epoch == right.best_epoch
     for index, state in left.optimizer["state"].items():
         assert torch.equal(state["exp_avg"], right.optimizer["state"][index]["exp_avg"])

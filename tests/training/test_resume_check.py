@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from assay.errors import AssayError
+from assay.core.errors import AssayError
 from assay.nets import Classifier
 from assay.recipe import Recipe
-from assay.training import Split, fit
+from assay.training import LabeledImages, fit
 
 Plain = dict[str, Any]
 Change = Callable[[Plain], object]
@@ -37,16 +37,14 @@ def stopped_runs() -> dict[str, Path]:
 def resume(
     make_recipe: Callable[..., Recipe],
     make_network: Callable[[Recipe], Classifier],
-    make_split: Callable[..., Split],
+    make_split: Callable[..., LabeledImages],
     stopped_runs: dict[str, Path],
     tmp_path: Path,
 ) -> Callable[..., Path]:
     """Begin a run of some settings, stop it after an epoch, change its files, and go on with it."""
 
     def run(change: Callable[[Path], None], optimizer: str = "adamw") -> Path:
-        recipe = make_recipe(
-            optimizer=optimizer, epochs=2, ema=0.5, schedule="plateau", early_stopping={"patience": 2}
-        )
+        recipe = make_recipe(optimizer=optimizer, epochs=2, ema=0.5, schedule="plateau", early_stopping={"patience": 2})
         train, val = make_split(seed=1), make_split((6, 6), seed=2)
         if optimizer not in stopped_runs:
             folder = tmp_path / "stopped"
@@ -267,9 +265,7 @@ def arrays(folder: Path) -> None:
         *(link(to) for to in ("/dev/zero", "nowhere", "best.ckpt", "last.ckpt", "/etc/passwd")),
     ],
 )
-def test_files_that_are_no_checkpoint_are_named(
-    resume: Callable[..., Path], change: Callable[[Path], None]
-) -> None:
+def test_files_that_are_no_checkpoint_are_named(resume: Callable[..., Path], change: Callable[[Path], None]) -> None:
     with pytest.raises(AssayError, match=r"last\.ckpt") as caught:
         resume(change)
     assert "\n" not in str(caught.value)

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.recipe import TrainSpec
-from assay.training.schedule import Plateau, Schedule, factor, plateau_of
+from assay.training.schedule import ReduceOnPlateau, TrainingSchedule, lr_factor, make_plateau
 
 
 def spec(**settings: object) -> TrainSpec:
@@ -19,17 +19,17 @@ def spec(**settings: object) -> TrainSpec:
 def test_every_rate_is_a_share_of_the_peak(schedule: str, epochs: int, steps_per_epoch: int, warmup: int):
     steps = epochs * steps_per_epoch
     settings = spec(schedule=schedule, epochs=epochs, warmup_epochs=warmup)
-    assert all(0 < factor(settings, step, steps, steps_per_epoch) <= 1 for step in range(steps))
+    assert all(0 < lr_factor(settings, step, steps, steps_per_epoch) <= 1 for step in range(steps))
 
 
 def test_constant_stays():
-    assert {factor(spec(schedule="constant"), step, 40, 10) for step in range(40)} == {1.0}
+    assert {lr_factor(spec(schedule="constant"), step, 40, 10) for step in range(40)} == {1.0}
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_warm_up_rises_from_a_hundredth_to_the_peak(schedule: str):
     settings = spec(schedule=schedule, warmup_epochs=2)
-    course = [factor(settings, step, 100, 10) for step in range(21)]
+    course = [lr_factor(settings, step, 100, 10) for step in range(21)]
     assert course[0] == pytest.approx(0.01)
     assert course[10] == pytest.approx(0.505)
     assert course[20] == 1.0
@@ -38,13 +38,13 @@ def test_warm_up_rises_from_a_hundredth_to_the_peak(schedule: str):
 
 def test_cosine_is_half_way_in_the_middle_and_nearly_zero_at_the_end():
     settings = spec(schedule="cosine")
-    assert factor(settings, 0, 100, 10) == 1.0
-    assert factor(settings, 50, 100, 10) == pytest.approx(0.5)
-    assert factor(settings, 99, 100, 10) == pytest.approx(0, abs=1e-3)
+    assert lr_factor(settings, 0, 100, 10) == 1.0
+    assert lr_factor(settings, 50, 100, 10) == pytest.approx(0.5)
+    assert lr_factor(settings, 99, 100, 10) == pytest.approx(0, abs=1e-3)
 
 
 def test_one_cycle_rises_for_three_tenths_and_falls_to_almost_nothing():
-    course = [factor(spec(schedule="onecycle"), step, 100, 10) for step in range(100)]
+    course = [lr_factor(spec(schedule="onecycle"), step, 100, 10) for step in range(100)]
     assert course[0] == pytest.approx(1 / 25)
     assert course.index(max(course)) == 29
     assert max(course) == 1.0
@@ -57,15 +57,13 @@ def test_one_cycle_is_what_torch_computes():
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=50, cycle_momentum=False)
     for step in range(50):
-        assert factor(spec(schedule="onecycle"), step, 50, 10) == pytest.approx(
-            optimizer.param_groups[0]["lr"]
-        )
+        assert lr_factor(spec(schedule="onecycle"), step, 50, 10) == pytest.approx(optimizer.param_groups[0]["lr"])
         optimizer.step()
         theirs.step() if step < 49 else None
 
 
 def test_plateau_divides_by_ten_when_patience_ends_and_counts_anew():
-    plateau = Plateau(patience=2)
+    plateau = ReduceOnPlateau(patience=2)
     course = []
     for score in (0.5, 0.6, 0.6, 0.55, 0.5, 0.5, 0.7):
         plateau.update(score)
@@ -74,7 +72,7 @@ def test_plateau_divides_by_ten_when_patience_ends_and_counts_anew():
 
 
 def test_plateau_wants_an_improvement_above_min_delta():
-    plateau = Plateau(patience=1, min_delta=0.1)
+    plateau = ReduceOnPlateau(patience=1, min_delta=0.1)
     plateau.update(0.5)
     plateau.update(0.6 - 1e-9)
     assert plateau.reductions == 1
@@ -86,19 +84,19 @@ def test_plateau_wants_an_improvement_above_min_delta():
     ("stopping", "patience"), [({"patience": 8}, 4), ({"patience": 1}, 1), ({"patience": 5}, 2), (None, 5)]
 )
 def test_plateau_waits_half_of_early_stoppings_patience(stopping: dict[str, int] | None, patience: int):
-    found = plateau_of(spec(schedule="plateau", early_stopping=stopping))
+    found = make_plateau(spec(schedule="plateau", early_stopping=stopping))
     assert found is not None
     assert found.patience == patience
 
 
 def test_other_schedules_have_no_plateau():
-    assert plateau_of(spec(schedule="cosine")) is None
+    assert make_plateau(spec(schedule="cosine")) is None
 
 
 def test_staged_trains_the_head_at_its_own_rate_and_then_begins_the_schedule():
     staged = {"head_epochs": 2, "head_lr": 0.5}
     settings = spec(strategy="staged", epochs=6, lr=0.1, schedule="cosine", warmup_epochs=1, staged=staged)
-    schedule = Schedule(settings, 10)
+    schedule = TrainingSchedule(settings, 10)
     assert [schedule.head_alone(epoch) for epoch in range(4)] == [True, True, False, False]
     assert {schedule.rate(step) for step in range(20)} == {0.5}
     assert schedule.rate(20) == pytest.approx(0.001)
@@ -107,19 +105,21 @@ def test_staged_trains_the_head_at_its_own_rate_and_then_begins_the_schedule():
 
 
 def test_a_staged_run_of_few_epochs_is_all_head():
-    schedule = Schedule(spec(strategy="staged", epochs=2, staged={"head_epochs": 3, "head_lr": 0.5}), 4)
+    schedule = TrainingSchedule(spec(strategy="staged", epochs=2, staged={"head_epochs": 3, "head_lr": 0.5}), 4)
     assert schedule.head_epochs == 2
     assert {schedule.rate(step) for step in range(8)} == {0.5}
 
 
 @pytest.mark.parametrize(("strategy", "alone"), [("probe", True), ("finetune", False), ("scratch", False)])
 def test_other_strategies_have_one_stage(strategy: str, alone: bool):
-    schedule = Schedule(spec(strategy=strategy, epochs=3, lr=0.1), 4)
+    schedule = TrainingSchedule(spec(strategy=strategy, epochs=3, lr=0.1), 4)
     assert [schedule.head_alone(epoch) for epoch in range(3)] == [alone] * 3
     assert not schedule.warming_head(0)
     assert schedule.rate(0) == 0.1
 
 
 def test_the_plateau_lowers_the_rate():
-    schedule = Schedule(spec(strategy="finetune", lr=0.1, schedule="plateau"), 4, Plateau(1, reductions=2))
+    schedule = TrainingSchedule(
+        spec(strategy="finetune", lr=0.1, schedule="plateau"), 4, ReduceOnPlateau(1, reductions=2)
+    )
     assert schedule.rate(3) == pytest.approx(0.001)

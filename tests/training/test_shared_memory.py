@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.training import loader
-from assay.training.loader import worker_count, worker_death
+from assay.training import dataloaders
+from assay.training.dataloaders import worker_count, worker_death_message
 
 _TRAIN = """
 import sys
@@ -54,9 +54,7 @@ def test_training_ends_however_long_the_path_for_temporary_files_is(tmp_path: Pa
         temporary.mkdir()
         command = [sys.executable, "-c", _TRAIN, str(tmp_path)]
         environment = {**os.environ, "TMPDIR": str(temporary)}
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=60
-        )
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr
 
 
@@ -65,13 +63,11 @@ def test_no_more_processes_than_fit_whoever_asks(tmp_path: Path, monkeypatch: py
     assert worker_count(8, 1000, 2 * free) == 0
     assert worker_count(None, 1000, 2 * free) == 0
     assert worker_count(8, 1000, 1) == 8
-    monkeypatch.setattr(loader, "_SHARED_MEMORY", tmp_path / "missing")
+    monkeypatch.setattr(dataloaders, "_SHARED_MEMORY", tmp_path / "missing")
     assert worker_count(8, 1000, 2 * free) == 8
 
 
 def test_the_death_of_a_process_is_a_sentence() -> None:
     torchs = "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's"
-    assert "DataLoader worker (pid 7) is killed by signal: Bus error" in str(
-        worker_death(RuntimeError(torchs))
-    )
-    assert worker_death(RuntimeError("shapes cannot be multiplied")) is None
+    assert "DataLoader worker (pid 7) is killed by signal: Bus error" in str(worker_death_message(RuntimeError(torchs)))
+    assert worker_death_message(RuntimeError("shapes cannot be multiplied")) is None

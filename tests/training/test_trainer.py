@@ -6,22 +6,25 @@ from pathlib import Path
 import pytest
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 
-from assay.training import InterruptionError
-from assay.training.trainer import interruptible, quiet
+from assay.training import TrainingInterruptedError
+from assay.training.lightning_module import quiet_lightning, raise_on_interrupt
 
 
 def test_ctrl_c_outside_the_loop_is_an_interruption():
-    with pytest.raises(InterruptionError, match="assay train --resume runs/7"), interruptible(Path("runs/7")):
+    with (
+        pytest.raises(TrainingInterruptedError, match="assay train --resume runs/7"),
+        raise_on_interrupt(Path("runs/7")),
+    ):
         signal.raise_signal(signal.SIGINT)
 
 
 def test_a_folder_with_a_space_can_be_pasted_into_a_shell():
-    with pytest.raises(InterruptionError, match="--resume 'my run'"), interruptible(Path("my run")):
+    with pytest.raises(TrainingInterruptedError, match="--resume 'my run'"), raise_on_interrupt(Path("my run")):
         raise KeyboardInterrupt
 
 
 def test_other_exits_are_left_alone():
-    with pytest.raises(SystemExit, match="3"), interruptible(Path("run")):
+    with pytest.raises(SystemExit, match="3"), raise_on_interrupt(Path("run")):
         raise SystemExit(3)
 
 
@@ -32,16 +35,14 @@ def test_an_interruption_leaves_the_handler_as_it_was():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    with pytest.raises(InterruptionError), interruptible(Path("run")):
+    with pytest.raises(TrainingInterruptedError), raise_on_interrupt(Path("run")):
         leave_like_lightning()
     assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_advice_is_silenced_and_all_other_warnings_are_heard():
-    with quiet():
-        warnings.warn(
-            "Found 3 module(s) in eval mode at the start of training.", PossibleUserWarning, stacklevel=1
-        )
+    with quiet_lightning():
+        warnings.warn("Found 3 module(s) in eval mode at the start of training.", PossibleUserWarning, stacklevel=1)
         with pytest.warns(PossibleUserWarning, match="something else"):
             warnings.warn("something else", PossibleUserWarning, stacklevel=1)
 
@@ -49,6 +50,6 @@ def test_advice_is_silenced_and_all_other_warnings_are_heard():
 def test_banners_are_silenced_within_the_block_alone():
     logger = logging.getLogger("lightning.pytorch")
     before = logger.level
-    with quiet():
+    with quiet_lightning():
         assert not logger.isEnabledFor(logging.INFO)
     assert logger.level == before

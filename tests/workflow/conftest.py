@@ -10,10 +10,10 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantiz
 from PIL import Image
 
 from assay.bundle import Bundle, BundleInfo, Provenance, amend_bundle
-from assay.bundle.write import write_bundle
+from assay.bundle.writer import write_bundle
 from assay.image import Preprocess
 from assay.inference import ENGINES
-from assay.nets import create
+from assay.nets import create_classifier
 from assay.recipe import PreprocessSpec, Recipe
 
 SIDE = 32
@@ -49,21 +49,15 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def make_bundle(
-    tiny: Recipe, shots: list[Path], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Path]:
+def make_bundle(tiny: Recipe, shots: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Write a bundle of a network that nobody trained, but whose answers depend on the photo."""
 
-    def make(
-        *, int8: bool = True, classes: tuple[str, str] = ("left ü", "right"), **preprocess: object
-    ) -> Path:
-        spec = PreprocessSpec.model_validate(
-            {"size": SIDE, "mean": (0.5,) * 3, "std": (0.5,) * 3, **preprocess}
-        )
+    def make(*, int8: bool = True, classes: tuple[str, str] = ("left ü", "right"), **preprocess: object) -> Path:
+        spec = PreprocessSpec.model_validate({"size": SIDE, "mean": (0.5,) * 3, "std": (0.5,) * 3, **preprocess})
         look = Preprocess(spec)
         squares = np.stack([look.read(shot.read_bytes()) for shot in shots])
         torch.manual_seed(0)
-        network = create(tiny.net, 2, size=SIDE).eval()
+        network = create_classifier(tiny.net, 2, size=SIDE).eval()
         with torch.no_grad():
             network.head.fc.weight /= network(torch.from_numpy(squares)).logits.std(dim=0).mean()
             network.head.fc.bias -= network(torch.from_numpy(squares)).logits.mean(dim=0)

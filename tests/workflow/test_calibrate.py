@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from assay.bundle import Bundle, BundleInfo, amend_bundle
-from assay.errors import UsageError
+from assay.core.errors import UsageError
 from assay.evaluation import Predictions, fit_calibration
 from assay.inference import Classifier
+from assay.pipeline import TrainResult, evaluate_classifier, train_classifier
+from assay.pipeline.calibrate import calibrate_bundle
+from assay.pipeline.predict_dataset import measure_confidence, reselect_threshold
 from assay.recipe import AbstainSpec, Recipe
-from assay.workflow import TrainResult, evaluate_classifier, train_classifier
-from assay.workflow.calibrate import calibrate
-from assay.workflow.confidence import assess, choose_again
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +58,7 @@ def test_the_temperature_is_that_of_the_validation_photos(trained: TrainResult):
     saved = Predictions.load(trained.run.evaluation("val") / "predictions.npz")
     logits = saved.log_probabilities * info.temperature
     raw = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
-    again = Predictions(
-        classes=saved.classes, ids=saved.ids, paths=saved.paths, actual=saved.actual, probabilities=raw
-    )
+    again = Predictions(classes=saved.classes, ids=saved.ids, paths=saved.paths, actual=saved.actual, probabilities=raw)
     assert fit_calibration(again).temperature == pytest.approx(info.temperature, rel=1e-3)
 
 
@@ -78,7 +76,7 @@ def test_familiar_photos_are_answered_and_others_are_not(trained: TrainResult):
 def test_assessing_counts_what_prediction_says(trained: TrainResult):
     classifier = Classifier.load(trained.run.bundle)
     saved = Predictions.load(trained.run.evaluation("test") / "predictions.npz")
-    counted = assess(classifier, saved).answered
+    counted = measure_confidence(classifier, saved).answered
     answers = classifier.predict([Path(path) for path in saved.paths])
     assert counted is not None
     assert counted.answered == sum(answer.unknown is False for answer in answers)
@@ -94,13 +92,13 @@ def test_another_target_is_judged_and_the_bundle_stays(trained: TrainResult, tmp
     assert result.selection is not None
     assert not result.selection.reached
     assert result.confidence.threshold == result.selection.threshold
-    own = choose_again(Classifier.load(trained.run.bundle), 0.8)
+    own = reselect_threshold(Classifier.load(trained.run.bundle), 0.8)
     assert own.threshold == Bundle.open(trained.run.bundle).info.thresholds["confidence"]
 
 
 def test_the_same_photos_give_the_same_limits(trained: TrainResult, plain: Path):
     spec = AbstainSpec(target_precision=0.8, false_alarms=0.1)
-    calibrate(plain, trained.dataset, spec, seed=trained.run.recipe().train.seed)
+    calibrate_bundle(plain, trained.dataset, spec, seed=trained.run.recipe().train.seed)
     assert Bundle.open(plain).info.version == Bundle.open(trained.run.bundle).info.version
 
 
@@ -116,10 +114,10 @@ def test_without_abstaining_only_the_temperature_is_fitted(
     classifier = Classifier.load(result.run.bundle)
     assert classifier.limits is None
     with pytest.raises(UsageError, match=r"abstain\.enabled"):
-        choose_again(classifier, 0.9)
+        reselect_threshold(classifier, 0.9)
 
 
 @pytest.mark.parametrize("target", [0, 1, 1.5])
 def test_a_target_that_is_no_share_is_refused(trained: TrainResult, target: float):
     with pytest.raises(UsageError, match="between 0 and 1"):
-        choose_again(Classifier.load(trained.run.bundle), target)
+        reselect_threshold(Classifier.load(trained.run.bundle), target)

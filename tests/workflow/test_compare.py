@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.errors import AssayError, UsageError
-from assay.evaluation import Predictions, evaluate
-from assay.workflow import compare_results
-from assay.workflow.compare import holm
+from assay.core.errors import AssayError, UsageError
+from assay.evaluation import Predictions, compute_metrics
+from assay.pipeline import compare_results
+from assay.pipeline.compare import holm_adjust
 
 _COUNT = 200
 
@@ -31,7 +31,7 @@ def predictions(wrong: int, *, first: int = 0, prefix: str = "", classes: tuple[
 def saved(folder: Path, made: Predictions, positive: str | None = None) -> Path:
     made.save(folder / "predictions.npz")
     if positive is not None:
-        metrics = evaluate(made, positive).to_dict()
+        metrics = compute_metrics(made, positive).to_dict()
         (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     return folder
 
@@ -145,7 +145,7 @@ def test_what_holds_no_predictions_is_refused(tmp_path: Path):
 
 @given(st.lists(st.floats(0, 1), max_size=8))
 def test_holm_keeps_the_order_and_never_lowers_a_p_value(values: list[float]):
-    adjusted = holm(values)
+    adjusted = holm_adjust(values)
     assert all(before <= after <= 1 for before, after in zip(values, adjusted, strict=True))
     order = sorted(range(len(values)), key=values.__getitem__)
     assert [adjusted[place] for place in order] == sorted(adjusted)
@@ -154,4 +154,4 @@ def test_holm_keeps_the_order_and_never_lowers_a_p_value(values: list[float]):
 
 
 def test_holm_by_hand():
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm_adjust([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from assay.bundle import Bundle
+from assay.core.errors import AssayError, UsageError
 from assay.data import read_manifest
-from assay.errors import AssayError, UsageError
 from assay.evaluation import Predictions
 from assay.inference import Classifier
+from assay.pipeline import CrossvalResult, ExperimentCallbacks, Run, cross_validate, resume_crossval
 from assay.recipe import Recipe, load_recipe
-from assay.training import InterruptionError
-from assay.workflow import CrossvalResult, Run, SeriesWatcher, cross_validate, resume_crossval
+from assay.training import TrainingInterruptedError
 
 
 class Stopped(NamedTuple):
@@ -36,14 +36,14 @@ def stopped(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactor
         told.append(name)
         raise KeyboardInterrupt
 
-    with pytest.raises(InterruptionError) as caught:
-        cross_validate(colours, tiny, folder, folds=2, jobs=1, watcher=SeriesWatcher(on_run=stop))
+    with pytest.raises(TrainingInterruptedError) as caught:
+        cross_validate(colours, tiny, folder, folds=2, jobs=1, watcher=ExperimentCallbacks(on_run=stop))
     left = sorted(path.relative_to(folder).as_posix() for path in folder.glob("repeat-*/fold-*/"))
     # A kill can leave a run that does not know its photos yet: it starts over.
     half = Run.create(folder / "repeat-1" / "fold-2", colours, load_recipe("bottle"))
     assert not half.begun
     epochs: list[str] = []
-    watcher = SeriesWatcher(
+    watcher = ExperimentCallbacks(
         on_epoch=lambda name, row, recipe: epochs.append(f"{name} {row.epoch}/{recipe.train.epochs}"),
         on_run=lambda name, _: told.append(name),
     )
@@ -112,9 +112,7 @@ def test_every_run_is_kept_with_its_figures(stopped: Stopped):
 def test_a_finished_one_is_read_not_trained_again(stopped: Stopped):
     before = (stopped.result.folder / "results.csv").read_bytes()
     progress: list[str] = []
-    again = resume_crossval(
-        stopped.result.folder, watcher=SeriesWatcher(lambda what, *_: progress.append(what))
-    )
+    again = resume_crossval(stopped.result.folder, watcher=ExperimentCallbacks(lambda what, *_: progress.append(what)))
     assert (again.folder / "results.csv").read_bytes() == before
     assert progress == []
 
@@ -127,7 +125,7 @@ def test_a_frozen_backbone_sees_every_photo_once(
     train = tiny.train.model_copy(update=changes)
     recipe = tiny.model_copy(update={"train": train, "augment": load_recipe("defect").augment})
     seen: list[str] = []
-    watcher = SeriesWatcher(lambda what, *_: seen.append(what))
+    watcher = ExperimentCallbacks(lambda what, *_: seen.append(what))
     result = cross_validate(colours, recipe, tmp_path / "run", folds=2, jobs=1, watcher=watcher)
     # Three batches of all photos; the folds find the embeddings kept, and so does another recipe.
     assert [what for what in seen if "embeddings" in what] == ["computing embeddings"] * 5

@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 
 from assay.bundle import Bundle, BundleError, BundleInfo, Provenance, amend_bundle
-from assay.bundle.write import write_bundle
-from assay.errors import AssayError
+from assay.bundle.writer import write_bundle
+from assay.core.errors import AssayError
 from assay.image import Preprocess
-from assay.inference import ENGINES, Classifier, Explain
-from assay.nets import create, load_pretrained, normalization
+from assay.inference import ENGINES, Classifier, Explainer
+from assay.nets import create_classifier, default_normalization, load_pretrained
 from assay.nets.heads import Head
+from assay.pipeline.explain import create_explainer
+from assay.pipeline.grad_cam import GradCam, rebuild_head
 from assay.recipe import PreprocessSpec, Recipe
-from assay.workflow.explain import explainer
-from assay.workflow.gradcam import GradCam, rebuild_head
 
 CLASSES = ("plain", "planted")
 SIDE, PATCH = 224, 48
@@ -82,9 +82,9 @@ def make(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Callable
     def run(**head: object) -> Classifier:
         recipe = Recipe.model_validate({"net": {"name": "efficientnet-lite0", "head": head}})
         torch.manual_seed(1)
-        network = create(recipe.net, 2)
+        network = create_classifier(recipe.net, 2)
         load_pretrained(network, recipe.net)
-        mean, std = normalization(recipe.net.name)
+        mean, std = default_normalization(recipe.net.name)
         spec = PreprocessSpec(size=SIDE, mean=mean, std=std)
         photos = sorted((planted.folder / "train").glob("*/*.jpg"))
         pixels = np.stack([Preprocess(spec).read(photo.read_bytes()) for photo in photos])
@@ -127,22 +127,20 @@ def dense(make: Callable[..., Classifier]) -> Classifier:
     return make(hidden=[32], dropout=0.1, batch_norm=True)
 
 
-def share_inside(explain: Explain, planted: Planted) -> float:
+def share_inside(explain: Explainer, planted: Planted) -> float:
     inside, answers = [], []
     for path, (left, top) in planted.places.items():
         explanation = explain(path, "planted")
         peak = explanation.peak
         inside.append(peak is not None and left <= peak[0] < left + PATCH and top <= peak[1] < top + PATCH)
         answers.append(explanation.prediction.label)
-    assert answers.count("planted") >= 0.9 * len(answers), (
-        "a classifier that sees no patch has nothing to find"
-    )
+    assert answers.count("planted") >= 0.9 * len(answers), "a classifier that sees no patch has nothing to find"
     return sum(inside) / len(inside)
 
 
 @pytest.mark.slow
 def test_class_activation_maps_find_the_patch(linear: Classifier, planted: Planted):
-    explain = explainer(linear)
+    explain = create_explainer(linear)
     assert explain(next(iter(planted.places)), None).method == "cam"
     assert share_inside(explain, planted) >= 0.95
 
@@ -150,7 +148,7 @@ def test_class_activation_maps_find_the_patch(linear: Classifier, planted: Plant
 @pytest.mark.slow
 def test_grad_cam_finds_the_patch_behind_a_dense_head(dense: Classifier, planted: Planted):
     assert dense.head is None
-    explain = explainer(dense)
+    explain = create_explainer(dense)
     assert explain(next(iter(planted.places)), None).method == "grad-cam"
     assert share_inside(explain, planted) >= 0.95
 
@@ -188,7 +186,7 @@ def test_gradients_are_those_of_the_logits_that_the_model_gives(dense: Classifie
 
 @pytest.mark.slow
 def test_threads_get_the_maps_of_their_own_photos(dense: Classifier, planted: Planted):
-    explain, photos = explainer(dense), list(planted.places)[:12]
+    explain, photos = create_explainer(dense), list(planted.places)[:12]
     alone = [explain(photo, "planted").cells for photo in photos]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda photo: explain(photo, "planted").cells, photos))
@@ -200,9 +198,9 @@ def test_a_bundle_that_tells_nothing_of_its_head_is_refused(dense: Classifier, t
     assert dense.bundle is not None
     amend_bundle(dense.bundle, {"provenance": Provenance(recipe={"net": 3})}, path=tmp_path / "a.assay")
     with pytest.raises(BundleError, match="its recipe cannot be read"):
-        explainer(Classifier.load(tmp_path / "a.assay"))
+        create_explainer(Classifier.load(tmp_path / "a.assay"))
     amend_bundle(dense.bundle, {"provenance": Provenance()}, path=tmp_path / "b.assay")
     with pytest.raises(BundleError, match="not those of the head in its recipe"):
         rebuild_head(Bundle.open(tmp_path / "b.assay"))
     with pytest.raises(AssayError, match="has no bundle"):
-        explainer(Classifier(dense.info, dense.engine))
+        create_explainer(Classifier(dense.info, dense.engine))

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay.data import Dataset, scan
-from assay.data.prepare import prepare
+from assay.data import Dataset, load_dataset
+from assay.data.loading import load_split_dataset
 from assay.image import Preprocess
+from assay.pipeline.build_model import build_model
+from assay.pipeline.cached_embeddings import FrozenBackbone, backbone_key, compiled_backbone
 from assay.recipe import Recipe, load_recipe
-from assay.workflow.features import FrozenBackbone, backbone_key, compiled_backbone
-from assay.workflow.start import starting_network
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def probe(tiny: Recipe) -> Recipe:
 
 @pytest.fixture(scope="module")
 def dataset(colours: Path, tiny: Recipe) -> Dataset:
-    return prepare(colours, tiny.data, 0)
+    return load_split_dataset(colours, tiny.data, 0)
 
 
 def changed(recipe: Recipe, **train: object) -> Recipe:
@@ -35,12 +35,12 @@ def changed(recipe: Recipe, **train: object) -> Recipe:
 
 def frozen(recipe: Recipe, dataset: Dataset, told: list[str] | None = None) -> FrozenBackbone:
     heard = [] if told is None else told
-    network, spec = starting_network(changed(recipe, seed=0), dataset)
+    network, spec = build_model(changed(recipe, seed=0), dataset)
     return FrozenBackbone(network, spec, recipe, dataset, lambda what, *_: heard.append(what))
 
 
 def test_they_are_the_backbones(probe: Recipe, dataset: Dataset):
-    network, spec = starting_network(probe, dataset)
+    network, spec = build_model(probe, dataset)
     samples = dataset.samples[5:9]
     images = np.stack([Preprocess(spec).read(sample.read()) for sample in samples])
     rows = frozen(probe, dataset).plain(samples)
@@ -61,7 +61,7 @@ def test_what_is_kept_serves_another_head_rate_and_batch_and_reads_no_photo(
 ):
     first = frozen(probe, dataset).embedded()
     told: list[str] = []
-    monkeypatch.setattr("assay.data.samples.Sample.read", lambda _: pytest.fail("a photo was opened"))
+    monkeypatch.setattr("assay.data.dataset.Sample.read", lambda _: pytest.fail("a photo was opened"))
     again = frozen(changed(probe, lr=0.5, batch_size=7, epochs=9), dataset, told).embedded()
     np.testing.assert_array_equal(first.train, again.train)
     np.testing.assert_array_equal(first.val, again.val)
@@ -95,7 +95,7 @@ def test_a_photo_replaced_since_it_was_scanned_is_not_kept(probe: Recipe, colour
         (tmp_path / "photos" / name).mkdir(parents=True)
         source = colours / name / "003.png"
         (tmp_path / "photos" / name / "a.png").write_bytes(source.read_bytes())
-    dataset = scan(tmp_path / "photos")
+    dataset = load_dataset(tmp_path / "photos")
     (tmp_path / "photos/red/a.png").write_bytes((colours / "blue" / "003.png").read_bytes())
     wrong = frozen(probe, dataset).plain(dataset.samples)
     np.testing.assert_array_equal(wrong[0], wrong[1])
@@ -105,12 +105,12 @@ def test_a_photo_replaced_since_it_was_scanned_is_not_kept(probe: Recipe, colour
 
 
 def test_other_weights_or_pixels_have_another_key(dataset: Dataset, tiny: Recipe):
-    network, spec = starting_network(tiny, dataset)
+    network, spec = build_model(tiny, dataset)
     key = backbone_key(network, spec)
     network.head.fc.weight.data += 1
     assert backbone_key(network, spec) == key
     assert backbone_key(network, spec.model_copy(update={"fit": "crop"})) != key
-    other, _ = starting_network(changed(tiny, seed=1), dataset)
+    other, _ = build_model(changed(tiny, seed=1), dataset)
     assert backbone_key(other, spec) != key
 
 

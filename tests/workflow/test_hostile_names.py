@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from assay.cli.main import main
-from assay.data import read_manifest, scan
+from assay.data import load_dataset, read_manifest
 from assay.recipe import Recipe, dump_recipe
-from assay.serving.web.tables import read_table, write_table
+from assay.serving.web.label_store import read_label_table, write_label_table
 
 CLASSES = ("=HYPERLINK('x')", "[red]\x1b[31m[link=x]", "a\u202eb\nforged|<b>$\\frac{\x9b", "'=1")
 FILES = (
@@ -78,16 +78,16 @@ def test_from_training_to_report_nothing_reaches_a_reader_raw(
     assert {row["label"] for row in rows} <= {"'=HYPERLINK('x')", r"[red]\x1b[31m[link=x]", "", "''=1"} | {
         r"a\u202eb\nforged|<b>$\frac{\u009b"
     }
-    back, found = read_manifest(run / "manifest.csv"), scan(hostile)
+    back, found = read_manifest(run / "manifest.csv"), load_dataset(hostile)
     assert {(one.path, one.label) for one in back.samples} == {(one.path, one.label) for one in found.samples}
     assert all(one.path.is_file() for one in back.samples)
 
 
 def test_tables_of_labels_round_trip(tmp_path: Path):
     rows = [{"path": f"{name}/{file}", "label": name} for name in CLASSES for file in FILES]
-    write_table(tmp_path / "labels.csv", ("path", "label"), rows)
+    write_label_table(tmp_path / "labels.csv", ("path", "label"), rows)
     absolute = [{**row, "path": str(tmp_path / row["path"])} for row in rows]
-    assert read_table(tmp_path / "labels.csv", ("path", "label"), own=True) == absolute
+    assert read_label_table(tmp_path / "labels.csv", ("path", "label"), own=True) == absolute
     with (tmp_path / "labels.csv").open(encoding="utf-8", newline="") as stream:
         cells = [cell for row in csv.reader(stream) for cell in row]
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]

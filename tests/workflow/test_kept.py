@@ -8,16 +8,14 @@ import pytest
 from assay.bundle import Bundle
 from assay.data import Dataset
 from assay.inference import Classifier
+from assay.pipeline import train_classifier
+from assay.pipeline.cached_embeddings import CachedEmbeddings
+from assay.pipeline.predict_dataset import predict_dataset
 from assay.recipe import Recipe
-from assay.workflow import train_classifier
-from assay.workflow.judge import judge
-from assay.workflow.kept import KeptEmbeddings
 
 
 @pytest.fixture
-def probed(
-    tiny: Recipe, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Bundle, Dataset]:
+def probed(tiny: Recipe, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Bundle, Dataset]:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
     train = tiny.train.model_copy(update={"strategy": "probe", "views": 2})
     result = train_classifier(colours, tiny.model_copy(update={"train": train}), tmp_path / "run")
@@ -26,14 +24,14 @@ def probed(
 
 def test_they_answer_as_the_bundle_does_and_only_when_all_are_there(probed: tuple[Bundle, Dataset]):
     bundle, dataset = probed
-    kept, classifier = KeptEmbeddings.of(bundle, dataset), Classifier.load(bundle.path)
+    kept, classifier = CachedEmbeddings.of(bundle, dataset), Classifier.load(bundle.path)
     assert kept is not None
     test, val = dataset.part("test"), dataset.part("val")
     assert kept.outputs(classifier, test) is None, "nobody asked for their embeddings yet"
     kept.backbone.plain(test)
     for samples in (test, val):
         assert kept.outputs(classifier, samples) is not None
-        plain, found = (judge(classifier, dataset, samples, kept=one) for one in (None, kept))
+        plain, found = (predict_dataset(classifier, dataset, samples, kept=one) for one in (None, kept))
         assert found.ids == plain.ids
         np.testing.assert_allclose(found.probabilities, plain.probabilities, atol=1e-4)
         np.testing.assert_allclose(found.embedding, plain.embedding, atol=1e-4)
@@ -41,7 +39,7 @@ def test_they_answer_as_the_bundle_does_and_only_when_all_are_there(probed: tupl
 
 def test_where_the_bundle_says_otherwise_they_are_not_used(probed: tuple[Bundle, Dataset]):
     bundle, dataset = probed
-    kept, classifier = KeptEmbeddings.of(bundle, dataset), Classifier.load(bundle.path)
+    kept, classifier = CachedEmbeddings.of(bundle, dataset), Classifier.load(bundle.path)
     assert kept is not None
     kept.head.fc.bias.data += 0.01
     assert kept.outputs(classifier, dataset.part("val")) is None
@@ -51,4 +49,4 @@ def test_a_backbone_that_learns_keeps_none(probed: tuple[Bundle, Dataset], monke
     bundle, dataset = probed
     settings = bundle.info.provenance.recipe
     monkeypatch.setitem(settings, "train", {**settings["train"], "strategy": "finetune"})
-    assert KeptEmbeddings.of(bundle, dataset) is None
+    assert CachedEmbeddings.of(bundle, dataset) is None

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from assay.errors import UsageError
-from assay.workflow.lock import alone
+from assay.core.errors import UsageError
+from assay.pipeline.run_folder import folder_lock
 
 _HOLD = """
 import sys
 from pathlib import Path
-from assay.workflow.lock import alone
+from assay.pipeline.run_folder import alone
 with alone(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -27,14 +27,14 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path):
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UsageError, match="another process is at work"), alone(path):
+        with pytest.raises(UsageError, match="another process is at work"), folder_lock(path):
             pytest.fail("two at once")
         holder.kill()
-    with alone(path, patience=10):
+    with folder_lock(path, patience=10):
         assert path.exists()
 
 
 def test_it_can_be_taken_again(tmp_path: Path):
     for _ in range(2):
-        with alone(tmp_path / ".lock"):
+        with folder_lock(tmp_path / ".lock"):
             assert (tmp_path / ".lock").exists()

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from assay.errors import UsageError
+from assay.core.errors import UsageError
+from assay.pipeline import build_model
+from assay.pipeline.build_model import check_model_size, free_memory
 from assay.recipe import load_recipe
-from assay.workflow import memory
-from assay.workflow.memory import free_memory, refuse_too_large
 
 HUGE = 10**9
 
@@ -64,18 +64,18 @@ def test_a_network_that_no_bundle_holds_is_refused_at_once(overrides: list[str])
     net = load_recipe("custom-resnet", overrides).net
     begin = time.process_time()
     with pytest.raises(UsageError, match="ONNX files end at 2 GiB"):
-        refuse_too_large(net, 2, 32)
+        check_model_size(net, 2, 32)
     assert time.process_time() - begin < 20
 
 
 def test_a_network_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     net = load_recipe("custom-resnet", []).net
-    refuse_too_large(net, 2, 32)
-    monkeypatch.setattr(memory, "free_memory", lambda: 1 << 20)
+    check_model_size(net, 2, 32)
+    monkeypatch.setattr(build_model, "free_memory", lambda: 1 << 20)
     with pytest.raises(UsageError, match=r"training takes 4 times as much and 0\.0 GiB are free"):
-        refuse_too_large(net, 2, 32)
-    monkeypatch.setattr(memory, "free_memory", lambda: 0)
-    refuse_too_large(net, 2, 32)
+        check_model_size(net, 2, 32)
+    monkeypatch.setattr(build_model, "free_memory", lambda: 0)
+    check_model_size(net, 2, 32)
 
 
 def test_free_memory_is_read_where_the_system_tells(tmp_path: Path):

@@ -7,16 +7,15 @@ from shutil import copyfile
 import numpy as np
 import pytest
 
-from assay.bundle import Bundle, Calibration, amend_bundle
-from assay.bundle.quantise import Quantiser
-from assay.errors import UsageError
+from assay.bundle import Bundle, PrecisionSettings, amend_bundle
+from assay.bundle.quantization import Quantizer
+from assay.core.cpu import bf16_instructions
+from assay.core.errors import UsageError
 from assay.inference import Classifier
-from assay.inference.cpus import bf16_instructions
+from assay.pipeline import TrainResult, train_classifier
+from assay.pipeline.predict_dataset import predict_dataset, reselect_threshold
+from assay.pipeline.quantize import QuantizationResult, describe_int8, quantize_bundle, store_int8_model
 from assay.recipe import AbstainSpec, Recipe
-from assay.workflow import TrainResult, train_classifier
-from assay.workflow.confidence import choose_again
-from assay.workflow.judge import judge
-from assay.workflow.precision import Int8Outcome, add_int8, describe_int8, keep_int8
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,7 @@ def test_a_run_records_what_became_of_it(trained: TrainResult) -> None:
 
 
 def test_an_outcome_is_that_of_the_measured_figures(trained: TrainResult, path: Path) -> None:
-    outcome = add_int8(path, trained.dataset)
+    outcome = quantize_bundle(path, trained.dataset)
     assert outcome.kept == (outcome.drop <= 0.005 and outcome.speedup > 1)
     assert ("int8" in Bundle.open(path).precisions) == (
         outcome.kept or "int8" in Bundle.open(trained.run.bundle).precisions
@@ -50,11 +49,11 @@ def test_an_outcome_is_that_of_the_measured_figures(trained: TrainResult, path: 
 def test_what_is_kept_answers_with_limits_of_its_own(trained: TrainResult, path: Path) -> None:
     bundle = Bundle.open(path)
     images = np.stack([Classifier.load(path).preprocess.read(one.read()) for one in trained.dataset.samples])
-    model = Quantiser.observe(bundle.model("fp32"), [images], threads=1).model()
+    model = Quantizer.observe(bundle.model("fp32"), [images], threads=1).model()
     before = Classifier.load(path, precision="fp32")
-    found = judge(Classifier(bundle.info.model_copy(update={"temperature": 1.0}), before.engine),
+    found = predict_dataset(Classifier(bundle.info.model_copy(update={"temperature": 1.0}), before.engine),
                   trained.dataset, trained.dataset.part("val"))  # fmt: skip
-    confidence = keep_int8(bundle, model, found, AbstainSpec(target_precision=0.8))
+    confidence = store_int8_model(bundle, model, found, AbstainSpec(target_precision=0.8))
     after = Bundle.open(path)
     assert after.info.precision == "int8"
     assert after.info.version != bundle.info.version
@@ -72,14 +71,14 @@ def test_what_is_kept_answers_with_limits_of_its_own(trained: TrainResult, path:
     assert answers[0].label == answers[1].label
     assert small.explain(trained.dataset.samples[0].path).heat.shape
     with pytest.raises(UsageError, match="at int8 alone"):
-        choose_again(exact, 0.9)
+        reselect_threshold(exact, 0.9)
 
 
 @pytest.mark.skipif(not bf16_instructions(), reason="the processor has no instructions for bfloat16")
 def test_bfloat16_answers_with_the_limits_of_32_bits(int8_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "two.assay"
     own = {"precision": "int8", "temperature": 3.0, "thresholds": {"confidence": 0.9}}
-    exact = Calibration(temperature=0.5, thresholds={"confidence": 0.3})
+    exact = PrecisionSettings(temperature=0.5, thresholds={"confidence": 0.3})
     amend_bundle(Bundle.open(int8_bundle), {**own, "others": {"fp32": exact}}, path=path)
     for precision, temperature, confidence in (("int8", 3.0, 0.9), ("fp32", 0.5, 0.3), ("bf16", 0.5, 0.3)):
         classifier = Classifier.load(path, precision=precision)
@@ -89,7 +88,7 @@ def test_bfloat16_answers_with_the_limits_of_32_bits(int8_bundle: Path, tmp_path
         assert classifier.limits.confidence == confidence
 
 
-GOOD = Int8Outcome(
+GOOD = QuantizationResult(
     kept=True,
     photos=200,
     accuracy={"fp32": 0.9, "int8": 0.895},
@@ -100,8 +99,7 @@ GOOD = Int8Outcome(
 
 def test_one_line_tells_which_of_the_two_failed() -> None:
     assert (
-        GOOD.sentence
-        == "int8 answers: -0.5 points on 200 validation photos, 3.0 ms a photo instead of 9.0 ms with x"
+        GOOD.sentence == "int8 answers: -0.5 points on 200 validation photos, 3.0 ms a photo instead of 9.0 ms with x"
     )
     worse = replace(GOOD, kept=False, accuracy={"fp32": 0.9, "int8": 0.89}, layers=("a", "b"))
     assert worse.sentence == (
@@ -109,9 +107,7 @@ def test_one_line_tells_which_of_the_two_failed() -> None:
         "2 layers at 32 bits)"
     )
     slower = replace(GOOD, kept=False, milliseconds={"fp32": 2.0, "int8": 3.0})
-    assert (
-        slower.sentence == "int8 is not used: it is not faster here (3.0 ms a photo instead of 2.0 ms with x)"
-    )
+    assert slower.sentence == "int8 is not used: it is not faster here (3.0 ms a photo instead of 2.0 ms with x)"
     both = replace(slower, accuracy={"fp32": 0.9, "int8": 0.89})
     assert " and it is not faster here" in both.sentence
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from assay.evaluation import Predictions
+from assay.pipeline import TrainResult, evaluate_classifier, train_classifier
+from assay.pipeline.report import write_run_report
 from assay.recipe import Recipe, load_recipe
-from assay.workflow import TrainResult, evaluate_classifier, train_classifier
-from assay.workflow.report import report_run
 
 
 @pytest.fixture(scope="module")
@@ -23,15 +23,11 @@ def test_every_run_writes_its_report(trained: TrainResult, colours: Path):
     folder = trained.run.evaluation("test")
     page, report = (folder / "report.html").read_text("utf-8"), told(folder)
     assert report["title"] == "colours"
-    assert report["verdict"].startswith(
-        f"The classifier is right on {trained.metrics['test'].correct} of 12 test"
-    )
+    assert report["verdict"].startswith(f"The classifier is right on {trained.metrics['test'].correct} of 12 test")
     assert [row["epoch"] for row in report["history"]] == [1, 2]
     assert report["best_epoch"] == trained.history.best_epoch
     assert report["caution"] == ""
-    assert report["split"]["how"].startswith(
-        "Photos were shared out by chance, 70 % training, 15 % validation"
-    )
+    assert report["split"]["how"].startswith("Photos were shared out by chance, 70 % training, 15 % validation")
     assert sum(sum(one.values()) for one in report["split"]["photos"].values()) == 80
     assert any("broken.png" in one["title"] or "cannot be read" in one["title"] for one in report["check"])
     assert report["answering"]["answered"]["count"] == 12
@@ -97,7 +93,7 @@ def test_a_report_can_be_written_anew(trained: TrainResult):
     page = trained.run.evaluation("test") / "report.html"
     before = page.read_bytes()
     page.unlink()
-    assert report_run(trained.run, trained.dataset, "test", trained.history) == page
+    assert write_run_report(trained.run, trained.dataset, "test", trained.history) == page
     assert page.read_bytes() == before
     known = Predictions.load(trained.run.evaluation("train") / "embeddings.npz")
     assert known.embedding is not None

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from assay.core.errors import AssayError, UsageError
+from assay.core.progress import no_progress
 from assay.data import Dataset, Sample, Split
-from assay.errors import AssayError, UsageError
-from assay.progress import silent
+from assay.pipeline.experiment_folder import RunTask
+from assay.pipeline.resampling import Resampling
 from assay.recipe import Recipe
-from assay.workflow.resampling import Resampling
-from assay.workflow.series import RunTask
 
 
 def dataset(*parts: Split | None) -> Dataset:
@@ -23,7 +23,7 @@ def dataset(*parts: Split | None) -> Dataset:
 
 
 def tasks(plan: Resampling, data: Dataset, recipe: Recipe, folder: Path) -> list[RunTask]:
-    return list(plan.tasks(folder, "wide", data, recipe, threads=1, progress=silent))
+    return list(plan.tasks(folder, "wide", data, recipe, threads=1, progress=no_progress))
 
 
 @pytest.mark.parametrize(

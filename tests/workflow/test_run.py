@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from assay.data.folders import list_folder
-from assay.errors import UsageError
+from assay.core.errors import UsageError
+from assay.data.class_folders import list_folder
+from assay.pipeline.run_folder import Run, result_folder
 from assay.recipe import Recipe
-from assay.workflow.run import Run, result_folder
 
 _TAKE = """
 import sys, time
 from pathlib import Path
-from assay.workflow.run import result_folder
+from assay.pipeline.run_folder import result_folder
 print("ready", flush=True)
 sys.stdin.readline()
 with result_folder(None, Path(sys.argv[1]), "default") as folder:
@@ -64,9 +64,7 @@ def test_only_one_run_begins_in_a_folder(tmp_path: Path, tiny: Recipe) -> None:
         Run.create(tmp_path / "run", tmp_path, tiny)
 
 
-@pytest.mark.parametrize(
-    ("parent", "name"), [("runs", "default"), ("runs", "mine-crossval"), ("", "evaluation")]
-)
+@pytest.mark.parametrize(("parent", "name"), [("runs", "default"), ("runs", "mine-crossval"), ("", "evaluation")])
 def test_the_new_folder_is_no_class_of_the_photos_around_it(tmp_path: Path, parent: str, name: str) -> None:
     for photo in ("cat/1.jpg", "dog/1.jpg"):
         (tmp_path / photo).parent.mkdir()

@@ -6,9 +6,9 @@ import datasets
 import pytest
 
 import assay
-from assay.errors import UsageError
+from assay.core.errors import UsageError
+from assay.pipeline import evaluate_classifier
 from assay.recipe import Recipe
-from assay.workflow import evaluate_classifier
 
 FEATURES = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["blue", "red"])})
 

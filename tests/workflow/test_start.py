@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from assay.data.prepare import prepare
-from assay.errors import AssayError
+from assay.core.errors import AssayError
+from assay.data.loading import load_split_dataset
+from assay.pipeline import cross_validate, train_classifier, train_on_splits
 from assay.recipe import Recipe
-from assay.workflow import cross_validate, train_classifier, train_on
 
 
 def _changed(recipe: Recipe, **changes: object) -> Recipe:
@@ -30,7 +30,7 @@ def test_a_device_that_is_not_here(colours: Path, tiny: Recipe, tmp_path: Path):
 
 
 def test_a_part_without_photos(colours: Path, tiny: Recipe, tmp_path: Path):
-    dataset = prepare(colours, tiny.data, seed=0)
+    dataset = load_split_dataset(colours, tiny.data, seed=0)
     with pytest.raises(AssayError, match="there are no validation photos"):
-        train_on(dataset.with_samples(dataset.part("train")), tiny, tmp_path / "run")
+        train_on_splits(dataset.with_samples(dataset.part("train")), tiny, tmp_path / "run")
     assert not (tmp_path / "run").exists()

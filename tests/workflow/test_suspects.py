@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from assay.core.errors import AssayError
 from assay.data.check import check
-from assay.data.findings import FindingKind
-from assay.errors import AssayError
+from assay.data.check_findings import FindingKind
+from assay.pipeline import train_classifier
+from assay.pipeline.label_error_check import with_label_issues
 from assay.recipe import Recipe
-from assay.workflow import train_classifier
-from assay.workflow.suspects import with_label_suspects
 
 
 def test_flipped_photos_are_named_with_the_class_they_look_like(colours: Path, tiny: Recipe, tmp_path: Path):
@@ -20,16 +20,16 @@ def test_flipped_photos_are_named_with_the_class_they_look_like(colours: Path, t
         shutil.copytree(colours / name, wrong / name, ignore=shutil.ignore_patterns("broken*", "notes*"))
     for number in range(8):
         (wrong / "red" / f"{number:03}.png").rename(wrong / "blue" / f"flipped{number}.png")
-    finding = with_label_suspects(check(wrong), result.run.bundle).of(FindingKind.label_suspect)
+    finding = with_label_issues(check(wrong), result.run.bundle).of(FindingKind.label_suspect)
     assert finding is not None
     # Confident learning names those that are at least as red as the average red photo: about half of them.
     assert len(finding.groups) >= 2
     assert all(group.photos[0].id.startswith("blue/flipped") for group in finding.groups)
     assert all(group.photos[0].note.startswith("red?") for group in finding.groups)
     # Predictions that were kept serve as well, for the photos they are about.
-    kept = with_label_suspects(check(colours), result.run.evaluation("test"))
+    kept = with_label_issues(check(colours), result.run.evaluation("test"))
     assert kept.of(FindingKind.label_suspect) is None
     shutil.copytree(wrong, tmp_path / "others" / "within" / "deep")
     others = check(tmp_path / "others" / "within")
     with pytest.raises(AssayError, match="check the same data"):
-        with_label_suspects(others, result.run.evaluation("test") / "predictions.npz")
+        with_label_issues(others, result.run.evaluation("test") / "predictions.npz")

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 
 from assay.bundle import Bundle
-from assay.errors import UsageError
+from assay.core.errors import UsageError
 from assay.evaluation import Predictions
 from assay.inference import Classifier
-from assay.recipe import Recipe, load_recipe
-from assay.training import InterruptionError
-from assay.workflow import (
+from assay.pipeline import (
     Run,
+    TrainCallbacks,
     TrainResult,
-    Watcher,
     evaluate_classifier,
     resume_training,
     suggest_learning_rate,
     train_classifier,
 )
+from assay.recipe import Recipe, load_recipe
+from assay.training import TrainingInterruptedError
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +82,7 @@ def test_prediction_gives_the_probabilities_of_the_evaluation(trained: TrainResu
     np.testing.assert_allclose(given, saved.probabilities, atol=1e-5)
 
 
-def test_the_same_seed_gives_the_same_classifier(
-    trained: TrainResult, colours: Path, tiny: Recipe, tmp_path: Path
-):
+def test_the_same_seed_gives_the_same_classifier(trained: TrainResult, colours: Path, tiny: Recipe, tmp_path: Path):
     again = train_classifier(colours, tiny, tmp_path / "b")
     assert Bundle.open(again.run.bundle).info.version == Bundle.open(trained.run.bundle).info.version
 
@@ -95,8 +93,8 @@ def test_a_run_stopped_after_one_epoch_ends_with_the_same_classifier(
     def stop(_: object) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(InterruptionError, match="--resume"):
-        train_classifier(colours, tiny, tmp_path / "c", Watcher(on_epoch=stop))
+    with pytest.raises(TrainingInterruptedError, match="--resume"):
+        train_classifier(colours, tiny, tmp_path / "c", TrainCallbacks(on_epoch=stop))
     assert not Run.open(tmp_path / "c").done
     resumed = resume_training(tmp_path / "c")
     assert Bundle.open(resumed.run.bundle).info.version == Bundle.open(trained.run.bundle).info.version

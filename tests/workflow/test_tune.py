@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from assay.core.errors import UsageError
 from assay.data import Sample
-from assay.errors import UsageError
+from assay.pipeline import train_classifier
+from assay.pipeline.tune import TuneResult, setting_combinations, tune_probe
 from assay.recipe import Recipe, dump_recipe, load_recipe
 from assay.training import read_metrics
-from assay.workflow import train_classifier
-from assay.workflow.tune import TuneResult, choices, tune_probe
 
 PROBE = ["train.strategy=probe", "augment.train=[]", "train.early_stopping=null", "train.epochs=3"]
 
@@ -41,18 +41,18 @@ def result(colours: Path, recipe_file: Path, tmp_path_factory: pytest.TempPathFa
     ids=["none", "one", "product", "mapping", "twice"],
 )
 def test_commas_outside_brackets_part_values(settings: list[str], expected: list[tuple[str, ...]]):
-    assert choices(settings) == expected
+    assert setting_combinations(settings) == expected
 
 
 @pytest.mark.parametrize("setting", ["train.lr", "train.lr=", "=3", "train.lr=1,,2"])
 def test_a_setting_without_a_value_is_refused(setting: str):
     with pytest.raises(UsageError, match="must look like"):
-        choices([setting])
+        setting_combinations([setting])
 
 
 def test_a_setting_given_twice_is_refused():
     with pytest.raises(UsageError, match=r"--set a is given twice: give its values together"):
-        choices(["a=1", "b=2", "a=3"])
+        setting_combinations(["a=1", "b=2", "a=3"])
 
 
 def test_all_combinations_are_ranked(result: TuneResult):
@@ -67,9 +67,7 @@ def test_all_combinations_are_ranked(result: TuneResult):
 
 
 @pytest.mark.parametrize("place", [0, 3])
-def test_a_trial_is_what_training_would_have_found(
-    result: TuneResult, colours: Path, tmp_path: Path, place: int
-):
+def test_a_trial_is_what_training_would_have_found(result: TuneResult, colours: Path, tmp_path: Path, place: int):
     trial = result.trials[place]
     trained = train_classifier(colours, trial.recipe, tmp_path / "run")
     rows = read_metrics(trained.run.folder / "metrics.csv")
@@ -136,7 +134,7 @@ def test_what_is_no_probe_of_the_same_photos_is_refused(
 def test_more_heads_than_learn_at_once_are_all_tried_and_told(
     colours: Path, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("assay.training.heads._HEADS", 2)
+    monkeypatch.setattr("assay.training.head_sweep._MAX_HEADS", 2)
     told: list[tuple[int, int]] = []
 
     def progress(what: str, done: int, total: int) -> None:
@@ -156,7 +154,7 @@ def test_equals_stay_in_the_order_in_which_they_were_given(colours: Path, recipe
     settings = [*PROBE, "net.head.dropout=0,0.5", "train.lr=1e-30,2e-30,3e-30"]
     found = tune_probe(colours, recipe_file, settings, tmp_path / "a")
     order = [one.settings for one in found.trials]
-    assert order == choices(settings)
+    assert order == setting_combinations(settings)
 
 
 def test_batch_norm_with_single_photos_is_refused_before_anything_is_tried(

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from assay.bundle import Bundle
-from assay.errors import AssayError
+from assay.core.errors import AssayError
 from assay.inference import Classifier, Failure
+from assay.pipeline import evaluate_classifier, train_classifier
 from assay.recipe import PreprocessSpec, Recipe
-from assay.workflow import evaluate_classifier, train_classifier
 
 
 def test_training_evaluation_and_prediction_share_it(tiny: Recipe, tmp_path: Path):

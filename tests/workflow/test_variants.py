@@ -8,17 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay.errors import AssayError, UsageError
+from assay.core.errors import AssayError, UsageError
+from assay.pipeline import ExperimentCallbacks, Run, VariantsResult, compare_results, resume_variants, train_variants
 from assay.recipe import Recipe
-from assay.training import InterruptionError
-from assay.workflow import (
-    Run,
-    SeriesWatcher,
-    VariantsResult,
-    compare_results,
-    resume_variants,
-    train_variants,
-)
+from assay.training import TrainingInterruptedError
 
 
 def named(recipe: Recipe, name: str, **train: object) -> Recipe:
@@ -80,9 +73,7 @@ def assert_tables_hold_spreads(result: VariantsResult, runs: int) -> None:
         assert row["description"] == one["description"]
         for part in ("train", "val", "test"):
             for figure in ("accuracy", "loss", "precision"):
-                values = [
-                    float(run[figure]) for run in each if (run["variant"], run["part"]) == (one["name"], part)
-                ]
+                values = [float(run[figure]) for run in each if (run["variant"], run["part"]) == (one["name"], part)]
                 assert len(values) == runs
                 spread = one["figures"][part][figure]
                 assert spread["mean"] == pytest.approx(np.mean(values))
@@ -103,9 +94,9 @@ def test_folds_of_every_variant_stopped_and_taken_up_again(few: Path, tiny: Reci
         if len(told) == 3:
             raise KeyboardInterrupt
 
-    with pytest.raises(InterruptionError, match="assay variants --resume"):
-        train_variants(few, two(tiny), folder, folds=2, jobs=1, watcher=SeriesWatcher(on_run=stop))
-    result = resume_variants(folder, jobs=1, watcher=SeriesWatcher(on_run=lambda name, _: told.append(name)))
+    with pytest.raises(TrainingInterruptedError, match="assay variants --resume"):
+        train_variants(few, two(tiny), folder, folds=2, jobs=1, watcher=ExperimentCallbacks(on_run=stop))
+    result = resume_variants(folder, jobs=1, watcher=ExperimentCallbacks(on_run=lambda name, _: told.append(name)))
     names = ["quick fold 1/2", "quick fold 2/2", "slow fold 1/2", "slow fold 2/2"]
     assert told == [*names[:3], *names]
     assert_tables_hold_spreads(result, 2)

@@ -1,24 +1,22 @@
 """The `.assay` file: everything a prediction depends on, in one zip file that is safe to open from anyone.
 
-This package reads and amends bundles without torch; `assay.bundle.write` makes one from a network and imports
-torch.
+Bundles are read and amended without torch; `assay.bundle.writer` makes one from a network and imports torch.
 """
 
-from assay.bundle.amend import amend_bundle, pack
-from assay.bundle.card import render_card
-from assay.bundle.errors import BundleError
-from assay.bundle.info import FORMAT_VERSION, BundleInfo, Calibration, Precision, Provenance
-from assay.bundle.read import Bundle
+from assay.bundle.bundle_file import Bundle, amend_bundle, pack_bundle
+from assay.bundle.container import BundleError
+from assay.bundle.info import FORMAT_VERSION, BundleInfo, Precision, PrecisionSettings, Provenance
+from assay.bundle.model_card import render_model_card
 
 __all__ = [
     "FORMAT_VERSION",
     "Bundle",
     "BundleError",
     "BundleInfo",
-    "Calibration",
     "Precision",
+    "PrecisionSettings",
     "Provenance",
     "amend_bundle",
-    "pack",
-    "render_card",
+    "pack_bundle",
+    "render_model_card",
 ]

@@ -1,7 +1,6 @@
-"""The zip file around a bundle: members stored uncompressed, written alike every time, read with suspicion.
+"""The zip file around a bundle: stored members, written deterministically and read with checks.
 
-Knows which members a bundle may hold, not what they mean. Stored members cannot expand, so no bundle, whoever
-made it, takes more memory than its size on the disk.
+Stored members cannot expand, so no bundle takes more memory than its size on disk.
 """
 
 import hashlib
@@ -11,8 +10,13 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from assay.bundle.errors import BundleError
-from assay.files import NotAFileError, open_file, replacing
+from assay.core.errors import AssayError
+from assay.core.files import NotAFileError, atomic_write, open_file
+
+
+class BundleError(AssayError):
+    """A bundle that cannot be trusted, read or written; the text is one sentence that names the file."""
+
 
 INFO = "assay.json"
 MODEL = "model.onnx"
@@ -26,12 +30,12 @@ REQUIRED = frozenset({INFO, MODEL, WEIGHTS, CARD})
 ALLOWED = REQUIRED | {MODEL_INT8, NOVELTY}
 """Members that a bundle may have."""
 
-_LIMITS = {INFO: 16 << 20, CARD: 16 << 20}
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-_CHUNK = 1 << 20
+_MAX_MEMBER_SIZES = {INFO: 16 << 20, CARD: 16 << 20}
+_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+_CHUNK_SIZE = 1 << 20
 _LOCAL_HEADER = struct.Struct("<26x2H")  # ends with the lengths of the name and of the extra field behind it
 # What zipfile and the system raise for a file that is broken in one way or another.
-_BROKEN = (zipfile.BadZipFile, struct.error, ValueError, EOFError, NotImplementedError, RuntimeError, OSError)
+_READ_ERRORS = (zipfile.BadZipFile, struct.error, ValueError, EOFError, NotImplementedError, RuntimeError, OSError)
 
 
 def write_members(path: Path, members: Mapping[str, bytes]) -> None:
@@ -45,9 +49,9 @@ def write_members(path: Path, members: Mapping[str, bytes]) -> None:
         BundleError: the file cannot be written.
     """
     try:
-        with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
             for name in sorted(members):
-                entry = zipfile.ZipInfo(name, _EPOCH)
+                entry = zipfile.ZipInfo(name, _TIMESTAMP)
                 entry.create_system = 3
                 entry.external_attr = 0o100644 << 16
                 archive.writestr(entry, members[name])
@@ -82,7 +86,7 @@ class Container:
             raise BundleError(f"{path} does not exist: give the path of an .assay file") from None
         except PermissionError:
             raise BundleError(f"{path} may not be read: check its permissions") from None
-        except _BROKEN:
+        except _READ_ERRORS:
             raise BundleError(f"{path} is damaged or cut short: copy or export it again") from None
         self._refuse_ambiguity()
 
@@ -106,7 +110,7 @@ class Container:
             BundleError: the member is missing or cannot be read.
         """
         digest = hashlib.sha256()
-        for chunk in self._chunks(name, _CHUNK):
+        for chunk in self._chunks(name, _CHUNK_SIZE):
             digest.update(chunk)
         return digest.hexdigest()
 
@@ -149,14 +153,10 @@ class Container:
             if name not in ALLOWED:
                 continue
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
-                raise BundleError(
-                    f"{self.path} is not a bundle: its {name} is compressed, and bundles never are"
-                )
+                raise BundleError(f"{self.path} is not a bundle: its {name} is compressed, and bundles never are")
             if entry.flag_bits & 1:
-                raise BundleError(
-                    f"{self.path} is not a bundle: its {name} is encrypted, and bundles never are"
-                )
-            if entry.file_size > _LIMITS.get(name, self._size):
+                raise BundleError(f"{self.path} is not a bundle: its {name} is encrypted, and bundles never are")
+            if entry.file_size > _MAX_MEMBER_SIZES.get(name, self._size):
                 raise BundleError(f"{self.path} is damaged: its {name} claims {entry.file_size} bytes")
         if sum(entry.file_size for entry in self._entries if entry.filename in ALLOWED) > self._size:
             raise BundleError(f"{self.path} is not to be trusted: its members overlap")

@@ -1,8 +1,7 @@
-"""What a bundle says about itself: the schema of `assay.json`, and the digests that guard it.
+"""The schema of `assay.json` and the digests that guard it.
 
-Knows nothing of zip files or networks. The digest in `assay.json` finds accidents and careless edits; it is
-no signature, for whoever can change a bundle can compute a new digest. Trust in where a bundle comes from
-must come from elsewhere.
+The digest in `assay.json` detects accidents and careless edits; it is no signature, since whoever can
+change a bundle can compute a new digest.
 """
 
 import hashlib
@@ -21,17 +20,17 @@ FORMAT_VERSION = 1
 
 Precision = Literal["fp32", "int8"]
 """How finely a model calculates: with 32-bit floating point, or with 8-bit integers where it can."""
-MODELS: dict[Precision, str] = {"fp32": MODEL, "int8": MODEL_INT8}
+MODEL_MEMBERS: dict[Precision, str] = {"fp32": MODEL, "int8": MODEL_INT8}
 """The member that holds the model of each precision."""
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-class _Part(BaseModel):
+class _FrozenModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class Provenance(_Part):
+class Provenance(_FrozenModel):
     """Where the weights come from: enough to train them again."""
 
     recipe: dict[str, JsonValue] = {}
@@ -50,7 +49,7 @@ class Provenance(_Part):
     """Moment of writing, ISO 8601 with its offset to UTC."""
 
 
-class Calibration(_Part):
+class PrecisionSettings(_FrozenModel):
     """How sure one precision may be, and where its answers end."""
 
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
@@ -61,7 +60,7 @@ class Calibration(_Part):
     """Distance from which on a photo is unfamiliar; none: the one that lies with the embeddings."""
 
 
-class BundleInfo(_Part):
+class BundleInfo(_FrozenModel):
     """Everything a prediction depends on besides the weights, and how good they are.
 
     A draft handed to `write_bundle` leaves `version`, `members` and `agreement` as they are: writing fills
@@ -93,7 +92,7 @@ class BundleInfo(_Part):
     precision: Precision = "fp32"
     """The precision that answers where nothing else is asked for and the processor is made for it;
     temperature, thresholds and figures are this one's."""
-    others: dict[Precision, Calibration] = {}
+    others: dict[Precision, PrecisionSettings] = {}
     """Temperature and limits of the other precisions."""
     metrics: dict[str, JsonValue] = {}
     """Figures measured with this very file, on photos that taught it nothing."""
@@ -111,7 +110,7 @@ class BundleInfo(_Part):
             raise ValueError("classes must differ from each other")
         if self.preprocess.mean is None or self.preprocess.std is None:
             raise ValueError("preprocess.mean and preprocess.std must be given")
-        if self.members and MODELS[self.precision] not in self.members:
+        if self.members and MODEL_MEMBERS[self.precision] not in self.members:
             raise ValueError(f"precision is {self.precision} and there is no such model")
         return self
 
@@ -142,14 +141,12 @@ def parse_info(text: bytes) -> BundleInfo:
     Raises:
         ValueError: the text is not what `dump_info` writes; the message is a reason without the file's name.
     """
-    values = _object(text)
+    values = _parse_object(text)
     newest = values.get("format_version")
     if not isinstance(newest, int) or isinstance(newest, bool) or newest < 1:
         raise ValueError("its assay.json gives no format version")
     if newest > FORMAT_VERSION:
-        raise ValueError(
-            f"it has format {newest} and this Assay reads up to {FORMAT_VERSION}: install a newer Assay"
-        )
+        raise ValueError(f"it has format {newest} and this Assay reads up to {FORMAT_VERSION}: install a newer Assay")
     digest = values.pop("digest", None)
     if digest != _digest(values):
         raise ValueError("its assay.json was changed after it was written")
@@ -161,7 +158,7 @@ def parse_info(text: bytes) -> BundleInfo:
         raise ValueError(f"its assay.json does not fit format {newest}: {where}: {first['msg']}") from None
 
 
-def version_of(info: BundleInfo, weights: str, novelty: str | None = None, int8: str | None = None) -> str:
+def bundle_version(info: BundleInfo, weights: str, novelty: str | None = None, int8: str | None = None) -> str:
     """Return the version of a bundle.
 
     Args:
@@ -197,9 +194,9 @@ def _digest(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _object(text: bytes) -> dict[str, Any]:
+def _parse_object(text: bytes) -> dict[str, Any]:
     try:
-        values = json.loads(text.decode("utf-8"), object_pairs_hook=_unique)
+        values = json.loads(text.decode("utf-8"), object_pairs_hook=_reject_duplicate_keys)
     except (ValueError, RecursionError):
         raise ValueError("its assay.json is not valid JSON") from None
     if not isinstance(values, dict):
@@ -207,7 +204,7 @@ def _object(text: bytes) -> dict[str, Any]:
     return values
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
         raise ValueError("a name occurs twice")

@@ -11,7 +11,7 @@ Source: onnx/onnx.proto of ONNX 1.23 (2026); field numbers never change their me
 from collections.abc import Iterator, Sequence
 from math import prod
 
-from assay.bundle.protobuf import BYTES, VARINT, Field, fields
+from assay.bundle.protobuf import BYTES, VARINT, Field, iter_fields
 
 _OPERATORS = """
     Abs Add And AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv
@@ -28,13 +28,13 @@ _OPERATORS = """
 OPERATORS = frozenset(_OPERATORS.split())
 """Operators that exported networks are made of, those of the timm library included: none loops, draws at
 random, holds text or reads a file."""
-OLDEST_OPSET, NEWEST_OPSET = 13, 32
+MIN_OPSET, MAX_OPSET = 13, 32
 """Versions of the default operator set that exports had or will have for some time."""
 
 _DEFAULT_DOMAINS = ("", "ai.onnx")
-_MOST_FIELDS = 5_000_000
+_MAX_FIELDS = 5_000_000
 """Fields of a whole model; one of 10,000 layers has about a million."""
-_MOST_DIMS = 64
+_MAX_DIMS = 64
 """Dimensions of a tensor; NumPy and the runtimes take no more."""
 
 # Message: {field number: message it holds}.
@@ -75,7 +75,7 @@ _BITS = {
 """Bits of an element of every tensor type (`TensorProto.DataType`) but text (8)."""
 
 
-def check_model(model: bytes) -> None:
+def check_onnx(model: bytes) -> None:
     """Refuse a model that is none of Assay's exports.
 
     Args:
@@ -84,28 +84,28 @@ def check_model(model: bytes) -> None:
     Raises:
         ValueError: it is no ONNX, or has what no export has; the message goes on from "its model.onnx ".
     """
-    _Reader().model(memoryview(model))
+    _ModelChecker().model(memoryview(model))
 
 
-def operators(model: bytes) -> frozenset[str]:
+def operator_names(model: bytes) -> frozenset[str]:
     """Return the names of all operators of the main graph, those of other domains as DOMAIN::NAME.
 
     Raises:
         ValueError: the bytes are no protobuf message.
     """
     found = set()
-    for part in _only(memoryview(model), 7):
-        for node in _only(part, 1):
+    for part in _submessages(memoryview(model), 7):
+        for node in _submessages(part, 1):
             name, domain = _operator(node)
-            found.add(_full(name, domain))
+            found.add(_qualified_name(name, domain))
     return frozenset(found)
 
 
-class _Reader:
+class _ModelChecker:
     """One pass over a model."""
 
     def __init__(self) -> None:
-        self._left = _MOST_FIELDS
+        self._left = _MAX_FIELDS
 
     def model(self, message: memoryview) -> None:
         """Check a whole model."""
@@ -139,7 +139,7 @@ class _Reader:
         if kind == "node":
             name, domain = _operator(message)
             if domain not in _DEFAULT_DOMAINS or name not in OPERATORS:
-                raise _RefusedError(f"the operator {_full(name, domain)!r}")
+                raise _RefusedError(f"the operator {_qualified_name(name, domain)!r}")
         self._message(kind, message)
 
     def _tensor(self, message: memoryview) -> None:
@@ -153,7 +153,7 @@ class _Reader:
             if number in _REFUSED["tensor"] or (number == _DATA_LOCATION and _integer(field) != 0):
                 raise _RefusedError(_REFUSED["tensor"].get(number, "weights in other files"))
             if number == _DIMS:
-                dims += _integers(field, _MOST_DIMS - len(dims))
+                dims += _integers(field, _MAX_DIMS - len(dims))
             elif number == _DATA_TYPE:
                 kinds.add(_integer(field))
             elif number == _RAW_DATA:
@@ -170,7 +170,7 @@ class _Reader:
             raise ValueError("a tensor does not hold the numbers of its shape")
 
     def _fields(self, message: memoryview) -> Iterator[Field]:
-        for field in fields(message):
+        for field in iter_fields(message):
             self._left -= 1
             if self._left < 0:
                 raise ValueError("it has too many parts")
@@ -187,7 +187,7 @@ class _RefusedError(ValueError):
 def _operator(node: memoryview) -> tuple[str, str]:
     """Return an operator's name and domain."""
     told = {4: "", 7: ""}
-    for field in fields(node):
+    for field in iter_fields(node):
         if field.number in told:
             if told[field.number]:
                 raise ValueError("an operator has two names")
@@ -195,7 +195,7 @@ def _operator(node: memoryview) -> tuple[str, str]:
     return told[4], told[7]
 
 
-def _full(name: str, domain: str) -> str:
+def _qualified_name(name: str, domain: str) -> str:
     return (name if domain in _DEFAULT_DOMAINS else f"{domain}::{name}")[:80]
 
 
@@ -212,7 +212,7 @@ def _check_parts(parts: Sequence[tuple[str, memoryview]]) -> None:
 
 def _opset_domain(message: memoryview) -> str:
     """Return the domain of an operator set; the default one has two names."""
-    domain = "".join(_text(field) for field in fields(message) if field.number == 1)
+    domain = "".join(_text(field) for field in iter_fields(message) if field.number == 1)
     return "" if domain in _DEFAULT_DOMAINS else domain
 
 
@@ -227,33 +227,33 @@ def _check_order(graph: memoryview) -> None:
     nodes: list[tuple[list[bytes], list[bytes]]] = []
     made: set[bytes] = set()
     weights: set[bytes] = set()
-    for field in fields(graph):
+    for field in iter_fields(graph):
         if field.number == _NODE:
-            nodes.append(_ends(_bytes(field)))
+            nodes.append(_inputs_and_outputs(_bytes(field)))
         elif field.number == _INITIALIZER:
-            _make(weights, _names(field, _TENSOR_NAME))
+            _define(weights, _names(field, _TENSOR_NAME))
         elif field.number == _GRAPH_INPUT:
-            _make(made, _names(field, _VALUE_NAME))
+            _define(made, _names(field, _VALUE_NAME))
     # An initializer may give a graph's input its value.
     made |= weights
     for taken, given in nodes:
         if missing := [name for name in taken if name and name not in made]:
-            raise ValueError(f"{_shown(missing[0])} is used before it is made")
-        _make(made, given)
+            raise ValueError(f"{_quoted(missing[0])} is used before it is made")
+        _define(made, given)
 
 
-def _make(made: set[bytes], names: Sequence[bytes]) -> None:
+def _define(made: set[bytes], names: Sequence[bytes]) -> None:
     for name in filter(None, names):
         if name in made:
-            raise ValueError(f"{_shown(name)} is made twice")
+            raise ValueError(f"{_quoted(name)} is made twice")
         made.add(name)
 
 
-def _ends(node: memoryview) -> tuple[list[bytes], list[bytes]]:
+def _inputs_and_outputs(node: memoryview) -> tuple[list[bytes], list[bytes]]:
     """Return the names of what a node takes and of what it gives."""
     taken: list[bytes] = []
     given: list[bytes] = []
-    for field in fields(node):
+    for field in iter_fields(node):
         if field.number == _NODE_INPUT:
             taken.append(bytes(_bytes(field)))
         elif field.number == _NODE_OUTPUT:
@@ -262,26 +262,26 @@ def _ends(node: memoryview) -> tuple[list[bytes], list[bytes]]:
 
 
 def _names(holder: Field, number: int) -> list[bytes]:
-    return [bytes(part) for part in _only(_bytes(holder), number)]
+    return [bytes(part) for part in _submessages(_bytes(holder), number)]
 
 
-def _shown(name: bytes) -> str:
+def _quoted(name: bytes) -> str:
     return repr(name.decode("utf-8", "backslashreplace")[:80])
 
 
 def _check_opset(message: memoryview) -> None:
     domain, version, versions = "", 0, 0
-    for field in fields(message):
+    for field in iter_fields(message):
         if field.number == 1:
             domain = _text(field)
         elif field.number == 2:
             version, versions = _integer(field), versions + 1
-    if versions > 1 or (domain in _DEFAULT_DOMAINS and not OLDEST_OPSET <= version <= NEWEST_OPSET):
+    if versions > 1 or (domain in _DEFAULT_DOMAINS and not MIN_OPSET <= version <= MAX_OPSET):
         raise _RefusedError(f"the operator set {version}")
 
 
-def _only(message: memoryview, number: int) -> Iterator[memoryview]:
-    return (_bytes(field) for field in fields(message) if field.number == number)
+def _submessages(message: memoryview, number: int) -> Iterator[memoryview]:
+    return (_bytes(field) for field in iter_fields(message) if field.number == number)
 
 
 def _bytes(field: Field) -> memoryview:
@@ -310,7 +310,7 @@ def _integers(field: Field, most: int) -> list[int]:
         if not tagged or tagged[-1] < 0x80:
             tagged.append(8)
         tagged.append(byte)
-    return [_integer(one) for one in fields(memoryview(tagged))]
+    return [_integer(one) for one in iter_fields(memoryview(tagged))]
 
 
 def _text(field: Field) -> str:

@@ -27,7 +27,7 @@ class Field(NamedTuple):
     """The number of a varint, otherwise the bytes."""
 
 
-def fields(message: memoryview) -> Iterator[Field]:
+def iter_fields(message: memoryview) -> Iterator[Field]:
     """Yield the fields of one message in their order; messages inside are given as bytes.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Words typed: one thin module a command, which parses, calls and prints.
+"""The command line: thin modules that parse arguments, call the library and print.
 
-Heavy imports happen inside the command that needs them, so that `assay --help` answers at once.
+Heavy imports happen inside the commands, so that `assay --help` stays fast.
 """

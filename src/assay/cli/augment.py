@@ -1,12 +1,12 @@
-"""`assay augment`: an augmented copy of a data set, or a picture of what the augmentation does."""
+"""`assay augment`: write an augmented or cropped copy of a dataset, or a contact sheet of augmentations."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay.cli.console import say
-from assay.cli.layout import LayoutOption, layout_setting
+from assay.cli.console import echo
+from assay.cli.options import LayoutOption, layout_setting
 
 if TYPE_CHECKING:
     from assay.recipe import Recipe
@@ -49,15 +49,13 @@ def augment(
     Example: assay augment photos/ -r bottle --to augmented/ --copies 5
     """
     from assay.cli.console import print_json
-    from assay.errors import UsageError
+    from assay.core.errors import UsageError
     from assay.recipe import load_recipe
 
     if to is None and sheet is None:
         raise UsageError("say what to write: --to FOLDER for photos, --sheet FILE.png for a contact sheet")
     if crop and (to is None or copies):
-        raise UsageError(
-            "--crop needs --to FOLDER and writes no copies: augment the cropped folder afterwards"
-        )
+        raise UsageError("--crop needs --to FOLDER and writes no copies: augment the cropped folder afterwards")
     overrides = [
         *(set_ or ()),
         *layout_setting(layout),
@@ -75,50 +73,49 @@ def augment(
     if json:
         print_json(told)
     else:
-        say(*lines)
+        echo(*lines)
 
 
 def _draw(data: Path, recipe: "Recipe", sheet: Path, *, photos: int, variants: int, seed: int) -> None:
-    from assay.data.augment_sheet import augmentation_sheet, pick_photos
-    from assay.errors import UsageError
-    from assay.files import replacing
+    from assay.core.errors import UsageError
+    from assay.core.files import atomic_write
+    from assay.data.augmentation_sheet import draw_augmentation_sheet, pick_images
 
     if sheet.suffix.lower() != ".png":
         raise UsageError(f"--sheet {sheet} must end in .png")
-    picture = augmentation_sheet(pick_photos(data, photos, seed, recipe.data.layout), recipe, variants, seed)
-    with replacing(sheet) as temporary:
+    picture = draw_augmentation_sheet(pick_images(data, photos, seed, recipe.data.layout), recipe, variants, seed)
+    with atomic_write(sheet) as temporary:
         picture.save(temporary)
 
 
 def _crop(data: Path, name: str, recipe: "Recipe", to: Path, lines: list[str]) -> dict[str, object]:
     """Write the region of interest; add what a person reads to `lines` and return what a program reads."""
-    from assay.cli.console import progress_bars
-    from assay.cli.shell_commands import command
-    from assay.data.cropped import write_cropped
-    from assay.data.prepare import read_grouped
-    from assay.tables import MOST_CLASSES, listed
+    from assay.cli.console import progress_bars, shell_command
+    from assay.core.tables import MAX_CLASSES_SHOWN, join_names
+    from assay.data.loading import load_grouped_dataset
+    from assay.data.offline_augmentation import write_cropped_dataset
 
     with progress_bars() as progress:
         # The folders of the source are kept; a mapping is for training.
-        dataset = read_grouped(
+        dataset = load_grouped_dataset(
             data,
             recipe.data.model_copy(update={"mapping": None}),
             value_range=recipe.preprocess.value_range,
             progress=progress,
         )
-        written = write_cropped(dataset, recipe.preprocess, recipe.augment.offline, to, progress=progress)
+        written = write_cropped_dataset(dataset, recipe.preprocess, recipe.augment.offline, to, progress=progress)
     for warning in dataset.warnings:
-        say(f"note: {warning}", err=True)
+        echo(f"note: {warning}", err=True)
     region = dict(zip(("left", "top", "right", "bottom"), recipe.preprocess.roi, strict=True))
     edges = ", ".join(f"{name} {value:g}" for name, value in region.items())
     lines.append(f"{to} holds the region of interest ({edges}) of {written.photos} photos")
     counts = [f"{label} {count}" for label, count in dataset.counts().items()]
-    lines.append(f"  {listed(counts, MOST_CLASSES)}")
+    lines.append(f"  {join_names(counts, MAX_CLASSES_SHOWN)}")
     if dataset.unreadable:
         lines.append(f"  left out: {len(dataset.unreadable)} files that cannot be read")
     # Training must not crop what is cropped.
     whole = "preprocess.roi=[0,0,1,1]"
-    lines.append(f"next: {command('train', written.manifest, '-r', name, '--set', whole)}")
+    lines.append(f"next: {shell_command('train', written.manifest, '-r', name, '--set', whole)}")
     return {
         "manifest": str(written.manifest),
         "photos": written.photos,
@@ -130,38 +127,37 @@ def _crop(data: Path, name: str, recipe: "Recipe", to: Path, lines: list[str]) -
 
 def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) -> dict[str, object]:
     """Write the photos; add what a person reads to `lines` and return what a program reads."""
-    from assay.cli.console import progress_bars
-    from assay.cli.shell_commands import command
-    from assay.data import SPLITS, kept_together, read_manifest
-    from assay.data.augmented import write_augmented
-    from assay.data.prepare import prepare
-    from assay.tables import MOST_CLASSES, listed
+    from assay.cli.console import progress_bars, shell_command
+    from assay.core.tables import MAX_CLASSES_SHOWN, join_names
+    from assay.data import SPLITS, count_groups, read_manifest
+    from assay.data.loading import load_split_dataset
+    from assay.data.offline_augmentation import write_augmented_dataset
 
     with progress_bars() as progress:
-        dataset = prepare(
+        dataset = load_split_dataset(
             data, recipe.data, seed, value_range=recipe.preprocess.value_range, progress=progress
         )
-        written = write_augmented(
+        written = write_augmented_dataset(
             dataset, recipe.augment, to, seed, value_range=recipe.preprocess.value_range, progress=progress
         )
     for warning in dataset.warnings:
-        say(f"note: {warning}", err=True)
+        echo(f"note: {warning}", err=True)
     result = read_manifest(written.manifest, dataset.classes)
     parts = {part: result.counts(part) for part in SPLITS}
     lines.append(f"{to} holds {written.originals} photos and {written.copies} changed copies of them")
-    if groups := kept_together(dataset.samples):
+    if groups := count_groups(dataset.samples):
         lines.append(f"{groups} groups of photos that look alike were each kept in one part")
     for part, counts in parts.items():
         lines.append(
-            f"  {part:<5} " + listed([f"{label} {count}" for label, count in counts.items()], MOST_CLASSES)
+            f"  {part:<5} " + join_names([f"{label} {count}" for label, count in counts.items()], MAX_CLASSES_SHOWN)
         )
-    lines.append(f"next: {command('train', written.manifest)}")
+    lines.append(f"next: {shell_command('train', written.manifest)}")
     return {
         "manifest": str(written.manifest),
         "originals": written.originals,
         "copies": written.copies,
         "kept": written.kept,
-        "groups": kept_together(dataset.samples),
+        "groups": count_groups(dataset.samples),
         "unreadable": [one.id for one in dataset.unreadable],
         "parts": parts,
     }

@@ -1,17 +1,17 @@
-"""`assay bench`: how fast a classifier answers on this machine."""
+"""`assay bench`: measure the latency, throughput, memory and accuracy of a classifier on this machine."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay.cli.console import say, say_text
-from assay.cli.layout import LayoutOption
+from assay.cli.console import echo, echo_text
+from assay.cli.options import LayoutOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from assay.workflow.bench.result import BenchResult, Row
+    from assay.benchmark.results import BenchmarkResult, BenchmarkRow
 
 
 def bench(
@@ -34,65 +34,65 @@ def bench(
 
     Example: assay bench model.assay photos/ --to bench
     """
+    from assay.benchmark.runner import benchmark_model
     from assay.cli.console import print_json, progress_bars
-    from assay.workflow.bench.bench import bench_model
 
     if to is not None:
         # Before a minute is spent: whoever lacks matplotlib shall know now.
-        from assay.workflow.bench.write import write_bench
+        from assay.benchmark.figures import write_benchmark
     with progress_bars() as progress:
-        result = bench_model(
+        result = benchmark_model(
             model,
             data,
             layout="auto" if layout is None else layout.value,
             seconds=seconds,
             progress=progress,
         )
-    written = [] if to is None else write_bench(result, to)
+    written = [] if to is None else write_benchmark(result, to)
     if json:
         print_json(result.to_dict())
     else:
-        _print(result, written)
+        _print_result(result, written)
     if not result.measured:
         raise typer.Exit(1)
 
 
-def _print(result: "BenchResult", written: list[Path]) -> None:
+def _print_result(result: "BenchmarkResult", written: list[Path]) -> None:
     told, processors = result.machine, result.machine["processors"]
     measured = [(str(row.combination), row) for row in result.measured]
     if measured:
-        say_text(_table(_SPEED, [[name, *_speed(row)] for name, row in measured]))
-        say_text(_table(_COST, [[name, *_cost(row)] for name, row in measured]))
+        echo_text(_table(_SPEED, [[name, *_speed(row)] for name, row in measured]))
+        echo_text(_table(_COST, [[name, *_cost(row)] for name, row in measured]))
     else:
-        say("Nothing could be measured:")
+        echo("Nothing could be measured:")
     for row in result.rows:
         if row.error is not None:
-            say(f"{row.combination} could not be measured: {row.error}")
+            echo(f"{row.combination} could not be measured: {row.error}")
     rounds = "1 round" if result.rounds == 1 else f"medians of {result.rounds} rounds"
-    say("", f"latency, throughput  pixels of {result.size} × {result.size} to logits; {rounds}")
-    say("batch                calls at a time × images a call, the quickest of those tried")
-    say(f"file to answer       {result.photos}")
+    echo("", f"latency, throughput  pixels of {result.size} × {result.size} to logits; {rounds}")
+    echo("batch                calls at a time × images a call, the quickest of those tried")
+    echo(f"file to answer       {result.photos}")
     if result.judged:
-        say(f"accuracy             {result.judged} photos")
+        echo(f"accuracy             {result.judged} photos")
     if result.caution:
-        say(f"take care            {result.caution}", colour="yellow")
-    say(
+        echo(f"take care            {result.caution}", colour="yellow")
+    echo(
         f"machine              {told['processor']}, {processors['usable']} of {processors['present']} "
         f"processors, {', '.join(told['features']) or 'no features told'}"
     )
     libraries = ", ".join(f"{name} {version}" for name, version in told["libraries"].items())
-    say(f"versions             {libraries}, Python {told['python']}")
-    say(f"load                 {result.load[0]} before, {result.load[1]} at the end")
+    echo(f"versions             {libraries}, Python {told['python']}")
+    echo(f"load                 {result.load[0]} before, {result.load[1]} at the end")
     for path in written:
-        say(f"written              {path}")
+        echo(f"written              {path}")
 
 
 def _table(names: "Sequence[str]", rows: "Sequence[Sequence[str]]") -> str:
     """Return a table with a rule under its head, and an empty line behind it."""
-    from assay.tables import align, columns
+    from assay.core.tables import align_columns, display_width
 
-    head, *lines = align([["", *names], *rows]).split("\n")
-    rule = "─" * max(map(columns, [head, *lines]))
+    head, *lines = align_columns([["", *names], *rows]).split("\n")
+    rule = "─" * max(map(display_width, [head, *lines]))
     return "\n".join([head, rule, *lines, ""])
 
 
@@ -100,7 +100,7 @@ _SPEED = ("p50 ms", "p95 ms", "p99 ms", "images/s", "batch", "start s")
 _COST = ("MiB", "peak", "file ms", "decode", "prep.", "infer.", "accuracy")
 
 
-def _speed(row: "Row") -> list[str]:
+def _speed(row: "BenchmarkRow") -> list[str]:
     setting = row.best().setting
     return [
         f"{row.of(lambda one: 1e3 * one.p50).median:.2f}",
@@ -112,7 +112,7 @@ def _speed(row: "Row") -> list[str]:
     ]
 
 
-def _cost(row: "Row") -> list[str]:
+def _cost(row: "BenchmarkRow") -> list[str]:
     from assay.cli.console import percent
 
     held, peak = row.memory(lambda one: one.memory), row.memory(lambda one: one.peak)

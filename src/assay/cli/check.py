@@ -1,18 +1,16 @@
-"""`assay check`: what is wrong with a data set, before an hour of training is wasted."""
+"""`assay check`: find problems in a labelled dataset."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from assay.cli.console import say, say_text
-from assay.cli.layout import LayoutOption, layout_setting
+from assay.cli.console import echo, echo_text
+from assay.cli.options import LayoutOption, layout_setting
 
 
 def check(
-    data: Annotated[
-        Path, typer.Argument(help="Class folders, train/val/test folders, a manifest or an array file.")
-    ],
+    data: Annotated[Path, typer.Argument(help="Class folders, train/val/test folders, a manifest or an array file.")],
     *,
     recipe: Annotated[
         str, typer.Option("--recipe", "-r", help="The recipe to train with: its classes and split.")
@@ -21,9 +19,7 @@ def check(
     html: Annotated[Path | None, typer.Option(help="Write a page with thumbnails of every group.")] = None,
     write: Annotated[
         Path | None,
-        typer.Option(
-            metavar="CLEAN", help="Write a manifest (.csv) without the bad files, or a copy (a new folder)."
-        ),
+        typer.Option(metavar="CLEAN", help="Write a manifest (.csv) without the bad files, or a copy (a new folder)."),
     ] = None,
     fail_on: Annotated[
         str, typer.Option(help="What makes exit code 1: error, warning, note, never, or kinds, with commas.")
@@ -52,14 +48,13 @@ def check(
     """
     from assay.cli.console import print_json, progress_bars
     from assay.data.check import check as audit
-    from assay.data.check_report import summary, write_page
-    from assay.data.clean import write_clean
-    from assay.data.findings import failing
+    from assay.data.check_findings import parse_fail_on
+    from assay.data.check_report import format_summary, write_check_page, write_cleaned_dataset
     from assay.recipe import load_recipe
 
     few = [] if advised is None else [f"data.advised_per_class={advised}"]
     settings = load_recipe(recipe, [*layout_setting(layout), *few])
-    wanted = failing([name.strip() for name in fail_on.split(",") if name.strip()])
+    wanted = parse_fail_on([name.strip() for name in fail_on.split(",") if name.strip()])
     with progress_bars() as progress:
         report = audit(
             data,
@@ -72,20 +67,20 @@ def check(
             progress=progress,
         )
         if model is not None:
-            from assay.workflow.suspects import with_label_suspects
+            from assay.pipeline.label_error_check import with_label_issues
 
-            report = with_label_suspects(report, model, progress)
+            report = with_label_issues(report, model, progress)
     failures = report.failures(wanted)
     if json:
         print_json(report.to_dict())
     else:
-        say_text(summary(report))
+        echo_text(format_summary(report))
     if html is not None:
-        write_page(report, html, title=data.resolve().name)
-        say("", f"page        {html}", err=json)
+        write_check_page(report, html, title=data.resolve().name)
+        echo("", f"page        {html}", err=json)
     if write is not None:
-        cleaned = write_clean(report, write)
-        say(
+        cleaned = write_cleaned_dataset(report, write)
+        echo(
             "",
             f"clean       {cleaned.manifest}: {cleaned.kept:,} photos, {cleaned.left_out:,} left out",
             err=json,

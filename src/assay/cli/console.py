@@ -1,28 +1,58 @@
-"""What commands share when they print: lines, results, JSON, progress on long work, errors.
-
-Every command prints through this module. Progress goes to standard error and only to a terminal; standard
-output holds results alone. Names and messages from outside are made safe to show (`assay.text`), a console
-that cannot encode a character shows a replacement, and output that cannot be written never ends work.
-"""
+"""Print lines, results, JSON, errors, progress bars and shell commands safely on any console."""
 
 import codecs
 import contextlib
 import errno
 import json
 import os
+import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TextIO
 
 import typer
 
 from assay.cli.status_line import active_line
-from assay.progress import Progress, silent
-from assay.text import printable, printable_json, printable_lines
+from assay.core.progress import Progress, no_progress
+from assay.core.text import printable, printable_json, printable_lines
 
-_PLAIN = {
+PROGRAM_NAME = "assay"
+
+
+def program_path() -> str:
+    """Return what a shell in the current folder runs this very program by.
+
+    `assay` where it is the one on the PATH; else its path, relative where it lies below the current folder.
+    """
+    own = _own_executable()
+    found = shutil.which(PROGRAM_NAME)
+    if own is None or (found is not None and Path(found).resolve() == own.resolve()):
+        return PROGRAM_NAME
+    path = Path(os.path.abspath(own))  # noqa: PTH100 - links are kept: a virtual environment may be one
+    here = Path.cwd()
+    if not path.is_relative_to(here):
+        return shlex.quote(str(path))
+    relative = str(path.relative_to(here))
+    return shlex.quote(relative if os.sep in relative else f".{os.sep}{relative}")
+
+
+def shell_command(*words: str | Path) -> str:
+    """Return a command line of this program, ready to be pasted into a shell."""
+    return " ".join([program_path(), *(shlex.quote(str(word)) for word in words)])
+
+
+def _own_executable() -> Path | None:
+    """Return the program's file: the one that was called, else the one beside this Python."""
+    called = Path(sys.argv[0])
+    beside = Path(sys.executable).with_name(PROGRAM_NAME)
+    return next((path for path in (called, beside) if path.stem == PROGRAM_NAME and path.is_file()), None)
+
+
+_ASCII_SUBSTITUTES = {
     **dict.fromkeys("─━═–—\u2010\u2011−", "-"),
     **dict.fromkeys("│┃║", "|"),
     **dict.fromkeys("┌┐└┘├┤┬┴┼╭╮╰╯╞╡╪╔╗╚╝╠╣╦╩╬╶╴╸╺╾╼", "+"),
@@ -48,7 +78,7 @@ _REPLACE = "assay.replace"
 
 def prepare_streams() -> None:
     """Have standard output and standard error replace what their encoding lacks, instead of failing."""
-    codecs.register_error(_REPLACE, _replaced)
+    codecs.register_error(_REPLACE, _replace_unencodable)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -63,7 +93,7 @@ def is_terminal(stream: TextIO | None) -> bool:
         return False
 
 
-def say(*lines: str, err: bool = False, colour: str | None = None) -> None:
+def echo(*lines: str, err: bool = False, colour: str | None = None) -> None:
     r"""Print lines for people, each made safe to show. Never ends the work: what nobody reads is dropped.
 
     Args:
@@ -71,15 +101,15 @@ def say(*lines: str, err: bool = False, colour: str | None = None) -> None:
         err: to standard error.
         colour: name of a colour, for terminals.
     """
-    _say("\n".join(map(printable, lines)), err=err, colour=colour)
+    _echo("\n".join(map(printable, lines)), err=err, colour=colour)
 
 
-def say_text(text: str, *, err: bool = False) -> None:
-    """Print a text of several lines as `say` does; names in it must be safe already (`printable`)."""
-    _say(printable_lines(text), err=err)
+def echo_text(text: str, *, err: bool = False) -> None:
+    """Print a text of several lines as `echo` does; names in it must be safe already (`printable`)."""
+    _echo(printable_lines(text), err=err)
 
 
-def result(line: str) -> None:
+def print_result(line: str) -> None:
     """Print one line of a command that does nothing but answer.
 
     Raises:
@@ -88,7 +118,7 @@ def result(line: str) -> None:
     _write(sys.stdout, printable(line))
 
 
-def result_json(text: str) -> None:
+def print_json_text(text: str) -> None:
     """Print JSON text that is safe to show and holds the very same values.
 
     Raises:
@@ -100,32 +130,32 @@ def result_json(text: str) -> None:
 
 def print_json(value: object) -> None:
     """Write a value as JSON to standard output, for programs to read."""
-    result_json(json.dumps(value, indent=2, ensure_ascii=False))
+    print_json_text(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def complain(sentence: str) -> None:
+def print_error(sentence: str) -> None:
     """Print what went wrong as one line on standard error, red on a terminal."""
-    say(f"assay: {sentence}", err=True, colour="red")
+    echo(f"assay: {sentence}", err=True, colour="red")
 
 
-def drop_output() -> None:
+def discard_output() -> None:
     """Send what is still to be printed to nowhere, once the reader of standard output has gone."""
-    _give_up(sys.stdout)
+    _redirect_to_null(sys.stdout)
 
 
-def lost_output() -> OSError | None:
-    """Return why lines of `say` could not be written, unless their reader had gone on purpose."""
-    return _failures[0] if _failures else None
+def output_error() -> OSError | None:
+    """Return why lines of `echo` could not be written, unless their reader had gone on purpose."""
+    return _output_errors[0] if _output_errors else None
 
 
-def _say(text: str, *, err: bool, colour: str | None = None) -> None:
+def _echo(text: str, *, err: bool, colour: str | None = None) -> None:
     stream = sys.stderr if err else sys.stdout
     try:
         _write(stream, typer.style(text, fg=colour) if colour and is_terminal(stream) else text)
     except OSError as error:
         if error.errno not in {errno.EPIPE, errno.EIO} and not err:
-            _failures.append(error)
-        _give_up(stream)
+            _output_errors.append(error)
+        _redirect_to_null(stream)
 
 
 def _write(stream: TextIO | None, text: str) -> None:
@@ -137,7 +167,7 @@ def _write(stream: TextIO | None, text: str) -> None:
             stream.flush()
 
 
-def _give_up(stream: TextIO | None) -> None:
+def _redirect_to_null(stream: TextIO | None) -> None:
     """Put the null device in the place of a stream: neither later lines nor the end of Python may fail."""
     if stream is None:
         return
@@ -147,18 +177,18 @@ def _give_up(stream: TextIO | None) -> None:
         os.close(null)
 
 
-_failures: list[OSError] = []
+_output_errors: list[OSError] = []
 
 
-def _replaced(error: UnicodeError) -> tuple[str, int]:
+def _replace_unencodable(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]
-    return "".join(_plain(letter) for letter in letters), error.end
+    return "".join(_substitute(letter) for letter in letters), error.end
 
 
-def _plain(letter: str) -> str:
-    shown = _PLAIN.get(letter)
+def _substitute(letter: str) -> str:
+    shown = _ASCII_SUBSTITUTES.get(letter)
     return letter.encode("ascii", "backslashreplace").decode() if shown is None else shown
 
 
@@ -170,7 +200,7 @@ def progress_bars(unit: str | None = None) -> Iterator[Progress]:
         unit: what is counted, "photos": the bars then also tell how many a second; none: they do not.
     """
     if not is_terminal(sys.stderr):
-        yield silent
+        yield no_progress
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn

@@ -1,15 +1,15 @@
-"""`assay demo`: real photos to a classifier in use, in about a minute."""
+"""`assay demo`: train, evaluate and use a classifier on a bundled dataset."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay.cli.console import say, say_text
-from assay.text import printable
+from assay.cli.console import echo, echo_text
+from assay.core.text import printable
 
 if TYPE_CHECKING:
-    from assay.workflow import TrainResult
+    from assay.pipeline import TrainResult
 
 
 def demo(
@@ -23,31 +23,30 @@ def demo(
 
     Example: assay demo
     """
-    from assay.cli.console import progress_bars
-    from assay.cli.shell_commands import command, program
-    from assay.cli.train import closing, watcher_of
-    from assay.data.elpv import prepare_elpv
+    from assay.cli.console import program_path, progress_bars, shell_command
+    from assay.cli.train import training_callbacks, training_summary
+    from assay.data.fetch.converters import prepare_elpv
+    from assay.pipeline import result_folder, train_classifier
     from assay.recipe import load_recipe
-    from assay.workflow import result_folder, train_classifier
 
     about = "Tells defective solar cells from functional ones on electroluminescence photos."
     settings = ["name=solar-cells", f"description={about}", "data.positive=defective", f"train.seed={seed}"]
     recipe = load_recipe("defect-lite", settings)
-    say("Solar cells of the ELPV set: functional, or defective (defect probability of one half or more)")
+    echo("Solar cells of the ELPV set: functional, or defective (defect probability of one half or more)")
     manifest = prepare_elpv(to / "photos")
     with progress_bars() as progress, result_folder(None, to, "run") as folder:
-        result = train_classifier(manifest, recipe, folder, watcher_of(recipe, progress, quiet=False))
-    say_text(closing(result))
-    say_text(_unseen(result))
+        result = train_classifier(manifest, recipe, folder, training_callbacks(recipe, progress, quiet=False))
+    echo_text(training_summary(result))
+    echo_text(_unseen(result))
     bundle, photos = result.run.bundle, to / "photos"
-    say(
+    echo(
         "",
         "Next:",
-        f"  {command('info', bundle)}",
-        f"  {command('predict', bundle, photos / 'defective', '--out', to / 'answers.csv')}",
-        f"  {command('evaluate', bundle, result.run.manifest, '--part', 'test')}",
+        f"  {shell_command('info', bundle)}",
+        f"  {shell_command('predict', bundle, photos / 'defective', '--out', to / 'answers.csv')}",
+        f"  {shell_command('evaluate', bundle, result.run.manifest, '--part', 'test')}",
         "",
-        f"With photos of your own, in one folder for each class: {program()} train FOLDER",
+        f"With photos of your own, in one folder for each class: {program_path()} train FOLDER",
     )
 
 
@@ -60,7 +59,5 @@ def _unseen(result: "TrainResult") -> str:
     answers = Classifier.load(result.run.bundle).predict([sample.path for sample in chosen])
     lines = ["", "Five photos that it has never seen:"]
     for sample, answer in zip(chosen, answers, strict=True):
-        lines.append(
-            f"  {sample.id:<28} {answer.label:<11} {answer.confidence:.2f}   labelled {sample.label}"
-        )
+        lines.append(f"  {sample.id:<28} {answer.label:<11} {answer.confidence:.2f}   labelled {sample.label}")
     return "\n".join(map(printable, lines))

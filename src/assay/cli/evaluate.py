@@ -1,4 +1,4 @@
-"""`assay evaluate`: a classifier judged on labelled photos."""
+"""`assay evaluate`: evaluate a classifier on labelled images."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
-from assay.cli.console import say, say_text
-from assay.cli.engines import EngineOption, Precision, PrecisionOption, ThreadsOption
-from assay.cli.layout import LayoutOption
+from assay.cli.console import echo, echo_text
+from assay.cli.options import EngineOption, LayoutOption, Precision, PrecisionOption, ThreadsOption
 
 
-class Part(StrEnum):
+class Split(StrEnum):
     """The part of the data to judge on."""
 
     train = "train"
@@ -23,16 +22,12 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="A .assay file.")],
     data: Annotated[Path, typer.Argument(help="Labelled photos: class folders or a manifest.")],
     *,
-    part: Annotated[Part | None, typer.Option(help="Judge only the photos of this part.")] = None,
+    part: Annotated[Split | None, typer.Option(help="Judge only the photos of this part.")] = None,
     layout: LayoutOption = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for figures and pictures; by default evaluation-N.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for figures and pictures; by default evaluation-N.")] = None,
     target_precision: Annotated[
         float | None,
-        typer.Option(
-            help="Judge with the threshold for this share of right answers instead of the model's own."
-        ),
+        typer.Option(help="Judge with the threshold for this share of right answers instead of the model's own."),
     ] = None,
     engine: EngineOption = "auto",
     precision: PrecisionOption = Precision.auto,
@@ -43,11 +38,10 @@ def evaluate(
 
     Example: assay evaluate model.assay photos/
     """
-    from assay.cli.confidence import describe_answers
     from assay.cli.console import print_json, progress_bars
-    from assay.cli.summary import describe_metrics
-    from assay.errors import UsageError
-    from assay.workflow import evaluate_classifier, result_folder
+    from assay.cli.training_output import describe_abstention, describe_metrics
+    from assay.core.errors import UsageError
+    from assay.pipeline import evaluate_classifier, result_folder
 
     if out is not None and (out / "run.json").exists():
         raise UsageError(f"{out} is a run, whose own figures stay as they are: choose another --out")
@@ -71,12 +65,12 @@ def evaluate(
         print_json({**said, **told, "selection": chosen})
         return
     for name in ("report", "confusion_text"):
-        say_text(result.files[name].read_text(encoding="utf-8").rstrip() + "\n")
-    say_text(describe_metrics(result.metrics, f"{data}"))
+        echo_text(result.files[name].read_text(encoding="utf-8").rstrip() + "\n")
+    echo_text(describe_metrics(result.metrics, f"{data}"))
     if (answered := result.confidence.answered) is not None:
-        say_text(describe_answers(answered, result.confidence.threshold, result.selection))
+        echo_text(describe_abstention(answered, result.confidence.threshold, result.selection))
     if result.caution:
-        say(f"take care   {result.caution}", colour="yellow")
-    say(f"answered by {result.runs}")
-    say(f"report      {result.files['page']}")
-    say(f"pictures    {folder}")
+        echo(f"take care   {result.caution}", colour="yellow")
+    echo(f"answered by {result.runs}")
+    echo(f"report      {result.files['page']}")
+    echo(f"pictures    {folder}")

@@ -1,15 +1,15 @@
-"""`assay export`: a classifier for other runtimes."""
+"""`assay export`: convert a classifier to ONNX, OpenVINO or TorchScript."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay.cli.console import say
-from assay.errors import UsageError
+from assay.cli.console import echo
+from assay.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from assay.workflow.export import Exported, ExportResult
+    from assay.export import ExportedFormat, ExportResult
 
 
 def export(
@@ -23,9 +23,7 @@ def export(
     no_check: Annotated[bool, typer.Option("--no-check", help="Compare nothing.")] = False,
     formats: Annotated[
         list[str] | None,
-        typer.Option(
-            "--format", help="onnx, onnx-int8, openvino, openvino-int8, torchscript; all that can be made."
-        ),
+        typer.Option("--format", help="onnx, onnx-int8, openvino, openvino-int8, torchscript; all that can be made."),
     ] = None,
     int8: Annotated[
         Path | None,
@@ -43,8 +41,8 @@ def export(
     Example: assay export model.assay --to exported --check photos/
     """
     from assay.cli.console import print_json, progress_bars
-    from assay.cli.inputs import photos
-    from assay.workflow.export import export_model
+    from assay.cli.image_inputs import expand_image_paths
+    from assay.export import export_model
 
     if bool(check) == no_check:
         raise UsageError(
@@ -52,24 +50,24 @@ def export(
             if not check
             else "--check and --no-check contradict each other: leave one out"
         )
-    compared = list(photos(check)) if check else None
+    compared = list(expand_image_paths(check)) if check else None
     with progress_bars() as progress:
         result = export_model(model, to, formats or ("all",), photos=compared, int8=int8, progress=progress)
     if json:
         print_json(result.to_dict())
         return
-    _print(result)
+    _print_exports(result)
 
 
-def _print(result: "ExportResult") -> None:
+def _print_exports(result: "ExportResult") -> None:
     for one in result.exported:
-        say(f"{one.format:<14}{one.size / 1e6:7.1f} MB  {_told(one)}")
+        echo(f"{one.format:<14}{one.size / 1e6:7.1f} MB  {_agreement_text(one)}")
     for name, why in result.skipped.items():
-        say(f"{name:<14}left out: {why}")
-    say("", f"In {result.folder}: each with a .json that tells its use, and an example_….py to run.")
+        echo(f"{name:<14}left out: {why}")
+    echo("", f"In {result.folder}: each with a .json that tells its use, and an example_….py to run.")
 
 
-def _told(one: "Exported") -> str:
+def _agreement_text(one: "ExportedFormat") -> str:
     told = one.agreement
     if told is None:
         return "not checked"

@@ -1,12 +1,11 @@
-"""`assay fetch`: a data set by name or address, as a folder that is ready to train on."""
+"""`assay fetch`: download a dataset by name or URL."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from assay.cli.console import print_json, progress_bars, say
-from assay.cli.shell_commands import command
+from assay.cli.console import echo, print_json, progress_bars, shell_command
 
 
 def fetch(
@@ -17,9 +16,7 @@ def fetch(
             metavar="NAME|URL|FILE",
         ),
     ] = None,
-    to: Annotated[
-        Path | None, typer.Option("--to", help="The folder to make.", show_default="the name, here")
-    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="The folder to make.", show_default="the name, here")] = None,
     sha256: Annotated[
         str | None,
         typer.Option("--sha256", help="What the archive's SHA-256 must be, or begin with."),
@@ -37,13 +34,13 @@ def fetch(
     if source is None:
         _list(json)
         return
-    from assay.data.fetch import fetch as fetch_data
+    from assay.data.fetch.fetcher import fetch as fetch_data
 
     with progress_bars() as progress:
         fetched = fetch_data(source, to, sha256=sha256, downloads=from_, progress=progress)
     dataset = fetched.dataset
     words = (dataset.usage if dataset else "assay train {folder}").split()[1:]
-    usage = command(*(word.format(folder=fetched.folder) for word in words))
+    usage = shell_command(*(word.format(folder=fetched.folder) for word in words))
     if json:
         print_json(
             {
@@ -56,16 +53,16 @@ def fetch(
             }
         )
         return
-    say(f"{fetched.folder} {'is ready' if fetched.fresh else 'was there already'}")
+    echo(f"{fetched.folder} {'is ready' if fetched.fresh else 'was there already'}")
     if dataset:
-        say(f"licence:  {dataset.licence}")
-        say(f"cite:     {dataset.citation}")
-        say(f"about:    {dataset.homepage}")
-    say(f"next:     {usage}")
+        echo(f"licence:  {dataset.licence}")
+        echo(f"cite:     {dataset.citation}")
+        echo(f"about:    {dataset.homepage}")
+    echo(f"next:     {usage}")
 
 
 def _list(json: bool) -> None:
-    from assay.data.catalogue import CATALOGUE
+    from assay.data.fetch.registry import REGISTRY
 
     if json:
         print_json(
@@ -78,10 +75,10 @@ def _list(json: bool) -> None:
                     "homepage": one.homepage,
                     "files": [{"url": file.url, "sha256": file.sha256} for file in one.files],
                 }
-                for one in CATALOGUE.values()
+                for one in REGISTRY.values()
             ]
         )
         return
-    width = max(map(len, CATALOGUE))
-    for one in CATALOGUE.values():
-        say(f"{one.name:<{width}}  {one.size / 1e6:>4.0f} MB  {one.summary} ({one.licence})")
+    width = max(map(len, REGISTRY))
+    for one in REGISTRY.values():
+        echo(f"{one.name:<{width}}  {one.size / 1e6:>4.0f} MB  {one.summary} ({one.licence})")

@@ -1,4 +1,4 @@
-"""The command `assay`: its list of commands, and how errors and Ctrl-C end."""
+"""The entry point `assay`: the list of commands, and how errors become messages and exit codes."""
 
 import os
 import sys
@@ -12,32 +12,25 @@ from typer.core import TyperGroup
 from assay import __version__
 from assay.cli.augment import augment
 from assay.cli.bench import bench
-from assay.cli.cache import cache
 from assay.cli.check import check
 from assay.cli.collect import collect
-from assay.cli.compare import compare
-from assay.cli.console import complain, drop_output, lost_output, prepare_streams, result
-from assay.cli.crossval import crossval
+from assay.cli.console import discard_output, output_error, prepare_streams, print_error, print_result
 from assay.cli.demo import demo
 from assay.cli.evaluate import evaluate
-from assay.cli.explain import explain
+from assay.cli.experiments import compare, crossval, tune, variants
 from assay.cli.export import export
 from assay.cli.fetch import fetch
-from assay.cli.info import info
-from assay.cli.journal import journal
-from assay.cli.keys import keys
-from assay.cli.predict import predict
-from assay.cli.recipes import recipes
+from assay.cli.info import cache, info, recipes
+from assay.cli.predict import explain, predict
 from assay.cli.serve import serve
+from assay.cli.server_admin import journal, keys
 from assay.cli.train import train
-from assay.cli.tune import tune
-from assay.cli.variants import variants
 from assay.cli.watch import watch
-from assay.errors import AssayError
-from assay.files import cache_folder
-from assay.text import printable_lines
+from assay.core.errors import AssayError
+from assay.core.files import cache_folder
+from assay.core.text import printable_lines
 
-_GROUPS: dict[str, tuple[Callable[..., None], ...]] = {
+_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start here": (demo,),
     "Data": (collect, check, augment, fetch),
     "Train": (train, crossval, variants, tune, compare, evaluate),
@@ -80,7 +73,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _panel, _commands in _GROUPS.items():
+for _panel, _commands in _PANELS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
 app.add_typer(recipes, name="recipes", rich_help_panel="Train")
@@ -90,7 +83,7 @@ app.add_typer(keys, name="keys", rich_help_panel="Use")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        result(f"assay {__version__}")
+        print_result(f"assay {__version__}")
         raise typer.Exit
 
 
@@ -119,24 +112,24 @@ def main(arguments: list[str] | None = None) -> None:
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:
             # Typer ends on Ctrl-C without a word.
-            complain("stopped")
-        elif not stop.code and (failure := lost_output()) is not None:
-            complain(f"standard output could not be written: {failure.strerror}; the work itself is done")
+            print_error("stopped")
+        elif not stop.code and (failure := output_error()) is not None:
+            print_error(f"standard output could not be written: {failure.strerror}; the work itself is done")
             sys.exit(1)
         raise
     except BrokenPipeError:
         # The reader of our output (head, less) has gone; Python must not complain when it closes stdout.
-        drop_output()
+        discard_output()
         sys.exit(1)
     except Exception as error:
-        sentence = _sentence(error)
+        sentence = _error_message(error)
         if sentence is None:
             raise
-        complain(sentence)
+        print_error(sentence)
         sys.exit(error.exit_code if isinstance(error, AssayError) else 1)
 
 
-def _sentence(error: Exception) -> str | None:
+def _error_message(error: Exception) -> str | None:
     """Return what to say of an error that a person can do something about; None: it is a bug."""
     said: str | None = None
     match error:
@@ -152,14 +145,14 @@ def _sentence(error: Exception) -> str | None:
         case UnicodeEncodeError() if error.encoding == sys.getfilesystemencoding() != "utf-8":
             advice = "set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
             said = f"this locale ({error.encoding}) cannot name {error.object}: {advice}"
-        case RuntimeError() if str(error).startswith(_CIRCLE):
+        case RuntimeError() if str(error).startswith(_SYMLINK_LOOP):
             said = f"a link leads back to itself ({error}): give another path, or mend the link"
         case MemoryError():
             said = "there is too little memory; give smaller photos, a smaller batch, or close other programs"
     return said
 
 
-_CIRCLE = "Symlink loop"
+_SYMLINK_LOOP = "Symlink loop"
 """How `Path.resolve` begins its message, up to Python 3.12."""
 _INTERRUPTED = 130
 """What a shell calls a program that Ctrl-C ended."""

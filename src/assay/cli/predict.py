@@ -1,4 +1,4 @@
-"""`assay predict`: photos in, labels out."""
+"""`assay predict` and `assay explain`: classify images and draw heat maps."""
 
 import sys
 from pathlib import Path
@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assay.cli.console import is_terminal, result, result_json, say
-from assay.cli.engines import EngineOption, Precision, PrecisionOption, ThreadsOption, tell_runs
-from assay.errors import AssayError, UsageError
+from assay.cli.console import echo, is_terminal, print_json_text, print_result
+from assay.cli.options import EngineOption, Precision, PrecisionOption, ThreadsOption, print_engine
+from assay.core.errors import AssayError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,9 +21,7 @@ def predict(
     inputs: Annotated[list[str], typer.Argument(help="Photos, folders, or globs such as 'shots/*.jpg'.")],
     *,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a photo (JSON lines).")] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Write a table to this file: .csv, .jsonl or .parquet.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a table to this file: .csv, .jsonl or .parquet.")] = None,
     abstain: Annotated[
         bool, typer.Option(help="Say which photos are unknown: unsure, or unlike the training photos.")
     ] = True,
@@ -38,14 +36,14 @@ def predict(
 
     Example: assay predict model.assay photos/ --out answers.csv
     """
-    from assay.cli.inputs import photos
+    from assay.cli.image_inputs import expand_image_paths
+    from assay.image.image_files import SkippedFiles
     from assay.inference import Classifier
-    from assay.photo_files import Passed
 
     if out is not None:
         _check_output(out, json=json)
-    passed = Passed()
-    paths = photos(inputs, without=_written(out), passed=passed)
+    passed = SkippedFiles()
+    paths = expand_image_paths(inputs, without=_output_files(out), passed=passed)
     classifier = Classifier.load(
         model,
         engine=engine,
@@ -56,69 +54,62 @@ def predict(
         abstain=abstain,
         measure=out is not None,
     )
-    tell_runs(classifier)
-    total = sum(1 for _ in photos(inputs, without=_written(out))) if is_terminal(sys.stderr) else 0
+    print_engine(classifier)
+    total = sum(1 for _ in expand_image_paths(inputs, without=_output_files(out))) if is_terminal(sys.stderr) else 0
     if out is not None:
-        unreadable = _write(
+        unreadable = _write_table(
             classifier, paths, out, total, {"abstain": abstain, "precision": classifier.precision}
         )
     else:
-        unreadable = _print(_answers(classifier, paths, total), json=json)
+        unreadable = _print_predictions(_predictions(classifier, paths, total), json=json)
     if passed.skipped:
         counts = ", ".join(f"{count} {reason}" for reason, count in sorted(passed.skipped.items()))
-        say(f"skipped: {counts}", err=True)
+        echo(f"skipped: {counts}", err=True)
     if unreadable:
         raise typer.Exit(1)
 
 
 def _check_output(out: Path, *, json: bool) -> None:
-    from assay.inference.answers import check_format
+    from assay.inference.prediction_tables import check_output_path
 
     if json:
         raise UsageError("--json and --out exclude each other: end the name of --out in .jsonl, or leave one")
-    check_format(out)
+    check_output_path(out)
 
 
-def _written(out: Path | None) -> list[Path]:
+def _output_files(out: Path | None) -> list[Path]:
     """Return the files that are ours, and none of the photos."""
-    from assay.inference.partial import partial_path
+    from assay.inference.batch_predict import resume_log_path
 
-    return [] if out is None else [out, partial_path(out)]
+    return [] if out is None else [out, resume_log_path(out)]
 
 
-def _write(
+def _write_table(
     classifier: "Classifier", paths: "Iterable[Path]", out: Path, total: int, conditions: dict[str, Any]
 ) -> int:
     """Write the table and say so; return how many photos could not be read."""
     from assay.cli.console import progress_bars
-    from assay.inference.many import predict_many
-    from assay.inference.partial import partial_path
+    from assay.inference.batch_predict import batch_predict, resume_log_path
 
     try:
         with progress_bars("photos") as progress:
-            tally = predict_many(
-                classifier, paths, out, total=total, conditions=conditions, progress=progress
-            )
+            tally = batch_predict(classifier, paths, out, total=total, conditions=conditions, progress=progress)
     except KeyboardInterrupt:
-        say(f"assay: {partial_path(out)} keeps the answers: the same command goes on from there", err=True)
+        echo(f"assay: {resume_log_path(out)} keeps the answers: the same command goes on from there", err=True)
         raise typer.Exit(130) from None
     except OSError as error:
         reason = error.strerror or error
-        raise AssayError(
-            f"{out} cannot be written ({reason}): mend it, and the same command goes on"
-        ) from None
+        raise AssayError(f"{out} cannot be written ({reason}): mend it, and the same command goes on") from None
     earlier = f", {tally.resumed} of the answers from before the interruption" if tally.resumed else ""
-    say(f"{tally.count} photos classified, {tally.unreadable} unreadable: {out}{earlier}")
+    echo(f"{tally.count} photos classified, {tally.unreadable} unreadable: {out}{earlier}")
     for example in tally.examples:
-        say(f"assay: {example}", err=True)
+        echo(f"assay: {example}", err=True)
     if tally.unreadable > len(tally.examples):
-        say(f"assay: {tally.unreadable - len(tally.examples)} more: see `error` in {out}", err=True)
+        echo(f"assay: {tally.unreadable - len(tally.examples)} more: see `error` in {out}", err=True)
     return tally.unreadable
 
 
-def _answers(
-    classifier: "Classifier", paths: "Iterable[Path]", total: int
-) -> "Iterator[Prediction | Failure]":
+def _predictions(classifier: "Classifier", paths: "Iterable[Path]", total: int) -> "Iterator[Prediction | Failure]":
     from assay.cli.console import progress_bars
 
     with progress_bars("photos") as progress:
@@ -127,22 +118,80 @@ def _answers(
             yield answer
 
 
-def _print(answers: "Iterable[Prediction | Failure]", *, json: bool) -> int:
+def _print_predictions(answers: "Iterable[Prediction | Failure]", *, json: bool) -> int:
     """Print each answer as it comes; return how many photos could not be read."""
+    from assay.core.text import printable
     from assay.inference import Failure
-    from assay.inference.answers import to_line, to_row
-    from assay.text import printable
+    from assay.inference.prediction_tables import json_line, prediction_row
 
     unreadable, width = 0, 0
     for answer in answers:
         if json:
-            result_json(to_line(to_row(answer)))
+            print_json_text(json_line(prediction_row(answer)))
         if isinstance(answer, Failure):
             unreadable += 1
-            say(f"assay: {answer.source}: {answer.reason}", err=True)
+            echo(f"assay: {answer.source}: {answer.reason}", err=True)
         elif not json:
             name = printable(answer.source or "")
             width = max(width, min(len(name), 60))
             doubt = f"  unknown: {answer.reason}" if answer.unknown else ""
-            result(f"{name:<{width}}  {answer.label}  {answer.confidence:.3f}{doubt}")
+            print_result(f"{name:<{width}}  {answer.label}  {answer.confidence:.3f}{doubt}")
     return unreadable
+
+
+if TYPE_CHECKING:
+    from assay.inference import Classifier, Explainer
+
+
+def explain(
+    model: Annotated[Path, typer.Argument(help="A .assay file.")],
+    images: Annotated[list[str], typer.Argument(help="Photos, folders, or globs such as 'shots/*.jpg'.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder to write the pictures into.")] = Path("explanations"),
+    class_: Annotated[
+        str | None, typer.Option("--class", help="The class to explain; by default the predicted one.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a photo (JSON lines).")] = False,
+) -> None:
+    """Draw heat maps of what in photos speaks for a class: a picture a photo and one sheet of all.
+
+    The brighter, the stronger the evidence; a line goes around what has half of the strongest or more. Exits
+    with 1 if any photo could not be read.
+
+    Example: assay explain model.assay photos/ --out why/ --class defective
+    """
+    from assay.cli.console import progress_bars
+    from assay.cli.image_inputs import expand_image_paths
+    from assay.inference import Classifier
+    from assay.inference.explanation import write_explanations
+
+    paths = list(expand_image_paths(images))
+    classifier = Classifier.load(model, engine=engine)
+    with progress_bars() as progress:
+        result = write_explanations(_explainer(classifier), paths, out, label=class_, progress=progress)
+    if json:
+        _print_json_rows(result.rows)
+    elif result.sheet is not None:
+        noun = "photo" if len(result.rows) == 1 else "photos"
+        echo(f"{len(result.rows)} {noun} explained: {result.sheet} shows all side by side")
+    for failure in result.failures:
+        echo(f"assay: {failure}", err=True)
+    if result.failures:
+        raise typer.Exit(1)
+
+
+def _explainer(classifier: "Classifier") -> "Explainer":
+    """Choose the way to explain; torch is imported only if the head leaves no other."""
+    if classifier.head is not None:
+        return classifier.explain
+    from assay.pipeline.explain import create_explainer
+
+    return create_explainer(classifier)
+
+
+def _print_json_rows(rows: tuple[dict[str, object], ...]) -> None:
+    from json import dumps
+
+    for row in rows:
+        print_json_text(dumps(row, ensure_ascii=False))

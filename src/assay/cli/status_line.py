@@ -1,4 +1,4 @@
-"""A line at the foot of a terminal that is replaced in place while a command goes on."""
+"""A status line at the bottom of the terminal, and non-blocking reading of keys."""
 
 import os
 import sys
@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from assay.tables import shorten
+from assay.core.tables import shorten
 
-_PERIOD = 0.25
+_MIN_UPDATE_SECONDS = 0.25
 """Least seconds between two changes of the line."""
 _ERASE = "\r\x1b[K"
 
@@ -38,7 +38,7 @@ class StatusLine:
         if self._stream is None or now < self._due:
             return
         with self._lock:
-            self._due, self._text = now + _PERIOD, text
+            self._due, self._text = now + _MIN_UPDATE_SECONDS, text
             self._draw()
 
     @contextmanager
@@ -101,12 +101,12 @@ def status_line(*, wanted: bool) -> Iterator[StatusLine]:
 
 
 @contextmanager
-def pressed_keys() -> Iterator[Callable[[], str]]:
+def read_keys() -> Iterator[Callable[[], str]]:
     """Give a function that returns the keys pressed in the terminal since it was last called; "" elsewhere.
 
     Keys come at once and are not shown. The terminal is left as it was found, however the block ends.
     """
-    terminal = _own_terminal()
+    terminal = _foreground_terminal()
     if terminal is None:
         yield lambda: ""
         return
@@ -127,7 +127,7 @@ def pressed_keys() -> Iterator[Callable[[], str]]:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
-def _own_terminal() -> int | None:
+def _foreground_terminal() -> int | None:
     """Return the descriptor of the terminal whose keys this process may read; a background job has none."""
     try:
         number = sys.stdin.fileno()

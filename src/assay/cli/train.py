@@ -1,4 +1,4 @@
-"""`assay train`: photos in, a run folder with a classifier out."""
+"""`assay train`: train a classifier and write a run folder."""
 
 from enum import StrEnum
 from json import dumps
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay.cli.console import say, say_text
-from assay.cli.layout import LayoutOption, layout_setting
+from assay.cli.console import echo, echo_text
+from assay.cli.options import LayoutOption, layout_setting
 
 if TYPE_CHECKING:
-    from assay.progress import Progress
+    from assay.core.progress import Progress
+    from assay.pipeline import TrainCallbacks, TrainResult
     from assay.recipe import Recipe
-    from assay.workflow import TrainResult, Watcher
 
 
 class SplitMethod(StrEnum):
@@ -33,13 +33,9 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="A value to change, as train.epochs=5; repeatable.")
     ] = None,
-    run: Annotated[
-        Path | None, typer.Option(help="Folder for the results; by default runs/RECIPE-N.")
-    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder for the results; by default runs/RECIPE-N.")] = None,
     layout: LayoutOption = None,
-    weights: Annotated[
-        str | None, typer.Option(help="Weights to start from: imagenet, none, or a file.")
-    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights to start from: imagenet, none, or a file.")] = None,
     split: Annotated[
         SplitMethod | None,
         typer.Option(help="grouped: copies and bursts stay in one part; random: photo by photo."),
@@ -53,9 +49,7 @@ def train(
         typer.Option(help="Share of the answers that shall be right; less sure photos are `unknown`."),
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with a run that was stopped.")] = None,
-    find_lr: Annotated[
-        bool, typer.Option("--find-lr", help="Only look for a learning rate; train nothing.")
-    ] = False,
+    find_lr: Annotated[bool, typer.Option("--find-lr", help="Only look for a learning rate; train nothing.")] = False,
     profile: Annotated[
         bool, typer.Option("--profile", help="Tell where the time went, and write it to profile.json.")
     ] = False,
@@ -66,9 +60,9 @@ def train(
     Example: assay train photos/ -r bottle --set train.epochs=10
     """
     from assay.cli.console import print_json, progress_bars
-    from assay.errors import UsageError
+    from assay.core.errors import UsageError
+    from assay.pipeline import Run, result_folder, resume_training, train_classifier
     from assay.recipe import load_recipe
-    from assay.workflow import Run, result_folder, resume_training, train_classifier
 
     with progress_bars() as progress:
         if resume is not None:
@@ -86,7 +80,7 @@ def train(
             ):
                 raise UsageError("--resume takes everything from the run: give no data and no other option")
             result = resume_training(
-                resume, watcher_of(Run.open(resume).recipe(), progress, quiet=json, profile=profile)
+                resume, training_callbacks(Run.open(resume).recipe(), progress, quiet=json, profile=profile)
             )
         elif data is None:
             raise UsageError("give the photos to train on, or --resume RUN to go on with a run")
@@ -96,28 +90,28 @@ def train(
                 "data.split.method": split,
                 "abstain.target_precision": target_precision,
             }
-            overrides = [f"{key}={_as_yaml(value)}" for key, value in chosen.items() if value is not None]
+            overrides = [f"{key}={_yaml_value(value)}" for key, value in chosen.items() if value is not None]
             settings = load_recipe(recipe, [*(set_ or ()), *layout_setting(layout), *overrides])
             with result_folder(run, Path("runs"), settings.name) as folder:
                 if find_lr:
                     _find_lr(data, settings, folder, progress)
                     return
-                watcher = watcher_of(settings, progress, quiet=json, profile=profile)
+                watcher = training_callbacks(settings, progress, quiet=json, profile=profile)
                 result = train_classifier(data, settings, folder, watcher, like=like)
     if json:
-        print_json(summary(result))
+        print_json(result_summary(result))
     else:
-        say_text(closing(result))
+        echo_text(training_summary(result))
         if profile:
-            say_text(f"\n{_profile_table(result.run.folder / 'profile.json')}")
+            echo_text(f"\n{_profile_table(result.run.folder / 'profile.json')}")
 
 
-def _as_yaml(value: str | float) -> str:
+def _yaml_value(value: str | float) -> str:
     """Return a value as `--set` takes it; text stays text whatever it looks like."""
     return dumps(str(value)) if isinstance(value, str) else str(value)
 
 
-def summary(result: "TrainResult") -> dict[str, object]:
+def result_summary(result: "TrainResult") -> dict[str, object]:
     """Return a run's result for programs."""
     return {
         "run": str(result.run.folder),
@@ -130,18 +124,15 @@ def summary(result: "TrainResult") -> dict[str, object]:
     }
 
 
-def closing(result: "TrainResult") -> str:
+def training_summary(result: "TrainResult") -> str:
     """Return what a person reads when a run has ended: the verdict, where the files are, what to do next."""
     from assay.bundle import Bundle
-    from assay.cli.confidence import describe_confidence
-    from assay.cli.shell_commands import command
-    from assay.cli.summary import describe_metrics
+    from assay.cli.console import shell_command
+    from assay.cli.training_output import describe_confidence, describe_metrics
 
     run, part = result.run, result.verdict
-    name = (
-        "test photos" if part == "test" else "validation photos (which also chose the weights; no test part)"
-    )
-    from assay.workflow.precision import describe_int8
+    name = "test photos" if part == "test" else "validation photos (which also chose the weights; no test part)"
+    from assay.pipeline.quantize import describe_int8
 
     figures = Bundle.open(run.bundle).info.metrics
     confidence, int8 = figures["confidence"], figures.get("int8")
@@ -158,36 +149,37 @@ def closing(result: "TrainResult") -> str:
             f"classifier  {run.bundle}",
             f"report      {run.evaluation(part) / 'report.html'}",
             f"pictures    {run.evaluation(part)}, {run.folder / 'curves.png'}",
-            f"use it      {command('predict', run.bundle, _photo(result))}",
+            f"use it      {shell_command('predict', run.bundle, _example_image(result))}",
         ]
     )
 
 
-def _photo(result: "TrainResult") -> Path | str:
+def _example_image(result: "TrainResult") -> Path | str:
     """Return a photo to try the classifier on; a word in its place where photos are no files."""
     judged = result.dataset.part(result.verdict)
     return next((sample.path for sample in judged if sample.tensor is None), "PHOTO")
 
 
-def watcher_of(recipe: "Recipe", progress: "Progress", *, quiet: bool, profile: bool = False) -> "Watcher":
+def training_callbacks(
+    recipe: "Recipe", progress: "Progress", *, quiet: bool, profile: bool = False
+) -> "TrainCallbacks":
     """Return who prints the data's summary and the epochs, or only draws progress when `quiet`."""
-    from assay.cli.epochs import EpochPrinter, print_fit
-    from assay.cli.summary import describe_data
-    from assay.workflow import Watcher
+    from assay.cli.training_output import EpochPrinter, describe_data, print_head_fit
+    from assay.pipeline import TrainCallbacks
 
     clock = None
     if profile:
-        from assay.training.profile import Profile
+        from assay.training.callbacks import Profile
 
         clock = Profile()
     if quiet:
-        return Watcher(progress, profile=clock)
+        return TrainCallbacks(progress, profile=clock)
     printer = EpochPrinter()
-    return Watcher(
+    return TrainCallbacks(
         progress,
-        on_data=lambda dataset: say_text(describe_data(dataset, recipe.data.advised_per_class) + "\n"),
+        on_data=lambda dataset: echo_text(describe_data(dataset, recipe.data.advised_per_class) + "\n"),
         on_epoch=lambda row: printer("", row, recipe),
-        on_history=lambda history: print_fit(history, recipe),
+        on_history=lambda history: print_head_fit(history, recipe),
         profile=clock,
     )
 
@@ -195,22 +187,21 @@ def watcher_of(recipe: "Recipe", progress: "Progress", *, quiet: bool, profile: 
 def _profile_table(path: Path) -> str:
     import json
 
-    from assay.tables import align
+    from assay.core.tables import align_columns
 
     told = json.loads(path.read_text(encoding="utf-8"))
     total = sum(told["seconds"].values())
     rows = [["where the time went", "seconds", "share"]]
     rows += [[name, f"{one:.2f}", f"{100 * one / total:.1f} %"] for name, one in told["seconds"].items()]
     rows += [
-        [f"beside it, in other processes: {name}", f"{one:.2f}", ""]
-        for name, one in told["preparing_photos"].items()
+        [f"beside it, in other processes: {name}", f"{one:.2f}", ""] for name, one in told["preparing_photos"].items()
     ]
-    return align(rows)
+    return align_columns(rows)
 
 
 def _find_lr(data: Path, recipe: "Recipe", folder: Path, progress: "Progress") -> None:
-    from assay.workflow import suggest_learning_rate
+    from assay.pipeline import suggest_learning_rate
 
     picture = folder.with_suffix(".png") if folder.suffix else folder.with_name(f"{folder.name}-lr.png")
     finding = suggest_learning_rate(data, recipe, picture, progress)
-    say(f"suggested: --set train.lr={finding.suggestion:.2g}", f"curve: {picture}")
+    echo(f"suggested: --set train.lr={finding.suggestion:.2g}", f"curve: {picture}")

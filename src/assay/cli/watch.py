@@ -1,4 +1,4 @@
-"""`assay watch`: a camera, a stream or a film in, its label told whenever it changes."""
+"""`assay watch`: classify a camera, stream or video and react to events."""
 
 import os
 import shlex
@@ -12,28 +12,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assay.cli.console import result, result_json
-from assay.cli.engines import EngineOption, Precision, PrecisionOption, ThreadsOption, tell_runs
-from assay.cli.live import ended_by_signals, stopper, tell, window
-from assay.errors import UsageError
+from assay.cli.camera_session import end_on_signals, notify, open_window, stop_check
+from assay.cli.console import print_json_text, print_result
+from assay.cli.options import EngineOption, Precision, PrecisionOption, ThreadsOption, print_engine
+from assay.core.errors import UsageError
 
 if TYPE_CHECKING:
     from assay.inference import Classifier
-    from assay.live import Alerts, Rule, Sink, Source, Steadiness, Summary, View
-    from assay.live.actions import Action, Event
+    from assay.live import FrameResult, FrameSink, FrameSource, Rule, RuleSink, SmoothingConfig, WatchSummary
+    from assay.live.event_sinks import EventSink, RuleEvent
 
-_SILENCE = 2.0
+_STALL_SECONDS = 2.0
 """Seconds without a frame after which the status line says so."""
-_STEADY = "Steady answers"
-_EVENTS = "Events"
-_KEEP = "What is kept"
+_SMOOTHING_PANEL = "Steady answers"
+_EVENTS_PANEL = "Events"
+_RECORDING_PANEL = "What is kept"
 
 
 def watch(
     model: Annotated[Path, typer.Argument(help="A .assay file.")],
-    source: Annotated[
-        str, typer.Argument(help="A camera's number, rtsp:// or http(s)://, a video file, or a folder.")
-    ],
+    source: Annotated[str, typer.Argument(help="A camera's number, rtsp:// or http(s)://, a video file, or a folder.")],
     *,
     fps: Annotated[
         float | None,
@@ -45,50 +43,50 @@ def watch(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
     show: Annotated[
-        bool | None, typer.Option("--window/--no-window", help="By default where there is a screen.")
+        bool | None, typer.Option("--open_window/--no-open_window", help="By default where there is a screen.")
     ] = None,
     smooth: Annotated[
-        str, typer.Option(help="Time constant of the mean over frames; 0: none.", rich_help_panel=_STEADY)
+        str, typer.Option(help="Time constant of the mean over frames; 0: none.", rich_help_panel=_SMOOTHING_PANEL)
     ] = "1s",
     margin: Annotated[
         float,
-        typer.Option(min=0, max=0.99, help="Lead that another label needs.", rich_help_panel=_STEADY),
+        typer.Option(min=0, max=0.99, help="Lead that another label needs.", rich_help_panel=_SMOOTHING_PANEL),
     ] = 0.1,
     hold: Annotated[
-        str, typer.Option(help="For how long it needs that lead.", rich_help_panel=_STEADY)
+        str, typer.Option(help="For how long it needs that lead.", rich_help_panel=_SMOOTHING_PANEL)
     ] = "0.5s",
     abstain: Annotated[
-        bool, typer.Option(help="Say when the answer is unknown.", rich_help_panel=_STEADY)
+        bool, typer.Option(help="Say when the answer is unknown.", rich_help_panel=_SMOOTHING_PANEL)
     ] = True,
     on: Annotated[
         list[str] | None,
         typer.Option(
             help="A rule: 'cat>0.9 for 1s', 'cat|dog', 'not cat for 10s', 'unknown for 5s'.",
-            rich_help_panel=_EVENTS,
+            rich_help_panel=_EVENTS_PANEL,
         ),
     ] = None,
     run: Annotated[
         str | None,
-        typer.Option(help="Program to start; ASSAY_LABEL and others tell it more.", rich_help_panel=_EVENTS),
+        typer.Option(help="Program to start; ASSAY_LABEL and others notify it more.", rich_help_panel=_EVENTS_PANEL),
     ] = None,
     webhook: Annotated[
-        str | None, typer.Option(help="Address to POST to, signed.", rich_help_panel=_EVENTS)
+        str | None, typer.Option(help="Address to POST to, signed.", rich_help_panel=_EVENTS_PANEL)
     ] = None,
     webhook_key: Annotated[
         Path | None,
-        typer.Option(help="File with the key (default: ASSAY_WEBHOOK_KEY).", rich_help_panel=_EVENTS),
+        typer.Option(help="File with the key (default: ASSAY_WEBHOOK_KEY).", rich_help_panel=_EVENTS_PANEL),
     ] = None,
     mqtt: Annotated[
-        str | None, typer.Option(help="mqtt://host:1883/topic, or mqtts://.", rich_help_panel=_EVENTS)
+        str | None, typer.Option(help="mqtt://host:1883/topic, or mqtts://.", rich_help_panel=_EVENTS_PANEL)
     ] = None,
     cool_down: Annotated[
-        str, typer.Option(help="Least time between two events of a rule.", rich_help_panel=_EVENTS)
+        str, typer.Option(help="Least time between two events of a rule.", rich_help_panel=_EVENTS_PANEL)
     ] = "30s",
     record: Annotated[
-        Path | None, typer.Option(help="Video with the answers on it: .mp4 or .avi.", rich_help_panel=_KEEP)
+        Path | None, typer.Option(help="Video with the answers on it: .mp4 or .avi.", rich_help_panel=_RECORDING_PANEL)
     ] = None,
     table: Annotated[
-        Path | None, typer.Option("--csv", help="Table of all answers.", rich_help_panel=_KEEP)
+        Path | None, typer.Option("--csv", help="Table of all answers.", rich_help_panel=_RECORDING_PANEL)
     ] = None,
     engine: EngineOption = "auto",
     precision: PrecisionOption = Precision.auto,
@@ -101,70 +99,67 @@ def watch(
 
     Example: assay watch model.assay 0 --on 'animal>0.9 for 1s' --run 'switch-sign on'
     """
+    from assay.core.duration import parse_duration
     from assay.inference import Classifier
-    from assay.live import Rule, Steadiness, Summary, parse_source
-    from assay.live import watch as watch_source
-    from assay.live.duration import seconds_of
+    from assay.live import Rule, SmoothingConfig, WatchSummary, parse_source, watch_source
 
-    steadiness = Steadiness(seconds_of(smooth), margin, seconds_of(hold))
-    actions = _actions(on, run, webhook, webhook_key, mqtt)
+    steadiness = SmoothingConfig(parse_duration(smooth), margin, parse_duration(hold))
+    actions = _event_sinks(on, run, webhook, webhook_key, mqtt)
     parse_source(source, 1.0)
-    classifier = Classifier.load(
-        model, engine=engine, precision=precision.value, threads=threads, abstain=abstain
-    )
+    classifier = Classifier.load(model, engine=engine, precision=precision.value, threads=threads, abstain=abstain)
     fps = fps or classifier.info.live.fps
     found = parse_source(source, fps, classifier.preprocess.spec.value_range)
     rules = [Rule.parse(text, classifier.classes) for text in on or []]
-    summary = Summary()
-    with ended_by_signals(), ExitStack() as stack:
-        sinks = _sinks(stack, classifier, found, record, table)
-        shown = stack.enter_context(window(f"Assay: {classifier.info.name}", wanted=show))
+    summary = WatchSummary()
+    with end_on_signals(), ExitStack() as stack:
+        sinks = _recorders(stack, classifier, found, record, table)
+        shown = stack.enter_context(open_window(f"Assay: {classifier.info.name}", wanted=show))
         if shown is not None:
-            from assay.live.overlay import drawn
+            from assay.live.overlay import draw_result
 
-            sinks.append(lambda view: shown.show(drawn(view, classifier.preprocess)))
-        sinks.append(stack.enter_context(_alerts(rules, actions, found, seconds_of(cool_down), json=json)))
-        sinks.append(_line(json=json, every=every_frame))
+            sinks.append(lambda view: shown.show(draw_result(view, classifier.preprocess)))
+        sinks.append(stack.enter_context(_rule_sink(rules, actions, found, parse_duration(cool_down), json=json)))
+        sinks.append(_line_sink(json=json, every=every_frame))
         status = WatchStatus(summary)
         sinks.append(status)
-        _begin(classifier, steadiness, None if every_frame else fps)
-        stopped = stack.enter_context(stopper(shown, status.text))
+        _print_start(classifier, steadiness, None if every_frame else fps)
+        stopped = stack.enter_context(stop_check(shown, status.text))
         watch_source(
             classifier,
             found,
             sinks,
             fps=fps,
             steadiness=steadiness,
-            tell=tell,
+            tell=notify,
             every=every_frame,
             stopped=stopped,
             summary=summary,
         )
-    _end(summary)
+    _print_summary(summary)
 
 
-def _begin(classifier: "Classifier", steadiness: "Steadiness", fps: float | None) -> None:
-    tell_runs(classifier)
+def _print_start(classifier: "Classifier", steadiness: "SmoothingConfig", fps: float | None) -> None:
+    print_engine(classifier)
     delay = steadiness.delay + (1 / fps if fps else 0)
     pace = f"{fps:g} frames a second are classified" if fps else "every frame is classified"
-    tell(f"{pace}; a clear change is told within {delay:.1f} s")
+    notify(f"{pace}; a clear change is told within {delay:.1f} s")
 
 
-def _end(summary: "Summary") -> None:
-    tell(
+def _print_summary(summary: "WatchSummary") -> None:
+    notify(
         f"{summary.frames} frames in {summary.seconds:.1f} s, {summary.classified} classified, "
         f"{summary.dropped} dropped, {summary.changes} changes, at worst {summary.behind} behind"
     )
 
 
-def _sinks(
-    stack: ExitStack, classifier: "Classifier", source: "Source", record: Path | None, table: Path | None
-) -> "list[Sink]":
+def _recorders(
+    stack: ExitStack, classifier: "Classifier", source: "FrameSource", record: Path | None, table: Path | None
+) -> "list[FrameSink]":
     """Return what keeps answers; the stack finishes it."""
-    from assay.live.record import Table, VideoFile
+    from assay.live.recorders import CsvRecorder, VideoRecorder
 
-    video = None if record is None else VideoFile(record, classifier.preprocess)
-    rows = None if table is None else Table(table, classifier.classes)
+    video = None if record is None else VideoRecorder(record, classifier.preprocess)
+    rows = None if table is None else CsvRecorder(table, classifier.classes)
     for path in (record, table):
         if (
             path is not None
@@ -172,7 +167,7 @@ def _sinks(
             and path.resolve().is_relative_to(Path(source.name).resolve())
         ):
             raise UsageError(f"{path} lies in the folder that is watched: give another place")
-    sinks: list[Sink] = []
+    sinks: list[FrameSink] = []
     if video is not None:
         sinks.append(stack.enter_context(video))
     if rows is not None:
@@ -180,23 +175,23 @@ def _sinks(
     return sinks
 
 
-def _actions(
+def _event_sinks(
     rules: list[str] | None, run: str | None, webhook: str | None, key: Path | None, mqtt: str | None
-) -> "list[Action]":
+) -> "list[EventSink]":
     """Return what is to be done about events, checked before any frame is read."""
-    from assay.live.actions import Command, Mqtt, Webhook, webhook_key
+    from assay.live.event_sinks import CommandSink, MqttSink, WebhookSink, webhook_key
 
     if not rules:
         for option, given in (("--run", run), ("--webhook", webhook), ("--mqtt", mqtt)):
             if given is not None:
                 raise UsageError(f"{option} needs a rule: add --on, as in --on 'cat>0.9 for 1s'")
-    actions: list[Action] = []
+    actions: list[EventSink] = []
     if run is not None:
-        actions.append(Command(_program(run)))
+        actions.append(CommandSink(_program(run)))
     if webhook is not None:
-        actions.append(Webhook(webhook, webhook_key(key, os.environ)))
+        actions.append(WebhookSink(webhook, webhook_key(key, os.environ)))
     if mqtt is not None:
-        actions.append(Mqtt(mqtt, os.environ))
+        actions.append(MqttSink(mqtt, os.environ))
     return actions
 
 
@@ -210,32 +205,32 @@ def _program(line: str) -> list[str]:
     return arguments
 
 
-def _alerts(
-    rules: "list[Rule]", actions: "list[Action]", source: "Source", cool_down: float, *, json: bool
-) -> "Alerts":
+def _rule_sink(
+    rules: "list[Rule]", actions: "list[EventSink]", source: "FrameSource", cool_down: float, *, json: bool
+) -> "RuleSink":
     from dataclasses import asdict
 
-    from assay.live import Alerts
+    from assay.live import RuleSink
 
-    def told(event: "Event") -> None:
+    def told(event: "RuleEvent") -> None:
         if json:
-            result_json(dumps({"event": event.rule, **asdict(event)}, ensure_ascii=False))
+            print_json_text(dumps({"event": event.rule, **asdict(event)}, ensure_ascii=False))
         else:
-            result(f"{event.time:9.2f}  event: {event.rule}")
+            print_result(f"{event.time:9.2f}  event: {event.rule}")
 
-    return Alerts(rules, actions, source.name, tell, cool_down=cool_down, told=told)
+    return RuleSink(rules, actions, source.name, notify, cool_down=cool_down, told=told)
 
 
 class WatchStatus:
     """The text of the status line: how far it is, what it sees now, and whether frames still come."""
 
-    def __init__(self, summary: "Summary", clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, summary: "WatchSummary", clock: Callable[[], float] = time.monotonic) -> None:
         """Name the counts, which go on while the source is watched; `clock` gives seconds."""
         self._summary, self._clock = summary, clock
-        self._view: View | None = None
+        self._view: FrameResult | None = None
         self._latest = clock()
 
-    def __call__(self, view: "View") -> None:
+    def __call__(self, view: "FrameResult") -> None:
         """Note what is seen."""
         self._view, self._latest = view, self._clock()
 
@@ -247,28 +242,28 @@ class WatchStatus:
         answer = self._view.answer
         parts = [
             f"{self._summary.frames} frames",
-            f"{self._view.fps:.1f} fps" if silence < _SILENCE else f"no frame for {silence:.0f} s",
+            f"{self._view.fps:.1f} fps" if silence < _STALL_SECONDS else f"no frame for {silence:.0f} s",
             f"{answer.label} {answer.confidence:.3f}{' unknown' if answer.unknown else ''}",
             f"{self._summary.dropped} dropped",
         ]
         return "  ".join(parts)
 
 
-def _line(*, json: bool, every: bool) -> "Sink":
+def _line_sink(*, json: bool, every: bool) -> "FrameSink":
     """Return what prints a line when the answer has changed, or for every frame that is classified."""
 
-    def line(view: "View") -> None:
+    def line(view: "FrameResult") -> None:
         if view.prediction is None or not (every or view.answer.changed):
             return
         if json:
-            result_json(dumps(_row(view, every=every), ensure_ascii=False))
+            print_json_text(dumps(_json_row(view, every=every), ensure_ascii=False))
         else:
-            result(_text(view, every=every))
+            print_result(_line_text(view, every=every))
 
     return line
 
 
-def _row(view: "View", *, every: bool) -> dict[str, Any]:
+def _json_row(view: "FrameResult", *, every: bool) -> dict[str, Any]:
     answer = view.answer
     row = {"time": round(view.frame.time, 3), "frame": view.frame.number, "label": answer.label}
     row |= {"confidence": answer.confidence, "probabilities": answer.probabilities}
@@ -278,7 +273,7 @@ def _row(view: "View", *, every: bool) -> dict[str, Any]:
     return row if answer.unknown is None else {**row, "unknown": answer.unknown, "reason": answer.reason}
 
 
-def _text(view: "View", *, every: bool) -> str:
+def _line_text(view: "FrameResult", *, every: bool) -> str:
     answer = view.answer
     doubt = f"  unknown: {answer.reason}" if answer.unknown else ""
     line = f"{view.frame.time:9.2f}  {answer.label}  {answer.confidence:.3f}{doubt}"

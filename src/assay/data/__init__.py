@@ -1,18 +1,23 @@
-"""Files and labels: from a path to labelled photos that can all be read, in parts that share nothing.
+"""Labelled images: from a path to a data set whose every image decodes, its groups, its splits.
 
-Knows nothing of networks. Downloads, the audit and likeness are imported by their full names
-(`assay.data.fetch`, `assay.data.check`, `assay.data.duplicates`): not everyone needs them.
+Its caches.
 """
 
-from assay.data.cache import EmbeddingCache, PixelCache
-from assay.data.folds import Fold, cross_validation_folds, folds, validation_folds
-from assay.data.groups import join_groups, kept_together, straddling
+from assay.data.cache import EmbeddingCache, PixelCache, PreprocessedImages
+from assay.data.dataset import SPLITS, Dataset, Sample, Split, UnreadableFile
+from assay.data.hf_datasets import DataSource, as_path
+from assay.data.loading import load_dataset
 from assay.data.manifest import read_manifest, write_manifest
-from assay.data.pixels import Pixels
-from assay.data.rows import DataSource, as_path
-from assay.data.samples import SPLITS, Dataset, Sample, Split, Unreadable
-from assay.data.scan import scan
-from assay.data.split import assign_splits
+from assay.data.splits import (
+    Fold,
+    assign_splits,
+    count_groups,
+    cross_validation_folds,
+    leaking_groups,
+    make_folds,
+    merge_groups,
+    validation_folds,
+)
 
 __all__ = [
     "SPLITS",
@@ -21,19 +26,19 @@ __all__ = [
     "EmbeddingCache",
     "Fold",
     "PixelCache",
-    "Pixels",
+    "PreprocessedImages",
     "Sample",
     "Split",
-    "Unreadable",
+    "UnreadableFile",
     "as_path",
     "assign_splits",
+    "count_groups",
     "cross_validation_folds",
-    "folds",
-    "join_groups",
-    "kept_together",
+    "leaking_groups",
+    "load_dataset",
+    "make_folds",
+    "merge_groups",
     "read_manifest",
-    "scan",
-    "straddling",
     "validation_folds",
     "write_manifest",
 ]

@@ -1,7 +1,4 @@
-"""The files of an augmented folder: their names, their pixels, and that each of them can be read.
-
-Knows nothing of how many copies there are or in which order they are written.
-"""
+"""Name, encode and write the files of an offline-augmented data set, and verify that each can be read."""
 
 import hashlib
 import io
@@ -14,17 +11,17 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from assay.data.samples import Sample, Split
-from assay.errors import AssayError
-from assay.files import replacing
+from assay.core.errors import AssayError
+from assay.core.files import atomic_write
+from assay.data.dataset import Sample, Split
 from assay.image import HEAD_BYTES, DecodeError, decode, inspect, sniff
-from assay.image.augment import Augment
+from assay.image.augmentation import Augment
 from assay.image.decode import Box
 from assay.recipe import AugmentSpec
 
 _SUFFIXES = {"jpeg": ".jpg", "png": ".png"}
-_COPY = re.compile(r"_aug[0-9]+$")
-_PNG_BIT_DEPTH = 24  # offset of that byte: 8 bits a channel are 24 in all
+_COPY_SUFFIX = re.compile(r"_aug[0-9]+$")
+_PNG_BIT_DEPTH_OFFSET = 24  # offset of that byte: 8 bits a channel are 24 in all
 
 
 Region = Callable[[int, int], Box]
@@ -32,7 +29,7 @@ Region = Callable[[int, int], Box]
 
 
 @dataclass(frozen=True)
-class Target:
+class OutputFile:
     """One file to write."""
 
     sample: Sample
@@ -44,13 +41,13 @@ class Target:
     copy: int = 0
     """0 for the original, from 1 on for changed copies."""
 
-    def changed(self, copy: int) -> "Target":
+    def changed(self, copy: int) -> "OutputFile":
         """Return the target of a changed copy; its name follows the original's in alphabetical order."""
         path = PurePosixPath(self.path)
         return replace(self, path=str(path.with_name(f"{path.stem}_aug{copy}{path.suffix}")), copy=copy)
 
 
-def named_targets(samples: Sequence[Sample], *, parts: bool = True) -> list[Target]:
+def plan_output_files(samples: Sequence[Sample], *, parts: bool = True) -> list[OutputFile]:
     """Name the originals: `<part>/<class>/<name>`, no two alike, also where case does not count.
 
     Args:
@@ -65,17 +62,15 @@ def named_targets(samples: Sequence[Sample], *, parts: bool = True) -> list[Targ
     for sample in samples:
         if parts and sample.split is None:
             raise AssayError(f"{sample.id} belongs to no part; give it train, val or test")
-        if PurePosixPath(sample.label).name != sample.label or not re.fullmatch(
-            r"[^.\\\0][^\\\0]*", sample.label
-        ):
+        if PurePosixPath(sample.label).name != sample.label or not re.fullmatch(r"[^.\\\0][^\\\0]*", sample.label):
             raise AssayError(f"the class {sample.label!r} cannot be a folder's name; rename it")
         place, stem = f"{sample.split}/{sample.label}" if parts else sample.label, _stem(sample)
-        if f"{place}/{stem}".casefold() in taken or _COPY.search(stem):
+        if f"{place}/{stem}".casefold() in taken or _COPY_SUFFIX.search(stem):
             # What tells photos of one name apart is the folder they come from: the whole id.
             stem += "-" + hashlib.sha256(sample.id.encode()).hexdigest()[:12]
         taken.add(f"{place}/{stem}".casefold())
         kind = "jpeg" if _format(sample) == "jpeg" else "png"
-        targets.append(Target(sample, sample.split, f"{place}/{stem}{_SUFFIXES[kind]}", kind))
+        targets.append(OutputFile(sample, sample.split, f"{place}/{stem}{_SUFFIXES[kind]}", kind))
     return targets
 
 
@@ -111,7 +106,7 @@ class FileWriter:
         self._thread = threading.local()
         self._augments()
 
-    def write(self, family: Sequence[Target]) -> int:
+    def write(self, family: Sequence[OutputFile]) -> int:
         """Write files of one photo that are not there yet, each whole or not at all.
 
         Args:
@@ -127,7 +122,7 @@ class FileWriter:
         if missing:
             data = self._read(missing[0].sample)
             pixels = self._cropped(decode(data, value_range=self._value_range))
-            pixels = _shrunk(pixels, self._spec.offline.max_side)
+            pixels = _limit_side(pixels, self._spec.offline.max_side)
             for target in missing:
                 self._save(target, data, pixels)
         return len(family) - len(missing)
@@ -138,7 +133,7 @@ class FileWriter:
         left, top, right, bottom = self._region(pixels.shape[1], pixels.shape[0])
         return np.ascontiguousarray(pixels[top:bottom, left:right])
 
-    def _save(self, target: Target, data: bytes, pixels: np.ndarray) -> None:
+    def _save(self, target: OutputFile, data: bytes, pixels: np.ndarray) -> None:
         if target.copy and target.split is not None:
             seed = f"{self._seed}\0{target.sample.id}\0{target.copy}".encode()
             augment = self._augments()[target.split]
@@ -148,7 +143,7 @@ class FileWriter:
             data = self._encoded(pixels, target.kind)
         path = self._to / target.path
         try:
-            with replacing(path) as temporary:
+            with atomic_write(path) as temporary:
                 temporary.write_bytes(data)
                 # What the disk gives back must be the picture, before it gets its name.
                 found = temporary.read_bytes()
@@ -170,7 +165,7 @@ class FileWriter:
         """Whether a photo may be taken over byte for byte."""
         info = inspect(data)
         return (
-            (info.format == "jpeg" or (info.format == "png" and data[_PNG_BIT_DEPTH] == 8))
+            (info.format == "jpeg" or (info.format == "png" and data[_PNG_BIT_DEPTH_OFFSET] == 8))
             and (info.mode, info.orientation, info.frames) == ("RGB", 1, 1)
             and max(info.width, info.height) <= self._spec.offline.max_side
         )
@@ -202,7 +197,7 @@ def _is_whole(path: Path, kind: str) -> bool:
     return sniff(data[:HEAD_BYTES]) == kind
 
 
-def _shrunk(pixels: np.ndarray, longest: int) -> np.ndarray:
+def _limit_side(pixels: np.ndarray, longest: int) -> np.ndarray:
     height, width = pixels.shape[:2]
     if max(height, width) <= longest:
         return pixels

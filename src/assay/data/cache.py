@@ -1,9 +1,6 @@
-"""What was computed of photos, kept on disk: preprocessed pixels, and their embeddings by a frozen backbone.
+"""Disk caches of preprocessed pixels and embeddings.
 
-One file for each data set and way of computing; its name is the digests of the settings and of the photos'
-contents, so nothing in it can be out of date. A data set with photos more or less finds those that it shares
-with others in their files. Bounded: files used longest ago go first. Runs may share a
-file; files are made and removed under a lock. Linux and macOS; elsewhere nothing is kept.
+The sequence of preprocessed images that reads through them.
 """
 
 import contextlib
@@ -14,7 +11,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -24,9 +21,19 @@ import cv2
 import numpy as np
 import PIL
 
-from assay.data.slots import Slots, in_use, make_slots, read_places, slots_in, slots_size, slots_within
-from assay.files import cache_folder
-from assay.image import PIXELS_VERSION
+from assay.core.errors import AssayError
+from assay.core.files import cache_folder
+from assay.data.array_store import (
+    ArrayStore,
+    count_slots,
+    create_store_file,
+    is_in_use,
+    read_slot_index,
+    slots_that_fit,
+    store_file_size,
+)
+from assay.data.dataset import Sample
+from assay.image import PIXELS_VERSION, DecodeError, Preprocess
 from assay.recipe import PreprocessSpec
 
 if sys.platform != "win32":
@@ -34,22 +41,22 @@ if sys.platform != "win32":
 
 _LOG = logging.getLogger("assay.data.cache")
 
-_FORMAT: Final = 3
+_FORMAT_VERSION: Final = 3
 """Part of every file's key: raise it when the same bytes and settings come to give other pixels."""
 
-_KEY: Final = 40
+_KEY_DIGITS: Final = 40
 """Digits of a digest in a file's name: 160 bits tell all files apart."""
 
-FREE_SHARE: Final = 0.2
+MAX_FREE_DISK_SHARE: Final = 0.2
 """Largest share of the free disk that a cache takes by default."""
 
-_ELDERS: Final = 4
+_MAX_FALLBACKS: Final = 4
 """Files of other data sets that are looked into for photos, those used last."""
 
-Kind = Literal["pixels", "embeddings"]
+CacheKind = Literal["pixels", "embeddings"]
 
 
-def clear(folder: Path | None = None) -> int:
+def clear_array_caches(folder: Path | None = None) -> int:
     """Remove all kept pixels and embeddings; runs that use them go on with what they have open.
 
     Args:
@@ -62,7 +69,7 @@ def clear(folder: Path | None = None) -> int:
     for one in (PixelCache, EmbeddingCache):
         for path in _files((folder or cache_folder()) / one.kind):
             with contextlib.suppress(FileNotFoundError):
-                given_back += _occupied(path)
+                given_back += _disk_bytes(path)
                 path.unlink()
     return given_back
 
@@ -70,14 +77,12 @@ def clear(folder: Path | None = None) -> int:
 class _ArrayCache:
     """The kept arrays of one data set, one for each photo, under any number of settings."""
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[CacheKind]
     """Folder and suffix of the files."""
     most_bytes: ClassVar[int]
     """Most that the files take by default."""
 
-    def __init__(
-        self, digests: Iterable[str | None], folder: Path | None = None, max_bytes: int | None = None
-    ) -> None:
+    def __init__(self, digests: Iterable[str | None], folder: Path | None = None, max_bytes: int | None = None) -> None:
         """Name the photos; nothing is opened or made yet.
 
         Args:
@@ -92,16 +97,16 @@ class _ArrayCache:
         self.max_bytes = max_bytes
         self._digests = sorted({digest for digest in digests if digest})
 
-    def _open(self, settings: Mapping[str, object], shape: tuple[int, ...], dtype: type[np.generic]) -> Slots:
+    def _open(self, settings: Mapping[str, object], shape: tuple[int, ...], dtype: type[np.generic]) -> ArrayStore:
         """Open or make the file for some settings.
 
         If there is too little room for all photos, the first ones get slots, here and whenever the file is
         opened again. If the disk or the system allows no cache, there are no slots and a warning is logged.
         """
-        none = Slots(self.folder, {}, 0, shape, dtype)
+        none = ArrayStore(self.folder, {}, 0, shape, dtype)
         if sys.platform == "win32" or not self._digests:
             return none
-        key = _key(settings)
+        key = _settings_key(settings)
         path = self.folder / f"{key}-{self._photos}.{self.kind}"
         slot_bytes = math.prod(shape) * np.dtype(dtype).itemsize
         try:
@@ -109,42 +114,42 @@ class _ArrayCache:
             with _locked(self.folder / "lock"):
                 count = self._make(path, slot_bytes)
                 places = {digest: slot for slot, digest in enumerate(self._digests[:count])}
-                others = {one: slots_in(one, slot_bytes) for one in self._others(key, path)}
+                others = {one: count_slots(one, slot_bytes) for one in self._others(key, path)}
                 # Opened before the lock is let go, so that no other run removes them in between.
                 elders = [
-                    Slots(one, read_places(one, made), made, shape, dtype).opened()
+                    ArrayStore(one, read_slot_index(one, made), made, shape, dtype).opened()
                     for one, made in others.items()
                     if made
                 ]
-                return Slots(path, places, count, shape, dtype, elders=elders).opened()
+                return ArrayStore(path, places, count, shape, dtype, elders=elders).opened()
         except OSError as error:
             _LOG.warning("%s are not kept in %s: %s", self.kind, self.folder, error.strerror or error)
             return none
 
     @cached_property
     def _photos(self) -> str:
-        return hashlib.sha256(b"".join(map(bytes.fromhex, self._digests))).hexdigest()[:_KEY]
+        return hashlib.sha256(b"".join(map(bytes.fromhex, self._digests))).hexdigest()[:_KEY_DIGITS]
 
     def _others(self, key: str, path: Path) -> list[Path]:
         """Return the files of other data sets for the same settings, those used last first."""
         found = [one for one in self.folder.glob(f"{key}-*.{self.kind}") if one != path]
-        return sorted(found, key=lambda one: -one.stat().st_mtime_ns)[:_ELDERS]
+        return sorted(found, key=lambda one: -one.stat().st_mtime_ns)[:_MAX_FALLBACKS]
 
     def _make(self, path: Path, slot_bytes: int) -> int:
         """Make the file unless it is there, removing others for it; return the number of slots it has."""
         wanted = len(self._digests)
         if path.is_file():
-            if 0 < (made := slots_in(path, slot_bytes)) <= wanted:
+            if 0 < (made := count_slots(path, slot_bytes)) <= wanted:
                 os.utime(path)
                 return made
             path.unlink()
         limit = _default_limit(self.folder, self.most_bytes) if self.max_bytes is None else self.max_bytes
-        taken = _make_room(self.folder, limit - slots_size(wanted, slot_bytes))
-        count = min(wanted, slots_within(limit - taken, slot_bytes))
-        if slots_size(wanted, slot_bytes) <= limit - taken:
+        taken = _evict(self.folder, limit - store_file_size(wanted, slot_bytes))
+        count = min(wanted, slots_that_fit(limit - taken, slot_bytes))
+        if store_file_size(wanted, slot_bytes) <= limit - taken:
             count = wanted
         if count:
-            make_slots(path, self._digests[:count], slot_bytes)
+            create_store_file(path, self._digests[:count], slot_bytes)
         return count
 
 
@@ -157,7 +162,7 @@ class PixelCache(_ArrayCache):
     kind = "pixels"
     most_bytes = 32 << 30
 
-    def open(self, spec: PreprocessSpec) -> Slots:
+    def open(self, spec: PreprocessSpec) -> ArrayStore:
         """Open or make the file of squares, uint8 [S, S, 3], for one preprocessing.
 
         If there is too little room for all photos, the first ones get slots, here and whenever the file is
@@ -177,7 +182,7 @@ class EmbeddingCache(_ArrayCache):
     kind = "embeddings"
     most_bytes = 8 << 30
 
-    def open(self, settings: Mapping[str, object], width: int) -> Slots:
+    def open(self, settings: Mapping[str, object], width: int) -> ArrayStore:
         """Open or make the file of embeddings, float32 [D], that some settings give; as for pixels.
 
         Args:
@@ -187,25 +192,25 @@ class EmbeddingCache(_ArrayCache):
         return self._open(settings, (width,), np.float32)
 
 
-def _key(settings: Mapping[str, object]) -> str:
-    made = {**settings, "made by": [_FORMAT, PIXELS_VERSION, PIL.__version__, cv2.__version__]}
-    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:_KEY]
+def _settings_key(settings: Mapping[str, object]) -> str:
+    made = {**settings, "made by": [_FORMAT_VERSION, PIXELS_VERSION, PIL.__version__, cv2.__version__]}
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:_KEY_DIGITS]
 
 
-def _make_room(folder: Path, goal: int) -> int:
+def _evict(folder: Path, goal: int) -> int:
     """Remove files, longest unused first, until the rest may grow to `goal` bytes; return what it may."""
     files = _files(folder)
     promised = sum(path.stat().st_size for path in files)
     for path in sorted(files, key=lambda path: path.stat().st_mtime_ns):
-        if promised > goal and not in_use(path):
+        if promised > goal and not is_in_use(path):
             promised -= path.stat().st_size
             path.unlink()
     return promised
 
 
 def _default_limit(folder: Path, most: int) -> int:
-    taken = sum(_occupied(path) for path in _files(folder))
-    return min(most, int(FREE_SHARE * (shutil.disk_usage(folder).free + taken)))
+    taken = sum(_disk_bytes(path) for path in _files(folder))
+    return min(most, int(MAX_FREE_DISK_SHARE * (shutil.disk_usage(folder).free + taken)))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -213,7 +218,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*.{folder.name}"))
 
 
-def _occupied(path: Path) -> int:
+def _disk_bytes(path: Path) -> int:
     """Return the bytes that a file really takes, holes not counted."""
     return path.stat().st_blocks * 512
 
@@ -223,3 +228,64 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+class PreprocessedImages:
+    """The preprocessed pixels of samples, by position. May be pickled or forked into loader processes.
+
+    Attributes:
+        samples: the photos, in the given order.
+        preprocess: how they are looked at.
+    """
+
+    def __init__(self, samples: Sequence[Sample], preprocess: Preprocess, cache: PixelCache | None = None) -> None:
+        """Open no photo yet.
+
+        Args:
+            samples: the photos.
+            preprocess: how they are looked at.
+            cache: where pixels are kept between epochs and runs; samples without a digest are never kept.
+        """
+        self.samples = tuple(samples)
+        self.preprocess = preprocess
+        self._slots = cache.open(preprocess.spec) if cache else None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Return one photo's pixels, uint8 of shape [S, S, 3], the caller's own.
+
+        Raises:
+            IndexError: no such position.
+            AssayError: the photo has gone or can no longer be decoded.
+        """
+        sample = self.samples[index]
+        if self._slots is not None and sample.digest is not None:
+            kept = self._slots.get(sample.digest)
+            if kept is not None:
+                # A copy may be written to, and lets the cache's file go.
+                return kept.copy()
+        return self._decode(sample)
+
+    def _decode(self, sample: Sample) -> np.ndarray:
+        data = _read_bytes(sample)
+        try:
+            pixels = self.preprocess.read(data)
+        except DecodeError as error:
+            raise AssayError(f"{sample.path} can no longer be read as a photo: {error}") from None
+        # A file that was replaced since it was verified must not be remembered under its old content.
+        if (
+            self._slots is not None
+            and sample.digest in self._slots
+            and sample.digest == hashlib.sha256(data).hexdigest()
+        ):
+            self._slots.put(sample.digest, pixels)
+        return pixels
+
+
+def _read_bytes(sample: Sample) -> bytes:
+    try:
+        return sample.read()
+    except OSError as error:
+        raise AssayError(f"{sample.path} can no longer be read: {error.strerror or error}") from None

@@ -1,48 +1,39 @@
-"""The audit of a data set before it is trained on: one pass over the files, then one finding a rule.
-
-Unlike `scan`, nothing that is wrong with the data stops it: that is what it reports. Originals are never
-touched.
-"""
+"""Audit a labelled data set: read every file once and report what is wrong with it."""
 
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from assay.data.check_likeness import likeness_findings
-from assay.data.check_photos import photo_findings
-from assay.data.check_values import values_finding
-from assay.data.duplicates import LARGEST_SHARE, Alike, find_alike
-from assay.data.examine import Examined, Photo, examine
-from assay.data.feature_store import open_store
-from assay.data.findings import CheckReport, Entry, Finding, FindingKind, Severity, singles
-from assay.data.folders import Listing
-from assay.data.labels import map_labels
-from assay.data.prepare import ready_to_train
-from assay.data.samples import Unreadable, natural_key
-from assay.data.scan import labelled_dataset, list_source
-from assay.data.verify import ABSENT, Verified
-from assay.errors import AssayError
-from assay.progress import Progress, silent
+from assay.core.errors import AssayError
+from assay.core.progress import Progress, no_progress
+from assay.core.tables import join_names
+from assay.data.check_findings import CheckReport, Finding, FindingEntry, FindingKind, Severity, one_per_group
+from assay.data.check_rules import duplicate_findings, image_findings, value_range_finding
+from assay.data.class_folders import Listing
+from assay.data.dataset import UnreadableFile, map_labels, natural_key
+from assay.data.feature_store import open_feature_store
+from assay.data.image_scan import FILE_NOT_FOUND, ScannedImage, ScanResult, VerifiedFiles, scan_images
+from assay.data.loading import build_dataset, list_source, split_for_training
+from assay.data.near_duplicates import MAX_GROUP_SHARE, NearDuplicates, find_near_duplicates
 from assay.recipe import DataSpec
-from assay.tables import listed
 
-_STEPS: Final = (
-    (ABSENT, "Correct the paths of those that do not exist: they are relative to the table's folder."),
+_FIX_STEPS: Final = (
+    (FILE_NOT_FOUND, "Correct the paths of those that do not exist: they are relative to the table's folder."),
     ("Permission denied", "Allow reading where permission is denied."),
     ("not valid Unicode", "Rename files whose names are not valid Unicode."),
     ("unsupported", "Convert the unsupported ones as their reasons say."),
 )
 """What to do about files that cannot be read, by what the reason says."""
-LARGEST_IMBALANCE: Final = 10
+MAX_CLASS_RATIO: Final = 10
 """How many times larger than the smallest class the largest may be."""
 
 _DEFAULT: Final = DataSpec()
-_ORDER: Final = {severity: place for place, severity in enumerate(Severity)}
+_SEVERITY_ORDER: Final = {severity: place for place, severity in enumerate(Severity)}
 
 
 @dataclass(frozen=True, slots=True)
-class _Counts:
+class _ClassCounts:
     """Readable photos by label, labels without any included."""
 
     by_label: dict[str, int]
@@ -56,10 +47,10 @@ def check(
     seed: int = 0,
     mirrored: bool = False,
     bursts: bool = True,
-    largest_share: float = LARGEST_SHARE,
+    largest_share: float = MAX_GROUP_SHARE,
     value_range: tuple[float, float] | None = None,
     cache: Path | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> CheckReport:
     """Look at every file of a data set once and say all that is wrong with it.
 
@@ -82,9 +73,9 @@ def check(
     listing = list_source(Path(path), spec.layout)
     mapping = spec.mapping
     samples = listing.samples if mapping is None else map_labels(listing.samples, mapping)
-    with open_store(cache) as store:
-        seen = examine(samples, store, progress, value_range)
-        alike = find_alike(
+    with open_feature_store(cache) as store:
+        seen = scan_images(samples, store, progress, value_range)
+        alike = find_near_duplicates(
             seen.photos,
             store,
             mirrored=mirrored,
@@ -93,20 +84,20 @@ def check(
             progress=progress,
         )
         # What training would find alike, whatever was asked for here.
-        usual = (mirrored, bursts, largest_share) == (False, True, LARGEST_SHARE)
-        trained = alike if usual else find_alike(seen.photos, store, progress=progress)
+        usual = (mirrored, bursts, largest_share) == (False, True, MAX_GROUP_SHARE)
+        trained = alike if usual else find_near_duplicates(seen.photos, store, progress=progress)
     labels = listing.labels if mapping is None else list(mapping)
-    counts = _Counts(_by_label(labels, seen.photos), spec.advised_per_class)
-    training = _training(Path(path), listing, seen, trained, spec=spec, seed=seed, value_range=value_range)
-    values = values_finding(seen.photos, seen.refused, value_range)
+    counts = _ClassCounts(_count_by_label(labels, seen.photos), spec.advised_per_class)
+    training = _training_findings(Path(path), listing, seen, trained, spec=spec, seed=seed, value_range=value_range)
+    values = value_range_finding(seen.photos, seen.refused, value_range)
     return _report(listing, seen, alike, counts, training=training, values=values)
 
 
-def _training(
+def _training_findings(
     path: Path,
     listing: Listing,
-    seen: Examined,
-    alike: Alike,
+    seen: ScanResult,
+    alike: NearDuplicates,
     *,
     spec: DataSpec,
     seed: int,
@@ -114,10 +105,10 @@ def _training(
 ) -> list[Finding]:
     """Ask what training would say of these photos: that it cannot use them, or its warnings."""
     values = Counter(photo.features.values for photo in seen.photos)
-    verified = Verified([photo.sample for photo in seen.photos], seen.unreadable, seen.skipped, values)
+    verified = VerifiedFiles([photo.sample for photo in seen.photos], seen.unreadable, seen.skipped, values)
     try:
-        dataset = labelled_dataset(path, listing, verified, spec.mapping, value_range=value_range)
-        ready = ready_to_train(dataset, _ids(seen.photos, alike), spec, seed)
+        dataset = build_dataset(path, listing, verified, spec.mapping, value_range=value_range)
+        ready = split_for_training(dataset, _group_ids(seen.photos, alike), spec, seed)
     except AssayError as error:
         return [
             Finding(
@@ -139,31 +130,31 @@ def _training(
     return []
 
 
-def _ids(photos: list[Photo], alike: Alike) -> list[frozenset[str]]:
+def _group_ids(photos: list[ScannedImage], alike: NearDuplicates) -> list[frozenset[str]]:
     return [frozenset(photos[place].sample.id for place in group) for group in alike.groups()]
 
 
 def _report(
     listing: Listing,
-    seen: Examined,
-    alike: Alike,
-    counts: _Counts,
+    seen: ScanResult,
+    alike: NearDuplicates,
+    counts: _ClassCounts,
     *,
     training: list[Finding],
     values: Finding | None,
 ) -> CheckReport:
-    classes = _classes(counts)
+    classes = _class_findings(counts)
     if any(finding.kind is FindingKind.empty_class for finding in classes):
         # That is why training stops; once is enough.
         training = []
     findings = [
-        *_unreadable([*listing.unreadable, *seen.unreadable]),
+        *_unreadable_findings([*listing.unreadable, *seen.unreadable]),
         *training,
-        *likeness_findings(seen.photos, alike, enough=not training),
+        *duplicate_findings(seen.photos, alike, enough=not training),
         *classes,
-        *photo_findings(seen.photos),
+        *image_findings(seen.photos),
         *([] if values is None else [values]),
-        *_listing(listing),
+        *_listing_findings(listing),
     ]
     splits = Counter(photo.sample.split for photo in seen.photos if photo.sample.split)
     return CheckReport(
@@ -171,37 +162,37 @@ def _report(
         photos=len(seen.photos),
         classes=counts.by_label,
         splits={str(split): count for split, count in splits.items()},
-        findings=tuple(sorted(findings, key=lambda finding: _ORDER[finding.severity])),
+        findings=tuple(sorted(findings, key=lambda finding: _SEVERITY_ORDER[finding.severity])),
         skipped=dict(sorted((listing.skipped + seen.skipped).items())),
-        groups=tuple(_ids(seen.photos, alike)),
+        groups=tuple(_group_ids(seen.photos, alike)),
         samples=tuple(photo.sample for photo in seen.photos),
     )
 
 
-def _by_label(labels: list[str], photos: list[Photo]) -> dict[str, int]:
+def _count_by_label(labels: list[str], photos: list[ScannedImage]) -> dict[str, int]:
     seen = Counter(photo.sample.label for photo in photos)
     return {label: seen[label] for label in sorted({*labels, *seen}, key=natural_key)}
 
 
-def _unreadable(unreadable: list[Unreadable]) -> list[Finding]:
+def _unreadable_findings(unreadable: list[UnreadableFile]) -> list[Finding]:
     if not unreadable:
         return []
     return [
         Finding(
             FindingKind.unreadable,
             Severity.error,
-            f"{_photos(len(unreadable))} cannot be read",
-            _mend(unreadable),
-            singles(Entry(one.id, note=one.reason) for one in unreadable),
+            f"{_count_photos(len(unreadable))} cannot be read",
+            _unreadable_advice(unreadable),
+            one_per_group(FindingEntry(one.id, note=one.reason) for one in unreadable),
         )
     ]
 
 
-def _mend(unreadable: list[Unreadable]) -> str:
+def _unreadable_advice(unreadable: list[UnreadableFile]) -> str:
     """Say what to do about files that cannot be read."""
     left = [one.reason for one in unreadable]
     steps = []
-    for kind, step in _STEPS:
+    for kind, step in _FIX_STEPS:
         if any(kind in reason for reason in left):
             steps.append(step)
             left = [reason for reason in left if kind not in reason]
@@ -210,7 +201,7 @@ def _mend(unreadable: list[Unreadable]) -> str:
     return " ".join([*steps, "--write leaves them out."])
 
 
-def _classes(counts: _Counts) -> list[Finding]:
+def _class_findings(counts: _ClassCounts) -> list[Finding]:
     findings = []
     present = {label: count for label, count in counts.by_label.items() if count}
     if empty := [label for label in counts.by_label if label not in present]:
@@ -218,7 +209,7 @@ def _classes(counts: _Counts) -> list[Finding]:
             Finding(
                 FindingKind.empty_class,
                 Severity.error,
-                f"{_names(empty)}: no photo that can be read",
+                f"{_quoted(empty)}: no photo that can be read",
                 "Add photos or remove the folder.",
             )
         )
@@ -227,7 +218,7 @@ def _classes(counts: _Counts) -> list[Finding]:
             Finding(
                 FindingKind.empty_class,
                 Severity.error,
-                f"one class only, {_names(present)}",
+                f"one class only, {_quoted(present)}",
                 "Add photos of what it is to be told from, in a folder of their own.",
             )
         )
@@ -236,12 +227,12 @@ def _classes(counts: _Counts) -> list[Finding]:
             Finding(
                 FindingKind.small_class,
                 Severity.warning,
-                "small classes: " + listed([f"{label} ({count})" for label, count in small.items()]),
+                "small classes: " + join_names([f"{label} ({count})" for label, count in small.items()]),
                 f"Collect at least {counts.advised} photos a class; until then judge by assay crossval, "
                 "since a single split of so few says little.",
             )
         )
-    if present and max(present.values()) > LARGEST_IMBALANCE * min(present.values()):
+    if present and max(present.values()) > MAX_CLASS_RATIO * min(present.values()):
         most, least = max(present, key=present.__getitem__), min(present, key=present.__getitem__)
         findings.append(
             Finding(
@@ -254,7 +245,7 @@ def _classes(counts: _Counts) -> list[Finding]:
     return findings
 
 
-def _listing(listing: Listing) -> list[Finding]:
+def _listing_findings(listing: Listing) -> list[Finding]:
     if not listing.warnings:
         return []
     return [
@@ -268,9 +259,9 @@ def _listing(listing: Listing) -> list[Finding]:
     ]
 
 
-def _photos(count: int) -> str:
+def _count_photos(count: int) -> str:
     return f"{count} photo" if count == 1 else f"{count:,} photos"
 
 
-def _names(labels: object) -> str:
+def _quoted(labels: object) -> str:
     return ", ".join(repr(label) for label in labels) if isinstance(labels, list | dict) else repr(labels)

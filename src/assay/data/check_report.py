@@ -1,38 +1,42 @@
-"""An audit for people: a summary for the terminal, and one self-contained page with the photos.
+"""Output of an audit: a summary for the terminal, a self-contained HTML page.
 
-The page needs no network and prints well. Jinja2 is imported only when it is written.
+A cleaned copy of the data set.
 """
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
 
-from assay.data.features import squashed
-from assay.data.findings import CheckReport, Entry, Finding
-from assay.data.samples import Sample
-from assay.data.verify import cores
-from assay.errors import AssayError
-from assay.files import write_text
+from assay.core.errors import AssayError, UsageError
+from assay.core.files import atomic_write, write_text
+from assay.core.text import printable, printable_value
+from assay.data.check_findings import CheckReport, Finding, FindingEntry, FindingKind
+from assay.data.dataset import Dataset, Sample
+from assay.data.features import resize_to_square
+from assay.data.image_scan import cores
+from assay.data.manifest import write_manifest
+from assay.data.splits import merge_groups
 from assay.image import decode
-from assay.text import printable, shown
 
-MOST_THUMBNAILS: Final = 1500
+MAX_THUMBNAILS: Final = 1500
 """Thumbnails on a page; at about 5 kB each it stays well below 15 MB."""
 
-_MOST_OF_FINDING: Final = 400
-_MOST_OF_GROUP: Final = 12
-_SIDE: Final = 120
-_QUALITY: Final = 70
+_MAX_THUMBNAILS_PER_FINDING: Final = 400
+_MAX_THUMBNAILS_PER_GROUP: Final = 12
+_THUMBNAIL_HEIGHT: Final = 120
+_JPEG_QUALITY: Final = 70
 _EXAMPLES: Final = 3
 _MARKS: Final = {"error": "✗", "warning": "!", "note": "·"}
 
 
-def summary(report: CheckReport) -> str:
+def format_summary(report: CheckReport) -> str:
     """Return the audit as text of a few lines a finding, for a terminal or a log."""
     lines = [_headline(report)]
     for finding in report.findings:
@@ -44,8 +48,8 @@ def summary(report: CheckReport) -> str:
     return "\n".join(map(printable, lines))
 
 
-def write_page(report: CheckReport, path: Path, *, title: str = "") -> None:
-    """Write the audit as one HTML file with thumbnails of every group, as many as `MOST_THUMBNAILS` allows.
+def write_check_page(report: CheckReport, path: Path, *, title: str = "") -> None:
+    """Write the audit as one HTML file with thumbnails of every group, as many as `MAX_THUMBNAILS` allows.
 
     Args:
         report: of the audit.
@@ -59,7 +63,7 @@ def write_page(report: CheckReport, path: Path, *, title: str = "") -> None:
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=shown,
+        finalize=printable_value,
     )
     sections = _sections(report)
     template = environment.get_template("check.html.j2")
@@ -70,12 +74,12 @@ def write_page(report: CheckReport, path: Path, *, title: str = "") -> None:
             report=report,
             headline=_headline(report),
             sections=sections,
-            pictures=_pictures(report, sections),
+            pictures=_thumbnails(report, sections),
         ),
     )
 
 
-class Section(NamedTuple):
+class PageSection(NamedTuple):
     """A finding and what of it is shown.
 
     Attributes:
@@ -85,52 +89,52 @@ class Section(NamedTuple):
     """
 
     finding: Finding
-    rows: list[tuple[str, tuple[Entry, ...], int]]
+    rows: list[tuple[str, tuple[FindingEntry, ...], int]]
     hidden: int
 
 
-def _sections(report: CheckReport) -> list[Section]:
-    left = MOST_THUMBNAILS
+def _sections(report: CheckReport) -> list[PageSection]:
+    left = MAX_THUMBNAILS
     sections = []
     for finding in report.findings:
-        allowed = min(left, _MOST_OF_FINDING)
-        rows: list[tuple[str, tuple[Entry, ...], int]] = []
+        allowed = min(left, _MAX_THUMBNAILS_PER_FINDING)
+        rows: list[tuple[str, tuple[FindingEntry, ...], int]] = []
         for group in finding.groups:
-            shown = group.photos[:_MOST_OF_GROUP]
+            shown = group.photos[:_MAX_THUMBNAILS_PER_GROUP]
             if len(shown) > allowed:
                 break
             allowed -= len(shown)
             left -= len(shown)
             rows.append((group.note, shown, len(group.photos) - len(shown)))
-        sections.append(Section(finding, rows, len(finding.groups) - len(rows)))
+        sections.append(PageSection(finding, rows, len(finding.groups) - len(rows)))
     return sections
 
 
-def _pictures(report: CheckReport, sections: Iterable[Section]) -> Mapping[str, str]:
+def _thumbnails(report: CheckReport, sections: Iterable[PageSection]) -> Mapping[str, str]:
     """Return data addresses of thumbnails by id, each photo once however often it is shown."""
     wanted = {entry.id for section in sections for _, shown, _ in section.rows for entry in shown}
     samples = [sample for sample in report.samples if sample.id in wanted]
     with ThreadPoolExecutor(cores()) as pool:
-        addresses = pool.map(_address, samples)
+        addresses = pool.map(_data_uri, samples)
     return {sample.id: text for sample, text in zip(samples, addresses, strict=True) if text}
 
 
-def _address(sample: Sample) -> str:
+def _data_uri(sample: Sample) -> str:
     try:
-        pixels = decode(sample.read(), min_side=_SIDE, value_range="stretch")
+        pixels = decode(sample.read(), min_side=_THUMBNAIL_HEIGHT, value_range="stretch")
     except (OSError, AssayError):
         return ""  # gone since the audit: the page shows its name alone
-    jpeg = cv2.imencode(".jpg", _fitted(pixels)[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1]
+    jpeg = cv2.imencode(".jpg", _fit_height(pixels)[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
 
 
-def _fitted(pixels: np.ndarray) -> np.ndarray:
-    """Return a picture at a height of `_SIDE`; one that is extremely long, as a square."""
+def _fit_height(pixels: np.ndarray) -> np.ndarray:
+    """Return a picture at a height of `_THUMBNAIL_HEIGHT`; one that is extremely long, as a square."""
     height, width = pixels.shape[:2]
     if max(height, width) > 4 * min(height, width):
-        return squashed(pixels, _SIDE)
-    size = (max(1, round(width * _SIDE / height)), _SIDE)
-    shrinks = height >= _SIDE
+        return resize_to_square(pixels, _THUMBNAIL_HEIGHT)
+    size = (max(1, round(width * _THUMBNAIL_HEIGHT / height)), _THUMBNAIL_HEIGHT)
+    shrinks = height >= _THUMBNAIL_HEIGHT
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
 
 
@@ -153,3 +157,74 @@ def _examples(finding: Finding) -> Iterator[str]:
         yield " = ".join(names) + more + (f"  ({group.note})" if group.note else "")
     if len(finding.groups) > _EXAMPLES:
         yield f"… and {len(finding.groups) - _EXAMPLES:,} more"
+
+
+class CleanedDataset(NamedTuple):
+    """What was written.
+
+    Attributes:
+        manifest: the table of photos.
+        kept: photos in it.
+        left_out: photos and files that are not.
+    """
+
+    manifest: Path
+    kept: int
+    left_out: int
+
+
+def write_cleaned_dataset(report: CheckReport, target: Path) -> CleanedDataset:
+    """Write the good photos of an audited data set as a manifest, or copy them.
+
+    Args:
+        report: of the audit.
+        target: a `.csv` file, which names the photos where they are, or a new folder outside the data, to
+            which they are copied under the same names beside a `manifest.csv`.
+
+    Raises:
+        UsageError: the target exists already or lies within the data, or array files were to be copied.
+    """
+    bad = _rejected_ids(report)
+    good = [sample for sample in report.samples if sample.id not in bad]
+    unreadable = report.of(FindingKind.unreadable)
+    left_out = len(report.samples) - len(good) + (unreadable.photos if unreadable else 0)
+    if target.exists():
+        raise UsageError(f"--write {target} exists already; name a new file or folder")
+    if target.suffix.casefold() == ".csv":
+        manifest, photos = target, good
+    else:
+        manifest, photos = target / "manifest.csv", _copy_files(good, report.root, target)
+    classes = tuple(name for name, count in report.classes.items() if count)
+    write_manifest(merge_groups(Dataset(report.root, classes, tuple(photos)), report.groups), manifest)
+    return CleanedDataset(manifest, len(good), left_out)
+
+
+def _rejected_ids(report: CheckReport) -> Collection[str]:
+    bad: set[str] = set()
+    for kind in (FindingKind.blank, FindingKind.label_conflict):
+        if finding := report.of(kind):
+            bad.update(entry.id for group in finding.groups for entry in group.photos)
+    if identical := report.of(FindingKind.identical):
+        for group in identical.groups:
+            # The copy in a test or validation part goes rather than the one that a model learns from.
+            kept = min(group.photos, key=lambda entry: (entry.split != "train", entry.id))
+            bad.update(entry.id for entry in group.photos if entry is not kept)
+    return bad
+
+
+def _copy_files(samples: Collection[Sample], root: Path, target: Path) -> list[Sample]:
+    if target.absolute().is_relative_to(root.absolute()):
+        raise UsageError(f"--write {target} lies within the data; choose a place outside {root}")
+    if any(sample.tensor for sample in samples):
+        raise UsageError("photos in array files cannot be copied; give --write a .csv file")
+    copies = []
+    for sample in samples:
+        place = PurePosixPath(sample.id)
+        if place.is_absolute() or ".." in place.parts:
+            # Named by a manifest from elsewhere: the digest keeps names apart.
+            place = PurePosixPath(sample.label) / f"{(sample.digest or '')[:12]}-{place.name}"
+        copy = target / place
+        with atomic_write(copy) as temporary:
+            shutil.copyfile(sample.path, temporary)
+        copies.append(replace(sample, id=str(place), path=copy))
+    return copies

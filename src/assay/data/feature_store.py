@@ -1,8 +1,4 @@
-"""Features of photos kept by the digest of their content, so that no photo is decoded for them twice.
-
-One SQLite file in Assay's cache folder, shared by runs at the same time. It is only a cache: where it
-cannot be opened, a temporary one takes its place. Knows nothing of labels and names.
-"""
+"""SQLite cache of image features, keyed by the SHA-256 of the file."""
 
 import contextlib
 import json
@@ -17,19 +13,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from assay.data.candidates import COARSE
+from assay.core.files import cache_folder, temporary_folder
 from assay.data.features import FEATURES_VERSION, Features
-from assay.files import cache_folder
-from assay.temporary import temporary_folder
+from assay.data.near_duplicate_candidates import COLOUR_THUMBNAIL_SIDE
 
 _LOG = logging.getLogger("assay.data.features")
 
-MOST_RESULTS: Final = 100
+MAX_RESULTS: Final = 100
 """Comparisons of whole data sets kept at most."""
-MOST_ROWS: Final = 2_000_000
+MAX_ROWS: Final = 2_000_000
 """Photos kept at most, about 5 kB each; those looked at longest ago go first."""
 
-_NUMBERS: Final = tuple(one.name for one in fields(Features) if one.name not in {"coarse", "fine"})
+_SCALARS: Final = tuple(one.name for one in fields(Features) if one.name not in {"coarse", "fine"})
 _CHUNK: Final = 500
 _SCHEMA: Final = """
     PRAGMA journal_mode = WAL;
@@ -46,14 +41,14 @@ _ALL: Final = """
 _FINE: Final = "SELECT digest, fine FROM photos WHERE digest IN (SELECT value FROM json_each(?))"
 _PUT: Final = "INSERT OR REPLACE INTO photos (digest, numbers, coarse, fine) VALUES (?, ?, ?, ?)"
 _TOUCH: Final = "UPDATE photos SET used = ? WHERE digest IN (SELECT value FROM json_each(?))"
-_FORGET_RESULTS: Final = """
+_EVICT_RESULTS: Final = """
     DELETE FROM results WHERE rowid NOT IN (SELECT rowid FROM results ORDER BY rowid DESC LIMIT ?)
 """
-_FORGET: Final = "DELETE FROM photos WHERE digest IN (SELECT digest FROM photos ORDER BY used LIMIT ?)"
+_EVICT: Final = "DELETE FROM photos WHERE digest IN (SELECT digest FROM photos ORDER BY used LIMIT ?)"
 
 
 class FeatureStore:
-    """Features by digest. Made by `open_store`; safe to use from several threads."""
+    """Features by digest. Made by `open_feature_store`; safe to use from several threads."""
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, timeout=30, check_same_thread=False)
@@ -76,8 +71,8 @@ class FeatureStore:
         return {
             digest: Features(
                 **json.loads(numbers),
-                coarse=np.frombuffer(coarse, np.uint8).reshape(COARSE, COARSE, 3),
-                fine=_square(fine),
+                coarse=np.frombuffer(coarse, np.uint8).reshape(COLOUR_THUMBNAIL_SIDE, COLOUR_THUMBNAIL_SIDE, 3),
+                fine=_thumbnail(fine),
             )
             for digest, numbers, coarse, fine in self._rows(_ALL, digests)
         }
@@ -88,17 +83,17 @@ class FeatureStore:
         Raises:
             KeyError: one of them is not kept.
         """
-        found = {digest: _square(fine) for digest, fine in self._rows(_FINE, digests)}
+        found = {digest: _thumbnail(fine) for digest, fine in self._rows(_FINE, digests)}
         return [found[digest] for digest in digests]
 
-    def touch(self, digests: Iterable[str], now: int, most: int = MOST_ROWS) -> None:
+    def touch(self, digests: Iterable[str], now: int, most: int = MAX_ROWS) -> None:
         """Say that these were used at `now` (any clock that grows); forget the oldest beyond `most`."""
         with self._lock, self._db:
             for some in _chunks(digests):
                 self._db.execute(_TOUCH, (now, some))
             (rows,) = self._db.execute("SELECT count(*) FROM photos").fetchone()
             if rows > most:
-                self._db.execute(_FORGET, (rows - most,))
+                self._db.execute(_EVICT, (rows - most,))
 
     def recall(self, key: str) -> str | None:
         """Return what was remembered under a key, or None."""
@@ -106,11 +101,11 @@ class FeatureStore:
             row = self._db.execute("SELECT value FROM results WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
-    def remember(self, key: str, value: str, most: int = MOST_RESULTS) -> None:
+    def remember(self, key: str, value: str, most: int = MAX_RESULTS) -> None:
         """Keep a result under a key that names all it depends on; forget the oldest beyond `most`."""
         with self._lock, self._db:
             self._db.execute("INSERT OR REPLACE INTO results (key, value) VALUES (?, ?)", (key, value))
-            self._db.execute(_FORGET_RESULTS, (most,))
+            self._db.execute(_EVICT_RESULTS, (most,))
 
     def _rows(self, query: str, digests: Iterable[str]) -> list[tuple[Any, ...]]:
         found: list[tuple[Any, ...]] = []
@@ -121,7 +116,7 @@ class FeatureStore:
 
 
 @contextmanager
-def open_store(folder: Path | None = None) -> Iterator[FeatureStore]:
+def open_feature_store(folder: Path | None = None) -> Iterator[FeatureStore]:
     """Open the store in a cache folder (the usual one when None), else a temporary one."""
     path = (folder or cache_folder()) / "features" / f"v{FEATURES_VERSION}.sqlite"
     with contextlib.ExitStack() as cleanup:
@@ -136,7 +131,7 @@ def open_store(folder: Path | None = None) -> Iterator[FeatureStore]:
         yield store
 
 
-def clear(folder: Path | None = None) -> int:
+def clear_features(folder: Path | None = None) -> int:
     """Remove all kept features; runs that use them go on with what they have open.
 
     Args:
@@ -152,13 +147,13 @@ def clear(folder: Path | None = None) -> int:
     return given_back
 
 
-def _square(blob: bytes) -> np.ndarray:
+def _thumbnail(blob: bytes) -> np.ndarray:
     side = round(len(blob) ** 0.5)
     return np.frombuffer(blob, np.uint8).reshape(side, side)
 
 
 def _row(features: Features) -> tuple[str, str, bytes, bytes]:
-    numbers = json.dumps({name: getattr(features, name) for name in _NUMBERS})
+    numbers = json.dumps({name: getattr(features, name) for name in _SCALARS})
     return features.digest, numbers, features.coarse.tobytes(), features.fine.tobytes()
 
 

@@ -1,29 +1,115 @@
-"""What the audit and the search for copies need to know of a photo, taken from its bytes in one decoding.
+"""Features of one image, measured in one decoding: size, brightness, sharpness, thumbnails.
 
-Knows nothing of labels and of other photos. Everything is judged at about 256 pixels, the size at which
-classifiers look: a photo that is sharp only when seen larger is of no use to them.
+Capture time.
 """
 
 import hashlib
+import re
+import struct
+from calendar import timegm
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
-from typing import Final
+from pathlib import PurePosixPath
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
+from PIL import Image
 
-from assay.data.candidates import COARSE
-from assay.data.registration import FINE, SMALL, blur_matrix
-from assay.data.taken import exif_time
+from assay.data.image_registration import SMALL_THUMBNAIL_SIDE, THUMBNAIL_SIDE, blur_matrix
+from assay.data.near_duplicate_candidates import COLOUR_THUMBNAIL_SIDE
 from assay.image import decode, inspect
-from assay.image.values import Values
+from assay.image.decode import suppress_warnings
+from assay.image.pixel_conversion import ValueEncoding
+
+_HEAD_LIMIT: Final = 1 << 17
+_EXIF_LIMIT: Final = 1 << 16
+_EXIF_IFD: Final = 0x8769
+_TIME_ORIGINAL: Final = 0x9003
+_SUBSECONDS_ORIGINAL: Final = 0x9291
+_EXIF_ERRORS: Final = (OSError, SyntaxError, ValueError, KeyError, TypeError, IndexError, struct.error)
+
+_EPOCH: Final = re.compile(r"(?<!\d)(1\d{9})(\d{3})?(?!\d)")
+_CALENDAR: Final = re.compile(
+    r"(?<!\d)((?:19|20)\d\d)[-_.]?(\d\d)[-_.]?(\d\d)[-_.T ]{0,3}"
+    r"(\d\d)[-_.:h]?(\d\d)[-_.:m]?(\d\d)[-_.]?(\d{3})?(?!\d)"
+)
+_FRAME: Final = re.compile(r"(.*(?:frame|frm|video|vid|clip|burst|seq).*?)(\d{1,9})$", re.IGNORECASE)
+
+
+class FramePosition(NamedTuple):
+    """A place in a video or a burst.
+
+    Attributes:
+        film: folder and name without the number: what counts its own frames.
+        number: of the frame.
+    """
+
+    film: str
+    number: int
+
+
+def exif_time(data: bytes) -> float | None:
+    """Return the time of exposure that a JPEG, PNG or WebP file states, or None; damaged Exif states none.
+
+    Args:
+        data: the whole file.
+
+    Source: CIPA DC-008 (Exif 2.32, 2019), tags DateTimeOriginal and SubSecTimeOriginal.
+    """
+    start = data.find(b"Exif\0\0", 0, _HEAD_LIMIT)
+    if start < 0:
+        marker = max(data.rfind(b"EXIF", -_EXIF_LIMIT), data.find(b"eXIf", 0, _HEAD_LIMIT))
+        if marker < 0:
+            return None
+        start = marker + (8 if data[marker : marker + 4] == b"EXIF" else 4)
+    try:
+        with suppress_warnings():
+            exif = Image.Exif()
+            exif.load(data[start : start + _EXIF_LIMIT])
+            tags = exif.get_ifd(_EXIF_IFD)
+            text, part = tags.get(_TIME_ORIGINAL), tags.get(_SUBSECONDS_ORIGINAL, "")
+            whole = datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S")  # noqa: DTZ007 (no zone in it)
+    except _EXIF_ERRORS:
+        return None
+    digits = str(part).strip("\0 ")
+    return timegm(whole.timetuple()) + (float(f"0.{digits}") if digits.isdecimal() else 0.0)
+
+
+def filename_time(name: str) -> float | None:
+    """Return the time in a file name: seconds or milliseconds since 1970, or year to second; None without.
+
+    Args:
+        name: `1715279745553.jpg`, `IMG_20240101_120102.jpg`, `2024-01-01 12.01.02.png`.
+    """
+    stem = PurePosixPath(name).stem
+    if found := _CALENDAR.search(stem):
+        year, month, day, hour, minute, second = (int(part) for part in found.groups()[:6])
+        if 1 <= month <= 12 and 1 <= day <= 31 and hour < 24 and minute < 60 and second < 61:
+            thousandths = int(found.group(7) or 0)
+            return timegm((year, month, day, hour, minute, second)) + thousandths / 1000
+    if found := _EPOCH.search(stem):
+        return int(found.group(1)) + int(found.group(2) or 0) / 1000
+    return None
+
+
+def parse_frame(name: str) -> FramePosition | None:
+    """Return the film and the number in names such as `frame_000123.jpg`; None for names that merely count.
+
+    `cell0001.png` and `IMG_0001.jpg` say nothing of time: the next number may be the next product.
+    """
+    path = PurePosixPath(name)
+    found = _FRAME.match(path.stem)
+    return FramePosition(f"{path.parent}/{found.group(1)}", int(found.group(2))) if found else None
+
 
 Array = np.ndarray
 
 FEATURES_VERSION: Final = 3
 """Raise it when the same bytes come to give other features: kept ones are then not used any more."""
 
-_SEEN: Final = 256
+_MEASURED_SIDE: Final = 256
 """Shorter side, in pixels, that JPEG files are decoded to at least."""
 
 
@@ -60,31 +146,31 @@ class Features:
     sharpness: float
     """Deviation of the Laplacian over the deviation of gray; lower is more blurred."""
     detail: float
-    """Standard deviation, in gray values, of what is left when shading is taken away: see `detail_of`."""
+    """Standard deviation, in gray values, of what is left when shading is taken away: see `measure_detail`."""
     coarse: Array
     """uint8 [16, 16, 3]: colour, squashed."""
     fine: Array
     """uint8 [64, 64], or [32, 32] for photos whose shorter side is below 64: gray, squashed."""
 
     @property
-    def values(self) -> Values:
+    def values(self) -> ValueEncoding:
         """Type and range of the photo's values."""
-        return Values(
-            self.value_type, None if self.low is None or self.high is None else (self.low, self.high)
-        )
+        return ValueEncoding(self.value_type, None if self.low is None or self.high is None else (self.low, self.high))
 
 
-def extract(data: bytes) -> Features:
+def extract_features(data: bytes) -> Features:
     """Decode a file once, small where its format allows, and measure it.
 
     Raises:
         DecodeError: the bytes are no photo that can be read to its end.
     """
     info = inspect(data)
-    pixels = decode(data, min_side=_SEEN, value_range="stretch")
+    pixels = decode(data, min_side=_MEASURED_SIDE, value_range="stretch")
     gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     dark, bright = _quantiles(gray, 0.05, 0.95)
-    fine = squashed(gray, FINE if min(info.width, info.height) >= FINE else SMALL)
+    fine = resize_to_square(
+        gray, THUMBNAIL_SIDE if min(info.width, info.height) >= THUMBNAIL_SIDE else SMALL_THUMBNAIL_SIDE
+    )
     return Features(
         digest=hashlib.sha256(data).hexdigest(),
         format=info.format,
@@ -100,14 +186,14 @@ def extract(data: bytes) -> Features:
         dark=dark,
         bright=bright,
         contrast=_deviation(pixels),
-        sharpness=sharpness_of(gray),
-        detail=detail_of(fine),
-        coarse=squashed(pixels, COARSE),
+        sharpness=measure_sharpness(gray),
+        detail=measure_detail(fine),
+        coarse=resize_to_square(pixels, COLOUR_THUMBNAIL_SIDE),
         fine=fine,
     )
 
 
-def measured_again(features: Features, pixels: Array) -> Features:
+def remeasure(features: Features, pixels: Array) -> Features:
     """Replace the brightness, contrast and sharpness of a photo by those of other pixels.
 
     What tells copies (detail, thumbnails) stays.
@@ -118,19 +204,17 @@ def measured_again(features: Features, pixels: Array) -> Features:
     """
     gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     dark, bright = _quantiles(gray, 0.05, 0.95)
-    return replace(
-        features, dark=dark, bright=bright, contrast=_deviation(pixels), sharpness=sharpness_of(gray)
-    )
+    return replace(features, dark=dark, bright=bright, contrast=_deviation(pixels), sharpness=measure_sharpness(gray))
 
 
-def squashed(pixels: Array, side: int) -> Array:
+def resize_to_square(pixels: Array, side: int) -> Array:
     """Return a picture squashed to `side` x `side`: averaged, or interpolated if it is smaller."""
     smaller = min(pixels.shape[:2]) >= side
     method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(pixels, (side, side), interpolation=method))
 
 
-def sharpness_of(gray: Array) -> float:
+def measure_sharpness(gray: Array) -> float:
     """Return the deviation of the smoothed Laplacian over that of gray, seen at 256 pixels at most.
 
     Args:
@@ -140,7 +224,7 @@ def sharpness_of(gray: Array) -> float:
         About 0.05 to 0.2 for photos in focus at this size, below 0.02 for others; 0 for blank ones.
     """
     height, width = gray.shape
-    scale = _SEEN / min(height, width)
+    scale = _MEASURED_SIDE / min(height, width)
     if scale < 1:
         size = (max(round(width * scale), 1), max(round(height * scale), 1))
         gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
@@ -150,7 +234,7 @@ def sharpness_of(gray: Array) -> float:
     return _deviation(cv2.Laplacian(smooth, cv2.CV_32F)) / spread if spread > 0 else 0.0
 
 
-def detail_of(fine: Array) -> float:
+def measure_detail(fine: Array) -> float:
     """Return how much a thumbnail shows besides shading, as a standard deviation in gray values.
 
     A quadratic surface is fitted to the slightly blurred thumbnail and taken away. Skies and gradients, which
@@ -160,18 +244,18 @@ def detail_of(fine: Array) -> float:
         fine: uint8 [T, T].
     """
     side = len(fine)
-    kernel = blur_matrix(side, side / SMALL)
-    basis = _quadratics(side)
+    kernel = blur_matrix(side, side / SMALL_THUMBNAIL_SIDE)
+    basis = _quadratic_basis(side)
     smooth = kernel @ fine.astype(np.float32) @ kernel.T
-    weights = basis.T @ smooth @ basis * _UP_TO_SQUARES
+    weights = basis.T @ smooth @ basis * _QUADRATIC_TERMS
     return _deviation(smooth - basis @ weights @ basis.T)
 
 
-_UP_TO_SQUARES: Final = (np.add.outer(range(3), range(3)) <= 2).astype(np.float32)
+_QUADRATIC_TERMS: Final = (np.add.outer(range(3), range(3)) <= 2).astype(np.float32)
 
 
 @lru_cache(maxsize=4)
-def _quadratics(side: int) -> Array:
+def _quadratic_basis(side: int) -> Array:
     """Return float32 [side, 3]: orthonormal polynomials along a line, so that a fit is a projection."""
     powers = np.vander(np.linspace(-1, 1, side), 3, increasing=True)
     return np.asarray(np.linalg.qr(powers)[0], np.float32)

@@ -1,42 +1,41 @@
-"""Tables of photos: `path` and `label`, and if there are any `split`, `group`, `source_label`.
+"""Read and write manifests: tables with a path and a label for each image.
 
-Reads CSV, JSON lines and Parquet in many a dialect (`assay.photo_tables`), writes CSV. Paths are absolute or
-relative to the manifest's own folder. A manifest that Assay wrote has further columns (`id`, `digest`,
-`tensor`), so that reading it gives the same data set.
+Hugging Face's `metadata.csv` included.
 """
 
 import io
 import os
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from assay.data.folders import Listing
-from assay.data.labels import class_order, named, refuse_collisions
-from assay.data.parquet_tables import PARQUET_SUFFIXES, parquet_columns, read_parquet
-from assay.data.samples import SPLITS, Dataset, Sample, Split
-from assay.data.split_names import splits_named
-from assay.data.tensors import Encoding, TensorRef
-from assay.errors import AssayError
-from assay.files import require_file, write_text
-from assay.photo_tables import (
+from assay.core.errors import AssayError
+from assay.core.files import require_regular_file, write_text
+from assay.core.image_tables import (
     CSV_SUFFIXES,
     JSON_LINES_SUFFIXES,
     Cells,
-    PhotoTable,
-    column_meanings,
+    ImageTable,
     read_table,
+    recognize_columns,
     table_columns,
 )
-from assay.safe_csv import SafeWriter
-from assay.table_paths import table_path
+from assay.core.table_paths import resolve_table_path
+from assay.core.tables import SafeCsvWriter
+from assay.data.array_reader import Encoding, TensorRef
+from assay.data.class_folders import Listing
+from assay.data.dataset import SPLITS, Dataset, Sample, Split, check_label_collisions, class_order, quote_names
+from assay.data.parquet_tables import PARQUET_SUFFIXES, parquet_columns, read_parquet
+from assay.data.split_names import parse_split_names
+from assay.image.image_files import SkippedFiles, list_folder_content
 
 MANIFEST_SUFFIXES = CSV_SUFFIXES | JSON_LINES_SUFFIXES | PARQUET_SUFFIXES
 
 _COLUMNS = ("id", "path", "label", "split", "group", "source_label", "digest", "tensor")
 _REQUIRED = ("path", "label")
-_UNNAMED = ("column ", "unnamed: ", "__index_level_")
+_ROW_NUMBER_COLUMNS = ("column ", "unnamed: ", "__index_level_")
 """How columns of bare row numbers are called."""
 
 
@@ -51,7 +50,7 @@ def write_manifest(dataset: Dataset, path: Path) -> None:
     always = {"id", "path", "label", "split"}
     columns = [name for name in _COLUMNS if name in always or any(row[name] for row in rows)]
     text = io.StringIO()
-    writer = SafeWriter(text, exact=True)
+    writer = SafeCsvWriter(text, exact=True)
     writer.writerow(columns)
     writer.writerows([row[name] for name in columns] for row in rows)
     write_text(path, text.getvalue())
@@ -68,7 +67,7 @@ def read_manifest(path: Path, classes: Sequence[str] | None = None) -> Dataset:
         AssayError: the table cannot be read, lacks a column, or a line makes no sense (the line is named).
     """
     listing = list_manifest(path)
-    refuse_collisions(listing.labels)
+    check_label_collisions(listing.labels)
     classes = class_order(listing.labels, None, classes)
     samples = tuple(sorted(listing.samples, key=lambda sample: sample.id))
     return Dataset(listing.root, classes, samples, (), dict(listing.skipped), tuple(listing.warnings))
@@ -80,31 +79,29 @@ def list_manifest(path: Path) -> Listing:
     Raises:
         AssayError: as `read_manifest`.
     """
-    require_file(path)
+    require_regular_file(path)
     root = path.absolute().parent
     listing = Listing(root)
     table = read_parquet(path) if path.suffix.casefold() in PARQUET_SUFFIXES else read_table(path)
     listing.warnings += table.warnings
-    splits = _understood(path, table, listing)
+    splits = _parse_splits(path, table, listing)
     seen: dict[str, tuple[Sample, int]] = {}
     ids: dict[str, int] = {}
     for row in table.rows:
         where, (number, cells) = table.where(row), row
-        place = root / cells["path"] if table.own else table_path(root, cells["path"], where)
+        place = root / cells["path"] if table.own else resolve_table_path(root, cells["path"], where)
         sample = _sample(cells, root, place, splits, where)
         key = os.path.normpath(sample.path) + cells.get("tensor", "")
         earlier, line = seen.setdefault(key, (sample, number))
         if earlier is sample:
             if ids.setdefault(sample.id, number) != number:
-                raise AssayError(
-                    f"{where}: the id {sample.id!r} stands in line {ids[sample.id]} too; make it unique"
-                )
+                raise AssayError(f"{where}: the id {sample.id!r} stands in line {ids[sample.id]} too; make it unique")
             listing.samples.append(sample)
         elif earlier == sample:
             listing.skipped["repeated row of a manifest"] += 1
         else:
             raise AssayError(
-                f"{where}: {cells['path']} stands in line {line} too, with another {_odds(earlier, sample)}"
+                f"{where}: {cells['path']} stands in line {line} too, with another {_difference(earlier, sample)}"
             )
     listing.labels = list(dict.fromkeys(sample.label for sample in listing.samples))
     if repeated := listing.skipped["repeated row of a manifest"]:
@@ -121,10 +118,10 @@ def has_labels(path: Path) -> bool:
         AssayError: the table cannot be read.
     """
     columns = parquet_columns(path) if path.suffix.casefold() in PARQUET_SUFFIXES else table_columns(path)
-    return "label" in column_meanings(path, columns).values()
+    return "label" in recognize_columns(path, columns).values()
 
 
-def _understood(path: Path, table: PhotoTable, listing: Listing) -> dict[str, Split]:
+def _parse_splits(path: Path, table: ImageTable, listing: Listing) -> dict[str, Split]:
     """Make sure that there are paths and labels, and return the parts by what the table calls them.
 
     Raises:
@@ -132,11 +129,11 @@ def _understood(path: Path, table: PhotoTable, listing: Listing) -> dict[str, Sp
     """
     if missing := [name for name in _REQUIRED if table.called(name) is None]:
         raise AssayError(
-            f"manifest {path} has no column {named(missing)}; its first line names "
-            f"{named(table.columns) or 'nothing'}"
+            f"manifest {path} has no column {quote_names(missing)}; its first line names "
+            f"{quote_names(table.columns) or 'nothing'}"
         )
     texts = {row.cells.get("split", "").strip() for row in table.rows} - {""}
-    splits = splits_named(texts)
+    splits = parse_split_names(texts)
     unknown = [name for name in table.columns if name not in table.meaning]
     if texts - splits.keys() and (name := table.called("split")) is not None:
         usual = name.strip().casefold()
@@ -144,14 +141,14 @@ def _understood(path: Path, table: PhotoTable, listing: Listing) -> dict[str, Sp
             known = {"", *splits}
             row = next(row for row in table.rows if row.cells.get("split", "").strip() not in known)
             raise AssayError(
-                f"{table.where(row)}: {name} {row.cells['split']!r} is none of {named(SPLITS)}; correct it "
+                f"{table.where(row)}: {name} {row.cells['split']!r} is none of {quote_names(SPLITS)}; correct it "
                 "or leave it empty"
             )
         # A column called `part` or `set` need not speak of these parts.
         unknown.append(name)
         splits = {}
-    if unknown := [name for name in unknown if not name.casefold().startswith(_UNNAMED)]:
-        listing.warnings.append(f"{path.name}: columns without a meaning here were ignored: {named(unknown)}")
+    if unknown := [name for name in unknown if not name.casefold().startswith(_ROW_NUMBER_COLUMNS)]:
+        listing.warnings.append(f"{path.name}: columns without a meaning here were ignored: {quote_names(unknown)}")
     return splits
 
 
@@ -200,13 +197,62 @@ def _tensor(text: str, where: str) -> TensorRef | None:
     for known in get_args(Encoding):
         if encoding == known and (not index or index.isdecimal()):
             return TensorRef(known, int(index) if index else None)
-    raise AssayError(
-        f"{where}: tensor {text!r} is not one of {named(get_args(Encoding))}, a colon and an index"
-    )
+    raise AssayError(f"{where}: tensor {text!r} is not one of {quote_names(get_args(Encoding))}, a colon and an index")
 
 
-def _odds(one: Sample, other: Sample) -> str:
+def _difference(one: Sample, other: Sample) -> str:
     for name in ("label", "split", "group", "source_label", "id"):
         if getattr(one, name) != getattr(other, name):
             return f"{name} ({getattr(one, name)!r} there, {getattr(other, name)!r} here)"
     return "digest"
+
+
+_METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+
+
+def list_metadata(root: Path) -> Listing | None:
+    """List the photos that the metadata of a folder labels.
+
+    Args:
+        root: an existing folder.
+
+    Returns:
+        The listing, or None where there is no metadata with labels.
+
+    Raises:
+        AssayError: a table cannot be read or makes no sense, as for a manifest; or only some of the parts
+            have one.
+    """
+    if (table := _labelled_table(root)) is not None:
+        return list_manifest(table)
+    inside = list_folder_content(root, SkippedFiles()).folders
+    splits = parse_split_names(path.name for path in inside)
+    tables = {path: _labelled_table(path) for path in inside if path.name in splits}
+    labelled = {path: table for path, table in tables.items() if table is not None}
+    if not labelled:
+        return None
+    if without := [folder for folder in tables if folder not in labelled]:
+        table = next(iter(labelled.values()))
+        raise AssayError(f"{without[0]} has no {table.name} with labels, as {table.parent} has; add one")
+    whole = Listing(root)
+    for folder, table in labelled.items():
+        one = list_manifest(table)
+        whole.samples += [
+            replace(sample, id=f"{folder.name}/{sample.id}", split=splits[folder.name]) for sample in one.samples
+        ]
+        whole.skipped += one.skipped
+        whole.warnings += one.warnings
+    whole.labels = list(dict.fromkeys(sample.label for sample in whole.samples))
+    return whole
+
+
+def _labelled_table(folder: Path) -> Path | None:
+    """Return the table with labels in a folder, if there is one; what is wrong with it, `list_manifest` says.
+
+    Raises:
+        AssayError: there are several.
+    """
+    found = [path for name in _METADATA_FILES if (path := folder / name).is_file() and has_labels(path)]
+    if len(found) > 1:
+        raise AssayError(f"{found[0]} and {found[1].name} both have labels; remove one")
+    return found[0] if found else None

@@ -1,8 +1,4 @@
-"""Parquet files of photos: paths as in any other table, or the bytes of the photos themselves.
-
-Hugging Face's `datasets` writes a column of structs with `bytes` and `path`, and keeps the names of classes
-in the file's metadata; other tools write plain binary columns. Only who reads Parquet needs pyarrow.
-"""
+"""Read Parquet files that hold image paths or the bytes of the images."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from assay.data.split_names import splits_named
-from assay.errors import AssayError
-from assay.photo_tables import PhotoTable, column_meanings, text_of, understood
+from assay.core.errors import AssayError
+from assay.core.image_tables import ImageTable, cell_text, interpret_table, recognize_columns
+from assay.data.split_names import parse_split_names
 
 PARQUET_SUFFIXES: Final = frozenset({".parquet", ".pq"})
 
-_BATCH: Final = 256
-_KEPT: Final = frozenset({"label", "split", "group", "source_label"})
-_BINARY_NAMES: Final = ("bytes", "image_bytes", "content", "data", "jpeg", "jpg", "png")
+_BATCH_ROWS: Final = 256
+_KEPT_COLUMNS: Final = frozenset({"label", "split", "group", "source_label"})
+_BYTES_COLUMNS: Final = ("bytes", "image_bytes", "content", "data", "jpeg", "jpg", "png")
 
 
 @dataclass(frozen=True)
@@ -29,8 +25,8 @@ class ClassNames:
     """Empty: the labels are as they stand."""
 
 
-class ParquetPhotos:
-    """The rows of a Parquet file that holds photos, in the form of `assay.data.rows.Rows`.
+class ParquetImages:
+    """The rows of a Parquet file that holds photos, in the form of `assay.data.hf_datasets.RowDataset`.
 
     Columns are renamed to `image`, `label`, `split`, `group` and `source_label`; others are left out.
     """
@@ -49,12 +45,12 @@ class ParquetPhotos:
         self.source = f"{path}, "
 
     def __len__(self) -> int:
-        return int(_opened(self._path).metadata.num_rows)
+        return int(_open_parquet(self._path).metadata.num_rows)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Give rows, a few at a time."""
-        file = _opened(self._path)
-        for batch in file.iter_batches(_BATCH, columns=list(self._columns.values())):
+        file = _open_parquet(self._path)
+        for batch in file.iter_batches(_BATCH_ROWS, columns=list(self._columns.values())):
             for row in batch.to_pylist():
                 values = {name: row[column] for name, column in self._columns.items()}
                 yield {**values, "image": self._picture(values["image"])}
@@ -67,21 +63,21 @@ class ParquetPhotos:
         return self._path.parent / path if path and isinstance(path, str) else None
 
 
-def read_parquet(path: Path) -> PhotoTable:
+def read_parquet(path: Path) -> ImageTable:
     """Read a Parquet file as a table of photos.
 
     Raises:
-        AssayError: it is no Parquet file, or as `assay.photo_tables.understood`.
+        AssayError: it is no Parquet file, or as `assay.core.image_tables.interpret_table`.
     """
-    file = _opened(path)
+    file = _open_parquet(path)
     columns = [str(name) for name in file.schema_arrow.names]
-    known = column_meanings(path, columns)
+    known = recognize_columns(path, columns)
     label = next((name for name, meant in known.items() if meant == "label"), "")
     names = _class_names(file, label)
     rows = file.read(columns=list(known)).to_pylist()
     for row in rows if names else ():
         row[label] = _class_name(row[label], names)
-    return understood(path, columns, enumerate(rows, start=1), unit="row")
+    return interpret_table(path, columns, enumerate(rows, start=1), unit="row")
 
 
 def parquet_columns(path: Path) -> list[str]:
@@ -90,10 +86,10 @@ def parquet_columns(path: Path) -> list[str]:
     Raises:
         AssayError: it is no Parquet file.
     """
-    return [str(name) for name in _opened(path).schema_arrow.names]
+    return [str(name) for name in _open_parquet(path).schema_arrow.names]
 
 
-def parquet_photos(path: Path) -> ParquetPhotos | None:
+def open_parquet_images(path: Path) -> ParquetImages | None:
     """Return the photos in a Parquet file; None if it holds paths alone.
 
     Raises:
@@ -101,32 +97,32 @@ def parquet_photos(path: Path) -> ParquetPhotos | None:
     """
     import pyarrow as pa  # noqa: PLC0415
 
-    file = _opened(path)
-    known = column_meanings(path, [str(name) for name in file.schema_arrow.names])
+    file = _open_parquet(path)
+    known = recognize_columns(path, [str(name) for name in file.schema_arrow.names])
     pictures = []
     for column in file.schema_arrow:
         kind = column.type
         inner = {kind.field(place).name for place in range(kind.num_fields)}
         struct = pa.types.is_struct(kind) and "bytes" in inner
         binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-        usual = known.get(column.name) == "path" or column.name.casefold() in _BINARY_NAMES
+        usual = known.get(column.name) == "path" or column.name.casefold() in _BYTES_COLUMNS
         if struct or (binary and usual):
             pictures.append(column.name)
     if not pictures:
         return None
     if len(pictures) > 1:
         raise AssayError(f"{path} has several columns of photos, {', '.join(pictures)}; leave one")
-    found = {meant: name for name, meant in known.items() if meant in _KEPT}
+    found = {meant: name for name, meant in known.items() if meant in _KEPT_COLUMNS}
     if "label" not in found:
         columns = ", ".join(file.schema_arrow.names)
         raise AssayError(f"{path} has photos but no column 'label'; its columns are {columns}")
     if found.get("split", "split") != "split" and not _are_splits(file, found["split"]):
         # A column called `part` or `set` need not speak of these parts.
         del found["split"]
-    return ParquetPhotos(path, {"image": pictures[0], **found}, _class_names(file, found["label"]))
+    return ParquetImages(path, {"image": pictures[0], **found}, _class_names(file, found["label"]))
 
 
-def _opened(path: Path) -> Any:
+def _open_parquet(path: Path) -> Any:
     # Only those who bring Parquet pay for pyarrow.
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
@@ -140,8 +136,8 @@ def _opened(path: Path) -> Any:
 
 
 def _are_splits(file: Any, column: str) -> bool:
-    texts = {text_of(value).strip() for value in file.read(columns=[column]).column(0).to_pylist()} - {""}
-    return texts <= splits_named(texts).keys()
+    texts = {cell_text(value).strip() for value in file.read(columns=[column]).column(0).to_pylist()} - {""}
+    return texts <= parse_split_names(texts).keys()
 
 
 def _class_names(file: Any, label: str) -> list[str]:

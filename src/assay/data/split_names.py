@@ -1,15 +1,11 @@
-"""What tools and people call the parts of a data set, as folders or as values of a column.
-
-Sources: the folder names of Keras, PyTorch, Roboflow, COCO and Kaggle data sets, and the keywords of Hugging
-Face's `datasets` (data_files.py, 2024), where eval means test.
-"""
+"""Recognize the names of train, validation and test splits in folder names and table columns."""
 
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from assay.data.samples import Split
+from assay.data.dataset import Split
 
 _Role = Literal["train", "val", "test", "eval"]
 _WORDS: Mapping[str, _Role] = {
@@ -21,16 +17,14 @@ _WORDS: Mapping[str, _Role] = {
     "privatetest": "test",
     **dict.fromkeys(("eval", "evaluate", "evaluation"), "eval"),
 }
-_FILLERS = ("sets", "set", "dataset", "data", "images", "image", "imgs", "img", "photos", "pictures", "pics")
+_FILLER_WORDS = ("sets", "set", "dataset", "data", "images", "image", "imgs", "img", "photos", "pictures", "pics")
 """Words that say nothing: training_set, testdata, val_images."""
-_OTHER_FILLERS = frozenset(
-    {*_FILLERS, "split", "folder", "dir", "files", "samples", "photo", "picture", "the"}
-)
+_REMOVED_WORDS = frozenset({*_FILLER_WORDS, "split", "folder", "dir", "files", "samples", "photo", "picture", "the"})
 _YEAR = re.compile(r"(?<![0-9])(19|20)[0-9]{2}$")
 _NUMBER = re.compile(r"^[0-9]{1,2}[-_. ]+")
 
 
-def split_named(name: str) -> Split | None:
+def parse_split_name(name: str) -> Split | None:
     """Return the part that a folder or a column calls `name`, in any case; None if it is no part's name.
 
     `Training`, `test_set`, `val2017`, `01_train`, `dev` and `holdout` are known; `eval` alone is the test.
@@ -39,7 +33,7 @@ def split_named(name: str) -> Split | None:
     return "test" if role == "eval" else role
 
 
-def splits_named(names: Iterable[str]) -> dict[str, Split]:
+def parse_split_names(names: Iterable[str]) -> dict[str, Split]:
     """Return the part of every name that stands for one, of names that stand beside each other.
 
     `eval` is the test, unless another name stands for that: then it is the validation.
@@ -49,32 +43,32 @@ def splits_named(names: Iterable[str]) -> dict[str, Split]:
     return {name: evaluation if role == "eval" else role for name, role in roles.items()}
 
 
-def split_folders(names: Iterable[str]) -> dict[str, Split]:
+def find_split_folders(names: Iterable[str]) -> dict[str, Split]:
     """Return the part of each folder of a data set; empty where the names do not speak of parts.
 
     They do when every one of them is a part's name, when train stands beside val or test, or when such names
     have the same addition: `seg_train` and `seg_test`.
     """
     ordered = list(names)
-    known = splits_named(ordered)
-    if known and (len(known) == len(ordered) or _whole(known)):
+    known = parse_split_names(ordered)
+    if known and (len(known) == len(ordered) or _has_train_and_more(known)):
         return known
-    return next(iter(_with_one_addition(ordered).values()), {})
+    return next(iter(_splits_by_affix(ordered).values()), {})
 
 
-def classes_in_parts(names: Iterable[str]) -> list[str]:
+def find_classes_in_split_names(names: Iterable[str]) -> list[str]:
     """Return the classes of folders whose names hold both, class and part: `cat_train`, `cat_test`, `trainA`.
 
     Empty where some folder has another name, or there are fewer than two such classes.
     """
     ordered = list(names)
-    found = _with_one_addition(ordered)
+    found = _splits_by_affix(ordered)
     if len(found) < 2 or sum(map(len, found.values())) < len(ordered):
         return []
     return [" ".join(word for word in addition if word) for addition in found]
 
 
-def _with_one_addition(names: Iterable[str]) -> dict[tuple[str, ...], dict[str, Split]]:
+def _splits_by_affix(names: Iterable[str]) -> dict[tuple[str, ...], dict[str, Split]]:
     """Return the parts whose names have the same addition, with train among them, by that addition."""
     additions: dict[tuple[str, ...], dict[str, str]] = {}
     for name in names:
@@ -84,14 +78,14 @@ def _with_one_addition(names: Iterable[str]) -> dict[tuple[str, ...], dict[str, 
                 additions.setdefault((*words[:place], "", *words[place + 1 :]), {})[name] = word
     whole = {}
     for addition, members in additions.items():
-        parts = splits_named(members.values())
+        parts = parse_split_names(members.values())
         found = {name: parts[word] for name, word in members.items()}
-        if len(found) == len(set(found.values())) and _whole(found):
+        if len(found) == len(set(found.values())) and _has_train_and_more(found):
             whole[addition] = found
     return whole
 
 
-def _whole(parts: Mapping[str, Split]) -> bool:
+def _has_train_and_more(parts: Mapping[str, Split]) -> bool:
     found = set(parts.values())
     return "train" in found and len(found) > 1
 
@@ -100,8 +94,8 @@ def _role(name: str) -> _Role | None:
     words = _words(name)
     if any(word.isdigit() for word in words):
         return None
-    joined = "".join(word for word in words if word not in _OTHER_FILLERS)
-    for filler in ("", *_FILLERS):
+    joined = "".join(word for word in words if word not in _REMOVED_WORDS)
+    for filler in ("", *_FILLER_WORDS):
         if joined.endswith(filler) and (role := _WORDS.get(joined.removesuffix(filler))):
             return role
     return None

@@ -1,6 +1,6 @@
-"""Numbers and pictures of how good a classifier is, made from its predictions on labelled photos.
+"""Metrics, intervals, calibration, comparison and figures.
 
-Knows nothing of training: the predictions come from the file that ships.
+Computed from a classifier's predictions on labelled images.
 """
 
 from assay.evaluation.bootstrap import BootstrapIntervals, bootstrap_intervals
@@ -9,106 +9,118 @@ from assay.evaluation.calibration import (
     ReliabilityBin,
     brier_score,
     measure_calibration,
-    reliability,
+    reliability_table,
 )
-from assay.evaluation.class_figure import class_figure
-from assay.evaluation.classification_report import accuracy_sentence, classification_report
-from assay.evaluation.confusion import ConfusedPair, Confusion
-from assay.evaluation.confusion_figure import confusion_figure
-from assay.evaluation.contact_sheet import Line, Tile, contact_sheet, misclassified_sheet
-from assay.evaluation.crossfit import CalibrationFigures, CalibrationFit, calibration_figures, fit_calibration
-from assay.evaluation.figure import save_figure
-from assay.evaluation.intervals import Interval, wilson
-from assay.evaluation.mcnemar import Comparison, compare, mcnemar, paired_difference
-from assay.evaluation.metrics import Average, ClassMetrics, Metrics, evaluate
-from assay.evaluation.misclassified import Mistake, misclassified
-from assay.evaluation.predictions import Predictions
-from assay.evaluation.reliability_figure import reliability_figure
-from assay.evaluation.selective import (
-    SURENESS,
-    Answered,
-    Selection,
+from assay.evaluation.confusion_matrix import ConfusedPair, ConfusionMatrix, confusion_matrix_figure
+from assay.evaluation.contact_sheet import CaptionLine, Thumbnail, Tile, contact_sheet, misclassified_sheet, thumbnail
+from assay.evaluation.evaluation_files import EVALUATION_FILES, write_evaluation
+from assay.evaluation.figure_style import save_figure
+from assay.evaluation.figures import (
+    class_metrics_figure,
+    precision_coverage_figure,
+    precision_recall_figure,
+    reliability_figure,
+)
+from assay.evaluation.intervals import Interval, wilson_interval
+from assay.evaluation.mcnemar import Comparison, compare, mcnemar_p_value, paired_difference_interval
+from assay.evaluation.metrics import (
+    Average,
+    ClassMetrics,
+    Metrics,
+    accuracy_sentence,
+    classification_report,
+    compute_metrics,
+)
+from assay.evaluation.predictions import Mistake, Predictions, misclassified_photos
+from assay.evaluation.selective_classification import (
+    GUARANTEE_CONFIDENCE,
+    AnswerCounts,
+    PrecisionCoverageCurve,
+    PrecisionRecallCurve,
+    ThresholdSelection,
     choose_threshold,
-    count_answered,
-    dump_curve,
-    load_curve,
-    photos_needed,
-    precision_bound,
+    count_answers,
+    curve_from_dict,
+    curve_to_dict,
+    min_photos_for_precision,
+    precision_coverage_curve,
+    precision_lower_bound,
+    precision_recall_curve,
 )
-from assay.evaluation.slices import Slice, accuracy_by, accuracy_by_source, slices_text
-from assay.evaluation.temperature import (
-    Temperature,
+from assay.evaluation.slices import Slice, accuracy_by_slice, accuracy_by_source_label, slices_text
+from assay.evaluation.temperature_scaling import (
+    CalibrationFit,
+    CalibrationScores,
+    TemperatureFit,
     apply_temperature,
+    calibration_scores,
+    fit_calibration,
     fit_temperature,
     negative_log_likelihood,
 )
-from assay.evaluation.threshold import PositiveCurve, ThresholdCurve, positive_curve, threshold_curve
-from assay.evaluation.threshold_figure import positive_figure, threshold_figure
-from assay.evaluation.thumbnail import Thumbnail, thumbnail
-from assay.evaluation.write import FILES, write_evaluation
 
 __all__ = [
-    "FILES",
-    "SURENESS",
-    "Answered",
+    "EVALUATION_FILES",
+    "GUARANTEE_CONFIDENCE",
+    "AnswerCounts",
     "Average",
     "BootstrapIntervals",
     "Calibration",
-    "CalibrationFigures",
     "CalibrationFit",
+    "CalibrationScores",
+    "CaptionLine",
     "ClassMetrics",
     "Comparison",
     "ConfusedPair",
-    "Confusion",
+    "ConfusionMatrix",
     "Interval",
-    "Line",
     "Metrics",
     "Mistake",
-    "PositiveCurve",
+    "PrecisionCoverageCurve",
+    "PrecisionRecallCurve",
     "Predictions",
     "ReliabilityBin",
-    "Selection",
     "Slice",
-    "Temperature",
-    "ThresholdCurve",
+    "TemperatureFit",
+    "ThresholdSelection",
     "Thumbnail",
     "Tile",
-    "accuracy_by",
-    "accuracy_by_source",
+    "accuracy_by_slice",
+    "accuracy_by_source_label",
     "accuracy_sentence",
     "apply_temperature",
     "bootstrap_intervals",
     "brier_score",
-    "calibration_figures",
+    "calibration_scores",
     "choose_threshold",
-    "class_figure",
+    "class_metrics_figure",
     "classification_report",
     "compare",
-    "confusion_figure",
+    "compute_metrics",
+    "confusion_matrix_figure",
     "contact_sheet",
-    "count_answered",
-    "dump_curve",
-    "evaluate",
+    "count_answers",
+    "curve_from_dict",
+    "curve_to_dict",
     "fit_calibration",
     "fit_temperature",
-    "load_curve",
-    "mcnemar",
+    "mcnemar_p_value",
     "measure_calibration",
-    "misclassified",
+    "min_photos_for_precision",
+    "misclassified_photos",
     "misclassified_sheet",
     "negative_log_likelihood",
-    "paired_difference",
-    "photos_needed",
-    "positive_curve",
-    "positive_figure",
-    "precision_bound",
-    "reliability",
+    "paired_difference_interval",
+    "precision_coverage_curve",
+    "precision_coverage_figure",
+    "precision_lower_bound",
+    "precision_recall_curve",
+    "precision_recall_figure",
     "reliability_figure",
+    "reliability_table",
     "save_figure",
     "slices_text",
-    "threshold_curve",
-    "threshold_figure",
     "thumbnail",
-    "wilson",
+    "wilson_interval",
     "write_evaluation",
 ]

@@ -19,16 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from assay.evaluation.intervals import LEVEL, Interval, quantile
-from assay.evaluation.metrics import Metrics, confusion_counts, evaluate, ranking_scores
-from assay.evaluation.predictions import Booleans, Floats, Integers, Predictions
+from assay.evaluation.intervals import CONFIDENCE_LEVEL, Interval, normal_quantile
+from assay.evaluation.metrics import Metrics, compute_metrics, confusion_counts, ranking_scores
+from assay.evaluation.predictions import BoolArray, FloatArray, IntArray, Predictions
 
 RESAMPLES = 2000
 """Times the photos are weighed unless told otherwise."""
 
-_CELLS = 4_000_000  # floats held at once
-_WORK = 100_000_000  # photos x classes x resamples for the area under the curve
-_FEWEST = 200
+_MAX_CELLS = 4_000_000  # floats held at once
+_MAX_AUC_WORK = 100_000_000  # photos x classes x resamples for the area under the curve
+_MIN_RESAMPLES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class BootstrapIntervals:
 
 
 def bootstrap_intervals(
-    predictions: Predictions, *, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
+    predictions: Predictions, *, resamples: int = RESAMPLES, seed: int = 0, level: float = CONFIDENCE_LEVEL
 ) -> BootstrapIntervals:
     """Compute the intervals; the same seed gives the same ones.
 
@@ -70,9 +70,9 @@ def bootstrap_intervals(
         seed: of the random weights.
         level: confidence level, between 0 and 1.
     """
-    quantile(level)  # refuses what is no level
+    normal_quantile(level)  # refuses what is no level
     rng = np.random.default_rng(seed)
-    metrics, counts = evaluate(predictions), confusion_counts(predictions)
+    metrics, counts = compute_metrics(predictions), confusion_counts(predictions)
     recall, f1 = _macro_samples(rng, counts, resamples)
     return BootstrapIntervals(
         balanced_accuracy=_interval(recall, metrics.balanced_accuracy, level),
@@ -86,14 +86,14 @@ def bootstrap_intervals(
     )
 
 
-def _interval(samples: Floats, estimate: float | None, level: float) -> Interval | None:
+def _interval(samples: FloatArray, estimate: float | None, level: float) -> Interval | None:
     if estimate is None or not samples.size:
         return None
     low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
     return Interval(min(float(low), estimate), max(float(high), estimate))
 
 
-def _macro_samples(rng: np.random.Generator, counts: Integers, resamples: int) -> tuple[Floats, Floats]:
+def _macro_samples(rng: np.random.Generator, counts: IntArray, resamples: int) -> tuple[FloatArray, FloatArray]:
     """Balanced accuracy and macro F1 of random confusion matrices, float64 [resamples] each."""
     classes, support = len(counts), counts.sum(axis=1)
     if not support.any():
@@ -103,7 +103,7 @@ def _macro_samples(rng: np.random.Generator, counts: Integers, resamples: int) -
     unseen[support == 0] = 0  # nothing is known of a class without photos
     known = support + counts.sum(axis=0) > 0
     recall, f1 = np.empty(resamples), np.empty(resamples)
-    for part in _parts(resamples, counts.size):
+    for part in _chunks(resamples, counts.size):
         drawn = rng.standard_gamma(counts + unseen, size=(part.stop - part.start, *counts.shape))
         right, rows, columns = np.einsum("bii->bi", drawn), drawn.sum(axis=2), drawn.sum(axis=1)
         recall[part] = (right[:, support > 0] / rows[:, support > 0]).mean(axis=1)
@@ -111,7 +111,7 @@ def _macro_samples(rng: np.random.Generator, counts: Integers, resamples: int) -
     return recall, f1
 
 
-def _class_f1_samples(rng: np.random.Generator, counts: Integers, k: int, resamples: int) -> Floats:
+def _class_f1_samples(rng: np.random.Generator, counts: IntArray, k: int, resamples: int) -> FloatArray:
     """F1 of class k against the rest, float64 [resamples]."""
     right = counts[k, k]
     cells = np.array([right, counts[k].sum() - right, counts[:, k].sum() - right])
@@ -119,9 +119,7 @@ def _class_f1_samples(rng: np.random.Generator, counts: Integers, k: int, resamp
     return np.asarray(2 * hit / (2 * hit + missed + mistaken), dtype=np.float64)
 
 
-def _auc_samples(
-    rng: np.random.Generator, predictions: Predictions, metrics: Metrics, resamples: int
-) -> Floats:
+def _auc_samples(rng: np.random.Generator, predictions: Predictions, metrics: Metrics, resamples: int) -> FloatArray:
     """Mean area under the ROC curve of the classes that have one, float64 [resamples or fewer]."""
     classes = [k for k, one in enumerate(metrics.classes) if one.roc_auc is not None]
     if not classes:
@@ -129,9 +127,9 @@ def _auc_samples(
     if len(predictions.classes) == 2:
         classes = classes[:1]  # the other one's is the same
     photos = len(predictions)
-    resamples = min(resamples, max(_FEWEST, _WORK // (photos * len(classes))))
+    resamples = min(resamples, max(_MIN_RESAMPLES, _MAX_AUC_WORK // (photos * len(classes))))
     areas = np.zeros(resamples)
-    for part in _parts(resamples, photos):
+    for part in _chunks(resamples, photos):
         weights = rng.standard_exponential((part.stop - part.start, photos))
         for k in classes:
             actual = predictions.actual == k
@@ -143,7 +141,7 @@ def _auc_samples(
     return areas / len(classes)
 
 
-def _weighted_auc(scores: Floats, actual: Booleans, weights: Floats) -> Floats:
+def _weighted_auc(scores: FloatArray, actual: BoolArray, weights: FloatArray) -> FloatArray:
     """Area under the ROC curve for each row of weights [B, N]; equal scores count half."""
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
@@ -155,6 +153,6 @@ def _weighted_auc(scores: Floats, actual: Booleans, weights: Floats) -> Floats:
     return np.asarray(area, dtype=np.float64)
 
 
-def _parts(resamples: int, size: int) -> list[slice]:
-    step = max(1, _CELLS // size)
+def _chunks(resamples: int, size: int) -> list[slice]:
+    step = max(1, _MAX_CELLS // size)
     return [slice(start, min(start + step, resamples)) for start in range(0, resamples, step)]

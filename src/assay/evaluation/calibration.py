@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from assay.evaluation.intervals import Interval, wilson
-from assay.evaluation.predictions import Booleans, Floats, Integers, Predictions
+from assay.evaluation.intervals import Interval, wilson_interval
+from assay.evaluation.predictions import BoolArray, FloatArray, IntArray, Predictions
 
 BINS = 15
 """Bins of a reliability table unless told otherwise."""
@@ -66,9 +66,7 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists, numbers and None, ready for JSON."""
         names = ("low", "high", "count", "correct", "confidence", "accuracy")
-        table = [
-            {name: getattr(one, name) for name in names} | {"interval": [*one.interval]} for one in self.bins
-        ]
+        table = [{name: getattr(one, name) for name in names} | {"interval": [*one.interval]} for one in self.bins]
         return {"count": self.count, "ece": self.ece, "brier": self.brier, "bins": table}
 
 
@@ -80,7 +78,7 @@ def measure_calibration(predictions: Predictions, bins: int = BINS) -> Calibrati
         bins: most bins of the reliability table; at least 1.
     """
     count = len(predictions)
-    table = reliability(predictions.confidence, predictions.correct, bins)
+    table = reliability_table(predictions.confidence, predictions.correct, bins)
     return Calibration(
         count=count,
         ece=sum(one.count * abs(one.accuracy - one.confidence) for one in table) / count if count else None,
@@ -89,7 +87,7 @@ def measure_calibration(predictions: Predictions, bins: int = BINS) -> Calibrati
     )
 
 
-def reliability(confidence: Floats, correct: Booleans, bins: int = BINS) -> tuple[ReliabilityBin, ...]:
+def reliability_table(confidence: FloatArray, correct: BoolArray, bins: int = BINS) -> tuple[ReliabilityBin, ...]:
     """Sort photos into bins of equal number by their confidence.
 
     Equally confident photos always share a bin, so that the order of the photos changes nothing. Where many
@@ -113,14 +111,14 @@ def reliability(confidence: Floats, correct: Booleans, bins: int = BINS) -> tupl
     return tuple(_bin(sure, right) for sure, right in pairs if sure.size)
 
 
-def brier_score(probabilities: Floats, actual: Integers) -> float:
+def brier_score(probabilities: FloatArray, actual: IntArray) -> float:
     """Mean squared distance, 0-2, of probabilities [N, C] from the labels, int64 [N]; N at least 1."""
     truth = np.zeros_like(probabilities)
     truth[np.arange(len(actual)), actual] = 1
     return float(((probabilities - truth) ** 2).sum(axis=1).mean())
 
 
-def _between_values(values: Floats, cuts: Integers) -> Integers:
+def _between_values(values: FloatArray, cuts: IntArray) -> IntArray:
     """Move each cut of sorted values to the nearest place where the value changes."""
     inside = cuts[(cuts > 0) & (cuts < values.size)]
     left = np.searchsorted(values, values[inside], side="left")
@@ -128,7 +126,7 @@ def _between_values(values: Floats, cuts: Integers) -> Integers:
     return np.unique(np.where(inside - left <= right - inside, left, right))
 
 
-def _bin(confidence: Floats, correct: Booleans) -> ReliabilityBin:
+def _bin(confidence: FloatArray, correct: BoolArray) -> ReliabilityBin:
     count, right = confidence.size, int(correct.sum())
     return ReliabilityBin(
         low=float(confidence[0]),
@@ -137,5 +135,32 @@ def _bin(confidence: Floats, correct: Booleans) -> ReliabilityBin:
         correct=right,
         confidence=float(confidence.mean()),
         accuracy=right / count,
-        interval=wilson(right, count),
+        interval=wilson_interval(right, count),
     )
+
+
+CONFIDENCE_DIGITS = 3
+"""Confidences are rounded before they are counted: runtimes differ in the last digits, and where most lie at
+1, these would decide."""
+_HISTOGRAM_BINS = 10
+_MIN_PHOTOS_PER_BIN = 10
+
+
+def confidence_histogram(confidence: FloatArray) -> dict[str, Any]:
+    """Count confidences in at most ten bins, each of ten photos or more.
+
+    Args:
+        confidence: float array [N], 0-1.
+
+    Returns:
+        `edges`: K ascending confidences that part the bins, each the first of its bin; `counts`: K + 1
+        numbers of photos. Ready for JSON.
+    """
+    rounded = np.round(np.asarray(confidence, dtype=np.float64), CONFIDENCE_DIGITS)
+    bins = max(1, min(_HISTOGRAM_BINS, rounded.size // _MIN_PHOTOS_PER_BIN))
+    edges = np.zeros(0)
+    if bins > 1:
+        edges = np.unique(np.quantile(rounded, np.arange(1, bins) / bins, method="higher"))
+        edges = edges[edges > rounded.min()]
+    counts = np.bincount(np.searchsorted(edges, rounded, side="right"), minlength=edges.size + 1)
+    return {"edges": edges.tolist(), "counts": counts.tolist()}

@@ -1,21 +1,21 @@
-"""How far a share counted on few photos can be trusted: the interval that belongs to every such number."""
+"""Confidence intervals for proportions."""
 
 from math import sqrt
 from statistics import NormalDist
 from typing import NamedTuple
 
-LEVEL = 0.95
+CONFIDENCE_LEVEL = 0.95
 """Confidence level of every interval in a report."""
 
 
 class Interval(NamedTuple):
-    """From `low` to `high`: where the true value lies, for `LEVEL` of all test sets drawn alike."""
+    """From `low` to `high`: where the true value lies, for `CONFIDENCE_LEVEL` of all test sets drawn alike."""
 
     low: float
     high: float
 
 
-def wilson(successes: int, total: int, level: float = LEVEL) -> Interval:
+def wilson_interval(successes: int, total: int, level: float = CONFIDENCE_LEVEL) -> Interval:
     """Wilson's score interval of a binomial share.
 
     Unlike the textbook's normal approximation it stays within 0-1 and keeps a width when every photo is
@@ -35,7 +35,7 @@ def wilson(successes: int, total: int, level: float = LEVEL) -> Interval:
     """
     if total < 1 or not 0 <= successes <= total:
         raise ValueError(f"no share: {successes} of {total}")
-    z = quantile(level)
+    z = normal_quantile(level)
     share = successes / total
     shrink = 1 + z * z / total
     centre = (share + z * z / (2 * total)) / shrink
@@ -46,7 +46,7 @@ def wilson(successes: int, total: int, level: float = LEVEL) -> Interval:
     return Interval(low, high)
 
 
-def quantile(level: float) -> float:
+def normal_quantile(level: float) -> float:
     """Return the two-sided normal quantile of a confidence level: 1.96 for 0.95.
 
     Raises:

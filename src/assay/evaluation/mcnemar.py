@@ -1,6 +1,6 @@
-"""Whether one classifier is better than another, or only luckier, judged on the same photos.
+"""Paired comparison of two classifiers on the same images: McNemar's test.
 
-Only the photos on which exactly one of the two is right tell anything about the difference.
+An interval of the accuracy difference.
 """
 
 from dataclasses import asdict, dataclass
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from assay.errors import AssayError
-from assay.evaluation.intervals import LEVEL, Interval, quantile
-from assay.evaluation.predictions import Booleans, Predictions
-from assay.tables import listed
+from assay.core.errors import AssayError
+from assay.core.tables import join_names
+from assay.evaluation.intervals import CONFIDENCE_LEVEL, Interval, normal_quantile
+from assay.evaluation.predictions import BoolArray, Predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Comparison:
     interval: Interval
     p_value: float
 
-    def significant(self, level: float = LEVEL) -> bool:
+    def significant(self, level: float = CONFIDENCE_LEVEL) -> bool:
         """Whether the difference is more than chance, at a level of confidence."""
         return self.p_value < 1 - level
 
@@ -49,7 +49,7 @@ class Comparison:
         return asdict(self) | {"interval": list(self.interval), "significant": self.significant()}
 
 
-def compare(first: Predictions, second: Predictions, level: float = LEVEL) -> Comparison:
+def compare(first: Predictions, second: Predictions, level: float = CONFIDENCE_LEVEL) -> Comparison:
     """Compare two classifiers photo by photo; photos are matched by id, in any order.
 
     Args:
@@ -60,7 +60,7 @@ def compare(first: Predictions, second: Predictions, level: float = LEVEL) -> Co
     Raises:
         AssayError: the photos, their labels or the classes are not the same.
     """
-    one, other = _matched(first, second)
+    one, other = _match_photos(first, second)
     only_first, only_second = int((one & ~other).sum()), int((other & ~one).sum())
     return Comparison(
         count=one.size,
@@ -69,12 +69,12 @@ def compare(first: Predictions, second: Predictions, level: float = LEVEL) -> Co
         only_second=only_second,
         neither=int((~one & ~other).sum()),
         difference=(only_second - only_first) / one.size,
-        interval=paired_difference(only_first, only_second, one.size, level),
-        p_value=mcnemar(only_first, only_second),
+        interval=paired_difference_interval(only_first, only_second, one.size, level),
+        p_value=mcnemar_p_value(only_first, only_second),
     )
 
 
-def mcnemar(only_first: int, only_second: int) -> float:
+def mcnemar_p_value(only_first: int, only_second: int) -> float:
     """Exact two-sided p-value of McNemar's test.
 
     If the two were equally good, each photo on which they disagree would fall to either side like a coin.
@@ -95,7 +95,9 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(binomtest(only_second, disagreements).pvalue)
 
 
-def paired_difference(only_first: int, only_second: int, total: int, level: float = LEVEL) -> Interval:
+def paired_difference_interval(
+    only_first: int, only_second: int, total: int, level: float = CONFIDENCE_LEVEL
+) -> Interval:
     """Interval of the difference of two accuracies on the same photos, second minus first.
 
     Source: D. G. Bonett and R. M. Price, "Adjusted Wald confidence interval for a difference of binomial
@@ -113,14 +115,14 @@ def paired_difference(only_first: int, only_second: int, total: int, level: floa
     if min(only_first, only_second) < 0 or total < max(1, only_first + only_second):
         raise ValueError(f"no difference of {only_first} and {only_second} of {total} photos")
     first, second = (only_first + 1) / (total + 2), (only_second + 1) / (total + 2)
-    half = quantile(level) * sqrt((first + second - (second - first) ** 2) / (total + 2))
+    half = normal_quantile(level) * sqrt((first + second - (second - first) ** 2) / (total + 2))
     return Interval(max(-1.0, second - first - half), min(1.0, second - first + half))
 
 
-def _matched(first: Predictions, second: Predictions) -> tuple[Booleans, Booleans]:
+def _match_photos(first: Predictions, second: Predictions) -> tuple[BoolArray, BoolArray]:
     """Whether each classifier is right, bool [N] each, in the order of the first one's photos."""
     if set(first.classes) != set(second.classes):
-        one, other = listed(first.classes), listed(second.classes)
+        one, other = join_names(first.classes), join_names(second.classes)
         raise AssayError(
             f"the classes of the classifiers differ ({one}; {other}): compare classifiers of the same classes"
         )

@@ -1,7 +1,9 @@
-"""The numbers of an evaluation: accuracy, precision, recall, F1, ROC-AUC and log-loss.
+"""Accuracy, precision, recall, F1, ROC-AUC and log-loss, in total and per class.
 
-A number that the photos cannot give (the recall of a class that has no photo) is None, never nan and never
-a warning. Knows nothing of files and pictures.
+The same as a text table.
+
+A metric that is not defined for the images (the recall of a class without images) is None, never NaN and
+never a warning.
 """
 
 from collections.abc import Iterable
@@ -11,11 +13,19 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, roc_auc_score
 
-from assay import notebook
-from assay.errors import UsageError
-from assay.evaluation.intervals import LEVEL, Interval, wilson
-from assay.evaluation.predictions import Floats, Integers, Predictions
-from assay.tables import listed
+from assay.core import notebook_html
+from assay.core.errors import UsageError
+from assay.core.tables import (
+    MAX_CLASSES_LISTED,
+    MAX_CLASSES_SHOWN,
+    align_columns,
+    format_number,
+    format_percent,
+    join_names,
+    shorten,
+)
+from assay.evaluation.intervals import CONFIDENCE_LEVEL, Interval, wilson_interval
+from assay.evaluation.predictions import FloatArray, IntArray, Predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +120,19 @@ class Metrics:
         """How many photos are right, with the interval of the accuracy."""
         if self.accuracy is None or self.accuracy_interval is None:
             return "no photos"
-        low, high = map(notebook.percent, (self.accuracy_interval.low, self.accuracy_interval.high))
-        right = f"{self.correct} of {self.count} photos right, {notebook.percent(self.accuracy)}"
+        low, high = map(notebook_html.percent, (self.accuracy_interval.low, self.accuracy_interval.high))
+        right = f"{self.correct} of {self.count} photos right, {notebook_html.percent(self.accuracy)}"
         return f"{right} ({100 * self.level:.0f} % interval {low} to {high})"
 
     def _repr_html_(self) -> str:
         header = ("class", "photos", "precision", "recall", "F1")
-        from assay.evaluation.many_classes import worst_classes  # noqa: PLC0415 - it imports this module
 
         shown = worst_classes(self)
-        rows = [(one.name, one.support, *map(_three, (one.precision, one.recall, one.f1))) for one in shown]
-        return notebook.panel(self.sentence, notebook.table(rows, header))
+        rows = [(one.name, one.support, *map(_three_digits, (one.precision, one.recall, one.f1))) for one in shown]
+        return notebook_html.panel(self.sentence, notebook_html.table(rows, header))
 
 
-def evaluate(predictions: Predictions, positive: str | None = None) -> Metrics:
+def compute_metrics(predictions: Predictions, positive: str | None = None) -> Metrics:
     """Count how good the predictions are.
 
     Args:
@@ -149,8 +158,8 @@ def evaluate(predictions: Predictions, positive: str | None = None) -> Metrics:
         count=count,
         correct=correct,
         accuracy=correct / count if count else None,
-        accuracy_interval=wilson(correct, count) if count else None,
-        level=LEVEL,
+        accuracy_interval=wilson_interval(correct, count) if count else None,
+        level=CONFIDENCE_LEVEL,
         balanced_accuracy=macro.recall,
         macro=macro,
         weighted=weighted,
@@ -161,7 +170,7 @@ def evaluate(predictions: Predictions, positive: str | None = None) -> Metrics:
     )
 
 
-def confusion_counts(predictions: Predictions) -> Integers:
+def confusion_counts(predictions: Predictions) -> IntArray:
     """Count the photos of each actual class (rows) by predicted class (columns), int64 [C, C]."""
     labels = np.arange(len(predictions.classes))
     if not len(predictions):
@@ -170,7 +179,7 @@ def confusion_counts(predictions: Predictions) -> Integers:
     return np.asarray(counts, dtype=np.int64)
 
 
-def ranking_scores(predictions: Predictions, k: int) -> Floats:
+def ranking_scores(predictions: Predictions, k: int) -> FloatArray:
     """Return what photos are ranked by when looking for class k, float64 [N]: higher is more likely."""
     if len(predictions.classes) > 2:
         return predictions.probabilities[:, k]
@@ -195,12 +204,12 @@ def _class_metrics(predictions: Predictions) -> tuple[ClassMetrics, ...]:
                 name=name,
                 support=support,
                 predicted=predicted,
-                precision=0.0 if support and not predicted else _number(precision[k]),
-                recall=_number(recall[k]),
-                f1=_number(f1[k]),
+                precision=0.0 if support and not predicted else _none_if_nan(precision[k]),
+                recall=_none_if_nan(recall[k]),
+                f1=_none_if_nan(f1[k]),
                 roc_auc=_roc_auc(predictions, k),
-                precision_interval=wilson(right, predicted) if predicted else None,
-                recall_interval=wilson(right, support) if support else None,
+                precision_interval=wilson_interval(right, predicted) if predicted else None,
+                recall_interval=wilson_interval(right, support) if support else None,
             )
         )
     return tuple(entries)
@@ -225,7 +234,7 @@ def _positive(predictions: Predictions, positive: str | None) -> str | None:
     if positive is None:
         return predictions.classes[1] if len(predictions.classes) == 2 else None
     if positive not in predictions.classes:
-        names = listed(predictions.classes)
+        names = join_names(predictions.classes)
         raise UsageError(f"the positive class {positive} is none of the classes: choose one of {names}")
     return positive
 
@@ -237,11 +246,11 @@ def _mean(pairs: Iterable[tuple[float | None, float]]) -> float | None:
     return sum(value * weight for value, weight in known) / total if total else None
 
 
-def _three(value: float | None) -> str | None:
+def _three_digits(value: float | None) -> str | None:
     return None if value is None else f"{value:.3f}"
 
 
-def _number(value: float) -> float | None:
+def _none_if_nan(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
@@ -251,3 +260,92 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def worst_classes(metrics: Metrics, most: int = MAX_CLASSES_SHOWN) -> tuple[ClassMetrics, ...]:
+    """Return all classes in output order; of more than `MAX_CLASSES_SHOWN`, those with the lowest F1, worst first.
+
+    Classes without photos are left out of the worst; of equals, those with more photos come first.
+    """
+    if len(metrics.classes) <= MAX_CLASSES_SHOWN:
+        return metrics.classes
+    judged = [one for one in metrics.classes if one.support]
+    return tuple(sorted(judged, key=lambda one: (one.f1 or 0.0, -one.support))[:most])
+
+
+def most_confused_classes(counts: IntArray, most: int = MAX_CLASSES_SHOWN) -> IntArray:
+    """Return the places of all classes; of more than `most`, of those with most mistakes, in output order.
+
+    Args:
+        counts: int64 array [C, C], rows actual, columns predicted.
+        most: classes to return.
+
+    Returns:
+        int64 array [at most `most`], ascending.
+    """
+    wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diag(counts)
+    return np.sort(np.argsort(-wrong, kind="stable")[:most])
+
+
+_NAME_WIDTH = 40
+
+
+def classification_report(metrics: Metrics) -> str:
+    """Return the report as aligned text that ends in a line break; a dash is a number that is not defined."""
+    rows = [["", "precision", "recall", "F1", "support"]]
+    for one in worst_classes(metrics, MAX_CLASSES_LISTED):
+        values = [format_number(one.precision), format_number(one.recall), format_number(one.f1)]
+        rows.append([shorten(one.name, _NAME_WIDTH), *values, str(one.support)])
+    rows.append(["", "", "", "", ""])
+    rows.append(_average_row("macro average", metrics.macro, metrics.count))
+    rows.append(_average_row("weighted average", metrics.weighted, metrics.count))
+    note = ""
+    if len(metrics.classes) > MAX_CLASSES_SHOWN:
+        of_all = f"{MAX_CLASSES_LISTED} of {len(metrics.classes)} classes"
+        note = f"The {of_all} with the lowest F1; classes.csv holds all.\n\n"
+    return f"{note}{align_columns(rows)}\n\n{_totals(metrics)}\n"
+
+
+def accuracy_sentence(metrics: Metrics) -> str:
+    """Return the accuracy in words, with how far it can be trusted."""
+    if metrics.accuracy is None or metrics.accuracy_interval is None:
+        return "no photos, so no accuracy"
+    low, high = metrics.accuracy_interval
+    return (
+        f"{format_percent(metrics.accuracy)} of {metrics.count} photos are right "
+        f"({format_percent(metrics.level, 0)} interval {format_percent(low)} to {format_percent(high)})"
+    )
+
+
+def _totals(metrics: Metrics) -> str:
+    name = "ROC-AUC"
+    if metrics.positive is not None and len(metrics.classes) == 2:
+        name = f"ROC-AUC ({shorten(metrics.positive, _NAME_WIDTH)})"
+    elif len(metrics.classes) > 2:
+        name = "ROC-AUC (one against the rest, macro)"
+    rows = [
+        ["accuracy", format_number(metrics.accuracy) + _accuracy_interval(metrics)],
+        ["balanced accuracy", format_number(metrics.balanced_accuracy)],
+        [name, format_number(metrics.roc_auc)],
+        ["log-loss", format_number(metrics.log_loss)],
+    ]
+    return align_columns(rows, right=False)
+
+
+def _accuracy_interval(metrics: Metrics) -> str:
+    if metrics.accuracy_interval is None:
+        return ""
+    low, high = metrics.accuracy_interval
+    counted = f"{metrics.correct} of {metrics.count}"
+    level = format_percent(metrics.level, 0)
+    return f"  ({counted}; {level} interval {format_number(low)} to {format_number(high)}, Wilson)"
+
+
+def _average_row(name: str, average: Average, count: int) -> list[str]:
+    return [
+        name,
+        format_number(average.precision),
+        format_number(average.recall),
+        format_number(average.f1),
+        str(count),
+    ]

@@ -1,6 +1,6 @@
-"""What a classifier said about labelled photos: what every number and picture of this package is made from.
+"""`Predictions`: a classifier's probabilities for labelled images, with the file they are stored in.
 
-Knows nothing of networks or of how the probabilities came about.
+The list of misclassified images.
 """
 
 import zipfile
@@ -8,19 +8,19 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from assay.errors import AssayError
-from assay.files import open_file, replacing
+from assay.core.errors import AssayError
+from assay.core.files import atomic_write, open_file
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Booleans = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
-FORMAT = 1
+PREDICTIONS_FORMAT = 1
 """Version of the file that `Predictions.save` writes."""
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -51,8 +51,8 @@ class Predictions:
     classes: tuple[str, ...]
     ids: tuple[str, ...]
     paths: tuple[str, ...]
-    actual: Integers
-    probabilities: Floats
+    actual: IntArray
+    probabilities: FloatArray
     embedding: npt.NDArray[np.float32] | None = None
     source_labels: tuple[str, ...] | None = None
 
@@ -60,10 +60,10 @@ class Predictions:
         self._set("classes", tuple(map(str, self.classes)))
         self._set("ids", tuple(map(str, self.ids)))
         self._set("paths", tuple(map(str, self.paths)))
-        self._set("actual", _frozen(np.asarray(self.actual, dtype=np.int64)))
-        self._set("probabilities", _frozen(np.asarray(self.probabilities, dtype=np.float64)))
+        self._set("actual", _read_only(np.asarray(self.actual, dtype=np.int64)))
+        self._set("probabilities", _read_only(np.asarray(self.probabilities, dtype=np.float64)))
         if self.embedding is not None:
-            self._set("embedding", _frozen(np.asarray(self.embedding, dtype=np.float32)))
+            self._set("embedding", _read_only(np.asarray(self.embedding, dtype=np.float32)))
         if self.source_labels is not None:
             self._set("source_labels", tuple(map(str, self.source_labels)))
         self._check_shapes()
@@ -73,22 +73,22 @@ class Predictions:
         return len(self.ids)
 
     @property
-    def predicted(self) -> Integers:
+    def predicted(self) -> IntArray:
         """Index of the most probable class, int64 [N]; of equally probable ones the first."""
         return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
 
     @property
-    def confidence(self) -> Floats:
+    def confidence(self) -> FloatArray:
         """Probability of the predicted class, float64 [N]."""
         return np.asarray(self.probabilities.max(axis=1), dtype=np.float64)
 
     @property
-    def correct(self) -> Booleans:
+    def correct(self) -> BoolArray:
         """Whether the predicted class is the labelled one, bool [N]."""
         return np.equal(self.predicted, self.actual)
 
     @property
-    def log_probabilities(self) -> Floats:
+    def log_probabilities(self) -> FloatArray:
         """Natural logarithm of the probabilities, float64 [N, C]; a probability of 0 counts as 1e-300.
 
         They are logits: `softmax(log_probabilities / T)` is what the network's own logits would give for
@@ -96,7 +96,7 @@ class Predictions:
         """
         return np.log(np.maximum(self.probabilities, 1e-300))
 
-    def take(self, indices: Sequence[int] | Integers | Booleans) -> Self:
+    def take(self, indices: Sequence[int] | IntArray | BoolArray) -> Self:
         """Return the photos at `indices` (or where a bool mask is true), in that order."""
         rows = np.arange(len(self))[np.asarray(indices)] if len(indices) else np.arange(0)
         labels = self.source_labels
@@ -113,18 +113,18 @@ class Predictions:
     def save(self, path: Path) -> None:
         """Write a compressed `.npz` file, whole or not at all; the same predictions give the same bytes."""
         arrays: dict[str, npt.NDArray[np.generic]] = {
-            "format": np.asarray(FORMAT),
-            "classes": _strings(self.classes),
-            "ids": _strings(self.ids),
-            "paths": _strings(self.paths),
+            "format": np.asarray(PREDICTIONS_FORMAT),
+            "classes": _string_array(self.classes),
+            "ids": _string_array(self.ids),
+            "paths": _string_array(self.paths),
             "actual": self.actual,
             "probabilities": self.probabilities,
         }
         if self.embedding is not None:
             arrays["embedding"] = self.embedding
         if self.source_labels is not None:
-            arrays["source_labels"] = _strings(self.source_labels)
-        with replacing(path) as temporary, temporary.open("wb") as stream:
+            arrays["source_labels"] = _string_array(self.source_labels)
+        with atomic_write(path) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, allow_pickle=False, **arrays)
 
     @classmethod
@@ -135,7 +135,7 @@ class Predictions:
             AssayError: the file is missing, damaged, from a later version or holds no predictions.
         """
         try:
-            arrays = _read(path)
+            arrays = _read_npz(path)
         except FileNotFoundError:
             raise AssayError(f"{path} is missing: evaluate the classifier again to write it") from None
         except (
@@ -148,19 +148,19 @@ class Predictions:
             zlib.error,
         ) as error:
             raise AssayError(f"{path} cannot be read ({error}): evaluate the classifier again") from None
-        if arrays.get("format", np.asarray(0)).tolist() != FORMAT:
+        if arrays.get("format", np.asarray(0)).tolist() != PREDICTIONS_FORMAT:
             raise AssayError(
-                f"{path} holds no predictions of format {FORMAT}: evaluate again with this version of Assay"
+                f"{path} holds no predictions of format {PREDICTIONS_FORMAT}: evaluate again with this version of Assay"
             )
         try:
             return cls(
-                classes=_tuple(arrays["classes"]),
-                ids=_tuple(arrays["ids"]),
-                paths=_tuple(arrays["paths"]),
+                classes=_string_tuple(arrays["classes"]),
+                ids=_string_tuple(arrays["ids"]),
+                paths=_string_tuple(arrays["paths"]),
                 actual=arrays["actual"],
                 probabilities=arrays["probabilities"],
                 embedding=arrays.get("embedding"),
-                source_labels=_tuple(arrays["source_labels"]) if "source_labels" in arrays else None,
+                source_labels=_string_tuple(arrays["source_labels"]) if "source_labels" in arrays else None,
             )
         except (KeyError, ValueError, TypeError) as error:
             raise AssayError(f"{path} is inconsistent ({error}): evaluate the classifier again") from None
@@ -183,9 +183,7 @@ class Predictions:
             if length != count:
                 raise ValueError(f"{name} has the length {length}, ids {count}")
         if self.actual.ndim != 1 or self.probabilities.shape != (count, classes):
-            raise ValueError(
-                f"probabilities have the shape {self.probabilities.shape}, not {(count, classes)}"
-            )
+            raise ValueError(f"probabilities have the shape {self.probabilities.shape}, not {(count, classes)}")
         if count and (self.actual.min() < 0 or self.actual.max() >= classes):
             raise ValueError(f"an actual class lies outside 0-{classes - 1}")
 
@@ -206,13 +204,13 @@ class Predictions:
             )
 
 
-def _frozen(array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+def _read_only(array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
     view = array.view()
     view.flags.writeable = False
     return view
 
 
-def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
+def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     # Opened here, since numpy leaves a file open whose end is missing.
     with open_file(path) as stream:
         file = np.load(stream, allow_pickle=False)
@@ -222,11 +220,48 @@ def _read(path: Path) -> dict[str, npt.NDArray[Any]]:
             return {name: file[name] for name in file.files}
 
 
-def _strings(texts: Sequence[str]) -> npt.NDArray[np.str_]:
+def _string_array(texts: Sequence[str]) -> npt.NDArray[np.str_]:
     return np.asarray(texts, dtype=np.str_)
 
 
-def _tuple(array: npt.NDArray[np.generic]) -> tuple[str, ...]:
+def _string_tuple(array: npt.NDArray[np.generic]) -> tuple[str, ...]:
     if array.dtype.kind != "U" or array.ndim != 1:
         raise ValueError("names are no list of text")
     return tuple(array.tolist())
+
+
+class Mistake(NamedTuple):
+    """One misclassified photo."""
+
+    row: int
+    """Its index in the predictions."""
+    id: str
+    path: str
+    actual: str
+    predicted: str
+    confidence: float
+    """Probability of the predicted class, 0-1."""
+    source_label: str | None
+
+
+def misclassified_photos(predictions: Predictions) -> tuple[Mistake, ...]:
+    """Return every misclassified photo, most confident first; equally confident ones stay in order.
+
+    The first ones deserve a look: they are the classifier's blind spots or errors in the labels.
+    """
+    rows = np.flatnonzero(~predictions.correct)
+    rows = rows[np.argsort(-predictions.confidence[rows], kind="stable")]
+    sources = predictions.source_labels
+    predicted, confidence = predictions.predicted, predictions.confidence
+    return tuple(
+        Mistake(
+            row=int(row),
+            id=predictions.ids[row],
+            path=predictions.paths[row],
+            actual=predictions.classes[predictions.actual[row]],
+            predicted=predictions.classes[predicted[row]],
+            confidence=float(confidence[row]),
+            source_label=None if sources is None else sources[row],
+        )
+        for row in rows
+    )

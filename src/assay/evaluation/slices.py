@@ -1,7 +1,4 @@
-"""Accuracy by any property of a photo: its original category, its size, its file type.
-
-Where the classifier fails systematically, one slice stands out from the others.
-"""
+"""Accuracy by slice: by original category or any other property of an image."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,10 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from assay.errors import UsageError
-from assay.evaluation.intervals import Interval, wilson
-from assay.evaluation.predictions import Integers, Predictions
-from assay.tables import MOST_CLASSES, MOST_LISTED, align, number, percent, shorten
+from assay.core.errors import UsageError
+from assay.core.tables import (
+    MAX_CLASSES_LISTED,
+    MAX_CLASSES_SHOWN,
+    align_columns,
+    format_number,
+    format_percent,
+    shorten,
+)
+from assay.evaluation.intervals import Interval, wilson_interval
+from assay.evaluation.predictions import IntArray, Predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class Slice:
         return asdict(self) | {"interval": list(self.interval)}
 
 
-def accuracy_by(predictions: Predictions, names: Sequence[str]) -> tuple[Slice, ...]:
+def accuracy_by_slice(predictions: Predictions, names: Sequence[str]) -> tuple[Slice, ...]:
     """Measure the photos of each name apart.
 
     Args:
@@ -68,7 +72,7 @@ def accuracy_by(predictions: Predictions, names: Sequence[str]) -> tuple[Slice, 
     return tuple(sorted(found, key=lambda one: (one.accuracy, -one.count, one.name)))
 
 
-def accuracy_by_source(predictions: Predictions) -> tuple[Slice, ...]:
+def accuracy_by_source_label(predictions: Predictions) -> tuple[Slice, ...]:
     """Measure each original category apart: of animals, how birds fare and how frogs do.
 
     Raises:
@@ -76,13 +80,13 @@ def accuracy_by_source(predictions: Predictions) -> tuple[Slice, ...]:
     """
     if predictions.source_labels is None:
         raise UsageError("the photos have no source labels: classes were not mapped, so use the class table")
-    return accuracy_by(predictions, predictions.source_labels)
+    return accuracy_by_slice(predictions, predictions.source_labels)
 
 
 def slices_text(slices: Sequence[Slice], heading: str) -> str:
     """Return slices as an aligned table, of many the first ones; `heading` names the property."""
     rows = [[heading, "class", "photos", "right", "accuracy", "95 % interval", "confidence", "mistaken for"]]
-    shown = slices if len(slices) <= MOST_CLASSES else slices[:MOST_LISTED]
+    shown = slices if len(slices) <= MAX_CLASSES_SHOWN else slices[:MAX_CLASSES_LISTED]
     for one in shown:
         mistaken = f"{shorten(one.mistaken_for, 24)} ({one.mistaken_count})" if one.mistaken_for else "–"
         low, high = one.interval
@@ -92,18 +96,18 @@ def slices_text(slices: Sequence[Slice], heading: str) -> str:
                 shorten(one.actual, 24) if one.actual else "several",
                 str(one.count),
                 str(one.correct),
-                percent(one.accuracy),
-                f"{number(low)} to {number(high)}",
-                percent(one.confidence),
+                format_percent(one.accuracy),
+                f"{format_number(low)} to {format_number(high)}",
+                format_percent(one.confidence),
                 mistaken,
             ]
         )
     hidden = len(slices) - len(shown)
     more = f"\n{hidden} more, with fewer mistakes, in sources.csv\n" if hidden else ""
-    return f"{align(rows)}\n{more}"
+    return f"{align_columns(rows)}\n{more}"
 
 
-def _slice(predictions: Predictions, name: str, rows: Integers) -> Slice:
+def _slice(predictions: Predictions, name: str, rows: IntArray) -> Slice:
     labels, predicted = np.unique(predictions.actual[rows]), predictions.predicted[rows]
     correct = predictions.correct[rows]
     wrong = np.bincount(predicted[~correct], minlength=len(predictions.classes))
@@ -115,7 +119,7 @@ def _slice(predictions: Predictions, name: str, rows: Integers) -> Slice:
         count=rows.size,
         correct=right,
         accuracy=right / rows.size,
-        interval=wilson(right, rows.size),
+        interval=wilson_interval(right, rows.size),
         confidence=float(predictions.confidence[rows].mean()),
         mistaken_for=predictions.classes[worst] if wrong[worst] else None,
         mistaken_count=int(wrong[worst]),

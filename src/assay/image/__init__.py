@@ -1,11 +1,11 @@
-"""Pixels: from the bytes of any photo to the square that a network sees.
+"""Images: decoding of files to RGB arrays, and preprocessing to the input of a network.
 
-Knows nothing of files, labels or networks. Random changes for training live in `assay.image.augment`, which
-is imported by its full name: it brings albumentations, and a server needs none of it.
+`assay.image.augmentation` is imported by its full name, because it imports albumentations, which prediction
+does not need.
 """
 
 from assay.image.decode import MAX_PIXELS, PIXELS_VERSION, ImageInfo, decode, inspect
-from assay.image.errors import DecodeError, TooComplexError, TooLargeError
+from assay.image.decode_errors import DecodeError, TooComplexError, TooLargeError
 from assay.image.formats import HEAD_BYTES, sniff
 from assay.image.preprocess import Preprocess
 

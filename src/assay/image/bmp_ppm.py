@@ -1,7 +1,6 @@
-"""Decoders for BMP and PPM codings that Pillow has in Python, a call for every pixel; same pixels, sooner.
+"""Fast decoders of BMP run lengths and of plain or deep PPM, which Pillow decodes in Python.
 
-A BMP of run lengths, or a PPM in plain numbers or of an odd depth, would keep a core and the interpreter's
-lock for tens of seconds. Pillow parses the headers and calls these for the pixels.
+Pixel by pixel; the pixels are the same.
 """
 
 import re
@@ -11,13 +10,13 @@ from typing import Final
 import numpy as np
 from PIL import BmpImagePlugin, Image, ImageFile, PpmImagePlugin
 
-from assay.image.complexity import TooComplex
+from assay.image.complexity import ComplexityLimitExceeded
 
 _COMMENT: Final = re.compile(rb"#[^\r\n]*[\r\n]?")
 _BLANKS: Final = b" \t\n\v\f\r"
 _FOREIGN: Final = re.compile(rb"[^\d\s]")
 _LINE_END: Final = re.compile(rb"[\r\n]")
-_PART: Final = 2**20
+_PART_BYTES: Final = 2**20
 _RUN_LENGTH_BYTES: Final = 2**23
 """Bytes of run lengths allowed in any BMP: four million codes, which take a second."""
 _PAIRS: Final = [bytes((value >> 4, value & 15)) for value in range(256)]
@@ -30,7 +29,7 @@ class BmpImageFile(BmpImagePlugin.BmpImageFile):
 
     def _open(self) -> None:
         super()._open()
-        _exchange(self, {"bmp_rle": _RLE})
+        _replace_decoders(self, {"bmp_rle": _RLE})
 
 
 class PpmImageFile(PpmImagePlugin.PpmImageFile):
@@ -38,13 +37,11 @@ class PpmImageFile(PpmImagePlugin.PpmImageFile):
 
     def _open(self) -> None:
         super()._open()
-        _exchange(self, {"ppm_plain": _PLAIN, "ppm": _DEEP})
+        _replace_decoders(self, {"ppm_plain": _PLAIN, "ppm": _DEEP})
 
 
-def _exchange(image: ImageFile.ImageFile, names: dict[str, str]) -> None:
-    image.tile = [
-        tile._replace(codec_name=names.get(tile.codec_name, tile.codec_name)) for tile in image.tile
-    ]
+def _replace_decoders(image: ImageFile.ImageFile, names: dict[str, str]) -> None:
+    image.tile = [tile._replace(codec_name=names.get(tile.codec_name, tile.codec_name)) for tile in image.tile]
 
 
 class _Decoder(ImageFile.PyDecoder):
@@ -79,15 +76,15 @@ class RunLengthDecoder(_Decoder):
         data = self._rest()
         most = max(_RUN_LENGTH_BYTES, self._count // 2)
         if len(data) > most:
-            raise TooComplex("bytes of run lengths", len(data), most)
+            raise ComplexityLimitExceeded("bytes of run lengths", len(data), most)
         # Literal pixels are padded to an even offset in the file.
         odd = (self.fd.tell() - len(data)) % 2 if self.fd is not None else 0
-        pixels = _unfold(data, self.state.xsize, self._count, odd, four=self.args[1])
+        pixels = _expand_run_lengths(data, self.state.xsize, self._count, odd, four=self.args[1])
         self.set_as_raw(pixels, "L" if self.mode == "L" else "P", (0, self.args[-1]))
         return -1, 0
 
 
-def _unfold(data: bytes, width: int, size: int, odd: int, *, four: bool) -> bytes:
+def _expand_run_lengths(data: bytes, width: int, size: int, odd: int, *, four: bool) -> bytes:
     """Expand run lengths to pixels of one byte each."""
     out, pairs = bytearray(), _PAIRS if four else _TWINS
     end, place, x = len(data) - 1, 0, 0
@@ -155,7 +152,7 @@ def _parts(text: bytes) -> Iterator[bytes]:
     """Split a text at line ends into parts of about 1 MB: matching takes 50 times the memory of a part."""
     start = 0
     while start < len(text):
-        found = _LINE_END.search(text, start + _PART)
+        found = _LINE_END.search(text, start + _PART_BYTES)
         end = found.end() if found else len(text)
         yield text[start:end]
         start = end

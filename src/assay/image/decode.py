@@ -1,30 +1,81 @@
-"""From the bytes of a file to an upright RGB picture, or one short reason why not.
+"""Decoding of a file's bytes to an upright RGB array; the only place where files become pixels.
 
-The only place where files become pixels: training, the command line and the server share it. It knows nothing
-of paths, regions or sizes, holds no state, and may be called from many threads.
+Stateless and thread-safe.
 """
 
 import io
 import struct
+import threading
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from assay.image import jpeg, png, reasons
-from assay.image.colour import ToSrgb, to_srgb
-from assay.image.complexity import TooComplex, bounded, check_complexity
+from assay.image import decode_errors, jpeg_png
+from assay.image.color_management import SrgbTransform, srgb_transform
+from assay.image.complexity import ComplexityLimitExceeded, bounded_stream, check_complexity
 from assay.image.complexity.tiff import count_directories
-from assay.image.errors import DecodeError, TooComplexError, TooLargeError
+from assay.image.decode_errors import DecodeError, TooComplexError, TooLargeError
 from assay.image.formats import HEAD_BYTES, read_header, sniff
-from assay.image.quiet import quiet
-from assay.image.rgb import to_rgb, upright
-from assay.image.values import UINT8, ValueRange, Values, resolved, values_of
+from assay.image.pixel_conversion import (
+    UINT8,
+    ValueEncoding,
+    ValueRange,
+    apply_orientation,
+    resolve_value_range,
+    to_rgb,
+    value_encoding,
+)
+
+
+class _ThreadLocalPattern(threading.local):
+    """Stands where a filter has its compiled message pattern: the interpreter only calls `match`.
+
+    Libraries that hand the filters to their worker threads (scikit-learn) read `pattern`, which matches
+    nothing.
+    """
+
+    active = False
+    pattern = "(?!)"
+
+    def match(self, text: str) -> bool:
+        del text
+        return self.active
+
+
+_PATTERN = _ThreadLocalPattern()
+_FILTER = ("ignore", _PATTERN, Warning, None, 0)
+
+
+@contextmanager
+def suppress_warnings() -> Iterator[None]:
+    """Ignore every warning that this thread gives inside the block; other threads' warnings are untouched.
+
+    A warning stays silent even where warnings are errors, so that a photo is read or refused alike whatever
+    the program around Assay has set.
+    """
+    _install_filter()
+    before = _PATTERN.active
+    _PATTERN.active = True
+    try:
+        yield
+    finally:
+        _PATTERN.active = before
+
+
+def _install_filter() -> None:
+    """Make ours the first filter: others may have come before it, or an older list been restored."""
+    filters = cast("list[object]", warnings.filters)
+    if filters and filters[0] is _FILTER:
+        return
+    filters[:] = [_FILTER, *(entry for entry in filters if entry is not _FILTER)]
+
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are the first that are left out."""
@@ -40,7 +91,7 @@ _TILE_WIDTH: Final = 322
 _TILE_LENGTH: Final = 323
 
 # What Pillow's readers raise for damaged files, as observed or by their source.
-_DAMAGE: Final = (
+_DECODER_ERRORS: Final = (
     OSError,
     SyntaxError,
     ValueError,
@@ -75,7 +126,7 @@ class ImageInfo:
     mode: str
     orientation: int
     frames: int
-    values: Values = UINT8
+    values: ValueEncoding = UINT8
 
 
 def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
@@ -89,8 +140,8 @@ def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
         TooLargeError: the image has more pixels.
         DecodeError: not an image, an unsupported format, or a damaged header.
     """
-    with _opened(data, max_pixels) as (image, kind):
-        values = values_of(image, kind)
+    with _open_image(data, max_pixels) as (image, kind):
+        values = value_encoding(image, kind)
         # Pillow's PNG reader decodes all pixels to find Exif data after them: allow it only if there are any.
         orientation = _orientation(image, early=kind != "png" or b"eXIf" not in data)
         width, height = _upright_size(image, kind, orientation)
@@ -126,14 +177,14 @@ def decode(
         DecodeError: not an image, an unsupported format, damaged, truncated, more than `MAX_PIXELS` pixels
             (by its header, before anything is decoded), or values without a range.
     """
-    with _opened(data) as (image, kind):
+    with _open_image(data) as (image, kind):
         if kind == "jpeg":
             return _decode_jpeg(image, data, min_side, box)
-        values = resolved(values_of(image, kind), value_range)
+        values = resolve_value_range(value_encoding(image, kind), value_range)
         image.load()
         stretch = value_range == "stretch"
-        pixels = to_rgb(image, kind, to_srgb(image, kind, data), values, stretch=stretch)
-        return pixels if kind == "tiff" else upright(pixels, _orientation(image))
+        pixels = to_rgb(image, kind, srgb_transform(image, kind, data), values, stretch=stretch)
+        return pixels if kind == "tiff" else apply_orientation(pixels, _orientation(image))
 
 
 def _decode_jpeg(
@@ -147,30 +198,30 @@ def _decode_jpeg(
     scale = 1
     if min_side is not None:
         side = min_side(*_upright_size(image, "jpeg", orientation)) if callable(min_side) else min_side
-        scale = jpeg.scale_for(width, height, side)
-    _prepare(image, data, scale)
-    srgb = to_srgb(image, "jpeg", data)
+        scale = jpeg_png.jpeg_scale(width, height, side)
+    _configure_jpeg(image, data, scale)
+    srgb = srgb_transform(image, "jpeg", data)
     if box is not None:
-        rows = _rows(box(*_upright_size(image, "jpeg", orientation)), image.size, orientation)
-        less = jpeg.first_rows(data, rows * scale, height)
-        top = None if less is None else _top(less, scale, image.size, srgb)
+        rows = _needed_rows(box(*_upright_size(image, "jpeg", orientation)), image.size, orientation)
+        less = jpeg_png.cut_jpeg_height(data, rows * scale, height)
+        top = None if less is None else _decode_top_rows(less, scale, image.size, srgb)
         if top is not None:
-            return upright(top, orientation)
+            return apply_orientation(top, orientation)
     image.load()
-    return upright(to_rgb(image, "jpeg", srgb), orientation)
+    return apply_orientation(to_rgb(image, "jpeg", srgb), orientation)
 
 
-def _top(data: bytes, scale: int, size: tuple[int, int], srgb: ToSrgb | None) -> np.ndarray | None:
+def _decode_top_rows(data: bytes, scale: int, size: tuple[int, int], srgb: SrgbTransform | None) -> np.ndarray | None:
     """Decode a JPEG of reduced height into the top of a black image of `size` (width, height).
 
     None if that fails: decoding the whole file then decides whether it is damaged.
     """
     try:
         with read_header(io.BytesIO(data), "jpeg") as image:
-            _prepare(image, data, scale)
+            _configure_jpeg(image, data, scale)
             image.load()
             rows = to_rgb(image, "jpeg", srgb)
-    except _DAMAGE:
+    except _DECODER_ERRORS:
         return None
     pixels = np.zeros((size[1], size[0], 3), np.uint8)
     # The lowest rows are smoothed as at a border of the image; they are below the box.
@@ -178,7 +229,7 @@ def _top(data: bytes, scale: int, size: tuple[int, int], srgb: ToSrgb | None) ->
     return pixels
 
 
-def _prepare(image: ImageFile, data: bytes, scale: int) -> None:
+def _configure_jpeg(image: ImageFile, data: bytes, scale: int) -> None:
     """Set a JPEG up to be decoded at 1/`scale` of its size and in one piece.
 
     Pillow would otherwise reacquire the interpreter's lock every 64 KiB.
@@ -188,7 +239,7 @@ def _prepare(image: ImageFile, data: bytes, scale: int) -> None:
         image.draft(None, (image.size[0] // scale, image.size[1] // scale))
 
 
-def _rows(box: Box, size: tuple[int, int], orientation: int) -> int:
+def _needed_rows(box: Box, size: tuple[int, int], orientation: int) -> int:
     """Return how many rows of the stored image, from its top, contain a box of the upright image."""
     left, top, right, bottom = box
     height = size[1]
@@ -198,35 +249,35 @@ def _rows(box: Box, size: tuple[int, int], orientation: int) -> int:
 
 
 @contextmanager
-def _opened(data: bytes, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[ImageFile, str]]:
+def _open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[ImageFile, str]]:
     """Yield the image with its header parsed and its size checked; convert errors inside to DecodeError."""
     kind = sniff(data[:HEAD_BYTES])
     if kind is None:
-        raise DecodeError(reasons.unrecognised(data))
-    if why := reasons.unreadable(kind):
+        raise DecodeError(decode_errors.unrecognized_reason(data))
+    if why := decode_errors.unsupported_format_reason(kind):
         raise DecodeError(why)
     try:
         check_complexity(data, kind)
-        with quiet(), _read_header(data, kind) as image:
+        with suppress_warnings(), _read_header(data, kind) as image:
             _check_size(image, max_pixels)
-            if why := reasons.unsupported_header(image, kind):
+            if why := decode_errors.unsupported_header_reason(image, kind):
                 raise DecodeError(why)
             yield image, kind
     except Image.DecompressionBombError:
         raise _too_large(max_pixels) from None
-    except TooComplex as error:
+    except ComplexityLimitExceeded as error:
         raise TooComplexError(f"too complex: {error}") from None
     except MemoryError:
         raise DecodeError("too large for the available memory") from None
-    except _DAMAGE as error:
-        raise DecodeError(reasons.failure(error, data, kind)) from None
+    except _DECODER_ERRORS as error:
+        raise DecodeError(decode_errors.decode_failure_reason(error, data, kind)) from None
 
 
 def _read_header(data: bytes, kind: str) -> ImageFile:
     if kind != "png":
-        return read_header(bounded(data), kind)
-    lean, profile = png.without_ballast(data)
-    image = read_header(bounded(lean), kind)
+        return read_header(bounded_stream(data), kind)
+    lean, profile = jpeg_png.strip_png_metadata(data)
+    image = read_header(bounded_stream(lean), kind)
     if profile is not None:
         image.info["icc_profile"] = profile
     return image
@@ -262,7 +313,7 @@ def _orientation(image: ImageFile, *, early: bool = False) -> int:
     """
     try:
         exif = Image.Image.getexif(image) if early else image.getexif()
-    except _DAMAGE:
+    except _DECODER_ERRORS:
         return 1
     value = exif.get(_ORIENTATION, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -1,7 +1,7 @@
-"""The image formats Assay reads, and others that it names, recognised by their first bytes.
+"""Image formats recognized by their first bytes.
 
 Each readable format is bound to one Pillow reader, so that a file is never offered to the readers of other
-formats (EPS would start Ghostscript, some are written for long-dead programs).
+formats (EPS would start Ghostscript).
 """
 
 import re
@@ -64,7 +64,7 @@ _SIGNATURES: Final = [
     ("exr", re.compile(rb"v/1\x01")),
 ]
 
-_BRANDS: Final = [
+_ISO_BRANDS: Final = [
     ("avif", {b"avif", b"avis"}),
     ("heic", {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}),
     ("heif", {b"mif1", b"msf1", b"mif2", b"miaf", b"avci", b"avcs", b"jpeg", b"jpgs", b"j2ki"}),
@@ -73,7 +73,7 @@ _BRANDS: Final = [
 """Still images in ISO media files, by brand."""
 
 # Files of other kinds that users may pass by mistake.
-_OTHERS: Final = [
+_FOREIGN_SIGNATURES: Final = [
     ("a PDF document", re.compile(rb"%PDF-")),
     (
         "an SVG drawing",
@@ -100,7 +100,7 @@ def sniff(head: bytes) -> str | None:
 
     Returns:
         "jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "jpeg2000", "ppm" (PBM, PGM, PPM and PFM);
-        "heic", "heif", "jxl", "jxr", "raw", "psd", "exr" (recognized but not decoded, see `readable`); or
+        "heic", "heif", "jxl", "jxr", "raw", "psd", "exr" (recognized but not decoded, see `is_readable`); or
         None if the file is not an image.
     """
     for kind, signature in _SIGNATURES:
@@ -116,23 +116,23 @@ def _iso_kind(head: bytes) -> str | None:
     """
     box = head[8 : min(int.from_bytes(head[:4], "big"), len(head))]
     major, compatible = box[:4], {box[place : place + 4] for place in range(8, len(box), 4)}
-    general = _BRANDS[2][1]
+    general = _ISO_BRANDS[2][1]
     if major not in general:
-        return next((kind for kind, brands in _BRANDS if major in brands), None)
-    return next((kind for kind, brands in _BRANDS if brands & {major, *compatible}), None)
+        return next((kind for kind, brands in _ISO_BRANDS if major in brands), None)
+    return next((kind for kind, brands in _ISO_BRANDS if brands & {major, *compatible}), None)
 
 
-def foreign(head: bytes) -> str | None:
+def foreign_file_type(head: bytes) -> str | None:
     """Return the type of a file that is not an image from its first bytes, if known: "a PDF document"."""
-    return next((name for name, signature in _OTHERS if signature.match(head[:HEAD_BYTES])), None)
+    return next((name for name, signature in _FOREIGN_SIGNATURES if signature.match(head[:HEAD_BYTES])), None)
 
 
-def title(kind: str) -> str:
+def format_title(kind: str) -> str:
     """Return a format's display name: JPEG, PNG, WebP."""
     return _NAMES.get(kind, kind.upper())
 
 
-def readable(kind: str) -> bool:
+def is_readable(kind: str) -> bool:
     """Return whether Assay can decode a format."""
     return kind in _READERS
 

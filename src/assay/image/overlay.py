@@ -1,8 +1,4 @@
-"""A heat map laid over a photo, and pictures as PNG files.
-
-Knows nothing of where heat comes from. The colours are a perceptually uniform scale whose lightness rises
-with the heat, so that it reads alike to colour-blind people and in print without colours.
-"""
+"""Overlay of a heat map on an image, and encoding as PNG."""
 
 import io
 
@@ -10,17 +6,15 @@ import cv2
 import numpy as np
 from PIL import Image
 
-_COLOUR = 0.55
+_COLOR_SHARE = 0.55
 """Share of the heat map in the blend; the rest is the photo."""
-_HALF = 0.5
+_OUTLINE_HEAT = 0.5
 """Heat at which the outline is drawn."""
-_UNSEEN = 0.55
+_OUTSIDE_BRIGHTNESS = 0.55
 """Brightness factor outside the part that the network sees."""
 
 
-def heat_overlay(
-    photo: np.ndarray, heat: np.ndarray, box: tuple[int, int, int, int] | None = None
-) -> np.ndarray:
+def heatmap_overlay(photo: np.ndarray, heat: np.ndarray, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
     """Blend a heat map over the gray version of a photo, and outline where the heat is 0.5 or more.
 
     The perceptually uniform colour map gets lighter with the heat, so that it can be read by colour-blind
@@ -45,7 +39,7 @@ def heat_overlay(
     levels = np.rint(heat.clip(0, 1) * 255).astype(np.uint8)
     colour = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     gray = cv2.cvtColor(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    picture: np.ndarray = cv2.addWeighted(gray, 1 - _COLOUR, colour, _COLOUR, 0)
+    picture: np.ndarray = cv2.addWeighted(gray, 1 - _COLOR_SHARE, colour, _COLOR_SHARE, 0)
     _outline(picture, levels)
     return picture if box is None else _dim_outside(picture, box)
 
@@ -58,7 +52,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def _outline(picture: np.ndarray, levels: np.ndarray) -> None:
-    hot = (levels >= round(_HALF * 255)).astype(np.uint8)
+    hot = (levels >= round(_OUTLINE_HEAT * 255)).astype(np.uint8)
     outlines, _ = cv2.findContours(hot, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     width = max(1, round(max(picture.shape) / 500))
     cv2.drawContours(picture, outlines, -1, (255, 255, 255), width, cv2.LINE_AA)
@@ -66,6 +60,6 @@ def _outline(picture: np.ndarray, levels: np.ndarray) -> None:
 
 def _dim_outside(picture: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
     left, top, right, bottom = box
-    dim = (picture * _UNSEEN).astype(np.uint8)
+    dim = (picture * _OUTSIDE_BRIGHTNESS).astype(np.uint8)
     dim[top:bottom, left:right] = picture[top:bottom, left:right]
     return dim

@@ -1,7 +1,6 @@
-"""From a picture of any size to the square of pixels a network sees.
+"""Preprocessing of images of any size to the square that a network takes: region of interest, crop.
 
-One object serves training, evaluation, the command line, the server and the camera. It knows nothing of
-networks; mean and standard deviation are applied inside the exported graph.
+Resize.
 """
 
 import math

@@ -1,17 +1,19 @@
-"""Predictions: a bundle and a photo in, a label with its probability out. No torch anywhere.
+"""Inference: load a bundle, classify images, abstain and explain. Never imports torch."""
 
-Knows bundles, pixels and runtimes; nothing of training, data sets or HTTP.
-"""
-
-from assay.inference.abstain import Limits, Reason
-from assay.inference.choice import Arithmetic, PrecisionChoice
+from assay.core.cpu import cpu_count
+from assay.inference.abstention import AbstentionPolicy, AbstentionReason, NoveltyDetector, fit_novelty
 from assay.inference.classifier import BATCH_SIZE, Classifier
-from assay.inference.cpus import cpu_count
-from assay.inference.engine import Engine, EngineError, Mode, Outputs
-from assay.inference.engines import AUTO, ENGINE_NAMES, ENGINES, create_engine
-from assay.inference.explanation import Explain, Explanation
-from assay.inference.inputs import Photo
-from assay.inference.novelty import Novelty, fit_novelty
+from assay.inference.engine import Engine, EngineError, EngineMode, ModelOutputs
+from assay.inference.engine_selection import (
+    AUTO,
+    ENGINE_NAMES,
+    ENGINES,
+    ComputePrecision,
+    PrecisionChoice,
+    create_engine,
+)
+from assay.inference.explanation import Explainer, Explanation
+from assay.inference.inputs import ImageInput
 from assay.inference.prediction import Failure, Prediction, softmax
 
 __all__ = [
@@ -19,21 +21,21 @@ __all__ = [
     "BATCH_SIZE",
     "ENGINES",
     "ENGINE_NAMES",
-    "Arithmetic",
+    "AbstentionPolicy",
+    "AbstentionReason",
     "Classifier",
+    "ComputePrecision",
     "Engine",
     "EngineError",
-    "Explain",
+    "EngineMode",
+    "Explainer",
     "Explanation",
     "Failure",
-    "Limits",
-    "Mode",
-    "Novelty",
-    "Outputs",
-    "Photo",
+    "ImageInput",
+    "ModelOutputs",
+    "NoveltyDetector",
     "PrecisionChoice",
     "Prediction",
-    "Reason",
     "cpu_count",
     "create_engine",
     "fit_novelty",

@@ -1,8 +1,4 @@
-"""Class activation maps: which parts of a photo speak for a class, from the outputs of the network alone.
-
-Pure arithmetic on arrays; knows nothing of files, runtimes or colours. A map has one value a cell of the
-feature map; `heat_map` spreads those over the photo.
-"""
+"""Class activation maps: evidence for a class per cell of the feature map, and heat maps in image space."""
 
 import math
 from collections.abc import Mapping
@@ -11,9 +7,9 @@ from typing import Protocol
 import numpy as np
 
 from assay.image import Preprocess
-from assay.inference.engine import Outputs
+from assay.inference.engine import ModelOutputs
 
-SPREAD = 1.0
+GAUSSIAN_SIGMA = 1.0
 """Standard deviation of the Gaussian that a cell's value is spread with, in cells."""
 
 _HEAD = "head."
@@ -27,7 +23,7 @@ class EvidenceMap(Protocol):
     def method(self) -> str:
         """What it is called, "cam" for example."""
 
-    def __call__(self, pixels: np.ndarray, outputs: Outputs, place: int) -> np.ndarray:
+    def __call__(self, pixels: np.ndarray, outputs: ModelOutputs, place: int) -> np.ndarray:
         """Map the evidence.
 
         Args:
@@ -50,9 +46,9 @@ class Cam:
     method = "cam"
 
     def __init__(self, head: np.ndarray) -> None:
-        self._weights = against_the_others(head)
+        self._weights = contrast_weights(head)
 
-    def __call__(self, pixels: np.ndarray, outputs: Outputs, place: int) -> np.ndarray:
+    def __call__(self, pixels: np.ndarray, outputs: ModelOutputs, place: int) -> np.ndarray:
         """Map the evidence for a class: see `EvidenceMap`."""
         del pixels
         maps = class_activation_map(outputs.featuremap[0], self._weights[place : place + 1])
@@ -94,14 +90,12 @@ def class_activation_map(featuremap: np.ndarray, weights: np.ndarray) -> np.ndar
     Localization" (2016), eq. 2.
     """
     if featuremap.ndim != 3 or weights.ndim != 2 or weights.shape[1] != featuremap.shape[0]:
-        raise ValueError(
-            f"a head of {list(weights.shape)} does not fit a feature map of {list(featuremap.shape)}"
-        )
+        raise ValueError(f"a head of {list(weights.shape)} does not fit a feature map of {list(featuremap.shape)}")
     cells: np.ndarray = np.tensordot(weights.astype(np.float32), featuremap.astype(np.float32), axes=1)
     return cells
 
 
-def against_the_others(weights: np.ndarray) -> np.ndarray:
+def contrast_weights(weights: np.ndarray) -> np.ndarray:
     """Take from every class's weights what all classes share.
 
     What is added to all logits alike changes no probability, so it explains nothing. For two classes the map
@@ -148,8 +142,8 @@ def heat_map(cells: np.ndarray, preprocess: Preprocess, width: int, height: int)
     left, top, right, bottom = preprocess.box(width, height)
     into_left, into_top, into_right, into_bottom = preprocess.content(width, height)
     rows, columns = cells.shape
-    down = _spread(bottom - top, (into_top, into_bottom), preprocess.size, rows)
-    across = _spread(right - left, (into_left, into_right), preprocess.size, columns)
+    down = _gaussian_weights(bottom - top, (into_top, into_bottom), preprocess.size, rows)
+    across = _gaussian_weights(right - left, (into_left, into_right), preprocess.size, columns)
     floor = max(float(cells.min()), 0.0)
     evidence = floor + down @ (cells.astype(np.float32) - floor) @ across.T
     heat = np.zeros((height, width), dtype=np.float32)
@@ -159,13 +153,13 @@ def heat_map(cells: np.ndarray, preprocess: Preprocess, width: int, height: int)
     return heat
 
 
-def peak(heat: np.ndarray) -> tuple[int, int] | None:
+def peak_position(heat: np.ndarray) -> tuple[int, int] | None:
     """Return column and row of the largest value of a heat map [H, W]; none where all are 0."""
     row, column = np.unravel_index(int(heat.argmax()), heat.shape)
     return (int(column), int(row)) if heat[row, column] > 0 else None
 
 
-def _spread(pixels: int, span: tuple[int, int], size: int, cells: int) -> np.ndarray:
+def _gaussian_weights(pixels: int, span: tuple[int, int], size: int, cells: int) -> np.ndarray:
     """Return how much every cell says of every pixel along one side of the looked-at part.
 
     Args:
@@ -179,5 +173,5 @@ def _spread(pixels: int, span: tuple[int, int], size: int, cells: int) -> np.nda
     """
     inside = span[0] + (np.arange(pixels) + 0.5) * (span[1] - span[0]) / pixels
     distance = inside[:, np.newaxis] * cells / size - (np.arange(cells) + 0.5)
-    density = np.exp(-0.5 * (distance / SPREAD) ** 2) / (SPREAD * math.sqrt(2 * math.pi))
+    density = np.exp(-0.5 * (distance / GAUSSIAN_SIGMA) ** 2) / (GAUSSIAN_SIGMA * math.sqrt(2 * math.pi))
     return density.astype(np.float32)

@@ -1,8 +1,4 @@
-"""A bundle made ready to answer: photos in, predictions out.
-
-The one way to a prediction for evaluation, the command line, the server and the camera alike. Never imports
-torch.
-"""
+"""`Classifier`: loads a bundle and predicts and explains images."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -12,23 +8,35 @@ from typing import Self, get_args, overload
 import numpy as np
 
 from assay.bundle import Bundle, BundleError, BundleInfo, Precision
-from assay.errors import AssayError, UsageError
-from assay.files import cache_folder
+from assay.core.errors import AssayError, UsageError
+from assay.core.files import cache_folder
+from assay.core.tables import join_names
 from assay.image import Preprocess
-from assay.inference.abstain import Doubt, Limits
-from assay.inference.ahead import Read, read_ahead
+from assay.inference.abstention import Abstention, AbstentionPolicy, NoveltyDetector
 from assay.inference.cam import Cam, EvidenceMap, linear_head
-from assay.inference.choice import Arithmetic, PrecisionChoice, choose_precision, held_precision
-from assay.inference.engine import Engine, EngineError, Mode, Outputs
-from assay.inference.engines import AUTO, create_engine
-from assay.inference.explanation import SIDE, Explanation
-from assay.inference.inputs import FORMS, Photo, read_photo, read_picture, source_of
-from assay.inference.measured import measure_engine, remembered_engine
-from assay.inference.novelty import Novelty
+from assay.inference.engine import Engine, EngineError, EngineMode, ModelOutputs, check_engine, check_outputs
+from assay.inference.engine_selection import (
+    AUTO,
+    ComputePrecision,
+    PrecisionChoice,
+    benchmark_engines,
+    cached_fastest_engine,
+    choose_precision,
+    create_engine,
+    stored_precision,
+)
+from assay.inference.explanation import MAX_SIDE, Explanation
+from assay.inference.inputs import (
+    INPUT_FORMS,
+    ImageInput,
+    PreparedImage,
+    input_path,
+    prefetch,
+    read_input,
+    read_thumbnail,
+)
+from assay.inference.notebook import classifier_html
 from assay.inference.prediction import Failure, Prediction, softmax
-from assay.inference.self_check import check_engine, check_outputs
-from assay.inference.shown import show_classifier
-from assay.tables import listed
 
 BATCH_SIZE = 16
 """Photos that a runtime is given at a time: enough for its best rate, few enough for steady memory."""
@@ -51,8 +59,8 @@ class Classifier:
         info: BundleInfo,
         engine: Engine,
         bundle: Bundle | None = None,
-        limits: Limits | None = None,
-        precision: Arithmetic = "fp32",
+        limits: AbstentionPolicy | None = None,
+        precision: ComputePrecision = "fp32",
     ) -> None:
         self.info = info
         self.preprocess = Preprocess(info.preprocess)
@@ -68,7 +76,7 @@ class Classifier:
         engine: str = AUTO,
         *,
         precision: PrecisionChoice = "auto",
-        mode: Mode = "latency",
+        mode: EngineMode = "latency",
         threads: int | None = None,
         abstain: bool = True,
         measure: bool = False,
@@ -95,20 +103,18 @@ class Classifier:
             UsageError: there is no such engine, precision or mode, or the bundle holds no int8 model.
         """
         bundle = Bundle.open(path)
-        chosen = _precision(bundle, precision)
-        held = held_precision(chosen)
+        chosen = _choose_precision(bundle, precision)
+        held = stored_precision(chosen)
         model, cache = bundle.model(held), cache_folder()
         try:
             if engine == AUTO and chosen != "bf16":
-                engine = _remembered(model, threads, mode, measure=measure)
-            ready = create_engine(
-                engine, model, threads, mode=mode, cache=cache / "compiled", bf16=chosen == "bf16"
-            )
+                engine = _fastest_engine(model, threads, mode, measure=measure)
+            ready = create_engine(engine, model, threads, mode=mode, cache=cache / "compiled", bf16=chosen == "bf16")
             _check_signature(bundle, ready)
             check_engine(ready, bundle.info.preprocess.size, len(bundle.info.classes))
         except EngineError as error:
             raise BundleError(f"{path} cannot be run: {error}") from None
-        limits = _limits(bundle, held) if abstain else None
+        limits = _abstention_policy(bundle, held) if abstain else None
         return cls(bundle.info.at(held), ready, bundle, limits, chosen)
 
     @property
@@ -122,18 +128,18 @@ class Classifier:
         return f"{self.engine.name}, {self.precision}"
 
     def _repr_html_(self) -> str:
-        return show_classifier(self.info, self.runs)
+        return classifier_html(self.info, self.runs)
 
     @overload  # A string is also an iterable of strings: the first form that fits is the one that happens.
     def predict(  # type: ignore[overload-overlap]
-        self, photos: Photo, *, batch_size: int = BATCH_SIZE
+        self, photos: ImageInput, *, batch_size: int = BATCH_SIZE
     ) -> Prediction: ...
 
     @overload
-    def predict(self, photos: Iterable[Photo], *, batch_size: int = BATCH_SIZE) -> list[Prediction]: ...
+    def predict(self, photos: Iterable[ImageInput], *, batch_size: int = BATCH_SIZE) -> list[Prediction]: ...
 
     def predict(
-        self, photos: Photo | Iterable[Photo], *, batch_size: int = BATCH_SIZE
+        self, photos: ImageInput | Iterable[ImageInput], *, batch_size: int = BATCH_SIZE
     ) -> Prediction | list[Prediction]:
         """Classify one photo or many.
 
@@ -150,13 +156,13 @@ class Classifier:
         """
         if isinstance(photos, np.ndarray) and photos.ndim == 4:
             photos = list(photos)
-        if isinstance(photos, Photo):
-            pixels = read_photo(photos, self.preprocess)
+        if isinstance(photos, ImageInput):
+            pixels = read_input(photos, self.preprocess)
             if isinstance(pixels, Failure):
                 raise AssayError(str(pixels))
-            return self.predict_pixels(pixels[np.newaxis], [source_of(photos)])[0]
+            return self.predict_pixels(pixels[np.newaxis], [input_path(photos)])[0]
         if not isinstance(photos, Iterable):
-            raise UsageError(f"a photo must be one of {FORMS}, not {type(photos).__name__}")
+            raise UsageError(f"a photo must be one of {INPUT_FORMS}, not {type(photos).__name__}")
         answers = []
         for answer in self.stream(photos, batch_size=batch_size):
             if isinstance(answer, Failure):
@@ -164,9 +170,7 @@ class Classifier:
             answers.append(answer)
         return answers
 
-    def stream(
-        self, photos: Iterable[Photo], *, batch_size: int = BATCH_SIZE
-    ) -> Iterator[Prediction | Failure]:
+    def stream(self, photos: Iterable[ImageInput], *, batch_size: int = BATCH_SIZE) -> Iterator[Prediction | Failure]:
         """Classify photos as they come, however many there are: memory stays the same.
 
         Threads read and decode photos ahead while the network works. The iterable is read in the caller's
@@ -184,12 +188,10 @@ class Classifier:
         """
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}: give 1 or more")
-        for batch in read_ahead(photos, self.preprocess, batch_size):
+        for batch in prefetch(photos, self.preprocess, batch_size):
             yield from self._answer(batch)
 
-    def predict_pixels(
-        self, pixels: np.ndarray, sources: Sequence[str | None] | None = None
-    ) -> list[Prediction]:
+    def predict_pixels(self, pixels: np.ndarray, sources: Sequence[str | None] | None = None) -> list[Prediction]:
         """Classify photos that are preprocessed already.
 
         Args:
@@ -201,7 +203,7 @@ class Classifier:
         """
         return self._predictions(self.outputs(pixels), sources or [None] * len(pixels))
 
-    def outputs(self, pixels: np.ndarray) -> Outputs:
+    def outputs(self, pixels: np.ndarray) -> ModelOutputs:
         """Run the network and nothing else.
 
         Args:
@@ -216,17 +218,13 @@ class Classifier:
         """
         side = self.preprocess.size
         if pixels.dtype != np.uint8 or pixels.shape[1:] != (side, side, 3) or not len(pixels):
-            raise ValueError(
-                f"pixels must be uint8 [N, {side}, {side}, 3], not {pixels.dtype} {list(pixels.shape)}"
-            )
+            raise ValueError(f"pixels must be uint8 [N, {side}, {side}, 3], not {pixels.dtype} {list(pixels.shape)}")
         parts = [self._run(pixels[start : start + BATCH_SIZE]) for start in range(0, len(pixels), BATCH_SIZE)]
         return (
-            parts[0]
-            if len(parts) == 1
-            else Outputs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+            parts[0] if len(parts) == 1 else ModelOutputs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
         )
 
-    def _run(self, pixels: np.ndarray) -> Outputs:
+    def _run(self, pixels: np.ndarray) -> ModelOutputs:
         try:
             outputs = self.engine.run(pixels)
             check_outputs(outputs, len(pixels), len(self.classes))
@@ -247,7 +245,7 @@ class Classifier:
         return None if self.bundle is None else linear_head(self.bundle.weights())
 
     def explain(
-        self, photo: Photo, label: str | None = None, *, evidence: EvidenceMap | None = None
+        self, photo: ImageInput, label: str | None = None, *, evidence: EvidenceMap | None = None
     ) -> Explanation:
         """Tell which parts of a photo speak for a class.
 
@@ -255,7 +253,7 @@ class Classifier:
             photo: as for `predict`.
             label: the class to explain; none: the one that is predicted.
             evidence: how to map the evidence; none: the class activation map, which needs a head that is one
-                linear layer. `assay.workflow.gradcam.GradCam` serves all heads, and needs torch.
+                linear layer. `assay.pipeline.grad_cam.GradCam` serves all heads, and needs torch.
 
         Raises:
             AssayError: the photo cannot be read, or the head has other layers and `evidence` is not given.
@@ -263,29 +261,27 @@ class Classifier:
             UsageError: there is no such class.
         """
         if label is not None and label not in self.classes:
-            raise UsageError(f"there is no class {label!r}: choose one of {listed(self.classes)}")
-        pixels, picture = read_photo(photo, self.preprocess), read_picture(photo, SIDE)
+            raise UsageError(f"there is no class {label!r}: choose one of {join_names(self.classes)}")
+        pixels, picture = read_input(photo, self.preprocess), read_thumbnail(photo, MAX_SIDE)
         if isinstance(pixels, Failure):
             raise AssayError(str(pixels))
         if isinstance(picture, Failure):
             raise AssayError(str(picture))
         outputs = self.outputs(pixels[np.newaxis])
-        (prediction,) = self._predictions(outputs, [source_of(photo)])
+        (prediction,) = self._predictions(outputs, [input_path(photo)])
         explained = label or prediction.label
         evidence = evidence or self._cam(outputs)
         cells = evidence(pixels, outputs, self.classes.index(explained))
         if not np.isfinite(cells).all():
             raise self._contradiction("its evidence is not finite")
         shown, width, height = picture
-        return Explanation(
-            explained, prediction, evidence.method, cells, shown, width, height, self.preprocess
-        )
+        return Explanation(explained, prediction, evidence.method, cells, shown, width, height, self.preprocess)
 
-    def _cam(self, outputs: Outputs) -> Cam:
+    def _cam(self, outputs: ModelOutputs) -> Cam:
         if self.head is None:
             raise AssayError(
                 f"the head of {self.info.name} is no single linear layer, so its feature map alone explains "
-                "nothing: use assay.workflow.explain, which needs pip install 'assay[train]'"
+                "nothing: use assay.pipeline.explain, which needs pip install 'assay[train]'"
             )
         if self.head.shape != (shape := (len(self.classes), outputs.embedding.shape[1])):
             raise self._contradiction(f"its head is {list(self.head.shape)}, not {list(shape)}")
@@ -293,11 +289,11 @@ class Classifier:
             raise self._contradiction("its head is not finite")
         return Cam(self.head)
 
-    def probabilities(self, outputs: Outputs) -> np.ndarray:
+    def probabilities(self, outputs: ModelOutputs) -> np.ndarray:
         """Return calibrated probabilities, float64 [N, C] in class order, of `outputs`."""
         return softmax(outputs.logits, self.info.temperature)
 
-    def _answer(self, batch: list[Read]) -> Iterator[Prediction | Failure]:
+    def _answer(self, batch: list[PreparedImage]) -> Iterator[Prediction | Failure]:
         readable = [(source, pixels) for source, pixels in batch if not isinstance(pixels, Failure)]
         answers: Iterator[Prediction] = iter(())
         if readable:
@@ -306,7 +302,7 @@ class Classifier:
         for _, pixels in batch:
             yield pixels if isinstance(pixels, Failure) else next(answers)
 
-    def _predictions(self, outputs: Outputs, sources: Sequence[str | None]) -> list[Prediction]:
+    def _predictions(self, outputs: ModelOutputs, sources: Sequence[str | None]) -> list[Prediction]:
         rows = self.probabilities(outputs)
         answers = []
         for row, source, doubt in zip(rows, sources, self._doubts(rows, outputs), strict=True):
@@ -319,7 +315,7 @@ class Classifier:
                 answers.append(Prediction(self.classes[best], values[best], told, source, unknown, *doubt))
         return answers
 
-    def _doubts(self, probabilities: np.ndarray, outputs: Outputs) -> Sequence[Doubt | None]:
+    def _doubts(self, probabilities: np.ndarray, outputs: ModelOutputs) -> Sequence[Abstention | None]:
         if self.limits is None:
             return [None] * len(probabilities)
         try:
@@ -332,37 +328,35 @@ class Classifier:
         return BundleError(f"{where} contradicts itself: {what}")
 
 
-def _precision(bundle: Bundle, asked: PrecisionChoice) -> Arithmetic:
+def _choose_precision(bundle: Bundle, asked: PrecisionChoice) -> ComputePrecision:
     if asked not in get_args(PrecisionChoice):
         raise UsageError(f"there is no precision {asked!r}: choose auto, fp32, bf16 or int8")
     chosen = choose_precision(asked, bundle.info.precision, bundle.precisions)
-    if held_precision(chosen) not in bundle.precisions:
-        raise UsageError(
-            f"{bundle.path} holds no int8 model: leave the precision at auto, or export it with int8"
-        )
+    if stored_precision(chosen) not in bundle.precisions:
+        raise UsageError(f"{bundle.path} holds no int8 model: leave the precision at auto, or export it with int8")
     return chosen
 
 
-def _remembered(model: bytes, threads: int | None, mode: Mode, *, measure: bool) -> str:
+def _fastest_engine(model: bytes, threads: int | None, mode: EngineMode, *, measure: bool) -> str:
     """Return the runtime that was measured to be fastest; auto where nobody measured."""
     folder = cache_folder() / "engines"
-    known = remembered_engine(model, threads, mode, folder)
+    known = cached_fastest_engine(model, threads, mode, folder)
     if known is None and measure:
-        return measure_engine(model, threads, mode, folder)
+        return benchmark_engines(model, threads, mode, folder)
     return known or AUTO
 
 
-def _limits(bundle: Bundle, precision: Precision) -> Limits | None:
+def _abstention_policy(bundle: Bundle, precision: Precision) -> AbstentionPolicy | None:
     """Return where answers of a precision end, or None where the bundle has no limits."""
     confidence, tensors = bundle.info.at(precision).thresholds.get("confidence"), bundle.novelty()
     try:
-        novelty = None if tensors is None else Novelty.from_tensors(tensors)
+        novelty = None if tensors is None else NoveltyDetector.from_tensors(tensors)
     except ValueError as error:
         raise BundleError(f"{bundle.path} cannot be used: its novelty is broken ({error})") from None
     other = bundle.info.others.get(precision)
     if novelty is not None and other is not None and other.novelty is not None:
         novelty = novelty.with_limit(other.novelty)
-    return None if confidence is None and novelty is None else Limits(confidence, novelty)
+    return None if confidence is None and novelty is None else AbstentionPolicy(confidence, novelty)
 
 
 def _check_signature(bundle: Bundle, engine: Engine) -> None:
@@ -370,8 +364,6 @@ def _check_signature(bundle: Bundle, engine: Engine) -> None:
     images, logits = engine.signature
     size, classes = bundle.info.preprocess.size, len(bundle.info.classes)
     if images[1] not in (None, size):
-        raise BundleError(
-            f"{bundle.path} contradicts itself: photos of {size} pixels for a model of {images[1]}"
-        )
+        raise BundleError(f"{bundle.path} contradicts itself: photos of {size} pixels for a model of {images[1]}")
     if logits[1] not in (None, classes):
         raise BundleError(f"{bundle.path} contradicts itself: {classes} classes for a model of {logits[1]}")

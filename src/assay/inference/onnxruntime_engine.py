@@ -1,7 +1,4 @@
-"""ONNX Runtime: on the processor wherever its wheel installs, and on NVIDIA's graphics cards.
-
-On the processor it is the cross-check for OpenVINO.
-"""
+"""The ONNX Runtime engines for CPU and CUDA."""
 
 import os
 from importlib import import_module
@@ -12,8 +9,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from assay.inference.cpus import cpu_count
-from assay.inference.engine import INPUT, EngineError, Mode, Outputs, Signature, check_signature, reason
+from assay.core.cpu import cpu_count
+from assay.inference.engine import (
+    INPUT,
+    EngineError,
+    EngineMode,
+    ModelOutputs,
+    ModelSignature,
+    check_signature,
+    first_error_line,
+)
 
 _ERRORS_ONLY = 3
 
@@ -36,11 +41,11 @@ class OnnxRuntimeEngine:
     _providers: ClassVar[list[Any]] = ["CPUExecutionProvider"]
 
     def __init__(
-        self, model: bytes, threads: int | None = None, *, mode: Mode = "latency", cache: Path | None = None
+        self, model: bytes, threads: int | None = None, *, mode: EngineMode = "latency", cache: Path | None = None
     ) -> None:
         del cache
-        runtime = _import()
-        self._failures = _failures()
+        runtime = _import_onnxruntime()
+        self._failures = _error_types()
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads or cpu_count()
         options.inter_op_num_threads = 1
@@ -50,32 +55,30 @@ class OnnxRuntimeEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "01"[mode == "latency"])
         try:
             # What fails is tried once: for the second attempt ONNX Runtime prints to standard output.
-            self._session = runtime.InferenceSession(
-                model, options, providers=self._providers, enable_fallback=0
-            )
+            self._session = runtime.InferenceSession(model, options, providers=self._providers, enable_fallback=0)
             # Here too: names may be no UTF-8.
-            inputs = {entry.name: _shape(entry) for entry in self._session.get_inputs()}
-            outputs = {entry.name: _shape(entry) for entry in self._session.get_outputs()}
+            inputs = {entry.name: _port_shape(entry) for entry in self._session.get_inputs()}
+            outputs = {entry.name: _port_shape(entry) for entry in self._session.get_outputs()}
             kinds = {entry.name: str(entry.type) for entry in self._session.get_inputs()}
         except self._failures as error:
-            raise EngineError(reason(error)) from None
-        missing = ({INPUT} - set(inputs)) | (set(Outputs._fields) - set(outputs))
+            raise EngineError(first_error_line(error)) from None
+        missing = ({INPUT} - set(inputs)) | (set(ModelOutputs._fields) - set(outputs))
         if missing:
             raise EngineError(f"it has no {', '.join(sorted(missing))}")
-        self._signature = Signature(inputs[INPUT], outputs["logits"])
+        self._signature = ModelSignature(inputs[INPUT], outputs["logits"])
         check_signature(self._signature, kinds[INPUT])
 
     @property
-    def signature(self) -> Signature:
+    def signature(self) -> ModelSignature:
         """Shapes of the model."""
         return self._signature
 
-    def run(self, images: np.ndarray) -> Outputs:
+    def run(self, images: np.ndarray) -> ModelOutputs:
         """Return the outputs for uint8 images [N, S, S, 3]."""
         try:
-            return Outputs(*self._session.run(list(Outputs._fields), {INPUT: np.ascontiguousarray(images)}))
+            return ModelOutputs(*self._session.run(list(ModelOutputs._fields), {INPUT: np.ascontiguousarray(images)}))
         except self._failures as error:
-            raise EngineError(reason(error)) from None
+            raise EngineError(first_error_line(error)) from None
 
 
 class CudaEngine(OnnxRuntimeEngine):
@@ -99,10 +102,10 @@ class CudaEngine(OnnxRuntimeEngine):
     ]
 
     def __init__(
-        self, model: bytes, threads: int | None = None, *, mode: Mode = "latency", cache: Path | None = None
+        self, model: bytes, threads: int | None = None, *, mode: EngineMode = "latency", cache: Path | None = None
     ) -> None:
         needs = "pip install onnxruntime-gpu, and NVIDIA's driver, CUDA and cuDNN"
-        if "CUDAExecutionProvider" not in _import().get_available_providers():
+        if "CUDAExecutionProvider" not in _import_onnxruntime().get_available_providers():
             raise EngineError(f"this ONNX Runtime knows no graphics card: {needs}")
         super().__init__(model, threads, mode=mode, cache=cache)
         # What does not load is left out without an error.
@@ -118,22 +121,22 @@ def has_cuda() -> bool:
     return any((Path(folder) / "capi" / name).exists() for folder in folders for name in names)
 
 
-def _import() -> ModuleType:
+def _import_onnxruntime() -> ModuleType:
     try:
         runtime = import_module("onnxruntime")
     except (ImportError, OSError) as error:
-        raise EngineError(f"ONNX Runtime does not load ({reason(error)}): pip install onnxruntime") from None
-    # Its Windows build would write events by another way than the one `assay.no_telemetry` closes.
+        raise EngineError(f"ONNX Runtime does not load ({first_error_line(error)}): pip install onnxruntime") from None
+    # Its Windows build would write events by another way than the one `assay.core.no_telemetry` closes.
     runtime.disable_telemetry_events()
     return runtime
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def _error_types() -> tuple[type[Exception], ...]:
     """Return what ONNX Runtime raises: a dozen classes without a common base."""
     module = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     return (*kinds, RuntimeError, ValueError)
 
 
-def _shape(entry: Any) -> tuple[int | None, ...]:
+def _port_shape(entry: Any) -> tuple[int | None, ...]:
     return tuple(length if isinstance(length, int) else None for length in entry.shape)

@@ -1,12 +1,12 @@
-"""What is said of one photo, and how logits become it. Knows nothing of files, pixels or runtimes."""
+"""The prediction for one image, the failure to read one, and softmax with temperature."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from assay.inference.abstain import Reason
-from assay.inference.shown import show_prediction
+from assay.inference.abstention import AbstentionReason
+from assay.inference.notebook import prediction_html
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Prediction:
     probabilities: dict[str, float]
     source: str | None = None
     unknown: bool | None = None
-    reason: Reason | None = None
+    reason: AbstentionReason | None = None
     novelty: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -46,9 +46,7 @@ class Prediction:
         return values
 
     def _repr_html_(self) -> str:
-        return show_prediction(
-            self.label, self.probabilities, self.source, self.reason, unknown=self.unknown is True
-        )
+        return prediction_html(self.label, self.probabilities, self.source, self.reason, unknown=self.unknown is True)
 
 
 @dataclass(frozen=True, slots=True)

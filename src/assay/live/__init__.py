@@ -1,28 +1,25 @@
-"""Time: cameras and videos watched, answers kept steady, events sent on; photos collected from a camera.
+"""Live video: classify cameras and videos, smooth the predictions, trigger events.
 
-Knows bundles, pixels and predictions; nothing of training, data sets, HTTP servers or the terminal. A frame
-is never written to the disk unless somebody asked for a recording or a photo.
+Collect training images.
 """
 
-from assay.live.alerts import Alerts
-from assay.live.events import Rule
-from assay.live.frame import Frame
-from assay.live.smoothing import Answer, Steadiness, Steady
-from assay.live.source import Source, parse_source
-from assay.live.view import Sink, View
-from assay.live.watch import Summary, watch
+from assay.live.event_dispatcher import RuleSink
+from assay.live.rules import Rule
+from assay.live.smoothing import PredictionSmoother, SmoothedPrediction, SmoothingConfig
+from assay.live.sources import Frame, FrameSource, parse_source
+from assay.live.watch_loop import FrameResult, FrameSink, WatchSummary, watch_source
 
 __all__ = [
-    "Alerts",
-    "Answer",
     "Frame",
+    "FrameResult",
+    "FrameSink",
+    "FrameSource",
+    "PredictionSmoother",
     "Rule",
-    "Sink",
-    "Source",
-    "Steadiness",
-    "Steady",
-    "Summary",
-    "View",
+    "RuleSink",
+    "SmoothedPrediction",
+    "SmoothingConfig",
+    "WatchSummary",
     "parse_source",
-    "watch",
+    "watch_source",
 ]

@@ -1,7 +1,4 @@
-"""Words drawn on a frame: label, confidence, frames a second; and a line around what is looked at.
-
-Knows nothing of windows or videos. Drawn with Pillow, whose own font knows Latin letters with accents.
-"""
+"""Draw predictions and text on frames."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,15 +8,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from assay.image import Preprocess
-from assay.live.view import View
+from assay.live.watch_loop import FrameResult
 
 _INK, _PAPER = (255, 255, 255), (20, 20, 20)
-_SURE, _DOUBT = (60, 180, 90), (230, 150, 40)
-_SMALLEST = 14
+_KNOWN_COLOUR, _UNKNOWN_COLOUR = (60, 180, 90), (230, 150, 40)
+_MIN_FONT_SIZE = 14
 """Height of letters, in pixels, at which they can be read."""
 
 
-def words(view: View) -> str:
+def overlay_text(view: FrameResult) -> str:
     """Return what stands on a frame: `animal 93 %   30 frames/s`."""
     answer = view.answer
     doubt = f"unknown ({answer.reason}): " if answer.unknown and answer.reason else ""
@@ -27,21 +24,21 @@ def words(view: View) -> str:
     return f"{doubt}{answer.label} {100 * answer.confidence:.0f} %   {view.fps:.0f} frames/s"
 
 
-def drawn(view: View, preprocess: Preprocess) -> np.ndarray:
+def draw_result(view: FrameResult, preprocess: Preprocess) -> np.ndarray:
     """Return a copy of the frame, uint8 [H, W, 3] RGB, with its answer on it."""
     picture = view.frame.pixels.copy()
     left, top, right, bottom = preprocess.box(picture.shape[1], picture.shape[0])
-    colour = _DOUBT if view.answer.unknown else _SURE
+    colour = _UNKNOWN_COLOUR if view.answer.unknown else _KNOWN_COLOUR
     cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), colour, _thickness(picture))
-    return with_lines(picture, [words(view)])
+    return draw_lines(picture, [overlay_text(view)])
 
 
-def with_lines(picture: np.ndarray, lines: Sequence[str]) -> np.ndarray:
+def draw_lines(picture: np.ndarray, lines: Sequence[str]) -> np.ndarray:
     """Write lines of text into the upper left corner of a picture, in place, and return it."""
-    size = max(_SMALLEST, picture.shape[0] // 24)
+    size = max(_MIN_FONT_SIZE, picture.shape[0] // 24)
     top = 0
     for line in lines:
-        strip = _strip(line, size)
+        strip = _text_strip(line, size)
         height = min(len(strip), len(picture) - top)
         width = min(strip.shape[1], picture.shape[1])
         picture[top : top + height, :width] = strip[:height, :width]
@@ -54,7 +51,7 @@ def _thickness(picture: np.ndarray) -> int:
 
 
 @lru_cache(maxsize=64)
-def _strip(text: str, size: int) -> np.ndarray:
+def _text_strip(text: str, size: int) -> np.ndarray:
     """Return a line of text, light on dark: uint8 [h, w, 3]."""
     font = ImageFont.load_default(size)
     pad = size // 3

@@ -1,19 +1,16 @@
-"""Answers over time: smoothed, and slow to change their mind, so that a label does not flicker.
-
-Knows nothing of frames or pictures: probabilities and times in, a steady answer out.
-"""
+"""Smooth predictions over time (exponential mean, hysteresis) so that the label does not flicker."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from assay.inference import Prediction, Reason
-from assay.live.frame import ROUNDING
+from assay.inference import AbstentionReason, Prediction
+from assay.live.sources import TIME_EPSILON
 
 
 @dataclass(frozen=True, slots=True)
-class Steadiness:
+class SmoothingConfig:
     """How steady an answer is kept.
 
     Attributes:
@@ -37,7 +34,7 @@ class Steadiness:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SmoothedPrediction:
     """What is said at a moment.
 
     Attributes:
@@ -53,25 +50,25 @@ class Answer:
     confidence: float
     probabilities: dict[str, float]
     unknown: bool | None
-    reason: Reason | None
+    reason: AbstentionReason | None
     changed: bool
 
 
-class Steady:
+class PredictionSmoother:
     """The steady answer of a stream of predictions."""
 
-    def __init__(self, steadiness: Steadiness) -> None:
+    def __init__(self, steadiness: SmoothingConfig) -> None:
         self._steadiness = steadiness
-        self._labels = _Choice(steadiness)
-        self._doubt = _Choice(steadiness)
-        self._reason: Reason | None = None
+        self._labels = _HysteresisSelector(steadiness)
+        self._doubt = _HysteresisSelector(steadiness)
+        self._reason: AbstentionReason | None = None
         self._last: tuple[str, bool | None] | None = None
 
     def restart(self) -> None:
         """Forget the past: what comes next follows on nothing."""
-        self._labels, self._doubt = _Choice(self._steadiness), _Choice(self._steadiness)
+        self._labels, self._doubt = _HysteresisSelector(self._steadiness), _HysteresisSelector(self._steadiness)
 
-    def update(self, prediction: Prediction, time: float) -> Answer:
+    def update(self, prediction: Prediction, time: float) -> SmoothedPrediction:
         """Take in what was said of the next frame.
 
         Args:
@@ -86,7 +83,7 @@ class Steady:
         changed, self._last = now != self._last, now
         probabilities = dict(zip(names, shares, strict=True))
         reason = self._reason if unknown else None
-        return Answer(names[best], shares[best], probabilities, unknown, reason, changed)
+        return SmoothedPrediction(names[best], shares[best], probabilities, unknown, reason, changed)
 
     def _unknown(self, prediction: Prediction, time: float) -> bool | None:
         """Steady what frames say of `unknown` as if sure and unsure were two labels."""
@@ -97,10 +94,10 @@ class Steady:
         return bool(self._doubt.update(np.array([1 - doubt, doubt]), time))
 
 
-class _Choice:
+class _HysteresisSelector:
     """Which of several shares leads, decided with hysteresis on their exponential means."""
 
-    def __init__(self, steadiness: Steadiness) -> None:
+    def __init__(self, steadiness: SmoothingConfig) -> None:
         self._set = steadiness
         self.shares = np.empty(0)
         self._time = 0.0
@@ -127,5 +124,5 @@ class _Choice:
             return
         if best != self._challenger:
             self._challenger, self._since = best, time
-        if time - self._since >= self._set.hold - ROUNDING:
+        if time - self._since >= self._set.hold - TIME_EPSILON:
             self._chosen, self._challenger = best, -1

@@ -1,26 +1,25 @@
-"""Networks: the ResNet family, a ConvNet, EfficientNet-Lite, their heads, and published weights.
+"""Networks as torch modules: ResNet, ConvNet, EfficientNet-Lite and timm backbones, classifier heads.
 
-Knows nothing of photos' files, labels or training.
+Pretrained weights.
 """
 
 from assay.nets.backbone import Backbone
-from assay.nets.classifier import Classifier, Outputs
+from assay.nets.classifier import Classifier, ClassifierOutput, create_classifier, default_normalization
 from assay.nets.convnet import ConvNet
-from assay.nets.create import create, normalization
 from assay.nets.efficientnet_lite import EfficientNetLite
 from assay.nets.heads import Head
+from assay.nets.pretrained import load_pretrained
 from assay.nets.resnet import ResNet
-from assay.nets.weights import load_pretrained
 
 __all__ = [
     "Backbone",
     "Classifier",
+    "ClassifierOutput",
     "ConvNet",
     "EfficientNetLite",
     "Head",
-    "Outputs",
     "ResNet",
-    "create",
+    "create_classifier",
+    "default_normalization",
     "load_pretrained",
-    "normalization",
 ]

@@ -1,7 +1,6 @@
-"""A backbone and a head as one module: pixels as they are in, all that is asked of a network out.
+"""The classifier: normalization, backbone, pooling and head in one module.
 
-Normalisation happens inside, so that no user of the network can forget it. Knows nothing of files or
-training.
+The factory that creates it from its settings.
 """
 
 from typing import NamedTuple, Self
@@ -9,13 +8,18 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from assay.errors import UsageError
+from assay.core.errors import UsageError
 from assay.nets.backbone import Backbone
+from assay.nets.convnet import ConvNet
+from assay.nets.efficientnet_lite import EFFICIENTNET_LITES, EfficientNetLite
 from assay.nets.heads import Head
-from assay.recipe.preprocess import Channels
+from assay.nets.resnet import RESNETS, ResNet
+from assay.nets.timm_backbone import TIMM_PREFIX, TimmBackbone, timm_normalization
+from assay.recipe import NetSpec
+from assay.recipe.data import Channels
 
 
-class Outputs(NamedTuple):
+class ClassifierOutput(NamedTuple):
     """Output of a classifier for N images."""
 
     logits: Tensor
@@ -30,7 +34,7 @@ _SIMD_BLOCK = 16
 """32-bit values in the widest vector register that oneDNN has kernels for (AVX-512)."""
 
 
-def fast_layout(backbone: nn.Module) -> torch.memory_format:
+def preferred_memory_format(backbone: nn.Module) -> torch.memory_format:
     """Return the memory format of a backbone's tensors: channels last where that is safe.
 
     It is not safe for a strided 1x1 convolution with fewer input channels than a vector register has lanes:
@@ -68,14 +72,14 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
         self.backbone = backbone
         self.head = head
-        self.memory_format = fast_layout(backbone)
+        self.memory_format = preferred_memory_format(backbone)
         self._frozen = 0
 
-    def forward(self, images: Tensor) -> Outputs:
+    def forward(self, images: Tensor) -> ClassifierOutput:
         """Classify RGB images, uint8 [N, S, S, 3]."""
         featuremap = self.featuremap(images)
         embedding = featuremap.mean(dim=(2, 3))
-        return Outputs(self.head(embedding), embedding, featuremap)
+        return ClassifierOutput(self.head(embedding), embedding, featuremap)
 
     def featuremap(self, images: Tensor) -> Tensor:
         """Return the backbone's output, float [N, K, h, w], for uint8 images [N, S, S, 3].
@@ -153,3 +157,71 @@ class Classifier(nn.Module):
     def head_penalty(self) -> Tensor:
         """Return the L2 penalty of the head, a scalar to add to the loss."""
         return self.head.penalty()
+
+
+_IMAGENET: tuple[Channels, Channels] = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_HALF: tuple[Channels, Channels] = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+_LITE: tuple[Channels, Channels] = (127 / 255,) * 3, (128 / 255,) * 3
+
+
+def create_classifier(
+    spec: NetSpec | str,
+    classes: int,
+    *,
+    mean: Channels | None = None,
+    std: Channels | None = None,
+    size: int = 224,
+) -> Classifier:
+    """Create a classifier with random weights from torch's global generator.
+
+    Args:
+        spec: the network's settings, or only its name.
+        classes: number of classes, two or more.
+        mean: mean of each RGB channel on a 0-1 scale; none: that of `default_normalization`.
+        std: standard deviation of each RGB channel on a 0-1 scale; none: that of `default_normalization`.
+        size: side of the input in pixels. Only networks of the timm library depend on it; for `convnet` it
+            must leave at least one pixel after the last pooling.
+
+    Raises:
+        UsageError: fewer than two classes, or a size too small for the network.
+        AssayError: the name starts with `timm:`, and timm is not installed or has no such network.
+    """
+    spec = NetSpec(name=spec) if isinstance(spec, str) else spec
+    if classes < 2:
+        raise UsageError(f"a classifier needs two classes, not {classes}: add photos of another class")
+    backbone = _create_backbone(spec, size)
+    usual_mean, usual_std = default_normalization(spec.name)
+    head = Head(spec.head, backbone.channels, classes)
+    return Classifier(backbone, head, mean or usual_mean, std or usual_std)
+
+
+def default_normalization(name: str) -> tuple[Channels, Channels]:
+    """Return the mean and standard deviation of each RGB channel that a network's weights were trained with.
+
+    On a 0-1 scale. For networks without published weights both are 0.5, which maps pixels to -1 ... 1.
+
+    Args:
+        name: one of `assay.recipe.NETWORKS`, or `timm:NAME`.
+
+    Raises:
+        AssayError: the name starts with `timm:`, and timm is not installed or has no such network.
+    """
+    if name.startswith(TIMM_PREFIX):
+        return timm_normalization(name)
+    if name in EFFICIENTNET_LITES:
+        return _LITE
+    # The weights of resnet50v2 come from the timm library; they were trained on pixels from -1 to 1.
+    return _IMAGENET if name in RESNETS and name != "resnet50v2" else _HALF
+
+
+def _create_backbone(spec: NetSpec, size: int) -> Backbone:
+    if spec.name.startswith(TIMM_PREFIX):
+        return TimmBackbone(spec.name, size)
+    if spec.name in EFFICIENTNET_LITES:
+        return EfficientNetLite(EFFICIENTNET_LITES[spec.name])
+    if spec.name == "convnet":
+        blocks = len(spec.convnet.filters)
+        if size < 2**blocks:
+            raise UsageError(f"preprocess.size is {size}, but a convnet of {blocks} blocks needs {2**blocks} or more")
+        return ConvNet(spec.convnet)
+    return ResNet(RESNETS.get(spec.name, spec.resnet))

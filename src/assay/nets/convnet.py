@@ -1,12 +1,8 @@
-"""A small convolutional network for pictures of a few dozen pixels, trained from random weights.
-
-Knows nothing of classes, heads or files.
-"""
+"""A small VGG-like network for images of a few dozen pixels, trained from random weights."""
 
 from torch import Tensor, nn
 
-from assay.nets.backbone import Backbone, Stages, init_he
-from assay.nets.dropout import Dropout
+from assay.nets.backbone import Backbone, Dropout, Stages, init_he
 from assay.recipe import ConvNetSpec
 
 
@@ -25,7 +21,7 @@ class ConvNet(Backbone):
         inputs = 3
         self.blocks = nn.Sequential()
         for filters in spec.filters:
-            self.blocks.append(_block(inputs, filters, spec.dropout))
+            self.blocks.append(_conv_block(inputs, filters, spec.dropout))
             inputs = filters
         self.channels = inputs
         init_he(self)
@@ -40,7 +36,7 @@ class ConvNet(Backbone):
         return [[block] for block in self.blocks]
 
 
-def _block(inputs: int, filters: int, dropout: float) -> nn.Sequential:
+def _conv_block(inputs: int, filters: int, dropout: float) -> nn.Sequential:
     layers: list[nn.Module] = []
     for channels in (inputs, filters):
         layers += [

@@ -1,7 +1,6 @@
 """EfficientNet-Lite 0, 1 and 2: EfficientNet with ReLU6 and without squeeze-and-excitation.
 
-Parameters are named as in the published weights, less their leading underscores. Knows nothing of classes,
-heads or files.
+Parameters are named as in the published weights, less their leading underscores.
 """
 
 import math
@@ -15,7 +14,7 @@ from torch.nn import functional
 from assay.nets.backbone import Backbone, Stages, init_he
 
 
-class Scale(NamedTuple):
+class ScalingFactors(NamedTuple):
     """Width and depth relative to Lite0, and the input size that a variant was trained at, in pixels."""
 
     width: float
@@ -31,11 +30,11 @@ class _Stage(NamedTuple):
     outputs: int
 
 
-LITES: Mapping[str, Scale] = MappingProxyType(
+EFFICIENTNET_LITES: Mapping[str, ScalingFactors] = MappingProxyType(
     {
-        "efficientnet-lite0": Scale(1.0, 1.0, 224),
-        "efficientnet-lite1": Scale(1.0, 1.1, 240),
-        "efficientnet-lite2": Scale(1.1, 1.2, 260),
+        "efficientnet-lite0": ScalingFactors(1.0, 1.0, 224),
+        "efficientnet-lite1": ScalingFactors(1.0, 1.1, 240),
+        "efficientnet-lite2": ScalingFactors(1.1, 1.2, 260),
     }
 )
 _STAGES = (
@@ -116,7 +115,7 @@ class EfficientNetLite(Backbone):
     Lite variants that its authors published in 2020 (tensorflow/tpu, `efficientnet/lite`).
     """
 
-    def __init__(self, scale: Scale) -> None:
+    def __init__(self, scale: ScalingFactors) -> None:
         super().__init__()
         self.conv_stem = SameConv2d(3, _STEM, 3, 2)
         self.bn0 = _norm(_STEM)

@@ -1,7 +1,6 @@
 """The ResNet family: basic, bottleneck and pre-activation blocks, at any depth and width.
 
-Parameters are named and shaped as in torchvision, so that its published weights load as they are. Knows
-nothing of classes, heads or files.
+Parameters are named as in torchvision.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,4 @@
-"""Networks of the timm library as backbones, for those who install it: `timm:convnext_tiny`.
-
-timm is imported only when such a name is asked for. Knows nothing of classes or heads.
-"""
+"""Networks of the timm library as backbones (`timm:convnext_tiny`). timm is imported only for such a name."""
 
 import math
 from collections.abc import Mapping
@@ -11,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from assay.errors import AssayError
+from assay.core.errors import AssayError
 from assay.nets.backbone import Backbone, Stages
-from assay.recipe.preprocess import Channels
+from assay.recipe.data import Channels
 
-TIMM = "timm:"
+TIMM_PREFIX = "timm:"
 """Prefix of the names of timm's networks."""
 _CONTAINERS = {"stages", "blocks", "layers", "features"}
 
@@ -37,7 +34,7 @@ class TimmBackbone(Backbone):
     def __init__(self, name: str, size: int) -> None:
         super().__init__()
         self.size = size
-        self.net = create_timm(name, size=size)
+        self.net = create_timm_model(name, size=size)
         self.channels = int(self.net.num_features)
         self._prefix = int(getattr(self.net, "num_prefix_tokens", 0))
         self._shape_of(name, size)
@@ -84,7 +81,7 @@ class TimmBackbone(Backbone):
             )
 
 
-def create_timm(name: str, *, size: int, pretrained: bool = False) -> Any:
+def create_timm_model(name: str, *, size: int, pretrained: bool = False) -> Any:
     """Create a network of the timm library without classifier and pooling.
 
     Args:
@@ -95,8 +92,8 @@ def create_timm(name: str, *, size: int, pretrained: bool = False) -> Any:
     Raises:
         AssayError: timm is not installed, has no such network, or could not load the weights.
     """
-    timm = _timm(name)
-    short = name.removeprefix(TIMM)
+    timm = _import_timm(name)
+    short = name.removeprefix(TIMM_PREFIX)
     if not timm.is_model(short):
         near = timm.list_models(f"*{short.split('.')[0].split('_')[0]}*")[:5]
         hint = f"; some are {', '.join(near)}" if near else ""
@@ -118,14 +115,14 @@ def timm_normalization(name: str) -> tuple[Channels, Channels]:
     Raises:
         AssayError: timm is not installed or has no such network.
     """
-    timm = _timm(name)
-    config = timm.models.get_pretrained_cfg(name.removeprefix(TIMM), allow_unregistered=True)
+    timm = _import_timm(name)
+    config = timm.models.get_pretrained_cfg(name.removeprefix(TIMM_PREFIX), allow_unregistered=True)
     if config is None:
         return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     return tuple(config.mean), tuple(config.std)
 
 
-def _timm(name: str) -> ModuleType:
+def _import_timm(name: str) -> ModuleType:
     try:
         import timm  # noqa: PLC0415  an optional extra
     except (ImportError, RuntimeError) as error:

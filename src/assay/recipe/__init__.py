@@ -1,17 +1,19 @@
-"""Settings: the schema of a run, the recipes that come with Assay, and `--set` overrides.
+"""Recipes: the schema of a run's settings, the built-in YAML recipes, and `--set` overrides."""
 
-Knows nothing of pixels, files of photos or networks.
-"""
-
-from assay.recipe.abstain import AbstainSpec
-from assay.recipe.augment import AugmentSpec, OfflineSpec, Transform
-from assay.recipe.data import DataSpec, Layout, SplitSpec
+from assay.recipe.augmentation import AugmentSpec, OfflineSpec, Transform
+from assay.recipe.data import DataSpec, Layout, PreprocessSpec, SplitSpec
 from assay.recipe.load import dump_recipe, load_recipe, parse_recipe, recipe_names
-from assay.recipe.net import NETWORKS, ConvNetSpec, HeadSpec, NetSpec, ResNetSpec
-from assay.recipe.preprocess import PreprocessSpec
-from assay.recipe.recipe import Recipe
-from assay.recipe.serve import ImageFormat, LiveSpec, ServeSpec
-from assay.recipe.train import EarlyStopping, StagedSpec, TrainSpec
+from assay.recipe.recipe import AbstainSpec, ImageFormat, LiveSpec, Recipe, ServeSpec
+from assay.recipe.training import (
+    NETWORKS,
+    ConvNetSpec,
+    EarlyStoppingSpec,
+    HeadSpec,
+    NetSpec,
+    ResNetSpec,
+    StagedSpec,
+    TrainSpec,
+)
 
 __all__ = [
     "NETWORKS",
@@ -19,7 +21,7 @@ __all__ = [
     "AugmentSpec",
     "ConvNetSpec",
     "DataSpec",
-    "EarlyStopping",
+    "EarlyStoppingSpec",
     "HeadSpec",
     "ImageFormat",
     "Layout",

@@ -1,8 +1,19 @@
-"""What all settings have in common: frozen, typed, no unknown keys."""
+"""Base class and value types of all settings, and the closest match to a mistyped name."""
 
+from collections.abc import Iterable
+from difflib import SequenceMatcher
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+
+
+def closest_match(name: str, known: Iterable[str]) -> str:
+    """Return the entry of `known` most like `name`, by the ratio of matching characters.
+
+    Raises:
+        ValueError: `known` is empty.
+    """
+    return max(known, key=lambda candidate: SequenceMatcher(None, name.lower(), candidate.lower()).ratio())
 
 
 class Settings(BaseModel):

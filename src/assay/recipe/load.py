@@ -1,4 +1,4 @@
-"""From a name or a YAML file, and `--set a.b=v`, to a checked recipe."""
+"""Loading of recipes: by name or from a YAML file, with `extends` and `--set` overrides, validated."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,27 +11,25 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from assay.errors import UsageError
-from assay.files import read_text, require_file
-from assay.recipe.names import nearest
+from assay.core.errors import UsageError
+from assay.core.files import read_text, require_regular_file
+from assay.recipe.base import closest_match
 from assay.recipe.recipe import Recipe
-from assay.recipe.yaml_text import MOST_CHARACTERS, YamlError, parse_yaml
+from assay.recipe.safe_yaml import MAX_CHARACTERS, YamlError, parse_yaml
 
 _FOLDER = resources.files("assay.recipe") / "recipes"
-_LONGEST_CHAIN = 10
+_MAX_EXTENDS = 10
 """Longest chain of recipes that extend each other."""
-_DEEPEST = 10
-_MOST_TOLD = 10
-_SHORT = 100
+_MAX_DEPTH = 10
+_MAX_ERRORS = 10
+_MAX_SHOWN = 100
 _SCALARS = (bool, int, float, date, type(None))
 """Types that YAML gives names such as yes, 007, 1.5, 2024-01-01 and null."""
 
 
 def recipe_names() -> list[str]:
     """Return the names of the built-in recipes in alphabetical order."""
-    return sorted(
-        entry.name.removesuffix(".yaml") for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml")
-    )
+    return sorted(entry.name.removesuffix(".yaml") for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml"))
 
 
 def load_recipe(source: str | Path = "default", overrides: Sequence[str] = ()) -> Recipe:
@@ -49,7 +47,7 @@ def load_recipe(source: str | Path = "default", overrides: Sequence[str] = ()) -
     """
     values = _read(str(source), ())
     for override in overrides:
-        _override(values, override)
+        _apply_override(values, override)
     return parse_recipe(values, str(source))
 
 
@@ -67,8 +65,8 @@ def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         wrong = error.errors()
-        told = [_sentence(one) for one in wrong[:_MOST_TOLD]]
-        more = [f"and {len(wrong) - _MOST_TOLD} more"] if len(wrong) > _MOST_TOLD else []
+        told = [_format_error(one) for one in wrong[:_MAX_ERRORS]]
+        more = [f"and {len(wrong) - _MAX_ERRORS} more"] if len(wrong) > _MAX_ERRORS else []
         raise UsageError(f"recipe {source}: " + "; ".join([*told, *more])) from None
 
 
@@ -80,9 +78,9 @@ def dump_recipe(recipe: Recipe) -> str:
 
 def _read(source: str, seen: tuple[str, ...]) -> dict[str, Any]:
     place = source if source in recipe_names() else os.path.abspath(source)  # noqa: PTH100 - any text will do
-    if place in seen or len(seen) >= _LONGEST_CHAIN:
+    if place in seen or len(seen) >= _MAX_EXTENDS:
         raise UsageError(f"recipe {source} extends itself, or too many others: {' → '.join([*seen, place])}")
-    text, folder = _text(source)
+    text, folder = _read_source(source)
     try:
         values = parse_yaml(text)
     except YamlError as error:
@@ -99,21 +97,21 @@ def _read(source: str, seen: tuple[str, ...]) -> dict[str, Any]:
     return _merge(_read(str(base), (*seen, place)), values)
 
 
-def _text(source: str) -> tuple[str, Path]:
+def _read_source(source: str) -> tuple[str, Path]:
     if source in recipe_names():
         return (_FOLDER / f"{source}.yaml").read_text(encoding="utf-8"), Path()
     path = Path(source)
-    require_file(path)
+    require_regular_file(path)
     if path.suffix in {".yaml", ".yml"} and not path.is_file():
         raise UsageError(f"the recipe {source} does not exist")
     if not path.is_file():
         names = recipe_names()
         raise UsageError(
             f"no recipe is called {source!r} and no such file exists; "
-            f"the nearest name is {nearest(source, names)!r} (all: {', '.join(names)})"
+            f"the nearest name is {closest_match(source, names)!r} (all: {', '.join(names)})"
         )
     try:
-        return read_text(path, MOST_CHARACTERS), path.parent
+        return read_text(path, MAX_CHARACTERS), path.parent
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"recipe {source} cannot be read as UTF-8 text: {error}") from None
 
@@ -126,19 +124,19 @@ def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _override(values: dict[str, Any], override: str) -> None:
+def _apply_override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise UsageError(f"--set {override!r} must look like train.epochs=5")
     try:
         value = parse_yaml(text)
     except YamlError as error:
-        raise UsageError(f"--set {_short(override)}: this is no valid value ({error})") from None
+        raise UsageError(f"--set {_shorten(override)}: this is no valid value ({error})") from None
     if value == text.strip():
-        value = _number(value)
+        value = _parse_number(value)
     *path, last = key.split(".")
-    if len(path) >= _DEEPEST:
-        raise UsageError(f"--set {_short(override)}: no setting has so many parts")
+    if len(path) >= _MAX_DEPTH:
+        raise UsageError(f"--set {_shorten(override)}: no setting has so many parts")
     for part in path:
         below = values.get(part)
         values[part] = dict(below) if isinstance(below, dict) else {}
@@ -146,7 +144,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     values[last] = value
 
 
-def _number(text: str) -> str | float:
+def _parse_number(text: str) -> str | float:
     """Return an unquoted 1e-4 as a number; YAML 1.1 reads it as text."""
     try:
         return float(text)
@@ -154,7 +152,7 @@ def _number(text: str) -> str | float:
         return text
 
 
-def _not_text(value: object) -> str:
+def _describe_non_text(value: object) -> str:
     """Describe what YAML made of an unquoted name such as yes, 007 or null."""
     if value is None:
         kind = "nothing (null)"
@@ -167,24 +165,24 @@ def _not_text(value: object) -> str:
     return f"YAML reads this name as {kind}; put it in quotes, as in 'yes' or '007'"
 
 
-def _sentence(error: ErrorDetails) -> str:
-    where = ".".join(str(part)[:_SHORT] for part in error["loc"]) or "recipe"
+def _format_error(error: ErrorDetails) -> str:
+    where = ".".join(str(part)[:_MAX_SHOWN] for part in error["loc"]) or "recipe"
     if error["type"] == "extra_forbidden":
-        near = nearest(str(error["loc"][-1])[:_SHORT], _keys(error["loc"][:-1]))
+        near = closest_match(str(error["loc"][-1])[:_MAX_SHOWN], _known_keys(error["loc"][:-1]))
         return f"no setting is called {where!r}; the nearest is {near!r}"
     if error["type"] == "string_type" and isinstance(error["input"], _SCALARS):
-        return f"{where.removesuffix('.[key]')}: {_not_text(error['input'])}"
+        return f"{where.removesuffix('.[key]')}: {_describe_non_text(error['input'])}"
     message = error["msg"].removeprefix("Value error, ")
-    given = "" if error["type"] == "value_error" else f" (given: {_short(error['input'])})"
+    given = "" if error["type"] == "value_error" else f" (given: {_shorten(error['input'])})"
     return f"{where}: {message}{given}"
 
 
-def _short(value: object) -> str:
+def _shorten(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= _SHORT else f"{text[:_SHORT]}..."
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
-def _keys(path: tuple[int | str, ...]) -> list[str]:
+def _known_keys(path: tuple[int | str, ...]) -> list[str]:
     """Return the names allowed at a path of the schema; union tags and list indices select a member."""
     kinds: list[Any] = [Recipe]
     for part in path:

@@ -1,7 +1,4 @@
-"""Recipes that are to be compared: a list of names, each a recipe and what is changed in it.
-
-Knows settings alone; who trains them and compares them is elsewhere.
-"""
+"""Lists of recipe variants to compare: names, each with a recipe and its overrides."""
 
 from collections.abc import Sequence
 from importlib import resources
@@ -10,24 +7,22 @@ from typing import Any
 
 import yaml
 
-from assay.errors import UsageError
-from assay.files import read_text, require_file
+from assay.core.errors import UsageError
+from assay.core.files import read_text, require_regular_file
+from assay.recipe.base import closest_match
 from assay.recipe.load import load_recipe, parse_recipe, recipe_names
-from assay.recipe.names import nearest
 from assay.recipe.recipe import Recipe
-from assay.recipe.yaml_text import MOST_CHARACTERS, YamlError, parse_yaml
+from assay.recipe.safe_yaml import MAX_CHARACTERS, YamlError, parse_yaml
 
 _FOLDER = resources.files("assay.recipe") / "variant_lists"
 _KEYS = ("recipe", "set", "description")
-_UNFIT = set('/\\:*?"<>|')
-_SHARED = "all variants must have the same photos in the same splits"
+_FORBIDDEN_CHARACTERS = set('/\\:*?"<>|')
+_REQUIREMENT = "all variants must have the same photos in the same splits"
 
 
 def variant_names() -> list[str]:
     """Return the names of the built-in lists in alphabetical order."""
-    return sorted(
-        entry.name.removesuffix(".yaml") for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml")
-    )
+    return sorted(entry.name.removesuffix(".yaml") for entry in _FOLDER.iterdir() if entry.name.endswith(".yaml"))
 
 
 def load_variants(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Recipe]:
@@ -50,7 +45,7 @@ def load_variants(source: str | Path, overrides: Sequence[str] = ()) -> dict[str
         UsageError: there is no such list, recipe or setting, fewer than two variants, a name that a folder
             cannot have, or variants with different splits.
     """
-    text, folder = _text(str(source))
+    text, folder = _read_source(str(source))
     try:
         values = parse_yaml(text)
     except YamlError as error:
@@ -59,11 +54,10 @@ def load_variants(source: str | Path, overrides: Sequence[str] = ()) -> dict[str
         raise UsageError(f"variants {source} must name two variants or more, each with its recipe")
     if unquoted := [name for name in values if not isinstance(name, str)]:
         raise UsageError(
-            f"variants {source}: YAML reads the name of a variant as {unquoted[0]!r}, not as text; put it in "
-            "quotes"
+            f"variants {source}: YAML reads the name of a variant as {unquoted[0]!r}, not as text; put it in quotes"
         )
-    recipes = {name: _recipe(name, value, folder, overrides) for name, value in values.items()}
-    refuse_different_photos(recipes)
+    recipes = {name: _parse_variant(name, value, folder, overrides) for name, value in values.items()}
+    check_same_data(recipes)
     return recipes
 
 
@@ -73,7 +67,7 @@ def show_variants(source: str | Path) -> str:
     Raises:
         UsageError: there is no such list.
     """
-    return _text(str(source))[0]
+    return _read_source(str(source))[0]
 
 
 def dump_variants(recipes: dict[str, Recipe]) -> str:
@@ -97,7 +91,7 @@ def parse_variants(text: str, source: str) -> dict[str, Recipe]:
     return {str(name): parse_recipe(value, f"{source}, {name}") for name, value in values.items()}
 
 
-def refuse_different_photos(recipes: dict[str, Recipe]) -> None:
+def check_same_data(recipes: dict[str, Recipe]) -> None:
     """Check that the classifiers of several recipes can be compared photo by photo.
 
     Raises:
@@ -113,34 +107,34 @@ def refuse_different_photos(recipes: dict[str, Recipe]) -> None:
             ("train.seed", one.train.seed, other.train.seed),
         ):
             if mine != its:
-                raise UsageError(f"{setting} of {first} and {name} differ, but {_SHARED}: make them equal")
+                raise UsageError(f"{setting} of {first} and {name} differ, but {_REQUIREMENT}: make them equal")
 
 
-def _text(source: str) -> tuple[str, Path]:
+def _read_source(source: str) -> tuple[str, Path]:
     if source in variant_names():
         return (_FOLDER / f"{source}.yaml").read_text(encoding="utf-8"), Path()
     path = Path(source)
-    require_file(path)
+    require_regular_file(path)
     if not path.is_file():
         names = variant_names()
         raise UsageError(
             f"no list of variants is called {source!r} and no such file exists; "
-            f"the nearest name is {nearest(source, names)!r}"
+            f"the nearest name is {closest_match(source, names)!r}"
         )
     try:
-        return read_text(path, MOST_CHARACTERS), path.parent
+        return read_text(path, MAX_CHARACTERS), path.parent
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"variants {source} cannot be read as UTF-8 text: {error}") from None
 
 
-def _recipe(name: str, value: Any, folder: Path, overrides: Sequence[str]) -> Recipe:
-    if not name.strip(". ") or _UNFIT & set(name):
+def _parse_variant(name: str, value: Any, folder: Path, overrides: Sequence[str]) -> Recipe:
+    if not name.strip(". ") or _FORBIDDEN_CHARACTERS & set(name):
         raise UsageError(f"variant {name!r}: the name becomes a folder; use letters, digits and hyphens")
     if not isinstance(value, dict) or "recipe" not in value:
         raise UsageError(f"variant {name} must look like {{recipe: NAME, set: [train.epochs=5]}}")
     if unknown := [str(key) for key in value if key not in _KEYS]:
         raise UsageError(
-            f"variant {name}: no key is called {unknown[0]!r}; the nearest is {nearest(unknown[0], _KEYS)!r}"
+            f"variant {name}: no key is called {unknown[0]!r}; the nearest is {closest_match(unknown[0], _KEYS)!r}"
         )
     changes = value.get("set") or []
     if not isinstance(changes, list):

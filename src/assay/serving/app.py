@@ -1,7 +1,4 @@
-"""The HTTP application: routes joined, and every failure answered as `{"error": "..."}`.
-
-Knows the framework; what is answered is decided elsewhere.
-"""
+"""The FastAPI application: routes, middleware and the conversion of exceptions to JSON error responses."""
 
 from collections.abc import Mapping
 
@@ -12,28 +9,25 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from assay import __version__
-from assay.serving.answers import dump
-from assay.serving.auth.base import Refusal
+from assay.serving.auth.interfaces import AccessDeniedError
 from assay.serving.auth.origins import OriginPolicy
-from assay.serving.documents import document
-from assay.serving.doors import call_of
-from assay.serving.envelope import Envelope
-from assay.serving.errors import GONE, INTERNAL, ApiError, GoneError
-from assay.serving.origin_guard import OriginGuard
-from assay.serving.routes_about import OPEN_PATHS, about_routes
-from assay.serving.routes_admin import admin_routes
+from assay.serving.errors import CLIENT_CLOSED_REQUEST, INTERNAL_ERROR, ApiError, ClientDisconnectedError
+from assay.serving.http_headers import SecurityHeadersMiddleware
+from assay.serving.middleware import FastPathMiddleware, OriginMiddleware, RequestContextMiddleware
+from assay.serving.openapi import customize_openapi
+from assay.serving.request_body import request_context
+from assay.serving.results import json_bytes
 from assay.serving.routes_classify import PATH, classify, classify_routes
-from assay.serving.routes_v2 import v2_routes
-from assay.serving.security_headers import SecurityHeaders
+from assay.serving.routes_management import UNAUTHENTICATED_PATHS, admin_routes, status_routes
+from assay.serving.routes_open_inference import open_inference_routes
 from assay.serving.service import Service
-from assay.serving.shortcut import Shortcut
-from assay.serving.web.mount import mount_web
+from assay.serving.web.pages import mount_web
 
-_FORESEEN = (ApiError, Refusal, GoneError)
+_EXPECTED_ERRORS = (ApiError, AccessDeniedError, ClientDisconnectedError)
 """What endpoints raise; after anything else, which is answered too, the envelope logs the traceback."""
 
 
-def make_app(service: Service) -> ASGIApp:
+def create_app(service: Service) -> ASGIApp:
     """Return the ASGI application of a service."""
     serve = service.models.default.info.serve
 
@@ -46,61 +40,59 @@ def make_app(service: Service) -> ASGIApp:
         # A redirect would repeat whatever host the client names.
         redirect_slashes=False,
     )
-    app.include_router(about_routes(service))
+    app.include_router(status_routes(service))
     app.include_router(classify_routes(service))
-    app.include_router(v2_routes(service))
+    app.include_router(open_inference_routes(service))
     app.include_router(admin_routes(service))
     mount_web(app, service)
-    document(app, OPEN_PATHS, service.settings.listen.root_path)
+    customize_openapi(app, UNAUTHENTICATED_PATHS, service.settings.listen.root_path)
 
     async def failed(request: Request, error: Exception) -> Response:
-        return failure(service, request, error)
+        return handle_error(service, request, error)
 
-    for kind in (*_FORESEEN, HTTPException, RequestValidationError, Exception):
+    for kind in (*_EXPECTED_ERRORS, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, failed)
 
     def answer(request: Request, error: Exception) -> Response:
-        return failure(service, request, error)
+        return handle_error(service, request, error)
 
     short = {("POST", PATH): lambda request: classify(service, request)}
-    answering: ASGIApp = Shortcut(app, short, answer, _FORESEEN)
+    answering: ASGIApp = FastPathMiddleware(app, short, answer, _EXPECTED_ERRORS)
     listen = service.settings.listen
     if listen.cors:
         origins = list(listen.cors)
-        answering = CORSMiddleware(
-            answering, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"]
-        )
+        answering = CORSMiddleware(answering, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"])
     if not service.settings.auth.required:
         policy = OriginPolicy(listen.host, listen.allowed_hosts, listen.cors)
-        answering = OriginGuard(answering, policy, answer, service.parts.watcher)
-    return SecurityHeaders(Envelope(answering, service), tls=service.settings.tls.on)
+        answering = OriginMiddleware(answering, policy, answer, service.parts.watcher)
+    return SecurityHeadersMiddleware(RequestContextMiddleware(answering, service), tls=service.settings.tls.on)
 
 
 def error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return the one form in which failures are answered."""
-    return Response(dump({"error": text}), status, dict(headers or {}), "application/json")
+    return Response(json_bytes({"error": text}), status, dict(headers or {}), "application/json")
 
 
-def failure(service: Service, request: Request, error: Exception) -> Response:
+def handle_error(service: Service, request: Request, error: Exception) -> Response:
     """Return the answer to a request that failed, and note its sentence for the request log.
 
     What nobody foresaw is not told to the client; the error log has it.
     """
     if isinstance(error, ApiError) and error.reason is not None:
         service.parts.watcher.rejected(error.reason)
-    status, text, headers = _told(error)
-    call_of(request).error = text
+    status, text, headers = _describe_error(error)
+    request_context(request).error = text
     return error_response(status, text, headers)
 
 
-def _told(error: Exception) -> tuple[int, str, Mapping[str, str] | None]:
-    if isinstance(error, ApiError | Refusal):
+def _describe_error(error: Exception) -> tuple[int, str, Mapping[str, str] | None]:
+    if isinstance(error, ApiError | AccessDeniedError):
         return error.status, error.text, error.headers
-    if isinstance(error, GoneError):
-        return GONE, "The client hung up", None
+    if isinstance(error, ClientDisconnectedError):
+        return CLIENT_CLOSED_REQUEST, "The client hung up", None
     if isinstance(error, HTTPException):
         return error.status_code, str(error.detail), error.headers
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         return 400, f"{first['loc'][-1]}: {first['msg']}", None
-    return 500, INTERNAL, None
+    return 500, INTERNAL_ERROR, None

@@ -1,11 +1,8 @@
-"""Why a request gets no answer: a status, one sentence, and what the client's headers should say.
-
-Knows nothing of frameworks; the app turns these into `{"error": "..."}`.
-"""
+"""Exceptions that become HTTP error responses, and their messages."""
 
 from collections.abc import Mapping
 
-from assay.image.formats import title
+from assay.image.formats import format_title
 
 
 class ApiError(Exception):
@@ -48,28 +45,28 @@ class DeadlineError(ApiError):
         super().__init__(504, f"No answer within {seconds:g} s", reason="deadline")
 
 
-class GoneError(Exception):
+class ClientDisconnectedError(Exception):
     """The client has hung up; nobody reads the answer."""
 
 
-GONE = 499
+CLIENT_CLOSED_REQUEST = 499
 """Status in records of requests whose client hung up; nginx's number."""
-INTERNAL = "Internal server error"
-NO_FORM = "Content-Type must be multipart/form-data"
-NO_MODEL = "There is no such model; GET /models lists them"
+INTERNAL_ERROR = "Internal server error"
+NOT_MULTIPART = "Content-Type must be multipart/form-data"
+MODEL_NOT_FOUND = "There is no such model; GET /models lists them"
 NO_IMAGE = "No image file provided"
-OTHER_FIELD = "The image must be in the form field named image"
+WRONG_FIELD = "The image must be in the form field named image"
 TOO_LARGE = "File size exceeds maximum limit"
-TOO_SLOW = "The upload took too long"
+UPLOAD_TIMEOUT = "The upload took too long"
 
 
-def unknown_encoding(what: str, headers: Mapping[str, str] | None = None) -> UploadError:
+def unsupported_encoding(what: str, headers: Mapping[str, str] | None = None) -> UploadError:
     """Name the header that says how bytes are encoded, where they must come as they are."""
     text = f"The {what} is not supported: send the bytes as they are"
     return UploadError(text, status=415, headers=headers)
 
 
-def wrong_format(formats: tuple[str, ...]) -> UploadError:
+def unsupported_format(formats: tuple[str, ...]) -> UploadError:
     """Name the formats that are allowed, by the endings that people know."""
     endings = ", ".join("jpg, jpeg" if name == "jpeg" else name for name in formats)
     return UploadError(f"Invalid image format. Allowed formats: {endings}")
@@ -80,6 +77,6 @@ def too_many_pixels(max_side: int) -> UploadError:
     return UploadError(f"Image dimensions exceed maximum limit of {max_side} x {max_side} pixels")
 
 
-def unreadable(kind: str, reason: str) -> UploadError:
+def unreadable_image(kind: str, reason: str) -> UploadError:
     """Say what is wrong with a photo of a format that is allowed."""
-    return UploadError(f"The {title(kind)} image cannot be read: {reason}")
+    return UploadError(f"The {format_title(kind)} image cannot be read: {reason}")

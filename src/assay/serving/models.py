@@ -1,26 +1,46 @@
-"""The models that a server answers with, by name; each can be replaced while it is in use.
-
-Whoever works with a model keeps it until the answer is out, so an old one goes when its last request is done.
-Knows nothing of HTTP.
-"""
+"""The registry of served models, their hot reload, and the check of golden images before a model is used."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from assay.bundle import BundleError
-from assay.errors import UsageError
-from assay.inference import Classifier, Prediction
+from assay.core.errors import UsageError
+from assay.image.image_files import SkippedFiles, is_image_file, walk_images
+from assay.inference import Classifier, Failure, Prediction
 from assay.serving.batching import Batcher
-from assay.serving.decoding import PhotoLimits
-from assay.serving.golden import check_golden
-from assay.serving.settings import BatchSettings, ModelSettings, UploadSettings
-from assay.serving.sources import Source
-from assay.serving.watching.base import Watcher
+from assay.serving.decoding import ImageLimits
+from assay.serving.settings import BatchSettings, ModelSettings, ModelSource, UploadSettings
+from assay.serving.telemetry.events import MetricsSink
 
 
-class Model:
+def check_golden(classifier: Classifier, folder: Path) -> None:
+    """Have a classifier answer photos whose answers are known.
+
+    Args:
+        classifier: the one to be used.
+        folder: photos, in folders named after classes where their class is known.
+
+    Raises:
+        BundleError: there are no photos, or one gets no answer or the wrong one.
+    """
+    where = classifier.info.name if classifier.bundle is None else str(classifier.bundle.path)
+    paths = (
+        sorted(path for path in walk_images(folder, SkippedFiles()) if is_image_file(path)) if folder.is_dir() else []
+    )
+    if not paths:
+        raise BundleError(f"{folder} holds no golden photos: put some there, or leave out --golden")
+    for path, said in zip(paths, classifier.stream(paths), strict=True):
+        if isinstance(said, Failure):
+            raise BundleError(f"{where} cannot be used: golden photo {said}")
+        expected = path.parent.name if path.parent != folder else None
+        if expected in classifier.classes and said.label != expected:
+            raise BundleError(f"{where} cannot be used: it calls golden photo {path} {said.label!r}")
+
+
+class ServedModel:
     """A classifier in use.
 
     Attributes:
@@ -37,7 +57,7 @@ class Model:
         classifier: Classifier,
         batching: BatchSettings,
         uploads: UploadSettings,
-        watcher: Watcher,
+        watcher: MetricsSink,
     ) -> None:
         self.name = name
         self.classifier = classifier
@@ -49,7 +69,7 @@ class Model:
             watcher,
         )
         serve = self.info.serve
-        self.limits = PhotoLimits(uploads.formats or serve.accepted, uploads.max_side or serve.max_side)
+        self.limits = ImageLimits(uploads.formats or serve.accepted, uploads.max_side or serve.max_side)
         self.photo_bytes = int((uploads.max_megabytes or serve.max_megabytes) * 2**20)
 
     @property
@@ -63,7 +83,7 @@ class Model:
         return f"{self.info.version}-{self.precision}-{self.classifier.engine.name}"
 
 
-class Models:
+class ModelRegistry:
     """Models by name; the first is the one that answers where none is named.
 
     Args:
@@ -81,18 +101,18 @@ class Models:
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        sources: Sequence[ModelSource],
         *,
         settings: ModelSettings,
         threads: int,
         batching: BatchSettings,
         uploads: UploadSettings,
-        watcher: Watcher,
+        watcher: MetricsSink,
     ) -> None:
         self._settings, self._threads = settings, threads
         self._batching, self._uploads, self._watcher = batching, uploads, watcher
-        self._models: dict[str, Model] = {}
-        self._sources: dict[str, Source] = {}
+        self._models: dict[str, ServedModel] = {}
+        self._sources: dict[str, ModelSource] = {}
         self._reloading = asyncio.Lock()
         for source in sources:
             model = self._load(source)
@@ -100,15 +120,15 @@ class Models:
                 raise UsageError(f"two models are called {model.name!r}: give NAME=PATH")
             self._put(source, model)
 
-    def __iter__(self) -> Iterator[Model]:
+    def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._models.values())
 
     @property
-    def default(self) -> Model:
+    def default(self) -> ServedModel:
         """The model that answers where none is named."""
         return next(iter(self._models.values()))
 
-    def get(self, name: str | None) -> Model | None:
+    def get(self, name: str | None) -> ServedModel | None:
         """Return the model of that name, the default for None; None if there is no such model."""
         return self.default if name is None else self._models.get(name)
 
@@ -127,14 +147,12 @@ class Models:
                 self._put(self._sources[name], model)
             return {model.name: model.info.version for model in self}
 
-    def _load_again(self) -> dict[str, Model]:
+    def _load_again(self) -> dict[str, ServedModel]:
         return {name: self._load(source, self._models[name]) for name, source in self._sources.items()}
 
-    def _load(self, source: Source, old: Model | None = None) -> Model:
+    def _load(self, source: ModelSource, old: ServedModel | None = None) -> ServedModel:
         settings = self._settings
-        classifier = Classifier.load(
-            source.path, settings.engine, precision=settings.precision, threads=self._threads
-        )
+        classifier = Classifier.load(source.path, settings.engine, precision=settings.precision, threads=self._threads)
         if settings.golden is not None:
             check_golden(classifier, settings.golden)
         if old is not None and classifier.classes != old.classifier.classes:
@@ -142,9 +160,9 @@ class Models:
                 f"{source.path} has other classes than the model that it would replace: restart the server"
             )
         name = source.name or (classifier.info.name if old is None else old.name)
-        return Model(name, classifier, self._batching, self._uploads, self._watcher)
+        return ServedModel(name, classifier, self._batching, self._uploads, self._watcher)
 
-    def _put(self, source: Source, model: Model) -> None:
+    def _put(self, source: ModelSource, model: ServedModel) -> None:
         self._sources[model.name] = source
         self._models[model.name] = model
         self._watcher.model(model.name, model.info)

@@ -1,6 +1,7 @@
-"""`POST /classify` and `POST /classify/batch`: photos in, answers out.
+"""POST /classify and POST /classify/batch.
 
-The order is fixed: the gate judges the headers, a full house is told, and only then the body is read.
+The order is fixed: the headers are authorized, then the queue limit is checked (503), and only then is the
+body read.
 """
 
 from collections.abc import Coroutine
@@ -8,20 +9,20 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from assay.serving.answers import answer, details, dump
-from assay.serving.auth.signed import digest_of
-from assay.serving.calls import Call
-from assay.serving.documents import (
-    CLASSIFY_ERRORS,
-    answer_example,
-    error_answers,
-    good_answer,
-    upload_form,
-)
-from assay.serving.doors import admit, call_of, read_photos, unless_gone
+from assay.serving.auth.authenticator import content_digest
 from assay.serving.errors import TOO_LARGE, ApiError
-from assay.serving.models import Model
-from assay.serving.service import Classified, Service
+from assay.serving.models import ServedModel
+from assay.serving.openapi import (
+    CLASSIFY_ERRORS,
+    error_responses,
+    example_response,
+    multipart_request_body,
+    success_response,
+)
+from assay.serving.request_body import authorize, cancel_on_disconnect, read_images, request_context
+from assay.serving.request_context import RequestContext
+from assay.serving.results import detail_fields, json_bytes, response_fields
+from assay.serving.service import Service, TimedResult
 from assay.serving.uploads import Upload, UploadLimits
 
 Detail = Annotated[bool, Query(description="Add probabilities, doubts, the model's version and timings.")]
@@ -37,18 +38,18 @@ def classify_routes(service: Service) -> APIRouter:
 
     async def admitted(request: Request) -> None:
         """Judge the headers before the parameters, and those before the body."""
-        await admit(service, request, "classify")
+        await authorize(service, request, "classify")
 
     router = APIRouter(tags=["classify"], dependencies=[Depends(admitted)])
 
-    example = answer_example(service.models.default.info)
+    example = example_response(service.models.default.info)
 
     @router.post(
         PATH,
         summary="Classify a photo",
-        openapi_extra=upload_form(several=False),
-        responses=good_answer("The answer; more with `detail` and `explain`.", example)
-        | error_answers(CLASSIFY_ERRORS),
+        openapi_extra=multipart_request_body(several=False),
+        responses=success_response("The answer; more with `detail` and `explain`.", example)
+        | error_responses(CLASSIFY_ERRORS),
     )
     async def one(
         request: Request, model: ModelName = None, detail: Detail = False, explain: Explain = False
@@ -58,9 +59,9 @@ def classify_routes(service: Service) -> APIRouter:
     @router.post(
         f"{PATH}/batch",
         summary="Classify several photos, each with its own answer or error",
-        openapi_extra=upload_form(several=True),
-        responses=good_answer("In the order of the photos.", {"results": [example, {"error": TOO_LARGE}]})
-        | error_answers(CLASSIFY_ERRORS),
+        openapi_extra=multipart_request_body(several=True),
+        responses=success_response("In the order of the photos.", {"results": [example, {"error": TOO_LARGE}]})
+        | error_responses(CLASSIFY_ERRORS),
     )
     async def batch(
         request: Request, model: ModelName = None, detail: Detail = False, explain: Explain = False
@@ -68,12 +69,12 @@ def classify_routes(service: Service) -> APIRouter:
         call = _enter(service, request, model)
         chosen, settings = service.model(model), service.settings.uploads
         limits = UploadLimits(chosen.photo_bytes, settings.batch_photos, int(settings.batch_megabytes * _MIB))
-        uploads = await read_photos(service, request, limits)
+        uploads = await read_images(service, request, limits)
         await _check_signed(call, uploads)
         work = service.classify_many(call, chosen, uploads, explain=explain)
         results = [
             {"error": one.text} if isinstance(one, ApiError) else _answer(call, chosen, one, detail=detail)
-            for one in await unless_gone(request, work)
+            for one in await cancel_on_disconnect(request, work)
         ]
         return _json({"results": results})
 
@@ -88,43 +89,41 @@ async def classify(service: Service, request: Request) -> Response:
         Refusal: the client is turned away.
         GoneError: it hung up.
     """
-    await admit(service, request, "classify")
+    await authorize(service, request, "classify")
     return await _classify(service, request, None, detail=False, explain=False)
 
 
-async def _classify(
-    service: Service, request: Request, model: str | None, *, detail: bool, explain: bool
-) -> Response:
+async def _classify(service: Service, request: Request, model: str | None, *, detail: bool, explain: bool) -> Response:
     call = _enter(service, request, model)
     chosen = service.model(model)
-    (upload,) = await read_photos(service, request, UploadLimits(chosen.photo_bytes))
+    (upload,) = await read_images(service, request, UploadLimits(chosen.photo_bytes))
     await _check_signed(call, [upload])
 
-    def while_there(work: Coroutine[Any, Any, Classified]) -> Coroutine[Any, Any, Classified]:
-        return unless_gone(request, work)
+    def while_there(work: Coroutine[Any, Any, TimedResult]) -> Coroutine[Any, Any, TimedResult]:
+        return cancel_on_disconnect(request, work)
 
     classified = await service.classify(call, chosen, upload, explain=explain, while_there=while_there)
     return _json(_answer(call, chosen, classified, detail=detail))
 
 
-def _enter(service: Service, request: Request, model: str | None) -> Call:
+def _enter(service: Service, request: Request, model: str | None) -> RequestContext:
     """Find the model, and a place, for a request that was let in."""
-    call = call_of(request)
+    call = request_context(request)
     call.model = service.model(model)
     service.places.check_door()
     return call
 
 
-async def _check_signed(call: Call, uploads: list[Upload]) -> None:
+async def _check_signed(call: RequestContext, uploads: list[Upload]) -> None:
     """Compare what came with what was signed."""
     if call.admission is not None and call.admission.signed:
-        call.admission.check_body(digest_of([await upload.sha256() for upload in uploads]))
+        call.admission.check_body(content_digest([await upload.sha256() for upload in uploads]))
 
 
-def _answer(call: Call, model: Model, classified: Classified, *, detail: bool) -> dict[str, Any]:
-    values = answer(model.info, classified.result)
+def _answer(call: RequestContext, model: ServedModel, classified: TimedResult, *, detail: bool) -> dict[str, Any]:
+    values = response_fields(model.info, classified.result)
     if detail:
-        values |= details(
+        values |= detail_fields(
             model.info,
             classified.result,
             classified.timings,
@@ -137,4 +136,4 @@ def _answer(call: Call, model: Model, classified: Classified, *, detail: bool) -
 
 
 def _json(value: object) -> Response:
-    return Response(dump(value), media_type="application/json")
+    return Response(json_bytes(value), media_type="application/json")

@@ -1,7 +1,4 @@
-"""One process that answers at a socket: signals, draining and the end of uvicorn.
-
-Knows the HTTP server; nothing of what is answered.
-"""
+"""Run uvicorn in one process: signals, draining, reload and graceful shutdown."""
 
 import asyncio
 import contextlib
@@ -15,42 +12,41 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from assay.errors import AssayError
-from assay.serving.auth.addresses import networks
-from assay.serving.connections import Connections, affordable
-from assay.serving.protocol import Protocol
+from assay.core.errors import AssayError
+from assay.serving.auth.client_ip import parse_networks
+from assay.serving.connection_limits import ConnectionLimiter, RequestScheduler, raise_file_limit
+from assay.serving.http_protocol import LimitedHttpProtocol
 from assay.serving.service import Service
 from assay.serving.settings import ServeSettings
-from assay.serving.tls import uvicorn_tls
-from assay.serving.turns import Turns
+from assay.serving.sockets import tls_context_factory
 
 _LOG = logging.getLogger("assay.serving")
 _BACKLOG = 2048
-_MOMENT = 0.1
-_SWEEP = 1.0
-_STARTS = 8
+_LAST_REQUEST_DELAY = 0.1
+_SWEEP_INTERVAL = 1.0
+_STARTS_PER_ITERATION = 8
 """Requests that start in one turn of the event loop."""
-_PIPELINED = 2
+_PIPELINED_PER_ITERATION = 2
 """Of these, requests that were sent before the answer to the one before."""
-_ACCEPTS = 8
+_ACCEPTS_PER_ITERATION = 8
 """Connections that are accepted in one turn of the event loop: libuv takes one from each handle."""
 
 
-def server_config(app: ASGIApp, settings: ServeSettings) -> uvicorn.Config:
+def uvicorn_config(app: ASGIApp, settings: ServeSettings) -> uvicorn.Config:
     """Return how uvicorn shall run an application."""
     listen = settings.listen
-    connections = Connections(
-        affordable(listen.max_connections),
+    connections = ConnectionLimiter(
+        raise_file_limit(listen.max_connections),
         listen.max_connections_per_address,
-        networks(settings.auth.proxies),
+        parse_networks(settings.auth.proxies),
         listen.write_timeout,
     )
     own = {
         "header_timeout": listen.header_seconds,
         "open_connections": connections,
-        "turns": Turns(_STARTS, _PIPELINED),
+        "turns": RequestScheduler(_STARTS_PER_ITERATION, _PIPELINED_PER_ITERATION),
     }
-    protocol = type("Protocol", (Protocol,), own)
+    protocol = type("Protocol", (LimitedHttpProtocol,), own)
     return uvicorn.Config(
         app,
         log_config=None,
@@ -63,7 +59,7 @@ def server_config(app: ASGIApp, settings: ServeSettings) -> uvicorn.Config:
         timeout_keep_alive=round(settings.listen.keep_alive),
         timeout_graceful_shutdown=round(settings.lifecycle.grace_seconds),
         backlog=_BACKLOG,
-        ssl_context_factory=uvicorn_tls(settings.tls).get("ssl_context_factory"),
+        ssl_context_factory=tls_context_factory(settings.tls).get("ssl_context_factory"),
     )
 
 
@@ -93,7 +89,7 @@ class Server(uvicorn.Server):
         self._service, self._started, self._orphaned = service, started, orphaned
         self._tasks: set[asyncio.Task[None]] = set()
         protocol = config.http
-        if not (isinstance(protocol, type) and issubclass(protocol, Protocol)):
+        if not (isinstance(protocol, type) and issubclass(protocol, LimitedHttpProtocol)):
             raise TypeError("the server needs the config of server_config")
         self._connections = protocol.open_connections
 
@@ -120,7 +116,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take requests from now on."""
-        further = [each.dup() for each in sockets or () for _ in range(_ACCEPTS - 1)]
+        further = [each.dup() for each in sockets or () for _ in range(_ACCEPTS_PER_ITERATION - 1)]
         await super().startup(None if sockets is None else [*sockets, *further])
         self._start(self._drop_stalled())
         self._service.lifecycle.start()
@@ -134,7 +130,7 @@ class Server(uvicorn.Server):
         for listening in waiting:
             await self._take_all(listening)
         # uvicorn closes connections without a request: those that have just come get a moment to send theirs.
-        await asyncio.sleep(_MOMENT)
+        await asyncio.sleep(_LAST_REQUEST_DELAY)
         await super().shutdown(sockets)
         self._connections.drop_all()
 
@@ -152,7 +148,7 @@ class Server(uvicorn.Server):
     async def _drop_stalled(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(_SWEEP)
+            await asyncio.sleep(_SWEEP_INTERVAL)
             if dropped := self._connections.drop_stalled(loop.time()):
                 _LOG.warning("connections closed whose clients read nothing: %d", dropped)
 

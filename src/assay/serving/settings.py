@@ -1,32 +1,58 @@
-"""What can be set about a server; every concern has a class of its own.
+"""Settings of the server, one class for each concern, and the parsing of NAME=PATH model arguments.
 
-`ASSAY_SERVE_LISTEN__PORT=9000` in the environment and `--port 9000` are the same setting; what is typed wins.
+`ASSAY_SERVE_LISTEN__PORT=9000` in the environment and `--port 9000` are the same setting; the command line
+takes precedence.
 """
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from assay.errors import UsageError
+from assay.core.errors import UsageError
 from assay.recipe import ImageFormat
 from assay.recipe.base import Settings
-from assay.serving.auth.origins import ANY, host_name
-from assay.serving.auth.settings import AuthSettings, LimitSettings
+from assay.serving.auth.origins import ANY_HOST, host_name
+from assay.serving.auth.settings import AuthSettings, RateLimitSettings
 from assay.serving.cache.settings import CacheSettings
-from assay.serving.journal.settings import JournalSettings, UncertainSettings
-from assay.serving.tls import TlsSettings
-from assay.serving.watching.settings import WatchSettings
+from assay.serving.request_log.settings import RequestLogSettings, UncertainSampleSettings
+from assay.serving.sockets import TlsSettings
+from assay.serving.telemetry.settings import TelemetrySettings
 from assay.serving.web.settings import WebSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A model to be served."""
+
+    path: Path
+    name: str | None = None
+    """What it is called in requests; None: as the bundle calls itself."""
+
+    @classmethod
+    def parse(cls, text: str) -> "ModelSource":
+        """Read `PATH` or `NAME=PATH`; a file of the whole text, `a=b.assay`, is a path.
+
+        Raises:
+            UsageError: there is nothing before the equals sign, or after it.
+        """
+        name, found, path = text.partition("=")
+        if not found or "/" in name or Path(text).exists():
+            return cls(Path(text))
+        if not name or not path:
+            raise UsageError(f"{text!r} names no model: write NAME=PATH")
+        return cls(Path(path), name)
+
 
 PREFIX = "ASSAY_SERVE_"
 
 
 def _host_name(text: str) -> str:
-    if text != ANY and (host_name(text) is None or host_name(text) != host_name(f"{text}:1")):
+    if text != ANY_HOST and (host_name(text) is None or host_name(text) != host_name(f"{text}:1")):
         raise ValueError(f"{text!r} is no host name; give it without scheme and port, as in photos.example")
     return text
 
@@ -132,19 +158,19 @@ class LifecycleSettings(Settings):
         return self.drain_seconds + self.grace_seconds + _END_MARGIN
 
 
-def state_folder() -> Path:
+def state_dir() -> Path:
     """Return the folder of what a server keeps: `ASSAY_STATE`, else `assay` where this user's states are."""
     if named := os.environ.get("ASSAY_STATE"):
         return Path(named)
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "assay"
 
 
-def default_journal() -> Path:
+def default_request_log() -> Path:
     """Return the file that requests are recorded in unless another place is named."""
-    return state_folder() / "journal.sqlite"
+    return state_dir() / "journal.sqlite"
 
 
-class KeepSettings(Settings):
+class RequestLogTargetSettings(Settings):
     """What is kept of requests, and where."""
 
     journal: SecretStr | None = None
@@ -159,7 +185,7 @@ class KeepSettings(Settings):
     def journal_url(self) -> str | None:
         """Address of the journal, None for none."""
         if self.journal is None:
-            return str(default_journal())
+            return str(default_request_log())
         url = self.journal.get_secret_value()
         return None if url == "none" else url
 
@@ -194,12 +220,12 @@ class ServeSettings(BaseSettings):
     lifecycle: LifecycleSettings = LifecycleSettings()
     cache: CacheSettings = CacheSettings()
     auth: AuthSettings = Field(default_factory=AuthSettings)
-    limits: LimitSettings = LimitSettings()
+    limits: RateLimitSettings = RateLimitSettings()
     tls: TlsSettings = TlsSettings()
-    watch: WatchSettings = WatchSettings()
-    keep: KeepSettings = KeepSettings()
-    journal: JournalSettings = JournalSettings()
-    uncertain: UncertainSettings = UncertainSettings()
+    watch: TelemetrySettings = TelemetrySettings()
+    keep: RequestLogTargetSettings = RequestLogTargetSettings()
+    journal: RequestLogSettings = RequestLogSettings()
+    uncertain: UncertainSampleSettings = UncertainSampleSettings()
 
     @classmethod
     def read(cls, options: Mapping[str, Mapping[str, Any]]) -> Self:
@@ -216,8 +242,6 @@ class ServeSettings(BaseSettings):
             if not names:
                 raise UsageError(f"the environment cannot be used: {first['msg']}; lists are JSON") from None
             setting = f"{names[-1].replace('_', '-')} ({PREFIX}{'__'.join(names).upper()})"
-            raise UsageError(
-                f"{setting} cannot be used: {first['msg'][:1].lower()}{first['msg'][1:]}"
-            ) from None
+            raise UsageError(f"{setting} cannot be used: {first['msg'][:1].lower()}{first['msg'][1:]}") from None
         except SettingsError as error:
             raise UsageError(f"the environment cannot be used: {error}; lists are JSON") from None

@@ -1,7 +1,4 @@
-"""Photos out of a multipart body, while it streams in: bytes are counted before they are kept.
-
-Nothing is written to disk, nothing is decoded here, and no more is read once a limit is passed. Knows nothing
-of frameworks: a body is an iterator of chunks. What is a photo among the parts of a form says `form_parts`.
+"""Read images from a multipart body while it streams in; bytes are counted before they are kept.
 
 Source: RFC 7578 (2015), "Returning Values from Forms: multipart/form-data"; RFC 2046 (1996), section 5.1.
 """
@@ -18,24 +15,24 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from assay.serving.errors import (
-    NO_FORM,
     NO_IMAGE,
-    OTHER_FIELD,
+    NOT_MULTIPART,
     TOO_LARGE,
+    WRONG_FIELD,
     OverloadError,
     UploadError,
-    unknown_encoding,
+    unsupported_encoding,
 )
-from assay.serving.form_parts import Part, Preamble
-from assay.serving.header_values import whole_number
+from assay.serving.http_headers import parse_length
+from assay.serving.multipart import FormPart, PreambleSkipper
 
-_FORM = b"multipart/form-data"
-_PLAIN_FORM = b"application/x-www-form-urlencoded"
-_USUAL_FORM = re.compile(r"multipart/form-data; ?boundary=([A-Za-z0-9_.+-]{1,70})")
+_MULTIPART_FORM = b"multipart/form-data"
+_URLENCODED_FORM = b"application/x-www-form-urlencoded"
+_COMMON_CONTENT_TYPE = re.compile(r"multipart/form-data; ?boundary=([A-Za-z0-9_.+-]{1,70})")
 """What nearly all clients send; the full syntax takes ten times as long to read."""
-_ROOM = 64 * 1024
+_FORM_OVERHEAD = 64 * 1024
 """Bytes of a body that may be boundaries, headers and other fields."""
-_SOON_DIGESTED = 128 * 1024
+_HASH_INLINE_BYTES = 128 * 1024
 """Bytes that take no longer to digest than another thread takes to wake."""
 
 
@@ -61,7 +58,7 @@ class Upload:
         Many bytes are digested in another thread, so that other requests need not wait.
         """
         left, self._undigested = self._undigested, b""
-        if len(left) > _SOON_DIGESTED:
+        if len(left) > _HASH_INLINE_BYTES:
             # At one go: every update gives the interpreter's lock away and has to wait for it.
             await asyncio.get_running_loop().run_in_executor(None, self._digest.update, left)
         else:
@@ -83,10 +80,10 @@ class UploadLimits:
     @property
     def total(self) -> int:
         """Bytes of a whole body, the form included."""
-        return (self.body_bytes or self.photo_bytes) + _ROOM
+        return (self.body_bytes or self.photo_bytes) + _FORM_OVERHEAD
 
 
-class UploadMemory:
+class UploadMemoryLimiter:
     """Counts the bytes that all uploads together hold in memory.
 
     Args:
@@ -131,19 +128,19 @@ class UploadMemory:
             self.give_back(held)
 
 
-def boundary_of(content_type: str | None) -> bytes:
+def parse_boundary(content_type: str | None) -> bytes:
     """Return the boundary that a Content-Type header names.
 
     Raises:
         UploadError: the body is no form with files.
     """
-    if content_type is not None and (usual := _USUAL_FORM.fullmatch(content_type)):
+    if content_type is not None and (usual := _COMMON_CONTENT_TYPE.fullmatch(content_type)):
         return usual[1].encode()
     kind, options = parse_options_header(content_type)
-    if kind in {b"", _PLAIN_FORM}:
+    if kind in {b"", _URLENCODED_FORM}:
         raise UploadError(NO_IMAGE)
-    if kind != _FORM:
-        raise UploadError(NO_FORM, status=415)
+    if kind != _MULTIPART_FORM:
+        raise UploadError(NOT_MULTIPART, status=415)
     boundary = options.get(b"boundary", b"")
     if not 1 <= len(boundary) <= 70:
         raise UploadError("The Content-Type header names no boundary of 1 to 70 characters")
@@ -159,7 +156,7 @@ def check_encoding(content_encoding: str | None) -> None:
     if content_encoding is None:
         return
     if any(one.strip().lower() not in {"", "identity"} for one in content_encoding.split(",")):
-        raise unknown_encoding("Content-Encoding", headers={"Accept-Encoding": "identity"})
+        raise unsupported_encoding("Content-Encoding", headers={"Accept-Encoding": "identity"})
 
 
 def check_length(content_length: str | None, most: int) -> None:
@@ -170,7 +167,7 @@ def check_length(content_length: str | None, most: int) -> None:
     """
     if content_length is None:
         return
-    length = whole_number(content_length)
+    length = parse_length(content_length)
     if length is None:
         raise UploadError("The Content-Length header is no number of at most 20 digits")
     if length > most:
@@ -191,7 +188,7 @@ async def read_uploads(
     Raises:
         UploadError: nothing there, too many, too large, cut off, or no multipart body.
     """
-    form = _Form(boundary, limits)
+    form = _MultipartForm(boundary, limits)
     total = 0
     try:
         async for chunk in chunks:
@@ -205,15 +202,15 @@ async def read_uploads(
         form.let_go()
 
 
-class _Form:
+class _MultipartForm:
     """Collects the photos of a body."""
 
     def __init__(self, boundary: bytes, limits: UploadLimits) -> None:
         self._limits, self._several = limits, limits.photos > 1
-        self._part = Part()
+        self._part = FormPart()
         self._uploads: list[Upload] = []
         self._empty, self._ended, self._elsewhere = True, False, False
-        self._preamble: Preamble | None = Preamble(boundary, _ROOM)
+        self._preamble: PreambleSkipper | None = PreambleSkipper(boundary, _FORM_OVERHEAD)
         self._parser = MultipartParser(
             boundary,
             {
@@ -250,7 +247,7 @@ class _Form:
         if not self._ended:
             raise UploadError("The multipart body ends too early")
         if not self._uploads:
-            raise UploadError(OTHER_FIELD if self._elsewhere else NO_IMAGE)
+            raise UploadError(WRONG_FIELD if self._elsewhere else NO_IMAGE)
         return self._uploads
 
     def let_go(self) -> None:
@@ -258,7 +255,7 @@ class _Form:
         self._parser.callbacks = {}
 
     def _begin(self) -> None:
-        self._part = Part()
+        self._part = FormPart()
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._part.header += data[start:end]
@@ -277,7 +274,7 @@ class _Form:
         if part.named:
             self._check_count()
         if not part.plain:
-            raise unknown_encoding("Content-Transfer-Encoding of the image part")
+            raise unsupported_encoding("Content-Transfer-Encoding of the image part")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         part = self._part

@@ -1,48 +1,55 @@
-"""How weights are found: from scratch, on a frozen backbone, or by fine-tuning. Lightning lives here alone.
+"""Training of image classifiers: from scratch, on a frozen backbone, or by fine-tuning.
 
-`fit`, `features` and `find_learning_rate` bring torch and Lightning with them when they are first asked for;
-reading a run's history needs neither.
+`fit`, `fit_heads`, `compute_embeddings` and `find_learning_rate` import torch and Lightning on first use;
+the training history needs neither.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from assay.training.history import EpochRow, History, InterruptionError, OnEpoch, epoch_line, read_metrics
+from assay.training.history import (
+    EpochListener,
+    EpochMetrics,
+    History,
+    TrainingInterruptedError,
+    format_epoch,
+    read_metrics,
+)
 
 if TYPE_CHECKING:
+    from assay.training.dataloaders import LabeledImages
+    from assay.training.feature_extraction import EmbedFunction, SplitEmbeddings, compute_embeddings
     from assay.training.fitting import fit
-    from assay.training.heads import HeadFit, fit_heads
-    from assay.training.loader import Split
-    from assay.training.lr_finder import RateFinding, find_learning_rate
-    from assay.training.probe import Embed, Embedded, features
+    from assay.training.head_sweep import TrainedHead, fit_heads
+    from assay.training.lr_finder import RangeTestResult, find_learning_rate
 
 _HEAVY = {
-    "Embed": "probe",
-    "Embedded": "probe",
-    "HeadFit": "heads",
-    "RateFinding": "lr_finder",
-    "Split": "loader",
-    "features": "probe",
+    "EmbedFunction": "feature_extraction",
+    "LabeledImages": "dataloaders",
+    "RangeTestResult": "lr_finder",
+    "SplitEmbeddings": "feature_extraction",
+    "TrainedHead": "head_sweep",
+    "compute_embeddings": "feature_extraction",
     "find_learning_rate": "lr_finder",
     "fit": "fitting",
-    "fit_heads": "heads",
+    "fit_heads": "head_sweep",
 }
 
 __all__ = [
-    "Embed",
-    "Embedded",
-    "EpochRow",
-    "HeadFit",
+    "EmbedFunction",
+    "EpochListener",
+    "EpochMetrics",
     "History",
-    "InterruptionError",
-    "OnEpoch",
-    "RateFinding",
-    "Split",
-    "epoch_line",
-    "features",
+    "LabeledImages",
+    "RangeTestResult",
+    "SplitEmbeddings",
+    "TrainedHead",
+    "TrainingInterruptedError",
+    "compute_embeddings",
     "find_learning_rate",
     "fit",
     "fit_heads",
+    "format_epoch",
     "read_metrics",
 ]
 

@@ -1,13 +1,14 @@
-"""Checkpoints: `last.ckpt` to go on from, `best.ckpt` to keep.
+"""Checkpoints of a run: `last.ckpt` to resume from, `best.ckpt` with the weights to keep.
 
-They hold tensors and plain values only, no pickled objects. Both are replaced whole, so that a kill at any
-moment leaves the file of this epoch or the one before. Knows nothing of the loop.
+The fingerprint of the settings they belong to.
 """
 
+import hashlib
+import json
 import pickle
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,30 +16,64 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from assay.errors import AssayError
-from assay.files import NotAFileError, open_file, replacing
-from assay.training.history import EpochRow
-from assay.training.resume_check import (
-    MisfitError,
-    check_like,
-    check_weights,
-    epoch_rows,
-    require_keys,
-    require_kind,
-    step_losses,
+from assay.core.errors import AssayError
+from assay.core.files import NotAFileError, atomic_write, open_file
+from assay.recipe import Recipe
+from assay.training.checkpoint_validation import (
+    CheckpointMismatchError,
+    check_keys,
+    check_state_dict,
+    check_state_like,
+    check_type,
+    parse_epoch_metrics,
+    parse_step_losses,
 )
+from assay.training.dataloaders import LabeledImages
+from assay.training.history import EpochMetrics
+
+_RECIPE_SECTIONS = ("preprocess", "augment", "net", "train")
+_IGNORED_SETTINGS = frozenset({"train.workers", "train.device", "train.tensorboard"})
+
+
+def run_fingerprint(recipe: Recipe, train: LabeledImages, val: LabeledImages) -> dict[str, str]:
+    """Return every setting that affects the weights, and digests of the labels of both splits.
+
+    The labels represent the images, which would take long to read. Settings that decide only where and how
+    fast a run computes are left out.
+    """
+    settings = {
+        name: value
+        for name, value in _flatten(recipe.model_dump(mode="json", include=set(_RECIPE_SECTIONS)))
+        if name not in _IGNORED_SETTINGS
+    }
+    settings["the order or labels of the training photos"] = _labels_digest(train)
+    settings["the order or labels of the validation photos"] = _labels_digest(val)
+    return settings
+
+
+def _flatten(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", json.dumps(value)
+
+
+def _labels_digest(split: LabeledImages) -> str:
+    return hashlib.sha256(split.targets.astype("<i8").tobytes()).hexdigest()
+
 
 _FORMAT = 1
 State = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class TrainingState:
     """The state of a run at the end of an epoch: all that is needed to resume it."""
 
     settings: dict[str, str]
     """Fingerprint of the run: settings and labels by name. A checkpoint of other settings is refused."""
-    rows: tuple[EpochRow, ...]
+    rows: tuple[EpochMetrics, ...]
     """Metrics of all epochs so far."""
     losses: tuple[tuple[float, ...], ...]
     """Training loss of every step, one tuple per epoch."""
@@ -91,14 +126,14 @@ class Snapshot:
         """
         if self.finished != (self.stopped_early or self.epoch == epochs) or self.epoch > epochs:
             over = "finished" if self.finished else "not finished"
-            raise MisfitError(f"it is {over} after {self.epoch} of {epochs} epochs")
-        check_weights(self.weights, subject, "weights")
+            raise CheckpointMismatchError(f"it is {over} after {self.epoch} of {epochs} epochs")
+        check_state_dict(self.weights, subject, "weights")
         if averaged != (self.average is not None):
-            raise MisfitError("average is there or missing, against the recipe")
+            raise CheckpointMismatchError("average is there or missing, against the recipe")
         if self.average is not None:
-            check_weights(self.average, subject, "average")
-        check_like(self.stopping, stopping, "stopping")
-        check_like(self.plateau, plateau, "plateau")
+            check_state_dict(self.average, subject, "average")
+        check_state_like(self.stopping, stopping, "stopping")
+        check_state_like(self.plateau, plateau, "plateau")
 
     def require(self, settings: Mapping[str, str], path: Path) -> None:
         """Check that the fingerprint of the run is that of the checkpoint.
@@ -113,24 +148,23 @@ class Snapshot:
         for name in sorted(self.settings.keys() | settings.keys()):
             if self.settings.get(name) != settings.get(name):
                 raise AssayError(
-                    f"{path} cannot be resumed: {name} differs from when the run began;"
-                    " restore it, or start a new run"
+                    f"{path} cannot be resumed: {name} differs from when the run began; restore it, or start a new run"
                 )
 
 
-def save_snapshot(path: Path, snapshot: Snapshot) -> None:
+def save_training_state(path: Path, snapshot: TrainingState) -> None:
     """Write `last.ckpt`.
 
     Raises:
         AssayError: the disk is full, or the folder cannot be written to.
     """
-    plain = {field.name: getattr(snapshot, field.name) for field in fields(Snapshot)}
+    plain = {field.name: getattr(snapshot, field.name) for field in fields(TrainingState)}
     plain["rows"] = [asdict(row) for row in snapshot.rows]
     plain["losses"] = [torch.tensor(values, dtype=torch.float64) for values in snapshot.losses]
     _save(path, {"format": _FORMAT, **plain})
 
 
-def load_snapshot(path: Path) -> Snapshot:
+def load_training_state(path: Path) -> TrainingState:
     """Read `last.ckpt` into the memory of the CPU.
 
     Raises:
@@ -138,12 +172,12 @@ def load_snapshot(path: Path) -> Snapshot:
     """
     plain = _load(path)
     try:
-        return _snapshot(plain)
-    except MisfitError as error:
-        raise _unfit(path, error) from None
+        return _parse_training_state(plain)
+    except CheckpointMismatchError as error:
+        raise _damaged(path, error) from None
 
 
-def save_best(path: Path, weights: Mapping[str, Tensor], epoch: int) -> None:
+def save_best_weights(path: Path, weights: Mapping[str, Tensor], epoch: int) -> None:
     """Write `best.ckpt`: the weights of an epoch (counted from 1).
 
     Raises:
@@ -152,7 +186,7 @@ def save_best(path: Path, weights: Mapping[str, Tensor], epoch: int) -> None:
     _save(path, {"format": _FORMAT, "epoch": epoch, "weights": dict(weights)})
 
 
-def restore_best(path: Path, subject: nn.Module) -> None:
+def load_best_weights(path: Path, subject: nn.Module) -> None:
     """Load the weights of `best.ckpt` into the module.
 
     Raises:
@@ -160,35 +194,35 @@ def restore_best(path: Path, subject: nn.Module) -> None:
     """
     plain = _load(path)
     try:
-        require_keys(plain, ["epoch", "weights"], "the checkpoint")
-        check_weights(plain["weights"], subject, "weights")
-    except MisfitError as error:
-        raise _unfit(path, error) from None
+        check_keys(plain, ["epoch", "weights"], "the checkpoint")
+        check_state_dict(plain["weights"], subject, "weights")
+    except CheckpointMismatchError as error:
+        raise _damaged(path, error) from None
     subject.load_state_dict(plain["weights"])
 
 
-def _snapshot(plain: dict[str, Any]) -> Snapshot:
-    require_keys(plain, [field.name for field in fields(Snapshot)], "the checkpoint")
-    for name, kind in _KINDS.items():
-        require_kind(plain[name], kind, name)
+def _parse_training_state(plain: dict[str, Any]) -> TrainingState:
+    check_keys(plain, [field.name for field in fields(TrainingState)], "the checkpoint")
+    for name, kind in _TYPES.items():
+        check_type(plain[name], kind, name)
     for name, value in plain["settings"].items():
-        require_kind(name, str, "a name of settings")
-        require_kind(value, str, f"{name[:60]} of settings")
+        check_type(name, str, "a name of settings")
+        check_type(value, str, f"{name[:60]} of settings")
     for name, value in plain["precision"].items():
-        require_kind(value, (int, float), f"{str(name)[:60]} of precision")
-    rows = epoch_rows(plain["rows"])
-    losses = step_losses(plain["losses"], len(rows))
+        check_type(value, (int, float), f"{str(name)[:60]} of precision")
+    rows = parse_epoch_metrics(plain["rows"])
+    losses = parse_step_losses(plain["losses"], len(rows))
     if not 1 <= plain["best_epoch"] <= len(rows) or plain["average_steps"] < 0:
-        raise MisfitError("best_epoch or average_steps is out of range")
-    return Snapshot(**{**plain, "rows": rows, "losses": losses})
+        raise CheckpointMismatchError("best_epoch or average_steps is out of range")
+    return TrainingState(**{**plain, "rows": rows, "losses": losses})
 
 
-def _unfit(path: Path, error: MisfitError) -> AssayError:
+def _damaged(path: Path, error: CheckpointMismatchError) -> AssayError:
     return AssayError(f"{path} cannot be read: {error}; the checkpoint is damaged, start a new run")
 
 
 _NONE = type(None)
-_KINDS: Mapping[str, type | tuple[type, ...]] = {
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "settings": dict,
     "best_epoch": int,
     "finished": bool,
@@ -202,7 +236,7 @@ _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "plateau": (dict, _NONE),
 }
 # What torch.load raises for damaged, truncated, foreign or malicious files.
-_DAMAGE = (
+_TORCH_LOAD_ERRORS = (
     *(OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, LookupError, TypeError),
     *(AttributeError, AssertionError, ArithmeticError, MemoryError, struct.error),
 )
@@ -210,12 +244,10 @@ _DAMAGE = (
 
 def _save(path: Path, plain: dict[str, Any]) -> None:
     try:
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             torch.save(plain, temporary)
     except (OSError, RuntimeError) as error:
-        raise AssayError(
-            f"{path} cannot be written: make room on the disk or choose another folder"
-        ) from error
+        raise AssayError(f"{path} cannot be written: make room on the disk or choose another folder") from error
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -225,18 +257,12 @@ def _load(path: Path) -> dict[str, Any]:
             plain: Any = torch.load(stream, map_location="cpu", weights_only=True)
     except NotAFileError:
         raise
-    except _DAMAGE as error:
-        raise AssayError(
-            f"{path} cannot be read: the checkpoint is missing or damaged; start a new run"
-        ) from error
+    except _TORCH_LOAD_ERRORS as error:
+        raise AssayError(f"{path} cannot be read: the checkpoint is missing or damaged; start a new run") from error
     if not isinstance(plain, dict):
-        raise AssayError(
-            f"{path} is no checkpoint of a run: it holds a {type(plain).__name__}; start a new run"
-        )
+        raise AssayError(f"{path} is no checkpoint of a run: it holds a {type(plain).__name__}; start a new run")
     found = plain.pop("format", None)
     if found != _FORMAT:
         shown = str(found)[:20]
-        raise AssayError(
-            f"{path} has the checkpoint format {shown}, not {_FORMAT}: it is of another version of Assay"
-        )
+        raise AssayError(f"{path} has the checkpoint format {shown}, not {_FORMAT}: it is of another version of Assay")
     return plain

@@ -1,7 +1,4 @@
-"""Pictures of a run: loss and accuracy over epochs, loss over steps, and the learning-rate range test.
-
-Draws with matplotlib's objects, never through pyplot, so that no global state or display is touched.
-"""
+"""Plots of a training run: loss and accuracy by epoch, loss by step, and the learning-rate range test."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,19 +9,19 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from assay.files import replacing
-from assay.training.history import EpochRow
+from assay.core.files import atomic_write
+from assay.training.history import EpochMetrics
 
 _TRAIN = "#0072B2"
 _VAL = "#D55E00"
-_MUTED = "#6b7280"
+_GRAY = "#6b7280"
 _DPI = 144
 _SMOOTHING = 0.9
-_FEW = 40
+_MAX_MARKERS = 40
 
 
-def draw_curves(
-    path: Path, rows: Sequence[EpochRow], losses: Sequence[Sequence[float]], best_epoch: int
+def plot_learning_curves(
+    path: Path, rows: Sequence[EpochMetrics], losses: Sequence[Sequence[float]], best_epoch: int
 ) -> None:
     """Plot training and validation loss and accuracy by epoch, with the smoothed loss of every step.
 
@@ -39,17 +36,17 @@ def draw_curves(
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     if len(rows) == 1:
-        _draw_steps(left, losses[0], rows[0])
-        _draw_accuracy(right, rows[0])
+        _plot_single_epoch(left, losses[0], rows[0])
+        _plot_accuracy_bars(right, rows[0])
     else:
-        _draw_haze(left, losses)
-        _draw_pair(left, rows, "loss", best_epoch)
-        _draw_pair(right, rows, "accuracy", best_epoch)
+        _plot_step_losses(left, losses)
+        _plot_train_and_val(left, rows, "loss", best_epoch)
+        _plot_train_and_val(right, rows, "accuracy", best_epoch)
     right.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None))
     _save(figure, path)
 
 
-def draw_range_test(path: Path, rates: Sequence[float], losses: Sequence[float], suggestion: float) -> None:
+def plot_range_test(path: Path, rates: Sequence[float], losses: Sequence[float], suggestion: float) -> None:
     """Plot the smoothed loss of every step against its learning rate, and mark the suggested rate."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
@@ -57,11 +54,11 @@ def draw_range_test(path: Path, rates: Sequence[float], losses: Sequence[float],
     axes.axvline(suggestion, color=_VAL, linestyle="--", label=f"suggestion {suggestion:.2g}")
     axes.set_xscale("log")
     axes.set(xlabel="learning rate", ylabel="training loss (smoothed)", title="Learning-rate range test")
-    _finish(axes)
+    _style_axes(axes)
     _save(figure, path)
 
 
-def smoothed(values: Sequence[float], weight: float = _SMOOTHING) -> list[float]:
+def exponential_moving_average(values: Sequence[float], weight: float = _SMOOTHING) -> list[float]:
     """Return the bias-corrected exponential moving average of a series with decay `weight`, 0 to below 1."""
     average, found = 0.0, []
     for count, value in enumerate(values, start=1):
@@ -70,7 +67,7 @@ def smoothed(values: Sequence[float], weight: float = _SMOOTHING) -> list[float]
     return found
 
 
-def centred(values: Sequence[float], width: int = 9) -> list[float]:
+def centered_moving_average(values: Sequence[float], width: int = 9) -> list[float]:
     """Return the centered moving average of a series, which does not lag behind it.
 
     Args:
@@ -84,54 +81,48 @@ def centred(values: Sequence[float], width: int = 9) -> list[float]:
     return means
 
 
-def _draw_pair(axes: Axes, rows: Sequence[EpochRow], figure: str, best_epoch: int) -> None:
+def _plot_train_and_val(axes: Axes, rows: Sequence[EpochMetrics], figure: str, best_epoch: int) -> None:
     epochs = [row.epoch for row in rows]
-    marker = "o" if len(rows) <= _FEW else ""
+    marker = "o" if len(rows) <= _MAX_MARKERS else ""
     for part, color, name in (("train", _TRAIN, "training"), ("val", _VAL, "validation")):
         values = [getattr(row, f"{part}_{figure}") for row in rows]
         axes.plot(epochs, values, color=color, marker=marker, markersize=3.5, label=name)
-    axes.axvline(best_epoch, color=_MUTED, linestyle=":", linewidth=1.2, label=f"kept (epoch {best_epoch})")
+    axes.axvline(best_epoch, color=_GRAY, linestyle=":", linewidth=1.2, label=f"kept (epoch {best_epoch})")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel=figure, title=figure.capitalize())
-    _finish(axes)
+    _style_axes(axes)
 
 
-def _draw_haze(axes: Axes, losses: Sequence[Sequence[float]]) -> None:
+def _plot_step_losses(axes: Axes, losses: Sequence[Sequence[float]]) -> None:
     """Plot the smoothed loss of every step; the steps of epoch n lie between n - 1 and n."""
-    places = np.concatenate(
-        [epoch + np.arange(1, len(part) + 1) / len(part) for epoch, part in enumerate(losses)]
-    )
-    values = smoothed([loss for part in losses for loss in part])
+    places = np.concatenate([epoch + np.arange(1, len(part) + 1) / len(part) for epoch, part in enumerate(losses)])
+    values = exponential_moving_average([loss for part in losses for loss in part])
     axes.plot(places, values, color=_TRAIN, alpha=0.3, linewidth=1, label="training, by step")
 
 
-def _draw_steps(axes: Axes, losses: Sequence[float], row: EpochRow) -> None:
+def _plot_single_epoch(axes: Axes, losses: Sequence[float], row: EpochMetrics) -> None:
     steps = np.arange(1, len(losses) + 1)
-    few = len(losses) <= _FEW
+    few = len(losses) <= _MAX_MARKERS
     marker = "o" if few else ""
-    axes.plot(
-        steps, losses, color=_TRAIN, alpha=1 if few else 0.35, marker=marker, markersize=3.5, label="training"
-    )
+    axes.plot(steps, losses, color=_TRAIN, alpha=1 if few else 0.35, marker=marker, markersize=3.5, label="training")
     if not few:
-        axes.plot(steps, smoothed(losses), color=_TRAIN, label="training, smoothed")
+        axes.plot(steps, exponential_moving_average(losses), color=_TRAIN, label="training, smoothed")
     axes.plot([steps[-1]], [row.val_loss], "o", color=_VAL, label="validation")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="iteration", ylabel="loss", title="Training loss per iteration")
-    _finish(axes)
+    _style_axes(axes)
 
 
-def _draw_accuracy(axes: Axes, row: EpochRow) -> None:
+def _plot_accuracy_bars(axes: Axes, row: EpochMetrics) -> None:
     names = ["training", "validation"]
-    bars = axes.bar(
-        names, [row.train_accuracy, row.val_accuracy], width=0.5, color=[_TRAIN, _VAL], label=names
-    )
+    bars = axes.bar(names, [row.train_accuracy, row.val_accuracy], width=0.5, color=[_TRAIN, _VAL], label=names)
     axes.bar_label(bars, fmt="{:.1%}", padding=3)
     axes.set(ylim=(0, 1.08), ylabel="accuracy", title="Accuracy after one epoch")
-    _finish(axes)
+    _style_axes(axes)
     axes.legend().remove()
 
 
-def _finish(axes: Axes) -> None:
+def _style_axes(axes: Axes) -> None:
     axes.grid(visible=True, alpha=0.25)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -140,5 +131,5 @@ def _finish(axes: Axes) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=_DPI)

@@ -1,6 +1,6 @@
-"""Where training runs and in which precision: CUDA, Apple MPS or the CPU.
+"""Selection of the device (CUDA, Apple MPS, CPU) and the precision of training; torch's thread count.
 
-Knows torch, and nothing of what is trained.
+Deterministic kernels.
 """
 
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from typing import Literal
 
 import torch
 
-from assay.errors import UsageError
+from assay.core.errors import UsageError
 from assay.recipe import TrainSpec
 
-Kind = Literal["cpu", "cuda", "mps"]
+DeviceKind = Literal["cpu", "cuda", "mps"]
 
 
-ENOUGH_THREADS = 4
+MAX_USEFUL_THREADS = 4
 """Threads beyond which small batches gain little."""
 
 
@@ -24,7 +24,7 @@ ENOUGH_THREADS = 4
 class Device:
     """The device of a run and its precision."""
 
-    kind: Kind
+    kind: DeviceKind
     precision: Literal["32", "bf16", "fp16"]
 
     @property
@@ -40,19 +40,19 @@ class Device:
         return "bf16-mixed" if self.precision == "bf16" else "16-mixed"
 
 
-def choose(spec: TrainSpec) -> Device:
+def select_device(spec: TrainSpec) -> Device:
     """Select the device and precision of a run.
 
     Raises:
         UsageError: the recipe requests a device that is not available, or fp16 without a GPU.
     """
-    kind = _kind(spec.device)
-    return Device(kind, _precision(spec.precision, kind))
+    kind = _select_kind(spec.device)
+    return Device(kind, _select_precision(spec.precision, kind))
 
 
-def available() -> tuple[Kind, ...]:
+def available_devices() -> tuple[DeviceKind, ...]:
     """Return the kinds of device that are available, fastest first."""
-    kinds: list[Kind] = ["cpu"]
+    kinds: list[DeviceKind] = ["cpu"]
     if torch.backends.mps.is_available():
         kinds.insert(0, "mps")
     if torch.cuda.is_available():
@@ -60,18 +60,16 @@ def available() -> tuple[Kind, ...]:
     return tuple(kinds)
 
 
-def _kind(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> Kind:
-    kinds = available()
+def _select_kind(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> DeviceKind:
+    kinds = available_devices()
     if wanted == "auto":
         return kinds[0]
     if wanted not in kinds:
-        raise UsageError(
-            f"train.device is {wanted}, but torch finds only {' and '.join(kinds)}; set train.device=auto"
-        )
+        raise UsageError(f"train.device is {wanted}, but torch finds only {' and '.join(kinds)}; set train.device=auto")
     return wanted
 
 
-def _precision(wanted: Literal["auto", "32", "bf16", "fp16"], kind: Kind) -> Literal["32", "bf16", "fp16"]:
+def _select_precision(wanted: Literal["auto", "32", "bf16", "fp16"], kind: DeviceKind) -> Literal["32", "bf16", "fp16"]:
     if wanted == "fp16" and kind == "cpu":
         raise UsageError("train.precision is fp16, which needs a GPU; set train.precision=auto")
     if wanted != "auto":
@@ -93,7 +91,7 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def deterministic(device: Device) -> Iterator[None]:
+def deterministic_algorithms(device: Device) -> Iterator[None]:
     """Use deterministic GPU kernels within the block.
 
     An operation without one still runs; torch warns about it. CPU kernels are deterministic for a fixed

@@ -1,7 +1,4 @@
-"""Finds the weights: puts device, data, learner, callbacks and checkpoints together and keeps the best epoch.
-
-The one place that knows the order of things in a training run; each thing is a module of its own.
-"""
+"""`fit`: train a network, or resume its training, and keep the weights of the best epoch."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -13,47 +10,59 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from assay.errors import AssayError
+from assay.core.errors import AssayError
+from assay.core.progress import Progress, no_progress
 from assay.nets import Classifier
-from assay.progress import Progress, silent
 from assay.recipe import Recipe, TrainSpec
-from assay.training.callbacks import Averaging, Keeper, ProgressReport, TensorBoard, early_stopping
-from assay.training.checkpoint import Snapshot, load_snapshot, restore_best, save_best
-from assay.training.curves import draw_curves
-from assay.training.device import Device, choose, deterministic, torch_threads
-from assay.training.history import History, OnEpoch, epoch_line, write_metrics, write_steps
-from assay.training.identity import identity
-from assay.training.loader import Batch, Split, worker_death
-from assay.training.log import RunLog
-from assay.training.module import Learner
-from assay.training.preparation import (
-    augmentation,
-    check,
-    check_batches,
-    loss_weights,
-    ordered_loader,
-    training_loader,
+from assay.training.callbacks import (
+    CheckpointCallback,
+    EMACallback,
+    Profile,
+    ProfilerCallback,
+    ProgressCallback,
+    TensorBoardWriter,
+    make_early_stopping,
 )
-from assay.training.probe import Embedded, eager, embed_splits, on_features
-from assay.training.profile import Profile, Profiler
-from assay.training.resume_check import MisfitError
-from assay.training.schedule import Plateau, Schedule, plateau_of
-from assay.training.trainer import interruptible, make_trainer, quiet
+from assay.training.checkpoint import (
+    TrainingState,
+    load_best_weights,
+    load_training_state,
+    run_fingerprint,
+    save_best_weights,
+)
+from assay.training.checkpoint_validation import CheckpointMismatchError
+from assay.training.curves import plot_learning_curves
+from assay.training.dataloaders import (
+    Batch,
+    LabeledImages,
+    check_batch_norm,
+    check_split,
+    eval_dataloader,
+    loss_weights,
+    make_augmentation,
+    train_dataloader,
+    worker_death_message,
+)
+from assay.training.device import Device, deterministic_algorithms, select_device, torch_threads
+from assay.training.feature_extraction import SplitEmbeddings, eager_embedder, embed_splits, uses_cached_embeddings
+from assay.training.history import EpochListener, History, RunLog, format_epoch, write_metrics, write_step_losses
+from assay.training.lightning_module import ClassifierModule, make_trainer, quiet_lightning, raise_on_interrupt
+from assay.training.schedule import ReduceOnPlateau, TrainingSchedule, make_plateau
 
-Loader = DataLoader[Batch | AssayError]
+BatchLoader = DataLoader[Batch | AssayError]
 
 
 def fit(
     network: Classifier,
     recipe: Recipe,
-    train: Split,
-    val: Split,
+    train: LabeledImages,
+    val: LabeledImages,
     *,
     run: Path,
     resume: bool = False,
-    embedded: Callable[[], Embedded] | None = None,
-    progress: Progress = silent,
-    on_epoch: OnEpoch | None = None,
+    embedded: Callable[[], SplitEmbeddings] | None = None,
+    progress: Progress = no_progress,
+    on_epoch: EpochListener | None = None,
     profile: Profile | None = None,
 ) -> History:
     """Train a network in place; it ends with the weights of the best epoch, in evaluation mode on the CPU.
@@ -90,14 +99,14 @@ def fit(
         InterruptionError: Ctrl-C or a termination signal.
     """
     classes = network.head.fc.out_features
-    check("training", train, classes)
-    check("validation", val, classes)
-    check_batches(recipe, len(train.targets))
+    check_split("training", train, classes)
+    check_split("validation", val, classes)
+    check_batch_norm(recipe, len(train.targets))
     log = RunLog(run / "training.log")
-    session = _Session(network, recipe, train, val, run, choose(recipe.train), log, profile)
-    settings = identity(recipe, train, val)
+    session = _TrainingRun(network, recipe, train, val, run, select_device(recipe.train), log, profile)
+    settings = run_fingerprint(recipe, train, val)
     try:
-        with interruptible(run), quiet(), deterministic(session.device):
+        with raise_on_interrupt(run), quiet_lightning(), deterministic_algorithms(session.device):
             last = session.begin(settings, resume=resume)
             if last is None or not last.finished:
                 last = session.train(settings, last, embedded, progress, on_epoch)
@@ -105,14 +114,14 @@ def fit(
     except AssayError as error:
         session.log.write(f"stopped: {error}")
         raise
-    except MisfitError as error:
+    except CheckpointMismatchError as error:
         session.log.write(f"stopped: {error}")
         last_file = session.checkpoints / "last.ckpt"
         raise AssayError(
             f"{last_file} cannot be resumed: {error}; the checkpoint is damaged, start a new run"
         ) from None
     except RuntimeError as error:
-        if (died := worker_death(error)) is not None:
+        if (died := worker_death_message(error)) is not None:
             session.log.write(f"stopped: {error}")
             raise AssayError(died) from error
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
@@ -125,13 +134,13 @@ def fit(
 
 
 @dataclass
-class _Session:
+class _TrainingRun:
     """One call of `fit`: a new run, or a resumed one."""
 
     network: Classifier
     recipe: Recipe
-    train_split: Split
-    val_split: Split
+    train_split: LabeledImages
+    val_split: LabeledImages
     run: Path
     device: Device
     log: RunLog
@@ -145,14 +154,14 @@ class _Session:
     @property
     def on_features(self) -> bool:
         """Whether the head is trained on cached embeddings."""
-        return on_features(self.recipe)
+        return uses_cached_embeddings(self.recipe)
 
     @property
     def subject(self) -> nn.Module:
         """The module whose weights the checkpoints contain."""
         return self.network.head if self.on_features else self.network
 
-    def begin(self, settings: dict[str, str], *, resume: bool) -> Snapshot | None:
+    def begin(self, settings: dict[str, str], *, resume: bool) -> TrainingState | None:
         """Load the last checkpoint of the run, or remove those of an earlier run in the folder."""
         last = self.checkpoints / "last.ckpt"
         if not resume:
@@ -162,10 +171,10 @@ class _Session:
             self.log.write(f"started: {self._describe()}")
             self.log.write(f"settings: {self.recipe.train.model_dump_json()}")
             return None
-        since = load_snapshot(last)
+        since = load_training_state(last)
         since.require(settings, last)
-        spec, plateau = self.recipe.train, plateau_of(self.recipe.train)
-        stopping = early_stopping(spec, None)
+        spec, plateau = self.recipe.train, make_plateau(self.recipe.train)
+        stopping = make_early_stopping(spec, None)
         since.require_fit(
             self.subject,
             None if stopping is None else stopping.state_dict(),
@@ -176,7 +185,7 @@ class _Session:
         self.subject.load_state_dict(since.weights)
         if since.best_epoch == since.epoch:
             # If the process was killed between writing the two files of an epoch, best.ckpt is an older one.
-            save_best(self.checkpoints / "best.ckpt", since.evaluated, since.epoch)
+            save_best_weights(self.checkpoints / "best.ckpt", since.evaluated, since.epoch)
         self._write_tables(since)
         self.log.write(f"resumed after epoch {since.epoch}: {self._describe()}")
         return since
@@ -184,35 +193,35 @@ class _Session:
     def train(
         self,
         settings: dict[str, str],
-        since: Snapshot | None,
-        embedded: Callable[[], Embedded] | None,
+        since: TrainingState | None,
+        embedded: Callable[[], SplitEmbeddings] | None,
         progress: Progress,
-        on_epoch: OnEpoch | None,
-    ) -> Snapshot:
+        on_epoch: EpochListener | None,
+    ) -> TrainingState:
         """Run the remaining epochs."""
         spec = self.recipe.train
         done = since.epoch if since else 0
         self.network.lay_out(self.network.memory_format)
         loaders = self._loaders(done, embedded, progress)
-        plateau = Plateau(**since.plateau) if since and since.plateau else plateau_of(spec)
-        learner = Learner(
+        plateau = ReduceOnPlateau(**since.plateau) if since and since.plateau else make_plateau(spec)
+        learner = ClassifierModule(
             self.network,
-            Schedule(spec, len(loaders[0]), plateau),
+            TrainingSchedule(spec, len(loaders[0]), plateau),
             on_features=self.on_features,
             class_weights=loss_weights(self.network.head, spec, self.train_split),
             first_epoch=done,
             optimizer_state=since.optimizer if since else None,
         )
-        board = TensorBoard(self.run / "tensorboard", done) if spec.tensorboard else None
-        snapshots: list[Snapshot] = []
+        board = TensorBoardWriter(self.run / "tensorboard", done) if spec.tensorboard else None
+        snapshots: list[TrainingState] = []
 
-        def on_snapshot(snapshot: Snapshot) -> None:
+        def on_snapshot(snapshot: TrainingState) -> None:
             snapshots[:] = [snapshot]
             self._tell(snapshot, board, on_epoch)
 
-        averaging = _averaging(spec, since)
-        stopping = early_stopping(spec, since.stopping if since else None)
-        keeper = Keeper(
+        averaging = _make_ema_callback(spec, since)
+        stopping = make_early_stopping(spec, since.stopping if since else None)
+        keeper = CheckpointCallback(
             self.checkpoints,
             settings,
             averaging=averaging,
@@ -220,10 +229,8 @@ class _Session:
             since=since,
             on_snapshot=on_snapshot,
         )
-        profiler = None if self.profile is None else Profiler(self.profile)
-        callbacks = [
-            each for each in (profiler, averaging, stopping, keeper, ProgressReport(progress)) if each
-        ]
+        profiler = None if self.profile is None else ProfilerCallback(self.profile)
+        callbacks = [each for each in (profiler, averaging, stopping, keeper, ProgressCallback(progress)) if each]
         trainer = make_trainer(spec, self.device, callbacks, epochs=spec.epochs - done, run=self.run)
         try:
             with torch_threads(1) if self.on_features else nullcontext():
@@ -233,37 +240,37 @@ class _Session:
                 board.close()
         return snapshots[0]
 
-    def finish(self, last: Snapshot) -> History:
+    def finish(self, last: TrainingState) -> History:
         """Load the best weights into the network and plot the learning curves."""
-        restore_best(self.checkpoints / "best.ckpt", self.subject)
+        load_best_weights(self.checkpoints / "best.ckpt", self.subject)
         self.network.freeze(0)
         self.network.lay_out(torch.contiguous_format)
         self.network.cpu().eval()
-        draw_curves(self.run / "curves.png", last.rows, last.losses, last.best_epoch)
+        plot_learning_curves(self.run / "curves.png", last.rows, last.losses, last.best_epoch)
         end = "stopped early" if last.stopped_early else "finished"
         self.log.write(f"{end} after epoch {last.epoch}; kept the weights of epoch {last.best_epoch}")
         seconds = sum(row.seconds for row in last.rows)
         return History(last.rows, last.best_epoch, last.stopped_early, seconds)
 
     def _loaders(
-        self, done: int, embedded: Callable[[], Embedded] | None, progress: Progress
-    ) -> tuple[Loader, Loader]:
+        self, done: int, embedded: Callable[[], SplitEmbeddings] | None, progress: Progress
+    ) -> tuple[BatchLoader, BatchLoader]:
         found = None
         if self.on_features:
             with nullcontext() if self.profile is None else self.profile.during("embeddings"):
                 found = self._embed(progress) if embedded is None else embedded()
         pin = self.device.kind == "cuda"
         return (
-            training_loader(
+            train_dataloader(
                 self.train_split,
-                augmentation(self.recipe),
+                make_augmentation(self.recipe),
                 self.recipe,
                 features=None if found is None else found.train,
                 first_epoch=done,
                 pin_memory=pin,
                 clock=None if self.profile is None else self.profile.workers,
             ),
-            ordered_loader(
+            eval_dataloader(
                 self.val_split,
                 None,
                 self.recipe,
@@ -272,22 +279,22 @@ class _Session:
             ),
         )
 
-    def _embed(self, progress: Progress) -> Embedded:
-        compute = eager(self.network, self.device.torch)
+    def _embed(self, progress: Progress) -> SplitEmbeddings:
+        compute = eager_embedder(self.network, self.device.torch)
         return embed_splits(self.recipe, self.train_split, self.val_split, compute, progress)
 
-    def _tell(self, snapshot: Snapshot, board: TensorBoard | None, on_epoch: OnEpoch | None) -> None:
+    def _tell(self, snapshot: TrainingState, board: TensorBoardWriter | None, on_epoch: EpochListener | None) -> None:
         row = snapshot.rows[-1]
         self._write_tables(snapshot)
-        self.log.write(epoch_line(row, self.recipe.train.epochs))
+        self.log.write(format_epoch(row, self.recipe.train.epochs))
         if board is not None:
             board.write(row)
         if on_epoch is not None:
             on_epoch(row)
 
-    def _write_tables(self, snapshot: Snapshot) -> None:
+    def _write_tables(self, snapshot: TrainingState) -> None:
         write_metrics(self.run / "metrics.csv", snapshot.rows)
-        write_steps(self.run / "steps.csv", snapshot.losses)
+        write_step_losses(self.run / "steps.csv", snapshot.losses)
 
     def _describe(self) -> str:
         return (
@@ -298,7 +305,7 @@ class _Session:
         )
 
 
-def _averaging(spec: TrainSpec, since: Snapshot | None) -> Averaging | None:
+def _make_ema_callback(spec: TrainSpec, since: TrainingState | None) -> EMACallback | None:
     if spec.ema is None:
         return None
-    return Averaging(spec.ema, since.average, since.average_steps) if since else Averaging(spec.ema)
+    return EMACallback(spec.ema, since.average, since.average_steps) if since else EMACallback(spec.ema)

@@ -1,25 +1,27 @@
-"""What a training run tells about itself: a row an epoch, the loss of every step, and why it ended.
+"""Training history: metrics of every epoch, loss of every step, their CSV files.
 
-Knows nothing of torch, so that reports and the command line can read a run without it.
+The text log of a run. Imports no torch.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from pathlib import Path
 
-from assay.errors import AssayError
-from assay.files import write_text
+from assay.core.errors import AssayError
+from assay.core.files import write_text
+from assay.core.text import printable
 from assay.recipe import TrainSpec
 
 
-class InterruptionError(AssayError):
+class TrainingInterruptedError(AssayError):
     """Training was stopped by Ctrl-C or a termination signal; the run can be resumed from its folder."""
 
     exit_code = 130
 
 
 @dataclass(frozen=True, slots=True)
-class EpochRow:
+class EpochMetrics:
     """Metrics of one epoch."""
 
     epoch: int
@@ -42,7 +44,7 @@ class EpochRow:
 class History:
     """The history of a finished run."""
 
-    rows: tuple[EpochRow, ...]
+    rows: tuple[EpochMetrics, ...]
     """Metrics of every epoch, in order."""
     best_epoch: int
     """The epoch whose weights were kept, counted from 1."""
@@ -52,7 +54,7 @@ class History:
     """Wall-clock time of all epochs, including those before an interruption."""
 
 
-def score(row: EpochRow, spec: TrainSpec) -> tuple[float, float]:
+def epoch_score(row: EpochMetrics, spec: TrainSpec) -> tuple[float, float]:
     """Return the key by which epochs are compared; higher is better.
 
     It is the metric of early stopping, or the validation loss without early stopping. Ties in accuracy, which
@@ -62,16 +64,16 @@ def score(row: EpochRow, spec: TrainSpec) -> tuple[float, float]:
     return (row.val_accuracy if by_accuracy else -row.val_loss), -row.val_loss
 
 
-def best_of(rows: Sequence[EpochRow], spec: TrainSpec) -> EpochRow:
+def best_epoch_of(rows: Sequence[EpochMetrics], spec: TrainSpec) -> EpochMetrics:
     """Return the best epoch; the first of several equal ones."""
-    return max(rows, key=lambda row: score(row, spec))
+    return max(rows, key=lambda row: epoch_score(row, spec))
 
 
-OnEpoch = Callable[[EpochRow], None]
+EpochListener = Callable[[EpochMetrics], None]
 """Called after every epoch, once its checkpoint is written."""
 
 
-def epoch_line(row: EpochRow, epochs: int) -> str:
+def format_epoch(row: EpochMetrics, epochs: int) -> str:
     """Format the metrics of an epoch as one line of text; `epochs` is the run's number of epochs."""
     return (
         f"epoch {row.epoch}/{epochs}  loss {row.train_loss:.4f}  accuracy {row.train_accuracy:.4f}"
@@ -80,15 +82,15 @@ def epoch_line(row: EpochRow, epochs: int) -> str:
     )
 
 
-def write_metrics(path: Path, rows: Sequence[EpochRow]) -> None:
+def write_metrics(path: Path, rows: Sequence[EpochMetrics]) -> None:
     """Write `metrics.csv`: a header and one row per epoch, numbers in full precision."""
-    names = [field.name for field in fields(EpochRow)]
+    names = [field.name for field in fields(EpochMetrics)]
     lines = [",".join(names)]
     lines += [",".join(repr(value) for value in asdict(row).values()) for row in rows]
     write_text(path, "\n".join(lines) + "\n")
 
 
-def read_metrics(path: Path) -> tuple[EpochRow, ...]:
+def read_metrics(path: Path) -> tuple[EpochMetrics, ...]:
     """Read `metrics.csv`.
 
     Raises:
@@ -96,17 +98,17 @@ def read_metrics(path: Path) -> tuple[EpochRow, ...]:
     """
     header, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
     names = header.split(",")
-    if names != [field.name for field in fields(EpochRow)]:
+    if names != [field.name for field in fields(EpochMetrics)]:
         raise AssayError(f"{path} does not hold the metrics of a run; its first line names other columns")
     rows = []
     for line in lines:
         values = dict(zip(names, line.split(","), strict=True))
         epoch = int(values.pop("epoch"))
-        rows.append(EpochRow(epoch=epoch, **{name: float(value) for name, value in values.items()}))
+        rows.append(EpochMetrics(epoch=epoch, **{name: float(value) for name, value in values.items()}))
     return tuple(rows)
 
 
-def write_steps(path: Path, losses: Sequence[Sequence[float]]) -> None:
+def write_step_losses(path: Path, losses: Sequence[Sequence[float]]) -> None:
     """Write `steps.csv`: the training loss of every step, given as one sequence per epoch."""
     lines = ["epoch,step,loss"]
     step = 0
@@ -115,3 +117,17 @@ def write_steps(path: Path, losses: Sequence[Sequence[float]]) -> None:
             step += 1
             lines.append(f"{epoch},{step},{value:.8g}")
     write_text(path, "\n".join(lines) + "\n")
+
+
+class RunLog:
+    """`training.log`: lines of text with the local time. A resumed run appends to the same file."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+
+    def write(self, line: str) -> None:
+        """Append one line, in a single write."""
+        now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+        with self._path.open("a", encoding="utf-8", newline="") as stream:
+            stream.write(f"{now}  {printable(line)}\n")

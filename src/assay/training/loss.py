@@ -1,4 +1,4 @@
-"""What a step minimises, and the figures of an epoch. Knows nothing of the loop or of Lightning."""
+"""The training loss, the check that it is finite, and the accumulator of an epoch's loss and accuracy."""
 
 import math
 from collections.abc import Iterable
@@ -9,30 +9,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from assay.errors import AssayError
+from assay.core.errors import AssayError
 from assay.recipe import TrainSpec
 
 
-class NotFiniteError(AssayError):
+class NonFiniteLossError(AssayError):
     """The loss became infinite or NaN."""
 
 
-def require_finite(losses: Iterable[float], epoch: int, spec: TrainSpec) -> None:
+def check_finite(losses: Iterable[float], epoch: int, spec: TrainSpec) -> None:
     """Check the losses of an epoch (counted from 0).
 
     Raises:
         NotFiniteError: a loss is infinite or NaN.
     """
     if not all(math.isfinite(loss) for loss in losses):
-        raise NotFiniteError(
+        raise NonFiniteLossError(
             f"the loss is no longer a finite number in epoch {epoch + 1}: lower train.lr, which is"
             f" {spec.lr:g}, or set train.gradient_clip=1"
         )
 
 
-def cross_entropy(
-    logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0
-) -> Tensor:
+def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
     """Return the mean cross-entropy in nats, a scalar or [K], computed in 32 bits.
 
     Args:
@@ -49,7 +47,7 @@ def cross_entropy(
     return weighted.view(logits.shape[:-1]).mean(dim=-1)
 
 
-class Meter:
+class MetricAccumulator:
     """Accumulates loss and accuracy of an epoch on the device, so that no step waits for the GPU."""
 
     def __init__(self) -> None:

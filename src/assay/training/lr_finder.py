@@ -1,7 +1,4 @@
-"""The learning-rate range test: how fast a network can learn before it falls apart.
-
-Works on a copy of the network, with the recipe's optimiser, loss and batches.
-"""
+"""The learning-rate range test."""
 
 import copy
 import math
@@ -12,24 +9,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from assay.errors import AssayError
+from assay.core.errors import AssayError
+from assay.core.progress import Progress, no_progress
 from assay.nets import Classifier
-from assay.progress import Progress, silent
 from assay.recipe import Recipe
-from assay.training.curves import centred, draw_range_test, smoothed
-from assay.training.device import choose
-from assay.training.loader import Batch, Split
+from assay.training.curves import centered_moving_average, exponential_moving_average, plot_range_test
+from assay.training.dataloaders import Batch, LabeledImages, loss_weights, make_augmentation, train_dataloader
+from assay.training.device import select_device
 from assay.training.loss import cross_entropy
-from assay.training.optim import frozen_stages, make_optimizer, parameter_groups, set_rate
-from assay.training.preparation import augmentation, loss_weights, training_loader
-from assay.training.seeds import Purpose, epoch_seed
+from assay.training.optimizers import frozen_stage_count, make_optimizer, parameter_groups, set_learning_rate
+from assay.training.sampling import RandomStream, epoch_seed
 
-_DIVERGED = 4.0
-_SKIPPED = 5
+_DIVERGENCE_FACTOR = 4.0
+_SKIPPED_STEPS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class RateFinding:
+class RangeTestResult:
     """The result of a range test."""
 
     suggestion: float
@@ -43,14 +39,14 @@ class RateFinding:
 def find_learning_rate(
     network: Classifier,
     recipe: Recipe,
-    train: Split,
+    train: LabeledImages,
     *,
     picture: Path | None = None,
     low: float = 1e-7,
     high: float = 1.0,
     steps: int = 100,
-    progress: Progress = silent,
-) -> RateFinding:
+    progress: Progress = no_progress,
+) -> RangeTestResult:
     """Run a learning-rate range test: raise the rate with every batch and find the steepest fall of the loss.
 
     The test ends when the smoothed loss is four times its minimum. It trains a copy of the network.
@@ -74,60 +70,58 @@ def find_learning_rate(
     if not 0 < low < high or steps < 20:
         raise ValueError("a range test needs 0 < low < high and 20 steps or more")
     rates = np.geomspace(low, high, steps)
-    losses = _losses(copy.deepcopy(network), recipe, train, rates.tolist(), progress)
-    curve = centred(losses)
+    losses = _run_range_test(copy.deepcopy(network), recipe, train, rates.tolist(), progress)
+    curve = centered_moving_average(losses)
     tried = rates[: len(curve)]
-    if len(curve) <= 2 * _SKIPPED:
-        raise AssayError(
-            f"the loss diverges from the first steps on: there is no learning rate to find above {low:g}"
-        )
-    suggestion = steepest(tried.tolist(), curve)
+    if len(curve) <= 2 * _SKIPPED_STEPS:
+        raise AssayError(f"the loss diverges from the first steps on: there is no learning rate to find above {low:g}")
+    suggestion = steepest_rate(tried.tolist(), curve)
     if picture is not None:
-        draw_range_test(picture, tried.tolist(), curve, suggestion)
-    return RateFinding(suggestion, tuple(tried.tolist()), tuple(curve))
+        plot_range_test(picture, tried.tolist(), curve, suggestion)
+    return RangeTestResult(suggestion, tuple(tried.tolist()), tuple(curve))
 
 
-def steepest(rates: list[float], losses: list[float]) -> float:
+def steepest_rate(rates: list[float], losses: list[float]) -> float:
     """Return the rate at which the loss falls most steeply per decade, before its minimum.
 
     The first steps are ignored: the smoothed loss has not settled yet.
     """
-    end = max(2 * _SKIPPED, int(np.argmin(losses)) + 1)
+    end = max(2 * _SKIPPED_STEPS, int(np.argmin(losses)) + 1)
     slope = np.gradient(np.asarray(losses[:end]), np.log10(rates[:end]))
-    return rates[_SKIPPED + int(np.argmin(slope[_SKIPPED:]))]
+    return rates[_SKIPPED_STEPS + int(np.argmin(slope[_SKIPPED_STEPS:]))]
 
 
-def _losses(
-    network: Classifier, recipe: Recipe, train: Split, rates: list[float], progress: Progress
+def _run_range_test(
+    network: Classifier, recipe: Recipe, train: LabeledImages, rates: list[float], progress: Progress
 ) -> list[float]:
     spec = recipe.train
-    device = choose(spec).torch
+    device = select_device(spec).torch
     network.to(device)
-    network.freeze(frozen_stages(network, spec))
+    network.freeze(frozen_stage_count(network, spec))
     network.train()
-    torch.manual_seed(epoch_seed(spec.seed, Purpose.TORCH, 0))
+    torch.manual_seed(epoch_seed(spec.seed, RandomStream.TORCH, 0))
     optimizer = make_optimizer(parameter_groups(network, spec), spec)
     weights = loss_weights(network.head, spec, train)
     weights = None if weights is None else weights.to(device)
-    loader = training_loader(train, augmentation(recipe), recipe)
+    loader = train_dataloader(train, make_augmentation(recipe), recipe)
     batches = chain.from_iterable(repeat(loader))
     found: list[float] = []
     for done, (rate, batch) in enumerate(zip(rates, batches, strict=False), start=1):
         if isinstance(batch, AssayError):
             raise batch
-        set_rate(optimizer, rate)
-        loss = _step(network, optimizer, batch, weights, spec.label_smoothing)
+        set_learning_rate(optimizer, rate)
+        loss = _training_step(network, optimizer, batch, weights, spec.label_smoothing)
         progress("trying learning rates", done, len(rates))
         if not math.isfinite(loss):
             break
         found.append(loss)
-        curve = smoothed(found)
-        if len(curve) > _SKIPPED and curve[-1] > _DIVERGED * min(curve):
+        curve = exponential_moving_average(found)
+        if len(curve) > _SKIPPED_STEPS and curve[-1] > _DIVERGENCE_FACTOR * min(curve):
             break
     return found
 
 
-def _step(
+def _training_step(
     network: Classifier,
     optimizer: torch.optim.Optimizer,
     batch: Batch,

@@ -1,7 +1,6 @@
-"""The course of a run: which layers learn in an epoch, and the learning rate as a pure function of the step.
+"""Schedule of a run: the learning rate of every step, reduction on plateau, early stopping.
 
-Only `Plateau` remembers anything, because it looks at validation figures. Nothing else needs saving for a
-run to be taken up again. Knows nothing of optimisers or networks.
+Which layers train in an epoch.
 """
 
 import math
@@ -17,7 +16,7 @@ _PLATEAU_FACTOR = 0.1
 _PLATEAU_PATIENCE = 5
 
 
-def factor(spec: TrainSpec, step: int, steps: int, steps_per_epoch: int) -> float:
+def lr_factor(spec: TrainSpec, step: int, steps: int, steps_per_epoch: int) -> float:
     """Return the learning rate of a step as a share of the peak rate, above 0 and up to 1.
 
     For the schedule `plateau` this is 1; `Plateau.factor` is applied in addition.
@@ -53,7 +52,7 @@ def _cosine(start: float, end: float, share: float) -> float:
 
 
 @dataclass
-class Plateau:
+class ReduceOnPlateau:
     """Divides the learning rate by ten whenever the metric has not improved for `patience` epochs."""
 
     patience: int
@@ -83,7 +82,7 @@ class Plateau:
             self.reductions += 1
 
 
-def plateau_of(spec: TrainSpec) -> Plateau | None:
+def make_plateau(spec: TrainSpec) -> ReduceOnPlateau | None:
     """Return the initial state of the schedule `plateau`; None for other schedules.
 
     Its patience is half of early stopping's and at least 1; without early stopping it is 5 epochs.
@@ -91,12 +90,12 @@ def plateau_of(spec: TrainSpec) -> Plateau | None:
     if spec.schedule != "plateau":
         return None
     if spec.early_stopping is None:
-        return Plateau(_PLATEAU_PATIENCE)
-    return Plateau(max(1, spec.early_stopping.patience // 2), spec.early_stopping.min_delta)
+        return ReduceOnPlateau(_PLATEAU_PATIENCE)
+    return ReduceOnPlateau(max(1, spec.early_stopping.patience // 2), spec.early_stopping.min_delta)
 
 
 @dataclass
-class Schedule:
+class TrainingSchedule:
     """Learning rates and trained layers of a run, as functions of step and epoch.
 
     Only `plateau` is stateful, because it depends on validation metrics.
@@ -106,7 +105,7 @@ class Schedule:
     """Strategy, rates and schedule."""
     steps_per_epoch: int
     """Optimizer steps in one pass over the training images."""
-    plateau: Plateau | None = None
+    plateau: ReduceOnPlateau | None = None
     """State of the schedule `plateau`."""
 
     @property
@@ -135,5 +134,5 @@ class Schedule:
         if step < first_stage:
             return self.spec.staged.head_lr
         steps = self.spec.epochs * self.steps_per_epoch - first_stage
-        share = factor(self.spec, step - first_stage, steps, self.steps_per_epoch)
+        share = lr_factor(self.spec, step - first_stage, steps, self.steps_per_epoch)
         return self.spec.lr * share * (self.plateau.factor if self.plateau else 1.0)

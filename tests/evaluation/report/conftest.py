@@ -16,9 +16,7 @@ Make = Callable[..., Predictions]
 def photographed(make: Make, tmp_path: Path) -> Callable[..., Predictions]:
     """A function that makes predictions on photos written to disk, one in five of them wrong."""
 
-    def build(
-        count: int = 60, classes: tuple[str, ...] = ("cat", "dog", "ship"), **others: object
-    ) -> Predictions:
+    def build(count: int = 60, classes: tuple[str, ...] = ("cat", "dog", "ship"), **others: object) -> Predictions:
         rng = np.random.default_rng(0)
         folder = tmp_path / "photos"
         folder.mkdir(exist_ok=True)

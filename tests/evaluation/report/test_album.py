@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from assay.errors import AssayError
-from assay.evaluation.report.album import Picture, Wish, shots, spread
+from assay.core.errors import AssayError
+from assay.evaluation.report.thumbnails import EncodedThumbnail, ThumbnailRequest, evenly_spaced, make_thumbnails
 
 
 @pytest.fixture
@@ -17,21 +17,21 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def opened(picture: Picture) -> Image.Image:
+def opened(picture: EncodedThumbnail) -> Image.Image:
     kind, data = picture.address.split(",", 1)
     assert kind == "data:image/jpeg;base64"
     return Image.open(io.BytesIO(base64.b64decode(data)))
 
 
 def test_photos_become_small_and_keep_their_proportions(photo: Path):
-    wish = Wish("photo", str(photo), 100)
-    picture = shots([wish], read=None, heatmap=None)[wish]
+    wish = ThumbnailRequest("photo", str(photo), 100)
+    picture = make_thumbnails([wish], read=None, heatmap=None)[wish]
     assert opened(picture).size == (picture.width, picture.height) == (100, 45)
 
 
 def test_small_photos_are_not_enlarged(photo: Path):
-    wish = Wish("photo", str(photo), 500)
-    assert opened(shots([wish], read=None, heatmap=None)[wish]).size == (200, 90)
+    wish = ThumbnailRequest("photo", str(photo), 500)
+    assert opened(make_thumbnails([wish], read=None, heatmap=None)[wish]).size == (200, 90)
 
 
 def test_bytes_come_from_the_reader_by_id(photo: Path):
@@ -41,8 +41,8 @@ def test_bytes_come_from_the_reader_by_id(photo: Path):
         asked.append((name, path))
         return photo.read_bytes()
 
-    wish = Wish("array#3", "/nowhere", 50)
-    assert shots([wish, wish], read=read, heatmap=None)[wish].address
+    wish = ThumbnailRequest("array#3", "/nowhere", 50)
+    assert make_thumbnails([wish, wish], read=read, heatmap=None)[wish].address
     assert asked == [("array#3", "/nowhere")]
 
 
@@ -54,11 +54,11 @@ def test_heat_maps_get_the_bytes_and_the_class(photo: Path):
         assert data == photo.read_bytes()
         return data if place else None
 
-    wishes = [Wish("a", str(photo), 50, 1), Wish("a", str(photo), 50, 0)]
-    made = shots(wishes, read=None, heatmap=heatmap)
+    wishes = [ThumbnailRequest("a", str(photo), 50, 1), ThumbnailRequest("a", str(photo), 50, 0)]
+    made = make_thumbnails(wishes, read=None, heatmap=heatmap)
     assert sorted(seen) == [0, 1]
     assert opened(made[wishes[0]]).width == 50
-    assert made[wishes[1]] == Picture("", "no heat map")
+    assert made[wishes[1]] == EncodedThumbnail("", "no heat map")
 
 
 def test_bad_photos_give_their_reason(tmp_path: Path, photo: Path):
@@ -69,10 +69,10 @@ def test_bad_photos_give_their_reason(tmp_path: Path, photo: Path):
         "nul\0name": "the file cannot be opened",
     }
     for path, reason in cases.items():
-        wish = Wish("a", path, 50)
-        assert shots([wish], read=None, heatmap=None)[wish] == Picture("", reason)
-    wish = Wish("a", str(tmp_path / "text.png"), 50)
-    assert shots([wish], read=None, heatmap=None)[wish].problem
+        wish = ThumbnailRequest("a", path, 50)
+        assert make_thumbnails([wish], read=None, heatmap=None)[wish] == EncodedThumbnail("", reason)
+    wish = ThumbnailRequest("a", str(tmp_path / "text.png"), 50)
+    assert make_thumbnails([wish], read=None, heatmap=None)[wish].problem
 
     def failing(name: str, path: str) -> bytes:
         assert path == str(photo)
@@ -81,20 +81,20 @@ def test_bad_photos_give_their_reason(tmp_path: Path, photo: Path):
         raise AssayError("the array is damaged")
 
     for name, reason in (("unknown", "the photo is unknown"), ("other", "the array is damaged")):
-        wish = Wish(name, str(photo), 50)
-        assert shots([wish], read=failing, heatmap=None)[wish].problem == reason
+        wish = ThumbnailRequest(name, str(photo), 50)
+        assert make_thumbnails([wish], read=failing, heatmap=None)[wish].problem == reason
 
 
 def test_pictures_stop_when_the_room_is_used_up(photo: Path):
-    wishes = [Wish(str(place), str(photo), 100) for place in range(100)]
-    one = len(shots(wishes[:1], read=None, heatmap=None)[wishes[0]].address)
-    made = shots(wishes, read=None, heatmap=None, room=10 * one + one // 2)
+    wishes = [ThumbnailRequest(str(place), str(photo), 100) for place in range(100)]
+    one = len(make_thumbnails(wishes[:1], read=None, heatmap=None)[wishes[0]].address)
+    made = make_thumbnails(wishes, read=None, heatmap=None, room=10 * one + one // 2)
     assert list(made) == wishes[:10]
     # A picture shown again takes room again, as the page repeats it.
-    assert len(shots([wishes[0]] * 50 + wishes[1:], read=None, heatmap=None, room=10 * one)) == 1
+    assert len(make_thumbnails([wishes[0]] * 50 + wishes[1:], read=None, heatmap=None, room=10 * one)) == 1
 
 
 def test_spread_is_even():
-    assert spread(range(10), 5) == [0, 2, 4, 6, 8]
-    assert spread(range(3), 5) == [0, 1, 2]
-    assert spread(range(1000), 1) == [0]
+    assert evenly_spaced(range(10), 5) == [0, 2, 4, 6, 8]
+    assert evenly_spaced(range(3), 5) == [0, 1, 2]
+    assert evenly_spaced(range(1000), 1) == [0]

@@ -3,27 +3,25 @@ from collections.abc import Callable
 import numpy as np
 
 from assay.evaluation import Predictions
-from assay.evaluation.report.nearest import nearest
+from assay.evaluation.report.report_data import nearest_training_photos
 
 Make = Callable[..., Predictions]
 
 
 def with_embedding(make: Make, rows: np.ndarray, prefix: str) -> Predictions:
     names = tuple(f"{prefix}{place}" for place in range(len(rows)))
-    return make(
-        [place % 3 for place in range(len(rows))], embedding=rows.astype(np.float32), ids=names, paths=names
-    )
+    return make([place % 3 for place in range(len(rows))], embedding=rows.astype(np.float32), ids=names, paths=names)
 
 
 def test_most_similar_direction_first_and_never_itself(make: Make):
     known = with_embedding(make, np.array([[1, 0], [10, 1], [0, 3], [-1, 0]]), "t")
     asked = with_embedding(make, np.array([[5, 0.0], [0, 0.1]]), "q")
-    first, second = nearest(asked, np.array([0, 1]), known, 2)
+    first, second = nearest_training_photos(asked, np.array([0, 1]), known, 2)
     assert [one.id for one in first] == ["t0", "t1"]
     assert [one.id for one in second] == ["t2", "t1"]
     assert first[0].similarity == 1
     assert first[1].label == "dog"
-    itself = nearest(known, np.array([0]), known, 3)[0]
+    itself = nearest_training_photos(known, np.array([0]), known, 3)[0]
     assert [one.id for one in itself] == ["t1", "t2", "t3"]
 
 
@@ -33,7 +31,7 @@ def test_agrees_with_brute_force(make: Make):
     asked = with_embedding(make, rng.normal(size=(20, 8)), "q")
     assert known.embedding is not None
     assert asked.embedding is not None
-    for row, found in enumerate(nearest(asked, np.arange(20), known, 5)):
+    for row, found in enumerate(nearest_training_photos(asked, np.arange(20), known, 5)):
         one = asked.embedding[row]
         cosines = known.embedding @ one / np.linalg.norm(known.embedding, axis=1) / np.linalg.norm(one)
         assert [f"t{place}" for place in np.argsort(-cosines)[:5]] == [neighbour.id for neighbour in found]
@@ -43,10 +41,10 @@ def test_nothing_to_compare(make: Make):
     plain = make([0, 1, 2])
     known = with_embedding(make, np.eye(3), "t")
     rows = np.array([0, 1])
-    assert nearest(plain, rows, known) == ((), ())
-    assert nearest(known, rows, plain) == ((), ())
-    assert nearest(known, rows, None) == ((), ())
-    assert nearest(with_embedding(make, np.eye(2), "q"), rows, known) == ((), ())
-    assert nearest(known, rows[:0], known) == ()
+    assert nearest_training_photos(plain, rows, known) == ((), ())
+    assert nearest_training_photos(known, rows, plain) == ((), ())
+    assert nearest_training_photos(known, rows, None) == ((), ())
+    assert nearest_training_photos(with_embedding(make, np.eye(2), "q"), rows, known) == ((), ())
+    assert nearest_training_photos(known, rows[:0], known) == ()
     zeros = with_embedding(make, np.zeros((2, 3)), "z")
-    assert len(nearest(zeros, rows, known, 2)[0]) == 2
+    assert len(nearest_training_photos(zeros, rows, known, 2)[0]) == 2

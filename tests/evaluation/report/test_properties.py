@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from assay.evaluation import Predictions
-from assay.evaluation.report.properties import measure_photo, properties
+from assay.evaluation.report.image_slices import measure_image, slices_by_image_property
 
 Make = Callable[..., Predictions]
 
@@ -27,7 +27,7 @@ def dark(make: Make, tmp_path: Path) -> Predictions:
 
 def test_dark_photos_stand_out(dark: Predictions):
     seen = []
-    found = {one.name: one for one in properties(dark, progress=lambda *state: seen.append(state))}
+    found = {one.name: one for one in slices_by_image_property(dark, progress=lambda *state: seen.append(state))}
     assert list(found) == ["Brightness", "Size", "File type"]
     shades = found["Brightness"].slices
     assert [one.count for one in shades] == [40] * 5
@@ -47,7 +47,7 @@ def test_many_sizes_become_ranges(make: Make, tmp_path: Path):
     for place in range(50):
         paths.append(str(tmp_path / f"{place}.png"))
         Image.new("RGB", (20 + place, 40)).save(paths[-1])
-    found = {one.name: one for one in properties(make([0] * 50, paths=tuple(paths)))}
+    found = {one.name: one for one in slices_by_image_property(make([0] * 50, paths=tuple(paths)))}
     assert list(found) == ["Size"]  # all are black PNG files
     assert 2 <= len(found["Size"].slices) <= 5
     assert found["Size"].slices[0].name.startswith("shorter side 20 to")
@@ -55,16 +55,16 @@ def test_many_sizes_become_ranges(make: Make, tmp_path: Path):
 
 
 def test_source_labels_and_photos_that_are_gone(make: Make):
-    found = properties(make([0, 1, 2], source_labels=("tabby", "poodle", "tanker")))
+    found = slices_by_image_property(make([0, 1, 2], source_labels=("tabby", "poodle", "tanker")))
     assert [one.name for one in found] == ["Source label"]
-    assert properties(make([0, 1, 2], source_labels=("a",) * 3)) == ()
-    assert properties(make([])) == ()
+    assert slices_by_image_property(make([0, 1, 2], source_labels=("a",) * 3)) == ()
+    assert slices_by_image_property(make([])) == ()
 
 
 def test_a_photo_is_measured_upright(tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (60, 30), (255, 255, 255)).save(tmp_path / "a.jpg", exif=exif)
-    photo = measure_photo((tmp_path / "a.jpg").read_bytes())
+    photo = measure_image((tmp_path / "a.jpg").read_bytes())
     assert (photo.format, photo.width, photo.height) == ("jpeg", 30, 60)
     assert photo.brightness == pytest.approx(1, abs=0.01)

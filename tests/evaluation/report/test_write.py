@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.evaluation import Predictions, evaluate
-from assay.evaluation.report import REPORT_FILES, Epoch, Finding, ReportContext, write_report
+from assay.evaluation import Predictions, compute_metrics
+from assay.evaluation.report import REPORT_FILES, EpochMetrics, ReportContext, ReportFinding, write_report
 
 Make = Callable[..., Predictions]
 
@@ -52,7 +52,7 @@ class Page(HTMLParser):
 
 
 def page_of(folder: Path, predictions: Predictions, context: ReportContext | None = None) -> Page:
-    path = write_report(folder, predictions, evaluate(predictions), context)
+    path = write_report(folder, predictions, compute_metrics(predictions), context)
     return Page(path.read_text("utf-8"))
 
 
@@ -64,12 +64,12 @@ def full(photographed: Callable[..., Predictions]) -> tuple[Predictions, ReportC
         title="Pets and ships",
         part="test",
         caution="these photos taught the classifier",
-        history=[Epoch(1, 1.0, 0.5, 1.1, 0.4), Epoch(2, 0.5, 0.8, 0.7, 0.7)],
+        history=[EpochMetrics(1, 1.0, 0.5, 1.1, 0.4), EpochMetrics(2, 0.5, 0.8, 0.7, 0.7)],
         best_epoch=2,
         temperature=1.5,
         training=photographed(),
         heatmap=lambda data, place: data if place == 1 else None,
-        findings=[Finding("warning", "3 copies stand in two parts", "Keep them together", 3)],
+        findings=[ReportFinding("warning", "3 copies stand in two parts", "Keep them together", 3)],
         parts={"train": {"cat": 100, "dog": 90, "ship": 80}, "test": {"cat": 20, "dog": 20, "ship": 20}},
         split="Shared out at random.",
         provenance={"Classifier": "pets 1a2b3c"},
@@ -149,7 +149,7 @@ def test_hostile_names_are_only_words(photographed: Callable[..., Predictions], 
         title=HOSTILE,
         part=HOSTILE,
         training=hostile,
-        findings=[Finding("error", HOSTILE, HOSTILE)],
+        findings=[ReportFinding("error", HOSTILE, HOSTILE)],
         split=HOSTILE,
         parts={HOSTILE: {HOSTILE: 1}},
         provenance={HOSTILE: HOSTILE},
@@ -172,11 +172,11 @@ def test_names_that_are_no_text_are_written(photographed: Callable[..., Predicti
 
 def test_json_and_tables_say_the_same(full: tuple[Predictions, ReportContext], tmp_path: Path):
     predictions, context = full
-    write_report(tmp_path, predictions, evaluate(predictions), context)
+    write_report(tmp_path, predictions, compute_metrics(predictions), context)
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == sorted(REPORT_FILES.values())
     report = json.loads((tmp_path / "report.json").read_text("utf-8"))
     assert report["verdict"].startswith("The classifier is right on 48 of 60 test photos")
-    assert report["metrics"] == json.loads(json.dumps(evaluate(predictions).to_dict()))
+    assert report["metrics"] == json.loads(json.dumps(compute_metrics(predictions).to_dict()))
     assert len(report["mistakes"]) == 12
     assert len(report["mistakes"][0]["nearest"]) == 3
     assert report["calibration"]["before"]["ece"] != report["calibration"]["after"]["ece"]
@@ -189,9 +189,7 @@ def test_json_and_tables_say_the_same(full: tuple[Predictions, ReportContext], t
         if file.endswith(".csv")
     }
     assert sum(int(row["photos"]) for row in tables["slices"] if row["property"] == "Brightness") == 60
-    assert [row["id"] for row in tables["suspects"]] == [
-        one["id"] for one in report["label_errors"]["photos"]
-    ]
+    assert [row["id"] for row in tables["suspects"]] == [one["id"] for one in report["label_errors"]["photos"]]
     assert [float(row["threshold"]) for row in tables["thresholds"]][:2] == [0.5, 0.6]
     assert {row["calibration"] for row in tables["reliability"]} == {"before", "after"}
 
@@ -213,8 +211,7 @@ def test_photos_that_are_gone_are_told(make: Make, tmp_path: Path):
 def test_same_predictions_same_page(full: tuple[Predictions, ReportContext], tmp_path: Path):
     predictions, context = full
     first, second = (
-        write_report(tmp_path / name, predictions, evaluate(predictions), context).read_bytes()
-        for name in "ab"
+        write_report(tmp_path / name, predictions, compute_metrics(predictions), context).read_bytes() for name in "ab"
     )
     assert first == second
 

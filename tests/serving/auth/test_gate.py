@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from assay.errors import AssayError
-from assay.serving.auth import LimitSettings, Refusal, Tier
-from assay.serving.envelope import joined
+from assay.core.errors import AssayError
+from assay.serving.auth import AccessDeniedError, RateLimitSettings, Tier
+from assay.serving.middleware import join_headers
 
 pytestmark = pytest.mark.anyio
-GOLD = LimitSettings(
+GOLD = RateLimitSettings(
     tiers={
         "bronze": Tier(per_minute=60, burst=2, at_a_time=1),
         "gold": Tier(per_minute=600, burst=3, at_a_time=2),
@@ -19,8 +19,8 @@ GOLD = LimitSettings(
 PHOTO = hashlib.sha256(b"photo").hexdigest()
 
 
-async def _refused(gate: Any, asked: Any) -> Refusal:
-    with pytest.raises(Refusal) as refused:
+async def _refused(gate: Any, asked: Any) -> AccessDeniedError:
+    with pytest.raises(AccessDeniedError) as refused:
         await gate.admit(asked)
     return refused.value
 
@@ -75,7 +75,7 @@ async def test_the_body_must_be_the_signed_one(entrance: Any):
     gate = entrance.gate()
     admission = await gate.admit(entrance.signed(key))
     admission.check_body(PHOTO)
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(AccessDeniedError) as refused:
         admission.check_body(hashlib.sha256(b"other").hexdigest())
     assert (refused.value.status, refused.value.text) == (401, "A valid key is needed")
     assert entrance.watcher.rejections == ["auth"]
@@ -118,9 +118,7 @@ async def test_a_made_up_address_does_not_escape_the_wait(entrance: Any):
     gate = entrance.gate(failures_burst=3, failures_a_minute=60, proxies=["10.0.0.0/8"])
 
     def asked(number: int) -> Any:
-        forwarded = joined(
-            [(b"x-forwarded-for", b"203.0.113.%d" % number), (b"x-forwarded-for", b"192.0.2.9")]
-        )
+        forwarded = join_headers([(b"x-forwarded-for", b"203.0.113.%d" % number), (b"x-forwarded-for", b"192.0.2.9")])
         return entrance.asked(forwarded, peer="10.0.0.1")
 
     found = [(await _refused(gate, asked(number))).status for number in range(5)]

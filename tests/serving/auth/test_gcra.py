@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.serving.auth.gcra import SECOND, Rate
+from assay.serving.auth.rate_limits import MICROSECONDS, Rate
 
 rates = st.builds(Rate, interval=st.integers(1, 5_000_000), burst=st.integers(1, 50))
 gaps = st.lists(st.integers(0, 6_000_000) | st.just(0), min_size=1, max_size=120)
@@ -57,7 +57,7 @@ def test_after_the_wait_that_it_was_told_a_request_is_taken_and_not_before(rate:
         if rate.takes(ahead):
             arrival = now + ahead + rate.interval
             continue
-        wait = round(rate.wait(ahead) * SECOND)
+        wait = round(rate.wait(ahead) * MICROSECONDS)
         assert rate.takes(rate.ahead(arrival, now + wait))
         assert not rate.takes(rate.ahead(arrival, now + wait - 1))
 
@@ -80,7 +80,7 @@ def test_what_remains_can_be_had_at_once_and_no_more(rate: Rate, gaps: list[int]
 @given(rates, st.integers(-(10**15), 10**15))
 def test_a_clock_that_jumps_locks_nobody_out_for_longer_than_a_burst(rate: Rate, jump: int):
     now = 2 * 10**15
-    assert rate.wait(rate.ahead(now + jump, now)) <= rate.interval / SECOND
+    assert rate.wait(rate.ahead(now + jump, now)) <= rate.interval / MICROSECONDS
 
 
 def test_the_rate_of_a_minute():

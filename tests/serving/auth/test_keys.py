@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from assay.errors import AssayError, UsageError
-from assay.serving.auth.desk import Desk
-from assay.serving.auth.keys import new_key_id, read_keys
+from assay.core.errors import AssayError, UsageError
+from assay.serving.auth.keys import KeyManager, new_key_id, read_keys
 
 
 def test_nothing_in_the_folder_gives_a_secret_away(entrance: Any):
@@ -78,9 +77,7 @@ def test_a_store_that_others_may_write_is_refused(entrance: Any, mode: int):
         read_keys(store)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"keys": 3}', '{"keys": [{"id": "x"}]}', "\x00", '{"keys": [1]}']
-)
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"keys": 3}', '{"keys": [{"id": "x"}]}', "\x00", '{"keys": [1]}'])
 def test_a_broken_store_is_said_and_never_overwritten(entrance: Any, text: str):
     store = entrance.folder / "keys.json"
     store.write_text(text, encoding="utf-8")
@@ -104,8 +101,8 @@ def test_a_broken_store_is_said_and_never_overwritten(entrance: Any, text: str):
 def test_what_cannot_be_is_said(tmp_path: Path, fields: dict[str, Any], said: str):
     given = {"client": "line 3", "tier": "gold", "scopes": ("classify",), **fields}
     with pytest.raises(UsageError, match=said):
-        Desk(tmp_path).create(**given)
-    assert not Desk(tmp_path).all_keys()
+        KeyManager(tmp_path).create(**given)
+    assert not KeyManager(tmp_path).all_keys()
 
 
 def test_unknown_keys_are_said(entrance: Any):
@@ -117,7 +114,7 @@ def test_unknown_keys_are_said(entrance: Any):
 _MAKE = """
 import sys
 from pathlib import Path
-from assay.serving.auth.desk import Desk
+from assay.serving.auth.keys import Desk
 for _ in range(10):
     Desk(Path(sys.argv[1])).create("line 3", "gold", ("classify",))
 """
@@ -126,6 +123,6 @@ for _ in range(10):
 def test_commands_at_the_same_time_lose_no_key(tmp_path: Path):
     makers = [subprocess.Popen([sys.executable, "-c", _MAKE, str(tmp_path)]) for _ in range(3)]
     assert [maker.wait() for maker in makers] == [0, 0, 0]
-    keys = Desk(tmp_path).all_keys()
+    keys = KeyManager(tmp_path).all_keys()
     assert len({key.id for key in keys}) == 30
     assert {key.version for key in keys} == {1}

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from assay.serving.auth import LimitSettings
-from assay.serving.auth.limits_local import LocalLimiter
-from assay.serving.auth.stores import open_stores
+from assay.serving.auth import RateLimitSettings
+from assay.serving.auth.authorizer import open_backends
+from assay.serving.auth.rate_limits import LocalRateLimiter
 
 pytestmark = pytest.mark.anyio
 
@@ -22,10 +22,8 @@ async def limiter(request: pytest.FixtureRequest, heard: Any, tmp_path: Path) ->
     url = None
     if request.param == "redis":
         url = SecretStr(request.getfixturevalue("redis_server").url)
-    settings = LimitSettings(redis=url, redis_seconds=1)
-    stores = open_stores(
-        settings, heard, folder=tmp_path, nonce_seconds=601, steady=time.monotonic, wall=time.time
-    )
+    settings = RateLimitSettings(redis=url, redis_seconds=1)
+    stores = open_backends(settings, heard, folder=tmp_path, nonce_seconds=601, steady=time.monotonic, wall=time.time)
     yield stores.limiter
     assert heard.outages == []
     await stores.close()
@@ -93,7 +91,7 @@ async def test_many_at_once_get_the_burst_exactly(limiter: Any, key: str, tier: 
 
 
 async def test_the_memory_of_keys_is_bounded(clock: Any, tier: Any):
-    limiter = LocalLimiter(clock, most=2)
+    limiter = LocalRateLimiter(clock, most=2)
     once = tier(per_minute=1, burst=1)
     for key in ("a", "b", "c"):
         assert (await limiter.take(key, once, key)).taken

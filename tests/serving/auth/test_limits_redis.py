@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from assay.errors import UsageError
-from assay.serving.auth import LimitSettings
-from assay.serving.auth.stores import Stores, open_stores
+from assay.core.errors import UsageError
+from assay.serving.auth import RateLimitSettings
+from assay.serving.auth.authorizer import AuthBackends, open_backends
 
 pytestmark = pytest.mark.anyio
 
 
-def _open(url: str, heard: Any, folder: Path, **settings: Any) -> Stores:
-    given = LimitSettings(redis=SecretStr(url), **{"redis_seconds": 1, "retry_seconds": 0.05, **settings})
-    return open_stores(given, heard, folder=folder, nonce_seconds=601, steady=time.monotonic, wall=time.time)
+def _open(url: str, heard: Any, folder: Path, **settings: Any) -> AuthBackends:
+    given = RateLimitSettings(redis=SecretStr(url), **{"redis_seconds": 1, "retry_seconds": 0.05, **settings})
+    return open_backends(given, heard, folder=folder, nonce_seconds=601, steady=time.monotonic, wall=time.time)
 
 
 async def _until(condition: Any) -> None:
@@ -69,9 +69,7 @@ async def test_killed_it_is_replaced_and_restarted_it_comes_back_by_itself(
         await one.close()
 
 
-async def test_a_restart_between_two_requests_is_not_noticed(
-    redis_server: Any, heard: Any, tier: Any, tmp_path: Path
-):
+async def test_a_restart_between_two_requests_is_not_noticed(redis_server: Any, heard: Any, tier: Any, tmp_path: Path):
     stores, key = _open(redis_server.url, heard, tmp_path), uuid.uuid4().hex
     await stores.limiter.take(key, tier(), "a")
     redis_server.kill()
@@ -82,9 +80,7 @@ async def test_a_restart_between_two_requests_is_not_noticed(
     await stores.close()
 
 
-async def test_one_that_never_answers_costs_a_bounded_wait_and_then_none(
-    heard: Any, tier: Any, tmp_path: Path
-):
+async def test_one_that_never_answers_costs_a_bounded_wait_and_then_none(heard: Any, tier: Any, tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
         stores = _open(url, heard, tmp_path, redis_seconds=0.04, retry_seconds=0.01)
@@ -100,9 +96,7 @@ async def test_one_that_never_answers_costs_a_bounded_wait_and_then_none(
         await stores.close()
 
 
-async def test_the_places_of_a_dead_worker_come_back(
-    redis_server: Any, heard: Any, tier: Any, tmp_path: Path
-):
+async def test_the_places_of_a_dead_worker_come_back(redis_server: Any, heard: Any, tier: Any, tmp_path: Path):
     two, key = tier(per_minute=6000, burst=100, at_a_time=2), uuid.uuid4().hex
     dead = _open(redis_server.url, heard, tmp_path, lease_seconds=1)
     alive = _open(redis_server.url, heard, tmp_path, lease_seconds=1)

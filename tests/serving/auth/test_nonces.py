@@ -10,24 +10,22 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from assay.serving.auth import LimitSettings, Refusal
-from assay.serving.auth.nonces import LocalNonces
-from assay.serving.auth.stores import Stores, open_stores
+from assay.serving.auth import AccessDeniedError, RateLimitSettings
+from assay.serving.auth.authorizer import AuthBackends, open_backends
+from assay.serving.auth.nonces import MemoryNonceStore
 
 pytestmark = pytest.mark.anyio
 
 
-def _open(heard: Any, clock: Any, folder: Path, url: str | None = None) -> Stores:
-    settings = LimitSettings(redis=url and SecretStr(url), redis_seconds=1)
-    return open_stores(settings, heard, folder=folder, nonce_seconds=601, steady=clock, wall=clock)
+def _open(heard: Any, clock: Any, folder: Path, url: str | None = None) -> AuthBackends:
+    settings = RateLimitSettings(redis=url and SecretStr(url), redis_seconds=1)
+    return open_backends(settings, heard, folder=folder, nonce_seconds=601, steady=clock, wall=clock)
 
 
 @pytest.fixture(params=["local", "file", "read-only", "redis"])
-async def nonces(
-    request: pytest.FixtureRequest, heard: Any, clock: Any, tmp_path: Path
-) -> AsyncIterator[Any]:
+async def nonces(request: pytest.FixtureRequest, heard: Any, clock: Any, tmp_path: Path) -> AsyncIterator[Any]:
     if request.param == "local":
-        yield LocalNonces(601, clock)
+        yield MemoryNonceStore(601, clock)
         return
     url = request.getfixturevalue("redis_server").url if request.param == "redis" else None
     folder = tmp_path / "none" if request.param == "read-only" else tmp_path
@@ -57,9 +55,7 @@ async def test_keys_have_their_own(nonces: Any, key_id: str):
     assert await nonces.is_new(key_id + "other", "a")
 
 
-async def test_machines_share_them_in_redis(
-    redis_server: Any, heard: Any, clock: Any, tmp_path: Path, key_id: str
-):
+async def test_machines_share_them_in_redis(redis_server: Any, heard: Any, clock: Any, tmp_path: Path, key_id: str):
     one, two = (_open(heard, clock, tmp_path / name, redis_server.url) for name in ("one", "two"))
     assert await one.nonces.is_new(key_id, "a")
     assert not await two.nonces.is_new(key_id, "a")
@@ -109,7 +105,7 @@ async def test_a_broken_file_is_said_once_and_requests_go_on(
 
 
 async def test_they_are_forgotten_when_no_longer_needed(clock: Any):
-    nonces = LocalNonces(10, clock, most=2)
+    nonces = MemoryNonceStore(10, clock, most=2)
     assert await nonces.is_new("key", "a")
     clock.now += 9.9
     assert not await nonces.is_new("key", "a")
@@ -118,10 +114,10 @@ async def test_they_are_forgotten_when_no_longer_needed(clock: Any):
 
 
 async def test_a_full_memory_refuses_rather_than_forgets(clock: Any):
-    nonces = LocalNonces(10, clock, most=2)
+    nonces = MemoryNonceStore(10, clock, most=2)
     assert await nonces.is_new("key", "a")
     assert await nonces.is_new("key", "b")
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(AccessDeniedError) as refused:
         await nonces.is_new("key", "c")
     assert (refused.value.status, refused.value.headers) == (429, {"Retry-After": "11"})
     assert not await nonces.is_new("key", "a")

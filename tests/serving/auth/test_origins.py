@@ -2,8 +2,8 @@
 
 import pytest
 
-from assay.errors import UsageError
-from assay.serving.auth import Refusal
+from assay.core.errors import UsageError
+from assay.serving.auth import AccessDeniedError
 from assay.serving.auth.origins import OriginPolicy
 from assay.serving.settings import ServeSettings
 
@@ -13,7 +13,7 @@ _LINK = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetc
 def _passes(policy: OriginPolicy, headers: dict[str, str], method: str = "POST") -> bool:
     try:
         policy.check(method, headers)
-    except Refusal as refusal:
+    except AccessDeniedError as refusal:
         return refusal.status != 403
     return True
 
@@ -48,9 +48,7 @@ def _passes(policy: OriginPolicy, headers: dict[str, str], method: str = "POST")
         ("0x7f.1", False),
     ],
 )
-def test_at_a_loopback_address_only_names_of_this_machine_pass(
-    listening: str, host: str | None, *, passes: bool
-):
+def test_at_a_loopback_address_only_names_of_this_machine_pass(listening: str, host: str | None, *, passes: bool):
     headers = {} if host is None else {"host": host}
     assert _passes(OriginPolicy(listening, (), ()), headers) is passes
 

@@ -6,9 +6,15 @@ from typing import Any
 
 import pytest
 
-from assay.serving.auth import Asked, Refusal, authenticate
+from assay.serving.auth import AccessDeniedError, AuthRequest, authenticator
+from assay.serving.auth.authenticator import (
+    KEY_HEADER,
+    NONCE_HEADER,
+    SIGNATURE_HEADER,
+    SIGNATURE_HEADERS,
+    TIMESTAMP_HEADER,
+)
 from assay.serving.auth.keys import SCOPES
-from assay.serving.auth.signed import HEADERS, KEY, NONCE, SIGNATURE, TIMESTAMP
 
 pytestmark = pytest.mark.anyio
 CASES = 100
@@ -16,8 +22,8 @@ _PATIENT = {"failures_burst": 10_000}
 _NAMES = string.ascii_letters + string.digits + "-_"
 
 
-async def _refusal(gate: Any, asked: Asked) -> Refusal:
-    with pytest.raises(Refusal) as refused:
+async def _refusal(gate: Any, asked: AuthRequest) -> AccessDeniedError:
+    with pytest.raises(AccessDeniedError) as refused:
         await gate.admit(asked)
     return refused.value
 
@@ -68,14 +74,14 @@ async def test_forged_signatures(entrance: Any):
     gate = entrance.gate(**_PATIENT)
     for case in range(CASES):
         asked = entrance.signed(key)
-        headers, name = dict(asked.headers), HEADERS[case % len(HEADERS)]
+        headers, name = dict(asked.headers), SIGNATURE_HEADERS[case % len(SIGNATURE_HEADERS)]
         headers[name] = _altered(headers[name], rng)
         refused = await _refusal(gate, entrance.asked(headers))
         assert (refused.status, refused.text) == (401, "A valid key is needed"), name
     for changed in ({"method": "GET"}, {"target": "/classify?detail=1"}, {"target": "/classify/"}):
         headers = dict(entrance.signed(key).headers)
         assert (await _refusal(gate, entrance.asked(headers, **changed))).status == 401
-    for name in HEADERS:
+    for name in SIGNATURE_HEADERS:
         headers = {given: value for given, value in entrance.signed(key).headers.items() if given != name}
         assert (await _refusal(gate, entrance.asked(headers))).status == 401
     both = {**entrance.signed(key).headers, "authorization": f"Bearer {entrance.desk.token(key)}"}
@@ -93,7 +99,7 @@ async def test_replayed_requests(entrance: Any):
         entrance.steady.now += case
         assert (await _refusal(gate, asked)).status == 401
         # The nonce alone is what counts: a new time and a new signature do not help.
-        again = entrance.signed(key, nonce=asked.headers[NONCE])
+        again = entrance.signed(key, nonce=asked.headers[NONCE_HEADER])
         assert (await _refusal(gate, again)).status == 401
         entrance.steady.now -= case
 
@@ -172,7 +178,7 @@ async def test_nobody_learns_why(entrance: Any):
     gate = entrance.gate(**_PATIENT)
     await gate.admit(entrance.signed(good, nonce="used-used-used-used"))
     wrong = dict(entrance.signed(good).headers)
-    unknown = {**wrong, KEY: "ak_" + "a" * 16}
+    unknown = {**wrong, KEY_HEADER: "ak_" + "a" * 16}
     asked = [
         entrance.asked({}),
         entrance.asked({"authorization": f"Bearer ak_{'a' * 16}.{'A' * 43}"}),
@@ -181,8 +187,8 @@ async def test_nobody_learns_why(entrance: Any):
         entrance.signed(good, at=900),
         entrance.signed(good, nonce="used-used-used-used"),
         entrance.asked(unknown),
-        entrance.asked({**wrong, SIGNATURE: "0" * 64}),
-        entrance.asked({**wrong, TIMESTAMP: "now"}),
+        entrance.asked({**wrong, SIGNATURE_HEADER: "0" * 64}),
+        entrance.asked({**wrong, TIMESTAMP_HEADER: "now"}),
     ]
     refusals = [await _refusal(gate, one) for one in asked]
     told = {(one.status, one.text, tuple(one.headers.items())) for one in refusals}
@@ -194,16 +200,16 @@ async def test_an_unknown_id_costs_the_same_work(entrance: Any, monkeypatch: pyt
     gate = entrance.gate(**_PATIENT)
     entrance.steady.now += 1
     compared: list[tuple[int, int]] = []
-    real = authenticate.hmac.compare_digest
+    real = authenticator.hmac.compare_digest
     monkeypatch.setattr(
-        authenticate.hmac,
+        authenticator.hmac,
         "compare_digest",
         lambda given, right: bool(compared.append((len(given), len(right))) or real(given, right)),
     )
     wrong = "A" * 43
     for key_id in (key.id, "ak_" + "a" * 16):
         await _refusal(gate, entrance.asked({"authorization": f"Bearer {key_id}.{wrong}"}))
-    for changed in ({}, {KEY: "ak_" + "a" * 16}):
-        headers = {**entrance.signed(key).headers, SIGNATURE: "0" * 64, **changed}
+    for changed in ({}, {KEY_HEADER: "ak_" + "a" * 16}):
+        headers = {**entrance.signed(key).headers, SIGNATURE_HEADER: "0" * 64, **changed}
         await _refusal(gate, entrance.asked(headers))
     assert compared == [(43, 43), (43, 43), (64, 64), (64, 64)]

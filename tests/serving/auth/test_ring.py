@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.errors import AssayError, UsageError
-from assay.serving.auth.ring import Ring, read_ring, renew_ring
+from assay.core.errors import AssayError, UsageError
+from assay.serving.auth.master_keys import MasterKeys, add_master_key, read_master_keys
 
 MASTER = bytes(range(32))
 HEX = MASTER.hex()
@@ -21,26 +21,26 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_secret_is_the_hmac_of_version_and_key_id():
     digest = hmac.new(MASTER, b"7|ak_abc", hashlib.sha256).digest()
-    assert Ring({7: MASTER}).secret(7, "ak_abc") == urlsafe_b64encode(digest).rstrip(b"=").decode()
+    assert MasterKeys({7: MASTER}).secret(7, "ak_abc") == urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def test_versions_ids_and_masters_all_make_other_secrets():
-    ring = Ring({1: MASTER, 2: MASTER, 3: MASTER[::-1]})
+    ring = MasterKeys({1: MASTER, 2: MASTER, 3: MASTER[::-1]})
     secrets = {ring.secret(version, key) for version in (1, 2, 3) for key in ("ak_a", "ak_b")}
     assert len(secrets) == 6
 
 
 def test_a_ring_is_written_for_its_owner_alone_and_read_again(tmp_path: Path):
     path = tmp_path / "new" / "master.ring"
-    ring = renew_ring(path)
+    ring = add_master_key(path)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert read_ring(path).secret(1, "ak_a") == ring.secret(1, "ak_a")
+    assert read_master_keys(path).secret(1, "ak_a") == ring.secret(1, "ak_a")
 
 
 def test_renewal_keeps_the_older_versions(tmp_path: Path):
     path = tmp_path / "master.ring"
-    first = renew_ring(path)
-    second = renew_ring(path)
+    first = add_master_key(path)
+    second = add_master_key(path)
     assert (first.newest, second.newest) == (1, 2)
     assert second.secret(1, "ak_a") == first.secret(1, "ak_a") != second.secret(2, "ak_a")
 
@@ -48,17 +48,17 @@ def test_renewal_keeps_the_older_versions(tmp_path: Path):
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o601])
 def test_a_ring_that_others_may_read_is_refused(tmp_path: Path, mode: int):
     path = tmp_path / "master.ring"
-    renew_ring(path)
+    add_master_key(path)
     path.chmod(mode)
     with pytest.raises(AssayError, match=r"can be read by others .*chmod 600"):
-        read_ring(path)
+        read_master_keys(path)
 
 
 def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ASSAY_MASTER_RING", f"1:{HEX},2:{HEX}")
-    assert read_ring(tmp_path / "none").newest == 2
+    assert read_master_keys(tmp_path / "none").newest == 2
     with pytest.raises(UsageError, match="in the environment"):
-        renew_ring(tmp_path / "none")
+        add_master_key(tmp_path / "none")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_a_malformed_ring_is_refused_and_not_repeated(tmp_path: Path, text: str)
     path.write_text(text, encoding="ascii")
     path.chmod(0o600)
     with pytest.raises(AssayError) as error:
-        read_ring(path)
+        read_master_keys(path)
     assert str(path) in str(error.value)
     assert HEX[:16] not in str(error.value)
 
@@ -89,12 +89,12 @@ def test_a_malformed_ring_is_refused_and_not_repeated(tmp_path: Path, text: str)
 def test_a_file_that_is_no_text_or_not_there(tmp_path: Path):
     path = tmp_path / "master.ring"
     with pytest.raises(AssayError, match="there is no master ring"):
-        read_ring(path)
+        read_master_keys(path)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(AssayError, match="is no master ring"):
-        read_ring(path)
+        read_master_keys(path)
 
 
 def test_a_ring_does_not_show_its_secrets():
-    assert HEX not in repr(Ring({1: MASTER}))
-    assert repr(Ring({1: MASTER, 4: MASTER})) == "Ring(versions=[1, 4])"
+    assert HEX not in repr(MasterKeys({1: MASTER}))
+    assert repr(MasterKeys({1: MASTER, 4: MASTER})) == "Ring(versions=[1, 4])"

@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from assay.serving.auth import AuthSettings, LimitSettings
-from assay.serving.auth.settings import TIERS, keys_folder
+from assay.serving.auth import AuthSettings, RateLimitSettings
+from assay.serving.auth.settings import DEFAULT_TIERS, default_keys_folder
 
 
 def test_the_tiers():
-    found = {name: (tier.per_minute, tier.burst) for name, tier in TIERS.items()}
+    found = {name: (tier.per_minute, tier.burst) for name, tier in DEFAULT_TIERS.items()}
     assert found == {"bronze": (60, 10), "silver": (600, 50), "gold": (6000, 200)}
 
 
 def test_the_password_of_redis_is_not_shown():
-    settings = LimitSettings.model_validate({"redis": "redis://:password@host"})
+    settings = RateLimitSettings.model_validate({"redis": "redis://:password@host"})
     assert "password" not in repr(settings) + settings.model_dump_json()
 
 
@@ -24,14 +24,14 @@ def test_the_password_of_redis_is_not_shown():
     "wrong",
     [
         {"anonymous": "none"},
-        {"tiers": {"Gold": TIERS["gold"]}},
+        {"tiers": {"Gold": DEFAULT_TIERS["gold"]}},
         {"tiers": {"gold": {"per_minute": 0, "burst": 1, "at_a_time": 1}}},
     ],
     ids=["anonymous", "name", "zero"],
 )
 def test_limits_that_cannot_be(wrong: dict[str, Any]):
     with pytest.raises(ValidationError):
-        LimitSettings.model_validate(wrong)
+        RateLimitSettings.model_validate(wrong)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_doors_that_cannot_be(wrong: dict[str, Any]):
 
 def test_where_keys_are(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ASSAY_KEYS", "/here")
-    assert keys_folder() == AuthSettings().folder == Path("/here")
+    assert default_keys_folder() == AuthSettings().folder == Path("/here")
     monkeypatch.delenv("ASSAY_KEYS")
     monkeypatch.setenv("XDG_CONFIG_HOME", "/config")
-    assert keys_folder() == Path("/config/assay")
+    assert default_keys_folder() == Path("/config/assay")

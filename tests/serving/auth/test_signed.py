@@ -5,16 +5,23 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.serving.auth.signed import HEADERS, digest_of, is_signed, message, read_signed, sign
+from assay.serving.auth.authenticator import (
+    SIGNATURE_HEADERS,
+    canonical_message,
+    content_digest,
+    is_signed,
+    parse_signature_headers,
+    sign,
+)
 
 DIGEST = hashlib.sha256(b"photo").hexdigest()
 GOOD = dict(
-    zip(HEADERS, ("ak_" + "a" * 16, "1800000000", "nonce-nonce-nonce", DIGEST, "0" * 64), strict=True)
+    zip(SIGNATURE_HEADERS, ("ak_" + "a" * 16, "1800000000", "nonce-nonce-nonce", DIGEST, "0" * 64), strict=True)
 )
 
 
 def test_the_message_and_its_signature():
-    text = message("POST", "/classify?detail=1", "1800000000", "nonce-nonce-nonce", DIGEST)
+    text = canonical_message("POST", "/classify?detail=1", "1800000000", "nonce-nonce-nonce", DIGEST)
     assert text == f"POST\n/classify?detail=1\n1800000000\nnonce-nonce-nonce\n{DIGEST}".encode()
     # Worked out with openssl: printf '%s' "$TEXT" | openssl dgst -sha256 -hmac secret
     assert sign("secret", text) == SIGNED
@@ -24,26 +31,26 @@ SIGNED = "5d77aa9bcc726e8bb5a057b4018ada07e5bd40027d736c969a7bcce4cfbf7ff7"
 
 
 def test_headers_are_read_to_the_letter():
-    signed = read_signed(GOOD)
+    signed = parse_signature_headers(GOOD)
     assert signed is not None
     assert (signed.key_id, signed.timestamp, signed.digest) == ("ak_" + "a" * 16, "1800000000", DIGEST)
-    for name in HEADERS:
+    for name in SIGNATURE_HEADERS:
         for wrong in ("", " ", GOOD[name] + "\n", GOOD[name] + ", " + GOOD[name], "é" * len(GOOD[name])):
-            assert read_signed({**GOOD, name: wrong}) is None
+            assert parse_signature_headers({**GOOD, name: wrong}) is None
 
 
-@given(st.dictionaries(st.sampled_from(HEADERS), st.text(max_size=80)))
+@given(st.dictionaries(st.sampled_from(SIGNATURE_HEADERS), st.text(max_size=80)))
 def test_any_headers_are_survived(headers: dict[str, str]):
     assert is_signed(headers) == bool(headers)
-    signed = read_signed(headers)
+    signed = parse_signature_headers(headers)
     assert signed is None or "\n" not in signed.nonce + signed.timestamp
 
 
 def test_the_digest_of_images():
     other = hashlib.sha256(b"other").hexdigest()
-    assert digest_of([DIGEST]) == DIGEST
-    assert digest_of([]) == hashlib.sha256(b"").hexdigest()
-    assert digest_of([DIGEST, other]) == hashlib.sha256((DIGEST + other).encode()).hexdigest()
+    assert content_digest([DIGEST]) == DIGEST
+    assert content_digest([]) == hashlib.sha256(b"").hexdigest()
+    assert content_digest([DIGEST, other]) == hashlib.sha256((DIGEST + other).encode()).hexdigest()
 
 
 IMAGES = st.lists(st.binary(min_size=1, max_size=8), max_size=4)
@@ -51,5 +58,5 @@ IMAGES = st.lists(st.binary(min_size=1, max_size=8), max_size=4)
 
 @given(IMAGES, IMAGES)
 def test_other_images_have_another_digest(one: list[bytes], two: list[bytes]):
-    digests = [digest_of([hashlib.sha256(image).hexdigest() for image in images]) for images in (one, two)]
+    digests = [content_digest([hashlib.sha256(image).hexdigest() for image in images]) for images in (one, two)]
     assert (digests[0] == digests[1]) == (one == two)

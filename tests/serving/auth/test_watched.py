@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from assay.errors import AssayError
-from assay.files import write_text
-from assay.serving.auth.watched import Watched
+from assay.core.errors import AssayError
+from assay.core.files import write_text
+from assay.serving.auth.keys import ReloadingFile
 
 
 @pytest.fixture
@@ -24,9 +24,7 @@ def load() -> Callable[[Path], int]:
     return read
 
 
-def test_a_change_is_seen_within_a_second_and_not_looked_for_more_often(
-    tmp_path: Path, load: Any, clock: Any
-):
+def test_a_change_is_seen_within_a_second_and_not_looked_for_more_often(tmp_path: Path, load: Any, clock: Any):
     path = tmp_path / "number"
     write_text(path, "1")
     looked = []
@@ -35,7 +33,7 @@ def test_a_change_is_seen_within_a_second_and_not_looked_for_more_often(
         looked.append(path)
         return load(path)
 
-    watched = Watched(path, count, clock)
+    watched = ReloadingFile(path, count, clock)
     write_text(path, "2")
     clock.now += 0.9
     assert watched.value() == 1
@@ -50,7 +48,7 @@ def test_a_file_of_the_same_size_and_time_is_told_by_its_inode(tmp_path: Path, l
     path, other = tmp_path / "number", tmp_path / "other"
     write_text(path, "1")
     write_text(other, "2")
-    watched = Watched(path, load, clock)
+    watched = ReloadingFile(path, load, clock)
     at = path.stat().st_mtime_ns
     os.utime(other, ns=(at, at))
     other.replace(path)
@@ -64,7 +62,7 @@ def test_what_broke_is_said_once_and_its_last_good_contents_stay(
 ):
     path = tmp_path / "number"
     write_text(path, "1")
-    watched = Watched(path, load, clock)
+    watched = ReloadingFile(path, load, clock)
     if broken is None:
         path.unlink()
     else:
@@ -83,4 +81,4 @@ def test_what_broke_is_said_once_and_its_last_good_contents_stay(
 def test_the_first_time_it_must_be_right(tmp_path: Path, load: Any, clock: Any):
     write_text(tmp_path / "number", "text")
     with pytest.raises(AssayError, match="is no number"):
-        Watched(tmp_path / "number", load, clock)
+        ReloadingFile(tmp_path / "number", load, clock)

@@ -9,9 +9,8 @@ import pytest
 from pydantic import SecretStr
 
 from assay.serving.cache import Cache, CacheSettings, make_cache
-from assay.serving.cache.memory import MemoryCache
-from assay.serving.cache.redis import RedisCache
-from assay.serving.cache.tiers import Tiers
+from assay.serving.cache.redis_cache import RedisCache
+from assay.serving.cache.tiered_cache import MemoryCache, TieredCache
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +24,7 @@ async def cache(request: pytest.FixtureRequest, heard: Any) -> AsyncIterator[Cac
     if request.param != "memory":
         address = SecretStr(request.getfixturevalue("redis_server").url)
         far = RedisCache(address, ttl=60, timeout=_PATIENT, watcher=heard)
-        made = far if request.param == "redis" else Tiers([near, far], heard)
+        made = far if request.param == "redis" else TieredCache([near, far], heard)
         if request.param == "made":
             made = make_cache(CacheSettings(redis=address, timeout=1), heard)
     yield made

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from assay.errors import UsageError
-from assay.serving.breaker import Breaker
+from assay.core.errors import UsageError
 from assay.serving.cache import CacheSettings, make_cache
-from assay.serving.cache.redis import RedisCache
+from assay.serving.cache.redis_cache import RedisCache
+from assay.serving.resilience import CircuitBreaker
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +25,7 @@ class Clock:
 
 async def test_killed_it_misses_and_restarted_it_comes_back_by_itself(redis_server: Any, heard: Any):
     clock = Clock()
-    breaker = Breaker(failures=2, pause=1, clock=clock)
+    breaker = CircuitBreaker(failures=2, pause=1, clock=clock)
     cache = RedisCache(SecretStr(redis_server.url), ttl=60, timeout=5, watcher=heard, breaker=breaker)
     await cache.put("photo", b"open")
     assert await cache.get("photo") == b"open"
@@ -60,7 +60,7 @@ async def test_one_that_never_answers_costs_a_bounded_wait_and_then_none(heard: 
         address = SecretStr(f"redis://127.0.0.1:{silent.getsockname()[1]}")
         clock = Clock()
         cache = RedisCache(
-            address, ttl=60, timeout=0.02, watcher=heard, breaker=Breaker(failures=3, clock=clock)
+            address, ttl=60, timeout=0.02, watcher=heard, breaker=CircuitBreaker(failures=3, clock=clock)
         )
         start = time.perf_counter()
         for _ in range(1000):

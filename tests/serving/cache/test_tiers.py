@@ -5,15 +5,14 @@ from typing import Any
 import pytest
 
 from assay.serving.cache import CacheSettings, make_cache
-from assay.serving.cache.memory import MemoryCache
-from assay.serving.cache.tiers import Tiers
+from assay.serving.cache.tiered_cache import MemoryCache, TieredCache
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_what_the_far_one_knows_is_brought_near(heard: Any):
     near, far = (MemoryCache(entries=10, size=10**6, ttl=60) for _ in range(2))
-    tiers = Tiers([near, far], heard)
+    tiers = TieredCache([near, far], heard)
     await far.put("photo", b"open")
     assert await tiers.get("photo") == b"open"
     assert await near.get("photo") == b"open"

@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import pytest
 
-from assay.serving.journal import Query, Store, StoreError, make_store
-from assay.serving.record import ImageFacts, Record
+from assay.serving.request_log import RecordQuery, RecordStore, StoreUnavailableError, make_store
+from assay.serving.request_record import ImageMetadata, RequestRecord
 
-MakeRecord = Callable[..., Record]
+MakeRecord = Callable[..., RequestRecord]
 _START = datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)
 
 
@@ -21,12 +21,12 @@ _START = datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)
 def record() -> MakeRecord:
     """Make the n-th record, a second after the one before; fields by name."""
 
-    def make(number: int = 0, **changes: Any) -> Record:
-        usual = Record(
+    def make(number: int = 0, **changes: Any) -> RequestRecord:
+        usual = RequestRecord(
             request_id=f"request-{number}",
             timestamp=_START + timedelta(seconds=number),
             client_id="line-7",
-            image=ImageFacts(123_456, "jpeg", (1920, 1080)),
+            image=ImageMetadata(123_456, "jpeg", (1920, 1080)),
             result="open",
             confidence=0.75,
             unknown=False,
@@ -50,7 +50,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def store(address: str) -> AsyncIterator[Store]:
+async def store(address: str) -> AsyncIterator[RecordStore]:
     """An open, empty store."""
     made = make_store(address)
     await made.open()
@@ -62,7 +62,7 @@ class Shaky:
     """A store in memory that can be away, and that can fail after it has stored a part of a batch."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, Record] = {}
+        self.kept: dict[str, RequestRecord] = {}
         self.away = False
         self.torn = False
         self.calls = 0
@@ -70,16 +70,16 @@ class Shaky:
     async def open(self) -> None:
         self._check()
 
-    async def write(self, records: Sequence[Record]) -> int:
+    async def write(self, records: Sequence[RequestRecord]) -> int:
         self.calls += 1
         if self.torn:
             self.kept.update({one.id: one for one in records[: len(records) // 2]})
-            raise StoreError("it went in the middle")
+            raise StoreUnavailableError("it went in the middle")
         self._check()
         self.kept.update({one.id: one for one in records})
         return 0
 
-    async def read(self, query: Query) -> AsyncIterator[Record]:
+    async def read(self, query: RecordQuery) -> AsyncIterator[RequestRecord]:
         for one in list(self.kept.values())[: query.limit]:
             yield one
 
@@ -88,7 +88,7 @@ class Shaky:
 
     def _check(self) -> None:
         if self.away:
-            raise StoreError("it is away")
+            raise StoreUnavailableError("it is away")
 
 
 @pytest.fixture

@@ -7,20 +7,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.serving.journal.documents import document, dump_line, milliseconds, parse_line, record_of
-from assay.serving.journal.rows import record_of_row, row
-from assay.serving.record import ImageFacts, Record, new_id
+from assay.serving.request_log.serialization import (
+    from_document,
+    from_json_line,
+    from_row,
+    to_document,
+    to_json_line,
+    to_milliseconds,
+    to_row,
+)
+from assay.serving.request_record import ImageMetadata, RequestRecord, new_id
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 _SHARE = st.floats(0, 1)
 _RECORDS = st.builds(
-    Record,
+    RequestRecord,
     request_id=_TEXT,
-    timestamp=st.datetimes(timezones=st.just(UTC)).map(milliseconds),
+    timestamp=st.datetimes(timezones=st.just(UTC)).map(to_milliseconds),
     client_id=_TEXT,
     image=st.none()
     | st.builds(
-        ImageFacts,
+        ImageMetadata,
         size=st.integers(0, 2**40),
         format=st.sampled_from(["jpeg", "png"]),
         dimensions=st.none() | st.tuples(st.integers(0, 9999), st.integers(0, 9999)),
@@ -38,18 +45,18 @@ _RECORDS = st.builds(
 
 
 @given(_RECORDS)
-def test_documents_lines_and_rows_hold_the_whole_record(record: Record):
-    assert record_of(document(record)) == record
-    assert parse_line(dump_line(record)) == record
-    assert record_of_row(row(record)) == record
-    assert "\n" not in dump_line(record)
+def test_documents_lines_and_rows_hold_the_whole_record(record: RequestRecord):
+    assert from_document(to_document(record)) == record
+    assert from_json_line(to_json_line(record)) == record
+    assert from_row(to_row(record)) == record
+    assert "\n" not in to_json_line(record)
 
 
 def test_a_torn_line_is_no_record(record: Any):
-    line = dump_line(record())
+    line = to_json_line(record())
     for end in range(len(line)):
         with pytest.raises((KeyError, TypeError, ValueError)):
-            parse_line(line[:end])
+            from_json_line(line[:end])
 
 
 def test_ids_differ_and_grow_with_time():

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assay.errors import AssayError
-from assay.serving.breaker import Breaker
-from assay.serving.journal import Journal, JournalSettings, Store, make_store, spool_name
-from assay.serving.record import Record
+from assay.core.errors import AssayError
+from assay.serving.request_log import RecordStore, RequestLogSettings, RequestLogWriter, make_store, spool_folder_name
+from assay.serving.request_record import RequestRecord
+from assay.serving.resilience import CircuitBreaker
 
 pytestmark = pytest.mark.anyio
 
-MakeJournal = Callable[..., Journal]
+MakeJournal = Callable[..., RequestLogWriter]
 
 
 class Clock:
@@ -38,10 +38,10 @@ async def journal(tmp_path: Path, heard: Any, clock: Clock) -> AsyncIterator[Mak
     """Make journals with a spool in `spool`; those that are not closed yet are closed in the end."""
     made = []
 
-    def make(store: Store, **changes: Any) -> Journal:
-        usual = JournalSettings(spool=tmp_path / "spool", interval=0)
-        breaker = Breaker(failures=1, pause=1, clock=clock)
-        made.append(Journal(store, usual.model_copy(update=changes), heard, breaker=breaker))
+    def make(store: RecordStore, **changes: Any) -> RequestLogWriter:
+        usual = RequestLogSettings(spool=tmp_path / "spool", interval=0)
+        breaker = CircuitBreaker(failures=1, pause=1, clock=clock)
+        made.append(RequestLogWriter(store, usual.model_copy(update=changes), heard, breaker=breaker))
         return made[-1]
 
     yield make
@@ -55,7 +55,7 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-def ids(records: Sequence[Record]) -> list[str]:
+def ids(records: Sequence[RequestRecord]) -> list[str]:
     return sorted(one.request_id for one in records)
 
 
@@ -69,9 +69,7 @@ async def test_records_reach_the_database_behind_the_answers(journal: MakeJourna
     await until(lambda: one.backlog == 0)
 
 
-async def test_a_record_waits_no_longer_than_the_interval_for_others(
-    journal: MakeJournal, shaky: Any, record: Any
-):
+async def test_a_record_waits_no_longer_than_the_interval_for_others(journal: MakeJournal, shaky: Any, record: Any):
     one = journal(shaky, interval=0.01)
     await one.start()
     for number in range(3):
@@ -81,7 +79,7 @@ async def test_a_record_waits_no_longer_than_the_interval_for_others(
 
 async def test_recording_never_waits_for_a_database_that_hangs(journal: MakeJournal, shaky: Any, record: Any):
     class Hanging(type(shaky)):  # type: ignore[misc]
-        async def write(self, records: Sequence[Record]) -> int:
+        async def write(self, records: Sequence[RequestRecord]) -> int:
             await asyncio.Event().wait()
             return len(records)
 
@@ -150,7 +148,7 @@ async def test_what_waits_at_the_end_is_there_at_the_next_start(
     journal: MakeJournal, shaky: Any, record: Any, tmp_path: Path, heard: Any
 ):
     shaky.away = True
-    first = Journal(shaky, JournalSettings(spool=tmp_path / "spool"), heard)
+    first = RequestLogWriter(shaky, RequestLogSettings(spool=tmp_path / "spool"), heard)
     await first.start()
     for number in range(10):
         first.record(record(number))
@@ -163,7 +161,7 @@ async def test_what_waits_at_the_end_is_there_at_the_next_start(
 
 
 async def test_closing_writes_what_was_recorded_just_before(shaky: Any, record: Any, heard: Any):
-    one = Journal(shaky, JournalSettings(interval=60), heard)
+    one = RequestLogWriter(shaky, RequestLogSettings(interval=60), heard)
     await one.start()
     for number in range(700):
         one.record(record(number))
@@ -191,9 +189,7 @@ async def test_what_fits_nowhere_is_counted_and_the_rest_kept(
     assert one.backlog == 0
 
 
-async def test_without_a_spool_records_wait_in_memory(
-    journal: MakeJournal, shaky: Any, record: Any, clock: Clock
-):
+async def test_without_a_spool_records_wait_in_memory(journal: MakeJournal, shaky: Any, record: Any, clock: Clock):
     one = journal(shaky, spool=None)
     shaky.away = True
     await one.start()
@@ -210,7 +206,7 @@ async def test_what_nothing_takes_until_the_end_is_counted_and_said(
     shaky: Any, record: Any, heard: Any, caplog: pytest.LogCaptureFixture
 ):
     shaky.away = True
-    one = Journal(shaky, JournalSettings(), heard)
+    one = RequestLogWriter(shaky, RequestLogSettings(), heard)
     await one.start()
     one.record(record())
     with caplog.at_level(logging.ERROR):
@@ -223,7 +219,7 @@ async def test_records_the_database_refuses_for_good_do_not_block_the_others(
     journal: MakeJournal, shaky: Any, record: Any
 ):
     class Choosy(type(shaky)):  # type: ignore[misc]
-        async def write(self, records: Sequence[Record]) -> int:
+        async def write(self, records: Sequence[RequestRecord]) -> int:
             return sum(one.status == 500 for one in records)
 
     one = journal(Choosy())
@@ -292,9 +288,7 @@ async def test_a_full_disk_under_the_spool_loses_nothing_that_memory_can_hold(
     assert len(shaky.kept) == kept
 
 
-_STEPS = st.lists(
-    st.sampled_from(["record", "flush", "away", "torn", "back", "restart", "later"]), max_size=40
-)
+_STEPS = st.lists(st.sampled_from(["record", "flush", "away", "torn", "back", "restart", "later"]), max_size=40)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -305,9 +299,9 @@ async def test_nothing_is_lost_whatever_happens(
     """Every sequence of outages and restarts ends with all records in the database."""
     folder, store, clock, recorded = tmp_path_factory.mktemp("spool"), type(shaky)(), Clock(), 0
 
-    async def start() -> Journal:
-        breaker = Breaker(failures=1, pause=1, clock=clock)
-        made = Journal(store, JournalSettings(spool=folder, batch=3, interval=0), heard, breaker=breaker)
+    async def start() -> RequestLogWriter:
+        breaker = CircuitBreaker(failures=1, pause=1, clock=clock)
+        made = RequestLogWriter(store, RequestLogSettings(spool=folder, batch=3, interval=0), heard, breaker=breaker)
         await made.start()
         return made
 
@@ -335,7 +329,7 @@ async def test_nothing_is_lost_whatever_happens(
 
 def test_each_database_has_a_spool_of_its_own_and_secrets_do_not_count(tmp_path: Path):
     names = [
-        spool_name(url)
+        spool_folder_name(url)
         for url in (
             str(tmp_path / "a.sqlite"),
             str(tmp_path / "b.sqlite"),
@@ -344,5 +338,5 @@ def test_each_database_has_a_spool_of_its_own_and_secrets_do_not_count(tmp_path:
         )
     ]
     assert len(set(names)) == 4
-    assert spool_name("mongodb://me:one@host/a?w=1") == spool_name("mongodb://me:two@host/a") == names[2]
-    assert spool_name(f"sqlite:///{tmp_path}/a.sqlite") == names[0]
+    assert spool_folder_name("mongodb://me:one@host/a?w=1") == spool_folder_name("mongodb://me:two@host/a") == names[2]
+    assert spool_folder_name(f"sqlite:///{tmp_path}/a.sqlite") == names[0]

@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 from pymongo import AsyncMongoClient
 
-from assay.serving.journal import Query
-from assay.serving.journal.mongo import COLLECTION, MongoStore, filter_of
+from assay.serving.request_log import RecordQuery
+from assay.serving.request_log.mongo_store import COLLECTION, MongoStore, to_filter
 
 pytestmark = pytest.mark.anyio
 
@@ -37,10 +37,7 @@ async def test_documents_have_the_promised_shape_and_indexes(mongo_server: Any, 
         "error": None,
     }
     assert COLLECTION == "request_logs"
-    indexes = [
-        (list(index["key"]), index.get("expireAfterSeconds"))
-        async for index in await collection.list_indexes()
-    ]
+    indexes = [(list(index["key"]), index.get("expireAfterSeconds")) async for index in await collection.list_indexes()]
     assert (["client_id", "timestamp"], None) in indexes
     assert (["timestamp"], 20_000 * 86_400) in indexes
     await client.close()
@@ -50,12 +47,12 @@ async def test_documents_have_the_promised_shape_and_indexes(mongo_server: Any, 
 def test_questions_in_mongos_words():
     noon = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=1)))
     later = noon + timedelta(hours=1, microseconds=1999)
-    assert filter_of(Query()) == {}
-    assert filter_of(Query(client_id="gate", since=noon)) == {
+    assert to_filter(RecordQuery()) == {}
+    assert to_filter(RecordQuery(client_id="gate", since=noon)) == {
         "client_id": "gate",
         "timestamp": {"$gte": datetime(2026, 3, 1, 11, tzinfo=UTC)},
     }
-    assert filter_of(Query(since=noon, until=later, result="open", status=200, limit=3)) == {
+    assert to_filter(RecordQuery(since=noon, until=later, result="open", status=200, limit=3)) == {
         "timestamp": {
             "$gte": datetime(2026, 3, 1, 11, tzinfo=UTC),
             "$lt": datetime(2026, 3, 1, 12, 0, 0, 1000, tzinfo=UTC),

@@ -7,7 +7,7 @@ from pathlib import Path
 _OPEN_ALL = """
 import asyncio, sys
 from pathlib import Path
-from assay.serving.journal.sqlite import SqliteStore
+from assay.serving.request_log.stores import SqliteStore
 
 async def open_it(path):
     store = SqliteStore(Path(path))
@@ -25,9 +25,7 @@ def test_workers_make_a_new_file_together(tmp_path: Path):
     paths = [str(tmp_path / f"{number}.sqlite") for number in range(150)]
     command = [sys.executable, "-c", _OPEN_ALL, *paths]
     workers = [
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(4)
     ]
     for worker in workers:

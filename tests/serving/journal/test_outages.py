@@ -11,8 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from assay.serving.breaker import Breaker
-from assay.serving.journal import Journal, JournalSettings, Query, make_store
+from assay.serving.request_log import RecordQuery, RequestLogSettings, RequestLogWriter, make_store
+from assay.serving.resilience import CircuitBreaker
 
 pytestmark = [
     pytest.mark.anyio,
@@ -24,7 +24,7 @@ pytestmark = [
 class Load:
     """Requests that are recorded one after the other while something happens."""
 
-    def __init__(self, journal: Journal, record: Any) -> None:
+    def __init__(self, journal: RequestLogWriter, record: Any) -> None:
         self.sent = 0
         self._journal, self._record = journal, record
         self._task = asyncio.create_task(self._run())
@@ -49,12 +49,12 @@ class Load:
 async def stored(address: str) -> list[str]:
     store = make_store(address)
     await store.open()
-    found = [one.request_id async for one in store.read(Query())]
+    found = [one.request_id async for one in store.read(RecordQuery())]
     await store.close()
     return sorted(found)
 
 
-async def settled(journal: Journal) -> None:
+async def settled(journal: RequestLogWriter) -> None:
     async with asyncio.timeout(60):
         while journal.backlog:  # noqa: ASYNC110 - an outcome tells nobody
             await asyncio.sleep(0.02)
@@ -64,13 +64,11 @@ def expected(count: int) -> list[str]:
     return sorted(f"request-{number}" for number in range(count))
 
 
-async def test_mongo_killed_and_restarted_under_load(
-    mongo_server: Any, tmp_path: Path, record: Any, heard: Any
-):
+async def test_mongo_killed_and_restarted_under_load(mongo_server: Any, tmp_path: Path, record: Any, heard: Any):
     address = f"{mongo_server.url}/t{uuid4().hex}?serverSelectionTimeoutMS=200"
-    settings = JournalSettings(spool=tmp_path / "spool", interval=0.01)
-    breaker = Breaker(failures=1, pause=0.1, longest=0.2)
-    journal = Journal(make_store(address), settings, heard, breaker=breaker)
+    settings = RequestLogSettings(spool=tmp_path / "spool", interval=0.01)
+    breaker = CircuitBreaker(failures=1, pause=0.1, longest=0.2)
+    journal = RequestLogWriter(make_store(address), settings, heard, breaker=breaker)
     await journal.start()
     load = Load(journal, record)
     for _ in range(2):
@@ -90,9 +88,9 @@ async def test_mongo_killed_and_restarted_under_load(
 
 async def test_sqlite_locked_by_another_program_under_load(tmp_path: Path, record: Any, heard: Any):
     path = tmp_path / "journal.sqlite"
-    settings = JournalSettings(spool=tmp_path / "spool", interval=0.01, timeout=0.05)
-    journal = Journal(
-        make_store(str(path)), settings, heard, breaker=Breaker(failures=1, pause=0.1, longest=0.2)
+    settings = RequestLogSettings(spool=tmp_path / "spool", interval=0.01, timeout=0.05)
+    journal = RequestLogWriter(
+        make_store(str(path)), settings, heard, breaker=CircuitBreaker(failures=1, pause=0.1, longest=0.2)
     )
     await journal.start()
     load = Load(journal, record)
@@ -125,11 +123,11 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-async def full(tiny_disk: Path, shaky: Any, record: Any, heard: Any) -> AsyncIterator[tuple[Journal, int]]:
+async def full(tiny_disk: Path, shaky: Any, record: Any, heard: Any) -> AsyncIterator[tuple[RequestLogWriter, int]]:
     """A journal whose database is away and whose disk and memory are full, and how many it was given."""
     shaky.away = True
-    settings = JournalSettings(spool=tiny_disk, interval=0, queue=100)
-    journal = Journal(shaky, settings, heard, breaker=Breaker(failures=1, pause=0.01, longest=0.01))
+    settings = RequestLogSettings(spool=tiny_disk, interval=0, queue=100)
+    journal = RequestLogWriter(shaky, settings, heard, breaker=CircuitBreaker(failures=1, pause=0.01, longest=0.01))
     await journal.start()
     for number in range(500):
         journal.record(record(number))
@@ -138,7 +136,7 @@ async def full(tiny_disk: Path, shaky: Any, record: Any, heard: Any) -> AsyncIte
     await journal.close()
 
 
-async def test_a_full_disk_while_the_database_is_away(full: tuple[Journal, int], shaky: Any, record: Any):
+async def test_a_full_disk_while_the_database_is_away(full: tuple[RequestLogWriter, int], shaky: Any, record: Any):
     journal, given = full
     assert 0 < journal.dropped < given - 100
     kept = journal.backlog

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from assay.serving.journal.documents import dump_line
-from assay.serving.journal.spool import Spool
-from assay.serving.record import Record
+from assay.serving.request_log.serialization import to_json_line
+from assay.serving.request_log.spool import Spool
+from assay.serving.request_record import RequestRecord
 
 MIB = 2**20
 
 
-def drain(spool: Spool) -> list[Record]:
+def drain(spool: Spool) -> list[RequestRecord]:
     records = []
     while len(spool):
         records += spool.oldest()
@@ -74,7 +74,7 @@ def test_many_files_keep_the_order(make: MakeSpool, tmp_path: Path, record: Any)
 
 
 def test_it_takes_what_fits_and_no_more(make: MakeSpool, tmp_path: Path, record: Any):
-    size = len(dump_line(record(0))) + 1
+    size = len(to_json_line(record(0))) + 1
     spool = make(limit=3 * size + 5)
     assert spool.put([record(number) for number in range(5)]) == 3
     assert spool.put([record(9)]) == 0
@@ -149,7 +149,7 @@ def test_a_write_that_fails_in_the_middle_leaves_whole_lines(
 ):
     spool = make()
     spool.put([record(0)])
-    largest_file(len(dump_line(record(0))) + 100)
+    largest_file(len(to_json_line(record(0))) + 100)
     assert spool.put([record(1)]) == 0
     assert spool.put([record(2)]) == 0
     largest_file(MIB)
@@ -161,8 +161,8 @@ _WORKER = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from assay.serving.journal.spool import Spool
-from assay.serving.record import Record
+from assay.serving.request_log.spool import Spool
+from assay.serving.request_record import Record
 spool = Spool(Path(sys.argv[1]), limit=2**26)
 for number in range(10**6):
     spool.put([Record(f"{number}", datetime.now(UTC), "c", None, None, None, None, .1, "m", "v", False, 200)])
@@ -171,9 +171,7 @@ for number in range(10**6):
 
 
 def test_a_worker_killed_outright_has_kept_all_it_said(make: MakeSpool, tmp_path: Path):
-    worker = subprocess.Popen(
-        [sys.executable, "-c", _WORKER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
+    worker = subprocess.Popen([sys.executable, "-c", _WORKER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert worker.stdout is not None
     said = [worker.stdout.readline() for _ in range(200)]
     worker.kill()

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from assay.errors import AssayError
-from assay.serving.journal import Query, StoreError
-from assay.serving.journal.sqlite import SqliteStore
+from assay.core.errors import AssayError
+from assay.serving.request_log import RecordQuery, StoreUnavailableError
+from assay.serving.request_log.stores import SqliteStore
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def times(store: SqliteStore, **wanted: Any) -> list[datetime]:
-    return [one.timestamp async for one in store.read(Query(**wanted))]
+    return [one.timestamp async for one in store.read(RecordQuery(**wanted))]
 
 
 async def test_the_file_uses_write_ahead_logging(path: Path):
@@ -98,7 +98,7 @@ async def test_a_file_that_is_something_else_is_left_alone(other_file: Path):
     store = SqliteStore(other_file)
     with pytest.raises(AssayError, match="is no SQLite file") as raised:
         await store.open()
-    assert not isinstance(raised.value, StoreError)
+    assert not isinstance(raised.value, StoreUnavailableError)
     await store.close()
     with other_file.open("rb") as stream:
         assert stream.read() == NO_DATABASE
@@ -116,7 +116,7 @@ async def test_a_locked_file_is_away_for_now_and_a_batch_is_whole_or_not_there(p
     await store.open()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StoreError, match="locked"):
+        with pytest.raises(StoreUnavailableError, match="locked"):
             await store.write([record()])
         other.execute("ROLLBACK")
     assert await times(store) == []

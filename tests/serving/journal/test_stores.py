@@ -8,33 +8,31 @@ from typing import Any
 
 import pytest
 
-from assay.errors import AssayError
-from assay.serving.journal import Query, Store, StoreError, make_store
-from assay.serving.record import Record
+from assay.core.errors import AssayError
+from assay.serving.request_log import RecordQuery, RecordStore, StoreUnavailableError, make_store
+from assay.serving.request_record import RequestRecord
 
 pytestmark = pytest.mark.anyio
 
 
-async def read(store: Store, **wanted: Any) -> list[Record]:
-    return [one async for one in store.read(Query(**wanted))]
+async def read(store: RecordStore, **wanted: Any) -> list[RequestRecord]:
+    return [one async for one in store.read(RecordQuery(**wanted))]
 
 
-async def test_a_record_comes_back_as_it_was(store: Store, record: Any):
+async def test_a_record_comes_back_as_it_was(store: RecordStore, record: Any):
     full = record(1, unknown=True, cache_hit=True)
-    bare = record(
-        0, image=None, result=None, confidence=None, unknown=None, status=400, client_id="anonymous"
-    )
+    bare = record(0, image=None, result=None, confidence=None, unknown=None, status=400, client_id="anonymous")
     assert await store.write([full, bare]) == 0
     assert await read(store) == [full, bare]
 
 
-async def test_dimensions_may_be_unknown(store: Store, record: Any):
+async def test_dimensions_may_be_unknown(store: RecordStore, record: Any):
     photo = record(image=record().image.__class__(10, "jpeg", None))
     await store.write([photo])
     assert await read(store) == [photo]
 
 
-async def test_times_are_utc_in_whole_milliseconds(store: Store, record: Any):
+async def test_times_are_utc_in_whole_milliseconds(store: RecordStore, record: Any):
     there = datetime(2026, 3, 1, 12, 0, 0, 123_999, tzinfo=timezone(timedelta(hours=2)))
     await store.write([record(timestamp=there)])
     (kept,) = await read(store)
@@ -42,17 +40,15 @@ async def test_times_are_utc_in_whole_milliseconds(store: Store, record: Any):
     assert kept.timestamp.utcoffset() == timedelta(0)
 
 
-async def test_any_text_is_kept(store: Store, record: Any):
-    strange = record(
-        request_id="'; DROP TABLE requests; --\n\x00é漢", client_id="$where", result="a.b\U0001f600"
-    )
+async def test_any_text_is_kept(store: RecordStore, record: Any):
+    strange = record(request_id="'; DROP TABLE requests; --\n\x00é漢", client_id="$where", result="a.b\U0001f600")
     await store.write([strange, record(1, request_id="lone \ud800")])
     kept = await read(store)
     assert kept[1] == strange
     assert kept[0].request_id == "lone ?"
 
 
-async def test_what_is_written_twice_is_stored_once(store: Store, record: Any):
+async def test_what_is_written_twice_is_stored_once(store: RecordStore, record: Any):
     records = [record(number) for number in range(10)]
     await store.write(records[:6])
     assert await store.write(records[3:]) == 0
@@ -60,13 +56,13 @@ async def test_what_is_written_twice_is_stored_once(store: Store, record: Any):
     assert await read(store) == records[::-1]
 
 
-async def test_a_request_id_may_come_twice(store: Store, record: Any):
+async def test_a_request_id_may_come_twice(store: RecordStore, record: Any):
     same = [record(0), record(0)]
     await store.write(same)
     assert {one.id for one in await read(store)} == {one.id for one in same}
 
 
-async def test_opening_again_keeps_what_is_there(address: str, store: Store, record: Any):
+async def test_opening_again_keeps_what_is_there(address: str, store: RecordStore, record: Any):
     await store.write([record()])
     await store.open()
     another = make_store(address, keep_days=10_000)
@@ -90,9 +86,7 @@ async def test_opening_again_keeps_what_is_there(address: str, store: Store, rec
     ],
     ids=str,
 )
-async def test_queries_find_what_they_name(
-    store: Store, record: Any, wanted: dict[str, Any], numbers: list[int]
-):
+async def test_queries_find_what_they_name(store: RecordStore, record: Any, wanted: dict[str, Any], numbers: list[int]):
     records = [
         record(0),
         record(1, result="closed"),
@@ -120,7 +114,7 @@ async def test_many_writers_lose_nothing(address: str, record: Any):
     await store.close()
 
 
-async def test_more_records_than_one_page_are_read(store: Store, record: Any):
+async def test_more_records_than_one_page_are_read(store: RecordStore, record: Any):
     records = [record(number) for number in range(2500)]
     await store.write(records)
     assert await read(store) == records[::-1]
@@ -131,7 +125,7 @@ async def test_more_records_than_one_page_are_read(store: Store, record: Any):
 async def test_a_server_that_is_away_is_said_without_its_secrets(record: Any):
     store = make_store("mongodb://me:secret@127.0.0.1:1/x?serverSelectionTimeoutMS=10&authSource=admin")
     for work in (store.open(), store.write([record()]), read(store)):
-        with pytest.raises(StoreError, match=r"MongoDB at 127\.0\.0\.1 cannot be used now") as raised:
+        with pytest.raises(StoreUnavailableError, match=r"MongoDB at 127\.0\.0\.1 cannot be used now") as raised:
             await work
         assert "secret" not in str(raised.value)
     await store.close()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from assay.data import manifest
-from assay.serving.journal import UncertainPhotos, UncertainSettings
-from assay.serving.journal.uncertain import MANIFEST, read_manifest
+from assay.serving.request_log import UncertainSampleSettings, UncertainSampleStore
+from assay.serving.request_log.uncertain_samples import MANIFEST, read_manifest
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +23,7 @@ def jpegs(folder: Path) -> set[str]:
 
 
 async def test_uncertain_photos_are_kept_whole_with_what_was_said(tmp_path: Path, record: Any):
-    photos = UncertainPhotos(tmp_path / "kept", UncertainSettings())
+    photos = UncertainSampleStore(tmp_path / "kept", UncertainSampleSettings())
     assert photos.offer(photo(1), record(1, confidence=0.6))
     assert photos.offer(photo(2), record(2, confidence=0.99, unknown=True))
     assert not photos.offer(photo(3), record(3, confidence=0.95))
@@ -38,7 +38,7 @@ async def test_uncertain_photos_are_kept_whole_with_what_was_said(tmp_path: Path
 
 
 async def test_training_reads_the_manifest(tmp_path: Path, record: Any):
-    photos = UncertainPhotos(tmp_path, UncertainSettings())
+    photos = UncertainSampleStore(tmp_path, UncertainSampleSettings())
     photos.offer(photo(1), record(1, confidence=0.6))
     await photos.close()
     (sample,) = manifest.read_manifest(tmp_path / MANIFEST).samples
@@ -47,7 +47,7 @@ async def test_training_reads_the_manifest(tmp_path: Path, record: Any):
 
 @pytest.mark.parametrize("bound", [{"photos": 3}, {"megabytes": 350 / 2**20}], ids=["number", "bytes"])
 async def test_beyond_the_bounds_the_most_confident_go(tmp_path: Path, record: Any, bound: dict[str, float]):
-    photos = UncertainPhotos(tmp_path, UncertainSettings(**bound))  # type: ignore[arg-type]
+    photos = UncertainSampleStore(tmp_path, UncertainSampleSettings(**bound))  # type: ignore[arg-type]
     for number, confidence in enumerate((0.5, 0.8, 0.3, 0.7, 0.4, 0.6)):
         photos.offer(photo(number), record(number, confidence=confidence))
         await photos.close()
@@ -56,7 +56,7 @@ async def test_beyond_the_bounds_the_most_confident_go(tmp_path: Path, record: A
 
 
 async def test_the_same_photo_is_kept_once(tmp_path: Path, record: Any):
-    photos = UncertainPhotos(tmp_path, UncertainSettings())
+    photos = UncertainSampleStore(tmp_path, UncertainSampleSettings())
     for number in range(3):
         photos.offer(photo(1), record(number, confidence=0.5))
         await photos.close()
@@ -64,7 +64,7 @@ async def test_the_same_photo_is_kept_once(tmp_path: Path, record: Any):
 
 
 async def test_workers_share_the_folder(tmp_path: Path, record: Any):
-    workers = [UncertainPhotos(tmp_path, UncertainSettings(photos=30)) for _ in range(4)]
+    workers = [UncertainSampleStore(tmp_path, UncertainSampleSettings(photos=30)) for _ in range(4)]
     for number in range(40):
         workers[number % 4].offer(photo(number), record(number, confidence=number / 100))
     await asyncio.gather(*(worker.close() for worker in workers))
@@ -72,10 +72,8 @@ async def test_workers_share_the_folder(tmp_path: Path, record: Any):
     assert len(jpegs(tmp_path)) == 30
 
 
-async def test_labels_that_somebody_corrected_stay_and_photos_removed_are_forgotten(
-    tmp_path: Path, record: Any
-):
-    photos = UncertainPhotos(tmp_path, UncertainSettings())
+async def test_labels_that_somebody_corrected_stay_and_photos_removed_are_forgotten(tmp_path: Path, record: Any):
+    photos = UncertainSampleStore(tmp_path, UncertainSampleSettings())
     for number in range(3):
         photos.offer(photo(number), record(number, confidence=number / 10))
     await photos.close()
@@ -93,12 +91,10 @@ async def test_labels_that_somebody_corrected_stay_and_photos_removed_are_forgot
     ]
 
 
-async def test_what_a_kill_left_behind_is_cleared_and_other_files_are_not_touched(
-    tmp_path: Path, record: Any
-):
+async def test_what_a_kill_left_behind_is_cleared_and_other_files_are_not_touched(tmp_path: Path, record: Any):
     (tmp_path / f"{'ab' * 16}.jpg").write_bytes(b"written, but not in the manifest")
     (tmp_path / "mine.jpg").write_bytes(b"somebody's own")
-    photos = UncertainPhotos(tmp_path, UncertainSettings())
+    photos = UncertainSampleStore(tmp_path, UncertainSampleSettings())
     photos.offer(photo(1), record(1, confidence=0.5))
     await photos.close()
     assert jpegs(tmp_path) == {"mine.jpg", read_manifest(tmp_path)[0].path}
@@ -114,7 +110,7 @@ async def test_what_cannot_be_written_is_said_and_nothing_fails(
     else:
         folder.mkdir()
         (folder / MANIFEST).write_text("one,two\n1,2\n", encoding="utf-8")
-    photos = UncertainPhotos(folder, UncertainSettings())
+    photos = UncertainSampleStore(folder, UncertainSampleSettings())
     photos.offer(photo(1), record(1, confidence=0.5))
     with caplog.at_level(logging.WARNING):
         await photos.close()
@@ -122,7 +118,7 @@ async def test_what_cannot_be_written_is_said_and_nothing_fails(
 
 
 async def test_more_than_can_wait_are_passed_over(tmp_path: Path, record: Any):
-    photos = UncertainPhotos(tmp_path, UncertainSettings())
+    photos = UncertainSampleStore(tmp_path, UncertainSampleSettings())
     large = bytes(16 * 2**20)
     offered = [photos.offer(large, record(number, confidence=0.5)) for number in range(6)]
     assert offered == [True] * 4 + [False] * 2

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.bundle import BundleInfo
-from assay.serving.watching.drift import (
-    CUSTOMARY,
-    Reference,
-    Window,
-    chance,
-    describe,
+from assay.serving.telemetry.drift import (
+    PSI_THRESHOLD,
+    DriftReference,
+    DriftWindow,
+    chance_limit,
+    drift_report,
+    measure_drift,
     population_stability_index,
-    shift,
 )
 
 counts = st.lists(st.integers(0, 1000), min_size=2, max_size=8)
@@ -44,7 +44,7 @@ def test_the_index_is_finite_symmetric_and_not_negative(pair: list[list[int]]):
 def test_chance_alone_passes_its_limit_about_once_in_a_thousand_windows(bins: int, photos: int, answers: int):
     rng = np.random.default_rng(bins)
     shares = rng.dirichlet([20.0] * bins)
-    limit = chance(bins, photos, answers)
+    limit = chance_limit(bins, photos, answers)
     passed = [
         population_stability_index(before.tolist(), after.tolist()) > limit
         for before, after in zip(
@@ -55,23 +55,23 @@ def test_chance_alone_passes_its_limit_about_once_in_a_thousand_windows(bins: in
 
 
 def test_what_few_validation_photos_leave_open_is_no_drift():
-    few = shift([6, 5], [80, 120])
-    many = shift([600, 500], [80, 120])
+    few = measure_drift([6, 5], [80, 120])
+    many = measure_drift([600, 500], [80, 120])
     assert few.psi == pytest.approx(many.psi, rel=0.2)
-    assert few.limit > CUSTOMARY == many.limit
-    assert shift([6, 5], [20, 980]).drifted
-    assert shift([600, 500], [300, 800]).drifted
+    assert few.limit > PSI_THRESHOLD == many.limit
+    assert measure_drift([6, 5], [20, 980]).drifted
+    assert measure_drift([600, 500], [300, 800]).drifted
 
 
 def test_too_few_answers_are_not_judged():
-    assert shift([60, 40], [0, 99]).drifted is None
-    assert shift([60, 40], [0, 100]).drifted is True
-    assert shift([60, 40], [0, 0]).answers == 0
+    assert measure_drift([60, 40], [0, 99]).drifted is None
+    assert measure_drift([60, 40], [0, 100]).drifted is True
+    assert measure_drift([60, 40], [0, 0]).answers == 0
 
 
 def test_a_bundle_tells_its_reference(info: BundleInfo):
-    reference = Reference.of(info)
-    assert reference == Reference(("closed", "open"), (60, 40), (0.8, 0.95), (20, 30, 50))
+    reference = DriftReference.of(info)
+    assert reference == DriftReference(("closed", "open"), (60, 40), (0.8, 0.95), (20, 30, 50))
     assert reference.bins("confidence") == ("0", "0.8", "0.95")
 
 
@@ -89,13 +89,13 @@ def test_a_bundle_tells_its_reference(info: BundleInfo):
     ids=["nothing", "nothing-predicted", "no-histogram", "lengths"],
 )
 def test_a_bundle_without_validation_figures_has_none(info: BundleInfo, metrics: dict[str, object]):
-    assert Reference.of(info.model_copy(update={"metrics": metrics})) is None
+    assert DriftReference.of(info.model_copy(update={"metrics": metrics})) is None
 
 
 def test_a_window_keeps_the_latest(info: BundleInfo):
-    reference = Reference.of(info)
+    reference = DriftReference.of(info)
     assert reference is not None
-    window = Window(reference, 2)
+    window = DriftWindow(reference, 2)
     assert window.add("open", 0.95) == ((1, 2), None)
     assert window.add("closed", 0.79) == ((0, 0), None)
     assert window.add("closed", 0.94) == ((0, 1), (1, 2))
@@ -106,9 +106,9 @@ def test_a_window_keeps_the_latest(info: BundleInfo):
 
 
 def test_what_is_told_of_a_model(info: BundleInfo):
-    reference = Reference.of(info)
+    reference = DriftReference.of(info)
     assert reference is not None
-    told = describe(reference, {"class": [150, 50], "confidence": [0, 0, 0]})
+    told = drift_report(reference, {"class": [150, 50], "confidence": [0, 0, 0]})
     assert told["class"]["answers"] == 200
     assert told["class"]["drifted"] is False
     assert told["class"]["shares"]["open"] == {"validation": 0.4, "latest": 0.25}

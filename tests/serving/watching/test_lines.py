@@ -6,7 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
-from assay.serving.watching.lines import RotatingFile, Writer
+from assay.serving.telemetry.log_writer import BackgroundLogWriter, RotatingLogFile
 
 
 class Slow(logging.Handler):
@@ -26,7 +26,7 @@ class Slow(logging.Handler):
 def test_files_are_put_aside_by_size(tmp_path: Path):
     path = tmp_path / "requests.log"
     lost: list[int] = []
-    writer = Writer[int](RotatingFile(path, 0.01, 2, lost.append), "{:0100}".format, waiting=100_000)
+    writer = BackgroundLogWriter[int](RotatingLogFile(path, 0.01, 2, lost.append), "{:0100}".format, waiting=100_000)
     for number in range(5000):
         assert writer.put(number)
     writer.close()
@@ -40,7 +40,7 @@ def test_files_are_put_aside_by_size(tmp_path: Path):
 
 def test_a_slow_disk_delays_nobody():
     disk = Slow()
-    writer = Writer[int](disk, str, waiting=10)
+    writer = BackgroundLogWriter[int](disk, str, waiting=10)
     assert writer.put(0)
     assert disk.begun.wait(10)
     assert [writer.put(number) for number in range(1, 13)] == [True] * 10 + [False] * 2
@@ -52,7 +52,7 @@ def test_a_slow_disk_delays_nobody():
 def test_a_full_disk_is_counted(tmp_path: Path):
     lost: list[int] = []
     (tmp_path / "requests.log").symlink_to("/dev/full")
-    writer = Writer[str](RotatingFile(tmp_path / "requests.log", 1, 1, lost.append), str)
+    writer = BackgroundLogWriter[str](RotatingLogFile(tmp_path / "requests.log", 1, 1, lost.append), str)
     writer.put("one\ntwo\nthree")
     writer.close()
     assert lost == [3]
@@ -60,7 +60,7 @@ def test_a_full_disk_is_counted(tmp_path: Path):
 
 def test_a_disk_that_stands_still_keeps_nobody_from_ending():
     disk = Slow()
-    writer = Writer[int](disk, str, waiting=2)
+    writer = BackgroundLogWriter[int](disk, str, waiting=2)
     for number in range(4):
         writer.put(number)
     assert disk.begun.wait(10)
@@ -77,7 +77,7 @@ def test_lines_for_a_pipe_go_one_by_one():
         def emit(self, record: logging.LogRecord) -> None:
             pieces.append(record.getMessage())
 
-    writer = Writer[int](Pieces(), str, together=1)
+    writer = BackgroundLogWriter[int](Pieces(), str, together=1)
     for number in range(100):
         writer.put(number)
     writer.close()
@@ -86,7 +86,7 @@ def test_lines_for_a_pipe_go_one_by_one():
 
 def test_a_reader_that_stands_still_keeps_no_process_from_ending():
     code = (
-        "from assay.serving.watching.lines import Pipe, Writer\n"
+        "from assay.serving.telemetry.log_writer import Pipe, Writer\n"
         "writer = Writer(Pipe(1), 'x'.__mul__, together=1)\n"
         "for _ in range(100):\n"
         "    writer.put(10_000)\n"

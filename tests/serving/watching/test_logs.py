@@ -11,21 +11,21 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from assay.errors import UsageError
-from assay.serving.watching.logs import Logs, request_lines, scrub
-from assay.serving.watching.settings import WatchSettings
+from assay.core.errors import UsageError
+from assay.serving.telemetry.logs import ServerLogs, log_request_id, redact_addresses
+from assay.serving.telemetry.settings import TelemetrySettings
 
-OpenLogs = Callable[..., Logs]
+OpenLogs = Callable[..., ServerLogs]
 UVICORN = logging.getLogger("uvicorn.error")
 
 
 @pytest.fixture
 def open_logs(tmp_path: Path) -> Iterator[OpenLogs]:
     """Open logs that are closed at the end."""
-    opened: list[Logs] = []
+    opened: list[ServerLogs] = []
 
-    def begin(**settings: Any) -> Logs:
-        opened.append(Logs(WatchSettings(**{"log_dir": tmp_path, **settings})))
+    def begin(**settings: Any) -> ServerLogs:
+        opened.append(ServerLogs(TelemetrySettings(**{"log_dir": tmp_path, **settings})))
         return opened[-1]
 
     yield begin
@@ -38,7 +38,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_an_answer_is_one_line(tmp_path: Path, make_record):
-    logs = Logs(WatchSettings(log_dir=tmp_path))
+    logs = ServerLogs(TelemetrySettings(log_dir=tmp_path))
     logs.answered(make_record(), "gold")
     logs.answered(make_record(request_id="r2", status=400, image=None, result=None, confidence=None), "gold")
     logs.close()
@@ -65,7 +65,7 @@ def test_an_answer_is_one_line(tmp_path: Path, make_record):
 
 
 def test_the_level_holds_for_requests_too(tmp_path: Path, make_record):
-    logs = Logs(WatchSettings(log_dir=tmp_path, log_level="warning"))
+    logs = ServerLogs(TelemetrySettings(log_dir=tmp_path, log_level="warning"))
     for status in (200, 404, 500):
         logs.answered(make_record(status=status), "gold")
     logs.close()
@@ -76,7 +76,7 @@ def test_errors_of_uvicorn_go_to_the_error_log_with_the_request(
     tmp_path: Path, open_logs: OpenLogs, capfd: pytest.CaptureFixture[str]
 ):
     open_logs()
-    with request_lines("r7"):
+    with log_request_id("r7"):
         try:
             int("no luck with 192.168.7.13")
         except ValueError:
@@ -103,7 +103,7 @@ def test_requests_are_not_logged_by_uvicorn_itself(
 
 
 def test_without_a_folder_lines_go_to_the_streams(capfd: pytest.CaptureFixture[str], make_record):
-    logs = Logs(WatchSettings())
+    logs = ServerLogs(TelemetrySettings())
     logs.answered(make_record(), "gold")
     UVICORN.error("oh")
     logs.close()
@@ -115,17 +115,15 @@ def test_without_a_folder_lines_go_to_the_streams(capfd: pytest.CaptureFixture[s
 def test_the_logger_is_left_as_it_was(tmp_path: Path):
     root = logging.getLogger()
     before = root.level, list(root.handlers)
-    Logs(WatchSettings(log_dir=tmp_path, log_level="error")).close()
+    ServerLogs(TelemetrySettings(log_dir=tmp_path, log_level="error")).close()
     assert (root.level, list(root.handlers)) == before
 
 
-def test_several_workers_have_files_of_their_own_and_inherit_them(
-    tmp_path: Path, open_logs: OpenLogs, make_record
-):
-    first, second = Logs(WatchSettings(log_dir=tmp_path)), open_logs()
+def test_several_workers_have_files_of_their_own_and_inherit_them(tmp_path: Path, open_logs: OpenLogs, make_record):
+    first, second = ServerLogs(TelemetrySettings(log_dir=tmp_path)), open_logs()
     first.answered(make_record(request_id="a"), "gold")
     first.close()
-    third = Logs(WatchSettings(log_dir=tmp_path))
+    third = ServerLogs(TelemetrySettings(log_dir=tmp_path))
     third.answered(make_record(request_id="c"), "gold")
     third.close()
     second.answered(make_record(request_id="b"), "gold")
@@ -136,7 +134,7 @@ def test_several_workers_have_files_of_their_own_and_inherit_them(
 def test_a_folder_that_cannot_be_is_said(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"logs cannot be written to .*file/logs .*--log-dir"):
-        Logs(WatchSettings(log_dir=tmp_path / "file" / "logs"))
+        ServerLogs(TelemetrySettings(log_dir=tmp_path / "file" / "logs"))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +153,7 @@ def test_addresses_are_taken_out(address: str):
     for text in ("{}", "from {}", "({}, 80)", "{}:443 closed", "[{}]:80", "at {}."):
         if "{}:4" in text and ":" in address:
             continue  # an IPv6 address with a port is written in brackets
-        assert scrub(text.format(address)) == text.format("[address]")
+        assert redact_addresses(text.format(address)) == text.format("[address]")
 
 
 @pytest.mark.parametrize(
@@ -163,10 +161,10 @@ def test_addresses_are_taken_out(address: str):
     ["at 12:34:56", "2026-01-02T03:04:05.000Z", "std::vector", "opencv 5.0.0", "3.14", "a:b", "1.2.3.4.5"],
 )
 def test_what_is_no_address_stays(text: str):
-    assert scrub(text) == text
+    assert redact_addresses(text) == text
 
 
 @given(st.ip_addresses(v=4) | st.ip_addresses(v=6))
 def test_no_address_gets_through(address: IPv4Address | IPv6Address):
     assume(not address.is_unspecified)
-    assert str(address) not in scrub(f"lost {address} again")
+    assert str(address) not in redact_addresses(f"lost {address} again")

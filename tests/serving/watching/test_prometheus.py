@@ -17,8 +17,8 @@ from urllib.parse import quote
 import pytest
 
 from assay.bundle import BundleInfo
-from assay.serving.watching.settings import WatchSettings
-from assay.serving.watching.watching import Watching, make_watcher
+from assay.serving.telemetry.settings import TelemetrySettings
+from assay.serving.telemetry.telemetry import Telemetry, make_telemetry
 
 
 def program(name: str) -> str:
@@ -32,8 +32,8 @@ def program(name: str) -> str:
 
 
 @pytest.fixture
-def watching(info: BundleInfo, make_record) -> Iterator[Watching]:
-    made = make_watcher(WatchSettings(log_level="error"), {"bottle": info}, {})
+def watching(info: BundleInfo, make_record) -> Iterator[Telemetry]:
+    made = make_telemetry(TelemetrySettings(log_level="error"), {"bottle": info}, {})
     for number in range(150):
         made.answered(make_record(unknown=number == 0), "gold")
         made.phase("total", 0.004)
@@ -48,7 +48,7 @@ def watching(info: BundleInfo, make_record) -> Iterator[Watching]:
 
 
 @pytest.fixture
-def server(watching: Watching) -> Iterator[ThreadingHTTPServer]:
+def server(watching: Telemetry) -> Iterator[ThreadingHTTPServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body, kind = watching.render_metrics()
@@ -114,11 +114,9 @@ def query(address: str, expression: str, seconds: float = 30) -> list[dict[str, 
     pytest.fail(f"Prometheus knows nothing of {expression} after {seconds} s")
 
 
-def test_promtool_finds_nothing_to_criticise(watching: Watching):
+def test_promtool_finds_nothing_to_criticise(watching: Telemetry):
     text, _ = watching.render_metrics()
-    run = subprocess.run(
-        [program("promtool"), "check", "metrics"], input=text, capture_output=True, check=False
-    )
+    run = subprocess.run([program("promtool"), "check", "metrics"], input=text, capture_output=True, check=False)
     assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
 
 

@@ -11,10 +11,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from assay.bundle import BundleInfo
-from assay.errors import UsageError
-from assay.serving.watching.settings import WatchSettings
-from assay.serving.watching.traces import Traces, provider, wanted
-from assay.serving.watching.watching import make_watcher
+from assay.core.errors import UsageError
+from assay.serving.telemetry.settings import TelemetrySettings
+from assay.serving.telemetry.telemetry import make_telemetry
+from assay.serving.telemetry.tracing import RequestTracer, make_tracer_provider, tracing_requested
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 LOOPBACK = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -54,8 +54,8 @@ def collector() -> Iterator[Received]:
 
 def test_a_request_and_its_phases(make_record):
     exporter = InMemorySpanExporter()
-    made = provider({}, exporter)
-    traces = Traces(made)
+    made = make_tracer_provider({}, exporter)
+    traces = RequestTracer(made)
     with traces.request("r1", {"traceparent": CALLER}):
         traces.phase("decode", 0.25, None)
         traces.phase("total", 0.5, None)
@@ -82,8 +82,8 @@ def test_a_request_and_its_phases(make_record):
 
 def test_a_phase_lies_where_it_ended():
     exporter = InMemorySpanExporter()
-    made = provider({}, exporter)
-    traces = Traces(made)
+    made = make_tracer_provider({}, exporter)
+    traces = RequestTracer(made)
     with traces.request("r1", {}):
         traces.phase("inference", 1.0, ended=-1e6)
         traces.phase("queue", 1.0, ended=-1e6 - 1)
@@ -104,7 +104,7 @@ def test_spans_arrive_at_a_collector(
     environ = {LOOPBACK: f"http://127.0.0.1:{collector.server_port}", "OTEL_SERVICE_NAME": "line-3"}
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    watching = make_watcher(WatchSettings(), {"bottle": info}, environ)
+    watching = make_telemetry(TelemetrySettings(), {"bottle": info}, environ)
     with watching.request("r1", {}):
         watching.phase("decode", 0.004)
         watching.answered(make_record(), "gold")
@@ -127,7 +127,7 @@ def test_spans_arrive_at_a_collector(
     ids=["nothing", "endpoint", "exporter", "none", "disabled"],
 )
 def test_when_traces_are_wanted(environ: dict[str, str], expected: bool):
-    assert wanted(environ) is expected
+    assert tracing_requested(environ) is expected
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_when_traces_are_wanted(environ: dict[str, str], expected: bool):
 )
 def test_what_traces_cannot_do_is_said(environ: dict[str, str], sentence: str):
     with pytest.raises(UsageError, match=sentence):
-        wanted(environ)
+        tracing_requested(environ)
 
 
 def test_without_the_library_it_is_said(monkeypatch: pytest.MonkeyPatch):
@@ -151,4 +151,4 @@ def test_without_the_library_it_is_said(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "path", [])
     with pytest.raises(UsageError, match=r"not installed: pip install 'assay\[otel\]'"):
-        wanted({"OTEL_TRACES_EXPORTER": "otlp"})
+        tracing_requested({"OTEL_TRACES_EXPORTER": "otlp"})

@@ -8,21 +8,21 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from assay.bundle import BundleInfo
-from assay.serving.watching.base import Watcher
-from assay.serving.watching.settings import WatchSettings
-from assay.serving.watching.watching import Watching, make_watcher
+from assay.serving.telemetry.events import MetricsSink
+from assay.serving.telemetry.settings import TelemetrySettings
+from assay.serving.telemetry.telemetry import Telemetry, make_telemetry
 
 Values = dict[tuple[str, ...], float]
 
 
 @pytest.fixture
-def watching(tmp_path: Path, info: BundleInfo) -> Iterator[Watching]:
-    made = make_watcher(WatchSettings(log_dir=tmp_path / "logs", drift_window=100), {"bottle": info}, {})
+def watching(tmp_path: Path, info: BundleInfo) -> Iterator[Telemetry]:
+    made = make_telemetry(TelemetrySettings(log_dir=tmp_path / "logs", drift_window=100), {"bottle": info}, {})
     yield made
     made.close()
 
 
-def values(watching: Watching) -> Values:
+def values(watching: Telemetry) -> Values:
     """The figures by name and labels."""
     text, kind = watching.render_metrics()
     assert kind.startswith("text/plain")
@@ -33,14 +33,14 @@ def values(watching: Watching) -> Values:
     }
 
 
-def test_it_is_a_watcher(watching: Watching):
-    watcher: Watcher = watching
+def test_it_is_a_watcher(watching: Telemetry):
+    watcher: MetricsSink = watching
     with watcher.request("r1", {}):
         watcher.phase("decode", 0.004, ended=0.0)
     assert values(watching)["assay_phase_seconds_count", "decode"] == 1
 
 
-def test_every_event_is_counted(watching: Watching, make_record):
+def test_every_event_is_counted(watching: Telemetry, make_record):
     watching.answered(make_record(), "gold")
     watching.answered(make_record(unknown=True), "gold")
     watching.answered(make_record(status=503, result=None, confidence=None, unknown=None), "bronze")
@@ -82,13 +82,13 @@ def test_every_event_is_counted(watching: Watching, make_record):
     assert not any(name.endswith("_created") for name, *_ in found)
 
 
-def test_a_name_that_is_no_model_makes_no_series(watching: Watching, make_record):
+def test_a_name_that_is_no_model_makes_no_series(watching: Telemetry, make_record):
     for number in range(20):
         watching.answered(make_record(model=f"guess-{number}", status=404), "gold")
     assert values(watching)["assay_requests_total", "404", "gold", "other"] == 20
 
 
-def test_drift_is_told_in_metrics_and_to_models(watching: Watching, make_record):
+def test_drift_is_told_in_metrics_and_to_models(watching: Telemetry, make_record):
     for _ in range(99):
         watching.answered(make_record(), "gold")
     assert ("assay_drift_psi", "bottle", "class") not in values(watching)
@@ -105,7 +105,7 @@ def test_drift_is_told_in_metrics_and_to_models(watching: Watching, make_record)
     json.dumps(told)
 
 
-def test_another_version_begins_anew(watching: Watching, info: BundleInfo, make_record):
+def test_another_version_begins_anew(watching: Telemetry, info: BundleInfo, make_record):
     watching.answered(make_record(), "gold")
     watching.model("bottle", info.model_copy(update={"version": "v2", "metrics": {}}))
     found = values(watching)
@@ -120,7 +120,7 @@ def test_another_version_begins_anew(watching: Watching, info: BundleInfo, make_
     assert values(watching)["assay_model_info", "bottle", "v1"] == 1
 
 
-def test_a_request_without_a_label_is_no_answer(watching: Watching, make_record):
+def test_a_request_without_a_label_is_no_answer(watching: Telemetry, make_record):
     watching.answered(make_record(status=400, result=None, confidence=None, unknown=None), "gold")
     told = watching.drift("bottle")
     assert told is not None

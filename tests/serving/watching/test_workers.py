@@ -13,8 +13,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from assay.bundle import BundleInfo
-from assay.serving.watching import shared_figures
-from assay.serving.watching.folder import VARIABLE
+from assay.serving.telemetry import multiprocess_metrics
+from assay.serving.telemetry.prometheus_multiprocess import MULTIPROCESS_VARIABLE
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -58,7 +58,7 @@ def _there(pipe: IO[str] | None) -> IO[str]:
 
 @pytest.fixture
 def workers(info: BundleInfo) -> Iterator[list[Worker]]:
-    with shared_figures():
+    with multiprocess_metrics():
         started = [Worker(info) for _ in range(2)]
         yield started
         for worker in started:
@@ -92,19 +92,19 @@ def test_workers_count_together_and_the_dead_are_forgotten(workers: list[Worker]
 
 
 def test_the_folder_goes_with_the_server():
-    before = os.environ.get(VARIABLE)
-    with shared_figures() as outer:
-        with shared_figures() as inner:
-            assert os.environ[VARIABLE] == str(inner)
-        assert os.environ[VARIABLE] == str(outer)
+    before = os.environ.get(MULTIPROCESS_VARIABLE)
+    with multiprocess_metrics() as outer:
+        with multiprocess_metrics() as inner:
+            assert os.environ[MULTIPROCESS_VARIABLE] == str(inner)
+        assert os.environ[MULTIPROCESS_VARIABLE] == str(outer)
         assert outer.is_dir()
         assert not inner.exists()
     assert not outer.exists()
-    assert os.environ.get(VARIABLE) == before
+    assert os.environ.get(MULTIPROCESS_VARIABLE) == before
 
 
 def test_workers_that_would_not_count_together_are_refused():
-    script = "import prometheus_client\nfrom assay.serving.watching import shared_figures\n"
-    script += "with shared_figures():\n    from assay.serving.watching.metrics import Metrics; Metrics()"
+    script = "import prometheus_client\nfrom assay.serving.telemetry import shared_figures\n"
+    script += "with shared_figures():\n    from assay.serving.telemetry.metrics import Metrics; Metrics()"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "enter shared_figures() first" in run.stderr

@@ -5,21 +5,21 @@ import sys
 from datetime import UTC, datetime
 
 from assay.bundle import BundleInfo
-from assay.serving.record import Record
-from assay.serving.watching.settings import WatchSettings
-from assay.serving.watching.watching import make_watcher
+from assay.serving.request_record import RequestRecord
+from assay.serving.telemetry.settings import TelemetrySettings
+from assay.serving.telemetry.telemetry import make_telemetry
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 info = BundleInfo.model_validate_json(sys.argv[1])
-watching = make_watcher(WatchSettings(log_level="error"), {"bottle": info}, {})
+watching = make_telemetry(TelemetrySettings(log_level="error"), {"bottle": info}, {})
 for line in sys.stdin:
     event, *values = json.loads(line)
     answer = ""
     if event == "answered":
         label, times = values
         for number in range(times):
-            record = Record(
+            record = RequestRecord(
                 request_id=str(number),
                 timestamp=NOW,
                 client_id="c",

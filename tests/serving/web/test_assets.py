@@ -6,8 +6,7 @@ from importlib import resources
 import pytest
 
 ASSETS = {
-    file.name: file.read_text(encoding="utf-8")
-    for file in (resources.files("assay.serving.web") / "assets").iterdir()
+    file.name: file.read_text(encoding="utf-8") for file in (resources.files("assay.serving.web") / "assets").iterdir()
 }
 
 
@@ -19,9 +18,7 @@ def test_nothing_comes_from_elsewhere(name: str):
 
 @pytest.mark.parametrize("name", sorted(ASSETS))
 def test_text_never_becomes_markup(name: str):
-    assert not re.search(
-        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", ASSETS[name]
-    )
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", ASSETS[name])
     assert not re.search(r"\son[a-z]+=|<script>|style=", ASSETS[name])
 
 

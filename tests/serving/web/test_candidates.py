@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.errors import UsageError
-from assay.serving.web.candidates import suspects, uncertain
+from assay.core.errors import UsageError
+from assay.serving.web.label_store import suspect_candidates, uncertain_candidates
 
 _HEAD = "path,label,confidence,request_id,timestamp,model,model_version\n"
 
@@ -16,7 +16,7 @@ def test_the_least_sure_come_first_and_other_models_photos_not_at_all(tmp_path: 
     (tmp_path / "manifest.csv").write_text(_HEAD + "\n".join(rows), encoding="utf-8")
     for name in "abc":
         (tmp_path / f"{name}.jpg").write_bytes(b"")
-    found = uncertain(tmp_path, "colours")
+    found = uncertain_candidates(tmp_path, "colours")
     assert [(one.path.name, one.label, one.note) for one in found] == [
         ("b.jpg", "blue", "40 % sure"),
         ("a.jpg", "red", "80 % sure"),
@@ -25,19 +25,19 @@ def test_the_least_sure_come_first_and_other_models_photos_not_at_all(tmp_path: 
 
 
 def test_nothing_kept_yet(tmp_path: Path):
-    assert uncertain(tmp_path / "none", "colours") == []
+    assert uncertain_candidates(tmp_path / "none", "colours") == []
 
 
 def test_a_manifest_changed_beyond_reading(tmp_path: Path):
     (tmp_path / "manifest.csv").write_text("path,label\na.jpg,red\n", encoding="utf-8")
     with pytest.raises(UsageError, match="no manifest of uncertain photos"):
-        uncertain(tmp_path, "colours")
+        uncertain_candidates(tmp_path, "colours")
 
 
 def test_suspects_of_a_report(tmp_path: Path):
     table = tmp_path / "suspects.csv"
     table.write_text("id,path,label,suggested\n1,in/a.png,red,blue\n2,/b.png,blue,red\n", encoding="utf-8")
-    found = suspects(table, None)
+    found = suspect_candidates(table, None)
     assert [(one.path, one.label, one.note) for one in found] == [
         (tmp_path / "in" / "a.png", "red", "blue?"),
         (Path("/b.png"), "blue", "red?"),
@@ -58,35 +58,35 @@ def test_suspects_of_a_check_are_found_through_the_manifest(tmp_path: Path):
     check, data = _check(tmp_path / "check.json"), tmp_path / "run" / "manifest.csv"
     data.parent.mkdir()
     data.write_text("id,path,label\nred/a.png,../photos/red/a.png,red\n", encoding="utf-8")
-    (found,) = suspects(check, data)
+    (found,) = suspect_candidates(check, data)
     assert (found.path, found.note) == (tmp_path / "photos" / "red" / "a.png", "blue? (93 %)")
     with pytest.raises(UsageError, match="--data"):
-        suspects(check, None)
+        suspect_candidates(check, None)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"findings": [{"groups": []}]}'])
 def test_what_is_no_check_is_refused(tmp_path: Path, content: str):
     (tmp_path / "check.json").write_text(content, encoding="utf-8")
     with pytest.raises(UsageError, match=r"check\.json was not written by"):
-        suspects(tmp_path / "check.json", None)
+        suspect_candidates(tmp_path / "check.json", None)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path):
     for name in ("none.csv", "none.json"):
         with pytest.raises(UsageError, match="cannot be read"):
-            suspects(tmp_path / name, None)
+            suspect_candidates(tmp_path / name, None)
 
 
 @pytest.mark.parametrize("name", ["none", "1.0", "nan"])
 def test_suspects_of_classes_with_odd_names(tmp_path: Path, name: str):
     table = tmp_path / "suspects.csv"
     table.write_text(f"id,path,label,suggested\n1, a.png,{name},blue\n", encoding="utf-8")
-    (found,) = suspects(table, None)
+    (found,) = suspect_candidates(table, None)
     assert (found.path, found.label) == (tmp_path / " a.png", name)
 
 
 def test_photos_of_a_check_are_found_through_a_table_of_another_dialect(tmp_path: Path):
     data = tmp_path / "data.csv"
     data.write_text("File;Class\nred\\a.png;red\n", encoding="utf-8")
-    (found,) = suspects(_check(tmp_path / "check.json"), data)
+    (found,) = suspect_candidates(_check(tmp_path / "check.json"), data)
     assert found.path == tmp_path / "red" / "a.png"

@@ -7,16 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.core.errors import UsageError
 from assay.data import read_manifest
-from assay.errors import UsageError
-from assay.serving.web.candidates import Candidate
-from assay.serving.web.manifest import Labels
+from assay.serving.web.label_store import LabelCandidate, LabelStore
 
 
-def _photo(folder: Path, name: str, *, fleeting: bool = False) -> Candidate:
+def _photo(folder: Path, name: str, *, fleeting: bool = False) -> LabelCandidate:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(name.encode())
-    return Candidate(folder / name, "red", "", fleeting)
+    return LabelCandidate(folder / name, "red", "", fleeting)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -25,7 +24,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_labels_are_a_manifest_that_training_reads(tmp_path: Path):
-    labels = Labels(tmp_path / "labels.csv")
+    labels = LabelStore(tmp_path / "labels.csv")
     labels.give(_photo(tmp_path / "in", "one, two.png"), "blue")
     labels.give(_photo(tmp_path / "in", "ü.png"), "red")
     assert _rows(tmp_path / "labels.csv")[0] == {"path": "in/one, two.png", "label": "blue"}
@@ -34,7 +33,7 @@ def test_labels_are_a_manifest_that_training_reads(tmp_path: Path):
 
 
 def test_a_second_label_replaces_the_first_and_undo_leaves_none(tmp_path: Path):
-    labels, photo = Labels(tmp_path / "labels.csv"), _photo(tmp_path, "a.png")
+    labels, photo = LabelStore(tmp_path / "labels.csv"), _photo(tmp_path, "a.png")
     labels.give(photo, "blue")
     labels.give(photo, "red")
     assert labels.given() == {tmp_path / "a.png": "red"}
@@ -45,7 +44,7 @@ def test_a_second_label_replaces_the_first_and_undo_leaves_none(tmp_path: Path):
 
 
 def test_photos_that_may_be_dropped_are_copied_and_the_copy_goes_with_the_label(tmp_path: Path):
-    labels, photo = Labels(tmp_path / "out" / "labels.csv"), _photo(tmp_path / "kept", "a.png", fleeting=True)
+    labels, photo = LabelStore(tmp_path / "out" / "labels.csv"), _photo(tmp_path / "kept", "a.png", fleeting=True)
     labels.give(photo, "blue")
     photo.path.unlink()
     assert (tmp_path / "out" / "photos" / "a.png").read_bytes() == b"a.png"
@@ -55,7 +54,7 @@ def test_photos_that_may_be_dropped_are_copied_and_the_copy_goes_with_the_label(
 
 
 def test_a_photo_that_is_gone_gets_no_label(tmp_path: Path):
-    labels, photo = Labels(tmp_path / "labels.csv"), _photo(tmp_path / "kept", "a.png", fleeting=True)
+    labels, photo = LabelStore(tmp_path / "labels.csv"), _photo(tmp_path / "kept", "a.png", fleeting=True)
     photo.path.unlink()
     with pytest.raises(FileNotFoundError):
         labels.give(photo, "blue")
@@ -69,7 +68,7 @@ def test_on_top_of_a_data_set(tmp_path: Path):
     data = tmp_path / "data" / "manifest.csv"
     data.write_text("id,path,label,split\na.png,a.png,red,train\nb.png,b.png,red,test\n", encoding="utf-8")
     before = data.read_bytes()
-    labels = Labels(tmp_path / "labels" / "labels.csv", data)
+    labels = LabelStore(tmp_path / "labels" / "labels.csv", data)
     labels.give(suspect, "blue")
     labels.give(new, "green")
     assert labels.whole is not None
@@ -81,7 +80,7 @@ def test_on_top_of_a_data_set(tmp_path: Path):
 
 
 def test_two_workers_share_one_manifest(tmp_path: Path):
-    one, other = Labels(tmp_path / "labels.csv"), Labels(tmp_path / "labels.csv")
+    one, other = LabelStore(tmp_path / "labels.csv"), LabelStore(tmp_path / "labels.csv")
     one.give(_photo(tmp_path, "a.png"), "red")
     other.give(_photo(tmp_path, "b.png"), "blue")
     one.give(_photo(tmp_path, "c.png"), "red")
@@ -93,9 +92,9 @@ def test_two_workers_share_one_manifest(tmp_path: Path):
 )
 def test_the_manifest_holds_what_was_said_last(steps: list[tuple[str, str | None]], tmp_path_factory):
     folder = tmp_path_factory.mktemp("labels")
-    labels, expected = Labels(folder / "labels.csv"), {}
+    labels, expected = LabelStore(folder / "labels.csv"), {}
     for name, label in steps:
-        photo = Candidate(folder / name, "red", "")
+        photo = LabelCandidate(folder / name, "red", "")
         if label is None:
             labels.take_back(photo)
             expected.pop(folder / name, None)
@@ -109,7 +108,7 @@ def test_the_manifest_holds_what_was_said_last(steps: list[tuple[str, str | None
 def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes):
     (tmp_path / "labels.csv").write_bytes(content)
     with pytest.raises(UsageError, match=r"labels\.csv"):
-        Labels(tmp_path / "labels.csv")
+        LabelStore(tmp_path / "labels.csv")
 
 
 def test_a_data_set_in_another_dialect(tmp_path: Path):
@@ -117,7 +116,7 @@ def test_a_data_set_in_another_dialect(tmp_path: Path):
     _photo(tmp_path / "in", "b.png")
     text = "File Name;Class;Note\r\nin\\a.png;red;old\r\n in/b.png ; green;new\r\n"
     (tmp_path / "data.csv").write_text(text, encoding="utf-16")
-    labels = Labels(tmp_path / "labels.csv", tmp_path / "data.csv")
+    labels = LabelStore(tmp_path / "labels.csv", tmp_path / "data.csv")
     labels.give(photo, "blue")
     assert labels.whole is not None
     assert _rows(labels.whole) == [
@@ -128,12 +127,12 @@ def test_a_data_set_in_another_dialect(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["none", "1.0", "TRUE", "nan"])
 def test_classes_with_odd_names_are_read_back_as_they_are(tmp_path: Path, name: str):
-    labels = Labels(tmp_path / "labels.csv")
+    labels = LabelStore(tmp_path / "labels.csv")
     labels.give(_photo(tmp_path, "a.png"), name)
-    assert Labels(tmp_path / "labels.csv").given() == {tmp_path / "a.png": name}
+    assert LabelStore(tmp_path / "labels.csv").given() == {tmp_path / "a.png": name}
 
 
 def test_a_table_without_labels_is_refused(tmp_path: Path):
     (tmp_path / "data.csv").write_text("path;label\na.png;\n", encoding="utf-8")
     with pytest.raises(UsageError, match="line 2: label is empty"):
-        Labels(tmp_path / "labels.csv", tmp_path / "data.csv")
+        LabelStore(tmp_path / "labels.csv", tmp_path / "data.csv")

@@ -3,11 +3,11 @@
 import pytest
 
 from assay.serving.errors import ApiError
-from assay.serving.web.relabel import _label
+from assay.serving.web.relabel_routes import _parse_label
 
 
 def test_a_label_is_read():
-    assert _label(bytearray(b'{"label": "open", "more": [{}]}')) == "open"
+    assert _parse_label(bytearray(b'{"label": "open", "more": [{}]}')) == "open"
 
 
 @pytest.mark.parametrize(
@@ -28,5 +28,5 @@ def test_a_label_is_read():
 )
 def test_another_body_is_refused(body: bytes):
     with pytest.raises(ApiError) as refused:
-        _label(bytearray(body))
+        _parse_label(bytearray(body))
     assert refused.value.status == 400

@@ -7,15 +7,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from assay.benchmark.figures import write_benchmark
+from assay.benchmark.results import Measurement, MeasurementError
+from assay.benchmark.runner import SYNTHETIC_PHOTO, benchmark_model, synthetic_photo
+from assay.benchmark.worker import MeasurementJob, StageTimes, ThroughputSetting
 from assay.bundle import BundleError
-from assay.errors import AssayError, UsageError
+from assay.core.errors import AssayError, UsageError
 from assay.inference import Classifier
-from assay.workflow.bench.bench import bench_model
-from assay.workflow.bench.photos import DRAWN, drawn_photo
-from assay.workflow.bench.stages import Stages
-from assay.workflow.bench.trial import Trial, TrialError
-from assay.workflow.bench.worker import Job, Setting
-from assay.workflow.bench.write import write_bench
 
 MIB = 1 << 20
 
@@ -24,33 +22,33 @@ class Bench:
     """Trials that take no time; every one is a millisecond slower than the one before."""
 
     def __init__(self, broken: str = "") -> None:
-        self.jobs: list[Job] = []
+        self.jobs: list[MeasurementJob] = []
         self._broken = broken
 
-    def __call__(self, job: Job) -> Trial:
+    def __call__(self, job: MeasurementJob) -> Measurement:
         self.jobs.append(job)
         assert all(Path(photo).is_file() for photo in job.photos)
         if job.engine == self._broken:
-            raise TrialError("it is broken")
+            raise MeasurementError("it is broken")
         slow = 1e-3 * len(self.jobs)
-        return Trial(
+        return Measurement(
             startup=0.5,
             p50=slow,
             p95=2 * slow,
             p99=3 * slow,
             runs=10,
             throughput=1 / slow,
-            setting=Setting(4, 2),
+            setting=ThroughputSetting(4, 2),
             memory=100 * MIB,
             peak=200 * MIB,
-            stages=Stages(3 * slow, slow, 4 * slow),
+            stages=StageTimes(3 * slow, slow, 4 * slow),
         )
 
 
 @pytest.fixture(autouse=True)
 def plain_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is measured depends on the processor: here on one without bfloat16."""
-    monkeypatch.setattr("assay.workflow.bench.bench.bf16_instructions", frozenset)
+    monkeypatch.setattr("assay.benchmark.runner.bf16_instructions", frozenset)
 
 
 @pytest.fixture
@@ -65,13 +63,13 @@ def labelled(shots: list[Path], tmp_path: Path) -> Path:
 
 def test_combinations_take_turns_and_figures_are_medians(int8_bundle: Path):
     trial = Bench()
-    result = bench_model(int8_bundle, seconds=24, trial=trial)
+    result = benchmark_model(int8_bundle, seconds=24, trial=trial)
     order = [(job.engine, job.precision) for job in trial.jobs]
     assert len(set(order[:4])) == 4
     assert order[4:8] == order[:4][::-1]
     assert order[8:] == order[:4]
     assert all(job.seconds == 2 for job in trial.jobs)
-    assert (result.rounds, result.photos, result.judged) == (3, DRAWN, 0)
+    assert (result.rounds, result.photos, result.judged) == (3, SYNTHETIC_PHOTO, 0)
     first = result.rows[0]
     # The first one was measured 1st, 8th and 9th.
     assert first.of(lambda one: 1e3 * one.p50) == pytest.approx((8, 1, 9))
@@ -84,20 +82,20 @@ def test_combinations_take_turns_and_figures_are_medians(int8_bundle: Path):
 
 def test_little_time_gives_fewer_rounds(int8_bundle: Path):
     trial = Bench()
-    assert bench_model(int8_bundle, seconds=1, trial=trial).rounds == 1
+    assert benchmark_model(int8_bundle, seconds=1, trial=trial).rounds == 1
     assert len(trial.jobs) == 4
 
 
 def test_bfloat16_is_measured_where_the_processor_has_it(int8_bundle: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("assay.workflow.bench.bench.bf16_instructions", lambda: frozenset({"amx_bf16"}))
+    monkeypatch.setattr("assay.benchmark.runner.bf16_instructions", lambda: frozenset({"amx_bf16"}))
     trial = Bench()
-    bench_model(int8_bundle, seconds=1, trial=trial)
+    benchmark_model(int8_bundle, seconds=1, trial=trial)
     assert [job.engine for job in trial.jobs if job.precision == "bf16"] == ["openvino"]
     assert len(trial.jobs) == 5
 
 
 def test_accuracy_is_that_of_the_labels(int8_bundle: Path, labelled: Path):
-    result = bench_model(int8_bundle, labelled, seconds=1, trial=Bench())
+    result = benchmark_model(int8_bundle, labelled, seconds=1, trial=Bench())
     assert result.judged == 6
     assert result.photos == f"6 photos of {labelled}"
     truth = [row.accuracy for row in result.rows if row.combination.precision == "fp32"]
@@ -110,7 +108,7 @@ def test_accuracy_is_that_of_the_labels(int8_bundle: Path, labelled: Path):
 
 def test_one_that_fails_stops_no_other(int8_bundle: Path, labelled: Path, tmp_path: Path):
     trial = Bench("onnxruntime")
-    result = bench_model(int8_bundle, labelled, seconds=24, trial=trial)
+    result = benchmark_model(int8_bundle, labelled, seconds=24, trial=trial)
     failed = [row for row in result.rows if not row.trials]
     assert {(row.combination.engine, row.error, row.accuracy) for row in failed} == {
         ("onnxruntime", "it is broken", None)
@@ -118,31 +116,31 @@ def test_one_that_fails_stops_no_other(int8_bundle: Path, labelled: Path, tmp_pa
     assert len(result.measured) == 2
     # It is not tried again.
     assert sum(job.engine == "onnxruntime" for job in trial.jobs) == 2
-    text, picture = write_bench(result, tmp_path / "out")
+    text, picture = write_benchmark(result, tmp_path / "out")
     assert json.loads(text.read_text(encoding="utf-8"))["combinations"][1]["error"] == "it is broken"
     with Image.open(picture) as image:
         assert min(image.size) > 500
 
 
 def test_where_all_fail_there_is_no_picture(make_bundle: Callable[..., Path], tmp_path: Path):
-    def fail(job: Job) -> Trial:
-        raise TrialError(f"{job.engine} is broken")
+    def fail(job: MeasurementJob) -> Measurement:
+        raise MeasurementError(f"{job.engine} is broken")
 
-    result = bench_model(make_bundle(int8=False), seconds=1, trial=fail)
+    result = benchmark_model(make_bundle(int8=False), seconds=1, trial=fail)
     assert result.measured == ()
-    assert [path.name for path in write_bench(result, tmp_path)] == ["bench.json"]
+    assert [path.name for path in write_benchmark(result, tmp_path)] == ["bench.json"]
 
 
 def test_wrong_input_is_one_sentence(int8_bundle: Path, tmp_path: Path):
     with pytest.raises(UsageError, match="--seconds is 0: give more than 0"):
-        bench_model(int8_bundle, seconds=0)
+        benchmark_model(int8_bundle, seconds=0)
     with pytest.raises(BundleError, match=r"no.assay does not exist"):
-        bench_model(tmp_path / "no.assay", trial=Bench())
+        benchmark_model(tmp_path / "no.assay", trial=Bench())
     (tmp_path / "cat").mkdir()
     Image.new("RGB", (40, 40)).save(tmp_path / "cat" / "1.png")
     with pytest.raises(AssayError, match="cat"):
-        bench_model(int8_bundle, tmp_path, trial=Bench())
+        benchmark_model(int8_bundle, tmp_path, trial=Bench())
 
 
 def test_drawn_photo_is_always_the_same():
-    assert drawn_photo() == drawn_photo()
+    assert synthetic_photo() == synthetic_photo()

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from assay.benchmark.worker import TimedPreprocess
 from assay.image import Preprocess
 from assay.recipe import PreprocessSpec
-from assay.workflow.bench.stages import StagedReader
 
 
 def test_every_stage_gets_its_own_time(shots: list[Path]):
     # Read by: start, before the square, after it, after reading, after inference.
     ticks: Iterator[float] = iter([0.0, 5.0, 7.0, 7.5, 9.5])
-    reader = StagedReader(PreprocessSpec(size=32), clock=lambda: next(ticks))
+    reader = TimedPreprocess(PreprocessSpec(size=32), clock=lambda: next(ticks))
     seen: list[np.ndarray] = []
     stages = reader.measure(shots[0].read_bytes(), seen.append)
     assert stages == pytest.approx((5.5, 2.0, 2.0))
@@ -25,7 +25,7 @@ def test_every_stage_gets_its_own_time(shots: list[Path]):
 def test_the_way_of_a_photo_is_the_usual_one(shots: list[Path]):
     spec = PreprocessSpec(size=48, fit="letterbox", roi=(0.1, 0.2, 0.7, 1.0))
     steps = count()
-    reader = StagedReader(spec, clock=lambda: float(next(steps)))
+    reader = TimedPreprocess(spec, clock=lambda: float(next(steps)))
     for shot in shots:
         seen: list[np.ndarray] = []
         reader.measure(shot.read_bytes(), seen.append)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from assay.workflow.bench.trial import TrialError, run_trial
-from assay.workflow.bench.worker import BATCHES, Job
+from assay.benchmark.results import MeasurementError, run_measurement
+from assay.benchmark.worker import BATCHES, MeasurementJob
 
 
 def test_a_worker_measures(int8_bundle: Path, shots: list[Path]):
-    trial = run_trial(Job(str(int8_bundle), "openvino", "int8", [str(shot) for shot in shots], 0.2))
+    trial = run_measurement(MeasurementJob(str(int8_bundle), "openvino", "int8", [str(shot) for shot in shots], 0.2))
     assert 0 < trial.p50 <= trial.p95 <= trial.p99 < trial.startup
     assert trial.runs >= 10
     assert trial.throughput > 0
@@ -26,13 +26,13 @@ def test_a_worker_measures(int8_bundle: Path, shots: list[Path]):
 
 
 def test_a_model_that_cannot_run_is_one_sentence(int8_bundle: Path, shots: list[Path]):
-    with pytest.raises(TrialError, match="no engine is called 'abacus'"):
-        run_trial(Job(str(int8_bundle), "abacus", "fp32", [str(shots[0])], 0.1))
+    with pytest.raises(MeasurementError, match="no engine is called 'abacus'"):
+        run_measurement(MeasurementJob(str(int8_bundle), "abacus", "fp32", [str(shots[0])], 0.1))
 
 
 def test_a_worker_that_dies_says_its_last_words(int8_bundle: Path):
-    with pytest.raises(TrialError, match="its process died: IndexError"):
-        run_trial(Job(str(int8_bundle), "onnxruntime", "fp32", [], 0.1))
+    with pytest.raises(MeasurementError, match="its process died: IndexError"):
+        run_measurement(MeasurementJob(str(int8_bundle), "onnxruntime", "fp32", [], 0.1))
 
 
 _INTERRUPTED = """

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from assay.bundle import Bundle, BundleError, amend_bundle, pack
-from assay.errors import AssayError, UsageError
+from assay.bundle import Bundle, BundleError, amend_bundle, pack_bundle
+from assay.core.errors import AssayError, UsageError
+from assay.export import FORMATS, ExportResult, export_model
+from assay.export.torchscript import rebuild_network
 from assay.inference import Classifier
-from assay.workflow.export import FORMATS, ExportResult, export_model
-from assay.workflow.export.torchscript import rebuild_network
 
 Example = Callable[[Path, Path], str]
 
@@ -104,7 +104,7 @@ def test_a_file_that_answers_otherwise_is_not_written_nor_are_the_others(
     # Arithmetic makes scalars of arrays without axes.
     arrays = {name: np.asarray(value) for name, value in weights.items()}
     crossed = tmp_path / "crossed.assay"
-    pack(crossed, opened.info, {"model.onnx": opened.model(), "weights.safetensors": save(arrays)})
+    pack_bundle(crossed, opened.info, {"model.onnx": opened.model(), "weights.safetensors": save(arrays)})
     with pytest.raises(
         AssayError, match=r"nothing was written: torchscript differs from .* by 0.01 in a logit on 6 photos"
     ):
@@ -112,9 +112,7 @@ def test_a_file_that_answers_otherwise_is_not_written_nor_are_the_others(
     assert not (tmp_path / "to").exists()
 
 
-def test_all_passes_over_what_cannot_be_made(
-    make_bundle: Callable[..., Path], shots: list[Path], tmp_path: Path
-):
+def test_all_passes_over_what_cannot_be_made(make_bundle: Callable[..., Path], shots: list[Path], tmp_path: Path):
     bundle = make_bundle(int8=False)
     result = export_model(bundle, tmp_path / "to", photos=shots[:1])
     assert set(result.skipped) == {"onnx-int8", "openvino-int8"}

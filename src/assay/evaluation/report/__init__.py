@@ -1,9 +1,9 @@
-"""The report: one HTML page that a person without training in statistics can read, and the same as JSON.
+"""The evaluation report: one self-contained HTML page without scripts or network requests.
 
-The page holds its pictures itself, asks the network for nothing, and runs no script.
+The same content as JSON.
 """
 
-from assay.evaluation.report.context import Epoch, Finding, ReportContext
-from assay.evaluation.report.write import REPORT_FILES, write_report
+from assay.evaluation.report.context import EpochMetrics, ReportContext, ReportFinding
+from assay.evaluation.report.report_files import REPORT_FILES, write_report
 
-__all__ = ["REPORT_FILES", "Epoch", "Finding", "ReportContext", "write_report"]
+__all__ = ["REPORT_FILES", "EpochMetrics", "ReportContext", "ReportFinding", "write_report"]

@@ -1,24 +1,21 @@
-"""What a report can tell beyond the predictions, given by whoever knows it: everything is optional.
-
-Plain rows and functions only, so that evaluation needs to know neither training nor bundles.
-"""
+"""`ReportContext`: what a report shows besides the predictions. Everything is optional."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from assay.evaluation.predictions import Predictions
-from assay.evaluation.selective import Answered
+from assay.evaluation.selective_classification import AnswerCounts
 
-Read = Callable[[str, str], bytes]
+ReadImage = Callable[[str, str], bytes]
 """Gives the bytes of a photo by its id and its path."""
 
-Heatmap = Callable[[bytes, int], bytes | None]
+MakeHeatmap = Callable[[bytes, int], bytes | None]
 """Gives, from a photo's bytes and the index of a class, a picture (any format Assay reads) of where the
 classifier saw that class; or none."""
 
 
-class Epoch(NamedTuple):
+class EpochMetrics(NamedTuple):
     """One epoch of the training, counted from 1; accuracies 0-1."""
 
     epoch: int
@@ -28,7 +25,7 @@ class Epoch(NamedTuple):
     val_accuracy: float
 
 
-class Finding(NamedTuple):
+class ReportFinding(NamedTuple):
     """Something the check of the data found."""
 
     severity: str
@@ -69,15 +66,15 @@ class ReportContext:
     question: str = ""
     part: str = ""
     caution: str = ""
-    history: Sequence[Epoch] = ()
+    history: Sequence[EpochMetrics] = ()
     best_epoch: int = 0
     temperature: float = 1.0
     threshold: float | None = None
-    answered: Answered | None = None
+    answered: AnswerCounts | None = None
     training: Predictions | None = None
-    read: Read | None = None
-    heatmap: Heatmap | None = None
-    findings: Sequence[Finding] | None = None
+    read: ReadImage | None = None
+    heatmap: MakeHeatmap | None = None
+    findings: Sequence[ReportFinding] | None = None
     parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     split: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)

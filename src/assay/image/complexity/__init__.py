@@ -1,24 +1,23 @@
-"""How much work a file asks for, judged by its structure before any pixel is decoded.
+"""Limits on the work that decoding a file may cost.
 
-A file's size and number of pixels do not bound the time that decoding takes: a JPEG of 100 kB can ask for
-thousands of passes over 16 million pixels, and a decoder in C cannot be stopped. Here such files are refused
-by what they declare. What is read by Pillow's own parsers, in Python, is bounded by `bounded`.
+Checked from its structure before any pixel is decoded. A file's size and number of pixels do not bound it:
+a JPEG of 100 kB can ask for thousands of passes over 16 million pixels.
 """
 
 from collections.abc import Callable
 from typing import Final
 
-from assay.image.complexity import avif, gif, jpeg, jpeg2000, png, tiff
-from assay.image.complexity.bounds import TooComplex, bounded
+from assay.image.complexity import avif_jpeg2000, jpeg_png_gif, tiff
+from assay.image.complexity.bounded_stream import ComplexityLimitExceeded, bounded_stream
 
 _CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
-    "jpeg": jpeg.check,
-    "png": png.check,
-    "gif": gif.check,
-    "tiff": tiff.check,
-    "webp": tiff.check_embedded,
-    "avif": avif.check,
-    "jpeg2000": jpeg2000.check,
+    "jpeg": jpeg_png_gif.check_jpeg,
+    "png": jpeg_png_gif.check_png,
+    "gif": jpeg_png_gif.check_gif,
+    "tiff": tiff.check_tiff,
+    "webp": tiff.check_embedded_exif,
+    "avif": avif_jpeg2000.check_avif,
+    "jpeg2000": avif_jpeg2000.check_jpeg2000,
 }
 
 
@@ -38,4 +37,4 @@ def check_complexity(data: bytes, kind: str) -> None:
         check(data)
 
 
-__all__ = ["TooComplex", "bounded", "check_complexity"]
+__all__ = ["ComplexityLimitExceeded", "bounded_stream", "check_complexity"]

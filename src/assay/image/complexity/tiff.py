@@ -1,4 +1,4 @@
-"""TIFF: strips and tiles; and the directories of Exif data in files of other formats."""
+"""Complexity limits of TIFF files (strips, tiles, directories) and of Exif data in files of other formats."""
 
 import struct
 from collections.abc import Iterator
@@ -7,34 +7,34 @@ from typing import Final
 
 import numpy as np
 
-from assay.image.complexity.bounds import TooComplex, bounded_bytes
+from assay.image.complexity.bounded_stream import ComplexityLimitExceeded, max_total_bytes
 
 _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 """Bytes of a value, by type; Pillow passes over other types."""
-_SHARED: Final = 4
+_MAX_REREADS: Final = 4
 """How many times the length of Exif data its values may be: entries may all name the same bytes."""
-_LITTLE_EXIF: Final = 4_096
-_EXIF_ENTRIES: Final = 10_000
+_SMALL_EXIF: Final = 4_096
+_MAX_EXIF_ENTRIES: Final = 10_000
 """Entries of Exif data; cameras write some hundreds. Directories may be one and the same."""
 _OFFSETS: Final = {273, 324}
 """Tags whose values are the places of strips or tiles."""
-_PARTS: Final = 65_536
+_MAX_PARTS: Final = 65_536
 """Strips or tiles; a picture with more rows may have four for each row."""
 _LENGTHS: Final = {279, 325}
 """Tags whose values are the lengths of strips or tiles, as they are packed."""
 _NUMBERS: Final = {3: "u2", 4: "u4", 16: "u8"}
-_TAGS: Final = 10_000
+_MAX_TAGS: Final = 10_000
 """Entries of a picture's directory; usual ones have some dozens."""
-_PICTURES: Final = 100_000
+_MAX_PICTURES: Final = 100_000
 _HEIGHT: Final = 257
-_FOLDERS: Final = {0x8769, 0x8825, 0xA005}
+_DIRECTORY_TAGS: Final = {0x8769, 0x8825, 0xA005}
 """Tags whose value is the place of another directory: Exif, GPS, interoperability."""
-_MOST_FOLDERS: Final = 8
+_MAX_DIRECTORIES: Final = 8
 _EXIF_STARTS: Final = (b"II*\0", b"MM\0*")
-_MOST_STARTS: Final = 16
+_MAX_STARTS: Final = 16
 
 
-def check(data: bytes) -> None:
+def check_tiff(data: bytes) -> None:
     """Count strips or tiles of a TIFF file's first picture, and their bytes.
 
     All strips may name the same bytes, which need not unpack to anything: each is unpacked anew. Its other
@@ -46,20 +46,20 @@ def check(data: bytes) -> None:
     Source: TIFF, revision 6.0 (1992), section 2; BigTIFF design of libtiff.
     """
     height, parts = 0, 0
-    most_bytes = bounded_bytes(len(data))
+    most_bytes = max_total_bytes(len(data))
     for number, (tag, kind, count, value) in enumerate(_entries(data), 1):
-        if number > _TAGS:
-            raise TooComplex("tags", number, _TAGS)
+        if number > _MAX_TAGS:
+            raise ComplexityLimitExceeded("tags", number, _MAX_TAGS)
         if tag == _HEIGHT:
             height = value
         elif tag in _LENGTHS and (total := _sum(data, kind, count, value)) > most_bytes:
-            raise TooComplex("bytes of strips or tiles", total, most_bytes)
+            raise ComplexityLimitExceeded("bytes of strips or tiles", total, most_bytes)
         elif tag in _OFFSETS:
             parts = max(parts, count)
     # A height of more rows than the format could hold pixels is refused further on.
-    most = max(_PARTS, 4 * min(height, 2**20))
+    most = max(_MAX_PARTS, 4 * min(height, 2**20))
     if parts > most:
-        raise TooComplex("strips or tiles", parts, most)
+        raise ComplexityLimitExceeded("strips or tiles", parts, most)
 
 
 def _sum(data: bytes, kind: int, count: int, place: int) -> int:
@@ -72,7 +72,7 @@ def _sum(data: bytes, kind: int, count: int, place: int) -> int:
     return int(np.minimum(values, len(data)).sum())
 
 
-def check_embedded(data: bytes) -> None:
+def check_embedded_exif(data: bytes) -> None:
     """Check Exif data wherever they stand in a file.
 
     Raises:
@@ -80,14 +80,14 @@ def check_embedded(data: bytes) -> None:
     """
     for start in _EXIF_STARTS:
         place = data.find(start)
-        for _ in range(_MOST_STARTS):
+        for _ in range(_MAX_STARTS):
             if place < 0:
                 break
-            check_values(data[place:])
+            check_exif_values(data[place:])
             place = data.find(start, place + 4)
 
 
-def check_values(exif: bytes) -> None:
+def check_exif_values(exif: bytes) -> None:
     """Add up what the values of the directories take in memory.
 
     Pillow copies all of them, whatever is asked for: 5,000 entries that name the same 60 kB take 300 MB.
@@ -99,24 +99,24 @@ def check_values(exif: bytes) -> None:
         TooComplex: the values are many times longer than the data, or too many.
     """
     layout = _layout(exif)
-    if layout is None or len(exif) < _LITTLE_EXIF:
+    if layout is None or len(exif) < _SMALL_EXIF:
         return
-    most, total, entries = _SHARED * len(exif), 0, 0
+    most, total, entries = _MAX_REREADS * len(exif), 0, 0
     waiting: list[int] = [layout.offset.unpack_from(exif, layout.first)[0]]
     for start in waiting:
         for tag, kind, count, value in _entries(exif, start):
             entries += 1
-            if entries > _EXIF_ENTRIES:
-                raise TooComplex("entries of Exif data", entries, _EXIF_ENTRIES)
+            if entries > _MAX_EXIF_ENTRIES:
+                raise ComplexityLimitExceeded("entries of Exif data", entries, _MAX_EXIF_ENTRIES)
             size = count * _SIZES.get(kind, 0)
-            if tag in _FOLDERS and len(waiting) < _MOST_FOLDERS:
+            if tag in _DIRECTORY_TAGS and len(waiting) < _MAX_DIRECTORIES:
                 waiting.append(value)
             if size > layout.offset.size:
                 if value + size > len(exif):
                     break  # here Pillow gives up
                 total += size
                 if total > most:
-                    raise TooComplex("bytes of Exif values", total, most)
+                    raise ComplexityLimitExceeded("bytes of Exif values", total, most)
 
 
 def count_directories(data: bytes) -> int:
@@ -135,8 +135,8 @@ def count_directories(data: bytes) -> int:
     (place,) = offset.unpack_from(data, layout.first)
     while place not in seen and 0 < place <= len(data) - head.size:
         seen.add(place)
-        if len(seen) > _PICTURES:
-            raise TooComplex("pictures", len(seen), _PICTURES)
+        if len(seen) > _MAX_PICTURES:
+            raise ComplexityLimitExceeded("pictures", len(seen), _MAX_PICTURES)
         link = place + head.size + head.unpack_from(data, place)[0] * entry.size
         if link + offset.size > len(data):
             break

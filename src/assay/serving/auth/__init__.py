@@ -1,24 +1,24 @@
-"""Keys, signatures, tiers, rates and countries.
+"""Decide whether a request may proceed: API keys, signed requests, rate limits, countries.
 
-`make_gate` builds what decides who is let in, from `AuthSettings` and `LimitSettings`.
+Browser origins.
 """
 
-from assay.serving.auth.base import ANONYMOUS, Admission, Asked, Client, Gate, Refusal
-from assay.serving.auth.gate import make_gate
-from assay.serving.auth.settings import AuthSettings, CountrySettings, LimitSettings, Tier
-from assay.serving.auth.signed import digest_of
+from assay.serving.auth.authenticator import content_digest
+from assay.serving.auth.authorizer import make_authorizer
+from assay.serving.auth.interfaces import ANONYMOUS, AccessDeniedError, Authorization, Authorizer, AuthRequest, Client
+from assay.serving.auth.settings import AuthSettings, CountrySettings, RateLimitSettings, Tier
 
 __all__ = [
     "ANONYMOUS",
-    "Admission",
-    "Asked",
+    "AccessDeniedError",
+    "AuthRequest",
     "AuthSettings",
+    "Authorization",
+    "Authorizer",
     "Client",
     "CountrySettings",
-    "Gate",
-    "LimitSettings",
-    "Refusal",
+    "RateLimitSettings",
     "Tier",
-    "digest_of",
-    "make_gate",
+    "content_digest",
+    "make_authorizer",
 ]

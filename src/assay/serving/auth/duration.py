@@ -1,13 +1,13 @@
-"""Spans of time as people type them: 90d, 12h. Knows nothing of keys."""
+"""Parse time spans such as 90d or 12h."""
 
 import re
 
-from assay.errors import UsageError
+from assay.core.errors import UsageError
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-def seconds_of(text: str) -> int:
+def parse_duration(text: str) -> int:
     """Return the seconds of a span such as 90d, 12h, 30m, 45s or 2w.
 
     Raises:

@@ -1,21 +1,13 @@
-"""Which pages in a browser may use a server that asks for no keys.
-
-Such a server trusts whoever can reach it, and a browser on the same machine reaches it for any page that it
-shows. Two things give such a page away. One whose own name was made to resolve to this machine's address (DNS
-rebinding) sends that name as Host. One that asks across origins (a form, `fetch`, an image) sends Origin or
-Sec-Fetch-Site. Programs such as curl send neither header, and are not affected.
-
-Source: RFC 9110 (2022) for Host, RFC 6454 (2011) for Origin, W3C "Fetch Metadata Request Headers" (2025).
-"""
+"""Protect a server without API keys from other web pages: checks of Host, Origin and Sec-Fetch-Site."""
 
 import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from assay.serving.auth.base import Refusal
+from assay.serving.auth.interfaces import AccessDeniedError
 
-ANY = "*"
+ANY_HOST = "*"
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s,/@:\[\]]+)(?::([0-9]*))?")
 _OWN_SITES = frozenset({"same-origin", "none"})
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -36,9 +28,9 @@ class OriginPolicy:
 
     def __init__(self, listening: str, hosts: Collection[str], origins: Collection[str]) -> None:
         self._local = is_loopback(listening)
-        self._hosts = frozenset(_plain(host) for host in hosts)
-        self._known = self._hosts | {_plain(listening)}
-        self._checks_host = (self._local or bool(hosts)) and ANY not in hosts
+        self._hosts = frozenset(_normalize_host(host) for host in hosts)
+        self._known = self._hosts | {_normalize_host(listening)}
+        self._checks_host = (self._local or bool(hosts)) and ANY_HOST not in hosts
         self._origins = frozenset(origin.lower() for origin in origins)
 
     def check(self, method: str, headers: Mapping[str, str]) -> None:
@@ -53,11 +45,11 @@ class OriginPolicy:
         """
         host = headers.get("host")
         if host and self._checks_host and not self._knows(host):
-            raise Refusal(
+            raise AccessDeniedError(
                 403, "This server does not answer under this host name; allow it with --allowed-host"
             )
         if not self._own_page(method, headers):
-            raise Refusal(403, "This server does not answer pages of other origins")
+            raise AccessDeniedError(403, "This server does not answer pages of other origins")
 
     def _knows(self, host: str) -> bool:
         name = host_name(host)
@@ -70,11 +62,11 @@ class OriginPolicy:
 
     def _own_page(self, method: str, headers: Mapping[str, str]) -> bool:
         origin = headers.get("origin")
-        if origin is not None and (ANY in self._origins or origin.lower() in self._origins):
+        if origin is not None and (ANY_HOST in self._origins or origin.lower() in self._origins):
             return True
         if origin is not None and not same_origin(headers) and not self._of_own_name(origin):
             return False
-        return headers.get("sec-fetch-site", "none") in _OWN_SITES or _followed_link(method, headers)
+        return headers.get("sec-fetch-site", "none") in _OWN_SITES or _is_link_navigation(method, headers)
 
     def _of_own_name(self, origin: str) -> bool:
         """Tell whether an origin has a name of this server: a proxy may have replaced the Host."""
@@ -93,12 +85,12 @@ def same_origin(headers: Mapping[str, str]) -> bool:
     return page_host is not None and page_host == _with_port(headers.get("host", ""), _DEFAULT_PORTS[scheme])
 
 
-def from_own_page(headers: Mapping[str, str]) -> bool:
+def is_from_own_page(headers: Mapping[str, str]) -> bool:
     """Tell whether a request comes from this server's own page, or from no browser."""
     return same_origin(headers) and headers.get("sec-fetch-site", "none") in _OWN_SITES
 
 
-def names_this_machine(host: str) -> bool:
+def is_loopback_host_header(host: str) -> bool:
     """Tell whether a Host header is `localhost` or a loopback address, with any port."""
     name = host_name(host)
     return name is not None and is_loopback(name)
@@ -116,16 +108,16 @@ def is_loopback(host: str) -> bool:
 def host_name(host: str) -> str | None:
     """Return the name in a Host header, in lower case and without its port; None where it is malformed."""
     found = _HOST.fullmatch(host.strip())
-    return None if found is None else _plain(found[1])
+    return None if found is None else _normalize_host(found[1])
 
 
-def _plain(name: str) -> str:
+def _normalize_host(name: str) -> str:
     return name.lower().removeprefix("[").removesuffix("]").removesuffix(".")
 
 
 def _with_port(host: str, port: str) -> tuple[str, str] | None:
     found = _HOST.fullmatch(host.strip())
-    return None if found is None else (_plain(found[1]), found[2] or port)
+    return None if found is None else (_normalize_host(found[1]), found[2] or port)
 
 
 def _address(name: str) -> IPv4Address | IPv6Address | None:
@@ -136,7 +128,7 @@ def _address(name: str) -> IPv4Address | IPv6Address | None:
     return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
 
 
-def _followed_link(method: str, headers: Mapping[str, str]) -> bool:
+def _is_link_navigation(method: str, headers: Mapping[str, str]) -> bool:
     """Tell whether a person has followed a link: the page that has the link does not see the answer."""
     return (
         method in {"GET", "HEAD"}

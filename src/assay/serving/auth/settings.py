@@ -1,7 +1,4 @@
-"""What can be set about who may ask: keys, proxies, countries, tiers and limits.
-
-Knows nothing of how the settings are kept; `make_gate` builds the gate from them.
-"""
+"""Settings of authentication, rate-limit tiers and country lists."""
 
 import os
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -15,27 +12,27 @@ from assay.recipe.base import Settings
 Network = IPv4Network | IPv6Network
 
 
-def keys_folder() -> Path:
+def default_keys_folder() -> Path:
     """Return the folder of keys: `ASSAY_KEYS`, else `assay` where this user's settings are."""
     if named := os.environ.get("ASSAY_KEYS"):
         return Path(named)
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "assay"
 
 
-def _country(code: str) -> str:
+def _check_country(code: str) -> str:
     if len(code) != 2 or not code.isascii() or not code.isalpha():
         raise ValueError(f"{code!r} is no country; give two letters as in DE, US, JP")
     return code.upper()
 
 
-def _network(text: str) -> str:
+def _check_network(text: str) -> str:
     ip_network(text, strict=False)
     return text
 
 
-Country = Annotated[str, AfterValidator(_country)]
+Country = Annotated[str, AfterValidator(_check_country)]
 """Two letters of ISO 3166-1."""
-Cidr = Annotated[str, AfterValidator(_network)]
+Cidr = Annotated[str, AfterValidator(_check_network)]
 """An address or a block of addresses, as 10.0.0.0/8."""
 
 
@@ -62,7 +59,7 @@ class AuthSettings(Settings):
 
     required: bool = True
     """Whether a key is needed. Without, everybody is `anonymous`; /admin then answers this machine only."""
-    folder: Path = Field(default_factory=keys_folder)
+    folder: Path = Field(default_factory=default_keys_folder)
     """Where keys.json and master.ring are, as `assay keys` writes them."""
     skew_seconds: Annotated[int, Field(ge=1, le=3600)] = 300
     """How far the clock of a client that signs may be off, both ways."""
@@ -89,7 +86,7 @@ class Tier(Settings):
 
 TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 """Lower-case letters, digits, - and _; it stands in headers and metrics."""
-TIERS: dict[TierName, Tier] = {
+DEFAULT_TIERS: dict[TierName, Tier] = {
     "bronze": Tier(per_minute=60, burst=10, at_a_time=4),
     "silver": Tier(per_minute=600, burst=50, at_a_time=16),
     "gold": Tier(per_minute=6000, burst=200, at_a_time=64),
@@ -97,10 +94,10 @@ TIERS: dict[TierName, Tier] = {
 """The tiers there are unless the settings say otherwise."""
 
 
-class LimitSettings(Settings):
+class RateLimitSettings(Settings):
     """How often clients may ask."""
 
-    tiers: dict[TierName, Tier] = TIERS
+    tiers: dict[TierName, Tier] = DEFAULT_TIERS
     """Tiers by name."""
     anonymous: str | None = None
     """Tier of each address where keys are off; none: no limit."""

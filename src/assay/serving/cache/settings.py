@@ -1,4 +1,4 @@
-"""How answers are kept: how many, how long, and where."""
+"""Settings of the result cache."""
 
 from typing import Annotated
 

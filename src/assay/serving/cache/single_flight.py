@@ -1,33 +1,30 @@
-"""Many equal questions at a time are worked out once.
-
-Knows nothing of what is worked out.
-"""
+"""Compute a value once for concurrent callers that ask for the same key."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
-class _Flight(Generic[T]):
-    task: asyncio.Task[T]
+class _Flight(Generic[_T]):
+    task: asyncio.Task[_T]
     waiting: int = 0
 
 
-class SingleFlight(Generic[T]):
+class SingleFlight(Generic[_T]):
     """Joins callers that ask for the same key at the same time. For one event loop."""
 
     def __init__(self) -> None:
-        self._flights: dict[str, _Flight[T]] = {}
+        self._flights: dict[str, _Flight[_T]] = {}
 
     def __contains__(self, key: str) -> bool:
         """Whether somebody works on `key` now, so that `run` would join."""
         return key in self._flights
 
-    async def run(self, key: str, compute: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def run(self, key: str, compute: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Return what `compute` returns, called once for all who wait for `key` now.
 
         An error goes to all of them, and nobody who comes later. The work belongs to no caller: one who is
@@ -53,7 +50,7 @@ class SingleFlight(Generic[T]):
                 self._landed(key, flight)
                 flight.task.cancel()
 
-    def _landed(self, key: str, flight: _Flight[T]) -> None:
+    def _landed(self, key: str, flight: _Flight[_T]) -> None:
         if self._flights.get(key) is flight:
             del self._flights[key]
         if flight.task.done() and not flight.task.cancelled():

@@ -1,28 +1,25 @@
-"""The pages and all that they are made of, from memory; and the model card that one of them shows.
-
-Knows nothing of what the pages do. Their policy lets a browser load from this server alone, run no script
-that stands in a page, and never turn text into markup.
-"""
+"""Serve the web pages, their static assets and the model card."""
 
 import hashlib
 from dataclasses import dataclass
 from importlib import resources
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 
-from assay.errors import AssayError
-from assay.serving.doors import admit
+from assay.core.errors import AssayError
 from assay.serving.errors import ApiError
+from assay.serving.request_body import authorize
 from assay.serving.routes_classify import ModelName
 from assay.serving.service import Service
+from assay.serving.web.relabel_routes import relabel_routes
 
-POLICY = (
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "media-src 'self' blob:; connect-src 'self'; base-uri {base}; form-action 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
 """Content-Security-Policy of the pages; `base` is 'none', or 'self' where their addresses have a prefix."""
-_KINDS = {
+_MEDIA_TYPES = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
@@ -66,7 +63,7 @@ def page_routes(service: Service) -> APIRouter:
 
     @router.get("/web/card")
     async def card(request: Request, model: ModelName = None) -> Response:
-        await admit(service, request, "classify")
+        await authorize(service, request, "classify")
         bundle = service.model(model).classifier.bundle
         if bundle is None:
             raise ApiError(404, "This model has no card")
@@ -81,12 +78,23 @@ def page_routes(service: Service) -> APIRouter:
 def _read_assets(root_path: str) -> dict[str, _Asset]:
     """Read the files. All links in them are relative, to `root_path` where one is set."""
     folder = resources.files("assay.serving.web") / "assets"
-    policy = POLICY.format(base="'self'" if root_path else "'none'")
+    policy = CONTENT_SECURITY_POLICY.format(base="'self'" if root_path else "'none'")
     read = {}
     for file in folder.iterdir():
         body = file.read_bytes()
         if root_path and file.name.endswith(".html"):
             body = body.replace(b"<head>", f'<head>\n  <base href="{root_path}/">'.encode(), 1)
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        read[file.name] = _Asset(body, _KINDS[file.name.rpartition(".")[2]], tag, policy)
+        read[file.name] = _Asset(body, _MEDIA_TYPES[file.name.rpartition(".")[2]], tag, policy)
     return read
+
+
+def mount_web(app: FastAPI, service: Service) -> None:
+    """Add the pages to an app, if the settings want them.
+
+    Raises:
+        UsageError: a file that the settings name is not what it should be.
+    """
+    if service.settings.web.page:
+        app.include_router(page_routes(service))
+        app.include_router(relabel_routes(service))

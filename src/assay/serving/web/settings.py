@@ -1,4 +1,4 @@
-"""Whether there are pages for people, and where labels that people give come from and go to."""
+"""Settings of the web pages."""
 
 from pathlib import Path
 

@@ -79,7 +79,7 @@ function table() {
   return [head, ...lines].map((cells) => cells.map(cell).join(",")).join("\r\n") + "\r\n";
 }
 
-// A spreadsheet would take text that begins so for a formula; the rule is that of assay.safe_csv.
+// A spreadsheet would take text that begins so for a formula; the rule is that of assay.core.tables.
 const FORMULA = /^'*(?:[\t\r\n]|[\s\u0000-\u001f\u007f-\u00a0\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20\u2212])/;
 const NUMBER = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$/;
 

@@ -1,0 +1,218 @@
+"""Opening, packing and amending bundles, without torch or onnx and without unpickling.
+
+`Bundle.open` verifies the digest of every member; bytes that are read later are verified again, since the
+file may have changed in between.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from assay.bundle.container import (
+    ALLOWED,
+    CARD,
+    INFO,
+    MODEL,
+    MODEL_INT8,
+    NOVELTY,
+    REQUIRED,
+    WEIGHTS,
+    BundleError,
+    Container,
+    write_members,
+)
+from assay.bundle.info import MODEL_MEMBERS, BundleInfo, Precision, bundle_version, dump_info, parse_info
+from assay.bundle.model_card import render_model_card
+from assay.bundle.onnx_check import check_onnx
+
+
+class Bundle:
+    """One `.assay` file. Make it with `Bundle.open`."""
+
+    def __init__(self, container: Container, info: BundleInfo) -> None:
+        self._container = container
+        self._info = info
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open a bundle and check all of it.
+
+        The SHA-256 of every member is compared, which takes about a tenth of a second for ResNet-50; this
+        finds damage and careless edits, not a forger (see `assay.bundle.info`).
+
+        Args:
+            path: the `.assay` file.
+
+        Raises:
+            BundleError: the file is missing, no bundle, damaged, changed, or of a newer format.
+        """
+        container = Container(Path(path))
+        try:
+            info = parse_info(container.read(INFO))
+        except ValueError as error:
+            raise BundleError(f"{path} cannot be used: {error}") from None
+        bundle = cls(container, info)
+        bundle._verify()
+        return bundle
+
+    @property
+    def path(self) -> Path:
+        """Where the bundle lies."""
+        return self._container.path
+
+    @property
+    def info(self) -> BundleInfo:
+        """What the bundle says about itself."""
+        return self._info
+
+    @property
+    def card(self) -> str:
+        """The model card, Markdown."""
+        return self.member(CARD).decode("utf-8", "replace")
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Precisions of the models inside."""
+        return tuple(precision for precision, name in MODEL_MEMBERS.items() if name in self._info.members)
+
+    def member(self, name: str) -> bytes:
+        """Return a member's bytes, checked against its digest.
+
+        Raises:
+            BundleError: there is no such member, or it was changed since the bundle was opened.
+        """
+        if name not in self._info.members:
+            raise BundleError(f"{self.path} holds no {name}")
+        content = self._container.read(name)
+        self._compare(name, hashlib.sha256(content).hexdigest())
+        return content
+
+    def model(self, precision: Precision = "fp32") -> bytes:
+        """Return an ONNX model: `images` uint8 [N, S, S, 3] to `logits`, `embedding` and `featuremap`.
+
+        Args:
+            precision: fp32, or int8 where `precisions` names it.
+
+        Raises:
+            BundleError: the bundle holds no model of this precision, or one that has what no model has that
+                Assay exports, such as weights in other files or a loop.
+        """
+        name = MODEL_MEMBERS[precision]
+        content = self.member(name)
+        try:
+            check_onnx(content)
+        except ValueError as error:
+            raise BundleError(f"{self.path} cannot be used: its {name} {error}") from None
+        return content
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Return the network's parameters and buffers by name, to go on training.
+
+        Raises:
+            BundleError: the member is damaged.
+        """
+        return self._tensors(WEIGHTS)
+
+    def novelty(self) -> dict[str, np.ndarray] | None:
+        """Return what familiar embeddings look like, tensors by name, or None where the bundle holds nothing.
+
+        Raises:
+            BundleError: the member is damaged.
+        """
+        return self._tensors(NOVELTY) if NOVELTY in self._info.members else None
+
+    def _tensors(self, name: str) -> dict[str, np.ndarray]:
+        content = self.member(name)
+        try:
+            tensors: dict[str, np.ndarray] = load(content)
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise BundleError(f"{self.path} cannot be used: its {name} is broken ({error})") from None
+        return tensors
+
+    def _verify(self) -> None:
+        names, listed = self._container.names, frozenset(self._info.members)
+        for name in sorted(names - ALLOWED):
+            raise BundleError(f"{self.path} is not to be trusted: it holds {name!r}, which no bundle does")
+        for name in sorted((REQUIRED - {INFO} | listed) - names):
+            raise BundleError(f"{self.path} is not a whole bundle: it holds no {name}")
+        for name in sorted(names - listed - {INFO}):
+            raise BundleError(f"{self.path} is not to be trusted: its assay.json does not list its {name}")
+        # Hashing gives way to other threads: two at a time take half as long.
+        with ThreadPoolExecutor(2) as pool:
+            for name, digest in zip(listed, pool.map(self._container.sha256, listed), strict=True):
+                self._compare(name, digest)
+
+    def _compare(self, name: str, digest: str) -> None:
+        if digest != self._info.members[name]:
+            raise BundleError(f"{self.path} was changed or damaged: its {name} does not match its digest")
+
+
+def pack_bundle(path: Path, info: BundleInfo, members: Mapping[str, bytes]) -> BundleInfo:
+    """Write a bundle from its models and weights; version, card and digests are made here.
+
+    Args:
+        path: the bundle to write; an existing one is replaced when the new one is whole.
+        info: what to say about it; `version` and `members` are replaced.
+        members: `model.onnx`, `weights.safetensors` and, if there are any, `model.int8.onnx` and
+            `novelty.safetensors`.
+
+    Returns:
+        The information as written.
+
+    Raises:
+        BundleError: the file cannot be written.
+    """
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
+    version = bundle_version(info, digests[WEIGHTS], digests.get(NOVELTY), digests.get(MODEL_INT8))
+    # The card names what the members can do.
+    versioned = info.model_copy(update={"version": version, "members": dict(digests)})
+    card = render_model_card(versioned).encode()
+    digests[CARD] = hashlib.sha256(card).hexdigest()
+    whole = versioned.model_copy(update={"members": dict(sorted(digests.items()))})
+    text = dump_info(whole)
+    write_members(path, {INFO: text, CARD: card, **members})
+    return parse_info(text)
+
+
+def amend_bundle(
+    bundle: Bundle,
+    changes: Mapping[str, Any],
+    *,
+    path: Path | None = None,
+    int8: bytes | None = None,
+    novelty: bytes | None = None,
+) -> BundleInfo:
+    """Write a bundle anew with some of its information changed.
+
+    Args:
+        bundle: an opened bundle; it still describes the old file afterwards, so open the new one.
+        changes: fields of `BundleInfo` and their new values, such as metrics, temperature, thresholds.
+        path: where to write; none replaces the bundle.
+        int8: a quantised ONNX model to put in place of one that may be there.
+        novelty: what familiar embeddings look like, as safetensors, to put in place of what may be there.
+
+    Returns:
+        The information as written; the version is another one if answers may be others.
+
+    Raises:
+        BundleError: a change does not fit the schema, or the file cannot be written.
+    """
+    kept = (MODEL, MODEL_INT8, WEIGHTS, NOVELTY)
+    members = {name: bundle.member(name) for name in kept if name in bundle.info.members}
+    new = {MODEL_INT8: int8, NOVELTY: novelty}
+    members |= {name: content for name, content in new.items() if content is not None}
+    try:
+        # The members are about to be others.
+        info = BundleInfo.model_validate({**dict(bundle.info), **changes, "members": {}})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "bundle"
+        raise BundleError(f"{bundle.path} cannot be changed so: {where}: {first['msg']}") from None
+    return pack_bundle(path or bundle.path, info, members)

@@ -1,0 +1,200 @@
+"""The model card: what a classifier is, its training data, its metrics and its limits, as Markdown.
+
+Contains only what `BundleInfo` holds.
+
+Source: Mitchell et al., "Model Cards for Model Reporting" (2019), whose sections it follows.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from pydantic import JsonValue
+
+from assay.bundle.container import NOVELTY
+from assay.bundle.info import BundleInfo
+from assay.core.tables import MAX_CLASSES_SHOWN
+from assay.core.text import printable_lines
+
+CONFIDENCE_METRICS, INT8_METRICS = "confidence", "int8"
+"""The entries of the metrics that are about confidence and the 8-bit model, beside those of the parts."""
+_RESIZE_TEXTS = {
+    "squash": "squashed to a square",
+    "crop": "scaled by its shorter side and cut to the square in the middle",
+    "letterbox": "scaled by its longer side and padded to a square",
+}
+
+
+def render_model_card(info: BundleInfo) -> str:
+    """Return the model card of a bundle as Markdown."""
+    sections = [
+        _heading(info),
+        _section("Intended use", _intended_use(info)),
+        _section("Classes", _classes(info)),
+        _section("What it sees of a photo", _preprocessing(info)),
+        _section("Training data", _data(info)),
+        _section("How good it is", _metrics(info)),
+        _section("Limits", _limits(info)),
+        _section("Origin", _provenance(info)),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _heading(info: BundleInfo) -> str:
+    return "\n\n".join(
+        part for part in (f"# {_escape_markdown(info.name)}", _escape_markdown(info.description)) if part
+    )
+
+
+def _section(title: str, lines: Iterable[str]) -> str:
+    return "\n".join([f"## {title}", "", *lines])
+
+
+def _intended_use(info: BundleInfo) -> Iterator[str]:
+    yield (
+        f"Sorts photos into {len(info.classes)} classes. Use it on photos taken like those it learnt "
+        "from: the same kind of camera, distance, light and background."
+    )
+
+
+def _classes(info: BundleInfo) -> Iterator[str]:
+    photos = info.provenance.photos
+    parts = list(photos)
+    yield from _table(
+        ["class", *(f"{part} photos" for part in parts)],
+        ([name, *(str(photos[part].get(name, 0)) for part in parts)] for name in info.classes[:MAX_CLASSES_SHOWN]),
+    )
+    if len(info.classes) > MAX_CLASSES_SHOWN:
+        yield ""
+        yield f"{len(info.classes) - MAX_CLASSES_SHOWN} more classes: `assay info --json` lists them all."
+
+
+def _preprocessing(info: BundleInfo) -> Iterator[str]:
+    spec = info.preprocess
+    if spec.roi != (0.0, 0.0, 1.0, 1.0):
+        left, top, right, bottom = (f"{100 * edge:g} %" for edge in spec.roi)
+        yield f"- The part from {left} to {right} of the width and from {top} to {bottom} of the height."
+    if spec.center_crop < 1:
+        yield f"- Of that, the middle {100 * spec.center_crop:g} % of the width and height."
+    if spec.value_range is not None:
+        low, high = spec.value_range
+        yield f"- In photos of more than 8 bits a channel {low:g} is black and {high:g} is white."
+    yield f"- The photo is {_RESIZE_TEXTS[spec.fit]}, {spec.size} x {spec.size} pixels, RGB."
+    mean, std = _numbers(spec.mean), _numbers(spec.std)
+    yield f"- Every channel is normalised with mean {mean} and std {std} (0-1 scale)."
+
+
+def _data(info: BundleInfo) -> Iterator[str]:
+    photos = info.provenance.photos
+    if not photos:
+        yield "Not recorded."
+        return
+    counts = ", ".join(f"{sum(part.values())} in {name}" for name, part in photos.items())
+    yield f"{sum(sum(part.values()) for part in photos.values())} photos: {counts}."
+    if info.provenance.data:
+        yield f"Fingerprint of photos and labels: `{info.provenance.data}`."
+
+
+def _metrics(info: BundleInfo) -> Iterator[str]:
+    rows = list(
+        _metric_rows(
+            {name: part for name, part in info.metrics.items() if name not in {CONFIDENCE_METRICS, INT8_METRICS}}
+        )
+    )
+    rows += [*_confidence_rows(info), *_int8_rows(info)]
+    if not rows:
+        yield "Not measured: do not rely on this classifier before `assay evaluate` has measured it."
+        return
+    yield "Measured with this file on photos that taught it nothing."
+    yield ""
+    yield from _table(["figure", "value"], rows)
+
+
+def _int8_rows(info: BundleInfo) -> Iterator[list[str]]:
+    """Yield what the 8-bit model costs and gains, where the bundle answers with it."""
+    match info.metrics.get(INT8_METRICS):
+        case {
+            "kept": True,
+            "accuracy": {"fp32": float(exact), "int8": float(rounded)},
+            "milliseconds": {"fp32": float(slow), "int8": float(fast)},
+        }:
+            yield ["val · accuracy with 32 bits / 8 bits", f"{exact:.4g} / {rounded:.4g}"]
+            yield ["ms a photo with 32 bits / 8 bits, where it was trained", f"{slow:.3g} / {fast:.3g}"]
+
+
+def _confidence_rows(info: BundleInfo) -> Iterator[list[str]]:
+    """Yield the figures of the confidence that say most: is it honest, and what is answered how well?"""
+    told = info.metrics.get(CONFIDENCE_METRICS)
+    for part, values in told.items() if isinstance(told, dict) else ():
+        match values:
+            case {"before": {"ece": float(before)}, "after": {"ece": float(after)}}:
+                yield [f"{part} · calibration error at temperature 1", f"{before:.4g}"]
+                if info.temperature != 1:
+                    yield [
+                        f"{part} · calibration error at temperature {info.temperature:.4g}",
+                        f"{after:.4g}",
+                    ]
+        match values:
+            case {"answered": {"coverage": float(coverage), "precision": float(precision)}}:
+                yield [f"{part} · share of the photos that is answered", f"{coverage:.4g}"]
+                yield [f"{part} · share of the answers that is right", f"{precision:.4g}"]
+
+
+def _limits(info: BundleInfo) -> Iterator[str]:
+    yield f"- It knows only these {len(info.classes)} classes: a photo of anything else gets one of them too."
+    yield from _abstention_lines(info)
+    yield "- Its confidence is a probability only for photos like those it was measured with."
+    if info.temperature == 1.0:
+        if CONFIDENCE_METRICS in info.metrics:
+            yield "- Its confidence is used as it is: no temperature made it clearly more honest."
+        else:
+            yield "- Its confidence is not calibrated."
+    smallest = min((sum(part.values()) for part in info.provenance.photos.values()), default=0)
+    if 0 < smallest < 100:
+        yield f"- One part held only {smallest} photos: the figures above are rough."
+    yield "- Another camera, light, background or product calls for new photos and a new measurement."
+
+
+def _abstention_lines(info: BundleInfo) -> Iterator[str]:
+    if (threshold := info.thresholds.get("confidence")) is not None:
+        yield f"- It says `unknown` besides where its confidence is below {threshold:.4g}."
+    if NOVELTY in info.members:
+        yield (
+            "- It says `unknown` besides where a photo looks unlike those it learnt from. That finds other "
+            "subjects and noise; a new class that resembles a known one passes."
+        )
+
+
+def _provenance(info: BundleInfo) -> Iterator[str]:
+    origin = info.provenance
+    rows = [
+        ["version", info.version],
+        ["answers with", info.precision],
+        ["written", origin.created],
+        ["seed", str(origin.seed)],
+    ]
+    rows += [[name, version] for name, version in sorted(origin.libraries.items())]
+    rows += [[f"largest logit difference, {name}", f"{value:g}"] for name, value in sorted(info.agreement.items())]
+    yield from _table(["what", "value"], [row for row in rows if row[1]])
+
+
+def _metric_rows(metrics: Mapping[str, JsonValue], before: str = "") -> Iterator[list[str]]:
+    """Flatten nested figures to rows; lists, such as a confusion matrix, are no single figure."""
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            yield from _metric_rows(value, f"{before}{name} · ")
+        elif isinstance(value, int | float | str):
+            yield [before + name, f"{value:.4g}" if isinstance(value, float) else str(value)]
+
+
+def _table(header: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
+    for row in (header, ["---"] * len(header), *rows):
+        yield f"| {' | '.join(_escape_markdown(cell) for cell in row)} |"
+
+
+def _escape_markdown(text: str) -> str:
+    """Keep a name from being read as Markdown or HTML."""
+    line = " ".join(printable_lines(text).split())
+    return line.translate({ord(mark): f"\\{mark}" for mark in "\\`*_[]<>|#&$~"})
+
+
+def _numbers(values: tuple[float, ...] | None) -> str:
+    return ", ".join(f"{value:.4g}" for value in values or ())

@@ -1,0 +1,236 @@
+"""`assay crossval`, `assay variants`, `assay tune` and `assay compare`: train.
+
+Compare several classifiers.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from assay.cli.console import echo, echo_text, shell_command
+from assay.cli.options import LayoutOption, layout_setting
+
+if TYPE_CHECKING:
+    from assay.pipeline import CrossvalResult
+
+
+def crossval(
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Folder of classes, folder of train/val/test, or a manifest; its test part, if any, is kept."
+        ),
+    ] = None,
+    *,
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name or YAML file.")] = "default",
+    folds: Annotated[int, typer.Option(max=1000, help="Parts; each is held out once.")] = 5,
+    repeats: Annotated[int, typer.Option(max=1000, help="How often, each with another seed.")] = 1,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A value to change, as train.epochs=5; repeatable.")
+    ] = None,
+    layout: LayoutOption = None,
+    run: Annotated[Path | None, typer.Option(help="Folder for the results; by default runs/RECIPE-crossval-N.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with a cross-validation that was stopped.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(max=256, help="Runs at a time; by default what fits. Never changes a result."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train and judge once for every fold; print mean ± standard deviation.
+
+    Every photo is judged by a classifier that was not trained on it. Groups of photos (copies, bursts) stay
+    whole. A test part that the data brings stays the test of every fold; other parts are ignored.
+
+    Example: assay crossval photos/ -r bottle --folds 5 --repeats 2
+    """
+    from assay.cli.console import print_json, progress_bars
+    from assay.cli.training_output import experiment_callbacks
+    from assay.core.errors import UsageError
+    from assay.pipeline import cross_validate, result_folder, resume_crossval
+    from assay.recipe import load_recipe
+
+    with progress_bars() as progress:
+        watcher = experiment_callbacks(progress, quiet=json)
+        if resume is not None:
+            if data or set_ or layout or run or recipe != "default" or (folds, repeats) != (5, 1):
+                raise UsageError("--resume takes everything from the folder: give only --jobs or --json with it")
+            result = resume_crossval(resume, jobs=jobs, watcher=watcher)
+        elif data is None:
+            raise UsageError("give the photos to train on, or --resume FOLDER to go on")
+        else:
+            settings = load_recipe(recipe, [*(set_ or ()), *layout_setting(layout)])
+            with result_folder(run, Path("runs"), f"{settings.name}-crossval") as folder:
+                result = cross_validate(
+                    data, settings, folder, folds=folds, repeats=repeats, jobs=jobs, watcher=watcher
+                )
+    if json:
+        print_json({"folder": str(result.folder), **result.to_dict()})
+    else:
+        echo_text(_crossval_summary(result))
+
+
+def _crossval_summary(result: "CrossvalResult") -> str:
+    from assay.cli.training_output import describe_metrics
+
+    return "\n".join(
+        [
+            "",
+            result.text,
+            "",
+            describe_metrics(
+                result.out_of_fold,
+                "out of fold" if result.held_out == "test" else "out of fold (also selected the best epoch)",
+            ),
+            "",
+            f"tables       {result.folder / 'results.csv'}, {result.folder / 'runs.csv'}",
+            f"predictions  {result.folder / 'predictions.npz'}",
+            f"classifiers  {result.folder / 'repeat-*' / 'fold-*' / 'model.assay'}",
+        ]
+    )
+
+
+def variants(
+    data: Annotated[
+        Path | None, typer.Argument(help="Folder of classes, folder of train/val/test, or a manifest.")
+    ] = None,
+    recipes: Annotated[
+        str | None, typer.Argument(help="A list of variants by name (vehicle-animal) or YAML file.")
+    ] = None,
+    *,
+    folds: Annotated[int, typer.Option(help="Cross-validate every variant with so many folds; 0: one split.")] = 0,
+    repeats: Annotated[int, typer.Option(max=1000, help="How often, each with another seed.")] = 1,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A value to change in all of them, as train.epochs=5.")
+    ] = None,
+    layout: LayoutOption = None,
+    run: Annotated[Path | None, typer.Option(help="Folder for the results; by default runs/LIST-variants-N.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on where it was stopped.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(max=256, help="Runs at a time; by default what fits. Never changes a result."),
+    ] = None,
+    show: Annotated[str | None, typer.Option(help="Print a list of variants, to copy and change.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train several recipes on the same parts; print accuracy, precision and loss of each on every part.
+
+    With --repeats or --folds every variant is trained several times, and the table holds mean ± standard
+    deviation. A list names each variant, its recipe, what --set would change in it, and a description; --show
+    prints one to start from.
+
+    Example: assay variants cifar10/ vehicle-animal --repeats 3
+    """
+    from assay.cli.console import print_json, progress_bars
+    from assay.cli.training_output import experiment_callbacks
+    from assay.core.errors import UsageError
+    from assay.pipeline import result_folder, resume_variants, train_variants
+    from assay.recipe.variants import load_variants, show_variants
+
+    if show is not None:
+        echo_text(show_variants(show).rstrip("\n"))
+        return
+    with progress_bars() as progress:
+        watcher = experiment_callbacks(progress, quiet=json)
+        if resume is not None:
+            if data or recipes or set_ or layout or run or (folds, repeats) != (0, 1):
+                raise UsageError("--resume takes everything from the folder: give only --jobs or --json with it")
+            result = resume_variants(resume, jobs=jobs, watcher=watcher)
+        elif data is None or recipes is None:
+            raise UsageError("give the photos and a list of variants, as in: assay variants PHOTOS list.yaml")
+        else:
+            chosen = load_variants(recipes, [*(set_ or ()), *layout_setting(layout)])
+            with result_folder(run, Path("runs"), f"{Path(recipes).stem}-variants") as folder:
+                result = train_variants(data, chosen, folder, folds=folds, repeats=repeats, jobs=jobs, watcher=watcher)
+    if json:
+        print_json({"folder": str(result.folder), **result.to_dict()})
+        return
+    echo_text(f"\n{result.text}\n")
+    tables = [str(result.folder / name) for name in ("results.csv", "runs.csv", "comparison.csv")]
+    echo(f"tables       {', '.join(tables)}")
+    echo(f"classifiers  {result.folder / '**' / 'model.assay'}")
+
+
+class RankingMetric(StrEnum):
+    """What ranks."""
+
+    accuracy = "accuracy"
+    loss = "loss"
+
+
+def tune(
+    data: Annotated[Path, typer.Argument(help="Folder of classes, of train/val/test, or a manifest.")],
+    *,
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A probe's name or YAML file.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Values to try, as train.lr=1e-3,1e-2; repeatable: all combinations."),
+    ] = None,
+    folds: Annotated[
+        int,
+        typer.Option(max=1000, help="Share training and validation photos out this often; 0: the recipe's split."),
+    ] = 0,
+    by: Annotated[RankingMetric, typer.Option(help="The figure that ranks.")] = RankingMetric.accuracy,
+    layout: LayoutOption = None,
+    run: Annotated[Path | None, typer.Option(help="Folder for the results; by default runs/RECIPE-tune-N.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Try many settings of a head on a frozen backbone; print them ranked by their validation photos.
+
+    Every photo goes through the backbone once, whatever is tried. Test photos are never looked at.
+
+    Example: assay tune photos/ -r defect-lite --set train.lr=1e-3,3e-3,1e-2 --set net.head.dropout=0,0.3
+    """
+    from assay.cli.console import print_json, progress_bars
+    from assay.pipeline import result_folder, tune_probe
+
+    with (
+        progress_bars() as progress,
+        result_folder(run, Path("runs"), f"{Path(recipe).stem}-tune") as folder,
+    ):
+        result = tune_probe(
+            data,
+            recipe,
+            [*(set_ or ()), *layout_setting(layout)],
+            folder,
+            folds=folds,
+            by=by.value,
+            progress=progress,
+        )
+    if json:
+        print_json(result.to_dict())
+        return
+    best = folder / "best.yaml"
+    echo_text(result.text)
+    echo("", f"table       {folder / 'tune.csv'}")
+    echo(f"recipe      {best}", f"train it    {shell_command('train', data, '-r', best)}")
+
+
+def compare(
+    results: Annotated[
+        list[Path],
+        typer.Argument(help="Run folders, cross-validations, evaluations or predictions.npz files."),
+    ],
+    *,
+    positive: Annotated[str | None, typer.Option(help="The class whose precision is told.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the table as CSV too.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Compare classifiers, and tell whether the difference to the best is more than chance.
+
+    Runs are compared on their test photos (validation where there are none), photo by photo.
+
+    Example: assay compare runs/default-1 runs/default-2 --csv table.csv
+    """
+    from assay.cli.console import print_json
+    from assay.pipeline import compare_results
+
+    ranking = compare_results(results, positive)
+    if csv is not None:
+        ranking.write_csv(csv)
+    if json:
+        print_json(ranking.to_dict())
+    else:
+        echo_text(ranking.text)

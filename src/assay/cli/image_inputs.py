@@ -1,0 +1,92 @@
+"""Expand the files, folders and globs given on the command line to image paths."""
+
+from collections.abc import Collection, Iterator, Sequence
+from glob import glob, has_magic
+from pathlib import Path
+
+from assay.core.errors import UsageError
+from assay.image.image_files import NOT_AN_IMAGE, SkippedFiles, is_image_file, walk_images
+
+
+def expand_image_paths(
+    inputs: Sequence[str], without: Collection[Path] = (), passed: SkippedFiles | None = None
+) -> Iterator[Path]:
+    """Give the files meant, each once, in the order typed and by name within a folder or glob.
+
+    A file that is named is taken whatever it holds, so that a wrong one is reported. Folders are listed as
+    for training (`assay.image.image_files`), and files are skipped that are images neither by content nor by name.
+    A folder inside that cannot be read is given in place of its photos, so that it is reported like a photo.
+    Folders are walked as the photos are asked for: a folder may hold any number.
+
+    Args:
+        inputs: as typed.
+        without: files that are none of the photos, such as the one the answers go to.
+        passed: told what is passed over in folders.
+
+    Raises:
+        UsageError: at once, if a name matches nothing or a folder holds no photo.
+        AssayError: a folder that was typed cannot be read.
+    """
+    left_out = {path.resolve() for path in without}
+    folders: list[Path] = []
+    order: dict[Path, None] = {}
+    for name in inputs:
+        path = Path(name)
+        if path.is_dir():
+            if next(_walk(path, SkippedFiles(), left_out), None) is None:
+                raise UsageError(f"{name} holds no photo: give another folder, or files")
+            folders.append(path)
+            order[path] = None
+        else:
+            found = [one for one in _match(name) if one.resolve() not in left_out]
+            if not found:
+                raise UsageError(f"{name} holds no photo: it is where the answers go")
+            order.update(dict.fromkeys(found))
+    return _expand(list(order), folders, left_out, SkippedFiles() if passed is None else passed)
+
+
+def _match(name: str) -> list[Path]:
+    """Return the file, or the files that a glob matches."""
+    path = Path(name)
+    if path.exists():
+        return [path]
+    if not has_magic(name):
+        raise UsageError(f"{name} does not exist: check the spelling")
+    matches = sorted(Path(match) for match in glob(name, recursive=True))  # noqa: PTH207 - as shells do
+    found = [match for match in matches if match.is_file()]
+    if not found:
+        raise UsageError(f"{name} matches no file: check the spelling")
+    return found
+
+
+def _expand(
+    order: Sequence[Path], folders: Sequence[Path], left_out: Collection[Path], passed: SkippedFiles
+) -> Iterator[Path]:
+    """Walk the folders in their turn; what was given before, by name or within a folder, comes only once."""
+    before: list[Path] = []
+    given: set[Path] = set()
+    for path in order:
+        if path not in folders:
+            if not any(path.is_relative_to(folder) for folder in before):
+                given.add(path)
+                yield path
+            continue
+        inner = [folder for folder in before if folder.is_relative_to(path)]
+        outer = any(path.is_relative_to(folder) for folder in before)
+        for photo in () if outer else _walk(path, passed, left_out):
+            if photo not in given and not any(photo.is_relative_to(folder) for folder in inner):
+                yield photo
+        before.append(path)
+
+
+def _walk(folder: Path, passed: SkippedFiles, left_out: Collection[Path]) -> Iterator[Path]:
+    """Give a folder's photos, then the folders in it that cannot be read."""
+    unreadable = set(passed.unreadable)
+    for path in walk_images(folder, passed):
+        if left_out and path.resolve() in left_out:
+            continue
+        if is_image_file(path):
+            yield path
+        else:
+            passed.skipped[NOT_AN_IMAGE] += 1
+    yield from passed.unreadable.keys() - unreadable

@@ -1,0 +1,98 @@
+"""Usable CPU count (affinity and cgroup limits) and instruction set extensions for int8 and bfloat16."""
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+_ROOT = Path("/")
+
+
+def cpu_count(root: Path = _ROOT) -> int:
+    """Return how many processors may work for this process at a time, at least 1.
+
+    The smallest of the processors it may run on (its affinity) and the CPU time that its control groups
+    grant, rounded up.
+
+    Args:
+        root: where `/proc` and `/sys` lie.
+
+    Source: Linux kernel documentation, "Control Group v2" (cpu.max) and "CFS Bandwidth Control" (v1).
+    """
+    return max(1, min([_affinity_count(), *(math.ceil(quota) for quota in _cgroup_quotas(root))]))
+
+
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+_INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
+
+
+def int8_instructions(root: Path = _ROOT) -> frozenset[str] | None:
+    """Return which instructions for products of 8-bit integers the processor has, in Linux's words.
+
+    Without any, 8-bit models are hardly faster than 32-bit ones, or round worse.
+
+    Args:
+        root: where `/proc` lies.
+
+    Returns:
+        Some of avx512_vnni, avx_vnni, amx_int8 (x86), asimddp, i8mm (ARM); None where the system does not
+        say.
+    """
+    known = _cpu_flags(root)
+    return None if known is None else _INT8_FLAGS & known
+
+
+def bf16_instructions(root: Path = _ROOT) -> frozenset[str]:
+    """Return which instructions for products of bfloat16 an x86 processor has, in Linux's words.
+
+    Args:
+        root: where `/proc` lies.
+
+    Returns:
+        Some of avx512_bf16, amx_bf16; none where the system does not say.
+    """
+    return _BF16_FLAGS & (_cpu_flags(root) or frozenset())
+
+
+def _cpu_flags(root: Path) -> frozenset[str] | None:
+    for line in _read_lines(root / "proc/cpuinfo"):
+        name, _, flags = line.partition(":")
+        if name.strip() in {"flags", "Features"}:
+            return frozenset(flags.split())
+    return None
+
+
+def _affinity_count() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cgroup_quotas(root: Path) -> Iterator[float]:
+    """Yield the CPU limits, in processors, of the groups this process is in and of those around them."""
+    for line in _read_lines(root / "proc/self/cgroup"):
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = root / ("sys/fs/cgroup/cpu" if controllers else "sys/fs/cgroup")
+        group = PurePosixPath(path.lstrip("/"))
+        for level in (group, *group.parents):
+            yield from _cgroup_quota(mount / level, unified=not controllers)
+
+
+def _cgroup_quota(folder: Path, *, unified: bool) -> Iterator[float]:
+    if unified:
+        words = " ".join(_read_lines(folder / "cpu.max")).split()
+    else:
+        words = [*_read_lines(folder / "cpu.cfs_quota_us"), *_read_lines(folder / "cpu.cfs_period_us")]
+    # No limit is spelt "max" or -1.
+    if len(words) == 2 and all(word.isdecimal() for word in words) and int(words[1]) > 0:
+        yield int(words[0]) / int(words[1])
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="ascii").splitlines()
+    except (OSError, ValueError):
+        return []

@@ -1,0 +1,440 @@
+"""Read tables of images (CSV in many dialects, JSON Lines): recognize columns, clean values.
+
+Name the line of an error.
+"""
+
+import codecs
+import csv
+import io
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from assay.core.errors import AssayError
+from assay.core.files import read_bytes
+from assay.core.tables import unescape_formula
+from assay.core.text import is_unicode
+
+CSV_SUFFIXES: Final = frozenset({".csv", ".tsv", ".tab"})
+JSON_LINES_SUFFIXES: Final = frozenset({".jsonl", ".ndjson"})
+
+_MANIFEST_COLUMNS: Final = ("id", "path", "label", "split")
+"""How every manifest begins that Assay writes."""
+_COLUMN_NAMES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "path": (
+        ("path",),
+        ("file_name", "filename"),
+        (
+            *("file", "filepath", "file_path", "fname", "image", "img", "photo", "picture"),
+            *("image_path", "imagepath", "img_path", "image_file", "img_file", "image_name", "img_name"),
+            *("image_filename", "image_file_name", "image_file_path", "photo_path", "relative_path"),
+        ),
+        ("url", "uri", "image_url", "image_uri", "img_url"),
+    ),
+    "label": (
+        ("label",),
+        (
+            "labels",
+            "class",
+            "class_name",
+            "classname",
+            "class_label",
+            "label_name",
+            "category",
+            "target",
+            "y",
+        ),
+    ),
+    "split": (("split",), ("subset", "partition", "part", "set", "usage", "phase", "data_split")),
+    "group": (("group",), ("group_id",)),
+    "source_label": (("source_label",),),
+    **{name: ((name,),) for name in ("id", "digest", "tensor")},
+}
+"""Names of each column, those that go before others first."""
+_MISSING_VALUES: Final = frozenset(
+    {
+        "",
+        "nan",
+        "-nan",
+        "none",
+        "null",
+        "nil",
+        "na",
+        "n/a",
+        "<na>",
+        "#n/a",
+        "#n/a n/a",
+        "#na",
+        "nat",
+        "undefined",
+        "\\n",
+        "nan(ind)",
+        "-nan(ind)",
+        "1.#qnan",
+        "1.#ind",
+        "-1.#ind",
+        *("#nv", "#n/d", "#n/b", "#i/t", "#н/д", "#yok"),  # Excel in other languages
+    }
+)
+_SHEET_ERROR: Final = re.compile(r"#[^\W\d_a-z]+(?:/[^\W_a-z]+)?[!?]")
+"""What spreadsheets put where a formula failed: `#REF!`, `#DIV/0!`, `#NAME?`, also in other languages."""
+_WHOLE_NUMBER: Final = re.compile(r"([+-]?[0-9]+)(?:[.,]0*)?")
+_NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?")
+_SEPARATORS: Final = (",", ";", "\t", "|")
+_SEP_LINE: Final = re.compile(r"sep=(.)", re.IGNORECASE)
+_MAX_LINES_NAMED: Final = 5
+_NOT_WESTERN: Final = re.compile(
+    r"(?<![^\W\d_])(?![\u2010-\u203a\u20ac\xa0\xab\xb0\xb1\xbb]+(?![^\x00-\x7f]))"
+    r"(?!(.)\1+(?![^\x00-\x7f]))[^\x00-\x7f]{2,}(?![^\W\d_])|(?:\u0192.){2}"
+)
+"""A word of different foreign letters, as Shift-JIS, GBK or Windows-1251 look when read as Windows-1252."""
+
+Cells = dict[str, str]
+
+
+class TableRow(NamedTuple):
+    """One row.
+
+    Attributes:
+        line: in the file, from 1.
+        cells: by what the columns mean; those without a meaning by their own name.
+    """
+
+    line: int
+    cells: Cells
+
+
+@dataclass
+class ImageTable:
+    """A table whose columns and values have been understood."""
+
+    path: Path
+    columns: tuple[str, ...]
+    """The names that the table itself uses."""
+    meaning: dict[str, str]
+    """What they mean: `path`, `label`, ...; columns without a meaning here are absent."""
+    rows: list[TableRow]
+    own: bool = False
+    """Whether Assay wrote it, so that every value is meant literally."""
+    warnings: list[str] = field(default_factory=list)
+    unit: str = "line"
+
+    def called(self, column: str) -> str | None:
+        """Return the name that the table uses for what we call `column`; None where it has no such column."""
+        return next((name for name, meant in self.meaning.items() if meant == column), None)
+
+    def where(self, row: TableRow) -> str:
+        """Return the table and the line, as errors name it."""
+        return f"{self.path}, {self.unit} {row.line}"
+
+
+def read_table(path: Path, *, own: bool = False) -> ImageTable:
+    """Read a table of photos: CSV, or JSON lines where the name ends so.
+
+    Args:
+        path: the table.
+        own: take every value literally, as in a table whose columns begin as those of Assay's manifests.
+
+    Raises:
+        AssayError: it cannot be read, two columns may be the path or the label, or a line makes no sense.
+    """
+    text, warnings = _read_text(path)
+    if path.suffix.casefold() in JSON_LINES_SUFFIXES:
+        columns, rows = _parse_json_lines(text, path)
+        table = interpret_table(path, columns, rows)
+    else:
+        table = _parse_csv(text, path, own=own)
+    table.warnings = [*warnings, *table.warnings]
+    return table
+
+
+def table_columns(path: Path) -> list[str]:
+    """Return the names of the columns of a table: CSV, or JSON lines where the name ends so.
+
+    Raises:
+        AssayError: it cannot be read.
+    """
+    text, _ = _read_text(path)
+    if path.suffix.casefold() in JSON_LINES_SUFFIXES:
+        return _parse_json_lines(text, path)[0]
+    separator, skipped = _detect_separator(text)
+    return _header_names(_drop_lines(text, skipped), separator)
+
+
+def interpret_table(
+    path: Path,
+    columns: Sequence[str],
+    rows: Iterable[tuple[int, Mapping[str, Any]]],
+    unit: str = "line",
+    *,
+    own: bool = False,
+) -> ImageTable:
+    """Find out which column is what, and clean the values.
+
+    Args:
+        path: of the table, for errors.
+        columns: names as the table has them.
+        rows: numbers, and values by those names: text, numbers, truth values, None.
+        unit: what the numbers count.
+        own: take every value literally.
+
+    Raises:
+        AssayError: as `read_table`.
+    """
+    meaning = recognize_columns(path, columns)
+    table = ImageTable(path, tuple(columns), meaning, [], own, unit=unit)
+    for line, cells in rows:
+        row = TableRow(line, {})
+        for name, value in cells.items():
+            meant = meaning.get(name, name)
+            if isinstance(value, list | dict) and name in meaning:
+                kind = "a list" if isinstance(value, list) else "an object"
+                raise AssayError(f"{table.where(row)}: {meant} is {kind}; give one text")
+            text = value if isinstance(value, str) else cell_text(value)
+            if name in meaning and not is_unicode(text):
+                raise AssayError(f"{table.where(row)}: {meant} {text!r} is no Unicode text; correct it")
+            row.cells[meant] = text
+        table.rows.append(row)
+    _refuse_missing(table, "path")
+    _refuse_missing(table, "label")
+    if not own:
+        _clean_labels(table)
+        _clear_missing(table)
+    return table
+
+
+def cell_text(value: object) -> str:
+    """Return a value as text: 1.0 as 1, truth values as true and false, NaN and None as nothing.
+
+    Bytes are read as UTF-8, as Parquet files without a type for text have them.
+    """
+    if value is None or value != value:  # noqa: PLR0124 - NaN alone is unequal to itself
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float | Decimal) and value % 1 == 0:
+        return str(int(value))
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    return value if isinstance(value, str) else str(value)
+
+
+def is_missing(text: str) -> bool:
+    """Say whether a text stands for no value: empty, NaN, None, null, NA, an error of a spreadsheet."""
+    text = text.strip()
+    return text.casefold() in _MISSING_VALUES or _SHEET_ERROR.fullmatch(text) is not None
+
+
+def _refuse_missing(table: ImageTable, column: str) -> None:
+    if table.called(column) is None:
+        return
+    empty = [row for row in table.rows if not row.cells.get(column, "").strip()]
+    lines = empty or ([] if table.own else [row for row in table.rows if is_missing(row.cells[column])])
+    if not lines:
+        return
+    more = f" and {len(lines) - _MAX_LINES_NAMED} more" if len(lines) > _MAX_LINES_NAMED else ""
+    named = ", ".join(str(row.line) for row in lines[:_MAX_LINES_NAMED]) + more
+    what = "empty" if empty else f"missing ({lines[0].cells[column].strip()})"
+    plural = "s" if len(lines) > 1 else ""
+    advice = f"fill it in or remove the {table.unit}{plural}"
+    if column == "label" and not empty:
+        advice += "; if it is a class, give that another name"
+    raise AssayError(f"{table.path}, {table.unit}{plural} {named}: {column} is {what}; {advice}")
+
+
+def _clean_labels(table: ImageTable) -> None:
+    """Write labels in one way: 1.0 as 1, TRUE as true, accents composed, without blanks around them."""
+    if table.called("label") is None:
+        return
+    labels = [unicodedata.normalize("NFC", row.cells["label"].strip()) for row in table.rows]
+    plain = {label for label in labels if label.lstrip("+-").isdecimal()}
+    numbers = [_WHOLE_NUMBER.fullmatch(label) for label in labels]
+    # Beside 0.5, 1.0 stays as it is (it may be a version), unless the table also says 1.
+    if all(numbers) or (plain and all(map(_NUMBER.fullmatch, labels))):
+        labels = [found[1] if found else label for label, found in zip(labels, numbers, strict=True)]
+    elif all(label.casefold() in {"true", "false"} for label in labels):
+        labels = [label.casefold() for label in labels]
+    for row, label in zip(table.rows, labels, strict=True):
+        row.cells["label"] = label
+
+
+def _clear_missing(table: ImageTable) -> None:
+    """Leave a part or group empty that is missing: all photos of the group `nan` would stay together."""
+    columns = [name for name in ("split", "group", "source_label") if table.called(name) is not None]
+    for row in table.rows if columns else ():
+        for column in columns:
+            if is_missing(row.cells.get(column, "")):
+                row.cells.pop(column, None)
+
+
+def recognize_columns(path: Path, columns: Sequence[str]) -> dict[str, str]:
+    """Return what columns mean (`path`, `label`, ...), by the names they have; others are left out.
+
+    Raises:
+        AssayError: two columns have one name, or two names of one rank.
+    """
+    usual: dict[str, list[str]] = {}
+    for name in columns:
+        usual.setdefault(_normalize_name(name), []).append(name)
+    meaning: dict[str, str] = {}
+    for column, ranks in _COLUMN_NAMES.items():
+        for rank in ranks:
+            found = list(chain.from_iterable(usual.get(name, ()) for name in rank))
+            if len(found) > 1 and len({_normalize_name(name) for name in found}) == 1:
+                raise AssayError(f"manifest {path} has two columns called {_normalize_name(found[0])!r}; remove one")
+            if len(found) > 1:
+                both = " and ".join(repr(name) for name in found)
+                raise AssayError(f"manifest {path}: the columns {both} may both be the {column}; call one {column!r}")
+            if found:
+                meaning[found[0]] = column
+                break
+    return meaning
+
+
+def _normalize_name(name: str) -> str:
+    """Return a column's name without case, blanks, quotes and hyphens: `File Name` is `file_name`."""
+    text = unicodedata.normalize("NFKC", name).strip("\ufeff \t\r\n\"'").casefold()
+    return re.sub(r"[\s\-.]+", "_", text)
+
+
+def _read_text(path: Path) -> tuple[str, list[str]]:
+    """Return a file's text and sentences about its encoding."""
+    try:
+        data = read_bytes(path)
+    except OSError as error:
+        raise AssayError(f"manifest {path} cannot be read: {error.strerror or error}") from None
+    marks = (
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF32_LE, "utf-32"),
+        (codecs.BOM_UTF32_BE, "utf-32"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    )
+    encoding = next((name for mark, name in marks if data.startswith(mark)), "") or _guess_encoding(data)
+    try:
+        return data.decode(encoding), []
+    except UnicodeDecodeError as error:
+        text = data.decode("utf-8", "surrogateescape") if encoding == "utf-8" else "\N{NO-BREAK SPACE}"
+        if any(letter > "\x7f" and not "\udc80" <= letter <= "\udcff" for letter in text):
+            name = encoding.removesuffix("-sig").upper()
+            raise AssayError(f"manifest {path} is not {name} at byte {error.start}; save it as UTF-8") from None
+    # Not one letter beyond ASCII is UTF-8: it is a table of an older Windows program.
+    try:
+        text = data.decode("cp1252")
+    except UnicodeDecodeError as error:
+        raise AssayError(
+            f"manifest {path} is neither UTF-8 nor Windows-1252 at byte {error.start}; save it as UTF-8"
+        ) from None
+    if (odd := _NOT_WESTERN.search(text)) is not None:
+        raise AssayError(
+            f"manifest {path} is not UTF-8, nor the Windows-1252 of Western languages (a word would read "
+            f"{odd[0]!r}); save it as UTF-8"
+        )
+    return text, [f"{path.name} is not UTF-8 and was read as Windows-1252; save it as UTF-8 if names look wrong"]
+
+
+def _guess_encoding(data: bytes) -> str:
+    """Return the encoding of a text without a byte order mark: every other byte of UTF-16 is zero."""
+    head = data[: 4096 & ~1]
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if len(data) % 2 == 0 and max(even, odd) > len(head) // 5 and min(even, odd) * 4 < max(even, odd):
+        return "utf-16-le" if odd > even else "utf-16-be"
+    return "utf-8"
+
+
+def _parse_csv(text: str, path: Path, *, own: bool) -> ImageTable:
+    separator, skipped = (",", 0) if own else _detect_separator(text)
+    body = _drop_lines(text, skipped)
+    own = own or (separator == "," and tuple(_header_names(body, ",")[: len(_MANIFEST_COLUMNS)]) == _MANIFEST_COLUMNS)
+    # Blanks after a separator would otherwise hide quotes; Assay writes none, and names may begin with them.
+    reader = csv.reader(io.StringIO(body, newline=""), delimiter=separator, strict=True, skipinitialspace=not own)
+    found: list[tuple[int, dict[str, str]]] = []
+    try:
+        columns = next((values for values in reader if any(values)), [])
+        while not own and columns and not columns[-1].strip():
+            columns.pop()
+        names = [name if own or name.strip() else f"column {place}" for place, name in enumerate(columns, 1)]
+        for values in reader:
+            if any(value.strip() for value in values):
+                line = reader.line_num + skipped
+                if len(values) != len(columns) and not recognize_columns(path, names):
+                    raise AssayError(
+                        f"{path}: no known column is named in the first line ({', '.join(names)}); it must "
+                        "name the columns, as in path,label: remove what stands above them"
+                    )
+                cells = _fit_columns(values, len(columns), separator, f"{path}, line {line}")
+                found.append((line, dict(zip(names, cells, strict=True))))
+    except csv.Error as error:
+        raise AssayError(f"{path}, line {reader.line_num + skipped}: {error}") from None
+    return interpret_table(path, names, found, own=own)
+
+
+def _drop_lines(text: str, count: int) -> str:
+    return text.split("\n", count)[count] if count and "\n" in text else text
+
+
+def _detect_separator(text: str) -> tuple[str, int]:
+    """Return what stands between values, so that most columns are known, and how many lines tell it."""
+    first = text.partition("\n")[0].strip('\r\n"')
+    if (told := _SEP_LINE.fullmatch(first)) is not None:
+        return told[1], 1
+    known = {name for ranks in _COLUMN_NAMES.values() for rank in ranks for name in rank}
+
+    def fit(separator: str) -> tuple[int, int]:
+        header = _header_names(text, separator)
+        return sum(_normalize_name(name) in known for name in header), len(header)
+
+    return max(_SEPARATORS, key=fit), 0
+
+
+def _header_names(text: str, separator: str) -> list[str]:
+    """Return the names in the first line; none where it cannot be read so."""
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
+    try:
+        return next((values for values in lines if any(values)), [])
+    except csv.Error:
+        return []
+
+
+def _fit_columns(values: list[str], count: int, separator: str, where: str) -> list[str]:
+    """Return as many values as there are columns; separators at the end of a line do no harm.
+
+    Raises:
+        AssayError: there are more, or less.
+    """
+    while len(values) > count and not values[-1].strip():
+        values.pop()
+    if len(values) != count:
+        name = {",": "commas", ";": "semicolons", "\t": "tabs"}.get(separator, f"{separator!r}")
+        raise AssayError(f"{where}: {len(values)} values for {count} columns; put quotes around values with {name}")
+    return [unescape_formula(value) for value in values]
+
+
+def _parse_json_lines(text: str, path: Path) -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:
+    columns: dict[str, None] = {}
+    rows = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line, object_pairs_hook=_reject_repeated_keys)
+        except (ValueError, RecursionError) as error:
+            raise AssayError(f"{path}, line {number}: it is no JSON ({error})") from None
+        if not isinstance(values, dict):
+            raise AssayError(f"{path}, line {number}: it must be a JSON object with file_name and label")
+        columns.update(dict.fromkeys(values))
+        rows.append((number, values))
+    return list(columns), rows
+
+
+def _reject_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError("a name stands twice in it")
+    return values

@@ -1,0 +1,79 @@
+"""HTML fragments for the `_repr_html_` of results shown in a notebook."""
+
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape as _html
+
+from assay.core.text import printable
+
+_BAR = 160  # width of a full bar, in CSS pixels
+_CELL = "padding:2px 12px 2px 0;text-align:left"
+
+
+def panel(title: str, *parts: str) -> str:
+    """Return a heading above pieces of HTML; pieces that are empty are left out.
+
+    Args:
+        title: plain text.
+        parts: HTML, as the other functions return it.
+    """
+    body = "".join(part for part in parts if part)
+    return f'<div style="max-width:60em"><strong>{_escape(title)}</strong>{body}</div>'
+
+
+def paragraph(text: str) -> str:
+    """Return plain text as a paragraph."""
+    return f'<p style="margin:4px 0">{_escape(text)}</p>' if text else ""
+
+
+def table(rows: Iterable[Sequence[object]], header: Sequence[str] = ()) -> str:
+    """Return rows of plain values as a table; None is a dash."""
+    head = "".join(f'<th style="{_CELL}">{_escape(name)}</th>' for name in header)
+    lines = [f"<tr>{head}</tr>"] if head else []
+    for row in rows:
+        cells = "".join(f'<td style="{_CELL}">{"–" if one is None else _escape(str(one))}</td>' for one in row)
+        lines.append(f"<tr>{cells}</tr>")
+    return f"<table>{''.join(lines)}</table>"
+
+
+def bar_chart(shares: Mapping[str, float], most: int = 10) -> str:
+    """Return a bar for each share, the largest first.
+
+    Args:
+        shares: by name, 0-1.
+        most: bars at most; a line says how many were left out.
+    """
+    ranked = sorted(shares.items(), key=lambda one: -one[1])
+    lines = [
+        f'<tr><td style="{_CELL}">{_escape(name)}</td><td style="{_CELL}">'
+        f'<div style="width:{_BAR}px;border:1px solid #8888">'
+        f'<div style="width:{round(_BAR * share)}px;height:0.8em;background:#4c78a8"></div></div></td>'
+        f'<td style="{_CELL}">{100 * share:.1f} %</td></tr>'
+        for name, share in ranked[:most]
+    ]
+    rest = paragraph(f"{len(ranked) - most} more classes are not shown") if len(ranked) > most else ""
+    return f"<table>{''.join(lines)}</table>{rest}"
+
+
+def image(data: bytes | None, alt: str, width: int, kind: str = "png") -> str:
+    """Return a picture that travels inside the page, or nothing where there is none.
+
+    Args:
+        data: the bytes of the file.
+        alt: what is to be seen, for who cannot see it.
+        width: at most, in CSS pixels.
+        kind: png or jpeg.
+    """
+    if not data:
+        return ""
+    source = f"data:image/{kind};base64,{b64encode(data).decode('ascii')}"
+    return f'<img src="{source}" alt="{_escape(alt)}" style="max-width:min(100%,{width}px);display:block">'
+
+
+def percent(share: float | None) -> str | None:
+    """Return a share, 0-1, as people read it: `93.5 %`."""
+    return None if share is None else f"{100 * share:.1f} %"
+
+
+def _escape(text: str) -> str:
+    return _html(printable(text))

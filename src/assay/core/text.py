@@ -1,0 +1,87 @@
+"""Make text from outside (file names, class names, error messages) safe to print."""
+
+import re
+
+# Besides C0 controls: DEL and C1 controls; soft hyphen; zero-width, joining and filling characters; line and
+# paragraph separators; bidirectional controls; annotations and non-characters; surrogates; formats of
+# shorthand and music; tags and the variation selectors beside them.
+_UNSAFE = (
+    r"\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    r"\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\ud800-\udfff"
+    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_ANY = re.compile(rf"[\x00-\x1f{_UNSAFE}]")
+_BUT_LINE_FEEDS = re.compile(rf"[\x00-\x09\x0b-\x1f{_UNSAFE}]")
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7e]")
+
+
+def printable(text: str) -> str:
+    r"""Return a text as one line that is safe to show: unsafe characters stand as `\n`, `\x1b`, `\u202e`.
+
+    A byte of a file's name that is no UTF-8 stands as `\xe9`. Letters of every script, accents, emoji and
+    backslashes stay as they are.
+    """
+    return text if _is_plain(text) else _ANY.sub(_escape, text)
+
+
+def is_unicode(text: str) -> bool:
+    r"""Say whether a text can be written as UTF-8: it holds no lone surrogates, as JSON's `\ud800` gives."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def strip_invisible(text: str) -> str:
+    """Return a text without the characters that nobody sees; tabs and line breaks become blanks.
+
+    Bytes of a file's name that are no UTF-8 stay: they are letters of another encoding.
+    """
+
+    def instead(found: re.Match[str]) -> str:
+        return found[0] if "\ud800" <= found[0] <= "\udfff" else " " if found[0].isspace() else ""
+
+    return text if _is_plain(text) else _ANY.sub(instead, text)
+
+
+def printable_lines(text: str) -> str:
+    """Return a text of several lines that is safe to show: as `printable`, with its line feeds kept."""
+    return text if _is_plain(text) else _BUT_LINE_FEEDS.sub(_escape, text)
+
+
+def printable_json(text: str, *, ascii_only: bool = False) -> str:
+    r"""Return the same JSON with the characters that are unsafe to show as `\u` escapes.
+
+    Args:
+        text: a JSON document. Outside strings JSON holds only ASCII, so that escaping never changes a value.
+        ascii_only: escape every character beyond ASCII, for a console of another encoding.
+    """
+    if _is_plain(text):
+        return text
+    return (_BEYOND_ASCII if ascii_only else _BUT_LINE_FEEDS).sub(_json_escape, text)
+
+
+def printable_value(value: object) -> object:
+    """Return a template's value: a text safe to show, anything else as it is."""
+    return printable_lines(value) if type(value) is str else value
+
+
+def _is_plain(text: str) -> bool:
+    """Say quickly of most texts that there is nothing to do."""
+    return text.isascii() and text.isprintable()
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    if code in _SHORT:
+        return _SHORT[code]
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[place : place + 2].hex()}" for place in range(0, len(units), 2))
+
+
+_SHORT = {0x09: r"\t", 0x0A: r"\n", 0x0D: r"\r"}

@@ -1,0 +1,161 @@
+"""Contact sheet of a recipe's training augmentation: each image beside augmented versions of it."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice, zip_longest
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from assay.core.errors import AssayError
+from assay.core.text import printable
+from assay.data.dataset import Sample
+from assay.data.loading import list_source
+from assay.image import HEAD_BYTES, DecodeError, Preprocess, decode, sniff
+from assay.image.augmentation import Augment
+from assay.image.image_files import SkippedFiles, list_folder_content, walk_images
+from assay.recipe import Layout, Recipe
+
+_SIDE = 192
+_GAP = 10
+_LINE = 20
+_FONT = ImageFont.truetype(Path(mpl.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), 12)
+_TEXT_COLOUR, _MUTED_COLOUR, _BACKGROUND, _FRAME_COLOUR = (20, 20, 20), (110, 110, 110), (255, 255, 255), (0, 90, 160)
+
+
+class SheetImage(NamedTuple):
+    """One photo of the sheet."""
+
+    caption: str
+    data: bytes
+    """The whole file."""
+
+
+def pick_images(data: Path, count: int, seed: int, layout: Layout = "auto") -> list[SheetImage]:
+    """Take photos at random, from all classes in turn; those that cannot be read are passed over.
+
+    Args:
+        data: what `scan` reads, or a folder of photos without classes, or one photo.
+        count: most photos to take.
+        seed: decides which.
+        layout: what the folders in a folder are.
+
+    Raises:
+        AssayError: no photo can be read.
+    """
+    photos = list(islice(_readable(_interleave_classes(_list_candidates(data, layout), seed)), count))
+    if not photos:
+        raise AssayError(f"{data} holds no photo that can be read")
+    return photos
+
+
+def _list_candidates(data: Path, layout: Layout) -> list[Sample]:
+    if data.is_dir() and not list_folder_content(data, SkippedFiles()).folders:
+        return [Sample(path.name, path, "") for path in walk_images(data, SkippedFiles())]
+    if data.is_file():
+        with data.open("rb") as stream:
+            if sniff(stream.read(HEAD_BYTES)):
+                return [Sample(data.name, data, "")]
+    return list_source(data, layout).samples
+
+
+def _interleave_classes(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
+    classes: dict[str, list[Sample]] = defaultdict(list)
+    for sample in sorted(samples, key=lambda one: one.id):
+        classes[sample.label].append(sample)
+    dice = random.Random(seed)  # noqa: S311 - which photos are shown is no secret
+    for members in classes.values():
+        dice.shuffle(members)
+    rounds = zip_longest(*(classes[label] for label in sorted(classes)))
+    return (sample for sample in chain.from_iterable(rounds) if sample is not None)
+
+
+def _readable(samples: Iterator[Sample]) -> Iterator[SheetImage]:
+    for sample in samples:
+        try:
+            data = sample.read()
+            decode(data, value_range="stretch")
+        except (OSError, DecodeError):
+            continue
+        yield SheetImage(sample.id, data)
+
+
+def draw_augmentation_sheet(photos: Sequence[SheetImage], recipe: Recipe, variants: int, seed: int) -> Image.Image:
+    """Draw one row a photo: first what the network sees of it unchanged, then as it would be trained on.
+
+    Everything goes the way of training: region, fit and size, the canvas, the transforms in their order.
+
+    Args:
+        photos: one or more.
+        recipe: whose preprocessing and `augment.train` are shown.
+        variants: changed versions of each photo.
+        seed: decides the changes.
+
+    Returns:
+        RGB picture.
+
+    Raises:
+        DecodeError: a photo cannot be read.
+        UsageError: a transform's values make no sense.
+    """
+    plain = Preprocess(recipe.preprocess)
+    canvas = plain.scaled(recipe.augment.canvas)
+    augment = Augment(recipe.augment.train, recipe.preprocess.size)
+    cell = _SIDE + _GAP
+    names = ", ".join(spec.name for spec in recipe.augment.train) or "no transforms"
+    width = _GAP + (1 + variants) * cell
+    head = _wrap_text(printable(f"{recipe.name}: {names}"), width - 2 * _GAP)
+    top = _GAP + len(head) * _LINE + _LINE
+    sheet = Image.new("RGB", (width, top + len(photos) * (cell + _LINE)), _BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    for row, line in enumerate(head):
+        draw.text((_GAP, _GAP + row * _LINE), line, fill=_TEXT_COLOUR, font=_FONT)
+    for column in range(1 + variants):
+        label = f"variant {column}" if column else f"original, {plain.size} × {plain.size}"
+        draw.text((_GAP + column * cell, top - _LINE), label, fill=_MUTED_COLOUR, font=_FONT)
+    for row, photo in enumerate(photos):
+        down = top + row * (cell + _LINE)
+        pixels = canvas.read(photo.data)
+        tiles = [plain.read(photo.data)]
+        tiles += [augment(pixels, seed + row * variants + number) for number in range(variants)]
+        for column, tile in enumerate(tiles):
+            sheet.paste(_tile(tile), (_GAP + column * cell, down))
+        draw.rectangle((_GAP - 3, down - 3, _GAP + _SIDE + 2, down + _SIDE + 2), outline=_FRAME_COLOUR, width=2)
+        draw.text(
+            (_GAP, down + _SIDE + 3),
+            _shorten(printable(photo.caption), width - 2 * _GAP),
+            fill=_TEXT_COLOUR,
+            font=_FONT,
+        )
+    return sheet
+
+
+def _tile(pixels: np.ndarray) -> Image.Image:
+    # Small pictures are enlarged without smoothing, so that their pixels can be seen.
+    small = pixels.shape[0] < _SIDE
+    return Image.fromarray(pixels).resize(
+        (_SIDE, _SIDE), Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
+    )
+
+
+def _wrap_text(text: str, width: int) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and _FONT.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
+def _shorten(text: str, width: int) -> str:
+    if _FONT.getlength(text) <= width:
+        return text
+    while text and _FONT.getlength(f"…{text}") > width:
+        text = text[1:]
+    return f"…{text}"

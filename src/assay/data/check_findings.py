@@ -1,0 +1,194 @@
+"""Findings of an audit, the report that holds them and its JSON form."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from assay.core.errors import UsageError
+from assay.data.dataset import Sample
+
+REPORT_VERSION: Final = 1
+"""Version of the JSON form; it grows when a field changes its meaning or goes."""
+
+
+class Severity(StrEnum):
+    """How much a finding matters; the order is from bad to harmless."""
+
+    error = "error"
+    """Figures measured on this data would be wrong, or training would fail."""
+    warning = "warning"
+    """Worth mending, or worth knowing before the figures are believed."""
+    note = "note"
+    """Good to know."""
+
+
+class FindingKind(StrEnum):
+    """What can be found. `fail_on` takes these names."""
+
+    unreadable = "unreadable"
+    label_conflict = "label_conflict"
+    leak = "leak"
+    label_suspect = "label_suspect"
+    blank = "blank"
+    empty_class = "empty_class"
+    training = "training"
+    identical = "identical"
+    near_duplicate = "near_duplicate"
+    burst = "burst"
+    likeness = "likeness"
+    small_class = "small_class"
+    imbalance = "imbalance"
+    wrong_extension = "wrong_extension"
+    dark = "dark"
+    blurred = "blurred"
+    extreme_aspect = "extreme_aspect"
+    odd_size = "odd_size"
+    unusual_mode = "unusual_mode"
+    value_range = "value_range"
+    rotated = "rotated"
+    plain = "plain"
+    listing = "listing"
+
+
+@dataclass(frozen=True, slots=True)
+class FindingEntry:
+    """One photo of a finding."""
+
+    id: str
+    """Path relative to the data's root."""
+    label: str = ""
+    split: str | None = None
+    note: str = ""
+    """What is special about this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindingGroup:
+    """Photos that are of a finding together; a single one where each speaks for itself."""
+
+    photos: tuple[FindingEntry, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong or odd about the data."""
+
+    kind: FindingKind
+    severity: Severity
+    title: str
+    """A sentence with the numbers."""
+    advice: str
+    """A sentence on what to do."""
+    groups: tuple[FindingGroup, ...] = ()
+
+    @property
+    def photos(self) -> int:
+        """How many different photos are concerned."""
+        return len({entry.id for group in self.groups for entry in group.photos})
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The outcome of an audit."""
+
+    root: Path
+    """What the ids are relative to."""
+    photos: int
+    """How many can be read."""
+    classes: Mapping[str, int]
+    """Readable photos by label."""
+    splits: Mapping[str, int]
+    """Readable photos by ready-made part; empty without such parts."""
+    findings: tuple[Finding, ...]
+    """The worst first."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """Files passed over, by reason."""
+    groups: tuple[frozenset[str], ...] = ()
+    """Ids that must stay together in any split."""
+    samples: tuple[Sample, ...] = ()
+    """The photos that can be read, with their digests."""
+
+    def of(self, kind: FindingKind) -> Finding | None:
+        """Return the finding of this kind, if there is one."""
+        return next((finding for finding in self.findings if finding.kind is kind), None)
+
+    def failures(self, fail_on: Collection[str] = ("error",)) -> tuple[Finding, ...]:
+        """Return the findings that make the check fail.
+
+        Args:
+            fail_on: severities (each includes the worse ones), kinds, or `never`.
+
+        Raises:
+            UsageError: a name is neither.
+        """
+        wanted = parse_fail_on(fail_on)
+        return tuple(one for one in self.findings if one.kind in wanted or one.severity in wanted)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `--json` prints: plain values, paths relative to the data.
+
+        Keys: `version`, `photos` (readable), `classes` and `splits` (photos by name), `skipped` (files by
+        reason), `findings` (worst first; each has `kind`, `severity`, `title`, `advice`, `photos`: how many,
+        `groups`: lists of `photos` with `id`, `label`, `split`, `note`, and a `note`), `groups` (lists of ids
+        that must stay together in a split).
+        """
+        return {
+            "version": REPORT_VERSION,
+            "photos": self.photos,
+            "classes": dict(self.classes),
+            "splits": dict(self.splits),
+            "skipped": dict(self.skipped),
+            "findings": [_finding_dict(finding) for finding in self.findings],
+            "groups": [sorted(group) for group in self.groups],
+        }
+
+
+def one_per_group(entries: Iterable[FindingEntry]) -> tuple[FindingGroup, ...]:
+    """Return a group for each entry."""
+    return tuple(FindingGroup((entry,)) for entry in entries)
+
+
+def _finding_dict(finding: Finding) -> dict[str, Any]:
+    return {
+        "kind": finding.kind.value,
+        "severity": finding.severity.value,
+        "title": finding.title,
+        "advice": finding.advice,
+        "photos": finding.photos,
+        "groups": [
+            {
+                "note": group.note,
+                "photos": [
+                    {"id": one.id, "label": one.label, "split": one.split, "note": one.note} for one in group.photos
+                ],
+            }
+            for group in finding.groups
+        ],
+    }
+
+
+def parse_fail_on(fail_on: Collection[str]) -> frozenset[str]:
+    """Return the severities and kinds that names stand for: a severity includes the worse ones.
+
+    Args:
+        fail_on: severities, kinds, or `never`.
+
+    Raises:
+        UsageError: a name is neither.
+    """
+    severities, kinds = [one.value for one in Severity], {one.value for one in FindingKind}
+    wanted: set[str] = set()
+    for name in fail_on:
+        if name in severities:
+            wanted.update(severities[: severities.index(name) + 1])
+        elif name in kinds:
+            wanted.add(name)
+        elif name != "never":
+            raise UsageError(
+                f"--fail-on {name} is unknown; use never, {', '.join(severities)}, or a kind: "
+                f"{', '.join(sorted(kinds))}"
+            )
+    return frozenset(wanted)

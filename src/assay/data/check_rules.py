@@ -1,0 +1,375 @@
+"""The rules of an audit: duplicates, leaks and label conflicts; blank, dark or blurred images.
+
+Value ranges.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+from statistics import median
+from typing import Final
+
+from assay.data.check_findings import Finding, FindingEntry, FindingGroup, FindingKind, Severity, one_per_group
+from assay.data.features import Features
+from assay.data.image_scan import (
+    CONVERT_ADVICE,
+    VALUE_RANGE_ADVICE,
+    ScannedImage,
+    describe_values,
+    value_range_conflict,
+)
+from assay.data.near_duplicates import MIN_DETAIL, DuplicateLink, LinkKind, NearDuplicates, connected_groups
+from assay.image.pixel_conversion import UINT8, ValueEncoding
+
+_MAX_DROPPED_SHOWN: Final = 50
+
+
+def duplicate_findings(photos: Sequence[ScannedImage], alike: NearDuplicates, *, enough: bool) -> list[Finding]:
+    """Return the findings that follow from links between photos.
+
+    Args:
+        photos: readable photos.
+        alike: links between places in `photos`.
+        enough: whether there are enough groups for every class to be in every part.
+    """
+    kept = "Nothing has to be done" if enough else "Add photos of other things or moments"
+    copies = [link for link in alike.links if link.kind is not LinkKind.burst]
+    findings = [
+        _group_finding(
+            photos,
+            [group for group in _linked_groups(copies) if len({photos[place].sample.label for place in group}) > 1],
+            FindingKind.label_conflict,
+            Severity.error,
+            what="show one picture under two labels",
+            advice="Decide for one label and delete the other file; no classifier can learn both.",
+        ),
+        _group_finding(
+            photos,
+            [group for group in alike.groups() if len(_splits_of(photos, group)) > 1],
+            FindingKind.leak,
+            Severity.error,
+            what="stand in more than one ready-made part",
+            advice="Keep each group in one part or let Assay split; what training saw tests nothing.",
+            note=lambda group: "parts: " + ", ".join(sorted(_splits_of(photos, group))),
+        ),
+        _group_finding(
+            photos,
+            alike.groups(LinkKind.identical),
+            FindingKind.identical,
+            Severity.warning,
+            what="are byte for byte the same",
+            advice="Delete all but one of each; until then Assay keeps them in one part.",
+        ),
+        _group_finding(
+            photos,
+            _near_duplicate_groups(copies),
+            FindingKind.near_duplicate,
+            Severity.warning,
+            what="are copies of one another, re-encoded, scaled, cropped or brightened",
+            advice=f"{kept}: Assay keeps them in one part.",
+        ),
+        _group_finding(
+            photos,
+            alike.groups(LinkKind.burst),
+            FindingKind.burst,
+            Severity.warning,
+            what="were taken within moments of each other and look alike",
+            advice=f"{kept}: Assay keeps bursts together; other moments teach more.",
+        ),
+        *_threshold_findings(photos, alike),
+    ]
+    return [finding for finding in findings if finding is not None]
+
+
+def finding_entry(photo: ScannedImage, note: str = "") -> FindingEntry:
+    """Return a photo as findings name it."""
+    return FindingEntry(photo.sample.id, photo.sample.label, photo.sample.split, note)
+
+
+def _group_finding(
+    photos: Sequence[ScannedImage],
+    groups: Sequence[Sequence[int]],
+    kind: FindingKind,
+    severity: Severity,
+    *,
+    what: str,
+    advice: str,
+    note: Callable[[Sequence[int]], str] | None = None,
+) -> Finding | None:
+    if not groups:
+        return None
+    count = sum(len(group) for group in groups)
+    plural = "groups" if len(groups) > 1 else "group"
+    return Finding(
+        kind,
+        severity,
+        f"{count:,} photos in {len(groups):,} {plural} {what}",
+        advice,
+        tuple(
+            FindingGroup(tuple(finding_entry(photos[place]) for place in group), note(group) if note else "")
+            for group in groups
+        ),
+    )
+
+
+def _linked_groups(links: Iterable[DuplicateLink]) -> list[tuple[int, ...]]:
+    return connected_groups((link.first, link.second) for link in links)
+
+
+def _near_duplicate_groups(copies: Sequence[DuplicateLink]) -> list[tuple[int, ...]]:
+    """Return groups of copies that are not merely identical files."""
+    near = {link.first for link in copies if link.kind is LinkKind.near}
+    return [group for group in _linked_groups(copies) if near.intersection(group)]
+
+
+def _splits_of(photos: Sequence[ScannedImage], group: Sequence[int]) -> set[str]:
+    return {split for place in group if (split := photos[place].sample.split)}
+
+
+def _threshold_findings(photos: Sequence[ScannedImage], alike: NearDuplicates) -> list[Finding]:
+    """Say that likeness went too far, and show the pairs that were given up."""
+    return [
+        Finding(
+            FindingKind.likeness,
+            Severity.warning,
+            f"{'moments' if doubt.kind is LinkKind.burst else 'likeness'} linked {doubt.largest:,} photos to one "
+            f"group; more likeness was asked for ({doubt.asked:.1f}), and the largest has {doubt.now:,} now",
+            "Products on a line look alike without being copies: look at these pairs, not taken for "
+            "copies; if they are, give the photos a group in a manifest.",
+            tuple(
+                FindingGroup(
+                    (finding_entry(photos[link.first]), finding_entry(photos[link.second])),
+                    f"likeness {link.likeness:.1f}",
+                )
+                for link in doubt.dropped[:_MAX_DROPPED_SHOWN]
+            ),
+        )
+        for doubt in alike.tightened
+    ]
+
+
+BLANK_MAX_CONTRAST: Final = 2.0
+"""Standard deviation, in gray values, below which a photo shows nothing."""
+DARK_MAX_BRIGHTNESS: Final = 40
+"""95th percentile of gray below which a photo is very dark."""
+BLURRED_MAX_SHARPNESS: Final = 0.02
+"""Sharpness below which a photo is very blurred, if the median is `BLURRED_MEDIAN_RATIO` times as much."""
+BLURRED_MEDIAN_RATIO: Final = 3.0
+MAX_ASPECT_RATIO: Final = 3.0
+"""Longer over shorter side beyond which squashing or cropping harms."""
+MAX_SIZE_RATIO: Final = 4.0
+"""How many times larger or smaller than the median a photo's shorter side is when it is odd."""
+RARE_MODE_SHARE: Final = 0.2
+"""Share of photos below which a mode of pixels is unusual."""
+
+_MIN_SIDE_FOR_SHARPNESS: Final = 64
+_FORMAT_SUFFIXES: Final[Mapping[str, frozenset[str]]] = {
+    "jpeg": frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}),
+    "png": frozenset({".png", ".apng"}),
+    "webp": frozenset({".webp"}),
+    "gif": frozenset({".gif"}),
+    "bmp": frozenset({".bmp", ".dib"}),
+    "tiff": frozenset({".tif", ".tiff"}),
+    "avif": frozenset({".avif", ".avifs"}),
+    "jpeg2000": frozenset({".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"}),
+    "ppm": frozenset({".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}),
+}
+_KNOWN_SUFFIXES: Final = frozenset(suffix for suffixes in _FORMAT_SUFFIXES.values() for suffix in suffixes)
+_PLAIN_MODES: Final = frozenset({"RGB", "L"})
+
+
+def image_findings(photos: Sequence[ScannedImage]) -> list[Finding]:
+    """Return the findings about single photos."""
+    if not photos:
+        return []
+    rules = (_blank, _wrong_extension, _dark, _blurred, _aspect, _size, _mode, _rotated, _too_plain)
+    return [finding for rule in rules if (finding := rule(photos)) is not None]
+
+
+def _image_finding(
+    photos: Iterable[ScannedImage],
+    note: Callable[[Features], str],
+    kind: FindingKind,
+    severity: Severity,
+    *,
+    what: str,
+    advice: str,
+) -> Finding | None:
+    groups = one_per_group(finding_entry(photo, note(photo.features)) for photo in photos)
+    noun = "photo" if len(groups) == 1 else "photos"
+    return Finding(kind, severity, f"{len(groups):,} {noun} {what}", advice, groups) if groups else None
+
+
+def _is_blank(features: Features) -> bool:
+    return features.contrast < BLANK_MAX_CONTRAST
+
+
+def _blank(photos: Sequence[ScannedImage]) -> Finding | None:
+    blank = [photo for photo in photos if _is_blank(photo.features)]
+    advice = "Delete them or take them again; --write leaves them out."
+    if any(photo.features.value_type != UINT8.type for photo in blank):
+        # Values of 12 bits in a file of 16 look black.
+        advice = f"See first whether their values need preprocess.value_range. {advice}"
+    return _image_finding(
+        blank,
+        lambda features: f"{features.dark:.0f}-{features.bright:.0f} of 255",
+        FindingKind.blank,
+        Severity.error,
+        what="with nothing to be seen",
+        advice=advice,
+    )
+
+
+def _wrong_extension(photos: Sequence[ScannedImage]) -> Finding | None:
+    def lies(photo: ScannedImage) -> bool:
+        suffix = PurePosixPath(photo.sample.id).suffix.casefold()
+        return suffix in _KNOWN_SUFFIXES and suffix not in _FORMAT_SUFFIXES.get(photo.features.format, frozenset())
+
+    return _image_finding(
+        (photo for photo in photos if photo.sample.tensor is None and lies(photo)),
+        lambda features: f"is {features.format}",
+        FindingKind.wrong_extension,
+        Severity.warning,
+        what="named as another format than the content is",
+        advice="Assay goes by content; rename them, for other tools may refuse them.",
+    )
+
+
+def _dark(photos: Sequence[ScannedImage]) -> Finding | None:
+    return _image_finding(
+        (photo for photo in photos if photo.features.bright < DARK_MAX_BRIGHTNESS and not _is_blank(photo.features)),
+        lambda features: f"95 % of it below {features.bright:.0f} of 255",
+        FindingKind.dark,
+        Severity.warning,
+        what="so dark that little can be seen",
+        advice="Take them again with more light, unless photos in use will be as dark.",
+    )
+
+
+def _blurred(photos: Sequence[ScannedImage]) -> Finding | None:
+    judged = [
+        photo
+        for photo in photos
+        if min(photo.features.width, photo.features.height) >= _MIN_SIDE_FOR_SHARPNESS and not _is_blank(photo.features)
+    ]
+    usual = median(photo.features.sharpness for photo in judged) if judged else 0.0
+    limit = min(BLURRED_MAX_SHARPNESS, usual / BLURRED_MEDIAN_RATIO)
+    return _image_finding(
+        (photo for photo in judged if photo.features.sharpness < limit),
+        lambda features: f"sharpness {features.sharpness:.3f}, usually {usual:.3f}",
+        FindingKind.blurred,
+        Severity.warning,
+        what="blurred even when seen small",
+        advice="Take them again in focus, unless photos in use will be as blurred.",
+    )
+
+
+def _aspect(photos: Sequence[ScannedImage]) -> Finding | None:
+    def aspect(features: Features) -> float:
+        sides = (features.width, features.height)
+        return max(sides) / min(sides)
+
+    return _image_finding(
+        (photo for photo in photos if aspect(photo.features) > MAX_ASPECT_RATIO),
+        lambda features: f"{features.width} x {features.height}",
+        FindingKind.extreme_aspect,
+        Severity.warning,
+        what=f"more than {MAX_ASPECT_RATIO:.0f} times as long as wide",
+        advice="Choose letterbox in the recipe or crop them; squashed to a square they are hard to tell.",
+    )
+
+
+def _size(photos: Sequence[ScannedImage]) -> Finding | None:
+    def shorter(features: Features) -> int:
+        return min(features.width, features.height)
+
+    usual = median(shorter(photo.features) for photo in photos)
+    return _image_finding(
+        (photo for photo in photos if not usual / MAX_SIZE_RATIO <= shorter(photo.features) <= usual * MAX_SIZE_RATIO),
+        lambda features: f"{features.width} x {features.height}",
+        FindingKind.odd_size,
+        Severity.note,
+        what=f"of a size far from the usual {usual:.0f} pixels",
+        advice="See that they are of the same kind as the others; thumbnails teach little.",
+    )
+
+
+def _mode(photos: Sequence[ScannedImage]) -> Finding | None:
+    seen = Counter(photo.features.mode for photo in photos)
+    usual = seen.most_common(1)[0][0]
+
+    def unusual(features: Features) -> bool:
+        rare = seen[features.mode] < RARE_MODE_SHARE * len(photos)
+        return features.frames > 1 or (features.mode != usual and (rare or features.mode not in _PLAIN_MODES))
+
+    return _image_finding(
+        (photo for photo in photos if unusual(photo.features)),
+        lambda features: features.mode + (f", {features.frames} frames" if features.frames > 1 else ""),
+        FindingKind.unusual_mode,
+        Severity.note,
+        what=f"stored otherwise than the usual {usual}",
+        advice="Assay reads them as RGB (alpha over white, first frame); see that no class alone has them.",
+    )
+
+
+def _rotated(photos: Sequence[ScannedImage]) -> Finding | None:
+    return _image_finding(
+        (photo for photo in photos if photo.features.orientation != 1),
+        lambda features: f"orientation {features.orientation}",
+        FindingKind.rotated,
+        Severity.note,
+        what="turned upright by Exif",
+        advice="Assay turns them; other tools may not, and then see them on their side.",
+    )
+
+
+def _too_plain(photos: Sequence[ScannedImage]) -> Finding | None:
+    return _image_finding(
+        (photo for photo in photos if photo.features.detail < MIN_DETAIL and not _is_blank(photo.features)),
+        lambda features: f"detail {features.detail:.1f}",
+        FindingKind.plain,
+        Severity.note,
+        what="with too little detail to tell copies",
+        advice="Only identical files were looked for among them.",
+    )
+
+
+_DIM_BRIGHTNESS: Final = 20
+"""95th percentile of gray below which deep photos seem to hold fewer bits than their type: 16 is 12 bits."""
+
+
+def value_range_finding(
+    photos: Sequence[ScannedImage], refused: Counter[ValueEncoding], value_range: tuple[float, float] | None
+) -> Finding | None:
+    """Return what is to be said of the values; None where all have 8 bits or one rule fits all.
+
+    Args:
+        photos: those that can be read.
+        refused: types and ranges of those that training refuses for their values.
+        value_range: of the recipe.
+    """
+    deep = [photo for photo in photos if photo.features.value_type != UINT8.type]
+    if not deep and not refused:
+        return None
+    types = Counter(photo.features.values for photo in photos) + refused
+    groups = one_per_group(finding_entry(photo, str(photo.features.values)) for photo in deep)
+    several = "several types or ranges" if len(types) > 1 else "more than 8 bits"
+    title = f"values of {several}: {describe_values(types)}"
+    if refused:
+        advice = "Set preprocess.value_range: [black, white] for those refused, or convert them to 8 bits."
+        return Finding(FindingKind.value_range, Severity.error, title, advice, groups)
+    if value_range_conflict(types, value_range):
+        advice = f"Training refuses them: {CONVERT_ADVICE if value_range else VALUE_RANGE_ADVICE}."
+        return Finding(FindingKind.value_range, Severity.error, title, advice, groups)
+    if value_range is None and all(photo.features.bright <= _DIM_BRIGHTNESS for photo in deep):
+        return Finding(
+            FindingKind.value_range,
+            Severity.warning,
+            f"photos use little of the range of their values: {describe_values(types)}",
+            "If the camera gives fewer bits, set preprocess.value_range, for 12 bits to [0, 4095].",
+            groups,
+        )
+    if len(types) == 1:
+        return None
+    advice = "See that they show the same brightness: each type is scaled by its own range."
+    return Finding(FindingKind.value_range, Severity.note, title, advice, groups)

@@ -1,0 +1,327 @@
+"""List the images of class folders, with or without train/val/test folders above them."""
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from assay.core.errors import AssayError
+from assay.data.dataset import Sample, Split, UnreadableFile, quote_names
+from assay.data.split_names import find_classes_in_split_names, find_split_folders, parse_split_name, parse_split_names
+from assay.image.image_files import ASSAY_OUTPUT, FolderContent, SkippedFiles, list_folder_content, walk_images
+from assay.recipe import Layout
+
+_MAX_WRAPPERS = 3
+_LAYOUT_HINT = "say what they are with --layout classes or --layout splits"
+
+
+class ClassFolder(NamedTuple):
+    """A folder whose photos have one label.
+
+    Attributes:
+        path: the folder.
+        label: its class, in Unicode's composed form.
+        split: the ready-made part it stands in, if any.
+        nested: whether it holds folders.
+    """
+
+    path: Path
+    label: str
+    split: Split | None
+    nested: bool
+
+
+class FolderLayout(NamedTuple):
+    """The class folders of a data set.
+
+    Attributes:
+        folders: in the order of names.
+        loose: files that lie outside of them.
+        warnings: sentences about folders that were left out or joined.
+    """
+
+    folders: tuple[ClassFolder, ...]
+    loose: int
+    warnings: tuple[str, ...]
+
+
+class _Folder(NamedTuple):
+    path: Path
+    content: FolderContent
+
+    @property
+    def inner(self) -> dict[str, Path]:
+        """The folders in it by their composed names."""
+        return {_nfc(path.name): path for path in self.content.folders}
+
+
+def find_class_folders(root: Path, layout: Layout, passed: SkippedFiles) -> FolderLayout:
+    """Find the class folders of a data set.
+
+    Args:
+        root: an existing folder.
+        layout: `classes`: every folder in it is a class; `splits`: every one is a part; `auto`: they are
+            parts if their names say so and they hold class folders, else classes.
+        passed: told what is passed over.
+
+    Raises:
+        AssayError: there are no folders, the parts hold no class folders, or it cannot be said which of both
+            they are.
+    """
+    base, content = root, list_folder_content(root, passed)
+    if not content.folders:
+        hint = "it holds files but no class folders" if content.files else "it is empty"
+        raise AssayError(f"no labelled photos in {root}: {hint}; put the photos of each class into a folder")
+    if layout == "classes":
+        return _as_classes([_read_folder(path) for path in content.folders], content.files, ())
+    loose = content.files
+    if (wrapped := _wrapped(content)) is not None:
+        base, content = wrapped, list_folder_content(wrapped, passed)
+        loose += content.files
+    folders = [_read_folder(path) for path in content.folders]
+    parts = find_split_folders(path.name for path in content.folders)
+    if layout == "splits":
+        return _as_splits(base, folders, parts, loose, passed)
+    if parts and not _are_split_names_classes(folders, parts):
+        _refuse_ambiguous(base, folders, parts)
+        return _as_splits(base, folders, parts, loose, passed)
+    if _are_classes_of_splits(folders):
+        return _as_classes_of_splits(folders, loose, passed)
+    _refuse_unknown_splits(base, folders)
+    _refuse_splits_as_classes(base, folders)
+    return _as_classes(folders, loose, ())
+
+
+def _wrapped(content: FolderContent) -> Path | None:
+    """Return the only folder of a folder, or the only one of that, if it holds parts: `data/train`."""
+    for _ in range(_MAX_WRAPPERS):
+        if len(content.folders) != 1 or content.images:
+            return None
+        inner = _read_folder(content.folders[0])
+        if len(inner.inner) > 1 and find_split_folders(inner.inner):
+            return inner.path
+        if parse_split_name(inner.path.name):
+            return None
+        content = inner.content
+    return None
+
+
+def _are_split_names_classes(folders: Sequence[_Folder], parts: Mapping[str, Split]) -> bool:
+    """Say whether folders with the names of parts hold photos and no classes, as a class `train` does.
+
+    Raises:
+        AssayError: all folders have such names.
+    """
+    split = [folder for folder in folders if folder.path.name in parts]
+    if any(folder.inner for folder in split):
+        return False
+    if any(folder.content.images for folder in folders if folder.path.name not in parts):
+        return True
+    names = quote_names([folder.path.name for folder in split])
+    raise AssayError(
+        f"{split[0].path} holds files but no class folders; put the photos of each class into a folder, "
+        f"or, if {names} are the classes themselves, say so with --layout classes"
+    )
+
+
+def _refuse_ambiguous(base: Path, folders: Sequence[_Folder], parts: Mapping[str, Split]) -> None:
+    """Refuse parts that have no class in common, and other folders that hold the same classes."""
+    split = [folder for folder in folders if folder.path.name in parts]
+    held = [folder for folder in map(_unwrapped, split) if folder.inner]
+    classes = {name for folder in held for name in folder.inner}
+    if len(held) > 1 and len(classes) == sum(len(folder.inner) for folder in held):
+        raise AssayError(
+            f"the folders {quote_names([folder.path.name for folder in split])} in {base} may be parts or classes: "
+            f"they have no folder in common; {_LAYOUT_HINT}"
+        )
+    for folder in folders:
+        if folder not in split and len(classes & set(_unwrapped(folder).inner)) > 1:
+            raise AssayError(
+                f"{folder.path} holds the same classes as {quote_names(parts)}, but its name is no part's: call it "
+                "train, val or test, move it away, or leave it out with --layout splits"
+            )
+
+
+def _are_classes_of_splits(folders: Sequence[_Folder]) -> bool:
+    """Say whether every folder is a class that holds parts: `cat/train`, `cat/test`; one may lack a part."""
+    inside = [find_split_folders(folder.inner) for folder in folders]
+    found = {split for parts in inside for split in parts.values()}
+    return (len(found) > 1 and "train" in found) and all(
+        parts and len(parts) == len(folder.inner) and not folder.content.images
+        for folder, parts in zip(folders, inside, strict=True)
+    )
+
+
+def _refuse_unknown_splits(base: Path, folders: Sequence[_Folder]) -> None:
+    """Refuse folders that look like parts with unknown names, or that hold the classes beside them."""
+    beside = {_nfc(folder.path.name) for folder in folders}
+    bare = [folder for folder in folders if folder.inner and not folder.content.images]
+    for folder in bare:
+        if len(both := beside & set(folder.inner)) > 1:
+            raise AssayError(
+                f"{folder.path} holds folders of the same names as the classes beside it ({quote_names(both)}): "
+                "move it away, or say with --layout classes that it is a class"
+            )
+    seen = Counter(name for folder in bare for name in folder.inner)
+    if len(repeated := {name for name, count in seen.items() if count > 1}) > 1:
+        tops = [folder.path.name for folder in bare if repeated & set(folder.inner)]
+        raise AssayError(
+            f"the folders {quote_names(tops)} in {base} hold folders of the same names ({quote_names(repeated)}): they "
+            f"may be parts or classes; {_LAYOUT_HINT}, or call parts train, val and test"
+        )
+
+
+def _refuse_splits_as_classes(base: Path, folders: Sequence[_Folder]) -> None:
+    """Refuse to call `train` a class that holds folders alone, or `cat_train` and `cat_test` two classes."""
+    for folder in folders:
+        if parse_split_name(folder.path.name) and len(folder.inner) > 1 and not folder.content.images:
+            others = [one.path.name for one in folders if one is not folder]
+            raise AssayError(
+                f"{folder.path} has the name of a part and holds folders ({quote_names(folder.inner)}), but not so "
+                f"{quote_names(others)} beside it in {base}: it may be a part or a class; {_LAYOUT_HINT}"
+            )
+    names = [folder.path.name for folder in folders]
+    if classes := find_classes_in_split_names(names):
+        raise AssayError(
+            f"the folders {quote_names(names)} in {base} may be classes, or parts of the classes "
+            f"{quote_names(classes)}: "
+            "put the photos into folders such as train/"
+            f"{classes[0]}, or say with --layout classes that they are classes"
+        )
+
+
+def _as_classes(folders: Sequence[_Folder], loose: int, warnings: tuple[str, ...]) -> FolderLayout:
+    return FolderLayout(tuple(_class_folder(folder.path, None, folder) for folder in folders), loose, warnings)
+
+
+def _as_splits(
+    base: Path, folders: Sequence[_Folder], parts: Mapping[str, Split], loose: int, passed: SkippedFiles
+) -> FolderLayout:
+    known = parts or parse_split_names(folder.path.name for folder in folders)
+    found: list[ClassFolder] = []
+    warnings = []
+    for folder in folders:
+        if known and folder.path.name not in known:
+            passed.skipped["folder beside train/val/test"] += 1
+            warnings.append(f"folder {folder.path.name!r} beside the ready-made parts was ignored")
+            continue
+        part = _unwrapped(folder)
+        if not part.inner and part.content.files:
+            raise AssayError(
+                f"{part.path} holds files but no class folders; put the photos of each class into a folder"
+            )
+        loose += part.content.files
+        found += [
+            _class_folder(path, known.get(folder.path.name), _read_folder(path))
+            for path in list_folder_content(part.path, passed).folders
+        ]
+    if not found:
+        raise AssayError(f"the folders in {base} hold no class folders; put the photos of each class into a folder")
+    if not known:
+        warnings.append("no folder has the name of a part: all photos are shared out anew")
+    warnings += [
+        f"the folders {quote_names(same)} together are the part {split}"
+        for split in dict.fromkeys(known.values())
+        if len(same := [name for name, one in known.items() if one == split]) > 1
+    ]
+    return FolderLayout(tuple(found), loose, tuple(warnings))
+
+
+def _as_classes_of_splits(folders: Sequence[_Folder], loose: int, passed: SkippedFiles) -> FolderLayout:
+    found: list[ClassFolder] = []
+    for folder in folders:
+        label, parts = _nfc(folder.path.name), find_split_folders(folder.inner)
+        loose += folder.content.files
+        inside = list_folder_content(folder.path, passed).folders
+        found += [ClassFolder(path, label, parts[_nfc(path.name)], nested=False) for path in inside]
+    return FolderLayout(tuple(found), loose, ())
+
+
+def _unwrapped(part: _Folder) -> _Folder:
+    """Return the folder that holds a part's classes: `seg_train/seg_train`."""
+    for _ in range(_MAX_WRAPPERS):
+        if len(part.content.folders) != 1 or part.content.images:
+            break
+        inner = _read_folder(part.content.folders[0])
+        same = parse_split_name(inner.path.name) == parse_split_name(part.path.name) is not None
+        if not same and inner.path.name.casefold() != part.path.name.casefold():
+            break
+        part = inner
+    return part
+
+
+def _class_folder(path: Path, split: Split | None, folder: _Folder) -> ClassFolder:
+    return ClassFolder(path, _nfc(path.name), split, nested=bool(folder.inner))
+
+
+def _read_folder(path: Path) -> _Folder:
+    # What is passed over in it is counted when it is listed.
+    return _Folder(path, list_folder_content(path, SkippedFiles()))
+
+
+def _nfc(name: str) -> str:
+    """Return a name as most systems write it: archives made on a Mac decompose accents."""
+    return unicodedata.normalize("NFC", name)
+
+
+@dataclass
+class Listing:
+    """What was found at a place, before any file has been opened."""
+
+    root: Path
+    samples: list[Sample] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    warnings: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    """Every label that was promised, also of a class folder that turned out empty; each once."""
+    nested: list[str] = field(default_factory=list)
+    """Class folders that hold folders: a hint when the wrong level was given."""
+    unreadable: list[UnreadableFile] = field(default_factory=list)
+    """Folders that cannot be read."""
+
+
+def list_folder(root: Path, layout: Layout = "auto") -> Listing:
+    """List class folders (any depth: the first level is the class), also inside train/val/test folders.
+
+    What is passed over (hidden files, system files, folders that Assay wrote, files outside class folders) is
+    counted in `skipped`. A folder is entered once for each class, so that loops of links do no harm.
+
+    Args:
+        root: an existing folder.
+        layout: what the folders in it are.
+
+    Raises:
+        AssayError: there are no folders in it, or it cannot be said whether they are classes or parts.
+    """
+    listing, passed = Listing(root), SkippedFiles()
+    arrangement = find_class_folders(root, layout, passed)
+    if arrangement.loose:
+        passed.skipped["outside a class folder"] += arrangement.loose
+    listing.warnings += arrangement.warnings
+    real = Path(os.path.realpath(root))
+    others = {real / folder.path.relative_to(root) for folder in arrangement.folders if not folder.path.is_symlink()}
+    for folder in arrangement.folders:
+        _list_class(folder, listing, passed, others)
+    listing.skipped += passed.skipped
+    listing.unreadable += [
+        UnreadableFile(f"{path.relative_to(root).as_posix()}/", path, f"the folder cannot be read: {reason}")
+        for path, reason in passed.unreadable.items()
+    ]
+    return listing
+
+
+def _list_class(folder: ClassFolder, listing: Listing, passed: SkippedFiles, others: Collection[Path]) -> None:
+    before, own = len(listing.samples), passed.skipped[ASSAY_OUTPUT]
+    for path in walk_images(folder.path, passed, others):
+        name = path.relative_to(listing.root).as_posix()
+        listing.samples.append(Sample(name, path, folder.label, folder.split))
+    if len(listing.samples) == before and passed.skipped[ASSAY_OUTPUT] > own:
+        # It holds nothing but runs: what Assay wrote is no class.
+        return
+    if folder.label not in listing.labels:
+        listing.labels.append(folder.label)
+    if folder.nested:
+        listing.nested.append(folder.label)

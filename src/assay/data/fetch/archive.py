@@ -1,0 +1,350 @@
+"""Unpack untrusted zip and tar archives: no path traversal, no links, bounded size, all or nothing."""
+
+import bz2
+import gzip
+import io
+import lzma
+import re
+import shutil
+import stat
+import struct
+import tarfile
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from assay.core.errors import AssayError
+from assay.core.files import temporary_folder
+from assay.core.progress import Progress, no_progress
+
+_DRIVE = re.compile(r"^[A-Za-z]:")
+
+
+class ArchivePaths:
+    """Gives every entry of one archive its place below a folder, or refuses it.
+
+    No two entries may stand at one place, also not on file systems that take `Cat` for `cat` or that
+    compose accents otherwise.
+    """
+
+    def __init__(self, archive: Path, root: Path, limit: int) -> None:
+        self.archive = archive
+        self.root = root
+        self.files = 0
+        """Files placed so far."""
+        self._limit = limit
+        self._count = 0
+        self._places: dict[str, tuple[str, bool]] = {}
+
+    def folder(self, name: str) -> None:
+        """Make the folder that the archive calls `name`.
+
+        Raises:
+            AssayError: the name is refused.
+        """
+        self._make_folders(name, self._parts(name))
+
+    def file(self, name: str) -> Path:
+        """Return the path, which does not exist yet, for the file that the archive calls `name`.
+
+        Raises:
+            AssayError: the name is refused.
+        """
+        parts = self._parts(name)
+        if not parts or name.endswith("/"):
+            raise self.refusal(name, "is a file with a folder's name")
+        self._make_folders(name, parts[:-1])
+        if not self._place(name, parts, is_file=True):
+            raise self.refusal(name, "stands in the archive twice")
+        self.files += 1
+        return self.root.joinpath(*parts)
+
+    def refusal(self, name: str, reason: str) -> AssayError:
+        """Return the error that says why the archive was not unpacked."""
+        shown = name.encode("unicode_escape").decode("ascii")
+        if len(shown) > 80:
+            shown = f"{shown[:60]}…{shown[-17:]}"
+        return AssayError(f"{self.archive} was not unpacked because its entry '{shown}' {reason}")
+
+    def _make_folders(self, name: str, parts: tuple[str, ...]) -> None:
+        new = [self._place(name, parts[:depth], is_file=False) for depth in range(1, len(parts) + 1)]
+        if any(new):
+            self.root.joinpath(*parts).mkdir(parents=True, exist_ok=True)
+
+    def _place(self, name: str, parts: tuple[str, ...], *, is_file: bool) -> bool:
+        """Note what stands at a place; return whether it is new there."""
+        path = "/".join(parts)
+        key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+        known = self._places.setdefault(key, (path, is_file))
+        if known[0] != path:
+            raise self.refusal(name, f"cannot be told from {known[0]!r} where case or accents do not count")
+        if known[1] != is_file:
+            raise self.refusal(name, "is both a file and a folder")
+        new = len(self._places) > self._count
+        self._count = len(self._places)
+        if self._count > self._limit:
+            raise AssayError(f"{self.archive} has more than {self._limit:,} entries and was not unpacked")
+        return new
+
+    def _parts(self, name: str) -> tuple[str, ...]:
+        """Split a name into its folders and the last name; `a//./b` is `a/b`."""
+        parts = tuple(part for part in name.split("/") if part not in {"", "."})
+        if name.startswith("/") or _DRIVE.match(name) or ".." in parts:
+            raise self.refusal(name, "leads out of the folder")
+        if "\\" in name:
+            raise self.refusal(name, "has a backslash, which is a separator on some systems")
+        if any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
+            raise self.refusal(name, "has a control character or is no valid text")
+        if any(len(part.encode()) > 255 for part in parts) or len(name.encode()) > 1024 or len(parts) > 32:
+            raise self.refusal(name, "has a name that is too long or too deep")
+        return parts
+
+
+_PlainStream = IO[bytes] | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
+_BLOCK_BYTES = 1 << 18
+_HEADER_BYTES = 1 << 20
+_DAMAGE_ERRORS = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    gzip.BadGzipFile,
+    struct.error,
+    EOFError,
+    ValueError,  # what the libraries let through when a header's numbers or text make no sense
+    LookupError,
+    ArithmeticError,
+    NotImplementedError,
+)
+
+
+@dataclass(frozen=True)
+class ArchiveLimits:
+    """What an archive may expand to."""
+
+    total: int = 50 * 1024**3
+    """Bytes in all."""
+    ratio: int = 200
+    """Bytes in all for each byte of the archive; photos hardly shrink, bombs are made of what does."""
+    free: int = 64 * 1024**2
+    """Bytes below which the ratio is not looked at."""
+    entries: int = 5_000_000
+    """Files and folders."""
+
+
+class _Budget:
+    """Counts bytes against the limits."""
+
+    def __init__(self, archive: Path, limits: ArchiveLimits) -> None:
+        self.archive = archive
+        self.most = min(limits.total, max(limits.free, limits.ratio * archive.stat().st_size))
+        self.spent = 0
+
+    def spend(self, count: int) -> None:
+        self.spent += count
+        if self.spent > self.most:
+            raise AssayError(f"{self.archive} expands to more than {self.most:,} bytes and was not unpacked")
+
+
+def unpack(archive: Path, to: Path, limits: ArchiveLimits | None = None, *, progress: Progress = no_progress) -> Path:
+    """Unpack an archive into the new folder `to`.
+
+    The format is judged by content. Modes, owners and dates in the archive are ignored. A lone folder that
+    holds all the others is left out, so that class folders stand directly in `to`.
+
+    Args:
+        archive: the file.
+        to: must not exist, or be an empty folder; while it is filled it has another name beside this one.
+        limits: what the archive may expand to.
+        progress: told entries done (zip) or archive bytes read (tar), and in all.
+
+    Returns:
+        `to`.
+
+    Raises:
+        AssayError: not an archive, damaged, truncated, encrypted, beyond the limits, or with an entry that
+            leaves the folder, is not a plain file or folder, or stands where another does. Nothing is left.
+    """
+    with atomic_folder(to) as folder:
+        extract(archive, folder, limits, progress=progress)
+        lift_single_folder(folder)
+    return to
+
+
+def extract(
+    archive: Path, folder: Path, limits: ArchiveLimits | None = None, *, progress: Progress = no_progress
+) -> None:
+    """Write an archive's files into an existing folder, as they stand; an error leaves some there.
+
+    Raises:
+        AssayError: as `unpack` does.
+    """
+    limits = limits or ArchiveLimits()
+    try:
+        with archive.open("rb") as stream:
+            head = stream.read(6)
+            stream.seek(0)
+            entries = ArchivePaths(archive, folder, limits.entries)
+            budget = _Budget(archive, limits)
+            if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+                _extract_zip(stream, entries, budget, progress)
+            else:
+                _extract_tar(stream, head, entries, budget, progress)
+    except _DAMAGE_ERRORS as error:
+        detail = " ".join(str(error).split()) or type(error).__name__
+        raise AssayError(f"{archive} is damaged or no zip or tar archive ({detail[:120]}); download it again") from None
+    except OSError as error:
+        where = error.filename or folder
+        raise AssayError(f"{archive} could not be unpacked: {where}: {error.strerror or error}") from None
+    if not entries.files:
+        raise AssayError(f"{archive} holds no files; nothing was unpacked")
+
+
+def _extract_zip(stream: IO[bytes], entries: ArchivePaths, budget: _Budget, progress: Progress) -> None:
+    with zipfile.ZipFile(stream) as archive:
+        members = archive.infolist()
+        for done, member in enumerate(members, 1):
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            # The library ends a name at NUL; `orig_filename` is what really stands there.
+            name = member.orig_filename
+            if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
+                raise entries.refusal(name, "is a link or device, not a plain file")
+            if member.flag_bits & 0x1:
+                raise entries.refusal(name, "is encrypted")
+            if member.is_dir() or kind == stat.S_IFDIR:
+                entries.folder(name)
+                continue
+            with archive.open(member) as source:
+                if _copy(source, entries.file(name), budget) != member.file_size:
+                    raise zipfile.BadZipFile(f"{name} has another size than the directory says")
+            progress("unpacking", done, len(members))
+
+
+def _extract_tar(stream: IO[bytes], head: bytes, entries: ArchivePaths, budget: _Budget, progress: Progress) -> None:
+    size = entries.archive.stat().st_size
+    with _decompressed(stream, head) as plain:
+        counted = _CountingReader(plain, budget)
+        with tarfile.open(fileobj=counted, mode="r|", bufsize=tarfile.RECORDSIZE) as archive:
+            for member in archive:
+                if member.isdir():
+                    entries.folder(member.name)
+                elif not member.isreg() or member.issparse():
+                    raise entries.refusal(member.name, "is a link or device, not a plain file")
+                else:
+                    source = archive.extractfile(member)
+                    if source is None or member.size < 0:
+                        raise tarfile.ReadError("a file without content")
+                    counted.allow(member.size + _HEADER_BYTES)
+                    _copy(source, entries.file(member.name), budget=None)
+                counted.allow(_HEADER_BYTES)
+                progress("unpacking", min(stream.tell(), size - 1), size)
+            # The library takes a damaged header for the end; the real end is a block of zeros.
+            if counted.at(archive.offset, tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("it ends in the middle")
+        counted.drain()
+    progress("unpacking", size, size)
+
+
+def _decompressed(stream: IO[bytes], head: bytes) -> _PlainStream:
+    if head.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=stream)
+    if head.startswith(b"BZh"):
+        return bz2.BZ2File(stream)
+    if head.startswith(b"\xfd7zXZ\0"):
+        return lzma.LZMAFile(stream)
+    return stream
+
+
+class _CountingReader(io.BufferedIOBase):
+    """What the tar library reads from: counts every byte, headers too, and remembers the last of them."""
+
+    def __init__(self, stream: _PlainStream, budget: _Budget) -> None:
+        self._stream = stream
+        self._budget = budget
+        self._tail = b""
+        self._allowed = _HEADER_BYTES
+        self.count = 0
+
+    def allow(self, count: int) -> None:
+        """Let so many more bytes be read: a header must not fill the memory."""
+        self._allowed = self.count + count + tarfile.RECORDSIZE
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next bytes, counted."""
+        block = self._stream.read(-1 if size is None else size)
+        self._budget.spend(len(block))
+        self.count += len(block)
+        if self.count > self._allowed:
+            raise tarfile.ReadError("a header of more than a megabyte")
+        self._tail = (self._tail + block)[-2 * tarfile.RECORDSIZE :]
+        return block
+
+    def at(self, offset: int, size: int) -> bytes:
+        """Return bytes that were read not long ago, by their place in the tar."""
+        start = offset - (self.count - len(self._tail))
+        return self._tail[max(start, 0) : max(start, 0) + size]
+
+    def drain(self) -> None:
+        """Read to the end, where the compression keeps its checksum."""
+        while block := self._stream.read(_BLOCK_BYTES):
+            self._budget.spend(len(block))
+
+
+def _copy(source: IO[bytes], target: Path, budget: _Budget | None) -> int:
+    copied = 0
+    with target.open("xb") as stream:
+        while block := source.read(_BLOCK_BYTES):
+            if budget:
+                budget.spend(len(block))
+            copied += stream.write(block)
+    return copied
+
+
+@contextmanager
+def atomic_folder(to: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `to`; rename it to `to` when the block ends well, else delete it.
+
+    Raises:
+        AssayError: `to` exists and is not an empty folder, or cannot be made.
+    """
+    require_unused_path(to)
+    with ExitStack() as cleanup:
+        try:
+            to.parent.mkdir(parents=True, exist_ok=True)
+            # A folder inside, since the temporary one itself is closed to others.
+            folder = cleanup.enter_context(temporary_folder(to.name, beside=to.parent)) / "whole"
+            folder.mkdir()
+        except OSError as error:
+            raise AssayError(f"{to} cannot be made ({error.strerror}); choose another folder") from None
+        yield folder
+        folder.replace(to)
+
+
+def require_unused_path(to: Path) -> None:
+    """Make sure that a folder can be made at `to` without touching anything.
+
+    Raises:
+        AssayError: something is there that is not an empty folder.
+    """
+    if to.is_symlink() or (to.exists() and not (to.is_dir() and not any(to.iterdir()))):
+        raise AssayError(f"{to} exists already and is not touched; choose another folder, or delete it first")
+
+
+def lift_single_folder(folder: Path) -> None:
+    """While all there is in `folder` is one folder that holds folders, put its content in its place."""
+    while True:
+        inside = [path for path in folder.iterdir() if not _is_clutter(path.name)]
+        if len(inside) != 1 or not inside[0].is_dir() or not any(path.is_dir() for path in inside[0].iterdir()):
+            return
+        lifted = inside[0].rename(folder.with_name("lifted"))
+        shutil.rmtree(folder)
+        lifted.rename(folder)
+
+
+def _is_clutter(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"

@@ -1,0 +1,207 @@
+"""Registry of public data sets: addresses, SHA-256 digests, licences.
+
+How each is written as class folders.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from assay.core.errors import AssayError
+from assay.core.progress import Progress
+from assay.data.fetch.archive import extract, lift_single_folder
+from assay.data.fetch.converters import extract_rar, find_installed_elpv, write_cifar10, write_elpv, write_idx
+
+DatasetWriter = Callable[[Mapping[str, Path], Path, Progress], None]
+"""From downloaded files by name, into an empty folder."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file at its publisher."""
+
+    name: str
+    url: str
+    sha256: str
+    size: int
+    """Bytes."""
+    same: frozenset[str] = frozenset()
+    """SHA-256 of files that hold the same but are compressed otherwise, for files fetched elsewhere."""
+
+
+@dataclass(frozen=True)
+class RegisteredDataset:
+    """What is needed to fetch one data set and to use it rightly."""
+
+    name: str
+    summary: str
+    files: tuple[RemoteFile, ...]
+    write: DatasetWriter
+    homepage: str
+    licence: str
+    citation: str
+    usage: str
+    """The command to try next; `{folder}` stands for the data set's folder."""
+    installed: Callable[[], Path | None] = lambda: None
+    """The unpacked files where a package of this machine has them."""
+    write_installed: Callable[[Path, Path], None] | None = None
+    """From those into an empty folder."""
+
+    @property
+    def size(self) -> int:
+        """Bytes to download."""
+        return sum(remote.size for remote in self.files)
+
+
+def _cifar10(files: Mapping[str, Path], folder: Path, progress: Progress) -> None:
+    (archive,) = files.values()
+    unpacked = folder.with_name("unpacked")
+    unpacked.mkdir()
+    extract(archive, unpacked, progress=progress)
+    write_cifar10(unpacked, folder, progress)
+
+
+def _fashion_mnist(files: Mapping[str, Path], folder: Path, progress: Progress) -> None:
+    pairs = {
+        split: (files[f"{part}-images-idx3-ubyte.gz"], files[f"{part}-labels-idx1-ubyte.gz"])
+        for split, part in (("train", "train"), ("test", "t10k"))
+    }
+    write_idx(pairs, _FASHION_CLASSES, folder, progress)
+
+
+def _elpv(files: Mapping[str, Path], folder: Path, progress: Progress) -> None:
+    (archive,) = files.values()
+    unpacked = folder.with_name("unpacked")
+    unpacked.mkdir()
+    extract(archive, unpacked, progress=progress)
+    write_elpv(unpacked / "elpv_dataset" / "data", folder)
+
+
+def _concrete_cracks(files: Mapping[str, Path], folder: Path, progress: Progress) -> None:
+    (archive,) = files.values()
+    progress("unpacking", 0, 1)
+    extract_rar(archive, folder)
+    lift_single_folder(folder)
+    for name in ("negative", "positive"):
+        found = [path for path in folder.iterdir() if path.name.casefold() == name]
+        if not found:
+            raise AssayError(f"{archive} holds no folder {name.title()}; it is not the archive that was expected")
+        found[0].rename(folder / name)
+    progress("unpacking", 1, 1)
+
+
+_FASHION_CLASSES = (
+    "t-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle-boot",
+)
+_FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+_PYPI_URL = "https://files.pythonhosted.org/packages"
+
+_DATASETS = (
+    RegisteredDataset(
+        name="cifar10",
+        summary="60,000 pictures of 32 x 32, ten classes or two: vehicle and animal",
+        files=(
+            RemoteFile(
+                name="cifar-10-binary.tar.gz",
+                url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+                sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+                size=170_052_171,
+            ),
+        ),
+        write=_cifar10,
+        homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
+        licence="none stated; its author asks that the report be cited",
+        citation="A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+        usage="assay train {folder} -r vehicle-animal",
+    ),
+    RegisteredDataset(
+        name="concrete-cracks",
+        summary="40,000 photos of 227 x 227 of concrete, with a crack (positive) or without (negative)",
+        files=(
+            RemoteFile(
+                name="concrete-cracks.rar",
+                url="https://data.mendeley.com/public-files/datasets/5y9wdsg2zt/files/"
+                "8a70d8a5-bce9-4291-bab9-b48cfb3e87c3/file_downloaded",
+                sha256="08d7dc505a4f5a0330cee2fa2a1ae4b5b4f98bcffd0549b774caf7959bb1f02f",
+                size=241_363_336,
+            ),
+        ),
+        write=_concrete_cracks,
+        homepage="https://doi.org/10.17632/5y9wdsg2zt.2",
+        licence="CC BY 4.0",
+        citation="Ç. F. Özgenel, Concrete Crack Images for Classification, Mendeley Data V2, 2019",
+        usage="assay train {folder} -r defect",
+    ),
+    RegisteredDataset(
+        name="elpv",
+        summary="2,624 pictures of 300 x 300 of solar cells, functional or defective, mono or poly",
+        files=(
+            RemoteFile(
+                name="elpv_dataset-1.0.0.post1-py3-none-any.whl",
+                url=f"{_PYPI_URL}/f3/3f/22e4483e0aa5bcc4295751e1d55112481991ca64cf97e82e88bdcb1f0afe/"
+                "elpv_dataset-1.0.0.post1-py3-none-any.whl",
+                sha256="85e31c1126ee9b48e62d3a0232c58f58b2d189b0814a45c13642fa0415af4a4c",
+                size=90_801_454,
+            ),
+        ),
+        write=_elpv,
+        homepage="https://github.com/zae-bayern/elpv-dataset",
+        licence="CC BY-NC-SA 4.0: not for commercial use",
+        citation="S. Deitsch et al., Automatic classification of defective photovoltaic module cells in "
+        "electroluminescence images, Solar Energy 185, 2019",
+        usage="assay train {folder}/manifest.csv",
+        installed=find_installed_elpv,
+        write_installed=write_elpv,
+    ),
+    RegisteredDataset(
+        name="fashion-mnist",
+        summary="70,000 gray pictures of 28 x 28 of clothes, ten classes",
+        files=(
+            RemoteFile(
+                name="train-images-idx3-ubyte.gz",
+                url=f"{_FASHION_URL}/train-images-idx3-ubyte.gz",
+                sha256="3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+                size=26_421_880,
+                same=frozenset({"b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7"}),
+            ),
+            RemoteFile(
+                name="train-labels-idx1-ubyte.gz",
+                url=f"{_FASHION_URL}/train-labels-idx1-ubyte.gz",
+                sha256="a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+                size=29_515,
+                same=frozenset({"0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056"}),
+            ),
+            RemoteFile(
+                name="t10k-images-idx3-ubyte.gz",
+                url=f"{_FASHION_URL}/t10k-images-idx3-ubyte.gz",
+                sha256="346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+                size=4_422_102,
+                same=frozenset({"cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa"}),
+            ),
+            RemoteFile(
+                name="t10k-labels-idx1-ubyte.gz",
+                url=f"{_FASHION_URL}/t10k-labels-idx1-ubyte.gz",
+                sha256="67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+                size=5_148,
+                same=frozenset({"8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05"}),
+            ),
+        ),
+        write=_fashion_mnist,
+        homepage="https://github.com/zalandoresearch/fashion-mnist",
+        licence="MIT",
+        citation="H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, arXiv:1708.07747, 2017",
+        usage="assay train {folder} -r custom-resnet",
+    ),
+)
+
+REGISTRY: Mapping[str, RegisteredDataset] = {one.name: one for one in _DATASETS}
+"""Every data set by name, in alphabetical order."""

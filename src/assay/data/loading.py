@@ -1,0 +1,311 @@
+"""Load a labelled data set from folders, a manifest or an array file; group near-duplicates.
+
+Assign splits.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from assay.core.errors import AssayError, UsageError
+from assay.core.files import cache_folder, require_regular_file
+from assay.core.progress import Progress, no_progress
+from assay.core.tables import join_names
+from assay.data.array_datasets import is_array_folder, list_array_file, list_array_folder, mark_tensors
+from assay.data.array_reader import PICKLE_SUFFIXES, TENSOR_SUFFIXES
+from assay.data.class_folders import Listing, list_folder
+from assay.data.dataset import (
+    ClassMapping,
+    Dataset,
+    Sample,
+    Split,
+    UnreadableFile,
+    check_label_collisions,
+    class_order,
+    empty_classes,
+    map_labels,
+    quote_names,
+)
+from assay.data.hf_datasets import TABLE_IMAGES_FOLDER, as_path
+from assay.data.image_scan import (
+    CONVERT_ADVICE,
+    FILE_NOT_FOUND,
+    VALUE_RANGE_ADVICE,
+    VerifiedFiles,
+    value_range_conflict,
+    verify,
+)
+from assay.data.manifest import MANIFEST_SUFFIXES, list_manifest, list_metadata
+from assay.data.near_duplicates import near_duplicate_groups
+from assay.data.splits import assign_splits, merge_groups
+from assay.recipe import DataSpec, Layout
+
+_ARCHIVE_SUFFIXES = frozenset({".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".txz", ".xz", ".zip", ".zst"})
+
+
+def load_dataset(
+    path: str | Path,
+    *,
+    mapping: ClassMapping | None = None,
+    classes: Sequence[str] | None = None,
+    layout: Layout = "auto",
+    value_range: tuple[float, float] | None = None,
+    progress: Progress = no_progress,
+) -> Dataset:
+    """Read labelled photos; every one that is kept has been decoded to its end.
+
+    Args:
+        path: a folder of class folders, a folder of train/val/test folders of class folders, either with
+            labels in `metadata.csv` instead, a manifest (`.csv`, `.jsonl`, `.parquet`), or an array file
+            (`.npz`, `.pt`, a folder with `X.npy` and `y.npy`).
+        mapping: new class: the labels it is made of; its order becomes the order of the classes.
+        classes: the order of an existing classifier; labels outside it are refused, and absent classes
+            only give a warning.
+        layout: what the folders in a folder are.
+        value_range: the recipe's `preprocess.value_range`.
+        progress: told while files are opened.
+
+    Raises:
+        UsageError: there is nothing at `path`, or it is a file of another kind.
+        AssayError: no photos, fewer than two classes, a class without photos, unknown labels, labels that
+            differ only in case, or photos whose values would be scaled by different rules.
+    """
+    listing = list_source(Path(path), layout)
+    # Before any file is opened: there may be many.
+    check_label_collisions(listing.labels)
+    verified = verify(listing.samples, progress, value_range)
+    return build_dataset(Path(path), listing, verified, mapping, classes, value_range=value_range)
+
+
+def build_dataset(
+    path: Path,
+    listing: Listing,
+    verified: VerifiedFiles,
+    mapping: ClassMapping | None = None,
+    classes: Sequence[str] | None = None,
+    *,
+    value_range: tuple[float, float] | None = None,
+) -> Dataset:
+    """Make a data set of files that were listed and opened: map labels, decide the classes.
+
+    Args:
+        path: where the files were listed, for messages.
+        listing: the files.
+        verified: what opening them found.
+        mapping: as for `load_dataset`.
+        classes: as for `load_dataset`.
+        value_range: as for `load_dataset`.
+
+    Raises:
+        AssayError: as for `load_dataset`.
+    """
+    check_label_collisions(listing.labels)
+    if not verified.samples:
+        raise AssayError(_no_images_message(path, verified))
+    if why := value_range_conflict(verified.values, value_range):
+        raise AssayError(f"{path}: {why}; {CONVERT_ADVICE if value_range else VALUE_RANGE_ADVICE}")
+    labels = listing.labels
+    samples = verified.samples
+    absent: list[str] = []
+    if mapping is not None:
+        absent = _unknown_source_warnings(mapping, listing)
+        samples = map_labels(samples, mapping)
+        labels = [sample.label for sample in samples]
+    order = class_order(labels, mapping, classes)
+    lacking = _check_classes(order, samples, listing, verified.unreadable, strict=classes is None)
+    warnings = [*listing.warnings, *absent, *lacking]
+    return Dataset(
+        root=listing.root,
+        classes=order,
+        samples=tuple(sorted(samples, key=lambda sample: sample.id)),
+        unreadable=tuple(sorted([*listing.unreadable, *verified.unreadable], key=lambda one: one.id)),
+        skipped=dict(sorted((listing.skipped + verified.skipped).items())),
+        warnings=tuple(warnings),
+    )
+
+
+def list_source(path: Path, layout: Layout = "auto") -> Listing:
+    """List the candidates at a path without judging whether they are photos.
+
+    Raises:
+        UsageError: there is nothing at `path`, or it is a file of another kind.
+        AssayError: the folder or the manifest makes no sense.
+    """
+    suffix = path.suffix.casefold()
+    require_regular_file(path)
+    if path.is_dir():
+        if is_array_folder(path):
+            return list_array_folder(path)
+        return list_metadata(path) or mark_tensors(list_folder(path, layout))
+    if not path.exists():
+        raise UsageError(f"there is no file or folder {path}; give a folder with one folder of photos per class")
+    if suffix in MANIFEST_SUFFIXES:
+        # Photos that lie in a table become files first.
+        return list_manifest(as_path(path, cache_folder() / TABLE_IMAGES_FOLDER))
+    if suffix in TENSOR_SUFFIXES:
+        return list_array_file(path)
+    if suffix in PICKLE_SUFFIXES:
+        raise UsageError(f"{path} is a pickle, which can run any code when opened; save the arrays as .npz instead")
+    if suffix in _ARCHIVE_SUFFIXES:
+        raise UsageError(f"{path} is an archive: unpack it, and give the folder of class folders in it")
+    raise UsageError(
+        f"{path} is a file, not data; give a folder of class folders, a .csv, .jsonl or .parquet, or an .npz"
+    )
+
+
+def _check_classes(
+    order: Sequence[str],
+    samples: Sequence[Sample],
+    listing: Listing,
+    unreadable: Sequence[UnreadableFile],
+    *,
+    strict: bool,
+) -> list[str]:
+    empty = empty_classes(order, samples)
+    if not strict:
+        return [f"the data has no photo of {quote_names(empty)}"] if empty else []
+    if empty:
+        labels = {sample.id: sample.label for sample in listing.samples}
+        first = next((one for one in unreadable if labels.get(one.id) == empty[0]), None)
+        why = f" (the first, {first.id}: {first.reason})" if first else ""
+        raise AssayError(
+            f"class {quote_names(empty)} has no readable photo in {listing.root}{why}; add photos or remove it"
+        )
+    if len(order) < 2:
+        hint = "add a folder with photos of another class"
+        if order[0] in listing.nested:
+            inner = listing.root / order[0]
+            hint = f"perhaps {inner} was meant" if inner.is_dir() else "perhaps the folders in it are the classes"
+        raise AssayError(f"{listing.root} has one class only, {order[0]!r}; {hint}")
+    return _missing_class_warnings(order, samples)
+
+
+def _unknown_source_warnings(mapping: ClassMapping, listing: Listing) -> list[str]:
+    """Return a sentence if the mapping speaks of labels the data lacks: perhaps a spelling mistake."""
+    kept = {sample.source_label for sample in listing.samples if sample.source_label}
+    present = kept.union(listing.labels)
+    if present <= set(mapping):
+        return []
+    absent = [source for sources in mapping.values() for source in sources if source not in present]
+    return [f"data.mapping names {quote_names(absent)}, of which the data has no photo"] if absent else []
+
+
+def _missing_class_warnings(order: Sequence[str], samples: Sequence[Sample]) -> list[str]:
+    """Return a sentence for every ready-made part that lacks a class."""
+    seen = Counter((sample.split, sample.label) for sample in samples)
+    parts = sorted({split for split, _ in seen if split})
+    return [
+        f"the ready-made part {part} has no photo of {quote_names(missing)}"
+        for part in parts
+        if (missing := [name for name in order if not seen[part, name]])
+    ]
+
+
+def _no_images_message(path: Path, verified: VerifiedFiles) -> str:
+    if not verified.unreadable:
+        return f"{path} holds no images, judged by the content of its files; give a folder with photos"
+    first = verified.unreadable[0]
+    count = len(verified.unreadable)
+    hint = "; paths are relative to the table's folder" if path.is_file() and first.reason == FILE_NOT_FOUND else ""
+    return f"none of the {count} photos in {path} can be read (the first, {first.id}: {first.reason}){hint}"
+
+
+def load_grouped_dataset(
+    path: Path,
+    spec: DataSpec,
+    *,
+    classes: Sequence[str] | None = None,
+    value_range: tuple[float, float] | None = None,
+    progress: Progress = no_progress,
+) -> Dataset:
+    """Read labelled photos and join those that show the same picture into groups.
+
+    Copies, near-copies and bursts are found whatever the method of the split, so that a random split can tell
+    what it lets leak.
+
+    Args:
+        path: what `load_dataset` reads.
+        spec: class mapping, and what the folders in a folder are.
+        classes: the order of an existing classifier.
+        value_range: the recipe's `preprocess.value_range`.
+        progress: told while files are opened and compared.
+
+    Raises:
+        AssayError: as `load_dataset`.
+    """
+    dataset = load_dataset(
+        path,
+        mapping=spec.mapping,
+        classes=classes,
+        layout=spec.layout,
+        value_range=value_range,
+        progress=progress,
+    )
+    return merge_groups(dataset, near_duplicate_groups(dataset.samples, progress=progress))
+
+
+def load_split_dataset(
+    path: Path,
+    spec: DataSpec,
+    seed: int,
+    *,
+    like: Mapping[str, Split] | None = None,
+    value_range: tuple[float, float] | None = None,
+    progress: Progress = no_progress,
+) -> Dataset:
+    """Read labelled photos and give every one its part; photos of one group share a part.
+
+    Args:
+        path: what `load_dataset` reads.
+        spec: class mapping, what the folders in a folder are, shares and method of the split.
+        seed: decides between equals.
+        like: parts of an earlier run by id, which stay as they are.
+        value_range: the recipe's `preprocess.value_range`.
+        progress: told while files are opened and compared.
+
+    Raises:
+        AssayError: as `load_dataset` and `assign_splits`.
+    """
+    return assign_splits(
+        load_grouped_dataset(path, spec, value_range=value_range, progress=progress), spec.split, seed, like
+    )
+
+
+def split_for_training(dataset: Dataset, alike: Iterable[Collection[str]], spec: DataSpec, seed: int) -> Dataset:
+    """Share out photos that were read, and refuse what training would refuse.
+
+    Args:
+        dataset: readable photos with their classes.
+        alike: ids of photos that show the same picture, group by group.
+        spec: shares and method of the split, and the class that is looked for.
+        seed: decides between equals.
+
+    Returns:
+        The data set that training would get, with its warnings.
+
+    Raises:
+        AssayError: training would refuse the photos, with the same sentence.
+    """
+    result = assign_splits(merge_groups(dataset, alike), spec.split, seed)
+    check_trainable(result, spec)
+    return result
+
+
+def check_trainable(dataset: Dataset, spec: DataSpec) -> None:
+    """Refuse photos that no training can use.
+
+    Raises:
+        UsageError: the class that is looked for is not in the data.
+        AssayError: no photo has the part train, or none the part val.
+    """
+    positive = spec.positive
+    if positive is not None and positive not in dataset.classes:
+        names = join_names(dataset.classes)
+        raise UsageError(
+            f"the recipe looks for the class {positive!r}, which is none of {names}:"
+            f" name one with --set 'data.positive={dataset.classes[-1]}', or none with data.positive=null"
+        )
+    if any(sample.split is not None for sample in dataset.samples):
+        for part, name in (("train", "training"), ("val", "validation")):
+            if not any(sample.split == part for sample in dataset.samples):
+                raise AssayError(f"there are no {name} photos: change data.split or add photos")

@@ -1,0 +1,221 @@
+"""Nearest-neighbour search over small colour thumbnails: the pairs of images worth comparing in detail."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from assay.core.progress import Progress, no_progress
+
+Array = np.ndarray
+
+COLOUR_THUMBNAIL_SIDE: Final = 16
+"""Side of the colour thumbnails, in pixels."""
+
+EXACT_SEARCH_LIMIT: Final = 10_000
+"""Photos up to which every pair is compared."""
+
+_DESCRIPTOR_SIDE: Final = 8
+_DIMENSIONS: Final = 64
+_SHRINKAGE: Final = 0.05
+"""Share of the mean variance that is added to every direction before it is weighted."""
+_SMALL_SAMPLE_SHRINKAGE: Final = 10.0
+"""The same for as many photos as dimensions; it falls with the square of their number."""
+_CROP_SHIFT: Final = 0.025
+"""How much the cropped views leave out at one of two opposite sides: half of what a crop may take."""
+_BLOCK_ROWS: Final = 2048
+_FIT_SAMPLE: Final = 20_000
+_CLUSTER_SIZE: Final = 400
+_PROBED_CLUSTERS: Final = 8
+_KMEANS_ITERATIONS: Final = 5
+
+
+class Candidates(NamedTuple):
+    """Pairs of indices, each once and with the smaller index first.
+
+    Attributes:
+        pairs: int64 of shape [P, 2].
+        cosines: float32 of shape [P]: likeness of the descriptors.
+    """
+
+    pairs: Array
+    cosines: Array
+
+
+def find_candidates(
+    coarse: Array,
+    *,
+    mirrored: bool = False,
+    neighbours: int = 10,
+    floor: float = 0.6,
+    progress: Progress = no_progress,
+) -> Candidates:
+    """Pair every photo with its nearest neighbours, allowing for a crop at one corner of either.
+
+    Exact up to `EXACT_SEARCH_LIMIT` photos. Beyond, a photo is compared with those around the nearest cluster centres
+    only, so that time and memory grow with the number of photos.
+
+    Args:
+        coarse: uint8 [N, 16, 16, 3], one colour thumbnail a photo.
+        mirrored: compare every photo with the mirrored others instead.
+        neighbours: how many are kept for each photo.
+        floor: smallest cosine that makes a candidate.
+        progress: told while photos are compared.
+    """
+    if len(coarse) < 2:
+        return Candidates(np.empty((0, 2), np.int64), np.empty(0, np.float32))
+    plain, crops = _descriptors(coarse, mirrored=mirrored)
+    found = np.concatenate([*_neighbours(plain, crops, neighbours, floor, progress)])
+    codes = _order_pairs(_keep_best(found, neighbours))
+    # One row for each pair, with its best cosine.
+    order = np.lexsort((-codes["cosine"], codes["second"], codes["first"]))
+    codes = codes[order]
+    fresh = np.ones(len(codes), bool)
+    fresh[1:] = (np.diff(codes["first"]) != 0) | (np.diff(codes["second"]) != 0)
+    codes = codes[fresh]
+    return Candidates(np.stack([codes["first"], codes["second"]], axis=1), codes["cosine"].copy())
+
+
+_PAIR_DTYPE: Final = np.dtype([("first", np.int64), ("second", np.int64), ("cosine", np.float32)])
+
+
+def _neighbours(plain: Array, crops: list[Array], count: int, floor: float, progress: Progress) -> Iterator[Array]:
+    n = len(plain)
+    jobs = _exhaustive_jobs(n) if n <= EXACT_SEARCH_LIMIT else _clustered_jobs(plain)
+    done, total = 0, n if n <= EXACT_SEARCH_LIMIT else n * _PROBED_CLUSTERS
+    for rows, columns in jobs:
+        found = [_similar_pairs(plain, crops, rows, some, floor) for some in columns]
+        yield _keep_best(np.concatenate(found), count)
+        done += len(rows)
+        progress("Comparing photos", done, total)
+
+
+def _similar_pairs(plain: Array, crops: list[Array], rows: Array, columns: Array, floor: float) -> Array:
+    """Return the pairs of a row and a column whose cosine, in the best view, is at least `floor`."""
+    block = plain[rows]
+    cosines = block @ crops[0][columns].T
+    for crop in crops[1:]:
+        # Either photo may be the one that was cropped; the other half comes when rows and columns swap.
+        np.maximum(cosines, block @ crop[columns].T, out=cosines)
+    # The two-dimensional form of nonzero takes as long as the products themselves.
+    flat = np.flatnonzero(cosines >= floor)
+    i, j = np.divmod(flat, len(columns))
+    found = np.empty(len(flat), _PAIR_DTYPE)
+    found["first"], found["second"], found["cosine"] = rows[i], columns[j], cosines.ravel()[flat]
+    return np.asarray(found[found["first"] != found["second"]])
+
+
+def _exhaustive_jobs(n: int) -> Iterator[tuple[Array, list[Array]]]:
+    blocks = [np.arange(start, min(start + _BLOCK_ROWS, n)) for start in range(0, n, _BLOCK_ROWS)]
+    return ((rows, blocks) for rows in blocks)
+
+
+def _clustered_jobs(plain: Array) -> Iterator[tuple[Array, list[Array]]]:
+    """Compare each photo only with those around the few cluster centres nearest to it."""
+    centres = _kmeans_centres(plain, max(len(plain) // _CLUSTER_SIZE, 2))
+    nearest = np.concatenate([_nearest_centres(block, centres) for block in _blocks(plain)])
+    home = np.argsort(nearest[:, 0], kind="stable")
+    visitor, stop = np.divmod(np.argsort(nearest.ravel(), kind="stable"), nearest.shape[1])
+    visited = nearest[visitor, stop]
+    for cell in range(len(centres)):
+        members = home[slice(*np.searchsorted(nearest[home, 0], (cell, cell + 1)))]
+        rows = visitor[slice(*np.searchsorted(visited, (cell, cell + 1)))]
+        for some in _blocks(rows):
+            yield some, list(_blocks(members))
+
+
+def _kmeans_centres(plain: Array, count: int) -> Array:
+    """Return unit cluster centres [count, D]: a few rounds of k-means on an evenly spread sample."""
+    sample = plain[_evenly_spaced(len(plain))]
+    centres = sample[np.linspace(0, len(sample) - 1, count).astype(np.int64)]
+    for _ in range(_KMEANS_ITERATIONS):
+        owner = np.concatenate([_nearest_centres(block, centres, 1)[:, 0] for block in _blocks(sample)])
+        sums = np.zeros_like(centres)
+        np.add.at(sums, owner, sample)
+        # A centre that lost all its photos stays where it was.
+        sums = np.where(np.bincount(owner, minlength=count)[:, None] > 0, sums, centres)
+        centres = sums / (np.linalg.norm(sums, axis=1, keepdims=True) + 1e-9)
+    return np.asarray(centres)
+
+
+def _nearest_centres(block: Array, centres: Array, count: int = 0) -> Array:
+    """Return the `count` (by default `_PROBED_CLUSTERS`) nearest centres of every row, nearest first."""
+    cosines = block @ centres.T
+    return np.argsort(-cosines, axis=1)[:, : count or _PROBED_CLUSTERS]
+
+
+def _blocks(values: Array) -> Iterator[Array]:
+    return (values[start : start + _BLOCK_ROWS] for start in range(0, len(values), _BLOCK_ROWS))
+
+
+def _keep_best(found: Array, count: int) -> Array:
+    """Keep the `count` best pairs of every first index."""
+    found = found[np.lexsort((-found["cosine"], found["first"]))]
+    starts = np.searchsorted(found["first"], found["first"], side="left")
+    return np.asarray(found[np.arange(len(found)) - starts < count])
+
+
+def _order_pairs(found: Array) -> Array:
+    first, second = found["first"].copy(), found["second"].copy()
+    found["first"], found["second"] = np.minimum(first, second), np.maximum(first, second)
+    return found
+
+
+def _descriptors(coarse: Array, *, mirrored: bool) -> tuple[Array, list[Array]]:
+    """Return unit descriptors [N, D] of the photos, and of five views of what they are compared with."""
+    views = _views()
+    project = _whitening(_standardize_rows(_apply_view(coarse[_evenly_spaced(len(coarse))], views[0])))
+    plain = _project(coarse, views[0], project)
+    others = coarse[:, :, ::-1] if mirrored else coarse
+    first = _project(others, views[0], project) if mirrored else plain
+    return plain, [first, *(_project(others, view, project) for view in views[1:])]
+
+
+def _evenly_spaced(n: int) -> Array:
+    return np.linspace(0, n - 1, min(n, _FIT_SAMPLE)).round().astype(np.int64)
+
+
+def _project(coarse: Array, view: tuple[Array, Array], project: tuple[Array, Array]) -> Array:
+    centre, matrix = project
+    pieces = []
+    for start in range(0, len(coarse), _BLOCK_ROWS):
+        piece = (_standardize_rows(_apply_view(coarse[start : start + _BLOCK_ROWS], view)) - centre) @ matrix
+        pieces.append(piece / (np.linalg.norm(piece, axis=1, keepdims=True) + 1e-9))
+    return np.concatenate(pieces).astype(np.float32)
+
+
+def _apply_view(coarse: Array, view: tuple[Array, Array]) -> Array:
+    rows, columns = view
+    return np.asarray(rows @ coarse.astype(np.float32).transpose(0, 3, 1, 2) @ columns.T).reshape(len(coarse), -1)
+
+
+def _standardize_rows(values: Array) -> Array:
+    centred = values - values.mean(1, keepdims=True)
+    return np.asarray(centred / (np.linalg.norm(centred, axis=1, keepdims=True) + 1e-6))
+
+
+def _whitening(values: Array) -> tuple[Array, Array]:
+    """Return the mean [V] and a matrix [V, D] that gives all principal directions like weight."""
+    centre = values.mean(0)
+    variance, directions = np.linalg.eigh(np.cov(values - centre, rowvar=False, bias=True).astype(np.float64))
+    variance, directions = variance[::-1][:_DIMENSIONS], directions[:, ::-1][:, :_DIMENSIONS]
+    # Few photos span few directions: weighted alike, even copies would stand at right angles.
+    shrink = _SHRINKAGE + _SMALL_SAMPLE_SHRINKAGE * (_DIMENSIONS / len(values)) ** 2
+    scale = np.sqrt(variance.clip(0) + shrink * variance.mean() + 1e-12)
+    return centre, np.asarray(directions / scale, np.float32)
+
+
+def _views() -> list[tuple[Array, Array]]:
+    """Return the whole photo and four crops, each as matrices over rows and columns: [8, 16] and [8, 16]."""
+    ends = [(0.0, 1 - _CROP_SHIFT), (_CROP_SHIFT, 1.0)]
+    whole = _averaging_matrix(0, 1)
+    crops = [(_averaging_matrix(*rows), _averaging_matrix(*columns)) for rows in ends for columns in ends]
+    return [(whole, whole), *crops]
+
+
+def _averaging_matrix(start: float, stop: float) -> Array:
+    edges = np.linspace(start, stop, _DESCRIPTOR_SIDE + 1) * COLOUR_THUMBNAIL_SIDE
+    pixels = np.arange(COLOUR_THUMBNAIL_SIDE)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    share = overlap.clip(0)
+    return np.asarray(share / share.sum(1, keepdims=True), np.float32)

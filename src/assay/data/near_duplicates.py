@@ -1,0 +1,337 @@
+"""Find images that show the same picture: identical files, near-duplicates and bursts."""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from assay.core.progress import Progress, no_progress
+from assay.data.dataset import Sample
+from assay.data.feature_store import FeatureStore, open_feature_store
+from assay.data.features import filename_time, parse_frame
+from assay.data.image_registration import SMALL_THUMBNAIL_SIDE, THUMBNAIL_SIDE, halve, similarity
+from assay.data.image_scan import ScannedImage, scan_images
+from assay.data.near_duplicate_candidates import find_candidates
+
+BURST_WINDOW_SECONDS: Final = 2.0
+"""Seconds within which two photos may belong to one burst."""
+BURST_FRAMES: Final = 5
+"""Frames of a film that count as moments."""
+BURST_MIN_CORRELATION: Final = 0.6
+"""Correlation of the colour thumbnails that is asked for."""
+
+_COMPARED_SUCCESSORS: Final = 8
+"""How many photos after each are looked at, so that a crowded second does not cost its square."""
+
+
+def find_burst_pairs(
+    photos: Sequence[ScannedImage], *, window: float = BURST_WINDOW_SECONDS, frames: int = BURST_FRAMES
+) -> np.ndarray:
+    """Return pairs of photos, int64 of shape [P, 2], that were taken within moments and look alike.
+
+    Times come from Exif, else from file names; frame numbers only from names that speak of films. Photos of
+    different folders can be of one burst when both state a time, for they may have been sorted by label.
+
+    Args:
+        photos: as `examine` returns them.
+        window: seconds.
+        frames: largest difference of frame numbers within one film.
+    """
+    near = {(min(pair), max(pair)) for pair in _close_in_time(photos, window, frames)}
+    alike = [
+        pair
+        for pair in sorted(near)
+        if thumbnail_correlation(photos[pair[0]], photos[pair[1]]) >= BURST_MIN_CORRELATION
+    ]
+    return np.array(alike, np.int64).reshape(-1, 2)
+
+
+def thumbnail_correlation(first: ScannedImage, second: ScannedImage) -> float:
+    """Return the correlation of two photos' colour thumbnails, from -1 to 1; 0 when one is blank."""
+    a, b = (photo.features.coarse.astype(np.float64).ravel() for photo in (first, second))
+    a, b = a - a.mean(), b - b.mean()
+    scale = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / scale if scale > 0 else 0.0
+
+
+def _close_in_time(photos: Sequence[ScannedImage], window: float, frames: int) -> Iterator[tuple[int, int]]:
+    clocks: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    films: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    for place, photo in enumerate(photos):
+        named = filename_time(photo.sample.id)
+        if photo.features.taken is not None:
+            clocks["exif"].append((photo.features.taken, place))
+        # A name is often more precise than Exif, which knows whole seconds; each is compared with its like.
+        if named is not None:
+            clocks["name"].append((named, place))
+        elif frame := parse_frame(photo.sample.id):
+            films[frame.film].append((frame.number, place))
+    for moments in clocks.values():
+        yield from _within(sorted(moments), window)
+    for moments in films.values():
+        yield from _within(sorted(moments), frames)
+
+
+def _within(moments: list[tuple[float, int]], most: float) -> Iterator[tuple[int, int]]:
+    for reach in range(1, min(_COMPARED_SUCCESSORS, len(moments) - 1) + 1):
+        for (earlier, first), (later, second) in zip(moments, moments[reach:], strict=False):
+            if later - earlier <= most:
+                yield first, second
+
+
+Array = np.ndarray
+
+SIMILARITY_THRESHOLDS: Final = {THUMBNAIL_SIDE: 3.2, SMALL_THUMBNAIL_SIDE: 2.2}
+"""Likeness from which two photos count as one, by the side of the thumbnails they are compared on."""
+MIN_DETAIL: Final = 0.7
+"""Photos with less detail (skies, gradients, blank ones) are all alike and not compared."""
+MAX_GROUP_SHARE: Final = 0.01
+"""Share of the data beyond which a group is not believed at first sight."""
+MAX_TRUSTED_GROUP: Final = 20
+"""Size up to which a group is always believed."""
+
+_METHOD_VERSION: Final = 1
+"""Raise it when the same features come to give other links: kept ones are then not used any more."""
+_THRESHOLD_STEP: Final = 0.4
+_MAX_THRESHOLD: Final = 6.0
+_PAIR_BATCH: Final = 32
+
+
+class LinkKind(StrEnum):
+    """Why two photos are linked."""
+
+    identical = "identical"
+    near = "near"
+    burst = "burst"
+
+
+class DuplicateLink(NamedTuple):
+    """Two photos that belong together.
+
+    Attributes:
+        first: its place in the order the photos were given in.
+        second: place of the other.
+        kind: why.
+        likeness: as `registration.likeness`; infinite for identical bytes.
+    """
+
+    first: int
+    second: int
+    kind: LinkKind
+    likeness: float
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdAdjustment:
+    """Likeness had linked too large a part of the data, so more of it was asked for there."""
+
+    kind: LinkKind
+    largest: int
+    """Photos in the largest group before."""
+    now: int
+    """Photos in the largest group after."""
+    asked: float
+    """Likeness asked for at last, within the groups that were too large."""
+    dropped: tuple[DuplicateLink, ...]
+    """Links given up, the most alike first."""
+
+
+@dataclass(frozen=True, slots=True)
+class NearDuplicates:
+    """All that was found to belong together."""
+
+    links: tuple[DuplicateLink, ...]
+    tightened: tuple[ThresholdAdjustment, ...] = ()
+
+    def groups(self, *kinds: LinkKind) -> list[tuple[int, ...]]:
+        """Return the groups that links of these kinds (all when none is named) form, largest first."""
+        return connected_groups((link.first, link.second) for link in self.links if not kinds or link.kind in kinds)
+
+
+def near_duplicate_groups(
+    samples: Sequence[Sample],
+    *,
+    mirrored: bool = False,
+    bursts: bool = True,
+    cache: Path | None = None,
+    progress: Progress = no_progress,
+) -> list[frozenset[str]]:
+    """Return the ids of photos that must not straddle a split, group by group; see `groups.join_groups`.
+
+    Args:
+        samples: readable photos; those that cannot be read are in no group.
+        mirrored: take mirrored copies for copies too.
+        bursts: link photos taken within moments that look alike, too.
+        cache: folder where features are kept; the usual one when None.
+        progress: told while files are opened and compared.
+
+    Returns:
+        Groups of two or more ids, largest first. Photos are linked through others, so two members of a group
+        may differ more than any linked pair does.
+    """
+    with open_feature_store(cache) as store:
+        photos = scan_images(samples, store, progress).photos
+        alike = find_near_duplicates(photos, store, mirrored=mirrored, bursts=bursts, progress=progress)
+    return [frozenset(photos[place].sample.id for place in group) for group in alike.groups()]
+
+
+def find_near_duplicates(
+    photos: Sequence[ScannedImage],
+    store: FeatureStore,
+    *,
+    mirrored: bool = False,
+    bursts: bool = True,
+    largest_share: float = MAX_GROUP_SHARE,
+    progress: Progress = no_progress,
+) -> NearDuplicates:
+    """Link photos that are identical, nearly so, or neighbours in a burst.
+
+    Args:
+        photos: as `scan_images` returns them.
+        store: the one that `scan_images` filled.
+        mirrored: compare with mirrored photos as well.
+        bursts: look for bursts.
+        largest_share: share of the photos, 0-1, beyond which a group (of more than `MAX_TRUSTED_GROUP`) is only
+            believed at a higher likeness.
+        progress: told while photos are compared.
+    """
+    identical = _identical_links(photos)
+    limit = max(MAX_TRUSTED_GROUP, int(largest_share * len(photos)))
+    near = _near_duplicate_links(photos, store, mirrored=mirrored, progress=progress)
+    near, tightened = _raise_threshold(near, limit, _MAX_THRESHOLD)
+    found = [tightened] if tightened else []
+    quick: list[DuplicateLink] = []
+    if bursts:
+        pairs = find_burst_pairs(photos)
+        quick = _to_links(pairs, _similarities(pairs, photos, store, mirrored=False), LinkKind.burst)
+        quick, tightened = _raise_threshold(quick, limit, SIMILARITY_THRESHOLDS[THUMBNAIL_SIDE])
+        found += [tightened] if tightened else []
+    return NearDuplicates((*identical, *near, *quick), tuple(found))
+
+
+def connected_groups(pairs: Iterable[tuple[int, int]]) -> list[tuple[int, ...]]:
+    """Return the connected components of a graph, members ascending, largest first."""
+    parent: dict[int, int] = {}
+
+    def root(place: int) -> int:
+        parent.setdefault(place, place)
+        while parent[place] != place:
+            parent[place] = place = parent[parent[place]]
+        return place
+
+    for first, second in pairs:
+        low, high = sorted((root(first), root(second)))
+        parent[high] = low
+    members: dict[int, list[int]] = defaultdict(list)
+    for place in sorted(parent):
+        members[root(place)].append(place)
+    return sorted((tuple(group) for group in members.values()), key=lambda group: (-len(group), group))
+
+
+def _identical_links(photos: Sequence[ScannedImage]) -> list[DuplicateLink]:
+    first: dict[str, int] = {}
+    links = []
+    for place, photo in enumerate(photos):
+        earlier = first.setdefault(photo.features.digest, place)
+        if earlier != place:
+            links.append(DuplicateLink(earlier, place, LinkKind.identical, float("inf")))
+    return links
+
+
+def _near_duplicate_links(
+    photos: Sequence[ScannedImage], store: FeatureStore, *, mirrored: bool, progress: Progress
+) -> list[DuplicateLink]:
+    # One photo of each content, and none that shows too little to be told from others.
+    place = {photo.features.digest: index for index, photo in reversed(list(enumerate(photos)))}
+    chosen = sorted(index for index in place.values() if photos[index].features.detail >= MIN_DETAIL)
+    if len(chosen) < 2:
+        return []
+    digests = [photos[index].features.digest for index in chosen]
+    settings = [_METHOD_VERSION, mirrored, MIN_DETAIL, *SIMILARITY_THRESHOLDS.items()]
+    key = hashlib.sha256(json.dumps([settings, sorted(digests)]).encode()).hexdigest()
+    if (kept := store.recall(key)) is not None:
+        return sorted(_to_link(first, second, score, place) for first, second, score in json.loads(kept))
+    coarse = np.stack([photos[index].features.coarse for index in chosen])
+    links: list[DuplicateLink] = []
+    for flipped in (False, True) if mirrored else (False,):
+        pairs = np.array(chosen)[find_candidates(coarse, mirrored=flipped, progress=progress).pairs]
+        scores = _similarities(pairs, photos, store, mirrored=flipped, progress=progress)
+        enough = scores >= np.array([SIMILARITY_THRESHOLDS[_comparison_side(photos, pair)] for pair in pairs])
+        links += _to_links(pairs[enough], scores[enough], LinkKind.near)
+    named = [(photos[a].features.digest, photos[b].features.digest, score) for a, b, _, score in links]
+    store.remember(key, json.dumps(named))
+    return sorted(links)
+
+
+def _to_link(first: str, second: str, score: float, place: Mapping[str, int]) -> DuplicateLink:
+    low, high = sorted((place[first], place[second]))
+    return DuplicateLink(low, high, LinkKind.near, score)
+
+
+def _to_links(pairs: Array, scores: Array, kind: LinkKind) -> list[DuplicateLink]:
+    return [DuplicateLink(int(a), int(b), kind, float(score)) for (a, b), score in zip(pairs, scores, strict=True)]
+
+
+def _comparison_side(photos: Sequence[ScannedImage], pair: Array) -> int:
+    """Return the side that a pair is compared on: the smaller of the two."""
+    sizes = (min(photos[place].features.width, photos[place].features.height) for place in pair)
+    return THUMBNAIL_SIDE if min(sizes) >= THUMBNAIL_SIDE else SMALL_THUMBNAIL_SIDE
+
+
+def _similarities(
+    pairs: Array,
+    photos: Sequence[ScannedImage],
+    store: FeatureStore,
+    *,
+    mirrored: bool,
+    progress: Progress = no_progress,
+) -> Array:
+    """Return the likeness of every pair, float32 of shape [P]."""
+    scores = np.empty(len(pairs), np.float32)
+    sides = np.array([_comparison_side(photos, pair) for pair in pairs])
+    done = 0
+    for side in (SMALL_THUMBNAIL_SIDE, THUMBNAIL_SIDE):
+        places = np.flatnonzero(sides == side)
+        for start in range(0, len(places), _PAIR_BATCH):
+            some = places[start : start + _PAIR_BATCH]
+            first, second = (
+                _thumbnails(store, [photos[place].features.digest for place in column], side)
+                for column in pairs[some].T
+            )
+            scores[some] = similarity(first, second[:, :, ::-1] if mirrored else second)
+            done += len(some)
+            progress("Verifying likeness", done, len(pairs))
+    return scores
+
+
+def _thumbnails(store: FeatureStore, digests: Sequence[str], side: int) -> Array:
+    images = [image.astype(np.float32) for image in store.fine(digests)]
+    return np.stack([image if len(image) == side else halve(image[None])[0] for image in images])
+
+
+def _raise_threshold(
+    links: list[DuplicateLink], limit: int, strictest: float
+) -> tuple[list[DuplicateLink], ThresholdAdjustment | None]:
+    """Ask for more likeness within groups of more than `limit` photos until there is none."""
+    groups = connected_groups((link.first, link.second) for link in links)
+    if not groups or len(groups[0]) <= limit:
+        return links, None
+    kind, before = links[0].kind, len(groups[0])
+    kept, dropped = links, list[DuplicateLink]()
+    asked = min(link.likeness for link in links)
+    while len(groups[0]) > limit and asked < strictest:
+        asked = min(max(asked, 0.0) + _THRESHOLD_STEP, strictest)
+        suspect = {place for group in groups if len(group) > limit for place in group}
+        weak = [link for link in kept if link.first in suspect and link.likeness < asked]
+        dropped += weak
+        gone = set(weak)
+        kept = [link for link in kept if link not in gone]
+        groups = connected_groups((link.first, link.second) for link in kept) or [()]
+    dropped.sort(key=lambda link: -link.likeness)
+    return kept, ThresholdAdjustment(kind, before, len(groups[0]), asked, tuple(dropped))

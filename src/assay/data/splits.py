@@ -1,0 +1,371 @@
+"""Groups of images that must stay together, train/val/test splits.
+
+Cross-validation folds that respect them.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from assay.core.errors import AssayError, UsageError
+from assay.data.dataset import SPLITS, Dataset, Sample, Split, quote_names
+from assay.data.stratified_group_split import StratifiedGroup, stratified_group_split
+from assay.recipe import SplitSpec
+
+
+def group_indices(samples: Sequence[Sample], *, singly: bool = False) -> list[list[int]]:
+    """Return the indices of every group in ascending order, a sample without a group on its own.
+
+    The result depends on which samples belong together, not on what the groups are called.
+
+    Args:
+        samples: in any order.
+        singly: take every sample for a group of its own.
+    """
+    together: dict[tuple[str, bool], list[int]] = defaultdict(list)
+    for index, sample in enumerate(samples):
+        grouped = sample.group is not None and not singly
+        together[str(sample.group) if grouped else sample.id, grouped].append(index)
+    return list(together.values())
+
+
+def merge_groups(dataset: Dataset, alike: Iterable[Collection[str]]) -> Dataset:
+    """Join photos found to be alike with the groups the data brings: what is linked in any way is one group.
+
+    A joined group takes the first of its members' group names, or `like` and the first of its ids.
+
+    Args:
+        dataset: its groups are kept and may grow together.
+        alike: sets of ids; ids that are not in the data set are ignored.
+    """
+    place = {sample.id: index for index, sample in enumerate(dataset.samples)}
+    parent = list(range(len(dataset)))
+    links = [indices for indices in group_indices(dataset.samples) if len(indices) > 1]
+    links += [[place[one] for one in ids if one in place] for ids in alike]
+    for indices in links:
+        for index in indices[1:]:
+            first, second = sorted((_find_root(parent, indices[0]), _find_root(parent, index)))
+            parent[second] = first
+    members: dict[int, list[Sample]] = defaultdict(list)
+    for index, sample in enumerate(dataset.samples):
+        members[_find_root(parent, index)].append(sample)
+    return dataset.with_samples(
+        replace(sample, group=_group_name(group)) for group in members.values() for sample in group
+    )
+
+
+def count_groups(samples: Sequence[Sample]) -> int:
+    """Return the number of groups of two or more photos."""
+    return sum(len(indices) > 1 for indices in group_indices(samples))
+
+
+def leaking_groups(samples: Sequence[Sample]) -> dict[str, tuple[Sample, ...]]:
+    """Return the groups with members in more than one part, by name: what leaks between training and test."""
+    found: dict[str, tuple[Sample, ...]] = {}
+    for indices in group_indices(samples):
+        members = tuple(samples[index] for index in indices)
+        if len({sample.split for sample in members if sample.split}) > 1:
+            found[str(members[0].group)] = members
+    return found
+
+
+def _group_name(group: Sequence[Sample]) -> str | None:
+    names = sorted({sample.group for sample in group if sample.group is not None})
+    if names:
+        return names[0]
+    return f"like {min(sample.id for sample in group)}" if len(group) > 1 else None
+
+
+def _find_root(parent: list[int], index: int) -> int:
+    while parent[index] != index:
+        # Halving the path keeps later walks short.
+        parent[index] = parent[parent[index]]
+        index = parent[index]
+    return index
+
+
+class Fold(NamedTuple):
+    """One round of cross-validation: every sample in exactly one part, with its `split` set."""
+
+    train: tuple[Sample, ...]
+    val: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+
+def make_folds(
+    samples: Sequence[Sample], k: int, seed: int, *, val: float = 0.15, method: str = "grouped"
+) -> list[Fold]:
+    """Share samples out to k rounds; every sample is tested in exactly one of them.
+
+    Args:
+        samples: their own splits are ignored.
+        k: number of rounds, 2 or more.
+        seed: decides between equals.
+        val: share of the photos not tested that chooses (early stopping, calibration), above 0 and below 1.
+        method: `grouped` keeps groups whole, `random` ignores them.
+
+    Raises:
+        UsageError: k is below 2.
+        AssayError: fewer groups than folds, or too few to carve val.
+    """
+    ordered, parts = _assign_test_folds(samples, k, seed, method, least=3, needs=f"{k} folds and validation")
+    rounds = []
+    for fold in range(k):
+        rest = [sample for sample, part in zip(ordered, parts, strict=True) if part != fold]
+        groups = group_indices(rest, singly=method == "random")
+        carved = _assign_all(rest, groups, [1 - val, val], seed * k + fold)
+        rounds.append(
+            Fold(
+                _with_split("train", (sample for sample, part in zip(rest, carved, strict=True) if part == 0)),
+                _with_split("val", (sample for sample, part in zip(rest, carved, strict=True) if part == 1)),
+                _with_split("test", (sample for sample, part in zip(ordered, parts, strict=True) if part == fold)),
+            )
+        )
+    return rounds
+
+
+def validation_folds(samples: Sequence[Sample], k: int, seed: int, *, method: str = "grouped") -> list[Fold]:
+    """Share all samples but those of the test part out to k rounds; each validates in exactly one of them.
+
+    Args:
+        samples: those with the split `test` are the test of every round; other splits are ignored.
+        k: number of rounds, 2 or more.
+        seed: decides between equals.
+        method: `grouped` keeps groups whole, `random` ignores them.
+
+    Raises:
+        UsageError: k is below 2.
+        AssayError: fewer groups than folds.
+    """
+    test = tuple(sample for sample in samples if sample.split == "test")
+    known = [sample for sample in samples if sample.split != "test"]
+    ordered, parts = _assign_test_folds(known, k, seed, method, least=2, needs=f"{k} folds")
+    return [
+        Fold(
+            _with_split("train", (sample for sample, part in zip(ordered, parts, strict=True) if part != fold)),
+            _with_split("val", (sample for sample, part in zip(ordered, parts, strict=True) if part == fold)),
+            test,
+        )
+        for fold in range(k)
+    ]
+
+
+def has_test_split(dataset: Dataset) -> bool:
+    """Whether the data brings a test part, and other photos besides: it then stays the test of every fold."""
+    return {"test"} < {sample.split for sample in dataset.samples}
+
+
+def cross_validation_folds(dataset: Dataset, k: int, spec: SplitSpec, seed: int) -> list[Dataset]:
+    """Return the data set k times, each time with the parts of one fold.
+
+    Data with a test part of its own: k-fold cross-validation of all other photos. Every photo of theirs is a
+    validation photo once, and the test is the same in all folds. Other data: every photo is a test photo
+    once, and validation photos are taken from the rest in the proportion of `spec`.
+
+    Args:
+        dataset: labelled samples with their groups; of its own parts only the test is kept.
+        k: number of folds, 2 or more.
+        spec: method, and the share of validation.
+        seed: decides between equals.
+
+    Raises:
+        UsageError: k is below 2.
+        AssayError: too few groups for the folds.
+    """
+    if has_test_split(dataset):
+        rounds = validation_folds(dataset.samples, k, seed, method=spec.method)
+    else:
+        share = spec.val / (spec.train + spec.val)
+        rounds = make_folds(dataset.samples, k, seed, val=share, method=spec.method)
+    return [dataset.with_samples([*fold.train, *fold.val, *fold.test]) for fold in rounds]
+
+
+def fold_warnings(dataset: Dataset) -> list[str]:
+    """Say what cross-validation does with the parts that the data brings; nothing if it brings none."""
+    brought = {sample.split for sample in dataset.samples} - {None}
+    if not brought:
+        return []
+    if not has_test_split(dataset):
+        names = " and ".join(sorted(map(str, brought)))
+        return [f"the data's own parts ({names}) are ignored: cross-validation makes its own of all photos"]
+    test = dataset.part("test")
+    kept = f"the data's own test part ({len(test)} photos) stays the test of every fold"
+    rest = f"the other {len(dataset) - len(test)} photos make the folds, which also select the best epoch"
+    remarks = [f"{kept}; {rest}"]
+    tested = {sample.id for sample in test}
+    sides = [replace(sample, split="test" if sample.id in tested else "train") for sample in dataset.samples]
+    if leaks := leaking_groups(sides):
+        groups = "1 group" if len(leaks) == 1 else f"{len(leaks)} groups"
+        remarks.append(f"{groups} of photos that show the same are both in that test part and outside it")
+    return remarks
+
+
+def too_few_message(photos: int, groups: int) -> str:
+    """Begin the sentence that says that photos cannot be shared out."""
+    told = "1 photo" if photos == 1 else f"{photos} photos"
+    whole = "1 group that stays" if groups == 1 else f"{groups} groups that stay"
+    inside = f" in {whole} together" if groups < photos else ""
+    return f"{told}{inside} {'is' if photos == 1 else 'are'} too few for"
+
+
+def to_stratified_group(members: Sequence[Sample], part: int | None) -> StratifiedGroup:
+    """Return samples that stay together as `stratified_group_split` takes them."""
+    strata = tuple((sample.label, sample.source_label or "") for sample in members)
+    return StratifiedGroup(strata, min(sample.id for sample in members), part)
+
+
+def _assign_test_folds(
+    samples: Sequence[Sample], k: int, seed: int, method: str, *, least: int, needs: str
+) -> tuple[list[Sample], list[int]]:
+    """Return the samples by id, and for each the fold that holds it out."""
+    if k < 2:
+        raise UsageError(f"cross-validation needs 2 folds or more, not {k}")
+    ordered = sorted(samples, key=lambda sample: sample.id)
+    groups = group_indices(ordered, singly=method == "random")
+    if len(groups) < max(k, least):
+        raise AssayError(
+            f"{too_few_message(len(ordered), len(groups))} {needs}; add photos, or lower the number of folds"
+        )
+    return ordered, _assign_all(ordered, groups, [1 / k] * k, seed, first_teaches=False)
+
+
+def _with_split(split: Split, samples: Iterable[Sample]) -> tuple[Sample, ...]:
+    return tuple(replace(sample, split=split) for sample in samples)
+
+
+def _assign_all(
+    samples: Sequence[Sample],
+    groups: Sequence[Sequence[int]],
+    shares: Sequence[float],
+    seed: int,
+    *,
+    first_teaches: bool = True,
+) -> list[int]:
+    """Return the part of every sample when all groups are free."""
+    made = [to_stratified_group([samples[index] for index in indices], None) for indices in groups]
+    parts = [0] * len(samples)
+    for indices, part in zip(
+        groups, stratified_group_split(made, shares, seed, first_teaches=first_teaches), strict=True
+    ):
+        for index in indices:
+            parts[index] = part
+    if len(set(parts)) < len(shares):
+        raise AssayError(f"{too_few_message(len(samples), len(groups))} {len(shares)} parts; add photos")
+    return parts
+
+
+def assign_splits(dataset: Dataset, spec: SplitSpec, seed: int, like: Mapping[str, Split] | None = None) -> Dataset:
+    """Give every sample a part.
+
+    Parts that the data brings are kept. If it brings train and test only, val is carved out of train in the
+    proportion of `spec`; if it brings train and val only, test stays empty; if it brings train alone, all
+    is shared out. Samples without a part among others that have one go to train and val when the others
+    have a test, else to all parts.
+
+    Args:
+        dataset: labelled samples, with or without splits and groups.
+        spec: shares and method.
+        seed: decides between equals. The result depends on it, on the ids and on the groups, never on the
+            order of files.
+        like: parts of an earlier run by id; these photos keep them, new members of their groups follow
+            them, and only other new photos are shared out.
+
+    Returns:
+        The data set with a part for every sample, and a sentence in `warnings` for everything that is not
+        as one would expect.
+
+    Raises:
+        AssayError: fewer groups than parts, or the data brings parts and no training photos.
+    """
+    samples = dataset.samples
+    brought = {sample.split for sample in samples}
+    if brought and not brought & {"train", None}:
+        parts = " and ".join(str(part) for part in SPLITS if part in brought)
+        raise AssayError(f"{dataset.root} brings only a {parts} part; add training photos (folder or split train)")
+    plan = _plan_split(samples, spec, like or {})
+    singly = spec.method == "random"
+    moved = _assign(samples, plan, seed, singly=singly)
+    result = dataset.with_samples(replace(sample, split=split) for sample, split in zip(samples, moved, strict=True))
+    return result.with_samples(result.samples, _warnings(result, plan, spec))
+
+
+class _SplitPlan(NamedTuple):
+    fixed: dict[str, Split]
+    """Samples that stay where they are, by id."""
+    follow: frozenset[Split]
+    """Parts of fixed samples into which the rest of their group follows them."""
+    shares: dict[Split, float]
+    """Of the parts that take samples; the whole is all samples but those fixed in another part."""
+    remarks: tuple[str, ...]
+
+
+def _plan_split(samples: Sequence[Sample], spec: SplitSpec, like: Mapping[str, Split]) -> _SplitPlan:
+    brought: dict[str, Split] = {sample.id: sample.split for sample in samples if sample.split}
+    parts = set(brought.values())
+    old = {sample.id: like[sample.id] for sample in samples if sample.id in like}
+    if len(brought) < len(samples):
+        takers = SPLITS if "test" not in parts else SPLITS[:2]
+        return _SplitPlan(old | brought, frozenset(SPLITS), _shares(spec, takers), ())
+    if parts == {"train"}:
+        remark = "the data brings train alone, so it was shared out like data without parts"
+        return _SplitPlan(old, frozenset(SPLITS), _shares(spec, SPLITS), (remark,))
+    if "val" not in parts:
+        # What the data calls train may have become val in the earlier run; a test stays a test.
+        fixed: dict[str, Split] = {one: split for one, split in old.items() if split != "test"}
+        fixed |= {one: split for one, split in brought.items() if split == "test"}
+        remark = "the data brings train and test but no val, so val was carved out of train"
+        return _SplitPlan(fixed, frozenset({"train", "val"}), _shares(spec, ("train", "val")), (remark,))
+    remark = "the data brings no test, so validation is all that judges"
+    return _SplitPlan(brought, frozenset(), _shares(spec, ("train", "val")), () if "test" in parts else (remark,))
+
+
+def _shares(spec: SplitSpec, takers: Sequence[Split]) -> dict[Split, float]:
+    every: dict[Split, float] = {"train": spec.train, "val": spec.val, "test": spec.test}
+    total = sum(every[name] for name in takers)
+    return {name: every[name] / total for name in takers if every[name]}
+
+
+def _assign(samples: Sequence[Sample], plan: _SplitPlan, seed: int, *, singly: bool) -> list[Split]:
+    names = list(plan.shares)
+    result: dict[str, Split] = dict(plan.fixed)
+    groups: list[StratifiedGroup] = []
+    members: list[list[Sample]] = []
+    for indices in group_indices(samples, singly=singly):
+        group = [samples[index] for index in indices]
+        settled = [plan.fixed[sample.id] for sample in group if plan.fixed.get(sample.id) in plan.follow]
+        if settled:
+            # New members of an old group follow it; of a group that straddles already, the larger side.
+            side = max(SPLITS, key=settled.count)
+            result |= {sample.id: side for sample in group if sample.id not in plan.fixed}
+        for taken in dict.fromkeys(result.get(sample.id) for sample in group):
+            chosen = [sample for sample in group if result.get(sample.id) == taken]
+            if taken is None or taken in plan.shares:
+                groups.append(to_stratified_group(chosen, None if taken is None else names.index(taken)))
+                members.append(chosen)
+    if any(group.part is None for group in groups):
+        parts = stratified_group_split(groups, list(plan.shares.values()), seed)
+        if missing := [name for part, name in enumerate(names) if part not in parts]:
+            few = too_few_message(sum(len(group.strata) for group in groups), len(groups))
+            raise AssayError(f"{few} {quote_names(names)}: none is left for {quote_names(missing)}; add photos")
+        for group_members, part in zip(members, parts, strict=True):
+            result |= {sample.id: names[part] for sample in group_members}
+    return [result[sample.id] for sample in samples]
+
+
+def _warnings(result: Dataset, plan: _SplitPlan, spec: SplitSpec) -> list[str]:
+    remarks = list(plan.remarks)
+    seen = Counter((sample.split, sample.label) for sample in result.samples)
+    filled = {split for split, _ in seen}
+    shared_out = {sample.split for sample in result.samples if sample.id not in plan.fixed}
+    for split in SPLITS:
+        missing = [name for name in result.classes if split in filled and not seen[split, name]]
+        if missing and split in shared_out:
+            remarks.append(f"{split} has no photo of {quote_names(missing)}: too few groups for every part")
+        elif missing:
+            # The words of `scan`, so that it is said once.
+            remarks.append(f"the ready-made part {split} has no photo of {quote_names(missing)}")
+    if leaks := leaking_groups(result.samples):
+        because = "groups are ignored (random)" if spec.method == "random" else "they were there already"
+        remarks.append(f"{len(leaks)} groups of photos stand in more than one part, since {because}")
+    return remarks

@@ -1,0 +1,210 @@
+"""Charts of an evaluation: class metrics, reliability, precision against threshold, and training history."""
+
+from collections.abc import Sequence
+from math import floor
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from assay.core.tables import display_width, format_number, format_percent, shorten, shorten_names
+from assay.evaluation.calibration import Calibration
+from assay.evaluation.figure_style import BLUE, GREEN, LINES, MUTED, VERMILION, new_figure, style_axes
+from assay.evaluation.intervals import Interval
+from assay.evaluation.metrics import ClassMetrics, Metrics, worst_classes
+from assay.evaluation.predictions import FloatArray, Predictions
+from assay.evaluation.selective_classification import precision_coverage_curve, precision_recall_curve
+
+_NAME_WIDTH = 32
+
+
+def class_metrics_figure(metrics: Metrics) -> Figure:
+    """Draw recall and precision of each class with their Wilson intervals; F1 and support as numbers.
+
+    Of more than thirty classes, those with the lowest F1 are drawn.
+    """
+    classes = worst_classes(metrics)
+    names = shorten_names([one.name for one in classes], _NAME_WIDTH)
+    figure = new_figure(6.6 + 0.07 * max(map(display_width, names)), 1.7 + 0.42 * len(names))
+    axes = figure.add_subplot()
+    note = f"bars: {format_percent(metrics.level, 0)} interval (Wilson)"
+    if len(classes) < len(metrics.classes):
+        note += f"; the {len(classes)} of {len(metrics.classes)} classes with the lowest F1"
+    style_axes(axes, "Precision and recall", note)
+    for row, one in enumerate(classes):
+        _plot_interval(axes, row - 0.14, one.recall, one.recall_interval, recall=True)
+        _plot_interval(axes, row + 0.14, one.precision, one.precision_interval, recall=False)
+        for place, text in ((1.11, format_number(one.f1)), (1.22, str(one.support))):
+            axes.text(place, row, text, transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=9)
+    for place, text in ((1.11, "F1"), (1.22, "photos")):
+        axes.text(place, 1.01, text, transform=axes.transAxes, ha="right", fontsize=9, color=MUTED)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(_axis_start(classes), 1)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], min_n_ticks=2))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    axes.grid(axis="x", color=LINES, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.plot([], [], "o", color=BLUE, label="recall: of its photos, how many were recognised")
+    axes.plot([], [], "D", color=VERMILION, markersize=5, label="precision: of its predictions, how many are right")
+    figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8.5)
+    return figure
+
+
+def _axis_start(classes: Sequence[ClassMetrics]) -> float:
+    """Where the axis begins: the last multiple of 10 % below everything drawn, so that dots do not crowd."""
+    lows = [pair.low for one in classes for pair in (one.recall_interval, one.precision_interval) if pair]
+    return max(0.0, floor(10 * min(lows, default=0.0)) / 10)
+
+
+def _plot_interval(axes: Axes, row: float, value: float | None, interval: Interval | None, *, recall: bool) -> None:
+    colour, marker, size = (BLUE, "o", 6) if recall else (VERMILION, "D", 5)
+    if interval is not None:
+        axes.plot(interval, [row, row], color=colour, linewidth=2, alpha=0.45, solid_capstyle="butt")
+    if value is not None and interval is not None:
+        axes.plot([value], [row], marker, color=colour, markersize=size, clip_on=False)
+
+
+def reliability_figure(measured: Calibration, before: Calibration | None = None) -> Figure:
+    """Draw the accuracy of each bin over its mean confidence, with Wilson intervals.
+
+    Points on the diagonal are honest, below it the classifier is too sure, above it not sure enough.
+
+    Args:
+        measured: the calibration to show.
+        before: the same photos before a temperature was applied, for comparison.
+    """
+    figure = new_figure(5.6, 5.6)
+    axes = figure.add_subplot()
+    style_axes(
+        axes,
+        "Reliability",
+        "on the diagonal: as often right as it says\nbelow: too sure · above: not sure enough · bars: 95 % interval",
+    )
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    if before is not None:
+        _plot_calibration(axes, before, VERMILION, "D", "before calibration")
+    _plot_calibration(axes, measured, BLUE, "o", "as measured" if before is None else "after calibration")
+    shown = [*measured.bins, *(before.bins if before else ())]
+    start = min((min(one.confidence, one.interval.low) for one in shown), default=0.0)
+    start = max(0.0, start - 0.03)
+    axes.set(xlim=(start, 1.01), ylim=(start, 1.01), aspect="equal")
+    axes.set_xlabel("confidence (mean of a bin)")
+    axes.set_ylabel("share that is right")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    axes.grid(color=LINES, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.legend(loc="upper left", frameon=False, fontsize=9)
+    return figure
+
+
+def _plot_calibration(axes: Axes, measured: Calibration, colour: str, marker: str, name: str) -> None:
+    places = [one.confidence for one in measured.bins]
+    axes.vlines(
+        places,
+        [one.interval.low for one in measured.bins],
+        [one.interval.high for one in measured.bins],
+        color=colour,
+        alpha=0.35,
+        linewidth=2,
+    )
+    axes.plot(
+        places,
+        [one.accuracy for one in measured.bins],
+        marker=marker,
+        color=colour,
+        linewidth=1.2,
+        markersize=5.5,
+        label=f"{name} (ECE {format_number(measured.ece)})",
+        clip_on=False,
+    )
+
+
+def precision_coverage_figure(predictions: Predictions) -> Figure:
+    """Draw precision and coverage over the least confidence that is answered."""
+    curve = precision_coverage_curve(predictions)
+    return _threshold_figure(
+        "Answering only when sure",
+        "precision: of the answers, how many are right\ncoverage: of all photos, how many get an answer",
+        "least confidence that is answered",
+        curve.threshold,
+        {"precision": (curve.precision, BLUE), "coverage": (curve.coverage, GREEN)},
+    )
+
+
+def precision_recall_figure(predictions: Predictions, positive: str) -> Figure:
+    """Draw precision and recall of one class over the probability from which on it is called."""
+    curve = precision_recall_curve(predictions, positive)
+    name = shorten(positive, 40)
+    return _threshold_figure(
+        f"Calling “{name}”",
+        "precision: of the photos called so, how many are\nrecall: of those that are, how many are called so",
+        f"least probability that is called “{name}”",
+        curve.threshold,
+        {"precision": (curve.precision, BLUE), "recall": (curve.recall, VERMILION)},
+    )
+
+
+def _threshold_figure(
+    title: str, note: str, label: str, threshold: FloatArray, lines: dict[str, tuple[FloatArray, str]]
+) -> Figure:
+    figure = new_figure(6.4, 4.4)
+    axes = figure.add_subplot()
+    style_axes(axes, title, note)
+    for name, (values, colour) in lines.items():
+        # A value holds from the score before it up to its own.
+        axes.step(threshold, values, where="pre", color=colour, linewidth=1.8, label=name)
+    axes.set_xlabel(label)
+    axes.set_ylim(0, 1.02)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    axes.grid(color=LINES, linewidth=0.8)
+    axes.set_axisbelow(True)
+    figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+_MAX_MARKERS = 40
+
+
+def history_figure(
+    epochs: Sequence[int],
+    training: Sequence[float],
+    validation: Sequence[float],
+    *,
+    name: str,
+    share: bool = False,
+    best: int = 0,
+) -> Figure:
+    """Draw one number of training and validation over the epochs.
+
+    Args:
+        epochs: number of each epoch, counted from 1.
+        training: its value on the training photos.
+        validation: its value on the validation photos.
+        name: what the number is called.
+        share: whether it is a share, shown in percent.
+        best: the epoch whose weights were kept; 0: unknown.
+    """
+    figure = new_figure(4.8, 3.4)
+    axes = figure.add_subplot()
+    style_axes(axes, name)
+    marker = "o" if len(epochs) <= _MAX_MARKERS else ""
+    for values, colour, label in ((training, BLUE, "training"), (validation, VERMILION, "validation")):
+        axes.plot(epochs, values, color=colour, marker=marker, markersize=3.5, linewidth=1.6, label=label)
+    if best:
+        axes.axvline(best, color=MUTED, linestyle=":", linewidth=1.2, label=f"kept (epoch {best})")
+    _format_axes(axes, name, share=share)
+    return figure
+
+
+def _format_axes(axes: Axes, name: str, *, share: bool) -> None:
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(name.lower())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if share:
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
+    axes.grid(color=LINES, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, fontsize=9)

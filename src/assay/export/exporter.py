@@ -1,0 +1,309 @@
+"""Export a bundle for other runtimes and verify that each exported file agrees with it on real images.
+
+Every file is written and compared in a temporary folder first. Only TorchScript needs torch.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+from string import Template
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from assay.bundle import Bundle, BundleInfo, Precision
+from assay.bundle.info import round_up
+from assay.core.errors import AssayError
+from assay.core.files import atomic_write, file_sha256, temporary_folder, write_text
+from assay.core.progress import Progress, no_progress
+from assay.export.formats import ALL_FORMATS, ExportFormat, InferenceFunction, choose_formats
+from assay.image import Preprocess
+from assay.inference import Classifier, EngineError, Failure, ModelOutputs
+from assay.inference.inputs import read_input
+
+MAX_IMAGES = 32
+"""Photos that are compared: spread evenly over those given."""
+
+MAX_LOGIT_DIFFERENCE: Mapping[Precision, float] = MappingProxyType({"fp32": 1e-3, "int8": 1.0})
+"""Largest |Δlogit| between a file and the bundle's model of the same precision with which it is written.
+
+Runtimes round the steps of an int8 model differently, and one step early in the network grows until its end:
+0.2 was seen between ONNX Runtime and OpenVINO where all labels were the same.
+"""
+
+_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How an exported file differs from its bundle.
+
+    Attributes:
+        photos: how many were compared.
+        difference: largest |Δlogit|; NaN where an output is not finite or of another shape.
+        labels_differ: photos for which another class is the most probable.
+    """
+
+    photos: int
+    difference: float
+    labels_differ: int
+
+
+def read_check_images(photos: Sequence[Path], preprocess: Preprocess) -> np.ndarray:
+    """Read photos to compare on, at most `MAX_IMAGES`; those that cannot be read are passed over.
+
+    Returns:
+        uint8 [n, S, S, 3], n ≥ 1.
+
+    Raises:
+        AssayError: none of them can be read.
+    """
+    step = max(1, len(photos) / MAX_IMAGES)
+    chosen = [photos[int(place * step)] for place in range(min(len(photos), MAX_IMAGES))]
+    read = [read_input(photo, preprocess) for photo in chosen]
+    squares = [one for one in read if not isinstance(one, Failure)]
+    if not squares:
+        first = next(one for one in read if isinstance(one, Failure))
+        raise AssayError(f"{first}: give --check photos that can be read")
+    return np.stack(squares)
+
+
+def compare_outputs(run: InferenceFunction, squares: np.ndarray, expected: ModelOutputs) -> Agreement:
+    """Compare an exported file with its bundle.
+
+    The first photo runs alone and the others in batches, since runtimes choose other kernels for a batch of
+    one.
+
+    Args:
+        run: the exported file.
+        squares: uint8 [n, S, S, 3].
+        expected: what the bundle says of them.
+    """
+    starts = [0, *range(1, len(squares), _BATCH), len(squares)]
+    parts = [run(squares[start:end]) for start, end in pairwise(starts)]
+    got = ModelOutputs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    if [one.shape for one in got] != [one.shape for one in expected]:
+        return Agreement(len(squares), float("nan"), len(squares))
+    differ = int((got.logits.argmax(axis=1) != expected.logits.argmax(axis=1)).sum())
+    return Agreement(len(squares), float(np.abs(got.logits - expected.logits).max()), differ)
+
+
+def describe_export(one: ExportFormat, info: BundleInfo, path: Path, agreement: Agreement | None) -> dict[str, Any]:
+    """Return what a user of an exported file must know, as plain values.
+
+    Args:
+        one: its format.
+        info: what the bundle says about itself.
+        path: the file.
+        agreement: how it differs from the bundle; None: nobody looked.
+    """
+    size = info.preprocess.size
+    return {
+        "format": one.name,
+        "file": one.file,
+        "sha256": file_sha256(path),
+        "name": info.name,
+        "version": info.version,
+        "description": info.description,
+        "classes": list(info.classes),
+        "input": {
+            "name": "images",
+            "type": "uint8",
+            "shape": ["N", size, size, 3],
+            "channels": "RGB",
+            "range": "0-255 as decoded; the model itself applies mean and std",
+        },
+        "outputs": list(ModelOutputs._fields),
+        "preprocess": info.preprocess.model_dump(mode="json", exclude={"mean", "std"}),
+        "temperature": info.temperature,
+        "thresholds": dict(info.thresholds),
+        "check": None if agreement is None else _agreement_values(agreement),
+    }
+
+
+def example_code(one: ExportFormat) -> str:
+    """Return a Python program that classifies one photo with an exported file; it needs no Assay."""
+    template = Template((files(__package__) / "example.py.txt").read_text(encoding="utf-8"))
+    runtime = one.runtime
+    return template.substitute(
+        file=one.file,
+        example=one.example,
+        about=one.about,
+        package=runtime.package,
+        imports=runtime.imports,
+        answer=runtime.answer.replace("{file}", one.file),
+    )
+
+
+def _agreement_values(agreement: Agreement) -> dict[str, Any]:
+    difference = agreement.difference
+    return {
+        "photos": agreement.photos,
+        "max_logit_difference": round_up(difference) if math.isfinite(difference) else None,
+        "labels_differ": agreement.labels_differ,
+    }
+
+
+_QUANTIZE_MODULE = "assay.pipeline.quantize"  # imported when it is needed: it needs more than a plain install
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedFormat:
+    """One format, written.
+
+    Attributes:
+        format: its name.
+        files: all that was written for it: model, weights beside it, JSON, example.
+        size: of the model with its weights, in bytes.
+        agreement: how it differs from the bundle; None: nobody looked.
+    """
+
+    format: str
+    files: tuple[Path, ...]
+    size: int
+    agreement: Agreement | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        told = self.agreement
+        return {
+            "format": self.format,
+            "files": [str(path) for path in self.files],
+            "bytes": self.size,
+            "photos": None if told is None else told.photos,
+            "max_logit_difference": None if told is None else told.difference,
+            "labels_differ": None if told is None else told.labels_differ,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """What an export gave.
+
+    Attributes:
+        folder: where the files lie.
+        exported: every format that was written.
+        skipped: why others of `all` cannot be made here, by name.
+    """
+
+    folder: Path
+    exported: tuple[ExportedFormat, ...]
+    skipped: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        rows = [one.to_dict() for one in self.exported]
+        return {"folder": str(self.folder), "exported": rows, "skipped": dict(self.skipped)}
+
+
+def export_model(
+    model: Path,
+    folder: Path,
+    formats: Sequence[str] = (ALL_FORMATS,),
+    *,
+    photos: Sequence[Path] | None,
+    int8: Path | None = None,
+    progress: Progress = no_progress,
+) -> ExportResult:
+    """Write a bundle's model for other runtimes, each with a JSON file that tells its use and an example.
+
+    Args:
+        model: the bundle.
+        folder: where to write; files of an earlier export there are replaced, others stay.
+        formats: names of `FORMATS`, or `all`.
+        photos: on which every file must agree with the bundle within `MAX_LOGIT_DIFFERENCE`; at most 32 of them are
+            used. None compares nothing.
+        int8: labelled photos to make an int8 model with, which is exported if it is as good and faster here;
+            the bundle stays as it is. None: the int8 model that the bundle holds, if it does.
+        progress: told of every format.
+
+    Raises:
+        BundleError: the bundle cannot be read or run.
+        UsageError: there is no such format.
+        AssayError: a format cannot be made here, no photo can be read, a file answers otherwise than the
+            bundle, or the folder cannot be written to. Nothing is written then.
+    """
+    bundle, why = Bundle.open(model), None
+    choose_formats(bundle, [name for name in formats if int8 is None or not name.endswith("int8")])
+    with temporary_folder("assay-export") as scratch:
+        if int8 is not None:
+            bundle, why = import_module(_QUANTIZE_MODULE).quantised(bundle, int8, scratch, progress)
+        chosen, skipped = choose_formats(bundle, formats, why)
+        reference = None if photos is None else _ReferenceOutputs(bundle, photos)
+        made = []
+        for done, one in enumerate(chosen):
+            progress("exporting", done, len(chosen))
+            made.append(_export_format(bundle, one, scratch / one.name, reference))
+        progress("exporting", len(chosen), len(chosen))
+        try:
+            published = tuple(_publish(one, folder) for one in made)
+        except OSError as error:
+            raise AssayError(f"{folder} cannot be written to: {error.strerror or error}") from None
+    return ExportResult(folder, published, skipped)
+
+
+class _ReferenceOutputs:
+    """What the bundle itself says of the photos, worked out once for each precision."""
+
+    def __init__(self, bundle: Bundle, photos: Sequence[Path]) -> None:
+        self._model = bundle.path
+        self._known: dict[Precision, ModelOutputs] = {}
+        self.squares: np.ndarray = read_check_images(photos, Preprocess(bundle.info.preprocess))
+
+    def outputs(self, precision: Precision) -> ModelOutputs:
+        if precision not in self._known:
+            self._known[precision] = Classifier.load(self._model, precision=precision).outputs(self.squares)
+        return self._known[precision]
+
+
+def _export_format(
+    bundle: Bundle, one: ExportFormat, scratch: Path, reference: _ReferenceOutputs | None
+) -> ExportedFormat:
+    """Write one format into a scratch folder of its own and compare it."""
+    scratch.mkdir()
+    path = scratch / one.file
+    try:
+        one.runtime.write(bundle, one.precision, path)
+        size = sum(member.stat().st_size for member in scratch.iterdir())
+        agreement = None
+        if reference is not None:
+            expected = reference.outputs(one.precision)
+            agreement = compare_outputs(one.runtime.load(path), reference.squares, expected)
+    except EngineError as error:
+        raise AssayError(f"{bundle.path} cannot become {one.name}: {error}") from None
+    if agreement is not None:
+        _check_agreement(bundle, one, agreement)
+    about = json.dumps(
+        describe_export(one, bundle.info.at(one.precision), path, agreement), indent=2, ensure_ascii=False
+    )
+    write_text(scratch / one.about, f"{about}\n")
+    write_text(scratch / one.example, example_code(one))
+    return ExportedFormat(one.name, tuple(sorted(scratch.iterdir())), size, agreement)
+
+
+def _check_agreement(bundle: Bundle, one: ExportFormat, agreement: Agreement) -> None:
+    limit = MAX_LOGIT_DIFFERENCE[one.precision]
+    # Not the other way round: NaN compares as false.
+    if not agreement.difference <= limit:
+        raise AssayError(
+            f"nothing was written: {one.name} differs from {bundle.path} by {agreement.difference:.3g} in a "
+            f"logit on {agreement.photos} photos, more than {limit:g}; install the {one.runtime.package} "
+            "that Assay is tested with"
+        )
+
+
+def _publish(made: ExportedFormat, folder: Path) -> ExportedFormat:
+    """Copy the files of one format to where they are wanted, each whole or not at all."""
+    written = []
+    for source in made.files:
+        with atomic_write(folder / source.name) as temporary:
+            shutil.copyfile(source, temporary)
+        written.append(folder / source.name)
+    return ExportedFormat(made.format, tuple(written), made.size, made.agreement)

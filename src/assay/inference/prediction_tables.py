@@ -1,0 +1,136 @@
+"""Write predictions as JSON lines, CSV or Parquet."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from assay.core.errors import UsageError
+from assay.core.files import require_regular_file
+from assay.core.tables import SafeCsvWriter
+from assay.inference.prediction import Failure, Prediction
+
+PredictionRow = dict[str, Any]
+"""`Prediction.to_dict` or `Failure.to_dict`, with a path that any file can hold."""
+
+_PARQUET_GROUP_ROWS: Final = 4096
+"""Rows that are held in memory for one group of a Parquet file."""
+
+_PREDICTION_COLUMNS: Final = ("label", "confidence", "error")
+_ABSTENTION_COLUMNS: Final = ("unknown", "reason", "novelty")
+
+Names = Sequence[str]
+
+
+def unicode_path(path: str) -> str:
+    r"""Return a path that can be written as UTF-8: a byte that is none stands as `\xe9`.
+
+    On Linux a file's name may hold any bytes. Other names, which is nearly all, come back as they are.
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def prediction_row(answer: Prediction | Failure) -> PredictionRow:
+    """Return an answer as plain values, ready for any file."""
+    values = answer.to_dict()
+    if answer.source is not None:
+        values["source"] = unicode_path(answer.source)
+    return values
+
+
+def json_line(row: PredictionRow) -> str:
+    """Return a row as one line of JSON, without its end."""
+    return json.dumps(row, ensure_ascii=False)
+
+
+def check_output_path(path: Path) -> None:
+    """Refuse, before any work, a file that could not be written at its end.
+
+    Raises:
+        UsageError: the name ends in no known way, or a folder, a pipe or a device lies there.
+        ModuleNotFoundError: Parquet without pyarrow.
+    """
+    if path.suffix.lower() not in _WRITERS:
+        raise UsageError(f"{path} has no known ending: let it end in {', '.join(_WRITERS)}")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: give the name of a file")
+    require_regular_file(path)
+    if path.suffix.lower() == ".parquet":
+        import pyarrow.parquet  # noqa: F401, PLC0415 - large, and needed for this one format
+
+
+def write_predictions(
+    path: Path, rows: Iterable[PredictionRow], classes: Sequence[str], *, limits: bool = True, suffix: str
+) -> None:
+    """Write a table, one row a photo; a photo that could not be read has its reason in `error`.
+
+    JSON lines hold the rows as they are. CSV and Parquet have the columns path, label, confidence, error,
+    with `limits` unknown, reason, novelty, and the probability of each class as `p_` and its name; all
+    fractions have six digits in CSV. What is not known is empty.
+
+    Args:
+        path: the file, which is written over.
+        rows: as `prediction_row` gives them; read once.
+        classes: their order in the table.
+        limits: whether it was asked which photos are unknown.
+        suffix: .jsonl, .csv or .parquet.
+    """
+    names = (*_PREDICTION_COLUMNS, *(_ABSTENTION_COLUMNS if limits else ()))
+    _WRITERS[suffix.lower()](path, rows, names, classes)
+
+
+def _write_jsonl(path: Path, rows: Iterable[PredictionRow], _: Names, __: Names) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        stream.writelines(json_line(row) + "\n" for row in rows)
+
+
+def _write_csv(path: Path, rows: Iterable[PredictionRow], names: Names, classes: Names) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        table = SafeCsvWriter(stream)
+        table.writerow(_columns(names, classes))
+        table.writerows([_format_cell(cell) for cell in _cells(row, names, classes)] for row in rows)
+
+
+def _write_parquet(path: Path, rows: Iterable[PredictionRow], names: Names, classes: Names) -> None:
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
+
+    kinds = dict.fromkeys(_columns(names, classes), pa.float64())
+    kinds |= dict.fromkeys({"path", "label", "reason", "error"} & kinds.keys(), pa.string())
+    kinds |= dict.fromkeys({"unknown"} & kinds.keys(), pa.bool_())
+    schema = pa.schema(list(kinds.items()))
+    with parquet.ParquetWriter(path, schema) as writer:
+        for group in _groups(rows):
+            columns = zip(*(_cells(row, names, classes) for row in group), strict=True)
+            arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+_WRITERS: Final[dict[str, Callable[[Path, Iterable[PredictionRow], Names, Names], None]]] = {
+    ".csv": _write_csv,
+    ".jsonl": _write_jsonl,
+    ".parquet": _write_parquet,
+}
+
+
+def _columns(names: Names, classes: Names) -> list[str]:
+    return ["path", *names, *(f"p_{name}" for name in classes)]
+
+
+def _cells(row: PredictionRow, names: Names, classes: Names) -> list[Any]:
+    shares = row.get("probabilities", {})
+    return [row["source"], *(row.get(name) for name in names), *(shares.get(name) for name in classes)]
+
+
+def _format_cell(cell: object) -> object:
+    if isinstance(cell, bool):
+        return int(cell)
+    return f"{cell:.6f}" if isinstance(cell, float) else cell
+
+
+def _groups(rows: Iterable[PredictionRow]) -> Iterator[list[PredictionRow]]:
+    stream = iter(rows)
+    while group := list(islice(stream, _PARQUET_GROUP_ROWS)):
+        yield group

@@ -1,0 +1,91 @@
+"""Training, evaluation and experiments as Python functions: what `assay train` and related commands run.
+
+Every name imports its module, and torch where that needs it, when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from assay.pipeline.compare import Ranking, RunComparison, RunResult, compare_results
+    from assay.pipeline.evaluate import EvaluateResult, evaluate_classifier
+    from assay.pipeline.experiment_folder import ExperimentCallbacks
+    from assay.pipeline.experiment_tables import CrossvalResult, VariantsResult
+    from assay.pipeline.experiments import cross_validate, resume_crossval, resume_variants, train_variants
+    from assay.pipeline.run_folder import Run, result_folder
+    from assay.pipeline.run_metrics import MetricSummary, RunMetrics, SplitMetrics
+    from assay.pipeline.train import (
+        TrainCallbacks,
+        TrainResult,
+        resume_training,
+        suggest_learning_rate,
+        train_classifier,
+        train_on_splits,
+    )
+    from assay.pipeline.tune import Trial, TuneResult, tune_probe
+
+_MODULES = {
+    "CrossvalResult": "experiment_tables",
+    "EvaluateResult": "evaluate",
+    "ExperimentCallbacks": "experiment_folder",
+    "MetricSummary": "run_metrics",
+    "Ranking": "compare",
+    "Run": "run_folder",
+    "RunComparison": "compare",
+    "RunMetrics": "run_metrics",
+    "RunResult": "compare",
+    "SplitMetrics": "run_metrics",
+    "TrainCallbacks": "train",
+    "TrainResult": "train",
+    "Trial": "tune",
+    "TuneResult": "tune",
+    "VariantsResult": "experiment_tables",
+    "compare_results": "compare",
+    "cross_validate": "experiments",
+    "evaluate_classifier": "evaluate",
+    "result_folder": "run_folder",
+    "resume_crossval": "experiments",
+    "resume_training": "train",
+    "resume_variants": "experiments",
+    "suggest_learning_rate": "train",
+    "train_classifier": "train",
+    "train_on_splits": "train",
+    "train_variants": "experiments",
+    "tune_probe": "tune",
+}
+
+__all__ = [
+    "CrossvalResult",
+    "EvaluateResult",
+    "ExperimentCallbacks",
+    "MetricSummary",
+    "Ranking",
+    "Run",
+    "RunComparison",
+    "RunMetrics",
+    "RunResult",
+    "SplitMetrics",
+    "TrainCallbacks",
+    "TrainResult",
+    "Trial",
+    "TuneResult",
+    "VariantsResult",
+    "compare_results",
+    "cross_validate",
+    "evaluate_classifier",
+    "result_folder",
+    "resume_crossval",
+    "resume_training",
+    "resume_variants",
+    "suggest_learning_rate",
+    "train_classifier",
+    "train_on_splits",
+    "train_variants",
+    "tune_probe",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

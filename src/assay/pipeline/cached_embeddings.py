@@ -1,0 +1,294 @@
+"""Embeddings of a frozen backbone, cached on disk, and predictions computed from them.
+
+The cache key covers the image's bytes, the preprocessing, the backbone's weights, the runtime and, for
+augmented views, the augmentations and their seed; the head, learning rates, epochs and splits do not
+matter.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import DataLoader
+
+from assay.bundle import Bundle
+from assay.bundle.onnx_export import export_onnx, frozen_copy
+from assay.core.errors import AssayError
+from assay.core.progress import Progress, no_progress
+from assay.data import Dataset, EmbeddingCache, PixelCache, PreprocessedImages, Sample
+from assay.data.dataset import Split
+from assay.image import Preprocess
+from assay.inference import AUTO, ENGINES, Classifier, EngineError, create_engine
+from assay.inference.engine import ModelOutputs
+from assay.inference.openvino_engine import import_openvino
+from assay.nets import Classifier as Network
+from assay.nets import create_classifier
+from assay.nets.heads import Head
+from assay.recipe import PreprocessSpec, Recipe
+from assay.training import EmbedFunction, SplitEmbeddings
+from assay.training import LabeledImages as Labelled
+from assay.training.dataloaders import Batch, eval_dataloader, make_augmentation
+from assay.training.feature_extraction import stream_embeddings, uses_cached_embeddings, view_count
+from assay.training.sampling import view_seed
+
+_BATCH = 32
+_PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime"}
+
+
+def compiled_backbone(network: Network, size: int, engine: str = AUTO) -> EmbedFunction:
+    """Compile a network's backbone and pooling.
+
+    Photos always go through it in batches of one size, so that the embedding of a photo does not depend on
+    which others are asked for with it.
+
+    Args:
+        network: with its final backbone weights; the head does not matter.
+        size: side of the images in pixels.
+        engine: the runtime.
+
+    Returns:
+        A function from uint8 [N, S, S, 3] to float32 [N, D].
+    """
+    ready = create_engine(engine, export_onnx(frozen_copy(network), size))
+
+    def embed(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        rows = []
+        for start in range(0, len(images), _BATCH):
+            part = images[start : start + _BATCH]
+            whole = np.resize(part, (_BATCH, *part.shape[1:]))
+            rows.append(ready.run(whole).embedding[: len(part)])
+        return np.concatenate(rows)
+
+    return embed
+
+
+def labelled_pixels(dataset: Dataset, part: Split, spec: PreprocessSpec, recipe: Recipe | None = None) -> Labelled:
+    """Return the photos of one part: with a recipe on the canvas of training, else as they are judged."""
+    samples = dataset.part(part)
+    return Labelled(_pixels(dataset, samples, spec, recipe), dataset.targets(samples))
+
+
+class FrozenBackbone:
+    """The embeddings of a data set's photos under one backbone; compiled when the first is missing.
+
+    Args:
+        network: with its final backbone weights.
+        spec: the preprocessing, with mean and standard deviation.
+        recipe: its augmentation, canvas, views and seed make the views of training photos.
+        dataset: all photos of the data set.
+        progress: told how many batches are done.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        spec: PreprocessSpec,
+        recipe: Recipe,
+        dataset: Dataset,
+        progress: Progress = no_progress,
+    ) -> None:
+        self._network = network
+        self._spec = spec
+        self._recipe = recipe
+        self._dataset = dataset
+        self._progress = progress
+        self._cache = EmbeddingCache(sample.digest for sample in dataset.samples)
+
+    def embedded(self) -> SplitEmbeddings:
+        """Return what a head learns from: all views of the training photos, and the validation photos.
+
+        Raises:
+            AssayError: a photo cannot be read.
+        """
+        val = self.plain(self._dataset.part("val"))
+        train = self._dataset.part("train")
+        if self._augment is None:
+            return SplitEmbeddings(self.plain(train)[np.newaxis], val)
+        return SplitEmbeddings(np.stack([self.view(train, view) for view in range(view_count(self._recipe))]), val)
+
+    def keep_all(self) -> None:
+        """Compute whatever any run of this recipe may ask for, in whichever part each photo will be."""
+        self.plain(self._dataset.samples)
+        if self._augment is not None:
+            for view in range(view_count(self._recipe)):
+                self.view(self._dataset.samples, view)
+
+    def kept(self, samples: Sequence[Sample]) -> npt.NDArray[np.float32] | None:
+        """Return the embeddings of unchanged photos, float32 [N, D], if every one of them is on the disk."""
+        slots = self._cache.open(self._settings(None), self._network.backbone.channels)
+        found = [None if sample.digest is None else slots.get(sample.digest) for sample in samples]
+        slots.close()
+        rows = [row for row in found if row is not None]
+        return np.stack(rows) if rows and len(rows) == len(found) else None
+
+    def plain(self, samples: Sequence[Sample]) -> npt.NDArray[np.float32]:
+        """Return the embeddings of unchanged photos, float32 [N, D].
+
+        Raises:
+            AssayError: a photo cannot be read.
+        """
+        return self._rows(samples, None)
+
+    def view(self, samples: Sequence[Sample], view: int) -> npt.NDArray[np.float32]:
+        """Return the embeddings of one changed view of photos, counted from 0, float32 [N, D].
+
+        Raises:
+            AssayError: a photo cannot be read.
+        """
+        return self._rows(samples, view)
+
+    @cached_property
+    def _augment(self) -> Callable[[npt.NDArray[np.uint8], int], npt.NDArray[np.uint8]] | None:
+        return make_augmentation(self._recipe)
+
+    @cached_property
+    def _embed(self) -> EmbedFunction:
+        return compiled_backbone(self._network, self._spec.size, self._engine)
+
+    @cached_property
+    def _engine(self) -> str:
+        try:
+            import_openvino()
+        except EngineError:
+            return "onnxruntime"
+        return next(iter(ENGINES))
+
+    @cached_property
+    def _key(self) -> str:
+        return backbone_key(self._network, self._spec)
+
+    def _settings(self, view: int | None) -> dict[str, object]:
+        settings: dict[str, object] = {
+            "backbone": self._key,
+            "engine": [self._engine, version(_PACKAGES[self._engine]), "fp32"],
+        }
+        if view is not None:
+            changes = self._recipe.augment
+            settings["changes"] = changes.model_dump(mode="json", include={"train", "canvas"})
+            # Without random changes all seeds see the same.
+            settings["view"] = [self._recipe.train.seed, view] if changes.train else 0
+            settings["made by"] = version("albumentations")
+        return settings
+
+    def _rows(self, samples: Sequence[Sample], view: int | None) -> npt.NDArray[np.float32]:
+        width = self._network.backbone.channels
+        slots = self._cache.open(self._settings(view), width)
+        rows = np.empty((len(samples), width), np.float32)
+        missing: list[int] = []
+        for place, sample in enumerate(samples):
+            kept = None if sample.digest is None else slots.get(sample.digest)
+            if kept is None:
+                missing.append(place)
+            else:
+                rows[place] = kept
+        if missing:
+            done = 0
+            for batch in stream_embeddings(
+                self._loader([samples[place] for place in missing], view), self._embed, self._progress
+            ):
+                for place, row in zip(missing[done : done + len(batch)], batch, strict=True):
+                    rows[place] = row
+                    if _digest_matches(samples[place]):
+                        slots.put(str(samples[place].digest), row)
+                done += len(batch)
+        slots.close()
+        return rows
+
+    def _loader(self, samples: Sequence[Sample], view: int | None) -> DataLoader[Batch | AssayError]:
+        recipe = None if view is None else self._recipe
+        split = Labelled(_pixels(self._dataset, samples, self._spec, recipe), np.zeros(len(samples), dtype=np.int64))
+        seeds = [view_seed(self._recipe.train.seed, view or 0, sample.digest or sample.id) for sample in samples]
+        return eval_dataloader(split, None if view is None else self._augment, self._recipe, seeds=seeds)
+
+
+def backbone_key(network: Network, spec: PreprocessSpec) -> str:
+    """Return a name for the backbone's weights and what it sees, the same for the same embeddings."""
+    digest = hashlib.sha256(spec.model_dump_json().encode())
+    for name, tensor in network.state_dict().items():
+        if not name.startswith("head."):
+            digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _pixels(
+    dataset: Dataset, samples: Sequence[Sample], spec: PreprocessSpec, recipe: Recipe | None
+) -> PreprocessedImages:
+    preprocess = Preprocess(spec)
+    if recipe is not None:
+        preprocess = preprocess.scaled(recipe.augment.canvas)
+    return PreprocessedImages(samples, preprocess, PixelCache(sample.digest for sample in dataset.samples))
+
+
+def _digest_matches(sample: Sample) -> bool:
+    """Whether a file still is what it was when it was scanned: another's embedding must not get its name."""
+    try:
+        return sample.digest is not None and hashlib.sha256(sample.read()).hexdigest() == sample.digest
+    except OSError:
+        return False
+
+
+EMBEDDING_TOLERANCE = 1e-4
+"""Largest difference in a logit or in a number of an embedding between the bundle and what is kept."""
+
+_CHECKED_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class CachedEmbeddings:
+    """The embeddings of a data set's photos under a bundle's backbone, as far as the disk holds them."""
+
+    backbone: FrozenBackbone
+    head: Head
+
+    @classmethod
+    def of(cls, bundle: Bundle, dataset: Dataset) -> Self | None:
+        """Find them; None where the bundle's backbone was trained, so that nobody kept any.
+
+        Args:
+            bundle: written by this version: its recipe is understood.
+            dataset: all photos of the data set.
+        """
+        recipe = Recipe.model_validate(bundle.info.provenance.recipe)
+        if not uses_cached_embeddings(recipe):
+            return None
+        spec = bundle.info.preprocess
+        network = create_classifier(
+            recipe.net, len(bundle.info.classes), mean=spec.mean, std=spec.std, size=spec.size
+        ).eval()
+        network.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in bundle.weights().items()})
+        return cls(FrozenBackbone(network, spec, recipe, dataset), network.head)
+
+    def outputs(self, classifier: Classifier, samples: Sequence[Sample]) -> ModelOutputs | None:
+        """Return what a classifier says of photos, without feature maps.
+
+        Args:
+            classifier: made from the bundle.
+            samples: of the data set.
+
+        Returns:
+            None where an embedding is not kept, or the classifier differs on one of 16 photos spread over all
+            of them.
+
+        Raises:
+            AssayError: a photo can no longer be read.
+        """
+        embedding = self.backbone.kept(samples)
+        if embedding is None or not len(embedding):
+            return None
+        with torch.inference_mode():
+            logits = self.head(torch.from_numpy(embedding)).numpy()
+        rows = np.unique(np.linspace(0, len(samples) - 1, _CHECKED_IMAGES).round().astype(int))
+        pixels = PreprocessedImages([samples[row] for row in rows], classifier.preprocess)
+        told = classifier.outputs(np.stack([pixels[row] for row in range(len(rows))]))
+        same = _nearly_equal(told.logits, logits[rows]) and _nearly_equal(told.embedding, embedding[rows])
+        return ModelOutputs(logits, embedding, np.empty((len(samples), 0, 0, 0), np.float32)) if same else None
+
+
+def _nearly_equal(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.shape == other.shape and bool(np.abs(one - other).max() <= EMBEDDING_TOLERANCE)

@@ -1,0 +1,167 @@
+"""Settings of the network (backbone, head, weights) and of its training."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from assay.recipe.base import Probability, Settings, closest_match
+
+NETWORKS = (
+    "efficientnet-lite0",
+    "efficientnet-lite1",
+    "efficientnet-lite2",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnet50v2",
+    "resnet",
+    "convnet",
+)
+"""Names of the networks; in addition, `timm:NAME` is a network of the timm library."""
+
+Width = Annotated[int, Field(ge=1, le=65_536)]
+"""Channels or features of a layer."""
+Blocks = Annotated[int, Field(ge=1, le=256)]
+"""Number of blocks of a stage."""
+
+
+class HeadSpec(Settings):
+    """The head on the pooled features: [dropout, dense, batch norm, ReLU] × n, dropout, linear."""
+
+    hidden: Annotated[tuple[Width, ...], Field(max_length=16)] = ()
+    """Widths of the hidden layers; by default the head is one linear layer."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout rate before every linear layer."""
+    batch_norm: bool = False
+    """Batch norm after every hidden layer."""
+    l2: Annotated[float, Field(ge=0)] = 0.0
+    """λ of the penalty λ·Σw² over the weights of the head's linear layers."""
+
+
+class ResNetSpec(Settings):
+    """Architecture of the network `resnet`; other networks ignore it."""
+
+    block: Literal["basic", "bottleneck", "preact"] = "basic"
+    """basic: two 3x3; bottleneck: 1x1, 3x3, 1x1; preact: the bottleneck with norm and ReLU first (V2)."""
+    layers: Annotated[tuple[Blocks, ...], Field(min_length=1, max_length=8)] = (2, 2, 2, 2)
+    """Number of blocks per stage."""
+    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = (64, 128, 256, 512)
+    """Base width of every stage, in channels."""
+    stem: Literal["conv7", "conv3"] = "conv7"
+    """conv7: 7x7 stride 2 and max pooling, for photos; conv3: 3x3 stride 1, for images of 32 pixels."""
+
+    @model_validator(mode="after")
+    def _one_width_a_stage(self) -> Self:
+        if len(self.layers) != len(self.widths):
+            raise ValueError(
+                f"layers and widths need one number per stage: {len(self.layers)} is not {len(self.widths)}"
+            )
+        return self
+
+
+class ConvNetSpec(Settings):
+    """Architecture of the network `convnet` (blocks of two 3x3 convolutions); other networks ignore it."""
+
+    filters: Annotated[tuple[Width, ...], Field(min_length=1, max_length=11)] = (32, 64, 128)
+    """Channels of every block."""
+    dropout: Probability = 0.3
+    """Dropout rate of every block's output."""
+
+
+class NetSpec(Settings):
+    """The network."""
+
+    name: str = "efficientnet-lite0"
+    """A network listed by `assay recipes networks`, or `timm:NAME`."""
+    weights: str = "imagenet"
+    """imagenet, none, or the path of a safetensors or tensors-only torch file."""
+    head: HeadSpec = HeadSpec()
+    resnet: ResNetSpec = ResNetSpec()
+    convnet: ConvNetSpec = ConvNetSpec()
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.name not in NETWORKS and not self.name.startswith("timm:"):
+            raise ValueError(
+                f"no network is called {self.name!r}; the nearest is {closest_match(self.name, NETWORKS)!r}"
+            )
+        return self
+
+
+MAX_EPOCHS = 100_000
+"""Upper limit of every number of epochs."""
+
+
+class EarlyStoppingSpec(Settings):
+    """Stop when a validation metric no longer improves."""
+
+    metric: Literal["val_accuracy", "val_loss"] = "val_accuracy"
+    """The monitored metric."""
+    patience: Annotated[int, Field(ge=1, le=MAX_EPOCHS)] = 5
+    """Epochs without improvement before training stops."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """Smallest change that counts as an improvement."""
+
+
+class StagedSpec(Settings):
+    """The two stages of strategy `staged`."""
+
+    head_epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)] = 3
+    """Epochs in which only the head is trained; in the rest of `train.epochs` all layers are."""
+    head_lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Learning rate of the first stage."""
+    early_lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Learning rate of the earliest layers in the second stage as a share of `train.lr`; it rises
+    geometrically to the head."""
+
+
+class TrainSpec(Settings):
+    """Strategy, optimizer, schedule and other settings of training."""
+
+    strategy: Literal["scratch", "probe", "finetune", "staged"] = "staged"
+    """scratch: from random weights; probe: frozen backbone, only the head is trained; finetune: all layers;
+    staged: first the head, then all layers with lower learning rates for the early ones."""
+    views: Annotated[int, Field(ge=0, le=1000)] = 0
+    """With `probe` and augmentation: number of augmented views of every training photo whose embeddings are
+    cached; 0: a new view in every epoch, for which every photo goes through the backbone again."""
+    freeze: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """With `finetune`: number of early stages that stay frozen (the stem is the first)."""
+    epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)] = 20
+    """Largest number of passes over the training photos."""
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
+    """Photos per step."""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
+    lr: Annotated[float, Field(gt=0)] = 1e-4
+    """Peak learning rate."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of `sgd`."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Weight decay, not on biases and norms (coupled in adam and sgd, decoupled in adamw)."""
+    schedule: Literal["constant", "cosine", "onecycle", "plateau"] = "constant"
+    """Schedule of the learning rate; plateau: divide by ten after half of early stopping's patience without
+    improvement."""
+    warmup_epochs: Annotated[int, Field(ge=0, le=MAX_EPOCHS)] = 0
+    """Epochs in which the learning rate rises from a hundredth of `lr` to `lr`, with constant and cosine."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the target that is spread evenly over all classes."""
+    balance: Literal["none", "sampler", "weights"] = "none"
+    """sampler: draw all classes equally often; weights: weight the loss by inverse class frequency."""
+    early_stopping: EarlyStoppingSpec | None = EarlyStoppingSpec()
+    """null: train for all epochs."""
+    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of the gradient."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay per step of an exponential moving average of the weights, which is then evaluated and kept."""
+    precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
+    """auto: bf16 or fp16 on a GPU that supports it, otherwise 32 bits."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """auto: CUDA, else Apple MPS, else the CPU."""
+    workers: Annotated[int, Field(ge=0, le=256)] | None = None
+    """Worker processes that load photos; null: one per available CPU. Does not affect the result."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of the split, the initial weights, the order of the photos and their augmentation."""
+    tensorboard: bool = False
+    """Write TensorBoard events to the run folder."""
+    staged: StagedSpec = StagedSpec()

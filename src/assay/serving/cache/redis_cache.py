@@ -1,0 +1,122 @@
+"""Cache results in Redis, shared by all processes and machines, with a timeout, a circuit breaker.
+
+Checksums.
+"""
+
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from hashlib import blake2b
+
+from pydantic import SecretStr
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from assay.core.errors import UsageError
+from assay.serving.resilience import CircuitBreaker, TimeoutRunner, is_wrong_redis_type
+from assay.serving.telemetry.events import MetricsSink
+
+_log = logging.getLogger(__name__)
+_DIGEST_BYTES = 16
+_MAX_VALUE_BYTES = 2**20
+"""Bytes of a value at most, its digest included; longer answers are not kept, longer values not read."""
+
+
+class RedisCache:
+    """A cache in Redis."""
+
+    def __init__(
+        self,
+        address: SecretStr,
+        *,
+        ttl: float,
+        timeout: float,
+        watcher: MetricsSink,
+        breaker: CircuitBreaker | None = None,
+    ) -> None:
+        """Connect when first asked.
+
+        Args:
+            address: redis://, rediss:// or unix://.
+            ttl: seconds that an answer is kept.
+            timeout: seconds that one call may take, connecting included.
+            watcher: told when Redis is away and when it is back.
+            breaker: decides when Redis is left alone.
+
+        Raises:
+            UsageError: the address is none.
+        """
+        try:
+            # As many connections as requests at a time, which the app bounds; the pool that makes callers
+            # wait for one hangs when many of them give up at once.
+            pool = ConnectionPool.from_url(
+                address.get_secret_value(),
+                protocol=2,
+                socket_timeout=timeout,
+                socket_connect_timeout=timeout,
+                # Connections from before a restart are dead: each is opened anew once.
+                retry=Retry(NoBackoff(), 1),
+            )
+        except ValueError:
+            # The library's text may hold a part of the password.
+            raise UsageError(
+                "the cache's address is none that Redis has; give redis://HOST:PORT, rediss:// or unix://"
+            ) from None
+        self._redis = Redis(connection_pool=pool)
+        self._milliseconds = max(1, math.ceil(1000 * ttl))
+        self._timeout, self._watcher, self._breaker = timeout, watcher, breaker or CircuitBreaker()
+        self._in_time = TimeoutRunner()
+
+    async def get(self, key: str) -> bytes | None:
+        """Return what was put under `key`, or None; None too when Redis does not answer in time."""
+        found = await self._ask(lambda: self._read(key))
+        if not isinstance(found, bytes) or not found:
+            return None
+        if len(found) > _MAX_VALUE_BYTES or found[:_DIGEST_BYTES] != _digest(key, found[_DIGEST_BYTES:]):
+            self._watcher.damaged("cache")
+            return None
+        return found[_DIGEST_BYTES:]
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Keep `value`, unless it is too long or Redis does not answer in time."""
+        kept = _digest(key, value) + value
+        if len(kept) <= _MAX_VALUE_BYTES:
+            await self._ask(lambda: self._redis.set(key, kept, px=self._milliseconds))
+
+    async def _read(self, key: str) -> object:
+        try:
+            # A longer value, which is none of ours, is not fetched as a whole.
+            return await self._redis.getrange(key, 0, _MAX_VALUE_BYTES)
+        except ResponseError as error:
+            if not is_wrong_redis_type(error):
+                raise
+            self._watcher.damaged("cache")
+            return None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._in_time.settle()
+        await self._redis.aclose(close_connection_pool=True)
+
+    async def _ask(self, command: Callable[[], Awaitable[object]]) -> object:
+        if not self._breaker.allows():
+            self._watcher.cache("unavailable")
+            return None
+        try:
+            answer = await self._in_time.run(command, self._timeout)
+        except (RedisError, OSError):  # TimeoutError is an OSError
+            self._watcher.cache("unavailable")
+            if self._breaker.failed():
+                _log.warning("Redis is away; answers are kept in this process alone")
+                self._watcher.degraded("cache", down=True)
+            return None
+        if self._breaker.succeeded():
+            _log.warning("Redis is back; answers are kept there again")
+            self._watcher.degraded("cache", down=False)
+        return answer
+
+
+def _digest(key: str, value: bytes) -> bytes:
+    return blake2b(value, digest_size=_DIGEST_BYTES, key=blake2b(key.encode()).digest()).digest()

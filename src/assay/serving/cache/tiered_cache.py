@@ -1,0 +1,175 @@
+"""Cache results in memory, bounded by bytes, entries and age, in front of an optional Redis."""
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from assay.image import PIXELS_VERSION
+from assay.serving.cache.settings import CacheSettings
+from assay.serving.telemetry.events import MetricsSink
+
+
+class Cache(Protocol):
+    """A bounded store of answers. No method raises because a store is away: a miss is the answer then."""
+
+    async def get(self, key: str) -> bytes | None:
+        """Return what was put under `key`, or None."""
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Keep `value`; another one under the same key is replaced."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+_FORMAT_VERSION = 3  # another one when the meaning of the values changes
+
+
+def cache_key(sha256: str, model_version: str, options: Mapping[str, str | float | bool | None]) -> str:
+    """Return the key of one answer: equal for equal photos, models and options, and else different.
+
+    Args:
+        sha256: of the uploaded bytes, 64 hexadecimal digits.
+        model_version: of the bundle; it covers weights, preprocessing, classes, temperature and limits.
+        options: whatever else shapes the answer, such as `detail` and `explain`; their order does not count.
+    """
+    return f"{_key_prefix(repr((model_version, sorted(options.items()))))}:{sha256}"
+
+
+@lru_cache(maxsize=64)
+def _key_prefix(canonical: str) -> str:
+    return f"assay:{_FORMAT_VERSION}.{PIXELS_VERSION}:{hashlib.sha256(canonical.encode()).hexdigest()[:32]}"
+
+
+_ENTRY_OVERHEAD = 300  # bytes of Python's objects and of the table around one entry, measured
+"""What an entry takes besides its key and value."""
+
+
+class _Entry(NamedTuple):
+    value: bytes
+    until: float
+
+
+class MemoryCache:
+    """A cache bounded in bytes and entries. For one event loop; nothing in it waits."""
+
+    def __init__(self, *, entries: int, size: int, ttl: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Set the bounds.
+
+        Args:
+            entries: kept at most.
+            size: bytes at most, keys and Python's own objects included.
+            ttl: seconds that an entry lives.
+            clock: seconds that never go back.
+        """
+        self._entries, self._size, self._ttl, self._clock = entries, size, ttl, clock
+        self._kept: OrderedDict[str, _Entry] = OrderedDict()
+        self._used = 0
+
+    @property
+    def used(self) -> int:
+        """Bytes that are taken."""
+        return self._used
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    async def get(self, key: str) -> bytes | None:
+        """Return what was put under `key`, or None."""
+        entry = self._kept.get(key)
+        if entry is None:
+            return None
+        if entry.until <= self._clock():
+            self._drop(key)
+            return None
+        self._kept.move_to_end(key)
+        return entry.value
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Keep `value`; one that is larger than the whole cache is not kept."""
+        if key in self._kept:
+            self._drop(key)
+        if _entry_bytes(key, value) > self._size:
+            return
+        self._kept[key] = _Entry(value, self._clock() + self._ttl)
+        self._used += _entry_bytes(key, value)
+        while len(self._kept) > self._entries or self._used > self._size:
+            self._drop(next(iter(self._kept)))
+
+    async def close(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
+        self._used = 0
+
+    def _drop(self, key: str) -> None:
+        self._used -= _entry_bytes(key, self._kept.pop(key).value)
+
+
+def _entry_bytes(key: str, value: bytes) -> int:
+    return len(key) + len(value) + _ENTRY_OVERHEAD
+
+
+class TieredCache:
+    """Several caches as one. Answers never change under their key, so that no tier can be out of date."""
+
+    def __init__(self, tiers: Sequence[Cache], watcher: MetricsSink) -> None:
+        """Join caches.
+
+        Args:
+            tiers: nearest first; none at all: nothing is kept.
+            watcher: told of every hit and miss.
+        """
+        self._tiers, self._watcher = tuple(tiers), watcher
+
+    async def get(self, key: str) -> bytes | None:
+        """Return what the nearest tier that knows `key` holds, or None."""
+        for place, tier in enumerate(self._tiers):
+            value = await tier.get(key)
+            if value is not None:
+                for nearer in self._tiers[:place]:
+                    await nearer.put(key, value)
+                self._watcher.cache("hit")
+                return value
+        self._watcher.cache("miss")
+        return None
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Keep `value` in every tier."""
+        for tier in self._tiers:
+            await tier.put(key, value)
+
+    async def close(self) -> None:
+        """Close every tier."""
+        for tier in self._tiers:
+            await tier.close()
+
+
+if TYPE_CHECKING:
+    from assay.serving.cache.redis_cache import RedisCache
+
+_MIB = 2**20
+
+
+def make_cache(settings: CacheSettings, watcher: MetricsSink) -> Cache:
+    """Return a cache in process, before Redis where an address is given.
+
+    Args:
+        settings: bounds and addresses.
+        watcher: told of hits, misses and outages.
+
+    Raises:
+        UsageError: the address of Redis is none.
+    """
+    tiers: list[Cache] = []
+    if settings.entries:
+        size = round(settings.megabytes * _MIB)
+        tiers.append(MemoryCache(entries=settings.entries, size=size, ttl=settings.ttl))
+    if settings.redis is not None:
+        # Its import costs a quarter of a second and 12 MB.
+        kind: type[RedisCache] = import_module("assay.serving.cache.redis_cache").RedisCache
+        tiers.append(kind(settings.redis, ttl=settings.ttl, timeout=settings.timeout, watcher=watcher))
+    return TieredCache(tiers, watcher)

@@ -1,0 +1,213 @@
+"""Keep request records on disk while the database is unavailable."""
+
+import errno
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Sequence
+from io import FileIO
+from pathlib import Path
+from typing import Final
+
+from assay.serving.request_log.serialization import from_json_line, to_json_line
+from assay.serving.request_record import RequestRecord
+
+_log = logging.getLogger("assay.serving.request_log")
+_SEGMENT_BYTES: Final = 2**20  # bytes of a file after which the next one is begun
+_SYNC_SECONDS: Final = 1.0  # seconds between two flushes to the disk itself: what a power cut may cost
+_SUFFIX: Final = ".jsonl"
+_MAX_WORKERS: Final = 10_000
+
+
+class Spool:
+    """A bounded queue of records on disk. Blocks while it writes; for one thread at a time."""
+
+    def __init__(self, folder: Path, *, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Name the folder; nothing is made yet.
+
+        Args:
+            folder: shared by all workers.
+            limit: bytes of this worker's files at most; what dead workers left may come on top.
+            clock: seconds that never go back.
+        """
+        self._shared, self._limit, self._clock = folder, limit, clock
+        self._lock: int | None = None
+        self._folder = folder
+        self._waiting: dict[Path, tuple[int, int]] = {}  # records and bytes of each file, oldest first
+        self._number = 0
+        self._stream: FileIO | None = None
+        self._synced = clock()
+        self._troubled = False
+
+    def __len__(self) -> int:
+        return sum(count for count, _ in self._waiting.values())
+
+    def open(self) -> None:
+        """Take a folder that no living worker has, and all that dead ones left.
+
+        Raises:
+            OSError: there is no writing there.
+        """
+        if self._lock is not None:
+            return
+        for number in range(_MAX_WORKERS):
+            folder = self._shared / f"{number:04}"
+            lock = _try_lock(folder)
+            if lock is not None:
+                self._lock, self._folder = lock, folder
+                break
+        else:
+            raise OSError(errno.EBUSY, "all places are taken", str(self._shared))
+        self._count(self._segments(self._folder))
+        for folder in sorted(self._shared.glob("[0-9]" * 4)):
+            self._adopt(folder)
+
+    def put(self, records: Sequence[RequestRecord]) -> int:
+        """Append records.
+
+        Returns:
+            How many of them, from the first on, are kept now; fewer than all when the spool or the disk is
+            full, or there is no writing.
+        """
+        lines = [to_json_line(record).encode() + b"\n" for record in records]
+        room = self._limit - sum(size for _, size in self._waiting.values())
+        count = 0
+        while count < len(lines) and len(lines[count]) <= room:
+            room -= len(lines[count])
+            count += 1
+        try:
+            self.open()
+            if count:
+                self._append(b"".join(lines[:count]), count)
+        except OSError as error:
+            self._say(str(error))
+            return 0
+        self._say("it is full" if count < len(lines) else None)
+        return count
+
+    def oldest(self) -> list[RequestRecord]:
+        """Return the records of the oldest file; none when nothing waits.
+
+        A line that was torn by a kill or a power cut is passed over.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        path = next(iter(self._waiting), None)
+        if path is None:
+            return []
+        if self._stream is not None and Path(str(self._stream.name)) == path:
+            self._finish()
+        data = path.read_bytes() if path.exists() else b""
+        return [record for line in data.splitlines() if (record := _parse_line(line, path))]
+
+    def remove_oldest(self) -> None:
+        """Remove the oldest file: all of it is stored.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        path = next(iter(self._waiting))
+        path.unlink(missing_ok=True)
+        del self._waiting[path]
+
+    def close(self) -> None:
+        """Flush, and leave the folder to the next worker."""
+        self._finish()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _say(self, trouble: str | None) -> None:
+        """Log why records cannot wait here, once until they can again."""
+        if trouble is not None and not self._troubled:
+            _log.warning("journal: records cannot wait in %s: %s", self._shared, trouble)
+        self._troubled = trouble is not None
+
+    def _append(self, data: bytes, count: int) -> None:
+        stream = self._stream or self._begin()
+        path = Path(str(stream.name))
+        records, size = self._waiting[path]
+        try:
+            _write_all(stream, data)
+        except OSError:
+            # Half a record must not stand before the next one.
+            os.ftruncate(stream.fileno(), size)
+            raise
+        self._waiting[path] = (records + count, size + len(data))
+        if self._clock() - self._synced >= _SYNC_SECONDS:
+            os.fsync(stream.fileno())
+            self._synced = self._clock()
+        if size + len(data) >= _SEGMENT_BYTES:
+            self._finish()
+
+    def _begin(self) -> FileIO:
+        path = self._folder / f"{self._number:012}{_SUFFIX}"
+        # "a": goes on at the end, also after the file was cut.
+        self._stream = FileIO(str(path), "ab")
+        self._number += 1
+        self._waiting[path] = (0, 0)
+        return self._stream
+
+    def _finish(self) -> None:
+        if self._stream is None:
+            return
+        stream, self._stream = self._stream, None
+        try:
+            os.fsync(stream.fileno())
+        except OSError as error:
+            _log.warning("journal: %s may be lost in a power cut: %s", stream.name, error)
+        stream.close()
+        path = Path(str(stream.name))
+        if self._waiting[path][0] == 0:
+            del self._waiting[path]
+            path.unlink()
+
+    def _adopt(self, folder: Path) -> None:
+        lock = _try_lock(folder)
+        if lock is None:
+            return
+        try:
+            moved = []
+            for path in self._segments(folder):
+                moved.append(path.rename(self._folder / f"{self._number:012}{_SUFFIX}"))
+                self._number += 1
+            self._count(moved)
+        finally:
+            os.close(lock)
+
+    def _count(self, paths: Sequence[Path]) -> None:
+        for path in paths:
+            data = path.read_bytes()
+            self._waiting[path] = (data.count(b"\n"), len(data))
+            self._number = max(self._number, int(path.stem) + 1)
+
+    @staticmethod
+    def _segments(folder: Path) -> list[Path]:
+        return sorted(path for path in folder.glob(f"*{_SUFFIX}") if path.stem.isdecimal())
+
+
+def _try_lock(folder: Path) -> int | None:
+    """Lock a folder for this process; None when another one lives in it (or this one does already)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _write_all(stream: FileIO, data: bytes) -> None:
+    if stream.write(data) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(stream.name))
+
+
+def _parse_line(line: bytes, path: Path) -> RequestRecord | None:
+    try:
+        return from_json_line(line)
+    except (KeyError, TypeError, ValueError):
+        _log.warning("journal: %s holds a torn line; it was passed over", path)
+        return None

@@ -1,0 +1,56 @@
+"""The folder in which the metrics of several worker processes are combined by prometheus_client."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from assay.core.files import temporary_folder
+
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+@contextmanager
+def multiprocess_metrics() -> Iterator[Path]:
+    """Let the workers that are started within the block count together.
+
+    For the process that starts them, before it or they import prometheus_client: the library looks at its
+    environment once.
+
+    Yields:
+        The folder; it is deleted when the block ends.
+    """
+    before = os.environ.get(MULTIPROCESS_VARIABLE)
+    with temporary_folder("assay-metrics") as folder:
+        os.environ[MULTIPROCESS_VARIABLE] = str(folder)
+        try:
+            yield folder
+        finally:
+            if before is None:
+                del os.environ[MULTIPROCESS_VARIABLE]
+            else:
+                os.environ[MULTIPROCESS_VARIABLE] = before
+
+
+def remove_dead_workers(folder: Path) -> None:
+    """Delete what workers that are no more said of the present; what they counted stays.
+
+    Args:
+        folder: of prometheus_client's files.
+    """
+    for path in folder.glob("gauge_live*_*.db"):
+        if not _is_running(int(path.stem.rpartition("_")[2])):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(pid: int) -> bool:
+    if sys.platform == "win32":  # where signal 0 is Ctrl-C
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

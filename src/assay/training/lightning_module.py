@@ -1,0 +1,245 @@
+"""The LightningModule of a run (training step, validation step, optimizer).
+
+The Lightning Trainer that runs it on one device.
+"""
+
+import logging
+import shlex
+import signal
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor, nn, optim
+
+from assay.core.errors import AssayError
+from assay.nets import Classifier
+from assay.recipe import TrainSpec
+from assay.training.checkpoint_validation import check_optimizer_state
+from assay.training.dataloaders import Batch
+from assay.training.device import Device
+from assay.training.history import TrainingInterruptedError
+from assay.training.loss import MetricAccumulator, check_finite, cross_entropy
+from assay.training.optimizers import frozen_stage_count, make_optimizer, parameter_groups, set_learning_rate
+from assay.training.sampling import RandomStream, epoch_seed
+from assay.training.schedule import TrainingSchedule
+
+_FINITE_CHECK_INTERVAL = 50
+
+
+class ClassifierModule(LightningModule):
+    """The training of a network on images, or of its head alone on cached embeddings.
+
+    Args:
+        network: changed in place.
+        schedule: learning rates, and the layers that train in an epoch.
+        on_features: batches contain embeddings, and only the head is trained.
+        class_weights: float32 [C], class weights of the loss; none: all 1.
+        first_epoch: number of finished epochs of a resumed run.
+        optimizer_state: the optimizer's state after those epochs.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        network: Classifier,
+        schedule: TrainingSchedule,
+        *,
+        on_features: bool = False,
+        class_weights: Tensor | None = None,
+        first_epoch: int = 0,
+        optimizer_state: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.schedule = schedule
+        self.on_features = on_features
+        self.register_buffer("class_weights", class_weights)
+        self.train_meter = MetricAccumulator()
+        self._val_meter = MetricAccumulator()
+        self._first_epoch = first_epoch
+        self._optimizer_state = optimizer_state
+        self._frozen = frozen_stage_count(network, schedule.spec)
+        network.freeze(self._frozen)
+
+    @property
+    def subject(self) -> nn.Module:
+        """The module that a checkpoint contains: the network, or only its head if that alone is trained."""
+        return self.network.head if self.on_features else self.network
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the whole run, counted from 0; Lightning counts from the resumed epoch."""
+        return self._first_epoch + self.current_epoch
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits [N, C] of a batch of inputs."""
+        logits: Tensor = self.network.head(inputs) if self.on_features else self.network(inputs).logits
+        return logits
+
+    def configure_optimizers(self) -> optim.Optimizer:
+        """Create the optimizer and restore its state."""
+        spec = self.schedule.spec
+        optimizer = make_optimizer(parameter_groups(self.network, spec), spec)
+        if self._optimizer_state is not None:
+            check_optimizer_state(self._optimizer_state, optimizer)
+            optimizer.load_state_dict(dict(self._optimizer_state))
+        return optimizer
+
+    def on_train_epoch_start(self) -> None:
+        """Seed torch's generators and unfreeze the layers that train in this epoch."""
+        spec = self.schedule.spec
+        torch.manual_seed(epoch_seed(spec.seed, RandomStream.TORCH, self.epoch))
+        self.network.freeze(self.network.depth if self.schedule.head_alone(self.epoch) else self._frozen)
+        self.network.train()
+        self.train_meter = MetricAccumulator()
+
+    def on_before_batch_transfer(self, batch: Batch | AssayError, dataloader_idx: int) -> Batch:
+        """Raise the error of the worker process that prepared the batch."""
+        del dataloader_idx
+        if isinstance(batch, AssayError):
+            raise batch
+        return batch
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the learning rate of this step."""
+        del batch
+        set_learning_rate(self._optimizer, self.schedule.rate(self.epoch * self.schedule.steps_per_epoch + batch_idx))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch: cross-entropy plus the head's L2 penalty."""
+        inputs, targets = batch
+        logits = self(inputs)
+        loss = cross_entropy(logits, targets, self.class_weights, self.schedule.spec.label_smoothing)
+        loss = loss + self.network.head_penalty()
+        self.train_meter.add(loss, logits, targets)
+        # All losses are checked at the end of the epoch; a check now and then saves hours of a long one.
+        if batch_idx % _FINITE_CHECK_INTERVAL == 0:
+            check_finite([float(loss.detach())], self.epoch, self.schedule.spec)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Raise if training has diverged, before this epoch is recorded."""
+        check_finite(self.train_meter.losses(), self.epoch, self.schedule.spec)
+        self._val_meter = MetricAccumulator()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch to the epoch's metrics."""
+        del batch_idx
+        inputs, targets = batch
+        logits = self(inputs)
+        self._val_meter.add(cross_entropy(logits, targets), logits, targets)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's metrics as `val_loss` and `val_accuracy`."""
+        loss, accuracy = self._val_meter.means()
+        check_finite([float(loss)], self.epoch, self.schedule.spec)
+        self.log("val_loss", torch.tensor(loss, dtype=torch.float64))
+        self.log("val_accuracy", torch.tensor(accuracy, dtype=torch.float64))
+
+    @property
+    def rate(self) -> float:
+        """The current learning rate of the head."""
+        return float(self._optimizer.param_groups[-1]["lr"])
+
+    @property
+    def _optimizer(self) -> optim.Optimizer:
+        found = self.optimizers(use_pl_optimizer=False)
+        if isinstance(found, list):
+            raise TypeError("there must be one optimizer")
+        return found
+
+
+_IGNORED_WARNINGS = (
+    # Frozen stages are in evaluation mode.
+    (r"Found \d+ module\(s\) in eval mode", PossibleUserWarning),
+    # train.workers is the user's choice, and 0 is right for few photos and for embeddings.
+    (r"The '\w+' does not have many workers", PossibleUserWarning),
+    # So is train.device=cpu.
+    (r"\w+ available but not used", UserWarning),
+    # Lightning 2.6 calls an API that torch 2.13 deprecates.
+    (r".*isinstance\(treespec, LeafSpec\)", FutureWarning),
+    # Worker processes are forked before they start threads of their own.
+    (r"This process .* is multi-threaded, use of fork\(\)", DeprecationWarning),
+)
+
+
+def make_trainer(spec: TrainSpec, device: Device, callbacks: Sequence[Callback], *, epochs: int, run: Path) -> Trainer:
+    """Return a Lightning Trainer for the remaining epochs of a run.
+
+    It trains on one device in one process; distributed training is not supported.
+
+    Args:
+        spec: its gradient clipping is used.
+        device: accelerator and precision.
+        callbacks: one of them writes the checkpoints.
+        epochs: number of remaining epochs.
+        run: folder of the run; the Trainer itself writes nothing there.
+    """
+    return Trainer(
+        accelerator=device.kind,
+        devices=1,
+        precision=device.lightning_precision,
+        max_epochs=epochs,
+        callbacks=list(callbacks),
+        gradient_clip_val=spec.gradient_clip,
+        default_root_dir=run,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Suppress Lightning's banners and its warnings about deliberate choices within the block."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message, category in _IGNORED_WARNINGS:
+                warnings.filterwarnings("ignore", message, category)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def raise_on_interrupt(run: Path) -> Iterator[None]:
+    """Convert Ctrl-C and a termination signal within the block to `TrainingInterruptedError`.
+
+    On Ctrl-C, Lightning 2.6 ignores further ones for the rest of the process and calls `sys.exit`; both are
+    undone here.
+
+    Raises:
+        InterruptionError: the block was interrupted.
+    """
+    interrupted = TrainingInterruptedError(
+        f"training was interrupted; continue with: assay train --resume {shlex.quote(str(run))}"
+    )
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise interrupted from error
+    except SystemExit as error:
+        if isinstance(error, SIGTERMException) or isinstance(error.__context__, KeyboardInterrupt):
+            raise interrupted from error
+        raise
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)
