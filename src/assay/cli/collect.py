@@ -25,7 +25,7 @@ def collect(
         list[str], typer.Option("--class", help="A class; again for each. Hold 1, 2, ... to photograph it.")
     ],
     every: Annotated[str, typer.Option(help="Least time between two shots.")] = "0.5s",
-    count: Annotated[int | None, typer.Option(min=1, help="ImageWriter after which to end.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after this many photos.")] = None,
     skip_alike: Annotated[
         bool, typer.Option("--skip-alike", help="Do not write what is nearly the same as a recent shot.")
     ] = False,

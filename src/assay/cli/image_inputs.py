@@ -11,21 +11,21 @@ from assay.image.image_files import NOT_AN_IMAGE, SkippedFiles, is_image_file, w
 def expand_image_paths(
     inputs: Sequence[str], without: Collection[Path] = (), passed: SkippedFiles | None = None
 ) -> Iterator[Path]:
-    """Give the files meant, each once, in the order typed and by name within a folder or glob.
+    """Yield each image path once, in the order given and sorted by name within a folder or glob.
 
-    A file that is named is taken whatever it holds, so that a wrong one is reported. Folders are listed as
-    for training (`assay.image.image_files`), and files are skipped that are images neither by content nor by name.
-    A folder inside that cannot be read is given in place of its photos, so that it is reported like a photo.
-    Folders are walked as the photos are asked for: a folder may hold any number.
+    A file given by name is always included, so that a wrong one is reported. Folders are listed as for
+    training (`assay.image.image_files`); files in them that are not images by content or name are skipped. A
+    subfolder that cannot be read is yielded itself, so that it is reported like an unreadable photo. Folders
+    are walked lazily.
 
     Args:
-        inputs: as typed.
-        without: files that are none of the photos, such as the one the answers go to.
-        passed: told what is passed over in folders.
+        inputs: files, folders and globs.
+        without: files to leave out, such as the output file.
+        passed: collects what is skipped in folders.
 
     Raises:
-        UsageError: at once, if a name matches nothing or a folder holds no photo.
-        AssayError: a folder that was typed cannot be read.
+        UsageError: at the call, if an input matches nothing or a folder contains no photo.
+        AssayError: a folder given as input cannot be read.
     """
     left_out = {path.resolve() for path in without}
     folders: list[Path] = []
