@@ -23,7 +23,7 @@ def test_a_table_and_files(assay, bundle: Path, colours: Path, tmp_path: Path):
     assert max(len(line) for line in result.out.split("latency, throughput")[0].splitlines()) <= 80
     assert {path.name for path in tmp_path.iterdir()} == {"bench.json", "bench.png"}
     # The photos that the bundle was made from.
-    assert "take care" in result.out
+    assert "warning" in result.out
 
 
 def test_programs_read_json(assay, bundle: Path):

@@ -15,6 +15,6 @@ def test_features_are_kept_shown_and_cleared(assay, colours: Path, tmp_path: Pat
     shown = assay("cache", "show").out
     assert str(tmp_path) in shown
     assert "features" in shown
-    assert "MiB given back" in assay("cache", "clear").out
+    assert "MiB freed" in assay("cache", "clear").out
     assert list((tmp_path / "features").iterdir()) == []
     load_split_dataset(colours, DataSpec(), seed=0)

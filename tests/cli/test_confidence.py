@@ -70,9 +70,9 @@ def test_the_table_has_columns_for_it(assay, run: Path, strange: Path, tmp_path:
 def test_evaluate_tells_coverage_and_takes_another_target(assay, run: Path, tmp_path: Path):
     typed = ["evaluate", run / "model.assay", run / "manifest.csv", "--part", "test", "--out"]
     own = assay(*typed, tmp_path / "own")
-    assert "photos are answered" in own.out
+    assert "unknown     coverage" in own.out
     other = assay(*typed, tmp_path / "other", "--target-precision", "0.999")
-    assert "target 99.9 % is out of reach" in other.out
+    assert "99.9 % precision cannot be guaranteed" in other.out
     told = json.loads(assay(*typed, tmp_path / "json", "--target-precision", "0.9", "--json").out)
     assert told["selection"]["target"] == 0.9
     assert told["confidence"]["threshold"] == told["selection"]["threshold"]
@@ -88,16 +88,16 @@ def test_a_target_that_is_no_share_is_wrong_usage(assay, run: Path, colours: Pat
 
 def test_what_is_told_when_a_run_has_ended():
     text = describe_confidence(TOLD, "test")
-    assert "temperature 1.5: calibration error 0.100 → 0.050" in text
-    assert "40.0 % of 50 photos are answered (confidence 0.930 or more), 95.0 % of the answers are right" in text
+    assert "temperature 1.5: ECE 0.100 → 0.050" in text
+    assert "coverage 40.0 % of 50 photos at confidence ≥ 0.930, precision 95.0 %" in text
     assert "99.0 % precision cannot be guaranteed from 200 validation photos" in text
     assert "the guarantee is 95.0 %" in text
     kept = describe_confidence({**TOLD, "calibration": {**TOLD["calibration"], "temperature": 1.0}}, "test")
-    assert "used as it is" in kept
+    assert "not recalibrated" in kept
     reached = describe_confidence({**TOLD, "abstaining": {**TOLD["abstaining"], "reached": True}}, "test")
-    assert "out of reach" not in reached
+    assert "cannot be guaranteed" not in reached
     nothing = {"count": 3, "answered": 0, "coverage": 0.0, "precision": None, "unfamiliar": 3}
-    assert "none of 3 photos" in describe_confidence({**TOLD, "test": {"answered": nothing}}, "test")
+    assert "all of 3 photos are unknown" in describe_confidence({**TOLD, "test": {"answered": nothing}}, "test")
 
 
 def test_without_limits_only_the_calibration_is_told():

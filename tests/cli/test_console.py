@@ -102,7 +102,7 @@ def test_work_goes_on_without_an_output(colour_bundle: Path, tmp_path: Path, clo
     assert "Traceback" not in ended.stderr
     if closing == ">/dev/full":
         assert ended.returncode == 1
-        assert "standard output could not be written: No space left on device" in ended.stderr
+        assert "cannot write to standard output: No space left on device" in ended.stderr
     else:
         assert ended.returncode == 0
 

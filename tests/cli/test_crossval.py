@@ -94,7 +94,7 @@ def test_the_official_test_photos_stay_the_test_of_every_fold(assay, cifar10: Pa
         (["crossval"], "give the photos"),
         (["crossval", "nowhere"], "nowhere"),
         (["crossval", ".", "-r", "botle"], "'bottle'"),
-        (["crossval", ".", "--resume", "x"], "--resume takes everything"),
+        (["crossval", ".", "--resume", "x"], "--resume takes all settings"),
         (["crossval", "--resume", "nowhere"], "crossval.json"),
         (["crossval", ".", "--repeats", "0"], "--repeats"),
     ],

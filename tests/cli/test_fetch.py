@@ -54,7 +54,7 @@ def test_address(address: str, tmp_path: Path) -> None:
     assert ended.exit_code == 0
     assert ended.stdout.splitlines() == [f"{folder} is ready", f"next:     {shell_command('train', folder)}"]
     assert (folder / "cats" / "1.png").is_file()
-    assert "was there already" in RUN.invoke(app, [address, "--to", str(folder)]).stdout
+    assert "already exists" in RUN.invoke(app, [address, "--to", str(folder)]).stdout
 
 
 def test_json(address: str, tmp_path: Path) -> None:

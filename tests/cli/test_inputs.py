@@ -63,7 +63,7 @@ def test_where_the_answers_go_is_no_photo(folder: Path):
     out = folder / "b" / "1.png"
     assert "b/1.png" not in _names(expand_image_paths([str(folder)], without=[out]), folder)
     assert "b/1.png" not in _names(expand_image_paths([str(folder / "b" / "*")], without=[out]), folder)
-    with pytest.raises(UsageError, match="where the answers go"):
+    with pytest.raises(UsageError, match="is the output file"):
         expand_image_paths([str(out)], without=[out])
 
 
@@ -72,7 +72,7 @@ def test_what_is_not_there_is_said_at_once(folder: Path, name: str):
     for path in [*folder.rglob("*.*")]:
         if path.is_file():
             path.unlink()
-    with pytest.raises(UsageError, match=r"does not exist|matches no file|holds no photo"):
+    with pytest.raises(UsageError, match=r"does not exist|matches no file|contains no photos"):
         expand_image_paths([str(folder / name)])
 
 

@@ -41,7 +41,7 @@ def test_the_life_of_a_key(assay: Any):
     assert all("token" not in row for row in listed)
     table = assay("keys", "list").out.splitlines()
     assert len(table) == 3
-    assert table[0].split() == ["key", "client", "tier", "scopes", "ends", "state"]
+    assert table[0].split() == ["key", "client", "tier", "scopes", "expires", "state"]
     assert "revoked" in table[1]
 
 
@@ -61,7 +61,7 @@ def test_another_folder(assay: Any, tmp_path: Path, folder: Path):
 def test_a_tier_of_the_server_s_own_is_pointed_out(assay: Any):
     made = assay("keys", "create", "--client", "a", "--tier", "platinum")
     assert made.code == 0
-    assert "platinum is no usual tier" in made.err
+    assert "platinum is not a built-in tier" in made.err
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_a_tier_of_the_server_s_own_is_pointed_out(assay: Any):
         (["create", "--client", "a", "--tier", "Gold!"], "a tier's name"),
         (["revoke", "ak_none"], "there is no key ak_none"),
         (["rotate", "ak_none"], "there is no key ak_none"),
-        (["rotate"], "give a key to replace, or --master"),
-        (["rotate", "ak_none", "--master"], "give a key to replace, or --master"),
+        (["rotate"], "give the id of the key to replace, or --master"),
+        (["rotate", "ak_none", "--master"], "give the id of the key to replace, or --master"),
     ],
     ids=lambda value: " ".join(value).encode("unicode_escape").decode() if isinstance(value, list) else "",
 )

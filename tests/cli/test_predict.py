@@ -106,7 +106,7 @@ def test_ctrl_c_tells_how_to_go_on_and_it_does(
     assert result.err.splitlines() == [kept, "assay: stopped"]
     assert not out.exists()
     result = assay("predict", model, photos, "--out", out)
-    assert "16 of the answers from before the interruption" in result.out
+    assert "16 results from the interrupted run" in result.out
     assert out.read_bytes() == whole.read_bytes()
 
 

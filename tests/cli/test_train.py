@@ -67,7 +67,7 @@ def test_a_finished_run_can_be_resumed_and_says_the_same(assay, run: Path):
         (["train", "nowhere"], "nowhere"),
         (["train", ".", "--set", "train.epoch=1"], "'epochs'"),
         (["train", ".", "-r", "botle"], "'bottle'"),
-        (["train", ".", "--resume", "x"], "--resume takes everything"),
+        (["train", ".", "--resume", "x"], "--resume takes all settings"),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_code_2(assay, arguments: list[str], said: str):

@@ -40,8 +40,8 @@ def test_a_line_for_each_frame_and_the_tally_at_the_end(assay, colour_bundle: Pa
     assert times[0] == 0
     assert 3.5 < times[1] < 5
     assert "90 frames" in ended.err
-    assert "every frame is classified; a clear change is told within" in ended.err
-    assert "frames a second" not in ended.err
+    assert "classifying every frame; label changes are reported within about" in ended.err
+    assert "frames per second" not in ended.err
     assert ended.err.count("no window, lines only") == 1
 
 
@@ -129,7 +129,7 @@ def test_photos_of_a_class_from_a_film_are_ready_for_training(assay, film: Path,
     ended = assay("collect", film, "--to", to, "--class", "red", "--every", "0.5s", "--count", "4")
     assert ended.code == 0, ended.err
     assert len([*(to / "red").glob("*.jpg")]) == 4
-    assert ended.out.startswith("red: 4 new, 4 in all; 3 nearly the same as another")
+    assert ended.out.startswith("red: 4 new, 4 in total; 3 near-duplicates")
     ended = assay("collect", film, "--to", to, "--class", "blue", "--count", "2", "--skip-alike")
     assert ended.code == 0, ended.err
     assert f"assay train {to}" not in ended.out
@@ -138,7 +138,7 @@ def test_photos_of_a_class_from_a_film_are_ready_for_training(assay, film: Path,
 def test_several_classes_need_a_window(assay, film: Path, tmp_path: Path):
     ended = assay("collect", film, "--to", tmp_path, "--class", "a", "--class", "b")
     assert ended.code == 2
-    assert "one class at a time" in ended.err
+    assert "only one class can be collected at a time" in ended.err
 
 
 def test_collecting_from_noise_tells_the_classes_counts(assay, tmp_path: Path):
@@ -150,4 +150,4 @@ def test_collecting_from_noise_tells_the_classes_counts(assay, tmp_path: Path):
         cv2.imwrite(str(folder / f"{number}.png"), cv2.resize(rough, (96, 96), interpolation=cv2.INTER_CUBIC))
     for name in ("cup", "bottle"):
         ended = assay("collect", folder, "--to", to, "--class", name)
-        assert ended.out.startswith(f"{name}: 3 new, 3 in all\n")
+        assert ended.out.startswith(f"{name}: 3 new, 3 in total\n")

@@ -73,7 +73,7 @@ def test_a_format_that_is_none_is_said(make_bundle: Callable[..., Path], formats
     command = [sys.executable, "-m", "assay.cli.main", "serve", make_bundle(), "--formats", formats]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 2
-    assert f"--formats: {name!r} is no image format; there are jpeg, png" in " ".join(ended.stderr.split())
+    assert f"--formats: unknown image format {name!r}: choose from jpeg, png" in " ".join(ended.stderr.split())
 
 
 @pytest.mark.parametrize(

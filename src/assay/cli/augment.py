@@ -15,36 +15,39 @@ if TYPE_CHECKING:
 def augment(
     data: Annotated[
         Path,
-        typer.Argument(help="Folder of classes, folder of train/val/test, or a manifest (.csv, .parquet)."),
+        typer.Argument(help="Folder of class folders, of train/val/test folders, or a manifest (.csv, .parquet)."),
     ],
     *,
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name or YAML file.")] = "default",
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="Name of a recipe, or a YAML file.")] = "default",
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="A value to change, as augment.offline.copies=3; repeatable."),
+        typer.Option("--set", help="Override a recipe value, e.g. augment.offline.copies=3; repeatable."),
     ] = None,
     to: Annotated[
-        Path | None, typer.Option("--to", help="Folder to write the photos and their changed copies into.")
+        Path | None, typer.Option("--to", help="Output folder for the photos and their augmented copies.")
     ] = None,
     layout: LayoutOption = None,
     copies: Annotated[
-        int | None, typer.Option(min=0, help="Changed copies a photo; by default the recipe's number.")
+        int | None, typer.Option(min=0, help="Augmented copies per photo. (default: the recipe's)")
     ] = None,
     crop: Annotated[
-        bool, typer.Option("--crop", help="Write only the recipe's region of interest, and no copies.")
+        bool, typer.Option("--crop", help="Write only the recipe's region of interest, without copies.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Decides parts and changes: same seed, same bytes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the split and the augmentation.")] = 0,
     sheet: Annotated[
-        Path | None, typer.Option(help="PNG to draw: photos and what training would make of them.")
+        Path | None, typer.Option(help="PNG file for a contact sheet of photos and their training augmentations.")
     ] = None,
-    photos: Annotated[int, typer.Option(min=1, max=50, help="Photos on the sheet.")] = 4,
-    variants: Annotated[int, typer.Option(min=1, max=20, help="Variants of each photo on the sheet.")] = 6,
+    photos: Annotated[int, typer.Option(min=1, max=50, help="Photos on the contact sheet.")] = 4,
+    variants: Annotated[
+        int, typer.Option(min=1, max=20, help="Augmented variants of each photo on the contact sheet.")
+    ] = 6,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write an augmented copy of a data set, each photo with its copies in one part; or a contact sheet.
+    """Write an augmented copy of a dataset, or a contact sheet of augmentations.
 
-    With --crop, write the region of interest of every photo instead, in the same class folders. A run that
-    was stopped goes on when the same command is given again. The photos in DATA are never touched.
+    A photo and its copies always stay in the same split. With --crop, only the region of interest of each
+    photo is written, in the same class folders. To resume an interrupted run, repeat the command. Files in
+    DATA are never modified.
 
     Example: assay augment photos/ -r bottle --to augmented/ --copies 5
     """
@@ -53,9 +56,9 @@ def augment(
     from assay.recipe import load_recipe
 
     if to is None and sheet is None:
-        raise UsageError("say what to write: --to FOLDER for photos, --sheet FILE.png for a contact sheet")
+        raise UsageError("nothing to write: give --to FOLDER for photos or --sheet FILE.png for a contact sheet")
     if crop and (to is None or copies):
-        raise UsageError("--crop needs --to FOLDER and writes no copies: augment the cropped folder afterwards")
+        raise UsageError("--crop needs --to FOLDER and excludes --copies: augment the cropped folder afterwards")
     overrides = [
         *(set_ or ()),
         *layout_setting(layout),
@@ -67,7 +70,7 @@ def augment(
     if sheet is not None:
         _draw(data, settings, sheet, photos=photos, variants=variants, seed=seed)
         told["sheet"] = str(sheet)
-        lines.append(f"{sheet} shows what training makes of the photos")
+        lines.append(f"contact sheet of augmentations: {sheet}")
     if to is not None:
         told |= _crop(data, recipe, settings, to, lines) if crop else _write(data, settings, to, seed, lines)
     if json:
@@ -89,14 +92,14 @@ def _draw(data: Path, recipe: "Recipe", sheet: Path, *, photos: int, variants: i
 
 
 def _crop(data: Path, name: str, recipe: "Recipe", to: Path, lines: list[str]) -> dict[str, object]:
-    """Write the region of interest; add what a person reads to `lines` and return what a program reads."""
+    """Write the cropped dataset; append text output to `lines` and return the JSON output."""
     from assay.cli.console import progress_bars, shell_command
     from assay.core.tables import MAX_CLASSES_SHOWN, join_names
     from assay.data.loading import load_grouped_dataset
     from assay.data.offline_augmentation import write_cropped_dataset
 
     with progress_bars() as progress:
-        # The folders of the source are kept; a mapping is for training.
+        # The class folders of the source are kept: a label mapping applies to training only.
         dataset = load_grouped_dataset(
             data,
             recipe.data.model_copy(update={"mapping": None}),
@@ -108,12 +111,12 @@ def _crop(data: Path, name: str, recipe: "Recipe", to: Path, lines: list[str]) -
         echo(f"note: {warning}", err=True)
     region = dict(zip(("left", "top", "right", "bottom"), recipe.preprocess.roi, strict=True))
     edges = ", ".join(f"{name} {value:g}" for name, value in region.items())
-    lines.append(f"{to} holds the region of interest ({edges}) of {written.photos} photos")
+    lines.append(f"{to}: region of interest ({edges}) of {written.photos} photos")
     counts = [f"{label} {count}" for label, count in dataset.counts().items()]
     lines.append(f"  {join_names(counts, MAX_CLASSES_SHOWN)}")
     if dataset.unreadable:
-        lines.append(f"  left out: {len(dataset.unreadable)} files that cannot be read")
-    # Training must not crop what is cropped.
+        lines.append(f"  skipped: {len(dataset.unreadable)} unreadable files")
+    # The photos are cropped already: training must not crop them again.
     whole = "preprocess.roi=[0,0,1,1]"
     lines.append(f"next: {shell_command('train', written.manifest, '-r', name, '--set', whole)}")
     return {
@@ -126,7 +129,7 @@ def _crop(data: Path, name: str, recipe: "Recipe", to: Path, lines: list[str]) -
 
 
 def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) -> dict[str, object]:
-    """Write the photos; add what a person reads to `lines` and return what a program reads."""
+    """Write the augmented dataset; append text output to `lines` and return the JSON output."""
     from assay.cli.console import progress_bars, shell_command
     from assay.core.tables import MAX_CLASSES_SHOWN, join_names
     from assay.data import SPLITS, count_groups, read_manifest
@@ -144,9 +147,9 @@ def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) 
         echo(f"note: {warning}", err=True)
     result = read_manifest(written.manifest, dataset.classes)
     parts = {part: result.counts(part) for part in SPLITS}
-    lines.append(f"{to} holds {written.originals} photos and {written.copies} changed copies of them")
+    lines.append(f"{to}: {written.originals} photos and {written.copies} augmented copies")
     if groups := count_groups(dataset.samples):
-        lines.append(f"{groups} groups of photos that look alike were each kept in one part")
+        lines.append(f"{groups} groups of similar photos, each kept within one split")
     for part, counts in parts.items():
         lines.append(
             f"  {part:<5} " + join_names([f"{label} {count}" for label, count in counts.items()], MAX_CLASSES_SHOWN)

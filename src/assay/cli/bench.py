@@ -17,20 +17,21 @@ if TYPE_CHECKING:
 def bench(
     model: Annotated[Path, typer.Argument(help="A .assay file.")],
     data: Annotated[
-        Path | None, typer.Argument(help="Labelled photos, for accuracy and for the time a real photo takes.")
+        Path | None, typer.Argument(help="Labelled photos, to measure accuracy and the time from file to prediction.")
     ] = None,
     *,
     layout: LayoutOption = None,
     seconds: Annotated[
-        float, typer.Option(help="About how long to measure; starting engines and accuracy come on top.")
+        float, typer.Option(help="Approximate measuring time, excluding engine start-up and accuracy.")
     ] = 60.0,
-    to: Annotated[Path | None, typer.Option(help="Folder for bench.json and bench.png.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    to: Annotated[Path | None, typer.Option(help="Output folder for bench.json and bench.png.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
 ) -> None:
-    """Measure a classifier with every engine and precision that is here.
+    """Benchmark a classifier with every available engine and precision.
 
-    Latency, throughput, start-up, memory, where the time goes and, with labelled photos, accuracy. Each in a
-    fresh process, in rounds, each figure the median. A busy machine measures its business: look at the load.
+    Measures latency, throughput, start-up time, memory, time per stage and, with labelled photos, accuracy.
+    Each combination runs in a fresh process; results are medians over several rounds. Timings on a busy
+    machine are unreliable; check the load.
 
     Example: assay bench model.assay photos/ --to bench
     """
@@ -38,7 +39,7 @@ def bench(
     from assay.cli.console import print_json, progress_bars
 
     if to is not None:
-        # Before a minute is spent: whoever lacks matplotlib shall know now.
+        # A missing matplotlib must be reported before the measurement, not after.
         from assay.benchmark.figures import write_benchmark
     with progress_bars() as progress:
         result = benchmark_model(
@@ -64,21 +65,21 @@ def _print_result(result: "BenchmarkResult", written: list[Path]) -> None:
         echo_text(_table(_SPEED, [[name, *_speed(row)] for name, row in measured]))
         echo_text(_table(_COST, [[name, *_cost(row)] for name, row in measured]))
     else:
-        echo("Nothing could be measured:")
+        echo("no combination could be measured:")
     for row in result.rows:
         if row.error is not None:
             echo(f"{row.combination} could not be measured: {row.error}")
     rounds = "1 round" if result.rounds == 1 else f"medians of {result.rounds} rounds"
-    echo("", f"latency, throughput  pixels of {result.size} × {result.size} to logits; {rounds}")
-    echo("batch                calls at a time × images a call, the quickest of those tried")
-    echo(f"file to answer       {result.photos}")
+    echo("", f"latency, throughput  from {result.size} × {result.size} pixels to logits; {rounds}")
+    echo("batch                concurrent calls × images per call; the fastest of those tried")
+    echo(f"file to prediction   {result.photos}")
     if result.judged:
         echo(f"accuracy             {result.judged} photos")
     if result.caution:
-        echo(f"take care            {result.caution}", colour="yellow")
+        echo(f"warning              {result.caution}", colour="yellow")
     echo(
         f"machine              {told['processor']}, {processors['usable']} of {processors['present']} "
-        f"processors, {', '.join(told['features']) or 'no features told'}"
+        f"CPUs, {', '.join(told['features']) or 'no CPU features reported'}"
     )
     libraries = ", ".join(f"{name} {version}" for name, version in told["libraries"].items())
     echo(f"versions             {libraries}, Python {told['python']}")
@@ -88,7 +89,7 @@ def _print_result(result: "BenchmarkResult", written: list[Path]) -> None:
 
 
 def _table(names: "Sequence[str]", rows: "Sequence[Sequence[str]]") -> str:
-    """Return a table with a rule under its head, and an empty line behind it."""
+    """Return a table with a rule below its header, followed by an empty line."""
     from assay.core.tables import align_columns, display_width
 
     head, *lines = align_columns([["", *names], *rows]).split("\n")

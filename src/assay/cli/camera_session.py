@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def notify(sentence: str) -> None:
-    """Say something about the source, on standard error: results alone go to standard output."""
+    """Print a message about the source to standard error; standard output is for results."""
     echo(f"assay: {sentence}", err=True)
 
 
 @contextmanager
 def end_on_signals() -> Iterator[None]:
-    """Take Ctrl-C for a wish, not an error; and the same of SIGTERM, by which services are ended."""
+    """End the block without an error on Ctrl-C and SIGTERM."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
-        # The blocks inside have released the camera by now.
+        # Inner blocks have released the camera by now.
         return
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -34,20 +34,20 @@ def end_on_signals() -> Iterator[None]:
 
 @contextmanager
 def open_window(title: str, *, wanted: bool | None) -> "Iterator[Window | None]":
-    """Give a window, closed at the end; none where it is not wanted or there can be none.
+    """Open a window for the block; yield None if it is not wanted or there is no screen.
 
     Args:
-        title: of the window.
-        wanted: None: if there can be one; True: it is an error if there is none.
+        title: title of the window.
+        wanted: True: fail without a screen; None: open a window if there is a screen.
 
     Raises:
-        AssayError: there can be none and it was asked for.
+        AssayError: `wanted` is True and no window can be opened.
     """
     found, reason = (None, "") if wanted is False else _try_open_window(title)
     if reason and wanted:
-        raise AssayError(f"no window can be opened: {reason}; leave --window out")
+        raise AssayError(f"cannot open a window: {reason}; omit --window")
     if reason:
-        notify(f"no window, lines only: {reason}")
+        notify(f"no window: {reason}")
     try:
         yield found
     finally:
@@ -57,10 +57,10 @@ def open_window(title: str, *, wanted: bool | None) -> "Iterator[Window | None]"
 
 @contextmanager
 def stop_check(shown: "Window | None", status: Callable[[], str]) -> Iterator[Callable[[], bool]]:
-    """Give what tells, between frames, whether somebody wants to end; a terminal shows a status line.
+    """Yield a function that updates the status line and says whether the user wants to stop.
 
     Args:
-        shown: the window, which `q` closes; `q` in the terminal ends too.
+        shown: the window; closing it or pressing `q` there or in the terminal stops.
         status: returns the text of the status line.
     """
     with status_line(wanted=is_terminal(sys.stderr)) as line, read_keys() as keys:
@@ -78,7 +78,7 @@ def stop_check(shown: "Window | None", status: Callable[[], str]) -> Iterator[Ca
 
 
 def _try_open_window(title: str) -> "tuple[Window | None, str]":
-    """Return a window, or why there is none."""
+    """Return a window, or None and the reason."""
     try:
         from assay.live.tk_window import Window
 
@@ -86,4 +86,4 @@ def _try_open_window(title: str) -> "tuple[Window | None, str]":
     except AssayError as error:
         return None, str(error)
     except ImportError as error:
-        return None, f"this Python has no Tk ({error.name}); Debian has it as python3-tk"
+        return None, f"this Python has no Tk ({error.name}); on Debian install python3-tk"

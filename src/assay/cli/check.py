@@ -10,39 +10,42 @@ from assay.cli.options import LayoutOption, layout_setting
 
 
 def check(
-    data: Annotated[Path, typer.Argument(help="Class folders, train/val/test folders, a manifest or an array file.")],
+    data: Annotated[
+        Path, typer.Argument(help="Folder of class folders, of train/val/test folders, a manifest or an array file.")
+    ],
     *,
     recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="The recipe to train with: its classes and split.")
+        str,
+        typer.Option("--recipe", "-r", help="The recipe that will be used for training; it sets classes and split."),
     ] = "default",
     layout: LayoutOption = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page with thumbnails of every group.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write an HTML report with thumbnails of every finding.")] = None,
     write: Annotated[
         Path | None,
-        typer.Option(metavar="CLEAN", help="Write a manifest (.csv) without the bad files, or a copy (a new folder)."),
+        typer.Option(metavar="CLEAN", help="Write a cleaned dataset: a manifest (.csv), or a copy in a new folder."),
     ] = None,
     fail_on: Annotated[
-        str, typer.Option(help="What makes exit code 1: error, warning, note, never, or kinds, with commas.")
+        str, typer.Option(help="When to exit with 1: error, warning, note, never, or comma-separated kinds.")
     ] = "error",
-    mirrored: Annotated[bool, typer.Option(help="Take mirrored copies for copies too.")] = False,
-    bursts: Annotated[bool, typer.Option(help="Look for photos taken within moments.")] = True,
+    mirrored: Annotated[bool, typer.Option(help="Treat mirrored images as duplicates.")] = False,
+    bursts: Annotated[bool, typer.Option(help="Look for bursts: similar photos taken within seconds.")] = True,
     advised: Annotated[
-        int | None, typer.Option(min=0, help="Photos a class below which to warn; by default the recipe's.")
+        int | None, typer.Option(min=0, help="Warn about classes with fewer photos. (default: the recipe's)")
     ] = None,
     largest_share: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Share of the data beyond which a group of look-alikes is doubted."),
+        typer.Option(min=0, max=1, help="Warn about duplicate groups that hold a larger share of the data."),
     ] = 0.01,
     model: Annotated[
         Path | None,
-        typer.Option(help="Also list labels that this .assay file, or a crossval's predictions.npz, doubts."),
+        typer.Option(help="Also list likely label errors, by a .assay file or the predictions.npz of a crossval."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print all findings as JSON.")] = False,
 ) -> None:
-    """Say all that is wrong with labelled photos: damaged, copies, leaks, wrong labels, odd ones.
+    """Find problems in a labelled dataset: damaged files, duplicates, leaks, label errors, outliers.
 
-    What `assay train` with the same recipe would refuse or warn of is said in the same words. Nothing in DATA
-    is ever changed. A second check of the same photos is much quicker.
+    Reports everything that `assay train` with the same recipe would reject or warn about. Files in DATA are
+    never modified. Results are cached, so checking the same photos again is much faster.
 
     Example: assay check photos/ --html check.html
     """
@@ -77,12 +80,12 @@ def check(
         echo_text(format_summary(report))
     if html is not None:
         write_check_page(report, html, title=data.resolve().name)
-        echo("", f"page        {html}", err=json)
+        echo("", f"report      {html}", err=json)
     if write is not None:
         cleaned = write_cleaned_dataset(report, write)
         echo(
             "",
-            f"clean       {cleaned.manifest}: {cleaned.kept:,} photos, {cleaned.left_out:,} left out",
+            f"clean       {cleaned.manifest}: {cleaned.kept:,} photos, {cleaned.left_out:,} removed",
             err=json,
         )
     if failures:

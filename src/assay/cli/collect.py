@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 
 def collect(
-    source: Annotated[str, typer.Argument(help="A camera's number, rtsp:// or http(s)://, a video file, or a folder.")],
+    source: Annotated[str, typer.Argument(help="Camera number, rtsp:// or http(s):// URL, video file, or folder.")],
     *,
-    to: Annotated[Path, typer.Option(help="Folder for the class folders; it may hold photos already.")],
+    to: Annotated[Path, typer.Option(help="Output folder; photos are added to its class folders.")],
     classes: Annotated[
-        list[str], typer.Option("--class", help="A class; again for each. Hold 1, 2, ... to photograph it.")
+        list[str], typer.Option("--class", help="Name of a class; repeatable. Hold key 1, 2, ... to capture it.")
     ],
-    every: Annotated[str, typer.Option(help="Least time between two shots.")] = "0.5s",
+    every: Annotated[str, typer.Option(help="Minimum time between two photos.")] = "0.5s",
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this many photos.")] = None,
-    skip_alike: Annotated[
-        bool, typer.Option("--skip-alike", help="Do not write what is nearly the same as a recent shot.")
-    ] = False,
+    skip_alike: Annotated[bool, typer.Option("--skip-alike", help="Skip near-duplicates of recent photos.")] = False,
     show: Annotated[
-        bool | None, typer.Option("--open_window/--no-open_window", help="By default where there is a screen.")
+        bool | None,
+        typer.Option("--open_window/--no-open_window", help="Show a window. (default: if there is a screen)"),
     ] = None,
 ) -> None:
-    """Photograph classes: hold a class's key and move the thing about. q or Ctrl-C ends.
+    """Collect training photos from a camera: hold down a class's key while moving the object.
 
-    Without a screen, give one class: it is photographed all the time. Files are never written over. Shots
-    that are nearly the same as a recent one are told: they teach nothing new.
+    Press q or Ctrl-C to stop.
+    Without a screen, give one class; it is captured continuously. Existing files are never overwritten.
+    Near-duplicates of recent photos are reported, since they add no information.
 
     Example: assay collect 0 --to photos --class cup --class bottle
     """
@@ -48,11 +48,11 @@ def collect(
     pause = parse_duration(every)
     found = parse_source(source, 1.0)
     if len(classes) > len(CLASS_KEYS):
-        raise UsageError(f"there are keys for {len(CLASS_KEYS)} classes: give fewer at a time")
+        raise UsageError(f"at most {len(CLASS_KEYS)} classes can be collected at a time: give fewer")
     shots, collected = ImageWriter(to, classes), CollectionSummary()
     with end_on_signals(), open_window("Assay: collect", wanted=show) as shown, ExitStack() as stack:
         if shown is None and len(classes) > 1:
-            raise UsageError("without a window one class at a time is photographed: give one --class")
+            raise UsageError("without a window only one class can be collected at a time: give one --class")
         stopped = stack.enter_context(stop_check(shown, lambda: _status_text(shots, collected)))
         collect_from(
             found,
@@ -72,7 +72,7 @@ def collect(
 
 
 def _similarity_measure() -> "SimilarityMeasure":
-    """Measure likeness as `assay check` and the split do: what is told here is what they find."""
+    """Use the similarity measure and threshold of `assay check` and of the split."""
     import cv2
 
     from assay.data.features import resize_to_square
@@ -88,7 +88,7 @@ def _similarity_measure() -> "SimilarityMeasure":
 
 
 def _class_selector(shown: "Window | None", classes: list[str]) -> Callable[[], str | None]:
-    """Return what tells which class is to be photographed now."""
+    """Return a function that gives the class to capture now, or None."""
     from assay.live.collect import CLASS_KEYS
 
     if shown is None:
@@ -107,7 +107,7 @@ def _display(shown: "Window | None", shots: "ImageWriter", collected: "Collectio
         counts = shots.counts.items()
         lines = [f"{key}  {name}  {count}" for key, (name, count) in zip(CLASS_KEYS, counts, strict=False)]
         if collected.warned:
-            lines.append("nearly the same as before: move it, or the camera")
+            lines.append("near-duplicate of a recent photo: move the object or the camera")
         shown.show(draw_lines(frame.pixels.copy(), lines))
 
     return show
@@ -116,8 +116,8 @@ def _display(shown: "Window | None", shots: "ImageWriter", collected: "Collectio
 def _status_text(shots: "ImageWriter", collected: "CollectionSummary") -> str:
     taken, alike = sum(collected.taken.values()), sum(collected.alike.values())
     counts = ", ".join(f"{name} {count}" for name, count in shots.counts.items())
-    doubt = f"; {alike} nearly the same as another" if alike else ""
-    return f"{collected.frames} frames  {taken} new{doubt}  in all: {counts}"
+    doubt = f"; {alike} near-duplicates" if alike else ""
+    return f"{collected.frames} frames  {taken} new{doubt}  total: {counts}"
 
 
 def _print_collection_summary(
@@ -125,8 +125,8 @@ def _print_collection_summary(
 ) -> None:
     for name, count in shots.counts.items():
         alike = collected.alike.get(name, 0)
-        fate = "not written" if skip_alike else "vary more"
-        warning = f"; {alike} nearly the same as another: {fate}" if alike else ""
-        echo(f"{name}: {collected.taken.get(name, 0)} new, {count} in all{warning}")
+        fate = "skipped" if skip_alike else "vary the pose more"
+        warning = f"; {alike} near-duplicates ({fate})" if alike else ""
+        echo(f"{name}: {collected.taken.get(name, 0)} new, {count} in total{warning}")
     if sum(1 for count in shots.counts.values() if count) > 1:
         echo(shell_command("train", to))

@@ -24,15 +24,15 @@ PROGRAM_NAME = "assay"
 
 
 def program_path() -> str:
-    """Return what a shell in the current folder runs this very program by.
+    """Return how a shell in the current folder calls this program.
 
-    `assay` where it is the one on the PATH; else its path, relative where it lies below the current folder.
+    `assay` if it is the one on the PATH; else its path, relative if it is below the current folder.
     """
     own = _own_executable()
     found = shutil.which(PROGRAM_NAME)
     if own is None or (found is not None and Path(found).resolve() == own.resolve()):
         return PROGRAM_NAME
-    path = Path(os.path.abspath(own))  # noqa: PTH100 - links are kept: a virtual environment may be one
+    path = Path(os.path.abspath(own))  # noqa: PTH100 - keep symbolic links: a virtual environment may be one
     here = Path.cwd()
     if not path.is_relative_to(here):
         return shlex.quote(str(path))
@@ -41,12 +41,12 @@ def program_path() -> str:
 
 
 def shell_command(*words: str | Path) -> str:
-    """Return a command line of this program, ready to be pasted into a shell."""
+    """Return a command line of this program, quoted for a shell."""
     return " ".join([program_path(), *(shlex.quote(str(word)) for word in words)])
 
 
 def _own_executable() -> Path | None:
-    """Return the program's file: the one that was called, else the one beside this Python."""
+    """Return the file of this program: the one called, else the one next to the Python interpreter."""
     called = Path(sys.argv[0])
     beside = Path(sys.executable).with_name(PROGRAM_NAME)
     return next((path for path in (called, beside) if path.stem == PROGRAM_NAME and path.is_file()), None)
@@ -71,13 +71,13 @@ _ASCII_SUBSTITUTES = {
     "✗": "x",
     "\N{NO-BREAK SPACE}": " ",
 }
-"""What a console shows for a sign of ours that it cannot encode; other characters stand as escapes."""
+"""ASCII substitutes for a console that cannot encode them; other characters are shown as escapes."""
 
 _REPLACE = "assay.replace"
 
 
 def prepare_streams() -> None:
-    """Have standard output and standard error replace what their encoding lacks, instead of failing."""
+    """Make standard output and standard error replace unencodable characters instead of failing."""
     codecs.register_error(_REPLACE, _replace_unencodable)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
@@ -86,7 +86,7 @@ def prepare_streams() -> None:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Say whether a stream is a terminal; one that was closed before the program began is None."""
+    """Return whether a stream is a terminal; None is a stream closed before start-up."""
     try:
         return stream is not None and stream.isatty()
     except ValueError:
@@ -94,57 +94,57 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def echo(*lines: str, err: bool = False, colour: str | None = None) -> None:
-    r"""Print lines for people, each made safe to show. Never ends the work: what nobody reads is dropped.
+    r"""Print lines of text, made safe to print. Errors of the stream are not raised; see `lost_output`.
 
     Args:
-        lines: one line each; a line break inside one is shown as `\n`. None: an empty line.
-        err: to standard error.
-        colour: name of a colour, for terminals.
+        lines: a line break inside one is shown as `\n`; without arguments an empty line is printed.
+        err: print to standard error.
+        colour: name of a colour, used on terminals only.
     """
     _echo("\n".join(map(printable, lines)), err=err, colour=colour)
 
 
 def echo_text(text: str, *, err: bool = False) -> None:
-    """Print a text of several lines as `echo` does; names in it must be safe already (`printable`)."""
+    """Print multi-line text like `echo`; names in it must be sanitized already (`printable`)."""
     _echo(printable_lines(text), err=err)
 
 
 def print_result(line: str) -> None:
-    """Print one line of a command that does nothing but answer.
+    """Print one line of a result to standard output.
 
     Raises:
-        BrokenPipeError: the reader of the output has gone, so that the command can end.
+        BrokenPipeError: the reader of the output has exited, so the command should end.
     """
     _write(sys.stdout, printable(line))
 
 
 def print_json_text(text: str) -> None:
-    """Print JSON text that is safe to show and holds the very same values.
+    """Print JSON text, with unsafe characters escaped.
 
     Raises:
-        BrokenPipeError: the reader of the output has gone.
+        BrokenPipeError: the reader of the output has exited.
     """
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     _write(sys.stdout, printable_json(text, ascii_only=not encoding.lower().startswith("utf")))
 
 
 def print_json(value: object) -> None:
-    """Write a value as JSON to standard output, for programs to read."""
+    """Print a value as indented JSON to standard output."""
     print_json_text(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_error(sentence: str) -> None:
-    """Print what went wrong as one line on standard error, red on a terminal."""
+    """Print an error message to standard error, in red on a terminal."""
     echo(f"assay: {sentence}", err=True, colour="red")
 
 
 def discard_output() -> None:
-    """Send what is still to be printed to nowhere, once the reader of standard output has gone."""
+    """Discard further standard output, once its reader has exited."""
     _redirect_to_null(sys.stdout)
 
 
 def output_error() -> OSError | None:
-    """Return why lines of `echo` could not be written, unless their reader had gone on purpose."""
+    """Return the first error of writing with `echo`, other than a closed pipe."""
     return _output_errors[0] if _output_errors else None
 
 
@@ -159,8 +159,8 @@ def _echo(text: str, *, err: bool, colour: str | None = None) -> None:
 
 
 def _write(stream: TextIO | None, text: str) -> None:
-    """Write a line at once; to nobody where the stream was closed before the program began."""
-    # Not typer.echo, which writes UTF-8 to a console of ASCII.
+    """Write and flush a line; None is a stream closed before start-up."""
+    # Not typer.echo, which writes UTF-8 to an ASCII console.
     if stream is not None:
         with active_line().hidden():
             stream.write(f"{text}\n")
@@ -168,7 +168,7 @@ def _write(stream: TextIO | None, text: str) -> None:
 
 
 def _redirect_to_null(stream: TextIO | None) -> None:
-    """Put the null device in the place of a stream: neither later lines nor the end of Python may fail."""
+    """Redirect a stream to the null device, so that neither later writes nor exit fail."""
     if stream is None:
         return
     with contextlib.suppress(OSError, ValueError):
@@ -194,10 +194,10 @@ def _substitute(letter: str) -> str:
 
 @contextmanager
 def progress_bars(unit: str | None = None) -> Iterator[Progress]:
-    """Give a progress function that draws a bar for each kind of work; silent where there is no terminal.
+    """Yield a progress function that draws one bar per kind of work; a no-op without a terminal.
 
     Args:
-        unit: what is counted, "photos": the bars then also tell how many a second; none: they do not.
+        unit: unit of the items, e.g. "photos", to also show the rate; None: no rate.
     """
     if not is_terminal(sys.stderr):
         yield no_progress
@@ -233,5 +233,5 @@ def progress_bars(unit: str | None = None) -> Iterator[Progress]:
 
 
 def percent(share: float) -> str:
-    """Return a share of 1 as percent with one decimal, as in `91.2 %`."""
+    """Return a fraction as a percentage with one decimal, e.g. `91.2 %`."""
     return f"{100 * share:.1f} %"

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 def demo(
     *,
-    to: Annotated[Path, typer.Option(help="Folder for photos and results.")] = Path("assay-demo"),
-    seed: Annotated[int, typer.Option(help="Decides the split and the initial weights.")] = 0,
+    to: Annotated[Path, typer.Option(help="Output folder for photos and results.")] = Path("assay-demo"),
+    seed: Annotated[int, typer.Option(help="Random seed of the split and the initial weights.")] = 0,
 ) -> None:
-    """Train a defect classifier on 2,624 photos of solar cells, judge it and use it.
+    """Train, evaluate and use a defect classifier on 2,624 photos of solar cells.
 
-    Needs the extra `demo`, then no network. Takes about a minute on two cores.
+    Needs `pip install "assay[demo]"`, then no network. Takes about a minute on two CPU cores.
 
     Example: assay demo
     """
@@ -32,7 +32,7 @@ def demo(
     about = "Tells defective solar cells from functional ones on electroluminescence photos."
     settings = ["name=solar-cells", f"description={about}", "data.positive=defective", f"train.seed={seed}"]
     recipe = load_recipe("defect-lite", settings)
-    echo("Solar cells of the ELPV set: functional, or defective (defect probability of one half or more)")
+    echo("ELPV dataset: solar cells, functional or defective (defect probability of 0.5 or more)")
     manifest = prepare_elpv(to / "photos")
     with progress_bars() as progress, result_folder(None, to, "run") as folder:
         result = train_classifier(manifest, recipe, folder, training_callbacks(recipe, progress, quiet=False))
@@ -46,18 +46,18 @@ def demo(
         f"  {shell_command('predict', bundle, photos / 'defective', '--out', to / 'answers.csv')}",
         f"  {shell_command('evaluate', bundle, result.run.manifest, '--part', 'test')}",
         "",
-        f"With photos of your own, in one folder for each class: {program_path()} train FOLDER",
+        f"With your own photos, one folder for each class: {program_path()} train FOLDER",
     )
 
 
 def _unseen(result: "TrainResult") -> str:
-    """Classify five photos of the test part, which no step of the training has seen."""
+    """Classify five photos of the test split, which training has not used."""
     from assay.inference import Classifier
 
     test = result.dataset.part("test")
     chosen = test[:: max(1, len(test) // 5)][:5]
     answers = Classifier.load(result.run.bundle).predict([sample.path for sample in chosen])
-    lines = ["", "Five photos that it has never seen:"]
+    lines = ["", "Predictions for five test photos:"]
     for sample, answer in zip(chosen, answers, strict=True):
         lines.append(f"  {sample.id:<28} {answer.label:<11} {answer.confidence:.2f}   labelled {sample.label}")
     return "\n".join(map(printable, lines))

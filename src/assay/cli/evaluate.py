@@ -11,7 +11,7 @@ from assay.cli.options import EngineOption, LayoutOption, Precision, PrecisionOp
 
 
 class Split(StrEnum):
-    """The part of the data to judge on."""
+    """The split to evaluate on."""
 
     train = "train"
     val = "val"
@@ -20,21 +20,21 @@ class Split(StrEnum):
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A .assay file.")],
-    data: Annotated[Path, typer.Argument(help="Labelled photos: class folders or a manifest.")],
+    data: Annotated[Path, typer.Argument(help="Labelled photos: a folder of class folders, or a manifest.")],
     *,
-    part: Annotated[Split | None, typer.Option(help="Judge only the photos of this part.")] = None,
+    part: Annotated[Split | None, typer.Option(help="Evaluate only the photos of this split.")] = None,
     layout: LayoutOption = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for figures and pictures; by default evaluation-N.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder. (default: evaluation-N)")] = None,
     target_precision: Annotated[
         float | None,
-        typer.Option(help="Judge with the threshold for this share of right answers instead of the model's own."),
+        typer.Option(help="Evaluate with the confidence threshold for this precision instead of the model's own."),
     ] = None,
     engine: EngineOption = "auto",
     precision: PrecisionOption = Precision.auto,
     threads: ThreadsOption = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
-    """Judge a classifier on labelled photos; write figures, confusion matrix and mistakes.
+    """Evaluate a classifier on labelled images; write metrics, figures and misclassified images.
 
     Example: assay evaluate model.assay photos/
     """
@@ -44,7 +44,7 @@ def evaluate(
     from assay.pipeline import evaluate_classifier, result_folder
 
     if out is not None and (out / "run.json").exists():
-        raise UsageError(f"{out} is a run, whose own figures stay as they are: choose another --out")
+        raise UsageError(f"{out} is a run folder, which must not be overwritten: choose another --out")
     with progress_bars() as progress, result_folder(out, Path(), "evaluation") as folder:
         result = evaluate_classifier(
             model,
@@ -70,7 +70,7 @@ def evaluate(
     if (answered := result.confidence.answered) is not None:
         echo_text(describe_abstention(answered, result.confidence.threshold, result.selection))
     if result.caution:
-        echo(f"take care   {result.caution}", colour="yellow")
-    echo(f"answered by {result.runs}")
+        echo(f"warning     {result.caution}", colour="yellow")
+    echo(f"engine      {result.runs}")
     echo(f"report      {result.files['page']}")
-    echo(f"pictures    {folder}")
+    echo(f"figures     {folder}")

@@ -19,30 +19,29 @@ if TYPE_CHECKING:
 def crossval(
     data: Annotated[
         Path | None,
-        typer.Argument(
-            help="Folder of classes, folder of train/val/test, or a manifest; its test part, if any, is kept."
-        ),
+        typer.Argument(help="Folder of class folders, of train/val/test folders, or a manifest. A test split is kept."),
     ] = None,
     *,
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name or YAML file.")] = "default",
-    folds: Annotated[int, typer.Option(max=1000, help="Parts; each is held out once.")] = 5,
-    repeats: Annotated[int, typer.Option(max=1000, help="How often, each with another seed.")] = 1,
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="Name of a recipe, or a YAML file.")] = "default",
+    folds: Annotated[int, typer.Option(max=1000, help="Number of folds; each is held out once.")] = 5,
+    repeats: Annotated[int, typer.Option(max=1000, help="Repetitions, each with another seed.")] = 1,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A value to change, as train.epochs=5; repeatable.")
+        list[str] | None, typer.Option("--set", help="Override a recipe value, e.g. train.epochs=5; repeatable.")
     ] = None,
     layout: LayoutOption = None,
-    run: Annotated[Path | None, typer.Option(help="Folder for the results; by default runs/RECIPE-crossval-N.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with a cross-validation that was stopped.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Output folder. (default: runs/RECIPE-crossval-N)")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Resume an interrupted cross-validation in this folder.")] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(max=256, help="Runs at a time; by default what fits. Never changes a result."),
+        typer.Option(max=256, help="Parallel runs; does not affect the results. (default: as many as fit)"),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Train and judge once for every fold; print mean ± standard deviation.
+    """Cross-validate a recipe; print mean ± standard deviation over the folds.
 
-    Every photo is judged by a classifier that was not trained on it. Groups of photos (copies, bursts) stay
-    whole. A test part that the data brings stays the test of every fold; other parts are ignored.
+    Every photo is predicted by a classifier that was not trained on it. Groups of photos (duplicates, bursts)
+    stay in one fold. An existing test split is used as the test set of every fold; other existing splits are
+    ignored.
 
     Example: assay crossval photos/ -r bottle --folds 5 --repeats 2
     """
@@ -56,10 +55,10 @@ def crossval(
         watcher = experiment_callbacks(progress, quiet=json)
         if resume is not None:
             if data or set_ or layout or run or recipe != "default" or (folds, repeats) != (5, 1):
-                raise UsageError("--resume takes everything from the folder: give only --jobs or --json with it")
+                raise UsageError("--resume takes all settings from the folder: give only --jobs or --json with it")
             result = resume_crossval(resume, jobs=jobs, watcher=watcher)
         elif data is None:
-            raise UsageError("give the photos to train on, or --resume FOLDER to go on")
+            raise UsageError("give the photos to train on, or --resume FOLDER")
         else:
             settings = load_recipe(recipe, [*(set_ or ()), *layout_setting(layout)])
             with result_folder(run, Path("runs"), f"{settings.name}-crossval") as folder:
@@ -94,32 +93,33 @@ def _crossval_summary(result: "CrossvalResult") -> str:
 
 def variants(
     data: Annotated[
-        Path | None, typer.Argument(help="Folder of classes, folder of train/val/test, or a manifest.")
+        Path | None, typer.Argument(help="Folder of class folders, of train/val/test folders, or a manifest.")
     ] = None,
     recipes: Annotated[
-        str | None, typer.Argument(help="A list of variants by name (vehicle-animal) or YAML file.")
+        str | None, typer.Argument(help="List of variants: a built-in name (vehicle-animal) or a YAML file.")
     ] = None,
     *,
-    folds: Annotated[int, typer.Option(help="Cross-validate every variant with so many folds; 0: one split.")] = 0,
-    repeats: Annotated[int, typer.Option(max=1000, help="How often, each with another seed.")] = 1,
+    folds: Annotated[int, typer.Option(help="Cross-validate each variant with this many folds; 0: use one split.")] = 0,
+    repeats: Annotated[int, typer.Option(max=1000, help="Repetitions, each with another seed.")] = 1,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A value to change in all of them, as train.epochs=5.")
+        list[str] | None,
+        typer.Option("--set", help="Override a value in all recipes, e.g. train.epochs=5; repeatable."),
     ] = None,
     layout: LayoutOption = None,
-    run: Annotated[Path | None, typer.Option(help="Folder for the results; by default runs/LIST-variants-N.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on where it was stopped.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Output folder. (default: runs/LIST-variants-N)")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Resume interrupted variants in this folder.")] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(max=256, help="Runs at a time; by default what fits. Never changes a result."),
+        typer.Option(max=256, help="Parallel runs; does not affect the results. (default: as many as fit)"),
     ] = None,
-    show: Annotated[str | None, typer.Option(help="Print a list of variants, to copy and change.")] = None,
+    show: Annotated[str | None, typer.Option(help="Print a built-in list of variants as a template.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Train several recipes on the same parts; print accuracy, precision and loss of each on every part.
+    """Train several recipes on the same splits and compare accuracy, precision and loss.
 
-    With --repeats or --folds every variant is trained several times, and the table holds mean ± standard
-    deviation. A list names each variant, its recipe, what --set would change in it, and a description; --show
-    prints one to start from.
+    With --repeats or --folds each variant is trained several times, and the table shows mean ± standard
+    deviation. A list gives each variant a name, a recipe, overrides and a description; --show prints an
+    example.
 
     Example: assay variants cifar10/ vehicle-animal --repeats 3
     """
@@ -136,7 +136,7 @@ def variants(
         watcher = experiment_callbacks(progress, quiet=json)
         if resume is not None:
             if data or recipes or set_ or layout or run or (folds, repeats) != (0, 1):
-                raise UsageError("--resume takes everything from the folder: give only --jobs or --json with it")
+                raise UsageError("--resume takes all settings from the folder: give only --jobs or --json with it")
             result = resume_variants(resume, jobs=jobs, watcher=watcher)
         elif data is None or recipes is None:
             raise UsageError("give the photos and a list of variants, as in: assay variants PHOTOS list.yaml")
@@ -154,32 +154,34 @@ def variants(
 
 
 class RankingMetric(StrEnum):
-    """What ranks."""
+    """The metric that ranks the settings."""
 
     accuracy = "accuracy"
     loss = "loss"
 
 
 def tune(
-    data: Annotated[Path, typer.Argument(help="Folder of classes, of train/val/test, or a manifest.")],
+    data: Annotated[Path, typer.Argument(help="Folder of class folders, of train/val/test folders, or a manifest.")],
     *,
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A probe's name or YAML file.")],
+    recipe: Annotated[
+        str, typer.Option("--recipe", "-r", help="Name of a recipe with a frozen backbone, or a YAML file.")
+    ],
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Values to try, as train.lr=1e-3,1e-2; repeatable: all combinations."),
+        typer.Option("--set", help="Values to try, e.g. train.lr=1e-3,1e-2; repeatable, all combinations are tried."),
     ] = None,
     folds: Annotated[
         int,
-        typer.Option(max=1000, help="Share training and validation photos out this often; 0: the recipe's split."),
+        typer.Option(max=1000, help="Cross-validate with this many folds; 0: use the recipe's split."),
     ] = 0,
-    by: Annotated[RankingMetric, typer.Option(help="The figure that ranks.")] = RankingMetric.accuracy,
+    by: Annotated[RankingMetric, typer.Option(help="Validation metric to rank by.")] = RankingMetric.accuracy,
     layout: LayoutOption = None,
-    run: Annotated[Path | None, typer.Option(help="Folder for the results; by default runs/RECIPE-tune-N.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Output folder. (default: runs/RECIPE-tune-N)")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Try many settings of a head on a frozen backbone; print them ranked by their validation photos.
+    """Search hyperparameters of a head on a frozen backbone, ranked by validation metrics.
 
-    Every photo goes through the backbone once, whatever is tried. Test photos are never looked at.
+    The backbone processes each photo once for all settings. Test photos are not used.
 
     Example: assay tune photos/ -r defect-lite --set train.lr=1e-3,3e-3,1e-2 --set net.head.dropout=0,0.3
     """
@@ -211,16 +213,17 @@ def tune(
 def compare(
     results: Annotated[
         list[Path],
-        typer.Argument(help="Run folders, cross-validations, evaluations or predictions.npz files."),
+        typer.Argument(help="Folders of runs, cross-validations or evaluations, or predictions.npz files."),
     ],
     *,
-    positive: Annotated[str | None, typer.Option(help="The class whose precision is told.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write the table as CSV too.")] = None,
+    positive: Annotated[str | None, typer.Option(help="Class whose precision is listed.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
-    """Compare classifiers, and tell whether the difference to the best is more than chance.
+    """Compare classifiers and test whether their differences to the best are significant.
 
-    Runs are compared on their test photos (validation where there are none), photo by photo.
+    Predictions on the same test photos (or validation photos if there is no test split) are compared in
+    pairs.
 
     Example: assay compare runs/default-1 runs/default-2 --csv table.csv
     """

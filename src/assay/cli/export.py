@@ -15,28 +15,30 @@ if TYPE_CHECKING:
 def export(
     model: Annotated[Path, typer.Argument(help="A .assay file.")],
     *,
-    to: Annotated[Path, typer.Option(help="Folder to write into.")],
+    to: Annotated[Path, typer.Option(help="Output folder.")],
     check: Annotated[
         list[str] | None,
-        typer.Option(help="Real photos (files, folders, globs) on which every file must answer as MODEL."),
+        typer.Option(help="Photos (files, folders, globs) on which every exported file must agree with MODEL."),
     ] = None,
-    no_check: Annotated[bool, typer.Option("--no-check", help="Compare nothing.")] = False,
+    no_check: Annotated[bool, typer.Option("--no-check", help="Skip the comparison with MODEL.")] = False,
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", help="onnx, onnx-int8, openvino, openvino-int8, torchscript; all that can be made."),
+        typer.Option(
+            "--format", help="onnx, onnx-int8, openvino, openvino-int8 or torchscript; repeatable. (default: all)"
+        ),
     ] = None,
     int8: Annotated[
         Path | None,
         typer.Option(
             metavar="DATA",
-            help="Labelled photos of the training, to make an int8 model where MODEL has none.",
+            help="Labelled training photos, to quantize MODEL if it contains no int8 model.",
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Write a classifier as ONNX, OpenVINO or TorchScript, each checked against it, with an example of use.
+    """Convert a classifier to ONNX, OpenVINO or TorchScript, with example code.
 
-    A file that answers otherwise than MODEL is not written, and neither are the others.
+    Every exported file is checked against MODEL. If one disagrees, nothing is written.
 
     Example: assay export model.assay --to exported --check photos/
     """
@@ -46,9 +48,9 @@ def export(
 
     if bool(check) == no_check:
         raise UsageError(
-            "an export is checked on real photos: give --check PHOTOS, or --no-check"
+            "exports are verified on real photos: give --check PHOTOS, or --no-check"
             if not check
-            else "--check and --no-check contradict each other: leave one out"
+            else "--check and --no-check cannot be combined"
         )
     compared = list(expand_image_paths(check)) if check else None
     with progress_bars() as progress:
@@ -63,8 +65,8 @@ def _print_exports(result: "ExportResult") -> None:
     for one in result.exported:
         echo(f"{one.format:<14}{one.size / 1e6:7.1f} MB  {_agreement_text(one)}")
     for name, why in result.skipped.items():
-        echo(f"{name:<14}left out: {why}")
-    echo("", f"In {result.folder}: each with a .json that tells its use, and an example_….py to run.")
+        echo(f"{name:<14}skipped: {why}")
+    echo("", f"{result.folder} contains a .json description and a runnable example_….py for each format.")
 
 
 def _agreement_text(one: "ExportedFormat") -> str:

@@ -12,22 +12,22 @@ def fetch(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="A data set's name (none lists them), the address of a zip or tar archive, or such a file.",
+            help="Name of a dataset (omit it to list them), or the URL or path of a zip or tar archive.",
             metavar="NAME|URL|FILE",
         ),
     ] = None,
-    to: Annotated[Path | None, typer.Option("--to", help="The folder to make.", show_default="the name, here")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Output folder.", show_default="./NAME")] = None,
     sha256: Annotated[
         str | None,
-        typer.Option("--sha256", help="What the archive's SHA-256 must be, or begin with."),
+        typer.Option("--sha256", help="Expected SHA-256 of the archive, or its first digits."),
     ] = None,
     from_: Annotated[
         Path | None,
-        typer.Option("--from", help="Folder with the named data set's files, downloaded by other means."),
+        typer.Option("--from", help="Folder with the files of the named dataset, downloaded separately."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the result for programs to read.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Download, verify and unpack a data set; a download that broke off goes on where it stopped.
+    """Download, verify and unpack a dataset. Interrupted downloads are resumed.
 
     Example: assay fetch cifar10 --to photos
     """
@@ -53,7 +53,7 @@ def fetch(
             }
         )
         return
-    echo(f"{fetched.folder} {'is ready' if fetched.fresh else 'was there already'}")
+    echo(f"{fetched.folder} {'is ready' if fetched.fresh else 'already exists'}")
     if dataset:
         echo(f"licence:  {dataset.licence}")
         echo(f"cite:     {dataset.citation}")

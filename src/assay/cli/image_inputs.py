@@ -34,19 +34,19 @@ def expand_image_paths(
         path = Path(name)
         if path.is_dir():
             if next(_walk(path, SkippedFiles(), left_out), None) is None:
-                raise UsageError(f"{name} holds no photo: give another folder, or files")
+                raise UsageError(f"{name} contains no photos: give another folder, or files")
             folders.append(path)
             order[path] = None
         else:
             found = [one for one in _match(name) if one.resolve() not in left_out]
             if not found:
-                raise UsageError(f"{name} holds no photo: it is where the answers go")
+                raise UsageError(f"{name} contains no photos: it is the output file")
             order.update(dict.fromkeys(found))
     return _expand(list(order), folders, left_out, SkippedFiles() if passed is None else passed)
 
 
 def _match(name: str) -> list[Path]:
-    """Return the file, or the files that a glob matches."""
+    """Return the file, or the files that match a glob."""
     path = Path(name)
     if path.exists():
         return [path]
@@ -62,7 +62,7 @@ def _match(name: str) -> list[Path]:
 def _expand(
     order: Sequence[Path], folders: Sequence[Path], left_out: Collection[Path], passed: SkippedFiles
 ) -> Iterator[Path]:
-    """Walk the folders in their turn; what was given before, by name or within a folder, comes only once."""
+    """Walk the folders in order; paths already yielded, by name or within a folder, are left out."""
     before: list[Path] = []
     given: set[Path] = set()
     for path in order:
@@ -80,7 +80,7 @@ def _expand(
 
 
 def _walk(folder: Path, passed: SkippedFiles, left_out: Collection[Path]) -> Iterator[Path]:
-    """Give a folder's photos, then the folders in it that cannot be read."""
+    """Yield the photos of a folder, then its subfolders that cannot be read."""
     unreadable = set(passed.unreadable)
     for path in walk_images(folder, passed):
         if left_out and path.resolve() in left_out:

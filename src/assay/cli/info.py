@@ -11,9 +11,9 @@ from assay.cli.console import echo, echo_text, print_json_text
 def info(
     model: Annotated[Path, typer.Argument(help="A .assay file.")],
     *,
-    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print all fields as JSON.")] = False,
 ) -> None:
-    """Show what a classifier knows, how good it is and where it comes from.
+    """Show the model card of a classifier: classes, metrics, training data and provenance.
 
     Example: assay info model.assay
     """
@@ -23,12 +23,12 @@ def info(
     print_json_text(bundle.info.model_dump_json(indent=2)) if json else echo_text(bundle.card.rstrip())
 
 
-recipes = typer.Typer(help="List the recipes; show every value of one.", no_args_is_help=True)
+recipes = typer.Typer(help="List the built-in recipes and networks, or show a recipe.", no_args_is_help=True)
 
 
 @recipes.command("list")
 def list_recipes() -> None:
-    """List the recipes that come with Assay.
+    """List the built-in recipes.
 
     Example: assay recipes list
     """
@@ -44,12 +44,14 @@ def list_recipes() -> None:
         echo_text(fill(about, width, subsequent_indent=" " * indent))
 
 
-@recipes.command()
+@recipes.command("show")
 def show_recipe(
-    name: Annotated[str, typer.Argument(help="A recipe's name, or the path of a YAML file.")],
-    set_: Annotated[list[str] | None, typer.Option("--set", help="A value to change, as train.epochs=5.")] = None,
+    name: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a recipe value, e.g. train.epochs=5; repeatable.")
+    ] = None,
 ) -> None:
-    """Print a recipe with every value, as YAML that `-r` takes.
+    """Print all values of a recipe as YAML, which `-r` accepts.
 
     Example: assay recipes show bottle > mine.yaml
     """
@@ -60,7 +62,7 @@ def show_recipe(
 
 @recipes.command()
 def networks() -> None:
-    """List the networks that `net.name` takes.
+    """List the values of `net.name`.
 
     Example: assay recipes networks
     """
@@ -68,32 +70,33 @@ def networks() -> None:
 
     for name in NETWORKS:
         echo(name)
-    echo("timm:NAME  (any network of the timm library, after pip install 'assay[timm]')")
+    echo("timm:NAME  (any network of the timm library; needs pip install 'assay[timm]')")
 
 
-cache = typer.Typer(help="Show or clear what is kept between runs.", no_args_is_help=True)
+cache = typer.Typer(help="Show or clear the caches on disk.", no_args_is_help=True)
 
 
-@cache.command()
+@cache.command("show")
 def show_cache() -> None:
-    """Say where the caches are and how much they take.
+    """Show the location and size of the caches.
 
     Example: assay cache show
     """
     from assay.core.files import cache_folder
 
-    echo(f"{cache_folder()}  (another place: set ASSAY_CACHE)")
+    echo(f"{cache_folder()}  (set ASSAY_CACHE to change it)")
     for folder in sorted(path for path in cache_folder().glob("*") if path.is_dir()):
-        # Pixel files are sparse: what counts is the disk they occupy, not their length.
+        # Pixel files are sparse: count allocated blocks, not file lengths.
         taken = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
         echo(f"  {folder.name:<10}{taken / 2**20:10.1f} MiB")
 
 
-@cache.command()
+@cache.command("clear")
 def clear_cache() -> None:
-    """Remove what was kept of photos; downloaded weights stay. Running jobs are not disturbed.
+    """Delete cached pixels, features and tables. Downloaded weights are kept.
 
-    But for checks and benchmarks of a Parquet file with photos in it: these are read from the cache.
+    Running jobs are not affected, except `assay check` and `assay bench` on a Parquet file that contains
+    photos: they read from the cache.
 
     Example: assay cache clear
     """
@@ -101,4 +104,4 @@ def clear_cache() -> None:
     from assay.data.feature_store import clear_features
     from assay.data.hf_datasets import clear_table_images
 
-    echo(f"{(clear_arrays() + clear_features() + clear_table_images()) / 2**20:.1f} MiB given back")
+    echo(f"{(clear_arrays() + clear_features() + clear_table_images()) / 2**20:.1f} MiB freed")

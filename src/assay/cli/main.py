@@ -39,7 +39,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
 
 
 class _Commands(TyperGroup):
-    """The commands; what a wrong call echoes of its arguments is made safe to show."""
+    """The command group; arguments echoed in usage errors are made safe to print."""
 
     def make_context(self, *args: Any, **settings: Any) -> Any:
         """Parse the options before the command."""
@@ -54,7 +54,7 @@ class _Commands(TyperGroup):
 
 @contextmanager
 def _safe_usage_errors() -> Iterator[None]:
-    """Clean the messages of the errors that Typer prints by itself; it keeps their class to itself."""
+    """Sanitize messages of usage errors, which Typer prints itself; their class is not public."""
     try:
         yield
     except Exception as error:
@@ -67,7 +67,7 @@ def _safe_usage_errors() -> Iterator[None]:
 app = typer.Typer(
     name="assay",
     cls=_Commands,
-    help="Turn a folder of photos into an image classifier you can trust, explain and serve.",
+    help="Train, evaluate and serve image classifiers from a folder of photos.",
     epilog="Try: assay demo · assay train PHOTOS · assay predict MODEL PHOTO",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -91,19 +91,19 @@ def _version(wanted: bool) -> None:
 def _root(
     *,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     del version
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; an error becomes one sentence, Ctrl-C the exit code 130.
+    """Run the command line. Errors are printed as one sentence; Ctrl-C exits with 130.
 
     Args:
-        arguments: what was typed behind `assay`; none: the process's own.
+        arguments: command-line arguments; None: those of the process.
     """
-    # What Matplotlib and torch keep goes where Assay's caches are, unless the user has named another place.
+    # Matplotlib and torch share the cache folder of Assay unless the user chose another.
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torchinductor"))
     prepare_streams()
@@ -111,14 +111,14 @@ def main(arguments: list[str] | None = None) -> None:
         app(arguments)
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:
-            # Typer ends on Ctrl-C without a word.
-            print_error("stopped")
+            # Typer exits silently on Ctrl-C.
+            print_error("interrupted")
         elif not stop.code and (failure := output_error()) is not None:
-            print_error(f"standard output could not be written: {failure.strerror}; the work itself is done")
+            print_error(f"cannot write to standard output: {failure.strerror}; the command itself has completed")
             sys.exit(1)
         raise
     except BrokenPipeError:
-        # The reader of our output (head, less) has gone; Python must not complain when it closes stdout.
+        # The reader of the output (head, less) has exited; closing stdout must not fail at exit.
         discard_output()
         sys.exit(1)
     except Exception as error:
@@ -130,32 +130,32 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _error_message(error: Exception) -> str | None:
-    """Return what to say of an error that a person can do something about; None: it is a bug."""
+    """Return the message for an error that the user can fix; None: it is a bug."""
     said: str | None = None
     match error:
         case AssayError():
             said = str(error)
         case ModuleNotFoundError():
             extra = _EXTRAS.get((error.name or "").partition(".")[0])
-            install = f"in Assay's folder: pip install -c constraints.txt -e '.[{extra}]'"
-            said = None if extra is None else f"this needs {error.name}; {install}"
+            install = f'pip install "assay[{extra}]"'
+            said = None if extra is None else f"this command needs {error.name}: {install}"
         case OSError():
             where = f"{error.filename}: " if error.filename else ""
-            said = f"{where}{error.strerror or error}; look at the disk, the path and its permissions"
+            said = f"{where}{error.strerror or error}; check the disk, the path and its permissions"
         case UnicodeEncodeError() if error.encoding == sys.getfilesystemencoding() != "utf-8":
             advice = "set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
-            said = f"this locale ({error.encoding}) cannot name {error.object}: {advice}"
+            said = f"the locale ({error.encoding}) cannot represent {error.object}: {advice}"
         case RuntimeError() if str(error).startswith(_SYMLINK_LOOP):
-            said = f"a link leads back to itself ({error}): give another path, or mend the link"
+            said = f"a symbolic link points to itself ({error}): give another path, or fix the link"
         case MemoryError():
-            said = "there is too little memory; give smaller photos, a smaller batch, or close other programs"
+            said = "out of memory: use smaller photos or a smaller batch, or close other programs"
     return said
 
 
 _SYMLINK_LOOP = "Symlink loop"
-"""How `Path.resolve` begins its message, up to Python 3.12."""
+"""Prefix of the message of `Path.resolve`, up to Python 3.12."""
 _INTERRUPTED = 130
-"""What a shell calls a program that Ctrl-C ended."""
+"""Exit code of a program that was ended by Ctrl-C."""
 
 
 _EXTRAS = {

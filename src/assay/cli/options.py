@@ -10,7 +10,7 @@ from assay.cli.console import echo, is_terminal
 
 
 class Layout(StrEnum):
-    """What the folders directly in a data folder are."""
+    """What the top-level folders of a dataset are."""
 
     classes = "classes"
     splits = "splits"
@@ -19,14 +19,14 @@ class Layout(StrEnum):
 LayoutOption = Annotated[
     Layout | None,
     typer.Option(
-        help="What the folders in DATA are: classes, or splits (train/val/test) that hold the classes. By "
-        "default their names decide."
+        help="What the folders in DATA are: classes, or splits (train/val/test) that contain classes. "
+        "(default: decided by their names)"
     ),
 ]
 
 
 def layout_setting(layout: Layout | None) -> list[str]:
-    """Return the override of the recipe that `--layout` stands for; none where it was not given."""
+    """Return the recipe override for `--layout`, or none if it was not given."""
     return [] if layout is None else [f"data.layout={layout.value}"]
 
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Precision(StrEnum):
-    """How finely the model calculates."""
+    """Arithmetic precision of inference."""
 
     auto = "auto"
     fp32 = "fp32"
@@ -43,20 +43,18 @@ class Precision(StrEnum):
     int8 = "int8"
 
 
-EngineOption = Annotated[str, typer.Option(help="auto, openvino, onnxruntime or cuda.")]
+EngineOption = Annotated[str, typer.Option(help="Inference engine: auto, openvino, onnxruntime or cuda.")]
 PrecisionOption = Annotated[
     Precision,
     typer.Option(
-        help="auto: int8 where the model has it and the processor is made for it. bf16: fp32, rounded, on "
-        "processors made for it."
+        help="auto: int8 if the model has it and the CPU supports it. bf16: the fp32 model in bfloat16, on "
+        "CPUs that support it."
     ),
 ]
-ThreadsOption = Annotated[
-    int | None, typer.Option(min=1, max=1024, help="Processors to use; by default all that it may.")
-]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads. (default: all available)")]
 
 
 def print_engine(classifier: "Classifier") -> None:
-    """Say on a terminal which runtime answers at which precision; programs read neither."""
+    """Print engine and precision to standard error if it is a terminal."""
     if is_terminal(sys.stderr):
-        echo(f"answers come from {classifier.runs}", err=True)
+        echo(f"engine: {classifier.runs}", err=True)

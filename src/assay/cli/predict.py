@@ -18,23 +18,24 @@ if TYPE_CHECKING:
 
 def predict(
     model: Annotated[Path, typer.Argument(help="A .assay file.")],
-    inputs: Annotated[list[str], typer.Argument(help="Photos, folders, or globs such as 'shots/*.jpg'.")],
+    inputs: Annotated[list[str], typer.Argument(help="Photos, folders, or globs such as 'photos/*.jpg'.")],
     *,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a photo (JSON lines).")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write a table to this file: .csv, .jsonl or .parquet.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per photo (JSON lines).")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the predictions to a .csv, .jsonl or .parquet file.")] = None,
     abstain: Annotated[
-        bool, typer.Option(help="Say which photos are unknown: unsure, or unlike the training photos.")
+        bool,
+        typer.Option(help="Mark predictions as unknown if confidence is low or the photo is unlike the training data."),
     ] = True,
     engine: EngineOption = "auto",
     precision: PrecisionOption = Precision.auto,
     threads: ThreadsOption = None,
 ) -> None:
-    """Classify photos, one or a hundred thousand. Files in folders that are not images are skipped.
+    """Classify photos. Files in folders that are not images are skipped.
 
-    With --out, answers are kept beside the table as they come; the same command goes on where one that was
-    stopped or killed had come to. Photos that cannot be read are listed; exits with 1 if there is any.
+    With --out, results are saved as they are computed; to resume an interrupted run, repeat the command.
+    Photos that cannot be read are listed, and the exit code is 1 if there is any.
 
-    Example: assay predict model.assay photos/ --out answers.csv
+    Example: assay predict model.assay photos/ --out predictions.csv
     """
     from assay.cli.image_inputs import expand_image_paths
     from assay.image.image_files import SkippedFiles
@@ -48,7 +49,7 @@ def predict(
         model,
         engine=engine,
         precision=precision.value,
-        # A table is for many photos.
+        # With --out many photos are expected.
         mode="latency" if out is None else "throughput",
         threads=threads,
         abstain=abstain,
@@ -73,12 +74,12 @@ def _check_output(out: Path, *, json: bool) -> None:
     from assay.inference.prediction_tables import check_output_path
 
     if json:
-        raise UsageError("--json and --out exclude each other: end the name of --out in .jsonl, or leave one")
+        raise UsageError("--json and --out cannot be combined: for JSON lines in a file, give --out FILE.jsonl")
     check_output_path(out)
 
 
 def _output_files(out: Path | None) -> list[Path]:
-    """Return the files that are ours, and none of the photos."""
+    """Return the files that this command writes, which are not inputs."""
     from assay.inference.batch_predict import resume_log_path
 
     return [] if out is None else [out, resume_log_path(out)]
@@ -87,7 +88,7 @@ def _output_files(out: Path | None) -> list[Path]:
 def _write_table(
     classifier: "Classifier", paths: "Iterable[Path]", out: Path, total: int, conditions: dict[str, Any]
 ) -> int:
-    """Write the table and say so; return how many photos could not be read."""
+    """Write the table; return the number of unreadable photos."""
     from assay.cli.console import progress_bars
     from assay.inference.batch_predict import batch_predict, resume_log_path
 
@@ -95,12 +96,12 @@ def _write_table(
         with progress_bars("photos") as progress:
             tally = batch_predict(classifier, paths, out, total=total, conditions=conditions, progress=progress)
     except KeyboardInterrupt:
-        echo(f"assay: {resume_log_path(out)} keeps the answers: the same command goes on from there", err=True)
+        echo(f"assay: results so far are in {resume_log_path(out)}: repeat the command to resume", err=True)
         raise typer.Exit(130) from None
     except OSError as error:
         reason = error.strerror or error
-        raise AssayError(f"{out} cannot be written ({reason}): mend it, and the same command goes on") from None
-    earlier = f", {tally.resumed} of the answers from before the interruption" if tally.resumed else ""
+        raise AssayError(f"cannot write {out} ({reason}): fix this and repeat the command to resume") from None
+    earlier = f" ({tally.resumed} results from the interrupted run)" if tally.resumed else ""
     echo(f"{tally.count} photos classified, {tally.unreadable} unreadable: {out}{earlier}")
     for example in tally.examples:
         echo(f"assay: {example}", err=True)
@@ -119,7 +120,7 @@ def _predictions(classifier: "Classifier", paths: "Iterable[Path]", total: int) 
 
 
 def _print_predictions(answers: "Iterable[Prediction | Failure]", *, json: bool) -> int:
-    """Print each answer as it comes; return how many photos could not be read."""
+    """Print predictions as they are computed; return the number of unreadable photos."""
     from assay.core.text import printable
     from assay.inference import Failure
     from assay.inference.prediction_tables import json_line, prediction_row
@@ -145,19 +146,19 @@ if TYPE_CHECKING:
 
 def explain(
     model: Annotated[Path, typer.Argument(help="A .assay file.")],
-    images: Annotated[list[str], typer.Argument(help="Photos, folders, or globs such as 'shots/*.jpg'.")],
+    images: Annotated[list[str], typer.Argument(help="Photos, folders, or globs such as 'photos/*.jpg'.")],
     *,
-    out: Annotated[Path, typer.Option(help="Folder to write the pictures into.")] = Path("explanations"),
+    out: Annotated[Path, typer.Option(help="Output folder.")] = Path("explanations"),
     class_: Annotated[
-        str | None, typer.Option("--class", help="The class to explain; by default the predicted one.")
+        str | None, typer.Option("--class", help="Class to explain. (default: the predicted one)")
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a photo (JSON lines).")] = False,
+    engine: Annotated[str, typer.Option(help="Inference engine: auto, openvino or onnxruntime.")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per photo (JSON lines).")] = False,
 ) -> None:
-    """Draw heat maps of what in photos speaks for a class: a picture a photo and one sheet of all.
+    """Explain predictions with heat maps: one image per photo and a contact sheet.
 
-    The brighter, the stronger the evidence; a line goes around what has half of the strongest or more. Exits
-    with 1 if any photo could not be read.
+    Brighter areas carry more evidence for the class; the contour marks half of the maximum. Exits with 1 if
+    any photo could not be read.
 
     Example: assay explain model.assay photos/ --out why/ --class defective
     """
@@ -174,7 +175,7 @@ def explain(
         _print_json_rows(result.rows)
     elif result.sheet is not None:
         noun = "photo" if len(result.rows) == 1 else "photos"
-        echo(f"{len(result.rows)} {noun} explained: {result.sheet} shows all side by side")
+        echo(f"{len(result.rows)} {noun} explained; contact sheet: {result.sheet}")
     for failure in result.failures:
         echo(f"assay: {failure}", err=True)
     if result.failures:
@@ -182,7 +183,7 @@ def explain(
 
 
 def _explainer(classifier: "Classifier") -> "Explainer":
-    """Choose the way to explain; torch is imported only if the head leaves no other."""
+    """Choose CAM, or Grad-CAM (which imports torch) if the head is not a single linear layer."""
     if classifier.head is not None:
         return classifier.explain
     from assay.pipeline.explain import create_explainer

@@ -16,119 +16,129 @@ if TYPE_CHECKING:
     from assay.serving.supervisor import WorkerConfig
 
 Options = dict[str, dict[str, Any]]
-"""Settings by concern and name."""
+"""Values by settings group and name."""
 
 _FORMAT_ALIASES = {"jpg": "jpeg", "tif": "tiff", "jp2": "jpeg2000", "pgm": "ppm", "pbm": "ppm", "pnm": "ppm"}
-"""Formats by other names."""
+"""Format names by file extension."""
 
-_LISTEN_PANEL = "Listening"
+_LISTEN_PANEL = "Network"
 _MODEL_PANEL = "Model"
-_AUTH_PANEL = "Keys"
-_STORAGE_PANEL = "What is kept"
-_WEB_PANEL = "Pages"
+_AUTH_PANEL = "Authentication"
+_STORAGE_PANEL = "Storage and logs"
+_WEB_PANEL = "Web pages"
 
 
 def serve(
-    models: Annotated[list[str], typer.Argument(help=".assay files, or NAME=FILE; the first is the default.")],
+    models: Annotated[
+        list[str], typer.Argument(help=".assay files, optionally as NAME=FILE; the first is the default model.")
+    ],
     *,
     host: Annotated[
-        str | None, typer.Option(help="Address to listen at; usually 127.0.0.1.", rich_help_panel=_LISTEN_PANEL)
+        str | None, typer.Option(help="Address to listen on. (default: 127.0.0.1)", rich_help_panel=_LISTEN_PANEL)
     ] = None,
     port: Annotated[
-        int | None, typer.Option(help="Port, usually 8000; 0: any free.", rich_help_panel=_LISTEN_PANEL)
+        int | None, typer.Option(help="Port; 0 chooses a free one. (default: 8000)", rich_help_panel=_LISTEN_PANEL)
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes, usually 1; the processors are shared out.", rich_help_panel=_LISTEN_PANEL),
+        typer.Option(help="Worker processes, which share the CPUs. (default: 1)", rich_help_panel=_LISTEN_PANEL),
     ] = None,
     root_path: Annotated[
         str | None,
-        typer.Option(help="Path under which a proxy shows the server, as /assay.", rich_help_panel=_LISTEN_PANEL),
+        typer.Option(help="URL prefix behind a reverse proxy, e.g. /assay.", rich_help_panel=_LISTEN_PANEL),
     ] = None,
     allowed_host: Annotated[
         list[str] | None,
         typer.Option(
-            help="Name under which a server without keys is reached, besides localhost; may be repeated.",
+            help="Host name accepted by a server without API keys, besides localhost; repeatable.",
             rich_help_panel=_LISTEN_PANEL,
         ),
     ] = None,
-    tls_cert: Annotated[
-        Path | None, typer.Option(help="Certificate for HTTPS, PEM.", rich_help_panel=_LISTEN_PANEL)
-    ] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.", rich_help_panel=_LISTEN_PANEL)] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).", rich_help_panel=_LISTEN_PANEL)] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="TLS private key (PEM).", rich_help_panel=_LISTEN_PANEL)] = None,
     engine: Annotated[
-        str | None, typer.Option(help="auto, openvino, onnxruntime or cuda.", rich_help_panel=_MODEL_PANEL)
+        str | None,
+        typer.Option(
+            help="Inference engine: auto, openvino, onnxruntime or cuda. (default: auto)", rich_help_panel=_MODEL_PANEL
+        ),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="auto, fp32, bf16 or int8.", rich_help_panel=_MODEL_PANEL)
+        str | None, typer.Option(help="auto, fp32, bf16 or int8. (default: auto)", rich_help_panel=_MODEL_PANEL)
     ] = None,
     formats: Annotated[
         str | None,
         typer.Option(
-            help="Image formats to take, as jpeg,png,webp; usually JPEG, PNG and those trained on.",
+            help="Accepted image formats, e.g. jpeg,png,webp. (default: JPEG, PNG and the training formats)",
             rich_help_panel=_MODEL_PANEL,
         ),
     ] = None,
     golden: Annotated[
         Path | None,
-        typer.Option(help="Photos that a new model must answer before it is used.", rich_help_panel=_MODEL_PANEL),
+        typer.Option(
+            help="Labelled photos that a new model must classify correctly before it is activated.",
+            rich_help_panel=_MODEL_PANEL,
+        ),
     ] = None,
     auth: Annotated[
         bool | None,
-        typer.Option(
-            "--auth/--no-auth", help="Ask for keys; by default where there are some.", rich_help_panel=_AUTH_PANEL
-        ),
+        typer.Option("--auth/--no-auth", help="Require API keys. (default: if any exist)", rich_help_panel=_AUTH_PANEL),
     ] = None,
     keys: Annotated[
-        Path | None, typer.Option(help="Folder of keys, as `assay keys` makes it.", rich_help_panel=_AUTH_PANEL)
+        Path | None, typer.Option(help="Folder of the API keys; see `assay keys`.", rich_help_panel=_AUTH_PANEL)
     ] = None,
     redis: Annotated[
         str | None,
-        typer.Option(help="Redis for answers and rates, as redis://host:6379/0.", rich_help_panel=_STORAGE_PANEL),
+        typer.Option(
+            help="Redis for the result cache and rate limits, e.g. redis://host:6379/0.", rich_help_panel=_STORAGE_PANEL
+        ),
     ] = None,
     journal: Annotated[
         str | None,
         typer.Option(
-            help="Where requests are recorded: an SQLite file (usually ~/.local/state/assay/journal.sqlite), "
-            "mongodb://HOST/DATABASE, or none.",
+            help="Request log: an SQLite file, mongodb://HOST/DATABASE, or none. "
+            "(default: ~/.local/state/assay/journal.sqlite)",
             rich_help_panel=_STORAGE_PANEL,
         ),
     ] = None,
     keep_days: Annotated[
-        float | None, typer.Option(help="Days that records are kept.", rich_help_panel=_STORAGE_PANEL)
+        float | None, typer.Option(help="Days to keep records in the request log.", rich_help_panel=_STORAGE_PANEL)
     ] = None,
     keep_uncertain: Annotated[
-        Path | None, typer.Option(help="Folder for the least sure photos, to label.", rich_help_panel=_STORAGE_PANEL)
+        Path | None,
+        typer.Option(
+            help="Folder for the photos with the lowest confidence, for labelling.", rich_help_panel=_STORAGE_PANEL
+        ),
     ] = None,
     web: Annotated[
         bool | None,
-        typer.Option("--web/--no-web", help="Pages for people, at / and /relabel.", rich_help_panel=_WEB_PANEL),
+        typer.Option("--web/--no-web", help="Serve the web pages / and /relabel.", rich_help_panel=_WEB_PANEL),
     ] = None,
     suspects: Annotated[
         Path | None,
         typer.Option(
-            help="Photos to relabel: a report's suspects.csv, or the JSON of `assay check --model`.",
+            help="Photos to relabel: suspects.csv of a report, or the JSON output of `assay check --model`.",
             rich_help_panel=_WEB_PANEL,
         ),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Manifest of the data set that labels are given on top of.", rich_help_panel=_WEB_PANEL),
+        typer.Option(help="Manifest of the dataset that is relabelled.", rich_help_panel=_WEB_PANEL),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Manifest that labels are written to.", rich_help_panel=_WEB_PANEL)
+        Path | None, typer.Option(help="Manifest that new labels are written to.", rich_help_panel=_WEB_PANEL)
     ] = None,
     log_dir: Annotated[
-        Path | None, typer.Option(help="Folder for request and error logs.", rich_help_panel=_STORAGE_PANEL)
+        Path | None, typer.Option(help="Folder for access and error logs.", rich_help_panel=_STORAGE_PANEL)
     ] = None,
     log_level: Annotated[
-        str | None, typer.Option(help="debug, info, warning or error.", rich_help_panel=_STORAGE_PANEL)
+        str | None, typer.Option(help="debug, info, warning or error. (default: info)", rich_help_panel=_STORAGE_PANEL)
     ] = None,
 ) -> None:
-    """Answer photos over HTTP: POST /classify, GET /health, and what GET /openapi.json tells.
+    """Serve a classifier over HTTP.
 
-    Every setting can also come from the environment, such as ASSAY_SERVE_BATCHING__QUEUE=128. SIGHUP reads
-    the models anew; SIGTERM ends after the last answer.
+    POST photos to /classify; GET /openapi.json describes all routes. Every setting can also be given as an
+    environment variable, e.g. ASSAY_SERVE_BATCHING__QUEUE=128. SIGHUP reloads the models; SIGTERM shuts down
+    gracefully.
 
     Example: assay serve model.assay --port 9000
     """
@@ -165,10 +175,10 @@ def serve(
 
 
 def _formats(text: str) -> list[str]:
-    """Read `jpeg,png`; the endings of files are understood too.
+    """Parse `jpeg,png`; file extensions are accepted too.
 
     Raises:
-        UsageError: one is none that Assay reads.
+        UsageError: a format is unknown.
     """
     from typing import get_args
 
@@ -178,7 +188,7 @@ def _formats(text: str) -> list[str]:
     names = [_FORMAT_ALIASES.get(one, one) for one in (name.strip().lower() for name in text.split(","))]
     for name in names:
         if name not in known:
-            raise UsageError(f"--formats: {name!r} is no image format; there are {', '.join(known)}")
+            raise UsageError(f"--formats: unknown image format {name!r}: choose from {', '.join(known)}")
     return list(dict.fromkeys(names))
 
 
@@ -202,7 +212,7 @@ def _serve_by_workers(order: "WorkerConfig", listening: "socket", settings: "Ser
 
 
 def _without_unset(options: Options) -> Options:
-    """Leave out what was not typed."""
+    """Drop options that were not given."""
     typed = {
         concern: {name: value for name, value in values.items() if value is not None}
         for concern, values in options.items()
@@ -211,10 +221,10 @@ def _without_unset(options: Options) -> Options:
 
 
 def _with_auth_default(settings: "ServeSettings", typed: Options) -> "ServeSettings":
-    """Decide whether keys are asked for where nobody has said it: where there are some.
+    """Require API keys if any exist, unless the setting was given.
 
     Raises:
-        UsageError: there are none, and other machines could ask.
+        UsageError: there are no keys and the server would be reachable from other machines.
     """
     from assay.serving.auth.keys import KEYS_FILE
     from assay.serving.auth.origins import is_loopback
@@ -225,8 +235,8 @@ def _with_auth_default(settings: "ServeSettings", typed: Options) -> "ServeSetti
     required = "folder" in settings.auth.model_fields_set or (settings.auth.folder / KEYS_FILE).exists()
     if not required and not is_loopback(settings.listen.host):
         raise UsageError(
-            f"{settings.listen.host} can be reached from other machines and there are no keys: make one with "
-            "`assay keys create`, or spell out --no-auth"
+            f"{settings.listen.host} is reachable from other machines but there are no API keys: "
+            "create one with `assay keys create`, or give --no-auth"
         )
     typed["auth"] = {**typed.get("auth", {}), "required": required}
     return ServeSettings.read(typed)

@@ -12,29 +12,33 @@ from assay.core.text import printable
 if TYPE_CHECKING:
     from assay.serving.auth.keys import ApiKey, KeyManager
 
-keys = typer.Typer(help="Make, list, rotate and revoke the keys of assay serve.", no_args_is_help=True)
+keys = typer.Typer(help="Create, list, rotate and revoke API keys of `assay serve`.", no_args_is_help=True)
 
 _FolderOption = Annotated[
     Path | None,
-    typer.Option("--keys", help="Folder of the keys; else $ASSAY_KEYS, else assay in your settings folder."),
+    typer.Option(
+        "--keys", help="Folder of the keys. (default: $ASSAY_KEYS, or assay in the user's configuration folder)"
+    ),
 ]
 _JsonOption = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
-_KeyArgument = Annotated[str, typer.Argument(help="The key's id, ak_....")]
+_KeyArgument = Annotated[str, typer.Argument(help="Id of the key, ak_...")]
 
 
 @keys.command()
 def create(
     *,
-    client: Annotated[str, typer.Option(help="Whom the key is for.")],
-    tier: Annotated[str, typer.Option(help="bronze, silver, gold, or one of the server's own.")] = "bronze",
-    expires: Annotated[str | None, typer.Option(help="When it ends, as 90d; else never.")] = None,
+    client: Annotated[str, typer.Option(help="Name of the client.")],
+    tier: Annotated[
+        str, typer.Option(help="Rate limit tier: bronze, silver, gold, or one defined in the server's settings.")
+    ] = "bronze",
+    expires: Annotated[str | None, typer.Option(help="Lifetime, e.g. 90d. (default: unlimited)")] = None,
     scope: Annotated[
-        list[str] | None, typer.Option(help="What it opens: classify, metrics, admin; may be repeated.")
+        list[str] | None, typer.Option(help="Permission: classify, metrics or admin; repeatable. (default: classify)")
     ] = None,
     folder: _FolderOption = None,
     json: _JsonOption = False,
 ) -> None:
-    """Make a key; its secret is shown this once.
+    """Create a key. Its secret is shown only once.
 
     Example: assay keys create --client line-3 --tier gold --expires 90d
     """
@@ -49,7 +53,7 @@ def create(
 
 @keys.command("list")
 def list_keys(*, folder: _FolderOption = None, json: _JsonOption = False) -> None:
-    """List the keys; secrets are not kept, so none is shown.
+    """List the keys. Secrets are not stored and cannot be shown.
 
     Example: assay keys list
     """
@@ -64,14 +68,14 @@ def list_keys(*, folder: _FolderOption = None, json: _JsonOption = False) -> Non
 
 @keys.command()
 def rotate(
-    key: Annotated[str | None, typer.Argument(help="The key to replace, ak_....")] = None,
+    key: Annotated[str | None, typer.Argument(help="Id of the key to replace, ak_...")] = None,
     *,
-    grace: Annotated[str, typer.Option(help="How long the old key goes on.")] = "1d",
-    master: Annotated[bool, typer.Option("--master", help="Add a master secret; new keys use it.")] = False,
+    grace: Annotated[str, typer.Option(help="How long the old key remains valid.")] = "1d",
+    master: Annotated[bool, typer.Option("--master", help="Add a new master secret, which new keys use.")] = False,
     folder: _FolderOption = None,
     json: _JsonOption = False,
 ) -> None:
-    """Replace a key by a new one for the same client; or renew the master secret.
+    """Replace a key by a new one for the same client, or add a new master secret.
 
     Example: assay keys rotate ak_k3v9m2x7p4q8w6zt --grace 2d
     """
@@ -80,11 +84,11 @@ def rotate(
     from assay.serving.auth.keys import KeyManager
 
     if master == (key is not None):
-        raise UsageError("give a key to replace, or --master")
+        raise UsageError("give the id of the key to replace, or --master")
     desk = KeyManager(folder)
     if key is None:
         version = desk.renew_master()
-        said = f"master version {version}; keys made before go on until they are rotated"
+        said = f"master secret version {version}; existing keys remain valid until they are rotated"
         print_json({"version": version}) if json else echo(said)
         return
     made = desk.rotate(key, parse_duration(grace))
@@ -93,7 +97,7 @@ def rotate(
 
 @keys.command()
 def revoke(key: _KeyArgument, *, folder: _FolderOption = None, json: _JsonOption = False) -> None:
-    """Revoke a key; a running server refuses it within two seconds.
+    """Revoke a key. A running server rejects it within two seconds.
 
     Example: assay keys revoke ak_k3v9m2x7p4q8w6zt
     """
@@ -105,7 +109,7 @@ def revoke(key: _KeyArgument, *, folder: _FolderOption = None, json: _JsonOption
 
 
 def _key_row(desk: "KeyManager", key: "ApiKey") -> dict[str, Any]:
-    """Return what is shown of a key, times as ISO 8601."""
+    """Return the public fields of a key, with times in ISO 8601."""
     row = key.model_dump(mode="json")
     for name in ("created", "expires", "revoked"):
         row[name] = None if row[name] is None else datetime.fromtimestamp(row[name], UTC).isoformat()
@@ -121,10 +125,10 @@ def _print_new_key(desk: "KeyManager", key: "ApiKey", *, json: bool) -> None:
         return
     ends = _key_row(desk, key)["expires"]
     print_result(token)
-    echo(f"for {key.client}, {key.tier}, {' '.join(key.scopes)}, ends {ends or 'never'}", err=True)
+    echo(f"for {key.client}, {key.tier}, {' '.join(key.scopes)}, expires {ends or 'never'}", err=True)
     if key.tier not in DEFAULT_TIERS:
-        echo(f"{key.tier} is no usual tier: the server's settings must have it.", err=True)
-    echo("Keep it now: it is not stored and cannot be shown again.", err=True)
+        echo(f"{key.tier} is not a built-in tier: the server's settings must define it.", err=True)
+    echo("Save the key now: it is not stored and cannot be shown again.", err=True)
 
 
 def _print_keys(rows: list[dict[str, Any]]) -> None:
@@ -133,7 +137,7 @@ def _print_keys(rows: list[dict[str, Any]]) -> None:
         "client": "client",
         "tier": "tier",
         "scopes": "scopes",
-        "expires": "ends",
+        "expires": "expires",
         "state": "state",
     }
     lines = [{**row, "scopes": " ".join(row["scopes"]), "expires": (row["expires"] or "never")[:16]} for row in rows]
@@ -155,27 +159,27 @@ _REQUEST_COLUMNS = ("time", "client", "status", "result", "confidence", "ms", "m
 def journal(
     source: Annotated[
         str | None,
-        typer.Argument(help="A journal.sqlite or mongodb://HOST/DATABASE; by default where `assay serve` keeps it."),
+        typer.Argument(help="A journal.sqlite or mongodb://HOST/DATABASE. (default: where `assay serve` writes it)"),
     ] = None,
     *,
-    client: Annotated[str | None, typer.Option(help="Of this client alone.")] = None,
-    request: Annotated[str | None, typer.Option(help="With this request id.")] = None,
+    client: Annotated[str | None, typer.Option(help="Only requests of this client.")] = None,
+    request: Annotated[str | None, typer.Option(help="Only the request with this id.")] = None,
     since: Annotated[
-        str | None, typer.Option(help="From this moment on: 2026-03-01, 2026-03-01T12:00, or 7d, 12h ago.")
+        str | None, typer.Option(help="Start time: 2026-03-01, 2026-03-01T12:00, or how long ago: 7d, 12h.")
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Before this moment.")] = None,
-    result: Annotated[str | None, typer.Option(help="Answered with this label.")] = None,
-    status: Annotated[int | None, typer.Option(help="Answered with this HTTP status.")] = None,
+    until: Annotated[str | None, typer.Option(help="End time, exclusive.")] = None,
+    result: Annotated[str | None, typer.Option(help="Only this predicted label.")] = None,
+    status: Annotated[int | None, typer.Option(help="Only this HTTP status.")] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help=f"The newest so many; {_DEFAULT_LIMIT} when they are printed as a table."),
+        typer.Option(min=1, help=f"Maximum number of requests. (default: {_DEFAULT_LIMIT} for a table, else all)"),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a request (JSON lines).")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per request (JSON lines).")] = False,
     to: Annotated[Path | None, typer.Option(help="Write a table to this .csv, .jsonl or .parquet file.")] = None,
 ) -> None:
-    """List or export the requests that a server has recorded, newest first.
+    """List or export recorded requests, newest first.
 
-    A moment without a time zone is this machine's.
+    Times without a time zone are local.
 
     Example: assay journal --since 7d --to week.parquet
     """
@@ -250,7 +254,7 @@ def _request_row(record: "RequestRecord") -> tuple[str, ...]:
 
 
 def _parse_moment(text: str | None) -> datetime | None:
-    """Return a moment as it was typed: a date, a date and time, or how long ago."""
+    """Parse a date, a date and time, or an age such as 7d."""
     from datetime import UTC, timedelta
 
     from assay.core.errors import UsageError
@@ -264,5 +268,5 @@ def _parse_moment(text: str | None) -> datetime | None:
         return datetime.fromisoformat(text.strip()).astimezone()
     except ValueError:
         raise UsageError(
-            f"{text!r} is no moment; write 2026-03-01, 2026-03-01T12:00, or 7d, 12h, 30m for so long ago"
+            f"{text!r} is not a time: give 2026-03-01, 2026-03-01T12:00, or an age such as 7d, 12h, 30m"
         ) from None

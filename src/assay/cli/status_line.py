@@ -11,29 +11,29 @@ from typing import TextIO
 from assay.core.tables import shorten
 
 _MIN_UPDATE_SECONDS = 0.25
-"""Least seconds between two changes of the line."""
+"""Minimum time between two updates."""
 _ERASE = "\r\x1b[K"
 
 
 class StatusLine:
-    """One line on standard error, at most as wide as the terminal; it does nothing where there is none.
+    """One line on the terminal, cut to its width; a no-op without a terminal. Thread-safe.
 
-    Lines that are printed meanwhile must be written inside `hidden`. Several threads may use it.
+    Other output must be written inside `hidden`.
     """
 
     def __init__(self, stream: TextIO | None, clock: Callable[[], float] = time.monotonic) -> None:
-        """Choose the terminal.
+        """Create a status line.
 
         Args:
-            stream: a terminal; None: there is none, so that nothing is ever shown.
-            clock: gives seconds.
+            stream: a terminal; None: show nothing.
+            clock: returns seconds.
         """
         self._stream, self._clock = stream, clock
         self._text, self._due = "", float("-inf")
         self._lock = threading.RLock()
 
     def update(self, text: str) -> None:
-        """Show a text in the place of the last one, but not more often than four times a second."""
+        """Replace the text, at most four times a second."""
         now = self._clock()
         if self._stream is None or now < self._due:
             return
@@ -43,7 +43,7 @@ class StatusLine:
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
-        """Take the line away while something else is printed."""
+        """Remove the line while the block prints."""
         with self._lock:
             if self._text:
                 self._put(_ERASE)
@@ -52,25 +52,25 @@ class StatusLine:
                 self._draw()
 
     def close(self) -> None:
-        """Take the line away for good."""
+        """Remove the line permanently."""
         with self._lock:
             if self._text:
                 self._put(_ERASE)
             self._text = ""
 
     def _draw(self) -> None:
-        # A text in the last column would make some terminals begin a new line.
+        # Some terminals wrap if the last column is used.
         self._put(f"{_ERASE}{shorten(self._text, max(8, self._width() - 1))}")
 
     def _width(self) -> int:
         try:
-            # A terminal that does not know its size says 0.
+            # Terminals without a known size report 0.
             return (self._stream and os.get_terminal_size(self._stream.fileno()).columns) or 80
         except (OSError, ValueError):
             return 80
 
     def _put(self, text: str) -> None:
-        """Write to the terminal; one that has gone away is left alone."""
+        """Write to the terminal; give up silently once it is closed."""
         if self._stream is not None:
             try:
                 self._stream.write(text)
@@ -83,14 +83,14 @@ _active = StatusLine(None)
 
 
 def active_line() -> StatusLine:
-    """Return the line that is shown now; one that shows nothing where there is none."""
+    """Return the current status line, or a no-op."""
     return _active
 
 
 @contextmanager
 def status_line(*, wanted: bool) -> Iterator[StatusLine]:
-    """Show a status line on standard error while the block runs, if `wanted` and the terminal can erase."""
-    global _active  # noqa: PLW0603 - there is one terminal
+    """Show a status line on standard error during the block if `wanted` and the terminal supports it."""
+    global _active  # noqa: PLW0603 - one terminal per process
     able = wanted and os.environ.get("TERM", "dumb") != "dumb"
     line = _active = StatusLine(sys.stderr if able else None)
     try:
@@ -102,9 +102,9 @@ def status_line(*, wanted: bool) -> Iterator[StatusLine]:
 
 @contextmanager
 def read_keys() -> Iterator[Callable[[], str]]:
-    """Give a function that returns the keys pressed in the terminal since it was last called; "" elsewhere.
+    """Yield a function that returns the keys pressed since its last call; "" without a terminal.
 
-    Keys come at once and are not shown. The terminal is left as it was found, however the block ends.
+    Keys are read without Enter and not echoed. The terminal mode is restored when the block ends.
     """
     terminal = _foreground_terminal()
     if terminal is None:
@@ -128,10 +128,10 @@ def read_keys() -> Iterator[Callable[[], str]]:
 
 
 def _foreground_terminal() -> int | None:
-    """Return the descriptor of the terminal whose keys this process may read; a background job has none."""
+    """Return the descriptor of standard input if it is a terminal and this is a foreground process."""
     try:
         number = sys.stdin.fileno()
         return number if os.isatty(number) and os.tcgetpgrp(number) == os.getpgrp() else None
     except (AttributeError, OSError, ValueError):
-        # No standard input, or a system without terminals of this kind.
+        # No standard input, or no POSIX terminals.
         return None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SplitMethod(StrEnum):
-    """How photos are shared out to the parts."""
+    """How photos are assigned to splits."""
 
     grouped = "grouped"
     random = "random"
@@ -26,36 +26,36 @@ class SplitMethod(StrEnum):
 def train(
     data: Annotated[
         Path | None,
-        typer.Argument(help="Folder of classes, folder of train/val/test, or a manifest (.csv, .parquet)."),
+        typer.Argument(help="Folder of class folders, of train/val/test folders, or a manifest (.csv, .parquet)."),
     ] = None,
     *,
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name or YAML file.")] = "default",
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="Name of a recipe, or a YAML file.")] = "default",
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="A value to change, as train.epochs=5; repeatable.")
+        list[str] | None, typer.Option("--set", help="Override a recipe value, e.g. train.epochs=5; repeatable.")
     ] = None,
-    run: Annotated[Path | None, typer.Option(help="Folder for the results; by default runs/RECIPE-N.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Output folder. (default: runs/RECIPE-N)")] = None,
     layout: LayoutOption = None,
-    weights: Annotated[str | None, typer.Option(help="Weights to start from: imagenet, none, or a file.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Initial weights: imagenet, none, or a file.")] = None,
     split: Annotated[
         SplitMethod | None,
-        typer.Option(help="grouped: copies and bursts stay in one part; random: photo by photo."),
+        typer.Option(help="grouped: duplicates and bursts stay in one split; random: each photo independently."),
     ] = None,
     like: Annotated[
         Path | None,
-        typer.Option(help="An earlier run: its photos keep their parts, new ones are shared out."),
+        typer.Option(help="Keep the split of an earlier run; only new photos are assigned."),
     ] = None,
     target_precision: Annotated[
         float | None,
-        typer.Option(help="Share of the answers that shall be right; less sure photos are `unknown`."),
+        typer.Option(help="Required precision of the predictions; photos below the threshold are `unknown`."),
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with a run that was stopped.")] = None,
-    find_lr: Annotated[bool, typer.Option("--find-lr", help="Only look for a learning rate; train nothing.")] = False,
+    resume: Annotated[Path | None, typer.Option(help="Resume an interrupted run in this folder.")] = None,
+    find_lr: Annotated[bool, typer.Option("--find-lr", help="Run the learning rate finder only.")] = False,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Tell where the time went, and write it to profile.json.")
+        bool, typer.Option("--profile", help="Print the time per stage and write profile.json.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Train a classifier; write a run folder with the model, figures, curves, log and manifest.
+    """Train a classifier; write a run folder with model, metrics, report, log and manifest.
 
     Example: assay train photos/ -r bottle --set train.epochs=10
     """
@@ -78,12 +78,12 @@ def train(
                 or target_precision
                 or recipe != "default"
             ):
-                raise UsageError("--resume takes everything from the run: give no data and no other option")
+                raise UsageError("--resume takes all settings from the run: give no data and no other options")
             result = resume_training(
                 resume, training_callbacks(Run.open(resume).recipe(), progress, quiet=json, profile=profile)
             )
         elif data is None:
-            raise UsageError("give the photos to train on, or --resume RUN to go on with a run")
+            raise UsageError("give the photos to train on, or --resume RUN")
         else:
             chosen = {
                 "net.weights": weights,
@@ -107,12 +107,12 @@ def train(
 
 
 def _yaml_value(value: str | float) -> str:
-    """Return a value as `--set` takes it; text stays text whatever it looks like."""
+    """Return a value in the syntax of `--set`; text is quoted."""
     return dumps(str(value)) if isinstance(value, str) else str(value)
 
 
 def result_summary(result: "TrainResult") -> dict[str, object]:
-    """Return a run's result for programs."""
+    """Return the JSON output for a finished run."""
     return {
         "run": str(result.run.folder),
         "bundle": str(result.run.bundle),
@@ -125,13 +125,17 @@ def result_summary(result: "TrainResult") -> dict[str, object]:
 
 
 def training_summary(result: "TrainResult") -> str:
-    """Return what a person reads when a run has ended: the verdict, where the files are, what to do next."""
+    """Return the text output for a finished run: metrics, files and the next command."""
     from assay.bundle import Bundle
     from assay.cli.console import shell_command
     from assay.cli.training_output import describe_confidence, describe_metrics
 
     run, part = result.run, result.verdict
-    name = "test photos" if part == "test" else "validation photos (which also chose the weights; no test part)"
+    name = (
+        "test photos"
+        if part == "test"
+        else "validation photos (also used to select the best epoch; there is no test split)"
+    )
     from assay.pipeline.quantize import describe_int8
 
     figures = Bundle.open(run.bundle).info.metrics
@@ -144,18 +148,18 @@ def training_summary(result: "TrainResult") -> str:
             "",
             describe_metrics(result.metrics[part], name),
             *([describe_confidence(confidence, part)] if isinstance(confidence, dict) else []),
-            *([f"precision   {describe_int8(int8)}"] if isinstance(int8, dict) else []),
+            *([f"int8        {describe_int8(int8)}"] if isinstance(int8, dict) else []),
             "",
             f"classifier  {run.bundle}",
             f"report      {run.evaluation(part) / 'report.html'}",
-            f"pictures    {run.evaluation(part)}, {run.folder / 'curves.png'}",
+            f"figures     {run.evaluation(part)}, {run.folder / 'curves.png'}",
             f"use it      {shell_command('predict', run.bundle, _example_image(result))}",
         ]
     )
 
 
 def _example_image(result: "TrainResult") -> Path | str:
-    """Return a photo to try the classifier on; a word in its place where photos are no files."""
+    """Return an example photo, or a placeholder if the photos are not files."""
     judged = result.dataset.part(result.verdict)
     return next((sample.path for sample in judged if sample.tensor is None), "PHOTO")
 
@@ -163,7 +167,7 @@ def _example_image(result: "TrainResult") -> Path | str:
 def training_callbacks(
     recipe: "Recipe", progress: "Progress", *, quiet: bool, profile: bool = False
 ) -> "TrainCallbacks":
-    """Return who prints the data's summary and the epochs, or only draws progress when `quiet`."""
+    """Return callbacks that print the data summary and epochs; only progress bars if `quiet`."""
     from assay.cli.training_output import EpochPrinter, describe_data, print_head_fit
     from assay.pipeline import TrainCallbacks
 
@@ -191,11 +195,9 @@ def _profile_table(path: Path) -> str:
 
     told = json.loads(path.read_text(encoding="utf-8"))
     total = sum(told["seconds"].values())
-    rows = [["where the time went", "seconds", "share"]]
+    rows = [["stage", "seconds", "share"]]
     rows += [[name, f"{one:.2f}", f"{100 * one / total:.1f} %"] for name, one in told["seconds"].items()]
-    rows += [
-        [f"beside it, in other processes: {name}", f"{one:.2f}", ""] for name, one in told["preparing_photos"].items()
-    ]
+    rows += [[f"in worker processes: {name}", f"{one:.2f}", ""] for name, one in told["preparing_photos"].items()]
     return align_columns(rows)
 
 
@@ -204,4 +206,4 @@ def _find_lr(data: Path, recipe: "Recipe", folder: Path, progress: "Progress") -
 
     picture = folder.with_suffix(".png") if folder.suffix else folder.with_name(f"{folder.name}-lr.png")
     finding = suggest_learning_rate(data, recipe, picture, progress)
-    echo(f"suggested: --set train.lr={finding.suggestion:.2g}", f"curve: {picture}")
+    echo(f"suggestion: --set train.lr={finding.suggestion:.2g}", f"curve: {picture}")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def describe_data(dataset: "Dataset", advised: int) -> str:
-    """Say how many photos of which class stand in which part, and what is odd about them."""
+    """Return a table of photos by class and split, with warnings and skipped files."""
     from assay.core.tables import align_columns, join_names
     from assay.data import SPLITS, count_groups, leaking_groups
 
@@ -26,21 +26,21 @@ def describe_data(dataset: "Dataset", advised: int) -> str:
     lines = [f"{len(dataset)} photos, {len(dataset.classes)} classes", *align_columns(rows).split("\n")]
     kept = count_groups(dataset.samples) - len(leaking_groups(dataset.samples))
     if kept:
-        lines.append(f"{kept} groups of photos (copies, bursts, your own groups) each kept in one part")
+        lines.append(f"{kept} groups of photos (duplicates, bursts, custom groups), each kept within one split")
     few = [name for name, count in dataset.counts().items() if count < advised]
     if few:
-        lines.append(f"warning: fewer than {advised} photos of {join_names(few)}; more would help")
+        lines.append(f"warning: fewer than {advised} photos of {join_names(few)}; add more")
     lines += [f"warning: {sentence}" for sentence in [*_label_conflicts(dataset), *dataset.warnings]]
-    lines += [f"left out: {one.path}: {one.reason}" for one in dataset.unreadable[:5]]
+    lines += [f"skipped: {one.path}: {one.reason}" for one in dataset.unreadable[:5]]
     if len(dataset.unreadable) > 5:
-        lines.append(f"left out: {len(dataset.unreadable) - 5} more files")
+        lines.append(f"skipped: {len(dataset.unreadable) - 5} more files")
     if dataset.skipped:
         lines.append("skipped: " + ", ".join(f"{count} {reason}" for reason, count in dataset.skipped.items()))
     return "\n".join(map(printable, lines))
 
 
 def _shown_classes(dataset: "Dataset") -> "tuple[list[str], list[str]]":
-    """Return the classes that get a line, in their order, and the others; of many the smallest get one."""
+    """Return the classes to list and the others; of many classes the smallest are listed."""
     from assay.core.tables import MAX_CLASSES_LISTED, MAX_CLASSES_SHOWN
 
     names = list(dataset.classes)
@@ -52,7 +52,7 @@ def _shown_classes(dataset: "Dataset") -> "tuple[list[str], list[str]]":
 
 
 def _label_conflicts(dataset: "Dataset") -> list[str]:
-    """Say which photos, byte for byte the same, stand under two labels."""
+    """Return a warning if identical files have different labels."""
     labels: dict[str, set[str]] = {}
     for sample in dataset.samples:
         labels.setdefault(sample.digest or sample.id, set()).add(sample.label)
@@ -60,11 +60,11 @@ def _label_conflicts(dataset: "Dataset") -> list[str]:
     if not twice:
         return []
     named = ", ".join(twice[:3]) + (", ..." if len(twice) > 3 else "")
-    return [f"{len(twice)} photos stand under two labels at once ({named}): `assay check` shows them"]
+    return [f"{len(twice)} identical photos have different labels ({named}): see `assay check`"]
 
 
 def describe_metrics(metrics: "Metrics", part: str) -> str:
-    """Say how good a classifier is, in one sentence and a line for the class that is looked for."""
+    """Return a sentence on the metrics, and a line for the positive class."""
     lines = [f"{part}: {metrics.sentence}"]
     if metrics.count and metrics.positive is not None:
         one = metrics.of(metrics.positive)
@@ -79,19 +79,19 @@ if TYPE_CHECKING:
 
 
 def describe_confidence(told: Mapping[str, Any], part: str) -> str:
-    """Say what calibration gained and what `unknown` costs.
+    """Return lines on calibration and abstention.
 
     Args:
         told: the entry `confidence` of a bundle's metrics.
-        part: the part whose answers are told, `test` or `val`.
+        part: the split whose coverage is reported, `test` or `val`.
     """
     calibration = told["calibration"]
     before, after = calibration["before"], calibration["after"]
     if calibration["temperature"] == 1:
-        found = f"used as it is: no temperature makes it clearly more honest (error {before['ece']:.3f})"
+        found = f"not recalibrated: temperature scaling did not help (ECE {before['ece']:.3f})"
     else:
         found = (
-            f"temperature {calibration['temperature']:.3g}: calibration error {before['ece']:.3f} → "
+            f"temperature {calibration['temperature']:.3g}: ECE {before['ece']:.3f} → "
             f"{after['ece']:.3f}, log-loss {before['nll']:.3f} → {after['nll']:.3f} on validation photos"
         )
     lines = [f"confidence  {found}"]
@@ -105,7 +105,7 @@ def describe_confidence(told: Mapping[str, Any], part: str) -> str:
 def describe_abstention(
     answered: "AnswerCounts", threshold: float | None, selection: "ThresholdSelection | None"
 ) -> str:
-    """Say how many photos are answered and how well, and what another target promised if one was chosen."""
+    """Return lines on coverage and precision, and the guarantee of another target if one was chosen."""
     lines = [f"unknown     {_coverage_text(answered.to_dict(), threshold)}"]
     if selection is not None:
         lines.append(f"            {_guarantee_text(selection.to_dict())}")
@@ -114,22 +114,20 @@ def describe_abstention(
 
 def _coverage_text(counted: Mapping[str, Any], threshold: float | None) -> str:
     if not counted["answered"]:
-        return f"none of {counted['count']} photos is answered"
-    least = "" if threshold is None else f" (confidence {threshold:.3f} or more)"
+        return f"all of {counted['count']} photos are unknown"
+    least = "" if threshold is None else f" at confidence ≥ {threshold:.3f}"
     return (
-        f"{percent(counted['coverage'])} of {counted['count']} photos are answered{least}, "
-        f"{percent(counted['precision'])} of the answers are right;\n"
-        f"            photos that look unlike the training photos: {counted['unfamiliar']}"
+        f"coverage {percent(counted['coverage'])} of {counted['count']} photos{least}, "
+        f"precision {percent(counted['precision'])};\n"
+        f"            {counted['unfamiliar']} photos are out of distribution"
     )
 
 
 def _guarantee_text(chosen: Mapping[str, Any]) -> str:
-    proof = (
-        f"{chosen['count']} validation photos prove {percent(chosen['bound'])} "
-        f"where {percent(chosen['coverage'])} are answered"
-    )
-    target = percent(chosen["target"])
-    return f"target {target}: {proof}" if chosen["reached"] else f"target {target} is out of reach: {proof}"
+    target, photos = percent(chosen["target"]), f"from {chosen['count']} validation photos"
+    guarantee = f"at {percent(chosen['coverage'])} coverage the guarantee is {percent(chosen['bound'])}"
+    reached = "is guaranteed" if chosen["reached"] else "cannot be guaranteed"
+    return f"{target} precision {reached} {photos}; {guarantee}"
 
 
 if TYPE_CHECKING:
@@ -140,20 +138,19 @@ _PRINT_INTERVAL = 10.0  # seconds between the lines of a head that is fitted to 
 
 
 class EpochPrinter:
-    """Prints the epochs of runs by name.
+    """Prints the epochs of one or more named runs.
 
-    Every epoch in which photos go through the network is a line. The epochs of a head that learns from
-    embeddings take milliseconds: of those a line is printed every ten seconds at most, so that quick ones
-    print none. `metrics.csv` and `training.log` of the run hold them all.
+    Epochs of a head trained on cached embeddings take milliseconds, so at most one of them is printed every
+    ten seconds. `metrics.csv` and `training.log` of the run contain all epochs.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin with no run known; `clock` tells the time in seconds."""
+        """Create a printer; `clock` returns seconds."""
         self._clock = clock
         self._last: dict[str, float] = {}
 
     def __call__(self, name: str, row: "EpochMetrics", recipe: "Recipe") -> None:
-        """Print an epoch of a run, if it is time; an empty name is not printed."""
+        """Print an epoch if it is due; an empty run name is omitted."""
         from assay.training import format_epoch
         from assay.training.feature_extraction import uses_cached_embeddings
 
@@ -166,7 +163,7 @@ class EpochPrinter:
 
 
 def print_head_fit(history: "History", recipe: "Recipe") -> None:
-    """Print one line about a head that was fitted to embeddings; nothing of other training."""
+    """Print a summary line if a head was fitted to cached embeddings; nothing otherwise."""
     from assay.training.feature_extraction import uses_cached_embeddings
 
     if not uses_cached_embeddings(recipe):
@@ -188,7 +185,7 @@ if TYPE_CHECKING:
 
 
 def experiment_callbacks(progress: "Progress", *, quiet: bool) -> "ExperimentCallbacks":
-    """Return who prints epochs and runs, each with the run's name; only progress when `quiet`."""
+    """Return callbacks that print epochs and finished runs; only progress bars if `quiet`."""
     from assay.pipeline import ExperimentCallbacks
 
     if quiet:
@@ -203,11 +200,11 @@ def _print_data(dataset: "Dataset") -> None:
     counts = join_names([f"{name} {count}" for name, count in dataset.counts().items()], MAX_CLASSES_SHOWN)
     lines = [f"{len(dataset)} photos: {counts}"]
     if kept := count_groups(dataset.samples):
-        lines.append(f"{kept} groups of photos (copies, bursts, your own groups) each kept in one part")
+        lines.append(f"{kept} groups of photos (duplicates, bursts, custom groups), each kept within one split")
     lines += [f"warning: {sentence}" for sentence in dataset.warnings]
     if dataset.unreadable:
         first = dataset.unreadable[0]
-        lines.append(f"left out: {len(dataset.unreadable)} files, such as {first.path}: {first.reason}")
+        lines.append(f"skipped: {len(dataset.unreadable)} files, such as {first.path}: {first.reason}")
     echo(*lines, "")
 
 

@@ -23,79 +23,95 @@ if TYPE_CHECKING:
     from assay.live.event_sinks import EventSink, RuleEvent
 
 _STALL_SECONDS = 2.0
-"""Seconds without a frame after which the status line says so."""
-_SMOOTHING_PANEL = "Steady answers"
+"""Seconds without a frame after which the status line reports it."""
+_SMOOTHING_PANEL = "Smoothing"
 _EVENTS_PANEL = "Events"
-_RECORDING_PANEL = "What is kept"
+_RECORDING_PANEL = "Recording"
 
 
 def watch(
     model: Annotated[Path, typer.Argument(help="A .assay file.")],
-    source: Annotated[str, typer.Argument(help="A camera's number, rtsp:// or http(s)://, a video file, or a folder.")],
+    source: Annotated[str, typer.Argument(help="Camera number, rtsp:// or http(s):// URL, video file, or folder.")],
     *,
     fps: Annotated[
         float | None,
-        typer.Option(min=0.01, max=1000, help="Frames classified a second. (default: the model's)"),
+        typer.Option(min=0.01, max=1000, help="Frames to classify per second. (default: the model's)"),
     ] = None,
     every_frame: Annotated[
         bool,
-        typer.Option("--every-frame", help="Print every frame's answer; a file is then read without drops."),
+        typer.Option("--every-frame", help="Classify and print every frame; no frame of a file is dropped."),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
     show: Annotated[
-        bool | None, typer.Option("--open_window/--no-open_window", help="By default where there is a screen.")
+        bool | None,
+        typer.Option("--open_window/--no-open_window", help="Show a window. (default: if there is a screen)"),
     ] = None,
     smooth: Annotated[
-        str, typer.Option(help="Time constant of the mean over frames; 0: none.", rich_help_panel=_SMOOTHING_PANEL)
+        str,
+        typer.Option(help="Time constant of the exponential mean; 0: no smoothing.", rich_help_panel=_SMOOTHING_PANEL),
     ] = "1s",
     margin: Annotated[
         float,
-        typer.Option(min=0, max=0.99, help="Lead that another label needs.", rich_help_panel=_SMOOTHING_PANEL),
+        typer.Option(
+            min=0, max=0.99, help="Probability lead that a new label needs.", rich_help_panel=_SMOOTHING_PANEL
+        ),
     ] = 0.1,
     hold: Annotated[
-        str, typer.Option(help="For how long it needs that lead.", rich_help_panel=_SMOOTHING_PANEL)
+        str, typer.Option(help="How long the new label must lead.", rich_help_panel=_SMOOTHING_PANEL)
     ] = "0.5s",
     abstain: Annotated[
-        bool, typer.Option(help="Say when the answer is unknown.", rich_help_panel=_SMOOTHING_PANEL)
+        bool,
+        typer.Option(
+            help="Mark predictions as unknown if confidence is low or the frame is unlike the training data.",
+            rich_help_panel=_SMOOTHING_PANEL,
+        ),
     ] = True,
     on: Annotated[
         list[str] | None,
         typer.Option(
-            help="A rule: 'cat>0.9 for 1s', 'cat|dog', 'not cat for 10s', 'unknown for 5s'.",
+            help="Event rule; repeatable: 'cat>0.9 for 1s', 'cat|dog', 'not cat for 10s', 'unknown for 5s'.",
             rich_help_panel=_EVENTS_PANEL,
         ),
     ] = None,
     run: Annotated[
         str | None,
-        typer.Option(help="Program to start; ASSAY_LABEL and others notify it more.", rich_help_panel=_EVENTS_PANEL),
+        typer.Option(
+            help="Program to run on an event, with ASSAY_LABEL, ASSAY_RULE etc. in its environment.",
+            rich_help_panel=_EVENTS_PANEL,
+        ),
     ] = None,
     webhook: Annotated[
-        str | None, typer.Option(help="Address to POST to, signed.", rich_help_panel=_EVENTS_PANEL)
+        str | None, typer.Option(help="URL to POST events to, signed with HMAC-SHA256.", rich_help_panel=_EVENTS_PANEL)
     ] = None,
     webhook_key: Annotated[
         Path | None,
-        typer.Option(help="File with the key (default: ASSAY_WEBHOOK_KEY).", rich_help_panel=_EVENTS_PANEL),
+        typer.Option(help="File with the signing key. (default: $ASSAY_WEBHOOK_KEY)", rich_help_panel=_EVENTS_PANEL),
     ] = None,
     mqtt: Annotated[
-        str | None, typer.Option(help="mqtt://host:1883/topic, or mqtts://.", rich_help_panel=_EVENTS_PANEL)
+        str | None,
+        typer.Option(
+            help="MQTT topic to publish events to: mqtt://HOST:1883/TOPIC, or mqtts://.", rich_help_panel=_EVENTS_PANEL
+        ),
     ] = None,
     cool_down: Annotated[
-        str, typer.Option(help="Least time between two events of a rule.", rich_help_panel=_EVENTS_PANEL)
+        str, typer.Option(help="Minimum time between two events of a rule.", rich_help_panel=_EVENTS_PANEL)
     ] = "30s",
     record: Annotated[
-        Path | None, typer.Option(help="Video with the answers on it: .mp4 or .avi.", rich_help_panel=_RECORDING_PANEL)
+        Path | None, typer.Option(help="Record an annotated video: .mp4 or .avi.", rich_help_panel=_RECORDING_PANEL)
     ] = None,
     table: Annotated[
-        Path | None, typer.Option("--csv", help="Table of all answers.", rich_help_panel=_RECORDING_PANEL)
+        Path | None,
+        typer.Option("--csv", help="Write all predictions to a CSV file.", rich_help_panel=_RECORDING_PANEL),
     ] = None,
     engine: EngineOption = "auto",
     precision: PrecisionOption = Precision.auto,
     threads: ThreadsOption = None,
 ) -> None:
-    """Classify a camera, a stream or a video; prints a line whenever the label changes. q or Ctrl-C ends.
+    """Classify a camera, stream or video; prints a line whenever the label changes. q or Ctrl-C ends.
 
-    A terminal also shows a status line: frames, frames a second, label, confidence and dropped frames.
-    It is always at the newest frame. No frame is ever written to the disk, unless --record asks for it.
+    On a terminal a status line shows frames, frame rate, label, confidence and dropped frames. The newest
+    frame is always classified next; frames that arrive meanwhile are dropped. No frame is written to disk
+    without --record.
 
     Example: assay watch model.assay 0 --on 'animal>0.9 for 1s' --run 'switch-sign on'
     """
@@ -141,21 +157,22 @@ def watch(
 def _print_start(classifier: "Classifier", steadiness: "SmoothingConfig", fps: float | None) -> None:
     print_engine(classifier)
     delay = steadiness.delay + (1 / fps if fps else 0)
-    pace = f"{fps:g} frames a second are classified" if fps else "every frame is classified"
-    notify(f"{pace}; a clear change is told within {delay:.1f} s")
+    pace = f"classifying {fps:g} frames per second" if fps else "classifying every frame"
+    notify(f"{pace}; label changes are reported within about {delay:.1f} s")
 
 
 def _print_summary(summary: "WatchSummary") -> None:
     notify(
         f"{summary.frames} frames in {summary.seconds:.1f} s, {summary.classified} classified, "
-        f"{summary.dropped} dropped, {summary.changes} changes, at worst {summary.behind} behind"
+        f"{summary.dropped} dropped, {summary.changes} label change{'' if summary.changes == 1 else 's'}, "
+        f"at most {summary.behind} frames behind"
     )
 
 
 def _recorders(
     stack: ExitStack, classifier: "Classifier", source: "FrameSource", record: Path | None, table: Path | None
 ) -> "list[FrameSink]":
-    """Return what keeps answers; the stack finishes it."""
+    """Return the recorders, opened on `stack`."""
     from assay.live.recorders import CsvRecorder, VideoRecorder
 
     video = None if record is None else VideoRecorder(record, classifier.preprocess)
@@ -166,7 +183,7 @@ def _recorders(
             and Path(source.name).is_dir()
             and path.resolve().is_relative_to(Path(source.name).resolve())
         ):
-            raise UsageError(f"{path} lies in the folder that is watched: give another place")
+            raise UsageError(f"{path} is inside the folder that is watched: give another path")
     sinks: list[FrameSink] = []
     if video is not None:
         sinks.append(stack.enter_context(video))
@@ -178,7 +195,7 @@ def _recorders(
 def _event_sinks(
     rules: list[str] | None, run: str | None, webhook: str | None, key: Path | None, mqtt: str | None
 ) -> "list[EventSink]":
-    """Return what is to be done about events, checked before any frame is read."""
+    """Return the event sinks, validated before any frame is read."""
     from assay.live.event_sinks import CommandSink, MqttSink, WebhookSink, webhook_key
 
     if not rules:
@@ -201,7 +218,7 @@ def _program(line: str) -> list[str]:
     except ValueError as error:
         raise UsageError(f"--run {line}: {error}") from None
     if not arguments or shutil.which(arguments[0]) is None:
-        raise UsageError(f"--run {line!r}: there is no such program; check the spelling and the path")
+        raise UsageError(f"--run {line!r}: program not found; check the spelling and the path")
     return arguments
 
 
@@ -222,20 +239,20 @@ def _rule_sink(
 
 
 class WatchStatus:
-    """The text of the status line: how far it is, what it sees now, and whether frames still come."""
+    """The text of the status line: counts, the current prediction, and whether frames still arrive."""
 
     def __init__(self, summary: "WatchSummary", clock: Callable[[], float] = time.monotonic) -> None:
-        """Name the counts, which go on while the source is watched; `clock` gives seconds."""
+        """Read counts from `summary`, which is updated meanwhile; `clock` returns seconds."""
         self._summary, self._clock = summary, clock
         self._view: FrameResult | None = None
         self._latest = clock()
 
     def __call__(self, view: "FrameResult") -> None:
-        """Note what is seen."""
+        """Store the newest frame result."""
         self._view, self._latest = view, self._clock()
 
     def text(self) -> str:
-        """Return the text for this moment."""
+        """Return the current text."""
         silence = self._clock() - self._latest
         if self._view is None:
             return f"waiting for the first frame, {silence:.0f} s"
@@ -250,7 +267,7 @@ class WatchStatus:
 
 
 def _line_sink(*, json: bool, every: bool) -> "FrameSink":
-    """Return what prints a line when the answer has changed, or for every frame that is classified."""
+    """Return a sink that prints a line when the label changes, or for every classified frame."""
 
     def line(view: "FrameResult") -> None:
         if view.prediction is None or not (every or view.answer.changed):
