@@ -120,3 +120,16 @@ def test_a_damaged_state_is_none(tmp_path: Path, text: str) -> None:
     assert read_json_state(path, KINDS) is None
     path.write_bytes(b"\xff\xfe" + text.encode("utf-16-le"))
     assert read_json_state(path, KINDS) is None
+
+
+def test_a_new_file_has_the_permissions_of_the_umask_which_is_never_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "umask", lambda _: pytest.fail("another thread could create a file meanwhile"))
+            write_text(tmp_path / "new.txt", "text")
+        assert (tmp_path / "new.txt").stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)

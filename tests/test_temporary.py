@@ -17,7 +17,7 @@ from assay.core.files import atomic_write, remove_stale, temporary_file, tempora
 _HOLD = """
 import sys, time
 from pathlib import Path
-from assay.core.files import replacing
+from assay.core.files import atomic_write
 from assay.core.files import temporary_folder
 from assay.data.fetch.archive import whole_folder
 from assay.serving.telemetry import shared_figures
@@ -27,7 +27,7 @@ with temporary_folder("assay-test") as one, whole_folder(where / "fetched") as t
     (one / "deep" / "file").write_text("x")
     (two / "photo.jpg").write_text("x")
     (three / "counter_1.db").write_text("x")
-    with replacing(where / "model.assay") as half, replacing(where / "no suffix") as other:
+    with atomic_write(where / "model.assay") as half, replacing(where / "no suffix") as other:
         half.write_text("half")
         print("ready", flush=True)
         time.sleep(60)

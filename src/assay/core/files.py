@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import secrets
 import shutil
 import stat
 import sys
@@ -47,18 +48,25 @@ def temporary_folder(purpose: str, beside: Path | None = None) -> Iterator[Path]
 
 
 @contextmanager
-def temporary_file(target: Path) -> Iterator[Path]:
-    """Give an empty file beside `target`, with the suffix of `target`, for this user alone.
+def temporary_file(target: Path, mode: int = 0o600) -> Iterator[Path]:
+    """Create an empty temporary file beside `target`, with the suffix of `target`.
 
     It is removed when the block ends, if it is still there under its name.
+
+    Args:
+        target: the file that it will replace.
+        mode: permissions, of which the kernel removes those in the process's umask.
     """
     remove_stale_once(target.parent)
     prefix = f".{target.stem[:_MAX_NAME_CHARS]}{_MARK}"
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
     def make() -> str:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=target.suffix)
-        os.close(handle)
-        return name
+        while True:
+            path = target.parent / f"{prefix}{secrets.token_hex(4)}{target.suffix}"
+            with suppress(FileExistsError):
+                os.close(os.open(path, flags, mode))
+                return str(path)
 
     path, lock = _create_locked(make)
     try:
@@ -170,11 +178,12 @@ def atomic_write(path: Path, mode: int | None = None) -> Iterator[Path]:
     """
     require_regular_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _errors_name_file(path), temporary_file(path) as temporary:
+    with _errors_name_file(path), temporary_file(path, 0o666 if mode is None else mode) as temporary:
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask() if mode is None else mode)
+        if mode is not None:
+            temporary.chmod(mode)
         temporary.replace(path)
 
 
@@ -309,9 +318,3 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
