@@ -35,10 +35,11 @@ from assay.image.pixel_conversion import (
 
 
 class _ThreadLocalPattern(threading.local):
-    """Stands where a filter has its compiled message pattern: the interpreter only calls `match`.
+    """Replaces the compiled message pattern of a warnings filter; the interpreter calls only `match`.
 
-    Libraries that hand the filters to their worker threads (scikit-learn) read `pattern`, which matches
-    nothing.
+    `warnings.catch_warnings` is not thread-safe: it replaces the filters of the whole process. This one
+    filter stays installed and matches only in threads that are inside the context manager. Libraries that
+    copy the filters to their worker threads (scikit-learn) read `pattern`, which matches nothing.
     """
 
     active = False
@@ -55,10 +56,10 @@ _FILTER = ("ignore", _PATTERN, Warning, None, 0)
 
 @contextmanager
 def suppress_warnings() -> Iterator[None]:
-    """Ignore every warning that this thread gives inside the block; other threads' warnings are untouched.
+    """Ignore the warnings of this thread inside the block (Pillow warns about damaged metadata).
 
-    A warning stays silent even where warnings are errors, so that a photo is read or refused alike whatever
-    the program around Assay has set.
+    Warnings are ignored even where the process turns them into errors, so that whether a file is decoded
+    does not depend on the calling program.
     """
     _install_filter()
     before = _PATTERN.active
@@ -70,7 +71,7 @@ def suppress_warnings() -> Iterator[None]:
 
 
 def _install_filter() -> None:
-    """Make ours the first filter: others may have come before it, or an older list been restored."""
+    """Make this filter the first one: others may have been inserted, or an older list restored."""
     filters = cast("list[object]", warnings.filters)
     if filters and filters[0] is _FILTER:
         return

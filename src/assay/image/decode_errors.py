@@ -52,7 +52,7 @@ _COMPRESSIONS: Final = {
     50002: "JPEG XL",
     52546: "JPEG XL",
 }
-"""TIFF compressions that Pillow's wheels lack; a number in neither list is reported as a number."""
+"""TIFF compressions that Pillow's wheels do not support; others are reported by number."""
 
 _PHOTOMETRICS: Final = {
     0: "gray (white is zero)",
@@ -80,9 +80,9 @@ _PROCESSES: Final = {
     **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG"),
     0xF7: "JPEG-LS",
 }
-"""JPEG markers: of a scan, without a length, of frames, and of frames that libjpeg lacks."""
+"""Frame markers of JPEG processes that libjpeg does not support."""
 
-# What Pillow's readers say where a file is sound but of a variant they lack.
+# Messages of Pillow's readers about intact files of an unsupported variant.
 _UNSUPPORTED_MESSAGE: Final = re.compile(
     r"unsupported (?!marker)|not supported|cannot handle|unknown pixel mode|unknown data organization"
     r"|unrecognized image mode|unable to determine"
@@ -90,11 +90,7 @@ _UNSUPPORTED_MESSAGE: Final = re.compile(
 
 
 def unrecognized_reason(head: bytes) -> str:
-    """Say what is wrong with a file that does not begin like a photo.
-
-    Args:
-        head: its first `HEAD_BYTES` bytes, or more.
-    """
+    """Return the reason for a file whose first `HEAD_BYTES` bytes are not those of an image."""
     if not head:
         return "empty file"
     name = foreign_file_type(head)
@@ -102,23 +98,23 @@ def unrecognized_reason(head: bytes) -> str:
 
 
 def unsupported_format_reason(kind: str) -> str | None:
-    """Say why a format, as `sniff` names it, cannot be read; None if it can be."""
+    """Return the reason if a format (as named by `sniff`) is not supported, else None."""
     return None if is_readable(kind) else f"unsupported: {format_title(kind)}; {ADVICE}"
 
 
 def unsupported_header_reason(image: ImageFile, kind: str) -> str | None:
-    """Say why a photo is not read although Pillow reads something of its file, as a raw file's thumbnail.
+    """Return the reason if Pillow would decode a file wrongly, such as a raw file to its thumbnail.
 
     Args:
-        image: its header read.
-        kind: as `sniff` names it.
+        image: with its header parsed.
+        kind: format as named by `sniff`.
     """
     if kind != "tiff":
         return None
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     if _DNG in tags or (_SUBFOLDERS in tags and _is_thumbnail(tags)):
         return f"unsupported: {format_title('raw')}; {ADVICE}"
-    # libtiff would read these to noise on the standard error, or Pillow to wrong colours.
+    # libtiff would print errors for these, or Pillow return wrong colours.
     if tags.get(_COMPRESSION, 1) in _COMPRESSIONS:
         return f"unsupported: TIFF compressed as {_COMPRESSIONS[tags[_COMPRESSION]]}; {ADVICE}"
     if tags.get(_PHOTOMETRIC) == _YCBCR and image.mode == "RGB" and image.tile[0].codec_name != "libtiff":
@@ -127,12 +123,12 @@ def unsupported_header_reason(image: ImageFile, kind: str) -> str | None:
 
 
 def decode_failure_reason(error: BaseException, data: bytes, kind: str) -> str:
-    """Say why reading a file failed.
+    """Return the reason for an exception that Pillow raised while decoding.
 
     Args:
-        error: what Pillow raised.
+        error: raised by Pillow.
         data: the whole file.
-        kind: as `sniff` names it.
+        kind: format as named by `sniff`.
     """
     text = str(error).lower()
     lacking = bool(_UNSUPPORTED_MESSAGE.search(text))
@@ -147,7 +143,7 @@ def decode_failure_reason(error: BaseException, data: bytes, kind: str) -> str:
 
 
 def _unsupported_variant(data: bytes, kind: str, *, lacking: bool) -> str | None:
-    """Name the variant of a format that its reader lacks; None where the file itself does not show one."""
+    """Return the unsupported variant of the format, if the file shows one."""
     if kind == "jpeg":
         return _jpeg_variant(data)
     if kind == "tiff":
@@ -163,7 +159,7 @@ def _is_thumbnail(tags: Mapping[int, Any]) -> bool:
 
 
 def _jpeg_variant(data: bytes) -> str | None:
-    """Name the process of a JPEG that libjpeg lacks.
+    """Return the process of a JPEG that libjpeg does not support.
 
     Source: ITU-T T.81 (1992), tables B.1 and B.2; ITU-T T.87 (1998) for JPEG-LS.
     """
@@ -179,7 +175,7 @@ def _jpeg_variant(data: bytes) -> str | None:
 
 
 def _jpeg_frame(data: bytes) -> tuple[int, int, int] | None:
-    """Return the marker, the bits and the number of channels of a JPEG's first frame header."""
+    """Return marker, bits per channel and number of channels of a JPEG's first frame header."""
     place = 2
     while place + 10 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
@@ -195,7 +191,7 @@ def _jpeg_frame(data: bytes) -> tuple[int, int, int] | None:
 
 
 def _tiff_variant(data: bytes, *, lacking: bool) -> str | None:
-    """Name the compression of a TIFF if Pillow lacks it; where it lacks the layout of pixels, that."""
+    """Return the compression of a TIFF if Pillow does not support it, or else its pixel format."""
     try:
         big = 43 in data[2:4]
         tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if big else 8])
@@ -205,7 +201,7 @@ def _tiff_variant(data: bytes, *, lacking: bool) -> str | None:
         compression = int(tags.get(_COMPRESSION, 1))
         photometric = int(tags.get(_PHOTOMETRIC, 0))
         bits, formats = _integers(tags, _BITS), _integers(tags, _FORMAT)
-    except Exception:  # noqa: BLE001 - whatever is wrong with its tags, the file is damaged
+    except Exception:  # noqa: BLE001 - a file with invalid tags is damaged
         return None
     if compression in _COMPRESSIONS:
         return f"TIFF compressed as {_COMPRESSIONS[compression]}"

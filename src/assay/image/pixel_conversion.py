@@ -18,8 +18,8 @@ from assay.image.decode_errors import DecodeError
 Array = np.ndarray
 
 ValueRange = tuple[float, float] | Literal["stretch"] | None
-"""The values that are black and white in all photos of more than 8 bits; "stretch": where nothing says, a
-photo's own smallest and largest, for pictures that only people look at; None: nothing is set."""
+"""Values of black and white in all images of more than 8 bits; "stretch": if none are declared, the image's own
+minimum and maximum, for display only; None: as declared by the file."""
 
 _BITS: Final = 258
 _PHOTOMETRIC: Final = 262
@@ -30,26 +30,26 @@ _LEVELS: Final = 255
 _ROWS: Final = 64
 _UINT16_RANGE: Final = (0, 65535)
 _OUTSIDE: Final = 0.01
-"""Share of a declared range by which values may lie outside it."""
+"""Share of a declared range by which values may be outside it."""
 
 _ADVICE: Final = "set preprocess.value_range: [black, white] or convert it to 8 or 16 bits unsigned"
 _TYPES: Final = {1: "uint", 2: "int", 3: "float"}
 _STORED: Final = {"int8": np.int8, "uint32": np.uint32}
-"""Types that Pillow hands over as others of the same size."""
+"""Types that Pillow returns as others of the same size."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValueEncoding:
-    """What the values of a file are.
+    """Type and range of the pixel values of a file.
 
     Attributes:
-        type: "uint8", "uint12", "uint16", "int16", "float32", ...; that of one channel.
-        range: black and white; None: nothing says which they are.
-        declared: the file itself states the range, beyond its type.
+        type: of one channel: "uint8", "uint12", "uint16", "int16", "float32", ...
+        range: values of black and white; None if they are not declared.
+        declared: the file itself declares the range, not only its type.
         inverted: the smallest value is white.
-        reader_range: what Pillow's reader has made 0 to 255 of already, as of all 16-bit colour; None: values
-            come as they are.
-        factor: by which values of the reader are multiplied to be those of the file.
+        reader_range: range that Pillow's reader has already scaled to 0-255, as for all 16-bit colour; None if
+            values are unchanged.
+        factor: ratio of the file's values to the reader's.
     """
 
     type: str = "uint8"
@@ -60,7 +60,7 @@ class ValueEncoding:
     factor: float = 1.0
 
     def __str__(self) -> str:
-        """Return type and range for people: "float32, 0 to 1"."""
+        """Return type and range as text: "float32, 0 to 1"."""
         if self.range is None:
             return f"{self.type} without a declared range"
         return f"{self.type}, {self.range[0]:g} to {self.range[1]:g}"
@@ -70,16 +70,15 @@ UINT8: Final = ValueEncoding()
 
 
 def value_encoding(image: Image.Image, kind: str) -> ValueEncoding:
-    """Read from a header what a photo's values are; pixels need not be loaded.
+    """Return type and range of an image's values from its header, without decoding pixels.
 
-    TIFF: type and bits are those of its tags, a range is what SMinSampleValue and SMaxSampleValue declare.
-    MinSampleValue and MaxSampleValue are mere statistics of the content. PNG: the whole range of its bits;
-    sBIT changes nothing, since writers scale to it. PGM and PPM: 0 to maxval. PFM: 0 to the factor in its
-    header.
+    TIFF: type and bits from its tags, the range from SMinSampleValue and SMaxSampleValue (MinSampleValue and
+    MaxSampleValue are only statistics of the content). PNG: the full range of its bits; sBIT is ignored,
+    because writers scale to the full range. PGM and PPM: 0 to maxval. PFM: 0 to the factor in its header.
 
     Args:
-        image: its header read; or an image in memory.
-        kind: the format's name as `sniff` gives it, "" for an image in memory.
+        image: with its header parsed; or an image in memory.
+        kind: format as named by `sniff`, "" for an image in memory.
 
     Source: TIFF 6.0 (1992), sections 8 and 19; PNG, third edition (W3C, 2025), 12.4 and 13.12; Netpbm's
         descriptions of PGM and PFM.
@@ -102,13 +101,13 @@ def value_encoding(image: Image.Image, kind: str) -> ValueEncoding:
 
 
 def resolve_value_range(values: ValueEncoding, value_range: ValueRange) -> ValueEncoding:
-    """Apply the range that a caller sets to what a file says.
+    """Replace the range of a file's values by the one that the caller sets.
 
     Returns:
-        `values`, perhaps with another range; None stays only where it is to be stretched.
+        `values`, possibly with another range; it may be None only for "stretch".
 
     Raises:
-        DecodeError: there is no range, or the one that is set makes no sense for the type.
+        DecodeError: there is no range, or the one that is set does not fit the type.
     """
     if values.type == "uint8":
         return values
@@ -130,18 +129,18 @@ def resolve_value_range(values: ValueEncoding, value_range: ValueRange) -> Value
 
 
 def scale_to_uint8(stored: Array, values: ValueEncoding, *, stretch: bool = False) -> Array:
-    """Scale the values of a gray photo to levels.
+    """Scale the values of a gray image to 0-255.
 
     Args:
-        stored: array [H, W] as the reader gives it.
-        values: what they are, resolved.
-        stretch: values without a range, or beyond the one declared, are stretched by their own.
+        stored: array [H, W] as returned by the reader.
+        values: their type and resolved range.
+        stretch: scale values without a range, or outside the declared one, by their own minimum and maximum.
 
     Returns:
-        uint8 array [H, W]; what is not a number is black, what lies outside the range black or white.
+        uint8 array [H, W]; NaN is black, values outside the range are black or white.
 
     Raises:
-        DecodeError: values lie outside the range that the file itself declares.
+        DecodeError: values are outside the range that the file itself declares.
     """
     if values.type in _STORED:
         stored = stored.view(_STORED[values.type])
@@ -166,7 +165,7 @@ def scale_to_uint8(stored: Array, values: ValueEncoding, *, stretch: bool = Fals
 
 @dataclass(frozen=True, slots=True)
 class _LinearScale:
-    """From values to levels; what is not a number is black."""
+    """Maps values to 0-255; NaN is black."""
 
     low: float
     high: float
@@ -202,7 +201,7 @@ def _tiff_encoding(image: Image.Image, tags: Mapping[int, Any]) -> ValueEncoding
 
 
 def _maxval_encoding(mode: str, args: Any) -> ValueEncoding:
-    """What a PGM or PPM holds whose values Pillow's reader stretches to 16 bits, or colours to 8."""
+    """Return the encoding of a PGM or PPM, whose values Pillow's reader scales to 16 bits, or colours to 8."""
     maxval = args[-1] if isinstance(args, tuple) else args
     if not isinstance(maxval, int) or maxval <= _LEVELS:
         return UINT8
@@ -222,7 +221,7 @@ def _tag_numbers(tags: Mapping[int, Any], tag: int, default: float) -> tuple[flo
 
 
 _STRIP_PIXELS = 2**20
-"""Pixels that are converted at a time."""
+"""Pixels converted at a time."""
 
 
 def to_rgb(
@@ -233,16 +232,15 @@ def to_rgb(
     *,
     stretch: bool = False,
 ) -> Array:
-    """Convert a loaded Pillow image to RGB.
+    """Convert a loaded Pillow image to 8-bit RGB, with transparent parts over white.
 
-    Transparent parts show white. Values of more than 8 bits are scaled by `values`, never by what a
-    photo happens to contain, so that equal values stay equal between photos; 16-bit colour already lost its
-    low byte in the reader.
+    Values of more than 8 bits are scaled by `values`, never by the image's content, so that equal values stay
+    equal between images; 16-bit colour has already lost its low byte in the reader.
 
     Args:
         image: a loaded image in any mode.
-        kind: the format's name as `sniff` gives it; it decides how some modes are to be read.
-        srgb: how its colours become sRGB, before they are mixed with white; None: they are.
+        kind: format as named by `sniff`; some modes are interpreted differently by format.
+        srgb: transform of its colours to sRGB, applied before blending with white; None: they are sRGB.
         values: what its values are, as `assay.image.pixel_conversion.resolve_value_range` gives it.
         stretch: see `assay.image.pixel_conversion.scale_to_uint8`.
 
@@ -250,7 +248,7 @@ def to_rgb(
         uint8 array of shape [H, W, 3], writable.
 
     Raises:
-        DecodeError: values lie outside the range that the file declares.
+        DecodeError: values are outside the range that the file declares.
     """
     if values.type != "uint8" and values.reader_range is None:
         return _gray_to_rgb(scale_to_uint8(np.asarray(image), values, stretch=stretch), srgb)
@@ -258,7 +256,7 @@ def to_rgb(
     rows = max(1, _STRIP_PIXELS // max(1, width))
     if height <= rows:
         return _convert(image, kind, srgb)
-    # Strip by strip: whole, a photo would be held up to four times on the way.
+    # In strips: converted as a whole, an image would be in memory up to four times.
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, rows):
         bottom = min(height, top + rows)
@@ -267,11 +265,11 @@ def to_rgb(
 
 
 def _convert(image: Image.Image, kind: str, srgb: SrgbTransform | None) -> Array:
-    """Convert what needs no look at other pixels."""
+    """Convert an image whose pixels are independent of each other."""
     if image.has_transparency_data:
         return np.array(_composite_on_white(image, srgb))
     if image.mode == "CMYK" and kind == "jpeg" and "adobe" not in image.info:
-        # Adobe stores ink inverted, and Pillow turns every CMYK JPEG over; without Adobe's marker it is not.
+        # Adobe stores inverted CMYK, and Pillow inverts every CMYK JPEG; without Adobe's marker, undo that.
         image = ImageChops.invert(image)
     return np.array(_to_srgb(image, srgb))
 
@@ -283,11 +281,11 @@ def _to_srgb(image: Image.Image, srgb: SrgbTransform | None) -> Image.Image:
 
 
 def apply_orientation(pixels: Array, orientation: int) -> Array:
-    """Undo how the camera was held.
+    """Apply the Exif orientation.
 
     Args:
         pixels: array of shape [H, W, 3].
-        orientation: 1 to 8; anything else counts as 1.
+        orientation: 1 to 8; any other value counts as 1.
 
     Returns:
         A contiguous array, [W, H, 3] for orientations 5 to 8; `pixels` itself for 1.
@@ -298,7 +296,7 @@ def apply_orientation(pixels: Array, orientation: int) -> Array:
         return pixels
     if orientation >= 5:
         pixels = pixels.transpose(1, 0, 2)
-    # What is left to do after the transposition: mirror left to right, top to bottom.
+    # To mirror left to right and top to bottom after the transposition.
     mirrored, flipped = {
         2: (True, False),
         3: (True, True),
@@ -321,7 +319,7 @@ def _composite_on_white(image: Image.Image, srgb: SrgbTransform | None) -> Image
 
 
 def _gray_to_rgb(levels: Array, srgb: SrgbTransform | None) -> Array:
-    """Make three channels of one of 8 bits."""
+    """Convert gray levels to RGB."""
     if srgb is not None:
         return np.array(srgb(Image.fromarray(levels)))
     return np.repeat(levels[:, :, None], 3, axis=2)

@@ -15,15 +15,15 @@ from assay.recipe import PreprocessSpec
 _Span = tuple[float, float]
 
 _HEADROOM: Final = 1.2
-"""How many decoded pixels a side the looked-at part keeps for each pixel of the square: just so few that
-photos 1,080 pixels wide are decoded at a quarter for a square of 224, which takes a quarter less time."""
+"""Decoded pixels per side of the region for each pixel of the square: just low enough that photos 1,080
+pixels wide are decoded at a quarter for a square of 224, which takes 25 % less time."""
 
 _REDUCING_GAP: Final = 2.0
-"""Pictures larger than this many times the square are first averaged by a whole factor, which is quicker."""
+"""Images larger than this many times the square are first reduced by an integer factor, which is faster."""
 
 
 class Preprocess:
-    """Region of interest, centre crop, fit and size, as a recipe sets them.
+    """Region of interest, centre crop, resizing and size, as set by a recipe.
 
     Attributes:
         spec: the settings.
@@ -35,11 +35,11 @@ class Preprocess:
         self.size = spec.size
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Cut out the part that matters and scale it.
+        """Crop the region of interest and resize it.
 
-        The part's edges lie wherever the fractions put them, also within a pixel, so that a photo and its
-        half-size copy show the same. Scaling is bilinear, widened to the area of a new pixel where it shrinks
-        (nothing aliases), in whole-number arithmetic: the result does not depend on the processor.
+        The edges of the region may be within a pixel, so that an image and its half-size copy give the same
+        result. Scaling is bilinear with antialiasing, in integer arithmetic: the result does not depend on
+        the processor.
 
         Args:
             pixels: uint8 array of shape [H, W, 3], RGB, upright; it is not changed.
@@ -48,7 +48,7 @@ class Preprocess:
             uint8 array of shape [size, size, 3], contiguous and writable, never a view of `pixels`.
 
         Raises:
-            ValueError: `pixels` has another shape or type, or no pixels at all.
+            ValueError: `pixels` has another shape or type, or is empty.
         """
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
             raise ValueError(f"pixels must be uint8 [H, W, 3], not {pixels.dtype} {list(pixels.shape)}")
@@ -68,14 +68,13 @@ class Preprocess:
         return np.array(square)
 
     def read(self, data: bytes) -> np.ndarray:
-        """Decode a file and preprocess it: the way of every file, whoever asks.
+        """Decode a file and preprocess it; the only path from a file to a network's input.
 
-        A JPEG larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, as long as the part looked at
-        keeps 1.2 pixels a side for each pixel of the square, and no further down than that part reaches; for
-        the top third of a photo of 1080 x 1920 that takes a tenth of the time. Rows left out change nothing.
-        The scale does, by little: over such photos the mean difference from decoding at full size is at most
-        1.5 of 255 levels at any size and 99.9 % of the values differ by at most 20; at 224 it is at most 1,
-        and 14. The same bytes always give the same pixels.
+        A JPEG is decoded at 1/2, 1/4 or 1/8 of its size, as long as the region has 1.2 decoded pixels per
+        side for each pixel of the square, and only down to the region's lowest row; for the top third of a
+        1080 x 1920 photo that takes a tenth of the time. The omitted rows change nothing, and the scale
+        little: over such photos the mean difference from decoding at full size is at most 1.5 of 255 levels
+        at any size and 99.9 % of the values differ by at most 20; at 224 it is at most 1, and 14.
 
         Args:
             data: the whole file.
@@ -84,31 +83,27 @@ class Preprocess:
             uint8 array of shape [size, size, 3], RGB.
 
         Raises:
-            DecodeError: the bytes are no picture Assay reads.
+            DecodeError: the file cannot be decoded.
         """
         return self(decode(data, min_side=self._min_side, box=self.box, value_range=self.spec.value_range))
 
     def box(self, width: int, height: int) -> Box:
-        """Tell which part of a picture is looked at, in whole pixels.
+        """Return the region of interest of an upright image of this size, in whole pixels.
 
-        An edge that falls within a pixel counts that pixel in. At least one pixel is kept.
-
-        Args:
-            width: of the upright picture, in pixels.
-            height: of the upright picture, in pixels.
+        Pixels that are partly in the region are included; the region has at least one pixel.
 
         Returns:
-            left, top, right, bottom in pixels; right and bottom are the first that are left out.
+            left, top, right, bottom in pixels; right and bottom are exclusive.
         """
         across, down = self._region(width, height)
         return math.floor(across[0]), math.floor(down[0]), math.ceil(across[1]), math.ceil(down[1])
 
     def content(self, width: int, height: int) -> Box:
-        """Tell where in the square the looked-at part lies; around it are a letterbox's bars.
+        """Return the part of the square that contains the image; the rest is the padding of a letterbox.
 
         Args:
-            width: of the upright picture, in pixels.
-            height: of the upright picture, in pixels.
+            width: of the upright image, in pixels.
+            height: of the upright image, in pixels.
 
         Returns:
             left, top, right, bottom in pixels of the square.
@@ -122,11 +117,11 @@ class Preprocess:
         return left, top, left + columns, top + rows
 
     def scaled(self, canvas: float) -> "Preprocess":
-        """Return the same preprocessing to a square `canvas` times the side, on which training then crops."""
+        """Return the same preprocessing with the size multiplied by `canvas`, for augmentation to crop from."""
         return Preprocess(self.spec.model_copy(update={"size": round(self.size * canvas)}))
 
     def _region(self, width: int, height: int) -> tuple[_Span, _Span]:
-        """Left and right, top and bottom of the looked-at part, in pixels and parts of them."""
+        """Return (left, right) and (top, bottom) of the region of interest, in fractional pixels."""
         left, top, right, bottom = self.spec.roi
         across = _shrink((left * width, right * width), self.spec.center_crop)
         down = _shrink((top * height, bottom * height), self.spec.center_crop)
@@ -138,9 +133,9 @@ class Preprocess:
         return _snap(across, width), _snap(down, height)
 
     def _min_side(self, width: int, height: int) -> int:
-        """Shorter side, in pixels, at which a picture of this size keeps the headroom."""
+        """Return the shorter side, in pixels, at which an image of this size must at least be decoded."""
         across, down = (span[1] - span[0] for span in self._region(width, height))
-        # A letterbox scales both sides alike, by the longer; the part of a crop has equal sides.
+        # A letterbox scales both sides by the longer one; the region of a crop has equal sides.
         extent = max(across, down) if self.spec.fit == "letterbox" else min(across, down)
         return math.ceil(min(width, height) / max(extent / (self.size * _HEADROOM), 1.0))
 
@@ -158,5 +153,5 @@ def _at_least_a_pixel(span: _Span, length: int) -> _Span:
 
 
 def _snap(span: _Span, length: int) -> _Span:
-    """Take away what floating point left over: 0.3 of 1930 pixels is 579, not 578.99999."""
+    """Remove rounding errors of floating point: 0.3 of 1930 pixels is 579, not 578.99999."""
     return max(round(span[0], 6), 0.0), min(round(span[1], 6), float(length))

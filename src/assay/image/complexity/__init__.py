@@ -22,16 +22,17 @@ _CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
 
 
 def check_complexity(data: bytes, kind: str) -> None:
-    """Refuse a file whose structure asks for far more work than its pixels do.
+    """Refuse a file that takes far more work to decode than its number of pixels justifies.
 
-    The bounds leave a photo of 16 megapixels about a second of one core; above that, time grows with pixels.
+    The limits allow an image of 16 megapixels about one second of one core; above that, time grows with the
+    number of pixels. What Pillow parses in Python is limited by `bounded`.
 
     Args:
         data: the whole file.
-        kind: the format's name as `sniff` gives it.
+        kind: format as named by `sniff`.
 
     Raises:
-        TooComplex: with what is too much, and how much is allowed.
+        TooComplex: names what exceeds which limit.
     """
     if check := _CHECKS.get(kind):
         check(data)

@@ -11,23 +11,24 @@ from assay.image.complexity.tiff import check_embedded_exif
 
 _MAX_AVIF_BOXES: Final = 10_000
 _MAX_FRAMES: Final = 8
-"""Coded frames of an item or of a sequence's first sample; layered pictures have up to four."""
+"""Coded frames of an item or of a sequence's first sample; layered images have up to four. Frames before the one
+that is shown are decoded too."""
 _FRAME_UNITS: Final = {3, 6}
-"""Kinds of AV1 units: a frame's header, a frame."""
+"""Types of AV1 units that contain a frame: frame header, frame."""
 _MAX_ITEMS: Final = 4_096
 _MAX_TABLES: Final = 32
-"""Tables of samples; a track has two, and a sequence with alpha two tracks."""
+"""Sample tables; a track has two, and a sequence with alpha has two tracks."""
 _MAX_EXTENTS: Final = 16_384
 _MAX_UNITS: Final = 100_000
-"""AV1 units of all items: a picture has some, and one for each group of tiles at most."""
+"""AV1 units of all items: an image has a few, and at most one per tile group."""
 _MAX_REREADS: Final = 4
-"""How many times the length of the file all items may have: they may all name the same bytes."""
+"""Total length of all items as a multiple of the file's: items may share the same bytes."""
 _CONTAINERS: Final = {b"meta": 4, b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stbl": 0}
 _MAX_DEPTH: Final = 8
 
 
 def check_avif(data: bytes) -> None:
-    """Count boxes, items and the coded frames of each item.
+    """Check the number of boxes, items and coded frames of an AVIF file.
 
     Raises:
         TooComplex: there are too many.
@@ -46,7 +47,7 @@ def check_avif(data: bytes) -> None:
 
 
 class _Budget:
-    """What counting may cost in all, as tables may name the same bytes over and over."""
+    """Limits on the checks themselves: tables may refer to the same bytes over and over."""
 
     def __init__(self, size: int) -> None:
         self._most = {
@@ -59,10 +60,10 @@ class _Budget:
         self._spent = dict.fromkeys(self._most, 0)
 
     def spend(self, what: str, amount: int = 1) -> None:
-        """Count something.
+        """Add to a count.
 
         Raises:
-            TooComplex: there is too much of it.
+            TooComplex: the count exceeds its limit.
         """
         self._spent[what] += amount
         if self._spent[what] > self._most[what]:
@@ -70,7 +71,7 @@ class _Budget:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Give kind, start and end of the content of all boxes, those inside the known containers too."""
+    """Yield type, start and end of the content of all boxes, also of those in known containers."""
     waiting, seen = [(0, len(data), 0)], 0
     while waiting:
         place, end, depth = waiting.pop()
@@ -92,7 +93,7 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _items(data: bytes, place: int, end: int, inside: int, budget: _Budget) -> Iterator[list[tuple[int, int]]]:
-    """Give start and length of the pieces of each item; `inside` is where those in the table's box start."""
+    """Yield the extents (start, length) of each item; `inside` is the start of the `idat` box."""
     if place + 8 > end:
         return
     version, (sizes,) = data[place], struct.unpack_from(">H", data, place + 4)
@@ -120,19 +121,19 @@ def _items(data: bytes, place: int, end: int, inside: int, budget: _Budget) -> I
 
 
 class _FieldReader:
-    """Numbers of given lengths, one after the other."""
+    """Reads consecutive integers of given lengths."""
 
     def __init__(self, data: bytes, place: int, end: int) -> None:
         self.data, self.place, self.end = data, place, end
 
     def take(self, size: int) -> int:
-        """Return the next number; beyond the end all are 0."""
+        """Return the next integer; 0 beyond the end."""
         start, self.place = self.place, self.place + size
         return int.from_bytes(self.data[start : self.place], "big") if self.place <= self.end else 0
 
 
 def _check_samples(data: bytes, boxes: list[tuple[bytes, int, int]], budget: _Budget) -> None:
-    """Count the frames of each track's first sample: where it lies, and how long it is."""
+    """Count the frames in the first sample of each track."""
     places, lengths = [], []
     for kind, start, _ in boxes:
         if kind not in {b"stsz", b"stco", b"co64"}:
@@ -164,7 +165,7 @@ def _count_frames(data: bytes, extents: list[tuple[int, int]], budget: _Budget) 
             if frames > _MAX_FRAMES:
                 raise ComplexityLimitExceeded("coded frames of one picture", frames, _MAX_FRAMES)
         if head & 0x82 != 2:
-            return  # no length: the last unit; or no unit at all
+            return  # the last unit, without a length; or not a unit
         size = shift = 0
         while place < len(stream) and shift < 56:
             byte = stream[place]
@@ -181,16 +182,16 @@ _MAX_JP2_BOXES: Final = 1_000
 _MAX_SEGMENTS: Final = 10_000
 _MAX_TILES: Final = 16_384
 _MAX_BLOCKS: Final = 2**18
-"""Code blocks: OpenJPEG takes a microsecond to set up each. At least 8 x 8 samples a block are allowed."""
+"""Code blocks: OpenJPEG takes 1 µs to set up each. Blocks of 8 x 8 samples are always allowed."""
 _MAX_PRECINCTS: Final = 2**16
-"""OpenJPEG takes four microseconds to set up each."""
+"""Precincts: OpenJPEG takes 4 µs to set up each."""
 _MAX_PACKETS: Final = 2**20
 _COD, _COC, _SOT, _SOD, _EOC = 0x52, 0x53, 0x90, 0x93, 0xD9
 
 
 @dataclass(frozen=True, slots=True)
 class _ImageSize:
-    """Of the picture and its tiles, in samples of the reference grid."""
+    """Size of the image and its tiles, in samples of the reference grid."""
 
     width: int
     height: int
@@ -204,10 +205,10 @@ class _ImageSize:
 
 
 def check_jpeg2000(data: bytes) -> None:
-    """Add up what the headers declare.
+    """Check the number of tiles, code blocks, precincts and packets that the headers of a JPEG 2000 declare.
 
     Raises:
-        TooComplex: it is too much.
+        TooComplex: there are too many.
 
     Source: ISO/IEC 15444-1 (2019), Annexes A and B.
     """
@@ -229,7 +230,7 @@ def check_jpeg2000(data: bytes) -> None:
 
 
 def _codestream(data: bytes) -> int | None:
-    """Find the codestream, in a JP2 file too."""
+    """Return the offset of the codestream, which may be in a JP2 file."""
     if data.startswith(_SOC_SIZ):
         return 0
     place = 0
@@ -249,7 +250,7 @@ def _codestream(data: bytes) -> int | None:
 
 
 def _codings(data: bytes, place: int, components: int) -> Iterator[tuple[bytes, int, int]]:
-    """Give the coding styles of main and tile headers: their parameters, whether with precincts, layers."""
+    """Yield the coding styles of main and tile headers: parameters, whether precincts are defined, layers."""
     layers, tile_end = 1, 0
     segments = 0
     while place + 4 <= len(data):
@@ -287,7 +288,7 @@ def _check_coding(coding: bytes, style: int, layers: int, size: _ImageSize, samp
         width, height = _ceil_div(size.tile_width, 1 << shift), _ceil_div(size.tile_height, 1 << shift)
         told = coding[5 + resolution] if style and len(coding) > 5 + resolution else 0xFF
         wide, high = told & 15, told >> 4
-        # Above the lowest resolution a precinct holds parts of bands that are half its side.
+        # Above the lowest resolution, a precinct covers subbands of half its side.
         lower = 1 if resolution else 0
         block_wide, block_high = min(across, max(0, wide - lower)), min(down, max(0, high - lower))
         blocks += _ceil_div(width, 1 << block_wide) * _ceil_div(height, 1 << block_high)

@@ -7,41 +7,40 @@ import io
 from typing import Final
 
 _MAX_READS: Final = 100_000
-"""Reads and seeks that any file may cost; Pillow's parsers take up to 4 microseconds for each."""
+"""Reads and seeks allowed for any file; Pillow's parsers take up to 4 µs for each."""
 _BYTES_PER_READ: Final = 64
-"""For each of so many bytes of the file one more read is allowed: a GIF takes two for 256 bytes."""
+"""One more read is allowed per this many bytes of the file: a GIF takes two for 256 bytes."""
 _MAX_REREADS: Final = 4
-"""How many times its own length may be read from a file; entries of a TIFF may all name the same bytes."""
+"""Multiple of its own length that may be read from a file: entries of a TIFF may share the same bytes."""
 _EXTRA_BYTES: Final = 2**26
-"""Bytes that may be read besides: Pillow reads 64 kB for the last strip however short it is."""
+"""Bytes that may be read in addition: Pillow reads 64 kB for the last strip even if it is shorter."""
 _UNBOUNDED_BYTES: Final = 32_768
-"""Files of fewer bytes cannot keep a parser busy, and are read without counting."""
+"""Smaller files cannot keep a parser busy and are read without counting."""
 
 
 class ComplexityLimitExceeded(Exception):  # noqa: N818 - made a DecodeError by whoever opens the file
-    """A file that asks for too much work; not an error that Pillow takes for damage and passes over."""
+    """Decoding a file would take too much work. Of a type that Pillow does not catch as damage.
+
+    Args:
+        what: the counted things in the plural: "scans".
+        found: their number, as far as they were counted.
+        most: the limit.
+    """
 
     def __init__(self, what: str, found: int, most: int) -> None:
-        """Name what is too much.
-
-        Args:
-            what: in the plural: "scans".
-            found: how many there are, or how many were counted until it was too much.
-            most: how many are allowed.
-        """
         super().__init__(f"{found:,} {what}, at most {most:,} for a file of this size")
 
 
 def max_total_bytes(size: int) -> int:
-    """Return how many bytes may be read in all from a file of a size."""
+    """Return how many bytes may be read in total from a file of this size."""
     return _EXTRA_BYTES + _MAX_REREADS * size
 
 
 class BoundedStream(io.BytesIO):
-    """A file in memory that may be read only so often, and only so much in all.
+    """A file in memory with a limit on the number of reads and on the bytes read in total.
 
-    Pillow's parsers are loops in Python over what is read, a byte at a time in places, and hold the
-    interpreter's lock. Counting ends them at the same place on every machine, which a clock would not.
+    Pillow's parsers are Python loops, in places over single bytes, and hold the interpreter's lock. Unlike a
+    timeout, a limit on reads stops them at the same point on every machine.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -53,7 +52,7 @@ class BoundedStream(io.BytesIO):
         """Read as `io.BytesIO` does.
 
         Raises:
-            TooComplex: the file was read too often.
+            TooComplex: the file was read too often or too much.
         """
         data = super().read(size)
         self._reads_left -= 1
@@ -80,5 +79,5 @@ class BoundedStream(io.BytesIO):
 
 
 def bounded_stream(data: bytes) -> io.BytesIO:
-    """Open a file in memory, bounded unless it is small."""
+    """Return a stream of a file in memory, with limits unless the file is small."""
     return io.BytesIO(data) if len(data) < _UNBOUNDED_BYTES else BoundedStream(data)

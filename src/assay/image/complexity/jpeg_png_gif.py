@@ -10,23 +10,23 @@ from assay.image.complexity.bounded_stream import ComplexityLimitExceeded
 from assay.image.complexity.tiff import check_exif_values
 
 _MAX_COMMENT_BYTES: Final = 2**20
-"""Bytes of all comments of a file."""
+"""Bytes of all comments of a GIF; Pillow joins them at a quadratic cost."""
 _GIF_SMALL: Final = 2**18
-"""Bytes of a file that may all be comments without costing a tenth of a second."""
+"""Files of fewer bytes cost less than 0.1 s even if they consist of comments."""
 _MAX_BLOCKS: Final = 100_000
 _BYTES_PER_BLOCK: Final = 64
-"""So many sub-blocks are looked at besides full ones, and one more for each of so many bytes of the file;
-Pillow takes two reads for each, and is refused half as many."""
+"""Sub-blocks that are checked in addition to full ones, and bytes of the file for one more; Pillow takes two
+reads for each and is stopped at half as many."""
 _MAX_SUB_BLOCK: Final = 255
 _GIF_HEADER: Final = 13
 _BLOCK: Final = re.compile(rb"[!,;]")
 _FULL_SUB_BLOCKS: Final = re.compile(rb"(?:\xff.{255})*+", re.DOTALL)
-"""Sub-blocks of the greatest length, as all but the last of a row usually are."""
+"""Sub-blocks of the maximum length, as all but the last of a sequence usually are."""
 _EXTENSION, _PICTURE, _COMMENT = 0x21, 0x2C, 0xFE
 
 
 def check_gif(data: bytes) -> None:
-    """Add up the comments of a GIF file.
+    """Check the total length of the comments of a GIF file.
 
     Raises:
         TooComplex: they are too long.
@@ -38,7 +38,7 @@ def check_gif(data: bytes) -> None:
     place, total = _GIF_HEADER + _palette_length(data[10]), 0
     most, blocks = _MAX_BLOCKS + len(data) // _BYTES_PER_BLOCK, 0
     while blocks <= most:
-        # Readers pass over what is no block.
+        # Readers skip bytes between blocks.
         found = _BLOCK.search(data, place)
         if found is None or found.end() + 10 > len(data):
             return
@@ -58,12 +58,12 @@ def check_gif(data: bytes) -> None:
 
 
 def _palette_length(flags: int) -> int:
-    """Return the length of a palette."""
+    """Return the length of a palette in bytes."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _skip_sub_blocks(data: bytes, place: int, most: int) -> tuple[int, int]:
-    """Return where a row of sub-blocks ends, or `most` are passed, and how many of them are not full."""
+    """Skip up to `most` sub-blocks; return the offset after them and how many of them are not full."""
     count = 0
     while place < len(data):
         if data[place] == _MAX_SUB_BLOCK and (found := _FULL_SUB_BLOCKS.match(data, place)):
@@ -77,19 +77,19 @@ def _skip_sub_blocks(data: bytes, place: int, most: int) -> tuple[int, int]:
 
 
 _MAX_CHUNKS: Final = 20_000
-"""Chunks that any file may have; Pillow takes up to 10 microseconds for each."""
+"""Chunks allowed in any PNG; Pillow takes up to 10 µs for each."""
 _BYTES_PER_CHUNK: Final = 1024
-"""For each of so many bytes of the file one more is allowed; usual encoders write 8 kB or more in each."""
+"""One more chunk is allowed per this many bytes of the file; usual encoders write 8 kB or more per chunk."""
 _PNG_SMALL: Final = 16_384
-"""Bytes below which chunks and profiles cannot cost a tenth of a second."""
+"""Chunks and profiles of smaller files cost less than 0.1 s."""
 _MAX_PROFILES: Final = 4
-"""Colour profiles: each unfolds to megabytes, and a sound file has one."""
+"""Colour profiles: each may decompress to megabytes, and a valid file has one."""
 _MAX_EXIF_BLOCKS: Final = 4
-"""Blocks of Exif data: each may have thousands of entries, and a sound file has one."""
+"""Blocks of Exif data: each may have thousands of entries, and a valid file has one."""
 
 
 def check_png(data: bytes) -> None:
-    """Count the chunks, profiles and blocks of Exif data of a PNG file.
+    """Check the number of chunks, colour profiles and blocks of Exif data of a PNG file.
 
     Raises:
         TooComplex: there are too many.
@@ -117,20 +117,20 @@ def check_png(data: bytes) -> None:
 _SOS: Final = re.compile(rb"\xff\xda")
 _SOS_NUMBER: Final = 0xDAFF
 _JPEG_SMALL: Final = 32_768
-"""Bytes below which only scans can cost anything."""
+"""In smaller files only scans can be expensive."""
 _FEW_SCANS: Final = 16
-"""Scans that are always allowed: of four components each they are still fewer than `_MAX_PASSES`."""
+"""Scans that are always allowed: with four components each they make fewer than `_MAX_PASSES` passes."""
 _MAX_PASSES: Final = 64
-"""Passes over a component that any picture may ask for; usual progressive files have 14."""
+"""Passes over a component allowed for any image; usual progressive files have 14."""
 _MAX_PIXEL_PASSES: Final = 2**30
-"""Pixels times passes that are allowed as well: small pictures may have more. A pass over 16 megapixels takes
-10 ms."""
+"""Pixels × passes that are also allowed, so that small images may have more passes. A pass over 16 megapixels
+takes 10 ms."""
 _MAX_SEGMENTS: Final = 2_000
-"""Segments of a file: metadata of 64 kB each, and tables before every scan. Pillow joins some of them, at a
-cost that grows with the square of their number."""
+"""Segments of a JPEG: metadata of 64 kB each, and tables before every scan. Pillow joins some of them at a
+quadratic cost."""
 
 _MAX_RESOURCES: Final = 10_000
-"""Photoshop resources, each of which Pillow parses in Python; Photoshop writes some dozens."""
+"""Photoshop resources, which Pillow parses in Python; Photoshop writes dozens."""
 
 _MARKER: Final = re.compile(rb"\xff[^\x00\xff]")
 _IN_SCAN: Final = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
@@ -147,7 +147,7 @@ _RESOURCE: Final = b"8BIM"
 
 
 def check_jpeg(data: bytes) -> None:
-    """Count scans, segments and Photoshop resources of a JPEG file.
+    """Check the number of scans, segments and Photoshop resources of a JPEG file.
 
     Raises:
         TooComplex: there are too many.
@@ -160,13 +160,13 @@ def check_jpeg(data: bytes) -> None:
 
 
 def _count_scan_markers(data: bytes) -> int:
-    """Count a scan's marker wherever it stands, also where it is none; ten times as fast as `bytes.count`."""
+    """Count the bytes of a scan's marker anywhere in the file; ten times as fast as `bytes.count`."""
     even, odd = (np.frombuffer(data, "<u2", (len(data) - start) // 2, start) for start in (0, 1))
     return int(np.count_nonzero(even == _SOS_NUMBER) + np.count_nonzero(odd == _SOS_NUMBER))
 
 
 class _JpegWalker:
-    """One pass over the markers of a file, as libjpeg and Pillow see them; both skip what is between."""
+    """Visits the markers of a file as libjpeg and Pillow do; both skip the bytes between them."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -175,7 +175,7 @@ class _JpegWalker:
         self.exif: list[bytes] = []
 
     def run(self) -> None:
-        """Go from marker to marker until a decoder would stop."""
+        """Visit all markers up to the point where a decoder stops."""
         place, pattern = 2, _MARKER
         while found := pattern.search(self.data, place):
             place, marker = found.end(), self.data[found.end() - 1]
@@ -219,7 +219,7 @@ class _JpegWalker:
         self.several = marker in _PROGRESSIVE
 
     def _only_one_scan(self, place: int) -> bool:
-        """Tell whether a decoder stops after the first scan, a sequential one of all components, or soon."""
+        """Return whether a decoder stops after this first scan (sequential, all components) or a few more."""
         whole = not self.several and self.data[place + 2 : place + 3] == bytes([self.components])
         return whole or _count_scan_markers(self.data) <= _FEW_SCANS
 

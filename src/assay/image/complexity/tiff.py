@@ -10,35 +10,35 @@ import numpy as np
 from assay.image.complexity.bounded_stream import ComplexityLimitExceeded, max_total_bytes
 
 _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
-"""Bytes of a value, by type; Pillow passes over other types."""
+"""Bytes of a value by type; Pillow skips other types."""
 _MAX_REREADS: Final = 4
-"""How many times the length of Exif data its values may be: entries may all name the same bytes."""
+"""Total length of Exif values as a multiple of the data's: entries may share the same bytes."""
 _SMALL_EXIF: Final = 4_096
 _MAX_EXIF_ENTRIES: Final = 10_000
-"""Entries of Exif data; cameras write some hundreds. Directories may be one and the same."""
+"""Entries of Exif data; cameras write hundreds. Directories may be shared."""
 _OFFSETS: Final = {273, 324}
-"""Tags whose values are the places of strips or tiles."""
+"""Tags whose values are the offsets of strips or tiles."""
 _MAX_PARTS: Final = 65_536
-"""Strips or tiles; a picture with more rows may have four for each row."""
+"""Strips or tiles; a higher image may have four per row."""
 _LENGTHS: Final = {279, 325}
-"""Tags whose values are the lengths of strips or tiles, as they are packed."""
+"""Tags whose values are the compressed lengths of strips or tiles."""
 _NUMBERS: Final = {3: "u2", 4: "u4", 16: "u8"}
 _MAX_TAGS: Final = 10_000
-"""Entries of a picture's directory; usual ones have some dozens."""
+"""Entries of an image's directory; usual ones have dozens."""
 _MAX_PICTURES: Final = 100_000
 _HEIGHT: Final = 257
 _DIRECTORY_TAGS: Final = {0x8769, 0x8825, 0xA005}
-"""Tags whose value is the place of another directory: Exif, GPS, interoperability."""
+"""Tags whose value is the offset of another directory: Exif, GPS, interoperability."""
 _MAX_DIRECTORIES: Final = 8
 _EXIF_STARTS: Final = (b"II*\0", b"MM\0*")
 _MAX_STARTS: Final = 16
 
 
 def check_tiff(data: bytes) -> None:
-    """Count strips or tiles of a TIFF file's first picture, and their bytes.
+    """Check the number of strips or tiles of a TIFF file's first image, and their bytes.
 
-    All strips may name the same bytes, which need not unpack to anything: each is unpacked anew. Its other
-    directories are read through a bounded stream.
+    All strips may share the same bytes, each of which is decompressed anew. Other directories are read
+    through a bounded stream.
 
     Raises:
         TooComplex: there are too many.
@@ -56,14 +56,14 @@ def check_tiff(data: bytes) -> None:
             raise ComplexityLimitExceeded("bytes of strips or tiles", total, most_bytes)
         elif tag in _OFFSETS:
             parts = max(parts, count)
-    # A height of more rows than the format could hold pixels is refused further on.
+    # An impossible height is refused later.
     most = max(_MAX_PARTS, 4 * min(height, 2**20))
     if parts > most:
         raise ComplexityLimitExceeded("strips or tiles", parts, most)
 
 
 def _sum(data: bytes, kind: int, count: int, place: int) -> int:
-    """Add up an entry's values, each at most the length of the file; 0 where they are not all there."""
+    """Return the sum of an entry's values, each at most the length of the file; 0 if they are incomplete."""
     size = _SIZES.get(kind, 0)
     if kind not in _NUMBERS or count * size <= 8 or place + count * size > len(data):
         return 0
@@ -73,10 +73,10 @@ def _sum(data: bytes, kind: int, count: int, place: int) -> int:
 
 
 def check_embedded_exif(data: bytes) -> None:
-    """Check Exif data wherever they stand in a file.
+    """Check Exif data anywhere in a file.
 
     Raises:
-        TooComplex: their values are many times longer than they are.
+        TooComplex: their values are many times longer than the data.
     """
     for start in _EXIF_STARTS:
         place = data.find(start)
@@ -88,9 +88,9 @@ def check_embedded_exif(data: bytes) -> None:
 
 
 def check_exif_values(exif: bytes) -> None:
-    """Add up what the values of the directories take in memory.
+    """Check the memory that the values of the directories take.
 
-    Pillow copies all of them, whatever is asked for: 5,000 entries that name the same 60 kB take 300 MB.
+    Pillow copies all of them: 5,000 entries that share the same 60 kB take 300 MB.
 
     Args:
         exif: Exif data from their TIFF header on.
@@ -113,14 +113,14 @@ def check_exif_values(exif: bytes) -> None:
                 waiting.append(value)
             if size > layout.offset.size:
                 if value + size > len(exif):
-                    break  # here Pillow gives up
+                    break  # Pillow stops here
                 total += size
                 if total > most:
                     raise ComplexityLimitExceeded("bytes of Exif values", total, most)
 
 
 def count_directories(data: bytes) -> int:
-    """Count the pictures of a TIFF file, at least 1; Pillow would parse each of them for it, twice.
+    """Count the images of a TIFF file, at least 1; Pillow would parse each of them twice for that.
 
     Raises:
         TooComplex: there are too many.
@@ -146,7 +146,7 @@ def count_directories(data: bytes) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How a TIFF file writes offsets, numbers of entries, and entries; and where its first offset stands."""
+    """Binary formats of a TIFF's offsets, entry counts and entries, and the position of its first offset."""
 
     offset: struct.Struct
     head: struct.Struct
@@ -165,7 +165,7 @@ def _layout(data: bytes) -> _Layout | None:
 
 
 def _entries(data: bytes, start: int | None = None) -> Iterator[tuple[int, int, int, int]]:
-    """Give tag, type, count, and value or offset of a directory's entries; of the first, unless told."""
+    """Yield tag, type, count, and value or offset of a directory's entries; by default of the first one."""
     layout = _layout(data)
     if layout is None:
         return
@@ -178,6 +178,6 @@ def _entries(data: bytes, start: int | None = None) -> Iterator[tuple[int, int, 
     first, width = start + head.size, layout.offset.size
     for place in range(first, min(first + count * reader.size, len(data) - reader.size + 1), reader.size):
         tag, kind, number, value = reader.unpack_from(data, place)
-        # A short value stands in the upper half of a big-endian field.
+        # A 16-bit value is in the upper half of a big-endian field.
         short = data.startswith(b"MM") and number == 1 and _SIZES.get(kind, 0) == 2
         yield tag, kind, number, value >> 8 * (width - 2) if short else value
