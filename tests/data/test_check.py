@@ -34,7 +34,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def _check(root: Path, **data: object) -> CheckReport:
-    spec = DataSpec.model_validate({"advised_per_class": 5, **data})
+    spec = DataSpec.model_validate({"min_images_per_class": 5, **data})
     return check(root, cache=root.parent / "cache", spec=spec)
 
 

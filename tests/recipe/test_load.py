@@ -62,7 +62,7 @@ def test_bottle_has_every_value_of_its_system():
     assert recipe.preprocess.roi == (0, 0, 1, 0.3)
     split = recipe.data.split
     assert (split.train, split.val, split.test) == (0.7, 0.15, 0.15)
-    assert recipe.data.advised_per_class == 100
+    assert recipe.data.min_images_per_class == 100
     assert (recipe.net.name, train.strategy) == ("resnet18", "finetune")
     assert train.freeze > 0
     assert (train.batch_size, train.lr, train.weight_decay, train.epochs) == (128, 1e-3, 1e-4, 30)

@@ -55,7 +55,7 @@ def check(
     from assay.data.check_report import format_summary, write_check_page, write_cleaned_dataset
     from assay.recipe import load_recipe
 
-    few = [] if advised is None else [f"data.advised_per_class={advised}"]
+    few = [] if advised is None else [f"data.min_images_per_class={advised}"]
     settings = load_recipe(recipe, [*layout_setting(layout), *few])
     wanted = parse_fail_on([name.strip() for name in fail_on.split(",") if name.strip()])
     with progress_bars() as progress:

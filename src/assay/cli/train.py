@@ -181,7 +181,7 @@ def training_callbacks(
     printer = EpochPrinter()
     return TrainCallbacks(
         progress,
-        on_data=lambda dataset: echo_text(describe_data(dataset, recipe.data.advised_per_class) + "\n"),
+        on_data=lambda dataset: echo_text(describe_data(dataset, recipe.data.min_images_per_class) + "\n"),
         on_epoch=lambda row: printer("", row, recipe),
         on_history=lambda history: print_head_fit(history, recipe),
         profile=clock,

@@ -87,7 +87,7 @@ def check(
         usual = (mirrored, bursts, largest_share) == (False, True, MAX_GROUP_SHARE)
         trained = alike if usual else find_near_duplicates(seen.photos, store, progress=progress)
     labels = listing.labels if mapping is None else list(mapping)
-    counts = _ClassCounts(_count_by_label(labels, seen.photos), spec.advised_per_class)
+    counts = _ClassCounts(_count_by_label(labels, seen.photos), spec.min_images_per_class)
     training = _training_findings(Path(path), listing, seen, trained, spec=spec, seed=seed, value_range=value_range)
     values = value_range_finding(seen.photos, seen.refused, value_range)
     return _report(listing, seen, alike, counts, training=training, values=values)
