@@ -168,7 +168,7 @@ def run(train: Photos, val: Photos, test: Photos, seed: int) -> Result:
     temperature = fit_calibration(raw).temperature
     taught = np.random.default_rng(seed).permutation(len(train.labels))[:TAUGHT]
     novelty = fit_novelty(train.rows[taught], train.labels[taught])
-    limit = novelty_limit(novelty.distance(val.rows), SPEC.false_alarms)
+    limit = novelty_limit(novelty.distance(val.rows), SPEC.max_false_positive_rate)
     novelty = novelty.with_limit(limit or np.inf)
     passing = novelty.score(val.rows) <= 1
     sure = replace(raw, probabilities=apply_temperature(raw.log_probabilities, temperature))

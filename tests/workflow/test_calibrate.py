@@ -19,7 +19,7 @@ from assay.recipe import AbstainSpec, Recipe
 
 @pytest.fixture(scope="module")
 def trained(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
-    spec = AbstainSpec(target_precision=0.8, false_alarms=0.1)
+    spec = AbstainSpec(target_precision=0.8, max_false_positive_rate=0.1)
     recipe = tiny.model_copy(update={"abstain": spec})
     return train_classifier(colours, recipe, tmp_path_factory.mktemp("runs") / "a")
 
@@ -43,7 +43,7 @@ def test_the_bundle_knows_its_limits_and_how_they_do(trained: TrainResult):
     values = told(bundle.info)
     assert bundle.info.thresholds["confidence"] == values["abstaining"]["threshold"]
     assert values["abstaining"]["target"] == 0.8
-    assert values["novelty"] == {"false_alarms": 0.1, "photos": trained.dataset.counts("train")["red"] * 2}
+    assert values["novelty"] == {"max_false_positive_rate": 0.1, "photos": trained.dataset.counts("train")["red"] * 2}
     assert bundle.info.temperature == values["calibration"]["temperature"]
     assert set(values) == {"calibration", "abstaining", "novelty", "val", "test"}
     assert bundle.novelty() is not None
@@ -97,7 +97,7 @@ def test_another_target_is_judged_and_the_bundle_stays(trained: TrainResult, tmp
 
 
 def test_the_same_photos_give_the_same_limits(trained: TrainResult, plain: Path):
-    spec = AbstainSpec(target_precision=0.8, false_alarms=0.1)
+    spec = AbstainSpec(target_precision=0.8, max_false_positive_rate=0.1)
     calibrate_bundle(plain, trained.dataset, spec, seed=trained.run.recipe().train.seed)
     assert Bundle.open(plain).info.version == Bundle.open(trained.run.bundle).info.version
 

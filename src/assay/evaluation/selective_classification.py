@@ -247,7 +247,7 @@ MIN_NOVELTY_PHOTOS = 5
 """Validation photos below which nothing can be said."""
 
 
-def novelty_limit(distance: FloatArray, false_alarms: float) -> float | None:
+def novelty_limit(distance: FloatArray, max_false_positive_rate: float) -> float | None:
     """Find the distance that only a small share of familiar photos exceeds.
 
     With enough photos (45 for 5 %) it is one of the distances: the smallest with a share beyond it that is
@@ -256,7 +256,7 @@ def novelty_limit(distance: FloatArray, false_alarms: float) -> float | None:
 
     Args:
         distance: of validation photos, float array [N], at least 0.
-        false_alarms: largest share of familiar photos beyond the limit, between 0 and 1.
+        max_false_positive_rate: largest share of familiar photos beyond the limit, between 0 and 1.
 
     Returns:
         The limit, above 0; None for fewer than `MIN_NOVELTY_PHOTOS` photos.
@@ -267,16 +267,16 @@ def novelty_limit(distance: FloatArray, false_alarms: float) -> float | None:
     ordered = np.sort(np.asarray(distance, dtype=np.float64))
     # The share beyond the k-th smallest of N distances follows a beta distribution (N - k + 1, k).
     ranks = np.arange(1, count + 1)
-    proven = np.flatnonzero(betainc(count - ranks + 1, ranks, false_alarms) >= NOVELTY_CONFIDENCE)
+    proven = np.flatnonzero(betainc(count - ranks + 1, ranks, max_false_positive_rate) >= NOVELTY_CONFIDENCE)
     limit = (
-        float(ordered[proven[0]]) if proven.size else max(float(ordered[-1]), _lognormal_limit(ordered, false_alarms))
+        float(ordered[proven[0]]) if proven.size else max(float(ordered[-1]), _lognormal_limit(ordered, max_false_positive_rate))
     )
     return max(limit, float(np.finfo(np.float32).tiny))
 
 
-def _lognormal_limit(distance: FloatArray, false_alarms: float) -> float:
+def _lognormal_limit(distance: FloatArray, max_false_positive_rate: float) -> float:
     logs = np.log(np.maximum(distance, np.finfo(np.float32).tiny))
     root = sqrt(distance.size)
-    factor = nct.ppf(NOVELTY_CONFIDENCE, distance.size - 1, norm.ppf(1 - false_alarms) * root) / root
+    factor = nct.ppf(NOVELTY_CONFIDENCE, distance.size - 1, norm.ppf(1 - max_false_positive_rate) * root) / root
     # A spread of many orders of magnitude comes from distances of nothing: no limit is wanted then.
     return exp(min(float(logs.mean() + factor * logs.std(ddof=1)), log(1e30)))

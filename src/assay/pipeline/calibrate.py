@@ -42,7 +42,7 @@ class ConfidenceCalibration:
         calibration: the temperature, and figures before and after.
         selection: the threshold of the confidence; None where abstaining is off.
         curve: precision and coverage at every threshold, so that another target can be chosen later.
-        false_alarms: largest share of familiar photos that may be called unfamiliar; None where the
+        max_false_positive_rate: largest share of familiar photos that may be called unfamiliar; None where the
             classifier does not look for unfamiliar ones.
         taught: training photos whose embeddings tell what is familiar.
     """
@@ -50,7 +50,7 @@ class ConfidenceCalibration:
     calibration: CalibrationFit
     selection: ThresholdSelection | None = None
     curve: dict[str, list[float]] | None = None
-    false_alarms: float | None = None
+    max_false_positive_rate: float | None = None
     taught: int = 0
     judged: Predictions | None = None
     """What was said of the validation photos at temperature 1."""
@@ -65,8 +65,8 @@ class ConfidenceCalibration:
         values: dict[str, Any] = {"calibration": self.calibration.to_dict()}
         if self.selection is not None:
             values["abstaining"] = {**self.selection.to_dict(), "curve": self.curve}
-        if self.false_alarms is not None:
-            values["novelty"] = {"false_alarms": self.false_alarms, "photos": self.taught}
+        if self.max_false_positive_rate is not None:
+            values["novelty"] = {"max_false_positive_rate": self.max_false_positive_rate, "photos": self.taught}
         return values
 
 
@@ -128,11 +128,11 @@ def fit_abstention(
     calibration = fit_calibration(raw)
     if not spec.enabled:
         return ConfidenceCalibration(calibration, judged=raw), None
-    limited = _limit_novelty(novelty, raw, spec.false_alarms)
+    limited = _limit_novelty(novelty, raw, spec.max_false_positive_rate)
     calibrated = replace(raw, probabilities=apply_temperature(raw.log_probabilities, calibration.temperature))
     curve = precision_coverage_curve(calibrated.take(_familiar_mask(limited, raw)))
     selection = choose_threshold(curve, len(raw), spec.target_precision)
-    alarms = None if limited is None else spec.false_alarms
+    alarms = None if limited is None else spec.max_false_positive_rate
     return ConfidenceCalibration(calibration, selection, curve_to_dict(curve), alarms, judged=raw), limited
 
 
@@ -166,10 +166,10 @@ def _fit_novelty(taught: Predictions) -> NoveltyDetector | None:
     return fit_novelty(taught.embedding, taught.actual)
 
 
-def _limit_novelty(novelty: NoveltyDetector | None, val: Predictions, false_alarms: float) -> NoveltyDetector | None:
+def _limit_novelty(novelty: NoveltyDetector | None, val: Predictions, max_false_positive_rate: float) -> NoveltyDetector | None:
     if novelty is None or val.embedding is None:
         return None
-    limit = novelty_limit(novelty.distance(val.embedding), false_alarms)
+    limit = novelty_limit(novelty.distance(val.embedding), max_false_positive_rate)
     return None if limit is None else novelty.with_limit(limit)
 
 

@@ -23,7 +23,7 @@ class AbstainSpec(Settings):
     target_precision: Annotated[float, Field(gt=0, lt=1)] = 0.99
     """Precision that the answered photos shall have. Few validation photos cannot guarantee a high one;
     training then reports the precision that they do guarantee."""
-    false_alarms: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    max_false_positive_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Largest share of in-distribution photos that may be reported as out of distribution."""
 
 
