@@ -76,10 +76,10 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
         work = Path(scratch)
         cells, objects = prepare_elpv(work / "elpv"), cifar(work / "cifar")
         ways = {
-            "ELPV, probe": (cells, ["data.positive=defective"]),
-            "CIFAR-10, probe": (objects, ["data.positive=null"]),
-            "ELPV, fine-tune": (cells, ["data.positive=defective", *tune(2, 128, 3e-4)]),
-            "CIFAR-10, fine-tune": (objects, ["data.positive=null", *tune(6, 112, 1e-3)]),
+            "ELPV, probe": (cells, ["data.positive_class=defective"]),
+            "CIFAR-10, probe": (objects, ["data.positive_class=null"]),
+            "ELPV, fine-tune": (cells, ["data.positive_class=defective", *tune(2, 128, 3e-4)]),
+            "CIFAR-10, fine-tune": (objects, ["data.positive_class=null", *tune(6, 112, 1e-3)]),
         }
         return {
             name: drop(data, load_recipe(lite, settings), work / f"run-{number}")

@@ -76,7 +76,7 @@ def measure() -> dict[str, float]:
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["ASSAY_CACHE"] = f"{scratch}/cache"
         manifest = prepare_elpv(Path(scratch) / "photos")
-        recipe = load_recipe("defect-lite", ["data.positive=defective", f"train.epochs={EPOCHS}"])
+        recipe = load_recipe("defect-lite", ["data.positive_class=defective", f"train.epochs={EPOCHS}"])
         dataset = load_split_dataset(manifest, recipe.data, recipe.train.seed)
         epoch = eager_epoch(recipe, dataset)
 
@@ -88,7 +88,7 @@ def measure() -> dict[str, float]:
 
         first, _ = timed(ours)
         again, _ = timed(ours)
-        grid = [*GRID, "data.positive=defective"]
+        grid = [*GRID, "data.positive_class=defective"]
         sweep, result = timed(lambda: tune_probe(manifest, "defect-lite", grid, Path(scratch) / "tune"))
     return {
         f"eager, {EPOCHS} epochs, seconds (one measured)": EPOCHS * epoch,

@@ -112,7 +112,7 @@ def test_the_recipe_decides_what_is_refused(assay: Assay, add: Callable[..., Pat
     add("open", 3)
     data = add("closed", 3)
     assert assay("check", data, "--advised", 0).code == 0
-    (tmp_path / "mine.yaml").write_text("extends: default\ndata: {positive: opened}", encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text("extends: default\ndata: {positive_class: opened}", encoding="utf-8")
     ended = assay("check", data, "-r", tmp_path / "mine.yaml")
     assert ended.code == 1
     assert "cannot be trained on: the recipe looks for the class 'opened'" in ended.out

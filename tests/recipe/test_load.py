@@ -253,7 +253,7 @@ def test_class_names_that_yaml_reads_otherwise_must_be_quoted(tmp_path: Path, te
 
 @pytest.mark.parametrize("name", ["no", "007", "1e3", "nan"])
 def test_settings_that_name_a_class_take_quotes_too(name: str):
-    with pytest.raises(UsageError, match=r"data\.positive: .* put it in quotes"):
-        load_recipe("default", [f"data.positive={name}"])
-    assert load_recipe("default", [f"data.positive='{name}'"]).data.positive == name
+    with pytest.raises(UsageError, match=r"data\.positive_class: .* put it in quotes"):
+        load_recipe("default", [f"data.positive_class={name}"])
+    assert load_recipe("default", [f"data.positive_class='{name}'"]).data.positive_class == name
     assert load_recipe("default", ["train.lr=1e-3"]).train.lr == 1e-3

@@ -21,7 +21,7 @@ def test_the_vehicle_animal_table_has_five_different_ones_that_need_no_network()
     assert len(recipes) == 5
     assert len({recipe.model_copy(update={"name": ""}).model_dump_json() for recipe in recipes.values()}) == 5
     assert {recipe.train.epochs for recipe in recipes.values()} == {3}
-    assert {recipe.data.positive for recipe in recipes.values()} == {"animal"}
+    assert {recipe.data.positive_class for recipe in recipes.values()} == {"animal"}
     assert {recipe.net.name for recipe in recipes.values() if recipe.net.weights != "none"} == {"efficientnet-lite0"}
 
 

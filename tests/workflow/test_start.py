@@ -16,7 +16,7 @@ def _changed(recipe: Recipe, **changes: object) -> Recipe:
 
 @pytest.mark.parametrize("start", [train_classifier, cross_validate])
 def test_a_class_to_look_for_that_does_not_exist(start, colours: Path, tiny: Recipe, tmp_path: Path):
-    recipe = _changed(tiny, data=_changed(tiny.data, positive="green"))
+    recipe = _changed(tiny, data=_changed(tiny.data, positive_class="green"))
     with pytest.raises(AssayError, match=r"looks for the class 'green', which is none of blue, red: .*--set"):
         start(colours, recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()

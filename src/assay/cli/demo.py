@@ -30,7 +30,7 @@ def demo(
     from assay.recipe import load_recipe
 
     about = "Tells defective solar cells from functional ones on electroluminescence photos."
-    settings = ["name=solar-cells", f"description={about}", "data.positive=defective", f"train.seed={seed}"]
+    settings = ["name=solar-cells", f"description={about}", "data.positive_class=defective", f"train.seed={seed}"]
     recipe = load_recipe("defect-lite", settings)
     echo("ELPV dataset: solar cells, functional or defective (defect probability of 0.5 or more)")
     manifest = prepare_elpv(to / "photos")

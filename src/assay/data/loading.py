@@ -298,12 +298,12 @@ def check_trainable(dataset: Dataset, spec: DataSpec) -> None:
         UsageError: the class that is looked for is not in the data.
         AssayError: no photo has the part train, or none the part val.
     """
-    positive = spec.positive
+    positive = spec.positive_class
     if positive is not None and positive not in dataset.classes:
         names = join_names(dataset.classes)
         raise UsageError(
             f"the recipe looks for the class {positive!r}, which is none of {names}:"
-            f" name one with --set 'data.positive={dataset.classes[-1]}', or none with data.positive=null"
+            f" name one with --set 'data.positive_class={dataset.classes[-1]}', or none with data.positive_class=null"
         )
     if any(sample.split is not None for sample in dataset.samples):
         for part, name in (("train", "training"), ("val", "validation")):

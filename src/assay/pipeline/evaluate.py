@@ -113,7 +113,7 @@ def evaluate_classifier(
     if not samples:
         raise UsageError(f"{source} has no photos in the part {part}: leave out --part to judge all")
     predictions = predict_dataset(classifier, dataset, samples, progress)
-    metrics = compute_metrics(predictions, recipe.data.positive)
+    metrics = compute_metrics(predictions, recipe.data.positive_class)
     files = write_evaluation(folder, predictions, metrics, progress=progress)
     least = None if selection is None else selection.threshold
     files["page"] = write_evaluation_report(

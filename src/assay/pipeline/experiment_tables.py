@@ -102,7 +102,7 @@ def write_crossval_tables(
     if first is None:
         raise ValueError("no runs, no table")
     first.save(folder / PREDICTIONS_FILE)
-    metrics = compute_metrics(first, recipe.data.positive)
+    metrics = compute_metrics(first, recipe.data.positive_class)
     spreads = summarize_metrics(runs)
     result = CrossvalResult(folder, dataset, metrics.positive, tuple(runs), spreads, metrics, held_out)
     write_json(folder / "results.json", result.to_dict())

@@ -217,7 +217,7 @@ def _variants_result(folder: Path, plan: Resampling, dataset: Dataset, recipes: 
         if plan.folds:
             write_crossval_tables(place, dataset, recipe, runs)
         judged = place if plan.folds else runs[0].run.folder
-        contestants.append(read_run_result(judged, recipe.data.positive, name=name))
+        contestants.append(read_run_result(judged, recipe.data.positive_class, name=name))
         weights = Bundle.open(runs[0].run.bundle).weights()
         variants.append(
             Variant(

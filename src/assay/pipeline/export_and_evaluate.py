@@ -72,7 +72,7 @@ def export_and_evaluate(
     metrics: dict[Split, Metrics] = {}
     for part in held_out:
         predictions = predict_dataset(classifier, dataset, dataset.part(part), progress, kept=known)
-        metrics[part] = compute_metrics(predictions, recipe.data.positive)
+        metrics[part] = compute_metrics(predictions, recipe.data.positive_class)
         # Of the many runs of a series, the part that counts is drawn.
         pictures = report or part == held_out[-1]
         write_evaluation(run.evaluation(part), predictions, metrics[part], pictures=pictures, progress=progress)

@@ -169,7 +169,7 @@ def write_run_report(
         provenance=report_provenance(classifier, run.data),
         settings=dump_recipe(recipe),
     )
-    metrics = compute_metrics(predictions, recipe.data.positive)
+    metrics = compute_metrics(predictions, recipe.data.positive_class)
     return write_report(run.evaluation(part), predictions, metrics, context, progress)
 
 

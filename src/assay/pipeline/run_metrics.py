@@ -115,7 +115,7 @@ def evaluate_training_split(run: Run, dataset: Dataset, progress: Progress = no_
     """
     kept = CachedEmbeddings.of(Bundle.open(run.bundle), dataset)
     predictions = predict_dataset(Classifier.load(run.bundle), dataset, dataset.part("train"), progress, kept=kept)
-    metrics = compute_metrics(predictions, run.recipe().data.positive)
+    metrics = compute_metrics(predictions, run.recipe().data.positive_class)
     write_json(run.evaluation("train") / _METRICS_FILE, metrics.to_dict())
 
 

@@ -87,7 +87,7 @@ class DataSpec(Settings):
     split: SplitSpec = SplitSpec()
     mapping: dict[str, tuple[str, ...]] | None = None
     """New classes, each with the classes that it combines. The original label is kept as `source_label`."""
-    positive: str | None = None
+    positive_class: str | None = None
     """The positive class; its precision, recall and F1 are reported first."""
     min_images_per_class: Annotated[int, Field(ge=0, le=10**9)] = 100
     """Classes with fewer photos cause a warning."""

@@ -103,7 +103,7 @@ def check_same_data(recipes: dict[str, Recipe]) -> None:
             ("data.layout", one.data.layout, other.data.layout),
             ("data.mapping", one.data.mapping, other.data.mapping),
             ("data.split", one.data.split, other.data.split),
-            ("data.positive", one.data.positive, other.data.positive),
+            ("data.positive_class", one.data.positive_class, other.data.positive_class),
             ("train.seed", one.train.seed, other.train.seed),
         ):
             if mine != its:
