@@ -10,7 +10,7 @@ from assay.recipe import Recipe, dump_recipe
 
 @pytest.fixture(scope="module")
 def recipe_file(tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    train = tiny.train.model_copy(update={"strategy": "probe", "views": 2})
+    train = tiny.train.model_copy(update={"strategy": "probe", "augmentation_views": 2})
     path = tmp_path_factory.mktemp("recipe") / "probe.yaml"
     path.write_text(dump_recipe(tiny.model_copy(update={"train": train})), encoding="utf-8")
     return path

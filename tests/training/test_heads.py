@@ -51,7 +51,7 @@ STOPPING = {"metric": "val_loss", "patience": 3}
                 {"head": {"l2": 0.1}},
             ],
         ),
-        ({"augment": FLIPS, "views": 3}, [{}, {"lr": 0.001}]),
+        ({"augment": FLIPS, "augmentation_views": 3}, [{}, {"lr": 0.001}]),
         ({"head": {"hidden": [6, 4], "dropout": 0.5}}, [{"lr": 0.05}, {}]),
     ],
     ids=["adamw", "sgd", "adam", "views", "deep"],
@@ -117,7 +117,7 @@ def test_how_many_learn_at_once_changes_next_to_nothing(
         {"optimizer": "sgd"},
         {"seed": 1},
         {"epochs": 4},
-        {"views": 2},
+        {"augmentation_views": 2},
         {"momentum": 0.5},
         {"ema": 0.9},
         {"balance": "weights"},
@@ -139,7 +139,7 @@ def test_heads_of_another_shape_or_order_cannot_learn_beside_each_other(
 
 
 def test_views_are_drawn_anew_every_epoch(make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit):
-    recipe = make_recipe(strategy="probe", augment=FLIPS, views=4)
+    recipe = make_recipe(strategy="probe", augment=FLIPS, augmentation_views=4)
     network, split = make_network(recipe), make_split((6, 6))
     embedded = embed_splits(recipe, split, split, eager_embedder(network))
     assert embedded.train.shape[:2] == (4, 12)

@@ -20,7 +20,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def probe(tiny: Recipe) -> Recipe:
-    train = tiny.train.model_copy(update={"strategy": "probe", "views": 2})
+    train = tiny.train.model_copy(update={"strategy": "probe", "augmentation_views": 2})
     return tiny.model_copy(update={"train": train})
 
 
@@ -74,7 +74,7 @@ def test_views_are_the_photos_own_and_more_of_them_keep_the_first(probe: Recipe,
     views = frozen(probe, dataset).embedded().train
     assert not np.array_equal(views[0], views[1])
     told: list[str] = []
-    three = frozen(changed(probe, views=3), dataset, told).embedded().train
+    three = frozen(changed(probe, augmentation_views=3), dataset, told).embedded().train
     np.testing.assert_array_equal(three[:2], views)
     assert len(told) == -(-len(train) // probe.train.batch_size)
     np.testing.assert_array_equal(frozen(probe, dataset).view(train[::-1], 1), views[1][::-1])

@@ -17,7 +17,7 @@ from assay.recipe import Recipe
 @pytest.fixture
 def probed(tiny: Recipe, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Bundle, Dataset]:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
-    train = tiny.train.model_copy(update={"strategy": "probe", "views": 2})
+    train = tiny.train.model_copy(update={"strategy": "probe", "augmentation_views": 2})
     result = train_classifier(colours, tiny.model_copy(update={"train": train}), tmp_path / "run")
     return Bundle.open(result.run.bundle), result.dataset
 

@@ -33,7 +33,7 @@ HUGE = 10**9
         *(
             f"train.{name}={HUGE}"
             for name in (
-                *("epochs", "batch_size", "workers", "views", "freeze", "warmup_epochs", "seed"),
+                *("epochs", "batch_size", "workers", "augmentation_views", "freeze", "warmup_epochs", "seed"),
                 *("early_stopping.patience", "staged.head_epochs"),
             )
             if name != "seed"

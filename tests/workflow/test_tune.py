@@ -117,7 +117,7 @@ def test_settings_that_diverge_come_last(recipe_file: Path, colours: Path, tmp_p
     ("settings", "said"),
     [
         (["train.strategy=finetune"], r"train\.strategy=probe"),
-        ([*PROBE[:1]], r"train\.views=4"),
+        ([*PROBE[:1]], r"train\.augmentation_views=4"),
         ([*PROBE, "preprocess.size=16,32"], "preprocess"),
         ([*PROBE, "train.seed=0,1"], r"train\.seed"),
     ],

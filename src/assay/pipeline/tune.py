@@ -258,7 +258,7 @@ class _TrialRunner:
 
     def _embeddings(self, recipe: Recipe, network: Network, spec: PreprocessSpec) -> list[SplitEmbeddings]:
         net = recipe.net.model_dump_json(exclude={"head"})
-        key = f"{net} {recipe.train.views}"
+        key = f"{net} {recipe.train.augmentation_views}"
         if key not in self._embedded:
             self._embedded[key] = [
                 FrozenBackbone(network, spec, recipe, dataset, self._progress).embedded() for dataset in self._datasets
@@ -274,7 +274,7 @@ def _check_recipe(recipe: Recipe, first: Recipe) -> None:
     if not uses_cached_embeddings(recipe):
         raise UsageError(
             f"recipe {recipe.name} computes no embeddings beforehand: set train.strategy=probe"
-            + (", and train.views=4 to keep its augmentation" if recipe.augment.train else "")
+            + (", and train.augmentation_views=4 to keep its augmentation" if recipe.augment.train else "")
         )
     for part in _FIXED_SETTINGS:
         if attrgetter(part)(recipe) != attrgetter(part)(first):

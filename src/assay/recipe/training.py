@@ -123,7 +123,7 @@ class TrainSpec(Settings):
     strategy: Literal["scratch", "probe", "finetune", "staged"] = "staged"
     """scratch: from random weights; probe: frozen backbone, only the head is trained; finetune: all layers;
     staged: first the head, then all layers with lower learning rates for the early ones."""
-    views: Annotated[int, Field(ge=0, le=1000)] = 0
+    augmentation_views: Annotated[int, Field(ge=0, le=1000)] = 0
     """With `probe` and augmentation: number of augmented views of every training photo whose embeddings are
     cached; 0: a new view in every epoch, for which every photo goes through the backbone again."""
     freeze: Annotated[int, Field(ge=0, le=10_000)] = 0

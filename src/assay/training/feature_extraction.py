@@ -45,12 +45,12 @@ _TASK = "computing embeddings"
 
 def uses_cached_embeddings(recipe: Recipe) -> bool:
     """Return whether the head of a recipe is trained on cached embeddings."""
-    return recipe.train.strategy == "probe" and (not recipe.augment.train or recipe.train.views > 0)
+    return recipe.train.strategy == "probe" and (not recipe.augment.train or recipe.train.augmentation_views > 0)
 
 
 def view_count(recipe: Recipe) -> int:
     """Return the number of cached views of a training image: one without augmentation."""
-    return recipe.train.views if recipe.augment.train else 1
+    return recipe.train.augmentation_views if recipe.augment.train else 1
 
 
 def embed_splits(
