@@ -25,9 +25,9 @@ from assay.recipe import PreprocessSpec
 
 REPEATS = 5
 CASES = {
-    "whole photo, crop": PreprocessSpec(fit="crop", size=224),
-    "whole photo, squash": PreprocessSpec(fit="squash", size=224),
-    "top 30 %, squash": PreprocessSpec(fit="squash", roi=(0, 0, 1, 0.3), size=224),
+    "whole photo, crop": PreprocessSpec(resize_mode="crop", size=224),
+    "whole photo, stretch": PreprocessSpec(resize_mode="stretch", size=224),
+    "top 30 %, stretch": PreprocessSpec(resize_mode="stretch", roi=(0, 0, 1, 0.3), size=224),
 }
 
 

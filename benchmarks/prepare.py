@@ -58,7 +58,7 @@ def extract_photos(folder: Path) -> list[Path]:
 
 def make_bundle(path: Path, network: Classifier, photos: list[Path], roi: tuple[float, ...]) -> None:
     """Write a bundle whose int8 model answers, as training would."""
-    spec = PreprocessSpec(fit="squash", roi=roi, size=SIDE, mean=MEAN, std=STD)
+    spec = PreprocessSpec(resize_mode="stretch", roi=roi, size=SIDE, mean=MEAN, std=STD)
     preprocess = Preprocess(spec)
     squares = np.stack([preprocess.read(photo.read_bytes()) for photo in photos])
     classes = tuple(f"class {number}" for number in range(CLASSES))

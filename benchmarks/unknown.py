@@ -71,7 +71,7 @@ def embedded(cache: Path, name: str, paths: list[Path], ids: list[str], labels: 
     """Compute embeddings, or read those that were computed before."""
     file = cache / f"{name}.npz"
     if not file.exists():
-        embed, preprocess = backbone(), Preprocess(PreprocessSpec(fit="squash", size=SIZE))
+        embed, preprocess = backbone(), Preprocess(PreprocessSpec(resize_mode="stretch", size=SIZE))
         parts = []
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(paths), 32):

@@ -232,7 +232,7 @@ def _colour_model() -> bytes:
 def colour_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle that needs no training: it looks at the right half of a picture and tells its colour."""
     path = tmp_path_factory.mktemp("bundle") / "colours.assay"
-    spec = PreprocessSpec(size=16, roi=(0.5, 0, 1, 1), fit="squash", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    spec = PreprocessSpec(size=16, roi=(0.5, 0, 1, 1), resize_mode="stretch", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     info = BundleInfo(name="colours", classes=("red", "green", "blue"), preprocess=spec, thresholds={"confidence": 0.5})
     head = {"head.fc.weight": 10 * np.eye(3, dtype=np.float32), "head.fc.bias": np.zeros(3, np.float32)}
     members = {"model.onnx": _colour_model(), "weights.safetensors": save(head)}

@@ -43,7 +43,7 @@ def test_the_same_photos_and_settings_share_a_file(tmp_path: Path) -> None:
         {"size": 24},
         {"roi": (0.0, 0.0, 1.0, 0.3)},
         {"center_crop": 0.5},
-        {"fit": "squash"},
+        {"resize_mode": "stretch"},
         {"fill": (0, 0, 0)},
     ],
 )

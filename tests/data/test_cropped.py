@@ -93,8 +93,8 @@ def test_quality_and_level_are_those_of_the_recipe(dataset: Dataset, tmp_path: P
 
 @pytest.mark.parametrize("roi", [(0.25, 0.5, 0.75, 1), (0, 0, 1, 0.001), (0.333, 0.1, 0.9, 0.35)])
 def test_the_region_is_what_training_looks_at(dataset: Dataset, tmp_path: Path, roi: tuple[float, float, float, float]):
-    spec = PreprocessSpec(roi=roi, fit="squash", center_crop=1)
-    crop(dataset, tmp_path / "out", spec.model_copy(update={"center_crop": 0.5, "fit": "crop"}))
+    spec = PreprocessSpec(roi=roi, resize_mode="stretch", center_crop=1)
+    crop(dataset, tmp_path / "out", spec.model_copy(update={"center_crop": 0.5, "resize_mode": "crop"}))
     with Image.open(tmp_path / "out/open/plain.png") as part:
         left, top, right, bottom = Preprocess(spec).box(50, 100)
         assert part.size == (right - left, bottom - top)

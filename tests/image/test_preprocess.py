@@ -15,7 +15,7 @@ from assay.recipe import PreprocessSpec
 
 Encode = Callable[..., bytes]
 
-_FITS = st.sampled_from(["squash", "crop", "letterbox"])
+_RESIZE_MODES = st.sampled_from(["stretch", "crop", "letterbox"])
 _EDGES = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted).filter(lambda edges: edges[0] < edges[1])
 _SIDES = st.integers(1, 300)
 
@@ -30,7 +30,7 @@ def _preprocesses(draw: st.DrawFn) -> Preprocess:
     return _preprocess(
         roi=(left, top, right, bottom),
         center_crop=draw(st.floats(0.01, 1)),
-        fit=draw(_FITS),
+        resize_mode=draw(_RESIZE_MODES),
         size=draw(st.integers(8, 64)),
     )
 
@@ -57,7 +57,7 @@ def test_the_box_lies_in_the_image(preprocess: Preprocess, width: int, height: i
     left, top, right, bottom = preprocess.box(width, height)
     assert 0 <= left < right <= width
     assert 0 <= top < bottom <= height
-    if preprocess.spec.fit == "crop":
+    if preprocess.spec.resize_mode == "crop":
         assert abs((right - left) - (bottom - top)) <= 1
 
 
@@ -75,15 +75,15 @@ def test_the_content_of_a_letterbox_keeps_proportions(preprocess: Preprocess, wi
 @pytest.mark.parametrize(
     ("values", "size", "box"),
     [
-        ({"fit": "squash"}, (1080, 1920), (0, 0, 1080, 1920)),
-        ({"fit": "squash", "roi": (0, 0, 1, 0.3)}, (1080, 1920), (0, 0, 1080, 576)),
-        ({"fit": "squash", "roi": (0, 0, 1, 0.3)}, (1080, 1930), (0, 0, 1080, 579)),
-        ({"fit": "squash", "roi": (0, 0, 1, 0.3)}, (10, 11), (0, 0, 10, 4)),
-        ({"fit": "crop"}, (1920, 1080), (420, 0, 1500, 1080)),
-        ({"fit": "crop", "center_crop": 0.5}, (1920, 1080), (690, 270, 1230, 810)),
-        ({"fit": "crop", "roi": (0.5, 0, 1, 1)}, (200, 60), (120, 0, 180, 60)),
-        ({"fit": "letterbox", "center_crop": 0.5}, (100, 40), (25, 10, 75, 30)),
-        ({"fit": "squash", "roi": (0.999, 0.999, 1, 1)}, (10, 10), (9, 9, 10, 10)),
+        ({"resize_mode": "stretch"}, (1080, 1920), (0, 0, 1080, 1920)),
+        ({"resize_mode": "stretch", "roi": (0, 0, 1, 0.3)}, (1080, 1920), (0, 0, 1080, 576)),
+        ({"resize_mode": "stretch", "roi": (0, 0, 1, 0.3)}, (1080, 1930), (0, 0, 1080, 579)),
+        ({"resize_mode": "stretch", "roi": (0, 0, 1, 0.3)}, (10, 11), (0, 0, 10, 4)),
+        ({"resize_mode": "crop"}, (1920, 1080), (420, 0, 1500, 1080)),
+        ({"resize_mode": "crop", "center_crop": 0.5}, (1920, 1080), (690, 270, 1230, 810)),
+        ({"resize_mode": "crop", "roi": (0.5, 0, 1, 1)}, (200, 60), (120, 0, 180, 60)),
+        ({"resize_mode": "letterbox", "center_crop": 0.5}, (100, 40), (25, 10, 75, 30)),
+        ({"resize_mode": "stretch", "roi": (0.999, 0.999, 1, 1)}, (10, 10), (9, 9, 10, 10)),
     ],
 )
 def test_boxes(values: dict[str, Any], size: tuple[int, int], box: tuple[int, int, int, int]):
@@ -93,42 +93,42 @@ def test_boxes(values: dict[str, Any], size: tuple[int, int], box: tuple[int, in
 def test_regions_that_share_an_edge_on_a_pixel_share_no_pixel():
     pixels = np.zeros((40, 40, 3), np.uint8)
     pixels[:, 20:] = 200
-    for fit in ("squash", "letterbox"):
-        halves = [_preprocess(fit=fit, roi=roi, size=8)(pixels) for roi in ((0, 0, 0.5, 1), (0.5, 0, 1, 1))]
+    for mode in ("stretch", "letterbox"):
+        halves = [_preprocess(resize_mode=mode, roi=roi, size=8)(pixels) for roi in ((0, 0, 0.5, 1), (0.5, 0, 1, 1))]
         assert set(halves[0].ravel()) <= {0, 114}
         assert set(halves[1].ravel()) <= {200, 114}
 
 
 def test_the_same_size_changes_nothing(photo: Image.Image):
     pixels = np.asarray(photo.resize((32, 32)))
-    for fit in ("squash", "crop", "letterbox"):
-        np.testing.assert_array_equal(_preprocess(fit=fit, size=32)(pixels), pixels)
+    for mode in ("stretch", "crop", "letterbox"):
+        np.testing.assert_array_equal(_preprocess(resize_mode=mode, size=32)(pixels), pixels)
 
 
 def test_shrinking_averages_so_that_nothing_aliases():
     stripes = np.zeros((512, 512, 3), np.uint8)
     stripes[:, ::2] = 254
-    square = _preprocess(fit="squash", size=32)(stripes)
+    square = _preprocess(resize_mode="stretch", size=32)(stripes)
     assert np.abs(square.astype(int) - 127).max() <= 2
 
 
 def test_one_side_may_grow_while_the_other_shrinks():
     stripes = np.zeros((512, 4, 3), np.uint8)
     stripes[::2] = 254
-    assert np.abs(_preprocess(fit="squash", size=32)(stripes).astype(int) - 127).max() <= 2
+    assert np.abs(_preprocess(resize_mode="stretch", size=32)(stripes).astype(int) - 127).max() <= 2
 
 
 def test_a_photo_and_its_half_size_copy_show_the_same(photo: Image.Image):
     large = np.asarray(photo.resize((610, 403), Image.Resampling.BICUBIC))
     # 0.37 of the half-size copy's width falls within a pixel: rounding would shift the copy by half of one.
-    preprocess = _preprocess(fit="squash", roi=(0.37, 0.11, 0.81, 0.95), size=48)
+    preprocess = _preprocess(resize_mode="stretch", roi=(0.37, 0.11, 0.81, 0.95), size=48)
     half = np.asarray(Image.fromarray(large).resize((305, 202), Image.Resampling.BOX))
     difference = np.abs(preprocess(large).astype(int) - preprocess(half))
     assert difference.mean() < 0.6
 
 
 def test_letterbox_bars_have_the_fill_colour():
-    square = _preprocess(fit="letterbox", size=16, fill=(1, 2, 3))(np.full((10, 20, 3), 200, np.uint8))
+    square = _preprocess(resize_mode="letterbox", size=16, fill=(1, 2, 3))(np.full((10, 20, 3), 200, np.uint8))
     assert square[0, 0].tolist() == [1, 2, 3]
     assert (square[4:12] == 200).all()
     assert (square[12:] == [1, 2, 3]).all()
@@ -156,7 +156,7 @@ def test_a_view_into_a_camera_frame_will_do(photo: Image.Image):
 
 
 def test_scaled_changes_only_the_size():
-    preprocess = _preprocess(roi=(0, 0, 1, 0.3), fit="squash", size=224)
+    preprocess = _preprocess(roi=(0, 0, 1, 0.3), resize_mode="stretch", size=224)
     canvas = preprocess.scaled(1.15)
     assert (canvas.size, canvas.spec.size) == (258, 258)
     assert canvas.spec.model_copy(update={"size": 224}) == preprocess.spec
@@ -182,19 +182,19 @@ def test_read_decodes_no_smaller_than_promised(encode: Encode, preprocess: Prepr
     if decoded.shape[:2] == (height, width):
         return
     across, down = (span[1] - span[0] for span in preprocess._region(*decoded.shape[1::-1]))
-    extent = max(across, down) if preprocess.spec.fit == "letterbox" else min(across, down)
+    extent = max(across, down) if preprocess.spec.resize_mode == "letterbox" else min(across, down)
     assert extent > 1.2 * preprocess.size - 2
 
 
 @pytest.mark.parametrize(
     ("values", "mean", "most"),
     [
-        ({"fit": "squash", "roi": (0, 0, 1, 0.3), "size": 224}, 0.3, 6),
-        ({"fit": "crop", "size": 224}, 1.0, 14),  # decoded at a quarter
-        ({"fit": "letterbox", "size": 224}, 0.3, 6),
-        ({"fit": "squash", "size": 64}, 1.5, 20),
-        ({"fit": "crop", "size": 112}, 1.5, 20),  # decoded at the very limit: 1.2 pixels for one
-        ({"fit": "crop", "size": 16}, 1.5, 20),
+        ({"resize_mode": "stretch", "roi": (0, 0, 1, 0.3), "size": 224}, 0.3, 6),
+        ({"resize_mode": "crop", "size": 224}, 1.0, 14),  # decoded at a quarter
+        ({"resize_mode": "letterbox", "size": 224}, 0.3, 6),
+        ({"resize_mode": "stretch", "size": 64}, 1.5, 20),
+        ({"resize_mode": "crop", "size": 112}, 1.5, 20),  # decoded at the very limit: 1.2 pixels for one
+        ({"resize_mode": "crop", "size": 16}, 1.5, 20),
     ],
 )
 def test_read_stays_close_to_decoding_in_full(bottles: Path, values: dict[str, Any], mean: float, most: float):

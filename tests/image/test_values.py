@@ -232,9 +232,9 @@ def test_files_of_other_writers(encode: Encode):
 
 def test_pictures_for_people_are_stretched_where_nothing_says(tiff: Tiff):
     for values in (_row(-3, 0, 9, dtype="f4"), _row(-300, 0, 900, dtype="i2")):
-        assert decode(tiff(values), value_range="stretch")[0, :, 0].tolist() == [0, 64, 255]
-    assert decode(tiff(_row(0, 257, dtype="u2")), value_range="stretch")[0, :, 0].tolist() == [0, 1]
-    assert decode(tiff(_row(5, 5, dtype="f4")), value_range="stretch").max() == 0
+        assert decode(tiff(values), value_range="minmax")[0, :, 0].tolist() == [0, 64, 255]
+    assert decode(tiff(_row(0, 257, dtype="u2")), value_range="minmax")[0, :, 0].tolist() == [0, 1]
+    assert decode(tiff(_row(5, 5, dtype="f4")), value_range="minmax").max() == 0
 
 
 def test_the_preprocessing_carries_the_range(tiff: Tiff):

@@ -71,7 +71,7 @@ def test_only_a_head_of_one_layer_is_linear():
 @given(row=st.integers(0, 7), column=st.integers(0, 7), width=st.integers(20, 300), height=st.integers(20, 300))
 @settings(max_examples=60, deadline=None)
 def test_one_cell_peaks_in_its_own_square_of_the_photo(row: int, column: int, width: int, height: int):
-    heat = heat_map(one_hot(row, column), looking(fit="squash"), width, height)
+    heat = heat_map(one_hot(row, column), looking(resize_mode="stretch"), width, height)
     found = peak_position(heat)
     assert heat.shape == (height, width)
     assert found is not None
@@ -112,13 +112,13 @@ def test_where_nothing_speaks_for_the_class_there_is_no_heat(value: float):
 def test_evidence_against_the_class_is_no_heat():
     cells = np.zeros((8, 8), dtype=np.float32)
     cells[:, :4], cells[:, 4:] = -1, 1
-    heat = heat_map(cells, looking(fit="squash"), 80, 80)
+    heat = heat_map(cells, looking(resize_mode="stretch"), 80, 80)
     assert heat[:, :20].max() == 0
     assert heat[40, 70] > 0.8
 
 
 def test_what_is_cut_away_has_no_heat_and_the_rest_is_in_place():
-    preprocess = looking(fit="squash", roi=(0.5, 0.0, 1.0, 0.25))
+    preprocess = looking(resize_mode="stretch", roi=(0.5, 0.0, 1.0, 0.25))
     heat = heat_map(one_hot(4, 1), preprocess, 320, 640)
     assert heat[:, :160].max() == 0
     assert heat[160:].max() == 0
@@ -126,14 +126,14 @@ def test_what_is_cut_away_has_no_heat_and_the_rest_is_in_place():
 
 
 def test_a_centre_crop_puts_the_heat_into_the_middle_of_a_wide_photo():
-    heat = heat_map(one_hot(0, 0), looking(fit="crop"), 400, 200)
+    heat = heat_map(one_hot(0, 0), looking(resize_mode="crop"), 400, 200)
     assert heat[:, :100].max() == heat[:, 300:].max() == 0
     assert peak_position(heat) == pytest.approx((100 + 12.5, 12.5), abs=2)
 
 
 def test_a_letterbox_shows_what_lies_between_the_bars():
     # The square's upper and lower quarter are bars: cells 0, 1, 6 and 7.
-    preprocess = looking(fit="letterbox")
+    preprocess = looking(resize_mode="letterbox")
     assert peak_position(heat_map(one_hot(2, 5), preprocess, 160, 80)) == pytest.approx((110, 10), abs=2)
     bars = heat_map(one_hot(0, 5), preprocess, 160, 80)
     assert bars.argmax() // 160 == 0, "what the bars say can only glow at the edge next to them"
@@ -141,5 +141,5 @@ def test_a_letterbox_shows_what_lies_between_the_bars():
 
 def test_a_photo_and_its_half_show_the_same():
     cells = RNG.normal(size=(7, 7)).astype(np.float32)
-    large, small = (heat_map(cells, looking(fit="crop"), side * 3, side * 2) for side in (200, 100))
+    large, small = (heat_map(cells, looking(resize_mode="crop"), side * 3, side * 2) for side in (200, 100))
     np.testing.assert_allclose(large.reshape(200, 2, 300, 2).mean(axis=(1, 3)), small, atol=0.01)

@@ -92,7 +92,7 @@ def test_pictures_have_the_size_asked_for(classifier: Classifier):
 
 
 def test_what_lies_outside_the_region_of_interest_is_dark(make_bundle):
-    spec = PreprocessSpec(size=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), roi=(0.5, 0, 1, 1), fit="squash")
+    spec = PreprocessSpec(size=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), roi=(0.5, 0, 1, 1), resize_mode="stretch")
     classifier = Classifier.load(make_bundle(preprocess=spec))
     explanation = classifier.explain(gray_with_red(), "red")
     assert explanation.box == (80, 0, 160, 80)

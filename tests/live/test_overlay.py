@@ -21,7 +21,7 @@ def test_the_words_name_label_confidence_and_rate():
 
 def test_what_is_looked_at_is_outlined_and_the_frame_left_as_it_was():
     seen = view()
-    picture = draw_result(seen, Preprocess(PreprocessSpec(size=16, roi=(0.5, 0.5, 1, 1), fit="squash")))
+    picture = draw_result(seen, Preprocess(PreprocessSpec(size=16, roi=(0.5, 0.5, 1, 1), resize_mode="stretch")))
     assert not seen.frame.pixels.any()
     assert picture[180, 160].any()
     assert picture[239, 240].any()

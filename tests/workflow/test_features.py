@@ -109,7 +109,7 @@ def test_other_weights_or_pixels_have_another_key(dataset: Dataset, tiny: Recipe
     key = backbone_key(network, spec)
     network.head.fc.weight.data += 1
     assert backbone_key(network, spec) == key
-    assert backbone_key(network, spec.model_copy(update={"fit": "crop"})) != key
+    assert backbone_key(network, spec.model_copy(update={"resize_mode": "crop"})) != key
     other, _ = build_model(changed(tiny, seed=1), dataset)
     assert backbone_key(other, spec) != key
 

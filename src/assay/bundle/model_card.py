@@ -17,7 +17,7 @@ from assay.core.text import printable_lines
 CONFIDENCE_METRICS, INT8_METRICS = "confidence", "int8"
 """The entries of the metrics that are about confidence and the 8-bit model, beside those of the parts."""
 _RESIZE_TEXTS = {
-    "squash": "squashed to a square",
+    "stretch": "stretched to a square",
     "crop": "scaled by its shorter side and cut to the square in the middle",
     "letterbox": "scaled by its longer side and padded to a square",
 }
@@ -77,7 +77,7 @@ def _preprocessing(info: BundleInfo) -> Iterator[str]:
     if spec.value_range is not None:
         low, high = spec.value_range
         yield f"- In photos of more than 8 bits a channel {low:g} is black and {high:g} is white."
-    yield f"- The photo is {_RESIZE_TEXTS[spec.fit]}, {spec.size} x {spec.size} pixels, RGB."
+    yield f"- The photo is {_RESIZE_TEXTS[spec.resize_mode]}, {spec.size} x {spec.size} pixels, RGB."
     mean, std = _numbers(spec.mean), _numbers(spec.std)
     yield f"- Every channel is normalised with mean {mean} and std {std} (0-1 scale)."
 

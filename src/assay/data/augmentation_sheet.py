@@ -78,7 +78,7 @@ def _readable(samples: Iterator[Sample]) -> Iterator[SheetImage]:
     for sample in samples:
         try:
             data = sample.read()
-            decode(data, value_range="stretch")
+            decode(data, value_range="minmax")
         except (OSError, DecodeError):
             continue
         yield SheetImage(sample.id, data)

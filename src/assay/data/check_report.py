@@ -121,7 +121,7 @@ def _thumbnails(report: CheckReport, sections: Iterable[PageSection]) -> Mapping
 
 def _data_uri(sample: Sample) -> str:
     try:
-        pixels = decode(sample.read(), min_side=_THUMBNAIL_HEIGHT, value_range="stretch")
+        pixels = decode(sample.read(), min_side=_THUMBNAIL_HEIGHT, value_range="minmax")
     except (OSError, AssayError):
         return ""  # gone since the audit: the page shows its name alone
     jpeg = cv2.imencode(".jpg", _fit_height(pixels)[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]

@@ -156,7 +156,7 @@ BLURRED_MAX_SHARPNESS: Final = 0.02
 """Sharpness below which a photo is very blurred, if the median is `BLURRED_MEDIAN_RATIO` times as much."""
 BLURRED_MEDIAN_RATIO: Final = 3.0
 MAX_ASPECT_RATIO: Final = 3.0
-"""Longer over shorter side beyond which squashing or cropping harms."""
+"""Longer over shorter side beyond which stretching or cropping harms."""
 MAX_SIZE_RATIO: Final = 4.0
 """How many times larger or smaller than the median a photo's shorter side is when it is odd."""
 RARE_MODE_SHARE: Final = 0.2
@@ -275,7 +275,7 @@ def _aspect(photos: Sequence[ScannedImage]) -> Finding | None:
         FindingKind.extreme_aspect,
         Severity.warning,
         what=f"more than {MAX_ASPECT_RATIO:.0f} times as long as wide",
-        advice="Choose letterbox in the recipe or crop them; squashed to a square they are hard to tell.",
+        advice="Choose letterbox in the recipe or crop them; stretched to a square they are hard to tell.",
     )
 
 

@@ -148,9 +148,9 @@ class Features:
     detail: float
     """Standard deviation, in gray values, of what is left when shading is taken away: see `measure_detail`."""
     coarse: Array
-    """uint8 [16, 16, 3]: colour, squashed."""
+    """uint8 [16, 16, 3]: colour, stretched."""
     fine: Array
-    """uint8 [64, 64], or [32, 32] for photos whose shorter side is below 64: gray, squashed."""
+    """uint8 [64, 64], or [32, 32] for photos whose shorter side is below 64: gray, stretched."""
 
     @property
     def values(self) -> ValueEncoding:
@@ -165,7 +165,7 @@ def extract_features(data: bytes) -> Features:
         DecodeError: the bytes are no photo that can be read to its end.
     """
     info = inspect(data)
-    pixels = decode(data, min_side=_MEASURED_SIDE, value_range="stretch")
+    pixels = decode(data, min_side=_MEASURED_SIDE, value_range="minmax")
     gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     dark, bright = _quantiles(gray, 0.05, 0.95)
     fine = resize_to_square(
@@ -208,7 +208,7 @@ def remeasure(features: Features, pixels: Array) -> Features:
 
 
 def resize_to_square(pixels: Array, side: int) -> Array:
-    """Return a picture squashed to `side` x `side`: averaged, or interpolated if it is smaller."""
+    """Return a picture stretched to `side` x `side`: averaged, or interpolated if it is smaller."""
     smaller = min(pixels.shape[:2]) >= side
     method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(pixels, (side, side), interpolation=method))

@@ -240,7 +240,7 @@ def scan_images(
     samples: Sequence[Sample],
     store: FeatureStore,
     progress: Progress = no_progress,
-    value_range: ValueRange = "stretch",
+    value_range: ValueRange = "minmax",
 ) -> ScanResult:
     """Read every sample on all cores; measure those whose features are not kept, and keep them.
 
@@ -249,7 +249,7 @@ def scan_images(
         store: afterwards it holds the features of every photo.
         progress: told after every few files.
         value_range: the recipe's `preprocess.value_range`, so that photos which training refuses for their
-            values are unreadable here too, and brightness is that of training; "stretch" takes them all.
+            values are unreadable here too, and brightness is that of training; "minmax" takes them all.
     """
     photos: list[ScannedImage] = []
     unreadable: list[UnreadableFile] = []
@@ -308,7 +308,7 @@ def _scan_all(samples: Sequence[Sample], store: FeatureStore, value_range: Value
         try:
             if features is None:
                 features = fresh[digest] = extract_features(data)
-            if features.value_type != UINT8.type and value_range != "stretch":
+            if features.value_type != UINT8.type and value_range != "minmax":
                 pixels = decode(data, value_range=value_range)
                 # Kept features are the same for all recipes.
                 if value_range is not None:

@@ -39,7 +39,7 @@ def thumbnail(path: str | Path, size: int) -> Thumbnail:
         # ValueError: a NUL in the name.
         return _placeholder(size, "file is missing" if isinstance(error, FileNotFoundError) else "cannot be opened")
     try:
-        return Thumbnail(letterbox(decode(data, min_side=size, value_range="stretch"), size), None)
+        return Thumbnail(letterbox(decode(data, min_side=size, value_range="minmax"), size), None)
     except DecodeError as error:
         return _placeholder(size, str(error))
 

@@ -269,7 +269,9 @@ def novelty_limit(distance: FloatArray, max_false_positive_rate: float) -> float
     ranks = np.arange(1, count + 1)
     proven = np.flatnonzero(betainc(count - ranks + 1, ranks, max_false_positive_rate) >= NOVELTY_CONFIDENCE)
     limit = (
-        float(ordered[proven[0]]) if proven.size else max(float(ordered[-1]), _lognormal_limit(ordered, max_false_positive_rate))
+        float(ordered[proven[0]])
+        if proven.size
+        else max(float(ordered[-1]), _lognormal_limit(ordered, max_false_positive_rate))
     )
     return max(limit, float(np.finfo(np.float32).tiny))
 

@@ -183,8 +183,8 @@ def decode(
             return _decode_jpeg(image, data, min_side, box)
         values = resolve_value_range(value_encoding(image, kind), value_range)
         image.load()
-        stretch = value_range == "stretch"
-        pixels = to_rgb(image, kind, srgb_transform(image, kind, data), values, stretch=stretch)
+        minmax = value_range == "minmax"
+        pixels = to_rgb(image, kind, srgb_transform(image, kind, data), values, minmax=minmax)
         return pixels if kind == "tiff" else apply_orientation(pixels, _orientation(image))
 
 

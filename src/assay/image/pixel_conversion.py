@@ -17,8 +17,8 @@ from assay.image.decode_errors import DecodeError
 
 Array = np.ndarray
 
-ValueRange = tuple[float, float] | Literal["stretch"] | None
-"""Values of black and white in all images of more than 8 bits; "stretch": if none are declared, the image's own
+ValueRange = tuple[float, float] | Literal["minmax"] | None
+"""Values of black and white in all images of more than 8 bits; "minmax": if none are declared, the image's own
 minimum and maximum, for display only; None: as declared by the file."""
 
 _BITS: Final = 258
@@ -104,7 +104,7 @@ def resolve_value_range(values: ValueEncoding, value_range: ValueRange) -> Value
     """Replace the range of a file's values by the one that the caller sets.
 
     Returns:
-        `values`, possibly with another range; it may be None only for "stretch".
+        `values`, possibly with another range; it may be None only for "minmax".
 
     Raises:
         DecodeError: there is no range, or the one that is set does not fit the type.
@@ -123,18 +123,18 @@ def resolve_value_range(values: ValueEncoding, value_range: ValueRange) -> Value
         raise DecodeError(f"unsupported: {values}; {_ADVICE}")
     if values.reader_range is None or values.range == values.reader_range:
         return values
-    if value_range == "stretch":
+    if value_range == "minmax":
         return replace(values, range=values.reader_range)
     raise DecodeError(f"unsupported: colour of {values}; convert it to 8 bits a channel")
 
 
-def scale_to_uint8(stored: Array, values: ValueEncoding, *, stretch: bool = False) -> Array:
+def scale_to_uint8(stored: Array, values: ValueEncoding, *, minmax: bool = False) -> Array:
     """Scale the values of a gray image to 0-255.
 
     Args:
         stored: array [H, W] as returned by the reader.
         values: their type and resolved range.
-        stretch: scale values without a range, or outside the declared one, by their own minimum and maximum.
+        minmax: scale values without a range, or outside the declared one, by their own minimum and maximum.
 
     Returns:
         uint8 array [H, W]; NaN is black, values outside the range are black or white.
@@ -148,7 +148,7 @@ def scale_to_uint8(stored: Array, values: ValueEncoding, *, stretch: bool = Fals
     if values.declared:
         least, most = _extremes(stored, values.factor)
         if max(low - least, most - high) > _OUTSIDE * (high - low):
-            if not stretch:
+            if not minmax:
                 raise DecodeError(
                     f"unsupported: {values.type} values from {least:g} to {most:g}, while the file declares "
                     f"{low:g} to {high:g}; {_ADVICE}"
@@ -230,7 +230,7 @@ def to_rgb(
     srgb: SrgbTransform | None = None,
     values: ValueEncoding = UINT8,
     *,
-    stretch: bool = False,
+    minmax: bool = False,
 ) -> Array:
     """Convert a loaded Pillow image to 8-bit RGB, with transparent parts over white.
 
@@ -242,7 +242,7 @@ def to_rgb(
         kind: format as named by `sniff`; some modes are interpreted differently by format.
         srgb: transform of its colours to sRGB, applied before blending with white; None: they are sRGB.
         values: what its values are, as `assay.image.pixel_conversion.resolve_value_range` gives it.
-        stretch: see `assay.image.pixel_conversion.scale_to_uint8`.
+        minmax: see `assay.image.pixel_conversion.scale_to_uint8`.
 
     Returns:
         uint8 array of shape [H, W, 3], writable.
@@ -251,7 +251,7 @@ def to_rgb(
         DecodeError: values are outside the range that the file declares.
     """
     if values.type != "uint8" and values.reader_range is None:
-        return _gray_to_rgb(scale_to_uint8(np.asarray(image), values, stretch=stretch), srgb)
+        return _gray_to_rgb(scale_to_uint8(np.asarray(image), values, minmax=minmax), srgb)
     width, height = image.size
     rows = max(1, _STRIP_PIXELS // max(1, width))
     if height <= rows:

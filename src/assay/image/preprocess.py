@@ -108,7 +108,7 @@ class Preprocess:
         Returns:
             left, top, right, bottom in pixels of the square.
         """
-        if self.spec.fit != "letterbox":
+        if self.spec.resize_mode != "letterbox":
             return 0, 0, self.size, self.size
         across, down = (span[1] - span[0] for span in self._region(width, height))
         scale = self.size / max(across, down)
@@ -126,7 +126,7 @@ class Preprocess:
         across = _shrink((left * width, right * width), self.spec.center_crop)
         down = _shrink((top * height, bottom * height), self.spec.center_crop)
         across, down = _at_least_a_pixel(across, width), _at_least_a_pixel(down, height)
-        if self.spec.fit == "crop":
+        if self.spec.resize_mode == "crop":
             side = min(across[1] - across[0], down[1] - down[0])
             across = _shrink(across, side / (across[1] - across[0]))
             down = _shrink(down, side / (down[1] - down[0]))
@@ -136,7 +136,7 @@ class Preprocess:
         """Return the shorter side, in pixels, at which an image of this size must at least be decoded."""
         across, down = (span[1] - span[0] for span in self._region(width, height))
         # A letterbox scales both sides by the longer one; the region of a crop has equal sides.
-        extent = max(across, down) if self.spec.fit == "letterbox" else min(across, down)
+        extent = max(across, down) if self.spec.resize_mode == "letterbox" else min(across, down)
         return math.ceil(min(width, height) / max(extent / (self.size * _HEADROOM), 1.0))
 
 

@@ -107,9 +107,9 @@ def _thumbnail(photo: ImageInput, side: int) -> Thumbnail:
         told = inspect(data)
         width, height = told.width, told.height
         shorter = min(width, height) * min(1.0, side / max(width, height))
-        pixels = decode(data, min_side=math.ceil(shorter), value_range="stretch")
+        pixels = decode(data, min_side=math.ceil(shorter), value_range="minmax")
     else:
-        pixels = _pillow_pixels(photo, "stretch") if isinstance(photo, Image.Image) else _checked_array(photo)
+        pixels = _pillow_pixels(photo, "minmax") if isinstance(photo, Image.Image) else _checked_array(photo)
         height, width = pixels.shape[:2]
     scale = side / max(pixels.shape[:2])
     if scale < 1:
@@ -136,7 +136,7 @@ def _pillow_pixels(image: Image.Image, value_range: ValueRange) -> np.ndarray:
         values = resolve_value_range(value_encoding(image, kind), value_range)
         image.load()
         orientation = image.getexif().get(_ORIENTATION, 1)
-        pixels = to_rgb(image, kind, srgb_transform_of_image(image), values, stretch=value_range == "stretch")
+        pixels = to_rgb(image, kind, srgb_transform_of_image(image), values, minmax=value_range == "minmax")
         return apply_orientation(pixels, orientation)
     except (UnidentifiedImageError, SyntaxError, ValueError, EOFError) as error:
         raise DecodeError(f"damaged: the Pillow image cannot be loaded ({error})") from None

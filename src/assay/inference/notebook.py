@@ -77,7 +77,7 @@ def _thumbnail(source: str | None) -> bytes | None:
     try:
         if not path.is_file() or path.stat().st_size > _MAX_THUMBNAIL_FILE_BYTES:
             return None
-        photo = Image.fromarray(decode(path.read_bytes(), min_side=_THUMBNAIL_SIDE, value_range="stretch"))
+        photo = Image.fromarray(decode(path.read_bytes(), min_side=_THUMBNAIL_SIDE, value_range="minmax"))
     except (OSError, ValueError, DecodeError):
         return None  # the answer is worth showing without its photo
     photo.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))

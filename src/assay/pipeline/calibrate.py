@@ -166,7 +166,9 @@ def _fit_novelty(taught: Predictions) -> NoveltyDetector | None:
     return fit_novelty(taught.embedding, taught.actual)
 
 
-def _limit_novelty(novelty: NoveltyDetector | None, val: Predictions, max_false_positive_rate: float) -> NoveltyDetector | None:
+def _limit_novelty(
+    novelty: NoveltyDetector | None, val: Predictions, max_false_positive_rate: float
+) -> NoveltyDetector | None:
     if novelty is None or val.embedding is None:
         return None
     limit = novelty_limit(novelty.distance(val.embedding), max_false_positive_rate)

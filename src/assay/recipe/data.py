@@ -20,8 +20,8 @@ class PreprocessSpec(Settings):
     """Region of interest as fractions of the upright photo: left, top, right, bottom."""
     center_crop: Fraction = 1.0
     """Share of the region's width and height to keep around its centre."""
-    fit: Literal["squash", "crop", "letterbox"] = "crop"
-    """squash: resize both sides to `size`; crop: resize the shorter side, then crop the centre; letterbox:
+    resize_mode: Literal["stretch", "crop", "letterbox"] = "crop"
+    """stretch: resize both sides to `size`; crop: resize the shorter side, then crop the centre; letterbox:
     resize the longer side, then pad."""
     size: Annotated[int, Field(ge=8, le=2048)] = 224
     """Side of the network's square input, in pixels."""

@@ -23,7 +23,7 @@ def test_every_stage_gets_its_own_time(shots: list[Path]):
 
 
 def test_the_way_of_a_photo_is_the_usual_one(shots: list[Path]):
-    spec = PreprocessSpec(size=48, fit="letterbox", roi=(0.1, 0.2, 0.7, 1.0))
+    spec = PreprocessSpec(size=48, resize_mode="letterbox", roi=(0.1, 0.2, 0.7, 1.0))
     steps = count()
     reader = TimedPreprocess(spec, clock=lambda: float(next(steps)))
     for shot in shots:

@@ -68,11 +68,11 @@ def test_example_answers_as_predict(name: str, exported: ExportResult, int8_bund
     assert ("unknown: unsure" in ended.stdout) == (expected.reason == "unsure")
 
 
-@pytest.mark.parametrize("fit", ["squash", "crop", "letterbox"])
+@pytest.mark.parametrize("mode", ["stretch", "crop", "letterbox"])
 def test_example_looks_at_photos_as_the_bundle_does(
-    fit: str, make_bundle: Callable[..., Path], shots: list[Path], tmp_path: Path, run_example: Example
+    mode: str, make_bundle: Callable[..., Path], shots: list[Path], tmp_path: Path, run_example: Example
 ):
-    bundle = make_bundle(int8=False, fit=fit, roi=(0.3, 0.05, 1.0, 0.8), fill=(250, 20, 20))
+    bundle = make_bundle(int8=False, resize_mode=mode, roi=(0.3, 0.05, 1.0, 0.8), fill=(250, 20, 20))
     export_model(bundle, tmp_path, ["onnx"], photos=None)
     answers = Classifier.load(bundle).predict(shots)
     # A test of which every photo got the same answer would see nothing.

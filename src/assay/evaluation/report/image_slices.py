@@ -132,7 +132,7 @@ def measure_image(data: bytes) -> ImageProperties:
         DecodeError: it cannot be read.
     """
     info = inspect(data)
-    pixels = decode(data, min_side=_DECODE_SIDE, value_range="stretch")
+    pixels = decode(data, min_side=_DECODE_SIDE, value_range="minmax")
     # Rows and columns are skipped first: a mean needs no more than some thousand pixels.
     step = max(1, min(pixels.shape[:2]) // (4 * _DECODE_SIDE))
     brightness = float(pixels[::step, ::step].reshape(-1, 3).mean(axis=0) @ _LUMA / 255)

@@ -124,7 +124,7 @@ def _thumbnail_maker(
                 if overlay is None:
                     return EncodedThumbnail("", "no heat map")
                 data = overlay
-            return jpeg_data_uri(Image.fromarray(decode(data, min_side=wish.size, value_range="stretch")), wish.size)
+            return jpeg_data_uri(Image.fromarray(decode(data, min_side=wish.size, value_range="minmax")), wish.size)
         except AssayError as error:
             return EncodedThumbnail("", str(error))
 
