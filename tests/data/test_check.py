@@ -97,7 +97,7 @@ def test_a_mapping_settles_conflicts(data: Path) -> None:
     shutil.copy(data / "a/03.png", data / "b/new.png")
     _save(_photo(70), data / "c/1.png")
 
-    report = _check(data, mapping={"ab": ("a", "b"), "c": ("c",)})
+    report = _check(data, class_mapping={"ab": ("a", "b"), "c": ("c",)})
 
     assert report.of(FindingKind.label_conflict) is None
     assert report.classes == {"ab": 17, "c": 1}

@@ -52,7 +52,7 @@ def test_mapping_decides_the_order(class_folders: Make) -> None:
     root = class_folders(cat=1, ship=1, truck=1)
     data = load_dataset(root, mapping={"vehicle": ("truck", "ship", "tram"), "animal": ("cat",)})
     assert data.classes == ("vehicle", "animal")
-    assert data.warnings == ("data.mapping names 'tram', of which the data has no photo",)
+    assert data.warnings == ("data.class_mapping names 'tram', of which the data has no photo",)
     assert {(sample.label, sample.source_label) for sample in data.samples} == {
         ("vehicle", "truck"),
         ("vehicle", "ship"),

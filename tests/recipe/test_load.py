@@ -105,7 +105,7 @@ def test_vehicle_animal_has_both_networks():
         "vehicle": ("airplane", "automobile", "ship", "truck"),
         "animal": ("bird", "cat", "deer", "dog", "frog", "horse"),
     }
-    assert a.data.mapping == b.data.mapping == mapping
+    assert a.data.class_mapping == b.data.class_mapping == mapping
     assert (a.net.name, a.net.convnet.filters, a.net.convnet.dropout) == ("convnet", (32, 64, 128), 0.3)
     assert a.net.head.batch_norm
     assert a.net.head.dropout > 0
@@ -210,8 +210,8 @@ def test_a_binary_file_is_refused(tmp_path: Path):
 
 
 def test_parsing_checks_nested_values():
-    with pytest.raises(UsageError, match="mapping names 'cat' more than once"):
-        parse_recipe({"data": {"mapping": {"a": ["cat"], "b": ["cat"]}}}, "x")
+    with pytest.raises(UsageError, match="class_mapping names 'cat' more than once"):
+        parse_recipe({"data": {"class_mapping": {"a": ["cat"], "b": ["cat"]}}}, "x")
 
 
 UNQUOTED = [
@@ -236,9 +236,9 @@ UNQUOTED = [
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("data: {mapping: {good: [a, NAME], bad: [b]}}", r"data\.mapping\.good\.1"),
-        ("data: {mapping: {good: [a], NAME: [b]}}", r"data\.mapping\."),
-        ("data:\n  mapping:\n    good: [a]\n    bad:\n    - NAME\n", r"data\.mapping\.bad\.0"),
+        ("data: {class_mapping: {good: [a, NAME], bad: [b]}}", r"data\.class_mapping\.good\.1"),
+        ("data: {class_mapping: {good: [a], NAME: [b]}}", r"data\.class_mapping\."),
+        ("data:\n  class_mapping:\n    good: [a]\n    bad:\n    - NAME\n", r"data\.class_mapping\.bad\.0"),
     ],
 )
 def test_class_names_that_yaml_reads_otherwise_must_be_quoted(tmp_path: Path, text: str, place: str, name: str):
@@ -247,7 +247,7 @@ def test_class_names_that_yaml_reads_otherwise_must_be_quoted(tmp_path: Path, te
     with pytest.raises(UsageError, match=rf"mine\.yaml: {place}.* put it in quotes"):
         load_recipe(path)
     path.write_text("extends: default\n" + text.replace("NAME", f"'{name}'"), encoding="utf-8")
-    mapping = load_recipe(path).data.mapping or {}
+    mapping = load_recipe(path).data.class_mapping or {}
     assert name in {*mapping, *(source for sources in mapping.values() for source in sources)}
 
 

@@ -23,7 +23,7 @@ def bundle(cifar10: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for names in _MAPPING.values():
         for name in names:
             (photos / name).symlink_to(cifar10 / "train" / name, target_is_directory=True)
-    changes = [f"data.mapping={json.dumps(_MAPPING)}", "data.positive_class=animal", "preprocess.size=96"]
+    changes = [f"data.class_mapping={json.dumps(_MAPPING)}", "data.positive_class=animal", "preprocess.size=96"]
     recipe = load_recipe("defect-lite", [*changes, "train.epochs=20", "serve.int8=false"])
     return train_classifier(photos, recipe, folder / "run").run.bundle
 

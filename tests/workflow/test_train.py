@@ -127,7 +127,7 @@ def test_a_finished_classifier_is_judged_on_its_own_test_photos(trained: TrainRe
 
 def test_mapped_labels_are_mapped_when_judging(colours: Path, tiny: Recipe, tmp_path: Path):
     mapping = {"warm": ("red",), "cold": ("blue",)}
-    data = tiny.data.model_copy(update={"mapping": mapping, "positive_class": "warm"})
+    data = tiny.data.model_copy(update={"class_mapping": mapping, "positive_class": "warm"})
     result = train_classifier(colours, tiny.model_copy(update={"data": data}), tmp_path / "run")
     assert result.dataset.classes == ("warm", "cold")
     judged = evaluate_classifier(result.run.bundle, colours, tmp_path / "judged")

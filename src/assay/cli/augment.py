@@ -102,7 +102,7 @@ def _crop(data: Path, name: str, recipe: "Recipe", to: Path, lines: list[str]) -
         # The class folders of the source are kept: a label mapping applies to training only.
         dataset = load_grouped_dataset(
             data,
-            recipe.data.model_copy(update={"mapping": None}),
+            recipe.data.model_copy(update={"class_mapping": None}),
             value_range=recipe.preprocess.value_range,
             progress=progress,
         )

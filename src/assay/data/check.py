@@ -71,7 +71,7 @@ def check(
         AssayError: the folder or manifest makes no sense at all.
     """
     listing = list_source(Path(path), spec.layout)
-    mapping = spec.mapping
+    mapping = spec.class_mapping
     samples = listing.samples if mapping is None else map_labels(listing.samples, mapping)
     with open_feature_store(cache) as store:
         seen = scan_images(samples, store, progress, value_range)
@@ -107,7 +107,7 @@ def _training_findings(
     values = Counter(photo.features.values for photo in seen.photos)
     verified = VerifiedFiles([photo.sample for photo in seen.photos], seen.unreadable, seen.skipped, values)
     try:
-        dataset = build_dataset(path, listing, verified, spec.mapping, value_range=value_range)
+        dataset = build_dataset(path, listing, verified, spec.class_mapping, value_range=value_range)
         ready = split_for_training(dataset, _group_ids(seen.photos, alike), spec, seed)
     except AssayError as error:
         return [

@@ -151,7 +151,7 @@ def map_labels(samples: Iterable[Sample], mapping: ClassMapping) -> list[Sample]
             unknown.add(sample.label)
     if unknown:
         raise AssayError(
-            f"data.mapping does not say what {quote_names(unknown)} belongs to; "
+            f"data.class_mapping does not say what {quote_names(unknown)} belongs to; "
             f"add it under one of {quote_names(mapping)}"
         )
     return mapped

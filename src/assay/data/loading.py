@@ -187,7 +187,7 @@ def _unknown_source_warnings(mapping: ClassMapping, listing: Listing) -> list[st
     if present <= set(mapping):
         return []
     absent = [source for sources in mapping.values() for source in sources if source not in present]
-    return [f"data.mapping names {quote_names(absent)}, of which the data has no photo"] if absent else []
+    return [f"data.class_mapping names {quote_names(absent)}, of which the data has no photo"] if absent else []
 
 
 def _missing_class_warnings(order: Sequence[str], samples: Sequence[Sample]) -> list[str]:
@@ -235,7 +235,7 @@ def load_grouped_dataset(
     """
     dataset = load_dataset(
         path,
-        mapping=spec.mapping,
+        mapping=spec.class_mapping,
         classes=classes,
         layout=spec.layout,
         value_range=value_range,

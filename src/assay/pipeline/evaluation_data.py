@@ -32,7 +32,7 @@ def class_mapping_for(info: BundleInfo, data: Path, layout: Layout = "auto") -> 
     Raises:
         AssayError: the data cannot be read.
     """
-    mapping = Recipe.model_validate(info.provenance.recipe).data.mapping
+    mapping = Recipe.model_validate(info.provenance.recipe).data.class_mapping
     if mapping is None or set(list_source(data, layout).labels) <= set(info.classes):
         return None
     return mapping

@@ -68,7 +68,7 @@ def _predictions(report: CheckReport, source: Path, progress: Progress) -> Predi
             raise AssayError(f"{file} has no prediction for a photo in {report.root}: check the same data")
         return common
     classifier = Classifier.load(source)
-    mapping = Recipe.model_validate(classifier.info.provenance.recipe).data.mapping
+    mapping = Recipe.model_validate(classifier.info.provenance.recipe).data.class_mapping
     samples = list(report.samples)
     if mapping is not None and not {sample.label for sample in samples} <= set(classifier.classes):
         samples = map_labels(samples, mapping)

@@ -278,7 +278,7 @@ def quantized_copy(
         BundleError: the model cannot be quantised.
     """
     recipe = Recipe.model_validate(bundle.info.provenance.recipe)
-    spec = recipe.data.model_copy(update={"mapping": class_mapping_for(bundle.info, data, recipe.data.layout)})
+    spec = recipe.data.model_copy(update={"class_mapping": class_mapping_for(bundle.info, data, recipe.data.layout)})
     dataset = load_split_dataset(
         data, spec, recipe.train.seed, value_range=recipe.preprocess.value_range, progress=progress
     )

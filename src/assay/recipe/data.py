@@ -85,7 +85,7 @@ class DataSpec(Settings):
     other tools call them), else classes; classes: each is a class, whatever its name; splits: each is a split
     that contains the class folders."""
     split: SplitSpec = SplitSpec()
-    mapping: dict[str, tuple[str, ...]] | None = None
+    class_mapping: dict[str, tuple[str, ...]] | None = None
     """New classes, each with the classes that it combines. The original label is kept as `source_label`."""
     positive_class: str | None = None
     """The positive class; its precision, recall and F1 are reported first."""
@@ -94,8 +94,8 @@ class DataSpec(Settings):
 
     @model_validator(mode="after")
     def _no_class_twice(self) -> Self:
-        sources = [source for group in (self.mapping or {}).values() for source in group]
+        sources = [source for group in (self.class_mapping or {}).values() for source in group]
         twice = sorted({source for source in sources if sources.count(source) > 1})
         if twice:
-            raise ValueError(f"mapping names {twice[0]!r} more than once")
+            raise ValueError(f"class_mapping names {twice[0]!r} more than once")
         return self

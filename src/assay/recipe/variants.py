@@ -101,7 +101,7 @@ def check_same_data(recipes: dict[str, Recipe]) -> None:
     for name, other in others:
         for setting, mine, its in (
             ("data.layout", one.data.layout, other.data.layout),
-            ("data.mapping", one.data.mapping, other.data.mapping),
+            ("data.class_mapping", one.data.class_mapping, other.data.class_mapping),
             ("data.split", one.data.split, other.data.split),
             ("data.positive_class", one.data.positive_class, other.data.positive_class),
             ("train.seed", one.train.seed, other.train.seed),
