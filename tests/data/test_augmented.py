@@ -28,7 +28,7 @@ from assay.recipe import AugmentSpec, SplitSpec, load_recipe
 SPEC = AugmentSpec.model_validate(
     {
         "train": [{"name": "rotate", "degrees": 10, "p": 1.0}, {"name": "gaussian_noise", "p": 1.0}],
-        "limited": [{"name": "brightness", "factor": [0.5, 0.6], "p": 1.0}],
+        "val": [{"name": "brightness", "factor": [0.5, 0.6], "p": 1.0}],
         "offline": {"copies": 2},
     }
 )

@@ -84,7 +84,7 @@ def test_any_seed_will_do(seed: int):
 @pytest.mark.parametrize("recipe", recipe_names())
 def test_the_recipes_augment(pixels: np.ndarray, recipe: str):
     spec = load_recipe(recipe).augment
-    for transforms in (spec.train, spec.limited):
+    for transforms in (spec.train, spec.val):
         augment = Augment(transforms, 48)
         assert augment(pixels, 1).shape == (48, 48, 3)
         copy = pickle.loads(pickle.dumps(augment))  # noqa: S301 - our own bytes

@@ -27,7 +27,7 @@ def test_photos_of_the_right_size_without_changes_are_used_as_they_are(make_reci
 
 
 def test_photos_of_a_larger_canvas_are_brought_to_size(make_recipe: MakeRecipe):
-    recipe = make_recipe().model_copy(update={"augment": make_recipe().augment.model_copy(update={"canvas": 1.5})})
+    recipe = make_recipe().model_copy(update={"augment": make_recipe().augment.model_copy(update={"input_scale": 1.5})})
     resize = make_augmentation(recipe)
     assert resize is not None
     assert resize(np.zeros((24, 24, 3), dtype=np.uint8), 0).shape == (16, 16, 3)

@@ -115,7 +115,7 @@ def test_other_weights_or_pixels_have_another_key(dataset: Dataset, tiny: Recipe
 
 
 def test_a_plain_canvas_has_one_view_that_no_seed_changes(probe: Recipe, dataset: Dataset):
-    canvas = load_recipe("defect").augment.model_copy(update={"canvas": 1.5})
+    canvas = load_recipe("defect").augment.model_copy(update={"input_scale": 1.5})
     recipe = probe.model_copy(update={"augment": canvas})
     first = frozen(recipe, dataset).embedded().train
     told: list[str] = []

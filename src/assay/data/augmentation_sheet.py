@@ -103,7 +103,7 @@ def draw_augmentation_sheet(photos: Sequence[SheetImage], recipe: Recipe, varian
         UsageError: a transform's values make no sense.
     """
     plain = Preprocess(recipe.preprocess)
-    canvas = plain.scaled(recipe.augment.canvas)
+    canvas = plain.scaled(recipe.augment.input_scale)
     augment = Augment(recipe.augment.train, recipe.preprocess.size)
     cell = _SIDE + _GAP
     names = ", ".join(spec.name for spec in recipe.augment.train) or "no transforms"

@@ -176,14 +176,14 @@ class FileWriter:
         if kind == "jpeg":
             image.save(stream, "jpeg", quality=offline.jpeg_quality)
         else:
-            image.save(stream, "png", compress_level=offline.png_level)
+            image.save(stream, "png", compress_level=offline.png_compression)
         return stream.getvalue()
 
     def _augments(self) -> dict[str, Augment]:
         """One set of transforms for each thread: they may not be shared."""
         known: dict[str, Augment] | None = getattr(self._thread, "augments", None)
         if known is None:
-            known = {"train": Augment(self._spec.train, None), "val": Augment(self._spec.limited, None)}
+            known = {"train": Augment(self._spec.train, None), "val": Augment(self._spec.val, None)}
             self._thread.augments = known
         return known
 

@@ -44,7 +44,7 @@ def write_augmented_dataset(
 ) -> AugmentedDataset:
     """Write every photo and its changed copies as `<part>/<class>/` folders with a manifest.
 
-    Photos for training get copies changed by `spec.train`, photos for validation by `spec.limited`, photos
+    Photos for training get copies changed by `spec.train`, photos for validation by `spec.val`, photos
     for the test none. All originals are written before any copy. JPEG stays JPEG, everything else becomes
     PNG; a photo that is upright 24-bit RGB and not too large is copied byte for byte. Copies have the width
     and height of their original and stay in its part.
@@ -74,7 +74,7 @@ def write_augmented_dataset(
     )
     counts: dict[Split | None, int] = {
         "train": spec.offline.copies,
-        "val": spec.offline.copies if spec.limited else 0,
+        "val": spec.offline.copies if spec.val else 0,
         "test": 0,
     }
     originals = plan_output_files(dataset.samples)

@@ -170,7 +170,7 @@ class FrozenBackbone:
         }
         if view is not None:
             changes = self._recipe.augment
-            settings["changes"] = changes.model_dump(mode="json", include={"train", "canvas"})
+            settings["changes"] = changes.model_dump(mode="json", include={"train", "input_scale"})
             # Without random changes all seeds see the same.
             settings["view"] = [self._recipe.train.seed, view] if changes.train else 0
             settings["made by"] = version("albumentations")
@@ -221,7 +221,7 @@ def _pixels(
 ) -> PreprocessedImages:
     preprocess = Preprocess(spec)
     if recipe is not None:
-        preprocess = preprocess.scaled(recipe.augment.canvas)
+        preprocess = preprocess.scaled(recipe.augment.input_scale)
     return PreprocessedImages(samples, preprocess, PixelCache(sample.digest for sample in dataset.samples))
 
 

@@ -149,10 +149,10 @@ class OfflineSpec(Settings):
     """Output of `assay augment`."""
 
     copies: Annotated[int, Field(ge=0, le=1000)] = 5
-    """Augmented copies of every training photo and, with the list `limited`, of every validation photo."""
+    """Augmented copies of every training photo and, with the list `val`, of every validation photo."""
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
     """Quality of JPEG files."""
-    png_level: Annotated[int, Field(ge=0, le=9)] = 6
+    png_compression: Annotated[int, Field(ge=0, le=9)] = 6
     """Compression level of PNG files."""
     max_side: Annotated[int, Field(ge=16, le=65500)] = 4096
     """Longest side in pixels; larger photos are scaled down."""
@@ -163,9 +163,9 @@ class AugmentSpec(Settings):
 
     train: tuple[Transform, ...] = ()
     """Transforms applied in this order to every training photo, with new random numbers in each epoch."""
-    limited: tuple[Transform, ...] = ()
+    val: tuple[Transform, ...] = ()
     """Weaker transforms that `assay augment` applies to validation photos; training does not use them."""
-    canvas: Annotated[float, Field(ge=1, le=4)] = 1.0
+    input_scale: Annotated[float, Field(ge=1, le=4)] = 1.0
     """Training photos are resized to `preprocess.size` times this before augmentation, so that random crops
     are not enlarged."""
     offline: OfflineSpec = OfflineSpec()

@@ -370,7 +370,7 @@ def check_batch_norm(recipe: Recipe, photos: int) -> None:
 
 def make_augmentation(recipe: Recipe) -> Callable[[Pixels, int], Pixels] | None:
     """Return the augmentation of a recipe, which ends at the network's size; None if there is none."""
-    if not recipe.augment.train and recipe.augment.canvas == 1:
+    if not recipe.augment.train and recipe.augment.input_scale == 1:
         return None
     from assay.image.augmentation import Augment  # noqa: PLC0415 - albumentations takes a second to import
 
