@@ -15,7 +15,7 @@ from assay.recipe import Recipe, dump_recipe
 @pytest.fixture(scope="module")
 def recipe_file(tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recipe") / "long.yaml"
-    train = tiny.train.model_copy(update={"epochs": 6, "ema": 0.9, "balance": "sampler", "workers": 1})
+    train = tiny.train.model_copy(update={"epochs": 6, "ema_decay": 0.9, "balance": "sampler", "workers": 1})
     path.write_text(dump_recipe(tiny.model_copy(update={"train": train})), encoding="utf-8")
     return path
 

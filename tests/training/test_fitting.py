@@ -118,7 +118,7 @@ def test_the_weights_kept_are_those_of_the_best_row(
 def test_the_moving_average_is_what_is_evaluated_and_kept(
     train: Train, make_recipe: MakeRecipe, make_split: MakeSplit, tmp_path: Path
 ):
-    network = train(make_recipe(ema=0.9, epochs=4), tmp_path)
+    network = train(make_recipe(ema_decay=0.9, epochs=4), tmp_path)
     last = load_training_state(tmp_path / "checkpoints/last.ckpt")
     assert last.average_steps == 20
     assert last.average is not None
@@ -301,10 +301,10 @@ def terminated(what: str, done: int, total: int) -> None:
 
 
 SETTINGS: list[dict[str, Any]] = [
-    {"optimizer": "adamw", "schedule": "cosine", "ema": 0.9},
+    {"optimizer": "adamw", "schedule": "cosine", "ema_decay": 0.9},
     {"optimizer": "sgd", "schedule": "plateau", "balance": "sampler", "early_stopping": {"patience": 2}},
     {"strategy": "staged", "staged": {"head_epochs": 1}, "schedule": "onecycle"},
-    {"strategy": "probe", "ema": 0.5},
+    {"strategy": "probe", "ema_decay": 0.5},
 ]
 
 

@@ -34,7 +34,7 @@ STOPPING = {"metric": "val_loss", "patience": 3}
             ],
         ),
         (
-            {"optimizer": "sgd", "balance": "sampler", "ema": 0.9, "head": DEEP},
+            {"optimizer": "sgd", "balance": "sampler", "ema_decay": 0.9, "head": DEEP},
             [{"gradient_clip": 0.1, "weight_decay": 0.1}, {"gradient_clip": 10.0}, {"lr": 0.1}],
         ),
         (
@@ -119,7 +119,7 @@ def test_how_many_learn_at_once_changes_next_to_nothing(
         {"epochs": 4},
         {"augmentation_views": 2},
         {"momentum": 0.5},
-        {"ema": 0.9},
+        {"ema_decay": 0.9},
         {"balance": "weights"},
         {"label_smoothing": 0.1},
         {"head": {"dropout": 0.1}},

@@ -56,7 +56,7 @@ def test_a_photo_that_cannot_be_read_stops_it(make_recipe: MakeRecipe, make_netw
         compute_embeddings(make_network(make_recipe()), Damaged())
 
 
-@pytest.mark.parametrize("settings", [{"optimizer": "adam", "epochs": 4}, {"ema": 0.5, "balance": "sampler"}])
+@pytest.mark.parametrize("settings", [{"optimizer": "adam", "epochs": 4}, {"ema_decay": 0.5, "balance": "sampler"}])
 def test_learning_from_embeddings_is_learning_from_photos(
     make_recipe: MakeRecipe,
     make_network: MakeNetwork,

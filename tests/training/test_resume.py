@@ -62,7 +62,7 @@ def test_a_killed_and_resumed_run_ends_with_the_weights_of_a_straight_one(
         epochs=5,
         augment=({"name": "horizontal_flip"},),
         balance="sampler",
-        ema=0.9,
+        ema_decay=0.9,
         schedule="cosine",
         early_stopping={"patience": 3},
         workers=1,

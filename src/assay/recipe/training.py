@@ -152,7 +152,7 @@ class TrainSpec(Settings):
     """null: train for all epochs."""
     gradient_clip: Annotated[float, Field(gt=0)] | None = None
     """Largest norm of the gradient."""
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of an exponential moving average of the weights, which is then evaluated and kept."""
     precision: Literal["auto", "32", "bf16", "fp16"] = "auto"
     """auto: bf16 or fp16 on a GPU that supports it, otherwise 32 bits."""

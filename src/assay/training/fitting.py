@@ -179,7 +179,7 @@ class _TrainingRun:
             self.subject,
             None if stopping is None else stopping.state_dict(),
             None if plateau is None else asdict(plateau),
-            averaged=spec.ema is not None,
+            averaged=spec.ema_decay is not None,
             epochs=spec.epochs,
         )
         self.subject.load_state_dict(since.weights)
@@ -306,6 +306,6 @@ class _TrainingRun:
 
 
 def _make_ema_callback(spec: TrainSpec, since: TrainingState | None) -> EMACallback | None:
-    if spec.ema is None:
+    if spec.ema_decay is None:
         return None
-    return EMACallback(spec.ema, since.average, since.average_steps) if since else EMACallback(spec.ema)
+    return EMACallback(spec.ema_decay, since.average, since.average_steps) if since else EMACallback(spec.ema_decay)

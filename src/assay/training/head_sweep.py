@@ -159,7 +159,7 @@ class _StackedTraining:
         )
         self._parameters = list(self._stack.parameters())
         self._optimizer = StackedOptimizer(self._parameters, specs)
-        ema = self._alike.ema
+        ema = self._alike.ema_decay
         self._average = None if ema is None else ExponentialMovingAverage(self._stack, ema)
         self._courses = [
             _HeadRun(spec, TrainingSchedule(spec, len(self._batches), make_plateau(spec))) for spec in specs
