@@ -78,7 +78,7 @@ def test_bottle_has_every_value_of_its_system():
     assert changes["grid_distortion"]["steps"] == 5
     assert "contrast" in changes
     serve = recipe.serve
-    assert (serve.service, serve.label_field) == ("bottle-classifier-api", "Bottle_Status")
+    assert (serve.service_name, serve.label_field) == ("bottle-classifier-api", "Bottle_Status")
     assert (serve.confidence_field, serve.max_megabytes, serve.max_side) == ("Confidence", 16, 4096)
 
 

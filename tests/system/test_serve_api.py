@@ -37,7 +37,7 @@ def _send(client: httpx.Client, photo: bytes, path: str = "/classify", **headers
 
 def test_health_is_what_the_recipe_says(client):
     answer = client.get("/health")
-    assert (answer.status_code, answer.json()) == (200, {"status": "healthy", "service": BOTTLE.service})
+    assert (answer.status_code, answer.json()) == (200, {"status": "healthy", "service": BOTTLE.service_name})
 
 
 def test_classify_answers_in_the_recipes_words(client, painted, bundle: Path):

@@ -35,7 +35,7 @@ _USUAL: tuple[ImageFormat, ...] = ("jpeg", "png")
 class ServeSpec(Settings):
     """Field names of responses, limits of uploads, and int8 quantization; stored in the bundle."""
 
-    service: str = "assay"
+    service_name: str = "assay"
     """Name of the service in `GET /health`."""
     label_field: str = "label"
     """Name of the response field with the label."""

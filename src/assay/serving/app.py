@@ -32,7 +32,7 @@ def create_app(service: Service) -> ASGIApp:
     serve = service.models.default.info.serve
 
     app = FastAPI(
-        title=serve.service,
+        title=serve.service_name,
         version=__version__,
         description="Classifies photos. Made by Assay.",
         docs_url=None,

@@ -17,7 +17,7 @@ UNAUTHENTICATED_PATHS = frozenset({"/health", "/live", "/ready", "/v2", "/v2/hea
 def status_routes(service: Service) -> APIRouter:
     """Return the routes that need no photo."""
     router = APIRouter(tags=["service"])
-    name = service.models.default.info.serve.service
+    name = service.models.default.info.serve.service_name
     healthy = json_bytes({"status": "healthy", "service": name})
 
     @router.get(

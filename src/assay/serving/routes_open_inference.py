@@ -35,7 +35,7 @@ def open_inference_routes(service: Service) -> APIRouter:
 
     @router.get("/v2", summary="About the server")
     async def server() -> Response:
-        name = service.models.default.info.serve.service
+        name = service.models.default.info.serve.service_name
         return _json({"name": name, "version": __version__, "extensions": ["binary_tensor_data"]})
 
     @router.get("/v2/health/live", summary="Whether the process lives")
