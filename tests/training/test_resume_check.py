@@ -44,7 +44,9 @@ def resume(
     """Begin a run of some settings, stop it after an epoch, change its files, and go on with it."""
 
     def run(change: Callable[[Path], None], optimizer: str = "adamw") -> Path:
-        recipe = make_recipe(optimizer=optimizer, epochs=2, ema_decay=0.5, schedule="plateau", early_stopping={"patience": 2})
+        recipe = make_recipe(
+            optimizer=optimizer, epochs=2, ema_decay=0.5, schedule="plateau", early_stopping={"patience": 2}
+        )
         train, val = make_split(seed=1), make_split((6, 6), seed=2)
         if optimizer not in stopped_runs:
             folder = tmp_path / "stopped"

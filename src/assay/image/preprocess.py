@@ -116,9 +116,9 @@ class Preprocess:
         left, top = (self.size - columns) // 2, (self.size - rows) // 2
         return left, top, left + columns, top + rows
 
-    def scaled(self, canvas: float) -> "Preprocess":
-        """Return the same preprocessing with the size multiplied by `canvas`, for augmentation to crop from."""
-        return Preprocess(self.spec.model_copy(update={"size": round(self.size * canvas)}))
+    def scaled(self, factor: float) -> "Preprocess":
+        """Return the same preprocessing with the size multiplied by `factor`, for augmentation to crop from."""
+        return Preprocess(self.spec.model_copy(update={"size": round(self.size * factor)}))
 
     def _region(self, width: int, height: int) -> tuple[_Span, _Span]:
         """Return (left, right) and (top, bottom) of the region of interest, in fractional pixels."""

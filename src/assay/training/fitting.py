@@ -81,7 +81,7 @@ def fit(
     Args:
         network: with the initial weights; the same ones again when a run is resumed.
         recipe: its preprocessing, augmentation and training settings are used.
-        train: training images, at the recipe's canvas size.
+        train: training images, at `preprocess.size` × `augment.input_scale`.
         val: validation images, at the network's input size.
         run: folder of the run.
         resume: continue after the last finished epoch of the run in the folder, or start if there is none.
