@@ -13,15 +13,15 @@ def test_the_card_says_what_the_bundle_says(info: BundleInfo) -> None:
         "| good | 40 | 8 |",
         "| bent ü | 9 | 0 |",
         "81 photos: 69 in train, 12 in test.",
-        "from 0 % to 100 % of the width and from 0 % to 30 % of the height",
+        "0 % to 100 % of the width, 0 % to 30 % of the height",
         "32 x 32 pixels, RGB",
         "mean 0.5, 0.4, 0.3 and std 0.25, 0.2, 0.3",
         "| accuracy | 0.9375 |",
         "| per\\_class · good · recall | 1 |",
-        "One part held only 12 photos",
+        "One split has only 12 photos",
         "confidence is not calibrated",
         "| version | 0123456789ab |",
-        "| written | 2026-01-02T03:04:05+00:00 |",
+        "| created | 2026-01-02T03:04:05+00:00 |",
         "| torch | 2.13.0 |",
         "| largest logit difference, openvino | 2e-06 |",
     ):
@@ -32,11 +32,11 @@ def test_sections_stand_in_the_order_of_a_reader(info: BundleInfo) -> None:
     assert re.findall("^## (.*)", render_model_card(info), re.MULTILINE) == [
         "Intended use",
         "Classes",
-        "What it sees of a photo",
+        "Preprocessing",
         "Training data",
-        "How good it is",
+        "Metrics",
         "Limits",
-        "Origin",
+        "Provenance",
     ]
 
 
@@ -52,16 +52,16 @@ def test_confidence_is_told_in_few_rows(info: BundleInfo) -> None:
     metrics = {"confidence": {"calibration": {"temperature": 1.3}, "test": part}}
     card = render_model_card(info.model_copy(update={"metrics": metrics, "temperature": 1.3}))
     for row in (
-        "| test · calibration error at temperature 1 | 0.08 |",
-        "| test · calibration error at temperature 1.3 | 0.02 |",
-        "| test · share of the photos that is answered | 0.75 |",
-        "| test · share of the answers that is right | 0.99 |",
+        "| test · ECE at temperature 1 | 0.08 |",
+        "| test · ECE at temperature 1.3 | 0.02 |",
+        "| test · coverage at the threshold | 0.75 |",
+        "| test · precision at the threshold | 0.99 |",
     ):
         assert row in card
     assert card.count("| test ·") == 4
     kept = render_model_card(info.model_copy(update={"metrics": metrics}))
-    assert "no temperature made it" in kept
-    assert kept.count("calibration error") == 1
+    assert "temperature scaling did not help" in kept
+    assert kept.count("ECE at") == 1
 
 
 def test_a_calibrated_classifier_is_not_called_uncalibrated(info: BundleInfo) -> None:

@@ -16,7 +16,7 @@ def test_table(make: Make):
     assert lines[5].split() == ["macro", "average", "0.667", "0.583", "0.489", "5"]
     assert lines[6].split()[-1] == "5"
     assert "0.600  (3 of 5; 95 % interval 0.231 to 0.882, Wilson)" in report
-    assert "one against the rest" in report
+    assert "one-vs-rest" in report
 
 
 def test_two_classes_name_the_positive_one(make: Make):
@@ -27,9 +27,9 @@ def test_no_photos(make: Make):
     metrics = compute_metrics(make([]))
     assert "accuracy" in classification_report(metrics)
     assert "nan" not in classification_report(metrics)
-    assert accuracy_sentence(metrics) == "no photos, so no accuracy"
+    assert accuracy_sentence(metrics) == "accuracy is not defined without photos"
 
 
 def test_sentence_never_rounds_up_to_all(make: Make):
     metrics = compute_metrics(make([0] * 3000, [0] * 2999 + [1]))
-    assert accuracy_sentence(metrics) == "99.9 % of 3000 photos are right (95 % interval 99.8 % to 99.9 %)"
+    assert accuracy_sentence(metrics) == "99.9 % of 3000 photos are correct (95 % interval 99.8 % to 99.9 %)"

@@ -23,7 +23,7 @@ def test_tile_says_label_prediction_confidence_and_id():
     said = words(misclassified_sheet(mistakes(1)))
     assert said[:2] == [
         "Misclassified photos (1)",
-        "most confident first · label → prediction, its confidence",
+        "label → prediction and its confidence · most confident first",
     ]
     assert said[2:5] == ["cat", "→ dog  98.7 %", "id 0"]
 
@@ -40,7 +40,7 @@ def test_sheet_is_bounded_and_says_what_is_left_out():
 
 
 def test_no_mistakes_is_said():
-    assert "None: every photo was classified as it is labelled." in words(misclassified_sheet([]))
+    assert "None: every prediction matches the label." in words(misclassified_sheet([]))
 
 
 def test_photo_that_cannot_be_read_says_why():

@@ -52,7 +52,7 @@ def test_without_source_labels_or_photos(make: Make):
 
 def test_text(mapped: Predictions):
     lines = slices_text(accuracy_by_source_label(mapped), "category").splitlines()
-    assert lines[0].split()[:5] == ["category", "class", "photos", "right", "accuracy"]
+    assert lines[0].split()[:5] == ["category", "class", "photos", "correct", "accuracy"]
     assert lines[1].split()[:6] == ["bird", "animal", "3", "1", "33.3", "%"]
     assert lines[1].endswith("vehicle (2)")
     assert "several" in slices_text(accuracy_by_slice(mapped, ["x"] * 6), "size")

@@ -23,7 +23,7 @@ def test_every_run_writes_its_report(trained: TrainResult, colours: Path):
     folder = trained.run.evaluation("test")
     page, report = (folder / "report.html").read_text("utf-8"), told(folder)
     assert report["title"] == "colours"
-    assert report["verdict"].startswith(f"The classifier is right on {trained.metrics['test'].correct} of 12 test")
+    assert report["verdict"].startswith(f"The classifier is correct on {trained.metrics['test'].correct} of 12 test")
     assert [row["epoch"] for row in report["history"]] == [1, 2]
     assert report["best_epoch"] == trained.history.best_epoch
     assert report["caution"] == ""
@@ -32,7 +32,7 @@ def test_every_run_writes_its_report(trained: TrainResult, colours: Path):
     assert any("broken.png" in one["title"] or "cannot be read" in one["title"] for one in report["check"])
     assert report["answering"]["answered"]["count"] == 12
     assert report["provenance"]["Photos judged"] == str(colours.resolve())
-    assert "How it learned" in page
+    assert "Training</h2>" in page
     assert "layers:" in page  # the settings
 
 

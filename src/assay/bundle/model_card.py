@@ -18,8 +18,8 @@ CONFIDENCE_METRICS, INT8_METRICS = "confidence", "int8"
 """The entries of the metrics that are about confidence and the 8-bit model, beside those of the parts."""
 _RESIZE_TEXTS = {
     "stretch": "stretched to a square",
-    "crop": "scaled by its shorter side and cut to the square in the middle",
-    "letterbox": "scaled by its longer side and padded to a square",
+    "crop": "the shorter side is scaled and the center square is cut out",
+    "letterbox": "the longer side is scaled and the shorter one padded",
 }
 
 
@@ -29,11 +29,11 @@ def render_model_card(info: BundleInfo) -> str:
         _heading(info),
         _section("Intended use", _intended_use(info)),
         _section("Classes", _classes(info)),
-        _section("What it sees of a photo", _preprocessing(info)),
+        _section("Preprocessing", _preprocessing(info)),
         _section("Training data", _data(info)),
-        _section("How good it is", _metrics(info)),
+        _section("Metrics", _metrics(info)),
         _section("Limits", _limits(info)),
-        _section("Origin", _provenance(info)),
+        _section("Provenance", _provenance(info)),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -50,8 +50,8 @@ def _section(title: str, lines: Iterable[str]) -> str:
 
 def _intended_use(info: BundleInfo) -> Iterator[str]:
     yield (
-        f"Sorts photos into {len(info.classes)} classes. Use it on photos taken like those it learnt "
-        "from: the same kind of camera, distance, light and background."
+        f"Classifies photos into {len(info.classes)} classes. Use it on photos like its training photos: "
+        "the same kind of camera, distance, light and background."
     )
 
 
@@ -64,22 +64,22 @@ def _classes(info: BundleInfo) -> Iterator[str]:
     )
     if len(info.classes) > MAX_CLASSES_SHOWN:
         yield ""
-        yield f"{len(info.classes) - MAX_CLASSES_SHOWN} more classes: `assay info --json` lists them all."
+        yield f"{len(info.classes) - MAX_CLASSES_SHOWN} more classes: see `assay info --json`."
 
 
 def _preprocessing(info: BundleInfo) -> Iterator[str]:
     spec = info.preprocess
     if spec.roi != (0.0, 0.0, 1.0, 1.0):
         left, top, right, bottom = (f"{100 * edge:g} %" for edge in spec.roi)
-        yield f"- The part from {left} to {right} of the width and from {top} to {bottom} of the height."
+        yield f"- Region of interest: {left} to {right} of the width, {top} to {bottom} of the height."
     if spec.center_crop < 1:
-        yield f"- Of that, the middle {100 * spec.center_crop:g} % of the width and height."
+        yield f"- Center crop: {100 * spec.center_crop:g} % of the width and height."
     if spec.value_range is not None:
         low, high = spec.value_range
-        yield f"- In photos of more than 8 bits a channel {low:g} is black and {high:g} is white."
-    yield f"- The photo is {_RESIZE_TEXTS[spec.resize_mode]}, {spec.size} x {spec.size} pixels, RGB."
+        yield f"- In photos with more than 8 bits per channel, {low:g} is black and {high:g} is white."
+    yield f"- Resized to {spec.size} x {spec.size} pixels, RGB: {_RESIZE_TEXTS[spec.resize_mode]}."
     mean, std = _numbers(spec.mean), _numbers(spec.std)
-    yield f"- Every channel is normalised with mean {mean} and std {std} (0-1 scale)."
+    yield f"- Normalized per channel with mean {mean} and std {std} (0-1 scale)."
 
 
 def _data(info: BundleInfo) -> Iterator[str]:
@@ -101,11 +101,11 @@ def _metrics(info: BundleInfo) -> Iterator[str]:
     )
     rows += [*_confidence_rows(info), *_int8_rows(info)]
     if not rows:
-        yield "Not measured: do not rely on this classifier before `assay evaluate` has measured it."
+        yield "Not measured yet: run `assay evaluate` before you rely on this classifier."
         return
-    yield "Measured with this file on photos that taught it nothing."
+    yield "Measured with this file on photos that were not used for training."
     yield ""
-    yield from _table(["figure", "value"], rows)
+    yield from _table(["metric", "value"], rows)
 
 
 def _int8_rows(info: BundleInfo) -> Iterator[list[str]]:
@@ -116,8 +116,8 @@ def _int8_rows(info: BundleInfo) -> Iterator[list[str]]:
             "accuracy": {"fp32": float(exact), "int8": float(rounded)},
             "milliseconds": {"fp32": float(slow), "int8": float(fast)},
         }:
-            yield ["val · accuracy with 32 bits / 8 bits", f"{exact:.4g} / {rounded:.4g}"]
-            yield ["ms a photo with 32 bits / 8 bits, where it was trained", f"{slow:.3g} / {fast:.3g}"]
+            yield ["val · accuracy, fp32 / int8", f"{exact:.4g} / {rounded:.4g}"]
+            yield ["milliseconds per photo on the training machine, fp32 / int8", f"{slow:.3g} / {fast:.3g}"]
 
 
 def _confidence_rows(info: BundleInfo) -> Iterator[list[str]]:
@@ -126,40 +126,40 @@ def _confidence_rows(info: BundleInfo) -> Iterator[list[str]]:
     for part, values in told.items() if isinstance(told, dict) else ():
         match values:
             case {"before": {"ece": float(before)}, "after": {"ece": float(after)}}:
-                yield [f"{part} · calibration error at temperature 1", f"{before:.4g}"]
+                yield [f"{part} · ECE at temperature 1", f"{before:.4g}"]
                 if info.temperature != 1:
                     yield [
-                        f"{part} · calibration error at temperature {info.temperature:.4g}",
+                        f"{part} · ECE at temperature {info.temperature:.4g}",
                         f"{after:.4g}",
                     ]
         match values:
             case {"answered": {"coverage": float(coverage), "precision": float(precision)}}:
-                yield [f"{part} · share of the photos that is answered", f"{coverage:.4g}"]
-                yield [f"{part} · share of the answers that is right", f"{precision:.4g}"]
+                yield [f"{part} · coverage at the threshold", f"{coverage:.4g}"]
+                yield [f"{part} · precision at the threshold", f"{precision:.4g}"]
 
 
 def _limits(info: BundleInfo) -> Iterator[str]:
-    yield f"- It knows only these {len(info.classes)} classes: a photo of anything else gets one of them too."
+    yield f"- It knows only these {len(info.classes)} classes: a photo of anything else also gets one of them."
     yield from _abstention_lines(info)
-    yield "- Its confidence is a probability only for photos like those it was measured with."
+    yield "- Its confidence is calibrated only for photos like those it was measured on."
     if info.temperature == 1.0:
         if CONFIDENCE_METRICS in info.metrics:
-            yield "- Its confidence is used as it is: no temperature made it clearly more honest."
+            yield "- Its confidence was not recalibrated: temperature scaling did not help."
         else:
             yield "- Its confidence is not calibrated."
     smallest = min((sum(part.values()) for part in info.provenance.photos.values()), default=0)
     if 0 < smallest < 100:
-        yield f"- One part held only {smallest} photos: the figures above are rough."
-    yield "- Another camera, light, background or product calls for new photos and a new measurement."
+        yield f"- One split has only {smallest} photos: the metrics above are rough estimates."
+    yield "- Evaluate it again on new photos after a change of camera, light, background or product."
 
 
 def _abstention_lines(info: BundleInfo) -> Iterator[str]:
     if (threshold := info.thresholds.get("confidence")) is not None:
-        yield f"- It says `unknown` besides where its confidence is below {threshold:.4g}."
+        yield f"- It answers `unknown` when its confidence is below {threshold:.4g}."
     if NOVELTY in info.members:
         yield (
-            "- It says `unknown` besides where a photo looks unlike those it learnt from. That finds other "
-            "subjects and noise; a new class that resembles a known one passes."
+            "- It answers `unknown` for photos that are unlike the training photos. This detects other "
+            "subjects and noise, but not a new class that resembles a known one."
         )
 
 
@@ -167,13 +167,13 @@ def _provenance(info: BundleInfo) -> Iterator[str]:
     origin = info.provenance
     rows = [
         ["version", info.version],
-        ["answers with", info.precision],
-        ["written", origin.created],
+        ["default precision", info.precision],
+        ["created", origin.created],
         ["seed", str(origin.seed)],
     ]
     rows += [[name, version] for name, version in sorted(origin.libraries.items())]
     rows += [[f"largest logit difference, {name}", f"{value:g}"] for name, value in sorted(info.agreement.items())]
-    yield from _table(["what", "value"], [row for row in rows if row[1]])
+    yield from _table(["field", "value"], [row for row in rows if row[1]])
 
 
 def _metric_rows(metrics: Mapping[str, JsonValue], before: str = "") -> Iterator[list[str]]:

@@ -27,8 +27,8 @@ from assay.evaluation.predictions import FloatArray, IntArray, Predictions
 _TEXT_NAME_WIDTH = 24
 _MAX_LINE_WIDTH = 110
 HOW_TO_READ = (
-    "How to read it: a row is what the photos show, a column is what the classifier said. Numbers on the "
-    "diagonal, from top left to bottom right, are right; every other number is a mistake."
+    "How to read it: rows are the actual classes, columns the predicted ones. Numbers on the diagonal, from "
+    "top left to bottom right, are correct; every other number is a mistake."
 )
 
 
@@ -105,7 +105,7 @@ class ConfusionMatrix:
         parts = [
             "Confusion matrix: number of photos (rows actual, columns predicted)",
             self._table(counts),
-            "The same in percent of each row",
+            "Percent of each row",
             self._table(shares),
             textwrap.fill(f"{HOW_TO_READ} {self.verdict()}", width=100, break_long_words=False),
         ]
@@ -116,7 +116,7 @@ class ConfusionMatrix:
         total, right = int(self.counts.sum()), int(np.trace(self.counts))
         if not total:
             return "There are no photos."
-        said = f"Here {right} of {total} photos ({format_percent(right / total)}) are right."
+        said = f"{right} of {total} photos ({format_percent(right / total)}) are correct."
         pairs = self.pairs()
         if not pairs:
             return said
@@ -124,14 +124,14 @@ class ConfusionMatrix:
         support = int(self.counts[self.classes.index(worst.actual)].sum())
         actual, predicted = printable(worst.actual), printable(worst.predicted)
         return (
-            f"{said} The most frequent mistake: {worst.count} of {support} photos of “{actual}” "
-            f"({format_percent(worst.share)}) taken for “{predicted}”."
+            f"{said} The most frequent mistake: {worst.count} of {support} “{actual}” photos "
+            f"({format_percent(worst.share)}) predicted as “{predicted}”."
         )
 
     def _summary(self) -> str:
         """Return the most frequent mistakes and the worst classes, for more classes than a table can show."""
         pairs = self.pairs()
-        mistakes = [["photos of", "taken for", "photos", "of the class"]]
+        mistakes = [["actual", "predicted", "photos", "share of class"]]
         for pair in pairs[:MAX_CLASSES_LISTED]:
             names = [shorten(name, _TEXT_NAME_WIDTH) for name in (pair.actual, pair.predicted)]
             mistakes.append([*names, str(pair.count), format_percent(pair.share)])
@@ -141,15 +141,15 @@ class ConfusionMatrix:
         first: dict[str, str] = {}
         for pair in pairs:
             first.setdefault(pair.actual, f"{shorten(pair.predicted, _TEXT_NAME_WIDTH)} ({pair.count})")
-        classes = [["class", "photos", "wrong", "of the class", "most often taken for"]]
+        classes = [["class", "photos", "wrong", "share wrong", "most often predicted as"]]
         for row in worst[:MAX_CLASSES_LISTED]:
             name, share = self.classes[row], format_percent(wrong[row] / support[row])
             classes.append([shorten(name, _TEXT_NAME_WIDTH), str(support[row]), str(wrong[row]), share, first[name]])
         parts = [
-            f"Confusion matrix of {len(self.classes)} classes: confusion_matrix.json holds it in full",
+            f"Confusion matrix of {len(self.classes)} classes (in full in confusion_matrix.json)",
             f"Most frequent mistakes ({len(mistakes) - 1} of {len(pairs)} kinds)",
             align_columns(mistakes),
-            f"Classes with the largest share of mistakes ({len(classes) - 1} of {len(worst)} with any)",
+            f"Classes with the largest share of mistakes ({len(classes) - 1} of {len(worst)} with mistakes)",
             align_columns(classes),
             textwrap.fill(self.verdict(), width=100, break_long_words=False),
         ]
@@ -211,7 +211,7 @@ def confusion_matrix_figure(confusion: ConfusionMatrix, values: CellValues = "bo
     axes.set(xlim=(-0.5, classes - 0.5), ylim=(classes - 0.5, -0.5), aspect="equal")
     heading = "Confusion matrix, percent of each row" if values == "shares" else "Confusion matrix"
     if classes < of_all:
-        heading += f": the {classes} of {of_all} classes with most mistakes"
+        heading += f": the {classes} of {of_all} classes with the most mistakes"
     _label_axes(axes, heading, names, slanted=slanted)
     _write_cells(
         axes, counts, shares, colours, "counts" if values == "both" and classes > _MAX_TWO_LINE_CLASSES else values
@@ -236,8 +236,7 @@ def _label_axes(axes: Axes, heading: str, names: list[str], *, slanted: bool) ->
     style_axes(
         axes,
         heading,
-        "rows: what the photo shows · columns: what was predicted\n"
-        "blue: right · orange: mistaken · darker: a larger share of the row",
+        "rows: actual · columns: predicted\nblue: correct · orange: wrong · darker: larger share of the row",
     )
     axes.set_xticks(places, names, fontsize=size, rotation=40 if slanted else 0, ha="right" if slanted else "center")
     axes.set_yticks(places, names, fontsize=size)

@@ -104,8 +104,8 @@ def misclassified_sheet(
         tiles.append(_mistake_tile(mistake))
         progress("misclassified photos", len(tiles), len(shown))
     if not mistakes:
-        return contact_sheet("Misclassified photos", "None: every photo was classified as it is labelled.", ())
-    note = "most confident first · label → prediction, its confidence"
+        return contact_sheet("Misclassified photos", "None: every prediction matches the label.", ())
+    note = "label → prediction and its confidence · most confident first"
     left_out = len(mistakes) - len(shown)
     if left_out:
         note += f" · {len(shown)} of {len(mistakes)} shown, {left_out} more in misclassified.csv"

@@ -45,8 +45,8 @@ def class_metrics_figure(metrics: Metrics) -> Figure:
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axes.grid(axis="x", color=LINES, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.plot([], [], "o", color=BLUE, label="recall: of its photos, how many were recognised")
-    axes.plot([], [], "D", color=VERMILION, markersize=5, label="precision: of its predictions, how many are right")
+    axes.plot([], [], "o", color=BLUE, label="recall: share of its photos recognized")
+    axes.plot([], [], "D", color=VERMILION, markersize=5, label="precision: share of its predictions that are correct")
     figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8.5)
     return figure
 
@@ -79,7 +79,7 @@ def reliability_figure(measured: Calibration, before: Calibration | None = None)
     style_axes(
         axes,
         "Reliability",
-        "on the diagonal: as often right as it says\nbelow: too sure · above: not sure enough · bars: 95 % interval",
+        "on the diagonal: well calibrated\nbelow: overconfident · above: underconfident · bars: 95 % interval",
     )
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     if before is not None:
@@ -90,7 +90,7 @@ def reliability_figure(measured: Calibration, before: Calibration | None = None)
     start = max(0.0, start - 0.03)
     axes.set(xlim=(start, 1.01), ylim=(start, 1.01), aspect="equal")
     axes.set_xlabel("confidence (mean of a bin)")
-    axes.set_ylabel("share that is right")
+    axes.set_ylabel("accuracy")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axes.grid(color=LINES, linewidth=0.8)
@@ -125,9 +125,9 @@ def precision_coverage_figure(predictions: Predictions) -> Figure:
     """Draw precision and coverage over the least confidence that is answered."""
     curve = precision_coverage_curve(predictions)
     return _threshold_figure(
-        "Answering only when sure",
-        "precision: of the answers, how many are right\ncoverage: of all photos, how many get an answer",
-        "least confidence that is answered",
+        "Precision and coverage",
+        "precision: share of the answers that are correct\ncoverage: share of the photos that get an answer",
+        "confidence threshold",
         curve.threshold,
         {"precision": (curve.precision, BLUE), "coverage": (curve.coverage, GREEN)},
     )
@@ -138,9 +138,9 @@ def precision_recall_figure(predictions: Predictions, positive: str) -> Figure:
     curve = precision_recall_curve(predictions, positive)
     name = shorten(positive, 40)
     return _threshold_figure(
-        f"Calling “{name}”",
-        "precision: of the photos called so, how many are\nrecall: of those that are, how many are called so",
-        f"least probability that is called “{name}”",
+        f"Precision and recall of “{name}”",
+        "precision: share of the predictions that are correct\nrecall: share of the photos of the class that are found",
+        f"probability threshold for “{name}”",
         curve.threshold,
         {"precision": (curve.precision, BLUE), "recall": (curve.recall, VERMILION)},
     )

@@ -121,7 +121,7 @@ class Metrics:
         if self.accuracy is None or self.accuracy_interval is None:
             return "no photos"
         low, high = map(notebook_html.percent, (self.accuracy_interval.low, self.accuracy_interval.high))
-        right = f"{self.correct} of {self.count} photos right, {notebook_html.percent(self.accuracy)}"
+        right = f"{self.correct} of {self.count} photos correct, {notebook_html.percent(self.accuracy)}"
         return f"{right} ({100 * self.level:.0f} % interval {low} to {high})"
 
     def _repr_html_(self) -> str:
@@ -302,17 +302,17 @@ def classification_report(metrics: Metrics) -> str:
     note = ""
     if len(metrics.classes) > MAX_CLASSES_SHOWN:
         of_all = f"{MAX_CLASSES_LISTED} of {len(metrics.classes)} classes"
-        note = f"The {of_all} with the lowest F1; classes.csv holds all.\n\n"
+        note = f"The {of_all} with the lowest F1; all are in classes.csv.\n\n"
     return f"{note}{align_columns(rows)}\n\n{_totals(metrics)}\n"
 
 
 def accuracy_sentence(metrics: Metrics) -> str:
     """Return the accuracy in words, with how far it can be trusted."""
     if metrics.accuracy is None or metrics.accuracy_interval is None:
-        return "no photos, so no accuracy"
+        return "accuracy is not defined without photos"
     low, high = metrics.accuracy_interval
     return (
-        f"{format_percent(metrics.accuracy)} of {metrics.count} photos are right "
+        f"{format_percent(metrics.accuracy)} of {metrics.count} photos are correct "
         f"({format_percent(metrics.level, 0)} interval {format_percent(low)} to {format_percent(high)})"
     )
 
@@ -322,7 +322,7 @@ def _totals(metrics: Metrics) -> str:
     if metrics.positive is not None and len(metrics.classes) == 2:
         name = f"ROC-AUC ({shorten(metrics.positive, _NAME_WIDTH)})"
     elif len(metrics.classes) > 2:
-        name = "ROC-AUC (one against the rest, macro)"
+        name = "ROC-AUC (one-vs-rest, macro)"
     rows = [
         ["accuracy", format_number(metrics.accuracy) + _accuracy_interval(metrics)],
         ["balanced accuracy", format_number(metrics.balanced_accuracy)],

@@ -85,7 +85,7 @@ def accuracy_by_source_label(predictions: Predictions) -> tuple[Slice, ...]:
 
 def slices_text(slices: Sequence[Slice], heading: str) -> str:
     """Return slices as an aligned table, of many the first ones; `heading` names the property."""
-    rows = [[heading, "class", "photos", "right", "accuracy", "95 % interval", "confidence", "mistaken for"]]
+    rows = [[heading, "class", "photos", "correct", "accuracy", "95 % interval", "confidence", "predicted as"]]
     shown = slices if len(slices) <= MAX_CLASSES_SHOWN else slices[:MAX_CLASSES_LISTED]
     for one in shown:
         mistaken = f"{shorten(one.mistaken_for, 24)} ({one.mistaken_count})" if one.mistaken_for else "–"

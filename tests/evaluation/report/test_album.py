@@ -80,7 +80,7 @@ def test_bad_photos_give_their_reason(tmp_path: Path, photo: Path):
             raise KeyError(name)
         raise AssayError("the array is damaged")
 
-    for name, reason in (("unknown", "the photo is unknown"), ("other", "the array is damaged")):
+    for name, reason in (("unknown", "the photo is not in the data set"), ("other", "the array is damaged")):
         wish = ThumbnailRequest(name, str(photo), 50)
         assert make_thumbnails([wish], read=failing, heatmap=None)[wish].problem == reason
 

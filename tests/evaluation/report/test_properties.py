@@ -37,7 +37,7 @@ def test_dark_photos_stand_out(dark: Predictions):
     assert [one.name for one in found["Size"].slices] == ["24 × 16", "32 × 24"]
     assert {one.name for one in found["File type"].slices} == {"PNG", "JPEG"}  # by content: all are .jpg
     assert not found["Size"].outliers
-    assert seen[-1] == ("properties of the photos", 200, 200)
+    assert seen[-1] == ("image properties", 200, 200)
     plain = found["Brightness"].to_dict()
     assert plain["slices"][0]["stands_out"] is True
 

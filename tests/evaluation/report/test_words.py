@@ -29,39 +29,40 @@ def test_question_is_made_from_the_classes():
 @pytest.mark.parametrize(("part", "called"), [("test", "4 test photos"), ("", "4 photos")])
 def test_verdict_has_count_share_and_interval(make: Make, part: str, called: str):
     said = result_sentence(compute_metrics(make([0, 0, 1, 1], [0, 0, 1, 0], classes=TWO)), ReportContext(part=part))
-    assert said == f"The classifier is right on 3 of {called}: 75.0 % (95 % interval 30.1 % to 95.4 %)."
+    assert said == f"The classifier is correct on 3 of {called}: 75.0 % (95 % interval 30.1 % to 95.4 %)."
 
 
 def test_no_photos(make: Make):
     metrics = compute_metrics(make([]))
-    assert result_sentence(metrics, ReportContext()) == "There were no photos to judge the classifier on."
+    assert result_sentence(metrics, ReportContext()) == "There were no photos to evaluate the classifier on."
     assert baseline_sentence(metrics) == positive_class_sentence(metrics) == ""
 
 
 def test_what_it_means_for_the_class_looked_for(make: Make):
     predictions = make([0, 0, 0, 1, 1], [0, 0, 1, 0, 1], classes=TWO)
     assert positive_class_sentence(compute_metrics(predictions, "defect")) == (
-        "Of 3 photos labelled “defect” it found 2 (66.7 %) and missed 1. "
-        "It answered “defect” 3 times, 2 of them rightly (66.7 %): 1 false alarm."
+        "Of 3 photos labelled “defect”, 2 (66.7 %) were found and 1 missed. "
+        "“defect” was predicted 3 times, 2 of them correctly (66.7 %): 1 false alarm."
     )
-    assert baseline_sentence(compute_metrics(predictions)) == (
-        "Always answering “defect” without looking would be right on 60.0 %."
-    )
+    assert baseline_sentence(compute_metrics(predictions)) == ("60.0 % is what always answering “defect” achieves.")
     never = compute_metrics(make([0, 1], [1, 1], classes=TWO), "defect")
-    assert positive_class_sentence(never).endswith("It never answered “defect”.")
+    assert positive_class_sentence(never).endswith("“defect” was never predicted.")
     absent = compute_metrics(make([1, 1], [1, 1], classes=TWO), "defect")
     assert positive_class_sentence(absent) == ""
 
 
 def test_of_many_classes_the_worst(make: Make):
     metrics = compute_metrics(make([0, 0, 1, 2], [0, 1, 1, 2]))
-    assert positive_class_sentence(metrics) == "It knows “cat” least well: 1 of 2 such photos recognised (50.0 %)."
+    assert (
+        positive_class_sentence(metrics)
+        == "The class with the lowest recall is “cat”: 1 of 2 photos recognized (50.0 %)."
+    )
 
 
 def test_calibration_in_words():
     assert calibration_sentence(None, None) == ""
-    assert calibration_sentence(0.012, None).endswith("1.2 percentage points away from how often it is right.")
-    assert calibration_sentence(0.012, 0.05).endswith("; before calibration it was 5.0.")
+    assert calibration_sentence(0.012, None).endswith("confidence and accuracy differ by 1.2 percentage points.")
+    assert calibration_sentence(0.012, 0.05).endswith("; before calibration by 5.0.")
 
 
 def test_what_it_leaves_unanswered():
@@ -69,10 +70,10 @@ def test_what_it_leaves_unanswered():
     assert abstention_sentence(ReportContext(answered=AnswerCounts(0, 0, 0, 0))) == ""
     told = abstention_sentence(ReportContext(answered=AnswerCounts(10, 8, 6, 1), threshold=0.9))
     assert told == (
-        "As it is set, it says “unknown” where it is less than 90.0 % sure or meets a photo unlike its "
-        "training photos: of 10 photos it answers 8 (80.0 %), 6 of them rightly (75.0 %); 1 looked "
-        "unfamiliar."
+        "The classifier abstains (“unknown”) when its confidence is below 90.0 % or a photo is unlike the "
+        "training photos: of 10 photos it answers 8 (80.0 %), 6 of them correctly (75.0 %); 1 unlike the "
+        "training photos."
     )
     silent = abstention_sentence(ReportContext(answered=AnswerCounts(10, 0, 0, 10)))
-    assert "where it meets a photo unlike" in silent
-    assert silent.endswith("it answers 0 (0.0 %); 10 looked unfamiliar.")
+    assert "when a photo is unlike" in silent
+    assert silent.endswith("it answers 0 (0.0 %); 10 unlike the training photos.")

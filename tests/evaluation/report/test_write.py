@@ -82,16 +82,16 @@ def test_page_tells_everything(full: tuple[Predictions, ReportContext], tmp_path
     page = page_of(tmp_path, *full)
     for said in (
         "What does a photo show: “cat”, “dog” or “ship”?",
-        "The classifier is right on 48 of 60 test photos: 80.0 %",
-        "Take care: these photos taught the classifier",
-        "A row is what the photos show",
-        "taken for",
+        "The classifier is correct on 48 of 60 test photos: 80.0 %",
+        "Warning: these photos taught the classifier",
+        "Rows are the actual classes",
+        "predicted as",
         "before calibration",
-        "If it answers from",
+        "Threshold",
         "Source label",
-        "Labels to look at again",
-        "12 of 60, the most confident mistakes first.",
-        "Most like it in training",
+        "Possible label errors",
+        "12 of 60, the most confident first.",
+        "Nearest training photos",
         "weights of epoch 2 were kept",
         "Shared out at random.",
         "3 copies stand in two parts",
@@ -175,7 +175,7 @@ def test_json_and_tables_say_the_same(full: tuple[Predictions, ReportContext], t
     write_report(tmp_path, predictions, compute_metrics(predictions), context)
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == sorted(REPORT_FILES.values())
     report = json.loads((tmp_path / "report.json").read_text("utf-8"))
-    assert report["verdict"].startswith("The classifier is right on 48 of 60 test photos")
+    assert report["verdict"].startswith("The classifier is correct on 48 of 60 test photos")
     assert report["metrics"] == json.loads(json.dumps(compute_metrics(predictions).to_dict()))
     assert len(report["mistakes"]) == 12
     assert len(report["mistakes"][0]["nearest"]) == 3
@@ -199,8 +199,8 @@ def test_few_photos(make: Make, labels: list[int], tmp_path: Path):
     page = page_of(tmp_path, make(labels, labels))
     linked = {str(one["href"])[1:] for one in page.all("a")}
     assert linked <= {str(one["id"]) for _, one in page.tags if "id" in one}
-    assert ("no photos to judge" in page.text) == (not labels)
-    assert ("None: every photo was classified as it is labelled." in page.text) == bool(labels)
+    assert ("no photos to evaluate" in page.text) == (not labels)
+    assert ("None: every prediction matches the label." in page.text) == bool(labels)
 
 
 def test_photos_that_are_gone_are_told(make: Make, tmp_path: Path):
@@ -223,7 +223,7 @@ def test_many_classes_and_mistakes_stay_light(photographed: Callable[..., Predic
     assert (tmp_path / "report.html").stat().st_size < 15_000_000
     assert len(page.all("article")) == 160
     assert "The 30 classes with the lowest F1; all 150" in page.text
-    assert "Shown are the 30 of 150 classes with most mistakes" in page.text
+    assert "The 30 of 150 classes with the most mistakes" in page.text
 
 
 def test_drawings_are_pictures_without_titles(full: tuple[Predictions, ReportContext], tmp_path: Path):

@@ -70,19 +70,19 @@ def slices_by_image_property(
     """
     found = []
     if predictions.source_labels is not None and len(set(predictions.source_labels)) > 1:
-        note = "Where the photos come from, or what they were called before labels were joined; worst first."
+        note = "The label each photo had before classes were mapped, least accurate first."
         found.append(_slice_group("Source label", note, accuracy_by_source_label(predictions)))
     rows = evenly_spaced(range(len(predictions)), MAX_MEASURED_PHOTOS)
     photos = dict(zip(rows, _measure_images(predictions, rows, read, progress), strict=True))
     known = {row: photo for row, photo in photos.items() if photo is not None}
     subset = predictions.take(list(known))
     measured = list(known.values())
-    sample = "" if len(known) == len(predictions) else f" Counted on {len(known)} of the photos."
+    sample = "" if len(known) == len(predictions) else f" Measured on {len(known)} of the photos."
     note = "Mean brightness of the photo, from 0 % (black) to 100 % (white)."
     table = (
         ("Brightness", note, _brightness_groups(measured)),
         ("Size", "Width × height in pixels.", _size_groups(measured)),
-        ("File type", "By the file's content, not by its name.", _format_groups(measured)),
+        ("File type", "Determined from the file's content, not from its name.", _format_groups(measured)),
     )
     for name, note, (names, order) in table:
         if len(order) > 1:
@@ -121,7 +121,7 @@ def _measure_images(
         for photo in pool.map(measure, rows):
             found.append(photo)
             if len(found) % 64 == 0 or len(found) == len(rows):
-                progress("properties of the photos", len(found), len(rows))
+                progress("image properties", len(found), len(rows))
     return found
 
 

@@ -278,17 +278,17 @@ def _contents(facts: ReportData, context: ReportContext) -> list[tuple[str, str]
     told = context.findings is not None or bool(context.parts or context.split)
     table = (
         ("result", "Result", True),
-        ("classes", "Class by class", counted),
-        ("confusion", "What was taken for what", counted),
-        ("confidence", "Confidence", counted),
-        ("thresholds", "Answering only when sure", counted),
-        ("properties", "Better and worse", counted and some),
-        ("labels", "Labels to look at again", counted),
+        ("classes", "Metrics per class", counted),
+        ("confusion", "Confusion matrix", counted),
+        ("confidence", "Calibration", counted),
+        ("thresholds", "Confidence threshold", counted),
+        ("properties", "Accuracy by image property", counted and some),
+        ("labels", "Possible label errors", counted),
         ("mistakes", "Misclassified photos", counted),
-        ("training", "How it learned", bool(context.history)),
-        ("data", "The photos", told),
-        ("provenance", "Where this comes from", bool(context.provenance or context.settings)),
-        ("words", "Words used here", True),
+        ("training", "Training", bool(context.history)),
+        ("data", "Data", told),
+        ("provenance", "Provenance", bool(context.provenance or context.settings)),
+        ("glossary", "Glossary", True),
     )
     return [(anchor, name) for anchor, name, there in table if there]
 
@@ -306,14 +306,10 @@ def _headline_metrics(metrics: Metrics, intervals: BootstrapIntervals) -> list[H
         name = f"F1 of “{shorten(one.name, 30)}”"
         found.append(HeadlineMetric(name, format_number(one.f1), _number_range(intervals.f1[place])))
     else:
-        found.append(
-            HeadlineMetric(
-                "F1, mean of the classes", format_number(metrics.macro.f1), _number_range(intervals.macro_f1)
-            )
-        )
+        found.append(HeadlineMetric("Macro F1", format_number(metrics.macro.f1), _number_range(intervals.macro_f1)))
     found.append(HeadlineMetric("ROC-AUC", format_number(metrics.roc_auc), _number_range(intervals.roc_auc)))
     wrong = metrics.count - metrics.correct
-    found.append(HeadlineMetric("Photos judged", f"{metrics.count:,}", f"{wrong:,} of them wrong"))
+    found.append(HeadlineMetric("Photos evaluated", f"{metrics.count:,}", f"{wrong:,} misclassified"))
     return found
 
 

@@ -34,7 +34,7 @@ def reliability_svg(facts: ReportData) -> SvgFigure | None:
     """Draw the reliability diagram, before and after where there is a temperature."""
     if not facts.calibration.bins:
         return None
-    alt = f"Reliability diagram: calibration error {format_number(facts.calibration.ece)}"
+    alt = f"Reliability diagram: expected calibration error {format_number(facts.calibration.ece)}"
     if facts.before is not None:
         alt += f", before calibration {format_number(facts.before.ece)}"
     return _svg_figure(reliability_figure(facts.calibration, facts.before), alt + ".")
@@ -48,8 +48,8 @@ def threshold_svgs(facts: ReportData) -> tuple[SvgFigure, ...]:
     found = [
         _svg_figure(
             precision_coverage_figure(predictions),
-            "Precision and coverage over the least confidence that is answered; the table gives the values.",
-            "Answering only when sure",
+            "Precision and coverage over the confidence threshold; the table gives the values.",
+            "Precision and coverage",
         )
     ]
     positive = facts.metrics.positive
@@ -58,8 +58,8 @@ def threshold_svgs(facts: ReportData) -> tuple[SvgFigure, ...]:
         found.append(
             _svg_figure(
                 precision_recall_figure(predictions, positive),
-                f"Precision and recall of “{name}” over the probability from which on it is called.",
-                f"Calling “{name}”",
+                f"Precision and recall of “{name}” over the probability threshold.",
+                f"Precision and recall of “{name}”",
             )
         )
     return tuple(found)
@@ -87,11 +87,11 @@ def history_svgs(history: Sequence[EpochMetrics], best: int) -> tuple[SvgFigure,
     )
     return (
         _svg_figure(
-            loss, f"Loss over {len(epochs)} epochs, {format_number(last.val_loss)} on validation at the end.", "Loss"
+            loss, f"Loss over {len(epochs)} epochs, {format_number(last.val_loss)} on validation in the last.", "Loss"
         ),
         _svg_figure(
             accuracy,
-            f"Accuracy over {len(epochs)} epochs, {format_percent(last.val_accuracy)} on validation at the end.",
+            f"Accuracy over {len(epochs)} epochs, {format_percent(last.val_accuracy)} on validation in the last.",
             "Accuracy",
         ),
     )

@@ -30,10 +30,10 @@ def photo_count_text(context: ReportContext, count: int) -> str:
 def result_sentence(metrics: Metrics, context: ReportContext) -> str:
     """Return the result in one sentence with its interval."""
     if metrics.accuracy is None or metrics.accuracy_interval is None:
-        return "There were no photos to judge the classifier on."
+        return "There were no photos to evaluate the classifier on."
     low, high = map(format_percent, metrics.accuracy_interval)
     return (
-        f"The classifier is right on {metrics.correct:,} of {photo_count_text(context, metrics.count)}: "
+        f"The classifier is correct on {metrics.correct:,} of {photo_count_text(context, metrics.count)}: "
         f"{format_percent(metrics.accuracy)} ({format_percent(metrics.level, 0)} interval {low} to {high})."
     )
 
@@ -44,7 +44,7 @@ def baseline_sentence(metrics: Metrics) -> str:
         return ""
     largest = max(metrics.classes, key=lambda one: one.support)
     share = format_percent(largest.support / metrics.count)
-    return f"Always answering “{shorten(largest.name, _NAME_WIDTH)}” without looking would be right on {share}."
+    return f"{share} is what always answering “{shorten(largest.name, _NAME_WIDTH)}” achieves."
 
 
 def positive_class_sentence(metrics: Metrics) -> str:
@@ -56,8 +56,8 @@ def positive_class_sentence(metrics: Metrics) -> str:
         return ""
     worst = min(known, key=lambda one: (one.recall, -one.support))
     return (
-        f"It knows “{shorten(worst.name, _NAME_WIDTH)}” least well: {_correct_count(worst)} of "
-        f"{worst.support:,} such photos recognised ({format_percent(worst.recall)})."
+        f"The class with the lowest recall is “{shorten(worst.name, _NAME_WIDTH)}”: {_correct_count(worst)} of "
+        f"{worst.support:,} photos recognized ({format_percent(worst.recall)})."
     )
 
 
@@ -67,17 +67,17 @@ def _positive_class_text(one: ClassMetrics) -> str:
     if one.support:
         missed = one.support - _correct_count(one)
         parts.append(
-            f"Of {_plural(one.support, 'photo')} labelled {name} it found {_correct_count(one):,} "
-            f"({format_percent(one.recall)}) and missed {missed:,}."
+            f"Of {_plural(one.support, 'photo')} labelled {name}, {_correct_count(one):,} "
+            f"({format_percent(one.recall)}) were found and {missed:,} missed."
         )
     if one.predicted and one.precision is not None:
         right = round(one.precision * one.predicted)
         parts.append(
-            f"It answered {name} {_plural(one.predicted, 'time')}, {right:,} of them rightly "
+            f"{name} was predicted {_plural(one.predicted, 'time')}, {right:,} of them correctly "
             f"({format_percent(one.precision)}): {_plural(one.predicted - right, 'false alarm')}."
         )
     elif one.support:
-        parts.append(f"It never answered {name}.")
+        parts.append(f"{name} was never predicted.")
     return " ".join(parts)
 
 
@@ -93,9 +93,9 @@ def calibration_sentence(ece: float | None, before: float | None) -> str:
     """Return how far confidence can be believed, from the calibration errors after and before; 0-1."""
     if ece is None:
         return ""
-    said = f"On average the confidence is {100 * ece:.1f} percentage points away from how often it is right"
+    said = f"On average, confidence and accuracy differ by {100 * ece:.1f} percentage points"
     if before is not None:
-        said += f"; before calibration it was {100 * before:.1f}"
+        said += f"; before calibration by {100 * before:.1f}"
     return said + "."
 
 
@@ -104,12 +104,12 @@ def abstention_sentence(context: ReportContext) -> str:
     counted = context.answered
     if counted is None or not counted.count:
         return ""
-    reasons = [] if context.threshold is None else [f"is less than {format_percent(context.threshold)} sure"]
-    reasons.append("meets a photo unlike its training photos")
+    reasons = [] if context.threshold is None else [f"its confidence is below {format_percent(context.threshold)}"]
+    reasons.append("a photo is unlike the training photos")
     said = (
-        f"As it is set, it says “unknown” where it {' or '.join(reasons)}: "
+        f"The classifier abstains (“unknown”) when {' or '.join(reasons)}: "
         f"of {_plural(counted.count, 'photo')} it answers {counted.answered:,} ({format_percent(counted.coverage)})"
     )
     if counted.answered:
-        said += f", {counted.correct:,} of them rightly ({format_percent(counted.precision)})"
-    return f"{said}; {counted.unfamiliar:,} looked unfamiliar."
+        said += f", {counted.correct:,} of them correctly ({format_percent(counted.precision)})"
+    return f"{said}; {counted.unfamiliar:,} unlike the training photos."

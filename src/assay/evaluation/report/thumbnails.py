@@ -82,7 +82,7 @@ def make_thumbnails(
                 if room < 0:
                     return made
                 made[wish] = picture
-            progress("pictures of the report", min(start + step, len(wanted)), len(wanted))
+            progress("images of the report", min(start + step, len(wanted)), len(wanted))
     return made
 
 
@@ -107,7 +107,7 @@ def read_image(identity: str, path: str, read: ReadImage | None) -> bytes:
     except FileNotFoundError:
         raise AssayError("the file is missing") from None
     except KeyError:
-        raise AssayError("the photo is unknown") from None
+        raise AssayError("the photo is not in the data set") from None
     except (OSError, ValueError):
         # ValueError: a NUL in the name.
         raise AssayError("the file cannot be opened") from None
