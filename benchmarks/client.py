@@ -1,7 +1,7 @@
 """A client quick enough to load a server from the same processors: raw sockets, requests made beforehand.
 
 It sends one photo a request as a multipart form, on connections that are kept, and reads no more of an answer
-than its status and length. Knows nothing of Assay.
+than its status and length.
 """
 
 import asyncio
@@ -177,12 +177,12 @@ async def closed_loop(
     begin = perf_counter()
     left = itertools.count()
 
-    async def one() -> None:
+    async def send_loop() -> None:
         while perf_counter() - begin < seconds and (requests is None or next(left) < requests):
             start = perf_counter()
             outcome.add(await client.ask(make()), 1e3 * (perf_counter() - start))
 
-    await asyncio.gather(*(one() for _ in range(concurrency)))
+    await asyncio.gather(*(send_loop() for _ in range(concurrency)))
     outcome.seconds = perf_counter() - begin
     client.close()
     return outcome
@@ -193,7 +193,7 @@ async def open_loop(port: int, make: Callable[[], Request], rate: float, seconds
     client, outcome = Client(port), Outcome()
     begin, tasks = perf_counter(), set()
 
-    async def one() -> None:
+    async def send_loop() -> None:
         start = perf_counter()
         outcome.add(await client.ask(make()), 1e3 * (perf_counter() - start))
 
@@ -202,7 +202,7 @@ async def open_loop(port: int, make: Callable[[], Request], rate: float, seconds
         if late < 0:
             await asyncio.sleep(-late)
         outcome.latest = max(outcome.latest, 1e3 * late)
-        task = asyncio.create_task(one())
+        task = asyncio.create_task(send_loop())
         tasks.add(task)
         task.add_done_callback(tasks.discard)
     await asyncio.gather(*tasks)

@@ -1,4 +1,4 @@
-"""Assay against the baselines, with the bundles that `prepare.py` made; timed and told as they are.
+"""Assay against the baselines, with the bundles that `prepare.py` made; timed as they are.
 
 Usage: contender.py SECONDS, with the baselines' folder on PYTHONPATH.
 """

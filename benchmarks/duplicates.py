@@ -79,7 +79,7 @@ def planted(sources: Sequence[Path], folder: Path, seed: int) -> list[Sample]:
         original, copy = folder / f"{number:05} original", folder / f"{number:05} copy"
         shutil.copyfile(path, original)
         changed(path, copy, rng)
-        samples += [Sample(one.name, one, "photo") for one in (original, copy)]
+        samples += [Sample(item.name, item, "photo") for item in (original, copy)]
     return samples
 
 
@@ -100,7 +100,7 @@ def ours(samples: Sequence[Sample]) -> list[tuple[str, str]]:
 
 def hashed(samples: Sequence[Sample]) -> dict[int, list[tuple[str, str]]]:
     """Return the pairs within each radius of imagehash's 64-bit pHash."""
-    bits = np.array([imagehash.phash(Image.open(one.path)).hash.ravel() for one in samples], np.float32)
+    bits = np.array([imagehash.phash(Image.open(item.path)).hash.ravel() for item in samples], np.float32)
     distance = bits.sum(1)[:, None] + bits.sum(1) - 2 * bits @ bits.T
     first, second = np.triu_indices(len(samples), 1)
     near = distance[first, second]

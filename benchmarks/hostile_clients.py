@@ -1,4 +1,4 @@
-"""What hostile clients cost a server: growth of its memory, and the slowest answer that a neighbour gets.
+"""What hostile clients cost a server: growth of its memory, and the slowest answer that another client gets.
 
     python benchmarks/hostile_clients.py model.assay
 
@@ -127,7 +127,7 @@ def _memory(pid: int, kind: str) -> int:
     return int(re.findall(rf"{kind}:\s+(\d+)", status)[0]) * 1024
 
 
-class _Neighbour:
+class _OtherClient:
     """Asks for /live again and again and remembers the slowest answer."""
 
     def __init__(self, port: int) -> None:
@@ -175,11 +175,11 @@ def _measure(model: Path, attack: Callable[[int, str], None]) -> tuple[float, fl
                 raise RuntimeError(f"the server did not start: {said}")
             port, name = int(found[1]), found[2]
             before = _memory(process.pid, "VmRSS")
-            neighbour = _Neighbour(port)
+            other_client = _OtherClient(port)
             attack(port, name)
-            neighbour.end()
+            other_client.end()
             growth = (_memory(process.pid, "VmHWM") - before) / 1e6
-            return growth, neighbour.slowest, neighbour.failures
+            return growth, other_client.slowest, other_client.failures
         finally:
             process.terminate()
             process.wait(60)
@@ -190,7 +190,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--only", help="attacks whose name holds this")
     arguments = parser.parse_args()
-    print("| clients | memory grows by, MB | slowest neighbour, s | neighbours that failed |")
+    print("| clients | memory grows by, MB | slowest other client, s | other clients that failed |")
     print("|---|---|---|---|")
     for name, attack in _ATTACKS.items():
         if arguments.only is None or arguments.only in name:

@@ -56,7 +56,7 @@ def repeated_scans(sound: bytes, count: int, which: int = -1) -> bytes:
     ends = [*starts[1:], len(sound) - 2]
     start, end = starts[which], ends[which]
     scan = sound[start:end]
-    # Tables stand before scans; the last scan is followed by none.
+    # Tables precede scans; nothing follows the last scan.
     return sound[:start] + scan * count + sound[end:]
 
 

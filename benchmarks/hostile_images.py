@@ -136,15 +136,15 @@ def try_out(file: Hostile, classifier: Classifier, client: httpx.Client, folder:
 def show(outcomes: list[Outcome]) -> None:
     """Print the slowest, the counts, and what failed."""
     print(f"{'predict':>8} {'server':>8} status  bytes      file")
-    slowest = sorted(outcomes, key=lambda one: -max(one.predict_seconds, one.answer_seconds))
-    for one in slowest[:_SHOWN]:
-        times = f"{one.predict_seconds:7.2f}s {one.answer_seconds:7.2f}s"
-        print(f"{times} {one.status}     {one.size:<10} {one.name}")
-        print(f"{'':>18} {one.predict_text[:100]}")
-    kinds = Counter(one.predict_text.split(": ")[0][:30] for one in outcomes)
+    slowest = sorted(outcomes, key=lambda item: -max(item.predict_seconds, item.answer_seconds))
+    for item in slowest[:_SHOWN]:
+        times = f"{item.predict_seconds:7.2f}s {item.answer_seconds:7.2f}s"
+        print(f"{times} {item.status}     {item.size:<10} {item.name}")
+        print(f"{'':>18} {item.predict_text[:100]}")
+    kinds = Counter(item.predict_text.split(": ")[0][:30] for item in outcomes)
     print("predict:", ", ".join(f"{name} {count}" for name, count in kinds.most_common()))
     print("server:", ", ".join(f"{status} {n}" for status, n in Counter(o.status for o in outcomes).items()))
-    failed = [one.name for one in outcomes if one.failed]
+    failed = [item.name for item in outcomes if item.failed]
     print(f"{len(outcomes)} files, {len(failed)} late or failed", *failed, sep="\n  ")
 
 
@@ -169,7 +169,7 @@ def main() -> None:
             print(f"\r{number} of {len(files)}", end="", file=sys.stderr)
         print(file=sys.stderr)
     show(outcomes)
-    sys.exit(any(one.failed for one in outcomes))
+    sys.exit(any(item.failed for item in outcomes))
 
 
 if __name__ == "__main__":

@@ -84,12 +84,12 @@ def measure() -> dict[str, Any]:
 def _engines(
     name: str, models: dict[str, bytes], batches: dict[int, np.ndarray], mode: EngineMode = "latency"
 ) -> dict[str, tuple[int, Run]]:
-    told = "" if mode == "latency" else f" {mode}"
+    result = "" if mode == "latency" else f" {mode}"
     found: dict[str, tuple[int, Run]] = {}
     for precision, model in models.items():
         engine = create_engine(name, model, mode=mode)
         for batch, part in batches.items():
-            found[f"{name} {precision}{told}, batch {batch}"] = (batch, partial(engine.run, part))
+            found[f"{name} {precision}{result}, batch {batch}"] = (batch, partial(engine.run, part))
     return found
 
 
@@ -119,10 +119,10 @@ def _interleaved(runs: dict[str, tuple[int, Run]]) -> dict[str, float]:
 def _operations(model: bytes) -> int:
     """Count two operations for every multiplication of convolutions and products, for one image."""
     graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(model)).graph
-    weights = {one.name: list(one.dims) for one in graph.initializer}
+    weights = {item.name: list(item.dims) for item in graph.initializer}
     shapes = {
-        one.name: [dim.dim_value for dim in one.type.tensor_type.shape.dim]
-        for one in [*graph.value_info, *graph.output]
+        item.name: [dim.dim_value for dim in item.type.tensor_type.shape.dim]
+        for item in [*graph.value_info, *graph.output]
     }
     total = 0
     for node in graph.node:
@@ -202,19 +202,19 @@ def _quantised(weight: np.ndarray, node: onnx.NodeProto, shape: list[int], axis:
 
 
 def main() -> None:
-    told = measure()
-    print(f"{told['threads']} threads, load {told['load']:.1f}\n\nms an image")
-    for name, value in told["milliseconds_an_image"].items():
+    result = measure()
+    print(f"{result['threads']} threads, load {result['load']:.1f}\n\nms an image")
+    for name, value in result["milliseconds_an_image"].items():
         print(f"  {name:<40}{value:8.2f}")
     print("\n8-bit operations a second, in thousands of millions")
-    for name, value in told["peak_gops"].items():
+    for name, value in result["peak_gops"].items():
         print(f"  {name:<40}{value:8.0f}")
-    print(f"  {f'ResNet-18, batch {BATCH}':<40}{told['resnet18_int8_gops']:8.0f}")
-    print(f"\nResNet-18 against the peak                {told['share_of_peak']:8.2f}")
+    print(f"  {f'ResNet-18, batch {BATCH}':<40}{result['resnet18_int8_gops']:8.0f}")
+    print(f"\nResNet-18 against the peak                {result['share_of_peak']:8.2f}")
     for precision in ("fp32", "int8"):
-        print(f"against eager torch, batch 1, {precision}        {told[f'speedup_{precision}_batch_1']:8.2f}")
+        print(f"against eager torch, batch 1, {precision}        {result[f'speedup_{precision}_batch_1']:8.2f}")
     if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        Path(sys.argv[1]).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

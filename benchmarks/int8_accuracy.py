@@ -1,4 +1,4 @@
-"""What 8-bit integers cost in accuracy: probes and fine-tunes of ELPV and CIFAR-10, judged on test photos.
+"""What 8-bit integers cost in accuracy: probes and fine-tunes of ELPV and CIFAR-10, evaluated on test photos.
 
 Run as `python benchmarks/int8_accuracy.py`, with `ASSAY_DATA` the folder that holds `cifar10.tar.xz`; needs
 the package elpv-dataset. Training makes the int8 model and keeps it or not, as for every user; the test
@@ -89,8 +89,8 @@ def measure(*, quick: bool = False) -> dict[str, Any]:
 
 def main() -> None:
     """Measure and print."""
-    for name, told in measure().items():
-        print(f"{name:<24}" + "".join(f"{key} {value!s:<10.8}" for key, value in told.items()))
+    for name, result in measure().items():
+        print(f"{name:<24}" + "".join(f"{key} {value!s:<10.8}" for key, value in result.items()))
 
 
 if __name__ == "__main__":

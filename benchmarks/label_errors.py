@@ -1,7 +1,7 @@
 """Measure how well `find_label_issues` finds labels that were flipped at random.
 
 CIFAR-10 photos as vehicle or animal; 5 % of the labels are turned round. A frozen backbone's embeddings and a
-logistic regression give out-of-fold probabilities (5 folds); the first 5 % of the ranking should hold the
+logistic regression give out-of-fold probabilities (5 folds); the first 5 % of the ranking should contain the
 flipped ones.
 
     python benchmarks/label_errors.py [--photos 3000] [--size 128] [--seeds 5]
@@ -91,12 +91,12 @@ def main() -> None:
         lasts.append(flipped[found.suspect].mean())
         print(
             f"seed {seed}: top 5 % of the ranking {shares[-1]:.1%} flipped; {found.suspect.sum()} suspects "
-            f"hold {recalls[-1]:.1%} of the flipped, {lasts[-1]:.1%} of them flipped; "
+            f"contain {recalls[-1]:.1%} of the flipped, {lasts[-1]:.1%} of them flipped; "
             f"expected {found.expected} wrong labels of {flipped.sum()}"
         )
     print(
         f"{len(paths)} photos at {arguments.size} pixels, {FLIPPED:.0%} flipped, mean of {len(shares)} "
-        f"seeds: top 5 % hold {np.mean(shares):.1%} flipped (least {np.min(shares):.1%})"
+        f"seeds: top 5 % contain {np.mean(shares):.1%} flipped (least {np.min(shares):.1%})"
     )
 
 

@@ -104,13 +104,13 @@ def measure(
     command = [sys.executable, __file__, "--worker", json.dumps(task)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(workers)]
     answers = [json.loads(process.communicate()[0]) for process in running]
-    taken = sum(one["taken"] for one in answers)
-    passed = max(one["last"] for one in answers) - min(one["first"] for one in answers)
+    taken = sum(item["taken"] for item in answers)
+    passed = max(item["last"] for item in answers) - min(item["first"] for item in answers)
     promised = burst + passed * per_minute / 60
     return {
         "workers": len(answers),
         "seconds": round(passed, 3),
-        "asked": sum(one["asked"] for one in answers),
+        "asked": sum(item["asked"] for item in answers),
         "taken": taken,
         "promised": round(promised, 1),
         "error": round(taken / promised - 1, 5),

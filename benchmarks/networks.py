@@ -31,8 +31,8 @@ def measure(place: Place, say: Callable[[str], None]) -> tuple[Times, list[str]]
     if place.rivals:
         commands |= {name: [python, str(BASELINES / file)] for name, file in RIVALS.items()}
 
-    def one(_name: str, command: list[str]) -> dict[str, float]:
-        told = run_json([*command, str(seconds)], place.environment(), timeout=300)
-        return {task: value for task, value in told.items() if isinstance(value, float)}
+    def measure_one(_name: str, command: list[str]) -> dict[str, float]:
+        result = run_json([*command, str(seconds)], place.environment(), timeout=300)
+        return {task: value for task, value in result.items() if isinstance(value, float)}
 
-    return take_turns(commands, rounds, RIVALS, one, say)
+    return take_turns(commands, rounds, RIVALS, measure_one, say)

@@ -97,7 +97,7 @@ def measure() -> dict[str, float]:
         "times faster, first time": EPOCHS * epoch / first,
         "times faster, embeddings kept": EPOCHS * epoch / again,
         f"{len(result.trials)} settings of 60 epochs, seconds, photos checked anew": sweep,
-        "of these, the trials alone, seconds": sum(one.seconds for one in result.trials),
+        "of these, the trials alone, seconds": sum(item.seconds for item in result.trials),
     }
 
 

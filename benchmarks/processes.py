@@ -1,7 +1,4 @@
-"""Processes that are measured: their interpreters, their environment, and the JSON that they print last.
-
-Knows nothing of what is measured.
-"""
+"""Processes that are measured: their interpreters, their environment, and the JSON that they print last."""
 
 import json
 import os
@@ -87,8 +84,8 @@ def run_json(command: list[str], environment: Mapping[str, str], timeout: float 
         raise BenchmarkError(f"{name} took more than {timeout:.0f} s") from None
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
-        told = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise BenchmarkError(f"{name} ended with {done.returncode}: {told[:300]}")
+        result = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise BenchmarkError(f"{name} ended with {done.returncode}: {result[:300]}")
     try:
         found: dict[str, Any] = json.loads(lines[-1])
     except ValueError:
@@ -108,9 +105,9 @@ def take_turns(
     Args:
         commands: how each is started, by name.
         rounds: how often each takes its turn.
-        rivals: names whose failure is told and spoils nothing; that of another raises.
+        rivals: names whose failure is reported without ending the run; that of another raises.
         measure: from a name and its command to figures.
-        say: told how it goes on.
+        say: called with progress messages.
 
     Returns:
         Figures by contender and name, one a round; and what went wrong with whom.
@@ -123,13 +120,13 @@ def take_turns(
                 continue
             say(f"round {turn + 1} of {rounds}: {name}")
             try:
-                told = measure(name, command)
+                result = measure(name, command)
             except BenchmarkError as error:
                 if name not in rivals:
                     raise
                 failed[name] = str(error)
                 continue
-            for key, value in told.items():
+            for key, value in result.items():
                 found[name].setdefault(key, []).append(value)
     return found, [f"{name}: {reason}" for name, reason in failed.items()]
 

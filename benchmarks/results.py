@@ -1,4 +1,4 @@
-"""Figures as rows with targets, and rows as a page and as JSON; knows nothing of how they were measured."""
+"""Result rows with targets, written as Markdown and JSON."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any, Self
 from assay.core.files import write_text
 
 BUSY = 1.0
-"""Load before the first benchmark, above which others must have been at work; later ones meet our own."""
+"""Load before the first benchmark above which other processes must have been running; later ones include our own."""
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,12 @@ class Row:
     """One figure.
 
     Attributes:
-        what: in words.
-        values: one a round.
-        unit: behind the figure, such as " ms" or "×".
-        target: what is asked; none: it is told without being judged.
-        at_least: whether the figure shall reach the target, or stay within it.
-        note: how it came about.
+        what: description.
+        values: one per round.
+        unit: after the value, such as " ms" or "×".
+        target: the required value; None: reported without a verdict.
+        at_least: whether the target is a minimum (else a maximum).
+        note: how it was measured.
     """
 
     what: str
@@ -40,10 +40,10 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is met; none where there is none."""
+        """Whether the target is met; None without a target."""
         if self.target is None:
             return None
-        # Not the other way round: NaN meets nothing.
+        # NaN compares false: it meets no target.
         return self.figure >= self.target if self.at_least else self.figure <= self.target
 
     def to_dict(self) -> dict[str, Any]:
@@ -52,23 +52,23 @@ class Row:
 
     @classmethod
     def of(cls, told: dict[str, Any]) -> Self:
-        """Return what `to_dict` told."""
+        """Read the values that `to_dict` returned."""
         names = ("what", "unit", "target", "at_least", "note")
         return cls(values=tuple(told["values"]), **{name: told[name] for name in names})
 
 
 @dataclass(frozen=True)
 class Section:
-    """What one benchmark gave.
+    """The result of one benchmark.
 
     Attributes:
         name: as `--only` takes it.
         title: what was measured, in a sentence.
         date: when it ended.
         rows: the figures.
-        seconds: that it took.
-        load: processes that wanted a processor over the minute before, and over its last minute.
-        failures: why something could not be measured.
+        seconds: duration.
+        load: load average of the minute before, and of its last minute.
+        failures: reasons why something could not be measured.
         raw: everything that was measured.
     """
 
@@ -87,7 +87,7 @@ class Section:
 
     @classmethod
     def of(cls, told: dict[str, Any]) -> Self:
-        """Return what `to_dict` told."""
+        """Read the values that `to_dict` returned."""
         names = ("name", "title", "date", "seconds", "raw")
         return cls(
             rows=tuple(map(Row.of, told["rows"])),
@@ -98,39 +98,39 @@ class Section:
 
 
 def read_results(folder: Path, machine: dict[str, Any]) -> list[Section]:
-    """Return what `write_results` wrote of the same machine and versions; nothing where there is nothing."""
+    """Read the results of an earlier call of `write_results` on the same machine with the same versions, if any."""
     try:
-        told = json.loads((folder / "RESULTS.json").read_text(encoding="utf-8"))
-        return [Section.of(one) for one in told["sections"]] if told["machine"] == machine else []
+        result = json.loads((folder / "RESULTS.json").read_text(encoding="utf-8"))
+        return [Section.of(item) for item in result["sections"]] if result["machine"] == machine else []
     except (OSError, ValueError, KeyError):
         return []
 
 
 def write_results(folder: Path, machine: dict[str, Any], sections: Sequence[Section], options: str) -> None:
-    """Write `RESULTS.md` and `RESULTS.json`, each whole or not at all."""
-    told = {"machine": machine, "options": options, "sections": [one.to_dict() for one in sections]}
-    write_text(folder / "RESULTS.json", json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    """Write `RESULTS.md` and `RESULTS.json`, each atomically."""
+    result = {"machine": machine, "options": options, "sections": [item.to_dict() for item in sections]}
+    write_text(folder / "RESULTS.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     write_text(folder / "RESULTS.md", page(machine, sections, options))
 
 
 def page(machine: dict[str, Any], sections: Sequence[Section], options: str) -> str:
     """Return the results as Markdown."""
-    judged = [row for section in sections for row in section.rows if row.met is not None]
-    met = sum(row.met is True for row in judged)
+    with_target = [row for section in sections for row in section.rows if row.met is not None]
+    met = sum(row.met is True for row in with_target)
     failed = sum(len(section.failures) for section in sections)
     lines = [
         "# Benchmark results",
         "",
-        f"Written by `make bench`{options}; how each figure is measured stands in [README.md](README.md).",
-        f"{met} of {len(judged)} targets met, {failed} measurements failed.",
+        f"Written by `make bench`{options}; [README.md](README.md) describes how each figure is measured.",
+        f"{met} of {len(with_target)} targets met, {failed} measurements failed.",
         "",
         *(f"- {name}: {value}" for name, value in machine.items()),
     ]
     if sections and sections[0].load[0] > BUSY:
         lines += [
             "",
-            f"**Taken on a busy machine** (load {sections[0].load[0]:.1f} at the start): threads that wait",
-            "for each other then wait far longer, the baselines most of all. Ratios mislead, met or not.",
+            f"**Taken on a busy machine** (load {sections[0].load[0]:.1f} at the start): ratios are",
+            "then unreliable, because threads that wait for each other wait longer, most of all in the baselines.",
         ]
     for section in sections:
         before, after = section.load
@@ -151,13 +151,13 @@ def page(machine: dict[str, Any], sections: Sequence[Section], options: str) -> 
 
 def _line(row: Row) -> str:
     verdict = {None: "", True: "met", False: "**missed**"}[row.met]
-    target = "" if row.target is None else f"{'≥' if row.at_least else '≤'} {_told(row.target, row.unit)}"
-    spread = f"{_told(min(row.values))} to {_told(max(row.values))}" if len(row.values) > 1 else "once"
+    target = "" if row.target is None else f"{'≥' if row.at_least else '≤'} {_format(row.target, row.unit)}"
+    spread = f"{_format(min(row.values))} to {_format(max(row.values))}" if len(row.values) > 1 else "once"
     what = f"{row.what} ({row.note})" if row.note else row.what
-    return f"| {what} | {target} | {_told(row.figure, row.unit)} | {spread} | {verdict} |"
+    return f"| {what} | {target} | {_format(row.figure, row.unit)} | {spread} | {verdict} |"
 
 
-def _told(value: float, unit: str = "") -> str:
+def _format(value: float, unit: str = "") -> str:
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
     text = f"{value:.{digits}f}" if value != int(value) or digits < 2 else f"{int(value)}"
     return f"{text}{unit}"

@@ -1,8 +1,8 @@
 """All benchmarks in one command: `make bench`, or `python benchmarks/run.py --only NAME --quick`.
 
 Makes what the contenders share in a temporary folder, runs one benchmark after the other, and writes
-`RESULTS.md` and `RESULTS.json` after each. With `--only`, what these hold of the others stays, if it was
-measured on the same machine with the same versions. One that fails is told with its reason; the others go
+`RESULTS.md` and `RESULTS.json` after each. With `--only`, the results of the others are kept if they were
+measured on the same machine with the same versions. A failure is reported with its reason; the others go
 on.
 """
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         about = _machine()
         whole = not (wanted.quick or wanted.no_rivals)
-        kept = {one.name: one for one in (read_results(wanted.out, about) if wanted.only and whole else ())}
+        kept = {item.name: item for item in (read_results(wanted.out, about) if wanted.only and whole else ())}
         for number, name in enumerate(chosen):
             _say(f"{number + 1} of {len(chosen)}: {name}")
             kept[name] = _section(name, place)
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _section(name: str, place: Place) -> Section:
     benchmark, begin, before = BENCHMARKS[name], time.perf_counter(), os.getloadavg()[0]
 
-    def told(**values: Any) -> Section:
+    def section(**values: Any) -> Section:
         load = (before, os.getloadavg()[0])
         seconds, date = time.perf_counter() - begin, time.strftime("%Y-%m-%d %H:%M %Z")
         return Section(name, benchmark.title, date, seconds=seconds, load=load, **values)
@@ -73,10 +73,10 @@ def _section(name: str, place: Place) -> Section:
     # Whatever a benchmark stumbles over, the others must go on.
     except (BenchmarkError, OSError, ValueError, KeyError, RuntimeError) as error:
         _say(f"  {name} failed: {error}")
-        return told(rows=(), failures=(f"{name}: {error}",))
+        return section(rows=(), failures=(f"{name}: {error}",))
     for line in (*found.failures, *summary(found.rows).splitlines()):
         _say(line)
-    return told(rows=tuple(found.rows), failures=found.failures, raw=found.raw)
+    return section(rows=tuple(found.rows), failures=found.failures, raw=found.raw)
 
 
 def _machine() -> dict[str, Any]:
@@ -91,10 +91,10 @@ def _machine() -> dict[str, Any]:
     with contextlib.suppress(BenchmarkError, subprocess.CalledProcessError):
         rivals = ("torch", "torchvision", "onnxruntime", "openvino", "pillow", "fastai", "ultralytics")
         servers = ("flask", "waitress", "litserve", "bentoml")
-        told = subprocess.run(
+        result = subprocess.run(
             [rivals_python(), "-c", _VERSIONS, *rivals, *servers], check=True, capture_output=True, text=True
         )
-        about["libraries of the baselines"] = told.stdout.strip()
+        about["libraries of the baselines"] = result.stdout.strip()
     return about
 
 

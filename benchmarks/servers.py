@@ -1,6 +1,6 @@
 """Photos over HTTP: `assay serve` against Flask with eager PyTorch, and against servers made for models.
 
-Client and server share the processors, whoever serves. The servers take turns, round after round, each time
+Client and server share the processors, for every server. The servers take turns, round after round, each time
 in a fresh process. The rival servers are given the int8 model of Assay's bundle, the same runtime and draft
 decoding; the Flask server is the plain baseline.
 """
@@ -121,10 +121,10 @@ def measure(place: Place, say: Callable[[str], None]) -> tuple[dict[str, dict[st
     if place.rivals:
         commands |= {name: [python, str(BASELINES / file), "PORT"] for name, file in RIVALS.items()}
 
-    def one(name: str, command: list[str]) -> dict[str, float]:
+    def measure_one(name: str, command: list[str]) -> dict[str, float]:
         return _one(command, place, requests, seconds, ours=name == "Assay")
 
-    return take_turns(commands, rounds, RIVALS, one, say)
+    return take_turns(commands, rounds, RIVALS, measure_one, say)
 
 
 def _one(command: list[str], place: Place, requests: Requests, seconds: float, *, ours: bool) -> dict[str, float]:
@@ -134,14 +134,14 @@ def _one(command: list[str], place: Place, requests: Requests, seconds: float, *
         fresh = asyncio.run(closed_loop(port, requests.fresh, CONCURRENCY, seconds))
         if set(fresh.latencies) != {200}:
             raise BenchmarkError(f"{Path(command[1]).name} answered {fresh.counts()} instead of 200 alone")
-        told = {"rate": fresh.rate(), "p50": fresh.quantile(0.5), "p99": fresh.quantile(0.99)}
+        result = {"rate": fresh.rate(), "p50": fresh.quantile(0.5), "p99": fresh.quantile(0.99)}
         if ours:
             alone, bare = asyncio.run(_in_turns(port, place, requests, seconds))
             asyncio.run(closed_loop(port, requests.same, CONCURRENCY, 1.0))
             hits = asyncio.run(closed_loop(port, requests.same, CONCURRENCY, seconds / 2))
-            told |= {"alone": alone, "bare": bare, "hits": hits.rate(), "hits p99": hits.quantile(0.99)}
-            told |= {"memory": resident(pid), "torch": float(holds_torch(pid))}
-        return told
+            result |= {"alone": alone, "bare": bare, "hits": hits.rate(), "hits p99": hits.quantile(0.99)}
+            result |= {"memory": resident(pid), "torch": float(holds_torch(pid))}
+        return result
 
 
 async def _in_turns(port: int, place: Place, requests: Requests, seconds: float) -> tuple[float, float]:
@@ -165,7 +165,7 @@ async def _in_turns(port: int, place: Place, requests: Requests, seconds: float)
 
 
 def overload(place: Place, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Load Assay's server with twice what it can do, whatever it answers; tell what came of it, by round."""
+    """Load Assay's server with twice what it can do, whatever it answers; return the results per round."""
     rounds, seconds = (1, 6.0) if place.quick else (3, 60.0)
     requests = Requests(sorted((place.work / "photos").glob("*.jpg")))
     found = []

@@ -1,4 +1,4 @@
-"""What clients that send very slowly cost their neighbours.
+"""What clients that send very slowly cost the other clients.
 
 A hundred connections send the body of a photo byte by byte, as in a slow-loris attack, while others ask as
 usual. With and without them in turns, in one server.
@@ -18,7 +18,7 @@ _PAUSE = 0.25
 
 
 def measure(place: Place, say: Callable[[str], None]) -> dict[str, Any]:
-    """Return the neighbours' p99 in ms, a value a round, without and with slow ones, and how many failed."""
+    """Return the p99 of the other clients in ms per round, without and with slow ones, and how many failed."""
     rounds, seconds = (1, 3.0) if place.quick else (5, 8.0)
     requests = Requests(sorted((place.work / "photos").glob("*.jpg")))
     found: dict[str, Any] = {"alone": [], "beside": [], "failed": 0}

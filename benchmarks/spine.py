@@ -35,7 +35,7 @@ def demo(folder: Path, seed: int) -> tuple[float, float, float, Path]:
     seconds = time.perf_counter() - begin
     run = folder / "run-1"
     metrics = json.loads((run / "evaluation" / "test" / "metrics.json").read_text(encoding="utf-8"))
-    defective = next(one for one in metrics["classes"] if one["name"] == "defective")
+    defective = next(item for item in metrics["classes"] if item["name"] == "defective")
     return seconds, metrics["accuracy"], defective["f1"], run
 
 
@@ -47,8 +47,8 @@ def main() -> None:
     scratch = Path(tempfile.mkdtemp(prefix="assay-bench-"))
     try:
         runs = [demo(scratch / str(seed), seed) for seed in range(wanted.seeds)]
-        told = subprocess.run([ASSAY, "info", runs[0][3] / "model.assay", "--json"], check=True, capture_output=True)
-        info = json.loads(told.stdout)
+        result = subprocess.run([ASSAY, "info", runs[0][3] / "model.assay", "--json"], check=True, capture_output=True)
+        info = json.loads(result.stdout)
         photo = next((scratch / "0" / "photos" / "functional").iterdir())
         rows = [
             ("demo, seconds (median)", statistics.median(run[0] for run in runs)),

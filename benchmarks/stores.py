@@ -114,16 +114,16 @@ async def journal(name: str, address: str, folder: Path) -> None:
     taken, stored = [], []
     for repeat in range(REPEATS):
         settings = RequestLogSettings(spool=folder / f"spool{repeat}", queue=RECORDS)
-        one = RequestLogWriter(make_store(address), settings, NullMetricsSink())
-        await one.start()
+        entry = RequestLogWriter(make_store(address), settings, NullMetricsSink())
+        await entry.start()
         records = [record(number) for number in range(RECORDS)]
         start = time.perf_counter()
         for item in records:
-            one.record(item)
+            entry.record(item)
         taken.append((time.perf_counter() - start) / RECORDS * 1e6)
-        await one.flush()
+        await entry.flush()
         stored.append(RECORDS / (time.perf_counter() - start))
-        await one.close()
+        await entry.close()
     rate, cost = statistics.median(stored), statistics.median(taken)
     print(f"journal, {name}: record() {cost:.2f} us, {rate:,.0f} records/s")
 

@@ -1,7 +1,7 @@
-"""Every benchmark by name: how it is run, and which rows come of it.
+"""All benchmarks by name: how each is run, and its rows.
 
-A benchmark gets a place and somebody to tell how it goes on; it gives rows, what went wrong without spoiling
-the rest, and all that it measured.
+A benchmark receives a place and a progress callback; it returns rows, failures that do not affect the other rows,
+and everything that it measured.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Found:
-    """What a benchmark gives."""
+    """The result of a benchmark."""
 
     rows: list[Row]
     raw: Any
@@ -29,7 +29,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark and the sentence that tells what it is."""
+    """A benchmark and its title."""
 
     title: str
     run: Callable[[Place, Say], Found]
@@ -45,7 +45,7 @@ def _repeated(module: str, place: Place, say: Say, rounds: int, **options: Any) 
 
 
 def _all(found: list[dict[str, Any]], key: str) -> tuple[float, ...]:
-    return tuple(float(one[key]) for one in found)
+    return tuple(float(item[key]) for item in found)
 
 
 def _ratios(above: list[float], below: list[float]) -> tuple[float, ...]:
@@ -58,7 +58,7 @@ def _network(place: Place, say: Say) -> Found:
     ours, plain = times["Assay"], times[networks.PLAIN]
     rows = [
         Row(
-            f"ResNet-18 at 224, batch 1, {precision}, against the plain forward pass",
+            f"ResNet-18 at 224, batch 1, {precision}, relative to eager PyTorch",
             _ratios(plain["forward"], ours[f"forward {precision}"]),
             "×",
             target,
@@ -69,18 +69,18 @@ def _network(place: Place, say: Say) -> Found:
     views = {"whole": "whole photo", "region": "top 30 %"}
     rows += [
         Row(
-            f"file to answer, JPEG of 1080 × 1920, {told}, against the plain way",
+            f"file to answer, JPEG of 1080 × 1920, {result}, relative to eager PyTorch",
             _ratios(plain[task], ours[task]),
             "×",
             4.0,
         )
-        for task, told in views.items()
+        for task, result in views.items()
     ]
-    told = {"forward": "forward pass", **{task: f"file to answer, {view}" for task, view in views.items()}}
-    told |= {f"forward {precision}": f"forward pass, {precision}" for precision in ("int8", "fp32", "bf16")}
-    told |= {"read": "decode and preprocess, whole photo", "many": "get_preds on 20 photos, a photo"}
+    result = {"forward": "forward pass", **{task: f"file to answer, {view}" for task, view in views.items()}}
+    result |= {f"forward {precision}": f"forward pass, {precision}" for precision in ("int8", "fp32", "bf16")}
+    result |= {"read": "decode and preprocess, whole photo", "many": "get_preds on 20 photos, a photo"}
     rows += [
-        Row(f"{name}: {told[task]}", tuple(values), " ms")
+        Row(f"{name}: {result[task]}", tuple(values), " ms")
         for name, tasks in times.items()
         for task, values in tasks.items()
     ]
@@ -107,20 +107,20 @@ def _server(place: Place, say: Say) -> Found:
     ]
     rows += [
         Row(
-            "a request alone, beyond decoding and inference in a process, in turns, p50",
+            "overhead of a single request besides decoding and inference, p50",
             tuple(added),
             " ms",
             3.0,
             at_least=False,
         ),
-        Row("memory of the serving process at most", tuple(ours["memory"]), " MiB", 400.0, at_least=False),
+        Row("peak memory of the serving process", tuple(ours["memory"]), " MiB", 400.0, at_least=False),
         Row("torch imported by the serving process (0: no)", tuple(ours["torch"]), "", 0.0, at_least=False),
     ]
     for name, values in found.items():
         if values:
-            rows.append(Row(f"{name}: requests a second, concurrency 8", tuple(values["rate"])))
+            rows.append(Row(f"{name}: requests per second, concurrency 8", tuple(values["rate"])))
             rows += [Row(f"{name}: latency {key}", tuple(values[key]), " ms") for key in ("p50", "p99")]
-    rows.append(Row("Assay: requests a second, all cache hits", tuple(ours["hits"])))
+    rows.append(Row("Assay: requests per second, all cache hits", tuple(ours["hits"])))
     return Found(rows, found, tuple(failures))
 
 
@@ -129,7 +129,7 @@ def _overload(place: Place, say: Say) -> Found:
     peaks = " to ".join(f"{rate:.0f}" for rate in (min(_all(found, "peak")), max(_all(found, "peak"))))
     rows = [
         Row(
-            "goodput, of the most it does",
+            "goodput, of the peak rate",
             tuple(100 * share for share in _all(found, "goodput_share")),
             " %",
             90.0,
@@ -139,10 +139,10 @@ def _overload(place: Place, say: Say) -> Found:
         Row("answers 5xx other than 503", _all(found, "other_5xx"), "", 0.0, at_least=False),
         Row("requests without an answer", _all(found, "unanswered"), "", 0.0, at_least=False),
         Row("latency p99 of accepted requests", _all(found, "accepted_p99"), " ms"),
-        Row("memory at most", _all(found, "memory"), " MiB"),
-        Row("latest that the client sent a request", _all(found, "latest"), " ms"),
+        Row("peak memory", _all(found, "memory"), " MiB"),
+        Row("largest delay of the client's send times", _all(found, "latest"), " ms"),
     ]
-    if all("503" in one["counts"] for one in found):
+    if all("503" in item["counts"] for item in found):
         p99 = _all(found, "rejection_p99")
         rows.insert(1, Row("rejections, p99", p99, " ms", 50.0, at_least=False))
         return Found(rows, found)
@@ -150,26 +150,26 @@ def _overload(place: Place, say: Say) -> Found:
 
 
 def _slow(place: Place, say: Say) -> Found:
-    told = slow.measure(place, say)
+    result = slow.measure(place, say)
     rows = [
         Row(
-            f"p99 beside {slow.CONNECTIONS} connections that send byte by byte, against without them",
-            _ratios(told["beside"], told["alone"]),
+            f"p99 with {slow.CONNECTIONS} connections that send byte by byte, relative to without them",
+            _ratios(result["beside"], result["alone"]),
             "×",
             2.0,
             at_least=False,
         ),
         Row(
-            "neighbours' requests not answered with 200",
-            (told["failed"],),
+            "requests of other clients not answered with 200",
+            (result["failed"],),
             "",
             0.0,
             at_least=False,
         ),
-        Row("p99 without them", tuple(told["alone"]), " ms"),
-        Row("p99 beside them", tuple(told["beside"]), " ms"),
+        Row("p99 without them", tuple(result["alone"]), " ms"),
+        Row("p99 with them", tuple(result["beside"]), " ms"),
     ]
-    return Found(rows, told)
+    return Found(rows, result)
 
 
 def _startup(place: Place, say: Say) -> Found:
@@ -193,11 +193,11 @@ def _loader(place: Place, say: Say) -> Found:
 
 def _probe(place: Place, say: Say) -> Found:
     say("some minutes")
-    told = measure_apart("probe", place)
-    named = {key: value for key, value in told.items() if key.startswith("times faster")}
+    result = measure_apart("probe", place)
+    named = {key: value for key, value in result.items() if key.startswith("times faster")}
     first, kept = (next(v for k, v in named.items() if word in k) for word in ("first", "kept"))
-    trials = next(value for key, value in told.items() if "trials alone" in key)
-    sweep = next(value for key, value in told.items() if "settings of" in key)
+    trials = next(value for key, value in result.items() if "trials alone" in key)
+    sweep = next(value for key, value in result.items() if "settings of" in key)
     rows = [
         Row(
             "frozen backbone, 10 epochs, against forwarding every epoch, embeddings kept",
@@ -209,12 +209,12 @@ def _probe(place: Place, say: Say) -> Found:
         Row("100 settings of a probe once embeddings are kept", (sweep,), " s", 60.0, at_least=False),
         Row("of that, fitting and judging alone", (trials,), " s"),
     ]
-    return Found(rows, told)
+    return Found(rows, result)
 
 
 def _int8(place: Place, say: Say) -> Found:
     found = _repeated("int8", place, say, 2)
-    peaks = [max(one["peak_gops"].values()) for one in found]
+    peaks = [max(item["peak_gops"].values()) for item in found]
     rows = [
         Row(
             "ResNet-18 int8 against the processor's int8 peak",
@@ -231,27 +231,27 @@ def _int8(place: Place, say: Say) -> Found:
 
 def _accuracy(place: Place, say: Say) -> Found:
     say("four short trainings")
-    told = measure_apart("int8_accuracy", place, quick=place.quick)
+    result = measure_apart("int8_accuracy", place, quick=place.quick)
     rows = [
         Row(
             f"int8 accuracy drop, {name}",
-            (one["drop_points"],),
+            (item["drop_points"],),
             " points",
             0.5,
             at_least=False,
-            note=f"{one['photos']} test photos, {100 * one['fp32']:.1f} % with 32 bits"
-            + ("" if one["kept"] else "; int8 was refused by training, so nothing is lost"),
+            note=f"{item['photos']} test photos, {100 * item['fp32']:.1f} % with 32 bits"
+            + ("" if item["kept"] else "; int8 was refused by training, so nothing is lost"),
         )
-        for name, one in told.items()
+        for name, item in result.items()
     ]
-    return Found(rows, told)
+    return Found(rows, result)
 
 
 def _folder(place: Place, say: Say) -> Found:
     model = str(place.work / "whole.assay")
     found = _repeated("predict_many", place, say, 2, model=model, count=160 if place.quick else 640)
     large = _repeated("predict_many", place, say, 2, model=model, count=20 if place.quick else 160, enlarge=2.4)
-    lower = [min(one["decode"], one["infer"]) for one in found]
+    lower = [min(item["decode"], item["infer"]) for item in found]
     rows = [
         Row("a folder, against the lower of both limits", _all(found, "of_lower_limit"), "", 0.85),
         Row(
@@ -292,8 +292,8 @@ BENCHMARKS = {
 
 
 def summary(rows: list[Row]) -> str:
-    """Return the judged rows in one line each."""
-    judged = [row for row in rows if row.met is not None]
+    """Return the rows with targets, one per line."""
+    with_target = [row for row in rows if row.met is not None]
     return "\n".join(
-        f"    {'met   ' if row.met else 'MISSED'} {row.what}: {median(row.values):.3g}{row.unit}" for row in judged
+        f"    {'met   ' if row.met else 'MISSED'} {row.what}: {median(row.values):.3g}{row.unit}" for row in with_target
     )

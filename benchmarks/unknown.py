@@ -3,8 +3,8 @@
 Run as `python benchmarks/unknown.py`; prints a table. A linear head on the frozen EfficientNet-Lite0
 (optimiser, rate and passes of the recipe defect-lite) learns from embeddings that are computed once and kept
 in --cache; everything after it is what calibrates bundles too. Solar cells: ELPV, four grouped folds, every
-photo judged by the classifier that did not learn from it. Vehicles and animals: 800 photos a class of
-CIFAR-10's training part, 32 pixels enlarged to 224, judged on 500 a class of its test part. The test parts
+photo classified by a classifier that was not trained on it. Vehicles and animals: 800 photos a class of
+CIFAR-10's training split, 32 pixels enlarged to 224, evaluated on 500 per class of its test split. The test splits
 choose nothing.
 """
 
@@ -80,7 +80,7 @@ def embedded(cache: Path, name: str, paths: list[Path], ids: list[str], labels: 
         np.savez(file, ids=np.array(ids), rows=np.concatenate(parts))
     with np.load(file) as kept:
         places = {name: place for place, name in enumerate(kept["ids"].tolist())}
-        rows = kept["rows"][[places[one] for one in ids]]
+        rows = kept["rows"][[places[item] for item in ids]]
     return Photos(tuple(ids), rows, np.array(labels, dtype=np.int64))
 
 
@@ -162,7 +162,7 @@ class Result:
 
 
 def run(train: Photos, val: Photos, test: Photos, seed: int) -> Result:
-    """Train, calibrate on validation photos, judge."""
+    """Train, calibrate on validation photos, evaluate."""
     logits = trained_head(train, seed)
     raw = predictions(val, logits(val.rows))
     temperature = fit_calibration(raw).temperature
@@ -183,20 +183,20 @@ def elpv_results(cells: Photos, samples: Sequence[Sample], seed: int) -> list[Re
     place = {name: row for row, name in enumerate(cells.ids)}
 
     def chosen(some: Sequence[Sample]) -> Photos:
-        return cells.take(np.array([place[one.id] for one in some]))
+        return cells.take(np.array([place[item.id] for item in some]))
 
     rounds = make_folds(samples, 4, seed)
-    return [run(chosen(one.train), chosen(one.val), chosen(one.test), seed) for one in rounds]
+    return [run(chosen(item.train), chosen(item.val), chosen(item.test), seed) for item in rounds]
 
 
 def joined(results: list[Result], which: str) -> Predictions:
-    parts = [getattr(one, which) for one in results]
+    parts = [getattr(item, which) for item in results]
     return replace(
         parts[0],
-        ids=sum((one.ids for one in parts), ()),
-        paths=sum((one.paths for one in parts), ()),
-        actual=np.concatenate([one.actual for one in parts]),
-        probabilities=np.concatenate([one.probabilities for one in parts]),
+        ids=sum((item.ids for item in parts), ()),
+        paths=sum((item.paths for item in parts), ()),
+        actual=np.concatenate([item.actual for item in parts]),
+        probabilities=np.concatenate([item.probabilities for item in parts]),
     )
 
 
@@ -212,9 +212,9 @@ def main() -> None:
     cells = embedded(
         wanted.cache,
         "elpv",
-        [one.path for one in samples],
-        [one.id for one in samples],
-        [int(one.label == "defective") for one in samples],
+        [item.path for item in samples],
+        [item.id for item in samples],
+        [int(item.label == "defective") for item in samples],
     )
     known, held_out = cifar(wanted.cache, "train", 800), cifar(wanted.cache, "test", 500)
     nothing = noise(wanted.cache)
@@ -226,12 +226,12 @@ def main() -> None:
         )
         order = np.random.default_rng(seed).permutation(len(known.labels))
         split = len(order) // 5
-        one = run(known.take(order[split:]), known.take(order[:split]), held_out, seed)
-        measured["vehicles and animals"].append(figures([one], {"solar cells": cells, "noise": nothing}))
+        item = run(known.take(order[split:]), known.take(order[:split]), held_out, seed)
+        measured["vehicles and animals"].append(figures([item], {"solar cells": cells, "noise": nothing}))
     for name, runs in measured.items():
         print(f"\n{name}, {wanted.seeds} seeds{'mean':>28}{'least':>10}{'most':>10}")
         for figure in runs[0]:
-            values = [one[figure] for one in runs]
+            values = [item[figure] for item in runs]
             print(f"  {figure:<44}{statistics.mean(values):10.4f}{min(values):10.4f}{max(values):10.4f}")
 
 
@@ -239,10 +239,11 @@ def figures(results: list[Result], strangers: dict[str, Photos]) -> dict[str, fl
     """Return what is shown of one seed."""
     before, after = (calibration_scores(joined(results, which)) for which in ("raw", "calibrated"))
     counts = [
-        count_answers(one.calibrated.confidence, one.calibrated.correct, one.familiar, one.threshold) for one in results
+        count_answers(item.calibrated.confidence, item.calibrated.correct, item.familiar, item.threshold)
+        for item in results
     ]
-    answered, photos = sum(one.answered for one in counts), sum(one.count for one in counts)
-    right, calibrated = sum(one.correct for one in counts), joined(results, "calibrated")
+    answered, photos = sum(item.answered for item in counts), sum(item.count for item in counts)
+    right, calibrated = sum(item.correct for item in counts), joined(results, "calibrated")
     return {
         "accuracy": float(calibrated.correct.mean()),
         "ECE before": before.ece,
@@ -252,11 +253,11 @@ def figures(results: list[Result], strangers: dict[str, Photos]) -> dict[str, fl
         "log-loss after - before": after.nll - before.nll,
         f"precision of answers, target {SPEC.target_precision:g}": right / answered,
         "coverage": answered / photos,
-        "target proven on validation (share of runs)": statistics.mean(one.reached for one in results),
-        "own photos called unfamiliar": sum(one.unfamiliar for one in counts) / photos,
+        "target proven on validation (share of runs)": statistics.mean(item.reached for item in results),
+        "in-distribution photos flagged": sum(item.unfamiliar for item in counts) / photos,
         **{
             f"unfamiliar among {name}": statistics.mean(
-                float((one.novelty.score(some.rows) > 1).mean()) for one in results
+                float((item.novelty.score(some.rows) > 1).mean()) for item in results
             )
             for name, some in strangers.items()
         },

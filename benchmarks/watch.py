@@ -79,21 +79,21 @@ def watched(classifier: Classifier, film: Path, folder: Path, way: str) -> dict[
             sinks.append(draw)
         if way == "recorded":
             sinks.append(stack.enter_context(VideoRecorder(folder / "record.mp4", classifier.preprocess, FPS)))
-        told: list[str] = []
+        result: list[str] = []
         summary = watch_source(
             classifier,
             parse_source(str(film), FPS),
             sinks,
             fps=FPS,
             steadiness=SmoothingConfig(),
-            tell=told.append,
+            tell=result.append,
         )
     (folder / "record.mp4").unlink(missing_ok=True)
     return {name: round(value, 3) for name, value in asdict(summary).items()}
 
 
 def flicker(fps: int = 10, seconds: int = 600) -> dict[str, Any]:
-    """Count changes of the label with and without smoothing, and how late true changes are told."""
+    """Count changes of the label with and without smoothing, and the delay of real changes."""
     rng = np.random.default_rng(0)
     truth = (np.arange(seconds * fps) // (20 * fps)) % 2 == 0
     shares = np.clip(np.where(truth, 0.65, 0.35) + rng.normal(0, 0.25, len(truth)), 0, 1).tolist()

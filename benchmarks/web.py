@@ -39,7 +39,7 @@ def _round(browser: Browser, url: str, photo: Path, number: int) -> tuple[float,
     page.get_by_text("Ready:").wait_for()
     paint = float(page.evaluate(PAINT))
     changed = photo.read_bytes() + f"{time.time_ns()} {number}".encode()
-    # The clock starts when the file is in the browser, as it is when somebody drops it.
+    # The clock starts when the file is in the browser, as when a file is dropped.
     page.evaluate(
         """() => {
             new MutationObserver(() => {
