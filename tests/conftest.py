@@ -15,7 +15,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from colour_model import colour_model
 from PIL import Image
 from safetensors.numpy import save
 
@@ -196,38 +196,6 @@ def mongo_server(_mongo: Service) -> Service:
     return _mongo
 
 
-def _colour_model() -> bytes:
-    """Logits are ten times the mean of each channel on a 0-1 scale."""
-    nodes = [
-        helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["float"], ["chw"], perm=[0, 3, 1, 2]),
-        helper.make_node("Div", ["chw", "full"], ["unit"]),
-        helper.make_node("AveragePool", ["unit"], ["featuremap"], kernel_shape=[4, 4], strides=[4, 4]),
-        helper.make_node("ReduceMean", ["featuremap", "axes"], ["embedding"], keepdims=0),
-        helper.make_node("MatMul", ["embedding", "head"], ["logits"]),
-    ]
-    constants = {
-        "full": np.array(255, np.float32),
-        "axes": np.array([2, 3], np.int64),
-        "head": 10 * np.eye(3, dtype=np.float32),
-    }
-    floats = TensorProto.FLOAT
-    graph = helper.make_graph(
-        nodes,
-        "colours",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", 16, 16, 3])],
-        [
-            helper.make_tensor_value_info("logits", floats, ["N", 3]),
-            helper.make_tensor_value_info("embedding", floats, ["N", 3]),
-            helper.make_tensor_value_info("featuremap", floats, ["N", 3, "h", "w"]),
-        ],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    content: bytes = model.SerializeToString()
-    return content
-
-
 @pytest.fixture(scope="session")
 def colour_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle that needs no training: it looks at the right half of a picture and tells its colour."""
@@ -235,7 +203,7 @@ def colour_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = PreprocessSpec(size=16, roi=(0.5, 0, 1, 1), resize_mode="stretch", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     info = BundleInfo(name="colours", classes=("red", "green", "blue"), preprocess=spec, thresholds={"confidence": 0.5})
     head = {"head.fc.weight": 10 * np.eye(3, dtype=np.float32), "head.fc.bias": np.zeros(3, np.float32)}
-    members = {"model.onnx": _colour_model(), "weights.safetensors": save(head)}
+    members = {"model.onnx": colour_model().SerializeToString(), "weights.safetensors": save(head)}
     pack_bundle(path, info, members)
     return path
 

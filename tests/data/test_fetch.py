@@ -9,7 +9,6 @@ import json
 import struct
 import sys
 import tarfile
-import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from http_server import running
 from PIL import Image
 
 from assay.core.errors import AssayError, UsageError
@@ -62,12 +62,8 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
+    with running(Server()) as started:
+        yield started
 
 
 def here(name: str, server: Server, bodies: dict[str, bytes]) -> RegisteredDataset:

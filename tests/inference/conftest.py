@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from colour_model import colour_model
 from PIL import Image
 from safetensors.numpy import save
 
@@ -16,40 +16,9 @@ from assay.recipe import PreprocessSpec
 SIDE = 16
 
 
-def colour_model(*, classes: int = 3, side: int | str = SIDE, kind: int = TensorProto.UINT8) -> bytes:
-    """Logits are ten times the mean of each channel, 0-1 scale; the feature map is pooled to a quarter."""
-    nodes = [
-        helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["float"], ["chw"], perm=[0, 3, 1, 2]),
-        helper.make_node("Div", ["chw", "full"], ["unit"]),
-        helper.make_node("AveragePool", ["unit"], ["featuremap"], kernel_shape=[4, 4], strides=[4, 4]),
-        helper.make_node("ReduceMean", ["featuremap", "axes"], ["embedding"], keepdims=0),
-        helper.make_node("MatMul", ["embedding", "head"], ["logits"]),
-    ]
-    constants = {
-        "full": np.array(255, np.float32),
-        "axes": np.array([2, 3], np.int64),
-        "head": 10 * np.eye(3, classes, dtype=np.float32),
-    }
-    graph = helper.make_graph(
-        nodes,
-        "colours",
-        [helper.make_tensor_value_info("images", kind, ["N", side, side, 3])],
-        [
-            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", classes]),
-            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", 3]),
-            helper.make_tensor_value_info("featuremap", TensorProto.FLOAT, ["N", 3, "h", "w"]),
-        ],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    content: bytes = model.SerializeToString()
-    return content
-
-
 @pytest.fixture(scope="session")
 def make_model() -> Callable[..., bytes]:
-    return colour_model
+    return lambda **options: colour_model(**options).SerializeToString()
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +35,7 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory, info: BundleInfo) -> C
         path = tmp_path_factory.mktemp("bundle") / "colours.assay"
         head = {"head.fc.weight": 10 * np.eye(3, dtype=np.float32), "head.fc.bias": np.zeros(3, np.float32)}
         weights = save({**head, "head.hidden.0.1.weight": np.ones((3, 3), np.float32)} if dense else head)
-        members = {"model.onnx": model or colour_model(), "weights.safetensors": weights}
+        members = {"model.onnx": model or colour_model().SerializeToString(), "weights.safetensors": weights}
         pack_bundle(path, info.model_copy(update=changes), members)
         return path
 

@@ -276,7 +276,7 @@ def test_a_model_that_cannot_run_is_refused_with_the_files_name(
     make_bundle: Callable[..., Path], make_model: Callable[..., bytes]
 ) -> None:
     with pytest.raises(BundleError, match=r"colours\.assay cannot be run: its input holds .*, not uint8"):
-        assay.load(make_bundle(make_model(kind=TensorProto.FLOAT)))
+        assay.load(make_bundle(make_model(input_type=TensorProto.FLOAT)))
 
 
 def test_int8_is_refused_where_there_is_none(bundle_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_what_is_no_model_is_refused_in_one_line(name: str, content: bytes, capf
 @pytest.mark.parametrize("name", list(ENGINES))
 def test_a_model_that_takes_floats_is_refused(name: str, make_model: Callable[..., bytes]) -> None:
     with pytest.raises(EngineError, match="not uint8"):
-        create_engine(name, make_model(kind=TensorProto.FLOAT))
+        create_engine(name, make_model(input_type=TensorProto.FLOAT))
 
 
 @pytest.mark.parametrize("name", list(ENGINES))

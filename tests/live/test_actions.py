@@ -4,12 +4,12 @@ import hmac
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from http_server import running
 
 from assay.core.errors import UsageError
 from assay.live.event_sinks import CommandSink, DeliveryError, MqttSink, RuleEvent, WebhookSink, webhook_key
@@ -44,12 +44,8 @@ class Answering(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with Receiver() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+    with running(Receiver()) as started:
+        yield started
 
 
 def test_a_webhook_can_be_checked_by_who_has_the_key(receiver: Receiver):

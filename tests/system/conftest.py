@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from colour_model import colour_model
 from PIL import Image
 from safetensors.numpy import save
 
@@ -26,7 +26,6 @@ from assay.bundle import BundleInfo, pack_bundle
 from assay.recipe import PreprocessSpec, ServeSpec
 
 _SIDE = 16
-_WIDE = 128
 _START_SECONDS = 60.0
 _ADDRESS = re.compile(r"https?://[^ ]+")
 _CHROMIUM = os.environ.get("ASSAY_CHROMIUM", "/usr/bin/chromium")
@@ -43,54 +42,6 @@ _FLAGS = [
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
 ]
-
-
-def _model(convolutions: int) -> ModelProto:
-    """Logits are ten times the mean of each colour, 0-1 scale; the convolutions only take time."""
-    rng = np.random.default_rng(0)
-    constants = {
-        "full": np.array(255, np.float32),
-        "axes": np.array([2, 3], np.int64),
-        "head": 10 * np.eye(3, dtype=np.float32),
-        "sizes": np.array([1, 1, _WIDE // _SIDE, _WIDE // _SIDE], np.float32),
-        "little": np.array(1e-9, np.float32),
-    }
-    nodes = [
-        helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["float"], ["chw"], perm=[0, 3, 1, 2]),
-        helper.make_node("Div", ["chw", "full"], ["unit"]),
-        helper.make_node("AveragePool", ["unit"], ["featuremap"], kernel_shape=[4, 4], strides=[4, 4]),
-        helper.make_node("ReduceMean", ["featuremap", "axes"], ["embedding"], keepdims=0),
-    ]
-    last = "embedding"
-    if convolutions:
-        nodes.append(helper.make_node("Resize", ["unit", "", "sizes"], ["wide0"], mode="nearest"))
-        for number in range(convolutions):
-            given = 3 if number == 0 else 64
-            taken = 64 if number < convolutions - 1 else 3
-            weights = rng.normal(0, 0.05, (taken, given, 3, 3)).astype(np.float32)
-            constants[f"weights{number}"] = weights
-            names = [f"wide{number}", f"weights{number}"]
-            nodes.append(helper.make_node("Conv", names, [f"wide{number + 1}"], pads=[1, 1, 1, 1]))
-        nodes += [
-            helper.make_node("ReduceMean", [f"wide{convolutions}", "axes"], ["mean"], keepdims=0),
-            helper.make_node("Mul", ["mean", "little"], ["nothing"]),
-            helper.make_node("Add", ["embedding", "nothing"], ["slow"]),
-        ]
-        last = "slow"
-    nodes.append(helper.make_node("MatMul", [last, "head"], ["logits"]))
-    graph = helper.make_graph(
-        nodes,
-        "colours",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", _SIDE, _SIDE, 3])],
-        [
-            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3]),
-            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", 3]),
-            helper.make_tensor_value_info("featuremap", TensorProto.FLOAT, ["N", 3, "h", "w"]),
-        ],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +66,7 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         )
         head = {"head.fc.weight": 10 * np.eye(3, dtype=np.float32), "head.fc.bias": np.zeros(3, np.float32)}
         path = path or tmp_path_factory.mktemp("bundle") / "colours.assay"
-        model = _model(convolutions).SerializeToString()
+        model = colour_model(side=_SIDE, convolutions=convolutions).SerializeToString()
         pack_bundle(path, info.model_copy(update=changes), {"model.onnx": model, "weights.safetensors": save(head)})
         return path
 
