@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(find_spec("locust") is None, reason="locust is absent: pip install 'assay[load]'")
+pytestmark = pytest.mark.skipif(find_spec("locust") is None, reason='locust is absent: pip install "assay[load]"')
 
 
 class Server(ThreadingHTTPServer):

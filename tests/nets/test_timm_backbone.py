@@ -11,13 +11,13 @@ from assay.nets import create_classifier, default_normalization, load_pretrained
 from assay.recipe import NetSpec
 
 absent = find_spec("timm") is None
-needs_timm = pytest.mark.skipif(absent, reason="timm is not installed; pip install 'assay[timm]'")
+needs_timm = pytest.mark.skipif(absent, reason='timm is not installed; pip install "assay[timm]"')
 
 
 @pytest.mark.skipif(not absent, reason="timm is installed")
 @pytest.mark.parametrize("ask", [lambda name: create_classifier(name, 2), default_normalization])
 def test_without_timm_the_error_says_what_to_install(ask: Any):
-    expected = r"network 'timm:convnext_tiny' needs the timm library.*pip install 'assay\[timm\]'"
+    expected = r"network 'timm:convnext_tiny' needs the timm library.*pip install \"assay\[timm\]\""
     with pytest.raises(AssayError, match=expected):
         ask("timm:convnext_tiny")
 

@@ -185,7 +185,7 @@ def browser() -> Iterator[Any]:
     try:
         from playwright.sync_api import sync_playwright  # noqa: PLC0415 (only where it is installed)
     except ImportError:
-        _absent("playwright is not installed: pip install 'assay[dev]'")
+        _absent('playwright is not installed: pip install "assay[dev]"')
     if shutil.which(_CHROMIUM) is None:
         _absent(f"{_CHROMIUM} is absent: apt-get install chromium, or set ASSAY_CHROMIUM")
     with sync_playwright() as playwright:

@@ -70,7 +70,7 @@ def networks() -> None:
 
     for name in NETWORKS:
         echo(name)
-    echo("timm:NAME  (any network of the timm library; needs pip install 'assay[timm]')")
+    echo('timm:NAME  (any network of the timm library; needs pip install "assay[timm]")')
 
 
 cache = typer.Typer(help="Show or clear the caches on disk.", no_args_is_help=True)

@@ -210,7 +210,7 @@ def _unavailable_reason(bundle: Bundle, one: ExportFormat, why: str | None) -> s
         return why or "it holds no int8 model; give --int8 labelled photos to make one"
     package = one.runtime.package
     if find_spec(package) is None:
-        wanted = "'assay[train]'" if package == "torch" else package
+        wanted = '"assay[train]"' if package == "torch" else package
         return f"{package} is not installed; pip install {wanted}"
     if one.kind == "torchscript" and not bundle.info.provenance.recipe:
         return "it holds no recipe to make its network from"

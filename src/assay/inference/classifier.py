@@ -281,7 +281,7 @@ class Classifier:
         if self.head is None:
             raise AssayError(
                 f"the head of {self.info.name} is no single linear layer, so its feature map alone explains "
-                "nothing: use assay.pipeline.explain, which needs pip install 'assay[train]'"
+                'nothing: use assay.pipeline.explain, which needs pip install "assay[train]"'
             )
         if self.head.shape != (shape := (len(self.classes), outputs.embedding.shape[1])):
             raise self._contradiction(f"its head is {list(self.head.shape)}, not {list(shape)}")

@@ -129,7 +129,7 @@ def _import_timm(name: str) -> ModuleType:
         # RuntimeError: timm imports torchvision, which refuses a torch of another build.
         raise AssayError(
             f"network {name!r} needs the timm library, which cannot be imported ({error}): "
-            "pip install 'assay[timm]' and a torchvision that matches the installed torch, "
+            'pip install "assay[timm]" and a torchvision that matches the installed torch, '
             "or choose a network without timm:"
         ) from error
     module: ModuleType = timm

@@ -150,5 +150,5 @@ def test_without_the_library_it_is_said(monkeypatch: pytest.MonkeyPatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "opentelemetry"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "path", [])
-    with pytest.raises(UsageError, match=r"not installed: pip install 'assay\[otel\]'"):
+    with pytest.raises(UsageError, match=r'not installed: pip install "assay\[otel\]"'):
         tracing_requested({"OTEL_TRACES_EXPORTER": "otlp"})

@@ -42,7 +42,7 @@ def tracing_requested(environ: Mapping[str, str]) -> bool:
     except ModuleNotFoundError:
         raise UsageError(
             "traces are asked for by OTEL_* variables and OpenTelemetry is not installed: "
-            "pip install 'assay[otel]', or set OTEL_TRACES_EXPORTER=none"
+            'pip install "assay[otel]", or set OTEL_TRACES_EXPORTER=none'
         ) from None
     return True
 
