@@ -68,7 +68,7 @@ def test_the_table_has_columns_for_it(assay, run: Path, strange: Path, tmp_path:
 
 
 def test_evaluate_tells_coverage_and_takes_another_target(assay, run: Path, tmp_path: Path):
-    typed = ["evaluate", run / "model.assay", run / "manifest.csv", "--part", "test", "--out"]
+    typed = ["evaluate", run / "model.assay", run / "manifest.csv", "--split", "test", "--out"]
     own = assay(*typed, tmp_path / "own")
     assert "unknown     coverage" in own.out
     other = assay(*typed, tmp_path / "other", "--target-precision", "0.999")

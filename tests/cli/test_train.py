@@ -124,7 +124,7 @@ def test_what_is_no_bundle_is_refused(assay, colours: Path):
 
 def test_evaluate_prints_the_matrix_and_writes_pictures(assay, run: Path, tmp_path: Path):
     result = assay(
-        "evaluate", run / "model.assay", run / "manifest.csv", "--part", "test", "--out", tmp_path / "judged"
+        "evaluate", run / "model.assay", run / "manifest.csv", "--split", "test", "--out", tmp_path / "judged"
     )
     assert result.code == 0
     assert "How to read it" in result.out

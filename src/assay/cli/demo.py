@@ -44,7 +44,7 @@ def demo(
         "Next:",
         f"  {shell_command('info', bundle)}",
         f"  {shell_command('predict', bundle, photos / 'defective', '--out', to / 'answers.csv')}",
-        f"  {shell_command('evaluate', bundle, result.run.manifest, '--part', 'test')}",
+        f"  {shell_command('evaluate', bundle, result.run.manifest, '--split', 'test')}",
         "",
         f"With your own photos, one folder for each class: {program_path()} train FOLDER",
     )

@@ -22,7 +22,7 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="A .assay file.")],
     data: Annotated[Path, typer.Argument(help="Labelled photos: a folder of class folders, or a manifest.")],
     *,
-    part: Annotated[Split | None, typer.Option(help="Evaluate only the photos of this split.")] = None,
+    split: Annotated[Split | None, typer.Option(help="Evaluate only the photos of this split.")] = None,
     layout: LayoutOption = None,
     out: Annotated[Path | None, typer.Option(help="Output folder. (default: evaluation-N)")] = None,
     target_precision: Annotated[
@@ -50,7 +50,7 @@ def evaluate(
             model,
             data,
             folder,
-            part=None if part is None else part.value,
+            part=None if split is None else split.value,
             layout="auto" if layout is None else layout.value,
             target_precision=target_precision,
             engine=engine,

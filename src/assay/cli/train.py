@@ -36,13 +36,13 @@ def train(
     run: Annotated[Path | None, typer.Option(help="Output folder. (default: runs/RECIPE-N)")] = None,
     layout: LayoutOption = None,
     weights: Annotated[str | None, typer.Option(help="Initial weights: imagenet, none, or a file.")] = None,
-    split: Annotated[
+    split_method: Annotated[
         SplitMethod | None,
         typer.Option(help="grouped: duplicates and bursts stay in one split; random: each photo independently."),
     ] = None,
-    like: Annotated[
+    keep_splits: Annotated[
         Path | None,
-        typer.Option(help="Keep the split of an earlier run; only new photos are assigned."),
+        typer.Option(metavar="RUN", help="Keep the splits of an earlier run; only new photos are assigned."),
     ] = None,
     target_precision: Annotated[
         float | None,
@@ -72,8 +72,8 @@ def train(
                 or run
                 or layout
                 or weights
-                or split
-                or like
+                or split_method
+                or keep_splits
                 or find_lr
                 or target_precision
                 or recipe != "default"
@@ -87,7 +87,7 @@ def train(
         else:
             chosen = {
                 "net.weights": weights,
-                "data.split.method": split,
+                "data.split.method": split_method,
                 "abstain.target_precision": target_precision,
             }
             overrides = [f"{key}={_yaml_value(value)}" for key, value in chosen.items() if value is not None]
@@ -97,7 +97,7 @@ def train(
                     _find_lr(data, settings, folder, progress)
                     return
                 watcher = training_callbacks(settings, progress, quiet=json, profile=profile)
-                result = train_classifier(data, settings, folder, watcher, like=like)
+                result = train_classifier(data, settings, folder, watcher, like=keep_splits)
     if json:
         print_json(result_summary(result))
     else:

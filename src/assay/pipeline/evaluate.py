@@ -111,7 +111,7 @@ def evaluate_classifier(
     )
     samples = dataset.samples if part is None else dataset.part(part)
     if not samples:
-        raise UsageError(f"{source} has no photos in the part {part}: leave out --part to judge all")
+        raise UsageError(f"{source} has no photos in the part {part}: omit --split to evaluate all")
     predictions = predict_dataset(classifier, dataset, samples, progress)
     metrics = compute_metrics(predictions, recipe.data.positive_class)
     files = write_evaluation(folder, predictions, metrics, progress=progress)
