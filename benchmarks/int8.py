@@ -25,7 +25,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from assay.bundle.onnx_export import export_onnx, frozen_copy
 from assay.bundle.quantization import Quantizer
-from assay.inference import EngineMode, cpu_count, create_engine
+from assay.core.cpu import cpu_count
+from assay.inference import EngineMode, create_engine
 from assay.inference.openvino_engine import openvino_core
 from assay.nets import create_classifier
 from assay.recipe import NetSpec

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from assay.inference import BATCH_SIZE, Classifier, cpu_count
+from assay.core.cpu import cpu_count
+from assay.inference import BATCH_SIZE, Classifier
 from assay.inference.batch_predict import batch_predict
 from assay.inference.inputs import read_input
 

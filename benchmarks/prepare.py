@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from assay.bundle import Bundle, BundleInfo, amend_bundle
 from assay.bundle.quantization import Quantizer
 from assay.bundle.writer import write_bundle
+from assay.core.cpu import cpu_count
 from assay.image import Preprocess
-from assay.inference import ENGINES, cpu_count
+from assay.inference import ENGINES
 from assay.nets import Classifier, create_classifier
 from assay.recipe import NetSpec, PreprocessSpec
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assay.core.cpu import cpu_count
 from assay.core.no_telemetry import VARIABLES
-from assay.inference import cpu_count
 
 HERE = Path(__file__).resolve().parent
 BASELINES = HERE / "baselines"

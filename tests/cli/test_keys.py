@@ -68,7 +68,7 @@ def test_a_tier_of_the_server_s_own_is_pointed_out(assay: Any):
     ("arguments", "said"),
     [
         (["create"], "--client"),
-        (["create", "--client", "a", "--expires", "soon"], "is no span of time"),
+        (["create", "--client", "a", "--expires", "soon"], "is not a duration"),
         (["create", "--client", "a", "--scope", "root"], "a scope is one of"),
         (["create", "--client", "a\nb"], "a client's name"),
         (["create", "--client", "a", "--tier", "Gold!"], "a tier's name"),

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from assay.inference import cpu_count
+from assay.core.cpu import cpu_count
 from assay.serving.app import create_app
 from assay.serving.auth.authenticator import SIGNATURE_HEADERS, canonical_message, sign
 from assay.serving.auth.keys import KeyManager

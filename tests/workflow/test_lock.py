@@ -27,7 +27,7 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path):
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UsageError, match="another process is at work"), folder_lock(path):
+        with pytest.raises(UsageError, match="another process is using"), folder_lock(path):
             pytest.fail("two at once")
         holder.kill()
     with folder_lock(path, patience=10):

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from assay.inference import cpu_count
+from assay.core.cpu import cpu_count
 
 _ROOT = Path("/")
 _LIBRARIES = ("assay", "openvino", "onnxruntime", "numpy", "pillow")

@@ -23,12 +23,12 @@ from assay.benchmark.results import (
 )
 from assay.benchmark.worker import MeasurementJob
 from assay.bundle import Bundle
-from assay.core.cpu import bf16_instructions
+from assay.core.cpu import bf16_instructions, cpu_count
 from assay.core.errors import UsageError
 from assay.core.files import temporary_folder
 from assay.core.progress import Progress, no_progress
 from assay.data import Dataset, PreprocessedImages, Sample, load_dataset
-from assay.inference import Classifier, cpu_count
+from assay.inference import Classifier
 from assay.inference.engine_selection import preferred_engines
 from assay.pipeline.evaluation_data import check_training_overlap, class_mapping_for
 from assay.recipe import Layout

@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError
 from assay.core.files import read_bytes
 from assay.image import Preprocess
-from assay.inference import Classifier, Engine, cpu_count
+from assay.inference import Classifier, Engine
 from assay.inference.engine_selection import ComputePrecision
 from assay.recipe import PreprocessSpec
 

@@ -114,13 +114,13 @@ def _speed(row: "BenchmarkRow") -> list[str]:
 
 
 def _cost(row: "BenchmarkRow") -> list[str]:
-    from assay.cli.console import percent
+    from assay.core.tables import format_percent
 
     held, peak = row.memory(lambda one: one.memory), row.memory(lambda one: one.peak)
     return [
         "–" if held is None else f"{held:.0f}",
         "–" if peak is None else f"{peak:.0f}",
         f"{row.of(lambda one: 1e3 * sum(one.stages)).median:.2f}",
-        *(f"{100 * share:.0f} %" for share in row.shares().values()),
-        "–" if row.accuracy is None else percent(row.accuracy.share),
+        *(format_percent(share, 0) for share in row.shares().values()),
+        "–" if row.accuracy is None else format_percent(row.accuracy.share),
     ]

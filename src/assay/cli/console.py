@@ -230,8 +230,3 @@ def progress_bars(unit: str | None = None) -> Iterator[Progress]:
                 bars.remove_task(tasks.pop(what))
 
         yield report
-
-
-def percent(share: float) -> str:
-    """Return a fraction as a percentage with one decimal, e.g. `91.2 %`."""
-    return f"{100 * share:.1f} %"

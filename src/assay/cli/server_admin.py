@@ -42,10 +42,10 @@ def create(
 
     Example: assay keys create --client line-3 --tier gold --expires 90d
     """
-    from assay.serving.auth.duration import parse_duration
+    from assay.core.duration import parse_lifetime
     from assay.serving.auth.keys import KeyManager
 
-    seconds = None if expires is None else parse_duration(expires)
+    seconds = None if expires is None else parse_lifetime(expires)
     desk = KeyManager(folder)
     made = desk.create(client, tier, tuple(scope or ("classify",)), seconds)
     _print_new_key(desk, made, json=json)
@@ -79,8 +79,8 @@ def rotate(
 
     Example: assay keys rotate ak_k3v9m2x7p4q8w6zt --grace 2d
     """
+    from assay.core.duration import parse_lifetime
     from assay.core.errors import UsageError
-    from assay.serving.auth.duration import parse_duration
     from assay.serving.auth.keys import KeyManager
 
     if master == (key is not None):
@@ -91,7 +91,7 @@ def rotate(
         said = f"master secret version {version}; existing keys remain valid until they are rotated"
         print_json({"version": version}) if json else echo(said)
         return
-    made = desk.rotate(key, parse_duration(grace))
+    made = desk.rotate(key, parse_lifetime(grace))
     _print_new_key(desk, made, json=json)
 
 
@@ -257,13 +257,13 @@ def _parse_moment(text: str | None) -> datetime | None:
     """Parse a date, a date and time, or an age such as 7d."""
     from datetime import UTC, timedelta
 
+    from assay.core.duration import parse_lifetime
     from assay.core.errors import UsageError
-    from assay.serving.auth.duration import parse_duration
 
     if text is None:
         return None
     if text.strip()[-1:].isalpha() and "T" not in text:
-        return datetime.now(UTC) - timedelta(seconds=parse_duration(text))
+        return datetime.now(UTC) - timedelta(seconds=parse_lifetime(text))
     try:
         return datetime.fromisoformat(text.strip()).astimezone()
     except ValueError:

@@ -191,12 +191,12 @@ def training_callbacks(
 def _profile_table(path: Path) -> str:
     import json
 
-    from assay.core.tables import align_columns
+    from assay.core.tables import align_columns, format_percent
 
     told = json.loads(path.read_text(encoding="utf-8"))
     total = sum(told["seconds"].values())
     rows = [["stage", "seconds", "share"]]
-    rows += [[name, f"{one:.2f}", f"{100 * one / total:.1f} %"] for name, one in told["seconds"].items()]
+    rows += [[name, f"{one:.2f}", format_percent(one / total)] for name, one in told["seconds"].items()]
     rows += [[f"in worker processes: {name}", f"{one:.2f}", ""] for name, one in told["preparing_photos"].items()]
     return align_columns(rows)
 

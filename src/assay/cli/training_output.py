@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from assay.cli.console import echo, percent
+from assay.cli.console import echo
+from assay.core.tables import MAX_CLASSES_LISTED, MAX_CLASSES_SHOWN, align_columns, format_percent, join_names
 from assay.core.text import printable
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 def describe_data(dataset: "Dataset", advised: int) -> str:
     """Return a table of photos by class and split, with warnings and skipped files."""
-    from assay.core.tables import align_columns, join_names
     from assay.data import SPLITS, count_groups, leaking_groups
 
     counts = {part: dataset.counts(part) for part in SPLITS}
@@ -41,8 +41,6 @@ def describe_data(dataset: "Dataset", advised: int) -> str:
 
 def _shown_classes(dataset: "Dataset") -> "tuple[list[str], list[str]]":
     """Return the classes to list and the others; of many classes the smallest are listed."""
-    from assay.core.tables import MAX_CLASSES_LISTED, MAX_CLASSES_SHOWN
-
     names = list(dataset.classes)
     if len(names) <= MAX_CLASSES_SHOWN:
         return names, []
@@ -117,15 +115,15 @@ def _coverage_text(counted: Mapping[str, Any], threshold: float | None) -> str:
         return f"all of {counted['count']} photos are unknown"
     least = "" if threshold is None else f" at confidence ≥ {threshold:.3f}"
     return (
-        f"coverage {percent(counted['coverage'])} of {counted['count']} photos{least}, "
-        f"precision {percent(counted['precision'])};\n"
+        f"coverage {format_percent(counted['coverage'])} of {counted['count']} photos{least}, "
+        f"precision {format_percent(counted['precision'])};\n"
         f"            {counted['unfamiliar']} photos are out of distribution"
     )
 
 
 def _guarantee_text(chosen: Mapping[str, Any]) -> str:
-    target, photos = percent(chosen["target"]), f"from {chosen['count']} validation photos"
-    guarantee = f"at {percent(chosen['coverage'])} coverage the guarantee is {percent(chosen['bound'])}"
+    target, photos = format_percent(chosen["target"]), f"from {chosen['count']} validation photos"
+    guarantee = f"at {format_percent(chosen['coverage'])} coverage the guarantee is {format_percent(chosen['bound'])}"
     reached = "is guaranteed" if chosen["reached"] else "cannot be guaranteed"
     return f"{target} precision {reached} {photos}; {guarantee}"
 
@@ -194,7 +192,6 @@ def experiment_callbacks(progress: "Progress", *, quiet: bool) -> "ExperimentCal
 
 
 def _print_data(dataset: "Dataset") -> None:
-    from assay.core.tables import MAX_CLASSES_SHOWN, join_names
     from assay.data import count_groups
 
     counts = join_names([f"{name} {count}" for name, count in dataset.counts().items()], MAX_CLASSES_SHOWN)
@@ -210,5 +207,7 @@ def _print_data(dataset: "Dataset") -> None:
 
 def _print_run(name: str, figures: "RunMetrics") -> None:
     names = {"train": "training", "val": "validation", "test": "test"}
-    told = [f"{names[part]} {percent(one.accuracy)}" for part, one in figures.items() if one.accuracy is not None]
+    told = [
+        f"{names[part]} {format_percent(one.accuracy)}" for part, one in figures.items() if one.accuracy is not None
+    ]
     echo(f"{name}  done: accuracy {', '.join(told)}")

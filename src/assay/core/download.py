@@ -1,10 +1,8 @@
 """Download a file over HTTP: resumable, verified by SHA-256, written atomically."""
 
-import hashlib
 import http.client
 import os
 import shutil
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,10 +14,9 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from assay.core.errors import AssayError, UsageError
+from assay.core.files import file_sha256
+from assay.core.locks import wait_for_lock
 from assay.core.progress import Progress, no_progress
-
-if sys.platform != "win32":
-    import fcntl
 
 _BLOCK = 1 << 18
 
@@ -187,18 +184,13 @@ def _validator_file(part: Path) -> Path:
 
 
 def _has_digest(path: Path, sha256: str | None) -> bool:
-    return sha256 is None or _digest(path).startswith(sha256.lower())
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256 is None or file_sha256(path).startswith(sha256.lower())
 
 
 def _verify(url: str, part: Path, sha256: str | None) -> None:
     if _has_digest(part, sha256):
         return
-    found = _digest(part)
+    found = file_sha256(part)
     part.unlink()
     _validator_file(part).unlink(missing_ok=True)
     raise AssayError(
@@ -227,8 +219,8 @@ def _exclusive(part: Path) -> Iterator[None]:
     """Hold `part` (made if missing) against other processes until the block ends."""
     while True:
         with part.open("ab") as stream:
-            _lock(stream)
-            # Whoever held it before may have renamed or deleted the file that is open here.
+            wait_for_lock(stream)
+            # The previous holder may have renamed or deleted the file that is open here.
             if part.exists() and part.stat().st_ino == os.fstat(stream.fileno()).st_ino:
                 try:
                     yield
@@ -237,8 +229,3 @@ def _exclusive(part: Path) -> Iterator[None]:
                         part.unlink()
                         _validator_file(part).unlink(missing_ok=True)
                 return
-
-
-def _lock(stream: IO[bytes]) -> None:
-    if sys.platform != "win32":
-        fcntl.flock(stream, fcntl.LOCK_EX)

@@ -16,25 +16,34 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from assay.core.errors import UsageError
-
-if sys.platform != "win32":
-    import fcntl
+from assay.core.locks import open_locked
 
 _MARK = ".assay-tmp-"
 _TEMPORARY_NAME = re.compile(rf"^\.?[^/]*{re.escape(_MARK)}[a-z0-9_]{{8}}(\.[^/]*)?$")
 _MAX_NAME_CHARS = 100
-"""Characters of a file's own name that a temporary name keeps; the whole may have 255."""
+"""Characters of the target's name that a temporary name keeps; file systems allow 255 in total."""
 
 _cleaned_folders: set[Path] = set()
 
 
+def cache_folder() -> Path:
+    """Return the folder of Assay's caches: `ASSAY_CACHE`, else `assay` in the user's cache folder."""
+    if named := os.environ.get("ASSAY_CACHE"):
+        return Path(named)
+    home = Path.home()
+    usual = home / "Library/Caches" if sys.platform == "darwin" else home / ".cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or usual) / "assay"
+
+
 @contextmanager
 def temporary_folder(purpose: str, beside: Path | None = None) -> Iterator[Path]:
-    """Give an empty folder for this user alone; it is removed when the block ends.
+    """Create an empty folder that only this user can read; remove it when the block ends.
+
+    If the process is killed, the next one that creates a temporary file or folder in the same place removes it.
 
     Args:
-        purpose: begins its name, as `assay-export`.
-        beside: the folder to make it in, hidden; none: the system's for temporary files.
+        purpose: prefix of its name, e.g. `assay-export`.
+        beside: parent folder, in which it is hidden; None: the system's folder for temporary files.
     """
     parent = Path(tempfile.gettempdir()) if beside is None else beside
     prefix = f"{purpose if beside is None else '.' + purpose[:_MAX_NAME_CHARS]}{_MARK}"
@@ -48,27 +57,22 @@ def temporary_folder(purpose: str, beside: Path | None = None) -> Iterator[Path]
 
 
 @contextmanager
-def temporary_file(target: Path, mode: int = 0o600) -> Iterator[Path]:
-    """Create an empty temporary file beside `target`, with the suffix of `target`.
-
-    It is removed when the block ends, if it is still there under its name.
+def temporary_file(target: Path, mode: int = 0o666) -> Iterator[Path]:
+    """Create an empty file beside `target` with its suffix; remove it when the block ends, unless it was renamed.
 
     Args:
-        target: the file that it will replace.
-        mode: permissions, of which the kernel removes those in the process's umask.
+        target: the file whose folder and suffix are used.
+        mode: permissions, restricted by the umask.
     """
     remove_stale_once(target.parent)
-    prefix = f".{target.stem[:_MAX_NAME_CHARS]}{_MARK}"
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
-    def make() -> str:
-        while True:
-            path = target.parent / f"{prefix}{secrets.token_hex(4)}{target.suffix}"
-            with suppress(FileExistsError):
-                os.close(os.open(path, flags, mode))
-                return str(path)
+    def create() -> str:
+        name = f".{target.stem[:_MAX_NAME_CHARS]}{_MARK}{secrets.token_hex(4)}{target.suffix}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+        os.close(os.open(target.parent / name, flags, mode))
+        return str(target.parent / name)
 
-    path, lock = _create_locked(make)
+    path, lock = _create_locked(create)
     try:
         yield path
     finally:
@@ -77,14 +81,14 @@ def temporary_file(target: Path, mode: int = 0o600) -> Iterator[Path]:
 
 
 def remove_stale_once(folder: Path) -> None:
-    """Sweep a folder unless this process has done so before."""
+    """Call `remove_stale` for a folder unless this process has done so before."""
     if folder not in _cleaned_folders:
         _cleaned_folders.add(folder)
         remove_stale(folder)
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove the temporary files and folders in `folder` whose owners are no more; other files stay."""
+    """Remove temporary files and folders of Assay in `folder` whose process has ended; a no-op on Windows."""
     if sys.platform == "win32":
         return
     with suppress(OSError), os.scandir(folder) as entries:
@@ -110,10 +114,10 @@ def _remove_if_stale(path: Path) -> None:
         os.close(lock)
 
 
-def _create_locked(make: Callable[[], str]) -> tuple[Path, int | None]:
-    """Make something and lock it; again where a sweep came in between."""
+def _create_locked(create: Callable[[], str]) -> tuple[Path, int | None]:
+    """Create something and lock it; repeat if another process removed it in between."""
     while True:
-        path = Path(make())
+        path = Path(create())
         if sys.platform == "win32":
             return path, None
         try:
@@ -121,7 +125,7 @@ def _create_locked(make: Callable[[], str]) -> tuple[Path, int | None]:
         except FileNotFoundError:
             continue
         except OSError:
-            # A file system without locks: what is left there stays.
+            # The file system has no locks: nothing is removed there.
             return path, None
         if lock is not None:
             with suppress(FileNotFoundError):
@@ -131,17 +135,7 @@ def _create_locked(make: Callable[[], str]) -> tuple[Path, int | None]:
 
 
 def _try_lock(path: Path) -> int | None:
-    """Lock a file or folder; None if somebody else holds it."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    except OSError:
-        os.close(handle)
-        raise
-    return handle
+    return open_locked(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _release(lock: int | None) -> None:
@@ -149,36 +143,27 @@ def _release(lock: int | None) -> None:
         os.close(lock)
 
 
-def cache_folder() -> Path:
-    """Return the folder of Assay's caches: `ASSAY_CACHE`, else `assay` where this user's caches are."""
-    if named := os.environ.get("ASSAY_CACHE"):
-        return Path(named)
-    home = Path.home()
-    usual = home / "Library/Caches" if sys.platform == "darwin" else home / ".cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or usual) / "assay"
-
-
 @contextmanager
 def atomic_write(path: Path, mode: int | None = None) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it over `path` when the block ends well.
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends without an error.
 
-    The bytes are flushed to the disk before the rename, so that a reader sees the old file or the new one
-    and never a part, also after a power cut.
+    The file is flushed to disk before it is renamed, so that readers see the old content or the new one, also
+    after a power failure.
 
     Args:
-        path: the file to write; its folder is made if it is missing.
-        mode: permissions of the file, as 0o600 for a secret, which nobody else can read at any moment;
-            none: what the process's umask leaves.
+        path: the file to write; its folder is created if missing.
+        mode: permissions, e.g. 0o600 for a secret, which other users cannot read at any time; None: 0o666
+            restricted by the umask.
 
     Yields:
-        The temporary path to write to. It has the suffix of `path`, since many libraries judge by it.
+        The temporary path to write to. It has the suffix of `path`, by which many libraries choose a format.
 
     Raises:
         NotAFileError: `path` is a pipe, a socket or a device, such as `/dev/null`; it is not replaced.
     """
     require_regular_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _errors_name_file(path), temporary_file(path, 0o666 if mode is None else mode) as temporary:
+    with _errors_name_file(path), temporary_file(path, 0o666 if mode is None else 0o600) as temporary:
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
@@ -189,7 +174,7 @@ def atomic_write(path: Path, mode: int | None = None) -> Iterator[Path]:
 
 @contextmanager
 def _errors_name_file(path: Path) -> Iterator[None]:
-    """Have errors of the system that name no file, as that of a full disk, name this one."""
+    """Add the path to system errors that name no file, such as that of a full disk."""
     try:
         yield
     except OSError as error:
@@ -199,7 +184,7 @@ def _errors_name_file(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str, mode: int | None = None) -> None:
-    """Write `text` to `path` as UTF-8, whole or not at all, with the permissions `mode` (see `atomic_write`)."""
+    """Write `text` to `path` as UTF-8 with `atomic_write`."""
     with atomic_write(path, mode) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
@@ -208,20 +193,20 @@ _MAX_JSON_CHARS = 16 << 20
 
 
 class NotAFileError(UsageError, OSError):
-    """A pipe, a socket or a device where a file is wanted; `strerror` says so without the path."""
+    """A pipe, a socket or a device was given instead of a file; `strerror` says so without the path."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path} is a pipe, a socket or a device: give a file")
-        self.strerror = "it is no file but a pipe, a socket or a device"
+        self.strerror = "not a file but a pipe, a socket or a device"
 
 
 def require_regular_file(path: Path) -> None:
-    """Refuse a pipe, a socket or a device; files, folders and what does not exist pass.
+    """Raise if `path` is a pipe, a socket or a device; files, folders and missing paths are accepted.
 
-    Opening a pipe waits for somebody to write into it, and a device may never end.
+    Opening a pipe blocks until there is a writer, and a device may never end.
 
     Raises:
-        NotAFileError: it is one.
+        NotAFileError: it is a pipe, a socket or a device.
     """
     try:
         mode = path.stat().st_mode
@@ -232,9 +217,9 @@ def require_regular_file(path: Path) -> None:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Open a file that a person named, for reading.
+    """Open a user-supplied file for reading.
 
-    Files of the system that say they are empty, as all in `/proc`, are empty: reading some of them waits.
+    Files of size 0 are read as empty, also those in `/proc`, some of which block.
 
     Raises:
         NotAFileError: it is a pipe, a socket or a device, which is never opened.
@@ -252,22 +237,23 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a whole file that a person named; raises as `open_file` does."""
+    """Read a user-supplied file; raises like `open_file`."""
     with open_file(path) as stream:
         return stream.read()
 
 
 def read_text(path: Path, most: int) -> str:
-    """Read a file of UTF-8, with or without a byte order mark.
+    """Read a UTF-8 file, with or without a byte order mark.
 
     Args:
         path: the file.
-        most: characters that the caller takes; of a longer file no more is read than tells so.
+        most: maximum number of characters that the caller accepts; more than `most` may be returned, but reading
+            stops soon after, so that a caller can reject a huge file cheaply.
 
     Raises:
         NotAFileError: as for `open_file`.
         OSError: it cannot be read.
-        UnicodeDecodeError: it is no UTF-8.
+        UnicodeDecodeError: it is not UTF-8.
     """
     with open_file(path) as stream:
         data = stream.read(4 * most + 1)
@@ -278,15 +264,14 @@ JsonTypes = Mapping[str, type | tuple[type, ...]]
 
 
 def read_json_state(path: Path, kinds: JsonTypes) -> dict[str, Any] | None:
-    """Read a small JSON file in which a run or the like remembers how far it has come.
+    """Read and validate a small JSON file that stores the state of a run.
 
     Args:
         path: the file.
-        kinds: names that must be there and the types of their values; lists hold text alone, numbers are
-            not negative.
+        kinds: required names and the types of their values; lists contain strings, integers are not negative.
 
     Returns:
-        All values by name, or None where the file is damaged or a value has another type.
+        All values by name, or None if the file is damaged or a value has another type.
 
     Raises:
         NotAFileError: as for `open_file`.
@@ -305,12 +290,12 @@ def _has_type(value: object, kind: type | tuple[type, ...]) -> bool:
     if isinstance(value, bool):
         return kind is bool
     if isinstance(value, list):
-        return kind is list and all(isinstance(one, str) for one in value)
+        return kind is list and all(isinstance(item, str) for item in value)
     return isinstance(value, kind) and (not isinstance(value, int) or value >= 0)
 
 
 def _open_nonblocking(path: str, flags: int) -> int:
-    # Between the look at the file and its opening, something else may have taken its place.
+    # The file may have been replaced since it was checked.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 
 

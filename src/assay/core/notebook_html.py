@@ -4,6 +4,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape as _html
 
+from assay.core.tables import format_percent
 from assay.core.text import printable
 
 _BAR = 160  # width of a full bar, in CSS pixels
@@ -48,7 +49,7 @@ def bar_chart(shares: Mapping[str, float], most: int = 10) -> str:
         f'<tr><td style="{_CELL}">{_escape(name)}</td><td style="{_CELL}">'
         f'<div style="width:{_BAR}px;border:1px solid #8888">'
         f'<div style="width:{round(_BAR * share)}px;height:0.8em;background:#4c78a8"></div></div></td>'
-        f'<td style="{_CELL}">{100 * share:.1f} %</td></tr>'
+        f'<td style="{_CELL}">{format_percent(share)}</td></tr>'
         for name, share in ranked[:most]
     ]
     rest = paragraph(f"{len(ranked) - most} more classes are not shown") if len(ranked) > most else ""
@@ -68,11 +69,6 @@ def image(data: bytes | None, alt: str, width: int, kind: str = "png") -> str:
         return ""
     source = f"data:image/{kind};base64,{b64encode(data).decode('ascii')}"
     return f'<img src="{source}" alt="{_escape(alt)}" style="max-width:min(100%,{width}px);display:block">'
-
-
-def percent(share: float | None) -> str | None:
-    """Return a share, 0-1, as people read it: `93.5 %`."""
-    return None if share is None else f"{100 * share:.1f} %"
 
 
 def _escape(text: str) -> str:

@@ -1,10 +1,10 @@
 """A file of equally sized arrays keyed by image digest, shared by processes without locks."""
 
+import errno
 import logging
 import math
 import mmap
 import os
-import sys
 import weakref
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from assay.core.files import atomic_write
-
-if sys.platform != "win32":
-    import fcntl
+from assay.core.locks import try_lock
 
 _LOG = logging.getLogger("assay.data.cache")
 
@@ -116,7 +114,8 @@ class ArrayStore:
         if self._map is None and self._places:
             self._file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
             self._closer = weakref.finalize(self, os.close, self._file)
-            fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if not try_lock(self._file, shared=True):
+                raise BlockingIOError(errno.EWOULDBLOCK, os.strerror(errno.EWOULDBLOCK), str(self._path))
             self._map = mmap.mmap(self._file, store_file_size(self._count, self._bytes), access=mmap.ACCESS_READ)
         return self
 
@@ -191,10 +190,9 @@ def is_in_use(path: Path) -> bool:
     """Say whether a process, this one included, has the file open as `ArrayStore`."""
     with path.open("rb") as stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return not try_lock(stream)
         except OSError:
             return True
-    return False
 
 
 def _pwrite_all(file: int, data: bytes, offset: int) -> None:

@@ -11,8 +11,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Final, Literal
@@ -23,6 +22,7 @@ import PIL
 
 from assay.core.errors import AssayError
 from assay.core.files import cache_folder
+from assay.core.locks import file_lock
 from assay.data.array_store import (
     ArrayStore,
     count_slots,
@@ -35,9 +35,6 @@ from assay.data.array_store import (
 from assay.data.dataset import Sample
 from assay.image import PIXELS_VERSION, DecodeError, Preprocess
 from assay.recipe import PreprocessSpec
-
-if sys.platform != "win32":
-    import fcntl
 
 _LOG = logging.getLogger("assay.data.cache")
 
@@ -111,7 +108,7 @@ class _ArrayCache:
         slot_bytes = math.prod(shape) * np.dtype(dtype).itemsize
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with _locked(self.folder / "lock"):
+            with file_lock(self.folder / "lock"):
                 count = self._make(path, slot_bytes)
                 places = {digest: slot for slot, digest in enumerate(self._digests[:count])}
                 others = {one: count_slots(one, slot_bytes) for one in self._others(key, path)}
@@ -221,13 +218,6 @@ def _files(folder: Path) -> list[Path]:
 def _disk_bytes(path: Path) -> int:
     """Return the bytes that a file really takes, holes not counted."""
     return path.stat().st_blocks * 512
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 class PreprocessedImages:

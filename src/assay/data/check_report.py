@@ -14,13 +14,13 @@ from typing import Final, NamedTuple
 import cv2
 import numpy as np
 
+from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import atomic_write, write_text
 from assay.core.text import printable, printable_value
 from assay.data.check_findings import CheckReport, Finding, FindingEntry, FindingKind
 from assay.data.dataset import Dataset, Sample
 from assay.data.features import resize_to_square
-from assay.data.image_scan import cores
 from assay.data.manifest import write_manifest
 from assay.data.splits import merge_groups
 from assay.image import decode
@@ -114,7 +114,7 @@ def _thumbnails(report: CheckReport, sections: Iterable[PageSection]) -> Mapping
     """Return data addresses of thumbnails by id, each photo once however often it is shown."""
     wanted = {entry.id for section in sections for _, shown, _ in section.rows for entry in shown}
     samples = [sample for sample in report.samples if sample.id in wanted]
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         addresses = pool.map(_data_uri, samples)
     return {sample.id: text for sample, text in zip(samples, addresses, strict=True) if text}
 

@@ -1,7 +1,6 @@
 """One pass over image files: read, hash, decode and measure each of them once, on all cores."""
 
 import hashlib
-import os
 import sys
 import time
 from collections import Counter
@@ -15,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError
 from assay.core.files import open_file
 from assay.core.progress import Progress, no_progress
@@ -130,7 +130,7 @@ def verify(
 def _verify_batches(
     samples: Sequence[Sample], value_range: tuple[float, float] | None
 ) -> Iterable[list[_VerifyOutcome]]:
-    pool = ThreadPoolExecutor(max_workers=cores(), thread_name_prefix="verify")
+    pool = ThreadPoolExecutor(max_workers=cpu_count(), thread_name_prefix="verify")
     try:
         pieces = [samples[start : start + _VERIFY_BATCH] for start in range(0, len(samples), _VERIFY_BATCH)]
         yield from pool.map(partial(_verify_all, value_range), pieces)
@@ -192,12 +192,6 @@ def _read_image(path: Path) -> bytes | None:
 
 def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
-def cores() -> int:
-    """Return the number of processor cores that this process may use."""
-    # Containers often allow fewer cores than the machine has.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 _SCAN_BATCH = 32
@@ -277,7 +271,7 @@ def _scan_batches(
     samples: Sequence[Sample], store: FeatureStore, value_range: ValueRange
 ) -> Iterator[list[_ScanOutcome]]:
     """Yield outcomes in order; only a few batches are ever under way, however many files there are."""
-    workers = cores()
+    workers = cpu_count()
     pieces = (samples[start : start + _SCAN_BATCH] for start in range(0, len(samples), _SCAN_BATCH))
     pool = ThreadPoolExecutor(workers, thread_name_prefix="examine")
 

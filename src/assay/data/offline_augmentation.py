@@ -3,12 +3,12 @@
 import hashlib
 import itertools
 import json
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import write_text
 from assay.core.progress import Progress, no_progress
@@ -93,7 +93,7 @@ def write_files(writer: FileWriter, tasks: Sequence[Sequence[OutputFile]], progr
     kept = done = 0
     total = sum(map(len, tasks))
     # Threads: decoding, changing and encoding release Python's lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         for task, found in zip(tasks, pool.map(writer.write, tasks), strict=True):
             kept += found
             done += len(task)

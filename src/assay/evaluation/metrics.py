@@ -120,8 +120,8 @@ class Metrics:
         """How many photos are right, with the interval of the accuracy."""
         if self.accuracy is None or self.accuracy_interval is None:
             return "no photos"
-        low, high = map(notebook_html.percent, (self.accuracy_interval.low, self.accuracy_interval.high))
-        right = f"{self.correct} of {self.count} photos correct, {notebook_html.percent(self.accuracy)}"
+        low, high = map(format_percent, (self.accuracy_interval.low, self.accuracy_interval.high))
+        right = f"{self.correct} of {self.count} photos correct, {format_percent(self.accuracy)}"
         return f"{right} ({100 * self.level:.0f} % interval {low} to {high})"
 
     def _repr_html_(self) -> str:

@@ -1,6 +1,5 @@
 """Inference: load a bundle, classify images, abstain and explain. Never imports torch."""
 
-from assay.core.cpu import cpu_count
 from assay.inference.abstention import AbstentionPolicy, AbstentionReason, NoveltyDetector, fit_novelty
 from assay.inference.classifier import BATCH_SIZE, Classifier
 from assay.inference.engine import Engine, EngineError, EngineMode, ModelOutputs
@@ -36,7 +35,6 @@ __all__ = [
     "NoveltyDetector",
     "PrecisionChoice",
     "Prediction",
-    "cpu_count",
     "create_engine",
     "fit_novelty",
     "load",

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -11,6 +10,7 @@ from typing import Any, Final, Self
 
 from assay.core.errors import UsageError
 from assay.core.files import atomic_write
+from assay.core.locks import try_lock
 from assay.core.progress import Progress, no_progress
 from assay.inference.classifier import BATCH_SIZE, Classifier
 from assay.inference.prediction_tables import (
@@ -22,31 +22,48 @@ from assay.inference.prediction_tables import (
     write_predictions,
 )
 
-if sys.platform != "win32":
-    import fcntl
+PROGRESS_LABEL: Final = "classifying"
+_MAX_EXAMPLES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSummary:
+    """Counts of a batch prediction.
+
+    Attributes:
+        count: images that were classified, including those of an earlier, interrupted run.
+        unreadable: images that could not be read; the table contains each with its reason.
+        examples: the first few of those, as sentences.
+        resumed: rows taken over from an interrupted run.
+    """
+
+    count: int
+    unreadable: int
+    examples: tuple[str, ...]
+    resumed: int
 
 
 class ResumeLog:
-    """A file of JSON lines: the first says under what conditions, then a line for every answer.
+    """A file of JSON lines: the conditions of the run, then one row per image.
 
-    One process at a time may have it open (on Windows nobody is kept out). Use it in a `with` statement.
+    Only one process at a time can open it (on Windows this is not enforced). Use it in a `with` statement.
 
     Attributes:
-        path: where it lies.
-        kept: rows that were there when it was opened, and are as good as new.
+        path: the file.
+        kept: rows of an interrupted run that are reused.
     """
 
     def __init__(self, path: Path, conditions: dict[str, Any], batch_size: int) -> None:
-        """Open the file, or make it.
+        """Open or create the log.
 
         Args:
-            path: its folder is made if it is missing.
-            conditions: plain values that decide the answers; they must be those of the first time.
-            batch_size: photos that are answered together. Only whole batches are kept, since the last digits
-                of an answer may depend on which photos stood beside it.
+            path: the file; its folder is created if missing.
+            conditions: plain values that determine the predictions; an existing log must have the same.
+            batch_size: images per batch. Only whole batches are kept, since the last digits of a prediction can
+                depend on the other images of its batch.
 
         Raises:
-            UsageError: the file is from other conditions, or another process is at work on it.
+            UsageError: the log has other conditions, or another process uses it.
         """
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,45 +82,42 @@ class ResumeLog:
         self._stream.close()
 
     def add(self, rows: Iterable[PredictionRow]) -> None:
-        """Write answers down; they survive the end of this process however it comes."""
+        """Append rows and flush them to the operating system, so that they survive a killed process."""
         self._stream.write("".join(json_line(row) + "\n" for row in rows).encode())
         self._stream.flush()
 
     def rows(self) -> Iterator[PredictionRow]:
-        """Give all answers so far, in order, one at a time."""
+        """Yield all rows in order."""
         with self.path.open("rb") as stream:
             stream.readline()
             for line in stream:
                 yield json.loads(line)
 
     def skip(self, photos: Iterator[Path]) -> None:
-        """Take from `photos` those that are answered, and make sure that they are the same.
+        """Advance `photos` past those that are in the log.
 
         Raises:
-            UsageError: other photos come now.
+            UsageError: `photos` differ from those in the log.
         """
         for row in self.rows():
             photo = next(photos, None)
             if photo is None or unicode_path(str(photo)) != row["source"]:
                 raise UsageError(
-                    f"{self.path} was begun with other photos ({row['source']} is not where it was): "
-                    "delete it to begin anew"
+                    f"{self.path} was started with other photos ({row['source']} is missing or has moved): "
+                    "delete it to start over"
                 )
 
     def remove(self) -> None:
-        """Delete the file: it has served."""
+        """Delete the log."""
         self._stream.close()
         self.path.unlink(missing_ok=True)
 
     def _lock(self) -> None:
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(self._stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UsageError(f"another process is at work on {self.path}: wait for it, or end it first") from None
+        if not try_lock(self._stream):
+            raise UsageError(f"another process is writing {self.path}: wait for it, or stop it first")
 
     def _recover(self, conditions: dict[str, Any], batch_size: int) -> int:
-        """Check the first line, cut off what is not whole, and count the rows that stay."""
+        """Check the conditions, truncate to whole batches, and return the number of rows left."""
         self._stream.seek(0)
         first = self._stream.readline()
         if not first.endswith(b"\n"):
@@ -113,8 +127,8 @@ class ResumeLog:
             return 0
         if _parse_json(first) != conditions:
             raise UsageError(
-                f"{self.path} was begun with another model or other options: use those again, or delete it "
-                "to begin anew"
+                f"{self.path} was started with another model or other options: use those again, or delete it "
+                "to start over"
             )
         good, kept, length = len(first), 0, len(first)
         for count, line in enumerate(self._stream, start=1):
@@ -128,40 +142,9 @@ class ResumeLog:
         return kept
 
 
-def _parse_json(line: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def resume_log_path(out: Path) -> Path:
-    """Tell where the answers lie until `out` is complete: beside it."""
+    """Return the path of the resume log of an output file."""
     return out.with_name(out.name + ".partial")
-
-
-PROGRESS_LABEL: Final = "classifying"
-"""What `Progress` is told."""
-
-_MAX_EXAMPLES: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class BatchSummary:
-    """What became of the photos.
-
-    Attributes:
-        count: photos that were classified, also by an earlier, interrupted run.
-        unreadable: photos that could not be read; the file names each with its reason.
-        examples: the first few of those, as sentences.
-        resumed: answers that an earlier run had left.
-    """
-
-    count: int
-    unreadable: int
-    examples: tuple[str, ...]
-    resumed: int
 
 
 def batch_predict(
@@ -173,57 +156,65 @@ def batch_predict(
     conditions: dict[str, Any] | None = None,
     progress: Progress = no_progress,
 ) -> BatchSummary:
-    """Classify photos into a table: JSON lines, CSV or Parquet by the ending of `out`.
+    """Classify images into a table: JSON lines, CSV or Parquet by the suffix of `out`.
 
-    Answers are kept in a file beside `out`, its name with `.partial` added, as they come. A run that was
-    stopped or killed goes on there when it is begun again, and the table is the same, byte for byte, as if
-    it had never been interrupted. `out` appears when all is done, whole or not at all.
+    Rows are saved to a resume log beside `out` (suffix `.partial`) as they are computed. If the run is
+    interrupted, a call with the same arguments resumes it, and the table is byte for byte the same as without the
+    interruption. `out` is written atomically at the end.
 
     Args:
-        classifier: answers.
-        photos: read once, a little ahead of the answers; in the same order if a run is to go on.
-        out: the table; one that exists is replaced at the end.
-        total: how many photos there are, if that is known, for `progress` alone.
-        conditions: plain values that decide the answers besides the model: a run goes on only under the same.
-        progress: told after every photo.
+        classifier: the classifier.
+        photos: image paths, consumed slightly ahead of the predictions; resuming needs the same order.
+        out: the table; an existing file is replaced at the end.
+        total: number of images, if known, for `progress` only.
+        conditions: plain values, besides the model, that determine the predictions; resuming needs the same.
+        progress: called after every image.
 
     Raises:
-        UsageError: `out` has no known ending, what lies beside it is from another model, other photos or
-            other conditions, or another process is at work on it.
+        UsageError: `out` has an unknown suffix; the resume log has another model, other images or other conditions;
+            or another process uses it.
         OSError: a file cannot be written.
     """
     check_output_path(out)
-    told = {
+    all_conditions = {
         "model": classifier.info.version,
         "engine": classifier.engine.name,
         "precision": classifier.precision,
         **(conditions or {}),
     }
-    with ResumeLog(resume_log_path(out), told, BATCH_SIZE) as partial:
+    with ResumeLog(resume_log_path(out), all_conditions, BATCH_SIZE) as log:
         stream = iter(photos)
-        partial.skip(stream)
-        done = partial.kept
-        answers = classifier.stream(stream)
-        while batch := list(islice(answers, BATCH_SIZE)):
-            partial.add(map(prediction_row, batch))
+        log.skip(stream)
+        done = log.kept
+        predictions = classifier.stream(stream)
+        while batch := list(islice(predictions, BATCH_SIZE)):
+            log.add(map(prediction_row, batch))
             done += len(batch)
             progress(PROGRESS_LABEL, done, max(total, done + 1))
-        tally = _summarize(partial)
+        summary = _summarize(log)
         with atomic_write(out) as temporary:
-            limits = classifier.limits is not None
-            write_predictions(temporary, partial.rows(), classifier.classes, limits=limits, suffix=out.suffix)
-        partial.remove()
-    return tally
+            abstained = classifier.limits is not None
+            write_predictions(temporary, log.rows(), classifier.classes, limits=abstained, suffix=out.suffix)
+        log.remove()
+    return summary
 
 
-def _summarize(partial: ResumeLog) -> BatchSummary:
+def _parse_json(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _summarize(log: ResumeLog) -> BatchSummary:
     count = unreadable = 0
     examples: list[str] = []
-    for row in partial.rows():
+    for row in log.rows():
         if "error" not in row:
             count += 1
             continue
         unreadable += 1
         if len(examples) < _MAX_EXAMPLES:
             examples.append(f"{row['source']}: {row['error']}")
-    return BatchSummary(count, unreadable, tuple(examples), partial.kept)
+    return BatchSummary(count, unreadable, tuple(examples), log.kept)

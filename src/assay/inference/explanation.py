@@ -12,6 +12,7 @@ from assay.core import notebook_html
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import atomic_write
 from assay.core.progress import Progress, no_progress
+from assay.core.tables import format_percent
 from assay.core.text import printable
 from assay.image import Preprocess
 from assay.image.decode import Box
@@ -170,7 +171,7 @@ def _draw_pair(sheet: Image.Image, explanation: Explanation, left: int, top: int
 def caption(explanation: Explanation) -> str:
     """Say in one line what was answered and what the heat is evidence of."""
     prediction = explanation.prediction
-    answer = f"{prediction.label} {100 * prediction.confidence:.1f} %"
+    answer = f"{prediction.label} {format_percent(prediction.confidence)}"
     if explanation.peak is None:
         return f"{answer} · nothing here speaks for {explanation.label}"
     same = explanation.label == prediction.label

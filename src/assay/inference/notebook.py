@@ -8,6 +8,7 @@ from PIL import Image
 
 from assay.bundle import BundleInfo
 from assay.core import notebook_html
+from assay.core.tables import format_percent
 from assay.image import DecodeError, decode
 
 _THUMBNAIL_SIDE = 192  # of a shown photo, in pixels
@@ -26,7 +27,7 @@ def prediction_html(
         reason: why the answer is unknown.
         unknown: whether the label should not be relied upon.
     """
-    confidence = notebook_html.percent(probabilities.get(label))
+    confidence = format_percent(probabilities.get(label))
     title = f"unknown ({reason}); nearest: {label} {confidence}" if unknown else f"{label} {confidence}"
     return notebook_html.panel(
         title,
@@ -52,9 +53,9 @@ def classifier_html(info: BundleInfo, runs: str) -> str:
         ("answers by", runs),
     ]
     if isinstance(accuracy, int | float):
-        rows.append((f"right on {part} photos", notebook_html.percent(accuracy)))
+        rows.append((f"right on {part} photos", format_percent(accuracy)))
     if least := info.thresholds.get("confidence"):
-        rows.append(("unknown below", notebook_html.percent(least)))
+        rows.append(("unknown below", format_percent(least)))
     if provenance.photos:
         counts = {name: sum(of.values()) for name, of in provenance.photos.items()}
         rows.append(("photos", ", ".join(f"{count} {name}" for name, count in counts.items())))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
 from assay.core.progress import Progress, no_progress
 from assay.core.tables import join_names
@@ -23,7 +24,7 @@ from assay.evaluation import (
     curve_from_dict,
 )
 from assay.evaluation.calibration import confidence_histogram
-from assay.inference import Classifier, cpu_count
+from assay.inference import Classifier
 from assay.inference.engine import ModelOutputs
 from assay.inference.engine_selection import stored_precision
 from assay.pipeline.cached_embeddings import CachedEmbeddings

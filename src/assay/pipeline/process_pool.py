@@ -16,8 +16,8 @@ from multiprocessing.context import SpawnProcess
 
 import torch
 
+from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
-from assay.inference import cpu_count
 from assay.pipeline.build_model import free_memory
 from assay.pipeline.experiment_folder import ExperimentCallbacks, RunTask, complete_run
 from assay.pipeline.run_folder import Run

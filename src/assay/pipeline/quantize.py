@@ -15,12 +15,13 @@ from safetensors.numpy import save
 
 from assay.bundle import Bundle, Precision, PrecisionSettings, amend_bundle
 from assay.bundle.quantization import Quantizer
+from assay.core.cpu import cpu_count
 from assay.core.progress import Progress, no_progress
 from assay.data import Dataset, PixelCache, PreprocessedImages
 from assay.data.loading import load_split_dataset
 from assay.evaluation import Predictions
 from assay.image import Preprocess
-from assay.inference import AUTO, Classifier, Engine, NoveltyDetector, cpu_count, create_engine
+from assay.inference import AUTO, Classifier, Engine, NoveltyDetector, create_engine
 from assay.pipeline.calibrate import ConfidenceCalibration, fit_abstention, sample_per_class
 from assay.pipeline.evaluation_data import class_mapping_for
 from assay.pipeline.predict_dataset import predict_dataset

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
 from assay.core.progress import Progress
 from assay.data import Dataset, assign_splits, cross_validation_folds
 from assay.data.splits import fold_warnings
-from assay.inference import cpu_count
 from assay.pipeline.build_model import build_model
 from assay.pipeline.cached_embeddings import FrozenBackbone
 from assay.pipeline.experiment_folder import RunTask

@@ -5,10 +5,8 @@ do.
 """
 
 import json
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +14,9 @@ from typing import Any
 from assay import __version__
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import JsonTypes, read_json_state, write_text
+from assay.core.locks import file_lock
 from assay.data import Split, read_manifest
 from assay.recipe import Recipe, dump_recipe, load_recipe
-
-if sys.platform != "win32":
-    import fcntl
-
-_POLL_SECONDS = 0.05  # seconds between two attempts
 
 
 @contextmanager
@@ -36,24 +30,12 @@ def folder_lock(path: Path, patience: float = 0.0) -> Iterator[None]:
     Raises:
         UsageError: another process is still at work.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as stream:
-        if sys.platform != "win32":
-            deadline = time.monotonic() + patience
-            while not _try_lock(stream.fileno()):
-                if time.monotonic() >= deadline:
-                    raise UsageError(f"another process is at work in {path.parent}: wait for it, or end it first")
-                time.sleep(_POLL_SECONDS)
-        yield
-
-
-def _try_lock(handle: int) -> bool:
-    if sys.platform != "win32":
+    with ExitStack() as stack:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
+            stack.enter_context(file_lock(path, patience))
+        except TimeoutError:
+            raise UsageError(f"another process is using {path.parent}: wait for it, or stop it first") from None
+        yield
 
 
 _STATE_FIELDS: JsonTypes = {

@@ -17,9 +17,9 @@ from typing import TextIO
 
 from uvicorn import Config
 
+from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError
 from assay.core.text import printable
-from assay.inference import cpu_count
 from assay.serving.app import create_app
 from assay.serving.batching import exit_despite_threads
 from assay.serving.components import make_components

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
 from assay.nets import Head
 from assay.recipe import Recipe, TrainSpec
@@ -286,9 +287,7 @@ def worker_count(wanted: int | None, photos: int, batch_bytes: int) -> int:
     """
     if wanted is None and photos < _MIN_IMAGES_FOR_WORKERS:
         return 0
-    count = wanted
-    if count is None:
-        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = cpu_count() if wanted is None else wanted
     if not count or not _socket_paths_fit(tempfile.gettempdir()):
         return 0
     return min(count, _max_workers_for_shared_memory(batch_bytes, _SHARED_MEMORY))

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from assay.core.cpu import cpu_count
 from assay.core.progress import Progress, no_progress
-from assay.inference import cpu_count
 from assay.nets import Head
 from assay.nets.heads import HeadStack
 from assay.recipe import Recipe, TrainSpec

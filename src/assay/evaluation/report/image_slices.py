@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
 from assay.evaluation.intervals import CONFIDENCE_LEVEL, wilson_interval
@@ -15,7 +16,6 @@ from assay.evaluation.report.context import ReadImage
 from assay.evaluation.report.thumbnails import evenly_spaced, read_image
 from assay.evaluation.slices import Slice, accuracy_by_slice, accuracy_by_source_label
 from assay.image import decode, inspect
-from assay.inference import cpu_count
 
 MAX_MEASURED_PHOTOS = 5_000
 """Photos that are opened for this; of more, an even sample."""

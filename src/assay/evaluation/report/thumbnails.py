@@ -9,11 +9,11 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
+from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
 from assay.evaluation.report.context import MakeHeatmap, ReadImage
 from assay.image import decode
-from assay.inference import cpu_count
 
 Item = TypeVar("Item")
 

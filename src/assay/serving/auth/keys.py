@@ -1,6 +1,5 @@
 """API keys: the key file, reloading it when it changes, and creating, rotating and revoking keys."""
 
-import fcntl
 import json
 import logging
 import secrets
@@ -16,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import write_text
+from assay.core.locks import file_lock
 from assay.recipe.base import Settings
 from assay.serving.auth.master_keys import (
     MASTER_KEYS_FILE,
@@ -149,8 +149,7 @@ def edit_keys(path: Path) -> Iterator[ApiKeys]:
     Another command that changes the store waits until this one is done.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (path.parent / f".{path.name}.lock").open("a", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock(path.parent / f".{path.name}.lock"):
         keys = read_keys(path)
         yield keys
         rows = [key.model_dump(exclude_none=True) for key in keys.values()]

@@ -1,7 +1,6 @@
 """Keep request records on disk while the database is unavailable."""
 
 import errno
-import fcntl
 import logging
 import os
 import time
@@ -10,6 +9,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Final
 
+from assay.core.locks import open_locked
 from assay.serving.request_log.serialization import from_json_line, to_json_line
 from assay.serving.request_record import RequestRecord
 
@@ -191,13 +191,7 @@ class Spool:
 def _try_lock(folder: Path) -> int | None:
     """Lock a folder for this process; None when another one lives in it (or this one does already)."""
     folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
+    return open_locked(folder / "lock")
 
 
 def _write_all(stream: FileIO, data: bytes) -> None:

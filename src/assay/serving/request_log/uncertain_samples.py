@@ -2,17 +2,16 @@
 
 import asyncio
 import csv
-import fcntl
 import hashlib
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final
 
 from assay.core.files import atomic_write
+from assay.core.locks import file_lock
 from assay.core.tables import SafeCsvWriter, read_csv_dicts
 from assay.serving.request_log.serialization import to_milliseconds
 from assay.serving.request_log.settings import UncertainSampleSettings
@@ -92,7 +91,7 @@ class UncertainSampleStore:
 
     def _keep(self, batch: Sequence[tuple[bytes, RequestRecord]]) -> None:
         """Add photos, remove the most confident beyond the bounds: photos first, then the manifest."""
-        with _locked(self._folder):
+        with file_lock(self._folder / ".lock"):
             rows = {row.path: row for row in read_manifest(self._folder)}
             photos: dict[str, bytes] = {}
             for photo, record in batch:
@@ -171,12 +170,3 @@ def _make_sample(photo: bytes, record: RequestRecord) -> UncertainSample:
         model=record.model,
         model_version=record.model_version,
     )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other workers out of the folder within the block; the lock goes with the process that holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a", encoding="utf-8") as stream:
-        fcntl.flock(stream.fileno(), fcntl.LOCK_EX)
-        yield

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,8 +10,7 @@ from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import Generic, TextIO, TypeVar
 
-if sys.platform != "win32":
-    import fcntl
+from assay.core.locks import try_lock
 
 _ItemT = TypeVar("_ItemT")
 
@@ -173,10 +171,7 @@ class PipeHandler(logging.Handler):
 
 def _try_lock(path: Path) -> TextIO | None:
     stream = path.open("a", encoding="utf-8")
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            stream.close()
-            return None
-    return stream
+    if try_lock(stream):
+        return stream
+    stream.close()
+    return None

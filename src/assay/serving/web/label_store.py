@@ -1,19 +1,19 @@
 """The photos to label (uncertain samples, suspected label errors) and the CSV manifest of labels given."""
 
 import csv
-import fcntl
 import hashlib
 import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from assay.core import image_tables
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import atomic_write, write_text
+from assay.core.locks import file_lock
 from assay.core.table_paths import resolve_table_path
 from assay.core.tables import SafeCsvWriter
 from assay.serving.request_log.uncertain_samples import read_manifest
@@ -257,12 +257,8 @@ class LabelStore:
         inside = path.is_relative_to(self._folder)
         return (path.relative_to(self._folder) if inside else path).as_posix()
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with (self._folder / f".{self.path.name}.lock").open("a", encoding="utf-8") as stream:
-            fcntl.flock(stream.fileno(), fcntl.LOCK_EX)
-            yield
+    def _locked(self) -> AbstractContextManager[None]:
+        return file_lock(self._folder / f".{self.path.name}.lock")
 
 
 def _read_dataset(data: Path) -> tuple[tuple[str, ...], list[Row]]:

@@ -19,15 +19,15 @@ import sys, time
 from pathlib import Path
 from assay.core.files import atomic_write
 from assay.core.files import temporary_folder
-from assay.data.fetch.archive import whole_folder
-from assay.serving.telemetry import shared_figures
+from assay.data.fetch.archive import atomic_folder
+from assay.serving.telemetry import multiprocess_metrics
 where = Path(sys.argv[1])
-with temporary_folder("assay-test") as one, whole_folder(where / "fetched") as two, shared_figures() as three:
+with temporary_folder("assay-test") as one, atomic_folder(where / "fetched") as two, multiprocess_metrics() as three:
     (one / "deep").mkdir()
     (one / "deep" / "file").write_text("x")
     (two / "photo.jpg").write_text("x")
     (three / "counter_1.db").write_text("x")
-    with atomic_write(where / "model.assay") as half, replacing(where / "no suffix") as other:
+    with atomic_write(where / "model.assay") as half, atomic_write(where / "no suffix") as other:
         half.write_text("half")
         print("ready", flush=True)
         time.sleep(60)

@@ -130,9 +130,9 @@ def test_photos_are_asked_for_as_they_are_needed(answering: Classifier, paths: l
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"conditions": {"abstain": False}}, "begun with another model or other options"),
-        ({"photos": slice(1, None)}, "begun with other photos"),
-        ({"photos": slice(0, 3)}, "begun with other photos"),
+        ({"conditions": {"abstain": False}}, "started with another model or other options"),
+        ({"photos": slice(1, None)}, "started with other photos"),
+        ({"photos": slice(0, 3)}, "started with other photos"),
     ],
 )
 def test_what_was_begun_otherwise_is_not_mixed(
@@ -153,7 +153,7 @@ def test_what_was_begun_otherwise_is_not_mixed(
 
 def test_two_runs_do_not_write_one_table(tmp_path: Path):
     path = tmp_path / "answers.csv.partial"
-    with ResumeLog(path, {}, 1), pytest.raises(UsageError, match="another process is at work"):
+    with ResumeLog(path, {}, 1), pytest.raises(UsageError, match="another process is writing"):
         ResumeLog(path, {}, 1)
     with ResumeLog(path, {}, 1) as partial:
         assert partial.kept == 0

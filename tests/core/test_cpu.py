@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.inference import cpu_count
+from assay.core.cpu import cpu_count
 
 ALLOWED = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
