@@ -12,8 +12,8 @@ from assay.pipeline.run_folder import folder_lock
 _HOLD = """
 import sys
 from pathlib import Path
-from assay.pipeline.run_folder import alone
-with alone(Path(sys.argv[1])):
+from assay.pipeline.run_folder import folder_lock
+with folder_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
