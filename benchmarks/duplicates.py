@@ -93,7 +93,7 @@ def judged(pairs: Iterable[tuple[str, str]], count: int) -> Verdict:
 def ours(samples: Sequence[Sample]) -> list[tuple[str, str]]:
     """Return the pairs that Assay links."""
     with tempfile.TemporaryDirectory() as cache, open_feature_store(Path(cache)) as store:
-        photos = scan_images(samples, store).photos
+        photos = scan_images(samples, store).images
         links = find_near_duplicates(photos, store, bursts=False).links
     return [(photos[link.first].sample.id, photos[link.second].sample.id) for link in links]
 
@@ -152,7 +152,7 @@ def different_cells() -> None:
     """Print how many pairs of different solar cells are called copies."""
     samples = [Sample(path.name, path, "cell") for path in sorted(_CELLS.glob("*.png"))]
     with tempfile.TemporaryDirectory() as cache, open_feature_store(Path(cache)) as store:
-        photos = scan_images(samples, store).photos
+        photos = scan_images(samples, store).images
         groups = find_near_duplicates(photos, store, bursts=False).groups()
     wrong = sum(len(group) * (len(group) - 1) // 2 for group in groups)
     every = len(photos) * (len(photos) - 1) // 2

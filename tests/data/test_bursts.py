@@ -18,7 +18,7 @@ def _photo(name: str, scene: int = 0, taken: float | None = None) -> ScannedImag
     features = Features(
         digest=name, format="jpeg", width=640, height=480, mode="RGB", orientation=1, frames=1,
         value_type="uint8", low=0, high=255, taken=taken,
-        dark=0, bright=255, contrast=60, sharpness=0.1, detail=20,
+        brightness=128, dark=0, bright=255, contrast=60, sharpness=0.1, detail=20,
         coarse=_SCENES[scene], fine=np.zeros((64, 64), np.uint8),
     )  # fmt: skip
     return ScannedImage(Sample(name, Path(name), "a"), features)
@@ -73,7 +73,7 @@ def test_blank_photos_correlate_with_nothing() -> None:
 
 def test_the_bottle_photos(bottles: Path, tmp_path: Path) -> None:
     with open_feature_store(tmp_path) as store:
-        photos = scan_images(list_source(bottles).samples, store).photos
+        photos = scan_images(list_source(bottles).samples, store).images
     times = {photo.sample.id: int(Path(photo.sample.id).stem) for photo in photos}
     found = {
         frozenset((photos[first].sample.id, photos[second].sample.id)) for first, second in find_burst_pairs(photos)

@@ -1,7 +1,7 @@
 import io
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,6 @@ from assay.data.near_duplicates import (
     LinkKind,
     connected_groups,
     find_near_duplicates,
-    near_duplicate_groups,
 )
 
 
@@ -44,6 +43,12 @@ def _copy(path: Path, target: Path, rng: random.Random) -> None:
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=rng.randint(40, 90))
     target.write_bytes(stream.getvalue())
+
+
+def near_duplicate_groups(samples: Sequence[Sample], *, cache: Path, mirrored: bool = False) -> list[frozenset[str]]:
+    with open_feature_store(cache) as store:
+        images = scan_images(samples, store).images
+        return find_near_duplicates(images, store, mirrored=mirrored).id_groups(images)
 
 
 @pytest.fixture
@@ -109,7 +114,7 @@ def test_a_group_that_swallows_the_data_is_doubted(
         cell = base + 6 * np.asarray(texture)[:, :, None]
         Image.fromarray(cell.clip(0, 255).astype(np.uint8)).save(tmp_path / f"a/cell{number:02}.png")
     with open_feature_store(tmp_path / "cache") as store:
-        photos = scan_images(list_source(tmp_path).samples, store).photos
+        photos = scan_images(list_source(tmp_path).samples, store).images
         alike = find_near_duplicates(photos, store)
 
     (doubt,) = alike.tightened
@@ -152,7 +157,7 @@ def test_kinds_choose_links() -> None:
 
 def test_the_button_cells(button_cells: Path, tmp_path: Path) -> None:
     with open_feature_store(tmp_path) as store:
-        photos = scan_images(list_source(button_cells).samples, store).photos
+        photos = scan_images(list_source(button_cells).samples, store).images
         alike = find_near_duplicates(photos, store)
     identical = [{photos[place].sample.id for place in group} for group in alike.groups(LinkKind.identical)]
 

@@ -31,11 +31,11 @@ def test_order_and_outcomes(samples: list[Sample], tmp_path: Path) -> None:
     with open_feature_store(tmp_path / "cache") as store:
         seen = scan_images(samples, store)
 
-        assert [photo.sample.id for photo in seen.photos] == [f"a/{number:02}.png" for number in range(71)]
-        assert all(photo.sample.digest == photo.features.digest for photo in seen.photos)
+        assert [photo.sample.id for photo in seen.images] == [f"a/{number:02}.png" for number in range(71)]
+        assert all(photo.sample.digest == photo.features.digest for photo in seen.images)
         assert [(one.id, one.reason) for one in seen.unreadable] == [("a/71.png", "damaged: truncated PNG")]
         assert seen.skipped == {"not an image": 1}
-        assert len(store.get([photo.features.digest for photo in seen.photos])) == 70
+        assert len(store.get([photo.features.digest for photo in seen.images])) == 70
 
 
 def test_known_photos_are_not_decoded_again(
@@ -50,15 +50,15 @@ def test_known_photos_are_not_decoded_again(
         second = scan_images(samples, store)
 
     assert len(decoded) == 1  # the damaged one
-    assert [photo.sample for photo in second.photos] == [photo.sample for photo in first.photos]
-    assert [photo.features.sharpness for photo in second.photos] == [photo.features.sharpness for photo in first.photos]
+    assert [photo.sample for photo in second.images] == [photo.sample for photo in first.images]
+    assert [photo.features.sharpness for photo in second.images] == [photo.features.sharpness for photo in first.images]
 
 
 def test_progress_reaches_the_end(samples: list[Sample], tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
 
     def note(what: str, done: int, total: int) -> None:
-        assert what == "Looking at photos"
+        assert what == "Reading photos"
         told.append((done, total))
 
     progress: Progress = note

@@ -12,7 +12,7 @@ from assay.data.features import FEATURES_VERSION, Features
 _ONE = Features(
     digest="a" * 64, format="jpeg", width=3, height=4, mode="RGB", orientation=1, frames=1,
         value_type="uint8", low=0, high=255, taken=None,
-    dark=1.0, bright=2.0, contrast=3.0, sharpness=4.0, detail=5.0,
+    brightness=1.5, dark=1.0, bright=2.0, contrast=3.0, sharpness=4.0, detail=5.0,
     coarse=np.arange(768, dtype=np.uint8).reshape(16, 16, 3),
     fine=np.arange(1024, dtype=np.uint8).reshape(32, 32),
 )  # fmt: skip

@@ -92,5 +92,5 @@ def test_order_is_kept_and_progress_reaches_the_end(tmp_path: Path, write_photo:
     told: list[tuple[str, int, int]] = []
     verified = verify([candidate(path) for path in paths], lambda *step: told.append(step))
     assert [sample.path for sample in verified.samples] == paths
-    assert told[-1] == ("Checking photos", 50, 50)
+    assert told[-1] == ("Reading photos", 50, 50)
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)

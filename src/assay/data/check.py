@@ -1,6 +1,7 @@
 """Audit a labelled data set: read every file once and report what is wrong with it."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ from assay.data.check_rules import duplicate_findings, image_findings, value_ran
 from assay.data.class_folders import Listing
 from assay.data.dataset import UnreadableFile, map_labels, natural_key
 from assay.data.feature_store import open_feature_store
-from assay.data.image_scan import FILE_NOT_FOUND, ScannedImage, ScanResult, VerifiedFiles, scan_images
+from assay.data.image_scan import FILE_NOT_FOUND, ScannedImage, ScanResult, scan_images
 from assay.data.loading import build_dataset, list_source, split_for_training
 from assay.data.near_duplicates import MAX_GROUP_SHARE, NearDuplicates, find_near_duplicates
 from assay.recipe import DataSpec
@@ -50,6 +51,7 @@ def check(
     largest_share: float = MAX_GROUP_SHARE,
     value_range: tuple[float, float] | None = None,
     cache: Path | None = None,
+    digests: Mapping[str, str] | None = None,
     progress: Progress = no_progress,
 ) -> CheckReport:
     """Look at every file of a data set once and say all that is wrong with it.
@@ -64,6 +66,7 @@ def check(
         largest_share: share of the data, 0-1, beyond which a group of look-alikes is doubted.
         value_range: the recipe's `preprocess.value_range`.
         cache: folder where features of photos are kept by content; the usual one when None.
+        digests: SHA-256 by sample id of files that this process has read already; see `scan_images`.
         progress: told while files are opened and compared.
 
     Raises:
@@ -74,9 +77,9 @@ def check(
     mapping = spec.class_mapping
     samples = listing.samples if mapping is None else map_labels(listing.samples, mapping)
     with open_feature_store(cache) as store:
-        seen = scan_images(samples, store, progress, value_range)
+        seen = scan_images(samples, store, progress, value_range, digests=digests)
         alike = find_near_duplicates(
-            seen.photos,
+            seen.images,
             store,
             mirrored=mirrored,
             bursts=bursts,
@@ -85,11 +88,11 @@ def check(
         )
         # What training would find alike, whatever was asked for here.
         usual = (mirrored, bursts, largest_share) == (False, True, MAX_GROUP_SHARE)
-        trained = alike if usual else find_near_duplicates(seen.photos, store, progress=progress)
+        trained = alike if usual else find_near_duplicates(seen.images, store, progress=progress)
     labels = listing.labels if mapping is None else list(mapping)
-    counts = _ClassCounts(_count_by_label(labels, seen.photos), spec.min_images_per_class)
+    counts = _ClassCounts(_count_by_label(labels, seen.images), spec.min_images_per_class)
     training = _training_findings(Path(path), listing, seen, trained, spec=spec, seed=seed, value_range=value_range)
-    values = value_range_finding(seen.photos, seen.refused, value_range)
+    values = value_range_finding(seen.images, seen.refused, value_range)
     return _report(listing, seen, alike, counts, training=training, values=values)
 
 
@@ -104,11 +107,9 @@ def _training_findings(
     value_range: tuple[float, float] | None,
 ) -> list[Finding]:
     """Ask what training would say of these photos: that it cannot use them, or its warnings."""
-    values = Counter(photo.features.values for photo in seen.photos)
-    verified = VerifiedFiles([photo.sample for photo in seen.photos], seen.unreadable, seen.skipped, values)
     try:
-        dataset = build_dataset(path, listing, verified, spec.class_mapping, value_range=value_range)
-        ready = split_for_training(dataset, _group_ids(seen.photos, alike), spec, seed)
+        dataset = build_dataset(path, listing, seen.verified(), spec.class_mapping, value_range=value_range)
+        ready = split_for_training(dataset, alike.id_groups(seen.images), spec, seed)
     except AssayError as error:
         return [
             Finding(
@@ -130,10 +131,6 @@ def _training_findings(
     return []
 
 
-def _group_ids(photos: list[ScannedImage], alike: NearDuplicates) -> list[frozenset[str]]:
-    return [frozenset(photos[place].sample.id for place in group) for group in alike.groups()]
-
-
 def _report(
     listing: Listing,
     seen: ScanResult,
@@ -150,22 +147,22 @@ def _report(
     findings = [
         *_unreadable_findings([*listing.unreadable, *seen.unreadable]),
         *training,
-        *duplicate_findings(seen.photos, alike, enough=not training),
+        *duplicate_findings(seen.images, alike, enough=not training),
         *classes,
-        *image_findings(seen.photos),
+        *image_findings(seen.images),
         *([] if values is None else [values]),
         *_listing_findings(listing),
     ]
-    splits = Counter(photo.sample.split for photo in seen.photos if photo.sample.split)
+    splits = Counter(photo.sample.split for photo in seen.images if photo.sample.split)
     return CheckReport(
         root=listing.root,
-        photos=len(seen.photos),
+        photos=len(seen.images),
         classes=counts.by_label,
         splits={str(split): count for split, count in splits.items()},
         findings=tuple(sorted(findings, key=lambda finding: _SEVERITY_ORDER[finding.severity])),
         skipped=dict(sorted((listing.skipped + seen.skipped).items())),
-        groups=tuple(_group_ids(seen.photos, alike)),
-        samples=tuple(photo.sample for photo in seen.photos),
+        groups=tuple(alike.id_groups(seen.images)),
+        samples=tuple(photo.sample for photo in seen.images),
     )
 
 

@@ -47,6 +47,8 @@ class Sample:
     """SHA-256 of `read()` as 64 hexadecimal digits; None until the photo has been verified."""
     tensor: TensorRef | None = None
     """Where in an array file the image stands; None for ordinary image files."""
+    format: str | None = field(default=None, compare=False)
+    """Image format by content, such as `jpeg`; None until the file was read, and for images of array files."""
 
     def read(self) -> bytes:
         """Return the photo's bytes: the file as it is, or an image of an array file as a BMP.
@@ -206,19 +208,20 @@ def empty_classes(classes: Sequence[str], samples: Iterable[Sample]) -> list[str
 
 
 def count_formats(samples: Iterable[Sample]) -> dict[str, int]:
-    """Count photos by format, most frequent first; images in array files have none.
+    """Count images by format, most frequent first; images of array files have none.
 
-    A file that has gone since it was scanned is not counted.
+    Files are opened only where the format is not known, as in a data set read from a manifest. A file that
+    has gone is not counted.
     """
-    found: Counter[str] = Counter()
-    for sample in samples:
-        if sample.tensor is not None:
-            continue
-        try:
-            with sample.path.open("rb") as stream:
-                kind = sniff(stream.read(HEAD_BYTES))
-        except OSError:
-            continue
-        if kind is not None:
-            found[kind] += 1
-    return dict(found.most_common())
+    formats = (sample.format or _sniff_file(sample) for sample in samples)
+    return dict(Counter(name for name in formats if name is not None).most_common())
+
+
+def _sniff_file(sample: Sample) -> str | None:
+    if sample.tensor is not None:
+        return None
+    try:
+        with sample.path.open("rb") as stream:
+            return sniff(stream.read(HEAD_BYTES))
+    except OSError:
+        return None

@@ -106,7 +106,7 @@ def parse_frame(name: str) -> FramePosition | None:
 
 Array = np.ndarray
 
-FEATURES_VERSION: Final = 3
+FEATURES_VERSION: Final = 4
 """Raise it when the same bytes come to give other features: kept ones are then not used any more."""
 
 _MEASURED_SIDE: Final = 256
@@ -137,6 +137,8 @@ class Features:
     """The value that is white."""
     taken: float | None
     """Exif time of exposure, in seconds since 1970 by the camera's own clock."""
+    brightness: float
+    """Mean gray value."""
     dark: float
     """5th percentile of gray."""
     bright: float
@@ -183,6 +185,7 @@ def extract_features(data: bytes) -> Features:
         low=None if info.values.range is None else info.values.range[0],
         high=None if info.values.range is None else info.values.range[1],
         taken=exif_time(data),
+        brightness=cv2.mean(gray)[0],
         dark=dark,
         bright=bright,
         contrast=_deviation(pixels),

@@ -3,14 +3,14 @@
 import hashlib
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from assay.data.features import Features, extract_features, remeasure
 from assay.image import HEAD_BYTES, decode, inspect, sniff
 from assay.image.image_files import IMAGE_SUFFIXES, NOT_AN_IMAGE
 from assay.image.pixel_conversion import UINT8, ValueEncoding, ValueRange
+
+_T = TypeVar("_T")
 
 VALUE_RANGE_ADVICE = "set preprocess.value_range to [black, white], which then holds for all of them"
 CONVERT_ADVICE = "convert them to one type"
@@ -67,83 +69,157 @@ _ENCODING = sys.getfilesystemencoding()
 _NOT_UNICODE = "its name is not valid Unicode" + (
     "" if _ENCODING == "utf-8" else f" in this locale ({_ENCODING}); set PYTHONUTF8=1 or LC_ALL=C.UTF-8"
 )
-_VERIFY_BATCH = 16
+_BATCH = 32
 # Draft decoding skips pixels, not bytes: a JPEG that lacks one byte of its picture (all but the two of the
 # end marker) is still found out, at half the cost of decoding in full.
 _DRAFT_SIDE = 1
 _DEEP_FORMATS = frozenset({"tiff", "png", "ppm", "jpeg2000"})
+_NO_THUMBNAIL = np.empty((0, 0), np.uint8)
 
 
 class VerifiedFiles(NamedTuple):
-    """The outcome of opening every file."""
+    """Files that were opened and decoded."""
 
     samples: list[Sample]
-    """Those that decode, with their digests, in the order given."""
+    """Images that decode, with digest and format, in the order given."""
     unreadable: list[UnreadableFile]
     skipped: Counter[str]
+    """Number of files that are not images, by reason."""
     values: Counter[ValueEncoding]
-    """How many of them hold values of which type and range."""
+    """Number of images by type and range of their values."""
+
+
+class ScannedImage(NamedTuple):
+    """An image that decodes and its features.
+
+    Attributes:
+        sample: with digest and format.
+        features: without the grey thumbnail, which stays in the feature store.
+    """
+
+    sample: Sample
+    features: Features
+
+
+class ScanResult(NamedTuple):
+    """Outcome of `scan_images`; images in the order given."""
+
+    images: list[ScannedImage]
+    unreadable: list[UnreadableFile]
+    skipped: Counter[str]
+    refused: Counter[ValueEncoding]
+    """Types and ranges of the images that are unreadable only because of their values."""
+
+    def verified(self) -> VerifiedFiles:
+        """Return the result without the features."""
+        values = Counter(image.features.values for image in self.images)
+        return VerifiedFiles([image.sample for image in self.images], self.unreadable, self.skipped, values)
 
 
 class _VerifiedFile(NamedTuple):
-    """A photo that decodes."""
-
     sample: Sample
     values: ValueEncoding
 
 
-_VerifyOutcome = _VerifiedFile | UnreadableFile | str
+class _RefusedValues(NamedTuple):
+    """An image that decodes, but whose values training refuses."""
+
+    unreadable: UnreadableFile
+    values: ValueEncoding
 
 
 def verify(
     samples: Sequence[Sample], progress: Progress = no_progress, value_range: tuple[float, float] | None = None
 ) -> VerifiedFiles:
-    """Open, hash and decode every sample on all cores; keep those that are whole photos.
+    """Read, hash and decode every file on all cores, without measuring features.
 
-    A file that is no image and does not claim to be one by its name is skipped; one that claims it, or is
-    an image that cannot be decoded to the end, is unreadable.
+    A file that is no image by content nor by name is skipped; one that claims to be an image by its name, or
+    begins like one and does not decode to its end, is unreadable.
 
     Args:
         samples: candidates; labels and splits are passed through.
-        progress: told after every few files.
+        progress: called after every few files.
         value_range: the recipe's `preprocess.value_range`.
     """
-    kept: list[Sample] = []
-    unreadable: list[UnreadableFile] = []
-    skipped: Counter[str] = Counter()
-    values: Counter[ValueEncoding] = Counter()
+    result = VerifiedFiles([], [], Counter(), Counter())
+    for outcome in _parallel(samples, partial(_verify_batch, value_range), progress):
+        if isinstance(outcome, _VerifiedFile):
+            result.samples.append(outcome.sample)
+            result.values[outcome.values] += 1
+        elif isinstance(outcome, UnreadableFile):
+            result.unreadable.append(outcome)
+        else:
+            result.skipped[outcome] += 1
+    return result
+
+
+def scan_images(
+    samples: Sequence[Sample],
+    store: FeatureStore,
+    progress: Progress = no_progress,
+    value_range: ValueRange = "minmax",
+    *,
+    digests: Mapping[str, str] | None = None,
+) -> ScanResult:
+    """Read every file once on all cores: hash it, decode it and measure its features unless they are stored.
+
+    Args:
+        samples: candidates. A file that is no image by content nor by name is skipped.
+        store: holds the features of every image afterwards.
+        progress: called after every few files.
+        value_range: the recipe's `preprocess.value_range`: images that training refuses for their values are
+            unreadable, and brightness is that of training. "minmax" accepts every range.
+        digests: SHA-256 by sample id, of files that this run has read before; they are not read again if
+            their features are stored.
+    """
+    result = ScanResult([], [], Counter(), Counter())
+    work = partial(_scan_batch, store, value_range, digests or {})
+    for outcome in _parallel(samples, work, progress):
+        if isinstance(outcome, ScannedImage):
+            result.images.append(outcome)
+        elif isinstance(outcome, UnreadableFile):
+            result.unreadable.append(outcome)
+        elif isinstance(outcome, _RefusedValues):
+            result.unreadable.append(outcome.unreadable)
+            result.refused[outcome.values] += 1
+        else:
+            result.skipped[outcome] += 1
+    store.touch((image.features.digest for image in result.images), int(time.time()))
+    return result
+
+
+def _parallel(
+    samples: Sequence[Sample], work: Callable[[Sequence[Sample]], list[_T]], progress: Progress
+) -> Iterator[_T]:
+    """Yield outcomes in the order of the samples.
+
+    Threads suffice: reading, hashing and decoding release the GIL. Only a few batches are pending at a time,
+    however many files there are.
+    """
+    workers = cpu_count()
+    batches = (samples[start : start + _BATCH] for start in range(0, len(samples), _BATCH))
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="scan")
     done = 0
-    for outcomes in _verify_batches(samples, value_range):
-        for outcome in outcomes:
-            if isinstance(outcome, _VerifiedFile):
-                kept.append(outcome.sample)
-                values[outcome.values] += 1
-            elif isinstance(outcome, UnreadableFile):
-                unreadable.append(outcome)
-            else:
-                skipped[outcome] += 1
-        done += len(outcomes)
-        progress("Checking photos", done, len(samples))
-    return VerifiedFiles(kept, unreadable, skipped, values)
-
-
-def _verify_batches(
-    samples: Sequence[Sample], value_range: tuple[float, float] | None
-) -> Iterable[list[_VerifyOutcome]]:
-    pool = ThreadPoolExecutor(max_workers=cpu_count(), thread_name_prefix="verify")
     try:
-        pieces = [samples[start : start + _VERIFY_BATCH] for start in range(0, len(samples), _VERIFY_BATCH)]
-        yield from pool.map(partial(_verify_all, value_range), pieces)
+        pending = deque(pool.submit(work, batch) for batch in islice(batches, 3 * workers))
+        while pending:
+            outcomes = pending.popleft().result()
+            pending.extend(pool.submit(work, batch) for batch in islice(batches, 1))
+            yield from outcomes
+            done += len(outcomes)
+            progress("Reading photos", done, len(samples))
     finally:
-        # After an error or Ctrl-C nothing that waits is begun any more.
+        # After an error or Ctrl-C no pending batch is started.
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _verify_all(value_range: tuple[float, float] | None, samples: Sequence[Sample]) -> list[_VerifyOutcome]:
+def _verify_batch(
+    value_range: tuple[float, float] | None, samples: Sequence[Sample]
+) -> list[_VerifiedFile | UnreadableFile | str]:
     return [_verify_one(sample, value_range) for sample in samples]
 
 
-def _verify_one(sample: Sample, value_range: tuple[float, float] | None) -> _VerifyOutcome:
+def _verify_one(sample: Sample, value_range: tuple[float, float] | None) -> _VerifiedFile | UnreadableFile | str:
     data = read_image_file(sample)
     if not isinstance(data, bytes):
         return data
@@ -152,7 +228,57 @@ def _verify_one(sample: Sample, value_range: tuple[float, float] | None) -> _Ver
         values = _image_values(data)
     except AssayError as error:
         return UnreadableFile(sample.id, sample.path, str(error))
-    return _VerifiedFile(replace(sample, digest=hashlib.sha256(data).hexdigest()), values)
+    digest = hashlib.sha256(data).hexdigest()
+    kind = None if sample.tensor else sniff(data[:HEAD_BYTES])
+    return _VerifiedFile(replace(sample, digest=digest, format=kind), values)
+
+
+def _scan_batch(
+    store: FeatureStore, value_range: ValueRange, digests: Mapping[str, str], samples: Sequence[Sample]
+) -> list[ScannedImage | UnreadableFile | _RefusedValues | str]:
+    stored = store.get([digests[sample.id] for sample in samples if sample.id in digests])
+    contents = [
+        features
+        if (features := stored.get(digests.get(sample.id, ""))) and _is_known(features, value_range)
+        else read_image_file(sample)
+        for sample in samples
+    ]
+    hashes = [hashlib.sha256(data).hexdigest() if isinstance(data, bytes) else "" for data in contents]
+    stored |= store.get([digest for digest in hashes if digest])
+    outcomes: list[ScannedImage | UnreadableFile | _RefusedValues | str] = []
+    new: dict[str, Features] = {}
+    for sample, data, digest in zip(samples, contents, hashes, strict=True):
+        if isinstance(data, Features):
+            outcomes.append(_scanned(sample, data))
+            continue
+        if not isinstance(data, bytes):
+            outcomes.append(data)
+            continue
+        features = stored.get(digest) or new.get(digest)
+        try:
+            if features is None:
+                features = new[digest] = extract_features(data)
+            if not _is_known(features, value_range):
+                features = remeasure(features, decode(data, value_range=value_range))
+            elif features.value_type != UINT8.type and value_range is None:
+                decode(data)
+        except AssayError as error:
+            unreadable = UnreadableFile(sample.id, sample.path, str(error))
+            outcomes.append(unreadable if features is None else _RefusedValues(unreadable, features.values))
+        else:
+            outcomes.append(_scanned(sample, features))
+    store.put(list(new.values()))
+    return outcomes
+
+
+def _is_known(features: Features, value_range: ValueRange) -> bool:
+    """Whether stored features, which are the same for all recipes, are those under this value range."""
+    return features.value_type == UINT8.type or not isinstance(value_range, tuple)
+
+
+def _scanned(sample: Sample, features: Features) -> ScannedImage:
+    found = replace(sample, digest=features.digest, format=None if sample.tensor else features.format)
+    return ScannedImage(found, replace(features, fine=_NO_THUMBNAIL))
 
 
 def _image_values(data: bytes) -> ValueEncoding:
@@ -192,125 +318,3 @@ def _read_image(path: Path) -> bytes | None:
 
 def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
-_SCAN_BATCH = 32
-_NO_THUMBNAIL = np.empty((0, 0), np.uint8)
-
-
-class ScannedImage(NamedTuple):
-    """A sample that can be read, and what was measured of it.
-
-    Attributes:
-        sample: with its digest.
-        features: without the fine thumbnail, which stays in the store.
-    """
-
-    sample: Sample
-    features: Features
-
-
-class ScanResult(NamedTuple):
-    """The outcome of the pass; samples in the order given."""
-
-    photos: list[ScannedImage]
-    unreadable: list[UnreadableFile]
-    skipped: Counter[str]
-    refused: Counter[ValueEncoding]
-    """Types and ranges of photos that are unreadable only because of their values."""
-
-
-class _RefusedValues(NamedTuple):
-    """A photo whose values training refuses."""
-
-    unreadable: UnreadableFile
-    values: ValueEncoding
-
-
-_ScanOutcome = ScannedImage | UnreadableFile | _RefusedValues | str
-
-
-def scan_images(
-    samples: Sequence[Sample],
-    store: FeatureStore,
-    progress: Progress = no_progress,
-    value_range: ValueRange = "minmax",
-) -> ScanResult:
-    """Read every sample on all cores; measure those whose features are not kept, and keep them.
-
-    Args:
-        samples: candidates. A file that neither is an image nor claims to be one by its name is skipped.
-        store: afterwards it holds the features of every photo.
-        progress: told after every few files.
-        value_range: the recipe's `preprocess.value_range`, so that photos which training refuses for their
-            values are unreadable here too, and brightness is that of training; "minmax" takes them all.
-    """
-    photos: list[ScannedImage] = []
-    unreadable: list[UnreadableFile] = []
-    skipped: Counter[str] = Counter()
-    refused: Counter[ValueEncoding] = Counter()
-    done = 0
-    for outcomes in _scan_batches(samples, store, value_range):
-        for outcome in outcomes:
-            if isinstance(outcome, ScannedImage):
-                photos.append(outcome)
-            elif isinstance(outcome, UnreadableFile):
-                unreadable.append(outcome)
-            elif isinstance(outcome, _RefusedValues):
-                unreadable.append(outcome.unreadable)
-                refused[outcome.values] += 1
-            else:
-                skipped[outcome] += 1
-        done += len(outcomes)
-        progress("Looking at photos", done, len(samples))
-    store.touch((photo.features.digest for photo in photos), int(time.time()))
-    return ScanResult(photos, unreadable, skipped, refused)
-
-
-def _scan_batches(
-    samples: Sequence[Sample], store: FeatureStore, value_range: ValueRange
-) -> Iterator[list[_ScanOutcome]]:
-    """Yield outcomes in order; only a few batches are ever under way, however many files there are."""
-    workers = cpu_count()
-    pieces = (samples[start : start + _SCAN_BATCH] for start in range(0, len(samples), _SCAN_BATCH))
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="examine")
-
-    def started(some: Iterable[Sequence[Sample]]) -> list[Future[list[_ScanOutcome]]]:
-        return [pool.submit(_scan_all, piece, store, value_range) for piece in some]
-
-    try:
-        waiting = started(islice(pieces, 3 * workers))
-        while waiting:
-            yield waiting.pop(0).result()
-            waiting += started(islice(pieces, 1))
-    finally:
-        # After an error or Ctrl-C nothing that waits is begun any more.
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _scan_all(samples: Sequence[Sample], store: FeatureStore, value_range: ValueRange) -> list[_ScanOutcome]:
-    contents = [read_image_file(sample) for sample in samples]
-    digests = [hashlib.sha256(data).hexdigest() if isinstance(data, bytes) else "" for data in contents]
-    known = store.get([digest for digest in digests if digest])
-    outcomes: list[_ScanOutcome] = []
-    fresh: dict[str, Features] = {}
-    for sample, data, digest in zip(samples, contents, digests, strict=True):
-        if not isinstance(data, bytes):
-            outcomes.append(data)
-            continue
-        features = known.get(digest) or fresh.get(digest)
-        try:
-            if features is None:
-                features = fresh[digest] = extract_features(data)
-            if features.value_type != UINT8.type and value_range != "minmax":
-                pixels = decode(data, value_range=value_range)
-                # Kept features are the same for all recipes.
-                if value_range is not None:
-                    features = remeasure(features, pixels)
-        except AssayError as error:
-            unreadable = UnreadableFile(sample.id, sample.path, str(error))
-            outcomes.append(unreadable if features is None else _RefusedValues(unreadable, features.values))
-        else:
-            outcomes.append(ScannedImage(replace(sample, digest=digest), replace(features, fine=_NO_THUMBNAIL)))
-    store.put(list(fresh.values()))
-    return outcomes

@@ -1,7 +1,4 @@
-"""Load a labelled data set from folders, a manifest or an array file; group near-duplicates.
-
-Assign splits.
-"""
+"""Load a labelled data set from folders, a manifest or an array file; group near-duplicates, assign splits."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -26,17 +23,19 @@ from assay.data.dataset import (
     map_labels,
     quote_names,
 )
+from assay.data.feature_store import open_feature_store
 from assay.data.hf_datasets import TABLE_IMAGES_FOLDER, as_path
 from assay.data.image_scan import (
     CONVERT_ADVICE,
     FILE_NOT_FOUND,
     VALUE_RANGE_ADVICE,
     VerifiedFiles,
+    scan_images,
     value_range_conflict,
     verify,
 )
 from assay.data.manifest import MANIFEST_SUFFIXES, list_manifest, list_metadata
-from assay.data.near_duplicates import near_duplicate_groups
+from assay.data.near_duplicates import find_near_duplicates
 from assay.data.splits import assign_splits, merge_groups
 from assay.recipe import DataSpec, Layout
 
@@ -233,15 +232,13 @@ def load_grouped_dataset(
     Raises:
         AssayError: as `load_dataset`.
     """
-    dataset = load_dataset(
-        path,
-        mapping=spec.class_mapping,
-        classes=classes,
-        layout=spec.layout,
-        value_range=value_range,
-        progress=progress,
-    )
-    return merge_groups(dataset, near_duplicate_groups(dataset.samples, progress=progress))
+    listing = list_source(path, spec.layout)
+    check_label_collisions(listing.labels)
+    with open_feature_store() as store:
+        scan = scan_images(listing.samples, store, progress, value_range)
+        dataset = build_dataset(path, listing, scan.verified(), spec.class_mapping, classes, value_range=value_range)
+        alike = find_near_duplicates(scan.images, store, progress=progress)
+    return merge_groups(dataset, alike.id_groups(scan.images))
 
 
 def load_split_dataset(

@@ -6,17 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from assay.core.progress import Progress, no_progress
-from assay.data.dataset import Sample
-from assay.data.feature_store import FeatureStore, open_feature_store
+from assay.data.feature_store import FeatureStore
 from assay.data.features import filename_time, parse_frame
 from assay.data.image_registration import SMALL_THUMBNAIL_SIDE, THUMBNAIL_SIDE, halve, similarity
-from assay.data.image_scan import ScannedImage, scan_images
+from assay.data.image_scan import ScannedImage
 from assay.data.near_duplicate_candidates import find_candidates
 
 BURST_WINDOW_SECONDS: Final = 2.0
@@ -153,32 +151,13 @@ class NearDuplicates:
         """Return the groups that links of these kinds (all when none is named) form, largest first."""
         return connected_groups((link.first, link.second) for link in self.links if not kinds or link.kind in kinds)
 
+    def id_groups(self, images: Sequence[ScannedImage]) -> list[frozenset[str]]:
+        """Return the groups as sets of sample ids.
 
-def near_duplicate_groups(
-    samples: Sequence[Sample],
-    *,
-    mirrored: bool = False,
-    bursts: bool = True,
-    cache: Path | None = None,
-    progress: Progress = no_progress,
-) -> list[frozenset[str]]:
-    """Return the ids of photos that must not straddle a split, group by group; see `groups.join_groups`.
-
-    Args:
-        samples: readable photos; those that cannot be read are in no group.
-        mirrored: take mirrored copies for copies too.
-        bursts: link photos taken within moments that look alike, too.
-        cache: folder where features are kept; the usual one when None.
-        progress: told while files are opened and compared.
-
-    Returns:
-        Groups of two or more ids, largest first. Photos are linked through others, so two members of a group
-        may differ more than any linked pair does.
-    """
-    with open_feature_store(cache) as store:
-        photos = scan_images(samples, store, progress).photos
-        alike = find_near_duplicates(photos, store, mirrored=mirrored, bursts=bursts, progress=progress)
-    return [frozenset(photos[place].sample.id for place in group) for group in alike.groups()]
+        Args:
+            images: those that were compared.
+        """
+        return [frozenset(images[place].sample.id for place in group) for group in self.groups()]
 
 
 def find_near_duplicates(
