@@ -1,3 +1,4 @@
+import pickle
 import shutil
 from pathlib import Path
 
@@ -67,3 +68,30 @@ def test_progress_reaches_the_end(samples: list[Sample], tmp_path: Path) -> None
 
     assert told[-1] == (73, 73)
     assert told == sorted(told)
+
+
+def test_files_read_before_are_not_read_again(samples: list[Sample], tmp_path: Path) -> None:
+    with open_feature_store(tmp_path / "cache") as store:
+        first = scan_images(samples, store)
+        digests = {image.sample.id: image.features.digest for image in first.images}
+        for sample in samples[:70]:
+            sample.path.unlink()
+        second = scan_images(samples, store, digests=digests)
+
+    assert [image.sample for image in second.images] == [image.sample for image in first.images]
+    assert [one.id for one in second.unreadable] == ["a/71.png"]
+
+
+def test_a_few_files_stay_in_memory(samples: list[Sample], tmp_path: Path) -> None:
+    sizes = [sample.path.stat().st_size for sample in samples[:70]]
+    with open_feature_store(tmp_path / "cache") as store:
+        images = scan_images(samples, store, keep_bytes=sum(sizes) // 2).images
+    kept = [image.sample for image in images if image.sample.content is not None]
+    assert sum(sizes) / 2 - max(sizes) <= sum(len(sample.read()) for sample in kept) <= sum(sizes) / 2
+    content = kept[0].path.read_bytes()
+    kept[0].path.unlink()
+    assert kept[0].read() == content
+    copy = pickle.loads(pickle.dumps(kept[0]))  # noqa: S301
+    assert copy == kept[0]
+    with pytest.raises(FileNotFoundError):
+        copy.read()

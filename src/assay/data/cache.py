@@ -258,6 +258,11 @@ class PreprocessedImages:
                 return kept.copy()
         return self._decode(sample)
 
+    def is_cached(self, index: int) -> bool:
+        """Whether the cache holds the pixels of an image as it was when it was scanned."""
+        digest = self.samples[index].digest
+        return self._slots is not None and digest is not None and self._slots.get(digest) is not None
+
     def _decode(self, sample: Sample) -> np.ndarray:
         data = _read_bytes(sample)
         try:

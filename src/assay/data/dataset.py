@@ -29,6 +29,18 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return [int(piece) if place % 2 else piece for place, piece in enumerate(pieces)], name
 
 
+class FileContent:
+    """Bytes of a file that was read, kept in memory; pickling leaves them out."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One labelled photo, by its path; the bytes are read when they are asked for."""
@@ -50,13 +62,18 @@ class Sample:
     format: str | None = field(default=None, compare=False)
     """Image format by content, such as `jpeg`; None until the file was read, and for images of array files."""
 
+    content: FileContent | None = field(default=None, compare=False, repr=False)
+    """What `read()` returned when the file was scanned, if that was kept in memory."""
+
     def read(self) -> bytes:
-        """Return the photo's bytes: the file as it is, or an image of an array file as a BMP.
+        """Return the image's bytes: the file as it is, or an image of an array file as a BMP.
 
         Raises:
             OSError: the file cannot be read.
             AssayError: the array file holds no such image.
         """
+        if self.content is not None:
+            return self.content.data
         return read_bytes(self.path) if self.tensor is None else read_as_bmp(self.path, self.tensor)
 
 
@@ -119,6 +136,10 @@ class Dataset:
             line = "\0".join((sample.id, sample.label, sample.source_label or "", sample.digest or ""))
             digest.update(line.encode() + b"\n")
         return digest.hexdigest()
+
+    def without_content(self) -> "Dataset":
+        """Return the data set without the bytes of files that were kept in memory."""
+        return replace(self, samples=tuple(replace(sample, content=None) for sample in self.samples))
 
     def with_samples(self, samples: Iterable[Sample], warnings: Iterable[str] = ()) -> "Dataset":
         """Return the data set with other samples (sorted by id here) and further warnings, each once."""

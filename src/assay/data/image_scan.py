@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from assay.core.errors import AssayError
 from assay.core.files import open_file
 from assay.core.progress import Progress, no_progress
 from assay.core.text import printable
-from assay.data.dataset import Sample, UnreadableFile
+from assay.data.dataset import FileContent, Sample, UnreadableFile
 from assay.data.feature_store import FeatureStore
 from assay.data.features import Features, extract_features, remeasure
 from assay.image import HEAD_BYTES, decode, inspect, sniff
@@ -160,6 +161,7 @@ def scan_images(
     value_range: ValueRange = "minmax",
     *,
     digests: Mapping[str, str] | None = None,
+    keep_bytes: int = 0,
 ) -> ScanResult:
     """Read every file once on all cores: hash it, decode it and measure its features unless they are stored.
 
@@ -171,9 +173,10 @@ def scan_images(
             unreadable, and brightness is that of training. "minmax" accepts every range.
         digests: SHA-256 by sample id, of files that this run has read before; they are not read again if
             their features are stored.
+        keep_bytes: most bytes of files to keep in memory, as `Sample.content`, for whoever reads them next.
     """
     result = ScanResult([], [], Counter(), Counter())
-    work = partial(_scan_batch, store, value_range, digests or {})
+    work = partial(_scan_batch, store, value_range, digests or {}, _MemoryBudget(keep_bytes))
     for outcome in _parallel(samples, work, progress):
         if isinstance(outcome, ScannedImage):
             result.images.append(outcome)
@@ -234,7 +237,11 @@ def _verify_one(sample: Sample, value_range: tuple[float, float] | None) -> _Ver
 
 
 def _scan_batch(
-    store: FeatureStore, value_range: ValueRange, digests: Mapping[str, str], samples: Sequence[Sample]
+    store: FeatureStore,
+    value_range: ValueRange,
+    digests: Mapping[str, str],
+    budget: "_MemoryBudget",
+    samples: Sequence[Sample],
 ) -> list[ScannedImage | UnreadableFile | _RefusedValues | str]:
     stored = store.get([digests[sample.id] for sample in samples if sample.id in digests])
     contents = [
@@ -266,9 +273,25 @@ def _scan_batch(
             unreadable = UnreadableFile(sample.id, sample.path, str(error))
             outcomes.append(unreadable if features is None else _RefusedValues(unreadable, features.values))
         else:
-            outcomes.append(_scanned(sample, features))
+            kept = FileContent(data) if budget.take(len(data)) else None
+            outcomes.append(_scanned(replace(sample, content=kept), features))
     store.put(list(new.values()))
     return outcomes
+
+
+class _MemoryBudget:
+    """Bytes that may still be kept; threads share it."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._lock = threading.Lock()
+
+    def take(self, count: int) -> bool:
+        with self._lock:
+            if count > self._left:
+                return False
+            self._left -= count
+            return True
 
 
 def _is_known(features: Features, value_range: ValueRange) -> bool:

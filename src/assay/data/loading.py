@@ -215,6 +215,7 @@ def load_grouped_dataset(
     *,
     classes: Sequence[str] | None = None,
     value_range: tuple[float, float] | None = None,
+    keep_bytes: int = 0,
     progress: Progress = no_progress,
 ) -> Dataset:
     """Read labelled photos and join those that show the same picture into groups.
@@ -227,6 +228,7 @@ def load_grouped_dataset(
         spec: class mapping, and what the folders in a folder are.
         classes: the order of an existing classifier.
         value_range: the recipe's `preprocess.value_range`.
+        keep_bytes: most bytes of files to keep in memory; see `scan_images`.
         progress: told while files are opened and compared.
 
     Raises:
@@ -235,7 +237,7 @@ def load_grouped_dataset(
     listing = list_source(path, spec.layout)
     check_label_collisions(listing.labels)
     with open_feature_store() as store:
-        scan = scan_images(listing.samples, store, progress, value_range)
+        scan = scan_images(listing.samples, store, progress, value_range, keep_bytes=keep_bytes)
         dataset = build_dataset(path, listing, scan.verified(), spec.class_mapping, classes, value_range=value_range)
         alike = find_near_duplicates(scan.images, store, progress=progress)
     return merge_groups(dataset, alike.id_groups(scan.images))
@@ -248,6 +250,7 @@ def load_split_dataset(
     *,
     like: Mapping[str, Split] | None = None,
     value_range: tuple[float, float] | None = None,
+    keep_bytes: int = 0,
     progress: Progress = no_progress,
 ) -> Dataset:
     """Read labelled photos and give every one its part; photos of one group share a part.
@@ -258,14 +261,14 @@ def load_split_dataset(
         seed: decides between equals.
         like: parts of an earlier run by id, which stay as they are.
         value_range: the recipe's `preprocess.value_range`.
+        keep_bytes: most bytes of files to keep in memory; see `scan_images`.
         progress: told while files are opened and compared.
 
     Raises:
         AssayError: as `load_dataset` and `assign_splits`.
     """
-    return assign_splits(
-        load_grouped_dataset(path, spec, value_range=value_range, progress=progress), spec.split, seed, like
-    )
+    dataset = load_grouped_dataset(path, spec, value_range=value_range, keep_bytes=keep_bytes, progress=progress)
+    return assign_splits(dataset, spec.split, seed, like)
 
 
 def split_for_training(dataset: Dataset, alike: Iterable[Collection[str]], spec: DataSpec, seed: int) -> Dataset:

@@ -119,6 +119,10 @@ class FrozenBackbone:
             for view in range(view_count(self._recipe)):
                 self.view(self._dataset.samples, view)
 
+    def images(self, samples: Sequence[Sample]) -> PreprocessedImages:
+        """Return photos as the network sees them, read through the pixel cache of the data set."""
+        return _pixels(self._dataset, samples, self._spec, None)
+
     def kept(self, samples: Sequence[Sample]) -> npt.NDArray[np.float32] | None:
         """Return the embeddings of unchanged photos, float32 [N, D], if every one of them is on the disk."""
         slots = self._cache.open(self._settings(None), self._network.backbone.channels)
@@ -188,22 +192,22 @@ class FrozenBackbone:
             else:
                 rows[place] = kept
         if missing:
+            recipe = None if view is None else self._recipe
+            images = _pixels(self._dataset, [samples[place] for place in missing], self._spec, recipe)
             done = 0
-            for batch in stream_embeddings(
-                self._loader([samples[place] for place in missing], view), self._embed, self._progress
-            ):
-                for place, row in zip(missing[done : done + len(batch)], batch, strict=True):
-                    rows[place] = row
-                    if _digest_matches(samples[place]):
-                        slots.put(str(samples[place].digest), row)
+            for batch in stream_embeddings(self._loader(images, view), self._embed, self._progress):
+                for index, row in enumerate(batch, start=done):
+                    rows[missing[index]] = row
+                    # An embedding of other content must not be stored under this digest.
+                    if images.is_cached(index) or _digest_matches(images.samples[index]):
+                        slots.put(str(images.samples[index].digest), row)
                 done += len(batch)
         slots.close()
         return rows
 
-    def _loader(self, samples: Sequence[Sample], view: int | None) -> DataLoader[Batch | AssayError]:
-        recipe = None if view is None else self._recipe
-        split = Labelled(_pixels(self._dataset, samples, self._spec, recipe), np.zeros(len(samples), dtype=np.int64))
-        seeds = [view_seed(self._recipe.train.seed, view or 0, sample.digest or sample.id) for sample in samples]
+    def _loader(self, images: PreprocessedImages, view: int | None) -> DataLoader[Batch | AssayError]:
+        split = Labelled(images, np.zeros(len(images), dtype=np.int64))
+        seeds = [view_seed(self._recipe.train.seed, view or 0, sample.digest or sample.id) for sample in images.samples]
         return eval_dataloader(split, None if view is None else self._augment, self._recipe, seeds=seeds)
 
 
@@ -226,7 +230,7 @@ def _pixels(
 
 
 def _digest_matches(sample: Sample) -> bool:
-    """Whether a file still is what it was when it was scanned: another's embedding must not get its name."""
+    """Whether a file still has the content that it had when it was scanned."""
     try:
         return sample.digest is not None and hashlib.sha256(sample.read()).hexdigest() == sample.digest
     except OSError:
@@ -284,7 +288,7 @@ class CachedEmbeddings:
         with torch.inference_mode():
             logits = self.head(torch.from_numpy(embedding)).numpy()
         rows = np.unique(np.linspace(0, len(samples) - 1, _CHECKED_IMAGES).round().astype(int))
-        pixels = PreprocessedImages([samples[row] for row in rows], classifier.preprocess)
+        pixels = self.backbone.images([samples[row] for row in rows])
         told = classifier.outputs(np.stack([pixels[row] for row in range(len(rows))]))
         same = _nearly_equal(told.logits, logits[rows]) and _nearly_equal(told.embedding, embedding[rows])
         return ModelOutputs(logits, embedding, np.empty((len(samples), 0, 0, 0), np.float32)) if same else None
