@@ -5,7 +5,8 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from assay.core.errors import UsageError
-from assay.image.image_files import NOT_AN_IMAGE, SkippedFiles, is_image_file, walk_images
+from assay.image.image_files import is_image_file, walk_images
+from assay.image.skipped_files import NOT_AN_IMAGE, SkippedFiles
 
 
 def expand_image_paths(

@@ -38,7 +38,7 @@ def predict(
     Example: assay predict model.assay photos/ --out predictions.csv
     """
     from assay.cli.image_inputs import expand_image_paths
-    from assay.image.image_files import SkippedFiles
+    from assay.image.skipped_files import SkippedFiles
     from assay.inference import Classifier
 
     if out is not None:

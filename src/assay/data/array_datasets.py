@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from assay.core.errors import AssayError
-from assay.core.image_tables import is_missing
+from assay.core.table_cells import is_missing
 from assay.core.text import is_unicode
 from assay.data.array_reader import (
     TENSOR_SUFFIXES,

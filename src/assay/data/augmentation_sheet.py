@@ -17,7 +17,8 @@ from assay.data.dataset import Sample
 from assay.data.loading import list_source
 from assay.image import HEAD_BYTES, DecodeError, Preprocess, decode, sniff
 from assay.image.augmentation import Augment
-from assay.image.image_files import SkippedFiles, list_folder_content, walk_images
+from assay.image.image_files import list_folder_content, walk_images
+from assay.image.skipped_files import SkippedFiles
 from assay.recipe import Layout, Recipe
 
 _SIDE = 192

@@ -1,7 +1,4 @@
-"""Disk caches of preprocessed pixels and embeddings.
-
-The sequence of preprocessed images that reads through them.
-"""
+"""Disk caches of preprocessed pixels and of embeddings, and the sequence of images that is read through them."""
 
 import contextlib
 import hashlib

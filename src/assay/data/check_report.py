@@ -1,7 +1,4 @@
-"""Output of an audit: a summary for the terminal, a self-contained HTML page.
-
-A cleaned copy of the data set.
-"""
+"""Output of an audit: a summary for the terminal, a self-contained HTML page, a cleaned copy of the data set."""
 
 import base64
 import shutil

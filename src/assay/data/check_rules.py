@@ -1,7 +1,4 @@
-"""The rules of an audit: duplicates, leaks and label conflicts; blank, dark or blurred images.
-
-Value ranges.
-"""
+"""The rules of an audit: duplicates, leaks and label conflicts; blank, dark or blurred images; value ranges."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,4 @@
-"""Features of one image, measured in one decoding: size, brightness, sharpness, thumbnails.
-
-Capture time.
-"""
+"""Features of one image, measured in one decoding: size, brightness, sharpness, thumbnails and capture time."""
 
 import hashlib
 import re

@@ -1,7 +1,4 @@
-"""Accept `datasets.Dataset` objects (Hugging Face) as data.
-
-Their rows are written once as files with a manifest.
-"""
+"""Accept `datasets.Dataset` objects (Hugging Face) as data: their rows are written once as files with a manifest."""
 
 import hashlib
 import io
@@ -14,8 +11,8 @@ from PIL import Image
 
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import atomic_write, cache_folder, read_bytes, write_text
-from assay.core.image_tables import cell_text, is_missing
 from assay.core.progress import Progress, no_progress
+from assay.core.table_cells import cell_text, is_missing
 from assay.core.tables import SafeCsvWriter
 from assay.core.text import is_unicode
 from assay.data.parquet_tables import PARQUET_SUFFIXES, ParquetImages, open_parquet_images

@@ -24,8 +24,9 @@ from assay.data.dataset import FileContent, Sample, UnreadableFile
 from assay.data.feature_store import FeatureStore
 from assay.data.features import Features, extract_features, remeasure
 from assay.image import HEAD_BYTES, decode, inspect, sniff
-from assay.image.image_files import IMAGE_SUFFIXES, NOT_AN_IMAGE
+from assay.image.image_files import IMAGE_SUFFIXES
 from assay.image.pixel_conversion import UINT8, ValueEncoding, ValueRange
+from assay.image.skipped_files import NOT_AN_IMAGE
 
 _T = TypeVar("_T")
 

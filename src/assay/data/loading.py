@@ -1,4 +1,4 @@
-"""Load a labelled data set from folders, a manifest or an array file; group near-duplicates, assign splits."""
+"""Load a labelled data set from folders, a manifest or an array file; group near-duplicates and assign splits."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -1,7 +1,4 @@
-"""Read and write manifests: tables with a path and a label for each image.
-
-Hugging Face's `metadata.csv` included.
-"""
+"""Read and write manifests: tables with a path and a label for each image, Hugging Face's `metadata.csv` included."""
 
 import io
 import os
@@ -13,15 +10,8 @@ from typing import get_args
 
 from assay.core.errors import AssayError
 from assay.core.files import require_regular_file, write_text
-from assay.core.image_tables import (
-    CSV_SUFFIXES,
-    JSON_LINES_SUFFIXES,
-    Cells,
-    ImageTable,
-    read_table,
-    recognize_columns,
-    table_columns,
-)
+from assay.core.image_tables import CSV_SUFFIXES, JSON_LINES_SUFFIXES, Cells, ImageTable, read_table, table_columns
+from assay.core.table_cells import recognize_columns
 from assay.core.table_paths import resolve_table_path
 from assay.core.tables import SafeCsvWriter
 from assay.data.array_reader import Encoding, TensorRef
@@ -29,7 +19,8 @@ from assay.data.class_folders import Listing
 from assay.data.dataset import SPLITS, Dataset, Sample, Split, check_label_collisions, class_order, quote_names
 from assay.data.parquet_tables import PARQUET_SUFFIXES, parquet_columns, read_parquet
 from assay.data.split_names import parse_split_names
-from assay.image.image_files import SkippedFiles, list_folder_content
+from assay.image.image_files import list_folder_content
+from assay.image.skipped_files import SkippedFiles
 
 MANIFEST_SUFFIXES = CSV_SUFFIXES | JSON_LINES_SUFFIXES | PARQUET_SUFFIXES
 

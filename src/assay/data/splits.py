@@ -1,7 +1,4 @@
-"""Groups of images that must stay together, train/val/test splits.
-
-Cross-validation folds that respect them.
-"""
+"""Groups of images that must stay together, train/val/test splits and cross-validation folds that respect them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -1,19 +1,29 @@
-"""Which files of a folder count as images: one listing shared by training, checks, predictions.
-
-Serving.
-"""
+"""Which files of a folder count as images: one listing for training, checks, predictions and serving."""
 
 import os
-import re
 import stat
-from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from assay.core.errors import AssayError
-from assay.core.files import cache_folder
 from assay.image import HEAD_BYTES, sniff
+from assay.image.skipped_files import (
+    ASSAY_OUTPUT,
+    BROKEN_LINK,
+    CROSS_CLASS_LINK,
+    DUPLICATE_LINK,
+    IRREGULAR,
+    REVISITED,
+    SkippedFiles,
+    is_assay_output,
+    is_folder,
+    is_output_folder,
+    skip_reason,
+    sorted_entries,
+    visible_entries,
+)
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -35,59 +45,6 @@ IMAGE_SUFFIXES = frozenset(
     }
 )
 """Names that promise a photo: such a file is listed whatever it holds, so that a broken one is reported."""
-
-HIDDEN = "hidden"
-SYSTEM_FILE = "of the operating system or a storage device"
-ASSAY_OUTPUT = "written by Assay"
-REVISITED = "folder reached twice"
-DUPLICATE_LINK = "link to a photo listed already"
-CROSS_CLASS_LINK = "link to photos of another class"
-BROKEN_LINK = "broken link"
-IRREGULAR = "not a regular file"
-NOT_AN_IMAGE = "not an image"
-
-# Windows, macOS, Linux, Android; Synology, QNAP and NetApp; version control and caches are hidden anyway.
-_SYSTEM_FOLDERS = frozenset(
-    {
-        *("$recycle.bin", "recycler", "recycled", "system volume information", "$extend", "lost.dir"),
-        *("lost+found", "__macosx", "network trash folder", "temporary items", "trash-1000", "__pycache__"),
-        *("$winreagent", "$sysreset", "$windows.~bt", "onedrivetemp", "@__thumb", "@trash", "@sharebin"),
-        *("#recycle", "#snapshot", "@eadir", "@tmp", "@recycle", "@recently-snapshot", "~snapshot"),
-    }
-)
-_SYSTEM_FILES = re.compile(
-    r"thumbs\.db(:.*)?|ehthumbs(_vista)?\.db|desktop\.ini|icon\r|zbthumbnail\.info|picasa\.ini"
-    r"|syno(file|photo|index)_thumb_.*"
-)
-_WINDOWS_CHKDSK = re.compile(r"found\.[0-9]{3}")  # what the disk check of Windows saves
-_OUTPUTS = (
-    {"run.json", "recipe.yaml"},
-    {"crossval.json", "manifest.csv"},
-    {"variants.json", "manifest.csv"},
-    {"tune.json", "tune.csv"},
-    {"metrics.json", "confusion_matrix.json"},
-    {".augment.json"},
-    {"bench.json", "bench.png"},
-    {".lock", "manifest.csv"},
-    {"CACHEDIR.TAG"},
-)
-"""Names that stand together only in folders that Assay wrote, or in caches (bford.info/cachedir)."""
-_HEAT, _SHEET, _CURVE = "-heat.png", "sheet.png", "-lr.png"
-_MARKS = frozenset().union(*_OUTPUTS, {_SHEET})
-_OUTPUT_DEPTH = 2
-_EXPORT_EXAMPLE = re.compile(r"example_(onnx|openvino|torchscript)(_(fp32|int8))?\.py")  # beside an exported model
-_EVALUATION_FOLDER = re.compile(r"evaluation-[0-9]+")
-_TABLE_IMAGES = re.compile(r"data-[0-9a-f]{12}")  # rows of a table, written as files beside a run
-
-
-@dataclass
-class SkippedFiles:
-    """What was passed over on the way through folders."""
-
-    skipped: Counter[str] = field(default_factory=Counter)
-    """Files, folders and links, by reason."""
-    unreadable: dict[Path, str] = field(default_factory=dict)
-    """Folders that cannot be read, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +69,9 @@ def list_folder_content(folder: Path, passed: SkippedFiles) -> FolderContent:
     """
     folders, files, images = [], 0, 0
     home = _resolve(folder)
-    for entry in _visible_entries(_scan_or_raise(folder), passed):
+    for entry in visible_entries(_scan_or_raise(folder), passed):
         path = folder / entry.name
-        if not _is_folder(entry):
+        if not is_folder(entry):
             files += 1
             images += path.suffix.casefold() in IMAGE_SUFFIXES
         elif entry.is_symlink() and _is_beside_or_around(_resolve(path), home):
@@ -143,7 +100,7 @@ def walk_images(top: Path, passed: SkippedFiles, others: Collection[Path] = ()) 
     home = _resolve(top)
     links = _LinkResolver(home, others)
     waiting: deque[Path] = deque()
-    levels = [_Level(top, home, iter(_visible_entries(_scan_or_raise(top), passed)))]
+    levels = [_Level(top, home, iter(visible_entries(_scan_or_raise(top), passed)))]
     links.enter(top)
     while levels or waiting:
         if not levels:
@@ -162,7 +119,7 @@ def walk_images(top: Path, passed: SkippedFiles, others: Collection[Path] = ()) 
         path = level.path / entry.name
         if entry.is_symlink():
             waiting.append(path)
-        elif _is_folder(entry):
+        elif is_folder(entry):
             _enter_folder(path, level.real / entry.name, links, passed, levels)
         elif not _is_file(entry):
             passed.skipped[IRREGULAR] += 1
@@ -181,59 +138,6 @@ def is_image_file(path: Path) -> bool:
             return sniff(stream.read(HEAD_BYTES)) is not None
     except OSError:
         return True
-
-
-def is_assay_output(folder: Path, depth: int = _OUTPUT_DEPTH) -> bool:
-    """Say whether Assay wrote a folder: a run, an evaluation, heat maps, or a folder of nothing but these.
-
-    Caches count too. The folder is judged by the names of the files in it, and of those in its folders.
-
-    Args:
-        folder: the folder.
-        depth: how many levels of folders below it are looked at.
-    """
-    try:
-        entries = _sorted_entries(folder)
-    except OSError:
-        return False
-    return _is_output(folder, entries, depth)
-
-
-def _is_output(folder: Path, entries: Sequence[os.DirEntry[str]], depth: int = _OUTPUT_DEPTH) -> bool:
-    if _has_marks(folder, entries):
-        return True
-    if not entries:
-        # A command makes its folder before it looks for photos.
-        return folder.parent.name == "runs" or _EVALUATION_FOLDER.fullmatch(folder.name) is not None
-    inside = _visible_entries(entries, SkippedFiles()) if depth else []
-    # Learning-rate curves lie beside the runs.
-    others = [entry for entry in inside if _is_folder(entry) or not entry.name.endswith(_CURVE)]
-    if not others:
-        return bool(inside) and folder.name == "runs"
-    return all(
-        _is_folder(entry) and not entry.is_symlink() and is_assay_output(folder / entry.name, depth - 1)
-        for entry in others
-    )
-
-
-def _has_marks(folder: Path, entries: Iterable[os.DirEntry[str]]) -> bool:
-    if folder.name.casefold().startswith("assay-"):
-        return True
-    if folder.name == cache_folder().name and folder.resolve() == cache_folder().resolve():
-        return True
-    marks, heats, others = set(), 0, 0
-    for entry in entries:
-        if entry.name in _MARKS:
-            marks.add(entry.name)
-        elif _EXPORT_EXAMPLE.fullmatch(entry.name):
-            return True
-        elif entry.name.endswith(_HEAT):
-            heats += 1
-        else:
-            others += 1
-    if any(marks >= output for output in _OUTPUTS) or (marks == {_SHEET} and heats and not others):
-        return True
-    return "manifest.csv" in marks and _TABLE_IMAGES.fullmatch(folder.name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +201,7 @@ class _LinkResolver:
             return CROSS_CLASS_LINK
         status = target.parent.stat()
         reached = (status.st_dev, status.st_ino) in self._folders
-        if str(target) in self.files or (reached and not _skip_reason(target.name, folder=False)):
+        if str(target) in self.files or (reached and not skip_reason(target.name, folder=False)):
             return DUPLICATE_LINK
         self.files.add(str(target))
         return ""
@@ -312,7 +216,7 @@ def _resolve(path: Path) -> Path:
 
 
 def _is_beside_or_around(target: Path, home: Path) -> bool:
-    beside = target.parent == home and not _skip_reason(target.name, folder=True)
+    beside = target.parent == home and not skip_reason(target.name, folder=True)
     return beside or home.is_relative_to(target)
 
 
@@ -321,71 +225,30 @@ def _is_listed(target: Path, top: Path, *, folder: bool) -> bool:
     if target == top or not target.is_relative_to(top):
         return False
     *above, name = target.relative_to(top).parts
-    return not any(_skip_reason(part, folder=True) for part in above) and not _skip_reason(name, folder=folder)
+    return not any(skip_reason(part, folder=True) for part in above) and not skip_reason(name, folder=folder)
 
 
 def _enter_folder(path: Path, real: Path, links: _LinkResolver, passed: SkippedFiles, levels: list[_Level]) -> None:
     """Go into a folder, unless it was reached before or is to be passed over."""
     try:
         new = links.enter(path)
-        entries = _sorted_entries(path) if new else []
+        entries = sorted_entries(path) if new else []
     except OSError as error:
         passed.unreadable[path] = error.strerror or str(error)
         return
     if not new:
         passed.skipped[REVISITED] += 1
-    elif _is_output(path, entries):
+    elif is_output_folder(path, entries):
         passed.skipped[ASSAY_OUTPUT] += 1
     else:
-        levels.append(_Level(path, real, iter(_visible_entries(entries, passed))))
+        levels.append(_Level(path, real, iter(visible_entries(entries, passed))))
 
 
 def _scan_or_raise(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        return _sorted_entries(folder)
+        return sorted_entries(folder)
     except OSError as error:
         raise AssayError(f"folder {folder} cannot be read: {error.strerror or error}") from None
-
-
-def _sorted_entries(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as found:
-        return sorted(found, key=lambda entry: entry.name)
-
-
-def _visible_entries(entries: Iterable[os.DirEntry[str]], passed: SkippedFiles) -> list[os.DirEntry[str]]:
-    visible = []
-    for entry in entries:
-        reason = _skip_reason(entry.name, folder=_is_folder(entry)) or (HIDDEN if _has_hidden_flag(entry) else "")
-        if reason:
-            passed.skipped[reason] += 1
-        else:
-            visible.append(entry)
-    return visible
-
-
-def _skip_reason(name: str, *, folder: bool) -> str:
-    """Return why a name is passed over; empty where it is not."""
-    if name.startswith("."):
-        return HIDDEN
-    lower = name.casefold()
-    if folder:
-        return SYSTEM_FILE if lower in _SYSTEM_FOLDERS or _WINDOWS_CHKDSK.fullmatch(lower) else ""
-    return SYSTEM_FILE if _SYSTEM_FILES.fullmatch(lower) else ""
-
-
-def _has_hidden_flag(entry: os.DirEntry[str]) -> bool:
-    if os.name != "nt":
-        return False
-    attributes = getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0)
-    return bool(attributes & stat.FILE_ATTRIBUTE_HIDDEN)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        # A link to itself: what it leads to cannot be said.
-        return False
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

@@ -1,7 +1,4 @@
-"""Registry of public data sets: addresses, SHA-256 digests, licences.
-
-How each is written as class folders.
-"""
+"""Registry of public data sets: addresses, SHA-256 digests, licences, and how each is written as class folders."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -11,7 +11,8 @@ import pytest
 from tests.conftest import make_files
 
 from assay.core.errors import AssayError
-from assay.image.image_files import SkippedFiles, is_assay_output, is_image_file, list_folder_content, walk_images
+from assay.image.image_files import is_image_file, list_folder_content, walk_images
+from assay.image.skipped_files import SkippedFiles, is_assay_output
 
 
 def _list(root: Path, passed: SkippedFiles | None = None) -> list[str]:
