@@ -145,7 +145,7 @@ def requests(versions: dict[str, Path], model: Path, place: Place, rounds: int, 
             # `-P` and this line put the version before anything that is installed.
             start = f"import sys; sys.path.insert(0, {str(path)!r}); from assay.cli.main import main; main()"
             command = [sys.executable, "-P", "-c", start, "serve", str(model), "--port", "PORT", "--no-auth"]
-            servers[name] = stack.enter_context(running([*command, "--journal", "none"], place, photos))
+            servers[name] = stack.enter_context(running([*command, "--request-log", "none"], place, photos))
         for turn in range(rounds + 1):
             for kind, make in {"requests, no hits": photos.fresh, "requests, all hits": photos.same}.items():
                 for name, (port, pid) in servers.items():

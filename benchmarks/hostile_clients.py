@@ -156,10 +156,10 @@ class _OtherClient:
 def _measure(model: Path, attack: Callable[[int, str], None]) -> tuple[float, float, int]:
     """Return the growth of memory in MB, the slowest answer in seconds, and answers that failed."""
     with tempfile.TemporaryDirectory() as folder:
-        environ = {**os.environ, "ASSAY_STATE": folder, "ASSAY_SERVE_WATCH__LOG_DIR": f"{folder}/logs"}
+        environ = {**os.environ, "ASSAY_STATE": folder, "ASSAY_SERVE_TELEMETRY__LOG_DIR": f"{folder}/logs"}
         command = [sys.executable, "-m", "assay.cli.main", "serve", str(model), "--port", "0"]
         process = subprocess.Popen(
-            [*command, "--journal", "none"],
+            [*command, "--request-log", "none"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

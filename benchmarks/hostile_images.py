@@ -95,7 +95,7 @@ def server(bundle: Path, folder: Path) -> Iterator[int]:
         "ASSAY_STATE": str(folder),
         "ASSAY_KEYS": str(folder / "keys"),
         "ASSAY_SERVE_UPLOADS__FORMATS": json.dumps(["jpeg", "png", "webp", "tiff", "bmp"]),
-        "ASSAY_SERVE_WATCH__LOG_DIR": str(folder / "logs"),
+        "ASSAY_SERVE_TELEMETRY__LOG_DIR": str(folder / "logs"),
     }
     command = [
         sys.executable,
@@ -105,7 +105,7 @@ def server(bundle: Path, folder: Path) -> Iterator[int]:
         str(bundle),
         "--port",
         "0",
-        "--journal",
+        "--request-log",
         "none",
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | settings) as process:

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from assay.serving.auth import RateLimitSettings, Tier
 from assay.serving.auth.authorizer import open_backends
+from assay.serving.auth.settings import RateLimitSettings, Tier
 from assay.serving.components import NullMetricsSink
 
 LEAST_WAIT = 0.0005
@@ -32,7 +32,7 @@ LEAST_WAIT = 0.0005
 async def ask(url: str, key: str, tier: Tier, begin: float, seconds: float) -> dict[str, float]:
     """Ask until the time is over; return how many requests were taken, from when to when."""
     stores = open_backends(
-        RateLimitSettings(redis=SecretStr(url), redis_seconds=1),
+        RateLimitSettings(redis=SecretStr(url), redis_timeout=1),
         NullMetricsSink(),
         folder=Path(),
         nonce_seconds=1,
@@ -126,7 +126,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.worker:
         url, key, per_minute, burst, begin, seconds = json.loads(given.worker)
-        tier = Tier(per_minute=per_minute, burst=burst, at_a_time=1000)
+        tier = Tier(per_minute=per_minute, burst=burst, max_concurrent=1000)
         print(json.dumps(asyncio.run(ask(url, key, tier, begin, seconds))))
         return
     for name, (per_minute, burst) in {"bronze": (60, 10), "silver": (600, 50), "gold": (6000, 200)}.items():

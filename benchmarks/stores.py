@@ -23,7 +23,9 @@ from pydantic import SecretStr
 from assay.serving.cache.redis_cache import RedisCache
 from assay.serving.cache.tiered_cache import MemoryCache
 from assay.serving.components import NullMetricsSink
-from assay.serving.request_log import RequestLogSettings, RequestLogWriter, make_store
+from assay.serving.request_log.background_writer import RequestLogWriter
+from assay.serving.request_log.settings import RequestLogSettings
+from assay.serving.request_log.stores import make_store
 from assay.serving.request_record import ImageMetadata, RequestRecord
 
 CALLS, RECORDS, REPEATS = 2000, 20_000, 5
@@ -113,7 +115,7 @@ async def journal(name: str, address: str, folder: Path) -> None:
     """Print how fast records are taken, and how fast they reach a database."""
     taken, stored = [], []
     for repeat in range(REPEATS):
-        settings = RequestLogSettings(spool=folder / f"spool{repeat}", queue=RECORDS)
+        settings = RequestLogSettings(spool_dir=folder / f"spool{repeat}", queue_size=RECORDS)
         entry = RequestLogWriter(make_store(address), settings, NullMetricsSink())
         await entry.start()
         records = [record(number) for number in range(RECORDS)]
@@ -135,7 +137,7 @@ async def main() -> None:
         folder = Path(name)
         with service("redis-server", "--save", "", "--bind", "127.0.0.1", "--port") as redis:
             await caches(redis)
-        await journal("SQLite", str(folder / "journal.sqlite"), folder)
+        await journal("SQLite", str(folder / "requests.sqlite"), folder)
         await journal("away, spool on disk", "mongodb://127.0.0.1:1/x?serverSelectionTimeoutMS=10", folder)
         files = ["--pid-file", f"{name}/pid", "--log-file", f"{name}/log", "--data-dir", name]
         with service("nx-27017", "--host", "127.0.0.1", *files, "-p") as mongo:

@@ -16,7 +16,8 @@ from time import perf_counter, sleep
 from assay.bundle import BundleInfo
 from assay.recipe import PreprocessSpec
 from assay.serving.request_record import ImageMetadata, RequestRecord
-from assay.serving.telemetry import TelemetrySettings, multiprocess_metrics
+from assay.serving.settings import TelemetrySettings
+from assay.serving.telemetry.prometheus_multiprocess import multiprocess_metrics
 
 CALLS = 1000
 REPEATS = 30
@@ -66,7 +67,7 @@ def measure(*, together: bool) -> None:
     with ExitStack() as stack:
         if together:
             stack.enter_context(multiprocess_metrics())
-        from assay.serving.telemetry.telemetry import make_telemetry  # noqa: PLC0415 - after shared_figures
+        from assay.serving.telemetry.telemetry import make_telemetry  # noqa: PLC0415 - after multiprocess_metrics
 
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         watching = make_telemetry(TelemetrySettings(log_dir=folder), {"bottle": info}, {})

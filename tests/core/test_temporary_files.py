@@ -20,7 +20,7 @@ from pathlib import Path
 from assay.core.files import atomic_write
 from assay.core.files import temporary_folder
 from assay.data.fetch.archive import atomic_folder
-from assay.serving.telemetry import multiprocess_metrics
+from assay.serving.telemetry.prometheus_multiprocess import multiprocess_metrics
 where = Path(sys.argv[1])
 with temporary_folder("assay-test") as one, atomic_folder(where / "fetched") as two, multiprocess_metrics() as three:
     (one / "deep").mkdir()

@@ -159,16 +159,16 @@ def test_it_scales_by_processor_memory_and_queue(manifests: Manifests, deploy: P
 def test_it_is_given_time_to_end(compose: Compose, manifests: Manifests, monkeypatch: pytest.MonkeyPatch):
     settings = ServeSettings.read({}).lifecycle
     assert float(compose["services"]["assay"]["stop_grace_period"].removesuffix("s")) > (
-        settings.drain_seconds + settings.grace_seconds
+        settings.drain_delay + settings.shutdown_timeout
     )
     for name, value in manifests["ConfigMap"]["data"].items():
         monkeypatch.setenv(name, value)
     settings = ServeSettings.read({}).lifecycle
     pod = manifests["Deployment"]["spec"]["template"]["spec"]
-    assert pod["terminationGracePeriodSeconds"] > settings.drain_seconds + settings.grace_seconds
+    assert pod["terminationGracePeriodSeconds"] > settings.drain_delay + settings.shutdown_timeout
     # Readiness must have been seen to fail before nothing is accepted any more.
     probe = pod["containers"][0]["readinessProbe"]
-    assert settings.drain_seconds > 2 * probe["periodSeconds"] * probe["failureThreshold"]
+    assert settings.drain_delay > 2 * probe["periodSeconds"] * probe["failureThreshold"]
 
 
 def test_the_journal_is_sharded_by_client_and_time(deploy: Path, compose: Compose):
@@ -179,5 +179,5 @@ def test_the_journal_is_sharded_by_client_and_time(deploy: Path, compose: Compos
     assert f"journal.{mongo.COLLECTION}.createIndex({key})" in shard
     members = json.loads(re.findall(r"\[[^\]]+\]", (deploy / "mongo/replica-set.js").read_text(encoding="utf-8"))[0])
     assert members == [name for name in compose["services"] if re.fullmatch(r"mongo-\d", name)]
-    url = compose["services"]["assay"]["environment"][f"{PREFIX}KEEP__JOURNAL"]
+    url = compose["services"]["assay"]["environment"][f"{PREFIX}REQUEST_LOG__URL"]
     assert url.startswith(f"mongodb://{','.join(members)}/assay?replicaSet=assay")

@@ -48,10 +48,10 @@ class Cluster:
     servers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, port: int) -> None:
-        environ = {**os.environ, "ASSAY_SERVE_CACHE__ENTRIES": "0", "ASSAY_SERVE_WATCH__LOG_LEVEL": "warning"}
+        environ = {**os.environ, "ASSAY_SERVE_CACHE__ENTRIES": "0", "ASSAY_SERVE_TELEMETRY__LOG_LEVEL": "warning"}
         assay = Path(sys.executable).with_name("assay")
         journal = self.log.with_name(f"journal-{port}.sqlite")
-        options = ["--port", str(port), "--no-auth", "--journal", journal]
+        options = ["--port", str(port), "--no-auth", "--request-log", journal]
         told = self.log.with_name(f"server-{port}.log")
         with told.open("ab") as log:
             process = subprocess.Popen([assay, "serve", self.bundle, *options], stdout=log, stderr=log, env=environ)

@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from assay.bundle import BundleInfo
 from assay.recipe import PreprocessSpec
 from assay.serving.request_record import RequestRecord
+from assay.serving.settings import TelemetrySettings
 from assay.serving.telemetry.drift import measure_drift
-from assay.serving.telemetry.settings import TelemetrySettings
 from assay.serving.telemetry.telemetry import make_telemetry
 
 _PROMETHEUS = {"up"}
@@ -174,8 +174,8 @@ def test_rules_mean_what_they_say(deploy: Path, program, tmp_path: Path):
         'assay_requests_total{status="200",tier="gold",model="m",instance="1"}': "0+98x40",
         'assay_requests_total{status="500",tier="gold",model="m",instance="1"}': "0+2x40",
         'assay_requests_total{status="503",tier="gold",model="m",instance="1"}': "0+100x40",
-        'assay_cache_total{event="hit",instance="1"}': "0+30x40",
-        'assay_cache_total{event="miss",instance="1"}': "0+10x40",
+        'assay_cache_requests_total{event="hit",instance="1"}': "0+30x40",
+        'assay_cache_requests_total{event="miss",instance="1"}': "0+10x40",
         'assay_model_info{model="m",version="1",instance="1"}': "1x40",
         'assay_model_info{model="m",version="2",instance="2"}': "1x40",
         'up{job="assay",instance="1"}': "1x40",

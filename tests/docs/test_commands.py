@@ -23,7 +23,7 @@ ONLY_PARSED = {
     "crossval": "many trainings",
     "demo": "a minute of training on photos of an extra",
     "fetch": "needs a network",
-    "journal": "needs a server's journal; tests/cli/test_journal.py runs it",
+    "request-log": "needs a server's request log; tests/cli/test_request_log.py runs it",
     "serve": "does not end; the notebook on serving runs it",
     "train": "minutes of training; the folder of these tests comes from one",
     "tune": "minutes of training",

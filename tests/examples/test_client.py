@@ -18,15 +18,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from assay.serving.auth import (
-    AccessDeniedError,
-    AuthRequest,
-    AuthSettings,
-    RateLimitSettings,
-    content_digest,
-    make_authorizer,
-)
+from assay.serving.auth.authenticator import content_digest
+from assay.serving.auth.authorizer import make_authorizer
+from assay.serving.auth.interfaces import AccessDeniedError, AuthRequest
 from assay.serving.auth.keys import KeyManager
+from assay.serving.auth.settings import AuthSettings, RateLimitSettings
 from assay.serving.components import NullMetricsSink
 from assay.serving.middleware import join_headers
 

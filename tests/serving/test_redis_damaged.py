@@ -11,9 +11,10 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from assay.serving.auth import RateLimitSettings, Tier
 from assay.serving.auth.authorizer import AuthBackends, open_backends
-from assay.serving.cache import CacheSettings, make_cache
+from assay.serving.auth.settings import RateLimitSettings, Tier
+from assay.serving.cache.tiered_cache import make_cache
+from assay.serving.settings import CacheSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +54,7 @@ def open_it(redis_server: Any, heard: Any, tmp_path: Path) -> OpenIt:
 
     def make(name: str) -> AuthBackends:
         (tmp_path / name).mkdir()
-        given = RateLimitSettings(redis=SecretStr(redis_server.url), redis_seconds=1)
+        given = RateLimitSettings(redis=SecretStr(redis_server.url), redis_timeout=1)
         return open_backends(
             given, heard, folder=tmp_path / name, nonce_seconds=601, steady=time.monotonic, wall=time.time
         )
@@ -128,7 +129,7 @@ _RATES: dict[str, Damage] = {
 
 @pytest.mark.parametrize("damage", _RATES.values(), ids=_RATES.keys())
 async def test_a_damaged_count_is_a_miss_and_is_replaced(redis: Any, heard: Any, open_it: OpenIt, damage: Damage):
-    stores, slow = open_it("here"), Tier(per_minute=1, burst=3, at_a_time=100)
+    stores, slow = open_it("here"), Tier(per_minute=1, burst=3, max_concurrent=100)
     for _ in range(5):
         key = uuid.uuid4().hex
         await stores.limiter.take(key, slow, "a")
@@ -152,7 +153,7 @@ _LEASES: dict[str, Damage] = {
 
 @pytest.mark.parametrize("damage", _LEASES.values(), ids=_LEASES.keys())
 async def test_damaged_leases_keep_no_place(redis: Any, heard: Any, open_it: OpenIt, damage: Damage):
-    stores, one = open_it("here"), Tier(per_minute=60, burst=50, at_a_time=1)
+    stores, one = open_it("here"), Tier(per_minute=60, burst=50, max_concurrent=1)
     for _ in range(5):
         key = uuid.uuid4().hex
         await damage(redis, f"assay:{{{key}}}:open")

@@ -42,20 +42,20 @@ def test_models_have_names_or_take_their_own():
 
 
 @pytest.mark.parametrize(
-    ("journal", "said"),
+    ("url", "said"),
     [
-        ("none", "no request is recorded"),
+        ("none", "requests are not recorded"),
         ("mongodb://me:secret@host/db", "requests are recorded in MongoDB"),
-        ("kept/a.sqlite", "requests are recorded in kept/a.sqlite; list them: assay journal kept/a.sqlite"),
+        ("kept/a.sqlite", "requests are recorded in kept/a.sqlite; list them: assay request-log kept/a.sqlite"),
     ],
     ids=["nowhere", "mongodb", "file"],
 )
-def test_where_requests_are_recorded_is_told_without_passwords(journal: str, said: str):
-    assert ServeSettings.read({"keep": {"journal": journal}}).keep.told == said
+def test_where_requests_are_recorded_is_told_without_passwords(url: str, said: str):
+    assert ServeSettings.read({"request_log": {"url": url}}).request_log.description == said
 
 
-def test_the_usual_journal_is_listed_without_a_name():
-    assert ServeSettings().keep.told.endswith("; list them: assay journal")
+def test_the_default_request_log_is_listed_without_a_name():
+    assert ServeSettings().request_log.description.endswith("; list them: assay request-log")
 
 
 @pytest.mark.parametrize("name", ["lr=0.01.assay", "a=b=c.assay", "=x.assay", "epoch=3", "a=b/model.assay"])

@@ -115,7 +115,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
                 "ASSAY_STATE": str(folder),
                 "ASSAY_KEYS": str(folder / "keys"),
                 # Nobody reads on: lines on standard output would fill the pipe.
-                "ASSAY_SERVE_WATCH__LOG_DIR": str(folder / "logs"),
+                "ASSAY_SERVE_TELEMETRY__LOG_DIR": str(folder / "logs"),
             }
             command = [sys.executable, "-m", "assay.cli.main", "serve", "--port", "0", *map(str, arguments)]
             log = stack.enter_context((folder / "log").open("w+", encoding="utf-8"))

@@ -28,10 +28,10 @@ _WRITE_TIMEOUT = 2.0
 def running(serve, make_bundle: Callable[..., Path]):
     return serve(
         make_bundle(),
-        "--journal",
+        "--request-log",
         "none",
-        uploads__upload_seconds=2,
-        listen__header_seconds=2,
+        uploads__upload_timeout=2,
+        listen__header_timeout=2,
         listen__keep_alive=2,
         listen__write_timeout=_WRITE_TIMEOUT,
     )
@@ -390,7 +390,7 @@ def _get(port: int, path: str) -> bytes:
 
 
 def test_the_server_ends_in_time_though_clients_do_not_read(serve, make_bundle):
-    running = serve(make_bundle(), "--journal", "none", lifecycle__grace_seconds=2)
+    running = serve(make_bundle(), "--request-log", "none", lifecycle__shutdown_timeout=2)
     with _deaf(running.port, 4, _LARGE, _ROUNDS):
         start = time.monotonic()
         running.process.send_signal(signal.SIGTERM)
@@ -401,12 +401,12 @@ def test_the_server_ends_in_time_though_clients_do_not_read(serve, make_bundle):
 def test_quiet_connections_give_way_to_new_ones(serve, make_bundle):
     running = serve(
         make_bundle(),
-        "--journal",
+        "--request-log",
         "none",
         listen__max_connections=20,
         listen__max_connections_per_address=10,
         listen__keep_alive=60,
-        listen__header_seconds=60,
+        listen__header_timeout=60,
     )
     for sent in (b"", b"GET /li", _LIVE):
         with _deaf(running.port, 15, sent):
@@ -418,10 +418,10 @@ def test_quiet_connections_give_way_to_new_ones(serve, make_bundle):
 def test_a_busy_address_leaves_room_for_others(serve, make_bundle, photo: bytes):
     running = serve(
         make_bundle(),
-        *("--journal", "none", "--host", "0.0.0.0", "--no-auth"),  # noqa: S104 - another loopback address
+        *("--request-log", "none", "--host", "0.0.0.0", "--no-auth"),  # noqa: S104 - another loopback address
         listen__max_connections=20,
         listen__max_connections_per_address=10,
-        uploads__upload_seconds=60,
+        uploads__upload_timeout=60,
     )
     busy = _post(_form(photo))[:-10]  # each is under way, so none is quiet
     with _deaf(running.port, 10, busy):
@@ -441,12 +441,12 @@ def test_a_worker_whose_parent_is_killed_answers_what_it_has_taken(
     listening = socket.create_server(("127.0.0.1", 0), backlog=64)
     port = listening.getsockname()[1]
     order = WorkerConfig(
-        {"keep": {"journal": "none"}, "auth": {"required": False}}, [str(make_bundle())], listening.fileno()
+        {"request_log": {"url": "none"}, "auth": {"required": False}}, [str(make_bundle())], listening.fileno()
     )
     environ = {
         **os.environ,
         "ASSAY_STATE": str(tmp_path),
-        "ASSAY_SERVE_WATCH__LOG_DIR": str(tmp_path / "logs"),
+        "ASSAY_SERVE_TELEMETRY__LOG_DIR": str(tmp_path / "logs"),
     }
     worker = subprocess.Popen(
         [sys.executable, "-m", "assay.serving.worker"],
@@ -482,7 +482,7 @@ def test_a_worker_whose_parent_is_killed_answers_what_it_has_taken(
 
 @pytest.mark.parametrize("target", [b"/openapi.json", b"/metrics"])
 def test_clients_that_send_many_requests_at_once_delay_nobody_else(serve, make_bundle, target: bytes):
-    running = serve(make_bundle(), "--journal", "none")
+    running = serve(make_bundle(), "--request-log", "none")
     flood = b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
     connections, slowest = [], 0.0
     for _ in range(300):
@@ -515,7 +515,7 @@ def test_pipelined_requests_of_many_connections_are_all_answered(running):
 
 
 def test_requests_that_wait_for_their_turn_are_answered_before_the_end(serve, make_bundle):
-    running = serve(make_bundle(), "--journal", "none", lifecycle__drain_seconds=0)
+    running = serve(make_bundle(), "--request-log", "none", lifecycle__drain_delay=0)
     request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
     connections = [socket.create_connection(("127.0.0.1", running.port), timeout=20) for _ in range(100)]
     time.sleep(0.5)

@@ -38,7 +38,7 @@ def test_what_a_model_was_trained_on_is_taken_and_stands_in_its_bundle(
     assert info.serve.formats == ("jpeg", "png", "webp", "tiff")
     assert set(info.provenance.formats) == {"webp", "tiff"}
     assert sum(info.provenance.formats.values()) == sum(info.provenance.photos["train"].values())
-    server = serve(run.bundle, lifecycle__drain_seconds=0)
+    server = serve(run.bundle, lifecycle__drain_delay=0)
     refused = "Invalid image format. Allowed formats: jpg, jpeg, png, webp, tiff"
     assert _taken(server, painted) == {
         **dict.fromkeys(("JPEG", "PNG", "WEBP", "TIFF"), 200),
@@ -48,7 +48,7 @@ def test_what_a_model_was_trained_on_is_taken_and_stands_in_its_bundle(
 
 def test_a_server_can_be_told(serve, make_bundle: Callable[..., Path], painted: Callable[..., bytes]):
     bundle = make_bundle(serve=ServeSpec(formats=("png",)))
-    server = serve(bundle, "--formats", "JPG, webp,tif,jpeg", lifecycle__drain_seconds=0)
+    server = serve(bundle, "--formats", "JPG, webp,tif,jpeg", lifecycle__drain_delay=0)
     refused = "Invalid image format. Allowed formats: jpg, jpeg, webp, tiff"
     assert _taken(server, painted) == {
         **dict.fromkeys(("JPEG", "WEBP", "TIFF"), 200),
@@ -62,7 +62,7 @@ def test_by_default_jpeg_and_png_and_the_published_sentence(
     serve, make_bundle: Callable[..., Path], painted: Callable[..., bytes]
 ):
     refused = "Invalid image format. Allowed formats: jpg, jpeg, png"
-    assert _taken(serve(make_bundle(), lifecycle__drain_seconds=0), painted) == {
+    assert _taken(serve(make_bundle(), lifecycle__drain_delay=0), painted) == {
         **dict.fromkeys(("JPEG", "PNG"), 200),
         **dict.fromkeys(("WEBP", "TIFF", "BMP", "GIF"), refused),
     }

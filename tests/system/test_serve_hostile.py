@@ -17,7 +17,7 @@ _GROWTH = 200 * 2**20
 
 @pytest.fixture(scope="module")
 def running(serve, make_bundle: Callable[..., Path]):
-    return serve(make_bundle(), "--journal", "none")
+    return serve(make_bundle(), "--request-log", "none")
 
 
 def _memory(pid: int) -> int:

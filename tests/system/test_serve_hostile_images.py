@@ -43,11 +43,11 @@ _NAMES = [
 def running(serve, make_bundle: Callable[..., Path]):
     return serve(
         make_bundle(),
-        "--journal",
+        "--request-log",
         "none",
         uploads__formats=_FORMATS,
-        lifecycle__drain_seconds=0.1,
-        lifecycle__grace_seconds=_GRACE,
+        lifecycle__drain_delay=0.1,
+        lifecycle__shutdown_timeout=_GRACE,
     )
 
 

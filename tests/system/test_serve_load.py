@@ -62,7 +62,7 @@ def photos(painted) -> list[bytes]:
 
 
 def test_the_end_under_load_loses_nothing(serve, make_bundle, photos):
-    running = serve(make_bundle(), "--journal", "none", cache__entries=0, lifecycle__drain_seconds=0.5)
+    running = serve(make_bundle(), "--request-log", "none", cache__entries=0, lifecycle__drain_delay=0.5)
     seen = asyncio.run(_during(running.url, photos, lambda: running.process.send_signal(signal.SIGTERM), 2.0))
     assert running.process.wait(20) == 0
     assert set(seen) <= {200, "refused"}
@@ -71,7 +71,7 @@ def test_the_end_under_load_loses_nothing(serve, make_bundle, photos):
 
 def test_a_reload_under_load_loses_nothing(serve, make_bundle, photos, tmp_path: Path):
     path = make_bundle(tmp_path / "model.assay")
-    running = serve(path, "--journal", "none", cache__entries=0)
+    running = serve(path, "--request-log", "none", cache__entries=0)
 
     def act() -> None:
         make_bundle(path, temperature=3.0)
@@ -91,7 +91,7 @@ def test_a_model_that_fails_is_not_used(serve, make_bundle, photos, tmp_path: Pa
     path, golden = make_bundle(tmp_path / "model.assay"), tmp_path / "golden"
     (golden / "red").mkdir(parents=True)
     (golden / "red" / "one.jpg").write_bytes(photos[0])
-    running = serve(path, "--journal", "none", "--golden", golden)
+    running = serve(path, "--request-log", "none", "--golden", golden)
     with running.client() as client:
         version = client.get("/models").json()["models"][0]["version"]
         (golden / "red" / "one.jpg").rename(golden / "red" / "two.jpg")
@@ -107,7 +107,7 @@ def test_a_model_that_fails_is_not_used(serve, make_bundle, photos, tmp_path: Pa
 
 
 def test_workers_go_on_without_one_that_was_killed(serve, make_bundle, photos, eventually):
-    running = serve(make_bundle(), "--workers", "2", "--journal", "none", cache__entries=0)
+    running = serve(make_bundle(), "--workers", "2", "--request-log", "none", cache__entries=0)
     eventually(lambda: len(running.workers()) == 2)
     time.sleep(1.5)  # the second worker says nothing when it is ready
     first = running.workers()[0]
@@ -121,7 +121,7 @@ def test_workers_go_on_without_one_that_was_killed(serve, make_bundle, photos, e
 
 def test_workers_reload_together_and_end_with_their_parent(serve, make_bundle, eventually, tmp_path: Path):
     path = make_bundle(tmp_path / "model.assay")
-    running = serve(path, "--workers", "2", "--journal", "none")
+    running = serve(path, "--workers", "2", "--request-log", "none")
     eventually(lambda: len(running.workers()) == 2)
     time.sleep(1.5)
     make_bundle(path, temperature=3.0)
@@ -144,7 +144,7 @@ def slow(make_bundle) -> Path:
 
 
 def test_a_full_queue_says_when_to_come_back(serve, slow: Path, photos):
-    running = serve(slow, "--journal", "none", cache__entries=0, batching__queue=4, batching__batch_size=1)
+    running = serve(slow, "--request-log", "none", cache__entries=0, batching__queue=4, batching__batch_size=1)
 
     async def ask() -> list[httpx.Response]:
         async with _client(running.url) as client:
@@ -159,7 +159,7 @@ def test_a_full_queue_says_when_to_come_back(serve, slow: Path, photos):
 
 
 def test_late_and_abandoned_requests_never_reach_the_network(serve, slow: Path, photos, eventually):
-    running = serve(slow, "--journal", "none", cache__entries=0, batching__deadline=0.2, batching__batch_size=1)
+    running = serve(slow, "--request-log", "none", cache__entries=0, batching__deadline=0.2, batching__batch_size=1)
 
     async def ask() -> list[int]:
         async with _client(running.url) as client:
@@ -186,11 +186,11 @@ def test_late_and_abandoned_requests_never_reach_the_network(serve, slow: Path, 
 def test_slow_senders_do_not_slow_their_neighbours(serve, make_bundle, photos):
     running = serve(
         make_bundle(),
-        "--journal",
+        "--request-log",
         "none",
         cache__entries=0,
-        uploads__upload_seconds=3,
-        listen__header_seconds=3,
+        uploads__upload_timeout=3,
+        listen__header_timeout=3,
     )
     head = (
         b"POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"

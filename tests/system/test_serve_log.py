@@ -21,16 +21,15 @@ from assay.serving.auth.authenticator import SIGNATURE_HEADERS, canonical_messag
 from assay.serving.auth.keys import KeyManager
 from assay.serving.components import Components
 from assay.serving.models import ModelRegistry
-from assay.serving.request_log import RecordQuery, make_store
+from assay.serving.request_log.stores import RecordQuery, make_store
 from assay.serving.request_record import RequestRecord
 from assay.serving.service import Service
-from assay.serving.settings import ModelSource, ServeSettings
-from assay.serving.telemetry.settings import TelemetrySettings
+from assay.serving.settings import ModelSource, ServeSettings, TelemetrySettings
 from assay.serving.telemetry.telemetry import Telemetry
 
 _TIERS = {
-    "gold": {"per_minute": 6000, "burst": 2000, "at_a_time": 64},
-    "tight": {"per_minute": 1, "burst": 1, "at_a_time": 1},
+    "gold": {"per_minute": 6000, "burst": 2000, "max_concurrent": 64},
+    "tight": {"per_minute": 1, "burst": 1, "max_concurrent": 1},
 }
 
 
@@ -45,7 +44,7 @@ class Site(NamedTuple):
         """What the journal holds of a request."""
 
         async def read() -> list[RequestRecord]:
-            store = make_store(str(self.folder / "journal.sqlite"))
+            store = make_store(str(self.folder / "requests.sqlite"))
             try:
                 return [one async for one in store.read(RecordQuery(request_id=request_id))]
             finally:
@@ -75,14 +74,14 @@ def site(serve, make_bundle: Callable[..., Path], tmp_path_factory: pytest.TempP
         make_bundle(),
         "--keys",
         folder / "keys",
-        "--journal",
-        folder / "journal.sqlite",
+        "--request-log",
+        folder / "requests.sqlite",
         "--log-dir",
         folder / "logs",
         limits__tiers=json.dumps(_TIERS),
-        uploads__upload_seconds=1,
-        auth__failures_burst=1000,
-        lifecycle__drain_seconds=0,
+        uploads__upload_timeout=1,
+        auth__max_failures_burst=1000,
+        lifecycle__drain_delay=0,
     )
     return Site(server, folder, {name: desk.token(key) for name, key in made.items()})
 
@@ -250,9 +249,9 @@ def test_an_overloaded_server(
     serve, make_bundle: Callable[..., Path], tmp_path: Path, eventually: Callable[..., None], case: str
 ):
     settings, status, sentence = _OVERLOADED[case]
-    journal, logs = tmp_path / "journal.sqlite", tmp_path / "logs"
+    journal, logs = tmp_path / "requests.sqlite", tmp_path / "logs"
     bundle = make_bundle(convolutions=3)
-    server = serve(bundle, "--journal", journal, "--log-dir", logs, lifecycle__drain_seconds=0, **settings)
+    server = serve(bundle, "--request-log", journal, "--log-dir", logs, lifecycle__drain_delay=0, **settings)
     with server.client() as client:
         for path in ("/classify", "/classify?detail=1"):
             answer = client.post(path, headers={"X-Request-ID": path[-8:]}, **_form(_saved("JPEG", (640, 480))))

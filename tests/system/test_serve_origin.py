@@ -39,7 +39,7 @@ _OTHERS: list[dict[str, str]] = [
 
 @pytest.fixture(scope="module")
 def running(serve, make_bundle: Callable[..., Path]) -> Any:
-    return serve(make_bundle(), "--journal", "none", lifecycle__drain_seconds=0)
+    return serve(make_bundle(), "--request-log", "none", lifecycle__drain_delay=0)
 
 
 @pytest.mark.parametrize("headers", _OTHERS, ids=["name", "name and port", "other", "null"])
@@ -79,7 +79,7 @@ def test_names_can_be_allowed(serve, make_bundle: Callable[..., Path]):
         "photos.example",
         "--allowed-host",
         "other.example",
-        lifecycle__drain_seconds=0,
+        lifecycle__drain_delay=0,
     )
     with server.client() as client:
         status = [
@@ -94,7 +94,7 @@ def test_where_keys_are_asked_for_they_alone_decide(
 ):
     desk = KeyManager(tmp_path / "keys")
     key = desk.token(desk.create("a client", "gold", ("classify",)))
-    with serve(make_bundle(), "--keys", tmp_path / "keys", lifecycle__drain_seconds=0).client() as client:
+    with serve(make_bundle(), "--keys", tmp_path / "keys", lifecycle__drain_delay=0).client() as client:
         headers = {"Host": "photos.example", "Authorization": f"Bearer {key}"}
         assert client.post("/classify", files={"image": painted()}, headers=headers).status_code == 200
         assert client.post("/classify", files={"image": painted()}).status_code == 401

@@ -73,13 +73,13 @@ def _up(url: str) -> str:
 
 @pytest.fixture(scope="module")
 def plain(serve, make_bundle: Callable[..., Path]) -> Any:
-    return serve(make_bundle(), lifecycle__drain_seconds=0)
+    return serve(make_bundle(), lifecycle__drain_delay=0)
 
 
 @pytest.fixture(scope="module")
 def rooted(serve, make_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
     kept = tmp_path_factory.mktemp("kept")
-    return serve(make_bundle(), "--root-path", _PREFIX, "--keep-uncertain", kept, lifecycle__drain_seconds=0)
+    return serve(make_bundle(), "--root-path", _PREFIX, "--keep-uncertain", kept, lifecycle__drain_delay=0)
 
 
 def test_below_a_path_everything_is_answered(rooted: Any, behind: Callable[..., str], painted):
@@ -106,7 +106,7 @@ def test_signed_requests_sign_the_path_that_the_client_sees(
 ):
     desk = KeyManager(tmp_path / "keys")
     token = desk.token(desk.create("a client", "gold", ("classify",)))
-    server = serve(make_bundle(), "--keys", tmp_path / "keys", "--root-path", _PREFIX, lifecycle__drain_seconds=0)
+    server = serve(make_bundle(), "--keys", tmp_path / "keys", "--root-path", _PREFIX, lifecycle__drain_delay=0)
     url = behind(server.port, strip=strip)
     photo, (key, _, secret) = painted(), token.partition(".")
     seconds, nonce, digest = str(int(time.time())), "n" * 20, hashlib.sha256(photo).hexdigest()

@@ -82,7 +82,7 @@ def journal(mongo_server: Any) -> str:
 def start(serve: Any, make_bundle: Any, journal: str) -> Callable[..., Any]:
     """Start a server that records in the journal; its request log is left out, since nobody reads it here."""
     bundle = make_bundle()
-    return lambda *options, **more: serve(bundle, "--journal", journal, "--log-level", "warning", *options, **more)
+    return lambda *options, **more: serve(bundle, "--request-log", journal, "--log-level", "warning", *options, **more)
 
 
 def test_redis_killed_and_restarted_under_load(start: Any, painted: Any, redis_server: Any, journal: str):
@@ -132,7 +132,7 @@ def test_a_full_disk_under_the_spool_while_the_database_is_away(
     start: Any, painted: Any, mongo_server: Any, journal: str, tiny_disk: Path
 ):
     mongo_server.kill()
-    server = start(journal__spool=tiny_disk)
+    server = start(request_log__spool_dir=tiny_disk)
     load = Load(server, painted)
     load.more(400)
     # Records follow their answers, on a busy machine by a while.
@@ -148,13 +148,13 @@ def test_what_waits_when_the_server_ends_is_recorded_by_the_next(
     start: Any, painted: Any, mongo_server: Any, journal: str, tmp_path: Path
 ):
     mongo_server.kill()
-    server = start(journal__spool=tmp_path)
+    server = start(request_log__spool_dir=tmp_path)
     load = Load(server, painted)
     load.more(30)
     answers = load.stop()
     assert server.stop() == 0
     mongo_server.start()
-    again = start(journal__spool=tmp_path)
+    again = start(request_log__spool_dir=tmp_path)
     all_recorded(journal, answers)
     assert again.stop() == 0
 
@@ -172,8 +172,8 @@ def test_whatever_is_in_redis_instead_the_photo_is_answered(
         redis_server.url,
         cache__entries=0,
         cache__timeout=1,
-        limits__redis_seconds=1,
-        lifecycle__drain_seconds=0,
+        limits__redis_timeout=1,
+        lifecycle__drain_delay=0,
     )
     photo = {"image": ("photo.jpg", painted(number=70_000), "image/jpeg")}
     with (
@@ -193,6 +193,6 @@ def test_whatever_is_in_redis_instead_the_photo_is_answered(
             assert (answer.status_code, answer.json()["cached"]) == (200, False), answer.text
             assert client.post("/classify", files=photo).json() == right
         figures = client.get("/metrics").text
-    assert 'assay_redis_damaged_total{part="cache"} 4.0' in figures
-    assert 'assay_redis_damaged_total{part="limits"}' in figures
+    assert 'assay_redis_corrupt_values_total{part="cache"} 4.0' in figures
+    assert 'assay_redis_corrupt_values_total{part="limits"}' in figures
     assert 'assay_degraded{part="cache"} 1' not in figures

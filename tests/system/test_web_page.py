@@ -19,7 +19,7 @@ HOSTILE = "<img src=x onerror=alert(1)>.png"
 def url(serve, make_bundle) -> str:
     """A server that looks at the upper half of photos and is unsure below 0.9."""
     upper = PreprocessSpec(size=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), roi=(0, 0, 1, 0.5))
-    address: str = serve(make_bundle(preprocess=upper, thresholds={"confidence": 0.9}), lifecycle__drain_seconds=0).url
+    address: str = serve(make_bundle(preprocess=upper, thresholds={"confidence": 0.9}), lifecycle__drain_delay=0).url
     return address
 
 
@@ -115,7 +115,7 @@ def test_an_unsure_answer_has_the_label_of_the_api_and_says_so(wide: Any, url: s
 
 
 def test_the_camera_tab_says_it_too(browser: Any, serve, make_bundle):
-    server = serve(make_bundle(thresholds={"confidence": 0.999999}), lifecycle__drain_seconds=0)
+    server = serve(make_bundle(thresholds={"confidence": 0.999999}), lifecycle__drain_delay=0)
     for opened in _opened(browser, server.url, 1280):
         opened.get_by_role("tab", name="Live").click()
         opened.click("#live-toggle")
@@ -128,7 +128,7 @@ def test_the_file_dialogue_offers_what_the_model_takes(browser: Any, serve, make
     for chooser in ("#photo-file", "#many-file"):
         assert wide.get_attribute(chooser, "accept") == usual
     bundle = make_bundle(serve=ServeSpec(formats=("png", "tiff")))
-    server = serve(f"a={make_bundle()}", f"b={bundle}", lifecycle__drain_seconds=0)
+    server = serve(f"a={make_bundle()}", f"b={bundle}", lifecycle__drain_delay=0)
     for opened in _opened(browser, server.url, 1280):
         assert opened.get_attribute("#photo-file", "accept") == usual
         opened.select_option("#model", "b")
@@ -238,7 +238,7 @@ def test_with_the_keyboard_alone(wide: Any):
 def test_keys(browser: Any, serve, make_bundle, painted: Callable[..., bytes], tmp_path: Path):
     desk = KeyManager(tmp_path / "keys")
     key = desk.token(desk.create("a visitor", "bronze", ("classify",)))
-    server = serve(make_bundle(), "--keys", tmp_path / "keys", lifecycle__drain_seconds=0)
+    server = serve(make_bundle(), "--keys", tmp_path / "keys", lifecycle__drain_delay=0)
     page = browser.new_page()
     page.goto(server.url)
     page.get_by_text("This server asks for a key").wait_for()

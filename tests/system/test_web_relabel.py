@@ -21,7 +21,7 @@ def kept(
     serve, make_bundle, painted: Callable[..., bytes], tmp_path_factory: pytest.TempPathFactory, eventually
 ) -> Site:
     kept = tmp_path_factory.mktemp("kept")
-    server = serve(make_bundle(), "--keep-uncertain", kept, lifecycle__drain_seconds=0)
+    server = serve(make_bundle(), "--keep-uncertain", kept, lifecycle__drain_delay=0)
     with server.client() as client:
         for number in range(4):
             client.post("/classify", files={"image": painted((130 + number, 100, 100), kind="PNG")})

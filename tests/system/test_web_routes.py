@@ -34,7 +34,7 @@ def guarded(serve, make_bundle, tmp_path_factory: pytest.TempPathFactory) -> Sit
         for scope in ("classify", "admin")
     }
     bundle = make_bundle(thresholds=DOUBT)
-    server = serve(bundle, "--keys", folder / "keys", "--keep-uncertain", folder / "kept", lifecycle__drain_seconds=0)
+    server = serve(bundle, "--keys", folder / "keys", "--keep-uncertain", folder / "kept", lifecycle__drain_delay=0)
     return Site(server, folder / "kept", keys)
 
 
@@ -42,7 +42,7 @@ def guarded(serve, make_bundle, tmp_path_factory: pytest.TempPathFactory) -> Sit
 def local(serve, make_bundle, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A server without keys, on this machine."""
     kept = tmp_path_factory.mktemp("local") / "kept"
-    return Site(serve(make_bundle(thresholds=DOUBT), "--keep-uncertain", kept, lifecycle__drain_seconds=0), kept, {})
+    return Site(serve(make_bundle(thresholds=DOUBT), "--keep-uncertain", kept, lifecycle__drain_delay=0), kept, {})
 
 
 def _bearer(key: str) -> dict[str, str]:
@@ -143,7 +143,7 @@ def test_suspects_on_top_of_the_data_set(serve, make_bundle, colours: Path, tmp_
         manifest,
         "--labels",
         labels,
-        lifecycle__drain_seconds=0,
+        lifecycle__drain_delay=0,
     )
     with server.client() as client:
         (photo,) = client.get("/relabel/photos").json()["photos"]
@@ -154,7 +154,7 @@ def test_suspects_on_top_of_the_data_set(serve, make_bundle, colours: Path, tmp_
 
 
 def test_without_pages(serve, make_bundle):
-    with serve(make_bundle(), "--no-web", lifecycle__drain_seconds=0).client() as client:
+    with serve(make_bundle(), "--no-web", lifecycle__drain_delay=0).client() as client:
         assert [client.get(path).status_code for path in ("/", "/relabel", "/web/main.js")] == [404] * 3
         assert client.get("/health").status_code == 200
 

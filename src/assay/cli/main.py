@@ -23,7 +23,7 @@ from assay.cli.fetch import fetch
 from assay.cli.info import cache, info, recipes
 from assay.cli.predict import explain, predict
 from assay.cli.serve import serve
-from assay.cli.server_admin import journal, keys
+from assay.cli.server_admin import keys, request_log
 from assay.cli.train import train
 from assay.cli.watch import watch
 from assay.core.errors import AssayError
@@ -34,7 +34,7 @@ _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start here": (demo,),
     "Data": (collect, check, augment, fetch),
     "Train": (train, crossval, variants, tune, compare, evaluate),
-    "Use": (predict, explain, watch, serve, journal, info, export, bench),
+    "Use": (predict, explain, watch, serve, request_log, info, export, bench),
 }
 
 

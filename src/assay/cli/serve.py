@@ -92,11 +92,11 @@ def serve(
             help="Redis for the result cache and rate limits, e.g. redis://host:6379/0.", rich_help_panel=_STORAGE_PANEL
         ),
     ] = None,
-    journal: Annotated[
+    request_log: Annotated[
         str | None,
         typer.Option(
             help="Request log: an SQLite file, mongodb://HOST/DATABASE, or none. "
-            "(default: ~/.local/state/assay/journal.sqlite)",
+            "(default: ~/.local/state/assay/requests.sqlite)",
             rich_help_panel=_STORAGE_PANEL,
         ),
     ] = None,
@@ -160,9 +160,10 @@ def serve(
         "auth": {"folder": keys, "required": auth},
         "cache": {"redis": redis},
         "limits": {"redis": redis},
-        "keep": {"journal": journal, "days": keep_days, "uncertain": keep_uncertain},
+        "request_log": {"url": request_log, "keep_days": keep_days},
+        "uncertain": {"folder": keep_uncertain},
         "web": {"page": web, "suspects": suspects, "data": data, "labels": labels},
-        "watch": {"log_dir": log_dir, "log_level": log_level},
+        "telemetry": {"log_dir": log_dir, "log_level": log_level},
     }
     typed = _without_unset(options)
     settings = _with_auth_default(ServeSettings.read(typed), typed)
@@ -204,7 +205,7 @@ def _serve_here(settings: "ServeSettings", sources: "list[ModelSource]", listeni
 
 def _serve_by_workers(order: "WorkerConfig", listening: "socket", settings: "ServeSettings") -> None:
     from assay.serving.supervisor import WorkerSupervisor
-    from assay.serving.telemetry import multiprocess_metrics
+    from assay.serving.telemetry.prometheus_multiprocess import multiprocess_metrics
 
     with multiprocess_metrics():
         end_timeout = settings.lifecycle.longest_end

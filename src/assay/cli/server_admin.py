@@ -1,4 +1,4 @@
-"""`assay keys` and `assay journal`: manage API keys and query the request log of the server."""
+"""`assay keys` and `assay request-log`: manage API keys and query the request log of the server."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,17 +149,17 @@ def _print_keys(rows: list[dict[str, Any]]) -> None:
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from assay.serving.request_log import RecordQuery
+    from assay.serving.request_log.stores import RecordQuery
     from assay.serving.request_record import RequestRecord
 
 _DEFAULT_LIMIT = 20
 _REQUEST_COLUMNS = ("time", "client", "status", "result", "confidence", "ms", "model", "cache", "request", "error")
 
 
-def journal(
+def request_log(
     source: Annotated[
         str | None,
-        typer.Argument(help="A journal.sqlite or mongodb://HOST/DATABASE. (default: where `assay serve` writes it)"),
+        typer.Argument(help="A requests.sqlite or mongodb://HOST/DATABASE. (default: where `assay serve` writes it)"),
     ] = None,
     *,
     client: Annotated[str | None, typer.Option(help="Only requests of this client.")] = None,
@@ -181,12 +181,12 @@ def journal(
 
     Times without a time zone are local.
 
-    Example: assay journal --since 7d --to week.parquet
+    Example: assay request-log --since 7d --to week.parquet
     """
     import asyncio
 
-    from assay.serving.request_log import RecordQuery
-    from assay.serving.settings import default_request_log
+    from assay.serving.request_log.settings import default_request_log
+    from assay.serving.request_log.stores import RecordQuery
 
     query = RecordQuery(
         client_id=client,
@@ -201,8 +201,8 @@ def journal(
 
 
 async def _run_query(source: str, query: "RecordQuery", *, json: bool, to: Path | None) -> None:
-    from assay.serving.request_log import make_store
     from assay.serving.request_log.export import export_records
+    from assay.serving.request_log.stores import make_store
 
     store = make_store(source, must_exist=True)
     try:

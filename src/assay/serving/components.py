@@ -13,9 +13,12 @@ from assay.bundle import BundleInfo
 from assay.serving.auth.authorizer import make_authorizer
 from assay.serving.auth.interfaces import ANONYMOUS, Authorization, Authorizer, AuthRequest, Client
 from assay.serving.cache.tiered_cache import Cache, make_cache
-from assay.serving.request_log import RequestLogWriter, UncertainSampleStore, make_store, spool_folder_name
+from assay.serving.request_log.background_writer import RequestLogWriter
+from assay.serving.request_log.settings import state_dir
+from assay.serving.request_log.stores import make_store, spool_folder_name
+from assay.serving.request_log.uncertain_samples import UncertainSampleStore
 from assay.serving.request_record import RequestRecord
-from assay.serving.settings import ServeSettings, state_dir
+from assay.serving.settings import ServeSettings
 from assay.serving.telemetry.events import MetricsSink
 
 _ANONYMOUS_CLIENT = Client(ANONYMOUS, None, "anonymous", frozenset({"classify", "admin", "metrics"}))
@@ -140,15 +143,16 @@ def make_components(settings: ServeSettings, watching: "Telemetry") -> Component
     """
     gate = make_authorizer(settings.auth, settings.limits, watching)
     cache = make_cache(settings.cache, watching)
-    keep = settings.keep.uncertain
-    uncertain = None if keep is None else UncertainSampleStore(keep, settings.uncertain)
+    folder = settings.uncertain.folder
+    uncertain = None if folder is None else UncertainSampleStore(folder, settings.uncertain)
     return Components(gate, watching, cache, _make_request_log(settings, watching), uncertain, watching)
 
 
 def _make_request_log(settings: ServeSettings, watching: "Telemetry") -> RequestLogWriter | None:
-    url, bounds = settings.keep.journal_url, settings.journal
-    if url is None:
+    log = settings.request_log
+    database = log.database
+    if database is None:
         return None
-    if bounds.spool is None:
-        bounds = bounds.model_copy(update={"spool": state_dir() / "spool" / spool_folder_name(url)})
-    return RequestLogWriter(make_store(url, keep_days=settings.keep.days), bounds, watching)
+    if log.spool_dir is None:
+        log = log.model_copy(update={"spool_dir": state_dir() / "spool" / spool_folder_name(database)})
+    return RequestLogWriter(make_store(database, keep_days=log.keep_days), log, watching)

@@ -114,7 +114,7 @@ async def with_timeout(service: Service, reading: Coroutine[Any, Any, _T]) -> _T
     """
     try:
         with service.places.coming():
-            async with asyncio.timeout(service.settings.uploads.upload_seconds):
+            async with asyncio.timeout(service.settings.uploads.upload_timeout):
                 return await reading
     except TimeoutError:
         raise UploadError(UPLOAD_TIMEOUT, status=408, headers={"Connection": "close"}) from None

@@ -42,7 +42,7 @@ def uvicorn_config(app: ASGIApp, settings: ServeSettings) -> uvicorn.Config:
         listen.write_timeout,
     )
     own = {
-        "header_timeout": listen.header_seconds,
+        "header_timeout": listen.header_timeout,
         "open_connections": connections,
         "turns": RequestScheduler(_STARTS_PER_ITERATION, _PIPELINED_PER_ITERATION),
     }
@@ -57,7 +57,7 @@ def uvicorn_config(app: ASGIApp, settings: ServeSettings) -> uvicorn.Config:
         ws="none",
         http=protocol,
         timeout_keep_alive=round(settings.listen.keep_alive),
-        timeout_graceful_shutdown=round(settings.lifecycle.grace_seconds),
+        timeout_graceful_shutdown=round(settings.lifecycle.shutdown_timeout),
         backlog=_BACKLOG,
         ssl_context_factory=tls_context_factory(settings.tls).get("ssl_context_factory"),
     )
@@ -176,7 +176,7 @@ class Server(uvicorn.Server):
 
     async def _drain(self) -> None:
         self._service.lifecycle.drain()
-        await asyncio.sleep(self._service.settings.lifecycle.drain_seconds)
+        await asyncio.sleep(self._service.settings.lifecycle.drain_delay)
         self.should_exit = True
 
     async def _reload(self) -> None:

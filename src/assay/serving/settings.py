@@ -4,7 +4,6 @@
 takes precedence.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,8 @@ from assay.recipe import ImageFormat
 from assay.recipe.base import Settings
 from assay.serving.auth.origins import ANY_HOST, host_name
 from assay.serving.auth.settings import AuthSettings, RateLimitSettings
-from assay.serving.cache.settings import CacheSettings
 from assay.serving.request_log.settings import RequestLogSettings, UncertainSampleSettings
 from assay.serving.sockets import TlsSettings
-from assay.serving.telemetry.settings import TelemetrySettings
-from assay.serving.web.settings import WebSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +68,7 @@ class ListenSettings(Settings):
     """Processes that share the port; the processors are divided among them."""
     keep_alive: Annotated[float, Field(gt=0)] = 15.0
     """Seconds an idle connection is kept."""
-    header_seconds: Annotated[float, Field(gt=0)] = 10.0
+    header_timeout: Annotated[float, Field(gt=0)] = 10.0
     """Seconds in which a connection must have sent the headers of its first request."""
     write_timeout: Annotated[float, Field(gt=0)] = 30.0
     """Seconds in which a client must read some of an answer that is ready; else its connection is closed."""
@@ -120,7 +116,7 @@ class UploadSettings(Settings):
     """Largest JSON of a request to `/v2`, in MiB; binary data behind it do not count."""
     json_memory: Annotated[float, Field(gt=0)] = 48.0
     """MiB of memory that all JSON bodies of a worker together may take."""
-    upload_seconds: Annotated[float, Field(gt=0)] = 30.0
+    upload_timeout: Annotated[float, Field(gt=0)] = 30.0
     """Seconds in which a body must have arrived."""
     upload_memory: Annotated[float, Field(gt=0)] = 256.0
     """MiB of memory that all uploads of a worker together may take."""
@@ -147,58 +143,63 @@ _END_MARGIN = 10.0
 class LifecycleSettings(Settings):
     """How a server ends."""
 
-    drain_seconds: Annotated[float, Field(ge=0)] = 1.0
+    drain_delay: Annotated[float, Field(ge=0)] = 1.0
     """Seconds from SIGTERM, when `/ready` begins to say no, until nothing new is accepted."""
-    grace_seconds: Annotated[float, Field(gt=0)] = 30.0
+    shutdown_timeout: Annotated[float, Field(gt=0)] = 30.0
     """Seconds that requests which were accepted may still take."""
 
     @property
     def longest_end(self) -> float:
         """Seconds after which a worker that was told to end is killed; by then its records are written."""
-        return self.drain_seconds + self.grace_seconds + _END_MARGIN
+        return self.drain_delay + self.shutdown_timeout + _END_MARGIN
 
 
-def state_dir() -> Path:
-    """Return the folder of what a server keeps: `ASSAY_STATE`, else `assay` where this user's states are."""
-    if named := os.environ.get("ASSAY_STATE"):
-        return Path(named)
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "assay"
+class CacheSettings(Settings):
+    """The result cache in each process, and the Redis behind it."""
+
+    entries: Annotated[int, Field(ge=0)] = 10_000
+    """Maximum number of results cached in each process; 0: none."""
+    megabytes: Annotated[float, Field(gt=0)] = 64.0
+    """Maximum memory for results in each process, in MiB."""
+    ttl: Annotated[float, Field(gt=0)] = 3600.0
+    """Seconds until a cached result expires, in the process and in Redis."""
+    redis: SecretStr | None = None
+    """Address of a Redis shared by all processes: redis://, rediss:// or unix://. Give that Redis a
+    `maxmemory` and the policy allkeys-lru."""
+    timeout: Annotated[float, Field(gt=0, le=1)] = 0.02
+    """Maximum seconds that a request waits for Redis, once to read and once to write."""
 
 
-def default_request_log() -> Path:
-    """Return the file that requests are recorded in unless another place is named."""
-    return state_dir() / "journal.sqlite"
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
-class RequestLogTargetSettings(Settings):
-    """What is kept of requests, and where."""
+class TelemetrySettings(Settings):
+    """Log files and drift detection. Traces are configured by the usual `OTEL_*` variables."""
 
-    journal: SecretStr | None = None
-    """Where every request is recorded: an SQLite file or mongodb://HOST/DATABASE; none: nowhere. Unset: the
-    file journal.sqlite in the folder `ASSAY_STATE`, usually ~/.local/state/assay."""
-    days: Annotated[float, Field(gt=0)] | None = None
-    """Days that records are kept; unset: for ever."""
-    uncertain: Path | None = None
-    """Folder for the photos answered with least confidence, to be labelled; unset: no photo is kept."""
+    log_dir: Path | None = None
+    """Folder for the access log and the error log; unset: they go to standard output and standard error."""
+    log_level: LogLevel = "info"
+    """Minimum level of log lines. A request is logged as info below status 400, as warning below 500, else as error."""
+    log_megabytes: Annotated[float, Field(gt=0)] = 32.0
+    """Size at which a log file is rotated, in MiB."""
+    log_files: Annotated[int, Field(ge=1)] = 5
+    """Rotated files kept per log."""
+    drift_window: Annotated[int, Field(ge=100)] = 1000
+    """Latest predictions of each worker and model that are compared with validation."""
 
-    @property
-    def journal_url(self) -> str | None:
-        """Address of the journal, None for none."""
-        if self.journal is None:
-            return str(default_request_log())
-        url = self.journal.get_secret_value()
-        return None if url == "none" else url
 
-    @property
-    def told(self) -> str:
-        """Say where requests are recorded, without a password."""
-        url = self.journal_url
-        if url is None:
-            return "no request is recorded"
-        if url.startswith("mongodb"):
-            return "requests are recorded in MongoDB"
-        lists = "assay journal" if self.journal is None else f"assay journal {url}"
-        return f"requests are recorded in {url}; list them: {lists}"
+class WebSettings(Settings):
+    """The web pages of the server."""
+
+    page: bool = True
+    """Serve the page at `/` and the labelling page at `/relabel`."""
+    suspects: Path | None = None
+    """Photos with suspected label errors: a report's `suspects.csv`, or the JSON of `assay check --model`."""
+    data: Path | None = None
+    """Manifest of the training data (a run's manifest.csv); the corrected labels are merged into a copy of it."""
+    labels: Path | None = None
+    """Manifest that labels are written to; unset: labels.csv in the folder of uncertain photos, else beside
+    the file of suspects."""
 
 
 class ServeSettings(BaseSettings):
@@ -222,9 +223,8 @@ class ServeSettings(BaseSettings):
     auth: AuthSettings = Field(default_factory=AuthSettings)
     limits: RateLimitSettings = RateLimitSettings()
     tls: TlsSettings = TlsSettings()
-    watch: TelemetrySettings = TelemetrySettings()
-    keep: RequestLogTargetSettings = RequestLogTargetSettings()
-    journal: RequestLogSettings = RequestLogSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    request_log: RequestLogSettings = RequestLogSettings()
     uncertain: UncertainSampleSettings = UncertainSampleSettings()
 
     @classmethod

@@ -39,7 +39,7 @@ def startup_messages(settings: ServeSettings, models: ModelRegistry, listening: 
     answering = [
         f"{address} answers with {model.name} {model.info.version} ({model.classifier.runs})" for model in models
     ]
-    return [*answering, settings.keep.told]
+    return [*answering, settings.request_log.description]
 
 
 def run_server(
@@ -67,7 +67,7 @@ def run_server(
         AssayError: a model or a part cannot be used.
     """
     threads = max(1, cpu_count() // settings.listen.workers)
-    with closing(make_telemetry(settings.watch, {})) as watching:
+    with closing(make_telemetry(settings.telemetry, {})) as watching:
         models = ModelRegistry(
             sources,
             settings=settings.models,

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from assay.serving.auth import AuthRequest, AuthSettings, RateLimitSettings, Tier, make_authorizer
 from assay.serving.auth.authenticator import SIGNATURE_HEADERS, canonical_message, sign
-from assay.serving.auth.authorizer import RequestAuthorizer
+from assay.serving.auth.authorizer import RequestAuthorizer, make_authorizer
+from assay.serving.auth.interfaces import AuthRequest
 from assay.serving.auth.keys import ApiKey, KeyManager
+from assay.serving.auth.settings import AuthSettings, RateLimitSettings, Tier
 
 PHOTO = hashlib.sha256(b"photo").hexdigest()
-WIDE = Tier(per_minute=600_000, burst=100_000, at_a_time=100_000)
+WIDE = Tier(per_minute=600_000, burst=100_000, max_concurrent=100_000)
 
 
 class Clock:
@@ -86,7 +87,7 @@ def clock() -> Clock:
 def tier() -> Callable[..., Tier]:
     """Make a tier: 60 a minute, burst 3, 100 at a time, unless told otherwise."""
 
-    def make(per_minute: int = 60, burst: int = 3, at_a_time: int = 100) -> Tier:
-        return Tier(per_minute=per_minute, burst=burst, at_a_time=at_a_time)
+    def make(per_minute: int = 60, burst: int = 3, max_concurrent: int = 100) -> Tier:
+        return Tier(per_minute=per_minute, burst=burst, max_concurrent=max_concurrent)
 
     return make

@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 
 from assay.core.errors import AssayError
-from assay.serving.auth import AccessDeniedError, RateLimitSettings, Tier
+from assay.serving.auth.interfaces import AccessDeniedError
+from assay.serving.auth.settings import RateLimitSettings, Tier
 from assay.serving.middleware import join_headers
 
 pytestmark = pytest.mark.anyio
 GOLD = RateLimitSettings(
     tiers={
-        "bronze": Tier(per_minute=60, burst=2, at_a_time=1),
-        "gold": Tier(per_minute=600, burst=3, at_a_time=2),
+        "bronze": Tier(per_minute=60, burst=2, max_concurrent=1),
+        "gold": Tier(per_minute=600, burst=3, max_concurrent=2),
     }
 )
 PHOTO = hashlib.sha256(b"photo").hexdigest()
@@ -103,7 +104,7 @@ async def test_the_country_comes_first(entrance: Any):
 
 async def test_who_fails_too_often_waits_even_with_a_good_key_and_others_do_not(entrance: Any):
     key = entrance.key()
-    gate = entrance.gate(failures_burst=3, failures_a_minute=60)
+    gate = entrance.gate(max_failures_burst=3, max_failures_per_minute=60)
     for _ in range(3):
         assert (await _refused(gate, entrance.asked({}))).status == 401
     for asked in (entrance.asked({}), entrance.bearer(key)):
@@ -115,7 +116,7 @@ async def test_who_fails_too_often_waits_even_with_a_good_key_and_others_do_not(
 
 
 async def test_a_made_up_address_does_not_escape_the_wait(entrance: Any):
-    gate = entrance.gate(failures_burst=3, failures_a_minute=60, proxies=["10.0.0.0/8"])
+    gate = entrance.gate(max_failures_burst=3, max_failures_per_minute=60, proxies=["10.0.0.0/8"])
 
     def asked(number: int) -> Any:
         forwarded = join_headers([(b"x-forwarded-for", b"203.0.113.%d" % number), (b"x-forwarded-for", b"192.0.2.9")])

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from assay.serving.auth import RateLimitSettings
 from assay.serving.auth.authorizer import open_backends
 from assay.serving.auth.rate_limits import LocalRateLimiter
+from assay.serving.auth.settings import RateLimitSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +22,7 @@ async def limiter(request: pytest.FixtureRequest, heard: Any, tmp_path: Path) ->
     url = None
     if request.param == "redis":
         url = SecretStr(request.getfixturevalue("redis_server").url)
-    settings = RateLimitSettings(redis=url, redis_seconds=1)
+    settings = RateLimitSettings(redis=url, redis_timeout=1)
     stores = open_backends(settings, heard, folder=tmp_path, nonce_seconds=601, steady=time.monotonic, wall=time.time)
     yield stores.limiter
     assert heard.outages == []
@@ -62,7 +62,7 @@ async def test_time_brings_requests_back(limiter: Any, key: str, tier: Any):
 
 
 async def test_so_many_at_a_time(limiter: Any, key: str, tier: Any):
-    two = tier(burst=10, at_a_time=2)
+    two = tier(burst=10, max_concurrent=2)
     for lease in ("a", "b"):
         assert (await limiter.take(key, two, lease)).taken
     busy = await limiter.take(key, two, "c")

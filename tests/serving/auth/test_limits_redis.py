@@ -12,14 +12,14 @@ import pytest
 from pydantic import SecretStr
 
 from assay.core.errors import UsageError
-from assay.serving.auth import RateLimitSettings
 from assay.serving.auth.authorizer import AuthBackends, open_backends
+from assay.serving.auth.settings import RateLimitSettings
 
 pytestmark = pytest.mark.anyio
 
 
 def _open(url: str, heard: Any, folder: Path, **settings: Any) -> AuthBackends:
-    given = RateLimitSettings(redis=SecretStr(url), **{"redis_seconds": 1, "retry_seconds": 0.05, **settings})
+    given = RateLimitSettings(redis=SecretStr(url), **{"redis_timeout": 1, "retry_interval": 0.05, **settings})
     return open_backends(given, heard, folder=folder, nonce_seconds=601, steady=time.monotonic, wall=time.time)
 
 
@@ -83,7 +83,7 @@ async def test_a_restart_between_two_requests_is_not_noticed(redis_server: Any, 
 async def test_one_that_never_answers_costs_a_bounded_wait_and_then_none(heard: Any, tier: Any, tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
-        stores = _open(url, heard, tmp_path, redis_seconds=0.04, retry_seconds=0.01)
+        stores = _open(url, heard, tmp_path, redis_timeout=0.04, retry_interval=0.01)
         start, slowest = time.perf_counter(), 0.0
         for number in range(200):
             before = time.perf_counter()
@@ -97,9 +97,9 @@ async def test_one_that_never_answers_costs_a_bounded_wait_and_then_none(heard: 
 
 
 async def test_the_places_of_a_dead_worker_come_back(redis_server: Any, heard: Any, tier: Any, tmp_path: Path):
-    two, key = tier(per_minute=6000, burst=100, at_a_time=2), uuid.uuid4().hex
-    dead = _open(redis_server.url, heard, tmp_path, lease_seconds=1)
-    alive = _open(redis_server.url, heard, tmp_path, lease_seconds=1)
+    two, key = tier(per_minute=6000, burst=100, max_concurrent=2), uuid.uuid4().hex
+    dead = _open(redis_server.url, heard, tmp_path, lease_timeout=1)
+    alive = _open(redis_server.url, heard, tmp_path, lease_timeout=1)
     for lease in "ab":
         assert (await dead.limiter.take(key, two, lease)).taken
     await dead.close()
@@ -113,7 +113,7 @@ async def test_the_places_of_a_dead_worker_come_back(redis_server: Any, heard: A
 
 
 async def test_nothing_stays_in_redis(redis_server: Any, heard: Any, tier: Any, tmp_path: Path):
-    stores, key = _open(redis_server.url, heard, tmp_path, lease_seconds=1), uuid.uuid4().hex
+    stores, key = _open(redis_server.url, heard, tmp_path, lease_timeout=1), uuid.uuid4().hex
     await stores.limiter.take(key, tier(per_minute=6000), "a")
     assert stores.link is not None
     redis = stores.link.redis

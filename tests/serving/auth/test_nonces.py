@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from assay.serving.auth import AccessDeniedError, RateLimitSettings
 from assay.serving.auth.authorizer import AuthBackends, open_backends
+from assay.serving.auth.interfaces import AccessDeniedError
 from assay.serving.auth.nonces import MemoryNonceStore
+from assay.serving.auth.settings import RateLimitSettings
 
 pytestmark = pytest.mark.anyio
 
 
 def _open(heard: Any, clock: Any, folder: Path, url: str | None = None) -> AuthBackends:
-    settings = RateLimitSettings(redis=url and SecretStr(url), redis_seconds=1)
+    settings = RateLimitSettings(redis=url and SecretStr(url), redis_timeout=1)
     return open_backends(settings, heard, folder=folder, nonce_seconds=601, steady=clock, wall=clock)
 
 

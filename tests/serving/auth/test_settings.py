@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from assay.serving.auth import AuthSettings, RateLimitSettings
-from assay.serving.auth.settings import DEFAULT_TIERS, default_keys_folder
+from assay.serving.auth.settings import DEFAULT_TIERS, AuthSettings, RateLimitSettings, default_keys_folder
 
 
 def test_the_tiers():
@@ -25,7 +24,7 @@ def test_the_password_of_redis_is_not_shown():
     [
         {"anonymous": "none"},
         {"tiers": {"Gold": DEFAULT_TIERS["gold"]}},
-        {"tiers": {"gold": {"per_minute": 0, "burst": 1, "at_a_time": 1}}},
+        {"tiers": {"gold": {"per_minute": 0, "burst": 1, "max_concurrent": 1}}},
     ],
     ids=["anonymous", "name", "zero"],
 )
@@ -35,7 +34,7 @@ def test_limits_that_cannot_be(wrong: dict[str, Any]):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"proxies": ["ten"]}, {"skew_seconds": 0}, {"failures_burst": 0}, {"key": 1}], ids=str
+    "wrong", [{"proxies": ["ten"]}, {"max_clock_skew": 0}, {"max_failures_burst": 0}, {"key": 1}], ids=str
 )
 def test_doors_that_cannot_be(wrong: dict[str, Any]):
     with pytest.raises(ValidationError):

@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 from pydantic import SecretStr
 
-from assay.serving.cache import Cache, CacheSettings, make_cache
 from assay.serving.cache.redis_cache import RedisCache
-from assay.serving.cache.tiered_cache import MemoryCache, TieredCache
+from assay.serving.cache.tiered_cache import Cache, MemoryCache, TieredCache, make_cache
+from assay.serving.settings import CacheSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -9,9 +9,10 @@ import pytest
 from pydantic import SecretStr
 
 from assay.core.errors import UsageError
-from assay.serving.cache import CacheSettings, make_cache
 from assay.serving.cache.redis_cache import RedisCache
+from assay.serving.cache.tiered_cache import make_cache
 from assay.serving.resilience import CircuitBreaker
+from assay.serving.settings import CacheSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from assay.serving.cache import CacheSettings, make_cache
-from assay.serving.cache.tiered_cache import MemoryCache, TieredCache
+from assay.serving.cache.tiered_cache import MemoryCache, TieredCache, make_cache
+from assay.serving.settings import CacheSettings
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from assay.serving.request_log import RecordQuery, RecordStore, StoreUnavailableError, make_store
+from assay.serving.request_log.stores import RecordQuery, RecordStore, StoreUnavailableError, make_store
 from assay.serving.request_record import ImageMetadata, RequestRecord
 
 MakeRecord = Callable[..., RequestRecord]
@@ -45,7 +45,7 @@ def record() -> MakeRecord:
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where an empty database is."""
     if request.param == "sqlite":
-        return str(tmp_path / "journal" / "journal.sqlite")
+        return str(tmp_path / "journal" / "requests.sqlite")
     return f"{request.getfixturevalue('mongo_server').url}/t{uuid4().hex}"
 
 

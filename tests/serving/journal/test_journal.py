@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assay.core.errors import AssayError
-from assay.serving.request_log import RecordStore, RequestLogSettings, RequestLogWriter, make_store, spool_folder_name
+from assay.serving.request_log.background_writer import RequestLogWriter
+from assay.serving.request_log.settings import RequestLogSettings
+from assay.serving.request_log.stores import RecordStore, make_store, spool_folder_name
 from assay.serving.request_record import RequestRecord
 from assay.serving.resilience import CircuitBreaker
 
@@ -39,7 +41,7 @@ async def journal(tmp_path: Path, heard: Any, clock: Clock) -> AsyncIterator[Mak
     made = []
 
     def make(store: RecordStore, **changes: Any) -> RequestLogWriter:
-        usual = RequestLogSettings(spool=tmp_path / "spool", interval=0)
+        usual = RequestLogSettings(spool_dir=tmp_path / "spool", flush_interval=0)
         breaker = CircuitBreaker(failures=1, pause=1, clock=clock)
         made.append(RequestLogWriter(store, usual.model_copy(update=changes), heard, breaker=breaker))
         return made[-1]
@@ -70,7 +72,7 @@ async def test_records_reach_the_database_behind_the_answers(journal: MakeJourna
 
 
 async def test_a_record_waits_no_longer_than_the_interval_for_others(journal: MakeJournal, shaky: Any, record: Any):
-    one = journal(shaky, interval=0.01)
+    one = journal(shaky, flush_interval=0.01)
     await one.start()
     for number in range(3):
         one.record(record(number))
@@ -83,7 +85,7 @@ async def test_recording_never_waits_for_a_database_that_hangs(journal: MakeJour
             await asyncio.Event().wait()
             return len(records)
 
-    one = journal(Hanging(), timeout=0.01)
+    one = journal(Hanging(), write_timeout=0.01)
     await one.start()
     one.record(record())
     await until(lambda: one.backlog == 1)
@@ -148,7 +150,7 @@ async def test_what_waits_at_the_end_is_there_at_the_next_start(
     journal: MakeJournal, shaky: Any, record: Any, tmp_path: Path, heard: Any
 ):
     shaky.away = True
-    first = RequestLogWriter(shaky, RequestLogSettings(spool=tmp_path / "spool"), heard)
+    first = RequestLogWriter(shaky, RequestLogSettings(spool_dir=tmp_path / "spool"), heard)
     await first.start()
     for number in range(10):
         first.record(record(number))
@@ -161,7 +163,7 @@ async def test_what_waits_at_the_end_is_there_at_the_next_start(
 
 
 async def test_closing_writes_what_was_recorded_just_before(shaky: Any, record: Any, heard: Any):
-    one = RequestLogWriter(shaky, RequestLogSettings(interval=60), heard)
+    one = RequestLogWriter(shaky, RequestLogSettings(flush_interval=60), heard)
     await one.start()
     for number in range(700):
         one.record(record(number))
@@ -172,7 +174,7 @@ async def test_closing_writes_what_was_recorded_just_before(shaky: Any, record: 
 async def test_what_fits_nowhere_is_counted_and_the_rest_kept(
     journal: MakeJournal, shaky: Any, record: Any, clock: Clock
 ):
-    one = journal(shaky, spool_megabytes=0.01, queue=20)
+    one = journal(shaky, spool_megabytes=0.01, queue_size=20)
     shaky.away = True
     await one.start()
     for number in range(100):
@@ -190,7 +192,7 @@ async def test_what_fits_nowhere_is_counted_and_the_rest_kept(
 
 
 async def test_without_a_spool_records_wait_in_memory(journal: MakeJournal, shaky: Any, record: Any, clock: Clock):
-    one = journal(shaky, spool=None)
+    one = journal(shaky, spool_dir=None)
     shaky.away = True
     await one.start()
     one.record(record())
@@ -245,7 +247,7 @@ def other_file(tmp_path: Path) -> Path:
 async def test_a_spool_without_writing_is_no_obstacle(
     journal: MakeJournal, shaky: Any, record: Any, other_file: Path, clock: Clock
 ):
-    one = journal(shaky, spool=other_file)
+    one = journal(shaky, spool_dir=other_file)
     shaky.away = True
     await one.start()
     one.record(record())
@@ -271,7 +273,7 @@ def full_disk() -> Iterator[Callable[[int | None], None]]:
 async def test_a_full_disk_under_the_spool_loses_nothing_that_memory_can_hold(
     journal: MakeJournal, shaky: Any, record: Any, clock: Clock, full_disk: Callable[[int | None], None]
 ):
-    one = journal(shaky, queue=50)
+    one = journal(shaky, queue_size=50)
     shaky.away = True
     await one.start()
     full_disk(1000)
@@ -301,7 +303,9 @@ async def test_nothing_is_lost_whatever_happens(
 
     async def start() -> RequestLogWriter:
         breaker = CircuitBreaker(failures=1, pause=1, clock=clock)
-        made = RequestLogWriter(store, RequestLogSettings(spool=folder, batch=3, interval=0), heard, breaker=breaker)
+        made = RequestLogWriter(
+            store, RequestLogSettings(spool_dir=folder, batch_size=3, flush_interval=0), heard, breaker=breaker
+        )
         await made.start()
         return made
 

@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 from pymongo import AsyncMongoClient
 
-from assay.serving.request_log import RecordQuery
 from assay.serving.request_log.mongo_store import COLLECTION, MongoStore, to_filter
+from assay.serving.request_log.stores import RecordQuery
 
 pytestmark = pytest.mark.anyio
 

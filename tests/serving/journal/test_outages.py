@@ -11,7 +11,9 @@ from uuid import uuid4
 
 import pytest
 
-from assay.serving.request_log import RecordQuery, RequestLogSettings, RequestLogWriter, make_store
+from assay.serving.request_log.background_writer import RequestLogWriter
+from assay.serving.request_log.settings import RequestLogSettings
+from assay.serving.request_log.stores import RecordQuery, make_store
 from assay.serving.resilience import CircuitBreaker
 
 pytestmark = [
@@ -66,7 +68,7 @@ def expected(count: int) -> list[str]:
 
 async def test_mongo_killed_and_restarted_under_load(mongo_server: Any, tmp_path: Path, record: Any, heard: Any):
     address = f"{mongo_server.url}/t{uuid4().hex}?serverSelectionTimeoutMS=200"
-    settings = RequestLogSettings(spool=tmp_path / "spool", interval=0.01)
+    settings = RequestLogSettings(spool_dir=tmp_path / "spool", flush_interval=0.01)
     breaker = CircuitBreaker(failures=1, pause=0.1, longest=0.2)
     journal = RequestLogWriter(make_store(address), settings, heard, breaker=breaker)
     await journal.start()
@@ -87,8 +89,8 @@ async def test_mongo_killed_and_restarted_under_load(mongo_server: Any, tmp_path
 
 
 async def test_sqlite_locked_by_another_program_under_load(tmp_path: Path, record: Any, heard: Any):
-    path = tmp_path / "journal.sqlite"
-    settings = RequestLogSettings(spool=tmp_path / "spool", interval=0.01, timeout=0.05)
+    path = tmp_path / "requests.sqlite"
+    settings = RequestLogSettings(spool_dir=tmp_path / "spool", flush_interval=0.01, write_timeout=0.05)
     journal = RequestLogWriter(
         make_store(str(path)), settings, heard, breaker=CircuitBreaker(failures=1, pause=0.1, longest=0.2)
     )
@@ -126,7 +128,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 async def full(tiny_disk: Path, shaky: Any, record: Any, heard: Any) -> AsyncIterator[tuple[RequestLogWriter, int]]:
     """A journal whose database is away and whose disk and memory are full, and how many it was given."""
     shaky.away = True
-    settings = RequestLogSettings(spool=tiny_disk, interval=0, queue=100)
+    settings = RequestLogSettings(spool_dir=tiny_disk, flush_interval=0, queue_size=100)
     journal = RequestLogWriter(shaky, settings, heard, breaker=CircuitBreaker(failures=1, pause=0.01, longest=0.01))
     await journal.start()
     for number in range(500):

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from assay.core.errors import AssayError
-from assay.serving.request_log import RecordQuery, StoreUnavailableError
-from assay.serving.request_log.stores import SqliteStore
+from assay.serving.request_log.stores import RecordQuery, SqliteStore, StoreUnavailableError
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +19,7 @@ NO_DATABASE = b"a photo, say" * 100
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal.sqlite"
+    return tmp_path / "requests.sqlite"
 
 
 async def times(store: SqliteStore, **wanted: Any) -> list[datetime]:
@@ -105,7 +104,7 @@ async def test_a_file_that_is_something_else_is_left_alone(other_file: Path):
 
 
 async def test_a_folder_that_cannot_be_made_is_said(other_file: Path):
-    store = SqliteStore(other_file / "folder" / "journal.sqlite")
+    store = SqliteStore(other_file / "folder" / "requests.sqlite")
     with pytest.raises(AssayError, match="cannot be made"):
         await store.open()
     await store.close()

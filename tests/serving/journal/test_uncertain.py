@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from assay.data import manifest
-from assay.serving.request_log import UncertainSampleSettings, UncertainSampleStore
-from assay.serving.request_log.uncertain_samples import MANIFEST, read_manifest
+from assay.serving.request_log.settings import UncertainSampleSettings
+from assay.serving.request_log.uncertain_samples import MANIFEST, UncertainSampleStore, read_manifest
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +45,7 @@ async def test_training_reads_the_manifest(tmp_path: Path, record: Any):
     assert (sample.label, sample.path.parent) == ("open", tmp_path)
 
 
-@pytest.mark.parametrize("bound", [{"photos": 3}, {"megabytes": 350 / 2**20}], ids=["number", "bytes"])
+@pytest.mark.parametrize("bound", [{"max_photos": 3}, {"max_megabytes": 350 / 2**20}], ids=["number", "bytes"])
 async def test_beyond_the_bounds_the_most_confident_go(tmp_path: Path, record: Any, bound: dict[str, float]):
     photos = UncertainSampleStore(tmp_path, UncertainSampleSettings(**bound))  # type: ignore[arg-type]
     for number, confidence in enumerate((0.5, 0.8, 0.3, 0.7, 0.4, 0.6)):
@@ -64,7 +64,7 @@ async def test_the_same_photo_is_kept_once(tmp_path: Path, record: Any):
 
 
 async def test_workers_share_the_folder(tmp_path: Path, record: Any):
-    workers = [UncertainSampleStore(tmp_path, UncertainSampleSettings(photos=30)) for _ in range(4)]
+    workers = [UncertainSampleStore(tmp_path, UncertainSampleSettings(max_photos=30)) for _ in range(4)]
     for number in range(40):
         workers[number % 4].offer(photo(number), record(number, confidence=number / 100))
     await asyncio.gather(*(worker.close() for worker in workers))

@@ -12,8 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from assay.core.errors import UsageError
+from assay.serving.settings import TelemetrySettings
 from assay.serving.telemetry.logs import ServerLogs, log_request_id, redact_addresses
-from assay.serving.telemetry.settings import TelemetrySettings
 
 OpenLogs = Callable[..., ServerLogs]
 UVICORN = logging.getLogger("uvicorn.error")

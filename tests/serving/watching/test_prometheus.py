@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 
 from assay.bundle import BundleInfo
-from assay.serving.telemetry.settings import TelemetrySettings
+from assay.serving.settings import TelemetrySettings
 from assay.serving.telemetry.telemetry import Telemetry, make_telemetry
 
 
@@ -124,7 +124,7 @@ def test_prometheus_reads_the_figures(prometheus: str):
     (requests,) = query(prometheus, "assay_requests_total")
     assert requests["value"][1] == "150"
     assert requests["metric"].items() >= {"status": "200", "tier": "gold", "model": "bottle"}.items()
-    (median,) = query(prometheus, "histogram_quantile(0.5, assay_phase_seconds_bucket)")
+    (median,) = query(prometheus, "histogram_quantile(0.5, assay_request_stage_seconds_bucket)")
     assert 0.003 < float(median["value"][1]) <= 0.005
     (drifting,) = query(prometheus, 'assay_drift_psi{subject="class"} > assay_drift_limit')
     assert drifting["metric"]["model"] == "bottle"

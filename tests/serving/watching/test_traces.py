@@ -12,7 +12,7 @@ from opentelemetry.trace import StatusCode
 
 from assay.bundle import BundleInfo
 from assay.core.errors import UsageError
-from assay.serving.telemetry.settings import TelemetrySettings
+from assay.serving.settings import TelemetrySettings
 from assay.serving.telemetry.telemetry import make_telemetry
 from assay.serving.telemetry.tracing import RequestTracer, make_tracer_provider, tracing_requested
 

@@ -8,8 +8,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from assay.bundle import BundleInfo
+from assay.serving.settings import TelemetrySettings
 from assay.serving.telemetry.events import MetricsSink
-from assay.serving.telemetry.settings import TelemetrySettings
 from assay.serving.telemetry.telemetry import Telemetry, make_telemetry
 
 Values = dict[tuple[str, ...], float]
@@ -37,7 +37,7 @@ def test_it_is_a_watcher(watching: Telemetry):
     watcher: MetricsSink = watching
     with watcher.request("r1", {}):
         watcher.phase("decode", 0.004, ended=0.0)
-    assert values(watching)["assay_phase_seconds_count", "decode"] == 1
+    assert values(watching)["assay_request_stage_seconds_count", "decode"] == 1
 
 
 def test_every_event_is_counted(watching: Telemetry, make_record):
@@ -59,17 +59,17 @@ def test_every_event_is_counted(watching: Telemetry, make_record):
     expected = {
         ("assay_requests_total", "200", "bottle", "gold"): 2,
         ("assay_requests_total", "503", "bottle", "bronze"): 1,
-        ("assay_unknown_total", "bottle"): 1,
-        ("assay_phase_seconds_bucket", "0.005", "inference"): 1,
-        ("assay_phase_seconds_bucket", "0.25", "inference"): 2,
-        ("assay_phase_seconds_sum", "inference"): 0.204,
+        ("assay_abstained_total", "bottle"): 1,
+        ("assay_request_stage_seconds_bucket", "0.005", "inference"): 1,
+        ("assay_request_stage_seconds_bucket", "0.25", "inference"): 2,
+        ("assay_request_stage_seconds_sum", "inference"): 0.204,
         ("assay_batch_size_bucket", "2.0"): 0,
         ("assay_batch_size_bucket", "4.0"): 1,
         ("assay_queue_length",): 5,
         ("assay_rejected_total", "overload"): 1,
-        ("assay_cache_total", "hit"): 1,
-        ("assay_journal_backlog",): 3,
-        ("assay_journal_dropped_total",): 5,
+        ("assay_cache_requests_total", "hit"): 1,
+        ("assay_request_log_backlog",): 3,
+        ("assay_request_log_dropped_total",): 5,
         ("assay_degraded", "cache"): 1,
         ("assay_degraded", "limits"): 0,
         ("assay_model_info", "bottle", "v1"): 1,

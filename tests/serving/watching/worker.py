@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from assay.bundle import BundleInfo
 from assay.serving.request_record import RequestRecord
-from assay.serving.telemetry.settings import TelemetrySettings
+from assay.serving.settings import TelemetrySettings
 from assay.serving.telemetry.telemetry import make_telemetry
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -166,7 +166,7 @@ class Authenticator:
         ring: Callable[[], MasterKeys],
         nonces: NonceStore,
         *,
-        skew_seconds: int,
+        max_clock_skew: int,
         wall: Callable[[], float],
     ) -> None:
         """Take where keys and masters are found now.
@@ -175,11 +175,11 @@ class Authenticator:
             keys: the key store.
             ring: the master ring.
             nonces: those that were used.
-            skew_seconds: how far a client's clock may be off.
+            max_clock_skew: how far a client's clock may be off.
             wall: seconds since 1970.
         """
         self._keys, self._ring, self._nonces = keys, ring, nonces
-        self._skew, self._wall = skew_seconds, wall
+        self._skew, self._wall = max_clock_skew, wall
 
     async def check(self, asked: AuthRequest) -> VerifiedKey | None:
         """Return the key that a request proves, or None.

@@ -81,7 +81,7 @@ def open_backends(
     from assay.serving.auth.redis_client import ReconnectingRedis  # noqa: PLC0415
 
     link = ReconnectingRedis(settings.redis.get_secret_value(), settings, watcher)
-    shared = RedisRateLimiter(link, limiter, settings.lease_seconds)
+    shared = RedisRateLimiter(link, limiter, settings.lease_timeout)
     return AuthBackends(shared, RedisNonceStore(link, file, nonce_seconds), file, link)
 
 
@@ -139,7 +139,7 @@ class RequestAuthorizer:
         """
         self._trusted = parse_networks(auth.proxies)
         self._countries = CountryFilter(auth.countries)
-        self._penalties = AuthThrottle(Rate.per_minute(auth.failures_a_minute, auth.failures_burst), steady)
+        self._penalties = AuthThrottle(Rate.per_minute(auth.max_failures_per_minute, auth.max_failures_burst), steady)
         self._authenticator, self._stores, self._limits, self._watcher = (
             authenticator,
             stores,
@@ -221,12 +221,12 @@ def make_authorizer(
     """
     keys = ReloadingFile(auth.folder / KEYS_FILE, read_keys, steady) if auth.required else None
     ring = ReloadingFile(auth.folder / MASTER_KEYS_FILE, read_master_keys, steady) if auth.required else None
-    remember = 2 * auth.skew_seconds + 1
+    remember = 2 * auth.max_clock_skew + 1
     stores = open_backends(limits, watcher, folder=auth.folder, nonce_seconds=remember, steady=steady, wall=wall)
     authenticator = None
     if keys is not None and ring is not None:
-        skew = auth.skew_seconds
-        authenticator = Authenticator(keys.value, ring.value, stores.nonces, skew_seconds=skew, wall=wall)
+        skew = auth.max_clock_skew
+        authenticator = Authenticator(keys.value, ring.value, stores.nonces, max_clock_skew=skew, wall=wall)
     return RequestAuthorizer(auth, limits, watcher, stores, authenticator=authenticator, steady=steady)
 
 

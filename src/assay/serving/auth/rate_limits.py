@@ -133,7 +133,7 @@ class LocalRateLimiter:
         ahead = rate.ahead(self._arrivals.get(key, now), now)
         if not rate.takes(ahead):
             return make_decision(rate, ahead, taken=False)
-        if len(self._leases.get(key, ())) >= tier.at_a_time:
+        if len(self._leases.get(key, ())) >= tier.max_concurrent:
             return make_decision(rate, ahead, taken=False, busy=True)
         self.note(key, tier, lease)
         return make_decision(rate, ahead + rate.interval, taken=True)
@@ -164,7 +164,7 @@ _ACQUIRE_SCRIPT = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
-local at_a_time, lease, lasts = tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
+local max_concurrent, lease, lasts = tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 -- The whole microseconds of a date fit a double; Lua's own way to write a number would round them.
 local function whole(number) return string.format('%.0f', number) end
 local damaged = 0
@@ -192,7 +192,7 @@ local ahead = math.min(math.max(arrival - now, 0), interval * burst)
 if ahead > interval * (burst - 1) then return {1, ahead, damaged} end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', whole(now))
 damaged = damaged + redis.call('ZREMRANGEBYSCORE', KEYS[2], '(' .. whole(now + 10 * lasts), '+inf')
-if redis.call('ZCARD', KEYS[2]) >= at_a_time then return {2, ahead, damaged} end
+if redis.call('ZCARD', KEYS[2]) >= max_concurrent then return {2, ahead, damaged} end
 ahead = ahead + interval
 redis.call('SET', KEYS[1], whole(now + ahead), 'PX', whole(math.ceil(ahead / 1000) + 1))
 redis.call('ZADD', KEYS[2], whole(now + lasts), lease)
@@ -205,21 +205,21 @@ _ACQUIRED, _BUSY = 0, 2
 class RedisRateCounter:
     """The counts in Redis. Raises redis-py's errors when it is away."""
 
-    def __init__(self, redis: "Redis", lease_seconds: float, on_damaged: Callable[[int], None]) -> None:
+    def __init__(self, redis: "Redis", lease_timeout: float, on_damaged: Callable[[int], None]) -> None:
         """Prepare the script; it is sent when Redis does not have it.
 
         Args:
             redis: where to count.
-            lease_seconds: after so long a request no longer counts as being answered.
+            lease_timeout: after so long a request no longer counts as being answered.
             on_damaged: told how many values had to be replaced.
         """
-        self._redis, self._lasts, self._on_damaged = redis, round(lease_seconds * 1_000_000), on_damaged
+        self._redis, self._lasts, self._on_damaged = redis, round(lease_timeout * 1_000_000), on_damaged
         self._script = redis.register_script(_ACQUIRE_SCRIPT)
 
     async def take(self, key: str, tier: Tier, lease: str) -> RateLimitDecision:
         """Take a request, or not."""
         rate = tier_rate(tier)
-        arguments: list[int | str] = [rate.interval, rate.burst, tier.at_a_time, lease, self._lasts]
+        arguments: list[int | str] = [rate.interval, rate.burst, tier.max_concurrent, lease, self._lasts]
         answer = await self._script(keys=[_rate_key(key), _lease_key(key)], args=arguments)
         state, ahead, damaged = cast("tuple[int, int, int]", tuple(answer))
         if damaged:
@@ -232,7 +232,7 @@ class RedisRateCounter:
 
     async def probe(self) -> None:
         """Do all that a request needs, on a key of its own."""
-        tier = Tier(per_minute=600_000, burst=1_000_000, at_a_time=1_000_000)
+        tier = Tier(per_minute=600_000, burst=1_000_000, max_concurrent=1_000_000)
         await self.take("probe", tier, "probe")
         await self.give_back("probe", "probe")
 
@@ -240,10 +240,10 @@ class RedisRateCounter:
 class RedisRateLimiter:
     """Counts in Redis, and in this process while Redis is away (`Limiter`)."""
 
-    def __init__(self, link: "ReconnectingRedis", local: LocalRateLimiter, lease_seconds: float) -> None:
+    def __init__(self, link: "ReconnectingRedis", local: LocalRateLimiter, lease_timeout: float) -> None:
         """Join the two; the link's owner closes it."""
         self._link, self._local = link, local
-        self._counts = RedisRateCounter(link.redis, lease_seconds, lambda count: link.damaged("limits", count))
+        self._counts = RedisRateCounter(link.redis, lease_timeout, lambda count: link.damaged("limits", count))
         link.look_with(self._counts.probe)
 
     async def take(self, key: str, tier: Tier, lease: str) -> RateLimitDecision:

@@ -48,8 +48,8 @@ class ReconnectingRedis:
         except ValueError:
             # Its own words may repeat the password.
             raise UsageError("the address of Redis is none; give redis://HOST:PORT") from None
-        self._seconds, self._watcher = settings.redis_seconds, watcher
-        self._breaker = CircuitBreaker(pause=settings.retry_seconds, longest=settings.retry_seconds)
+        self._seconds, self._watcher = settings.redis_timeout, watcher
+        self._breaker = CircuitBreaker(pause=settings.retry_interval, longest=settings.retry_interval)
         self._probe: Callable[[], Awaitable[object]] = self.redis.ping
         self._in_time = TimeoutRunner()
         self._looking: asyncio.Task[None] | None = None

@@ -61,11 +61,11 @@ class AuthSettings(Settings):
     """Whether a key is needed. Without, everybody is `anonymous`; /admin then answers this machine only."""
     folder: Path = Field(default_factory=default_keys_folder)
     """Where keys.json and master.ring are, as `assay keys` writes them."""
-    skew_seconds: Annotated[int, Field(ge=1, le=3600)] = 300
+    max_clock_skew: Annotated[int, Field(ge=1, le=3600)] = 300
     """How far the clock of a client that signs may be off, both ways."""
-    failures_a_minute: Annotated[float, Field(gt=0)] = 30.0
+    max_failures_per_minute: Annotated[float, Field(gt=0)] = 30.0
     """Wrong keys an address may go on trying; more are answered 429 unread."""
-    failures_burst: Annotated[int, Field(ge=1)] = 30
+    max_failures_burst: Annotated[int, Field(ge=1)] = 30
     """Wrong keys an address may try at once."""
     proxies: tuple[Cidr, ...] = ()
     """Proxies whose X-Forwarded-For is believed. The HTTP server itself must not rewrite addresses."""
@@ -80,16 +80,16 @@ class Tier(Settings):
     """Requests a minute that may go on forever."""
     burst: Annotated[int, Field(ge=1)]
     """Requests that may come at once after a rest."""
-    at_a_time: Annotated[int, Field(ge=1)]
+    max_concurrent: Annotated[int, Field(ge=1)]
     """Requests being answered at the same time."""
 
 
 TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 """Lower-case letters, digits, - and _; it stands in headers and metrics."""
 DEFAULT_TIERS: dict[TierName, Tier] = {
-    "bronze": Tier(per_minute=60, burst=10, at_a_time=4),
-    "silver": Tier(per_minute=600, burst=50, at_a_time=16),
-    "gold": Tier(per_minute=6000, burst=200, at_a_time=64),
+    "bronze": Tier(per_minute=60, burst=10, max_concurrent=4),
+    "silver": Tier(per_minute=600, burst=50, max_concurrent=16),
+    "gold": Tier(per_minute=6000, burst=200, max_concurrent=64),
 }
 """The tiers there are unless the settings say otherwise."""
 
@@ -104,11 +104,11 @@ class RateLimitSettings(Settings):
     redis: SecretStr | None = None
     """Address of the Redis that workers and machines share, as redis://host:6379/0; none: every process
     counts by itself. Secret, since it may hold a password."""
-    redis_seconds: Annotated[float, Field(gt=0, le=1)] = 0.04
+    redis_timeout: Annotated[float, Field(gt=0, le=1)] = 0.04
     """How long a request waits for Redis before the process counts by itself."""
-    retry_seconds: Annotated[float, Field(gt=0)] = 1.0
+    retry_interval: Annotated[float, Field(gt=0)] = 1.0
     """How often a Redis that is away is looked for."""
-    lease_seconds: Annotated[float, Field(ge=1)] = 120.0
+    lease_timeout: Annotated[float, Field(ge=1)] = 120.0
     """After so long a request no longer counts as being answered: its worker has died."""
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from assay.image import PIXELS_VERSION
-from assay.serving.cache.settings import CacheSettings
+from assay.serving.settings import CacheSettings
 from assay.serving.telemetry.events import MetricsSink
 
 

@@ -48,8 +48,8 @@ class RequestLogWriter:
         self._store, self._settings, self._watcher = store, settings, watcher
         self._breaker = breaker or CircuitBreaker(failures=1, pause=0.5, longest=10.0)
         self._spool: Spool | None = None
-        if settings.spool is not None:
-            self._spool = Spool(settings.spool, limit=round(settings.spool_megabytes * _MIB))
+        if settings.spool_dir is not None:
+            self._spool = Spool(settings.spool_dir, limit=round(settings.spool_megabytes * _MIB))
         self._queue: deque[RequestRecord] = deque()
         self._dropped = 0
         self._opened = self._stuck = False
@@ -70,7 +70,7 @@ class RequestLogWriter:
 
     def record(self, record: RequestRecord) -> None:
         """Take a record; it is written soon. Never waits, never fails."""
-        if len(self._queue) >= self._settings.queue:
+        if len(self._queue) >= self._settings.queue_size:
             self._dropped += 1
         else:
             self._queue.append(record)
@@ -86,7 +86,7 @@ class RequestLogWriter:
             try:
                 await self._on_disk(self._spool.open)
             except OSError as error:
-                _log.warning("journal: records cannot wait in %s: %s", self._settings.spool, error)
+                _log.warning("journal: records cannot wait in %s: %s", self._settings.spool_dir, error)
         try:
             await self._open()
         except (StoreUnavailableError, TimeoutError) as error:
@@ -148,12 +148,12 @@ class RequestLogWriter:
                 await _wait_at_most(_RETRY_SECONDS, self._awake)
         if self._queue:
             # Records that come within the interval are written together.
-            await _wait_at_most(self._settings.interval, self._closing)
+            await _wait_at_most(self._settings.flush_interval, self._closing)
 
     async def _write_queue(self) -> bool:
         """Empty the queue into the database, or else the spool; return whether they took all of it."""
         while self._queue:
-            batch = list(islice(self._queue, self._settings.batch))
+            batch = list(islice(self._queue, self._settings.batch_size))
             taken = len(batch) if await self._write(batch) else await self._wait_on_disk(batch)
             for _ in range(taken):
                 self._queue.popleft()
@@ -167,13 +167,13 @@ class RequestLogWriter:
             return False
         try:
             records = await self._on_disk(self._spool.oldest)
-            size = self._settings.batch
+            size = self._settings.batch_size
             for start in range(0, len(records), size):
                 if not await self._write(records[start : start + size]):
                     return False
             await self._on_disk(self._spool.remove_oldest)
         except OSError as error:
-            _log.warning("journal: what waits in %s cannot be read: %s", self._settings.spool, error)
+            _log.warning("journal: what waits in %s cannot be read: %s", self._settings.spool_dir, error)
             self._stuck = True
             return False
         return True
@@ -185,7 +185,7 @@ class RequestLogWriter:
         try:
             if not self._opened:
                 await self._open()
-            async with asyncio.timeout(self._settings.timeout):
+            async with asyncio.timeout(self._settings.write_timeout):
                 refused = await self._store.write(batch)
         except (AssayError, TimeoutError) as error:
             self._failed(error)
@@ -199,7 +199,7 @@ class RequestLogWriter:
         return True
 
     async def _open(self) -> None:
-        async with asyncio.timeout(self._settings.timeout):
+        async with asyncio.timeout(self._settings.write_timeout):
             await self._store.open()
         self._opened = True
 

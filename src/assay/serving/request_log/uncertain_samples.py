@@ -64,7 +64,7 @@ class UncertainSampleStore:
         """
         if record.result is None or record.confidence is None or record.image is None:
             return False
-        if record.confidence >= self._settings.below and not record.unknown:
+        if record.confidence >= self._settings.max_confidence and not record.unknown:
             return False
         if self._size + len(photo) > _MAX_PENDING_BYTES:
             return False
@@ -110,11 +110,11 @@ class UncertainSampleStore:
     def _within_bounds(self, rows: Iterable[UncertainSample], new: Mapping[str, int]) -> list[UncertainSample]:
         """Return the rows that stay, least confident first; `new` holds the sizes of unwritten photos."""
         kept: list[UncertainSample] = []
-        room = self._settings.megabytes * _MIB
+        room = self._settings.max_megabytes * _MIB
         for row in sorted(rows, key=lambda row: (row.confidence, row.path)):
             size = new.get(row.path)
             room -= (self._folder / row.path).stat().st_size if size is None else size
-            if room < 0 or len(kept) == self._settings.photos:
+            if room < 0 or len(kept) == self._settings.max_photos:
                 break
             kept.append(row)
         return kept

@@ -15,6 +15,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from assay.core.errors import UsageError
 from assay.core.text import printable_json
 from assay.serving.request_record import RequestRecord
+from assay.serving.settings import TelemetrySettings
 from assay.serving.telemetry.log_writer import (
     MAX_LINES_PER_WRITE,
     BackgroundLogWriter,
@@ -22,7 +23,6 @@ from assay.serving.telemetry.log_writer import (
     RotatingLogFile,
     WorkerLogSlot,
 )
-from assay.serving.telemetry.settings import TelemetrySettings
 
 _NUMBER = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _IPV4 = rf"{_NUMBER}(?:\.{_NUMBER}){{3}}(?![\d.]*\d)"

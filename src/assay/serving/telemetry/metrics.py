@@ -29,13 +29,13 @@ BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """Counts what happens. Safe in several threads, and in several workers of one `shared_figures` block."""
+    """Counts what happens. Safe in several threads, and in several workers of one `multiprocess_metrics` block."""
 
     def __init__(self) -> None:
         """Make every metric.
 
         Raises:
-            RuntimeError: prometheus_client was imported before the block of `shared_figures` began.
+            RuntimeError: prometheus_client was imported before the block of `multiprocess_metrics` began.
         """
         self.registry = registry = CollectorRegistry()
         folder = os.environ.get(MULTIPROCESS_VARIABLE)
@@ -46,11 +46,11 @@ class Metrics:
             ("status", "tier", "model"),
             registry=registry,
         )
-        self._unknown = Counter("assay_unknown_total", "Photos called unknown", ("model",), registry=registry)
+        self._unknown = Counter("assay_abstained_total", "Photos called unknown", ("model",), registry=registry)
         self._phases = Histogram(
-            "assay_phase_seconds",
-            "Time that a request spent in a phase",
-            ("phase",),
+            "assay_request_stage_seconds",
+            "Time that a request spent in a stage",
+            ("stage",),
             buckets=DURATION_BUCKETS,
             registry=registry,
         )
@@ -62,15 +62,17 @@ class Metrics:
         )
         self._queue = live_sum_gauge("assay_queue_length", "Photos that wait", registry=registry)
         self._rejected = Counter("assay_rejected_total", "Requests turned away", ("reason",), registry=registry)
-        self._cache = Counter("assay_cache_total", "Looks into the cache", ("event",), registry=registry)
+        self._cache = Counter("assay_cache_requests_total", "Looks into the cache", ("event",), registry=registry)
         self._damaged = Counter(
-            "assay_redis_damaged_total",
+            "assay_redis_corrupt_values_total",
             "Values in Redis that were damaged, and counted as missing",
             ("part",),
             registry=registry,
         )
-        self._backlog = live_sum_gauge("assay_journal_backlog", "Records that wait to be written", registry=registry)
-        self._dropped = Counter("assay_journal_dropped_total", "Records given up", registry=registry)
+        self._backlog = live_sum_gauge(
+            "assay_request_log_backlog", "Records that wait to be written", registry=registry
+        )
+        self._dropped = Counter("assay_request_log_dropped_total", "Records given up", registry=registry)
         self._degraded = live_sum_gauge(
             "assay_degraded", "Workers in which a part does without its store", ("part",), registry=registry
         )
@@ -164,7 +166,7 @@ class Metrics:
         if self._folder is not None and not any(self._folder.glob(f"*_{os.getpid()}.db")):
             raise RuntimeError(
                 "prometheus_client was imported before the folder for several workers was made, so they "
-                "would not count together: enter shared_figures() first"
+                "would not count together: enter multiprocess_metrics() first"
             )
 
 

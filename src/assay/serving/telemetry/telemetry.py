@@ -7,10 +7,10 @@ from typing import Any
 
 from assay.bundle import BundleInfo
 from assay.serving.request_record import RequestRecord
+from assay.serving.settings import TelemetrySettings
 from assay.serving.telemetry.drift import DriftMonitor
 from assay.serving.telemetry.logs import ServerLogs, log_request_id
 from assay.serving.telemetry.metrics import Metrics, render_metrics
-from assay.serving.telemetry.settings import TelemetrySettings
 from assay.serving.telemetry.tracing import RequestTracer, make_tracer_provider, tracing_requested
 
 
@@ -26,7 +26,7 @@ class Telemetry:
 
         Raises:
             UsageError: the folder of the logs cannot be written to.
-            RuntimeError: several workers would not count together (`shared_figures`).
+            RuntimeError: several workers would not count together (`multiprocess_metrics`).
         """
         self._metrics = Metrics()
         self._drift = DriftMonitor(self._metrics.registry, settings.drift_window)
@@ -116,7 +116,7 @@ def make_telemetry(
 ) -> Telemetry:
     """Begin to watch a worker, in the worker's own process.
 
-    Several workers count together when the process that starts them does so within `shared_figures()`.
+    Several workers count together when the process that starts them does so within `multiprocess_metrics()`.
 
     Args:
         settings: what a person has set.

@@ -36,7 +36,7 @@ class LabelingService:
             UsageError: a file is not what it should be.
         """
         settings = service.settings
-        self._service, self._folder = service, settings.keep.uncertain
+        self._service, self._folder = service, settings.uncertain.folder
         self._suspects = (
             [] if settings.web.suspects is None else suspect_candidates(settings.web.suspects, settings.web.data)
         )

@@ -4,7 +4,7 @@ import { classify } from "./api.js";
 import { byId, el, onDrop, percent, save, wait } from "./dom.js";
 import { remember } from "./history.js";
 
-const AT_A_TIME = 2;
+const MAX_CONCURRENT = 2;
 const TRIES = 5;
 let rows = [];
 let round = 0;
@@ -31,7 +31,7 @@ async function run(files) {
       if (mine === round) byId("many-state").textContent = `${own.filter((row) => row.done).length} of ${own.length} photos`;
     }
   };
-  await Promise.all(Array.from({ length: AT_A_TIME }, work));
+  await Promise.all(Array.from({ length: MAX_CONCURRENT }, work));
   if (mine === round) finished("Done");
 }
 

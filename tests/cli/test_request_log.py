@@ -1,4 +1,4 @@
-"""`assay journal`: lists and exports what a server has recorded."""
+"""`assay request-log`: lists and exports what a server has recorded."""
 
 import asyncio
 import csv
@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from assay.serving.request_log import make_store
+from assay.serving.request_log.stores import make_store
 from assay.serving.request_record import ImageMetadata, RequestRecord
 
 Assay = Callable[..., Any]
@@ -22,7 +22,7 @@ _NOON = datetime(2026, 3, 1, 12, 0, 0, 500_000, tzinfo=UTC)
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A journal of three requests: open, closed, and one with no photo."""
+    """A request log of three requests: open, closed, and one with no photo."""
     usual = RequestRecord(
         request_id="first",
         timestamp=_NOON,
@@ -55,17 +55,17 @@ def source(tmp_path: Path) -> Path:
     )
 
     async def fill() -> None:
-        store = make_store(str(tmp_path / "journal.sqlite"))
+        store = make_store(str(tmp_path / "requests.sqlite"))
         await store.open()
         await store.write([usual, closed, none])
         await store.close()
 
     asyncio.run(fill())
-    return tmp_path / "journal.sqlite"
+    return tmp_path / "requests.sqlite"
 
 
 def test_the_newest_are_listed_first_and_nothing_steers_the_terminal(assay: Assay, source: Path):
-    result = assay("journal", source)
+    result = assay("request-log", source)
     assert result.code == 0
     head, red, closed, first = result.out.splitlines()
     assert head.split() == [
@@ -101,13 +101,13 @@ def test_the_newest_are_listed_first_and_nothing_steers_the_terminal(assay: Assa
     ids=lambda value: "-".join(value) if value and value[0].startswith("--") else "",
 )
 def test_options_choose(assay: Assay, source: Path, options: list[str], ids: list[str]):
-    result = assay("journal", source, "--json", *options)
+    result = assay("request-log", source, "--json", *options)
     assert [json.loads(line)["request_id"] for line in result.out.splitlines()] == ids
 
 
 def test_tables_hold_every_request_in_full(assay: Assay, source: Path, tmp_path: Path):
     for suffix in ("csv", "jsonl", "parquet"):
-        result = assay("journal", source, "--to", tmp_path / f"week.{suffix}")
+        result = assay("request-log", source, "--to", tmp_path / f"week.{suffix}")
         assert result.out == f"3 requests: {tmp_path / f'week.{suffix}'}\n"
     with (tmp_path / "week.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -122,8 +122,8 @@ def test_tables_hold_every_request_in_full(assay: Assay, source: Path, tmp_path:
 
 
 def test_an_empty_choice_is_a_table_without_rows(assay: Assay, source: Path, tmp_path: Path):
-    assert assay("journal", source, "--client", "nobody").out == "no requests\n"
-    assay("journal", source, "--client", "nobody", "--to", tmp_path / "none.parquet")
+    assert assay("request-log", source, "--client", "nobody").out == "no requests\n"
+    assay("request-log", source, "--client", "nobody", "--to", tmp_path / "none.parquet")
     assert pq.read_table(tmp_path / "none.parquet").num_rows == 0
 
 
@@ -140,7 +140,7 @@ def test_an_empty_choice_is_a_table_without_rows(assay: Assay, source: Path, tmp
 def test_what_cannot_be_done_is_said_in_one_sentence(
     assay: Assay, source: Path, arguments: list[str], code: int, sentence: str
 ):
-    result = assay("journal", *(text.format(source=source) for text in arguments))
+    result = assay("request-log", *(text.format(source=source) for text in arguments))
     assert result.code == code
     assert sentence in result.err
     assert result.err.count("\n") == 1
@@ -149,7 +149,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_a_database_that_is_away_is_said_without_its_secrets(assay: Assay):
-    result = assay("journal", "mongodb://me:secret@127.0.0.1:1/x?serverSelectionTimeoutMS=10")
+    result = assay("request-log", "mongodb://me:secret@127.0.0.1:1/x?serverSelectionTimeoutMS=10")
     gc.collect()  # pymongo leaves a socket to it
     assert result.code == 1
     assert "MongoDB at 127.0.0.1 cannot be used now" in result.err
