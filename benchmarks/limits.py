@@ -24,7 +24,7 @@ from pydantic import SecretStr
 
 from assay.serving.auth.authorizer import open_backends
 from assay.serving.auth.settings import RateLimitSettings, Tier
-from assay.serving.components import NullMetricsSink
+from assay.serving.components import NullTelemetry
 
 LEAST_WAIT = 0.0005
 
@@ -33,7 +33,7 @@ async def ask(url: str, key: str, tier: Tier, begin: float, seconds: float) -> d
     """Ask until the time is over; return how many requests were taken, from when to when."""
     stores = open_backends(
         RateLimitSettings(redis=SecretStr(url), redis_timeout=1),
-        NullMetricsSink(),
+        NullTelemetry(),
         folder=Path(),
         nonce_seconds=1,
         steady=time.monotonic,

@@ -22,7 +22,7 @@ from pydantic import SecretStr
 
 from assay.serving.cache.redis_cache import RedisCache
 from assay.serving.cache.tiered_cache import MemoryCache
-from assay.serving.components import NullMetricsSink
+from assay.serving.components import NullTelemetry
 from assay.serving.request_log.background_writer import RequestLogWriter
 from assay.serving.request_log.settings import RequestLogSettings
 from assay.serving.request_log.stores import make_store
@@ -92,16 +92,16 @@ async def caches(redis: int | None) -> None:
     await near.put("photo", bytes(500))
     print(f"cache, in process: hit {await microseconds(lambda: near.get('photo')):.1f} us")
     if redis is not None:
-        far = RedisCache(SecretStr(f"redis://127.0.0.1:{redis}"), ttl=3600, timeout=1, watcher=NullMetricsSink())
+        far = RedisCache(SecretStr(f"redis://127.0.0.1:{redis}"), ttl=3600, timeout=1, telemetry=NullTelemetry())
         await far.put("photo", bytes(500))
         print(f"cache, Redis: hit {await microseconds(lambda: far.get('photo')):.0f} us")
         await far.close()
-    away = RedisCache(SecretStr("redis://127.0.0.1:1"), ttl=3600, timeout=0.02, watcher=NullMetricsSink())
+    away = RedisCache(SecretStr("redis://127.0.0.1:1"), ttl=3600, timeout=0.02, telemetry=NullTelemetry())
     print(f"cache, Redis gone: miss {await microseconds(lambda: away.get('photo')):.1f} us")
     worst = 0.0
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = SecretStr(f"redis://127.0.0.1:{silent.getsockname()[1]}")
-        hung = RedisCache(address, ttl=3600, timeout=0.02, watcher=NullMetricsSink())
+        hung = RedisCache(address, ttl=3600, timeout=0.02, telemetry=NullTelemetry())
         for _ in range(20):
             start = time.perf_counter()
             await hung.get("photo")
@@ -116,7 +116,7 @@ async def journal(name: str, address: str, folder: Path) -> None:
     taken, stored = [], []
     for repeat in range(REPEATS):
         settings = RequestLogSettings(spool_dir=folder / f"spool{repeat}", queue_size=RECORDS)
-        entry = RequestLogWriter(make_store(address), settings, NullMetricsSink())
+        entry = RequestLogWriter(make_store(address), settings, NullTelemetry())
         await entry.start()
         records = [record(number) for number in range(RECORDS)]
         start = time.perf_counter()

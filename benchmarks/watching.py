@@ -1,4 +1,4 @@
-"""What watching costs a request: microseconds of every call that the server makes, of one worker or several.
+"""What telemetry costs a request: microseconds of every call that the server makes, of one worker or several.
 
 Usage: python benchmarks/watching.py
 """
@@ -17,6 +17,7 @@ from assay.bundle import BundleInfo
 from assay.recipe import PreprocessSpec
 from assay.serving.request_record import ImageMetadata, RequestRecord
 from assay.serving.settings import TelemetrySettings
+from assay.serving.telemetry import RequestCompleted, StageCompleted
 from assay.serving.telemetry.prometheus_multiprocess import multiprocess_metrics
 
 CALLS = 1000
@@ -70,27 +71,27 @@ def measure(*, together: bool) -> None:
         from assay.serving.telemetry.telemetry import make_telemetry  # noqa: PLC0415 - after multiprocess_metrics
 
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        watching = make_telemetry(TelemetrySettings(log_dir=folder), {"bottle": info}, {})
-        stack.callback(watching.close)
+        telemetry = make_telemetry(TelemetrySettings(log_dir=folder), {"bottle": info}, {})
+        stack.callback(telemetry.close)
         answers = records()
 
         def answered() -> None:
             for record in answers:
-                watching.answered(record, "gold")
+                telemetry.emit(RequestCompleted(record, "gold"))
 
         def phase() -> None:
             for _ in range(CALLS):
-                watching.phase("decode", 0.004)
+                telemetry.emit(StageCompleted("decode", 0.004))
 
         def request() -> None:
             for _ in range(CALLS):
-                with watching.request("r1", {}):
+                with telemetry.request_scope("r1", {}):
                     continue
 
         times = [microseconds(work) for work in (answered, phase, request)]
         start = perf_counter()
         for _ in range(CALLS // 10):
-            watching.render_metrics()
+            telemetry.render_metrics()
         render = 1e3 * (perf_counter() - start) / (CALLS // 10)
     kind = "several workers" if together else "one worker"
     print(f"{kind:16} {times[0]:9.1f} {times[1]:9.1f} {times[2]:9.1f} {render:12.2f}")

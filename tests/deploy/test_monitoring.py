@@ -16,6 +16,15 @@ from assay.bundle import BundleInfo
 from assay.recipe import PreprocessSpec
 from assay.serving.request_record import RequestRecord
 from assay.serving.settings import TelemetrySettings
+from assay.serving.telemetry import (
+    BatchCompleted,
+    CacheRequested,
+    CorruptValueFound,
+    DependencyStatus,
+    RequestCompleted,
+    RequestRejected,
+    StageCompleted,
+)
 from assay.serving.telemetry.drift import measure_drift
 from assay.serving.telemetry.telemetry import make_telemetry
 
@@ -48,13 +57,13 @@ def told() -> set[str]:
         status=200,
     )
     for _ in range(100):
-        watching.answered(record, "gold")
-    watching.phase("total", 0.01)
-    watching.batch(1)
-    watching.rejected("overload")
-    watching.cache("hit")
-    watching.degraded("cache", down=False)
-    watching.damaged("cache")
+        watching.emit(RequestCompleted(record, "gold"))
+    watching.emit(StageCompleted("total", 0.01))
+    watching.emit(BatchCompleted(1))
+    watching.emit(RequestRejected("overload"))
+    watching.emit(CacheRequested("hit"))
+    watching.emit(DependencyStatus("cache", up=True))
+    watching.emit(CorruptValueFound("cache"))
     text = watching.render_metrics()[0].decode()
     watching.close()
     return {sample.name for family in parse(text) for sample in family.samples}
@@ -162,10 +171,10 @@ def test_rules_mean_what_they_say(deploy: Path, program, tmp_path: Path):
     """Two servers whose answers have turned from 60:40 to 30:70; one of them is down later, and one slow."""
     psi = measure_drift([60, 40], [300, 700]).psi
     series = {
-        'assay_drift_answers{model="m",subject="class",bin="a",instance="1"}': "100x40",
-        'assay_drift_answers{model="m",subject="class",bin="b",instance="1"}': "400x40",
-        'assay_drift_answers{model="m",subject="class",bin="a",instance="2"}': "200x40",
-        'assay_drift_answers{model="m",subject="class",bin="b",instance="2"}': "300x40",
+        'assay_drift_predictions{model="m",subject="class",bin="a",instance="1"}': "100x40",
+        'assay_drift_predictions{model="m",subject="class",bin="b",instance="1"}': "400x40",
+        'assay_drift_predictions{model="m",subject="class",bin="a",instance="2"}': "200x40",
+        'assay_drift_predictions{model="m",subject="class",bin="b",instance="2"}': "300x40",
         'assay_drift_reference{model="m",subject="class",bin="a",instance="1"}': "60x40",
         'assay_drift_reference{model="m",subject="class",bin="b",instance="1"}': "40x40",
         'assay_drift_reference{model="m",subject="class",bin="a",instance="2"}': "60x40",

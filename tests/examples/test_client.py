@@ -23,7 +23,7 @@ from assay.serving.auth.authorizer import make_authorizer
 from assay.serving.auth.interfaces import AccessDeniedError, AuthRequest
 from assay.serving.auth.keys import KeyManager
 from assay.serving.auth.settings import AuthSettings, RateLimitSettings
-from assay.serving.components import NullMetricsSink
+from assay.serving.components import NullTelemetry
 from assay.serving.middleware import join_headers
 
 _CLIENTS = Path(__file__).parents[2] / "examples" / "client"
@@ -41,7 +41,7 @@ class Server(NamedTuple):
 
 
 def _app(folder: Path) -> Starlette:
-    gate = make_authorizer(AuthSettings(folder=folder), RateLimitSettings(), NullMetricsSink())
+    gate = make_authorizer(AuthSettings(folder=folder), RateLimitSettings(), NullTelemetry())
 
     async def classify(request: Request) -> JSONResponse:
         headers = join_headers(request.headers.raw)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from assay.serving.batching import Batcher, BatchResult
-from assay.serving.components import NullMetricsSink
+from assay.serving.components import NullTelemetry
 
 
 class Network:
@@ -32,7 +32,7 @@ def network() -> Network:
 
 
 def _batcher(network: Network, size: int = 4, wait: float = 0.0) -> Batcher[int, int]:
-    return Batcher(network, size, wait, NullMetricsSink())
+    return Batcher(network, size, wait, NullTelemetry())
 
 
 def test_the_first_starts_at_once_and_the_others_go_together(network: Network):

@@ -272,14 +272,14 @@ def test_a_failing_model_reaches_the_error_log_with_the_request_and_a_traceback(
         threads=cpu_count(),
         batching=settings.batching,
         uploads=settings.uploads,
-        watcher=watching,
+        telemetry=watching,
     )
 
     def fail(*_: object) -> None:
         raise RuntimeError("the runtime gave up")
 
     async def ask() -> list[httpx.Response]:
-        app = create_app(Service(settings, models, Components(watcher=watching), threads=1))
+        app = create_app(Service(settings, models, Components(telemetry=watching), threads=1))
         transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return [

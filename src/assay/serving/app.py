@@ -21,6 +21,7 @@ from assay.serving.routes_classify import PATH, classify, classify_routes
 from assay.serving.routes_management import UNAUTHENTICATED_PATHS, admin_routes, status_routes
 from assay.serving.routes_open_inference import open_inference_routes
 from assay.serving.service import Service
+from assay.serving.telemetry import RequestRejected
 from assay.serving.web.pages import mount_web
 
 _EXPECTED_ERRORS = (ApiError, AccessDeniedError, ClientDisconnectedError)
@@ -64,7 +65,7 @@ def create_app(service: Service) -> ASGIApp:
         answering = CORSMiddleware(answering, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"])
     if not service.settings.auth.required:
         policy = OriginPolicy(listen.host, listen.allowed_hosts, listen.cors)
-        answering = OriginMiddleware(answering, policy, answer, service.parts.watcher)
+        answering = OriginMiddleware(answering, policy, answer, service.parts.telemetry)
     return SecurityHeadersMiddleware(RequestContextMiddleware(answering, service), tls=service.settings.tls.on)
 
 
@@ -79,7 +80,7 @@ def handle_error(service: Service, request: Request, error: Exception) -> Respon
     What nobody foresaw is not told to the client; the error log has it.
     """
     if isinstance(error, ApiError) and error.reason is not None:
-        service.parts.watcher.rejected(error.reason)
+        service.parts.telemetry.emit(RequestRejected(error.reason))
     status, text, headers = _describe_error(error)
     request_context(request).error = text
     return error_response(status, text, headers)

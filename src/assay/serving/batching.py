@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from assay.serving.telemetry.events import MetricsSink
+from assay.serving.telemetry import BatchCompleted, QueueLengthChanged, TelemetrySink
 
 _NICE_INCREMENT = 5
 """How far behind, by the measure of nice(1). On two busy processors it brings the 99th percentile of what a
@@ -90,13 +90,13 @@ class Batcher(Generic[_In, _Out]):
         run: from 1 to `size` inputs to as many outputs; called in one thread.
         size: most items at a time.
         wait: seconds that the oldest item may wait for others while the function is busy anyway.
-        watcher: told of batches and of the queue's length.
+        telemetry: told of batches and of the queue's length.
     """
 
     def __init__(
-        self, run: Callable[[Sequence[_In]], Sequence[_Out]], size: int, wait: float, watcher: MetricsSink
+        self, run: Callable[[Sequence[_In]], Sequence[_Out]], size: int, wait: float, telemetry: TelemetrySink
     ) -> None:
-        self._run, self._size, self._wait, self._watcher = run, size, wait, watcher
+        self._run, self._size, self._wait, self._telemetry = run, size, wait, telemetry
         self._queue: deque[_QueuedItem[_In, _Out]] = deque()
         self._thread = compute_executor(1, "assay-inference")
         self._working = False
@@ -118,7 +118,7 @@ class Batcher(Generic[_In, _Out]):
         """
         future: asyncio.Future[BatchResult[_Out]] = asyncio.get_running_loop().create_future()
         self._queue.append(_QueuedItem(item, time.perf_counter(), future))
-        self._watcher.queue_length(len(self._queue))
+        self._telemetry.emit(QueueLengthChanged(len(self._queue)))
         if not self._working:
             self._working = True
             # Not at once: what is put in together shall go together.
@@ -142,7 +142,7 @@ class Batcher(Generic[_In, _Out]):
             waiting = self._queue.popleft()
             if not waiting.future.done():
                 batch.append(waiting)
-        self._watcher.queue_length(len(self._queue))
+        self._telemetry.emit(QueueLengthChanged(len(self._queue)))
         return batch
 
     def _answer(
@@ -162,7 +162,7 @@ class Batcher(Generic[_In, _Out]):
         if error is None:
             each = took / len(batch)
             self._pace = each if self._pace == 0 else _SMOOTHING * each + (1 - _SMOOTHING) * self._pace
-            self._watcher.batch(len(batch))
+            self._telemetry.emit(BatchCompleted(len(batch)))
         asyncio.get_running_loop().call_later(self._patience(), self._next)
 
     def _patience(self) -> float:

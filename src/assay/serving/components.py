@@ -3,97 +3,18 @@
 The factory that creates them from the settings.
 """
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from assay.bundle import BundleInfo
 from assay.serving.auth.authorizer import make_authorizer
-from assay.serving.auth.interfaces import ANONYMOUS, Authorization, Authorizer, AuthRequest, Client
+from assay.serving.auth.interfaces import Authorizer, NullAuthorizer
 from assay.serving.cache.tiered_cache import Cache, make_cache
 from assay.serving.request_log.background_writer import RequestLogWriter
 from assay.serving.request_log.settings import state_dir
 from assay.serving.request_log.stores import make_store, spool_folder_name
 from assay.serving.request_log.uncertain_samples import UncertainSampleStore
-from assay.serving.request_record import RequestRecord
 from assay.serving.settings import ServeSettings
-from assay.serving.telemetry.events import MetricsSink
-
-_ANONYMOUS_CLIENT = Client(ANONYMOUS, None, "anonymous", frozenset({"classify", "admin", "metrics"}))
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-
-
-class NullAuthorization:
-    """Lets anybody in.
-
-    Args:
-        address: the client's.
-    """
-
-    def __init__(self, address: str) -> None:
-        self.client = _ANONYMOUS_CLIENT
-        self.address = address
-        self.headers = _NO_HEADERS
-        self.signed = False
-
-    def check_body(self, sha256: str) -> None:
-        """Accept any body."""
-
-    async def release(self) -> None:
-        """Give back nothing."""
-
-
-class NullAuthorizer:
-    """A gate without a lock."""
-
-    async def admit(self, asked: AuthRequest) -> Authorization:
-        """Let anybody in."""
-        return NullAuthorization(asked.peer)
-
-    async def close(self) -> None:
-        """Hold nothing."""
-
-
-class NullMetricsSink:
-    """Looks away."""
-
-    def request(self, request_id: str, headers: Mapping[str, str]) -> AbstractContextManager[None]:
-        """Tie nothing together."""
-        del request_id, headers
-        return nullcontext()
-
-    def answered(self, record: RequestRecord, tier: str) -> None:
-        """Look away."""
-
-    def phase(self, name: str, seconds: float, ended: float | None = None) -> None:
-        """Look away."""
-
-    def batch(self, size: int) -> None:
-        """Look away."""
-
-    def queue_length(self, length: int) -> None:
-        """Look away."""
-
-    def rejected(self, reason: str) -> None:
-        """Look away."""
-
-    def cache(self, event: str) -> None:
-        """Look away."""
-
-    def damaged(self, part: str) -> None:
-        """Look away."""
-
-    def journal(self, backlog: int, dropped: int) -> None:
-        """Look away."""
-
-    def degraded(self, part: str, *, down: bool) -> None:
-        """Look away."""
-
-    def model(self, name: str, info: BundleInfo) -> None:
-        """Look away."""
-
+from assay.serving.telemetry import DependencyStatus, NullTelemetry, TelemetrySink
 
 if TYPE_CHECKING:
     from assay.serving.telemetry.telemetry import Telemetry
@@ -104,12 +25,12 @@ class Components:
     """What a server is joined of."""
 
     gate: Authorizer = field(default_factory=NullAuthorizer)
-    watcher: MetricsSink = field(default_factory=NullMetricsSink)
+    telemetry: TelemetrySink = field(default_factory=NullTelemetry)
     cache: Cache | None = None
     journal: RequestLogWriter | None = None
     uncertain: UncertainSampleStore | None = None
-    watching: "Telemetry | None" = None
-    """The watcher, where it shows what it has seen."""
+    metrics_source: "Telemetry | None" = None
+    """The telemetry, where metrics and drift can be read."""
 
     async def start(self) -> None:
         """Begin to record.
@@ -131,28 +52,36 @@ class Components:
         await self.gate.close()
 
 
-def make_components(settings: ServeSettings, watching: "Telemetry") -> Components:
+def make_components(settings: ServeSettings, telemetry: "Telemetry") -> Components:
     """Make gate, cache and journal as the settings say, for the event loop that they will work in.
 
     Args:
         settings: of the server.
-        watching: is told what happens.
+        telemetry: receives the events of all components.
 
     Raises:
         AssayError: keys are asked for and there are none that can be used, or an address is none.
     """
-    gate = make_authorizer(settings.auth, settings.limits, watching)
-    cache = make_cache(settings.cache, watching)
+    stores = (
+        ("cache", settings.cache.redis),
+        ("limits", settings.limits.redis),
+        ("request_log", settings.request_log.database),
+    )
+    for dependency, address in stores:
+        if address is not None:
+            telemetry.emit(DependencyStatus(dependency, up=True))
+    gate = make_authorizer(settings.auth, settings.limits, telemetry)
+    cache = make_cache(settings.cache, telemetry)
     folder = settings.uncertain.folder
     uncertain = None if folder is None else UncertainSampleStore(folder, settings.uncertain)
-    return Components(gate, watching, cache, _make_request_log(settings, watching), uncertain, watching)
+    return Components(gate, telemetry, cache, _make_request_log(settings, telemetry), uncertain, telemetry)
 
 
-def _make_request_log(settings: ServeSettings, watching: "Telemetry") -> RequestLogWriter | None:
+def _make_request_log(settings: ServeSettings, telemetry: "Telemetry") -> RequestLogWriter | None:
     log = settings.request_log
     database = log.database
     if database is None:
         return None
     if log.spool_dir is None:
         log = log.model_copy(update={"spool_dir": state_dir() / "spool" / spool_folder_name(database)})
-    return RequestLogWriter(make_store(database, keep_days=log.keep_days), log, watching)
+    return RequestLogWriter(make_store(database, keep_days=log.keep_days), log, telemetry)

@@ -20,7 +20,7 @@ from assay.serving.http_headers import parse_length
 from assay.serving.http_protocol import PROTOCOL_ERROR
 from assay.serving.request_context import RequestContext, accept_request_id, is_classification
 from assay.serving.service import Service
-from assay.serving.telemetry.events import MetricsSink
+from assay.serving.telemetry import RequestRejected, TelemetrySink
 
 _LOG = logging.getLogger("assay.serving")
 _UNKNOWN_LENGTH = 2**62
@@ -62,7 +62,7 @@ class RequestContextMiddleware:
             inner["method"] = "GET"
         body = RequestBody(headers, receive)
         answer = _ResponseSender(send, body, call, self._service)
-        with self._service.parts.watcher.request(call.request_id, headers):
+        with self._service.parts.telemetry.request_scope(call.request_id, headers):
             try:
                 await self._app(inner, body.receive, answer)
                 await asyncio.sleep(0)  # the loop sends the answer before it records it
@@ -181,7 +181,7 @@ class OriginMiddleware:
         app: answers what passes.
         policy: decides what passes.
         failure: makes an answer of a refusal.
-        watcher: told of every refusal.
+        telemetry: told of every refusal.
     """
 
     def __init__(
@@ -189,16 +189,16 @@ class OriginMiddleware:
         app: ASGIApp,
         policy: OriginPolicy,
         failure: Callable[[Request, Exception], Response],
-        watcher: MetricsSink,
+        telemetry: TelemetrySink,
     ) -> None:
-        self._app, self._policy, self._failure, self._watcher = app, policy, failure, watcher
+        self._app, self._policy, self._failure, self._telemetry = app, policy, failure, telemetry
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answer a request, as ASGI has it; no coroutine of its own stands between the layers."""
         try:
             self._policy.check(scope["method"], scope["call"].headers)
         except AccessDeniedError as refusal:
-            self._watcher.rejected("origin")
+            self._telemetry.emit(RequestRejected("origin"))
             return self._failure(Request(scope, receive), refusal)(scope, receive, send)
         return self._app(scope, receive, send)
 

@@ -14,7 +14,7 @@ from assay.inference import Classifier, Failure, Prediction
 from assay.serving.batching import Batcher
 from assay.serving.decoding import ImageLimits
 from assay.serving.settings import BatchSettings, ModelSettings, ModelSource, UploadSettings
-from assay.serving.telemetry.events import MetricsSink
+from assay.serving.telemetry import ModelActivated, TelemetrySink
 
 
 def check_golden(classifier: Classifier, folder: Path) -> None:
@@ -58,7 +58,7 @@ class ServedModel:
         classifier: Classifier,
         batching: BatchSettings,
         uploads: UploadSettings,
-        watcher: MetricsSink,
+        telemetry: TelemetrySink,
     ) -> None:
         self.name = name
         self.classifier = classifier
@@ -67,7 +67,7 @@ class ServedModel:
             lambda squares: classifier.predict_pixels(np.stack(squares)),
             batching.batch_size,
             batching.batch_wait,
-            watcher,
+            telemetry,
         )
         serve = self.info.serve
         self.limits = ImageLimits(uploads.formats or serve.accepted, uploads.max_side or serve.max_side)
@@ -93,7 +93,7 @@ class ModelRegistry:
         threads: processors for inference.
         batching: how requests share it.
         uploads: what it takes.
-        watcher: told which models are in use.
+        telemetry: told which models are in use.
 
     Raises:
         BundleError: a bundle cannot be used, or fails its golden photos.
@@ -108,10 +108,10 @@ class ModelRegistry:
         threads: int,
         batching: BatchSettings,
         uploads: UploadSettings,
-        watcher: MetricsSink,
+        telemetry: TelemetrySink,
     ) -> None:
         self._settings, self._threads = settings, threads
-        self._batching, self._uploads, self._watcher = batching, uploads, watcher
+        self._batching, self._uploads, self._telemetry = batching, uploads, telemetry
         self._models: dict[str, ServedModel] = {}
         self._sources: dict[str, ModelSource] = {}
         self._reloading = asyncio.Lock()
@@ -161,9 +161,9 @@ class ModelRegistry:
                 f"{source.path} has other classes than the model that it would replace: restart the server"
             )
         name = source.name or (classifier.info.name if old is None else old.name)
-        return ServedModel(name, classifier, self._batching, self._uploads, self._watcher)
+        return ServedModel(name, classifier, self._batching, self._uploads, self._telemetry)
 
     def _put(self, source: ModelSource, model: ServedModel) -> None:
         self._sources[model.name] = source
         self._models[model.name] = model
-        self._watcher.model(model.name, model.info)
+        self._telemetry.emit(ModelActivated(model.name, model.info))

@@ -66,9 +66,9 @@ def status_routes(service: Service) -> APIRouter:
     )
     async def metrics(request: Request) -> Response:
         await authorize(service, request, "metrics")
-        if service.parts.watching is None:
+        if service.parts.metrics_source is None:
             raise ApiError(404, "Metrics are off")
-        body, kind = service.parts.watching.render_metrics()
+        body, kind = service.parts.metrics_source.render_metrics()
         return Response(body, media_type=kind)
 
     return router
@@ -94,8 +94,8 @@ def describe_model(model: ServedModel) -> dict[str, object]:
 
 def _drift(service: Service, model: ServedModel) -> dict[str, object]:
     """Return how far answers have moved away from validation, where somebody watches."""
-    watching = service.parts.watching
-    return {} if watching is None else {"drift": watching.drift(model.name)}
+    telemetry = service.parts.metrics_source
+    return {} if telemetry is None else {"drift": telemetry.drift(model.name)}
 
 
 def _json(body: bytes) -> Response:

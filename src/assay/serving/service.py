@@ -23,6 +23,7 @@ from assay.serving.request_context import ImageOutcome, RequestContext
 from assay.serving.request_record import ImageMetadata
 from assay.serving.results import ClassificationResult, StageTimings
 from assay.serving.settings import ServeSettings
+from assay.serving.telemetry import RequestCompleted, StageCompleted
 from assay.serving.uploads import Upload, UploadMemoryLimiter
 
 
@@ -92,7 +93,7 @@ class Service:
     Attributes:
         settings: of the server.
         models: what answers.
-        parts: gate, watcher, cache, journal.
+        parts: gate, telemetry, cache, journal.
         lifecycle: whether requests are welcome.
         places: photos under way.
         memory: bytes of uploads.
@@ -282,7 +283,7 @@ class Service:
         for name in ("inference", "queue", "decode"):
             seconds: float | None = getattr(timings, name)
             if seconds is not None:
-                self.parts.watcher.phase(name, seconds, ended)
+                self.parts.telemetry.emit(StageCompleted(name, seconds, ended))
                 ended -= seconds
 
     async def close(self) -> None:
@@ -302,14 +303,14 @@ class Service:
             return
         parts, records = self.parts, call.records(status)
         for record in records:
-            parts.watcher.answered(record, call.tier)
+            parts.telemetry.emit(RequestCompleted(record, call.tier))
             if parts.journal is not None:
                 parts.journal.record(record)
         if parts.uncertain is not None:
             for outcome, record in zip(call.outcomes, records, strict=False):
                 if outcome.photo is not None:
                     parts.uncertain.offer(outcome.photo, record)
-        self.parts.watcher.phase("total", call.elapsed)
+        self.parts.telemetry.emit(StageCompleted("total", call.elapsed))
 
 
 @lru_cache(maxsize=1024)

@@ -67,18 +67,18 @@ def run_server(
         AssayError: a model or a part cannot be used.
     """
     threads = max(1, cpu_count() // settings.listen.workers)
-    with closing(make_telemetry(settings.telemetry, {})) as watching:
+    with closing(make_telemetry(settings.telemetry, {})) as telemetry:
         models = ModelRegistry(
             sources,
             settings=settings.models,
             threads=settings.models.threads or threads,
             batching=settings.batching,
             uploads=settings.uploads,
-            watcher=watching,
+            telemetry=telemetry,
         )
 
         async def run() -> None:
-            service = Service(settings, models, make_components(settings, watching), threads=threads)
+            service = Service(settings, models, make_components(settings, telemetry), threads=threads)
             service.reloaded = reloaded
             await service.parts.start()
             config = uvicorn_config(create_app(service), settings)

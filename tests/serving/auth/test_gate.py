@@ -83,7 +83,7 @@ async def test_the_body_must_be_the_signed_one(entrance: Any):
     (await gate.admit(entrance.bearer(key))).check_body(hashlib.sha256(b"anything").hexdigest())
 
 
-async def test_the_watcher_hears_why(entrance: Any):
+async def test_the_telemetry_hears_why(entrance: Any):
     key = entrance.key("bronze")
     gate = entrance.gate(GOLD)
     await _refused(gate, entrance.asked({}))

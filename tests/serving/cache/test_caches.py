@@ -23,7 +23,7 @@ async def cache(request: pytest.FixtureRequest, heard: Any) -> AsyncIterator[Cac
     made: Cache = near
     if request.param != "memory":
         address = SecretStr(request.getfixturevalue("redis_server").url)
-        far = RedisCache(address, ttl=60, timeout=_PATIENT, watcher=heard)
+        far = RedisCache(address, ttl=60, timeout=_PATIENT, telemetry=heard)
         made = far if request.param == "redis" else TieredCache([near, far], heard)
         if request.param == "made":
             made = make_cache(CacheSettings(redis=address, timeout=1), heard)
@@ -76,7 +76,7 @@ async def test_a_caller_who_leaves_does_not_shift_the_answers_of_others(cache: C
 
 
 async def test_an_entry_ends(key: str, heard: Any, redis_server: Any):
-    far = RedisCache(SecretStr(redis_server.url), ttl=0.001, timeout=_PATIENT, watcher=heard)
+    far = RedisCache(SecretStr(redis_server.url), ttl=0.001, timeout=_PATIENT, telemetry=heard)
     await far.put(key, b"answer")
     for _ in range(1000):
         if await far.get(key) is None:

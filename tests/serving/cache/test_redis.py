@@ -27,7 +27,7 @@ class Clock:
 async def test_killed_it_misses_and_restarted_it_comes_back_by_itself(redis_server: Any, heard: Any):
     clock = Clock()
     breaker = CircuitBreaker(failures=2, pause=1, clock=clock)
-    cache = RedisCache(SecretStr(redis_server.url), ttl=60, timeout=5, watcher=heard, breaker=breaker)
+    cache = RedisCache(SecretStr(redis_server.url), ttl=60, timeout=5, telemetry=heard, breaker=breaker)
     await cache.put("photo", b"open")
     assert await cache.get("photo") == b"open"
     redis_server.kill()
@@ -46,7 +46,7 @@ async def test_killed_it_misses_and_restarted_it_comes_back_by_itself(redis_serv
 
 
 async def test_a_restart_between_two_calls_costs_nothing(redis_server: Any, heard: Any):
-    cache = RedisCache(SecretStr(redis_server.url), ttl=60, timeout=5, watcher=heard)
+    cache = RedisCache(SecretStr(redis_server.url), ttl=60, timeout=5, telemetry=heard)
     await cache.put("photo", b"open")
     redis_server.kill()
     redis_server.start()
@@ -61,7 +61,7 @@ async def test_one_that_never_answers_costs_a_bounded_wait_and_then_none(heard: 
         address = SecretStr(f"redis://127.0.0.1:{silent.getsockname()[1]}")
         clock = Clock()
         cache = RedisCache(
-            address, ttl=60, timeout=0.02, watcher=heard, breaker=CircuitBreaker(failures=3, clock=clock)
+            address, ttl=60, timeout=0.02, telemetry=heard, breaker=CircuitBreaker(failures=3, clock=clock)
         )
         start = time.perf_counter()
         for _ in range(1000):
@@ -75,7 +75,7 @@ async def test_one_that_never_answers_costs_a_bounded_wait_and_then_none(heard: 
 async def test_many_at_a_time_wait_no_longer_than_one(heard: Any):
     with socket.create_server(("127.0.0.1", 0), backlog=200) as silent:
         address = SecretStr(f"redis://127.0.0.1:{silent.getsockname()[1]}")
-        cache = RedisCache(address, ttl=60, timeout=0.02, watcher=heard)
+        cache = RedisCache(address, ttl=60, timeout=0.02, telemetry=heard)
         async with asyncio.timeout(5):
             assert await asyncio.gather(*(cache.get("photo") for _ in range(200))) == [None] * 200
         assert heard.outages == [("cache", True)]

@@ -6,7 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
-from assay.serving.telemetry.log_writer import BackgroundLogWriter, RotatingLogFile
+from assay.serving.telemetry.logs import BackgroundLogWriter, RotatingLogFile
 
 
 class Slow(logging.Handler):
@@ -86,7 +86,7 @@ def test_lines_for_a_pipe_go_one_by_one():
 
 def test_a_reader_that_stands_still_keeps_no_process_from_ending():
     code = (
-        "from assay.serving.telemetry.log_writer import Pipe, Writer\n"
+        "from assay.serving.telemetry.logs import Pipe, Writer\n"
         "writer = Writer(Pipe(1), 'x'.__mul__, together=1)\n"
         "for _ in range(100):\n"
         "    writer.put(10_000)\n"

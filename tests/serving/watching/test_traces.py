@@ -13,6 +13,7 @@ from opentelemetry.trace import StatusCode
 from assay.bundle import BundleInfo
 from assay.core.errors import UsageError
 from assay.serving.settings import TelemetrySettings
+from assay.serving.telemetry import RequestCompleted, StageCompleted
 from assay.serving.telemetry.telemetry import make_telemetry
 from assay.serving.telemetry.tracing import RequestTracer, make_tracer_provider, tracing_requested
 
@@ -105,9 +106,9 @@ def test_spans_arrive_at_a_collector(
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     watching = make_telemetry(TelemetrySettings(), {"bottle": info}, environ)
-    with watching.request("r1", {}):
-        watching.phase("decode", 0.004)
-        watching.answered(make_record(), "gold")
+    with watching.request_scope("r1", {}):
+        watching.emit(StageCompleted("decode", 0.004))
+        watching.emit(RequestCompleted(make_record(), "gold"))
     watching.close()
     (body,) = collector.bodies
     (spans,) = ExportTraceServiceRequest.FromString(body).resource_spans

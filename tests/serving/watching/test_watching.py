@@ -9,7 +9,18 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from assay.bundle import BundleInfo
 from assay.serving.settings import TelemetrySettings
-from assay.serving.telemetry.events import MetricsSink
+from assay.serving.telemetry import (
+    BatchCompleted,
+    CacheRequested,
+    DependencyStatus,
+    ModelActivated,
+    QueueLengthChanged,
+    RequestCompleted,
+    RequestLogStatus,
+    RequestRejected,
+    StageCompleted,
+    TelemetrySink,
+)
 from assay.serving.telemetry.telemetry import Telemetry, make_telemetry
 
 Values = dict[tuple[str, ...], float]
@@ -33,29 +44,29 @@ def values(watching: Telemetry) -> Values:
     }
 
 
-def test_it_is_a_watcher(watching: Telemetry):
-    watcher: MetricsSink = watching
-    with watcher.request("r1", {}):
-        watcher.phase("decode", 0.004, ended=0.0)
+def test_it_is_a_telemetry(watching: Telemetry):
+    watcher: TelemetrySink = watching
+    with watcher.request_scope("r1", {}):
+        watcher.emit(StageCompleted("decode", 0.004, ended=0.0))
     assert values(watching)["assay_request_stage_seconds_count", "decode"] == 1
 
 
 def test_every_event_is_counted(watching: Telemetry, make_record):
-    watching.answered(make_record(), "gold")
-    watching.answered(make_record(unknown=True), "gold")
-    watching.answered(make_record(status=503, result=None, confidence=None, unknown=None), "bronze")
-    watching.phase("inference", 0.004)
-    watching.phase("inference", 0.2)
-    watching.batch(3)
-    watching.queue_length(7)
-    watching.queue_length(5)
-    watching.rejected("overload")
-    watching.cache("hit")
-    watching.journal(4, 2)
-    watching.journal(3, 5)
-    watching.degraded("cache", down=True)
-    watching.degraded("limits", down=True)
-    watching.degraded("limits", down=False)
+    watching.emit(RequestCompleted(make_record(), "gold"))
+    watching.emit(RequestCompleted(make_record(unknown=True), "gold"))
+    watching.emit(RequestCompleted(make_record(status=503, result=None, confidence=None, unknown=None), "bronze"))
+    watching.emit(StageCompleted("inference", 0.004))
+    watching.emit(StageCompleted("inference", 0.2))
+    watching.emit(BatchCompleted(3))
+    watching.emit(QueueLengthChanged(7))
+    watching.emit(QueueLengthChanged(5))
+    watching.emit(RequestRejected("overload"))
+    watching.emit(CacheRequested("hit"))
+    watching.emit(RequestLogStatus(4, 2))
+    watching.emit(RequestLogStatus(3, 5))
+    watching.emit(DependencyStatus("cache", up=False))
+    watching.emit(DependencyStatus("limits", up=False))
+    watching.emit(DependencyStatus("limits", up=True))
     expected = {
         ("assay_requests_total", "200", "bottle", "gold"): 2,
         ("assay_requests_total", "503", "bottle", "bronze"): 1,
@@ -74,7 +85,7 @@ def test_every_event_is_counted(watching: Telemetry, make_record):
         ("assay_degraded", "limits"): 0,
         ("assay_model_info", "bottle", "v1"): 1,
         ("assay_log_dropped_total",): 0,
-        ("assay_drift_answers", "bottle", "class", "open"): 2,
+        ("assay_drift_predictions", "bottle", "class", "open"): 2,
         ("assay_drift_reference", "bottle", "class", "open"): 40,
     }
     found = values(watching)
@@ -84,16 +95,16 @@ def test_every_event_is_counted(watching: Telemetry, make_record):
 
 def test_a_name_that_is_no_model_makes_no_series(watching: Telemetry, make_record):
     for number in range(20):
-        watching.answered(make_record(model=f"guess-{number}", status=404), "gold")
+        watching.emit(RequestCompleted(make_record(model=f"guess-{number}", status=404), "gold"))
     assert values(watching)["assay_requests_total", "404", "gold", "other"] == 20
 
 
 def test_drift_is_told_in_metrics_and_to_models(watching: Telemetry, make_record):
     for _ in range(99):
-        watching.answered(make_record(), "gold")
+        watching.emit(RequestCompleted(make_record(), "gold"))
     assert ("assay_drift_psi", "bottle", "class") not in values(watching)
     for _ in range(301):
-        watching.answered(make_record(result="closed", confidence=0.99), "gold")
+        watching.emit(RequestCompleted(make_record(result="closed", confidence=0.99), "gold"))
     found, told = values(watching), watching.drift("bottle")
     assert told is not None
     for subject in ("class", "confidence"):
@@ -106,14 +117,14 @@ def test_drift_is_told_in_metrics_and_to_models(watching: Telemetry, make_record
 
 
 def test_another_version_begins_anew(watching: Telemetry, info: BundleInfo, make_record):
-    watching.answered(make_record(), "gold")
-    watching.model("bottle", info.model_copy(update={"version": "v2", "metrics": {}}))
+    watching.emit(RequestCompleted(make_record(), "gold"))
+    watching.emit(ModelActivated("bottle", info.model_copy(update={"version": "v2", "metrics": {}})))
     found = values(watching)
     assert found["assay_model_info", "bottle", "v1"] == 0
     assert found["assay_model_info", "bottle", "v2"] == 1
-    assert found["assay_drift_answers", "bottle", "class", "open"] == 0
+    assert found["assay_drift_predictions", "bottle", "class", "open"] == 0
     assert watching.drift("bottle") is None
-    watching.model("bottle", info)
+    watching.emit(ModelActivated("bottle", info))
     told = watching.drift("bottle")
     assert told is not None
     assert told["class"]["answers"] == 0
@@ -121,7 +132,7 @@ def test_another_version_begins_anew(watching: Telemetry, info: BundleInfo, make
 
 
 def test_a_request_without_a_label_is_no_answer(watching: Telemetry, make_record):
-    watching.answered(make_record(status=400, result=None, confidence=None, unknown=None), "gold")
+    watching.emit(RequestCompleted(make_record(status=400, result=None, confidence=None, unknown=None), "gold"))
     told = watching.drift("bottle")
     assert told is not None
     assert told["class"]["answers"] == 0

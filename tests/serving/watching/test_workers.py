@@ -75,7 +75,7 @@ def test_workers_count_together_and_the_dead_are_forgotten(workers: list[Worker]
         assert figures["assay_requests_total", "200", "bottle", "gold"] == 110
         assert figures["assay_queue_length",] == 7
         assert figures["assay_model_info", "bottle", "v1"] == 2
-        assert figures["assay_drift_answers", "bottle", "class", "open"] == 60
+        assert figures["assay_drift_predictions", "bottle", "class", "open"] == 60
         assert figures["assay_drift_reference", "bottle", "class", "open"] == 40
         assert ("assay_drift_psi", "bottle", "class") in figures
     first.kill()
@@ -83,7 +83,7 @@ def test_workers_count_together_and_the_dead_are_forgotten(workers: list[Worker]
     assert figures["assay_requests_total", "200", "bottle", "gold"] == 110
     assert figures["assay_queue_length",] == 4
     assert figures["assay_model_info", "bottle", "v1"] == 1
-    assert figures["assay_drift_answers", "bottle", "class", "open"] == 0
+    assert figures["assay_drift_predictions", "bottle", "class", "open"] == 0
     assert ("assay_drift_psi", "bottle", "class") not in figures
     workers[0] = Worker(info)
     workers[0].tell("answered", "open", 1)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from assay.bundle import BundleInfo
 from assay.serving.request_record import RequestRecord
 from assay.serving.settings import TelemetrySettings
+from assay.serving.telemetry import RequestCompleted
 from assay.serving.telemetry.telemetry import make_telemetry
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -33,7 +34,7 @@ for line in sys.stdin:
                 cache_hit=False,
                 status=200,
             )
-            watching.answered(record, "gold")
+            watching.emit(RequestCompleted(record, "gold"))
     elif event == "render":
         answer = watching.render_metrics()[0].decode()
     else:

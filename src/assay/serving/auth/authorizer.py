@@ -27,7 +27,7 @@ from assay.serving.auth.rate_limits import (
     too_many_requests,
 )
 from assay.serving.auth.settings import AuthSettings, RateLimitSettings, Tier
-from assay.serving.telemetry.events import MetricsSink
+from assay.serving.telemetry import RequestRejected, TelemetrySink
 
 if TYPE_CHECKING:
     from assay.serving.auth.redis_client import ReconnectingRedis
@@ -51,7 +51,7 @@ class AuthBackends:
 
 def open_backends(
     settings: RateLimitSettings,
-    watcher: MetricsSink,
+    telemetry: TelemetrySink,
     *,
     folder: Path,
     nonce_seconds: float,
@@ -62,7 +62,7 @@ def open_backends(
 
     Args:
         settings: the limits.
-        watcher: told when Redis goes away and when it is back.
+        telemetry: told when Redis goes away and when it is back.
         folder: of the keys, where their nonces are kept too.
         nonce_seconds: how long a nonce is remembered.
         steady: seconds that never go back.
@@ -80,7 +80,7 @@ def open_backends(
     from assay.serving.auth.rate_limits import RedisRateLimiter  # noqa: PLC0415
     from assay.serving.auth.redis_client import ReconnectingRedis  # noqa: PLC0415
 
-    link = ReconnectingRedis(settings.redis.get_secret_value(), settings, watcher)
+    link = ReconnectingRedis(settings.redis.get_secret_value(), settings, telemetry)
     shared = RedisRateLimiter(link, limiter, settings.lease_timeout)
     return AuthBackends(shared, RedisNonceStore(link, file, nonce_seconds), file, link)
 
@@ -121,7 +121,7 @@ class RequestAuthorizer:
         self,
         auth: AuthSettings,
         limits: RateLimitSettings,
-        watcher: MetricsSink,
+        telemetry: TelemetrySink,
         stores: AuthBackends,
         *,
         authenticator: Authenticator | None,
@@ -132,7 +132,7 @@ class RequestAuthorizer:
         Args:
             auth: who may ask.
             limits: how often.
-            watcher: told who is turned away.
+            telemetry: told who is turned away.
             stores: where requests are counted.
             authenticator: checks keys; none: no key is needed.
             steady: seconds that never go back.
@@ -140,24 +140,24 @@ class RequestAuthorizer:
         self._trusted = parse_networks(auth.proxies)
         self._countries = CountryFilter(auth.countries)
         self._penalties = AuthThrottle(Rate.per_minute(auth.max_failures_per_minute, auth.max_failures_burst), steady)
-        self._authenticator, self._stores, self._limits, self._watcher = (
+        self._authenticator, self._stores, self._limits, self._telemetry = (
             authenticator,
             stores,
             limits,
-            watcher,
+            telemetry,
         )
 
     async def admit(self, asked: AuthRequest) -> Authorization:
         """Authenticate, then limit (`Gate.admit`)."""
         address = client_address(asked.peer, asked.headers.get("x-forwarded-for"), self._trusted)
-        with _CountDenials(self._watcher, "country"):
+        with _CountDenials(self._telemetry, "country"):
             self._countries.check(address)
-        with _CountDenials(self._watcher, "auth"):
+        with _CountDenials(self._telemetry, "auth"):
             self._penalties.check(address)
             client, digest = await self._identify(asked, address)
             if asked.scope not in client.scopes:
                 raise AccessDeniedError(403, f"This needs the scope {asked.scope}", client=client)
-        with _CountDenials(self._watcher, "limit"):
+        with _CountDenials(self._telemetry, "limit"):
             return await self._limit(client, address, digest)
 
     async def close(self) -> None:
@@ -186,7 +186,7 @@ class RequestAuthorizer:
     async def _limit(self, client: Client, address: str, digest: str | None) -> Authorization:
         def failed() -> None:
             self._penalties.failed(address)
-            self._watcher.rejected("auth")
+            self._telemetry.emit(RequestRejected("auth"))
 
         tier: Tier | None = self._limits.tiers.get(client.tier)
         if tier is None:
@@ -202,7 +202,7 @@ class RequestAuthorizer:
 def make_authorizer(
     auth: AuthSettings,
     limits: RateLimitSettings,
-    watcher: MetricsSink,
+    telemetry: TelemetrySink,
     *,
     wall: Callable[[], float] = time.time,
     steady: Callable[[], float] = time.monotonic,
@@ -212,7 +212,7 @@ def make_authorizer(
     Args:
         auth: who may ask.
         limits: how often.
-        watcher: told who is turned away, and when Redis is away.
+        telemetry: told who is turned away, and when Redis is away.
         wall: seconds since 1970.
         steady: seconds that never go back.
 
@@ -222,26 +222,26 @@ def make_authorizer(
     keys = ReloadingFile(auth.folder / KEYS_FILE, read_keys, steady) if auth.required else None
     ring = ReloadingFile(auth.folder / MASTER_KEYS_FILE, read_master_keys, steady) if auth.required else None
     remember = 2 * auth.max_clock_skew + 1
-    stores = open_backends(limits, watcher, folder=auth.folder, nonce_seconds=remember, steady=steady, wall=wall)
+    stores = open_backends(limits, telemetry, folder=auth.folder, nonce_seconds=remember, steady=steady, wall=wall)
     authenticator = None
     if keys is not None and ring is not None:
         skew = auth.max_clock_skew
         authenticator = Authenticator(keys.value, ring.value, stores.nonces, max_clock_skew=skew, wall=wall)
-    return RequestAuthorizer(auth, limits, watcher, stores, authenticator=authenticator, steady=steady)
+    return RequestAuthorizer(auth, limits, telemetry, stores, authenticator=authenticator, steady=steady)
 
 
 class _CountDenials:
     """Tells the watcher of a refusal within the block."""
 
-    def __init__(self, watcher: MetricsSink, reason: str) -> None:
-        self._watcher, self._reason = watcher, reason
+    def __init__(self, telemetry: TelemetrySink, reason: str) -> None:
+        self._telemetry, self._reason = telemetry, reason
 
     def __enter__(self) -> None:
         """Nothing."""
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, AccessDeniedError):
-            self._watcher.rejected(self._reason)
+            self._telemetry.emit(RequestRejected(self._reason))
 
 
 def _is_local_request(asked: AuthRequest, address: str) -> bool:

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError, ResponseError
 from assay.core.errors import UsageError
 from assay.serving.auth.settings import RateLimitSettings
 from assay.serving.resilience import CircuitBreaker, TimeoutRunner, is_wrong_redis_type
-from assay.serving.telemetry.events import MetricsSink
+from assay.serving.telemetry import CorruptValueFound, DependencyStatus, TelemetrySink
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
@@ -25,13 +25,13 @@ _PROBE_TIMEOUT = 1.0
 class ReconnectingRedis:
     """Redis, or nothing while it is away."""
 
-    def __init__(self, url: str, settings: RateLimitSettings, watcher: MetricsSink) -> None:
+    def __init__(self, url: str, settings: RateLimitSettings, telemetry: TelemetrySink) -> None:
         """Connect when first asked.
 
         Args:
             url: redis://, rediss:// or unix://.
             settings: how long to wait, how often to look.
-            watcher: told when Redis goes away and when it is back.
+            telemetry: told when Redis goes away and when it is back.
 
         Raises:
             UsageError: the address is none.
@@ -48,7 +48,7 @@ class ReconnectingRedis:
         except ValueError:
             # Its own words may repeat the password.
             raise UsageError("the address of Redis is none; give redis://HOST:PORT") from None
-        self._seconds, self._watcher = settings.redis_timeout, watcher
+        self._seconds, self._telemetry = settings.redis_timeout, telemetry
         self._breaker = CircuitBreaker(pause=settings.retry_interval, longest=settings.retry_interval)
         self._probe: Callable[[], Awaitable[object]] = self.redis.ping
         self._in_time = TimeoutRunner()
@@ -77,7 +77,7 @@ class ReconnectingRedis:
     def damaged(self, part: str, count: int = 1) -> None:
         """Count values that were not what a server had written."""
         for _ in range(count):
-            self._watcher.damaged(part)
+            self._telemetry.emit(CorruptValueFound(part))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -90,7 +90,7 @@ class ReconnectingRedis:
     def _failed(self) -> None:
         if self._breaker.failed():
             _log.warning("Redis is away; this process counts by itself")
-            self._watcher.degraded("limits", down=True)
+            self._telemetry.emit(DependencyStatus("limits", up=False))
 
     async def _look(self) -> None:
         try:
@@ -100,4 +100,4 @@ class ReconnectingRedis:
             return
         if self._breaker.succeeded():
             _log.warning("Redis is back")
-            self._watcher.degraded("limits", down=False)
+            self._telemetry.emit(DependencyStatus("limits", up=True))

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from assay.core.errors import UsageError
 from assay.serving.resilience import CircuitBreaker, TimeoutRunner, is_wrong_redis_type
-from assay.serving.telemetry.events import MetricsSink
+from assay.serving.telemetry import CacheRequested, CorruptValueFound, DependencyStatus, TelemetrySink
 
 _log = logging.getLogger(__name__)
 _DIGEST_BYTES = 16
@@ -33,7 +33,7 @@ class RedisCache:
         *,
         ttl: float,
         timeout: float,
-        watcher: MetricsSink,
+        telemetry: TelemetrySink,
         breaker: CircuitBreaker | None = None,
     ) -> None:
         """Connect when first asked.
@@ -42,7 +42,7 @@ class RedisCache:
             address: redis://, rediss:// or unix://.
             ttl: seconds that an answer is kept.
             timeout: seconds that one call may take, connecting included.
-            watcher: told when Redis is away and when it is back.
+            telemetry: told when Redis is away and when it is back.
             breaker: decides when Redis is left alone.
 
         Raises:
@@ -66,7 +66,7 @@ class RedisCache:
             ) from None
         self._redis = Redis(connection_pool=pool)
         self._milliseconds = max(1, math.ceil(1000 * ttl))
-        self._timeout, self._watcher, self._breaker = timeout, watcher, breaker or CircuitBreaker()
+        self._timeout, self._telemetry, self._breaker = timeout, telemetry, breaker or CircuitBreaker()
         self._in_time = TimeoutRunner()
 
     async def get(self, key: str) -> bytes | None:
@@ -75,7 +75,7 @@ class RedisCache:
         if not isinstance(found, bytes) or not found:
             return None
         if len(found) > _MAX_VALUE_BYTES or found[:_DIGEST_BYTES] != _digest(key, found[_DIGEST_BYTES:]):
-            self._watcher.damaged("cache")
+            self._telemetry.emit(CorruptValueFound("cache"))
             return None
         return found[_DIGEST_BYTES:]
 
@@ -92,7 +92,7 @@ class RedisCache:
         except ResponseError as error:
             if not is_wrong_redis_type(error):
                 raise
-            self._watcher.damaged("cache")
+            self._telemetry.emit(CorruptValueFound("cache"))
             return None
 
     async def close(self) -> None:
@@ -102,19 +102,19 @@ class RedisCache:
 
     async def _ask(self, command: Callable[[], Awaitable[object]]) -> object:
         if not self._breaker.allows():
-            self._watcher.cache("unavailable")
+            self._telemetry.emit(CacheRequested("unavailable"))
             return None
         try:
             answer = await self._in_time.run(command, self._timeout)
         except (RedisError, OSError):  # TimeoutError is an OSError
-            self._watcher.cache("unavailable")
+            self._telemetry.emit(CacheRequested("unavailable"))
             if self._breaker.failed():
                 _log.warning("Redis is away; answers are kept in this process alone")
-                self._watcher.degraded("cache", down=True)
+                self._telemetry.emit(DependencyStatus("cache", up=False))
             return None
         if self._breaker.succeeded():
             _log.warning("Redis is back; answers are kept there again")
-            self._watcher.degraded("cache", down=False)
+            self._telemetry.emit(DependencyStatus("cache", up=True))
         return answer
 
 

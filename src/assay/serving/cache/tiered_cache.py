@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from assay.image import PIXELS_VERSION
 from assay.serving.settings import CacheSettings
-from assay.serving.telemetry.events import MetricsSink
+from assay.serving.telemetry import CacheRequested, TelemetrySink
 
 
 class Cache(Protocol):
@@ -116,14 +116,14 @@ def _entry_bytes(key: str, value: bytes) -> int:
 class TieredCache:
     """Several caches as one. Answers never change under their key, so that no tier can be out of date."""
 
-    def __init__(self, tiers: Sequence[Cache], watcher: MetricsSink) -> None:
+    def __init__(self, tiers: Sequence[Cache], telemetry: TelemetrySink) -> None:
         """Join caches.
 
         Args:
             tiers: nearest first; none at all: nothing is kept.
-            watcher: told of every hit and miss.
+            telemetry: told of every hit and miss.
         """
-        self._tiers, self._watcher = tuple(tiers), watcher
+        self._tiers, self._telemetry = tuple(tiers), telemetry
 
     async def get(self, key: str) -> bytes | None:
         """Return what the nearest tier that knows `key` holds, or None."""
@@ -132,9 +132,9 @@ class TieredCache:
             if value is not None:
                 for nearer in self._tiers[:place]:
                     await nearer.put(key, value)
-                self._watcher.cache("hit")
+                self._telemetry.emit(CacheRequested("hit"))
                 return value
-        self._watcher.cache("miss")
+        self._telemetry.emit(CacheRequested("miss"))
         return None
 
     async def put(self, key: str, value: bytes) -> None:
@@ -154,12 +154,12 @@ if TYPE_CHECKING:
 _MIB = 2**20
 
 
-def make_cache(settings: CacheSettings, watcher: MetricsSink) -> Cache:
+def make_cache(settings: CacheSettings, telemetry: TelemetrySink) -> Cache:
     """Return a cache in process, before Redis where an address is given.
 
     Args:
         settings: bounds and addresses.
-        watcher: told of hits, misses and outages.
+        telemetry: told of hits, misses and outages.
 
     Raises:
         UsageError: the address of Redis is none.
@@ -171,5 +171,5 @@ def make_cache(settings: CacheSettings, watcher: MetricsSink) -> Cache:
     if settings.redis is not None:
         # Its import costs a quarter of a second and 12 MB.
         kind: type[RedisCache] = import_module("assay.serving.cache.redis_cache").RedisCache
-        tiers.append(kind(settings.redis, ttl=settings.ttl, timeout=settings.timeout, watcher=watcher))
-    return TieredCache(tiers, watcher)
+        tiers.append(kind(settings.redis, ttl=settings.ttl, timeout=settings.timeout, telemetry=telemetry))
+    return TieredCache(tiers, telemetry)

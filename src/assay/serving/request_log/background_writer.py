@@ -17,7 +17,7 @@ from assay.serving.request_log.spool import Spool
 from assay.serving.request_log.stores import RecordStore, StoreUnavailableError
 from assay.serving.request_record import RequestRecord
 from assay.serving.resilience import CircuitBreaker
-from assay.serving.telemetry.events import MetricsSink
+from assay.serving.telemetry import DependencyStatus, RequestLogStatus, TelemetrySink
 
 _log = logging.getLogger("assay.serving.request_log")
 _MIB = 2**20
@@ -33,7 +33,7 @@ class RequestLogWriter:
         self,
         store: RecordStore,
         settings: RequestLogSettings,
-        watcher: MetricsSink,
+        telemetry: TelemetrySink,
         *,
         breaker: CircuitBreaker | None = None,
     ) -> None:
@@ -42,10 +42,10 @@ class RequestLogWriter:
         Args:
             store: the database; opened and closed here.
             settings: how much may wait, and where; without a spool's folder it waits in memory alone.
-            watcher: told of the backlog and of outages.
+            telemetry: told of the backlog and of outages.
             breaker: decides when a database that is away is tried again.
         """
-        self._store, self._settings, self._watcher = store, settings, watcher
+        self._store, self._settings, self._telemetry = store, settings, telemetry
         self._breaker = breaker or CircuitBreaker(failures=1, pause=0.5, longest=10.0)
         self._spool: Spool | None = None
         if settings.spool_dir is not None:
@@ -99,7 +99,7 @@ class RequestLogWriter:
             await self._write_queue()
             while self._spooled and await self._drain():
                 pass
-            self._watcher.journal(self.backlog, self._dropped)
+            self._telemetry.emit(RequestLogStatus(self.backlog, self._dropped))
 
     async def close(self) -> None:
         """Write what waits, to the database or else to the spool, and let go of both.
@@ -116,7 +116,7 @@ class RequestLogWriter:
                 self._dropped += len(self._queue)
                 _log.error("journal: %d records are lost; nothing took them", len(self._queue))
                 self._queue.clear()
-            self._watcher.journal(self.backlog, self._dropped)
+            self._telemetry.emit(RequestLogStatus(self.backlog, self._dropped))
             if self._spool is not None:
                 await self._on_disk(self._spool.close)
         await self._store.close()
@@ -134,7 +134,7 @@ class RequestLogWriter:
                 self._stuck = not await self._write_queue()
                 if self._spooled and not self._closing.is_set():
                     await self._drain()
-                self._watcher.journal(self.backlog, self._dropped)
+                self._telemetry.emit(RequestLogStatus(self.backlog, self._dropped))
 
     async def _pause(self) -> None:
         """Wait until there is something to do: a record, or another look at what is full or away."""
@@ -195,7 +195,7 @@ class RequestLogWriter:
             _log.error("journal: the database refused %d records for good", refused)
         if self._breaker.succeeded():
             _log.warning("journal: the database is back; %d records wait in the spool", self._spooled)
-            self._watcher.degraded("journal", down=False)
+            self._telemetry.emit(DependencyStatus("request_log", up=True))
         return True
 
     async def _open(self) -> None:
@@ -206,7 +206,7 @@ class RequestLogWriter:
     def _failed(self, error: AssayError | TimeoutError) -> None:
         if self._breaker.failed():
             _log.warning("journal: records wait until the database is back: %s", error or "no answer in time")
-            self._watcher.degraded("journal", down=True)
+            self._telemetry.emit(DependencyStatus("request_log", up=False))
 
     async def _wait_on_disk(self, batch: Sequence[RequestRecord]) -> int:
         """Return how many records of a batch the spool has taken."""

@@ -1,28 +1,42 @@
-"""Set up logging: a request log and an error log as JSON lines, without IP addresses."""
+"""Set up logging: an access log and an error log as JSON lines, written in background threads.
+
+A request that was rejected or failed is in both logs, with the error message of its response; a failure of the server
+also has its traceback in the error log. Nothing personal is logged beyond the client's id: messages of the
+server and its libraries pass through here too, with their IP addresses redacted.
+
+The threads write many lines at a time: the standard library's QueueHandler and QueueListener, which format and flush
+each line alone, take about four times the processor time for each line.
+"""
 
 import json
 import logging
+import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from contextlib import contextmanager, suppress
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TextIO, TypeVar
 
 import structlog
 from structlog.contextvars import bind_contextvars, merge_contextvars, reset_contextvars
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from assay.core.errors import UsageError
+from assay.core.locks import try_lock
 from assay.core.text import printable_json
-from assay.serving.request_record import RequestRecord
 from assay.serving.settings import TelemetrySettings
-from assay.serving.telemetry.log_writer import (
-    MAX_LINES_PER_WRITE,
-    BackgroundLogWriter,
-    PipeHandler,
-    RotatingLogFile,
-    WorkerLogSlot,
-)
+from assay.serving.telemetry import Handlers, RequestCompleted
+
+_ItemT = TypeVar("_ItemT")
+
+_QUEUE_SIZE = 20_000
+MAX_LINES_PER_WRITE = 500
+_GATHER_SECONDS = 0.02
+"""Time in which lines are gathered: waking a thread for each costs more than writing it."""
 
 _NUMBER = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _IPV4 = rf"{_NUMBER}(?:\.{_NUMBER}){{3}}(?![\d.]*\d)"
@@ -35,42 +49,35 @@ _LOGGER_LEVELS = {
     "multipart": logging.WARNING,
     "python_multipart": logging.WARNING,
 }
-"""uvicorn's own request lines hold addresses and whole queries; the parser of uploads tells every byte."""
-
-
-class _LogEntry(NamedTuple):
-    record: RequestRecord
-    tier: str
-
-
-_STANDARD_OUTPUT, _STANDARD_ERROR = 1, 2
+"""uvicorn's own access lines hold addresses and query strings; the multipart parser logs every byte."""
+_STDOUT, _STDERR = 1, 2
 
 
 class ServerLogs:
-    """This worker's logs: the one place where logging is set up."""
+    """The logs of this worker; sets up the root logger."""
 
     def __init__(self, settings: TelemetrySettings, on_drop: Callable[[int], None] = lambda _: None) -> None:
         """Take over the root logger.
 
         Args:
-            settings: where to, and what.
-            on_drop: told how many lines could not be kept, for want of memory or disk.
+            settings: folder, level and rotation.
+            on_drop: called with the number of lines that could not be queued or written.
 
         Raises:
-            UsageError: the folder cannot be written to.
+            UsageError: the folder is not writable.
         """
         self._level = logging.getLevelNamesMapping()[settings.log_level.upper()]
         self._on_drop = on_drop
-        self._place: WorkerLogSlot | None = None
-        requests: logging.Handler = PipeHandler(_STANDARD_OUTPUT)
-        errors: logging.Handler = PipeHandler(_STANDARD_ERROR)
+        self._slot: WorkerLogSlot | None = None
+        access: logging.Handler = PipeHandler(_STDOUT)
+        errors: logging.Handler = PipeHandler(_STDERR)
         self._handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
         if settings.log_dir is not None:
             try:
-                self._place = WorkerLogSlot(settings.log_dir)
+                self._slot = WorkerLogSlot(settings.log_dir)
                 size, files = settings.log_megabytes, settings.log_files
-                requests = RotatingLogFile(self._place.path("requests"), size, files, on_drop)
-                errors = RotatingLogFile(self._place.path("errors"), size, files, on_drop)
+                access = RotatingLogFile(self._slot.path("access"), size, files, on_drop)
+                errors = RotatingLogFile(self._slot.path("error"), size, files, on_drop)
             except OSError as error:
                 reason = error.strerror or error
                 raise UsageError(
@@ -78,37 +85,41 @@ class ServerLogs:
                 ) from None
             errors.setLevel(logging.WARNING)
             self._handlers.append(errors)
-        together = 1 if self._place is None else MAX_LINES_PER_WRITE
-        self._requests: BackgroundLogWriter[_LogEntry] = BackgroundLogWriter(requests, _request_line, together=together)
-        self._errors: BackgroundLogWriter[_LogEntry] = BackgroundLogWriter(errors, _request_line, together=together)
-        self._take_over()
+        max_lines = 1 if self._slot is None else MAX_LINES_PER_WRITE
+        self._access: BackgroundLogWriter[RequestCompleted] = BackgroundLogWriter(
+            access, _access_line, max_lines=max_lines
+        )
+        self._errors: BackgroundLogWriter[RequestCompleted] = BackgroundLogWriter(
+            errors, _access_line, max_lines=max_lines
+        )
+        self._set_up_root()
+        self.handlers: Handlers = {RequestCompleted: self.log_request}
 
-    def answered(self, record: RequestRecord, tier: str) -> None:
-        """Write a request's line soon."""
-        level = _level_of(record.status)
+    def log_request(self, event: RequestCompleted) -> None:
+        """Queue the line of a request."""
+        level = _level_of(event.record.status)
         if level < self._level:
             return
-        line = _LogEntry(record, tier)
-        if not self._requests.put(line):
+        if not self._access.put(event):
             self._on_drop(1)
-        if level >= logging.WARNING and not self._errors.put(line):
+        if level >= logging.WARNING and not self._errors.put(event):
             self._on_drop(1)
 
     def close(self) -> None:
-        """Write what waits, and leave the root logger as it was."""
-        self._requests.close()
+        """Write what is queued, and restore the root logger."""
+        self._access.close()
         self._errors.close()
         root = logging.getLogger()
         for handler in self._handlers:
             root.removeHandler(handler)
             handler.close()
-        root.setLevel(self._before)
-        if self._place is not None:
-            self._place.close()
+        root.setLevel(self._level_before)
+        if self._slot is not None:
+            self._slot.close()
 
-    def _take_over(self) -> None:
+    def _set_up_root(self) -> None:
         root = logging.getLogger()
-        self._before = root.level
+        self._level_before = root.level
         root.setLevel(self._level)
         for handler in self._handlers:
             handler.setFormatter(_make_formatter())
@@ -123,7 +134,7 @@ class ServerLogs:
 
 @contextmanager
 def log_request_id(request_id: str) -> Iterator[None]:
-    """Give every line that is logged within the block the request's id."""
+    """Add the request's id to every line that is logged in the block."""
     tokens = bind_contextvars(request_id=request_id)
     try:
         yield
@@ -132,7 +143,7 @@ def log_request_id(request_id: str) -> Iterator[None]:
 
 
 def redact_addresses(text: str) -> str:
-    """Return a text without the network addresses in it."""
+    """Replace IP addresses by `[address]`."""
     return _ADDRESS.sub("[address]", text)
 
 
@@ -142,25 +153,19 @@ def _level_of(status: int) -> int:
     return logging.WARNING if status >= 400 else logging.INFO
 
 
-def _json_line(value: object, **settings: Any) -> str:
-    """Return JSON that is safe to show in a terminal: names and messages come from clients."""
-    return printable_json(json.dumps(value, ensure_ascii=False, **settings))
+_ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False)
+"""`json.dumps` with options creates an encoder on every call."""
 
 
-_PLAIN_JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False)
-"""`json.dumps` makes an encoder each time."""
-_render = structlog.processors.JSONRenderer(serializer=_json_line)
-
-
-def _request_line(answer: _LogEntry) -> str:
-    record, image = answer.record, answer.record.image
+def _access_line(event: RequestCompleted) -> str:
+    record, image = event.record, event.record.image
     line: dict[str, Any] = {
         "timestamp": record.timestamp.isoformat(timespec="milliseconds"),
         "level": logging.getLevelName(_level_of(record.status)).lower(),
         "event": "answered",
         "request_id": record.request_id,
         "client_id": record.client_id,
-        "tier": answer.tier,
+        "tier": event.tier,
         "status": record.status,
         "model": record.model,
         "model_version": record.model_version,
@@ -172,11 +177,16 @@ def _request_line(answer: _LogEntry) -> str:
         "error": record.error,
         "image_metadata": image and {"size": image.size, "format": image.format, "dimensions": image.dimensions},
     }
-    return printable_json(_PLAIN_JSON.encode(line))
+    return printable_json(_ENCODER.encode(line))
 
 
-class _Formatter(structlog.stdlib.ProcessorFormatter):
-    """Formats what is logged as JSON lines; lines of requests, which have no logger, are JSON already."""
+def _json_line(value: object, **options: Any) -> str:
+    """Return JSON that is safe to print in a terminal: names and messages come from clients."""
+    return printable_json(json.dumps(value, ensure_ascii=False, **options))
+
+
+class _JsonFormatter(structlog.stdlib.ProcessorFormatter):
+    """Formats log records as JSON lines; access lines, which have no logger, are JSON already."""
 
     def format(self, record: logging.LogRecord) -> str:
         return super().format(record) if record.name else record.getMessage()
@@ -189,16 +199,159 @@ def _make_formatter() -> logging.Formatter:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    return _Formatter(
+    return _JsonFormatter(
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
             _redact_event,
-            _render,
+            structlog.processors.JSONRenderer(serializer=_json_line),
         ],
     )
 
 
 def _redact_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return {key: redact_addresses(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+class WorkerLogSlot:
+    """The number in a worker's log file names: the lowest one that no other running worker has."""
+
+    def __init__(self, folder: Path) -> None:
+        """Lock a slot; the lock ends with the process, and the next worker appends to the same files.
+
+        Raises:
+            OSError: the folder is not writable.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while (lock := _try_lock(folder / f".worker-{number}.lock")) is None:
+            number += 1
+        self._lock = lock
+        self._folder = folder
+        self._suffix = "" if number == 1 else f"-{number}"
+
+    def path(self, name: str) -> Path:
+        """Return `FOLDER/name.log` for the first worker, `FOLDER/name-2.log` for the second."""
+        return self._folder / f"{name}{self._suffix}.log"
+
+    def close(self) -> None:
+        """Release the slot."""
+        self._lock.close()
+
+
+def _try_lock(path: Path) -> TextIO | None:
+    stream = path.open("a", encoding="utf-8")
+    if try_lock(stream.fileno()):
+        return stream
+    stream.close()
+    return None
+
+
+class BackgroundLogWriter(Generic[_ItemT]):
+    """Formats items and writes them in a thread of its own."""
+
+    def __init__(
+        self,
+        handler: logging.Handler,
+        to_line: Callable[[_ItemT], str],
+        *,
+        queue_size: int = _QUEUE_SIZE,
+        max_lines: int = MAX_LINES_PER_WRITE,
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            handler: writes the lines; closed at the end.
+            to_line: formats an item, without line feed.
+            queue_size: items that may wait; further ones are dropped.
+            max_lines: lines for each write; 1 where other processes write to the same pipe, which keeps only short
+                writes whole.
+        """
+        self._handler, self._to_line = handler, to_line
+        self._queue_size, self._max_lines = queue_size, max_lines
+        self._queue: SimpleQueue[_ItemT | None] = SimpleQueue()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="assay-log-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, item: _ItemT) -> bool:
+        """Queue an item; return False if the queue is full."""
+        if self._queue.qsize() >= self._queue_size:
+            return False
+        self._queue.put(item)
+        return True
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what is queued, and end the thread, unless the disk or the reader blocks for `timeout` seconds."""
+        self._closing.set()
+        self._queue.put(None)
+        self._thread.join(timeout)
+        if not self._thread.is_alive():
+            self._handler.close()
+
+    def _run(self) -> None:
+        running = True
+        while running:
+            items = [self._queue.get()]
+            with suppress(Empty):
+                while len(items) < self._max_lines and items[-1] is not None:
+                    items.append(self._queue.get_nowait())
+            running = items[-1] is not None
+            if running and self._queue.empty():
+                self._closing.wait(_GATHER_SECONDS)
+            lines = "\n".join(self._to_line(item) for item in items if item is not None)
+            if lines:
+                self._handler.handle(logging.makeLogRecord({"msg": lines}))
+
+
+class RotatingLogFile(RotatingFileHandler):
+    """A log file that is rotated by size; lines that cannot be written are counted."""
+
+    def __init__(self, path: Path, megabytes: float, files: int, on_drop: Callable[[int], None]) -> None:
+        """Open the file for appending.
+
+        Args:
+            path: the file.
+            megabytes: size in MiB at which it is renamed to `path.1`.
+            files: rotated files kept.
+            on_drop: called with the number of lines that could not be written.
+
+        Raises:
+            OSError: the file is not writable.
+        """
+        size = max(1, round(megabytes * 2**20))
+        super().__init__(path, maxBytes=size, backupCount=files, encoding="utf-8")
+        self._on_drop = on_drop
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Count the lines instead of printing a traceback."""
+        self._on_drop(record.getMessage().count("\n") + 1)
+
+    def close(self) -> None:
+        """Close the file; lines that a full disk leaves unwritten have been counted."""
+        with suppress(OSError):
+            super().close()
+
+
+class PipeHandler(logging.Handler):
+    """Writes to a file descriptor, for one thread.
+
+    Neither Python's buffers nor a lock are involved, so that a blocked reader cannot keep the process from ending.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write a record without the handler's lock."""
+        self.emit(record)
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; it is lost if the reader has closed the pipe."""
+        rest = memoryview(f"{self.format(record)}\n".encode())
+        with suppress(BrokenPipeError):
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]

@@ -1,4 +1,7 @@
-"""The folder in which the metrics of several worker processes are combined by prometheus_client."""
+"""The folder in which prometheus_client combines the metrics of several worker processes.
+
+It must not import prometheus_client, which reads the environment once, when it is imported.
+"""
 
 import os
 import sys
@@ -13,13 +16,12 @@ MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 @contextmanager
 def multiprocess_metrics() -> Iterator[Path]:
-    """Let the workers that are started within the block count together.
+    """Combine the metrics of all workers that are started in the block.
 
-    For the process that starts them, before it or they import prometheus_client: the library looks at its
-    environment once.
+    Use it in their parent process, before it or they import prometheus_client.
 
     Yields:
-        The folder; it is deleted when the block ends.
+        The folder of the metrics; it is deleted when the block ends.
     """
     before = os.environ.get(MULTIPROCESS_VARIABLE)
     with temporary_folder("assay-metrics") as folder:
@@ -34,11 +36,7 @@ def multiprocess_metrics() -> Iterator[Path]:
 
 
 def remove_dead_workers(folder: Path) -> None:
-    """Delete what workers that are no more said of the present; what they counted stays.
-
-    Args:
-        folder: of prometheus_client's files.
-    """
+    """Delete the gauges of workers that have ended; their counters stay."""
     for path in folder.glob("gauge_live*_*.db"):
         if not _is_running(int(path.stem.rpartition("_")[2])):
             path.unlink(missing_ok=True)

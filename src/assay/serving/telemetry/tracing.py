@@ -1,4 +1,9 @@
-"""OpenTelemetry traces of requests, configured by the usual OTEL_* variables."""
+"""OpenTelemetry traces of requests, configured by the usual `OTEL_*` variables.
+
+One span for each request, with a child span for each of its stages. Spans hold nothing personal but the client's id.
+
+Source: "OpenTelemetry Environment Variable Specification", and "W3C Trace Context" (2021) for `traceparent`.
+"""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -7,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from assay.core.errors import UsageError
-from assay.serving.request_record import RequestRecord
+from assay.serving.telemetry import Handlers, RequestCompleted, StageCompleted
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -21,10 +26,10 @@ _PACKAGES = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http.trace_
 
 
 def tracing_requested(environ: Mapping[str, str]) -> bool:
-    """Tell whether traces are asked for: by an OTLP endpoint or `OTEL_TRACES_EXPORTER=otlp`.
+    """Whether traces are requested: by an OTLP endpoint or `OTEL_TRACES_EXPORTER=otlp`.
 
     Raises:
-        UsageError: they are asked for in a way that Assay does not know.
+        UsageError: they are requested in a way that is not supported, or OpenTelemetry is not installed.
     """
     exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip()
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or exporter == "none":
@@ -41,18 +46,18 @@ def tracing_requested(environ: Mapping[str, str]) -> bool:
             import_module(package)
     except ModuleNotFoundError:
         raise UsageError(
-            "traces are asked for by OTEL_* variables and OpenTelemetry is not installed: "
+            "traces are requested by OTEL_* variables, but OpenTelemetry is not installed: "
             'pip install "assay[otel]", or set OTEL_TRACES_EXPORTER=none'
         ) from None
     return True
 
 
 def make_tracer_provider(environ: Mapping[str, str], exporter: "SpanExporter | None" = None) -> "TracerProvider":
-    """Make what collects spans and sends them from a thread of its own.
+    """Return a provider that sends spans from a background thread.
 
     Args:
-        environ: `OTEL_SERVICE_NAME` is looked at; all others the library reads itself.
-        exporter: where the spans go; None: by OTLP to where the variables say.
+        environ: determines whether the service is named; the library reads all other variables itself.
+        exporter: receives the spans; None: OTLP as the variables say.
     """
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
@@ -60,27 +65,27 @@ def make_tracer_provider(environ: Mapping[str, str], exporter: "SpanExporter | N
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
     named = "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "") or environ.get("OTEL_SERVICE_NAME")
-    made = TracerProvider(resource=Resource.create({} if named else {"service.name": "assay"}))
-    made.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
-    return made
+    provider = TracerProvider(resource=Resource.create({} if named else {"service.name": "assay"}))
+    provider.add_span_processor(BatchSpanProcessor(exporter or OTLPSpanExporter()))
+    return provider
 
 
 class RequestTracer:
-    """The spans of this worker's requests."""
+    """Records the spans of this worker's requests."""
 
-    def __init__(self, made: "TracerProvider") -> None:
-        """Use what `make_tracer_provider` made."""
+    def __init__(self, provider: "TracerProvider") -> None:
         from opentelemetry import trace  # noqa: PLC0415
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
 
         self._trace = trace
-        self._provider = made
-        self._tracer = made.get_tracer("assay.serving")
+        self._provider = provider
+        self._tracer = provider.get_tracer("assay.serving")
         self._propagator = TraceContextTextMapPropagator()
+        self.handlers: Handlers = {StageCompleted: self.on_stage, RequestCompleted: self.on_request}
 
     @contextmanager
-    def request(self, request_id: str, headers: Mapping[str, str]) -> Iterator[None]:
-        """Trace what happens within the block, in the same task or thread, as one request."""
+    def request_scope(self, request_id: str, headers: Mapping[str, str]) -> Iterator[None]:
+        """Trace the block, in the same task or thread, as one request."""
         caller = self._propagator.extract(headers)
         with self._tracer.start_as_current_span(
             "request",
@@ -90,23 +95,23 @@ class RequestTracer:
         ):
             yield
 
-    def phase(self, name: str, seconds: float, ended: float | None) -> None:
-        """Add a phase to the request that is traced here, if one is."""
-        if name == "total" or not self._trace.get_current_span().is_recording():
+    def on_stage(self, event: StageCompleted) -> None:
+        """Add a child span to the current request, if there is one."""
+        if event.stage == "total" or not self._trace.get_current_span().is_recording():
             return
-        since = 0.0 if ended is None else time.perf_counter() - ended
+        since = 0.0 if event.ended is None else time.perf_counter() - event.ended
         end = time.time_ns() - round(since * 1e9)
-        self._tracer.start_span(name, start_time=end - round(seconds * 1e9)).end(end)
+        self._tracer.start_span(event.stage, start_time=end - round(event.seconds * 1e9)).end(end)
 
-    def answered(self, record: RequestRecord, tier: str) -> None:
-        """Tell the request's span how it ended."""
-        span = self._trace.get_current_span()
+    def on_request(self, event: RequestCompleted) -> None:
+        """Add the outcome to the span of the current request, if there is one."""
+        span, record = self._trace.get_current_span(), event.record
         if not span.is_recording():
             return
-        told: dict[str, AttributeValue | None] = {
+        attributes: dict[str, AttributeValue | None] = {
             "http.response.status_code": record.status,
             "assay.client_id": record.client_id,
-            "assay.tier": tier,
+            "assay.tier": event.tier,
             "assay.model": record.model,
             "assay.model_version": record.model_version,
             "assay.cache_hit": record.cache_hit,
@@ -114,10 +119,10 @@ class RequestTracer:
             "assay.confidence": record.confidence,
             "assay.unknown": record.unknown,
         }
-        span.set_attributes({name: value for name, value in told.items() if value is not None})
+        span.set_attributes({name: value for name, value in attributes.items() if value is not None})
         if record.status >= 500:
             span.set_status(self._trace.StatusCode.ERROR)
 
     def close(self) -> None:
-        """Send what waits."""
+        """Send the remaining spans."""
         self._provider.shutdown()
