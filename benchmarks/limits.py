@@ -24,7 +24,7 @@ from pydantic import SecretStr
 
 from assay.serving.auth.authorizer import open_backends
 from assay.serving.auth.settings import RateLimitSettings, Tier
-from assay.serving.components import NullTelemetry
+from assay.serving.telemetry import NullTelemetry
 
 LEAST_WAIT = 0.0005
 

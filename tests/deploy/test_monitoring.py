@@ -41,7 +41,7 @@ def told() -> set[str]:
     }
     pixels = PreprocessSpec(mean=(0, 0, 0), std=(1, 1, 1))
     info = BundleInfo(name="m", version="1", classes=("a", "b"), preprocess=pixels, metrics=metrics)
-    watching = make_telemetry(TelemetrySettings(log_level="error"), {"m": info}, {})
+    telemetry = make_telemetry(TelemetrySettings(log_level="error"), {"m": info}, {})
     record = RequestRecord(
         request_id="r",
         timestamp=datetime.now(UTC),
@@ -57,15 +57,15 @@ def told() -> set[str]:
         status=200,
     )
     for _ in range(100):
-        watching.emit(RequestCompleted(record, "gold"))
-    watching.emit(StageCompleted("total", 0.01))
-    watching.emit(BatchCompleted(1))
-    watching.emit(RequestRejected("overload"))
-    watching.emit(CacheRequested("hit"))
-    watching.emit(DependencyStatus("cache", up=True))
-    watching.emit(CorruptValueFound("cache"))
-    text = watching.render_metrics()[0].decode()
-    watching.close()
+        telemetry.emit(RequestCompleted(record, "gold"))
+    telemetry.emit(StageCompleted("total", 0.01))
+    telemetry.emit(BatchCompleted(1))
+    telemetry.emit(RequestRejected("overload"))
+    telemetry.emit(CacheRequested("hit"))
+    telemetry.emit(DependencyStatus("cache", up=True))
+    telemetry.emit(CorruptValueFound("cache"))
+    text = telemetry.render_metrics()[0].decode()
+    telemetry.close()
     return {sample.name for family in parse(text) for sample in family.samples}
 
 
@@ -183,8 +183,8 @@ def test_rules_mean_what_they_say(deploy: Path, program, tmp_path: Path):
         'assay_requests_total{status="200",tier="gold",model="m",instance="1"}': "0+98x40",
         'assay_requests_total{status="500",tier="gold",model="m",instance="1"}': "0+2x40",
         'assay_requests_total{status="503",tier="gold",model="m",instance="1"}': "0+100x40",
-        'assay_cache_requests_total{event="hit",instance="1"}': "0+30x40",
-        'assay_cache_requests_total{event="miss",instance="1"}': "0+10x40",
+        'assay_cache_requests_total{outcome="hit",instance="1"}': "0+30x40",
+        'assay_cache_requests_total{outcome="miss",instance="1"}': "0+10x40",
         'assay_model_info{model="m",version="1",instance="1"}': "1x40",
         'assay_model_info{model="m",version="2",instance="2"}': "1x40",
         'up{job="assay",instance="1"}': "1x40",
@@ -195,11 +195,11 @@ def test_rules_mean_what_they_say(deploy: Path, program, tmp_path: Path):
         told = {"exp_labels": {**labels, "severity": severity}, "exp_annotations": {"summary": summary}}
         return {"eval_time": "30m", "alertname": name, "exp_alerts": [told]}
 
-    down = alerts("AssayDown", {"job": "assay", "instance": "2"}, "2 has not answered for a minute", "critical")
+    down = alerts("AssayDown", {"job": "assay", "instance": "2"}, "2 has been down for a minute", "critical")
     drift = alerts(
         "AssayDrift",
         {"model": "m", "subject": "class"},
-        "The latest answers of m differ from validation by class",
+        "The latest predictions of m differ from validation by class",
         "warning",
     )
     versions = alerts("AssayVersionsDiffer", {"model": "m"}, "m is served in 2 versions at once", "warning")

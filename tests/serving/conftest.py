@@ -5,48 +5,44 @@ from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 
-from assay.bundle import BundleInfo
-from assay.serving.request_record import RequestRecord
+from assay.serving.telemetry import (
+    CacheRequested,
+    CorruptValueFound,
+    DependencyStatus,
+    Event,
+    RequestLogStatus,
+    RequestRejected,
+)
 
 
 class Heard:
-    """A `Watcher` that remembers what the stores told it."""
+    """A `TelemetrySink` that remembers the events of the stores."""
 
     def __init__(self) -> None:
         self.caches: list[str] = []
-        self.journals: list[tuple[int, int]] = []
+        self.request_logs: list[tuple[int, int]] = []
         self.outages: list[tuple[str, bool]] = []
         self.rejections: list[str] = []
-        self.damages: list[str] = []
+        self.corrupt: list[str] = []
 
-    def request(self, request_id: str, headers: Mapping[str, str]) -> AbstractContextManager[None]:
+    def request_scope(self, request_id: str, headers: Mapping[str, str]) -> AbstractContextManager[None]:
         del request_id, headers
         return nullcontext()
 
-    def answered(self, record: RequestRecord, tier: str) -> None: ...
-
-    def phase(self, name: str, seconds: float, ended: float | None = None) -> None: ...
-
-    def batch(self, size: int) -> None: ...
-
-    def queue_length(self, length: int) -> None: ...
-
-    def rejected(self, reason: str) -> None:
-        self.rejections.append(reason)
-
-    def cache(self, event: str) -> None:
-        self.caches.append(event)
-
-    def damaged(self, part: str) -> None:
-        self.damages.append(part)
-
-    def journal(self, backlog: int, dropped: int) -> None:
-        self.journals.append((backlog, dropped))
-
-    def degraded(self, part: str, *, down: bool) -> None:
-        self.outages.append((part, down))
-
-    def model(self, name: str, info: BundleInfo) -> None: ...
+    def emit(self, event: Event) -> None:
+        match event:
+            case CacheRequested(outcome):
+                self.caches.append(outcome)
+            case RequestLogStatus(backlog, dropped):
+                self.request_logs.append((backlog, dropped))
+            case DependencyStatus(dependency, up):
+                self.outages.append((dependency, not up))
+            case RequestRejected(reason):
+                self.rejections.append(reason)
+            case CorruptValueFound(store):
+                self.corrupt.append(store)
+            case _:
+                pass
 
 
 @pytest.fixture

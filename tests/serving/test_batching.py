@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from assay.serving.batching import Batcher, BatchResult
-from assay.serving.components import NullTelemetry
+from assay.serving.telemetry import NullTelemetry
 
 
 class Network:

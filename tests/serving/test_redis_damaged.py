@@ -96,7 +96,7 @@ async def test_a_damaged_answer_is_a_miss_and_is_replaced(redis_server: Any, red
         assert await cache.get(key) is None
         await cache.put(key, b'{"label":"open"}')
         assert await cache.get(key) == b'{"label":"open"}'
-    assert heard.damages == ["cache"] * 5
+    assert heard.corrupt == ["cache"] * 5
     assert (heard.outages, heard.caches) == ([], ["hit", *["miss", "hit"] * 5])
     assert 0 < await redis.pttl(key) <= 3_600_000
     await cache.close()
@@ -108,7 +108,7 @@ async def test_answers_that_are_too_long_are_not_kept(redis_server: Any, redis: 
     assert not await redis.exists("long")
     await cache.put("shorter", b"x" * (2**20 - 16))
     assert await cache.get("shorter") == b"x" * (2**20 - 16)
-    assert heard.damages == []
+    assert heard.corrupt == []
     await cache.close()
 
 
@@ -139,7 +139,7 @@ async def test_a_damaged_count_is_a_miss_and_is_replaced(redis: Any, heard: Any,
         assert (found.taken, found.remaining) == (True, 2)
         assert (await stores.limiter.take(key, slow, "c")).remaining == 1
         assert 0 < await redis.pttl(f"assay:{{{key}}}:rate") < 200_000
-    assert (heard.damages, heard.outages) == (["limits"] * 5, [])
+    assert (heard.corrupt, heard.outages) == (["limits"] * 5, [])
     await stores.close()
 
 
@@ -162,7 +162,7 @@ async def test_damaged_leases_keep_no_place(redis: Any, heard: Any, open_it: Ope
         await redis.unlink(f"assay:{{{key}}}:open")
         await damage(redis, f"assay:{{{key}}}:open")
         await stores.limiter.give_back(key, "b")
-    assert (heard.damages, heard.outages) == (["limits"] * 5, [])
+    assert (heard.corrupt, heard.outages) == (["limits"] * 5, [])
     await stores.close()
 
 
@@ -181,6 +181,6 @@ async def test_a_damaged_nonce_counts_as_new_and_is_replaced(redis: Any, heard: 
         # Another machine knows it now.
         assert not await far.nonces.is_new(key, "once")
         assert 0 < await redis.ttl(f"assay:{{{key}}}:nonce:once") <= 602
-    assert (heard.damages, heard.outages) == (["nonces"] * 5, [])
+    assert (heard.corrupt, heard.outages) == (["nonces"] * 5, [])
     for stores in (near, far):
         await stores.close()

@@ -120,9 +120,9 @@ def _bearer(key: str, request_id: str) -> dict[str, str]:
 
 def _check(site: Site, eventually: Callable[..., None], request_id: str, client: tuple[str, str]) -> RequestRecord:
     """The one record of a request that was refused; the lines of both logs say the same."""
-    eventually(lambda: bool(site.records(request_id)) and bool(site.lines("errors.log", request_id)))
+    eventually(lambda: bool(site.records(request_id)) and bool(site.lines("error.log", request_id)))
     (record,) = site.records(request_id)
-    for name in ("requests.log", "errors.log"):
+    for name in ("access.log", "error.log"):
         (line,) = site.lines(name, request_id)
         assert (line["status"], line["error"]) == (record.status, record.error), name
         assert (line["client_id"], line["tier"]) == client, name
@@ -154,7 +154,7 @@ def test_each_photo_of_a_batch_has_its_own_reason(site: Site, eventually: Callab
         headers = _bearer(site.keys["good"], "batch-1")
         answer = client.post("/classify/batch", files=[("image", ("a", one)) for one in photos], headers=headers)
     assert answer.status_code == 200
-    eventually(lambda: len(site.records("batch-1")) == 4 and len(site.lines("errors.log", "batch-1")) == 2)
+    eventually(lambda: len(site.records("batch-1")) == 4 and len(site.lines("error.log", "batch-1")) == 2)
     records = site.records("batch-1")
     errors = {(one.status, one.error) for one in records}
     wrong = {"Invalid image format. Allowed formats: jpg, jpeg, png", "File size exceeds maximum limit"}
@@ -294,7 +294,7 @@ def test_a_failing_model_reaches_the_error_log_with_the_request_and_a_traceback(
         watching.close()
         logging.getLogger().setLevel(logging.WARNING)
     assert [(one.status_code, one.json()) for one in answers] == [(500, {"error": "Internal server error"})] * 3
-    lines = [json.loads(one) for one in (tmp_path / "errors.log").read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(one) for one in (tmp_path / "error.log").read_text(encoding="utf-8").splitlines()]
     for number in range(3):
         failure, answered = sorted(
             (one for one in lines if one["request_id"] == f"failed-{number}"), key=lambda one: "error" in one

@@ -193,6 +193,6 @@ def test_whatever_is_in_redis_instead_the_photo_is_answered(
             assert (answer.status_code, answer.json()["cached"]) == (200, False), answer.text
             assert client.post("/classify", files=photo).json() == right
         figures = client.get("/metrics").text
-    assert 'assay_redis_corrupt_values_total{part="cache"} 4.0' in figures
-    assert 'assay_redis_corrupt_values_total{part="limits"}' in figures
-    assert 'assay_degraded{part="cache"} 1' not in figures
+    assert 'assay_redis_corrupt_values_total{store="cache"} 4.0' in figures
+    assert 'assay_redis_corrupt_values_total{store="limits"}' in figures
+    assert 'assay_dependency_up{dependency="cache"} 0' not in figures

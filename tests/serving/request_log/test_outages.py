@@ -84,8 +84,8 @@ async def test_mongo_killed_and_restarted_under_load(mongo_server: Any, tmp_path
     await journal.close()
     assert journal.dropped == 0
     assert await stored(address) == expected(load.sent)
-    assert heard.outages[:2] == [("journal", True), ("journal", False)]
-    assert heard.outages[-1] == ("journal", False)
+    assert heard.outages[:2] == [("request_log", True), ("request_log", False)]
+    assert heard.outages[-1] == ("request_log", False)
 
 
 async def test_sqlite_locked_by_another_program_under_load(tmp_path: Path, record: Any, heard: Any):
@@ -107,7 +107,7 @@ async def test_sqlite_locked_by_another_program_under_load(tmp_path: Path, recor
     await journal.close()
     assert journal.dropped == 0
     assert await stored(str(path)) == expected(load.sent)
-    assert ("journal", True) in heard.outages
+    assert ("request_log", True) in heard.outages
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def test_what_few_validation_photos_leave_open_is_no_drift():
 def test_too_few_answers_are_not_judged():
     assert measure_drift([60, 40], [0, 99]).drifted is None
     assert measure_drift([60, 40], [0, 100]).drifted is True
-    assert measure_drift([60, 40], [0, 0]).answers == 0
+    assert measure_drift([60, 40], [0, 0]).predictions == 0
 
 
 def test_a_bundle_tells_its_reference(info: BundleInfo):
@@ -109,7 +109,7 @@ def test_what_is_told_of_a_model(info: BundleInfo):
     reference = DriftReference.of(info)
     assert reference is not None
     told = drift_report(reference, {"class": [150, 50], "confidence": [0, 0, 0]})
-    assert told["class"]["answers"] == 200
+    assert told["class"]["predictions"] == 200
     assert told["class"]["drifted"] is False
     assert told["class"]["shares"]["open"] == {"validation": 0.4, "latest": 0.25}
     assert told["confidence"]["shares"]["0.95"] == {"validation": 0.5, "latest": None}

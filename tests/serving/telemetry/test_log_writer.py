@@ -24,13 +24,13 @@ class Slow(logging.Handler):
 
 
 def test_files_are_put_aside_by_size(tmp_path: Path):
-    path = tmp_path / "requests.log"
+    path = tmp_path / "access.log"
     lost: list[int] = []
-    writer = BackgroundLogWriter[int](RotatingLogFile(path, 0.01, 2, lost.append), "{:0100}".format, waiting=100_000)
+    writer = BackgroundLogWriter[int](RotatingLogFile(path, 0.01, 2, lost.append), "{:0100}".format, queue_size=100_000)
     for number in range(5000):
         assert writer.put(number)
     writer.close()
-    files = [tmp_path / "requests.log.2", tmp_path / "requests.log.1", path]
+    files = [tmp_path / "access.log.2", tmp_path / "access.log.1", path]
     assert sorted(tmp_path.iterdir()) == sorted(files)
     kept = [int(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     assert kept == list(range(kept[0], 5000))
@@ -40,7 +40,7 @@ def test_files_are_put_aside_by_size(tmp_path: Path):
 
 def test_a_slow_disk_delays_nobody():
     disk = Slow()
-    writer = BackgroundLogWriter[int](disk, str, waiting=10)
+    writer = BackgroundLogWriter[int](disk, str, queue_size=10)
     assert writer.put(0)
     assert disk.begun.wait(10)
     assert [writer.put(number) for number in range(1, 13)] == [True] * 10 + [False] * 2
@@ -51,8 +51,8 @@ def test_a_slow_disk_delays_nobody():
 
 def test_a_full_disk_is_counted(tmp_path: Path):
     lost: list[int] = []
-    (tmp_path / "requests.log").symlink_to("/dev/full")
-    writer = BackgroundLogWriter[str](RotatingLogFile(tmp_path / "requests.log", 1, 1, lost.append), str)
+    (tmp_path / "access.log").symlink_to("/dev/full")
+    writer = BackgroundLogWriter[str](RotatingLogFile(tmp_path / "access.log", 1, 1, lost.append), str)
     writer.put("one\ntwo\nthree")
     writer.close()
     assert lost == [3]
@@ -60,11 +60,11 @@ def test_a_full_disk_is_counted(tmp_path: Path):
 
 def test_a_disk_that_stands_still_keeps_nobody_from_ending():
     disk = Slow()
-    writer = BackgroundLogWriter[int](disk, str, waiting=2)
+    writer = BackgroundLogWriter[int](disk, str, queue_size=2)
     for number in range(4):
         writer.put(number)
     assert disk.begun.wait(10)
-    writer.close(patience=0.01)
+    writer.close(timeout=0.01)
     assert disk.lines == []
     disk.go.set()
     writer.close()
@@ -77,7 +77,7 @@ def test_lines_for_a_pipe_go_one_by_one():
         def emit(self, record: logging.LogRecord) -> None:
             pieces.append(record.getMessage())
 
-    writer = BackgroundLogWriter[int](Pieces(), str, together=1)
+    writer = BackgroundLogWriter[int](Pieces(), str, max_lines=1)
     for number in range(100):
         writer.put(number)
     writer.close()
@@ -86,11 +86,11 @@ def test_lines_for_a_pipe_go_one_by_one():
 
 def test_a_reader_that_stands_still_keeps_no_process_from_ending():
     code = (
-        "from assay.serving.telemetry.logs import Pipe, Writer\n"
-        "writer = Writer(Pipe(1), 'x'.__mul__, together=1)\n"
+        "from assay.serving.telemetry.logs import PipeHandler, BackgroundLogWriter\n"
+        "writer = BackgroundLogWriter(PipeHandler(1), 'x'.__mul__, max_lines=1)\n"
         "for _ in range(100):\n"
         "    writer.put(10_000)\n"
-        "writer.close(patience=0.1)\n"
+        "writer.close(timeout=0.1)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.wait(timeout=30) == 0

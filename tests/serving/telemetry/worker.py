@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from assay.bundle import BundleInfo
 from assay.serving.request_record import RequestRecord
 from assay.serving.settings import TelemetrySettings
-from assay.serving.telemetry import RequestCompleted
+from assay.serving.telemetry import QueueLengthChanged, RequestCompleted
 from assay.serving.telemetry.telemetry import make_telemetry
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 info = BundleInfo.model_validate_json(sys.argv[1])
-watching = make_telemetry(TelemetrySettings(log_level="error"), {"bottle": info}, {})
+telemetry = make_telemetry(TelemetrySettings(log_level="error"), {"bottle": info}, {})
 for line in sys.stdin:
     event, *values = json.loads(line)
     answer = ""
@@ -34,10 +34,10 @@ for line in sys.stdin:
                 cache_hit=False,
                 status=200,
             )
-            watching.emit(RequestCompleted(record, "gold"))
+            telemetry.emit(RequestCompleted(record, "gold"))
     elif event == "render":
-        answer = watching.render_metrics()[0].decode()
+        answer = telemetry.render_metrics()[0].decode()
     else:
-        getattr(watching, event)(*values)
+        telemetry.emit(QueueLengthChanged(*values))
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()

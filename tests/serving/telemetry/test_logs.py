@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from assay.core.errors import UsageError
 from assay.serving.settings import TelemetrySettings
+from assay.serving.telemetry import RequestCompleted
 from assay.serving.telemetry.logs import ServerLogs, log_request_id, redact_addresses
 
 OpenLogs = Callable[..., ServerLogs]
@@ -39,10 +40,12 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def test_an_answer_is_one_line(tmp_path: Path, make_record):
     logs = ServerLogs(TelemetrySettings(log_dir=tmp_path))
-    logs.answered(make_record(), "gold")
-    logs.answered(make_record(request_id="r2", status=400, image=None, result=None, confidence=None), "gold")
+    logs.log_request(RequestCompleted(make_record(), "gold"))
+    logs.log_request(
+        RequestCompleted(make_record(request_id="r2", status=400, image=None, result=None, confidence=None), "gold")
+    )
     logs.close()
-    first, second = lines(tmp_path / "requests.log")
+    first, second = lines(tmp_path / "access.log")
     assert first == {
         "timestamp": "2026-01-02T03:04:05.000+00:00",
         "level": "info",
@@ -67,9 +70,9 @@ def test_an_answer_is_one_line(tmp_path: Path, make_record):
 def test_the_level_holds_for_requests_too(tmp_path: Path, make_record):
     logs = ServerLogs(TelemetrySettings(log_dir=tmp_path, log_level="warning"))
     for status in (200, 404, 500):
-        logs.answered(make_record(status=status), "gold")
+        logs.log_request(RequestCompleted(make_record(status=status), "gold"))
     logs.close()
-    assert [line["status"] for line in lines(tmp_path / "requests.log")] == [404, 500]
+    assert [line["status"] for line in lines(tmp_path / "access.log")] == [404, 500]
 
 
 def test_errors_of_uvicorn_go_to_the_error_log_with_the_request(
@@ -83,7 +86,7 @@ def test_errors_of_uvicorn_go_to_the_error_log_with_the_request(
             UVICORN.exception("Exception in ASGI application for %s:%d", "10.0.0.7", 4711)
     UVICORN.info("Application startup complete.")
     UVICORN.warning("Invalid HTTP request received.")
-    first, second = lines(tmp_path / "errors.log")
+    first, second = lines(tmp_path / "error.log")
     assert (first["level"], first["logger"], first["request_id"]) == ("error", "uvicorn.error", "r7")
     assert first["event"] == "Exception in ASGI application for [address]:4711"
     assert "no luck with [address]" in first["exception"]
@@ -99,12 +102,12 @@ def test_requests_are_not_logged_by_uvicorn_itself(
     open_logs(log_level="debug")
     logging.getLogger("uvicorn.access").info('%s - "GET /classify?name=me"', "10.0.0.7:4711")
     assert capfd.readouterr().err == ""
-    assert (tmp_path / "errors.log").read_text(encoding="utf-8") == ""
+    assert (tmp_path / "error.log").read_text(encoding="utf-8") == ""
 
 
 def test_without_a_folder_lines_go_to_the_streams(capfd: pytest.CaptureFixture[str], make_record):
     logs = ServerLogs(TelemetrySettings())
-    logs.answered(make_record(), "gold")
+    logs.log_request(RequestCompleted(make_record(), "gold"))
     UVICORN.error("oh")
     logs.close()
     printed = capfd.readouterr()
@@ -121,14 +124,14 @@ def test_the_logger_is_left_as_it_was(tmp_path: Path):
 
 def test_several_workers_have_files_of_their_own_and_inherit_them(tmp_path: Path, open_logs: OpenLogs, make_record):
     first, second = ServerLogs(TelemetrySettings(log_dir=tmp_path)), open_logs()
-    first.answered(make_record(request_id="a"), "gold")
+    first.log_request(RequestCompleted(make_record(request_id="a"), "gold"))
     first.close()
     third = ServerLogs(TelemetrySettings(log_dir=tmp_path))
-    third.answered(make_record(request_id="c"), "gold")
+    third.log_request(RequestCompleted(make_record(request_id="c"), "gold"))
     third.close()
-    second.answered(make_record(request_id="b"), "gold")
-    assert [line["request_id"] for line in lines(tmp_path / "requests.log")] == ["a", "c"]
-    assert sorted(path.name for path in tmp_path.glob("requests*")) == ["requests-2.log", "requests.log"]
+    second.log_request(RequestCompleted(make_record(request_id="b"), "gold"))
+    assert [line["request_id"] for line in lines(tmp_path / "access.log")] == ["a", "c"]
+    assert sorted(path.name for path in tmp_path.glob("access*")) == ["access-2.log", "access.log"]
 
 
 def test_a_folder_that_cannot_be_is_said(tmp_path: Path):

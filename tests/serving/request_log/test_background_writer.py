@@ -105,15 +105,15 @@ async def test_while_the_database_is_away_records_wait_on_disk_and_go_in_when_it
     assert one.backlog == 10
     assert one._spool is not None
     assert (len(one._spool), len(one._spool._waiting)) == (10, 1)
-    assert heard.outages == [("journal", True)]
+    assert heard.outages == [("request_log", True)]
     shaky.away = False
     await one.flush()
     assert shaky.kept == {}
     clock.now = 1
     await one.flush()
     assert ids(list(shaky.kept.values())) == ids([record(number) for number in range(10)])
-    assert heard.outages == [("journal", True), ("journal", False)]
-    assert heard.journals[-1] == (0, 0)
+    assert heard.outages == [("request_log", True), ("request_log", False)]
+    assert heard.request_logs[-1] == (0, 0)
 
 
 async def test_it_comes_back_by_itself_without_new_requests(
@@ -155,7 +155,7 @@ async def test_what_waits_at_the_end_is_there_at_the_next_start(
     for number in range(10):
         first.record(record(number))
     await first.close()
-    assert heard.journals[-1] == (10, 0)
+    assert heard.request_logs[-1] == (10, 0)
     shaky.away = False
     second = journal(shaky)
     await second.start()
@@ -213,7 +213,7 @@ async def test_what_nothing_takes_until_the_end_is_counted_and_said(
     one.record(record())
     with caplog.at_level(logging.ERROR):
         await one.close()
-    assert heard.journals[-1] == (0, 1)
+    assert heard.request_logs[-1] == (0, 1)
     assert "1 records are lost" in caplog.text
 
 

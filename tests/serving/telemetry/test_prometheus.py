@@ -18,6 +18,16 @@ import pytest
 
 from assay.bundle import BundleInfo
 from assay.serving.settings import TelemetrySettings
+from assay.serving.telemetry import (
+    BatchCompleted,
+    CacheRequested,
+    DependencyStatus,
+    QueueLengthChanged,
+    RequestCompleted,
+    RequestLogStatus,
+    RequestRejected,
+    StageCompleted,
+)
 from assay.serving.telemetry.telemetry import Telemetry, make_telemetry
 
 
@@ -32,26 +42,26 @@ def program(name: str) -> str:
 
 
 @pytest.fixture
-def watching(info: BundleInfo, make_record) -> Iterator[Telemetry]:
+def telemetry(info: BundleInfo, make_record) -> Iterator[Telemetry]:
     made = make_telemetry(TelemetrySettings(log_level="error"), {"bottle": info}, {})
     for number in range(150):
-        made.answered(make_record(unknown=number == 0), "gold")
-        made.phase("total", 0.004)
-    made.batch(2)
-    made.queue_length(1)
-    made.rejected("limit")
-    made.cache("miss")
-    made.journal(1, 1)
-    made.degraded("cache", down=True)
+        made.emit(RequestCompleted(make_record(unknown=number == 0), "gold"))
+        made.emit(StageCompleted("total", 0.004))
+    made.emit(BatchCompleted(2))
+    made.emit(QueueLengthChanged(1))
+    made.emit(RequestRejected("limit"))
+    made.emit(CacheRequested("miss"))
+    made.emit(RequestLogStatus(1, 1))
+    made.emit(DependencyStatus("cache", up=False))
     yield made
     made.close()
 
 
 @pytest.fixture
-def server(watching: Telemetry) -> Iterator[ThreadingHTTPServer]:
+def server(telemetry: Telemetry) -> Iterator[ThreadingHTTPServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body, kind = watching.render_metrics()
+            body, kind = telemetry.render_metrics()
             self.send_response(200)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
@@ -114,8 +124,8 @@ def query(address: str, expression: str, seconds: float = 30) -> list[dict[str, 
     pytest.fail(f"Prometheus knows nothing of {expression} after {seconds} s")
 
 
-def test_promtool_finds_nothing_to_criticise(watching: Telemetry):
-    text, _ = watching.render_metrics()
+def test_promtool_finds_nothing_to_criticise(telemetry: Telemetry):
+    text, _ = telemetry.render_metrics()
     run = subprocess.run([program("promtool"), "check", "metrics"], input=text, capture_output=True, check=False)
     assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
 

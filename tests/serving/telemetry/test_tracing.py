@@ -56,12 +56,12 @@ def collector() -> Iterator[Received]:
 def test_a_request_and_its_phases(make_record):
     exporter = InMemorySpanExporter()
     made = make_tracer_provider({}, exporter)
-    traces = RequestTracer(made)
-    with traces.request("r1", {"traceparent": CALLER}):
-        traces.phase("decode", 0.25, None)
-        traces.phase("total", 0.5, None)
-        traces.answered(make_record(status=500), "gold")
-    traces.phase("decode", 0.1, None)  # of no request
+    tracer = RequestTracer(made)
+    with tracer.request_scope("r1", {"traceparent": CALLER}):
+        tracer.on_stage(StageCompleted("decode", 0.25))
+        tracer.on_stage(StageCompleted("total", 0.5))
+        tracer.on_request(RequestCompleted(make_record(status=500), "gold"))
+    tracer.on_stage(StageCompleted("decode", 0.1))  # of no request
     made.force_flush()
     decode, request = exporter.get_finished_spans()
     assert (decode.name, request.name) == ("decode", "request")
@@ -78,22 +78,22 @@ def test_a_request_and_its_phases(make_record):
     assert request.attributes["http.response.status_code"] == 500
     assert request.status.status_code == StatusCode.ERROR
     assert request.resource.attributes["service.name"] == "assay"
-    traces.close()
+    tracer.close()
 
 
 def test_a_phase_lies_where_it_ended():
     exporter = InMemorySpanExporter()
     made = make_tracer_provider({}, exporter)
-    traces = RequestTracer(made)
-    with traces.request("r1", {}):
-        traces.phase("inference", 1.0, ended=-1e6)
-        traces.phase("queue", 1.0, ended=-1e6 - 1)
+    tracer = RequestTracer(made)
+    with tracer.request_scope("r1", {}):
+        tracer.on_stage(StageCompleted("inference", 1.0, ended=-1e6))
+        tracer.on_stage(StageCompleted("queue", 1.0, ended=-1e6 - 1))
     made.force_flush()
     inference, queue, _ = exporter.get_finished_spans()
     assert inference.start_time is not None
     assert queue.end_time is not None
     assert abs(inference.start_time - queue.end_time) < 100_000_000
-    traces.close()
+    tracer.close()
 
 
 def test_spans_arrive_at_a_collector(
@@ -105,11 +105,11 @@ def test_spans_arrive_at_a_collector(
     environ = {LOOPBACK: f"http://127.0.0.1:{collector.server_port}", "OTEL_SERVICE_NAME": "line-3"}
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    watching = make_telemetry(TelemetrySettings(), {"bottle": info}, environ)
-    with watching.request_scope("r1", {}):
-        watching.emit(StageCompleted("decode", 0.004))
-        watching.emit(RequestCompleted(make_record(), "gold"))
-    watching.close()
+    telemetry = make_telemetry(TelemetrySettings(), {"bottle": info}, environ)
+    with telemetry.request_scope("r1", {}):
+        telemetry.emit(StageCompleted("decode", 0.004))
+        telemetry.emit(RequestCompleted(make_record(), "gold"))
+    telemetry.close()
     (body,) = collector.bodies
     (spans,) = ExportTraceServiceRequest.FromString(body).resource_spans
     assert {one.key: one.value.string_value for one in spans.resource.attributes}["service.name"] == "line-3"
@@ -127,7 +127,7 @@ def test_spans_arrive_at_a_collector(
     ],
     ids=["nothing", "endpoint", "exporter", "none", "disabled"],
 )
-def test_when_traces_are_wanted(environ: dict[str, str], expected: bool):
+def test_when_tracer_are_wanted(environ: dict[str, str], expected: bool):
     assert tracing_requested(environ) is expected
 
 
@@ -142,7 +142,7 @@ def test_when_traces_are_wanted(environ: dict[str, str], expected: bool):
     ],
     ids=["exporter", "protocol"],
 )
-def test_what_traces_cannot_do_is_said(environ: dict[str, str], sentence: str):
+def test_what_tracer_cannot_do_is_said(environ: dict[str, str], sentence: str):
     with pytest.raises(UsageError, match=sentence):
         tracing_requested(environ)
 
