@@ -19,14 +19,14 @@ from contextlib import contextmanager, suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, TextIO, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 from structlog.contextvars import bind_contextvars, merge_contextvars, reset_contextvars
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from assay.core.errors import UsageError
-from assay.core.locks import try_lock
+from assay.core.locks import open_locked
 from assay.core.text import printable_json
 from assay.serving.settings import TelemetrySettings
 from assay.serving.telemetry import Handlers, RequestCompleted
@@ -225,7 +225,7 @@ class WorkerLogSlot:
         """
         folder.mkdir(parents=True, exist_ok=True)
         number = 1
-        while (lock := _try_lock(folder / f".worker-{number}.lock")) is None:
+        while (lock := open_locked(folder / f".worker-{number}.lock")) is None:
             number += 1
         self._lock = lock
         self._folder = folder
@@ -237,15 +237,7 @@ class WorkerLogSlot:
 
     def close(self) -> None:
         """Release the slot."""
-        self._lock.close()
-
-
-def _try_lock(path: Path) -> TextIO | None:
-    stream = path.open("a", encoding="utf-8")
-    if try_lock(stream.fileno()):
-        return stream
-    stream.close()
-    return None
+        os.close(self._lock)
 
 
 class BackgroundLogWriter(Generic[_ItemT]):
