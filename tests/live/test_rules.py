@@ -15,7 +15,7 @@ def answer(*, unknown: bool | None = False, **shares: float) -> SmoothedPredicti
     named = {name.replace("_", " "): share for name, share in shares.items()}
     full = dict.fromkeys(CLASSES, 0.0) | named
     best = max(full, key=full.__getitem__)
-    return SmoothedPrediction(best, full[best], full, unknown, "unsure" if unknown else None, changed=False)
+    return SmoothedPrediction(best, full[best], full, unknown, "low_confidence" if unknown else None, changed=False)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_unknown_is_steadied_too_and_tells_why(make_prediction):
     told = [answer.unknown for answer in answers]
     assert told[10:30] == [False] * 20
     assert told[-1]
-    assert answers[-1].reason == "unsure"
+    assert answers[-1].reason == "low_confidence"
     assert sum(answer.changed for answer in answers) == 2
     assert all(answer.label == "a" for answer in answers)
 

@@ -84,8 +84,8 @@ def test_bfloat16_answers_with_the_limits_of_32_bits(int8_bundle: Path, tmp_path
         classifier = Classifier.load(path, precision=precision)
         assert classifier.precision == precision
         assert classifier.info.temperature == temperature
-        assert classifier.limits is not None
-        assert classifier.limits.confidence == confidence
+        assert classifier.abstention is not None
+        assert classifier.abstention.confidence == confidence
 
 
 GOOD = QuantizationResult(

@@ -85,7 +85,7 @@ def response_fields(info: BundleInfo, result: ClassificationResult) -> dict[str,
 def detail_fields(
     info: BundleInfo, result: ClassificationResult, timings: StageTimings, *, cached: bool, total: float
 ) -> dict[str, Any]:
-    """Return what `?detail=1` adds; times in milliseconds, `looked_at` in pixels of the upright photo."""
+    """Return what `?detail=1` adds; times in milliseconds, `crop_box` in pixels of the upright photo."""
     size = result.image.dimensions
     phases = {**asdict(timings), "total": total}
     return {
@@ -95,7 +95,7 @@ def detail_fields(
         "reason": result.reason,
         "novelty": result.novelty,
         "size": size,
-        "looked_at": None if size is None else Preprocess(info.preprocess).box(*size),
+        "crop_box": None if size is None else Preprocess(info.preprocess).box(*size),
         "model": info.name,
         "model_version": info.version,
         "cached": cached,

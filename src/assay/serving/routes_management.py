@@ -88,7 +88,7 @@ def describe_model(model: ServedModel) -> dict[str, object]:
         "formats": list(model.limits.formats),
         "max_bytes": model.photo_bytes,
         "max_side": model.limits.max_side,
-        "abstains": model.classifier.limits is not None,
+        "abstains": model.classifier.abstention is not None,
     }
 
 

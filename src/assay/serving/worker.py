@@ -37,7 +37,7 @@ def startup_messages(settings: ServeSettings, models: ModelRegistry, listening: 
     """Return what to say when a server is ready: a line for each model, and where requests are recorded."""
     address = server_url(listening, tls=settings.tls.on)
     answering = [
-        f"{address} answers with {model.name} {model.info.version} ({model.classifier.runs})" for model in models
+        f"{address} answers with {model.name} {model.info.version} ({model.classifier.runtime})" for model in models
     ]
     return [*answering, settings.request_log.description]
 

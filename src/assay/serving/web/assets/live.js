@@ -50,7 +50,7 @@ async function watch(mine) {
       const now = said(held);
       if (now !== byId("live-said").textContent) byId("live-said").textContent = now;
       showBars(byId("live-bars"), shown.probabilities);
-      view.outline(answer.looked_at, answer.size);
+      view.outline(answer.crop_box, answer.size);
       byId("live-error").textContent = "";
       byId("live-rate-told").textContent = `${(1000 / (began - last || 1000)).toFixed(1)} a second`;
     } catch (error) {

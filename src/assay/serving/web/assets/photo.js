@@ -70,7 +70,7 @@ async function answer() {
   if (!found) return;
   showAnswer(byId("photo-answer"), found);
   showBars(byId("photo-bars"), found.probabilities);
-  looked = () => found.looked_at && view.outline(found.looked_at, found.size);
+  looked = () => found.crop_box && view.outline(found.crop_box, found.size);
   looked();
   byId("heat").hidden = false;
   pressed(false);
