@@ -85,8 +85,8 @@ def watched(classifier: Classifier, film: Path, folder: Path, way: str) -> dict[
             parse_source(str(film), FPS),
             sinks,
             fps=FPS,
-            steadiness=SmoothingConfig(),
-            tell=result.append,
+            smoothing=SmoothingConfig(),
+            notify=result.append,
         )
     (folder / "record.mp4").unlink(missing_ok=True)
     return {name: round(value, 3) for name, value in asdict(summary).items()}

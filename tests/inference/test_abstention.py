@@ -104,4 +104,4 @@ def test_broken_novelty_is_one_sentence(make_bundle: Callable[..., Path]):
     amend_bundle(Bundle.open(path), {}, novelty=save({"centre": np.zeros(3, dtype=np.float32)}))
     with pytest.raises(BundleError, match="its out-of-distribution detector is invalid"):
         Classifier.load(path)
-    assert Classifier.load(path, abstain=False).limits is None
+    assert Classifier.load(path, abstain=False).abstention is None

@@ -265,7 +265,7 @@ def test_runtimes_agree(bundle_path: Path, photos: Photos) -> None:
 
 def test_a_model_of_another_size_is_refused(make_bundle: Callable[..., Path], make_model: Callable[..., bytes]) -> None:
     for model, reason in [
-        (make_model(side=32), "photos of 16 pixels for a model of 32"),
+        (make_model(side=32), "input of 16 pixels for a model of 32"),
         (make_model(classes=2), "3 classes for a model of 2"),
     ]:
         with pytest.raises(BundleError, match=rf"colours\.assay is inconsistent: {reason}"):
@@ -298,7 +298,7 @@ def test_bfloat16_answers_with_the_model_of_32_bits(bundle_path: Path, monkeypat
 
 def test_a_precision_that_is_none_is_refused(bundle_path: Path) -> None:
     wrong: PrecisionChoice = "fp8"  # type: ignore[assignment]
-    with pytest.raises(UsageError, match="no precision 'fp8': choose auto, fp32, bf16 or int8"):
+    with pytest.raises(UsageError, match="unknown precision 'fp8': choose auto, fp32, bf16 or int8"):
         Classifier.load(bundle_path, precision=wrong)
 
 

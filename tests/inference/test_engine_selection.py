@@ -106,7 +106,7 @@ def test_onnx_runtime_refuses_bfloat16(make_model: Callable[..., bytes]) -> None
 
 def test_a_mode_that_does_not_exist_is_a_wrong_usage(make_model: Callable[..., bytes]) -> None:
     mode: EngineMode = "haste"  # type: ignore[assignment]
-    with pytest.raises(UsageError, match="no mode 'haste'"):
+    with pytest.raises(UsageError, match="unknown mode 'haste'"):
         create_engine("auto", make_model(), mode=mode)
 
 

@@ -62,10 +62,10 @@ def test_what_is_kept_answers_with_limits_of_its_own(trained: TrainResult, path:
     assert (exact.precision, small.precision) == ("fp32", "int8")
     assert exact.info.temperature == before.info.temperature
     assert exact.info.thresholds == before.info.thresholds
-    assert exact.limits is not None
-    assert before.limits is not None
-    if before.limits.novelty is not None and exact.limits.novelty is not None:
-        assert exact.limits.novelty.limit == before.limits.novelty.limit
+    assert exact.abstention is not None
+    assert before.abstention is not None
+    if before.abstention.novelty is not None and exact.abstention.novelty is not None:
+        assert exact.abstention.novelty.limit == before.abstention.novelty.limit
     assert small.info.thresholds == confidence.thresholds
     answers = [one.predict(trained.dataset.samples[0].path) for one in (exact, small)]
     assert answers[0].label == answers[1].label
