@@ -97,7 +97,7 @@ def fit_heads(
     """
     if len({stack_key(recipe) for recipe in recipes}) > 1:
         raise ValueError(
-            "heads of one stack may differ only in learning rate, schedule, decay, L2, clipping and stopping"
+            "heads of one stack may differ in learning rate, schedule, decay, L2, clipping and stopping"
         )
     if not recipes:
         return []
