@@ -177,7 +177,7 @@ def test_only_strided_1x1_convolutions_of_few_channels_forbid_channels_last(
 
 _STEP = """
 import torch
-from assay.nets import create
+from assay.nets import create_classifier
 from assay.recipe import NetSpec, ResNetSpec
 
 torch.set_num_threads({threads})
@@ -185,9 +185,9 @@ shape = ResNetSpec(layers=(1, 1), widths=(4, 8), stem="conv3")
 grads = []
 for safe in (torch.contiguous_format, None):
     torch.manual_seed(0)
-    network = create(NetSpec(name="resnet", weights="none", resnet=shape), 2, size=32)
+    network = create_classifier(NetSpec(name="resnet", weights="none", resnet=shape), 2, size=32)
     network.memory_format = safe or network.memory_format
-    network.lay_out(network.memory_format)
+    network.set_memory_format(network.memory_format)
     images = torch.randint(0, 255, (32, 32, 32, 3), dtype=torch.uint8)
     torch.autograd.backward(network(images).logits.square().mean())
     grads.append([parameter.grad for parameter in network.parameters()])

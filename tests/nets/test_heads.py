@@ -30,7 +30,7 @@ def test_penalty_is_the_sum_of_squared_weights_and_has_a_gradient():
     head = Head(HeadSpec(hidden=(6,), l2=1e-3), 8, 3)
     weights = [module.weight for module in head.modules() if isinstance(module, nn.Linear)]
     expected = 1e-3 * sum(float(np.square(weight.detach().numpy()).sum()) for weight in weights)
-    penalty = head.penalty()
+    penalty = head.l2_penalty()
     assert penalty.item() == pytest.approx(expected, rel=1e-5)
     penalty.backward()
     torch.testing.assert_close(head.fc.weight.grad, 2e-3 * head.fc.weight)
@@ -38,7 +38,7 @@ def test_penalty_is_the_sum_of_squared_weights_and_has_a_gradient():
 
 
 def test_no_penalty_without_l2():
-    assert Head(HeadSpec(), 8, 3).penalty().item() == 0
+    assert Head(HeadSpec(), 8, 3).l2_penalty().item() == 0
 
 
 def test_dropout_drops_in_training_only():

@@ -29,14 +29,14 @@ def test_it_does_what_each_head_does(spec: HeadSpec, *, training: bool):
     states = [stack.state_of(place) for place in range(2)]
     embedding = torch.randn(8, 6)
     torch.manual_seed(1)
-    logits, penalties = stack(embedding), stack.penalty()
+    logits, penalties = stack(embedding), stack.l2_penalty()
     assert logits.shape == (2, 8, 3)
     for place, factor in enumerate((1, 2)):
         head = make(spec).train(training)
         head.load_state_dict(states[place])
         torch.manual_seed(1)
         torch.testing.assert_close(logits[place], head(embedding))
-        torch.testing.assert_close(penalties[place], factor * head.penalty())
+        torch.testing.assert_close(penalties[place], factor * head.l2_penalty())
         for name, tensor in head.state_dict().items():
             torch.testing.assert_close(stack.state_of(place)[name], tensor)
 
@@ -47,14 +47,14 @@ def test_the_head_that_it_starts_from_stays_as_it_is():
     stack(torch.randn(8, 6))
     for name, tensor in make(SPECS["normed"]).state_dict().items():
         assert torch.equal(head.state_dict()[name], tensor)
-    assert stack.penalty().tolist() == [0, 0, 0]
+    assert stack.l2_penalty().tolist() == [0, 0, 0]
 
 
 def test_weights_without_bounds_cost_a_head_without_penalty_nothing():
     stack = HeadStack(make(SPECS["linear"]), 0.0, [0.0, 0.1])
     with torch.no_grad():
         stack.head.fc.weight.fill_(1e30)
-    assert stack.penalty().tolist() == [0, float("inf")]
+    assert stack.l2_penalty().tolist() == [0, float("inf")]
 
 
 def test_every_head_drops_its_share():

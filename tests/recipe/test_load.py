@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from assay.core.errors import UsageError
-from assay.recipe import dump_recipe, load_recipe, parse_recipe, recipe_names
+from assay.recipe import TrainSpec, dump_recipe, load_recipe, parse_recipe, recipe_names
 
 SYSTEMS = [
     "bottle",
@@ -257,3 +257,38 @@ def test_settings_that_name_a_class_take_quotes_too(name: str):
         load_recipe("default", [f"data.positive_class={name}"])
     assert load_recipe("default", [f"data.positive_class='{name}'"]).data.positive_class == name
     assert load_recipe("default", ["train.lr=1e-3"]).train.lr == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("override", "setting"),
+    [
+        ("train.epochs=yes", "train.epochs"),
+        ("train.lr=on", "train.lr"),
+        ("train.ema_decay=off", "train.ema_decay"),
+        ("train.workers=no", "train.workers"),
+        ("serve.max_side=true", "serve.max_side"),
+        ("data.split.val=no", "data.split.val"),
+        ("abstain.target_precision=yes", "abstain.target_precision"),
+        ("net.head.hidden=[64, yes]", "net.head.hidden"),
+        ("preprocess.fill=[yes, 1, 1]", "preprocess.fill"),
+        ("preprocess.roi=[0, 0, 1, on]", "preprocess.roi"),
+        ("preprocess.value_range=[no, yes]", "preprocess.value_range"),
+        ("augment.offline.copies=yes", "augment.offline.copies"),
+        ("augment.train=[{name: rotate, degrees: yes}]", "augment.train.0.rotate.degrees"),
+    ],
+)
+def test_yes_and_no_are_not_numbers(override: str, setting: str):
+    with pytest.raises(UsageError) as caught:
+        load_recipe("default", [override])
+    assert str(caught.value).startswith(f"recipe default: {setting}: must be a number, not ")
+    assert str(caught.value).count("must be") == 1
+
+
+@pytest.mark.parametrize("value", ["yes", "true", "on"])
+def test_yes_is_read_where_a_setting_is_true_or_false(value: str):
+    assert load_recipe("default", [f"train.tensorboard={value}"]).train.tensorboard is True
+
+
+def test_a_bool_is_no_number_in_python_either():
+    with pytest.raises(ValueError, match="must be a number, not true"):
+        TrainSpec(epochs=True)

@@ -23,26 +23,28 @@ def snapshot() -> TrainingState:
     module(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     return TrainingState(
-        settings={"train.lr": "0.1"},
-        rows=(EpochMetrics(1, 0.1 + 0.2, 0.5, 1 / 3, 0.75, 1e-5, 12.25),),
-        losses=((0.1, 0.2),),
+        fingerprint={"train.lr": "0.1"},
+        metrics=(EpochMetrics(1, 0.1 + 0.2, 0.5, 1 / 3, 0.75, 1e-5, 12.25),),
+        step_losses=((0.1, 0.2),),
         best_epoch=1,
         finished=False,
         stopped_early=False,
         weights=dict(module.state_dict()),
-        average={name: tensor + 1 for name, tensor in module.state_dict().items()},
-        average_steps=7,
+        ema_weights={name: tensor + 1 for name, tensor in module.state_dict().items()},
+        ema_steps=7,
         optimizer=optimizer.state_dict(),
         precision={},
-        stopping={"wait_count": 1, "best_score": torch.tensor(0.5)},
-        plateau={"best": 0.5},
     )
 
 
 def test_a_snapshot_comes_back_whole(tmp_path: Path, snapshot: TrainingState):
     save_training_state(tmp_path / "last.ckpt", snapshot)
     found = load_training_state(tmp_path / "last.ckpt")
-    assert (found.rows, found.losses, found.settings) == (snapshot.rows, snapshot.losses, snapshot.settings)
+    assert (found.metrics, found.step_losses, found.fingerprint) == (
+        snapshot.metrics,
+        snapshot.step_losses,
+        snapshot.fingerprint,
+    )
     assert torch.equal(found.weights["weight"], snapshot.weights["weight"])
     assert torch.equal(found.optimizer["state"][0]["exp_avg"], snapshot.optimizer["state"][0]["exp_avg"])
     assert found.optimizer["param_groups"][0]["scale"] == 0.5
@@ -50,8 +52,8 @@ def test_a_snapshot_comes_back_whole(tmp_path: Path, snapshot: TrainingState):
 
 
 def test_the_evaluated_weights_are_the_average_if_there_is_one(snapshot: TrainingState):
-    assert snapshot.evaluated is snapshot.average
-    assert replace(snapshot, average=None).evaluated is snapshot.weights
+    assert snapshot.validated_weights is snapshot.ema_weights
+    assert replace(snapshot, ema_weights=None).validated_weights is snapshot.weights
 
 
 def test_checkpoints_hold_no_pickled_objects(tmp_path: Path, snapshot: TrainingState):
@@ -92,6 +94,6 @@ def test_another_format_is_named(tmp_path: Path):
 
 
 def test_another_runs_snapshot_is_refused_by_the_setting_that_differs(snapshot: TrainingState):
-    snapshot.require({"train.lr": "0.1"}, Path("last.ckpt"))
+    snapshot.check_fingerprint({"train.lr": "0.1"}, Path("last.ckpt"))
     with pytest.raises(AssayError, match=r"last\.ckpt cannot be resumed: train\.lr differs"):
-        snapshot.require({"train.lr": "0.2"}, Path("last.ckpt"))
+        snapshot.check_fingerprint({"train.lr": "0.2"}, Path("last.ckpt"))

@@ -42,7 +42,7 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 
 def loss_and_accuracy(network: Classifier, split: LabeledImages) -> tuple[float, float]:
     with torch.no_grad():
-        logits = network(torch.from_numpy(np.stack(list(split.pixels)))).logits
+        logits = network(torch.from_numpy(np.stack(list(split.images)))).logits
     targets = torch.from_numpy(split.targets)
     loss = torch.nn.functional.cross_entropy(logits, targets)
     return float(loss), float((logits.argmax(1) == targets).double().mean())
@@ -102,14 +102,14 @@ def test_the_weights_kept_are_those_of_the_best_row(
 ):
     recipe = make_recipe(epochs=6, early_stopping={"metric": "val_loss", "patience": 2})
     split, val = make_split(), make_split((9, 9), seed=1)
-    mistaken = LabeledImages(val.pixels, 1 - val.targets)
+    mistaken = LabeledImages(val.images, 1 - val.targets)
     network = make_network(recipe)
     history = fit(network, recipe, split, mistaken, run=tmp_path)
     assert history.stopped_early
-    assert history.best_epoch == len(history.rows) - 2
-    assert history.seconds == sum(row.seconds for row in history.rows)
-    best = history.rows[history.best_epoch - 1]
-    assert best.val_loss == min(row.val_loss for row in history.rows)
+    assert history.best_epoch == len(history.metrics) - 2
+    assert history.seconds == sum(row.seconds for row in history.metrics)
+    best = history.metrics[history.best_epoch - 1]
+    assert best.val_loss == min(row.val_loss for row in history.metrics)
     assert loss_and_accuracy(network, mistaken) == pytest.approx((best.val_loss, best.val_accuracy), rel=1e-5)
     assert not network.training
     assert all(parameter.requires_grad for parameter in network.parameters())
@@ -120,11 +120,11 @@ def test_the_moving_average_is_what_is_evaluated_and_kept(
 ):
     network = train(make_recipe(ema_decay=0.9, epochs=4), tmp_path)
     last = load_training_state(tmp_path / "checkpoints/last.ckpt")
-    assert last.average_steps == 20
-    assert last.average is not None
-    assert same(state(network), last.average)
-    assert not same(last.average, last.weights)
-    best = last.rows[last.best_epoch - 1]
+    assert last.ema_steps == 20
+    assert last.ema_weights is not None
+    assert same(state(network), last.ema_weights)
+    assert not same(last.ema_weights, last.weights)
+    best = last.metrics[last.best_epoch - 1]
     assert loss_and_accuracy(network, make_split((9, 9), seed=1))[0] == pytest.approx(best.val_loss, rel=1e-5)
 
 
@@ -155,7 +155,7 @@ def test_staged_leaves_the_backbone_alone_first(
 
     history = fit(network, recipe, make_split(), make_split(seed=1), run=tmp_path, on_epoch=on_epoch)
     assert changed == [{"head"}, {"head"}, {"head", "backbone"}]
-    assert [row.lr for row in history.rows] == [0.02, 0.02, 0.01]
+    assert [row.lr for row in history.metrics] == [0.02, 0.02, 0.01]
 
 
 def test_early_stopping_does_not_watch_the_first_stage(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
@@ -187,7 +187,7 @@ def test_progress_counts_the_epochs_of_a_head_on_embeddings(
     recipe = make_recipe(strategy="probe", epochs=40, lr=0.1, early_stopping={"metric": "val_loss", "patience": 1})
     told: list[tuple[str, int, int]] = []
     val = make_split((9, 9), seed=1)
-    mistaken = LabeledImages(val.pixels, 1 - val.targets)
+    mistaken = LabeledImages(val.images, 1 - val.targets)
     history = fit(
         make_network(recipe),
         recipe,
@@ -199,7 +199,7 @@ def test_progress_counts_the_epochs_of_a_head_on_embeddings(
     assert history.stopped_early
     heads = [step for step in told if step[0] == "training the head"]
     assert heads == [
-        *(("training the head", row.epoch, 40) for row in history.rows),
+        *(("training the head", row.epoch, 40) for row in history.metrics),
         ("training the head", 40, 40),
     ]
     assert not [step for step in told if step[0].startswith("epoch")]
@@ -238,7 +238,7 @@ def test_a_photo_that_cannot_be_read_is_one_sentence(
     recipe = make_recipe(workers=workers)
     split = make_split()
     with pytest.raises(AssayError, match=r"^a/7\.jpg is a truncated JPEG; remove it$"):
-        fit(make_network(recipe), recipe, LabeledImages(Damaged(split.pixels), split.targets), split, run=tmp_path)
+        fit(make_network(recipe), recipe, LabeledImages(Damaged(split.images), split.targets), split, run=tmp_path)
 
 
 def test_too_little_memory_names_the_batch_size(
@@ -251,7 +251,7 @@ def test_too_little_memory_names_the_batch_size(
         raise torch.OutOfMemoryError("no room for 8 images")
 
     with pytest.raises(AssayError, match=r"train\.batch_size is 8.*too little memory"):
-        fit(make_network(recipe), recipe, split, split, run=tmp_path, embedded=embedded)
+        fit(make_network(recipe), recipe, split, split, run=tmp_path, embeddings=embedded)
 
 
 def test_a_clipped_gradient_moves_weights_no_further(

@@ -11,8 +11,9 @@ from assay.nets import Classifier, Head
 from assay.recipe import HeadSpec, Recipe
 from assay.training import EpochMetrics, LabeledImages, TrainedHead, fit, fit_heads
 from assay.training.feature_extraction import SplitEmbeddings, eager_embedder, embed_splits
-from assay.training.head_sweep import stack_key, stack_size, stops_early
+from assay.training.head_sweep import stack_key, stack_size
 from assay.training.loss import NonFiniteLossError
+from assay.training.schedule import TrainingSchedule
 
 MakeRecipe = Callable[..., Recipe]
 MakeNetwork = Callable[..., Classifier]
@@ -77,12 +78,12 @@ def test_each_goes_the_way_that_fit_goes(
         assert isinstance(found, TrainedHead)
         network = make_network(recipes[place])
         history = fit(network, recipes[place], train, val, run=tmp_path / str(place))
-        assert len(found.rows) == len(history.rows)
-        for row, expected in zip(found.rows, history.rows, strict=True):
+        assert len(found.metrics) == len(history.metrics)
+        for row, expected in zip(found.metrics, history.metrics, strict=True):
             assert figures(row) == pytest.approx(figures(expected), rel=1e-4)
             assert (row.epoch, row.lr) == (expected.epoch, pytest.approx(expected.lr, rel=1e-12))
         assert found.best_epoch == history.best_epoch
-        assert found.best == found.rows[found.best_epoch - 1]
+        assert found.best == found.metrics[found.best_epoch - 1]
         # It is the state of a head, and of the best epoch.
         start.head.load_state_dict(found.weights)
         for name, tensor in network.head.state_dict().items():
@@ -174,13 +175,13 @@ def test_a_loss_without_bounds_is_said_and_the_others_go_on(
     assert "lower train.lr, which is 1e+30" in str(error)
     assert isinstance(first, TrainedHead)
     assert isinstance(last, TrainedHead)
-    assert len(first.rows) == 3
-    assert first.rows == last.rows
+    assert len(first.metrics) == 3
+    assert first.metrics == last.metrics
 
 
 @pytest.mark.parametrize(("losses", "stops"), [([3, 2, 1], False), ([1, 1, 1], True), ([1, 2, 0.5, 0.6], False)])
 def test_early_stopping_counts_epochs_without_improvement(make_recipe: MakeRecipe, losses: list[float], *, stops: bool):
     recipe = make_recipe(early_stopping={"metric": "val_loss", "patience": 2})
     rows = tuple(EpochMetrics(epoch, 0, 0, loss, 0, 0, 0) for epoch, loss in enumerate(losses, start=1))
-    assert stops_early(rows, recipe.train) == stops
-    assert not stops_early(rows, make_recipe(early_stopping=None).train)
+    assert TrainingSchedule(recipe.train, 1, rows).stops_early == stops
+    assert not TrainingSchedule(make_recipe(early_stopping=None).train, 1, rows).stops_early

@@ -24,12 +24,12 @@ def test_where_and_how_fast_a_run_computes_is_no_part_of_it(make_recipe: MakeRec
 
 def test_other_labels_are_another_run(make_recipe: MakeRecipe, make_split: MakeSplit):
     split = make_split()
-    flipped = LabeledImages(split.pixels, 1 - split.targets)
+    flipped = LabeledImages(split.images, 1 - split.targets)
     one, two = (run_fingerprint(make_recipe(), each, split) for each in (split, flipped))
     assert {name for name in one if one[name] != two[name]} == {"the order or labels of the training photos"}
 
 
 def test_the_width_of_the_integers_does_not_matter(make_recipe: MakeRecipe, make_split: MakeSplit):
     split = make_split()
-    narrow = LabeledImages(split.pixels, split.targets.astype(np.int32))
+    narrow = LabeledImages(split.images, split.targets.astype(np.int32))
     assert run_fingerprint(make_recipe(), split, split) == run_fingerprint(make_recipe(), narrow, split)

@@ -12,16 +12,13 @@ from assay.core.errors import AssayError
 from assay.training import LabeledImages
 from assay.training.dataloaders import (
     Batch,
-    BatchSampler,
     EmbeddingDataset,
-    EpochSampler,
     ImageDataset,
-    SequentialSampler,
-    class_weights,
     make_dataloader,
-    sample_balanced,
     worker_count,
 )
+from assay.training.loss import class_weights
+from assay.training.sampling import BatchSampler, EpochSampler, SequentialSampler, sample_balanced
 
 TARGETS = np.array([0] * 30 + [1] * 7 + [2] * 3)
 targets_of = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(np.array)
@@ -84,7 +81,7 @@ def test_a_photo_drawn_twice_gets_two_seeds():
 
 @given(count=st.integers(1, 50), size=st.integers(1, 12))
 def test_batches_cut_the_order_and_leave_no_photo_alone(count: int, size: int):
-    batches = BatchSampler(SequentialSampler(count), size, join_last=True)
+    batches = BatchSampler(SequentialSampler(count), size, merge_single=True)
     found = list(batches)
     assert len(found) == len(batches)
     assert [index for batch in found for index, _ in batch] == list(range(count))
@@ -109,7 +106,7 @@ def test_class_weights_count_every_class_alike():
 def epochs(make_split: Callable[..., LabeledImages], workers: int) -> Iterator[Batch]:
     split = make_split((12, 5))
     order = EpochSampler(split.targets, 3, balanced=True)
-    loader = make_dataloader(ImageDataset(split, noisy), BatchSampler(order, 4, join_last=True), workers=workers)
+    loader = make_dataloader(ImageDataset(split, noisy), BatchSampler(order, 4, merge_single=True), workers=workers)
     for epoch in range(2):
         order.set_epoch(epoch)
         for batch in loader:

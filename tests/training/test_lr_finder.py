@@ -22,7 +22,7 @@ def test_a_suggestion_lies_between_too_slow_and_divergence(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
 ):
     recipe = make_recipe()
-    finding = find_learning_rate(make_network(recipe), recipe, make_split(), picture=tmp_path / "lr.png", high=10)
+    finding = find_learning_rate(make_network(recipe), recipe, make_split(), plot=tmp_path / "lr.png", high=10)
     assert 1e-5 < finding.suggestion < 1
     assert len(finding.rates) == len(finding.losses) <= 100
     assert all(math.isfinite(loss) for loss in finding.losses)

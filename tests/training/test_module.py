@@ -66,7 +66,7 @@ def test_a_loss_that_is_no_number_names_the_learning_rate(
     make_recipe: MakeRecipe, make_network: MakeNetwork, value: float
 ):
     subject = learner(make_recipe, make_network, lr=0.25)
-    subject.train_meter.add(torch.tensor(value), LOGITS, TARGETS)
+    subject.train_metrics.add(torch.tensor(value), LOGITS, TARGETS)
     with pytest.raises(AssayError, match=r"epoch 1: lower train\.lr, which is 0\.25"):
         subject.on_validation_epoch_start()
 
@@ -74,7 +74,7 @@ def test_a_loss_that_is_no_number_names_the_learning_rate(
 def test_on_features_the_head_alone_runs_and_is_kept(make_recipe: MakeRecipe, make_network: MakeNetwork):
     recipe = make_recipe(strategy="probe")
     network = make_network(recipe).eval()
-    subject = ClassifierModule(network, TrainingSchedule(recipe.train, 5), on_features=True)
+    subject = ClassifierModule(network, TrainingSchedule(recipe.train, 5), on_embeddings=True)
     embedding = torch.randn(3, network.backbone.channels)
     assert torch.equal(subject(embedding), network.head(embedding))
-    assert subject.subject is network.head
+    assert subject.trained_module is network.head

@@ -11,10 +11,10 @@ from assay.training.dataloaders import (
     check_batch_norm,
     check_split,
     eval_dataloader,
-    loss_weights,
     make_augmentation,
     train_dataloader,
 )
+from assay.training.loss import loss_weights
 
 MakeRecipe = Callable[..., Recipe]
 MakeSplit = Callable[..., LabeledImages]
@@ -47,7 +47,7 @@ def test_training_photos_are_changed_anew_each_epoch(make_recipe: MakeRecipe, ma
 def test_validation_photos_come_as_they_stand(make_recipe: MakeRecipe, make_split: MakeSplit):
     recipe, split = make_recipe(batch_size=7), make_split()
     batches = list(eval_dataloader(split, None, recipe))
-    assert np.array_equal(np.concatenate([images for images, _ in batches]), np.stack(list(split.pixels)))
+    assert np.array_equal(np.concatenate([images for images, _ in batches]), np.stack(list(split.images)))
     assert np.array_equal(np.concatenate([targets for _, targets in batches]), split.targets)
 
 
@@ -56,10 +56,10 @@ def test_class_weights_have_the_heads_length(
 ):
     weighted, plain = make_recipe(balance="weights"), make_recipe()
     split = make_split((6, 2))
-    weights = loss_weights(make_network(weighted, 3).head, weighted.train, split)
+    weights = loss_weights(weighted.train, split.targets, make_network(weighted, 3).head.fc.out_features)
     assert weights is not None
     assert weights.tolist() == pytest.approx([8 / 12, 2.0, 0.0])
-    assert loss_weights(make_network(plain).head, plain.train, split) is None
+    assert loss_weights(plain.train, split.targets, make_network(plain).head.fc.out_features) is None
 
 
 @pytest.mark.parametrize(("batch_size", "photos"), [(1, 6), (8, 1)])
@@ -77,6 +77,6 @@ def test_splits_are_checked(make_split: MakeSplit):
     with pytest.raises(AssayError, match="there are no training photos"):
         check_split("training", LabeledImages([], np.empty(0, dtype=np.int64)), 2)
     with pytest.raises(ValueError, match="6 training photos have 5 targets"):
-        check_split("training", LabeledImages(split.pixels, split.targets[:5]), 2)
+        check_split("training", LabeledImages(split.images, split.targets[:5]), 2)
     with pytest.raises(ValueError, match="must lie within 0-0"):
         check_split("training", split, 1)

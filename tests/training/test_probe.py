@@ -26,9 +26,9 @@ def test_features_are_the_networks_embeddings(
 ):
     network, split = make_network(make_recipe()), make_split((5, 6))
     told: list[tuple[str, int, int]] = []
-    found = compute_embeddings(network, split.pixels, 4, progress=lambda *step: told.append(step))
+    found = compute_embeddings(network, split.images, 4, progress=lambda *step: told.append(step))
     with torch.no_grad():
-        expected = network.eval()(torch.from_numpy(np.stack(list(split.pixels)))).embedding.numpy()
+        expected = network.eval()(torch.from_numpy(np.stack(list(split.images)))).embedding.numpy()
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert told == [("computing embeddings", done, 3) for done in (1, 2, 3)]
@@ -40,8 +40,8 @@ def test_an_engine_can_do_the_work(make_recipe: MakeRecipe, make_network: MakeNe
     def embed(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         return images.mean(axis=(1, 2), dtype=np.float32)
 
-    found = compute_embeddings(make_network(make_recipe()), split.pixels, 4, embed=embed)
-    np.testing.assert_allclose(found, np.stack(list(split.pixels)).mean(axis=(1, 2)), rtol=1e-5)
+    found = compute_embeddings(make_network(make_recipe()), split.images, 4, embed=embed)
+    np.testing.assert_allclose(found, np.stack(list(split.images)).mean(axis=(1, 2)), rtol=1e-5)
 
 
 def test_a_photo_that_cannot_be_read_stops_it(make_recipe: MakeRecipe, make_network: MakeNetwork):
@@ -73,7 +73,7 @@ def test_learning_from_embeddings_is_learning_from_photos(
         after = network.backbone.state_dict()
         assert all(torch.equal(tensor, after[name]) for name, tensor in backbone.items())
         heads.append(network.head.state_dict())
-        rows.append([(row.train_loss, row.val_loss, row.val_accuracy) for row in history.rows])
+        rows.append([(row.train_loss, row.val_loss, row.val_accuracy) for row in history.metrics])
     for name, tensor in heads[0].items():
         torch.testing.assert_close(tensor, heads[1][name], atol=1e-4, rtol=1e-3)
     np.testing.assert_allclose(rows[0], rows[1], atol=1e-4)
@@ -90,10 +90,10 @@ def test_embeddings_are_asked_for_once_and_not_when_the_run_is_over(
         asked.append(embed_splits(recipe, train, val, eager_embedder(network)))
         return asked[-1]
 
-    first = fit(network, recipe, train, val, run=tmp_path, embedded=embedded)
-    again = fit(make_network(recipe), recipe, train, val, run=tmp_path, resume=True, embedded=embedded)
+    first = fit(network, recipe, train, val, run=tmp_path, embeddings=embedded)
+    again = fit(make_network(recipe), recipe, train, val, run=tmp_path, resume=True, embeddings=embedded)
     assert len(asked) == 1
-    assert first.rows == again.rows
+    assert first.metrics == again.metrics
 
 
 def test_checkpoints_of_a_head_on_embeddings_hold_the_head(

@@ -20,18 +20,18 @@ import sys
 from pathlib import Path
 import numpy as np
 import torch
-from assay.nets import create
+from assay.nets import create_classifier
 from assay.recipe import Recipe
-from assay.training import Split, fit
+from assay.training import LabeledImages, fit
 
 folder = Path(sys.argv[1])
 torch.set_num_threads(1)
 recipe = Recipe.model_validate_json((folder / "recipe.json").read_text())
 arrays = np.load(folder / "photos.npz")
-train = Split(list(arrays["train"]), arrays["train_targets"])
-val = Split(list(arrays["val"]), arrays["val_targets"])
+train = LabeledImages(list(arrays["train"]), arrays["train_targets"])
+val = LabeledImages(list(arrays["val"]), arrays["val_targets"])
 torch.manual_seed(recipe.train.seed)
-network = create(recipe.net, 2, size=recipe.preprocess.size)
+network = create_classifier(recipe.net, 2, size=recipe.preprocess.size)
 
 def progress(what, done, total):
     print(what, done, flush=True)
@@ -70,9 +70,9 @@ def test_a_killed_and_resumed_run_ends_with_the_weights_of_a_straight_one(
     train, val = make_split(), make_split((9, 9), seed=1)
     np.savez(
         tmp_path / "photos.npz",
-        train=np.stack(list(train.pixels)),
+        train=np.stack(list(train.images)),
         train_targets=train.targets,
-        val=np.stack(list(val.pixels)),
+        val=np.stack(list(val.images)),
         val_targets=val.targets,
     )
     (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
@@ -88,7 +88,7 @@ def test_a_killed_and_resumed_run_ends_with_the_weights_of_a_straight_one(
     for name, tensor in straight.state_dict().items():
         assert torch.equal(tensor, final[name]), name
     rows = read_metrics(tmp_path / "run/metrics.csv")
-    assert [(row.epoch, row.val_loss) for row in rows] == [(row.epoch, row.val_loss) for row in history.rows]
+    assert [(row.epoch, row.val_loss) for row in rows] == [(row.epoch, row.val_loss) for row in history.metrics]
     left, right = (load_training_state(tmp_path / run / "checkpoints/last.ckpt") for run in ("straight", "run"))
     assert left.best_epoch == right.best_epoch
     for index, state in left.optimizer["state"].items():

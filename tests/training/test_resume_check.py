@@ -90,8 +90,8 @@ def put(value: Any, *path: Any) -> Change:
 
 
 NAMES = [
-    *("format", "settings", "rows", "losses", "best_epoch", "finished", "stopped_early", "weights"),
-    *("average", "average_steps", "optimizer", "precision", "stopping", "plateau"),
+    *("format", "fingerprint", "metrics", "step_losses", "best_epoch", "finished", "stopped_early", "weights"),
+    *("ema_weights", "ema_steps", "optimizer", "precision"),
 ]
 SOME_WEIGHT = "head.fc.weight"
 ODD: list[Change] = [
@@ -102,23 +102,23 @@ ODD: list[Change] = [
     put(lambda _: True, "best_epoch"),
     put(0, "best_epoch"),
     put(99, "best_epoch"),
-    put(-1, "average_steps"),
+    put(-1, "ema_steps"),
     put(1, "finished"),
-    put([], "rows"),
-    put(lambda rows: rows * 2, "rows"),
-    put(7, "rows", 0, "epoch"),
-    put(float("nan"), "rows", 0, "val_loss"),
-    put("much", "rows", 0, "val_loss"),
-    put(1.5, "rows", 0, "more"),
-    without("rows", 0, "lr"),
-    put(None, "rows", 0),
-    put([], "losses"),
-    put(["loss"], "losses"),
-    put([torch.ones(2, 2)], "losses"),
-    put([torch.tensor([float("inf")])], "losses"),
-    put([torch.tensor([1, 2])], "losses"),
-    put({1: 2}, "settings"),
-    without("settings", "train.lr"),
+    put([], "metrics"),
+    put(lambda rows: rows * 2, "metrics"),
+    put(7, "metrics", 0, "epoch"),
+    put(float("nan"), "metrics", 0, "val_loss"),
+    put("much", "metrics", 0, "val_loss"),
+    put(1.5, "metrics", 0, "more"),
+    without("metrics", 0, "lr"),
+    put(None, "metrics", 0),
+    put([], "step_losses"),
+    put(["loss"], "step_losses"),
+    put([torch.ones(2, 2)], "step_losses"),
+    put([torch.tensor([float("inf")])], "step_losses"),
+    put([torch.tensor([1, 2])], "step_losses"),
+    put({1: 2}, "fingerprint"),
+    without("fingerprint", "train.lr"),
     without("weights", SOME_WEIGHT),
     put(torch.ones(1), "weights", "more"),
     put(lambda tensor: tensor[:1], "weights", SOME_WEIGHT),
@@ -126,17 +126,9 @@ ODD: list[Change] = [
     put(lambda tensor: tensor * float("nan"), "weights", SOME_WEIGHT),
     put(lambda tensor: tensor.to_sparse(), "weights", SOME_WEIGHT),
     put("text", "weights", SOME_WEIGHT),
-    put(None, "average"),
-    put({}, "average"),
-    put(lambda tensor: tensor * float("inf"), "average", SOME_WEIGHT),
-    put(None, "stopping"),
-    put({}, "stopping"),
-    put(-3, "stopping", "wait_count"),
-    put("soon", "stopping", "patience"),
-    put(torch.ones(3), "stopping", "best_score"),
-    put(float("nan"), "plateau", "best"),
-    put("x", "plateau", "waited"),
-    put(2, "plateau", "sudden"),
+    put(None, "ema_weights"),
+    put({}, "ema_weights"),
+    put(lambda tensor: tensor * float("inf"), "ema_weights", SOME_WEIGHT),
     put({"scale": "large"}, "precision"),
     put({}, "optimizer"),
     put([], "optimizer", "param_groups"),
@@ -161,16 +153,16 @@ ODD: list[Change] = [
     put(lambda _: True, "finished"),
     put(lambda _: True, "stopped_early"),
     lambda plain: (
-        put(lambda rows: [rows[0], {**rows[0], "epoch": 2}], "rows")(plain)
-        or put(lambda losses: losses * 2, "losses")(plain)
+        put(lambda rows: [rows[0], {**rows[0], "epoch": 2}], "metrics")(plain)
+        or put(lambda losses: losses * 2, "step_losses")(plain)
     ),
     lambda plain: (
-        put(lambda rows: [{**rows[0], "epoch": one} for one in (1, 2, 3)], "rows")(plain)
-        or put(lambda losses: losses * 3, "losses")(plain)
+        put(lambda rows: [{**rows[0], "epoch": one} for one in (1, 2, 3)], "metrics")(plain)
+        or put(lambda losses: losses * 3, "step_losses")(plain)
     ),
     put(lambda tensor: torch.zeros(1).expand(tensor.shape), "weights", SOME_WEIGHT),
     put(torch.zeros(1).expand(10**6, 10**7), "weights", SOME_WEIGHT),
-    put([torch.zeros(1, dtype=torch.float64).expand(10**13)], "losses"),
+    put([torch.zeros(1, dtype=torch.float64).expand(10**13)], "step_losses"),
     put(lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), "weights", SOME_WEIGHT),
     put(lambda tensor: torch.nested.nested_tensor([tensor]), "weights", SOME_WEIGHT),
     put(torch.ones(2, device="meta"), "weights", SOME_WEIGHT),
@@ -210,8 +202,8 @@ def test_an_unchanged_run_goes_on_with_every_optimizer(resume: Callable[..., Pat
 def test_the_best_weights_are_looked_at_as_well(resume: Callable[..., Path], change: Change) -> None:
     def edit(folder: Path) -> None:
         # Two epochs, the first of which was the best: best.ckpt is then not written anew.
-        edited(put(lambda rows: [rows[0], {**rows[0], "epoch": 2}], "rows"))(folder)
-        edited(put(lambda losses: losses * 2, "losses"))(folder)
+        edited(put(lambda rows: [rows[0], {**rows[0], "epoch": 2}], "metrics"))(folder)
+        edited(put(lambda losses: losses * 2, "step_losses"))(folder)
         edited(put(lambda _: True, "finished"))(folder)
         edited(change, "best.ckpt")(folder)
 

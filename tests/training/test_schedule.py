@@ -3,11 +3,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.recipe import TrainSpec
+from assay.training import EpochMetrics
 from assay.training.schedule import ReduceOnPlateau, TrainingSchedule, lr_factor, make_plateau
 
 
 def spec(**settings: object) -> TrainSpec:
     return TrainSpec.model_validate(settings)
+
+
+def epoch_of(number: int, val_loss: float) -> EpochMetrics:
+    return EpochMetrics(number, 0, 0, val_loss, 0, 0, 0)
 
 
 @given(
@@ -97,29 +102,29 @@ def test_staged_trains_the_head_at_its_own_rate_and_then_begins_the_schedule():
     staged = {"head_epochs": 2, "head_lr": 0.5}
     settings = spec(strategy="staged", epochs=6, lr=0.1, schedule="cosine", warmup_epochs=1, staged=staged)
     schedule = TrainingSchedule(settings, 10)
-    assert [schedule.head_alone(epoch) for epoch in range(4)] == [True, True, False, False]
-    assert {schedule.rate(step) for step in range(20)} == {0.5}
-    assert schedule.rate(20) == pytest.approx(0.001)
-    assert schedule.rate(30) == pytest.approx(0.1)
-    assert schedule.rate(59) < 0.001
+    assert [schedule.trains_only_head(epoch) for epoch in range(4)] == [True, True, False, False]
+    assert {schedule.learning_rate(step) for step in range(20)} == {0.5}
+    assert schedule.learning_rate(20) == pytest.approx(0.001)
+    assert schedule.learning_rate(30) == pytest.approx(0.1)
+    assert schedule.learning_rate(59) < 0.001
 
 
 def test_a_staged_run_of_few_epochs_is_all_head():
     schedule = TrainingSchedule(spec(strategy="staged", epochs=2, staged={"head_epochs": 3, "head_lr": 0.5}), 4)
     assert schedule.head_epochs == 2
-    assert {schedule.rate(step) for step in range(8)} == {0.5}
+    assert {schedule.learning_rate(step) for step in range(8)} == {0.5}
 
 
 @pytest.mark.parametrize(("strategy", "alone"), [("probe", True), ("finetune", False), ("scratch", False)])
 def test_other_strategies_have_one_stage(strategy: str, alone: bool):
     schedule = TrainingSchedule(spec(strategy=strategy, epochs=3, lr=0.1), 4)
-    assert [schedule.head_alone(epoch) for epoch in range(3)] == [alone] * 3
-    assert not schedule.warming_head(0)
-    assert schedule.rate(0) == 0.1
+    assert [schedule.trains_only_head(epoch) for epoch in range(3)] == [alone] * 3
+    assert schedule.head_epochs == 0
+    assert schedule.learning_rate(0) == 0.1
 
 
 def test_the_plateau_lowers_the_rate():
-    schedule = TrainingSchedule(
-        spec(strategy="finetune", lr=0.1, schedule="plateau"), 4, ReduceOnPlateau(1, reductions=2)
-    )
-    assert schedule.rate(3) == pytest.approx(0.001)
+    stopping = {"metric": "val_loss", "patience": 2}
+    settings = spec(strategy="finetune", lr=0.1, schedule="plateau", early_stopping=stopping)
+    schedule = TrainingSchedule(settings, 4, [epoch_of(number, 1.0) for number in (1, 2, 3)])
+    assert schedule.learning_rate(3) == pytest.approx(0.001)

@@ -16,16 +16,16 @@ _TRAIN = """
 import sys
 import numpy as np
 from pathlib import Path
-from assay.nets import create
+from assay.nets import create_classifier
 from assay.recipe import load_recipe
-from assay.training import Split, fit
+from assay.training import LabeledImages, fit
 sets = ["preprocess.size=64", "train.epochs=1", "train.batch_size=64", "train.workers=2", "net.weights=none",
         "net.name=convnet", "net.convnet.filters=[4]", "train.strategy=finetune", "train.device=cpu"]
 recipe = load_recipe("default", sets)
 targets = np.arange(128) % 2
 photos = [np.full((64, 64, 3), 99 * target, np.uint8) for target in targets]
-split = Split(photos, targets)
-network = create(recipe.net, 2, size=64)
+split = LabeledImages(photos, targets)
+network = create_classifier(recipe.net, 2, size=64)
 fit(network, recipe, split, split, run=Path(sys.argv[1]))
 print("trained")
 """

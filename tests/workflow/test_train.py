@@ -150,5 +150,5 @@ def test_a_learning_rate_is_suggested_and_drawn(colours: Path, tiny: Recipe, tmp
 
 
 def test_history_counts_epochs(trained: TrainResult):
-    assert [row.epoch for row in trained.history.rows] == [1, 2]
+    assert [row.epoch for row in trained.history.metrics] == [1, 2]
     assert replace(trained.history, rows=()).best_epoch in {1, 2}

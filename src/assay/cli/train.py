@@ -118,7 +118,7 @@ def result_summary(result: "TrainResult") -> dict[str, object]:
         "bundle": str(result.run.bundle),
         "classes": list(result.dataset.classes),
         "best_epoch": result.history.best_epoch,
-        "epochs": len(result.history.rows),
+        "epochs": len(result.history.metrics),
         "verdict": result.verdict,
         "metrics": {part: metrics.to_dict() for part, metrics in result.metrics.items()},
     }

@@ -166,8 +166,8 @@ def print_head_fit(history: "History", recipe: "Recipe") -> None:
 
     if not uses_cached_embeddings(recipe):
         return
-    best = history.rows[history.best_epoch - 1]
-    epochs = "1 epoch" if len(history.rows) == 1 else f"{len(history.rows)} epochs"
+    best = history.metrics[history.best_epoch - 1]
+    epochs = "1 epoch" if len(history.metrics) == 1 else f"{len(history.metrics)} epochs"
     stopped = ", stopped early" if history.stopped_early else ""
     echo(
         f"trained the head: {epochs} in {history.seconds:.1f} s{stopped}; best epoch {best.epoch}: "

@@ -1,6 +1,6 @@
-"""Random augmentation of training images, repeatable by seed: albumentations' transforms.
+"""Random augmentation of training images, repeatable by seed.
 
-Those that it lacks. Imports albumentations.
+Transforms of albumentations, and those that it lacks or cannot repeat.
 """
 
 import random

@@ -1,7 +1,4 @@
-"""Fast decoders of BMP run lengths and of plain or deep PPM, which Pillow decodes in Python.
-
-Pixel by pixel; the pixels are the same.
-"""
+"""Fast decoders of run-length BMP and of plain or deep PPM, which Pillow decodes pixel by pixel in Python."""
 
 import re
 from collections.abc import Iterator
@@ -70,7 +67,7 @@ class RunLengthDecoder(_Decoder):
         """Decode all rows, from the bottom up.
 
         Raises:
-            TooComplex: the codes take more than half of the size of the uncompressed pixels.
+            ComplexityLimitExceeded: the codes take more than half of the size of the uncompressed pixels.
         """
         del buffer
         data = self._rest()

@@ -1,7 +1,4 @@
-"""Conversion of a file's colours to sRGB by LittleCMS, from its ICC profile or what replaces one.
-
-Transforms are cached by the profile's digest.
-"""
+"""Conversion of a file's colours to sRGB by its ICC profile or equivalent metadata; transforms are cached."""
 
 import hashlib
 import io

@@ -1,7 +1,4 @@
-"""ICC profiles made from primaries and tone curves (CICP, gAMA, Adobe RGB).
-
-The complexity check of embedded profiles.
-"""
+"""ICC profiles made from primaries and tone curves (CICP, gAMA, Adobe RGB), and a check of embedded profiles."""
 
 import struct
 from functools import lru_cache

@@ -1,7 +1,4 @@
-"""JPEG and PNG files at the level of bytes: the decoding scale of a JPEG, a JPEG cut to its first rows.
-
-The chunks of a PNG without metadata.
-"""
+"""JPEG and PNG files as bytes: the decoding scale of a JPEG, cutting its height, and removing metadata of a PNG."""
 
 import re
 import struct

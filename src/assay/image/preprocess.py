@@ -1,7 +1,4 @@
-"""Preprocessing of images of any size to the square that a network takes: region of interest, crop.
-
-Resize.
-"""
+"""Preprocessing of images of any size to the input of a network: region of interest, crop, resize."""
 
 import math
 from typing import Final

@@ -1,7 +1,4 @@
-"""Networks as torch modules: ResNet, ConvNet, EfficientNet-Lite and timm backbones, classifier heads.
-
-Pretrained weights.
-"""
+"""Networks: ResNet, ConvNet, EfficientNet-Lite and timm backbones, classifier heads, and pretrained weights."""
 
 from assay.nets.backbone import Backbone
 from assay.nets.classifier import Classifier, ClassifierOutput, create_classifier, default_normalization

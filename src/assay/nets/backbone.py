@@ -1,7 +1,4 @@
-"""The interface of all backbones, He initialization of their weights.
-
-A dropout layer that is fast on the CPU.
-"""
+"""The interface of all backbones, He initialization of weights, and a dropout layer that is fast on the CPU."""
 
 import math
 from abc import ABC, abstractmethod

@@ -1,7 +1,4 @@
-"""The classifier: normalization, backbone, pooling and head in one module.
-
-The factory that creates it from its settings.
-"""
+"""The classifier module (normalization, backbone, pooling, head), and the factory that creates it from settings."""
 
 from typing import NamedTuple, Self
 
@@ -98,14 +95,14 @@ class Classifier(nn.Module):
         """Return the embeddings, float [N, D], of uint8 images [N, S, S, 3]; `head` maps them to logits."""
         return self.featuremap(images).mean(dim=(2, 3))
 
-    def lay_out(self, layout: torch.memory_format) -> None:
+    def set_memory_format(self, memory_format: torch.memory_format) -> None:
         """Convert the weights of convolutions to a memory format, in place.
 
         Weights in the format of the activations need no conversion in every step.
         """
         for parameter in self.parameters():
             if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=layout)
+                parameter.data = parameter.data.contiguous(memory_format=memory_format)
 
     def parameter_stages(self) -> list[list[nn.Parameter]]:
         """Return all parameters by stage, the stem first and the head last; each parameter once."""
@@ -154,9 +151,9 @@ class Classifier(nn.Module):
                 module.eval()
         return self
 
-    def head_penalty(self) -> Tensor:
+    def l2_penalty(self) -> Tensor:
         """Return the L2 penalty of the head, a scalar to add to the loss."""
-        return self.head.penalty()
+        return self.head.l2_penalty()
 
 
 _IMAGENET: tuple[Channels, Channels] = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

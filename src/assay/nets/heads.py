@@ -1,7 +1,4 @@
-"""Classifier heads: a linear layer or an MLP on pooled features.
-
-A stack of heads that are trained together.
-"""
+"""Classifier heads, linear or with hidden layers, and a stack of heads that are trained together."""
 
 import copy
 from collections.abc import Sequence
@@ -52,7 +49,7 @@ class Head(nn.Module):
         """Whether there are no hidden layers."""
         return len(self.hidden) == 0
 
-    def penalty(self) -> Tensor:
+    def l2_penalty(self) -> Tensor:
         """Return λ·Σw² over the weights of all linear layers (not their biases), a scalar."""
         if self.l2 == 0:
             return torch.zeros((), device=self.fc.weight.device)
@@ -84,7 +81,7 @@ class HeadStack(nn.Module):
         logits: Tensor = self.head(embedding)
         return logits.contiguous()
 
-    def penalty(self) -> Tensor:
+    def l2_penalty(self) -> Tensor:
         """Return the L2 penalty of every head, float [K]."""
         if not self._l2.any():
             return torch.zeros_like(self._l2)

@@ -1,7 +1,4 @@
-"""Pretrained weights: where they are published, how they are downloaded and read.
-
-How publishers' parameter names map to ours.
-"""
+"""Pretrained weights: where they are published, how they are downloaded and read, and how their tensors are renamed."""
 
 import pickle
 import re

@@ -133,7 +133,7 @@ class Experiment:
 
         Raises:
             UsageError: another process is at work in the folder.
-            InterruptionError: the block was interrupted.
+            TrainingInterruptedError: the block was interrupted.
         """
         try:
             with folder_lock(self.folder / ".lock"):
@@ -167,7 +167,7 @@ def complete_run(task: RunTask, watcher: TrainCallbacks) -> RunMetrics:
 
     Raises:
         AssayError: it cannot be done; the message begins with the run's name.
-        InterruptionError: Ctrl-C.
+        TrainingInterruptedError: Ctrl-C.
     """
     run = Run(task.folder)
     try:

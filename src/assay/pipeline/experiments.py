@@ -58,7 +58,7 @@ def cross_validate(
     Raises:
         AssayError: the data, the recipe or the weights do not allow it.
         UsageError: the numbers make no sense, or the folder is in use.
-        InterruptionError: Ctrl-C; `resume_crossval` goes on.
+        TrainingInterruptedError: Ctrl-C; `resume_crossval` goes on.
     """
     watcher = watcher or ExperimentCallbacks()
     plan = _crossval_plan(folds, repeats)
@@ -82,7 +82,7 @@ def resume_crossval(
 
     Raises:
         AssayError: the folder holds none, or its photos have gone.
-        InterruptionError: Ctrl-C.
+        TrainingInterruptedError: Ctrl-C.
     """
     series = Experiment.open(folder, "crossval")
     return _run_crossval(series, series.dataset(), jobs, watcher or ExperimentCallbacks())
@@ -137,7 +137,7 @@ def train_variants(
         AssayError: the data, a recipe or its weights do not allow it.
         UsageError: the numbers make no sense, the recipes would see different photos, or the folder is
             in use.
-        InterruptionError: Ctrl-C; `resume_variants` goes on.
+        TrainingInterruptedError: Ctrl-C; `resume_variants` goes on.
     """
     watcher = watcher or ExperimentCallbacks()
     plan = Resampling(folds, repeats)
@@ -164,7 +164,7 @@ def resume_variants(
 
     Raises:
         AssayError: the folder holds none, or its photos have gone.
-        InterruptionError: Ctrl-C.
+        TrainingInterruptedError: Ctrl-C.
     """
     series = Experiment.open(folder, "variants")
     return _run_variants(series, series.dataset(), jobs, watcher or ExperimentCallbacks())

@@ -63,7 +63,7 @@ def complete_runs(tasks: Iterable[RunTask], jobs: int, threads: int, watcher: Ex
     Raises:
         AssayError: a run cannot be done; others are stopped and can be resumed.
         UsageError: fewer than one job.
-        InterruptionError: Ctrl-C.
+        TrainingInterruptedError: Ctrl-C.
     """
     if jobs < 1:
         raise UsageError(f"--jobs is {jobs}: give 1 or more")

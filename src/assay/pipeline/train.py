@@ -86,7 +86,7 @@ def train_classifier(
 
     Raises:
         AssayError: the data, the recipe or the weights do not allow it; the sentence says why.
-        InterruptionError: Ctrl-C; the run can be resumed.
+        TrainingInterruptedError: Ctrl-C; the run can be resumed.
     """
     watcher = watcher or TrainCallbacks()
     check_unused(folder)
@@ -116,7 +116,7 @@ def train_on_splits(
 
     Raises:
         AssayError: the photos, the recipe or the weights do not allow it.
-        InterruptionError: Ctrl-C; the run can be resumed.
+        TrainingInterruptedError: Ctrl-C; the run can be resumed.
     """
     watcher = watcher or TrainCallbacks()
     check_unused(folder)
@@ -135,7 +135,7 @@ def resume_training(folder: Path, watcher: TrainCallbacks | None = None, *, repo
 
     Raises:
         AssayError: the folder holds no run, or its photos have gone.
-        InterruptionError: Ctrl-C; the run can be resumed again.
+        TrainingInterruptedError: Ctrl-C; the run can be resumed again.
     """
     watcher = watcher or TrainCallbacks()
     run = Run.open(folder)
@@ -159,7 +159,7 @@ def suggest_learning_rate(
     dataset = _prepare_dataset(data, recipe, progress)
     network, spec = build_model(recipe, dataset, progress)
     return find_learning_rate(
-        network, recipe, labelled_pixels(dataset, "train", spec, recipe), picture=picture, progress=progress
+        network, recipe, labelled_pixels(dataset, "train", spec, recipe), plot=picture, progress=progress
     )
 
 
@@ -214,7 +214,7 @@ def _finish_training(
         val_split,
         run=run.folder,
         resume=resume,
-        embedded=frozen.embedded,
+        embeddings=frozen.embedded,
         progress=watcher.progress,
         on_epoch=watcher.on_epoch,
         profile=watcher.profile,

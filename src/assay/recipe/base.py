@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
 def closest_match(name: str, known: Iterable[str]) -> str:
@@ -20,6 +21,36 @@ class Settings(BaseModel):
     """A group of settings. Unknown keys are errors; attribute docstrings are the reference text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_bool_for_a_number(cls, values: Any) -> Any:
+        """Refuse a bool where a number belongs; pydantic would convert it to 0 or 1."""
+        if not isinstance(values, dict):
+            return values
+        errors = []
+        for name, value in values.items():
+            items = value if isinstance(value, list | tuple) else (value,)
+            found = next((item for item in items if isinstance(item, bool)), None)
+            if found is None or name not in cls.model_fields:
+                continue
+            types = _types_in(cls.model_fields[name].annotation)
+            if bool not in types and types & {int, float}:
+                error = PydanticCustomError(
+                    "bool_for_number",
+                    "must be a number, not {found}; YAML reads yes, no, on and off as true or false",
+                    {"found": str(found).lower()},
+                )
+                errors.append(InitErrorDetails(type=error, loc=(name,), input=value))
+        if errors:
+            raise ValidationError.from_exception_data(cls.__name__, errors)
+        return values
+
+
+def _types_in(annotation: Any) -> set[Any]:
+    """Return the types that an annotation is composed of."""
+    parts = get_args(annotation)
+    return set().union(*map(_types_in, parts)) if parts else {annotation}
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -173,7 +173,7 @@ def _format_error(error: ErrorDetails) -> str:
     if error["type"] == "string_type" and isinstance(error["input"], _SCALARS):
         return f"{where.removesuffix('.[key]')}: {_describe_non_text(error['input'])}"
     message = error["msg"].removeprefix("Value error, ")
-    given = "" if error["type"] == "value_error" else f" (given: {_shorten(error['input'])})"
+    given = "" if error["type"] in {"value_error", "bool_for_number"} else f" (given: {_shorten(error['input'])})"
     return f"{where}: {message}{given}"
 
 

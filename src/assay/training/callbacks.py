@@ -1,7 +1,4 @@
-"""Lightning callbacks: checkpoints, early stopping, moving average of weights, progress and profiling.
-
-The TensorBoard writer.
-"""
+"""Lightning callbacks (checkpoints, moving average of weights, progress, profiling) and the TensorBoard writer."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,13 +11,11 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.callbacks import EarlyStopping as LightningEarlyStopping
 
 from assay.core.errors import AssayError
 from assay.core.progress import Progress
-from assay.recipe import TrainSpec
 from assay.training.checkpoint import TrainingState, save_best_weights, save_training_state
-from assay.training.history import EpochMetrics, best_epoch_of, epoch_score
+from assay.training.history import EpochMetrics, best_epoch_of
 from assay.training.lightning_module import ClassifierModule
 from assay.training.optimizers import ExponentialMovingAverage
 
@@ -39,115 +34,84 @@ class EMACallback(Callback):
 
     Args:
         decay: of the average.
-        state: averaged tensors to resume from; none: the network's weights at the start of training.
-        steps: number of updates that `state` has seen.
+        weights: averaged tensors to resume from; none: the network's weights at the start of training.
+        steps: number of updates that `weights` have seen.
     """
 
-    def __init__(self, decay: float, state: Mapping[str, torch.Tensor] | None = None, steps: int = 0) -> None:
+    def __init__(self, decay: float, weights: Mapping[str, torch.Tensor] | None = None, steps: int = 0) -> None:
         self._decay = decay
-        self._state = state
-        self._steps = steps
-        self.average: ExponentialMovingAverage | None = None
+        self._initial_weights = weights
+        self._initial_steps = steps
+        self._average: ExponentialMovingAverage | None = None
+
+    @property
+    def average(self) -> ExponentialMovingAverage:
+        """The moving average, which exists once training has started."""
+        if self._average is None:
+            raise RuntimeError("the moving average exists only once training has started")
+        return self._average
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Create the average, now that the weights are on their device."""
         del trainer
-        self.average = ExponentialMovingAverage(as_classifier_module(pl_module).subject, self._decay)
-        if self._state is not None:
-            self.average.load(self._state, self._steps)
+        self._average = ExponentialMovingAverage(as_classifier_module(pl_module).trained_module, self._decay)
+        if self._initial_weights is not None:
+            self._average.load(self._initial_weights, self._initial_steps)
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Update the average after an optimizer step."""
-        self._begun.update()
+        self.average.update()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Swap the average in."""
         del trainer, pl_module
-        self._begun.swap()
+        self.average.swap()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Swap the trained weights back in."""
         del trainer, pl_module
-        self._begun.swap()
-
-    @property
-    def _begun(self) -> ExponentialMovingAverage:
-        if self.average is None:
-            raise RuntimeError("the moving average exists only once training has started")
-        return self.average
-
-
-class EarlyStoppingCallback(LightningEarlyStopping):
-    """Lightning's early stopping, which ignores the first stage of the strategy `staged`."""
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check the metric, unless the head is still being trained alone."""
-        learner = as_classifier_module(pl_module)
-        if not learner.schedule.warming_head(learner.epoch):
-            super().on_train_epoch_end(trainer, pl_module)
-
-
-def make_early_stopping(spec: TrainSpec, state: Mapping[str, Any] | None) -> EarlyStoppingCallback | None:
-    """Return the callback of a recipe, restored to `state`; None without early stopping."""
-    if spec.early_stopping is None:
-        return None
-    callback = EarlyStoppingCallback(
-        spec.early_stopping.metric,
-        min_delta=spec.early_stopping.min_delta,
-        patience=spec.early_stopping.patience,
-        mode="max" if spec.early_stopping.metric == "val_accuracy" else "min",
-        check_finite=False,
-        check_on_train_epoch_end=True,
-    )
-    if state is not None:
-        callback.load_state_dict(dict(state))
-    return callback
+        self.average.swap()
 
 
 class CheckpointCallback(Checkpoint):
-    """Writes the checkpoints of every epoch and collects its metrics.
+    """Records the metrics of every epoch, applies early stopping and writes the checkpoints.
 
     Lightning runs `Checkpoint` callbacks after all others.
 
     Args:
         folder: of `best.ckpt` and `last.ckpt`.
-        settings: fingerprint of the run, stored in the checkpoint.
-        averaging: the callback of the moving average, if there is one.
-        stopping: the callback of early stopping, if there is one.
-        since: the checkpoint that the run resumes from.
-        on_snapshot: called once the checkpoints of an epoch are written.
+        fingerprint: of the run, stored in the checkpoint.
+        ema: the callback of the moving average, if there is one.
+        resumed: the state that the run resumes from.
+        on_checkpoint: called once the checkpoints of an epoch are written.
     """
 
     def __init__(
         self,
         folder: Path,
-        settings: dict[str, str],
+        fingerprint: dict[str, str],
         *,
-        averaging: EMACallback | None,
-        stopping: EarlyStoppingCallback | None,
-        since: TrainingState | None,
-        on_snapshot: Callable[[TrainingState], None],
+        ema: EMACallback | None,
+        resumed: TrainingState | None,
+        on_checkpoint: Callable[[TrainingState], None],
     ) -> None:
         self._folder = folder
-        self._settings = settings
-        self._averaging = averaging
-        self._stopping = stopping
-        self._on_snapshot = on_snapshot
-        self._precision = since.precision if since else None
-        self._began = 0.0
-        self.rows = since.rows if since else ()
-        self.losses = since.losses if since else ()
+        self._fingerprint = fingerprint
+        self._ema = ema
+        self._on_checkpoint = on_checkpoint
+        self._epoch_start = 0.0
+        self.state = resumed
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the state of fp16's gradient scaler."""
         del pl_module
-        if self._precision:
-            trainer.precision_plugin.load_state_dict(dict(self._precision))
+        if self.state is not None and self.state.precision:
+            trainer.precision_plugin.load_state_dict(dict(self.state.precision))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the start time."""
         del trainer, pl_module
-        self._began = time.perf_counter()
+        self._epoch_start = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write `last.ckpt`, then `best.ckpt` if this epoch is the best.
@@ -155,49 +119,45 @@ class CheckpointCallback(Checkpoint):
         In this order nothing is lost if the process is killed between the two: the weights of the best epoch
         are then those of `last.ckpt`.
         """
-        learner = as_classifier_module(pl_module)
-        spec = learner.schedule.spec
-        row = self._row(trainer, learner)
-        self.rows = (*self.rows, row)
-        self.losses = (*self.losses, tuple(learner.train_meter.losses().tolist()))
-        if learner.schedule.plateau is not None and not learner.schedule.warming_head(learner.epoch):
-            learner.schedule.plateau.update(epoch_score(row, spec)[0])
-        snapshot = self._snapshot(trainer, learner, best_epoch_of(self.rows, spec).epoch)
-        save_training_state(self._folder / "last.ckpt", snapshot)
-        if snapshot.best_epoch == snapshot.epoch:
-            save_best_weights(self._folder / "best.ckpt", snapshot.evaluated, snapshot.epoch)
-        self._on_snapshot(snapshot)
+        module = as_classifier_module(pl_module)
+        metrics = self._metrics(trainer, module)
+        module.schedule.end_epoch(metrics)
+        trainer.should_stop = trainer.should_stop or module.schedule.stops_early
+        self.state = state = self._training_state(trainer, module, metrics)
+        save_training_state(self._folder / "last.ckpt", state)
+        if state.best_epoch == state.epoch:
+            save_best_weights(self._folder / "best.ckpt", state.validated_weights, state.epoch)
+        self._on_checkpoint(state)
 
-    def _row(self, trainer: Trainer, learner: ClassifierModule) -> EpochMetrics:
-        train_loss, train_accuracy = learner.train_meter.means()
+    def _metrics(self, trainer: Trainer, module: ClassifierModule) -> EpochMetrics:
+        train_loss, train_accuracy = module.train_metrics.means()
         return EpochMetrics(
-            epoch=learner.epoch + 1,
+            epoch=module.epoch + 1,
             train_loss=float(train_loss),
             train_accuracy=float(train_accuracy),
             val_loss=float(trainer.callback_metrics["val_loss"]),
             val_accuracy=float(trainer.callback_metrics["val_accuracy"]),
-            lr=learner.rate,
-            seconds=time.perf_counter() - self._began,
+            lr=module.learning_rate,
+            seconds=time.perf_counter() - self._epoch_start,
         )
 
-    def _snapshot(self, trainer: Trainer, learner: ClassifierModule, best_epoch: int) -> TrainingState:
-        average = self._averaging.average if self._averaging else None
-        plateau = learner.schedule.plateau
-        over = len(self.rows) >= learner.schedule.spec.epochs
+    def _training_state(self, trainer: Trainer, module: ClassifierModule, metrics: EpochMetrics) -> TrainingState:
+        earlier = self.state
+        all_metrics = (*(earlier.metrics if earlier else ()), metrics)
+        step_losses = tuple(module.train_metrics.losses().tolist())
+        ran_all_epochs = len(all_metrics) >= module.schedule.spec.epochs
         return TrainingState(
-            settings=self._settings,
-            rows=self.rows,
-            losses=self.losses,
-            best_epoch=best_epoch,
-            finished=over or trainer.should_stop,
-            stopped_early=trainer.should_stop and not over,
-            weights=dict(learner.subject.state_dict()),
-            average=average.state() if average else None,
-            average_steps=average.steps if average else 0,
+            fingerprint=self._fingerprint,
+            metrics=all_metrics,
+            step_losses=(*(earlier.step_losses if earlier else ()), step_losses),
+            best_epoch=best_epoch_of(all_metrics, module.schedule.spec).epoch,
+            finished=ran_all_epochs or trainer.should_stop,
+            stopped_early=trainer.should_stop and not ran_all_epochs,
+            weights=dict(module.trained_module.state_dict()),
+            ema_weights=self._ema.average.state() if self._ema else None,
+            ema_steps=self._ema.average.steps if self._ema else 0,
             optimizer=trainer.optimizers[0].state_dict(),
             precision=trainer.precision_plugin.state_dict(),
-            stopping=self._stopping.state_dict() if self._stopping else None,
-            plateau=asdict(plateau) if plateau else None,
         )
 
 
@@ -209,26 +169,26 @@ class ProgressCallback(Callback):
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._done = 0
+        self._batches_done = 0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reset the count of batches."""
         del trainer, pl_module
-        self._done = 0
+        self._batches_done = 0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report an epoch of a head."""
         del trainer
-        learner = as_classifier_module(pl_module)
-        if learner.on_features:
-            self._progress(_HEAD_TASK, learner.epoch + 1, learner.schedule.spec.epochs)
+        module = as_classifier_module(pl_module)
+        if module.on_embeddings:
+            self._progress(_HEAD_TASK, module.epoch + 1, module.schedule.spec.epochs)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report that a head is trained, also after early stopping."""
         del trainer
-        learner = as_classifier_module(pl_module)
-        if learner.on_features:
-            epochs = learner.schedule.spec.epochs
+        module = as_classifier_module(pl_module)
+        if module.on_embeddings:
+            epochs = module.schedule.spec.epochs
             self._progress(_HEAD_TASK, epochs, epochs)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
@@ -239,12 +199,12 @@ class ProgressCallback(Callback):
         """Count a validation batch."""
         self._advance(trainer, as_classifier_module(pl_module))
 
-    def _advance(self, trainer: Trainer, learner: ClassifierModule) -> None:
-        if learner.on_features:
+    def _advance(self, trainer: Trainer, module: ClassifierModule) -> None:
+        if module.on_embeddings:
             return
-        self._done += 1
+        self._batches_done += 1
         total = int(trainer.num_training_batches) + int(sum(trainer.num_val_batches))
-        self._progress(f"epoch {learner.epoch + 1}/{learner.schedule.spec.epochs}", self._done, total)
+        self._progress(f"epoch {module.epoch + 1}/{module.schedule.spec.epochs}", self._batches_done, total)
 
 
 class TensorBoardWriter:
@@ -267,11 +227,11 @@ class TensorBoardWriter:
             ) from error
         self._writer = SummaryWriter(str(folder), purge_step=epochs + 1)
 
-    def write(self, row: EpochMetrics) -> None:
+    def write(self, metrics: EpochMetrics) -> None:
         """Write the metrics of an epoch."""
-        for name, value in asdict(row).items():
+        for name, value in asdict(metrics).items():
             if name != "epoch":
-                self._writer.add_scalar(name.replace("_", "/", 1), value, row.epoch)
+                self._writer.add_scalar(name.replace("_", "/", 1), value, metrics.epoch)
         self._writer.flush()
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""Checkpoints of a run: `last.ckpt` to resume from, `best.ckpt` with the weights to keep.
+"""Checkpoints of a run, `last.ckpt` to resume from and `best.ckpt` to keep, and the fingerprint of its settings.
 
-The fingerprint of the settings they belong to.
+They contain tensors and plain values only, no pickled objects. Both are replaced atomically.
 """
 
 import hashlib
@@ -23,7 +23,6 @@ from assay.training.checkpoint_validation import (
     CheckpointMismatchError,
     check_keys,
     check_state_dict,
-    check_state_like,
     check_type,
     parse_epoch_metrics,
     parse_step_losses,
@@ -64,18 +63,18 @@ def _labels_digest(split: LabeledImages) -> str:
 
 
 _FORMAT = 1
-State = Mapping[str, Any]
+StateDict = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class TrainingState:
     """The state of a run at the end of an epoch: all that is needed to resume it."""
 
-    settings: dict[str, str]
-    """Fingerprint of the run: settings and labels by name. A checkpoint of other settings is refused."""
-    rows: tuple[EpochMetrics, ...]
-    """Metrics of all epochs so far."""
-    losses: tuple[tuple[float, ...], ...]
+    fingerprint: dict[str, str]
+    """Settings and digests of labels by name, as of `run_fingerprint`."""
+    metrics: tuple[EpochMetrics, ...]
+    """Of all finished epochs."""
+    step_losses: tuple[tuple[float, ...], ...]
     """Training loss of every step, one tuple per epoch."""
     best_epoch: int
     """Counted from 1."""
@@ -84,83 +83,66 @@ class TrainingState:
     """Whether early stopping ended the run."""
     weights: dict[str, Tensor]
     """State dict of the trained module."""
-    average: dict[str, Tensor] | None
+    ema_weights: dict[str, Tensor] | None
     """State dict of the moving average of the weights."""
-    average_steps: int
+    ema_steps: int
     """Number of updates of the moving average."""
-    optimizer: State
-    precision: State
-    stopping: State | None
-    plateau: State | None
+    optimizer: StateDict
+    precision: StateDict
+    """State of Lightning's precision plugin: the gradient scaler of fp16."""
 
     @property
     def epoch(self) -> int:
         """Number of finished epochs."""
-        return len(self.rows)
+        return len(self.metrics)
 
     @property
-    def evaluated(self) -> dict[str, Tensor]:
+    def validated_weights(self) -> dict[str, Tensor]:
         """The weights that the last epoch was validated with."""
-        return self.weights if self.average is None else self.average
+        return self.weights if self.ema_weights is None else self.ema_weights
 
-    def require_fit(
-        self,
-        subject: nn.Module,
-        stopping: State | None,
-        plateau: State | None,
-        *,
-        averaged: bool,
-        epochs: int,
-    ) -> None:
+    def check_resumable(self, module: nn.Module, *, ema: bool, epochs: int) -> None:
         """Check the state against the run that is resumed.
 
         Args:
-            subject: the module to train.
-            stopping: initial state of early stopping; None without it.
-            plateau: initial state of the plateau schedule; None without it.
-            averaged: whether the run has a moving average.
+            module: the module to train.
+            ema: whether the run has a moving average of the weights.
             epochs: number of epochs of the run, unless it stops early.
 
         Raises:
-            MisfitError: a key, type, shape or number differs.
+            CheckpointMismatchError: a key, type, shape or number differs.
         """
         if self.finished != (self.stopped_early or self.epoch == epochs) or self.epoch > epochs:
-            over = "finished" if self.finished else "not finished"
-            raise CheckpointMismatchError(f"it is {over} after {self.epoch} of {epochs} epochs")
-        check_state_dict(self.weights, subject, "weights")
-        if averaged != (self.average is not None):
-            raise CheckpointMismatchError("average is there or missing, against the recipe")
-        if self.average is not None:
-            check_state_dict(self.average, subject, "average")
-        check_state_like(self.stopping, stopping, "stopping")
-        check_state_like(self.plateau, plateau, "plateau")
+            progress = "finished" if self.finished else "not finished"
+            raise CheckpointMismatchError(f"it is {progress} after {self.epoch} of {epochs} epochs")
+        check_state_dict(self.weights, module, "weights")
+        if ema != (self.ema_weights is not None):
+            raise CheckpointMismatchError(f"ema_weights is {'missing' if ema else 'present'}, unlike in the recipe")
+        if self.ema_weights is not None:
+            check_state_dict(self.ema_weights, module, "ema_weights")
 
-    def require(self, settings: Mapping[str, str], path: Path) -> None:
-        """Check that the fingerprint of the run is that of the checkpoint.
-
-        Args:
-            settings: fingerprint of the run that is resumed.
-            path: of the checkpoint, for the message.
+    def check_fingerprint(self, fingerprint: Mapping[str, str], path: Path) -> None:
+        """Check that the checkpoint at `path` belongs to a run with this fingerprint.
 
         Raises:
             AssayError: a setting or the labels differ.
         """
-        for name in sorted(self.settings.keys() | settings.keys()):
-            if self.settings.get(name) != settings.get(name):
+        for name in sorted(self.fingerprint.keys() | fingerprint.keys()):
+            if self.fingerprint.get(name) != fingerprint.get(name):
                 raise AssayError(
                     f"{path} cannot be resumed: {name} differs from when the run began; restore it, or start a new run"
                 )
 
 
-def save_training_state(path: Path, snapshot: TrainingState) -> None:
+def save_training_state(path: Path, state: TrainingState) -> None:
     """Write `last.ckpt`.
 
     Raises:
         AssayError: the disk is full, or the folder cannot be written to.
     """
-    plain = {field.name: getattr(snapshot, field.name) for field in fields(TrainingState)}
-    plain["rows"] = [asdict(row) for row in snapshot.rows]
-    plain["losses"] = [torch.tensor(values, dtype=torch.float64) for values in snapshot.losses]
+    plain = {field.name: getattr(state, field.name) for field in fields(TrainingState)}
+    plain["metrics"] = [asdict(epoch) for epoch in state.metrics]
+    plain["step_losses"] = [torch.tensor(losses, dtype=torch.float64) for losses in state.step_losses]
     _save(path, {"format": _FORMAT, **plain})
 
 
@@ -186,7 +168,7 @@ def save_best_weights(path: Path, weights: Mapping[str, Tensor], epoch: int) -> 
     _save(path, {"format": _FORMAT, "epoch": epoch, "weights": dict(weights)})
 
 
-def load_best_weights(path: Path, subject: nn.Module) -> None:
+def load_best_weights(path: Path, module: nn.Module) -> None:
     """Load the weights of `best.ckpt` into the module.
 
     Raises:
@@ -195,45 +177,42 @@ def load_best_weights(path: Path, subject: nn.Module) -> None:
     plain = _load(path)
     try:
         check_keys(plain, ["epoch", "weights"], "the checkpoint")
-        check_state_dict(plain["weights"], subject, "weights")
+        check_state_dict(plain["weights"], module, "weights")
     except CheckpointMismatchError as error:
         raise _damaged(path, error) from None
-    subject.load_state_dict(plain["weights"])
+    module.load_state_dict(plain["weights"])
 
 
 def _parse_training_state(plain: dict[str, Any]) -> TrainingState:
     check_keys(plain, [field.name for field in fields(TrainingState)], "the checkpoint")
     for name, kind in _TYPES.items():
         check_type(plain[name], kind, name)
-    for name, value in plain["settings"].items():
-        check_type(name, str, "a name of settings")
-        check_type(value, str, f"{name[:60]} of settings")
+    for name, value in plain["fingerprint"].items():
+        check_type(name, str, "a name of fingerprint")
+        check_type(value, str, f"{name[:60]} of fingerprint")
     for name, value in plain["precision"].items():
         check_type(value, (int, float), f"{str(name)[:60]} of precision")
-    rows = parse_epoch_metrics(plain["rows"])
-    losses = parse_step_losses(plain["losses"], len(rows))
-    if not 1 <= plain["best_epoch"] <= len(rows) or plain["average_steps"] < 0:
-        raise CheckpointMismatchError("best_epoch or average_steps is out of range")
-    return TrainingState(**{**plain, "rows": rows, "losses": losses})
+    metrics = parse_epoch_metrics(plain["metrics"])
+    step_losses = parse_step_losses(plain["step_losses"], len(metrics))
+    if not 1 <= plain["best_epoch"] <= len(metrics) or plain["ema_steps"] < 0:
+        raise CheckpointMismatchError("best_epoch or ema_steps is out of range")
+    return TrainingState(**{**plain, "metrics": metrics, "step_losses": step_losses})
 
 
 def _damaged(path: Path, error: CheckpointMismatchError) -> AssayError:
     return AssayError(f"{path} cannot be read: {error}; the checkpoint is damaged, start a new run")
 
 
-_NONE = type(None)
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
-    "settings": dict,
+    "fingerprint": dict,
     "best_epoch": int,
     "finished": bool,
     "stopped_early": bool,
     "weights": dict,
-    "average": (dict, _NONE),
-    "average_steps": int,
+    "ema_weights": (dict, type(None)),
+    "ema_steps": int,
     "optimizer": dict,
     "precision": dict,
-    "stopping": (dict, _NONE),
-    "plateau": (dict, _NONE),
 }
 # What torch.load raises for damaged, truncated, foreign or malicious files.
 _TORCH_LOAD_ERRORS = (

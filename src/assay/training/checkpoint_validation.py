@@ -15,61 +15,58 @@ class CheckpointMismatchError(ValueError):
     """A value in a checkpoint does not match the run; the message names it."""
 
 
-def check_keys(plain: Mapping[str, Any], wanted: Sequence[str], what: str) -> None:
+def check_keys(plain: Mapping[str, Any], expected: Sequence[str], what: str) -> None:
     """Check that a mapping has exactly the expected keys."""
-    if missing := [name for name in wanted if name not in plain]:
+    if missing := [name for name in expected if name not in plain]:
         raise CheckpointMismatchError(f"{what} has no {missing[0]!r}")
-    if more := [name for name in plain if name not in wanted]:
+    if more := [name for name in plain if name not in expected]:
         raise CheckpointMismatchError(f"{what} has {str(more[0])[:60]!r}, which does not belong there")
 
 
-def check_type(value: object, kind: type | tuple[type, ...], what: str) -> None:
-    """Check the type of a value; a bool does not count as a number."""
+def check_type(value: object, kind: type | tuple[type, ...], what: str) -> Any:
+    """Return the value if it has the type; a bool does not count as a number."""
     wrong_bool = isinstance(value, bool) and kind is not bool
     if wrong_bool or not isinstance(value, kind):
         raise CheckpointMismatchError(f"{what} is a {type(value).__name__}")
+    return value
 
 
 def parse_epoch_metrics(plain: object) -> tuple[EpochMetrics, ...]:
     """Parse the metrics of all epochs: at least one, counted from 1 without gaps."""
-    check_type(plain, list, "rows")
-    assert isinstance(plain, list)  # noqa: S101 - for the type checker
-    rows = []
-    for number, row in enumerate(plain, start=1):
-        check_type(row, dict, f"row {number}")
-        check_keys(row, [field.name for field in fields(EpochMetrics)], f"row {number}")
-        for name, value in row.items():
-            check_type(value, int if name == "epoch" else float, f"{name} of row {number}")
+    epochs = []
+    for number, epoch in enumerate(check_type(plain, list, "metrics"), start=1):
+        check_type(epoch, dict, f"epoch {number} of metrics")
+        check_keys(epoch, [field.name for field in fields(EpochMetrics)], f"epoch {number} of metrics")
+        for name, value in epoch.items():
+            check_type(value, int if name == "epoch" else float, f"{name} of epoch {number}")
             if not math.isfinite(value):
-                raise CheckpointMismatchError(f"{name} of row {number} is {value}")
-        if row["epoch"] != number:
-            raise CheckpointMismatchError(f"row {number} is of epoch {row['epoch']}")
-        rows.append(EpochMetrics(**row))
-    if not rows:
-        raise CheckpointMismatchError("rows is empty")
-    return tuple(rows)
+                raise CheckpointMismatchError(f"{name} of epoch {number} is {value}")
+        if epoch["epoch"] != number:
+            raise CheckpointMismatchError(f"metrics {number} are of epoch {epoch['epoch']}")
+        epochs.append(EpochMetrics(**epoch))
+    if not epochs:
+        raise CheckpointMismatchError("metrics is empty")
+    return tuple(epochs)
 
 
 def parse_step_losses(plain: object, epochs: int) -> tuple[tuple[float, ...], ...]:
     """Parse the losses of every step, one tuple per epoch."""
-    check_type(plain, list, "losses")
-    assert isinstance(plain, list)  # noqa: S101 - for the type checker
-    if len(plain) != epochs:
-        raise CheckpointMismatchError(f"losses are of {len(plain)} epochs and rows of {epochs}")
-    for number, values in enumerate(plain, start=1):
-        _check_finite_tensor(values, f"losses of epoch {number}")
-        if values.ndim != 1 or not values.is_floating_point():
-            raise CheckpointMismatchError(f"losses of epoch {number} are {_describe_tensor(values)}")
-    return tuple(tuple(values.tolist()) for values in plain)
+    step_losses = check_type(plain, list, "step_losses")
+    if len(step_losses) != epochs:
+        raise CheckpointMismatchError(f"step_losses has {len(step_losses)} epochs and metrics has {epochs}")
+    for number, losses in enumerate(step_losses, start=1):
+        _check_finite_tensor(losses, f"step_losses of epoch {number}")
+        if losses.ndim != 1 or not losses.is_floating_point():
+            raise CheckpointMismatchError(f"step_losses of epoch {number} are {_describe_tensor(losses)}")
+    return tuple(tuple(losses.tolist()) for losses in step_losses)
 
 
-def check_state_dict(weights: object, module: nn.Module, what: str) -> None:
+def check_state_dict(state: object, module: nn.Module, what: str) -> None:
     """Check that tensors match a module's state dict in names, shapes and types, and are finite."""
-    check_type(weights, dict, what)
-    assert isinstance(weights, dict)  # noqa: S101 - for the type checker
-    wanted = module.state_dict()
-    check_keys(weights, list(wanted), what)
-    for name, tensor in wanted.items():
+    weights = check_type(state, dict, what)
+    expected = module.state_dict()
+    check_keys(weights, list(expected), what)
+    for name, tensor in expected.items():
         _check_finite_tensor(weights[name], f"{name} of {what}")
         _check_same_shape(weights[name], tensor, f"{name} of {what}")
 
@@ -77,31 +74,29 @@ def check_state_dict(weights: object, module: nn.Module, what: str) -> None:
 def check_optimizer_state(state: object, optimizer: optim.Optimizer) -> None:
     """Check that a state dict can be loaded into an optimizer."""
     what = "optimizer"
-    check_type(state, dict, what)
-    assert isinstance(state, dict)  # noqa: S101 - for the type checker
-    fresh = optimizer.state_dict()
-    check_keys(state, ["state", "param_groups"], what)
-    groups, steps = state["param_groups"], state["state"]
-    check_type(groups, list, f"param_groups of {what}")
-    check_type(steps, dict, f"state of {what}")
-    if len(groups) != len(fresh["param_groups"]):
-        raise CheckpointMismatchError(f"{what} has {len(groups)} groups, not {len(fresh['param_groups'])}")
-    for number, (group, wanted) in enumerate(zip(groups, fresh["param_groups"], strict=True)):
-        _check_group(group, wanted, f"group {number} of {what}")
-    parameters = [one for group in optimizer.param_groups for one in group["params"]]
-    known = _OPTIMIZER_STATE_KEYS[type(optimizer)]
-    for place, values in steps.items():
-        where = f"state {str(place)[:20]} of {what}"
-        check_type(place, int, where)
+    given = check_type(state, dict, what)
+    check_keys(given, ["state", "param_groups"], what)
+    groups = check_type(given["param_groups"], list, f"param_groups of {what}")
+    parameter_states = check_type(given["state"], dict, f"state of {what}")
+    expected_groups = optimizer.state_dict()["param_groups"]
+    if len(groups) != len(expected_groups):
+        raise CheckpointMismatchError(f"{what} has {len(groups)} groups, not {len(expected_groups)}")
+    for number, (group, expected) in enumerate(zip(groups, expected_groups, strict=True)):
+        _check_group(group, expected, f"group {number} of {what}")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    keys = _OPTIMIZER_STATE_KEYS[type(optimizer)]
+    for index, values in parameter_states.items():
+        where = f"state {str(index)[:20]} of {what}"
+        check_type(index, int, where)
         check_type(values, dict, where)
-        if not 0 <= place < len(parameters):
+        if not 0 <= index < len(parameters):
             raise CheckpointMismatchError(f"{where} belongs to no weight")
-        check_keys(values, known, where)
+        check_keys(values, keys, where)
         for name, value in values.items():
             if value is None and name == "momentum_buffer":
                 continue
             _check_finite_tensor(value, f"{name} of {where}")
-            shape = () if name == "step" else parameters[place].shape
+            shape = () if name == "step" else parameters[index].shape
             if tuple(value.shape) != tuple(shape) or not value.is_floating_point():
                 raise CheckpointMismatchError(f"{name} of {where} is {_describe_tensor(value)}")
             if name in _NON_NEGATIVE and (value < 0).any():
@@ -117,41 +112,11 @@ _OPTIMIZER_STATE_KEYS: Mapping[type[optim.Optimizer], Sequence[str]] = {
 }
 
 
-def check_state_like(found: object, wanted: Mapping[str, Any] | None, what: str) -> None:
-    """Check that a small state (of early stopping, of a schedule) has the keys and types of an initial one.
-
-    Args:
-        found: numbers, one-element tensors, strings or None, by name.
-        wanted: an initial state; None: `found` must be None too.
-        what: name of the state, for the message.
-    """
-    if wanted is None or found is None:
-        if found is not wanted:
-            raise CheckpointMismatchError(f"{what} is {'missing' if found is None else 'there, and should not be'}")
-        return
-    check_type(found, dict, what)
-    assert isinstance(found, dict)  # noqa: S101 - for the type checker
-    check_keys(found, list(wanted), what)
-    for name, value in wanted.items():
-        given, where = found[name], f"{name} of {what}"
-        if isinstance(value, Tensor):
-            check_type(given, Tensor, where)
-            if given.numel() != 1 or torch.isnan(given).any():
-                raise CheckpointMismatchError(f"{where} is {_describe_tensor(given)}")
-        elif value is None:
-            check_type(given, (str, type(None)), where)
-        else:
-            check_type(given, (int, float) if isinstance(value, float) else type(value), where)
-            if math.isnan(given) or (isinstance(value, int) and given < 0):
-                raise CheckpointMismatchError(f"{where} is {given}")
-
-
-def _check_group(group: object, wanted: Mapping[str, Any], what: str) -> None:
-    check_type(group, dict, what)
-    assert isinstance(group, dict)  # noqa: S101 - for the type checker
-    check_keys(group, list(wanted), what)
-    for name, value in wanted.items():
-        given = group[name]
+def _check_group(group: object, expected: Mapping[str, Any], what: str) -> None:
+    given_group = check_type(group, dict, what)
+    check_keys(given_group, list(expected), what)
+    for name, value in expected.items():
+        given = given_group[name]
         if name == "lr":  # set before every step
             same = isinstance(given, float) and math.isfinite(given)
         elif name in _DEVICE_DEPENDENT:
@@ -163,20 +128,19 @@ def _check_group(group: object, wanted: Mapping[str, Any], what: str) -> None:
 
 
 def _check_finite_tensor(value: object, what: str) -> None:
-    check_type(value, Tensor, what)
-    assert isinstance(value, Tensor)  # noqa: S101 - for the type checker
-    if value.is_nested or value.is_quantized or value.layout != torch.strided or value.device.type != "cpu":
-        raise CheckpointMismatchError(f"{what} is no plain tensor")
+    tensor = check_type(value, Tensor, what)
+    if tensor.is_nested or tensor.is_quantized or tensor.layout != torch.strided or tensor.device.type != "cpu":
+        raise CheckpointMismatchError(f"{what} is not a plain tensor")
     # A tensor expanded from a few bytes could otherwise take more memory than there is.
-    if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+    if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
         raise CheckpointMismatchError(f"{what} does not hold the numbers of its shape")
-    if not torch.isfinite(value).all():
+    if not torch.isfinite(tensor).all():
         raise CheckpointMismatchError(f"{what} has numbers that are not finite")
 
 
-def _check_same_shape(value: Tensor, wanted: Tensor, what: str) -> None:
-    if value.shape != wanted.shape or value.dtype != wanted.dtype:
-        raise CheckpointMismatchError(f"{what} is {_describe_tensor(value)}, not {_describe_tensor(wanted)}")
+def _check_same_shape(value: Tensor, expected: Tensor, what: str) -> None:
+    if value.shape != expected.shape or value.dtype != expected.dtype:
+        raise CheckpointMismatchError(f"{what} is {_describe_tensor(value)}, not {_describe_tensor(expected)}")
 
 
 def _describe_tensor(tensor: Tensor) -> str:

@@ -1,7 +1,4 @@
-"""Data loading for training: datasets of images and embeddings, augmentation, batches.
-
-Worker processes.
-"""
+"""Datasets and DataLoaders of training: images or cached embeddings, augmentation, worker processes."""
 
 import os
 import shutil
@@ -9,9 +6,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,20 +15,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
-from assay.nets import Head
-from assay.recipe import Recipe, TrainSpec
-from assay.training.sampling import RandomStream, augmentation_seeds, epoch_seed, stream_generator
+from assay.recipe import Recipe
+from assay.training.sampling import BatchSampler, EpochSampler, RandomStream, SampleKey, SequentialSampler, epoch_seed
 
 if TYPE_CHECKING:
     from assay.training.callbacks import WorkerTimer
 
 Pixels = npt.NDArray[np.uint8]
-SampleKey = tuple[int, int]
-"""Index of an image and the seed of its augmentation."""
 Batch = tuple[Tensor, Tensor]
 """Inputs, uint8 [N, S, S, 3] or float32 [N, D], and int64 targets [N]."""
 
@@ -58,7 +51,7 @@ class ImageSequence(Protocol):
 class LabeledImages:
     """Images and their class indices."""
 
-    pixels: ImageSequence
+    images: ImageSequence
     """Training images may be larger than the network's input; validation images have its size."""
     targets: npt.NDArray[np.int64]
     """Class indices of shape [N]."""
@@ -73,47 +66,47 @@ class ImageDataset(Dataset[Batch | AssayError]):
     Args:
         split: images and targets.
         augment: random augmentation of an image by a seed; none: images are used as they are.
-        clock: accumulates the time of reading and augmenting.
+        timer: accumulates the time of reading and augmenting.
     """
 
     def __init__(
         self,
         split: LabeledImages,
         augment: Callable[[Pixels, int], Pixels] | None = None,
-        clock: "WorkerTimer | None" = None,
+        timer: "WorkerTimer | None" = None,
     ) -> None:
         self._split = split
         self._augment = augment
-        self._clock = clock
+        self._timer = timer
 
     def __len__(self) -> int:
-        return len(self._split.pixels)
+        return len(self._split.images)
 
     def __getitems__(self, keys: Sequence[SampleKey]) -> Batch | AssayError:
         """Return the batch of these keys."""
         try:
-            images = np.stack([self._photo(index, seed) for index, seed in keys])
+            images = np.stack([self._load(index, seed) for index, seed in keys])
         except AssayError as error:
             return error
         return torch.from_numpy(images), torch.from_numpy(self._split.targets[[index for index, _ in keys]])
 
-    def _photo(self, index: int, seed: int) -> Pixels:
+    def _load(self, index: int, seed: int) -> Pixels:
         begin = time.perf_counter()
-        pixels = self._split.pixels[index]
+        pixels = self._split.images[index]
         read = time.perf_counter()
         changed = pixels if self._augment is None else self._augment(pixels, seed)
-        if self._clock is not None:
-            self._clock.add("reading and decoding", read - begin)
-            self._clock.add("augmentation", time.perf_counter() - read)
+        if self._timer is not None:
+            self._timer.add("reading and decoding", read - begin)
+            self._timer.add("augmentation", time.perf_counter() - read)
         return changed
 
 
 class EmbeddingDataset(Dataset[Batch]):
     """Batches of cached embeddings, [V, N, D] for V augmented views of N images, and targets [N]."""
 
-    def __init__(self, features: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> None:
-        self._features = torch.from_numpy(features).flatten(0, 1)
-        self._views = len(features)
+    def __init__(self, embeddings: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> None:
+        self._embeddings = torch.from_numpy(embeddings).flatten(0, 1)
+        self._views = len(embeddings)
         self._targets = torch.from_numpy(targets)
 
     def __len__(self) -> int:
@@ -127,122 +120,8 @@ class EmbeddingDataset(Dataset[Batch]):
     def batch(self, keys: Tensor) -> Batch:
         """Return the batch of these keys, int64 [N, 2]."""
         rows, seeds = keys.unbind(1)
-        features = self._features.index_select(0, seeds % self._views * len(self) + rows)
-        return features, self._targets.index_select(0, rows)
-
-
-class EpochSampler(Sampler[SampleKey]):
-    """Shuffles the training images anew every epoch.
-
-    Lightning calls `set_epoch`, with epochs counted from the resumed one.
-
-    Args:
-        targets: class indices of shape [N].
-        seed: the run's seed.
-        balanced: draw every class equally often; images of rare classes then occur several times per epoch.
-        first_epoch: number of finished epochs of a resumed run.
-    """
-
-    def __init__(
-        self, targets: npt.NDArray[np.int64], seed: int, *, balanced: bool = False, first_epoch: int = 0
-    ) -> None:
-        self._targets = targets
-        self._seed = seed
-        self._balanced = balanced
-        self._first_epoch = first_epoch
-        self._epoch = first_epoch
-
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, counted from 0 in this session."""
-        self._epoch = self._first_epoch + epoch
-
-    def __len__(self) -> int:
-        return len(self._targets)
-
-    def __iter__(self) -> Iterator[SampleKey]:
-        return iter([(index, seed) for index, seed in self.keys().tolist()])
-
-    def keys(self) -> npt.NDArray[np.int64]:
-        """Return the epoch's keys, [N, 2]."""
-        random = stream_generator(self._seed, RandomStream.ORDER, self._epoch)
-        indices = sample_balanced(self._targets, random) if self._balanced else random.permutation(len(self))
-        return np.stack([indices, augmentation_seeds(self._seed, self._epoch, len(self))], axis=1, dtype=np.int64)
-
-
-class SequentialSampler(Sampler[SampleKey]):
-    """Every image once, in order, with its augmentation seed (by default 0)."""
-
-    def __init__(self, count: int, seeds: Sequence[int] | None = None) -> None:
-        self._seeds = [0] * count if seeds is None else list(seeds)
-
-    def __len__(self) -> int:
-        return len(self._seeds)
-
-    def __iter__(self) -> Iterator[SampleKey]:
-        return iter(list(enumerate(self._seeds)))
-
-
-class BatchSampler(Sampler[list[SampleKey]]):
-    """Divides the keys of a sampler into batches.
-
-    Args:
-        sampler: the order of the images.
-        size: images per batch.
-        join_last: add a single remaining image to the batch before it, because batch norm cannot train on
-            one sample.
-    """
-
-    def __init__(self, sampler: EpochSampler | SequentialSampler, size: int, *, join_last: bool = False) -> None:
-        self.sampler = sampler  # Lightning looks for this name
-        self._size = size
-        self._join_last = join_last
-
-    def __len__(self) -> int:
-        return len(self.sizes())
-
-    def __iter__(self) -> Iterator[list[SampleKey]]:
-        keys = iter(self.sampler)
-        for size in self.sizes():
-            yield list(islice(keys, size))
-
-    def sizes(self) -> list[int]:
-        """Return the size of every batch."""
-        whole, rest = divmod(len(self.sampler), self._size)
-        if self._join_last and whole and rest == 1:
-            return [*[self._size] * (whole - 1), self._size + 1]
-        return [*[self._size] * whole, *[rest] * (rest > 0)]
-
-
-def sample_balanced(targets: npt.NDArray[np.int64], random: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Draw N of N images so that the counts of any two classes differ by at most one.
-
-    Within a class the counts of any two images differ by at most one too. Independent draws would leave out
-    a third of the images by chance.
-
-    Args:
-        targets: class indices of shape [N].
-        random: source of randomness.
-
-    Returns:
-        Indices of shape [N], shuffled.
-    """
-    classes = random.permutation(np.unique(targets))
-    shares = np.full(len(classes), len(targets) // len(classes))
-    shares[: len(targets) % len(classes)] += 1
-    drawn = []
-    for label, share in zip(classes, shares, strict=True):
-        members = np.flatnonzero(targets == label)
-        rounds = [random.permutation(members) for _ in range(-(-share // len(members)))]
-        drawn += [np.concatenate(rounds)[:share]] if share else []
-    return random.permutation(np.concatenate(drawn))
-
-
-def class_weights(targets: npt.NDArray[np.int64], classes: int) -> Tensor:
-    """Return float32 weights [C]: N / (classes present × images of the class), 0 for absent classes."""
-    counts = np.bincount(targets, minlength=classes)
-    present = np.count_nonzero(counts)
-    weights = np.divide(len(targets) / present, counts, out=np.zeros(classes), where=counts > 0)
-    return torch.from_numpy(weights.astype(np.float32))
+        embeddings = self._embeddings.index_select(0, seeds % self._views * len(self) + rows)
+        return embeddings, self._targets.index_select(0, rows)
 
 
 def make_dataloader(
@@ -338,19 +217,19 @@ if TYPE_CHECKING:
     from assay.training.callbacks import WorkerTimer
 
 
-def check_split(part: str, split: LabeledImages, classes: int) -> None:
-    """Check that a split is usable; `part` is its name for messages.
+def check_split(name: str, split: LabeledImages, classes: int) -> None:
+    """Check that a split is usable; `name` is used in messages.
 
     Raises:
         AssayError: the split is empty.
         ValueError: the numbers of images and targets differ, or a target is not a class index.
     """
-    if len(split.pixels) == 0:
-        raise AssayError(f"there are no {part} photos; change data.split or add photos")
-    if len(split.pixels) != len(split.targets):
-        raise ValueError(f"{len(split.pixels)} {part} photos have {len(split.targets)} targets")
+    if len(split.images) == 0:
+        raise AssayError(f"there are no {name} photos; change data.split or add photos")
+    if len(split.images) != len(split.targets):
+        raise ValueError(f"{len(split.images)} {name} photos have {len(split.targets)} targets")
     if split.targets.min() < 0 or split.targets.max() >= classes:
-        raise ValueError(f"the {part} targets must lie within 0-{classes - 1}")
+        raise ValueError(f"the {name} targets must lie within 0-{classes - 1}")
 
 
 def check_batch_norm(recipe: Recipe, photos: int) -> None:
@@ -382,10 +261,10 @@ def train_dataloader(
     augment: Callable[[Pixels, int], Pixels] | None,
     recipe: Recipe,
     *,
-    features: np.ndarray | None = None,
+    embeddings: np.ndarray | None = None,
     first_epoch: int = 0,
     pin_memory: bool = False,
-    clock: "WorkerTimer | None" = None,
+    timer: "WorkerTimer | None" = None,
 ) -> DataLoader[Batch | AssayError]:
     """Return the DataLoader of training batches, reshuffled every epoch.
 
@@ -393,18 +272,18 @@ def train_dataloader(
         train: images and targets.
         augment: random augmentation of an image by a seed.
         recipe: batch size, balance, workers and seed.
-        features: embeddings, float32 [V, N, D] for V views, used instead of the images.
+        embeddings: float32 [V, N, D] for V views, used instead of the images.
         first_epoch: number of finished epochs of a resumed run.
         pin_memory: use page-locked memory, for CUDA.
-        clock: accumulates the time that workers spend.
+        timer: accumulates the time that workers spend.
     """
     spec = recipe.train
     order = EpochSampler(train.targets, spec.seed, balanced=spec.balance == "sampler", first_epoch=first_epoch)
-    batches = BatchSampler(order, spec.batch_size, join_last=True)
-    if features is not None:
-        return make_dataloader(EmbeddingDataset(features, train.targets), batches, workers=0, seed=spec.seed)
+    batches = BatchSampler(order, spec.batch_size, merge_single=True)
+    if embeddings is not None:
+        return make_dataloader(EmbeddingDataset(embeddings, train.targets), batches, workers=0, seed=spec.seed)
     return make_dataloader(
-        ImageDataset(train, augment, clock),
+        ImageDataset(train, augment, timer),
         batches,
         workers=_worker_count_for(recipe, len(train.targets)),
         seed=spec.seed,
@@ -418,7 +297,7 @@ def eval_dataloader(
     recipe: Recipe,
     *,
     seeds: Sequence[int] | None = None,
-    features: np.ndarray | None = None,
+    embeddings: np.ndarray | None = None,
     pin_memory: bool = False,
 ) -> DataLoader[Batch | AssayError]:
     """Return the DataLoader of a split in its own order, for validation and embeddings.
@@ -427,8 +306,8 @@ def eval_dataloader(
     """
     spec = recipe.train
     batches = BatchSampler(SequentialSampler(len(split.targets), seeds), spec.batch_size)
-    if features is not None:
-        return make_dataloader(EmbeddingDataset(features, split.targets), batches, workers=0, seed=spec.seed)
+    if embeddings is not None:
+        return make_dataloader(EmbeddingDataset(embeddings, split.targets), batches, workers=0, seed=spec.seed)
     return make_dataloader(
         ImageDataset(split, augment),
         batches,
@@ -436,13 +315,6 @@ def eval_dataloader(
         seed=spec.seed,
         pin_memory=pin_memory,
     )
-
-
-def loss_weights(head: Head, spec: TrainSpec, train: LabeledImages) -> Tensor | None:
-    """Return the class weights [C] of a run with weighted loss, else None."""
-    if spec.balance != "weights":
-        return None
-    return class_weights(train.targets, head.fc.out_features)
 
 
 def _worker_count_for(recipe: Recipe, photos: int) -> int:

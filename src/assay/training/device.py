@@ -1,7 +1,4 @@
-"""Selection of the device (CUDA, Apple MPS, CPU) and the precision of training; torch's thread count.
-
-Deterministic kernels.
-"""
+"""Selection of device (CUDA, Apple MPS, CPU) and precision; thread count and deterministic kernels of torch."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

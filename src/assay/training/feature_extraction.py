@@ -14,17 +14,15 @@ from assay.nets import Classifier
 from assay.recipe import Recipe
 from assay.training.dataloaders import (
     Batch,
-    BatchSampler,
     ImageDataset,
     ImageSequence,
     LabeledImages,
     Pixels,
-    SequentialSampler,
     eval_dataloader,
     make_augmentation,
     make_dataloader,
 )
-from assay.training.sampling import view_seed
+from assay.training.sampling import BatchSampler, SequentialSampler, view_seed
 
 EmbedFunction = Callable[[Pixels], npt.NDArray[np.float32]]
 """uint8 [N, S, S, 3] to float32 [N, D]: the frozen backbone and the pooling, compiled or not."""
@@ -71,7 +69,7 @@ def embed_splits(
 
 def compute_embeddings(
     network: Classifier,
-    pixels: ImageSequence,
+    images: ImageSequence,
     batch_size: int = 32,
     *,
     embed: EmbedFunction | None = None,
@@ -82,7 +80,7 @@ def compute_embeddings(
 
     Args:
         network: set to evaluation mode.
-        pixels: images of the network's input size.
+        images: of the network's input size.
         batch_size: images per forward pass.
         embed: used instead of `network`, for example a compiled engine.
         device: to run `network` on; none: its current device.
@@ -94,8 +92,8 @@ def compute_embeddings(
     Raises:
         AssayError: an image cannot be read.
     """
-    data = ImageDataset(LabeledImages(pixels, np.zeros(len(pixels), dtype=np.int64)))
-    loader = make_dataloader(data, BatchSampler(SequentialSampler(len(pixels)), batch_size), workers=0)
+    data = ImageDataset(LabeledImages(images, np.zeros(len(images), dtype=np.int64)))
+    loader = make_dataloader(data, BatchSampler(SequentialSampler(len(images)), batch_size), workers=0)
     return embeddings_of_loader(loader, embed or eager_embedder(network, device), progress)
 
 
@@ -118,21 +116,21 @@ def stream_embeddings(
     Raises:
         AssayError: an image cannot be read.
     """
-    for done, batch in enumerate(loader, start=1):
+    for count, batch in enumerate(loader, start=1):
         if isinstance(batch, AssayError):
             raise batch
         yield np.asarray(embed(batch[0].numpy()), dtype=np.float32)
-        progress(_TASK, done, len(loader))
+        progress(_TASK, count, len(loader))
 
 
 def eager_embedder(network: Classifier, device: torch.device | None = None) -> EmbedFunction:
     """Return a function that embeds images with the network in evaluation mode and 32 bits on a device."""
-    place = device or next(network.parameters()).device
-    network.to(place).eval()
+    device = device or next(network.parameters()).device
+    network.to(device).eval()
 
     @torch.inference_mode()
     def embed(images: Pixels) -> npt.NDArray[np.float32]:
-        found: npt.NDArray[np.float32] = network.embed(torch.from_numpy(images).to(place)).float().cpu().numpy()
-        return found
+        embeddings: npt.NDArray[np.float32] = network.embed(torch.from_numpy(images).to(device)).float().cpu().numpy()
+        return embeddings
 
     return embed

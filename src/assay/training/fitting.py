@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
 from assay.nets import Classifier
-from assay.recipe import Recipe, TrainSpec
+from assay.recipe import Recipe
 from assay.training.callbacks import (
     CheckpointCallback,
     EMACallback,
@@ -21,7 +21,6 @@ from assay.training.callbacks import (
     ProfilerCallback,
     ProgressCallback,
     TensorBoardWriter,
-    make_early_stopping,
 )
 from assay.training.checkpoint import (
     TrainingState,
@@ -38,7 +37,6 @@ from assay.training.dataloaders import (
     check_batch_norm,
     check_split,
     eval_dataloader,
-    loss_weights,
     make_augmentation,
     train_dataloader,
     worker_death_message,
@@ -47,7 +45,8 @@ from assay.training.device import Device, deterministic_algorithms, select_devic
 from assay.training.feature_extraction import SplitEmbeddings, eager_embedder, embed_splits, uses_cached_embeddings
 from assay.training.history import EpochListener, History, RunLog, format_epoch, write_metrics, write_step_losses
 from assay.training.lightning_module import ClassifierModule, make_trainer, quiet_lightning, raise_on_interrupt
-from assay.training.schedule import ReduceOnPlateau, TrainingSchedule, make_plateau
+from assay.training.loss import loss_weights
+from assay.training.schedule import TrainingSchedule
 
 BatchLoader = DataLoader[Batch | AssayError]
 
@@ -60,7 +59,7 @@ def fit(
     *,
     run: Path,
     resume: bool = False,
-    embedded: Callable[[], SplitEmbeddings] | None = None,
+    embeddings: Callable[[], SplitEmbeddings] | None = None,
     progress: Progress = no_progress,
     on_epoch: EpochListener | None = None,
     profile: Profile | None = None,
@@ -85,7 +84,7 @@ def fit(
         val: validation images, at the network's input size.
         run: folder of the run.
         resume: continue after the last finished epoch of the run in the folder, or start if there is none.
-        embedded: returns the embeddings of both splits, if the head is trained on embeddings and the run is
+        embeddings: returns the embeddings of both splits, if the head is trained on embeddings and the run is
             not finished; none: `network` computes them.
         progress: called after every batch.
         on_epoch: called after every epoch of this session, once its checkpoint is written.
@@ -96,39 +95,40 @@ def fit(
             little memory, or the checkpoint to resume from is damaged or belongs to another run.
         UsageError: the recipe requests a device that is not available, freezes more stages than there are,
             or gives batch norm in the head a single image.
-        InterruptionError: Ctrl-C or a termination signal.
+        TrainingInterruptedError: Ctrl-C or a termination signal.
     """
     classes = network.head.fc.out_features
     check_split("training", train, classes)
     check_split("validation", val, classes)
     check_batch_norm(recipe, len(train.targets))
-    log = RunLog(run / "training.log")
-    session = _TrainingRun(network, recipe, train, val, run, select_device(recipe.train), log, profile)
-    settings = run_fingerprint(recipe, train, val)
+    device = select_device(recipe.train)
+    training = _TrainingRun(network, recipe, train, val, run, device, RunLog(run / "training.log"), profile)
+    fingerprint = run_fingerprint(recipe, train, val)
     try:
-        with raise_on_interrupt(run), quiet_lightning(), deterministic_algorithms(session.device):
-            last = session.begin(settings, resume=resume)
-            if last is None or not last.finished:
-                last = session.train(settings, last, embedded, progress, on_epoch)
-            return session.finish(last)
+        with raise_on_interrupt(run), quiet_lightning(), deterministic_algorithms(device):
+            if not resume:
+                training.clear()
+            state = training.resume(fingerprint)
+            if state is None or not state.finished:
+                state = training.train(fingerprint, state, embeddings, progress, on_epoch)
+            return training.finish(state)
     except AssayError as error:
-        session.log.write(f"stopped: {error}")
+        training.log.write(f"stopped: {error}")
         raise
     except CheckpointMismatchError as error:
-        session.log.write(f"stopped: {error}")
-        last_file = session.checkpoints / "last.ckpt"
+        training.log.write(f"stopped: {error}")
         raise AssayError(
-            f"{last_file} cannot be resumed: {error}; the checkpoint is damaged, start a new run"
+            f"{training.last_checkpoint} cannot be resumed: {error}; the checkpoint is damaged, start a new run"
         ) from None
     except RuntimeError as error:
-        if (died := worker_death_message(error)) is not None:
-            session.log.write(f"stopped: {error}")
-            raise AssayError(died) from error
+        if (message := worker_death_message(error)) is not None:
+            training.log.write(f"stopped: {error}")
+            raise AssayError(message) from error
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
-        session.log.write("stopped: out of memory")
+        training.log.write("stopped: out of memory")
         raise AssayError(
-            f"train.batch_size is {recipe.train.batch_size}, for which the {session.device.kind} device has"
+            f"train.batch_size is {recipe.train.batch_size}, for which the {device.kind} device has"
             " too little memory; halve it, or choose a smaller preprocess.size or net.name"
         ) from error
 
@@ -141,171 +141,145 @@ class _TrainingRun:
     recipe: Recipe
     train_split: LabeledImages
     val_split: LabeledImages
-    run: Path
+    folder: Path
     device: Device
     log: RunLog
     profile: Profile | None
 
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of `best.ckpt` and `last.ckpt`."""
-        return self.run / "checkpoints"
+    def __post_init__(self) -> None:
+        self.spec = self.recipe.train
+        self.on_embeddings = uses_cached_embeddings(self.recipe)
+        # The module whose weights the checkpoints contain.
+        self.trained_module: nn.Module = self.network.head if self.on_embeddings else self.network
+        self.last_checkpoint = self.folder / "checkpoints" / "last.ckpt"
+        self.best_checkpoint = self.folder / "checkpoints" / "best.ckpt"
 
-    @property
-    def on_features(self) -> bool:
-        """Whether the head is trained on cached embeddings."""
-        return uses_cached_embeddings(self.recipe)
+    def clear(self) -> None:
+        """Remove the checkpoints of an earlier run in the folder."""
+        self.last_checkpoint.unlink(missing_ok=True)
+        self.best_checkpoint.unlink(missing_ok=True)
 
-    @property
-    def subject(self) -> nn.Module:
-        """The module whose weights the checkpoints contain."""
-        return self.network.head if self.on_features else self.network
-
-    def begin(self, settings: dict[str, str], *, resume: bool) -> TrainingState | None:
-        """Load the last checkpoint of the run, or remove those of an earlier run in the folder."""
-        last = self.checkpoints / "last.ckpt"
-        if not resume:
-            for name in ("last.ckpt", "best.ckpt"):
-                (self.checkpoints / name).unlink(missing_ok=True)
-        if not last.exists() and not last.is_symlink():
+    def resume(self, fingerprint: dict[str, str]) -> TrainingState | None:
+        """Load the last checkpoint of the run; None if it has none yet."""
+        if not self.last_checkpoint.exists() and not self.last_checkpoint.is_symlink():
             self.log.write(f"started: {self._describe()}")
-            self.log.write(f"settings: {self.recipe.train.model_dump_json()}")
+            self.log.write(f"settings: {self.spec.model_dump_json()}")
             return None
-        since = load_training_state(last)
-        since.require(settings, last)
-        spec, plateau = self.recipe.train, make_plateau(self.recipe.train)
-        stopping = make_early_stopping(spec, None)
-        since.require_fit(
-            self.subject,
-            None if stopping is None else stopping.state_dict(),
-            None if plateau is None else asdict(plateau),
-            averaged=spec.ema_decay is not None,
-            epochs=spec.epochs,
-        )
-        self.subject.load_state_dict(since.weights)
-        if since.best_epoch == since.epoch:
+        state = load_training_state(self.last_checkpoint)
+        state.check_fingerprint(fingerprint, self.last_checkpoint)
+        state.check_resumable(self.trained_module, ema=self.spec.ema_decay is not None, epochs=self.spec.epochs)
+        self.trained_module.load_state_dict(state.weights)
+        if state.best_epoch == state.epoch:
             # If the process was killed between writing the two files of an epoch, best.ckpt is an older one.
-            save_best_weights(self.checkpoints / "best.ckpt", since.evaluated, since.epoch)
-        self._write_tables(since)
-        self.log.write(f"resumed after epoch {since.epoch}: {self._describe()}")
-        return since
+            save_best_weights(self.best_checkpoint, state.validated_weights, state.epoch)
+        self._write_tables(state)
+        self.log.write(f"resumed after epoch {state.epoch}: {self._describe()}")
+        return state
 
     def train(
         self,
-        settings: dict[str, str],
-        since: TrainingState | None,
-        embedded: Callable[[], SplitEmbeddings] | None,
+        fingerprint: dict[str, str],
+        resumed: TrainingState | None,
+        embeddings: Callable[[], SplitEmbeddings] | None,
         progress: Progress,
         on_epoch: EpochListener | None,
     ) -> TrainingState:
         """Run the remaining epochs."""
-        spec = self.recipe.train
-        done = since.epoch if since else 0
-        self.network.lay_out(self.network.memory_format)
-        loaders = self._loaders(done, embedded, progress)
-        plateau = ReduceOnPlateau(**since.plateau) if since and since.plateau else make_plateau(spec)
-        learner = ClassifierModule(
+        spec = self.spec
+        first_epoch = resumed.epoch if resumed else 0
+        self.network.set_memory_format(self.network.memory_format)
+        loaders = self._loaders(first_epoch, embeddings, progress)
+        module = ClassifierModule(
             self.network,
-            TrainingSchedule(spec, len(loaders[0]), plateau),
-            on_features=self.on_features,
-            class_weights=loss_weights(self.network.head, spec, self.train_split),
-            first_epoch=done,
-            optimizer_state=since.optimizer if since else None,
+            TrainingSchedule(spec, len(loaders[0]), resumed.metrics if resumed else ()),
+            on_embeddings=self.on_embeddings,
+            class_weights=loss_weights(spec, self.train_split.targets, self.network.head.fc.out_features),
+            first_epoch=first_epoch,
+            optimizer_state=resumed.optimizer if resumed else None,
         )
-        board = TensorBoardWriter(self.run / "tensorboard", done) if spec.tensorboard else None
-        snapshots: list[TrainingState] = []
+        tensorboard = TensorBoardWriter(self.folder / "tensorboard", first_epoch) if spec.tensorboard else None
 
-        def on_snapshot(snapshot: TrainingState) -> None:
-            snapshots[:] = [snapshot]
-            self._tell(snapshot, board, on_epoch)
+        def on_checkpoint(state: TrainingState) -> None:
+            metrics = state.metrics[-1]
+            self._write_tables(state)
+            self.log.write(format_epoch(metrics, spec.epochs))
+            if tensorboard is not None:
+                tensorboard.write(metrics)
+            if on_epoch is not None:
+                on_epoch(metrics)
 
-        averaging = _make_ema_callback(spec, since)
-        stopping = make_early_stopping(spec, since.stopping if since else None)
-        keeper = CheckpointCallback(
-            self.checkpoints,
-            settings,
-            averaging=averaging,
-            stopping=stopping,
-            since=since,
-            on_snapshot=on_snapshot,
-        )
+        ema = None
+        if spec.ema_decay is not None:
+            ema = EMACallback(
+                spec.ema_decay, resumed.ema_weights if resumed else None, resumed.ema_steps if resumed else 0
+            )
         profiler = None if self.profile is None else ProfilerCallback(self.profile)
-        callbacks = [each for each in (profiler, averaging, stopping, keeper, ProgressCallback(progress)) if each]
-        trainer = make_trainer(spec, self.device, callbacks, epochs=spec.epochs - done, run=self.run)
+        checkpoints = CheckpointCallback(
+            self.last_checkpoint.parent, fingerprint, ema=ema, resumed=resumed, on_checkpoint=on_checkpoint
+        )
+        callbacks = [callback for callback in (profiler, ema, checkpoints, ProgressCallback(progress)) if callback]
+        trainer = make_trainer(spec, self.device, callbacks, epochs=spec.epochs - first_epoch, run=self.folder)
         try:
-            with torch_threads(1) if self.on_features else nullcontext():
-                trainer.fit(learner, *loaders)
+            with torch_threads(1) if self.on_embeddings else nullcontext():
+                trainer.fit(module, *loaders)
         finally:
-            if board is not None:
-                board.close()
-        return snapshots[0]
+            if tensorboard is not None:
+                tensorboard.close()
+        if checkpoints.state is None:
+            raise RuntimeError("training ended without a checkpoint")
+        return checkpoints.state
 
-    def finish(self, last: TrainingState) -> History:
+    def finish(self, state: TrainingState) -> History:
         """Load the best weights into the network and plot the learning curves."""
-        load_best_weights(self.checkpoints / "best.ckpt", self.subject)
+        load_best_weights(self.best_checkpoint, self.trained_module)
         self.network.freeze(0)
-        self.network.lay_out(torch.contiguous_format)
+        self.network.set_memory_format(torch.contiguous_format)
         self.network.cpu().eval()
-        plot_learning_curves(self.run / "curves.png", last.rows, last.losses, last.best_epoch)
-        end = "stopped early" if last.stopped_early else "finished"
-        self.log.write(f"{end} after epoch {last.epoch}; kept the weights of epoch {last.best_epoch}")
-        seconds = sum(row.seconds for row in last.rows)
-        return History(last.rows, last.best_epoch, last.stopped_early, seconds)
+        plot_learning_curves(self.folder / "curves.png", state.metrics, state.step_losses, state.best_epoch)
+        end = "stopped early" if state.stopped_early else "finished"
+        self.log.write(f"{end} after epoch {state.epoch}; kept the weights of epoch {state.best_epoch}")
+        seconds = sum(metrics.seconds for metrics in state.metrics)
+        return History(state.metrics, state.best_epoch, state.stopped_early, seconds)
 
     def _loaders(
-        self, done: int, embedded: Callable[[], SplitEmbeddings] | None, progress: Progress
+        self, first_epoch: int, embeddings: Callable[[], SplitEmbeddings] | None, progress: Progress
     ) -> tuple[BatchLoader, BatchLoader]:
-        found = None
-        if self.on_features:
+        cached = None
+        if self.on_embeddings:
             with nullcontext() if self.profile is None else self.profile.during("embeddings"):
-                found = self._embed(progress) if embedded is None else embedded()
-        pin = self.device.kind == "cuda"
+                if embeddings is None:
+                    embed = eager_embedder(self.network, self.device.torch)
+                    cached = embed_splits(self.recipe, self.train_split, self.val_split, embed, progress)
+                else:
+                    cached = embeddings()
+        pin_memory = self.device.kind == "cuda"
         return (
             train_dataloader(
                 self.train_split,
                 make_augmentation(self.recipe),
                 self.recipe,
-                features=None if found is None else found.train,
-                first_epoch=done,
-                pin_memory=pin,
-                clock=None if self.profile is None else self.profile.workers,
+                embeddings=None if cached is None else cached.train,
+                first_epoch=first_epoch,
+                pin_memory=pin_memory,
+                timer=None if self.profile is None else self.profile.workers,
             ),
             eval_dataloader(
                 self.val_split,
                 None,
                 self.recipe,
-                features=None if found is None else found.val[np.newaxis],
-                pin_memory=pin,
+                embeddings=None if cached is None else cached.val[np.newaxis],
+                pin_memory=pin_memory,
             ),
         )
 
-    def _embed(self, progress: Progress) -> SplitEmbeddings:
-        compute = eager_embedder(self.network, self.device.torch)
-        return embed_splits(self.recipe, self.train_split, self.val_split, compute, progress)
-
-    def _tell(self, snapshot: TrainingState, board: TensorBoardWriter | None, on_epoch: EpochListener | None) -> None:
-        row = snapshot.rows[-1]
-        self._write_tables(snapshot)
-        self.log.write(format_epoch(row, self.recipe.train.epochs))
-        if board is not None:
-            board.write(row)
-        if on_epoch is not None:
-            on_epoch(row)
-
-    def _write_tables(self, snapshot: TrainingState) -> None:
-        write_metrics(self.run / "metrics.csv", snapshot.rows)
-        write_step_losses(self.run / "steps.csv", snapshot.losses)
+    def _write_tables(self, state: TrainingState) -> None:
+        write_metrics(self.folder / "metrics.csv", state.metrics)
+        write_step_losses(self.folder / "steps.csv", state.step_losses)
 
     def _describe(self) -> str:
         return (
-            f"strategy {self.recipe.train.strategy}, {len(self.train_split.targets)} training and"
+            f"strategy {self.spec.strategy}, {len(self.train_split.targets)} training and"
             f" {len(self.val_split.targets)} validation photos, device {self.device.kind},"
             f" precision {self.device.precision}, torch {torch.__version__},"
             f" {torch.get_num_threads()} threads"
         )
-
-
-def _make_ema_callback(spec: TrainSpec, since: TrainingState | None) -> EMACallback | None:
-    if spec.ema_decay is None:
-        return None
-    return EMACallback(spec.ema_decay, since.average, since.average_steps) if since else EMACallback(spec.ema_decay)

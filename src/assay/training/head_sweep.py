@@ -1,7 +1,4 @@
-"""Training of many classifier heads at once on the embeddings of one frozen backbone.
-
-For hyperparameter sweeps.
-"""
+"""Training of many classifier heads at once on the embeddings of one frozen backbone, for hyperparameter sweeps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,15 +12,15 @@ from assay.core.cpu import cpu_count
 from assay.core.progress import Progress, no_progress
 from assay.nets import Head
 from assay.nets.heads import HeadStack
-from assay.recipe import Recipe, TrainSpec
-from assay.training.dataloaders import BatchSampler, EmbeddingDataset, EpochSampler, LabeledImages, loss_weights
+from assay.recipe import Recipe
+from assay.training.dataloaders import EmbeddingDataset, LabeledImages
 from assay.training.device import MAX_USEFUL_THREADS, torch_threads
 from assay.training.feature_extraction import SplitEmbeddings
-from assay.training.history import EpochMetrics, best_epoch_of, epoch_score
-from assay.training.loss import MetricAccumulator, NonFiniteLossError, check_finite, cross_entropy
+from assay.training.history import EpochMetrics, best_epoch_of
+from assay.training.loss import MetricAccumulator, NonFiniteLossError, check_finite, cross_entropy, loss_weights
 from assay.training.optimizers import ExponentialMovingAverage, StackedOptimizer
-from assay.training.sampling import RandomStream, epoch_seed
-from assay.training.schedule import TrainingSchedule, make_plateau
+from assay.training.sampling import BatchSampler, EpochSampler, RandomStream, epoch_seed
+from assay.training.schedule import TrainingSchedule
 
 _PER_HEAD_SETTINGS: Any = {
     "train": {"lr", "weight_decay", "schedule", "warmup_epochs", "early_stopping", "gradient_clip"},
@@ -42,7 +39,8 @@ _VALIDATION_ROWS = 8192
 class TrainedHead:
     """The result of training one head."""
 
-    rows: tuple[EpochMetrics, ...]
+    metrics: tuple[EpochMetrics, ...]
+    """Of every epoch, in order."""
     best_epoch: int
     """Counted from 1."""
     weights: dict[str, Tensor]
@@ -51,7 +49,7 @@ class TrainedHead:
     @property
     def best(self) -> EpochMetrics:
         """The metrics of the best epoch."""
-        return self.rows[self.best_epoch - 1]
+        return self.metrics[self.best_epoch - 1]
 
 
 def stack_key(recipe: Recipe) -> str:
@@ -70,7 +68,7 @@ def fit_heads(
     recipes: Sequence[Recipe],
     train: LabeledImages,
     val: LabeledImages,
-    embedded: SplitEmbeddings,
+    embeddings: SplitEmbeddings,
     *,
     progress: Progress = no_progress,
 ) -> list[TrainedHead | NonFiniteLossError]:
@@ -86,7 +84,7 @@ def fit_heads(
         recipes: at most `stack_size`, of equal `stack_key`; their device and precision are ignored.
         train: only its targets are used.
         val: only its targets are used.
-        embedded: embeddings of both splits.
+        embeddings: of both splits.
         progress: called after every epoch.
 
     Returns:
@@ -96,62 +94,61 @@ def fit_heads(
         ValueError: the recipes have different keys.
     """
     if len({stack_key(recipe) for recipe in recipes}) > 1:
-        raise ValueError(
-            "heads of one stack may differ in learning rate, schedule, decay, L2, clipping and stopping"
-        )
+        raise ValueError("heads of one stack may differ in learning rate, schedule, decay, L2, clipping and stopping")
     if not recipes:
         return []
     with torch_threads(min(MAX_USEFUL_THREADS, cpu_count())):
-        return _StackedTraining(head, recipes, train, val, embedded).run(progress)
+        return _StackedTraining(head, recipes, train, val, embeddings).run(progress)
 
 
 @dataclass
 class _HeadRun:
     """Progress of one head of the stack."""
 
-    spec: TrainSpec
     schedule: TrainingSchedule
-    rows: tuple[EpochMetrics, ...] = ()
+    metrics: tuple[EpochMetrics, ...] = ()
     weights: dict[str, Tensor] = field(default_factory=dict)
     error: NonFiniteLossError | None = None
 
     @property
-    def over(self) -> bool:
-        return self.error is not None or stops_early(self.rows, self.spec)
-
-    @property
-    def result(self) -> TrainedHead | NonFiniteLossError:
-        return self.error or TrainedHead(self.rows, self.best_epoch, self.weights)
+    def ended(self) -> bool:
+        return self.error is not None or self.schedule.stops_early
 
     @property
     def best_epoch(self) -> int:
-        return best_epoch_of(self.rows, self.spec).epoch
+        return best_epoch_of(self.metrics, self.schedule.spec).epoch
 
-    def take(self, row: EpochMetrics) -> None:
-        """Add the metrics of an epoch."""
+    def result(self) -> TrainedHead | NonFiniteLossError:
+        return self.error or TrainedHead(self.metrics, self.best_epoch, self.weights)
+
+    def end_epoch(self, metrics: EpochMetrics) -> None:
         try:
-            check_finite([row.train_loss, row.val_loss], row.epoch - 1, self.spec)
+            check_finite([metrics.train_loss, metrics.val_loss], metrics.epoch - 1, self.schedule.spec)
         except NonFiniteLossError as error:
             self.error = error
             return
-        self.rows = (*self.rows, row)
-        if self.schedule.plateau is not None:
-            self.schedule.plateau.update(epoch_score(row, self.spec)[0])
+        self.metrics = (*self.metrics, metrics)
+        self.schedule.end_epoch(metrics)
 
 
 class _StackedTraining:
     """One call of `fit_heads`."""
 
     def __init__(
-        self, head: Head, recipes: Sequence[Recipe], train: LabeledImages, val: LabeledImages, embedded: SplitEmbeddings
+        self,
+        head: Head,
+        recipes: Sequence[Recipe],
+        train: LabeledImages,
+        val: LabeledImages,
+        embeddings: SplitEmbeddings,
     ) -> None:
         specs = [recipe.train for recipe in recipes]
-        self._alike = specs[0]
-        self._data = EmbeddingDataset(embedded.train, train.targets)
-        self._order = EpochSampler(train.targets, self._alike.seed, balanced=self._alike.balance == "sampler")
-        self._batches = BatchSampler(self._order, self._alike.batch_size, join_last=True)
-        self._val = torch.from_numpy(embedded.val), torch.from_numpy(val.targets)
-        self._class_weights = loss_weights(head, self._alike, train)
+        self._spec = spec = specs[0]  # for the settings in which all heads agree
+        self._data = EmbeddingDataset(embeddings.train, train.targets)
+        self._sampler = EpochSampler(train.targets, spec.seed, balanced=spec.balance == "sampler")
+        self._batches = BatchSampler(self._sampler, spec.batch_size, merge_single=True)
+        self._val = torch.from_numpy(embeddings.val), torch.from_numpy(val.targets)
+        self._class_weights = loss_weights(spec, train.targets, head.fc.out_features)
         self._stack = HeadStack(
             head,
             dropout=recipes[0].net.head.dropout,
@@ -159,85 +156,65 @@ class _StackedTraining:
         )
         self._parameters = list(self._stack.parameters())
         self._optimizer = StackedOptimizer(self._parameters, specs)
-        ema = self._alike.ema_decay
-        self._average = None if ema is None else ExponentialMovingAverage(self._stack, ema)
-        self._courses = [
-            _HeadRun(spec, TrainingSchedule(spec, len(self._batches), make_plateau(spec))) for spec in specs
-        ]
+        self._ema = None if spec.ema_decay is None else ExponentialMovingAverage(self._stack, spec.ema_decay)
+        self._heads = [_HeadRun(TrainingSchedule(spec, len(self._batches))) for spec in specs]
 
     def run(self, progress: Progress) -> list[TrainedHead | NonFiniteLossError]:
-        for epoch in range(self._alike.epochs):
-            rates, taught = self._learn(epoch)
-            if self._average is not None:
-                self._average.swap()
-            self._note(epoch, rates, taught, self._judge())
-            if self._average is not None:
-                self._average.swap()
-            progress("fitting heads", epoch + 1, self._alike.epochs)
-            if all(course.over for course in self._courses):
+        for epoch in range(self._spec.epochs):
+            rates, train = self._train_epoch(epoch)
+            if self._ema is not None:
+                self._ema.swap()
+            self._end_epoch(epoch, rates, train, self._validate())
+            if self._ema is not None:
+                self._ema.swap()
+            progress("fitting heads", epoch + 1, self._spec.epochs)
+            if all(head.ended for head in self._heads):
                 break
-        return [course.result for course in self._courses]
+        return [head.result() for head in self._heads]
 
-    def _learn(self, epoch: int) -> tuple[Tensor, MetricAccumulator]:
+    def _train_epoch(self, epoch: int) -> tuple[Tensor, MetricAccumulator]:
         """Train for one epoch; return the learning rates of the last step and the metrics."""
-        self._order.set_epoch(epoch)
-        torch.manual_seed(epoch_seed(self._alike.seed, RandomStream.TORCH, epoch))
+        self._sampler.set_epoch(epoch)
+        torch.manual_seed(epoch_seed(self._spec.seed, RandomStream.TORCH, epoch))
         self._stack.train()
-        meter = MetricAccumulator()
-        batches = torch.split(torch.from_numpy(self._order.keys()), self._batches.sizes())
-        first = epoch * len(batches)
+        metrics = MetricAccumulator()
+        batches = torch.split(torch.from_numpy(self._sampler.keys()), self._batches.sizes())
+        steps = range(epoch * len(batches), (epoch + 1) * len(batches))
         rates = torch.tensor(
-            [[course.schedule.rate(first + step) for course in self._courses] for step in range(len(batches))],
-            dtype=torch.float64,
+            [[head.schedule.learning_rate(step) for head in self._heads] for step in steps], dtype=torch.float64
         )
         for keys, rate in zip(batches, rates.float(), strict=True):
             inputs, targets = self._data.batch(keys)
             logits = self._stack(inputs)
-            losses = cross_entropy(logits, targets, self._class_weights, self._alike.label_smoothing)
-            losses = losses + self._stack.penalty()
-            meter.add(losses, logits, targets)
+            losses = cross_entropy(logits, targets, self._class_weights, self._spec.label_smoothing)
+            losses = losses + self._stack.l2_penalty()
+            metrics.add(losses, logits, targets)
             # No head's loss depends on another's weights, so the gradient of the sum is each head's own.
             self._optimizer.step(torch.autograd.grad(losses.sum(), self._parameters), rate)
-            if self._average is not None:
-                self._average.update()
-        return rates[-1], meter
+            if self._ema is not None:
+                self._ema.update()
+        return rates[-1], metrics
 
     @torch.no_grad()
-    def _judge(self) -> MetricAccumulator:
+    def _validate(self) -> MetricAccumulator:
         self._stack.eval()
-        meter = MetricAccumulator()
-        size = _VALIDATION_ROWS // len(self._courses)
-        parts = (torch.split(values, size) for values in self._val)
-        for inputs, targets in zip(*parts, strict=True):
+        metrics = MetricAccumulator()
+        size = _VALIDATION_ROWS // len(self._heads)
+        batches = (torch.split(tensor, size) for tensor in self._val)
+        for inputs, targets in zip(*batches, strict=True):
             logits = self._stack(inputs)
-            meter.add(cross_entropy(logits, targets), logits, targets)
-        return meter
+            metrics.add(cross_entropy(logits, targets), logits, targets)
+        return metrics
 
-    def _note(self, epoch: int, rates: Tensor, taught: MetricAccumulator, judged: MetricAccumulator) -> None:
-        figures = np.stack([*taught.means(), *judged.means(), rates.numpy()], axis=1)
-        for place, (course, values) in enumerate(zip(self._courses, figures.tolist(), strict=True)):
-            if course.over:
+    def _end_epoch(self, epoch: int, rates: Tensor, train: MetricAccumulator, val: MetricAccumulator) -> None:
+        values = np.stack([*train.means(), *val.means(), rates.numpy()], axis=1).tolist()
+        for index, (head, (train_loss, train_accuracy, val_loss, val_accuracy, rate)) in enumerate(
+            zip(self._heads, values, strict=True)
+        ):
+            if head.ended:
                 continue
-            train_loss, train_accuracy, val_loss, val_accuracy, rate = values
-            course.take(EpochMetrics(epoch + 1, train_loss, train_accuracy, val_loss, val_accuracy, rate, seconds=0.0))
-            if course.error is None and course.best_epoch == epoch + 1:
-                course.weights = self._stack.state_of(place)
-
-
-def stops_early(rows: tuple[EpochMetrics, ...], spec: TrainSpec) -> bool:
-    """Return whether early stopping ends a run after these epochs.
-
-    It does when its metric has not exceeded the best value by more than `min_delta` for `patience` epochs.
-    """
-    rule = spec.early_stopping
-    if rule is None:
-        return False
-    sign = 1.0 if rule.metric == "val_accuracy" else -1.0
-    best, since = -np.inf, 0
-    for row in rows:
-        value = sign * (row.val_accuracy if rule.metric == "val_accuracy" else row.val_loss)
-        if value - rule.min_delta > best:
-            best, since = value, 0
-        else:
-            since += 1
-    return since >= rule.patience
+            head.end_epoch(
+                EpochMetrics(epoch + 1, train_loss, train_accuracy, val_loss, val_accuracy, rate, seconds=0.0)
+            )
+            if head.error is None and head.best_epoch == epoch + 1:
+                head.weights = self._stack.state_of(index)

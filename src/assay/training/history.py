@@ -1,6 +1,6 @@
-"""Training history: metrics of every epoch, loss of every step, their CSV files.
+"""Training history: metrics of every epoch and losses of every step with their CSV files, and the text log of a run.
 
-The text log of a run. Imports no torch.
+Imports no torch.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,8 +44,8 @@ class EpochMetrics:
 class History:
     """The history of a finished run."""
 
-    rows: tuple[EpochMetrics, ...]
-    """Metrics of every epoch, in order."""
+    metrics: tuple[EpochMetrics, ...]
+    """Of every epoch, in order."""
     best_epoch: int
     """The epoch whose weights were kept, counted from 1."""
     stopped_early: bool
@@ -54,19 +54,19 @@ class History:
     """Wall-clock time of all epochs, including those before an interruption."""
 
 
-def epoch_score(row: EpochMetrics, spec: TrainSpec) -> tuple[float, float]:
+def epoch_score(metrics: EpochMetrics, spec: TrainSpec) -> tuple[float, float]:
     """Return the key by which epochs are compared; higher is better.
 
     It is the metric of early stopping, or the validation loss without early stopping. Ties in accuracy, which
     are frequent with few validation images, are broken by the loss.
     """
     by_accuracy = spec.early_stopping is not None and spec.early_stopping.metric == "val_accuracy"
-    return (row.val_accuracy if by_accuracy else -row.val_loss), -row.val_loss
+    return (metrics.val_accuracy if by_accuracy else -metrics.val_loss), -metrics.val_loss
 
 
-def best_epoch_of(rows: Sequence[EpochMetrics], spec: TrainSpec) -> EpochMetrics:
+def best_epoch_of(epochs: Sequence[EpochMetrics], spec: TrainSpec) -> EpochMetrics:
     """Return the best epoch; the first of several equal ones."""
-    return max(rows, key=lambda row: epoch_score(row, spec))
+    return max(epochs, key=lambda metrics: epoch_score(metrics, spec))
 
 
 EpochListener = Callable[[EpochMetrics], None]

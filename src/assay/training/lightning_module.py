@@ -1,7 +1,4 @@
-"""The LightningModule of a run (training step, validation step, optimizer).
-
-The Lightning Trainer that runs it on one device.
-"""
+"""The LightningModule of a run (training and validation steps, optimizer), and Lightning's Trainer for one device."""
 
 import logging
 import shlex
@@ -40,7 +37,7 @@ class ClassifierModule(LightningModule):
     Args:
         network: changed in place.
         schedule: learning rates, and the layers that train in an epoch.
-        on_features: batches contain embeddings, and only the head is trained.
+        on_embeddings: batches contain embeddings, and only the head is trained.
         class_weights: float32 [C], class weights of the loss; none: all 1.
         first_epoch: number of finished epochs of a resumed run.
         optimizer_state: the optimizer's state after those epochs.
@@ -53,7 +50,7 @@ class ClassifierModule(LightningModule):
         network: Classifier,
         schedule: TrainingSchedule,
         *,
-        on_features: bool = False,
+        on_embeddings: bool = False,
         class_weights: Tensor | None = None,
         first_epoch: int = 0,
         optimizer_state: Mapping[str, Any] | None = None,
@@ -61,19 +58,19 @@ class ClassifierModule(LightningModule):
         super().__init__()
         self.network = network
         self.schedule = schedule
-        self.on_features = on_features
+        self.on_embeddings = on_embeddings
         self.register_buffer("class_weights", class_weights)
-        self.train_meter = MetricAccumulator()
-        self._val_meter = MetricAccumulator()
+        self.train_metrics = MetricAccumulator()
+        self._val_metrics = MetricAccumulator()
         self._first_epoch = first_epoch
         self._optimizer_state = optimizer_state
         self._frozen = frozen_stage_count(network, schedule.spec)
         network.freeze(self._frozen)
 
     @property
-    def subject(self) -> nn.Module:
+    def trained_module(self) -> nn.Module:
         """The module that a checkpoint contains: the network, or only its head if that alone is trained."""
-        return self.network.head if self.on_features else self.network
+        return self.network.head if self.on_embeddings else self.network
 
     @property
     def epoch(self) -> int:
@@ -82,7 +79,7 @@ class ClassifierModule(LightningModule):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits [N, C] of a batch of inputs."""
-        logits: Tensor = self.network.head(inputs) if self.on_features else self.network(inputs).logits
+        logits: Tensor = self.network.head(inputs) if self.on_embeddings else self.network(inputs).logits
         return logits
 
     def configure_optimizers(self) -> optim.Optimizer:
@@ -98,9 +95,9 @@ class ClassifierModule(LightningModule):
         """Seed torch's generators and unfreeze the layers that train in this epoch."""
         spec = self.schedule.spec
         torch.manual_seed(epoch_seed(spec.seed, RandomStream.TORCH, self.epoch))
-        self.network.freeze(self.network.depth if self.schedule.head_alone(self.epoch) else self._frozen)
+        self.network.freeze(self.network.depth if self.schedule.trains_only_head(self.epoch) else self._frozen)
         self.network.train()
-        self.train_meter = MetricAccumulator()
+        self.train_metrics = MetricAccumulator()
 
     def on_before_batch_transfer(self, batch: Batch | AssayError, dataloader_idx: int) -> Batch:
         """Raise the error of the worker process that prepared the batch."""
@@ -112,15 +109,17 @@ class ClassifierModule(LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Set the learning rate of this step."""
         del batch
-        set_learning_rate(self._optimizer, self.schedule.rate(self.epoch * self.schedule.steps_per_epoch + batch_idx))
+        set_learning_rate(
+            self._optimizer, self.schedule.learning_rate(self.epoch * self.schedule.steps_per_epoch + batch_idx)
+        )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch: cross-entropy plus the head's L2 penalty."""
         inputs, targets = batch
         logits = self(inputs)
         loss = cross_entropy(logits, targets, self.class_weights, self.schedule.spec.label_smoothing)
-        loss = loss + self.network.head_penalty()
-        self.train_meter.add(loss, logits, targets)
+        loss = loss + self.network.l2_penalty()
+        self.train_metrics.add(loss, logits, targets)
         # All losses are checked at the end of the epoch; a check now and then saves hours of a long one.
         if batch_idx % _FINITE_CHECK_INTERVAL == 0:
             check_finite([float(loss.detach())], self.epoch, self.schedule.spec)
@@ -128,25 +127,25 @@ class ClassifierModule(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Raise if training has diverged, before this epoch is recorded."""
-        check_finite(self.train_meter.losses(), self.epoch, self.schedule.spec)
-        self._val_meter = MetricAccumulator()
+        check_finite(self.train_metrics.losses(), self.epoch, self.schedule.spec)
+        self._val_metrics = MetricAccumulator()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the epoch's metrics."""
         del batch_idx
         inputs, targets = batch
         logits = self(inputs)
-        self._val_meter.add(cross_entropy(logits, targets), logits, targets)
+        self._val_metrics.add(cross_entropy(logits, targets), logits, targets)
 
     def on_validation_epoch_end(self) -> None:
         """Log the epoch's metrics as `val_loss` and `val_accuracy`."""
-        loss, accuracy = self._val_meter.means()
+        loss, accuracy = self._val_metrics.means()
         check_finite([float(loss)], self.epoch, self.schedule.spec)
         self.log("val_loss", torch.tensor(loss, dtype=torch.float64))
         self.log("val_accuracy", torch.tensor(accuracy, dtype=torch.float64))
 
     @property
-    def rate(self) -> float:
+    def learning_rate(self) -> float:
         """The current learning rate of the head."""
         return float(self._optimizer.param_groups[-1]["lr"])
 
@@ -225,7 +224,7 @@ def raise_on_interrupt(run: Path) -> Iterator[None]:
     undone here.
 
     Raises:
-        InterruptionError: the block was interrupted.
+        TrainingInterruptedError: the block was interrupted.
     """
     interrupted = TrainingInterruptedError(
         f"training was interrupted; continue with: assay train --resume {shlex.quote(str(run))}"

@@ -1,4 +1,4 @@
-"""The training loss, the check that it is finite, and the accumulator of an epoch's loss and accuracy."""
+"""The training loss with class weights, the check that it is finite, and the accumulator of loss and accuracy."""
 
 import math
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ def check_finite(losses: Iterable[float], epoch: int, spec: TrainSpec) -> None:
     """Check the losses of an epoch (counted from 0).
 
     Raises:
-        NotFiniteError: a loss is infinite or NaN.
+        NonFiniteLossError: a loss is infinite or NaN.
     """
     if not all(math.isfinite(loss) for loss in losses):
         raise NonFiniteLossError(
@@ -47,18 +47,31 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None
     return weighted.view(logits.shape[:-1]).mean(dim=-1)
 
 
+def class_weights(targets: npt.NDArray[np.int64], classes: int) -> Tensor:
+    """Return float32 weights [C]: N / (classes present × images of the class), 0 for absent classes."""
+    counts = np.bincount(targets, minlength=classes)
+    present = np.count_nonzero(counts)
+    weights = np.divide(len(targets) / present, counts, out=np.zeros(classes), where=counts > 0)
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+def loss_weights(spec: TrainSpec, targets: npt.NDArray[np.int64], classes: int) -> Tensor | None:
+    """Return the class weights [C] of a run with `train.balance=weights`, else None."""
+    return class_weights(targets, classes) if spec.balance == "weights" else None
+
+
 class MetricAccumulator:
     """Accumulates loss and accuracy of an epoch on the device, so that no step waits for the GPU."""
 
     def __init__(self) -> None:
         self._losses: list[Tensor] = []
-        self._hits: list[Tensor] = []
+        self._correct: list[Tensor] = []
         self._sizes: list[int] = []
 
     def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
         """Add a step: its mean loss, a scalar or [K], logits [N, C] or [K, N, C], and targets [N]."""
         self._losses.append(loss.detach().float())
-        self._hits.append((logits.detach().argmax(dim=-1) == targets).sum(dim=-1))
+        self._correct.append((logits.detach().argmax(dim=-1) == targets).sum(dim=-1))
         self._sizes.append(len(targets))
 
     def __len__(self) -> int:
@@ -72,4 +85,4 @@ class MetricAccumulator:
         """Return mean loss and accuracy of all images, each a scalar or [K]; synchronizes with the device."""
         total = sum(self._sizes)
         loss = np.sum(self.losses().T * self._sizes, axis=-1) / total
-        return loss, torch.stack(self._hits).sum(dim=0).cpu().numpy() / total
+        return loss, torch.stack(self._correct).sum(dim=0).cpu().numpy() / total

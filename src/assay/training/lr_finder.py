@@ -14,9 +14,9 @@ from assay.core.progress import Progress, no_progress
 from assay.nets import Classifier
 from assay.recipe import Recipe
 from assay.training.curves import centered_moving_average, exponential_moving_average, plot_range_test
-from assay.training.dataloaders import Batch, LabeledImages, loss_weights, make_augmentation, train_dataloader
+from assay.training.dataloaders import Batch, LabeledImages, make_augmentation, train_dataloader
 from assay.training.device import select_device
-from assay.training.loss import cross_entropy
+from assay.training.loss import cross_entropy, loss_weights
 from assay.training.optimizers import frozen_stage_count, make_optimizer, parameter_groups, set_learning_rate
 from assay.training.sampling import RandomStream, epoch_seed
 
@@ -41,7 +41,7 @@ def find_learning_rate(
     recipe: Recipe,
     train: LabeledImages,
     *,
-    picture: Path | None = None,
+    plot: Path | None = None,
     low: float = 1e-7,
     high: float = 1.0,
     steps: int = 100,
@@ -55,7 +55,7 @@ def find_learning_rate(
         network: with the initial weights of the training to come.
         recipe: its strategy, optimizer, batches, loss and device are used.
         train: the training images.
-        picture: PNG file for the plot.
+        plot: PNG file for the plot.
         low: first rate, above 0.
         high: last rate, above `low`.
         steps: number of batches, 20 or more.
@@ -76,8 +76,8 @@ def find_learning_rate(
     if len(curve) <= 2 * _SKIPPED_STEPS:
         raise AssayError(f"the loss diverges from the first steps on: there is no learning rate to find above {low:g}")
     suggestion = steepest_rate(tried.tolist(), curve)
-    if picture is not None:
-        plot_range_test(picture, tried.tolist(), curve, suggestion)
+    if plot is not None:
+        plot_range_test(plot, tried.tolist(), curve, suggestion)
     return RangeTestResult(suggestion, tuple(tried.tolist()), tuple(curve))
 
 
@@ -101,24 +101,24 @@ def _run_range_test(
     network.train()
     torch.manual_seed(epoch_seed(spec.seed, RandomStream.TORCH, 0))
     optimizer = make_optimizer(parameter_groups(network, spec), spec)
-    weights = loss_weights(network.head, spec, train)
+    weights = loss_weights(spec, train.targets, network.head.fc.out_features)
     weights = None if weights is None else weights.to(device)
     loader = train_dataloader(train, make_augmentation(recipe), recipe)
     batches = chain.from_iterable(repeat(loader))
-    found: list[float] = []
-    for done, (rate, batch) in enumerate(zip(rates, batches, strict=False), start=1):
+    losses: list[float] = []
+    for step, (rate, batch) in enumerate(zip(rates, batches, strict=False), start=1):
         if isinstance(batch, AssayError):
             raise batch
         set_learning_rate(optimizer, rate)
         loss = _training_step(network, optimizer, batch, weights, spec.label_smoothing)
-        progress("trying learning rates", done, len(rates))
+        progress("trying learning rates", step, len(rates))
         if not math.isfinite(loss):
             break
-        found.append(loss)
-        curve = exponential_moving_average(found)
+        losses.append(loss)
+        curve = exponential_moving_average(losses)
         if len(curve) > _SKIPPED_STEPS and curve[-1] > _DIVERGENCE_FACTOR * min(curve):
             break
-    return found
+    return losses
 
 
 def _training_step(
@@ -128,9 +128,9 @@ def _training_step(
     weights: torch.Tensor | None,
     smoothing: float,
 ) -> float:
-    place = next(network.parameters()).device
-    inputs, targets = (tensor.to(place) for tensor in batch)
-    loss = cross_entropy(network(inputs).logits, targets, weights, smoothing) + network.head_penalty()
+    device = next(network.parameters()).device
+    inputs, targets = (tensor.to(device) for tensor in batch)
+    loss = cross_entropy(network(inputs).logits, targets, weights, smoothing) + network.l2_penalty()
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     optimizer.step()

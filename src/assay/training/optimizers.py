@@ -1,7 +1,4 @@
-"""Parameter groups and optimizers, one optimizer for many stacked networks.
-
-The exponential moving average of weights.
-"""
+"""Parameter groups, optimizers (also one for many stacked networks), and the exponential moving average of weights."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -162,25 +159,25 @@ class ExponentialMovingAverage:
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
         self.steps = 0
-        self._live = dict(module.state_dict(keep_vars=True))
-        self._average = {name: tensor.detach().clone() for name, tensor in self._live.items()}
+        self._tensors = dict(module.state_dict(keep_vars=True))
+        self._average = {name: tensor.detach().clone() for name, tensor in self._tensors.items()}
 
     @torch.no_grad()
     def update(self) -> None:
         """Update the average with the module's current state."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        floating = [name for name, tensor in self._live.items() if tensor.is_floating_point()]
+        floating = [name for name, tensor in self._tensors.items() if tensor.is_floating_point()]
         torch._foreach_lerp_(
-            [self._average[name] for name in floating], [self._live[name] for name in floating], 1 - decay
+            [self._average[name] for name in floating], [self._tensors[name] for name in floating], 1 - decay
         )
-        for name in self._live.keys() - set(floating):
-            self._average[name].copy_(self._live[name])
+        for name in self._tensors.keys() - set(floating):
+            self._average[name].copy_(self._tensors[name])
 
     def swap(self) -> None:
         """Swap the module's state and the average without copying."""
-        for name, live in self._live.items():
-            live.data, self._average[name] = self._average[name], live.data
+        for name, tensor in self._tensors.items():
+            tensor.data, self._average[name] = self._average[name], tensor.data
 
     def state(self) -> dict[str, Tensor]:
         """Return the averaged tensors by name, not copied."""

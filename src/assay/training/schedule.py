@@ -1,12 +1,11 @@
-"""Schedule of a run: the learning rate of every step, reduction on plateau, early stopping.
-
-Which layers train in an epoch.
-"""
+"""Learning-rate schedules, early stopping, and the layers that are trained in an epoch."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assay.recipe import TrainSpec
+from assay.training.history import EpochMetrics, epoch_score
 
 _WARMUP_START = 0.01
 _ONECYCLE_RISE = 0.3
@@ -19,7 +18,7 @@ _PLATEAU_PATIENCE = 5
 def lr_factor(spec: TrainSpec, step: int, steps: int, steps_per_epoch: int) -> float:
     """Return the learning rate of a step as a share of the peak rate, above 0 and up to 1.
 
-    For the schedule `plateau` this is 1; `Plateau.factor` is applied in addition.
+    For the schedule `plateau` this is 1; `ReduceOnPlateau.factor` is applied in addition.
 
     Args:
         spec: selects the schedule and the length of the warm-up.
@@ -61,7 +60,7 @@ class ReduceOnPlateau:
     """Smallest change that counts as an improvement."""
     best: float = -math.inf
     """Best score so far."""
-    waited: int = 0
+    bad_epochs: int = 0
     """Epochs since the best score or the last reduction."""
     reductions: int = 0
     """How often the rate was reduced."""
@@ -74,11 +73,11 @@ class ReduceOnPlateau:
     def update(self, score: float) -> None:
         """Update with the score of an epoch; higher is better."""
         if score > self.best + self.min_delta:
-            self.best, self.waited = score, 0
+            self.best, self.bad_epochs = score, 0
             return
-        self.waited += 1
-        if self.waited >= self.patience:
-            self.waited = 0
+        self.bad_epochs += 1
+        if self.bad_epochs >= self.patience:
+            self.bad_epochs = 0
             self.reductions += 1
 
 
@@ -94,45 +93,61 @@ def make_plateau(spec: TrainSpec) -> ReduceOnPlateau | None:
     return ReduceOnPlateau(max(1, spec.early_stopping.patience // 2), spec.early_stopping.min_delta)
 
 
-@dataclass
 class TrainingSchedule:
-    """Learning rates and trained layers of a run, as functions of step and epoch.
+    """Learning rates, early stopping and trained layers of a run, as functions of step, epoch and metrics.
 
-    Only `plateau` is stateful, because it depends on validation metrics.
+    Early stopping and `plateau` ignore the first stage of `staged`: the second one follows in any case.
+
+    Args:
+        spec: strategy, rates, schedule and early stopping.
+        steps_per_epoch: optimizer steps in one pass over the training images.
+        metrics: of the finished epochs of a resumed run.
     """
 
-    spec: TrainSpec
-    """Strategy, rates and schedule."""
-    steps_per_epoch: int
-    """Optimizer steps in one pass over the training images."""
-    plateau: ReduceOnPlateau | None = None
-    """State of the schedule `plateau`."""
+    def __init__(self, spec: TrainSpec, steps_per_epoch: int, metrics: Sequence[EpochMetrics] = ()) -> None:
+        self.spec = spec
+        self.steps_per_epoch = steps_per_epoch
+        self._plateau = make_plateau(spec)
+        self._best = -math.inf
+        self._bad_epochs = 0
+        for epoch in metrics:
+            self.end_epoch(epoch)
 
     @property
     def head_epochs(self) -> int:
-        """Epochs of the first stage of `staged`, 0 for the other strategies."""
-        spec = self.spec
-        return min(spec.staged.head_epochs, spec.epochs) if spec.strategy == "staged" else 0
+        """Epochs of the first stage of `staged`, in which only the head is trained; 0 for other strategies."""
+        return min(self.spec.staged.head_epochs, self.spec.epochs) if self.spec.strategy == "staged" else 0
 
-    def head_alone(self, epoch: int) -> bool:
+    def trains_only_head(self, epoch: int) -> bool:
         """Return whether only the head is trained in an epoch (counted from 0)."""
         return self.spec.strategy == "probe" or epoch < self.head_epochs
 
-    def warming_head(self, epoch: int) -> bool:
-        """Return whether an epoch (counted from 0) belongs to the first stage of `staged`.
-
-        Early stopping and the plateau ignore that stage: the second one follows in any case.
-        """
-        return epoch < self.head_epochs
-
-    def rate(self, step: int) -> float:
+    def learning_rate(self, step: int) -> float:
         """Return the head's learning rate in a step of the whole run (counted from 0).
 
         The first stage of `staged` has a constant rate; the schedule starts with the second stage.
         """
-        first_stage = self.head_epochs * self.steps_per_epoch
-        if step < first_stage:
+        head_steps = self.head_epochs * self.steps_per_epoch
+        if step < head_steps:
             return self.spec.staged.head_lr
-        steps = self.spec.epochs * self.steps_per_epoch - first_stage
-        share = lr_factor(self.spec, step - first_stage, steps, self.steps_per_epoch)
-        return self.spec.lr * share * (self.plateau.factor if self.plateau else 1.0)
+        steps = self.spec.epochs * self.steps_per_epoch - head_steps
+        factor = lr_factor(self.spec, step - head_steps, steps, self.steps_per_epoch)
+        return self.spec.lr * factor * (self._plateau.factor if self._plateau else 1.0)
+
+    def end_epoch(self, metrics: EpochMetrics) -> None:
+        """Update `plateau` and early stopping with the metrics of the next epoch."""
+        if metrics.epoch <= self.head_epochs:
+            return
+        score = epoch_score(metrics, self.spec)[0]
+        if self._plateau is not None:
+            self._plateau.update(score)
+        min_delta = self.spec.early_stopping.min_delta if self.spec.early_stopping else 0.0
+        if score - min_delta > self._best:
+            self._best, self._bad_epochs = score, 0
+        else:
+            self._bad_epochs += 1
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether the metric of early stopping has not improved by `min_delta` for `patience` epochs."""
+        return self.spec.early_stopping is not None and self._bad_epochs >= self.spec.early_stopping.patience

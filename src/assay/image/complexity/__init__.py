@@ -1,7 +1,7 @@
-"""Limits on the work that decoding a file may cost.
+"""Limits on the work that decoding a file may cost, checked from its structure before any pixel is decoded.
 
-Checked from its structure before any pixel is decoded. A file's size and number of pixels do not bound it:
-a JPEG of 100 kB can ask for thousands of passes over 16 million pixels.
+A file's size and number of pixels do not limit it: a JPEG of 100 kB can ask for thousands of passes over 16
+million pixels.
 """
 
 from collections.abc import Callable
@@ -25,14 +25,14 @@ def check_complexity(data: bytes, kind: str) -> None:
     """Refuse a file that takes far more work to decode than its number of pixels justifies.
 
     The limits allow an image of 16 megapixels about one second of one core; above that, time grows with the
-    number of pixels. What Pillow parses in Python is limited by `bounded`.
+    number of pixels. What Pillow parses in Python is limited by `bounded_stream`.
 
     Args:
         data: the whole file.
         kind: format as named by `sniff`.
 
     Raises:
-        TooComplex: names what exceeds which limit.
+        ComplexityLimitExceeded: names what exceeds which limit.
     """
     if check := _CHECKS.get(kind):
         check(data)

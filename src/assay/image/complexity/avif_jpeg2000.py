@@ -31,7 +31,7 @@ def check_avif(data: bytes) -> None:
     """Check the number of boxes, items and coded frames of an AVIF file.
 
     Raises:
-        TooComplex: there are too many.
+        ComplexityLimitExceeded: there are too many.
 
     Source: ISO/IEC 14496-12 (2022), 8.11.3 and 8.7; AV1 bitstream specification (2019), 5.3.
     """
@@ -63,7 +63,7 @@ class _Budget:
         """Add to a count.
 
         Raises:
-            TooComplex: the count exceeds its limit.
+            ComplexityLimitExceeded: the count exceeds its limit.
         """
         self._spent[what] += amount
         if self._spent[what] > self._most[what]:
@@ -208,7 +208,7 @@ def check_jpeg2000(data: bytes) -> None:
     """Check the number of tiles, code blocks, precincts and packets that the headers of a JPEG 2000 declare.
 
     Raises:
-        TooComplex: there are too many.
+        ComplexityLimitExceeded: there are too many.
 
     Source: ISO/IEC 15444-1 (2019), Annexes A and B.
     """

@@ -1,7 +1,4 @@
-"""The error of all complexity checks.
-
-A stream that stops Pillow's parsers when they read too often or too much.
-"""
+"""A stream that stops Pillow's parsers when they read too often or too much, and the error of all limits."""
 
 import io
 from typing import Final
@@ -52,7 +49,7 @@ class BoundedStream(io.BytesIO):
         """Read as `io.BytesIO` does.
 
         Raises:
-            TooComplex: the file was read too often or too much.
+            ComplexityLimitExceeded: the file was read too often or too much.
         """
         data = super().read(size)
         self._reads_left -= 1
@@ -65,7 +62,7 @@ class BoundedStream(io.BytesIO):
         """Seek as `io.BytesIO` does.
 
         Raises:
-            TooComplex: the file was read too often.
+            ComplexityLimitExceeded: the file was read too often.
         """
         self._reads_left -= 1
         if self._reads_left < 0:

@@ -29,7 +29,7 @@ def check_gif(data: bytes) -> None:
     """Check the total length of the comments of a GIF file.
 
     Raises:
-        TooComplex: they are too long.
+        ComplexityLimitExceeded: they are too long.
 
     Source: GIF89a specification (CompuServe, 1990), sections 15 to 24.
     """
@@ -92,7 +92,7 @@ def check_png(data: bytes) -> None:
     """Check the number of chunks, colour profiles and blocks of Exif data of a PNG file.
 
     Raises:
-        TooComplex: there are too many.
+        ComplexityLimitExceeded: there are too many.
 
     Source: PNG Specification, third edition (W3C, 2025), section 5.
     """
@@ -150,7 +150,7 @@ def check_jpeg(data: bytes) -> None:
     """Check the number of scans, segments and Photoshop resources of a JPEG file.
 
     Raises:
-        TooComplex: there are too many.
+        ComplexityLimitExceeded: there are too many.
 
     Source: ITU-T T.81 (1992), Annex B.
     """

@@ -41,7 +41,7 @@ def check_tiff(data: bytes) -> None:
     through a bounded stream.
 
     Raises:
-        TooComplex: there are too many.
+        ComplexityLimitExceeded: there are too many.
 
     Source: TIFF, revision 6.0 (1992), section 2; BigTIFF design of libtiff.
     """
@@ -76,7 +76,7 @@ def check_embedded_exif(data: bytes) -> None:
     """Check Exif data anywhere in a file.
 
     Raises:
-        TooComplex: their values are many times longer than the data.
+        ComplexityLimitExceeded: their values are many times longer than the data.
     """
     for start in _EXIF_STARTS:
         place = data.find(start)
@@ -96,7 +96,7 @@ def check_exif_values(exif: bytes) -> None:
         exif: Exif data from their TIFF header on.
 
     Raises:
-        TooComplex: the values are many times longer than the data, or too many.
+        ComplexityLimitExceeded: the values are many times longer than the data, or too many.
     """
     layout = _layout(exif)
     if layout is None or len(exif) < _SMALL_EXIF:
@@ -123,7 +123,7 @@ def count_directories(data: bytes) -> int:
     """Count the images of a TIFF file, at least 1; Pillow would parse each of them twice for that.
 
     Raises:
-        TooComplex: there are too many.
+        ComplexityLimitExceeded: there are too many.
 
     Source: TIFF, revision 6.0 (1992), section 2; BigTIFF design of libtiff.
     """
