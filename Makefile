@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint format bench docs clean
+.PHONY: demo test lint format bench docs package services clean
 
 demo: .venv/.demo
 	$(BIN)/assay demo
@@ -29,6 +29,23 @@ bench: .venv/.dev .venv/bench/.made
 docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+# The wheel is installed into an empty environment with nothing but its dependencies, and run.
+package: .venv/.dev
+	rm -rf dist build/environment
+	$(BIN)/python -m build --no-isolation
+	$(PYTHON) -m venv build/environment
+	build/environment/bin/pip install --disable-pip-version-check -q -c constraints.txt dist/*.whl
+	build/environment/bin/assay --version
+	build/environment/bin/assay recipes list
+
+# Programs that some tests need (they skip without), by their Debian names.
+SERVICES := chromium curl haproxy mosquitto openssl prometheus python3-tk redis-server strace xdotool xvfb
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+services:
+	@dpkg -s $(SERVICES) >/dev/null 2>&1 || { $(SUDO) apt-get update -qq && \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SERVICES) >/dev/null; }
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -50,4 +67,4 @@ docs: .venv/.docs
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache site

@@ -2,13 +2,13 @@
 
 import importlib.util
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tarfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +18,7 @@ import pytest
 from colour_model import colour_model
 from PIL import Image
 from safetensors.numpy import save
+from services import find_program
 
 from assay.bundle import BundleInfo, pack_bundle
 from assay.recipe import PreprocessSpec, Recipe, load_recipe
@@ -29,6 +30,16 @@ _DATA = Path(os.environ.get("ASSAY_DATA", "../shared/data"))
 
 # A shell starts what runs in the background with Ctrl-C switched off, for its children too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print one line for each reason of skipped tests, a missing program for example."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in reports)
+    if reasons:
+        terminalreporter.section("skipped tests")
+    for reason, count in reasons.most_common():
+        terminalreporter.line(f"{count} skipped: {reason}")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -153,20 +164,9 @@ class Service:
             self.process.wait()
 
 
-def program(name: str) -> str:
-    """Return the path of a program; skip where it is absent, or fail where services are required."""
-    found = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin")
-    if found is None:
-        reason = f"{name} is not installed"
-        if os.environ.get("ASSAY_REQUIRE_SERVICES") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
-
-
 @pytest.fixture(scope="session")
 def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    path = program("redis-server")
+    path = find_program("redis-server")
     quiet = ["--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--port"]
     service = Service("redis", lambda port: [path, *quiet, str(port)], tmp_path_factory.mktemp("redis"))
     yield service
@@ -182,7 +182,7 @@ def redis_server(_redis: Service) -> Service:
 
 @pytest.fixture(scope="session")
 def _mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    path, folder = program("nx-27017"), tmp_path_factory.mktemp("mongo")
+    path, folder = find_program("nx-27017"), tmp_path_factory.mktemp("mongo")
     files = ["--data-dir", str(folder), "--pid-file", str(folder / "pid"), "--log-file", str(folder / "log")]
     service = Service("mongodb", lambda port: [path, "--host", "127.0.0.1", *files, "-p", str(port)], folder)
     yield service

@@ -1,7 +1,5 @@
 """What lies in `deploy/`, read; programs that may be absent; and free ports."""
 
-import os
-import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +9,6 @@ import pytest
 import yaml
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-Program = Callable[[str], str]
 
 
 @pytest.fixture
@@ -37,22 +34,6 @@ def manifests() -> dict[str, dict[str, Any]]:
         for one in yaml.safe_load_all(path.read_text(encoding="utf-8"))
     ]
     return {one["kind"]: one for one in found}
-
-
-@pytest.fixture
-def program() -> Program:
-    """Find a program, or skip the test."""
-
-    def find(name: str) -> str:
-        path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
-        if path is None:
-            reason = f"{name} is absent: install Debian's haproxy, prometheus and openssl"
-            if os.environ.get("ASSAY_REQUIRE_SERVICES") == "1":
-                pytest.fail(reason)
-            pytest.skip(reason)
-        return path
-
-    return find
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from services import find_program
 
 from assay.pipeline import train_classifier
 from assay.recipe import Recipe
@@ -95,14 +96,14 @@ def trusting() -> ssl.SSLContext:
 
 
 @pytest.fixture
-def certificate(program: Callable[[str], str], tmp_path: Path) -> Path:
+def certificate(tmp_path: Path) -> Path:
     """A folder with a certificate and its key in one file."""
     folder = tmp_path / "certs"
     folder.mkdir()
     subprocess.run(
         [
             *(
-                program("openssl"),
+                find_program("openssl"),
                 "req",
                 "-x509",
                 "-newkey",
@@ -145,11 +146,9 @@ def configured(deploy: Path, certificate: Path, one: Cluster) -> Path:
 
 
 @pytest.fixture
-def cluster(
-    deploy: Path, bundle: Path, certificate: Path, program: Callable[[str], str], free_port: Callable[[], int]
-) -> Iterator[Cluster]:
+def cluster(deploy: Path, bundle: Path, certificate: Path, free_port: Callable[[], int]) -> Iterator[Cluster]:
     tmp_path = certificate.parent
-    haproxy = program("haproxy")
+    haproxy = find_program("haproxy")
     one = Cluster(bundle, [free_port(), free_port()], free_port(), free_port(), tmp_path / "haproxy.log")
     path = configured(deploy, certificate, one)
     with ExitStack() as stack:
@@ -328,10 +327,8 @@ class _Recorder(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_a_query_reaches_the_server_as_it_was_written(
-    deploy: Path, certificate: Path, program: Callable[[str], str], free_port: Callable[[], int]
-):
-    haproxy = program("haproxy")
+def test_a_query_reaches_the_server_as_it_was_written(deploy: Path, certificate: Path, free_port: Callable[[], int]):
+    haproxy = find_program("haproxy")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Recorder) as server, ExitStack() as stack:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families as parse
+from services import find_program
 
 from assay.bundle import BundleInfo
 from assay.recipe import PreprocessSpec
@@ -153,21 +154,21 @@ def test_grafana_finds_what_is_provisioned(deploy: Path):
     assert str(Path(home).parent) == provider["options"]["path"]
 
 
-def test_promtool_takes_the_configuration(deploy: Path, program, tmp_path: Path):
+def test_promtool_takes_the_configuration(deploy: Path, tmp_path: Path):
     key = tmp_path / "metrics.key"
     key.write_text("ak_0.x", encoding="utf-8")
     text = (deploy / "prometheus.yml").read_text(encoding="utf-8")
     (tmp_path / "prometheus.yml").write_text(text.replace("/etc/prometheus/metrics.key", str(key)), encoding="utf-8")
     (tmp_path / "rules.yml").write_bytes((deploy / "rules.yml").read_bytes())
     run = subprocess.run(
-        [program("promtool"), "check", "config", tmp_path / "prometheus.yml"],
+        [find_program("promtool"), "check", "config", tmp_path / "prometheus.yml"],
         capture_output=True,
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_rules_mean_what_they_say(deploy: Path, program, tmp_path: Path):
+def test_rules_mean_what_they_say(deploy: Path, tmp_path: Path):
     """Two servers whose answers have turned from 60:40 to 30:70; one of them is down later, and one slow."""
     psi = measure_drift([60, 40], [300, 700]).psi
     series = {
@@ -232,5 +233,5 @@ def test_rules_mean_what_they_say(deploy: Path, program, tmp_path: Path):
     }
     path = tmp_path / "test.yml"
     path.write_text(yaml.safe_dump(test), encoding="utf-8")
-    run = subprocess.run([program("promtool"), "test", "rules", path], capture_output=True, text=True, check=False)
+    run = subprocess.run([find_program("promtool"), "test", "rules", path], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

@@ -1,7 +1,5 @@
 """Frames, answers and time made by hand; a film and a classifier of colours for the loop."""
 
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -13,6 +11,7 @@ from threading import Event
 import cv2
 import numpy as np
 import pytest
+from services import find_program
 
 from assay.inference import Classifier, Prediction
 from assay.live import Frame
@@ -146,10 +145,7 @@ class Broker:
     """Mosquitto, listening."""
 
     def __init__(self, folder: Path) -> None:
-        path = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin")
-        if path is None:
-            reason = "mosquitto is not installed"
-            pytest.fail(reason) if os.environ.get("ASSAY_REQUIRE_SERVICES") == "1" else pytest.skip(reason)
+        path = find_program("mosquitto")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]

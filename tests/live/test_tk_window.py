@@ -1,13 +1,12 @@
 """The window, on a screen of the tests' own, with keys pressed by a program as a hand would."""
 
-import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from services import find_program
 
 from assay.core.errors import AssayError
 from assay.live.tk_window import Window
@@ -18,11 +17,7 @@ PICTURE = np.full((90, 160, 3), 200, np.uint8)
 @pytest.fixture(scope="module")
 def _display() -> Iterator[str]:
     for name in ("Xvfb", "xdotool"):
-        if shutil.which(name) is None:
-            reason = f"{name} is not installed"
-            if os.environ.get("ASSAY_REQUIRE_SERVICES") == "1":
-                pytest.fail(reason)
-            pytest.skip(reason)
+        find_program(name)
     command = ["Xvfb", "-displayfd", "1", "-screen", "0", "640x480x24", "-nolisten", "tcp"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None

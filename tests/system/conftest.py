@@ -4,7 +4,6 @@ import io
 import os
 import re
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import pytest
 from colour_model import colour_model
 from PIL import Image
 from safetensors.numpy import save
+from services import find_program, unavailable
 
 from assay.bundle import BundleInfo, pack_bundle
 from assay.recipe import PreprocessSpec, ServeSpec
@@ -28,7 +28,7 @@ from assay.recipe import PreprocessSpec, ServeSpec
 _SIDE = 16
 _START_SECONDS = 60.0
 _ADDRESS = re.compile(r"https?://[^ ]+")
-_CHROMIUM = os.environ.get("ASSAY_CHROMIUM", "/usr/bin/chromium")
+_CHROMIUM = os.environ.get("ASSAY_CHROMIUM", "chromium")
 _FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -185,16 +185,8 @@ def browser() -> Iterator[Any]:
     try:
         from playwright.sync_api import sync_playwright  # noqa: PLC0415 (only where it is installed)
     except ImportError:
-        _absent('playwright is not installed: pip install "assay[dev]"')
-    if shutil.which(_CHROMIUM) is None:
-        _absent(f"{_CHROMIUM} is absent: apt-get install chromium, or set ASSAY_CHROMIUM")
+        unavailable('playwright is not installed: pip install "assay[dev]"')
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=_CHROMIUM, args=_FLAGS)
+        started = playwright.chromium.launch(executable_path=find_program(_CHROMIUM), args=_FLAGS)
         yield started
         started.close()
-
-
-def _absent(reason: str) -> None:
-    if os.environ.get("ASSAY_REQUIRE_SERVICES") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)

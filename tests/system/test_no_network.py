@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tests.conftest import program
+from services import find_program
 
 from assay.core.no_telemetry import VARIABLES
 
@@ -83,7 +83,7 @@ def _audit(command: Sequence[object], home: Path, work: Path) -> Seen:
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "PYTHONPATH") if name in os.environ}
     environment = {**kept, "HOME": str(home), "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1"}
     wanted = ["-f", "--seccomp-bpf", "-y", "-s", "300", "-e", f"trace={_NETWORK},{_FILES}"]
-    words = [str(word) for word in (program("strace"), *wanted, "-o", log, *command)]
+    words = [str(word) for word in (find_program("strace"), *wanted, "-o", log, *command)]
     done = subprocess.run(words, cwd=work, env=environment, capture_output=True, text=True, check=False)
     if "ptrace" in done.stderr and "not permitted" in done.stderr:
         pytest.skip("this machine lets no process be traced")

@@ -1,8 +1,6 @@
 """Behind a proxy, below a path: the API, signed requests and the pages in a real browser."""
 
 import hashlib
-import os
-import shutil
 import socket
 import subprocess
 import time
@@ -12,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from services import find_program
 
 from assay.core.errors import UsageError
 from assay.serving.auth.authenticator import SIGNATURE_HEADERS, canonical_message, sign
@@ -38,10 +37,7 @@ _PREFIX = "/photos/bottles"
 @pytest.fixture(scope="module")
 def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
     """Start HAProxy before a server; it takes the prefix away, or does not."""
-    if shutil.which("haproxy") is None:
-        if os.environ.get("ASSAY_REQUIRE_SERVICES") == "1":
-            pytest.fail("haproxy is absent: apt-get install haproxy")
-        pytest.skip("haproxy is absent: apt-get install haproxy")
+    haproxy = find_program("haproxy")
     running: list[subprocess.Popen[bytes]] = []
 
     def start(server: int, *, strip: bool) -> str:
@@ -49,7 +45,7 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., s
             port = free.getsockname()[1]
         path = tmp_path_factory.mktemp("haproxy") / "haproxy.cfg"
         path.write_text(_CONFIG.format(port=port, server=server, rule=_STRIP if strip else ""), encoding="ascii")
-        running.append(subprocess.Popen(["haproxy", "-f", path], stderr=subprocess.DEVNULL))
+        running.append(subprocess.Popen([haproxy, "-f", path], stderr=subprocess.DEVNULL))
         return _up(f"http://127.0.0.1:{port}{_PREFIX}")
 
     yield start

@@ -1,8 +1,6 @@
 """A real Prometheus reads the figures of a real server, and finds nothing to criticise."""
 
 import json
-import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -15,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from services import find_program
 
 from assay.bundle import BundleInfo
 from assay.serving.settings import TelemetrySettings
@@ -29,16 +28,6 @@ from assay.serving.telemetry import (
     StageCompleted,
 )
 from assay.serving.telemetry.telemetry import Telemetry, make_telemetry
-
-
-def program(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        reason = f"{name} is absent: install Debian's prometheus"
-        if os.environ.get("ASSAY_REQUIRE_SERVICES") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
 
 
 @pytest.fixture
@@ -88,7 +77,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def prometheus(server: ThreadingHTTPServer, tmp_path: Path) -> Iterator[str]:
-    path = program("prometheus")
+    path = find_program("prometheus")
     target = f"127.0.0.1:{server.server_port}"
     jobs = [{"job_name": "assay", "scrape_interval": "200ms", "static_configs": [{"targets": [target]}]}]
     (tmp_path / "prometheus.yml").write_text(json.dumps({"scrape_configs": jobs}), encoding="utf-8")
@@ -126,7 +115,7 @@ def query(address: str, expression: str, seconds: float = 30) -> list[dict[str, 
 
 def test_promtool_finds_nothing_to_criticise(telemetry: Telemetry):
     text, _ = telemetry.render_metrics()
-    run = subprocess.run([program("promtool"), "check", "metrics"], input=text, capture_output=True, check=False)
+    run = subprocess.run([find_program("promtool"), "check", "metrics"], input=text, capture_output=True, check=False)
     assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
 
 
