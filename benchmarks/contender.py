@@ -31,7 +31,7 @@ def main() -> None:
             "region": region.predict,
             "read": read,
         },
-        engine=f"{whole.runtime}; {exact.runtime}",
+        engine=f"{whole.runs}; {exact.runs}",
     )
     sys.stdout.flush()
 

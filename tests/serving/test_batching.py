@@ -1,12 +1,15 @@
-"""Batches: who goes together, who never goes, and what happens when the network fails."""
+"""Dynamic batching, and the priority of the threads that compute."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 
 import pytest
 
-from assay.serving.batching import Batcher, BatchResult
+from assay.serving.batching import Batcher, BatchResult, compute_executor
 from assay.serving.telemetry import NullTelemetry
 
 
@@ -81,8 +84,37 @@ def test_a_failure_is_told_to_its_batch_alone(network: Network):
 def test_the_pace_is_measured(network: Network):
     async def ask() -> float:
         batcher = _batcher(network)
-        assert batcher.pace == 0
+        assert batcher.seconds_per_item == 0
         await batcher.submit(1)
-        return batcher.pace
+        return batcher.seconds_per_item
 
     assert asyncio.run(ask()) > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux")
+def test_calculating_threads_leave_the_processor_to_others():
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    with compute_executor(1, "assay-test") as pool:
+        assert pool.submit(priority).result() == min(19, priority() + 5)
+
+
+_SCRIPT = """
+import sys, time
+from assay.serving.batching import compute_executor, exit_despite_threads
+pool = compute_executor(2, "assay-decode")
+pool.submit(time.sleep, float(sys.argv[1]))
+time.sleep(0.2)
+pool.shutdown(wait=False, cancel_futures=True)
+print("written", flush=False)
+exit_despite_threads("assay-decode", 0.3)
+print("returned")
+"""
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(60, "written\n"), (0, "written\nreturned\n")])
+def test_a_process_ends_although_a_thread_works_on(seconds, said):
+    command = [sys.executable, "-c", _SCRIPT, str(seconds)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert ended.stdout == said

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from assay.serving.http_protocol import MAX_FIELDS, MAX_HEAD, MAX_TARGET
+from assay.serving.http_messages import MAX_FIELDS, MAX_HEAD, MAX_TARGET
 from assay.serving.supervisor import WorkerConfig
 
 _GROWTH = 40 * 2**20
@@ -440,7 +440,7 @@ def test_a_worker_whose_parent_is_killed_answers_what_it_has_taken(
     """The parent dies while its worker starts: it hears no more that the worker is ready."""
     listening = socket.create_server(("127.0.0.1", 0), backlog=64)
     port = listening.getsockname()[1]
-    order = WorkerConfig(
+    config = WorkerConfig(
         {"request_log": {"url": "none"}, "auth": {"required": False}}, [str(make_bundle())], listening.fileno()
     )
     environ = {
@@ -458,7 +458,7 @@ def test_a_worker_whose_parent_is_killed_answers_what_it_has_taken(
     )
     assert worker.stdin is not None
     assert worker.stdout is not None
-    worker.stdin.write(order.dump().encode())
+    worker.stdin.write(config.to_line().encode())
     worker.stdin.flush()
     worker.stdout.close()
     listening.close()

@@ -108,7 +108,7 @@ def _refused(photo: bytes) -> Iterator[tuple[str, dict[str, Any], int, str]]:
     yield "/classify?detail=perhaps", _form(photo), 400, "detail: "
     yield "/classify?model=none", _form(photo), 404, "There is no such model"
     yield "/classify/batch", {"files": [("image", ("a", b"x"))] * 33}, 400, "Send at most 32 images"
-    yield "/v2/models/colours/infer", {"content": b"["}, 400, "The body is no JSON"
+    yield "/v2/models/colours/infer", {"content": b"["}, 400, "The body is not the JSON"
     yield "/v2/models/none/infer", {"content": b"{}"}, 404, "There is no such model"
     pixels = {"name": "photos", "datatype": "BYTES", "shape": [1], "data": ["AAAA"]}
     yield "/v2/models/colours/infer", {"json": {"inputs": [pixels]}}, 400, "Invalid image format"
@@ -184,7 +184,7 @@ def test_an_upload_that_takes_too_long_or_ends_early(site: Site, eventually: Cal
     with socket.create_connection(("127.0.0.1", site.server.port), timeout=10) as gone:
         gone.sendall(head.encode() + b"gone-1\r\n\r\n--b\r\n")
     record = _check(site, eventually, "gone-1", ("line 1", "gold"))
-    assert (record.status, record.error) == (499, "The client hung up")
+    assert (record.status, record.error) == (499, "The client disconnected")
 
 
 @pytest.mark.parametrize(

@@ -203,13 +203,13 @@ def _serve_here(settings: "ServeSettings", sources: "list[ModelSource]", listeni
     run_server(settings, sources, listening, started)
 
 
-def _serve_by_workers(order: "WorkerConfig", listening: "socket", settings: "ServeSettings") -> None:
+def _serve_by_workers(config: "WorkerConfig", listening: "socket", settings: "ServeSettings") -> None:
     from assay.serving.supervisor import WorkerSupervisor
     from assay.serving.telemetry.prometheus_multiprocess import multiprocess_metrics
 
     with multiprocess_metrics():
-        end_timeout = settings.lifecycle.longest_end
-        WorkerSupervisor(order, listening, settings.listen.workers, echo, end_timeout).run()
+        end_timeout = settings.lifecycle.stop_timeout
+        WorkerSupervisor(config, listening, settings.listen.workers, echo, end_timeout).run()
 
 
 def _without_unset(options: Options) -> Options:

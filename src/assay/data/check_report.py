@@ -18,8 +18,8 @@ from assay.core.text import printable, printable_value
 from assay.data.check_findings import CheckReport, Finding, FindingEntry, FindingKind
 from assay.data.dataset import Dataset, Sample
 from assay.data.features import resize_to_square
-from assay.data.groups import merge_groups
 from assay.data.manifest import write_manifest
+from assay.data.splits import merge_groups
 from assay.image import decode
 
 MAX_THUMBNAILS: Final = 1500

@@ -1,6 +1,6 @@
-"""Live video: classify cameras and videos, smooth predictions, trigger events, and collect training images.
+"""Live video: classify cameras and videos, smooth the predictions, trigger events.
 
-No frame is written to disk unless a recording or an image is requested.
+Collect training images.
 """
 
 from assay.live.event_dispatcher import RuleSink

@@ -20,25 +20,25 @@ from assay.core.errors import UsageError
 
 KEY_VARIABLE = "ASSAY_WEBHOOK_KEY"
 _TIMEOUT = 5.0
-"""Seconds to wait for a connection, a response or an acknowledgement."""
+"""Seconds for a connection, an answer or an acknowledgement."""
 _COMMAND_TIMEOUT = 60.0
 _MIN_KEY_CHARS = 16
 _RETRYABLE_STATUSES = {408, 425, 429}
-"""HTTP statuses below 500 after which a retry may succeed."""
+"""HTTP statuses below 500 after which trying again may help."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleEvent:
-    """A rule has triggered.
+    """A rule came true.
 
     Attributes:
-        id: unique per event and the same in retries, so that receivers can drop duplicates.
-        rule: text of the rule.
-        label: current label; a rule with a low threshold can trigger before its class becomes the label.
+        id: the same however often it is sent, so that a receiver can drop what comes twice.
+        rule: as typed.
+        label: that is told at that moment; a rule about a low probability may come true before its label.
         confidence: its smoothed probability.
-        source: name of the source.
-        at: wall clock time, ISO 8601 with time zone.
-        time: time of the frame in seconds.
+        source: what was watched.
+        at: time of day, ISO 8601 with zone.
+        time: in the film, or by the clock of the program, in seconds.
     """
 
     id: str
@@ -51,95 +51,97 @@ class RuleEvent:
 
 
 class DeliveryError(Exception):
-    """An event was not delivered; `retryable` says whether a retry may succeed."""
+    """An event did not arrive; `again` tells whether another attempt may help."""
 
-    def __init__(self, reason: str, *, retryable: bool) -> None:
-        super().__init__(reason)
-        self.retryable = retryable
+    def __init__(self, why: str, *, again: bool) -> None:
+        super().__init__(why)
+        self.again = again
 
 
 class EventSink(Protocol):
-    """Receives events."""
+    """Something to do about an event."""
 
     @property
     def name(self) -> str:
-        """Name for messages, without secrets."""
+        """What to call it, without any secret."""
 
     def __call__(self, event: RuleEvent) -> None:
-        """Deliver an event within about a minute.
+        """Do it, in at most about a minute.
 
         Raises:
-            DeliveryError: it was not delivered.
+            DeliveryError: it did not work.
         """
 
 
 @dataclass(frozen=True)
 class CommandSink:
-    """Runs a program without a shell.
+    """A program, started without a shell.
 
-    The event is passed in the environment as ASSAY_RULE, ASSAY_LABEL, ASSAY_CONFIDENCE, ASSAY_SOURCE, ASSAY_AT,
-    ASSAY_TIME and ASSAY_ID. The program's output is discarded.
+    What happened stands in its environment as ASSAY_RULE, ASSAY_LABEL, ASSAY_CONFIDENCE, ASSAY_SOURCE,
+    ASSAY_AT, ASSAY_TIME and ASSAY_ID. What it prints is dropped.
     """
 
     arguments: Sequence[str]
 
     @property
     def name(self) -> str:
-        """Name of the program."""
+        """The program."""
         return self.arguments[0]
 
     def __call__(self, event: RuleEvent) -> None:
-        """Run the program; failures are not retried, since part of its work may be done."""
-        variables = {f"ASSAY_{name.upper()}": str(value) for name, value in asdict(event).items()}
-        null = subprocess.DEVNULL
+        """Run it to its end; it is not run again when it fails, since half of it may have been done."""
+        told = {f"ASSAY_{name.upper()}": str(value) for name, value in asdict(event).items()}
+        quiet = subprocess.DEVNULL
         try:
-            process = subprocess.run(  # noqa: S603 - the user's own command, without a shell
+            ended = subprocess.run(  # noqa: S603 - the arguments are the user's own, and there is no shell
                 self.arguments,
-                env={**os.environ, **variables},
-                stdin=null,
-                stdout=null,
-                stderr=null,
+                env={**os.environ, **told},
+                stdin=quiet,
+                stdout=quiet,
+                stderr=quiet,
                 timeout=_COMMAND_TIMEOUT,
                 check=False,
             )
         except OSError as error:
-            raise DeliveryError(error.strerror or str(error), retryable=False) from None
+            raise DeliveryError(error.strerror or str(error), again=False) from None
         except subprocess.TimeoutExpired:
-            raise DeliveryError(f"timeout after {_COMMAND_TIMEOUT:.0f} s", retryable=False) from None
-        if process.returncode:
-            raise DeliveryError(f"exit code {process.returncode}", retryable=False)
+            raise DeliveryError(f"stopped after {_COMMAND_TIMEOUT:.0f} s", again=False) from None
+        if ended.returncode:
+            raise DeliveryError(f"ended with {ended.returncode}", again=False)
 
 
 class WebhookSink:
-    """POSTs events as signed JSON.
+    """POSTs the event as JSON, signed.
 
-    `X-Assay-Signature` is the hexadecimal HMAC-SHA256 of `X-Assay-Timestamp` (seconds since 1970), a line feed and
-    the body. A receiver that verifies the signature, rejects old timestamps and stores each `id` is protected
-    against forged and replayed events. Redirects are not followed.
+    `X-Assay-Signature` is HMAC-SHA256, in hexadecimal digits, over the bytes of `X-Assay-Timestamp` (seconds
+    since 1970), a line feed, and the body.
+
+    A receiver that compares the signature, refuses old timestamps and remembers `id` cannot be fooled by
+    anybody who lacks the key, nor by a repetition. Redirections are not followed.
 
     Source: RFC 2104 (1997).
     """
 
     def __init__(self, url: str, key: bytes, now: Callable[[], float] = time.time) -> None:
-        """Create a sink.
+        """Check the address.
 
         Args:
-            url: http:// or https:// URL.
-            key: signing key.
-            now: returns seconds since 1970.
+            url: http:// or https://.
+            key: to sign with.
+            now: seconds since 1970.
 
         Raises:
-            UsageError: the URL is invalid.
+            UsageError: the address is none.
         """
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UsageError(f"--webhook {url} is not a URL: give http:// or https://")
+            raise UsageError(f"--webhook {url} is no web address: give http:// or https://")
         self.name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         self._url, self._key, self._now = url, key, now
         self._open = urllib.request.build_opener(_NoRedirect).open
 
     def __call__(self, event: RuleEvent) -> None:
-        """Send the event; any status from 200 to 299 is success."""
+        """Send it and wait for a status from 200 to 299."""
         body = json.dumps(asdict(event), ensure_ascii=False).encode()
         timestamp = str(int(self._now()))
         headers = {
@@ -152,40 +154,40 @@ class WebhookSink:
             self._open(request, timeout=_TIMEOUT).close()
         except urllib.error.HTTPError as error:
             with error:
-                retryable = error.code >= 500 or error.code in _RETRYABLE_STATUSES
-                raise DeliveryError(f"HTTP status {error.code}", retryable=retryable) from None
+                again = error.code >= 500 or error.code in _RETRYABLE_STATUSES
+                raise DeliveryError(f"it answered {error.code}", again=again) from None
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
-            raise DeliveryError(str(reason) or type(error).__name__, retryable=True) from None
+            raise DeliveryError(str(reason) or type(error).__name__, again=True) from None
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Treats a redirect as an error: events must go to the configured URL only."""
+    """Takes a redirection for a refusal: the event is for the address that was typed."""
 
     def redirect_request(self, *_: object) -> None:
-        """Do not follow redirects."""
+        """Follow nothing."""
 
 
 def sign_payload(key: bytes, timestamp: str, body: bytes) -> str:
-    """Return the signature of a request; see `WebhookSink`."""
+    """Return the signature of a web request: see `WebhookSink`."""
     return hmac.digest(key, f"{timestamp}\n".encode() + body, hashlib.sha256).hex()
 
 
 def webhook_key(file: Path | None, environment: Mapping[str, str]) -> bytes:
-    """Return the signing key from a file, or else from the variable ASSAY_WEBHOOK_KEY.
+    """Return the key to sign with: a file's text, else that of the variable ASSAY_WEBHOOK_KEY.
 
     Raises:
-        UsageError: there is no key, it is too short, or other users can read the file.
+        UsageError: there is none, it is short, or others can read the file.
     """
     if file is None:
         key, where = environment.get(KEY_VARIABLE, ""), KEY_VARIABLE
         if not key:
-            raise UsageError(f"webhooks need a signing key: set {KEY_VARIABLE}, or give --webhook-key FILE")
+            raise UsageError(f"a webhook is signed: set {KEY_VARIABLE}, or give --webhook-key FILE")
     else:
         if not file.is_file():
-            raise UsageError(f"--webhook-key {file} is not a file: write the key to a file")
+            raise UsageError(f"--webhook-key {file} is no file: write the key into one")
         if os.name == "posix" and stat.S_IMODE(file.stat().st_mode) & 0o077:
-            raise UsageError(f"other users can read {file}: run chmod 600 {file}")
+            raise UsageError(f"others can read {file}: chmod 600 {file}")
         key, where = file.read_text(encoding="utf-8"), str(file)
     if len(key.strip()) < _MIN_KEY_CHARS:
         raise UsageError(f"the key in {where} is too short: give {_MIN_KEY_CHARS} characters or more")
@@ -193,30 +195,30 @@ def webhook_key(file: Path | None, environment: Mapping[str, str]) -> bytes:
 
 
 class MqttSink:
-    """Publishes events as JSON with acknowledgement (QoS 1), with one connection per event.
+    """Publishes the event as JSON, with acknowledgement (quality of service 1), over a connection of its own.
 
     Source: MQTT 3.1.1 (OASIS, 2014).
     """
 
     def __init__(self, url: str, environment: Mapping[str, str]) -> None:
-        """Create a sink for mqtt://[user@]host[:port]/topic, or mqtts:// for TLS.
+        """Check the address: mqtt://[user@]host[:port]/topic, or mqtts:// for TLS.
 
         Args:
-            url: user input.
-            environment: ASSAY_MQTT_PASSWORD is the password, unless the URL contains one.
+            url: as typed.
+            environment: ASSAY_MQTT_PASSWORD is the password, unless the address holds one.
 
         Raises:
-            UsageError: the URL is invalid.
+            UsageError: the address is none.
             ModuleNotFoundError: paho-mqtt is not installed.
         """
-        import paho.mqtt.client  # noqa: F401, PLC0415 - an extra; report its absence early
+        import paho.mqtt.client  # noqa: F401, PLC0415 - an extra; its absence is to be told at once
 
         parts = urlsplit(url)
         self._topic = unquote(parts.path.lstrip("/"))
         if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname or not self._topic:
-            raise UsageError(f"--mqtt {url} is not a valid URL: write mqtt://host:1883/topic")
+            raise UsageError(f"--mqtt {url} is no such address: write mqtt://host:1883/topic")
         if set("+#?") & set(url.partition("://")[2].partition("/")[2]):
-            raise UsageError(f"--mqtt {url}: a topic must not contain +, # or ?")
+            raise UsageError(f"--mqtt {url}: a topic to publish to holds no +, # or ?")
         self._tls, self._host = parts.scheme == "mqtts", parts.hostname
         self._port = parts.port or (8883 if self._tls else 1883)
         self._user = unquote(parts.username) if parts.username else None
@@ -225,7 +227,7 @@ class MqttSink:
         self.name = f"{parts.scheme}://{self._host}:{self._port}/{self._topic}"
 
     def __call__(self, event: RuleEvent) -> None:
-        """Connect, publish and wait for the acknowledgement."""
+        """Connect, publish, wait for the acknowledgement."""
         from paho.mqtt.client import Client  # noqa: PLC0415
         from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
 
@@ -241,9 +243,9 @@ class MqttSink:
             sent = client.publish(self._topic, json.dumps(asdict(event), ensure_ascii=False), qos=1)
             sent.wait_for_publish(_TIMEOUT)
             if not sent.is_published():
-                raise DeliveryError("no acknowledgement", retryable=True)
+                raise DeliveryError("it did not acknowledge", again=True)
         except (OSError, RuntimeError) as error:
-            raise DeliveryError(str(error), retryable=True) from None
+            raise DeliveryError(str(error), again=True) from None
         finally:
             client.disconnect()
             client.loop_stop()

@@ -1,7 +1,7 @@
-"""Limit the number of images in progress and compute Retry-After for rejected requests."""
+"""Limit the images in progress and the bytes held in memory, and compute Retry-After for rejected requests."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from assay.serving.errors import OverloadError
@@ -9,84 +9,130 @@ from assay.serving.errors import OverloadError
 _SMOOTHING = 0.1
 _MAX_RETRY_AFTER = 60
 _INCOMING_SHARE = 8
-"""Bodies that are being read count for no more than this part of the places."""
+"""Bodies that are being read count for at most this fraction (one eighth) of the capacity."""
 
 
 class AdmissionController:
-    """A bounded number of photos under way.
+    """Bounds the number of images that are processed or wait at a time.
 
     Args:
-        count: how many.
+        capacity: how many.
     """
 
-    def __init__(self, count: int) -> None:
-        self._count, self._taken, self._coming = count, 0, 0
-        self._last: float | None = None
+    def __init__(self, capacity: int) -> None:
+        self._capacity, self._in_progress, self._incoming = capacity, 0, 0
+        self._last_completion: float | None = None
         self._interval = 0.0
 
     @property
-    def taken(self) -> int:
-        """Photos under way."""
-        return self._taken
+    def in_progress(self) -> int:
+        """Images that are processed or wait now."""
+        return self._in_progress
 
-    def check(self, photos: int = 1) -> None:
-        """Raise if there is no place now.
+    def check(self, images: int = 1) -> None:
+        """Check that there is capacity for so many more images.
+
+        Raises:
+            OverloadError: there is not.
+        """
+        self._check(self._in_progress + images)
+
+    def check_incoming(self) -> None:
+        """Check that there is capacity for an image whose body is still to be read.
+
+        Bodies that are being read count too, but only up to a share: clients that send slowly must not keep
+        others out.
 
         Raises:
             OverloadError: there is none.
         """
-        self._check(self._taken + photos)
-
-    def check_door(self) -> None:
-        """Raise if a photo that is still to be read would find no place behind those that are being read.
-
-        Of those only some are counted: a client that sends slowly must not keep others out.
-
-        Raises:
-            OverloadError: it would find none.
-        """
-        self._check(self._taken + min(self._coming, self._count // _INCOMING_SHARE) + 1)
+        self._check(self._in_progress + min(self._incoming, self._capacity // _INCOMING_SHARE) + 1)
 
     @contextmanager
-    def coming(self) -> Iterator[None]:
-        """Note that a body is being read."""
-        self._coming += 1
+    def incoming(self) -> Iterator[None]:
+        """Count a body while it is read."""
+        self._incoming += 1
         try:
             yield
         finally:
-            self._coming -= 1
+            self._incoming -= 1
 
     @contextmanager
-    def take(self, photos: int = 1) -> Iterator[None]:
-        """Hold places for a while.
+    def acquire(self, images: int = 1) -> Iterator[None]:
+        """Count images while they are processed.
 
         Raises:
-            OverloadError: there are not enough.
+            OverloadError: there is no capacity for all of them.
         """
-        self.check(photos)
-        self._taken += photos
+        self.check(images)
+        self._in_progress += images
         try:
             yield
         finally:
-            self._taken -= photos
+            self._in_progress -= images
 
-    def left(self, now: float, photos: int = 1) -> None:
-        """Note that photos have been answered, for the pace.
+    def completed(self, now: float, images: int = 1) -> None:
+        """Update the estimated throughput after images were classified.
 
         Args:
-            now: seconds on a clock that never goes back.
-            photos: how many.
+            now: seconds on a monotonic clock.
+            images: how many.
         """
-        if self._last is not None:
-            each = (now - self._last) / photos
+        if self._last_completion is not None:
+            each = (now - self._last_completion) / images
             self._interval += (each - self._interval) * (_SMOOTHING if self._interval else 1)
-        self._last = now
+        self._last_completion = now
 
     def _check(self, wanted: int) -> None:
-        if wanted > self._count:
+        if wanted > self._capacity:
             raise OverloadError(self.retry_after)
 
     @property
     def retry_after(self) -> int:
-        """Whole seconds in which half of the places are free at the present pace, 1-60."""
-        return min(_MAX_RETRY_AFTER, max(1, math.ceil(self._interval * self._taken / 2)))
+        """Whole seconds in which half of the images in progress are done at the present rate, 1-60."""
+        return min(_MAX_RETRY_AFTER, max(1, math.ceil(self._interval * self._in_progress / 2)))
+
+
+class MemoryLimiter:
+    """Counts the bytes that all requests together hold in memory.
+
+    Args:
+        limit: in bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._reserved = limit, 0
+
+    @property
+    def reserved(self) -> int:
+        """Bytes reserved now."""
+        return self._reserved
+
+    def reserve(self, count: int) -> None:
+        """Reserve `count` more bytes.
+
+        Raises:
+            OverloadError: the limit would be exceeded.
+        """
+        if self._reserved + count > self._limit:
+            raise OverloadError(1)
+        self._reserved += count
+
+    def release(self, count: int) -> None:
+        """Release `count` bytes."""
+        self._reserved -= count
+
+    @contextmanager
+    def scope(self) -> Iterator[Callable[[int], None]]:
+        """Give a `reserve` function whose bytes are all released at the end of the block."""
+        reserved = 0
+
+        def reserve(count: int) -> None:
+            nonlocal reserved
+            self.reserve(count)
+            reserved += count
+
+        try:
+            yield reserve
+        finally:
+            self.release(reserved)

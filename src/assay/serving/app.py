@@ -1,6 +1,7 @@
 """The FastAPI application: routes, middleware and the conversion of exceptions to JSON error responses."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -12,12 +13,12 @@ from assay import __version__
 from assay.serving.auth.interfaces import AccessDeniedError
 from assay.serving.auth.origins import OriginPolicy
 from assay.serving.errors import CLIENT_CLOSED_REQUEST, INTERNAL_ERROR, ApiError, ClientDisconnectedError
-from assay.serving.http_headers import SecurityHeadersMiddleware
+from assay.serving.http_headers import SecurityHeaders
 from assay.serving.middleware import FastPathMiddleware, OriginMiddleware, RequestContextMiddleware
 from assay.serving.openapi import customize_openapi
 from assay.serving.request_body import request_context
 from assay.serving.results import json_bytes
-from assay.serving.routes_classify import PATH, classify, classify_routes
+from assay.serving.routes_classify import CLASSIFY_PATH, classify, classify_routes
 from assay.serving.routes_management import UNAUTHENTICATED_PATHS, admin_routes, status_routes
 from assay.serving.routes_open_inference import open_inference_routes
 from assay.serving.service import Service
@@ -25,20 +26,18 @@ from assay.serving.telemetry import RequestRejected
 from assay.serving.web.pages import mount_web
 
 _EXPECTED_ERRORS = (ApiError, AccessDeniedError, ClientDisconnectedError)
-"""What endpoints raise; after anything else, which is answered too, the envelope logs the traceback."""
+"""What endpoints raise; anything else is answered with 500 and logged with its traceback."""
 
 
 def create_app(service: Service) -> ASGIApp:
     """Return the ASGI application of a service."""
-    serve = service.models.default.info.serve
-
     app = FastAPI(
-        title=serve.service_name,
+        title=service.models.default.info.serve.service_name,
         version=__version__,
-        description="Classifies photos. Made by Assay.",
+        description="Image classification, served by Assay.",
         docs_url=None,
         redoc_url=None,
-        # A redirect would repeat whatever host the client names.
+        # A redirect would repeat whatever host the client sent.
         redirect_slashes=False,
     )
     app.include_router(status_routes(service))
@@ -48,39 +47,40 @@ def create_app(service: Service) -> ASGIApp:
     mount_web(app, service)
     customize_openapi(app, UNAUTHENTICATED_PATHS, service.settings.listen.root_path)
 
-    async def failed(request: Request, error: Exception) -> Response:
+    def on_error(request: Request, error: Exception) -> Response:
         return handle_error(service, request, error)
 
-    for kind in (*_EXPECTED_ERRORS, HTTPException, RequestValidationError, Exception):
-        app.add_exception_handler(kind, failed)
-
-    def answer(request: Request, error: Exception) -> Response:
+    async def on_error_async(request: Request, error: Exception) -> Response:
+        # FastAPI would call a plain function in a thread.
         return handle_error(service, request, error)
 
-    short = {("POST", PATH): lambda request: classify(service, request)}
-    answering: ASGIApp = FastPathMiddleware(app, short, answer, _EXPECTED_ERRORS)
+    for error_type in (*_EXPECTED_ERRORS, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(error_type, on_error_async)
+
+    endpoints = {("POST", CLASSIFY_PATH): partial(classify, service)}
+    wrapped: ASGIApp = FastPathMiddleware(app, endpoints, on_error, _EXPECTED_ERRORS)
     listen = service.settings.listen
     if listen.cors:
         origins = list(listen.cors)
-        answering = CORSMiddleware(answering, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"])
+        wrapped = CORSMiddleware(wrapped, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"])
     if not service.settings.auth.required:
         policy = OriginPolicy(listen.host, listen.allowed_hosts, listen.cors)
-        answering = OriginMiddleware(answering, policy, answer, service.parts.telemetry)
-    return SecurityHeadersMiddleware(RequestContextMiddleware(answering, service), tls=service.settings.tls.on)
+        wrapped = OriginMiddleware(wrapped, policy, on_error, service.components.telemetry)
+    return RequestContextMiddleware(wrapped, service, SecurityHeaders(tls=service.settings.tls.on))
 
 
 def error_response(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the one form in which failures are answered."""
+    """Return an error response; all errors have this form."""
     return Response(json_bytes({"error": text}), status, dict(headers or {}), "application/json")
 
 
 def handle_error(service: Service, request: Request, error: Exception) -> Response:
-    """Return the answer to a request that failed, and note its sentence for the request log.
+    """Return the response to a request that failed, and store its message for the request log.
 
-    What nobody foresaw is not told to the client; the error log has it.
+    The message of an unexpected exception is not sent to the client; the error log has it.
     """
     if isinstance(error, ApiError) and error.reason is not None:
-        service.parts.telemetry.emit(RequestRejected(error.reason))
+        service.components.telemetry.emit(RequestRejected(error.reason))
     status, text, headers = _describe_error(error)
     request_context(request).error = text
     return error_response(status, text, headers)
@@ -90,7 +90,7 @@ def _describe_error(error: Exception) -> tuple[int, str, Mapping[str, str] | Non
     if isinstance(error, ApiError | AccessDeniedError):
         return error.status, error.text, error.headers
     if isinstance(error, ClientDisconnectedError):
-        return CLIENT_CLOSED_REQUEST, "The client hung up", None
+        return CLIENT_CLOSED_REQUEST, "The client disconnected", None
     if isinstance(error, HTTPException):
         return error.status_code, str(error.detail), error.headers
     if isinstance(error, RequestValidationError):

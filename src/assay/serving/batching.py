@@ -1,7 +1,4 @@
-"""Dynamic batching of images from concurrent requests.
-
-The low-priority thread pools that inference and decoding run in.
-"""
+"""Dynamic batching of images from concurrent requests, and low-priority thread pools for inference and decoding."""
 
 import asyncio
 import logging
@@ -18,56 +15,19 @@ from typing import Generic, TypeVar
 
 from assay.serving.telemetry import BatchCompleted, QueueLengthChanged, TelemetrySink
 
-_NICE_INCREMENT = 5
-"""How far behind, by the measure of nice(1). On two busy processors it brings the 99th percentile of what a
-full server takes to say no from 110 ms to 40 ms, and costs no answers."""
-
-
-def compute_executor(count: int, name: str) -> ThreadPoolExecutor:
-    """Return a pool of `count` such threads."""
-    return ThreadPoolExecutor(count, thread_name_prefix=name, initializer=_lower_thread_priority)
-
-
-def exit_despite_threads(names: str, seconds: float = 0.5) -> None:
-    """End the process at once if a thread is still at work, instead of waiting for it as Python would.
-
-    To be called last, when all that has to be written is written and the pools of threads are shut down, so
-    that threads without work end by themselves. A decoder in C cannot be stopped otherwise.
-
-    Args:
-        names: what the names of the threads begin with.
-        seconds: how long they may still take together.
-    """
-    until = time.monotonic() + seconds
-    for thread in threading.enumerate():
-        if thread.name.startswith(names):
-            thread.join(max(0.0, until - time.monotonic()))
-            if thread.is_alive():
-                logging.shutdown()
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(0)
-
-
-def _lower_thread_priority() -> None:
-    # Elsewhere than on Linux this would be said of the whole process, or refused.
-    if sys.platform == "linux":
-        thread = threading.get_native_id()
-        # A sandbox may forbid it; then all threads are equal.
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICE_INCREMENT)
-
-
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
+_NICE_INCREMENT = 5
+"""Nice levels below the event loop's thread. On two busy processors this reduces the 99th percentile of the
+time to reject a request at full load from 110 ms to 40 ms, and costs no throughput."""
 _SMOOTHING = 0.2
-"""Weight of the newest batch in the measured pace."""
+"""Weight of the newest batch in the measured time per item."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResult(Generic[_Out]):
-    """An output, and how long its input waited and was worked on, in seconds."""
+    """An output, with the seconds that its input waited and that its batch took."""
 
     output: _Out
     queue: float
@@ -84,13 +44,15 @@ class _QueuedItem(Generic[_In, _Out]):
 class Batcher(Generic[_In, _Out]):
     """Runs a function over batches of items, in a thread of its own. Use it from one event loop.
 
-    Nothing has to be closed: without work it holds no task, and its thread goes when nobody knows it.
+    An item that arrives while the function is idle is processed at once; while it is busy, items gather.
+    Items whose future was cancelled are skipped. It needs no closing: it holds no task while idle, and its
+    thread ends when it is garbage collected.
 
     Args:
-        run: from 1 to `size` inputs to as many outputs; called in one thread.
-        size: most items at a time.
-        wait: seconds that the oldest item may wait for others while the function is busy anyway.
-        telemetry: told of batches and of the queue's length.
+        run: maps 1 to `size` inputs to as many outputs; called in one thread.
+        size: largest batch.
+        wait: seconds that the oldest item may wait for others after a batch has ended.
+        telemetry: receives the sizes of batches and the queue's length.
     """
 
     def __init__(
@@ -98,75 +60,103 @@ class Batcher(Generic[_In, _Out]):
     ) -> None:
         self._run, self._size, self._wait, self._telemetry = run, size, wait, telemetry
         self._queue: deque[_QueuedItem[_In, _Out]] = deque()
-        self._thread = compute_executor(1, "assay-inference")
-        self._working = False
-        self._pace = 0.0
+        self._executor = compute_executor(1, "assay-inference")
+        self._busy = False
+        self._seconds_per_item = 0.0
 
     def __len__(self) -> int:
         return len(self._queue)
 
     @property
-    def pace(self) -> float:
-        """Seconds that an item takes at present; 0 before the first."""
-        return self._pace
+    def seconds_per_item(self) -> float:
+        """Recent processing time of an item, in seconds; 0 before the first."""
+        return self._seconds_per_item
 
     async def submit(self, item: _In) -> BatchResult[_Out]:
-        """Put an item in the queue and wait for its output.
+        """Queue an item and wait for its output.
 
         Raises:
             Exception: what the function raised for the batch.
         """
-        future: asyncio.Future[BatchResult[_Out]] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[BatchResult[_Out]] = loop.create_future()
         self._queue.append(_QueuedItem(item, time.perf_counter(), future))
         self._telemetry.emit(QueueLengthChanged(len(self._queue)))
-        if not self._working:
-            self._working = True
-            # Not at once: what is put in together shall go together.
-            asyncio.get_running_loop().call_soon(self._next)
+        if not self._busy:
+            self._busy = True
+            # In the loop's next iteration, so that items submitted together share a batch.
+            loop.call_soon(self._start_batch)
         return await future
 
-    def _next(self) -> None:
-        """Begin the next batch, if anything waits."""
-        batch = self._take()
+    def _start_batch(self) -> None:
+        batch: list[_QueuedItem[_In, _Out]] = []
+        while self._queue and len(batch) < self._size:
+            queued = self._queue.popleft()
+            if not queued.future.done():
+                batch.append(queued)
+        self._telemetry.emit(QueueLengthChanged(len(self._queue)))
         if not batch:
-            self._working = False
+            self._busy = False
             return
         start = time.perf_counter()
         loop = asyncio.get_running_loop()
-        running = loop.run_in_executor(self._thread, self._run, [one.item for one in batch])
-        running.add_done_callback(lambda done: self._answer(batch, start, done))
+        running = loop.run_in_executor(self._executor, self._run, [queued.item for queued in batch])
+        running.add_done_callback(lambda done: self._finish_batch(batch, start, done))
 
-    def _take(self) -> list[_QueuedItem[_In, _Out]]:
-        batch: list[_QueuedItem[_In, _Out]] = []
-        while self._queue and len(batch) < self._size:
-            waiting = self._queue.popleft()
-            if not waiting.future.done():
-                batch.append(waiting)
-        self._telemetry.emit(QueueLengthChanged(len(self._queue)))
-        return batch
-
-    def _answer(
+    def _finish_batch(
         self, batch: list[_QueuedItem[_In, _Out]], start: float, running: asyncio.Future[Sequence[_Out]]
     ) -> None:
-        """Hand out what came of a batch, and go on with the next."""
-        took = time.perf_counter() - start
+        """Set the futures of a batch, and start the next one, now or when more items have arrived."""
+        seconds = time.perf_counter() - start
         error = running.exception()
         outputs: Sequence[_Out] = () if error is not None else running.result()
-        for place, waiting in enumerate(batch):
-            if waiting.future.done():
+        for index, queued in enumerate(batch):
+            if queued.future.done():
                 continue
             if error is not None:
-                waiting.future.set_exception(error)
+                queued.future.set_exception(error)
             else:
-                waiting.future.set_result(BatchResult(outputs[place], start - waiting.since, took))
+                queued.future.set_result(BatchResult(outputs[index], start - queued.since, seconds))
         if error is None:
-            each = took / len(batch)
-            self._pace = each if self._pace == 0 else _SMOOTHING * each + (1 - _SMOOTHING) * self._pace
+            each, average = seconds / len(batch), self._seconds_per_item
+            self._seconds_per_item = each if average == 0 else _SMOOTHING * each + (1 - _SMOOTHING) * average
             self._telemetry.emit(BatchCompleted(len(batch)))
-        asyncio.get_running_loop().call_later(self._patience(), self._next)
+        delay = 0.0
+        if self._queue and len(self._queue) < self._size:
+            delay = max(0.0, self._queue[0].since + self._wait - time.perf_counter())
+        asyncio.get_running_loop().call_later(delay, self._start_batch)
 
-    def _patience(self) -> float:
-        """Return for how many seconds more items may come, as long as the oldest may wait."""
-        if not self._queue or len(self._queue) >= self._size:
-            return 0.0
-        return max(0.0, self._queue[0].since + self._wait - time.perf_counter())
+
+def compute_executor(threads: int, name: str) -> ThreadPoolExecutor:
+    """Return a thread pool whose threads have a lower priority than the event loop's thread."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=_lower_thread_priority)
+
+
+def _lower_thread_priority() -> None:
+    # On other systems than Linux this would apply to the whole process, or be refused.
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        # A sandbox may forbid it; then all threads have the same priority.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICE_INCREMENT)
+
+
+def exit_despite_threads(prefix: str, timeout: float = 0.5) -> None:
+    """Exit the process at once if a thread is still busy, instead of waiting for it as Python would.
+
+    Call it last, after everything is flushed and the thread pools are shut down, so that idle threads end by
+    themselves. A decoder in C cannot be stopped otherwise.
+
+    Args:
+        prefix: of the names of the threads.
+        timeout: seconds that the threads may still take together.
+    """
+    deadline = time.monotonic() + timeout
+    for thread in threading.enumerate():
+        if thread.name.startswith(prefix):
+            thread.join(max(0.0, deadline - time.monotonic()))
+            if thread.is_alive():
+                logging.shutdown()
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(0)

@@ -1,7 +1,4 @@
-"""The optional components of a server (authorizer, cache, request log, telemetry), their no-op versions.
-
-The factory that creates them from the settings.
-"""
+"""The optional components of a server: authorizer, telemetry, cache, request log and uncertain samples."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -22,45 +19,45 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """What a server is joined of."""
+    """The components of a server besides its models."""
 
-    gate: Authorizer = field(default_factory=NullAuthorizer)
+    authorizer: Authorizer = field(default_factory=NullAuthorizer)
     telemetry: TelemetrySink = field(default_factory=NullTelemetry)
     cache: Cache | None = None
-    journal: RequestLogWriter | None = None
-    uncertain: UncertainSampleStore | None = None
+    request_log: RequestLogWriter | None = None
+    uncertain_samples: UncertainSampleStore | None = None
     metrics_source: "Telemetry | None" = None
     """The telemetry, where metrics and drift can be read."""
 
     async def start(self) -> None:
-        """Begin to record.
+        """Start the request log.
 
         Raises:
-            AssayError: the journal's address cannot be right.
+            AssayError: the request log's address is not valid.
         """
-        if self.journal is not None:
-            await self.journal.start()
+        if self.request_log is not None:
+            await self.request_log.start()
 
     async def close(self) -> None:
-        """Flush, and let go of connections."""
-        if self.uncertain is not None:
-            await self.uncertain.close()
-        if self.journal is not None:
-            await self.journal.close()
+        """Flush the request log, and close connections."""
+        if self.uncertain_samples is not None:
+            await self.uncertain_samples.close()
+        if self.request_log is not None:
+            await self.request_log.close()
         if self.cache is not None:
             await self.cache.close()
-        await self.gate.close()
+        await self.authorizer.close()
 
 
 def make_components(settings: ServeSettings, telemetry: "Telemetry") -> Components:
-    """Make gate, cache and journal as the settings say, for the event loop that they will work in.
+    """Create the components as the settings say, for the event loop in which they will work.
 
     Args:
         settings: of the server.
         telemetry: receives the events of all components.
 
     Raises:
-        AssayError: keys are asked for and there are none that can be used, or an address is none.
+        AssayError: keys are required and there are none that can be used, or an address is not valid.
     """
     stores = (
         ("cache", settings.cache.redis),
@@ -70,11 +67,11 @@ def make_components(settings: ServeSettings, telemetry: "Telemetry") -> Componen
     for dependency, address in stores:
         if address is not None:
             telemetry.emit(DependencyStatus(dependency, up=True))
-    gate = make_authorizer(settings.auth, settings.limits, telemetry)
+    authorizer = make_authorizer(settings.auth, settings.limits, telemetry)
     cache = make_cache(settings.cache, telemetry)
     folder = settings.uncertain.folder
     uncertain = None if folder is None else UncertainSampleStore(folder, settings.uncertain)
-    return Components(gate, telemetry, cache, _make_request_log(settings, telemetry), uncertain, telemetry)
+    return Components(authorizer, telemetry, cache, _make_request_log(settings, telemetry), uncertain, telemetry)
 
 
 def _make_request_log(settings: ServeSettings, telemetry: "Telemetry") -> RequestLogWriter | None:

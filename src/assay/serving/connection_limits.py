@@ -1,4 +1,4 @@
-"""Limits on open connections and on the requests that start in one iteration of the event loop."""
+"""Limits on open connections, and on the requests that start in one iteration of the event loop."""
 
 import array
 import asyncio
@@ -16,13 +16,13 @@ from assay.serving.auth.client_ip import client_subnet, parse_address
 from assay.serving.auth.settings import Network
 
 _RESERVED_FILES = 128
-"""Files that a process has open besides its connections: models, stores, logs."""
+"""Files that a process has open besides its connections: models, databases, logs."""
 _STALLED = 2.0
-"""Seconds without progress after which a connection that is written to gives way to a new one."""
+"""Seconds without progress after which a connection that is written to is closed in favour of a new one."""
 
 
 class Connection(Protocol):
-    """What is asked of a connection."""
+    """An open connection."""
 
     @property
     def client(self) -> tuple[str, int] | None:
@@ -30,50 +30,47 @@ class Connection(Protocol):
 
     @property
     def active_at(self) -> float:
-        """Loop time at which bytes came in last."""
+        """Loop time at which bytes arrived last."""
 
     @property
     def is_idle(self) -> bool:
         """Whether no request is being answered."""
 
     @property
-    def unsent(self) -> int:
-        """Bytes that the client has not taken; 0 while the system can still keep all of them for it."""
-
-    def abort(self) -> None:
-        """Close at once."""
+    def transport(self) -> asyncio.Transport:
+        """Its transport."""
 
 
 @dataclass(slots=True)
 class _ConnectionState:
-    """What is known of an open connection."""
-
     address: str
-    waiting: int = 0
-    """Bytes that wait to be sent."""
+    unsent: int = 0
     since: float = 0.0
-    """Loop time since which they have not become fewer."""
+    """Loop time since which `unsent` has not decreased."""
 
-    def look(self, waiting: int, now: float) -> float:
-        """Note how many bytes wait; return for how many seconds the client has read none of them."""
-        if not self.waiting or waiting < self.waiting:
+    def stalled_for(self, unsent: int, now: float) -> float:
+        """Update the bytes that wait to be sent; return for how many seconds the client has read none."""
+        if not self.unsent or unsent < self.unsent:
             self.since = now
-        self.waiting = waiting
-        return now - self.since if waiting else 0.0
+        self.unsent = unsent
+        return now - self.since if unsent else 0.0
 
 
 class ConnectionLimiter:
     """The open connections of one server; use it from one event loop.
 
+    Where the limit is reached, a new connection replaces the one that has been quiet longest: idle ones
+    first, then those whose client does not read its response.
+
     Args:
-        most: connections at a time.
-        per_address: connections of one address (an IPv6 address counts as its /64) at a time.
-        exempt: proxies that speak for many clients; only `most` bounds them.
-        write_timeout: seconds in which a client must read something of what is sent to it.
+        limit: connections at a time.
+        limit_per_address: connections of one address (an IPv6 address counts as its /64) at a time.
+        exempt: proxies that connect for many clients; only `limit` applies to them.
+        write_timeout: seconds in which a client must read some of what is sent to it.
     """
 
-    def __init__(self, most: int, per_address: int, exempt: Sequence[Network], write_timeout: float) -> None:
-        self._most, self._per_address, self._exempt = most, per_address, exempt
+    def __init__(self, limit: int, limit_per_address: int, exempt: Sequence[Network], write_timeout: float) -> None:
+        self._limit, self._limit_per_address, self._exempt = limit, limit_per_address, exempt
         self._write_timeout = write_timeout
         self._open: dict[Connection, _ConnectionState] = {}
         self._by_address: Counter[str] = Counter()
@@ -81,18 +78,18 @@ class ConnectionLimiter:
     def __len__(self) -> int:
         return len(self._open)
 
-    def admit(self, connection: Connection) -> bool:
-        """Count a new connection, in place of a quiet one where there are too many.
+    def add(self, connection: Connection) -> bool:
+        """Count a new connection, in place of a quiet one where the limit is reached.
 
         Returns:
-            False: there are too many, and none is quiet; the connection is not counted.
+            False: the limit is reached and none is quiet; the connection is not counted.
         """
         now, address = connection.active_at, client_subnet(connection.client[0] if connection.client else "")
-        if self._by_address[address] >= self._per_address and not self._is_exempt(address):
-            own = [one for one, place in self._open.items() if place.address == address]
-            if not self._make_room(own, now):
+        if self._by_address[address] >= self._limit_per_address and not self._is_exempt(address):
+            own = [other for other, state in self._open.items() if state.address == address]
+            if not self._drop_quiet(own, now):
                 return False
-        if len(self._open) >= self._most and not self._make_room(self._open, now):
+        if len(self._open) >= self._limit and not self._drop_quiet(self._open, now):
             return False
         self._open[connection] = _ConnectionState(address)
         self._by_address[address] += 1
@@ -100,30 +97,30 @@ class ConnectionLimiter:
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection that has ended, if it is counted."""
-        place = self._open.pop(connection, None)
-        if place is None:
+        state = self._open.pop(connection, None)
+        if state is None:
             return
-        self._by_address[place.address] -= 1
-        if not self._by_address[place.address]:
-            del self._by_address[place.address]
+        self._by_address[state.address] -= 1
+        if not self._by_address[state.address]:
+            del self._by_address[state.address]
 
     def drop_stalled(self, now: float) -> int:
-        """Close the connections whose client has read nothing for too long.
+        """Close the connections whose client has read nothing for too long; call it about every second.
 
         Args:
-            now: loop time. Call it every second or so.
+            now: loop time.
 
         Returns:
             How many were closed.
         """
-        late = [
+        stalled = [
             connection
-            for connection, place in self._open.items()
-            if place.look(connection.unsent, now) >= self._write_timeout
+            for connection, state in self._open.items()
+            if state.stalled_for(unsent_bytes(connection.transport), now) >= self._write_timeout
         ]
-        for connection in late:
+        for connection in stalled:
             self._drop(connection)
-        return len(late)
+        return len(stalled)
 
     def drop_all(self) -> None:
         """Close all connections at once."""
@@ -132,10 +129,10 @@ class ConnectionLimiter:
 
     def _drop(self, connection: Connection) -> None:
         self.remove(connection)
-        connection.abort()
+        connection.transport.abort()
 
-    def _make_room(self, connections: Iterable[Connection], now: float) -> bool:
-        """Drop the connection that has been quiet longest; return whether there was one."""
+    def _drop_quiet(self, connections: Iterable[Connection], now: float) -> bool:
+        """Close the connection that has been quiet longest; return whether there was one."""
         quiet = min(self._quiet(connections, now), default=None, key=lambda found: found[:2])
         if quiet is None:
             return False
@@ -143,13 +140,13 @@ class ConnectionLimiter:
         return True
 
     def _quiet(self, connections: Iterable[Connection], now: float) -> Iterator[tuple[bool, float, Connection]]:
-        """Give the connections that may be dropped, after what they are sorted by."""
+        """Yield the connections that may be closed, each with its sort key."""
         for connection in connections:
-            place = self._open[connection]
-            if connection.is_idle and not place.waiting:
+            state = self._open[connection]
+            if connection.is_idle and not state.unsent:
                 yield False, connection.active_at, connection
-            elif place.waiting and now - place.since >= _STALLED:
-                yield True, place.since, connection
+            elif state.unsent and now - state.since >= _STALLED:
+                yield True, state.since, connection
 
     def _is_exempt(self, address: str) -> bool:
         if not self._exempt:
@@ -158,82 +155,85 @@ class ConnectionLimiter:
         return parsed is not None and any(parsed in network for network in self._exempt)
 
 
-def unsent_bytes(transport: asyncio.Transport) -> int:
-    """Return the bytes that a transport could not hand to the system, and those that the system has not sent.
-
-    The system's buffer takes megabytes, and is asked for more only when a part of it is free: without its own
-    count a client that reads slowly would look like one that reads nothing. Where it does not tell, nothing
-    is added.
-    """
-    waiting = transport.get_write_buffer_size()
-    connection = transport.get_extra_info("socket")
-    if not waiting or connection is None or sys.platform != "linux":
-        return waiting
-    queued = array.array("i", [0])
-    with contextlib.suppress(OSError):
-        fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, queued)  # SIOCOUTQ, tcp(7)
-    return waiting + queued[0]
-
-
-def raise_file_limit(most: int) -> int:
-    """Let the process open enough files for `most` connections; return how many it may have.
-
-    The soft limit of open files is often 1024 where the hard one is far higher.
-    """
-    wanted = most + _RESERVED_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return most if soft == resource.RLIM_INFINITY else max(1, min(most, soft - _RESERVED_FILES))
-
-
 class RequestScheduler:
-    """Starts requests in the order in which they came; use it from one event loop.
+    """Limits the requests that start in one iteration of the event loop; use it from one event loop.
 
-    Requests that a client sent before it had the answer to the one before (pipelining) wait in a queue of
-    their own: a client that sends many of them at once does not delay others.
+    An iteration ends when everything that was ready has run. Without a limit, some hundred connections that
+    send one request after another make every iteration last as long as all of their responses, and a new
+    connection, which needs several iterations, waits for all of them each time.
+
+    Requests start in the order of their arrival. Requests that a client sent before it had the response to
+    the one before (pipelining) wait in a second queue, so that a client that sends many does not delay others.
 
     Args:
-        most: requests that start in one turn.
-        pipelined: how many of these come from the second queue.
+        limit: requests that start in one iteration.
+        pipelined_limit: how many of these come from the second queue.
     """
 
-    def __init__(self, most: int, pipelined: int) -> None:
-        self._most, self._pipelined = most, pipelined
-        self._left = most
+    def __init__(self, limit: int, pipelined_limit: int) -> None:
+        self._limit, self._pipelined_limit = limit, pipelined_limit
+        self._left = limit
         self._waiting: deque[Callable[[], None]] = deque()
-        self._behind: deque[Callable[[], None]] = deque()
-        self._counting = False
+        self._pipelined: deque[Callable[[], None]] = deque()
+        self._scheduled = False
 
-    def take(self, loop: asyncio.AbstractEventLoop) -> bool:
+    def try_start(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Count a request that starts now; return False where it has to wait instead."""
         if self._left <= 0 or self._waiting:
             return False
         self._left -= 1
-        if not self._counting:
-            self._count(loop)
+        if not self._scheduled:
+            self._schedule(loop)
         return True
 
-    def wait(self, loop: asyncio.AbstractEventLoop, start: Callable[[], None], *, pipelined: bool) -> None:
-        """Call `start` in a later turn, after what waits already."""
-        (self._behind if pipelined else self._waiting).append(start)
-        if not self._counting:
-            self._count(loop)
+    def enqueue(self, loop: asyncio.AbstractEventLoop, start: Callable[[], None], *, pipelined: bool) -> None:
+        """Call `start` in a later iteration, after what waits already."""
+        (self._pipelined if pipelined else self._waiting).append(start)
+        if not self._scheduled:
+            self._schedule(loop)
 
-    def _count(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._counting = True
-        loop.call_soon(self._next, loop)
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._scheduled = True
+        loop.call_soon(self._run_iteration, loop)
 
-    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin a turn."""
-        if not self._waiting and not self._behind:
-            self._left, self._counting = self._most, False
+    def _run_iteration(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._waiting and not self._pipelined:
+            self._left, self._scheduled = self._limit, False
             return
-        behind = min(self._pipelined, len(self._behind))
-        starting = [self._waiting.popleft() for _ in range(min(self._most - behind, len(self._waiting)))]
-        starting += [self._behind.popleft() for _ in range(behind)]
-        self._left = self._most - len(starting)
-        self._count(loop)
+        pipelined = min(self._pipelined_limit, len(self._pipelined))
+        starting = [self._waiting.popleft() for _ in range(min(self._limit - pipelined, len(self._waiting)))]
+        starting += [self._pipelined.popleft() for _ in range(pipelined)]
+        self._left = self._limit - len(starting)
+        self._schedule(loop)
         for start in starting:
             start()
+
+
+def unsent_bytes(transport: asyncio.Transport) -> int:
+    """Return the bytes in a transport's write buffer and in the system's send buffer.
+
+    The system's buffer holds megabytes, and accepts more only when part of it is free: without its count, a
+    client that reads slowly would look like one that reads nothing. Where the system does not report it,
+    nothing is added.
+    """
+    unsent = transport.get_write_buffer_size()
+    connection = transport.get_extra_info("socket")
+    if not unsent or connection is None or sys.platform != "linux":
+        return unsent
+    queued = array.array("i", [0])
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, queued)  # SIOCOUTQ, tcp(7)
+    return unsent + queued[0]
+
+
+def raise_file_limit(connections: int) -> int:
+    """Let the process open enough files for `connections` connections; return how many it may have.
+
+    The soft limit of open files is often 1024 where the hard one is far higher.
+    """
+    wanted = connections + _RESERVED_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return connections if soft == resource.RLIM_INFINITY else max(1, min(connections, soft - _RESERVED_FILES))

@@ -1,7 +1,4 @@
-"""Validate and decode uploaded images in bounded threads and memory.
-
-Speculatively where a cache hit is unlikely.
-"""
+"""Validate and decode uploaded images in bounded threads and memory, speculatively where a cache hit is unlikely."""
 
 import asyncio
 import threading
@@ -18,166 +15,163 @@ from assay.serving.batching import compute_executor
 from assay.serving.errors import too_many_pixels, unreadable_image, unsupported_format
 from assay.serving.request_record import ImageMetadata
 
-_Result = TypeVar("_Result")
+_T = TypeVar("_T")
 DecodedImage = tuple[ImageMetadata, np.ndarray]
-"""What a photo's header says, and its pixels as the network takes them, uint8 [S, S, 3]."""
+"""Metadata, and the preprocessed pixels, uint8 [S, S, 3]."""
 
 DECODE_THREAD_PREFIX = "assay-decode"
-"""What the names of the threads that decode begin with."""
 _BYTES_PER_PIXEL = 8
-"""Bytes of memory a pixel while decoding: as stored, and as RGB. A large JPEG is often decoded smaller."""
+"""Memory while decoding: as stored, and as RGB. A large JPEG is often decoded at a reduced size."""
+_FINGERPRINT_BYTES = 2048
+"""Bytes at either end of a file by which it is recognized: not proof, but enough to guess by."""
+_MAX_FINGERPRINTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
-    """Which photos are taken."""
+    """Which images are accepted."""
 
     formats: tuple[str, ...]
     max_side: int
 
     def check(self, data: bytes) -> ImageMetadata:
-        """Judge a photo by its first bytes and its header; no pixel is decoded.
+        """Check an image by its first bytes and its header; no pixel is decoded.
 
         Raises:
             UploadError: another format, too many pixels, or a damaged header.
         """
-        kind = sniff(data[:HEAD_BYTES])
-        if kind not in self.formats:
+        image_format = sniff(data[:HEAD_BYTES])
+        if image_format not in self.formats:
             raise unsupported_format(self.formats)
         try:
-            told = inspect(data, self.max_side**2)
+            header = inspect(data, self.max_side**2)
         except TooLargeError:
             raise too_many_pixels(self.max_side) from None
         except DecodeError as error:
-            raise unreadable_image(kind, str(error)) from None
-        if max(told.width, told.height) > self.max_side:
+            raise unreadable_image(image_format, str(error)) from None
+        if max(header.width, header.height) > self.max_side:
             raise too_many_pixels(self.max_side)
-        return ImageMetadata(len(data), kind, (told.width, told.height))
+        return ImageMetadata(len(data), image_format, (header.width, header.height))
 
 
 class Decoder:
-    """Threads that decode.
+    """A thread pool that decodes images.
 
     Args:
-        slots: photos at a time.
-        memory: bytes that those photos may take together, as estimated from their headers.
+        threads: images at a time.
+        memory: bytes that those images may take together, as estimated from their headers.
     """
 
-    def __init__(self, slots: int, memory: int) -> None:
-        self._pool = compute_executor(slots, DECODE_THREAD_PREFIX)
-        self._memory = _MemoryLimiter(memory)
+    def __init__(self, threads: int, memory: int) -> None:
+        self._executor = compute_executor(threads, DECODE_THREAD_PREFIX)
+        self._memory = _DecodeMemory(memory)
 
-    def run(self, work: Callable[[], _Result], facts: ImageMetadata | None = None) -> asyncio.Future[_Result]:
-        """Begin some work as soon as a slot is free; work that is cancelled before it began is never done.
+    def decode(self, data: bytes, limits: ImageLimits, preprocess: Preprocess) -> asyncio.Future[DecodedImage]:
+        """Check and decode an image in a thread.
+
+        Raises:
+            UploadError: from the future; the image is not accepted, or damaged.
+        """
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._executor, self._decode, data, limits, preprocess)
+
+    def run(self, work: Callable[[], _T], image: ImageMetadata | None = None) -> asyncio.Future[_T]:
+        """Run other work in a thread; it is skipped if it is cancelled before it started.
 
         Args:
             work: called in a thread.
-            facts: of the photo that it decodes, if it decodes one.
+            image: that it decodes, whose memory is counted.
         """
-        return asyncio.get_running_loop().run_in_executor(self._pool, self._bounded, work, facts)
-
-    def read(self, data: bytes, limits: ImageLimits, preprocess: Preprocess) -> asyncio.Future[DecodedImage]:
-        """Begin to check and decode a photo.
-
-        Returns:
-            What comes of it.
-
-        Raises:
-            UploadError: the photo is not taken, or damaged.
-        """
-        return self.run(lambda: self._read(data, limits, preprocess))
+        return asyncio.get_running_loop().run_in_executor(self._executor, self._run, work, image)
 
     def close(self) -> None:
-        """Let the threads go."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Stop the threads, without waiting for them."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _read(self, data: bytes, limits: ImageLimits, preprocess: Preprocess) -> DecodedImage:
-        facts = limits.check(data)
+    def _decode(self, data: bytes, limits: ImageLimits, preprocess: Preprocess) -> DecodedImage:
+        image = limits.check(data)
         try:
-            return facts, self._bounded(lambda: preprocess.read(data), facts)
+            with self._memory.reserve(image):
+                return image, preprocess.read(data)
         except DecodeError as error:
-            raise unreadable_image(facts.format, str(error)) from None
+            raise unreadable_image(image.format, str(error)) from None
 
-    def _bounded(self, work: Callable[[], _Result], facts: ImageMetadata | None) -> _Result:
-        width, height = (facts.dimensions if facts else None) or (0, 0)
-        with self._memory.hold(width * height * _BYTES_PER_PIXEL):
+    def _run(self, work: Callable[[], _T], image: ImageMetadata | None) -> _T:
+        with self._memory.reserve(image):
             return work()
 
 
-class _MemoryLimiter:
-    """Bytes that threads hold together; who would pass the limit waits for others, and never alone."""
+class _DecodeMemory:
+    """Bytes that the threads use together. A thread waits for others, but never where it is alone."""
 
     def __init__(self, limit: int) -> None:
-        self._limit, self._held = limit, 0
+        self._limit, self._reserved = limit, 0
         self._changed = threading.Condition()
 
     @contextmanager
-    def hold(self, count: int) -> Iterator[None]:
-        count = min(count, self._limit)
+    def reserve(self, image: ImageMetadata | None) -> Iterator[None]:
+        width, height = (image.dimensions if image else None) or (0, 0)
+        count = min(width * height * _BYTES_PER_PIXEL, self._limit)
         with self._changed:
-            self._changed.wait_for(lambda: self._held + count <= self._limit)
-            self._held += count
+            self._changed.wait_for(lambda: self._reserved + count <= self._limit)
+            self._reserved += count
         try:
             yield
         finally:
             with self._changed:
-                self._held -= count
+                self._reserved -= count
                 self._changed.notify_all()
 
 
-_DecodedT = TypeVar("_DecodedT")
-
-_FINGERPRINT_BYTES = 2048
-"""Bytes at either end of a file by which it is recognised: no proof, but enough to guess by."""
-_MAX_FINGERPRINTS = 10_000
-
-
 @dataclass(frozen=True, slots=True)
-class SpeculativeDecode(Generic[_DecodedT]):
-    """Work that has begun."""
+class SpeculativeDecode(Generic[_T]):
+    """A decode that has started."""
 
-    work: asyncio.Future[_DecodedT]
+    work: asyncio.Future[_T]
     since: float
     """Seconds on `time.perf_counter`."""
 
 
-class SpeculativeDecoder(Generic[_DecodedT]):
-    """Begins to decode photos that the cache can hardly know, one at a time. Use it from one event loop."""
+class SpeculativeDecoder(Generic[_T]):
+    """Starts to decode an image while it is hashed, if the cache is unlikely to have its answer.
+
+    One image at a time; use it from one event loop.
+    """
 
     def __init__(self) -> None:
-        self._seen: dict[int, None] = {}
-        self._running: asyncio.Future[_DecodedT] | None = None
+        self._fingerprints: dict[int, None] = {}
+        self._running: asyncio.Future[_T] | None = None
 
-    def begin(
-        self, photo: bytes, read: Callable[[], asyncio.Future[_DecodedT]], *, idle: bool
-    ) -> SpeculativeDecode[_DecodedT] | None:
-        """Begin, or return None: the photo was seen before, or there is other work to do.
+    def start(
+        self, data: bytes, decode: Callable[[], asyncio.Future[_T]], *, idle: bool
+    ) -> SpeculativeDecode[_T] | None:
+        """Start to decode, or return None: the image was seen before, or there is other work to do.
 
-        If nobody asks for what was read, it is dropped, and so is an error.
+        If nobody awaits the result, it is dropped, and so is an error.
 
         Args:
-            photo: the file.
-            read: begins the work.
+            data: the file.
+            decode: starts the work.
             idle: nothing else needs the processors.
         """
-        known = self._note(photo)
+        known = self._remember(data)
         if known or not idle or self._running is not None:
             return None
         since = time.perf_counter()
-        self._running = read()
-        self._running.add_done_callback(self._ended)
+        self._running = decode()
+        self._running.add_done_callback(self._on_done)
         return SpeculativeDecode(self._running, since)
 
-    def _note(self, photo: bytes) -> bool:
-        """Return whether a file like this one came before."""
-        mark = hash((len(photo), photo[:_FINGERPRINT_BYTES], photo[-_FINGERPRINT_BYTES:]))
-        known = mark in self._seen
-        self._seen[mark] = None
-        if len(self._seen) > _MAX_FINGERPRINTS:
-            del self._seen[next(iter(self._seen))]
+    def _remember(self, data: bytes) -> bool:
+        """Return whether a file like this one was seen before."""
+        fingerprint = hash((len(data), data[:_FINGERPRINT_BYTES], data[-_FINGERPRINT_BYTES:]))
+        known = fingerprint in self._fingerprints
+        self._fingerprints[fingerprint] = None
+        if len(self._fingerprints) > _MAX_FINGERPRINTS:
+            del self._fingerprints[next(iter(self._fingerprints))]
         return known
 
-    def _ended(self, work: asyncio.Future[_DecodedT]) -> None:
+    def _on_done(self, work: asyncio.Future[_T]) -> None:
         self._running = None
         if not work.cancelled():
-            work.exception()  # looked at, so that Python does not warn when nobody asks
+            work.exception()  # retrieved, so that asyncio does not warn when nobody awaits it

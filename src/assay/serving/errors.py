@@ -6,17 +6,17 @@ from assay.image.formats import format_title
 
 
 class ApiError(Exception):
-    """A request that failed; its text is for the client to read."""
+    """A request that failed; its text is sent to the client."""
 
     def __init__(
         self, status: int, text: str, *, reason: str | None = None, headers: Mapping[str, str] | None = None
     ) -> None:
-        """Set what is answered.
+        """Define the error response.
 
         Args:
             status: HTTP status.
-            text: one sentence for the client.
-            reason: what metrics count a rejection under: overload, deadline, upload; None: it is none.
+            text: message for the client.
+            reason: label of the rejection in metrics (overload, deadline, upload); None: it is not counted.
             headers: such as Retry-After.
         """
         super().__init__(text)
@@ -24,14 +24,14 @@ class ApiError(Exception):
 
 
 class UploadError(ApiError):
-    """An upload that cannot be taken."""
+    """An upload that is not accepted."""
 
     def __init__(self, text: str, status: int = 400, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(status, text, reason="upload", headers=headers)
 
 
 class OverloadError(ApiError):
-    """There are too many requests; come back after some seconds."""
+    """There are too many requests; retry after some seconds."""
 
     def __init__(self, retry_after: int) -> None:
         text = f"Too many requests wait; try again in {retry_after} s"
@@ -39,18 +39,18 @@ class OverloadError(ApiError):
 
 
 class DeadlineError(ApiError):
-    """The answer would have come too late."""
+    """The deadline has passed."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(504, f"No answer within {seconds:g} s", reason="deadline")
 
 
 class ClientDisconnectedError(Exception):
-    """The client has hung up; nobody reads the answer."""
+    """The client has disconnected; there is nobody to send a response to."""
 
 
 CLIENT_CLOSED_REQUEST = 499
-"""Status in records of requests whose client hung up; nginx's number."""
+"""Status in records of requests whose client disconnected; the number that nginx uses."""
 INTERNAL_ERROR = "Internal server error"
 NOT_MULTIPART = "Content-Type must be multipart/form-data"
 MODEL_NOT_FOUND = "There is no such model; GET /models lists them"
@@ -61,22 +61,22 @@ UPLOAD_TIMEOUT = "The upload took too long"
 
 
 def unsupported_encoding(what: str, headers: Mapping[str, str] | None = None) -> UploadError:
-    """Name the header that says how bytes are encoded, where they must come as they are."""
+    """Return the error for a header that names an encoding other than identity."""
     text = f"The {what} is not supported: send the bytes as they are"
     return UploadError(text, status=415, headers=headers)
 
 
 def unsupported_format(formats: tuple[str, ...]) -> UploadError:
-    """Name the formats that are allowed, by the endings that people know."""
-    endings = ", ".join("jpg, jpeg" if name == "jpeg" else name for name in formats)
-    return UploadError(f"Invalid image format. Allowed formats: {endings}")
+    """Return the error that names the accepted formats by their file extensions."""
+    extensions = ", ".join("jpg, jpeg" if name == "jpeg" else name for name in formats)
+    return UploadError(f"Invalid image format. Allowed formats: {extensions}")
 
 
 def too_many_pixels(max_side: int) -> UploadError:
-    """Say how large a photo may be."""
+    """Return the error that names the largest side."""
     return UploadError(f"Image dimensions exceed maximum limit of {max_side} x {max_side} pixels")
 
 
-def unreadable_image(kind: str, reason: str) -> UploadError:
-    """Say what is wrong with a photo of a format that is allowed."""
-    return UploadError(f"The {format_title(kind)} image cannot be read: {reason}")
+def unreadable_image(image_format: str, reason: str) -> UploadError:
+    """Return the error for a damaged image of an accepted format."""
+    return UploadError(f"The {format_title(image_format)} image cannot be read: {reason}")

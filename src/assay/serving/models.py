@@ -18,38 +18,39 @@ from assay.serving.telemetry import ModelActivated, TelemetrySink
 
 
 def check_golden(classifier: Classifier, folder: Path) -> None:
-    """Have a classifier answer photos whose answers are known.
+    """Check that a classifier answers images of known classes correctly.
 
     Args:
-        classifier: the one to be used.
-        folder: photos, in folders named after classes where their class is known.
+        classifier: to be checked.
+        folder: golden images, in folders named after their class where it is known.
 
     Raises:
-        BundleError: there are no photos, or one gets no answer or the wrong one.
+        BundleError: there are no images, or one gets no answer or the wrong one.
     """
-    where = classifier.info.name if classifier.bundle is None else str(classifier.bundle.path)
+    source = classifier.info.name if classifier.bundle is None else str(classifier.bundle.path)
     paths = (
         sorted(path for path in walk_images(folder, SkippedFiles()) if is_image_file(path)) if folder.is_dir() else []
     )
     if not paths:
-        raise BundleError(f"{folder} holds no golden photos: put some there, or leave out --golden")
-    for path, said in zip(paths, classifier.stream(paths), strict=True):
-        if isinstance(said, Failure):
-            raise BundleError(f"{where} cannot be used: golden photo {said}")
+        raise BundleError(f"{folder} contains no golden images: add some, or omit --golden")
+    for path, prediction in zip(paths, classifier.stream(paths), strict=True):
+        if isinstance(prediction, Failure):
+            raise BundleError(f"{source} cannot be used: golden image {prediction}")
         expected = path.parent.name if path.parent != folder else None
-        if expected in classifier.classes and said.label != expected:
-            raise BundleError(f"{where} cannot be used: it calls golden photo {path} {said.label!r}")
+        if expected in classifier.classes and prediction.label != expected:
+            raise BundleError(f"{source} cannot be used: it classifies golden image {path} as {prediction.label!r}")
 
 
 class ServedModel:
-    """A classifier in use.
+    """A model with its batcher and the limits on its images.
 
     Attributes:
         name: as requests name it.
-        classifier: what answers.
-        batcher: the way to it.
-        limits: which photos it takes.
-        photo_bytes: the largest photo it takes.
+        classifier: the model.
+        info: of its bundle.
+        batcher: through which requests use it.
+        image_limits: formats and sizes that it accepts.
+        max_image_bytes: largest file that it accepts.
     """
 
     def __init__(
@@ -64,14 +65,14 @@ class ServedModel:
         self.classifier = classifier
         self.info = classifier.info
         self.batcher: Batcher[np.ndarray, Prediction] = Batcher(
-            lambda squares: classifier.predict_pixels(np.stack(squares)),
-            batching.batch_size,
-            batching.batch_wait,
-            telemetry,
+            self._predict, batching.batch_size, batching.batch_wait, telemetry
         )
         serve = self.info.serve
-        self.limits = ImageLimits(uploads.formats or serve.accepted, uploads.max_side or serve.max_side)
-        self.photo_bytes = int((uploads.max_megabytes or serve.max_megabytes) * 2**20)
+        self.image_limits = ImageLimits(uploads.formats or serve.accepted, uploads.max_side or serve.max_side)
+        self.max_image_bytes = int((uploads.max_megabytes or serve.max_megabytes) * 2**20)
+
+    def _predict(self, pixels: Sequence[np.ndarray]) -> list[Prediction]:
+        return self.classifier.predict_pixels(np.stack(pixels))
 
     @property
     def precision(self) -> str:
@@ -80,23 +81,23 @@ class ServedModel:
 
     @property
     def identity(self) -> str:
-        """All that decides an answer besides the photo and the options."""
+        """Everything that decides a result besides the image and the options."""
         return f"{self.info.version}-{self.precision}-{self.classifier.engine.name}"
 
 
 class ModelRegistry:
-    """Models by name; the first is the one that answers where none is named.
+    """Models by name; the first is the default.
 
     Args:
-        sources: what to serve.
-        settings: how to run it.
-        threads: processors for inference.
-        batching: how requests share it.
-        uploads: what it takes.
-        telemetry: told which models are in use.
+        sources: files and names of the models.
+        settings: engine, precision and golden images.
+        threads: of inference.
+        batching: of requests.
+        uploads: limits that replace those of the bundles.
+        telemetry: receives the models that are in use.
 
     Raises:
-        BundleError: a bundle cannot be used, or fails its golden photos.
+        BundleError: a bundle cannot be used, or fails its golden images.
         UsageError: two models have the same name.
     """
 
@@ -114,19 +115,19 @@ class ModelRegistry:
         self._batching, self._uploads, self._telemetry = batching, uploads, telemetry
         self._models: dict[str, ServedModel] = {}
         self._sources: dict[str, ModelSource] = {}
-        self._reloading = asyncio.Lock()
+        self._reload_lock = asyncio.Lock()
         for source in sources:
             model = self._load(source)
             if model.name in self._models:
-                raise UsageError(f"two models are called {model.name!r}: give NAME=PATH")
-            self._put(source, model)
+                raise UsageError(f"two models are named {model.name!r}: give NAME=PATH")
+            self._register(source, model)
 
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._models.values())
 
     @property
     def default(self) -> ServedModel:
-        """The model that answers where none is named."""
+        """The model that answers where a request names none."""
         return next(iter(self._models.values()))
 
     def get(self, name: str | None) -> ServedModel | None:
@@ -134,21 +135,21 @@ class ModelRegistry:
         return self.default if name is None else self._models.get(name)
 
     async def reload(self) -> Mapping[str, str]:
-        """Read all bundles anew, check them, and only then use them; all or none.
+        """Read and check all bundles again, and use the new models only if all of them pass.
 
         Returns:
             Versions by name.
 
         Raises:
-            AssayError: a bundle cannot be used; the old ones answer on.
+            AssayError: a bundle cannot be used; the old models stay.
         """
-        async with self._reloading:
-            fresh = await asyncio.to_thread(self._load_again)
-            for name, model in fresh.items():
-                self._put(self._sources[name], model)
+        async with self._reload_lock:
+            reloaded = await asyncio.to_thread(self._load_all)
+            for name, model in reloaded.items():
+                self._register(self._sources[name], model)
             return {model.name: model.info.version for model in self}
 
-    def _load_again(self) -> dict[str, ServedModel]:
+    def _load_all(self) -> dict[str, ServedModel]:
         return {name: self._load(source, self._models[name]) for name, source in self._sources.items()}
 
     def _load(self, source: ModelSource, old: ServedModel | None = None) -> ServedModel:
@@ -157,13 +158,11 @@ class ModelRegistry:
         if settings.golden is not None:
             check_golden(classifier, settings.golden)
         if old is not None and classifier.classes != old.classifier.classes:
-            raise BundleError(
-                f"{source.path} has other classes than the model that it would replace: restart the server"
-            )
+            raise BundleError(f"{source.path} has other classes than the model that it replaces: restart the server")
         name = source.name or (classifier.info.name if old is None else old.name)
         return ServedModel(name, classifier, self._batching, self._uploads, self._telemetry)
 
-    def _put(self, source: ModelSource, model: ServedModel) -> None:
+    def _register(self, source: ModelSource, model: ServedModel) -> None:
         self._sources[model.name] = source
         self._models[model.name] = model
         self._telemetry.emit(ModelActivated(model.name, model.info))

@@ -20,13 +20,13 @@ from assay.serving.errors import ApiError
 from assay.serving.http_headers import parse_length
 from assay.serving.results import ClassificationResult
 
-PIXELS, PHOTOS = "images", "photos"
-"""Inputs: squares of pixels as the network takes them, or encoded photos."""
-_FEW = 4096
+PIXELS, FILES = "images", "photos"
+"""Names of the inputs: preprocessed pixels, or encoded image files."""
+_MAX_SHORT = 4096
 """Characters of JSON that a list of a few values (a shape, the outputs) may take."""
-_LONGEST_ID = 256
+_MAX_ID = 256
 _SEGMENT = 2**21
-"""Characters of pixels that are read at a time: each becomes a list of Python numbers first."""
+"""Characters of pixels that are parsed at a time: each piece becomes a list of Python numbers first."""
 _NUMBERS = b" \t\r\n+-.0123456789eE"
 
 _T = TypeVar("_T")
@@ -50,7 +50,7 @@ class _Output(msgspec.Struct):
 
 
 class _Request(msgspec.Struct):
-    """The JSON of an infer request; what may be long is left as text."""
+    """The JSON of an infer request; values that may be long stay text."""
 
     inputs: tuple[_Tensor]
     id: str | None = None
@@ -62,75 +62,76 @@ _OUTPUTS = ("label", "confidence", "probabilities", "unknown")
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """What is asked; one of `pixels` and `photos` is there."""
+    """A parsed request; it has either `pixels` or `images`."""
 
     id: str | None
     pixels: np.ndarray | None
     """uint8 [N, S, S, 3]."""
-    photos: Sequence[bytes]
+    images: Sequence[bytes]
+    """Encoded image files."""
     outputs: tuple[str, ...]
 
 
-def parse_request(body: bytes | bytearray, header_length: str | None, side: int, most: int) -> InferRequest:
-    """Read the body of an infer request.
+def parse_request(body: bytes | bytearray, header_length: str | None, side: int, max_images: int) -> InferRequest:
+    """Parse the body of an infer request.
 
     Args:
-        body: JSON, and binary data behind it.
-        header_length: length of the JSON in bytes, as `Inference-Header-Content-Length` tells it; None: all.
-        side: of the network's squares, in pixels.
-        most: images that one request may hold.
+        body: JSON, optionally followed by binary data.
+        header_length: length of the JSON in bytes, from `Inference-Header-Content-Length`; None: all.
+        side: of the preprocessed images, in pixels.
+        max_images: of one request.
 
     Raises:
-        ApiError: it is none.
+        ApiError: 400; it is not valid.
     """
     text, binary = _split(memoryview(body), header_length)
-    request = _decode(text, _Request, "The body is no JSON of an infer request")
-    if request.id is not None and len(request.id) > _LONGEST_ID:
-        raise ApiError(400, f"id is longer than {_LONGEST_ID} characters")
+    request = _decode(text, _Request, "The body is not the JSON of an infer request")
+    if request.id is not None and len(request.id) > _MAX_ID:
+        raise ApiError(400, f"id is longer than {_MAX_ID} characters")
     (tensor,) = request.inputs
-    outputs = _outputs(request.outputs)
-    kind = (tensor.name, tensor.datatype)
-    if kind == (PIXELS, "UINT8"):
-        return InferRequest(request.id, _pixels(tensor, binary, side, most), (), outputs)
-    if kind == (PHOTOS, "BYTES"):
-        return InferRequest(request.id, None, _photos(tensor, binary, most), outputs)
-    raise ApiError(400, f"the input must be {PIXELS} of UINT8 or {PHOTOS} of BYTES")
+    outputs = _requested_outputs(request.outputs)
+    tensor_type = (tensor.name, tensor.datatype)
+    if tensor_type == (PIXELS, "UINT8"):
+        return InferRequest(request.id, _pixels(tensor, binary, side, max_images), (), outputs)
+    if tensor_type == (FILES, "BYTES"):
+        return InferRequest(request.id, None, _files(tensor, binary, max_images), outputs)
+    raise ApiError(400, f"the input must be {PIXELS} of UINT8 or {FILES} of BYTES")
 
 
 def build_response(
-    model: str, version: str, request: InferRequest, predictions: Sequence[ClassificationResult]
+    model: str, version: str, request: InferRequest, results: Sequence[ClassificationResult]
 ) -> dict[str, Any]:
-    """Return the answer to an infer request, ready for JSON."""
-    answer: dict[str, Any] = {"model_name": model, "model_version": version}
+    """Return the response to an infer request, ready for JSON."""
+    response: dict[str, Any] = {"model_name": model, "model_version": version}
     if request.id is not None:
-        answer["id"] = request.id
-    count = len(predictions)
+        response["id"] = request.id
+    count = len(results)
     values: dict[str, tuple[str, list[int], list[Any]]] = {
-        "label": ("BYTES", [count], [one.label for one in predictions]),
-        "confidence": ("FP32", [count], [one.confidence for one in predictions]),
+        "label": ("BYTES", [count], [result.label for result in results]),
+        "confidence": ("FP32", [count], [result.confidence for result in results]),
         "probabilities": (
             "FP32",
-            [count, len(predictions[0].probabilities)],
-            [value for one in predictions for value in one.probabilities.values()],
+            [count, len(results[0].probabilities)],
+            [value for result in results for value in result.probabilities.values()],
         ),
-        "unknown": ("BOOL", [count], [bool(one.unknown) for one in predictions]),
+        "unknown": ("BOOL", [count], [bool(result.unknown) for result in results]),
     }
     tensors = ((name, *values[name]) for name in request.outputs)
-    answer["outputs"] = [
-        {"name": name, "datatype": kind, "shape": shape, "data": data} for name, kind, shape, data in tensors
+    response["outputs"] = [
+        {"name": name, "datatype": datatype, "shape": shape, "data": data} for name, datatype, shape, data in tensors
     ]
-    return answer
+    return response
 
 
 def model_metadata(name: str, version: str, side: int, classes: int) -> dict[str, Any]:
-    """Return what is told of a model."""
+    """Return a model's metadata."""
     return {
         "name": name,
         "versions": [version],
         "platform": "assay",
         "inputs": [
             {"name": PIXELS, "datatype": "UINT8", "shape": [-1, side, side, 3]},
-            {"name": PHOTOS, "datatype": "BYTES", "shape": [-1]},
+            {"name": FILES, "datatype": "BYTES", "shape": [-1]},
         ],
         "outputs": [
             {"name": "label", "datatype": "BYTES", "shape": [-1]},
@@ -141,48 +142,48 @@ def model_metadata(name: str, version: str, side: int, classes: int) -> dict[str
     }
 
 
-def _decode(text: msgspec.Raw | memoryview | bytes, kind: type[_T], wrong: str) -> _T:
-    """Read JSON of one type.
+def _decode(text: msgspec.Raw | memoryview | bytes, expected: type[_T], error_prefix: str) -> _T:
+    """Parse JSON of one type.
 
     Raises:
-        ApiError: 400; it is no JSON, or JSON of another type.
+        ApiError: 400; it is not JSON, or JSON of another type.
     """
     try:
-        return msgspec.json.decode(text, type=kind)
+        return msgspec.json.decode(text, type=expected)
     except RecursionError:
-        raise ApiError(400, f"{wrong}: it is nested too deeply") from None
+        raise ApiError(400, f"{error_prefix}: it is nested too deeply") from None
     except UnicodeDecodeError:
-        raise ApiError(400, f"{wrong}: it is not UTF-8") from None
+        raise ApiError(400, f"{error_prefix}: it is not UTF-8") from None
     except ValueError as error:
-        raise ApiError(400, f"{wrong}: {error}") from None
+        raise ApiError(400, f"{error_prefix}: {error}") from None
 
 
 def _split(body: memoryview, header_length: str | None) -> tuple[memoryview, memoryview]:
     length = len(body) if header_length is None else parse_length(header_length)
     if length is None or length > len(body):
-        raise ApiError(400, "Inference-Header-Content-Length is no length within the body")
+        raise ApiError(400, "Inference-Header-Content-Length is not a length within the body")
     return body[:length], body[length:]
 
 
-def _few(values: msgspec.Raw, kind: type[_T], wrong: str) -> _T:
-    """Read a value that takes few characters, whatever it is."""
-    if len(memoryview(values)) > _FEW:
-        raise ApiError(400, f"{wrong}: it is longer than {_FEW} characters")
-    return _decode(values, kind, wrong)
+def _decode_short(values: msgspec.Raw, expected: type[_T], error_prefix: str) -> _T:
+    """Parse a value that takes few characters in any valid request."""
+    if len(memoryview(values)) > _MAX_SHORT:
+        raise ApiError(400, f"{error_prefix}: it is longer than {_MAX_SHORT} characters")
+    return _decode(values, expected, error_prefix)
 
 
-def _outputs(asked: msgspec.Raw) -> tuple[str, ...]:
-    outputs = _few(asked, list[_Output] | None, "outputs must be a list of objects")  # type: ignore[arg-type]
+def _requested_outputs(requested: msgspec.Raw) -> tuple[str, ...]:
+    outputs = _decode_short(requested, list[_Output] | None, "outputs must be a list of objects")  # type: ignore[arg-type]
     if not outputs:
         return _OUTPUTS
-    names = [one.name for one in outputs]
+    names = [output.name for output in outputs]
     if not all(name in _OUTPUTS for name in names):
         raise ApiError(400, f"outputs are {', '.join(_OUTPUTS)}")
     return tuple(names)
 
 
 def _shape(tensor: _Tensor) -> list[int]:
-    return _few(tensor.shape, list[int], f"the shape of {tensor.name} must be a list of whole numbers")
+    return _decode_short(tensor.shape, list[int], f"the shape of {tensor.name} must be a list of whole numbers")
 
 
 def _binary(tensor: _Tensor, binary: memoryview) -> memoryview | None:
@@ -191,14 +192,14 @@ def _binary(tensor: _Tensor, binary: memoryview) -> memoryview | None:
     if size is None:
         return None
     if size != len(binary):
-        raise ApiError(400, "binary_data_size is not the length of what is behind the JSON")
+        raise ApiError(400, "binary_data_size is not the length of what follows the JSON")
     return binary
 
 
-def _pixels(tensor: _Tensor, binary: memoryview, side: int, most: int) -> np.ndarray:
+def _pixels(tensor: _Tensor, binary: memoryview, side: int, max_images: int) -> np.ndarray:
     shape = _shape(tensor)
-    if len(shape) != 4 or shape[1:] != [side, side, 3] or not 1 <= shape[0] <= most:
-        raise ApiError(400, f"the shape of {PIXELS} must be [N, {side}, {side}, 3], N from 1 to {most}")
+    if len(shape) != 4 or shape[1:] != [side, side, 3] or not 1 <= shape[0] <= max_images:
+        raise ApiError(400, f"the shape of {PIXELS} must be [N, {side}, {side}, 3], N from 1 to {max_images}")
     raw = _binary(tensor, binary)
     if raw is None:
         return _numbers(bytes(tensor.data), shape)
@@ -208,7 +209,7 @@ def _pixels(tensor: _Tensor, binary: memoryview, side: int, most: int) -> np.nda
 
 
 def _numbers(text: bytes, shape: list[int]) -> np.ndarray:
-    """Read whole numbers from 0 to 255, flat or nested as their shape has it, from valid JSON."""
+    """Parse whole numbers from 0 to 255, flat or nested like their shape, from valid JSON."""
     if text.count(b",") + 1 != prod(shape):
         raise ApiError(400, f"the data of {PIXELS} do not fill their shape")
     form = text.translate(None, _NUMBERS)
@@ -217,15 +218,15 @@ def _numbers(text: bytes, shape: list[int]) -> np.ndarray:
     elif form == b"[" + b"," * (prod(shape) - 1) + b"]":
         text = text.strip()[1:-1]
     else:
-        raise ApiError(400, f"the data of {PIXELS} must be numbers, in one list or nested as their shape is")
+        raise ApiError(400, f"the data of {PIXELS} must be numbers, in one list or nested as in their shape")
     del form
     values = np.empty(prod(shape), np.uint8)
-    place = 0
+    offset = 0
     try:
         for segment in _segments(text):
             numbers = bytes(msgspec.json.decode(b"[" + segment + b"]", type=list[int]))
-            values[place : place + len(numbers)] = np.frombuffer(numbers, np.uint8)
-            place += len(numbers)
+            values[offset : offset + len(numbers)] = np.frombuffer(numbers, np.uint8)
+            offset += len(numbers)
     except ValueError:
         raise ApiError(400, f"the data of {PIXELS} must be whole numbers from 0 to 255") from None
     return values.reshape(shape)
@@ -240,7 +241,7 @@ def _nested(shape: Sequence[int]) -> bytes:
 
 
 def _segments(text: bytes) -> Iterator[bytes]:
-    """Cut a text at commas into pieces of about two million characters."""
+    """Split a text at commas into pieces of about two million characters."""
     start = 0
     while (end := text.find(b",", start + _SEGMENT)) >= 0:
         yield text[start:end]
@@ -248,37 +249,37 @@ def _segments(text: bytes) -> Iterator[bytes]:
     yield text[start:]
 
 
-def _photos(tensor: _Tensor, binary: memoryview, most: int) -> list[bytes]:
+def _files(tensor: _Tensor, binary: memoryview, max_images: int) -> list[bytes]:
     raw = _binary(tensor, binary)
-    photos = _from_json(tensor.data, most) if raw is None else _from_bytes(raw, most)
-    if _shape(tensor) not in ([len(photos)], [len(photos), 1]) or not 1 <= len(photos) <= most:
-        raise _wrong_count(most)
-    return photos
+    files = _from_json(tensor.data, max_images) if raw is None else _from_bytes(raw, max_images)
+    if _shape(tensor) not in ([len(files)], [len(files), 1]) or not 1 <= len(files) <= max_images:
+        raise _wrong_count(max_images)
+    return files
 
 
-def _wrong_count(most: int) -> ApiError:
-    return ApiError(400, f"the shape of {PHOTOS} must be [N], N from 1 to {most}, and its data N photos")
+def _wrong_count(max_images: int) -> ApiError:
+    return ApiError(400, f"the shape of {FILES} must be [N], N from 1 to {max_images}, and its data N images")
 
 
-def _from_json(data: msgspec.Raw, most: int) -> list[bytes]:
-    if bytes(data).count(b",") >= most:
-        raise _wrong_count(most)
-    return _decode(data, list[bytes], f"the data of {PHOTOS} must be a list of photos in base64")
+def _from_json(data: msgspec.Raw, max_images: int) -> list[bytes]:
+    if bytes(data).count(b",") >= max_images:
+        raise _wrong_count(max_images)
+    return _decode(data, list[bytes], f"the data of {FILES} must be a list of images in base64")
 
 
-def _from_bytes(raw: memoryview, most: int) -> list[bytes]:
-    """Read elements that each have their length in front, four bytes, the least first."""
-    photos: list[bytes] = []
-    place = 0
-    while place < len(raw):
-        if len(photos) == most:
-            raise _wrong_count(most)
-        if place + 4 > len(raw):
-            raise ApiError(400, f"the binary data of {PHOTOS} are cut off")
-        (length,) = struct.unpack_from("<I", raw, place)
-        place += 4
-        if place + length > len(raw):
-            raise ApiError(400, f"the binary data of {PHOTOS} are cut off")
-        photos.append(bytes(raw[place : place + length]))
-        place += length
-    return photos
+def _from_bytes(raw: memoryview, max_images: int) -> list[bytes]:
+    """Split elements that are each preceded by their length, in four bytes, little-endian."""
+    files: list[bytes] = []
+    offset = 0
+    while offset < len(raw):
+        if len(files) == max_images:
+            raise _wrong_count(max_images)
+        if offset + 4 > len(raw):
+            raise ApiError(400, f"the binary data of {FILES} are cut off")
+        (length,) = struct.unpack_from("<I", raw, offset)
+        offset += 4
+        if offset + length > len(raw):
+            raise ApiError(400, f"the binary data of {FILES} are cut off")
+        files.append(bytes(raw[offset : offset + length]))
+        offset += length
+    return files

@@ -1,12 +1,17 @@
-"""The state of one HTTP request while it is processed, from which its log records are built."""
+"""The state of one HTTP request while it is processed, its log records, and its cancellation on disconnect."""
 
+import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from starlette.types import Receive
+
 from assay.serving.auth.interfaces import ANONYMOUS, Authorization, Client
+from assay.serving.errors import ClientDisconnectedError, DeadlineError
 from assay.serving.models import ServedModel
 from assay.serving.request_record import ImageMetadata, RequestRecord, new_id
 from assay.serving.results import ClassificationResult
@@ -16,84 +21,137 @@ _VALID_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,100}")
 
 
 def is_classification(method: str, path: str) -> bool:
-    """Tell whether a request is one to classify photos, by its method and decoded path."""
+    """Return whether a request asks to classify images, by its method and decoded path."""
     return method == "POST" and (path == "/classify" or _CLASSIFY_PATHS.fullmatch(path) is not None)
 
 
-def accept_request_id(given: str | None) -> str:
-    """Return the client's id of a request if it is a decent one, else a new one."""
-    return given if given is not None and _VALID_REQUEST_ID.fullmatch(given) else new_id()
+def accept_request_id(client_id: str | None) -> str:
+    """Return the client's id of a request if it is valid, else a new one."""
+    return client_id if client_id is not None and _VALID_REQUEST_ID.fullmatch(client_id) else new_id()
 
 
 @dataclass(slots=True)
 class ImageOutcome:
-    """What became of one photo."""
+    """The outcome for one image of a request."""
 
     status: int | None = None
-    """HTTP status; None until it is known, or that of the whole request's answer."""
+    """HTTP status; None until it is known, or where it is that of the whole response."""
     error: str | None = None
-    """Why there is no result, where that is this photo's own; None: why the whole request failed."""
+    """Why this image has no result; None: it has one, or the whole request failed."""
     image: ImageMetadata | None = None
     result: ClassificationResult | None = None
     cached: bool = False
-    photo: bytes | None = None
-    """The file, where photos may be kept."""
+    content: bytes | None = None
+    """The file, where images may be kept."""
 
 
 @dataclass(slots=True)
 class RequestContext:
-    """A request while it is worked on."""
+    """A request while it is processed."""
 
     request_id: str
     headers: Mapping[str, str]
-    """Names in lower case; a header that came several times is one, joined by commas."""
+    """Names in lower case; repeated headers are joined by commas."""
     method: str = "GET"
     """As the client sent it, HEAD too."""
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.perf_counter)
-    recorded: bool = False
-    """Whether it is one that the request log keeps: those that send photos, however they end."""
+    is_classification: bool = False
+    """Whether the request log keeps it: requests to classify images, however they end."""
     client: Client | None = None
-    """Who asks, as far as the key proves it: set for requests that are refused, too."""
-    admission: Authorization | None = None
+    """Who asks, as far as the key proves it; set for rejected requests too."""
+    authorization: Authorization | None = None
     error: str | None = None
-    """The sentence that the client was answered; None for a success."""
+    """The message of the error response; None for a success."""
     model: ServedModel | None = None
     outcomes: list[ImageOutcome] = field(default_factory=list)
-    bytes_held: int = 0
+    reserved_bytes: int = 0
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the first byte."""
+        """Seconds since the request arrived."""
         return time.perf_counter() - self.started
 
     @property
     def tier(self) -> str:
-        """Of the client, as far as it is known."""
+        """The client's tier."""
         return ANONYMOUS if self.client is None else self.client.tier
 
-    def records(self, status: int) -> list[RequestRecord]:
-        """Return a record of every photo, or one of a request that got as far as none.
+    def to_records(self, status: int) -> list[RequestRecord]:
+        """Return a record for every image, or a single one where no image was read.
 
         Args:
-            status: of the answer.
+            status: of the response.
         """
-        took = self.elapsed
+        elapsed = self.elapsed
         return [
             RequestRecord(
                 request_id=self.request_id,
                 timestamp=self.timestamp,
                 client_id=ANONYMOUS if self.client is None else self.client.id,
-                image=one.image,
-                result=None if one.result is None else one.result.label,
-                confidence=None if one.result is None else one.result.confidence,
-                unknown=None if one.result is None else one.result.unknown,
-                processing_time=took,
+                image=outcome.image,
+                result=None if outcome.result is None else outcome.result.label,
+                confidence=None if outcome.result is None else outcome.result.confidence,
+                unknown=None if outcome.result is None else outcome.result.unknown,
+                processing_time=elapsed,
                 model="" if self.model is None else self.model.name,
                 model_version="" if self.model is None else self.model.info.version,
-                cache_hit=one.cached,
-                status=status if one.status is None else one.status,
-                error=None if one.result is not None else one.error or self.error,
+                cache_hit=outcome.cached,
+                status=status if outcome.status is None else outcome.status,
+                error=None if outcome.result is not None else outcome.error or self.error,
             )
-            for one in self.outcomes or [ImageOutcome()]
+            for outcome in self.outcomes or [ImageOutcome()]
         ]
+
+
+@asynccontextmanager
+async def fail_at(end: float, seconds: float) -> AsyncIterator[None]:
+    """Cancel the block at a time of the event loop, `seconds` after the work began.
+
+    Raises:
+        DeadlineError: it had not ended by then.
+    """
+    try:
+        async with asyncio.timeout_at(end):
+            yield
+    except TimeoutError:
+        raise DeadlineError(seconds) from None
+
+
+@asynccontextmanager
+async def cancel_on_disconnect(receive: Receive | None) -> AsyncIterator[None]:
+    """Cancel the block when the client disconnects.
+
+    Args:
+        receive: of the request, whose body must have been read; None: the block is never cancelled.
+
+    Raises:
+        ClientDisconnectedError: the client disconnected.
+    """
+    if receive is None:
+        yield
+        return
+    task, disconnected = asyncio.current_task(), False
+
+    def cancel(_: asyncio.Task[None]) -> None:
+        nonlocal disconnected
+        disconnected = True
+        if task is not None:
+            task.cancel()
+
+    watcher = asyncio.create_task(_wait_for_disconnect(receive))
+    watcher.add_done_callback(cancel)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if disconnected and task is not None and not task.uncancel():
+            raise ClientDisconnectedError from None
+        raise
+    finally:
+        watcher.remove_done_callback(cancel)
+        watcher.cancel()
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue

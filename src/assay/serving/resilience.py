@@ -5,84 +5,83 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+_T = TypeVar("_T")
+
 
 class CircuitBreaker:
-    """Closed while all is well; open after failures in a row, with one trial each pause, ever longer."""
+    """Opens after consecutive failures; then one trial is let through each pause, which grows with every failure."""
 
     def __init__(
         self,
         *,
         failures: int = 3,
         pause: float = 1.0,
-        longest: float = 10.0,
+        max_pause: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Set the patience.
+        """Create a closed circuit breaker.
 
         Args:
-            failures: so many in a row open it.
-            pause: seconds until the first trial; doubled with every trial that fails.
-            longest: seconds between trials at most.
-            clock: seconds that never go back.
+            failures: consecutive failures that open it.
+            pause: seconds until the first trial; doubled with every failed trial.
+            max_pause: longest pause, in seconds.
+            clock: monotonic seconds.
         """
-        self._patience, self._first, self._longest, self._clock = failures, pause, longest, clock
+        self._max_failures, self._first_pause, self._max_pause = failures, pause, max_pause
+        self._clock = clock
         self._failures = 0
         self._pause = pause
         self._trial_at: float | None = None
 
     @property
     def open(self) -> bool:
-        """Whether the part is being left alone."""
+        """Whether calls are skipped, except for trials."""
         return self._trial_at is not None
 
     @property
     def due(self) -> bool:
-        """Whether `allows` would let a caller through now."""
+        """Whether `allows` would return True now."""
         return self._trial_at is None or self._clock() >= self._trial_at
 
     def allows(self) -> bool:
-        """Return whether to ask now. While open, one caller a pause is let through: it tries for all."""
+        """Return whether to call now. While open, one caller in each pause is allowed, as a trial for all."""
         if not self.due:
             return False
         if self.open:
-            # Until its outcome is known nobody else tries; a trial that is cancelled is followed by the next.
+            # Until its outcome is known nobody else tries; if a trial is cancelled, the next one follows after a pause.
             self._trial_at = self._clock() + self._pause
         return True
 
     def succeeded(self) -> bool:
-        """Take note of an answer. Return whether that ended an outage."""
+        """Record a success. Return whether that ended an outage."""
         ended = self.open
-        self._failures, self._pause, self._trial_at = 0, self._first, None
+        self._failures, self._pause, self._trial_at = 0, self._first_pause, None
         return ended
 
     def failed(self) -> bool:
-        """Take note of a failure. Return whether that began an outage."""
+        """Record a failure. Return whether that began an outage."""
         self._failures += 1
-        if self._failures < self._patience:
+        if self._failures < self._max_failures:
             return False
         began = not self.open
         if not began:
-            self._pause = min(2 * self._pause, self._longest)
+            self._pause = min(2 * self._pause, self._max_pause)
         self._trial_at = self._clock() + self._pause
         return began
 
 
-T = TypeVar("T")
-
-
 class TimeoutRunner:
-    """Runs operations that may hang; whoever waits goes on at the end of the time, whatever they do.
+    """Runs operations that may hang; the caller continues after the timeout whatever the operation does.
 
-    redis-py swallows a cancellation now and then while it connects, so that `asyncio.timeout` may wait on.
-    Here every operation has a task of its own, which is left to end by itself: sockets' own timeouts see to
-    that.
+    redis-py sometimes swallows a cancellation while it connects, so that `asyncio.timeout` may wait longer.
+    Here every operation has a task of its own, which is abandoned and ends by the socket's own timeouts.
     """
 
     def __init__(self) -> None:
-        """Begin with nothing left behind."""
-        self._late: set[asyncio.Future[Any]] = set()
+        """Create a runner without abandoned operations."""
+        self._abandoned: set[asyncio.Future[Any]] = set()
 
-    async def run(self, operation: Callable[[], Awaitable[T]], seconds: float) -> T:
+    async def run(self, operation: Callable[[], Awaitable[_T]], seconds: float) -> _T:
         """Return what an operation returns.
 
         Raises:
@@ -92,27 +91,27 @@ class TimeoutRunner:
         try:
             done, _ = await asyncio.wait((task,), timeout=seconds)
         except asyncio.CancelledError:
-            self._leave(task)
+            self._abandon(task)
             raise
         if not done:
-            self._leave(task)
+            self._abandon(task)
             raise TimeoutError
         return task.result()
 
     async def settle(self) -> None:
-        """Wait for what was left behind."""
-        if self._late:
-            await asyncio.wait(self._late)
+        """Wait for abandoned operations."""
+        if self._abandoned:
+            await asyncio.wait(self._abandoned)
 
-    def _leave(self, task: asyncio.Future[T]) -> None:
+    def _abandon(self, task: asyncio.Future[_T]) -> None:
         task.cancel()
-        self._late.add(task)
+        self._abandoned.add(task)
         task.add_done_callback(self._forget)
 
-    def _forget(self, task: asyncio.Future[T]) -> None:
-        self._late.discard(task)
+    def _forget(self, task: asyncio.Future[_T]) -> None:
+        self._abandoned.discard(task)
         if not task.cancelled():
-            task.exception()  # looked at, so that Python does not warn
+            task.exception()  # retrieved, so that asyncio does not warn
 
 
 def is_wrong_redis_type(error: Exception) -> bool:

@@ -1,12 +1,11 @@
-"""Classification results: serialized for the cache.
-
-As JSON responses with the field names that the bundle defines.
-"""
+"""Classification results, serialized for the cache and as JSON responses with the bundle's field names."""
 
 import base64
 import json
 from dataclasses import asdict, dataclass
 from typing import Any, Self
+
+from starlette.responses import Response
 
 from assay.bundle import BundleInfo
 from assay.image import Preprocess
@@ -16,7 +15,7 @@ from assay.serving.request_record import ImageMetadata
 
 @dataclass(frozen=True, slots=True)
 class ClassificationResult:
-    """Everything that depends on photo, model and options alone; it can be kept and given again."""
+    """What depends on the image, the model and the options alone, so that it can be cached."""
 
     image: ImageMetadata
     label: str
@@ -30,9 +29,9 @@ class ClassificationResult:
     """PNG, base64."""
 
     @classmethod
-    def of(cls, image: ImageMetadata, prediction: Prediction, heat_map: bytes | None = None) -> Self:
-        """Take over what a classifier says."""
-        drawn = None if heat_map is None else base64.b64encode(heat_map).decode()
+    def from_prediction(cls, image: ImageMetadata, prediction: Prediction, heat_map: bytes | None = None) -> Self:
+        """Convert a prediction; `heat_map` is a PNG."""
+        encoded = None if heat_map is None else base64.b64encode(heat_map).decode()
         return cls(
             image,
             prediction.label,
@@ -41,36 +40,36 @@ class ClassificationResult:
             prediction.unknown,
             prediction.reason,
             prediction.novelty,
-            drawn,
+            encoded,
         )
 
-    def dump(self) -> bytes:
-        """Return bytes for a cache."""
-        # asdict would copy all of it first.
+    def to_json(self) -> bytes:
+        """Return JSON for the cache."""
+        # asdict would copy every value first.
         values = {name: getattr(self, name) for name in self.__slots__}
         values["image"] = {name: getattr(self.image, name) for name in self.image.__slots__}
         return json.dumps(values, separators=(",", ":")).encode()
 
     @classmethod
-    def load(cls, content: bytes) -> Self:
-        """Read what `json_bytes` wrote.
+    def from_json(cls, content: bytes) -> Self:
+        """Parse what `to_json` returned.
 
         Raises:
-            ValueError: it wrote something else.
+            ValueError: it is something else.
         """
         try:
             values = json.loads(content)
             image = values.pop("image")
             size = image["dimensions"]
-            facts = ImageMetadata(image["size"], image["format"], None if size is None else (size[0], size[1]))
-            return cls(facts, **values)
+            metadata = ImageMetadata(image["size"], image["format"], None if size is None else (size[0], size[1]))
+            return cls(metadata, **values)
         except (TypeError, KeyError, IndexError, AttributeError) as error:
-            raise ValueError(f"no kept answer: {error}") from None
+            raise ValueError(f"not a cached result: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
 class StageTimings:
-    """Seconds of the phases; None where there was no such phase."""
+    """Seconds of each stage; None where it did not happen."""
 
     queue: float | None = None
     decode: float | None = None
@@ -78,16 +77,16 @@ class StageTimings:
 
 
 def response_fields(info: BundleInfo, result: ClassificationResult) -> dict[str, Any]:
-    """Return the short answer, its fields named by the bundle."""
+    """Return the label and confidence, under the field names that the bundle defines."""
     return {info.serve.label_field: result.label, info.serve.confidence_field: result.confidence}
 
 
 def detail_fields(
     info: BundleInfo, result: ClassificationResult, timings: StageTimings, *, cached: bool, total: float
 ) -> dict[str, Any]:
-    """Return what `?detail=1` adds; times in milliseconds, `crop_box` in pixels of the upright photo."""
+    """Return what `?detail=1` adds: times in milliseconds, `crop_box` in pixels of the upright image."""
     size = result.image.dimensions
-    phases = {**asdict(timings), "total": total}
+    stages = {**asdict(timings), "total": total}
     return {
         "probabilities": result.probabilities,
         "calibrated_confidence": result.confidence,
@@ -99,10 +98,15 @@ def detail_fields(
         "model": info.name,
         "model_version": info.version,
         "cached": cached,
-        "timings_ms": {name: None if seconds is None else round(1000 * seconds, 3) for name, seconds in phases.items()},
+        "timings_ms": {name: None if seconds is None else round(1000 * seconds, 3) for name, seconds in stages.items()},
     }
 
 
 def json_bytes(value: object) -> bytes:
     """Return a value as compact JSON."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    """Return a response with a value as JSON."""
+    return Response(json_bytes(value), status, media_type="application/json")

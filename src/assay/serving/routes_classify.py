@@ -4,7 +4,6 @@ The order is fixed: the headers are authorized, then the queue limit is checked 
 body read.
 """
 
-from collections.abc import Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -12,6 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from assay.serving.auth.authenticator import content_digest
 from assay.serving.errors import TOO_LARGE, ApiError
 from assay.serving.models import ServedModel
+from assay.serving.multipart import Upload, UploadLimits
 from assay.serving.openapi import (
     CLASSIFY_ERRORS,
     error_responses,
@@ -19,121 +19,108 @@ from assay.serving.openapi import (
     multipart_request_body,
     success_response,
 )
-from assay.serving.request_body import authorize, cancel_on_disconnect, read_images, request_context
-from assay.serving.request_context import RequestContext
-from assay.serving.results import detail_fields, json_bytes, response_fields
+from assay.serving.request_body import authorize, read_images, request_context
+from assay.serving.request_context import RequestContext, cancel_on_disconnect
+from assay.serving.results import detail_fields, json_response, response_fields
 from assay.serving.service import Service, TimedResult
-from assay.serving.uploads import Upload, UploadLimits
 
-Detail = Annotated[bool, Query(description="Add probabilities, doubts, the model's version and timings.")]
-Explain = Annotated[bool, Query(description="Add a heat map of what speaks for the answer: PNG, base64.")]
-ModelName = Annotated[str | None, Query(description="Which model answers; the first if none is named.")]
+Detail = Annotated[
+    bool, Query(description="Add probabilities, the reason for abstaining, the model's version and timings.")
+]
+Explain = Annotated[bool, Query(description="Add a heat map of the regions that support the answer, as PNG in base64.")]
+ModelName = Annotated[str | None, Query(description="Name of the model; without it, the first model answers.")]
 
-PATH = "/classify"
+CLASSIFY_PATH = "/classify"
 _MIB = 2**20
 
 
 def classify_routes(service: Service) -> APIRouter:
-    """Return the routes that classify."""
+    """Return the routes that classify images."""
 
-    async def admitted(request: Request) -> None:
-        """Judge the headers before the parameters, and those before the body."""
+    async def authorized(request: Request) -> None:
+        """Authorize by the headers, before parameters are validated and the body is read."""
         await authorize(service, request, "classify")
 
-    router = APIRouter(tags=["classify"], dependencies=[Depends(admitted)])
+    router = APIRouter(tags=["classify"], dependencies=[Depends(authorized)])
 
     example = example_response(service.models.default.info)
 
     @router.post(
-        PATH,
-        summary="Classify a photo",
-        openapi_extra=multipart_request_body(several=False),
-        responses=success_response("The answer; more with `detail` and `explain`.", example)
+        CLASSIFY_PATH,
+        summary="Classify an image",
+        openapi_extra=multipart_request_body(multiple=False),
+        responses=success_response("The answer; more fields with `detail` and `explain`.", example)
         | error_responses(CLASSIFY_ERRORS),
     )
-    async def one(
+    async def single(
         request: Request, model: ModelName = None, detail: Detail = False, explain: Explain = False
     ) -> Response:
-        return await _classify(service, request, model, detail=detail, explain=explain)
+        return await classify(service, request, model, detail=detail, explain=explain)
 
     @router.post(
-        f"{PATH}/batch",
-        summary="Classify several photos, each with its own answer or error",
-        openapi_extra=multipart_request_body(several=True),
-        responses=success_response("In the order of the photos.", {"results": [example, {"error": TOO_LARGE}]})
+        f"{CLASSIFY_PATH}/batch",
+        summary="Classify several images, each with its own answer or error",
+        openapi_extra=multipart_request_body(multiple=True),
+        responses=success_response("In the order of the images.", {"results": [example, {"error": TOO_LARGE}]})
         | error_responses(CLASSIFY_ERRORS),
     )
     async def batch(
         request: Request, model: ModelName = None, detail: Detail = False, explain: Explain = False
     ) -> Response:
-        call = _enter(service, request, model)
-        chosen, settings = service.model(model), service.settings.uploads
-        limits = UploadLimits(chosen.photo_bytes, settings.batch_photos, int(settings.batch_megabytes * _MIB))
+        context = request_context(request)
+        context.model = served = service.get_model(model)
+        service.admission.check_incoming()
+        settings = service.settings.uploads
+        limits = UploadLimits(served.max_image_bytes, settings.batch_images, int(settings.batch_megabytes * _MIB))
         uploads = await read_images(service, request, limits)
-        await _check_signed(call, uploads)
-        work = service.classify_many(call, chosen, uploads, explain=explain)
-        results = [
-            {"error": one.text} if isinstance(one, ApiError) else _answer(call, chosen, one, detail=detail)
-            for one in await cancel_on_disconnect(request, work)
-        ]
-        return _json({"results": results})
+        await _check_signature(context, uploads)
+        async with cancel_on_disconnect(request.receive):
+            results = await service.classify_batch(context, served, uploads, explain=explain)
+        return json_response(
+            {
+                "results": [
+                    {"error": result.text}
+                    if isinstance(result, ApiError)
+                    else _response_body(context, served, result, detail=detail)
+                    for result in results
+                ]
+            }
+        )
 
     return router
 
 
-async def classify(service: Service, request: Request) -> Response:
-    """Answer a request with one photo and without parameters.
+async def classify(
+    service: Service, request: Request, model: str | None = None, *, detail: bool = False, explain: bool = False
+) -> Response:
+    """Respond to a request with one image.
 
     Raises:
-        ApiError: there is no such model, no place, or the photo cannot be taken.
-        Refusal: the client is turned away.
-        GoneError: it hung up.
+        ApiError: there is no such model, no capacity, or the image is not accepted.
+        AccessDeniedError: the client may not classify.
+        ClientDisconnectedError: the client disconnected.
     """
-    await authorize(service, request, "classify")
-    return await _classify(service, request, None, detail=False, explain=False)
+    context = request_context(request)
+    if context.authorization is None:
+        await authorize(service, request, "classify")
+    context.model = served = service.get_model(model)
+    service.admission.check_incoming()
+    (upload,) = await read_images(service, request, UploadLimits(served.max_image_bytes))
+    await _check_signature(context, [upload])
+    result = await service.classify(context, served, upload, explain=explain, receive=request.receive)
+    return json_response(_response_body(context, served, result, detail=detail))
 
 
-async def _classify(service: Service, request: Request, model: str | None, *, detail: bool, explain: bool) -> Response:
-    call = _enter(service, request, model)
-    chosen = service.model(model)
-    (upload,) = await read_images(service, request, UploadLimits(chosen.photo_bytes))
-    await _check_signed(call, [upload])
-
-    def while_there(work: Coroutine[Any, Any, TimedResult]) -> Coroutine[Any, Any, TimedResult]:
-        return cancel_on_disconnect(request, work)
-
-    classified = await service.classify(call, chosen, upload, explain=explain, while_there=while_there)
-    return _json(_answer(call, chosen, classified, detail=detail))
+async def _check_signature(context: RequestContext, uploads: list[Upload]) -> None:
+    """Compare the images with the digest that the client has signed, if it has."""
+    if context.authorization is not None and context.authorization.signed:
+        context.authorization.check_body(content_digest([await upload.sha256() for upload in uploads]))
 
 
-def _enter(service: Service, request: Request, model: str | None) -> RequestContext:
-    """Find the model, and a place, for a request that was let in."""
-    call = request_context(request)
-    call.model = service.model(model)
-    service.places.check_door()
-    return call
-
-
-async def _check_signed(call: RequestContext, uploads: list[Upload]) -> None:
-    """Compare what came with what was signed."""
-    if call.admission is not None and call.admission.signed:
-        call.admission.check_body(content_digest([await upload.sha256() for upload in uploads]))
-
-
-def _answer(call: RequestContext, model: ServedModel, classified: TimedResult, *, detail: bool) -> dict[str, Any]:
-    values = response_fields(model.info, classified.result)
+def _response_body(context: RequestContext, model: ServedModel, timed: TimedResult, *, detail: bool) -> dict[str, Any]:
+    body = response_fields(model.info, timed.result)
     if detail:
-        values |= detail_fields(
-            model.info,
-            classified.result,
-            classified.timings,
-            cached=classified.cached,
-            total=call.elapsed,
-        )
-    if classified.result.heat_map is not None:
-        values["heat_map"] = classified.result.heat_map
-    return values
-
-
-def _json(value: object) -> Response:
-    return Response(json_bytes(value), media_type="application/json")
+        body |= detail_fields(model.info, timed.result, timed.timings, cached=timed.cached, total=context.elapsed)
+    if timed.result.heat_map is not None:
+        body["heat_map"] = timed.result.heat_map
+    return body

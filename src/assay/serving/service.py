@@ -3,123 +3,109 @@
 import asyncio
 import enum
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
 
 import numpy as np
+from starlette.types import Receive
 
 from assay.core.errors import AssayError
 from assay.image import HEAD_BYTES, sniff
-from assay.serving.admission_control import AdmissionController
+from assay.serving.admission_control import AdmissionController, MemoryLimiter
 from assay.serving.cache.single_flight import SingleFlight
 from assay.serving.cache.tiered_cache import cache_key
 from assay.serving.components import Components
 from assay.serving.decoding import DecodedImage, Decoder, SpeculativeDecode, SpeculativeDecoder
-from assay.serving.errors import MODEL_NOT_FOUND, TOO_LARGE, ApiError, DeadlineError, UploadError
+from assay.serving.errors import MODEL_NOT_FOUND, TOO_LARGE, ApiError, UploadError
 from assay.serving.models import ModelRegistry, ServedModel
-from assay.serving.request_context import ImageOutcome, RequestContext
+from assay.serving.multipart import Upload
+from assay.serving.request_context import ImageOutcome, RequestContext, cancel_on_disconnect, fail_at
 from assay.serving.request_record import ImageMetadata
 from assay.serving.results import ClassificationResult, StageTimings
 from assay.serving.settings import ServeSettings
 from assay.serving.telemetry import RequestCompleted, StageCompleted
-from assay.serving.uploads import Upload, UploadMemoryLimiter
+
+_MIB = 2**20
 
 
 class LifecyclePhase(enum.Enum):
-    """Where in its life a server is."""
+    """The lifecycle of a server."""
 
     STARTING = "starting"
     READY = "ready"
     DRAINING = "draining"
-    """It answers, but nothing new should be sent to it."""
+    """It answers, but no new requests should be sent to it."""
 
 
 class Lifecycle:
     """The phase that a server is in."""
 
     def __init__(self) -> None:
-        self._phase = LifecyclePhase.STARTING
-
-    @property
-    def phase(self) -> LifecyclePhase:
-        """Where the server is."""
-        return self._phase
+        self.phase = LifecyclePhase.STARTING
 
     @property
     def ready(self) -> bool:
-        """Whether new requests are welcome."""
-        return self._phase is LifecyclePhase.READY
+        """Whether new requests should be sent."""
+        return self.phase is LifecyclePhase.READY
 
     @property
     def draining(self) -> bool:
-        """Whether connections should be given up after their answer."""
-        return self._phase is LifecyclePhase.DRAINING
+        """Whether connections should be closed after their response."""
+        return self.phase is LifecyclePhase.DRAINING
 
     def start(self) -> None:
-        """Everything is there."""
-        if self._phase is LifecyclePhase.STARTING:
-            self._phase = LifecyclePhase.READY
+        """Become ready, unless the server is draining already."""
+        if self.phase is LifecyclePhase.STARTING:
+            self.phase = LifecyclePhase.READY
 
     def drain(self) -> None:
-        """The end has been asked for."""
-        self._phase = LifecyclePhase.DRAINING
-
-
-_MIB = 2**20
+        """Begin to drain."""
+        self.phase = LifecyclePhase.DRAINING
 
 
 @dataclass(frozen=True, slots=True)
 class TimedResult:
-    """A result and how it came about."""
+    """A result with its timings."""
 
     result: ClassificationResult
     timings: StageTimings
     cached: bool
 
 
-_Work = Coroutine[Any, Any, TimedResult]
-
-
-def to_the_end(work: _Work) -> _Work:
-    """Work, whether the client still waits or not."""
-    return work
-
-
 class Service:
-    """All that answers requests in one process; use it from one event loop.
+    """Classifies images in one process; use it from one event loop.
 
     Attributes:
         settings: of the server.
-        models: what answers.
-        parts: gate, telemetry, cache, journal.
-        lifecycle: whether requests are welcome.
-        places: photos under way.
-        memory: bytes of uploads.
-        json_memory: bytes of JSON bodies, counted in `memory` too.
-        parsing: held while a JSON body is parsed.
+        models: the models that are served.
+        components: authorizer, telemetry, cache, request log.
+        lifecycle: whether requests are accepted.
+        admission: images in progress.
+        upload_memory: bytes of uploads.
+        json_memory: bytes of JSON bodies, which count in `upload_memory` too.
+        json_parsing: held while a JSON body is parsed.
         decoder: threads that decode.
-        reloaded: told when a client has had the models read anew.
+        on_reload: called when a client has reloaded the models.
     """
 
-    def __init__(self, settings: ServeSettings, models: ModelRegistry, parts: Components, *, threads: int) -> None:
-        self.settings, self.models, self.parts = settings, models, parts
+    def __init__(self, settings: ServeSettings, models: ModelRegistry, components: Components, *, threads: int) -> None:
+        self.settings, self.models, self.components = settings, models, components
         self.lifecycle = Lifecycle()
-        self.places = AdmissionController(settings.batching.queue)
-        self.memory = UploadMemoryLimiter(int(settings.uploads.upload_memory * _MIB))
-        self.json_memory = UploadMemoryLimiter(int(settings.uploads.json_memory * _MIB))
-        self.parsing = asyncio.Semaphore(1)
-        self.reloaded: Callable[[], None] = lambda: None
+        self.admission = AdmissionController(settings.batching.queue)
+        self.upload_memory = MemoryLimiter(int(settings.uploads.upload_memory * _MIB))
+        self.json_memory = MemoryLimiter(int(settings.uploads.json_memory * _MIB))
+        self.json_parsing = asyncio.Semaphore(1)
+        self.on_reload: Callable[[], None] = lambda: None
         self.decoder = Decoder(threads, int(settings.uploads.decode_memory * _MIB))
-        self._flights: SingleFlight[TimedResult] = SingleFlight()
-        self._head_start: SpeculativeDecoder[DecodedImage] = SpeculativeDecoder()
+        self._in_flight: SingleFlight[TimedResult] = SingleFlight()
+        self._speculative: SpeculativeDecoder[DecodedImage] = SpeculativeDecoder()
 
-    def model(self, name: str | None) -> ServedModel:
+    def get_model(self, name: str | None) -> ServedModel:
         """Return a model by name, the default for None.
 
         Raises:
-            ApiError: there is none of that name.
+            ApiError: 404; there is none of that name.
         """
         model = self.models.get(name)
         if model is None:
@@ -128,192 +114,171 @@ class Service:
 
     async def classify(
         self,
-        call: RequestContext,
+        context: RequestContext,
         model: ServedModel,
         upload: Upload,
         *,
         explain: bool,
-        while_there: Callable[[_Work], _Work] = to_the_end,
+        receive: Receive | None = None,
     ) -> TimedResult:
-        """Answer one photo, and note in the call what became of it.
+        """Classify one image, from the cache where it has the result, and add the outcome to `context`.
 
         Args:
-            call: the request.
-            model: what answers.
-            upload: the photo.
-            explain: draw a heat map.
-            while_there: does the work that an answer takes which is not kept; may give it up by raising.
+            context: of the request.
+            model: that classifies.
+            upload: the image.
+            explain: add a heat map.
+            receive: of the request; work that is not cached is cancelled when the client disconnects, unless
+                another request waits for the same result. None: it is never cancelled.
 
         Raises:
-            ApiError: the photo cannot be taken, or the deadline has passed.
+            ApiError: the image is not accepted, there is no capacity, or the deadline has passed.
+            ClientDisconnectedError: the client disconnected.
         """
-        outcome = ImageOutcome(photo=None if self.parts.uncertain is None else upload.data)
-        call.outcomes.append(outcome)
+        outcome = ImageOutcome(content=None if self.components.uncertain_samples is None else upload.data)
+        context.outcomes.append(outcome)
+        deadline, cache = self.settings.batching.deadline, self.components.cache
+        end = asyncio.get_running_loop().time() + deadline
+        decode = partial(self.decoder.decode, upload.data, model.image_limits, model.classifier.preprocess)
+        key, content, started = None, None, None
         try:
-            classified = await self._within_deadline(model, upload, while_there, explain=explain)
+            if upload.too_large:
+                raise UploadError(TOO_LARGE)
+            if cache is not None:
+                started = self._speculative.start(upload.data, decode, idle=not self.admission.in_progress)
+                key = cache_key(await upload.sha256(), model.identity, {"explain": explain})
+                content = await cache.get(key)
+            if content is not None:
+                result = ClassificationResult.from_json(content) if explain else _load_cached(content)
+                timed = TimedResult(result, StageTimings(), cached=True)
+            else:
+                compute = partial(self._compute, model, upload, decode, started, key, explain=explain)
+                async with fail_at(end, deadline), cancel_on_disconnect(receive):
+                    if key is None:
+                        timed = await compute()
+                    else:
+                        joined = key in self._in_flight
+                        timed = replace(await self._in_flight.run(key, compute), cached=joined)
         except ApiError as error:
             outcome.status, outcome.error = error.status, error.text
             if upload.data:
-                outcome.image = ImageMetadata(len(upload.data), sniff(upload.data[:HEAD_BYTES]) or "unknown", None)
+                image_format = sniff(upload.data[:HEAD_BYTES]) or "unknown"
+                outcome.image = ImageMetadata(len(upload.data), image_format, None)
             raise
-        outcome.status, outcome.result = 200, classified.result
-        outcome.image, outcome.cached = classified.result.image, classified.cached
-        self._tell(classified)
-        return classified
+        outcome.status, outcome.result = 200, timed.result
+        outcome.image, outcome.cached = timed.result.image, timed.cached
+        if not timed.cached:
+            self._report_stages(timed.timings)
+        return timed
 
-    async def classify_many(
-        self, call: RequestContext, model: ServedModel, uploads: Sequence[Upload], *, explain: bool
+    async def classify_batch(
+        self, context: RequestContext, model: ServedModel, uploads: Sequence[Upload], *, explain: bool
     ) -> list[TimedResult | ApiError]:
-        """Answer several photos, each with its own result or error, in their order.
+        """Classify several images; return each one's result or error, in their order.
 
         Raises:
-            OverloadError: there is no room for all of them.
+            OverloadError: there is no capacity for all of them.
         """
-        self.places.check(len(uploads))
+        self.admission.check(len(uploads))
 
-        async def one(upload: Upload) -> TimedResult | ApiError:
+        async def classify(upload: Upload) -> TimedResult | ApiError:
             try:
-                return await self.classify(call, model, upload, explain=explain)
+                return await self.classify(context, model, upload, explain=explain)
             except ApiError as error:
                 return error
 
-        return await asyncio.gather(*map(one, uploads))
+        return await asyncio.gather(*map(classify, uploads))
 
     async def classify_pixels(
-        self, call: RequestContext, model: ServedModel, squares: np.ndarray
+        self, context: RequestContext, model: ServedModel, pixels: np.ndarray
     ) -> list[ClassificationResult]:
-        """Answer squares of pixels that a client has prepared itself, uint8 [N, S, S, 3].
+        """Classify images that the client has preprocessed, uint8 [N, S, S, 3].
 
         Raises:
-            ApiError: there is no room for all of them, or the deadline has passed.
+            ApiError: there is no capacity for all of them, or the deadline has passed.
         """
-        side, count = squares.shape[1], len(squares)
-        facts = ImageMetadata(squares[0].nbytes, "pixels", (side, side))
-        outcomes = [ImageOutcome(image=facts) for _ in squares]
-        call.outcomes.extend(outcomes)
-        seconds = self.settings.batching.deadline
-        try:
-            with self.places.take(count):
-                async with asyncio.timeout(seconds):
-                    timed = await asyncio.gather(*map(model.batcher.submit, squares))
-        except TimeoutError:
-            raise DeadlineError(seconds) from None
-        self.places.left(time.perf_counter(), count)
-        results = [ClassificationResult.of(facts, one.output) for one in timed]
+        side, count = pixels.shape[1], len(pixels)
+        image = ImageMetadata(pixels[0].nbytes, "pixels", (side, side))
+        outcomes = [ImageOutcome(image=image) for _ in pixels]
+        context.outcomes.extend(outcomes)
+        deadline = self.settings.batching.deadline
+        end = asyncio.get_running_loop().time() + deadline
+        with self.admission.acquire(count):
+            async with fail_at(end, deadline):
+                outputs = await asyncio.gather(*map(model.batcher.submit, pixels))
+        self.admission.completed(time.perf_counter(), count)
+        results = [ClassificationResult.from_prediction(image, each.output) for each in outputs]
         for outcome, result in zip(outcomes, results, strict=True):
             outcome.status, outcome.result = 200, result
         return results
-
-    async def _within_deadline(
-        self, model: ServedModel, upload: Upload, while_there: Callable[[_Work], _Work], *, explain: bool
-    ) -> TimedResult:
-        if upload.too_large:
-            raise UploadError(TOO_LARGE)
-        seconds = self.settings.batching.deadline
-        until = asyncio.get_running_loop().time() + seconds
-        try:
-            return await self._cached(model, upload, while_there, until, explain=explain)
-        except TimeoutError:
-            raise DeadlineError(seconds) from None
-
-    async def _cached(
-        self,
-        model: ServedModel,
-        upload: Upload,
-        while_there: Callable[[_Work], _Work],
-        until: float,
-        *,
-        explain: bool,
-    ) -> TimedResult:
-        """Answer from the cache, which bounds its own time, or compute until a loop time."""
-        cache = self.parts.cache
-        if cache is None:
-            async with asyncio.timeout_at(until):
-                return await while_there(self._compute(model, upload, explain=explain))
-        started = self._head_start.begin(upload.data, lambda: self._decode(model, upload), idle=not self.places.taken)
-        key = cache_key(await upload.sha256(), model.identity, {"explain": explain})
-        kept = await cache.get(key)
-        if kept is not None:
-            return TimedResult(
-                ClassificationResult.load(kept) if explain else _load_cached(kept), StageTimings(), cached=True
-            )
-
-        async def compute() -> TimedResult:
-            classified = await self._compute(model, upload, started, explain=explain)
-            await cache.put(key, classified.result.dump())
-            return classified
-
-        joined = key in self._flights
-        async with asyncio.timeout_at(until):
-            classified = await while_there(self._flights.run(key, compute))
-        return replace(classified, cached=joined)
-
-    def _decode(self, model: ServedModel, upload: Upload) -> asyncio.Future[DecodedImage]:
-        return self.decoder.read(upload.data, model.limits, model.classifier.preprocess)
 
     async def _compute(
         self,
         model: ServedModel,
         upload: Upload,
-        started: SpeculativeDecode[DecodedImage] | None = None,
+        decode: Callable[[], asyncio.Future[DecodedImage]],
+        started: SpeculativeDecode[DecodedImage] | None,
+        key: str | None,
         *,
         explain: bool,
     ) -> TimedResult:
-        with self.places.take():
+        """Decode an image, unless that has started, classify it, and put the result into the cache."""
+        with self.admission.acquire():
             start = time.perf_counter() if started is None else started.since
-            facts, square = await (self._decode(model, upload) if started is None else started.work)
+            image, pixels = await (decode() if started is None else started.work)
             decoded = time.perf_counter()
-            timed = await model.batcher.submit(square)
-            heat_map = await self._heat_map(model, upload.data, facts) if explain else None
-        self.places.left(time.perf_counter())
-        result = ClassificationResult.of(facts, timed.output, heat_map)
-        return TimedResult(result, StageTimings(timed.queue, decoded - start, timed.inference), cached=False)
+            batched = await model.batcher.submit(pixels)
+            heat_map = await self._heat_map(model, upload.data, image) if explain else None
+        self.admission.completed(time.perf_counter())
+        result = ClassificationResult.from_prediction(image, batched.output, heat_map)
+        if key is not None and self.components.cache is not None:
+            await self.components.cache.put(key, result.to_json())
+        timings = StageTimings(batched.queue, decoded - start, batched.inference)
+        return TimedResult(result, timings, cached=False)
 
-    async def _heat_map(self, model: ServedModel, data: bytes, facts: ImageMetadata) -> bytes:
+    async def _heat_map(self, model: ServedModel, data: bytes, image: ImageMetadata) -> bytes:
         try:
-            return await self.decoder.run(lambda: model.classifier.explain(data).png(), facts)
+            return await self.decoder.run(lambda: model.classifier.explain(data).png(), image)
         except AssayError as error:
             raise ApiError(422, f"No heat map can be drawn: {error}") from None
 
-    def _tell(self, classified: TimedResult) -> None:
-        if classified.cached:
-            return
-        # One after the other, the last of them until just now: so do traces show them.
-        timings, ended = classified.timings, time.perf_counter()
+    def _report_stages(self, timings: StageTimings) -> None:
+        # In reverse, the last one ending now: so traces show them one after the other.
+        end = time.perf_counter()
         for name in ("inference", "queue", "decode"):
             seconds: float | None = getattr(timings, name)
             if seconds is not None:
-                self.parts.telemetry.emit(StageCompleted(name, seconds, ended))
-                ended -= seconds
+                self.components.telemetry.emit(StageCompleted(name, seconds, end))
+                end -= seconds
 
     async def close(self) -> None:
-        """Flush, and let go of connections and threads."""
+        """Flush the request log, and close connections and threads."""
         self.decoder.close()
-        await self.parts.close()
+        await self.components.close()
 
-    def release_upload(self, call: RequestContext) -> None:
-        """Count a call's upload no longer: a client that is slow to read its answer keeps no memory."""
-        self.memory.give_back(call.bytes_held)
-        call.bytes_held = 0
+    def release_upload(self, context: RequestContext) -> None:
+        """Release the memory of an upload: a client that reads its response slowly reserves none."""
+        self.upload_memory.release(context.reserved_bytes)
+        context.reserved_bytes = 0
 
-    def finish(self, call: RequestContext, status: int) -> None:
-        """Record a call whose answer has gone out."""
-        self.release_upload(call)
-        if not call.recorded:
+    def finish(self, context: RequestContext, status: int) -> None:
+        """Record a request whose response was sent."""
+        self.release_upload(context)
+        if not context.is_classification:
             return
-        parts, records = self.parts, call.records(status)
+        components, records = self.components, context.to_records(status)
         for record in records:
-            parts.telemetry.emit(RequestCompleted(record, call.tier))
-            if parts.journal is not None:
-                parts.journal.record(record)
-        if parts.uncertain is not None:
-            for outcome, record in zip(call.outcomes, records, strict=False):
-                if outcome.photo is not None:
-                    parts.uncertain.offer(outcome.photo, record)
-        self.parts.telemetry.emit(StageCompleted("total", call.elapsed))
+            components.telemetry.emit(RequestCompleted(record, context.tier))
+            if components.request_log is not None:
+                components.request_log.record(record)
+        if components.uncertain_samples is not None:
+            for outcome, record in zip(context.outcomes, records, strict=False):
+                if outcome.content is not None:
+                    components.uncertain_samples.offer(outcome.content, record)
+        components.telemetry.emit(StageCompleted("total", context.elapsed))
 
 
 @lru_cache(maxsize=1024)
-def _load_cached(kept: bytes) -> ClassificationResult:
-    """Read an answer without a heat map, once for as long as it is asked for often."""
-    return ClassificationResult.load(kept)
+def _load_cached(content: bytes) -> ClassificationResult:
+    """Parse a result without a heat map, once for as long as it is requested often."""
+    return ClassificationResult.from_json(content)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from assay.core.errors import UsageError
@@ -18,7 +18,6 @@ from assay.recipe.base import Settings
 from assay.serving.auth.origins import ANY_HOST, host_name
 from assay.serving.auth.settings import AuthSettings, RateLimitSettings
 from assay.serving.request_log.settings import RequestLogSettings, UncertainSampleSettings
-from assay.serving.sockets import TlsSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +26,20 @@ class ModelSource:
 
     path: Path
     name: str | None = None
-    """What it is called in requests; None: as the bundle calls itself."""
+    """Its name in requests; None: that of the bundle."""
 
     @classmethod
     def parse(cls, text: str) -> "ModelSource":
-        """Read `PATH` or `NAME=PATH`; a file of the whole text, `a=b.assay`, is a path.
+        """Parse `PATH` or `NAME=PATH`; if the whole text is the path of a file, as `a=b.assay`, it is a path.
 
         Raises:
-            UsageError: there is nothing before the equals sign, or after it.
+            UsageError: the name or the path is empty.
         """
         name, found, path = text.partition("=")
         if not found or "/" in name or Path(text).exists():
             return cls(Path(text))
         if not name or not path:
-            raise UsageError(f"{text!r} names no model: write NAME=PATH")
+            raise UsageError(f"{text!r} does not name a model: write NAME=PATH")
         return cls(Path(path), name)
 
 
@@ -49,7 +48,7 @@ PREFIX = "ASSAY_SERVE_"
 
 def _host_name(text: str) -> str:
     if text != ANY_HOST and (host_name(text) is None or host_name(text) != host_name(f"{text}:1")):
-        raise ValueError(f"{text!r} is no host name; give it without scheme and port, as in photos.example")
+        raise ValueError(f"{text!r} is not a host name; give it without scheme and port, as in photos.example")
     return text
 
 
@@ -58,7 +57,7 @@ HostName = Annotated[str, AfterValidator(_host_name)]
 
 
 class ListenSettings(Settings):
-    """Where requests come in."""
+    """The listening socket and the limits on connections."""
 
     host: str = "127.0.0.1"
     """Address to listen at."""
@@ -67,53 +66,53 @@ class ListenSettings(Settings):
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Processes that share the port; the processors are divided among them."""
     keep_alive: Annotated[float, Field(gt=0)] = 15.0
-    """Seconds an idle connection is kept."""
+    """Seconds that an idle connection is kept open."""
     header_timeout: Annotated[float, Field(gt=0)] = 10.0
     """Seconds in which a connection must have sent the headers of its first request."""
     write_timeout: Annotated[float, Field(gt=0)] = 30.0
-    """Seconds in which a client must read some of an answer that is ready; else its connection is closed."""
+    """Seconds in which a client must read some of a response; else its connection is closed."""
     max_connections: Annotated[int, Field(ge=1)] = 1024
-    """Most connections of a worker at a time; a quiet one gives way to a new one."""
+    """Largest number of connections of a worker; a new one replaces one that is quiet."""
     max_connections_per_address: Annotated[int, Field(ge=1)] = 512
-    """Most connections of one address in a worker (of a /64 for IPv6); `auth.proxies` are exempt."""
+    """Largest number of connections of one address in a worker (of a /64 for IPv6); `auth.proxies` are exempt."""
     cors: tuple[str, ...] = ()
     """Origins whose pages may use the API from a browser; none: CORS is off."""
     root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""
-    """Path under which a proxy shows the server, as /assay; the proxy may take it away or not. Unset: /."""
+    """Path prefix under which a proxy exposes the server, as /assay; the proxy may strip it or not. Unset: /."""
     allowed_hosts: tuple[HostName, ...] = ()
-    """Names, without ports, under which a server without keys is reached; `*`: any. Unset: at a loopback
-    address localhost and loopback addresses alone, elsewhere any."""
+    """Host names, without ports, that a server without keys accepts; `*`: any. Unset: at a loopback address only
+    localhost and loopback addresses, elsewhere any."""
 
 
 class ModelSettings(Settings):
-    """How models are run."""
+    """How models run."""
 
     engine: str = "auto"
     """auto, openvino, onnxruntime or cuda."""
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
-    """auto: what the bundle answers with."""
+    """auto: the precision that the bundle prefers."""
     threads: Annotated[int, Field(ge=1)] | None = None
-    """Processors for inference in each worker; none: all that there are, divided by the workers."""
+    """Threads for inference in each worker; unset: the number of processors divided by that of the workers."""
     golden: Path | None = None
-    """Folder of photos that a new bundle must answer before it is used; those in a folder named after a class
-    must be answered with that class."""
+    """Folder of images that a new bundle must classify before it is used; those in a folder named after a class
+    must be classified as that class."""
 
 
 class UploadSettings(Settings):
-    """What may be uploaded; a bundle brings limits of its own, which hold where nothing is set here."""
+    """Limits on uploads; where one is unset, that of the bundle applies."""
 
     formats: Annotated[tuple[ImageFormat, ...], Field(min_length=1)] | None = None
-    """Image formats, judged by content."""
+    """Accepted image formats, detected by content."""
     max_megabytes: Annotated[float, Field(gt=0)] | None = None
-    """Largest photo, in MiB."""
+    """Largest file, in MiB."""
     max_side: Annotated[int, Field(ge=1)] | None = None
     """Largest width and height, in pixels."""
-    batch_photos: Annotated[int, Field(ge=1)] = 32
-    """Most photos of one request to `/classify/batch`."""
+    batch_images: Annotated[int, Field(ge=1)] = 32
+    """Largest number of images of one request to `/classify/batch`."""
     batch_megabytes: Annotated[float, Field(gt=0)] = 64.0
     """Largest body of such a request, and of one to `/v2` with binary data, in MiB."""
     json_megabytes: Annotated[float, Field(gt=0)] = 32.0
-    """Largest JSON of a request to `/v2`, in MiB; binary data behind it do not count."""
+    """Largest JSON of a request to `/v2`, in MiB; binary data after it do not count."""
     json_memory: Annotated[float, Field(gt=0)] = 48.0
     """MiB of memory that all JSON bodies of a worker together may take."""
     upload_timeout: Annotated[float, Field(gt=0)] = 30.0
@@ -121,37 +120,57 @@ class UploadSettings(Settings):
     upload_memory: Annotated[float, Field(gt=0)] = 256.0
     """MiB of memory that all uploads of a worker together may take."""
     decode_memory: Annotated[float, Field(gt=0)] = 192.0
-    """MiB of memory that decoding may take in a worker; a larger photo is decoded alone."""
+    """MiB of memory that decoding may take in a worker; a larger image is decoded alone."""
 
 
 class BatchSettings(Settings):
-    """How requests share the network."""
+    """How requests are batched, and how long they may wait."""
 
     batch_size: Annotated[int, Field(ge=1, le=256)] = 16
-    """Most photos that go through the network at a time."""
+    """Largest batch."""
     batch_wait: Annotated[float, Field(ge=0)] = 0.002
-    """Seconds that a photo may wait for others while the network is busy anyway; an idle one never waits."""
+    """Seconds that an image may wait for others after a batch has ended; with an idle model it never waits."""
     queue: Annotated[int, Field(ge=1)] = 64
-    """Most photos that wait or are worked on; further ones are turned away with 503."""
+    """Largest number of images in progress or waiting; further ones are rejected with 503."""
     deadline: Annotated[float, Field(gt=0)] = 10.0
-    """Seconds from the whole upload to the answer; then 504."""
+    """Seconds from the complete upload to the response; then 504."""
 
 
-_END_MARGIN = 10.0
+class TlsSettings(Settings):
+    """Certificate and key of the server."""
+
+    cert: Path | None = None
+    """PEM file with the certificate, followed by those that lead to its root; unset: plain HTTP."""
+    key: Path | None = None
+    """PEM file with the private key, not encrypted."""
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("give --tls-cert and --tls-key, or neither")
+        return self
+
+    @property
+    def on(self) -> bool:
+        """Whether the server uses TLS."""
+        return self.cert is not None
+
+
+_STOP_MARGIN = 10.0
 
 
 class LifecycleSettings(Settings):
-    """How a server ends."""
+    """How a server shuts down."""
 
     drain_delay: Annotated[float, Field(ge=0)] = 1.0
-    """Seconds from SIGTERM, when `/ready` begins to say no, until nothing new is accepted."""
+    """Seconds from SIGTERM, when `/ready` becomes 503, until no more connections are accepted."""
     shutdown_timeout: Annotated[float, Field(gt=0)] = 30.0
-    """Seconds that requests which were accepted may still take."""
+    """Seconds that accepted requests may still take."""
 
     @property
-    def longest_end(self) -> float:
-        """Seconds after which a worker that was told to end is killed; by then its records are written."""
-        return self.drain_delay + self.shutdown_timeout + _END_MARGIN
+    def stop_timeout(self) -> float:
+        """Seconds after which a worker that was told to stop is killed; by then its records are written."""
+        return self.drain_delay + self.shutdown_timeout + _STOP_MARGIN
 
 
 class CacheSettings(Settings):

@@ -25,7 +25,7 @@ from assay.serving.batching import exit_despite_threads
 from assay.serving.components import make_components
 from assay.serving.decoding import DECODE_THREAD_PREFIX
 from assay.serving.models import ModelRegistry
-from assay.serving.server import Server, uvicorn_config
+from assay.serving.server import Server
 from assay.serving.service import Service
 from assay.serving.settings import ModelSource, ServeSettings
 from assay.serving.sockets import server_url
@@ -34,37 +34,35 @@ from assay.serving.telemetry.telemetry import make_telemetry
 
 
 def startup_messages(settings: ServeSettings, models: ModelRegistry, listening: socket.socket) -> list[str]:
-    """Return what to say when a server is ready: a line for each model, and where requests are recorded."""
+    """Return the lines to print when a server is ready: one for each model, and where requests are recorded."""
     address = server_url(listening, tls=settings.tls.on)
-    answering = [
-        f"{address} answers with {model.name} {model.info.version} ({model.classifier.runtime})" for model in models
-    ]
-    return [*answering, settings.request_log.description]
+    lines = [f"{address} answers with {model.name} {model.info.version} ({model.classifier.runs})" for model in models]
+    return [*lines, settings.request_log.description]
 
 
 def run_server(
     settings: ServeSettings,
     sources: Sequence[ModelSource],
     listening: socket.socket,
-    started: Callable[[ModelRegistry], None],
+    on_ready: Callable[[ModelRegistry], None],
     *,
-    reloaded: Callable[[], None] = lambda: None,
-    orphaned: int | None = None,
+    on_reload: Callable[[], None] = lambda: None,
+    parent_pipe: int | None = None,
 ) -> None:
-    """Load models and answer requests until the process is told to end.
+    """Load models and answer requests until a signal.
 
-    A photo that is still decoded then ends with the process, which does not return to the caller.
+    If an image is still being decoded then, the process exits without returning to the caller.
 
     Args:
         settings: of the server.
         sources: of the models.
-        listening: where requests come in.
-        started: told when the server is ready.
-        reloaded: told when a client has had the models read anew, for the other workers.
-        orphaned: a file descriptor that ends when the process that started this one is no more.
+        listening: socket at which requests arrive.
+        on_ready: called when requests are accepted.
+        on_reload: called when a client has reloaded the models, for the other workers.
+        parent_pipe: a file descriptor that reads end-of-file when the parent process has ended.
 
     Raises:
-        AssayError: a model or a part cannot be used.
+        AssayError: a model or a component cannot be used.
     """
     threads = max(1, cpu_count() // settings.listen.workers)
     with closing(make_telemetry(settings.telemetry, {})) as telemetry:
@@ -79,12 +77,12 @@ def run_server(
 
         async def run() -> None:
             service = Service(settings, models, make_components(settings, telemetry), threads=threads)
-            service.reloaded = reloaded
-            await service.parts.start()
-            config = uvicorn_config(create_app(service), settings)
+            service.on_reload = on_reload
+            await service.components.start()
+            server = Server(create_app(service), service, lambda: on_ready(models), parent_pipe)
             _freeze_garbage_collection()
             try:
-                await Server(config, service, lambda: started(models), orphaned).serve([listening])
+                await server.serve(listening)
             finally:
                 await service.close()
 
@@ -94,37 +92,37 @@ def run_server(
 
 
 def _freeze_garbage_collection() -> None:
-    """Have Python's search for cycles pass over what is there by now, which it does not find quickly.
+    """Exclude the objects that exist now from garbage collection.
 
-    With all that the libraries keep, it holds up every request for some 50 ms now and then.
+    With all objects of the libraries, a collection delays every request by about 50 ms now and then.
     """
     gc.collect()
     gc.freeze()
-    gc.collect()  # Python now knows how little is left, and looks at it as often as that needs
+    gc.collect()  # updates the thresholds to the few objects that are left
 
 
 def main() -> None:
-    """Serve until told to end."""
-    order = WorkerConfig.load(sys.stdin.readline())
-    # What anything else prints must not reach the parent as a message.
+    """Serve until a signal."""
+    config = WorkerConfig.from_line(sys.stdin.readline())
+    # Whatever else prints to standard output must not reach the parent as a message.
     messages = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    listening = socket.socket(fileno=order.socket)
+    listening = socket.socket(fileno=config.socket)
 
-    settings = ServeSettings.read(order.options)
+    settings = ServeSettings.read(config.options)
 
-    def started(models: ModelRegistry) -> None:
+    def on_ready(models: ModelRegistry) -> None:
         _send_message(messages, READY + json.dumps(startup_messages(settings, models, listening)))
 
     try:
-        sources = [ModelSource.parse(model) for model in order.models]
+        sources = [ModelSource.parse(model) for model in config.models]
         run_server(
             settings,
             sources,
             listening,
-            started,
-            reloaded=lambda: _send_message(messages, RELOADED),
-            orphaned=sys.stdin.fileno(),
+            on_ready,
+            on_reload=lambda: _send_message(messages, RELOADED),
+            parent_pipe=sys.stdin.fileno(),
         )
     except AssayError as error:
         sys.stderr.write(f"assay: {printable(str(error))}\n")
@@ -132,7 +130,7 @@ def main() -> None:
 
 
 def _send_message(messages: TextIO, line: str) -> None:
-    # A parent that was killed hears nothing; what has been accepted is answered all the same.
+    # If the parent was killed, requests that were accepted are answered all the same.
     with contextlib.suppress(OSError):
         messages.write(line + "\n")
 

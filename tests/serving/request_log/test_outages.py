@@ -69,7 +69,7 @@ def expected(count: int) -> list[str]:
 async def test_mongo_killed_and_restarted_under_load(mongo_server: Any, tmp_path: Path, record: Any, heard: Any):
     address = f"{mongo_server.url}/t{uuid4().hex}?serverSelectionTimeoutMS=200"
     settings = RequestLogSettings(spool_dir=tmp_path / "spool", flush_interval=0.01)
-    breaker = CircuitBreaker(failures=1, pause=0.1, longest=0.2)
+    breaker = CircuitBreaker(failures=1, pause=0.1, max_pause=0.2)
     journal = RequestLogWriter(make_store(address), settings, heard, breaker=breaker)
     await journal.start()
     load = Load(journal, record)
@@ -92,7 +92,7 @@ async def test_sqlite_locked_by_another_program_under_load(tmp_path: Path, recor
     path = tmp_path / "requests.sqlite"
     settings = RequestLogSettings(spool_dir=tmp_path / "spool", flush_interval=0.01, write_timeout=0.05)
     journal = RequestLogWriter(
-        make_store(str(path)), settings, heard, breaker=CircuitBreaker(failures=1, pause=0.1, longest=0.2)
+        make_store(str(path)), settings, heard, breaker=CircuitBreaker(failures=1, pause=0.1, max_pause=0.2)
     )
     await journal.start()
     load = Load(journal, record)
@@ -129,7 +129,7 @@ async def full(tiny_disk: Path, shaky: Any, record: Any, heard: Any) -> AsyncIte
     """A journal whose database is away and whose disk and memory are full, and how many it was given."""
     shaky.away = True
     settings = RequestLogSettings(spool_dir=tiny_disk, flush_interval=0, queue_size=100)
-    journal = RequestLogWriter(shaky, settings, heard, breaker=CircuitBreaker(failures=1, pause=0.01, longest=0.01))
+    journal = RequestLogWriter(shaky, settings, heard, breaker=CircuitBreaker(failures=1, pause=0.01, max_pause=0.01))
     await journal.start()
     for number in range(500):
         journal.record(record(number))

@@ -49,7 +49,7 @@ class ReconnectingRedis:
             # Its own words may repeat the password.
             raise UsageError("the address of Redis is none; give redis://HOST:PORT") from None
         self._seconds, self._telemetry = settings.redis_timeout, telemetry
-        self._breaker = CircuitBreaker(pause=settings.retry_interval, longest=settings.retry_interval)
+        self._breaker = CircuitBreaker(pause=settings.retry_interval, max_pause=settings.retry_interval)
         self._probe: Callable[[], Awaitable[object]] = self.redis.ping
         self._in_time = TimeoutRunner()
         self._looking: asyncio.Task[None] | None = None

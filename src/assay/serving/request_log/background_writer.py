@@ -46,7 +46,7 @@ class RequestLogWriter:
             breaker: decides when a database that is away is tried again.
         """
         self._store, self._settings, self._telemetry = store, settings, telemetry
-        self._breaker = breaker or CircuitBreaker(failures=1, pause=0.5, longest=10.0)
+        self._breaker = breaker or CircuitBreaker(failures=1, pause=0.5, max_pause=10.0)
         self._spool: Spool | None = None
         if settings.spool_dir is not None:
             self._spool = Spool(settings.spool_dir, limit=round(settings.spool_megabytes * _MIB))

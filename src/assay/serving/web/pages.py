@@ -64,7 +64,7 @@ def page_routes(service: Service) -> APIRouter:
     @router.get("/web/card")
     async def card(request: Request, model: ModelName = None) -> Response:
         await authorize(service, request, "classify")
-        bundle = service.model(model).classifier.bundle
+        bundle = service.get_model(model).classifier.bundle
         if bundle is None:
             raise ApiError(404, "This model has no card")
         try:

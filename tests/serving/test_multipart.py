@@ -2,22 +2,14 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.serving.errors import OverloadError, UploadError
-from assay.serving.uploads import (
-    Upload,
-    UploadLimits,
-    UploadMemoryLimiter,
-    check_encoding,
-    check_length,
-    parse_boundary,
-    read_uploads,
-)
+from assay.serving.errors import UploadError
+from assay.serving.multipart import MultipartForm, Upload, UploadLimits, parse_boundary
+from assay.serving.request_body import check_encoding, check_length
 
 
 def _part(content: bytes, disposition: str = 'name="image"; filename="a.jpg"') -> bytes:
@@ -25,18 +17,16 @@ def _part(content: bytes, disposition: str = 'name="image"; filename="a.jpg"') -
 
 
 def _read(body: bytes, limits: UploadLimits, size: int = 7) -> tuple[list[Upload], int]:
-    """Read a body in chunks; return what was in it, and how many bytes were taken."""
-    taken = 0
-
-    def take(count: int) -> None:
-        nonlocal taken
-        taken += count
-
-    async def chunks() -> AsyncIterator[bytes]:
+    """Parse a body in chunks; return the images in it, and how many bytes were fed."""
+    form, fed = MultipartForm(b"b", limits), 0
+    try:
         for start in range(0, len(body), size):
-            yield body[start : start + size]
-
-    return asyncio.run(read_uploads(chunks(), b"b", limits, take)), taken
+            chunk = body[start : start + size]
+            fed += len(chunk)
+            form.feed(chunk)
+        return form.uploads(), fed
+    finally:
+        form.close()
 
 
 def _digest(upload: Upload) -> str:
@@ -68,11 +58,11 @@ def test_a_photo_past_the_limit_stops_the_reading():
 
 def test_in_a_batch_only_the_large_one_is_refused():
     body = _part(b"a") + _part(b"x" * 50) + _part(b"b", 'name="images"; filename="b"') + b"--b--\r\n"
-    uploads, _ = _read(body, UploadLimits(10, photos=3, body_bytes=1000))
+    uploads, _ = _read(body, UploadLimits(10, max_images=3, max_body_bytes=1000))
     assert [(one.data, one.too_large) for one in uploads] == [(b"a", False), (b"", True), (b"b", False)]
     assert _digest(uploads[1]) == hashlib.sha256(b"x" * 50).hexdigest()
     with pytest.raises(UploadError, match="at most 2"):
-        _read(body, UploadLimits(10, photos=2, body_bytes=1000))
+        _read(body, UploadLimits(10, max_images=2, max_body_bytes=1000))
 
 
 @pytest.mark.parametrize(
@@ -95,21 +85,11 @@ def test_boundaries_have_1_to_70_characters():
 
 def test_a_length_that_is_too_large_is_refused_before_anything_is_read():
     limits = UploadLimits(1000)
-    check_length(None, limits.total)
-    check_length("1000", limits.total)
+    check_length(None, limits.total_bytes)
+    check_length("1000", limits.total_bytes)
     for bad in ("x", "-1", "1000000", "²"):
         with pytest.raises(UploadError):
-            check_length(bad, limits.total)
-
-
-def test_all_uploads_together_are_bounded():
-    memory = UploadMemoryLimiter(10)
-    memory.take(6)
-    with pytest.raises(OverloadError):
-        memory.take(5)
-    memory.give_back(6)
-    memory.take(10)
-    assert memory.held == 10
+            check_length(bad, limits.total_bytes)
 
 
 _JPEG = b"\xff\xd8\xff" + bytes(range(256)) * 3
@@ -204,7 +184,7 @@ def test_a_photo_without_a_name_counts_as_one_of_several():
     twice = body + _form('Content-Disposition: form-data; name="image"; filename="a"')
     with pytest.raises(UploadError, match="Send one image"):
         _read(twice, UploadLimits(1000))
-    uploads, _ = _read(twice, UploadLimits(1000, photos=2, body_bytes=10_000))
+    uploads, _ = _read(twice, UploadLimits(1000, max_images=2, max_body_bytes=10_000))
     assert [one.data for one in uploads] == [_JPEG, _JPEG]
 
 

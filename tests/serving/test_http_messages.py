@@ -2,7 +2,7 @@
 
 import asyncio
 
-from assay.serving.http_protocol import _CoalescingTransport
+from assay.serving.http_messages import CoalescingTransport
 
 
 class _Written(asyncio.Transport):
@@ -17,9 +17,9 @@ class _Written(asyncio.Transport):
         self.pieces.append(b"closed")
 
 
-def _answer() -> tuple[_Written, _CoalescingTransport]:
+def _answer() -> tuple[_Written, CoalescingTransport]:
     written = _Written()
-    return written, _CoalescingTransport(written, lambda: written.pieces.append(b"complete"))
+    return written, CoalescingTransport(written, lambda: written.pieces.append(b"complete"))
 
 
 def test_the_head_and_the_start_of_the_body_are_one_piece():

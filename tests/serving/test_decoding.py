@@ -1,4 +1,4 @@
-"""A head start: for new photos alone, one at a time, and without a trace when nobody asks."""
+"""Speculative decoding: for new images alone, one at a time, and dropped when nobody awaits the result."""
 
 import asyncio
 import gc
@@ -22,10 +22,10 @@ def _reading() -> asyncio.Future[str]:
 
 def test_a_new_photo_is_begun_and_one_like_it_is_not():
     async def ask() -> list[SpeculativeDecode[str] | None]:
-        head_start: SpeculativeDecoder[str] = SpeculativeDecoder()
+        decoder: SpeculativeDecoder[str] = SpeculativeDecoder()
         found = []
         for photo in (_PHOTO, _PHOTO, _PHOTO + b".", _PHOTO[:-1] + b"."):
-            started = head_start.begin(photo, _reading, idle=True)
+            started = decoder.start(photo, _reading, idle=True)
             if started is not None:
                 started.work.set_result("read")
                 assert await started.work == "read"
@@ -38,14 +38,14 @@ def test_a_new_photo_is_begun_and_one_like_it_is_not():
 
 def test_only_one_is_begun_at_a_time_and_none_when_there_is_other_work():
     async def ask() -> list[bool]:
-        head_start: SpeculativeDecoder[str] = SpeculativeDecoder()
-        first = head_start.begin(b"1", _reading, idle=True)
-        others = [head_start.begin(b"2", _reading, idle=True), head_start.begin(b"3", _reading, idle=False)]
+        decoder: SpeculativeDecoder[str] = SpeculativeDecoder()
+        first = decoder.start(b"1", _reading, idle=True)
+        others = [decoder.start(b"2", _reading, idle=True), decoder.start(b"3", _reading, idle=False)]
         assert first is not None
         first.work.set_result("read")
         await asyncio.sleep(0)
         # Those that were passed over have been seen; the next new one is begun again.
-        others += [head_start.begin(b"2", _reading, idle=True), head_start.begin(b"4", _reading, idle=True)]
+        others += [decoder.start(b"2", _reading, idle=True), decoder.start(b"4", _reading, idle=True)]
         return [one is not None for one in others]
 
     assert _run(ask) == [False, False, False, True]
@@ -53,8 +53,8 @@ def test_only_one_is_begun_at_a_time_and_none_when_there_is_other_work():
 
 def test_an_error_that_nobody_asks_for_is_dropped(caplog: pytest.LogCaptureFixture):
     async def ask() -> None:
-        head_start: SpeculativeDecoder[str] = SpeculativeDecoder()
-        started = head_start.begin(b"1", _reading, idle=True)
+        decoder: SpeculativeDecoder[str] = SpeculativeDecoder()
+        started = decoder.start(b"1", _reading, idle=True)
         assert started is not None
         started.work.set_exception(ValueError("damaged"))
         await asyncio.sleep(0)

@@ -7,8 +7,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
-from assay.serving.http_headers import API_POLICY, SecurityHeadersMiddleware
+from assay.serving.http_headers import API_POLICY, SecurityHeaders
 
 
 def _client(**settings: Any) -> TestClient:
@@ -17,7 +18,17 @@ def _client(**settings: Any) -> TestClient:
 
     paths = ("/", "/classify", "/classify/batch", "/classified")
     app = Starlette(routes=[Route(path, answer) for path in paths])
-    return TestClient(SecurityHeadersMiddleware(app, **settings))
+    security = SecurityHeaders(**settings)
+
+    async def secured(scope: Scope, receive: Receive, send: Send) -> None:
+        async def add(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": security.add_to(list(message["headers"]))}
+            await send(message)
+
+        await app(scope, receive, add)
+
+    return TestClient(secured)
 
 
 def test_every_answer_has_them_errors_too():

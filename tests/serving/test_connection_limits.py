@@ -7,7 +7,7 @@ import pytest
 from assay.serving.connection_limits import RequestScheduler
 
 
-def _run(turns: RequestScheduler, new: int, pipelined: int) -> list[list[str]]:
+def _run(scheduler: RequestScheduler, new: int, pipelined: int) -> list[list[str]]:
     """Let requests begin or wait; return what started in each turn of the loop."""
 
     async def run() -> list[list[str]]:
@@ -17,12 +17,12 @@ def _run(turns: RequestScheduler, new: int, pipelined: int) -> list[list[str]]:
             started[-1].append(name)
 
         for number in range(pipelined):
-            turns.wait(loop, lambda number=number: begin(f"p{number}"), pipelined=True)
+            scheduler.enqueue(loop, lambda number=number: begin(f"p{number}"), pipelined=True)
         for number in range(new):
-            if turns.take(loop):
+            if scheduler.try_start(loop):
                 begin(f"n{number}")
             else:
-                turns.wait(loop, lambda number=number: begin(f"n{number}"), pipelined=False)
+                scheduler.enqueue(loop, lambda number=number: begin(f"n{number}"), pipelined=False)
         for _ in range(50):
             started.append([])
             await asyncio.sleep(0)

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from uvicorn import Config
 
 from assay.core.errors import UsageError
-from assay.serving.sockets import TlsContextFactory, TlsSettings, tls_context_factory
+from assay.serving.settings import TlsSettings
+from assay.serving.sockets import TlsContextFactory, tls_context_factory
 
 
 def _certificate(folder: Path, stem: str) -> tuple[Path, Path]:
@@ -68,7 +69,7 @@ def test_version_1_2_is_refused(pair: tuple[Path, Path]):
 
 
 def test_uvicorn_takes_the_context(pair: tuple[Path, Path]):
-    config = Config(_no_app, **tls_context_factory(TlsSettings(cert=pair[0], key=pair[1])))
+    config = Config(_no_app, ssl_context_factory=tls_context_factory(TlsSettings(cert=pair[0], key=pair[1])))
     config.load()
     assert config.is_ssl
     assert config.ssl is not None
@@ -81,7 +82,7 @@ async def _no_app(scope: Any, receive: Any, send: Any) -> None:
 
 def test_without_a_certificate_there_is_no_tls():
     assert not TlsSettings().on
-    assert tls_context_factory(TlsSettings()) == {}
+    assert tls_context_factory(TlsSettings()) is None
 
 
 def test_one_without_the_other_is_no_setting(pair: tuple[Path, Path]):
@@ -95,8 +96,8 @@ def test_files_that_are_no_pair(pair: tuple[Path, Path], tmp_path: Path):
     text.write_text("no certificate", encoding="utf-8")
     for cert, key, said in (
         (pair[0], other[1], "do not belong together"),
-        (text, pair[1], "are no PEM files"),
-        (pair[0], text, "are no PEM files"),
+        (text, pair[1], "are not PEM files"),
+        (pair[0], text, "are not PEM files"),
         (absent, pair[1], "cannot be read"),
     ):
         with pytest.raises(UsageError, match=said):

@@ -13,12 +13,12 @@ from assay.serving.results import ClassificationResult
 def test_a_result_comes_back_from_the_cache_as_it_was(
     label: str, confidence: float, dimensions: tuple[int, int] | None
 ):
-    prediction = Prediction(label, confidence, {label: confidence}, unknown=True, reason="low_confidence", novelty=0.5)
-    result = ClassificationResult.of(ImageMetadata(7, "jpeg", dimensions), prediction, b"png")
-    assert ClassificationResult.load(result.dump()) == result
+    prediction = Prediction(label, confidence, {label: confidence}, unknown=True, reason="unsure", novelty=0.5)
+    result = ClassificationResult.from_prediction(ImageMetadata(7, "jpeg", dimensions), prediction, b"png")
+    assert ClassificationResult.from_json(result.to_json()) == result
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"image": 1}', b'{"image": {"size": 1}}', b"\xff"])
 def test_what_is_no_result_is_refused(content: bytes):
     with pytest.raises(ValueError):  # noqa: PT011 - any of json's and ours
-        ClassificationResult.load(content)
+        ClassificationResult.from_json(content)

@@ -1,6 +1,11 @@
-"""A part that fails is left alone, and tried again."""
+"""The circuit breaker, and timeouts for operations that cannot be cancelled."""
 
-from assay.serving.resilience import CircuitBreaker
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from assay.serving.resilience import CircuitBreaker, TimeoutRunner
 
 
 class Clock:
@@ -43,7 +48,7 @@ def test_one_at_a_time_tries_while_it_is_open():
 
 def test_pauses_double_up_to_the_longest():
     clock = Clock()
-    breaker = CircuitBreaker(failures=1, pause=1, longest=4, clock=clock)
+    breaker = CircuitBreaker(failures=1, pause=1, max_pause=4, clock=clock)
     breaker.failed()
     pauses = []
     for _ in range(4):
@@ -53,3 +58,37 @@ def test_pauses_double_up_to_the_longest():
         pauses.append(clock.now - start)
         assert not breaker.failed()
     assert pauses == [1, 2, 4, 4]
+
+
+def test_what_is_in_time_is_returned():
+    async def quick() -> int:
+        return 7
+
+    assert asyncio.run(TimeoutRunner().run(quick, 1.0)) == 7
+
+
+def test_an_error_is_passed_on():
+    async def fails() -> None:
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError, match="gone"):
+        asyncio.run(TimeoutRunner().run(fails, 1.0))
+
+
+def test_what_swallows_its_cancellation_is_left_behind():
+    async def scenario() -> bool:
+        go = asyncio.Event()
+
+        async def stubborn() -> None:
+            with suppress(asyncio.CancelledError):
+                await go.wait()
+            await go.wait()
+
+        in_time = TimeoutRunner()
+        with pytest.raises(TimeoutError):
+            await in_time.run(stubborn, 0.01)
+        go.set()
+        await in_time.settle()
+        return True
+
+    assert asyncio.run(scenario())

@@ -44,8 +44,8 @@ def test_photos_in_base64_and_binary_are_the_same():
     text = _body({**PHOTOS, "data": [base64.b64encode(photo).decode() for photo in photos]})
     raw = b"".join(struct.pack("<I", len(photo)) + photo for photo in photos)
     head = _body({**PHOTOS, "parameters": {"binary_data_size": len(raw)}})
-    assert parse_request(text, None, SIDE, 4).photos == photos
-    assert parse_request(head + raw, str(len(head)), SIDE, 4).photos == photos
+    assert parse_request(text, None, SIDE, 4).images == photos
+    assert parse_request(head + raw, str(len(head)), SIDE, 4).images == photos
 
 
 @pytest.mark.parametrize(
