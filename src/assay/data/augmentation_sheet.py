@@ -66,7 +66,7 @@ def _list_candidates(data: Path, layout: Layout) -> list[Sample]:
 
 def _interleave_classes(samples: Sequence[Sample], seed: int) -> Iterator[Sample]:
     classes: dict[str, list[Sample]] = defaultdict(list)
-    for sample in sorted(samples, key=lambda one: one.id):
+    for sample in sorted(samples, key=lambda sample: sample.id):
         classes[sample.label].append(sample)
     dice = random.Random(seed)  # noqa: S311 - which photos are shown is no secret
     for members in classes.values():

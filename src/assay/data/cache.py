@@ -60,8 +60,8 @@ def clear_array_caches(folder: Path | None = None) -> int:
         The number of bytes given back.
     """
     given_back = 0
-    for one in (PixelCache, EmbeddingCache):
-        for path in _files((folder or cache_folder()) / one.kind):
+    for cache in (PixelCache, EmbeddingCache):
+        for path in _files((folder or cache_folder()) / cache.kind):
             with contextlib.suppress(FileNotFoundError):
                 given_back += _disk_bytes(path)
                 path.unlink()
@@ -108,11 +108,11 @@ class _ArrayCache:
             with file_lock(self.folder / "lock"):
                 count = self._make(path, slot_bytes)
                 places = {digest: slot for slot, digest in enumerate(self._digests[:count])}
-                others = {one: count_slots(one, slot_bytes) for one in self._others(key, path)}
+                others = {other: count_slots(other, slot_bytes) for other in self._others(key, path)}
                 # Opened before the lock is let go, so that no other run removes them in between.
                 elders = [
-                    ArrayStore(one, read_slot_index(one, made), made, shape, dtype).opened()
-                    for one, made in others.items()
+                    ArrayStore(other, read_slot_index(other, made), made, shape, dtype).opened()
+                    for other, made in others.items()
                     if made
                 ]
                 return ArrayStore(path, places, count, shape, dtype, elders=elders).opened()
@@ -126,8 +126,8 @@ class _ArrayCache:
 
     def _others(self, key: str, path: Path) -> list[Path]:
         """Return the files of other data sets for the same settings, those used last first."""
-        found = [one for one in self.folder.glob(f"{key}-*.{self.kind}") if one != path]
-        return sorted(found, key=lambda one: -one.stat().st_mtime_ns)[:_MAX_FALLBACKS]
+        found = [other for other in self.folder.glob(f"{key}-*.{self.kind}") if other != path]
+        return sorted(found, key=lambda other: -other.stat().st_mtime_ns)[:_MAX_FALLBACKS]
 
     def _make(self, path: Path, slot_bytes: int) -> int:
         """Make the file unless it is there, removing others for it; return the number of slots it has."""

@@ -67,7 +67,7 @@ def check(
         value_range: the recipe's `preprocess.value_range`.
         cache: folder where features of photos are kept by content; the usual one when None.
         digests: SHA-256 by sample id of files that this process has read already; see `scan_images`.
-        progress: told while files are opened and compared.
+        progress: warnings while files are opened and compared.
 
     Raises:
         UsageError: there is nothing at `path`, or it is no data.
@@ -119,12 +119,12 @@ def _training_findings(
                 "Change this first: assay train stops with the same sentence.",
             )
         ]
-    if told := [sentence for sentence in ready.warnings if sentence not in listing.warnings]:
+    if warnings := [sentence for sentence in ready.warnings if sentence not in listing.warnings]:
         return [
             Finding(
                 FindingKind.training,
                 Severity.warning,
-                "; ".join(told),
+                "; ".join(warnings),
                 "See that this is what was meant; assay train says the same.",
             )
         ]
@@ -180,14 +180,14 @@ def _unreadable_findings(unreadable: list[UnreadableFile]) -> list[Finding]:
             Severity.error,
             f"{_count_photos(len(unreadable))} cannot be read",
             _unreadable_advice(unreadable),
-            one_per_group(FindingEntry(one.id, note=one.reason) for one in unreadable),
+            one_per_group(FindingEntry(file.id, note=file.reason) for file in unreadable),
         )
     ]
 
 
 def _unreadable_advice(unreadable: list[UnreadableFile]) -> str:
     """Say what to do about files that cannot be read."""
-    left = [one.reason for one in unreadable]
+    left = [file.reason for file in unreadable]
     steps = []
     for kind, step in _FIX_STEPS:
         if any(kind in reason for reason in left):

@@ -125,7 +125,7 @@ class CheckReport:
             UsageError: a name is neither.
         """
         wanted = parse_fail_on(fail_on)
-        return tuple(one for one in self.findings if one.kind in wanted or one.severity in wanted)
+        return tuple(finding for finding in self.findings if finding.kind in wanted or finding.severity in wanted)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `--json` prints: plain values, paths relative to the data.
@@ -162,7 +162,8 @@ def _finding_dict(finding: Finding) -> dict[str, Any]:
             {
                 "note": group.note,
                 "photos": [
-                    {"id": one.id, "label": one.label, "split": one.split, "note": one.note} for one in group.photos
+                    {"id": entry.id, "label": entry.label, "split": entry.split, "note": entry.note}
+                    for entry in group.photos
                 ],
             }
             for group in finding.groups
@@ -179,7 +180,7 @@ def parse_fail_on(fail_on: Collection[str]) -> frozenset[str]:
     Raises:
         UsageError: a name is neither.
     """
-    severities, kinds = [one.value for one in Severity], {one.value for one in FindingKind}
+    severities, kinds = [item.value for item in Severity], {item.value for item in FindingKind}
     wanted: set[str] = set()
     for name in fail_on:
         if name in severities:

@@ -66,7 +66,7 @@ def find_class_folders(root: Path, layout: Layout, passed: SkippedFiles) -> Fold
         root: an existing folder.
         layout: `classes`: every folder in it is a class; `splits`: every one is a part; `auto`: they are
             parts if their names say so and they hold class folders, else classes.
-        passed: told what is passed over.
+        passed: counts what is skipped.
 
     Raises:
         AssayError: there are no folders, the parts hold no class folders, or it cannot be said which of both
@@ -179,7 +179,7 @@ def _refuse_splits_as_classes(base: Path, folders: Sequence[_Folder]) -> None:
     """Refuse to call `train` a class that holds folders alone, or `cat_train` and `cat_test` two classes."""
     for folder in folders:
         if parse_split_name(folder.path.name) and len(folder.inner) > 1 and not folder.content.images:
-            others = [one.path.name for one in folders if one is not folder]
+            others = [other.path.name for other in folders if other is not folder]
             raise AssayError(
                 f"{folder.path} has the name of a part and holds folders ({quote_names(folder.inner)}), but not so "
                 f"{quote_names(others)} beside it in {base}: it may be a part or a class; {_LAYOUT_HINT}"
@@ -226,7 +226,7 @@ def _as_splits(
     warnings += [
         f"the folders {quote_names(same)} together are the part {split}"
         for split in dict.fromkeys(known.values())
-        if len(same := [name for name, one in known.items() if one == split]) > 1
+        if len(same := [name for name, part in known.items() if part == split]) > 1
     ]
     return FolderLayout(tuple(found), loose, tuple(warnings))
 

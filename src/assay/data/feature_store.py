@@ -24,7 +24,7 @@ MAX_RESULTS: Final = 100
 MAX_ROWS: Final = 2_000_000
 """Photos kept at most, about 5 kB each; those looked at longest ago go first."""
 
-_SCALARS: Final = tuple(one.name for one in fields(Features) if one.name not in {"coarse", "fine"})
+_SCALARS: Final = tuple(item.name for item in fields(Features) if item.name not in {"coarse", "fine"})
 _CHUNK: Final = 500
 _SCHEMA: Final = """
     PRAGMA journal_mode = WAL;
@@ -64,7 +64,7 @@ class FeatureStore:
         """Keep features; the latest of one digest count."""
         if features:
             with self._lock, self._db:
-                self._db.executemany(_PUT, [_row(one) for one in features])
+                self._db.executemany(_PUT, [_row(item) for item in features])
 
     def get(self, digests: Iterable[str]) -> dict[str, Features]:
         """Return the features that are kept, by digest."""
@@ -89,8 +89,8 @@ class FeatureStore:
     def touch(self, digests: Iterable[str], now: int, most: int = MAX_ROWS) -> None:
         """Say that these were used at `now` (any clock that grows); forget the oldest beyond `most`."""
         with self._lock, self._db:
-            for some in _chunks(digests):
-                self._db.execute(_TOUCH, (now, some))
+            for chunk in _chunks(digests):
+                self._db.execute(_TOUCH, (now, chunk))
             (rows,) = self._db.execute("SELECT count(*) FROM photos").fetchone()
             if rows > most:
                 self._db.execute(_EVICT, (rows - most,))
@@ -109,9 +109,9 @@ class FeatureStore:
 
     def _rows(self, query: str, digests: Iterable[str]) -> list[tuple[Any, ...]]:
         found: list[tuple[Any, ...]] = []
-        for some in _chunks(dict.fromkeys(digests)):
+        for chunk in _chunks(dict.fromkeys(digests)):
             with self._lock:
-                found.extend(self._db.execute(query, (some,)))
+                found.extend(self._db.execute(query, (chunk,)))
         return found
 
 

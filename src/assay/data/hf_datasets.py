@@ -62,7 +62,7 @@ def as_path(data: DataSource, folder: Path, progress: Progress = no_progress) ->
     Args:
         data: see `DataSource`. A mapping with one part only says nothing of parts.
         folder: where rows are written, into a folder `data-DIGEST`.
-        progress: told of every row.
+        progress: called with the step, the number done and the total.
 
     Returns:
         `data` itself if it is a path to files, else a manifest.
@@ -107,7 +107,7 @@ def clear_table_images() -> int:
 def _split_rows(data: object) -> dict[str, RowDataset]:
     """Return rows by the part they belong to, which is empty where nothing is said of parts."""
     if isinstance(data, Mapping):
-        rows = {str(name): one for name, one in data.items() if isinstance(one, RowDataset)}
+        rows = {str(name): part for name, part in data.items() if isinstance(part, RowDataset)}
         if rows and len(rows) == len(data):
             return {"": next(iter(rows.values()))} if len(rows) == 1 else _by_split(rows)
     elif isinstance(data, RowDataset):
@@ -117,7 +117,7 @@ def _split_rows(data: object) -> dict[str, RowDataset]:
 
 def _by_split(rows: Mapping[str, RowDataset]) -> dict[str, RowDataset]:
     splits = parse_split_names(rows)
-    parts = {str(splits[name]): one for name, one in rows.items() if name in splits}
+    parts = {str(splits[name]): part for name, part in rows.items() if name in splits}
     if len(parts) < len(rows):
         raise UsageError(f"parts must be called train, validation and test, not {', '.join(rows)}")
     return parts

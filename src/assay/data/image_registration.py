@@ -90,8 +90,8 @@ def blur_matrix(side: int, sigma: float) -> Array:
 
 
 def _identity_pose(n: int) -> Pose:
-    one, zero = np.ones(n, np.float32), np.zeros(n, np.float32)
-    return Pose(one, zero, one, zero)
+    ones, zeros = np.ones(n, np.float32), np.zeros(n, np.float32)
+    return Pose(ones, zeros, ones, zeros)
 
 
 def _pixel_axis(side: int) -> Array:

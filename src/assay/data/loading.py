@@ -62,7 +62,7 @@ def load_dataset(
             only give a warning.
         layout: what the folders in a folder are.
         value_range: the recipe's `preprocess.value_range`.
-        progress: told while files are opened.
+        progress: called with the step, the number done and the total.
 
     Raises:
         UsageError: there is nothing at `path`, or it is a file of another kind.
@@ -117,7 +117,7 @@ def build_dataset(
         root=listing.root,
         classes=order,
         samples=tuple(sorted(samples, key=lambda sample: sample.id)),
-        unreadable=tuple(sorted([*listing.unreadable, *verified.unreadable], key=lambda one: one.id)),
+        unreadable=tuple(sorted([*listing.unreadable, *verified.unreadable], key=lambda file: file.id)),
         skipped=dict(sorted((listing.skipped + verified.skipped).items())),
         warnings=tuple(warnings),
     )
@@ -165,7 +165,7 @@ def _check_classes(
         return [f"the data has no photo of {quote_names(empty)}"] if empty else []
     if empty:
         labels = {sample.id: sample.label for sample in listing.samples}
-        first = next((one for one in unreadable if labels.get(one.id) == empty[0]), None)
+        first = next((file for file in unreadable if labels.get(file.id) == empty[0]), None)
         why = f" (the first, {first.id}: {first.reason})" if first else ""
         raise AssayError(
             f"class {quote_names(empty)} has no readable photo in {listing.root}{why}; add photos or remove it"
@@ -229,7 +229,7 @@ def load_grouped_dataset(
         classes: the order of an existing classifier.
         value_range: the recipe's `preprocess.value_range`.
         keep_bytes: most bytes of files to keep in memory; see `scan_images`.
-        progress: told while files are opened and compared.
+        progress: called with the step, the number done and the total.
 
     Raises:
         AssayError: as `load_dataset`.
@@ -262,7 +262,7 @@ def load_split_dataset(
         like: parts of an earlier run by id, which stay as they are.
         value_range: the recipe's `preprocess.value_range`.
         keep_bytes: most bytes of files to keep in memory; see `scan_images`.
-        progress: told while files are opened and compared.
+        progress: called with the step, the number done and the total.
 
     Raises:
         AssayError: as `load_dataset` and `assign_splits`.

@@ -191,10 +191,10 @@ def _tensor(text: str, where: str) -> TensorRef | None:
     raise AssayError(f"{where}: tensor {text!r} is not one of {quote_names(get_args(Encoding))}, a colon and an index")
 
 
-def _difference(one: Sample, other: Sample) -> str:
+def _difference(earlier: Sample, other: Sample) -> str:
     for name in ("label", "split", "group", "source_label", "id"):
-        if getattr(one, name) != getattr(other, name):
-            return f"{name} ({getattr(one, name)!r} there, {getattr(other, name)!r} here)"
+        if getattr(earlier, name) != getattr(other, name):
+            return f"{name} ({getattr(earlier, name)!r} there, {getattr(other, name)!r} here)"
     return "digest"
 
 
@@ -227,12 +227,12 @@ def list_metadata(root: Path) -> Listing | None:
         raise AssayError(f"{without[0]} has no {table.name} with labels, as {table.parent} has; add one")
     whole = Listing(root)
     for folder, table in labelled.items():
-        one = list_manifest(table)
+        listing = list_manifest(table)
         whole.samples += [
-            replace(sample, id=f"{folder.name}/{sample.id}", split=splits[folder.name]) for sample in one.samples
+            replace(sample, id=f"{folder.name}/{sample.id}", split=splits[folder.name]) for sample in listing.samples
         ]
-        whole.skipped += one.skipped
-        whole.warnings += one.warnings
+        whole.skipped += listing.skipped
+        whole.warnings += listing.warnings
     whole.labels = list(dict.fromkeys(sample.label for sample in whole.samples))
     return whole
 

@@ -60,7 +60,7 @@ def find_candidates(
         mirrored: compare every photo with the mirrored others instead.
         neighbours: how many are kept for each photo.
         floor: smallest cosine that makes a candidate.
-        progress: told while photos are compared.
+        progress: called with the step, the number done and the total.
     """
     if len(coarse) < 2:
         return Candidates(np.empty((0, 2), np.int64), np.empty(0, np.float32))
@@ -84,7 +84,7 @@ def _neighbours(plain: Array, crops: list[Array], count: int, floor: float, prog
     jobs = _exhaustive_jobs(n) if n <= EXACT_SEARCH_LIMIT else _clustered_jobs(plain)
     done, total = 0, n if n <= EXACT_SEARCH_LIMIT else n * _PROBED_CLUSTERS
     for rows, columns in jobs:
-        found = [_similar_pairs(plain, crops, rows, some, floor) for some in columns]
+        found = [_similar_pairs(plain, crops, rows, block, floor) for block in columns]
         yield _keep_best(np.concatenate(found), count)
         done += len(rows)
         progress("Comparing photos", done, total)
@@ -120,8 +120,8 @@ def _clustered_jobs(plain: Array) -> Iterator[tuple[Array, list[Array]]]:
     for cell in range(len(centres)):
         members = home[slice(*np.searchsorted(nearest[home, 0], (cell, cell + 1)))]
         rows = visitor[slice(*np.searchsorted(visited, (cell, cell + 1)))]
-        for some in _blocks(rows):
-            yield some, list(_blocks(members))
+        for block in _blocks(rows):
+            yield block, list(_blocks(members))
 
 
 def _kmeans_centres(plain: Array, count: int) -> Array:

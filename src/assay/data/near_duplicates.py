@@ -178,7 +178,7 @@ def find_near_duplicates(
         bursts: look for bursts.
         largest_share: share of the photos, 0-1, beyond which a group (of more than `MAX_TRUSTED_GROUP`) is only
             believed at a higher likeness.
-        progress: told while photos are compared.
+        progress: called with the step, the number done and the total.
     """
     identical = _identical_links(photos)
     limit = max(MAX_TRUSTED_GROUP, int(largest_share * len(photos)))
@@ -278,13 +278,13 @@ def _similarities(
     for side in (SMALL_THUMBNAIL_SIDE, THUMBNAIL_SIDE):
         places = np.flatnonzero(sides == side)
         for start in range(0, len(places), _PAIR_BATCH):
-            some = places[start : start + _PAIR_BATCH]
+            batch = places[start : start + _PAIR_BATCH]
             first, second = (
                 _thumbnails(store, [photos[place].features.digest for place in column], side)
-                for column in pairs[some].T
+                for column in pairs[batch].T
             )
-            scores[some] = similarity(first, second[:, :, ::-1] if mirrored else second)
-            done += len(some)
+            scores[batch] = similarity(first, second[:, :, ::-1] if mirrored else second)
+            done += len(batch)
             progress("Verifying likeness", done, len(pairs))
     return scores
 

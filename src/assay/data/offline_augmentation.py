@@ -55,7 +55,7 @@ def write_augmented_dataset(
         to: a new or empty folder, or one that this function began to fill with the same.
         seed: decides the changes, together with each photo's id and the number of the copy.
         value_range: the recipe's `preprocess.value_range`.
-        progress: told files finished and in all.
+        progress: called with the step, the number done and the total.
 
     Returns:
         Numbers, and the manifest; its groups are those of the data, or else each original with its copies.
@@ -78,8 +78,8 @@ def write_augmented_dataset(
         "test": 0,
     }
     originals = plan_output_files(dataset.samples)
-    copies = [[one.changed(copy) for copy in range(1, counts[one.split] + 1)] for one in originals]
-    tasks = [[one] for one in originals] + [family for family in copies if family]
+    copies = [[target.changed(copy) for copy in range(1, counts[target.split] + 1)] for target in originals]
+    tasks = [[target] for target in originals] + [family for family in copies if family]
     kept = write_files(FileWriter(spec, to, seed, value_range=value_range), tasks, progress, "augmenting")
     targets = list(itertools.chain.from_iterable(tasks))
     manifest = to / "manifest.csv"
@@ -124,7 +124,7 @@ def start_or_resume(dataset: Dataset, to: Path, settings: Mapping[str, object]) 
     Raises:
         AssayError: the folder holds something else, or cannot be written.
     """
-    parts = "\n".join(f"{one.id}\0{one.split}\0{one.group}" for one in dataset.samples)
+    parts = "\n".join(f"{sample.id}\0{sample.split}\0{sample.group}" for sample in dataset.samples)
     plan = {
         "photos": dataset.fingerprint,
         "parts": hashlib.sha256(parts.encode()).hexdigest(),
@@ -190,7 +190,7 @@ def write_cropped_dataset(
         spec: names the region.
         offline: quality of JPEG and level of PNG files, and the longest side in pixels.
         to: a new or empty folder, or one that this function began to fill with the same.
-        progress: told files finished and in all.
+        progress: called with the step, the number done and the total.
 
     Raises:
         UsageError: the region is the whole photo, or `to` lies within the source or around it.

@@ -200,10 +200,10 @@ def fold_warnings(dataset: Dataset) -> list[str]:
 
 def too_few_message(photos: int, groups: int) -> str:
     """Begin the sentence that says that photos cannot be shared out."""
-    told = "1 photo" if photos == 1 else f"{photos} photos"
+    count = "1 photo" if photos == 1 else f"{photos} photos"
     whole = "1 group that stays" if groups == 1 else f"{groups} groups that stay"
     inside = f" in {whole} together" if groups < photos else ""
-    return f"{told}{inside} {'is' if photos == 1 else 'are'} too few for"
+    return f"{count}{inside} {'is' if photos == 1 else 'are'} too few for"
 
 
 def to_stratified_group(members: Sequence[Sample], part: int | None) -> StratifiedGroup:
@@ -309,8 +309,8 @@ def _plan_split(samples: Sequence[Sample], spec: SplitSpec, like: Mapping[str, S
         return _SplitPlan(old, frozenset(SPLITS), _shares(spec, SPLITS), (remark,))
     if "val" not in parts:
         # What the data calls train may have become val in the earlier run; a test stays a test.
-        fixed: dict[str, Split] = {one: split for one, split in old.items() if split != "test"}
-        fixed |= {one: split for one, split in brought.items() if split == "test"}
+        fixed: dict[str, Split] = {name: split for name, split in old.items() if split != "test"}
+        fixed |= {name: split for name, split in brought.items() if split == "test"}
         remark = "the data brings train and test but no val, so val was carved out of train"
         return _SplitPlan(fixed, frozenset({"train", "val"}), _shares(spec, ("train", "val")), (remark,))
     remark = "the data brings no test, so validation is all that judges"

@@ -91,7 +91,7 @@ def walk_images(top: Path, passed: SkippedFiles, others: Collection[Path] = ()) 
 
     Args:
         top: an existing folder, which is listed whatever it is called or holds.
-        passed: told what is passed over.
+        passed: counts what is skipped.
         others: real places of folders whose files are listed by other walks; `top` may be among them.
 
     Raises:

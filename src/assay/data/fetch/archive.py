@@ -161,7 +161,7 @@ def unpack(archive: Path, to: Path, limits: ArchiveLimits | None = None, *, prog
         archive: the file.
         to: must not exist, or be an empty folder; while it is filled it has another name beside this one.
         limits: what the archive may expand to.
-        progress: told entries done (zip) or archive bytes read (tar), and in all.
+        progress: called with the step, the number done and the total.
 
     Returns:
         `to`.

@@ -93,7 +93,7 @@ def write_idx(files: dict[str, tuple[Path, Path]], classes: tuple[str, ...], fol
         files: for every split the file of pictures and the file of labels.
         classes: folder names in the order of the labels.
         folder: an existing, empty folder.
-        progress: told pictures written and in all.
+        progress: called with the step, the number done and the total.
 
     Raises:
         AssayError: a file cannot be read, or pictures and labels do not belong together.
@@ -127,7 +127,7 @@ def write_cifar10(source: Path, folder: Path, progress: Progress) -> None:
     Args:
         source: folder with `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, at any depth.
         folder: an existing, empty folder.
-        progress: told pictures written and in all.
+        progress: called with the step, the number done and the total.
 
     Raises:
         AssayError: a file is missing or is not in this format.

@@ -49,7 +49,7 @@ def fetch(
         downloads: folder with the data set's files where they were downloaded by other means; then nothing
             is sent over the network.
         limits: what an archive may expand to.
-        progress: told of downloads, unpacking and the writing of pictures.
+        progress: called with the step, the number done and the total.
 
     Returns:
         Where it is. A folder that was fetched from the same source before is left as it is.

@@ -200,5 +200,5 @@ _DATASETS = (
     ),
 )
 
-REGISTRY: Mapping[str, RegisteredDataset] = {one.name: one for one in _DATASETS}
+REGISTRY: Mapping[str, RegisteredDataset] = {dataset.name: dataset for dataset in _DATASETS}
 """Every data set by name, in alphabetical order."""
