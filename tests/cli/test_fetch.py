@@ -61,7 +61,7 @@ def test_json(address: str, tmp_path: Path) -> None:
     ended = RUN.invoke(app, [address, "--to", str(tmp_path / "mine"), "--json"])
     assert json.loads(ended.stdout) == {
         "folder": str(tmp_path / "mine"),
-        "fresh": True,
+        "written": True,
         "licence": None,
         "citation": None,
         "homepage": None,

@@ -85,12 +85,12 @@ def test_links_are_followed_and_each_photo_is_given_once(folder: Path, tmp_path:
     (folder / "more").symlink_to(tmp_path / "more")
     (folder / "loop").symlink_to(folder)
     (folder / "gone.png").symlink_to(folder / "nowhere")
-    passed = SkippedFiles()
-    names = _names(expand_image_paths([str(folder)], passed=passed), folder)
+    skipped = SkippedFiles()
+    names = _names(expand_image_paths([str(folder)], skipped=skipped), folder)
     assert names[-2:] == ["e.png", "more/f.png"]
     assert "d.png" not in names
     assert not any(name.startswith("loop") for name in names)
-    assert passed.skipped == {
+    assert skipped.counts == {
         "broken link": 1,
         "folder reached twice": 1,
         "hidden": 2,

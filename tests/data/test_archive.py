@@ -27,7 +27,7 @@ PHOTOS = {
     "dogs/1.jpg": NOISE[30_000:],
     "dogs/none.jpg": b"",
 }
-SMALL = ArchiveLimits(total=2_000_000, ratio=50, free=100_000, entries=50)
+SMALL = ArchiveLimits(max_bytes=2_000_000, max_ratio=50, ratio_exempt_bytes=100_000, max_entries=50)
 
 
 def tar_of(*members: tuple[tarfile.TarInfo, bytes], **options: object) -> bytes:

@@ -19,7 +19,7 @@ def _photo(name: str, scene: int = 0, taken: float | None = None) -> ScannedImag
         digest=name, format="jpeg", width=640, height=480, mode="RGB", orientation=1, frames=1,
         value_type="uint8", low=0, high=255, taken=taken,
         brightness=128, dark=0, bright=255, contrast=60, sharpness=0.1, detail=20,
-        coarse=_SCENES[scene], fine=np.zeros((64, 64), np.uint8),
+        colour_thumbnail=_SCENES[scene], gray_thumbnail=np.zeros((64, 64), np.uint8),
     )  # fmt: skip
     return ScannedImage(Sample(name, Path(name), "a"), features)
 
@@ -65,7 +65,7 @@ def test_no_photos_no_pairs() -> None:
 
 def test_blank_photos_correlate_with_nothing() -> None:
     photo = _photo("a")
-    blank = photo._replace(features=replace(photo.features, coarse=np.zeros((16, 16, 3), np.uint8)))
+    blank = photo._replace(features=replace(photo.features, colour_thumbnail=np.zeros((16, 16, 3), np.uint8)))
 
     assert thumbnail_correlation(blank, blank) == 0
     assert thumbnail_correlation(photo, photo) > 0.999

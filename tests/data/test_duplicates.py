@@ -117,7 +117,7 @@ def test_a_group_that_swallows_the_data_is_doubted(
         photos = scan_images(list_source(tmp_path).samples, store).images
         alike = find_near_duplicates(photos, store)
 
-    (doubt,) = alike.tightened
+    (doubt,) = alike.adjustments
     assert doubt.kind is LinkKind.near
     assert doubt.largest > 4 >= doubt.now
     assert len(doubt.dropped) >= 4

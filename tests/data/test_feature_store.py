@@ -13,22 +13,23 @@ _ONE = Features(
     digest="a" * 64, format="jpeg", width=3, height=4, mode="RGB", orientation=1, frames=1,
         value_type="uint8", low=0, high=255, taken=None,
     brightness=1.5, dark=1.0, bright=2.0, contrast=3.0, sharpness=4.0, detail=5.0,
-    coarse=np.arange(768, dtype=np.uint8).reshape(16, 16, 3),
-    fine=np.arange(1024, dtype=np.uint8).reshape(32, 32),
+    colour_thumbnail=np.arange(768, dtype=np.uint8).reshape(16, 16, 3),
+    gray_thumbnail=np.arange(1024, dtype=np.uint8).reshape(32, 32),
 )  # fmt: skip
 
 
 def _same(one: Features, other: Features) -> bool:
     blank = np.empty(0)
     return (
-        replace(one, coarse=blank, fine=blank) == replace(other, coarse=blank, fine=blank)
-        and np.array_equal(one.coarse, other.coarse)
-        and np.array_equal(one.fine, other.fine)
+        replace(one, colour_thumbnail=blank, gray_thumbnail=blank)
+        == replace(other, colour_thumbnail=blank, gray_thumbnail=blank)
+        and np.array_equal(one.colour_thumbnail, other.colour_thumbnail)
+        and np.array_equal(one.gray_thumbnail, other.gray_thumbnail)
     )
 
 
 def test_what_is_put_is_there_in_the_next_run(tmp_path: Path) -> None:
-    other = replace(_ONE, digest="b" * 64, taken=1.5, fine=np.ones((64, 64), np.uint8))
+    other = replace(_ONE, digest="b" * 64, taken=1.5, gray_thumbnail=np.ones((64, 64), np.uint8))
     with open_feature_store(tmp_path) as store:
         store.put([_ONE, other])
     with open_feature_store(tmp_path) as store:
@@ -36,9 +37,9 @@ def test_what_is_put_is_there_in_the_next_run(tmp_path: Path) -> None:
         assert set(found) == {_ONE.digest, other.digest}
         assert _same(found[_ONE.digest], _ONE)
         assert _same(found[other.digest], other)
-        assert [len(fine) for fine in store.fine([other.digest, _ONE.digest, other.digest])] == [64, 32, 64]
+        assert [len(fine) for fine in store.gray_thumbnails([other.digest, _ONE.digest, other.digest])] == [64, 32, 64]
         with pytest.raises(KeyError):
-            store.fine(["c" * 64])
+            store.gray_thumbnails(["c" * 64])
 
 
 def test_photos_used_longest_ago_go_first(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_the_store_is_plain_sqlite(tmp_path: Path) -> None:
 def test_results_are_remembered_and_the_oldest_forgotten(tmp_path: Path) -> None:
     with open_feature_store(tmp_path) as store:
         for number in range(5):
-            store.remember(f"key {number}", f"value {number}", most=3)
+            store.put_result(f"key {number}", f"value {number}", most=3)
     with open_feature_store(tmp_path) as store:
-        kept = [store.recall(f"key {number}") for number in range(5)]
+        kept = [store.get_result(f"key {number}") for number in range(5)]
     assert kept == [None, None, "value 2", "value 3", "value 4"]

@@ -24,14 +24,14 @@ def test_shapes_and_header() -> None:
     features = extract_features(_bytes(_noise(240, 320), "JPEG"))
 
     assert (features.format, features.width, features.height, features.mode) == ("jpeg", 320, 240, "RGB")
-    assert features.coarse.shape == (16, 16, 3)
-    assert features.fine.shape == (64, 64)
-    assert features.coarse.dtype == features.fine.dtype == np.uint8
+    assert features.colour_thumbnail.shape == (16, 16, 3)
+    assert features.gray_thumbnail.shape == (64, 64)
+    assert features.colour_thumbnail.dtype == features.gray_thumbnail.dtype == np.uint8
     assert len(features.digest) == 64
 
 
 def test_small_photos_have_small_thumbnails() -> None:
-    assert extract_features(_bytes(_noise(32, 64))).fine.shape == (32, 32)
+    assert extract_features(_bytes(_noise(32, 64))).gray_thumbnail.shape == (32, 32)
 
 
 def test_blur_lowers_sharpness() -> None:

@@ -117,7 +117,7 @@ def names(folder: Path) -> list[str]:
 def test_address(server: Server, tmp_path: Path) -> None:
     url = server.offer("archive/photos.zip", PHOTOS) + "?raw=1"
     fetched = fetch(url, tmp_path / "new" / "photos", sha256=hashlib.sha256(PHOTOS).hexdigest())
-    assert fetched.fresh
+    assert fetched.written
     assert names(tmp_path / "new") == ["photos"]
     assert names(fetched.folder) == [SOURCE_FILE, "cats", "dogs"]
     assert load_dataset(fetched.folder).counts() == {"cats": 3, "dogs": 3}
@@ -128,7 +128,7 @@ def test_address(server: Server, tmp_path: Path) -> None:
 def test_same_address_again_sends_nothing(server: Server, tmp_path: Path) -> None:
     url = server.offer("photos.zip", PHOTOS)
     fetch(url, tmp_path / "photos")
-    assert not fetch(url, tmp_path / "photos").fresh
+    assert not fetch(url, tmp_path / "photos").written
     assert server.requests == 1
 
 
@@ -143,7 +143,7 @@ def test_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.zip").write_bytes(PHOTOS)
     assert fetch("mine.zip").folder == Path("mine")
-    assert not fetch("mine.zip").fresh
+    assert not fetch("mine.zip").written
     with pytest.raises(AssayError, match="SHA-256"):
         fetch("mine.zip", Path("other"), sha256="0" * 64)
     assert names(tmp_path) == ["mine", "mine.zip"]
@@ -204,7 +204,7 @@ def test_entry_is_complete(name: str) -> None:
     assert dataset.files
     for remote in dataset.files:
         assert remote.url.startswith(("https://", "http://fashion-mnist.s3-website"))
-        for sha256 in (remote.sha256, *remote.same):
+        for sha256 in (remote.sha256, *remote.equivalent_sha256):
             assert len(bytes.fromhex(sha256)) == 32
     words = dataset.usage.split()
     assert words[:2] == ["assay", "train"]
@@ -289,7 +289,7 @@ def test_files_downloaded_elsewhere(server: Server, tmp_path: Path) -> None:
         fetch_dataset(dataset, tmp_path / "fashion", downloads=tmp_path / "stick")
     for name, body in bodies.items():
         (tmp_path / "stick" / name).write_bytes(body)
-    assert fetch_dataset(dataset, tmp_path / "fashion", downloads=tmp_path / "stick").fresh
+    assert fetch_dataset(dataset, tmp_path / "fashion", downloads=tmp_path / "stick").written
     (tmp_path / "stick" / "t10k-labels-idx1-ubyte.gz").write_bytes(b"other")
     with pytest.raises(AssayError, match="SHA-256"):
         fetch_dataset(dataset, tmp_path / "again", downloads=tmp_path / "stick")

@@ -15,8 +15,8 @@ from assay.image.image_files import is_image_file, list_folder_content, walk_ima
 from assay.image.skipped_files import SkippedFiles, is_assay_output
 
 
-def _list(root: Path, passed: SkippedFiles | None = None) -> list[str]:
-    return [path.relative_to(root).as_posix() for path in walk_images(root, passed or SkippedFiles())]
+def _list(root: Path, skipped: SkippedFiles | None = None) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in walk_images(root, skipped or SkippedFiles())]
 
 
 def test_files_come_in_the_order_of_names_at_any_depth(tmp_path: Path) -> None:
@@ -63,9 +63,9 @@ HIDDEN_FOLDERS = [
 @pytest.mark.parametrize("name", [*SYSTEM_FOLDERS, *HIDDEN_FOLDERS])
 def test_folders_of_systems_are_passed_over_and_counted(tmp_path: Path, name: str) -> None:
     make_files(tmp_path, "cat/1.jpg", f"{name}/2.jpg", f"cat/{name}/3.jpg")
-    passed = SkippedFiles()
-    assert _list(tmp_path, passed) == ["cat/1.jpg"]
-    assert passed.skipped.total() == 2
+    skipped = SkippedFiles()
+    assert _list(tmp_path, skipped) == ["cat/1.jpg"]
+    assert skipped.counts.total() == 2
     assert [path.name for path in list_folder_content(tmp_path, SkippedFiles()).folders] == ["cat"]
     assert _list(tmp_path / name) == ["2.jpg"], "a folder that is asked for is listed"
 
@@ -75,9 +75,9 @@ def test_folders_of_systems_are_passed_over_and_counted(tmp_path: Path, name: st
     ["Thumbs.db", "thumbs.DB", "ehthumbs.db", "desktop.ini", ".DS_Store", "._1.jpg", "Icon\r", "Picasa.ini"],
 )
 def test_files_of_systems_are_passed_over_and_counted(tmp_path: Path, name: str) -> None:
-    passed = SkippedFiles()
-    assert _list(make_files(tmp_path, "1.jpg", name), passed) == ["1.jpg"]
-    assert passed.skipped.total() == 1
+    skipped = SkippedFiles()
+    assert _list(make_files(tmp_path, "1.jpg", name), skipped) == ["1.jpg"]
+    assert skipped.counts.total() == 1
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,9 @@ def test_files_of_systems_are_passed_over_and_counted(tmp_path: Path, name: str)
 @pytest.mark.parametrize("where", ["", "cat/", "runs/"])
 def test_what_assay_wrote_is_passed_over(tmp_path: Path, folder: str, files: list[str], where: str) -> None:
     make_files(tmp_path, "cat/1.jpg", *(f"{where}{folder}/{name}" for name in files))
-    passed = SkippedFiles()
-    assert _list(tmp_path, passed) == ["cat/1.jpg"]
-    assert passed.skipped["written by Assay"] == 1
+    skipped = SkippedFiles()
+    assert _list(tmp_path, skipped) == ["cat/1.jpg"]
+    assert skipped.counts["written by Assay"] == 1
     assert [path.name for path in list_folder_content(tmp_path, SkippedFiles()).folders] == ["cat"]
     assert _list(tmp_path / where / folder), "a folder that is asked for is listed"
 
@@ -147,9 +147,9 @@ def test_links_are_followed_once_and_loops_end(tmp_path: Path) -> None:
     (tmp_path / "pool/back").symlink_to(root)
     (root / "e").symlink_to("e")
     (root / "f").symlink_to("nowhere")
-    passed = SkippedFiles()
-    assert _list(root, passed) == ["a/1", "a/deep/2", "b/3", "b/inner/4"]
-    assert passed.skipped == {"folder reached twice": 5, "broken link": 2, "hidden": 1}
+    skipped = SkippedFiles()
+    assert _list(root, skipped) == ["a/1", "a/deep/2", "b/3", "b/inner/4"]
+    assert skipped.counts == {"folder reached twice": 5, "broken link": 2, "hidden": 1}
 
 
 def test_a_file_is_listed_once_under_its_real_place(tmp_path: Path) -> None:
@@ -166,9 +166,9 @@ def test_a_file_is_listed_once_under_its_real_place(tmp_path: Path) -> None:
         ("h.jpg", tmp_path / "pool/.5.jpg"),
     ):
         (root / name).symlink_to(target)
-    passed = SkippedFiles()
-    assert _list(root, passed) == ["z/1.jpg", "c.jpg", "d.jpg", "f/4.jpg", "h.jpg"]
-    assert passed.skipped["link to a photo listed already"] == 5
+    skipped = SkippedFiles()
+    assert _list(root, skipped) == ["z/1.jpg", "c.jpg", "d.jpg", "f/4.jpg", "h.jpg"]
+    assert skipped.counts["link to a photo listed already"] == 5
 
 
 def test_classes_do_not_list_each_others_photos(tmp_path: Path) -> None:
@@ -177,19 +177,19 @@ def test_classes_do_not_list_each_others_photos(tmp_path: Path) -> None:
     (root / "dog/all").symlink_to(root / "cat")
     (root / "dog/3.jpg").symlink_to(root / "loose.jpg")
     (root / "dog/4.jpg").symlink_to(root / ".pool/3.jpg")
-    passed = SkippedFiles()
-    found = [path.name for path in walk_images(root / "dog", passed, {root / "cat", root / "dog"})]
+    skipped = SkippedFiles()
+    found = [path.name for path in walk_images(root / "dog", skipped, {root / "cat", root / "dog"})]
     assert found == ["2.jpg", "3.jpg", "4.jpg"]
-    assert passed.skipped == {"link to photos of another class": 2}
+    assert skipped.counts == {"link to photos of another class": 2}
 
 
 @pytest.mark.parametrize("target", [".", "..", "/", "cat", "../photos/dog", "latest"])
 def test_links_to_folders_around_or_beside_are_no_folders(tmp_path: Path, target: str) -> None:
     root = make_files(tmp_path / "photos", "cat/1.jpg", "dog/2.jpg")
     (root / "latest").symlink_to(target)
-    passed = SkippedFiles()
-    assert [path.name for path in list_folder_content(root, passed).folders] == ["cat", "dog"]
-    assert passed.skipped.total() == (0 if target == "latest" else 1)
+    skipped = SkippedFiles()
+    assert [path.name for path in list_folder_content(root, skipped).folders] == ["cat", "dog"]
+    assert skipped.counts.total() == (0 if target == "latest" else 1)
     assert _list(root) == ["cat/1.jpg", "dog/2.jpg"]
 
 
@@ -246,13 +246,13 @@ def _without_rights(root: Path) -> Iterator[None]:
 
 
 def test_folders_that_cannot_be_read_are_noted(tmp_path: Path) -> None:
-    root, passed = make_files(tmp_path, "a/1.jpg", "b/2.jpg", "c/d/3.jpg"), SkippedFiles()
+    root, skipped = make_files(tmp_path, "a/1.jpg", "b/2.jpg", "c/d/3.jpg"), SkippedFiles()
     closed = root / "b", root / "c/d"
     for folder in closed:
         folder.chmod(0)
     with _without_rights(root):
-        assert _list(root, passed) == ["a/1.jpg"]
-        assert passed.unreadable == dict.fromkeys(closed, "Permission denied")
+        assert _list(root, skipped) == ["a/1.jpg"]
+        assert skipped.unreadable == dict.fromkeys(closed, "Permission denied")
         with pytest.raises(AssayError, match="b cannot be read: Permission denied"):
             _list(root / "b")
     for folder in closed:
@@ -266,9 +266,9 @@ def test_names_with_bytes_that_are_no_text(tmp_path: Path) -> None:
 
 def test_pipes_are_counted(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    passed = SkippedFiles()
-    assert _list(tmp_path, passed) == []
-    assert passed.skipped == {"not a regular file": 1}
+    skipped = SkippedFiles()
+    assert _list(tmp_path, skipped) == []
+    assert skipped.counts == {"not a regular file": 1}
 
 
 def test_a_photo_is_one_by_name_or_content(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def check(
     advised: Annotated[
         int | None, typer.Option(min=0, help="Warn about classes with fewer photos. (default: the recipe's)")
     ] = None,
-    largest_share: Annotated[
+    max_group_share: Annotated[
         float,
         typer.Option(min=0, max=1, help="Warn about duplicate groups that hold a larger share of the data."),
     ] = 0.01,
@@ -65,7 +65,7 @@ def check(
             seed=settings.train.seed,
             mirrored=mirrored,
             bursts=bursts,
-            largest_share=largest_share,
+            max_group_share=max_group_share,
             value_range=settings.preprocess.value_range,
             progress=progress,
         )

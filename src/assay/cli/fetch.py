@@ -45,7 +45,7 @@ def fetch(
         print_json(
             {
                 "folder": str(fetched.folder),
-                "fresh": fetched.fresh,
+                "written": fetched.written,
                 "licence": dataset and dataset.licence,
                 "citation": dataset and dataset.citation,
                 "homepage": dataset and dataset.homepage,
@@ -53,7 +53,7 @@ def fetch(
             }
         )
         return
-    echo(f"{fetched.folder} {'is ready' if fetched.fresh else 'already exists'}")
+    echo(f"{fetched.folder} {'is ready' if fetched.written else 'already exists'}")
     if dataset:
         echo(f"licence:  {dataset.licence}")
         echo(f"cite:     {dataset.citation}")

@@ -10,7 +10,7 @@ from assay.image.skipped_files import NOT_AN_IMAGE, SkippedFiles
 
 
 def expand_image_paths(
-    inputs: Sequence[str], without: Collection[Path] = (), passed: SkippedFiles | None = None
+    inputs: Sequence[str], without: Collection[Path] = (), skipped: SkippedFiles | None = None
 ) -> Iterator[Path]:
     """Yield each image path once, in the order given and sorted by name within a folder or glob.
 
@@ -22,7 +22,7 @@ def expand_image_paths(
     Args:
         inputs: files, folders and globs.
         without: files to leave out, such as the output file.
-        passed: collects what is skipped in folders.
+        skipped: collects what is skipped in folders.
 
     Raises:
         UsageError: at the call, if an input matches nothing or a folder contains no photo.
@@ -43,7 +43,7 @@ def expand_image_paths(
             if not found:
                 raise UsageError(f"{name} contains no photos: it is the output file")
             order.update(dict.fromkeys(found))
-    return _expand(list(order), folders, left_out, SkippedFiles() if passed is None else passed)
+    return _expand(list(order), folders, left_out, SkippedFiles() if skipped is None else skipped)
 
 
 def _match(name: str) -> list[Path]:
@@ -61,7 +61,7 @@ def _match(name: str) -> list[Path]:
 
 
 def _expand(
-    order: Sequence[Path], folders: Sequence[Path], left_out: Collection[Path], passed: SkippedFiles
+    order: Sequence[Path], folders: Sequence[Path], left_out: Collection[Path], skipped: SkippedFiles
 ) -> Iterator[Path]:
     """Walk the folders in order; paths already yielded, by name or within a folder, are left out."""
     before: list[Path] = []
@@ -74,20 +74,20 @@ def _expand(
             continue
         inner = [folder for folder in before if folder.is_relative_to(path)]
         outer = any(path.is_relative_to(folder) for folder in before)
-        for photo in () if outer else _walk(path, passed, left_out):
+        for photo in () if outer else _walk(path, skipped, left_out):
             if photo not in given and not any(photo.is_relative_to(folder) for folder in inner):
                 yield photo
         before.append(path)
 
 
-def _walk(folder: Path, passed: SkippedFiles, left_out: Collection[Path]) -> Iterator[Path]:
+def _walk(folder: Path, skipped: SkippedFiles, left_out: Collection[Path]) -> Iterator[Path]:
     """Yield the photos of a folder, then its subfolders that cannot be read."""
-    unreadable = set(passed.unreadable)
-    for path in walk_images(folder, passed):
+    unreadable = set(skipped.unreadable)
+    for path in walk_images(folder, skipped):
         if left_out and path.resolve() in left_out:
             continue
         if is_image_file(path):
             yield path
         else:
-            passed.skipped[NOT_AN_IMAGE] += 1
-    yield from passed.unreadable.keys() - unreadable
+            skipped.counts[NOT_AN_IMAGE] += 1
+    yield from skipped.unreadable.keys() - unreadable

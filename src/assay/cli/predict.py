@@ -43,8 +43,8 @@ def predict(
 
     if out is not None:
         _check_output(out, json=json)
-    passed = SkippedFiles()
-    paths = expand_image_paths(inputs, without=_output_files(out), passed=passed)
+    skipped = SkippedFiles()
+    paths = expand_image_paths(inputs, without=_output_files(out), skipped=skipped)
     classifier = Classifier.load(
         model,
         engine=engine,
@@ -63,8 +63,8 @@ def predict(
         )
     else:
         unreadable = _print_predictions(_predictions(classifier, paths, total), json=json)
-    if passed.skipped:
-        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(passed.skipped.items()))
+    if skipped.counts:
+        counts = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.counts.items()))
         echo(f"skipped: {counts}", err=True)
     if unreadable:
         raise typer.Exit(1)

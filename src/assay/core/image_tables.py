@@ -61,26 +61,26 @@ class ImageTable:
     meaning: dict[str, str]
     """What they mean: `path`, `label`, ...; columns without a meaning here are absent."""
     rows: list[TableRow]
-    own: bool = False
+    literal: bool = False
     """Whether Assay wrote it, so that every value is meant literally."""
     warnings: list[str] = field(default_factory=list)
     unit: str = "line"
 
-    def called(self, column: str) -> str | None:
+    def column_name(self, column: str) -> str | None:
         """Return the name that the table uses for what we call `column`; None where it has no such column."""
         return next((name for name, meant in self.meaning.items() if meant == column), None)
 
-    def where(self, row: TableRow) -> str:
+    def location(self, row: TableRow) -> str:
         """Return the table and the line, as errors name it."""
         return f"{self.path}, {self.unit} {row.line}"
 
 
-def read_table(path: Path, *, own: bool = False) -> ImageTable:
+def read_table(path: Path, *, literal: bool = False) -> ImageTable:
     """Read a table of photos: CSV, or JSON lines where the name ends so.
 
     Args:
         path: the table.
-        own: take every value literally, as in a table whose columns begin as those of Assay's manifests.
+        literal: take every value literally, as in a table whose columns begin as those of Assay's manifests.
 
     Raises:
         AssayError: it cannot be read, two columns may be the path or the label, or a line makes no sense.
@@ -90,7 +90,7 @@ def read_table(path: Path, *, own: bool = False) -> ImageTable:
         columns, rows = _parse_json_lines(text, path)
         table = interpret_table(path, columns, rows)
     else:
-        table = _parse_csv(text, path, own=own)
+        table = _parse_csv(text, path, literal=literal)
     table.warnings = [*warnings, *table.warnings]
     return table
 
@@ -114,7 +114,7 @@ def interpret_table(
     rows: Iterable[tuple[int, Mapping[str, Any]]],
     unit: str = "line",
     *,
-    own: bool = False,
+    literal: bool = False,
 ) -> ImageTable:
     """Find out which column is what, and clean the values.
 
@@ -123,38 +123,38 @@ def interpret_table(
         columns: names as the table has them.
         rows: numbers, and values by those names: text, numbers, truth values, None.
         unit: what the numbers count.
-        own: take every value literally.
+        literal: take every value literally.
 
     Raises:
         AssayError: as `read_table`.
     """
     meaning = recognize_columns(path, columns)
-    table = ImageTable(path, tuple(columns), meaning, [], own, unit=unit)
+    table = ImageTable(path, tuple(columns), meaning, [], literal, unit=unit)
     for line, cells in rows:
         row = TableRow(line, {})
         for name, value in cells.items():
             meant = meaning.get(name, name)
             if isinstance(value, list | dict) and name in meaning:
                 kind = "a list" if isinstance(value, list) else "an object"
-                raise AssayError(f"{table.where(row)}: {meant} is {kind}; give one text")
+                raise AssayError(f"{table.location(row)}: {meant} is {kind}; give one text")
             text = value if isinstance(value, str) else cell_text(value)
             if name in meaning and not is_unicode(text):
-                raise AssayError(f"{table.where(row)}: {meant} {text!r} is no Unicode text; correct it")
+                raise AssayError(f"{table.location(row)}: {meant} {text!r} is no Unicode text; correct it")
             row.cells[meant] = text
         table.rows.append(row)
     _refuse_missing(table, "path")
     _refuse_missing(table, "label")
-    if not own:
+    if not literal:
         _clean_labels(table)
         _clear_missing(table)
     return table
 
 
 def _refuse_missing(table: ImageTable, column: str) -> None:
-    if table.called(column) is None:
+    if table.column_name(column) is None:
         return
     empty = [row for row in table.rows if not row.cells.get(column, "").strip()]
-    lines = empty or ([] if table.own else [row for row in table.rows if is_missing(row.cells[column])])
+    lines = empty or ([] if table.literal else [row for row in table.rows if is_missing(row.cells[column])])
     if not lines:
         return
     more = f" and {len(lines) - _MAX_LINES_NAMED} more" if len(lines) > _MAX_LINES_NAMED else ""
@@ -169,7 +169,7 @@ def _refuse_missing(table: ImageTable, column: str) -> None:
 
 def _clean_labels(table: ImageTable) -> None:
     """Write labels in one way: 1.0 as 1, TRUE as true, accents composed, without blanks around them."""
-    if table.called("label") is None:
+    if table.column_name("label") is None:
         return
     labels = [unicodedata.normalize("NFC", row.cells["label"].strip()) for row in table.rows]
     plain = {label for label in labels if label.lstrip("+-").isdecimal()}
@@ -185,7 +185,7 @@ def _clean_labels(table: ImageTable) -> None:
 
 def _clear_missing(table: ImageTable) -> None:
     """Leave a part or group empty that is missing: all photos of the group `nan` would stay together."""
-    columns = [name for name in ("split", "group", "source_label") if table.called(name) is not None]
+    columns = [name for name in ("split", "group", "source_label") if table.column_name(name) is not None]
     for row in table.rows if columns else ():
         for column in columns:
             if is_missing(row.cells.get(column, "")):
@@ -237,18 +237,20 @@ def _guess_encoding(data: bytes) -> str:
     return "utf-8"
 
 
-def _parse_csv(text: str, path: Path, *, own: bool) -> ImageTable:
-    separator, skipped = (",", 0) if own else _detect_separator(text)
+def _parse_csv(text: str, path: Path, *, literal: bool) -> ImageTable:
+    separator, skipped = (",", 0) if literal else _detect_separator(text)
     body = _drop_lines(text, skipped)
-    own = own or (separator == "," and tuple(_header_names(body, ",")[: len(_MANIFEST_COLUMNS)]) == _MANIFEST_COLUMNS)
+    literal = literal or (
+        separator == "," and tuple(_header_names(body, ",")[: len(_MANIFEST_COLUMNS)]) == _MANIFEST_COLUMNS
+    )
     # Blanks after a separator would otherwise hide quotes; Assay writes none, and names may begin with them.
-    reader = csv.reader(io.StringIO(body, newline=""), delimiter=separator, strict=True, skipinitialspace=not own)
+    reader = csv.reader(io.StringIO(body, newline=""), delimiter=separator, strict=True, skipinitialspace=not literal)
     found: list[tuple[int, dict[str, str]]] = []
     try:
         columns = next((values for values in reader if any(values)), [])
-        while not own and columns and not columns[-1].strip():
+        while not literal and columns and not columns[-1].strip():
             columns.pop()
-        names = [name if own or name.strip() else f"column {place}" for place, name in enumerate(columns, 1)]
+        names = [name if literal or name.strip() else f"column {place}" for place, name in enumerate(columns, 1)]
         for values in reader:
             if any(value.strip() for value in values):
                 line = reader.line_num + skipped
@@ -261,7 +263,7 @@ def _parse_csv(text: str, path: Path, *, own: bool) -> ImageTable:
                 found.append((line, dict(zip(names, cells, strict=True))))
     except csv.Error as error:
         raise AssayError(f"{path}, line {reader.line_num + skipped}: {error}") from None
-    return interpret_table(path, names, found, own=own)
+    return interpret_table(path, names, found, literal=literal)
 
 
 def _drop_lines(text: str, count: int) -> str:

@@ -37,7 +37,7 @@ class ArrayStore:
         shape: tuple[int, ...],
         dtype: np.typing.DTypeLike = np.uint8,
         *,
-        elders: Sequence["ArrayStore"] = (),
+        fallbacks: Sequence["ArrayStore"] = (),
     ) -> None:
         """Hold the names; `opened` opens the file, or else its first use.
 
@@ -47,10 +47,10 @@ class ArrayStore:
             count: number of slots in the file.
             shape: of every array.
             dtype: of every array.
-            elders: files of other sets of photos that may hold what is missing here.
+            fallbacks: files of other sets of photos that may hold what is missing here.
         """
         self._path = path
-        self._elders = tuple(elders)
+        self._fallbacks = tuple(fallbacks)
         self._places = dict(places)
         self._count = count
         self._shape = shape
@@ -69,10 +69,10 @@ class ArrayStore:
         return digest in self._places
 
     def get(self, digest: str) -> np.ndarray | None:
-        """Return a photo's array, read-only; None if neither this file nor an elder has it whole."""
+        """Return a photo's array, read-only; None if neither this file nor an fallback has it whole."""
         found = self._own(digest)
-        for elder in self._elders if found is None else ():
-            found = elder.get(digest)
+        for fallback in self._fallbacks if found is None else ():
+            found = fallback.get(digest)
             if found is not None:
                 self.put(digest, found)
                 break
@@ -121,8 +121,8 @@ class ArrayStore:
 
     def close(self) -> None:
         """Let go of the files; arrays handed out stay valid, and as long as they live theirs is in use."""
-        for elder in self._elders:
-            elder.close()
+        for fallback in self._fallbacks:
+            fallback.close()
         self._map = self._file = None
         if self._closer is not None:
             self._closer()

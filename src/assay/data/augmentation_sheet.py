@@ -37,7 +37,7 @@ class SheetImage(NamedTuple):
 
 
 def pick_images(data: Path, count: int, seed: int, layout: Layout = "auto") -> list[SheetImage]:
-    """Take photos at random, from all classes in turn; those that cannot be read are passed over.
+    """Take photos at random, from all classes in turn; those that cannot be read are skipped.
 
     Args:
         data: what `scan` reads, or a folder of photos without classes, or one photo.

@@ -110,12 +110,12 @@ class _ArrayCache:
                 places = {digest: slot for slot, digest in enumerate(self._digests[:count])}
                 others = {other: count_slots(other, slot_bytes) for other in self._others(key, path)}
                 # Opened before the lock is let go, so that no other run removes them in between.
-                elders = [
+                fallbacks = [
                     ArrayStore(other, read_slot_index(other, made), made, shape, dtype).opened()
                     for other, made in others.items()
                     if made
                 ]
-                return ArrayStore(path, places, count, shape, dtype, elders=elders).opened()
+                return ArrayStore(path, places, count, shape, dtype, fallbacks=fallbacks).opened()
         except OSError as error:
             _LOG.warning("%s are not kept in %s: %s", self.kind, self.folder, error.strerror or error)
             return none

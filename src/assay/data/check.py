@@ -48,7 +48,7 @@ def check(
     seed: int = 0,
     mirrored: bool = False,
     bursts: bool = True,
-    largest_share: float = MAX_GROUP_SHARE,
+    max_group_share: float = MAX_GROUP_SHARE,
     value_range: tuple[float, float] | None = None,
     cache: Path | None = None,
     digests: Mapping[str, str] | None = None,
@@ -63,7 +63,7 @@ def check(
         seed: of the recipe; decides the split.
         mirrored: take mirrored copies for copies too.
         bursts: look for bursts.
-        largest_share: share of the data, 0-1, beyond which a group of look-alikes is doubted.
+        max_group_share: share of the data, 0-1, beyond which a group of look-alikes is doubted.
         value_range: the recipe's `preprocess.value_range`.
         cache: folder where features of photos are kept by content; the usual one when None.
         digests: SHA-256 by sample id of files that this process has read already; see `scan_images`.
@@ -83,11 +83,11 @@ def check(
             store,
             mirrored=mirrored,
             bursts=bursts,
-            largest_share=largest_share,
+            max_group_share=max_group_share,
             progress=progress,
         )
         # What training would find alike, whatever was asked for here.
-        usual = (mirrored, bursts, largest_share) == (False, True, MAX_GROUP_SHARE)
+        usual = (mirrored, bursts, max_group_share) == (False, True, MAX_GROUP_SHARE)
         trained = alike if usual else find_near_duplicates(seen.images, store, progress=progress)
     labels = listing.labels if mapping is None else list(mapping)
     counts = _ClassCounts(_count_by_label(labels, seen.images), spec.min_images_per_class)

@@ -37,7 +37,7 @@ class FindingKind(StrEnum):
     identical = "identical"
     near_duplicate = "near_duplicate"
     burst = "burst"
-    likeness = "likeness"
+    similarity = "similarity"
     small_class = "small_class"
     imbalance = "imbalance"
     wrong_extension = "wrong_extension"

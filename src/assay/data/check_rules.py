@@ -127,7 +127,7 @@ def _threshold_findings(photos: Sequence[ScannedImage], alike: NearDuplicates) -
     """Say that likeness went too far, and show the pairs that were given up."""
     return [
         Finding(
-            FindingKind.likeness,
+            FindingKind.similarity,
             Severity.warning,
             f"{'moments' if doubt.kind is LinkKind.burst else 'likeness'} linked {doubt.largest:,} photos to one "
             f"group; more likeness was asked for ({doubt.asked:.1f}), and the largest has {doubt.now:,} now",
@@ -136,12 +136,12 @@ def _threshold_findings(photos: Sequence[ScannedImage], alike: NearDuplicates) -
             tuple(
                 FindingGroup(
                     (finding_entry(photos[link.first]), finding_entry(photos[link.second])),
-                    f"likeness {link.likeness:.1f}",
+                    f"likeness {link.similarity:.1f}",
                 )
                 for link in doubt.dropped[:_MAX_DROPPED_SHOWN]
             ),
         )
-        for doubt in alike.tightened
+        for doubt in alike.adjustments
     ]
 
 

@@ -59,20 +59,20 @@ class _Folder(NamedTuple):
         return {_nfc(path.name): path for path in self.content.folders}
 
 
-def find_class_folders(root: Path, layout: Layout, passed: SkippedFiles) -> FolderLayout:
+def find_class_folders(root: Path, layout: Layout, skipped: SkippedFiles) -> FolderLayout:
     """Find the class folders of a data set.
 
     Args:
         root: an existing folder.
         layout: `classes`: every folder in it is a class; `splits`: every one is a part; `auto`: they are
             parts if their names say so and they hold class folders, else classes.
-        passed: counts what is skipped.
+        skipped: counts what is skipped.
 
     Raises:
         AssayError: there are no folders, the parts hold no class folders, or it cannot be said which of both
             they are.
     """
-    base, content = root, list_folder_content(root, passed)
+    base, content = root, list_folder_content(root, skipped)
     if not content.folders:
         hint = "it holds files but no class folders" if content.files else "it is empty"
         raise AssayError(f"no labelled photos in {root}: {hint}; put the photos of each class into a folder")
@@ -80,17 +80,17 @@ def find_class_folders(root: Path, layout: Layout, passed: SkippedFiles) -> Fold
         return _as_classes([_read_folder(path) for path in content.folders], content.files, ())
     loose = content.files
     if (wrapped := _wrapped(content)) is not None:
-        base, content = wrapped, list_folder_content(wrapped, passed)
+        base, content = wrapped, list_folder_content(wrapped, skipped)
         loose += content.files
     folders = [_read_folder(path) for path in content.folders]
     parts = find_split_folders(path.name for path in content.folders)
     if layout == "splits":
-        return _as_splits(base, folders, parts, loose, passed)
+        return _as_splits(base, folders, parts, loose, skipped)
     if parts and not _are_split_names_classes(folders, parts):
         _refuse_ambiguous(base, folders, parts)
-        return _as_splits(base, folders, parts, loose, passed)
+        return _as_splits(base, folders, parts, loose, skipped)
     if _are_classes_of_splits(folders):
-        return _as_classes_of_splits(folders, loose, passed)
+        return _as_classes_of_splits(folders, loose, skipped)
     _refuse_unknown_splits(base, folders)
     _refuse_splits_as_classes(base, folders)
     return _as_classes(folders, loose, ())
@@ -199,14 +199,14 @@ def _as_classes(folders: Sequence[_Folder], loose: int, warnings: tuple[str, ...
 
 
 def _as_splits(
-    base: Path, folders: Sequence[_Folder], parts: Mapping[str, Split], loose: int, passed: SkippedFiles
+    base: Path, folders: Sequence[_Folder], parts: Mapping[str, Split], loose: int, skipped: SkippedFiles
 ) -> FolderLayout:
     known = parts or parse_split_names(folder.path.name for folder in folders)
     found: list[ClassFolder] = []
     warnings = []
     for folder in folders:
         if known and folder.path.name not in known:
-            passed.skipped["folder beside train/val/test"] += 1
+            skipped.counts["folder beside train/val/test"] += 1
             warnings.append(f"folder {folder.path.name!r} beside the ready-made parts was ignored")
             continue
         part = _unwrapped(folder)
@@ -217,7 +217,7 @@ def _as_splits(
         loose += part.content.files
         found += [
             _class_folder(path, known.get(folder.path.name), _read_folder(path))
-            for path in list_folder_content(part.path, passed).folders
+            for path in list_folder_content(part.path, skipped).folders
         ]
     if not found:
         raise AssayError(f"the folders in {base} hold no class folders; put the photos of each class into a folder")
@@ -231,12 +231,12 @@ def _as_splits(
     return FolderLayout(tuple(found), loose, tuple(warnings))
 
 
-def _as_classes_of_splits(folders: Sequence[_Folder], loose: int, passed: SkippedFiles) -> FolderLayout:
+def _as_classes_of_splits(folders: Sequence[_Folder], loose: int, skipped: SkippedFiles) -> FolderLayout:
     found: list[ClassFolder] = []
     for folder in folders:
         label, parts = _nfc(folder.path.name), find_split_folders(folder.inner)
         loose += folder.content.files
-        inside = list_folder_content(folder.path, passed).folders
+        inside = list_folder_content(folder.path, skipped).folders
         found += [ClassFolder(path, label, parts[_nfc(path.name)], nested=False) for path in inside]
     return FolderLayout(tuple(found), loose, ())
 
@@ -259,7 +259,7 @@ def _class_folder(path: Path, split: Split | None, folder: _Folder) -> ClassFold
 
 
 def _read_folder(path: Path) -> _Folder:
-    # What is passed over in it is counted when it is listed.
+    # What is skipped in it is counted when it is listed.
     return _Folder(path, list_folder_content(path, SkippedFiles()))
 
 
@@ -287,7 +287,7 @@ class Listing:
 def list_folder(root: Path, layout: Layout = "auto") -> Listing:
     """List class folders (any depth: the first level is the class), also inside train/val/test folders.
 
-    What is passed over (hidden files, system files, folders that Assay wrote, files outside class folders) is
+    What is skipped (hidden files, system files, folders that Assay wrote, files outside class folders) is
     counted in `skipped`. A folder is entered once for each class, so that loops of links do no harm.
 
     Args:
@@ -297,29 +297,29 @@ def list_folder(root: Path, layout: Layout = "auto") -> Listing:
     Raises:
         AssayError: there are no folders in it, or it cannot be said whether they are classes or parts.
     """
-    listing, passed = Listing(root), SkippedFiles()
-    arrangement = find_class_folders(root, layout, passed)
+    listing, skipped = Listing(root), SkippedFiles()
+    arrangement = find_class_folders(root, layout, skipped)
     if arrangement.loose:
-        passed.skipped["outside a class folder"] += arrangement.loose
+        skipped.counts["outside a class folder"] += arrangement.loose
     listing.warnings += arrangement.warnings
     real = Path(os.path.realpath(root))
     others = {real / folder.path.relative_to(root) for folder in arrangement.folders if not folder.path.is_symlink()}
     for folder in arrangement.folders:
-        _list_class(folder, listing, passed, others)
-    listing.skipped += passed.skipped
+        _list_class(folder, listing, skipped, others)
+    listing.skipped += skipped.counts
     listing.unreadable += [
         UnreadableFile(f"{path.relative_to(root).as_posix()}/", path, f"the folder cannot be read: {reason}")
-        for path, reason in passed.unreadable.items()
+        for path, reason in skipped.unreadable.items()
     ]
     return listing
 
 
-def _list_class(folder: ClassFolder, listing: Listing, passed: SkippedFiles, others: Collection[Path]) -> None:
-    before, own = len(listing.samples), passed.skipped[ASSAY_OUTPUT]
-    for path in walk_images(folder.path, passed, others):
+def _list_class(folder: ClassFolder, listing: Listing, skipped: SkippedFiles, others: Collection[Path]) -> None:
+    before, own = len(listing.samples), skipped.counts[ASSAY_OUTPUT]
+    for path in walk_images(folder.path, skipped, others):
         name = path.relative_to(listing.root).as_posix()
         listing.samples.append(Sample(name, path, folder.label, folder.split))
-    if len(listing.samples) == before and passed.skipped[ASSAY_OUTPUT] > own:
+    if len(listing.samples) == before and skipped.counts[ASSAY_OUTPUT] > own:
         # It holds nothing but runs: what Assay wrote is no class.
         return
     if folder.label not in listing.labels:

@@ -24,22 +24,24 @@ MAX_RESULTS: Final = 100
 MAX_ROWS: Final = 2_000_000
 """Photos kept at most, about 5 kB each; those looked at longest ago go first."""
 
-_SCALARS: Final = tuple(item.name for item in fields(Features) if item.name not in {"coarse", "fine"})
+_SCALARS: Final = tuple(
+    item.name for item in fields(Features) if item.name not in {"colour_thumbnail", "gray_thumbnail"}
+)
 _CHUNK: Final = 500
 _SCHEMA: Final = """
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = OFF;
     CREATE TABLE IF NOT EXISTS photos (
-        digest TEXT PRIMARY KEY, numbers TEXT NOT NULL, coarse BLOB NOT NULL, fine BLOB NOT NULL,
+        digest TEXT PRIMARY KEY, numbers TEXT NOT NULL, colour BLOB NOT NULL, gray BLOB NOT NULL,
         used INTEGER NOT NULL DEFAULT 0
     );
     CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _ALL: Final = """
-    SELECT digest, numbers, coarse, fine FROM photos WHERE digest IN (SELECT value FROM json_each(?))
+    SELECT digest, numbers, colour, gray FROM photos WHERE digest IN (SELECT value FROM json_each(?))
 """
-_FINE: Final = "SELECT digest, fine FROM photos WHERE digest IN (SELECT value FROM json_each(?))"
-_PUT: Final = "INSERT OR REPLACE INTO photos (digest, numbers, coarse, fine) VALUES (?, ?, ?, ?)"
+_GRAY: Final = "SELECT digest, gray FROM photos WHERE digest IN (SELECT value FROM json_each(?))"
+_PUT: Final = "INSERT OR REPLACE INTO photos (digest, numbers, colour, gray) VALUES (?, ?, ?, ?)"
 _TOUCH: Final = "UPDATE photos SET used = ? WHERE digest IN (SELECT value FROM json_each(?))"
 _EVICT_RESULTS: Final = """
     DELETE FROM results WHERE rowid NOT IN (SELECT rowid FROM results ORDER BY rowid DESC LIMIT ?)
@@ -71,19 +73,19 @@ class FeatureStore:
         return {
             digest: Features(
                 **json.loads(numbers),
-                coarse=np.frombuffer(coarse, np.uint8).reshape(COLOUR_THUMBNAIL_SIDE, COLOUR_THUMBNAIL_SIDE, 3),
-                fine=_thumbnail(fine),
+                colour_thumbnail=np.frombuffer(colour, np.uint8).reshape(COLOUR_THUMBNAIL_SIDE, -1, 3),
+                gray_thumbnail=_thumbnail(gray),
             )
-            for digest, numbers, coarse, fine in self._rows(_ALL, digests)
+            for digest, numbers, colour, gray in self._rows(_ALL, digests)
         }
 
-    def fine(self, digests: Sequence[str]) -> list[np.ndarray]:
+    def gray_thumbnails(self, digests: Sequence[str]) -> list[np.ndarray]:
         """Return the gray thumbnails of photos that are kept, in the order given.
 
         Raises:
             KeyError: one of them is not kept.
         """
-        found = {digest: _thumbnail(fine) for digest, fine in self._rows(_FINE, digests)}
+        found = {digest: _thumbnail(gray) for digest, gray in self._rows(_GRAY, digests)}
         return [found[digest] for digest in digests]
 
     def touch(self, digests: Iterable[str], now: int, most: int = MAX_ROWS) -> None:
@@ -95,13 +97,13 @@ class FeatureStore:
             if rows > most:
                 self._db.execute(_EVICT, (rows - most,))
 
-    def recall(self, key: str) -> str | None:
+    def get_result(self, key: str) -> str | None:
         """Return what was remembered under a key, or None."""
         with self._lock:
             row = self._db.execute("SELECT value FROM results WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
-    def remember(self, key: str, value: str, most: int = MAX_RESULTS) -> None:
+    def put_result(self, key: str, value: str, most: int = MAX_RESULTS) -> None:
         """Keep a result under a key that names all it depends on; forget the oldest beyond `most`."""
         with self._lock, self._db:
             self._db.execute("INSERT OR REPLACE INTO results (key, value) VALUES (?, ?)", (key, value))
@@ -154,7 +156,7 @@ def _thumbnail(blob: bytes) -> np.ndarray:
 
 def _row(features: Features) -> tuple[str, str, bytes, bytes]:
     numbers = json.dumps({name: getattr(features, name) for name in _SCALARS})
-    return features.digest, numbers, features.coarse.tobytes(), features.fine.tobytes()
+    return features.digest, numbers, features.colour_thumbnail.tobytes(), features.gray_thumbnail.tobytes()
 
 
 def _chunks(digests: Iterable[str]) -> Iterator[str]:

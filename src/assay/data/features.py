@@ -39,11 +39,11 @@ class FramePosition(NamedTuple):
     """A place in a video or a burst.
 
     Attributes:
-        film: folder and name without the number: what counts its own frames.
+        sequence: folder and name without the number: what counts its own frames.
         number: of the frame.
     """
 
-    film: str
+    sequence: str
     number: int
 
 
@@ -132,7 +132,7 @@ class Features:
     """The value that is black, by type or declaration; None: nothing says."""
     high: float | None
     """The value that is white."""
-    taken: float | None
+    capture_time: float | None
     """Exif time of exposure, in seconds since 1970 by the camera's own clock."""
     brightness: float
     """Mean gray value."""
@@ -146,9 +146,9 @@ class Features:
     """Deviation of the Laplacian over the deviation of gray; lower is more blurred."""
     detail: float
     """Standard deviation, in gray values, of what is left when shading is taken away: see `measure_detail`."""
-    coarse: Array
+    colour_thumbnail: Array
     """uint8 [16, 16, 3]: colour, stretched."""
-    fine: Array
+    gray_thumbnail: Array
     """uint8 [64, 64], or [32, 32] for photos whose shorter side is below 64: gray, stretched."""
 
     @property
@@ -167,7 +167,7 @@ def extract_features(data: bytes) -> Features:
     pixels = decode(data, min_side=_MEASURED_SIDE, value_range="minmax")
     gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     dark, bright = _quantiles(gray, 0.05, 0.95)
-    fine = resize_to_square(
+    thumbnail = resize_to_square(
         gray, THUMBNAIL_SIDE if min(info.width, info.height) >= THUMBNAIL_SIDE else SMALL_THUMBNAIL_SIDE
     )
     return Features(
@@ -181,15 +181,15 @@ def extract_features(data: bytes) -> Features:
         value_type=info.values.type,
         low=None if info.values.range is None else info.values.range[0],
         high=None if info.values.range is None else info.values.range[1],
-        taken=exif_time(data),
+        capture_time=exif_time(data),
         brightness=cv2.mean(gray)[0],
         dark=dark,
         bright=bright,
         contrast=_deviation(pixels),
         sharpness=measure_sharpness(gray),
-        detail=measure_detail(fine),
-        coarse=resize_to_square(pixels, COLOUR_THUMBNAIL_SIDE),
-        fine=fine,
+        detail=measure_detail(thumbnail),
+        colour_thumbnail=resize_to_square(pixels, COLOUR_THUMBNAIL_SIDE),
+        gray_thumbnail=thumbnail,
     )
 
 
@@ -234,19 +234,19 @@ def measure_sharpness(gray: Array) -> float:
     return _deviation(cv2.Laplacian(smooth, cv2.CV_32F)) / spread if spread > 0 else 0.0
 
 
-def measure_detail(fine: Array) -> float:
+def measure_detail(thumbnail: Array) -> float:
     """Return how much a thumbnail shows besides shading, as a standard deviation in gray values.
 
     A quadratic surface is fitted to the slightly blurred thumbnail and taken away. Skies and gradients, which
     all look like each other, have less than about 1; they cannot be told from copies.
 
     Args:
-        fine: uint8 [T, T].
+        thumbnail: uint8 [T, T].
     """
-    side = len(fine)
+    side = len(thumbnail)
     kernel = blur_matrix(side, side / SMALL_THUMBNAIL_SIDE)
     basis = _quadratic_basis(side)
-    smooth = kernel @ fine.astype(np.float32) @ kernel.T
+    smooth = kernel @ thumbnail.astype(np.float32) @ kernel.T
     weights = basis.T @ smooth @ basis * _QUADRATIC_TERMS
     return _deviation(smooth - basis @ weights @ basis.T)
 

@@ -302,7 +302,7 @@ def _is_known(features: Features, value_range: ValueRange) -> bool:
 
 def _scanned(sample: Sample, features: Features) -> ScannedImage:
     found = replace(sample, digest=features.digest, format=None if sample.tensor else features.format)
-    return ScannedImage(found, replace(features, fine=_NO_THUMBNAIL))
+    return ScannedImage(found, replace(features, gray_thumbnail=_NO_THUMBNAIL))
 
 
 def _image_values(data: bytes) -> ValueEncoding:

@@ -79,8 +79,8 @@ def list_manifest(path: Path) -> Listing:
     seen: dict[str, tuple[Sample, int]] = {}
     ids: dict[str, int] = {}
     for row in table.rows:
-        where, (number, cells) = table.where(row), row
-        place = root / cells["path"] if table.own else resolve_table_path(root, cells["path"], where)
+        where, (number, cells) = table.location(row), row
+        place = root / cells["path"] if table.literal else resolve_table_path(root, cells["path"], where)
         sample = _sample(cells, root, place, splits, where)
         key = os.path.normpath(sample.path) + cells.get("tensor", "")
         earlier, line = seen.setdefault(key, (sample, number))
@@ -118,7 +118,7 @@ def _parse_splits(path: Path, table: ImageTable, listing: Listing) -> dict[str, 
     Raises:
         AssayError: a column is missing, or a part has an unknown name.
     """
-    if missing := [name for name in _REQUIRED if table.called(name) is None]:
+    if missing := [name for name in _REQUIRED if table.column_name(name) is None]:
         raise AssayError(
             f"manifest {path} has no column {quote_names(missing)}; its first line names "
             f"{quote_names(table.columns) or 'nothing'}"
@@ -126,13 +126,13 @@ def _parse_splits(path: Path, table: ImageTable, listing: Listing) -> dict[str, 
     texts = {row.cells.get("split", "").strip() for row in table.rows} - {""}
     splits = parse_split_names(texts)
     unknown = [name for name in table.columns if name not in table.meaning]
-    if texts - splits.keys() and (name := table.called("split")) is not None:
+    if texts - splits.keys() and (name := table.column_name("split")) is not None:
         usual = name.strip().casefold()
         if usual == "split" or ("train" in splits.values() and usual not in {"part", "set"}):
             known = {"", *splits}
             row = next(row for row in table.rows if row.cells.get("split", "").strip() not in known)
             raise AssayError(
-                f"{table.where(row)}: {name} {row.cells['split']!r} is none of {quote_names(SPLITS)}; correct it "
+                f"{table.location(row)}: {name} {row.cells['split']!r} is none of {quote_names(SPLITS)}; correct it "
                 "or leave it empty"
             )
         # A column called `part` or `set` need not speak of these parts.

@@ -43,7 +43,7 @@ class Candidates(NamedTuple):
 
 
 def find_candidates(
-    coarse: Array,
+    thumbnails: Array,
     *,
     mirrored: bool = False,
     neighbours: int = 10,
@@ -56,15 +56,15 @@ def find_candidates(
     only, so that time and memory grow with the number of photos.
 
     Args:
-        coarse: uint8 [N, 16, 16, 3], one colour thumbnail a photo.
+        thumbnails: uint8 [N, 16, 16, 3], one colour thumbnail a photo.
         mirrored: compare every photo with the mirrored others instead.
         neighbours: how many are kept for each photo.
         floor: smallest cosine that makes a candidate.
         progress: called with the step, the number done and the total.
     """
-    if len(coarse) < 2:
+    if len(thumbnails) < 2:
         return Candidates(np.empty((0, 2), np.int64), np.empty(0, np.float32))
-    plain, crops = _descriptors(coarse, mirrored=mirrored)
+    plain, crops = _descriptors(thumbnails, mirrored=mirrored)
     found = np.concatenate([*_neighbours(plain, crops, neighbours, floor, progress)])
     codes = _order_pairs(_keep_best(found, neighbours))
     # One row for each pair, with its best cosine.
@@ -161,12 +161,12 @@ def _order_pairs(found: Array) -> Array:
     return found
 
 
-def _descriptors(coarse: Array, *, mirrored: bool) -> tuple[Array, list[Array]]:
+def _descriptors(thumbnails: Array, *, mirrored: bool) -> tuple[Array, list[Array]]:
     """Return unit descriptors [N, D] of the photos, and of five views of what they are compared with."""
     views = _views()
-    project = _whitening(_standardize_rows(_apply_view(coarse[_evenly_spaced(len(coarse))], views[0])))
-    plain = _project(coarse, views[0], project)
-    others = coarse[:, :, ::-1] if mirrored else coarse
+    project = _whitening(_standardize_rows(_apply_view(thumbnails[_evenly_spaced(len(thumbnails))], views[0])))
+    plain = _project(thumbnails, views[0], project)
+    others = thumbnails[:, :, ::-1] if mirrored else thumbnails
     first = _project(others, views[0], project) if mirrored else plain
     return plain, [first, *(_project(others, view, project) for view in views[1:])]
 
@@ -175,18 +175,20 @@ def _evenly_spaced(n: int) -> Array:
     return np.linspace(0, n - 1, min(n, _FIT_SAMPLE)).round().astype(np.int64)
 
 
-def _project(coarse: Array, view: tuple[Array, Array], project: tuple[Array, Array]) -> Array:
+def _project(thumbnails: Array, view: tuple[Array, Array], project: tuple[Array, Array]) -> Array:
     centre, matrix = project
     pieces = []
-    for start in range(0, len(coarse), _BLOCK_ROWS):
-        piece = (_standardize_rows(_apply_view(coarse[start : start + _BLOCK_ROWS], view)) - centre) @ matrix
+    for start in range(0, len(thumbnails), _BLOCK_ROWS):
+        piece = (_standardize_rows(_apply_view(thumbnails[start : start + _BLOCK_ROWS], view)) - centre) @ matrix
         pieces.append(piece / (np.linalg.norm(piece, axis=1, keepdims=True) + 1e-9))
     return np.concatenate(pieces).astype(np.float32)
 
 
-def _apply_view(coarse: Array, view: tuple[Array, Array]) -> Array:
+def _apply_view(thumbnails: Array, view: tuple[Array, Array]) -> Array:
     rows, columns = view
-    return np.asarray(rows @ coarse.astype(np.float32).transpose(0, 3, 1, 2) @ columns.T).reshape(len(coarse), -1)
+    return np.asarray(rows @ thumbnails.astype(np.float32).transpose(0, 3, 1, 2) @ columns.T).reshape(
+        len(thumbnails), -1
+    )
 
 
 def _standardize_rows(values: Array) -> Array:

@@ -52,7 +52,7 @@ def find_burst_pairs(
 
 def thumbnail_correlation(first: ScannedImage, second: ScannedImage) -> float:
     """Return the correlation of two photos' colour thumbnails, from -1 to 1; 0 when one is blank."""
-    a, b = (photo.features.coarse.astype(np.float64).ravel() for photo in (first, second))
+    a, b = (photo.features.colour_thumbnail.astype(np.float64).ravel() for photo in (first, second))
     a, b = a - a.mean(), b - b.mean()
     scale = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float(a @ b) / scale if scale > 0 else 0.0
@@ -63,13 +63,13 @@ def _close_in_time(photos: Sequence[ScannedImage], window: float, frames: int) -
     films: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for place, photo in enumerate(photos):
         named = filename_time(photo.sample.id)
-        if photo.features.taken is not None:
-            clocks["exif"].append((photo.features.taken, place))
+        if photo.features.capture_time is not None:
+            clocks["exif"].append((photo.features.capture_time, place))
         # A name is often more precise than Exif, which knows whole seconds; each is compared with its like.
         if named is not None:
             clocks["name"].append((named, place))
         elif frame := parse_frame(photo.sample.id):
-            films[frame.film].append((frame.number, place))
+            films[frame.sequence].append((frame.number, place))
     for moments in clocks.values():
         yield from _within(sorted(moments), window)
     for moments in films.values():
@@ -116,13 +116,13 @@ class DuplicateLink(NamedTuple):
         first: its place in the order the photos were given in.
         second: place of the other.
         kind: why.
-        likeness: as `registration.likeness`; infinite for identical bytes.
+        likeness: as `registration.similarity`; infinite for identical bytes.
     """
 
     first: int
     second: int
     kind: LinkKind
-    likeness: float
+    similarity: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class NearDuplicates:
     """All that was found to belong together."""
 
     links: tuple[DuplicateLink, ...]
-    tightened: tuple[ThresholdAdjustment, ...] = ()
+    adjustments: tuple[ThresholdAdjustment, ...] = ()
 
     def groups(self, *kinds: LinkKind) -> list[tuple[int, ...]]:
         """Return the groups that links of these kinds (all when none is named) form, largest first."""
@@ -166,7 +166,7 @@ def find_near_duplicates(
     *,
     mirrored: bool = False,
     bursts: bool = True,
-    largest_share: float = MAX_GROUP_SHARE,
+    max_group_share: float = MAX_GROUP_SHARE,
     progress: Progress = no_progress,
 ) -> NearDuplicates:
     """Link photos that are identical, nearly so, or neighbours in a burst.
@@ -176,12 +176,12 @@ def find_near_duplicates(
         store: the one that `scan_images` filled.
         mirrored: compare with mirrored photos as well.
         bursts: look for bursts.
-        largest_share: share of the photos, 0-1, beyond which a group (of more than `MAX_TRUSTED_GROUP`) is only
+        max_group_share: share of the photos, 0-1, beyond which a group (of more than `MAX_TRUSTED_GROUP`) is only
             believed at a higher likeness.
         progress: called with the step, the number done and the total.
     """
     identical = _identical_links(photos)
-    limit = max(MAX_TRUSTED_GROUP, int(largest_share * len(photos)))
+    limit = max(MAX_TRUSTED_GROUP, int(max_group_share * len(photos)))
     near = _near_duplicate_links(photos, store, mirrored=mirrored, progress=progress)
     near, tightened = _raise_threshold(near, limit, _MAX_THRESHOLD)
     found = [tightened] if tightened else []
@@ -234,17 +234,17 @@ def _near_duplicate_links(
     digests = [photos[index].features.digest for index in chosen]
     settings = [_METHOD_VERSION, mirrored, MIN_DETAIL, *SIMILARITY_THRESHOLDS.items()]
     key = hashlib.sha256(json.dumps([settings, sorted(digests)]).encode()).hexdigest()
-    if (kept := store.recall(key)) is not None:
+    if (kept := store.get_result(key)) is not None:
         return sorted(_to_link(first, second, score, place) for first, second, score in json.loads(kept))
-    coarse = np.stack([photos[index].features.coarse for index in chosen])
+    thumbnails = np.stack([photos[index].features.colour_thumbnail for index in chosen])
     links: list[DuplicateLink] = []
     for flipped in (False, True) if mirrored else (False,):
-        pairs = np.array(chosen)[find_candidates(coarse, mirrored=flipped, progress=progress).pairs]
+        pairs = np.array(chosen)[find_candidates(thumbnails, mirrored=flipped, progress=progress).pairs]
         scores = _similarities(pairs, photos, store, mirrored=flipped, progress=progress)
         enough = scores >= np.array([SIMILARITY_THRESHOLDS[_comparison_side(photos, pair)] for pair in pairs])
         links += _to_links(pairs[enough], scores[enough], LinkKind.near)
     named = [(photos[a].features.digest, photos[b].features.digest, score) for a, b, _, score in links]
-    store.remember(key, json.dumps(named))
+    store.put_result(key, json.dumps(named))
     return sorted(links)
 
 
@@ -290,7 +290,7 @@ def _similarities(
 
 
 def _thumbnails(store: FeatureStore, digests: Sequence[str], side: int) -> Array:
-    images = [image.astype(np.float32) for image in store.fine(digests)]
+    images = [image.astype(np.float32) for image in store.gray_thumbnails(digests)]
     return np.stack([image if len(image) == side else halve(image[None])[0] for image in images])
 
 
@@ -303,14 +303,14 @@ def _raise_threshold(
         return links, None
     kind, before = links[0].kind, len(groups[0])
     kept, dropped = links, list[DuplicateLink]()
-    asked = min(link.likeness for link in links)
+    asked = min(link.similarity for link in links)
     while len(groups[0]) > limit and asked < strictest:
         asked = min(max(asked, 0.0) + _THRESHOLD_STEP, strictest)
         suspect = {place for group in groups if len(group) > limit for place in group}
-        weak = [link for link in kept if link.first in suspect and link.likeness < asked]
+        weak = [link for link in kept if link.first in suspect and link.similarity < asked]
         dropped += weak
         gone = set(weak)
         kept = [link for link in kept if link not in gone]
         groups = connected_groups((link.first, link.second) for link in kept) or [()]
-    dropped.sort(key=lambda link: -link.likeness)
+    dropped.sort(key=lambda link: -link.similarity)
     return kept, ThresholdAdjustment(kind, before, len(groups[0]), asked, tuple(dropped))

@@ -224,7 +224,7 @@ def _assign_test_folds(
         raise AssayError(
             f"{too_few_message(len(ordered), len(groups))} {needs}; add photos, or lower the number of folds"
         )
-    return ordered, _assign_all(ordered, groups, [1 / k] * k, seed, first_teaches=False)
+    return ordered, _assign_all(ordered, groups, [1 / k] * k, seed, complete_first=False)
 
 
 def _with_split(split: Split, samples: Iterable[Sample]) -> tuple[Sample, ...]:
@@ -237,13 +237,13 @@ def _assign_all(
     shares: Sequence[float],
     seed: int,
     *,
-    first_teaches: bool = True,
+    complete_first: bool = True,
 ) -> list[int]:
     """Return the part of every sample when all groups are free."""
     made = [to_stratified_group([samples[index] for index in indices], None) for indices in groups]
     parts = [0] * len(samples)
     for indices, part in zip(
-        groups, stratified_group_split(made, shares, seed, first_teaches=first_teaches), strict=True
+        groups, stratified_group_split(made, shares, seed, complete_first=complete_first), strict=True
     ):
         for index in indices:
             parts[index] = part

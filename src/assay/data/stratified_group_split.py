@@ -24,7 +24,7 @@ class StratifiedGroup:
 
 
 def stratified_group_split(
-    groups: Sequence[StratifiedGroup], shares: Sequence[float], seed: int, *, first_teaches: bool = True
+    groups: Sequence[StratifiedGroup], shares: Sequence[float], seed: int, *, complete_first: bool = True
 ) -> list[int]:
     """Choose a part for every group.
 
@@ -37,7 +37,7 @@ def stratified_group_split(
         groups: in any order; the result does not depend on it.
         shares: of each part, above 0, adding up to 1.
         seed: decides between equals, together with the groups' keys; the same on every machine.
-        first_teaches: the first part must have every label, at the price of leaving another part empty;
+        complete_first: the first part must have every label, at the price of leaving another part empty;
             otherwise all parts are equal, and none is empty if there is a group for each.
 
     Returns:
@@ -52,7 +52,7 @@ def stratified_group_split(
         chosen[index] = int(np.argmax(table.lack(groups[index])))
         table.add(groups[index], chosen[index])
     chosen |= _assign_singles([index for index in free if len(groups[index].strata) == 1], groups, table)
-    _cover_labels(chosen, free, groups, len(shares), first_teaches=first_teaches)
+    _cover_labels(chosen, free, groups, len(shares), complete_first=complete_first)
     return [chosen[index] for index in range(len(groups))]
 
 
@@ -143,7 +143,7 @@ def _fill_levels(lack: np.ndarray, amount: int) -> np.ndarray:
 
 
 def _cover_labels(
-    chosen: dict[int, int], free: Sequence[int], groups: Sequence[StratifiedGroup], parts: int, *, first_teaches: bool
+    chosen: dict[int, int], free: Sequence[int], groups: Sequence[StratifiedGroup], parts: int, *, complete_first: bool
 ) -> None:
     """Give every part a group of every label that has one for each; the first one, if it teaches, of all."""
     holders: dict[str | None, list[set[int]]] = defaultdict(lambda: [set() for _ in range(parts)])
@@ -153,12 +153,12 @@ def _cover_labels(
     movable = set(free)
     for label in sorted(holders, key=lambda label: (label is None, label or "")):
         enough = sum(len(held) for held in holders[label]) >= parts
-        for part in range(parts if enough else int(first_teaches)):
+        for part in range(parts if enough else int(complete_first)):
             if holders[label][part]:
                 continue
             candidates = [index for held in holders[label] for index in held if index in movable]
             giver = _best_donor(candidates, chosen, groups, holders)
-            if giver is None and (part == 0 if first_teaches else label is None):
+            if giver is None and (part == 0 if complete_first else label is None):
                 # A class that nothing teaches is worse than one that nothing judges, or than an empty part.
                 giver = _fallback_donor(label, candidates, chosen, groups, holders)
             if giver is not None:

@@ -49,7 +49,7 @@ IMAGE_SUFFIXES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class FolderContent:
-    """The content of one folder, without what is passed over."""
+    """The content of one folder, without what is skipped."""
 
     folders: tuple[Path, ...]
     """In the order of names, links to folders among them."""
@@ -59,55 +59,55 @@ class FolderContent:
     """How many of them have an image's name."""
 
 
-def list_folder_content(folder: Path, passed: SkippedFiles) -> FolderContent:
+def list_folder_content(folder: Path, skipped: SkippedFiles) -> FolderContent:
     """List the folders directly in a folder, and count its files.
 
-    A link to the folder itself, to one around it, or to another folder in it is passed over.
+    A link to the folder itself, to one around it, or to another folder in it is skipped.
 
     Raises:
         AssayError: the folder cannot be read.
     """
     folders, files, images = [], 0, 0
     home = _resolve(folder)
-    for entry in visible_entries(_scan_or_raise(folder), passed):
+    for entry in visible_entries(_scan_or_raise(folder), skipped):
         path = folder / entry.name
         if not is_folder(entry):
             files += 1
             images += path.suffix.casefold() in IMAGE_SUFFIXES
         elif entry.is_symlink() and _is_beside_or_around(_resolve(path), home):
-            passed.skipped[REVISITED] += 1
+            skipped.counts[REVISITED] += 1
         elif is_assay_output(path):
-            passed.skipped[ASSAY_OUTPUT] += 1
+            skipped.counts[ASSAY_OUTPUT] += 1
         else:
             folders.append(path)
     return FolderContent(tuple(folders), files, images)
 
 
-def walk_images(top: Path, passed: SkippedFiles, others: Collection[Path] = ()) -> Iterator[Path]:
+def walk_images(top: Path, skipped: SkippedFiles, others: Collection[Path] = ()) -> Iterator[Path]:
     """List the files below a folder, at any depth, in the order of names; no more than names is held.
 
-    Links come last. One that leads to what is listed anyway is passed over, whether it names a file, a folder
+    Links come last. One that leads to what is listed anyway is skipped, whether it names a file, a folder
     or a folder around it; so a loop ends, and a file is listed under its real place where it has one.
 
     Args:
         top: an existing folder, which is listed whatever it is called or holds.
-        passed: counts what is skipped.
+        skipped: counts what is skipped.
         others: real places of folders whose files are listed by other walks; `top` may be among them.
 
     Raises:
-        AssayError: `top` cannot be read. Folders below it that cannot be read are noted in `passed`.
+        AssayError: `top` cannot be read. Folders below it that cannot be read are noted in `skipped`.
     """
     home = _resolve(top)
     links = _LinkResolver(home, others)
     waiting: deque[Path] = deque()
-    levels = [_Level(top, home, iter(visible_entries(_scan_or_raise(top), passed)))]
+    levels = [_Level(top, home, iter(visible_entries(_scan_or_raise(top), skipped)))]
     links.enter(top)
     while levels or waiting:
         if not levels:
             link = waiting.popleft()
-            target = links.resolve(link, passed)
+            target = links.resolve(link, skipped)
             if target is not None and target.is_dir():
-                _enter_folder(link, target, links, passed, levels)
+                _enter_folder(link, target, links, skipped, levels)
             elif target is not None:
                 yield link
             continue
@@ -120,11 +120,11 @@ def walk_images(top: Path, passed: SkippedFiles, others: Collection[Path] = ()) 
         if entry.is_symlink():
             waiting.append(path)
         elif is_folder(entry):
-            _enter_folder(path, level.real / entry.name, links, passed, levels)
+            _enter_folder(path, level.real / entry.name, links, skipped, levels)
         elif not _is_file(entry):
-            passed.skipped[IRREGULAR] += 1
+            skipped.counts[IRREGULAR] += 1
         elif links.files and str(level.real / entry.name) in links.files:
-            passed.skipped[DUPLICATE_LINK] += 1
+            skipped.counts[DUPLICATE_LINK] += 1
         else:
             yield path
 
@@ -166,8 +166,8 @@ class _LinkResolver:
         self._folders.add(identity)
         return not known
 
-    def resolve(self, link: Path, passed: SkippedFiles) -> Path | None:
-        """Return the file or folder that a link leads to, or None after counting why it is passed over."""
+    def resolve(self, link: Path, skipped: SkippedFiles) -> Path | None:
+        """Return the file or folder that a link leads to, or None after counting why it is skipped."""
         target = _resolve(link)
         try:
             mode = target.stat().st_mode
@@ -177,7 +177,7 @@ class _LinkResolver:
             regular = stat.S_ISREG(mode)
             reason = self._folder(target) if stat.S_ISDIR(mode) else self._file(target) if regular else IRREGULAR
         if reason:
-            passed.skipped[reason] += 1
+            skipped.counts[reason] += 1
             return None
         return target
 
@@ -228,20 +228,20 @@ def _is_listed(target: Path, top: Path, *, folder: bool) -> bool:
     return not any(skip_reason(part, folder=True) for part in above) and not skip_reason(name, folder=folder)
 
 
-def _enter_folder(path: Path, real: Path, links: _LinkResolver, passed: SkippedFiles, levels: list[_Level]) -> None:
-    """Go into a folder, unless it was reached before or is to be passed over."""
+def _enter_folder(path: Path, real: Path, links: _LinkResolver, skipped: SkippedFiles, levels: list[_Level]) -> None:
+    """Go into a folder, unless it was reached before or is to be skipped."""
     try:
         new = links.enter(path)
         entries = sorted_entries(path) if new else []
     except OSError as error:
-        passed.unreadable[path] = error.strerror or str(error)
+        skipped.unreadable[path] = error.strerror or str(error)
         return
     if not new:
-        passed.skipped[REVISITED] += 1
+        skipped.counts[REVISITED] += 1
     elif is_output_folder(path, entries):
-        passed.skipped[ASSAY_OUTPUT] += 1
+        skipped.counts[ASSAY_OUTPUT] += 1
     else:
-        levels.append(_Level(path, real, iter(visible_entries(entries, passed))))
+        levels.append(_Level(path, real, iter(visible_entries(entries, skipped))))
 
 
 def _scan_or_raise(folder: Path) -> list[os.DirEntry[str]]:

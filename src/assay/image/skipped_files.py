@@ -56,9 +56,9 @@ _TABLE_IMAGES = re.compile(r"data-[0-9a-f]{12}")  # rows of a table, written as 
 
 @dataclass
 class SkippedFiles:
-    """What was passed over on the way through folders."""
+    """What was skipped on the way through folders."""
 
-    skipped: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
     """Files, folders and links, by reason."""
     unreadable: dict[Path, str] = field(default_factory=dict)
     """Folders that cannot be read, and why."""
@@ -124,20 +124,20 @@ def sorted_entries(folder: Path) -> list[os.DirEntry[str]]:
         return sorted(found, key=lambda entry: entry.name)
 
 
-def visible_entries(entries: Iterable[os.DirEntry[str]], passed: SkippedFiles) -> list[os.DirEntry[str]]:
-    """Return the entries that are not skipped, and count the others in `passed`."""
+def visible_entries(entries: Iterable[os.DirEntry[str]], skipped: SkippedFiles) -> list[os.DirEntry[str]]:
+    """Return the entries that are not skipped, and count the others in `skipped`."""
     visible = []
     for entry in entries:
         reason = skip_reason(entry.name, folder=is_folder(entry)) or (HIDDEN if _has_hidden_flag(entry) else "")
         if reason:
-            passed.skipped[reason] += 1
+            skipped.counts[reason] += 1
         else:
             visible.append(entry)
     return visible
 
 
 def skip_reason(name: str, *, folder: bool) -> str:
-    """Return why a name is passed over; empty where it is not."""
+    """Return why a name is skipped; empty where it is not."""
     if name.startswith("."):
         return HIDDEN
     lower = name.casefold()

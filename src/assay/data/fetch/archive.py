@@ -127,13 +127,13 @@ _DAMAGE_ERRORS = (
 class ArchiveLimits:
     """What an archive may expand to."""
 
-    total: int = 50 * 1024**3
+    max_bytes: int = 50 * 1024**3
     """Bytes in all."""
-    ratio: int = 200
+    max_ratio: int = 200
     """Bytes in all for each byte of the archive; photos hardly shrink, bombs are made of what does."""
-    free: int = 64 * 1024**2
+    ratio_exempt_bytes: int = 64 * 1024**2
     """Bytes below which the ratio is not looked at."""
-    entries: int = 5_000_000
+    max_entries: int = 5_000_000
     """Files and folders."""
 
 
@@ -142,7 +142,7 @@ class _Budget:
 
     def __init__(self, archive: Path, limits: ArchiveLimits) -> None:
         self.archive = archive
-        self.most = min(limits.total, max(limits.free, limits.ratio * archive.stat().st_size))
+        self.most = min(limits.max_bytes, max(limits.ratio_exempt_bytes, limits.max_ratio * archive.stat().st_size))
         self.spent = 0
 
     def spend(self, count: int) -> None:
@@ -189,7 +189,7 @@ def extract(
         with archive.open("rb") as stream:
             head = stream.read(6)
             stream.seek(0)
-            entries = ArchivePaths(archive, folder, limits.entries)
+            entries = ArchivePaths(archive, folder, limits.max_entries)
             budget = _Budget(archive, limits)
             if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
                 _extract_zip(stream, entries, budget, progress)

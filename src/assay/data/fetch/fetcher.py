@@ -25,7 +25,7 @@ class FetchResult:
     """Where a data set is now."""
 
     folder: Path
-    fresh: bool
+    written: bool
     """Whether it was written by this call; else it was there already."""
     dataset: RegisteredDataset | None
     """What the catalogue knows of it."""
@@ -88,7 +88,7 @@ def fetch_dataset(
     """Fetch a data set of the catalogue; arguments, result and errors as those of `fetch`."""
     to = to or Path(dataset.name)
     if _is_fetched(to, dataset.name):
-        return FetchResult(to, fresh=False, dataset=dataset)
+        return FetchResult(to, written=False, dataset=dataset)
     require_unused_path(to)
     installed = dataset.installed() if downloads is None else None
     kept = _download_folder(to)
@@ -113,7 +113,7 @@ def fetch_dataset(
             files={remote.url: remote.sha256 for remote in dataset.files},
         )
     shutil.rmtree(kept, ignore_errors=True)
-    return FetchResult(to, fresh=True, dataset=dataset)
+    return FetchResult(to, written=True, dataset=dataset)
 
 
 def _fetch_url(
@@ -122,7 +122,7 @@ def _fetch_url(
     name = PurePosixPath(unquote(urlsplit(url).path)).name
     to = to or Path(_stem(name))
     if _is_fetched(to, url):
-        return FetchResult(to, fresh=False, dataset=None)
+        return FetchResult(to, written=False, dataset=None)
     require_unused_path(to)
     kept = _download_folder(to)
     remote = RemoteFile("archive", url, sha256 or "", size=0)
@@ -136,12 +136,12 @@ def _fetch_url(
 
 def _unpack(archive: Path, to: Path, source: str, limits: ArchiveLimits | None, progress: Progress) -> FetchResult:
     if _is_fetched(to, source):
-        return FetchResult(to, fresh=False, dataset=None)
+        return FetchResult(to, written=False, dataset=None)
     with atomic_folder(to) as folder:
         extract(archive, folder, limits, progress=progress)
         lift_single_folder(folder)
         _write_source_file(folder, source, files={source: digest(archive)})
-    return FetchResult(to, fresh=True, dataset=None)
+    return FetchResult(to, written=True, dataset=None)
 
 
 def _download(remotes: tuple[RemoteFile, ...], kept: Path, progress: Progress) -> dict[str, Path]:
@@ -160,7 +160,7 @@ def _local_file(remote: RemoteFile, downloads: Path) -> Path:
     path = downloads / remote.name
     if not path.is_file():
         raise AssayError(f"{path} is missing; download it from {remote.url}")
-    if (found := digest(path)) not in {remote.sha256, *remote.same}:
+    if (found := digest(path)) not in {remote.sha256, *remote.equivalent_sha256}:
         raise AssayError(f"{path} has the SHA-256 {found}, not {remote.sha256}; download it again")
     return path
 

@@ -22,7 +22,7 @@ class RemoteFile:
     sha256: str
     size: int
     """Bytes."""
-    same: frozenset[str] = frozenset()
+    equivalent_sha256: frozenset[str] = frozenset()
     """SHA-256 of files that hold the same but are compressed otherwise, for files fetched elsewhere."""
 
 
@@ -168,28 +168,28 @@ _DATASETS = (
                 url=f"{_FASHION_URL}/train-images-idx3-ubyte.gz",
                 sha256="3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
                 size=26_421_880,
-                same=frozenset({"b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7"}),
+                equivalent_sha256=frozenset({"b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7"}),
             ),
             RemoteFile(
                 name="train-labels-idx1-ubyte.gz",
                 url=f"{_FASHION_URL}/train-labels-idx1-ubyte.gz",
                 sha256="a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
                 size=29_515,
-                same=frozenset({"0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056"}),
+                equivalent_sha256=frozenset({"0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056"}),
             ),
             RemoteFile(
                 name="t10k-images-idx3-ubyte.gz",
                 url=f"{_FASHION_URL}/t10k-images-idx3-ubyte.gz",
                 sha256="346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
                 size=4_422_102,
-                same=frozenset({"cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa"}),
+                equivalent_sha256=frozenset({"cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa"}),
             ),
             RemoteFile(
                 name="t10k-labels-idx1-ubyte.gz",
                 url=f"{_FASHION_URL}/t10k-labels-idx1-ubyte.gz",
                 sha256="67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
                 size=5_148,
-                same=frozenset({"8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05"}),
+                equivalent_sha256=frozenset({"8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05"}),
             ),
         ),
         write=_fashion_mnist,

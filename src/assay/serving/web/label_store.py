@@ -21,13 +21,13 @@ from assay.serving.request_log.uncertain_samples import read_manifest
 Row = dict[str, str]
 
 
-def read_label_table(path: Path, needed: Sequence[str], *, own: bool = False) -> list[Row]:
+def read_label_table(path: Path, needed: Sequence[str], *, literal: bool = False) -> list[Row]:
     """Return the rows of a table that has at least the columns `needed`, `path` among them.
 
     Args:
         path: the table, in any form that training reads but Parquet.
         needed: columns, by the names that training gives them.
-        own: take every value literally: the server wrote it.
+        literal: take every value literally: the server wrote it.
 
     Returns:
         Rows by the table's own columns and by those needed; paths are absolute.
@@ -37,11 +37,13 @@ def read_label_table(path: Path, needed: Sequence[str], *, own: bool = False) ->
     """
     folder = path.absolute().parent
     try:
-        table = image_tables.read_table(path, own=own)
-        if missing := [name for name in needed if table.called(name) is None]:
+        table = image_tables.read_table(path, literal=literal)
+        if missing := [name for name in needed if table.column_name(name) is None]:
             raise UsageError(f"{path} has no column {' or '.join(missing)}: give the table of another run")
         places = [
-            folder / row.cells["path"] if table.own else resolve_table_path(folder, row.cells["path"], table.where(row))
+            folder / row.cells["path"]
+            if table.literal
+            else resolve_table_path(folder, row.cells["path"], table.location(row))
             for row in table.rows
         ]
     except AssayError as error:
@@ -123,7 +125,7 @@ def suspect_candidates(path: Path, data: Path | None) -> list[LabelCandidate]:
             row["label"],
             f"{row['suggested']}?" if row.get("suggested") else "",
         )
-        for row in read_label_table(path, ("path", "label"), own=True)
+        for row in read_label_table(path, ("path", "label"), literal=True)
     ]
 
 
@@ -204,7 +206,7 @@ class LabelStore:
         """
         if not self.path.exists():
             return {}
-        return {Path(row["path"]): row["label"] for row in read_label_table(self.path, _LABEL_COLUMNS, own=True)}
+        return {Path(row["path"]): row["label"] for row in read_label_table(self.path, _LABEL_COLUMNS, literal=True)}
 
     def place(self, candidate: LabelCandidate) -> Path:
         """Return where the manifest finds a photo: its own place, or that of its copy."""
