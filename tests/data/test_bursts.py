@@ -17,7 +17,7 @@ _SCENES = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
 def _photo(name: str, scene: int = 0, taken: float | None = None) -> ScannedImage:
     features = Features(
         digest=name, format="jpeg", width=640, height=480, mode="RGB", orientation=1, frames=1,
-        value_type="uint8", low=0, high=255, taken=taken,
+        value_type="uint8", low=0, high=255, capture_time=taken,
         brightness=128, dark=0, bright=255, contrast=60, sharpness=0.1, detail=20,
         colour_thumbnail=_SCENES[scene], gray_thumbnail=np.zeros((64, 64), np.uint8),
     )  # fmt: skip

@@ -11,7 +11,7 @@ from assay.data.features import FEATURES_VERSION, Features
 
 _ONE = Features(
     digest="a" * 64, format="jpeg", width=3, height=4, mode="RGB", orientation=1, frames=1,
-        value_type="uint8", low=0, high=255, taken=None,
+        value_type="uint8", low=0, high=255, capture_time=None,
     brightness=1.5, dark=1.0, bright=2.0, contrast=3.0, sharpness=4.0, detail=5.0,
     colour_thumbnail=np.arange(768, dtype=np.uint8).reshape(16, 16, 3),
     gray_thumbnail=np.arange(1024, dtype=np.uint8).reshape(32, 32),
@@ -29,7 +29,7 @@ def _same(one: Features, other: Features) -> bool:
 
 
 def test_what_is_put_is_there_in_the_next_run(tmp_path: Path) -> None:
-    other = replace(_ONE, digest="b" * 64, taken=1.5, gray_thumbnail=np.ones((64, 64), np.uint8))
+    other = replace(_ONE, digest="b" * 64, capture_time=1.5, gray_thumbnail=np.ones((64, 64), np.uint8))
     with open_feature_store(tmp_path) as store:
         store.put([_ONE, other])
     with open_feature_store(tmp_path) as store:

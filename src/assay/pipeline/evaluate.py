@@ -112,7 +112,7 @@ def evaluate_classifier(
     samples = dataset.samples if part is None else dataset.part(part)
     if not samples:
         raise UsageError(f"{source} has no photos in the part {part}: omit --split to evaluate all")
-    predictions = predict_dataset(classifier, dataset, samples, progress)
+    predictions = predict_dataset(classifier, dataset, samples, progress, use_pixel_cache=False)
     metrics = compute_metrics(predictions, recipe.data.positive_class)
     files = write_evaluation(folder, predictions, metrics, progress=progress)
     least = None if selection is None else selection.threshold

@@ -72,7 +72,8 @@ def _predictions(report: CheckReport, source: Path, progress: Progress) -> Predi
     samples = list(report.samples)
     if mapping is not None and not {sample.label for sample in samples} <= set(classifier.classes):
         samples = map_labels(samples, mapping)
-    return predict_dataset(classifier, Dataset(report.root, classifier.classes, tuple(samples)), None, progress)
+    dataset = Dataset(report.root, classifier.classes, tuple(samples))
+    return predict_dataset(classifier, dataset, None, progress, use_pixel_cache=False)
 
 
 def _entry(sample: Sample, predictions: Predictions, suggested: int, row: int) -> FindingEntry:

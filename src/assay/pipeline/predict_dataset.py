@@ -11,7 +11,7 @@ from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
 from assay.core.progress import Progress, no_progress
 from assay.core.tables import join_names
-from assay.data import Dataset, PreprocessedImages, Sample
+from assay.data import Dataset, PixelCache, PreprocessedImages, Sample
 from assay.evaluation import (
     AnswerCounts,
     CalibrationScores,
@@ -39,6 +39,7 @@ def predict_dataset(
     progress: Progress = no_progress,
     *,
     kept: CachedEmbeddings | None = None,
+    use_pixel_cache: bool = True,
 ) -> Predictions:
     """Let a classifier predict labelled photos.
 
@@ -48,6 +49,7 @@ def predict_dataset(
         samples: the photos; none: all of the data set.
         progress: told of every batch.
         kept: the bundle's embeddings, which answer in place of its backbone where they say the same.
+        use_pixel_cache: read and store preprocessed images in the data set's pixel cache.
 
     Raises:
         AssayError: a label is unknown to the classifier, or a photo can no longer be read.
@@ -62,7 +64,8 @@ def predict_dataset(
         )
     probabilities, embeddings = [], []
     known = None if kept is None else kept.outputs(classifier, chosen)
-    for done, outputs in _predict_batches(classifier, chosen) if known is None else ((len(chosen), known),):
+    cache = PixelCache(sample.digest for sample in dataset.samples) if use_pixel_cache else None
+    for done, outputs in _predict_batches(classifier, chosen, cache) if known is None else ((len(chosen), known),):
         probabilities.append(classifier.probabilities(outputs))
         embeddings.append(outputs.embedding)
         progress("judging", done, len(chosen))
@@ -78,8 +81,10 @@ def predict_dataset(
     )
 
 
-def _predict_batches(classifier: Classifier, samples: Sequence[Sample]) -> Iterator[tuple[int, ModelOutputs]]:
-    for done, squares in _read_batches(PreprocessedImages(samples, classifier.preprocess)):
+def _predict_batches(
+    classifier: Classifier, samples: Sequence[Sample], cache: PixelCache | None
+) -> Iterator[tuple[int, ModelOutputs]]:
+    for done, squares in _read_batches(PreprocessedImages(samples, classifier.preprocess, cache)):
         yield done, classifier.outputs(squares)
 
 

@@ -238,7 +238,7 @@ def _batches(dataset: Dataset, classifier: Classifier, recipe: Recipe) -> list[n
 def _training_images(dataset: Dataset, classifier: Classifier, recipe: Recipe, count: int) -> np.ndarray:
     """Read training photos as the network sees them, of every class alike as far as there are enough."""
     chosen = sample_per_class(dataset, recipe.train.seed, count)
-    kept = PixelCache(sample.digest for sample in chosen)
+    kept = PixelCache(sample.digest for sample in dataset.samples)
     pixels = PreprocessedImages(chosen, Preprocess(classifier.info.preprocess), kept)
     return np.stack([pixels[row] for row in range(len(pixels))])
 

@@ -32,13 +32,14 @@ SPLIT_TITLES: Mapping[Split, str] = {"train": "training", "val": "validation", "
 
 
 def audit_findings(
-    source: Path, recipe: Recipe, progress: Progress = no_progress
+    source: Path, recipe: Recipe, dataset: Dataset, progress: Progress = no_progress
 ) -> tuple[list[ReportFinding] | None, bool]:
     """Check the data.
 
     Args:
         source: what was scanned.
         recipe: what it says of the data.
+        dataset: the images of the run, whose files are not read again.
         progress: told while photos are opened and compared.
 
     Returns:
@@ -49,6 +50,8 @@ def audit_findings(
             source,
             spec=recipe.data,
             seed=recipe.train.seed,
+            value_range=recipe.preprocess.value_range,
+            digests={sample.id: sample.digest for sample in dataset.samples if sample.digest},
             progress=progress,
         )
     except AssayError:
@@ -150,7 +153,7 @@ def write_run_report(
         if part == "val"
         else ""
     )
-    findings, brought = audit_findings(run.data, recipe, progress)
+    findings, brought = audit_findings(run.data, recipe, dataset, progress)
     context = ReportContext(
         title=classifier.info.name,
         part=SPLIT_TITLES[part],

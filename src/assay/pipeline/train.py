@@ -4,7 +4,7 @@ Every step stores its result in the run folder, so that an interrupted run can b
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from json import dumps
 from pathlib import Path
 from typing import get_args
@@ -163,6 +163,10 @@ def suggest_learning_rate(
     )
 
 
+_KEPT_BYTES = 128 << 20
+"""Files that the scan read, kept in memory for the rest of a run: a small data set is read once."""
+
+
 def _prepare_dataset(data: Path, recipe: Recipe, progress: Progress, like: Path | None = None) -> Dataset:
     parts = None if like is None else Run.open(like).parts()
     return load_split_dataset(
@@ -171,6 +175,7 @@ def _prepare_dataset(data: Path, recipe: Recipe, progress: Progress, like: Path 
         recipe.train.seed,
         like=parts,
         value_range=recipe.preprocess.value_range,
+        keep_bytes=_KEPT_BYTES,
         progress=progress,
     )
 
@@ -231,7 +236,7 @@ def _finish_training(
     if watcher.profile is not None:
         write_json(run.folder / "profile.json", profile.to_dict())
     run.finish()
-    return result
+    return replace(result, dataset=dataset.without_content())
 
 
 def _write_unreadable(path: Path, dataset: Dataset) -> None:
