@@ -31,7 +31,7 @@ def main() -> None:
             "region": region.predict,
             "read": read,
         },
-        engine=f"{whole.runs}; {exact.runs}",
+        engine=f"{whole.runtime}; {exact.runtime}",
     )
     sys.stdout.flush()
 

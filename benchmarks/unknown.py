@@ -1,4 +1,4 @@
-"""Honest confidence and `unknown`, measured: calibration error, kept precision, unfamiliar photos found.
+"""Honest confidence and `unknown`, measured: calibration error, kept precision, out-of-distribution photos found.
 
 Run as `python benchmarks/unknown.py`; prints a table. A linear head on the frozen EfficientNet-Lite0
 (optimiser, rate and passes of the recipe defect-lite) learns from embeddings that are computed once and kept
@@ -254,9 +254,9 @@ def figures(results: list[Result], strangers: dict[str, Photos]) -> dict[str, fl
         f"precision of answers, target {SPEC.target_precision:g}": right / answered,
         "coverage": answered / photos,
         "target proven on validation (share of runs)": statistics.mean(item.reached for item in results),
-        "in-distribution photos flagged": sum(item.unfamiliar for item in counts) / photos,
+        "in-distribution photos flagged": sum(item.out_of_distribution for item in counts) / photos,
         **{
-            f"unfamiliar among {name}": statistics.mean(
+            f"out of distribution among {name}": statistics.mean(
                 float((item.novelty.score(some.rows) > 1).mean()) for item in results
             )
             for name, some in strangers.items()

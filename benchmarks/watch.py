@@ -85,8 +85,8 @@ def watched(classifier: Classifier, film: Path, folder: Path, way: str) -> dict[
             parse_source(str(film), FPS),
             sinks,
             fps=FPS,
-            steadiness=SmoothingConfig(),
-            tell=result.append,
+            smoothing=SmoothingConfig(),
+            notify=result.append,
         )
     (folder / "record.mp4").unlink(missing_ok=True)
     return {name: round(value, 3) for name, value in asdict(summary).items()}
@@ -146,7 +146,7 @@ def measure(model: Path | None = None, seconds: float = 16, repeats: int = 1) ->
         for _ in range(repeats):
             for way, runs in ways.items():
                 runs.append(watched(classifier, folder / "film.mp4", folder, way))
-    runs = {"runs": classifier.runs, "size": classifier.preprocess.size, "load": os.getloadavg()[0]}
+    runs = {"runs": classifier.runtime, "size": classifier.preprocess.size, "load": os.getloadavg()[0]}
     return {**runs, "film, s": seconds, "watched": ways, "flicker": flicker()}
 
 

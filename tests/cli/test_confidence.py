@@ -22,7 +22,7 @@ TOLD = {
         "bound": 0.95,
         "coverage": 0.4,
     },
-    "test": {"answered": {"count": 50, "answered": 20, "coverage": 0.4, "precision": 0.95, "unfamiliar": 2}},
+    "test": {"answered": {"count": 50, "answered": 20, "coverage": 0.4, "precision": 0.95, "out_of_distribution": 2}},
 }
 
 
@@ -51,7 +51,7 @@ def test_the_target_reaches_the_recipe(run: Path):
 
 def test_a_strange_photo_is_unknown_and_the_label_stays(assay, run: Path, strange: Path):
     shown = assay("predict", run / "model.assay", strange).out
-    assert "unknown: unfamiliar" in shown
+    assert "unknown: out of distribution" in shown
     hidden = assay("predict", run / "model.assay", strange, "--no-abstain").out
     assert shown.startswith(hidden.rstrip())
     assert "unknown" not in hidden
@@ -60,7 +60,7 @@ def test_a_strange_photo_is_unknown_and_the_label_stays(assay, run: Path, strang
 def test_the_table_has_columns_for_it(assay, run: Path, strange: Path, tmp_path: Path):
     assay("predict", run / "model.assay", strange, "--out", tmp_path / "a.csv")
     (row,) = csv.DictReader((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines())
-    assert (row["unknown"], row["reason"]) == ("1", "unfamiliar")
+    assert (row["unknown"], row["reason"]) == ("1", "out_of_distribution")
     assert float(row["novelty"]) > 1
     assay("predict", run / "model.assay", strange, "--out", tmp_path / "b.csv", "--no-abstain")
     (row,) = csv.DictReader((tmp_path / "b.csv").read_text(encoding="utf-8").splitlines())
@@ -96,7 +96,7 @@ def test_what_is_told_when_a_run_has_ended():
     assert "not recalibrated" in kept
     reached = describe_confidence({**TOLD, "abstaining": {**TOLD["abstaining"], "reached": True}}, "test")
     assert "cannot be guaranteed" not in reached
-    nothing = {"count": 3, "answered": 0, "coverage": 0.0, "precision": None, "unfamiliar": 3}
+    nothing = {"count": 3, "answered": 0, "coverage": 0.0, "precision": None, "out_of_distribution": 3}
     assert "all of 3 photos are unknown" in describe_confidence({**TOLD, "test": {"answered": nothing}}, "test")
 
 

@@ -96,7 +96,7 @@ def test_counts_of_answers():
     correct = np.array([True, False, True, True])
     familiar = np.array([True, True, True, False])
     found = count_answers(confidence, correct, familiar, 0.8)
-    assert (found.count, found.answered, found.correct, found.unfamiliar) == (4, 2, 1, 1)
+    assert (found.count, found.answered, found.correct, found.out_of_distribution) == (4, 2, 1, 1)
     assert (found.coverage, found.precision) == (0.5, 0.5)
     nothing = count_answers(confidence, correct, familiar, 0.99)
     assert (nothing.coverage, nothing.precision) == (0, None)

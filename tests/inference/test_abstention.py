@@ -43,7 +43,7 @@ def test_a_plain_photo_is_answered(careful: Path):
 def test_a_photo_unlike_the_others_is_unknown_however_sure(careful: Path):
     answer = Classifier.load(careful).predict(flat(255, 127, 0))
     assert answer.confidence > 0.9
-    assert (answer.label, answer.unknown, answer.reason) == ("red", True, "unfamiliar")
+    assert (answer.label, answer.unknown, answer.reason) == ("red", True, "out_of_distribution")
     assert answer.novelty is not None
     assert answer.novelty > 1
 
@@ -51,7 +51,7 @@ def test_a_photo_unlike_the_others_is_unknown_however_sure(careful: Path):
 def test_an_unsure_answer_is_unknown(make_bundle: Callable[..., Path]):
     path = make_bundle(thresholds={"confidence": 0.9})
     unsure = Classifier.load(path).predict(flat(140, 120, 0))
-    assert (unsure.unknown, unsure.reason, unsure.novelty) == (True, "unsure", None)
+    assert (unsure.unknown, unsure.reason, unsure.novelty) == (True, "low_confidence", None)
     assert Classifier.load(path).predict(flat(250, 0, 0)).unknown is False
 
 
@@ -78,30 +78,30 @@ def test_a_bundle_without_limits_says_nothing_about_it(bundle_path: Path):
 def test_the_answer_is_json(careful: Path):
     told = json.loads(json.dumps(Classifier.load(careful).predict(flat(1, 2, 3)).to_dict()))
     assert told["unknown"] is True
-    assert told["reason"] == "unfamiliar"
+    assert told["reason"] == "out_of_distribution"
 
 
 def test_the_first_reason_is_that_the_photo_is_unfamiliar(novelty: NoveltyDetector):
-    doubts = AbstentionPolicy(0.9, novelty).doubts(np.array([0.4]), np.array([[0.5, 0.5, 0.5]]))
-    assert doubts[0].reason == "unfamiliar"
+    doubts = AbstentionPolicy(0.9, novelty).decide(np.array([0.4]), np.array([[0.5, 0.5, 0.5]]))
+    assert doubts[0].reason == "out_of_distribution"
 
 
 def test_confidence_at_the_threshold_is_enough():
-    reasons = [one.reason for one in AbstentionPolicy(0.9).doubts(np.array([0.9, 0.8999]), np.zeros((2, 3)))]
-    assert reasons == [None, "unsure"]
+    reasons = [one.reason for one in AbstentionPolicy(0.9).decide(np.array([0.9, 0.8999]), np.zeros((2, 3)))]
+    assert reasons == [None, "low_confidence"]
 
 
 def test_novelty_of_another_network_is_a_contradiction(make_bundle: Callable[..., Path]):
     other = fit_novelty(np.random.default_rng(0).normal(size=(40, 5)), np.zeros(40, dtype=np.int64))
     path = make_bundle()
     amend_bundle(Bundle.open(path), {}, novelty=save(other.tensors()))
-    with pytest.raises(BundleError, match="contradicts itself"):
+    with pytest.raises(BundleError, match="is inconsistent"):
         Classifier.load(path).predict(flat(1, 2, 3))
 
 
 def test_broken_novelty_is_one_sentence(make_bundle: Callable[..., Path]):
     path = make_bundle()
     amend_bundle(Bundle.open(path), {}, novelty=save({"centre": np.zeros(3, dtype=np.float32)}))
-    with pytest.raises(BundleError, match="its novelty is broken"):
+    with pytest.raises(BundleError, match="its out-of-distribution detector is invalid"):
         Classifier.load(path)
-    assert Classifier.load(path, abstain=False).limits is None
+    assert Classifier.load(path, abstain=False).abstention is None

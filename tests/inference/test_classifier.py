@@ -265,22 +265,22 @@ def test_runtimes_agree(bundle_path: Path, photos: Photos) -> None:
 
 def test_a_model_of_another_size_is_refused(make_bundle: Callable[..., Path], make_model: Callable[..., bytes]) -> None:
     for model, reason in [
-        (make_model(side=32), "photos of 16 pixels for a model of 32"),
+        (make_model(side=32), "input of 16 pixels for a model of 32"),
         (make_model(classes=2), "3 classes for a model of 2"),
     ]:
-        with pytest.raises(BundleError, match=rf"colours\.assay contradicts itself: {reason}"):
+        with pytest.raises(BundleError, match=rf"colours\.assay is inconsistent: {reason}"):
             assay.load(make_bundle(model))
 
 
 def test_a_model_that_cannot_run_is_refused_with_the_files_name(
     make_bundle: Callable[..., Path], make_model: Callable[..., bytes]
 ) -> None:
-    with pytest.raises(BundleError, match=r"colours\.assay cannot be run: its input holds .*, not uint8"):
+    with pytest.raises(BundleError, match=r"colours\.assay cannot be run: its input has type .*, not uint8"):
         assay.load(make_bundle(make_model(input_type=TensorProto.FLOAT)))
 
 
 def test_int8_is_refused_where_there_is_none(bundle_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"holds no int8 model: leave the precision at auto"):
+    with pytest.raises(UsageError, match=r"contains no int8 model: use precision auto"):
         Classifier.load(bundle_path, precision="int8")
 
 
@@ -289,7 +289,7 @@ def test_bfloat16_answers_with_the_model_of_32_bits(bundle_path: Path, monkeypat
     # Whichever runtime was found to be quickest with 32 bits.
     monkeypatch.setattr("assay.inference.classifier.cached_fastest_engine", lambda *_: "onnxruntime")
     exact, rounded = (Classifier.load(bundle_path, precision=one) for one in ("fp32", "bf16"))
-    assert (exact.runs, rounded.runs) == ("onnxruntime, fp32", "openvino, bf16")
+    assert (exact.runtime, rounded.runtime) == ("onnxruntime, fp32", "openvino, bf16")
     assert rounded.info == exact.info
     photo = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     one, other = exact.predict(photo), rounded.predict(photo)
@@ -298,7 +298,7 @@ def test_bfloat16_answers_with_the_model_of_32_bits(bundle_path: Path, monkeypat
 
 def test_a_precision_that_is_none_is_refused(bundle_path: Path) -> None:
     wrong: PrecisionChoice = "fp8"  # type: ignore[assignment]
-    with pytest.raises(UsageError, match="no precision 'fp8': choose auto, fp32, bf16 or int8"):
+    with pytest.raises(UsageError, match="unknown precision 'fp8': choose auto, fp32, bf16 or int8"):
         Classifier.load(bundle_path, precision=wrong)
 
 

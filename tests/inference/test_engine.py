@@ -116,15 +116,15 @@ def absurd_opset(model: onnx.ModelProto) -> None:
 
 
 REASONS: list[tuple[Change, str]] = [
-    (times(np.nan), "logits that are not finite"),
-    (times(np.inf), "logits that are not finite"),
-    (over_itself, "logits that are not finite"),
-    (one_class, "logits that are not finite"),
-    (embedding_nan, "embedding that are not finite"),
-    (of_type(TensorProto.DOUBLE), "gives logits float64"),
-    (of_type(TensorProto.INT32), "gives logits int32"),
-    (rows, r"gives logits float32 \[8, 3\]"),
-    (flat_map, "gives featuremap float32"),
+    (times(np.nan), "its output logits is not finite"),
+    (times(np.inf), "its output logits is not finite"),
+    (over_itself, "its output logits is not finite"),
+    (one_class, "its output logits is not finite"),
+    (embedding_nan, "its output embedding is not finite"),
+    (of_type(TensorProto.DOUBLE), "output logits is float64"),
+    (of_type(TensorProto.INT32), "output logits is int32"),
+    (rows, r"output logits is float32 \[8, 3\]"),
+    (flat_map, "output featuremap is float32"),
     (loop, "the operator 'Loop'"),
     (absurd_opset, "the operator set 4000"),
 ]
@@ -174,7 +174,7 @@ def test_numbers_that_end_later_are_no_answer_either(
         after("logits", *nodes, mix=onlyred)(model)
 
     classifier = Classifier.load(make_bundle(changed(make_model, change)))
-    with pytest.raises(BundleError, match=r"colours\.assay cannot answer: it gives logits that are not"):
+    with pytest.raises(BundleError, match=r"colours\.assay cannot predict: its output logits is not finite"):
         classifier.predict(np.full((16, 16, 3), (255, 0, 0), np.uint8))
 
 
@@ -190,7 +190,7 @@ def test_every_batch_gets_as_many_answers_as_it_has_photos(
         declared(model, "logits", TensorProto.FLOAT, ["M", 3])
 
     classifier = Classifier.load(make_bundle(changed(make_model, four)), engine)
-    with pytest.raises(BundleError, match=r"colours\.assay cannot answer: it gives logits float32 \[4, 3\]"):
+    with pytest.raises(BundleError, match=r"colours\.assay cannot predict: its output logits is float32 \[4, 3\]"):
         classifier.predict_pixels(np.zeros((photos, 16, 16, 3), np.uint8))
 
 
@@ -218,7 +218,7 @@ def test_an_embedding_that_is_no_number_is_not_taken_for_familiar(
         )
 
     classifier = Classifier.load(make_bundle(changed(make_model, change)))
-    with pytest.raises(BundleError, match=r"colours\.assay cannot answer: it gives embedding that are not"):
+    with pytest.raises(BundleError, match=r"colours\.assay cannot predict: its output embedding is not finite"):
         classifier.predict(np.full((16, 16, 3), (0, 0, 255), np.uint8))
 
 

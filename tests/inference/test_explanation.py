@@ -123,7 +123,7 @@ def test_a_photo_that_cannot_be_read_is_told_of(classifier: Classifier, tmp_path
 def test_a_head_of_several_layers_needs_another_way(make_bundle):
     classifier = Classifier.load(make_bundle(dense=True))
     assert classifier.head is None
-    with pytest.raises(AssayError, match=r"assay\.workflow\.explain"):
+    with pytest.raises(AssayError, match=r"assay\.pipeline\.explain"):
         classifier.explain(gray_with_red())
 
 
@@ -144,7 +144,7 @@ def test_a_head_that_is_not_the_models_explains_nothing(
     weights = {"head.fc.weight": head.astype(np.float32), "head.fc.bias": np.zeros(3, np.float32)}
     model = Bundle.open(make_bundle()).model()
     pack_bundle(path, info, {"model.onnx": model, "weights.safetensors": save(weights)})
-    with pytest.raises(BundleError, match=rf"other\.assay contradicts itself: {said}"):
+    with pytest.raises(BundleError, match=rf"other\.assay is inconsistent: {said}"):
         Classifier.load(path).explain(gray_with_red())
 
 

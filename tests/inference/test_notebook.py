@@ -35,8 +35,8 @@ def test_an_answer_without_its_photo_is_shown_too(source: str | None):
 
 
 def test_an_unknown_answer_says_so_first():
-    html = Prediction("<b>", 0.5, {"<b>": 0.5, "c": 0.5}, None, True, "unsure", 0.3)._repr_html_()  # noqa: FBT003
-    assert "<strong>unknown (unsure); nearest: &lt;b&gt; 50.0 %" in html
+    html = Prediction("<b>", 0.5, {"<b>": 0.5, "c": 0.5}, None, True, "low_confidence", 0.3)._repr_html_()  # noqa: FBT003
+    assert "<strong>unknown (low confidence); nearest: &lt;b&gt; 50.0 %" in html
 
 
 def test_a_classifier_says_what_it_knows(make_bundle):

@@ -17,7 +17,7 @@ from assay.inference.prediction_tables import (
 )
 
 _ANSWERS = [
-    Prediction("red", 0.75, {"red": 0.75, "blue": 0.25}, "a.png", unknown=True, reason="unsure", novelty=0.5),
+    Prediction("red", 0.75, {"red": 0.75, "blue": 0.25}, "a.png", unknown=True, reason="low_confidence", novelty=0.5),
     Failure("b\udce9.png", "empty file"),
 ]
 
@@ -37,7 +37,7 @@ def test_csv(tmp_path: Path):
         rows = list(csv.reader(stream))
     assert rows == [
         ["path", "label", "confidence", "error", "unknown", "reason", "novelty", "p_red", "p_blue"],
-        ["a.png", "red", "0.750000", "", "1", "unsure", "0.500000", "0.750000", "0.250000"],
+        ["a.png", "red", "0.750000", "", "1", "low_confidence", "0.500000", "0.750000", "0.250000"],
         ["b\\xe9.png", "", "", "empty file", "", "", "", "", ""],
     ]
 

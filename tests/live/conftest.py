@@ -74,7 +74,7 @@ def make_prediction() -> Callable[..., Prediction]:
 
     def make(a: float, *, unknown: bool | None = None) -> Prediction:
         label, best = ("a", a) if a >= 0.5 else ("b", 1 - a)
-        reason = "unsure" if unknown else None
+        reason = "low_confidence" if unknown else None
         return Prediction(label, best, {"a": a, "b": 1 - a}, None, unknown, reason)
 
     return make

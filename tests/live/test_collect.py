@@ -39,9 +39,9 @@ def frames(*seeds: int, fps: float = 10) -> list[Frame]:
 def shoot(make_source: Callable, recent: RecentImages) -> Callable[..., CollectionSummary]:
     def shoot(given: list[Frame], shots: ImageWriter, wanted: Callable, **settings: object) -> CollectionSummary:
         collected, told = CollectionSummary(), list[str]()
-        chosen = {"every": 0.0, "in_time": False, "tell": told.append} | settings
+        chosen = {"interval": 0.0, "real_time": False, "notify": told.append} | settings
         source = make_source(given, name="films/line 3.mp4")
-        collect(source, shots, recent, wanted, collected=collected, **chosen)
+        collect(source, shots, recent, wanted, summary=collected, **chosen)
         assert source.released == [True]
         return collected
 
@@ -53,7 +53,7 @@ def test_the_class_whose_key_is_held_is_photographed(shoot, tmp_path: Path):
     keys = {"a": "cup", "b": "bottle"}
     shots = ImageWriter(tmp_path, ("cup", "bottle"))
     collected = shoot(frames(*range(8)), shots, lambda: keys.get(next(held)))
-    assert collected.taken == {"cup": 2, "bottle": 2} == shots.counts
+    assert collected.written == {"cup": 2, "bottle": 2} == shots.counts
     found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.jpg"))
     assert found == [f"bottle/line 3_frame{n:06}.jpg" for n in (2, 3)] + [f"cup/line 3_frame{n:06}.jpg" for n in (0, 5)]
     photo = np.asarray(Image.open(tmp_path / "cup" / "line 3_frame000005.jpg"), int)
@@ -63,37 +63,37 @@ def test_the_class_whose_key_is_held_is_photographed(shoot, tmp_path: Path):
 
 def test_shots_keep_their_distance_and_their_number(shoot, tmp_path: Path):
     shots = ImageWriter(tmp_path, ("cup",))
-    collected = shoot(frames(*range(30)), shots, lambda: "cup", every=0.5, count=4)
-    assert collected.taken == {"cup": 4}
+    collected = shoot(frames(*range(30)), shots, lambda: "cup", interval=0.5, max_images=4)
+    assert collected.written == {"cup": 4}
     assert [parse_frame(path.name).number for path in sorted((tmp_path / "cup").iterdir())] == [0, 5, 10, 15]
 
 
 def test_what_stands_still_is_told_and_what_changes_is_not(shoot, tmp_path: Path):
     shots = ImageWriter(tmp_path, ("cup",))
     collected = shoot(frames(1, 1, 2, 3, 1), shots, lambda: "cup")
-    assert collected.alike == {"cup": 2}
-    assert collected.taken == {"cup": 5}
-    assert collected.warned
+    assert collected.near_duplicates == {"cup": 2}
+    assert collected.written == {"cup": 5}
+    assert collected.newest_is_duplicate
 
 
 def test_the_same_can_be_left_out(shoot, tmp_path: Path):
     shots = ImageWriter(tmp_path, ("cup",))
-    collected = shoot(frames(1, 1, 2, 1), shots, lambda: "cup", skip_alike=True)
-    assert (collected.taken, collected.alike) == ({"cup": 2}, {"cup": 2})
+    collected = shoot(frames(1, 1, 2, 1), shots, lambda: "cup", skip_duplicates=True)
+    assert (collected.written, collected.near_duplicates) == ({"cup": 2}, {"cup": 2})
     assert len([*(tmp_path / "cup").iterdir()]) == 2
 
 
 def test_noise_and_light_do_not_make_another_photo(recent: RecentImages):
     noise = np.random.default_rng(0).normal(0, 5, (180, 240, 3))
-    assert not recent.repeats("cup", scene(1))
-    assert recent.repeats("cup", (scene(1) * 0.9 + noise).clip(0, 255).astype(np.uint8))
-    assert not recent.repeats("bottle", scene(1))
+    assert not recent.is_near_duplicate("cup", scene(1))
+    assert recent.is_near_duplicate("cup", (scene(1) * 0.9 + noise).clip(0, 255).astype(np.uint8))
+    assert not recent.is_near_duplicate("bottle", scene(1))
 
 
 def test_nothing_is_written_over(tmp_path: Path):
     shots = ImageWriter(tmp_path, ("cup",), now=lambda: 1_700_000_000.0)
-    live = [shots.take("cup", scene(n)) for n in range(3)]
-    film = [shots.take("cup", scene(n), "a", 7) for n in range(3)]
+    live = [shots.write("cup", scene(n)) for n in range(3)]
+    film = [shots.write("cup", scene(n), "a", 7) for n in range(3)]
     assert [filename_time(path.name) for path in live] == pytest.approx([1_700_000_000 + n / 1000 for n in range(3)])
     assert len({*live, *film}) == 6 == len([*(tmp_path / "cup").iterdir()])
     assert all(parse_frame(path.name).number == 7 for path in film)

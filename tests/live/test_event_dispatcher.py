@@ -13,8 +13,8 @@ class Failing:
 
     name = "failing"
 
-    def __init__(self, times: int, *, again: bool = True, gate: Flag | None = None) -> None:
-        self.left, self.again, self.gate = times, again, gate
+    def __init__(self, times: int, *, retryable: bool = True, gate: Flag | None = None) -> None:
+        self.left, self.retryable, self.gate = times, retryable, gate
         self.calls = 0
 
     def __call__(self, event: RuleEvent) -> None:
@@ -24,14 +24,14 @@ class Failing:
             self.gate.wait(10)
         if self.left:
             self.left -= 1
-            raise DeliveryError("it answered 503", again=self.again)
+            raise DeliveryError("it answered 503", retryable=self.retryable)
 
 
 def carried(action: Failing, clock, count: int = 1) -> tuple[EventDispatcher, list[str]]:
     told: list[str] = []
     courier = EventDispatcher(action, told.append, clock)
     for _ in range(count):
-        courier.post(EVENT)
+        courier.submit(EVENT)
     courier.close()
     return courier, told
 
@@ -46,12 +46,12 @@ def test_what_failed_is_tried_again_ever_later(clock):
 def test_after_the_last_attempt_it_is_told(clock):
     courier, told = carried(Failing(99), clock)
     assert (courier.delivered, courier.lost) == (0, 1)
-    assert told == ["failing: the event 'cat' did not arrive: it answered 503"]
+    assert told == ["failing: event 'cat' was not delivered: it answered 503"]
     assert len(clock.waits) == 5
 
 
 def test_what_cannot_get_better_is_not_repeated(clock):
-    action = Failing(1, again=False)
+    action = Failing(1, retryable=False)
     courier, told = carried(action, clock, count=2)
     assert (action.calls, courier.delivered, courier.lost, len(told)) == (2, 1, 1, 1)
     assert clock.waits == []
@@ -60,9 +60,9 @@ def test_what_cannot_get_better_is_not_repeated(clock):
 def test_a_full_queue_loses_the_newest_with_a_word_and_nobody_waits(clock):
     gate, told = Flag(), list[str]()
     action = Failing(0, gate=gate)
-    courier = EventDispatcher(action, told.append, clock, room=3)
+    courier = EventDispatcher(action, told.append, clock, max_queued=3)
     for _ in range(10):
-        courier.post(EVENT)
+        courier.submit(EVENT)
     gate.set()
     courier.close()
     assert (courier.delivered, courier.lost) == (3, 7)
@@ -72,8 +72,8 @@ def test_a_full_queue_loses_the_newest_with_a_word_and_nobody_waits(clock):
 def test_what_hangs_does_not_keep_the_program_from_ending(clock):
     gate, told = Flag(), list[str]()
     courier = EventDispatcher(Failing(0, gate=gate), told.append, clock)
-    courier.post(EVENT)
-    courier.post(EVENT)
+    courier.submit(EVENT)
+    courier.submit(EVENT)
     courier.close(0.05)
-    assert told == ["failing: 2 events had not arrived at the end"]
+    assert told == ["failing: 2 events were not delivered before the end"]
     gate.set()

@@ -44,7 +44,7 @@ def test_what_is_there_at_the_end_is_still_taken():
 
 
 def test_with_every_nothing_is_dropped():
-    slot, numbers = FrameBuffer(every=True), []
+    slot, numbers = FrameBuffer(every_frame=True), []
 
     def fill() -> None:
         for number in range(200):
@@ -62,7 +62,7 @@ def test_with_every_nothing_is_dropped():
 
 
 def test_closing_frees_who_waits_to_put():
-    slot, told = FrameBuffer(every=True), []
+    slot, told = FrameBuffer(every_frame=True), []
     slot.put(frame(0))
     thread = Thread(target=lambda: told.append(slot.put(frame(1))))
     thread.start()

@@ -9,14 +9,14 @@ from assay.recipe import PreprocessSpec
 
 def view(*, unknown: bool = False, size: tuple[int, int] = (320, 240)) -> FrameResult:
     answer = SmoothedPrediction(
-        "würfel", 0.934, {"würfel": 0.934}, unknown, "unsure" if unknown else None, changed=True
+        "würfel", 0.934, {"würfel": 0.934}, unknown, "low_confidence" if unknown else None, changed=True
     )
     return FrameResult(Frame(np.zeros((size[1], size[0], 3), np.uint8), 0, 0.0), answer, None, 29.6)
 
 
 def test_the_words_name_label_confidence_and_rate():
     assert overlay_text(view()) == "würfel 93 %   30 frames/s"
-    assert overlay_text(view(unknown=True)).startswith("unknown (unsure): würfel")
+    assert overlay_text(view(unknown=True)).startswith("unknown (low confidence): würfel")
 
 
 def test_what_is_looked_at_is_outlined_and_the_frame_left_as_it_was():

@@ -102,8 +102,8 @@ def test_nothing_is_written_over_and_names_are_checked(tmp_path: Path):
         (lambda path: CsvRecorder(path, ()), "a.csv"),
     ):
         (tmp_path / name).write_bytes(b"dear")
-        with pytest.raises(UsageError, match="is there already"):
+        with pytest.raises(UsageError, match="already exists"):
             make(tmp_path / name)
-        with pytest.raises(UsageError, match="let the name end in"):
+        with pytest.raises(UsageError, match="the name must end in"):
             make(tmp_path / "a.txt")
         assert (tmp_path / name).read_bytes() == b"dear"

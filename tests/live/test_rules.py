@@ -15,7 +15,7 @@ def answer(*, unknown: bool | None = False, **shares: float) -> SmoothedPredicti
     named = {name.replace("_", " "): share for name, share in shares.items()}
     full = dict.fromkeys(CLASSES, 0.0) | named
     best = max(full, key=full.__getitem__)
-    return SmoothedPrediction(best, full[best], full, unknown, "unsure" if unknown else None, changed=False)
+    return SmoothedPrediction(best, full[best], full, unknown, "low_confidence" if unknown else None, changed=False)
 
 
 @pytest.mark.parametrize(
@@ -47,14 +47,14 @@ def test_rules_are_read(text: str, rule: Rule):
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("", "no rule"),
-        ("cow", "knows no 'cow'"),
-        ("cat|cow", "knows no 'cow'"),
-        ("cat>1.5", "no probability"),
-        ("cat>1..2", "no probability"),
-        ("cat for 9y", "no span"),
-        ("unknown>0.5", "no probability"),
-        ("cat<0.5", "knows no"),
+        ("", "not a rule"),
+        ("cow", "has no class 'cow'"),
+        ("cat|cow", "has no class 'cow'"),
+        ("cat>1.5", "not a probability"),
+        ("cat>1..2", "not a probability"),
+        ("cat for 9y", "not a duration"),
+        ("unknown>0.5", "has no probability"),
+        ("cat<0.5", "has no class"),
     ],
 )
 def test_what_is_no_rule_is_refused_in_a_sentence(text: str, word: str):
@@ -85,12 +85,12 @@ def test_any_text_is_a_rule_or_refused(text: str):
     ],
 )
 def test_an_answer_meets_a_rule(text: str, met: bool):
-    assert Rule.parse(text, CLASSES).met(answer(cat=0.6, dog=0.3)) is met
+    assert Rule.parse(text, CLASSES).matches(answer(cat=0.6, dog=0.3)) is met
 
 
 @pytest.mark.parametrize("text", ["cat", "not cat", "cat>0.1", "not dog"])
 def test_an_unknown_answer_is_no_class_and_not_its_contrary(text: str):
-    assert not Rule.parse(text, CLASSES).met(answer(cat=0.9, unknown=True))
+    assert not Rule.parse(text, CLASSES).matches(answer(cat=0.9, unknown=True))
 
 
 def moments(alarm: RuleTrigger, told: str, step: float = 0.1) -> list[int]:
@@ -113,6 +113,6 @@ def test_a_cool_down_keeps_the_next_event_back():
 def test_time_without_frames_does_not_count():
     alarm = RuleTrigger(Rule.parse("cat for 1s", CLASSES))
     assert not alarm.update(answer(cat=1.0), 0)
-    alarm.restart()
+    alarm.reset()
     assert not alarm.update(answer(cat=1.0), 60)
     assert alarm.update(answer(cat=1.0), 61)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from assay.inference import Prediction
 from assay.live import PredictionSmoother, SmoothingConfig
 
-NOTHING = SmoothingConfig(seconds=0, margin=0, hold=0)
+NOTHING = SmoothingConfig(time_constant=0, margin=0, hold=0)
 
 
 def changes(shares: np.ndarray, fps: float, steadiness: SmoothingConfig) -> list[float]:
@@ -74,7 +74,7 @@ def test_without_smoothing_every_frame_decides(make_prediction):
 def test_the_mean_does_not_depend_on_how_many_frames_a_second_there_are(make_prediction):
     ends = []
     for fps in (2, 50):
-        steady = PredictionSmoother(SmoothingConfig(seconds=1, hold=100))
+        steady = PredictionSmoother(SmoothingConfig(time_constant=1, hold=100))
         steady.update(make_prediction(1), 0)
         for number in range(1, 3 * fps + 1):
             answer = steady.update(make_prediction(0), number / fps)
@@ -83,12 +83,12 @@ def test_the_mean_does_not_depend_on_how_many_frames_a_second_there_are(make_pre
 
 
 def test_unknown_is_steadied_too_and_tells_why(make_prediction):
-    steady = PredictionSmoother(SmoothingConfig(seconds=1, margin=0.1, hold=0.5))
+    steady = PredictionSmoother(SmoothingConfig(time_constant=1, margin=0.1, hold=0.5))
     answers = [steady.update(make_prediction(0.9, unknown=10 <= t < 12 or t >= 30), t / 10) for t in range(60)]
     told = [answer.unknown for answer in answers]
     assert told[10:30] == [False] * 20
     assert told[-1]
-    assert answers[-1].reason == "unsure"
+    assert answers[-1].reason == "low_confidence"
     assert sum(answer.changed for answer in answers) == 2
     assert all(answer.label == "a" for answer in answers)
 
@@ -102,6 +102,6 @@ def test_where_nobody_asks_nothing_is_said_of_unknown(make_prediction):
 def test_after_a_restart_the_first_frame_decides(make_prediction):
     steady = PredictionSmoother(SmoothingConfig())
     steady.update(make_prediction(1), 0)
-    steady.restart()
+    steady.reset()
     answer = steady.update(make_prediction(0), 0.01)
     assert (answer.label, answer.confidence, answer.changed) == ("b", 1, True)

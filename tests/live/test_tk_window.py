@@ -59,7 +59,7 @@ def test_a_key_counts_while_it_is_held(window: Window):
 
 def test_closing_right_after_a_key_was_let_go_leaves_no_complaint(window: Window, capfd: pytest.CaptureFixture[str]):
     keys("key", "2")
-    assert until(window, lambda: window._later is not None)
+    assert until(window, lambda: window._pending_release is not None)
     window.close()
     assert capfd.readouterr().err == ""
 

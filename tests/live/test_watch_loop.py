@@ -24,7 +24,7 @@ from assay.live import (
 from assay.live.sources import Clock, Notify
 from assay.live.watch_loop import FrameRate
 
-PLAIN = SmoothingConfig(seconds=0, margin=0, hold=0)
+PLAIN = SmoothingConfig(time_constant=0, margin=0, hold=0)
 
 
 @pytest.fixture
@@ -33,21 +33,21 @@ def run(classifier: Classifier) -> Callable[..., WatchSummary]:
 
     def run(source: FrameSource, *sinks: FrameSink, **settings: object) -> WatchSummary:
         told: list[str] = []
-        chosen = {"fps": 1000, "steadiness": PLAIN, "every": True, "tell": told.append} | settings
+        chosen = {"fps": 1000, "smoothing": PLAIN, "every_frame": True, "notify": told.append} | settings
         return watch_source(classifier, source, sinks, **chosen)
 
     return run
 
 
 def labels(views: Sequence[FrameResult]) -> list[str]:
-    return [view.answer.label for view in views]
+    return [view.smoothed.label for view in views]
 
 
 def test_every_frame_is_answered_and_a_film_goes_the_way_of_photos(run, film: Path, classifier: Classifier):
     views: list[FrameResult] = []
     summary = run(parse_source(str(film), 1), views.append)
     assert labels(views) == ["red"] * 10 + ["blue"] * 10
-    assert (summary.frames, summary.classified, summary.dropped, summary.changes) == (20, 20, 0, 2)
+    assert (summary.frames, summary.classified, summary.dropped, summary.label_changes) == (20, 20, 0, 2)
     for view in views:
         assert view.prediction is not None
         assert view.prediction.probabilities == classifier.predict(view.frame.pixels).probabilities
@@ -56,7 +56,7 @@ def test_every_frame_is_answered_and_a_film_goes_the_way_of_photos(run, film: Pa
 def test_a_frame_is_classified_when_it_is_due_and_shown_always(run, make_frames, make_source):
     views: list[FrameResult] = []
     source = make_source(make_frames(["red"] * 31))
-    run(source, views.append, fps=2, every=False, clock=SlowClock())
+    run(source, views.append, fps=2, every_frame=False, clock=SlowClock())
     times = [view.frame.time for view in views if view.prediction is not None]
     assert times == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5, 3], abs=0.11)
     assert len(views) > len(times)
@@ -92,14 +92,14 @@ def test_a_slow_consumer_drops_frames_and_goes_on_with_the_newest(run, make_fram
     source, seen = Rush(make_frames(["red"] * 999 + ["blue"])), []
 
     def slow(view: FrameResult) -> None:
-        seen.append((view.frame.number, view.answer.label))
+        seen.append((view.frame.number, view.smoothed.label))
         source.busy.set()
         source.over.wait(10)
 
-    summary = run(source, slow, every=False)
+    summary = run(source, slow, every_frame=False)
     assert seen == [(0, "red"), (999, "blue")]
-    assert (summary.frames, summary.dropped, summary.behind) == (2, 998, 999)
-    assert summary.late == 0.5
+    assert (summary.frames, summary.dropped, summary.max_behind) == (2, 998, 999)
+    assert summary.late_share == 0.5
 
 
 @pytest.fixture

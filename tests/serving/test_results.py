@@ -13,7 +13,7 @@ from assay.serving.results import ClassificationResult
 def test_a_result_comes_back_from_the_cache_as_it_was(
     label: str, confidence: float, dimensions: tuple[int, int] | None
 ):
-    prediction = Prediction(label, confidence, {label: confidence}, unknown=True, reason="unsure", novelty=0.5)
+    prediction = Prediction(label, confidence, {label: confidence}, unknown=True, reason="low_confidence", novelty=0.5)
     result = ClassificationResult.from_prediction(ImageMetadata(7, "jpeg", dimensions), prediction, b"png")
     assert ClassificationResult.from_json(result.to_json()) == result
 

@@ -122,7 +122,7 @@ def watching(camera: Camera, colour_bundle: Path, tmp_path: Path) -> Iterator[Wa
 def test_a_lost_stream_is_found_again(camera: Camera, watching: Watching):
     watching.until(lambda: watching.labels == ["red"])
     camera.on.clear()
-    watching.until(lambda: watching.told("is lost; connecting again"))
+    watching.until(lambda: watching.told("is lost; reconnecting"))
     camera.colour = "blue"
     time.sleep(1)
     assert camera.listeners == 0
@@ -156,5 +156,5 @@ def test_a_stream_that_never_was_is_said_in_a_sentence(camera: Camera, colour_bu
     camera.on.clear()
     watching = Watching(tmp_path, colour_bundle, camera.url)
     assert watching.process.wait(60) == 1
-    assert "gives no picture: see that the address is right" in watching.err.read_text(encoding="utf-8")
+    assert "check the URL and that the stream is running" in watching.err.read_text(encoding="utf-8")
     assert "Traceback" not in watching.err.read_text(encoding="utf-8")

@@ -107,7 +107,7 @@ def test_an_unsure_answer_has_the_label_of_the_api_and_says_so(wide: Any, url: s
         wide.click("#many-save")
     with Path(download.value.path()).open(encoding="utf-8", newline="") as stream:
         doubtful, certain = csv.DictReader(stream)
-    assert (doubtful["label"], doubtful["unknown"], doubtful["reason"]) == (label, "true", "unsure")
+    assert (doubtful["label"], doubtful["unknown"], doubtful["reason"]) == (label, "true", "low_confidence")
     assert (certain["label"], certain["unknown"], certain["reason"]) == ("red", "false", "")
     assert float(doubtful["confidence"]) == pytest.approx(answer["confidence"])
     wide.get_by_role("tab", name="History").click()

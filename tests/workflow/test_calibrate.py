@@ -66,11 +66,11 @@ def test_familiar_photos_are_answered_and_others_are_not(trained: TrainResult):
     classifier = Classifier.load(trained.run.bundle)
     samples = trained.dataset.part("test")
     answers = classifier.predict([sample.path for sample in samples])
-    assert np.mean([answer.reason != "unfamiliar" for answer in answers]) >= 0.75
+    assert np.mean([answer.reason != "out_of_distribution" for answer in answers]) >= 0.75
     rng = np.random.default_rng(0)
     strange = [np.zeros((32, 32, 3), np.uint8), rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)]
     strange.append(np.asarray(Image.linear_gradient("L").convert("RGB")))
-    assert [answer.reason for answer in classifier.predict(strange)] == ["unfamiliar"] * 3
+    assert [answer.reason for answer in classifier.predict(strange)] == ["out_of_distribution"] * 3
 
 
 def test_assessing_counts_what_prediction_says(trained: TrainResult):
@@ -80,7 +80,7 @@ def test_assessing_counts_what_prediction_says(trained: TrainResult):
     answers = classifier.predict([Path(path) for path in saved.paths])
     assert counted is not None
     assert counted.answered == sum(answer.unknown is False for answer in answers)
-    assert counted.unfamiliar == sum(answer.reason == "unfamiliar" for answer in answers)
+    assert counted.out_of_distribution == sum(answer.reason == "out_of_distribution" for answer in answers)
 
 
 def test_another_target_is_judged_and_the_bundle_stays(trained: TrainResult, tmp_path: Path):
@@ -112,7 +112,7 @@ def test_without_abstaining_only_the_temperature_is_fitted(
     assert bundle.info.thresholds == {}
     assert bundle.info.temperature == Bundle.open(trained.run.bundle).info.temperature
     classifier = Classifier.load(result.run.bundle)
-    assert classifier.limits is None
+    assert classifier.abstention is None
     with pytest.raises(UsageError, match=r"abstain\.enabled"):
         reselect_threshold(classifier, 0.9)
 

@@ -62,10 +62,10 @@ def test_what_is_kept_answers_with_limits_of_its_own(trained: TrainResult, path:
     assert (exact.precision, small.precision) == ("fp32", "int8")
     assert exact.info.temperature == before.info.temperature
     assert exact.info.thresholds == before.info.thresholds
-    assert exact.limits is not None
-    assert before.limits is not None
-    if before.limits.novelty is not None and exact.limits.novelty is not None:
-        assert exact.limits.novelty.limit == before.limits.novelty.limit
+    assert exact.abstention is not None
+    assert before.abstention is not None
+    if before.abstention.novelty is not None and exact.abstention.novelty is not None:
+        assert exact.abstention.novelty.limit == before.abstention.novelty.limit
     assert small.info.thresholds == confidence.thresholds
     answers = [one.predict(trained.dataset.samples[0].path) for one in (exact, small)]
     assert answers[0].label == answers[1].label
@@ -84,8 +84,8 @@ def test_bfloat16_answers_with_the_limits_of_32_bits(int8_bundle: Path, tmp_path
         classifier = Classifier.load(path, precision=precision)
         assert classifier.precision == precision
         assert classifier.info.temperature == temperature
-        assert classifier.limits is not None
-        assert classifier.limits.confidence == confidence
+        assert classifier.abstention is not None
+        assert classifier.abstention.confidence == confidence
 
 
 GOOD = QuantizationResult(

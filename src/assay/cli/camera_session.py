@@ -56,11 +56,11 @@ def open_window(title: str, *, wanted: bool | None) -> "Iterator[Window | None]"
 
 
 @contextmanager
-def stop_check(shown: "Window | None", status: Callable[[], str]) -> Iterator[Callable[[], bool]]:
+def stop_check(window: "Window | None", status: Callable[[], str]) -> Iterator[Callable[[], bool]]:
     """Yield a function that updates the status line and says whether the user wants to stop.
 
     Args:
-        shown: the window; closing it or pressing `q` there or in the terminal stops.
+        window: the window; closing it or pressing `q` there or in the terminal stops.
         status: returns the text of the status line.
     """
     with status_line(wanted=is_terminal(sys.stderr)) as line, read_keys() as keys:
@@ -69,10 +69,10 @@ def stop_check(shown: "Window | None", status: Callable[[], str]) -> Iterator[Ca
             line.update(status())
             if "q" in keys().lower():
                 return True
-            if shown is None:
+            if window is None:
                 return False
-            shown.update()
-            return shown.closed
+            window.update()
+            return window.closed
 
         yield stopped
 

@@ -26,10 +26,12 @@ def collect(
     ],
     every: Annotated[str, typer.Option(help="Minimum time between two photos.")] = "0.5s",
     count: Annotated[int | None, typer.Option(min=1, help="Stop after this many photos.")] = None,
-    skip_alike: Annotated[bool, typer.Option("--skip-alike", help="Skip near-duplicates of recent photos.")] = False,
+    skip_duplicates: Annotated[
+        bool, typer.Option("--skip-duplicates", help="Skip near-duplicates of recent photos.")
+    ] = False,
     show: Annotated[
         bool | None,
-        typer.Option("--open_window/--no-open_window", help="Show a window. (default: if there is a screen)"),
+        typer.Option("--window/--no-window", help="Show a window. (default: if there is a screen)"),
     ] = None,
 ) -> None:
     """Collect training photos from a camera: hold down a class's key while moving the object.
@@ -45,30 +47,30 @@ def collect(
     from assay.live.collect import CLASS_KEYS, CollectionSummary, ImageWriter, RecentImages
     from assay.live.collect import collect as collect_from
 
-    pause = parse_duration(every)
-    found = parse_source(source, 1.0)
+    interval = parse_duration(every)
+    frame_source = parse_source(source, 1.0)
     if len(classes) > len(CLASS_KEYS):
         raise UsageError(f"at most {len(CLASS_KEYS)} classes can be collected at a time: give fewer")
-    shots, collected = ImageWriter(to, classes), CollectionSummary()
+    writer, summary = ImageWriter(to, classes), CollectionSummary()
     with end_on_signals(), open_window("Assay: collect", wanted=show) as shown, ExitStack() as stack:
         if shown is None and len(classes) > 1:
             raise UsageError("without a window only one class can be collected at a time: give one --class")
-        stopped = stack.enter_context(stop_check(shown, lambda: _status_text(shots, collected)))
+        stopped = stack.enter_context(stop_check(shown, lambda: _status_text(writer, summary)))
         collect_from(
-            found,
-            shots,
+            frame_source,
+            writer,
             RecentImages(_similarity_measure()),
             _class_selector(shown, classes),
-            every=pause,
-            tell=notify,
-            collected=collected,
-            show=_display(shown, shots, collected),
+            interval=interval,
+            notify=notify,
+            summary=summary,
+            show=_display(shown, writer, summary),
             stopped=stopped,
-            count=count,
-            skip_alike=skip_alike,
-            in_time=shown is not None,
+            max_images=count,
+            skip_duplicates=skip_duplicates,
+            real_time=shown is not None,
         )
-    _print_collection_summary(shots, collected, to, skip_alike=skip_alike)
+    _print_collection_summary(writer, summary, to, skip_duplicates=skip_duplicates)
 
 
 def _similarity_measure() -> "SimilarityMeasure":
@@ -82,8 +84,8 @@ def _similarity_measure() -> "SimilarityMeasure":
 
     return SimilarityMeasure(
         thumbnail=lambda pixels: resize_to_square(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), THUMBNAIL_SIDE),
-        likeness=similarity,
-        least=SIMILARITY_THRESHOLDS[THUMBNAIL_SIDE],
+        similarity=similarity,
+        threshold=SIMILARITY_THRESHOLDS[THUMBNAIL_SIDE],
     )
 
 
@@ -97,36 +99,36 @@ def _class_selector(shown: "Window | None", classes: list[str]) -> Callable[[], 
     return lambda: by_key.get(shown.held or "")
 
 
-def _display(shown: "Window | None", shots: "ImageWriter", collected: "CollectionSummary") -> "Callable[[Frame], None]":
+def _display(shown: "Window | None", writer: "ImageWriter", summary: "CollectionSummary") -> "Callable[[Frame], None]":
     from assay.live.collect import CLASS_KEYS
     from assay.live.overlay import draw_lines
 
     def show(frame: "Frame") -> None:
         if shown is None:
             return
-        counts = shots.counts.items()
+        counts = writer.counts.items()
         lines = [f"{key}  {name}  {count}" for key, (name, count) in zip(CLASS_KEYS, counts, strict=False)]
-        if collected.warned:
+        if summary.newest_is_duplicate:
             lines.append("near-duplicate of a recent photo: move the object or the camera")
         shown.show(draw_lines(frame.pixels.copy(), lines))
 
     return show
 
 
-def _status_text(shots: "ImageWriter", collected: "CollectionSummary") -> str:
-    taken, alike = sum(collected.taken.values()), sum(collected.alike.values())
-    counts = ", ".join(f"{name} {count}" for name, count in shots.counts.items())
-    doubt = f"; {alike} near-duplicates" if alike else ""
-    return f"{collected.frames} frames  {taken} new{doubt}  total: {counts}"
+def _status_text(writer: "ImageWriter", summary: "CollectionSummary") -> str:
+    written, duplicates = sum(summary.written.values()), sum(summary.near_duplicates.values())
+    counts = ", ".join(f"{name} {count}" for name, count in writer.counts.items())
+    warning = f"; {duplicates} near-duplicates" if duplicates else ""
+    return f"{summary.frames} frames  {written} new{warning}  total: {counts}"
 
 
 def _print_collection_summary(
-    shots: "ImageWriter", collected: "CollectionSummary", to: Path, *, skip_alike: bool
+    writer: "ImageWriter", summary: "CollectionSummary", to: Path, *, skip_duplicates: bool
 ) -> None:
-    for name, count in shots.counts.items():
-        alike = collected.alike.get(name, 0)
-        fate = "skipped" if skip_alike else "vary the pose more"
-        warning = f"; {alike} near-duplicates ({fate})" if alike else ""
-        echo(f"{name}: {collected.taken.get(name, 0)} new, {count} in total{warning}")
-    if sum(1 for count in shots.counts.values() if count) > 1:
+    for name, count in writer.counts.items():
+        duplicates = summary.near_duplicates.get(name, 0)
+        note = "skipped" if skip_duplicates else "vary the pose more"
+        warning = f"; {duplicates} near-duplicates ({note})" if duplicates else ""
+        echo(f"{name}: {summary.written.get(name, 0)} new, {count} in total{warning}")
+    if sum(1 for count in writer.counts.values() if count) > 1:
         echo(shell_command("train", to))

@@ -61,7 +61,7 @@ def evaluate(
     if json:
         told = {"metrics": result.metrics.to_dict(), "confidence": result.confidence.to_dict()}
         chosen = None if result.selection is None else result.selection.to_dict()
-        said = {"folder": str(folder), "runs": result.runs, "caution": result.caution}
+        said = {"folder": str(folder), "runtime": result.runtime, "caution": result.caution}
         print_json({**said, **told, "selection": chosen})
         return
     for name in ("report", "confusion_text"):
@@ -71,6 +71,6 @@ def evaluate(
         echo_text(describe_abstention(answered, result.confidence.threshold, result.selection))
     if result.caution:
         echo(f"warning     {result.caution}", colour="yellow")
-    echo(f"engine      {result.runs}")
+    echo(f"engine      {result.runtime}")
     echo(f"report      {result.files['page']}")
     echo(f"figures     {folder}")

@@ -57,4 +57,4 @@ ThreadsOption = Annotated[int | None, typer.Option(min=1, max=1024, help="CPU th
 def print_engine(classifier: "Classifier") -> None:
     """Print engine and precision to standard error if it is a terminal."""
     if is_terminal(sys.stderr):
-        echo(f"engine: {classifier.runs}", err=True)
+        echo(f"engine: {classifier.runtime}", err=True)

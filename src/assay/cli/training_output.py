@@ -117,7 +117,7 @@ def _coverage_text(counted: Mapping[str, Any], threshold: float | None) -> str:
     return (
         f"coverage {format_percent(counted['coverage'])} of {counted['count']} photos{least}, "
         f"precision {format_percent(counted['precision'])};\n"
-        f"            {counted['unfamiliar']} photos are out of distribution"
+        f"            {counted['out_of_distribution']} photos are out of distribution"
     )
 
 

@@ -44,7 +44,7 @@ def watch(
     json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
     show: Annotated[
         bool | None,
-        typer.Option("--open_window/--no-open_window", help="Show a window. (default: if there is a screen)"),
+        typer.Option("--window/--no-window", help="Show a window. (default: if there is a screen)"),
     ] = None,
     smooth: Annotated[
         str,
@@ -119,8 +119,8 @@ def watch(
     from assay.inference import Classifier
     from assay.live import Rule, SmoothingConfig, WatchSummary, parse_source, watch_source
 
-    steadiness = SmoothingConfig(parse_duration(smooth), margin, parse_duration(hold))
-    actions = _event_sinks(on, run, webhook, webhook_key, mqtt)
+    smoothing = SmoothingConfig(parse_duration(smooth), margin, parse_duration(hold))
+    event_sinks = _event_sinks(on, run, webhook, webhook_key, mqtt)
     parse_source(source, 1.0)
     classifier = Classifier.load(model, engine=engine, precision=precision.value, threads=threads, abstain=abstain)
     fps = fps or classifier.info.live.fps
@@ -133,30 +133,30 @@ def watch(
         if shown is not None:
             from assay.live.overlay import draw_result
 
-            sinks.append(lambda view: shown.show(draw_result(view, classifier.preprocess)))
-        sinks.append(stack.enter_context(_rule_sink(rules, actions, found, parse_duration(cool_down), json=json)))
-        sinks.append(_line_sink(json=json, every=every_frame))
+            sinks.append(lambda result: shown.show(draw_result(result, classifier.preprocess)))
+        sinks.append(stack.enter_context(_rule_sink(rules, event_sinks, found, parse_duration(cool_down), json=json)))
+        sinks.append(_line_sink(json=json, every_frame=every_frame))
         status = WatchStatus(summary)
         sinks.append(status)
-        _print_start(classifier, steadiness, None if every_frame else fps)
+        _print_start(classifier, smoothing, None if every_frame else fps)
         stopped = stack.enter_context(stop_check(shown, status.text))
         watch_source(
             classifier,
             found,
             sinks,
             fps=fps,
-            steadiness=steadiness,
-            tell=notify,
-            every=every_frame,
+            smoothing=smoothing,
+            notify=notify,
+            every_frame=every_frame,
             stopped=stopped,
             summary=summary,
         )
     _print_summary(summary)
 
 
-def _print_start(classifier: "Classifier", steadiness: "SmoothingConfig", fps: float | None) -> None:
+def _print_start(classifier: "Classifier", smoothing: "SmoothingConfig", fps: float | None) -> None:
     print_engine(classifier)
-    delay = steadiness.delay + (1 / fps if fps else 0)
+    delay = smoothing.delay + (1 / fps if fps else 0)
     pace = f"classifying {fps:g} frames per second" if fps else "classifying every frame"
     notify(f"{pace}; label changes are reported within about {delay:.1f} s")
 
@@ -164,8 +164,8 @@ def _print_start(classifier: "Classifier", steadiness: "SmoothingConfig", fps: f
 def _print_summary(summary: "WatchSummary") -> None:
     notify(
         f"{summary.frames} frames in {summary.seconds:.1f} s, {summary.classified} classified, "
-        f"{summary.dropped} dropped, {summary.changes} label change{'' if summary.changes == 1 else 's'}, "
-        f"at most {summary.behind} frames behind"
+        f"{summary.dropped} dropped, {summary.label_changes} label change{'' if summary.label_changes == 1 else 's'}, "
+        f"at most {summary.max_behind} frames behind"
     )
 
 
@@ -202,14 +202,14 @@ def _event_sinks(
         for option, given in (("--run", run), ("--webhook", webhook), ("--mqtt", mqtt)):
             if given is not None:
                 raise UsageError(f"{option} needs a rule: add --on, as in --on 'cat>0.9 for 1s'")
-    actions: list[EventSink] = []
+    event_sinks: list[EventSink] = []
     if run is not None:
-        actions.append(CommandSink(_program(run)))
+        event_sinks.append(CommandSink(_program(run)))
     if webhook is not None:
-        actions.append(WebhookSink(webhook, webhook_key(key, os.environ)))
+        event_sinks.append(WebhookSink(webhook, webhook_key(key, os.environ)))
     if mqtt is not None:
-        actions.append(MqttSink(mqtt, os.environ))
-    return actions
+        event_sinks.append(MqttSink(mqtt, os.environ))
+    return event_sinks
 
 
 def _program(line: str) -> list[str]:
@@ -223,19 +223,19 @@ def _program(line: str) -> list[str]:
 
 
 def _rule_sink(
-    rules: "list[Rule]", actions: "list[EventSink]", source: "FrameSource", cool_down: float, *, json: bool
+    rules: "list[Rule]", event_sinks: "list[EventSink]", source: "FrameSource", cool_down: float, *, json: bool
 ) -> "RuleSink":
     from dataclasses import asdict
 
     from assay.live import RuleSink
 
-    def told(event: "RuleEvent") -> None:
+    def print_event(event: "RuleEvent") -> None:
         if json:
             print_json_text(dumps({"event": event.rule, **asdict(event)}, ensure_ascii=False))
         else:
             print_result(f"{event.time:9.2f}  event: {event.rule}")
 
-    return RuleSink(rules, actions, source.name, notify, cool_down=cool_down, told=told)
+    return RuleSink(rules, event_sinks, source.name, notify, cool_down=cool_down, on_event=print_event)
 
 
 class WatchStatus:
@@ -244,56 +244,57 @@ class WatchStatus:
     def __init__(self, summary: "WatchSummary", clock: Callable[[], float] = time.monotonic) -> None:
         """Read counts from `summary`, which is updated meanwhile; `clock` returns seconds."""
         self._summary, self._clock = summary, clock
-        self._view: FrameResult | None = None
+        self._result: FrameResult | None = None
         self._latest = clock()
 
-    def __call__(self, view: "FrameResult") -> None:
+    def __call__(self, result: "FrameResult") -> None:
         """Store the newest frame result."""
-        self._view, self._latest = view, self._clock()
+        self._result, self._latest = result, self._clock()
 
     def text(self) -> str:
         """Return the current text."""
         silence = self._clock() - self._latest
-        if self._view is None:
+        if self._result is None:
             return f"waiting for the first frame, {silence:.0f} s"
-        answer = self._view.answer
+        smoothed = self._result.smoothed
         parts = [
             f"{self._summary.frames} frames",
-            f"{self._view.fps:.1f} fps" if silence < _STALL_SECONDS else f"no frame for {silence:.0f} s",
-            f"{answer.label} {answer.confidence:.3f}{' unknown' if answer.unknown else ''}",
+            f"{self._result.fps:.1f} fps" if silence < _STALL_SECONDS else f"no frame for {silence:.0f} s",
+            f"{smoothed.label} {smoothed.confidence:.3f}{' unknown' if smoothed.unknown else ''}",
             f"{self._summary.dropped} dropped",
         ]
         return "  ".join(parts)
 
 
-def _line_sink(*, json: bool, every: bool) -> "FrameSink":
+def _line_sink(*, json: bool, every_frame: bool) -> "FrameSink":
     """Return a sink that prints a line when the label changes, or for every classified frame."""
 
-    def line(view: "FrameResult") -> None:
-        if view.prediction is None or not (every or view.answer.changed):
+    def line(result: "FrameResult") -> None:
+        if result.prediction is None or not (every_frame or result.smoothed.changed):
             return
         if json:
-            print_json_text(dumps(_json_row(view, every=every), ensure_ascii=False))
+            print_json_text(dumps(_json_row(result, every_frame=every_frame), ensure_ascii=False))
         else:
-            print_result(_line_text(view, every=every))
+            print_result(_line_text(result, every_frame=every_frame))
 
     return line
 
 
-def _json_row(view: "FrameResult", *, every: bool) -> dict[str, Any]:
-    answer = view.answer
-    row = {"time": round(view.frame.time, 3), "frame": view.frame.number, "label": answer.label}
-    row |= {"confidence": answer.confidence, "probabilities": answer.probabilities}
-    if every and view.prediction is not None:
-        row |= {"changed": answer.changed, "frame_label": view.prediction.label}
-        row |= {"frame_confidence": view.prediction.confidence}
-    return row if answer.unknown is None else {**row, "unknown": answer.unknown, "reason": answer.reason}
+def _json_row(result: "FrameResult", *, every_frame: bool) -> dict[str, Any]:
+    smoothed = result.smoothed
+    row = {"time": round(result.frame.time, 3), "frame": result.frame.number, "label": smoothed.label}
+    row |= {"confidence": smoothed.confidence, "probabilities": smoothed.probabilities}
+    if every_frame and result.prediction is not None:
+        row |= {"changed": smoothed.changed, "frame_label": result.prediction.label}
+        row |= {"frame_confidence": result.prediction.confidence}
+    return row if smoothed.unknown is None else {**row, "unknown": smoothed.unknown, "reason": smoothed.reason}
 
 
-def _line_text(view: "FrameResult", *, every: bool) -> str:
-    answer = view.answer
-    doubt = f"  unknown: {answer.reason}" if answer.unknown else ""
-    line = f"{view.frame.time:9.2f}  {answer.label}  {answer.confidence:.3f}{doubt}"
-    if not every or view.prediction is None:
+def _line_text(result: "FrameResult", *, every_frame: bool) -> str:
+    smoothed = result.smoothed
+    unknown = f"  unknown: {(smoothed.reason or '').replace('_', ' ')}" if smoothed.unknown else ""
+    line = f"{result.frame.time:9.2f}  {smoothed.label}  {smoothed.confidence:.3f}{unknown}"
+    if not every_frame or result.prediction is None:
         return line
-    return f"{line}  frame {view.frame.number}: {view.prediction.label} {view.prediction.confidence:.3f}"
+    alone = result.prediction
+    return f"{line}  frame {result.frame.number}: {alone.label} {alone.confidence:.3f}"

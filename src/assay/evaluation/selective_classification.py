@@ -129,13 +129,13 @@ class AnswerCounts:
         count: photos.
         answered: how many are answered.
         correct: how many of the answers are right.
-        unfamiliar: how many are refused because they look unlike the training photos.
+        out_of_distribution: how many are refused as unlike the training photos.
     """
 
     count: int
     answered: int
     correct: int
-    unfamiliar: int
+    out_of_distribution: int
 
     @property
     def coverage(self) -> float | None:
@@ -209,7 +209,7 @@ def count_answers(confidence: FloatArray, correct: BoolArray, familiar: BoolArra
         count=confidence.size,
         answered=int(answered.sum()),
         correct=int((answered & correct).sum()),
-        unfamiliar=int((~familiar).sum()),
+        out_of_distribution=int((~familiar).sum()),
     )
 
 

@@ -1,4 +1,13 @@
-"""Abstention: a prediction is `unknown` if its confidence is low or its embedding is out of distribution."""
+"""Abstention: a prediction is `unknown` if its confidence is low or its embedding is out of distribution.
+
+The out-of-distribution detector models the training embeddings by one mean per class and a covariance shared by all
+classes, in the form of probabilistic principal components: a few main directions with their variances, and one
+variance for all others. The score is the Mahalanobis distance to the nearest mean. It detects other subjects, cameras
+and noise, but not a new class whose embeddings are close to those of a known one.
+
+Sources: K. Lee et al., "A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks"
+(2018); M. Tipping and C. Bishop, "Probabilistic Principal Component Analysis" (1999).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -7,26 +16,28 @@ from typing import Literal, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from assay.bundle import Bundle, BundleError, Precision
+
 MAX_COMPONENTS = 64
-"""Most main directions; also at most an eighth of the embedding's length and half of the photos."""
+"""Maximum number of main directions, besides an eighth of the embedding length and half of the images."""
 _MIN_RELATIVE_VARIANCE = 1e-4
-"""A feature varies by at least this share of the mean: one that never fired must not decide alone."""
+"""Minimum variance of a feature as a share of the mean: a feature that is always 0 must not dominate."""
 
 Floats = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True, eq=False)
 class NoveltyDetector:
-    """What familiar embeddings look like. Make it with `fit_novelty`.
+    """Out-of-distribution detector; created by `fit_novelty`.
 
     Attributes:
         centre: mean of all training embeddings, float32 [D].
         scale: standard deviation of every feature, float32 [D], above 0; features are divided by it.
-        classes: centres of the classes, scaled, float32 [C, D].
-        directions: main directions within classes, scaled, float16 [K, D]; each of length 1.
-        variances: variance along each, float32 [K], above 0.
+        classes: class means in scaled features, float32 [C, D].
+        directions: main within-class directions in scaled features, float16 [K, D], of length 1.
+        variances: variance along each direction, float32 [K], above 0.
         rest: variance along any other direction, float32 [1], above 0.
-        limit: distance from which on a photo is unfamiliar, float32 [1], above 0; a `score` of 1.
+        limit: distance above which an image is out of distribution, float32 [1], above 0; a `score` of 1.
     """
 
     centre: Floats
@@ -51,9 +62,9 @@ class NoveltyDetector:
         for name, shape in shapes.items():
             value = getattr(self, name)
             if value.shape != shape or value.dtype.kind != "f" or not np.isfinite(value).all():
-                raise ValueError(f"{name} is no finite array of shape {list(shape)}")
+                raise ValueError(f"{name} is not a finite array of shape {list(shape)}")
         if not length or not len(self.classes):
-            raise ValueError("there is nothing to compare with")
+            raise ValueError("there are no class means")
         if min(float(getattr(self, name).min()) for name in ("scale", "rest", "limit")) <= 0:
             raise ValueError("a scale is not above 0")
         if (self.variances <= 0).any():
@@ -61,7 +72,7 @@ class NoveltyDetector:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> Self:
-        """Read what `tensors` gave.
+        """Create a detector from the output of `tensors`.
 
         Raises:
             ValueError: a tensor is missing, unknown, of another shape or not finite.
@@ -72,26 +83,26 @@ class NoveltyDetector:
         return cls(**tensors)
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """Return everything by name, to be stored."""
+        """Return all attributes by name, for storage."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def with_limit(self, limit: float) -> Self:
-        """Return the same with another limit: a distance above 0."""
+        """Return a copy with another limit, a distance above 0."""
         return replace(self, limit=np.array([limit], dtype=np.float32))
 
     def distance(self, embedding: Floats) -> npt.NDArray[np.float64]:
-        """Return how far embeddings lie from the nearest class, a feature: about 1 for familiar ones.
+        """Return the distance to the nearest class mean, normalised per feature: about 1 in distribution.
 
         Args:
             embedding: float array [N, D].
 
         Raises:
-            ValueError: the embeddings are of another length.
+            ValueError: the embeddings have another length.
         """
         if embedding.ndim != 2 or embedding.shape[1] != self.centre.size:
-            raise ValueError(f"embeddings {list(embedding.shape)} for a novelty of [N, {self.centre.size}]")
+            raise ValueError(f"embeddings have shape {list(embedding.shape)}, not [N, {self.centre.size}]")
         directions = self.directions.astype(np.float64)
-        # Along main directions a deviation counts by their own variance instead of the common one.
+        # Main directions use their own variance instead of the common one.
         weights = 1 / self.variances.astype(np.float64) - 1 / float(self.rest[0])
         scaled = (embedding.astype(np.float64) - self.centre) / self.scale
         squares = np.full(len(scaled), np.inf)
@@ -104,28 +115,28 @@ class NoveltyDetector:
         return result
 
     def score(self, embedding: Floats) -> npt.NDArray[np.float64]:
-        """Return the distance of embeddings [N, D] as a share of the limit: above 1 is unfamiliar."""
+        """Return the distance of embeddings [N, D] divided by the limit: above 1 is out of distribution."""
         result: npt.NDArray[np.float64] = self.distance(embedding) / float(self.limit[0])
         return result
 
 
 def fit_novelty(embedding: Floats, targets: npt.NDArray[np.int64]) -> NoveltyDetector:
-    """Describe the embeddings of training photos; the limit is 1 until `with_limit` sets it.
+    """Fit the detector to training embeddings; the limit is 1 until `with_limit` sets it.
 
     Args:
         embedding: float array [N, D], N at least 2.
         targets: int64 array [N], the class of each.
 
     Raises:
-        ValueError: there are fewer than two photos, or the shapes do not fit.
+        ValueError: there are fewer than two images, or the shapes do not match.
     """
     if embedding.ndim != 2 or len(embedding) < 2 or targets.shape != embedding.shape[:1]:
-        raise ValueError(f"no novelty from embeddings {list(embedding.shape)} of {targets.size} photos")
+        raise ValueError(f"cannot fit embeddings of shape {list(embedding.shape)} with {targets.size} targets")
     rows = embedding.astype(np.float64)
     centre, variance = rows.mean(axis=0), rows.var(axis=0)
     scale = np.sqrt(variance + max(_MIN_RELATIVE_VARIANCE * variance.mean(), np.finfo(np.float32).tiny))
     scaled = (rows - centre) / scale
-    classes = np.stack([scaled[targets == one].mean(axis=0) for one in np.unique(targets)])
+    classes = np.stack([scaled[targets == target].mean(axis=0) for target in np.unique(targets)])
     within = scaled - classes[np.searchsorted(np.unique(targets), targets)]
     count = min(MAX_COMPONENTS, within.shape[1] // 8, (len(within) - len(classes)) // 2)
     directions, variances, rest = _principal_components(within, max(0, count))
@@ -133,7 +144,7 @@ def fit_novelty(embedding: Floats, targets: npt.NDArray[np.int64]) -> NoveltyDet
         centre=centre.astype(np.float32),
         scale=scale.astype(np.float32),
         classes=classes.astype(np.float32),
-        # In C order: safetensors stores other orders wrongly.
+        # C order: safetensors stores other orders incorrectly.
         directions=directions.astype(np.float16, order="C"),
         variances=variances.astype(np.float32),
         rest=np.array([rest], dtype=np.float32),
@@ -142,62 +153,76 @@ def fit_novelty(embedding: Floats, targets: npt.NDArray[np.int64]) -> NoveltyDet
 
 
 def _principal_components(rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Main directions [K, D] of centred rows, the variances along them, and the mean of all others."""
+    """Return main directions [K, D] of centred rows, their variances, and the mean of the other variances."""
     variances, vectors = np.linalg.eigh(rows.T @ rows / len(rows))
     variances, directions = np.maximum(variances[::-1], 0), vectors.T[::-1][:count]
-    # Either sign serves; this one is always the same.
+    # The sign is arbitrary; this makes it reproducible.
     peaks = directions[np.arange(count), np.abs(directions).argmax(axis=1)] if count else np.ones(0)
     directions = directions * np.sign(peaks)[:, np.newaxis]
     rest = max(float(variances[count:].mean()), 1e-6)
     return directions, np.maximum(variances[:count], rest), rest
 
 
-AbstentionReason = Literal["unsure", "unfamiliar"]
-"""unsure: the confidence is below its threshold; unfamiliar: the photo is unlike those of the training, and
-its confidence means nothing."""
+AbstentionReason = Literal["low_confidence", "out_of_distribution"]
+"""out_of_distribution: the image is unlike the training images, so its confidence is meaningless."""
 
 
 class Abstention(NamedTuple):
-    """What is to be said against one answer."""
+    """Whether and why a prediction is unknown."""
 
     reason: AbstentionReason | None
-    """Why the answer is unknown; None: nothing is against it."""
+    """None: the prediction is not unknown."""
     novelty: float | None
-    """How unlike the training photos it is: above 1 is unfamiliar; None where the bundle cannot tell."""
+    """Score of `NoveltyDetector`, above 1 out of distribution; None if the bundle has no detector."""
 
 
 @dataclass(frozen=True, eq=False)
 class AbstentionPolicy:
-    """Where answers end.
+    """Thresholds below or above which predictions are unknown.
 
     Attributes:
-        confidence: least confidence of an answer, 0-1; None: any will do.
-        novelty: what familiar embeddings look like; None: all pass.
+        confidence: minimum confidence, 0-1; None: no minimum.
+        novelty: out-of-distribution detector; None: not checked.
     """
 
     confidence: float | None = None
     novelty: NoveltyDetector | None = None
 
-    def doubts(self, confidence: np.ndarray, embedding: np.ndarray) -> list[Abstention]:
-        """Judge N answers.
+    def decide(self, confidence: np.ndarray, embedding: np.ndarray) -> list[Abstention]:
+        """Decide for N predictions.
 
         Args:
             confidence: calibrated, float array [N].
             embedding: float array [N, D].
 
         Raises:
-            ValueError: the embeddings are not of the length that the limits were made for.
+            ValueError: the embeddings do not have the length that the detector was fitted to.
         """
         if self.novelty is None:
             scores: list[float | None] = [None] * len(confidence)
         else:
             scores = [*self.novelty.score(embedding).tolist()]
         return [
-            Abstention(self._reason(sure, score), score)
-            for sure, score in zip(confidence.tolist(), scores, strict=True)
+            Abstention(self._reason(value, score), score)
+            for value, score in zip(confidence.tolist(), scores, strict=True)
         ]
 
     def _reason(self, confidence: float, novelty: float | None) -> AbstentionReason | None:
         if novelty is not None and novelty > 1:
-            return "unfamiliar"
-        return "unsure" if self.confidence is not None and confidence < self.confidence else None
+            return "out_of_distribution"
+        return "low_confidence" if self.confidence is not None and confidence < self.confidence else None
+
+
+def load_abstention_policy(bundle: Bundle, precision: Precision) -> AbstentionPolicy | None:
+    """Return the thresholds for a precision, or None if the bundle has none."""
+    confidence, tensors = bundle.info.at(precision).thresholds.get("confidence"), bundle.novelty()
+    try:
+        novelty = None if tensors is None else NoveltyDetector.from_tensors(tensors)
+    except ValueError as error:
+        raise BundleError(
+            f"{bundle.path} cannot be used: its out-of-distribution detector is invalid ({error})"
+        ) from None
+    other = bundle.info.others.get(precision)
+    if novelty is not None and other is not None and other.novelty is not None:
+        novelty = novelty.with_limit(other.novelty)
+    return None if confidence is None and novelty is None else AbstentionPolicy(confidence, novelty)

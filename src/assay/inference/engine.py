@@ -10,62 +10,61 @@ from assay.core.errors import AssayError
 INPUT = "images"
 
 EngineMode = Literal["latency", "throughput"]
-"""latency: the shortest time to one answer; throughput: the most answers a second, from whole batches or many
-threads."""
+"""latency: shortest time for one image; throughput: most images per second, in batches or from many threads."""
 
 
 class EngineError(AssayError):
-    """A model that a runtime cannot run; the message is a reason without the file's name."""
+    """An engine cannot run a model; the message is a reason without the name of the file."""
 
 
 class ModelOutputs(NamedTuple):
-    """What a model says of N images."""
+    """Outputs of a model for N images."""
 
     logits: np.ndarray
-    """float32 [N, C]: before temperature and softmax."""
+    """float32 [N, C], before temperature and softmax."""
     embedding: np.ndarray
-    """float32 [N, D]: the feature map averaged over its area."""
+    """float32 [N, D], the feature map averaged over its area."""
     featuremap: np.ndarray
-    """float32 [N, K, h, w]: what the backbone saw, and where."""
+    """float32 [N, K, h, w], the output of the backbone."""
 
 
 class ModelSignature(NamedTuple):
-    """What a model takes and gives; None stands for a length that the model leaves open."""
+    """Shapes of a model's input and logits; None is a dynamic length."""
 
     images: tuple[int | None, ...]
-    """Shape of the input, [None, S, S, 3]."""
+    """[None, S, S, 3]"""
     logits: tuple[int | None, ...]
-    """Shape of the logits, [None, C]."""
+    """[None, C]"""
 
 
 class Engine(Protocol):
-    """A model made ready by one runtime; many threads may use it at once."""
+    """A model loaded by an inference runtime. Thread-safe."""
 
     @property
     def name(self) -> str:
-        """Name of the runtime, as in `ENGINES`."""
+        """Name of the engine, as in `ENGINE_NAMES`."""
 
     @property
     def signature(self) -> ModelSignature:
-        """Shapes of the model."""
+        """Shapes of the model's input and logits."""
 
     def run(self, images: np.ndarray) -> ModelOutputs:
-        """Return the outputs for uint8 images [N, S, S, 3], N ≥ 1; later answers do not overwrite them."""
+        """Return the outputs for uint8 images [N, S, S, 3], N ≥ 1; the arrays are not reused by later calls."""
 
 
 class EngineFactory(Protocol):
-    """How a runtime makes a model ready."""
+    """Loads a model into an engine."""
 
     def __call__(
         self, model: bytes, threads: int | None = None, *, mode: EngineMode = "latency", cache: Path | None = None
     ) -> Engine:
-        """Make an engine of a serialised ONNX model.
+        """Load a serialised ONNX model.
 
         Args:
-            model: takes `images`, uint8 [N, S, S, 3], and gives the fields of `ModelOutputs` under their names.
-            threads: processors to use; none: all that this process may.
-            mode: what to be quick at.
-            cache: folder in which compiled models may be kept; none: nothing is written.
+            model: its input is `images`, uint8 [N, S, S, 3]; its outputs are named like the fields of `ModelOutputs`.
+            threads: CPU threads; None: all available.
+            mode: optimise for latency or throughput.
+            cache: folder for compiled models; None: no cache.
 
         Raises:
             EngineError: the runtime is not installed or cannot run the model.
@@ -73,34 +72,34 @@ class EngineFactory(Protocol):
 
 
 def check_signature(signature: ModelSignature, kind: str) -> None:
-    """Refuse a model that takes something else than images.
+    """Check that the input of a model is images and its output logits.
 
     Args:
         signature: shapes of the model.
-        kind: type of the input's elements as the runtime spells it.
+        kind: element type of the input in the runtime's notation.
 
     Raises:
         EngineError: the input is not uint8 [N, S, S, 3] or the logits are not [N, C].
     """
     images, logits = signature
     if "u8" not in kind and "uint8" not in kind:
-        raise EngineError(f"its input holds {kind}, not uint8")
+        raise EngineError(f"its input has type {kind}, not uint8")
     if len(images) != 4 or images[3] != 3 or images[1] != images[2]:
-        raise EngineError(f"its input is {list(images)}, not [N, S, S, 3]")
+        raise EngineError(f"its input has shape {list(images)}, not [N, S, S, 3]")
     if len(logits) != 2:
-        raise EngineError(f"its logits are {list(logits)}, not [N, C]")
+        raise EngineError(f"its logits have shape {list(logits)}, not [N, C]")
 
 
 def first_error_line(error: Exception) -> str:
-    """Return the first telling line of what a runtime says, which often runs over many."""
+    """Return the first informative line of a runtime's error message."""
     lines = [line.strip() for line in str(error).splitlines()]
-    # OpenVINO begins with the place in its own source.
-    told = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
-    return (told or lines or [type(error).__name__])[0].rstrip(".")[:300]
+    # OpenVINO starts with the location in its source.
+    informative = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
+    return (informative or lines or [type(error).__name__])[0].rstrip(".")[:300]
 
 
 def synthetic_images(side: int) -> np.ndarray:
-    """Return photos that are the same everywhere, uint8 [4, side, side, 3]: black, white, a ramp, noise."""
+    """Return reproducible test images, uint8 [4, side, side, 3]: black, white, a ramp and noise."""
     ramp = np.linspace(0, 255, side).astype(np.uint8)
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     shape = (side, side, 3)
@@ -115,15 +114,15 @@ def synthetic_images(side: int) -> np.ndarray:
 
 
 def check_engine(engine: Engine, side: int, classes: int) -> None:
-    """Have an engine answer made-up photos and look at all it gives.
+    """Run an engine on synthetic images and check all outputs, including the feature map.
 
     Args:
-        engine: the one to be used.
+        engine: the engine.
         side: side of its input in pixels.
-        classes: C, how many classes it tells apart.
+        classes: C, the number of classes.
 
     Raises:
-        EngineError: it cannot run, or an output is not finite float32 of its shape.
+        EngineError: it cannot run, or an output is not finite float32 of the expected shape.
     """
     squares = synthetic_images(side)
     outputs = engine.run(squares)
@@ -132,14 +131,14 @@ def check_engine(engine: Engine, side: int, classes: int) -> None:
 
 
 def check_outputs(outputs: ModelOutputs, count: int, classes: int) -> None:
-    """Refuse outputs that are no answers: asked again of every batch, whatever the model did before.
+    """Check the outputs of one batch.
 
-    The feature map, of which only explanations are made, is not searched for NaN.
+    The feature map, which only explanations use, is not checked for NaN.
 
     Args:
-        outputs: what an engine gives.
-        count: N, how many photos it was given.
-        classes: C, how many classes it tells apart.
+        outputs: outputs of an engine.
+        count: N, the number of images.
+        classes: C, the number of classes.
 
     Raises:
         EngineError: an output is not float32 of its shape, or logits or embedding are not finite.
@@ -148,16 +147,12 @@ def check_outputs(outputs: ModelOutputs, count: int, classes: int) -> None:
     shapes = ((count, classes), (count, *width), (count, *width, *area))
     for name, values, shape in zip(ModelOutputs._fields, outputs, shapes, strict=True):
         if values.dtype != np.float32 or values.shape != shape or not values.size:
-            raise EngineError(f"it gives {name} {values.dtype} {list(values.shape)}")
+            raise EngineError(f"its output {name} is {values.dtype} {list(values.shape)}")
     require_finite("logits", outputs.logits)
     require_finite("embedding", outputs.embedding)
 
 
 def require_finite(name: str, values: np.ndarray) -> None:
-    """Refuse numbers that are no answer.
-
-    Raises:
-        EngineError: one of them is NaN or infinite.
-    """
+    """Raise `EngineError` if a value is NaN or infinite."""
     if not np.isfinite(values).all():
-        raise EngineError(f"it gives {name} that are not finite")
+        raise EngineError(f"its output {name} is not finite")

@@ -24,22 +24,20 @@ from assay.inference.onnxruntime_engine import CudaEngine, OnnxRuntimeEngine, ha
 from assay.inference.openvino_engine import OpenVinoEngine
 
 ComputePrecision = Literal["fp32", "bf16", "int8"]
-"""What a model calculates with: bf16 is the 32-bit model, its numbers rounded to bfloat16 before they are
-multiplied and summed with 32 bits."""
+"""Arithmetic of inference. bf16 is the fp32 model with operands rounded to bfloat16 and fp32 accumulation."""
 PrecisionChoice = Literal["auto", "fp32", "bf16", "int8"]
-"""What may be asked for."""
 
 _ROOT = Path("/")
 
 
 def preferred_engines(machine: str | None = None) -> tuple[str, ...]:
-    """Return the runtimes that may run here, the one that is usually fastest first; never empty.
+    """Return the engines available here, the usually fastest first; never empty.
 
     Args:
-        machine: the processor's architecture as `platform.machine` spells it; none: this one's.
+        machine: CPU architecture as in `platform.machine`; None: this machine's.
     """
     arm = (machine or platform.machine()).lower() in {"arm64", "aarch64"}
-    # OpenVINO is made for x86; on ARM its int8 models calculate with floating point.
+    # OpenVINO is optimised for x86; on ARM it computes int8 models in floating point.
     processors = ["onnxruntime", "openvino"] if arm else ["openvino", "onnxruntime"]
     if find_spec("openvino") is None:
         processors.remove("openvino")
@@ -47,42 +45,39 @@ def preferred_engines(machine: str | None = None) -> tuple[str, ...]:
 
 
 def choose_precision(
-    asked: PrecisionChoice, usual: Precision, there: Collection[Precision], root: Path = _ROOT
+    requested: PrecisionChoice, default: Precision, available: Collection[Precision], root: Path = _ROOT
 ) -> ComputePrecision:
-    """Return the precision that answers.
-
-    Always the same on one machine, since the last digits of an answer depend on it.
+    """Choose the precision; always the same on one machine, since the last digits of a prediction depend on it.
 
     Args:
-        asked: fp32, bf16, int8, or auto: what the bundle is meant to answer with, unless that is int8 and the
-            processor has no instructions for it, or a graphics card answers.
-        usual: what the bundle is meant to answer with.
-        there: precisions of the bundle's models.
-        root: where `/proc` lies.
+        requested: fp32, bf16, int8, or auto: `default`, unless that is int8 and the CPU has no int8 instructions or
+            a GPU is used.
+        default: the bundle's default precision.
+        available: precisions of the bundle's models.
+        root: parent of `/proc`.
 
     Returns:
-        What was asked for, also where the bundle does not hold it.
+        An explicit request, even if the bundle has no such model.
     """
-    if asked != "auto":
-        return asked
-    if usual == "int8" and "int8" in there and not has_cuda() and int8_instructions(root) != frozenset():
+    if requested != "auto":
+        return requested
+    if default == "int8" and "int8" in available and not has_cuda() and int8_instructions(root) != frozenset():
         return "int8"
     return "fp32"
 
 
-def stored_precision(arithmetic: ComputePrecision) -> Precision:
-    """Return which of a bundle's models calculates so."""
-    return "int8" if arithmetic == "int8" else "fp32"
+def stored_precision(precision: ComputePrecision) -> Precision:
+    """Return the precision of the bundle's model that is used for a compute precision."""
+    return "int8" if precision == "int8" else "fp32"
 
 
 AUTO = "auto"
 
 ENGINES: Mapping[str, EngineFactory] = MappingProxyType({"openvino": OpenVinoEngine, "onnxruntime": OnnxRuntimeEngine})
-"""From a serialised ONNX model to an engine, by the runtime's name; those of the processor."""
+"""Factories of the CPU engines by name."""
 
 _FACTORIES: Mapping[str, EngineFactory] = MappingProxyType({**ENGINES, CudaEngine.name: CudaEngine})
 ENGINE_NAMES = (AUTO, *_FACTORIES)
-"""What may be asked for."""
 
 
 def create_engine(
@@ -94,36 +89,36 @@ def create_engine(
     cache: Path | None = None,
     bf16: bool = False,
 ) -> Engine:
-    """Make a model ready.
+    """Load a model into an engine.
 
     Args:
-        name: one of `ENGINE_NAMES`; auto: what is usually fastest of what is installed.
+        name: one of `ENGINE_NAMES`; auto: the first of `preferred_engines` that can run the model.
         model: serialised ONNX model.
-        threads: processors to use; none: all that this process may.
-        mode: what to be quick at.
-        cache: folder in which compiled models may be kept; none: nothing is written.
-        bf16: multiply 32-bit numbers rounded to bfloat16; auto is OpenVINO then.
+        threads: CPU threads; None: all available.
+        mode: optimise for latency or throughput.
+        cache: folder for compiled models; None: no cache.
+        bf16: compute in bfloat16; auto then means OpenVINO.
 
     Raises:
-        UsageError: there is no such engine or mode, or it never rounds so.
-        EngineError: the runtime cannot be loaded, cannot run the model, or cannot round so here.
+        UsageError: there is no such engine or mode, or the engine has no bfloat16.
+        EngineError: the engine cannot be loaded or cannot run the model, or the CPU has no bfloat16.
     """
     if name not in ENGINE_NAMES:
-        raise UsageError(f"no engine is called {name!r}: choose {', '.join(ENGINE_NAMES)}")
+        raise UsageError(f"unknown engine {name!r}: choose {', '.join(ENGINE_NAMES)}")
     if mode not in {"latency", "throughput"}:
-        raise UsageError(f"there is no mode {mode!r}: choose latency or throughput")
+        raise UsageError(f"unknown mode {mode!r}: choose latency or throughput")
     if bf16 and name not in {AUTO, OpenVinoEngine.name}:
-        raise UsageError(f"{name} does not round to bfloat16: choose the engine openvino or the precision fp32")
+        raise UsageError(f"{name} does not support bfloat16: choose the engine openvino or the precision fp32")
     if bf16:
         return OpenVinoEngine(model, threads, mode=mode, cache=cache, bf16=True)
     if name != AUTO:
         return _FACTORIES[name](model, threads, mode=mode, cache=cache)
     *first, last = preferred_engines()
-    for one in first:
+    for engine in first:
         try:
-            return _FACTORIES[one](model, threads, mode=mode, cache=cache)
+            return _FACTORIES[engine](model, threads, mode=mode, cache=cache)
         except EngineError:
-            # The next one runs it, or says why it cannot.
+            # The next engine runs the model, or its error is raised.
             continue
     return _FACTORIES[last](model, threads, mode=mode, cache=cache)
 
@@ -133,48 +128,50 @@ _BATCH_SIZES = {"latency": 1, "throughput": 16}
 _ROUNDS = 3
 _RUNS_PER_ROUND = 4
 _MIN_SPEEDUP_SHARE = 0.95
-"""A runtime must need less than this share of the usual one's time: less is chance, and chance changes."""
+"""An engine replaces the preferred one only if it needs less than this share of its time, to ignore noise."""
 
 Timer = Callable[[], float]
 
 
 def cached_fastest_engine(model: bytes, threads: int | None, mode: EngineMode, folder: Path) -> str | None:
-    """Return the runtime that was measured to be fastest, or None where nobody measured.
+    """Return the result of an earlier `benchmark_engines`, or None.
 
     Args:
         model: serialised ONNX model.
-        threads: processors to use; none: all that this process may.
-        mode: what to be quick at.
-        folder: where choices are kept.
+        threads: CPU threads; None: all available.
+        mode: latency or throughput.
+        folder: folder of the results.
     """
     try:
-        told = json.loads(_result_path(model, threads, mode, folder).read_text(encoding="utf-8"))
+        result = json.loads(_result_path(model, threads, mode, folder).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    name = told.get("engine") if isinstance(told, dict) else None
+    name = result.get("engine") if isinstance(result, dict) else None
     return name if name in preferred_engines() else None
 
 
 def benchmark_engines(
     model: bytes, threads: int | None, mode: EngineMode, folder: Path, clock: Timer = time.perf_counter
 ) -> str:
-    """Measure every runtime that can run a model and remember the fastest if the folder can be written.
+    """Time every engine that can run a model, and save the fastest if the folder is writable.
+
+    Takes about a second, which pays off for many images; a single one should use `preferred_engines`.
 
     Args:
         model: serialised ONNX model.
-        threads: processors to use; none: all that this process may.
-        mode: what to be quick at: one image, or batches of 16.
-        folder: where choices are kept.
-        clock: tells the time in seconds.
+        threads: CPU threads; None: all available.
+        mode: latency (single images) or throughput (batches of 16).
+        folder: folder of the results.
+        clock: returns seconds.
 
     Returns:
-        The name of the runtime; the usual one unless another is clearly faster.
+        The name of the engine; the preferred one unless another is clearly faster.
 
     Raises:
-        EngineError: none can run the model.
+        EngineError: no engine can run the model.
     """
     engines: dict[str, Engine] = {}
-    failed = EngineError("no runtime is installed: pip install openvino")
+    failed = EngineError("no inference engine is installed: pip install openvino")
     for name in preferred_engines():
         try:
             engines[name] = create_engine(name, model, threads, mode=mode)
@@ -182,34 +179,42 @@ def benchmark_engines(
             failed = error
     if not engines:
         raise failed
-    taken = _median_times(engines, mode, clock)
-    usual = next(iter(taken))
-    fastest = min(taken, key=lambda name: taken[name])
-    chosen = fastest if taken[fastest] < _MIN_SPEEDUP_SHARE * taken[usual] else usual
-    told = {"engine": chosen, "seconds": taken}
+    seconds = _median_times(engines, mode, clock)
+    preferred = next(iter(seconds))
+    fastest = min(seconds, key=lambda name: seconds[name])
+    chosen = fastest if seconds[fastest] < _MIN_SPEEDUP_SHARE * seconds[preferred] else preferred
+    result = {"engine": chosen, "seconds": seconds}
     with suppress(OSError):
-        write_text(_result_path(model, threads, mode, folder), json.dumps(told, indent=2) + "\n")
+        write_text(_result_path(model, threads, mode, folder), json.dumps(result, indent=2) + "\n")
     return chosen
 
 
+def fastest_engine(model: bytes, threads: int | None, mode: EngineMode, folder: Path, *, measure: bool) -> str:
+    """Return the fastest measured engine; if it is not known, measure it or return auto."""
+    known = cached_fastest_engine(model, threads, mode, folder)
+    if known is None and measure:
+        return benchmark_engines(model, threads, mode, folder)
+    return known or AUTO
+
+
 def _median_times(engines: dict[str, Engine], mode: EngineMode, clock: Timer) -> dict[str, float]:
-    """Return the median seconds for a batch; the runtimes take turns."""
+    """Return the median seconds per batch; engines alternate between rounds."""
     side = next(iter(engines.values())).signature.images[1] or 224
     shape = (_BATCH_SIZES[mode], side, side, 3)
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    taken: dict[str, list[float]] = {name: [] for name in engines}
+    times: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(_ROUNDS):
         for name, engine in engines.items():
-            engine.run(images)  # not timed: it finds what the other has left in the processor's caches
+            engine.run(images)  # warm-up: the CPU caches hold data of the other engine
             for _ in range(_RUNS_PER_ROUND):
                 start = clock()
                 engine.run(images)
-                taken[name].append(clock() - start)
-    return {name: median(values) for name, values in taken.items()}
+                times[name].append(clock() - start)
+    return {name: median(values) for name, values in times.items()}
 
 
 def _result_path(model: bytes, threads: int | None, mode: EngineMode, folder: Path) -> Path:
-    """Return where the choice is kept: another model, machine, version or setting has another file."""
+    """Return the path of the result, which depends on model, machine, versions and settings."""
     versions = []
     for name in _RUNTIMES:
         with suppress(PackageNotFoundError):

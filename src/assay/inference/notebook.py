@@ -11,24 +11,25 @@ from assay.core import notebook_html
 from assay.core.tables import format_percent
 from assay.image import DecodeError, decode
 
-_THUMBNAIL_SIDE = 192  # of a shown photo, in pixels
-_MAX_THUMBNAIL_FILE_BYTES = 64 * 2**20  # bytes of a photo that is worth opening for a thumbnail
+_THUMBNAIL_SIDE = 192  # pixels
+_MAX_THUMBNAIL_FILE_BYTES = 64 * 2**20  # larger files are not opened for a thumbnail
 
 
 def prediction_html(
     label: str, probabilities: Mapping[str, float], source: str | None, reason: str | None, *, unknown: bool
 ) -> str:
-    """Return the answer with a bar for each class, beside the photo where it can still be read.
+    """Return the prediction with a bar for each class, and the image if it can still be read.
 
     Args:
         label: the most probable class.
-        probabilities: of all classes.
-        source: path of the photo, if it has one.
-        reason: why the answer is unknown.
-        unknown: whether the label should not be relied upon.
+        probabilities: probabilities of all classes.
+        source: path of the image, if it has one.
+        reason: why the prediction is unknown.
+        unknown: whether the classifier abstains.
     """
     confidence = format_percent(probabilities.get(label))
-    title = f"unknown ({reason}); nearest: {label} {confidence}" if unknown else f"{label} {confidence}"
+    why = (reason or "").replace("_", " ")
+    title = f"unknown ({why}); nearest: {label} {confidence}" if unknown else f"{label} {confidence}"
     return notebook_html.panel(
         title,
         notebook_html.image(_thumbnail(source), Path(source).name if source else "", _THUMBNAIL_SIDE, "jpeg"),
@@ -36,28 +37,28 @@ def prediction_html(
     )
 
 
-def classifier_html(info: BundleInfo, runs: str) -> str:
-    """Return what a classifier knows, how good it is and what answers.
+def classifier_html(info: BundleInfo, runtime: str) -> str:
+    """Return the classes, accuracy and runtime of a classifier.
 
     Args:
-        info: of its bundle.
-        runs: the runtime and the precision.
+        info: metadata of its bundle.
+        runtime: the engine and the precision.
     """
     spec, provenance = info.preprocess, info.provenance
     figures = info.metrics.get("test") or info.metrics.get("val")
     accuracy = figures.get("accuracy") if isinstance(figures, dict) else None
-    part = "test" if info.metrics.get("test") else "validation"
+    split = "test" if info.metrics.get("test") else "validation"
     rows: list[tuple[str, object]] = [
         ("classes", ", ".join(info.classes[:20]) + (", …" if len(info.classes) > 20 else "")),
-        ("looks at", f"{spec.size} × {spec.size} pixels" + _region_text(spec.roi)),
-        ("answers by", runs),
+        ("input", f"{spec.size} × {spec.size} pixels" + _region_text(spec.roi)),
+        ("engine", runtime),
     ]
     if isinstance(accuracy, int | float):
-        rows.append((f"right on {part} photos", format_percent(accuracy)))
+        rows.append((f"accuracy on {split} photos", format_percent(accuracy)))
     if least := info.thresholds.get("confidence"):
         rows.append(("unknown below", format_percent(least)))
     if provenance.photos:
-        counts = {name: sum(of.values()) for name, of in provenance.photos.items()}
+        counts = {name: sum(by_class.values()) for name, by_class in provenance.photos.items()}
         rows.append(("photos", ", ".join(f"{count} {name}" for name, count in counts.items())))
     return notebook_html.panel(
         f"{info.name} {info.version}".rstrip(), notebook_html.paragraph(info.description), notebook_html.table(rows)
@@ -68,7 +69,7 @@ def _region_text(roi: tuple[float, float, float, float]) -> str:
     if roi == (0.0, 0.0, 1.0, 1.0):
         return ""
     left, top, right, bottom = (round(100 * edge) for edge in roi)
-    return f" of the part from {left} to {right} % across and {top} to {bottom} % down"
+    return f" of the region {left}–{right} % × {top}–{bottom} %"
 
 
 def _thumbnail(source: str | None) -> bytes | None:
@@ -80,7 +81,7 @@ def _thumbnail(source: str | None) -> bytes | None:
             return None
         photo = Image.fromarray(decode(path.read_bytes(), min_side=_THUMBNAIL_SIDE, value_range="minmax"))
     except (OSError, ValueError, DecodeError):
-        return None  # the answer is worth showing without its photo
+        return None  # the prediction is shown without its image
     photo.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
     file = io.BytesIO()
     photo.save(file, "JPEG", quality=80)

@@ -11,18 +11,16 @@ from assay.inference.notebook import prediction_html
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer for one photo.
+    """The prediction for one image.
 
     Attributes:
-        label: the most probable class; of equals the first in class order.
-        confidence: its probability, 0-1.
-        probabilities: of all classes, in class order; they add up to 1.
-        source: the photo's path as it was given; None for a photo that came as bytes or pixels.
-        unknown: whether the label should not be relied upon; None where nobody asked or the bundle has no
-            limits.
-        reason: why it is unknown.
-        novelty: how unlike the training photos the photo is; above 1 is unfamiliar, None where it was not
-            told.
+        label: the most probable class; of ties the first in class order.
+        confidence: its calibrated probability, 0-1.
+        probabilities: calibrated probabilities of all classes, in class order; they sum to 1.
+        source: path of the image as given; None for bytes or pixels.
+        unknown: whether the classifier abstains; None if abstention is disabled or the bundle has no thresholds.
+        reason: why it abstains.
+        novelty: out-of-distribution score, above 1 out of distribution; None if not computed.
     """
 
     label: str
@@ -34,7 +32,7 @@ class Prediction:
     novelty: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON; what concerns `unknown` only where it was asked for."""
+        """Return plain values for JSON; `unknown`, `reason` and `novelty` only if abstention is enabled."""
         values: dict[str, Any] = {
             "source": self.source,
             "label": self.label,
@@ -51,10 +49,10 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A photo that could not be read.
+    """An image that could not be read.
 
     Attributes:
-        source: the photo's path as it was given, or its place in the sequence, "photo 3".
+        source: path of the image as given, or its position, "photo 3".
         reason: why, in a few words.
     """
 
@@ -65,24 +63,24 @@ class Failure:
         return f"{self.source} cannot be read: {self.reason}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON."""
+        """Return plain values for JSON."""
         return {"source": self.source, "error": self.reason}
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Turn logits into probabilities, in 64 bits and without overflow.
+    """Convert logits to probabilities in float64, without overflow.
 
     Args:
         logits: float array of shape [N, C].
-        temperature: divides the logits, above 0; more than 1 makes the answer less sure.
+        temperature: divides the logits, above 0; values above 1 lower the confidence.
 
     Returns:
-        float64 array of shape [N, C]; every row adds up to 1.
+        float64 array of shape [N, C]; every row sums to 1.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks" (2017), for the temperature.
     """
     wide = logits.astype(np.float64)
-    # The largest is taken away first: divided by a tiny temperature, two logits may both be infinite.
+    # Subtract the maximum first: divided by a tiny temperature, several logits could overflow.
     with np.errstate(over="ignore"):
         powers = np.exp((wide - wide.max(axis=1, keepdims=True)) / temperature)
     probabilities: np.ndarray = powers / powers.sum(axis=1, keepdims=True)

@@ -1,6 +1,6 @@
-"""Live video: classify cameras and videos, smooth the predictions, trigger events.
+"""Live video: classify cameras and videos, smooth predictions, trigger events, and collect training images.
 
-Collect training images.
+No frame is written to disk unless a recording or an image is requested.
 """
 
 from assay.live.event_dispatcher import RuleSink

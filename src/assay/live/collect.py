@@ -16,41 +16,41 @@ from assay.live.sources import TIME_EPSILON, Clock, Frame, FrameSource, Notify
 from assay.live.watch_loop import never_stop
 
 _HISTORY = 30
-"""Shots that a new one is compared with: enough for a pause and a return, few enough to take no time."""
+"""Images that a new one is compared with, per class."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimilarityMeasure:
-    """How likeness is measured.
+    """How near-duplicates are detected.
 
     Attributes:
-        thumbnail: from a picture, uint8 [H, W, 3], to a gray square, uint8 [T, T].
-        likeness: of N pairs of such squares, [N, T, T] each: float32 [N].
-        least: likeness from which two count as the same.
+        thumbnail: converts an image, uint8 [H, W, 3], to a gray thumbnail, uint8 [T, T].
+        similarity: of N pairs of thumbnails, [N, T, T] each; returns float32 [N].
+        threshold: similarity from which two images are near-duplicates.
     """
 
     thumbnail: Callable[[np.ndarray], np.ndarray]
-    likeness: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    least: float
+    similarity: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    threshold: float
 
 
 class RecentImages:
-    """The latest shots of each class."""
+    """Thumbnails of the latest images of each class."""
 
     def __init__(self, measure: SimilarityMeasure) -> None:
         self._measure = measure
         self._thumbnails: dict[str, deque[np.ndarray]] = {}
 
-    def repeats(self, label: str, pixels: np.ndarray) -> bool:
-        """Tell whether a picture is nearly the same as a recent shot of its class; remember it."""
+    def is_near_duplicate(self, label: str, pixels: np.ndarray) -> bool:
+        """Return whether an image is a near-duplicate of a recent one of its class, and remember it."""
         thumbnail = self._measure.thumbnail(pixels)
-        kept = self._thumbnails.setdefault(label, deque(maxlen=_HISTORY))
+        recent = self._thumbnails.setdefault(label, deque(maxlen=_HISTORY))
         found = False
-        if kept:
-            others = np.stack([*kept])
-            same = np.broadcast_to(thumbnail, others.shape)
-            found = bool((self._measure.likeness(same, others) >= self._measure.least).any())
-        kept.append(thumbnail)
+        if recent:
+            others = np.stack([*recent])
+            repeated = np.broadcast_to(thumbnail, others.shape)
+            found = bool((self._measure.similarity(repeated, others) >= self._measure.threshold).any())
+        recent.append(thumbnail)
         return found
 
 
@@ -59,64 +59,64 @@ _FORBIDDEN_CHARS = set('/\\:*?"<>|\0')
 
 
 class ImageWriter:
-    """Class folders that grow.
+    """Writes images to class folders; never overwrites a file.
 
-    Names hold what keeps shots of one moment in one part when the data is split: the time in milliseconds, or
-    the film and the number of the frame.
+    File names contain the time in milliseconds, or the name of the video and the frame number, by which the split
+    keeps images of one burst together.
 
     Attributes:
-        counts: files in each class folder, those from before included, in the order of the classes.
+        counts: number of files in each class folder, including earlier ones, in the order of the classes.
     """
 
     def __init__(self, folder: Path, classes: Sequence[str], now: Callable[[], float] = time.time) -> None:
-        """Look at what is there; nothing is written yet.
+        """Count existing files; nothing is written yet.
 
         Args:
-            folder: of the class folders.
-            classes: their names.
-            now: seconds since 1970.
+            folder: parent of the class folders.
+            classes: names of the classes.
+            now: returns seconds since 1970.
 
         Raises:
-            UsageError: a name can be no folder's, or comes twice.
+            UsageError: a name is not valid for a folder, or occurs twice.
         """
         for name in classes:
             if not name.strip() or name.startswith(".") or _FORBIDDEN_CHARS & set(name):
-                raise UsageError(f"--class {name!r} can be no folder's name: leave out {' '.join('/:*?<>|')}")
+                raise UsageError(f"--class {name!r} is not a valid folder name: it must not contain / : * ? < > |")
         if len({name.casefold() for name in classes}) < len(classes):
-            raise UsageError("two classes have the same name: give each once")
+            raise UsageError("two classes have the same name: give each name once")
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"--to {folder} is a file: give a folder")
         self._folder, self._now = folder, now
         self.counts = {name: _count_files(folder / name) for name in classes}
 
-    def take(self, label: str, pixels: np.ndarray, film: str | None = None, number: int = 0) -> Path:
-        """Write a photo, whole or not at all, as JPEG of high quality without colour subsampling.
+    def write(self, label: str, pixels: np.ndarray, video: str | None = None, number: int = 0) -> Path:
+        """Write an image atomically as JPEG, quality 95, without chroma subsampling.
 
         Args:
             label: one of the classes.
             pixels: uint8 [H, W, 3], RGB.
-            film: name of the film that the frame is from; None: it is of this moment.
-            number: of the frame in the film.
+            video: name of the video that the frame is from; None: a live frame.
+            number: frame number in the video.
 
         Returns:
             The new file.
         """
-        path = self._free(label, film, number)
+        path = self._unused_path(label, video, number)
         with atomic_write(path) as temporary:
             Image.fromarray(pixels).save(temporary, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
         self.counts[label] += 1
         return path
 
-    def _free(self, label: str, film: str | None, number: int) -> Path:
-        """Return a path where nothing is."""
-        moment, again = round(self._now() * 1000), 1
+    def _unused_path(self, label: str, video: str | None, number: int) -> Path:
+        """Return a path that does not exist."""
+        timestamp, attempt = round(self._now() * 1000), 1
         while True:
-            repeat = f"-{again}" if again > 1 else ""
-            name = f"{moment}.jpg" if film is None else f"{film}{repeat}_frame{number:06}.jpg"
+            repeat = f"-{attempt}" if attempt > 1 else ""
+            name = f"{timestamp}.jpg" if video is None else f"{video}{repeat}_frame{number:06}.jpg"
             path = self._folder / label / name
             if not path.exists():
                 return path
-            moment, again = moment + 1, again + 1
+            timestamp, attempt = timestamp + 1, attempt + 1
 
 
 def _count_files(folder: Path) -> int:
@@ -128,81 +128,81 @@ def _count_files(folder: Path) -> int:
 _POLL_SECONDS = 0.05
 
 CLASS_KEYS = "123456789abcdefghijklmnoprstuvwxyz"
-"""Keys of the classes, in their order; q ends."""
+"""Keys of the classes, in their order, without q, which stops."""
 
 
 @dataclass(slots=True)
 class CollectionSummary:
-    """What was collected.
+    """Statistics of a collection.
 
     Attributes:
-        taken: shots that were written, by class.
-        alike: those that were nearly the same as another, by class; written all the same, unless told not to.
-        latest: the newest file.
-        frames: that were seen.
-        warned: whether the newest shot was nearly the same as another.
+        written: images written, by class.
+        near_duplicates: images that were near-duplicates of another, by class, whether written or not.
+        newest: the newest file.
+        newest_is_duplicate: whether the newest image was a near-duplicate.
+        frames: frames read.
     """
 
-    taken: dict[str, int] = field(default_factory=dict)
-    alike: dict[str, int] = field(default_factory=dict)
-    latest: Path | None = None
-    warned: bool = False
+    written: dict[str, int] = field(default_factory=dict)
+    near_duplicates: dict[str, int] = field(default_factory=dict)
+    newest: Path | None = None
+    newest_is_duplicate: bool = False
     frames: int = 0
 
 
 def collect(
     source: FrameSource,
-    shots: ImageWriter,
+    writer: ImageWriter,
     recent: RecentImages,
-    wanted: Callable[[], str | None],
+    current_class: Callable[[], str | None],
     *,
-    every: float,
-    tell: Notify,
-    collected: CollectionSummary,
+    interval: float,
+    notify: Notify,
+    summary: CollectionSummary,
     show: Callable[[Frame], None] = lambda _: None,
     stopped: Callable[[], bool] = never_stop,
-    count: int | None = None,
-    skip_alike: bool = False,
-    in_time: bool = True,
+    max_images: int | None = None,
+    skip_duplicates: bool = False,
+    real_time: bool = True,
     clock: Clock | None = None,
 ) -> None:
-    """Take photos from a source until it ends, enough are taken or somebody stops it.
+    """Write images from a source until it ends, enough are written, or `stopped` returns True.
 
     Args:
-        source: gives frames.
-        shots: where photos go.
-        recent: knows what was photographed lately.
-        wanted: asked at each frame which class is to be photographed; None: none at the moment.
-        every: least seconds between two shots.
-        tell: told what happens to the source.
-        collected: written to as it goes on.
-        show: takes every frame, for a window.
-        stopped: asked between frames.
-        count: shots after which to end; None: never.
-        skip_alike: do not write what is nearly the same as a recent shot.
-        in_time: keep to the time of a file; otherwise as fast as it can be read.
-        clock: real time, where none is given.
+        source: the frame source.
+        writer: writes the images.
+        recent: detects near-duplicates.
+        current_class: called for each frame; returns the class to write, or None.
+        interval: minimum seconds between two images.
+        notify: called with messages about the source.
+        summary: updated while running.
+        show: called with every frame, for a window.
+        stopped: called between frames.
+        max_images: images after which to stop; None: no limit.
+        skip_duplicates: do not write near-duplicates.
+        real_time: play a file at its own speed; otherwise read it as fast as possible.
+        clock: the clock; None: real time.
 
     Raises:
         AssayError: the source cannot be read.
     """
-    after: float | None = None
-    film = None if source.live else Path(source.name).stem
-    with frame_reader(source, clock or Clock(), tell, every=not (in_time or source.live)) as slot:
-        while not slot.ended and not stopped():
-            frame = slot.take(_POLL_SECONDS)
+    due: float | None = None
+    video = None if source.live else Path(source.name).stem
+    with frame_reader(source, clock or Clock(), notify, every_frame=not (real_time or source.live)) as buffer:
+        while not buffer.ended and not stopped():
+            frame = buffer.take(_POLL_SECONDS)
             if frame is None:
                 continue
-            collected.frames += 1
-            label = wanted()
-            if label is not None and (after is None or frame.time >= after - TIME_EPSILON):
-                after = frame.time + every
-                collected.warned = recent.repeats(label, frame.pixels)
-                if collected.warned:
-                    collected.alike[label] = collected.alike.get(label, 0) + 1
-                if not (collected.warned and skip_alike):
-                    collected.latest = shots.take(label, frame.pixels, film, frame.number)
-                    collected.taken[label] = collected.taken.get(label, 0) + 1
+            summary.frames += 1
+            label = current_class()
+            if label is not None and (due is None or frame.time >= due - TIME_EPSILON):
+                due = frame.time + interval
+                summary.newest_is_duplicate = recent.is_near_duplicate(label, frame.pixels)
+                if summary.newest_is_duplicate:
+                    summary.near_duplicates[label] = summary.near_duplicates.get(label, 0) + 1
+                if not (summary.newest_is_duplicate and skip_duplicates):
+                    summary.newest = writer.write(label, frame.pixels, video, frame.number)
+                    summary.written[label] = summary.written.get(label, 0) + 1
             show(frame)
-            if count is not None and sum(collected.taken.values()) >= count:
+            if max_images is not None and sum(summary.written.values()) >= max_images:
                 return

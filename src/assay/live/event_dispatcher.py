@@ -8,59 +8,58 @@ from threading import Condition, Event, Thread
 from types import TracebackType
 from typing import Self
 
-from assay.live import event_sinks
-from assay.live.event_sinks import EventSink, RuleEvent
+from assay.live.event_sinks import DeliveryError, EventSink, RuleEvent
 from assay.live.rules import Rule, RuleTrigger
 from assay.live.sources import Clock, Notify
 from assay.live.watch_loop import FrameResult
 
 _FIRST_RETRY_DELAY, _MAX_RETRY_DELAY = 1.0, 30.0
-"""Seconds before the second attempt and, doubled each time, at most before any other."""
+"""Seconds before the first retry, doubled after each failure up to the maximum."""
 
 
 class EventDispatcher:
-    """Carries events to one action, in order, and again after failures that may pass.
+    """Delivers events to one sink in order, from a bounded queue in a thread, with retries.
 
     Attributes:
-        delivered: events that arrived.
-        lost: events that did not: the queue was full, the attempts were used up, or time at the end.
+        delivered: number of delivered events.
+        lost: events not delivered: the queue was full, all attempts failed, or time ran out at the end.
     """
 
     def __init__(
-        self, action: event_sinks.EventSink, tell: Notify, clock: Clock, *, room: int = 64, attempts: int = 6
+        self, sink: EventSink, notify: Notify, clock: Clock, *, max_queued: int = 64, max_attempts: int = 6
     ) -> None:
         """Start the thread.
 
         Args:
-            action: what to do about each event.
-            tell: told what did not arrive, and why.
+            sink: receives the events.
+            notify: called with a message for every event that is not delivered.
             clock: waits between attempts.
-            room: events that may wait; more are lost, the newest first.
-            attempts: at one event.
+            max_queued: queued events; further ones are lost.
+            max_attempts: attempts per event.
         """
         self.delivered = 0
         self.lost = 0
-        self._action, self._tell, self._clock = action, tell, clock
-        self._room, self._attempts = room, attempts
-        self._waiting: deque[event_sinks.RuleEvent] = deque()
+        self._sink, self._notify, self._clock = sink, notify, clock
+        self._max_queued, self._max_attempts = max_queued, max_attempts
+        self._waiting: deque[RuleEvent] = deque()
         self._changed, self._stop = Condition(), Event()
         self._closing = False
-        # A daemon: an action that hangs must not keep the program from ending.
-        self._thread = Thread(target=self._work, name=f"courier {action.name}", daemon=True)
+        # A daemon thread, so that a sink that hangs cannot block the exit.
+        self._thread = Thread(target=self._work, name=f"dispatcher {sink.name}", daemon=True)
         self._thread.start()
 
-    def post(self, event: event_sinks.RuleEvent) -> None:
-        """Take an event along; returns at once."""
+    def submit(self, event: RuleEvent) -> None:
+        """Queue an event without blocking."""
         with self._changed:
-            if len(self._waiting) < self._room:
+            if len(self._waiting) < self._max_queued:
                 self._waiting.append(event)
                 self._changed.notify()
                 return
             self.lost += 1
-        self._tell(f"{self._action.name}: {self._room} events wait already; one is lost")
+        self._notify(f"{self._sink.name}: the queue of {self._max_queued} events is full; one event is lost")
 
     def close(self, seconds: float = 5.0) -> None:
-        """Deliver what waits, for at most about `seconds`; then tell how much is lost."""
+        """Deliver queued events for at most about `seconds`, then report how many are lost."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -72,7 +71,7 @@ class EventDispatcher:
             self._waiting.clear()
         if left:
             self.lost += left
-            self._tell(f"{self._action.name}: {left} events had not arrived at the end")
+            self._notify(f"{self._sink.name}: {left} events were not delivered before the end")
 
     def _work(self) -> None:
         while True:
@@ -81,62 +80,62 @@ class EventDispatcher:
                 if not self._waiting:
                     return
                 event = self._waiting[0]
-            arrived = self._deliver(event)
+            delivered = self._deliver(event)
             with self._changed:
                 if self._stop.is_set():
                     return
                 self._waiting.popleft()
-                self.delivered += arrived
-                self.lost += not arrived
+                self.delivered += delivered
+                self.lost += not delivered
 
-    def _deliver(self, event: event_sinks.RuleEvent) -> bool:
-        pause = _FIRST_RETRY_DELAY
-        for attempt in range(1, self._attempts + 1):
+    def _deliver(self, event: RuleEvent) -> bool:
+        delay = _FIRST_RETRY_DELAY
+        for attempt in range(1, self._max_attempts + 1):
             try:
-                self._action(event)
-            except event_sinks.DeliveryError as error:
-                if not error.again or attempt == self._attempts:
-                    self._tell(f"{self._action.name}: the event {event.rule!r} did not arrive: {error}")
+                self._sink(event)
+            except DeliveryError as error:
+                if not error.retryable or attempt == self._max_attempts:
+                    self._notify(f"{self._sink.name}: event {event.rule!r} was not delivered: {error}")
                     return False
             else:
                 return True
-            if self._clock.wait(self._stop, pause):
+            if self._clock.wait(self._stop, delay):
                 return False
-            pause = min(2 * pause, _MAX_RETRY_DELAY)
+            delay = min(2 * delay, _MAX_RETRY_DELAY)
         return False
 
 
 class RuleSink:
-    """Rules, and what to do about them. Every event goes to every action.
+    """A frame sink that evaluates rules and sends every event to every event sink.
 
-    When the block ends, what is on its way is delivered, for a few seconds at most.
+    When the block ends, queued events are delivered for a few seconds at most.
     """
 
     def __init__(
         self,
         rules: Sequence[Rule],
-        actions: Sequence[EventSink],
+        sinks: Sequence[EventSink],
         source: str,
-        tell: Notify,
+        notify: Notify,
         *,
         cool_down: float = 0.0,
-        told: Callable[[RuleEvent], None],
+        on_event: Callable[[RuleEvent], None],
         clock: Clock | None = None,
     ) -> None:
-        """Start the couriers.
+        """Start one dispatcher per sink.
 
         Args:
-            rules: what to look for.
-            actions: what to do about it.
-            source: what is watched, by name.
-            tell: told what did not arrive.
-            cool_down: least seconds between two events of a rule.
-            told: takes each event at once, in the thread of the frames.
-            clock: real time, where none is given.
+            rules: the rules.
+            sinks: receive the events.
+            source: name of the frame source.
+            notify: called with a message for every event that is not delivered.
+            cool_down: minimum seconds between two events of a rule.
+            on_event: called with each event, in the thread of the frames.
+            clock: the clock; None: real time.
         """
-        self._alarms = [RuleTrigger(rule, cool_down) for rule in rules]
-        self._couriers = [EventDispatcher(action, tell, clock or Clock()) for action in actions]
-        self._source, self._told = source, told
+        self._triggers = [RuleTrigger(rule, cool_down) for rule in rules]
+        self._dispatchers = [EventDispatcher(sink, notify, clock or Clock()) for sink in sinks]
+        self._source, self._on_event = source, on_event
 
     def __enter__(self) -> Self:
         return self
@@ -144,29 +143,29 @@ class RuleSink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for courier in self._couriers:
-            courier.close()
+        for dispatcher in self._dispatchers:
+            dispatcher.close()
 
-    def __call__(self, view: FrameResult) -> None:
-        """Judge the rules, if the frame was classified."""
-        if view.prediction is None:
+    def __call__(self, result: FrameResult) -> None:
+        """Evaluate the rules if the frame was classified."""
+        if result.prediction is None:
             return
-        for alarm in self._alarms:
-            if view.frame.first:
-                alarm.restart()
-            if alarm.update(view.answer, view.frame.time):
-                self._send(alarm.rule, view)
+        for trigger in self._triggers:
+            if result.frame.first:
+                trigger.reset()
+            if trigger.update(result.smoothed, result.frame.time):
+                self._send(trigger.rule, result)
 
-    def _send(self, rule: Rule, view: FrameResult) -> None:
+    def _send(self, rule: Rule, result: FrameResult) -> None:
         event = RuleEvent(
             id=uuid.uuid4().hex,
             rule=rule.text,
-            label=view.answer.label,
-            confidence=view.answer.confidence,
+            label=result.smoothed.label,
+            confidence=result.smoothed.confidence,
             source=self._source,
             at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            time=view.frame.time,
+            time=result.frame.time,
         )
-        self._told(event)
-        for courier in self._couriers:
-            courier.post(event)
+        self._on_event(event)
+        for dispatcher in self._dispatchers:
+            dispatcher.submit(event)

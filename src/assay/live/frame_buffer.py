@@ -10,43 +10,43 @@ from assay.live.sources import Clock, Frame, FrameSource, Notify
 
 
 class FrameBuffer:
-    """Hands frames from the thread that reads to the one that works; several threads may use it.
+    """Passes frames from the reader thread to the consumer. Thread-safe.
 
     Attributes:
-        dropped: frames that were replaced before anybody took them.
-        newest: number of the newest frame that came; -1: none yet.
+        dropped: frames that were replaced before they were taken.
+        newest: number of the newest frame; -1: none yet.
     """
 
-    def __init__(self, *, every: bool = False) -> None:
-        """Make an empty place.
+    def __init__(self, *, every_frame: bool = False) -> None:
+        """Create an empty buffer.
 
         Args:
-            every: drop nothing: the reader waits until its frame was taken.
+            every_frame: drop nothing: the reader waits until its frame is taken.
         """
         self.dropped = 0
         self.newest = -1
-        self._every = every
+        self._every_frame = every_frame
         self._frame: Frame | None = None
         self._closed = False
         self._changed = Condition()
 
     def put(self, frame: Frame) -> bool:
-        """Leave a frame here; tell whether any more are wanted."""
+        """Store a frame; return False once the buffer is closed."""
         with self._changed:
-            if self._every:
+            if self._every_frame:
                 self._changed.wait_for(lambda: self._closed or self._frame is None)
             if self._closed:
                 return False
             if self._frame is not None:
                 self.dropped += 1
-                # That something came before must not be forgotten with the frame that said so.
+                # The marker of a gap must not be lost with a dropped frame.
                 frame = replace(frame, first=frame.first or self._frame.first)
             self._frame, self.newest = frame, frame.number
             self._changed.notify_all()
             return True
 
     def take(self, seconds: float) -> Frame | None:
-        """Return the newest frame that was not taken yet; wait for one, but no longer than `seconds`."""
+        """Return the newest frame not yet taken, waiting up to `seconds` for one; None after that."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._frame is not None, seconds)
             frame, self._frame = self._frame, None
@@ -54,63 +54,65 @@ class FrameBuffer:
             return frame
 
     def close(self) -> None:
-        """Let no more in; what is here may still be taken."""
+        """Reject further frames; the stored one can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is here and nothing will come."""
+        """Whether the buffer is closed and empty."""
         with self._changed:
             return self._closed and self._frame is None
 
 
 @contextmanager
-def frame_reader(source: FrameSource, clock: Clock, tell: Notify, *, every: bool = False) -> Iterator[FrameBuffer]:
-    """Read a source while the block runs; however it ends, the source is released before this returns.
+def frame_reader(
+    source: FrameSource, clock: Clock, notify: Notify, *, every_frame: bool = False
+) -> Iterator[FrameBuffer]:
+    """Read a source in a thread during the block; the source is released before this returns.
 
     Args:
-        source: its frames come at their time: those of a file are held back until then.
-        clock: for that.
-        tell: told, from the reading thread, what happens to the source.
-        every: drop nothing, and hold nothing back.
+        source: the source; frames of a file are delayed to their time in the video.
+        clock: the clock for that.
+        notify: called from the reader thread with messages about the source.
+        every_frame: neither drop nor delay frames.
 
     Raises:
-        AssayError: the source cannot be read; raised when the block has ended without another error.
+        AssayError: the source cannot be read; raised at the end of the block, unless it raised another error.
     """
-    slot, stop = FrameBuffer(every=every), Event()
+    buffer, stop = FrameBuffer(every_frame=every_frame), Event()
     with ThreadPoolExecutor(1, "reading") as pool:
-        task = pool.submit(_fill_buffer, source, slot, stop, clock, tell, paced=not (every or source.live))
+        task = pool.submit(_fill_buffer, source, buffer, stop, clock, notify, paced=not (every_frame or source.live))
         try:
-            yield slot
+            yield buffer
         finally:
             stop.set()
-            slot.close()
+            buffer.close()
     task.result()
 
 
 def _fill_buffer(
-    source: FrameSource, slot: FrameBuffer, stop: Event, clock: Clock, tell: Notify, *, paced: bool
+    source: FrameSource, buffer: FrameBuffer, stop: Event, clock: Clock, notify: Notify, *, paced: bool
 ) -> None:
-    frames = source.frames(stop, clock, tell)
+    frames = source.frames(stop, clock, notify)
     try:
-        # A generator that is closed leaves its `with` blocks.
+        # Closing the generator leaves its `with` blocks, which releases the source.
         with closing(frames):
             for frame in pace_frames(frames, stop, clock) if paced else frames:
-                if not slot.put(frame):
+                if not buffer.put(frame):
                     return
     finally:
-        slot.close()
+        buffer.close()
 
 
 def pace_frames(frames: Generator[Frame], stop: Event, clock: Clock) -> Iterator[Frame]:
-    """Hold every frame back until as much time has passed as lies between it and the first."""
-    begin: float | None = None
+    """Delay every frame until its time since the first one has passed."""
+    start: float | None = None
     for frame in frames:
-        if begin is None:
-            begin = clock.now() - frame.time
-        ahead = begin + frame.time - clock.now()
-        if ahead > 0 and clock.wait(stop, ahead):
+        if start is None:
+            start = clock.now() - frame.time
+        delay = start + frame.time - clock.now()
+        if delay > 0 and clock.wait(stop, delay):
             return
         yield frame

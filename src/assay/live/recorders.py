@@ -17,31 +17,31 @@ from assay.live.watch_loop import FrameResult
 
 _CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 _MAX_REPEAT_SECONDS = 2.0
-"""Seconds for which a frame is repeated at most when none come."""
+"""Maximum seconds for which a frame is repeated if no frames arrive."""
 
 
 class VideoRecorder:
-    """Writes views to a video. It is there, whole, when the block ends, also by an error or Ctrl-C."""
+    """Records annotated frames to a video, which is completed when the block ends, also by an error or Ctrl-C."""
 
     def __init__(self, path: Path, preprocess: Preprocess, fps: float = 25.0) -> None:
-        """Check the name.
+        """Create a recorder; the file is opened with the first frame.
 
         Args:
-            path: .mp4 (MPEG-4 part 2) or .avi (Motion JPEG); no file may be there.
-            preprocess: what is looked at is outlined.
-            fps: of the video; frames are repeated or left out so that it lasts as long as what was seen.
+            path: .mp4 (MPEG-4 part 2) or .avi (Motion JPEG); must not exist.
+            preprocess: its crop box is outlined.
+            fps: frame rate of the video; frames are repeated or dropped to keep their timing.
 
         Raises:
-            UsageError: the name ends otherwise, or the file is there.
+            UsageError: the suffix is unknown, or the file exists.
         """
         if path.suffix.lower() not in _CODECS:
-            raise UsageError(f"--record {path}: let the name end in {' or '.join(_CODECS)}")
+            raise UsageError(f"--record {path}: the name must end in {' or '.join(_CODECS)}")
         require_new_file(path, "--record")
         self._path, self._preprocess, self._fps = path, preprocess, fps
         self._stack = ExitStack()
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
-        self._begin = 0.0
+        self._start = 0.0
         self._written = 0
 
     def __enter__(self) -> Self:
@@ -50,65 +50,65 @@ class VideoRecorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # The file is finished whatever went wrong elsewhere: what was seen until then is worth keeping.
+        # Complete the file also after an error: the frames until then are worth keeping.
         if self._writer is not None:
             self._writer.release()
         self._stack.close()
 
-    def __call__(self, view: FrameResult) -> None:
-        """Write the frame as often as its time asks for."""
-        picture = cv2.cvtColor(draw_result(view, self._preprocess), cv2.COLOR_RGB2BGR)
-        time = view.frame.time
+    def __call__(self, result: FrameResult) -> None:
+        """Write the frame as often as needed to keep the timing."""
+        image = cv2.cvtColor(draw_result(result, self._preprocess), cv2.COLOR_RGB2BGR)
+        time = result.frame.time
         if self._writer is None:
-            self._open(picture)
-            self._begin = time
-        due = round((time - self._begin) * self._fps) + 1
-        most = round(_MAX_REPEAT_SECONDS * self._fps)
-        if due - self._written > most:
-            # Nothing was seen for a while; the video goes on as if it had been paused.
-            self._begin += (due - self._written - most) / self._fps
-            due = self._written + most
+            self._open(image)
+            self._start = time
+        due = round((time - self._start) * self._fps) + 1
+        limit = round(_MAX_REPEAT_SECONDS * self._fps)
+        if due - self._written > limit:
+            # After a gap the video continues as if it had been paused.
+            self._start += (due - self._written - limit) / self._fps
+            due = self._written + limit
         for _ in range(due - self._written):
-            self._write(picture)
+            self._write(image)
 
-    def _open(self, picture: np.ndarray) -> None:
+    def _open(self, image: np.ndarray) -> None:
         temporary = self._stack.enter_context(atomic_write(self._path))
-        # Codecs want even sides.
-        self._size = max(2, picture.shape[1] // 2 * 2), max(2, picture.shape[0] // 2 * 2)
+        # Codecs need even sides.
+        self._size = max(2, image.shape[1] // 2 * 2), max(2, image.shape[0] // 2 * 2)
         code = cv2.VideoWriter.fourcc(*_CODECS[self._path.suffix.lower()])
         self._writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, code, self._fps, self._size)
         if not self._writer.isOpened():
-            raise AssayError(f"{self._path} cannot be written: look at the disk, or record to .avi")
+            raise AssayError(f"cannot write {self._path}: check the disk, or record to .avi")
 
-    def _write(self, picture: np.ndarray) -> None:
-        height, width = picture.shape[:2]
+    def _write(self, image: np.ndarray) -> None:
+        height, width = image.shape[:2]
         if (width, height) != self._size:
-            picture = cv2.resize(picture, self._size) if abs(width - self._size[0]) > 1 else picture
-            picture = np.ascontiguousarray(picture[: self._size[1], : self._size[0]])
+            image = cv2.resize(image, self._size) if abs(width - self._size[0]) > 1 else image
+            image = np.ascontiguousarray(image[: self._size[1], : self._size[0]])
         if self._writer is not None:
-            self._writer.write(picture)
+            self._writer.write(image)
             self._written += 1
 
 
 class CsvRecorder:
-    """Writes a row for each frame that was classified, at once, so that it can be read meanwhile.
+    """Writes a row for each classified frame, without buffering, so that the file can be followed.
 
-    Columns: time (seconds), frame, label, confidence and unknown as they are told (smoothed), frame_label and
-    frame_confidence as the frame alone says, and the smoothed probability of each class as `p_` and its name.
+    Columns: time (seconds), frame, label, confidence and unknown (smoothed), frame_label and frame_confidence (of the
+    frame alone), and the smoothed probability of each class as `p_` and its name.
     """
 
     def __init__(self, path: Path, classes: tuple[str, ...]) -> None:
-        """Check the name.
+        """Create a recorder; the file is created when the block starts.
 
         Args:
-            path: .csv; no file may be there.
-            classes: in their order.
+            path: .csv; must not exist.
+            classes: in the order of the columns.
 
         Raises:
-            UsageError: the name ends otherwise, or the file is there.
+            UsageError: the suffix is not .csv, or the file exists.
         """
         if path.suffix.lower() != ".csv":
-            raise UsageError(f"--csv {path}: let the name end in .csv")
+            raise UsageError(f"--csv {path}: the name must end in .csv")
         require_new_file(path, "--csv")
         self._path, self._classes = path, classes
         self._stream: TextIO | None = None
@@ -126,15 +126,15 @@ class CsvRecorder:
         if self._stream is not None:
             self._stream.close()
 
-    def __call__(self, view: FrameResult) -> None:
-        """Write a row, if the frame was classified."""
-        if view.prediction is None:
+    def __call__(self, result: FrameResult) -> None:
+        """Write a row if the frame was classified."""
+        if result.prediction is None:
             return
-        answer, frame = view.answer, view.prediction
-        unknown = "" if answer.unknown is None else int(answer.unknown)
-        shares = [f"{answer.probabilities[name]:.6f}" for name in self._classes]
-        told = [answer.label, f"{answer.confidence:.6f}", unknown, frame.label, f"{frame.confidence:.6f}"]
-        self._row([f"{view.frame.time:.3f}", view.frame.number, *told, *shares])
+        smoothed, frame = result.smoothed, result.prediction
+        unknown = "" if smoothed.unknown is None else int(smoothed.unknown)
+        probabilities = [f"{smoothed.probabilities[name]:.6f}" for name in self._classes]
+        cells = [smoothed.label, f"{smoothed.confidence:.6f}", unknown, frame.label, f"{frame.confidence:.6f}"]
+        self._row([f"{result.frame.time:.3f}", result.frame.number, *cells, *probabilities])
 
     def _row(self, cells: list[object]) -> None:
         if self._stream is not None:
@@ -142,10 +142,6 @@ class CsvRecorder:
 
 
 def require_new_file(path: Path, option: str) -> None:
-    """Refuse to write over a file.
-
-    Raises:
-        UsageError: it is there.
-    """
+    """Raise `UsageError` if a file exists."""
     if path.exists():
-        raise UsageError(f"{option} {path} is there already: give another name, or remove it")
+        raise UsageError(f"{option} {path} already exists: give another name, or remove it")

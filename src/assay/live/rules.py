@@ -1,4 +1,4 @@
-"""Event rules such as `animal>0.9 for 1s`: parsing, and the trigger with hold time and cool-down."""
+"""Event rules such as `animal>0.9 for 1s`: parsing, and the trigger with hold time and cooled_down-down."""
 
 import re
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ _UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A condition on answers, and how long it must hold.
+    """A condition on smoothed predictions, and how long it must hold.
 
     Attributes:
-        text: as typed.
-        names: classes, of which any will do; empty: the rule asks for `unknown`.
-        above: what the sum of their probabilities must exceed; None: the label must be one of them.
-        negated: whether the contrary is asked for.
-        hold: seconds for which it must hold without a break.
+        text: user input.
+        names: classes, any of which matches; empty: the rule matches `unknown`.
+        above: threshold that the sum of their probabilities must exceed; None: the label must be one of them.
+        negated: whether the condition is negated.
+        hold: seconds for which it must hold without interruption.
     """
 
     text: str
@@ -37,18 +37,18 @@ class Rule:
 
     @classmethod
     def parse(cls, text: str, classes: Sequence[str]) -> "Rule":
-        """Read `[not] CLASS[|CLASS...][>P] [for TIME]`, or `unknown` in the place of the classes.
+        """Parse `[not] CLASS[|CLASS...][>P] [for TIME]`, or `unknown` in place of the classes.
 
         Args:
-            text: as typed.
-            classes: that the model knows; a class called `unknown` or `not x` comes before the word.
+            text: user input.
+            classes: classes of the model; those named `unknown` or `not x` take precedence over the keyword.
 
         Raises:
-            UsageError: it is no rule, or speaks of classes that the model does not know.
+            UsageError: it is not a rule, or names a class that the model does not have.
         """
         found = _RULE.fullmatch(text.strip())
         if found is None:
-            raise UsageError(f"{text!r} is no rule: write it as in 'animal>0.9 for 1s'")
+            raise UsageError(f"{text!r} is not a rule: write it like 'animal>0.9 for 1s'")
         names, negated = found["names"], bool(found["negated"])
         if negated and f"{found['negated']}{names}" in classes:
             names, negated = f"{found['negated']}{names}", False
@@ -56,72 +56,72 @@ class Rule:
         above = None if found["above"] is None else _parse_probability(found["above"], text)
         if names == _UNKNOWN and names not in classes:
             if above is not None:
-                raise UsageError(f"{text!r}: unknown has no probability; write 'unknown for 2s'")
+                raise UsageError(f"{text!r}: unknown has no probability: write 'unknown for 2s'")
             return cls(text, (), None, negated, hold)
         return cls(text, _parse_class_names(names, classes, text), above, negated, hold)
 
-    def met(self, answer: SmoothedPrediction) -> bool:
-        """Tell whether an answer meets the condition, for however long.
+    def matches(self, prediction: SmoothedPrediction) -> bool:
+        """Return whether a prediction meets the condition, regardless of the hold time.
 
-        An unknown answer meets no rule about classes, neither the class nor its contrary.
+        An unknown prediction matches no rule about classes, negated or not.
         """
         if not self.names:
-            return bool(answer.unknown) != self.negated
-        return not answer.unknown and self._plain(answer) != self.negated
+            return bool(prediction.unknown) != self.negated
+        return not prediction.unknown and self._matches_classes(prediction) != self.negated
 
-    def _plain(self, answer: SmoothedPrediction) -> bool:
+    def _matches_classes(self, prediction: SmoothedPrediction) -> bool:
         if self.above is None:
-            return answer.label in self.names
-        return sum(answer.probabilities[name] for name in self.names) > self.above
+            return prediction.label in self.names
+        return sum(prediction.probabilities[name] for name in self.names) > self.above
 
 
 class RuleTrigger:
-    """Tells when a rule comes true."""
+    """Decides when a rule triggers: once, and again after it was false and the cooled_down-down has passed."""
 
     def __init__(self, rule: Rule, cool_down: float = 0.0) -> None:
-        """Start with nothing seen.
+        """Create a trigger.
 
         Args:
-            rule: what to look for.
-            cool_down: least seconds between two events.
+            rule: the rule.
+            cool_down: minimum seconds between two events.
         """
         self.rule = rule
         self._cool_down = cool_down
         self._since: float | None = None
-        self._told = False
+        self._triggered = False
         self._last: float | None = None
 
-    def restart(self) -> None:
-        """Forget how long the rule has held: nothing was seen for a while."""
+    def reset(self) -> None:
+        """Restart the hold time, after a gap."""
         self._since = None
 
-    def update(self, answer: SmoothedPrediction, time: float) -> bool:
-        """Take in the answer of a moment, in seconds; tell whether this is an event."""
-        if not self.rule.met(answer):
-            self._since, self._told = None, False
+    def update(self, prediction: SmoothedPrediction, time: float) -> bool:
+        """Add the prediction at a time in seconds; return whether the rule triggers."""
+        if not self.rule.matches(prediction):
+            self._since, self._triggered = None, False
             return False
         if self._since is None:
             self._since = time
-        cool = self._last is None or time - self._last >= self._cool_down - TIME_EPSILON
-        if self._told or not cool or time - self._since < self.rule.hold - TIME_EPSILON:
+        cooled_down = self._last is None or time - self._last >= self._cool_down - TIME_EPSILON
+        if self._triggered or not cooled_down or time - self._since < self.rule.hold - TIME_EPSILON:
             return False
-        self._told, self._last = True, time
+        self._triggered, self._last = True, time
         return True
 
 
 def _parse_probability(text: str, rule: str) -> float:
     try:
-        share = float(text)
+        probability = float(text)
     except ValueError:
-        share = -1.0
-    if not 0 <= share < 1:
-        raise UsageError(f"{rule!r}: {text} is no probability from 0 up to 1")
-    return share
+        probability = -1.0
+    if not 0 <= probability < 1:
+        raise UsageError(f"{rule!r}: {text} is not a probability below 1")
+    return probability
 
 
 def _parse_class_names(names: str, classes: Sequence[str], rule: str) -> tuple[str, ...]:
-    several = (names,) if names in classes else tuple(name.strip() for name in names.split("|"))
-    for name in several:
+    parsed = (names,) if names in classes else tuple(name.strip() for name in names.split("|"))
+    for name in parsed:
         if name not in classes:
-            raise UsageError(f"{rule!r}: the model knows no {name!r}; its classes are {join_names(classes)}")
-    return several
+            raise UsageError(f"{rule!r}: the model has no class {name!r}; its classes are {join_names(classes)}")
+    return parsed

@@ -18,22 +18,22 @@ from assay.core.errors import AssayError, UsageError
 from assay.image import HEAD_BYTES, DecodeError, decode, sniff
 
 Notify = Callable[[str], None]
-"""Takes a sentence for the person who watches; called from any thread."""
+"""Receives a message for the user; called from any thread."""
 
 TIME_EPSILON: Final = 1e-6
-"""Seconds by which differences of times may be too short for no other reason than floating point."""
+"""Tolerance in seconds for rounding errors in time differences."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One picture.
+    """One frame of a source.
 
     Attributes:
-        pixels: uint8 [H, W, 3], RGB, upright; nobody changes them.
-        number: of the picture since the source was first opened, from 0.
-        time: in seconds; of a file since its beginning, otherwise by the clock. All that depends on time
-            depends on this, so that a file gives the same answers however fast it is read.
-        first: whether nothing was seen just before: the beginning, or after a lost connection.
+        pixels: uint8 [H, W, 3], RGB, upright; must not be modified.
+        number: index since the source was first opened, from 0.
+        time: seconds since the beginning of a file, otherwise by the clock. Smoothing and rules use only this
+            time, so that a file gives the same results however fast it is read.
+        first: whether it follows a gap: the start, or a lost connection.
     """
 
     pixels: np.ndarray
@@ -43,39 +43,39 @@ class Frame:
 
 
 class Clock:
-    """The clock of this machine."""
+    """The monotonic clock; replaced in tests."""
 
     def now(self) -> float:
-        """Return seconds that never run backwards; only differences mean something."""
+        """Return monotonic seconds."""
         return time.monotonic()
 
     def wait(self, stop: Event, seconds: float) -> bool:
-        """Wait, but no longer than until `stop` is set; tell whether it is."""
+        """Wait until `stop` is set or the time has passed; return whether it is set."""
         return stop.wait(seconds)
 
 
 _TIMEOUT_MS = 5_000
-"""Milliseconds without an answer, or without a picture, after which a connection counts as lost."""
+"""Milliseconds without a response or a frame after which a connection counts as lost."""
 
-# FFmpeg's own messages (-8: none); read when OpenCV first opens something.
+# Silences FFmpeg; OpenCV reads it when it first opens a source.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 @contextmanager
-def open_capture(place: int | str) -> Iterator[cv2.VideoCapture]:
-    """Open a camera by its number, or a file or an address; release it whatever happens.
+def open_capture(address: int | str) -> Iterator[cv2.VideoCapture]:
+    """Open a camera by its number, or a file or URL, and release it when the block ends.
 
     Yields:
-        The capture; `isOpened` tells whether there is anything to read.
+        The capture; `isOpened` is false if there is nothing to read.
     """
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    if isinstance(place, int):
-        capture = cv2.VideoCapture(place, cv2.CAP_ANY)
-        # What a driver holds back is old when it comes.
+    if isinstance(address, int):
+        capture = cv2.VideoCapture(address, cv2.CAP_ANY)
+        # Frames buffered by the driver are outdated.
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     else:
         waits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS]
-        capture = cv2.VideoCapture(place, cv2.CAP_FFMPEG, waits)
+        capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, waits)
     try:
         yield capture
     finally:
@@ -83,39 +83,39 @@ def open_capture(place: int | str) -> Iterator[cv2.VideoCapture]:
 
 
 def decode_frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
-    """Give pictures, uint8 [H, W, 3] RGB, until there are none."""
+    """Yield frames, uint8 [H, W, 3] RGB, until there are none."""
     while capture.isOpened():
-        there, picture = capture.read()
-        if not there:
+        found, pixels = capture.read()
+        if not found:
             return
-        yield cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        yield cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
 _SCHEMES = {"rtsp", "rtsps", "http", "https"}
 _DEFAULT_FPS = 25.0
-"""Of files that tell no rate."""
+"""For files without a frame rate."""
 _FIRST_RECONNECT_DELAY, _MAX_RECONNECT_DELAY = 0.5, 30.0
-"""Seconds before the first and, doubled each time, at most before any other attempt to connect again."""
+"""Seconds before the first attempt to reconnect, doubled after each failure up to the maximum."""
 
 
 class FrameSource(Protocol):
-    """Something that gives frames."""
+    """A source of frames."""
 
     @property
     def name(self) -> str:
-        """What to call it, without any password."""
+        """Name for messages, without a password."""
 
     @property
     def live(self) -> bool:
-        """Whether frames come at their own time and are lost when nobody takes them."""
+        """Whether frames arrive in real time and are lost unless taken."""
 
-    def frames(self, stop: Event, clock: Clock, tell: Notify) -> Generator[Frame]:
-        """Give frames in their order.
+    def frames(self, stop: Event, clock: Clock, notify: Notify) -> Generator[Frame]:
+        """Yield frames in order.
 
         Args:
-            stop: set by another thread when no more are wanted; cuts every wait short.
-            clock: gives live frames their time, and waits.
-            tell: told of lost connections and of files that cannot be read.
+            stop: set by another thread to end the source; interrupts every wait.
+            clock: time of live frames, and waiting.
+            notify: called for lost connections and files that cannot be read.
 
         Raises:
             AssayError: there is nothing to read.
@@ -124,49 +124,51 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True)
 class CameraSource:
-    """A camera of this machine, or a stream; what is lost is connected again.
+    """A local camera or a network stream; lost connections are re-established.
 
     Attributes:
-        place: the camera's number, or an address.
+        address: number of the camera, or URL of the stream.
     """
 
-    place: int | str
+    address: int | str
     live: bool = field(default=True, init=False)
 
     @property
     def name(self) -> str:
-        """`camera 0`, or the address without user and password."""
-        if isinstance(self.place, int):
-            return f"camera {self.place}"
-        parts = urlsplit(self.place)
+        """`camera 0`, or the URL without user and password."""
+        if isinstance(self.address, int):
+            return f"camera {self.address}"
+        parts = urlsplit(self.address)
         return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
-    def frames(self, stop: Event, clock: Clock, tell: Notify) -> Generator[Frame]:
-        """Give frames until told to stop; connect again, ever less often, while there are none."""
-        number, pause = 0, _FIRST_RECONNECT_DELAY
-        lost: float | None = None
+    def frames(self, stop: Event, clock: Clock, notify: Notify) -> Generator[Frame]:
+        """Yield frames until stopped; reconnect with increasing delays while there are none."""
+        number, delay = 0, _FIRST_RECONNECT_DELAY
+        lost_at: float | None = None
         while not stop.is_set():
-            with open_capture(self.place) as capture:
-                fresh = True
+            with open_capture(self.address) as capture:
+                first = True
                 for pixels in decode_frames(capture):
                     now = clock.now()
-                    if lost is not None:
-                        tell(f"{self.name} is back after {now - lost:.1f} s")
-                    yield Frame(pixels, number, now, fresh)
-                    number, pause, lost, fresh = number + 1, _FIRST_RECONNECT_DELAY, None, False
+                    if lost_at is not None:
+                        notify(f"{self.name} is back after {now - lost_at:.1f} s")
+                    yield Frame(pixels, number, now, first)
+                    number, delay, lost_at, first = number + 1, _FIRST_RECONNECT_DELAY, None, False
             if number == 0:
-                raise AssayError(f"{self.name} gives no picture: {self._hint()}")
-            if lost is None:
-                lost = clock.now()
-                tell(f"{self.name} is lost; connecting again")
-            if clock.wait(stop, pause):
+                raise AssayError(f"no frames from {self.name}: {self._hint()}")
+            if lost_at is None:
+                lost_at = clock.now()
+                notify(f"{self.name} is lost; reconnecting")
+            if clock.wait(stop, delay):
                 return
-            pause = min(2 * pause, _MAX_RECONNECT_DELAY)
+            delay = min(2 * delay, _MAX_RECONNECT_DELAY)
 
     def _hint(self) -> str:
-        if isinstance(self.place, int):
-            return "see that it is plugged in, that nothing else uses it, and that you may (group video)"
-        return "see that the address is right and the other side sends"
+        if isinstance(self.address, int):
+            return (
+                "check that it is plugged in, not used by another program, and that you have permission (group video)"
+            )
+        return "check the URL and that the stream is running"
 
 
 @dataclass(frozen=True)
@@ -178,34 +180,34 @@ class VideoSource:
 
     @property
     def name(self) -> str:
-        """The path."""
+        """Path of the source."""
         return str(self.path)
 
-    def frames(self, stop: Event, clock: Clock, tell: Notify) -> Generator[Frame]:
-        """Give every frame as fast as it is decoded, with its time in the film."""
-        del clock, tell
+    def frames(self, stop: Event, clock: Clock, notify: Notify) -> Generator[Frame]:
+        """Yield every frame as fast as it is decoded, with its time in the video."""
+        del clock, notify
         time = -1.0
         with open_capture(str(self.path)) as capture:
-            told = float(capture.get(cv2.CAP_PROP_FPS))
-            step = 1 / (told if 0 < told <= 1000 else _DEFAULT_FPS)
+            fps = float(capture.get(cv2.CAP_PROP_FPS))
+            step = 1 / (fps if 0 < fps <= 1000 else _DEFAULT_FPS)
             for number, pixels in enumerate(decode_frames(capture)):
-                stated = float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
-                time = stated if stated > time else time + step
+                position = float(capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+                time = position if position > time else time + step
                 yield Frame(pixels, number, time, number == 0)
                 if stop.is_set():
                     return
         if time < 0:
-            raise AssayError(f"{self.path} holds no video that can be read: convert it to MP4 or AVI")
+            raise AssayError(f"{self.path} is not a readable video: convert it to MP4 or AVI")
 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Photos in the order of their names, taken for a film.
+    """The images of a folder as a video, sorted by name.
 
     Attributes:
         path: the folder.
-        fps: how many make a second.
-        value_range: the model's `preprocess.value_range`.
+        fps: images per second.
+        value_range: `preprocess.value_range` of the model.
     """
 
     path: Path
@@ -215,11 +217,11 @@ class FolderSource:
 
     @property
     def name(self) -> str:
-        """The path."""
+        """Path of the source."""
         return str(self.path)
 
-    def frames(self, stop: Event, clock: Clock, tell: Notify) -> Generator[Frame]:
-        """Give every photo; what is none is passed over, what is damaged is told."""
+    def frames(self, stop: Event, clock: Clock, notify: Notify) -> Generator[Frame]:
+        """Yield every image; other files are skipped, and damaged images reported."""
         del clock
         number = 0
         for path in sorted(self.path.iterdir()):
@@ -233,35 +235,35 @@ class FolderSource:
             try:
                 pixels = decode(data, value_range=self.value_range)
             except DecodeError as error:
-                tell(f"{path} cannot be read: {error}")
+                notify(f"{path} cannot be read: {error}")
                 continue
             yield Frame(pixels, number, number / self.fps, number == 0)
             number += 1
         if number == 0:
-            raise AssayError(f"{self.path} holds no photo that can be read: give a folder with photos in it")
+            raise AssayError(f"{self.path} contains no readable photos: give a folder of photos")
 
 
 def parse_source(text: str, fps: float, value_range: tuple[float, float] | None = None) -> FrameSource:
-    """Return what is meant: `0` or `/dev/video0`, an address, a video file, a folder.
+    """Parse a source: `0` or `/dev/video0`, a URL, a video file, or a folder.
 
     Args:
-        text: as typed.
-        fps: of a folder's photos.
-        value_range: of a folder's photos, the model's `preprocess.value_range`.
+        text: user input.
+        fps: frame rate of a folder.
+        value_range: `preprocess.value_range` of the model, for a folder.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: it is not a source.
     """
     if camera := re.fullmatch(r"(?:/dev/video)?(\d{1,3})", text, re.ASCII):
         return CameraSource(int(camera[1]))
     scheme, colon, _ = text.partition("://")
     if colon:
         if scheme.lower() not in _SCHEMES:
-            raise UsageError(f"{scheme}:// is no stream that can be read: give rtsp://, http:// or https://")
+            raise UsageError(f"{scheme}:// is not supported: give rtsp://, http:// or https://")
         return CameraSource(text)
     path = Path(text)
     if path.is_dir():
         return FolderSource(path, fps, value_range)
     if path.is_file():
         return VideoSource(path)
-    raise UsageError(f"{text} is not there: give a camera number, an address, a video file or a folder")
+    raise UsageError(f"{text} does not exist: give a camera number, a URL, a video file or a folder")

@@ -10,28 +10,30 @@ from PIL import Image, ImageTk
 from assay.core.errors import AssayError
 
 _MAX_SCREEN_SHARE = 0.8
-"""Share of the screen that a picture may take."""
+"""Maximum size of a frame as a share of the screen."""
 _RELEASE_DELAY_MS = 60
-"""Milliseconds until a key counts as let go: one that is held is let go and pressed again and again."""
+"""Milliseconds until a key counts as released: auto-repeat sends release events while a key is held down."""
 
 
 class Window:
-    """Shows pictures. All of it happens in the thread that made it, when `update` or `show` is called.
+    """Shows frames. Must be used from the thread that created it; events are processed in `update` and `show`.
+
+    OpenCV's own windows need another build of OpenCV than the headless one that Assay depends on.
 
     Attributes:
         closed: whether it was closed, by `q`, Escape or its button.
-        held: the key that is held, as the letter it types; none: no key.
+        held: character of the key that is held down, or None.
     """
 
     def __init__(self, title: str) -> None:
-        """Open it.
+        """Open the window.
 
         Raises:
-            AssayError: there is no screen, or Python came without Tk.
+            AssayError: there is no screen.
         """
         self.closed = False
         self.held: str | None = None
-        self._later: str | None = None
+        self._pending_release: str | None = None
         if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
             raise AssayError("there is no screen (DISPLAY is not set)")
         try:
@@ -39,7 +41,7 @@ class Window:
         except tk.TclError as error:
             raise AssayError(f"there is no screen ({error})") from None
         self._root.title(title)
-        self._root.protocol("WM_DELETE_WINDOW", self._shut)
+        self._root.protocol("WM_DELETE_WINDOW", self._destroy)
         self._root.bind("<KeyPress>", self._press)
         self._root.bind("<KeyRelease>", self._release)
         self._label = tk.Label(self._root, borderwidth=0)
@@ -48,7 +50,7 @@ class Window:
         self.update()
 
     def show(self, pixels: np.ndarray) -> None:
-        """Show a picture, uint8 [H, W, 3] RGB, made smaller where the screen is."""
+        """Show an image, uint8 [H, W, 3] RGB, scaled down to fit the screen."""
         if self.closed:
             return
         image = Image.fromarray(pixels)
@@ -68,38 +70,38 @@ class Window:
         self.update()
 
     def update(self) -> None:
-        """Attend to keys and the mouse."""
+        """Process events."""
         if not self.closed:
             self._root.update()
 
     def close(self) -> None:
-        """Close it, if it is open."""
+        """Close the window, if it is open."""
         if not self.closed:
-            self._shut()
+            self._destroy()
 
-    def _shut(self) -> None:
+    def _destroy(self) -> None:
         self.closed = True
         self.held = None
-        # Tk would complain of what is to happen later and finds nobody.
-        self._hold_on()
+        # A pending callback would fail after the window is destroyed.
+        self._cancel_release()
         self._root.destroy()
 
     def _press(self, event: "tk.Event[tk.Misc]") -> None:
         if event.keysym in {"q", "Escape"}:
-            self._shut()
+            self._destroy()
             return
-        self._hold_on()
+        self._cancel_release()
         self.held = event.char or None
 
-    def _hold_on(self) -> None:
-        """Take back that a key counts as let go."""
-        if self._later is not None:
-            self._root.after_cancel(self._later)
-            self._later = None
+    def _cancel_release(self) -> None:
+        """Cancel the pending release of a key."""
+        if self._pending_release is not None:
+            self._root.after_cancel(self._pending_release)
+            self._pending_release = None
 
     def _release(self, _: "tk.Event[tk.Misc]") -> None:
-        self._hold_on()
-        self._later = self._root.after(_RELEASE_DELAY_MS, self._let_go)
+        self._cancel_release()
+        self._pending_release = self._root.after(_RELEASE_DELAY_MS, self._key_released)
 
-    def _let_go(self) -> None:
-        self.held, self._later = None, None
+    def _key_released(self) -> None:
+        self.held, self._pending_release = None, None

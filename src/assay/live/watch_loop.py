@@ -15,59 +15,59 @@ from assay.live.sources import TIME_EPSILON, Clock, Frame, FrameSource, Notify
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameResult:
-    """A frame and what is known at that moment.
+    """A frame and its predictions.
 
     Attributes:
         frame: the frame.
-        answer: the steady answer, from this frame or an earlier one.
-        prediction: what was said of this very frame; None where it was not classified.
-        fps: frames a second that are seen; 0 while that is not known.
+        smoothed: the smoothed prediction, of this frame or an earlier one.
+        prediction: the prediction for this frame alone; None if it was not classified.
+        fps: processed frames per second; 0 if not yet known.
     """
 
     frame: Frame
-    answer: SmoothedPrediction
+    smoothed: SmoothedPrediction
     prediction: Prediction | None
     fps: float
 
 
 class FrameSink(Protocol):
-    """Takes views as they come; must be quick, since the next frame waits for it."""
+    """Receives frame results; must be fast, since it blocks the loop."""
 
-    def __call__(self, view: FrameResult) -> None:
-        """Take a view."""
+    def __call__(self, result: FrameResult) -> None:
+        """Receive a frame result."""
 
 
 _POLL_SECONDS = 0.05
-"""Seconds without a frame after which the window's keys are looked at all the same."""
+"""Seconds to wait for a frame before `stopped` is checked again."""
 _RATE_WINDOW = 30
-"""Frames over which the rate is told."""
+"""Number of frames over which the frame rate is computed."""
 
 
 @dataclass(slots=True)
 class WatchSummary:
-    """What came of watching.
+    """Statistics of a run.
 
     Attributes:
-        frames: that were seen.
-        classified: of these.
-        dropped: that came while another was being worked on, and were replaced by a newer one.
-        changes: of the answer.
-        behind: how many frames newer than the one just finished there were, at worst.
-        late: share of the seen frames that were more than one frame behind when they were finished.
-        seconds: that it took.
+        frames: processed frames.
+        classified: classified frames.
+        dropped: frames that were replaced by a newer one while another was processed.
+        label_changes: changes of the smoothed label or of `unknown`.
+        max_behind: maximum number of newer frames when a frame was finished.
+        late_share: share of the frames that were more than one frame behind when finished.
+        seconds: duration.
     """
 
     frames: int = 0
     classified: int = 0
     dropped: int = 0
-    changes: int = 0
-    behind: int = 0
-    late: float = 0.0
+    label_changes: int = 0
+    max_behind: int = 0
+    late_share: float = 0.0
     seconds: float = 0.0
 
 
 def never_stop() -> bool:
-    """Go on until the source ends."""
+    """Return False, so that the loop runs until the source ends."""
     return False
 
 
@@ -77,89 +77,91 @@ def watch_source(
     sinks: Sequence[FrameSink],
     *,
     fps: float,
-    steadiness: SmoothingConfig,
-    tell: Notify,
-    every: bool = False,
+    smoothing: SmoothingConfig,
+    notify: Notify,
+    every_frame: bool = False,
     stopped: Callable[[], bool] = never_stop,
     clock: Clock | None = None,
     summary: WatchSummary | None = None,
 ) -> WatchSummary:
-    """Classify a source until it ends, somebody stops it, or Ctrl-C; the source is released in any case.
+    """Classify a source until it ends, `stopped` returns True, or Ctrl-C; the source is always released.
+
+    The newest frame is processed next; frames that arrive meanwhile are dropped and counted.
 
     Args:
-        classifier: answers. A frame goes the way of every photo that is handed over as pixels.
-        source: gives frames.
-        sinks: take every frame that is seen.
-        fps: frames to classify a second.
-        steadiness: of the answer.
-        tell: told what happens to the source, from another thread.
-        every: classify every frame that is seen. A file is then read as fast as that goes and drops none.
-        stopped: asked between frames, in this thread, several times a second.
-        clock: real time, where none is given.
-        summary: written to as it goes on, for who wants to know after Ctrl-C.
+        classifier: the classifier. A frame gives the same prediction as an image elapsed as pixels.
+        source: the frame source.
+        sinks: receive every processed frame.
+        fps: frames to classify per second.
+        smoothing: parameters of the smoothing.
+        notify: called from another thread with messages about the source.
+        every_frame: classify every processed frame. A file is then read at full speed, without dropping frames.
+        stopped: called between frames, several times a second, in this thread.
+        clock: the clock; None: real time.
+        summary: updated while running, so that it is available after Ctrl-C.
 
     Raises:
         AssayError: the source cannot be read.
     """
     clock = clock or Clock()
     summary = summary or WatchSummary()
-    work = _FrameProcessor(classifier, sinks, fps, steadiness, summary, every=every)
-    # The first answer takes longer than any other; no frame should wait for it.
+    processor = _FrameProcessor(classifier, sinks, fps, smoothing, summary, every_frame=every_frame)
+    # Warm up: the first prediction is slower than all others.
     classifier.predict(np.zeros((64, 64, 3), np.uint8))
-    begin, late = clock.now(), 0
-    waits = every and not source.live
+    start, late = clock.now(), 0
+    lossless = every_frame and not source.live
     try:
-        with frame_reader(source, clock, tell, every=waits) as slot:
-            while not slot.ended and not stopped():
-                frame = slot.take(_POLL_SECONDS)
+        with frame_reader(source, clock, notify, every_frame=lossless) as buffer:
+            while not buffer.ended and not stopped():
+                frame = buffer.take(_POLL_SECONDS)
                 if frame is None:
                     continue
-                work(frame, clock.now())
-                behind = 0 if waits else slot.newest - frame.number
+                processor(frame, clock.now())
+                behind = 0 if lossless else buffer.newest - frame.number
                 late += behind > 1
-                summary.behind = max(summary.behind, behind)
-                summary.dropped = slot.dropped
+                summary.max_behind = max(summary.max_behind, behind)
+                summary.dropped = buffer.dropped
     finally:
-        summary.seconds = clock.now() - begin
-        summary.late = late / max(summary.frames, 1)
+        summary.seconds = clock.now() - start
+        summary.late_share = late / max(summary.frames, 1)
     return summary
 
 
 class _FrameProcessor:
-    """What is done with each frame."""
+    """Classifies frames that are due, smooths, and calls the sinks."""
 
     def __init__(
         self,
         classifier: Classifier,
         sinks: Sequence[FrameSink],
         fps: float,
-        steadiness: SmoothingConfig,
+        smoothing: SmoothingConfig,
         summary: WatchSummary,
         *,
-        every: bool,
+        every_frame: bool,
     ) -> None:
-        self._classifier, self._sinks, self._summary, self._every = classifier, sinks, summary, every
-        self._steady = PredictionSmoother(steadiness)
-        self._answer: SmoothedPrediction | None = None
+        self._classifier, self._sinks, self._summary, self._every_frame = classifier, sinks, summary, every_frame
+        self._smoother = PredictionSmoother(smoothing)
+        self._smoothed: SmoothedPrediction | None = None
         self._period, self._due = 1 / fps, 0.0
         self._rate = FrameRate()
 
     def __call__(self, frame: Frame, now: float) -> None:
         if frame.first:
-            self._steady.restart()
+            self._smoother.reset()
             self._due = frame.time
         prediction = None
-        if self._every or self._is_due(frame.time):
+        if self._every_frame or self._is_due(frame.time):
             prediction = self._classifier.predict(frame.pixels)
-            self._answer = self._steady.update(prediction, frame.time)
+            self._smoothed = self._smoother.update(prediction, frame.time)
             self._summary.classified += 1
-            self._summary.changes += self._answer.changed
+            self._summary.label_changes += self._smoothed.changed
         self._summary.frames += 1
         rate = self._rate.update(now)
-        if self._answer is not None:
-            view = FrameResult(frame, self._answer, prediction, rate)
+        if self._smoothed is not None:
+            result = FrameResult(frame, self._smoothed, prediction, rate)
             for sink in self._sinks:
-                sink(view)
+                sink(result)
 
     def _is_due(self, time: float) -> bool:
         if time < self._due - TIME_EPSILON:
@@ -171,13 +173,13 @@ class _FrameProcessor:
 
 
 class FrameRate:
-    """Frames a second, over the latest of them."""
+    """Frames per second over the latest frames."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque(maxlen=_RATE_WINDOW)
 
     def update(self, now: float) -> float:
-        """Count a frame that came at a time in seconds; return the rate, 0 while it is not known."""
+        """Add a frame at a time in seconds; return the rate, 0 if not yet known."""
         self._times.append(now)
-        passed = self._times[-1] - self._times[0]
-        return (len(self._times) - 1) / passed if passed > 0 else 0.0
+        elapsed = self._times[-1] - self._times[0]
+        return (len(self._times) - 1) / elapsed if elapsed > 0 else 0.0

@@ -50,7 +50,7 @@ class EvaluateResult:
     """What was written, by name."""
     confidence: ConfidenceMetrics
     """Whether the confidence is honest, and how many photos are answered how well."""
-    runs: str
+    runtime: str
     """The runtime and the precision that answered."""
     selection: ThresholdSelection | None = None
     """The threshold for another target precision, where one was wanted."""
@@ -123,4 +123,4 @@ def evaluate_classifier(
     files["confidence"] = folder / "confidence.json"
     write_json(files["confidence"], confidence.to_dict())
     warning = check_training_overlap(classifier, dataset, samples)
-    return EvaluateResult(folder, dataset, metrics, files, confidence, classifier.runs, selection, warning)
+    return EvaluateResult(folder, dataset, metrics, files, confidence, classifier.runtime, selection, warning)

@@ -186,7 +186,7 @@ def reselect_threshold(classifier: Classifier, target: float) -> ThresholdSelect
 
 
 def _familiar_predictions(classifier: Classifier, predictions: Predictions) -> np.ndarray | None:
-    limits = classifier.limits
+    limits = classifier.abstention
     if limits is None or limits.novelty is None or predictions.embedding is None:
         return None
     familiar: np.ndarray = limits.novelty.score(predictions.embedding) <= 1

@@ -115,7 +115,7 @@ def report_provenance(classifier: Classifier, data: Path) -> dict[str, str]:
         "Photos judged": str(data),
         "Fingerprint of the data": origin.data[:16],
         "Seed": str(origin.seed),
-        "Runtime and precision here": classifier.runs,
+        "Runtime and precision here": classifier.runtime,
         "Libraries": ", ".join(f"{name} {version}" for name, version in origin.libraries.items()),
     }
     return {name: value for name, value in rows.items() if value}

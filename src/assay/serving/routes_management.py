@@ -112,7 +112,7 @@ def describe_model(model: ServedModel) -> dict[str, object]:
         "formats": list(model.image_limits.formats),
         "max_bytes": model.max_image_bytes,
         "max_side": model.image_limits.max_side,
-        "abstains": model.classifier.limits is not None,
+        "abstains": model.classifier.abstention is not None,
     }
 
 

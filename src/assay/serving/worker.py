@@ -36,7 +36,9 @@ from assay.serving.telemetry.telemetry import make_telemetry
 def startup_messages(settings: ServeSettings, models: ModelRegistry, listening: socket.socket) -> list[str]:
     """Return the lines to print when a server is ready: one for each model, and where requests are recorded."""
     address = server_url(listening, tls=settings.tls.on)
-    lines = [f"{address} answers with {model.name} {model.info.version} ({model.classifier.runs})" for model in models]
+    lines = [
+        f"{address} answers with {model.name} {model.info.version} ({model.classifier.runtime})" for model in models
+    ]
     return [*lines, settings.request_log.description]
 
 

@@ -26,7 +26,7 @@ def test_a_worker_measures(int8_bundle: Path, shots: list[Path]):
 
 
 def test_a_model_that_cannot_run_is_one_sentence(int8_bundle: Path, shots: list[Path]):
-    with pytest.raises(MeasurementError, match="no engine is called 'abacus'"):
+    with pytest.raises(MeasurementError, match="unknown engine 'abacus'"):
         run_measurement(MeasurementJob(str(int8_bundle), "abacus", "fp32", [str(shots[0])], 0.1))
 
 

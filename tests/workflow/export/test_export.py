@@ -65,7 +65,7 @@ def test_example_answers_as_predict(name: str, exported: ExportResult, int8_bund
     label, confidence = ended.stdout.split("  ")[0].rsplit(" ", 1)
     assert label == expected.label
     assert float(confidence) == pytest.approx(expected.confidence, abs=0.02)
-    assert ("unknown: unsure" in ended.stdout) == (expected.reason == "unsure")
+    assert ("unknown: low confidence" in ended.stdout) == (expected.reason == "low_confidence")
 
 
 @pytest.mark.parametrize("mode", ["stretch", "crop", "letterbox"])

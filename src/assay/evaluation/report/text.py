@@ -112,4 +112,4 @@ def abstention_sentence(context: ReportContext) -> str:
     )
     if counted.answered:
         said += f", {counted.correct:,} of them correctly ({format_percent(counted.precision)})"
-    return f"{said}; {counted.unfamiliar:,} unlike the training photos."
+    return f"{said}; {counted.out_of_distribution:,} unlike the training photos."

@@ -3,8 +3,8 @@ import { el, percent } from "./dom.js";
 
 const SHOWN = 10;
 const WHY = {
-  unsure: "The model is not sure enough: do not rely on this.",
-  unfamiliar: "The photo is unlike those that the model was trained on: do not rely on this.",
+  low_confidence: "The model is not sure enough: do not rely on this.",
+  out_of_distribution: "The photo is unlike those that the model was trained on: do not rely on this.",
 };
 
 export function ranked(probabilities) {
@@ -18,7 +18,7 @@ export function said(answer) {
 
 export function showAnswer(place, answer, note = "") {
   const sure = `${percent(ranked(answer.probabilities)[0][1])} sure.`;
-  const why = answer.unknown ? `${sure} ${WHY[answer.reason] ?? WHY.unsure}` : sure;
+  const why = answer.unknown ? `${sure} ${WHY[answer.reason] ?? WHY.low_confidence}` : sure;
   place.replaceChildren(
     el("p", { className: answer.unknown ? "answer unknown" : "answer", textContent: said(answer) }),
     el("p", { className: "told", textContent: `${why} ${note}`.trim() }),
