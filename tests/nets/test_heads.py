@@ -1,9 +1,12 @@
+"""A stack does what each of its heads would do alone."""
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from assay.nets import Head
+from assay.nets.heads import HeadStack
 from assay.recipe import HeadSpec
 
 
@@ -46,3 +49,63 @@ def test_dropout_drops_in_training_only():
     embedding = torch.ones(1, 1000)
     assert not torch.equal(head.train()(embedding), head(embedding))
     assert torch.equal(head.eval()(embedding), head(embedding))
+
+
+SPECS = {
+    "linear": HeadSpec(dropout=0.4, l2=0.1),
+    "deep": HeadSpec(hidden=(5, 4), dropout=0.4, l2=0.1),
+    "normed": HeadSpec(hidden=(5,), dropout=0.4, batch_norm=True, l2=0.1),
+}
+
+
+def make(spec: HeadSpec) -> Head:
+    torch.manual_seed(0)
+    return Head(spec, 6, 3)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_it_does_what_each_head_does(spec: HeadSpec, *, training: bool):
+    stack = HeadStack(make(spec), 0.4, [0.1, 0.2]).train(training)
+    with torch.no_grad():
+        for parameter in stack.parameters():
+            parameter[1].mul_(1.5)
+    states = [stack.state_of(place) for place in range(2)]
+    embedding = torch.randn(8, 6)
+    torch.manual_seed(1)
+    logits, penalties = stack(embedding), stack.l2_penalty()
+    assert logits.shape == (2, 8, 3)
+    for place, factor in enumerate((1, 2)):
+        head = make(spec).train(training)
+        head.load_state_dict(states[place])
+        torch.manual_seed(1)
+        torch.testing.assert_close(logits[place], head(embedding))
+        torch.testing.assert_close(penalties[place], factor * head.l2_penalty())
+        for name, tensor in head.state_dict().items():
+            torch.testing.assert_close(stack.state_of(place)[name], tensor)
+
+
+def test_the_head_that_it_starts_from_stays_as_it_is():
+    head = make(SPECS["normed"])
+    stack = HeadStack(head, 0.0, [0.0, 0.0, 0.0])
+    stack(torch.randn(8, 6))
+    for name, tensor in make(SPECS["normed"]).state_dict().items():
+        assert torch.equal(head.state_dict()[name], tensor)
+    assert stack.l2_penalty().tolist() == [0, 0, 0]
+
+
+def test_weights_without_bounds_cost_a_head_without_penalty_nothing():
+    stack = HeadStack(make(SPECS["linear"]), 0.0, [0.0, 0.1])
+    with torch.no_grad():
+        stack.head.fc.weight.fill_(1e30)
+    assert stack.l2_penalty().tolist() == [0, float("inf")]
+
+
+def test_every_head_drops_its_share():
+    stack = HeadStack(make(HeadSpec()), 0.75, [0.0])
+    with torch.no_grad():
+        stack.head.fc.weight.fill_(1.0)
+        stack.head.fc.bias.zero_()
+    sums = stack(torch.ones(4000, 6))[0, :, 0]
+    assert float(sums.mean().detach()) == pytest.approx(6, abs=0.2)
+    assert set(sums.detach().unique().tolist()) == {0, 4, 8, 12, 16, 20, 24}

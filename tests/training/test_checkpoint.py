@@ -1,16 +1,20 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from assay.core.errors import AssayError
-from assay.training import EpochMetrics
+from assay.recipe import Recipe
+from assay.training import EpochMetrics, LabeledImages
 from assay.training.checkpoint import (
     TrainingState,
     load_best_weights,
     load_training_state,
+    run_fingerprint,
     save_best_weights,
     save_training_state,
 )
@@ -97,3 +101,32 @@ def test_another_runs_snapshot_is_refused_by_the_setting_that_differs(snapshot: 
     snapshot.check_fingerprint({"train.lr": "0.1"}, Path("last.ckpt"))
     with pytest.raises(AssayError, match=r"last\.ckpt cannot be resumed: train\.lr differs"):
         snapshot.check_fingerprint({"train.lr": "0.2"}, Path("last.ckpt"))
+
+
+MakeRecipe = Callable[..., Recipe]
+MakeSplit = Callable[..., LabeledImages]
+
+
+def test_settings_that_change_weights_are_named(make_recipe: MakeRecipe, make_split: MakeSplit):
+    one = run_fingerprint(make_recipe(lr=0.1), make_split(), make_split())
+    two = run_fingerprint(make_recipe(lr=0.2), make_split(), make_split())
+    assert {name for name in one if one[name] != two[name]} == {"train.lr"}
+
+
+def test_where_and_how_fast_a_run_computes_is_no_part_of_it(make_recipe: MakeRecipe, make_split: MakeSplit):
+    one = run_fingerprint(make_recipe(workers=0, device="cpu"), make_split(), make_split())
+    two = run_fingerprint(make_recipe(workers=3, device="auto", tensorboard=True), make_split(), make_split())
+    assert one == two
+
+
+def test_other_labels_are_another_run(make_recipe: MakeRecipe, make_split: MakeSplit):
+    split = make_split()
+    flipped = LabeledImages(split.images, 1 - split.targets)
+    one, two = (run_fingerprint(make_recipe(), each, split) for each in (split, flipped))
+    assert {name for name in one if one[name] != two[name]} == {"the order or labels of the training photos"}
+
+
+def test_the_width_of_the_integers_does_not_matter(make_recipe: MakeRecipe, make_split: MakeSplit):
+    split = make_split()
+    narrow = LabeledImages(split.images, split.targets.astype(np.int32))
+    assert run_fingerprint(make_recipe(), split, split) == run_fingerprint(make_recipe(), narrow, split)

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +7,7 @@ import pytest
 
 from assay.core.errors import AssayError
 from assay.training import EpochMetrics, format_epoch, read_metrics
-from assay.training.history import write_metrics, write_step_losses
+from assay.training.history import RunLog, write_metrics, write_step_losses
 
 ROWS = (
     EpochMetrics(1, 0.1 + 0.2, 0.5, 1 / 3, 0.75, 1e-5, 12.25),
@@ -58,3 +59,11 @@ def test_unknown_names_are_attribute_errors():
 
     with pytest.raises(AttributeError, match="no attribute 'fitt'"):
         assay.training.fitt  # noqa: B018
+
+
+def test_lines_are_appended_with_the_time(tmp_path: Path):
+    RunLog(tmp_path / "run" / "training.log").write("started: α")
+    RunLog(tmp_path / "run" / "training.log").write("resumed")
+    lines = (tmp_path / "run" / "training.log").read_text(encoding="utf-8").splitlines()
+    assert [line.split("  ")[1] for line in lines] == ["started: α", "resumed"]
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d  ", line) for line in lines)
