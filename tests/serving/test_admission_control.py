@@ -1,4 +1,4 @@
-"""Places: bounded, given back, and a sensible time to come again."""
+"""Admission control: bounded capacity that is released, and a plausible Retry-After."""
 
 from contextlib import ExitStack
 

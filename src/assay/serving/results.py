@@ -47,7 +47,7 @@ class ClassificationResult:
         """Return JSON for the cache."""
         # asdict would copy every value first.
         values = {name: getattr(self, name) for name in self.__slots__}
-        values["image"] = {name: getattr(self.image, name) for name in self.image.__slots__}
+        values["image"] = self.image.to_dict()
         return json.dumps(values, separators=(",", ":")).encode()
 
     @classmethod
@@ -59,11 +59,9 @@ class ClassificationResult:
         """
         try:
             values = json.loads(content)
-            image = values.pop("image")
-            size = image["dimensions"]
-            metadata = ImageMetadata(image["size"], image["format"], None if size is None else (size[0], size[1]))
-            return cls(metadata, **values)
-        except (TypeError, KeyError, IndexError, AttributeError) as error:
+            image = ImageMetadata.from_dict(values.pop("image"))
+            return cls(image, **values)
+        except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a cached result: {error}") from None
 
 

@@ -24,12 +24,7 @@ def to_document(record: RequestRecord) -> Document:
         "request_id": _valid_text(record.request_id),
         "timestamp": to_milliseconds(record.timestamp),
         "client_id": _valid_text(record.client_id),
-        "image_metadata": image
-        and {
-            "size": image.size,
-            "format": image.format,
-            "dimensions": image.dimensions and list(image.dimensions),
-        },
+        "image_metadata": image and image.to_dict(),
         "classification": {
             "result": record.result and _valid_text(record.result),
             "confidence": record.confidence,
@@ -58,8 +53,7 @@ def from_document(stored: Mapping[str, Any]) -> RequestRecord:
         request_id=stored["request_id"],
         timestamp=stored["timestamp"].astimezone(UTC),
         client_id=stored["client_id"],
-        image=image
-        and ImageMetadata(image["size"], image["format"], image["dimensions"] and tuple(image["dimensions"])),
+        image=image and ImageMetadata.from_dict(image),
         result=answer["result"],
         confidence=answer["confidence"],
         unknown=stored["unknown"],

@@ -175,7 +175,7 @@ def _access_line(event: RequestCompleted) -> str:
         "cache_hit": record.cache_hit,
         "milliseconds": round(1000 * record.processing_time, 3),
         "error": record.error,
-        "image_metadata": image and {"size": image.size, "format": image.format, "dimensions": image.dimensions},
+        "image_metadata": image and image.to_dict(),
     }
     return printable_json(_ENCODER.encode(line))
 
