@@ -53,8 +53,8 @@ def test_json_and_going_on(photos: Path, tmp_path: Path) -> None:
     first, second = (json.loads(RUN.invoke(app, command).stdout) for _ in range(2))
     assert first["kept"] == 0
     assert second["kept"] == first["originals"] + first["copies"]
-    assert second["parts"] == first["parts"]
-    assert sum(first["parts"]["test"].values()) < sum(first["parts"]["train"].values())
+    assert second["splits"] == first["splits"]
+    assert sum(first["splits"]["test"].values()) < sum(first["splits"]["train"].values())
 
 
 def test_crop_writes_the_region_of_interest(photos: Path, tmp_path: Path) -> None:

@@ -61,10 +61,10 @@ def test_each_photo_comes_once(folder: Path, typed: list[str], expected: list[st
 
 def test_where_the_answers_go_is_no_photo(folder: Path):
     out = folder / "b" / "1.png"
-    assert "b/1.png" not in _names(expand_image_paths([str(folder)], without=[out]), folder)
-    assert "b/1.png" not in _names(expand_image_paths([str(folder / "b" / "*")], without=[out]), folder)
+    assert "b/1.png" not in _names(expand_image_paths([str(folder)], exclude=[out]), folder)
+    assert "b/1.png" not in _names(expand_image_paths([str(folder / "b" / "*")], exclude=[out]), folder)
     with pytest.raises(UsageError, match="is the output file"):
-        expand_image_paths([str(out)], without=[out])
+        expand_image_paths([str(out)], exclude=[out])
 
 
 @pytest.mark.parametrize("name", ["nowhere.png", "*.nothing", "c/.."])

@@ -102,8 +102,8 @@ def test_ctrl_c_tells_how_to_go_on_and_it_does(
         patch.setattr(batch_predict.ResumeLog, "add", interrupted)
         result = assay("predict", model, photos, "--out", out)
     assert result.code == 130
-    kept = f"assay: {out}.partial keeps the answers: the same command goes on from there"
-    assert result.err.splitlines() == [kept, "assay: stopped"]
+    kept = f"assay: results so far are in {out}.partial: repeat the command to resume"
+    assert result.err.splitlines() == [kept, "assay: interrupted"]
     assert not out.exists()
     result = assay("predict", model, photos, "--out", out)
     assert "16 results from the interrupted run" in result.out
@@ -113,11 +113,11 @@ def test_ctrl_c_tells_how_to_go_on_and_it_does(
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--json", "--out", "a.csv"], 2, "--json and --out exclude each other"),
-        (["--out", "a.xls"], 2, "a.xls has no known ending: let it end in .csv, .jsonl, .parquet"),
+        (["--json", "--out", "a.csv"], 2, "--json and --out cannot be combined"),
+        (["--out", "a.xls"], 2, "a.xls has an unknown suffix: use .csv, .jsonl, .parquet"),
         (["--out", "folder.csv"], 2, "folder.csv is a folder"),
-        (["--out", "file/a.csv"], 1, "cannot be written"),
-        (["--out", "/proc/a.csv"], 1, "/proc/a.csv cannot be written"),
+        (["--out", "file/a.csv"], 1, "cannot write"),
+        (["--out", "/proc/a.csv"], 1, "cannot write /proc/a.csv"),
     ],
 )
 def test_outputs_that_cannot_be(  # noqa: PLR0917
@@ -178,7 +178,7 @@ def test_a_pipe_does_not_hang(assay, model: Path, tmp_path: Path):
     thread.join(60)
     assert results
     assert results[0].code == 1
-    assert results[0].err == f"assay: {tmp_path / 'pipe.png'}: it is no file but a pipe, a socket or a device\n"
+    assert results[0].err == f"assay: {tmp_path / 'pipe.png'}: not a file but a pipe, a socket or a device\n"
 
 
 def test_json_lines_name_the_unreadable_too(assay, model: Path, photos: Path):

@@ -137,7 +137,7 @@ def test_a_table_may_name_one_and_the_others_are_used(
         main(["check", str(table)])
     told = capsys.readouterr().out
     assert "red/pipe.png" in told
-    assert "it is no file but a pipe, a socket or a device" in told
+    assert "not a file but a pipe, a socket or a device" in told
 
 
 def test_a_run_that_holds_one_is_refused(

@@ -38,7 +38,7 @@ def test_a_map_weighs_channels():
 
 
 def test_shapes_that_do_not_belong_together_are_refused():
-    with pytest.raises(ValueError, match=r"\[2, 4\] does not fit a feature map of \[5, 3, 3\]"):
+    with pytest.raises(ValueError, match=r"\[2, 4\] does not match a feature map of shape \[5, 3, 3\]"):
         class_activation_map(np.zeros((5, 3, 3)), np.zeros((2, 4)))
 
 

@@ -80,7 +80,7 @@ def test_a_large_turned_photo_is_shown_small_and_upright_and_measured_in_its_own
     assert explanation.peak is not None
     # One cell of the feature map is 375 pixels.
     assert explanation.peak == pytest.approx((450, 1950), abs=190)
-    assert explanation.box == (0, 750, 1500, 2250)
+    assert explanation.crop_box == (0, 750, 1500, 2250)
 
 
 def test_pictures_have_the_size_asked_for(classifier: Classifier):
@@ -95,7 +95,7 @@ def test_what_lies_outside_the_region_of_interest_is_dark(make_bundle):
     spec = PreprocessSpec(size=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), roi=(0.5, 0, 1, 1), resize_mode="stretch")
     classifier = Classifier.load(make_bundle(preprocess=spec))
     explanation = classifier.explain(gray_with_red(), "red")
-    assert explanation.box == (80, 0, 160, 80)
+    assert explanation.crop_box == (80, 0, 160, 80)
     assert explanation.heat[:, :80].max() == 0
     assert explanation.overlay()[:, :80].max() < 40
     assert explanation.peak == pytest.approx((110, 20), abs=10)

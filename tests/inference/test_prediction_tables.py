@@ -52,7 +52,7 @@ def test_parquet_has_types(tmp_path: Path):
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
 def test_no_rows_are_a_table_too(tmp_path: Path, suffix: str):
-    write_predictions(tmp_path / "a", [], ["red"], limits=False, suffix=suffix)
+    write_predictions(tmp_path / "a", [], ["red"], abstention=False, suffix=suffix)
     if suffix == ".parquet":
         assert pyarrow.parquet.read_table(tmp_path / "a").column_names == [
             "path", "label", "confidence", "error", "p_red"

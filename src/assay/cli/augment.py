@@ -65,16 +65,16 @@ def augment(
         *([] if copies is None else [f"augment.offline.copies={copies}"]),
     ]
     settings = load_recipe(recipe, overrides)
-    told: dict[str, object] = {}
+    output: dict[str, object] = {}
     lines = []
     if sheet is not None:
         _draw(data, settings, sheet, photos=photos, variants=variants, seed=seed)
-        told["sheet"] = str(sheet)
+        output["sheet"] = str(sheet)
         lines.append(f"contact sheet of augmentations: {sheet}")
     if to is not None:
-        told |= _crop(data, recipe, settings, to, lines) if crop else _write(data, settings, to, seed, lines)
+        output |= _crop(data, recipe, settings, to, lines) if crop else _write(data, settings, to, seed, lines)
     if json:
-        print_json(told)
+        print_json(output)
     else:
         echo(*lines)
 
@@ -124,7 +124,7 @@ def _crop(data: Path, name: str, recipe: "Recipe", to: Path, lines: list[str]) -
         "photos": written.photos,
         "kept": written.kept,
         "region": region,
-        "unreadable": [one.id for one in dataset.unreadable],
+        "unreadable": [sample.id for sample in dataset.unreadable],
     }
 
 
@@ -146,13 +146,13 @@ def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) 
     for warning in dataset.warnings:
         echo(f"note: {warning}", err=True)
     result = read_manifest(written.manifest, dataset.classes)
-    parts = {part: result.counts(part) for part in SPLITS}
+    splits = {split: result.counts(split) for split in SPLITS}
     lines.append(f"{to}: {written.originals} photos and {written.copies} augmented copies")
     if groups := count_groups(dataset.samples):
         lines.append(f"{groups} groups of similar photos, each kept within one split")
-    for part, counts in parts.items():
+    for split, counts in splits.items():
         lines.append(
-            f"  {part:<5} " + join_names([f"{label} {count}" for label, count in counts.items()], MAX_CLASSES_SHOWN)
+            f"  {split:<5} " + join_names([f"{label} {count}" for label, count in counts.items()], MAX_CLASSES_SHOWN)
         )
     lines.append(f"next: {shell_command('train', written.manifest)}")
     return {
@@ -161,6 +161,6 @@ def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) 
         "copies": written.copies,
         "kept": written.kept,
         "groups": count_groups(dataset.samples),
-        "unreadable": [one.id for one in dataset.unreadable],
-        "parts": parts,
+        "unreadable": [sample.id for sample in dataset.unreadable],
+        "splits": splits,
     }

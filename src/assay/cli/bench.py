@@ -59,7 +59,7 @@ def bench(
 
 
 def _print_result(result: "BenchmarkResult", written: list[Path]) -> None:
-    told, processors = result.machine, result.machine["processors"]
+    machine, processors = result.machine, result.machine["processors"]
     measured = [(str(row.combination), row) for row in result.measured]
     if measured:
         echo_text(_table(_SPEED, [[name, *_speed(row)] for name, row in measured]))
@@ -78,11 +78,11 @@ def _print_result(result: "BenchmarkResult", written: list[Path]) -> None:
     if result.caution:
         echo(f"warning              {result.caution}", colour="yellow")
     echo(
-        f"machine              {told['processor']}, {processors['usable']} of {processors['present']} "
-        f"CPUs, {', '.join(told['features']) or 'no CPU features reported'}"
+        f"machine              {machine['processor']}, {processors['usable']} of {processors['present']} "
+        f"CPUs, {', '.join(machine['features']) or 'no CPU features reported'}"
     )
-    libraries = ", ".join(f"{name} {version}" for name, version in told["libraries"].items())
-    echo(f"versions             {libraries}, Python {told['python']}")
+    libraries = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
+    echo(f"versions             {libraries}, Python {machine['python']}")
     echo(f"load                 {result.load[0]} before, {result.load[1]} at the end")
     for path in written:
         echo(f"written              {path}")
@@ -104,23 +104,23 @@ _COST = ("MiB", "peak", "file ms", "decode", "prep.", "infer.", "accuracy")
 def _speed(row: "BenchmarkRow") -> list[str]:
     setting = row.best().setting
     return [
-        f"{row.of(lambda one: 1e3 * one.p50).median:.2f}",
-        f"{row.of(lambda one: 1e3 * one.p95).median:.2f}",
-        f"{row.of(lambda one: 1e3 * one.p99).median:.2f}",
-        f"{row.of(lambda one: one.throughput).median:.1f}",
+        f"{row.of(lambda trial: 1e3 * trial.p50).median:.2f}",
+        f"{row.of(lambda trial: 1e3 * trial.p95).median:.2f}",
+        f"{row.of(lambda trial: 1e3 * trial.p99).median:.2f}",
+        f"{row.of(lambda trial: trial.throughput).median:.1f}",
         f"{setting.streams} × {setting.batch}",
-        f"{row.of(lambda one: one.startup).median:.2f}",
+        f"{row.of(lambda trial: trial.startup).median:.2f}",
     ]
 
 
 def _cost(row: "BenchmarkRow") -> list[str]:
     from assay.core.tables import format_percent
 
-    held, peak = row.memory(lambda one: one.memory), row.memory(lambda one: one.peak)
+    held, peak = row.memory(lambda trial: trial.memory), row.memory(lambda trial: trial.peak)
     return [
         "–" if held is None else f"{held:.0f}",
         "–" if peak is None else f"{peak:.0f}",
-        f"{row.of(lambda one: 1e3 * sum(one.stages)).median:.2f}",
+        f"{row.of(lambda trial: 1e3 * sum(trial.stages)).median:.2f}",
         *(format_percent(share, 0) for share in row.shares().values()),
         "–" if row.accuracy is None else format_percent(row.accuracy.share),
     ]

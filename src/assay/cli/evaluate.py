@@ -59,10 +59,10 @@ def evaluate(
             progress=progress,
         )
     if json:
-        told = {"metrics": result.metrics.to_dict(), "confidence": result.confidence.to_dict()}
+        figures = {"metrics": result.metrics.to_dict(), "confidence": result.confidence.to_dict()}
         chosen = None if result.selection is None else result.selection.to_dict()
-        said = {"folder": str(folder), "runtime": result.runtime, "caution": result.caution}
-        print_json({**said, **told, "selection": chosen})
+        run = {"folder": str(folder), "runtime": result.runtime, "caution": result.caution}
+        print_json({**run, **figures, "selection": chosen})
         return
     for name in ("report", "confusion_text"):
         echo_text(result.files[name].read_text(encoding="utf-8").rstrip() + "\n")

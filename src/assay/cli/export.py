@@ -62,17 +62,17 @@ def export(
 
 
 def _print_exports(result: "ExportResult") -> None:
-    for one in result.exported:
-        echo(f"{one.format:<14}{one.size / 1e6:7.1f} MB  {_agreement_text(one)}")
-    for name, why in result.skipped.items():
-        echo(f"{name:<14}skipped: {why}")
+    for file in result.exported:
+        echo(f"{file.format:<14}{file.size / 1e6:7.1f} MB  {_agreement_text(file)}")
+    for name, reason in result.skipped.items():
+        echo(f"{name:<14}skipped: {reason}")
     echo("", f"{result.folder} contains a .json description and a runnable example_….py for each format.")
 
 
-def _agreement_text(one: "ExportedFormat") -> str:
-    told = one.agreement
-    if told is None:
+def _agreement_text(file: "ExportedFormat") -> str:
+    agreement = file.agreement
+    if agreement is None:
         return "not checked"
-    noun = "photo" if told.photos == 1 else "photos"
-    same = "same labels" if not told.labels_differ else f"{told.labels_differ} labels differ"
-    return f"{told.photos} {noun}: logits within {told.difference:.1g}, {same}"
+    noun = "photo" if agreement.photos == 1 else "photos"
+    same = "same labels" if not agreement.labels_differ else f"{agreement.labels_differ} labels differ"
+    return f"{agreement.photos} {noun}: logits within {agreement.difference:.1g}, {same}"

@@ -68,17 +68,17 @@ def _list(json: bool) -> None:
         print_json(
             [
                 {
-                    "name": one.name,
-                    "summary": one.summary,
-                    "bytes": one.size,
-                    "licence": one.licence,
-                    "homepage": one.homepage,
-                    "files": [{"url": file.url, "sha256": file.sha256} for file in one.files],
+                    "name": dataset.name,
+                    "summary": dataset.summary,
+                    "bytes": dataset.size,
+                    "licence": dataset.licence,
+                    "homepage": dataset.homepage,
+                    "files": [{"url": file.url, "sha256": file.sha256} for file in dataset.files],
                 }
-                for one in REGISTRY.values()
+                for dataset in REGISTRY.values()
             ]
         )
         return
     width = max(map(len, REGISTRY))
-    for one in REGISTRY.values():
-        echo(f"{one.name:<{width}}  {one.size / 1e6:>4.0f} MB  {one.summary} ({one.licence})")
+    for dataset in REGISTRY.values():
+        echo(f"{dataset.name:<{width}}  {dataset.size / 1e6:>4.0f} MB  {dataset.summary} ({dataset.licence})")

@@ -10,7 +10,7 @@ from assay.image.skipped_files import NOT_AN_IMAGE, SkippedFiles
 
 
 def expand_image_paths(
-    inputs: Sequence[str], without: Collection[Path] = (), skipped: SkippedFiles | None = None
+    inputs: Sequence[str], exclude: Collection[Path] = (), skipped: SkippedFiles | None = None
 ) -> Iterator[Path]:
     """Yield each image path once, in the order given and sorted by name within a folder or glob.
 
@@ -21,29 +21,29 @@ def expand_image_paths(
 
     Args:
         inputs: files, folders and globs.
-        without: files to leave out, such as the output file.
+        exclude: files to leave out, such as the output file.
         skipped: collects what is skipped in folders.
 
     Raises:
         UsageError: at the call, if an input matches nothing or a folder contains no photo.
         AssayError: a folder given as input cannot be read.
     """
-    left_out = {path.resolve() for path in without}
+    excluded = {path.resolve() for path in exclude}
     folders: list[Path] = []
     order: dict[Path, None] = {}
     for name in inputs:
         path = Path(name)
         if path.is_dir():
-            if next(_walk(path, SkippedFiles(), left_out), None) is None:
+            if next(_walk(path, SkippedFiles(), excluded), None) is None:
                 raise UsageError(f"{name} contains no photos: give another folder, or files")
             folders.append(path)
             order[path] = None
         else:
-            found = [one for one in _match(name) if one.resolve() not in left_out]
+            found = [path for path in _match(name) if path.resolve() not in excluded]
             if not found:
                 raise UsageError(f"{name} contains no photos: it is the output file")
             order.update(dict.fromkeys(found))
-    return _expand(list(order), folders, left_out, SkippedFiles() if skipped is None else skipped)
+    return _expand(list(order), folders, excluded, SkippedFiles() if skipped is None else skipped)
 
 
 def _match(name: str) -> list[Path]:
@@ -61,7 +61,7 @@ def _match(name: str) -> list[Path]:
 
 
 def _expand(
-    order: Sequence[Path], folders: Sequence[Path], left_out: Collection[Path], skipped: SkippedFiles
+    order: Sequence[Path], folders: Sequence[Path], excluded: Collection[Path], skipped: SkippedFiles
 ) -> Iterator[Path]:
     """Walk the folders in order; paths already yielded, by name or within a folder, are left out."""
     before: list[Path] = []
@@ -74,17 +74,17 @@ def _expand(
             continue
         inner = [folder for folder in before if folder.is_relative_to(path)]
         outer = any(path.is_relative_to(folder) for folder in before)
-        for photo in () if outer else _walk(path, skipped, left_out):
+        for photo in () if outer else _walk(path, skipped, excluded):
             if photo not in given and not any(photo.is_relative_to(folder) for folder in inner):
                 yield photo
         before.append(path)
 
 
-def _walk(folder: Path, skipped: SkippedFiles, left_out: Collection[Path]) -> Iterator[Path]:
+def _walk(folder: Path, skipped: SkippedFiles, excluded: Collection[Path]) -> Iterator[Path]:
     """Yield the photos of a folder, then its subfolders that cannot be read."""
     unreadable = set(skipped.unreadable)
     for path in walk_images(folder, skipped):
-        if left_out and path.resolve() in left_out:
+        if excluded and path.resolve() in excluded:
             continue
         if is_image_file(path):
             yield path

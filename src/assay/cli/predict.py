@@ -44,7 +44,7 @@ def predict(
     if out is not None:
         _check_output(out, json=json)
     skipped = SkippedFiles()
-    paths = expand_image_paths(inputs, without=_output_files(out), skipped=skipped)
+    paths = expand_image_paths(inputs, exclude=_output_files(out), skipped=skipped)
     classifier = Classifier.load(
         model,
         engine=engine,
@@ -56,7 +56,7 @@ def predict(
         measure=out is not None,
     )
     print_engine(classifier)
-    total = sum(1 for _ in expand_image_paths(inputs, without=_output_files(out))) if is_terminal(sys.stderr) else 0
+    total = sum(1 for _ in expand_image_paths(inputs, exclude=_output_files(out))) if is_terminal(sys.stderr) else 0
     if out is not None:
         unreadable = _write_table(
             classifier, paths, out, total, {"abstain": abstain, "precision": classifier.precision}
@@ -94,20 +94,20 @@ def _write_table(
 
     try:
         with progress_bars("photos") as progress:
-            tally = batch_predict(classifier, paths, out, total=total, conditions=conditions, progress=progress)
+            summary = batch_predict(classifier, paths, out, total=total, conditions=conditions, progress=progress)
     except KeyboardInterrupt:
         echo(f"assay: results so far are in {resume_log_path(out)}: repeat the command to resume", err=True)
         raise typer.Exit(130) from None
     except OSError as error:
         reason = error.strerror or error
         raise AssayError(f"cannot write {out} ({reason}): fix this and repeat the command to resume") from None
-    earlier = f" ({tally.resumed} results from the interrupted run)" if tally.resumed else ""
-    echo(f"{tally.count} photos classified, {tally.unreadable} unreadable: {out}{earlier}")
-    for example in tally.examples:
+    earlier = f" ({summary.resumed} results from the interrupted run)" if summary.resumed else ""
+    echo(f"{summary.count} photos classified, {summary.unreadable} unreadable: {out}{earlier}")
+    for example in summary.examples:
         echo(f"assay: {example}", err=True)
-    if tally.unreadable > len(tally.examples):
-        echo(f"assay: {tally.unreadable - len(tally.examples)} more: see `error` in {out}", err=True)
-    return tally.unreadable
+    if summary.unreadable > len(summary.examples):
+        echo(f"assay: {summary.unreadable - len(summary.examples)} more: see `error` in {out}", err=True)
+    return summary.unreadable
 
 
 def _predictions(classifier: "Classifier", paths: "Iterable[Path]", total: int) -> "Iterator[Prediction | Failure]":
@@ -135,8 +135,8 @@ def _print_predictions(answers: "Iterable[Prediction | Failure]", *, json: bool)
         elif not json:
             name = printable(answer.source or "")
             width = max(width, min(len(name), 60))
-            doubt = f"  unknown: {answer.reason}" if answer.unknown else ""
-            print_result(f"{name:<{width}}  {answer.label}  {answer.confidence:.3f}{doubt}")
+            unknown = f"  unknown: {(answer.reason or '').replace('_', ' ')}" if answer.unknown else ""
+            print_result(f"{name:<{width}}  {answer.label}  {answer.confidence:.3f}{unknown}")
     return unreadable
 
 

@@ -186,7 +186,7 @@ def _formats(text: str) -> list[str]:
     from assay.recipe import ImageFormat
 
     known = get_args(ImageFormat)
-    names = [_FORMAT_ALIASES.get(one, one) for one in (name.strip().lower() for name in text.split(","))]
+    names = [_FORMAT_ALIASES.get(name, name) for name in (name.strip().lower() for name in text.split(","))]
     for name in names:
         if name not in known:
             raise UsageError(f"--formats: unknown image format {name!r}: choose from {', '.join(known)}")

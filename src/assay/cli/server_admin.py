@@ -123,9 +123,9 @@ def _print_new_key(desk: "KeyManager", key: "ApiKey", *, json: bool) -> None:
     if json:
         print_json({**_key_row(desk, key), "token": token})
         return
-    ends = _key_row(desk, key)["expires"]
+    expires_at = _key_row(desk, key)["expires"]
     print_result(token)
-    echo(f"for {key.client}, {key.tier}, {' '.join(key.scopes)}, expires {ends or 'never'}", err=True)
+    echo(f"for {key.client}, {key.tier}, {' '.join(key.scopes)}, expires {expires_at or 'never'}", err=True)
     if key.tier not in DEFAULT_TIERS:
         echo(f"{key.tier} is not a built-in tier: the server's settings must define it.", err=True)
     echo("Save the key now: it is not stored and cannot be shown again.", err=True)
@@ -227,11 +227,11 @@ async def _print_request_lines(records: "AsyncIterator[RequestRecord]") -> None:
 
 
 async def _print_requests(records: "AsyncIterator[RequestRecord]") -> None:
-    rows = [_request_row(one) async for one in records]
+    rows = [_request_row(record) async for record in records]
     if not rows:
         echo("no requests")
         return
-    widths = [max(len(row[place]) for row in (_REQUEST_COLUMNS, *rows)) for place in range(len(_REQUEST_COLUMNS))]
+    widths = [max(len(row[index]) for row in (_REQUEST_COLUMNS, *rows)) for index in range(len(_REQUEST_COLUMNS))]
     for row in (_REQUEST_COLUMNS, *rows):
         echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 

@@ -193,11 +193,13 @@ def _profile_table(path: Path) -> str:
 
     from assay.core.tables import align_columns, format_percent
 
-    told = json.loads(path.read_text(encoding="utf-8"))
-    total = sum(told["seconds"].values())
+    profile = json.loads(path.read_text(encoding="utf-8"))
+    total = sum(profile["seconds"].values())
     rows = [["stage", "seconds", "share"]]
-    rows += [[name, f"{one:.2f}", format_percent(one / total)] for name, one in told["seconds"].items()]
-    rows += [[f"in worker processes: {name}", f"{one:.2f}", ""] for name, one in told["preparing_photos"].items()]
+    rows += [[name, f"{seconds:.2f}", format_percent(seconds / total)] for name, seconds in profile["seconds"].items()]
+    rows += [
+        [f"in worker processes: {name}", f"{seconds:.2f}", ""] for name, seconds in profile["preparing_photos"].items()
+    ]
     return align_columns(rows)
 
 

@@ -13,25 +13,25 @@ if TYPE_CHECKING:
     from assay.evaluation import Metrics
 
 
-def describe_data(dataset: "Dataset", advised: int) -> str:
+def describe_data(dataset: "Dataset", min_images: int) -> str:
     """Return a table of photos by class and split, with warnings and skipped files."""
     from assay.data import SPLITS, count_groups, leaking_groups
 
-    counts = {part: dataset.counts(part) for part in SPLITS}
+    counts = {split: dataset.counts(split) for split in SPLITS}
     shown, rest = _shown_classes(dataset)
-    rows = [["", *SPLITS], *([name, *(str(counts[part][name]) for part in SPLITS)] for name in shown)]
+    rows = [["", *SPLITS], *([name, *(str(counts[split][name]) for split in SPLITS)] for name in shown)]
     if rest:
-        others = [str(sum(counts[part][name] for name in rest)) for part in SPLITS]
+        others = [str(sum(counts[split][name] for name in rest)) for split in SPLITS]
         rows.append([f"{len(rest)} more classes", *others])
     lines = [f"{len(dataset)} photos, {len(dataset.classes)} classes", *align_columns(rows).split("\n")]
     kept = count_groups(dataset.samples) - len(leaking_groups(dataset.samples))
     if kept:
         lines.append(f"{kept} groups of photos (duplicates, bursts, custom groups), each kept within one split")
-    few = [name for name, count in dataset.counts().items() if count < advised]
+    few = [name for name, count in dataset.counts().items() if count < min_images]
     if few:
-        lines.append(f"warning: fewer than {advised} photos of {join_names(few)}; add more")
+        lines.append(f"warning: fewer than {min_images} photos of {join_names(few)}; add more")
     lines += [f"warning: {sentence}" for sentence in [*_label_conflicts(dataset), *dataset.warnings]]
-    lines += [f"skipped: {one.path}: {one.reason}" for one in dataset.unreadable[:5]]
+    lines += [f"skipped: {sample.path}: {sample.reason}" for sample in dataset.unreadable[:5]]
     if len(dataset.unreadable) > 5:
         lines.append(f"skipped: {len(dataset.unreadable) - 5} more files")
     if dataset.skipped:
@@ -61,14 +61,14 @@ def _label_conflicts(dataset: "Dataset") -> list[str]:
     return [f"{len(twice)} identical photos have different labels ({named}): see `assay check`"]
 
 
-def describe_metrics(metrics: "Metrics", part: str) -> str:
+def describe_metrics(metrics: "Metrics", split: str) -> str:
     """Return a sentence on the metrics, and a line for the positive class."""
-    lines = [f"{part}: {metrics.sentence}"]
+    lines = [f"{split}: {metrics.sentence}"]
     if metrics.count and metrics.positive is not None:
-        one = metrics.of(metrics.positive)
-        figures = [("precision", one.precision), ("recall", one.recall), ("F1", one.f1)]
-        told = ", ".join(f"{name} {value:.3f}" for name, value in figures if value is not None)
-        lines.append(f"{metrics.positive}: {told}")
+        positive = metrics.of(metrics.positive)
+        figures = [("precision", positive.precision), ("recall", positive.recall), ("F1", positive.f1)]
+        text = ", ".join(f"{name} {value:.3f}" for name, value in figures if value is not None)
+        lines.append(f"{metrics.positive}: {text}")
     return "\n".join(map(printable, lines))
 
 
@@ -76,14 +76,14 @@ if TYPE_CHECKING:
     from assay.evaluation import AnswerCounts, ThresholdSelection
 
 
-def describe_confidence(told: Mapping[str, Any], part: str) -> str:
+def describe_confidence(confidence: Mapping[str, Any], split: str) -> str:
     """Return lines on calibration and abstention.
 
     Args:
-        told: the entry `confidence` of a bundle's metrics.
-        part: the split whose coverage is reported, `test` or `val`.
+        confidence: the entry `confidence` of a bundle's metrics.
+        split: the split whose coverage is reported, `test` or `val`.
     """
-    calibration = told["calibration"]
+    calibration = confidence["calibration"]
     before, after = calibration["before"], calibration["after"]
     if calibration["temperature"] == 1:
         found = f"not recalibrated: temperature scaling did not help (ECE {before['ece']:.3f})"
@@ -93,7 +93,7 @@ def describe_confidence(told: Mapping[str, Any], part: str) -> str:
             f"{after['ece']:.3f}, log-loss {before['nll']:.3f} → {after['nll']:.3f} on validation photos"
         )
     lines = [f"confidence  {found}"]
-    chosen, counted = told.get("abstaining"), told.get(part, {}).get("answered")
+    chosen, counted = confidence.get("abstaining"), confidence.get(split, {}).get("answered")
     if chosen is not None and counted is not None:
         lines.append(f"unknown     {_coverage_text(counted, chosen['threshold'])}")
         lines.append(f"            {_guarantee_text(chosen)}")
@@ -207,7 +207,9 @@ def _print_data(dataset: "Dataset") -> None:
 
 def _print_run(name: str, figures: "RunMetrics") -> None:
     names = {"train": "training", "val": "validation", "test": "test"}
-    told = [
-        f"{names[part]} {format_percent(one.accuracy)}" for part, one in figures.items() if one.accuracy is not None
+    accuracies = [
+        f"{names[split]} {format_percent(metrics.accuracy)}"
+        for split, metrics in figures.items()
+        if metrics.accuracy is not None
     ]
-    echo(f"{name}  done: accuracy {', '.join(told)}")
+    echo(f"{name}  done: accuracy {', '.join(accuracies)}")

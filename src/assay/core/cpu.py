@@ -9,13 +9,12 @@ _ROOT = Path("/")
 
 
 def cpu_count(root: Path = _ROOT) -> int:
-    """Return how many processors may work for this process at a time, at least 1.
+    """Return the number of CPUs available to this process, at least 1.
 
-    The smallest of the processors it may run on (its affinity) and the CPU time that its control groups
-    grant, rounded up.
+    The minimum of the CPU affinity and the CPU quotas of the process's cgroups, rounded up.
 
     Args:
-        root: where `/proc` and `/sys` lie.
+        root: parent of `/proc` and `/sys`.
 
     Source: Linux kernel documentation, "Control Group v2" (cpu.max) and "CFS Bandwidth Control" (v1).
     """
@@ -27,30 +26,20 @@ _INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm
 
 
 def int8_instructions(root: Path = _ROOT) -> frozenset[str] | None:
-    """Return which instructions for products of 8-bit integers the processor has, in Linux's words.
-
-    Without any, 8-bit models are hardly faster than 32-bit ones, or round worse.
+    """Return the CPU's int8 dot product extensions; without any, int8 models are hardly faster or less accurate.
 
     Args:
-        root: where `/proc` lies.
+        root: parent of `/proc`.
 
     Returns:
-        Some of avx512_vnni, avx_vnni, amx_int8 (x86), asimddp, i8mm (ARM); None where the system does not
-        say.
+        Some of avx512_vnni, avx_vnni, amx_int8 (x86), asimddp, i8mm (ARM); None if the system does not report them.
     """
     known = _cpu_flags(root)
     return None if known is None else _INT8_FLAGS & known
 
 
 def bf16_instructions(root: Path = _ROOT) -> frozenset[str]:
-    """Return which instructions for products of bfloat16 an x86 processor has, in Linux's words.
-
-    Args:
-        root: where `/proc` lies.
-
-    Returns:
-        Some of avx512_bf16, amx_bf16; none where the system does not say.
-    """
+    """Return the bfloat16 extensions of an x86 CPU: some of avx512_bf16, amx_bf16."""
     return _BF16_FLAGS & (_cpu_flags(root) or frozenset())
 
 
@@ -69,7 +58,7 @@ def _affinity_count() -> int:
 
 
 def _cgroup_quotas(root: Path) -> Iterator[float]:
-    """Yield the CPU limits, in processors, of the groups this process is in and of those around them."""
+    """Yield the quotas, in CPUs, of the process's cgroups and their ancestors."""
     for line in _read_lines(root / "proc/self/cgroup"):
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -86,7 +75,7 @@ def _cgroup_quota(folder: Path, *, unified: bool) -> Iterator[float]:
         words = " ".join(_read_lines(folder / "cpu.max")).split()
     else:
         words = [*_read_lines(folder / "cpu.cfs_quota_us"), *_read_lines(folder / "cpu.cfs_period_us")]
-    # No limit is spelt "max" or -1.
+    # "max" and -1 mean no limit.
     if len(words) == 2 and all(word.isdecimal() for word in words) and int(words[1]) > 0:
         yield int(words[0]) / int(words[1])
 

@@ -26,29 +26,28 @@ def download(
 ) -> Path:
     """Download `url` to the file `to`.
 
-    What has arrived waits in `to` + ".part". A broken connection is taken up again where it broke (HTTP Range
-    with If-Range), within one call as long as bytes keep coming, and in the next call after that. A file that
-    changed on the server meanwhile, or a server that cannot resume, means a start from the first byte.
-    Two processes that want the same file wait for each other.
+    Partial content is stored in `to` + ".part". Broken connections are resumed (HTTP Range with If-Range), within one
+    call as long as new bytes arrive, and otherwise in the next call. If the file has changed on the server, or the
+    server cannot resume, the download restarts. A second process that downloads the same file waits.
 
     Args:
-        url: address, http or https; proxies are taken from the environment, never for this very machine.
-        to: the file to make. If it is there already and has the hash (or none is given), nothing is sent.
-        sha256: the 64 hexadecimal digits, or the first 8 or more of them where no more are published.
-        timeout: seconds that connecting, and every wait for more bytes, may take.
-        progress: told bytes done and in all (one more than done while the server does not say).
+        url: http or https URL. Proxies are taken from the environment, except for localhost.
+        to: the output file. If it exists and has the hash (or none is given), nothing is downloaded.
+        sha256: 64 hexadecimal digits, or the first 8 or more of them.
+        timeout: seconds to wait for the connection and for each block.
+        progress: called with the bytes done and the total (done + 1 while the total is unknown).
 
     Returns:
         `to`.
 
     Raises:
-        UsageError: the address or the hash is not one.
-        AssayError: no network, no such file, a wrong hash, too little room on the disk; the text says which.
+        UsageError: the URL or the hash is invalid.
+        AssayError: no network, no such file, a wrong hash, or too little disk space.
     """
     if sha256 is not None and (len(sha256) < 8 or set(sha256.lower()) - set("0123456789abcdef")):
-        raise UsageError(f"{sha256!r} is no SHA-256: give its 64 hexadecimal digits, or the first 8 or more")
+        raise UsageError(f"{sha256!r} is not a SHA-256: give 64 hexadecimal digits, or the first 8 or more")
     if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
-        raise UsageError(f"{url!r} is no address that can be downloaded: it must begin with http:// or https://")
+        raise UsageError(f"{url!r} is not a URL that can be downloaded: it must begin with http:// or https://")
     part = to.with_name(to.name + ".part")
     try:
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +64,7 @@ def download(
 
 
 def _receive_all(url: str, part: Path, timeout: float, progress: Progress) -> None:
-    """Connect, again and again while each connection brings bytes that no earlier one had brought."""
+    """Reconnect as long as each connection brings new bytes."""
     furthest = part.stat().st_size
     while True:
         try:
@@ -83,7 +82,7 @@ def _receive_all(url: str, part: Path, timeout: float, progress: Progress) -> No
 
 
 def _connect(url: str, part: Path, timeout: float) -> http.client.HTTPResponse:
-    """Ask for what is missing; cut `part` to the length at which the answer goes on."""
+    """Request the missing bytes; truncate `part` if the response starts over."""
     size, validator = part.stat().st_size, _validator(url, part)
     headers = {"User-Agent": "assay", "Accept-Encoding": "identity"}
     if size and validator:
@@ -94,7 +93,7 @@ def _connect(url: str, part: Path, timeout: float) -> http.client.HTTPResponse:
         error.close()
         if error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or "Range" not in headers:
             raise
-        _validator_file(part).unlink(missing_ok=True)  # `part` is longer than the file: nothing in it can be trusted
+        _validator_file(part).unlink(missing_ok=True)  # `part` is longer than the file, so its content is invalid
         return _connect(url, part, timeout)
     if not _is_continuation(answer, size, validator):
         if answer.status == HTTPStatus.PARTIAL_CONTENT:
@@ -108,9 +107,9 @@ def _connect(url: str, part: Path, timeout: float) -> http.client.HTTPResponse:
 
 
 def _is_continuation(answer: http.client.HTTPResponse, size: int, validator: str) -> bool:
-    """Whether the answer begins at byte `size` of the very file that `part` was begun with.
+    """Return whether the response continues at byte `size` of the same version of the file.
 
-    Not every server minds If-Range, therefore its own validator is compared too.
+    Some servers ignore If-Range, therefore the validator is compared too.
     """
     return (
         answer.status == HTTPStatus.PARTIAL_CONTENT
@@ -125,12 +124,12 @@ def _open_url(url: str, headers: dict[str, str], timeout: float) -> http.client.
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the caller checked the scheme
     answer = urllib.request.build_opener(proxies, _Redirects()).open(request, timeout=timeout)
     if not isinstance(answer, http.client.HTTPResponse):
-        raise TypeError(f"{url} was answered by {type(answer).__name__}, not over HTTP")
+        raise TypeError(f"the response of {url} is {type(answer).__name__}, not HTTP")
     return answer
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to http and https alone, and never from https back to http."""
+    """Follows redirects to http and https only, and never from https to http."""
 
     def redirect_request(  # noqa: PLR0917 - the signature is the library's
         self,
@@ -141,21 +140,21 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        """Return the request that follows, or refuse."""
+        """Return the redirected request, or raise if it is not secure."""
         scheme = urlsplit(newurl).scheme
         if scheme != "https" and (scheme != "http" or req.type == "https"):
-            raise AssayError(f"{req.full_url} leads on to {newurl}, which is not secure: nothing was downloaded")
+            raise AssayError(f"{req.full_url} redirects to {newurl}, which is not secure: nothing was downloaded")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _receive(answer: http.client.HTTPResponse, part: Path, progress: Progress, name: str) -> bool:
-    """Append the answer's bytes to `part`; return whether all that were announced have come."""
+    """Append the response to `part`; return whether it is complete."""
     done = part.stat().st_size
     announced = answer.headers.get("Content-Length")
     total = done + int(announced) if announced and announced.isdecimal() else 0
     free = shutil.disk_usage(part.parent).free
     if total - done > free:
-        raise AssayError(f"{part.parent} has room for {free:,} bytes but {name} needs {total - done:,} more")
+        raise AssayError(f"{part.parent} has {free:,} bytes free but {name} needs {total - done:,} more")
     with part.open("ab") as stream:
         while block := answer.read(_BLOCK):
             stream.write(block)
@@ -166,7 +165,7 @@ def _receive(answer: http.client.HTTPResponse, part: Path, progress: Progress, n
 
 
 def _validator(url: str, part: Path) -> str:
-    """The ETag or date that `part` was begun with, or nothing if it cannot be resumed."""
+    """Return the ETag or date with which `part` was started, or "" if it cannot be resumed."""
     if not _validator_file(part).is_file():
         return ""
     lines = _validator_file(part).read_text(encoding="utf-8").splitlines()
@@ -174,7 +173,7 @@ def _validator(url: str, part: Path) -> str:
 
 
 def _strong_validator(headers: Message) -> str:
-    """What If-Range may carry (RFC 9110, 13.1.5): a strong ETag, else the date of the last change."""
+    """Return a value for If-Range (RFC 9110, 13.1.5): a strong ETag, else the modification date."""
     etag = str(headers.get("ETag", ""))
     return etag if etag.startswith('"') else str(headers.get("Last-Modified", ""))
 
@@ -194,29 +193,29 @@ def _verify(url: str, part: Path, sha256: str | None) -> None:
     part.unlink()
     _validator_file(part).unlink(missing_ok=True)
     raise AssayError(
-        f"{url} sent a file whose SHA-256 is {found}, not {sha256}: it was damaged on its way or changed "
-        "there and is not kept; try again, and do not use it if this comes again"
+        f"{url}: the SHA-256 of the downloaded file is {found}, not {sha256}: it was damaged or has changed on the "
+        "server, and was deleted; try again, and do not use the file if this happens again"
     )
 
 
 def _error_message(url: str, to: Path, part: Path, error: Exception) -> str:
     kept = part.stat().st_size if part.is_file() and _validator(url, part) else 0
-    again = f"; {kept:,} bytes are kept and the same command goes on from there" if kept else ""
+    again = f"; {kept:,} bytes are kept: repeat the command to resume" if kept else ""
     if isinstance(error, urllib.error.HTTPError):
-        return f"{url} was answered with {error.code} {error.reason}: check the address{again}"
+        return f"{url}: HTTP status {error.code} {error.reason}: check the URL{again}"
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename} cannot be written ({error.strerror}): choose a folder that can"
+        return f"cannot write {error.filename} ({error.strerror}): choose another folder"
     reason: Any = error.reason if isinstance(error, urllib.error.URLError) else error
     text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
     return (
-        f"{url} could not be downloaded ({text}): check the network{again}, "
-        f"or download it on another machine and put it at {to}"
+        f"cannot download {url} ({text}): check the network{again}, "
+        f"or download it on another machine and copy it to {to}"
     )
 
 
 @contextmanager
 def _exclusive(part: Path) -> Iterator[None]:
-    """Hold `part` (made if missing) against other processes until the block ends."""
+    """Lock `part`, created if missing, within the block."""
     while True:
         with part.open("ab") as stream:
             wait_for_lock(stream)

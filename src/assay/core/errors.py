@@ -2,12 +2,12 @@
 
 
 class AssayError(Exception):
-    """Something that the person at the keyboard can mend; the command line exits with 1."""
+    """An error that the user can fix: which file or setting, what is wrong, what to do. Exit code 1."""
 
     exit_code = 1
 
 
 class UsageError(AssayError):
-    """A command or a setting that makes no sense as given; the command line exits with 2."""
+    """An invalid command, argument or setting. Exit code 2."""
 
     exit_code = 2

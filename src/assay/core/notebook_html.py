@@ -12,11 +12,11 @@ _CELL = "padding:2px 12px 2px 0;text-align:left"
 
 
 def panel(title: str, *parts: str) -> str:
-    """Return a heading above pieces of HTML; pieces that are empty are left out.
+    """Return a heading above HTML fragments; empty fragments are left out.
 
     Args:
         title: plain text.
-        parts: HTML, as the other functions return it.
+        parts: HTML fragments.
     """
     body = "".join(part for part in parts if part)
     return f'<div style="max-width:60em"><strong>{_escape(title)}</strong>{body}</div>'
@@ -32,7 +32,7 @@ def table(rows: Iterable[Sequence[object]], header: Sequence[str] = ()) -> str:
     head = "".join(f'<th style="{_CELL}">{_escape(name)}</th>' for name in header)
     lines = [f"<tr>{head}</tr>"] if head else []
     for row in rows:
-        cells = "".join(f'<td style="{_CELL}">{"–" if one is None else _escape(str(one))}</td>' for one in row)
+        cells = "".join(f'<td style="{_CELL}">{"–" if cell is None else _escape(str(cell))}</td>' for cell in row)
         lines.append(f"<tr>{cells}</tr>")
     return f"<table>{''.join(lines)}</table>"
 
@@ -41,10 +41,10 @@ def bar_chart(shares: Mapping[str, float], most: int = 10) -> str:
     """Return a bar for each share, the largest first.
 
     Args:
-        shares: by name, 0-1.
-        most: bars at most; a line says how many were left out.
+        shares: values by name, 0-1.
+        most: maximum number of bars; a line counts the others.
     """
-    ranked = sorted(shares.items(), key=lambda one: -one[1])
+    ranked = sorted(shares.items(), key=lambda item: -item[1])
     lines = [
         f'<tr><td style="{_CELL}">{_escape(name)}</td><td style="{_CELL}">'
         f'<div style="width:{_BAR}px;border:1px solid #8888">'
@@ -57,12 +57,12 @@ def bar_chart(shares: Mapping[str, float], most: int = 10) -> str:
 
 
 def image(data: bytes | None, alt: str, width: int, kind: str = "png") -> str:
-    """Return a picture that travels inside the page, or nothing where there is none.
+    """Return an image embedded as a data URI, or nothing if `data` is empty.
 
     Args:
-        data: the bytes of the file.
-        alt: what is to be seen, for who cannot see it.
-        width: at most, in CSS pixels.
+        data: content of the file.
+        alt: alternative text.
+        width: maximum width in CSS pixels.
         kind: png or jpeg.
     """
     if not data:

@@ -4,12 +4,12 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called as work goes on, from the thread that does it; must return quickly."""
+    """A progress callback, called from the working thread; must be fast."""
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Say that `done` of `total` pieces of the work called `what` are finished."""
+        """Report that `done` of `total` items of the work called `what` are finished."""
 
 
 def no_progress(what: str, done: int, total: int) -> None:
-    """Tell nobody."""
+    """Ignore the report."""
     del what, done, total

@@ -14,14 +14,14 @@ from assay.core.text import printable, printable_json
 
 Cell = str | int | float | None
 
-# What spreadsheets skip before they look for a formula: blanks, controls, invisible characters.
+# Characters that spreadsheets ignore before a formula: spaces, control and invisible characters.
 _SKIPPED = r"[\s\x00-\x1f\x7f-\xa0\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
 _FORMULA = re.compile(rf"'*(?:[\t\r\n]|{_SKIPPED}*[=+\-@\uff1d\uff0b\uff0d\uff20\u2212])")
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 
 class CsvWriter(Protocol):
-    """What `csv.writer` returns; the standard library has no name for it."""
+    """The type of `csv.writer`, for which the standard library has no name."""
 
     def writerow(self, row: Iterable[object], /) -> object:
         """Write one row."""
@@ -31,31 +31,37 @@ class CsvWriter(Protocol):
 
 
 def escape_formula(text: str) -> str:
-    """Return a cell as it is written: with an apostrophe before what a spreadsheet would run."""
+    """Prefix a cell with an apostrophe if a spreadsheet would evaluate it as a formula.
+
+    Plain numbers are unchanged. A text that already has apostrophes before a formula gets one more, so that
+    `unescape_formula` restores it exactly.
+
+    Source: OWASP, "CSV Injection" (2023).
+    """
     return f"'{text}" if _is_formula(text) else text
 
 
 def unescape_formula(cell: str) -> str:
-    """Return the text that `escape_formula` was given; other cells come back as they are."""
+    """Undo `escape_formula`; other cells are unchanged."""
     return cell[1:] if cell.startswith("'") and _is_formula(cell[1:]) else cell
 
 
 class SafeCsvWriter:
-    """Writes rows whose texts are protected. Lines end in a line feed."""
+    """Writes CSV rows with `escape_formula` applied to texts and lines ending in a line feed."""
 
     def __init__(self, stream: TextIO, *, exact: bool = False) -> None:
-        r"""Choose the stream.
+        r"""Create a writer.
 
         Args:
             stream: opened with `newline=""`.
-            exact: for tables that Assay reads back: texts keep every character. Tables for people show unsafe
-                characters (escape sequences, line breaks, marks that turn the text) as `\x1b`.
+            exact: keep every character, for tables that Assay reads back; otherwise unsafe characters are escaped as
+                `\x1b` (see `printable`).
         """
         self._table: CsvWriter = csv.writer(_LineFeedStream(stream), lineterminator="\r\n")
         self._exact = exact
 
     def writerow(self, row: Iterable[object]) -> None:
-        """Write one row; None is an empty cell, and numbers are written as they are."""
+        """Write one row; None is an empty cell, and numbers are unchanged."""
         self._table.writerow([self._cell(cell) if isinstance(cell, str) else cell for cell in row])
 
     def writerows(self, rows: Iterable[Iterable[object]]) -> None:
@@ -65,14 +71,14 @@ class SafeCsvWriter:
 
     def _cell(self, text: str) -> str:
         if not text or (text[0].isalnum() and text.isascii() and text.isprintable()):
-            return text  # most cells, and predictions write millions
-        # What is no Unicode text (a lone surrogate) cannot be written as UTF-8 at all.
+            return text  # fast path for most cells
+        # Lone surrogates cannot be encoded as UTF-8.
         exact = text.encode("utf-8", "backslashreplace").decode()
         return escape_formula(exact if self._exact else printable(text))
 
 
 class _LineFeedStream:
-    """Ends lines in a line feed. The writer thinks they end in CR LF, for it quotes only what ends a line."""
+    """Replaces CR LF by a line feed; with CR LF as terminator the writer quotes both characters in cells."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -83,7 +89,7 @@ class _LineFeedStream:
 
 
 def read_csv_rows(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Yield the rows of a table that Assay wrote, or somebody else, with texts as they were before `escape_formula`.
+    """Yield the rows of a CSV table, with `unescape_formula` applied.
 
     Raises:
         csv.Error: the table is malformed.
@@ -93,9 +99,9 @@ def read_csv_rows(lines: Iterable[str]) -> Iterator[list[str]]:
 
 
 def read_csv_dicts(lines: Iterable[str]) -> tuple[Sequence[str], Iterator[dict[str, str]]]:
-    """Return the names of a table's columns and its rows by column; empty lines are left out.
+    """Return the columns of a CSV table and its rows by column, without empty lines.
 
-    Cells that a row lacks are empty, and cells beyond the columns are left out.
+    Missing cells are empty, and extra cells are ignored.
 
     Raises:
         csv.Error: the table is malformed.
@@ -118,14 +124,14 @@ MAX_CLASSES_LISTED = 20
 
 
 def format_number(value: float | None, digits: int = 3) -> str:
-    """Return a number with a fixed count of decimals, or a dash where there is none."""
+    """Format a number with fixed decimals; None is a dash."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
 def format_percent(share: float | None, digits: int = 1) -> str:
-    """Return a share as a percentage: 0.9345 as `93.5 %`, a dash where there is none.
+    """Format a fraction as a percentage: 0.9345 is `93.5 %`, None a dash.
 
-    What is not all is never rounded to all: 0.9999 is `99.9 %`, and 0.0001 `0.1 %`.
+    Only 1 is shown as 100 % and only 0 as 0 %: 0.9999 is `99.9 %`, and 0.0001 is `0.1 %`.
     """
     if share is None:
         return "–"
@@ -139,12 +145,12 @@ def format_percent(share: float | None, digits: int = 1) -> str:
 
 
 def display_width(text: str) -> int:
-    """Return how many columns of a terminal a text takes: two for a Chinese character, none for an accent."""
+    """Return the width of a text in terminal columns: wide characters count 2, combining characters 0."""
     return sum(_char_width(letter) for letter in text)
 
 
 def shorten(text: str, width: int) -> str:
-    """Cut the middle out of a name wider than `width` columns of a terminal; both ends tell names apart."""
+    """Replace the middle of a text wider than `width` terminal columns by an ellipsis."""
     text = printable(text)
     if display_width(text) <= width:
         return text
@@ -154,7 +160,7 @@ def shorten(text: str, width: int) -> str:
 
 
 def shorten_names(names: Sequence[str], width: int) -> list[str]:
-    """Shorten names that stand together; where two would become the same, all are numbered from 1."""
+    """Shorten names; if two become equal, all are numbered from 1."""
     short = [shorten(name, width) for name in names]
     if len(set(short)) == len(short):
         return short
@@ -163,15 +169,18 @@ def shorten_names(names: Sequence[str], width: int) -> list[str]:
 
 
 def join_names(names: Sequence[str], most: int = 10) -> str:
-    """Return names in one line; of many, the first and how many more there are."""
+    """Join names with commas; of more than `most`, the first ones and the number of others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def align_columns(rows: Sequence[Sequence[str]], *, gap: int = 2, right: bool = True) -> str:
-    """Return rows of equal length as text: the first column to the left, the others to the right or left.
+    """Format rows of equal length as aligned columns, with cells made safe to print.
 
-    Every cell is made safe to show, on one line.
+    Args:
+        rows: cells by row.
+        gap: spaces between columns.
+        right: right-align all columns but the first.
     """
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
@@ -190,9 +199,9 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Cell]],
 
     Args:
         path: the file.
-        header: names of the columns.
-        rows: one a line.
-        exact: for tables that Assay reads back; others show unsafe characters as escapes (see `SafeCsvWriter`).
+        header: column names.
+        rows: cells by row.
+        exact: see `SafeCsvWriter`.
     """
     text = io.StringIO()
     writer = SafeCsvWriter(text, exact=exact)
@@ -202,17 +211,17 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Cell]],
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON that every reader accepts and a terminal may show: indented, no NaN.
+    """Write indented JSON without NaN, with unsafe characters escaped.
 
     Raises:
-        ValueError: `value` holds a number that is not finite.
+        ValueError: `value` contains a number that is not finite.
     """
     text = printable_json(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
     write_text(path, text + "\n")
 
 
 def _prefix(text: str, width: int) -> str:
-    """The longest beginning of a text that is at most `width` columns wide."""
+    """Return the longest prefix of a text that is at most `width` columns wide."""
     fitting = (text[:end] for end in range(len(text), 0, -1) if display_width(text[:end]) <= width)
     return next(fitting, "")
 

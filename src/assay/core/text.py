@@ -16,42 +16,44 @@ _BEYOND_ASCII = re.compile(r"[^\x00-\x7e]")
 
 
 def printable(text: str) -> str:
-    r"""Return a text as one line that is safe to show: unsafe characters stand as `\n`, `\x1b`, `\u202e`.
+    r"""Return a text as one line that is safe to print: unsafe characters are escaped as `\n`, `\x1b`, `\u202e`.
 
-    A byte of a file's name that is no UTF-8 stands as `\xe9`. Letters of every script, accents, emoji and
-    backslashes stay as they are.
+    Unsafe are control characters, escape sequences, bidirectional controls and invisible characters. Bytes of a file
+    name that are not UTF-8 are escaped as `\xe9`. Letters of every script, emoji and backslashes are unchanged.
+
+    Sources: Unicode Standard Annex 9 and Technical Report 36 (2014); ECMA-48 (1991).
     """
     return text if _is_plain(text) else _ANY.sub(_escape, text)
 
 
 def is_unicode(text: str) -> bool:
-    r"""Say whether a text can be written as UTF-8: it holds no lone surrogates, as JSON's `\ud800` gives."""
+    r"""Return whether a text can be encoded as UTF-8: it has no lone surrogates, which JSON allows (`\ud800`)."""
     return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def strip_invisible(text: str) -> str:
-    """Return a text without the characters that nobody sees; tabs and line breaks become blanks.
+    """Remove invisible characters; tabs and line breaks become spaces.
 
-    Bytes of a file's name that are no UTF-8 stay: they are letters of another encoding.
+    Bytes of a file name that are not UTF-8 are kept: they are letters of another encoding.
     """
 
-    def instead(found: re.Match[str]) -> str:
+    def replacement(found: re.Match[str]) -> str:
         return found[0] if "\ud800" <= found[0] <= "\udfff" else " " if found[0].isspace() else ""
 
-    return text if _is_plain(text) else _ANY.sub(instead, text)
+    return text if _is_plain(text) else _ANY.sub(replacement, text)
 
 
 def printable_lines(text: str) -> str:
-    """Return a text of several lines that is safe to show: as `printable`, with its line feeds kept."""
+    """Return a text that is safe to print, like `printable`, but keep line feeds."""
     return text if _is_plain(text) else _BUT_LINE_FEEDS.sub(_escape, text)
 
 
 def printable_json(text: str, *, ascii_only: bool = False) -> str:
-    r"""Return the same JSON with the characters that are unsafe to show as `\u` escapes.
+    r"""Escape the unsafe characters of a JSON document as `\u` sequences, which does not change its values.
 
     Args:
-        text: a JSON document. Outside strings JSON holds only ASCII, so that escaping never changes a value.
-        ascii_only: escape every character beyond ASCII, for a console of another encoding.
+        text: a JSON document.
+        ascii_only: escape all non-ASCII characters, for a console with another encoding.
     """
     if _is_plain(text):
         return text
@@ -59,12 +61,12 @@ def printable_json(text: str, *, ascii_only: bool = False) -> str:
 
 
 def printable_value(value: object) -> object:
-    """Return a template's value: a text safe to show, anything else as it is."""
+    """Return a text as `printable_lines`, and any other value unchanged; for templates."""
     return printable_lines(value) if type(value) is str else value
 
 
 def _is_plain(text: str) -> bool:
-    """Say quickly of most texts that there is nothing to do."""
+    """Return quickly whether a text needs no escaping."""
     return text.isascii() and text.isprintable()
 
 

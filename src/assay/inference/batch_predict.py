@@ -193,8 +193,8 @@ def batch_predict(
             progress(PROGRESS_LABEL, done, max(total, done + 1))
         summary = _summarize(log)
         with atomic_write(out) as temporary:
-            abstained = classifier.abstention is not None
-            write_predictions(temporary, log.rows(), classifier.classes, limits=abstained, suffix=out.suffix)
+            abstention = classifier.abstention is not None
+            write_predictions(temporary, log.rows(), classifier.classes, abstention=abstention, suffix=out.suffix)
         log.remove()
     return summary
 

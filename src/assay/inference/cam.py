@@ -17,19 +17,19 @@ _LINEAR = {"head.fc.weight", "head.fc.bias"}
 
 
 class EvidenceMap(Protocol):
-    """A way to tell which cells of the feature map speak for a class."""
+    """Computes the evidence for a class in each cell of the feature map."""
 
     @property
     def method(self) -> str:
-        """What it is called, "cam" for example."""
+        """Name of the method, e.g. "cam"."""
 
     def __call__(self, pixels: np.ndarray, outputs: ModelOutputs, place: int) -> np.ndarray:
         """Map the evidence.
 
         Args:
-            pixels: uint8 [S, S, 3], one preprocessed photo.
-            outputs: what the model says of it, N = 1.
-            place: of the class, in the order of the logits.
+            pixels: uint8 [S, S, 3], a preprocessed image.
+            outputs: outputs of the model for it, N = 1.
+            place: index of the class in the logits.
 
         Returns:
             float32 [h, w], in units of logits.
@@ -49,20 +49,20 @@ class Cam:
         self._weights = contrast_weights(head)
 
     def __call__(self, pixels: np.ndarray, outputs: ModelOutputs, place: int) -> np.ndarray:
-        """Map the evidence for a class: see `EvidenceMap`."""
+        """Map the evidence for a class; see `EvidenceMap`."""
         del pixels
         maps = class_activation_map(outputs.featuremap[0], self._weights[place : place + 1])
         return maps.reshape(maps.shape[1:])
 
 
 def linear_head(weights: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """Find the weights of a head that is one linear layer on the pooled features.
+    """Return the weights of a head that is a single linear layer on the pooled features.
 
     Args:
         weights: parameters and buffers by name, as `Bundle.weights` gives them.
 
     Returns:
-        float32 array of shape [C, D]; none where the head has other layers besides.
+        float32 array of shape [C, D]; None if the head has other layers.
     """
     if {name for name in weights if name.startswith(_HEAD)} != _LINEAR:
         return None
@@ -71,10 +71,9 @@ def linear_head(weights: Mapping[str, np.ndarray]) -> np.ndarray | None:
 
 
 def class_activation_map(featuremap: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weigh the channels of a feature map as the head weighs the pooled features.
+    """Weight the channels of a feature map like the head weights the pooled features.
 
-    The mean of a class's map, plus the class's bias, is its logit: the map tells how much of the logit every
-    cell contributes.
+    The mean of a class's map plus its bias is its logit, so the map is each cell's contribution to the logit.
 
     Args:
         featuremap: float array of shape [K, h, w].
@@ -84,22 +83,24 @@ def class_activation_map(featuremap: np.ndarray, weights: np.ndarray) -> np.ndar
         float32 array of shape [C, h, w], in units of logits.
 
     Raises:
-        ValueError: the shapes do not belong together.
+        ValueError: the shapes do not match.
 
     Source: Zhou, Khosla, Lapedriza, Oliva, Torralba, "Learning Deep Features for Discriminative
     Localization" (2016), eq. 2.
     """
     if featuremap.ndim != 3 or weights.ndim != 2 or weights.shape[1] != featuremap.shape[0]:
-        raise ValueError(f"a head of {list(weights.shape)} does not fit a feature map of {list(featuremap.shape)}")
+        raise ValueError(
+            f"a head of shape {list(weights.shape)} does not match a feature map of shape {list(featuremap.shape)}"
+        )
     cells: np.ndarray = np.tensordot(weights.astype(np.float32), featuremap.astype(np.float32), axes=1)
     return cells
 
 
 def contrast_weights(weights: np.ndarray) -> np.ndarray:
-    """Take from every class's weights what all classes share.
+    """Subtract the mean over the classes from the weights.
 
-    What is added to all logits alike changes no probability, so it explains nothing. For two classes the map
-    of the one becomes the negative of the other's.
+    A term common to all logits does not change the probabilities. For two classes, one map becomes the negative of
+    the other.
 
     Args:
         weights: float array of shape [C, D].

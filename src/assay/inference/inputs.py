@@ -1,7 +1,4 @@
-"""Read images in every accepted form (path, bytes, Pillow, array).
-
-Prefetch batches of them with threads.
-"""
+"""Read images in every accepted form (path, bytes, Pillow, array) and prefetch batches of them with threads."""
 
 import math
 from collections import deque
@@ -22,13 +19,13 @@ from assay.image.pixel_conversion import ValueRange, apply_orientation, resolve_
 from assay.inference.prediction import Failure
 
 ImageFile = str | Path | bytes | bytearray | memoryview
-"""A file's path, or a file's bytes."""
+"""Path or bytes of an image file."""
 
 ImageInput = ImageFile | Image.Image | np.ndarray
-"""A file's path, a file's bytes, a Pillow image, or pixels: uint8 [H, W, 3], RGB, upright."""
+"""Path or bytes of an image file, a Pillow image, or pixels: uint8 [H, W, 3], RGB, upright."""
 
 INPUT_FORMS = "a path, bytes, a Pillow image or an array"
-"""The same in words."""
+"""`ImageInput` in words, for messages."""
 
 _ORIENTATION = 0x0112
 
@@ -36,62 +33,61 @@ _Result = TypeVar("_Result")
 
 
 class Thumbnail(NamedTuple):
-    """A photo to be looked at."""
+    """An image for display, possibly downscaled."""
 
     pixels: np.ndarray
-    """uint8 [h, w, 3], RGB, upright; perhaps smaller than the photo."""
+    """uint8 [h, w, 3], RGB, upright."""
     width: int
-    """Of the photo itself, upright, in pixels."""
+    """Width of the original image, upright, in pixels."""
     height: int
-    """Of the photo itself, upright, in pixels."""
+    """Height of the original image, upright, in pixels."""
 
 
 def input_path(photo: ImageInput) -> str | None:
-    """Return the path of a photo that is a file, as it was given."""
+    """Return the path of an image as given; None for bytes or pixels."""
     return str(photo) if isinstance(photo, str | Path) else None
 
 
-def read_input(photo: ImageInput, preprocess: Preprocess, place: int = 0) -> np.ndarray | Failure:
-    """Read one photo, in whatever form it comes, for the network.
+def read_input(photo: ImageInput, preprocess: Preprocess, index: int = 0) -> np.ndarray | Failure:
+    """Read and preprocess an image.
 
-    A file and its bytes give the same pixels. A Pillow image is used at full size, where a large JPEG file
-    would be decoded at a fraction of it: the pixels then differ by little (see `Preprocess.read`).
+    A file and its bytes give the same pixels. A Pillow image is used at full size, while a large JPEG file is decoded
+    at a reduced size, so that the pixels differ slightly (see `Preprocess.read`).
 
     Args:
         photo: see `ImageInput`.
-        preprocess: from a decoded photo to the network's pixels.
-        place: the photo's index among several, to name one that has no path.
+        preprocess: converts a decoded image to the network's input.
+        index: position among several images, to name one without a path.
 
     Returns:
-        uint8 array of shape [S, S, 3]; or why the photo cannot be read, as data, so that one bad file among
-        thousands does no harm.
+        uint8 array of shape [S, S, 3], or the failure to read it, returned rather than raised.
     """
-    return _read_or_failure(photo, lambda: _network_input(photo, preprocess), place)
+    return _read_or_failure(photo, lambda: _network_input(photo, preprocess), index)
 
 
 def read_thumbnail(photo: ImageInput, side: int) -> Thumbnail | Failure:
-    """Read one photo to be looked at: all of it, upright, made smaller where it is large.
+    """Read a whole image for display, upright.
 
     Args:
         photo: see `ImageInput`.
-        side: the most pixels that the longer side may keep.
+        side: maximum length of the longer side in pixels.
     """
     return _read_or_failure(photo, lambda: _thumbnail(photo, side), 0)
 
 
-def _read_or_failure(photo: ImageInput, read: Callable[[], _Result], place: int) -> _Result | Failure:
-    """Turn what a bad photo raises into data."""
+def _read_or_failure(photo: ImageInput, read: Callable[[], _Result], index: int) -> _Result | Failure:
+    """Convert the exceptions for an unreadable image to a `Failure`."""
     try:
         return read()
     except DecodeError as error:
-        why = str(error)
+        reason = str(error)
     except IsADirectoryError:
-        why = "it is a folder: give the files in it"
+        reason = "it is a folder: give the files in it"
     except (OSError, ValueError) as error:
-        # ValueError: a path with a zero byte.
-        why = getattr(error, "strerror", None) or str(error)
-        why = why[:1].lower() + why[1:]
-    return Failure(input_path(photo) or f"photo {place + 1}", why)
+        # ValueError: the path contains a null byte.
+        reason = getattr(error, "strerror", None) or str(error)
+        reason = reason[:1].lower() + reason[1:]
+    return Failure(input_path(photo) or f"photo {index + 1}", reason)
 
 
 def _network_input(photo: ImageInput, preprocess: Preprocess) -> np.ndarray:
@@ -104,8 +100,8 @@ def _network_input(photo: ImageInput, preprocess: Preprocess) -> np.ndarray:
 def _thumbnail(photo: ImageInput, side: int) -> Thumbnail:
     if isinstance(photo, ImageFile):
         data = _bytes(photo)
-        told = inspect(data)
-        width, height = told.width, told.height
+        header = inspect(data)
+        width, height = header.width, header.height
         shorter = min(width, height) * min(1.0, side / max(width, height))
         pixels = decode(data, min_side=math.ceil(shorter), value_range="minmax")
     else:
@@ -123,14 +119,14 @@ def _bytes(photo: ImageFile) -> bytes:
 
 
 def _read_image_file(path: Path) -> bytes:
-    """Read a file, but only its head if that is no image's: the file may be a video of many gigabytes."""
+    """Read a file, but only its head unless it is an image: it may be a video of many gigabytes."""
     with open_file(path) as stream:
         head = stream.read(HEAD_BYTES)
         return head if sniff(head) is None else head + stream.read()
 
 
 def _pillow_pixels(image: Image.Image, value_range: ValueRange) -> np.ndarray:
-    """Do for a Pillow image what `decode` does for a file: upright, transparency over white, 8-bit RGB."""
+    """Convert a Pillow image like `decode` a file: upright, transparency over white, 8-bit RGB."""
     try:
         kind = (image.format or "").lower()
         values = resolve_value_range(value_encoding(image, kind), value_range)
@@ -151,30 +147,26 @@ def _checked_array(pixels: object) -> np.ndarray:
 
 
 PreparedImage = tuple[str | None, np.ndarray | Failure]
-"""A photo's path, if it has one, and its pixels, uint8 [S, S, 3], or why there are none."""
+"""Path of an image, if it has one, and its pixels, uint8 [S, S, 3], or the failure to read it."""
 
 
 def prefetch(photos: Iterable[ImageInput], preprocess: Preprocess, batch_size: int) -> Iterator[list[PreparedImage]]:
-    """Read photos in parallel and give them in batches, in their order.
+    """Read and preprocess images in threads, and yield them in batches in order.
 
-    At most two batches lie ready or in work besides the one that was given last, so memory does not grow with
-    the number of photos. Threads suffice: decoding leaves the interpreter free.
+    At most two batches are prefetched, so memory is constant. Threads suffice, since decoding releases the GIL.
 
     Args:
-        photos: read in the caller's thread, as far ahead as photos are decoded.
-        preprocess: from a decoded photo to the network's pixels.
-        batch_size: photos a batch; the last may be smaller.
-
-    Yields:
-        Lists of 1 to `batch_size` photos.
+        photos: consumed in the caller's thread, as far ahead as images are prefetched.
+        preprocess: converts a decoded image to the network's input.
+        batch_size: images per batch; the last one may be smaller.
     """
     numbered = enumerate(photos)
     pending: deque[tuple[str | None, Future[np.ndarray | Failure]]] = deque()
     pool = ThreadPoolExecutor(cpu_count(), thread_name_prefix="assay-read")
 
     def submit(count: int) -> None:
-        for place, photo in islice(numbered, count):
-            pending.append((input_path(photo), pool.submit(read_input, photo, preprocess, place)))
+        for index, photo in islice(numbered, count):
+            pending.append((input_path(photo), pool.submit(read_input, photo, preprocess, index)))
 
     try:
         submit(2 * batch_size)

@@ -28,9 +28,9 @@ class OnnxRuntimeEngine:
 
     Args:
         model: serialised ONNX model.
-        threads: processors to use; none: all that this process may.
-        mode: with throughput, threads that wait for work sleep, and leave the processor to those that decode.
-        cache: not used: there is nothing to compile.
+        threads: CPU threads; None: all available.
+        mode: with throughput, idle threads sleep instead of spinning, and leave the CPU to decoding.
+        cache: not used.
 
     Raises:
         EngineError: ONNX Runtime is not installed or cannot run the model.
@@ -50,13 +50,13 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = threads or cpu_count()
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
-        # The model lies in memory: no folder, least of all the working directory, has parts of it.
+        # The model is in memory: never read external data from a folder such as the working directory.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         options.add_session_config_entry("session.intra_op.allow_spinning", "01"[mode == "latency"])
         try:
-            # What fails is tried once: for the second attempt ONNX Runtime prints to standard output.
+            # No fallback: for a second attempt ONNX Runtime prints to standard output.
             self._session = runtime.InferenceSession(model, options, providers=self._providers, enable_fallback=0)
-            # Here too: names may be no UTF-8.
+            # Inside the try block: names may not be valid UTF-8.
             inputs = {entry.name: _port_shape(entry) for entry in self._session.get_inputs()}
             outputs = {entry.name: _port_shape(entry) for entry in self._session.get_outputs()}
             kinds = {entry.name: str(entry.type) for entry in self._session.get_inputs()}
@@ -74,7 +74,7 @@ class OnnxRuntimeEngine:
         return self._signature
 
     def run(self, images: np.ndarray) -> ModelOutputs:
-        """Return the outputs for uint8 images [N, S, S, 3]."""
+        """Return the outputs for uint8 images [N, S, S, 3]; see `Engine.run`."""
         try:
             return ModelOutputs(*self._session.run(list(ModelOutputs._fields), {INPUT: np.ascontiguousarray(images)}))
         except self._failures as error:
@@ -82,20 +82,20 @@ class OnnxRuntimeEngine:
 
 
 class CudaEngine(OnnxRuntimeEngine):
-    """An ONNX model on the first NVIDIA graphics card, calculating with full 32-bit precision.
+    """An ONNX model on the first NVIDIA GPU, with full 32-bit precision.
 
     Args:
         model: serialised ONNX model.
-        threads: processors for what the card cannot do; none: all that this process may.
-        mode: makes no difference to the card.
+        threads: CPU threads for operators without a GPU kernel; None: all available.
+        mode: no effect.
         cache: not used.
 
     Raises:
-        EngineError: there is no such card, its libraries do not load, or it cannot run the model.
+        EngineError: there is no GPU, its libraries cannot be loaded, or it cannot run the model.
     """
 
     name = "cuda"
-    # By default the card would round to 19 bits, and try out every algorithm for every new batch size.
+    # The defaults round to 19 bits (TF32) and search all algorithms for every new batch size.
     _providers: ClassVar[list[Any]] = [
         ("CUDAExecutionProvider", {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}),
         "CPUExecutionProvider",
@@ -104,17 +104,17 @@ class CudaEngine(OnnxRuntimeEngine):
     def __init__(
         self, model: bytes, threads: int | None = None, *, mode: EngineMode = "latency", cache: Path | None = None
     ) -> None:
-        needs = "pip install onnxruntime-gpu, and NVIDIA's driver, CUDA and cuDNN"
+        needs = "pip install onnxruntime-gpu, and the NVIDIA driver, CUDA and cuDNN"
         if "CUDAExecutionProvider" not in _import_onnxruntime().get_available_providers():
-            raise EngineError(f"this ONNX Runtime knows no graphics card: {needs}")
+            raise EngineError(f"this ONNX Runtime has no GPU support: {needs}")
         super().__init__(model, threads, mode=mode, cache=cache)
-        # What does not load is left out without an error.
+        # A provider that cannot be loaded is skipped silently.
         if "CUDAExecutionProvider" not in self._session.get_providers():
-            raise EngineError(f"the graphics card cannot be used: {needs}")
+            raise EngineError(f"the GPU cannot be used: {needs}")
 
 
 def has_cuda() -> bool:
-    """Whether ONNX Runtime was installed with support for graphics cards; imports nothing."""
+    """Return whether ONNX Runtime is installed with GPU support, without importing it."""
     found = find_spec("onnxruntime")
     folders = [] if found is None else found.submodule_search_locations or []
     names = ("libonnxruntime_providers_cuda.so", "onnxruntime_providers_cuda.dll")
@@ -125,14 +125,14 @@ def _import_onnxruntime() -> ModuleType:
     try:
         runtime = import_module("onnxruntime")
     except (ImportError, OSError) as error:
-        raise EngineError(f"ONNX Runtime does not load ({first_error_line(error)}): pip install onnxruntime") from None
-    # Its Windows build would write events by another way than the one `assay.core.no_telemetry` closes.
+        raise EngineError(f"cannot load ONNX Runtime ({first_error_line(error)}): pip install onnxruntime") from None
+    # The Windows build logs events in a way that `assay.core.no_telemetry` does not disable.
     runtime.disable_telemetry_events()
     return runtime
 
 
 def _error_types() -> tuple[type[Exception], ...]:
-    """Return what ONNX Runtime raises: a dozen classes without a common base."""
+    """Return the exception classes of ONNX Runtime, which have no common base."""
     module = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     kinds = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     return (*kinds, RuntimeError, ValueError)

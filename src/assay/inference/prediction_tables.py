@@ -13,10 +13,10 @@ from assay.core.tables import SafeCsvWriter
 from assay.inference.prediction import Failure, Prediction
 
 PredictionRow = dict[str, Any]
-"""`Prediction.to_dict` or `Failure.to_dict`, with a path that any file can hold."""
+"""`Prediction.to_dict` or `Failure.to_dict`, with a path that can be encoded as UTF-8."""
 
 _PARQUET_GROUP_ROWS: Final = 4096
-"""Rows that are held in memory for one group of a Parquet file."""
+"""Rows per row group of a Parquet file."""
 
 _PREDICTION_COLUMNS: Final = ("label", "confidence", "error")
 _ABSTENTION_COLUMNS: Final = ("unknown", "reason", "novelty")
@@ -25,59 +25,56 @@ Names = Sequence[str]
 
 
 def unicode_path(path: str) -> str:
-    r"""Return a path that can be written as UTF-8: a byte that is none stands as `\xe9`.
-
-    On Linux a file's name may hold any bytes. Other names, which is nearly all, come back as they are.
-    """
+    r"""Return a path that can be encoded as UTF-8; other bytes, which Linux allows, are escaped as `\xe9`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def prediction_row(answer: Prediction | Failure) -> PredictionRow:
-    """Return an answer as plain values, ready for any file."""
-    values = answer.to_dict()
-    if answer.source is not None:
-        values["source"] = unicode_path(answer.source)
+def prediction_row(prediction: Prediction | Failure) -> PredictionRow:
+    """Return a prediction or failure as plain values for any file format."""
+    values = prediction.to_dict()
+    if prediction.source is not None:
+        values["source"] = unicode_path(prediction.source)
     return values
 
 
 def json_line(row: PredictionRow) -> str:
-    """Return a row as one line of JSON, without its end."""
+    """Return a row as a JSON line without the line feed."""
     return json.dumps(row, ensure_ascii=False)
 
 
 def check_output_path(path: Path) -> None:
-    """Refuse, before any work, a file that could not be written at its end.
+    """Check an output path before any work is done.
 
     Raises:
-        UsageError: the name ends in no known way, or a folder, a pipe or a device lies there.
+        UsageError: the suffix is unknown, or the path is a folder, a pipe or a device.
         ModuleNotFoundError: Parquet without pyarrow.
     """
     if path.suffix.lower() not in _WRITERS:
-        raise UsageError(f"{path} has no known ending: let it end in {', '.join(_WRITERS)}")
+        raise UsageError(f"{path} has an unknown suffix: use {', '.join(_WRITERS)}")
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give the name of a file")
     require_regular_file(path)
     if path.suffix.lower() == ".parquet":
-        import pyarrow.parquet  # noqa: F401, PLC0415 - large, and needed for this one format
+        import pyarrow.parquet  # noqa: F401, PLC0415 - large, and needed for this format only
 
 
 def write_predictions(
-    path: Path, rows: Iterable[PredictionRow], classes: Sequence[str], *, limits: bool = True, suffix: str
+    path: Path, rows: Iterable[PredictionRow], classes: Sequence[str], *, abstention: bool = True, suffix: str
 ) -> None:
-    """Write a table, one row a photo; a photo that could not be read has its reason in `error`.
+    """Write a table with one row per image.
 
-    JSON lines hold the rows as they are. CSV and Parquet have the columns path, label, confidence, error,
-    with `limits` unknown, reason, novelty, and the probability of each class as `p_` and its name; all
-    fractions have six digits in CSV. What is not known is empty.
+    JSON lines contain the rows unchanged. CSV and Parquet have the columns path, label, confidence, error, with
+    `abstention` also unknown, reason and novelty, and the probability of each class as `p_` and its name. CSV has
+    six decimals; missing values are empty.
 
     Args:
-        path: the file, which is written over.
-        rows: as `prediction_row` gives them; read once.
-        classes: their order in the table.
-        limits: whether it was asked which photos are unknown.
+        path: the file, which is overwritten.
+        rows: output of `prediction_row`; consumed once.
+        classes: order of the classes.
+        abstention: whether to write the columns on abstention.
         suffix: .jsonl, .csv or .parquet.
     """
-    names = (*_PREDICTION_COLUMNS, *(_ABSTENTION_COLUMNS if limits else ()))
+    names = (*_PREDICTION_COLUMNS, *(_ABSTENTION_COLUMNS if abstention else ()))
     _WRITERS[suffix.lower()](path, rows, names, classes)
 
 
