@@ -54,7 +54,7 @@ def test_ctrl_c_ends_the_worker_and_leaves_nothing(int8_bundle: Path, tmp_path: 
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert told == "assay: stopped\n"
+    assert told == "assay: interrupted\n"
     assert list(tmp_path.iterdir()) == []
     # It ends when its input does; a test that waits for ever is ended by its time limit.
     while _alive(worker):
