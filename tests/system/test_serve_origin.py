@@ -15,7 +15,7 @@ _GET = (
     "/",
     "/relabel",
     "/relabel/photos",
-    "/web/main.js",
+    "/web/0/main.js",
     "/web/card",
     "/health",
     "/live",

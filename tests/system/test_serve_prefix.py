@@ -86,7 +86,16 @@ def test_below_a_path_everything_is_answered(rooted: Any, behind: Callable[..., 
         rooted.url,
     ):
         with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
-            for path in ("/health", "/live", "/ready", "/models", "/", "/relabel", "/web/main.js", "/v2"):
+            for path in (
+                "/health",
+                "/live",
+                "/ready",
+                "/models",
+                "/",
+                "/relabel",
+                "/web/0/main.js",
+                "/v2",
+            ):
                 assert client.get(path).status_code == 200, (url, path)
             for path in ("/classify", "/classify?detail=1", "/classify/batch"):
                 answer = client.post(path, files={"image": painted(number=5)})

@@ -79,8 +79,8 @@ def test_a_photo_is_classified_as_soon_as_it_is_chosen(page: Any, painted: Calla
     assert "31 % of the photo" in page.locator("#photo-view figcaption").inner_text()
     _fair(page)
 
-    page.get_by_role("button", name="Show what speaks for it").click()
-    page.get_by_role("button", name="Show the photo again").click()
+    page.get_by_role("button", name="Show heat map").click()
+    page.get_by_role("button", name="Show photo").click()
     assert page.locator("#photo-view .box").is_visible()
 
 
@@ -94,24 +94,28 @@ def test_an_unsure_answer_has_the_label_of_the_api_and_says_so(wide: Any, url: s
     assert answer["unknown"]
     wide.set_input_files("#photo-file", photo)
     wide.locator("#photo-answer .answer.unknown").wait_for()
-    assert wide.locator("#photo-answer .answer").inner_text() == f"{label} (unsure)"
-    assert wide.locator("#photo-answer .told").inner_text().startswith(f"{sure} sure. The model is not sure")
+    assert wide.locator("#photo-answer .answer").inner_text() == f"{label} (uncertain)"
+    assert (
+        wide.locator("#photo-answer .explanation")
+        .inner_text()
+        .startswith(f"Confidence {sure}. The confidence is below the threshold")
+    )
 
-    wide.get_by_role("tab", name="Several").click()
-    wide.set_input_files("#many-file", [photo, _file(painted((240, 10, 10)), "sure.jpg")])
+    wide.get_by_role("tab", name="Batch").click()
+    wide.set_input_files("#batch-file", [photo, _file(painted((240, 10, 10)), "sure.jpg")])
     wide.get_by_text("Done: 2 of 2 photos").wait_for()
-    rows = wide.locator("#many-table tbody tr")
-    assert rows.nth(0).inner_text().split("\t") == ["doubtful.jpg", f"{label} (unsure)", sure]
+    rows = wide.locator("#batch-table tbody tr")
+    assert rows.nth(0).inner_text().split("\t") == ["doubtful.jpg", f"{label} (uncertain)", sure]
     assert rows.nth(1).inner_text().split("\t")[1] == "red"
     with wide.expect_download() as download:
-        wide.click("#many-save")
+        wide.click("#batch-save")
     with Path(download.value.path()).open(encoding="utf-8", newline="") as stream:
         doubtful, certain = csv.DictReader(stream)
     assert (doubtful["label"], doubtful["unknown"], doubtful["reason"]) == (label, "true", "low_confidence")
     assert (certain["label"], certain["unknown"], certain["reason"]) == ("red", "false", "")
     assert float(doubtful["confidence"]) == pytest.approx(answer["confidence"])
     wide.get_by_role("tab", name="History").click()
-    assert f"{label} (unsure) {sure}" in wide.locator("#history-list").inner_text()
+    assert f"{label} (uncertain) {sure}" in wide.locator("#history-list").inner_text()
 
 
 def test_the_camera_tab_says_it_too(browser: Any, serve, make_bundle):
@@ -119,13 +123,13 @@ def test_the_camera_tab_says_it_too(browser: Any, serve, make_bundle):
     for opened in _opened(browser, server.url, 1280):
         opened.get_by_role("tab", name="Live").click()
         opened.click("#live-toggle")
-        opened.locator("#live-answer .answer.unknown", has_text="green (unsure)").wait_for()
-        opened.locator("#live-said", has_text="green (unsure)").wait_for(state="attached")
+        opened.locator("#live-answer .answer.unknown", has_text="green (uncertain)").wait_for()
+        opened.locator("#live-label", has_text="green (uncertain)").wait_for(state="attached")
 
 
 def test_the_file_dialogue_offers_what_the_model_takes(browser: Any, serve, make_bundle, wide: Any):
     usual = ".jpg,.jpeg,image/jpeg,.png,image/png"
-    for chooser in ("#photo-file", "#many-file"):
+    for chooser in ("#photo-file", "#batch-file"):
         assert wide.get_attribute(chooser, "accept") == usual
     bundle = make_bundle(serve=ServeSpec(formats=("png", "tiff")))
     server = serve(f"a={make_bundle()}", f"b={bundle}", lifecycle__drain_delay=0)
@@ -147,7 +151,7 @@ def test_a_photo_that_is_too_large_is_not_sent(wide: Any, tmp_path: Path):
     (tmp_path / "large.jpg").write_bytes(bytes(17 * 2**20))
     wide.set_input_files("#photo-file", tmp_path / "large.jpg")
     wide.locator("#photo-error:not(:empty)").wait_for()
-    assert "takes up to 16 MB" in wide.locator("#photo-error").inner_text()
+    assert "accepts up to 16 MB" in wide.locator("#photo-error").inner_text()
 
 
 def test_the_button_the_clipboard_and_the_camera(wide: Any, painted: Callable[..., bytes]):
@@ -178,7 +182,7 @@ def test_live(page: Any):
     page.get_by_role("tab", name="Live").click()
     with page.expect_response(lambda one: "/classify" in one.url):
         page.click("#live-toggle")
-    page.locator("#live-said", has_text="green").wait_for(state="attached")
+    page.locator("#live-label", has_text="green").wait_for(state="attached")
     assert page.locator("#live-view .box").is_visible()
     _fair(page)
     page.get_by_role("tab", name="Photo").click()
@@ -186,12 +190,12 @@ def test_live(page: Any):
 
 
 def test_several_photos_become_a_table_and_a_history(page: Any, painted: Callable[..., bytes]):
-    page.get_by_role("tab", name="Several").click()
+    page.get_by_role("tab", name="Batch").click()
     photos = [_file(painted((230, 20, 30), number=number), f"{number}.jpg") for number in range(5)]
-    page.set_input_files("#many-file", [*photos, _file(b"none", "=cmd.jpg")])
-    page.get_by_text("Done: 6 of 6 photos, 1 without an answer").wait_for()
+    page.set_input_files("#batch-file", [*photos, _file(b"none", "=cmd.jpg")])
+    page.get_by_text("Done: 6 of 6 photos, 1 failed").wait_for()
     with page.expect_download() as download:
-        page.click("#many-save")
+        page.click("#batch-save")
     lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
     assert lines[0] == "photo,label,confidence,unknown,reason,error,red,green,blue"
     assert [line.split(",")[0] for line in lines[1:]] == [
@@ -241,11 +245,11 @@ def test_keys(browser: Any, serve, make_bundle, painted: Callable[..., bytes], t
     server = serve(make_bundle(), "--keys", tmp_path / "keys", lifecycle__drain_delay=0)
     page = browser.new_page()
     page.goto(server.url)
-    page.get_by_text("This server asks for a key").wait_for()
+    page.get_by_text("This server requires an API key").wait_for()
     page.set_input_files("#photo-file", _file(painted()))
-    page.locator("#photo-error", has_text="asks for a key").wait_for()
-    page.get_by_label("Key of this server").fill(key)
-    page.get_by_role("button", name="Use this key").click()
+    page.locator("#photo-error", has_text="requires an API key").wait_for()
+    page.get_by_label("API key of this server").fill(key)
+    page.get_by_role("button", name="Use key").click()
     page.get_by_text("Ready: 3 classes").wait_for()
     page.click("#classify")
     page.locator("#photo-answer .answer", has_text="red").wait_for()

@@ -68,7 +68,7 @@ def test_keys_and_clicks(browser: Any, site: Site, width: int):
     assert _labels(site) == ["green", "red"]
     page.keyboard.press("9")
     page.keyboard.press("3")
-    page.get_by_text("That was the last one").wait_for()
+    page.get_by_text("No more photos").wait_for()
     assert _labels(site) == ["green", "red", "blue"]
     assert Axe().run(page).response["violations"] == []
 

@@ -1,6 +1,7 @@
 """The pages' routes over real sockets: open where they hold nothing, closed where they show or write."""
 
 import csv
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -45,13 +46,20 @@ def local(serve, make_bundle, tmp_path_factory: pytest.TempPathFactory) -> Site:
     return Site(serve(make_bundle(thresholds=DOUBT), "--keep-uncertain", kept, lifecycle__drain_delay=0), kept, {})
 
 
+def _assets_version(client: Any) -> str:
+    found = re.search(r'src="web/([0-9a-f]{16})/main\.js"', client.get("/").text)
+    assert found is not None
+    return found[1]
+
+
 def _bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
 def test_pages_need_no_key_and_say_what_a_browser_may_load(guarded: Site):
     with guarded.server.client() as client:
-        for path in ("/", "/relabel", "/web/main.js", "/web/page.css"):
+        version = _assets_version(client)
+        for path in ("/", "/relabel", f"/web/{version}/main.js", f"/web/{version}/page.css"):
             answer = client.get(path)
             policy = answer.headers["content-security-policy"]
             assert answer.status_code == 200
@@ -61,6 +69,17 @@ def test_pages_need_no_key_and_say_what_a_browser_may_load(guarded: Site):
             assert (again.status_code, again.content) == (304, b"")
         assert client.get("/web/../settings.py").status_code == 404
         assert client.get("/web/none.js").json() == {"error": "Not Found"}
+        assert client.get(f"/web/{version}/none.js").json() == {"error": "Not Found"}
+
+
+def test_assets_are_cached_for_ever_and_pages_are_revalidated(guarded: Site):
+    with guarded.server.client() as client:
+        version = _assets_version(client)
+        asset = client.get(f"/web/{version}/main.js")
+        assert asset.headers["cache-control"] == "public, max-age=31536000, immutable"
+        for path in ("/", "/relabel", "/web/0123456789abcdef/main.js"):
+            assert client.get(path).headers["cache-control"] == "no-cache"
+        assert client.get("/web/0123456789abcdef/main.js").content == asset.content
 
 
 def test_what_shows_or_writes_needs_a_key_that_may(guarded: Site):
@@ -155,7 +174,9 @@ def test_suspects_on_top_of_the_data_set(serve, make_bundle, colours: Path, tmp_
 
 def test_without_pages(serve, make_bundle):
     with serve(make_bundle(), "--no-web", lifecycle__drain_delay=0).client() as client:
-        assert [client.get(path).status_code for path in ("/", "/relabel", "/web/main.js")] == [404] * 3
+        assert [client.get(path).status_code for path in ("/", "/relabel", "/web/0123456789abcdef/main.js")] == [
+            404
+        ] * 3
         assert client.get("/health").status_code == 200
 
 

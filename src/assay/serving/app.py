@@ -23,7 +23,7 @@ from assay.serving.routes_management import UNAUTHENTICATED_PATHS, admin_routes,
 from assay.serving.routes_open_inference import open_inference_routes
 from assay.serving.service import Service
 from assay.serving.telemetry import RequestRejected
-from assay.serving.web.pages import mount_web
+from assay.serving.web import mount_web
 
 _EXPECTED_ERRORS = (ApiError, AccessDeniedError, ClientDisconnectedError)
 """What endpoints raise; anything else is answered with 500 and logged with its traceback."""

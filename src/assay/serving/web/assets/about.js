@@ -1,42 +1,42 @@
-// How the server is, which model answers, and its card.
+// Health of the server, properties of the selected model, and its model card.
 import { ask, json, model } from "./api.js";
 import { byId, el } from "./dom.js";
 import { markdown } from "./markdown.js";
 
-const MOST_CLASSES = 30;
+const MAX_CLASSES = 30;
 
 export async function checkHealth() {
-  const began = performance.now();
+  const start = performance.now();
   byId("about-error").textContent = "";
   try {
     const { status, service } = await json("health");
-    const took = `${Math.round(performance.now() - began)} ms`;
-    const ready = await json("ready").then((told) => told.status, (error) => error.message);
-    const facts = { Service: service, Status: status, Ready: ready, "Answered in": took };
+    const elapsed = `${Math.round(performance.now() - start)} ms`;
+    const ready = await json("ready").then((answer) => answer.status, (error) => error.message);
+    const facts = { Service: service, Status: status, Ready: ready, "Response time": elapsed };
     showFacts(facts);
     await loadModels();
-    const used = model.all.find((one) => one.name === model.chosen);
-    showFacts({ ...facts, ...told(used) });
+    const used = model.all.find(({ name }) => name === model.chosen);
+    showFacts({ ...facts, ...modelFacts(used) });
     byId("card").replaceChildren(...markdown(await (await ask(`web/card?${new URLSearchParams({ model: used.name })}`)).text()));
   } catch (error) {
     byId("about-error").textContent = error.message;
   }
 }
 
-function told(used) {
+function modelFacts(used) {
   return {
     Model: `${used.name}, version ${used.version}`,
-    Classes: listed(used.classes),
-    "Runs on": `${used.engine}, ${used.precision}`,
-    Photos: `${used.formats.join(", ")}; up to ${Math.floor(used.max_bytes / 2 ** 20)} MB and ${used.max_side} pixels a side`,
-    "Says unknown": used.abstains ? "yes" : "no",
+    Classes: shortList(used.classes),
+    Engine: `${used.engine}, ${used.precision}`,
+    "Accepted photos": `${used.formats.join(", ")}; up to ${Math.floor(used.max_bytes / 2 ** 20)} MB, ${used.max_side} pixels per side`,
+    "Can abstain": used.abstains ? "yes" : "no",
   };
 }
 
-// Names in one line; of many, the first and how many more there are.
-function listed(names) {
-  const more = names.length > MOST_CLASSES ? ` and ${names.length - MOST_CLASSES} more` : "";
-  return names.slice(0, MOST_CLASSES).join(", ") + more;
+// Names on one line; a long list is cut off, followed by the number of names left out.
+function shortList(names) {
+  const more = names.length > MAX_CLASSES ? ` and ${names.length - MAX_CLASSES} more` : "";
+  return names.slice(0, MAX_CLASSES).join(", ") + more;
 }
 
 function showFacts(facts) {
@@ -46,14 +46,14 @@ function showFacts(facts) {
 
 export async function loadModels() {
   model.all = (await json("models")).models;
-  if (!model.all.some((one) => one.name === model.chosen)) model.chosen = model.all[0].name;
-  const options = model.all.map((one) => el("option", { textContent: one.name, selected: one.name === model.chosen }));
+  if (!model.all.some(({ name }) => name === model.chosen)) model.chosen = model.all[0].name;
+  const options = model.all.map(({ name }) => el("option", { textContent: name, selected: name === model.chosen }));
   byId("model").replaceChildren(...options);
   byId("model-choice").hidden = model.all.length < 2;
-  offerFormats();
+  restrictFormats();
 }
 
-const ENDINGS = {
+const ACCEPT = {
   jpeg: ".jpg,.jpeg,image/jpeg",
   png: ".png,image/png",
   webp: ".webp,image/webp",
@@ -65,9 +65,9 @@ const ENDINGS = {
   ppm: ".ppm,.pgm,.pbm,.pnm,.pfm",
 };
 
-// Has the browser offer the files that the chosen model takes.
-export function offerFormats() {
-  const used = model.all.find((one) => one.name === model.chosen);
-  const accept = used.formats.map((name) => ENDINGS[name] ?? `.${name}`).join(",");
-  byId("photo-file").accept = byId("many-file").accept = accept;
+// Restrict the file dialogs to the formats that the selected model accepts.
+export function restrictFormats() {
+  const used = model.all.find(({ name }) => name === model.chosen);
+  const accept = used.formats.map((name) => ACCEPT[name] ?? `.${name}`).join(",");
+  byId("photo-file").accept = byId("batch-file").accept = accept;
 }

@@ -1,37 +1,37 @@
-// An answer for people: in large letters, with a bar for every class.
+// Show a prediction: its label, its confidence, and one bar per class.
 import { el, percent } from "./dom.js";
 
-const SHOWN = 10;
-const WHY = {
-  low_confidence: "The model is not sure enough: do not rely on this.",
-  out_of_distribution: "The photo is unlike those that the model was trained on: do not rely on this.",
+const MAX_BARS = 10;
+const REASONS = {
+  low_confidence: "The confidence is below the threshold; do not rely on this prediction.",
+  out_of_distribution: "The photo differs from the training photos; do not rely on this prediction.",
 };
 
 export function ranked(probabilities) {
-  return Object.entries(probabilities).sort((one, other) => other[1] - one[1]);
+  return Object.entries(probabilities).sort(([, first], [, second]) => second - first);
 }
 
-// What is said of a photo: the label that the API answers, and whether it may be relied upon.
-export function said(answer) {
-  return `${ranked(answer.probabilities)[0][0]}${answer.unknown ? " (unsure)" : ""}`;
+// The most likely label, marked where the model abstains.
+export function labelText(answer) {
+  return `${ranked(answer.probabilities)[0][0]}${answer.unknown ? " (uncertain)" : ""}`;
 }
 
 export function showAnswer(place, answer, note = "") {
-  const sure = `${percent(ranked(answer.probabilities)[0][1])} sure.`;
-  const why = answer.unknown ? `${sure} ${WHY[answer.reason] ?? WHY.low_confidence}` : sure;
+  const confidence = `Confidence ${percent(ranked(answer.probabilities)[0][1])}.`;
+  const text = answer.unknown ? `${confidence} ${REASONS[answer.reason] ?? REASONS.low_confidence}` : confidence;
   place.replaceChildren(
-    el("p", { className: answer.unknown ? "answer unknown" : "answer", textContent: said(answer) }),
-    el("p", { className: "told", textContent: `${why} ${note}`.trim() }),
+    el("p", { className: answer.unknown ? "answer unknown" : "answer", textContent: labelText(answer) }),
+    el("p", { className: "explanation", textContent: `${text} ${note}`.trim() }),
   );
 }
 
 export function showBars(place, probabilities) {
   const rows = ranked(probabilities).map(([name, share]) => bar(name, share));
-  const first = el("ul", { className: "bars", ariaLabel: "Confidence by class" }, ...rows.slice(0, SHOWN));
-  place.replaceChildren(first);
-  if (rows.length > SHOWN) {
-    const rest = el("ul", { className: "bars" }, ...rows.slice(SHOWN));
-    place.append(el("details", {}, el("summary", { textContent: `${rows.length - SHOWN} more classes` }), rest));
+  const list = el("ul", { className: "bars", ariaLabel: "Confidence by class" }, ...rows.slice(0, MAX_BARS));
+  place.replaceChildren(list);
+  if (rows.length > MAX_BARS) {
+    const rest = el("ul", { className: "bars" }, ...rows.slice(MAX_BARS));
+    place.append(el("details", {}, el("summary", { textContent: `${rows.length - MAX_BARS} more classes` }), rest));
   }
 }
 

@@ -1,6 +1,6 @@
-// The browser's camera: opened, a picture taken of it, and always given back.
+// The browser's camera: open it, take a photo, release it.
 
-const SIDE = 1280;
+const MAX_SIDE = 1280;
 
 export const hasCamera = () => Boolean(navigator.mediaDevices?.getUserMedia);
 
@@ -12,15 +12,15 @@ export class Camera {
 
   async open() {
     if (!hasCamera()) {
-      throw new Error("The browser lends its camera only to pages from HTTPS or from this machine itself.");
+      throw new Error("Browsers allow camera access only over HTTPS or on localhost.");
     }
     try {
       this.stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" }, audio: false });
     } catch (error) {
       throw new Error(
         error.name === "NotAllowedError"
-          ? "The camera was not allowed: allow it for this page in the browser's settings."
-          : "No camera was found, or another program uses it.",
+          ? "Camera access was denied. Allow it for this page in your browser's settings."
+          : "No camera was found, or another application is using it.",
       );
     }
     this.video.srcObject = this.stream;
@@ -32,8 +32,8 @@ export class Camera {
     this.stream = this.video.srcObject = null;
   }
 
-  // The picture of this moment as a JPEG file, its longer side at most `side` pixels.
-  async take(side = SIDE) {
+  // The current frame as a JPEG file; the longer side has at most `side` pixels.
+  async take(side = MAX_SIDE) {
     const { videoWidth: width, videoHeight: height } = this.video;
     const scale = Math.min(1, side / Math.max(width, height));
     const canvas = document.createElement("canvas");

@@ -1,16 +1,16 @@
-// Elements made from text: nothing that a server or a file says is ever taken for markup.
+// DOM helpers. Text is only ever set as textContent, never parsed as HTML.
 
 export const byId = (id) => document.getElementById(id);
 
 export function el(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
 }
 
 export const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
-export const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+export const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 export function save(text, name, type) {
   const address = URL.createObjectURL(new Blob([text], { type }));
@@ -18,7 +18,7 @@ export function save(text, name, type) {
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
-// Files that are dropped on an element, or pasted anywhere.
+// Pass files that are dropped on an element to `take`.
 export function onDrop(zone, take) {
   zone.addEventListener("dragover", (event) => { event.preventDefault(); zone.classList.add("over"); });
   zone.addEventListener("dragleave", () => zone.classList.remove("over"));

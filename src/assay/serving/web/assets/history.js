@@ -1,26 +1,26 @@
-// What this person has classified, in this page's memory and nowhere else.
-import { ranked, said } from "./answer.js";
+// The photos classified in this page, kept in memory only.
+import { labelText, ranked } from "./answer.js";
 import { byId, el, percent } from "./dom.js";
 
-const MOST = 100;
-const SIDE = 144;
+const MAX_ENTRIES = 100;
+const THUMBNAIL_HEIGHT = 144;
 
 export function setUpHistory() {
   byId("history-clear").addEventListener("click", () => { byId("history-list").replaceChildren(); update(); });
   update();
 }
 
-export async function remember(photo, answer) {
+export async function addToHistory(photo, answer) {
   const share = ranked(answer.probabilities)[0][1];
   const entry = el("li", {}, el("div", {},
-    el("p", {}, el("strong", { textContent: said(answer) }), ` ${percent(share)}`),
+    el("p", {}, el("strong", { textContent: labelText(answer) }), ` ${percent(share)}`),
     el("p", { textContent: photo.name }),
     el("p", { className: "quiet", textContent: new Date().toLocaleTimeString() })));
   byId("history-list").prepend(entry);
-  while (byId("history-list").childElementCount > MOST) byId("history-list").lastElementChild.remove();
+  while (byId("history-list").childElementCount > MAX_ENTRIES) byId("history-list").lastElementChild.remove();
   update();
-  const small = await thumbnail(photo);
-  if (small) entry.prepend(el("img", { src: small, alt: "" }));
+  const image = await thumbnail(photo);
+  if (image) entry.prepend(el("img", { src: image, alt: "" }));
 }
 
 function update() {
@@ -31,12 +31,12 @@ function update() {
 
 async function thumbnail(photo) {
   try {
-    const picture = await createImageBitmap(photo, { resizeHeight: SIDE, resizeQuality: "medium" });
+    const picture = await createImageBitmap(photo, { resizeHeight: THUMBNAIL_HEIGHT, resizeQuality: "medium" });
     const canvas = el("canvas", { width: picture.width, height: picture.height });
     canvas.getContext("2d").drawImage(picture, 0, 0);
     picture.close();
     return canvas.toDataURL("image/jpeg", 0.8);
   } catch {
-    return null; // a format that the browser does not know
+    return null; // a format that the browser cannot decode
   }
 }

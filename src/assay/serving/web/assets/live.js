@@ -1,29 +1,29 @@
-// The camera, classified again and again: one picture at a time, never more often than asked for.
-import { said, showAnswer, showBars } from "./answer.js";
+// Live classification of camera frames, one at a time, at most at the chosen rate.
+import { labelText, showAnswer, showBars } from "./answer.js";
 import { classify } from "./api.js";
 import { Camera } from "./camera.js";
 import { byId, el, wait } from "./dom.js";
-import { Steady } from "./steady.js";
+import { PredictionSmoother } from "./smoothing.js";
 import { View } from "./view.js";
 
-const SIDE = 640;
+const MAX_SIDE = 640;
 const view = new View(byId("live-view"), el("video", { muted: true, playsInline: true, ariaLabel: "Your camera" }));
 const camera = new Camera(view.shown);
-let round = 0; // counts starts and stops, so that an old loop sees that it is over
+let run = 0; // incremented on every start and stop, so that an old loop ends
 
 export function setUpLive() {
-  byId("live-toggle").addEventListener("click", () => (camera.stream ? stopLive() : start()));
+  byId("live-toggle").addEventListener("click", () => (camera.stream ? stopLive() : startLive()));
   document.addEventListener("visibilitychange", () => { if (document.hidden) stopLive(); });
 }
 
-async function start() {
-  const mine = ++round;
+async function startLive() {
+  const current = ++run;
   byId("live-error").textContent = "";
   byId("live-toggle").disabled = true;
   try {
     view.open();
     await camera.open();
-    byId("live-toggle").textContent = "Stop the camera";
+    byId("live-toggle").textContent = "Stop camera";
   } catch (error) {
     stopLive();
     byId("live-error").textContent = error.message;
@@ -31,46 +31,46 @@ async function start() {
   } finally {
     byId("live-toggle").disabled = false;
   }
-  if (mine === round) await watch(mine);
-  else camera.close(); // the person has gone on while the browser asked
+  if (current === run) await classifyFrames(current);
+  else camera.close(); // stopped while the browser asked for permission
 }
 
-async function watch(mine) {
-  const steady = new Steady();
+async function classifyFrames(current) {
+  const smoother = new PredictionSmoother();
   let last = performance.now();
-  while (mine === round) {
-    const began = performance.now();
+  while (current === run) {
+    const start = performance.now();
     try {
-      const answer = await classify(await camera.take(SIDE));
-      if (mine !== round) return;
-      const shown = steady.update(answer, performance.now() / 1000);
-      const held = { ...shown, probabilities: first(shown) };
-      showAnswer(byId("live-answer"), held);
-      // Told anew only when it changes, so that a screen reader is not flooded.
-      const now = said(held);
-      if (now !== byId("live-said").textContent) byId("live-said").textContent = now;
-      showBars(byId("live-bars"), shown.probabilities);
+      const answer = await classify(await camera.take(MAX_SIDE));
+      if (current !== run) return;
+      const smoothed = smoother.update(answer, performance.now() / 1000);
+      const top = { ...smoothed, probabilities: topOnly(smoothed) };
+      showAnswer(byId("live-answer"), top);
+      // Updated only on change, so that a screen reader does not announce every frame.
+      const label = labelText(top);
+      if (label !== byId("live-label").textContent) byId("live-label").textContent = label;
+      showBars(byId("live-bars"), smoothed.probabilities);
       view.outline(answer.crop_box, answer.size);
       byId("live-error").textContent = "";
-      byId("live-rate-told").textContent = `${(1000 / (began - last || 1000)).toFixed(1)} a second`;
+      byId("live-rate-measured").textContent = `${(1000 / (start - last || 1000)).toFixed(1)} per second`;
     } catch (error) {
-      if (mine !== round) return;
+      if (current !== run) return;
       byId("live-error").textContent = error.message;
       if ([0, 429, 503].includes(error.status)) await wait(1000 * (error.seconds ?? 2));
       else return stopLive();
     }
-    last = began;
-    await wait(Math.max(0, 1000 / Number(byId("live-rate").value) - (performance.now() - began)));
+    last = start;
+    await wait(Math.max(0, 1000 / Number(byId("live-rate").value) - (performance.now() - start)));
   }
 }
 
-// The label that holds may trail another for a moment; it is what is told.
-const first = ({ label, probabilities }) => ({ [label]: probabilities[label] });
+// The smoothed label may briefly be less likely than another one; it is the one that is shown.
+const topOnly = ({ label, probabilities }) => ({ [label]: probabilities[label] });
 
 export function stopLive() {
-  round += 1;
+  run += 1;
   camera.close();
   view.close();
-  byId("live-toggle").textContent = "Start the camera";
-  byId("live-rate-told").textContent = "";
+  byId("live-toggle").textContent = "Start camera";
+  byId("live-rate-measured").textContent = "";
 }

@@ -1,15 +1,15 @@
-// The page for photos, set up.
-import { checkHealth, loadModels, offerFormats } from "./about.js";
+// Entry point of the classification page.
+import { checkHealth, loadModels, restrictFormats } from "./about.js";
 import { json, model, onKey, setUpKey } from "./api.js";
 import { byId } from "./dom.js";
 import { setUpHistory } from "./history.js";
 import { setUpLive, stopLive } from "./live.js";
-import { setUpMany } from "./many.js";
+import { setUpBatch } from "./batch.js";
 import { closeCamera, setUpPhoto } from "./photo.js";
 import { setUpTabs } from "./tabs.js";
 
-const leave = { photo: closeCamera, live: stopLive };
-const enter = { about: checkHealth };
+const onLeave = { photo: closeCamera, live: stopLive };
+const onEnter = { about: checkHealth };
 
 async function connect() {
   try {
@@ -23,12 +23,12 @@ async function connect() {
 }
 
 setUpKey();
-setUpTabs((old) => leave[old]?.(), (now) => enter[now]?.());
+setUpTabs((old) => onLeave[old]?.(), (current) => onEnter[current]?.());
 setUpPhoto();
 setUpLive();
-setUpMany();
+setUpBatch();
 setUpHistory();
 onKey(connect);
-byId("model").addEventListener("change", () => { model.chosen = byId("model").value; offerFormats(); });
+byId("model").addEventListener("change", () => { model.chosen = byId("model").value; restrictFormats(); });
 byId("health-check").addEventListener("click", checkHealth);
 connect();

@@ -1,12 +1,12 @@
-// The Markdown of a model card as elements: headings, paragraphs, lists, tables, code and bold.
+// Render the Markdown of a model card: headings, paragraphs, lists, tables, code and bold.
 import { el } from "./dom.js";
 
 export function markdown(text) {
   const blocks = text.trim().split(/\n{2,}/);
-  return blocks.map((block) => one(block.split("\n")));
+  return blocks.map((block) => renderBlock(block.split("\n")));
 }
 
-function one(lines) {
+function renderBlock(lines) {
   const heading = /^(#{1,4}) (.*)/.exec(lines[0]);
   if (heading && lines.length === 1) return el(`h${Math.min(6, heading[1].length + 1)}`, {}, ...inline(heading[2]));
   if (lines.every((line) => line.startsWith("- "))) {

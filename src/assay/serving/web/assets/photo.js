@@ -1,16 +1,16 @@
-// One photo: chosen, dropped, pasted or taken; its answer; the heat map on demand.
+// Classify one photo that is chosen, dropped, pasted or taken; show its heat map on request.
 import { showAnswer, showBars } from "./answer.js";
 import { classify } from "./api.js";
 import { Camera } from "./camera.js";
 import { byId, el, onDrop } from "./dom.js";
-import { remember } from "./history.js";
+import { addToHistory } from "./history.js";
 import { View } from "./view.js";
 
 let photo = null;
 let address = null;
 let heat = null;
-let looked = () => {}; // outlines what the model looked at
-let asking = null;
+let outline = () => {}; // outlines the area that the model sees
+let request = null;
 const view = new View(byId("photo-view"), el("img", { alt: "" }));
 const camera = new Camera(byId("camera-video"));
 
@@ -26,26 +26,26 @@ export function setUpPhoto() {
   byId("heat").addEventListener("click", toggleHeat);
   byId("camera-open").addEventListener("click", openCamera);
   byId("camera-close").addEventListener("click", closeCamera);
-  byId("camera-take").addEventListener("click", async () => { const taken = await camera.take(); closeCamera(); choose(taken); });
+  byId("camera-take").addEventListener("click", async () => { const file = await camera.take(); closeCamera(); choose(file); });
   view.shown.addEventListener("error", () => {
     view.frame.hidden = true;
-    view.caption.textContent = "The browser cannot show this file.";
+    view.caption.textContent = "Your browser cannot display this file.";
   });
 }
 
 function choose(file) {
-  asking?.abort();
+  request?.abort();
   photo = file;
-  forget();
+  clearResult();
   if (address) URL.revokeObjectURL(address);
   address = URL.createObjectURL(file);
   view.open(file.name);
-  show(address, `The photo ${file.name}`);
+  show(address, `Photo ${file.name}`);
   byId("classify").disabled = false;
   if (byId("at-once").checked) answer();
 }
 
-function forget() {
+function clearResult() {
   heat = null;
   byId("heat").hidden = true;
   byId("photo-error").textContent = "";
@@ -59,59 +59,59 @@ function show(source, alt) {
 }
 
 async function answer() {
-  const asked = photo;
-  forget();
-  view.open(asked.name);
-  show(address, `The photo ${asked.name}`);
-  byId("photo-answer").textContent = "Looking…";
-  const found = await attempt(() => classify(asked, { signal: asking.signal }));
-  if (asked !== photo) return;
+  const current = photo;
+  clearResult();
+  view.open(current.name);
+  show(address, `Photo ${current.name}`);
+  byId("photo-answer").textContent = "Classifying…";
+  const result = await attempt(() => classify(current, { signal: request.signal }));
+  if (current !== photo) return;
   byId("photo-answer").textContent = "";
-  if (!found) return;
-  showAnswer(byId("photo-answer"), found);
-  showBars(byId("photo-bars"), found.probabilities);
-  looked = () => found.crop_box && view.outline(found.crop_box, found.size);
-  looked();
+  if (!result) return;
+  showAnswer(byId("photo-answer"), result);
+  showBars(byId("photo-bars"), result.probabilities);
+  outline = () => result.crop_box && view.outline(result.crop_box, result.size);
+  outline();
   byId("heat").hidden = false;
-  pressed(false);
-  remember(asked, found);
+  setHeatShown(false);
+  addToHistory(current, result);
 }
 
-// Do what may be refused, and say so in its place.
+// Run a request and show its error, unless another photo was chosen meanwhile.
 async function attempt(work) {
-  asking?.abort();
-  asking = new AbortController();
-  const asked = photo;
+  request?.abort();
+  request = new AbortController();
+  const current = photo;
   try {
     return await work();
   } catch (error) {
-    if (error.name !== "AbortError" && asked === photo) byId("photo-error").textContent = `${asked.name}: ${error.message}`;
+    if (error.name !== "AbortError" && current === photo) byId("photo-error").textContent = `${current.name}: ${error.message}`;
     return null;
   }
 }
 
 async function toggleHeat() {
-  const asked = photo;
+  const current = photo;
   if (byId("heat").getAttribute("aria-pressed") === "true") {
-    view.open(asked.name);
-    show(address, `The photo ${asked.name}`);
-    looked();
-    pressed(false);
+    view.open(current.name);
+    show(address, `Photo ${current.name}`);
+    outline();
+    setHeatShown(false);
     return;
   }
   byId("photo-error").textContent = "";
-  heat ??= (await attempt(() => classify(asked, { explain: true, signal: asking.signal })))?.heat_map ?? null;
-  if (!heat || asked !== photo) return;
-  show(`data:image/png;base64,${heat}`, `The photo ${asked.name}; what speaks for the answer is bright`);
+  heat ??= (await attempt(() => classify(current, { explain: true, signal: request.signal })))?.heat_map ?? null;
+  if (!heat || current !== photo) return;
+  show(`data:image/png;base64,${heat}`, `Photo ${current.name} with its heat map`);
   view.frame.hidden = false;
   view.box.hidden = true;
-  view.caption.textContent = "The brighter, the more it speaks for the answer; the line goes around what has half of the most.";
-  pressed(true);
+  view.caption.textContent = "Brighter areas contribute more to the prediction; the outline marks values of at least half the maximum.";
+  setHeatShown(true);
 }
 
-function pressed(on) {
+function setHeatShown(on) {
   byId("heat").setAttribute("aria-pressed", String(on));
-  byId("heat").textContent = on ? "Show the photo again" : "Show what speaks for it";
+  byId("heat").textContent = on ? "Show photo" : "Show heat map";
 }
 
 async function openCamera() {

@@ -1,24 +1,24 @@
-// The page for labels: a photo, its class with one click or key, and back again.
+// The labelling page: choose the class of a photo with one click or key; skip and undo.
 import { ask, json, onKey, setUpKey } from "./api.js";
 import { byId, el } from "./dom.js";
 
 let photos = [];
-let at = 0;
+let position = 0;
 let busy = false;
-const done = []; // what was labelled, with the label before, latest last
-const pictures = new Map(); // addresses of pictures by photo
+const undoStack = []; // labelled photos with their previous labels
+const imageUrls = new Map(); // object URLs by photo id
 
 async function load() {
   byId("error").textContent = "";
   try {
-    const found = await json("relabel/photos");
-    photos = found.photos;
-    at = 0;
-    byId("where").textContent = found.labels ?? "";
-    byId("classes").replaceChildren(...found.classes.map(button));
-    byId("state").textContent = found.labels
+    const overview = await json("relabel/photos");
+    photos = overview.photos;
+    position = 0;
+    byId("where").textContent = overview.labels ?? "";
+    byId("classes").replaceChildren(...overview.classes.map(button));
+    byId("state").textContent = overview.labels
       ? `${photos.length} photos: ${count("uncertain")} uncertain, ${count("suspect")} suspects`
-      : "Nothing is kept to be labelled: start the server with --keep-uncertain FOLDER or --suspects FILE.";
+      : "There are no photos to label: start the server with --keep-uncertain FOLDER or --suspects FILE.";
     byId("work").hidden = !photos.length;
     if (photos.length) forward();
   } catch (error) {
@@ -27,67 +27,67 @@ async function load() {
   }
 }
 
-const count = (kind) => photos.filter((one) => one.kind === kind).length;
+const count = (kind) => photos.filter((photo) => photo.kind === kind).length;
 
 function button(name, place) {
   const key = place < 9 ? String(place + 1) : null;
-  const made = el("button", { textContent: `${name} ` }, ...(key ? [el("kbd", { textContent: key })] : []));
-  made.dataset.label = name;
-  if (key) made.setAttribute("aria-keyshortcuts", key);
-  made.addEventListener("click", () => give(name));
-  return made;
+  const element = el("button", { textContent: `${name} ` }, ...(key ? [el("kbd", { textContent: key })] : []));
+  element.dataset.label = name;
+  if (key) element.setAttribute("aria-keyshortcuts", key);
+  element.addEventListener("click", () => give(name));
+  return element;
 }
 
-// Go to the next photo, from here on, that nobody has labelled.
+// Go to the next photo that has no label.
 function forward() {
-  while (at < photos.length && photos[at].given !== null) at += 1;
+  while (position < photos.length && photos[position].given !== null) position += 1;
   show();
 }
 
 async function show() {
-  const given = photos.filter((one) => one.given !== null).length;
+  const given = photos.filter((photo) => photo.given !== null).length;
   byId("progress").textContent = `${given} of ${photos.length} labelled`;
-  byId("undo").disabled = !done.length;
-  const photo = photos[at];
+  byId("undo").disabled = !undoStack.length;
+  const photo = photos[position];
   const over = photo === undefined;
   byId("skip").disabled = over;
-  for (const one of byId("classes").children) {
-    one.disabled = over;
-    one.classList.toggle("guess", !over && one.dataset.label === photo.label);
+  for (const classButton of byId("classes").children) {
+    classButton.disabled = over;
+    classButton.classList.toggle("guess", !over && classButton.dataset.label === photo.label);
   }
-  byId("question").textContent = over ? "That was the last one" : "What is it?";
+  byId("question").textContent = over ? "No more photos" : "Which class is it?";
   byId("picture").hidden = over;
-  byId("told").textContent = over ? "" : describe(photo);
+  byId("photo-note").textContent = over ? "" : describe(photo);
   if (over) return;
-  byId("picture").alt = `A photo taken for ${photo.label}`;
+  byId("picture").alt = `Photo of class ${photo.label}, not confirmed`;
   try {
-    const address = await picture(photo);
-    if (photos[at] === photo) byId("picture").src = address;
-    const next = photos.slice(at + 1).find((one) => one.given === null);
-    if (next) await picture(next);
+    const address = await imageUrl(photo);
+    if (photos[position] === photo) byId("picture").src = address;
+    const next = photos.slice(position + 1).find((other) => other.given === null);
+    if (next) await imageUrl(next);
   } catch (error) {
     byId("error").textContent = error.message;
   }
 }
 
 function describe({ kind, label, note }) {
-  return kind === "uncertain" ? `The server said ${label}, ${note}.` : `Labelled ${label}. ${note}`;
+  return kind === "uncertain" ? `Predicted ${label}, ${note}.` : `Labelled ${label}. ${note}`;
 }
 
-async function picture(photo) {
-  if (!pictures.has(photo.id)) {
+async function imageUrl(photo) {
+  if (!imageUrls.has(photo.id)) {
     const blob = await (await ask(`relabel/photos/${photo.id}`)).blob();
-    pictures.set(photo.id, URL.createObjectURL(blob));
+    imageUrls.set(photo.id, URL.createObjectURL(blob));
   }
-  return pictures.get(photo.id);
+  return imageUrls.get(photo.id);
 }
 
 const write = (photo, label) => ask(`relabel/labels/${photo.id}`, label === null
   ? { method: "DELETE" }
   : { method: "PUT", body: JSON.stringify({ label }), headers: { "Content-Type": "application/json" } });
 
-// One label at a time, whatever is clicked meanwhile.
-async function once(work) {
+// Ignore clicks and keys while a label is being written.
+async function exclusively(work) {
   if (busy) return;
   busy = true;
   byId("error").textContent = "";
@@ -100,28 +100,28 @@ async function once(work) {
   }
 }
 
-const give = (label) => once(async () => {
-  const photo = photos[at];
+const give = (label) => exclusively(async () => {
+  const photo = photos[position];
   if (!photo) return;
   await write(photo, label);
-  done.push({ place: at, before: photo.given });
+  undoStack.push({ position, before: photo.given });
   photo.given = label;
   forward();
 });
 
-const undo = () => once(async () => {
-  const last = done.at(-1);
+const undo = () => exclusively(async () => {
+  const last = undoStack.at(-1);
   if (!last) return;
-  await write(photos[last.place], last.before);
-  done.pop();
-  photos[last.place].given = last.before;
-  at = last.place;
+  await write(photos[last.position], last.before);
+  undoStack.pop();
+  photos[last.position].given = last.before;
+  position = last.position;
   show();
 });
 
 function skip() {
-  if (busy || at >= photos.length) return;
-  at += 1;
+  if (busy || position >= photos.length) return;
+  position += 1;
   forward();
 }
 

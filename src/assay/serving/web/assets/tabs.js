@@ -1,18 +1,18 @@
-// Tabs as people know them: arrow keys go from one to the next, Tab goes into the page.
+// Tabs with keyboard navigation (WAI-ARIA): arrow keys move between tabs, Tab moves into the panel.
 import { byId } from "./dom.js";
 
-export function setUpTabs(left, entered) {
+export function setUpTabs(onLeave, onEnter) {
   const tabs = [...byId("tabs").children];
   const choose = (tab) => {
-    const old = tabs.find((one) => one.ariaSelected === "true");
+    const old = tabs.find((candidate) => candidate.ariaSelected === "true");
     if (old === tab) return;
-    tabs.forEach((one) => {
-      one.ariaSelected = String(one === tab);
-      one.tabIndex = one === tab ? 0 : -1;
-      byId(one.getAttribute("aria-controls")).hidden = one !== tab;
+    tabs.forEach((other) => {
+      other.ariaSelected = String(other === tab);
+      other.tabIndex = other === tab ? 0 : -1;
+      byId(other.getAttribute("aria-controls")).hidden = other !== tab;
     });
-    left(old.getAttribute("aria-controls"));
-    entered(tab.getAttribute("aria-controls"));
+    onLeave(old.getAttribute("aria-controls"));
+    onEnter(tab.getAttribute("aria-controls"));
   };
   tabs.forEach((tab, place) => {
     tab.addEventListener("click", () => choose(tab));

@@ -1,4 +1,4 @@
-// A picture or video with the part outlined that the model looks at.
+// An image or video with an outline of the area that the model sees.
 import { el } from "./dom.js";
 
 export class View {
@@ -21,7 +21,7 @@ export class View {
     this.figure.hidden = true;
   }
 
-  // Left, top, right, bottom in pixels of a picture of this width and height.
+  // Left, top, right and bottom, in pixels of an image of this width and height.
   outline([left, top, right, bottom], [width, height]) {
     const share = (part, whole) => `${(100 * part) / whole}%`;
     Object.assign(this.box.style, {
@@ -29,8 +29,8 @@ export class View {
       width: share(right - left, width), height: share(bottom - top, height),
     });
     this.box.hidden = false;
-    const seen = ((right - left) * (bottom - top)) / (width * height);
-    const part = seen >= 0.999 ? "the whole photo" : `the outlined part, ${Math.round(100 * seen)} % of the photo`;
-    this.caption.textContent = `The model looks at ${part}.`;
+    const area = ((right - left) * (bottom - top)) / (width * height);
+    const part = area >= 0.999 ? "the whole photo" : `the outlined area, ${Math.round(100 * area)} % of the photo`;
+    this.caption.textContent = `The model sees ${part}.`;
   }
 }

@@ -1,13 +1,13 @@
-// Answers over time: exponential means, and a label that changes only when another has led for a while.
+// Smooth predictions over time: exponential averages, and a label that changes only after another one has led for a while.
 
-const SECONDS = 1.0; // time constant of the mean
+const TIME_CONSTANT = 1.0; // seconds, of the exponential average
 const MARGIN = 0.1; // lead that another label needs
-const HOLD = 0.5; // seconds for which it needs it
+const HOLD = 0.5; // seconds for which it must lead
 
-class Choice {
+class SmoothedChoice {
   update(shares, time) {
-    const gone = this.shares ? Math.max(0, time - this.time) : Infinity;
-    const weight = 1 - Math.exp(-gone / SECONDS);
+    const elapsed = this.shares ? Math.max(0, time - this.time) : Infinity;
+    const weight = 1 - Math.exp(-elapsed / TIME_CONSTANT);
     this.shares = shares.map((share, place) => (this.shares?.[place] ?? share) * (1 - weight) + share * weight);
     this.time = time;
     const best = this.shares.indexOf(Math.max(...this.shares));
@@ -22,17 +22,17 @@ class Choice {
   }
 }
 
-export class Steady {
+export class PredictionSmoother {
   constructor() {
-    [this.labels, this.doubt, this.reason] = [new Choice(), new Choice(), null];
+    [this.labels, this.abstention, this.reason] = [new SmoothedChoice(), new SmoothedChoice(), null];
   }
 
-  // An answer of the API and its time in seconds; gives what should be shown, the label that holds first.
+  // Add a response of the API, received at `time` in seconds; returns the smoothed prediction.
   update(answer, time) {
     const names = Object.keys(answer.probabilities);
     const chosen = this.labels.update(Object.values(answer.probabilities), time);
-    const doubt = Number(answer.unknown ?? false);
-    const unknown = Boolean(this.doubt.update([1 - doubt, doubt], time));
+    const abstains = Number(answer.unknown ?? false);
+    const unknown = Boolean(this.abstention.update([1 - abstains, abstains], time));
     this.reason = answer.reason ?? this.reason;
     const probabilities = Object.fromEntries(names.map((name, place) => [name, this.labels.shares[place]]));
     return { label: names[chosen], probabilities, unknown, reason: this.reason };
