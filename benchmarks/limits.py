@@ -36,22 +36,22 @@ async def ask(url: str, key: str, tier: Tier, begin: float, seconds: float) -> d
         NullTelemetry(),
         folder=Path(),
         nonce_seconds=1,
-        steady=time.monotonic,
-        wall=time.time,
+        monotonic=time.monotonic,
+        wall_clock=time.time,
     )
-    await stores.limiter.take(f"{key}-warm", tier, "warm")
+    await stores.limiter.acquire(f"{key}-warm", tier, "warm")
     await asyncio.sleep(max(0.0, begin - time.time()))
     taken, asked, times = 0, 0, [time.time()]
     while time.time() < begin + seconds:
         lease = uuid.uuid4().hex
-        found = await stores.limiter.take(key, tier, lease)
+        found = await stores.limiter.acquire(key, tier, lease)
         asked += 1
-        if found.taken:
+        if found.allowed:
             taken += 1
             times.append(time.time())
-            await stores.limiter.give_back(key, lease)
+            await stores.limiter.release(key, lease)
         else:
-            await asyncio.sleep(max(min(found.wait, begin + seconds - time.time()), LEAST_WAIT))
+            await asyncio.sleep(max(min(found.retry_after, begin + seconds - time.time()), LEAST_WAIT))
     await stores.close()
     return {"taken": taken, "asked": asked, "first": times[0], "last": times[-1]}
 

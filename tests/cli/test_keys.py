@@ -13,13 +13,13 @@ from assay.serving.auth.keys import KeyManager
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of keys that the commands use."""
     monkeypatch.setenv("ASSAY_KEYS", str(tmp_path / "keys"))
-    monkeypatch.delenv("ASSAY_MASTER_RING", raising=False)
+    monkeypatch.delenv("ASSAY_MASTER_KEYS", raising=False)
     return tmp_path / "keys"
 
 
 def test_create_prints_the_token_alone_and_what_it_is_beside(assay: Any, folder: Path):
     made = assay("keys", "create", "--client", "line 3", "--tier", "gold", "--expires", "90d")
-    [key] = KeyManager(folder).all_keys()
+    [key] = KeyManager(folder).list_keys()
     assert made.code == 0
     assert made.out == f"{KeyManager(folder).token(key)}\n"
     assert "not stored" in made.err
@@ -54,7 +54,7 @@ def test_a_new_master(assay: Any):
 
 def test_another_folder(assay: Any, tmp_path: Path, folder: Path):
     assay("keys", "create", "--client", "a", "--keys", tmp_path / "other")
-    assert len(KeyManager(tmp_path / "other").all_keys()) == 1
+    assert len(KeyManager(tmp_path / "other").list_keys()) == 1
     assert not folder.exists()
 
 
@@ -88,8 +88,8 @@ def test_mistakes_end_in_one_sentence(assay: Any, arguments: list[str], said: st
 
 def test_an_open_ring_is_not_used(assay: Any, folder: Path):
     assay("keys", "create", "--client", "a")
-    (folder / "master.ring").chmod(0o644)
+    (folder / "master.keys").chmod(0o644)
     ended = assay("keys", "create", "--client", "b")
     assert ended.code == 1
     assert "chmod 600" in ended.err
-    assert len(KeyManager(folder).all_keys()) == 1
+    assert len(KeyManager(folder).list_keys()) == 1

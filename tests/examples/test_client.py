@@ -47,7 +47,7 @@ def _app(folder: Path) -> Starlette:
         headers = join_headers(request.headers.raw)
         assert request.client is not None
         try:
-            admission = await gate.admit(
+            admission = await gate.authorize(
                 AuthRequest("POST", request.url.path, headers, request.client.host, "classify")
             )
             async with request.form() as form:
@@ -67,7 +67,7 @@ def _app(folder: Path) -> Starlette:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("keys")
     desk = KeyManager(folder)
-    desk.renew_master()
+    desk.add_master_key()
     config = uvicorn.Config(_app(folder), port=0, log_level="error", proxy_headers=False)
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run)

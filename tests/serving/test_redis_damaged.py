@@ -56,7 +56,7 @@ def open_it(redis_server: Any, heard: Any, tmp_path: Path) -> OpenIt:
         (tmp_path / name).mkdir()
         given = RateLimitSettings(redis=SecretStr(redis_server.url), redis_timeout=1)
         return open_backends(
-            given, heard, folder=tmp_path / name, nonce_seconds=601, steady=time.monotonic, wall=time.time
+            given, heard, folder=tmp_path / name, nonce_seconds=601, monotonic=time.monotonic, wall_clock=time.time
         )
 
     return make
@@ -132,12 +132,12 @@ async def test_a_damaged_count_is_a_miss_and_is_replaced(redis: Any, heard: Any,
     stores, slow = open_it("here"), Tier(per_minute=1, burst=3, max_concurrent=100)
     for _ in range(5):
         key = uuid.uuid4().hex
-        await stores.limiter.take(key, slow, "a")
+        await stores.limiter.acquire(key, slow, "a")
         await redis.unlink(f"assay:{{{key}}}:rate")
         await damage(redis, f"assay:{{{key}}}:rate")
-        found = await stores.limiter.take(key, slow, "b")
-        assert (found.taken, found.remaining) == (True, 2)
-        assert (await stores.limiter.take(key, slow, "c")).remaining == 1
+        found = await stores.limiter.acquire(key, slow, "b")
+        assert (found.allowed, found.remaining) == (True, 2)
+        assert (await stores.limiter.acquire(key, slow, "c")).remaining == 1
         assert 0 < await redis.pttl(f"assay:{{{key}}}:rate") < 200_000
     assert (heard.corrupt, heard.outages) == (["limits"] * 5, [])
     await stores.close()
@@ -157,11 +157,11 @@ async def test_damaged_leases_keep_no_place(redis: Any, heard: Any, open_it: Ope
     for _ in range(5):
         key = uuid.uuid4().hex
         await damage(redis, f"assay:{{{key}}}:open")
-        assert (await stores.limiter.take(key, one, "b")).taken
-        assert not (await stores.limiter.take(key, one, "c")).taken
+        assert (await stores.limiter.acquire(key, one, "b")).allowed
+        assert not (await stores.limiter.acquire(key, one, "c")).allowed
         await redis.unlink(f"assay:{{{key}}}:open")
         await damage(redis, f"assay:{{{key}}}:open")
-        await stores.limiter.give_back(key, "b")
+        await stores.limiter.release(key, "b")
     assert (heard.corrupt, heard.outages) == (["limits"] * 5, [])
     await stores.close()
 

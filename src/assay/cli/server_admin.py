@@ -61,9 +61,9 @@ def list_keys(*, folder: _FolderOption = None, json: _JsonOption = False) -> Non
 
     desk = KeyManager(folder)
     if json:
-        print_json([_key_row(desk, key) for key in desk.all_keys()])
+        print_json([_key_row(desk, key) for key in desk.list_keys()])
         return
-    _print_keys([_key_row(desk, key) for key in desk.all_keys()])
+    _print_keys([_key_row(desk, key) for key in desk.list_keys()])
 
 
 @keys.command()
@@ -87,7 +87,7 @@ def rotate(
         raise UsageError("give the id of the key to replace, or --master")
     desk = KeyManager(folder)
     if key is None:
-        version = desk.renew_master()
+        version = desk.add_master_key()
         said = f"master secret version {version}; existing keys remain valid until they are rotated"
         print_json({"version": version}) if json else echo(said)
         return

@@ -41,7 +41,7 @@ async def authorize(service: Service, request: Request, scope: str) -> RequestCo
     path = service.settings.listen.root_path + path
     target = f"{path}?{query}" if query else path
     try:
-        context.authorization = await service.components.authorizer.admit(
+        context.authorization = await service.components.authorizer.authorize(
             AuthRequest(context.method, target, context.headers, peer, scope)
         )
     except AccessDeniedError as error:

@@ -35,14 +35,14 @@ class Entrance:
         self.folder, self.watcher = folder, watcher
         self.wall, self.steady = Clock(1_800_000_000.0), Clock(50.0)
         self.desk = KeyManager(folder, self.wall)
-        self.desk.renew_master()
+        self.desk.add_master_key()
         self.gates: list[RequestAuthorizer] = []
         self._nonce = 0
 
     def gate(self, limits: RateLimitSettings | None = None, **auth: Any) -> RequestAuthorizer:
         limits = limits or RateLimitSettings(tiers={"gold": WIDE})
         settings = AuthSettings(**{"folder": self.folder, **auth})
-        gate = make_authorizer(settings, limits, self.watcher, wall=self.wall, steady=self.steady)
+        gate = make_authorizer(settings, limits, self.watcher, wall_clock=self.wall, monotonic=self.steady)
         self.gates.append(gate)
         return gate
 
@@ -70,7 +70,7 @@ class Entrance:
 @pytest.fixture
 def entrance(tmp_path: Path, heard: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Entrance]:
     """A folder with a master ring and no keys, and what comes to it."""
-    monkeypatch.delenv("ASSAY_MASTER_RING", raising=False)
+    monkeypatch.delenv("ASSAY_MASTER_KEYS", raising=False)
     made = Entrance(tmp_path / "keys", heard)
     yield made
     for gate in made.gates:

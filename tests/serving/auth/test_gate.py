@@ -22,7 +22,7 @@ PHOTO = hashlib.sha256(b"photo").hexdigest()
 
 async def _refused(gate: Any, asked: Any) -> AccessDeniedError:
     with pytest.raises(AccessDeniedError) as refused:
-        await gate.admit(asked)
+        await gate.authorize(asked)
     return refused.value
 
 
@@ -30,7 +30,7 @@ async def test_who_is_let_in_is_told_who_and_how_much(entrance: Any):
     key = entrance.key()
     gate = entrance.gate(GOLD)
     for asked, remaining in ((entrance.bearer(key), 2), (entrance.signed(key), 1)):
-        admission = await gate.admit(asked)
+        admission = await gate.authorize(asked)
         assert admission.client.id == "line 3"
         assert (admission.client.key_id, admission.client.tier) == (key.id, "gold")
         assert admission.client.scopes == {"classify"}
@@ -47,7 +47,7 @@ async def test_one_too_many_is_told_when_to_come_again(entrance: Any):
     key = entrance.key("bronze")
     gate = entrance.gate(GOLD)
     for _ in range(2):
-        await (await gate.admit(entrance.bearer(key))).release()
+        await (await gate.authorize(entrance.bearer(key))).release()
     refused = await _refused(gate, entrance.bearer(key))
     assert refused.status == 429
     assert refused.headers == {
@@ -56,17 +56,17 @@ async def test_one_too_many_is_told_when_to_come_again(entrance: Any):
         "Retry-After": "1",
     }
     entrance.steady.now += 1
-    assert await gate.admit(entrance.bearer(key))
+    assert await gate.authorize(entrance.bearer(key))
 
 
 async def test_so_many_at_a_time_and_a_release_frees_one_place_once(entrance: Any):
     key = entrance.key()
     gate = entrance.gate(GOLD)
-    first, _ = [await gate.admit(entrance.bearer(key)) for _ in range(2)]
+    first, _ = [await gate.authorize(entrance.bearer(key)) for _ in range(2)]
     assert (await _refused(gate, entrance.bearer(key))).status == 429
     await first.release()
     await first.release()
-    assert await gate.admit(entrance.bearer(key))
+    assert await gate.authorize(entrance.bearer(key))
     entrance.steady.now += 10
     assert (await _refused(gate, entrance.bearer(key))).status == 429
 
@@ -74,13 +74,13 @@ async def test_so_many_at_a_time_and_a_release_frees_one_place_once(entrance: An
 async def test_the_body_must_be_the_signed_one(entrance: Any):
     key = entrance.key()
     gate = entrance.gate()
-    admission = await gate.admit(entrance.signed(key))
+    admission = await gate.authorize(entrance.signed(key))
     admission.check_body(PHOTO)
     with pytest.raises(AccessDeniedError) as refused:
         admission.check_body(hashlib.sha256(b"other").hexdigest())
     assert (refused.value.status, refused.value.text) == (401, "A valid key is needed")
     assert entrance.watcher.rejections == ["auth"]
-    (await gate.admit(entrance.bearer(key))).check_body(hashlib.sha256(b"anything").hexdigest())
+    (await gate.authorize(entrance.bearer(key))).check_body(hashlib.sha256(b"anything").hexdigest())
 
 
 async def test_the_telemetry_hears_why(entrance: Any):
@@ -89,7 +89,7 @@ async def test_the_telemetry_hears_why(entrance: Any):
     await _refused(gate, entrance.asked({}))
     await _refused(gate, entrance.bearer(key, scope="admin"))
     for _ in range(2):
-        await (await gate.admit(entrance.bearer(key))).release()
+        await (await gate.authorize(entrance.bearer(key))).release()
     await _refused(gate, entrance.bearer(key))
     assert entrance.watcher.rejections == ["auth", "auth", "limit"]
 
@@ -99,7 +99,7 @@ async def test_the_country_comes_first(entrance: Any):
     gate = entrance.gate(countries={"allow": ["DE"]})
     refused = await _refused(gate, entrance.bearer(key, peer="8.8.8.8"))
     assert (refused.status, entrance.watcher.rejections) == (403, ["country"])
-    assert await gate.admit(entrance.bearer(key, peer="2.160.0.1"))
+    assert await gate.authorize(entrance.bearer(key, peer="2.160.0.1"))
 
 
 async def test_who_fails_too_often_waits_even_with_a_good_key_and_others_do_not(entrance: Any):
@@ -110,9 +110,9 @@ async def test_who_fails_too_often_waits_even_with_a_good_key_and_others_do_not(
     for asked in (entrance.asked({}), entrance.bearer(key)):
         refused = await _refused(gate, asked)
         assert (refused.status, refused.headers) == (429, {"Retry-After": "1"})
-    assert await gate.admit(entrance.bearer(key, peer="192.0.2.2"))
+    assert await gate.authorize(entrance.bearer(key, peer="192.0.2.2"))
     entrance.steady.now += 1
-    assert await gate.admit(entrance.bearer(key))
+    assert await gate.authorize(entrance.bearer(key))
 
 
 async def test_a_made_up_address_does_not_escape_the_wait(entrance: Any):
@@ -129,41 +129,41 @@ async def test_a_made_up_address_does_not_escape_the_wait(entrance: Any):
 async def test_keys_made_and_revoked_are_noticed_by_a_running_gate(entrance: Any):
     gate = entrance.gate()
     key = entrance.key()
-    entrance.desk.renew_master()
+    entrance.desk.add_master_key()
     newer = entrance.key()
     entrance.steady.now += 1
     for one in (key, newer):
-        assert await gate.admit(entrance.bearer(one))
+        assert await gate.authorize(entrance.bearer(one))
     new = entrance.desk.rotate(key.id, grace=100)
     entrance.desk.revoke(newer.id)
     entrance.steady.now += 1
-    assert await gate.admit(entrance.bearer(key))
-    assert await gate.admit(entrance.bearer(new))
+    assert await gate.authorize(entrance.bearer(key))
+    assert await gate.authorize(entrance.bearer(new))
     assert (await _refused(gate, entrance.bearer(newer))).status == 401
     entrance.wall.now += 100
     assert (await _refused(gate, entrance.bearer(key))).status == 401
-    assert await gate.admit(entrance.bearer(new))
+    assert await gate.authorize(entrance.bearer(new))
 
 
 async def test_a_master_that_was_taken_out_closes_its_keys(entrance: Any):
     key = entrance.key()
-    entrance.desk.renew_master()
+    entrance.desk.add_master_key()
     newer = entrance.key()
     asked = [entrance.bearer(one) for one in (key, newer)]
-    ring = entrance.folder / "master.ring"
+    ring = entrance.folder / "master.keys"
     ring.write_text(ring.read_text(encoding="ascii").splitlines()[1], encoding="ascii")
     gate = entrance.gate()
     assert (await _refused(gate, asked[0])).status == 401
-    assert await gate.admit(asked[1])
+    assert await gate.authorize(asked[1])
 
 
 async def test_a_tier_that_the_server_does_not_know_is_the_strictest(entrance: Any):
     key = entrance.key("platinum")
-    assert (await entrance.gate(GOLD).admit(entrance.bearer(key))).client.tier == "bronze"
+    assert (await entrance.gate(GOLD).authorize(entrance.bearer(key))).client.tier == "bronze"
 
 
 async def test_the_files_must_be_right_at_the_start(entrance: Any):
-    (entrance.folder / "master.ring").chmod(0o644)
+    (entrance.folder / "master.keys").chmod(0o644)
     with pytest.raises(AssayError, match="chmod 600"):
         entrance.gate()
 
@@ -171,7 +171,7 @@ async def test_the_files_must_be_right_at_the_start(entrance: Any):
 async def test_without_keys_everybody_is_anonymous_and_unlimited(entrance: Any):
     gate = entrance.gate(required=False)
     for _ in range(100):
-        admission = await gate.admit(entrance.asked({}))
+        admission = await gate.authorize(entrance.asked({}))
         assert (admission.client.id, admission.client.key_id, dict(admission.headers)) == (
             "anonymous",
             None,
@@ -185,9 +185,9 @@ async def test_without_keys_a_tier_may_hold_for_each_address(entrance: Any):
     limits = GOLD.model_copy(update={"anonymous": "bronze"})
     gate = entrance.gate(limits, required=False)
     for _ in range(2):
-        await (await gate.admit(entrance.asked({}))).release()
+        await (await gate.authorize(entrance.asked({}))).release()
     assert (await _refused(gate, entrance.asked({}))).status == 429
-    assert await gate.admit(entrance.asked({}, peer="192.0.2.2"))
+    assert await gate.authorize(entrance.asked({}, peer="192.0.2.2"))
 
 
 @pytest.mark.parametrize(
@@ -224,6 +224,6 @@ async def test_without_keys_admin_is_for_programs_on_this_machine(
     gate = entrance.gate(required=False)
     asked = entrance.asked(headers, peer=peer, scope="admin")
     if let_in:
-        assert await gate.admit(asked)
+        assert await gate.authorize(asked)
     else:
         assert (await _refused(gate, asked)).status == 403

@@ -14,7 +14,7 @@ def _taken(rate: Rate, times: list[int]) -> list[int]:
     arrival, taken = 0, []
     for now in times:
         ahead = rate.ahead(arrival, now)
-        if rate.takes(ahead):
+        if rate.allows(ahead):
             taken.append(now)
             arrival = now + ahead + rate.interval
     return taken
@@ -54,12 +54,12 @@ def test_after_the_wait_that_it_was_told_a_request_is_taken_and_not_before(rate:
     arrival = 0
     for now in _times(gaps):
         ahead = rate.ahead(arrival, now)
-        if rate.takes(ahead):
+        if rate.allows(ahead):
             arrival = now + ahead + rate.interval
             continue
         wait = round(rate.wait(ahead) * MICROSECONDS)
-        assert rate.takes(rate.ahead(arrival, now + wait))
-        assert not rate.takes(rate.ahead(arrival, now + wait - 1))
+        assert rate.allows(rate.ahead(arrival, now + wait))
+        assert not rate.allows(rate.ahead(arrival, now + wait - 1))
 
 
 @given(rates, gaps)
@@ -68,11 +68,11 @@ def test_what_remains_can_be_had_at_once_and_no_more(rate: Rate, gaps: list[int]
     arrival = 0
     for now in times:
         ahead = rate.ahead(arrival, now)
-        if rate.takes(ahead):
+        if rate.allows(ahead):
             arrival = now + ahead + rate.interval
     ahead, had = rate.ahead(arrival, times[-1]), 0
     promised = rate.remaining(ahead)
-    while rate.takes(ahead):
+    while rate.allows(ahead):
         ahead, had = ahead + rate.interval, had + 1
     assert had == promised
 

@@ -26,7 +26,7 @@ def test_ids_do_not_repeat():
 def test_keys_come_back_as_they_were_made(entrance: Any):
     first = entrance.key(seconds=90)
     second = entrance.key("bronze", ("admin", "metrics"))
-    assert entrance.desk.all_keys() == [first, second]
+    assert entrance.desk.list_keys() == [first, second]
     assert (first.expires, second.expires) == (1_800_000_090, None)
 
 
@@ -45,10 +45,10 @@ def test_to_revoke_twice_changes_nothing(entrance: Any):
 
 def test_rotation_makes_a_new_key_and_ends_the_old_one(entrance: Any):
     old = entrance.key(scopes=("classify", "metrics"), seconds=1000)
-    version = entrance.desk.renew_master()
+    version = entrance.desk.add_master_key()
     entrance.wall.now += 100
     new = entrance.desk.rotate(old.id, grace=50)
-    now = entrance.desk.all_keys()
+    now = entrance.desk.list_keys()
     assert [key.expires for key in now] == [1_800_000_150, 1_800_001_100]
     assert (new.client, new.tier, new.scopes, new.version) == (old.client, old.tier, old.scopes, version)
     assert new.id != old.id
@@ -58,13 +58,13 @@ def test_rotation_makes_a_new_key_and_ends_the_old_one(entrance: Any):
 def test_rotation_never_makes_a_key_last_longer(entrance: Any):
     old = entrance.key(seconds=10)
     entrance.desk.rotate(old.id, grace=1000)
-    assert entrance.desk.all_keys()[0].expires == old.expires
+    assert entrance.desk.list_keys()[0].expires == old.expires
 
 
 def test_a_new_master_leaves_tokens_as_they_are(entrance: Any):
     key = entrance.key()
     before = entrance.desk.token(key)
-    entrance.desk.renew_master()
+    entrance.desk.add_master_key()
     assert entrance.desk.token(key) == before
 
 
@@ -81,7 +81,7 @@ def test_a_store_that_others_may_write_is_refused(entrance: Any, mode: int):
 def test_a_broken_store_is_said_and_never_overwritten(entrance: Any, text: str):
     store = entrance.folder / "keys.json"
     store.write_text(text, encoding="utf-8")
-    with pytest.raises(AssayError, match="is no key store"):
+    with pytest.raises(AssayError, match="is not a key file"):
         entrance.key()
     assert store.read_text(encoding="utf-8") == text
 
@@ -102,7 +102,7 @@ def test_what_cannot_be_is_said(tmp_path: Path, fields: dict[str, Any], said: st
     given = {"client": "line 3", "tier": "gold", "scopes": ("classify",), **fields}
     with pytest.raises(UsageError, match=said):
         KeyManager(tmp_path).create(**given)
-    assert not KeyManager(tmp_path).all_keys()
+    assert not KeyManager(tmp_path).list_keys()
 
 
 def test_unknown_keys_are_said(entrance: Any):
@@ -123,6 +123,6 @@ for _ in range(10):
 def test_commands_at_the_same_time_lose_no_key(tmp_path: Path):
     makers = [subprocess.Popen([sys.executable, "-c", _MAKE, str(tmp_path)]) for _ in range(3)]
     assert [maker.wait() for maker in makers] == [0, 0, 0]
-    keys = KeyManager(tmp_path).all_keys()
+    keys = KeyManager(tmp_path).list_keys()
     assert len({key.id for key in keys}) == 30
     assert {key.version for key in keys} == {1}

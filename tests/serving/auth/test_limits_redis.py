@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 def _open(url: str, heard: Any, folder: Path, **settings: Any) -> AuthBackends:
     given = RateLimitSettings(redis=SecretStr(url), **{"redis_timeout": 1, "retry_interval": 0.05, **settings})
-    return open_backends(given, heard, folder=folder, nonce_seconds=601, steady=time.monotonic, wall=time.time)
+    return open_backends(given, heard, folder=folder, nonce_seconds=601, monotonic=time.monotonic, wall_clock=time.time)
 
 
 async def _until(condition: Any) -> None:
@@ -39,10 +39,10 @@ async def test_killed_it_is_replaced_and_restarted_it_comes_back_by_itself(
         tier(per_minute=1, burst=3),
         uuid.uuid4().hex,
     )
-    assert (await stores.limiter.take(key, slow, "a")).remaining == 2
+    assert (await stores.limiter.acquire(key, slow, "a")).remaining == 2
     redis_server.kill()
     # What Redis had let through has been counted along: no fresh burst.
-    assert [(await stores.limiter.take(key, slow, lease)).taken for lease in "bcde"] == [
+    assert [(await stores.limiter.acquire(key, slow, lease)).allowed for lease in "bcde"] == [
         True,
         True,
         False,
@@ -51,19 +51,19 @@ async def test_killed_it_is_replaced_and_restarted_it_comes_back_by_itself(
     assert await stores.nonces.is_new(key, "nonce")
     assert not await stores.nonces.is_new(key, "nonce")
     for lease in "abc":
-        await stores.limiter.give_back(key, lease)
+        await stores.limiter.release(key, lease)
     assert heard.outages == [("limits", True)]
     redis_server.start()
 
     async def back() -> bool:
-        await stores.limiter.take(uuid.uuid4().hex, slow, "a")
+        await stores.limiter.acquire(uuid.uuid4().hex, slow, "a")
         return heard.outages[-1] == ("limits", False)
 
     await _until(back)
     assert heard.outages == [("limits", True), ("limits", False)]
     other = _open(redis_server.url, heard, tmp_path)
     fresh = uuid.uuid4().hex
-    found = [(await one.limiter.take(fresh, slow, "a")).remaining for one in (stores, other, stores, other)]
+    found = [(await one.limiter.acquire(fresh, slow, "a")).remaining for one in (stores, other, stores, other)]
     assert found == [2, 1, 0, 0]
     for one in (stores, other):
         await one.close()
@@ -71,11 +71,11 @@ async def test_killed_it_is_replaced_and_restarted_it_comes_back_by_itself(
 
 async def test_a_restart_between_two_requests_is_not_noticed(redis_server: Any, heard: Any, tier: Any, tmp_path: Path):
     stores, key = _open(redis_server.url, heard, tmp_path), uuid.uuid4().hex
-    await stores.limiter.take(key, tier(), "a")
+    await stores.limiter.acquire(key, tier(), "a")
     redis_server.kill()
     redis_server.start()
     for lease in "bcd":
-        await stores.limiter.take(key, tier(), lease)
+        await stores.limiter.acquire(key, tier(), lease)
     assert heard.outages == []
     await stores.close()
 
@@ -87,7 +87,7 @@ async def test_one_that_never_answers_costs_a_bounded_wait_and_then_none(heard: 
         start, slowest = time.perf_counter(), 0.0
         for number in range(200):
             before = time.perf_counter()
-            assert (await stores.limiter.take(str(number), tier(), "a")).taken
+            assert (await stores.limiter.acquire(str(number), tier(), "a")).allowed
             slowest = max(slowest, time.perf_counter() - before)
         # Three waits of 40 ms, then none: generous for a busy machine, far from two hundred waits.
         assert time.perf_counter() - start < 4
@@ -101,12 +101,12 @@ async def test_the_places_of_a_dead_worker_come_back(redis_server: Any, heard: A
     dead = _open(redis_server.url, heard, tmp_path, lease_timeout=1)
     alive = _open(redis_server.url, heard, tmp_path, lease_timeout=1)
     for lease in "ab":
-        assert (await dead.limiter.take(key, two, lease)).taken
+        assert (await dead.limiter.acquire(key, two, lease)).allowed
     await dead.close()
-    assert not (await alive.limiter.take(key, two, "c")).taken
+    assert not (await alive.limiter.acquire(key, two, "c")).allowed
 
     async def free() -> bool:
-        return (await alive.limiter.take(key, two, "c")).taken
+        return (await alive.limiter.acquire(key, two, "c")).allowed
 
     await _until(free)
     await alive.close()
@@ -114,9 +114,9 @@ async def test_the_places_of_a_dead_worker_come_back(redis_server: Any, heard: A
 
 async def test_nothing_stays_in_redis(redis_server: Any, heard: Any, tier: Any, tmp_path: Path):
     stores, key = _open(redis_server.url, heard, tmp_path, lease_timeout=1), uuid.uuid4().hex
-    await stores.limiter.take(key, tier(per_minute=6000), "a")
-    assert stores.link is not None
-    redis = stores.link.redis
+    await stores.limiter.acquire(key, tier(per_minute=6000), "a")
+    assert stores.redis is not None
+    redis = stores.redis.redis
 
     async def gone() -> bool:
         return not await redis.keys(f"assay:{{{key}}}:*")

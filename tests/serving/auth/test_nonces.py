@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 def _open(heard: Any, clock: Any, folder: Path, url: str | None = None) -> AuthBackends:
     settings = RateLimitSettings(redis=url and SecretStr(url), redis_timeout=1)
-    return open_backends(settings, heard, folder=folder, nonce_seconds=601, steady=clock, wall=clock)
+    return open_backends(settings, heard, folder=folder, nonce_seconds=601, monotonic=clock, wall_clock=clock)
 
 
 @pytest.fixture(params=["local", "file", "read-only", "redis"])
@@ -106,7 +106,7 @@ async def test_a_broken_file_is_said_once_and_requests_go_on(
 
 
 async def test_they_are_forgotten_when_no_longer_needed(clock: Any):
-    nonces = MemoryNonceStore(10, clock, most=2)
+    nonces = MemoryNonceStore(10, clock, max_per_key=2)
     assert await nonces.is_new("key", "a")
     clock.now += 9.9
     assert not await nonces.is_new("key", "a")
@@ -115,7 +115,7 @@ async def test_they_are_forgotten_when_no_longer_needed(clock: Any):
 
 
 async def test_a_full_memory_refuses_rather_than_forgets(clock: Any):
-    nonces = MemoryNonceStore(10, clock, most=2)
+    nonces = MemoryNonceStore(10, clock, max_per_key=2)
     assert await nonces.is_new("key", "a")
     assert await nonces.is_new("key", "b")
     with pytest.raises(AccessDeniedError) as refused:

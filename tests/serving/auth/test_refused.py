@@ -25,7 +25,7 @@ _NAMES = string.ascii_letters + string.digits + "-_"
 
 async def _refusal(gate: Any, asked: AuthRequest) -> AccessDeniedError:
     with pytest.raises(AccessDeniedError) as refused:
-        await gate.admit(asked)
+        await gate.authorize(asked)
     return refused.value
 
 
@@ -67,7 +67,7 @@ async def test_forged_bearer_keys(entrance: Any):
     for authorization in forged:
         refused = await _refusal(gate, entrance.asked({"authorization": authorization}))
         assert (refused.status, refused.text) == (401, "A valid key is needed"), authorization
-    assert await gate.admit(entrance.bearer(key))
+    assert await gate.authorize(entrance.bearer(key))
 
 
 async def test_forged_signatures(entrance: Any):
@@ -87,7 +87,7 @@ async def test_forged_signatures(entrance: Any):
         assert (await _refusal(gate, entrance.asked(headers))).status == 401
     both = {**entrance.signed(key).headers, "authorization": f"Bearer {entrance.desk.token(key)}"}
     assert (await _refusal(gate, entrance.asked(both))).status == 401
-    assert await gate.admit(entrance.signed(key))
+    assert await gate.authorize(entrance.signed(key))
 
 
 async def test_replayed_requests(entrance: Any):
@@ -95,7 +95,7 @@ async def test_replayed_requests(entrance: Any):
     gate = entrance.gate(**_PATIENT)
     for case in range(CASES):
         asked = entrance.signed(key, at=-300 + 6 * case)
-        assert await gate.admit(asked)
+        assert await gate.authorize(asked)
         # Later, but while its timestamp is still good.
         entrance.steady.now += case
         assert (await _refusal(gate, asked)).status == 401
@@ -109,7 +109,7 @@ async def test_a_nonce_is_kept_for_as_long_as_its_request_could_be_used(entrance
     key = entrance.key()
     gate = entrance.gate(**_PATIENT)
     asked = entrance.signed(key, at=300)
-    assert await gate.admit(asked)
+    assert await gate.authorize(asked)
     entrance.wall.now += 600
     entrance.steady.now += 600
     assert (await _refusal(gate, asked)).status == 401
@@ -128,7 +128,7 @@ async def test_skewed_clocks(entrance: Any):
     for skew in skews:
         assert (await _refusal(gate, entrance.signed(key, at=skew))).status == 401, skew
     for skew in (300, -300, 0):
-        assert await gate.admit(entrance.signed(key, at=skew))
+        assert await gate.authorize(entrance.signed(key, at=skew))
 
 
 async def test_revoked_keys(entrance: Any):
@@ -136,7 +136,7 @@ async def test_revoked_keys(entrance: Any):
     keys = [entrance.key() for _ in range(CASES)]
     entrance.steady.now += 1
     for key in keys:
-        assert await gate.admit(entrance.bearer(key))
+        assert await gate.authorize(entrance.bearer(key))
     for key in keys:
         entrance.desk.revoke(key.id)
     entrance.steady.now += 1
@@ -151,7 +151,7 @@ async def test_expired_keys(entrance: Any):
     gate = entrance.gate(**_PATIENT)
     for case, key in enumerate(keys):
         entrance.wall.now = key.created + 59 + case
-        assert await gate.admit(entrance.bearer(key))
+        assert await gate.authorize(entrance.bearer(key))
         entrance.wall.now += 1
         for asked in (entrance.bearer(key), entrance.signed(key)):
             refused = await _refusal(gate, asked)
@@ -167,7 +167,7 @@ async def test_wrong_scopes(entrance: Any):
         for scope in SCOPES:
             asked = rng.choice((entrance.bearer, entrance.signed))(key, scope=scope)
             if scope in key.scopes:
-                assert await gate.admit(asked)
+                assert await gate.authorize(asked)
             else:
                 assert (await _refusal(gate, asked)).status == 403
 
@@ -177,7 +177,7 @@ async def test_nobody_learns_why(entrance: Any):
     entrance.desk.revoke(revoked.id)
     entrance.wall.now += 2
     gate = entrance.gate(**_PATIENT)
-    await gate.admit(entrance.signed(good, nonce="used-used-used-used"))
+    await gate.authorize(entrance.signed(good, nonce="used-used-used-used"))
     wrong = dict(entrance.signed(good).headers)
     unknown = {**wrong, KEY_HEADER: "ak_" + "a" * 16}
     asked = [

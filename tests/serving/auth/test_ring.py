@@ -1,4 +1,4 @@
-"""The master ring: read safely, never shown, renewed without breaking what is in use."""
+"""The master keys: read safely, never shown, renewed without breaking what is in use."""
 
 import hashlib
 import hmac
@@ -16,7 +16,7 @@ HEX = MASTER.hex()
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ASSAY_MASTER_RING", raising=False)
+    monkeypatch.delenv("ASSAY_MASTER_KEYS", raising=False)
 
 
 def test_a_secret_is_the_hmac_of_version_and_key_id():
@@ -31,14 +31,14 @@ def test_versions_ids_and_masters_all_make_other_secrets():
 
 
 def test_a_ring_is_written_for_its_owner_alone_and_read_again(tmp_path: Path):
-    path = tmp_path / "new" / "master.ring"
+    path = tmp_path / "new" / "master.keys"
     ring = add_master_key(path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert read_master_keys(path).secret(1, "ak_a") == ring.secret(1, "ak_a")
 
 
 def test_renewal_keeps_the_older_versions(tmp_path: Path):
-    path = tmp_path / "master.ring"
+    path = tmp_path / "master.keys"
     first = add_master_key(path)
     second = add_master_key(path)
     assert (first.newest, second.newest) == (1, 2)
@@ -47,7 +47,7 @@ def test_renewal_keeps_the_older_versions(tmp_path: Path):
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o601])
 def test_a_ring_that_others_may_read_is_refused(tmp_path: Path, mode: int):
-    path = tmp_path / "master.ring"
+    path = tmp_path / "master.keys"
     add_master_key(path)
     path.chmod(mode)
     with pytest.raises(AssayError, match=r"can be read by others .*chmod 600"):
@@ -55,7 +55,7 @@ def test_a_ring_that_others_may_read_is_refused(tmp_path: Path, mode: int):
 
 
 def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("ASSAY_MASTER_RING", f"1:{HEX},2:{HEX}")
+    monkeypatch.setenv("ASSAY_MASTER_KEYS", f"1:{HEX},2:{HEX}")
     assert read_master_keys(tmp_path / "none").newest == 2
     with pytest.raises(UsageError, match="in the environment"):
         add_master_key(tmp_path / "none")
@@ -77,7 +77,7 @@ def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytes
     ],
 )
 def test_a_malformed_ring_is_refused_and_not_repeated(tmp_path: Path, text: str):
-    path = tmp_path / "master.ring"
+    path = tmp_path / "master.keys"
     path.write_text(text, encoding="ascii")
     path.chmod(0o600)
     with pytest.raises(AssayError) as error:
@@ -87,11 +87,11 @@ def test_a_malformed_ring_is_refused_and_not_repeated(tmp_path: Path, text: str)
 
 
 def test_a_file_that_is_no_text_or_not_there(tmp_path: Path):
-    path = tmp_path / "master.ring"
-    with pytest.raises(AssayError, match="there is no master ring"):
+    path = tmp_path / "master.keys"
+    with pytest.raises(AssayError, match="there are no master keys"):
         read_master_keys(path)
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(AssayError, match="is no master ring"):
+    with pytest.raises(AssayError, match="does not contain master keys"):
         read_master_keys(path)
 
 

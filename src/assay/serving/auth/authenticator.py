@@ -1,4 +1,10 @@
-"""Verify bearer keys and HMAC-signed requests, and throttle addresses that send wrong keys."""
+"""Verify bearer keys and HMAC-signed requests, and throttle addresses that send wrong keys.
+
+Unknown, wrong, revoked and expired keys get the same response, after the same derivation and comparison in constant
+time, so that key ids cannot be probed. A signature covers method, path with query, time, nonce and the digest of the
+images, but not the host, other headers and other form fields. A forged request is rejected before its body is read.
+A bearer key is only as safe as its transport: over plain HTTP, anyone on the path can read and use it.
+"""
 
 import hashlib
 import hmac
@@ -19,46 +25,46 @@ _MAX_ADDRESSES = 10_000
 
 
 class AuthThrottle:
-    """Counts failures by address; IPv6 by /64."""
+    """Limits failed attempts of each address (IPv6: /64); the address with the oldest failure is evicted first."""
 
-    def __init__(self, rate: Rate, clock: Callable[[], float], most: int = _MAX_ADDRESSES) -> None:
-        """Start with every address innocent.
+    def __init__(self, rate: Rate, clock: Callable[[], float], max_addresses: int = _MAX_ADDRESSES) -> None:
+        """Create an empty throttle.
 
         Args:
-            rate: failures that an address may go on having.
-            clock: seconds that never go back.
-            most: addresses that are remembered.
+            rate: allowed failures.
+            clock: monotonic time in seconds.
+            max_addresses: number of addresses stored.
         """
-        self._rate, self._clock, self._most = rate, clock, most
+        self._rate, self._clock, self._max_addresses = rate, clock, max_addresses
         self._arrivals: OrderedDict[str, int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._arrivals)
 
     def check(self, address: str) -> None:
-        """Let an address pass.
+        """Check whether an address may try again.
 
         Raises:
-            Refusal: 429, it has failed too often of late.
+            AccessDeniedError: 429, it has failed too often.
         """
         if not self._arrivals:
             return
         ahead = self._ahead(client_subnet(address))
-        if not self._rate.takes(ahead):
+        if not self._rate.allows(ahead):
             wait = max(1, math.ceil(self._rate.wait(ahead)))
             raise AccessDeniedError(429, "Too many failed requests; try again later", {"Retry-After": str(wait)})
 
-    def failed(self, address: str) -> None:
+    def record_failure(self, address: str) -> None:
         """Count a failure."""
-        group = client_subnet(address)
-        self._arrivals[group] = to_microseconds(self._clock()) + self._ahead(group) + self._rate.interval
-        self._arrivals.move_to_end(group)
-        if len(self._arrivals) > self._most:
+        subnet = client_subnet(address)
+        self._arrivals[subnet] = to_microseconds(self._clock()) + self._ahead(subnet) + self._rate.interval
+        self._arrivals.move_to_end(subnet)
+        if len(self._arrivals) > self._max_addresses:
             self._arrivals.popitem(last=False)
 
-    def _ahead(self, group: str) -> int:
+    def _ahead(self, subnet: str) -> int:
         now = to_microseconds(self._clock())
-        return self._rate.ahead(self._arrivals.get(group, now), now)
+        return self._rate.ahead(self._arrivals.get(subnet, now), now)
 
 
 KEY_HEADER = "x-assay-key"
@@ -92,23 +98,20 @@ class SignatureHeaders:
 
 
 def is_signed(headers: Mapping[str, str]) -> bool:
-    """Tell whether a request means to be signed."""
+    """Whether a request has any header of a signature."""
     return any(name in headers for name in SIGNATURE_HEADERS)
 
 
 def parse_signature_headers(headers: Mapping[str, str]) -> SignatureHeaders | None:
-    """Return the headers of a signed request; none where one is missing or malformed."""
+    """Return the headers of a signed request; None if one is missing or malformed."""
     values = [headers.get(name, "") for name in SIGNATURE_HEADERS]
-    if not all(re.fullmatch(shape, value) for shape, value in zip(_HEADER_PATTERNS, values, strict=True)):
+    if not all(re.fullmatch(pattern, value) for pattern, value in zip(_HEADER_PATTERNS, values, strict=True)):
         return None
     return SignatureHeaders(*values)
 
 
 def canonical_message(method: str, target: str, timestamp: str, nonce: str, digest: str) -> bytes:
-    """Return what is signed: five lines, joined by line feeds, with none at the end.
-
-    None of the parts can hold a line feed, so no two requests have the same message.
-    """
+    """Return the signed message: five lines joined by line feeds, which none of the parts can contain."""
     return f"{method}\n{target}\n{timestamp}\n{nonce}\n{digest}".encode()
 
 
@@ -125,11 +128,11 @@ def content_digest(images: Sequence[str]) -> str:
 
     Args:
         images: SHA-256 of the bytes of each image part, in the order sent, 64 lower-case hexadecimal digits
-            each. Where the body is no form (JSON), the whole body counts as the one image.
+            each. If the body is not a form (JSON), the whole body counts as one image.
 
     Returns:
-        Of one image, its own digest. Of none, the digest of nothing. Of several, the digest of their digests'
-        digits written one after another: their fixed width leaves no doubt where an image ends.
+        For one image, its own digest; for none, the digest of nothing; for several, the digest of their concatenated
+        hexadecimal digests.
     """
     if len(images) == 1:
         return images[0]
@@ -138,92 +141,91 @@ def content_digest(images: Sequence[str]) -> str:
 
 _BEARER = re.compile(r"bearer +(ak_[a-z0-9]{16})\.([A-Za-z0-9_-]{43})", re.IGNORECASE)
 _UNKNOWN_KEY_ID = "ak_nobody"
-"""What the secret is derived for when there is no such key; no key can be called so."""
+"""Not a valid id; a secret is derived for it if there is no such key."""
 
 
 def unauthorized() -> AccessDeniedError:
-    """Return the one answer to every request without a valid key."""
+    """Return the error for every request without a valid key."""
     return AccessDeniedError(401, "A valid key is needed", {"WWW-Authenticate": 'Bearer realm="assay"'})
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedKey:
-    """A request that proves which key it was sent with."""
+    """The key that a request was verified with."""
 
     key: ApiKey
     digest: str | None
-    """The signed digest of its images; none where the request is not signed."""
-    refusal: AccessDeniedError | None = None
-    """Why it is refused all the same: the key has expired, or has used too many nonces."""
+    """The signed digest of its images; None if the request is not signed."""
+    denial: AccessDeniedError | None = None
+    """Set if the request is denied nevertheless: the key has expired, or has used too many nonces."""
 
 
 class Authenticator:
-    """Checks keys."""
+    """Verifies the keys of requests."""
 
     def __init__(
         self,
         keys: Callable[[], ApiKeys],
-        ring: Callable[[], MasterKeys],
+        master_keys: Callable[[], MasterKeys],
         nonces: NonceStore,
         *,
         max_clock_skew: int,
-        wall: Callable[[], float],
+        wall_clock: Callable[[], float],
     ) -> None:
-        """Take where keys and masters are found now.
+        """Store the sources of keys.
 
         Args:
-            keys: the key store.
-            ring: the master ring.
-            nonces: those that were used.
-            max_clock_skew: how far a client's clock may be off.
-            wall: seconds since 1970.
+            keys: returns the current API keys.
+            master_keys: returns the current master keys.
+            nonces: the nonces used so far.
+            max_clock_skew: seconds that a client's clock may be off.
+            wall_clock: returns seconds since 1970.
         """
-        self._keys, self._ring, self._nonces = keys, ring, nonces
-        self._skew, self._wall = max_clock_skew, wall
+        self._keys, self._master_keys, self._nonces = keys, master_keys, nonces
+        self._skew, self._wall_clock = max_clock_skew, wall_clock
 
-    async def check(self, asked: AuthRequest) -> VerifiedKey | None:
-        """Return the key that a request proves, or None.
+    async def check(self, request: AuthRequest) -> VerifiedKey | None:
+        """Return the verified key of a request, or None.
 
-        An expired key is proven by its secret. A revoked one is not: it may be revoked because somebody else
-        has it. Neither is the key of a signed request that is out of time or whose nonce was used before: it
-        may have been captured.
+        An expired key is verified by its secret, a revoked one is not, as it may have been stolen. A signed request
+        that is outdated or whose nonce was used before may have been captured, and is not verified either.
         """
-        authorization = asked.headers.get("authorization")
-        if not is_signed(asked.headers):
+        authorization = request.headers.get("authorization")
+        if not is_signed(request.headers):
             return self._bearer(authorization or "")
-        signed = parse_signature_headers(asked.headers)
-        # Two ways at once leave open which of them was meant.
-        return None if signed is None or authorization is not None else await self._signed(asked, signed)
+        signed = parse_signature_headers(request.headers)
+        # With both a bearer key and a signature it is ambiguous which one counts.
+        return None if signed is None or authorization is not None else await self._signed(request, signed)
 
     def _bearer(self, authorization: str) -> VerifiedKey | None:
         found = _BEARER.fullmatch(authorization)
         key_id, given = (found[1], found[2]) if found else (_UNKNOWN_KEY_ID, "")
         key, secret = self._secret(key_id)
-        right = hmac.compare_digest(given.encode(), secret.encode())
-        return VerifiedKey(key, None, self._expired(key)) if key is not None and right else None
+        valid = hmac.compare_digest(given.encode(), secret.encode())
+        return VerifiedKey(key, None, self._expired(key)) if key is not None and valid else None
 
-    async def _signed(self, asked: AuthRequest, signed: SignatureHeaders) -> VerifiedKey | None:
+    async def _signed(self, request: AuthRequest, signed: SignatureHeaders) -> VerifiedKey | None:
         key, secret = self._secret(signed.key_id)
-        text = canonical_message(asked.method, asked.target, signed.timestamp, signed.nonce, signed.digest)
-        right = hmac.compare_digest(signed.signature, sign(secret, text))
-        in_time = abs(self._wall() - int(signed.timestamp)) <= self._skew
-        if key is None or not right or not in_time:
+        text = canonical_message(request.method, request.target, signed.timestamp, signed.nonce, signed.digest)
+        valid = hmac.compare_digest(signed.signature, sign(secret, text))
+        in_time = abs(self._wall_clock() - int(signed.timestamp)) <= self._skew
+        if key is None or not valid or not in_time:
             return None
-        # Last: only a right signature uses up its nonce.
+        # Last: only a valid signature consumes its nonce.
         try:
             new = await self._nonces.is_new(key.id, signed.nonce)
-        except AccessDeniedError as refusal:
-            return VerifiedKey(key, signed.digest, refusal)
+        except AccessDeniedError as denial:
+            return VerifiedKey(key, signed.digest, denial)
         return VerifiedKey(key, signed.digest, self._expired(key)) if new else None
 
     def _expired(self, key: ApiKey) -> AccessDeniedError | None:
-        return unauthorized() if key.state(self._wall()) == "expired" else None
+        return unauthorized() if key.state(self._wall_clock()) == "expired" else None
 
     def _secret(self, key_id: str) -> tuple[ApiKey | None, str]:
-        """Return the key of an id unless it is revoked, and a secret; the work is the same either way."""
-        ring, key = self._ring(), self._keys().get(key_id)
-        if key is not None and key.version not in ring:
+        """Return the key of an id, None if unknown or revoked, and a secret; always with the same work."""
+        master_keys, key = self._master_keys(), self._keys().get(key_id)
+        if key is not None and key.version not in master_keys:
             key = None
-        version, name = (ring.newest, _UNKNOWN_KEY_ID) if key is None else (key.version, key.id)
-        secret = ring.secret(version, name)
-        return (key if key is not None and key.state(self._wall()) != "revoked" else None), secret
+        version, name = (master_keys.newest, _UNKNOWN_KEY_ID) if key is None else (key.version, key.id)
+        secret = master_keys.secret(version, name)
+        return (key if key is not None and key.state(self._wall_clock()) != "revoked" else None), secret

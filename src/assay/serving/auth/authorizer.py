@@ -1,7 +1,4 @@
-"""Authorize requests: country, failed attempts, key, scope and rate limit, in this order.
-
-Before the body is read.
-"""
+"""Authorize requests before their body is read: country, failed attempts, key, scope and rate limit, in this order."""
 
 import hmac
 import time
@@ -16,12 +13,13 @@ from assay.serving.auth.client_ip import CountryFilter, client_address, client_s
 from assay.serving.auth.interfaces import ANONYMOUS, AccessDeniedError, Authorization, AuthRequest, Client
 from assay.serving.auth.keys import KEYS_FILE, ReloadingFile, read_keys
 from assay.serving.auth.master_keys import MASTER_KEYS_FILE, read_master_keys
-from assay.serving.auth.nonces import NONCES_FILE, FileNonceStore, MemoryNonceStore, NonceStore
+from assay.serving.auth.nonces import NONCES_FILE, FileNonceStore, MemoryNonceStore, NonceStore, RedisNonceStore
 from assay.serving.auth.origins import is_from_own_page, is_loopback_host_header
 from assay.serving.auth.rate_limits import (
     LocalRateLimiter,
     Rate,
     RateLimiter,
+    RedisRateLimiter,
     rate_limit_headers,
     strictest_tier,
     too_many_requests,
@@ -35,18 +33,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AuthBackends:
-    """What remembers requests."""
+    """Stores of rate limits and nonces."""
 
     limiter: RateLimiter
     nonces: NonceStore
     file: FileNonceStore
-    link: "ReconnectingRedis | None" = None
+    redis: "ReconnectingRedis | None" = None
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
         self.file.close()
-        if self.link is not None:
-            await self.link.close()
+        if self.redis is not None:
+            await self.redis.close()
 
 
 def open_backends(
@@ -55,42 +53,40 @@ def open_backends(
     *,
     folder: Path,
     nonce_seconds: float,
-    steady: Callable[[], float],
-    wall: Callable[[], float],
+    monotonic: Callable[[], float],
+    wall_clock: Callable[[], float],
 ) -> AuthBackends:
-    """Open what the settings name; connections are made when they are first needed.
+    """Create the stores of the settings, which connect on first use.
 
     Args:
-        settings: the limits.
-        telemetry: told when Redis goes away and when it is back.
-        folder: of the keys, where their nonces are kept too.
-        nonce_seconds: how long a nonce is remembered.
-        steady: seconds that never go back.
-        wall: seconds since 1970.
+        settings: rate limits, and the URL of Redis.
+        telemetry: receives the status of Redis.
+        folder: of the keys, where nonces are stored too.
+        nonce_seconds: how long a nonce is kept.
+        monotonic: returns seconds that never go back.
+        wall_clock: returns seconds since 1970.
 
     Raises:
-        UsageError: the address of Redis is none.
+        UsageError: the URL of Redis is invalid.
     """
-    limiter = LocalRateLimiter(steady)
-    file = FileNonceStore(folder / NONCES_FILE, MemoryNonceStore(nonce_seconds, steady), nonce_seconds, wall)
+    limiter = LocalRateLimiter(monotonic)
+    file = FileNonceStore(folder / NONCES_FILE, MemoryNonceStore(nonce_seconds, monotonic), nonce_seconds, wall_clock)
     if settings.redis is None:
         return AuthBackends(limiter, file, file)
-    # redis-py takes a quarter of a second and 12 MB: only where it is used.
-    from assay.serving.auth.nonces import RedisNonceStore  # noqa: PLC0415
-    from assay.serving.auth.rate_limits import RedisRateLimiter  # noqa: PLC0415
+    # Importing redis-py takes 0.25 s and 12 MB.
     from assay.serving.auth.redis_client import ReconnectingRedis  # noqa: PLC0415
 
-    link = ReconnectingRedis(settings.redis.get_secret_value(), settings, telemetry)
-    shared = RedisRateLimiter(link, limiter, settings.lease_timeout)
-    return AuthBackends(shared, RedisNonceStore(link, file, nonce_seconds), file, link)
+    redis = ReconnectingRedis(settings.redis.get_secret_value(), settings, telemetry)
+    limiter_redis = RedisRateLimiter(redis, limiter, settings.lease_timeout)
+    return AuthBackends(limiter_redis, RedisNonceStore(redis, file, nonce_seconds), file, redis)
 
 
 _PUBLIC_SCOPES = frozenset({"classify", "metrics"})
 
 
 @dataclass(frozen=True, slots=True)
-class _GrantedAuthorization:
-    """A request that was let in (`Authorization`)."""
+class _Authorization:
+    """Implements `Authorization`."""
 
     client: Client
     address: str
@@ -98,7 +94,7 @@ class _GrantedAuthorization:
     digest: str | None
     failed: Callable[[], None]
     limiter: RateLimiter | None
-    place: tuple[str, str]
+    lease: tuple[str, str]
 
     @property
     def signed(self) -> bool:
@@ -111,92 +107,92 @@ class _GrantedAuthorization:
 
     async def release(self) -> None:
         if self.limiter is not None:
-            await self.limiter.give_back(*self.place)
+            await self.limiter.release(*self.lease)
 
 
 class RequestAuthorizer:
-    """Decides who is let in, by address, key and rate (`Gate`)."""
+    """An `Authorizer` by address, key and rate."""
 
     def __init__(
         self,
         auth: AuthSettings,
         limits: RateLimitSettings,
         telemetry: TelemetrySink,
-        stores: AuthBackends,
+        backends: AuthBackends,
         *,
         authenticator: Authenticator | None,
-        steady: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
-        """Join the parts.
+        """Store settings and components.
 
         Args:
-            auth: who may ask.
-            limits: how often.
-            telemetry: told who is turned away.
-            stores: where requests are counted.
-            authenticator: checks keys; none: no key is needed.
-            steady: seconds that never go back.
+            auth: trusted proxies, countries and allowed failures.
+            limits: tiers.
+            telemetry: receives rejected requests.
+            backends: stores of rate limits and nonces.
+            authenticator: verifies keys; None: no key is required.
+            monotonic: returns seconds that never go back.
         """
         self._trusted = parse_networks(auth.proxies)
         self._countries = CountryFilter(auth.countries)
-        self._penalties = AuthThrottle(Rate.per_minute(auth.max_failures_per_minute, auth.max_failures_burst), steady)
-        self._authenticator, self._stores, self._limits, self._telemetry = (
+        self._throttle = AuthThrottle(Rate.per_minute(auth.max_failures_per_minute, auth.max_failures_burst), monotonic)
+        self._authenticator, self._backends, self._limits, self._telemetry = (
             authenticator,
-            stores,
+            backends,
             limits,
             telemetry,
         )
 
-    async def admit(self, asked: AuthRequest) -> Authorization:
-        """Authenticate, then limit (`Gate.admit`)."""
-        address = client_address(asked.peer, asked.headers.get("x-forwarded-for"), self._trusted)
+    async def authorize(self, request: AuthRequest) -> Authorization:
+        """Authenticate a request, then apply its rate limit (`Authorizer.authorize`)."""
+        address = client_address(request.peer, request.headers.get("x-forwarded-for"), self._trusted)
         with _CountDenials(self._telemetry, "country"):
             self._countries.check(address)
         with _CountDenials(self._telemetry, "auth"):
-            self._penalties.check(address)
-            client, digest = await self._identify(asked, address)
-            if asked.scope not in client.scopes:
-                raise AccessDeniedError(403, f"This needs the scope {asked.scope}", client=client)
+            self._throttle.check(address)
+            client, digest = await self._identify(request, address)
+            if request.scope not in client.scopes:
+                raise AccessDeniedError(403, f"This needs the scope {request.scope}", client=client)
         with _CountDenials(self._telemetry, "limit"):
             return await self._limit(client, address, digest)
 
     async def close(self) -> None:
-        """Let go of connections."""
-        await self._stores.close()
+        """Close all connections."""
+        await self._backends.close()
 
-    async def _identify(self, asked: AuthRequest, address: str) -> tuple[Client, str | None]:
+    async def _identify(self, request: AuthRequest, address: str) -> tuple[Client, str | None]:
         if self._authenticator is None:
-            local = asked.scope not in _PUBLIC_SCOPES and _is_local_request(asked, address)
+            local = request.scope not in _PUBLIC_SCOPES and _is_local_request(request, address)
             scopes = _PUBLIC_SCOPES | {"admin"} if local else _PUBLIC_SCOPES
             return Client(ANONYMOUS, None, self._limits.anonymous or ANONYMOUS, scopes), None
-        proof = await self._authenticator.check(asked)
-        if proof is None:
-            self._penalties.failed(address)
+        verified = await self._authenticator.check(request)
+        if verified is None:
+            self._throttle.record_failure(address)
             raise unauthorized()
-        key = proof.key
+        key = verified.key
         tier = key.tier if key.tier in self._limits.tiers else strictest_tier(self._limits.tiers)
         client = Client(key.client, key.id, tier, frozenset(key.scopes))
-        if proof.refusal is not None:
-            if proof.refusal.status == unauthorized().status:
-                self._penalties.failed(address)
-            proof.refusal.client = client
-            raise proof.refusal
-        return client, proof.digest
+        if verified.denial is not None:
+            if verified.denial.status == unauthorized().status:
+                self._throttle.record_failure(address)
+            verified.denial.client = client
+            raise verified.denial
+        return client, verified.digest
 
     async def _limit(self, client: Client, address: str, digest: str | None) -> Authorization:
         def failed() -> None:
-            self._penalties.failed(address)
+            self._throttle.record_failure(address)
             self._telemetry.emit(RequestRejected("auth"))
 
         tier: Tier | None = self._limits.tiers.get(client.tier)
         if tier is None:
-            return _GrantedAuthorization(client, address, {}, digest, failed, None, ("", ""))
-        place = client.key_id or client_subnet(address), uuid.uuid4().hex
-        found = await self._stores.limiter.take(place[0], tier, place[1])
-        if not found.taken:
-            raise too_many_requests(client, tier, found)
-        headers = rate_limit_headers(client.tier, tier, found)
-        return _GrantedAuthorization(client, address, headers, digest, failed, self._stores.limiter, place)
+            return _Authorization(client, address, {}, digest, failed, None, ("", ""))
+        lease = client.key_id or client_subnet(address), uuid.uuid4().hex
+        decision = await self._backends.limiter.acquire(lease[0], tier, lease[1])
+        if not decision.allowed:
+            raise too_many_requests(client, tier, decision)
+        headers = rate_limit_headers(client.tier, tier, decision)
+        return _Authorization(client, address, headers, digest, failed, self._backends.limiter, lease)
 
 
 def make_authorizer(
@@ -204,49 +200,57 @@ def make_authorizer(
     limits: RateLimitSettings,
     telemetry: TelemetrySink,
     *,
-    wall: Callable[[], float] = time.time,
-    steady: Callable[[], float] = time.monotonic,
+    wall_clock: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> RequestAuthorizer:
-    """Build the gate from its settings. It is used and closed in one event loop.
+    """Create the authorizer of a worker, for use in one event loop.
 
     Args:
-        auth: who may ask.
-        limits: how often.
-        telemetry: told who is turned away, and when Redis is away.
-        wall: seconds since 1970.
-        steady: seconds that never go back.
+        auth: keys, trusted proxies and countries.
+        limits: tiers, and the URL of Redis.
+        telemetry: receives rejected requests and the status of Redis.
+        wall_clock: returns seconds since 1970.
+        monotonic: returns seconds that never go back.
 
     Raises:
         AssayError: keys are required and their files are missing, malformed or open to others.
     """
-    keys = ReloadingFile(auth.folder / KEYS_FILE, read_keys, steady) if auth.required else None
-    ring = ReloadingFile(auth.folder / MASTER_KEYS_FILE, read_master_keys, steady) if auth.required else None
-    remember = 2 * auth.max_clock_skew + 1
-    stores = open_backends(limits, telemetry, folder=auth.folder, nonce_seconds=remember, steady=steady, wall=wall)
+    keys = ReloadingFile(auth.folder / KEYS_FILE, read_keys, monotonic) if auth.required else None
+    master_keys = ReloadingFile(auth.folder / MASTER_KEYS_FILE, read_master_keys, monotonic) if auth.required else None
+    skew = auth.max_clock_skew
+    backends = open_backends(
+        limits,
+        telemetry,
+        folder=auth.folder,
+        nonce_seconds=2 * skew + 1,
+        monotonic=monotonic,
+        wall_clock=wall_clock,
+    )
     authenticator = None
-    if keys is not None and ring is not None:
-        skew = auth.max_clock_skew
-        authenticator = Authenticator(keys.value, ring.value, stores.nonces, max_clock_skew=skew, wall=wall)
-    return RequestAuthorizer(auth, limits, telemetry, stores, authenticator=authenticator, steady=steady)
+    if keys is not None and master_keys is not None:
+        authenticator = Authenticator(
+            keys.value, master_keys.value, backends.nonces, max_clock_skew=skew, wall_clock=wall_clock
+        )
+    return RequestAuthorizer(auth, limits, telemetry, backends, authenticator=authenticator, monotonic=monotonic)
 
 
 class _CountDenials:
-    """Tells the watcher of a refusal within the block."""
+    """Reports an `AccessDeniedError` raised in the block."""
 
     def __init__(self, telemetry: TelemetrySink, reason: str) -> None:
         self._telemetry, self._reason = telemetry, reason
 
     def __enter__(self) -> None:
-        """Nothing."""
+        pass
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, AccessDeniedError):
             self._telemetry.emit(RequestRejected(self._reason))
 
 
-def _is_local_request(asked: AuthRequest, address: str) -> bool:
-    """Tell whether a request without a key comes from this machine, and from no page but the server's own."""
+def _is_local_request(request: AuthRequest, address: str) -> bool:
+    """Whether a request without a key comes from this machine, and not from a page of another site."""
     parsed = parse_address(address)
-    passed_on = any(name in asked.headers for name in ("x-forwarded-for", "forwarded"))
-    here = is_loopback_host_header(asked.headers.get("host") or "localhost") and is_from_own_page(asked.headers)
-    return parsed is not None and parsed.is_loopback and here and not passed_on
+    forwarded = any(name in request.headers for name in ("x-forwarded-for", "forwarded"))
+    own_page = is_loopback_host_header(request.headers.get("host") or "localhost") and is_from_own_page(request.headers)
+    return parsed is not None and parsed.is_loopback and own_page and not forwarded

@@ -85,7 +85,7 @@ class Authorization(Protocol):
         """Compare the body's digest (`digest_of` its images) with the signed one, where there is one.
 
         Raises:
-            Refusal: they differ.
+            AccessDeniedError: they differ.
         """
 
     async def release(self) -> None:
@@ -95,11 +95,11 @@ class Authorization(Protocol):
 class Authorizer(Protocol):
     """Decides who is let in."""
 
-    async def admit(self, asked: AuthRequest) -> Authorization:
+    async def authorize(self, request: AuthRequest) -> Authorization:
         """Authenticate, then limit.
 
         Raises:
-            Refusal: 401, 403, 429.
+            AccessDeniedError: 401, 403, 429.
         """
 
     async def close(self) -> None:
@@ -129,9 +129,9 @@ class NullAuthorization:
 class NullAuthorizer:
     """An `Authorizer` that allows every request."""
 
-    async def admit(self, asked: AuthRequest) -> Authorization:
+    async def authorize(self, request: AuthRequest) -> Authorization:
         """Allow the request."""
-        return NullAuthorization(asked.peer)
+        return NullAuthorization(request.peer)
 
     async def close(self) -> None:
         """No-op."""

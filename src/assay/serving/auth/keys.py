@@ -1,4 +1,8 @@
-"""API keys: the key file, reloading it when it changes, and creating, rotating and revoking keys."""
+"""API keys: the key file, reloading it when it changes, and creating, rotating and revoking keys.
+
+The key file is JSON without secrets, replaced as a whole under a lock. Whoever can write it could promote or restore
+an existing key (a new one takes the master keys), so a file that others can write is refused.
+"""
 
 import json
 import logging
@@ -32,47 +36,50 @@ _FileStamp = tuple[int, int, int] | None
 
 
 class ReloadingFile(Generic[_T]):
-    """The contents of a file as they are now."""
+    """The parsed content of a file, reloaded when it changes, checked at most once per second.
+
+    If a changed file is invalid, the last valid content stays in use and the error is logged.
+    """
 
     def __init__(self, path: Path, load: Callable[[Path], _T], clock: Callable[[], float]) -> None:
-        """Read the file for the first time.
+        """Read the file.
 
         Args:
             path: the file.
-            load: reads it.
-            clock: seconds that never go back.
+            load: parses it.
+            clock: monotonic time in seconds.
 
         Raises:
-            AssayError: `load` finds the file wrong, now; later on that is only logged.
+            AssayError: the file is invalid.
         """
         self._path, self._load, self._clock = path, load, clock
         self._lock = threading.Lock()
-        self._stamp = self._look()
+        self._stamp = self._read_stamp()
         self._value = load(path)
-        self._looked = clock()
+        self._checked = clock()
 
     def value(self) -> _T:
-        """Return what the file holds; at most a second old."""
+        """Return the content, at most one second old."""
         now = self._clock()
-        if now - self._looked >= 1 and self._lock.acquire(blocking=False):
+        if now - self._checked >= 1 and self._lock.acquire(blocking=False):
             try:
-                self._looked = now
+                self._checked = now
                 self._refresh()
             finally:
                 self._lock.release()
         return self._value
 
     def _refresh(self) -> None:
-        stamp = self._look()
+        stamp = self._read_stamp()
         if stamp == self._stamp:
             return
         self._stamp = stamp
         try:
             self._value = self._load(self._path)
         except (AssayError, OSError) as error:
-            _log.error("%s; what it held before stays in use", error)
+            _log.error("%s; the previous content stays in use", error)
 
-    def _look(self) -> _FileStamp:
+    def _read_stamp(self) -> _FileStamp:
         try:
             found = self._path.stat()
         except OSError:
@@ -84,31 +91,30 @@ KEYS_FILE = "keys.json"
 SCOPES = ("classify", "metrics", "admin")
 Scope = Literal["classify", "metrics", "admin"]
 _ID_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
-"""No letter that is taken for another when it is read aloud."""
+"""Without characters that are easily confused."""
 
 
 class ApiKey(Settings):
-    """A key, without its secret."""
+    """An API key, without its secret."""
 
     id: Annotated[str, Field(pattern=r"^ak_[a-z0-9]{16}$")]
-    """Names the key; public."""
+    """Public."""
     client: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[\w.@+-][\w .@+-]*$")]
-    """Whom the key was made for."""
+    """Name of its owner."""
     tier: TierName
-    """How often the client may ask."""
+    """Name of its rate-limit tier."""
     scopes: tuple[Scope, ...]
-    """What the client may ask for."""
     version: Annotated[int, Field(ge=1)]
-    """Version of the master that the secret is derived from."""
+    """Version of the master key that the secret is derived from."""
     created: int
-    """When the key was made, in seconds since 1970."""
+    """Seconds since 1970."""
     expires: int | None = None
-    """When it ends, in seconds since 1970; none: never."""
+    """Seconds since 1970; None: never."""
     revoked: int | None = None
-    """When it was revoked, in seconds since 1970."""
+    """Seconds since 1970; None: not revoked."""
 
     def state(self, now: float) -> Literal["valid", "revoked", "expired"]:
-        """Tell whether the key opens anything at a time, in seconds since 1970."""
+        """Return the state at a time in seconds since 1970."""
         if self.revoked is not None:
             return "revoked"
         return "expired" if self.expires is not None and now >= self.expires else "valid"
@@ -119,15 +125,15 @@ ApiKeys = dict[str, ApiKey]
 
 
 def new_key_id() -> str:
-    """Draw an id of 80 random bits: nobody meets a key by trying ids."""
+    """Return an id with 80 random bits, so that ids cannot be guessed."""
     return "ak_" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(16))
 
 
 def read_keys(path: Path) -> ApiKeys:
-    """Read a key store; a missing one has no keys.
+    """Read a key file; a missing one has no keys.
 
     Raises:
-        AssayError: it is malformed, or others than its owner may write it.
+        AssayError: it is malformed, or others than the owner can write it.
     """
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -136,7 +142,7 @@ def read_keys(path: Path) -> ApiKeys:
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, ValidationError):
-        raise AssayError(f"{path} is no key store; restore it from your backup") from None
+        raise AssayError(f"{path} is not a key file; restore it from your backup") from None
     if mode & 0o022:
         raise AssayError(f"{path} can be written by others (mode {mode:o}); run chmod 644 {path}")
     return {key.id: key for key in keys}
@@ -144,10 +150,7 @@ def read_keys(path: Path) -> ApiKeys:
 
 @contextmanager
 def edit_keys(path: Path) -> Iterator[ApiKeys]:
-    """Give the keys of a store to be changed, and write them when the block ends well.
-
-    Another command that changes the store waits until this one is done.
-    """
+    """Read the keys, and write them back when the block ends without an exception; other writers wait."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with file_lock(path.parent / f".{path.name}.lock"):
         keys = read_keys(path)
@@ -179,15 +182,15 @@ def create_key(
     """Return a new key.
 
     Args:
-        client: whom it is for.
-        tier: how often the client may ask.
+        client: name of the owner.
+        tier: name of the rate-limit tier.
         scopes: of `SCOPES`.
-        version: of the master ring.
-        clock: seconds since 1970.
-        seconds: how long it is valid; none: until it is revoked.
+        version: of the master key.
+        clock: returns seconds since 1970.
+        seconds: lifetime; None: unlimited.
 
     Raises:
-        UsageError: the client's name or a scope cannot be.
+        UsageError: a value is invalid.
     """
     now = int(clock())
     expires = None if seconds is None else int(now + seconds)
@@ -201,67 +204,66 @@ def create_key(
             "tier": "a tier's name has lower-case letters, digits, - and _, as in gold",
             "scopes": f"a scope is one of {', '.join(SCOPES)}",
         }
-        raise UsageError(f"{wrong}: {what.get(str(wrong), 'this cannot be')}") from None
+        raise UsageError(f"{wrong}: {what.get(str(wrong), 'invalid value')}") from None
 
 
 class KeyManager:
-    """A folder of keys."""
+    """Creates, lists, rotates and revokes the API keys of a folder."""
 
     def __init__(self, folder: Path | None = None, clock: Callable[[], float] = time.time) -> None:
-        """Take the folder; none: `default_keys_folder()`.
+        """Set the folder; None: `default_keys_folder()`.
 
         Args:
-            folder: where `keys.json` and `master.ring` are, or will be.
+            folder: where `keys.json` and `master.keys` are, or will be.
             clock: seconds since 1970.
         """
         folder = folder or default_keys_folder()
-        self._store, self._ring, self._clock = folder / KEYS_FILE, folder / MASTER_KEYS_FILE, clock
+        self._keys_path, self._master_keys_path, self._clock = folder / KEYS_FILE, folder / MASTER_KEYS_FILE, clock
 
-    def all_keys(self) -> list[ApiKey]:
+    def list_keys(self) -> list[ApiKey]:
         """Return all keys, oldest first."""
-        return list(read_keys(self._store).values())
+        return list(read_keys(self._keys_path).values())
 
     def state(self, key: ApiKey) -> str:
-        """Tell whether a key is valid, revoked or expired now."""
+        """Return whether a key is valid, revoked or expired now."""
         return key.state(self._clock())
 
     def token(self, key: ApiKey) -> str:
-        """Return what a client shows: the key's id and its secret, joined by a point."""
-        return f"{key.id}.{read_master_keys(self._ring).secret(key.version, key.id)}"
+        """Return the bearer token: id and secret, joined by a dot."""
+        return f"{key.id}.{read_master_keys(self._master_keys_path).secret(key.version, key.id)}"
 
     def create(self, client: str, tier: str, scopes: tuple[str, ...], seconds: float | None = None) -> ApiKey:
-        """Make a key, and the master ring with the first.
+        """Create a key, and the first master key if there is none.
 
         Args:
-            client: whom it is for.
-            tier: how often the client may ask.
-            scopes: what it opens.
-            seconds: how long it is valid; none: until it is revoked.
+            client: name of the owner.
+            tier: name of the rate-limit tier.
+            scopes: of `SCOPES`.
+            seconds: lifetime; None: unlimited.
 
         Raises:
-            UsageError: a value cannot be.
+            UsageError: a value is invalid.
         """
-        with edit_keys(self._store) as keys:
-            version = self._ring_or_first().newest
+        with edit_keys(self._keys_path) as keys:
+            version = self._master_keys().newest
             key = create_key(client, tier, scopes, version=version, clock=self._clock, seconds=seconds)
             keys[key.id] = key
         return key
 
     def rotate(self, key_id: str, grace: float) -> ApiKey:
-        """Replace a key by a new one for the same client; the old one ends after `grace` seconds.
+        """Replace a key by a new one with the same client and lifetime; the old one expires after `grace` seconds.
 
-        The new key is valid for as long as the old one was made for. An expired key can be replaced
-        too, and stays what it is.
+        An expired key can be rotated too, and stays expired.
 
         Raises:
             UsageError: there is no such key, or it was revoked.
         """
-        with edit_keys(self._store) as keys:
+        with edit_keys(self._keys_path) as keys:
             old, now = find_key(keys, key_id), self._clock()
             if old.revoked is not None:
-                raise UsageError(f"key {key_id} was revoked: make a new one with `assay keys create`")
+                raise UsageError(f"key {key_id} was revoked: create a new one with `assay keys create`")
             seconds = None if old.expires is None else old.expires - old.created
-            version = self._ring_or_first().newest
+            version = self._master_keys().newest
             new = create_key(old.client, old.tier, old.scopes, version=version, clock=self._clock, seconds=seconds)
             end = int(now + grace)
             keys[old.id] = old.model_copy(update={"expires": min(end, old.expires or end)})
@@ -269,25 +271,26 @@ class KeyManager:
         return new
 
     def revoke(self, key_id: str) -> ApiKey:
-        """Revoke a key; once more changes nothing.
+        """Revoke a key; no-op if it is revoked.
 
         Raises:
             UsageError: there is no such key.
         """
-        with edit_keys(self._store) as keys:
+        with edit_keys(self._keys_path) as keys:
             key = find_key(keys, key_id)
             if key.revoked is None:
                 keys[key_id] = key = key.model_copy(update={"revoked": int(self._clock())})
         return key
 
-    def renew_master(self) -> int:
-        """Add a master to the ring and return its version; keys made before go on until they are rotated.
+    def add_master_key(self) -> int:
+        """Add a master key and return its version; existing API keys stay valid.
 
         Raises:
-            UsageError: the ring is in the environment.
+            UsageError: the master keys are in the environment.
         """
-        with edit_keys(self._store):
-            return add_master_key(self._ring).newest
+        with edit_keys(self._keys_path):
+            return add_master_key(self._master_keys_path).newest
 
-    def _ring_or_first(self) -> MasterKeys:
-        return read_master_keys(self._ring) if has_master_keys(self._ring) else add_master_key(self._ring)
+    def _master_keys(self) -> MasterKeys:
+        path = self._master_keys_path
+        return read_master_keys(path) if has_master_keys(path) else add_master_key(path)

@@ -1,6 +1,7 @@
-"""Remember the nonces of signed requests in memory, in SQLite and in Redis.
+"""Remember the nonces of signed requests in memory, in SQLite and in Redis, so that none can be replayed.
 
-So that a request cannot be replayed.
+Only nonces of valid signatures are stored. They are kept for twice the allowed clock skew, since the timestamp of a
+request may lie that far in the future.
 """
 
 import logging
@@ -14,45 +15,38 @@ from typing import TYPE_CHECKING, Protocol, cast
 from assay.serving.auth.interfaces import AccessDeniedError
 
 _MAX_NONCES_PER_KEY = 100_000
-"""Nonces of one key that are remembered: the gold tier's within ten minutes, and half as many again."""
+"""1.5 times those of the gold tier in ten minutes."""
 
 
 class NonceStore(Protocol):
-    """Remembers nonces."""
+    """Stores the nonces of signed requests."""
 
     async def is_new(self, key_id: str, nonce: str) -> bool:
-        """Remember a nonce of a key, and tell whether it comes for the first time.
+        """Store a nonce of a key, and return whether it is used for the first time.
 
         Raises:
-            Refusal: 429, the key has used so many that no more can be remembered.
+            AccessDeniedError: 429, the key has used more nonces than can be stored.
         """
 
 
 class MemoryNonceStore:
-    """Nonces in this process: other workers do not know them."""
+    """Nonces of this process only."""
 
-    def __init__(self, seconds: float, clock: Callable[[], float], most: int = _MAX_NONCES_PER_KEY) -> None:
-        """Start empty.
-
-        Args:
-            seconds: how long a nonce is remembered.
-            clock: seconds that never go back.
-            most: nonces of one key that are remembered at a time.
-        """
-        self._seconds, self._clock, self._most = seconds, clock, most
+    def __init__(self, seconds: float, clock: Callable[[], float], max_per_key: int = _MAX_NONCES_PER_KEY) -> None:
+        self._seconds, self._clock, self._max_per_key = seconds, clock, max_per_key
         self._ends: dict[str, OrderedDict[bytes, float]] = {}
 
     async def is_new(self, key_id: str, nonce: str) -> bool:
-        """Remember a nonce (`Nonces.is_new`)."""
+        """Store a nonce; return whether it is new."""
         now, ends = self._clock(), self._ends.setdefault(key_id, OrderedDict())
-        # All are kept equally long, so the oldest stand in front.
+        # All are kept equally long, so the oldest come first.
         while ends and next(iter(ends.values())) <= now:
             ends.popitem(last=False)
         digest = blake2b(nonce.encode(), digest_size=16).digest()
         if digest in ends:
             return False
-        if len(ends) >= self._most:
-            # To forget one early would let it be used again.
+        if len(ends) >= self._max_per_key:
+            # Dropping one early would allow a replay.
             wait = int(next(iter(ends.values())) - now) + 1
             raise AccessDeniedError(429, "Too many signed requests; try again later", {"Retry-After": str(wait)})
         ends[digest] = now + self._seconds
@@ -62,7 +56,7 @@ class MemoryNonceStore:
 NONCES_FILE = "nonces.sqlite"
 _log = logging.getLogger(__name__)
 _CREATE_TABLE_SQL = "CREATE TABLE IF NOT EXISTS nonces (digest BLOB PRIMARY KEY, ends REAL NOT NULL) WITHOUT ROWID"
-# One that is known counts as new again when its time is over.
+# A known nonce counts as new when it has expired.
 _INSERT_SQL = (
     "INSERT INTO nonces VALUES (?, ?) ON CONFLICT (digest) DO UPDATE SET ends = excluded.ends WHERE nonces.ends <= ?"
 )
@@ -72,16 +66,19 @@ _LOCK_TIMEOUT = 0.05
 
 
 class FileNonceStore:
-    """Nonces in this process and in a file (`Nonces`)."""
+    """Nonces in an SQLite file, shared by all workers of this machine and kept over restarts.
+
+    If the file cannot be written (read-only folder, full disk), each process remembers its own nonces.
+    """
 
     def __init__(self, path: Path, local: MemoryNonceStore, seconds: float, wall: Callable[[], float]) -> None:
-        """Open the file when the first nonce comes.
+        """Open the file on first use.
 
         Args:
             path: of the file.
-            local: this process's nonces, asked first; they also bound how many a key can have.
-            seconds: how long a nonce is remembered.
-            wall: seconds since 1970, since the file outlives the process.
+            local: checked first; it also bounds the nonces of a key.
+            seconds: how long a nonce is kept.
+            wall: current time in seconds since 1970.
         """
         self._path, self._local, self._seconds, self._wall = path, local, seconds, wall
         self._database: sqlite3.Connection | None = None
@@ -89,7 +86,7 @@ class FileNonceStore:
         self._failed = False
 
     async def is_new(self, key_id: str, nonce: str) -> bool:
-        """Remember a nonce (`Nonces.is_new`)."""
+        """Store a nonce; return whether it is new."""
         if not await self._local.is_new(key_id, nonce):
             return False
         try:
@@ -107,7 +104,7 @@ class FileNonceStore:
             self._database = None
 
     def _add(self, digest: bytes) -> bool:
-        """Add a nonce and tell whether it was new; blocks for about a tenth of a millisecond."""
+        """Insert a nonce and return whether it was new; blocks for about 0.1 ms."""
         database, now = self._database or self._open(), self._wall()
         if now - self._swept >= _SWEEP_SECONDS:
             self._swept = now
@@ -118,7 +115,7 @@ class FileNonceStore:
         self._path.touch(mode=0o600)
         database = sqlite3.connect(self._path, timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False)
         database.execute("PRAGMA journal_mode = WAL")
-        # A power cut may lose the last nonces; it takes longer to come back than most of them are good for.
+        # A power cut may lose the last nonces, but most of them have expired when the machine is back.
         database.execute("PRAGMA synchronous = OFF")
         database.execute(_CREATE_TABLE_SQL)
         self._database = database
@@ -136,27 +133,29 @@ end
 redis.call('SET', KEYS[1], 1, 'EX', ARGV[1])
 return 2
 """
-_KNOWN, _DAMAGED = 0, 2
+_KNOWN, _CORRUPT = 0, 2
 
 
 class RedisNonceStore:
-    """Nonces in Redis and on this machine (`NonceStore`)."""
+    """Nonces in Redis, shared by all machines; while it is unavailable, those of this machine.
 
-    def __init__(self, link: "ReconnectingRedis", near: NonceStore, seconds: float) -> None:
-        """Join Redis and this machine's nonces, which are asked first; the link's owner closes it."""
-        self._link, self._near, self._seconds = link, near, seconds
-        self._script = link.redis.register_script(_ADD_SCRIPT)
+    A Redis that loses its data, or a corrupt value, makes a nonce count as new again on another machine.
+    """
+
+    def __init__(self, client: "ReconnectingRedis", near: NonceStore, seconds: float) -> None:
+        self._client, self._near, self._seconds = client, near, seconds
+        self._script = client.redis.register_script(_ADD_SCRIPT)
 
     async def is_new(self, key_id: str, nonce: str) -> bool:
-        """Remember a nonce (`Nonces.is_new`)."""
+        """Store a nonce; return whether it is new."""
         if not await self._near.is_new(key_id, nonce):
             return False
-        stored = await self._link.ask(lambda: self._store(key_id, nonce))
+        stored = await self._client.run(lambda: self._store(key_id, nonce))
         return stored is not False
 
     async def _store(self, key_id: str, nonce: str) -> bool:
         name, lasts = f"assay:{{{key_id}}}:nonce:{nonce}", int(self._seconds) + 1
         found = cast("int", await self._script(keys=[name], args=[lasts]))
-        if found == _DAMAGED:
-            self._link.damaged("nonces")
+        if found == _CORRUPT:
+            self._client.report_corrupt("nonces")
         return found != _KNOWN

@@ -1,6 +1,8 @@
-"""Rate and concurrency limits per client (GCRA), counted in memory or in Redis.
+"""Rate and concurrency limits per client (GCRA), counted in memory or in Redis, and the RateLimit response headers.
 
-The RateLimit response headers.
+Sources: ITU-T Recommendation I.371 (2004), Annex A, GCRA(T, τ), virtual scheduling: T is `interval`, τ is
+`interval * (burst - 1)`, so that any window of t microseconds has at most burst + t / interval requests. IETF
+draft-ietf-httpapi-ratelimit-headers-10 (2025), "RateLimit header fields for HTTP".
 """
 
 import math
@@ -13,46 +15,44 @@ from assay.serving.auth.interfaces import AccessDeniedError, Client
 from assay.serving.auth.settings import Tier
 
 MICROSECONDS = 1_000_000
-"""Microseconds in a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A rate and the burst that is taken at once."""
+    """A sustained rate and a burst; times are whole microseconds, as in the Redis script."""
 
     interval: int
-    """Microseconds between requests that may go on forever."""
+    """Microseconds between requests at the sustained rate."""
     burst: int
-    """Requests that may come at once after a rest."""
+    """Requests allowed at once after an idle period."""
 
     @classmethod
     def per_minute(cls, requests: float, burst: int) -> "Rate":
-        """Return the rate of so many requests a minute; the interval is rounded up, to promise no more."""
+        """Return a rate of requests per minute; the interval is rounded up."""
         return cls(-int(-60 * MICROSECONDS // requests), burst)
 
     @property
     def tolerance(self) -> int:
-        """How far ahead of now the next arrival may be for a request to be taken, in microseconds."""
+        """Microseconds that the next arrival may lie in the future for a request to be allowed."""
         return self.interval * (self.burst - 1)
 
     def ahead(self, arrival: int, now: int) -> int:
-        """Return how far a stored arrival lies ahead of now, in microseconds.
+        """Return how many microseconds a stored arrival lies in the future, at most a whole burst.
 
-        It is never more than a whole burst: a clock that was set back, or a client whose tier has been
-        raised, must not wait for what the old number says.
+        The bound matters when the clock was set back or the client's tier was raised.
         """
         return min(max(arrival - now, 0), self.interval * self.burst)
 
-    def takes(self, ahead: int) -> bool:
-        """Tell whether one more request is taken when the next arrival is `ahead` microseconds away."""
+    def allows(self, ahead: int) -> bool:
+        """Whether a request is allowed when the next arrival is `ahead` microseconds away."""
         return ahead <= self.tolerance
 
     def remaining(self, ahead: int) -> int:
-        """Return how many requests would be taken at once now."""
+        """Return how many requests would be allowed at once now."""
         return max((self.tolerance - ahead) // self.interval + 1, 0)
 
     def wait(self, ahead: int) -> float:
-        """Return the seconds until a request is taken; 0: now."""
+        """Return the seconds until a request is allowed."""
         return max(ahead - self.tolerance, 0) / MICROSECONDS
 
 
@@ -63,32 +63,31 @@ def to_microseconds(seconds: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RateLimitDecision:
-    """What becomes of a request."""
+    """Whether a request is allowed, and the state of the client's limit."""
 
-    taken: bool
-    """Whether it goes on."""
+    allowed: bool
     remaining: int
-    """Requests that would be taken at once after it."""
-    wait: float
-    """Seconds until a request would be taken; 0 where this one was."""
-    restored: float
-    """Seconds until the whole burst is there again."""
+    """Further requests that would be allowed at once."""
+    retry_after: float
+    """Seconds until a request would be allowed; 0 if this one is."""
+    reset_after: float
+    """Seconds until the whole burst is available again."""
 
 
 class RateLimiter(Protocol):
-    """Counts requests by key: how many a minute, and how many at a time."""
+    """Limits the rate and the number of concurrent requests of each client."""
 
-    async def take(self, key: str, tier: Tier, lease: str) -> RateLimitDecision:
-        """Take a request, or not.
+    async def acquire(self, key: str, tier: Tier, request_id: str) -> RateLimitDecision:
+        """Count a request if it is allowed.
 
         Args:
-            key: whose request it is.
-            tier: what that key is promised.
-            lease: names this request; `give_back` is told the same.
+            key: of the client.
+            tier: limits of the client.
+            request_id: identifies the request in `release`.
         """
 
-    async def give_back(self, key: str, lease: str) -> None:
-        """A request that was taken has been answered; told twice, or of one never taken, nothing happens."""
+    async def release(self, key: str, request_id: str) -> None:
+        """Count a request as finished; no-op if it was released before or not allowed."""
 
 
 def tier_rate(tier: Tier) -> Rate:
@@ -96,61 +95,54 @@ def tier_rate(tier: Tier) -> Rate:
     return Rate.per_minute(tier.per_minute, tier.burst)
 
 
-def make_decision(rate: Rate, ahead: int, *, taken: bool, busy: bool = False) -> RateLimitDecision:
-    """Return the verdict on a request.
+def make_decision(rate: Rate, ahead: int, *, allowed: bool, busy: bool = False) -> RateLimitDecision:
+    """Return the decision on a request.
 
     Args:
-        rate: of the key.
-        ahead: microseconds from now to the next arrival, this request counted if it is taken.
-        taken: whether it is.
-        busy: it is refused since too many of the key's requests are being answered; one second is then as
-            good a guess as any of when one of them is done.
+        rate: of the client.
+        ahead: microseconds to the next arrival, including this request if it is allowed.
+        allowed: whether it is.
+        busy: it is denied because too many requests of the client are in progress; Retry-After is then 1 s.
     """
-    wait = 0.0 if taken else max(rate.wait(ahead), 1.0 if busy else 0.0)
-    return RateLimitDecision(taken, 0 if busy else rate.remaining(ahead), wait, ahead / MICROSECONDS)
+    wait = 0.0 if allowed else max(rate.wait(ahead), 1.0 if busy else 0.0)
+    return RateLimitDecision(allowed, 0 if busy else rate.remaining(ahead), wait, ahead / MICROSECONDS)
 
 
 _MAX_CLIENTS = 100_000
 
 
 class LocalRateLimiter:
-    """Counts in memory; the least recently seen keys are forgotten beyond `most`."""
+    """Counts in memory; the least recently seen clients are evicted."""
 
-    def __init__(self, clock: Callable[[], float], most: int = _MAX_CLIENTS) -> None:
-        """Start with every key rested.
-
-        Args:
-            clock: seconds that never go back.
-            most: keys that are remembered.
-        """
-        self._clock, self._most = clock, most
+    def __init__(self, clock: Callable[[], float], max_clients: int = _MAX_CLIENTS) -> None:
+        self._clock, self._max_clients = clock, max_clients
         self._arrivals: OrderedDict[str, int] = OrderedDict()
         self._leases: dict[str, set[str]] = {}
 
-    async def take(self, key: str, tier: Tier, lease: str) -> RateLimitDecision:
-        """Take a request, or not (`Limiter.take`)."""
+    async def acquire(self, key: str, tier: Tier, request_id: str) -> RateLimitDecision:
+        """Count a request if it is allowed."""
         rate, now = tier_rate(tier), to_microseconds(self._clock())
         ahead = rate.ahead(self._arrivals.get(key, now), now)
-        if not rate.takes(ahead):
-            return make_decision(rate, ahead, taken=False)
+        if not rate.allows(ahead):
+            return make_decision(rate, ahead, allowed=False)
         if len(self._leases.get(key, ())) >= tier.max_concurrent:
-            return make_decision(rate, ahead, taken=False, busy=True)
-        self.note(key, tier, lease)
-        return make_decision(rate, ahead + rate.interval, taken=True)
+            return make_decision(rate, ahead, allowed=False, busy=True)
+        self.record(key, tier, request_id)
+        return make_decision(rate, ahead + rate.interval, allowed=True)
 
-    def note(self, key: str, tier: Tier, lease: str) -> None:
-        """Count a request that others have decided on."""
+    def record(self, key: str, tier: Tier, request_id: str) -> None:
+        """Count a request that Redis has allowed, so that an outage of Redis gives no client a fresh burst."""
         rate, now = tier_rate(tier), to_microseconds(self._clock())
         self._arrivals[key] = now + rate.ahead(self._arrivals.get(key, now), now) + rate.interval
         self._arrivals.move_to_end(key)
-        if len(self._arrivals) > self._most:
+        if len(self._arrivals) > self._max_clients:
             self._arrivals.popitem(last=False)
-        self._leases.setdefault(key, set()).add(lease)
+        self._leases.setdefault(key, set()).add(request_id)
 
-    async def give_back(self, key: str, lease: str) -> None:
-        """A request has been answered (`Limiter.give_back`)."""
+    async def release(self, key: str, request_id: str) -> None:
+        """Count a request as finished."""
         leases = self._leases.get(key, set())
-        leases.discard(lease)
+        leases.discard(request_id)
         if not leases:
             self._leases.pop(key, None)
 
@@ -165,12 +157,12 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local max_concurrent, lease, lasts = tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
--- The whole microseconds of a date fit a double; Lua's own way to write a number would round them.
+-- Microseconds since 1970 fit a double exactly; Lua's default number format would round them.
 local function whole(number) return string.format('%.0f', number) end
-local damaged = 0
+local corrupt = 0
 local function drop(key)
   redis.call('UNLINK', key)
-  damaged = damaged + 1
+  corrupt = corrupt + 1
 end
 local function holds(key, kind)
   local found = redis.call('TYPE', key).ok
@@ -181,7 +173,7 @@ holds(KEYS[2], 'zset')
 local known = holds(KEYS[1], 'string')
 local text = known and redis.call('GETRANGE', KEYS[1], 0, 31) or '0'
 local arrival = string.match(text, '^%d+$') and tonumber(text) or -1
--- A key of ours ends with its time: one that is long past, or is far off and would stay longer, is none.
+-- Our keys expire with their time: one that is long past, or is far off and would stay longer, is corrupt.
 local far = arrival - now > interval * burst
   and redis.call('PTTL', KEYS[1]) * 1000 < arrival - now - 1000000
 if known and (arrival < now - 1000000 or far) then
@@ -189,79 +181,84 @@ if known and (arrival < now - 1000000 or far) then
   arrival = 0
 end
 local ahead = math.min(math.max(arrival - now, 0), interval * burst)
-if ahead > interval * (burst - 1) then return {1, ahead, damaged} end
+if ahead > interval * (burst - 1) then return {1, ahead, corrupt} end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', whole(now))
-damaged = damaged + redis.call('ZREMRANGEBYSCORE', KEYS[2], '(' .. whole(now + 10 * lasts), '+inf')
-if redis.call('ZCARD', KEYS[2]) >= max_concurrent then return {2, ahead, damaged} end
+corrupt = corrupt + redis.call('ZREMRANGEBYSCORE', KEYS[2], '(' .. whole(now + 10 * lasts), '+inf')
+if redis.call('ZCARD', KEYS[2]) >= max_concurrent then return {2, ahead, corrupt} end
 ahead = ahead + interval
 redis.call('SET', KEYS[1], whole(now + ahead), 'PX', whole(math.ceil(ahead / 1000) + 1))
-redis.call('ZADD', KEYS[2], whole(now + lasts), lease)
+redis.call('ZADD', KEYS[2], whole(now + lasts), request_id)
 redis.call('PEXPIRE', KEYS[2], whole(math.ceil(lasts / 1000)))
-return {0, ahead, damaged}
+return {0, ahead, corrupt}
 """
 _ACQUIRED, _BUSY = 0, 2
 
 
 class RedisRateCounter:
-    """The counts in Redis. Raises redis-py's errors when it is away."""
+    """Counts in Redis with one atomic script, by the clock of Redis. Raises the errors of redis-py.
 
-    def __init__(self, redis: "Redis", lease_timeout: float, on_damaged: Callable[[int], None]) -> None:
-        """Prepare the script; it is sent when Redis does not have it.
+    Requests in progress are a sorted set of leases that expire, so that a worker that dies frees its places. A key
+    that holds what the script cannot have written is corrupt: it is treated as missing and replaced.
+    """
+
+    def __init__(self, redis: "Redis", lease_timeout: float, on_corrupt: Callable[[int], None]) -> None:
+        """Register the script.
 
         Args:
-            redis: where to count.
-            lease_timeout: after so long a request no longer counts as being answered.
-            on_damaged: told how many values had to be replaced.
+            redis: the connection pool.
+            lease_timeout: seconds after which a request no longer counts as in progress.
+            on_corrupt: called with the number of corrupt values.
         """
-        self._redis, self._lasts, self._on_damaged = redis, round(lease_timeout * 1_000_000), on_damaged
+        self._redis, self._lasts, self._on_corrupt = redis, round(lease_timeout * 1_000_000), on_corrupt
         self._script = redis.register_script(_ACQUIRE_SCRIPT)
 
-    async def take(self, key: str, tier: Tier, lease: str) -> RateLimitDecision:
-        """Take a request, or not."""
+    async def acquire(self, key: str, tier: Tier, request_id: str) -> RateLimitDecision:
+        """Count a request if it is allowed."""
         rate = tier_rate(tier)
-        arguments: list[int | str] = [rate.interval, rate.burst, tier.max_concurrent, lease, self._lasts]
+        arguments: list[int | str] = [rate.interval, rate.burst, tier.max_concurrent, request_id, self._lasts]
         answer = await self._script(keys=[_rate_key(key), _lease_key(key)], args=arguments)
-        state, ahead, damaged = cast("tuple[int, int, int]", tuple(answer))
-        if damaged:
-            self._on_damaged(damaged)
-        return make_decision(rate, ahead, taken=state == _ACQUIRED, busy=state == _BUSY)
+        state, ahead, corrupt = cast("tuple[int, int, int]", tuple(answer))
+        if corrupt:
+            self._on_corrupt(corrupt)
+        return make_decision(rate, ahead, allowed=state == _ACQUIRED, busy=state == _BUSY)
 
-    async def give_back(self, key: str, lease: str) -> bool:
-        """Take a lease out of what is being answered, and tell whether it was there."""
-        return await self._redis.zrem(_lease_key(key), lease) == 1
+    async def release(self, key: str, request_id: str) -> bool:
+        """Count a request as finished; return whether it was in progress."""
+        return await self._redis.zrem(_lease_key(key), request_id) == 1
 
     async def probe(self) -> None:
-        """Do all that a request needs, on a key of its own."""
+        """Acquire and release with a key of its own."""
         tier = Tier(per_minute=600_000, burst=1_000_000, max_concurrent=1_000_000)
-        await self.take("probe", tier, "probe")
-        await self.give_back("probe", "probe")
+        await self.acquire("probe", tier, "probe")
+        await self.release("probe", "probe")
 
 
 class RedisRateLimiter:
-    """Counts in Redis, and in this process while Redis is away (`Limiter`)."""
+    """Counts in Redis, and in this process while Redis is unavailable."""
 
-    def __init__(self, link: "ReconnectingRedis", local: LocalRateLimiter, lease_timeout: float) -> None:
-        """Join the two; the link's owner closes it."""
-        self._link, self._local = link, local
-        self._counts = RedisRateCounter(link.redis, lease_timeout, lambda count: link.damaged("limits", count))
-        link.look_with(self._counts.probe)
+    def __init__(self, client: "ReconnectingRedis", local: LocalRateLimiter, lease_timeout: float) -> None:
+        self._client, self._local = client, local
+        self._counter = RedisRateCounter(
+            client.redis, lease_timeout, lambda count: client.report_corrupt("limits", count)
+        )
+        client.set_probe(self._counter.probe)
 
-    async def take(self, key: str, tier: Tier, lease: str) -> RateLimitDecision:
-        """Take a request, or not (`Limiter.take`)."""
-        answer = await self._link.ask(lambda: self._counts.take(key, tier, lease))
+    async def acquire(self, key: str, tier: Tier, request_id: str) -> RateLimitDecision:
+        """Count a request if it is allowed."""
+        answer = await self._client.run(lambda: self._counter.acquire(key, tier, request_id))
         if answer is None:
-            return await self._local.take(key, tier, lease)
-        if answer.taken:
-            self._local.note(key, tier, lease)
+            return await self._local.acquire(key, tier, request_id)
+        if answer.allowed:
+            self._local.record(key, tier, request_id)
         return answer
 
-    async def give_back(self, key: str, lease: str) -> None:
-        """A request has been answered (`Limiter.give_back`); what Redis is not told of ends by itself."""
-        await self._local.give_back(key, lease)
-        await self._link.ask(lambda: self._counts.give_back(key, lease))
+    async def release(self, key: str, request_id: str) -> None:
+        """Count a request as finished; without Redis its lease expires."""
+        await self._local.release(key, request_id)
+        await self._client.run(lambda: self._counter.release(key, request_id))
 
 
-# The braces keep both of a client's keys on one node of a cluster, which a script needs.
+# The braces keep both keys of a client on one node of a cluster, as a script requires.
 def _rate_key(key: str) -> str:
     return f"assay:{{{key}}}:rate"
 
@@ -274,20 +271,20 @@ _WINDOW_SECONDS = 60
 
 
 def strictest_tier(tiers: Mapping[str, Tier]) -> str:
-    """Return the tier with the fewest requests a minute: for a key whose own tier is not known."""
+    """Return the tier with the fewest requests per minute, for keys of an unknown tier."""
     return min(tiers, key=lambda name: tiers[name].per_minute)
 
 
-def rate_limit_headers(name: str, tier: Tier, verdict: RateLimitDecision) -> dict[str, str]:
-    """Return RateLimit-Policy and RateLimit for an answer."""
+def rate_limit_headers(name: str, tier: Tier, decision: RateLimitDecision) -> dict[str, str]:
+    """Return the headers RateLimit-Policy and RateLimit."""
     return {
         "RateLimit-Policy": f'"{name}";q={tier.per_minute};w={_WINDOW_SECONDS};assay-burst={tier.burst}',
-        "RateLimit": f'"{name}";r={verdict.remaining};t={math.ceil(verdict.restored)}',
+        "RateLimit": f'"{name}";r={decision.remaining};t={math.ceil(decision.reset_after)}',
     }
 
 
-def too_many_requests(client: Client, tier: Tier, verdict: RateLimitDecision) -> AccessDeniedError:
-    """Return the answer to a request that is one too many."""
-    wait = str(max(1, math.ceil(verdict.wait)))
-    headers = {**rate_limit_headers(client.tier, tier, verdict), "Retry-After": wait}
+def too_many_requests(client: Client, tier: Tier, decision: RateLimitDecision) -> AccessDeniedError:
+    """Return the error for a request above the limit."""
+    wait = str(max(1, math.ceil(decision.retry_after)))
+    headers = {**rate_limit_headers(client.tier, tier, decision), "Retry-After": wait}
     return AccessDeniedError(429, "Too many requests; try again later", headers, client)

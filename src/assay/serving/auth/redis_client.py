@@ -19,25 +19,25 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 _FAILURES = (RedisError, OSError)  # TimeoutError is an OSError
 _PROBE_TIMEOUT = 1.0
-"""Seconds that the look for Redis may take."""
+"""Seconds, longer than a request waits: connecting, above all with TLS, takes longer than a command."""
 
 
 class ReconnectingRedis:
-    """Redis, or nothing while it is away."""
+    """A Redis that may be unavailable. Meanwhile no request waits for it: a background task tries to reconnect."""
 
     def __init__(self, url: str, settings: RateLimitSettings, telemetry: TelemetrySink) -> None:
-        """Connect when first asked.
+        """Connect on first use.
 
         Args:
             url: redis://, rediss:// or unix://.
-            settings: how long to wait, how often to look.
-            telemetry: told when Redis goes away and when it is back.
+            settings: timeout and retry interval.
+            telemetry: receives the status of Redis.
 
         Raises:
-            UsageError: the address is none.
+            UsageError: the URL is invalid.
         """
         try:
-            # No retries: a nonce that Redis has already seen must not be shown to it again.
+            # No retries: a nonce that Redis has seen must not be sent again.
             self.redis = Redis.from_url(
                 url,
                 protocol=2,
@@ -46,58 +46,58 @@ class ReconnectingRedis:
                 socket_connect_timeout=_PROBE_TIMEOUT,
             )
         except ValueError:
-            # Its own words may repeat the password.
-            raise UsageError("the address of Redis is none; give redis://HOST:PORT") from None
-        self._seconds, self._telemetry = settings.redis_timeout, telemetry
+            # The original message may contain the password.
+            raise UsageError("the URL of Redis is invalid; give redis://HOST:PORT") from None
+        self._timeout, self._telemetry = settings.redis_timeout, telemetry
         self._breaker = CircuitBreaker(pause=settings.retry_interval, max_pause=settings.retry_interval)
         self._probe: Callable[[], Awaitable[object]] = self.redis.ping
-        self._in_time = TimeoutRunner()
-        self._looking: asyncio.Task[None] | None = None
+        self._timeouts = TimeoutRunner()
+        self._probing: asyncio.Task[None] | None = None
 
-    def look_with(self, probe: Callable[[], Awaitable[object]]) -> None:
-        """Set what shows that Redis works; else a ping."""
+    def set_probe(self, probe: Callable[[], Awaitable[object]]) -> None:
+        """Set the operation that checks whether Redis works, instead of a ping."""
         self._probe = probe
 
-    async def ask(self, operation: Callable[[], Awaitable[_T]]) -> _T | None:
-        """Return the result of an operation; none where Redis is away or too slow."""
+    async def run(self, operation: Callable[[], Awaitable[_T]]) -> _T | None:
+        """Return the result of an operation; None if Redis is unavailable or too slow."""
         if self._breaker.open:
             if self._breaker.allows():
-                self._looking = asyncio.create_task(self._look())
+                self._probing = asyncio.create_task(self._reconnect())
             return None
         try:
-            result = await self._in_time.run(operation, self._seconds)
+            result = await self._timeouts.run(operation, self._timeout)
         except _FAILURES as error:
             if isinstance(error, ResponseError) and is_wrong_redis_type(error):
-                return None  # Redis is there; whoever asks next for this key replaces it
+                return None  # Redis works; the next write replaces this value
             self._failed()
             return None
         self._breaker.succeeded()
         return result
 
-    def damaged(self, part: str, count: int = 1) -> None:
-        """Count values that were not what a server had written."""
+    def report_corrupt(self, store: str, count: int = 1) -> None:
+        """Report values that no server has written."""
         for _ in range(count):
-            self._telemetry.emit(CorruptValueFound(part))
+            self._telemetry.emit(CorruptValueFound(store))
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
-        await self._in_time.settle()
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.gather(self._probing, return_exceptions=True)
+        await self._timeouts.settle()
         await self.redis.aclose()
 
     def _failed(self) -> None:
         if self._breaker.failed():
-            _log.warning("Redis is away; this process counts by itself")
+            _log.warning("Redis is unavailable; limits are counted in this process")
             self._telemetry.emit(DependencyStatus("limits", up=False))
 
-    async def _look(self) -> None:
+    async def _reconnect(self) -> None:
         try:
-            await self._in_time.run(self._probe, _PROBE_TIMEOUT)
+            await self._timeouts.run(self._probe, _PROBE_TIMEOUT)
         except _FAILURES:
             self._breaker.failed()
             return
         if self._breaker.succeeded():
-            _log.warning("Redis is back")
+            _log.warning("Redis is available again")
             self._telemetry.emit(DependencyStatus("limits", up=True))

@@ -60,7 +60,7 @@ class AuthSettings(Settings):
     required: bool = True
     """Whether a key is needed. Without, everybody is `anonymous`; /admin then answers this machine only."""
     folder: Path = Field(default_factory=default_keys_folder)
-    """Where keys.json and master.ring are, as `assay keys` writes them."""
+    """Where keys.json and master.keys are, as `assay keys` writes them."""
     max_clock_skew: Annotated[int, Field(ge=1, le=3600)] = 300
     """How far the clock of a client that signs may be off, both ways."""
     max_failures_per_minute: Annotated[float, Field(gt=0)] = 30.0
