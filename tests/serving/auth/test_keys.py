@@ -114,9 +114,9 @@ def test_unknown_keys_are_said(entrance: Any):
 _MAKE = """
 import sys
 from pathlib import Path
-from assay.serving.auth.keys import Desk
+from assay.serving.auth.keys import KeyManager
 for _ in range(10):
-    Desk(Path(sys.argv[1])).create("line 3", "gold", ("classify",))
+    KeyManager(Path(sys.argv[1])).create("line 3", "gold", ("classify",))
 """
 
 

@@ -41,9 +41,9 @@ async def test_the_burst_and_then_a_wait(limiter: Any, key: str, tier: Any):
     found = [await limiter.acquire(key, tier(per_minute=1), str(number)) for number in range(4)]
     assert [one.allowed for one in found] == [True, True, True, False]
     assert [one.remaining for one in found] == [2, 1, 0, 0]
-    assert [one.wait for one in found[:3]] == [0, 0, 0]
+    assert [one.retry_after for one in found[:3]] == [0, 0, 0]
     # A minute, less the moment that the four took.
-    assert 50 < found[3].wait <= 60
+    assert 50 < found[3].retry_after <= 60
     assert found[0].reset_after == 60
     assert 170 < found[2].reset_after <= 180
 

@@ -127,7 +127,7 @@ async def test_nothing_stays_in_redis(redis_server: Any, heard: Any, tier: Any, 
 
 
 def test_an_address_that_is_none_is_said_without_its_password(heard: Any, tmp_path: Path):
-    with pytest.raises(UsageError, match="the address of Redis is none") as error:
+    with pytest.raises(UsageError, match="the URL of Redis is invalid") as error:
         _open("http://:password@127.0.0.1", heard, tmp_path)
     assert "password" not in str(error.value)
 

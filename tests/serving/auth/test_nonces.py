@@ -60,8 +60,8 @@ async def test_machines_share_them_in_redis(redis_server: Any, heard: Any, clock
     one, two = (_open(heard, clock, tmp_path / name, redis_server.url) for name in ("one", "two"))
     assert await one.nonces.is_new(key_id, "a")
     assert not await two.nonces.is_new(key_id, "a")
-    assert one.link is not None
-    assert 590 <= await one.link.redis.ttl(f"assay:{{{key_id}}}:nonce:a") <= 602
+    assert one.redis is not None
+    assert 590 <= await one.redis.redis.ttl(f"assay:{{{key_id}}}:nonce:a") <= 602
     await one.close()
     await two.close()
 

@@ -97,4 +97,4 @@ def test_a_file_that_is_no_text_or_not_there(tmp_path: Path):
 
 def test_a_ring_does_not_show_its_secrets():
     assert HEX not in repr(MasterKeys({1: MASTER}))
-    assert repr(MasterKeys({1: MASTER, 4: MASTER})) == "Ring(versions=[1, 4])"
+    assert repr(MasterKeys({1: MASTER, 4: MASTER})) == "MasterKeys(versions=[1, 4])"

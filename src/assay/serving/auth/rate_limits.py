@@ -187,7 +187,7 @@ corrupt = corrupt + redis.call('ZREMRANGEBYSCORE', KEYS[2], '(' .. whole(now + 1
 if redis.call('ZCARD', KEYS[2]) >= max_concurrent then return {2, ahead, corrupt} end
 ahead = ahead + interval
 redis.call('SET', KEYS[1], whole(now + ahead), 'PX', whole(math.ceil(ahead / 1000) + 1))
-redis.call('ZADD', KEYS[2], whole(now + lasts), request_id)
+redis.call('ZADD', KEYS[2], whole(now + lasts), lease)
 redis.call('PEXPIRE', KEYS[2], whole(math.ceil(lasts / 1000)))
 return {0, ahead, corrupt}
 """
