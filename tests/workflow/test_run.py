@@ -9,7 +9,7 @@ import pytest
 from assay.core.errors import UsageError
 from assay.data.class_folders import list_folder
 from assay.pipeline.run_folder import Run, result_folder
-from assay.recipe import Recipe
+from assay.recipe import Recipe, load_recipe
 
 _TAKE = """
 import sys, time
@@ -83,3 +83,35 @@ def test_an_empty_class_is_not_taken_for_results(tmp_path: Path) -> None:
     for name in ("cat", "evaluation", "runs-1"):
         (tmp_path / name).mkdir()
     assert list_folder(tmp_path).labels == ["cat", "evaluation", "runs-1"]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL, which no handler sees."""
+
+
+@pytest.mark.parametrize("writes", [0, 1])
+def test_a_run_killed_while_it_is_created_is_resumed_or_refused_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+):
+    recipe, folder, written = load_recipe("bottle", ["train.epochs=2"]), tmp_path / "run", []
+
+    def write_and_die(path: Path, text: str) -> None:
+        if len(written) == writes:
+            raise Killed
+        written.append(path.name)
+        path.write_text(text, encoding="utf-8")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("assay.pipeline.run_folder.write_text", write_and_die)
+        with pytest.raises(Killed):
+            Run.create(folder, tmp_path, recipe)
+    if written:
+        assert not (folder / "recipe.yaml").exists()
+        assert Run.open(folder).recipe() == recipe
+        assert not Run.open(folder).done
+        with pytest.raises(UsageError, match="go on with `assay train --resume"):
+            Run.create(folder, tmp_path, recipe)
+    else:
+        for begin in (lambda: Run.open(folder), lambda: Run.create(folder, tmp_path, recipe)):
+            with pytest.raises(UsageError, match="was stopped before its settings were written: delete the folder"):
+                begin()

@@ -84,10 +84,10 @@ class RunLengthDecoder(_Decoder):
 def _expand_run_lengths(data: bytes, width: int, size: int, odd: int, *, four: bool) -> bytes:
     """Expand run lengths to pixels of one byte each."""
     out, pairs = bytearray(), _PAIRS if four else _TWINS
-    end, place, x = len(data) - 1, 0, 0
-    while place < end and len(out) < size:
-        count, value = data[place], data[place + 1]
-        place += 2
+    end, position, x = len(data) - 1, 0, 0
+    while position < end and len(out) < size:
+        count, value = data[position], data[position + 1]
+        position += 2
         if count:
             if x + count > width:
                 count = max(0, width - x)
@@ -99,19 +99,19 @@ def _expand_run_lengths(data: bytes, width: int, size: int, odd: int, *, four: b
         elif value == 1:
             break
         elif value == 2:
-            if place >= end:
+            if position >= end:
                 break
-            out += bytes(data[place] + data[place + 1] * width)
-            place += 2
+            out += bytes(data[position] + data[position + 1] * width)
+            position += 2
             x = len(out) % width
         else:
             length = value // 2 if four else value
-            literal = data[place : place + length]
+            literal = data[position : position + length]
             out += b"".join(map(_PAIRS.__getitem__, literal)) if four else literal
             if len(literal) < length:
                 break
-            place += length
-            place += (place + odd) % 2
+            position += length
+            position += (position + odd) % 2
             x += value
     return bytes(out)
 

@@ -126,12 +126,12 @@ def _container_profile(kind: str, data: bytes) -> bytes | None:
 
 def _png_chunk(data: bytes, name: bytes) -> bytes | None:
     """Return the content of a PNG chunk that precedes the pixels."""
-    place = 8
-    while place + 12 <= len(data) and data[place + 4 : place + 8] not in {b"IDAT", b"IEND"}:
-        length = int.from_bytes(data[place : place + 4], "big")
-        if data[place + 4 : place + 8] == name:
-            return data[place + 8 : place + 8 + length]
-        place += 12 + length
+    position = 8
+    while position + 12 <= len(data) and data[position + 4 : position + 8] not in {b"IDAT", b"IEND"}:
+        length = int.from_bytes(data[position : position + 4], "big")
+        if data[position + 4 : position + 8] == name:
+            return data[position + 8 : position + 8 + length]
+        position += 12 + length
     return None
 
 
@@ -141,7 +141,7 @@ def _gamma_profile(info: dict[Any, Any]) -> bytes | None:
     if "srgb" in info or not isinstance(gamma, float) or not 0.1 <= gamma <= 4:
         return None
     if isinstance(numbers, tuple) and len(numbers) == 8:
-        white, red, green, blue = ((numbers[place], numbers[place + 1]) for place in range(0, 8, 2))
+        white, red, green, blue = ((numbers[position], numbers[position + 1]) for position in range(0, 8, 2))
         primaries: icc_profiles.Primaries = (white, red, green, blue)
     else:
         primaries = icc_profiles.REC709

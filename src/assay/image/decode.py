@@ -255,14 +255,14 @@ def _open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[Ima
     kind = sniff(data[:HEAD_BYTES])
     if kind is None:
         raise DecodeError(decode_errors.unrecognized_reason(data))
-    if why := decode_errors.unsupported_format_reason(kind):
-        raise DecodeError(why)
+    if reason := decode_errors.unsupported_format_reason(kind):
+        raise DecodeError(reason)
     try:
         check_complexity(data, kind)
         with suppress_warnings(), _read_header(data, kind) as image:
             _check_size(image, max_pixels)
-            if why := decode_errors.unsupported_header_reason(image, kind):
-                raise DecodeError(why)
+            if reason := decode_errors.unsupported_header_reason(image, kind):
+                raise DecodeError(reason)
             yield image, kind
     except Image.DecompressionBombError:
         raise _too_large(max_pixels) from None

@@ -176,17 +176,17 @@ def _jpeg_variant(data: bytes) -> str | None:
 
 def _jpeg_frame(data: bytes) -> tuple[int, int, int] | None:
     """Return marker, bits per channel and number of channels of a JPEG's first frame header."""
-    place = 2
-    while place + 10 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
+    position = 2
+    while position + 10 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
         if marker in _FRAMES:
-            return marker, data[place + 4], data[place + 9]
+            return marker, data[position + 4], data[position + 9]
         if marker == _SCAN:
             return None
         if marker == 0xFF or marker in _BARE:
-            place += 1 if marker == 0xFF else 2
+            position += 1 if marker == 0xFF else 2
         else:
-            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     return None
 
 

@@ -115,7 +115,7 @@ def _iso_kind(head: bytes) -> str | None:
     Source: ISO/IEC 14496-12 (2022), 4.3; AV1 Image File Format 1.1 (2022), section 6: `mif1` may come first.
     """
     box = head[8 : min(int.from_bytes(head[:4], "big"), len(head))]
-    major, compatible = box[:4], {box[place : place + 4] for place in range(8, len(box), 4)}
+    major, compatible = box[:4], {box[position : position + 4] for position in range(8, len(box), 4)}
     general = _ISO_BRANDS[2][1]
     if major not in general:
         return next((kind for kind, brands in _ISO_BRANDS if major in brands), None)

@@ -89,7 +89,7 @@ def rgb_profile(primaries: Primaries, curve: float | np.ndarray | None) -> bytes
         b"desc": _text("Assay"),
         b"cprt": _text("none"),
         b"wtpt": _xyz(_D50),
-        **{name: _xyz(columns[:, place]) for place, name in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))},
+        **{name: _xyz(columns[:, position]) for position, name in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))},
         **dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), _curve(curve)),
     }
     table, body = struct.pack(">I", len(tags)), b""
@@ -152,8 +152,8 @@ def is_too_complex(profile: bytes) -> bool:
     Source: ICC.1:2022 (profile version 4.4), 7.3 and 10.17.
     """
     count = min(_unsigned(profile, 128), _MAX_TAGS)
-    for place in range(132, 132 + 12 * count, 12):
-        start = _unsigned(profile, place + 4)
+    for position in range(132, 132 + 12 * count, 12):
+        start = _unsigned(profile, position + 4)
         if profile[start : start + 4] == b"mpet" and not _is_simple(profile, start):
             return True
     return False
@@ -177,8 +177,8 @@ def _is_simple(profile: bytes, start: int) -> bool:
 
 def _positions(profile: bytes, start: int, table: int, count: int) -> list[int]:
     """Return the absolute offsets of the parts listed in a table of offsets and lengths."""
-    return [start + _unsigned(profile, table + 8 * place) for place in range(count)]
+    return [start + _unsigned(profile, table + 8 * position) for position in range(count)]
 
 
-def _unsigned(profile: bytes, place: int, size: int = 4) -> int:
-    return int.from_bytes(profile[place : place + size], "big")
+def _unsigned(profile: bytes, position: int, size: int = 4) -> int:
+    return int.from_bytes(profile[position : position + size], "big")

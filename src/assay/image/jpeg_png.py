@@ -51,27 +51,27 @@ def cut_jpeg_height(data: bytes, rows: int, height: int) -> bytes | None:
     lowered = -(-(rows + _MARGIN_ROWS) // _BLOCK_ROWS) * _BLOCK_ROWS
     if lowered >= height:
         return None
-    place = _jpeg_height_field(data)
-    if place is None:
+    position = _jpeg_height_field(data)
+    if position is None:
         return None
-    return data[:place] + struct.pack(">H", lowered) + data[place + 2 :]
+    return data[:position] + struct.pack(">H", lowered) + data[position + 2 :]
 
 
 def _jpeg_height_field(data: bytes) -> int | None:
     """Return the offset of the frame's height in a complete file: one frame, a scan, and an end after it."""
-    found, place = None, 2
-    while place + 9 <= len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
+    found, position = None, 2
+    while position + 9 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
         if marker == 0xFF or marker in _BARE:
-            place += 1 if marker == 0xFF else 2
+            position += 1 if marker == 0xFF else 2
             continue
         if marker == _SCAN:
-            return found if data.rfind(_END_OF_IMAGE, place) >= 0 else None
+            return found if data.rfind(_END_OF_IMAGE, position) >= 0 else None
         if marker in _FRAMES:
             if found is not None:
                 return None
-            found = place + 5
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+            found = position + 5
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     return None
 
 
@@ -138,14 +138,14 @@ def strip_png_metadata(data: bytes) -> tuple[bytes, bytes | None]:
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, start and end of every complete chunk before IEND."""
-    place = _SIGNATURE_BYTES
-    while place + _CHUNK_OVERHEAD <= len(data):
-        length, name = struct.unpack_from(">I4s", data, place)
-        end = place + _CHUNK_OVERHEAD + length
+    position = _SIGNATURE_BYTES
+    while position + _CHUNK_OVERHEAD <= len(data):
+        length, name = struct.unpack_from(">I4s", data, position)
+        end = position + _CHUNK_OVERHEAD + length
         if end > len(data) or name == b"IEND":
             return
-        yield name, place, end
-        place = end
+        yield name, position, end
+        position = end
 
 
 def _reduced_text_chunk(keyword: bytes, name: bytes, content: bytes) -> bytes | None:

@@ -51,9 +51,9 @@ class Preprocess:
             raise ValueError(f"pixels must be uint8 [H, W, 3], not {pixels.dtype} {list(pixels.shape)}")
         height, width = pixels.shape[:2]
         left, top, right, bottom = self.box(width, height)
-        across, down = self._region(width, height)
+        horizontal, vertical = self._region(width, height)
         part = Image.fromarray(pixels[top:bottom, left:right])
-        edges = across[0] - left, down[0] - top, across[1] - left, down[1] - top
+        edges = horizontal[0] - left, vertical[0] - top, horizontal[1] - left, vertical[1] - top
         left, top, right, bottom = self.content(width, height)
         scaled = part.resize(
             (right - left, bottom - top), Image.Resampling.BILINEAR, box=edges, reducing_gap=_REDUCING_GAP
@@ -92,8 +92,8 @@ class Preprocess:
         Returns:
             left, top, right, bottom in pixels; right and bottom are exclusive.
         """
-        across, down = self._region(width, height)
-        return math.floor(across[0]), math.floor(down[0]), math.ceil(across[1]), math.ceil(down[1])
+        horizontal, vertical = self._region(width, height)
+        return math.floor(horizontal[0]), math.floor(vertical[0]), math.ceil(horizontal[1]), math.ceil(vertical[1])
 
     def content(self, width: int, height: int) -> Box:
         """Return the part of the square that contains the image; the rest is the padding of a letterbox.
@@ -107,9 +107,9 @@ class Preprocess:
         """
         if self.spec.resize_mode != "letterbox":
             return 0, 0, self.size, self.size
-        across, down = (span[1] - span[0] for span in self._region(width, height))
-        scale = self.size / max(across, down)
-        columns, rows = max(1, round(across * scale)), max(1, round(down * scale))
+        horizontal, vertical = (span[1] - span[0] for span in self._region(width, height))
+        scale = self.size / max(horizontal, vertical)
+        columns, rows = max(1, round(horizontal * scale)), max(1, round(vertical * scale))
         left, top = (self.size - columns) // 2, (self.size - rows) // 2
         return left, top, left + columns, top + rows
 
@@ -120,20 +120,20 @@ class Preprocess:
     def _region(self, width: int, height: int) -> tuple[_Span, _Span]:
         """Return (left, right) and (top, bottom) of the region of interest, in fractional pixels."""
         left, top, right, bottom = self.spec.roi
-        across = _shrink((left * width, right * width), self.spec.center_crop)
-        down = _shrink((top * height, bottom * height), self.spec.center_crop)
-        across, down = _at_least_a_pixel(across, width), _at_least_a_pixel(down, height)
+        horizontal = _shrink((left * width, right * width), self.spec.center_crop)
+        vertical = _shrink((top * height, bottom * height), self.spec.center_crop)
+        horizontal, vertical = _at_least_a_pixel(horizontal, width), _at_least_a_pixel(vertical, height)
         if self.spec.resize_mode == "crop":
-            side = min(across[1] - across[0], down[1] - down[0])
-            across = _shrink(across, side / (across[1] - across[0]))
-            down = _shrink(down, side / (down[1] - down[0]))
-        return _snap(across, width), _snap(down, height)
+            side = min(horizontal[1] - horizontal[0], vertical[1] - vertical[0])
+            horizontal = _shrink(horizontal, side / (horizontal[1] - horizontal[0]))
+            vertical = _shrink(vertical, side / (vertical[1] - vertical[0]))
+        return _snap(horizontal, width), _snap(vertical, height)
 
     def _min_side(self, width: int, height: int) -> int:
         """Return the shorter side, in pixels, at which an image of this size must at least be decoded."""
-        across, down = (span[1] - span[0] for span in self._region(width, height))
+        horizontal, vertical = (span[1] - span[0] for span in self._region(width, height))
         # A letterbox scales both sides by the longer one; the region of a crop has equal sides.
-        extent = max(across, down) if self.spec.resize_mode == "letterbox" else min(across, down)
+        extent = max(horizontal, vertical) if self.spec.resize_mode == "letterbox" else min(horizontal, vertical)
         return math.ceil(min(width, height) / max(extent / (self.size * _HEADROOM), 1.0))
 
 

@@ -97,7 +97,7 @@ class Run:
             run._state.touch(exist_ok=False)
         except FileExistsError:
             check_unused(folder)
-        write_text(run.recipe_file, dump_recipe(recipe))
+        settings = dump_recipe(recipe)
         earlier = None if like is None else str(like.resolve())
         state: dict[str, Any] = {
             "assay": __version__,
@@ -105,8 +105,11 @@ class Run:
             "like": earlier,
             "classes": [],
             "done": False,
+            # For `open` to write recipe.yaml, should the process be killed before it is written below.
+            "recipe": settings,
         }
         run._save(state)
+        write_text(run.recipe_file, settings)
         return run
 
     @classmethod
@@ -117,6 +120,12 @@ class Run:
             UsageError: the folder holds no run.
         """
         run = cls(folder)
+        if _was_never_begun(folder):
+            raise UsageError(_NEVER_BEGUN.format(folder=folder))
+        if run._state.is_file() and not run.recipe_file.exists():
+            settings = (read_json_state(run._state, _STATE_FIELDS) or {}).get("recipe")
+            if isinstance(settings, str):
+                write_text(run.recipe_file, settings)
         if not run._state.is_file() or not run.recipe_file.is_file():
             raise UsageError(f"{folder} holds no run: it needs the run.json and recipe.yaml of `assay train`")
         return run
@@ -184,12 +193,25 @@ class Run:
         return state
 
 
+_NEVER_BEGUN = (
+    "{folder} holds a run that was stopped before its settings were written: delete the folder, or choose another --run"
+)
+
+
+def _was_never_begun(folder: Path) -> bool:
+    """Return whether a process was killed right after it had reserved the folder with an empty run.json."""
+    state = folder / "run.json"
+    return state.is_file() and state.stat().st_size == 0 and not (folder / "recipe.yaml").exists()
+
+
 def check_unused(folder: Path) -> None:
     """Refuse a folder that a new run may not write into.
 
     Raises:
         UsageError: something is in the folder already, or it is a file.
     """
+    if _was_never_begun(folder):
+        raise UsageError(_NEVER_BEGUN.format(folder=folder))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not empty: choose another --run, or go on with `assay train --resume {folder}`")
 

@@ -64,10 +64,10 @@ def parse_recipe(values: Mapping[str, Any], source: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        wrong = error.errors()
-        told = [_format_error(one) for one in wrong[:_MAX_ERRORS]]
-        more = [f"and {len(wrong) - _MAX_ERRORS} more"] if len(wrong) > _MAX_ERRORS else []
-        raise UsageError(f"recipe {source}: " + "; ".join([*told, *more])) from None
+        errors = error.errors()
+        messages = [_format_error(each) for each in errors[:_MAX_ERRORS]]
+        more = [f"and {len(errors) - _MAX_ERRORS} more"] if len(errors) > _MAX_ERRORS else []
+        raise UsageError(f"recipe {source}: " + "; ".join([*messages, *more])) from None
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -138,8 +138,8 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     if len(path) >= _MAX_DEPTH:
         raise UsageError(f"--set {_shorten(override)}: no setting has so many parts")
     for part in path:
-        below = values.get(part)
-        values[part] = dict(below) if isinstance(below, dict) else {}
+        child = values.get(part)
+        values[part] = dict(child) if isinstance(child, dict) else {}
         values = values[part]
     values[last] = value
 

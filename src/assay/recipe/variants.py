@@ -97,17 +97,17 @@ def check_same_data(recipes: dict[str, Recipe]) -> None:
     Raises:
         UsageError: two recipes differ in the classes, the split or the seed.
     """
-    (first, one), *others = recipes.items()
+    (first_name, first), *others = recipes.items()
     for name, other in others:
-        for setting, mine, its in (
-            ("data.layout", one.data.layout, other.data.layout),
-            ("data.class_mapping", one.data.class_mapping, other.data.class_mapping),
-            ("data.split", one.data.split, other.data.split),
-            ("data.positive_class", one.data.positive_class, other.data.positive_class),
-            ("train.seed", one.train.seed, other.train.seed),
+        for setting, expected, found in (
+            ("data.layout", first.data.layout, other.data.layout),
+            ("data.class_mapping", first.data.class_mapping, other.data.class_mapping),
+            ("data.split", first.data.split, other.data.split),
+            ("data.positive_class", first.data.positive_class, other.data.positive_class),
+            ("train.seed", first.train.seed, other.train.seed),
         ):
-            if mine != its:
-                raise UsageError(f"{setting} of {first} and {name} differ, but {_REQUIREMENT}: make them equal")
+            if expected != found:
+                raise UsageError(f"{setting} of {first_name} and {name} differ, but {_REQUIREMENT}: make them equal")
 
 
 def _read_source(source: str) -> tuple[str, Path]:
@@ -142,10 +142,10 @@ def _parse_variant(name: str, value: Any, folder: Path, overrides: Sequence[str]
     recipe = str(value["recipe"])
     if recipe not in recipe_names() and (folder / recipe).is_file():
         recipe = str(folder / recipe)
-    told = {"name": name}
+    update = {"name": name}
     if (description := value.get("description")) is not None:
         if not isinstance(description, str):
             raise UsageError(f"variant {name}: description must be text; put it in quotes")
-        told["description"] = description
+        update["description"] = description
     settings = [str(change) for change in changes]
-    return load_recipe(recipe, [*settings, *overrides]).model_copy(update=told)
+    return load_recipe(recipe, [*settings, *overrides]).model_copy(update=update)

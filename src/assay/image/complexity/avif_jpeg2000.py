@@ -74,35 +74,35 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield type, start and end of the content of all boxes, also of those in known containers."""
     waiting, seen = [(0, len(data), 0)], 0
     while waiting:
-        place, end, depth = waiting.pop()
-        while place + 8 <= end:
+        position, end, depth = waiting.pop()
+        while position + 8 <= end:
             seen += 1
             if seen > _MAX_AVIF_BOXES:
                 raise ComplexityLimitExceeded("boxes", seen, _MAX_AVIF_BOXES)
-            length, kind = struct.unpack_from(">I4s", data, place)
+            length, kind = struct.unpack_from(">I4s", data, position)
             head = 8
-            if length == 1 and place + 16 <= end:
-                length, head = struct.unpack_from(">Q", data, place + 8)[0], 16
-            last = min(end, place + length) if length else end
-            if last < place + head:
+            if length == 1 and position + 16 <= end:
+                length, head = struct.unpack_from(">Q", data, position + 8)[0], 16
+            last = min(end, position + length) if length else end
+            if last < position + head:
                 break
-            yield kind, place + head, last
+            yield kind, position + head, last
             if kind in _CONTAINERS and depth < _MAX_DEPTH:
-                waiting.append((place + head + _CONTAINERS[kind], last, depth + 1))
-            place = last
+                waiting.append((position + head + _CONTAINERS[kind], last, depth + 1))
+            position = last
 
 
-def _items(data: bytes, place: int, end: int, inside: int, budget: _Budget) -> Iterator[list[tuple[int, int]]]:
+def _items(data: bytes, position: int, end: int, inside: int, budget: _Budget) -> Iterator[list[tuple[int, int]]]:
     """Yield the extents (start, length) of each item; `inside` is the start of the `idat` box."""
-    if place + 8 > end:
+    if position + 8 > end:
         return
-    version, (sizes,) = data[place], struct.unpack_from(">H", data, place + 4)
+    version, (sizes,) = data[position], struct.unpack_from(">H", data, position + 4)
     offset_size, length_size, base_size = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
     index_size = sizes & 15 if version else 0
     wide = 4 if version == 2 else 2
-    reader = _FieldReader(data, place + 6, end)
+    reader = _FieldReader(data, position + 6, end)
     for _ in range(reader.take(wide)):
-        if reader.place >= end:
+        if reader.position >= end:
             return
         budget.spend("items")
         reader.take(wide)
@@ -115,7 +115,7 @@ def _items(data: bytes, place: int, end: int, inside: int, budget: _Budget) -> I
             reader.take(index_size)
             offset, length = reader.take(offset_size), reader.take(length_size)
             extents.append((base + offset, length or len(data)))
-            if reader.place > end:
+            if reader.position > end:
                 return
         yield extents
 
@@ -123,13 +123,13 @@ def _items(data: bytes, place: int, end: int, inside: int, budget: _Budget) -> I
 class _FieldReader:
     """Reads consecutive integers of given lengths."""
 
-    def __init__(self, data: bytes, place: int, end: int) -> None:
-        self.data, self.place, self.end = data, place, end
+    def __init__(self, data: bytes, position: int, end: int) -> None:
+        self.data, self.position, self.end = data, position, end
 
     def take(self, size: int) -> int:
         """Return the next integer; 0 beyond the end."""
-        start, self.place = self.place, self.place + size
-        return int.from_bytes(self.data[start : self.place], "big") if self.place <= self.end else 0
+        start, self.position = self.position, self.position + size
+        return int.from_bytes(self.data[start : self.position], "big") if self.position <= self.end else 0
 
 
 def _check_samples(data: bytes, boxes: list[tuple[bytes, int, int]], budget: _Budget) -> None:
@@ -143,23 +143,23 @@ def _check_samples(data: bytes, boxes: list[tuple[bytes, int, int]], budget: _Bu
             lengths.append(_read_field(data, start + 4) or _read_field(data, start + 12))
         else:
             places.append(_read_field(data, start + 8, 8 if kind == b"co64" else 4))
-    for place, length in product(places, lengths):
-        _count_frames(data, [(place, length)], budget)
+    for position, length in product(places, lengths):
+        _count_frames(data, [(position, length)], budget)
 
 
-def _read_field(data: bytes, place: int, size: int = 4) -> int:
-    return int.from_bytes(data[place : place + size], "big")
+def _read_field(data: bytes, position: int, size: int = 4) -> int:
+    return int.from_bytes(data[position : position + size], "big")
 
 
 def _count_frames(data: bytes, extents: list[tuple[int, int]], budget: _Budget) -> None:
     for start, length in extents:
         budget.spend("bytes of items", max(0, min(length, len(data) - start)))
     stream = b"".join(data[start : start + length] for start, length in extents)
-    place, frames = 0, 0
-    while place < len(stream):
+    position, frames = 0, 0
+    while position < len(stream):
         budget.spend("AV1 units")
-        head = stream[place]
-        place += 2 if head & 4 else 1
+        head = stream[position]
+        position += 2 if head & 4 else 1
         if head >> 3 & 15 in _FRAME_UNITS:
             frames += 1
             if frames > _MAX_FRAMES:
@@ -167,14 +167,14 @@ def _count_frames(data: bytes, extents: list[tuple[int, int]], budget: _Budget) 
         if head & 0x82 != 2:
             return  # the last unit, without a length; or not a unit
         size = shift = 0
-        while place < len(stream) and shift < 56:
-            byte = stream[place]
-            place += 1
+        while position < len(stream) and shift < 56:
+            byte = stream[position]
+            position += 1
             size |= (byte & 0x7F) << shift
             shift += 7
             if byte < 0x80:
                 break
-        place += size
+        position += size
 
 
 _SOC_SIZ: Final = b"\xff\x4f\xff\x51"
@@ -233,43 +233,43 @@ def _codestream(data: bytes) -> int | None:
     """Return the offset of the codestream, which may be in a JP2 file."""
     if data.startswith(_SOC_SIZ):
         return 0
-    place = 0
+    position = 0
     for _ in range(_MAX_JP2_BOXES):
-        if place + 16 > len(data):
+        if position + 16 > len(data):
             return None
-        length, kind = struct.unpack_from(">I4s", data, place)
+        length, kind = struct.unpack_from(">I4s", data, position)
         head = 8
         if length == 1:
-            length, head = struct.unpack_from(">Q", data, place + 8)[0], 16
+            length, head = struct.unpack_from(">Q", data, position + 8)[0], 16
         if kind == b"jp2c":
-            return place + head
+            return position + head
         if length < head:
             return None
-        place += length
+        position += length
     raise ComplexityLimitExceeded("boxes", _MAX_JP2_BOXES + 1, _MAX_JP2_BOXES)
 
 
-def _codings(data: bytes, place: int, components: int) -> Iterator[tuple[bytes, int, int]]:
+def _codings(data: bytes, position: int, components: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield the coding styles of main and tile headers: parameters, whether precincts are defined, layers."""
     layers, tile_end = 1, 0
     segments = 0
-    while place + 4 <= len(data):
+    while position + 4 <= len(data):
         segments += 1
         if segments > _MAX_SEGMENTS + _MAX_TILES:
             raise ComplexityLimitExceeded("segments", segments, _MAX_SEGMENTS + _MAX_TILES)
-        marker = data[place + 1]
-        if data[place] != 0xFF or marker == _EOC:
+        marker = data[position + 1]
+        if data[position] != 0xFF or marker == _EOC:
             return
         if marker == _SOD:
-            if tile_end <= place:
+            if tile_end <= position:
                 return
-            place = tile_end
+            position = tile_end
             continue
-        length = int.from_bytes(data[place + 2 : place + 4], "big")
-        body = data[place + 4 : place + 2 + length]
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        body = data[position + 4 : position + 2 + length]
         if marker == _SOT and len(body) >= 8:
             part = int.from_bytes(body[2:6], "big")
-            tile_end = place + part if part else 0
+            tile_end = position + part if part else 0
         elif marker == _COD and len(body) >= 10:
             layers = int.from_bytes(body[2:4], "big")
             yield body[5:], body[0] & 1, layers
@@ -277,7 +277,7 @@ def _codings(data: bytes, place: int, components: int) -> Iterator[tuple[bytes, 
             skip = 1 if components < 257 else 2
             if len(body) >= skip + 6:
                 yield body[skip + 1 :], body[skip] & 1, layers
-        place += 2 + length
+        position += 2 + length
 
 
 def _check_coding(coding: bytes, style: int, layers: int, size: _ImageSize, samples: int) -> None:
@@ -286,8 +286,8 @@ def _check_coding(coding: bytes, style: int, layers: int, size: _ImageSize, samp
     for resolution in range(levels + 1):
         shift = levels - resolution
         width, height = _ceil_div(size.tile_width, 1 << shift), _ceil_div(size.tile_height, 1 << shift)
-        told = coding[5 + resolution] if style and len(coding) > 5 + resolution else 0xFF
-        wide, high = told & 15, told >> 4
+        exponents = coding[5 + resolution] if style and len(coding) > 5 + resolution else 0xFF
+        wide, high = exponents & 15, exponents >> 4
         # Above the lowest resolution, a precinct covers subbands of half its side.
         lower = 1 if resolution else 0
         block_wide, block_high = min(across, max(0, wide - lower)), min(down, max(0, high - lower))

@@ -58,7 +58,7 @@ class BoundedStream(io.BytesIO):
             self._refuse()
         return data
 
-    def seek(self, place: int, whence: int = 0, /) -> int:
+    def seek(self, position: int, whence: int = 0, /) -> int:
         """Seek as `io.BytesIO` does.
 
         Raises:
@@ -67,7 +67,7 @@ class BoundedStream(io.BytesIO):
         self._reads_left -= 1
         if self._reads_left < 0:
             self._refuse()
-        return super().seek(place, whence)
+        return super().seek(position, whence)
 
     def _refuse(self) -> None:
         if self._reads_left < 0:

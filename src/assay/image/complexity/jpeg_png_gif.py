@@ -35,24 +35,24 @@ def check_gif(data: bytes) -> None:
     """
     if len(data) < _GIF_SMALL:
         return
-    place, total = _GIF_HEADER + _palette_length(data[10]), 0
+    position, total = _GIF_HEADER + _palette_length(data[10]), 0
     most, blocks = _MAX_BLOCKS + len(data) // _BYTES_PER_BLOCK, 0
     while blocks <= most:
         # Readers skip bytes between blocks.
-        found = _BLOCK.search(data, place)
+        found = _BLOCK.search(data, position)
         if found is None or found.end() + 10 > len(data):
             return
-        place, block = found.start(), data[found.start()]
+        position, block = found.start(), data[found.start()]
         if block == _EXTENSION:
-            start, comment = place + 2, data[place + 1] == _COMMENT
+            start, comment = position + 2, data[position + 1] == _COMMENT
         elif block == _PICTURE:
-            start, comment = place + 11 + _palette_length(data[place + 9]), False
+            start, comment = position + 11 + _palette_length(data[position + 9]), False
         else:
             return
-        place, count = _skip_sub_blocks(data, start, most)
+        position, count = _skip_sub_blocks(data, start, most)
         blocks += count
         if comment:
-            total += place - start
+            total += position - start
             if total > _MAX_COMMENT_BYTES:
                 raise ComplexityLimitExceeded("bytes of comments", total, _MAX_COMMENT_BYTES)
 
@@ -62,18 +62,18 @@ def _palette_length(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
-def _skip_sub_blocks(data: bytes, place: int, most: int) -> tuple[int, int]:
+def _skip_sub_blocks(data: bytes, position: int, most: int) -> tuple[int, int]:
     """Skip up to `most` sub-blocks; return the offset after them and how many of them are not full."""
     count = 0
-    while place < len(data):
-        if data[place] == _MAX_SUB_BLOCK and (found := _FULL_SUB_BLOCKS.match(data, place)):
-            place = found.end()
-        length = data[place] if place < len(data) else 0
-        place += 1 + length
+    while position < len(data):
+        if data[position] == _MAX_SUB_BLOCK and (found := _FULL_SUB_BLOCKS.match(data, position)):
+            position = found.end()
+        length = data[position] if position < len(data) else 0
+        position += 1 + length
         count += 1
         if not length or count > most:
             break
-    return place, count
+    return position, count
 
 
 _MAX_CHUNKS: Final = 20_000
@@ -176,34 +176,34 @@ class _JpegWalker:
 
     def run(self) -> None:
         """Visit all markers up to the point where a decoder stops."""
-        place, pattern = 2, _MARKER
-        while found := pattern.search(self.data, place):
-            place, marker = found.end(), self.data[found.end() - 1]
+        position, pattern = 2, _MARKER
+        while found := pattern.search(self.data, position):
+            position, marker = found.end(), self.data[found.end() - 1]
             if marker in _BARE:
                 self._count()
                 continue
-            length = int.from_bytes(self.data[place : place + 2], "big")
+            length = int.from_bytes(self.data[position : position + 2], "big")
             if marker in _ENDS or length < 2:
                 break
             if marker != _SCAN:
-                self._segment(marker, place, length, first=pattern is _MARKER)
-            elif pattern is _MARKER and self._only_one_scan(place):
+                self._segment(marker, position, length, first=pattern is _MARKER)
+            elif pattern is _MARKER and self._only_one_scan(position):
                 break
             else:
                 pattern = _IN_SCAN
-                self._scan(place)
-            place += length
+                self._scan(position)
+            position += length
         if self.exif:
             check_exif_values(self.exif[0] if len(self.exif) == 1 else b"".join(self.exif))
 
-    def _segment(self, marker: int, place: int, length: int, *, first: bool) -> None:
+    def _segment(self, marker: int, position: int, length: int, *, first: bool) -> None:
         self._count()
         if marker in _FRAMES:
-            self._frame(marker, place)
-        elif first and marker == _APP1 and self.data.startswith(_EXIF, place + 2):
-            self.exif.append(self.data[place + 8 : place + length])
+            self._frame(marker, position)
+        elif first and marker == _APP1 and self.data.startswith(_EXIF, position + 2):
+            self.exif.append(self.data[position + 8 : position + length])
         elif first and marker == _APP13:
-            self.resources += self.data.count(_RESOURCE, place, place + length)
+            self.resources += self.data.count(_RESOURCE, position, position + length)
             if self.resources > _MAX_RESOURCES:
                 raise ComplexityLimitExceeded("Photoshop resources", self.resources, _MAX_RESOURCES)
 
@@ -212,19 +212,19 @@ class _JpegWalker:
         if self.segments > _MAX_SEGMENTS:
             raise ComplexityLimitExceeded("segments", self.segments, _MAX_SEGMENTS)
 
-    def _frame(self, marker: int, place: int) -> None:
-        height, width = (int.from_bytes(self.data[at : at + 2], "big") for at in (place + 3, place + 5))
+    def _frame(self, marker: int, position: int) -> None:
+        height, width = (int.from_bytes(self.data[at : at + 2], "big") for at in (position + 3, position + 5))
         self.pixels = max(self.pixels, width * height)
-        self.components = self.data[place + 7] if place + 7 < len(self.data) else 0
+        self.components = self.data[position + 7] if position + 7 < len(self.data) else 0
         self.several = marker in _PROGRESSIVE
 
-    def _only_one_scan(self, place: int) -> bool:
+    def _only_one_scan(self, position: int) -> bool:
         """Return whether a decoder stops after this first scan (sequential, all components) or a few more."""
-        whole = not self.several and self.data[place + 2 : place + 3] == bytes([self.components])
+        whole = not self.several and self.data[position + 2 : position + 3] == bytes([self.components])
         return whole or _count_scan_markers(self.data) <= _FEW_SCANS
 
-    def _scan(self, place: int) -> None:
-        self.passes += min(4, self.data[place + 2]) if place + 2 < len(self.data) else 1
+    def _scan(self, position: int) -> None:
+        self.passes += min(4, self.data[position + 2]) if position + 2 < len(self.data) else 1
         most = max(_MAX_PASSES, _MAX_PIXEL_PASSES // max(1, self.pixels))
         if self.passes > most:
             raise ComplexityLimitExceeded("passes over a component", self.passes, most)

@@ -62,13 +62,13 @@ def check_tiff(data: bytes) -> None:
         raise ComplexityLimitExceeded("strips or tiles", parts, most)
 
 
-def _sum(data: bytes, kind: int, count: int, place: int) -> int:
+def _sum(data: bytes, kind: int, count: int, position: int) -> int:
     """Return the sum of an entry's values, each at most the length of the file; 0 if they are incomplete."""
     size = _SIZES.get(kind, 0)
-    if kind not in _NUMBERS or count * size <= 8 or place + count * size > len(data):
+    if kind not in _NUMBERS or count * size <= 8 or position + count * size > len(data):
         return 0
     order = "<" if data.startswith(b"II") else ">"
-    values = np.frombuffer(data, order + _NUMBERS[kind], count, place).astype(np.float64)
+    values = np.frombuffer(data, order + _NUMBERS[kind], count, position).astype(np.float64)
     return int(np.minimum(values, len(data)).sum())
 
 
@@ -79,12 +79,12 @@ def check_embedded_exif(data: bytes) -> None:
         ComplexityLimitExceeded: their values are many times longer than the data.
     """
     for start in _EXIF_STARTS:
-        place = data.find(start)
+        position = data.find(start)
         for _ in range(_MAX_STARTS):
-            if place < 0:
+            if position < 0:
                 break
-            check_exif_values(data[place:])
-            place = data.find(start, place + 4)
+            check_exif_values(data[position:])
+            position = data.find(start, position + 4)
 
 
 def check_exif_values(exif: bytes) -> None:
@@ -132,15 +132,15 @@ def count_directories(data: bytes) -> int:
         return 1
     offset, head, entry = layout.offset, layout.head, layout.entry
     seen: set[int] = set()
-    (place,) = offset.unpack_from(data, layout.first)
-    while place not in seen and 0 < place <= len(data) - head.size:
-        seen.add(place)
+    (position,) = offset.unpack_from(data, layout.first)
+    while position not in seen and 0 < position <= len(data) - head.size:
+        seen.add(position)
         if len(seen) > _MAX_PICTURES:
             raise ComplexityLimitExceeded("pictures", len(seen), _MAX_PICTURES)
-        link = place + head.size + head.unpack_from(data, place)[0] * entry.size
+        link = position + head.size + head.unpack_from(data, position)[0] * entry.size
         if link + offset.size > len(data):
             break
-        (place,) = offset.unpack_from(data, link)
+        (position,) = offset.unpack_from(data, link)
     return max(1, len(seen))
 
 
@@ -176,8 +176,8 @@ def _entries(data: bytes, start: int | None = None) -> Iterator[tuple[int, int, 
         return
     (count,) = head.unpack_from(data, start)
     first, width = start + head.size, layout.offset.size
-    for place in range(first, min(first + count * reader.size, len(data) - reader.size + 1), reader.size):
-        tag, kind, number, value = reader.unpack_from(data, place)
+    for position in range(first, min(first + count * reader.size, len(data) - reader.size + 1), reader.size):
+        tag, kind, number, value = reader.unpack_from(data, position)
         # A 16-bit value is in the upper half of a big-endian field.
         short = data.startswith(b"MM") and number == 1 and _SIZES.get(kind, 0) == 2
         yield tag, kind, number, value >> 8 * (width - 2) if short else value
