@@ -87,12 +87,12 @@ def main() -> None:
         found = find_label_issues(probabilities, labels)
         top = found.order[: round(FLIPPED * len(labels))]
         shares.append(flipped[top].mean())
-        recalls.append(flipped[found.suspect].sum() / flipped.sum())
-        lasts.append(flipped[found.suspect].mean())
+        recalls.append(flipped[found.is_issue].sum() / flipped.sum())
+        lasts.append(flipped[found.is_issue].mean())
         print(
-            f"seed {seed}: top 5 % of the ranking {shares[-1]:.1%} flipped; {found.suspect.sum()} suspects "
+            f"seed {seed}: top 5 % of the ranking {shares[-1]:.1%} flipped; {found.is_issue.sum()} suspects "
             f"contain {recalls[-1]:.1%} of the flipped, {lasts[-1]:.1%} of them flipped; "
-            f"expected {found.expected} wrong labels of {flipped.sum()}"
+            f"expected {found.expected_errors} wrong labels of {flipped.sum()}"
         )
     print(
         f"{len(paths)} photos at {arguments.size} pixels, {FLIPPED:.0%} flipped, mean of {len(shares)} "

@@ -1,5 +1,6 @@
 import itertools
 import json
+from bisect import bisect_right
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +17,7 @@ from assay.evaluation import (
     measure_calibration,
     reliability_table,
 )
+from assay.evaluation.calibration import confidence_histogram
 
 Make = Callable[..., Predictions]
 photos = st.lists(st.tuples(st.sampled_from([0.5, 0.6, 0.61, 0.9, 1.0]), st.booleans()), min_size=1, max_size=80)
@@ -99,3 +101,31 @@ def test_fitted_temperature_mends_what_is_too_sure(make: Make):
 def test_no_bins(bins: int):
     with pytest.raises(ValueError, match="no reliability"):
         reliability_table(np.ones(3), np.ones(3, dtype=bool), bins)
+
+
+def test_bins_hold_equally_many_photos():
+    found = confidence_histogram(np.linspace(0.5, 1, 1000))
+    assert len(found["counts"]) == 10
+    assert found["edges"][4] == pytest.approx(0.75, abs=0.002)
+    assert max(found["counts"]) - min(found["counts"]) <= 4
+
+
+def test_where_nearly_all_are_sure_the_top_is_a_bin_of_its_own():
+    found = confidence_histogram(np.array([0.6] * 30 + [0.99999] * 70))
+    assert found == {"edges": [1.0], "counts": [30, 70]}
+
+
+@pytest.mark.parametrize("confidence", [[], [0.9], [1.0] * 50, np.linspace(0.5, 1, 19)])
+def test_too_few_or_equal_confidences_are_one_bin(confidence: list[float]):
+    assert confidence_histogram(np.asarray(confidence)) == {"edges": [], "counts": [len(confidence)]}
+
+
+@given(st.lists(st.floats(0, 1), max_size=200))
+def test_every_photo_is_counted_where_its_confidence_lies(confidence: list[float]):
+    found = confidence_histogram(np.asarray(confidence))
+    edges, counts = found["edges"], [0] * len(found["counts"])
+    for value in np.round(confidence, 3):
+        counts[bisect_right(edges, value)] += 1
+    assert counts == found["counts"]
+    assert edges == sorted(set(edges))
+    assert all(counts) or not confidence

@@ -1,5 +1,3 @@
-"""What can be checked of pictures without looking: they draw, nothing overlaps, same bytes twice."""
-
 import io
 import itertools
 import subprocess
@@ -23,8 +21,8 @@ from assay.evaluation import (
     reliability_figure,
 )
 from assay.evaluation.confusion_matrix import ConfusionMatrix, confusion_matrix_figure
-from assay.evaluation.figure_style import save_figure, to_png, truncate_text
-from assay.evaluation.figures import class_metrics_figure
+from assay.evaluation.figure_style import save_figure, to_png, to_svg, truncate_text
+from assay.evaluation.figures import class_metrics_figure, history_figure
 
 NAMES = [f"a rather long name of class {k} of many" for k in range(30)]
 
@@ -39,7 +37,7 @@ def boxes(texts: list[Text], figure: Figure):
 
 @pytest.mark.parametrize("classes", [2, 3, 7, 12, 13, 30])
 def test_labels_do_not_overlap(make: Make, classes: int):
-    confusion = ConfusionMatrix.of(make(list(range(classes)) * 4, classes=NAMES[:classes]))
+    confusion = ConfusionMatrix.from_predictions(make(list(range(classes)) * 4, classes=NAMES[:classes]))
     figure = confusion_matrix_figure(confusion)
     axes = figure.axes[0]
     rows = boxes(axes.get_yticklabels(), figure)
@@ -53,7 +51,7 @@ def test_labels_do_not_overlap(make: Make, classes: int):
 
 
 def test_short_names_stay_level_and_apart(make: Make):
-    figure = confusion_matrix_figure(ConfusionMatrix.of(make([0, 1, 2])))
+    figure = confusion_matrix_figure(ConfusionMatrix.from_predictions(make([0, 1, 2])))
     labels = figure.axes[0].get_xticklabels()
     assert {label.get_rotation() for label in labels} == {0}
     columns = boxes(labels, figure)
@@ -62,14 +60,16 @@ def test_short_names_stay_level_and_apart(make: Make):
 
 def test_cells_say_count_and_share(make: Make):
     predictions = make([0, 0, 0, 1], [0, 0, 1, 1], classes=("a", "b"))
-    texts = {text.get_text() for text in confusion_matrix_figure(ConfusionMatrix.of(predictions)).axes[0].texts}
+    texts = {
+        text.get_text() for text in confusion_matrix_figure(ConfusionMatrix.from_predictions(predictions)).axes[0].texts
+    }
     assert {"2", "66.7 %", "1", "33.3 %", "0", "100.0 %"} <= texts
-    shares = confusion_matrix_figure(ConfusionMatrix.of(predictions), "shares").axes[0]
+    shares = confusion_matrix_figure(ConfusionMatrix.from_predictions(predictions), "shares").axes[0]
     assert {"67", "33", "0", "100"} <= {text.get_text() for text in shares.texts}
 
 
 def test_class_without_photos_is_a_dash(make: Make):
-    confusion = ConfusionMatrix.of(make([0, 1], [0, 1]))
+    confusion = ConfusionMatrix.from_predictions(make([0, 1], [0, 1]))
     texts = [text.get_text() for text in confusion_matrix_figure(confusion, "shares").axes[0].texts]
     assert texts.count("–") == 3
 
@@ -78,7 +78,7 @@ def test_class_without_photos_is_a_dash(make: Make):
 def test_degenerate_photos_draw(make: Make, labels: list[int]):
     predictions = make(labels, [0] * len(labels))
     for figure in (
-        confusion_matrix_figure(ConfusionMatrix.of(predictions)),
+        confusion_matrix_figure(ConfusionMatrix.from_predictions(predictions)),
         class_metrics_figure(compute_metrics(predictions)),
     ):
         assert to_png(figure).startswith(b"\x89PNG")
@@ -88,7 +88,7 @@ def test_any_name_can_be_drawn(make: Make):
     names = ["$\\bad{", "a_b^c", "電池", "caf\udce9", "tab\tnewline\n", "", "🙂", "x" * 500]
     predictions = make(list(range(8)), classes=names)
     for figure in (
-        confusion_matrix_figure(ConfusionMatrix.of(predictions)),
+        confusion_matrix_figure(ConfusionMatrix.from_predictions(predictions)),
         class_metrics_figure(compute_metrics(predictions)),
     ):
         assert to_png(figure).startswith(b"\x89PNG")
@@ -104,7 +104,7 @@ def test_file_is_a_picture_with_a_white_margin(make: Make, tmp_path: Path):
 
 
 def test_same_figure_same_bytes(make: Make):
-    confusion = ConfusionMatrix.of(make([0, 1, 2]))
+    confusion = ConfusionMatrix.from_predictions(make([0, 1, 2]))
     assert to_png(confusion_matrix_figure(confusion)) == to_png(confusion_matrix_figure(confusion))
     assert Image.open(io.BytesIO(to_png(confusion_matrix_figure(confusion)))).format == "PNG"
 
@@ -151,3 +151,20 @@ def test_curves_of_degenerate_photos_draw(make: Make, labels: list[int]):
     )
     for figure in figures:
         assert to_png(figure).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 60])
+def test_any_number_of_epochs_draws(epochs: int):
+    numbers = list(range(1, epochs + 1))
+    figure = history_figure(numbers, [1 / k for k in numbers], [2 / k for k in numbers], name="Loss", best=epochs)
+    assert to_png(figure).startswith(b"\x89PNG")
+    labels = {text.get_text() for text in figure.axes[0].get_legend().get_texts()}
+    assert labels == {"training", "validation", f"kept (epoch {epochs})"}
+
+
+def test_svg_has_letters_and_the_same_bytes_twice():
+    first, second = (to_svg(history_figure([1, 2], [0.5, 0.9], [0.4, 0.8], name="A", share=True)) for _ in "ab")
+    assert first == second
+    assert "validation" in first
+    assert "90 %" in first
+    assert "system-ui" in first

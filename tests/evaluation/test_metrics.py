@@ -1,5 +1,8 @@
+import csv
 import json
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +19,25 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from assay.bundle import BundleInfo
+from assay.bundle.model_card import render_model_card
+from assay.cli.training_output import describe_data
 from assay.core.errors import UsageError
+from assay.core.tables import MAX_CLASSES_LISTED, MAX_CLASSES_SHOWN
+from assay.data import Dataset, Sample
 from assay.evaluation import Predictions, compute_metrics, wilson_interval
-from assay.evaluation.metrics import confusion_counts
+from assay.evaluation.confusion_matrix import ConfusionMatrix, confusion_matrix_figure
+from assay.evaluation.evaluation_files import write_evaluation
+from assay.evaluation.figures import class_metrics_figure
+from assay.evaluation.metrics import (
+    accuracy_sentence,
+    classification_report,
+    confusion_counts,
+    most_confused_classes,
+    worst_classes,
+)
+from assay.evaluation.report import ReportContext, write_report
+from assay.recipe import PreprocessSpec
 
 Make = Callable[..., Predictions]
 
@@ -152,3 +171,114 @@ def test_probability_of_zero_for_the_right_class_is_a_finite_loss(make: Make):
 def test_row_that_sums_only_nearly_to_one_is_accepted(make: Make):
     row = np.array([[0.3333, 0.3333, 0.3333]], dtype=np.float32)
     assert compute_metrics(make([0], probabilities=row)).log_loss == pytest.approx(np.log(3))
+
+
+COUNTS = [2, 10, 30, 31, 100, 400]
+
+
+def predictions_of(make, classes: int) -> Predictions:
+    names = [f"class {place:03d} of a long name" for place in range(classes)]
+    return make([row % classes for row in range(max(60, 4 * classes))], classes=names, skill=2.5)
+
+
+@pytest.mark.parametrize("classes", COUNTS)
+def test_texts_fit_a_terminal(make, classes: int):
+    predictions = predictions_of(make, classes)
+    report = classification_report(compute_metrics(predictions)).splitlines()
+    confusion = ConfusionMatrix.from_predictions(predictions).to_text().splitlines()
+    assert len(report) <= MAX_CLASSES_SHOWN + 12
+    assert len(confusion) <= 2 * MAX_CLASSES_SHOWN + 14
+    assert max(map(len, report + confusion)) <= 130
+    if classes > MAX_CLASSES_SHOWN:
+        assert any("classes.csv" in line for line in report)
+        assert "confusion_matrix.json" in confusion[0]
+        assert sum(line.startswith("class ") and line.endswith("%") for line in confusion) == MAX_CLASSES_LISTED
+
+
+@pytest.mark.parametrize("classes", COUNTS)
+def test_figures_have_a_readable_size(make, classes: int):
+    predictions = predictions_of(make, classes)
+    matrix, dots = (
+        confusion_matrix_figure(ConfusionMatrix.from_predictions(predictions)),
+        class_metrics_figure(compute_metrics(predictions)),
+    )
+    for figure in (matrix, dots):
+        assert max(figure.get_size_inches()) <= 18
+        axes = figure.axes[0]
+        assert len(axes.get_yticklabels()) == min(classes, MAX_CLASSES_SHOWN)
+        sizes = [text.get_fontsize() for text in (*axes.get_yticklabels(), *axes.texts)]
+        assert min(sizes) >= 7
+    said = matrix.axes[0].get_title(loc="left")
+    assert (f"{MAX_CLASSES_SHOWN} of {classes} classes" in said) == (classes > MAX_CLASSES_SHOWN)
+
+
+def test_files_for_programs_hold_all_classes(make, tmp_path: Path):
+    predictions = predictions_of(make, 100)
+    metrics = compute_metrics(predictions)
+    files = write_evaluation(tmp_path, predictions, metrics, figures=False)
+    with files["classes"].open(encoding="utf-8", newline="") as stream:
+        assert len(list(csv.DictReader(stream))) == 100
+    assert len(json.loads(files["confusion"].read_text("utf-8"))["counts"]) == 100
+    assert len(json.loads(files["metrics"].read_text("utf-8"))["classes"]) == 100
+    parts = {"test": dict.fromkeys(predictions.classes, 4)}
+    text = write_report(tmp_path, predictions, metrics, ReportContext(split_counts=parts)).read_text("utf-8")
+    for table in re.findall(r"<tbody>.*?</tbody>", text, re.DOTALL):
+        assert table.count("<tr>") <= MAX_CLASSES_SHOWN + 10
+    assert "70 more classes" in text
+    assert len(json.loads((tmp_path / "report.json").read_text("utf-8"))["splits"]["counts"]["test"]) == 100
+
+
+def test_the_worst_come_first_and_none_without_photos(make):
+    metrics = compute_metrics(make([0, 0, 1, 1], [0, 0, 0, 1], classes=[f"c{place}" for place in range(40)]))
+    assert [one.name for one in worst_classes(metrics)] == ["c1", "c0"]
+    counts = np.diag(np.full(50, 9))
+    counts[7, 44] = 3
+    assert {7, 44} <= set(most_confused_classes(counts, 4).tolist())
+    assert most_confused_classes(counts, 60).tolist() == list(range(50))
+
+
+def test_a_training_summary_and_a_card_list_few_of_many(tmp_path: Path):
+    names = tuple(f"c{place:03d}" for place in range(400))
+    samples = [
+        Sample(id=f"{name}/{number}", path=tmp_path / f"{name}-{number}", label=name, split="train")
+        for name in names
+        for number in range(1 if name == "c123" else 2)
+    ]
+    lines = describe_data(Dataset(tmp_path, names, tuple(samples)), 100).splitlines()
+    assert len(lines) < 40
+    assert max(map(len, lines)) < 200
+    assert any(line.split() == ["c123", "1", "0", "0"] for line in lines)
+    assert any("380 more classes" in line and line.split()[-3] == "760" for line in lines)
+    spec = PreprocessSpec(size=8, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    card = render_model_card(BundleInfo(name="many", classes=names, preprocess=spec))
+    assert "370 more classes" in card
+    assert len(card.splitlines()) < 80
+
+
+def test_table(make: Make):
+    report = classification_report(compute_metrics(make([0, 0, 0, 1, 1], [0, 0, 2, 1, 2])))
+    lines = report.splitlines()
+    assert lines[0].split() == ["precision", "recall", "F1", "support"]
+    assert lines[1].split() == ["cat", "1.000", "0.667", "0.800", "3"]
+    assert lines[2].split() == ["dog", "1.000", "0.500", "0.667", "2"]
+    assert lines[3].split() == ["ship", "0.000", "–", "0.000", "0"]
+    assert lines[5].split() == ["macro", "average", "0.667", "0.583", "0.489", "5"]
+    assert lines[6].split()[-1] == "5"
+    assert "0.600  (3 of 5; 95 % interval 0.231 to 0.882, Wilson)" in report
+    assert "one-vs-rest" in report
+
+
+def test_two_classes_name_the_positive_one(make: Make):
+    assert "ROC-AUC (defect)" in classification_report(compute_metrics(make([0, 1], classes=("ok", "defect"))))
+
+
+def test_no_photos_classification_report(make: Make):
+    metrics = compute_metrics(make([]))
+    assert "accuracy" in classification_report(metrics)
+    assert "nan" not in classification_report(metrics)
+    assert accuracy_sentence(metrics) == "accuracy is not defined without photos"
+
+
+def test_sentence_never_rounds_up_to_all(make: Make):
+    metrics = compute_metrics(make([0] * 3000, [0] * 2999 + [1]))
+    assert accuracy_sentence(metrics) == "99.9 % of 3000 photos are correct (95 % interval 99.8 % to 99.9 %)"

@@ -60,20 +60,20 @@ def report(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     context = ReportContext(
         title=HOSTILE,
-        part="test",
-        caution="a caution",
+        split_name="test",
+        warning="a caution",
         history=[EpochMetrics(k, 1 / k, 1 - 1 / k, 1.2 / k, 1 - 1.2 / k) for k in range(1, 9)],
         best_epoch=7,
         temperature=1.4,
-        training=predictions,
-        heatmap=lambda data, _: data,
+        training_predictions=predictions,
+        make_heatmap=lambda data, _: data,
         findings=[
             ReportFinding("error", "wrong", "mend it"),
             ReportFinding("warning", HOSTILE),
             ReportFinding("note", "good"),
         ],
-        parts={part: dict.fromkeys(predictions.classes, 20) for part in ("train", "val", "test")},
-        split="By chance.",
+        split_counts={part: dict.fromkeys(predictions.classes, 20) for part in ("train", "val", "test")},
+        split_description="By chance.",
         provenance={"File": "/a/very/long/path" * 12},
         settings="train:\n  epochs: 8\n" + "x" * 300,
     )

@@ -148,7 +148,7 @@ def test_unsure_photos_are_labelled_and_training_reads_the_labels(
 
 
 def test_suspects_on_top_of_the_data_set(serve, make_bundle, colours: Path, tmp_path: Path):
-    manifest, suspects = tmp_path / "manifest.csv", tmp_path / "suspects.csv"
+    manifest, suspects = tmp_path / "manifest.csv", tmp_path / "label_issues.csv"
     photos = [colours / "red" / "000.png", colours / "red" / "001.png"]
     manifest.write_text("path,label\n" + "".join(f"{one},red\n" for one in photos), encoding="utf-8")
     suspects.write_text(f"path,label,suggested\n{photos[0]},red,blue\n", encoding="utf-8")
@@ -181,10 +181,10 @@ def test_without_pages(serve, make_bundle):
 
 
 def test_a_wrong_file_is_told_in_a_sentence(make_bundle, tmp_path: Path):
-    (tmp_path / "suspects.csv").write_text("a,b\n", encoding="utf-8")
+    (tmp_path / "label_issues.csv").write_text("a,b\n", encoding="utf-8")
     command = [sys.executable, "-m", "assay.cli.main", "serve", "--port", "0", "--no-auth", make_bundle()]
-    command += ["--suspects", tmp_path / "suspects.csv"]
+    command += ["--suspects", tmp_path / "label_issues.csv"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 2
-    assert "suspects.csv has no column path or label" in ended.stderr
+    assert "label_issues.csv has no column path or label" in ended.stderr
     assert "Traceback" not in ended.stderr

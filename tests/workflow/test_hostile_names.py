@@ -24,7 +24,7 @@ FILES = (
     "%02d.png",
 )
 RAW = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
-EXACT = {"manifest.csv", "suspects.csv"}
+EXACT = {"manifest.csv", "label_issues.csv"}
 """Tables that are read back hold names as they are."""
 
 

@@ -116,7 +116,7 @@ def serve(
     suspects: Annotated[
         Path | None,
         typer.Option(
-            help="Photos to relabel: suspects.csv of a report, or the JSON output of `assay check --model`.",
+            help="Photos to relabel: label_issues.csv of a report, or the JSON output of `assay check --model`.",
             rich_help_panel=_WEB_PANEL,
         ),
     ] = None,

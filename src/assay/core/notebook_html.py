@@ -67,8 +67,13 @@ def image(data: bytes | None, alt: str, width: int, kind: str = "png") -> str:
     """
     if not data:
         return ""
-    source = f"data:image/{kind};base64,{b64encode(data).decode('ascii')}"
+    source = data_uri(data, f"image/{kind}")
     return f'<img src="{source}" alt="{_escape(alt)}" style="max-width:min(100%,{width}px);display:block">'
+
+
+def data_uri(data: bytes, media_type: str) -> str:
+    """Return a file as a `data:` URI, base64-encoded."""
+    return f"data:{media_type};base64,{b64encode(data).decode('ascii')}"
 
 
 def _escape(text: str) -> str:

@@ -7,25 +7,21 @@ from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib as mpl
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from assay.core.errors import AssayError
-from assay.core.text import printable
 from assay.data.dataset import Sample
 from assay.data.loading import list_source
 from assay.image import HEAD_BYTES, DecodeError, Preprocess, decode, sniff
 from assay.image.augmentation import Augment
+from assay.image.contact_sheet import CaptionLine, ContactSheet, Tile
 from assay.image.image_files import list_folder_content, walk_images
 from assay.image.skipped_files import SkippedFiles
 from assay.recipe import Layout, Recipe
 
 _SIDE = 192
 _GAP = 10
-_LINE = 20
-_FONT = ImageFont.truetype(Path(mpl.get_data_path(), "fonts/ttf/DejaVuSans.ttf"), 12)
-_TEXT_COLOUR, _MUTED_COLOUR, _BACKGROUND, _FRAME_COLOUR = (20, 20, 20), (110, 110, 110), (255, 255, 255), (0, 90, 160)
 
 
 class SheetImage(NamedTuple):
@@ -106,57 +102,20 @@ def draw_augmentation_sheet(photos: Sequence[SheetImage], recipe: Recipe, varian
     plain = Preprocess(recipe.preprocess)
     canvas = plain.scaled(recipe.augment.input_scale)
     augment = Augment(recipe.augment.train, recipe.preprocess.size)
-    cell = _SIDE + _GAP
-    names = ", ".join(spec.name for spec in recipe.augment.train) or "no transforms"
-    width = _GAP + (1 + variants) * cell
-    head = _wrap_text(printable(f"{recipe.name}: {names}"), width - 2 * _GAP)
-    top = _GAP + len(head) * _LINE + _LINE
-    sheet = Image.new("RGB", (width, top + len(photos) * (cell + _LINE)), _BACKGROUND)
-    draw = ImageDraw.Draw(sheet)
-    for row, line in enumerate(head):
-        draw.text((_GAP, _GAP + row * _LINE), line, fill=_TEXT_COLOUR, font=_FONT)
-    for column in range(1 + variants):
-        label = f"variant {column}" if column else f"original, {plain.size} × {plain.size}"
-        draw.text((_GAP + column * cell, top - _LINE), label, fill=_MUTED_COLOUR, font=_FONT)
+    tiles = []
     for row, photo in enumerate(photos):
-        down = top + row * (cell + _LINE)
         pixels = canvas.read(photo.data)
-        tiles = [plain.read(photo.data)]
-        tiles += [augment(pixels, seed + row * variants + number) for number in range(variants)]
-        for column, tile in enumerate(tiles):
-            sheet.paste(_tile(tile), (_GAP + column * cell, down))
-        draw.rectangle((_GAP - 3, down - 3, _GAP + _SIDE + 2, down + _SIDE + 2), outline=_FRAME_COLOUR, width=2)
-        draw.text(
-            (_GAP, down + _SIDE + 3),
-            _shorten(printable(photo.caption), width - 2 * _GAP),
-            fill=_TEXT_COLOUR,
-            font=_FONT,
-        )
-    return sheet
+        images = [plain.read(photo.data)]
+        images += [augment(pixels, seed + row * variants + number) for number in range(variants)]
+        tiles.append(Tile(tuple(map(_resize, images)), (CaptionLine(photo.caption),)))
+    names = ", ".join(spec.name for spec in recipe.augment.train) or "no transforms"
+    headings = [f"original, {plain.size} × {plain.size}", *(f"variant {number}" for number in range(1, variants + 1))]
+    return ContactSheet(tiles, 1, _SIDE, note=f"{recipe.name}: {names}", headings=headings, gap=_GAP, seam=_GAP).draw()
 
 
-def _tile(pixels: np.ndarray) -> Image.Image:
-    # Small pictures are enlarged without smoothing, so that their pixels can be seen.
+def _resize(pixels: np.ndarray) -> np.ndarray:
+    # Small images are enlarged without smoothing, so that their pixels can be seen.
     small = pixels.shape[0] < _SIDE
-    return Image.fromarray(pixels).resize(
-        (_SIDE, _SIDE), Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS
+    return np.asarray(
+        Image.fromarray(pixels).resize((_SIDE, _SIDE), Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS)
     )
-
-
-def _wrap_text(text: str, width: int) -> list[str]:
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and _FONT.getlength(longer) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
-
-
-def _shorten(text: str, width: int) -> str:
-    if _FONT.getlength(text) <= width:
-        return text
-    while text and _FONT.getlength(f"…{text}") > width:
-        text = text[1:]
-    return f"…{text}"

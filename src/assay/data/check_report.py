@@ -1,6 +1,5 @@
 """Output of an audit: a summary for the terminal, a self-contained HTML page, a cleaned copy of the data set."""
 
-import base64
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -8,19 +7,16 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
-import cv2
-import numpy as np
-
 from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import atomic_write, write_text
+from assay.core.notebook_html import data_uri
 from assay.core.text import printable, printable_value
 from assay.data.check_findings import CheckReport, Finding, FindingEntry, FindingKind
 from assay.data.dataset import Dataset, Sample
-from assay.data.features import resize_to_square
 from assay.data.manifest import write_manifest
 from assay.data.splits import merge_groups
-from assay.image import decode
+from assay.image.thumbnail import jpeg_thumbnail
 
 MAX_THUMBNAILS: Final = 1500
 """Thumbnails on a page; at about 5 kB each it stays well below 15 MB."""
@@ -28,7 +24,6 @@ MAX_THUMBNAILS: Final = 1500
 _MAX_THUMBNAILS_PER_FINDING: Final = 400
 _MAX_THUMBNAILS_PER_GROUP: Final = 12
 _THUMBNAIL_HEIGHT: Final = 120
-_JPEG_QUALITY: Final = 70
 _EXAMPLES: Final = 3
 _MARKS: Final = {"error": "✗", "warning": "!", "note": "·"}
 
@@ -108,31 +103,20 @@ def _sections(report: CheckReport) -> list[PageSection]:
 
 
 def _thumbnails(report: CheckReport, sections: Iterable[PageSection]) -> Mapping[str, str]:
-    """Return data addresses of thumbnails by id, each photo once however often it is shown."""
+    """Return data URIs of thumbnails by id, each photo once however often it is shown."""
     wanted = {entry.id for section in sections for _, shown, _ in section.rows for entry in shown}
     samples = [sample for sample in report.samples if sample.id in wanted]
     with ThreadPoolExecutor(cpu_count()) as pool:
-        addresses = pool.map(_data_uri, samples)
-    return {sample.id: text for sample, text in zip(samples, addresses, strict=True) if text}
+        uris = pool.map(_thumbnail, samples)
+    return {sample.id: text for sample, text in zip(samples, uris, strict=True) if text}
 
 
-def _data_uri(sample: Sample) -> str:
+def _thumbnail(sample: Sample) -> str:
     try:
-        pixels = decode(sample.read(), min_side=_THUMBNAIL_HEIGHT, value_range="minmax")
+        jpeg = jpeg_thumbnail(sample.read(), 4 * _THUMBNAIL_HEIGHT, _THUMBNAIL_HEIGHT)
     except (OSError, AssayError):
         return ""  # gone since the audit: the page shows its name alone
-    jpeg = cv2.imencode(".jpg", _fit_height(pixels)[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
-
-
-def _fit_height(pixels: np.ndarray) -> np.ndarray:
-    """Return a picture at a height of `_THUMBNAIL_HEIGHT`; one that is extremely long, as a square."""
-    height, width = pixels.shape[:2]
-    if max(height, width) > 4 * min(height, width):
-        return resize_to_square(pixels, _THUMBNAIL_HEIGHT)
-    size = (max(1, round(width * _THUMBNAIL_HEIGHT / height)), _THUMBNAIL_HEIGHT)
-    shrinks = height >= _THUMBNAIL_HEIGHT
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
+    return data_uri(jpeg.data, "image/jpeg")
 
 
 def _headline(report: CheckReport) -> str:

@@ -12,8 +12,7 @@ from assay.evaluation.calibration import (
     reliability_table,
 )
 from assay.evaluation.confusion_matrix import ConfusedPair, ConfusionMatrix, confusion_matrix_figure
-from assay.evaluation.contact_sheet import CaptionLine, Thumbnail, Tile, contact_sheet, misclassified_sheet, thumbnail
-from assay.evaluation.evaluation_files import EVALUATION_FILES, write_evaluation
+from assay.evaluation.evaluation_files import EVALUATION_FILES, misclassified_sheet, write_evaluation
 from assay.evaluation.figure_style import save_figure
 from assay.evaluation.figures import (
     class_metrics_figure,
@@ -68,7 +67,6 @@ __all__ = [
     "Calibration",
     "CalibrationFit",
     "CalibrationScores",
-    "CaptionLine",
     "ClassMetrics",
     "Comparison",
     "ConfusedPair",
@@ -83,8 +81,6 @@ __all__ = [
     "Slice",
     "TemperatureFit",
     "ThresholdSelection",
-    "Thumbnail",
-    "Tile",
     "accuracy_by_slice",
     "accuracy_by_source_label",
     "accuracy_sentence",
@@ -98,7 +94,6 @@ __all__ = [
     "compare",
     "compute_metrics",
     "confusion_matrix_figure",
-    "contact_sheet",
     "count_answers",
     "curve_from_dict",
     "curve_to_dict",
@@ -120,7 +115,6 @@ __all__ = [
     "reliability_table",
     "save_figure",
     "slices_text",
-    "thumbnail",
     "wilson_interval",
     "write_evaluation",
 ]

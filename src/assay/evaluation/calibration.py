@@ -22,7 +22,7 @@ BINS = 15
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """Photos of similar confidence.
+    """Images of similar confidence.
 
     Attributes:
         low: smallest confidence among them.
@@ -66,7 +66,7 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists, numbers and None, ready for JSON."""
         names = ("low", "high", "count", "correct", "confidence", "accuracy")
-        table = [{name: getattr(one, name) for name in names} | {"interval": [*one.interval]} for one in self.bins]
+        table = [{name: getattr(part, name) for name in names} | {"interval": [*part.interval]} for part in self.bins]
         return {"count": self.count, "ece": self.ece, "brier": self.brier, "bins": table}
 
 
@@ -81,7 +81,7 @@ def measure_calibration(predictions: Predictions, bins: int = BINS) -> Calibrati
     table = reliability_table(predictions.confidence, predictions.correct, bins)
     return Calibration(
         count=count,
-        ece=sum(one.count * abs(one.accuracy - one.confidence) for one in table) / count if count else None,
+        ece=sum(part.count * abs(part.accuracy - part.confidence) for part in table) / count if count else None,
         brier=brier_score(predictions.probabilities, predictions.actual) if count else None,
         bins=table,
     )

@@ -17,79 +17,79 @@ from assay.evaluation.predictions import BoolArray, FloatArray, IntArray
 
 @dataclass(frozen=True, eq=False)
 class LabelIssues:
-    """Every photo ranked by how doubtful its label is.
+    """All labels ranked by how doubtful they are.
 
     Attributes:
-        order: int64 array [N], rows of the photos, the most doubtful label first.
-        margin: float64 array [N] in the photos' own order, -1 to 1: probability of the label minus that of
-            the most probable other class, each first taken relative to what photos of that class usually get,
+        order: int64 array [N], rows of the images, the most doubtful label first.
+        margin: float64 array [N] in the images' order, -1 to 1: probability of the label minus that of
+            the most probable other class, each relative to the mean probability of that class for its own images,
             so that no class is doubtful as a whole; low is doubtful.
-        suspect: bool array [N] in the photos' own order: another class is as probable for the photo as for
-            the photos that bear its name.
-        suggested: int64 array [N] in the photos' own order: that other class.
-        expected: how many labels are wrong, as the counts suggest; rounded.
+        is_issue: bool array [N] in the images' order: another class is at least as probable for the image as
+            on average for the images labelled with it.
+        suggested: int64 array [N] in the images' order: that other class.
+        expected_errors: estimated number of wrong labels, rounded.
     """
 
     order: IntArray
     margin: FloatArray
-    suspect: BoolArray
+    is_issue: BoolArray
     suggested: IntArray
-    expected: int
+    expected_errors: int
 
     @property
     def rows(self) -> IntArray:
-        """Rows of the suspect photos alone, int64 [S], the most doubtful first."""
-        return self.order[self.suspect[self.order]]
+        """Rows of the label issues, int64 [S], the most doubtful first."""
+        return self.order[self.is_issue[self.order]]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return how many are suspect and expected, ready for JSON."""
-        return {"suspects": int(self.suspect.sum()), "expected": self.expected}
+        """Return the number of issues and of expected errors, ready for JSON."""
+        return {"count": int(self.is_issue.sum()), "expected_errors": self.expected_errors}
 
 
 def find_label_issues(probabilities: FloatArray, labels: IntArray) -> LabelIssues:
-    """Rank photos by how doubtful their labels are.
+    """Rank images by how doubtful their labels are.
 
     Args:
-        probabilities: float64 array [N, C] from a classifier that did not learn from these very photos:
-            held out, or out of fold. Those of photos that taught it say only what it was taught.
+        probabilities: float64 array [N, C] from a classifier that was not trained on these images:
+            held out, or out of fold. On training images it repeats their labels.
         labels: int64 array [N] of class indices.
 
     Returns:
-        The ranking; equally doubtful photos stay in order.
+        The ranking; equally doubtful images stay in order.
 
     Raises:
         ValueError: the shapes do not fit, a label is outside the classes, or a row does not sum to 1.
     """
-    given = np.asarray(labels, dtype=np.int64)
-    _check_inputs(probabilities, given)
-    rows, usual = np.arange(given.size), _class_thresholds(probabilities, given)
-    relative = probabilities / usual
+    labels_given = np.asarray(labels, dtype=np.int64)
+    _check_inputs(probabilities, labels_given)
+    rows, thresholds = np.arange(labels_given.size), _class_thresholds(probabilities, labels_given)
+    relative = probabilities / thresholds
     relative /= relative.sum(axis=1, keepdims=True)
     others = relative.copy()
-    others[rows, given] = -1
+    others[rows, labels_given] = -1
     suggested = others.argmax(axis=1).astype(np.int64)
-    margin = relative[rows, given] - others[rows, suggested]
-    confident = _confident_classes(probabilities, usual)
+    margin = relative[rows, labels_given] - others[rows, suggested]
+    confident = _confident_classes(probabilities, thresholds)
     return LabelIssues(
         order=np.argsort(margin, kind="stable"),
         margin=margin,
-        suspect=(confident >= 0) & (confident != given),
+        is_issue=(confident >= 0) & (confident != labels_given),
         suggested=suggested,
-        expected=_expected_errors(confident, given, probabilities.shape[1]),
+        expected_errors=_expected_errors(confident, labels_given, probabilities.shape[1]),
     )
 
 
 def _class_thresholds(probabilities: FloatArray, labels: IntArray) -> FloatArray:
-    """Mean probability that photos of each class are given for it, float64 [C]; 1 for one without photos."""
-    usual = np.ones(probabilities.shape[1])
+    """Mean probability of each class for its own images, float64 [C]; 1 for a class without images."""
+    thresholds = np.ones(probabilities.shape[1])
     for k in np.unique(labels):
-        usual[k] = max(probabilities[labels == k, k].mean(), 1e-6)
-    return usual
+        thresholds[k] = max(probabilities[labels == k, k].mean(), 1e-6)
+    return thresholds
 
 
-def _confident_classes(probabilities: FloatArray, usual: FloatArray) -> IntArray:
-    """The class that each photo is counted for, int64 [N]; -1 where none is as probable as usual."""
-    eligible = np.where(probabilities >= usual, probabilities, -1.0)
+def _confident_classes(probabilities: FloatArray, thresholds: FloatArray) -> IntArray:
+    """The most probable class above its threshold of each image, int64 [N]; -1 where there is none."""
+    eligible = np.where(probabilities >= thresholds, probabilities, -1.0)
     return np.where(eligible.max(axis=1, initial=-1.0) >= 0, eligible.argmax(axis=1), -1)
 
 
@@ -107,7 +107,7 @@ def _check_inputs(probabilities: FloatArray, labels: IntArray) -> None:
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1]:
         raise ValueError(f"probabilities of shape {probabilities.shape} do not fit {labels.shape} labels")
     if probabilities.shape[1] < 2:
-        raise ValueError("of one class no label can be wrong")
+        raise ValueError("label issues need two or more classes")
     if labels.size and not 0 <= labels.min() <= labels.max() < probabilities.shape[1]:
         raise ValueError(f"a label lies outside the classes 0-{probabilities.shape[1] - 1}")
     if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-3):

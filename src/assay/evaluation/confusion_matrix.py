@@ -26,18 +26,21 @@ from assay.evaluation.predictions import FloatArray, IntArray, Predictions
 
 _TEXT_NAME_WIDTH = 24
 _MAX_LINE_WIDTH = 110
+_FIGURE_NAME_WIDTH = 26
+_MAX_TWO_LINE_CLASSES = 12  # with more classes a cell has room for one number only
+_EMPTY_COLOR = (0.965, 0.965, 0.97)
+
 HOW_TO_READ = (
-    "How to read it: rows are the actual classes, columns the predicted ones. Numbers on the diagonal, from "
-    "top left to bottom right, are correct; every other number is a mistake."
+    "Rows are the actual classes, columns the predicted ones. Numbers on the diagonal, from top left to bottom "
+    "right, are correct; every other number is a mistake."
 )
+
+CellValues = Literal["both", "counts", "shares"]
 
 
 @dataclass(frozen=True, slots=True)
 class ConfusedPair:
-    """One kind of mistake: `count` photos of `actual` were taken for `predicted`.
-
-    `share` is their share of all photos of `actual`, 0-1.
-    """
+    """`count` images of `actual` were predicted as `predicted`, a `share` (0-1) of all images of `actual`."""
 
     actual: str
     predicted: str
@@ -47,7 +50,7 @@ class ConfusedPair:
 
 @dataclass(frozen=True, eq=False)
 class ConfusionMatrix:
-    """Photos counted by actual and predicted class.
+    """Images counted by actual and predicted class.
 
     Attributes:
         classes: names of the C classes, in output order.
@@ -58,78 +61,78 @@ class ConfusionMatrix:
     counts: IntArray
 
     @classmethod
-    def of(cls, predictions: Predictions) -> Self:
+    def from_predictions(cls, predictions: Predictions) -> Self:
         """Count the predictions."""
         return cls(predictions.classes, confusion_counts(predictions))
 
     @property
-    def normalised(self) -> FloatArray:
-        """Share of each row, float64 [C, C]: rows sum to 1; a class without photos is a row of nan."""
+    def normalized(self) -> FloatArray:
+        """Share of each row, float64 [C, C]: rows sum to 1; a class without images is a row of NaN."""
         support = self.counts.sum(axis=1, keepdims=True)
         shares = np.full(self.counts.shape, np.nan)
         np.divide(self.counts, support, out=shares, where=support > 0)
         return shares
 
     def pairs(self) -> tuple[ConfusedPair, ...]:
-        """Return every kind of mistake that was made, the most frequent first."""
-        shares = self.normalised
+        """Return the confused pairs of classes, the most frequent first."""
+        shares = self.normalized
         rows, columns = np.nonzero(self.counts)
-        found = [
+        pairs = [
             ConfusedPair(self.classes[i], self.classes[j], int(self.counts[i, j]), float(shares[i, j]))
             for i, j in zip(rows, columns, strict=True)
             if i != j
         ]
-        return tuple(sorted(found, key=lambda pair: (-pair.count, -pair.share)))
+        return tuple(sorted(pairs, key=lambda pair: (-pair.count, -pair.share)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the matrix ready for JSON; the normalised row of a class without photos is null."""
-        shares = self.normalised
+        """Return the matrix ready for JSON; the normalized row of a class without images is null."""
+        shares = self.normalized
         return {
             "classes": list(self.classes),
             "rows": "actual",
             "columns": "predicted",
             "counts": self.counts.tolist(),
-            "normalised": [None if np.isnan(row).any() else row.tolist() for row in shares],
+            "normalized": [None if np.isnan(row).any() else row.tolist() for row in shares],
             "most_confused": [asdict(pair) for pair in self.pairs()],
         }
 
     def to_text(self) -> str:
-        """Return both matrices as aligned text with an explanation that names the worst mistake.
+        """Return counts and percentages as aligned text with an explanation.
 
-        Of more than thirty classes the most frequent mistakes and the classes with most mistakes are listed.
+        Of more than thirty classes, the most frequent mistakes and the classes with the most mistakes are listed.
         """
         if len(self.classes) > MAX_CLASSES_SHOWN:
-            return self._summary()
+            return self._many_classes_text()
         counts = [[str(count) for count in row] for row in self.counts]
-        shares = [[_whole_percent(share) for share in row] for row in self.normalised]
+        shares = [[_whole_percent(share) for share in row] for row in self.normalized]
+        help_text = f"How to read it: {HOW_TO_READ[0].lower()}{HOW_TO_READ[1:]} {self.summary()}"
         parts = [
             "Confusion matrix: number of photos (rows actual, columns predicted)",
             self._table(counts),
             "Percent of each row",
             self._table(shares),
-            textwrap.fill(f"{HOW_TO_READ} {self.verdict()}", width=100, break_long_words=False),
+            textwrap.fill(help_text, width=100, break_long_words=False),
         ]
         return "\n\n".join(parts) + "\n"
 
-    def verdict(self) -> str:
-        """Return one or two sentences: what the matrix says, read on its own diagonal and worst pair."""
+    def summary(self) -> str:
+        """Return the accuracy and the most frequent mistake in one or two sentences."""
         total, right = int(self.counts.sum()), int(np.trace(self.counts))
         if not total:
             return "There are no photos."
-        said = f"{right} of {total} photos ({format_percent(right / total)}) are correct."
+        sentence = f"{right} of {total} photos ({format_percent(right / total)}) are correct."
         pairs = self.pairs()
         if not pairs:
-            return said
+            return sentence
         worst = pairs[0]
         support = int(self.counts[self.classes.index(worst.actual)].sum())
         actual, predicted = printable(worst.actual), printable(worst.predicted)
         return (
-            f"{said} The most frequent mistake: {worst.count} of {support} “{actual}” photos "
+            f"{sentence} The most frequent mistake: {worst.count} of {support} “{actual}” photos "
             f"({format_percent(worst.share)}) predicted as “{predicted}”."
         )
 
-    def _summary(self) -> str:
-        """Return the most frequent mistakes and the worst classes, for more classes than a table can show."""
+    def _many_classes_text(self) -> str:
         pairs = self.pairs()
         mistakes = [["actual", "predicted", "photos", "share of class"]]
         for pair in pairs[:MAX_CLASSES_LISTED]:
@@ -151,7 +154,7 @@ class ConfusionMatrix:
             align_columns(mistakes),
             f"Classes with the largest share of mistakes ({len(classes) - 1} of {len(worst)} with mistakes)",
             align_columns(classes),
-            textwrap.fill(self.verdict(), width=100, break_long_words=False),
+            textwrap.fill(self.summary(), width=100, break_long_words=False),
         ]
         return "\n\n".join(parts) + "\n"
 
@@ -171,32 +174,23 @@ def _whole_percent(share: float) -> str:
     return "–" if np.isnan(share) else format_percent(share, digits=0).removesuffix(" %")
 
 
-CellValues = Literal["both", "counts", "shares"]
-
-_MAX_TWO_LINE_CLASSES = 12
-"""Up to so many classes a cell has room for two numbers."""
-_FIGURE_NAME_WIDTH = 26
-_EMPTY_COLOR = (0.965, 0.965, 0.97)
-
-
 def confusion_matrix_figure(confusion: ConfusionMatrix, values: CellValues = "both") -> Figure:
     """Draw the matrix; rows actual, columns predicted.
 
-    Of more than thirty classes, those with most mistakes are drawn; shares stay those of the whole row.
-
-    What is right (the diagonal) is blue, mistakes are orange, darker for a larger share of the row, so that
-    rare classes count like frequent ones.
+    The diagonal is blue, mistakes are orange, darker for a larger share of the row, so that rare classes count
+    like frequent ones. Of more than thirty classes, those with the most mistakes are drawn; shares stay those of
+    the whole row.
 
     Args:
         confusion: the counts.
-        values: what the cells say: the number of photos, the share of the row in percent, or both. With more
+        values: content of the cells: the number of images, the share of the row in percent, or both. With more
             than twelve classes there is room for one, and `both` gives the counts.
     """
     chosen = most_confused_classes(confusion.counts)
-    classes, of_all = len(chosen), len(confusion.classes)
+    classes, total = len(chosen), len(confusion.classes)
     counts = confusion.counts[np.ix_(chosen, chosen)]
-    shares = confusion.normalised[np.ix_(chosen, chosen)]
-    names = shorten_names([confusion.classes[place] for place in chosen], _FIGURE_NAME_WIDTH)
+    shares = confusion.normalized[np.ix_(chosen, chosen)]
+    names = shorten_names([confusion.classes[k] for k in chosen], _FIGURE_NAME_WIDTH)
     longest = max(map(display_width, names))
     cell = float(np.interp(classes, [2, 3, 4, 12, 30], [1.9, 1.35, 1.05, 0.66, 0.42]))
     side = cell * classes
@@ -204,30 +198,30 @@ def confusion_matrix_figure(confusion: ConfusionMatrix, values: CellValues = "bo
     slanted = longest * letter > cell
     figure = new_figure(side + longest * letter + 0.9, side + (longest * letter * 0.6 if slanted else 0.2) + 1.35)
     axes = figure.add_subplot()
-    colours = cell_colors(shares)
-    # Not `imshow`, which would take a picture's worth of pixels through its colour scale for a few squares.
+    colors = cell_colors(shares)
+    # Not `imshow`, which would take a picture's worth of pixels through its color scale for a few squares.
     edges = np.arange(classes + 1) - 0.5
-    axes.pcolormesh(edges, edges, colours)
+    axes.pcolormesh(edges, edges, colors)
     axes.set(xlim=(-0.5, classes - 0.5), ylim=(classes - 0.5, -0.5), aspect="equal")
     heading = "Confusion matrix, percent of each row" if values == "shares" else "Confusion matrix"
-    if classes < of_all:
-        heading += f": the {classes} of {of_all} classes with the most mistakes"
+    if classes < total:
+        heading += f": the {classes} of {total} classes with the most mistakes"
     _label_axes(axes, heading, names, slanted=slanted)
     _write_cells(
-        axes, counts, shares, colours, "counts" if values == "both" and classes > _MAX_TWO_LINE_CLASSES else values
+        axes, counts, shares, colors, "counts" if values == "both" and classes > _MAX_TWO_LINE_CLASSES else values
     )
     return figure
 
 
 def cell_colors(shares: FloatArray) -> FloatArray:
-    """Return the RGB colour of each cell, float64 [C, C, 3], 0-1, of a matrix of shares of each row."""
+    """Return the RGB color of each cell, float64 [C, C, 3], 0-1, of a matrix of shares of each row."""
     # The square root makes a mistake of one in a hundred visible.
     strength = np.sqrt(np.nan_to_num(shares))
     right = colormaps["Blues"](0.02 + 0.83 * strength)[..., :3]
     wrong = colormaps["Oranges"](0.02 + 0.83 * strength)[..., :3]
-    colours = np.where(np.eye(len(shares), dtype=bool)[..., None], right, wrong)
-    colours[strength == 0] = _EMPTY_COLOR
-    return colours
+    colors = np.where(np.eye(len(shares), dtype=bool)[..., None], right, wrong)
+    colors[strength == 0] = _EMPTY_COLOR
+    return colors
 
 
 def _label_axes(axes: Axes, heading: str, names: list[str], *, slanted: bool) -> None:
@@ -252,14 +246,14 @@ def _label_axes(axes: Axes, heading: str, names: list[str], *, slanted: bool) ->
     axes.spines[:].set_visible(False)
 
 
-def _write_cells(axes: Axes, counts: IntArray, shares: FloatArray, colours: FloatArray, values: CellValues) -> None:
+def _write_cells(axes: Axes, counts: IntArray, shares: FloatArray, colors: FloatArray, values: CellValues) -> None:
     classes = len(counts)
     size = float(np.interp(classes, [2, 6, 12, 30], [15, 13, 10.5, 7.5]))
     for (row, column), count in np.ndenumerate(counts):
         if count == 0 and row != column and classes > _MAX_TWO_LINE_CLASSES:
             continue
-        share, ink = float(shares[row, column]), _text_color(colours[row, column], empty=count == 0)
-        main = _cell_percent(share) if values == "shares" else str(count)
+        share, ink = float(shares[row, column]), _text_color(colors[row, column], empty=count == 0)
+        main = _whole_percent(share) if values == "shares" else str(count)
         weight = "bold" if row == column else "normal"
         if values == "both" and count:
             _annotate_cell(axes, (column, row), main, size=size, above=0.55 * size, color=ink, weight=weight)
@@ -279,7 +273,7 @@ def _annotate_cell(
     weight: str = "normal",
     above: float = 0,
 ) -> None:
-    """Write a number at a cell's centre, or so many points above it."""
+    """Write a number at a cell's center, or so many points above it."""
     axes.annotate(
         text,
         place,
@@ -293,13 +287,9 @@ def _annotate_cell(
     )
 
 
-def _cell_percent(share: float) -> str:
-    return "–" if np.isnan(share) else format_percent(share, digits=0).removesuffix(" %")
-
-
-def _text_color(colour: npt.NDArray[np.float64], *, empty: bool) -> str:
-    """Dark or white, whichever is told apart from `colour`; pale for an empty cell."""
-    luminance = float(colour @ np.array([0.2126, 0.7152, 0.0722]))
+def _text_color(color: npt.NDArray[np.float64], *, empty: bool) -> str:
+    """Dark or white, whichever contrasts more with `color`; pale for an empty cell."""
+    luminance = float(color @ np.array([0.2126, 0.7152, 0.0722]))
     if empty:
         return MUTED
     return INK if luminance > 0.5 else "white"

@@ -16,6 +16,7 @@ from assay.evaluation.predictions import FloatArray, Predictions
 from assay.evaluation.selective_classification import precision_coverage_curve, precision_recall_curve
 
 _NAME_WIDTH = 32
+_MAX_MARKERS = 40
 
 
 def class_metrics_figure(metrics: Metrics) -> Figure:
@@ -24,17 +25,17 @@ def class_metrics_figure(metrics: Metrics) -> Figure:
     Of more than thirty classes, those with the lowest F1 are drawn.
     """
     classes = worst_classes(metrics)
-    names = shorten_names([one.name for one in classes], _NAME_WIDTH)
+    names = shorten_names([entry.name for entry in classes], _NAME_WIDTH)
     figure = new_figure(6.6 + 0.07 * max(map(display_width, names)), 1.7 + 0.42 * len(names))
     axes = figure.add_subplot()
     note = f"bars: {format_percent(metrics.level, 0)} interval (Wilson)"
     if len(classes) < len(metrics.classes):
         note += f"; the {len(classes)} of {len(metrics.classes)} classes with the lowest F1"
     style_axes(axes, "Precision and recall", note)
-    for row, one in enumerate(classes):
-        _plot_interval(axes, row - 0.14, one.recall, one.recall_interval, recall=True)
-        _plot_interval(axes, row + 0.14, one.precision, one.precision_interval, recall=False)
-        for place, text in ((1.11, format_number(one.f1)), (1.22, str(one.support))):
+    for row, entry in enumerate(classes):
+        _plot_interval(axes, row - 0.14, entry.recall, entry.recall_interval, recall=True)
+        _plot_interval(axes, row + 0.14, entry.precision, entry.precision_interval, recall=False)
+        for place, text in ((1.11, format_number(entry.f1)), (1.22, str(entry.support))):
             axes.text(place, row, text, transform=axes.get_yaxis_transform(), ha="right", va="center", fontsize=9)
     for place, text in ((1.11, "F1"), (1.22, "photos")):
         axes.text(place, 1.01, text, transform=axes.transAxes, ha="right", fontsize=9, color=MUTED)
@@ -53,26 +54,26 @@ def class_metrics_figure(metrics: Metrics) -> Figure:
 
 def _axis_start(classes: Sequence[ClassMetrics]) -> float:
     """Where the axis begins: the last multiple of 10 % below everything drawn, so that dots do not crowd."""
-    lows = [pair.low for one in classes for pair in (one.recall_interval, one.precision_interval) if pair]
+    lows = [pair.low for entry in classes for pair in (entry.recall_interval, entry.precision_interval) if pair]
     return max(0.0, floor(10 * min(lows, default=0.0)) / 10)
 
 
 def _plot_interval(axes: Axes, row: float, value: float | None, interval: Interval | None, *, recall: bool) -> None:
-    colour, marker, size = (BLUE, "o", 6) if recall else (VERMILION, "D", 5)
+    color, marker, size = (BLUE, "o", 6) if recall else (VERMILION, "D", 5)
     if interval is not None:
-        axes.plot(interval, [row, row], color=colour, linewidth=2, alpha=0.45, solid_capstyle="butt")
+        axes.plot(interval, [row, row], color=color, linewidth=2, alpha=0.45, solid_capstyle="butt")
     if value is not None and interval is not None:
-        axes.plot([value], [row], marker, color=colour, markersize=size, clip_on=False)
+        axes.plot([value], [row], marker, color=color, markersize=size, clip_on=False)
 
 
 def reliability_figure(measured: Calibration, before: Calibration | None = None) -> Figure:
     """Draw the accuracy of each bin over its mean confidence, with Wilson intervals.
 
-    Points on the diagonal are honest, below it the classifier is too sure, above it not sure enough.
+    Below the diagonal the classifier is overconfident, above it underconfident.
 
     Args:
         measured: the calibration to show.
-        before: the same photos before a temperature was applied, for comparison.
+        before: of the same images before temperature scaling, for comparison.
     """
     figure = new_figure(5.6, 5.6)
     axes = figure.add_subplot()
@@ -86,7 +87,7 @@ def reliability_figure(measured: Calibration, before: Calibration | None = None)
         _plot_calibration(axes, before, VERMILION, "D", "before calibration")
     _plot_calibration(axes, measured, BLUE, "o", "as measured" if before is None else "after calibration")
     shown = [*measured.bins, *(before.bins if before else ())]
-    start = min((min(one.confidence, one.interval.low) for one in shown), default=0.0)
+    start = min((min(part.confidence, part.interval.low) for part in shown), default=0.0)
     start = max(0.0, start - 0.03)
     axes.set(xlim=(start, 1.01), ylim=(start, 1.01), aspect="equal")
     axes.set_xlabel("confidence (mean of a bin)")
@@ -99,21 +100,21 @@ def reliability_figure(measured: Calibration, before: Calibration | None = None)
     return figure
 
 
-def _plot_calibration(axes: Axes, measured: Calibration, colour: str, marker: str, name: str) -> None:
-    places = [one.confidence for one in measured.bins]
+def _plot_calibration(axes: Axes, measured: Calibration, color: str, marker: str, name: str) -> None:
+    places = [part.confidence for part in measured.bins]
     axes.vlines(
         places,
-        [one.interval.low for one in measured.bins],
-        [one.interval.high for one in measured.bins],
-        color=colour,
+        [part.interval.low for part in measured.bins],
+        [part.interval.high for part in measured.bins],
+        color=color,
         alpha=0.35,
         linewidth=2,
     )
     axes.plot(
         places,
-        [one.accuracy for one in measured.bins],
+        [part.accuracy for part in measured.bins],
         marker=marker,
-        color=colour,
+        color=color,
         linewidth=1.2,
         markersize=5.5,
         label=f"{name} (ECE {format_number(measured.ece)})",
@@ -122,7 +123,7 @@ def _plot_calibration(axes: Axes, measured: Calibration, colour: str, marker: st
 
 
 def precision_coverage_figure(predictions: Predictions) -> Figure:
-    """Draw precision and coverage over the least confidence that is answered."""
+    """Draw precision and coverage over the confidence threshold."""
     curve = precision_coverage_curve(predictions)
     return _threshold_figure(
         "Precision and coverage",
@@ -134,7 +135,7 @@ def precision_coverage_figure(predictions: Predictions) -> Figure:
 
 
 def precision_recall_figure(predictions: Predictions, positive: str) -> Figure:
-    """Draw precision and recall of one class over the probability from which on it is called."""
+    """Draw precision and recall of one class over its probability threshold."""
     curve = precision_recall_curve(predictions, positive)
     name = shorten(positive, 40)
     return _threshold_figure(
@@ -152,9 +153,9 @@ def _threshold_figure(
     figure = new_figure(6.4, 4.4)
     axes = figure.add_subplot()
     style_axes(axes, title, note)
-    for name, (values, colour) in lines.items():
+    for name, (values, color) in lines.items():
         # A value holds from the score before it up to its own.
-        axes.step(threshold, values, where="pre", color=colour, linewidth=1.8, label=name)
+        axes.step(threshold, values, where="pre", color=color, linewidth=1.8, label=name)
     axes.set_xlabel(label)
     axes.set_ylim(0, 1.02)
     for axis in (axes.xaxis, axes.yaxis):
@@ -163,9 +164,6 @@ def _threshold_figure(
     axes.set_axisbelow(True)
     figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=9)
     return figure
-
-
-_MAX_MARKERS = 40
 
 
 def history_figure(
@@ -177,22 +175,22 @@ def history_figure(
     share: bool = False,
     best: int = 0,
 ) -> Figure:
-    """Draw one number of training and validation over the epochs.
+    """Draw a metric of training and validation over the epochs.
 
     Args:
-        epochs: number of each epoch, counted from 1.
-        training: its value on the training photos.
-        validation: its value on the validation photos.
-        name: what the number is called.
-        share: whether it is a share, shown in percent.
+        epochs: counted from 1.
+        training: the metric's value on the training images after each epoch.
+        validation: the same on the validation images.
+        name: of the metric.
+        share: whether values are shown in percent.
         best: the epoch whose weights were kept; 0: unknown.
     """
     figure = new_figure(4.8, 3.4)
     axes = figure.add_subplot()
     style_axes(axes, name)
     marker = "o" if len(epochs) <= _MAX_MARKERS else ""
-    for values, colour, label in ((training, BLUE, "training"), (validation, VERMILION, "validation")):
-        axes.plot(epochs, values, color=colour, marker=marker, markersize=3.5, linewidth=1.6, label=label)
+    for values, color, label in ((training, BLUE, "training"), (validation, VERMILION, "validation")):
+        axes.plot(epochs, values, color=color, marker=marker, markersize=3.5, linewidth=1.6, label=label)
     if best:
         axes.axvline(best, color=MUTED, linestyle=":", linewidth=1.2, label=f"kept (epoch {best})")
     _format_axes(axes, name, share=share)

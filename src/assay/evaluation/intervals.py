@@ -9,7 +9,7 @@ CONFIDENCE_LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """From `low` to `high`: where the true value lies, for `CONFIDENCE_LEVEL` of all test sets drawn alike."""
+    """A confidence interval from `low` to `high`."""
 
     low: float
     high: float
@@ -18,13 +18,13 @@ class Interval(NamedTuple):
 def wilson_interval(successes: int, total: int, level: float = CONFIDENCE_LEVEL) -> Interval:
     """Wilson's score interval of a binomial share.
 
-    Unlike the textbook's normal approximation it stays within 0-1 and keeps a width when every photo is
-    right: 20 of 20 gives 0.84 to 1. It holds for photos that are independent; a burst of ten photos of the
-    same bottle counts for less than ten.
+    Unlike the normal approximation it stays within 0-1 and has a width when every image is correct: 20 of 20
+    gives 0.84 to 1. It assumes independent images; a burst of ten images of the same object counts for less
+    than ten.
 
     Args:
-        successes: how often it happened.
-        total: how often it could have; at least 1.
+        successes: number of successes.
+        total: number of trials; at least 1.
         level: confidence level, between 0 and 1.
 
     Raises:
@@ -34,7 +34,7 @@ def wilson_interval(successes: int, total: int, level: float = CONFIDENCE_LEVEL)
     the American Statistical Association 22 (1927).
     """
     if total < 1 or not 0 <= successes <= total:
-        raise ValueError(f"no share: {successes} of {total}")
+        raise ValueError(f"not a proportion: {successes} of {total}")
     z = normal_quantile(level)
     share = successes / total
     shrink = 1 + z * z / total

@@ -60,16 +60,17 @@ def compare(first: Predictions, second: Predictions, level: float = CONFIDENCE_L
     Raises:
         AssayError: the photos, their labels or the classes are not the same.
     """
-    one, other = _match_photos(first, second)
-    only_first, only_second = int((one & ~other).sum()), int((other & ~one).sum())
+    first_correct, second_correct = _match_photos(first, second)
+    only_first = int((first_correct & ~second_correct).sum())
+    only_second = int((second_correct & ~first_correct).sum())
     return Comparison(
-        count=one.size,
-        both=int((one & other).sum()),
+        count=first_correct.size,
+        both=int((first_correct & second_correct).sum()),
         only_first=only_first,
         only_second=only_second,
-        neither=int((~one & ~other).sum()),
-        difference=(only_second - only_first) / one.size,
-        interval=paired_difference_interval(only_first, only_second, one.size, level),
+        neither=int((~first_correct & ~second_correct).sum()),
+        difference=(only_second - only_first) / first_correct.size,
+        interval=paired_difference_interval(only_first, only_second, first_correct.size, level),
         p_value=mcnemar_p_value(only_first, only_second),
     )
 
@@ -122,9 +123,9 @@ def paired_difference_interval(
 def _match_photos(first: Predictions, second: Predictions) -> tuple[BoolArray, BoolArray]:
     """Whether each classifier is right, bool [N] each, in the order of the first one's photos."""
     if set(first.classes) != set(second.classes):
-        one, other = join_names(first.classes), join_names(second.classes)
         raise AssayError(
-            f"the classes of the classifiers differ ({one}; {other}): compare classifiers of the same classes"
+            f"the classes of the classifiers differ ({join_names(first.classes)}; {join_names(second.classes)}): "
+            "compare classifiers with the same classes"
         )
     rows = {name: row for row, name in enumerate(second.ids)}
     if len(rows) != len(second) or len(set(first.ids)) != len(first):
@@ -132,7 +133,7 @@ def _match_photos(first: Predictions, second: Predictions) -> tuple[BoolArray, B
     if rows.keys() != set(first.ids) or not rows:
         alone = len(rows.keys() ^ set(first.ids))
         raise AssayError(
-            f"the classifiers were not evaluated on the same photos ({alone} were seen by one only): "
+            f"the classifiers were not evaluated on the same photos ({alone} occur in one evaluation only): "
             "evaluate both on the same data"
         )
     places = np.array([rows[name] for name in first.ids])

@@ -30,20 +30,20 @@ from assay.evaluation.predictions import FloatArray, IntArray, Predictions
 
 @dataclass(frozen=True, slots=True)
 class ClassMetrics:
-    """How one class fares against all others.
+    """Metrics of one class against all others.
 
     Attributes:
         name: the class.
-        support: photos labelled with it.
-        predicted: photos for which it was predicted.
-        precision: share of its predictions that are right. 0 when photos of it exist and it was never
-            predicted, so that a classifier gains nothing by never naming it; None when neither occurs.
-        recall: share of its photos that were recognised, which is also the accuracy on this class; None
-            without photos.
+        support: images labelled with it.
+        predicted: images for which it was predicted.
+        precision: share of its predictions that are correct. 0 when images of it exist and it was never
+            predicted, so that a classifier gains nothing by never predicting it; None when neither occurs.
+        recall: share of its images that were recognized, which is also the accuracy on this class; None
+            without images.
         f1: harmonic mean of the two; None when it neither occurs nor is predicted.
-        roc_auc: probability that a photo of it scores higher than another photo; None unless there are both.
+        roc_auc: probability that an image of it scores higher than another image; None unless there are both.
         precision_interval: Wilson interval of the precision; None when it was never predicted.
-        recall_interval: Wilson interval of the recall; None without photos.
+        recall_interval: Wilson interval of the recall; None without images.
     """
 
     name: str
@@ -68,22 +68,22 @@ class Average:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Everything that is counted on one set of photos.
+    """All metrics on one set of images.
 
     Attributes:
-        count: photos.
-        correct: photos whose predicted class is the labelled one.
-        accuracy: share of them.
+        count: images.
+        correct: images whose predicted class is the labelled one.
+        accuracy: `correct / count`.
         accuracy_interval: Wilson interval of the accuracy, at the level `level`.
         level: confidence level of the intervals.
-        balanced_accuracy: mean recall of the classes that have photos.
-        macro: mean over the classes, each counting the same.
-        weighted: mean over the classes, each counting by its photos.
-        roc_auc: two classes: area under the ROC curve; more: mean of one class against the rest, over the
-            classes that have photos.
+        balanced_accuracy: mean recall of the classes that have images.
+        macro: unweighted mean over the classes.
+        weighted: mean over the classes, weighted by support.
+        roc_auc: of two classes, the area under the ROC curve; of more, the one-vs-rest mean over the classes
+            that have images.
         log_loss: mean negative logarithm (natural) of the probability given to the labelled class.
-        positive: of two classes the one that is looked for; None for more, unless one was named.
-        classes: one entry a class, in output order.
+        positive: the positive class; by default the second of two, None for more.
+        classes: in output order.
     """
 
     count: int
@@ -100,14 +100,14 @@ class Metrics:
     classes: tuple[ClassMetrics, ...]
 
     def of(self, name: str) -> ClassMetrics:
-        """Return the entry of one class.
+        """Return the metrics of a class.
 
         Raises:
             KeyError: there is no such class.
         """
-        for one in self.classes:
-            if one.name == name:
-                return one
+        for entry in self.classes:
+            if entry.name == name:
+                return entry
         raise KeyError(name)
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class Metrics:
 
     @property
     def sentence(self) -> str:
-        """How many photos are right, with the interval of the accuracy."""
+        """Number of correct images and the accuracy with its interval."""
         if self.accuracy is None or self.accuracy_interval is None:
             return "no photos"
         low, high = map(format_percent, (self.accuracy_interval.low, self.accuracy_interval.high))
@@ -128,16 +128,19 @@ class Metrics:
         header = ("class", "photos", "precision", "recall", "F1")
 
         shown = worst_classes(self)
-        rows = [(one.name, one.support, *map(_three_digits, (one.precision, one.recall, one.f1))) for one in shown]
+        rows = [
+            (entry.name, entry.support, *map(_three_digits, (entry.precision, entry.recall, entry.f1)))
+            for entry in shown
+        ]
         return notebook_html.panel(self.sentence, notebook_html.table(rows, header))
 
 
 def compute_metrics(predictions: Predictions, positive: str | None = None) -> Metrics:
-    """Count how good the predictions are.
+    """Compute all metrics.
 
     Args:
-        predictions: any number of photos, also none.
-        positive: the class that is looked for (the defect); none: the second one when there are two.
+        predictions: any number of images, also none.
+        positive: the positive class (such as the defect); None: the second of two classes.
 
     Raises:
         UsageError: there is no class called `positive`.
@@ -145,14 +148,14 @@ def compute_metrics(predictions: Predictions, positive: str | None = None) -> Me
     classes = _class_metrics(predictions)
     count, correct = len(predictions), int(predictions.correct.sum())
     macro = Average(
-        _mean((one.precision, 1) for one in classes),
-        _mean((one.recall, 1) for one in classes),
-        _mean((one.f1, 1) for one in classes),
+        _mean((entry.precision, 1) for entry in classes),
+        _mean((entry.recall, 1) for entry in classes),
+        _mean((entry.f1, 1) for entry in classes),
     )
     weighted = Average(
-        _mean((one.precision, one.support) for one in classes),
-        _mean((one.recall, one.support) for one in classes),
-        _mean((one.f1, one.support) for one in classes),
+        _mean((entry.precision, entry.support) for entry in classes),
+        _mean((entry.recall, entry.support) for entry in classes),
+        _mean((entry.f1, entry.support) for entry in classes),
     )
     return Metrics(
         count=count,
@@ -163,7 +166,7 @@ def compute_metrics(predictions: Predictions, positive: str | None = None) -> Me
         balanced_accuracy=macro.recall,
         macro=macro,
         weighted=weighted,
-        roc_auc=_mean((one.roc_auc, 1) for one in classes),
+        roc_auc=_mean((entry.roc_auc, 1) for entry in classes),
         log_loss=_log_loss(predictions),
         positive=_positive(predictions, positive),
         classes=classes,
@@ -171,7 +174,7 @@ def compute_metrics(predictions: Predictions, positive: str | None = None) -> Me
 
 
 def confusion_counts(predictions: Predictions) -> IntArray:
-    """Count the photos of each actual class (rows) by predicted class (columns), int64 [C, C]."""
+    """Count the images of each actual class (rows) by predicted class (columns), int64 [C, C]."""
     labels = np.arange(len(predictions.classes))
     if not len(predictions):
         return np.zeros((labels.size, labels.size), dtype=np.int64)
@@ -180,10 +183,10 @@ def confusion_counts(predictions: Predictions) -> IntArray:
 
 
 def ranking_scores(predictions: Predictions, k: int) -> FloatArray:
-    """Return what photos are ranked by when looking for class k, float64 [N]: higher is more likely."""
+    """Return the scores that rank images for class k, float64 [N]: higher is more likely."""
     if len(predictions.classes) > 2:
         return predictions.probabilities[:, k]
-    # The ratio tells apart what has been rounded to a probability of 1, and ranks both classes alike.
+    # The ratio distinguishes probabilities that were rounded to 1, and ranks both classes alike.
     logs = predictions.log_probabilities
     return logs[:, k] - logs[:, 1 - k]
 
@@ -225,7 +228,7 @@ def _roc_auc(predictions: Predictions, k: int) -> float | None:
 def _log_loss(predictions: Predictions) -> float | None:
     if not len(predictions):
         return None
-    # Rows from float32 sum to 1 only nearly, which scikit-learn would warn of.
+    # Rows from float32 sum to 1 only approximately, which scikit-learn would warn about.
     rows = predictions.probabilities / predictions.probabilities.sum(axis=1, keepdims=True)
     return float(log_loss(predictions.actual, rows, labels=np.arange(len(predictions.classes))))
 
@@ -235,7 +238,7 @@ def _positive(predictions: Predictions, positive: str | None) -> str | None:
         return predictions.classes[1] if len(predictions.classes) == 2 else None
     if positive not in predictions.classes:
         names = join_names(predictions.classes)
-        raise UsageError(f"the positive class {positive} is none of the classes: choose one of {names}")
+        raise UsageError(f"the positive class {positive} is not one of the classes: choose from {names}")
     return positive
 
 
@@ -269,8 +272,8 @@ def worst_classes(metrics: Metrics, most: int = MAX_CLASSES_SHOWN) -> tuple[Clas
     """
     if len(metrics.classes) <= MAX_CLASSES_SHOWN:
         return metrics.classes
-    judged = [one for one in metrics.classes if one.support]
-    return tuple(sorted(judged, key=lambda one: (one.f1 or 0.0, -one.support))[:most])
+    judged = [entry for entry in metrics.classes if entry.support]
+    return tuple(sorted(judged, key=lambda entry: (entry.f1 or 0.0, -entry.support))[:most])
 
 
 def most_confused_classes(counts: IntArray, most: int = MAX_CLASSES_SHOWN) -> IntArray:
@@ -293,9 +296,9 @@ _NAME_WIDTH = 40
 def classification_report(metrics: Metrics) -> str:
     """Return the report as aligned text that ends in a line break; a dash is a number that is not defined."""
     rows = [["", "precision", "recall", "F1", "support"]]
-    for one in worst_classes(metrics, MAX_CLASSES_LISTED):
-        values = [format_number(one.precision), format_number(one.recall), format_number(one.f1)]
-        rows.append([shorten(one.name, _NAME_WIDTH), *values, str(one.support)])
+    for entry in worst_classes(metrics, MAX_CLASSES_LISTED):
+        values = [format_number(entry.precision), format_number(entry.recall), format_number(entry.f1)]
+        rows.append([shorten(entry.name, _NAME_WIDTH), *values, str(entry.support)])
     rows.append(["", "", "", "", ""])
     rows.append(_average_row("macro average", metrics.macro, metrics.count))
     rows.append(_average_row("weighted average", metrics.weighted, metrics.count))

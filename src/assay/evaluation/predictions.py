@@ -5,7 +5,7 @@ The list of misclassified images.
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
@@ -24,28 +24,29 @@ PREDICTIONS_FORMAT = 1
 """Version of the file that `Predictions.save` writes."""
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+Item = TypeVar("Item")
 
 _SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Predictions:
-    """The predictions of one classifier on N labelled photos of C classes, in a fixed order.
+    """The predictions of one classifier on N labelled images of C classes, in a fixed order.
 
     The arrays are checked, converted to the types below and made read-only.
 
     Attributes:
         classes: names of the classes, in output order; two or more.
-        ids: name of each photo, unique within its data set; N of them.
-        paths: where each photo's file lies; N of them.
+        ids: name of each image, unique within its data set; N of them.
+        paths: path of each image; N of them.
         actual: int64 array [N], index of the labelled class.
         probabilities: float64 array [N, C], each row from 0 to 1 and summing to 1.
-        embedding: float32 array [N, D], the network's pooled features, or none.
-        source_labels: the label each photo had before classes were mapped (bird, airplane...), or none.
+        embedding: float32 array [N, D], the network's pooled features, or None.
+        source_labels: the label of each image before classes were mapped (bird, airplane...), or None.
 
     Raises:
-        AssayError: a probability is not a number, or a row is no distribution.
-        ValueError: the lengths or the shapes do not fit together.
+        AssayError: a probability is not a number, or a row is not a distribution.
+        ValueError: lengths or shapes do not match.
     """
 
     classes: tuple[str, ...]
@@ -91,13 +92,13 @@ class Predictions:
     def log_probabilities(self) -> FloatArray:
         """Natural logarithm of the probabilities, float64 [N, C]; a probability of 0 counts as 1e-300.
 
-        They are logits: `softmax(log_probabilities / T)` is what the network's own logits would give for
-        temperature T, since the two differ by one constant a row.
+        They can be used as logits: `softmax(log_probabilities / T)` equals what the network's logits give for
+        temperature T, since the two differ by a constant per row.
         """
         return np.log(np.maximum(self.probabilities, 1e-300))
 
     def take(self, indices: Sequence[int] | IntArray | BoolArray) -> Self:
-        """Return the photos at `indices` (or where a bool mask is true), in that order."""
+        """Return the images at `indices` (or where a bool mask is true), in that order."""
         rows = np.arange(len(self))[np.asarray(indices)] if len(indices) else np.arange(0)
         labels = self.source_labels
         return type(self)(
@@ -111,7 +112,7 @@ class Predictions:
         )
 
     def save(self, path: Path) -> None:
-        """Write a compressed `.npz` file, whole or not at all; the same predictions give the same bytes."""
+        """Write a compressed `.npz` file atomically; the same predictions give the same bytes."""
         arrays: dict[str, npt.NDArray[np.generic]] = {
             "format": np.asarray(PREDICTIONS_FORMAT),
             "classes": _string_array(self.classes),
@@ -150,7 +151,7 @@ class Predictions:
             raise AssayError(f"{path} cannot be read ({error}): evaluate the classifier again") from None
         if arrays.get("format", np.asarray(0)).tolist() != PREDICTIONS_FORMAT:
             raise AssayError(
-                f"{path} holds no predictions of format {PREDICTIONS_FORMAT}: evaluate again with this version of Assay"
+                f"{path} has no predictions of format {PREDICTIONS_FORMAT}: evaluate again with this version of Assay"
             )
         try:
             return cls(
@@ -211,11 +212,11 @@ def _read_only(array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
 
 
 def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    # Opened here, since numpy leaves a file open whose end is missing.
+    # Opened here, since numpy leaves truncated files open.
     with open_file(path) as stream:
         file = np.load(stream, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
-            raise TypeError("one array only")
+            raise TypeError("the file holds a single array")
         with file:
             return {name: file[name] for name in file.files}
 
@@ -226,12 +227,12 @@ def _string_array(texts: Sequence[str]) -> npt.NDArray[np.str_]:
 
 def _string_tuple(array: npt.NDArray[np.generic]) -> tuple[str, ...]:
     if array.dtype.kind != "U" or array.ndim != 1:
-        raise ValueError("names are no list of text")
+        raise ValueError("names are not a list of strings")
     return tuple(array.tolist())
 
 
 class Mistake(NamedTuple):
-    """One misclassified photo."""
+    """A misclassified image."""
 
     row: int
     """Its index in the predictions."""
@@ -245,10 +246,7 @@ class Mistake(NamedTuple):
 
 
 def misclassified_photos(predictions: Predictions) -> tuple[Mistake, ...]:
-    """Return every misclassified photo, most confident first; equally confident ones stay in order.
-
-    The first ones deserve a look: they are the classifier's blind spots or errors in the labels.
-    """
+    """Return every misclassified image, the most confident mistake first; ties stay in order."""
     rows = np.flatnonzero(~predictions.correct)
     rows = rows[np.argsort(-predictions.confidence[rows], kind="stable")]
     sources = predictions.source_labels
@@ -265,3 +263,31 @@ def misclassified_photos(predictions: Predictions) -> tuple[Mistake, ...]:
         )
         for row in rows
     )
+
+
+ReadImage = Callable[[str, str], bytes]
+"""Returns the bytes of an image by its id and its path."""
+
+
+def read_image(name: str, path: str, read: ReadImage | None) -> bytes:
+    """Read an image's bytes with `read`, or from its path where that is None.
+
+    Raises:
+        AssayError: it cannot be read; the message is a short reason.
+    """
+    try:
+        return Path(path).read_bytes() if read is None else read(name, path)
+    except FileNotFoundError:
+        raise AssayError("the file is missing") from None
+    except KeyError:
+        raise AssayError("the photo is not in the data set") from None
+    except (OSError, ValueError):
+        # ValueError: a NUL in the name.
+        raise AssayError("the file cannot be opened") from None
+
+
+def evenly_spaced(rows: Sequence[Item], count: int) -> list[Item]:
+    """Choose `count` of the rows, evenly spaced; all of them where there are no more."""
+    if len(rows) <= count:
+        return list(rows)
+    return [rows[place * len(rows) // count] for place in range(count)]

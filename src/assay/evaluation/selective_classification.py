@@ -129,7 +129,7 @@ class AnswerCounts:
         count: photos.
         answered: how many are answered.
         correct: how many of the answers are right.
-        out_of_distribution: how many are refused as unlike the training photos.
+        out_of_distribution: images refused because they are unlike the training images.
     """
 
     count: int

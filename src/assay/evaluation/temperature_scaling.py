@@ -23,7 +23,7 @@ from assay.evaluation.calibration import measure_calibration
 from assay.evaluation.predictions import FloatArray, IntArray, Predictions
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
-"""No temperature is fitted outside these: beyond, the photos say nothing about confidence."""
+"""Limits of a fitted temperature: beyond them the images carry no information about confidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class TemperatureFit:
 
     Attributes:
         value: what logits are divided by, from `MIN_TEMPERATURE` to `MAX_TEMPERATURE`.
-        before: negative log-likelihood a photo at temperature 1, in nats.
+        before: mean negative log-likelihood per image at temperature 1, in nats.
         after: the same at `value`; never larger.
-        at_limit: whether a limit stopped the fit; then look at the photos rather than trust the value.
+        at_limit: whether a limit stopped the fit; the value is then not reliable.
     """
 
     value: float
@@ -44,11 +44,11 @@ class TemperatureFit:
 
 
 def fit_temperature(logits: FloatArray, actual: IntArray) -> TemperatureFit:
-    """Find the temperature for which the labels are most likely.
+    """Find the temperature that maximizes the likelihood of the labels.
 
-    Fit it on photos that were used neither for training nor for the numbers to report: validation photos.
-    When all of them are classified correctly, they hold no evidence against any amount of confidence, and
-    likelihood alone would ask for more without end: the temperature then stays at 1 or above.
+    Fit it on validation images, which were used neither for training nor for the reported metrics. When all of
+    them are classified correctly, the likelihood grows with ever more confidence: the temperature then stays at 1
+    or above.
 
     Args:
         logits: array [N, C], finite; logarithms of probabilities serve as well, in particular
@@ -56,7 +56,7 @@ def fit_temperature(logits: FloatArray, actual: IntArray) -> TemperatureFit:
         actual: int64 array [N] of class indices.
 
     Raises:
-        AssayError: there are no photos.
+        AssayError: there are no images.
         ValueError: the shapes do not fit or a logit is not finite.
     """
     logits = np.asarray(logits, dtype=np.float64)
@@ -65,9 +65,9 @@ def fit_temperature(logits: FloatArray, actual: IntArray) -> TemperatureFit:
     if not np.isfinite(logits).all():
         raise ValueError("a logit is not a finite number")
     if not actual.size:
-        raise AssayError("no photos to calibrate on: give the validation part at least one photo of every class")
-    flawless = bool((logits.argmax(axis=1) == actual).all())
-    bounds = (0.0 if flawless else log(MIN_TEMPERATURE), log(MAX_TEMPERATURE))
+        raise AssayError("no photos to calibrate on: the validation split needs at least one photo of every class")
+    all_correct = bool((logits.argmax(axis=1) == actual).all())
+    bounds = (0.0 if all_correct else log(MIN_TEMPERATURE), log(MAX_TEMPERATURE))
     # The likelihood is concave in 1/T, so it has one optimum in log T.
     found = minimize_scalar(
         lambda x: negative_log_likelihood(logits, actual, exp(x)),
@@ -78,7 +78,7 @@ def fit_temperature(logits: FloatArray, actual: IntArray) -> TemperatureFit:
     before = negative_log_likelihood(logits, actual)
     # The search stops a little short of a limit that is the optimum.
     candidates = [exp(x) for x in (float(found.x), *bounds)]
-    after, value = min((negative_log_likelihood(logits, actual, one), one) for one in candidates)
+    after, value = min((negative_log_likelihood(logits, actual, value), value) for value in candidates)
     if after >= before:
         return TemperatureFit(1.0, before, before, at_limit=False)
     return TemperatureFit(value, before, after, at_limit=not 1.001 * MIN_TEMPERATURE < value < MAX_TEMPERATURE / 1.001)
@@ -101,7 +101,7 @@ _MIN_PHOTOS = 2 * FOLDS
 
 @dataclass(frozen=True, slots=True)
 class CalibrationScores:
-    """How honest the confidence is, in three numbers; smaller is better.
+    """Three calibration metrics; smaller is better.
 
     Attributes:
         ece: expected calibration error, 15 bins of equal number, 0-1.
@@ -116,15 +116,15 @@ class CalibrationScores:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationFit:
-    """What calibration on one set of photos gave.
+    """Result of temperature scaling on one set of images.
 
     Attributes:
-        temperature: what logits are to be divided by; 1 where that helps nothing.
-        fitted: the temperature that fits these photos best, helpful or not.
-        count: photos.
-        before: figures at temperature 1.
-        after: figures with every photo at the temperature of the others; equal to `before` where the
-            temperature stays 1.
+        temperature: what logits are divided by; 1 where temperature scaling does not help.
+        fitted: the temperature that fits these images best, whether it helps or not.
+        count: images.
+        before: scores at temperature 1.
+        after: scores with every image scaled by a temperature fitted on the others; equal to `before` where
+            the temperature stays 1.
     """
 
     temperature: float
@@ -139,16 +139,16 @@ class CalibrationFit:
 
 
 def fit_calibration(predictions: Predictions) -> CalibrationFit:
-    """Fit a temperature, and keep it only if it helps photos that did not fit it.
+    """Fit a temperature, and keep it only if it improves the likelihood of held-out images.
 
     Args:
-        predictions: of validation photos, made at temperature 1; at least one.
+        predictions: of one or more validation images, made at temperature 1.
 
     Returns:
-        The temperature, to four digits, and the figures before and after.
+        The temperature, to four digits, and the scores before and after.
 
     Raises:
-        AssayError: there are no photos.
+        AssayError: there are no images.
     """
     logits, actual = predictions.log_probabilities, predictions.actual
     fitted = float(f"{fit_temperature(logits, actual).value:.4g}")
@@ -163,14 +163,14 @@ def fit_calibration(predictions: Predictions) -> CalibrationFit:
 
 
 def calibration_scores(predictions: Predictions) -> CalibrationScores:
-    """Measure predictions of at least one photo."""
-    known = measure_calibration(predictions)
+    """Compute the scores of one or more images."""
+    measured = measure_calibration(predictions)
     nll = negative_log_likelihood(predictions.log_probabilities, predictions.actual)
-    return CalibrationScores(known.ece or 0.0, known.brier or 0.0, nll)
+    return CalibrationScores(measured.ece or 0.0, measured.brier or 0.0, nll)
 
 
 def _improves(before: Predictions, after: Predictions) -> bool:
-    """Whether the labels have become more likely, by more than chance would have it (one standard error)."""
+    """Whether the mean log-likelihood increases by more than one standard error."""
     rows = np.arange(len(before))
     gain = (after.log_probabilities - before.log_probabilities)[rows, before.actual]
     return bool(gain.mean() > gain.std(ddof=1) / np.sqrt(gain.size))
@@ -188,7 +188,7 @@ def _cross_fitted(predictions: Predictions) -> FloatArray:
 
 
 def _folds(predictions: Predictions) -> IntArray:
-    """Share photos out at random, always in the same way, with equal shares of mistakes."""
+    """Assign images to folds at random (with a fixed seed), stratified by correctness."""
     shuffled = np.random.default_rng(0).permutation(len(predictions))
     order = shuffled[np.argsort(predictions.correct[shuffled], kind="stable")]
     fold = np.empty(len(predictions), dtype=np.int64)

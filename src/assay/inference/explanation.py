@@ -6,15 +6,15 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from assay.core import notebook_html
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import atomic_write
 from assay.core.progress import Progress, no_progress
 from assay.core.tables import format_percent
-from assay.core.text import printable
 from assay.image import Preprocess
+from assay.image.contact_sheet import MUTED, CaptionLine, ContactSheet, Tile
 from assay.image.decode import Box
 from assay.image.overlay import encode_png, heatmap_overlay
 from assay.inference.cam import heat_map, peak_position
@@ -116,12 +116,9 @@ class Explanation:
 MAX_ON_SHEET = 48
 """Maximum number of explanations on a contact sheet."""
 
-_COLUMNS = 3
-_TILE_SIDE = 224  # pixels
-_GAP = 20
-_SEAM = 4  # between an image and its heat map
-_LINE = 20
-_INK, _MUTED, _BACKGROUND = (34, 34, 34), (110, 110, 110), (238, 240, 242)
+_SHEET_COLUMNS = 3
+_SHEET_SIDE = 224  # of an image, in pixels
+_SHEET_GAP = 20
 
 
 def draw_contact_sheet(explanations: Sequence[Explanation], *, left_out: int = 0) -> np.ndarray:
@@ -140,29 +137,16 @@ def draw_contact_sheet(explanations: Sequence[Explanation], *, left_out: int = 0
     shown = explanations[:MAX_ON_SHEET]
     if not shown:
         raise ValueError("a contact sheet needs at least one explanation")
-    columns = min(_COLUMNS, len(shown))
-    tile = 2 * _TILE_SIDE + _SEAM, _TILE_SIDE + 2 * _LINE
-    rows = -(-len(shown) // columns)
+    tiles = [_explanation_tile(explanation) for explanation in shown]
     left_out += len(explanations) - len(shown)
-    width, height = columns * (tile[0] + _GAP) + _GAP, rows * (tile[1] + _GAP) + _GAP
-    sheet = Image.new("RGB", (width, height + (_LINE if left_out else 0)), "white")
-    for index, explanation in enumerate(shown):
-        row, column = divmod(index, columns)
-        _draw_pair(sheet, explanation, _GAP + column * (tile[0] + _GAP), _GAP + row * (tile[1] + _GAP))
-    if left_out:
-        _draw_text(sheet, f"{left_out} more are not shown", (_GAP, height - _GAP // 2), _MUTED)
-    return np.array(sheet)
+    footer = f"{left_out} more are not shown" if left_out else ""
+    return np.array(ContactSheet(tiles, _SHEET_COLUMNS, _SHEET_SIDE, footer=footer, gap=_SHEET_GAP).draw())
 
 
-def _draw_pair(sheet: Image.Image, explanation: Explanation, left: int, top: int) -> None:
-    for index, pixels in enumerate((explanation.small(_TILE_SIDE), explanation.overlay(_TILE_SIDE))):
-        square = Image.new("RGB", (_TILE_SIDE, _TILE_SIDE), _BACKGROUND)
-        height, width = pixels.shape[:2]
-        square.paste(Image.fromarray(pixels), ((_TILE_SIDE - width) // 2, (_TILE_SIDE - height) // 2))
-        sheet.paste(square, (left + index * (_TILE_SIDE + _SEAM), top))
+def _explanation_tile(explanation: Explanation) -> Tile:
+    images = explanation.small(_SHEET_SIDE), explanation.overlay(_SHEET_SIDE)
     name = PurePath(explanation.prediction.source or "photo").name
-    _draw_text(sheet, name, (left, top + _TILE_SIDE + 3), _MUTED)
-    _draw_text(sheet, caption(explanation), (left, top + _TILE_SIDE + 3 + _LINE), _INK)
+    return Tile(images, (CaptionLine(name, MUTED), CaptionLine(caption(explanation))))
 
 
 def caption(explanation: Explanation) -> str:
@@ -172,16 +156,6 @@ def caption(explanation: Explanation) -> str:
     if explanation.peak is None:
         return f"{text} · no evidence for {explanation.label}"
     return text if explanation.label == prediction.label else f"{text} · evidence for {explanation.label}"
-
-
-def _draw_text(sheet: Image.Image, text: str, at: tuple[int, int], ink: tuple[int, int, int]) -> None:
-    font = ImageFont.load_default(14)
-    room, text = 2 * _TILE_SIDE + _SEAM, printable(text)
-    if font.getlength(text) > room:
-        while font.getlength(f"{text}…") > room:
-            text = text[:-1]
-        text += "…"
-    ImageDraw.Draw(sheet).text(at, text, fill=ink, font=font)
 
 
 SHEET_NAME = "sheet.png"

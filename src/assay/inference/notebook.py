@@ -1,15 +1,13 @@
 """HTML views of predictions and classifiers for notebooks."""
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
-
-from PIL import Image
 
 from assay.bundle import BundleInfo
 from assay.core import notebook_html
 from assay.core.tables import format_percent
-from assay.image import DecodeError, decode
+from assay.image import DecodeError
+from assay.image.thumbnail import jpeg_thumbnail
 
 _THUMBNAIL_SIDE = 192  # pixels
 _MAX_THUMBNAIL_FILE_BYTES = 64 * 2**20  # larger files are not opened for a thumbnail
@@ -79,10 +77,6 @@ def _thumbnail(source: str | None) -> bytes | None:
     try:
         if not path.is_file() or path.stat().st_size > _MAX_THUMBNAIL_FILE_BYTES:
             return None
-        photo = Image.fromarray(decode(path.read_bytes(), min_side=_THUMBNAIL_SIDE, value_range="minmax"))
+        return jpeg_thumbnail(path.read_bytes(), _THUMBNAIL_SIDE, _THUMBNAIL_SIDE).data
     except (OSError, ValueError, DecodeError):
         return None  # the prediction is shown without its image
-    photo.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
-    file = io.BytesIO()
-    photo.save(file, "JPEG", quality=80)
-    return file.getvalue()

@@ -75,7 +75,7 @@ def export_and_evaluate(
         metrics[part] = compute_metrics(predictions, recipe.data.positive_class)
         # Of the many runs of a series, the part that counts is drawn.
         pictures = report or part == held_out[-1]
-        write_evaluation(run.evaluation(part), predictions, metrics[part], pictures=pictures, progress=progress)
+        write_evaluation(run.evaluation(part), predictions, metrics[part], figures=pictures, progress=progress)
         confidence[part] = measure_confidence(classifier, predictions).to_dict()
         write_json(run.evaluation(part) / "confidence.json", confidence[part])
     figures = {part: one.to_dict() for part, one in metrics.items()}

@@ -149,12 +149,12 @@ def quantize_bundle(
     bundle = Bundle.open(path)
     recipe = Recipe.model_validate(bundle.info.provenance.recipe)
     plain = _uncalibrated(bundle, bundle.model("fp32"))
-    quantiser = Quantizer.observe(bundle.model("fp32"), _batches(dataset, plain, recipe), cpu_count())
+    quantizer = Quantizer.observe(bundle.model("fp32"), _batches(dataset, plain, recipe), cpu_count())
     exact = predict_dataset(plain, dataset, dataset.part("val"), progress) if exact is None else exact
     right = float(exact.correct.mean())
 
     def attempt(keep: tuple[str, ...]) -> tuple[bytes, Predictions, QuantizationResult]:
-        model = quantiser.model(keep)
+        model = quantizer.model(keep)
         small = _uncalibrated(bundle, model)
         found = predict_dataset(small, dataset, dataset.part("val"), progress)
         accuracy: dict[Precision, float] = {"fp32": right, "int8": float(found.correct.mean())}
@@ -171,7 +171,7 @@ def quantize_bundle(
 
     model, found, outcome = attempt(())
     if not _accurate_enough(outcome) and outcome.speedup > 1:
-        for keep in _layers_to_keep(quantiser, lambda: _training_images(dataset, plain, recipe, _SENSITIVITY_IMAGES)):
+        for keep in _layers_to_keep(quantizer, lambda: _training_images(dataset, plain, recipe, _SENSITIVITY_IMAGES)):
             model, found, outcome = attempt(keep)
             if _accurate_enough(outcome):
                 break
@@ -180,11 +180,11 @@ def quantize_bundle(
     return replace(outcome, confidence=store_int8_model(bundle, model, found, recipe.abstain))
 
 
-def _layers_to_keep(quantiser: Quantizer, images: Callable[[], np.ndarray]) -> Iterator[tuple[str, ...]]:
+def _layers_to_keep(quantizer: Quantizer, images: Callable[[], np.ndarray]) -> Iterator[tuple[str, ...]]:
     """Yield the layers to leave at 32 bits, the cheapest guess first."""
     for count in _FIRST_LAYERS:
-        yield quantiser.layers[:count]
-    harmful = quantiser.harmful(images(), seconds=_SEARCH_SECONDS)
+        yield quantizer.layers[:count]
+    harmful = quantizer.sensitive_layers(images(), max_seconds=_SEARCH_SECONDS)
     for count in _HARMFUL_LAYERS:
         yield tuple(harmful[:count])
 

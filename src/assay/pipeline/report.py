@@ -15,10 +15,9 @@ from assay.data import SPLITS, Dataset, Sample, Split
 from assay.data.check import check
 from assay.data.check_findings import FindingKind
 from assay.evaluation import Metrics, Predictions, compute_metrics
-from assay.evaluation.report import EpochMetrics, ReportContext, ReportFinding, write_report
-from assay.evaluation.report.context import MakeHeatmap, ReadImage
-from assay.evaluation.report.page import LARGE
-from assay.evaluation.report.thumbnails import evenly_spaced
+from assay.evaluation.predictions import ReadImage, evenly_spaced
+from assay.evaluation.report import EpochMetrics, MakeHeatmap, ReportContext, ReportFinding, write_report
+from assay.evaluation.report.thumbnails import LARGE
 from assay.inference import Classifier
 from assay.pipeline.evaluation_data import find_run, overlap_warning, training_samples
 from assay.pipeline.explain import create_explainer
@@ -156,19 +155,19 @@ def write_run_report(
     findings, brought = audit_findings(run.data, recipe, dataset, progress)
     context = ReportContext(
         title=classifier.info.name,
-        part=SPLIT_TITLES[part],
-        caution=said,
+        split_name=SPLIT_TITLES[part],
+        warning=said,
         history=_history(run),
         best_epoch=0 if history is None else history.best_epoch,
         temperature=classifier.info.temperature,
         threshold=classifier.info.thresholds.get("confidence"),
-        answered=measure_confidence(classifier, predictions).answered,
-        training=_training_predictions(run, classifier, dataset, progress),
-        read=_reader(dataset.samples),
-        heatmap=_heatmap(classifier),
+        answer_counts=measure_confidence(classifier, predictions).answered,
+        training_predictions=_training_predictions(run, classifier, dataset, progress),
+        read_image=_reader(dataset.samples),
+        make_heatmap=_heatmap(classifier),
         findings=None if findings is None else [*findings, *scan_findings(dataset)],
-        parts={name: dataset.counts(name) for name in SPLITS if dataset.part(name)},
-        split=describe_split(dataset, recipe, brought=brought),
+        split_counts={name: dataset.counts(name) for name in SPLITS if dataset.part(name)},
+        split_description=describe_split(dataset, recipe, brought=brought),
         provenance=report_provenance(classifier, run.data),
         settings=dump_recipe(recipe),
     )
@@ -213,18 +212,18 @@ def write_evaluation_report(
     part = parts.pop() if len(parts) == 1 else None
     context = ReportContext(
         title=info.name,
-        part="" if part is None else SPLIT_TITLES[part],
-        caution=overlap_warning(classifier, dataset, samples, taught),
+        split_name="" if part is None else SPLIT_TITLES[part],
+        warning=overlap_warning(classifier, dataset, samples, taught),
         history=() if run is None else _history(run),
         temperature=info.temperature,
         threshold=least,
-        answered=measure_confidence(classifier, predictions, least).answered,
-        training=Predictions.load(known) if known is not None and known.is_file() else None,
-        read=_reader([*samples, *taught]),
-        heatmap=_heatmap(classifier),
+        answer_counts=measure_confidence(classifier, predictions, least).answered,
+        training_predictions=Predictions.load(known) if known is not None and known.is_file() else None,
+        read_image=_reader([*samples, *taught]),
+        make_heatmap=_heatmap(classifier),
         findings=scan_findings(dataset) or None,
-        parts=info.provenance.photos,
-        split="The classifier was made from these photos:" if info.provenance.photos else "",
+        split_counts=info.provenance.photos,
+        split_description="The classifier was made from these photos:" if info.provenance.photos else "",
         provenance=report_provenance(classifier, dataset.root),
         settings=dump_recipe(Recipe.model_validate(info.provenance.recipe)),
     )

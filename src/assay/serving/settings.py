@@ -213,7 +213,7 @@ class WebSettings(Settings):
     page: bool = True
     """Serve the page at `/` and the labelling page at `/relabel`."""
     suspects: Path | None = None
-    """Photos with suspected label errors: a report's `suspects.csv`, or the JSON of `assay check --model`."""
+    """Photos with suspected label errors: a report's `label_issues.csv`, or the JSON of `assay check --model`."""
     data: Path | None = None
     """Manifest of the training data (a run's manifest.csv); the corrected labels are merged into a copy of it."""
     labels: Path | None = None

@@ -35,7 +35,7 @@ def test_a_manifest_changed_beyond_reading(tmp_path: Path):
 
 
 def test_suspects_of_a_report(tmp_path: Path):
-    table = tmp_path / "suspects.csv"
+    table = tmp_path / "label_issues.csv"
     table.write_text("id,path,label,suggested\n1,in/a.png,red,blue\n2,/b.png,blue,red\n", encoding="utf-8")
     found = suspect_candidates(table, None)
     assert [(one.path, one.label, one.note) for one in found] == [
@@ -79,7 +79,7 @@ def test_a_file_that_is_not_there(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["none", "1.0", "nan"])
 def test_suspects_of_classes_with_odd_names(tmp_path: Path, name: str):
-    table = tmp_path / "suspects.csv"
+    table = tmp_path / "label_issues.csv"
     table.write_text(f"id,path,label,suggested\n1, a.png,{name},blue\n", encoding="utf-8")
     (found,) = suspect_candidates(table, None)
     assert (found.path, found.label) == (tmp_path / " a.png", name)

@@ -1,27 +1,32 @@
-"""Renders the HTML page: selects the images to show, lays out the confusion matrix and fills the template.
+"""Renders the HTML page: draws the charts, lays out the confusion matrix and fills the template.
 
 The template engine escapes every name, and a content security policy forbids scripts and requests, so that
 no class or file name can inject code.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
+from matplotlib.figure import Figure
 
 from assay import __version__
+from assay.core.notebook_html import data_uri
 from assay.core.tables import MAX_CLASSES_SHOWN, format_number, format_percent, shorten
 from assay.core.text import printable, printable_value
 from assay.evaluation.bootstrap import BootstrapIntervals
-from assay.evaluation.confusion_matrix import HOW_TO_READ, ConfusedPair, ConfusionMatrix, cell_colors
-from assay.evaluation.figure_style import MUTED
+from assay.evaluation.confusion_matrix import HOW_TO_READ, ConfusionMatrix, cell_colors
+from assay.evaluation.figure_style import MUTED, to_svg
+from assay.evaluation.figures import (
+    history_figure,
+    precision_coverage_figure,
+    precision_recall_figure,
+    reliability_figure,
+)
 from assay.evaluation.intervals import Interval
 from assay.evaluation.metrics import ClassMetrics, Metrics, most_confused_classes, worst_classes
-from assay.evaluation.predictions import Mistake
-from assay.evaluation.report.context import ReportContext
-from assay.evaluation.report.report_data import LabelIssue, Neighbor, ReportData
-from assay.evaluation.report.svg_figures import history_svgs, reliability_svg, threshold_svgs
+from assay.evaluation.report.report_data import EpochMetrics, ReportContext, ReportData
 from assay.evaluation.report.text import (
     abstention_sentence,
     baseline_sentence,
@@ -30,160 +35,15 @@ from assay.evaluation.report.text import (
     question_sentence,
     result_sentence,
 )
-from assay.evaluation.report.thumbnails import ThumbnailMap, ThumbnailRequest
-
-MAX_PAIRS = 6
-"""Kinds of mistakes shown with photos."""
-
-MAX_PAIR_PHOTOS = 6
-MAX_LABEL_ISSUES = 24
-MAX_MISTAKES = 160
-"""Misclassified photos shown; the tables list them all."""
+from assay.evaluation.report.thumbnails import Gallery, ThumbnailMap
 
 MAX_EXPANDED_MISTAKES = 24
-"""Misclassified photos that stand open; the others unfold."""
-
-LARGE, MEDIUM, SMALL = 176, 120, 72
-
-
-class ConfusedPairPhotos(NamedTuple):
-    """A kind of mistake and its most confident photos."""
-
-    pair: ConfusedPair
-    photos: tuple[tuple[Mistake, ThumbnailRequest], ...]
-
-
-class LabelIssuePhoto(NamedTuple):
-    """A doubtful label and its photo."""
-
-    suspect: LabelIssue
-    photo: ThumbnailRequest
-
-
-class MistakePhotos(NamedTuple):
-    """A misclassified photo, its heat map, and the training photos most like it."""
-
-    mistake: Mistake
-    photo: ThumbnailRequest
-    heat: ThumbnailRequest | None
-    nearest: tuple[tuple[Neighbor, ThumbnailRequest], ...]
-
-
-class Gallery(NamedTuple):
-    """Everything that a page shows in pictures."""
-
-    pairs: tuple[ConfusedPairPhotos, ...]
-    suspects: tuple[LabelIssuePhoto, ...]
-    mistakes: tuple[MistakePhotos, ...]
-
-    def wishes(self) -> Iterator[ThumbnailRequest]:
-        """Give every picture as often as it is shown, the most important first."""
-        for pair in self.pairs:
-            yield from (wish for _, wish in pair.photos)
-        yield from (one.photo for one in self.suspects)
-        for one in self.mistakes:
-            yield one.photo
-            if one.heat is not None:
-                yield one.heat
-            yield from (wish for _, wish in one.nearest)
-
-
-def select_photos(facts: ReportData, *, heat: bool) -> Gallery:
-    """Choose the photos.
-
-    Args:
-        facts: what was counted.
-        heat: whether heat maps can be made.
-    """
-    pairs = []
-    for pair in facts.confusion.pairs()[:MAX_PAIRS]:
-        kind = (pair.actual, pair.predicted)
-        alike = [one for one in facts.mistakes if (one.actual, one.predicted) == kind][:MAX_PAIR_PHOTOS]
-        pairs.append(
-            ConfusedPairPhotos(pair, tuple((one, ThumbnailRequest(one.id, one.path, MEDIUM)) for one in alike))
-        )
-    suspects = (
-        LabelIssuePhoto(one, ThumbnailRequest(one.id, one.path, MEDIUM)) for one in facts.suspects[:MAX_LABEL_ISSUES]
-    )
-    classes = facts.predictions.classes
-    mistakes = (
-        MistakePhotos(
-            one,
-            ThumbnailRequest(one.id, one.path, LARGE),
-            ThumbnailRequest(one.id, one.path, LARGE, classes.index(one.predicted)) if heat else None,
-            tuple((near, ThumbnailRequest(near.id, near.path, SMALL)) for near in neighbours),
-        )
-        for one, neighbours in zip(facts.mistakes[:MAX_MISTAKES], facts.neighbours[:MAX_MISTAKES], strict=True)
-    )
-    return Gallery(tuple(pairs), tuple(suspects), tuple(mistakes))
-
-
-class MatrixCell(NamedTuple):
-    """How many photos of the row's class were taken for the column's."""
-
-    photos: int
-    share: str
-    """Of the row, as a percentage; empty for no photos."""
-    background: str
-    ink: str
-    """Colours, as #rrggbb."""
-    right: bool
-
-
-class MatrixRow(NamedTuple):
-    """The photos of one class."""
-
-    name: str
-    cells: tuple[MatrixCell, ...]
-    elsewhere: int
-    """Photos taken for a class that has no column."""
-
-
-class MatrixTable(NamedTuple):
-    """What a page shows of a confusion matrix."""
-
-    columns: tuple[str, ...]
-    rows: tuple[MatrixRow, ...]
-    whole: bool
-    """Whether every class is shown."""
-
-
-def matrix_table(confusion: ConfusionMatrix, most: int = MAX_CLASSES_SHOWN) -> MatrixTable:
-    """Lay out the matrix; of more than `most` classes, those with most mistakes, in output order."""
-    counts, shares = confusion.counts, confusion.normalised
-    colours = cell_colors(shares)
-    chosen = most_confused_classes(counts, most)
-    rows = []
-    for row in chosen:
-        cells = tuple(
-            MatrixCell(
-                int(counts[row, column]),
-                format_percent(float(shares[row, column])) if counts[row, column] else "",
-                _hex_color(colours[row, column]),
-                _contrasting_color(colours[row, column]) if counts[row, column] else MUTED,
-                bool(row == column),
-            )
-            for column in chosen
-        )
-        elsewhere = int(counts[row].sum() - counts[row, chosen].sum())
-        rows.append(MatrixRow(confusion.classes[row], cells, elsewhere))
-    columns = tuple(confusion.classes[column] for column in chosen)
-    return MatrixTable(columns, tuple(rows), len(chosen) == len(confusion.classes))
-
-
-def _hex_color(colour: np.ndarray) -> str:
-    return "#" + "".join(f"{round(255 * float(part)):02x}" for part in colour)
-
-
-def _contrasting_color(colour: np.ndarray) -> str:
-    """Black or white, whichever contrasts more with an RGB colour: at least 4.5 to 1 (WCAG 2.2)."""
-    linear = np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
-    luminance = float(linear @ np.array([0.2126, 0.7152, 0.0722]))
-    return "#000000" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "#ffffff"
-
-
+"""Misclassified images that are visible at once; the others unfold."""
 MAX_SLICES = 40
+
 _NAME_WIDTH = 48
+_SVG_WIDTH_INCHES = 4.8  # about 46 letters of the page
+_SPLIT_TITLES = {"train": "training", "val": "validation"}
 
 
 class HeadlineMetric(NamedTuple):
@@ -195,49 +55,174 @@ class HeadlineMetric(NamedTuple):
 
 
 class SplitTable(NamedTuple):
-    """Photos by class (rows) and part (columns)."""
+    """Images by class (rows) and split (columns)."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[int, ...]], ...]
     totals: tuple[int, ...]
     hidden: int
-    """Classes that have no row."""
+    """Classes without a row."""
 
 
-def render_page(facts: ReportData, context: ReportContext, gallery: Gallery, pictures: ThumbnailMap) -> str:
+class SvgFigure(NamedTuple):
+    """A chart of the page."""
+
+    uri: str
+    alt: str
+    caption: str = ""
+
+
+class MatrixCell(NamedTuple):
+    """How many images of the row's class were predicted as the column's."""
+
+    photos: int
+    share: str
+    """Of the row, as a percentage; empty without images."""
+    background: str
+    color: str
+    """Colors as #rrggbb."""
+    correct: bool
+
+
+class MatrixRow(NamedTuple):
+    """The images of one class."""
+
+    name: str
+    cells: tuple[MatrixCell, ...]
+    hidden_columns: int
+    """Images predicted as a class without a column."""
+
+
+class MatrixTable(NamedTuple):
+    """What the page shows of a confusion matrix."""
+
+    columns: tuple[str, ...]
+    rows: tuple[MatrixRow, ...]
+    complete: bool
+    """Whether every class is shown."""
+
+
+def render_page(data: ReportData, context: ReportContext, gallery: Gallery, thumbnails: ThumbnailMap) -> str:
     """Return the page."""
-    metrics = facts.metrics
-    drawn = history_svgs(context.history, context.best_epoch)
+    metrics = data.metrics
     values: dict[str, Any] = {
-        "answering": abstention_sentence(context),
-        "assay": __version__,
-        "baseline": baseline_sentence(metrics),
-        "calibration_sentence": calibration_sentence(facts.calibration.ece, facts.before.ece if facts.before else None),
-        "classes": _class_rows(metrics, facts.intervals),
-        "contents": _contents(facts, context),
+        "abstention_sentence": abstention_sentence(context),
+        "baseline_sentence": baseline_sentence(metrics),
+        "calibration_sentence": calibration_sentence(data.calibration.ece, data.before.ece if data.before else None),
+        "class_rows": _class_rows(metrics, data.intervals),
+        "contents": _contents(data, context),
         "context": context,
-        "facts": facts,
-        "figures": _headline_metrics(metrics, facts.intervals),
+        "data": data,
         "gallery": gallery,
-        "heat": context.heatmap is not None,
-        "history": drawn,
-        "how_to_read": _capitalize(HOW_TO_READ.removeprefix("How to read it: ")),
-        "looked_for": positive_class_sentence(metrics),
-        "matrix": matrix_table(facts.confusion),
+        "headline_metrics": _headline_metrics(metrics, data.intervals),
+        "history_figures": history_svgs(context.history, context.best_epoch),
+        "how_to_read": HOW_TO_READ,
+        "matrix": matrix_table(data.confusion),
+        "max_expanded_mistakes": MAX_EXPANDED_MISTAKES,
+        "max_slices": MAX_SLICES,
         "metrics": metrics,
-        "mistakes_open": MAX_EXPANDED_MISTAKES,
-        "most_slices": MAX_SLICES,
-        "near": any(facts.neighbours),
-        "pairs_hidden": len(facts.confusion.pairs()) - len(gallery.pairs),
-        "parts": _split_table(context.parts),
-        "pictures": pictures,
-        "question": question_sentence(context, facts.predictions.classes),
-        "reliability": reliability_svg(facts),
-        "standing_out": any(one.outliers for one in facts.properties),
-        "thresholds": threshold_svgs(facts),
-        "verdict": result_sentence(metrics, context),
+        "pairs_hidden": len(data.confusion.pairs()) - len(gallery.pairs),
+        "positive_class_sentence": positive_class_sentence(metrics),
+        "question": question_sentence(context, data.predictions.classes),
+        "reliability_figure": reliability_svg(data),
+        "result_sentence": result_sentence(metrics, context),
+        "split_table": _split_table(context.split_counts),
+        "threshold_figures": threshold_svgs(data),
+        "thumbnails": thumbnails,
+        "version": __version__,
+        "with_neighbors": any(data.neighbors),
     }
     return _template_environment().get_template("report.html.j2").render(values)
+
+
+def matrix_table(confusion: ConfusionMatrix, most: int = MAX_CLASSES_SHOWN) -> MatrixTable:
+    """Lay out the matrix; of more than `most` classes, those with the most mistakes, in output order."""
+    counts, shares = confusion.counts, confusion.normalized
+    colors = cell_colors(shares)
+    chosen = most_confused_classes(counts, most)
+    rows = []
+    for row in chosen:
+        cells = tuple(
+            MatrixCell(
+                int(counts[row, column]),
+                format_percent(float(shares[row, column])) if counts[row, column] else "",
+                "#" + "".join(f"{round(255 * float(part)):02x}" for part in colors[row, column]),
+                _contrasting_color(colors[row, column]) if counts[row, column] else MUTED,
+                bool(row == column),
+            )
+            for column in chosen
+        )
+        hidden = int(counts[row].sum() - counts[row, chosen].sum())
+        rows.append(MatrixRow(confusion.classes[row], cells, hidden))
+    columns = tuple(confusion.classes[column] for column in chosen)
+    return MatrixTable(columns, tuple(rows), len(chosen) == len(confusion.classes))
+
+
+def reliability_svg(data: ReportData) -> SvgFigure | None:
+    """Draw the reliability diagram, before and after temperature scaling if there is one."""
+    if not data.calibration.bins:
+        return None
+    alt = f"Reliability diagram: expected calibration error {format_number(data.calibration.ece)}"
+    if data.before is not None:
+        alt += f", before calibration {format_number(data.before.ece)}"
+    return _svg_figure(reliability_figure(data.calibration, data.before), f"{alt}.")
+
+
+def threshold_svgs(data: ReportData) -> tuple[SvgFigure, ...]:
+    """Draw precision and coverage over the confidence; for the positive class, precision and recall."""
+    if not len(data.predictions):
+        return ()
+    figures = [
+        _svg_figure(
+            precision_coverage_figure(data.predictions),
+            "Precision and coverage over the confidence threshold; the table gives the values.",
+            "Precision and coverage",
+        )
+    ]
+    positive = data.metrics.positive
+    if positive is not None and data.metrics.of(positive).support:
+        title = f"Precision and recall of “{shorten(positive, 40)}”"
+        figure = precision_recall_figure(data.predictions, positive)
+        figures.append(_svg_figure(figure, f"{title} over the probability threshold.", title))
+    return tuple(figures)
+
+
+def history_svgs(history: Sequence[EpochMetrics], best: int) -> tuple[SvgFigure, ...]:
+    """Draw loss and accuracy over the epochs."""
+    if not history:
+        return ()
+    epochs, last = [row.epoch for row in history], history[-1]
+    loss = [row.train_loss for row in history], [row.val_loss for row in history]
+    accuracy = [row.train_accuracy for row in history], [row.val_accuracy for row in history]
+    over = f"over {len(epochs)} epochs"
+    return (
+        _svg_figure(
+            history_figure(epochs, *loss, name="Loss", best=best),
+            f"Loss {over}, {format_number(last.val_loss)} on validation in the last.",
+            "Loss",
+        ),
+        _svg_figure(
+            history_figure(epochs, *accuracy, name="Accuracy", share=True, best=best),
+            f"Accuracy {over}, {format_percent(last.val_accuracy)} on validation in the last.",
+            "Accuracy",
+        ),
+    )
+
+
+def _svg_figure(figure: Figure, alt: str, caption: str = "") -> SvgFigure:
+    width, height = figure.get_size_inches()
+    # Letters become as large as those of the page, which has headings of its own.
+    figure.set_size_inches(_SVG_WIDTH_INCHES, _SVG_WIDTH_INCHES * height / width)
+    for axes in figure.axes:
+        axes.set_title("", loc="left")
+    return SvgFigure(data_uri(to_svg(figure).encode(), "image/svg+xml"), alt, caption)
+
+
+def _contrasting_color(color: np.ndarray) -> str:
+    """Black or white, whichever contrasts more with an RGB color: at least 4.5 to 1 (WCAG 2.2)."""
+    linear = np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ np.array([0.2126, 0.7152, 0.0722]))
+    return "#000000" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "#ffffff"
 
 
 def _template_environment() -> jinja2.Environment:
@@ -251,10 +236,10 @@ def _template_environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "name": lambda text: shorten(str(text), _NAME_WIDTH),
+        "no_break": _no_break,
         "number": format_number,
-        "percent": _percent,
+        "percent": lambda share, digits=1: _no_break(format_percent(share, digits)),
         "text": printable,
-        "tight": _no_break,
         "thousands": lambda value: f"{value:,}",
     }
     return environment
@@ -265,52 +250,41 @@ def _no_break(text: str) -> str:
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def _percent(share: float | None, digits: int = 1) -> str:
-    return _no_break(format_percent(share, digits))
-
-
-def _capitalize(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _contents(facts: ReportData, context: ReportContext) -> list[tuple[str, str]]:
-    counted, some = bool(facts.metrics.count), bool(facts.properties)
-    told = context.findings is not None or bool(context.parts or context.split)
-    table = (
+def _contents(data: ReportData, context: ReportContext) -> list[tuple[str, str]]:
+    counted = bool(data.metrics.count)
+    about_data = context.findings is not None or bool(context.split_counts or context.split_description)
+    sections = (
         ("result", "Result", True),
         ("classes", "Metrics per class", counted),
         ("confusion", "Confusion matrix", counted),
         ("confidence", "Calibration", counted),
         ("thresholds", "Confidence threshold", counted),
-        ("properties", "Accuracy by image property", counted and some),
+        ("slices", "Accuracy by image property", counted and bool(data.slices)),
         ("labels", "Possible label errors", counted),
         ("mistakes", "Misclassified photos", counted),
         ("training", "Training", bool(context.history)),
-        ("data", "Data", told),
+        ("data", "Data", about_data),
         ("provenance", "Provenance", bool(context.provenance or context.settings)),
         ("glossary", "Glossary", True),
     )
-    return [(anchor, name) for anchor, name, there in table if there]
+    return [(anchor, title) for anchor, title, present in sections if present]
 
 
 def _headline_metrics(metrics: Metrics, intervals: BootstrapIntervals) -> list[HeadlineMetric]:
-    found = [
+    f1 = HeadlineMetric("Macro F1", format_number(metrics.macro.f1), _number_range(intervals.macro_f1))
+    if metrics.positive is not None:
+        index = [entry.name for entry in metrics.classes].index(metrics.positive)
+        value, interval = format_number(metrics.classes[index].f1), _number_range(intervals.f1[index])
+        f1 = HeadlineMetric(f"F1 of “{shorten(metrics.positive, 30)}”", value, interval)
+    return [
         HeadlineMetric("Accuracy", format_percent(metrics.accuracy), _percent_range(metrics.accuracy_interval)),
         HeadlineMetric(
             "Balanced accuracy", format_percent(metrics.balanced_accuracy), _percent_range(intervals.balanced_accuracy)
         ),
+        f1,
+        HeadlineMetric("ROC-AUC", format_number(metrics.roc_auc), _number_range(intervals.roc_auc)),
+        HeadlineMetric("Photos evaluated", f"{metrics.count:,}", f"{metrics.count - metrics.correct:,} misclassified"),
     ]
-    if metrics.positive is not None:
-        place = [one.name for one in metrics.classes].index(metrics.positive)
-        one = metrics.classes[place]
-        name = f"F1 of “{shorten(one.name, 30)}”"
-        found.append(HeadlineMetric(name, format_number(one.f1), _number_range(intervals.f1[place])))
-    else:
-        found.append(HeadlineMetric("Macro F1", format_number(metrics.macro.f1), _number_range(intervals.macro_f1)))
-    found.append(HeadlineMetric("ROC-AUC", format_number(metrics.roc_auc), _number_range(intervals.roc_auc)))
-    wrong = metrics.count - metrics.correct
-    found.append(HeadlineMetric("Photos evaluated", f"{metrics.count:,}", f"{wrong:,} misclassified"))
-    return found
 
 
 def _percent_range(interval: Interval | None) -> str:
@@ -323,14 +297,13 @@ def _number_range(interval: Interval | None) -> str:
 
 def _class_rows(metrics: Metrics, intervals: BootstrapIntervals) -> list[tuple[ClassMetrics, Interval | None]]:
     """The rows of the class table in output order; of very many classes, those with the lowest F1."""
-    interval = dict(zip([one.name for one in metrics.classes], intervals.f1, strict=True))
-    return [(one, interval[one.name]) for one in worst_classes(metrics)]
+    f1 = dict(zip([entry.name for entry in metrics.classes], intervals.f1, strict=True))
+    return [(entry, f1[entry.name]) for entry in worst_classes(metrics)]
 
 
-def _split_table(parts: Mapping[str, Mapping[str, int]]) -> SplitTable:
-    named = {"train": "training", "val": "validation"}
-    classes = list(dict.fromkeys(name for counts in parts.values() for name in counts))
-    rows = tuple((name, tuple(counts.get(name, 0) for counts in parts.values())) for name in classes)
-    totals = tuple(sum(counts.values()) for counts in parts.values())
+def _split_table(splits: Mapping[str, Mapping[str, int]]) -> SplitTable:
+    classes = list(dict.fromkeys(name for counts in splits.values() for name in counts))
+    rows = tuple((name, tuple(counts.get(name, 0) for counts in splits.values())) for name in classes)
+    totals = tuple(sum(counts.values()) for counts in splits.values())
     hidden = max(0, len(rows) - MAX_CLASSES_SHOWN)
-    return SplitTable(tuple(named.get(name, name) for name in parts), rows[:MAX_CLASSES_SHOWN], totals, hidden)
+    return SplitTable(tuple(_SPLIT_TITLES.get(name, name) for name in splits), rows[:MAX_CLASSES_SHOWN], totals, hidden)

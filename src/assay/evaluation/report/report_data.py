@@ -1,7 +1,10 @@
-"""Everything a report shows in numbers, computed once for the page, the JSON and the tables."""
+"""Everything a report shows: `ReportContext` describes the surroundings, `ReportData` holds the computed numbers.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+The numbers are computed once for the page, the JSON and the tables.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,96 +17,104 @@ from assay.evaluation.confident_learning import LabelIssues, find_label_issues
 from assay.evaluation.confusion_matrix import ConfusionMatrix
 from assay.evaluation.intervals import Interval, wilson_interval
 from assay.evaluation.metrics import Metrics
-from assay.evaluation.predictions import IntArray, Mistake, Predictions, misclassified_photos
-from assay.evaluation.report.context import ReportContext
-from assay.evaluation.report.image_slices import SliceGroup, slices_by_image_property
-from assay.evaluation.selective_classification import precision_coverage_curve
+from assay.evaluation.predictions import IntArray, Mistake, Predictions, ReadImage, misclassified_photos
+from assay.evaluation.selective_classification import AnswerCounts, precision_coverage_curve
+from assay.evaluation.slices import ImageProperties, SliceGroup, measure_images, slices_by_image_property
 from assay.evaluation.temperature_scaling import apply_temperature
 
+MakeHeatmap = Callable[[bytes, int], bytes | None]
+"""Returns, for an image's bytes and a class index, an image file that shows the evidence for the class; or None."""
+
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+"""Confidence thresholds of the table."""
+
+MAX_NEIGHBORS = 3
+"""Training images shown beside each mistake."""
+
 _MAX_SIMILARITY_CELLS = 20_000_000  # similarities held at once
+_MAX_BOOTSTRAP_CELLS = 30_000_000  # each resample draws a whole confusion matrix
+
+
+class EpochMetrics(NamedTuple):
+    """One epoch of the training, counted from 1; accuracies 0-1."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+
+
+class ReportFinding(NamedTuple):
+    """A finding of the data audit."""
+
+    severity: str
+    """error, warning or note."""
+    title: str
+    """A sentence without a full stop."""
+    advice: str = ""
+    photos: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportContext:
+    """What a report shows besides the predictions. Everything is optional.
+
+    Attributes:
+        title: heading of the page.
+        question: what the classifier decides, as a sentence; empty: made from the class names.
+        split_name: adjective of the images (test, validation); empty: just photos.
+        warning: a sentence on why the metrics may be too good; empty: none.
+        history: metrics of each epoch.
+        best_epoch: the epoch whose weights were kept; 0: unknown.
+        temperature: what the logits were divided by before the softmax; if not 1, calibration is shown before
+            and after.
+        threshold: confidence threshold below which the classifier abstains; None: it never does.
+        answer_counts: how many of these images it answers; None: it never abstains.
+        training_predictions: of the training images; with embeddings on both sides, the nearest of them are
+            shown beside each mistake.
+        image_properties: what is known of the images by id; the others are measured from their files.
+        read_image: returns an image's bytes; None: read from the file at its path.
+        make_heatmap: None: the page has no heat maps.
+        findings: of the data audit; None: the data was not audited.
+        split_counts: images by split and class.
+        split_description: how the images were split, in a sentence or two.
+        provenance: where classifier and data come from, by name, in order.
+        settings: all settings of the training as text.
+    """
+
+    title: str = "Evaluation"
+    question: str = ""
+    split_name: str = ""
+    warning: str = ""
+    history: Sequence[EpochMetrics] = ()
+    best_epoch: int = 0
+    temperature: float = 1.0
+    threshold: float | None = None
+    answer_counts: AnswerCounts | None = None
+    training_predictions: Predictions | None = None
+    image_properties: Mapping[str, ImageProperties] = field(default_factory=dict)
+    read_image: ReadImage | None = None
+    make_heatmap: MakeHeatmap | None = None
+    findings: Sequence[ReportFinding] | None = None
+    split_counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    split_description: str = ""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    settings: str = ""
 
 
 class Neighbor(NamedTuple):
-    """A training photo near another photo."""
+    """A training image near another image."""
 
     id: str
     path: str
     label: str
     similarity: float
-    """Cosine of the angle between the embeddings, -1 to 1."""
-
-
-def nearest_training_photos(
-    predictions: Predictions, rows: IntArray, training: Predictions | None, count: int = 3
-) -> tuple[tuple[Neighbor, ...], ...]:
-    """Find the training photos whose embeddings point most nearly the same way.
-
-    Args:
-        predictions: the photos looked at.
-        rows: which of them, int64 [R].
-        training: the training photos; a photo is never its own neighbour.
-        count: most neighbours of a photo.
-
-    Returns:
-        Neighbours of each of the R photos, the most similar first; none at all where embeddings are missing
-        or of different lengths.
-    """
-    if training is None or not len(training) or not _comparable(predictions, training):
-        return ((),) * len(rows)
-    units, asked = _unit_vectors(training.embedding), _unit_vectors(predictions.embedding)[rows]
-    places = {known: place for place, known in enumerate(zip(training.ids, training.paths, strict=True))}
-    found: list[tuple[Neighbor, ...]] = []
-    step = max(1, _MAX_SIMILARITY_CELLS // len(units))
-    for start in range(0, len(rows), step):
-        similarity = asked[start : start + step] @ units.T
-        for offset, line in enumerate(similarity):
-            row = int(rows[start + offset])
-            own = places.get((predictions.ids[row], predictions.paths[row]))
-            if own is not None:
-                line[own] = -np.inf
-            found.append(_most_similar(line, training, count))
-    return tuple(found)
-
-
-def _most_similar(similarity: npt.NDArray[np.float32], training: Predictions, count: int) -> tuple[Neighbor, ...]:
-    best = np.argpartition(-similarity, min(count, similarity.size - 1))[:count]
-    best = best[np.argsort(-similarity[best], kind="stable")]
-    return tuple(
-        Neighbor(
-            training.ids[place],
-            training.paths[place],
-            training.classes[training.actual[place]],
-            float(similarity[place]),
-        )
-        for place in best
-        if np.isfinite(similarity[place])
-    )
-
-
-def _comparable(one: Predictions, other: Predictions) -> bool:
-    if one.embedding is None or other.embedding is None:
-        return False
-    return bool(one.embedding.shape[1] == other.embedding.shape[1])
-
-
-def _unit_vectors(embedding: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32]:
-    rows = np.asarray(embedding, dtype=np.float32)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: npt.NDArray[np.float32] = rows / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return unit
-
-
-THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-"""Least confidences of the threshold table."""
-
-MAX_NEIGHBORS = 3
-"""Training photos beside each mistake."""
-
-_MAX_BOOTSTRAP_CELLS = 30_000_000
+    """Cosine similarity of the embeddings, -1 to 1."""
 
 
 class LabelIssue(NamedTuple):
-    """A photo whose label is doubtful."""
+    """An image whose label is probably wrong."""
 
     row: int
     id: str
@@ -115,7 +126,7 @@ class LabelIssue(NamedTuple):
 
 
 class ThresholdRow(NamedTuple):
-    """What is answered, and how well, when only photos at least so sure are."""
+    """Coverage and precision at one confidence threshold."""
 
     threshold: float
     answered: int
@@ -127,21 +138,21 @@ class ThresholdRow(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ReportData:
-    """What was counted.
+    """The computed numbers of a report.
 
     Attributes:
-        predictions: of the photos judged.
-        metrics: counted on them.
-        intervals: of the numbers that are no plain shares.
-        confusion: which class was taken for which.
-        mistakes: all misclassified photos, the most confident first.
-        neighbours: the nearest training photos of each mistake; empty without embeddings.
+        predictions: of the evaluated images.
+        metrics: of the predictions.
+        intervals: bootstrap intervals of the metrics that are not proportions.
+        confusion: the confusion matrix.
+        mistakes: all misclassified images, the most confident first.
+        neighbors: the nearest training images of each mistake; empty without embeddings.
         calibration: of the probabilities as they are.
-        before: of the same photos without temperature; none where it is 1.
-        thresholds: precision and coverage at some least confidences.
-        properties: accuracy by what the photos are like.
-        labels: ranking of all labels by doubt.
-        suspects: the doubtful ones, first the most doubtful.
+        before: the same without temperature scaling; None where the temperature is 1.
+        thresholds: coverage and precision at some thresholds.
+        slices: accuracy by image property.
+        label_ranking: all labels ranked by doubt.
+        label_issues: the labels that are probably wrong, the most doubtful first.
     """
 
     predictions: Predictions
@@ -149,83 +160,125 @@ class ReportData:
     intervals: BootstrapIntervals
     confusion: ConfusionMatrix
     mistakes: tuple[Mistake, ...]
-    neighbours: tuple[tuple[Neighbor, ...], ...]
+    neighbors: tuple[tuple[Neighbor, ...], ...]
     calibration: Calibration
     before: Calibration | None
     thresholds: tuple[ThresholdRow, ...]
-    properties: tuple[SliceGroup, ...]
-    labels: LabelIssues
-    suspects: tuple[LabelIssue, ...]
+    slices: tuple[SliceGroup, ...]
+    label_ranking: LabelIssues
+    label_issues: tuple[LabelIssue, ...]
 
 
 def collect_report_data(
     predictions: Predictions, metrics: Metrics, context: ReportContext, progress: Progress = no_progress
 ) -> ReportData:
-    """Count everything."""
+    """Compute everything that the report shows and that is not in `metrics` or `context` yet."""
     mistakes = misclassified_photos(predictions)
-    labels = find_label_issues(predictions.probabilities, predictions.actual)
-    rows = np.array([one.row for one in mistakes], dtype=np.int64)
+    ranking = find_label_issues(predictions.probabilities, predictions.actual)
+    rows = np.array([mistake.row for mistake in mistakes], dtype=np.int64)
+    resamples = min(RESAMPLES, max(200, _MAX_BOOTSTRAP_CELLS // len(predictions.classes) ** 2))
+    properties = measure_images(predictions, context.read_image, known=context.image_properties, progress=progress)
     return ReportData(
         predictions=predictions,
         metrics=metrics,
-        intervals=bootstrap_intervals(predictions, resamples=_resamples(len(predictions.classes))),
-        confusion=ConfusionMatrix.of(predictions),
+        intervals=bootstrap_intervals(predictions, metrics, resamples=resamples),
+        confusion=ConfusionMatrix.from_predictions(predictions),
         mistakes=mistakes,
-        neighbours=nearest_training_photos(predictions, rows, context.training, MAX_NEIGHBORS),
+        neighbors=nearest_training_photos(predictions, rows, context.training_predictions, MAX_NEIGHBORS),
         calibration=measure_calibration(predictions),
         before=_before_calibration(predictions, context.temperature),
         thresholds=threshold_rows(predictions),
-        properties=slices_by_image_property(predictions, context.read, progress=progress),
-        labels=labels,
-        suspects=_label_issues(predictions, labels),
+        slices=slices_by_image_property(predictions, properties),
+        label_ranking=ranking,
+        label_issues=_label_issues(predictions, ranking),
     )
 
 
 def threshold_rows(predictions: Predictions, thresholds: Sequence[float] = THRESHOLDS) -> tuple[ThresholdRow, ...]:
-    """Look up precision and coverage at least confidences that lie above the lowest possible one."""
+    """Look up coverage and precision at the thresholds above 1/C, the lowest possible confidence."""
     curve = precision_coverage_curve(predictions)
     rows = []
     for threshold in thresholds:
         if threshold <= 1 / len(predictions.classes) or not len(predictions):
             continue
-        place = int(np.searchsorted(curve.threshold, threshold, side="left"))
-        some = place < len(curve.threshold)
-        answered, correct = (int(curve.answered[place]), int(curve.correct[place])) if some else (0, 0)
+        index = int(np.searchsorted(curve.threshold, threshold, side="left"))
+        answered, correct = 0, 0
+        if index < len(curve.threshold):
+            answered, correct = int(curve.answered[index]), int(curve.correct[index])
         precision, interval = (correct / answered, wilson_interval(correct, answered)) if answered else (None, None)
         rows.append(ThresholdRow(threshold, answered, answered / len(predictions), correct, precision, interval))
     return tuple(rows)
 
 
-def _resamples(classes: int) -> int:
-    """As many as seconds allow: each draws a whole confusion matrix."""
-    return min(RESAMPLES, max(200, _MAX_BOOTSTRAP_CELLS // classes**2))
+def nearest_training_photos(
+    predictions: Predictions, rows: IntArray, training: Predictions | None, count: int = 3
+) -> tuple[tuple[Neighbor, ...], ...]:
+    """Find the training images with the highest cosine similarity.
+
+    Args:
+        predictions: of the evaluated images.
+        rows: indices of R of them, int64 [R].
+        training: predictions of the training images; an image is never its own neighbor.
+        count: most neighbors of an image.
+
+    Returns:
+        Neighbors of each of the R images, the most similar first; empty where embeddings are missing or of
+        different lengths.
+    """
+    own, others = predictions.embedding, None if training is None else training.embedding
+    if training is None or own is None or others is None or not len(training) or own.shape[1] != others.shape[1]:
+        return ((),) * len(rows)
+    candidates, queries = _unit_vectors(others), _unit_vectors(own)[rows]
+    index = {image: place for place, image in enumerate(zip(training.ids, training.paths, strict=True))}
+    neighbors: list[tuple[Neighbor, ...]] = []
+    step = max(1, _MAX_SIMILARITY_CELLS // len(candidates))
+    for start in range(0, len(rows), step):
+        for offset, similarity in enumerate(queries[start : start + step] @ candidates.T):
+            row = int(rows[start + offset])
+            same = index.get((predictions.ids[row], predictions.paths[row]))
+            if same is not None:
+                similarity[same] = -np.inf
+            neighbors.append(_most_similar(similarity, training, count))
+    return tuple(neighbors)
+
+
+def _most_similar(similarity: npt.NDArray[np.float32], training: Predictions, count: int) -> tuple[Neighbor, ...]:
+    best = np.argpartition(-similarity, min(count, similarity.size - 1))[:count]
+    best = best[np.argsort(-similarity[best], kind="stable")]
+    return tuple(
+        Neighbor(
+            training.ids[row],
+            training.paths[row],
+            training.classes[training.actual[row]],
+            float(similarity[row]),
+        )
+        for row in best
+        if np.isfinite(similarity[row])
+    )
+
+
+def _unit_vectors(embedding: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    lengths = np.linalg.norm(embedding, axis=1, keepdims=True)
+    return np.asarray(embedding / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
 
 
 def _before_calibration(predictions: Predictions, temperature: float) -> Calibration | None:
     if temperature == 1 or not len(predictions):
         return None
-    probabilities = apply_temperature(predictions.log_probabilities, 1 / temperature)
-    return measure_calibration(
-        Predictions(
-            classes=predictions.classes,
-            ids=predictions.ids,
-            paths=predictions.paths,
-            actual=predictions.actual,
-            probabilities=probabilities,
-        )
-    )
+    uncalibrated = apply_temperature(predictions.log_probabilities, 1 / temperature)
+    return measure_calibration(replace(predictions, probabilities=uncalibrated))
 
 
-def _label_issues(predictions: Predictions, labels: LabelIssues) -> tuple[LabelIssue, ...]:
+def _label_issues(predictions: Predictions, ranking: LabelIssues) -> tuple[LabelIssue, ...]:
     return tuple(
         LabelIssue(
             row=int(row),
             id=predictions.ids[row],
             path=predictions.paths[row],
             label=predictions.classes[predictions.actual[row]],
-            suggested=predictions.classes[labels.suggested[row]],
+            suggested=predictions.classes[ranking.suggested[row]],
             label_probability=float(predictions.probabilities[row, predictions.actual[row]]),
-            suggested_probability=float(predictions.probabilities[row, labels.suggested[row]]),
+            suggested_probability=float(predictions.probabilities[row, ranking.suggested[row]]),
         )
-        for row in labels.rows
+        for row in ranking.rows
     )

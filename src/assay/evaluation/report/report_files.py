@@ -9,117 +9,23 @@ from assay.core.progress import Progress, no_progress
 from assay.core.tables import Cell, write_csv, write_json
 from assay.evaluation.metrics import Metrics
 from assay.evaluation.predictions import Predictions
-from assay.evaluation.report.context import ReportContext
-from assay.evaluation.report.page import render_page, select_photos
-from assay.evaluation.report.report_data import ReportData, collect_report_data
+from assay.evaluation.report.page import render_page
+from assay.evaluation.report.report_data import ReportContext, ReportData, collect_report_data
 from assay.evaluation.report.text import baseline_sentence, positive_class_sentence, question_sentence, result_sentence
-from assay.evaluation.report.thumbnails import make_thumbnails
+from assay.evaluation.report.thumbnails import make_thumbnails, select_photos
 
 REPORT_FORMAT = 1
 """Version of the layout of `report.json`."""
-
-
-def report_to_dict(facts: ReportData, context: ReportContext) -> dict[str, Any]:
-    """Return everything the page says, ready for JSON."""
-    predictions, metrics = facts.predictions, facts.metrics
-    return {
-        "format": REPORT_FORMAT,
-        "title": context.title,
-        "question": question_sentence(context, predictions.classes),
-        "verdict": result_sentence(metrics, context),
-        "baseline": baseline_sentence(metrics),
-        "looked_for": positive_class_sentence(metrics),
-        "caution": context.caution,
-        "part": context.part,
-        "metrics": metrics.to_dict(),
-        "intervals": facts.intervals.to_dict(),
-        "confusion": facts.confusion.to_dict(),
-        "calibration": {
-            "temperature": context.temperature,
-            "after": facts.calibration.to_dict(),
-            "before": None if facts.before is None else facts.before.to_dict(),
-        },
-        "thresholds": [
-            row._asdict() | {"interval": None if row.interval is None else list(row.interval)}
-            for row in facts.thresholds
-        ],
-        "answering": {
-            "threshold": context.threshold,
-            "answered": None if context.answered is None else context.answered.to_dict(),
-        },
-        "properties": [one.to_dict() for one in facts.properties],
-        "label_errors": facts.labels.to_dict() | {"photos": [_without(one, "row") for one in facts.suspects]},
-        "mistakes": [
-            _without(mistake, "row") | {"nearest": [one._asdict() for one in neighbours]}
-            for mistake, neighbours in zip(facts.mistakes, facts.neighbours, strict=True)
-        ],
-        "history": [epoch._asdict() for epoch in context.history],
-        "best_epoch": context.best_epoch or None,
-        "check": None if context.findings is None else [one._asdict() for one in context.findings],
-        "split": {"how": context.split, "photos": {name: {**one} for name, one in context.parts.items()}},
-        "provenance": dict(context.provenance),
-    }
-
-
-def write_report_tables(folder: Path, facts: ReportData, names: Mapping[str, str]) -> None:
-    """Write the report's tables into a folder; `names` gives the file of each.
-
-    Args:
-        folder: where to.
-        facts: what was counted.
-        names: file names of `slices`, `suspects`, `thresholds` and `reliability`.
-    """
-    rows: list[list[Cell]] = []
-    for group in facts.properties:
-        for one in group.slices:
-            row: list[Cell] = [group.name, one.name, one.count, one.correct, one.accuracy, *one.interval]
-            rows.append([*row, one.confidence, one.mistaken_for, str(one.name in group.outliers).lower()])
-    header = ["property", "value", "photos", "right", "accuracy", "accuracy_low", "accuracy_high"]
-    write_csv(folder / names["slices"], [*header, "confidence", "mistaken_for", "stands_out"], rows)
-    rows = [
-        [one.id, one.path, one.label, one.suggested, one.label_probability, one.suggested_probability]
-        for one in facts.suspects
-    ]
-    header = ["id", "path", "label", "suggested", "label_probability", "suggested_probability"]
-    write_csv(folder / names["suspects"], header, rows, exact=True)
-    rows = [
-        [
-            one.threshold,
-            one.answered,
-            one.coverage,
-            one.correct,
-            one.precision,
-            *(one.interval or (None, None)),
-        ]
-        for one in facts.thresholds
-    ]
-    header = ["threshold", "answered", "coverage", "right", "precision", "precision_low", "precision_high"]
-    write_csv(folder / names["thresholds"], header, rows)
-    rows = [
-        [name, one.low, one.high, one.count, one.correct, one.confidence, one.accuracy, *one.interval]
-        for name, measured in (("before", facts.before), ("after", facts.calibration))
-        if measured is not None
-        for one in measured.bins
-    ]
-    header = ["calibration", "low", "high", "photos", "right", "confidence", "accuracy"]
-    write_csv(folder / names["reliability"], [*header, "accuracy_low", "accuracy_high"], rows)
-
-
-def _without(row: Any, name: str) -> dict[str, Any]:
-    values: dict[str, Any] = row._asdict()
-    values.pop(name)
-    return values
-
 
 REPORT_FILES: Mapping[str, str] = {
     "page": "report.html",
     "json": "report.json",
     "slices": "slices.csv",
-    "suspects": "suspects.csv",
+    "label_issues": "label_issues.csv",
     "thresholds": "thresholds.csv",
     "reliability": "reliability.csv",
 }
-"""What `write_report` writes: a name for each file, and the file's name in the folder."""
+"""The files that `write_report` writes into the folder, by name."""
 
 
 def write_report(
@@ -132,22 +38,98 @@ def write_report(
     """Write the report; files of an earlier one in the folder are replaced.
 
     Args:
-        folder: where to; made if it is missing.
-        predictions: what the classifier said.
-        metrics: what `evaluate` counted on them.
-        context: what surrounds the predictions; none: nothing.
-        progress: told of every photo opened and every picture made.
+        folder: created if it is missing.
+        predictions: of the evaluated images.
+        metrics: of the predictions.
+        context: what else the report shows.
+        progress: called with the number of images read and thumbnails made.
 
     Returns:
         The path of the page.
     """
     context = context or ReportContext()
-    facts = collect_report_data(predictions, metrics, context, progress)
-    gallery = select_photos(facts, heat=context.heatmap is not None)
-    pictures = make_thumbnails(gallery.wishes(), read=context.read, heatmap=context.heatmap, progress=progress)
+    data = collect_report_data(predictions, metrics, context, progress)
+    gallery = select_photos(data, with_heatmaps=context.make_heatmap is not None)
+    thumbnails = make_thumbnails(
+        gallery.requests(), read=context.read_image, make_heatmap=context.make_heatmap, progress=progress
+    )
     page = folder / REPORT_FILES["page"]
-    text = render_page(facts, context, gallery, pictures)
+    text = render_page(data, context, gallery, thumbnails)
     write_text(page, text.encode("utf-8", "replace").decode())
-    write_json(folder / REPORT_FILES["json"], report_to_dict(facts, context))
-    write_report_tables(folder, facts, REPORT_FILES)
+    write_json(folder / REPORT_FILES["json"], report_to_dict(data, context))
+    _write_tables(folder, data)
     return page
+
+
+def report_to_dict(data: ReportData, context: ReportContext) -> dict[str, Any]:
+    """Return the content of the page, ready for JSON."""
+    predictions, metrics = data.predictions, data.metrics
+    return {
+        "format": REPORT_FORMAT,
+        "title": context.title,
+        "question": question_sentence(context, predictions.classes),
+        "result": result_sentence(metrics, context),
+        "baseline": baseline_sentence(metrics),
+        "positive_class": positive_class_sentence(metrics),
+        "warning": context.warning,
+        "split": context.split_name,
+        "metrics": metrics.to_dict(),
+        "intervals": data.intervals.to_dict(),
+        "confusion": data.confusion.to_dict(),
+        "calibration": {
+            "temperature": context.temperature,
+            "after": data.calibration.to_dict(),
+            "before": None if data.before is None else data.before.to_dict(),
+        },
+        "thresholds": [
+            row._asdict() | {"interval": None if row.interval is None else list(row.interval)}
+            for row in data.thresholds
+        ],
+        "abstention": {
+            "threshold": context.threshold,
+            "counts": None if context.answer_counts is None else context.answer_counts.to_dict(),
+        },
+        "slices": [group.to_dict() for group in data.slices],
+        "label_issues": data.label_ranking.to_dict() | {"photos": [_without_row(issue) for issue in data.label_issues]},
+        "mistakes": [
+            _without_row(mistake) | {"nearest": [neighbor._asdict() for neighbor in neighbors]}
+            for mistake, neighbors in zip(data.mistakes, data.neighbors, strict=True)
+        ],
+        "history": [epoch._asdict() for epoch in context.history],
+        "best_epoch": context.best_epoch or None,
+        "findings": None if context.findings is None else [finding._asdict() for finding in context.findings],
+        "splits": {
+            "description": context.split_description,
+            "counts": {name: {**counts} for name, counts in context.split_counts.items()},
+        },
+        "provenance": dict(context.provenance),
+    }
+
+
+def _write_tables(folder: Path, data: ReportData) -> None:
+    rows: list[list[Cell]] = []
+    for group in data.slices:
+        for part in group.slices:
+            row: list[Cell] = [group.name, part.name, part.count, part.correct, part.accuracy, *part.interval]
+            rows.append([*row, part.confidence, part.mistaken_for, str(part.name in group.below_average).lower()])
+    header = ["property", "value", "photos", "correct", "accuracy", "accuracy_low", "accuracy_high"]
+    write_csv(folder / REPORT_FILES["slices"], [*header, "confidence", "mistaken_for", "below_average"], rows)
+    header = ["id", "path", "label", "suggested", "label_probability", "suggested_probability"]
+    write_csv(folder / REPORT_FILES["label_issues"], header, [issue[1:] for issue in data.label_issues], exact=True)
+    rows = [[*row[:5], *(row.interval or (None, None))] for row in data.thresholds]
+    header = ["threshold", "answered", "coverage", "correct", "precision", "precision_low", "precision_high"]
+    write_csv(folder / REPORT_FILES["thresholds"], header, rows)
+    rows = [
+        [name, part.low, part.high, part.count, part.correct, part.confidence, part.accuracy, *part.interval]
+        for name, measured in (("before", data.before), ("after", data.calibration))
+        if measured is not None
+        for part in measured.bins
+    ]
+    header = ["calibration", "low", "high", "photos", "correct", "confidence", "accuracy"]
+    write_csv(folder / REPORT_FILES["reliability"], [*header, "accuracy_low", "accuracy_high"], rows)
+
+
+def _without_row(record: Any) -> dict[str, Any]:
+    values: dict[str, Any] = record._asdict()
+    del values["row"]
+    return values

@@ -111,7 +111,7 @@ def suspect_candidates(path: Path, data: Path | None) -> list[LabelCandidate]:
     """Return the photos whose labels a check doubts, most doubtful first.
 
     Args:
-        path: `suspects.csv` of a report, or the JSON that `assay check --model --json` prints.
+        path: `label_issues.csv` of a report, or the JSON that `assay check --model --json` prints.
         data: manifest of the data set, which tells where the photos of a JSON are.
 
     Raises:

@@ -26,7 +26,7 @@ def test_flipped_labels_come_first(classes: int):
     assert flipped[found.order[:50]].mean() > 0.9
     assert flipped[found.rows].mean() > 0.8
     assert (found.suggested[found.order[:40]] == truth[found.order[:40]]).mean() > 0.9
-    assert 40 <= found.expected <= 70
+    assert 40 <= found.expected_errors <= 70
 
 
 def test_clean_labels_are_not_suspect():
@@ -34,9 +34,9 @@ def test_clean_labels_are_not_suspect():
     probabilities = np.full((300, 3), 0.1)
     probabilities[np.arange(300), labels] = 0.8
     found = find_label_issues(probabilities, labels)
-    assert not found.suspect.any()
-    assert found.rows.size == found.expected == 0
-    assert found.to_dict() == {"suspects": 0, "expected": 0}
+    assert not found.is_issue.any()
+    assert found.rows.size == found.expected_errors == 0
+    assert found.to_dict() == {"count": 0, "expected_errors": 0}
 
 
 def test_a_timid_class_is_judged_by_its_own_confidence():
@@ -83,6 +83,6 @@ def test_ranking_is_a_permutation_by_margin(count: int, classes: int, seed: int)
     assert sorted(found.order.tolist()) == list(range(count))
     assert (np.diff(found.margin[found.order]) >= 0).all()
     assert (found.suggested != labels).all()
-    assert 0 <= found.expected <= count
+    assert 0 <= found.expected_errors <= count
     # A suspect's other class is at least as probable as that class usually is; it is never its own label.
-    assert set(found.rows.tolist()) == set(np.flatnonzero(found.suspect).tolist())
+    assert set(found.rows.tolist()) == set(np.flatnonzero(found.is_issue).tolist())

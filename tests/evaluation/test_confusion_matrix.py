@@ -11,12 +11,12 @@ Make = Callable[..., Predictions]
 
 
 def test_rows_are_actual_and_columns_predicted(make: Make):
-    confusion = ConfusionMatrix.of(make([0, 0, 0, 1, 1], [0, 0, 2, 1, 2]))
+    confusion = ConfusionMatrix.from_predictions(make([0, 0, 0, 1, 1], [0, 0, 2, 1, 2]))
     assert confusion.counts.tolist() == [[2, 0, 1], [0, 1, 1], [0, 0, 0]]
 
 
 def test_normalised_rows_sum_to_one(make: Make):
-    shares = ConfusionMatrix.of(make([0, 0, 0, 1, 1], [0, 0, 2, 1, 2])).normalised
+    shares = ConfusionMatrix.from_predictions(make([0, 0, 0, 1, 1], [0, 0, 2, 1, 2])).normalized
     np.testing.assert_allclose(shares[:2].sum(axis=1), 1)
     assert np.isnan(shares[2]).all()
 
@@ -31,10 +31,10 @@ def test_most_confused_pairs_first():
 
 
 def test_json(make: Make):
-    values = ConfusionMatrix.of(make([0, 1, 1], [0, 1, 0], classes=("open", "closed", "$?"))).to_dict()
+    values = ConfusionMatrix.from_predictions(make([0, 1, 1], [0, 1, 0], classes=("open", "closed", "$?"))).to_dict()
     assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert values["counts"] == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
-    assert values["normalised"] == [[1, 0, 0], [0.5, 0.5, 0], None]
+    assert values["normalized"] == [[1, 0, 0], [0.5, 0.5, 0], None]
     assert (values["rows"], values["columns"]) == ("actual", "predicted")
     assert values["most_confused"] == [{"actual": "closed", "predicted": "open", "count": 1, "share": 0.5}]
 
@@ -53,19 +53,19 @@ def test_text_explains_itself():
 @pytest.mark.parametrize("classes", [2, 8, 12, 30])
 def test_text_stays_narrow_and_names_every_class(make: Make, classes: int):
     names = [f"an awfully long name of a class, number {k}, as some people like them" for k in range(classes)]
-    text = ConfusionMatrix.of(make(list(range(classes)) * 2, classes=names)).to_text()
+    text = ConfusionMatrix.from_predictions(make(list(range(classes)) * 2, classes=names)).to_text()
     assert max(map(len, text.splitlines())) <= 130
     table = text.split("\n\n")[1].splitlines()
     assert len({line[:30] for line in table[1:]}) == classes
 
 
 def test_text_without_photos_and_without_mistakes(make: Make):
-    assert "There are no photos." in " ".join(ConfusionMatrix.of(make([])).to_text().split())
-    assert "mistake:" not in ConfusionMatrix.of(make([0, 1], [0, 1])).verdict()
+    assert "There are no photos." in " ".join(ConfusionMatrix.from_predictions(make([])).to_text().split())
+    assert "mistake:" not in ConfusionMatrix.from_predictions(make([0, 1], [0, 1])).summary()
 
 
 def test_text_cannot_be_broken_by_a_name(make: Make):
-    text = ConfusionMatrix.of(make([0, 1], [1, 1], classes=("a\nb\x1b[31m", "電池"))).to_text()
+    text = ConfusionMatrix.from_predictions(make([0, 1], [1, 1], classes=("a\nb\x1b[31m", "電池"))).to_text()
     assert "\x1b" not in text
     header, first, second = text.split("\n\n")[1].splitlines()
     assert first.startswith(r"a\nb\x1b[31m")

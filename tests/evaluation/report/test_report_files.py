@@ -62,16 +62,16 @@ def full(photographed: Callable[..., Predictions]) -> tuple[Predictions, ReportC
     predictions = photographed(source_labels=tuple("ab"[k % 2] for k in range(60)))
     context = ReportContext(
         title="Pets and ships",
-        part="test",
-        caution="these photos taught the classifier",
+        split_name="test",
+        warning="these photos taught the classifier",
         history=[EpochMetrics(1, 1.0, 0.5, 1.1, 0.4), EpochMetrics(2, 0.5, 0.8, 0.7, 0.7)],
         best_epoch=2,
         temperature=1.5,
-        training=photographed(),
-        heatmap=lambda data, place: data if place == 1 else None,
+        training_predictions=photographed(),
+        make_heatmap=lambda data, place: data if place == 1 else None,
         findings=[ReportFinding("warning", "3 copies stand in two parts", "Keep them together", 3)],
-        parts={"train": {"cat": 100, "dog": 90, "ship": 80}, "test": {"cat": 20, "dog": 20, "ship": 20}},
-        split="Shared out at random.",
+        split_counts={"train": {"cat": 100, "dog": 90, "ship": 80}, "test": {"cat": 20, "dog": 20, "ship": 20}},
+        split_description="Shared out at random.",
         provenance={"Classifier": "pets 1a2b3c"},
         settings="train:\n  epochs: 2\n",
     )
@@ -147,11 +147,11 @@ def test_hostile_names_are_only_words(photographed: Callable[..., Predictions], 
     )
     context = ReportContext(
         title=HOSTILE,
-        part=HOSTILE,
-        training=hostile,
+        split_name=HOSTILE,
+        training_predictions=hostile,
         findings=[ReportFinding("error", HOSTILE, HOSTILE)],
-        split=HOSTILE,
-        parts={HOSTILE: {HOSTILE: 1}},
+        split_description=HOSTILE,
+        split_counts={HOSTILE: {HOSTILE: 1}},
         provenance={HOSTILE: HOSTILE},
         settings=f"</pre>{HOSTILE}",
     )
@@ -175,13 +175,13 @@ def test_json_and_tables_say_the_same(full: tuple[Predictions, ReportContext], t
     write_report(tmp_path, predictions, compute_metrics(predictions), context)
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == sorted(REPORT_FILES.values())
     report = json.loads((tmp_path / "report.json").read_text("utf-8"))
-    assert report["verdict"].startswith("The classifier is correct on 48 of 60 test photos")
+    assert report["result"].startswith("The classifier is correct on 48 of 60 test photos")
     assert report["metrics"] == json.loads(json.dumps(compute_metrics(predictions).to_dict()))
     assert len(report["mistakes"]) == 12
     assert len(report["mistakes"][0]["nearest"]) == 3
     assert report["calibration"]["before"]["ece"] != report["calibration"]["after"]["ece"]
-    assert [one["property"] for one in report["properties"]] == ["Source label", "Brightness"]
-    assert report["check"][0]["photos"] == 3
+    assert [one["property"] for one in report["slices"]] == ["Source label", "Brightness"]
+    assert report["findings"][0]["photos"] == 3
     assert report["history"][1] == context.history[1]._asdict()
     tables = {
         name: list(csv.DictReader((tmp_path / file).read_text("utf-8").splitlines()))
@@ -189,7 +189,7 @@ def test_json_and_tables_say_the_same(full: tuple[Predictions, ReportContext], t
         if file.endswith(".csv")
     }
     assert sum(int(row["photos"]) for row in tables["slices"] if row["property"] == "Brightness") == 60
-    assert [row["id"] for row in tables["suspects"]] == [one["id"] for one in report["label_errors"]["photos"]]
+    assert [row["id"] for row in tables["label_issues"]] == [one["id"] for one in report["label_issues"]["photos"]]
     assert [float(row["threshold"]) for row in tables["thresholds"]][:2] == [0.5, 0.6]
     assert {row["calibration"] for row in tables["reliability"]} == {"before", "after"}
 
@@ -218,7 +218,7 @@ def test_same_predictions_same_page(full: tuple[Predictions, ReportContext], tmp
 
 def test_many_classes_and_mistakes_stay_light(photographed: Callable[..., Predictions], tmp_path: Path):
     predictions = photographed(900, tuple(f"class {k}" for k in range(150)))
-    context = ReportContext(training=predictions, heatmap=lambda data, _: data)
+    context = ReportContext(training_predictions=predictions, make_heatmap=lambda data, _: data)
     page = page_of(tmp_path, predictions, context)
     assert (tmp_path / "report.html").stat().st_size < 15_000_000
     assert len(page.all("article")) == 160

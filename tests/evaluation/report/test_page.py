@@ -20,27 +20,27 @@ def test_cells_are_readable_at_every_share():
         counts = np.array([[share, 100 - share], [100 - share, share]], dtype=np.int64)
         for row in matrix_table(ConfusionMatrix(("a", "b"), counts)).rows:
             for cell in row.cells:
-                light, dark = sorted((luminance(cell.background), luminance(cell.ink)), reverse=True)
+                light, dark = sorted((luminance(cell.background), luminance(cell.color)), reverse=True)
                 assert (light + 0.05) / (dark + 0.05) >= 4.5, (share, cell)
 
 
 def test_everything_is_shown_of_few_classes(make: Make):
-    shown = matrix_table(ConfusionMatrix.of(make([0, 0, 1, 2], [0, 1, 1, 2])))
-    assert shown.whole
+    shown = matrix_table(ConfusionMatrix.from_predictions(make([0, 0, 1, 2], [0, 1, 1, 2])))
+    assert shown.complete
     assert shown.columns == ("cat", "dog", "ship")
     assert [[cell.photos for cell in row.cells] for row in shown.rows] == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
     assert [cell.share for cell in shown.rows[0].cells] == ["50.0 %", "50.0 %", ""]
-    assert [cell.right for cell in shown.rows[1].cells] == [False, True, False]
+    assert [cell.correct for cell in shown.rows[1].cells] == [False, True, False]
 
 
 def test_of_many_classes_the_worst(make: Make):
     names = [f"class {k}" for k in range(50)]
     actual = list(range(50)) * 2
     predicted = [k if k not in {7, 20} else 33 for k in actual]
-    shown = matrix_table(ConfusionMatrix.of(make(actual, predicted, classes=names)), 3)
-    assert not shown.whole
+    shown = matrix_table(ConfusionMatrix.from_predictions(make(actual, predicted, classes=names)), 3)
+    assert not shown.complete
     assert shown.columns == ("class 7", "class 20", "class 33")
-    assert [row.elsewhere for row in shown.rows] == [0, 0, 0]
+    assert [row.hidden_columns for row in shown.rows] == [0, 0, 0]
     assert [[cell.photos for cell in row.cells] for row in shown.rows] == [[0, 0, 2], [0, 0, 2], [0, 0, 2]]
-    fewer = matrix_table(ConfusionMatrix.of(make(actual, predicted, classes=names)), 1)
+    fewer = matrix_table(ConfusionMatrix.from_predictions(make(actual, predicted, classes=names)), 1)
     assert fewer.columns == ("class 33",)

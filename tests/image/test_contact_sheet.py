@@ -2,21 +2,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image
 
-from assay.evaluation.contact_sheet import CaptionLine, Tile, contact_sheet, letterbox, misclassified_sheet, thumbnail
-from assay.evaluation.figure_style import to_png
+from assay.evaluation.evaluation_files import misclassified_sheet
 from assay.evaluation.predictions import Mistake
+from assay.image.contact_sheet import CaptionLine, ContactSheet, Tile
+from assay.image.thumbnail import letterbox, square_thumbnail
 
 
 def mistakes(count: int, path: str = "/nowhere.jpg", source: str | None = None) -> list[Mistake]:
     return [Mistake(k, f"id {k}", path, "cat", "dog", 0.987, source) for k in range(count)]
 
 
-def words(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.axes[0].texts]
+def words(sheet: ContactSheet) -> list[str]:
+    texts = [sheet.title, sheet.note]
+    for tile in sheet.tiles:
+        texts += [*(line.text for line in tile.lines), *filter(None, [tile.problem])]
+    return texts
 
 
 def test_tile_says_label_prediction_confidence_and_id():
@@ -50,24 +52,21 @@ def test_photo_that_cannot_be_read_says_why():
 def test_photos_are_shown_pixel_for_pixel(tmp_path: Path):
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (236, 236, 3), dtype=np.uint8)).save(tmp_path / "p.png")
-    figure = misclassified_sheet(mistakes(8, str(tmp_path / "p.png")))
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    page = np.asarray(canvas.buffer_rgba())[..., :3]
+    page = np.asarray(misclassified_sheet(mistakes(8, str(tmp_path / "p.png"))).draw())
     photo = np.asarray(Image.open(tmp_path / "p.png"))
     assert (page[84 : 84 + 236, 18 : 18 + 236] == photo).all()
     assert (page[84 : 84 + 236, 18 + 254 : 18 + 254 + 236] == photo).all()
 
 
-@pytest.mark.filterwarnings("ignore:Glyph .* missing from font")
 @pytest.mark.parametrize("name", ["W" * 60, "$x^{", "電" * 40, "a\nb", "é" * 90])
 def test_long_and_odd_names_stay_within_their_tile(tmp_path: Path, name: str):
-    tile = Tile(thumbnail(tmp_path / "none", 236), (CaptionLine(name, bold=True), CaptionLine(name)))
-    figure = contact_sheet("title", "note", [tile] * 3)
-    assert to_png(figure).startswith(b"\x89PNG")
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    widths = [text.get_window_extent(renderer).width for text in figure.axes[0].texts[2:4]]
-    assert max(widths) <= 236 + 12  # the gap between tiles is 18
+    photo = square_thumbnail(tmp_path / "none", 236)
+    tile = Tile((photo.pixels,), (CaptionLine(name, bold=True), CaptionLine(name)), photo.problem)
+    page = np.asarray(ContactSheet([tile] * 3, 6, 236, "title", "note").draw())
+    captions = page[84 + 236 + 1 :]
+    assert (captions < 128).any()
+    for gap in (slice(0, 17), slice(18 + 237, 254 + 17), slice(18 + 254 + 237, 508 + 17)):
+        assert (captions[:, gap] == 255).all()
 
 
 def test_progress_is_told(tmp_path: Path):
@@ -77,7 +76,14 @@ def test_progress_is_told(tmp_path: Path):
 
 
 def test_rows_grow_with_the_photos():
-    tile = Tile(thumbnail("/nowhere", 236), (CaptionLine("x"),))
-    one, three = (contact_sheet("t", "n", [tile] * count).get_figheight() for count in (6, 13))
+    photo = square_thumbnail("/nowhere", 236)
+    tile = Tile((photo.pixels,), (CaptionLine("x"),), photo.problem)
+    one, three = (ContactSheet([tile] * count, 6, 236, "t", "n").draw().height for count in (6, 13))
     assert three > 2 * one
     assert letterbox(np.zeros((4, 4, 3), dtype=np.uint8), 236).shape == (236, 236, 3)
+
+
+def test_same_sheet_same_pixels_and_without_tiles():
+    sheet = misclassified_sheet(mistakes(2))
+    assert sheet.draw().tobytes() == sheet.draw().tobytes()
+    assert misclassified_sheet([]).draw().height < 150

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from assay.core.errors import AssayError
-from assay.evaluation.report.thumbnails import EncodedThumbnail, ThumbnailRequest, evenly_spaced, make_thumbnails
+from assay.evaluation.predictions import evenly_spaced
+from assay.evaluation.report.thumbnails import EncodedThumbnail, ThumbnailRequest, make_thumbnails
 
 
 @pytest.fixture
@@ -18,20 +19,20 @@ def photo(tmp_path: Path) -> Path:
 
 
 def opened(picture: EncodedThumbnail) -> Image.Image:
-    kind, data = picture.address.split(",", 1)
+    kind, data = picture.uri.split(",", 1)
     assert kind == "data:image/jpeg;base64"
     return Image.open(io.BytesIO(base64.b64decode(data)))
 
 
 def test_photos_become_small_and_keep_their_proportions(photo: Path):
-    wish = ThumbnailRequest("photo", str(photo), 100)
-    picture = make_thumbnails([wish], read=None, heatmap=None)[wish]
+    request = ThumbnailRequest("photo", str(photo), 100)
+    picture = make_thumbnails([request], read=None, make_heatmap=None)[request]
     assert opened(picture).size == (picture.width, picture.height) == (100, 45)
 
 
 def test_small_photos_are_not_enlarged(photo: Path):
-    wish = ThumbnailRequest("photo", str(photo), 500)
-    assert opened(make_thumbnails([wish], read=None, heatmap=None)[wish]).size == (200, 90)
+    request = ThumbnailRequest("photo", str(photo), 500)
+    assert opened(make_thumbnails([request], read=None, make_heatmap=None)[request]).size == (200, 90)
 
 
 def test_bytes_come_from_the_reader_by_id(photo: Path):
@@ -41,8 +42,8 @@ def test_bytes_come_from_the_reader_by_id(photo: Path):
         asked.append((name, path))
         return photo.read_bytes()
 
-    wish = ThumbnailRequest("array#3", "/nowhere", 50)
-    assert make_thumbnails([wish, wish], read=read, heatmap=None)[wish].address
+    request = ThumbnailRequest("array#3", "/nowhere", 50)
+    assert make_thumbnails([request, request], read=read, make_heatmap=None)[request].uri
     assert asked == [("array#3", "/nowhere")]
 
 
@@ -54,11 +55,11 @@ def test_heat_maps_get_the_bytes_and_the_class(photo: Path):
         assert data == photo.read_bytes()
         return data if place else None
 
-    wishes = [ThumbnailRequest("a", str(photo), 50, 1), ThumbnailRequest("a", str(photo), 50, 0)]
-    made = make_thumbnails(wishes, read=None, heatmap=heatmap)
+    requests = [ThumbnailRequest("a", str(photo), 50, 1), ThumbnailRequest("a", str(photo), 50, 0)]
+    made = make_thumbnails(requests, read=None, make_heatmap=heatmap)
     assert sorted(seen) == [0, 1]
-    assert opened(made[wishes[0]]).width == 50
-    assert made[wishes[1]] == EncodedThumbnail("", "no heat map")
+    assert opened(made[requests[0]]).width == 50
+    assert made[requests[1]] == EncodedThumbnail("", "no heat map")
 
 
 def test_bad_photos_give_their_reason(tmp_path: Path, photo: Path):
@@ -69,10 +70,10 @@ def test_bad_photos_give_their_reason(tmp_path: Path, photo: Path):
         "nul\0name": "the file cannot be opened",
     }
     for path, reason in cases.items():
-        wish = ThumbnailRequest("a", path, 50)
-        assert make_thumbnails([wish], read=None, heatmap=None)[wish] == EncodedThumbnail("", reason)
-    wish = ThumbnailRequest("a", str(tmp_path / "text.png"), 50)
-    assert make_thumbnails([wish], read=None, heatmap=None)[wish].problem
+        request = ThumbnailRequest("a", path, 50)
+        assert make_thumbnails([request], read=None, make_heatmap=None)[request] == EncodedThumbnail("", reason)
+    request = ThumbnailRequest("a", str(tmp_path / "text.png"), 50)
+    assert make_thumbnails([request], read=None, make_heatmap=None)[request].problem
 
     def failing(name: str, path: str) -> bytes:
         assert path == str(photo)
@@ -81,17 +82,19 @@ def test_bad_photos_give_their_reason(tmp_path: Path, photo: Path):
         raise AssayError("the array is damaged")
 
     for name, reason in (("unknown", "the photo is not in the data set"), ("other", "the array is damaged")):
-        wish = ThumbnailRequest(name, str(photo), 50)
-        assert make_thumbnails([wish], read=failing, heatmap=None)[wish].problem == reason
+        request = ThumbnailRequest(name, str(photo), 50)
+        assert make_thumbnails([request], read=failing, make_heatmap=None)[request].problem == reason
 
 
 def test_pictures_stop_when_the_room_is_used_up(photo: Path):
-    wishes = [ThumbnailRequest(str(place), str(photo), 100) for place in range(100)]
-    one = len(make_thumbnails(wishes[:1], read=None, heatmap=None)[wishes[0]].address)
-    made = make_thumbnails(wishes, read=None, heatmap=None, room=10 * one + one // 2)
-    assert list(made) == wishes[:10]
+    requests = [ThumbnailRequest(str(place), str(photo), 100) for place in range(100)]
+    one = len(make_thumbnails(requests[:1], read=None, make_heatmap=None)[requests[0]].uri)
+    made = make_thumbnails(requests, read=None, make_heatmap=None, max_bytes=10 * one + one // 2)
+    assert list(made) == requests[:10]
     # A picture shown again takes room again, as the page repeats it.
-    assert len(make_thumbnails([wishes[0]] * 50 + wishes[1:], read=None, heatmap=None, room=10 * one)) == 1
+    assert (
+        len(make_thumbnails([requests[0]] * 50 + requests[1:], read=None, make_heatmap=None, max_bytes=10 * one)) == 1
+    )
 
 
 def test_spread_is_even():

@@ -1,4 +1,4 @@
-"""A quantised model takes and gives the same, answers nearly alike, and calculates with 8 bits."""
+"""A quantized model takes and gives the same, answers nearly alike, and calculates with 8 bits."""
 
 import numpy as np
 import onnx
@@ -15,7 +15,7 @@ def model(make_tiny) -> bytes:
 
 
 @pytest.fixture
-def quantiser(model: bytes, images: np.ndarray) -> Quantizer:
+def quantizer(model: bytes, images: np.ndarray) -> Quantizer:
     return Quantizer.observe(model, [images[:4], images[4:]], threads=1)
 
 
@@ -29,8 +29,8 @@ def kinds(model: bytes) -> list[str]:
     return [node.op_type for node in onnx.load_from_string(model).graph.node]
 
 
-def test_what_goes_in_and_comes_out_stays_the_same(model: bytes, quantiser: Quantizer, images: np.ndarray):
-    small = quantiser.model()
+def test_what_goes_in_and_comes_out_stays_the_same(model: bytes, quantizer: Quantizer, images: np.ndarray):
+    small = quantizer.model()
     before, after = (onnx.load_from_string(one).graph for one in (model, small))
     assert [one.name for one in after.output] == [one.name for one in before.output]
     assert [one.name for one in after.input] == ["images"]
@@ -41,36 +41,36 @@ def test_what_goes_in_and_comes_out_stays_the_same(model: bytes, quantiser: Quan
         np.testing.assert_allclose(rounded, exact, atol=0.05 * float(np.abs(exact).max()))
 
 
-def test_the_batch_stays_open(quantiser: Quantizer, images: np.ndarray):
-    small = quantiser.model()
+def test_the_batch_stays_open(quantizer: Quantizer, images: np.ndarray):
+    small = quantizer.model()
     for count in (1, 5, 2):
         assert answers(small, images[:count])[0].shape == (count, 3)
 
 
-def test_weights_have_eight_bits_and_a_scale_a_channel(quantiser: Quantizer):
-    graph = onnx.load_from_string(quantiser.model()).graph
+def test_weights_have_eight_bits_and_a_scale_a_channel(quantizer: Quantizer):
+    graph = onnx.load_from_string(quantizer.model()).graph
     stored = [one for one in graph.initializer if one.data_type == onnx.TensorProto.INT8]
     assert [8, 3, 3, 3] in [list(one.dims) for one in stored]
     assert [8] in [list(one.dims) for one in graph.initializer if one.name.endswith("_scale")]
 
 
-def test_a_layer_that_is_kept_stays_as_it_was(model: bytes, quantiser: Quantizer, images: np.ndarray):
-    kept = quantiser.model(quantiser.layers)
+def test_a_layer_that_is_kept_stays_as_it_was(model: bytes, quantizer: Quantizer, images: np.ndarray):
+    kept = quantizer.model(quantizer.layers)
     assert "QuantizeLinear" not in kinds(kept)
     for exact, same in zip(answers(model, images), answers(kept, images), strict=True):
         np.testing.assert_allclose(same, exact, atol=1e-5)
 
 
-def test_the_same_photos_give_the_same_bytes(model: bytes, quantiser: Quantizer, images: np.ndarray):
+def test_the_same_photos_give_the_same_bytes(model: bytes, quantizer: Quantizer, images: np.ndarray):
     again = Quantizer.observe(model, [images], threads=1)
-    assert again.model() == quantiser.model()
+    assert again.model() == quantizer.model()
 
 
-def test_harmful_layers_are_told_until_time_is_up(quantiser: Quantizer, images: np.ndarray):
-    assert sorted(quantiser.harmful(images)) == sorted(quantiser.layers)
-    assert len(quantiser.layers) == 1
+def test_harmful_layers_are_told_until_time_is_up(quantizer: Quantizer, images: np.ndarray):
+    assert sorted(quantizer.sensitive_layers(images)) == sorted(quantizer.layers)
+    assert len(quantizer.layers) == 1
     ticks = iter((0.0, 31.0))
-    assert quantiser.harmful(images, clock=lambda: next(ticks)) == []
+    assert quantizer.sensitive_layers(images, clock=lambda: next(ticks)) == []
 
 
 def test_without_photos_nothing_can_be_observed(model: bytes):

@@ -59,7 +59,7 @@ def test_source_label_is_a_column_where_there_is_one(make: Make, tmp_path: Path)
     assert [row["source_label"] for row in rows] == ["bird, small"]
     with paths["sources"].open(encoding="utf-8", newline="") as stream:
         bird, truck = csv.DictReader(stream)
-    assert (bird["category"], bird["class"], bird["right"], bird["mistaken_for"]) == (
+    assert (bird["category"], bird["class"], bird["correct"], bird["mistaken_for"]) == (
         "bird, small",
         "cat",
         "0",
@@ -99,4 +99,4 @@ def test_number_of_pictures_is_told(make: Make, tmp_path: Path):
     predictions = make([0, 1, 2], [1, 1, 2])
     write_evaluation(tmp_path, predictions, compute_metrics(predictions), progress=lambda *step: told.append(step))
     assert ("misclassified photos", 1, 1) in told
-    assert told[-1] == ("pictures", 4, 4)
+    assert told[-1] == ("figures", 4, 4)

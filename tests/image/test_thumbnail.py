@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from assay.evaluation.contact_sheet import BACKGROUND, letterbox, thumbnail
+from assay.image.thumbnail import BACKGROUND, letterbox, square_thumbnail
 
 
 @settings(deadline=None, max_examples=40)
@@ -28,7 +28,7 @@ def test_photo_stands_upright_with_pale_bars(tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
     image.save(tmp_path / "turned.jpg", exif=exif)
-    photo = thumbnail(tmp_path / "turned.jpg", 20)
+    photo = square_thumbnail(tmp_path / "turned.jpg", 20)
     assert photo.problem is None
     assert photo.pixels[10, 10, 0] > 150
     assert photo.pixels[10, 1].tolist() == list(BACKGROUND)
@@ -36,20 +36,20 @@ def test_photo_stands_upright_with_pale_bars(tmp_path: Path):
 
 
 def test_missing_file_is_a_tile_with_the_reason(tmp_path: Path):
-    photo = thumbnail(tmp_path / "none.jpg", 16)
+    photo = square_thumbnail(tmp_path / "none.jpg", 16)
     assert photo.problem == "file is missing"
     assert (photo.pixels == BACKGROUND).all()
 
 
 @pytest.mark.parametrize("name", ["", ".", "a\0b"])
 def test_what_is_no_file_is_a_tile_with_the_reason(name: str):
-    assert thumbnail(name, 16).problem == "cannot be opened"
+    assert square_thumbnail(name, 16).problem == "cannot be opened"
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", b"\xff\xd8\xff\xe0 truncated"])
 def test_unreadable_file_is_a_tile_with_the_reason(tmp_path: Path, data: bytes):
     (tmp_path / "bad.jpg").write_bytes(data)
-    photo = thumbnail(tmp_path / "bad.jpg", 16)
+    photo = square_thumbnail(tmp_path / "bad.jpg", 16)
     assert photo.problem
     assert photo.pixels.shape == (16, 16, 3)
 
@@ -58,6 +58,6 @@ def test_real_photos(bottles: Path, button_cells: Path):
     paths = [path for folder in (bottles, button_cells) for path in folder.rglob("*") if path.is_file()]
     assert len(paths) == 75
     for path in paths[::5]:
-        photo = thumbnail(path, 64)
+        photo = square_thumbnail(path, 64)
         assert photo.problem is None
         assert photo.pixels.std() > 1

@@ -28,7 +28,9 @@ def test_question_is_made_from_the_classes():
 
 @pytest.mark.parametrize(("part", "called"), [("test", "4 test photos"), ("", "4 photos")])
 def test_verdict_has_count_share_and_interval(make: Make, part: str, called: str):
-    said = result_sentence(compute_metrics(make([0, 0, 1, 1], [0, 0, 1, 0], classes=TWO)), ReportContext(part=part))
+    said = result_sentence(
+        compute_metrics(make([0, 0, 1, 1], [0, 0, 1, 0], classes=TWO)), ReportContext(split_name=part)
+    )
     assert said == f"The classifier is correct on 3 of {called}: 75.0 % (95 % interval 30.1 % to 95.4 %)."
 
 
@@ -67,13 +69,13 @@ def test_calibration_in_words():
 
 def test_what_it_leaves_unanswered():
     assert abstention_sentence(ReportContext()) == ""
-    assert abstention_sentence(ReportContext(answered=AnswerCounts(0, 0, 0, 0))) == ""
-    told = abstention_sentence(ReportContext(answered=AnswerCounts(10, 8, 6, 1), threshold=0.9))
+    assert abstention_sentence(ReportContext(answer_counts=AnswerCounts(0, 0, 0, 0))) == ""
+    told = abstention_sentence(ReportContext(answer_counts=AnswerCounts(10, 8, 6, 1), threshold=0.9))
     assert told == (
         "The classifier abstains (“unknown”) when its confidence is below 90.0 % or a photo is unlike the "
         "training photos: of 10 photos it answers 8 (80.0 %), 6 of them correctly (75.0 %); 1 unlike the "
         "training photos."
     )
-    silent = abstention_sentence(ReportContext(answered=AnswerCounts(10, 0, 0, 10)))
+    silent = abstention_sentence(ReportContext(answer_counts=AnswerCounts(10, 0, 0, 10)))
     assert "when a photo is unlike" in silent
     assert silent.endswith("it answers 0 (0.0 %); 10 unlike the training photos.")

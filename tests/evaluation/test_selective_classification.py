@@ -1,24 +1,66 @@
-"""A threshold that keeps its promise on photos that did not choose it."""
-
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
 from assay.core.errors import AssayError
-from assay.evaluation import Predictions, precision_coverage_curve
+from assay.evaluation import Predictions, compute_metrics, precision_coverage_curve, precision_recall_curve
 from assay.evaluation.selective_classification import (
     GUARANTEE_CONFIDENCE,
+    MIN_NOVELTY_PHOTOS,
     choose_threshold,
     count_answers,
     curve_from_dict,
     curve_to_dict,
     min_photos_for_precision,
+    novelty_limit,
     precision_lower_bound,
 )
+
+Make = Callable[..., Predictions]
+
+
+def test_by_hand(make: Make):
+    # Sure 0.9 (right), 0.8 (wrong), 0.8 (right), 0.6 (wrong).
+    rows = np.array([[0.9, 0.1], [0.2, 0.8], [0.2, 0.8], [0.6, 0.4]])
+    predictions = make([0, 0, 1, 1], classes=("ok", "defect"), probabilities=rows)
+    curve = precision_coverage_curve(predictions)
+    assert curve.threshold.tolist() == [0.6, 0.8, 0.9]
+    assert curve.answered.tolist() == [4, 3, 1]
+    assert curve.correct.tolist() == [2, 2, 1]
+    assert curve.coverage.tolist() == [1, 0.75, 0.25]
+    assert curve.precision.tolist() == [0.5, pytest.approx(2 / 3), 1]
+    called = precision_recall_curve(predictions, "defect")
+    assert called.threshold.tolist() == [0.1, 0.4, 0.8]
+    assert called.precision.tolist() == [0.5, pytest.approx(2 / 3), 0.5]
+    assert called.recall.tolist() == [1, 1, 0.5]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=60), st.integers(0, 999))
+def test_every_point_is_what_counting_gives(make: Make, labels: list[int], seed: int):
+    predictions = make(labels, seed=seed, skill=1.0)
+    curve = precision_coverage_curve(predictions)
+    assert curve.precision[0] == pytest.approx(compute_metrics(predictions).accuracy)
+    assert (np.diff(curve.answered) < 0).all()
+    for threshold, answered, correct in zip(*curve[:3], strict=True):
+        assert answered == (predictions.confidence >= threshold).sum()
+        assert correct == predictions.correct[predictions.confidence >= threshold].sum()
+    called = precision_recall_curve(predictions, "cat")
+    if predictions.actual.min() == 0:
+        assert called.recall[0] == 1
+    else:
+        assert np.isnan(called.recall).all()
+
+
+def test_no_photos_and_no_such_class(make: Make):
+    assert precision_coverage_curve(make([])).precision.size == 0
+    assert precision_recall_curve(make([]), "cat").recall.size == 0
+    with pytest.raises(ValueError, match="not in tuple"):
+        precision_recall_curve(make([0]), "whale")
 
 
 def honest(count: int, seed: int) -> Predictions:
@@ -122,3 +164,59 @@ def test_a_curve_survives_the_file_and_thinning_keeps_its_ends():
 def test_what_is_no_curve_is_refused(values: dict[str, object]):
     with pytest.raises(ValueError, match=r"no curve|columns"):
         curve_from_dict(values, 3)
+
+
+SHAPES = {
+    "normal": lambda rng, count: 1 + 0.1 * rng.normal(size=count),
+    "skewed": lambda rng, count: np.exp(0.3 * rng.normal(size=count)),
+    "two kinds": lambda rng, count: np.where(rng.random(count) < 0.1, 3.0, 1.0) + rng.random(count),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("count", [60, 300, 2000])
+def test_the_allowed_share_is_kept_in_nearly_all_trials(shape: str, count: int):
+    rng = np.random.default_rng(0)
+    draw = SHAPES[shape]
+    alarms = []
+    for _ in range(200):
+        limit = novelty_limit(draw(rng, count), 0.05)
+        assert limit is not None
+        alarms.append((draw(rng, 5000) > limit).mean())
+    assert np.mean(np.array(alarms) <= 0.05) >= 0.85
+    assert np.mean(alarms) <= 0.046
+
+
+@pytest.mark.parametrize("shape", ["normal", "skewed"])
+def test_few_photos_allow_few_alarms_too(shape: str):
+    rng = np.random.default_rng(1)
+    alarms = []
+    for _ in range(200):
+        limit = novelty_limit(SHAPES[shape](rng, 12), 0.05)
+        assert limit is not None
+        alarms.append((SHAPES[shape](rng, 2000) > limit).mean())
+    assert np.mean(alarms) <= 0.05
+
+
+def test_from_45_photos_on_the_limit_is_one_of_the_distances():
+    distance = np.random.default_rng(2).random(45)
+    assert novelty_limit(distance, 0.05) == distance.max()
+    assert (novelty_limit(distance[:44], 0.05) or 0) > distance[:44].max()
+
+
+def test_more_alarms_allowed_is_a_nearer_limit():
+    distance = np.random.default_rng(3).random(500)
+    limits = [novelty_limit(distance, share) or 0 for share in (0.01, 0.05, 0.2)]
+    assert limits == sorted(limits, reverse=True)
+    assert len(set(limits)) == 3
+
+
+def test_a_handful_says_nothing():
+    assert novelty_limit(np.ones(MIN_NOVELTY_PHOTOS - 1), 0.05) is None
+
+
+@pytest.mark.parametrize("distance", [np.zeros(8), np.zeros(100), np.array([0, 0, 0, 1e9, 1e9]), np.ones(6)])
+def test_strange_distances_give_a_limit_above_nothing(distance: np.ndarray):
+    limit = novelty_limit(distance, 0.05)
+    assert limit is not None
+    assert 0 < limit < 1e31
