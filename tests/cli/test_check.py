@@ -25,7 +25,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_a_sound_data_set_passes(assay: Assay, photos: Path) -> None:
-    ended = assay("check", photos, "--advised", 5)
+    ended = assay("check", photos, "--min-images", 5)
 
     assert ended.code == 0
     assert "12 photos, 2 classes" in ended.out

@@ -101,7 +101,7 @@ def test_what_training_warns_of_is_a_warning_of_the_check(
     for folder, count, copies in photos:
         data = add(folder, count, copies=copies)
     warnings = load_split_dataset(data, tiny.data, tiny.train.seed).warnings
-    check = assay("check", data, "-r", recipe, "--advised", 0)
+    check = assay("check", data, "-r", recipe, "--min-images", 0)
     assert warnings
     assert check.code == 0
     assert "; ".join(warnings) in check.out
@@ -111,7 +111,7 @@ def test_what_training_warns_of_is_a_warning_of_the_check(
 def test_the_recipe_decides_what_is_refused(assay: Assay, add: Callable[..., Path], tmp_path: Path):
     add("open", 3)
     data = add("closed", 3)
-    assert assay("check", data, "--advised", 0).code == 0
+    assert assay("check", data, "--min-images", 0).code == 0
     (tmp_path / "mine.yaml").write_text("extends: default\ndata: {positive_class: opened}", encoding="utf-8")
     ended = assay("check", data, "-r", tmp_path / "mine.yaml")
     assert ended.code == 1

@@ -29,7 +29,7 @@ def check(
     ] = "error",
     mirrored: Annotated[bool, typer.Option(help="Treat mirrored images as duplicates.")] = False,
     bursts: Annotated[bool, typer.Option(help="Look for bursts: similar photos taken within seconds.")] = True,
-    advised: Annotated[
+    min_images: Annotated[
         int | None, typer.Option(min=0, help="Warn about classes with fewer photos. (default: the recipe's)")
     ] = None,
     max_group_share: Annotated[
@@ -55,7 +55,7 @@ def check(
     from assay.data.check_report import format_summary, write_check_page, write_cleaned_dataset
     from assay.recipe import load_recipe
 
-    few = [] if advised is None else [f"data.min_images_per_class={advised}"]
+    few = [] if min_images is None else [f"data.min_images_per_class={min_images}"]
     settings = load_recipe(recipe, [*layout_setting(layout), *few])
     wanted = parse_fail_on([name.strip() for name in fail_on.split(",") if name.strip()])
     with progress_bars() as progress:

@@ -26,7 +26,7 @@ from assay.cli.serve import serve
 from assay.cli.server_admin import keys, request_log
 from assay.cli.train import train
 from assay.cli.watch import watch
-from assay.core.errors import AssayError
+from assay.core.errors import AssayError, missing_extra_message
 from assay.core.files import cache_folder
 from assay.core.text import printable_lines
 
@@ -136,9 +136,7 @@ def _error_message(error: Exception) -> str | None:
         case AssayError():
             said = str(error)
         case ModuleNotFoundError():
-            extra = _EXTRAS.get((error.name or "").partition(".")[0])
-            install = f'pip install "assay[{extra}]"'
-            said = None if extra is None else f"this command needs {error.name}: {install}"
+            said = missing_extra_message(error)
         case OSError():
             where = f"{error.filename}: " if error.filename else ""
             said = f"{where}{error.strerror or error}; check the disk, the path and its permissions"
@@ -156,28 +154,6 @@ _SYMLINK_LOOP = "Symlink loop"
 """Prefix of the message of `Path.resolve`, up to Python 3.12."""
 _INTERRUPTED = 130
 """Exit code of a program that was ended by Ctrl-C."""
-
-
-_EXTRAS = {
-    "torch": "train",
-    "lightning": "train",
-    "captum": "train",
-    "albumentations": "train",
-    "sklearn": "train",
-    "matplotlib": "train",
-    "pyarrow": "train",
-    "jinja2": "train",
-    "onnx": "train",
-    "elpv_dataset": "demo",
-    "fastapi": "serve",
-    "paho": "live",
-    "pymongo": "serve",
-    "redis": "serve",
-    "pydantic_settings": "serve",
-    "python_multipart": "serve",
-    "starlette": "serve",
-    "uvicorn": "serve",
-}
 
 if __name__ == "__main__":
     main()

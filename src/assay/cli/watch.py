@@ -107,7 +107,9 @@ def watch(
     precision: PrecisionOption = Precision.auto,
     threads: ThreadsOption = None,
 ) -> None:
-    """Classify a camera, stream or video; prints a line whenever the label changes. q or Ctrl-C ends.
+    """Classify a camera, stream or video and print a line whenever the label changes.
+
+    Press q or Ctrl-C to stop.
 
     On a terminal a status line shows frames, frame rate, label, confidence and dropped frames. The newest
     frame is always classified next; frames that arrive meanwhile are dropped. No frame is written to disk

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
-from assay.core.files import write_text
 from assay.core.progress import Progress, no_progress
+from assay.core.tables import write_json
 from assay.data.augmented_files import FileWriter, OutputFile, plan_output_files
 from assay.data.dataset import Dataset, Sample, Split
 from assay.data.manifest import write_manifest
@@ -132,7 +132,7 @@ def start_or_resume(dataset: Dataset, to: Path, settings: Mapping[str, object]) 
     }
     try:
         if not to.exists() or not any(to.iterdir()):
-            write_text(to / PLAN_FILE, json.dumps(plan, indent=2) + "\n")
+            write_json(to / PLAN_FILE, plan)
             return
         begun = json.loads((to / PLAN_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):

@@ -18,7 +18,7 @@ import numpy as np
 from assay.bundle import Precision
 from assay.core.cpu import cpu_count, int8_instructions
 from assay.core.errors import UsageError
-from assay.core.files import write_text
+from assay.core.tables import write_json
 from assay.inference.engine import Engine, EngineError, EngineFactory, EngineMode
 from assay.inference.onnxruntime_engine import CudaEngine, OnnxRuntimeEngine, has_cuda
 from assay.inference.openvino_engine import OpenVinoEngine
@@ -185,7 +185,7 @@ def benchmark_engines(
     chosen = fastest if seconds[fastest] < _MIN_SPEEDUP_SHARE * seconds[preferred] else preferred
     result = {"engine": chosen, "seconds": seconds}
     with suppress(OSError):
-        write_text(_result_path(model, threads, mode, folder), json.dumps(result, indent=2) + "\n")
+        write_json(_result_path(model, threads, mode, folder), result)
     return chosen
 
 

@@ -1,6 +1,5 @@
 """The folder of an experiment: several runs on the same images, its state and how it is resumed."""
 
-import json
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -11,8 +10,9 @@ from typing import Any, Literal
 
 from assay import __version__
 from assay.core.errors import AssayError, UsageError
-from assay.core.files import JsonTypes, read_json_state, write_text
+from assay.core.files import JsonTypes, read_json_state
 from assay.core.progress import Progress, no_progress
+from assay.core.tables import write_json
 from assay.data import Dataset, read_manifest, write_manifest
 from assay.pipeline.run_folder import Run, folder_lock
 from assay.pipeline.run_metrics import RunMetrics, evaluate_training_split, is_evaluated, read_run_metrics
@@ -143,7 +143,7 @@ class Experiment:
             raise TrainingInterruptedError(f"interrupted; what is done is kept, go on with: {again}") from error
 
     def _save(self, values: Mapping[str, Any]) -> None:
-        write_text(self.state, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+        write_json(self.state, values)
 
 
 def check_unused_experiment(folder: Path, command: ExperimentCommand) -> None:

@@ -4,7 +4,6 @@ A run can be killed at any moment: every file is written atomically, and `run.js
 do.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from assay import __version__
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import JsonTypes, read_json_state, write_text
 from assay.core.locks import file_lock
+from assay.core.tables import write_json
 from assay.data import Split, read_manifest
 from assay.recipe import Recipe, dump_recipe, load_recipe
 
@@ -184,7 +184,7 @@ class Run:
         return self.folder / "run.json"
 
     def _save(self, state: dict[str, Any]) -> None:
-        write_text(self._state, json.dumps(state, indent=2) + "\n")
+        write_json(self._state, state)
 
     def _load(self) -> dict[str, Any]:
         state = read_json_state(self._state, _STATE_FIELDS)
