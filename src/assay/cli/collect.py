@@ -52,23 +52,23 @@ def collect(
     if len(classes) > len(CLASS_KEYS):
         raise UsageError(f"at most {len(CLASS_KEYS)} classes can be collected at a time: give fewer")
     writer, summary = ImageWriter(to, classes), CollectionSummary()
-    with end_on_signals(), open_window("Assay: collect", wanted=show) as shown, ExitStack() as stack:
-        if shown is None and len(classes) > 1:
+    with end_on_signals(), open_window("Assay: collect", wanted=show) as window, ExitStack() as stack:
+        if window is None and len(classes) > 1:
             raise UsageError("without a window only one class can be collected at a time: give one --class")
-        stopped = stack.enter_context(stop_check(shown, lambda: _status_text(writer, summary)))
+        stopped = stack.enter_context(stop_check(window, lambda: _status_text(writer, summary)))
         collect_from(
             frame_source,
             writer,
             RecentImages(_similarity_measure()),
-            _class_selector(shown, classes),
+            _class_selector(window, classes),
             interval=interval,
             notify=notify,
             summary=summary,
-            show=_display(shown, writer, summary),
+            show=_display(window, writer, summary),
             stopped=stopped,
             max_images=count,
             skip_duplicates=skip_duplicates,
-            real_time=shown is not None,
+            real_time=window is not None,
         )
     _print_collection_summary(writer, summary, to, skip_duplicates=skip_duplicates)
 
@@ -89,28 +89,28 @@ def _similarity_measure() -> "SimilarityMeasure":
     )
 
 
-def _class_selector(shown: "Window | None", classes: list[str]) -> Callable[[], str | None]:
+def _class_selector(window: "Window | None", classes: list[str]) -> Callable[[], str | None]:
     """Return a function that gives the class to capture now, or None."""
     from assay.live.collect import CLASS_KEYS
 
-    if shown is None:
+    if window is None:
         return lambda: classes[0]
     by_key = dict(zip(CLASS_KEYS, classes, strict=False))
-    return lambda: by_key.get(shown.held or "")
+    return lambda: by_key.get(window.held or "")
 
 
-def _display(shown: "Window | None", writer: "ImageWriter", summary: "CollectionSummary") -> "Callable[[Frame], None]":
+def _display(window: "Window | None", writer: "ImageWriter", summary: "CollectionSummary") -> "Callable[[Frame], None]":
     from assay.live.collect import CLASS_KEYS
     from assay.live.overlay import draw_lines
 
     def show(frame: "Frame") -> None:
-        if shown is None:
+        if window is None:
             return
         counts = writer.counts.items()
         lines = [f"{key}  {name}  {count}" for key, (name, count) in zip(CLASS_KEYS, counts, strict=False)]
         if summary.newest_is_duplicate:
             lines.append("near-duplicate of a recent photo: move the object or the camera")
-        shown.show(draw_lines(frame.pixels.copy(), lines))
+        window.show(draw_lines(frame.pixels.copy(), lines))
 
     return show
 

@@ -126,25 +126,27 @@ def watch(
     parse_source(source, 1.0)
     classifier = Classifier.load(model, engine=engine, precision=precision.value, threads=threads, abstain=abstain)
     fps = fps or classifier.info.live.fps
-    found = parse_source(source, fps, classifier.preprocess.spec.value_range)
+    frame_source = parse_source(source, fps, classifier.preprocess.spec.value_range)
     rules = [Rule.parse(text, classifier.classes) for text in on or []]
     summary = WatchSummary()
     with end_on_signals(), ExitStack() as stack:
-        sinks = _recorders(stack, classifier, found, record, table)
-        shown = stack.enter_context(open_window(f"Assay: {classifier.info.name}", wanted=show))
-        if shown is not None:
+        sinks = _recorders(stack, classifier, frame_source, record, table)
+        window = stack.enter_context(open_window(f"Assay: {classifier.info.name}", wanted=show))
+        if window is not None:
             from assay.live.overlay import draw_result
 
-            sinks.append(lambda result: shown.show(draw_result(result, classifier.preprocess)))
-        sinks.append(stack.enter_context(_rule_sink(rules, event_sinks, found, parse_duration(cool_down), json=json)))
+            sinks.append(lambda result: window.show(draw_result(result, classifier.preprocess)))
+        sinks.append(
+            stack.enter_context(_rule_sink(rules, event_sinks, frame_source, parse_duration(cool_down), json=json))
+        )
         sinks.append(_line_sink(json=json, every_frame=every_frame))
         status = WatchStatus(summary)
         sinks.append(status)
         _print_start(classifier, smoothing, None if every_frame else fps)
-        stopped = stack.enter_context(stop_check(shown, status.text))
+        stopped = stack.enter_context(stop_check(window, status.text))
         watch_source(
             classifier,
-            found,
+            frame_source,
             sinks,
             fps=fps,
             smoothing=smoothing,
@@ -220,7 +222,7 @@ def _program(line: str) -> list[str]:
     except ValueError as error:
         raise UsageError(f"--run {line}: {error}") from None
     if not arguments or shutil.which(arguments[0]) is None:
-        raise UsageError(f"--run {line!r}: program not found; check the spelling and the path")
+        raise UsageError(f"--run {line!r}: program not frame_source; check the spelling and the path")
     return arguments
 
 

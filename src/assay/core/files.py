@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import secrets
 import shutil
 import stat
 import sys
@@ -67,7 +66,7 @@ def temporary_file(target: Path, mode: int = 0o666) -> Iterator[Path]:
     remove_stale_once(target.parent)
 
     def create() -> str:
-        name = f".{target.stem[:_MAX_NAME_CHARS]}{_MARK}{secrets.token_hex(4)}{target.suffix}"
+        name = f".{target.stem[:_MAX_NAME_CHARS]}{_MARK}{os.urandom(4).hex()}{target.suffix}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
         os.close(os.open(target.parent / name, flags, mode))
         return str(target.parent / name)
