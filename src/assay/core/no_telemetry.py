@@ -8,13 +8,13 @@ import os
 import sys
 
 VARIABLES = {
-    # ONNX Runtime 1.31 and later keeps a device id and a queue of events in the home folder and sends them to
-    # its collector; `disable_telemetry_events` comes too late for that.
+    # ONNX Runtime 1.31 and later stores a device id and a queue of events in the home folder and sends them to
+    # its collector; `disable_telemetry_events` is too late for that.
     "ORT_DISABLE_TELEMETRY": "1",
-    # Asks the package index for newer versions at import.
+    # Queries the package index for newer versions at import.
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "ALBUMENTATIONS_NO_TELEMETRY": "1",
-    # Data sets and weights are still downloaded when somebody asks for them; only the reports stop.
+    # Disables reports only; datasets and weights are still downloaded on request.
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -23,16 +23,16 @@ VARIABLES = {
     # A common convention (consoledonottrack.com).
     "DO_NOT_TRACK": "1",
 }
-"""Environment variables that stop the reports, whatever the user's environment says."""
+"""Environment variables that disable the reports; they override the user's environment."""
 
 _OPENVINO, _OPENVINO_TELEMETRY = "openvino", "openvino_telemetry"
 
 
 def disable_telemetry() -> None:
-    """Switch off the usage reporting of every known library, for this process and those that it starts.
+    """Disable the usage reporting of every known library, for this process and its child processes.
 
-    OpenVINO knows no variable: it reports its import to Google Analytics unless its package for that is
-    missing. So that package cannot be imported any more, and OpenVINO takes its own stub.
+    OpenVINO has no variable: it reports its import to Google Analytics unless its telemetry package is missing.
+    Therefore that package is made unimportable, and OpenVINO uses its own stub.
     """
     os.environ.update(VARIABLES)
     if _OPENVINO not in sys.modules:

@@ -79,7 +79,7 @@ class NoveltyDetector:
         """
         names = {field.name for field in fields(cls)}
         if set(tensors) != names:
-            raise ValueError(f"it holds {sorted(tensors)}, not {sorted(names)}")
+            raise ValueError(f"its tensors are {sorted(tensors)}, not {sorted(names)}")
         return cls(**tensors)
 
     def tensors(self) -> dict[str, np.ndarray]:

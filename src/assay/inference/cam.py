@@ -113,28 +113,25 @@ def contrast_weights(weights: np.ndarray) -> np.ndarray:
 
 
 def heat_map(cells: np.ndarray, preprocess: Preprocess, width: int, height: int) -> np.ndarray:
-    """Lay a class activation map over the photo that it was made from.
+    """Map a class activation map to the pixels of the image that it was computed from.
 
-    A cell sees far more of a photo than its own square, so every cell around a small cue answers to it, the
-    more distant ones as loudly as the one in the middle: the map has a plateau. Values drawn between the
-    cells, as bilinear upsampling does, then peak anywhere on it. Each cell is taken here for what it is, a
-    blurred look at the surroundings: its value is spread with a Gaussian, which peaks in the middle of the
-    plateau. Outside the photo nothing speaks for the class or against it; where every cell speaks for it, the
-    outside is taken to do so as much as the least of them, so that a map of equal values stays so.
+    The receptive field of a cell is much larger than the cell, so all cells around a small cue respond to it about
+    equally and the map has a plateau, on which bilinear upsampling can peak anywhere. Therefore each cell's value is
+    spread with a Gaussian, so that the heat map peaks in the middle of the plateau. Outside the image the evidence is
+    0, or the minimum over the cells if all are positive, so that a constant map stays constant.
 
-    Cells are taken to lie evenly. Networks whose strided convolutions pad one side only, trained from random
-    weights, see up to half a cell beside that.
+    Cells are assumed to be evenly spaced. Networks whose strided convolutions pad one side only can be off by up to
+    half a cell.
 
     Args:
         cells: float array of shape [h, w], in units of logits.
-        preprocess: what the network's square shows of a photo.
-        width: of the upright photo, in pixels.
-        height: of the upright photo, in pixels.
+        preprocess: preprocessing of the classifier.
+        width: width of the upright image, in pixels.
+        height: height of the upright image, in pixels.
 
     Returns:
-        float32 array of shape [height, width], 0-1: evidence for the class as a share of the strongest.
-        Evidence against it is 0, and so is what the network does not look at. All 0 where no part of the
-        photo speaks for the class.
+        float32 array of shape [height, width], 0-1: evidence for the class relative to the maximum. Evidence
+        against it and pixels outside the crop box are 0; all 0 if there is no evidence.
 
     Source: Liznerski et al., "Explainable Deep One-Class Classification" (2021), section 3, for Gaussians in
     place of interpolation; Luo, Li, Urtasun, Zemel, "Understanding the Effective Receptive Field in Deep
@@ -155,22 +152,22 @@ def heat_map(cells: np.ndarray, preprocess: Preprocess, width: int, height: int)
 
 
 def peak_position(heat: np.ndarray) -> tuple[int, int] | None:
-    """Return column and row of the largest value of a heat map [H, W]; none where all are 0."""
+    """Return column and row of the maximum of a heat map [H, W]; None if all values are 0."""
     row, column = np.unravel_index(int(heat.argmax()), heat.shape)
     return (int(column), int(row)) if heat[row, column] > 0 else None
 
 
 def _gaussian_weights(pixels: int, span: tuple[int, int], size: int, cells: int) -> np.ndarray:
-    """Return how much every cell says of every pixel along one side of the looked-at part.
+    """Return the weight of every cell for every pixel along one side of the crop box.
 
     Args:
-        pixels: along the side, of the photo.
-        span: where the side begins and ends in the network's square, in its pixels.
-        size: of the network's square, in pixels.
-        cells: of the feature map along the side.
+        pixels: length of the side in image pixels.
+        span: start and end of the side in the network's input, in its pixels.
+        size: side of the network's input, in pixels.
+        cells: number of feature map cells along the side.
 
     Returns:
-        float32 array of shape [pixels, cells]; a row's sum is below 1 by what lies outside the square.
+        float32 array of shape [pixels, cells]; rows sum to less than 1 near the border of the input.
     """
     inside = span[0] + (np.arange(pixels) + 0.5) * (span[1] - span[0]) / pixels
     distance = inside[:, np.newaxis] * cells / size - (np.arange(cells) + 0.5)
