@@ -122,9 +122,9 @@ def test_nonsense_is_not_read(novelty: NoveltyDetector, name: str, value: np.nda
 
 def test_missing_and_strange_tensors_are_not_read(novelty: NoveltyDetector):
     tensors = novelty.tensors()
-    with pytest.raises(ValueError, match="it holds"):
+    with pytest.raises(ValueError, match="its tensors are"):
         NoveltyDetector.from_tensors({"centre": tensors["centre"]})
-    with pytest.raises(ValueError, match="it holds"):
+    with pytest.raises(ValueError, match="its tensors are"):
         NoveltyDetector.from_tensors(tensors | {"more": tensors["centre"]})
 
 
