@@ -1,4 +1,4 @@
-"""Photos of classes: which, when, where, and which are told to be nearly the same."""
+"""Photos of classes: which, when, where, and which are messages to be nearly the same."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,13 +37,15 @@ def frames(*seeds: int, fps: float = 10) -> list[Frame]:
 
 @pytest.fixture
 def shoot(make_source: Callable, recent: RecentImages) -> Callable[..., CollectionSummary]:
-    def shoot(given: list[Frame], shots: ImageWriter, wanted: Callable, **settings: object) -> CollectionSummary:
-        collected, told = CollectionSummary(), list[str]()
-        chosen = {"interval": 0.0, "real_time": False, "notify": told.append} | settings
+    def shoot(
+        given: list[Frame], writer: ImageWriter, current_class: Callable, **settings: object
+    ) -> CollectionSummary:
+        summary, messages = CollectionSummary(), list[str]()
+        chosen = {"interval": 0.0, "real_time": False, "notify": messages.append} | settings
         source = make_source(given, name="films/line 3.mp4")
-        collect(source, shots, recent, wanted, summary=collected, **chosen)
+        collect(source, writer, recent, current_class, summary=summary, **chosen)
         assert source.released == [True]
-        return collected
+        return summary
 
     return shoot
 
@@ -51,9 +53,9 @@ def shoot(make_source: Callable, recent: RecentImages) -> Callable[..., Collecti
 def test_the_class_whose_key_is_held_is_photographed(shoot, tmp_path: Path):
     held = iter("a-bb-a--")
     keys = {"a": "cup", "b": "bottle"}
-    shots = ImageWriter(tmp_path, ("cup", "bottle"))
-    collected = shoot(frames(*range(8)), shots, lambda: keys.get(next(held)))
-    assert collected.written == {"cup": 2, "bottle": 2} == shots.counts
+    writer = ImageWriter(tmp_path, ("cup", "bottle"))
+    summary = shoot(frames(*range(8)), writer, lambda: keys.get(next(held)))
+    assert summary.written == {"cup": 2, "bottle": 2} == writer.counts
     found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.jpg"))
     assert found == [f"bottle/line 3_frame{n:06}.jpg" for n in (2, 3)] + [f"cup/line 3_frame{n:06}.jpg" for n in (0, 5)]
     photo = np.asarray(Image.open(tmp_path / "cup" / "line 3_frame000005.jpg"), int)
@@ -62,24 +64,24 @@ def test_the_class_whose_key_is_held_is_photographed(shoot, tmp_path: Path):
 
 
 def test_shots_keep_their_distance_and_their_number(shoot, tmp_path: Path):
-    shots = ImageWriter(tmp_path, ("cup",))
-    collected = shoot(frames(*range(30)), shots, lambda: "cup", interval=0.5, max_images=4)
-    assert collected.written == {"cup": 4}
+    writer = ImageWriter(tmp_path, ("cup",))
+    summary = shoot(frames(*range(30)), writer, lambda: "cup", interval=0.5, max_images=4)
+    assert summary.written == {"cup": 4}
     assert [parse_frame(path.name).number for path in sorted((tmp_path / "cup").iterdir())] == [0, 5, 10, 15]
 
 
 def test_what_stands_still_is_told_and_what_changes_is_not(shoot, tmp_path: Path):
-    shots = ImageWriter(tmp_path, ("cup",))
-    collected = shoot(frames(1, 1, 2, 3, 1), shots, lambda: "cup")
-    assert collected.near_duplicates == {"cup": 2}
-    assert collected.written == {"cup": 5}
-    assert collected.newest_is_duplicate
+    writer = ImageWriter(tmp_path, ("cup",))
+    summary = shoot(frames(1, 1, 2, 3, 1), writer, lambda: "cup")
+    assert summary.near_duplicates == {"cup": 2}
+    assert summary.written == {"cup": 5}
+    assert summary.newest_is_duplicate
 
 
 def test_the_same_can_be_left_out(shoot, tmp_path: Path):
-    shots = ImageWriter(tmp_path, ("cup",))
-    collected = shoot(frames(1, 1, 2, 1), shots, lambda: "cup", skip_duplicates=True)
-    assert (collected.written, collected.near_duplicates) == ({"cup": 2}, {"cup": 2})
+    writer = ImageWriter(tmp_path, ("cup",))
+    summary = shoot(frames(1, 1, 2, 1), writer, lambda: "cup", skip_duplicates=True)
+    assert (summary.written, summary.near_duplicates) == ({"cup": 2}, {"cup": 2})
     assert len([*(tmp_path / "cup").iterdir()]) == 2
 
 
@@ -91,12 +93,12 @@ def test_noise_and_light_do_not_make_another_photo(recent: RecentImages):
 
 
 def test_nothing_is_written_over(tmp_path: Path):
-    shots = ImageWriter(tmp_path, ("cup",), now=lambda: 1_700_000_000.0)
-    live = [shots.write("cup", scene(n)) for n in range(3)]
-    film = [shots.write("cup", scene(n), "a", 7) for n in range(3)]
+    writer = ImageWriter(tmp_path, ("cup",), now=lambda: 1_700_000_000.0)
+    live = [writer.write("cup", scene(n)) for n in range(3)]
+    video = [writer.write("cup", scene(n), "a", 7) for n in range(3)]
     assert [filename_time(path.name) for path in live] == pytest.approx([1_700_000_000 + n / 1000 for n in range(3)])
-    assert len({*live, *film}) == 6 == len([*(tmp_path / "cup").iterdir()])
-    assert all(parse_frame(path.name).number == 7 for path in film)
+    assert len({*live, *video}) == 6 == len([*(tmp_path / "cup").iterdir()])
+    assert all(parse_frame(path.name).number == 7 for path in video)
     assert ImageWriter(tmp_path, ("cup",)).counts == {"cup": 6}
 
 

@@ -9,7 +9,7 @@ EVENT = RuleEvent("1", "cat", "cat", 0.9, "camera 0", "2026-01-01T00:00:00+00:00
 
 
 class Failing:
-    """An action that fails a number of times; `gate`, when given, holds it up."""
+    """A sink that fails a number of times; `gate`, when given, holds it up."""
 
     name = "failing"
 
@@ -27,53 +27,53 @@ class Failing:
             raise DeliveryError("it answered 503", retryable=self.retryable)
 
 
-def carried(action: Failing, clock, count: int = 1) -> tuple[EventDispatcher, list[str]]:
-    told: list[str] = []
-    courier = EventDispatcher(action, told.append, clock)
+def dispatch(sink: Failing, clock, count: int = 1) -> tuple[EventDispatcher, list[str]]:
+    messages: list[str] = []
+    dispatcher = EventDispatcher(sink, messages.append, clock)
     for _ in range(count):
-        courier.submit(EVENT)
-    courier.close()
-    return courier, told
+        dispatcher.submit(EVENT)
+    dispatcher.close()
+    return dispatcher, messages
 
 
 def test_what_failed_is_tried_again_ever_later(clock):
-    action = Failing(4)
-    courier, told = carried(action, clock)
-    assert (action.calls, courier.delivered, courier.lost, told) == (5, 1, 0, [])
+    sink = Failing(4)
+    dispatcher, messages = dispatch(sink, clock)
+    assert (sink.calls, dispatcher.delivered, dispatcher.lost, messages) == (5, 1, 0, [])
     assert clock.waits == [1, 2, 4, 8]
 
 
 def test_after_the_last_attempt_it_is_told(clock):
-    courier, told = carried(Failing(99), clock)
-    assert (courier.delivered, courier.lost) == (0, 1)
-    assert told == ["failing: event 'cat' was not delivered: it answered 503"]
+    dispatcher, messages = dispatch(Failing(99), clock)
+    assert (dispatcher.delivered, dispatcher.lost) == (0, 1)
+    assert messages == ["failing: event 'cat' was not delivered: it answered 503"]
     assert len(clock.waits) == 5
 
 
 def test_what_cannot_get_better_is_not_repeated(clock):
-    action = Failing(1, retryable=False)
-    courier, told = carried(action, clock, count=2)
-    assert (action.calls, courier.delivered, courier.lost, len(told)) == (2, 1, 1, 1)
+    sink = Failing(1, retryable=False)
+    dispatcher, messages = dispatch(sink, clock, count=2)
+    assert (sink.calls, dispatcher.delivered, dispatcher.lost, len(messages)) == (2, 1, 1, 1)
     assert clock.waits == []
 
 
 def test_a_full_queue_loses_the_newest_with_a_word_and_nobody_waits(clock):
-    gate, told = Flag(), list[str]()
-    action = Failing(0, gate=gate)
-    courier = EventDispatcher(action, told.append, clock, max_queued=3)
+    gate, messages = Flag(), list[str]()
+    sink = Failing(0, gate=gate)
+    dispatcher = EventDispatcher(sink, messages.append, clock, max_queued=3)
     for _ in range(10):
-        courier.submit(EVENT)
+        dispatcher.submit(EVENT)
     gate.set()
-    courier.close()
-    assert (courier.delivered, courier.lost) == (3, 7)
-    assert len(told) == 7
+    dispatcher.close()
+    assert (dispatcher.delivered, dispatcher.lost) == (3, 7)
+    assert len(messages) == 7
 
 
 def test_what_hangs_does_not_keep_the_program_from_ending(clock):
-    gate, told = Flag(), list[str]()
-    courier = EventDispatcher(Failing(0, gate=gate), told.append, clock)
-    courier.submit(EVENT)
-    courier.submit(EVENT)
-    courier.close(0.05)
-    assert told == ["failing: 2 events were not delivered before the end"]
+    gate, messages = Flag(), list[str]()
+    dispatcher = EventDispatcher(Failing(0, gate=gate), messages.append, clock)
+    dispatcher.submit(EVENT)
+    dispatcher.submit(EVENT)
+    dispatcher.close(0.05)
+    assert messages == ["failing: 2 events were not delivered before the end"]
     gate.set()

@@ -19,7 +19,7 @@ KEY = b"0123456789abcdef"
 
 
 class Receiver(HTTPServer):
-    """Keeps what is posted; answers what it is told to."""
+    """Keeps what is posted; answers what it is received to."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answering)

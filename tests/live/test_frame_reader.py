@@ -14,9 +14,9 @@ QUIET: list[str] = []
 
 def read_all(source: FrameSource, error: Exception | None = None) -> None:
     """Take every frame; after the first, fail with `error` if there is one."""
-    with frame_reader(source, Clock(), QUIET.append, every_frame=True) as slot:
-        while not slot.ended:
-            slot.take(1)
+    with frame_reader(source, Clock(), QUIET.append, every_frame=True) as buffer:
+        while not buffer.ended:
+            buffer.take(1)
             if error is not None:
                 raise error
 

@@ -7,7 +7,7 @@ from assay.live.overlay import draw_lines, draw_result, overlay_text
 from assay.recipe import PreprocessSpec
 
 
-def view(*, unknown: bool = False, size: tuple[int, int] = (320, 240)) -> FrameResult:
+def make_result(*, unknown: bool = False, size: tuple[int, int] = (320, 240)) -> FrameResult:
     answer = SmoothedPrediction(
         "würfel", 0.934, {"würfel": 0.934}, unknown, "low_confidence" if unknown else None, changed=True
     )
@@ -15,12 +15,12 @@ def view(*, unknown: bool = False, size: tuple[int, int] = (320, 240)) -> FrameR
 
 
 def test_the_words_name_label_confidence_and_rate():
-    assert overlay_text(view()) == "würfel 93 %   30 frames/s"
-    assert overlay_text(view(unknown=True)).startswith("unknown (low confidence): würfel")
+    assert overlay_text(make_result()) == "würfel 93 %   30 frames/s"
+    assert overlay_text(make_result(unknown=True)).startswith("unknown (low confidence): würfel")
 
 
 def test_what_is_looked_at_is_outlined_and_the_frame_left_as_it_was():
-    seen = view()
+    seen = make_result()
     picture = draw_result(seen, Preprocess(PreprocessSpec(size=16, roi=(0.5, 0.5, 1, 1), resize_mode="stretch")))
     assert not seen.frame.pixels.any()
     assert picture[180, 160].any()
@@ -31,7 +31,7 @@ def test_what_is_looked_at_is_outlined_and_the_frame_left_as_it_was():
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 5), (2000, 20)])
 def test_any_picture_can_be_written_on(size: tuple[int, int]):
-    picture = draw_result(view(size=size), Preprocess(PreprocessSpec(size=16)))
+    picture = draw_result(make_result(size=size), Preprocess(PreprocessSpec(size=16)))
     assert picture.shape == (size[1], size[0], 3)
 
 

@@ -19,7 +19,7 @@ WHOLE = Preprocess(PreprocessSpec(size=16))
 
 
 @pytest.fixture
-def view() -> Callable[..., FrameResult]:
+def result() -> Callable[..., FrameResult]:
     def make(time: float, size: tuple[int, int] = (65, 49), *, classified: bool = True) -> FrameResult:
         pixels = np.full((size[1], size[0], 3), 128, np.uint8)
         shares = {"a": 0.75, "b": 0.25}
@@ -39,42 +39,42 @@ def frames_in(path: Path) -> int:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
-def test_a_recording_lasts_as_long_as_what_was_seen(suffix: str, view, tmp_path: Path):
+def test_a_recording_lasts_as_long_as_what_was_seen(suffix: str, result, tmp_path: Path):
     path = tmp_path / f"out{suffix}"
     with VideoRecorder(path, WHOLE, fps=20) as video:
         for number in range(11):
-            video(view(5 + number / 10))
+            video(result(5 + number / 10))
         assert not path.exists()
     assert frames_in(path) == 21
     assert [*tmp_path.iterdir()] == [path]
 
 
-def test_a_recording_is_whole_after_an_error(view, tmp_path: Path):
+def test_a_recording_is_whole_after_an_error(result, tmp_path: Path):
     path = tmp_path / "out.mp4"
     record = VideoRecorder(path, WHOLE, fps=10)
     with pytest.raises(ZeroDivisionError):
-        fail_while_recording(record, view(0))
+        fail_while_recording(record, result(0))
     assert frames_in(path) == 1
     assert [*tmp_path.iterdir()] == [path]
 
 
-def fail_while_recording(record: VideoRecorder, view: FrameResult) -> None:
+def fail_while_recording(record: VideoRecorder, result: FrameResult) -> None:
     with record:
-        record(view)
+        record(result)
         raise ZeroDivisionError
 
 
-def test_an_hour_without_frames_is_not_recorded(view, tmp_path: Path):
+def test_an_hour_without_frames_is_not_recorded(result, tmp_path: Path):
     with VideoRecorder(tmp_path / "out.avi", WHOLE, fps=10) as video:
         for time in (0, 3600, 3600.1, 3600.2):
-            video(view(time))
+            video(result(time))
     assert frames_in(tmp_path / "out.avi") == 23
 
 
-def test_frames_may_change_their_size(view, tmp_path: Path):
+def test_frames_may_change_their_size(result, tmp_path: Path):
     with VideoRecorder(tmp_path / "out.avi", WHOLE, fps=10) as video:
         for number, size in enumerate([(64, 48), (128, 96), (31, 21)]):
-            video(view(number / 10, size))
+            video(result(number / 10, size))
     assert frames_in(tmp_path / "out.avi") == 3
 
 
@@ -84,11 +84,11 @@ def test_without_frames_there_is_no_file(tmp_path: Path):
     assert [*tmp_path.iterdir()] == []
 
 
-def test_the_table_has_a_row_for_each_answer_at_once(view, tmp_path: Path):
+def test_the_table_has_a_row_for_each_answer_at_once(result, tmp_path: Path):
     path = tmp_path / "deep" / "out.csv"
     with CsvRecorder(path, ("a", "b")) as table:
-        table(view(0.5))
-        table(view(0.6, classified=False))
+        table(result(0.5))
+        table(result(0.6, classified=False))
         with path.open(encoding="utf-8") as stream:
             rows = [*csv.DictReader(stream)]
     expected = {"time": "0.500", "frame": "5", "label": "a", "confidence": "0.750000", "unknown": "0"}

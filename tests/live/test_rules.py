@@ -1,4 +1,4 @@
-"""Rules as people write them, and the moments at which they come true."""
+"""Rules as people write them, and the events at which they come true."""
 
 import pytest
 from hypothesis import given
@@ -72,7 +72,7 @@ def test_any_text_is_a_rule_or_refused(text: str):
 
 
 @pytest.mark.parametrize(
-    ("text", "met"),
+    ("text", "matches"),
     [
         ("cat", True),
         ("dog", False),
@@ -84,8 +84,8 @@ def test_any_text_is_a_rule_or_refused(text: str):
         ("not unknown", True),
     ],
 )
-def test_an_answer_meets_a_rule(text: str, met: bool):
-    assert Rule.parse(text, CLASSES).matches(answer(cat=0.6, dog=0.3)) is met
+def test_an_answer_meets_a_rule(text: str, matches: bool):
+    assert Rule.parse(text, CLASSES).matches(answer(cat=0.6, dog=0.3)) is matches
 
 
 @pytest.mark.parametrize("text", ["cat", "not cat", "cat>0.1", "not dog"])
@@ -93,26 +93,26 @@ def test_an_unknown_answer_is_no_class_and_not_its_contrary(text: str):
     assert not Rule.parse(text, CLASSES).matches(answer(cat=0.9, unknown=True))
 
 
-def moments(alarm: RuleTrigger, told: str, step: float = 0.1) -> list[int]:
+def events(trigger: RuleTrigger, labels: str, step: float = 0.1) -> list[int]:
     """Return the frames that are events; `c` is a frame with a cat."""
     answers = {"c": answer(cat=0.95), "-": answer(dog=0.95)}
-    return [place for place, letter in enumerate(told) if alarm.update(answers[letter], place * step)]
+    return [place for place, letter in enumerate(labels) if trigger.update(answers[letter], place * step)]
 
 
 def test_a_rule_must_hold_without_a_break_and_comes_true_once():
-    alarm = RuleTrigger(Rule.parse("cat>0.9 for 300ms", CLASSES))
-    assert moments(alarm, "cc-ccc-cccccccccc-cccc") == [10, 21]
+    trigger = RuleTrigger(Rule.parse("cat>0.9 for 300ms", CLASSES))
+    assert events(trigger, "cc-ccc-cccccccccc-cccc") == [10, 21]
 
 
 def test_a_cool_down_keeps_the_next_event_back():
-    alarm = RuleTrigger(Rule.parse("cat", CLASSES), cool_down=1.0)
+    trigger = RuleTrigger(Rule.parse("cat", CLASSES), cool_down=1.0)
     # The third cat comes within the cool-down and is still there when it ends; the second is not.
-    assert moments(alarm, "c--c--cccccccccccc") == [0, 10]
+    assert events(trigger, "c--c--cccccccccccc") == [0, 10]
 
 
 def test_time_without_frames_does_not_count():
-    alarm = RuleTrigger(Rule.parse("cat for 1s", CLASSES))
-    assert not alarm.update(answer(cat=1.0), 0)
-    alarm.reset()
-    assert not alarm.update(answer(cat=1.0), 60)
-    assert alarm.update(answer(cat=1.0), 61)
+    trigger = RuleTrigger(Rule.parse("cat for 1s", CLASSES))
+    assert not trigger.update(answer(cat=1.0), 0)
+    trigger.reset()
+    assert not trigger.update(answer(cat=1.0), 60)
+    assert trigger.update(answer(cat=1.0), 61)

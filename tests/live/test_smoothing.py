@@ -1,4 +1,4 @@
-"""Answers that keep steady: few changes, a known delay, probabilities that stay such."""
+"""Answers that keep smoother: few changes, a known delay, probabilities that stay such."""
 
 import numpy as np
 import pytest
@@ -12,12 +12,12 @@ NOTHING = SmoothingConfig(time_constant=0, margin=0, hold=0)
 
 
 def changes(shares: np.ndarray, fps: float, steadiness: SmoothingConfig) -> list[float]:
-    """Return when the answer changed, the first time left out."""
-    steady, times = PredictionSmoother(steadiness), []
+    """Return when the result changed, the first time left out."""
+    smoother, times = PredictionSmoother(steadiness), []
     for number, share in enumerate(shares.tolist()):
         label = "a" if share >= 0.5 else "b"
         told = Prediction(label, max(share, 1 - share), {"a": share, "b": 1 - share})
-        if steady.update(told, number / fps).changed:
+        if smoother.update(told, number / fps).changed:
             times.append(number / fps)
     return times[1:]
 
@@ -53,18 +53,18 @@ def test_a_clear_change_is_told_within_the_stated_delay(seconds: float, margin: 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 10)), min_size=1))
 def test_smoothed_probabilities_stay_probabilities(steps: list[tuple[float, float]]):
-    steady, time = PredictionSmoother(SmoothingConfig()), 0.0
+    smoother, time = PredictionSmoother(SmoothingConfig()), 0.0
     for share, passed in steps:
         time += passed
-        answer = steady.update(Prediction("a", share, {"a": share, "b": 1 - share}), time)
-        assert sum(answer.probabilities.values()) == pytest.approx(1)
-        assert all(-1e-12 <= value <= 1 + 1e-12 for value in answer.probabilities.values())
-        assert answer.confidence == answer.probabilities[answer.label]
+        result = smoother.update(Prediction("a", share, {"a": share, "b": 1 - share}), time)
+        assert sum(result.probabilities.values()) == pytest.approx(1)
+        assert all(-1e-12 <= value <= 1 + 1e-12 for value in result.probabilities.values())
+        assert result.confidence == result.probabilities[result.label]
 
 
 def test_without_smoothing_every_frame_decides(make_prediction):
-    steady = PredictionSmoother(NOTHING)
-    assert [steady.update(make_prediction(a), t).label for t, a in enumerate([0.9, 0.4, 0.6])] == [
+    smoother = PredictionSmoother(NOTHING)
+    assert [smoother.update(make_prediction(a), t).label for t, a in enumerate([0.9, 0.4, 0.6])] == [
         "a",
         "b",
         "a",
@@ -74,34 +74,34 @@ def test_without_smoothing_every_frame_decides(make_prediction):
 def test_the_mean_does_not_depend_on_how_many_frames_a_second_there_are(make_prediction):
     ends = []
     for fps in (2, 50):
-        steady = PredictionSmoother(SmoothingConfig(time_constant=1, hold=100))
-        steady.update(make_prediction(1), 0)
+        smoother = PredictionSmoother(SmoothingConfig(time_constant=1, hold=100))
+        smoother.update(make_prediction(1), 0)
         for number in range(1, 3 * fps + 1):
-            answer = steady.update(make_prediction(0), number / fps)
-        ends.append(answer.probabilities["a"])
+            result = smoother.update(make_prediction(0), number / fps)
+        ends.append(result.probabilities["a"])
     assert ends == pytest.approx([np.exp(-3)] * 2)
 
 
 def test_unknown_is_steadied_too_and_tells_why(make_prediction):
-    steady = PredictionSmoother(SmoothingConfig(time_constant=1, margin=0.1, hold=0.5))
-    answers = [steady.update(make_prediction(0.9, unknown=10 <= t < 12 or t >= 30), t / 10) for t in range(60)]
-    told = [answer.unknown for answer in answers]
+    smoother = PredictionSmoother(SmoothingConfig(time_constant=1, margin=0.1, hold=0.5))
+    results = [smoother.update(make_prediction(0.9, unknown=10 <= t < 12 or t >= 30), t / 10) for t in range(60)]
+    told = [result.unknown for result in results]
     assert told[10:30] == [False] * 20
     assert told[-1]
-    assert answers[-1].reason == "low_confidence"
-    assert sum(answer.changed for answer in answers) == 2
-    assert all(answer.label == "a" for answer in answers)
+    assert results[-1].reason == "low_confidence"
+    assert sum(result.changed for result in results) == 2
+    assert all(result.label == "a" for result in results)
 
 
 def test_where_nobody_asks_nothing_is_said_of_unknown(make_prediction):
-    answer = PredictionSmoother(SmoothingConfig()).update(make_prediction(0.9), 0)
-    assert answer.unknown is None
-    assert answer.reason is None
+    result = PredictionSmoother(SmoothingConfig()).update(make_prediction(0.9), 0)
+    assert result.unknown is None
+    assert result.reason is None
 
 
 def test_after_a_restart_the_first_frame_decides(make_prediction):
-    steady = PredictionSmoother(SmoothingConfig())
-    steady.update(make_prediction(1), 0)
-    steady.reset()
-    answer = steady.update(make_prediction(0), 0.01)
-    assert (answer.label, answer.confidence, answer.changed) == ("b", 1, True)
+    smoother = PredictionSmoother(SmoothingConfig())
+    smoother.update(make_prediction(1), 0)
+    smoother.reset()
+    result = smoother.update(make_prediction(0), 0.01)
+    assert (result.label, result.confidence, result.changed) == ("b", 1, True)

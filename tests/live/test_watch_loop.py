@@ -32,34 +32,34 @@ def run(classifier: Classifier) -> Callable[..., WatchSummary]:
     """Watch a source to its end, every frame, as fast as it goes."""
 
     def run(source: FrameSource, *sinks: FrameSink, **settings: object) -> WatchSummary:
-        told: list[str] = []
-        chosen = {"fps": 1000, "smoothing": PLAIN, "every_frame": True, "notify": told.append} | settings
+        messages: list[str] = []
+        chosen = {"fps": 1000, "smoothing": PLAIN, "every_frame": True, "notify": messages.append} | settings
         return watch_source(classifier, source, sinks, **chosen)
 
     return run
 
 
-def labels(views: Sequence[FrameResult]) -> list[str]:
-    return [view.smoothed.label for view in views]
+def labels(results: Sequence[FrameResult]) -> list[str]:
+    return [result.smoothed.label for result in results]
 
 
 def test_every_frame_is_answered_and_a_film_goes_the_way_of_photos(run, film: Path, classifier: Classifier):
-    views: list[FrameResult] = []
-    summary = run(parse_source(str(film), 1), views.append)
-    assert labels(views) == ["red"] * 10 + ["blue"] * 10
+    results: list[FrameResult] = []
+    summary = run(parse_source(str(film), 1), results.append)
+    assert labels(results) == ["red"] * 10 + ["blue"] * 10
     assert (summary.frames, summary.classified, summary.dropped, summary.label_changes) == (20, 20, 0, 2)
-    for view in views:
-        assert view.prediction is not None
-        assert view.prediction.probabilities == classifier.predict(view.frame.pixels).probabilities
+    for result in results:
+        assert result.prediction is not None
+        assert result.prediction.probabilities == classifier.predict(result.frame.pixels).probabilities
 
 
 def test_a_frame_is_classified_when_it_is_due_and_shown_always(run, make_frames, make_source):
-    views: list[FrameResult] = []
+    results: list[FrameResult] = []
     source = make_source(make_frames(["red"] * 31))
-    run(source, views.append, fps=2, every_frame=False, clock=SlowClock())
-    times = [view.frame.time for view in views if view.prediction is not None]
+    run(source, results.append, fps=2, every_frame=False, clock=SlowClock())
+    times = [result.frame.time for result in results if result.prediction is not None]
     assert times == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5, 3], abs=0.11)
-    assert len(views) > len(times)
+    assert len(results) > len(times)
 
 
 class SlowClock:
@@ -91,8 +91,8 @@ class Rush:
 def test_a_slow_consumer_drops_frames_and_goes_on_with_the_newest(run, make_frames):
     source, seen = Rush(make_frames(["red"] * 999 + ["blue"])), []
 
-    def slow(view: FrameResult) -> None:
-        seen.append((view.frame.number, view.smoothed.label))
+    def slow(result: FrameResult) -> None:
+        seen.append((result.frame.number, result.smoothed.label))
         source.busy.set()
         source.over.wait(10)
 
@@ -118,11 +118,11 @@ def test_the_source_is_released_however_it_ends(
 ):
     threads, seen = active_count(), []
 
-    def sink(view: FrameResult) -> None:
+    def sink(result: FrameResult) -> None:
         seen.append(open_files(film))
-        if view.frame.number == 3 and how == "error":
+        if result.frame.number == 3 and how == "error":
             raise ZeroDivisionError
-        if view.frame.number == 3 and how == "interrupt":
+        if result.frame.number == 3 and how == "interrupt":
             signal.raise_signal(signal.SIGINT)
 
     expected = {"error": ZeroDivisionError, "interrupt": KeyboardInterrupt}.get(how)
