@@ -62,7 +62,7 @@ def test_crop_writes_the_region_of_interest(photos: Path, tmp_path: Path) -> Non
     typed = [str(photos), "-r", "bottle", "--crop", "--to", str(out)]
     ended = RUN.invoke(app, typed)
     assert ended.exit_code == 0, ended.output
-    assert f"{out} holds the region of interest (left 0, top 0, right 1, bottom 0.3) of 12 photos" in ended.stdout
+    assert f"{out}: region of interest (left 0, top 0, right 1, bottom 0.3) of 12 photos" in ended.stdout
     assert "closed 6, open 6" in ended.stdout
     training = shell_command("train", out / "manifest.csv", "-r", "bottle", "--set", "preprocess.roi=[0,0,1,1]")
     assert ended.stdout.splitlines()[-1] == f"next: {training}"
