@@ -27,7 +27,7 @@ from assay.image import Preprocess
 from assay.inference import Classifier
 from assay.serving.app import create_app
 from assay.serving.auth.origins import OriginPolicy
-from assay.serving.cache.tiered_cache import make_cache
+from assay.serving.cache.result_cache import make_cache
 from assay.serving.components import Components
 from assay.serving.models import ModelRegistry
 from assay.serving.service import Service

@@ -21,9 +21,9 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from assay.serving.cache.redis_cache import RedisCache
-from assay.serving.cache.tiered_cache import MemoryCache
+from assay.serving.cache.result_cache import MemoryCache
+from assay.serving.request_log import RequestLogSettings
 from assay.serving.request_log.background_writer import RequestLogWriter
-from assay.serving.request_log.settings import RequestLogSettings
 from assay.serving.request_log.stores import make_store
 from assay.serving.request_record import ImageMetadata, RequestRecord
 from assay.serving.telemetry import NullTelemetry

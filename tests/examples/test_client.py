@@ -18,9 +18,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from assay.serving.auth import AccessDeniedError, AuthRequest
 from assay.serving.auth.authenticator import content_digest
 from assay.serving.auth.authorizer import make_authorizer
-from assay.serving.auth.interfaces import AccessDeniedError, AuthRequest
 from assay.serving.auth.keys import KeyManager
 from assay.serving.auth.settings import AuthSettings, RateLimitSettings
 from assay.serving.components import NullTelemetry

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from assay.serving.auth.authorizer import AuthBackends, open_backends
 from assay.serving.auth.settings import RateLimitSettings, Tier
-from assay.serving.cache.tiered_cache import make_cache
+from assay.serving.cache.result_cache import make_cache
 from assay.serving.settings import CacheSettings
 
 pytestmark = pytest.mark.anyio

@@ -185,7 +185,7 @@ def request_log(
     """
     import asyncio
 
-    from assay.serving.request_log.settings import default_request_log
+    from assay.serving.request_log import default_request_log
     from assay.serving.request_log.stores import RecordQuery
 
     query = RecordQuery(
@@ -201,7 +201,7 @@ def request_log(
 
 
 async def _run_query(source: str, query: "RecordQuery", *, json: bool, to: Path | None) -> None:
-    from assay.serving.request_log.export import export_records
+    from assay.serving.request_log.serialization import export_records
     from assay.serving.request_log.stores import make_store
 
     store = make_store(source, must_exist=True)

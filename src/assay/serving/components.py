@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from assay.serving.auth import Authorizer, NullAuthorizer
 from assay.serving.auth.authorizer import make_authorizer
-from assay.serving.auth.interfaces import Authorizer, NullAuthorizer
-from assay.serving.cache.tiered_cache import Cache, make_cache
+from assay.serving.cache.result_cache import Cache, make_cache
+from assay.serving.request_log import state_dir
 from assay.serving.request_log.background_writer import RequestLogWriter
-from assay.serving.request_log.settings import state_dir
 from assay.serving.request_log.stores import make_store, spool_folder_name
 from assay.serving.request_log.uncertain_samples import UncertainSampleStore
 from assay.serving.settings import ServeSettings

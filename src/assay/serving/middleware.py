@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from assay.serving.auth.interfaces import AccessDeniedError
+from assay.serving.auth import AccessDeniedError
 from assay.serving.auth.origins import OriginPolicy
 from assay.serving.errors import CLIENT_CLOSED_REQUEST
 from assay.serving.http_headers import Headers, SecurityHeaders, join_headers, parse_length

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from starlette.requests import Request
 
-from assay.serving.auth.interfaces import AccessDeniedError, AuthRequest
+from assay.serving.auth import AccessDeniedError, AuthRequest
 from assay.serving.errors import (
     TOO_LARGE,
     UPLOAD_TIMEOUT,

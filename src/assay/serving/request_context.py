@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from starlette.types import Receive
 
-from assay.serving.auth.interfaces import ANONYMOUS, Authorization, Client
+from assay.serving.auth import ANONYMOUS, Authorization, Client
 from assay.serving.errors import ClientDisconnectedError, DeadlineError
 from assay.serving.models import ServedModel
 from assay.serving.request_record import ImageMetadata, RequestRecord, new_id

@@ -13,8 +13,7 @@ from starlette.types import Receive
 from assay.core.errors import AssayError
 from assay.image import HEAD_BYTES, sniff
 from assay.serving.admission_control import AdmissionController, MemoryLimiter
-from assay.serving.cache.single_flight import SingleFlight
-from assay.serving.cache.tiered_cache import cache_key
+from assay.serving.cache.result_cache import SingleFlight, cache_key
 from assay.serving.components import Components
 from assay.serving.decoding import DecodedImage, Decoder, SpeculativeDecode, SpeculativeDecoder
 from assay.serving.errors import MODEL_NOT_FOUND, TOO_LARGE, ApiError, UploadError

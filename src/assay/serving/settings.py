@@ -17,7 +17,7 @@ from assay.recipe import ImageFormat
 from assay.recipe.base import Settings
 from assay.serving.auth.origins import ANY_HOST, host_name
 from assay.serving.auth.settings import AuthSettings, RateLimitSettings
-from assay.serving.request_log.settings import RequestLogSettings, UncertainSampleSettings
+from assay.serving.request_log import RequestLogSettings, UncertainSampleSettings
 
 
 @dataclass(frozen=True, slots=True)

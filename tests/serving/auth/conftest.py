@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from assay.serving.auth import AuthRequest
 from assay.serving.auth.authenticator import SIGNATURE_HEADERS, canonical_message, sign
 from assay.serving.auth.authorizer import RequestAuthorizer, make_authorizer
-from assay.serving.auth.interfaces import AuthRequest
 from assay.serving.auth.keys import ApiKey, KeyManager
 from assay.serving.auth.settings import AuthSettings, RateLimitSettings, Tier
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from assay.core.errors import AssayError
-from assay.serving.auth.interfaces import AccessDeniedError
+from assay.serving.auth import AccessDeniedError
 from assay.serving.auth.settings import RateLimitSettings, Tier
 from assay.serving.middleware import join_headers
 

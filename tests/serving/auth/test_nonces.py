@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from assay.serving.auth import AccessDeniedError
 from assay.serving.auth.authorizer import AuthBackends, open_backends
-from assay.serving.auth.interfaces import AccessDeniedError
 from assay.serving.auth.nonces import MemoryNonceStore
 from assay.serving.auth.settings import RateLimitSettings
 

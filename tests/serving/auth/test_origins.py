@@ -3,7 +3,7 @@
 import pytest
 
 from assay.core.errors import UsageError
-from assay.serving.auth.interfaces import AccessDeniedError
+from assay.serving.auth import AccessDeniedError
 from assay.serving.auth.origins import OriginPolicy
 from assay.serving.settings import ServeSettings
 

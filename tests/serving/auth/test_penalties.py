@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from assay.serving.auth import AccessDeniedError
 from assay.serving.auth.authenticator import AuthThrottle
-from assay.serving.auth.interfaces import AccessDeniedError
 from assay.serving.auth.rate_limits import Rate
 
 RATE = Rate.per_minute(30, 3)

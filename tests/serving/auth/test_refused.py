@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from assay.serving.auth import authenticator
+from assay.serving.auth import AccessDeniedError, AuthRequest, authenticator
 from assay.serving.auth.authenticator import (
     KEY_HEADER,
     NONCE_HEADER,
@@ -14,7 +14,6 @@ from assay.serving.auth.authenticator import (
     SIGNATURE_HEADERS,
     TIMESTAMP_HEADER,
 )
-from assay.serving.auth.interfaces import AccessDeniedError, AuthRequest
 from assay.serving.auth.keys import SCOPES
 
 pytestmark = pytest.mark.anyio

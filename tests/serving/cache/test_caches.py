@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from assay.serving.cache.redis_cache import RedisCache
-from assay.serving.cache.tiered_cache import Cache, MemoryCache, TieredCache, make_cache
+from assay.serving.cache.result_cache import Cache, MemoryCache, TieredCache, make_cache
 from assay.serving.settings import CacheSettings
 
 pytestmark = pytest.mark.anyio

@@ -1,6 +1,6 @@
 """Keys name all that an answer depends on."""
 
-from assay.serving.cache.tiered_cache import cache_key
+from assay.serving.cache.result_cache import cache_key
 
 PHOTO, OTHER = "ab" * 32, "cd" * 32
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.serving.cache.tiered_cache import MemoryCache
+from assay.serving.cache.result_cache import MemoryCache
 
 pytestmark = pytest.mark.anyio
 

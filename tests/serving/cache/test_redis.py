@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from assay.core.errors import UsageError
 from assay.serving.cache.redis_cache import RedisCache
-from assay.serving.cache.tiered_cache import make_cache
+from assay.serving.cache.result_cache import make_cache
 from assay.serving.resilience import CircuitBreaker
 from assay.serving.settings import CacheSettings
 

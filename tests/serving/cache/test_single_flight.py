@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from assay.serving.cache.single_flight import SingleFlight
+from assay.serving.cache.result_cache import SingleFlight
 
 pytestmark = pytest.mark.anyio
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from assay.serving.cache.tiered_cache import MemoryCache, TieredCache, make_cache
+from assay.serving.cache.result_cache import MemoryCache, TieredCache, make_cache
 from assay.serving.settings import CacheSettings
 
 pytestmark = pytest.mark.anyio

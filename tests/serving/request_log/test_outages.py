@@ -11,8 +11,8 @@ from uuid import uuid4
 
 import pytest
 
+from assay.serving.request_log import RequestLogSettings
 from assay.serving.request_log.background_writer import RequestLogWriter
-from assay.serving.request_log.settings import RequestLogSettings
 from assay.serving.request_log.stores import RecordQuery, make_store
 from assay.serving.resilience import CircuitBreaker
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from assay.data import manifest
-from assay.serving.request_log.settings import UncertainSampleSettings
+from assay.serving.request_log import UncertainSampleSettings
 from assay.serving.request_log.uncertain_samples import MANIFEST, UncertainSampleStore, read_manifest
 
 pytestmark = pytest.mark.anyio

@@ -14,8 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from assay.serving.auth import AccessDeniedError, AuthRequest
 from assay.serving.auth.client_ip import client_subnet
-from assay.serving.auth.interfaces import AccessDeniedError, AuthRequest
 from assay.serving.auth.keys import ApiKey, ApiKeys
 from assay.serving.auth.master_keys import MasterKeys
 from assay.serving.auth.nonces import NonceStore

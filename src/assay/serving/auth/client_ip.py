@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from assay.serving.auth.interfaces import AccessDeniedError
+from assay.serving.auth import AccessDeniedError
 from assay.serving.auth.settings import CountrySettings, Network
 
 Address = IPv4Address | IPv6Address

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from assay.serving.auth.interfaces import AccessDeniedError
+from assay.serving.auth import AccessDeniedError
 
 _MAX_NONCES_PER_KEY = 100_000
 """1.5 times those of the gold tier in ten minutes."""

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from assay.serving.auth.interfaces import AccessDeniedError
+from assay.serving.auth import AccessDeniedError
 
 ANY_HOST = "*"
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s,/@:\[\]]+)(?::([0-9]*))?")

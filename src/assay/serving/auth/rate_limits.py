@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, cast
 
-from assay.serving.auth.interfaces import AccessDeniedError, Client
+from assay.serving.auth import AccessDeniedError, Client
 from assay.serving.auth.settings import Tier
 
 MICROSECONDS = 1_000_000

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TypeVar
 
 from assay.core.errors import AssayError
-from assay.serving.request_log.settings import RequestLogSettings
+from assay.serving.request_log import RequestLogSettings
 from assay.serving.request_log.spool import Spool
 from assay.serving.request_log.stores import RecordStore, StoreUnavailableError
 from assay.serving.request_record import RequestRecord
