@@ -133,7 +133,7 @@ def test_an_empty_choice_is_a_table_without_rows(assay: Assay, source: Path, tmp
         (["none.sqlite"], 1, "none.sqlite does not exist"),
         (["{source}", "--since", "soon"], 2, "'soon'"),
         (["{source}", "--since", "2026-13-01"], 2, "'2026-13-01' is not a time"),
-        (["{source}", "--to", "week.xls"], 2, "week.xls: a journal is written as"),
+        (["{source}", "--to", "week.xls"], 2, "week.xls: the request log is exported as"),
     ],
     ids=["missing", "soon", "date", "xls"],
 )

@@ -56,7 +56,7 @@ class RequestLogWriter:
         self._awake, self._closing = asyncio.Event(), asyncio.Event()
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
-        self._files = ThreadPoolExecutor(1, thread_name_prefix="journal-spool")
+        self._files = ThreadPoolExecutor(1, thread_name_prefix="request-log-spool")
 
     @property
     def backlog(self) -> int:
@@ -86,12 +86,12 @@ class RequestLogWriter:
             try:
                 await self._on_disk(self._spool.open)
             except OSError as error:
-                _log.warning("journal: records cannot wait in %s: %s", self._settings.spool_dir, error)
+                _log.warning("request log: records cannot be spooled in %s: %s", self._settings.spool_dir, error)
         try:
             await self._open()
         except (StoreUnavailableError, TimeoutError) as error:
             self._failed(error)
-        self._task = asyncio.create_task(self._run(), name="journal")
+        self._task = asyncio.create_task(self._run(), name="request log writer")
 
     async def flush(self) -> None:
         """Write all that waits, as far as database and disk let it; return when that is done."""
@@ -114,7 +114,7 @@ class RequestLogWriter:
             await self._write_queue()
             if self._queue:
                 self._dropped += len(self._queue)
-                _log.error("journal: %d records are lost; nothing took them", len(self._queue))
+                _log.error("request log: %d records are lost", len(self._queue))
                 self._queue.clear()
             self._telemetry.emit(RequestLogStatus(self.backlog, self._dropped))
             if self._spool is not None:
@@ -173,7 +173,7 @@ class RequestLogWriter:
                     return False
             await self._on_disk(self._spool.remove_oldest)
         except OSError as error:
-            _log.warning("journal: what waits in %s cannot be read: %s", self._settings.spool_dir, error)
+            _log.warning("request log: the spool in %s cannot be read: %s", self._settings.spool_dir, error)
             self._stuck = True
             return False
         return True
@@ -192,9 +192,9 @@ class RequestLogWriter:
             return False
         if refused:
             self._dropped += refused
-            _log.error("journal: the database refused %d records for good", refused)
+            _log.error("request log: the database rejected %d records permanently", refused)
         if self._breaker.succeeded():
-            _log.warning("journal: the database is back; %d records wait in the spool", self._spooled)
+            _log.warning("request log: the database is available again; %d records are in the spool", self._spooled)
             self._telemetry.emit(DependencyStatus("request_log", up=True))
         return True
 
@@ -205,7 +205,7 @@ class RequestLogWriter:
 
     def _failed(self, error: AssayError | TimeoutError) -> None:
         if self._breaker.failed():
-            _log.warning("journal: records wait until the database is back: %s", error or "no answer in time")
+            _log.warning("request log: the database is unavailable, records are spooled: %s", error or "timeout")
             self._telemetry.emit(DependencyStatus("request_log", up=False))
 
     async def _wait_on_disk(self, batch: Sequence[RequestRecord]) -> int:

@@ -55,7 +55,7 @@ class MongoStore:
         except (PyMongoError, InvalidName, ValueError):
             # The library's text may hold a part of the password.
             raise UsageError(
-                "the journal's address is none that MongoDB has; give mongodb://HOST:PORT/DATABASE, with"
+                "the request log's URL is not valid for MongoDB; give mongodb://HOST:PORT/DATABASE, with"
                 " %40 and the like for signs in names and passwords"
             ) from None
         self._where = urlsplit(url).hostname or "?"
@@ -118,7 +118,7 @@ class MongoStore:
         details = error.details if isinstance(error, OperationFailure) else None
         reason = (details or {}).get("codeName") or type(error).__name__
         return StoreUnavailableError(
-            f"the journal's MongoDB at {self._where} cannot be used now ({reason}); look at it"
+            f"the request log's MongoDB at {self._where} cannot be used now ({reason}); look at it"
         )
 
 

@@ -16,13 +16,17 @@ Document = dict[str, Any]
 
 
 def to_milliseconds(moment: datetime) -> datetime:
-    """Return a moment in UTC, cut to whole milliseconds: what every database can keep."""
+    """Return a time in UTC, truncated to milliseconds, which every database can store."""
     utc = moment.astimezone(UTC)
     return utc.replace(microsecond=utc.microsecond // 1000 * 1000)
 
 
 def to_document(record: RequestRecord) -> Document:
-    """Return a record as MongoDB keeps it; `_id` is the record's own id."""
+    """Return a record as a document, as MongoDB, the spool and `assay request-log --json` have it.
+
+    `timestamp`, `client_id`, `image_metadata`, `classification` and `performance` are the published schema of the
+    collection `request_logs`; dashboards and shard keys depend on these names. `_id` is the record's own id.
+    """
     image = record.image
     return {
         "_id": record.id,
@@ -47,10 +51,10 @@ def to_document(record: RequestRecord) -> Document:
 
 
 def from_document(stored: Mapping[str, Any]) -> RequestRecord:
-    """Return the record that a document holds.
+    """Return the record of a document.
 
     Raises:
-        KeyError, TypeError, ValueError: it holds none.
+        KeyError, TypeError, ValueError: the document is invalid.
     """
     image, answer, performance = stored["image_metadata"], stored["classification"], stored["performance"]
     return RequestRecord(
@@ -72,17 +76,17 @@ def from_document(stored: Mapping[str, Any]) -> RequestRecord:
 
 
 def to_json_line(record: RequestRecord) -> str:
-    """Return a record as one line of JSON, without its line feed."""
+    """Return a record as one line of JSON, without line feed."""
     values = to_document(record)
     values["timestamp"] = values["timestamp"].isoformat(timespec="milliseconds")
     return json.dumps(values, separators=(",", ":"))
 
 
 def from_json_line(line: str | bytes) -> RequestRecord:
-    """Return the record of a line that `to_json_line` made.
+    """Return the record of a line of `to_json_line`.
 
     Raises:
-        KeyError, TypeError, ValueError: the line is torn or holds something else.
+        KeyError, TypeError, ValueError: the line is incomplete or invalid.
     """
     values = json.loads(line)
     values["timestamp"] = datetime.fromisoformat(values["timestamp"])
@@ -90,7 +94,7 @@ def from_json_line(line: str | bytes) -> RequestRecord:
 
 
 def _valid_text(text: str) -> str:
-    """Replace what is no Unicode text (lone surrogates): databases refuse it."""
+    """Replace lone surrogates, which databases refuse."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -120,54 +124,44 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def epoch_milliseconds(moment: datetime) -> int:
-    """Return a moment as milliseconds since 1970, UTC; parts of one are cut off."""
+    """Return a time as milliseconds since 1970, UTC, truncated."""
     return (moment - _EPOCH) // _MILLISECOND
 
 
 def to_row(record: RequestRecord) -> tuple[Any, ...]:
-    """Return a record's values in the order of `COLUMNS`."""
-    kept = to_document(record)
-    image = kept["image_metadata"] or {"size": None, "format": None, "dimensions": None}
-    answer = kept["classification"]
-    return (
-        kept["_id"],
-        kept["request_id"],
-        epoch_milliseconds(kept["timestamp"]),
-        kept["client_id"],
-        image["size"],
-        image["format"],
-        *(image["dimensions"] or (None, None)),
-        answer["result"],
-        answer["confidence"],
-        kept["unknown"],
-        kept["performance"]["processing_time"],
-        kept["model"],
-        kept["performance"]["model_version"],
-        kept["cache_hit"],
-        kept["status"],
-        kept["error"],
-    )
+    """Return a record's values in the order of `COLUMNS`: its document, flattened."""
+    document = to_document(record)
+    image = document["image_metadata"] or {"size": None, "format": None, "dimensions": None}
+    width, height = image["dimensions"] or (None, None)
+    flat = {
+        **document,
+        **document["classification"],
+        **document["performance"],
+        **image,
+        "id": document["_id"],
+        "timestamp": epoch_milliseconds(document["timestamp"]),
+        "width": width,
+        "height": height,
+    }
+    return tuple(flat[name] for name in COLUMNS)
 
 
 def from_row(values: Sequence[Any]) -> RequestRecord:
-    """Return the record of a row in the order of `COLUMNS`; truth may be 0 and 1."""
-    one = dict(zip(COLUMNS, values, strict=True))
-    dimensions = None if one["width"] is None else (one["width"], one["height"])
-    return RequestRecord(
-        id=one["id"],
-        request_id=one["request_id"],
-        timestamp=_EPOCH + one["timestamp"] * _MILLISECOND,
-        client_id=one["client_id"],
-        image=None if one["size"] is None else ImageMetadata(one["size"], one["format"], dimensions),
-        result=one["result"],
-        confidence=one["confidence"],
-        unknown=None if one["unknown"] is None else bool(one["unknown"]),
-        processing_time=one["processing_time"],
-        model=one["model"],
-        model_version=one["model_version"],
-        cache_hit=bool(one["cache_hit"]),
-        status=one["status"],
-        error=one["error"],
+    """Return the record of a row in the order of `COLUMNS`; booleans may be 0 and 1."""
+    row = dict(zip(COLUMNS, values, strict=True))
+    dimensions = None if row["width"] is None else (row["width"], row["height"])
+    image = None if row["size"] is None else {**row, "dimensions": dimensions}
+    return from_document(
+        {
+            **row,
+            "_id": row["id"],
+            "timestamp": _EPOCH + row["timestamp"] * _MILLISECOND,
+            "image_metadata": image,
+            "classification": row,
+            "performance": row,
+            "unknown": None if row["unknown"] is None else bool(row["unknown"]),
+            "cache_hit": bool(row["cache_hit"]),
+        }
     )
 
 
@@ -178,23 +172,19 @@ WriteRecords = Callable[[Sequence[RequestRecord]], None]
 
 
 async def export_records(records: AsyncIterator[RequestRecord], path: Path) -> int:
-    """Write records to a file, in the form that its suffix names.
-
-    Args:
-        records: in the order of the rows.
-        path: .csv, .jsonl or .parquet.
+    """Write records to a .csv, .jsonl or .parquet file, atomically and in pages, so that any number fits in memory.
 
     Returns:
         The number of records.
 
     Raises:
-        UsageError: the suffix is another one.
+        UsageError: the suffix is a different one.
     """
-    form = _FORMATS.get(path.suffix.lower())
-    if form is None:
-        raise UsageError(f"{path}: a journal is written as .csv, .jsonl or .parquet; name such a file")
+    open_writer = _FORMATS.get(path.suffix.lower())
+    if open_writer is None:
+        raise UsageError(f"{path}: the request log is exported as .csv, .jsonl or .parquet")
     count = 0
-    with atomic_write(path) as temporary, form(temporary) as write:
+    with atomic_write(path) as temporary, open_writer(temporary) as write:
         page: list[RequestRecord] = []
         async for record in records:
             page.append(record)

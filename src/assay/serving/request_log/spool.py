@@ -122,7 +122,7 @@ class Spool:
     def _say(self, trouble: str | None) -> None:
         """Log why records cannot wait here, once until they can again."""
         if trouble is not None and not self._troubled:
-            _log.warning("journal: records cannot wait in %s: %s", self._shared, trouble)
+            _log.warning("request log: records cannot be spooled in %s: %s", self._shared, trouble)
         self._troubled = trouble is not None
 
     def _append(self, data: bytes, count: int) -> None:
@@ -157,7 +157,7 @@ class Spool:
         try:
             os.fsync(stream.fileno())
         except OSError as error:
-            _log.warning("journal: %s may be lost in a power cut: %s", stream.name, error)
+            _log.warning("request log: %s may be lost in a power cut: %s", stream.name, error)
         stream.close()
         path = Path(str(stream.name))
         if self._waiting[path][0] == 0:
@@ -203,5 +203,5 @@ def _parse_line(line: bytes, path: Path) -> RequestRecord | None:
     try:
         return from_json_line(line)
     except (KeyError, TypeError, ValueError):
-        _log.warning("journal: %s holds a torn line; it was passed over", path)
+        _log.warning("request log: %s has an incomplete line; it was skipped", path)
         return None

@@ -140,7 +140,7 @@ class SqliteStore:
             clock: seconds since 1970.
         """
         self._path, self._keep_days, self._patience, self._clock = path, keep_days, patience, clock
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal-sqlite")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="request-log-sqlite")
         self._db: sqlite3.Connection | None = None
         self._forget_at = 0.0
 
@@ -174,14 +174,12 @@ class SqliteStore:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except sqlite3.OperationalError as error:
-            raise StoreUnavailableError(
-                f"journal {self._path} cannot be used now: {error}; look at the disk"
-            ) from error
+            raise StoreUnavailableError(f"request log {self._path} is unavailable: {error}; check the disk") from error
         except sqlite3.DatabaseError as error:
-            raise AssayError(f"journal {self._path} is no SQLite file: {error}; name another file") from error
+            raise AssayError(f"request log {self._path} is not an SQLite file: {error}; give another file") from error
         except OSError as error:
             raise AssayError(
-                f"journal {self._path} cannot be made: {error.strerror or error}; name another file"
+                f"request log {self._path} cannot be created: {error.strerror or error}; give another file"
             ) from error
 
     def _connect(self) -> sqlite3.Connection:
@@ -257,7 +255,7 @@ def make_store(url: str, *, keep_days: float | None = None, must_exist: bool = F
     path = Path(url.removeprefix(_SQLITE_SCHEME))
     require_regular_file(path)
     if must_exist and not path.is_file():
-        raise AssayError(f"journal {path} does not exist; name the file or address that `assay serve` writes")
+        raise AssayError(f"request log {path} does not exist; give the file or URL that `assay serve` writes to")
     return SqliteStore(path, keep_days=keep_days)
 
 
