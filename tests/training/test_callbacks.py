@@ -9,7 +9,7 @@ import torch
 from assay.nets import Classifier
 from assay.recipe import Recipe
 from assay.training import LabeledImages, fit
-from assay.training.callbacks import BACKWARD, CHECKPOINTING, DATA_WAIT, FORWARD, OPTIMISER, VALIDATION, Profile
+from assay.training.callbacks import BACKWARD, CHECKPOINTING, DATA_WAIT, FORWARD, OPTIMIZER, VALIDATION, Profile
 
 MakeRecipe = Callable[..., Recipe]
 MakeNetwork = Callable[..., Classifier]
@@ -25,7 +25,7 @@ def test_every_part_of_the_loop_is_told_and_the_weights_are_the_same(
     fit(plain, recipe, make_split(), make_split(seed=1), run=tmp_path / "plain")
     profile = Profile()
     fit(watched, recipe, make_split(), make_split(seed=1), run=tmp_path / "watched", profile=profile)
-    assert set(profile.seconds) == {DATA_WAIT, FORWARD, BACKWARD, OPTIMISER, VALIDATION, CHECKPOINTING}
+    assert set(profile.seconds) == {DATA_WAIT, FORWARD, BACKWARD, OPTIMIZER, VALIDATION, CHECKPOINTING}
     assert all(seconds > 0 for seconds in profile.seconds.values())
     assert all(seconds > 0 for seconds in profile.workers.seconds().values())
     assert all(torch.equal(tensor, watched.state_dict()[name]) for name, tensor in plain.state_dict().items())

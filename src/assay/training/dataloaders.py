@@ -153,20 +153,20 @@ def make_dataloader(
     )
 
 
-def worker_count(wanted: int | None, photos: int, batch_bytes: int) -> int:
+def worker_count(requested: int | None, images: int, batch_bytes: int) -> int:
     """Return the number of worker processes that load images.
 
     Args:
-        wanted: the recipe's number; none: one per available CPU.
-        photos: number of images; for fewer than 64, starting workers costs more than it saves, and the
+        requested: the recipe's number; none: one per available CPU.
+        images: their number; for fewer than 64, starting workers costs more than it saves, and the
             default is none.
         batch_bytes: size of one batch in bytes. Workers pass batches through shared memory, which containers
             often limit to 64 MB: the number is limited to what fits, with two batches per worker in flight.
             It is 0 where the path of the temporary folder is too long for the workers' sockets.
     """
-    if wanted is None and photos < _MIN_IMAGES_FOR_WORKERS:
+    if requested is None and images < _MIN_IMAGES_FOR_WORKERS:
         return 0
-    count = cpu_count() if wanted is None else wanted
+    count = cpu_count() if requested is None else requested
     if not count or not _socket_paths_fit(tempfile.gettempdir()):
         return 0
     return min(count, _max_workers_for_shared_memory(batch_bytes, _SHARED_MEMORY))
@@ -232,16 +232,16 @@ def check_split(name: str, split: LabeledImages, classes: int) -> None:
         raise ValueError(f"the {name} targets must lie within 0-{classes - 1}")
 
 
-def check_batch_norm(recipe: Recipe, photos: int) -> None:
+def check_batch_norm(recipe: Recipe, images: int) -> None:
     """Check that batches are large enough for batch norm in the head.
 
     Raises:
         UsageError: a batch has a single image.
     """
     head = recipe.net.head
-    if head.batch_norm and head.hidden and min(recipe.train.batch_size, photos) < 2:
+    if head.batch_norm and head.hidden and min(recipe.train.batch_size, images) < 2:
         raise UsageError(
-            "net.head.batch_norm needs two photos a batch or more: raise train.batch_size,"
+            "net.head.batch_norm needs at least two photos per batch: raise train.batch_size,"
             " add photos, or set net.head.batch_norm=false"
         )
 
@@ -317,7 +317,7 @@ def eval_dataloader(
     )
 
 
-def _worker_count_for(recipe: Recipe, photos: int) -> int:
+def _worker_count_for(recipe: Recipe, images: int) -> int:
     size = recipe.preprocess.size
-    batch = min(recipe.train.batch_size, max(1, photos))
-    return worker_count(recipe.train.workers, photos, batch * size * size * 3)
+    batch = min(recipe.train.batch_size, max(1, images))
+    return worker_count(recipe.train.workers, images, batch * size * size * 3)

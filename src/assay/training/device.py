@@ -57,20 +57,24 @@ def available_devices() -> tuple[DeviceKind, ...]:
     return tuple(kinds)
 
 
-def _select_kind(wanted: Literal["auto", "cpu", "cuda", "mps"]) -> DeviceKind:
+def _select_kind(requested: Literal["auto", "cpu", "cuda", "mps"]) -> DeviceKind:
     kinds = available_devices()
-    if wanted == "auto":
+    if requested == "auto":
         return kinds[0]
-    if wanted not in kinds:
-        raise UsageError(f"train.device is {wanted}, but torch finds only {' and '.join(kinds)}; set train.device=auto")
-    return wanted
+    if requested not in kinds:
+        raise UsageError(
+            f"train.device is {requested}, but torch finds only {' and '.join(kinds)}; set train.device=auto"
+        )
+    return requested
 
 
-def _select_precision(wanted: Literal["auto", "32", "bf16", "fp16"], kind: DeviceKind) -> Literal["32", "bf16", "fp16"]:
-    if wanted == "fp16" and kind == "cpu":
+def _select_precision(
+    requested: Literal["auto", "32", "bf16", "fp16"], kind: DeviceKind
+) -> Literal["32", "bf16", "fp16"]:
+    if requested == "fp16" and kind == "cpu":
         raise UsageError("train.precision is fp16, which needs a GPU; set train.precision=auto")
-    if wanted != "auto":
-        return wanted
+    if requested != "auto":
+        return requested
     if kind != "cuda":
         return "32"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
