@@ -386,5 +386,5 @@ def test_a_known_profile_is_not_built_again_and_few_are_kept(monkeypatch: pytest
     for profile in profiles:
         color_management.srgb_transform_of_profile(profile, "RGB")
     assert len(built) == 40
-    assert len(color_management._transforms._known) <= 16
+    assert len(color_management._transforms._cached) <= 16
     assert threading.active_count() == before
