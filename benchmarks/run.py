@@ -23,7 +23,7 @@ from processes import HERE, BenchmarkError, Place, rivals_python
 from results import Section, read_results, write_results
 from suite import BENCHMARKS, summary
 
-from assay.benchmark.machine import machine_info
+from assay.benchmark.runner import machine_info
 
 _VERSIONS = "import importlib.metadata as m, sys; print(' '.join(f'{n} {m.version(n)}' for n in sys.argv[1:]))"
 

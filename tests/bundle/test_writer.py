@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from assay.bundle import Bundle, BundleError, BundleInfo, onnx_export
-from assay.bundle.onnx_export import export_onnx, frozen_copy, state_to_safetensors, torch_logits
+from assay.bundle import Bundle, BundleError, BundleInfo
+from assay.bundle.onnx_export import OnnxExporter, export_onnx, frozen_copy, state_to_safetensors, torch_logits
 from assay.bundle.writer import MAX_LOGIT_DIFFERENCE, Runtime, measure_agreement, write_bundle
 
 
@@ -59,23 +59,18 @@ def test_a_bundle_answers_as_the_network_does(
         np.testing.assert_allclose(other, one.numpy(), atol=1e-5)
 
 
-def forget_exports() -> None:
-    onnx_export._ExportedModel.last = None
-
-
 def test_a_network_with_another_head_needs_no_tracing(
     make_tiny: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forget_exports()
-    first = export_onnx(frozen_copy(make_tiny()), 32)
+    exporter = OnnxExporter()
+    first = exporter.export(frozen_copy(make_tiny()), 32)
     other = make_tiny()
     nn.init.normal_(other.head[1].weight)
     nn.init.normal_(other.head[1].bias)
     with monkeypatch.context() as patch:
         patch.setattr(torch.onnx, "export", lambda *_, **__: pytest.fail("it was traced"))
-        filled = export_onnx(frozen_copy(other), 32)
-        assert export_onnx(frozen_copy(make_tiny()), 32) == first
-    forget_exports()
+        filled = exporter.export(frozen_copy(other), 32)
+        assert exporter.export(frozen_copy(make_tiny()), 32) == first
     assert filled == export_onnx(frozen_copy(other), 32) != first
 
 
@@ -83,10 +78,11 @@ def test_a_network_with_another_head_needs_no_tracing(
 def test_a_network_with_another_backbone_is_traced(
     make_tiny: Callable[[], nn.Module], images: np.ndarray, name: str
 ) -> None:
-    export_onnx(frozen_copy(make_tiny()), 32)
+    exporter = OnnxExporter()
+    exporter.export(frozen_copy(make_tiny()), 32)
     other = frozen_copy(make_tiny())
     other.get_parameter(name).add_(0.5) if "weight" in name else other.get_buffer(name).add_(0.5)
-    told = Session(export_onnx(other, 32)).run(images).logits
+    told = Session(exporter.export(other, 32)).run(images).logits
     np.testing.assert_allclose(told, torch_logits(other, images), atol=1e-5)
 
 
@@ -98,7 +94,6 @@ def test_the_same_network_gives_the_same_file(
 ) -> None:
     write_bundle(path, make_tiny(), info, images, {"onnxruntime": Session})
     first = path.read_bytes()
-    forget_exports()
     write_bundle(path, make_tiny(), info, images, {"onnxruntime": Session})
     assert path.read_bytes() == first
 

@@ -37,7 +37,7 @@ def test_the_table_tells_the_best_and_what_is_more_than_chance(assay, results: l
         "95.0 %",
         "60.0 %",
         "best",
-        "-35.0 points, p < 0.001: more than chance",
+        "-35.0 points, p < 0.001: significant",
         "precision of defect",
     ]:
         assert told in result.out
@@ -49,7 +49,7 @@ def test_the_class_can_be_chosen_and_json_holds_nothing_else(assay, results: lis
     told = json.loads(assay("compare", *results, "--positive", "fair", "--json").out)
     assert told["best"] == str(results[0])
     assert told["compared"][0]["metrics"]["positive"] == "fair"
-    assert told["compared"][1]["more_than_chance"] is True
+    assert told["compared"][1]["significant"] is True
 
 
 def test_wrong_usage_is_one_sentence_and_code_2(assay, results: list[Path]):

@@ -48,7 +48,7 @@ def test_every_command_lists_the_same_photos_and_no_run(
     assert "1 written by Assay" in result.out
     run = Run(photos / "runs/colours-2")
     assert run.classes == ("blue", "red")
-    assert set(run.parts()) == expected
+    assert set(run.splits()) == expected
     model = run.bundle
 
     report = json.loads(assay("check", ".", "--json", "--fail-on", "never").out)

@@ -146,7 +146,7 @@ def test_a_run_that_holds_one_is_refused(
     for name in ("run.json", "recipe.yaml", "manifest.csv"):
         folder = tmp_path / name.partition(".")[0]
         folder.mkdir()
-        told = f'{{"data": "{files["PHOTOS"]}", "like": null, "classes": [], "done": false}}'
+        told = f'{{"data": "{files["PHOTOS"]}", "keep_splits": null, "classes": [], "done": false}}'
         (folder / "run.json").write_text(told, encoding="utf-8")
         (folder / "recipe.yaml").write_text("extends: custom-resnet\n", encoding="utf-8")
         (folder / name).unlink(missing_ok=True)

@@ -49,7 +49,7 @@ def test_training_tells_parts_epochs_and_verdict(assay, colours: Path, run: Path
 def test_json_holds_nothing_but_json(assay, colours: Path, run: Path, tmp_path: Path):
     result = assay("train", colours, "-r", run / "recipe.yaml", "--run", tmp_path / "run", "--json")
     told = json.loads(result.out)
-    assert told["verdict"] == "test"
+    assert told["reported_split"] == "test"
     assert told["metrics"]["test"]["accuracy"] == 1.0
     assert Path(told["bundle"]).is_file()
 
@@ -149,6 +149,6 @@ def test_profile_tells_where_the_time_went(assay, colours: Path, tiny: Recipe, t
     recipe.write_text(dump_recipe(tiny), encoding="utf-8")
     typed = ["train", colours, "-r", recipe, "--set", "train.epochs=1", "--run", tmp_path / "a", "--profile"]
     told = assay(*typed).out
-    for name in ("waiting for photos", "backward", "writing and judging the bundle", "report"):
+    for name in ("waiting for photos", "backward", "writing and evaluating the bundle", "report"):
         assert name in told
     assert (tmp_path / "a" / "profile.json").is_file()

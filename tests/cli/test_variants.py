@@ -45,7 +45,7 @@ def test_five_variants_of_one_split_in_one_table(assay, cifar10: Path, tmp_path:
 
     again = json.loads(assay("variants", "--resume", run, "--json").out)
     assert [one["name"] for one in again["variants"]] == names
-    assert again["variants"][0]["figures"]["test"]["accuracy"]["mean"] == float(rows[0]["test_accuracy"])
+    assert again["variants"][0]["metrics"]["test"]["accuracy"]["mean"] == float(rows[0]["test_accuracy"])
     compared = assay("compare", run / "convnet", run / "resnet")
     assert "McNemar" in compared.out
 

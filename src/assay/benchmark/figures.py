@@ -29,11 +29,11 @@ from assay.evaluation.figure_style import (
 
 _STAGE_COLOURS = {"decode": SKY, "preprocess": ORANGE, "inference": BLUE}
 _AXIS_SCALE = 1.42
-"""How much longer than the longest bar an axis is: figures stand behind bars."""
+"""Axis length relative to the longest bar; leaves room for the numbers beside the bars."""
 
 
 def benchmark_figure(result: BenchmarkResult) -> Figure:
-    """Draw a benchmark; combinations that could not be measured are left out."""
+    """Draw a benchmark without the combinations that could not be measured."""
     rows = result.measured
     figure = new_figure(11, 3.8 + 0.62 * max(len(rows), 2))
     axes = figure.subplots(2, 2)
@@ -41,26 +41,26 @@ def benchmark_figure(result: BenchmarkResult) -> Figure:
     _throughput(axes[0, 1], rows)
     _memory(axes[1, 0], rows)
     _stages(axes[1, 1], rows, result.photos)
-    for one in axes.flat:
-        one.set_yticks(range(len(rows)), [str(row.combination) for row in rows])
-        one.invert_yaxis()
-        one.margins(y=0.12)
+    for panel in axes.flat:
+        panel.set_yticks(range(len(rows)), [str(row.combination) for row in rows])
+        panel.invert_yaxis()
+        panel.margins(y=0.12)
     processors = result.machine["processors"]["usable"]
-    told = f"{result.name} {result.version} · {result.machine['processor']}, {processors} processors"
+    model = f"{result.name} {result.version} · {result.machine['processor']}, {processors} processors"
     load = f"load {result.load[0]} to {result.load[1]}" if result.load[0] is not None else ""
-    repeats = f"medians of {result.rounds} rounds, lines from lowest to highest"
+    repeats = f"medians of {result.rounds} rounds, lines from minimum to maximum"
     figure.supxlabel(
-        truncate_text(" · ".join(filter(None, (told, repeats, load))), 760, 8.5), fontsize=8.5, color=MUTED
+        truncate_text(" · ".join(filter(None, (model, repeats, load))), 760, 8.5), fontsize=8.5, color=MUTED
     )
     return figure
 
 
 def _latency(axes: Axes, rows: Sequence[BenchmarkRow], size: int) -> None:
-    style_axes(axes, "Latency, ms an image", f"one image of {size} × {size} at a time; bar p50, ticks p95 and p99")
+    style_axes(axes, "Latency, ms per image", f"batch size 1, {size} × {size}; bars p50, ticks p95 and p99")
     tails = []
     for place, row in enumerate(rows):
-        p50 = row.of(lambda one: 1e3 * one.p50)
-        p95, p99 = row.of(lambda one: 1e3 * one.p95), row.of(lambda one: 1e3 * one.p99)
+        p50 = row.of(lambda trial: 1e3 * trial.p50)
+        p95, p99 = row.of(lambda trial: 1e3 * trial.p95), row.of(lambda trial: 1e3 * trial.p99)
         tails.append(max(p50.highest, p99.median))
         _bar(axes, place, p50, BLUE)
         for tail, height in ((p95, 13.0), (p99, 8.0)):
@@ -81,20 +81,20 @@ def _throughput(axes: Axes, rows: Sequence[BenchmarkRow]) -> None:
     style_axes(
         axes,
         "Throughput, images/s",
-        "without decoding; the quickest number of calls × batch",
+        "without decoding; best number of concurrent calls × batch size",
     )
     for place, row in enumerate(rows):
-        rate, setting = row.of(lambda one: one.throughput), row.best().setting
+        rate, setting = row.of(lambda trial: trial.throughput), row.best().setting
         _bar(axes, place, rate, GREEN)
         _write(axes, place, rate.highest, f"{rate.median:.0f}  ({setting.streams} × batch {setting.batch})")
-    axes.set_xlim(0, _AXIS_SCALE * max((row.of(lambda one: one.throughput).highest for row in rows), default=1))
+    axes.set_xlim(0, _AXIS_SCALE * max((row.of(lambda trial: trial.throughput).highest for row in rows), default=1))
 
 
 def _memory(axes: Axes, rows: Sequence[BenchmarkRow]) -> None:
-    style_axes(axes, "Memory, MiB", "most that its process held: dark at batch 1, pale at best throughput")
+    style_axes(axes, "Memory, MiB", "peak of the process: dark at batch size 1, light at best throughput")
     peaks = []
     for place, row in enumerate(rows):
-        held, peak = row.memory(lambda one: one.memory), row.memory(lambda one: one.peak)
+        held, peak = row.memory(lambda trial: trial.memory), row.memory(lambda trial: trial.peak)
         if held is None or peak is None:
             continue
         peaks.append(peak)
@@ -105,7 +105,7 @@ def _memory(axes: Axes, rows: Sequence[BenchmarkRow]) -> None:
 
 
 def _stages(axes: Axes, rows: Sequence[BenchmarkRow], photos: str) -> None:
-    style_axes(axes, "From file to answer, ms", truncate_text(photos, 330, 8.5))
+    style_axes(axes, "From file to prediction, ms", truncate_text(photos, 330, 8.5))
     wholes = []
     for place, row in enumerate(rows):
         left = 0.0
@@ -116,13 +116,13 @@ def _stages(axes: Axes, rows: Sequence[BenchmarkRow], photos: str) -> None:
                 place, width, left=left, color=_STAGE_COLOURS[name], height=0.55, label=name if place == 0 else None
             )
             left += width
-        whole = row.of(lambda one: 1e3 * sum(one.stages)).median
+        whole = row.of(lambda trial: 1e3 * sum(trial.stages)).median
         wholes.append(max(left, whole))
         _write(
             axes,
             place,
             left,
-            f"{whole:.1f}  (" + " · ".join(f"{100 * one:.0f}" for one in shares.values()) + " %)",
+            f"{whole:.1f}  (" + " · ".join(f"{100 * share:.0f}" for share in shares.values()) + " %)",
         )
     axes.set_xlim(0, _AXIS_SCALE * max(wholes, default=1))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3, frameon=False, fontsize=8.5)
@@ -138,14 +138,10 @@ def _write(axes: Axes, place: int, behind: float, text: str) -> None:
 
 
 def write_benchmark(result: BenchmarkResult, folder: Path) -> list[Path]:
-    """Write `bench.json` and `bench.png`, each whole or not at all.
-
-    Args:
-        result: what was measured.
-        folder: made if it is missing.
+    """Write `bench.json` and `bench.png` atomically.
 
     Returns:
-        The files written; no picture where nothing could be measured.
+        The files written; without the figure if nothing could be measured.
 
     Raises:
         AssayError: the folder cannot be written to.

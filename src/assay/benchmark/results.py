@@ -18,24 +18,24 @@ from assay.inference.engine_selection import ComputePrecision
 
 
 class MeasurementError(AssayError):
-    """An engine that could not be measured; the message is a reason without its name."""
+    """An engine could not be measured; the message does not name it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What one worker found.
+    """The measurements of one worker process.
 
     Attributes:
-        startup: seconds from the start of the process to its first answer.
-        p50: median seconds an image, batch 1, from pixels to logits.
+        startup: seconds from the start of the process to its first prediction.
+        p50: median latency in seconds at batch size 1, from pixels to logits.
         p95: the 95th percentile.
-        p99: the 99th.
-        runs: images behind these.
-        throughput: images a second, from pixels to logits.
-        setting: what gave it.
-        memory: most bytes held while it answered one image at a time; None where nobody counts.
-        peak: most bytes held at all.
-        stages: mean seconds from a file to its answer.
+        p99: the 99th percentile.
+        runs: number of predictions behind the percentiles.
+        throughput: images per second, from pixels to logits.
+        setting: batch size and concurrency of the throughput.
+        memory: peak bytes at batch size 1; None where the system reports none.
+        peak: peak bytes of the whole run.
+        stages: mean seconds per stage.
     """
 
     startup: float
@@ -51,21 +51,21 @@ class Measurement:
 
 
 def run_measurement(job: MeasurementJob) -> Measurement:
-    """Start a worker, let it do a job and end.
+    """Measure a job in a worker process.
 
     Raises:
-        TrialError: the engine cannot run the model, or its process died.
+        TrialError: the engine cannot run the model, or the process died.
     """
     command = [sys.executable, "-m", "assay.benchmark.worker", to_json(job)]
-    with TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
+    with TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         started = time.perf_counter()
-        # In a session of its own, so that Ctrl-C reaches whoever waits. The worker ends when its input does,
-        # and so with this process, however that ends.
+        # In a session of its own, so that Ctrl-C reaches this process alone. The worker exits when its
+        # standard input is closed, that is, together with this process, however it ends.
         with subprocess.Popen(  # noqa: S603 - our own module, by the interpreter that runs us
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=complaints,
+            stderr=errors,
             encoding="utf-8",
             start_new_session=True,
         ) as process:
@@ -73,45 +73,45 @@ def run_measurement(job: MeasurementJob) -> Measurement:
                 first, startup, rest = _read_output(process, started)
             finally:
                 process.kill()
-        complaints.seek(0)
-        return _parse_output(first, rest, startup, complaints.read())
+        errors.seek(0)
+        return _parse_output(first, rest, startup, errors.read())
 
 
 def _read_output(process: subprocess.Popen[str], started: float) -> tuple[str, float, str]:
-    """Return the worker's first line, when it came, in seconds, and all it said afterwards."""
+    """Return the worker's first line, the seconds until it arrived, and the rest of its output."""
     if process.stdout is None:
-        raise MeasurementError("its process cannot be heard")
+        raise MeasurementError("the output of its process cannot be read")
     first = process.stdout.readline()
     startup = time.perf_counter() - started
     return first, startup, process.stdout.read()
 
 
-def _parse_output(first: str, rest: str, startup: float, complaints: str) -> Measurement:
+def _parse_output(first: str, rest: str, startup: float, errors: str) -> Measurement:
     lines = [json.loads(line) for line in (first + rest).splitlines()]
     for line in lines:
         if "error" in line:
             raise MeasurementError(line["error"])
     if len(lines) != 2:
-        last = (complaints.strip().splitlines() or ["without a word"])[-1]
+        last = (errors.strip().splitlines() or ["no error message"])[-1]
         raise MeasurementError(f"its process died: {last[:200]}")
-    told: dict[str, Any] = lines[1]
-    p50, p95, p99 = np.percentile(told["latency"], (50, 95, 99)).tolist()
+    values: dict[str, Any] = lines[1]
+    p50, p95, p99 = np.percentile(values["latency"], (50, 95, 99)).tolist()
     return Measurement(
         startup=startup,
         p50=p50,
         p95=p95,
         p99=p99,
-        runs=len(told["latency"]),
-        throughput=told["throughput"],
-        setting=ThroughputSetting(**told["setting"]),
-        memory=told["memory"],
-        peak=told["peak"],
-        stages=StageTimes(**told["stages"]),
+        runs=len(values["latency"]),
+        throughput=values["throughput"],
+        setting=ThroughputSetting(**values["setting"]),
+        memory=values["memory"],
+        peak=values["peak"],
+        stages=StageTimes(**values["stages"]),
     )
 
 
 class EngineConfig(NamedTuple):
-    """What is measured."""
+    """An engine and a precision."""
 
     engine: str
     precision: ComputePrecision
@@ -121,7 +121,7 @@ class EngineConfig(NamedTuple):
 
 
 class RepeatedMeasure(NamedTuple):
-    """One figure, measured several times."""
+    """One quantity, measured several times."""
 
     median: float
     lowest: float
@@ -133,25 +133,25 @@ class RepeatedMeasure(NamedTuple):
 
 
 class Accuracy(NamedTuple):
-    """How many labelled photos were answered right."""
+    """Correct predictions on labelled photos."""
 
     right: int
     photos: int
 
     @property
     def share(self) -> float:
-        """Right answers, as a share."""
+        """Accuracy, 0–1."""
         return self.right / self.photos
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkRow:
-    """What is known of one combination.
+    """The measurements of one combination.
 
     Attributes:
         combination: the engine and the precision.
-        trials: one a round; empty where it could not be measured.
-        accuracy: on the photos given; None: there were none, or it could not be measured.
+        trials: one per round; empty if it could not be measured.
+        accuracy: None without labelled photos, or if it could not be measured.
         error: why it could not be measured.
     """
 
@@ -161,55 +161,55 @@ class BenchmarkRow:
     error: str | None = None
 
     def of(self, figure: Callable[[Measurement], float]) -> RepeatedMeasure:
-        """Return one figure over all trials."""
+        """Summarize one quantity over all trials."""
         return _summarize(figure(trial) for trial in self.trials)
 
     def stages(self) -> dict[str, RepeatedMeasure]:
-        """Return seconds a photo from file to answer, by stage."""
+        """Return seconds per photo, by stage."""
         names = self.trials[0].stages._fields
         return {name: _summarize(trial.stages[place] for trial in self.trials) for place, name in enumerate(names)}
 
     def shares(self) -> dict[str, float]:
-        """Return every stage's share of the time from file to answer; they add up to 1."""
+        """Return the share of every stage in the time from file to prediction; they add up to 1."""
         medians = {name: seconds.median for name, seconds in self.stages().items()}
         whole = sum(medians.values())
         return {name: seconds / whole for name, seconds in medians.items()}
 
     def best(self) -> Measurement:
-        """Return the trial of the median throughput, the better of two in the middle."""
+        """Return the trial with the median throughput (of an even number, the upper one)."""
         ordered = sorted(self.trials, key=lambda trial: trial.throughput)
         return ordered[len(ordered) // 2]
 
     def memory(self, figure: Callable[[Measurement], int | None]) -> float | None:
-        """Return the median of a memory figure in MiB; None where nobody counted."""
+        """Return the median of a memory measurement in MiB; None where the system reports none."""
         known = [held for trial in self.trials if (held := figure(trial)) is not None]
         return median(known) / (1 << 20) if known else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON; times in milliseconds, start-up in seconds, memory in MiB."""
-        told: dict[str, Any] = {"engine": self.combination.engine, "precision": self.combination.precision}
+        """Return plain values: times in milliseconds, start-up in seconds, memory in MiB."""
+        values: dict[str, Any] = {"engine": self.combination.engine, "precision": self.combination.precision}
         if not self.trials:
-            return {**told, "error": self.error}
-        memory, peak = self.memory(lambda one: one.memory), self.memory(lambda one: one.peak)
+            return {**values, "error": self.error}
+        memory, peak = self.memory(lambda trial: trial.memory), self.memory(lambda trial: trial.peak)
         return {
-            **told,
+            **values,
             "latency_ms": {
-                "p50": self.of(lambda one: 1e3 * one.p50).to_dict(),
-                "p95": self.of(lambda one: 1e3 * one.p95).to_dict(),
-                "p99": self.of(lambda one: 1e3 * one.p99).to_dict(),
+                "p50": self.of(lambda trial: 1e3 * trial.p50).to_dict(),
+                "p95": self.of(lambda trial: 1e3 * trial.p95).to_dict(),
+                "p99": self.of(lambda trial: 1e3 * trial.p99).to_dict(),
                 "runs": sum(trial.runs for trial in self.trials),
             },
             "throughput_per_s": {
-                **self.of(lambda one: one.throughput).to_dict(),
+                **self.of(lambda trial: trial.throughput).to_dict(),
                 **self.best().setting._asdict(),
             },
-            "startup_s": self.of(lambda one: one.startup).to_dict(),
+            "startup_s": self.of(lambda trial: trial.startup).to_dict(),
             "memory_mib": {
                 "batch_1": None if memory is None else round(memory),
                 "peak": None if peak is None else round(peak),
             },
             "file_to_answer_ms": {
-                "total": self.of(lambda one: 1e3 * sum(one.stages)).to_dict(),
+                "total": self.of(lambda trial: 1e3 * sum(trial.stages)).to_dict(),
                 **{name: _milliseconds(seconds).to_dict() for name, seconds in self.stages().items()},
             },
             "shares": {name: round(share, 4) for name, share in self.shares().items()},
@@ -219,19 +219,19 @@ class BenchmarkRow:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkResult:
-    """What a benchmark gave.
+    """The result of a benchmark.
 
     Attributes:
         name: of the classifier.
         version: of the classifier.
-        size: side of the network's square, in pixels.
-        photos: what was answered from file to label, in words.
-        judged: photos on which accuracy was counted; 0: none.
-        caution: why the accuracy may be too good; empty where nothing speaks against it.
-        rounds: how often every combination was measured.
-        machine: what it was measured on.
-        load: processes that wanted a processor over the minute before and the last minute.
-        rows: every combination.
+        size: side of the input in pixels.
+        photos: description of the photos whose stages were measured.
+        judged: number of photos behind the accuracy; 0: none.
+        caution: why the accuracy may be too high; empty: no reason known.
+        rounds: measurements of every combination.
+        machine: see `machine()`.
+        load: load average before and after.
+        rows: one per combination.
     """
 
     name: str
@@ -247,7 +247,7 @@ class BenchmarkResult:
 
     @property
     def measured(self) -> tuple[BenchmarkRow, ...]:
-        """The combinations that could be measured."""
+        """Rows of the combinations that could be measured."""
         return tuple(row for row in self.rows if row.trials)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,17 +1,22 @@
 """Measure every available engine and precision in rounds, each time in a fresh process.
 
+Describe the machine.
+
 Rounds alternate between the engines, so that a machine that slows down affects all of them. Needs no torch.
 """
 
 import io
+import os
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from assay.benchmark.machine import load_average, machine_info
 from assay.benchmark.results import (
     Accuracy,
     BenchmarkResult,
@@ -30,20 +35,78 @@ from assay.core.progress import Progress, no_progress
 from assay.data import Dataset, PreprocessedImages, Sample, load_dataset
 from assay.inference import Classifier
 from assay.inference.engine_selection import preferred_engines
-from assay.pipeline.evaluation_data import check_training_overlap, class_mapping_for
+from assay.pipeline.evaluation_data import class_mapping_for, find_run, overlap_warning, training_samples
 from assay.recipe import Layout
 
-MAX_PHOTOS = 16
-"""Photos that are read again and again: few enough to stay in the system's memory, so no disk is measured."""
+_ROOT = Path("/")
+_LIBRARIES = ("assay", "openvino", "onnxruntime", "numpy", "pillow")
+# Instruction sets that matter for inference, in Linux spelling.
+_FEATURES = (
+    "avx2",
+    "avx_vnni",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_int8",
+    "asimddp",
+    "i8mm",
+    "sve",
+)
 
-SYNTHETIC_PHOTO = "one drawn JPEG of 1080 × 1920"
-"""What `synthetic_photo` is called."""
+
+def machine_info(root: Path = _ROOT) -> dict[str, Any]:
+    """Return processor, operating system and library versions, ready for JSON.
+
+    Args:
+        root: folder that contains `proc`.
+    """
+    name, features = _processor(root)
+    return {
+        "processor": name,
+        "features": features,
+        "processors": {"usable": cpu_count(), "present": os.cpu_count()},
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "libraries": {library: found for library in _LIBRARIES if (found := _version(library))},
+    }
+
+
+def load_average() -> float | None:
+    """Return the system's load average over one minute; None where the system has none."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def _processor(root: Path) -> tuple[str, list[str]]:
+    """Return the processor's name and which of `_FEATURES` it has; empty where /proc/cpuinfo is missing."""
+    try:
+        text = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    rows = dict(reversed([line.split(":", 1) for line in text.splitlines() if ":" in line]))
+    fields = {key.strip().casefold(): value.strip() for key, value in rows.items()}
+    flags = set((fields.get("flags") or fields.get("features") or "").split())
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    return name, [feature for feature in _FEATURES if feature in flags]
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
+MAX_PHOTOS = 16
+"""Photos in the sample: few enough to stay in the page cache, so that no disk is measured."""
+
+SYNTHETIC_PHOTO = "one synthetic JPEG of 1080 × 1920"
 
 
 def sample_photos(samples: Sequence[Sample], folder: Path) -> list[Path]:
-    """Copy at most `MAX_PHOTOS` photos, spread evenly over the data, into a folder.
+    """Copy at most `MAX_PHOTOS` photos, evenly spaced in the dataset, into a folder.
 
-    Images of array files become files too, so that all are read alike.
+    Images of array files are written as files too, so that all are read the same way.
     """
     step = max(1.0, len(samples) / MAX_PHOTOS)
     chosen = [samples[int(place * step)] for place in range(min(len(samples), MAX_PHOTOS))]
@@ -56,7 +119,7 @@ def sample_photos(samples: Sequence[Sample], folder: Path) -> list[Path]:
 
 
 def synthetic_photo() -> bytes:
-    """Return a JPEG of 1080 × 1920 with about the detail of a photo; always the same."""
+    """Return a JPEG of 1080 × 1920 with about the detail of a photo; always the same bytes."""
     rng = np.random.default_rng(0)
     layers = [rng.integers(0, 256, (1920 // cell, 1080 // cell, 3), dtype=np.uint8) for cell in (120, 24, 4)]
     images = [Image.fromarray(layer).resize((1080, 1920), Image.Resampling.BICUBIC) for layer in layers]
@@ -72,12 +135,12 @@ _BATCH = 32
 def count_correct(
     classifiers: Mapping[EngineConfig, Classifier], dataset: Dataset, progress: Progress = no_progress
 ) -> dict[EngineConfig, Accuracy]:
-    """Count right answers.
+    """Count correct predictions.
 
     Args:
-        classifiers: one bundle with every engine and precision, one or more.
-        dataset: labelled photos whose classes are the bundle's.
-        progress: told of every batch.
+        classifiers: the same bundle with every engine and precision.
+        dataset: labelled photos with the classes of the bundle.
+        progress: called after every batch.
 
     Raises:
         AssayError: a photo can no longer be read.
@@ -85,23 +148,23 @@ def count_correct(
     if not classifiers:
         return {}
     pixels = PreprocessedImages(dataset.samples, next(iter(classifiers.values())).preprocess)
-    targets, count = dataset.targets(), len(dataset.samples)
-    right = dict.fromkeys(classifiers, 0)
+    targets, count = dataset.targets(), len(dataset)
+    correct = dict.fromkeys(classifiers, 0)
     with ThreadPoolExecutor(cpu_count()) as pool:
         for start in range(0, count, _BATCH):
             rows = range(start, min(start + _BATCH, count))
             squares = np.stack(list(pool.map(pixels.__getitem__, rows)))
             for combination, classifier in classifiers.items():
                 best = classifier.outputs(squares).logits.argmax(axis=1)
-                right[combination] += int((best == targets[rows.start : rows.stop]).sum())
+                correct[combination] += int((best == targets[rows.start : rows.stop]).sum())
             progress("judging", rows.stop, count)
-    return {combination: Accuracy(hits, count) for combination, hits in right.items()}
+    return {combination: Accuracy(hits, count) for combination, hits in correct.items()}
 
 
 ROUNDS = 3
-"""How often every combination is measured where time allows."""
+"""Measurements of every combination, if the time is enough."""
 
-_MIN_SECONDS = 2.0  # seconds a trial, below which rounds are given up instead
+_MIN_SECONDS = 2.0  # seconds per trial; below that, the number of rounds is reduced
 
 
 def benchmark_model(
@@ -113,7 +176,7 @@ def benchmark_model(
     progress: Progress = no_progress,
     trial: Callable[[MeasurementJob], Measurement] = run_measurement,
 ) -> BenchmarkResult:
-    """Measure a bundle with every engine and precision that is here.
+    """Measure a bundle with every available engine and precision.
 
     Args:
         model: the bundle.
@@ -126,8 +189,8 @@ def benchmark_model(
 
     Raises:
         BundleError: the bundle cannot be read.
-        AssayError: the data cannot be read, or has labels that the classifier does not know.
-        UsageError: `seconds` is not above 0.
+        AssayError: the data cannot be read, or has labels unknown to the classifier.
+        UsageError: `seconds` is not positive.
     """
     if not seconds > 0:
         raise UsageError(f"--seconds is {seconds:g}: give more than 0")
@@ -154,19 +217,19 @@ def benchmark_model(
         rows = _measure(
             combinations,
             seconds,
-            lambda one, share: trial(MeasurementJob(str(model), one.engine, one.precision, names, share)),
+            lambda found, share: trial(MeasurementJob(str(model), found.engine, found.precision, names, share)),
             progress,
         )
     after = load_average()
     accuracies, caution = _count_correct(model, rows, dataset, progress)
-    told = SYNTHETIC_PHOTO if dataset is None else f"{len(photos)} photos of {data}"
+    source = SYNTHETIC_PHOTO if dataset is None else f"{len(photos)} photos of {data}"
     return BenchmarkResult(
         name=bundle.info.name,
         version=bundle.info.version,
         size=bundle.info.preprocess.size,
-        photos=told,
+        photos=source,
         caution=caution,
-        judged=max((one.photos for one in accuracies.values()), default=0),
+        judged=max((accuracy.photos for accuracy in accuracies.values()), default=0),
         rounds=max(len(row.trials) for row in rows),
         machine=machine_info(),
         load=(before, after),
@@ -190,31 +253,31 @@ def _measure(
     measure: Callable[[EngineConfig, float], Measurement],
     progress: Progress,
 ) -> list[BenchmarkRow]:
-    """Measure every combination once a round; one that fails is not tried again."""
+    """Measure every combination once per round; one that fails is not tried again."""
     rounds = max(1, min(ROUNDS, int(seconds / len(combinations) / _MIN_SECONDS)))
     share = seconds / rounds / len(combinations)
-    trials: dict[EngineConfig, list[Measurement]] = {one: [] for one in combinations}
+    trials: dict[EngineConfig, list[Measurement]] = {combination: [] for combination in combinations}
     errors: dict[EngineConfig, str] = {}
-    # There and back, so that none always comes after the same other.
-    turns = [one for number in range(rounds) for one in combinations[:: 1 if number % 2 == 0 else -1]]
-    for done, one in enumerate(turns):
+    # Alternating direction, so that no combination always follows the same other one.
+    turns = [turn for number in range(rounds) for turn in combinations[:: 1 if number % 2 == 0 else -1]]
+    for done, combination in enumerate(turns):
         progress("measuring", done, len(turns))
-        if one in errors:
+        if combination in errors:
             continue
         try:
-            trials[one].append(measure(one, share))
+            trials[combination].append(measure(combination, share))
         except MeasurementError as error:
-            errors[one] = str(error)
+            errors[combination] = str(error)
     progress("measuring", len(turns), len(turns))
     return [
-        BenchmarkRow(one, () if one in errors else tuple(trials[one]), error=errors.get(one)) for one in combinations
+        BenchmarkRow(key, () if key in errors else tuple(trials[key]), error=errors.get(key)) for key in combinations
     ]
 
 
 def _count_correct(
     model: Path, rows: list[BenchmarkRow], dataset: Dataset | None, progress: Progress
 ) -> tuple[dict[EngineConfig, Accuracy], str]:
-    """Count right answers, and say why there may be too many."""
+    """Measure accuracies; also return a warning if the photos overlap with the training photos."""
     classifiers = {
         row.combination: Classifier.load(
             model, row.combination.engine, precision=row.combination.precision, abstain=False
@@ -224,5 +287,7 @@ def _count_correct(
     }
     if dataset is None or not classifiers:
         return {}, ""
-    caution = check_training_overlap(next(iter(classifiers.values())), dataset, dataset.samples)
+    classifier = next(iter(classifiers.values()))
+    trained_on = training_samples(find_run(classifier))
+    caution = overlap_warning(classifier, dataset, dataset.samples, trained_on)
     return count_correct(classifiers, dataset, progress), caution

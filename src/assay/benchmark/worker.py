@@ -30,25 +30,25 @@ from assay.inference.engine_selection import ComputePrecision
 from assay.recipe import PreprocessSpec
 
 Clock = Callable[[], float]
-"""Seconds since any one moment."""
+"""Returns seconds from an arbitrary start."""
 
 
 class StageTimes(NamedTuple):
-    """Seconds for one photo."""
+    """Seconds per photo."""
 
     decode: float
-    """From the file's bytes to its pixels."""
+    """From the bytes of the file to pixels."""
     preprocess: float
-    """From pixels to the network's square."""
+    """From pixels to the network's input."""
     inference: float
-    """From the square to logits."""
+    """From the input to logits."""
 
 
 class TimedPreprocess(Preprocess):
-    """Preprocessing that knows how long it took: the very path that every photo goes, with a clock in it.
+    """The usual preprocessing, timed.
 
     Attributes:
-        seconds: that the last photo took from its pixels to the square.
+        seconds: preprocessing time of the last photo, without decoding.
     """
 
     def __init__(self, spec: PreprocessSpec, clock: Clock = time.perf_counter) -> None:
@@ -57,18 +57,18 @@ class TimedPreprocess(Preprocess):
         self.seconds = 0.0
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Cut out and scale, as `Preprocess` does."""
+        """Crop and scale, as `Preprocess` does."""
         started = self._clock()
         square = super().__call__(pixels)
         self.seconds = self._clock() - started
         return square
 
     def measure(self, data: bytes, run: Callable[[np.ndarray], object]) -> StageTimes:
-        """Answer one photo.
+        """Measure the stages of one prediction.
 
         Args:
-            data: the whole file.
-            run: takes uint8 [1, S, S, 3].
+            data: content of an image file.
+            run: inference on uint8 [1, S, S, 3].
         """
         started = self._clock()
         square = self.read(data)
@@ -79,7 +79,7 @@ class TimedPreprocess(Preprocess):
 
 
 BATCHES = (1, 4, 16)
-"""Sizes of batch that are tried for throughput."""
+"""Batch sizes tried for throughput."""
 
 _WARMUP_RUNS = 3
 _MIN_RUNS = 10
@@ -88,14 +88,14 @@ _STATUS_FILE = Path("/proc/self/status")
 
 @dataclass(frozen=True, slots=True)
 class MeasurementJob:
-    """What a worker does.
+    """What a worker measures.
 
     Attributes:
         model: path of the bundle.
-        engine: the runtime's name.
+        engine: name of the runtime.
         precision: fp32, bf16 or int8.
-        photos: paths of photos, one or more.
-        seconds: to spend after the first answer.
+        photos: paths of one or more photos.
+        seconds: measuring time after the first prediction.
     """
 
     model: str
@@ -106,21 +106,21 @@ class MeasurementJob:
 
 
 class ThroughputSetting(NamedTuple):
-    """How an engine is kept busy."""
+    """Batch size and concurrency of a throughput measurement."""
 
     batch: int
-    """Images a call."""
+    """Images per call."""
     streams: int
-    """Calls at a time."""
+    """Concurrent calls."""
 
 
 def measure(job: MeasurementJob, tell: Callable[[dict[str, Any]], None]) -> None:
-    """Do a job.
+    """Measure a job.
 
     Args:
         job: what to measure.
-        tell: is given `{}` at the first answer, then the figures: `latency` and `stages` in seconds,
-            `throughput` in images a second, `memory` and `peak` in bytes.
+        tell: receives `{}` after the first prediction, then the measurements: `latency` and `stages` in
+            seconds, `throughput` in images per second, `memory` and `peak` in bytes.
 
     Raises:
         AssayError: the bundle cannot be read or run.
@@ -149,9 +149,9 @@ def measure(job: MeasurementJob, tell: Callable[[dict[str, Any]], None]) -> None
 
 
 def peak_memory() -> int | None:
-    """Return the most memory, in bytes, that this process ever held; None where nobody counts.
+    """Return the peak resident memory of this process in bytes; None where the system reports none.
 
-    On Linux not by `getrusage`, which counts what the parent held when it made this process.
+    Not by `getrusage` on Linux, which includes the memory of the parent at the time of the fork.
     """
     try:
         rows = dict(line.split(":", 1) for line in _STATUS_FILE.read_text(encoding="ascii").splitlines())
@@ -165,7 +165,7 @@ def peak_memory() -> int | None:
 
 
 def _measure_latency(engine: Engine, squares: np.ndarray, seconds: float) -> list[float]:
-    """Return how long single images took, in seconds each."""
+    """Return the seconds of single predictions."""
     for place in range(_WARMUP_RUNS):
         engine.run(squares[place % len(squares)][np.newaxis])
     took: list[float] = []
@@ -179,7 +179,7 @@ def _measure_latency(engine: Engine, squares: np.ndarray, seconds: float) -> lis
 
 
 def _measure_stages(engine: Engine, reader: TimedPreprocess, contents: list[bytes], seconds: float) -> StageTimes:
-    """Return the mean seconds of every stage."""
+    """Return the mean seconds per stage."""
     took: list[StageTimes] = []
     started = time.perf_counter()
     while len(took) < min(len(contents), _MIN_RUNS) or time.perf_counter() - started < seconds:
@@ -188,10 +188,10 @@ def _measure_stages(engine: Engine, reader: TimedPreprocess, contents: list[byte
 
 
 def _measure_throughput(engine: Engine, squares: np.ndarray, seconds: float) -> tuple[float, ThroughputSetting]:
-    """Return the best rate in images a second, and what gave it.
+    """Return the best rate in images per second, and its setting.
 
-    Half of the time goes to finding the best setting, half to measuring it. First the size of batch is found
-    with a call for each processor, then whether one call at a time does better.
+    Half of the time searches for the best setting, half measures it. The batch size is chosen with one
+    concurrent call per processor; then a single call at a time is tried.
     """
     processors = cpu_count()
     share = seconds / 2 / (len(BATCHES) + 1)
@@ -199,7 +199,7 @@ def _measure_throughput(engine: Engine, squares: np.ndarray, seconds: float) -> 
     def rate(setting: ThroughputSetting) -> float:
         return _rate(engine, squares, setting, share)
 
-    tried = {one: rate(one) for one in (ThroughputSetting(batch, processors) for batch in BATCHES)}
+    tried = {setting: rate(setting) for setting in (ThroughputSetting(batch, processors) for batch in BATCHES)}
     single = ThroughputSetting(max(tried, key=tried.__getitem__).batch, 1)
     if single not in tried:
         tried[single] = rate(single)
@@ -208,10 +208,10 @@ def _measure_throughput(engine: Engine, squares: np.ndarray, seconds: float) -> 
 
 
 def _rate(engine: Engine, squares: np.ndarray, setting: ThroughputSetting, seconds: float) -> float:
-    """Return images a second with one setting, after a first call that makes room for this size."""
+    """Return images per second with one setting, after a warm-up call per thread."""
     batch = squares[np.arange(setting.batch) % len(squares)]
 
-    def ask(until: float) -> int:
+    def call_until(until: float) -> int:
         calls = 0
         while not calls or time.perf_counter() < until:
             engine.run(batch)
@@ -219,14 +219,14 @@ def _rate(engine: Engine, squares: np.ndarray, setting: ThroughputSetting, secon
         return calls
 
     with ThreadPoolExecutor(setting.streams) as pool:
-        list(pool.map(ask, [0.0] * setting.streams))
+        list(pool.map(call_until, [0.0] * setting.streams))
         started = time.perf_counter()
-        calls = sum(pool.map(ask, [started + seconds] * setting.streams))
+        calls = sum(pool.map(call_until, [started + seconds] * setting.streams))
         return calls * setting.batch / (time.perf_counter() - started)
 
 
 def _exit_with_parent() -> None:
-    """Wait until whoever started this process closes its input or is gone, and end."""
+    """Exit when the parent process closes this one's standard input or ends."""
     sys.stdin.read()
     os._exit(1)
 
@@ -245,7 +245,7 @@ def _main() -> None:
 
 
 def to_json(job: MeasurementJob) -> str:
-    """Return a job as a worker reads it."""
+    """Return a job as the worker's command-line argument."""
     return json.dumps(asdict(job))
 
 

@@ -6,12 +6,10 @@ Works on a copy of the network in evaluation mode on the CPU; the network passed
 import copy
 import hashlib
 import logging
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import ClassVar, Self
 
 import numpy as np
 import onnx
@@ -32,7 +30,6 @@ MAX_WEIGHT_BYTES = (2 << 30) - (16 << 20)
 
 _MAX_CACHED_BYTES = 256 << 20
 """Bytes of weights up to which a model is kept to be filled with others."""
-_EXPORT_LOCK = threading.Lock()
 
 
 def frozen_copy(network: nn.Module) -> nn.Module:
@@ -46,30 +43,69 @@ def frozen_copy(network: nn.Module) -> nn.Module:
 
 
 def export_onnx(network: nn.Module, size: int) -> bytes:
-    """Export a network to ONNX; the same weights give the same bytes.
+    """Export a network to ONNX once; see `OnnxExporter.export`."""
+    return OnnxExporter().export(network, size)
 
-    Args:
-        network: takes uint8 [N, size, size, 3] and returns logits, embedding and feature map, normalisation
-            inside; in evaluation mode.
-        size: side of the images in pixels.
 
-    Returns:
-        A serialised model with dynamic batch size whose weights are inside.
+class OnnxExporter:
+    """Exports networks to ONNX, and reuses the last traced model for networks that differ only in some weights.
 
-    Raises:
-        BundleError: the network is too large for one ONNX file.
+    The folds of a linear probe differ in the weights of the head, which the ONNX model holds unchanged under their
+    names; tracing again would take most of a fold's time. Weights that the exporter changes (convolutions absorb the
+    batch norm behind them) must be equal. Not safe for concurrent use.
     """
-    amount = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
-    if amount > MAX_WEIGHT_BYTES:
-        raise BundleError(f"the network holds {amount >> 20} MiB of weights and ONNX files end at 2 GiB: use a smaller")
-    with _EXPORT_LOCK:
-        known = _ExportedModel.last
-        model = None if known is None else known.with_weights_of(network, size)
-        if model is None:
+
+    def __init__(self) -> None:
+        self._model: onnx.ModelProto | None = None
+        self._free: frozenset[str] = frozenset()
+        self._key = b""
+
+    def export(self, network: nn.Module, size: int) -> bytes:
+        """Export a network; the same weights give the same bytes.
+
+        Args:
+            network: takes uint8 [N, size, size, 3] and returns logits, embedding and feature map, normalization
+                inside; in evaluation mode.
+            size: side of the images in pixels.
+
+        Returns:
+            A serialized model with dynamic batch size that contains its weights.
+
+        Raises:
+            BundleError: the network is too large for one ONNX file.
+        """
+        weights = network.state_dict()
+        amount = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+        if amount > MAX_WEIGHT_BYTES:
+            raise BundleError(
+                f"the network has {amount >> 20} MiB of weights, and ONNX files are limited to 2 GiB: use a smaller one"
+            )
+        if self._model is not None and _weights_key(network, size, self._free) == self._key:
+            model = self._model
+            for tensor in model.graph.initializer:
+                if tensor.name in self._free:
+                    tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name].numpy(), tensor.name))
+        else:
             model = _export_with_torch(network, size)
-            _ExportedModel.last = _ExportedModel.of(network, size, model) if amount <= _MAX_CACHED_BYTES else None
+            self._remember(model if amount <= _MAX_CACHED_BYTES else None, network, size)
         content: bytes = model.SerializeToString(deterministic=True)
-    return content
+        return content
+
+    def _remember(self, model: onnx.ModelProto | None, network: nn.Module, size: int) -> None:
+        self._model = model
+        if model is None:
+            return
+        weights = network.state_dict()
+        # A tensor that is used twice may stand for another equal one.
+        uses = Counter(name for node in model.graph.node for name in node.input)
+        self._free = frozenset(
+            tensor.name
+            for tensor in model.graph.initializer
+            if tensor.name in weights
+            and uses[tensor.name] == 1
+            and np.array_equal(numpy_helper.to_array(tensor), weights[tensor.name].numpy())
+        )
+        self._key = _weights_key(network, size, self._free)
 
 
 def _export_with_torch(network: nn.Module, size: int) -> onnx.ModelProto:
@@ -90,44 +126,6 @@ def _export_with_torch(network: nn.Module, size: int) -> onnx.ModelProto:
     if program is None:
         raise BundleError("the network cannot be exported: torch.onnx gave no model")
     return _strip_metadata(program.model_proto)
-
-
-class _ExportedModel:
-    """A model that was exported, to be filled with other weights.
-
-    The folds of a probe differ in the weights of the head alone, which the model holds as they are, under
-    their names; tracing the network again would take most of a fold's time. Weights that the exporter has
-    changed (convolutions take in the batch norm behind them) must be the same.
-    """
-
-    last: ClassVar["_ExportedModel | None"] = None
-
-    def __init__(self, model: onnx.ModelProto, free: frozenset[str], key: bytes) -> None:
-        self._model, self._free, self._key = model, free, key
-
-    @classmethod
-    def of(cls, network: nn.Module, size: int, model: onnx.ModelProto) -> Self:
-        weights = network.state_dict()
-        # One that serves twice may stand for an equal one as well.
-        uses = Counter(name for node in model.graph.node for name in node.input)
-        free = frozenset(
-            one.name
-            for one in model.graph.initializer
-            if one.name in weights
-            and uses[one.name] == 1
-            and np.array_equal(numpy_helper.to_array(one), weights[one.name].numpy())
-        )
-        return cls(model, free, _weights_key(network, size, free))
-
-    def with_weights_of(self, network: nn.Module, size: int) -> onnx.ModelProto | None:
-        """Return the model with other weights; None where it must be exported anew."""
-        if _weights_key(network, size, self._free) != self._key:
-            return None
-        weights = network.state_dict()
-        for one in self._model.graph.initializer:
-            if one.name in self._free:
-                one.CopyFrom(numpy_helper.from_array(weights[one.name].numpy(), one.name))
-        return self._model
 
 
 def _weights_key(network: nn.Module, size: int, free: frozenset[str]) -> bytes:

@@ -15,7 +15,13 @@ from assay.bundle.bundle_file import pack_bundle
 from assay.bundle.container import MODEL, WEIGHTS, BundleError
 from assay.bundle.info import BundleInfo, round_up
 from assay.bundle.onnx_check import check_onnx
-from assay.bundle.onnx_export import export_onnx, frozen_copy, normalization_buffers, state_to_safetensors, torch_logits
+from assay.bundle.onnx_export import (
+    OnnxExporter,
+    frozen_copy,
+    normalization_buffers,
+    state_to_safetensors,
+    torch_logits,
+)
 
 MAX_LOGIT_DIFFERENCE = 1e-3
 """Largest |Δlogit| between torch and a runtime with which a bundle is written."""
@@ -41,6 +47,8 @@ def write_bundle(
     info: BundleInfo,
     images: np.ndarray,
     engines: Mapping[str, Callable[[bytes], Runtime]],
+    *,
+    exporter: OnnxExporter | None = None,
 ) -> BundleInfo:
     """Export a network and write its bundle, whole or not at all; the same inputs give the same file.
 
@@ -53,6 +61,7 @@ def write_bundle(
             agree.
         engines: from a serialised ONNX model to a runtime, by name; `assay.inference.ENGINES` are those that
             ship.
+        exporter: of earlier networks, whose traced model is reused where possible; None: a new one.
 
     Returns:
         The information as written.
@@ -68,7 +77,7 @@ def write_bundle(
     frozen = frozen_copy(network)
     expected = torch_logits(frozen, images)
     _check_network(path, frozen, info, expected)
-    model = export_onnx(frozen, size)
+    model = (exporter or OnnxExporter()).export(frozen, size)
     try:
         check_onnx(model)
     except ValueError as error:

@@ -50,7 +50,7 @@ def evaluate(
             model,
             data,
             folder,
-            part=None if split is None else split.value,
+            split=None if split is None else split.value,
             layout="auto" if layout is None else layout.value,
             target_precision=target_precision,
             engine=engine,

@@ -52,18 +52,18 @@ def crossval(
     from assay.recipe import load_recipe
 
     with progress_bars() as progress:
-        watcher = experiment_callbacks(progress, quiet=json)
+        callbacks = experiment_callbacks(progress, quiet=json)
         if resume is not None:
             if data or set_ or layout or run or recipe != "default" or (folds, repeats) != (5, 1):
                 raise UsageError("--resume takes all settings from the folder: give only --jobs or --json with it")
-            result = resume_crossval(resume, jobs=jobs, watcher=watcher)
+            result = resume_crossval(resume, jobs=jobs, callbacks=callbacks)
         elif data is None:
             raise UsageError("give the photos to train on, or --resume FOLDER")
         else:
             settings = load_recipe(recipe, [*(set_ or ()), *layout_setting(layout)])
             with result_folder(run, Path("runs"), f"{settings.name}-crossval") as folder:
                 result = cross_validate(
-                    data, settings, folder, folds=folds, repeats=repeats, jobs=jobs, watcher=watcher
+                    data, settings, folder, folds=folds, repeats=repeats, jobs=jobs, callbacks=callbacks
                 )
     if json:
         print_json({"folder": str(result.folder), **result.to_dict()})
@@ -133,17 +133,19 @@ def variants(
         echo_text(show_variants(show).rstrip("\n"))
         return
     with progress_bars() as progress:
-        watcher = experiment_callbacks(progress, quiet=json)
+        callbacks = experiment_callbacks(progress, quiet=json)
         if resume is not None:
             if data or recipes or set_ or layout or run or (folds, repeats) != (0, 1):
                 raise UsageError("--resume takes all settings from the folder: give only --jobs or --json with it")
-            result = resume_variants(resume, jobs=jobs, watcher=watcher)
+            result = resume_variants(resume, jobs=jobs, callbacks=callbacks)
         elif data is None or recipes is None:
             raise UsageError("give the photos and a list of variants, as in: assay variants PHOTOS list.yaml")
         else:
             chosen = load_variants(recipes, [*(set_ or ()), *layout_setting(layout)])
             with result_folder(run, Path("runs"), f"{Path(recipes).stem}-variants") as folder:
-                result = train_variants(data, chosen, folder, folds=folds, repeats=repeats, jobs=jobs, watcher=watcher)
+                result = train_variants(
+                    data, chosen, folder, folds=folds, repeats=repeats, jobs=jobs, callbacks=callbacks
+                )
     if json:
         print_json({"folder": str(result.folder), **result.to_dict()})
         return

@@ -96,8 +96,8 @@ def train(
                 if find_lr:
                     _find_lr(data, settings, folder, progress)
                     return
-                watcher = training_callbacks(settings, progress, quiet=json, profile=profile)
-                result = train_classifier(data, settings, folder, watcher, like=keep_splits)
+                callbacks = training_callbacks(settings, progress, quiet=json, profile=profile)
+                result = train_classifier(data, settings, folder, callbacks, keep_splits=keep_splits)
     if json:
         print_json(result_summary(result))
     else:
@@ -119,7 +119,7 @@ def result_summary(result: "TrainResult") -> dict[str, object]:
         "classes": list(result.dataset.classes),
         "best_epoch": result.history.best_epoch,
         "epochs": len(result.history.metrics),
-        "verdict": result.verdict,
+        "reported_split": result.reported_split,
         "metrics": {part: metrics.to_dict() for part, metrics in result.metrics.items()},
     }
 
@@ -130,7 +130,7 @@ def training_summary(result: "TrainResult") -> str:
     from assay.cli.console import shell_command
     from assay.cli.training_output import describe_confidence, describe_metrics
 
-    run, part = result.run, result.verdict
+    run, part = result.run, result.reported_split
     name = (
         "test photos"
         if part == "test"
@@ -160,7 +160,7 @@ def training_summary(result: "TrainResult") -> str:
 
 def _example_image(result: "TrainResult") -> Path | str:
     """Return an example photo, or a placeholder if the photos are not files."""
-    judged = result.dataset.part(result.verdict)
+    judged = result.dataset.part(result.reported_split)
     return next((sample.path for sample in judged if sample.tensor is None), "PHOTO")
 
 

@@ -5,7 +5,7 @@ import io
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -208,6 +208,11 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Cell]],
     writer.writerow(header)
     writer.writerows(rows)
     write_text(path, text.getvalue())
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Cell]]) -> None:
+    """Write one or more rows with the same keys as a CSV file; the keys are the names of the columns."""
+    write_csv(path, list(rows[0]), [list(row.values()) for row in rows])
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -29,13 +29,13 @@ from assay.inference import Classifier, EngineError, Failure, ModelOutputs
 from assay.inference.inputs import read_input
 
 MAX_IMAGES = 32
-"""Photos that are compared: spread evenly over those given."""
+"""Photos compared at most, evenly spaced among those given."""
 
 MAX_LOGIT_DIFFERENCE: Mapping[Precision, float] = MappingProxyType({"fp32": 1e-3, "int8": 1.0})
-"""Largest |Δlogit| between a file and the bundle's model of the same precision with which it is written.
+"""Largest accepted |Δlogit| between an exported file and the bundle's model of the same precision.
 
-Runtimes round the steps of an int8 model differently, and one step early in the network grows until its end:
-0.2 was seen between ONNX Runtime and OpenVINO where all labels were the same.
+Runtimes round int8 models differently, and a difference early in the network grows towards its output: 0.2
+was observed between ONNX Runtime and OpenVINO with identical labels.
 """
 
 _BATCH = 8
@@ -46,9 +46,9 @@ class Agreement:
     """How an exported file differs from its bundle.
 
     Attributes:
-        photos: how many were compared.
-        difference: largest |Δlogit|; NaN where an output is not finite or of another shape.
-        labels_differ: photos for which another class is the most probable.
+        photos: number compared.
+        difference: largest |Δlogit|; NaN if an output is not finite or has another shape.
+        labels_differ: number of photos with another predicted class.
     """
 
     photos: int
@@ -57,7 +57,7 @@ class Agreement:
 
 
 def read_check_images(photos: Sequence[Path], preprocess: Preprocess) -> np.ndarray:
-    """Read photos to compare on, at most `MAX_IMAGES`; those that cannot be read are passed over.
+    """Read at most `MAX_IMAGES` photos; those that cannot be read are skipped.
 
     Returns:
         uint8 [n, S, S, 3], n ≥ 1.
@@ -68,9 +68,9 @@ def read_check_images(photos: Sequence[Path], preprocess: Preprocess) -> np.ndar
     step = max(1, len(photos) / MAX_IMAGES)
     chosen = [photos[int(place * step)] for place in range(min(len(photos), MAX_IMAGES))]
     read = [read_input(photo, preprocess) for photo in chosen]
-    squares = [one for one in read if not isinstance(one, Failure)]
+    squares = [square for square in read if not isinstance(square, Failure)]
     if not squares:
-        first = next(one for one in read if isinstance(one, Failure))
+        first = next(failure for failure in read if isinstance(failure, Failure))
         raise AssayError(f"{first}: give --check photos that can be read")
     return np.stack(squares)
 
@@ -78,31 +78,30 @@ def read_check_images(photos: Sequence[Path], preprocess: Preprocess) -> np.ndar
 def compare_outputs(run: InferenceFunction, squares: np.ndarray, expected: ModelOutputs) -> Agreement:
     """Compare an exported file with its bundle.
 
-    The first photo runs alone and the others in batches, since runtimes choose other kernels for a batch of
-    one.
+    The first photo runs alone and the others in batches, since runtimes choose other kernels for a single image.
 
     Args:
-        run: the exported file.
+        run: inference with the exported file.
         squares: uint8 [n, S, S, 3].
-        expected: what the bundle says of them.
+        expected: outputs of the bundle for them.
     """
     starts = [0, *range(1, len(squares), _BATCH), len(squares)]
     parts = [run(squares[start:end]) for start, end in pairwise(starts)]
     got = ModelOutputs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-    if [one.shape for one in got] != [one.shape for one in expected]:
+    if [array.shape for array in got] != [array.shape for array in expected]:
         return Agreement(len(squares), float("nan"), len(squares))
     differ = int((got.logits.argmax(axis=1) != expected.logits.argmax(axis=1)).sum())
     return Agreement(len(squares), float(np.abs(got.logits - expected.logits).max()), differ)
 
 
 def describe_export(one: ExportFormat, info: BundleInfo, path: Path, agreement: Agreement | None) -> dict[str, Any]:
-    """Return what a user of an exported file must know, as plain values.
+    """Describe an exported file, ready for JSON: classes, input, preprocessing, thresholds, verification.
 
     Args:
         one: its format.
-        info: what the bundle says about itself.
-        path: the file.
-        agreement: how it differs from the bundle; None: nobody looked.
+        info: metadata of the bundle.
+        path: the exported file.
+        agreement: how it differs from the bundle; None if it was not compared.
     """
     size = info.preprocess.size
     return {
@@ -129,7 +128,7 @@ def describe_export(one: ExportFormat, info: BundleInfo, path: Path, agreement: 
 
 
 def example_code(one: ExportFormat) -> str:
-    """Return a Python program that classifies one photo with an exported file; it needs no Assay."""
+    """Return a Python program that classifies one photo with an exported file, without Assay."""
     template = Template((files(__package__) / "example.py.txt").read_text(encoding="utf-8"))
     runtime = one.runtime
     return template.substitute(
@@ -151,18 +150,18 @@ def _agreement_values(agreement: Agreement) -> dict[str, Any]:
     }
 
 
-_QUANTIZE_MODULE = "assay.pipeline.quantize"  # imported when it is needed: it needs more than a plain install
+_QUANTIZE_MODULE = "assay.pipeline.quantize"  # imported when needed: a plain install cannot import it
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedFormat:
-    """One format, written.
+    """One exported format.
 
     Attributes:
-        format: its name.
-        files: all that was written for it: model, weights beside it, JSON, example.
-        size: of the model with its weights, in bytes.
-        agreement: how it differs from the bundle; None: nobody looked.
+        format: name of the format.
+        files: all files written for it: model, weights beside it, JSON, example.
+        size: bytes of the model with its weights.
+        agreement: how it differs from the bundle; None if it was not compared.
     """
 
     format: str
@@ -172,25 +171,25 @@ class ExportedFormat:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
-        told = self.agreement
+        agreement = self.agreement
         return {
             "format": self.format,
             "files": [str(path) for path in self.files],
             "bytes": self.size,
-            "photos": None if told is None else told.photos,
-            "max_logit_difference": None if told is None else told.difference,
-            "labels_differ": None if told is None else told.labels_differ,
+            "photos": None if agreement is None else agreement.photos,
+            "max_logit_difference": None if agreement is None else agreement.difference,
+            "labels_differ": None if agreement is None else agreement.labels_differ,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """What an export gave.
+    """The result of an export.
 
     Attributes:
-        folder: where the files lie.
-        exported: every format that was written.
-        skipped: why others of `all` cannot be made here, by name.
+        folder: where the files are.
+        exported: the formats written.
+        skipped: formats of `all` that cannot be exported here, with the reason.
     """
 
     folder: Path
@@ -199,7 +198,7 @@ class ExportResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
-        rows = [one.to_dict() for one in self.exported]
+        rows = [exported.to_dict() for exported in self.exported]
         return {"folder": str(self.folder), "exported": rows, "skipped": dict(self.skipped)}
 
 
@@ -226,31 +225,31 @@ def export_model(
 
     Raises:
         BundleError: the bundle cannot be read or run.
-        UsageError: there is no such format.
-        AssayError: a format cannot be made here, no photo can be read, a file answers otherwise than the
-            bundle, or the folder cannot be written to. Nothing is written then.
+        UsageError: unknown format.
+        AssayError: a format cannot be exported here, no photo can be read, a file disagrees with the bundle,
+            or the folder cannot be written to. Nothing is written then.
     """
     bundle, why = Bundle.open(model), None
     choose_formats(bundle, [name for name in formats if int8 is None or not name.endswith("int8")])
     with temporary_folder("assay-export") as scratch:
         if int8 is not None:
-            bundle, why = import_module(_QUANTIZE_MODULE).quantised(bundle, int8, scratch, progress)
+            bundle, why = import_module(_QUANTIZE_MODULE).quantized_copy(bundle, int8, scratch, progress)
         chosen, skipped = choose_formats(bundle, formats, why)
         reference = None if photos is None else _ReferenceOutputs(bundle, photos)
         made = []
-        for done, one in enumerate(chosen):
+        for done, target in enumerate(chosen):
             progress("exporting", done, len(chosen))
-            made.append(_export_format(bundle, one, scratch / one.name, reference))
+            made.append(_export_format(bundle, target, scratch / target.name, reference))
         progress("exporting", len(chosen), len(chosen))
         try:
-            published = tuple(_publish(one, folder) for one in made)
+            published = tuple(_publish(exported, folder) for exported in made)
         except OSError as error:
             raise AssayError(f"{folder} cannot be written to: {error.strerror or error}") from None
     return ExportResult(folder, published, skipped)
 
 
 class _ReferenceOutputs:
-    """What the bundle itself says of the photos, worked out once for each precision."""
+    """Outputs of the bundle for the compared photos, computed once per precision."""
 
     def __init__(self, bundle: Bundle, photos: Sequence[Path]) -> None:
         self._model = bundle.path
@@ -266,7 +265,7 @@ class _ReferenceOutputs:
 def _export_format(
     bundle: Bundle, one: ExportFormat, scratch: Path, reference: _ReferenceOutputs | None
 ) -> ExportedFormat:
-    """Write one format into a scratch folder of its own and compare it."""
+    """Export one format into its own temporary folder and compare it."""
     scratch.mkdir()
     path = scratch / one.file
     try:
@@ -290,7 +289,7 @@ def _export_format(
 
 def _check_agreement(bundle: Bundle, one: ExportFormat, agreement: Agreement) -> None:
     limit = MAX_LOGIT_DIFFERENCE[one.precision]
-    # Not the other way round: NaN compares as false.
+    # Not `difference > limit`: NaN compares as false.
     if not agreement.difference <= limit:
         raise AssayError(
             f"nothing was written: {one.name} differs from {bundle.path} by {agreement.difference:.3g} in a "
@@ -300,7 +299,7 @@ def _check_agreement(bundle: Bundle, one: ExportFormat, agreement: Agreement) ->
 
 
 def _publish(made: ExportedFormat, folder: Path) -> ExportedFormat:
-    """Copy the files of one format to where they are wanted, each whole or not at all."""
+    """Copy the files of one format to the output folder, each atomically."""
     written = []
     for source in made.files:
         with atomic_write(folder / source.name) as temporary:

@@ -21,19 +21,19 @@ from assay.inference.onnxruntime_engine import OnnxRuntimeEngine
 from assay.inference.openvino_engine import import_openvino, openvino_core
 
 InferenceFunction = Callable[[np.ndarray], ModelOutputs]
-"""From uint8 images [N, S, S, 3] to what the exported file says of them."""
+"""From uint8 images [N, S, S, 3] to the outputs of an exported file."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportRuntime:
-    """What a user installs to run an exported file.
+    """A runtime for exported files.
 
     Attributes:
-        package: its name in the package index.
+        package: its name on PyPI.
         write: writes a bundle's model of one precision to a path.
-        load: makes the file at a path ready; raises EngineError where that fails.
-        imports: lines of an example that import the runtime.
-        answer: lines of an example from `images` to `logits`; `{file}` stands for the exported file.
+        load: loads the file at a path; raises EngineError on failure.
+        imports: lines of the example code that import the runtime.
+        answer: lines of the example code from `images` to `logits`; `{file}` stands for the exported file.
     """
 
     package: str
@@ -55,7 +55,7 @@ def _write_openvino(bundle: Bundle, precision: Precision, path: Path) -> None:
     openvino = import_openvino()
     try:
         graph = openvino_core().read_model(bundle.model(precision))
-        # Unless told otherwise, OpenVINO stores weights in 16 bits.
+        # By default OpenVINO compresses weights to 16 bits.
         openvino.save_model(graph, path, compress_to_fp16=False)
     except RuntimeError as error:
         raise EngineError(first_error_line(error)) from None
@@ -98,8 +98,7 @@ RUNTIMES: Mapping[str, ExportRuntime] = MappingProxyType(
             "onnxruntime",
             _write_onnx,
             _load_onnx,
-            'import os\n\nos.environ["ORT_DISABLE_TELEMETRY"] = "1"  # or its makers learn of every use\n'
-            "import onnxruntime",
+            'import os\n\nos.environ["ORT_DISABLE_TELEMETRY"] = "1"  # disables usage reports\nimport onnxruntime',
             'session = onnxruntime.InferenceSession(folder / "{file}", providers=["CPUExecutionProvider"])\n'
             'logits = session.run(["logits"], {"images": images})[0][0]',
         ),
@@ -107,8 +106,8 @@ RUNTIMES: Mapping[str, ExportRuntime] = MappingProxyType(
             "openvino",
             _write_openvino,
             _load_openvino,
-            'sys.modules["openvino_telemetry"] = None  # or its makers learn of every use\nimport openvino',
-            "# In 32 bits: where processors can, OpenVINO would take fewer, and answers would differ.\n"
+            'sys.modules["openvino_telemetry"] = None  # disables usage reports\nimport openvino',
+            "# fp32: on some processors OpenVINO would use bf16, and outputs would differ.\n"
             'model = openvino.compile_model(folder / "{file}", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})\n'
             'logits = model(images)["logits"][0]',
         ),
@@ -123,7 +122,7 @@ RUNTIMES: Mapping[str, ExportRuntime] = MappingProxyType(
         ),
     }
 )
-"""By the name that begins a format's name."""
+"""By the prefix of the format names."""
 
 
 ALL_FORMATS = "all"
@@ -131,13 +130,13 @@ ALL_FORMATS = "all"
 
 @dataclass(frozen=True, slots=True)
 class ExportFormat:
-    """One kind of file that a bundle can become.
+    """An export format.
 
     Attributes:
-        name: what people call it.
-        file: name of the file; OpenVINO puts the weights into a `.bin` file beside it.
-        precision: which of the bundle's models it is made of.
-        kind: which of `RUNTIMES` runs it.
+        name: as given to `--format`.
+        file: name of the file; OpenVINO writes the weights to a `.bin` file beside it.
+        precision: which model of the bundle is exported.
+        kind: key of `RUNTIMES`.
     """
 
     name: str
@@ -147,24 +146,24 @@ class ExportFormat:
 
     @property
     def runtime(self) -> ExportRuntime:
-        """What writes the file and runs it."""
+        """The runtime that writes and runs the file."""
         return RUNTIMES[self.kind]
 
     @property
     def about(self) -> str:
-        """Name of the JSON file that tells a user what the model needs."""
+        """Name of the JSON file that describes the model."""
         return f"{self.file}.json"
 
     @property
     def example(self) -> str:
-        """Name of the example of use."""
+        """Name of the file with example code."""
         return f"example_{self.name.replace('-', '_')}.py"
 
 
 FORMATS: Mapping[str, ExportFormat] = MappingProxyType(
     {
-        one.name: one
-        for one in (
+        target.name: target
+        for target in (
             ExportFormat("onnx", "model.onnx", "fp32", "onnx"),
             ExportFormat("onnx-int8", "model.int8.onnx", "int8", "onnx"),
             ExportFormat("openvino", "model.xml", "fp32", "openvino"),
@@ -179,33 +178,33 @@ FORMATS: Mapping[str, ExportFormat] = MappingProxyType(
 def choose_formats(
     bundle: Bundle, names: Sequence[str], why: str | None = None
 ) -> tuple[list[ExportFormat], dict[str, str]]:
-    """Tell which formats are wanted and can be made here.
+    """Select the requested formats that can be exported here.
 
     Args:
         bundle: the opened bundle.
-        names: of `FORMATS`, or `all`, which passes over what cannot be made.
-        why: it holds no int8 model, if that is known.
+        names: of `FORMATS`, or `all`, which skips unavailable formats.
+        why: reason for a missing int8 model, if known.
 
     Returns:
-        The formats in the order of `FORMATS`, and why others of `all` cannot be made, by name.
+        The formats in the order of `FORMATS`, and the reasons for skipped ones by name.
 
     Raises:
-        UsageError: there is no such format.
-        AssayError: a format that was named cannot be made.
+        UsageError: unknown format.
+        AssayError: a format that was named is unavailable.
     """
     for name in names:
         if name not in {ALL_FORMATS, *FORMATS}:
             raise UsageError(f"no format is called {name!r}: choose {', '.join([ALL_FORMATS, *FORMATS])}")
-    wanted = [one for one in FORMATS.values() if ALL_FORMATS in names or one.name in names]
-    skipped = {one.name: obstacle for one in wanted if (obstacle := _unavailable_reason(bundle, one, why))}
+    wanted = [target for target in FORMATS.values() if ALL_FORMATS in names or target.name in names]
+    skipped = {target.name: reason for target in wanted if (reason := _unavailable_reason(bundle, target, why))}
     for name in names:
         if name in skipped:
             raise AssayError(f"{bundle.path} cannot become {name}: {skipped[name]}")
-    return [one for one in wanted if one.name not in skipped], skipped
+    return [target for target in wanted if target.name not in skipped], skipped
 
 
 def _unavailable_reason(bundle: Bundle, one: ExportFormat, why: str | None) -> str | None:
-    """Return why a format cannot be made, or None."""
+    """Return why a format is unavailable, or None."""
     if one.precision not in bundle.precisions:
         return why or "it holds no int8 model; give --int8 labelled photos to make one"
     package = one.runtime.package

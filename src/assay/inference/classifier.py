@@ -248,7 +248,7 @@ class Classifier:
             photo: as for `predict`.
             label: class to explain; None: the predicted one.
             evidence: how to compute the evidence; None: class activation map, which needs a head that is a single
-                linear layer. `assay.pipeline.grad_cam.GradCam` supports all heads and needs torch.
+                linear layer. `assay.pipeline.explain.GradCam` supports all heads and needs torch.
 
         Raises:
             AssayError: the image cannot be read, or the head has other layers and `evidence` is None.

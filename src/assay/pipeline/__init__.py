@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from assay.pipeline.compare import Ranking, RunComparison, RunResult, compare_results
     from assay.pipeline.evaluate import EvaluateResult, evaluate_classifier
-    from assay.pipeline.experiment_folder import ExperimentCallbacks
+    from assay.pipeline.experiment_runs import MetricSummary, RunMetrics, SplitMetrics
     from assay.pipeline.experiment_tables import CrossvalResult, VariantsResult
     from assay.pipeline.experiments import cross_validate, resume_crossval, resume_variants, train_variants
+    from assay.pipeline.process_pool import ExperimentCallbacks
     from assay.pipeline.run_folder import Run, result_folder
-    from assay.pipeline.run_metrics import MetricSummary, RunMetrics, SplitMetrics
     from assay.pipeline.train import (
         TrainCallbacks,
         TrainResult,
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 _MODULES = {
     "CrossvalResult": "experiment_tables",
     "EvaluateResult": "evaluate",
-    "ExperimentCallbacks": "experiment_folder",
-    "MetricSummary": "run_metrics",
+    "ExperimentCallbacks": "process_pool",
+    "MetricSummary": "experiment_runs",
     "Ranking": "compare",
     "Run": "run_folder",
     "RunComparison": "compare",
-    "RunMetrics": "run_metrics",
+    "RunMetrics": "experiment_runs",
     "RunResult": "compare",
-    "SplitMetrics": "run_metrics",
+    "SplitMetrics": "experiment_runs",
     "TrainCallbacks": "train",
     "TrainResult": "train",
     "Trial": "tune",

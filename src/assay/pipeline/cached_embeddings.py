@@ -18,21 +18,19 @@ import torch
 from torch.utils.data import DataLoader
 
 from assay.bundle import Bundle
-from assay.bundle.onnx_export import export_onnx, frozen_copy
+from assay.bundle.onnx_export import OnnxExporter, frozen_copy
 from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
-from assay.data import Dataset, EmbeddingCache, PixelCache, PreprocessedImages, Sample
-from assay.data.dataset import Split
+from assay.data import Dataset, EmbeddingCache, PixelCache, PreprocessedImages, Sample, Split
 from assay.image import Preprocess
 from assay.inference import AUTO, ENGINES, Classifier, EngineError, create_engine
 from assay.inference.engine import ModelOutputs
 from assay.inference.openvino_engine import import_openvino
 from assay.nets import Classifier as Network
-from assay.nets import create_classifier
 from assay.nets.heads import Head
+from assay.pipeline.build_model import rebuild_network
 from assay.recipe import PreprocessSpec, Recipe
-from assay.training import EmbedFunction, SplitEmbeddings
-from assay.training import LabeledImages as Labelled
+from assay.training import EmbedFunction, LabeledImages, SplitEmbeddings
 from assay.training.dataloaders import Batch, eval_dataloader, make_augmentation
 from assay.training.feature_extraction import stream_embeddings, uses_cached_embeddings, view_count
 from assay.training.sampling import view_seed
@@ -41,48 +39,53 @@ _BATCH = 32
 _PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime"}
 
 
-def compiled_backbone(network: Network, size: int, engine: str = AUTO) -> EmbedFunction:
+def compiled_backbone(
+    network: Network, size: int, engine: str = AUTO, exporter: OnnxExporter | None = None
+) -> EmbedFunction:
     """Compile a network's backbone and pooling.
 
-    Photos always go through it in batches of one size, so that the embedding of a photo does not depend on
-    which others are asked for with it.
+    The batch size is always the same, so that the embedding of an image does not depend on the others of its batch.
 
     Args:
-        network: with its final backbone weights; the head does not matter.
+        network: with its final backbone weights; the head is not used.
         size: side of the images in pixels.
         engine: the runtime.
+        exporter: see `write_bundle`.
 
     Returns:
         A function from uint8 [N, S, S, 3] to float32 [N, D].
     """
-    ready = create_engine(engine, export_onnx(frozen_copy(network), size))
+    compiled = create_engine(engine, (exporter or OnnxExporter()).export(frozen_copy(network), size))
 
     def embed(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         rows = []
         for start in range(0, len(images), _BATCH):
             part = images[start : start + _BATCH]
             whole = np.resize(part, (_BATCH, *part.shape[1:]))
-            rows.append(ready.run(whole).embedding[: len(part)])
+            rows.append(compiled.run(whole).embedding[: len(part)])
         return np.concatenate(rows)
 
     return embed
 
 
-def labelled_pixels(dataset: Dataset, part: Split, spec: PreprocessSpec, recipe: Recipe | None = None) -> Labelled:
-    """Return the photos of one part: with a recipe on the canvas of training, else as they are judged."""
-    samples = dataset.part(part)
-    return Labelled(_pixels(dataset, samples, spec, recipe), dataset.targets(samples))
+def labelled_pixels(
+    dataset: Dataset, split: Split, spec: PreprocessSpec, recipe: Recipe | None = None
+) -> LabeledImages:
+    """Return the images of a split at the size of validation, or with a recipe at its training size."""
+    samples = dataset.part(split)
+    return LabeledImages(_pixels(dataset, samples, spec, recipe), dataset.targets(samples))
 
 
 class FrozenBackbone:
-    """The embeddings of a data set's photos under one backbone; compiled when the first is missing.
+    """Embeddings of a dataset's images by one backbone, which is compiled when the first one is not cached.
 
     Args:
         network: with its final backbone weights.
         spec: the preprocessing, with mean and standard deviation.
-        recipe: its augmentation, canvas, views and seed make the views of training photos.
-        dataset: all photos of the data set.
-        progress: told how many batches are done.
+        recipe: its augmentation, input scale, views and seed define the augmented views of training images.
+        dataset: all images of the dataset.
+        progress: called after every batch.
+        exporter: see `write_bundle`.
     """
 
     def __init__(
@@ -92,19 +95,22 @@ class FrozenBackbone:
         recipe: Recipe,
         dataset: Dataset,
         progress: Progress = no_progress,
+        *,
+        exporter: OnnxExporter | None = None,
     ) -> None:
         self._network = network
         self._spec = spec
         self._recipe = recipe
         self._dataset = dataset
         self._progress = progress
+        self._exporter = exporter
         self._cache = EmbeddingCache(sample.digest for sample in dataset.samples)
 
     def embedded(self) -> SplitEmbeddings:
-        """Return what a head learns from: all views of the training photos, and the validation photos.
+        """Return the embeddings of all views of the training images, and of the validation images.
 
         Raises:
-            AssayError: a photo cannot be read.
+            AssayError: an image cannot be read.
         """
         val = self.plain(self._dataset.part("val"))
         train = self._dataset.part("train")
@@ -112,19 +118,19 @@ class FrozenBackbone:
             return SplitEmbeddings(self.plain(train)[np.newaxis], val)
         return SplitEmbeddings(np.stack([self.view(train, view) for view in range(view_count(self._recipe))]), val)
 
-    def keep_all(self) -> None:
-        """Compute whatever any run of this recipe may ask for, in whichever part each photo will be."""
+    def compute_all(self) -> None:
+        """Compute and cache all embeddings that runs of this recipe may need, whatever the split."""
         self.plain(self._dataset.samples)
         if self._augment is not None:
             for view in range(view_count(self._recipe)):
                 self.view(self._dataset.samples, view)
 
     def images(self, samples: Sequence[Sample]) -> PreprocessedImages:
-        """Return photos as the network sees them, read through the pixel cache of the data set."""
+        """Return preprocessed images, read through the pixel cache of the dataset."""
         return _pixels(self._dataset, samples, self._spec, None)
 
-    def kept(self, samples: Sequence[Sample]) -> npt.NDArray[np.float32] | None:
-        """Return the embeddings of unchanged photos, float32 [N, D], if every one of them is on the disk."""
+    def cached(self, samples: Sequence[Sample]) -> npt.NDArray[np.float32] | None:
+        """Return the embeddings of images without augmentation, float32 [N, D], if all of them are cached."""
         slots = self._cache.open(self._settings(None), self._network.backbone.channels)
         found = [None if sample.digest is None else slots.get(sample.digest) for sample in samples]
         slots.close()
@@ -132,18 +138,18 @@ class FrozenBackbone:
         return np.stack(rows) if rows and len(rows) == len(found) else None
 
     def plain(self, samples: Sequence[Sample]) -> npt.NDArray[np.float32]:
-        """Return the embeddings of unchanged photos, float32 [N, D].
+        """Return the embeddings of images without augmentation, float32 [N, D].
 
         Raises:
-            AssayError: a photo cannot be read.
+            AssayError: an image cannot be read.
         """
         return self._rows(samples, None)
 
     def view(self, samples: Sequence[Sample], view: int) -> npt.NDArray[np.float32]:
-        """Return the embeddings of one changed view of photos, counted from 0, float32 [N, D].
+        """Return the embeddings of an augmented view of images, float32 [N, D]; views are counted from 0.
 
         Raises:
-            AssayError: a photo cannot be read.
+            AssayError: an image cannot be read.
         """
         return self._rows(samples, view)
 
@@ -153,7 +159,7 @@ class FrozenBackbone:
 
     @cached_property
     def _embed(self) -> EmbedFunction:
-        return compiled_backbone(self._network, self._spec.size, self._engine)
+        return compiled_backbone(self._network, self._spec.size, self._engine, self._exporter)
 
     @cached_property
     def _engine(self) -> str:
@@ -206,13 +212,13 @@ class FrozenBackbone:
         return rows
 
     def _loader(self, images: PreprocessedImages, view: int | None) -> DataLoader[Batch | AssayError]:
-        split = Labelled(images, np.zeros(len(images), dtype=np.int64))
+        labelled = LabeledImages(images, np.zeros(len(images), dtype=np.int64))
         seeds = [view_seed(self._recipe.train.seed, view or 0, sample.digest or sample.id) for sample in images.samples]
-        return eval_dataloader(split, None if view is None else self._augment, self._recipe, seeds=seeds)
+        return eval_dataloader(labelled, None if view is None else self._augment, self._recipe, seeds=seeds)
 
 
 def backbone_key(network: Network, spec: PreprocessSpec) -> str:
-    """Return a name for the backbone's weights and what it sees, the same for the same embeddings."""
+    """Return a digest of the backbone's weights and its preprocessing."""
     digest = hashlib.sha256(spec.model_dump_json().encode())
     for name, tensor in network.state_dict().items():
         if not name.startswith("head."):
@@ -230,7 +236,7 @@ def _pixels(
 
 
 def _digest_matches(sample: Sample) -> bool:
-    """Whether a file still has the content that it had when it was scanned."""
+    """Whether the file is unchanged since it was scanned; else its embedding would be cached under a wrong key."""
     try:
         return sample.digest is not None and hashlib.sha256(sample.read()).hexdigest() == sample.digest
     except OSError:
@@ -238,61 +244,56 @@ def _digest_matches(sample: Sample) -> bool:
 
 
 EMBEDDING_TOLERANCE = 1e-4
-"""Largest difference in a logit or in a number of an embedding between the bundle and what is kept."""
+"""Largest accepted difference of a logit or an embedding value between bundle and cache."""
 
 _CHECKED_IMAGES = 16
 
 
 @dataclass(frozen=True)
 class CachedEmbeddings:
-    """The embeddings of a data set's photos under a bundle's backbone, as far as the disk holds them."""
+    """Cached embeddings of a dataset's images by a bundle's backbone, and its head."""
 
     backbone: FrozenBackbone
     head: Head
 
     @classmethod
     def of(cls, bundle: Bundle, dataset: Dataset) -> Self | None:
-        """Find them; None where the bundle's backbone was trained, so that nobody kept any.
+        """Open the cache; None if the bundle's backbone was trained, since nothing is cached then.
 
         Args:
-            bundle: written by this version: its recipe is understood.
-            dataset: all photos of the data set.
+            bundle: written by this version, so that its recipe is valid.
+            dataset: all images of the dataset.
         """
         recipe = Recipe.model_validate(bundle.info.provenance.recipe)
         if not uses_cached_embeddings(recipe):
             return None
-        spec = bundle.info.preprocess
-        network = create_classifier(
-            recipe.net, len(bundle.info.classes), mean=spec.mean, std=spec.std, size=spec.size
-        ).eval()
-        network.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in bundle.weights().items()})
-        return cls(FrozenBackbone(network, spec, recipe, dataset), network.head)
+        network = rebuild_network(bundle)
+        return cls(FrozenBackbone(network, bundle.info.preprocess, recipe, dataset), network.head)
 
     def outputs(self, classifier: Classifier, samples: Sequence[Sample]) -> ModelOutputs | None:
-        """Return what a classifier says of photos, without feature maps.
+        """Return the outputs of a classifier from cached embeddings, without feature maps.
 
         Args:
-            classifier: made from the bundle.
-            samples: of the data set.
+            classifier: of the bundle.
+            samples: of the dataset.
 
         Returns:
-            None where an embedding is not kept, or the classifier differs on one of 16 photos spread over all
-            of them.
+            None if an embedding is not cached, or if the classifier disagrees on one of 16 evenly spaced images.
 
         Raises:
-            AssayError: a photo can no longer be read.
+            AssayError: an image can no longer be read.
         """
-        embedding = self.backbone.kept(samples)
+        embedding = self.backbone.cached(samples)
         if embedding is None or not len(embedding):
             return None
         with torch.inference_mode():
             logits = self.head(torch.from_numpy(embedding)).numpy()
         rows = np.unique(np.linspace(0, len(samples) - 1, _CHECKED_IMAGES).round().astype(int))
         pixels = self.backbone.images([samples[row] for row in rows])
-        told = classifier.outputs(np.stack([pixels[row] for row in range(len(rows))]))
-        same = _nearly_equal(told.logits, logits[rows]) and _nearly_equal(told.embedding, embedding[rows])
+        expected = classifier.outputs(np.stack([pixels[row] for row in range(len(rows))]))
+        same = _nearly_equal(expected.logits, logits[rows]) and _nearly_equal(expected.embedding, embedding[rows])
         return ModelOutputs(logits, embedding, np.empty((len(samples), 0, 0, 0), np.float32)) if same else None
 
 
-def _nearly_equal(one: np.ndarray, other: np.ndarray) -> bool:
-    return one.shape == other.shape and bool(np.abs(one - other).max() <= EMBEDDING_TOLERANCE)
+def _nearly_equal(first: np.ndarray, second: np.ndarray) -> bool:
+    return first.shape == second.shape and bool(np.abs(first - second).max() <= EMBEDDING_TOLERANCE)

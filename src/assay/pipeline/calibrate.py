@@ -1,7 +1,4 @@
-"""Fit a bundle's temperature, confidence threshold and novelty limit to validation images.
-
-Store them in it.
-"""
+"""Fit a bundle's temperature, confidence threshold and novelty limit to validation images, and store them in it."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,28 +33,27 @@ _MAX_NOVELTY_IMAGES = 5000
 
 @dataclass(frozen=True)
 class ConfidenceCalibration:
-    """What was found out about a classifier's confidence on validation photos.
+    """The calibration of a classifier on validation images.
 
     Attributes:
-        calibration: the temperature, and figures before and after.
-        selection: the threshold of the confidence; None where abstaining is off.
-        curve: precision and coverage at every threshold, so that another target can be chosen later.
-        max_false_positive_rate: largest share of familiar photos that may be called unfamiliar; None where the
-            classifier does not look for unfamiliar ones.
-        taught: training photos whose embeddings tell what is familiar.
+        calibration: the temperature, and scores before and after.
+        selection: the confidence threshold; None without abstention.
+        curve: precision and coverage at every threshold, from which another target can be chosen later.
+        max_false_positive_rate: of the novelty check; None without one.
+        predictions: on the validation images at temperature 1.
+        training: on the training images that the novelty check was fitted to; None without one.
     """
 
     calibration: CalibrationFit
     selection: ThresholdSelection | None = None
     curve: dict[str, list[float]] | None = None
     max_false_positive_rate: float | None = None
-    taught: int = 0
-    judged: Predictions | None = None
-    """What was said of the validation photos at temperature 1."""
+    predictions: Predictions | None = None
+    training: Predictions | None = None
 
     @property
     def thresholds(self) -> dict[str, float]:
-        """What a bundle holds of the selection."""
+        """The thresholds to store in the bundle."""
         return {} if self.selection is None else {"confidence": self.selection.threshold}
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,7 +62,8 @@ class ConfidenceCalibration:
         if self.selection is not None:
             values["abstaining"] = {**self.selection.to_dict(), "curve": self.curve}
         if self.max_false_positive_rate is not None:
-            values["novelty"] = {"max_false_positive_rate": self.max_false_positive_rate, "photos": self.taught}
+            photos = 0 if self.training is None else len(self.training)
+            values["novelty"] = {"max_false_positive_rate": self.max_false_positive_rate, "photos": photos}
         return values
 
 
@@ -77,75 +74,80 @@ def calibrate_bundle(
     seed: int,
     progress: Progress = no_progress,
     *,
-    keep: Path | None = None,
-    kept: CachedEmbeddings | None = None,
+    cached: CachedEmbeddings | None = None,
 ) -> ConfidenceCalibration:
-    """Fit temperature, threshold and novelty, and write them into a bundle that was written just now.
+    """Fit temperature, threshold and novelty limit of a newly written bundle, and store them in it.
 
     Args:
-        path: the bundle, with temperature 1 and no limits; it is replaced.
-        dataset: its `val` part decides, its `train` part (at most 5,000 photos of it) tells what is familiar.
-        spec: which precision is wanted, and how many false alarms are allowed.
-        seed: chooses the training photos that are looked at.
-        progress: told of photos judged.
-        keep: where to write the training photos that were judged, for whoever needs their embeddings.
-        kept: as for `predict_dataset`.
+        path: the bundle, with temperature 1 and no thresholds; it is replaced.
+        dataset: temperature and limits are fitted to its `val` split, the novelty check to at most 5,000 images of
+            its `train` split.
+        spec: target precision and allowed false positive rate.
+        seed: of the sample of training images.
+        progress: called during prediction.
+        cached: as for `predict_dataset`.
 
     Raises:
-        AssayError: there are no validation photos, or a photo can no longer be read.
+        AssayError: there are no validation images, or an image can no longer be read.
     """
     classifier = Classifier.load(path, abstain=False)
-    raw = predict_dataset(classifier, dataset, dataset.part("val"), progress, kept=kept)
-    novelty, taught = None, 0
+    validation = predict_dataset(classifier, dataset, dataset.part("val"), progress, cached=cached)
+    novelty, training = None, None
     if spec.enabled:
-        familiar = _sample_training(dataset, seed)
-        known = predict_dataset(classifier, dataset, familiar, progress, kept=kept)
-        if keep is not None:
-            known.save(keep)
-        novelty, taught = _fit_novelty(known), len(familiar)
-    confidence, novelty = fit_abstention(raw, novelty, spec)
+        count = max(_NOVELTY_IMAGES, _NOVELTY_IMAGES_PER_CLASS * len(dataset.classes))
+        sample = sample_per_class(dataset, seed, min(_MAX_NOVELTY_IMAGES, count))
+        training = predict_dataset(classifier, dataset, sample, progress, cached=cached)
+        if training.embedding is not None and len(training) >= 2:
+            novelty = fit_novelty(training.embedding, training.actual)
+    calibration, novelty = fit_abstention(validation, novelty, spec)
     amend_bundle(
         Bundle.open(path),
-        {"temperature": confidence.calibration.temperature, "thresholds": confidence.thresholds},
+        {"temperature": calibration.calibration.temperature, "thresholds": calibration.thresholds},
         novelty=None if novelty is None else save(novelty.tensors()),
     )
-    return replace(confidence, taught=taught)
+    return replace(calibration, training=training)
 
 
 def fit_abstention(
-    raw: Predictions, novelty: NoveltyDetector | None, spec: AbstainSpec
+    validation: Predictions, novelty: NoveltyDetector | None, spec: AbstainSpec
 ) -> tuple[ConfidenceCalibration, NoveltyDetector | None]:
-    """Fit temperature and limits to what a model said of validation photos.
+    """Fit temperature, threshold and novelty limit to predictions on validation images.
 
     Args:
-        raw: at temperature 1.
-        novelty: what familiar embeddings look like, with any limit; None where that is not known.
-        spec: which precision is wanted, and how many false alarms are allowed.
+        validation: at temperature 1.
+        novelty: fitted to training images, with any limit; None without one.
+        spec: target precision and allowed false positive rate.
 
     Returns:
-        What was found, and the novelty with its limit; None where there are too few photos to find one.
+        The calibration, and the novelty detector with its limit; None if there are too few images for a limit.
     """
-    calibration = fit_calibration(raw)
+    calibration = fit_calibration(validation)
     if not spec.enabled:
-        return ConfidenceCalibration(calibration, judged=raw), None
-    limited = _limit_novelty(novelty, raw, spec.max_false_positive_rate)
-    calibrated = replace(raw, probabilities=apply_temperature(raw.log_probabilities, calibration.temperature))
-    curve = precision_coverage_curve(calibrated.take(_familiar_mask(limited, raw)))
-    selection = choose_threshold(curve, len(raw), spec.target_precision)
-    alarms = None if limited is None else spec.max_false_positive_rate
-    return ConfidenceCalibration(calibration, selection, curve_to_dict(curve), alarms, judged=raw), limited
-
-
-def _sample_training(dataset: Dataset, seed: int) -> list[Sample]:
-    """Choose training photos at random, some of every class first."""
-    classes = len(set(dataset.classes))
-    return sample_per_class(
-        dataset, seed, min(_MAX_NOVELTY_IMAGES, max(_NOVELTY_IMAGES, _NOVELTY_IMAGES_PER_CLASS * classes))
+        return ConfidenceCalibration(calibration, predictions=validation), None
+    passing = np.ones(len(validation), dtype=np.bool_)
+    if novelty is not None and validation.embedding is not None:
+        limit = novelty_limit(novelty.distance(validation.embedding), spec.max_false_positive_rate)
+        novelty = None if limit is None else novelty.with_limit(limit)
+        if novelty is not None:
+            passing = novelty.score(validation.embedding) <= 1
+    else:
+        novelty = None
+    probabilities = apply_temperature(validation.log_probabilities, calibration.temperature)
+    curve = precision_coverage_curve(replace(validation, probabilities=probabilities).take(passing))
+    return (
+        ConfidenceCalibration(
+            calibration,
+            choose_threshold(curve, len(validation), spec.target_precision),
+            curve_to_dict(curve),
+            None if novelty is None else spec.max_false_positive_rate,
+            validation,
+        ),
+        novelty,
     )
 
 
 def sample_per_class(dataset: Dataset, seed: int, count: int) -> list[Sample]:
-    """Choose training photos at random, at most `count`, 20 of every class first."""
+    """Choose at most `count` training images at random, 20 of every class first."""
     samples = dataset.part("train")
     targets = dataset.targets(samples)
     order = np.random.default_rng(seed).permutation(len(samples))
@@ -157,26 +159,3 @@ def sample_per_class(dataset: Dataset, seed: int, count: int) -> list[Sample]:
         seen[label] = seen.get(label, 0) + 1
         (first if seen[label] <= _NOVELTY_IMAGES_PER_CLASS else others).append(row)
     return [samples[row] for row in sorted((first + others)[:count])]
-
-
-def _fit_novelty(taught: Predictions) -> NoveltyDetector | None:
-    """Describe familiar embeddings; None where there are too few photos to tell."""
-    if taught.embedding is None or len(taught) < 2:
-        return None
-    return fit_novelty(taught.embedding, taught.actual)
-
-
-def _limit_novelty(
-    novelty: NoveltyDetector | None, val: Predictions, max_false_positive_rate: float
-) -> NoveltyDetector | None:
-    if novelty is None or val.embedding is None:
-        return None
-    limit = novelty_limit(novelty.distance(val.embedding), max_false_positive_rate)
-    return None if limit is None else novelty.with_limit(limit)
-
-
-def _familiar_mask(novelty: NoveltyDetector | None, val: Predictions) -> np.ndarray:
-    if novelty is None or val.embedding is None:
-        return np.ones(len(val), dtype=np.bool_)
-    passing: np.ndarray = novelty.score(val.embedding) <= 1
-    return passing

@@ -5,225 +5,228 @@ Reads stored predictions of runs, evaluations and cross-validations; no classifi
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from assay.core.errors import AssayError, UsageError
-from assay.core.tables import Cell, align_columns, format_number, format_percent, write_csv
+from assay.core.tables import Cell, align_columns, format_number, format_percent, write_rows
 from assay.evaluation import Comparison, Metrics, Predictions, compare, compute_metrics
 from assay.evaluation.intervals import CONFIDENCE_LEVEL
+from assay.pipeline.run_folder import SPLIT_TITLES
 
 _PREDICTIONS = "predictions.npz"
-_SPLIT_TITLES = {"test": "test", "val": "validation"}
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """One classifier on labelled photos."""
+    """The predictions of one classifier on labelled images."""
 
     name: str
-    """As it was typed."""
-    part: str
-    """Which photos: test, validation, out of fold, or a dash where the file does not say."""
+    """As given by the user."""
+    split: str
+    """Which images: test, validation, out of fold, or a dash if unknown."""
     predictions: Predictions
     metrics: Metrics
 
     @property
     def precision(self) -> float | None:
-        """Precision of the class that is looked for, else the mean over the classes."""
-        one = self.metrics.positive
-        return self.metrics.macro.precision if one is None else self.metrics.of(one).precision
+        """Precision of the positive class, else the mean over the classes."""
+        positive = self.metrics.positive
+        return self.metrics.macro.precision if positive is None else self.metrics.of(positive).precision
 
 
 @dataclass(frozen=True)
 class RunComparison:
-    """What a contestant's photos say against the best one's.
+    """One classifier compared with the best.
 
     Attributes:
-        contestant: who is compared.
-        best: whether it is the best itself.
-        comparison: against the best on the same photos, the best one first; None for the best, and where the
-            two cannot be compared.
-        adjusted: p-value, adjusted for the number of comparisons (Holm); None where there is no comparison.
+        result: of the classifier.
+        best: whether it is the best.
+        comparison: with the best on the same images, the best first; None for the best, and if they are not
+            comparable.
+        adjusted: p-value, adjusted for the number of comparisons (Holm); None without a comparison.
         reason: why there is no comparison; empty if there is one.
     """
 
-    contestant: RunResult
+    result: RunResult
     best: bool
     comparison: Comparison | None = None
     adjusted: float | None = None
     reason: str = ""
 
     @property
-    def more_than_chance(self) -> bool | None:
-        """Whether the best is better by more than chance; None without a comparison."""
+    def significant(self) -> bool | None:
+        """Whether the difference to the best is significant; None without a comparison."""
         return None if self.adjusted is None else self.adjusted < 1 - CONFIDENCE_LEVEL
 
     @property
-    def sentence(self) -> str:
-        """The verdict in a few words."""
+    def text(self) -> str:
+        """The difference to the best in a few words."""
         if self.best:
             return "best"
         if self.comparison is None or self.adjusted is None:
-            return "cannot be compared photo by photo"
-        points = f"{100 * self.comparison.difference:+.1f} points, {_p_value(self.adjusted)}"
-        return f"{points}: {'more than chance' if self.more_than_chance else 'may be chance'}"
+            return "not comparable"
+        p_value = "p < 0.001" if self.adjusted < 0.001 else f"p {self.adjusted:.3f}"
+        significance = "significant" if self.significant else "not significant"
+        return f"{100 * self.comparison.difference:+.1f} points, {p_value}: {significance}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        comparison = None if self.comparison is None else self.comparison.to_dict()
+        if comparison is not None:
+            del comparison["significant"]  # by the p-value before its adjustment
+        return {
+            "name": self.result.name,
+            "split": self.result.split,
+            "precision": self.result.precision,
+            "metrics": self.result.metrics.to_dict(),
+            "best": self.best,
+            "comparison": comparison,
+            "p_adjusted": self.adjusted,
+            "significant": self.significant,
+            "reason": self.reason,
+        }
+
+    def row(self) -> dict[str, Cell]:
+        """Return the row of a CSV table."""
+        metrics, comparison = self.result.metrics, self.comparison
+        low, high = metrics.accuracy_interval or (None, None)
+        return {
+            "name": self.result.name,
+            "split": self.result.split,
+            "photos": metrics.count,
+            "accuracy": metrics.accuracy,
+            "accuracy_low": low,
+            "accuracy_high": high,
+            "balanced_accuracy": metrics.balanced_accuracy,
+            "precision": self.result.precision,
+            "precision_of": metrics.positive or "mean of classes",
+            "log_loss": metrics.log_loss,
+            "best": "yes" if self.best else "no",
+            "difference": comparison.difference if comparison else None,
+            "difference_low": comparison.interval.low if comparison else None,
+            "difference_high": comparison.interval.high if comparison else None,
+            "p_value": comparison.p_value if comparison else None,
+            "p_adjusted": self.adjusted,
+            "significant": {None: None, True: "yes", False: "no"}[self.significant],
+            "note": self.reason,
+        }
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """All contestants, in the order in which they were named."""
+    """All classifiers compared with the best, in the given order."""
 
-    verdicts: tuple[RunComparison, ...]
+    comparisons: tuple[RunComparison, ...]
 
     @property
     def best(self) -> RunResult:
-        """The one with the highest accuracy; of equals the one with the lowest log-loss."""
-        return next(one.contestant for one in self.verdicts if one.best)
+        """The classifier with the highest accuracy; of equal ones, the one with the lowest log-loss."""
+        return next(comparison.result for comparison in self.comparisons if comparison.best)
 
     @property
     def text(self) -> str:
-        """The table as people read it."""
-        return ranking_table(self)
+        """The comparison as a table, followed by notes on the test."""
+        positives = {comparison.result.metrics.positive for comparison in self.comparisons}
+        precision = f"precision of {positives.pop()}" if len(positives) == 1 and None not in positives else "precision"
+        header = [
+            "",
+            "photos",
+            "accuracy",
+            "95 % interval",
+            "balanced",
+            precision,
+            "log-loss",
+            "difference to the best",
+        ]
+        rows = [header]
+        for comparison in self.comparisons:
+            result, metrics = comparison.result, comparison.result.metrics
+            interval = metrics.accuracy_interval
+            low = "" if interval is None else format_percent(interval.low).removesuffix(" %")
+            rows.append(
+                [
+                    result.name,
+                    f"{metrics.count} {result.split}".removesuffix(" –"),
+                    format_percent(metrics.accuracy),
+                    "–" if interval is None else f"{low}–{format_percent(interval.high)}",
+                    format_percent(metrics.balanced_accuracy),
+                    format_percent(result.precision),
+                    format_number(metrics.log_loss),
+                    comparison.text,
+                ]
+            )
+        notes = [f"{other.result.name}: {other.reason}" for other in self.comparisons if other.reason]
+        if count := sum(comparison.comparison is not None for comparison in self.comparisons):
+            note = "p: McNemar's exact test on the same photos; significant below 0.05"
+            notes.append(f"{note}; adjusted for {count} comparisons (Holm)" if count > 1 else note)
+        return "\n".join([align_columns(rows), *(["", *notes] if notes else [])])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
-        return {"best": self.best.name, "compared": [_to_dict(one) for one in self.verdicts]}
+        return {"best": self.best.name, "compared": [comparison.to_dict() for comparison in self.comparisons]}
 
     def write_csv(self, path: Path) -> None:
-        """Write a row a contestant."""
-        rows = [_row(one) for one in self.verdicts]
-        write_csv(path, list(rows[0]), [list(row.values()) for row in rows])
+        """Write a row per classifier."""
+        write_rows(path, [comparison.row() for comparison in self.comparisons])
 
 
-def compare_results(paths: Sequence[Path], positive: str | None = None) -> Ranking:
-    """Compare classifiers by what they left.
+def compare_results(paths: Sequence[Path], positive_class: str | None = None) -> Ranking:
+    """Compare classifiers by their stored predictions.
 
     Args:
-        paths: two or more of: run folders (their test photos, else validation), cross-validations (out of
-            fold), folders of an evaluation, `predictions.npz` files.
-        positive: the class whose precision is told; none: the one that the first of them was judged by.
+        paths: two or more of: run folders (their test images, else validation), cross-validations (out of fold),
+            folders of an evaluation, `predictions.npz` files.
+        positive_class: class of the precision; None: that of the first evaluation.
 
     Raises:
-        UsageError: fewer than two, one twice, a path that holds no predictions, or no such class.
+        UsageError: fewer than two paths, a repeated path, a path without predictions, or an unknown class.
         AssayError: a file is damaged.
     """
     if len(paths) < 2:
         raise UsageError("give two or more run folders, evaluations or predictions.npz files to compare")
-    if twice := [path for path in paths if paths.count(path) > 1]:
-        raise UsageError(f"{twice[0]} is named twice: compare different classifiers")
-    return rank([read_run_result(path, positive) for path in paths])
+    if repeated := [path for path in paths if paths.count(path) > 1]:
+        raise UsageError(f"{repeated[0]} is named twice: compare different classifiers")
+    return rank([read_run_result(path, positive_class) for path in paths])
 
 
-def read_run_result(path: Path, positive: str | None = None, name: str | None = None) -> RunResult:
+def read_run_result(path: Path, positive_class: str | None = None, name: str | None = None) -> RunResult:
     """Read the predictions of a run, a cross-validation or an evaluation.
 
     Raises:
-        UsageError: the path holds no predictions, or no class is called `positive`.
+        UsageError: the path has no predictions, or `positive_class` is unknown.
         AssayError: they are damaged.
     """
-    file, part = _find_predictions(path)
+    file, split = _find_predictions(path)
     predictions = Predictions.load(file)
-    metrics = compute_metrics(predictions, positive or _positive(file, predictions))
-    return RunResult(name or str(path), part, predictions, metrics)
+    metrics = compute_metrics(predictions, positive_class or _stored_positive_class(file, predictions))
+    return RunResult(name or str(path), split, predictions, metrics)
 
 
-def rank(contestants: Sequence[RunResult]) -> Ranking:
-    """Find the best and compare it with each of the others."""
-    best = max(contestants, key=lambda one: (one.metrics.accuracy or 0, -(one.metrics.log_loss or 0)))
-    found = [_compare_with_best(best, one) for one in contestants]
-    values = [one.comparison.p_value for one in found if one.comparison is not None]
-    adjusted = iter(holm_adjust(values))
+def rank(results: Sequence[RunResult]) -> Ranking:
+    """Find the best classifier and compare each of the others with it."""
+    best = max(results, key=lambda result: (result.metrics.accuracy or 0, -(result.metrics.log_loss or 0)))
+    comparisons = [_compare_with_best(best, result) for result in results]
+    p_values = [found.comparison.p_value for found in comparisons if found.comparison is not None]
+    adjusted = iter(holm_adjust(p_values))
     return Ranking(
-        tuple(
-            one
-            if one.comparison is None
-            else RunComparison(one.contestant, best=False, comparison=one.comparison, adjusted=next(adjusted))
-            for one in found
-        )
+        tuple(found if found.comparison is None else replace(found, adjusted=next(adjusted)) for found in comparisons)
     )
 
 
 def holm_adjust(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values so that the chance of one false alarm among them all is what each promises.
+    """Adjust p-values for multiple comparisons.
 
     Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
     Statistics 6 (1979).
     """
     adjusted = [0.0] * len(p_values)
-    least = 0.0
-    for rank_, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        least = max(least, min(1.0, (len(p_values) - rank_) * p_values[place]))
-        adjusted[place] = least
+    lower = 0.0
+    for position, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        lower = max(lower, min(1.0, (len(p_values) - position) * p_values[index]))
+        adjusted[index] = lower
     return adjusted
-
-
-def ranking_table(ranking: Ranking) -> str:
-    """Return the table as aligned text, with a line on how to read it."""
-    positives = {one.contestant.metrics.positive for one in ranking.verdicts}
-    precision = f"precision of {positives.pop()}" if len(positives) == 1 and None not in positives else ""
-    header = ["", "photos", "accuracy", "95 % interval", "balanced", precision or "precision", "log-loss"]
-    rows = [[*header, "against the best"]]
-    for verdict in ranking.verdicts:
-        one, metrics = verdict.contestant, verdict.contestant.metrics
-        interval = metrics.accuracy_interval
-        rows.append(
-            [
-                one.name,
-                f"{metrics.count} {one.part}".removesuffix(" –"),
-                format_percent(metrics.accuracy),
-                "–" if interval is None else f"{_bare(interval.low)}–{format_percent(interval.high)}",
-                format_percent(metrics.balanced_accuracy),
-                format_percent(one.precision),
-                format_number(metrics.log_loss),
-                verdict.sentence,
-            ]
-        )
-    return "\n".join([align_columns(rows), *_notes(ranking)])
-
-
-def _notes(ranking: Ranking) -> list[str]:
-    count = sum(one.comparison is not None for one in ranking.verdicts)
-    notes = [f"{one.contestant.name}: {one.reason}" for one in ranking.verdicts if one.reason]
-    if count:
-        note = "p: McNemar's exact test on the same photos; below 0.05 it is more than chance"
-        notes.append(f"{note}; adjusted for {count} comparisons (Holm)" if count > 1 else note)
-    return ["", *notes] if notes else []
-
-
-def _find_predictions(path: Path) -> tuple[Path, str]:
-    """Return the file of predictions and which photos they are of."""
-    if path.is_file():
-        if path.suffix == ".npz":
-            return path, "–"
-        raise UsageError(f"{path} holds no predictions: give the folder of its run, or what `assay evaluate` wrote")
-    if not path.is_dir():
-        raise UsageError(f"{path} does not exist: give a run folder, an evaluation or a predictions.npz")
-    for part, name in _SPLIT_TITLES.items():
-        if (file := path / "evaluation" / part / _PREDICTIONS).is_file():
-            return file, name
-    if (file := path / _PREDICTIONS).is_file():
-        # The folder of a variant that was cross-validated has no crossval.json of its own.
-        crossval = (path / "crossval.json").is_file() or (path / "repeat-1").is_dir()
-        return file, "out of fold" if crossval else _SPLIT_TITLES.get(path.name, "–")
-    if (path / "run.json").is_file():
-        raise UsageError(f"{path} has not been judged yet: finish it with `assay train --resume {path}`")
-    if (path / "crossval.json").is_file():
-        raise UsageError(f"{path} is not done yet: finish it with `assay crossval --resume {path}`")
-    raise UsageError(f"{path} holds no predictions: give a run folder, an evaluation or a predictions.npz")
-
-
-def _positive(file: Path, predictions: Predictions) -> str | None:
-    """Return the class that was looked for when the predictions were made, if a file beside them says."""
-    for name in ("metrics.json", "results.json"):
-        try:
-            value = json.loads((file.parent / name).read_text(encoding="utf-8")).get("positive")
-        except (OSError, ValueError, AttributeError):
-            continue
-        if value in predictions.classes:
-            return str(value)
-    return None
 
 
 def _compare_with_best(best: RunResult, other: RunResult) -> RunComparison:
@@ -235,53 +238,36 @@ def _compare_with_best(best: RunResult, other: RunResult) -> RunComparison:
         return RunComparison(other, best=False, reason=str(error))
 
 
-def _bare(share: float) -> str:
-    return format_percent(share).removesuffix(" %")
+def _find_predictions(path: Path) -> tuple[Path, str]:
+    """Return the file of predictions, and the name of their split."""
+    if path.is_file():
+        if path.suffix == ".npz":
+            return path, "–"
+        raise UsageError(f"{path} has no predictions: give the folder of its run, or the output of `assay evaluate`")
+    if not path.is_dir():
+        raise UsageError(f"{path} does not exist: give a run folder, an evaluation or a predictions.npz")
+    titles = {"test": SPLIT_TITLES["test"], "val": SPLIT_TITLES["val"]}
+    for split, title in titles.items():
+        if (file := path / "evaluation" / split / _PREDICTIONS).is_file():
+            return file, title
+    if (file := path / _PREDICTIONS).is_file():
+        # The folder of a cross-validated variant has no crossval.json of its own.
+        crossval = (path / "crossval.json").is_file() or (path / "repeat-1").is_dir()
+        return file, "out of fold" if crossval else titles.get(path.name, "–")
+    if (path / "run.json").is_file():
+        raise UsageError(f"{path} has not been evaluated yet: resume it with `assay train --resume {path}`")
+    if (path / "crossval.json").is_file():
+        raise UsageError(f"{path} is not complete: resume it with `assay crossval --resume {path}`")
+    raise UsageError(f"{path} has no predictions: give a run folder, an evaluation or a predictions.npz")
 
 
-def _p_value(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p {value:.3f}"
-
-
-def _to_dict(verdict: RunComparison) -> dict[str, Any]:
-    one = verdict.contestant
-    comparison = None if verdict.comparison is None else verdict.comparison.to_dict()
-    if comparison is not None:
-        del comparison["significant"]  # not adjusted, and so another than ours
-    return {
-        "name": one.name,
-        "part": one.part,
-        "precision": one.precision,
-        "metrics": one.metrics.to_dict(),
-        "best": verdict.best,
-        "comparison": comparison,
-        "p_adjusted": verdict.adjusted,
-        "more_than_chance": verdict.more_than_chance,
-        "reason": verdict.reason,
-    }
-
-
-def _row(verdict: RunComparison) -> dict[str, Cell]:
-    one, metrics, found = verdict.contestant, verdict.contestant.metrics, verdict.comparison
-    low, high = metrics.accuracy_interval or (None, None)
-    chance = {None: None, True: "yes", False: "no"}[verdict.more_than_chance]
-    return {
-        "name": one.name,
-        "part": one.part,
-        "photos": metrics.count,
-        "accuracy": metrics.accuracy,
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "balanced_accuracy": metrics.balanced_accuracy,
-        "precision": one.precision,
-        "precision_of": metrics.positive or "mean of classes",
-        "log_loss": metrics.log_loss,
-        "best": "yes" if verdict.best else "no",
-        "difference": found.difference if found else None,
-        "difference_low": found.interval.low if found else None,
-        "difference_high": found.interval.high if found else None,
-        "p_value": found.p_value if found else None,
-        "p_adjusted": verdict.adjusted,
-        "more_than_chance": chance,
-        "note": verdict.reason,
-    }
+def _stored_positive_class(file: Path, predictions: Predictions) -> str | None:
+    """Return the positive class named in a file of metrics beside the predictions, if there is one."""
+    for name in ("metrics.json", "results.json"):
+        try:
+            value = json.loads((file.parent / name).read_text(encoding="utf-8")).get("positive")
+        except (OSError, ValueError, AttributeError):
+            continue
+        if value in predictions.classes:
+            return str(value)
+    return None

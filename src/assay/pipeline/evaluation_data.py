@@ -1,6 +1,4 @@
-"""Labelled data for a finished classifier: its class mapping.
-
-Overlap with the images it was trained on.
+"""Labelled data for a finished classifier: its class mapping, and overlap with the images it was trained on.
 
 Needs no torch.
 """
@@ -19,15 +17,12 @@ from assay.recipe import Layout, Recipe
 
 
 def class_mapping_for(info: BundleInfo, data: Path, layout: Layout = "auto") -> ClassMapping | None:
-    """Return the class mapping with which data are to be read for a classifier.
+    """Return the class mapping of a classifier's recipe, unless the data is labelled with its classes.
 
     Args:
-        info: what its bundle says; the recipe may map labels (CIFAR-10's ten to vehicle and animal).
-        data: labelled photos.
-        layout: what the folders in a folder are.
-
-    Returns:
-        The recipe's mapping; None where it has none, or where the data are labelled with the classes.
+        info: of the bundle.
+        data: labelled images.
+        layout: how folders are interpreted.
 
     Raises:
         AssayError: the data cannot be read.
@@ -38,40 +33,8 @@ def class_mapping_for(info: BundleInfo, data: Path, layout: Layout = "auto") -> 
     return mapping
 
 
-def check_training_overlap(classifier: Classifier, dataset: Dataset, samples: Sequence[Sample]) -> str:
-    """Say why a finished classifier's numbers on some photos may be too good; empty where nothing does."""
-    run = find_run(classifier)
-    return overlap_warning(classifier, dataset, samples, () if run is None else training_samples(run))
-
-
-def overlap_warning(
-    classifier: Classifier, dataset: Dataset, samples: Sequence[Sample], taught: Iterable[Sample]
-) -> str:
-    """Say why the numbers may be too good, as far as can be known.
-
-    Args:
-        classifier: the one judged.
-        dataset: the photos' data set.
-        samples: the photos it was judged on.
-        taught: the photos it learned from, where they are known.
-
-    Returns:
-        A sentence; empty where nothing speaks against the numbers.
-    """
-    known = {sample.digest for sample in taught} - {None}
-    count = sum(sample.digest in known for sample in samples)
-    too_good = "the numbers are better than they will be for new photos."
-    if count:
-        return f"{count:,} of these {len(samples):,} photos taught the classifier, so {too_good}"
-    if not known and dataset.fingerprint == classifier.info.provenance.data:
-        parts = {sample.split for sample in samples}
-        if "train" in parts or None in parts:
-            return f"these are the very photos that the classifier was made from, so {too_good}"
-    return ""
-
-
 def find_run(classifier: Classifier) -> Run | None:
-    """Return the run in whose folder the bundle still lies; none if it was moved or the run is not whole."""
+    """Return the run whose folder holds the bundle; None if the bundle was moved or the run is incomplete."""
     if classifier.bundle is None:
         return None
     try:
@@ -81,6 +44,32 @@ def find_run(classifier: Classifier) -> Run | None:
     return run if run.done and run.manifest.is_file() else None
 
 
-def training_samples(run: Run) -> tuple[Sample, ...]:
-    """Return the photos that a run learned from."""
-    return read_manifest(run.manifest, run.classes).part("train")
+def training_samples(run: Run | None) -> tuple[Sample, ...]:
+    """Return the images that a run was trained on; none without a run."""
+    return () if run is None else read_manifest(run.manifest, run.classes).part("train")
+
+
+def overlap_warning(
+    classifier: Classifier, dataset: Dataset, samples: Sequence[Sample], trained_on: Iterable[Sample]
+) -> str:
+    """Warn if images to evaluate on were used for training, as far as it is known.
+
+    Args:
+        classifier: to be evaluated.
+        dataset: the images' dataset.
+        samples: the images to evaluate on.
+        trained_on: see `training_samples`.
+
+    Returns:
+        A sentence; empty without a known overlap.
+    """
+    known = {sample.digest for sample in trained_on} - {None}
+    count = sum(sample.digest in known for sample in samples)
+    optimistic = "so the metrics are higher than for new photos"
+    if count:
+        return f"{count:,} of these {len(samples):,} photos were used for training, {optimistic}."
+    if not known and dataset.fingerprint == classifier.info.provenance.data:
+        splits = {sample.split for sample in samples}
+        if "train" in splits or None in splits:
+            return f"these photos include those that the classifier was trained on, {optimistic}."
+    return ""

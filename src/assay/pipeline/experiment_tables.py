@@ -1,7 +1,4 @@
-"""Result tables of cross-validations and variants: mean ± standard deviation, a row per run.
-
-Out-of-fold predictions.
-"""
+"""Result tables of cross-validations and variants: mean ± standard deviation, runs, out-of-fold predictions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,199 +8,114 @@ from typing import Any
 
 import numpy as np
 
+from assay.bundle import Bundle
 from assay.core import notebook_html
 from assay.core.files import write_text
-from assay.core.tables import Cell, align_columns, format_percent, write_csv, write_json
+from assay.core.tables import Cell, align_columns, format_percent, write_json, write_rows
 from assay.core.text import printable
 from assay.data import SPLITS, Dataset, Split
 from assay.data.splits import has_test_split
 from assay.evaluation import Metrics, Predictions, compute_metrics
 from assay.pipeline.compare import Ranking
-from assay.pipeline.report import SPLIT_TITLES
-from assay.pipeline.resampling import ResampledRun, Resampling
-from assay.pipeline.run_folder import Run
-from assay.pipeline.run_metrics import METRIC_NAMES, MetricSummary
+from assay.pipeline.experiment_runs import (
+    METRIC_NAMES,
+    MetricSummaries,
+    MetricSummary,
+    ResampledRun,
+    Resampling,
+    summarize_metrics,
+)
+from assay.pipeline.run_folder import SPLIT_TITLES, Run
 from assay.recipe import Recipe
 from assay.training import read_metrics
 
 PREDICTIONS_FILE = "predictions.npz"
-"""What a classifier not trained on it says of every photo: one repeat's held-out parts put together."""
+"""Out-of-fold predictions: the held-out splits of one repeat joined."""
 
-MetricSummaries = Mapping[tuple[Split, str], MetricSummary]
+_VARIANT_METRICS = ("accuracy", "precision", "loss")
+_STATISTICS = frozenset({"mean", "std", "running_mean", "running_var", "num_batches_tracked"})
+"""Last names of tensors that are statistics of pixels or batch norm, not parameters."""
 
 
 @dataclass(frozen=True)
 class CrossvalResult:
-    """What a cross-validation gave."""
+    """The result of a cross-validation."""
 
     folder: Path
     dataset: Dataset
     positive: str | None
-    """The class whose precision is told; None: the mean over the classes."""
+    """The positive class of the precision; None: the mean over the classes."""
     runs: tuple[ResampledRun, ...]
-    spreads: MetricSummaries
-    """Mean and standard deviation over the runs, by part and figure."""
+    summaries: MetricSummaries
     out_of_fold: Metrics
-    """Of the first repeat: every photo of the folds judged once, by a classifier not trained on it."""
+    """Of the first repeat: every image of the folds predicted once, by a classifier not trained on it."""
     held_out: Split
-    """The part of a run that holds its fold: `val` where the data brings a test of its own, else `test`."""
+    """The split that holds a run's fold: `val` if the data has a test split, else `test`."""
 
     @property
     def text(self) -> str:
-        """The table as people read it."""
-        return summary_table(self.spreads, len(self.runs), self.positive)
+        """The table as text."""
+        precision = f"precision of {self.positive}" if self.positive else "precision (mean of classes)"
+        rows = [["", "accuracy", "loss", precision], *map(list, self._rows())]
+        return f"{align_columns(rows)}\n± is the standard deviation over {len(self.runs)} runs"
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            (SPLIT_TITLES[split], *(format_summary(self.summaries[split, name], name) for name in METRIC_NAMES))
+            for split in SPLITS
+        ]
 
     def _repr_html_(self) -> str:
-        rows = [
-            (SPLIT_TITLES[part], *(format_summary(self.spreads[part, name], name) for name in METRIC_NAMES))
-            for part in SPLITS
-        ]
         title = f"mean ± standard deviation over {len(self.runs)} runs"
-        return notebook_html.panel(title, notebook_html.table(rows, ("photos", *METRIC_NAMES)))
+        return notebook_html.panel(title, notebook_html.table(self._rows(), ("photos", *METRIC_NAMES)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
         return {
             "runs": len(self.runs),
-            "folds": max(one.fold for one in self.runs),
-            "repeats": max(one.repeat for one in self.runs),
+            "folds": max(run.fold for run in self.runs),
+            "repeats": max(run.repeat for run in self.runs),
             "photos": len(self.dataset),
             "classes": list(self.dataset.classes),
             "positive": self.positive,
-            "figures": {part: {name: self.spreads[part, name].to_dict() for name in METRIC_NAMES} for part in SPLITS},
+            "metrics": {
+                split: {name: self.summaries[split, name].to_dict() for name in METRIC_NAMES} for split in SPLITS
+            },
             "held_out": self.held_out,
             "out_of_fold": self.out_of_fold.to_dict(),
         }
 
-
-def write_crossval_tables(
-    folder: Path, dataset: Dataset, recipe: Recipe, runs: Sequence[ResampledRun]
-) -> CrossvalResult:
-    """Write the tables of finished runs and the out-of-fold predictions.
-
-    `results.txt`, `results.csv` and `results.json` hold mean and standard deviation, `runs.csv` a row for
-    each run and part, `repeat-N/predictions.npz` the answers of a repeat; `predictions.npz` is the first one.
-
-    Args:
-        folder: where to.
-        dataset: all photos.
-        recipe: names the class that is looked for.
-        runs: done and judged, of all folds and repeats.
-
-    Raises:
-        AssayError: a file of a run is missing or damaged.
-    """
-    first: Predictions | None = None
-    held_out: Split = "val" if has_test_split(dataset) else "test"
-    for repeat in sorted({one.repeat for one in runs}):
-        joined = out_of_fold([one.run for one in runs if one.repeat == repeat], held_out)
-        joined.save(folder / f"repeat-{repeat}" / PREDICTIONS_FILE)
-        first = first or joined
-    if first is None:
-        raise ValueError("no runs, no table")
-    first.save(folder / PREDICTIONS_FILE)
-    metrics = compute_metrics(first, recipe.data.positive_class)
-    spreads = summarize_metrics(runs)
-    result = CrossvalResult(folder, dataset, metrics.positive, tuple(runs), spreads, metrics, held_out)
-    write_json(folder / "results.json", result.to_dict())
-    write_text(folder / "results.txt", result.text + "\n")
-    _write_summaries(folder / "results.csv", spreads)
-    _write_runs(folder / "runs.csv", runs)
-    return result
-
-
-def summarize_metrics(runs: Sequence[ResampledRun]) -> dict[tuple[Split, str], MetricSummary]:
-    """Return mean and standard deviation of every figure over the runs, by part and figure."""
-    return {
-        (part, name): MetricSummary.of(one.figures[part].get(name) for one in runs if part in one.figures)
-        for part in SPLITS
-        for name in METRIC_NAMES
-    }
-
-
-def out_of_fold(runs: Sequence[Run], held_out: Split) -> Predictions:
-    """Put the held-out parts of one repeat's runs together, in order of the photos' ids, without embeddings.
-
-    Raises:
-        AssayError: the predictions of a run are missing or damaged.
-    """
-    parts = [Predictions.load(run.evaluation(held_out) / PREDICTIONS_FILE) for run in runs]
-    labelled = all(part.source_labels is not None for part in parts)
-    whole = Predictions(
-        classes=parts[0].classes,
-        ids=tuple(name for part in parts for name in part.ids),
-        paths=tuple(path for part in parts for path in part.paths),
-        actual=np.concatenate([part.actual for part in parts]),
-        probabilities=np.concatenate([part.probabilities for part in parts]),
-        source_labels=tuple(name for part in parts for name in part.source_labels or ()) if labelled else None,
-    )
-    return whole.take(sorted(range(len(whole)), key=whole.ids.__getitem__))
-
-
-def summary_table(spreads: MetricSummaries, runs: int, positive: str | None) -> str:
-    """Return mean ± standard deviation as aligned text, a row a part."""
-    told = f"precision of {positive}" if positive else "precision (mean of classes)"
-    rows = [["", "accuracy", "loss", told]]
-    rows += [
-        [SPLIT_TITLES[part], *(format_summary(spreads[part, name], name) for name in METRIC_NAMES)] for part in SPLITS
-    ]
-    return f"{align_columns(rows)}\n± is the standard deviation over {runs} runs"
-
-
-def format_summary(spread: MetricSummary, figure: str) -> str:
-    """Return one figure as people read it, such as `95.1 ± 0.4 %`; without ± where there is one run."""
-    if spread.mean is None:
-        return "–"
-    if figure == "loss":
-        return f"{spread.mean:.3f}" + ("" if spread.std is None else f" ± {spread.std:.3f}")
-    mean = format_percent(spread.mean)
-    return mean if spread.std is None else f"{mean.removesuffix(' %')} ± {100 * spread.std:.1f} %"
-
-
-def _write_summaries(path: Path, spreads: MetricSummaries) -> None:
-    rows: list[list[Cell]] = [
-        [part, name, one.mean, one.std, one.low, one.high, one.runs] for (part, name), one in spreads.items()
-    ]
-    write_csv(path, ["part", "figure", "mean", "std", "min", "max", "runs"], rows)
-
-
-def run_row(one: ResampledRun, part: Split, folder: Path) -> dict[str, Cell]:
-    """Return one part of one run as a row of `runs.csv`; `folder` is the folder of the table."""
-    figures = one.figures[part]
-    return {
-        "repeat": one.repeat,
-        "fold": one.fold or None,
-        "seed": one.run.recipe().train.seed,
-        "epochs": len(read_metrics(one.run.folder / "metrics.csv")),
-        "part": part,
-        "photos": figures.photos,
-        **{name: figures.get(name) for name in METRIC_NAMES},
-        "run": one.run.folder.relative_to(folder).as_posix(),
-    }
-
-
-def _write_runs(path: Path, runs: Sequence[ResampledRun]) -> None:
-    rows = [run_row(one, part, path.parent) for one in runs for part in one.figures]
-    write_csv(path, list(rows[0]), [list(row.values()) for row in rows])
-
-
-_METRIC_ORDER = ("accuracy", "precision", "loss")
+    def write(self) -> None:
+        """Write `results.txt`, `.json` and `.csv` (a row per split and metric), and `runs.csv`."""
+        summaries: list[dict[str, Cell]] = [
+            {
+                "split": split,
+                "metric": name,
+                "mean": summary.mean,
+                "std": summary.std,
+                "min": summary.low,
+                "max": summary.high,
+                "runs": summary.runs,
+            }
+            for (split, name), summary in self.summaries.items()
+        ]
+        runs = [_run_row(run, split, self.folder) for run in self.runs for split in run.metrics]
+        _write_tables(self.folder, self.text, self.to_dict(), summaries, runs)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One variant, trained and judged as often as the plan says."""
+    """One variant with its runs."""
 
     name: str
     description: str
     folder: Path
     parameters: int
-    """Numbers that the network holds, those of a frozen backbone included."""
+    """Parameters of the network, including a frozen backbone."""
     epochs: tuple[int, ...]
     """Of every run."""
     runs: tuple[ResampledRun, ...]
-    spreads: MetricSummaries
-    """Mean and standard deviation over the runs, by part and figure."""
+    summaries: MetricSummaries
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
@@ -213,122 +125,197 @@ class Variant:
             "folder": str(self.folder),
             "parameters": self.parameters,
             "epochs": fmean(self.epochs),
-            "figures": {
-                part: {name: self.spreads[part, name].to_dict() for name in METRIC_NAMES}
-                for part in SPLITS
-                if self.spreads[part, "loss"].runs
+            "metrics": {
+                split: {name: self.summaries[split, name].to_dict() for name in METRIC_NAMES}
+                for split in SPLITS
+                if self.summaries[split, "loss"].runs
             },
             "runs": [
                 {
-                    "repeat": one.repeat,
-                    "fold": one.fold or None,
-                    "run": str(one.run.folder),
-                    "figures": {
-                        part: {name: figures.get(name) for name in METRIC_NAMES}
-                        for part, figures in one.figures.items()
+                    "repeat": run.repeat,
+                    "fold": run.fold or None,
+                    "run": str(run.run.folder),
+                    "metrics": {
+                        split: {name: metrics.get(name) for name in METRIC_NAMES}
+                        for split, metrics in run.metrics.items()
                     },
                 }
-                for one in self.runs
+                for run in self.runs
             ],
         }
+
+    def row(self) -> dict[str, Cell]:
+        """Return the row of `results.csv`."""
+        row: dict[str, Cell] = {
+            "variant": self.name,
+            "description": self.description,
+            "parameters": self.parameters,
+            "epochs": fmean(self.epochs),
+            "runs": len(self.runs),
+        }
+        for split in SPLITS:
+            for name in _VARIANT_METRICS:
+                summary = self.summaries[split, name]
+                row |= {f"{split}_{name}": summary.mean, f"{split}_{name}_std": summary.std}
+        return row
 
 
 @dataclass(frozen=True)
 class VariantsResult:
-    """What training the variants gave."""
+    """The result of training several variants."""
 
     folder: Path
     dataset: Dataset
     plan: Resampling
     positive: str | None
-    """The class whose precision is told; None: the mean over the classes."""
+    """The positive class of the precision; None: the mean over the classes."""
     variants: tuple[Variant, ...]
     ranking: Ranking
-    """The variants photo by photo, each against the best: with folds on the held-out photos of the first
-    repeat, else on the test photos (validation without any) of the first run."""
+    """The variants compared with the best one, image by image: with folds on the held-out images of the first
+    repeat, else on the test images (without any, validation) of the first run."""
 
     @property
     def text(self) -> str:
-        """The table as people read it, and below it what of it is more than chance."""
-        return f"{variants_table(self)}\n\n{self.ranking.text}"
+        """The table as text, followed by the comparison."""
+        head, *lines = align_columns(
+            [
+                ["", "parameters", "epochs"],
+                *([one.name, f"{one.parameters:,}", f"{fmean(one.epochs):.0f}"] for one in self.variants),
+            ]
+        ).split("\n")
+        described = zip(lines, self.variants, strict=True)
+        lines = [f"{line}  {printable(variant.description)}".rstrip() for line, variant in described]
+        blocks = ["\n".join([f"{head}  description", *lines])]
+        titles = {"precision": f"precision of {self.positive}" if self.positive else "precision"}
+        for split in SPLITS:
+            if any(split in run.metrics for variant in self.variants for run in variant.runs):
+                rows = [[SPLIT_TITLES[split], *(titles.get(name, name) for name in _VARIANT_METRICS)]]
+                rows += [
+                    [
+                        variant.name,
+                        *(format_summary(variant.summaries[split, name], name) for name in _VARIANT_METRICS),
+                    ]
+                    for variant in self.variants
+                ]
+                blocks.append(align_columns(rows))
+        if self.plan.runs > 1:
+            blocks[-1] += f"\n± is the standard deviation over {self.plan.runs} runs of each variant"
+        return "\n\n".join([*blocks, self.ranking.text])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
+        first = self.variants[0].runs[0].metrics
         return {
-            "photos": _image_counts(self),
+            "photos": {split: first[split].photos if split in first else 0 for split in SPLITS},
             "classes": list(self.dataset.classes),
             "positive": self.positive,
             **self.plan.to_dict(),
-            "variants": [one.to_dict() for one in self.variants],
+            "variants": [variant.to_dict() for variant in self.variants],
             "ranking": self.ranking.to_dict(),
         }
 
-
-def variants_table(result: VariantsResult) -> str:
-    """Return accuracy, precision and loss of every variant, a block for each part, as aligned text."""
-    rows = [["", "parameters", "epochs"]]
-    rows += [[one.name, f"{one.parameters:,}", f"{fmean(one.epochs):.0f}"] for one in result.variants]
-    head, *lines = align_columns(rows).split("\n")
-    blocks = [
-        "\n".join(
-            [
-                f"{head}  description",
-                *(
-                    f"{line}  {printable(one.description)}".rstrip()
-                    for line, one in zip(lines, result.variants, strict=True)
-                ),
-            ]
-        )
-    ]
-    told = {"precision": f"precision of {result.positive}" if result.positive else "precision"}
-    for part in _splits_present(result.variants):
-        rows = [[SPLIT_TITLES[part], *(told.get(name, name) for name in _METRIC_ORDER)]]
-        rows += [
-            [one.name, *(format_summary(one.spreads[part, name], name) for name in _METRIC_ORDER)]
-            for one in result.variants
+    def write(self) -> None:
+        """Write `results.txt`, `.json` and `.csv` (a row per variant), `runs.csv` and `comparison.csv`."""
+        runs = [
+            {"variant": variant.name, **_run_row(run, split, self.folder)}
+            for variant in self.variants
+            for run in variant.runs
+            for split in run.metrics
         ]
-        blocks.append(align_columns(rows))
-    if result.plan.runs > 1:
-        blocks[-1] += f"\n± is the standard deviation over {result.plan.runs} runs of each variant"
-    return "\n\n".join(blocks)
+        _write_tables(self.folder, self.text, self.to_dict(), [variant.row() for variant in self.variants], runs)
+        self.ranking.write_csv(self.folder / "comparison.csv")
 
 
-def write_variants_tables(result: VariantsResult) -> None:
-    """Write `results.txt`, `.json` and `.csv` (a row a variant), `runs.csv` and `comparison.csv`."""
-    folder = result.folder
-    write_text(folder / "results.txt", result.text + "\n")
-    write_json(folder / "results.json", result.to_dict())
-    rows = [_variant_row(one) for one in result.variants]
-    write_csv(folder / "results.csv", list(rows[0]), [list(row.values()) for row in rows])
-    runs = [
-        {"variant": one.name, **run_row(run, part, folder)}
-        for one in result.variants
-        for run in one.runs
-        for part in run.figures
-    ]
-    write_csv(folder / "runs.csv", list(runs[0]), [list(row.values()) for row in runs])
-    result.ranking.write_csv(folder / "comparison.csv")
+def crossval_result(folder: Path, dataset: Dataset, recipe: Recipe, runs: Sequence[ResampledRun]) -> CrossvalResult:
+    """Summarize complete runs, and write the out-of-fold predictions.
+
+    `repeat-N/predictions.npz` holds the predictions of a repeat, `predictions.npz` those of the first one.
+
+    Args:
+        folder: of the cross-validation.
+        dataset: all images.
+        recipe: its positive class is that of the metrics.
+        runs: of all folds and repeats.
+
+    Raises:
+        AssayError: a file of a run is missing or damaged.
+    """
+    held_out: Split = "val" if has_test_split(dataset) else "test"
+    repeats = sorted({run.repeat for run in runs})
+    joined = [out_of_fold([run.run for run in runs if run.repeat == repeat], held_out) for repeat in repeats]
+    for repeat, predictions in zip(repeats, joined, strict=True):
+        predictions.save(folder / f"repeat-{repeat}" / PREDICTIONS_FILE)
+    joined[0].save(folder / PREDICTIONS_FILE)
+    metrics = compute_metrics(joined[0], recipe.data.positive_class)
+    return CrossvalResult(folder, dataset, metrics.positive, tuple(runs), summarize_metrics(runs), metrics, held_out)
 
 
-def _variant_row(one: Variant) -> dict[str, Cell]:
-    row: dict[str, Cell] = {
-        "variant": one.name,
-        "description": one.description,
-        "parameters": one.parameters,
-        "epochs": fmean(one.epochs),
-        "runs": len(one.runs),
+def variant_of(name: str, recipe: Recipe, folder: Path, runs: Sequence[ResampledRun]) -> Variant:
+    """Summarize the complete runs of a variant."""
+    weights = Bundle.open(runs[0].run.bundle).weights()
+    return Variant(
+        name=name,
+        description=recipe.description,
+        folder=folder,
+        parameters=sum(array.size for key, array in weights.items() if key.rpartition(".")[2] not in _STATISTICS),
+        epochs=tuple(len(read_metrics(run.run.folder / "metrics.csv")) for run in runs),
+        runs=tuple(runs),
+        summaries=summarize_metrics(runs),
+    )
+
+
+def out_of_fold(runs: Sequence[Run], held_out: Split) -> Predictions:
+    """Join the held-out splits of one repeat's runs, sorted by image id, without embeddings.
+
+    Raises:
+        AssayError: the predictions of a run are missing or damaged.
+    """
+    parts = [Predictions.load(run.evaluation(held_out) / PREDICTIONS_FILE) for run in runs]
+    labelled = all(part.source_labels is not None for part in parts)
+    joined = Predictions(
+        classes=parts[0].classes,
+        ids=tuple(name for part in parts for name in part.ids),
+        paths=tuple(path for part in parts for path in part.paths),
+        actual=np.concatenate([part.actual for part in parts]),
+        probabilities=np.concatenate([part.probabilities for part in parts]),
+        source_labels=tuple(name for part in parts for name in part.source_labels or ()) if labelled else None,
+    )
+    return joined.take(sorted(range(len(joined)), key=joined.ids.__getitem__))
+
+
+def format_summary(summary: MetricSummary, metric: str) -> str:
+    """Return mean and standard deviation as text, such as `95.1 ± 0.4 %`; of a single run without ±."""
+    if summary.mean is None:
+        return "–"
+    if metric == "loss":
+        return f"{summary.mean:.3f}" + ("" if summary.std is None else f" ± {summary.std:.3f}")
+    mean = format_percent(summary.mean)
+    return mean if summary.std is None else f"{mean.removesuffix(' %')} ± {100 * summary.std:.1f} %"
+
+
+def _run_row(run: ResampledRun, split: Split, folder: Path) -> dict[str, Cell]:
+    """Return one split of one run as a row of `runs.csv` in `folder`."""
+    metrics = run.metrics[split]
+    return {
+        "repeat": run.repeat,
+        "fold": run.fold or None,
+        "seed": run.run.recipe().train.seed,
+        "epochs": len(read_metrics(run.run.folder / "metrics.csv")),
+        "split": split,
+        "photos": metrics.photos,
+        **{name: metrics.get(name) for name in METRIC_NAMES},
+        "run": run.run.folder.relative_to(folder).as_posix(),
     }
-    for part in SPLITS:
-        for name in _METRIC_ORDER:
-            spread = one.spreads[part, name]
-            row |= {f"{part}_{name}": spread.mean, f"{part}_{name}_std": spread.std}
-    return row
 
 
-def _splits_present(variants: tuple[Variant, ...]) -> list[Split]:
-    return [part for part in SPLITS if any(part in run.figures for one in variants for run in one.runs)]
-
-
-def _image_counts(result: VariantsResult) -> Mapping[str, int]:
-    first = result.variants[0].runs[0].figures
-    return {part: first[part].photos if part in first else 0 for part in SPLITS}
+def _write_tables(
+    folder: Path,
+    text: str,
+    values: dict[str, Any],
+    results: Sequence[Mapping[str, Cell]],
+    runs: Sequence[Mapping[str, Cell]],
+) -> None:
+    write_text(folder / "results.txt", f"{text}\n")
+    write_json(folder / "results.json", values)
+    write_rows(folder / "results.csv", results)
+    write_rows(folder / "runs.csv", runs)

@@ -10,7 +10,7 @@ from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
 from assay.data import Dataset
 from assay.data.check_findings import CheckReport, Finding, FindingEntry, FindingGroup, FindingKind, Severity
-from assay.data.dataset import Sample, map_labels
+from assay.data.dataset import map_labels
 from assay.evaluation import Predictions
 from assay.evaluation.confident_learning import find_label_issues
 from assay.inference import Classifier
@@ -18,44 +18,45 @@ from assay.pipeline.predict_dataset import predict_dataset
 from assay.recipe import Recipe
 
 _MAX_LISTED: Final = 200
-"""Suspects listed at most, the most doubtful first."""
+"""Images listed at most, the most doubtful first."""
 _ADVICE: Final = (
-    "Look at each and mend its label or leave it. Best ask a classifier that never learned from them, "
-    "as `assay crossval` gives: for photos that taught it, it repeats what it was taught."
+    "Check each label and correct it if it is wrong. Best use a classifier that was not trained on these photos, as "
+    "`assay crossval` gives: on its training photos, a classifier mostly repeats the given labels."
 )
 
 
 def with_label_issues(report: CheckReport, source: Path, progress: Progress = no_progress) -> CheckReport:
-    """Add the photos whose labels are least credible to a check.
+    """Add the images whose labels are probably wrong to a report of the data check.
 
     Args:
-        report: of the photos.
-        source: a bundle, which judges the photos here, or predictions (`predictions.npz`, or a folder that
-            holds one), such as the out-of-fold ones of a cross-validation; they are matched by id.
-        progress: told how the judging goes on.
+        report: of the images.
+        source: a bundle, with which the images are predicted; or predictions (`predictions.npz`, or a folder that
+            contains it), such as the out-of-fold predictions of a cross-validation, matched by id.
+        progress: called during prediction.
 
     Raises:
-        AssayError: the source cannot be read, does not know a label, or has no photo of the check.
+        AssayError: the source cannot be read, a label is unknown to it, or it has no image of the report.
     """
     predictions = _predictions(report, source, progress)
-    found = find_label_issues(predictions.probabilities, predictions.actual)
-    if not len(found.rows):
+    issues = find_label_issues(predictions.probabilities, predictions.actual)
+    if not len(issues.rows):
         return report
     by_id = {sample.id: sample for sample in report.samples}
-    groups = tuple(
-        FindingGroup((_entry(by_id[predictions.ids[row]], predictions, found.suggested[row], row),))
-        for row in found.rows[:_MAX_LISTED].tolist()
-    )
-    shown = f"; the {_MAX_LISTED} most doubtful are listed" if len(found.rows) > _MAX_LISTED else ""
+    groups = []
+    for row in issues.rows[:_MAX_LISTED].tolist():
+        sample, suggested = by_id[predictions.ids[row]], issues.suggested[row]
+        note = f"{predictions.classes[suggested]}? ({100 * predictions.probabilities[row, suggested]:.0f} %)"
+        groups.append(FindingGroup((FindingEntry(sample.id, sample.label, sample.split, note),)))
+    listed = f"; the {_MAX_LISTED} most doubtful are listed" if len(issues.rows) > _MAX_LISTED else ""
     finding = Finding(
         kind=FindingKind.label_suspect,
         severity=Severity.warning,
-        title=f"{len(found.rows)} photos have labels that the classifier doubts{shown}",
+        title=f"{len(issues.rows)} photos have labels that the classifier doubts{listed}",
         advice=_ADVICE,
-        groups=groups,
+        groups=tuple(groups),
     )
-    place = sum(one.severity is Severity.error for one in report.findings)
-    return replace(report, findings=(*report.findings[:place], finding, *report.findings[place:]))
+    errors = sum(other.severity is Severity.error for other in report.findings)
+    return replace(report, findings=(*report.findings[:errors], finding, *report.findings[errors:]))
 
 
 def _predictions(report: CheckReport, source: Path, progress: Progress) -> Predictions:
@@ -74,9 +75,3 @@ def _predictions(report: CheckReport, source: Path, progress: Progress) -> Predi
         samples = map_labels(samples, mapping)
     dataset = Dataset(report.root, classifier.classes, tuple(samples))
     return predict_dataset(classifier, dataset, None, progress, use_pixel_cache=False)
-
-
-def _entry(sample: Sample, predictions: Predictions, suggested: int, row: int) -> FindingEntry:
-    share = predictions.probabilities[row, suggested]
-    note = f"{predictions.classes[suggested]}? ({100 * share:.0f} %)"
-    return FindingEntry(sample.id, sample.label, sample.split, note)

@@ -1,8 +1,9 @@
-"""Predict the images of a labelled dataset with a bundle, and measure the confidence of the predictions."""
+"""Predict the images of a labelled dataset with a bundle, and measure metrics and confidence of the predictions."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,22 +11,24 @@ import numpy as np
 from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
 from assay.core.progress import Progress, no_progress
-from assay.core.tables import join_names
+from assay.core.tables import join_names, write_json
 from assay.data import Dataset, PixelCache, PreprocessedImages, Sample
 from assay.evaluation import (
     AnswerCounts,
     CalibrationScores,
+    Metrics,
     Predictions,
     ThresholdSelection,
     apply_temperature,
     calibration_scores,
     choose_threshold,
+    compute_metrics,
     count_answers,
     curve_from_dict,
+    write_evaluation,
 )
 from assay.evaluation.calibration import confidence_histogram
-from assay.inference import Classifier
-from assay.inference.engine import ModelOutputs
+from assay.inference import Classifier, ModelOutputs
 from assay.inference.engine_selection import stored_precision
 from assay.pipeline.cached_embeddings import CachedEmbeddings
 
@@ -38,21 +41,21 @@ def predict_dataset(
     samples: Sequence[Sample] | None = None,
     progress: Progress = no_progress,
     *,
-    kept: CachedEmbeddings | None = None,
+    cached: CachedEmbeddings | None = None,
     use_pixel_cache: bool = True,
 ) -> Predictions:
-    """Let a classifier predict labelled photos.
+    """Predict labelled images.
 
     Args:
         classifier: the opened bundle.
-        dataset: where the photos are from; every label must be one of the classifier's classes.
-        samples: the photos; none: all of the data set.
-        progress: told of every batch.
-        kept: the bundle's embeddings, which answer in place of its backbone where they say the same.
-        use_pixel_cache: read and store preprocessed images in the data set's pixel cache.
+        dataset: every label must be one of the classifier's classes.
+        samples: images of the dataset; None: all.
+        progress: called after every batch.
+        cached: cached embeddings of the bundle's backbone, used where they agree with the bundle.
+        use_pixel_cache: read and store preprocessed images in the pixel cache of the dataset.
 
     Raises:
-        AssayError: a label is unknown to the classifier, or a photo can no longer be read.
+        AssayError: a label is unknown to the classifier, or an image can no longer be read.
     """
     chosen = dataset.samples if samples is None else tuple(samples)
     index = {name: place for place, name in enumerate(classifier.classes)}
@@ -63,12 +66,12 @@ def predict_dataset(
             f"its classes are {join_names(classifier.classes)}"
         )
     probabilities, embeddings = [], []
-    known = None if kept is None else kept.outputs(classifier, chosen)
-    cache = PixelCache(sample.digest for sample in dataset.samples) if use_pixel_cache else None
-    for done, outputs in _predict_batches(classifier, chosen, cache) if known is None else ((len(chosen), known),):
+    known = None if cached is None else cached.outputs(classifier, chosen)
+    pixels = PixelCache(sample.digest for sample in dataset.samples) if use_pixel_cache else None
+    for done, outputs in _predict_batches(classifier, chosen, pixels) if known is None else ((len(chosen), known),):
         probabilities.append(classifier.probabilities(outputs))
         embeddings.append(outputs.embedding)
-        progress("judging", done, len(chosen))
+        progress("evaluating", done, len(chosen))
     has_sources = any(sample.source_label is not None for sample in chosen)
     return Predictions(
         classes=classifier.classes,
@@ -84,31 +87,27 @@ def predict_dataset(
 def _predict_batches(
     classifier: Classifier, samples: Sequence[Sample], cache: PixelCache | None
 ) -> Iterator[tuple[int, ModelOutputs]]:
-    for done, squares in _read_batches(PreprocessedImages(samples, classifier.preprocess, cache)):
-        yield done, classifier.outputs(squares)
-
-
-def _read_batches(pixels: PreprocessedImages) -> Iterator[tuple[int, np.ndarray]]:
-    """Give photos in batches, each read by threads while the one before is being judged."""
+    """Yield the number of images done and the outputs of a batch; threads read the next batch meanwhile."""
+    pixels = PreprocessedImages(samples, classifier.preprocess, cache)
     with ThreadPoolExecutor(cpu_count()) as pool:
-        ahead = [pool.submit(pixels.__getitem__, row) for row in range(min(_BATCH, len(pixels)))]
+        pending = [pool.submit(pixels.__getitem__, row) for row in range(min(_BATCH, len(pixels)))]
         for start in range(0, len(pixels), _BATCH):
-            batch, stop = ahead, start + len(ahead)
-            ahead = [pool.submit(pixels.__getitem__, row) for row in range(stop, min(stop + _BATCH, len(pixels)))]
-            yield stop, np.stack([square.result() for square in batch])
+            batch, stop = pending, start + len(pending)
+            pending = [pool.submit(pixels.__getitem__, row) for row in range(stop, min(stop + _BATCH, len(pixels)))]
+            yield stop, classifier.outputs(np.stack([image.result() for image in batch]))
 
 
 @dataclass(frozen=True)
 class ConfidenceMetrics:
-    """The confidence on one set of photos.
+    """The confidence of a classifier on one set of images.
 
     Attributes:
-        before: figures at temperature 1; None without photos.
-        after: figures at the bundle's temperature; None without photos.
-        threshold: least confidence that is answered; None where the classifier has none.
-        answered: how many answers there are and how many are right; None where it has no limits.
-        histogram: how many photos have which confidence, as `confidence_histogram` tells it; a server
-            compares what it is asked with those of the validation photos.
+        before: calibration at temperature 1; None without images.
+        after: calibration at the bundle's temperature; None without images.
+        threshold: confidence below which the classifier abstains; None if it has no threshold.
+        answered: number of answers and of correct ones; None if the classifier never abstains.
+        histogram: see `confidence_histogram`; a server compares the confidence of its requests with that of the
+            validation images.
     """
 
     before: CalibrationScores | None
@@ -128,15 +127,71 @@ class ConfidenceMetrics:
         }
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions on labelled images, and what was measured on them."""
+
+    predictions: Predictions
+    metrics: Metrics
+    confidence: ConfidenceMetrics
+
+    def write(self, folder: Path, *, figures: bool = True, progress: Progress = no_progress) -> dict[str, Path]:
+        """Write predictions, metrics, tables and figures; return the paths by name.
+
+        Args:
+            folder: output folder; files of an earlier evaluation are replaced.
+            figures: whether figures are drawn, which takes most of the time.
+            progress: called for every figure.
+        """
+        files = write_evaluation(folder, self.predictions, self.metrics, figures=figures, progress=progress)
+        files["confidence"] = folder / "confidence.json"
+        write_json(files["confidence"], self.confidence.to_dict())
+        return files
+
+
+def evaluate_samples(
+    classifier: Classifier,
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    positive_class: str | None,
+    *,
+    threshold: float | None = None,
+    cached: CachedEmbeddings | None = None,
+    use_pixel_cache: bool = True,
+    progress: Progress = no_progress,
+) -> Evaluation:
+    """Predict labelled images and measure metrics and confidence.
+
+    Args:
+        classifier: the opened bundle.
+        dataset: every label must be one of the classifier's classes.
+        samples: images of the dataset.
+        positive_class: see `compute_metrics`.
+        threshold: confidence below which the classifier abstains; None: that of the bundle.
+        cached: as for `predict_dataset`.
+        use_pixel_cache: as for `predict_dataset`.
+        progress: called after every batch.
+
+    Raises:
+        AssayError: a label is unknown to the classifier, or an image can no longer be read.
+    """
+    predictions = predict_dataset(
+        classifier, dataset, samples, progress, cached=cached, use_pixel_cache=use_pixel_cache
+    )
+    metrics = compute_metrics(predictions, positive_class)
+    return Evaluation(predictions, metrics, measure_confidence(classifier, predictions, threshold))
+
+
 def measure_confidence(
     classifier: Classifier, predictions: Predictions, threshold: float | None = None
 ) -> ConfidenceMetrics:
-    """Measure the confidence of predictions that a classifier made.
+    """Measure calibration and coverage of a classifier's predictions.
 
     Args:
-        classifier: who made them.
-        predictions: on photos that neither taught it nor set its limits, if the figures are to mean anything.
-        threshold: least confidence that is answered; none: the bundle's.
+        classifier: the classifier of the predictions.
+        predictions: on images that were used neither for training nor for calibration, else the metrics are
+            too good.
+        threshold: confidence below which the classifier abstains; None: that of the bundle.
     """
     if threshold is None:
         threshold = classifier.info.thresholds.get("confidence")
@@ -146,7 +201,7 @@ def measure_confidence(
         raw = predictions.log_probabilities * classifier.info.temperature
         before = calibration_scores(replace(predictions, probabilities=apply_temperature(raw, 1.0)))
     histogram = confidence_histogram(predictions.confidence)
-    familiar = _familiar_predictions(classifier, predictions)
+    familiar = _familiar(classifier, predictions)
     if threshold is None and familiar is None:
         return ConfidenceMetrics(before, after, None, None, histogram)
     passing = np.ones(len(predictions), dtype=np.bool_) if familiar is None else familiar
@@ -154,40 +209,42 @@ def measure_confidence(
     return ConfidenceMetrics(before, after, threshold, answered, histogram)
 
 
+def _familiar(classifier: Classifier, predictions: Predictions) -> np.ndarray | None:
+    """Return which images pass the novelty check; None if the classifier has none."""
+    policy = classifier.abstention
+    if policy is None or policy.novelty is None or predictions.embedding is None:
+        return None
+    familiar: np.ndarray = policy.novelty.score(predictions.embedding) <= 1
+    return familiar
+
+
 def reselect_threshold(classifier: Classifier, target: float) -> ThresholdSelection:
-    """Choose a threshold for another precision, from what the bundle knows of its validation photos.
+    """Choose the threshold for another target precision from the curve stored in the bundle.
 
     Args:
         classifier: the opened bundle, which is not changed.
-        target: wanted precision, between 0 and 1.
+        target: target precision, between 0 and 1.
 
     Raises:
-        UsageError: `target` is no such share, or the bundle was trained without abstaining.
+        UsageError: `target` is outside (0, 1), or the bundle was trained without abstention.
     """
+    name = classifier.info.name
     if not 0 < target < 1:
         raise UsageError(f"the target precision is {target:g}: give a share between 0 and 1, such as 0.99")
-    usual = classifier.info if classifier.bundle is None else classifier.bundle.info
-    if stored_precision(classifier.precision) != usual.precision:
+    default = classifier.info if classifier.bundle is None else classifier.bundle.info
+    if stored_precision(classifier.precision) != default.precision:
         raise UsageError(
-            f"{classifier.info.name} knows how sure it was at {usual.precision} alone, so no other threshold "
-            f"can be chosen at {classifier.precision}: leave out the precision or the target"
+            f"{name} stores its confidence on validation photos for {default.precision} only, so no other threshold "
+            f"can be chosen at {classifier.precision}: leave out --precision or the target precision"
         )
     match classifier.info.metrics.get("confidence"):
         case {"abstaining": {"count": int(count), "curve": {**curve}}}:
             try:
                 return choose_threshold(curve_from_dict(curve, count), count, target)
             except ValueError as error:
-                raise UsageError(f"{classifier.info.name} cannot choose another threshold: {error}") from None
+                raise UsageError(f"{name} cannot choose another threshold: {error}") from None
         case _:
             raise UsageError(
-                f"{classifier.info.name} does not know how sure it was on validation photos, so no other "
-                "threshold can be chosen: train it with abstain.enabled=true"
+                f"{name} does not store its confidence on validation photos, so no other threshold can be chosen: "
+                "train it with abstain.enabled=true"
             )
-
-
-def _familiar_predictions(classifier: Classifier, predictions: Predictions) -> np.ndarray | None:
-    limits = classifier.abstention
-    if limits is None or limits.novelty is None or predictions.embedding is None:
-        return None
-    familiar: np.ndarray = limits.novelty.score(predictions.embedding) <= 1
-    return familiar

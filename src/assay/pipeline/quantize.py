@@ -28,33 +28,33 @@ from assay.pipeline.predict_dataset import predict_dataset
 from assay.recipe import AbstainSpec, Recipe
 
 MAX_ACCURACY_DROP = 0.005
-"""Share of the validation photos that may be answered worse than with 32 bits."""
+"""Accuracy on validation photos that may be lost against fp32, as a share of 1."""
 
 _CALIBRATION_IMAGES = 128
 _SENSITIVITY_IMAGES = 8
 _BATCH = 8
 _REPEATS = 15
 _FIRST_LAYERS = (3, 6)
-"""How many of the first layers go on with 32 bits, tried in turn: they see few channels, and all others build
-on their errors. Looking for the harmful ones takes longer."""
+"""Numbers of first layers kept at fp32, tried in turn: they have few channels and their errors propagate.
+Searching for the most sensitive layers takes longer."""
 _HARMFUL_LAYERS = (4, 8)
-"""How many of the most harmful layers do, if that does not help."""
+"""Numbers of most sensitive layers kept at fp32, if that does not help."""
 _SEARCH_SECONDS = 8.0
-"""How long they are looked for."""
+"""Time for that search."""
 
 
 @dataclass(frozen=True)
 class QuantizationResult:
-    """What became of an 8-bit model.
+    """The result of a quantization.
 
     Attributes:
-        kept: whether the bundle holds it now, and answers with it.
-        photos: validation photos that both precisions were judged on.
-        accuracy: by precision, on these photos.
-        milliseconds: for one photo, by precision: medians on this machine.
+        kept: whether the int8 model was stored in the bundle, which then predicts with it.
+        photos: number of validation photos behind the accuracies.
+        accuracy: by precision.
+        milliseconds: median time per photo on this machine, by precision.
         engine: the runtime that was timed.
-        layers: that were left at 32 bits.
-        confidence: what was found out about the confidence of its answers; None where it is not kept.
+        layers: layers kept at fp32.
+        confidence: calibration of the int8 model; None if it was not kept.
     """
 
     kept: bool
@@ -67,21 +67,21 @@ class QuantizationResult:
 
     @property
     def drop(self) -> float:
-        """Accuracy that is lost, as a share of 1; below 0 where it is higher."""
+        """Accuracy lost, as a share of 1; negative for a gain."""
         return self.accuracy["fp32"] - self.accuracy["int8"]
 
     @property
     def speedup(self) -> float:
-        """How many times faster it is."""
+        """Time of fp32 divided by that of int8."""
         return self.milliseconds["fp32"] / self.milliseconds["int8"]
 
     def confidence_or(self, before: ConfidenceCalibration) -> ConfidenceCalibration:
-        """Return what was found with the precision that answers now; `before`: with the 32-bit model."""
-        return before if self.confidence is None else replace(self.confidence, taught=before.taught)
+        """Return the calibration of the precision in use; `before` is that of the fp32 model."""
+        return before if self.confidence is None else replace(self.confidence, training=before.training)
 
     @property
     def sentence(self) -> str:
-        """What was decided and why, in one line."""
+        """The decision and its reason in one line."""
         return describe_int8(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,31 +96,31 @@ class QuantizationResult:
         }
 
 
-def describe_int8(told: dict[str, Any]) -> str:
-    """Say in one line what became of an 8-bit model.
+def describe_int8(values: dict[str, Any]) -> str:
+    """Describe a quantization in one line.
 
     Args:
-        told: what `Int8Outcome.to_dict` gave, as a bundle's metrics hold it under `int8`.
+        values: from `Int8Outcome.to_dict`, as a bundle's metrics store them under `int8`.
     """
-    accuracy, time = told["accuracy"], told["milliseconds"]
+    accuracy, time = values["accuracy"], values["milliseconds"]
     points = 100 * (accuracy["int8"] - accuracy["fp32"])
-    quality = f"{points:+.1f} points on {told['photos']} validation photos"
-    speed = f"{time['int8']:.1f} ms a photo instead of {time['fp32']:.1f} ms with {told['engine']}"
-    layers = f", {len(told['layers'])} layers at 32 bits" if told["layers"] else ""
-    if told["kept"]:
-        return f"int8 answers: {quality}, {speed}{layers}"
+    quality = f"accuracy {points:+.1f} points on {values['photos']} validation photos"
+    speed = f"{time['int8']:.1f} ms per photo instead of {time['fp32']:.1f} ms with {values['engine']}"
+    layers = f", {len(values['layers'])} layers kept at fp32" if values["layers"] else ""
+    if values["kept"]:
+        return f"int8 model enabled: {quality}, {speed}{layers}"
     failed = [
         reason
         for reason, happened in (
             (
-                f"it costs accuracy ({quality}, at most 0.5 allowed{layers})",
+                f"{quality}, more than the allowed loss of 0.5{layers}",
                 -points > 100 * MAX_ACCURACY_DROP + 1e-9,
             ),
-            (f"it is not faster here ({speed})", time["int8"] >= time["fp32"]),
+            (f"not faster on this machine ({speed})", time["int8"] >= time["fp32"]),
         )
         if happened
     ]
-    return f"int8 is not used: {' and '.join(failed)}"
+    return f"int8 model not used: {' and '.join(failed)}"
 
 
 def quantize_bundle(
@@ -130,34 +130,36 @@ def quantize_bundle(
     exact: Predictions | None = None,
     progress: Progress = no_progress,
 ) -> QuantizationResult:
-    """Quantise a calibrated bundle's model; keep the result if it is as good and faster.
+    """Quantize a calibrated bundle's model; keep the int8 model if it is as accurate and faster.
 
-    A bundle that keeps it answers with it from then on, with a temperature, threshold and novelty limit found
-    with it on the validation photos; those of the 32-bit model stay beside them. Figures of the test photos
-    are the caller's to measure again.
+    The bundle then predicts with the int8 model, with a temperature, threshold and novelty limit fitted to it on
+    validation images; those of the fp32 model stay in the bundle. Metrics on the test split must be computed again by
+    the caller.
 
     Args:
-        path: the bundle; it is replaced if the 8-bit model is kept.
-        dataset: its `train` part shows the ranges of the activations, its `val` part judges.
-        exact: what the 32-bit model says of the `val` part at temperature 1, where that is known.
-        progress: told of photos judged.
+        path: the bundle; it is replaced if the int8 model is kept.
+        dataset: its `train` split gives the ranges of the activations, its `val` split the accuracy.
+        exact: predictions of the fp32 model on the `val` split at temperature 1, if known.
+        progress: called during prediction.
 
     Raises:
-        AssayError: there are no photos, or one can no longer be read.
-        BundleError: the model cannot be quantised.
+        AssayError: there are no images, or one can no longer be read.
+        BundleError: the model cannot be quantized.
     """
     bundle = Bundle.open(path)
     recipe = Recipe.model_validate(bundle.info.provenance.recipe)
     plain = _uncalibrated(bundle, bundle.model("fp32"))
-    quantizer = Quantizer.observe(bundle.model("fp32"), _batches(dataset, plain, recipe), cpu_count())
+    images = _training_images(dataset, plain, recipe, _CALIBRATION_IMAGES)
+    batches = [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
+    quantizer = Quantizer.observe(bundle.model("fp32"), batches, cpu_count())
     exact = predict_dataset(plain, dataset, dataset.part("val"), progress) if exact is None else exact
-    right = float(exact.correct.mean())
+    exact_accuracy = float(exact.correct.mean())
 
     def attempt(keep: tuple[str, ...]) -> tuple[bytes, Predictions, QuantizationResult]:
         model = quantizer.model(keep)
         small = _uncalibrated(bundle, model)
         found = predict_dataset(small, dataset, dataset.part("val"), progress)
-        accuracy: dict[Precision, float] = {"fp32": right, "int8": float(found.correct.mean())}
+        accuracy: dict[Precision, float] = {"fp32": exact_accuracy, "int8": float(found.correct.mean())}
         times = _time_engines(plain.engine, small.engine, bundle.info.preprocess.size)
         outcome = QuantizationResult(
             kept=False,
@@ -181,7 +183,7 @@ def quantize_bundle(
 
 
 def _layers_to_keep(quantizer: Quantizer, images: Callable[[], np.ndarray]) -> Iterator[tuple[str, ...]]:
-    """Yield the layers to leave at 32 bits, the cheapest guess first."""
+    """Yield the layers to keep at fp32, the cheapest choice first."""
     for count in _FIRST_LAYERS:
         yield quantizer.layers[:count]
     harmful = quantizer.sensitive_layers(images(), max_seconds=_SEARCH_SECONDS)
@@ -190,13 +192,13 @@ def _layers_to_keep(quantizer: Quantizer, images: Callable[[], np.ndarray]) -> I
 
 
 def store_int8_model(bundle: Bundle, model: bytes, found: Predictions, spec: AbstainSpec) -> ConfidenceCalibration:
-    """Write an 8-bit model into a bundle, with a temperature and limits of its own.
+    """Store an int8 model in a bundle, with a temperature and thresholds of its own.
 
     Args:
         bundle: calibrated; its file is replaced.
-        model: serialised ONNX model.
-        found: what it says of the validation photos at temperature 1.
-        spec: which precision is wanted, and how many false alarms are allowed.
+        model: serialized ONNX model.
+        found: its predictions on validation photos at temperature 1.
+        spec: target precision and allowed false positive rate of the novelty check.
     """
     info, tensors = bundle.info.at("fp32"), bundle.novelty()
     novelty = None if tensors is None else NoveltyDetector.from_tensors(tensors)
@@ -221,32 +223,27 @@ def store_int8_model(bundle: Bundle, model: bytes, found: Predictions, spec: Abs
 
 
 def _accurate_enough(outcome: QuantizationResult) -> bool:
-    # Accuracies are shares of whole photos: the last bits of their difference mean nothing.
+    # Accuracies are shares of whole photos; the tolerance absorbs rounding.
     return outcome.drop <= MAX_ACCURACY_DROP + 1e-9
 
 
 def _uncalibrated(bundle: Bundle, model: bytes) -> Classifier:
-    """Make a classifier at temperature 1 that asks for no limits."""
+    """Create a classifier at temperature 1 that never abstains."""
     return Classifier(bundle.info.model_copy(update={"temperature": 1.0}), create_engine(AUTO, model))
 
 
-def _batches(dataset: Dataset, classifier: Classifier, recipe: Recipe) -> list[np.ndarray]:
-    squares = _training_images(dataset, classifier, recipe, _CALIBRATION_IMAGES)
-    return [squares[start : start + _BATCH] for start in range(0, len(squares), _BATCH)]
-
-
 def _training_images(dataset: Dataset, classifier: Classifier, recipe: Recipe, count: int) -> np.ndarray:
-    """Read training photos as the network sees them, of every class alike as far as there are enough."""
+    """Read preprocessed training photos, balanced over the classes where possible."""
     chosen = sample_per_class(dataset, recipe.train.seed, count)
-    kept = PixelCache(sample.digest for sample in dataset.samples)
-    pixels = PreprocessedImages(chosen, Preprocess(classifier.info.preprocess), kept)
+    cache = PixelCache(sample.digest for sample in dataset.samples)
+    pixels = PreprocessedImages(chosen, Preprocess(classifier.info.preprocess), cache)
     return np.stack([pixels[row] for row in range(len(pixels))])
 
 
 def _time_engines(
     exact: Engine, small: Engine, side: int, clock: Callable[[], float] = perf_counter
 ) -> dict[Precision, float]:
-    """Return the median milliseconds for one photo; the two take turns, so that a busy machine harms both."""
+    """Return the median milliseconds per photo; the engines alternate, so that load affects both."""
     image = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
     engines: dict[Precision, Engine] = {"fp32": exact, "int8": small}
     taken: dict[Precision, list[float]] = {"fp32": [], "int8": []}
@@ -261,22 +258,22 @@ def _time_engines(
 def quantized_copy(
     bundle: Bundle, data: Path, scratch: Path, progress: Progress = no_progress
 ) -> tuple[Bundle, str | None]:
-    """Return a bundle with an int8 model, if that is as good on validation photos and faster here.
+    """Return a copy of a bundle with an int8 model if it is as accurate on validation photos and faster here.
 
     Args:
-        bundle: stays as it is.
-        data: labelled photos like those of the training. Parts that it brings are kept, as those of a run's
-            `manifest.csv`; otherwise it is split as the recipe says, which for the photos of the training
-            gives the parts of the training.
-        scratch: folder in which the new bundle is written.
-        progress: told how things go on.
+        bundle: is not changed.
+        data: labelled photos like those of the training. Existing splits are kept, as in the `manifest.csv`
+            of a run; otherwise the data is split by the recipe, which for the training data gives the same splits
+            as before.
+        scratch: folder for the copy.
+        progress: called during scanning and prediction.
 
     Returns:
-        The new bundle and None; or the old one and why the int8 model is not used.
+        The copy and None; or the given bundle and why the int8 model is not used.
 
     Raises:
         AssayError: the photos cannot be read or split.
-        BundleError: the model cannot be quantised.
+        BundleError: the model cannot be quantized.
     """
     recipe = Recipe.model_validate(bundle.info.provenance.recipe)
     spec = recipe.data.model_copy(update={"class_mapping": class_mapping_for(bundle.info, data, recipe.data.layout)})

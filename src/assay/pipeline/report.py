@@ -1,12 +1,10 @@
-"""Collect what the evaluation report shows besides predictions.
-
-Write the report of a run or an evaluation.
-"""
+"""Collect what the evaluation report shows besides predictions, and write the report of a run or an evaluation."""
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from assay.core.errors import AssayError
@@ -14,38 +12,145 @@ from assay.core.progress import Progress, no_progress
 from assay.data import SPLITS, Dataset, Sample, Split
 from assay.data.check import check
 from assay.data.check_findings import FindingKind
-from assay.evaluation import Metrics, Predictions, compute_metrics
-from assay.evaluation.predictions import ReadImage, evenly_spaced
+from assay.evaluation import Predictions
+from assay.evaluation.predictions import ReadImage
 from assay.evaluation.report import EpochMetrics, MakeHeatmap, ReportContext, ReportFinding, write_report
 from assay.evaluation.report.thumbnails import LARGE
 from assay.inference import Classifier
-from assay.pipeline.evaluation_data import find_run, overlap_warning, training_samples
 from assay.pipeline.explain import create_explainer
-from assay.pipeline.predict_dataset import measure_confidence, predict_dataset
-from assay.pipeline.run_folder import Run
-from assay.recipe import Recipe, SplitSpec, dump_recipe
+from assay.pipeline.predict_dataset import Evaluation
+from assay.pipeline.run_folder import SPLIT_TITLES, Run
+from assay.recipe import Recipe, dump_recipe
+from assay.training import EpochMetrics as TrainingEpoch
 from assay.training import History, read_metrics
 
-SPLIT_TITLES: Mapping[Split, str] = {"train": "training", "val": "validation", "test": "test"}
-"""What people call the parts."""
+EMBEDDINGS_FILE = "embeddings.npz"
+"""In the evaluation folder of the training split: predictions on a sample of its images, with embeddings."""
 
 
-def audit_findings(
-    source: Path, recipe: Recipe, dataset: Dataset, progress: Progress = no_progress
-) -> tuple[list[ReportFinding] | None, bool]:
-    """Check the data.
+@dataclass(frozen=True)
+class RunEvaluation:
+    """The bundle of a run, evaluated."""
+
+    classifier: Classifier
+    splits: Mapping[Split, Evaluation]
+    """The held-out splits."""
+    training: Predictions | None = None
+    """A sample of the training images with their embeddings, for the nearest neighbours in the report."""
+
+    @property
+    def reported_split(self) -> Split:
+        """The split whose metrics count: test, or validation without a test split."""
+        return "test" if "test" in self.splits else "val"
+
+
+def write_run_report(
+    run: Run, dataset: Dataset, evaluated: RunEvaluation, history: History, progress: Progress = no_progress
+) -> Path:
+    """Write the report of a finished run into the evaluation folder of its reported split.
 
     Args:
-        source: what was scanned.
-        recipe: what it says of the data.
-        dataset: the images of the run, whose files are not read again.
-        progress: told while photos are opened and compared.
+        run: the run.
+        dataset: its images with their splits.
+        evaluated: its bundle, evaluated.
+        history: of the training.
+        progress: called during the data check and while photos are rendered.
 
     Returns:
-        What the check finds, none where the source can no longer be read; and whether it brings parts.
+        The path of the page.
+    """
+    classifier, recipe, split = evaluated.classifier, run.recipe(), evaluated.reported_split
+    evaluation = evaluated.splits[split]
+    findings, predefined = _check_data(run.data, recipe, dataset, progress)
+    context = ReportContext(
+        title=classifier.info.name,
+        split_name=SPLIT_TITLES[split],
+        warning=(
+            "the validation photos were also used to select the best epoch and to calibrate the confidence; "
+            "there is no test split."
+            if split == "val"
+            else ""
+        ),
+        history=_report_history(history.metrics),
+        best_epoch=history.best_epoch,
+        temperature=classifier.info.temperature,
+        threshold=classifier.info.thresholds.get("confidence"),
+        answer_counts=evaluation.confidence.answered,
+        training_predictions=evaluated.training,
+        read_image=_image_reader(dataset.samples),
+        make_heatmap=_heatmap_function(classifier),
+        findings=None if findings is None else [*findings, *_loading_findings(dataset)],
+        split_counts={name: dataset.counts(name) for name in SPLITS if dataset.part(name)},
+        split_description=_describe_split(dataset, recipe, predefined=predefined),
+        provenance=_provenance(classifier, run.data),
+        settings=dump_recipe(recipe),
+    )
+    return write_report(run.evaluation(split), evaluation.predictions, evaluation.metrics, context, progress)
+
+
+def write_evaluation_report(
+    folder: Path,
+    classifier: Classifier,
+    dataset: Dataset,
+    evaluation: Evaluation,
+    samples: Sequence[Sample],
+    *,
+    run: Run | None,
+    trained_on: Sequence[Sample],
+    caution: str,
+    progress: Progress = no_progress,
+) -> Path:
+    """Write the report of a finished classifier on labelled images.
+
+    Args:
+        folder: output folder.
+        classifier: as `Classifier.load` returns it.
+        dataset: of the images.
+        evaluation: of `samples`.
+        samples: all images of the dataset or some.
+        run: the run of the classifier, if known; its history and the nearest training images are then shown.
+        trained_on: the training images of that run.
+        caution: why the metrics may be too high; empty: no reason known.
+        progress: called while photos are rendered.
+
+    Returns:
+        The path of the page.
+    """
+    info = classifier.info
+    embeddings = None if run is None else run.evaluation("train") / EMBEDDINGS_FILE
+    metrics_file = None if run is None else run.folder / "metrics.csv"
+    splits = {sample.split for sample in samples}
+    split = splits.pop() if len(splits) == 1 else None
+    threshold = evaluation.confidence.threshold
+    context = ReportContext(
+        title=info.name,
+        split_name="" if split is None else SPLIT_TITLES[split],
+        warning=caution,
+        history=_report_history(read_metrics(metrics_file) if metrics_file and metrics_file.is_file() else ()),
+        temperature=info.temperature,
+        threshold=info.thresholds.get("confidence") if threshold is None else threshold,
+        answer_counts=evaluation.confidence.answered,
+        training_predictions=Predictions.load(embeddings) if embeddings is not None and embeddings.is_file() else None,
+        read_image=_image_reader([*samples, *trained_on]),
+        make_heatmap=_heatmap_function(classifier),
+        findings=_loading_findings(dataset) or None,
+        split_counts=info.provenance.photos,
+        split_description="The classifier was trained with these photos:" if info.provenance.photos else "",
+        provenance=_provenance(classifier, dataset.root),
+        settings=dump_recipe(Recipe.model_validate(info.provenance.recipe)),
+    )
+    return write_report(folder, evaluation.predictions, evaluation.metrics, context, progress)
+
+
+def _check_data(
+    source: Path, recipe: Recipe, dataset: Dataset, progress: Progress
+) -> tuple[list[ReportFinding] | None, bool]:
+    """Return the findings of the data check, None if the source cannot be read, and whether it has splits.
+
+    Images whose digests the dataset knows are not read again.
     """
     try:
-        found = check(
+        report = check(
             source,
             spec=recipe.data,
             seed=recipe.train.seed,
@@ -55,215 +160,81 @@ def audit_findings(
         )
     except AssayError:
         return None, False
-    rows = [
-        ReportFinding(one.severity.value, one.title, one.advice, one.photos)
-        for one in found.findings
-        # The run knows its own warnings.
-        if one.kind is not FindingKind.training
+    findings = [
+        ReportFinding(finding.severity.value, finding.title, finding.advice, finding.photos)
+        for finding in report.findings
+        # The warnings of the training itself are those of the dataset.
+        if finding.kind is not FindingKind.training
     ]
-    return rows, bool(found.splits)
+    return findings, bool(report.splits)
 
 
-def scan_findings(dataset: Dataset) -> list[ReportFinding]:
-    """Return what was noticed when the photos were read: those that cannot be, and warnings."""
+def _loading_findings(dataset: Dataset) -> list[ReportFinding]:
+    """Return unreadable files and warnings of a dataset."""
     return [
-        *(ReportFinding("warning", f"{one.id}: {one.reason}", "It was left out.") for one in dataset.unreadable),
+        *(ReportFinding("warning", f"{file.id}: {file.reason}", "It was skipped.") for file in dataset.unreadable),
         *(ReportFinding("note", text.rstrip(".")) for text in dataset.warnings),
     ]
 
 
-def describe_split(dataset: Dataset, recipe: Recipe, *, brought: bool) -> str:
-    """Tell in words how the photos were shared out.
-
-    Args:
-        dataset: with groups.
-        recipe: shares, method and seed.
-        brought: whether the data brings its own parts.
-    """
+def _describe_split(dataset: Dataset, recipe: Recipe, *, predefined: bool) -> str:
     spec = recipe.data.split
-    if brought:
-        how = "The data brings its own parts, which were kept."
+    if predefined:
+        text = "The splits of the data were kept."
     else:
-        shares = [f"{100 * share:.0f} % {SPLIT_TITLES[name]}" for name, share in _split_shares(spec) if share]
-        how = f"Photos were shared out by chance, {', '.join(shares)}, each class in proportion (seed "
-        how += f"{recipe.train.seed})."
-    groups = [size for size in Counter(one.group for one in dataset.samples if one.group).values() if size > 1]
-    if groups and spec.method == "grouped":
-        how += (
-            f" {sum(groups):,} photos that look alike or belong together form {len(groups):,} groups; each "
-            "group stays in one part, so that no photo is judged whose copy was learned."
+        shares = [
+            f"{100 * share:.0f} % {SPLIT_TITLES[name]}"
+            for name, share in zip(SPLITS, (spec.train, spec.val, spec.test), strict=True)
+            if share
+        ]
+        text = f"Photos were split at random, {', '.join(shares)}, stratified by class (seed {recipe.train.seed})."
+    counts = Counter(sample.group for sample in dataset.samples if sample.group)
+    sizes = [size for size in counts.values() if size > 1]
+    if sizes and spec.method == "grouped":
+        text += (
+            f" {sum(sizes):,} near-duplicate or related photos form {len(sizes):,} groups; each group is in one "
+            "split, so that no photo is evaluated whose near-duplicate was used for training."
         )
-    return how
+    return text
 
 
-def _split_shares(spec: SplitSpec) -> tuple[tuple[Split, float], ...]:
-    return ("train", spec.train), ("val", spec.val), ("test", spec.test)
-
-
-def report_provenance(classifier: Classifier, data: Path) -> dict[str, str]:
-    """Return where a classifier comes from and what it was judged on, by name, in the order to show."""
+def _provenance(classifier: Classifier, data: Path) -> dict[str, str]:
+    """Return the origin of a classifier and the evaluated data, by name in the order to show."""
     info = classifier.info
     origin, recipe = info.provenance, Recipe.model_validate(info.provenance.recipe)
-    bundle = "" if classifier.bundle is None else str(classifier.bundle.path)
     rows = {
         "Classifier": f"{info.name}, version {info.version}",
-        "What it is for": info.description,
-        "File": bundle,
-        "Made": origin.created,
+        "Description": info.description,
+        "File": "" if classifier.bundle is None else str(classifier.bundle.path),
+        "Created": origin.created,
         "Network": f"{recipe.net.name}, {recipe.train.strategy}",
-        "Photos judged": str(data),
-        "Fingerprint of the data": origin.data[:16],
+        "Evaluated data": str(data),
+        "Fingerprint of the training data": origin.data[:16],
         "Seed": str(origin.seed),
-        "Runtime and precision here": classifier.runtime,
+        "Runtime and precision": classifier.runtime,
         "Libraries": ", ".join(f"{name} {version}" for name, version in origin.libraries.items()),
     }
     return {name: value for name, value in rows.items() if value}
 
 
-MAX_NEIGHBOURS_POOL = 1_000
-"""Training photos among which the nearest ones are looked for; of more, an even sample."""
-
-EMBEDDINGS_FILE = "embeddings.npz"
-"""In the evaluation of the training part: predictions on some of its photos, with embeddings."""
+def _report_history(rows: Iterable[TrainingEpoch]) -> list[EpochMetrics]:
+    return [EpochMetrics(row.epoch, row.train_loss, row.train_accuracy, row.val_loss, row.val_accuracy) for row in rows]
 
 
-def write_run_report(
-    run: Run, dataset: Dataset, part: Split, history: History | None = None, progress: Progress = no_progress
-) -> Path:
-    """Write the report of a finished run beside the evaluation of one part.
-
-    Args:
-        run: its bundle is written and the part is judged.
-        dataset: the run's photos with their parts.
-        part: the photos to report on.
-        history: of the training; none: read from the run.
-        progress: told how things go on.
-
-    Returns:
-        The path of the page.
-
-    Raises:
-        AssayError: a file of the run cannot be read.
-    """
-    classifier, recipe = Classifier.load(run.bundle), run.recipe()
-    predictions = Predictions.load(run.evaluation(part) / "predictions.npz")
-    said = (
-        "these validation photos also chose the weights and set the confidence, for there is no test part."
-        if part == "val"
-        else ""
-    )
-    findings, brought = audit_findings(run.data, recipe, dataset, progress)
-    context = ReportContext(
-        title=classifier.info.name,
-        split_name=SPLIT_TITLES[part],
-        warning=said,
-        history=_history(run),
-        best_epoch=0 if history is None else history.best_epoch,
-        temperature=classifier.info.temperature,
-        threshold=classifier.info.thresholds.get("confidence"),
-        answer_counts=measure_confidence(classifier, predictions).answered,
-        training_predictions=_training_predictions(run, classifier, dataset, progress),
-        read_image=_reader(dataset.samples),
-        make_heatmap=_heatmap(classifier),
-        findings=None if findings is None else [*findings, *scan_findings(dataset)],
-        split_counts={name: dataset.counts(name) for name in SPLITS if dataset.part(name)},
-        split_description=describe_split(dataset, recipe, brought=brought),
-        provenance=report_provenance(classifier, run.data),
-        settings=dump_recipe(recipe),
-    )
-    metrics = compute_metrics(predictions, recipe.data.positive_class)
-    return write_report(run.evaluation(part), predictions, metrics, context, progress)
-
-
-def write_evaluation_report(
-    folder: Path,
-    classifier: Classifier,
-    dataset: Dataset,
-    predictions: Predictions,
-    metrics: Metrics,
-    *,
-    threshold: float | None = None,
-    progress: Progress = no_progress,
-) -> Path:
-    """Write the report of a finished classifier on labelled photos.
-
-    Where the bundle still lies in the folder of its run, the course of the training and the nearest training
-    photos are told too, and a caution where photos that taught are among those judged.
-
-    Args:
-        folder: where to.
-        classifier: as `Classifier.load` gives it.
-        dataset: the photos' data set.
-        predictions: of the photos judged, all of the data set or some.
-        metrics: counted on them.
-        threshold: least confidence that is answered; none: the bundle's.
-        progress: told how things go on.
-
-    Returns:
-        The path of the page.
-    """
-    info, run = classifier.info, find_run(classifier)
-    least = info.thresholds.get("confidence") if threshold is None else threshold
-    judged = {sample.id: sample for sample in dataset.samples}
-    samples = [judged[name] for name in predictions.ids]
-    taught = () if run is None else training_samples(run)
-    known = None if run is None else run.evaluation("train") / EMBEDDINGS_FILE
-    parts = {sample.split for sample in samples}
-    part = parts.pop() if len(parts) == 1 else None
-    context = ReportContext(
-        title=info.name,
-        split_name="" if part is None else SPLIT_TITLES[part],
-        warning=overlap_warning(classifier, dataset, samples, taught),
-        history=() if run is None else _history(run),
-        temperature=info.temperature,
-        threshold=least,
-        answer_counts=measure_confidence(classifier, predictions, least).answered,
-        training_predictions=Predictions.load(known) if known is not None and known.is_file() else None,
-        read_image=_reader([*samples, *taught]),
-        make_heatmap=_heatmap(classifier),
-        findings=scan_findings(dataset) or None,
-        split_counts=info.provenance.photos,
-        split_description="The classifier was made from these photos:" if info.provenance.photos else "",
-        provenance=report_provenance(classifier, dataset.root),
-        settings=dump_recipe(Recipe.model_validate(info.provenance.recipe)),
-    )
-    return write_report(folder, predictions, metrics, context, progress)
-
-
-def _training_predictions(run: Run, classifier: Classifier, dataset: Dataset, progress: Progress) -> Predictions:
-    """Judge some training photos for the sake of their embeddings, unless calibration has done so."""
-    kept = run.evaluation("train") / EMBEDDINGS_FILE
-    if kept.is_file():
-        return Predictions.load(kept)
-    predictions = predict_dataset(
-        classifier, dataset, evenly_spaced(dataset.part("train"), MAX_NEIGHBOURS_POOL), progress
-    )
-    predictions.save(kept)
-    return predictions
-
-
-def _history(run: Run) -> tuple[EpochMetrics, ...]:
-    path = run.folder / "metrics.csv"
-    rows = read_metrics(path) if path.is_file() else ()
-    return tuple(
-        EpochMetrics(row.epoch, row.train_loss, row.train_accuracy, row.val_loss, row.val_accuracy) for row in rows
-    )
-
-
-def _reader(samples: Iterable[Sample]) -> ReadImage:
+def _image_reader(samples: Iterable[Sample]) -> ReadImage:
     known = {(sample.id, str(sample.path)): sample for sample in samples}
     return lambda name, path: known[name, path].read()
 
 
-def _heatmap(classifier: Classifier) -> MakeHeatmap | None:
+def _heatmap_function(classifier: Classifier) -> MakeHeatmap | None:
     try:
         explain = create_explainer(classifier)
     except AssayError:
-        return None  # a head that cannot be made anew: the page does without heat maps
-    gradients = nullcontext() if classifier.head is not None else threading.Lock()
+        return None  # the head cannot be rebuilt: the page has no heat maps
+    lock = nullcontext() if classifier.head is not None else threading.Lock()
 
-    def heatmap(data: bytes, place: int) -> bytes | None:
-        with gradients:
-            return explain(data, classifier.classes[place]).png(LARGE)
+    def heatmap(data: bytes, class_index: int) -> bytes | None:
+        with lock:
+            return explain(data, classifier.classes[class_index]).png(LARGE)
 
     return heatmap

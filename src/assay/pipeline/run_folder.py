@@ -4,7 +4,7 @@ A run can be killed at any moment: every file is written atomically, and `run.js
 do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +20,19 @@ from assay.recipe import Recipe, dump_recipe, load_recipe
 
 
 @contextmanager
-def folder_lock(path: Path, patience: float = 0.0) -> Iterator[None]:
-    """Keep other processes out within the block. On Windows it keeps nobody out.
+def folder_lock(path: Path, timeout: float = 0.0) -> Iterator[None]:
+    """Hold an exclusive lock on a file within the block; no lock on Windows.
 
     Args:
-        path: the file that is locked; it is made and stays.
-        patience: seconds to wait for another process to end.
+        path: the file; it is created and stays.
+        timeout: seconds to wait for another process.
 
     Raises:
-        UsageError: another process is still at work.
+        UsageError: another process holds the lock.
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(file_lock(path, patience))
+            stack.enter_context(file_lock(path, timeout))
         except TimeoutError:
             raise UsageError(f"another process is using {path.parent}: wait for it, or stop it first") from None
         yield
@@ -40,15 +40,22 @@ def folder_lock(path: Path, patience: float = 0.0) -> Iterator[None]:
 
 _STATE_FIELDS: JsonTypes = {
     "data": str,
-    "like": (str, type(None)),
+    "keep_splits": (str, type(None)),
     "classes": list,
     "done": bool,
 }
 
 
+METRICS_FILE = "metrics.json"
+"""In the evaluation folder of a split."""
+
+SPLIT_TITLES: Mapping[Split, str] = {"train": "training", "val": "validation", "test": "test"}
+"""Names of the splits in texts."""
+
+
 @dataclass(frozen=True)
 class Run:
-    """A folder that holds everything about one training: settings, photos, weights, figures."""
+    """The folder of one training run: settings, images, weights, metrics."""
 
     folder: Path
 
@@ -59,69 +66,69 @@ class Run:
 
     @property
     def manifest(self) -> Path:
-        """Every photo with its label and part."""
+        """Every image with its label and split."""
         return self.folder / "manifest.csv"
 
     @property
     def unreadable(self) -> Path:
-        """Files that had to be left out, and why."""
+        """Files that could not be read, with the reason."""
         return self.folder / "unreadable.csv"
 
     @property
     def bundle(self) -> Path:
-        """The classifier, as one file."""
+        """The classifier."""
         return self.folder / "model.assay"
 
-    def evaluation(self, part: str) -> Path:
-        """Return the folder of figures and pictures of one part."""
-        return self.folder / "evaluation" / part
+    def evaluation(self, split: str) -> Path:
+        """Return the folder of metrics and figures of a split."""
+        return self.folder / "evaluation" / split
 
     @classmethod
-    def create(cls, folder: Path, data: Path, recipe: Recipe, like: Path | None = None) -> "Run":
-        """Begin a run in a new or empty folder.
+    def create(cls, folder: Path, data: Path, recipe: Recipe, keep_splits: Path | None = None) -> "Run":
+        """Create a run in a new or empty folder.
 
         Args:
             folder: of the run.
-            data: where the photos are.
+            data: the images.
             recipe: every setting.
-            like: the run whose photos keep their parts.
+            keep_splits: the run whose images keep their splits.
 
         Raises:
-            UsageError: something is in the folder already.
+            UsageError: the folder is in use.
         """
         check_unused(folder)
         run = cls(folder)
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            # Made by one process alone, where two begin in one folder at the same time.
+            # Only one of two processes that start in the same folder creates the file.
             run._state.touch(exist_ok=False)
         except FileExistsError:
             check_unused(folder)
         settings = dump_recipe(recipe)
-        earlier = None if like is None else str(like.resolve())
-        state: dict[str, Any] = {
-            "assay": __version__,
-            "data": str(data.resolve()),
-            "like": earlier,
-            "classes": [],
-            "done": False,
-            # For `open` to write recipe.yaml, should the process be killed before it is written below.
-            "recipe": settings,
-        }
-        run._save(state)
+        run._save(
+            {
+                "assay": __version__,
+                "data": str(data.resolve()),
+                "keep_splits": None if keep_splits is None else str(keep_splits.resolve()),
+                "classes": [],
+                "done": False,
+                # From which `open` writes recipe.yaml if the process is killed before it is written below.
+                "recipe": settings,
+            }
+        )
         write_text(run.recipe_file, settings)
         return run
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
-        """Find a run that was begun.
+        """Open an existing run, complete or not.
 
         Raises:
             UsageError: the folder holds no run.
         """
         run = cls(folder)
-        if _was_never_begun(folder):
-            raise UsageError(_NEVER_BEGUN.format(folder=folder))
+        if _is_uninitialized(folder):
+            raise UsageError(_UNINITIALIZED.format(folder=folder))
         if run._state.is_file() and not run.recipe_file.exists():
             settings = (read_json_state(run._state, _STATE_FIELDS) or {}).get("recipe")
             if isinstance(settings, str):
@@ -132,51 +139,51 @@ class Run:
 
     @property
     def data(self) -> Path:
-        """Where the photos were scanned from."""
+        """The images' location."""
         return Path(str(self._load()["data"]))
 
     @property
-    def like(self) -> Path | None:
-        """The run whose photos keep their parts, if there is one."""
-        earlier = self._load()["like"]
+    def keep_splits(self) -> Path | None:
+        """The run whose images keep their splits, if there is one."""
+        earlier = self._load()["keep_splits"]
         return None if earlier is None else Path(str(earlier))
 
-    def parts(self) -> dict[str, Split]:
-        """Return the part of every photo, by id.
+    @property
+    def has_splits(self) -> bool:
+        """Whether the run got as far as splitting the images."""
+        return self._state.is_file() and self.recipe_file.is_file() and self.manifest.is_file()
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is complete."""
+        return bool(self._load()["done"])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes in the order of the network's outputs."""
+        return tuple(str(name) for name in self._load()["classes"])
+
+    def splits(self) -> dict[str, Split]:
+        """Return the split of every image, by id.
 
         Raises:
-            UsageError: the run was stopped before photos were shared out.
+            UsageError: the run was interrupted before the images were split.
         """
         if not self.manifest.is_file():
             raise UsageError(f"{self.folder} has no manifest.csv: name a run that got as far as training")
         samples = read_manifest(self.manifest, self.classes).samples
         return {sample.id: sample.split for sample in samples if sample.split is not None}
 
-    @property
-    def begun(self) -> bool:
-        """Whether the run got as far as knowing which photo stands in which part."""
-        return self._state.is_file() and self.recipe_file.is_file() and self.manifest.is_file()
-
-    @property
-    def done(self) -> bool:
-        """Whether everything was trained, written and judged."""
-        return bool(self._load()["done"])
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Order of the classes, as it was decided when the photos were first read."""
-        return tuple(str(name) for name in self._load()["classes"])
-
-    def remember(self, classes: tuple[str, ...]) -> None:
-        """Record the order of the classes, which no manifest holds."""
-        self._save({**self._load(), "classes": list(classes)})
-
     def recipe(self) -> Recipe:
         """Read the run's settings."""
         return load_recipe(self.recipe_file)
 
+    def store_classes(self, classes: tuple[str, ...]) -> None:
+        """Store the order of the classes, which the manifest does not hold."""
+        self._save({**self._load(), "classes": list(classes)})
+
     def finish(self) -> None:
-        """Record that nothing is left to do."""
+        """Mark the run as complete."""
         self._save({**self._load(), "done": True})
 
     @property
@@ -193,40 +200,45 @@ class Run:
         return state
 
 
-_NEVER_BEGUN = (
+_UNINITIALIZED = (
     "{folder} holds a run that was stopped before its settings were written: delete the folder, or choose another --run"
 )
 
 
-def _was_never_begun(folder: Path) -> bool:
-    """Return whether a process was killed right after it had reserved the folder with an empty run.json."""
+def _is_uninitialized(folder: Path) -> bool:
+    """Whether a process was killed right after it had reserved the folder with an empty run.json."""
     state = folder / "run.json"
     return state.is_file() and state.stat().st_size == 0 and not (folder / "recipe.yaml").exists()
 
 
-def check_unused(folder: Path) -> None:
-    """Refuse a folder that a new run may not write into.
+def check_unused(folder: Path, command: str = "train") -> None:
+    """Check that a new run or experiment may be written into a folder.
+
+    Args:
+        folder: new or empty.
+        command: the command that resumes; empty: there is none.
 
     Raises:
-        UsageError: something is in the folder already, or it is a file.
+        UsageError: the folder is not empty, or is a file.
     """
-    if _was_never_begun(folder):
-        raise UsageError(_NEVER_BEGUN.format(folder=folder))
+    if _is_uninitialized(folder):
+        raise UsageError(_UNINITIALIZED.format(folder=folder))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is not empty: choose another --run, or go on with `assay train --resume {folder}`")
+        resume = f", or resume it with `assay {command} --resume {folder}`" if command else ""
+        raise UsageError(f"{folder} is not empty: choose another --run{resume}")
 
 
 @contextmanager
 def result_folder(chosen: Path | None, parent: Path, name: str) -> Iterator[Path]:
-    """Give the folder for results: the chosen one, or the first new one of `name-1`, `name-2`, ...
+    """Yield the folder for results: the chosen one, or the first unused one of `name-1`, `name-2`, ...
 
-    A new one is made at once, so that of two processes which start together each gets its own; if nothing has
-    been put into it when the block ends, it goes again.
+    A new folder is created at once, so that two processes never get the same; it is removed if it is still empty at
+    the end of the block.
 
     Args:
-        chosen: the folder that the user named; none: a new one.
-        parent: where a new one is made.
-        name: what a new one is called, before its number.
+        chosen: folder named by the user; None: a new one.
+        parent: of a new folder.
+        name: of a new folder, before the number.
     """
     if chosen is not None:
         yield chosen

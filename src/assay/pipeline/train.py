@@ -1,248 +1,97 @@
-"""Train a classifier from a folder of images: split, train, write the bundle, evaluate it.
+"""Train a classifier from a folder of images: split, train, write the bundle, calibrate and evaluate it.
 
 Every step stores its result in the run folder, so that an interrupted run can be resumed.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from json import dumps
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
+
+from assay.bundle import Bundle, BundleInfo, Provenance, amend_bundle
+from assay.bundle.onnx_export import OnnxExporter
+from assay.bundle.writer import write_bundle
 from assay.core.errors import UsageError
 from assay.core.progress import Progress, no_progress
 from assay.core.tables import write_csv, write_json
-from assay.data import Dataset, DataSource, as_path, read_manifest, write_manifest
-from assay.data.dataset import Split
+from assay.data import SPLITS, Dataset, DataSource, PreprocessedImages, Split, as_path, read_manifest, write_manifest
+from assay.data.dataset import count_formats
 from assay.data.loading import load_split_dataset
-from assay.evaluation import Metrics
-from assay.pipeline.build_model import InitialModel, build_model
-from assay.pipeline.cached_embeddings import FrozenBackbone, labelled_pixels
+from assay.evaluation import Metrics, compute_metrics
+from assay.evaluation.predictions import evenly_spaced
+from assay.image import Preprocess
+from assay.inference import ENGINES, Classifier
+from assay.nets import Classifier as Network
+from assay.pipeline.build_model import build_model
+from assay.pipeline.cached_embeddings import CachedEmbeddings, FrozenBackbone, labelled_pixels
+from assay.pipeline.calibrate import calibrate_bundle
 from assay.pipeline.evaluate import CONFUSION_FILE, evaluation_html
-from assay.pipeline.export_and_evaluate import export_and_evaluate
-from assay.pipeline.report import SPLIT_TITLES, write_run_report
-from assay.pipeline.run_folder import Run, check_unused, result_folder
-from assay.recipe import Layout, Recipe, load_recipe
+from assay.pipeline.predict_dataset import Evaluation, evaluate_samples, predict_dataset
+from assay.pipeline.quantize import quantize_bundle
+from assay.pipeline.report import EMBEDDINGS_FILE, RunEvaluation, write_run_report
+from assay.pipeline.run_folder import METRICS_FILE, SPLIT_TITLES, Run, check_unused, result_folder
+from assay.recipe import Layout, PreprocessSpec, Recipe, load_recipe
 from assay.training import EpochListener, History, RangeTestResult, find_learning_rate, fit
 from assay.training.callbacks import Profile
 from assay.training.lightning_module import raise_on_interrupt
 
+MAX_NEIGHBOURS_POOL = 1_000
+"""Training images, evenly spaced, among which the report looks for nearest neighbours if calibration read none."""
 
-@dataclass(frozen=True)
-class TrainResult:
-    """What a training run gave."""
-
-    run: Run
-    dataset: Dataset
-    history: History
-    metrics: Mapping[Split, Metrics]
-    """Figures of the bundle on validation and, if there is one, test."""
-
-    @property
-    def verdict(self) -> Split:
-        """The part whose figures count: test, or validation where there is no test."""
-        return "test" if "test" in self.metrics else "val"
-
-    def _repr_html_(self) -> str:
-        return evaluation_html(
-            f"{self.run.bundle.name} of {self.run.folder.name}, judged on its {SPLIT_TITLES[self.verdict]} photos",
-            self.metrics[self.verdict],
-            (self.run.evaluation(self.verdict) / CONFUSION_FILE, self.run.folder / "curves.png"),
-        )
+_KEPT_BYTES = 128 << 20
+"""Bytes of files kept in memory after the scan, so that a small dataset is read once."""
+_LIBRARIES = ("assay", "torch", "onnxruntime", "openvino", "numpy", "pillow", "opencv-python-headless")
+_AGREEMENT_IMAGES = 16
+"""Images on which the runtimes must agree with torch."""
 
 
 @dataclass(frozen=True)
 class TrainCallbacks:
-    """Who wants to know how a run goes on; nobody by default."""
+    """Called during training; no-ops by default."""
 
     progress: Progress = no_progress
     on_data: Callable[[Dataset], None] | None = None
-    """Called when the photos are read and shared out."""
+    """Called when the dataset is loaded and split."""
     on_epoch: EpochListener | None = None
     """Called after every epoch."""
     on_history: Callable[[History], None] | None = None
-    """Called when the last epoch is over."""
+    """Called after the last epoch."""
     profile: Profile | None = None
-    """Told where the time goes, which is then written to `profile.json` in the run."""
+    """Collects the time of every stage, which is then written to `profile.json` in the run."""
 
 
-def train_classifier(
-    data: DataSource,
-    recipe: Recipe,
-    folder: Path,
-    watcher: TrainCallbacks | None = None,
-    *,
-    like: Path | None = None,
-) -> TrainResult:
-    """Train, write and judge a classifier.
+@dataclass(frozen=True)
+class TrainResult:
+    """The result of a training run."""
 
-    Args:
-        data: what `assay.data.loading` reads: class folders, parts, a manifest, arrays; or rows of the
-            `datasets` library, which are written as files beside `folder`.
-        recipe: every setting.
-        folder: the run's folder, new or empty.
-        watcher: told how things go on.
-        like: an earlier run, whose photos keep their parts; none: all are shared out anew.
+    run: Run
+    dataset: Dataset
+    history: History
+    evaluated: RunEvaluation
+    """The bundle and its evaluation on validation and, if there is one, test."""
 
-    Raises:
-        AssayError: the data, the recipe or the weights do not allow it; the sentence says why.
-        TrainingInterruptedError: Ctrl-C; the run can be resumed.
-    """
-    watcher = watcher or TrainCallbacks()
-    check_unused(folder)
-    source = as_path(data, folder.parent, watcher.progress)
-    dataset = _prepare_dataset(source, recipe, watcher.progress, like)
-    # Weights that cannot be had must not leave a run behind.
-    start = build_model(recipe, dataset, watcher.progress)
-    return _run_training(Run.create(folder, source, recipe, like), dataset, start, watcher, resume=False)
+    @property
+    def metrics(self) -> Mapping[Split, Metrics]:
+        """Metrics of the bundle by split."""
+        return {split: evaluation.metrics for split, evaluation in self.evaluated.splits.items()}
 
+    @property
+    def reported_split(self) -> Split:
+        """The split whose metrics count: test, or validation without a test split."""
+        return self.evaluated.reported_split
 
-def train_on_splits(
-    dataset: Dataset,
-    recipe: Recipe,
-    folder: Path,
-    watcher: TrainCallbacks | None = None,
-    *,
-    report: bool = True,
-) -> TrainResult:
-    """Train, write and judge a classifier on photos that are shared out already.
-
-    Args:
-        dataset: every photo has its part.
-        recipe: every setting; how it would share photos out is not heeded.
-        folder: the run's folder, new or empty.
-        watcher: told how things go on.
-        report: whether the report is written.
-
-    Raises:
-        AssayError: the photos, the recipe or the weights do not allow it.
-        TrainingInterruptedError: Ctrl-C; the run can be resumed.
-    """
-    watcher = watcher or TrainCallbacks()
-    check_unused(folder)
-    start = build_model(recipe, dataset, watcher.progress)
-    run = Run.create(folder, dataset.root, recipe)
-    return _run_training(run, dataset, start, watcher, resume=False, report=report)
-
-
-def resume_training(folder: Path, watcher: TrainCallbacks | None = None, *, report: bool = True) -> TrainResult:
-    """Go on with a run that was stopped, to the result it would have had.
-
-    Args:
-        folder: of the run.
-        watcher: told how things go on.
-        report: as for `train_on_splits`.
-
-    Raises:
-        AssayError: the folder holds no run, or its photos have gone.
-        TrainingInterruptedError: Ctrl-C; the run can be resumed again.
-    """
-    watcher = watcher or TrainCallbacks()
-    run = Run.open(folder)
-    recipe = run.recipe()
-    if run.manifest.exists():
-        dataset = read_manifest(run.manifest, run.classes)
-    else:
-        dataset = _prepare_dataset(run.data, recipe, watcher.progress, run.like)
-    start = build_model(recipe, dataset, watcher.progress)
-    return _run_training(run, dataset, start, watcher, resume=True, report=report)
-
-
-def suggest_learning_rate(
-    data: Path, recipe: Recipe, picture: Path, progress: Progress = no_progress
-) -> RangeTestResult:
-    """Run a learning-rate range test on the photos that would teach, and draw its curve.
-
-    Raises:
-        AssayError: as for `train_classifier`.
-    """
-    dataset = _prepare_dataset(data, recipe, progress)
-    network, spec = build_model(recipe, dataset, progress)
-    return find_learning_rate(
-        network, recipe, labelled_pixels(dataset, "train", spec, recipe), plot=picture, progress=progress
-    )
-
-
-_KEPT_BYTES = 128 << 20
-"""Files that the scan read, kept in memory for the rest of a run: a small data set is read once."""
-
-
-def _prepare_dataset(data: Path, recipe: Recipe, progress: Progress, like: Path | None = None) -> Dataset:
-    parts = None if like is None else Run.open(like).parts()
-    return load_split_dataset(
-        data,
-        recipe.data,
-        recipe.train.seed,
-        like=parts,
-        value_range=recipe.preprocess.value_range,
-        keep_bytes=_KEPT_BYTES,
-        progress=progress,
-    )
-
-
-def _run_training(
-    run: Run,
-    dataset: Dataset,
-    start: InitialModel,
-    watcher: TrainCallbacks,
-    *,
-    resume: bool,
-    report: bool = True,
-) -> TrainResult:
-    with raise_on_interrupt(run.folder):
-        return _finish_training(run, dataset, start, watcher, resume=resume, report=report)
-
-
-def _finish_training(
-    run: Run,
-    dataset: Dataset,
-    start: InitialModel,
-    watcher: TrainCallbacks,
-    *,
-    resume: bool,
-    report: bool,
-) -> TrainResult:
-    recipe, (network, spec) = run.recipe(), start
-    if not run.manifest.exists():
-        _write_unreadable(run.unreadable, dataset)
-        run.remember(dataset.classes)
-        write_manifest(dataset, run.manifest)
-    if watcher.on_data is not None:
-        watcher.on_data(dataset)
-    train_split = labelled_pixels(dataset, "train", spec, recipe)
-    val_split = labelled_pixels(dataset, "val", spec)
-    frozen = FrozenBackbone(network, spec, recipe, dataset, watcher.progress)
-    history = fit(
-        network,
-        recipe,
-        train_split,
-        val_split,
-        run=run.folder,
-        resume=resume,
-        embeddings=frozen.embedded,
-        progress=watcher.progress,
-        on_epoch=watcher.on_epoch,
-        profile=watcher.profile,
-    )
-    if watcher.on_history is not None:
-        watcher.on_history(history)
-    profile = watcher.profile or Profile()
-    with profile.during("writing and judging the bundle"):
-        metrics = export_and_evaluate(run, dataset, network, recipe, spec, report=report, progress=watcher.progress)
-    result = TrainResult(run, dataset, history, metrics)
-    if report:
-        with profile.during("report"):
-            write_run_report(run, dataset, result.verdict, history, watcher.progress)
-    if watcher.profile is not None:
-        write_json(run.folder / "profile.json", profile.to_dict())
-    run.finish()
-    return replace(result, dataset=dataset.without_content())
-
-
-def _write_unreadable(path: Path, dataset: Dataset) -> None:
-    if not dataset.unreadable:
-        return
-    write_csv(path, ("path", "reason"), [(str(one.path), one.reason) for one in dataset.unreadable])
+    def _repr_html_(self) -> str:
+        split = self.reported_split
+        return evaluation_html(
+            f"{self.run.bundle.name} of {self.run.folder.name}, evaluated on its {SPLIT_TITLES[split]} photos",
+            self.metrics[split],
+            (self.run.evaluation(split) / CONFUSION_FILE, self.run.folder / "curves.png"),
+        )
 
 
 def train(
@@ -250,32 +99,32 @@ def train(
     recipe: str | Path | Recipe = "default",
     run: str | Path | None = None,
     *,
-    like: str | Path | None = None,
+    keep_splits: str | Path | None = None,
     layout: Layout | None = None,
-    watcher: TrainCallbacks | None = None,
+    callbacks: TrainCallbacks | None = None,
     **settings: object,
 ) -> TrainResult:
-    """Train a classifier, judge it and write its run folder; what `assay train` does.
+    """Train a classifier, evaluate it and write its run folder, as `assay train` does.
 
     Args:
         data: class folders, train/val/test folders, a manifest, an array file; or a `datasets.Dataset` or
             `DatasetDict`, which is written as files beside the run.
         recipe: a recipe's name, a YAML file, or a recipe.
-        run: folder for the results; none: the next of `runs/RECIPE-1`, `runs/RECIPE-2`, ...
-        like: an earlier run, whose photos keep their parts.
-        layout: what the folders in a folder are: `classes`, `splits` (train/val/test that hold the classes),
-            or `auto`: their names decide. None: as the recipe says.
-        watcher: told how things go on; none: nobody is.
-        settings: values to change in a recipe that is named; two underscores stand for the point, as in
+        run: folder for the results; None: the next of `runs/RECIPE-1`, `runs/RECIPE-2`, ...
+        keep_splits: an earlier run, whose images keep their splits.
+        layout: how folders are interpreted: `classes`, `splits` (train/val/test that hold the classes), or `auto`:
+            by their names. None: as the recipe says.
+        callbacks: called during training.
+        settings: settings of a named recipe to change; two underscores stand for the dot, as in
             `train__epochs=5`.
 
     Returns:
-        The run, its figures and where the bundle is: `result.run.bundle`.
+        The run and its metrics; the bundle is `result.run.bundle`.
 
     Raises:
-        UsageError: there is no such recipe or setting, the run exists already, or the data is of no such
+        UsageError: the recipe or a setting does not exist, the run folder is in use, or the data is of an unknown
             kind.
-        AssayError: the photos, the computer or the weights do not allow it; the sentence says why.
+        AssayError: the images, the machine or the weights do not allow the run.
     """
     if layout is not None and layout not in get_args(Layout):
         raise UsageError(f"layout is {layout!r}: give one of {', '.join(get_args(Layout))}")
@@ -289,7 +138,261 @@ def train(
         overrides = [f"{name.replace('__', '.')}={dumps(value)}" for name, value in settings.items()]
         overrides += [] if layout is None else [f"data.layout={layout}"]
         chosen = load_recipe(recipe, overrides)
-    earlier = None if like is None else Path(like)
-    named = None if run is None else Path(run)
-    with result_folder(named, Path("runs"), chosen.name) as folder:
-        return train_classifier(data, chosen, folder, watcher, like=earlier)
+    earlier = None if keep_splits is None else Path(keep_splits)
+    with result_folder(None if run is None else Path(run), Path("runs"), chosen.name) as folder:
+        return train_classifier(data, chosen, folder, callbacks, keep_splits=earlier)
+
+
+def train_classifier(
+    data: DataSource,
+    recipe: Recipe,
+    folder: Path,
+    callbacks: TrainCallbacks | None = None,
+    *,
+    keep_splits: Path | None = None,
+) -> TrainResult:
+    """Train a classifier, write its bundle and evaluate it.
+
+    Args:
+        data: what `load_dataset` reads: class folders, train/val/test folders, a manifest, arrays; or rows of the
+            `datasets` library, which are written as files beside `folder`.
+        recipe: every setting.
+        folder: the run's folder, new or empty.
+        callbacks: called during training.
+        keep_splits: an earlier run, whose images keep their splits; None: all images are split anew.
+
+    Raises:
+        AssayError: the data, the recipe, the machine or the weights do not allow the run.
+        TrainingInterruptedError: Ctrl-C; the run can be resumed.
+    """
+    callbacks = callbacks or TrainCallbacks()
+    check_unused(folder)
+    source = as_path(data, folder.parent, callbacks.progress)
+    dataset = _load_dataset(source, recipe, callbacks.progress, keep_splits)
+    # Before the folder is created: missing weights must not leave a run behind.
+    model = build_model(recipe, dataset, callbacks.progress)
+    return _train(Run.create(folder, source, recipe, keep_splits), dataset, model, callbacks)
+
+
+def train_on_splits(
+    dataset: Dataset,
+    recipe: Recipe,
+    folder: Path,
+    callbacks: TrainCallbacks | None = None,
+    *,
+    report: bool = True,
+    exporter: OnnxExporter | None = None,
+) -> TrainResult:
+    """Train a classifier on images that already have splits.
+
+    Args:
+        dataset: every image has its split.
+        recipe: every setting; its split settings are not used.
+        folder: the run's folder, new or empty.
+        callbacks: called during training.
+        report: whether to write the report, draw figures of every split and try int8. False for the many runs of
+            an experiment; the metrics of the training split are then written too.
+        exporter: shared by the runs of an experiment, which saves traces; None: a new one.
+
+    Raises:
+        AssayError: the images, the recipe, the machine or the weights do not allow the run.
+        TrainingInterruptedError: Ctrl-C; the run can be resumed.
+    """
+    callbacks = callbacks or TrainCallbacks()
+    check_unused(folder)
+    model = build_model(recipe, dataset, callbacks.progress)
+    return _train(Run.create(folder, dataset.root, recipe), dataset, model, callbacks, report=report, exporter=exporter)
+
+
+def resume_training(
+    folder: Path,
+    callbacks: TrainCallbacks | None = None,
+    *,
+    report: bool = True,
+    exporter: OnnxExporter | None = None,
+) -> TrainResult:
+    """Resume an interrupted run; its result is the same as without the interruption.
+
+    Args:
+        folder: of the run.
+        callbacks: called during training.
+        report: as for `train_on_splits`.
+        exporter: as for `train_on_splits`.
+
+    Raises:
+        AssayError: the folder holds no run, or its images are missing.
+        TrainingInterruptedError: Ctrl-C; the run can be resumed again.
+    """
+    callbacks = callbacks or TrainCallbacks()
+    run = Run.open(folder)
+    recipe = run.recipe()
+    if run.manifest.exists():
+        dataset = read_manifest(run.manifest, run.classes)
+    else:
+        dataset = _load_dataset(run.data, recipe, callbacks.progress, run.keep_splits)
+    model = build_model(recipe, dataset, callbacks.progress)
+    return _train(run, dataset, model, callbacks, resume=True, report=report, exporter=exporter)
+
+
+def suggest_learning_rate(
+    data: Path, recipe: Recipe, figure: Path, progress: Progress = no_progress
+) -> RangeTestResult:
+    """Run a learning-rate range test on the training images, and draw its curve.
+
+    Raises:
+        AssayError: as for `train_classifier`.
+    """
+    dataset = _load_dataset(data, recipe, progress)
+    network, spec = build_model(recipe, dataset, progress)
+    images = labelled_pixels(dataset, "train", spec, recipe)
+    return find_learning_rate(network, recipe, images, plot=figure, progress=progress)
+
+
+def _load_dataset(data: Path, recipe: Recipe, progress: Progress, keep_splits: Path | None = None) -> Dataset:
+    return load_split_dataset(
+        data,
+        recipe.data,
+        recipe.train.seed,
+        like=None if keep_splits is None else Run.open(keep_splits).splits(),
+        value_range=recipe.preprocess.value_range,
+        keep_bytes=_KEPT_BYTES,
+        progress=progress,
+    )
+
+
+def _train(
+    run: Run,
+    dataset: Dataset,
+    model: tuple[Network, PreprocessSpec],
+    callbacks: TrainCallbacks,
+    *,
+    resume: bool = False,
+    report: bool = True,
+    exporter: OnnxExporter | None = None,
+) -> TrainResult:
+    recipe, (network, spec) = run.recipe(), model
+    profile, exporter = callbacks.profile or Profile(), exporter or OnnxExporter()
+    with raise_on_interrupt(run.folder):
+        if not run.manifest.exists():
+            if dataset.unreadable:
+                write_csv(
+                    run.unreadable, ("path", "reason"), [(str(file.path), file.reason) for file in dataset.unreadable]
+                )
+            run.store_classes(dataset.classes)
+            write_manifest(dataset, run.manifest)
+        if callbacks.on_data is not None:
+            callbacks.on_data(dataset)
+        history = fit(
+            network,
+            recipe,
+            labelled_pixels(dataset, "train", spec, recipe),
+            labelled_pixels(dataset, "val", spec),
+            run=run.folder,
+            resume=resume,
+            embeddings=FrozenBackbone(network, spec, recipe, dataset, callbacks.progress, exporter=exporter).embedded,
+            progress=callbacks.progress,
+            on_epoch=callbacks.on_epoch,
+            profile=callbacks.profile,
+        )
+        if callbacks.on_history is not None:
+            callbacks.on_history(history)
+        with profile.during("writing and evaluating the bundle"):
+            evaluated = export_and_evaluate(
+                run, dataset, network, recipe, spec, exporter=exporter, report=report, progress=callbacks.progress
+            )
+        if report:
+            with profile.during("report"):
+                write_run_report(run, dataset, evaluated, history, callbacks.progress)
+        if callbacks.profile is not None:
+            write_json(run.folder / "profile.json", profile.to_dict())
+        run.finish()
+    return TrainResult(run, dataset.without_content(), history, evaluated)
+
+
+def export_and_evaluate(
+    run: Run,
+    dataset: Dataset,
+    network: Network,
+    recipe: Recipe,
+    spec: PreprocessSpec,
+    *,
+    exporter: OnnxExporter,
+    report: bool,
+    progress: Progress,
+) -> RunEvaluation:
+    """Write a run's bundle, calibrate it, and evaluate the written file.
+
+    Args:
+        run: its folder receives the bundle and the evaluation.
+        dataset: every image has its split.
+        network: the trained network.
+        recipe: every setting.
+        spec: the preprocessing, with mean and standard deviation.
+        exporter: see `write_bundle`.
+        report: as for `train_on_splits`.
+        progress: called during prediction.
+
+    Raises:
+        BundleError: the runtimes disagree with torch about the exported network.
+    """
+    images = PreprocessedImages(dataset.part("val")[:_AGREEMENT_IMAGES], Preprocess(spec))
+    write_bundle(
+        run.bundle,
+        network,
+        _bundle_info(recipe, dataset, spec),
+        np.stack([images[row] for row in range(len(images))]),
+        ENGINES,
+        exporter=exporter,
+    )
+    cached = CachedEmbeddings.of(Bundle.open(run.bundle), dataset)
+    calibration = calibrate_bundle(run.bundle, dataset, recipe.abstain, recipe.train.seed, progress, cached=cached)
+    int8 = None
+    # The runs of an experiment vary more by chance than the precisions differ.
+    if recipe.serve.int8 and report:
+        int8 = quantize_bundle(run.bundle, dataset, exact=calibration.predictions, progress=progress)
+    classifier = Classifier.load(run.bundle)
+    held_out: list[Split] = [split for split in ("val", "test") if dataset.part(split)]
+    splits: dict[Split, Evaluation] = {}
+    for split in held_out:
+        splits[split] = evaluate_samples(
+            classifier, dataset, dataset.part(split), recipe.data.positive_class, cached=cached, progress=progress
+        )
+        # Of the many runs of an experiment, figures are drawn for the reported split alone.
+        splits[split].write(run.evaluation(split), figures=report or split == held_out[-1], progress=progress)
+    training = calibration.training
+    if not report:
+        predictions = predict_dataset(classifier, dataset, dataset.part("train"), progress, cached=cached)
+        metrics_of_training = compute_metrics(predictions, recipe.data.positive_class)
+        write_json(run.evaluation("train") / METRICS_FILE, metrics_of_training.to_dict())
+    else:
+        if training is None:
+            sample = evenly_spaced(dataset.part("train"), MAX_NEIGHBOURS_POOL)
+            training = predict_dataset(classifier, dataset, sample, progress, cached=cached)
+        training.save(run.evaluation("train") / EMBEDDINGS_FILE)
+    confidence = calibration.to_dict() if int8 is None else int8.confidence_or(calibration).to_dict()
+    confidence |= {split: evaluation.confidence.to_dict() for split, evaluation in splits.items()}
+    metrics = {split: evaluation.metrics.to_dict() for split, evaluation in splits.items()}
+    quantization = {} if int8 is None else {"int8": int8.to_dict()}
+    amend_bundle(Bundle.open(run.bundle), {"metrics": {**metrics, "confidence": confidence, **quantization}})
+    return RunEvaluation(classifier, splits, training)
+
+
+def _bundle_info(recipe: Recipe, dataset: Dataset, spec: PreprocessSpec) -> BundleInfo:
+    formats = count_formats(dataset.part("train"))
+    return BundleInfo(
+        name=recipe.name,
+        description=recipe.description,
+        classes=dataset.classes,
+        preprocess=spec,
+        serve=recipe.serve.with_formats(formats),
+        live=recipe.live,
+        provenance=Provenance(
+            recipe=recipe.model_dump(mode="json"),
+            data=dataset.fingerprint,
+            photos={split: dataset.counts(split) for split in SPLITS},
+            formats=formats,
+            seed=recipe.train.seed,
+            libraries={name: version(name) for name in _LIBRARIES},
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        ),
+    )

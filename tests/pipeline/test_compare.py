@@ -44,11 +44,11 @@ def test_the_best_is_found_and_the_others_are_judged_against_it(tmp_path: Path):
     ]
     ranking = compare_results(paths)
     assert ranking.best.name == str(paths[1])
-    poor, good, near = ranking.verdicts
-    assert (poor.more_than_chance, good.more_than_chance, near.more_than_chance) == (True, None, False)
+    poor, good, near = ranking.comparisons
+    assert (poor.significant, good.significant, near.significant) == (True, None, False)
     assert poor.comparison is not None
     assert poor.comparison.difference == pytest.approx(-0.25)
-    for told in ("-25.0 points, p < 0.001: more than chance", "may be chance", "best", "Holm", "McNemar"):
+    for told in ("-25.0 points, p < 0.001: significant", "not significant", "best", "Holm", "McNemar"):
         assert told in ranking.text
 
 
@@ -63,7 +63,7 @@ def test_of_equal_accuracy_the_lower_log_loss_is_best(tmp_path: Path):
     )
     paths = [saved(tmp_path / "doubtful", doubtful), saved(tmp_path / "sure", sure)]
     assert compare_results(paths).best.name == str(paths[1])
-    assert "may be chance" in compare_results(paths).text
+    assert "not significant" in compare_results(paths).text
 
 
 def test_other_photos_and_other_classes_are_not_tested(tmp_path: Path):
@@ -73,10 +73,10 @@ def test_other_photos_and_other_classes_are_not_tested(tmp_path: Path):
         saved(tmp_path / "three", predictions(20, classes=("no", "yes", "perhaps"))),
     ]
     ranking = compare_results(paths)
-    assert [verdict.comparison for verdict in ranking.verdicts] == [None, None, None]
-    assert "not evaluated on the same photos" in ranking.verdicts[1].reason
-    assert "classes of the classifiers differ" in ranking.verdicts[2].reason
-    assert ranking.text.count("cannot be compared photo by photo") == 2
+    assert [comparison.comparison for comparison in ranking.comparisons] == [None, None, None]
+    assert "not evaluated on the same photos" in ranking.comparisons[1].reason
+    assert "classes of the classifiers differ" in ranking.comparisons[2].reason
+    assert ranking.text.count("not comparable") == 2
     assert "McNemar" not in ranking.text
 
 
@@ -84,10 +84,10 @@ def test_runs_are_judged_on_test_else_validation(tmp_path: Path):
     run = tmp_path / "run"
     saved(run / "evaluation" / "val", predictions(50))
     other = saved(tmp_path / "other", predictions(5))
-    assert compare_results([run, other]).verdicts[0].contestant.part == "validation"
+    assert compare_results([run, other]).comparisons[0].result.split == "validation"
     saved(run / "evaluation" / "test", predictions(1))
     ranking = compare_results([run, other])
-    assert ranking.verdicts[0].contestant.part == "test"
+    assert ranking.comparisons[0].result.split == "test"
     assert ranking.best.metrics.correct == 199
 
 
@@ -95,7 +95,7 @@ def test_a_cross_validation_is_told_out_of_fold(tmp_path: Path):
     folder = saved(tmp_path / "crossval", predictions(3))
     (folder / "crossval.json").write_text("{}", encoding="utf-8")
     ranking = compare_results([folder, saved(tmp_path / "b", predictions(4)) / "predictions.npz"])
-    assert [one.contestant.part for one in ranking.verdicts] == ["out of fold", "–"]
+    assert [one.result.split for one in ranking.comparisons] == ["out of fold", "–"]
 
 
 def test_the_precision_is_that_of_the_class_that_was_looked_for(tmp_path: Path):
@@ -103,8 +103,8 @@ def test_the_precision_is_that_of_the_class_that_was_looked_for(tmp_path: Path):
     paths = [saved(tmp_path / "a", predictions(1), "no"), saved(tmp_path / "b", predictions(0), "no")]
     ranking = compare_results(paths)
     assert "precision of no" in ranking.text
-    assert ranking.verdicts[0].contestant.precision == 1.0
-    assert compare_results(paths, "yes").verdicts[0].contestant.precision == pytest.approx(100 / 101)
+    assert ranking.comparisons[0].result.precision == 1.0
+    assert compare_results(paths, "yes").comparisons[0].result.precision == pytest.approx(100 / 101)
 
 
 def test_the_csv_says_the_same(tmp_path: Path):
@@ -114,7 +114,7 @@ def test_the_csv_says_the_same(tmp_path: Path):
     rows = list(csv.DictReader((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["best"] for row in rows] == ["no", "yes"]
     assert float(rows[0]["accuracy"]) == 0.7
-    assert rows[0]["more_than_chance"] == "yes"
+    assert rows[0]["significant"] == "yes"
     assert rows[1]["p_value"] == ""
     told = json.loads(json.dumps(ranking.to_dict()))
     assert told["compared"][0]["p_adjusted"] == float(rows[0]["p_adjusted"])
@@ -129,7 +129,7 @@ def test_what_holds_no_predictions_is_refused(tmp_path: Path):
     for name, said in [
         ("nowhere", "does not exist"),
         ("model.assay", "assay evaluate"),
-        ("empty", "holds no predictions"),
+        ("empty", "has no predictions"),
         ("begun", "assay train --resume"),
     ]:
         with pytest.raises(UsageError, match=said):

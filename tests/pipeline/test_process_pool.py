@@ -8,8 +8,8 @@ import torch
 from assay.core.errors import AssayError
 from assay.data import load_dataset
 from assay.pipeline import process_pool
-from assay.pipeline.experiment_folder import ExperimentCallbacks, RunTask
-from assay.pipeline.process_pool import complete_runs, default_jobs, threads_per_run
+from assay.pipeline.experiment_runs import RunTask
+from assay.pipeline.process_pool import ExperimentCallbacks, complete_runs, default_jobs, threads_per_run
 from assay.recipe import Recipe
 
 

@@ -27,13 +27,11 @@ def test_every_run_writes_its_report(trained: TrainResult, colours: Path):
     assert [row["epoch"] for row in report["history"]] == [1, 2]
     assert report["best_epoch"] == trained.history.best_epoch
     assert report["warning"] == ""
-    assert report["splits"]["description"].startswith(
-        "Photos were shared out by chance, 70 % training, 15 % validation"
-    )
+    assert report["splits"]["description"].startswith("Photos were split at random, 70 % training, 15 % validation")
     assert sum(sum(one.values()) for one in report["splits"]["counts"].values()) == 80
     assert any("broken.png" in one["title"] or "cannot be read" in one["title"] for one in report["findings"])
     assert report["abstention"]["counts"]["count"] == 12
-    assert report["provenance"]["Photos judged"] == str(colours.resolve())
+    assert report["provenance"]["Evaluated data"] == str(colours.resolve())
     assert "Training</h2>" in page
     assert "layers:" in page  # the settings
 
@@ -51,7 +49,7 @@ def test_mistakes_have_heat_maps_and_neighbours(trained: TrainResult, tmp_path: 
     assert "Heat map of" in page
     assert len(report["mistakes"][0]["nearest"]) == 3
     # Same bytes as those that taught, under other names.
-    assert "of these 80 photos taught the classifier" in report["warning"]
+    assert "of these 80 photos were used for training" in report["warning"]
     assert len(report["history"]) == 2
 
 
@@ -62,12 +60,12 @@ def test_a_bundle_alone_is_enough(trained: TrainResult, colours: Path, tmp_path:
     evaluate_classifier(model, colours, tmp_path / "out")
     report = told(tmp_path / "out")
     assert report["history"] == []
-    assert report["warning"].startswith("these are the very photos")
+    assert report["warning"].startswith("these photos include those that the classifier was trained on")
     assert all(not one["nearest"] for one in report["mistakes"])
 
 
 def test_held_out_photos_need_no_caution(trained: TrainResult, tmp_path: Path):
-    evaluate_classifier(trained.run.bundle, trained.run.manifest, tmp_path / "out", part="test")
+    evaluate_classifier(trained.run.bundle, trained.run.manifest, tmp_path / "out", split="test")
     report = told(tmp_path / "out")
     assert report["warning"] == ""
     assert report["split"] == "test"
@@ -88,7 +86,7 @@ def test_without_test_part_the_report_says_so(colours: Path, tmp_path: Path):
     result = train_classifier(colours, recipe, tmp_path / "run")
     report = told(result.run.evaluation("val"))
     assert report["split"] == "validation"
-    assert "set the confidence, for there is no test part" in report["warning"]
+    assert "to calibrate the confidence; there is no test split" in report["warning"]
 
 
 def test_a_report_can_be_written_anew(trained: TrainResult):

@@ -86,7 +86,7 @@ def test_assessing_counts_what_prediction_says(trained: TrainResult):
 def test_another_target_is_judged_and_the_bundle_stays(trained: TrainResult, tmp_path: Path):
     before = trained.run.bundle.read_bytes()
     result = evaluate_classifier(
-        trained.run.bundle, trained.run.manifest, tmp_path, part="test", target_precision=0.999
+        trained.run.bundle, trained.run.manifest, tmp_path, split="test", target_precision=0.999
     )
     assert trained.run.bundle.read_bytes() == before
     assert result.selection is not None

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,17 @@ from assay.core.errors import AssayError, UsageError
 from assay.data import read_manifest
 from assay.evaluation import Predictions
 from assay.inference import Classifier
-from assay.pipeline import CrossvalResult, ExperimentCallbacks, Run, cross_validate, resume_crossval
+from assay.pipeline import (
+    CrossvalResult,
+    ExperimentCallbacks,
+    Run,
+    VariantsResult,
+    compare_results,
+    cross_validate,
+    resume_crossval,
+    resume_variants,
+    train_variants,
+)
 from assay.recipe import Recipe, load_recipe
 from assay.training import TrainingInterruptedError
 
@@ -37,17 +48,17 @@ def stopped(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactor
         raise KeyboardInterrupt
 
     with pytest.raises(TrainingInterruptedError) as caught:
-        cross_validate(colours, tiny, folder, folds=2, jobs=1, watcher=ExperimentCallbacks(on_run=stop))
+        cross_validate(colours, tiny, folder, folds=2, jobs=1, callbacks=ExperimentCallbacks(on_run=stop))
     left = sorted(path.relative_to(folder).as_posix() for path in folder.glob("repeat-*/fold-*/"))
     # A kill can leave a run that does not know its photos yet: it starts over.
     half = Run.create(folder / "repeat-1" / "fold-2", colours, load_recipe("bottle"))
-    assert not half.begun
+    assert not half.has_splits
     epochs: list[str] = []
-    watcher = ExperimentCallbacks(
+    callbacks = ExperimentCallbacks(
         on_epoch=lambda name, row, recipe: epochs.append(f"{name} {row.epoch}/{recipe.train.epochs}"),
         on_run=lambda name, _: told.append(name),
     )
-    result = resume_crossval(folder, jobs=1, watcher=watcher)
+    result = resume_crossval(folder, jobs=1, callbacks=callbacks)
     return Stopped(str(caught.value), told + epochs, left, result)
 
 
@@ -86,33 +97,35 @@ def test_the_answers_are_those_of_the_folds_bundles(stopped: Stopped):
 def test_the_table_is_mean_and_standard_deviation_over_the_runs(stopped: Stopped):
     result = stopped.result
     values = [one.figures["val"].loss for one in result.runs]
-    spread = result.spreads["val", "loss"]
+    spread = result.summaries["val", "loss"]
     assert spread.mean == pytest.approx(np.mean(values))
     assert spread.std == pytest.approx(np.std(values, ddof=1))
     assert "± is the standard deviation over 2 runs" in result.text
     assert "precision of red" in result.text
     rows = list(csv.DictReader((result.folder / "results.csv").read_text(encoding="utf-8").splitlines()))
-    assert {(row["part"], row["figure"]) for row in rows} == set(result.spreads)
+    assert {(row["split"], row["metric"]) for row in rows} == set(result.summaries)
     told = json.loads((result.folder / "results.json").read_text(encoding="utf-8"))
-    assert told["figures"]["val"]["loss"]["mean"] == spread.mean
+    assert told["metrics"]["val"]["loss"]["mean"] == spread.mean
     assert told["out_of_fold"]["count"] == 80
 
 
 def test_every_run_is_kept_with_its_figures(stopped: Stopped):
     text = (stopped.result.folder / "runs.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
-    assert [(row["fold"], row["part"]) for row in rows] == [
+    assert [(row["fold"], row["split"]) for row in rows] == [
         (fold, part) for fold in "12" for part in ("train", "val", "test")
     ]
     for row in rows:
         assert Bundle.open(stopped.result.folder / row["run"] / "model.assay").info.classes == ("blue", "red")
-    assert sum(int(row["photos"]) for row in rows if row["part"] == "test") == 80
+    assert sum(int(row["photos"]) for row in rows if row["split"] == "test") == 80
 
 
 def test_a_finished_one_is_read_not_trained_again(stopped: Stopped):
     before = (stopped.result.folder / "results.csv").read_bytes()
     progress: list[str] = []
-    again = resume_crossval(stopped.result.folder, watcher=ExperimentCallbacks(lambda what, *_: progress.append(what)))
+    again = resume_crossval(
+        stopped.result.folder, callbacks=ExperimentCallbacks(lambda what, *_: progress.append(what))
+    )
     assert (again.folder / "results.csv").read_bytes() == before
     assert progress == []
 
@@ -125,13 +138,13 @@ def test_a_frozen_backbone_sees_every_photo_once(
     train = tiny.train.model_copy(update=changes)
     recipe = tiny.model_copy(update={"train": train, "augment": load_recipe("defect").augment})
     seen: list[str] = []
-    watcher = ExperimentCallbacks(lambda what, *_: seen.append(what))
-    result = cross_validate(colours, recipe, tmp_path / "run", folds=2, jobs=1, watcher=watcher)
+    callbacks = ExperimentCallbacks(lambda what, *_: seen.append(what))
+    result = cross_validate(colours, recipe, tmp_path / "run", folds=2, jobs=1, callbacks=callbacks)
     # Three batches of all photos; the folds find the embeddings kept, and so does another recipe.
     assert [what for what in seen if "embeddings" in what] == ["computing embeddings"] * 5
     seen.clear()
     slower = recipe.model_copy(update={"train": train.model_copy(update={"lr": 0.01, "epochs": 1})})
-    cross_validate(colours, slower, tmp_path / "slower", folds=2, jobs=1, watcher=watcher)
+    cross_validate(colours, slower, tmp_path / "slower", folds=2, jobs=1, callbacks=callbacks)
     assert not [what for what in seen if "embeddings" in what]
     network = Bundle.open(result.runs[0].run.bundle).weights()
     other = Bundle.open(result.runs[1].run.bundle).weights()
@@ -170,3 +183,112 @@ def test_a_folder_in_use_is_refused(colours: Path, tiny: Recipe, tmp_path: Path)
 def test_resuming_what_is_none_is_refused(tmp_path: Path):
     with pytest.raises(UsageError, match=r"crossval\.json"):
         resume_crossval(tmp_path)
+
+
+def named(recipe: Recipe, name: str, **train: object) -> Recipe:
+    return recipe.model_copy(update={"name": name, "train": recipe.train.model_copy(update=train)})
+
+
+def test_weights_that_cannot_be_had_are_known_at_once(colours: Path, tiny: Recipe, tmp_path: Path):
+    net = tiny.net.model_copy(update={"weights": str(tmp_path / "nothing.safetensors")})
+    recipes = {"good": named(tiny, "good"), "bad": tiny.model_copy(update={"net": net})}
+    with pytest.raises(UsageError, match=r"^bad: weights .*nothing"):
+        train_variants(colours, recipes, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_variants_with_different_photos_are_refused(colours: Path, tiny: Recipe, tmp_path: Path):
+    with pytest.raises(UsageError, match="same photos"):
+        train_variants(colours, {"a": tiny, "b": named(tiny, "b", seed=1)}, tmp_path / "run")
+    with pytest.raises(UsageError, match="two variants"):
+        train_variants(colours, {"a": tiny}, tmp_path / "run")
+
+
+def test_a_crossval_is_no_list_of_variants(tmp_path: Path):
+    (tmp_path / "crossval.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"variants\.json"):
+        resume_variants(tmp_path)
+    (tmp_path / "variants.json").write_text("{", encoding="utf-8")
+    with pytest.raises(AssayError, match="damaged"):
+        resume_variants(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def few(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 16 photos of both colours."""
+    folder = tmp_path_factory.mktemp("few")
+    for path in sorted(colours.glob("*/0*.png")):
+        if int(path.stem) < 16:
+            (folder / path.parent.name).mkdir(exist_ok=True)
+            shutil.copy(path, folder / path.parent.name)
+    return folder
+
+
+def two(tiny: Recipe) -> dict[str, Recipe]:
+    told = {"description": "a tenth of the rate"}
+    slow = named(tiny, "slow", epochs=1, lr=1e-4).model_copy(update=told)
+    return {"quick": named(tiny, "quick", epochs=1), "slow": slow}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def assert_tables_hold_spreads(result: VariantsResult, runs: int) -> None:
+    table = {row["variant"]: row for row in rows(result.folder / "results.csv")}
+    told = json.loads((result.folder / "results.json").read_text(encoding="utf-8"))
+    each = rows(result.folder / "runs.csv")
+    for one in told["variants"]:
+        row = table[one["name"]]
+        assert row["runs"] == str(runs)
+        assert row["description"] == one["description"]
+        for part in ("train", "val", "test"):
+            for figure in ("accuracy", "loss", "precision"):
+                values = [float(run[figure]) for run in each if (run["variant"], run["split"]) == (one["name"], part)]
+                assert len(values) == runs
+                spread = one["metrics"][part][figure]
+                assert spread["mean"] == pytest.approx(np.mean(values))
+                assert spread["std"] == pytest.approx(np.std(values, ddof=1))
+                assert float(row[f"{part}_{figure}"]) == spread["mean"]
+                assert float(row[f"{part}_{figure}_std"]) == spread["std"]
+    text = (result.folder / "results.txt").read_text(encoding="utf-8")
+    assert f"± is the standard deviation over {runs} runs of each variant" in text
+    for said in ("training", "validation", "test", "precision of red", "a tenth of the rate"):
+        assert said in text
+
+
+def test_folds_of_every_variant_stopped_and_taken_up_again(few: Path, tiny: Recipe, tmp_path: Path):
+    folder, told = tmp_path / "run", []
+
+    def stop(name: str, _: object) -> None:
+        told.append(name)
+        if len(told) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(TrainingInterruptedError, match="assay variants --resume"):
+        train_variants(few, two(tiny), folder, folds=2, jobs=1, callbacks=ExperimentCallbacks(on_run=stop))
+    result = resume_variants(folder, jobs=1, callbacks=ExperimentCallbacks(on_run=lambda name, _: told.append(name)))
+    names = ["quick fold 1/2", "quick fold 2/2", "slow fold 1/2", "slow fold 2/2"]
+    assert told == [*names[:3], *names]
+    assert_tables_hold_spreads(result, 2)
+    # Every photo is tested once, in the same folds by both variants, and compared out of fold.
+    for fold in ("repeat-1/fold-1", "repeat-1/fold-2"):
+        assert Run(folder / "quick" / fold).splits() == Run(folder / "slow" / fold).splits()
+    assert [one.result.split for one in result.ranking.comparisons] == ["out of fold"] * 2
+    again = compare_results([folder / "quick", folder / "slow"])
+    assert [one.result.metrics.count for one in again.comparisons] == [32, 32]
+    assert again.comparisons[0].result.metrics.positive == "red"
+    before = (folder / "results.json").read_bytes()
+    resume_variants(folder)
+    assert (folder / "results.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [({"folds": 1}, "2 folds"), ({"folds": -2}, "folds"), ({"repeats": 0}, "--repeats")],
+)
+def test_numbers_of_variants_that_make_no_sense_are_refused(
+    few: Path, tiny: Recipe, tmp_path: Path, arguments: dict[str, int], said: str
+):
+    with pytest.raises(UsageError, match=said):
+        train_variants(few, two(tiny), tmp_path / "run", **arguments)

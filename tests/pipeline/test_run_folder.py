@@ -8,7 +8,7 @@ import pytest
 
 from assay.core.errors import UsageError
 from assay.data.class_folders import list_folder
-from assay.pipeline.run_folder import Run, result_folder
+from assay.pipeline.run_folder import Run, folder_lock, result_folder
 from assay.recipe import Recipe, load_recipe
 
 _TAKE = """
@@ -109,9 +109,40 @@ def test_a_run_killed_while_it_is_created_is_resumed_or_refused_in_one_sentence(
         assert not (folder / "recipe.yaml").exists()
         assert Run.open(folder).recipe() == recipe
         assert not Run.open(folder).done
-        with pytest.raises(UsageError, match="go on with `assay train --resume"):
+        with pytest.raises(UsageError, match="resume it with `assay train --resume"):
             Run.create(folder, tmp_path, recipe)
     else:
         for begin in (lambda: Run.open(folder), lambda: Run.create(folder, tmp_path, recipe)):
             with pytest.raises(UsageError, match="was stopped before its settings were written: delete the folder"):
                 begin()
+
+
+_HOLD = """
+import sys
+from pathlib import Path
+from assay.pipeline.run_folder import folder_lock
+with folder_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path):
+    path = tmp_path / "folder" / ".lock"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UsageError, match="another process is using"), folder_lock(path):
+            pytest.fail("two at once")
+        holder.kill()
+    with folder_lock(path, timeout=10):
+        assert path.exists()
+
+
+def test_it_can_be_taken_again(tmp_path: Path):
+    for _ in range(2):
+        with folder_lock(tmp_path / ".lock"):
+            assert (tmp_path / ".lock").exists()
