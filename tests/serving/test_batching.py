@@ -48,10 +48,10 @@ def test_the_first_starts_at_once_and_the_others_go_together(network: Network):
         return await asyncio.gather(*asking)
 
     answers = asyncio.run(ask())
-    assert [one.output for one in answers] == [0, 2, 4, 6, 8, 10, 12]
+    assert [answer.output for answer in answers] == [0, 2, 4, 6, 8, 10, 12]
     assert [number for batch in network.batches for number in batch] == list(range(7))
     assert all(len(batch) <= 4 for batch in network.batches)
-    assert all(one.queue >= 0 and one.inference > 0 for one in answers)
+    assert all(answer.queue >= 0 and answer.inference > 0 for answer in answers)
 
 
 def test_what_was_given_up_never_reaches_the_network(network: Network):
@@ -67,7 +67,7 @@ def test_what_was_given_up_never_reaches_the_network(network: Network):
         network.free.set()
         return await asyncio.gather(asking[0], asking[1], asking[4])
 
-    assert [one.output for one in asyncio.run(ask())] == [0, 2, 8]
+    assert [answer.output for answer in asyncio.run(ask())] == [0, 2, 8]
     assert network.batches == [[0], [1], [4]]
 
 

@@ -33,7 +33,7 @@ def test_a_new_photo_is_begun_and_one_like_it_is_not():
             found.append(started)
         return found
 
-    assert [one is not None for one in _run(ask)] == [True, False, True, True]
+    assert [started is not None for started in _run(ask)] == [True, False, True, True]
 
 
 def test_only_one_is_begun_at_a_time_and_none_when_there_is_other_work():
@@ -46,7 +46,7 @@ def test_only_one_is_begun_at_a_time_and_none_when_there_is_other_work():
         await asyncio.sleep(0)
         # Those that were passed over have been seen; the next new one is begun again.
         others += [decoder.start(b"2", _reading, idle=True), decoder.start(b"4", _reading, idle=True)]
-        return [one is not None for one in others]
+        return [started is not None for started in others]
 
     assert _run(ask) == [False, False, False, True]
 

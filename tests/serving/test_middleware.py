@@ -26,21 +26,21 @@ def _failure(_: Request, error: Exception) -> Response:
 
 
 def _ask(**values: Any) -> tuple[int, bytes]:
-    told: list[Message] = []
+    sent: list[Message] = []
 
     async def receive() -> Message:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Message) -> None:
-        told.append(message)
+        sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/it", "query_string": b"", "headers": []} | values
     app = FastPathMiddleware(_framework, {("POST", "/it"): _endpoint}, _failure, (KeyError,))
     try:
         asyncio.run(app(scope, receive, send))
     except ValueError:
-        told.append({"body": b" and raised"})
-    return told[0]["status"], b"".join(message.get("body", b"") for message in told)
+        sent.append({"body": b" and raised"})
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
 
 
 @pytest.mark.parametrize(

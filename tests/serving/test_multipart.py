@@ -59,7 +59,7 @@ def test_a_photo_past_the_limit_stops_the_reading():
 def test_in_a_batch_only_the_large_one_is_refused():
     body = _part(b"a") + _part(b"x" * 50) + _part(b"b", 'name="images"; filename="b"') + b"--b--\r\n"
     uploads, _ = _read(body, UploadLimits(10, max_images=3, max_body_bytes=1000))
-    assert [(one.data, one.too_large) for one in uploads] == [(b"a", False), (b"", True), (b"b", False)]
+    assert [(upload.data, upload.too_large) for upload in uploads] == [(b"a", False), (b"", True), (b"b", False)]
     assert _digest(uploads[1]) == hashlib.sha256(b"x" * 50).hexdigest()
     with pytest.raises(UploadError, match="at most 2"):
         _read(body, UploadLimits(10, max_images=2, max_body_bytes=1000))
@@ -185,7 +185,7 @@ def test_a_photo_without_a_name_counts_as_one_of_several():
     with pytest.raises(UploadError, match="Send one image"):
         _read(twice, UploadLimits(1000))
     uploads, _ = _read(twice, UploadLimits(1000, max_images=2, max_body_bytes=10_000))
-    assert [one.data for one in uploads] == [_JPEG, _JPEG]
+    assert [upload.data for upload in uploads] == [_JPEG, _JPEG]
 
 
 @pytest.mark.parametrize("value", ["gzip", "br", "GZIP", "identity, gzip", "x", "deflate;q=1", "identity;"])

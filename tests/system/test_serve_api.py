@@ -75,7 +75,7 @@ def test_a_batch_has_an_answer_or_an_error_for_each_photo(client, painted):
     photos = [painted((0, 250, 0)), b"no photo", painted((0, 0, 250))]
     files = [("image", ("photo", photo)) for photo in photos]
     results = client.post("/classify/batch", files=files).json()["results"]
-    assert [one.get("Bottle_Status", "error" in one) for one in results] == ["green", True, "blue"]
+    assert [result.get("Bottle_Status", "error" in result) for result in results] == ["green", True, "blue"]
     many = [("image", ("photo", photos[0]))] * 33
     assert client.post("/classify/batch", files=many).json() == {"error": "Send at most 32 images"}
 
@@ -193,7 +193,7 @@ def test_open_inference_protocol(client, painted):
         ).json(),
         client.post("/v2/models/colours/infer", json={"inputs": [pixels]}).json(),
     ]
-    labels = [{one["name"]: one["data"] for one in answer["outputs"]}["label"] for answer in answers]
+    labels = [{output["name"]: output["data"] for output in answer["outputs"]}["label"] for answer in answers]
     assert labels == [["blue"], ["blue"], ["blue", "blue"]]
     assert answers[0]["id"] == "7"
 

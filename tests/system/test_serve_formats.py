@@ -1,4 +1,4 @@
-"""A server takes the formats that its model was trained on, or those that it is told."""
+"""A server takes the formats that its model was trained on, or those in its settings."""
 
 import subprocess
 import sys

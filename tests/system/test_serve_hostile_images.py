@@ -58,7 +58,7 @@ def _classify(client: httpx.Client, data: bytes) -> tuple[int, float, str]:
 
 
 def test_each_is_answered_in_time(running) -> None:
-    files = {one.name: one for one in hostile_files.hostile()}
+    files = {file.name: file for file in hostile_files.hostile()}
     with running.client() as client:
         for name in _NAMES:
             status, took, text = _classify(client, files[name].make())

@@ -24,7 +24,7 @@ def _client(url: str, **options: object) -> httpx.AsyncClient:
 
 
 async def _load(url: str, photos: list[bytes], stop: asyncio.Event, clients: int = 6) -> Counter[object]:
-    """Ask and ask until told to stop; count statuses, and refused connections apart from broken ones."""
+    """Send requests until stopped; count statuses, and refused connections apart from broken ones."""
     seen: Counter[object] = Counter()
 
     async def ask(number: int) -> None:

@@ -1,4 +1,4 @@
-"""Every request that sends photos is found again in the journal and the logs, with its reason."""
+"""Every request that sends photos is found again in the request log and the logs, with its reason."""
 
 import asyncio
 import hashlib
@@ -41,12 +41,12 @@ class Site(NamedTuple):
     keys: dict[str, str]
 
     def records(self, request_id: str) -> list[RequestRecord]:
-        """What the journal holds of a request."""
+        """What the request log holds of a request."""
 
         async def read() -> list[RequestRecord]:
             store = make_store(str(self.folder / "requests.sqlite"))
             try:
-                return [one async for one in store.read(RecordQuery(request_id=request_id))]
+                return [record async for record in store.read(RecordQuery(request_id=request_id))]
             finally:
                 await store.close()
 
@@ -55,7 +55,7 @@ class Site(NamedTuple):
     def lines(self, name: str, request_id: str) -> list[dict[str, Any]]:
         """What a log holds of a request."""
         text = (self.folder / "logs" / name).read_text(encoding="utf-8")
-        return [one for one in map(json.loads, text.splitlines()) if one.get("request_id") == request_id]
+        return [line for line in map(json.loads, text.splitlines()) if line.get("request_id") == request_id]
 
 
 @pytest.fixture(scope="module")
@@ -142,25 +142,25 @@ def test_every_refused_upload_leaves_its_reason(site: Site, eventually: Callable
         answer = answers[f"refused-{number}"]
         record = _check(site, eventually, f"refused-{number}", ("line 1", "gold"))
         assert (answer.status_code, record.status) == (status, status), path
-        told = answer.json()["error"]
-        assert sentence in told
+        message = answer.json()["error"]
+        assert sentence in message
         # Of several photos each has its own reason, and the answer says which it was.
-        assert record.error in {told, told.removeprefix("photos[0]: ")}
+        assert record.error in {message, message.removeprefix("photos[0]: ")}
 
 
 def test_each_photo_of_a_batch_has_its_own_reason(site: Site, eventually: Callable[..., None]):
     photos = [_saved("JPEG"), b"text", b"\0" * (2**24 + 1), _saved("PNG")]
     with site.server.client() as client:
         headers = _bearer(site.keys["good"], "batch-1")
-        answer = client.post("/classify/batch", files=[("image", ("a", one)) for one in photos], headers=headers)
+        answer = client.post("/classify/batch", files=[("image", ("a", photo)) for photo in photos], headers=headers)
     assert answer.status_code == 200
     eventually(lambda: len(site.records("batch-1")) == 4 and len(site.lines("error.log", "batch-1")) == 2)
     records = site.records("batch-1")
-    errors = {(one.status, one.error) for one in records}
+    errors = {(record.status, record.error) for record in records}
     wrong = {"Invalid image format. Allowed formats: jpg, jpeg, png", "File size exceeds maximum limit"}
     assert errors == {(200, None), *((400, text) for text in wrong)}
     # The size that was too large was never kept; of the text at least the size is known.
-    seen = {one.image and (one.image.size, one.image.format) for one in records if one.status == 400}
+    seen = {record.image and (record.image.size, record.image.format) for record in records if record.status == 400}
     assert seen == {None, (4, "unknown")}
 
 
@@ -249,9 +249,9 @@ def test_an_overloaded_server(
     serve, make_bundle: Callable[..., Path], tmp_path: Path, eventually: Callable[..., None], case: str
 ):
     settings, status, sentence = _OVERLOADED[case]
-    journal, logs = tmp_path / "requests.sqlite", tmp_path / "logs"
+    database, logs = tmp_path / "requests.sqlite", tmp_path / "logs"
     bundle = make_bundle(convolutions=3)
-    server = serve(bundle, "--request-log", journal, "--log-dir", logs, lifecycle__drain_delay=0, **settings)
+    server = serve(bundle, "--request-log", database, "--log-dir", logs, lifecycle__drain_delay=0, **settings)
     with server.client() as client:
         for path in ("/classify", "/classify?detail=1"):
             answer = client.post(path, headers={"X-Request-ID": path[-8:]}, **_form(_saved("JPEG", (640, 480))))
@@ -293,11 +293,13 @@ def test_a_failing_model_reaches_the_error_log_with_the_request_and_a_traceback(
     finally:
         watching.close()
         logging.getLogger().setLevel(logging.WARNING)
-    assert [(one.status_code, one.json()) for one in answers] == [(500, {"error": "Internal server error"})] * 3
-    lines = [json.loads(one) for one in (tmp_path / "error.log").read_text(encoding="utf-8").splitlines()]
+    assert [(answer.status_code, answer.json()) for answer in answers] == [
+        (500, {"error": "Internal server error"})
+    ] * 3
+    lines = [json.loads(line) for line in (tmp_path / "error.log").read_text(encoding="utf-8").splitlines()]
     for number in range(3):
         failure, answered = sorted(
-            (one for one in lines if one["request_id"] == f"failed-{number}"), key=lambda one: "error" in one
+            (line for line in lines if line["request_id"] == f"failed-{number}"), key=lambda line: "error" in line
         )
         assert "RuntimeError: the runtime gave up" in failure["exception"]
         assert (answered["status"], answered["error"]) == (500, "Internal server error")

@@ -138,7 +138,7 @@ def test_in_a_real_browser(
     def refused() -> int:
         with running.client() as client:
             text = client.get("/metrics").text
-        found = [one for one in text.splitlines() if one.startswith('assay_rejected_total{reason="origin"}')]
+        found = [line for line in text.splitlines() if line.startswith('assay_rejected_total{reason="origin"}')]
         return int(float(found[0].split()[-1])) if found else 0
 
     page = browser.new_page()
@@ -147,8 +147,8 @@ def test_in_a_real_browser(
     page.evaluate(_ATTACK, [running.url, list(painted())])
     eventually(lambda: refused() - before >= 2)
     # The name now resolves to the server's own address: its pages are of that origin.
-    told = page.goto(f"http://rebound.example:{running.port}/models")
-    assert told.status == 403
+    response = page.goto(f"http://rebound.example:{running.port}/models")
+    assert response.status == 403
     # A link to the page may be followed.
     page.goto(elsewhere)
     page.evaluate("url => { location.href = url; }", running.url)

@@ -125,9 +125,12 @@ def test_signed_requests_sign_the_path_that_the_client_sees(
 def test_the_pages_with_a_root_path(browser: Any, rooted: Any, behind: Callable[..., str], painted, *, strip: bool):
     url, page = behind(rooted.port, strip=strip), browser.new_page()
     failed: list[str] = []
-    page.on("response", lambda one: failed.append(f"{one.status} {one.url}") if one.status >= 400 else None)
+    page.on(
+        "response",
+        lambda response: failed.append(f"{response.status} {response.url}") if response.status >= 400 else None,
+    )
     page.on("pageerror", lambda one: failed.append(str(one)))
-    page.on("console", lambda one: failed.append(one.text))
+    page.on("console", lambda message: failed.append(message.text))
     photo = {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": painted()}
     for slash in ("", "/"):
         page.goto(f"{url}{slash}")
