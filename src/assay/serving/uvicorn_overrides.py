@@ -8,6 +8,7 @@ one iteration of the event loop: until then its bytes wait, and no more are read
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import logging
 import signal
@@ -304,13 +305,7 @@ class LimitedHttpProtocol(MessageLimits, HttpToolsProtocol):
 
 
 class GracefulServer(uvicorn.Server):
-    """uvicorn's server with signal handlers in the event loop, and a shutdown that loses no connection.
-
-    Args:
-        config: whose protocol is a subclass of `LimitedHttpProtocol`.
-        signal_handlers: called in the event loop.
-        on_startup: called when requests are accepted.
-    """
+    """uvicorn's server with signal handlers in the event loop, and a shutdown that loses no connection."""
 
     def __init__(
         self,
@@ -344,14 +339,12 @@ class GracefulServer(uvicorn.Server):
         waiting = [listening.dup() for listening in sockets or ()]
         for server in self.servers:
             server.close()
-        loop = asyncio.get_running_loop()
+        loop, config = asyncio.get_running_loop(), self.config
+        create_protocol = functools.partial(  # type: ignore[call-arg]
+            config.http_protocol_class, config=config, server_state=self.server_state, app_state={}
+        )
         for connection in itertools.chain.from_iterable(map(accept_waiting, waiting)):
-            await loop.connect_accepted_socket(self._create_protocol, connection, ssl=self.config.ssl)
+            await loop.connect_accepted_socket(create_protocol, connection, ssl=config.ssl)
         # uvicorn closes connections without a request: new ones get a short time to send theirs.
         await asyncio.sleep(_LAST_REQUEST_DELAY)
         await super().shutdown(sockets)
-
-    def _create_protocol(self) -> asyncio.Protocol:
-        return self.config.http_protocol_class(  # type: ignore[call-arg]
-            config=self.config, server_state=self.server_state, app_state={}
-        )
