@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.data.dataset import Dataset, Sample, Split
-from assay.data.splits import count_groups, group_indices, leaking_groups, merge_groups
+from assay.data.groups import count_groups, group_indices, leaking_groups, merge_groups
 
 
 def dataset(*groups: str | None) -> Dataset:

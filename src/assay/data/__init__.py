@@ -2,19 +2,11 @@
 
 from assay.data.cache import EmbeddingCache, PixelCache, PreprocessedImages
 from assay.data.dataset import SPLITS, Dataset, Sample, Split, UnreadableFile
+from assay.data.groups import count_groups, leaking_groups, merge_groups
 from assay.data.hf_datasets import DataSource, as_path
 from assay.data.loading import load_dataset
 from assay.data.manifest import read_manifest, write_manifest
-from assay.data.splits import (
-    Fold,
-    assign_splits,
-    count_groups,
-    cross_validation_folds,
-    leaking_groups,
-    make_folds,
-    merge_groups,
-    validation_folds,
-)
+from assay.data.splits import Fold, assign_splits, cross_validation_folds, make_folds, validation_folds
 
 __all__ = [
     "SPLITS",

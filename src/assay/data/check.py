@@ -1,7 +1,7 @@
 """Audit a labelled data set: read every file once and report what is wrong with it."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,13 +10,23 @@ from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
 from assay.core.tables import join_names
 from assay.data.check_findings import CheckReport, Finding, FindingEntry, FindingKind, Severity, one_per_group
-from assay.data.check_rules import duplicate_findings, image_findings, value_range_finding
+from assay.data.check_rules import duplicate_findings, finding_entry, image_findings
 from assay.data.class_folders import Listing
 from assay.data.dataset import UnreadableFile, map_labels, natural_key
 from assay.data.feature_store import open_feature_store
-from assay.data.image_scan import FILE_NOT_FOUND, ScannedImage, ScanResult, scan_images
+from assay.data.image_scan import (
+    CONVERT_ADVICE,
+    FILE_NOT_FOUND,
+    VALUE_RANGE_ADVICE,
+    ScannedImage,
+    ScanResult,
+    describe_values,
+    scan_images,
+    value_range_conflict,
+)
 from assay.data.loading import build_dataset, list_source, split_for_training
 from assay.data.near_duplicates import MAX_GROUP_SHARE, NearDuplicates, find_near_duplicates
+from assay.image.pixel_conversion import UINT8, ValueEncoding
 from assay.recipe import DataSpec
 
 _FIX_STEPS: Final = (
@@ -28,6 +38,9 @@ _FIX_STEPS: Final = (
 """What to do about files that cannot be read, by what the reason says."""
 MAX_CLASS_RATIO: Final = 10
 """How many times larger than the smallest class the largest may be."""
+
+_DIM_BRIGHTNESS: Final = 20
+"""95th percentile of gray below which deep photos seem to hold fewer bits than their type: 16 is 12 bits."""
 
 _DEFAULT: Final = DataSpec()
 _SEVERITY_ORDER: Final = {severity: place for place, severity in enumerate(Severity)}
@@ -92,7 +105,7 @@ def check(
     labels = listing.labels if mapping is None else list(mapping)
     counts = _ClassCounts(_count_by_label(labels, seen.images), spec.min_images_per_class)
     training = _training_findings(Path(path), listing, seen, trained, spec=spec, seed=seed, value_range=value_range)
-    values = value_range_finding(seen.images, seen.refused, value_range)
+    values = _value_range_finding(seen.images, seen.refused, value_range)
     return _report(listing, seen, alike, counts, training=training, values=values)
 
 
@@ -262,3 +275,40 @@ def _count_photos(count: int) -> str:
 
 def _quoted(labels: object) -> str:
     return ", ".join(repr(label) for label in labels) if isinstance(labels, list | dict) else repr(labels)
+
+
+def _value_range_finding(
+    photos: Sequence[ScannedImage], refused: Counter[ValueEncoding], value_range: tuple[float, float] | None
+) -> Finding | None:
+    """Return what is to be said of the values; None where all have 8 bits or one rule fits all.
+
+    Args:
+        photos: those that can be read.
+        refused: types and ranges of those that training refuses for their values.
+        value_range: of the recipe.
+    """
+    deep = [photo for photo in photos if photo.features.value_type != UINT8.type]
+    if not deep and not refused:
+        return None
+    types = Counter(photo.features.values for photo in photos) + refused
+    groups = one_per_group(finding_entry(photo, str(photo.features.values)) for photo in deep)
+    several = "several types or ranges" if len(types) > 1 else "more than 8 bits"
+    title = f"values of {several}: {describe_values(types)}"
+    if refused:
+        advice = "Set preprocess.value_range: [black, white] for those refused, or convert them to 8 bits."
+        return Finding(FindingKind.value_range, Severity.error, title, advice, groups)
+    if value_range_conflict(types, value_range):
+        advice = f"Training refuses them: {CONVERT_ADVICE if value_range else VALUE_RANGE_ADVICE}."
+        return Finding(FindingKind.value_range, Severity.error, title, advice, groups)
+    if value_range is None and all(photo.features.bright <= _DIM_BRIGHTNESS for photo in deep):
+        return Finding(
+            FindingKind.value_range,
+            Severity.warning,
+            f"photos use little of the range of their values: {describe_values(types)}",
+            "If the camera gives fewer bits, set preprocess.value_range, for 12 bits to [0, 4095].",
+            groups,
+        )
+    if len(types) == 1:
+        return None
+    advice = "See that they show the same brightness: each type is scaled by its own range."
+    return Finding(FindingKind.value_range, Severity.note, title, advice, groups)

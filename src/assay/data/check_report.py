@@ -14,8 +14,8 @@ from assay.core.notebook_html import data_uri
 from assay.core.text import printable, printable_value
 from assay.data.check_findings import CheckReport, Finding, FindingEntry, FindingKind
 from assay.data.dataset import Dataset, Sample
+from assay.data.groups import merge_groups
 from assay.data.manifest import write_manifest
-from assay.data.splits import merge_groups
 from assay.image.thumbnail import jpeg_thumbnail
 
 MAX_THUMBNAILS: Final = 1500

@@ -8,15 +8,12 @@ from typing import Final
 
 from assay.data.check_findings import Finding, FindingEntry, FindingGroup, FindingKind, Severity, one_per_group
 from assay.data.features import Features
+from assay.data.groups import connected_groups
 from assay.data.image_scan import (
-    CONVERT_ADVICE,
-    VALUE_RANGE_ADVICE,
     ScannedImage,
-    describe_values,
-    value_range_conflict,
 )
-from assay.data.near_duplicates import MIN_DETAIL, DuplicateLink, LinkKind, NearDuplicates, connected_groups
-from assay.image.pixel_conversion import UINT8, ValueEncoding
+from assay.data.near_duplicates import MIN_DETAIL, DuplicateLink, LinkKind, NearDuplicates
+from assay.image.pixel_conversion import UINT8
 
 _MAX_DROPPED_SHOWN: Final = 50
 
@@ -329,44 +326,3 @@ def _too_plain(photos: Sequence[ScannedImage]) -> Finding | None:
         what="with too little detail to tell copies",
         advice="Only identical files were looked for among them.",
     )
-
-
-_DIM_BRIGHTNESS: Final = 20
-"""95th percentile of gray below which deep photos seem to hold fewer bits than their type: 16 is 12 bits."""
-
-
-def value_range_finding(
-    photos: Sequence[ScannedImage], refused: Counter[ValueEncoding], value_range: tuple[float, float] | None
-) -> Finding | None:
-    """Return what is to be said of the values; None where all have 8 bits or one rule fits all.
-
-    Args:
-        photos: those that can be read.
-        refused: types and ranges of those that training refuses for their values.
-        value_range: of the recipe.
-    """
-    deep = [photo for photo in photos if photo.features.value_type != UINT8.type]
-    if not deep and not refused:
-        return None
-    types = Counter(photo.features.values for photo in photos) + refused
-    groups = one_per_group(finding_entry(photo, str(photo.features.values)) for photo in deep)
-    several = "several types or ranges" if len(types) > 1 else "more than 8 bits"
-    title = f"values of {several}: {describe_values(types)}"
-    if refused:
-        advice = "Set preprocess.value_range: [black, white] for those refused, or convert them to 8 bits."
-        return Finding(FindingKind.value_range, Severity.error, title, advice, groups)
-    if value_range_conflict(types, value_range):
-        advice = f"Training refuses them: {CONVERT_ADVICE if value_range else VALUE_RANGE_ADVICE}."
-        return Finding(FindingKind.value_range, Severity.error, title, advice, groups)
-    if value_range is None and all(photo.features.bright <= _DIM_BRIGHTNESS for photo in deep):
-        return Finding(
-            FindingKind.value_range,
-            Severity.warning,
-            f"photos use little of the range of their values: {describe_values(types)}",
-            "If the camera gives fewer bits, set preprocess.value_range, for 12 bits to [0, 4095].",
-            groups,
-        )
-    if len(types) == 1:
-        return None
-    advice = "See that they show the same brightness: each type is scaled by its own range."
-    return Finding(FindingKind.value_range, Severity.note, title, advice, groups)

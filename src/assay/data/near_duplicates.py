@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -13,6 +13,7 @@ import numpy as np
 from assay.core.progress import Progress, no_progress
 from assay.data.feature_store import FeatureStore
 from assay.data.features import filename_time, parse_frame
+from assay.data.groups import connected_groups
 from assay.data.image_registration import SMALL_THUMBNAIL_SIDE, THUMBNAIL_SIDE, halve, similarity
 from assay.data.image_scan import ScannedImage
 from assay.data.near_duplicate_candidates import find_candidates
@@ -192,25 +193,6 @@ def find_near_duplicates(
         quick, tightened = _raise_threshold(quick, limit, SIMILARITY_THRESHOLDS[THUMBNAIL_SIDE])
         found += [tightened] if tightened else []
     return NearDuplicates((*identical, *near, *quick), tuple(found))
-
-
-def connected_groups(pairs: Iterable[tuple[int, int]]) -> list[tuple[int, ...]]:
-    """Return the connected components of a graph, members ascending, largest first."""
-    parent: dict[int, int] = {}
-
-    def root(place: int) -> int:
-        parent.setdefault(place, place)
-        while parent[place] != place:
-            parent[place] = place = parent[parent[place]]
-        return place
-
-    for first, second in pairs:
-        low, high = sorted((root(first), root(second)))
-        parent[high] = low
-    members: dict[int, list[int]] = defaultdict(list)
-    for place in sorted(parent):
-        members[root(place)].append(place)
-    return sorted((tuple(group) for group in members.values()), key=lambda group: (-len(group), group))
 
 
 def _identical_links(photos: Sequence[ScannedImage]) -> list[DuplicateLink]:
