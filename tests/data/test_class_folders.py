@@ -68,7 +68,7 @@ def test_other_folders_beside_ready_made_parts_are_named(tmp_path: Path) -> None
         touch(tmp_path / name)
     listing = list_folder(tmp_path)
     assert len(listing.samples) == 2
-    assert listing.warnings == ["folder 'notes' beside the ready-made parts was ignored"]
+    assert listing.warnings == ["folder 'notes' beside the existing splits was ignored"]
 
 
 def test_hidden_and_loose_files_are_counted(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_part_may_stand_in_a_folder_of_its_own_name(tmp_path: Path) -> None:
     make_files(tmp_path, *_with("seg_train/seg_train seg_test/seg_test"), "seg_pred/seg_pred/9.jpg")
     listing = list_folder(tmp_path)
     assert _pairs(listing) == {(label, part) for label in ("cat", "dog") for part in ("train", "test")}
-    assert listing.warnings == ["folder 'seg_pred' beside the ready-made parts was ignored"]
+    assert listing.warnings == ["folder 'seg_pred' beside the existing splits was ignored"]
 
 
 def test_two_folders_of_one_part_are_joined_and_said(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_folders_within_classes_are_no_parts(tmp_path: Path, names: list[str]) -
 def test_unknown_parts_are_shared_out_anew_on_demand(tmp_path: Path) -> None:
     listing = list_folder(make_files(tmp_path, *_with("fold1 fold2")), "splits")
     assert _pairs(listing) == {("cat", None), ("dog", None)}
-    assert "shared out anew" in listing.warnings[0]
+    assert "split anew" in listing.warnings[0]
 
 
 def test_parts_may_stand_within_classes(tmp_path: Path) -> None:

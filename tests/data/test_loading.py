@@ -50,7 +50,7 @@ def test_ready_made_parts_are_kept_and_gaps_told(class_folders: Make) -> None:
     root = class_folders(train__a=2, train__b=2, Validation__a=1, Validation__b=1, test__a=1, test__b=0)
     data = load_dataset(root)
     assert [len(data.part(split)) for split in ("train", "val", "test")] == [4, 2, 1]
-    assert data.warnings == ("the ready-made part test has no photo of 'b'",)
+    assert data.warnings == ("the existing split test has no photo of 'b'",)
 
 
 def test_mapping_decides_the_order(class_folders: Make) -> None:

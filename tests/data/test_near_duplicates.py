@@ -124,7 +124,7 @@ def test_a_group_that_swallows_the_data_is_doubted(
 
     (doubt,) = alike.adjustments
     assert doubt.kind is LinkKind.near
-    assert doubt.largest > 4 >= doubt.now
+    assert doubt.largest_before > 4 >= doubt.largest_after
     assert len(doubt.dropped) >= 4
     assert max((len(group) for group in alike.groups()), default=0) <= 4
     assert not set(doubt.dropped) & set(alike.links)

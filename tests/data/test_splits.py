@@ -167,8 +167,8 @@ def test_val_is_carved_out_of_train_alone() -> None:
     assert sizes(split, "a") == [70, 15, 40]
     assert sizes(split, "b") == [140, 30, 0]
     assert [one.id for one in split.part("test")] == [one.id for one in data.part("test")]
-    assert "val was carved out of train" in split.warnings[0]
-    assert "the ready-made part test has no photo of 'b'" in split.warnings[1]
+    assert "val was taken from train" in split.warnings[0]
+    assert "the existing split test has no photo of 'b'" in split.warnings[1]
 
 
 def test_carving_moves_nothing_into_the_brought_test() -> None:
@@ -187,13 +187,13 @@ def test_train_and_val_without_test() -> None:
     data = dataset(photos("a", 8, split="train") + photos("a", 2, split="val"))
     split = assign_splits(data, SPEC, 0)
     assert sizes(split) == [8, 2, 0]
-    assert split.warnings == ("the data brings no test, so validation is all that judges",)
+    assert split.warnings == ("the data has no test split, so the figures are those of validation",)
 
 
 def test_train_alone_is_shared_out() -> None:
     split = assign_splits(dataset(photos("a", 100, split="train")), SPEC, 0)
     assert sizes(split) == [70, 15, 15]
-    assert "the data brings train alone" in split.warnings[0]
+    assert "the data has a train split only" in split.warnings[0]
 
 
 @pytest.mark.parametrize("brought", [("test",), ("val",), ("val", "test")])

@@ -43,7 +43,7 @@ def list_array_file(path: Path) -> Listing:
 
 
 def is_array_folder(folder: Path) -> bool:
-    """Say whether a folder holds `X.npy` and `y.npy` (or `images.npy` and `labels.npy`), in any case."""
+    """Return whether a folder holds `X.npy` and `y.npy` (or `images.npy` and `labels.npy`), in any case."""
     if not os.access(folder, os.R_OK):
         return False
     names = {path.name.casefold() for path in folder.iterdir()}

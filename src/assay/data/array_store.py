@@ -39,7 +39,7 @@ class ArrayStore:
         *,
         fallbacks: Sequence["ArrayStore"] = (),
     ) -> None:
-        """Hold the names; `opened` opens the file, or else its first use.
+        """Store the index; the file is opened by `opened` or at its first use.
 
         Args:
             path: a file that `create_store_file` made.
@@ -65,7 +65,7 @@ class ArrayStore:
         return {**self.__dict__, "_file": None, "_map": None, "_closer": None}
 
     def __contains__(self, digest: object) -> bool:
-        """Say whether a photo has a slot, filled or not."""
+        """Return whether a photo has a slot, filled or not."""
         return digest in self._places
 
     def get(self, digest: str) -> np.ndarray | None:
@@ -187,7 +187,7 @@ def count_slots(path: Path, slot_bytes: int) -> int:
 
 
 def is_in_use(path: Path) -> bool:
-    """Say whether a process, this one included, has the file open as `ArrayStore`."""
+    """Return whether a process, this one included, has the file open as `ArrayStore`."""
     with path.open("rb") as stream:
         try:
             return not try_lock(stream)

@@ -54,7 +54,7 @@ def clear_array_caches(folder: Path | None = None) -> int:
     """Remove all kept pixels and embeddings; runs that use them go on with what they have open.
 
     Args:
-        folder: of the caches; the usual one when None.
+        folder: of the caches; the default cache folder when None.
 
     Returns:
         The number of bytes given back.
@@ -77,12 +77,12 @@ class _ArrayCache:
     """Most that the files take by default."""
 
     def __init__(self, digests: Iterable[str | None], folder: Path | None = None, max_bytes: int | None = None) -> None:
-        """Name the photos; nothing is opened or made yet.
+        """Store the digests; no file is opened or created yet.
 
         Args:
             digests: SHA-256 of every photo's bytes, 64 hexadecimal digits each; repeated ones share a slot,
                 None is left out.
-            folder: of the caches; the usual one when None.
+            folder: of the caches; the default cache folder when None.
             max_bytes: most that all data sets together may take; by default a fifth of the free disk, and
                 `most_bytes` at most. Counted is what the files may grow to. A file that a run has open is
                 never removed.
@@ -226,7 +226,7 @@ class PreprocessedImages:
     """
 
     def __init__(self, samples: Sequence[Sample], preprocess: Preprocess, cache: PixelCache | None = None) -> None:
-        """Open no photo yet.
+        """Open the cache, but no image.
 
         Args:
             samples: the photos.

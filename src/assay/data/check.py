@@ -67,7 +67,7 @@ def check(
     digests: Mapping[str, str] | None = None,
     progress: Progress = no_progress,
 ) -> CheckReport:
-    """Look at every file of a data set once and say all that is wrong with it.
+    """Find problems in a labelled data set; every file is read once.
 
     Args:
         path: as for `scan`: class folders, train/val/test folders, a manifest, an array file.
@@ -76,9 +76,9 @@ def check(
         seed: of the recipe; decides the split.
         mirrored: take mirrored copies for copies too.
         bursts: look for bursts.
-        max_group_share: share of the data, 0-1, beyond which a group of look-alikes is doubted.
+        max_group_share: share of the data, 0-1, beyond which a group of similar images needs a higher similarity.
         value_range: the recipe's `preprocess.value_range`.
-        cache: folder where features of photos are kept by content; the usual one when None.
+        cache: folder where features of photos are kept by content; the default cache folder when None.
         digests: SHA-256 by sample id of files that this process has read already; see `scan_images`.
         progress: warnings while files are opened and compared.
 
@@ -99,7 +99,7 @@ def check(
             max_group_share=max_group_share,
             progress=progress,
         )
-        # What training would find alike, whatever was asked for here.
+        # The duplicates that training would find, whatever the options here.
         usual = (mirrored, bursts, max_group_share) == (False, True, MAX_GROUP_SHARE)
         trained = alike if usual else find_near_duplicates(seen.images, store, progress=progress)
     labels = listing.labels if mapping is None else list(mapping)
@@ -119,7 +119,7 @@ def _training_findings(
     seed: int,
     value_range: tuple[float, float] | None,
 ) -> list[Finding]:
-    """Ask what training would say of these photos: that it cannot use them, or its warnings."""
+    """Return the error or the warnings that training would give for these images."""
     try:
         dataset = build_dataset(path, listing, seen.verified(), spec.class_mapping, value_range=value_range)
         ready = split_for_training(dataset, alike.id_groups(seen.images), spec, seed)
@@ -229,7 +229,7 @@ def _class_findings(counts: _ClassCounts) -> list[Finding]:
                 FindingKind.empty_class,
                 Severity.error,
                 f"one class only, {_quoted(present)}",
-                "Add photos of what it is to be told from, in a folder of their own.",
+                "Add photos of at least one other class, in a folder of their own.",
             )
         )
     if small := {label: count for label, count in present.items() if count < counts.advised}:

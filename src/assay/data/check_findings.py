@@ -66,7 +66,7 @@ class FindingEntry:
 
 @dataclass(frozen=True, slots=True)
 class FindingGroup:
-    """Photos that are of a finding together; a single one where each speaks for itself."""
+    """Images that a finding names together, such as copies of one image; often a single one."""
 
     photos: tuple[FindingEntry, ...]
     note: str = ""
@@ -101,11 +101,11 @@ class CheckReport:
     classes: Mapping[str, int]
     """Readable photos by label."""
     splits: Mapping[str, int]
-    """Readable photos by ready-made part; empty without such parts."""
+    """Readable images by existing split; empty without splits."""
     findings: tuple[Finding, ...]
     """The worst first."""
     skipped: Mapping[str, int] = field(default_factory=dict)
-    """Files passed over, by reason."""
+    """Skipped files, by reason."""
     groups: tuple[frozenset[str], ...] = ()
     """Ids that must stay together in any split."""
     samples: tuple[Sample, ...] = ()

@@ -115,19 +115,19 @@ def _thumbnail(sample: Sample) -> str:
     try:
         jpeg = jpeg_thumbnail(sample.read(), 4 * _THUMBNAIL_HEIGHT, _THUMBNAIL_HEIGHT)
     except (OSError, AssayError):
-        return ""  # gone since the audit: the page shows its name alone
+        return ""  # deleted since the audit: the page shows its name only
     return data_uri(jpeg.data, "image/jpeg")
 
 
 def _headline(report: CheckReport) -> str:
     parts = [f"{report.photos:,} photos, {len(report.classes)} classes"]
     if report.splits:
-        parts.append("ready-made parts: " + ", ".join(f"{name} {n:,}" for name, n in report.splits.items()))
+        parts.append("existing splits: " + ", ".join(f"{name} {n:,}" for name, n in report.splits.items()))
     if report.groups:
         together = sum(len(group) for group in report.groups)
         parts.append(f"{together:,} of them in {len(report.groups):,} groups that must stay together")
     if report.skipped:
-        parts.append("passed over: " + ", ".join(f"{count} {why}" for why, count in report.skipped.items()))
+        parts.append("skipped: " + ", ".join(f"{count} {why}" for why, count in report.skipped.items()))
     return "; ".join(parts)
 
 
@@ -141,7 +141,7 @@ def _examples(finding: Finding) -> Iterator[str]:
 
 
 class CleanedDataset(NamedTuple):
-    """What was written.
+    """Result of writing.
 
     Attributes:
         manifest: the table of photos.

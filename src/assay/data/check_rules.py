@@ -42,7 +42,7 @@ def duplicate_findings(photos: Sequence[ScannedImage], alike: NearDuplicates, *,
             [group for group in alike.groups() if len(_splits_of(photos, group)) > 1],
             FindingKind.leak,
             Severity.error,
-            what="stand in more than one ready-made part",
+            what="are in more than one of the existing splits",
             advice="Keep each group in one part or let Assay split; what training saw tests nothing.",
             note=lambda group: "parts: " + ", ".join(sorted(_splits_of(photos, group))),
         ),
@@ -68,7 +68,7 @@ def duplicate_findings(photos: Sequence[ScannedImage], alike: NearDuplicates, *,
             FindingKind.burst,
             Severity.warning,
             what="were taken within moments of each other and look alike",
-            advice=f"{kept}: Assay keeps bursts together; other moments teach more.",
+            advice=f"{kept}: Assay keeps bursts together; photos of other moments improve the classifier more.",
         ),
         *_threshold_findings(photos, alike),
     ]
@@ -121,24 +121,25 @@ def _splits_of(photos: Sequence[ScannedImage], group: Sequence[int]) -> set[str]
 
 
 def _threshold_findings(photos: Sequence[ScannedImage], alike: NearDuplicates) -> list[Finding]:
-    """Say that likeness went too far, and show the pairs that were given up."""
+    """Report thresholds that were raised, with the pairs that were dropped by it."""
     return [
         Finding(
             FindingKind.similarity,
             Severity.warning,
-            f"{'moments' if doubt.kind is LinkKind.burst else 'likeness'} linked {doubt.largest:,} photos to one "
-            f"group; more likeness was asked for ({doubt.asked:.1f}), and the largest has {doubt.now:,} now",
-            "Products on a line look alike without being copies: look at these pairs, not taken for "
-            "copies; if they are, give the photos a group in a manifest.",
+            f"{'capture times' if change.kind is LinkKind.burst else 'similarity'} linked {change.largest_before:,} "
+            f"photos to one group; the threshold was raised to {change.threshold:.1f}, and the largest group has "
+            f"{change.largest_after:,} photos now",
+            "Products on a line look similar without being copies: check these pairs, which were not grouped; "
+            "if they are copies, give the photos a group in a manifest.",
             tuple(
                 FindingGroup(
                     (finding_entry(photos[link.first]), finding_entry(photos[link.second])),
-                    f"likeness {link.similarity:.1f}",
+                    f"similarity {link.similarity:.1f}",
                 )
-                for link in doubt.dropped[:_MAX_DROPPED_SHOWN]
+                for link in change.dropped[:_MAX_DROPPED_SHOWN]
             ),
         )
-        for doubt in alike.adjustments
+        for change in alike.adjustments
     ]
 
 
@@ -284,7 +285,7 @@ def _size(photos: Sequence[ScannedImage]) -> Finding | None:
         FindingKind.odd_size,
         Severity.note,
         what=f"of a size far from the usual {usual:.0f} pixels",
-        advice="See that they are of the same kind as the others; thumbnails teach little.",
+        advice="Check that they are of the same kind as the others; a classifier learns little from thumbnails.",
     )
 
 

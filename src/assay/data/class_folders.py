@@ -25,7 +25,7 @@ class ClassFolder(NamedTuple):
     Attributes:
         path: the folder.
         label: its class, in Unicode's composed form.
-        split: the ready-made part it stands in, if any.
+        split: the existing split it stands in, if any.
         nested: whether it holds folders.
     """
 
@@ -111,7 +111,7 @@ def _wrapped(content: FolderContent) -> Path | None:
 
 
 def _are_split_names_classes(folders: Sequence[_Folder], parts: Mapping[str, Split]) -> bool:
-    """Say whether folders with the names of parts hold photos and no classes, as a class `train` does.
+    """Return whether folders with the names of parts hold photos and no classes, as a class `train` does.
 
     Raises:
         AssayError: all folders have such names.
@@ -147,7 +147,7 @@ def _refuse_ambiguous(base: Path, folders: Sequence[_Folder], parts: Mapping[str
 
 
 def _are_classes_of_splits(folders: Sequence[_Folder]) -> bool:
-    """Say whether every folder is a class that holds parts: `cat/train`, `cat/test`; one may lack a part."""
+    """Return whether every folder is a class that holds parts: `cat/train`, `cat/test`; one may lack a part."""
     inside = [find_split_folders(folder.inner) for folder in folders]
     found = {split for parts in inside for split in parts.values()}
     return (len(found) > 1 and "train" in found) and all(
@@ -207,7 +207,7 @@ def _as_splits(
     for folder in folders:
         if known and folder.path.name not in known:
             skipped.counts["folder beside train/val/test"] += 1
-            warnings.append(f"folder {folder.path.name!r} beside the ready-made parts was ignored")
+            warnings.append(f"folder {folder.path.name!r} beside the existing splits was ignored")
             continue
         part = _unwrapped(folder)
         if not part.inner and part.content.files:
@@ -222,7 +222,7 @@ def _as_splits(
     if not found:
         raise AssayError(f"the folders in {base} hold no class folders; put the photos of each class into a folder")
     if not known:
-        warnings.append("no folder has the name of a part: all photos are shared out anew")
+        warnings.append("no folder has the name of a split: all photos are split anew")
     warnings += [
         f"the folders {quote_names(same)} together are the part {split}"
         for split in dict.fromkeys(known.values())

@@ -19,7 +19,7 @@ from assay.image import HEAD_BYTES, sniff
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-"""The parts of a data set: what teaches, what chooses, what judges."""
+"""Splits of a data set: for training, for model selection and calibration, for the final figures."""
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
@@ -43,7 +43,7 @@ class FileContent:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled photo, by its path; the bytes are read when they are asked for."""
+    """One labelled image, by its path; its bytes are read on demand."""
 
     id: str
     """Unique name: the path relative to the data's root with forward slashes (`#n` appended for the n-th
@@ -52,7 +52,7 @@ class Sample:
     label: str
     split: Split | None = None
     group: str | None = None
-    """Photos of one group (patient, module, burst, copies) must not straddle parts; None: on its own."""
+    """Images of one group (patient, module, burst, copies) stay in one split; None: a group of its own."""
     source_label: str | None = None
     """The label before a class mapping."""
     digest: str | None = None
@@ -102,7 +102,7 @@ class Dataset:
     """In ascending order of their ids, whatever order the file system gave them in."""
     unreadable: tuple[UnreadableFile, ...] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
-    """How many files were passed over, by reason."""
+    """Number of skipped files, by reason."""
     warnings: tuple[str, ...] = ()
     """Sentences about things that are odd but harmless."""
 
@@ -190,7 +190,7 @@ def check_label_collisions(labels: Iterable[str]) -> None:
     for label in sorted(set(labels)):
         visible = " ".join(strip_invisible(label).split())
         if not visible:
-            raise AssayError(f"the class {label!r} has a name that nobody can see; give it another one")
+            raise AssayError(f"the class {label!r} has a name without visible characters; rename it")
         other = seen.setdefault(visible.casefold(), label)
         if other != label:
             what = "case" if other.casefold() == label.casefold() else "case, blanks or invisible characters"

@@ -22,7 +22,7 @@ _LOG = logging.getLogger("assay.data.features")
 MAX_RESULTS: Final = 100
 """Comparisons of whole data sets kept at most."""
 MAX_ROWS: Final = 2_000_000
-"""Photos kept at most, about 5 kB each; those looked at longest ago go first."""
+"""Photos kept at most, about 5 kB each; least recently used ones are removed first."""
 
 _SCALARS: Final = tuple(
     item.name for item in fields(Features) if item.name not in {"colour_thumbnail", "gray_thumbnail"}
@@ -119,7 +119,7 @@ class FeatureStore:
 
 @contextmanager
 def open_feature_store(folder: Path | None = None) -> Iterator[FeatureStore]:
-    """Open the store in a cache folder (the usual one when None), else a temporary one."""
+    """Open the store in a cache folder (the default cache folder when None), else a temporary one."""
     path = (folder or cache_folder()) / "features" / f"v{FEATURES_VERSION}.sqlite"
     with contextlib.ExitStack() as cleanup:
         try:
@@ -137,7 +137,7 @@ def clear_features(folder: Path | None = None) -> int:
     """Remove all kept features; runs that use them go on with what they have open.
 
     Args:
-        folder: of the caches; the usual one when None.
+        folder: of the caches; the default cache folder when None.
 
     Returns:
         The number of bytes given back.

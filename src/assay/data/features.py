@@ -112,7 +112,7 @@ _MEASURED_SIDE: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """One photo in numbers. Gray values are 0-255."""
+    """Measurements of one image. Gray values are 0-255."""
 
     digest: str
     """SHA-256 of the file's bytes, 64 hexadecimal digits."""
@@ -238,7 +238,7 @@ def measure_detail(thumbnail: Array) -> float:
     """Return how much a thumbnail shows besides shading, as a standard deviation in gray values.
 
     A quadratic surface is fitted to the slightly blurred thumbnail and taken away. Skies and gradients, which
-    all look like each other, have less than about 1; they cannot be told from copies.
+    all look like each other, have less than about 1; they differs only in case or accents from copies.
 
     Args:
         thumbnail: uint8 [T, T].

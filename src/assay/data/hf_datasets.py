@@ -60,7 +60,7 @@ def as_path(data: DataSource, folder: Path, progress: Progress = no_progress) ->
     What was written before is found again by its content, and not written twice.
 
     Args:
-        data: see `DataSource`. A mapping with one part only says nothing of parts.
+        data: see `DataSource`. A mapping with a single part has no splits.
         folder: where rows are written, into a folder `data-DIGEST`.
         progress: called with the step, the number done and the total.
 

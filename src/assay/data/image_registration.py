@@ -19,7 +19,7 @@ _MAX_DISPLACEMENT: Final = 0.12
 _NOISE_FLOOR: Final = 0.05
 """Residual power, relative to the picture's own variance, that is forgiven everywhere."""
 _EARLY_REJECT: Final = -0.3
-"""Likeness on the small thumbnails below which the large ones are not looked at."""
+"""Similarity on the small thumbnails below which the large ones are not looked at."""
 
 
 class Pose(NamedTuple):

@@ -52,7 +52,7 @@ def load_dataset(
     value_range: tuple[float, float] | None = None,
     progress: Progress = no_progress,
 ) -> Dataset:
-    """Read labelled photos; every one that is kept has been decoded to its end.
+    """Load a labelled data set; every image in it has been decoded to its end.
 
     Args:
         path: a folder of class folders, a folder of train/val/test folders of class folders, either with
@@ -181,7 +181,7 @@ def _check_classes(
 
 
 def _unknown_source_warnings(mapping: ClassMapping, listing: Listing) -> list[str]:
-    """Return a sentence if the mapping speaks of labels the data lacks: perhaps a spelling mistake."""
+    """Return a warning if the mapping names labels that the data lack: perhaps a spelling mistake."""
     kept = {sample.source_label for sample in listing.samples if sample.source_label}
     present = kept.union(listing.labels)
     if present <= set(mapping):
@@ -191,11 +191,11 @@ def _unknown_source_warnings(mapping: ClassMapping, listing: Listing) -> list[st
 
 
 def _missing_class_warnings(order: Sequence[str], samples: Sequence[Sample]) -> list[str]:
-    """Return a sentence for every ready-made part that lacks a class."""
+    """Return a warning for every existing split that lacks a class."""
     seen = Counter((sample.split, sample.label) for sample in samples)
     parts = sorted({split for split, _ in seen if split})
     return [
-        f"the ready-made part {part} has no photo of {quote_names(missing)}"
+        f"the existing split {part} has no photo of {quote_names(missing)}"
         for part in parts
         if (missing := [name for name in order if not seen[part, name]])
     ]
@@ -219,7 +219,7 @@ def load_grouped_dataset(
     keep_bytes: int = 0,
     progress: Progress = no_progress,
 ) -> Dataset:
-    """Read labelled photos and join those that show the same picture into groups.
+    """Load a data set and group the images that show the same picture.
 
     Copies, near-copies and bursts are found whatever the method of the split, so that a random split can tell
     what it lets leak.
@@ -254,12 +254,12 @@ def load_split_dataset(
     keep_bytes: int = 0,
     progress: Progress = no_progress,
 ) -> Dataset:
-    """Read labelled photos and give every one its part; photos of one group share a part.
+    """Load a data set and assign every image to a split; images of one group share a split.
 
     Args:
         path: what `load_dataset` reads.
         spec: class mapping, what the folders in a folder are, shares and method of the split.
-        seed: decides between equals.
+        seed: breaks ties.
         like: parts of an earlier run by id, which stay as they are.
         value_range: the recipe's `preprocess.value_range`.
         keep_bytes: most bytes of files to keep in memory; see `scan_images`.
@@ -273,13 +273,13 @@ def load_split_dataset(
 
 
 def split_for_training(dataset: Dataset, alike: Iterable[Collection[str]], spec: DataSpec, seed: int) -> Dataset:
-    """Share out photos that were read, and refuse what training would refuse.
+    """Assign splits, and raise the errors that training would raise.
 
     Args:
         dataset: readable photos with their classes.
         alike: ids of photos that show the same picture, group by group.
         spec: shares and method of the split, and the class that is looked for.
-        seed: decides between equals.
+        seed: breaks ties.
 
     Returns:
         The data set that training would get, with its warnings.
@@ -293,7 +293,7 @@ def split_for_training(dataset: Dataset, alike: Iterable[Collection[str]], spec:
 
 
 def check_trainable(dataset: Dataset, spec: DataSpec) -> None:
-    """Refuse photos that no training can use.
+    """Raise an error for a data set that cannot be trained on.
 
     Raises:
         UsageError: the class that is looked for is not in the data.

@@ -103,7 +103,7 @@ def list_manifest(path: Path) -> Listing:
 
 
 def has_labels(path: Path) -> bool:
-    """Say whether a table has a column of labels.
+    """Return whether a table has a column of labels.
 
     Raises:
         AssayError: the table cannot be read.
@@ -135,7 +135,7 @@ def _parse_splits(path: Path, table: ImageTable, listing: Listing) -> dict[str, 
                 f"{table.location(row)}: {name} {row.cells['split']!r} is none of {quote_names(SPLITS)}; correct it "
                 "or leave it empty"
             )
-        # A column called `part` or `set` need not speak of these parts.
+        # A column called `part` or `set` need not mean these splits.
         unknown.append(name)
         splits = {}
     if unknown := [name for name in unknown if not name.casefold().startswith(_ROW_NUMBER_COLUMNS)]:

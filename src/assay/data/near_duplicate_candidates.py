@@ -35,7 +35,7 @@ class Candidates(NamedTuple):
 
     Attributes:
         pairs: int64 of shape [P, 2].
-        cosines: float32 of shape [P]: likeness of the descriptors.
+        cosines: float32 of shape [P]: similarity of the descriptors.
     """
 
     pairs: Array

@@ -23,7 +23,7 @@ BURST_WINDOW_SECONDS: Final = 2.0
 BURST_FRAMES: Final = 5
 """Frames of a film that count as moments."""
 BURST_MIN_CORRELATION: Final = 0.6
-"""Correlation of the colour thumbnails that is asked for."""
+"""Smallest correlation of the colour thumbnails of a burst."""
 
 _COMPARED_SUCCESSORS: Final = 8
 """How many photos after each are looked at, so that a crowded second does not cost its square."""
@@ -34,7 +34,7 @@ def find_burst_pairs(
 ) -> np.ndarray:
     """Return pairs of photos, int64 of shape [P, 2], that were taken within moments and look alike.
 
-    Times come from Exif, else from file names; frame numbers only from names that speak of films. Photos of
+    Times come from Exif, else from file names; frame numbers only from names of video frames. Photos of
     different folders can be of one burst when both state a time, for they may have been sorted by label.
 
     Args:
@@ -87,7 +87,7 @@ def _within(moments: list[tuple[float, int]], most: float) -> Iterator[tuple[int
 Array = np.ndarray
 
 SIMILARITY_THRESHOLDS: Final = {THUMBNAIL_SIDE: 3.2, SMALL_THUMBNAIL_SIDE: 2.2}
-"""Likeness from which two photos count as one, by the side of the thumbnails they are compared on."""
+"""Similarity from which two images are near-duplicates, by the side of the thumbnails they are compared on."""
 MIN_DETAIL: Final = 0.7
 """Photos with less detail (skies, gradients, blank ones) are all alike and not compared."""
 MAX_GROUP_SHARE: Final = 0.01
@@ -103,7 +103,7 @@ _PAIR_BATCH: Final = 32
 
 
 class LinkKind(StrEnum):
-    """Why two photos are linked."""
+    """Reason why two images are linked."""
 
     identical = "identical"
     near = "near"
@@ -117,7 +117,7 @@ class DuplicateLink(NamedTuple):
         first: its place in the order the photos were given in.
         second: place of the other.
         kind: why.
-        likeness: as `registration.similarity`; infinite for identical bytes.
+        similarity: as `image_registration.similarity`; infinite for identical bytes.
     """
 
     first: int
@@ -128,22 +128,22 @@ class DuplicateLink(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ThresholdAdjustment:
-    """Likeness had linked too large a part of the data, so more of it was asked for there."""
+    """The similarity threshold was raised because too large a share of the data was linked."""
 
     kind: LinkKind
-    largest: int
+    largest_before: int
     """Photos in the largest group before."""
-    now: int
+    largest_after: int
     """Photos in the largest group after."""
-    asked: float
-    """Likeness asked for at last, within the groups that were too large."""
+    threshold: float
+    """Final similarity threshold within the groups that were too large."""
     dropped: tuple[DuplicateLink, ...]
     """Links given up, the most alike first."""
 
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicates:
-    """All that was found to belong together."""
+    """Links between identical, similar and burst images."""
 
     links: tuple[DuplicateLink, ...]
     adjustments: tuple[ThresholdAdjustment, ...] = ()
@@ -170,7 +170,7 @@ def find_near_duplicates(
     max_group_share: float = MAX_GROUP_SHARE,
     progress: Progress = no_progress,
 ) -> NearDuplicates:
-    """Link photos that are identical, nearly so, or neighbours in a burst.
+    """Link images that are identical, nearly identical or neighbours in a burst.
 
     Args:
         photos: as `scan_images` returns them.
@@ -178,7 +178,7 @@ def find_near_duplicates(
         mirrored: compare with mirrored photos as well.
         bursts: look for bursts.
         max_group_share: share of the photos, 0-1, beyond which a group (of more than `MAX_TRUSTED_GROUP`) is only
-            believed at a higher likeness.
+            linked at a higher similarity.
         progress: called with the step, the number done and the total.
     """
     identical = _identical_links(photos)
@@ -208,7 +208,7 @@ def _identical_links(photos: Sequence[ScannedImage]) -> list[DuplicateLink]:
 def _near_duplicate_links(
     photos: Sequence[ScannedImage], store: FeatureStore, *, mirrored: bool, progress: Progress
 ) -> list[DuplicateLink]:
-    # One photo of each content, and none that shows too little to be told from others.
+    # One photo of each content, and none that shows too little to be distinguished from others.
     place = {photo.features.digest: index for index, photo in reversed(list(enumerate(photos)))}
     chosen = sorted(index for index in place.values() if photos[index].features.detail >= MIN_DETAIL)
     if len(chosen) < 2:
@@ -253,7 +253,7 @@ def _similarities(
     mirrored: bool,
     progress: Progress = no_progress,
 ) -> Array:
-    """Return the likeness of every pair, float32 of shape [P]."""
+    """Return the similarity of every pair, float32 of shape [P]."""
     scores = np.empty(len(pairs), np.float32)
     sides = np.array([_comparison_side(photos, pair) for pair in pairs])
     done = 0
@@ -267,7 +267,7 @@ def _similarities(
             )
             scores[batch] = similarity(first, second[:, :, ::-1] if mirrored else second)
             done += len(batch)
-            progress("Verifying likeness", done, len(pairs))
+            progress("Verifying similarity", done, len(pairs))
     return scores
 
 
@@ -279,20 +279,20 @@ def _thumbnails(store: FeatureStore, digests: Sequence[str], side: int) -> Array
 def _raise_threshold(
     links: list[DuplicateLink], limit: int, strictest: float
 ) -> tuple[list[DuplicateLink], ThresholdAdjustment | None]:
-    """Ask for more likeness within groups of more than `limit` photos until there is none."""
+    """Raise the threshold within groups of more than `limit` images until there is none."""
     groups = connected_groups((link.first, link.second) for link in links)
     if not groups or len(groups[0]) <= limit:
         return links, None
     kind, before = links[0].kind, len(groups[0])
     kept, dropped = links, list[DuplicateLink]()
-    asked = min(link.similarity for link in links)
-    while len(groups[0]) > limit and asked < strictest:
-        asked = min(max(asked, 0.0) + _THRESHOLD_STEP, strictest)
+    threshold = min(link.similarity for link in links)
+    while len(groups[0]) > limit and threshold < strictest:
+        threshold = min(max(threshold, 0.0) + _THRESHOLD_STEP, strictest)
         suspect = {place for group in groups if len(group) > limit for place in group}
-        weak = [link for link in kept if link.first in suspect and link.similarity < asked]
+        weak = [link for link in kept if link.first in suspect and link.similarity < threshold]
         dropped += weak
         gone = set(weak)
         kept = [link for link in kept if link not in gone]
         groups = connected_groups((link.first, link.second) for link in kept) or [()]
     dropped.sort(key=lambda link: -link.similarity)
-    return kept, ThresholdAdjustment(kind, before, len(groups[0]), asked, tuple(dropped))
+    return kept, ThresholdAdjustment(kind, before, len(groups[0]), threshold, tuple(dropped))

@@ -24,7 +24,7 @@ PLAN_FILE = ".augment.json"
 
 @dataclass(frozen=True)
 class AugmentedDataset:
-    """What was written."""
+    """Result of writing."""
 
     manifest: Path
     originals: int
@@ -163,7 +163,7 @@ _FULL_IMAGE = (0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class CroppedDataset:
-    """What was written."""
+    """Result of writing."""
 
     manifest: Path
     photos: int

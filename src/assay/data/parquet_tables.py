@@ -118,7 +118,7 @@ def open_parquet_images(path: Path) -> ParquetImages | None:
         columns = ", ".join(file.schema_arrow.names)
         raise AssayError(f"{path} has photos but no column 'label'; its columns are {columns}")
     if found.get("split", "split") != "split" and not _are_splits(file, found["split"]):
-        # A column called `part` or `set` need not speak of these parts.
+        # A column called `part` or `set` need not mean these splits.
         del found["split"]
     return ParquetImages(path, {"image": pictures[0], **found}, _class_names(file, found["label"]))
 

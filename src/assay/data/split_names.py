@@ -44,7 +44,7 @@ def parse_split_names(names: Iterable[str]) -> dict[str, Split]:
 
 
 def find_split_folders(names: Iterable[str]) -> dict[str, Split]:
-    """Return the part of each folder of a data set; empty where the names do not speak of parts.
+    """Return the part of each folder of a data set; empty where the names are not those of splits.
 
     They do when every one of them is a part's name, when train stands beside val or test, or when such names
     have the same addition: `seg_train` and `seg_test`.

@@ -23,12 +23,12 @@ class Fold(NamedTuple):
 def make_folds(
     samples: Sequence[Sample], k: int, seed: int, *, val: float = 0.15, method: str = "grouped"
 ) -> list[Fold]:
-    """Share samples out to k rounds; every sample is tested in exactly one of them.
+    """Split samples into k folds; every sample is in exactly one test part.
 
     Args:
         samples: their own splits are ignored.
         k: number of rounds, 2 or more.
-        seed: decides between equals.
+        seed: breaks ties.
         val: share of the photos not tested that chooses (early stopping, calibration), above 0 and below 1.
         method: `grouped` keeps groups whole, `random` ignores them.
 
@@ -53,12 +53,12 @@ def make_folds(
 
 
 def validation_folds(samples: Sequence[Sample], k: int, seed: int, *, method: str = "grouped") -> list[Fold]:
-    """Share all samples but those of the test part out to k rounds; each validates in exactly one of them.
+    """Split all samples except the test split into k folds; every one is in exactly one validation part.
 
     Args:
         samples: those with the split `test` are the test of every round; other splits are ignored.
         k: number of rounds, 2 or more.
-        seed: decides between equals.
+        seed: breaks ties.
         method: `grouped` keeps groups whole, `random` ignores them.
 
     Raises:
@@ -94,7 +94,7 @@ def cross_validation_folds(dataset: Dataset, k: int, spec: SplitSpec, seed: int)
         dataset: labelled samples with their groups; of its own parts only the test is kept.
         k: number of folds, 2 or more.
         spec: method, and the share of validation.
-        seed: decides between equals.
+        seed: breaks ties.
 
     Raises:
         UsageError: k is below 2.
@@ -129,7 +129,7 @@ def fold_warnings(dataset: Dataset) -> list[str]:
 
 
 def too_few_message(photos: int, groups: int) -> str:
-    """Begin the sentence that says that photos cannot be shared out."""
+    """Return the beginning of an error: too few photos or groups for a split."""
     count = "1 photo" if photos == 1 else f"{photos} photos"
     whole = "1 group that stays" if groups == 1 else f"{groups} groups that stay"
     inside = f" in {whole} together" if groups < photos else ""
@@ -193,7 +193,7 @@ def assign_splits(dataset: Dataset, spec: SplitSpec, seed: int, like: Mapping[st
     Args:
         dataset: labelled samples, with or without splits and groups.
         spec: shares and method.
-        seed: decides between equals. The result depends on it, on the ids and on the groups, never on the
+        seed: breaks ties. The result depends on it, on the ids and on the groups, never on the
             order of files.
         like: parts of an earlier run by id; these photos keep them, new members of their groups follow
             them, and only other new photos are shared out.
@@ -235,15 +235,15 @@ def _plan_split(samples: Sequence[Sample], spec: SplitSpec, like: Mapping[str, S
         takers = SPLITS if "test" not in parts else SPLITS[:2]
         return _SplitPlan(old | brought, frozenset(SPLITS), _shares(spec, takers), ())
     if parts == {"train"}:
-        remark = "the data brings train alone, so it was shared out like data without parts"
+        remark = "the data has a train split only, so all photos were split anew"
         return _SplitPlan(old, frozenset(SPLITS), _shares(spec, SPLITS), (remark,))
     if "val" not in parts:
         # What the data calls train may have become val in the earlier run; a test stays a test.
         fixed: dict[str, Split] = {name: split for name, split in old.items() if split != "test"}
         fixed |= {name: split for name, split in brought.items() if split == "test"}
-        remark = "the data brings train and test but no val, so val was carved out of train"
+        remark = "the data has train and test but no val, so val was taken from train"
         return _SplitPlan(fixed, frozenset({"train", "val"}), _shares(spec, ("train", "val")), (remark,))
-    remark = "the data brings no test, so validation is all that judges"
+    remark = "the data has no test split, so the figures are those of validation"
     return _SplitPlan(brought, frozenset(), _shares(spec, ("train", "val")), () if "test" in parts else (remark,))
 
 
@@ -262,7 +262,7 @@ def _assign(samples: Sequence[Sample], plan: _SplitPlan, seed: int, *, singly: b
         group = [samples[index] for index in indices]
         settled = [plan.fixed[sample.id] for sample in group if plan.fixed.get(sample.id) in plan.follow]
         if settled:
-            # New members of an old group follow it; of a group that straddles already, the larger side.
+            # New members of an old group follow it; of a group that is in several splits already, the larger part.
             side = max(SPLITS, key=settled.count)
             result |= {sample.id: side for sample in group if sample.id not in plan.fixed}
         for taken in dict.fromkeys(result.get(sample.id) for sample in group):
@@ -291,7 +291,7 @@ def _warnings(result: Dataset, plan: _SplitPlan, spec: SplitSpec) -> list[str]:
             remarks.append(f"{split} has no photo of {quote_names(missing)}: too few groups for every part")
         elif missing:
             # The words of `scan`, so that it is said once.
-            remarks.append(f"the ready-made part {split} has no photo of {quote_names(missing)}")
+            remarks.append(f"the existing split {split} has no photo of {quote_names(missing)}")
     if leaks := leaking_groups(result.samples):
         because = "groups are ignored (random)" if spec.method == "random" else "they were there already"
         remarks.append(f"{len(leaks)} groups of photos stand in more than one part, since {because}")

@@ -145,7 +145,7 @@ def _fill_levels(lack: np.ndarray, amount: int) -> np.ndarray:
 def _cover_labels(
     chosen: dict[int, int], free: Sequence[int], groups: Sequence[StratifiedGroup], parts: int, *, complete_first: bool
 ) -> None:
-    """Give every part a group of every label that has one for each; the first one, if it teaches, of all."""
+    """Move groups until every part has every label that has enough groups; the first part if `complete_first`."""
     holders: dict[str | None, list[set[int]]] = defaultdict(lambda: [set() for _ in range(parts)])
     for index, part in chosen.items():
         for label in _label_kinds(groups[index]):
@@ -159,7 +159,7 @@ def _cover_labels(
             candidates = [index for held in holders[label] for index in held if index in movable]
             giver = _best_donor(candidates, chosen, groups, holders)
             if giver is None and (part == 0 if complete_first else label is None):
-                # A class that nothing teaches is worse than one that nothing judges, or than an empty part.
+                # A class without training data is worse than one without test data, or than an empty part.
                 giver = _fallback_donor(label, candidates, chosen, groups, holders)
             if giver is not None:
                 _move(giver, part, chosen, groups, holders)

@@ -130,7 +130,7 @@ def walk_images(top: Path, skipped: SkippedFiles, others: Collection[Path] = ())
 
 
 def is_image_file(path: Path) -> bool:
-    """Say whether a file's name or content is an image's; one that cannot be opened is taken for one."""
+    """Return whether a file's name or content is an image's; one that cannot be opened is taken for one."""
     if path.suffix.casefold() in IMAGE_SUFFIXES:
         return True
     try:
@@ -221,7 +221,7 @@ def _is_beside_or_around(target: Path, home: Path) -> bool:
 
 
 def _is_listed(target: Path, top: Path, *, folder: bool) -> bool:
-    """Say whether a file or folder is listed when `top` is, by its place alone."""
+    """Return whether a file or folder is listed when `top` is, by its place alone."""
     if target == top or not target.is_relative_to(top):
         return False
     *above, name = target.relative_to(top).parts

@@ -65,9 +65,9 @@ class SkippedFiles:
 
 
 def is_assay_output(folder: Path, depth: int = _OUTPUT_DEPTH) -> bool:
-    """Say whether Assay wrote a folder: a run, an evaluation, heat maps, or a folder of nothing but these.
+    """Return whether Assay wrote a folder: a run, an evaluation, heat maps, or a folder of nothing but these.
 
-    Caches count too. The folder is judged by the names of the files in it, and of those in its folders.
+    Caches count too. It is recognized by the names of the files in it, and of those in its folders.
 
     Args:
         folder: the folder.

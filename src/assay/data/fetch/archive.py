@@ -82,7 +82,7 @@ class ArchivePaths:
         key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
         known = self._places.setdefault(key, (path, is_file))
         if known[0] != path:
-            raise self.refusal(name, f"cannot be told from {known[0]!r} where case or accents do not count")
+            raise self.refusal(name, f"differs only in case or accents from {known[0]!r}")
         if known[1] != is_file:
             raise self.refusal(name, "is both a file and a folder")
         new = len(self._places) > self._count
@@ -125,7 +125,7 @@ _DAMAGE_ERRORS = (
 
 @dataclass(frozen=True)
 class ArchiveLimits:
-    """What an archive may expand to."""
+    """Limits on the size of an unpacked archive."""
 
     max_bytes: int = 50 * 1024**3
     """Bytes in all."""
@@ -154,7 +154,7 @@ class _Budget:
 def unpack(archive: Path, to: Path, limits: ArchiveLimits | None = None, *, progress: Progress = no_progress) -> Path:
     """Unpack an archive into the new folder `to`.
 
-    The format is judged by content. Modes, owners and dates in the archive are ignored. A lone folder that
+    The format is detected by content. Modes, owners and dates in the archive are ignored. A lone folder that
     holds all the others is left out, so that class folders stand directly in `to`.
 
     Args:
