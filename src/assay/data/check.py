@@ -176,6 +176,7 @@ def _report(
         skipped=dict(sorted((listing.skipped + seen.skipped).items())),
         groups=tuple(alike.id_groups(seen.images)),
         samples=tuple(photo.sample for photo in seen.images),
+        features={photo.sample.id: photo.features for photo in seen.images},
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from assay.core.errors import UsageError
 from assay.data.dataset import Sample
+from assay.data.features import Features
 
 REPORT_VERSION: Final = 1
 """Version of the JSON form; it grows when a field changes its meaning or goes."""
@@ -110,6 +111,8 @@ class CheckReport:
     """Ids that must stay together in any split."""
     samples: tuple[Sample, ...] = ()
     """The photos that can be read, with their digests."""
+    features: Mapping[str, Features] = field(default_factory=dict)
+    """What was measured of them, by id."""
 
     def of(self, kind: FindingKind) -> Finding | None:
         """Return the finding of this kind, if there is one."""

@@ -11,11 +11,12 @@ from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
 from assay.data import SPLITS, Dataset, Sample, Split
 from assay.data.check import check
-from assay.data.check_findings import FindingKind
+from assay.data.check_findings import CheckReport, FindingKind
 from assay.evaluation import Predictions
 from assay.evaluation.predictions import ReadImage
 from assay.evaluation.report import EpochMetrics, MakeHeatmap, ReportContext, ReportFinding, write_report
 from assay.evaluation.report.thumbnails import LARGE
+from assay.evaluation.slices import ImageProperties
 from assay.inference import Classifier
 from assay.pipeline.explain import create_explainer
 from assay.pipeline.predict_dataset import Evaluation
@@ -61,7 +62,8 @@ def write_run_report(
     """
     classifier, recipe, split = evaluated.classifier, run.recipe(), evaluated.reported_split
     evaluation = evaluated.splits[split]
-    findings, predefined = _check_data(run.data, recipe, dataset, progress)
+    report = _check_data(run.data, recipe, dataset, progress)
+    findings = None if report is None else [*_audit_findings(report), *_loading_findings(dataset)]
     context = ReportContext(
         title=classifier.info.name,
         split_name=SPLIT_TITLES[split],
@@ -79,9 +81,10 @@ def write_run_report(
         training_predictions=evaluated.training,
         read_image=_image_reader(dataset.samples),
         make_heatmap=_heatmap_function(classifier),
-        findings=None if findings is None else [*findings, *_loading_findings(dataset)],
+        image_properties={} if report is None else _image_properties(report),
+        findings=findings,
         split_counts={name: dataset.counts(name) for name in SPLITS if dataset.part(name)},
-        split_description=_describe_split(dataset, recipe, predefined=predefined),
+        split_description=_describe_split(dataset, recipe, predefined=report is not None and bool(report.splits)),
         provenance=_provenance(classifier, run.data),
         settings=dump_recipe(recipe),
     )
@@ -142,15 +145,13 @@ def write_evaluation_report(
     return write_report(folder, evaluation.predictions, evaluation.metrics, context, progress)
 
 
-def _check_data(
-    source: Path, recipe: Recipe, dataset: Dataset, progress: Progress
-) -> tuple[list[ReportFinding] | None, bool]:
-    """Return the findings of the data check, None if the source cannot be read, and whether it has splits.
+def _check_data(source: Path, recipe: Recipe, dataset: Dataset, progress: Progress) -> CheckReport | None:
+    """Check the data; None if the source cannot be read.
 
     Images whose digests the dataset knows are not read again.
     """
     try:
-        report = check(
+        return check(
             source,
             spec=recipe.data,
             seed=recipe.train.seed,
@@ -159,14 +160,23 @@ def _check_data(
             progress=progress,
         )
     except AssayError:
-        return None, False
-    findings = [
+        return None
+
+
+def _audit_findings(report: CheckReport) -> list[ReportFinding]:
+    return [
         ReportFinding(finding.severity.value, finding.title, finding.advice, finding.photos)
         for finding in report.findings
         # The warnings of the training itself are those of the dataset.
         if finding.kind is not FindingKind.training
     ]
-    return findings, bool(report.splits)
+
+
+def _image_properties(report: CheckReport) -> dict[str, ImageProperties]:
+    return {
+        name: ImageProperties(image.format, image.width, image.height, image.brightness / 255)
+        for name, image in report.features.items()
+    }
 
 
 def _loading_findings(dataset: Dataset) -> list[ReportFinding]:
