@@ -233,7 +233,7 @@ async def test_records_the_database_refuses_for_good_do_not_block_the_others(
 
 
 async def test_an_address_that_cannot_be_right_ends_the_start(journal: MakeJournal, other_file: Path):
-    with pytest.raises(AssayError, match="is no SQLite file"):
+    with pytest.raises(AssayError, match="is not an SQLite file"):
         await journal(make_store(str(other_file))).start()
 
 

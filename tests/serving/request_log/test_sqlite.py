@@ -95,7 +95,7 @@ def other_file(tmp_path: Path) -> Path:
 
 async def test_a_file_that_is_something_else_is_left_alone(other_file: Path):
     store = SqliteStore(other_file)
-    with pytest.raises(AssayError, match="is no SQLite file") as raised:
+    with pytest.raises(AssayError, match="is not an SQLite file") as raised:
         await store.open()
     assert not isinstance(raised.value, StoreUnavailableError)
     await store.close()
@@ -105,7 +105,7 @@ async def test_a_file_that_is_something_else_is_left_alone(other_file: Path):
 
 async def test_a_folder_that_cannot_be_made_is_said(other_file: Path):
     store = SqliteStore(other_file / "folder" / "requests.sqlite")
-    with pytest.raises(AssayError, match="cannot be made"):
+    with pytest.raises(AssayError, match="cannot be created"):
         await store.open()
     await store.close()
 

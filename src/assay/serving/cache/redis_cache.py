@@ -80,7 +80,7 @@ class RedisCache:
         return found[_DIGEST_BYTES:]
 
     async def put(self, key: str, value: bytes) -> None:
-        """Keep `value`, unless it is too long or Redis does not answer in time."""
+        """Store `value`, unless it is too long or Redis does not respond in time."""
         kept = _digest(key, value) + value
         if len(kept) <= _MAX_VALUE_BYTES:
             await self._ask(lambda: self._redis.set(key, kept, px=self._milliseconds))
@@ -109,11 +109,11 @@ class RedisCache:
         except (RedisError, OSError):  # TimeoutError is an OSError
             self._telemetry.emit(CacheRequested("unavailable"))
             if self._breaker.failed():
-                _log.warning("Redis is away; answers are kept in this process alone")
+                _log.warning("Redis is unavailable; results are cached in this process only")
                 self._telemetry.emit(DependencyStatus("cache", up=False))
             return None
         if self._breaker.succeeded():
-            _log.warning("Redis is back; answers are kept there again")
+            _log.warning("Redis is available again")
             self._telemetry.emit(DependencyStatus("cache", up=True))
         return answer
 

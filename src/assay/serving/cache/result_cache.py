@@ -27,25 +27,20 @@ class _Flight(Generic[_T]):
 
 
 class SingleFlight(Generic[_T]):
-    """Joins callers that ask for the same key at the same time. For one event loop."""
+    """Computes a value once for concurrent callers of the same key. For one event loop."""
 
     def __init__(self) -> None:
         self._flights: dict[str, _Flight[_T]] = {}
 
     def __contains__(self, key: str) -> bool:
-        """Whether somebody works on `key` now, so that `run` would join."""
+        """Whether `key` is being computed, so that `run` would wait for it."""
         return key in self._flights
 
     async def run(self, key: str, compute: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Return what `compute` returns, called once for all who wait for `key` now.
+        """Return the result of `compute`, shared by all callers that wait for `key`.
 
-        An error goes to all of them, and nobody who comes later. The work belongs to no caller: one who is
-        cancelled leaves the others waiting, and only when the last has left is the work cancelled too. So a
-        caller's own deadline goes around this call, not into `compute`.
-
-        Args:
-            key: what is asked.
-            compute: makes the work; not called when somebody works on `key` already.
+        An exception is raised in all of them. Cancelling a caller does not cancel the computation, unless it is the
+        last one: a caller's own timeout goes around this call, not into `compute`.
         """
         flight = self._flights.get(key)
         if flight is None:
@@ -58,7 +53,7 @@ class SingleFlight(Generic[_T]):
         finally:
             flight.waiting -= 1
             if not flight.waiting and not flight.task.done():
-                # Whoever comes from now on must not join work that is being cancelled.
+                # Later callers must not join a computation that is being cancelled.
                 self._landed(key, flight)
                 flight.task.cancel()
 
@@ -70,28 +65,28 @@ class SingleFlight(Generic[_T]):
 
 
 class Cache(Protocol):
-    """A bounded store of answers. No method raises because a store is away: a miss is the answer then."""
+    """A bounded cache of results. An unavailable store is a miss, not an exception."""
 
     async def get(self, key: str) -> bytes | None:
-        """Return what was put under `key`, or None."""
+        """Return the value of `key`, or None."""
 
     async def put(self, key: str, value: bytes) -> None:
-        """Keep `value`; another one under the same key is replaced."""
+        """Store `value`, replacing any other one of the same key."""
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
 
 
-_FORMAT_VERSION = 3  # another one when the meaning of the values changes
+_FORMAT_VERSION = 3  # increment when the meaning of the values changes
 
 
 def cache_key(sha256: str, model_version: str, options: Mapping[str, str | float | bool | None]) -> str:
-    """Return the key of one answer: equal for equal photos, models and options, and else different.
+    """Return the cache key of a result: equal only for equal photos, models and options.
 
     Args:
         sha256: of the uploaded bytes, 64 hexadecimal digits.
         model_version: of the bundle; it covers weights, preprocessing, classes, temperature and limits.
-        options: whatever else shapes the answer, such as `detail` and `explain`; their order does not count.
+        options: further inputs of the result, such as `explain`; their order does not matter.
     """
     return f"{_key_prefix(repr((model_version, sorted(options.items()))))}:{sha256}"
 
@@ -102,7 +97,7 @@ def _key_prefix(canonical: str) -> str:
 
 
 _ENTRY_OVERHEAD = 300  # bytes of Python's objects and of the table around one entry, measured
-"""What an entry takes besides its key and value."""
+"""Bytes of an entry besides key and value."""
 
 
 class _Entry(NamedTuple):
@@ -135,7 +130,7 @@ class MemoryCache:
         return len(self._kept)
 
     async def get(self, key: str) -> bytes | None:
-        """Return what was put under `key`, or None."""
+        """Return the value of `key`, or None."""
         entry = self._kept.get(key)
         if entry is None:
             return None
@@ -170,7 +165,7 @@ def _entry_bytes(key: str, value: bytes) -> int:
 
 
 class TieredCache:
-    """Several caches as one. Answers never change under their key, so that no tier can be out of date."""
+    """Several caches as one. The value of a key never changes, so that no tier can be outdated."""
 
     def __init__(self, tiers: Sequence[Cache], telemetry: TelemetrySink) -> None:
         """Join caches.

@@ -60,7 +60,7 @@ def read_label_table(path: Path, needed: Sequence[str], *, literal: bool = False
 
 
 def write_label_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
-    """Write rows as CSV; what a row has besides the columns is left out."""
+    """Write the given columns of rows as CSV."""
     text = io.StringIO()
     writer = SafeCsvWriter(text, exact=True)
     writer.writerow(columns)
@@ -73,16 +73,16 @@ _SUSPECT_KIND = "label_suspect"
 
 @dataclass(frozen=True, slots=True)
 class LabelCandidate:
-    """A photo to look at."""
+    """A photo to label."""
 
     path: Path
     """Absolute."""
     label: str
-    """What it is taken for now."""
+    """Its current label."""
     note: str
-    """Why it should be looked at."""
+    """Why it should be checked."""
     fleeting: bool = False
-    """Whether the server may drop the photo."""
+    """Whether the server may delete the photo."""
 
     @property
     def id(self) -> str:
@@ -91,7 +91,7 @@ class LabelCandidate:
 
 
 def uncertain_candidates(folder: Path, model: str) -> list[LabelCandidate]:
-    """Return the photos of a folder that a model answered, least sure first.
+    """Return the photos of a folder that a model classified, least confident first.
 
     Raises:
         UsageError: its manifest cannot be read.
@@ -101,14 +101,16 @@ def uncertain_candidates(folder: Path, model: str) -> list[LabelCandidate]:
     except (OSError, KeyError, ValueError, csv.Error) as error:
         raise UsageError(f"{folder} holds no manifest of uncertain photos: {error}") from None
     return [
-        LabelCandidate(folder.absolute() / row.path, row.label, f"{100 * row.confidence:.0f} % sure", fleeting=True)
+        LabelCandidate(
+            folder.absolute() / row.path, row.label, f"{100 * row.confidence:.0f} % confidence", fleeting=True
+        )
         for row in sorted(kept, key=lambda row: row.confidence)
         if row.model == model
     ]
 
 
 def suspect_candidates(path: Path, data: Path | None) -> list[LabelCandidate]:
-    """Return the photos whose labels a check doubts, most doubtful first.
+    """Return the photos with suspected label errors, most suspicious first.
 
     Args:
         path: `label_issues.csv` of a report, or the JSON that `assay check --model --json` prints.
@@ -227,7 +229,7 @@ class LabelStore:
             self._write({**self.given(), place: label})
 
     def take_back(self, candidate: LabelCandidate) -> None:
-        """Forget the label of a photo, and the copy that was made of it.
+        """Delete the label of a photo, and the copy of the photo.
 
         Raises:
             OSError: nothing can be written.

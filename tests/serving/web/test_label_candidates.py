@@ -18,8 +18,8 @@ def test_the_least_sure_come_first_and_other_models_photos_not_at_all(tmp_path: 
         (tmp_path / f"{name}.jpg").write_bytes(b"")
     found = uncertain_candidates(tmp_path, "colours")
     assert [(one.path.name, one.label, one.note) for one in found] == [
-        ("b.jpg", "blue", "40 % sure"),
-        ("a.jpg", "red", "80 % sure"),
+        ("b.jpg", "blue", "40 % confidence"),
+        ("a.jpg", "red", "80 % confidence"),
     ]
     assert all(one.fleeting for one in found)
 
