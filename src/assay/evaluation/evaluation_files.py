@@ -4,6 +4,7 @@ Every file is written atomically; files of an earlier evaluation in the same fol
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from assay.evaluation.confusion_matrix import ConfusionMatrix, confusion_matrix_
 from assay.evaluation.figure_style import BLUE, VERMILION, to_png
 from assay.evaluation.figures import class_metrics_figure
 from assay.evaluation.metrics import Metrics, classification_report
-from assay.evaluation.predictions import Mistake, Predictions, misclassified_photos
+from assay.evaluation.predictions import Mistake, Predictions, ReadImage, misclassified_photos
 from assay.evaluation.slices import Slice, accuracy_by_source_label, slices_text
 from assay.image.contact_sheet import MUTED, CaptionLine, ContactSheet, Tile
 from assay.image.overlay import encode_png
@@ -52,6 +53,7 @@ def write_evaluation(
     *,
     figures: bool = True,
     max_photos: int = MAX_SHEET_PHOTOS,
+    read: ReadImage | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, Path]:
     """Write metrics, tables, figures and the predictions.
@@ -62,6 +64,7 @@ def write_evaluation(
         metrics: of the predictions.
         figures: whether figures are drawn, which takes longer than all the rest.
         max_photos: most images on the contact sheet of mistakes; the CSV lists them all.
+        read: returns an image's bytes; None: read from the file at its path.
         progress: called with the number of images read and figures drawn.
 
     Returns:
@@ -88,7 +91,7 @@ def write_evaluation(
         "confusion_figure": lambda: to_png(confusion_matrix_figure(confusion, "both")),
         "confusion_shares_figure": lambda: to_png(confusion_matrix_figure(confusion, "shares")),
         "misclassified_figure": lambda: encode_png(
-            np.asarray(misclassified_sheet(mistakes, limit=max_photos, progress=progress).draw())
+            np.asarray(misclassified_sheet(mistakes, limit=max_photos, read=read, progress=progress).draw())
         ),
     }
     for done, (name, draw) in enumerate(drawings.items(), start=1):
@@ -102,19 +105,24 @@ def write_evaluation(
 
 
 def misclassified_sheet(
-    mistakes: Sequence[Mistake], *, limit: int = MAX_SHEET_PHOTOS, progress: Progress = no_progress
+    mistakes: Sequence[Mistake],
+    *,
+    limit: int = MAX_SHEET_PHOTOS,
+    read: ReadImage | None = None,
+    progress: Progress = no_progress,
 ) -> ContactSheet:
     """Lay out the first mistakes: the image, its label → the prediction, and the confidence.
 
     Args:
         mistakes: in display order.
         limit: most images on the sheet; at least 1.
+        read: returns an image's bytes; None: read from the file at its path.
         progress: called with the number of images read.
     """
     shown = mistakes[: max(1, limit)]
     tiles = []
     for mistake in shown:
-        tiles.append(_mistake_tile(mistake))
+        tiles.append(_mistake_tile(mistake, read))
         progress("misclassified photos", len(tiles), len(shown))
     title, note = f"Misclassified photos ({len(mistakes)})", "label → prediction and its confidence"
     if not mistakes:
@@ -127,11 +135,12 @@ def misclassified_sheet(
     return ContactSheet(tiles, _SHEET_COLUMNS, _SHEET_SIDE, title, note)
 
 
-def _mistake_tile(mistake: Mistake) -> Tile:
+def _mistake_tile(mistake: Mistake, read: ReadImage | None) -> Tile:
     label = mistake.actual
     if mistake.source_label is not None and mistake.source_label != mistake.actual:
         label = f"{mistake.actual} ({mistake.source_label})"
-    photo = square_thumbnail(mistake.path, _SHEET_SIDE)
+    given = None if read is None else partial(read, mistake.id, mistake.path)
+    photo = square_thumbnail(mistake.path, _SHEET_SIDE, given)
     lines = (
         CaptionLine(label, BLUE, bold=True),
         CaptionLine(f"→ {mistake.predicted}  {format_percent(mistake.confidence)}", VERMILION, bold=True),

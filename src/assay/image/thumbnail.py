@@ -1,6 +1,7 @@
 """Thumbnails: images scaled down to fit a box, as square pixel arrays or as JPEG files."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,10 +49,16 @@ def jpeg_thumbnail(data: bytes, max_width: int, max_height: int) -> JpegThumbnai
     return JpegThumbnail(stream.getvalue(), *size)
 
 
-def square_thumbnail(path: str | Path, size: int) -> SquareThumbnail:
-    """Read an image and fit it into a square of `size` pixels a side; an unreadable one gives a placeholder."""
+def square_thumbnail(path: str | Path, size: int, read: Callable[[], bytes] | None = None) -> SquareThumbnail:
+    """Read an image and fit it into a square of `size` pixels a side; an unreadable one gives a placeholder.
+
+    Args:
+        path: the file.
+        size: side of the square in pixels.
+        read: returns the image's bytes, which may be in memory already; None: read from `path`.
+    """
     try:
-        data = Path(path).read_bytes()
+        data = Path(path).read_bytes() if read is None else read()
     except (OSError, ValueError) as error:
         # ValueError: a NUL in the name.
         return _placeholder(size, "file is missing" if isinstance(error, FileNotFoundError) else "cannot be opened")
