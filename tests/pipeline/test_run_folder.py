@@ -103,6 +103,7 @@ def test_a_run_killed_while_it_is_created_is_resumed_or_refused_in_one_sentence(
 
     with monkeypatch.context() as patch:
         patch.setattr("assay.pipeline.run_folder.write_text", write_and_die)
+        patch.setattr("assay.core.tables.write_text", write_and_die)
         with pytest.raises(Killed):
             Run.create(folder, tmp_path, recipe)
     if written:
