@@ -10,12 +10,15 @@ import tarfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 from colour_model import colour_model
+from filelock import FileLock
+from hypothesis import settings
 from PIL import Image
 from safetensors.numpy import save
 from services import find_program
@@ -27,6 +30,12 @@ _ARCHIVES = {"bottles": "bottles.tar", "button_cells": "button_cells.tar", "cifa
 _SIDE = 32
 _DATA = Path(os.environ.get("ASSAY_DATA", "../shared/data"))
 
+BuildOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+# A machine that does other work at the same time must not fail an example; one that hangs is ended by the timeout.
+settings.register_profile("assay", deadline=timedelta(seconds=5))
+settings.load_profile("assay")
 
 # A shell starts what runs in the background with Ctrl-C switched off, for its children too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -61,6 +70,24 @@ def _archive(name: str) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def build_once(tmp_path_factory: pytest.TempPathFactory) -> BuildOnce:
+    """Build a folder once for all workers of this session; they must only read it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+
+    def build(name: str, make: Callable[[Path], object]) -> Path:
+        done = folder / f"{name}.done"
+        with FileLock(folder / f"{name}.lock"):
+            if not done.exists():
+                make(folder / name)
+                done.touch()
+        return folder / name
+
+    return build
+
+
 def _extract(name: str, folder: Path, limit: int | None = None) -> Path:
     with tarfile.open(_archive(name)) as archive:
         if limit is None:
@@ -78,21 +105,21 @@ def _extract(name: str, folder: Path, limit: int | None = None) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bottles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bottles(build_once: BuildOnce) -> Path:
     """Folder with `open` and `closed`: 20 photos of 1080 x 1920, in bursts."""
-    return _extract("bottles", tmp_path_factory.mktemp("photos"))
+    return build_once("photos-bottles", lambda folder: _extract("bottles", folder)) / "bottles"
 
 
 @pytest.fixture(scope="session")
-def button_cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def button_cells(build_once: BuildOnce) -> Path:
     """Folder with three views of button cells: 55 photos, copies among them, `.jpg` files that are WebP."""
-    return _extract("button_cells", tmp_path_factory.mktemp("photos"))
+    return build_once("photos-cells", lambda folder: _extract("button_cells", folder)) / "button_cells"
 
 
 @pytest.fixture(scope="session")
-def cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cifar10(build_once: BuildOnce) -> Path:
     """Folder with `train` and `test` of CIFAR-10 as JPEG files, the first 40 of every class."""
-    return _extract("cifar10", tmp_path_factory.mktemp("photos"), limit=40)
+    return build_once("photos-cifar10", lambda folder: _extract("cifar10", folder, limit=40)) / "cifar10"
 
 
 def _paint(folder: Path, name: str, colour: tuple[int, int, int], count: int, seed: int) -> None:
@@ -105,14 +132,16 @@ def _paint(folder: Path, name: str, colour: tuple[int, int, int], count: int, se
 
 
 @pytest.fixture(scope="session")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def colours(build_once: BuildOnce) -> Path:
     """Folder with `blue` and `red`, 40 photos each, and a file that is no photo."""
-    folder = tmp_path_factory.mktemp("colours")
+    return build_once("colours", _paint_colours)
+
+
+def _paint_colours(folder: Path) -> None:
     _paint(folder, "red", (170, 90, 90), 40, seed=1)
     _paint(folder, "blue", (90, 90, 170), 40, seed=2)
     (folder / "red" / "broken.png").write_bytes((folder / "red" / "000.png").read_bytes()[:200])
     (folder / "red" / "notes.txt").write_text("no photo", encoding="utf-8")
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -131,6 +160,14 @@ def tiny() -> Recipe:
             "serve.int8=false",
         ],
     )
+
+
+@pytest.fixture(scope="session")
+def colours_bundle(build_once: BuildOnce, colours: Path, tiny: Recipe) -> Path:
+    """The bundle of the recipe `tiny`, trained on `colours`."""
+    from assay.pipeline import train_classifier  # noqa: PLC0415  it imports torch
+
+    return build_once("colours-run", lambda folder: train_classifier(colours, tiny, folder)) / "model.assay"
 
 
 class Service:

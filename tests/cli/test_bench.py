@@ -3,19 +3,9 @@
 import json
 from pathlib import Path
 
-import pytest
 
-from assay.pipeline import train_classifier
-from assay.recipe import Recipe
-
-
-@pytest.fixture(scope="module")
-def bundle(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_classifier(colours, tiny, tmp_path_factory.mktemp("runs") / "a").run.bundle
-
-
-def test_a_table_and_files(assay, bundle: Path, colours: Path, tmp_path: Path):
-    result = assay("bench", bundle, colours, "--seconds", "0.4", "--to", tmp_path)
+def test_a_table_and_files(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
+    result = assay("bench", colours_bundle, colours, "--seconds", "0.4", "--to", tmp_path)
     assert result.code == 0, result.err
     for word in ("openvino fp32", "onnxruntime fp32", "p99 ms", "images/s", "accuracy", "load"):
         assert word in result.out
@@ -26,14 +16,14 @@ def test_a_table_and_files(assay, bundle: Path, colours: Path, tmp_path: Path):
     assert "warning" in result.out
 
 
-def test_programs_read_json(assay, bundle: Path):
-    result = assay("bench", bundle, "--seconds", "0.4", "--json")
+def test_programs_read_json(assay, colours_bundle: Path):
+    result = assay("bench", colours_bundle, "--seconds", "0.4", "--json")
     told = json.loads(result.out)
     assert {"openvino", "onnxruntime"} <= {one["engine"] for one in told["combinations"]}
     assert told["combinations"][0]["latency_ms"]["p50"]["median"] > 0
     assert told["machine"]["processors"]["usable"] >= 1
 
 
-def test_wrong_usage(assay, bundle: Path):
-    result = assay("bench", bundle, "--seconds", "-1")
+def test_wrong_usage(assay, colours_bundle: Path):
+    result = assay("bench", colours_bundle, "--seconds", "-1")
     assert (result.code, "--seconds is -1: give more than 0" in result.err) == (2, True)

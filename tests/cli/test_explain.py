@@ -3,20 +3,13 @@
 import json
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
-from assay.pipeline import train_classifier
-from assay.recipe import Recipe
 
-
-@pytest.fixture(scope="module")
-def bundle(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_classifier(colours, tiny, tmp_path_factory.mktemp("runs") / "a").run.bundle
-
-
-def test_pictures_and_a_sheet_are_written(assay, bundle: Path, colours: Path, tmp_path: Path):
-    result = assay("explain", bundle, colours / "red" / "001.png", colours / "blue" / "001.png", "--out", tmp_path)
+def test_pictures_and_a_sheet_are_written(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
+    result = assay(
+        "explain", colours_bundle, colours / "red" / "001.png", colours / "blue" / "001.png", "--out", tmp_path
+    )
     assert result.code == 0
     assert "2 photos explained" in result.out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["001-2-heat.png", "001-heat.png", "sheet.png"]
@@ -24,29 +17,33 @@ def test_pictures_and_a_sheet_are_written(assay, bundle: Path, colours: Path, tm
         assert picture.size == (32, 32)
 
 
-def test_a_class_can_be_named_and_the_result_read_by_programs(assay, bundle: Path, colours: Path, tmp_path: Path):
+def test_a_class_can_be_named_and_the_result_read_by_programs(
+    assay, colours_bundle: Path, colours: Path, tmp_path: Path
+):
     photo = colours / "red" / "001.png"
-    result = assay("explain", bundle, photo, "--out", tmp_path, "--class", "blue", "--json")
+    result = assay("explain", colours_bundle, photo, "--out", tmp_path, "--class", "blue", "--json")
     told = json.loads(result.out)
     assert (told["source"], told["explained"], told["method"]) == (str(photo), "blue", "cam")
     assert Path(told["file"]).is_file()
     assert told["size"] == [32, 32]
 
 
-def test_a_photo_that_cannot_be_read_is_listed(assay, bundle: Path, colours: Path, tmp_path: Path):
-    result = assay("explain", bundle, colours / "red" / "broken.png", colours / "red" / "001.png", "--out", tmp_path)
+def test_a_photo_that_cannot_be_read_is_listed(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
+    result = assay(
+        "explain", colours_bundle, colours / "red" / "broken.png", colours / "red" / "001.png", "--out", tmp_path
+    )
     assert result.code == 1
     assert "1 photo explained" in result.out
     assert "broken.png cannot be read" in result.err
 
 
-def test_an_unknown_class_is_wrong_usage(assay, bundle: Path, colours: Path, tmp_path: Path):
-    result = assay("explain", bundle, colours / "red" / "001.png", "--out", tmp_path, "--class", "green")
+def test_an_unknown_class_is_wrong_usage(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
+    result = assay("explain", colours_bundle, colours / "red" / "001.png", "--out", tmp_path, "--class", "green")
     assert result.code == 2
     assert "there is no class 'green': choose one of blue, red" in result.err
 
 
-def test_photos_are_not_written_among_themselves(assay, bundle: Path, colours: Path):
-    result = assay("explain", bundle, colours / "red" / "001.png", "--out", colours / "red")
+def test_photos_are_not_written_among_themselves(assay, colours_bundle: Path, colours: Path):
+    result = assay("explain", colours_bundle, colours / "red" / "001.png", "--out", colours / "red")
     assert result.code == 2
     assert "choose another --out" in result.err

@@ -3,39 +3,29 @@
 import json
 from pathlib import Path
 
-import pytest
 
-from assay.pipeline import train_classifier
-from assay.recipe import Recipe
-
-
-@pytest.fixture(scope="module")
-def bundle(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_classifier(colours, tiny, tmp_path_factory.mktemp("runs") / "a").run.bundle
-
-
-def test_what_is_written_is_told(assay, bundle: Path, colours: Path, tmp_path: Path):
-    result = assay("export", bundle, "--to", tmp_path, "--check", colours / "red", "--format", "onnx")
+def test_what_is_written_is_told(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
+    result = assay("export", colours_bundle, "--to", tmp_path, "--check", colours / "red", "--format", "onnx")
     assert result.code == 0, result.err
     assert "32 photos: logits within" in result.out
     assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "model.onnx.json", "example_onnx.py"}
 
 
-def test_programs_read_json(assay, bundle: Path, colours: Path, tmp_path: Path):
+def test_programs_read_json(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
     photo = colours / "red" / "001.png"
-    result = assay("export", bundle, "--to", tmp_path, "--check", photo, "--format", "openvino", "--json")
+    result = assay("export", colours_bundle, "--to", tmp_path, "--check", photo, "--format", "openvino", "--json")
     (told,) = json.loads(result.out)["exported"]
     assert (told["format"], told["photos"], told["labels_differ"]) == ("openvino", 1, 0)
     assert all(Path(path).is_file() for path in told["files"])
 
 
-def test_an_export_is_checked_unless_that_is_refused(assay, bundle: Path, colours: Path, tmp_path: Path):
-    result = assay("export", bundle, "--to", tmp_path / "to")
+def test_an_export_is_checked_unless_that_is_refused(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
+    result = assay("export", colours_bundle, "--to", tmp_path / "to")
     assert (result.code, "give --check PHOTOS, or --no-check" in result.err) == (2, True)
-    both = assay("export", bundle, "--to", tmp_path / "to", "--check", colours, "--no-check")
+    both = assay("export", colours_bundle, "--to", tmp_path / "to", "--check", colours, "--no-check")
     assert (both.code, "cannot be combined" in both.err) == (2, True)
     assert not (tmp_path / "to").exists()
-    result = assay("export", bundle, "--to", tmp_path / "to", "--no-check", "--format", "onnx")
+    result = assay("export", colours_bundle, "--to", tmp_path / "to", "--no-check", "--format", "onnx")
     assert (result.code, "not checked" in result.out) == (0, True)
     told = json.loads((tmp_path / "to" / "model.onnx.json").read_text(encoding="utf-8"))
     assert told["check"] is None

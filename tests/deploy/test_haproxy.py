@@ -25,16 +25,8 @@ import pytest
 from PIL import Image
 from services import find_program
 
-from assay.pipeline import train_classifier
-from assay.recipe import Recipe
-
 _BOUNDARY = "photo-boundary"
 _SUBJECT = "/CN=localhost"
-
-
-@pytest.fixture(scope="module")
-def bundle(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_classifier(colours, tiny, tmp_path_factory.mktemp("runs") / "a").run.bundle
 
 
 @dataclass
@@ -146,10 +138,10 @@ def configured(deploy: Path, certificate: Path, one: Cluster) -> Path:
 
 
 @pytest.fixture
-def cluster(deploy: Path, bundle: Path, certificate: Path, free_port: Callable[[], int]) -> Iterator[Cluster]:
+def cluster(deploy: Path, colours_bundle: Path, certificate: Path, free_port: Callable[[], int]) -> Iterator[Cluster]:
     tmp_path = certificate.parent
     haproxy = find_program("haproxy")
-    one = Cluster(bundle, [free_port(), free_port()], free_port(), free_port(), tmp_path / "haproxy.log")
+    one = Cluster(colours_bundle, [free_port(), free_port()], free_port(), free_port(), tmp_path / "haproxy.log")
     path = configured(deploy, certificate, one)
     with ExitStack() as stack:
         stack.callback(one.end)

@@ -24,6 +24,7 @@ def wait_for(process: subprocess.Popen[str], *files: Path) -> None:
             pytest.fail(f"it ended too early: {process.communicate()}")
         if time.monotonic() > deadline:
             pytest.fail("it did not get that far")
+        time.sleep(0.02)
 
 
 def everything(folder: Path) -> dict[str, bytes]:

@@ -34,6 +34,7 @@ def wait_for_epochs(process: subprocess.Popen[str], run: Path, count: int) -> No
             return
         if process.poll() is not None:
             pytest.fail(f"training ended too early: {process.communicate()}")
+        time.sleep(0.02)
     pytest.fail("training did not get that far in two minutes")
 
 

@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from assay.pipeline import train_classifier
-
 _SCRIPT = """
 import sys
 from assay.cli.main import main
@@ -18,16 +16,15 @@ assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
 """
 
 
-def test_prediction_imports_nothing_that_trains(colours: Path, tiny, tmp_path: Path):
-    bundle = train_classifier(colours, tiny, tmp_path / "run").run.bundle
+def test_prediction_imports_nothing_that_trains(colours: Path, colours_bundle: Path, tmp_path: Path):
     photo = colours / "red" / "001.png"
     for arguments in (
-        ["predict", bundle, photo],
-        ["explain", bundle, photo, "--out", tmp_path / "why"],
-        ["info", bundle],
+        ["predict", colours_bundle, photo],
+        ["explain", colours_bundle, photo, "--out", tmp_path / "why"],
+        ["info", colours_bundle],
         [
             "export",
-            bundle,
+            colours_bundle,
             "--to",
             tmp_path / "to",
             "--format",
@@ -37,8 +34,8 @@ def test_prediction_imports_nothing_that_trains(colours: Path, tiny, tmp_path: P
             "--check",
             photo,
         ],
-        ["bench", bundle, colours, "--seconds", "0.1"],
-        ["watch", bundle, colours / "red", "--every-frame", "--no-window", "--on", "red", "--run", "true"],
+        ["bench", colours_bundle, colours, "--seconds", "0.1"],
+        ["watch", colours_bundle, colours / "red", "--every-frame", "--no-window", "--on", "red", "--run", "true"],
         ["collect", colours / "red", "--to", tmp_path / "shots", "--class", "red", "--no-window"],
         ["--help"],
     ):
