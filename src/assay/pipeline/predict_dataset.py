@@ -28,6 +28,7 @@ from assay.evaluation import (
     write_evaluation,
 )
 from assay.evaluation.calibration import confidence_histogram
+from assay.evaluation.predictions import ReadImage
 from assay.inference import Classifier, ModelOutputs
 from assay.inference.engine_selection import stored_precision
 from assay.pipeline.cached_embeddings import CachedEmbeddings
@@ -135,15 +136,18 @@ class Evaluation:
     metrics: Metrics
     confidence: ConfidenceMetrics
 
-    def write(self, folder: Path, *, figures: bool = True, progress: Progress = no_progress) -> dict[str, Path]:
+    def write(
+        self, folder: Path, *, figures: bool = True, read: ReadImage | None = None, progress: Progress = no_progress
+    ) -> dict[str, Path]:
         """Write predictions, metrics, tables and figures; return the paths by name.
 
         Args:
             folder: output folder; files of an earlier evaluation are replaced.
             figures: whether figures are drawn, which takes most of the time.
+            read: returns an image's bytes; None: read from the file at its path.
             progress: called for every figure.
         """
-        files = write_evaluation(folder, self.predictions, self.metrics, figures=figures, progress=progress)
+        files = write_evaluation(folder, self.predictions, self.metrics, figures=figures, read=read, progress=progress)
         files["confidence"] = folder / "confidence.json"
         write_json(files["confidence"], self.confidence.to_dict())
         return files

@@ -79,7 +79,7 @@ def write_run_report(
         threshold=classifier.info.thresholds.get("confidence"),
         answer_counts=evaluation.confidence.answered,
         training_predictions=evaluated.training,
-        read_image=_image_reader(dataset.samples),
+        read_image=image_reader(dataset.samples),
         make_heatmap=_heatmap_function(classifier),
         image_properties={} if report is None else _image_properties(report),
         findings=findings,
@@ -134,7 +134,7 @@ def write_evaluation_report(
         threshold=info.thresholds.get("confidence") if threshold is None else threshold,
         answer_counts=evaluation.confidence.answered,
         training_predictions=Predictions.load(embeddings) if embeddings is not None and embeddings.is_file() else None,
-        read_image=_image_reader([*samples, *trained_on]),
+        read_image=image_reader([*samples, *trained_on]),
         make_heatmap=_heatmap_function(classifier),
         findings=_loading_findings(dataset) or None,
         split_counts=info.provenance.photos,
@@ -231,7 +231,8 @@ def _report_history(rows: Iterable[TrainingEpoch]) -> list[EpochMetrics]:
     return [EpochMetrics(row.epoch, row.train_loss, row.train_accuracy, row.val_loss, row.val_accuracy) for row in rows]
 
 
-def _image_reader(samples: Iterable[Sample]) -> ReadImage:
+def image_reader(samples: Iterable[Sample]) -> ReadImage:
+    """Return a function that reads the images of samples by id and path, from memory where they are kept."""
     known = {(sample.id, str(sample.path)): sample for sample in samples}
     return lambda name, path: known[name, path].read()
 

@@ -19,7 +19,17 @@ from assay.bundle.writer import write_bundle
 from assay.core.errors import UsageError
 from assay.core.progress import Progress, no_progress
 from assay.core.tables import write_csv, write_json
-from assay.data import SPLITS, Dataset, DataSource, PreprocessedImages, Split, as_path, read_manifest, write_manifest
+from assay.data import (
+    SPLITS,
+    Dataset,
+    DataSource,
+    PixelCache,
+    PreprocessedImages,
+    Split,
+    as_path,
+    read_manifest,
+    write_manifest,
+)
 from assay.data.dataset import count_formats
 from assay.data.loading import load_split_dataset
 from assay.evaluation import Metrics, compute_metrics
@@ -33,7 +43,7 @@ from assay.pipeline.calibrate import calibrate_bundle
 from assay.pipeline.evaluate import CONFUSION_FILE, evaluation_html
 from assay.pipeline.predict_dataset import Evaluation, evaluate_samples, predict_dataset
 from assay.pipeline.quantize import quantize_bundle
-from assay.pipeline.report import EMBEDDINGS_FILE, RunEvaluation, write_run_report
+from assay.pipeline.report import EMBEDDINGS_FILE, RunEvaluation, image_reader, write_run_report
 from assay.pipeline.run_folder import METRICS_FILE, SPLIT_TITLES, Run, check_unused, result_folder
 from assay.recipe import Layout, PreprocessSpec, Recipe, load_recipe
 from assay.training import EpochListener, History, RangeTestResult, find_learning_rate, fit
@@ -335,7 +345,8 @@ def export_and_evaluate(
     Raises:
         BundleError: the runtimes disagree with torch about the exported network.
     """
-    images = PreprocessedImages(dataset.part("val")[:_AGREEMENT_IMAGES], Preprocess(spec))
+    cache = PixelCache(sample.digest for sample in dataset.samples)
+    images = PreprocessedImages(dataset.part("val")[:_AGREEMENT_IMAGES], Preprocess(spec), cache)
     write_bundle(
         run.bundle,
         network,
@@ -353,12 +364,14 @@ def export_and_evaluate(
     classifier = Classifier.load(run.bundle)
     held_out: list[Split] = [split for split in ("val", "test") if dataset.part(split)]
     splits: dict[Split, Evaluation] = {}
+    read = image_reader(dataset.samples)
     for split in held_out:
         splits[split] = evaluate_samples(
             classifier, dataset, dataset.part(split), recipe.data.positive_class, cached=cached, progress=progress
         )
         # Of the many runs of an experiment, figures are drawn for the reported split alone.
-        splits[split].write(run.evaluation(split), figures=report or split == held_out[-1], progress=progress)
+        drawn = report or split == held_out[-1]
+        splits[split].write(run.evaluation(split), figures=drawn, read=read, progress=progress)
     training = calibration.training
     if not report:
         predictions = predict_dataset(classifier, dataset, dataset.part("train"), progress, cached=cached)
