@@ -27,7 +27,7 @@ from assay.bundle.onnx_export import export_onnx, frozen_copy
 from assay.bundle.quantization import Quantizer
 from assay.inference import Classifier, Prediction
 from assay.live import FrameResult, FrameSink, PredictionSmoother, SmoothingConfig, parse_source, watch_source
-from assay.live.overlay import draw_result
+from assay.live.display import draw_result
 from assay.live.recorders import VideoRecorder
 from assay.nets import create_classifier
 from assay.recipe import NetSpec, PreprocessSpec

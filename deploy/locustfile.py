@@ -24,7 +24,7 @@ def read_photos(folder: str | None) -> list[tuple[str, bytes]]:
         SystemExit: there are none, and so there is no test.
     """
     paths = sorted(Path(folder).rglob("*")) if folder else []
-    photos = [(_KINDS[one.suffix.lower()], one.read_bytes()) for one in paths if one.suffix.lower() in _KINDS]
+    photos = [(_KINDS[item.suffix.lower()], item.read_bytes()) for item in paths if item.suffix.lower() in _KINDS]
     if not photos:
         raise SystemExit("set ASSAY_PHOTOS to a folder with .jpg or .png files")
     return photos

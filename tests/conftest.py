@@ -305,12 +305,12 @@ def make_bundle(tiny: Recipe, shots: list[Path], tmp_path_factory: pytest.TempPa
         with torch.no_grad():
             network.head.fc.weight /= network(torch.from_numpy(squares)).logits.std(dim=0).mean()
             network.head.fc.bias -= network(torch.from_numpy(squares)).logits.mean(dim=0)
-        told = Provenance(recipe=tiny.model_dump(mode="json"))
+        result = Provenance(recipe=tiny.model_dump(mode="json"))
         info = BundleInfo(
             name="shots",
             classes=classes,
             preprocess=spec,
-            provenance=told,
+            provenance=result,
             temperature=0.8,
             thresholds={"confidence": 0.7},
         )

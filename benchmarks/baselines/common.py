@@ -41,11 +41,11 @@ def squeezed(image: Image.Image) -> Image.Image:
     return image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
 
 
-def report(tasks: dict[str, Ask], **told: Any) -> None:
+def report(tasks: dict[str, Ask], **result: Any) -> None:
     """Time each task over the photos for the seconds that the command line gives; print the medians in ms."""
     seconds, paths = float(sys.argv[1]), photos()
     found = {name: median(_taken(ask, paths, seconds)) for name, ask in tasks.items()}
-    sys.stdout.write(json.dumps({**found, **told}) + "\n")
+    sys.stdout.write(json.dumps({**found, **result}) + "\n")
 
 
 def _taken(ask: Ask, paths: Sequence[Path], seconds: float) -> list[float]:

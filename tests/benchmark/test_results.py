@@ -52,9 +52,9 @@ def test_ctrl_c_ends_the_worker_and_leaves_nothing(int8_bundle: Path, tmp_path: 
     ) as process:
         worker = _child(process)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
+        _, result = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert told == "assay: interrupted\n"
+    assert result == "assay: interrupted\n"
     assert list(tmp_path.iterdir()) == []
     # It ends when its input does; a test that waits for ever is ended by its time limit.
     while _alive(worker):

@@ -72,12 +72,12 @@ def test_combinations_take_turns_and_figures_are_medians(int8_bundle: Path):
     assert (result.rounds, result.photos, result.judged) == (3, SYNTHETIC_PHOTO, 0)
     first = result.rows[0]
     # The first one was measured 1st, 8th and 9th.
-    assert first.of(lambda one: 1e3 * one.p50) == pytest.approx((8, 1, 9))
+    assert first.of(lambda item: 1e3 * item.p50) == pytest.approx((8, 1, 9))
     assert first.shares() == pytest.approx({"decode": 3 / 8, "preprocess": 1 / 8, "inference": 4 / 8})
-    told = json.loads(json.dumps(result.to_dict()))["combinations"][0]
-    assert told["latency_ms"]["p99"] == {"median": 24, "lowest": 3, "highest": 27}
-    assert told["throughput_per_s"] | {"batch": 4, "streams": 2} == told["throughput_per_s"]
-    assert told["memory_mib"] == {"batch_1": 100, "peak": 200}
+    values = json.loads(json.dumps(result.to_dict()))["combinations"][0]
+    assert values["latency_ms"]["p99"] == {"median": 24, "lowest": 3, "highest": 27}
+    assert values["throughput_per_s"] | {"batch": 4, "streams": 2} == values["throughput_per_s"]
+    assert values["memory_mib"] == {"batch_1": 100, "peak": 200}
 
 
 def test_little_time_gives_fewer_rounds(int8_bundle: Path):
@@ -102,7 +102,7 @@ def test_accuracy_is_that_of_the_labels(int8_bundle: Path, labelled: Path):
     assert truth[0] is not None
     photos = sorted(labelled.rglob("*.*"))
     answers = Classifier.load(int8_bundle, precision="fp32").predict(photos)
-    right = sum(one.label == photo.parent.name for one, photo in zip(answers, photos, strict=True))
+    right = sum(item.label == photo.parent.name for item, photo in zip(answers, photos, strict=True))
     assert truth == [(right, 6)] * len(truth)
 
 
@@ -159,18 +159,18 @@ _ARM = "processor : 0\nFeatures : fp asimddp i8mm\n"
 def test_processor_and_what_it_can_do(tmp_path: Path):
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc" / "cpuinfo").write_text(_X86, encoding="utf-8")
-    told = machine_info(tmp_path)
-    assert (told["processor"], told["features"]) == ("Fast Chip 9000", ["avx2", "avx512_vnni"])
+    result = machine_info(tmp_path)
+    assert (result["processor"], result["features"]) == ("Fast Chip 9000", ["avx2", "avx512_vnni"])
     (tmp_path / "proc" / "cpuinfo").write_text(_ARM, encoding="utf-8")
     assert machine_info(tmp_path)["features"] == ["asimddp", "i8mm"]
 
 
 def test_a_system_that_tells_nothing_is_no_error(tmp_path: Path):
-    told = machine_info(tmp_path)
-    assert told["features"] == []
-    assert told["processors"]["usable"] >= 1
-    assert told["libraries"]["numpy"]
-    json.dumps(told)
+    result = machine_info(tmp_path)
+    assert result["features"] == []
+    assert result["processors"]["usable"] >= 1
+    assert result["libraries"]["numpy"]
+    json.dumps(result)
 
 
 def test_load_is_a_number_where_it_is_counted():

@@ -31,9 +31,9 @@ def kinds(model: bytes) -> list[str]:
 
 def test_what_goes_in_and_comes_out_stays_the_same(model: bytes, quantizer: Quantizer, images: np.ndarray):
     small = quantizer.model()
-    before, after = (onnx.load_from_string(one).graph for one in (model, small))
-    assert [one.name for one in after.output] == [one.name for one in before.output]
-    assert [one.name for one in after.input] == ["images"]
+    before, after = (onnx.load_from_string(item).graph for item in (model, small))
+    assert [item.name for item in after.output] == [item.name for item in before.output]
+    assert [item.name for item in after.input] == ["images"]
     for exact, rounded in zip(answers(model, images), answers(small, images), strict=True):
         assert rounded.shape == exact.shape
         assert rounded.dtype == np.float32
@@ -49,9 +49,9 @@ def test_the_batch_stays_open(quantizer: Quantizer, images: np.ndarray):
 
 def test_weights_have_eight_bits_and_a_scale_a_channel(quantizer: Quantizer):
     graph = onnx.load_from_string(quantizer.model()).graph
-    stored = [one for one in graph.initializer if one.data_type == onnx.TensorProto.INT8]
-    assert [8, 3, 3, 3] in [list(one.dims) for one in stored]
-    assert [8] in [list(one.dims) for one in graph.initializer if one.name.endswith("_scale")]
+    stored = [item for item in graph.initializer if item.data_type == onnx.TensorProto.INT8]
+    assert [8, 3, 3, 3] in [list(item.dims) for item in stored]
+    assert [8] in [list(item.dims) for item in graph.initializer if item.name.endswith("_scale")]
 
 
 def test_a_layer_that_is_kept_stays_as_it_was(model: bytes, quantizer: Quantizer, images: np.ndarray):

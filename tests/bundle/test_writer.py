@@ -55,8 +55,8 @@ def test_a_bundle_answers_as_the_network_does(
     assert names == ["logits", "embedding", "featuremap"]
     with torch.no_grad():
         expected = tiny.eval()(torch.from_numpy(images))
-    for one, other in zip(expected, session.run(None, {"images": images}), strict=True):
-        np.testing.assert_allclose(other, one.numpy(), atol=1e-5)
+    for item, other in zip(expected, session.run(None, {"images": images}), strict=True):
+        np.testing.assert_allclose(other, item.numpy(), atol=1e-5)
 
 
 def test_a_network_with_another_head_needs_no_tracing(
@@ -82,8 +82,8 @@ def test_a_network_with_another_backbone_is_traced(
     exporter.export(frozen_copy(make_tiny()), 32)
     other = frozen_copy(make_tiny())
     other.get_parameter(name).add_(0.5) if "weight" in name else other.get_buffer(name).add_(0.5)
-    told = Session(exporter.export(other, 32)).run(images).logits
-    np.testing.assert_allclose(told, torch_logits(other, images), atol=1e-5)
+    result = Session(exporter.export(other, 32)).run(images).logits
+    np.testing.assert_allclose(result, torch_logits(other, images), atol=1e-5)
 
 
 def test_the_same_network_gives_the_same_file(

@@ -81,9 +81,9 @@ def test_bursts_stay_in_one_part(bottles: Path, tmp_path: Path) -> None:
         (int(sample.path.stem), str(sample.split))
         for sample in read_manifest(tmp_path / "out" / "manifest.csv").samples
     )
-    close = [(one, other) for one, other in itertools.pairwise(times) if other[0] - one[0] < 200]
+    close = [(item, other) for item, other in itertools.pairwise(times) if other[0] - item[0] < 200]
     assert close
-    assert all(one[1] == other[1] for one, other in close)
+    assert all(item[1] == other[1] for item, other in close)
 
 
 def test_sheet_alone_reads_and_draws(photos: Path, tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ def test_a_table_and_files(assay, colours_bundle: Path, colours: Path, tmp_path:
 
 def test_programs_read_json(assay, colours_bundle: Path):
     result = assay("bench", colours_bundle, "--seconds", "0.4", "--json")
-    told = json.loads(result.out)
-    assert {"openvino", "onnxruntime"} <= {one["engine"] for one in told["combinations"]}
-    assert told["combinations"][0]["latency_ms"]["p50"]["median"] > 0
-    assert told["machine"]["processors"]["usable"] >= 1
+    values = json.loads(result.out)
+    assert {"openvino", "onnxruntime"} <= {item["engine"] for item in values["combinations"]}
+    assert values["combinations"][0]["latency_ms"]["p50"]["median"] > 0
+    assert values["machine"]["processors"]["usable"] >= 1
 
 
 def test_wrong_usage(assay, colours_bundle: Path):

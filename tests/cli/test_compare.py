@@ -33,23 +33,23 @@ def results(tmp_path: Path) -> list[Path]:
 def test_the_table_tells_the_best_and_what_is_more_than_chance(assay, results: list[Path], tmp_path: Path):
     result = assay("compare", *results, "--csv", tmp_path / "table.csv")
     assert result.code == 0
-    for told in [
+    for values in [
         "95.0 %",
         "60.0 %",
         "best",
         "-35.0 points, p < 0.001: significant",
         "precision of defect",
     ]:
-        assert told in result.out
+        assert values in result.out
     rows = list(csv.DictReader((tmp_path / "table.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["accuracy"] for row in rows] == ["0.95", "0.6"]
 
 
 def test_the_class_can_be_chosen_and_json_holds_nothing_else(assay, results: list[Path]):
-    told = json.loads(assay("compare", *results, "--positive", "fair", "--json").out)
-    assert told["best"] == str(results[0])
-    assert told["compared"][0]["metrics"]["positive"] == "fair"
-    assert told["compared"][1]["significant"] is True
+    result = json.loads(assay("compare", *results, "--positive", "fair", "--json").out)
+    assert result["best"] == str(results[0])
+    assert result["compared"][0]["metrics"]["positive"] == "fair"
+    assert result["compared"][1]["significant"] is True
 
 
 def test_wrong_usage_is_one_sentence_and_code_2(assay, results: list[Path]):

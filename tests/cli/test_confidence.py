@@ -73,9 +73,9 @@ def test_evaluate_tells_coverage_and_takes_another_target(assay, run: Path, tmp_
     assert "unknown     coverage" in own.out
     other = assay(*typed, tmp_path / "other", "--target-precision", "0.999")
     assert "99.9 % precision cannot be guaranteed" in other.out
-    told = json.loads(assay(*typed, tmp_path / "json", "--target-precision", "0.9", "--json").out)
-    assert told["selection"]["target"] == 0.9
-    assert told["confidence"]["threshold"] == told["selection"]["threshold"]
+    result = json.loads(assay(*typed, tmp_path / "json", "--target-precision", "0.9", "--json").out)
+    assert result["selection"]["target"] == 0.9
+    assert result["confidence"]["threshold"] == result["selection"]["threshold"]
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])

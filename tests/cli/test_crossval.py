@@ -37,16 +37,16 @@ def crossval(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFacto
 def test_a_finished_one_tells_its_table_again(assay, crossval: Path):
     result = assay("crossval", "--resume", crossval)
     assert result.code == 0
-    for told in ["80 photos: blue 40, red 40", "fold 2/2  done", "±", "2 runs", "95 % interval", "runs.csv"]:
-        assert told in result.out
+    for values in ["80 photos: blue 40, red 40", "fold 2/2  done", "±", "2 runs", "95 % interval", "runs.csv"]:
+        assert values in result.out
     assert (crossval / "results.txt").read_text(encoding="utf-8") in result.out
 
 
 def test_json_holds_nothing_but_json(assay, crossval: Path):
-    told = json.loads(assay("crossval", "--resume", crossval, "--json").out)
-    assert told["folds"] == 2
-    assert set(told["metrics"]) == {"train", "val", "test"}
-    assert told["out_of_fold"]["count"] == 80
+    result = json.loads(assay("crossval", "--resume", crossval, "--json").out)
+    assert result["folds"] == 2
+    assert set(result["metrics"]) == {"train", "val", "test"}
+    assert result["out_of_fold"]["count"] == 80
 
 
 def test_it_is_compared_out_of_fold_and_its_folds_have_other_photos(assay, crossval: Path):
@@ -83,9 +83,9 @@ def test_the_official_test_photos_stay_the_test_of_every_fold(assay, cifar10: Pa
         assert {sample.id for sample in saved.part("test")} == official
         validated += [sample.id for sample in saved.part("val")]
     assert len(set(validated)) == len(validated) == 40
-    told = json.loads((run / "results.json").read_text(encoding="utf-8"))
-    assert told["held_out"] == "val"
-    assert told["metrics"]["test"]["accuracy"]["runs"] == 2
+    values = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    assert values["held_out"] == "val"
+    assert values["metrics"]["test"]["accuracy"]["runs"] == 2
 
 
 @pytest.mark.parametrize(

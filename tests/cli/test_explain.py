@@ -22,10 +22,10 @@ def test_a_class_can_be_named_and_the_result_read_by_programs(
 ):
     photo = colours / "red" / "001.png"
     result = assay("explain", colours_bundle, photo, "--out", tmp_path, "--class", "blue", "--json")
-    told = json.loads(result.out)
-    assert (told["source"], told["explained"], told["method"]) == (str(photo), "blue", "cam")
-    assert Path(told["file"]).is_file()
-    assert told["size"] == [32, 32]
+    values = json.loads(result.out)
+    assert (values["source"], values["explained"], values["method"]) == (str(photo), "blue", "cam")
+    assert Path(values["file"]).is_file()
+    assert values["size"] == [32, 32]
 
 
 def test_a_photo_that_cannot_be_read_is_listed(assay, colours_bundle: Path, colours: Path, tmp_path: Path):

@@ -14,9 +14,9 @@ def test_what_is_written_is_told(assay, colours_bundle: Path, colours: Path, tmp
 def test_programs_read_json(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
     photo = colours / "red" / "001.png"
     result = assay("export", colours_bundle, "--to", tmp_path, "--check", photo, "--format", "openvino", "--json")
-    (told,) = json.loads(result.out)["exported"]
-    assert (told["format"], told["photos"], told["labels_differ"]) == ("openvino", 1, 0)
-    assert all(Path(path).is_file() for path in told["files"])
+    (values,) = json.loads(result.out)["exported"]
+    assert (values["format"], values["photos"], values["labels_differ"]) == ("openvino", 1, 0)
+    assert all(Path(path).is_file() for path in values["files"])
 
 
 def test_an_export_is_checked_unless_that_is_refused(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
@@ -27,5 +27,5 @@ def test_an_export_is_checked_unless_that_is_refused(assay, colours_bundle: Path
     assert not (tmp_path / "to").exists()
     result = assay("export", colours_bundle, "--to", tmp_path / "to", "--no-check", "--format", "onnx")
     assert (result.code, "not checked" in result.out) == (0, True)
-    told = json.loads((tmp_path / "to" / "model.onnx.json").read_text(encoding="utf-8"))
-    assert told["check"] is None
+    values = json.loads((tmp_path / "to" / "model.onnx.json").read_text(encoding="utf-8"))
+    assert values["check"] is None

@@ -81,8 +81,8 @@ def test_named_data_set_says_its_licence(tmp_path: Path) -> None:
 def test_without_a_name_the_catalogue_is_listed() -> None:
     ended = RUN.invoke(app, [])
     assert [line.split()[0] for line in ended.stdout.splitlines()] == sorted(REGISTRY)
-    told = json.loads(RUN.invoke(app, ["--json"]).stdout)
-    assert {one["name"]: one["licence"] for one in told} == {name: one.licence for name, one in REGISTRY.items()}
+    result = json.loads(RUN.invoke(app, ["--json"]).stdout)
+    assert {item["name"]: item["licence"] for item in result} == {name: item.licence for name, item in REGISTRY.items()}
 
 
 def test_errors_are_left_to_the_frame(tmp_path: Path) -> None:

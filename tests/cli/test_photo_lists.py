@@ -61,8 +61,8 @@ def test_every_command_lists_the_same_photos_and_no_run(
     assert evaluated["count"] == 120
 
     result = assay("predict", model, ".", "--json")
-    told = [json.loads(line) for line in result.out.splitlines()]
-    assert {one["source"] for one in told} == expected | broken
+    values = [json.loads(line) for line in result.out.splitlines()]
+    assert {item["source"] for item in values} == expected | broken
     assert "3 written by Assay" in result.err, "runs, heat maps, an evaluation"
 
     to = tmp_path / "copy"

@@ -19,11 +19,11 @@ def fifo(path: Path) -> None:
 
 
 def unix_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as one:
+    with socket.socket(socket.AF_UNIX) as item:
         here = Path.cwd()
         os.chdir(path.parent)  # the name of a socket is short
         try:
-            one.bind(path.name)
+            item.bind(path.name)
         finally:
             os.chdir(here)
 
@@ -89,9 +89,9 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as stop:
         main(words)
     assert stop.value.code in {1, 2}
-    told = capsys.readouterr()
-    assert "Traceback" not in told.err
-    return told.out + told.err
+    result = capsys.readouterr()
+    assert "Traceback" not in result.err
+    return result.out + result.err
 
 
 @pytest.mark.parametrize(("name", "command"), COMMANDS, ids=lambda value: value[0])
@@ -108,9 +108,9 @@ def test_every_command_refuses_them(
     for word in command:
         start, slash, rest = word.partition("/")
         words.append(str(given.get(start, start)) + slash + rest)
-    told = refused(words, capsys)
-    assert "pipe" in told or "does not exist" in told or "no such file" in told
-    assert name in told
+    result = refused(words, capsys)
+    assert "pipe" in result or "does not exist" in result or "no such file" in result
+    assert name in result
     assert path.is_fifo()
 
 
@@ -135,9 +135,9 @@ def test_a_table_may_name_one_and_the_others_are_used(
     table.write_text("\n".join(["path,label", *rows, "red/pipe.png,red", ""]), encoding="utf-8")
     with pytest.raises(SystemExit):
         main(["check", str(table)])
-    told = capsys.readouterr().out
-    assert "red/pipe.png" in told
-    assert "not a file but a pipe, a socket or a device" in told
+    result = capsys.readouterr().out
+    assert "red/pipe.png" in result
+    assert "not a file but a pipe, a socket or a device" in result
 
 
 def test_a_run_that_holds_one_is_refused(
@@ -146,8 +146,8 @@ def test_a_run_that_holds_one_is_refused(
     for name in ("run.json", "recipe.yaml", "manifest.csv"):
         folder = tmp_path / name.partition(".")[0]
         folder.mkdir()
-        told = f'{{"data": "{files["PHOTOS"]}", "keep_splits": null, "classes": [], "done": false}}'
-        (folder / "run.json").write_text(told, encoding="utf-8")
+        result = f'{{"data": "{files["PHOTOS"]}", "keep_splits": null, "classes": [], "done": false}}'
+        (folder / "run.json").write_text(result, encoding="utf-8")
         (folder / "recipe.yaml").write_text("extends: custom-resnet\n", encoding="utf-8")
         (folder / name).unlink(missing_ok=True)
         fifo(folder / name)

@@ -34,7 +34,7 @@ def test_a_run_is_written(run: Path):
 def test_training_tells_parts_epochs_and_verdict(assay, colours: Path, run: Path, tmp_path: Path):
     result = assay("train", colours, "-r", run / "recipe.yaml", "--run", tmp_path / "run")
     assert result.code == 0
-    for told in [
+    for values in [
         "80 photos, 2 classes",
         "epoch 1/2",
         "epoch 2/2",
@@ -42,16 +42,16 @@ def test_training_tells_parts_epochs_and_verdict(assay, colours: Path, run: Path
         "model.assay",
         "broken.png",
     ]:
-        assert told in result.out
+        assert values in result.out
     assert "warning: fewer than 100 photos of blue, red" in result.out
 
 
 def test_json_holds_nothing_but_json(assay, colours: Path, run: Path, tmp_path: Path):
     result = assay("train", colours, "-r", run / "recipe.yaml", "--run", tmp_path / "run", "--json")
-    told = json.loads(result.out)
-    assert told["reported_split"] == "test"
-    assert told["metrics"]["test"]["accuracy"] == 1.0
-    assert Path(told["bundle"]).is_file()
+    values = json.loads(result.out)
+    assert values["reported_split"] == "test"
+    assert values["metrics"]["test"]["accuracy"] == 1.0
+    assert Path(values["bundle"]).is_file()
 
 
 def test_a_finished_run_can_be_resumed_and_says_the_same(assay, run: Path):
@@ -148,7 +148,7 @@ def test_profile_tells_where_the_time_went(assay, colours: Path, tiny: Recipe, t
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(dump_recipe(tiny), encoding="utf-8")
     typed = ["train", colours, "-r", recipe, "--set", "train.epochs=1", "--run", tmp_path / "a", "--profile"]
-    told = assay(*typed).out
+    result = assay(*typed).out
     for name in ("waiting for photos", "backward", "writing and evaluating the bundle", "report"):
-        assert name in told
+        assert name in result
     assert (tmp_path / "a" / "profile.json").is_file()

@@ -27,8 +27,8 @@ def test_it_prints_a_ranking_and_what_to_type_next(assay, colours: Path, recipe_
 
 
 def test_json_holds_nothing_but_json(assay, colours: Path, recipe_file: Path, tmp_path: Path):
-    told = assay("tune", colours, "-r", recipe_file, "--folds", 2, "--run", tmp_path / "a", "--json").out
-    assert len(json.loads(told)["trials"]) == 1
+    result = assay("tune", colours, "-r", recipe_file, "--folds", 2, "--run", tmp_path / "a", "--json").out
+    assert len(json.loads(result)["trials"]) == 1
 
 
 @pytest.mark.parametrize("arguments", [["--folds", "1"], ["--set", "train.lr"], ["--set", "train.rate=1"]])

@@ -38,13 +38,13 @@ def test_five_variants_of_one_split_in_one_table(assay, cifar10: Path, tmp_path:
             assert 0 <= float(row[f"{part}_accuracy"]) <= 1
             assert 0 <= float(row[f"{part}_precision"]) <= 1
             assert float(row[f"{part}_loss"]) > 0
-    for told in [*names, "precision of animal", "40 test", "best"]:
-        assert told in result.out
+    for values in [*names, "precision of animal", "40 test", "best"]:
+        assert values in result.out
     manifests = {(run / name / "manifest.csv").read_text(encoding="utf-8") for name in names}
     assert len(manifests) == 1
 
     again = json.loads(assay("variants", "--resume", run, "--json").out)
-    assert [one["name"] for one in again["variants"]] == names
+    assert [item["name"] for item in again["variants"]] == names
     assert again["variants"][0]["metrics"]["test"]["accuracy"]["mean"] == float(rows[0]["test_accuracy"])
     compared = assay("compare", run / "convnet", run / "resnet")
     assert "McNemar" in compared.out

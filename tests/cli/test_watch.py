@@ -63,12 +63,12 @@ def test_json_lines_and_a_table_and_a_recording(assay, colour_bundle: Path, film
     ended = assay("watch", colour_bundle, film, *arguments)
     assert ended.code == 0, ended.err
     rows = [json.loads(line) for line in ended.out.splitlines()]
-    told = [row for row in rows if "event" not in row]
+    result = [row for row in rows if "event" not in row]
     (event,) = [row for row in rows if "event" in row]
     usual = {"time", "frame", "label", "confidence", "probabilities", "unknown", "reason"}
-    assert set(told[0]) == usual | {"changed", "frame_label", "frame_confidence"}
-    assert [row["frame"] for row in told] == list(range(90))
-    assert [row["label"] for row in told if row["changed"]] == ["red", "blue", "red"]
+    assert set(result[0]) == usual | {"changed", "frame_label", "frame_confidence"}
+    assert [row["frame"] for row in result] == list(range(90))
+    assert [row["label"] for row in result if row["changed"]] == ["red", "blue", "red"]
     assert event["event"] == "blue for 1s"
     assert 5 < event["time"] < 6.5
     with table.open(encoding="utf-8") as stream:

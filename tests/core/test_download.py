@@ -93,11 +93,11 @@ def only(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("sha256", [None, SHA256, SHA256.upper(), SHA256[:8]])
 def test_arrives_whole(server: Server, tmp_path: Path, sha256: str | None) -> None:
-    told: list[tuple[str, int, int]] = []
-    path = download(f"{server.url}/file", tmp_path / "new" / "file", sha256, progress=lambda *step: told.append(step))
+    result: list[tuple[str, int, int]] = []
+    path = download(f"{server.url}/file", tmp_path / "new" / "file", sha256, progress=lambda *step: result.append(step))
     assert path.read_bytes() == BODY
     assert only(tmp_path / "new") == ["file"]
-    assert told[-1] == ("file", len(BODY), len(BODY))
+    assert result[-1] == ("file", len(BODY), len(BODY))
 
 
 def test_redirect_is_followed(server: Server, tmp_path: Path) -> None:

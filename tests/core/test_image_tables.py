@@ -164,7 +164,7 @@ def test_json_lines(tmp_path: Path, name: str) -> None:
         {"file_name": "1.jpg", "label": 1.0, "objects": {"bbox": [1, 2]}},
         {"label": 2, "file_name": "2.jpg", "extra": None},
     ]
-    text = "\n\n".join(json.dumps(one) for one in values) + "\n"
+    text = "\n\n".join(json.dumps(item) for item in values) + "\n"
     assert _pairs(_read(tmp_path, text, name)) == [("1.jpg", "1"), ("2.jpg", "2")]
     flags = '{"image": "1.jpg", "class": true}\r\n{"image": "2.jpg", "class": false}'
     assert _labels(_read(tmp_path, flags, name)) == ["true", "false"]
@@ -216,9 +216,9 @@ def test_names_with_a_hash_are_classes(tmp_path: Path) -> None:
     ],
 )
 def test_other_encodings_are_refused(tmp_path: Path, labels: str, encoding: str) -> None:
-    one, other = labels.split()
+    item, other = labels.split()
     with pytest.raises(AssayError, match="save it as UTF-8"):
-        _read(tmp_path, f"path,label\r\n1.jpg,{one}\r\n2.jpg,{other}\r\n".encode(encoding))
+        _read(tmp_path, f"path,label\r\n1.jpg,{item}\r\n2.jpg,{other}\r\n".encode(encoding))
 
 
 @pytest.mark.parametrize(

@@ -13,18 +13,18 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nothing is lock
 
 
 def test_a_lock_keeps_another_holder_out_until_its_file_is_closed(tmp_path: Path) -> None:
-    with (tmp_path / "lock").open("w") as one, (tmp_path / "lock").open("w") as two:
-        assert try_lock(one)
+    with (tmp_path / "lock").open("w") as item, (tmp_path / "lock").open("w") as two:
+        assert try_lock(item)
         assert not try_lock(two)
         assert not try_lock(two, shared=True)
-        one.close()
+        item.close()
         assert try_lock(two)
 
 
 def test_shared_locks_exclude_only_exclusive_ones(tmp_path: Path) -> None:
     (tmp_path / "lock").touch()
-    with (tmp_path / "lock").open() as one, (tmp_path / "lock").open() as two:
-        assert try_lock(one, shared=True)
+    with (tmp_path / "lock").open() as item, (tmp_path / "lock").open() as two:
+        assert try_lock(item, shared=True)
         assert try_lock(two, shared=True)
         assert open_locked(tmp_path / "lock") is None
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from assay.core.files import atomic_write
 from assay.core.files import temporary_folder
 from assay.data.fetch.archive import atomic_folder
-from assay.serving.telemetry.prometheus_multiprocess import multiprocess_metrics
+from assay.serving.telemetry.metrics import multiprocess_metrics
 where = Path(sys.argv[1])
 with temporary_folder("assay-test") as one, atomic_folder(where / "fetched") as two, multiprocess_metrics() as three:
     (one / "deep").mkdir()
@@ -80,10 +80,10 @@ def test_what_a_living_process_holds_stays(tmp_path: Path) -> None:
 
 
 def test_this_process_keeps_its_own(tmp_path: Path) -> None:
-    with temporary_folder("one") as one, temporary_file(tmp_path / "a.txt") as two:
-        remove_stale(one.parent)
+    with temporary_folder("one") as item, temporary_file(tmp_path / "a.txt") as two:
+        remove_stale(item.parent)
         remove_stale(tmp_path)
-        assert one.is_dir()
+        assert item.is_dir()
         assert two.is_file()
 
 

@@ -52,7 +52,7 @@ def test_class_folders_of_normalised_tensors(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(1, 1), tmp_path / "c0/module.pt")
     data = load_dataset(tmp_path)
     assert data.counts() == {"c0": 4, "c1": 4, "c2": 4}
-    assert [one.id for one in data.unreadable] == ["c0/module.pt"]
+    assert [item.id for item in data.unreadable] == ["c0/module.pt"]
     pixels = {sample.id: PreprocessedImages([sample], PREPROCESS)[0] for sample in data.samples}
     assert pixels["c0/00.pt"].min() == 255
     np.testing.assert_array_equal(pixels["c1/01.pt"], IMAGES[1])
@@ -63,7 +63,7 @@ def test_a_manifest_gives_the_same_images(tmp_path: Path) -> None:
     data = load_dataset(tmp_path / "a.npz")
     write_manifest(data, tmp_path / "run/manifest.csv")
     again = read_manifest(tmp_path / "run/manifest.csv")
-    assert [one.read() for one in again.samples] == [one.read() for one in data.samples]
+    assert [item.read() for item in again.samples] == [item.read() for item in data.samples]
     assert load_dataset(tmp_path / "run/manifest.csv").fingerprint == data.fingerprint
 
 

@@ -187,9 +187,9 @@ def test_embeddings_are_bounded_apart_from_pixels_and_cleared_with_them(tmp_path
     pixels.open(SPEC).put(digests(1)[0], SQUARE)
     limit = store_file_size(10, 28)
     for number in range(3):
-        one = EmbeddingCache(digests(10), tmp_path, limit).open({"backbone": number}, 7)
-        one.put(digests(1)[0], np.zeros(7, np.float32))
-        one.close()
+        item = EmbeddingCache(digests(10), tmp_path, limit).open({"backbone": number}, 7)
+        item.put(digests(1)[0], np.zeros(7, np.float32))
+        item.close()
     assert len(list((tmp_path / "embeddings").glob("*.embeddings"))) == 1
     assert pixels.open(SPEC).get(digests(1)[0]) is not None
     assert clear_array_caches(tmp_path) > 0

@@ -56,7 +56,7 @@ def test_targets_follow_the_stored_order_not_the_alphabet() -> None:
 
 def test_parts_and_their_counts() -> None:
     data = dataset(sample("1", split="train"), sample("2", "b", split="train"), sample("3", split="test"))
-    assert [one.id for one in data.part("train")] == ["1", "2"]
+    assert [item.id for item in data.part("train")] == ["1", "2"]
     assert data.part("val") == ()
     assert data.counts("test") == {"b": 0, "a": 1}
 
@@ -79,7 +79,7 @@ def test_fingerprint_tells_content_and_labels_but_not_splits() -> None:
 def test_samples_are_ordered_by_id_and_warnings_said_once() -> None:
     data = dataset().with_samples([sample("2"), sample("1")], ["odd"]).with_samples([sample("1")], ["odd"])
     assert data.warnings == ("odd",)
-    assert [one.id for one in dataset().with_samples([sample("2"), sample("1")]).samples] == ["1", "2"]
+    assert [item.id for item in dataset().with_samples([sample("2"), sample("1")]).samples] == ["1", "2"]
 
 
 MAPPING = {"vehicle": ("truck", "ship"), "animal": ("cat",)}
@@ -91,7 +91,7 @@ def samples(*labels: str) -> list[Sample]:
 
 def test_mapping_keeps_the_source_label() -> None:
     mapped = map_labels(samples("ship", "cat"), MAPPING)
-    assert [(one.label, one.source_label) for one in mapped] == [("vehicle", "ship"), ("animal", "cat")]
+    assert [(item.label, item.source_label) for item in mapped] == [("vehicle", "ship"), ("animal", "cat")]
 
 
 def test_mapping_twice_changes_nothing() -> None:
@@ -106,7 +106,7 @@ def test_photos_of_the_new_classes_are_left_as_they_are() -> None:
 def test_a_label_that_is_also_a_class_name_is_mapped_once() -> None:
     mapping = {"cat": ("dog",), "dog": ("cat",)}
     mapped = map_labels(samples("dog"), mapping)
-    assert [(one.label, one.source_label) for one in mapped] == [("cat", "dog")]
+    assert [(item.label, item.source_label) for item in mapped] == [("cat", "dog")]
     assert map_labels(mapped, mapping) == mapped
 
 

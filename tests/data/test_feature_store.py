@@ -71,7 +71,7 @@ def test_two_runs_and_many_threads_share_a_file(tmp_path: Path) -> None:
     many = [replace(_ONE, digest=f"{number:064d}") for number in range(200)]
     with open_feature_store(tmp_path) as first, open_feature_store(tmp_path) as second, ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda job: job[0].put([job[1]]), zip([first, second] * 100, many, strict=True)))
-        assert len(second.get([one.digest for one in many])) == 200
+        assert len(second.get([item.digest for item in many])) == 200
 
 
 def test_the_store_is_plain_sqlite(tmp_path: Path) -> None:

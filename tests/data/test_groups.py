@@ -21,14 +21,14 @@ def test_groups_are_found_by_name_and_loners_stand_alone() -> None:
 
 def test_links_join_groups_of_the_data() -> None:
     joined = merge_groups(dataset("g", "g", "h", None, None, None), [{"1", "2"}, {"3", "4"}, {"5"}, {"9", "0"}])
-    assert [one.group for one in joined.samples] == ["g", "g", "g", "like 3", "like 3", None]
+    assert [item.group for item in joined.samples] == ["g", "g", "g", "like 3", "like 3", None]
     assert merge_groups(joined, []).samples == joined.samples
 
 
 @given(st.lists(st.sets(st.integers(0, 15).map(str), max_size=4), max_size=10))
 def test_whatever_is_linked_is_one_group(alike: list[set[str]]) -> None:
-    joined = {one.id: one.group or one.id for one in merge_groups(dataset(*[None] * 16), alike).samples}
-    assert all(len({joined[one] for one in ids}) <= 1 for ids in alike)
+    joined = {item.id: item.group or item.id for item in merge_groups(dataset(*[None] * 16), alike).samples}
+    assert all(len({joined[item] for item in ids}) <= 1 for ids in alike)
     # Nothing else is: a set of links can join no more photos than it has members.
     assert len(set(joined.values())) >= 16 - sum(max(0, len(ids) - 1) for ids in alike)
 

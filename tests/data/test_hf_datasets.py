@@ -56,9 +56,9 @@ def test_the_bytes_of_files_are_kept(tmp_path: Path):
     _picture(1).save(tmp_path / "a.jpg", quality=70)
     original = (tmp_path / "a.jpg").read_bytes()
     rows = datasets.Dataset.from_dict({"photo": [str(tmp_path / "a.jpg")] * 2, "kind": [0, 1]}, FEATURES)
-    (one, other) = load_dataset(as_path(rows, tmp_path)).samples
-    assert one.read() == original
-    assert one.path.suffix == ".jpeg"
+    (item, other) = load_dataset(as_path(rows, tmp_path)).samples
+    assert item.read() == original
+    assert item.path.suffix == ".jpeg"
     assert other.label == "blue"
 
 

@@ -44,7 +44,7 @@ def test_order_and_outcomes(samples: list[Sample], tmp_path: Path) -> None:
 
         assert [photo.sample.id for photo in seen.images] == [f"a/{number:02}.png" for number in range(71)]
         assert all(photo.sample.digest == photo.features.digest for photo in seen.images)
-        assert [(one.id, one.reason) for one in seen.unreadable] == [("a/71.png", "damaged: truncated PNG")]
+        assert [(item.id, item.reason) for item in seen.unreadable] == [("a/71.png", "damaged: truncated PNG")]
         assert seen.skipped == {"not an image": 1}
         assert len(store.get([photo.features.digest for photo in seen.images])) == 70
 
@@ -66,18 +66,18 @@ def test_known_photos_are_not_decoded_again(
 
 
 def test_progress_reaches_the_end(samples: list[Sample], tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+    result: list[tuple[int, int]] = []
 
     def note(what: str, done: int, total: int) -> None:
         assert what == "Reading photos"
-        told.append((done, total))
+        result.append((done, total))
 
     progress: Progress = note
     with open_feature_store(tmp_path / "cache") as store:
         scan_images(samples, store, progress)
 
-    assert told[-1] == (73, 73)
-    assert told == sorted(told)
+    assert result[-1] == (73, 73)
+    assert result == sorted(result)
 
 
 def test_files_read_before_are_not_read_again(samples: list[Sample], tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_files_read_before_are_not_read_again(samples: list[Sample], tmp_path: P
         second = scan_images(samples, store, digests=digests)
 
     assert [image.sample for image in second.images] == [image.sample for image in first.images]
-    assert [one.id for one in second.unreadable] == ["a/71.png"]
+    assert [item.id for item in second.unreadable] == ["a/71.png"]
 
 
 def test_a_few_files_stay_in_memory(samples: list[Sample], tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_truncated_photos_are_unreadable(tmp_path: Path, write_photo: WritePhoto
     whole = path.read_bytes()
     assert len(verify([candidate(path)]).samples) == 1
     path.write_bytes(whole[:-missing])
-    assert [one.id for one in verify([candidate(path)]).unreadable] == ["a.jpg"]
+    assert [item.id for item in verify([candidate(path)]).unreadable] == ["a.jpg"]
 
 
 @pytest.mark.parametrize("progressive", [False, True])
@@ -169,7 +169,7 @@ def test_other_files_are_skipped_and_false_photos_are_not(tmp_path: Path) -> Non
     verified = verify([candidate(path) for path in sorted(tmp_path.iterdir())] + [candidate(tmp_path / "gone.png")])
     assert verified.samples == []
     assert verified.skipped == {"not an image": 1}
-    assert {one.id: one.reason for one in verified.unreadable} == {
+    assert {item.id: item.reason for item in verified.unreadable} == {
         "empty.jpg": "empty file",
         "web.JPEG": "unsupported: a web page, not a photo",
         "gone.png": "the file does not exist",
@@ -180,18 +180,18 @@ def test_names_that_are_not_unicode_are_listed(tmp_path: Path, write_photo: Writ
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg"))
     write_photo(tmp_path / "a.jpg").rename(path)
     verified = verify([candidate(path)])
-    assert [(one.id, one.reason) for one in verified.unreadable] == [
+    assert [(item.id, item.reason) for item in verified.unreadable] == [
         ("caf\\xe9.jpg", "its name is not valid Unicode"),
     ]
 
 
 def test_order_is_kept_and_progress_reaches_the_end(tmp_path: Path, write_photo: WritePhoto) -> None:
     paths = [write_photo(tmp_path / f"{number}.png", "PNG", (8, 8)) for number in range(50)]
-    told: list[tuple[str, int, int]] = []
-    verified = verify([candidate(path) for path in paths], lambda *step: told.append(step))
+    result: list[tuple[str, int, int]] = []
+    verified = verify([candidate(path) for path in paths], lambda *step: result.append(step))
     assert [sample.path for sample in verified.samples] == paths
-    assert told[-1] == ("Reading photos", 50, 50)
-    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+    assert result[-1] == ("Reading photos", 50, 50)
+    assert [done for _, done, _ in result] == sorted(done for _, done, _ in result)
 
 
 Write = Callable[..., Path]
@@ -220,7 +220,7 @@ def _finding(root: Path, value_range: tuple[float, float] | None = None) -> Find
         report = check(root, cache=root.parent / "cache", value_range=value_range)
         found = report.of(FindingKind.value_range)
         with contextlib.suppress(AssayError):  # training stops: other tests say how
-            unreadable = {one.reason for one in load_dataset(root, value_range=value_range).unreadable}
+            unreadable = {item.reason for item in load_dataset(root, value_range=value_range).unreadable}
             listed = report.of(FindingKind.unreadable)
             groups = () if listed is None else listed.groups
             assert {entry.note for group in groups for entry in group.photos} == unreadable
@@ -245,7 +245,7 @@ def test_some_floats_among_others_are_listed(write: Write):
     root = write("u", "uint8", high=255)
     data = load_dataset(root)
     assert len(data.samples) == 6
-    assert all("float32 without a declared range" in one.reason for one in data.unreadable)
+    assert all("float32 without a declared range" in item.reason for item in data.unreadable)
     finding = _finding(root)
     assert finding is not None
     assert "uint8, 0 to 255: 6; float32 without a declared range: 2" in finding.title

@@ -41,7 +41,7 @@ def test_bad_files_are_listed_and_left_out(class_folders: Make) -> None:
     cut.write_bytes(cut.read_bytes()[:-3])
     data = load_dataset(root)
     assert data.counts() == {"closed": 2, "open": 1}
-    assert [one.id for one in data.unreadable] == ["open/000.jpg"]
+    assert [item.id for item in data.unreadable] == ["open/000.jpg"]
     assert "truncated" in data.unreadable[0].reason
     assert data.skipped == {"hidden": 1, "not an image": 1}
 
@@ -135,11 +135,11 @@ def test_manifests_are_verified(tmp_path: Path, write_photo: WritePhoto) -> None
     table = tmp_path / "table.csv"
     table.write_text("path,label,group\nphotos/1.jpg,a,g\nphotos/2.jpg,b,\nphotos/3.jpg,b,\n")
     data = load_dataset(table)
-    assert [(one.id, one.label, one.group) for one in data.samples] == [
+    assert [(item.id, item.label, item.group) for item in data.samples] == [
         ("photos/1.jpg", "a", "g"),
         ("photos/2.jpg", "b", None),
     ]
-    assert [(one.id, one.reason) for one in data.unreadable] == [("photos/3.jpg", "the file does not exist")]
+    assert [(item.id, item.reason) for item in data.unreadable] == [("photos/3.jpg", "the file does not exist")]
 
 
 def test_the_order_of_the_file_system_does_not_matter(class_folders: Make, monkeypatch: pytest.MonkeyPatch) -> None:

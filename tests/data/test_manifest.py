@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from assay.core.errors import AssayError
 from assay.data import load_dataset
-from assay.data.array_reader import TensorRef
+from assay.data.arrays import TensorRef
 from assay.data.dataset import SPLITS, Dataset, Sample
 from assay.data.manifest import read_manifest, write_manifest
 
@@ -30,7 +30,7 @@ def write(folder: Path, text: str, name: str = "table.csv", encoding: str = "utf
 def test_minimal_table(tmp_path: Path) -> None:
     data = read_manifest(write(tmp_path, "path,label\nb/2.jpg,open\n./a/1.jpg,closed\n"))
     assert data.classes == ("closed", "open")
-    assert [(one.id, one.path, one.split, one.group) for one in data.samples] == [
+    assert [(item.id, item.path, item.split, item.group) for item in data.samples] == [
         ("a/1.jpg", tmp_path / "a/1.jpg", None, None),
         ("b/2.jpg", tmp_path / "b/2.jpg", None, None),
     ]
@@ -112,15 +112,15 @@ def test_parquet_with_numbers_as_labels(tmp_path: Path) -> None:
     table = pa.table({"path": ["1.jpg", "2.jpg"], "label": [0, 10], "split": ["train", None], "extra": [{}, {}]})
     parquet.write_table(table.drop_columns("extra"), tmp_path / "table.parquet")
     data = read_manifest(tmp_path / "table.parquet")
-    assert [(one.label, one.split) for one in data.samples] == [("0", "train"), ("10", None)]
+    assert [(item.label, item.split) for item in data.samples] == [("0", "train"), ("10", None)]
 
 
 def test_a_column_like_split_need_not_speak_of_parts(tmp_path: Path) -> None:
     data = read_manifest(write(tmp_path, "path,label,part\n1.jpg,a,left door\n2.jpg,b,train\n"))
-    assert {one.split for one in data.samples} == {None}
+    assert {item.split for item in data.samples} == {None}
     assert "'part'" in data.warnings[0]
     data = read_manifest(write(tmp_path, "path,label,Usage\n1.jpg,a,Training\n2.jpg,b,dev\n3.jpg,b,eval\n"))
-    assert [one.split for one in data.samples] == ["train", "val", "test"]
+    assert [item.split for item in data.samples] == ["train", "val", "test"]
 
 
 @pytest.mark.parametrize("name", ["none", "nan", "1.0", "TRUE", "NA", " null"])
@@ -158,7 +158,7 @@ def test_what_is_written_is_read_back(fields: dict[str, tuple[Any, ...]], beside
     with TemporaryDirectory() as name:
         folder = Path(name)
         root = folder if beside else Path("/photos")
-        samples = [Sample(f"photos/{one}", root / one, "label", *rest) for one, rest in fields.items()]
+        samples = [Sample(f"photos/{item}", root / item, "label", *rest) for item, rest in fields.items()]
         written = Dataset(folder, ("label",), ()).with_samples(samples)
         write_manifest(written, folder / "manifest.csv")
         assert read_manifest(folder / "manifest.csv") == replace(written, root=folder)
@@ -186,7 +186,7 @@ def _labels(folder: Path, *lines: str) -> None:
 def test_metadata_labels_a_flat_folder(tmp_path: Path):
     _photos(tmp_path, "red", "blue")
     _labels(tmp_path, "file_name,label", "red.png,warm", "blue.png,cold")
-    assert {one.id: one.label for one in load_dataset(tmp_path).samples} == {"red.png": "warm", "blue.png": "cold"}
+    assert {item.id: item.label for item in load_dataset(tmp_path).samples} == {"red.png": "warm", "blue.png": "cold"}
 
 
 def test_each_part_may_have_its_own(tmp_path: Path):
@@ -194,7 +194,7 @@ def test_each_part_may_have_its_own(tmp_path: Path):
         _photos(tmp_path / part, "red", "blue")
         _labels(tmp_path / part, "file_name,label", "red.png,warm", "blue.png,cold")
     dataset = load_dataset(tmp_path)
-    assert [(one.id, one.split) for one in dataset.samples] == [
+    assert [(item.id, item.split) for item in dataset.samples] == [
         ("train/blue.png", "train"),
         ("train/red.png", "train"),
         ("validation/blue.png", "val"),
@@ -224,7 +224,7 @@ def test_metadata_may_be_json_lines(tmp_path: Path):
         lines = ['{"file_name": "red.png", "label": "warm"}', '{"file_name": "blue.png", "label": "cold"}']
         (tmp_path / part / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
     dataset = load_dataset(tmp_path)
-    assert [(one.id, one.split, one.label) for one in dataset.samples] == [
+    assert [(item.id, item.split, item.label) for item in dataset.samples] == [
         ("dev/blue.png", "val", "cold"),
         ("dev/red.png", "val", "warm"),
         ("train/blue.png", "train", "cold"),

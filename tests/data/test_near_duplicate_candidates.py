@@ -8,15 +8,15 @@ from assay.data.near_duplicate_candidates import COLOUR_THUMBNAIL_SIDE, find_can
 
 def _photos(count: int, seed: int = 0) -> np.ndarray:
     noise = np.random.default_rng(seed).normal(size=(count, 96, 96, 3)).astype(np.float32)
-    smooth = [cv2.normalize(cv2.GaussianBlur(one, (0, 0), 9), None, 0, 255, cv2.NORM_MINMAX) for one in noise]
+    smooth = [cv2.normalize(cv2.GaussianBlur(item, (0, 0), 9), None, 0, 255, cv2.NORM_MINMAX) for item in noise]
     return np.stack(smooth).astype(np.uint8)
 
 
 def _coarse(photos: list[np.ndarray]) -> np.ndarray:
     return np.stack(
         [
-            cv2.resize(one, (COLOUR_THUMBNAIL_SIDE, COLOUR_THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
-            for one in photos
+            cv2.resize(item, (COLOUR_THUMBNAIL_SIDE, COLOUR_THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+            for item in photos
         ]
     )
 

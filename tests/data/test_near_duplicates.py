@@ -175,7 +175,7 @@ def test_the_bottles(bottles: Path, tmp_path: Path) -> None:
     groups = near_duplicate_groups(list_source(bottles).samples, cache=tmp_path)
 
     assert [len(group) for group in groups] == [7, 5, 3, 2, 2]
-    assert all(len({one.split("/")[0] for one in group}) == 1 for group in groups)
+    assert all(len({item.split("/")[0] for item in group}) == 1 for group in groups)
 
 
 def test_tiny_photos(cifar10: Path, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_tiny_photos(cifar10: Path, tmp_path: Path) -> None:
         _copy(path, folder / f"{number:03} copy.jpg", rng)
 
     groups = near_duplicate_groups(list_source(tmp_path / "data").samples, cache=tmp_path / "cache")
-    right = [group for group in groups if len({one[:5] for one in group}) == 1]
+    right = [group for group in groups if len({item[:5] for item in group}) == 1]
 
     assert len(right) >= 0.9 * len(sources)
     assert len(groups) - len(right) <= 1

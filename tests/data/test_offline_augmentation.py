@@ -19,12 +19,14 @@ from PIL import Image
 
 from assay.core.errors import AssayError, UsageError
 from assay.data import Dataset, Sample, assign_splits, load_dataset, read_manifest
-from assay.data.augmentation_sheet import SheetImage, draw_augmentation_sheet, pick_images
 from assay.data.augmented_files import plan_output_files
 from assay.data.offline_augmentation import (
     PLAN_FILE,
     AugmentedDataset,
     CroppedDataset,
+    SheetImage,
+    draw_augmentation_sheet,
+    pick_images,
     write_augmented_dataset,
     write_cropped_dataset,
 )
@@ -113,17 +115,17 @@ def test_full_in_train_limited_in_validation(source: Path, tmp_path: Path) -> No
     assert all(0.45 < ratio < 0.65 for ratio in means("val"))
     assert all(0.9 < ratio < 1.1 for ratio in means("train"))
     for path in (tmp_path / "out" / "train" / "cats").glob("*_aug1.jpg"):
-        pixels = [decode(one.read_bytes()) for one in sorted(path.parent.glob(f"{path.stem[:3]}*"))]
-        assert len({one.tobytes() for one in pixels}) == 3
+        pixels = [decode(item.read_bytes()) for item in sorted(path.parent.glob(f"{path.stem[:3]}*"))]
+        assert len({item.tobytes() for item in pixels}) == 3
 
 
 def test_same_seed_same_bytes(source: Path, tmp_path: Path) -> None:
     for name, seed in (("one", 1), ("same", 1), ("other", 2)):
         write_augmented_dataset(parted(source), SPEC, tmp_path / name, seed=seed)
-    one, same, other = (contents(tmp_path / name) for name in ("one", "same", "other"))
-    assert one == same
-    changed = {name for name in one if one[name] != other[name]}
-    assert changed == {PLAN_FILE, *(name for name in one if "_aug" in name)}
+    item, same, other = (contents(tmp_path / name) for name in ("one", "same", "other"))
+    assert item == same
+    changed = {name for name in item if item[name] != other[name]}
+    assert changed == {PLAN_FILE, *(name for name in item if "_aug" in name)}
 
 
 def test_files_of_every_kind_end_as_24_bit_rgb(tmp_path: Path) -> None:
@@ -321,7 +323,7 @@ def test_labels_that_are_no_folder_names(label: str) -> None:
 )
 def test_no_two_files_get_one_name(names: list[tuple[str, str]]) -> None:
     targets = plan_output_files([sample("".join(name)) for name in dict.fromkeys(map("".join, names))])
-    paths = [one.path for target in targets for one in (target, *map(target.changed, range(1, 30)))]
+    paths = [item.path for target in targets for item in (target, *map(target.changed, range(1, 30)))]
     assert len({path.casefold() for path in paths}) == len(paths)
     for path in paths:
         part, label, name = path.split("/")
@@ -340,9 +342,9 @@ def test_bottle_recipe_on_real_photos(bottles: Path, tmp_path: Path) -> None:
     augmented = load_dataset(tmp_path / "out")
     assert not augmented.unreadable
     assert len(augmented) == written.originals + written.copies
-    assert {inspect(one.read()).height for one in augmented.samples} == {1920}
+    assert {inspect(item.read()).height for item in augmented.samples} == {1920}
     assert written.originals == len(dataset)
-    assert not any("_aug" in one.id for one in augmented.part("test"))
+    assert not any("_aug" in item.id for item in augmented.part("test"))
 
 
 def test_copies_keep_the_size_also_when_cropped(source: Path, tmp_path: Path) -> None:
@@ -390,7 +392,7 @@ def test_photos_come_from_all_classes(class_folders: MakeFolders) -> None:
 
 
 def test_one_photo_or_a_plain_folder_will_do(source: Path, tmp_path: Path) -> None:
-    assert [one.caption for one in pick_images(source / "cats" / "000.jpg", 4, seed=0)] == ["000.jpg"]
+    assert [item.caption for item in pick_images(source / "cats" / "000.jpg", 4, seed=0)] == ["000.jpg"]
     assert len(pick_images(source / "cats", 4, seed=0)) == 4
     (tmp_path / "empty").mkdir()
     with pytest.raises(AssayError, match="no photo"):
@@ -491,7 +493,7 @@ def test_ready_made_parts_stay_and_groups_stand_in_the_manifest(dataset: Dataset
     written = crop(parted, tmp_path / "out")
     assert (tmp_path / "out/train/open/plain.png").is_file()
     saved = read_manifest(written.manifest, dataset.classes)
-    assert {(one.split, one.group) for one in saved.samples} == {
+    assert {(item.split, item.group) for item in saved.samples} == {
         (part, group) for part in ("train", "test") for group in ("gopen", "gclosed")
     }
 

@@ -31,7 +31,7 @@ def _write(file: Path, **columns: Any) -> Path:
 
 
 def test_what_hugging_face_writes(tmp_path: Path) -> None:
-    rows = {"image": [{"bytes": _png(one), "path": None} for one in COLOURS], "label": [0, 1, 1, 0]}
+    rows = {"image": [{"bytes": _png(item), "path": None} for item in COLOURS], "label": [0, 1, 1, 0]}
     features = Features({"image": Image(), "label": ClassLabel(names=["cold", "none"])})
     Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "photos.parquet")
     data = load_dataset(tmp_path / "photos.parquet")
@@ -46,7 +46,7 @@ def test_what_hugging_face_writes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["image", "bytes", "image_bytes", "img"])
 def test_plain_binary_columns(tmp_path: Path, name: str) -> None:
-    columns = {name: [_png(one) for one in COLOURS], "Class": [1.0, 2.0, 1.0, 2.0], "id": [1, 2, 3, 4]}
+    columns = {name: [_png(item) for item in COLOURS], "Class": [1.0, 2.0, 1.0, 2.0], "id": [1, 2, 3, 4]}
     data = load_dataset(_write(tmp_path / "photos.parquet", **columns))
     assert data.counts() == {"1": 2, "2": 2}
 
@@ -106,7 +106,7 @@ def test_paths_in_parquet_take_the_names_of_classes(tmp_path: Path) -> None:
 
 
 def _photos(count: int = 4) -> list[dict[str, Any]]:
-    return [{"bytes": _png(one), "path": None} for one in COLOURS[:count]]
+    return [{"bytes": _png(item), "path": None} for item in COLOURS[:count]]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ SPECS = [SPEC, SplitSpec(train=0.8, val=0.2, test=0), SplitSpec(train=0.75, val=
 
 
 def dataset(samples: list[Sample]) -> Dataset:
-    return Dataset(Path(), tuple(sorted({one.label for one in samples})), tuple(samples)).with_samples(samples)
+    return Dataset(Path(), tuple(sorted({item.label for item in samples})), tuple(samples)).with_samples(samples)
 
 
 def photos(label: str, count: int, *, split: Split | None = None, group: str | None = None) -> list[Sample]:
@@ -31,7 +31,7 @@ def parts(data: Dataset) -> dict[str, Split | None]:
 
 
 def sizes(data: Dataset, label: str | None = None) -> list[int]:
-    return [sum(label in {None, one.label} for one in data.part(split)) for split in SPLITS]
+    return [sum(label in {None, item.label} for item in data.part(split)) for split in SPLITS]
 
 
 @st.composite
@@ -75,7 +75,7 @@ def test_no_group_ever_straddles_and_every_photo_has_a_part(data: Dataset, spec:
     assert all(len(found) == 1 for found in held.values())
     wanted = {name for name in SPLITS if getattr(spec, name)}
     assert set.union(*held.values()) == wanted
-    assert [replace(one, split=None) for one in split.samples] == list(data.samples)
+    assert [replace(item, split=None) for item in split.samples] == list(data.samples)
     largest = max(Counter(sample.group for sample in data.samples).values())
     for name in SPLITS:
         error = len(split.part(name)) - getattr(spec, name) * len(data)
@@ -83,14 +83,14 @@ def test_no_group_ever_straddles_and_every_photo_has_a_part(data: Dataset, spec:
     pure = Counter(next(iter(labels)) for labels in groups.values() if len(labels) == 1)
     for label, count in pure.items():
         if count >= len(wanted):
-            assert all(one for one, name in zip(sizes(split, label), SPLITS, strict=True) if name in wanted)
+            assert all(item for item, name in zip(sizes(split, label), SPLITS, strict=True) if name in wanted)
 
 
 @given(datasets(), st.integers(0, 9), st.data())
 @settings(max_examples=60, deadline=None)
 def test_only_ids_groups_and_seed_matter(data: Dataset, seed: int, draw: st.DataObject) -> None:
     shuffled = draw.draw(st.permutations(data.samples))
-    renamed = [replace(one, group=f"other {hash(one.group)}") for one in shuffled]
+    renamed = [replace(item, group=f"other {hash(item.group)}") for item in shuffled]
     first = parts(assign_splits(data, SPEC, seed))
     assert parts(assign_splits(replace(data, samples=tuple(renamed)), SPEC, seed)) == first
 
@@ -102,14 +102,14 @@ def test_folds_test_every_photo_once_and_keep_groups(data: Dataset, seed: int, k
     if len(groups) < k + len(data.classes) + 2:
         return
     rounds = make_folds(data.samples, k, seed)
-    assert sorted(one.id for fold in rounds for one in fold.test) == sorted(one.id for one in data.samples)
+    assert sorted(item.id for fold in rounds for item in fold.test) == sorted(item.id for item in data.samples)
     for fold in rounds:
         together = [*fold.train, *fold.val, *fold.test]
-        assert sorted(one.id for one in together) == sorted(one.id for one in data.samples)
-        held = [{one.group for one in part} for part in fold]
+        assert sorted(item.id for item in together) == sorted(item.id for item in data.samples)
+        held = [{item.group for item in part} for part in fold]
         assert sum(map(len, held)) == len(groups)
         assert all(held)
-        assert [{one.split for one in part} for part in fold] == [{"train"}, {"val"}, {"test"}]
+        assert [{item.split for item in part} for part in fold] == [{"train"}, {"val"}, {"test"}]
 
 
 @pytest.mark.parametrize(
@@ -140,22 +140,22 @@ def test_seeds_differ() -> None:
 
 
 def test_source_labels_are_in_proportion_too() -> None:
-    samples = [replace(one, source_label="xy"[place % 2]) for place, one in enumerate(photos("a", 200))]
+    samples = [replace(item, source_label="xy"[place % 2]) for place, item in enumerate(photos("a", 200))]
     split = assign_splits(dataset(samples), SPEC, 0)
     for name, count in zip(SPLITS, (70, 15, 15), strict=True):
-        assert Counter(one.source_label for one in split.part(name)) == {"x": count, "y": count}
+        assert Counter(item.source_label for item in split.part(name)) == {"x": count, "y": count}
 
 
 def test_random_ignores_groups_and_says_what_leaks() -> None:
     data = dataset([*photos("a", 30, group="g"), *photos("a", 30), *photos("b", 30)])
     split = assign_splits(data, SplitSpec(method="random"), 0)
-    assert len({one.split for one in split.samples if one.group}) == 3
+    assert len({item.split for item in split.samples if item.group}) == 3
     assert split.warnings == ("1 groups of photos stand in more than one part, since groups are ignored (random)",)
     assert assign_splits(data, SPEC, 0).warnings == ()
 
 
 def test_brought_parts_stay() -> None:
-    data = dataset([one for split in SPLITS for one in photos("a", 3, split=split) + photos("b", 2, split=split)])
+    data = dataset([item for split in SPLITS for item in photos("a", 3, split=split) + photos("b", 2, split=split)])
     split = assign_splits(data, SPEC, 0)
     assert split.samples == data.samples
     assert split.warnings == ()
@@ -166,7 +166,7 @@ def test_val_is_carved_out_of_train_alone() -> None:
     split = assign_splits(data, SPEC, 0)
     assert sizes(split, "a") == [70, 15, 40]
     assert sizes(split, "b") == [140, 30, 0]
-    assert [one.id for one in split.part("test")] == [one.id for one in data.part("test")]
+    assert [item.id for item in split.part("test")] == [item.id for item in data.part("test")]
     assert "val was taken from train" in split.warnings[0]
     assert "the existing split test has no photo of 'b'" in split.warnings[1]
 
@@ -179,7 +179,7 @@ def test_carving_moves_nothing_into_the_brought_test() -> None:
     ]
     split = assign_splits(dataset(samples), SPEC, 0)
     assert len(split.part("test")) == 5
-    assert len({one.split for one in split.samples if one.group and one.split != "test"}) == 1
+    assert len({item.split for item in split.samples if item.group and item.split != "test"}) == 1
     assert "1 groups of photos stand in more than one part, since they were there already" in split.warnings
 
 
@@ -198,7 +198,7 @@ def test_train_alone_is_shared_out() -> None:
 
 @pytest.mark.parametrize("brought", [("test",), ("val",), ("val", "test")])
 def test_without_training_photos_nothing_is_learnt(brought: tuple[Split, ...]) -> None:
-    samples = [one for split in brought for one in photos("a", 9, split=split)]
+    samples = [item for split in brought for item in photos("a", 9, split=split)]
     with pytest.raises(AssayError, match=f"brings only a {' and '.join(brought)} part; add training photos"):
         assign_splits(dataset(samples), SPEC, 0)
     assert sum(sizes(assign_splits(dataset(samples + photos("a", 30)), SPEC, 0))) == len(samples) + 30
@@ -214,21 +214,21 @@ def test_photos_without_a_part_among_others_that_have_one() -> None:
 def test_photos_without_a_part_follow_their_group() -> None:
     samples = photos("a", 90) + photos("b", 1, split="test", group="g") + photos("b", 4, group="g")
     split = assign_splits(dataset(samples), SPEC, 0)
-    assert {one.split for one in split.samples if one.group} == {"test"}
+    assert {item.split for item in split.samples if item.group} == {"test"}
 
 
 @given(datasets(), datasets(), st.integers(0, 9))
 @settings(max_examples=60, deadline=None)
 def test_added_photos_move_no_old_one(old: Dataset, more: Dataset, seed: int) -> None:
-    earlier = {one.id: one.split for one in assign_splits(old, SPEC, seed).samples if one.split}
+    earlier = {item.id: item.split for item in assign_splits(old, SPEC, seed).samples if item.split}
     # New photos, some in groups of old ones, some in groups of their own.
     added = [
-        replace(one, id=f"new{one.id}", group=f"{one.group}" if place % 2 else f"new {one.group}")
-        for place, one in enumerate(more.samples)
+        replace(item, id=f"new{item.id}", group=f"{item.group}" if place % 2 else f"new {item.group}")
+        for place, item in enumerate(more.samples)
     ]
     split = assign_splits(old.with_samples([*old.samples, *added]), SPEC, seed + 1, earlier)
     later = parts(split)
-    assert {one: later[one] for one in earlier} == earlier
+    assert {item: later[item] for item in earlier} == earlier
     held = defaultdict(set)
     for sample in split.samples:
         held[sample.group].add(sample.split)
@@ -237,7 +237,7 @@ def test_added_photos_move_no_old_one(old: Dataset, more: Dataset, seed: int) ->
 
 def test_added_photos_fill_up_what_is_missing() -> None:
     old = assign_splits(dataset(photos("a", 100)), SPEC, 0)
-    like = {one.id: one.split for one in old.samples if one.split}
+    like = {item.id: item.split for item in old.samples if item.split}
     data = dataset(photos("a", 200))
     assert sizes(assign_splits(data, SPEC, 0, like)) == [140, 30, 30]
     shifted = assign_splits(data, SplitSpec(train=0.5, val=0.25, test=0.25), 0, like)
@@ -247,14 +247,14 @@ def test_added_photos_fill_up_what_is_missing() -> None:
 def test_like_remembers_a_carved_val() -> None:
     data = dataset(photos("a", 50, split="train") + photos("a", 10, split="test"))
     first = assign_splits(data, SPEC, 0)
-    like = {one.id: one.split for one in first.samples if one.split}
+    like = {item.id: item.split for item in first.samples if item.split}
     again = assign_splits(data, SPEC, 99, like)
     assert parts(again) == parts(first)
 
 
 def test_a_new_photo_that_links_old_ones_in_two_parts_is_told() -> None:
     data = dataset(photos("a", 3, group="g") + photos("a", 20))
-    ids = [one.id for one in data.samples if one.group]
+    ids = [item.id for item in data.samples if item.group]
     split = assign_splits(data, SPEC, 0, {ids[0]: "train", ids[1]: "test"})
     assert parts(split)[ids[0]] == "train"
     assert parts(split)[ids[1]] == "test"
@@ -280,7 +280,7 @@ def test_classes_that_cannot_reach_every_part_are_told_and_teach() -> None:
 def test_folds_are_even_in_every_class_and_carve_the_asked_share() -> None:
     rounds = make_folds(photos("a", 50) + photos("b", 100), 5, 0, val=0.25)
     for fold in rounds:
-        assert [Counter(one.label for one in part) for part in fold] == [
+        assert [Counter(item.label for item in part) for part in fold] == [
             {"a": 30, "b": 60},
             {"a": 10, "b": 20},
             {"a": 10, "b": 20},
@@ -289,7 +289,7 @@ def test_folds_are_even_in_every_class_and_carve_the_asked_share() -> None:
 
 def test_folds_may_ignore_groups() -> None:
     samples = photos("a", 40, group="g") + photos("b", 40)
-    assert all(any(one.group for one in fold.test) for fold in make_folds(samples, 4, 0, method="random"))
+    assert all(any(item.group for item in fold.test) for fold in make_folds(samples, 4, 0, method="random"))
 
 
 def test_folds_that_make_no_sense() -> None:
@@ -300,7 +300,7 @@ def test_folds_that_make_no_sense() -> None:
 
 
 def fold_dataset(samples: list[Sample]) -> Dataset:
-    classes = tuple(sorted({one.label for one in samples}))
+    classes = tuple(sorted({item.label for item in samples}))
     return Dataset(Path(), classes, ()).with_samples(samples)
 
 
@@ -314,7 +314,7 @@ def of_both(count: int, split: Split | None = None) -> list[Sample]:
 
 
 def ids(samples: object) -> set[str]:
-    return {one.id for one in samples}  # type: ignore[attr-defined]
+    return {item.id for item in samples}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -324,21 +324,21 @@ def ids(samples: object) -> set[str]:
 @pytest.mark.parametrize("k", [2, 5])
 def test_a_test_part_stays_the_test_of_every_fold(others: tuple[Split | None, ...], count: int, k: int) -> None:
     brought = of_both(6, "test")
-    data = fold_dataset([*brought, *(one for split in others for one in of_both(10, split))])
+    data = fold_dataset([*brought, *(item for split in others for item in of_both(10, split))])
     rounds = cross_validation_folds(data, k, SplitSpec(), 0)
     assert len(rounds) == k
     for fold in rounds:
         assert ids(fold.part("test")) == ids(brought)
         assert len(fold.part("train")) + len(fold.part("val")) == count
         assert set(fold.counts("val").values()) == {count // 2 // k}
-    assert sorted(one.id for fold in rounds for one in fold.part("val")) == sorted(ids(data.samples) - ids(brought))
+    assert sorted(item.id for fold in rounds for item in fold.part("val")) == sorted(ids(data.samples) - ids(brought))
 
 
 @pytest.mark.parametrize("parts", [(), ("train",), ("val",), ("test",), ("train", "val")])
 def test_without_a_test_to_keep_every_photo_is_tested_once(parts: tuple[Split, ...]) -> None:
-    data = fold_dataset([one for split in parts or (None,) for one in of_both(12, split)])
+    data = fold_dataset([item for split in parts or (None,) for item in of_both(12, split)])
     rounds = cross_validation_folds(data, 3, SplitSpec(), 0)
-    assert sorted(one.id for fold in rounds for one in fold.part("test")) == sorted(ids(data.samples))
+    assert sorted(item.id for fold in rounds for item in fold.part("test")) == sorted(ids(data.samples))
     assert all(fold.part("train") and fold.part("val") for fold in rounds)
     said = fold_warnings(data)
     assert bool(said) == bool(parts)
@@ -349,7 +349,7 @@ def test_copies_stay_in_one_fold_and_copies_of_test_photos_are_told() -> None:
     samples = of_both(8, "train") + fold_photos("a", 4, "train", "g") + fold_photos("a", 4, "test")
     leak = [*fold_photos("b", 1, "train", "h"), *fold_photos("b", 1, "test", "h")]
     for fold in validation_folds(samples, 2, 0):
-        assert len({one.split for one in (*fold.train, *fold.val) if one.group == "g"}) == 1
+        assert len({item.split for item in (*fold.train, *fold.val) if item.group == "g"}) == 1
     assert "stays the test of every fold" in fold_warnings(fold_dataset(samples))[0]
     assert len(fold_warnings(fold_dataset(samples))) == 1
     assert "1 group of photos that show the same" in fold_warnings(fold_dataset(samples + leak))[1]

@@ -100,9 +100,9 @@ def test_labels_are_close_to_their_share_and_complete(
 @settings(max_examples=50, deadline=None)
 def test_the_order_of_the_groups_does_not_matter(groups: list[StratifiedGroup], seed: int, data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(groups))
-    one = dict(zip((group.key for group in groups), stratified_group_split(groups, SHARES[0], seed), strict=True))
+    item = dict(zip((group.key for group in groups), stratified_group_split(groups, SHARES[0], seed), strict=True))
     other = dict(zip((group.key for group in shuffled), stratified_group_split(shuffled, SHARES[0], seed), strict=True))
-    assert one == other
+    assert item == other
 
 
 def test_seeds_give_different_choices_and_the_same_seed_the_same() -> None:

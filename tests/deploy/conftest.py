@@ -20,20 +20,20 @@ def deploy() -> Path:
 @pytest.fixture
 def compose() -> dict[str, Any]:
     """`compose.yaml`, with what is said once for several services in each of them."""
-    told: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
-    return told
+    result: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+    return result
 
 
 @pytest.fixture
 def manifests() -> dict[str, dict[str, Any]]:
     """The Kubernetes manifests by kind."""
     found = [
-        one
+        item
         for path in sorted((DEPLOY / "kubernetes").glob("*.yaml"))
         if path.name != "prometheus-adapter.yaml"
-        for one in yaml.safe_load_all(path.read_text(encoding="utf-8"))
+        for item in yaml.safe_load_all(path.read_text(encoding="utf-8"))
     ]
-    return {one["kind"]: one for one in found}
+    return {item["kind"]: item for item in found}
 
 
 @pytest.fixture
@@ -41,9 +41,9 @@ def free_port() -> Callable[[], int]:
     """Find ports that nobody listens at."""
 
     def find() -> int:
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
+        with socket.socket() as item:
+            item.bind(("127.0.0.1", 0))
+            port: int = item.getsockname()[1]
         return port
 
     return find

@@ -32,7 +32,7 @@ def variables(compose: Compose, manifests: Manifests, deploy: Path) -> dict[str,
     found: dict[str, str | None] = dict(compose["services"]["assay"]["environment"])
     found |= manifests["ConfigMap"]["data"]
     container = manifests["Deployment"]["spec"]["template"]["spec"]["containers"][0]
-    found |= {one["name"]: None for one in container["env"]}
+    found |= {item["name"]: None for item in container["env"]}
     found |= dict(re.findall(rf"({PREFIX}\w+)=(\S+)", (deploy / "Dockerfile").read_text(encoding="utf-8")))
     return found
 
@@ -139,17 +139,17 @@ def test_ports_and_paths_agree(compose: Compose, manifests: Manifests, deploy: P
 
 def test_kustomize_takes_all_manifests(deploy: Path):
     folder = deploy / "kubernetes"
-    told = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))
+    result = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))
     there = {path.name for path in folder.iterdir()} - {"kustomization.yaml", "prometheus-adapter.yaml"}
-    assert set(told["resources"]) == there
+    assert set(result["resources"]) == there
 
 
 def test_it_scales_by_processor_memory_and_queue(manifests: Manifests, deploy: Path):
     spec = manifests["HorizontalPodAutoscaler"]["spec"]
     assert spec["scaleTargetRef"]["name"] == manifests["Deployment"]["metadata"]["name"]
     assert "replicas" not in manifests["Deployment"]["spec"]  # each deploy would undo the autoscaler's work
-    resources = {one["resource"]["name"] for one in spec["metrics"] if one["type"] == "Resource"}
-    (own,) = [one["pods"]["metric"]["name"] for one in spec["metrics"] if one["type"] == "Pods"]
+    resources = {item["resource"]["name"] for item in spec["metrics"] if item["type"] == "Resource"}
+    (own,) = [item["pods"]["metric"]["name"] for item in spec["metrics"] if item["type"] == "Pods"]
     adapter = yaml.safe_load((deploy / "kubernetes/prometheus-adapter.yaml").read_text(encoding="utf-8"))
     (rule,) = adapter["rules"]["custom"]
     assert resources == {"cpu", "memory"}

@@ -18,7 +18,7 @@ def imported(path: Path) -> set[str]:
     skipped: set[ast.AST] = set()
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            skipped |= {inner for one in node.body for inner in ast.walk(one)}
+            skipped |= {inner for item in node.body for inner in ast.walk(item)}
         elif node in skipped:
             continue
         elif isinstance(node, ast.Import):
@@ -33,7 +33,7 @@ def declared(*extras: str) -> set[str]:
     wanted = list(project["dependencies"])
     for extra in extras:
         wanted += project["optional-dependencies"][extra]
-    return {re.split(r"[\[<>=; ]", one)[0].lower().replace("_", "-") for one in wanted}
+    return {re.split(r"[\[<>=; ]", item)[0].lower().replace("_", "-") for item in wanted}
 
 
 @pytest.mark.parametrize("package", ["inference", "serving"])
@@ -41,5 +41,5 @@ def test_what_serving_imports_is_declared(package: str):
     there, known = declared("serve", "otel"), packages_distributions()
     for path in sorted((ROOT / "src/assay" / package).rglob("*.py")):
         for name in imported(path):
-            distributions = {one.lower().replace("_", "-") for one in known.get(name, [name])}
+            distributions = {item.lower().replace("_", "-") for item in known.get(name, [name])}
             assert distributions & there, f"{path} imports {name}, which is not in [serve]"

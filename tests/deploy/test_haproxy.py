@@ -45,13 +45,13 @@ class Cluster:
         assay = Path(sys.executable).with_name("assay")
         journal = self.log.with_name(f"journal-{port}.sqlite")
         options = ["--port", str(port), "--no-auth", "--request-log", journal]
-        told = self.log.with_name(f"server-{port}.log")
-        with told.open("ab") as log:
+        result = self.log.with_name(f"server-{port}.log")
+        with result.open("ab") as log:
             process = subprocess.Popen([assay, "serve", self.bundle, *options], stdout=log, stderr=log, env=environ)
         self.servers.append(process)
 
         def ready() -> bool:
-            assert process.poll() is None, told.read_text(encoding="utf-8")
+            assert process.poll() is None, result.read_text(encoding="utf-8")
             return get(f"http://127.0.0.1:{port}/ready") == 200
 
         wait_for(ready)
@@ -141,18 +141,18 @@ def configured(deploy: Path, certificate: Path, one: Cluster) -> Path:
 def cluster(deploy: Path, colours_bundle: Path, certificate: Path, free_port: Callable[[], int]) -> Iterator[Cluster]:
     tmp_path = certificate.parent
     haproxy = find_program("haproxy")
-    one = Cluster(colours_bundle, [free_port(), free_port()], free_port(), free_port(), tmp_path / "haproxy.log")
-    path = configured(deploy, certificate, one)
+    item = Cluster(colours_bundle, [free_port(), free_port()], free_port(), free_port(), tmp_path / "haproxy.log")
+    path = configured(deploy, certificate, item)
     with ExitStack() as stack:
-        stack.callback(one.end)
-        for port in one.ports:
-            one.start(port)
-        log = stack.enter_context(one.log.open("wb"))
+        stack.callback(item.end)
+        for port in item.ports:
+            item.start(port)
+        log = stack.enter_context(item.log.open("wb"))
         balancer = subprocess.Popen([haproxy, "-db", "-f", path], stdout=log, stderr=log)
         stack.callback(balancer.wait, 20)
         stack.callback(balancer.terminate)
-        wait_for(lambda: get(f"http://127.0.0.1:{one.watching}/health") == 200)
-        yield one
+        wait_for(lambda: get(f"http://127.0.0.1:{item.watching}/health") == 200)
+        yield item
 
 
 def photo() -> bytes:
@@ -327,18 +327,18 @@ def test_a_query_reaches_the_server_as_it_was_written(deploy: Path, certificate:
         stack.callback(thread.join)
         stack.callback(server.shutdown)
         port = server.server_address[1]
-        one = Cluster(Path(), [port], free_port(), free_port(), certificate.parent / "haproxy.log")
-        path = configured(deploy, certificate, one)
-        log = stack.enter_context(one.log.open("wb"))
+        item = Cluster(Path(), [port], free_port(), free_port(), certificate.parent / "haproxy.log")
+        path = configured(deploy, certificate, item)
+        log = stack.enter_context(item.log.open("wb"))
         balancer = subprocess.Popen([haproxy, "-db", "-f", path], stdout=log, stderr=log)
         stack.callback(balancer.wait, 20)
         stack.callback(balancer.terminate)
-        wait_for(lambda: get(f"http://127.0.0.1:{one.watching}/health") == 200)
+        wait_for(lambda: get(f"http://127.0.0.1:{item.watching}/health") == 200)
         for written, read in {
             "/classify?model=a%2Db&x=%7e//../.": "/classify?model=a%2Db&x=%7e//../.",
             "/cl%61ssify?": "/classify?",
             "/classify": "/classify",
             "//x/../classify?a=%61": "/classify?a=%61",
         }.items():
-            status, answer = _ask(one.https, f"GET {written}")
+            status, answer = _ask(item.https, f"GET {written}")
             assert (status, answer.rpartition(b"\r\n\r\n")[2].decode()) == (200, read)

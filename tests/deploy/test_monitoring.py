@@ -15,7 +15,7 @@ from services import find_program
 
 from assay.bundle import BundleInfo
 from assay.recipe import PreprocessSpec
-from assay.serving.request_record import RequestRecord
+from assay.serving.request_context import RequestRecord
 from assay.serving.settings import TelemetrySettings
 from assay.serving.telemetry import (
     BatchCompleted,
@@ -34,7 +34,7 @@ _NAME = re.compile(r"(?<![\w:{$\"])(?:assay[_:][\w:]+|up)(?![\w:(])")
 
 
 @pytest.fixture(scope="module")
-def told() -> set[str]:
+def metric_names() -> set[str]:
     """The names that a server that has seen everything shows."""
     metrics: dict[str, Any] = {
         "val": {"classes": [{"name": "a", "predicted": 6}, {"name": "b", "predicted": 4}]},
@@ -79,14 +79,14 @@ def test_the_documentation_tells_of_every_metric(deploy: Path, told: set[str]):
 
 @pytest.fixture
 def rules(deploy: Path) -> list[dict[str, Any]]:
-    told = yaml.safe_load((deploy / "rules.yml").read_text(encoding="utf-8"))
-    return [rule for group in told["groups"] for rule in group["rules"]]
+    result = yaml.safe_load((deploy / "rules.yml").read_text(encoding="utf-8"))
+    return [rule for group in result["groups"] for rule in group["rules"]]
 
 
 @pytest.fixture
 def dashboard(deploy: Path) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((deploy / "grafana/assay.json").read_text(encoding="utf-8"))
-    return told
+    result: dict[str, Any] = json.loads((deploy / "grafana/assay.json").read_text(encoding="utf-8"))
+    return result
 
 
 def names(expression: str) -> Iterator[str]:
@@ -138,9 +138,9 @@ def test_panels_do_not_overlap_and_find_their_source(dashboard: dict[str, Any], 
         assert place["x"] + place["w"] <= 24
         assert not cells & taken, panel["title"]
         taken |= cells
-        for one in [panel, *panel.get("targets", ())]:
+        for item in [panel, *panel.get("targets", ())]:
             if panel["type"] != "row":
-                assert one["datasource"]["uid"] == source["uid"]
+                assert item["datasource"]["uid"] == source["uid"]
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
@@ -193,8 +193,8 @@ def test_rules_mean_what_they_say(deploy: Path, tmp_path: Path):
     }
 
     def alerts(name: str, labels: dict[str, str], summary: str, severity: str) -> dict[str, Any]:
-        told = {"exp_labels": {**labels, "severity": severity}, "exp_annotations": {"summary": summary}}
-        return {"eval_time": "30m", "alertname": name, "exp_alerts": [told]}
+        result = {"exp_labels": {**labels, "severity": severity}, "exp_annotations": {"summary": summary}}
+        return {"eval_time": "30m", "alertname": name, "exp_alerts": [result]}
 
     down = alerts("AssayDown", {"job": "assay", "instance": "2"}, "2 has been down for a minute", "critical")
     drift = alerts(

@@ -115,7 +115,7 @@ def _every_command() -> list[str]:
         if children is None:
             found.append(name.strip())
         else:
-            waiting += [(f"{name} {child}", one) for child, one in children.items()]
+            waiting += [(f"{name} {child}", item) for child, item in children.items()]
     return sorted(found)
 
 
@@ -157,9 +157,9 @@ def test_a_quick_command_does_what_is_shown(
     words: tuple[str, ...], at_work: Callable[..., object], capsys: pytest.CaptureFixture[str]
 ):
     code = at_work(words)
-    told = capsys.readouterr()
-    assert "Traceback" not in told.err
-    assert code in {0, 1} if words[0] == "check" else code == 0, told.err
+    result = capsys.readouterr()
+    assert "Traceback" not in result.err
+    assert code in {0, 1} if words[0] == "check" else code == 0, result.err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -26,10 +26,10 @@ def test_no_notebook_is_forgotten():
 
 @pytest.mark.parametrize("name", ORDER)
 def test_kept_outputs_are_whole_and_small(name: str):
-    told = _outputs(name)
-    assert 500 < len(told) < 300_000
-    assert "Traceback" not in told
-    assert not re.search(r"/(home|root|work|tmp|Users)/", told)
+    result = _outputs(name)
+    assert 500 < len(result) < 300_000
+    assert "Traceback" not in result
+    assert not re.search(r"/(home|root|work|tmp|Users)/", result)
 
 
 @pytest.mark.slow

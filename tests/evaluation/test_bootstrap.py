@@ -24,7 +24,7 @@ def test_every_interval_holds_its_estimate(make: Make, classes: int, labels: lis
         (metrics.balanced_accuracy, found.balanced_accuracy),
         (metrics.macro.f1, found.macro_f1),
         (metrics.roc_auc, found.roc_auc),
-        *((one.f1 if one.support else None, of) for one, of in zip(metrics.classes, found.f1, strict=True)),
+        *((item.f1 if item.support else None, of) for item, of in zip(metrics.classes, found.f1, strict=True)),
     ]
     for estimate, interval in pairs:
         assert (estimate is None) == (interval is None)
@@ -113,7 +113,7 @@ def test_weighted_area_agrees_with_scikit_learn(photos: list[tuple[float, bool, 
 
 
 def test_many_photos_take_fewer_resamples_but_still_some(make: Make, monkeypatch: pytest.MonkeyPatch):
-    module = sys.modules["assay.evaluation.bootstrap"]
+    module = sys.modules["assay.evaluation.intervals"]
     monkeypatch.setattr(module, "_WORK", 1)
     monkeypatch.setattr(module, "_CELLS", 100)
     predictions = make([0, 1, 2] * 20, skill=1.0)

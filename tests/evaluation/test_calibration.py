@@ -28,24 +28,24 @@ photos = st.lists(st.tuples(st.sampled_from([0.5, 0.6, 0.61, 0.9, 1.0]), st.bool
 def test_table_holds_every_photo_once_in_any_order(pairs: list[tuple[float, bool]], bins: int, seed: int):
     confidence, correct = (np.array(column) for column in zip(*pairs, strict=True))
     table = reliability_table(confidence, correct, bins)
-    assert sum(one.count for one in table) == len(pairs)
-    assert sum(one.correct for one in table) == correct.sum()
+    assert sum(item.count for item in table) == len(pairs)
+    assert sum(item.correct for item in table) == correct.sum()
     assert 1 <= len(table) <= bins
-    for one in table:
-        assert one.low - 1e-12 <= one.confidence <= one.high + 1e-12
-        assert one.interval.low <= one.accuracy <= one.interval.high
-    for one, after in itertools.pairwise(table):
-        assert one.high < after.low  # equals share a bin
+    for item in table:
+        assert item.low - 1e-12 <= item.confidence <= item.high + 1e-12
+        assert item.interval.low <= item.accuracy <= item.interval.high
+    for item, after in itertools.pairwise(table):
+        assert item.high < after.low  # equals share a bin
     shuffled = np.random.default_rng(seed).permutation(len(pairs))
-    assert [one.count for one in reliability_table(confidence[shuffled], correct[shuffled], bins)] == [
-        one.count for one in table
+    assert [item.count for item in reliability_table(confidence[shuffled], correct[shuffled], bins)] == [
+        item.count for item in table
     ]
 
 
 @given(st.integers(1, 300), st.integers(1, 20))
 def test_bins_hold_equal_numbers_where_no_confidence_repeats(count: int, bins: int):
     confidence = np.linspace(0.3, 0.9, count)
-    counts = [one.count for one in reliability_table(confidence, np.ones(count, dtype=bool), bins)]
+    counts = [item.count for item in reliability_table(confidence, np.ones(count, dtype=bool), bins)]
     assert len(counts) == min(bins, count)
     assert max(counts) - min(counts) <= 1
 
@@ -55,7 +55,7 @@ def test_error_by_hand(make: Make):
     sure = np.array([0.6, 0.7, 0.8, 1.0])
     predictions = make([0, 1, 0, 0], classes=("a", "b"), probabilities=np.stack([sure, 1 - sure], axis=1))
     found = measure_calibration(predictions, bins=2)
-    assert [(one.count, one.accuracy) for one in found.bins] == [(2, 0.5), (2, 1.0)]
+    assert [(item.count, item.accuracy) for item in found.bins] == [(2, 0.5), (2, 1.0)]
     assert found.ece == pytest.approx((2 * abs(0.5 - 0.65) + 2 * abs(1 - 0.9)) / 4)
     assert found.brier == pytest.approx(2 * (0.4**2 + 0.7**2 + 0.2**2 + 0) / 4)
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False)) == found.to_dict()

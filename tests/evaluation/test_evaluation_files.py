@@ -95,8 +95,8 @@ def test_second_evaluation_replaces_the_first(make: Make, tmp_path: Path):
 
 
 def test_number_of_pictures_is_told(make: Make, tmp_path: Path):
-    told: list[tuple[str, int, int]] = []
+    result: list[tuple[str, int, int]] = []
     predictions = make([0, 1, 2], [1, 1, 2])
-    write_evaluation(tmp_path, predictions, compute_metrics(predictions), progress=lambda *step: told.append(step))
-    assert ("misclassified photos", 1, 1) in told
-    assert told[-1] == ("figures", 4, 4)
+    write_evaluation(tmp_path, predictions, compute_metrics(predictions), progress=lambda *step: result.append(step))
+    assert ("misclassified photos", 1, 1) in result
+    assert result[-1] == ("figures", 4, 4)

@@ -42,7 +42,7 @@ def test_labels_do_not_overlap(make: Make, classes: int):
     axes = figure.axes[0]
     rows = boxes(axes.get_yticklabels(), figure)
     assert len(rows) == classes
-    assert not any(one.overlaps(other) for one, other in itertools.combinations(rows, 2))
+    assert not any(item.overlaps(other) for item, other in itertools.combinations(rows, 2))
     # Slanted names: the distance between two baselines must exceed the height of the letters.
     ends = [text.get_window_extent().x1 for text in axes.get_xticklabels()]
     angle = np.deg2rad(axes.get_xticklabels()[0].get_rotation())
@@ -55,7 +55,7 @@ def test_short_names_stay_level_and_apart(make: Make):
     labels = figure.axes[0].get_xticklabels()
     assert {label.get_rotation() for label in labels} == {0}
     columns = boxes(labels, figure)
-    assert not any(one.overlaps(other) for one, other in itertools.combinations(columns, 2))
+    assert not any(item.overlaps(other) for item, other in itertools.combinations(columns, 2))
 
 
 def test_cells_say_count_and_share(make: Make):

@@ -90,18 +90,18 @@ def test_significance(make: Make):
 
 
 def test_what_cannot_be_compared(make: Make):
-    one = make([0, 1, 2])
+    item = make([0, 1, 2])
     with pytest.raises(AssayError, match=r"not evaluated on the same photos \(1 were seen by one only\)"):
-        compare(one, one.take([0, 1]))
+        compare(item, item.take([0, 1]))
     with pytest.raises(AssayError, match="same photos"):
-        compare(one.take([]), one.take([]))
+        compare(item.take([]), item.take([]))
     with pytest.raises(AssayError, match="classes of the classifiers differ"):
-        compare(one, make([0, 1, 2], classes=("a", "b", "c")))
+        compare(item, make([0, 1, 2], classes=("a", "b", "c")))
     with pytest.raises(AssayError, match="predicted twice"):
-        compare(one, one.take([0, 1, 1]))
-    relabelled = _relabelled(one)
+        compare(item, item.take([0, 1, 1]))
+    relabelled = _relabelled(item)
     with pytest.raises(AssayError, match=r"ship/2\.jpg has two different labels"):
-        compare(one, relabelled)
+        compare(item, relabelled)
 
 
 def _relabelled(predictions: Predictions) -> Predictions:

@@ -121,7 +121,7 @@ def test_no_photos(make: Make):
     assert metrics.count == 0
     assert metrics.accuracy is metrics.accuracy_interval is metrics.balanced_accuracy is None
     assert metrics.roc_auc is metrics.log_loss is metrics.macro.f1 is metrics.weighted.f1 is None
-    assert all(one.precision is one.recall is one.f1 is None for one in metrics.classes)
+    assert all(item.precision is item.recall is item.f1 is None for item in metrics.classes)
 
 
 def test_photos_of_one_class_only(make: Make):
@@ -230,7 +230,7 @@ def test_files_for_programs_hold_all_classes(make, tmp_path: Path):
 
 def test_the_worst_come_first_and_none_without_photos(make):
     metrics = compute_metrics(make([0, 0, 1, 1], [0, 0, 0, 1], classes=[f"c{place}" for place in range(40)]))
-    assert [one.name for one in worst_classes(metrics)] == ["c1", "c0"]
+    assert [item.name for item in worst_classes(metrics)] == ["c1", "c0"]
     counts = np.diag(np.full(50, 9))
     counts[7, 44] = 3
     assert {7, 44} <= set(most_confused_classes(counts, 4).tolist())

@@ -152,7 +152,7 @@ def test_a_curve_survives_the_file_and_thinning_keeps_its_ends():
     thin = curve_from_dict(curve_to_dict(curve, 100), 3000)
     assert thin.threshold.size == 100
     assert (thin.threshold[0], thin.threshold[-1]) == (curve.threshold[0], curve.threshold[-1])
-    exact, near = (choose_threshold(one, 3000, 0.97) for one in (curve, thin))
+    exact, near = (choose_threshold(item, 3000, 0.97) for item in (curve, thin))
     assert near.reached
     assert exact.threshold <= near.threshold < exact.threshold + 0.02
 

@@ -34,13 +34,13 @@ def test_least_accurate_first(mapped: Predictions):
     assert bird.confidence == pytest.approx(mapped.confidence[:3].mean())
     assert (frog.name, frog.mistaken_for, frog.mistaken_count) == ("frog", None, 0)
     assert (truck.name, truck.actual) == ("truck", "vehicle")
-    assert sum(one.count for one in (bird, frog, truck)) == len(mapped)
+    assert sum(item.count for item in (bird, frog, truck)) == len(mapped)
     assert json.loads(json.dumps(bird.to_dict(), allow_nan=False)) == bird.to_dict()
 
 
 def test_any_property(mapped: Predictions):
     found = accuracy_by_slice(mapped, ["small", "large"] * 3)
-    assert {one.name: (one.count, one.actual) for one in found} == {
+    assert {item.name: (item.count, item.actual) for item in found} == {
         "small": (3, "animal"),
         "large": (3, None),
     }
@@ -83,15 +83,15 @@ def dark(make: Make, tmp_path: Path) -> Predictions:
 
 def test_dark_photos_stand_out(dark: Predictions):
     seen = []
-    found = {one.name: one for one in slices_of(dark, progress=lambda *state: seen.append(state))}
+    found = {item.name: item for item in slices_of(dark, progress=lambda *state: seen.append(state))}
     assert list(found) == ["Brightness", "Size", "File type"]
     shades = found["Brightness"].slices
-    assert [one.count for one in shades] == [40] * 5
-    assert [one.accuracy for one in shades] == [0, 1, 1, 1, 1]
+    assert [item.count for item in shades] == [40] * 5
+    assert [item.accuracy for item in shades] == [0, 1, 1, 1, 1]
     assert found["Brightness"].below_average == {shades[0].name}
     assert shades[0].name == "0 to 15 %"
-    assert [one.name for one in found["Size"].slices] == ["24 × 16", "32 × 24"]
-    assert {one.name for one in found["File type"].slices} == {"PNG", "JPEG"}  # by content: all are .jpg
+    assert [item.name for item in found["Size"].slices] == ["24 × 16", "32 × 24"]
+    assert {item.name for item in found["File type"].slices} == {"PNG", "JPEG"}  # by content: all are .jpg
     assert not found["Size"].below_average
     assert seen[-1] == ("image properties", 200, 200)
     plain = found["Brightness"].to_dict()
@@ -103,16 +103,16 @@ def test_many_sizes_become_ranges(make: Make, tmp_path: Path):
     for place in range(50):
         paths.append(str(tmp_path / f"{place}.png"))
         Image.new("RGB", (20 + place, 40)).save(paths[-1])
-    found = {one.name: one for one in slices_of(make([0] * 50, paths=tuple(paths)))}
+    found = {item.name: item for item in slices_of(make([0] * 50, paths=tuple(paths)))}
     assert list(found) == ["Size"]  # all are black PNG files
     assert 2 <= len(found["Size"].slices) <= 5
     assert found["Size"].slices[0].name.startswith("shorter side 20 to")
-    assert sum(one.count for one in found["Size"].slices) == 50
+    assert sum(item.count for item in found["Size"].slices) == 50
 
 
 def test_source_labels_and_photos_that_are_gone(make: Make):
     found = slices_of(make([0, 1, 2], source_labels=("tabby", "poodle", "tanker")))
-    assert [one.name for one in found] == ["Source label"]
+    assert [item.name for item in found] == ["Source label"]
     assert slices_of(make([0, 1, 2], source_labels=("a",) * 3)) == ()
     assert slices_of(make([])) == ()
 

@@ -38,24 +38,24 @@ def exported(int8_bundle: Path, shots: list[Path], tmp_path_factory: pytest.Temp
 
 
 def test_every_format_is_written_and_agrees(exported: ExportResult, shots: list[Path]):
-    assert [one.format for one in exported.exported] == list(FORMATS)
+    assert [item.format for item in exported.exported] == list(FORMATS)
     assert exported.skipped == {}
-    for one in exported.exported:
-        assert one.agreement is not None
-        assert one.agreement.photos == len(shots)
-        assert one.agreement.difference <= (0.2 if "int8" in one.format else 1e-4)
-        assert all(path.is_file() for path in one.files)
-    assert {path.name for one in exported.exported for path in one.files} == {
+    for item in exported.exported:
+        assert item.agreement is not None
+        assert item.agreement.photos == len(shots)
+        assert item.agreement.difference <= (0.2 if "int8" in item.format else 1e-4)
+        assert all(path.is_file() for path in item.files)
+    assert {path.name for item in exported.exported for path in item.files} == {
         path.name for path in exported.folder.iterdir()
     }
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_example_answers_as_predict(name: str, exported: ExportResult, int8_bundle: Path, shots: list[Path]):
-    one = FORMATS[name]
-    expected = Classifier.load(int8_bundle, precision=one.precision).predict(shots[0])
+    item = FORMATS[name]
+    expected = Classifier.load(int8_bundle, precision=item.precision).predict(shots[0])
     ended = subprocess.run(
-        [sys.executable, str(exported.folder / one.example), str(shots[0])],
+        [sys.executable, str(exported.folder / item.example), str(shots[0])],
         capture_output=True,
         encoding="utf-8",
         check=False,
@@ -76,7 +76,7 @@ def test_example_looks_at_photos_as_the_bundle_does(
     export_model(bundle, tmp_path, ["onnx"], photos=None)
     answers = Classifier.load(bundle).predict(shots)
     # A test of which every photo got the same answer would see nothing.
-    assert np.ptp([one.probabilities["right"] for one in answers]) > 0.2
+    assert np.ptp([item.probabilities["right"] for item in answers]) > 0.2
     for shot, expected in zip(shots, answers, strict=True):
         label, confidence = run_example(tmp_path / "example_onnx.py", shot).split("  ")[0].rsplit(" ", 1)
         assert label == expected.label, shot
@@ -84,15 +84,15 @@ def test_example_looks_at_photos_as_the_bundle_does(
 
 
 def test_beside_a_model_lies_all_that_its_user_must_know(exported: ExportResult, int8_bundle: Path):
-    told = json.loads((exported.folder / "model.onnx.json").read_text(encoding="utf-8"))
-    assert told["classes"] == ["left ü", "right"]
-    assert told["temperature"] == 0.8
-    assert told["thresholds"] == {"confidence": 0.7}
-    assert told["input"]["shape"] == ["N", 32, 32, 3]
-    assert told["version"] == Bundle.open(int8_bundle).info.version
+    result = json.loads((exported.folder / "model.onnx.json").read_text(encoding="utf-8"))
+    assert result["classes"] == ["left ü", "right"]
+    assert result["temperature"] == 0.8
+    assert result["thresholds"] == {"confidence": 0.7}
+    assert result["input"]["shape"] == ["N", 32, 32, 3]
+    assert result["version"] == Bundle.open(int8_bundle).info.version
     # The model normalises: whoever read a mean here would do it twice.
-    assert set(told["preprocess"]) == {"roi", "center_crop", "fit", "size", "fill", "value_range"}
-    assert told["check"]["max_logit_difference"] < 1e-4
+    assert set(result["preprocess"]) == {"roi", "center_crop", "fit", "size", "fill", "value_range"}
+    assert result["check"]["max_logit_difference"] < 1e-4
 
 
 def test_a_file_that_answers_otherwise_is_not_written_nor_are_the_others(

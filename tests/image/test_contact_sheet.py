@@ -70,16 +70,16 @@ def test_long_and_odd_names_stay_within_their_tile(tmp_path: Path, name: str):
 
 
 def test_progress_is_told(tmp_path: Path):
-    told: list[tuple[str, int, int]] = []
-    misclassified_sheet(mistakes(3, str(tmp_path)), progress=lambda *step: told.append(step))
-    assert told == [("misclassified photos", k, 3) for k in (1, 2, 3)]
+    result: list[tuple[str, int, int]] = []
+    misclassified_sheet(mistakes(3, str(tmp_path)), progress=lambda *step: result.append(step))
+    assert result == [("misclassified photos", k, 3) for k in (1, 2, 3)]
 
 
 def test_rows_grow_with_the_photos():
     photo = square_thumbnail("/nowhere", 236)
     tile = Tile((photo.pixels,), (CaptionLine("x"),), photo.problem)
-    one, three = (ContactSheet([tile] * count, 6, 236, "t", "n").draw().height for count in (6, 13))
-    assert three > 2 * one
+    item, three = (ContactSheet([tile] * count, 6, 236, "t", "n").draw().height for count in (6, 13))
+    assert three > 2 * item
     assert letterbox(np.zeros((4, 4, 3), dtype=np.uint8), 236).shape == (236, 236, 3)
 
 

@@ -59,14 +59,14 @@ def test_label_and_confidence_are_the_same_either_way(careful: Path):
     photos = [flat(230, 20, 25), flat(255, 127, 0), flat(9, 8, 7)]
     asked = Classifier.load(careful).predict(photos)
     plain = Classifier.load(careful, abstain=False).predict(photos)
-    for one, other in zip(asked, plain, strict=True):
-        assert (one.label, one.confidence, one.probabilities) == (
+    for item, other in zip(asked, plain, strict=True):
+        assert (item.label, item.confidence, item.probabilities) == (
             other.label,
             other.confidence,
             other.probabilities,
         )
         assert (other.unknown, other.reason, other.novelty) == (None, None, None)
-        assert set(one.to_dict()) - set(other.to_dict()) == {"unknown", "reason", "novelty"}
+        assert set(item.to_dict()) - set(other.to_dict()) == {"unknown", "reason", "novelty"}
 
 
 def test_a_bundle_without_limits_says_nothing_about_it(bundle_path: Path):
@@ -76,9 +76,9 @@ def test_a_bundle_without_limits_says_nothing_about_it(bundle_path: Path):
 
 
 def test_the_answer_is_json(careful: Path):
-    told = json.loads(json.dumps(Classifier.load(careful).predict(flat(1, 2, 3)).to_dict()))
-    assert told["unknown"] is True
-    assert told["reason"] == "out_of_distribution"
+    result = json.loads(json.dumps(Classifier.load(careful).predict(flat(1, 2, 3)).to_dict()))
+    assert result["unknown"] is True
+    assert result["reason"] == "out_of_distribution"
 
 
 def test_the_first_reason_is_that_the_photo_is_unfamiliar(novelty: NoveltyDetector):
@@ -87,7 +87,7 @@ def test_the_first_reason_is_that_the_photo_is_unfamiliar(novelty: NoveltyDetect
 
 
 def test_confidence_at_the_threshold_is_enough():
-    reasons = [one.reason for one in AbstentionPolicy(0.9).decide(np.array([0.9, 0.8999]), np.zeros((2, 3)))]
+    reasons = [item.reason for item in AbstentionPolicy(0.9).decide(np.array([0.9, 0.8999]), np.zeros((2, 3)))]
     assert reasons == [None, "low_confidence"]
 
 

@@ -75,9 +75,9 @@ def test_the_batch_size_changes_nothing(classifier: Classifier, photos: Photos, 
     one_by_one = [classifier.predict(path) for path in paths]
     together = classifier.predict(paths, batch_size=batch_size)
     assert [answer.source for answer in together] == [str(path) for path in paths]
-    for one, other in zip(one_by_one, together, strict=True):
-        assert one.label == other.label
-        assert one.confidence == pytest.approx(other.confidence, abs=1e-6)
+    for item, other in zip(one_by_one, together, strict=True):
+        assert item.label == other.label
+        assert item.confidence == pytest.approx(other.confidence, abs=1e-6)
 
 
 @pytest.fixture
@@ -219,8 +219,8 @@ def test_outputs_of_many_are_those_of_each(classifier: Classifier) -> None:
     assert [len(array) for array in outputs] == [37, 37, 37]
     for index in (0, 15, 16, 36):
         alone = classifier.outputs(pixels[index : index + 1])
-        for one, other in zip(alone, outputs, strict=True):
-            np.testing.assert_allclose(one[0], other[index], atol=1e-5)
+        for item, other in zip(alone, outputs, strict=True):
+            np.testing.assert_allclose(item[0], other[index], atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(0, 16, 16, 3), (1, 8, 16, 3), (16, 16, 3)])
@@ -288,12 +288,12 @@ def test_int8_is_refused_where_there_is_none(bundle_path: Path) -> None:
 def test_bfloat16_answers_with_the_model_of_32_bits(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Whichever runtime was found to be quickest with 32 bits.
     monkeypatch.setattr("assay.inference.classifier.cached_fastest_engine", lambda *_: "onnxruntime")
-    exact, rounded = (Classifier.load(bundle_path, precision=one) for one in ("fp32", "bf16"))
+    exact, rounded = (Classifier.load(bundle_path, precision=item) for item in ("fp32", "bf16"))
     assert (exact.runtime, rounded.runtime) == ("onnxruntime, fp32", "openvino, bf16")
     assert rounded.info == exact.info
     photo = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    one, other = exact.predict(photo), rounded.predict(photo)
-    assert other.confidence == pytest.approx(one.confidence, abs=0.02)
+    item, other = exact.predict(photo), rounded.predict(photo)
+    assert other.confidence == pytest.approx(item.confidence, abs=0.02)
 
 
 def test_a_precision_that_is_none_is_refused(bundle_path: Path) -> None:

@@ -276,12 +276,12 @@ def test_every_command_says_why(
     given = {"MODEL": str(hostile), "PHOTOS": str(tmp_path / "photos"), "OUT": str(tmp_path)}
     with pytest.raises(SystemExit) as stop:
         main(_filled(command, given))
-    told = capsys.readouterr()
+    result = capsys.readouterr()
     assert stop.value.code == 1
-    assert re.search(r"colours\.assay cannot be (run|used): it", told.out + told.err)
-    assert "Traceback" not in told.err
-    assert " nan" not in told.out
-    assert command[0] == "bench" or (told.err.startswith("assay: ") and told.err.count("\n") == 1)
+    assert re.search(r"colours\.assay cannot be (run|used): it", result.out + result.err)
+    assert "Traceback" not in result.err
+    assert " nan" not in result.out
+    assert command[0] == "bench" or (result.err.startswith("assay: ") and result.err.count("\n") == 1)
     assert not (tmp_path / "exported").exists()
 
 
@@ -303,7 +303,7 @@ def test_a_file_in_the_working_directory_is_no_part_of_a_model(
     monkeypatch.chdir(tmp_path)
     Path("planted").write_bytes((20 * np.eye(3, dtype=np.float32)).tobytes())
     model = onnx.load_from_string(make_model())
-    head = next(one for one in model.graph.initializer if one.name == "head")
+    head = next(item for item in model.graph.initializer if item.name == "head")
     location = onnx.StringStringEntryProto(key="location", value="planted").SerializeToString()
     head.ClearField("raw_data")
     head.doc_string = "x" * (len(location) + 13)

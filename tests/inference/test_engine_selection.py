@@ -65,8 +65,8 @@ def test_many_threads_get_their_own_answers(engine: Engine) -> None:
     alone = [engine.run(batch).logits for batch in batches]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda batch: engine.run(batch).logits, batches))
-    for one, other in zip(alone, together, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
+    for item, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(item, other, atol=1e-6)
 
 
 def test_images_of_another_size_are_refused(engine: Engine) -> None:
@@ -83,8 +83,8 @@ def test_threads_may_be_chosen(name: str, make_model: Callable[..., bytes]) -> N
 def test_throughput_gives_the_same_answers(name: str, make_model: Callable[..., bytes]) -> None:
     quick, many = create_engine(name, make_model()), create_engine(name, make_model(), mode="throughput")
     for count in (1, 2, 3, 16):
-        for one, other in zip(quick.run(noise(count)), many.run(noise(count)), strict=True):
-            np.testing.assert_allclose(other, one, atol=1e-5)
+        for item, other in zip(quick.run(noise(count)), many.run(noise(count)), strict=True):
+            np.testing.assert_allclose(other, item, atol=1e-5)
 
 
 @pytest.mark.skipif(not bf16_instructions(), reason="the processor has no instructions for bfloat16")
@@ -92,10 +92,10 @@ def test_bfloat16_gives_nearly_the_same_answers(make_model: Callable[..., bytes]
     exact = create_engine("openvino", make_model()).run(noise(3))
     engine = create_engine("auto", make_model(), bf16=True)
     assert engine.name == "openvino"
-    for one, other in zip(engine.run(noise(3)), exact, strict=True):
-        assert one.dtype == np.float32
+    for item, other in zip(engine.run(noise(3)), exact, strict=True):
+        assert item.dtype == np.float32
         # 8 bits of mantissa.
-        np.testing.assert_allclose(one, other, rtol=0.05, atol=0.02 * np.abs(other).max())
+        np.testing.assert_allclose(item, other, rtol=0.05, atol=0.02 * np.abs(other).max())
     assert not np.array_equal(engine.run(noise(3)).logits, exact.logits)
 
 

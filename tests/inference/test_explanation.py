@@ -102,11 +102,11 @@ def test_what_lies_outside_the_region_of_interest_is_dark(make_bundle):
 
 
 def test_plain_values_go_into_json(classifier: Classifier, photos: dict[str, Path]):
-    told = json.loads(json.dumps(classifier.explain(photos["red"]).to_dict()))
-    assert told["source"] == str(photos["red"])
-    assert told["label"] == told["explained"] == "red"
-    assert told["size"] == [40, 30]
-    assert np.array(told["cells"]).shape == (4, 4)
+    result = json.loads(json.dumps(classifier.explain(photos["red"]).to_dict()))
+    assert result["source"] == str(photos["red"])
+    assert result["label"] == result["explained"] == "red"
+    assert result["size"] == [40, 30]
+    assert np.array(result["cells"]).shape == (4, 4)
 
 
 def test_an_unknown_class_is_wrong_usage(classifier: Classifier):

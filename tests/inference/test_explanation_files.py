@@ -79,11 +79,11 @@ def test_a_folder_that_cannot_be_made_is_told_of(classifier: Classifier, photos:
 
 
 def test_a_sheet_is_bounded_and_says_what_is_missing(classifier: Classifier):
-    one = classifier.explain(np.full((20, 30, 3), (200, 0, 0), dtype=np.uint8))
-    whole, cut = draw_contact_sheet([one] * MAX_ON_SHEET), draw_contact_sheet([one] * (MAX_ON_SHEET + 3))
+    item = classifier.explain(np.full((20, 30, 3), (200, 0, 0), dtype=np.uint8))
+    whole, cut = draw_contact_sheet([item] * MAX_ON_SHEET), draw_contact_sheet([item] * (MAX_ON_SHEET + 3))
     assert cut.shape[1] == whole.shape[1]
     assert whole.shape[0] < cut.shape[0] < whole.shape[0] + 40
-    assert draw_contact_sheet([one]).shape[1] < whole.shape[1] / 2
+    assert draw_contact_sheet([item]).shape[1] < whole.shape[1] / 2
     with pytest.raises(ValueError, match="at least one explanation"):
         draw_contact_sheet([])
 

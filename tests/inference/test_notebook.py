@@ -13,7 +13,7 @@ from assay.inference import Classifier, Prediction
 
 def _pictures(html: str) -> list[Image.Image]:
     found = re.findall(r'src="data:image/\w+;base64,([^"]+)"', html)
-    return [Image.open(io.BytesIO(base64.b64decode(one))) for one in found]
+    return [Image.open(io.BytesIO(base64.b64decode(item))) for item in found]
 
 
 def test_an_answer_shows_its_photo_and_all_classes(classifier: Classifier, photos: dict[str, Path]):
@@ -42,8 +42,8 @@ def test_an_unknown_answer_says_so_first():
 def test_a_classifier_says_what_it_knows(make_bundle):
     path = make_bundle(metrics={"test": {"accuracy": 0.935}}, thresholds={"confidence": 0.7})
     html = Classifier.load(path)._repr_html_()
-    for told in ["colours", "red, green, blue", "16 × 16 pixels", "93.5 %", "70.0 %"]:
-        assert told in html
+    for result in ["colours", "red, green, blue", "16 × 16 pixels", "93.5 %", "70.0 %"]:
+        assert result in html
 
 
 def test_an_explanation_is_a_picture(classifier: Classifier, photos: dict[str, Path]):

@@ -39,7 +39,7 @@ def test_a_shift_that_is_small_beside_the_main_variation_is_seen(novelty: Novelt
     assert shifted.min() > familiar.max()
     # A plain distance from the centres cannot tell the two apart.
     rows, targets = embeddings(1000, seed=0)
-    centres = np.stack([rows[targets == one].mean(axis=0) for one in range(CLASSES)])
+    centres = np.stack([rows[targets == item].mean(axis=0) for item in range(CLASSES)])
     near, far = (
         np.linalg.norm(embeddings(500, seed=1, offset=offset)[0][:, np.newaxis] - centres, axis=2).min(axis=1)
         for offset in (0, 5)

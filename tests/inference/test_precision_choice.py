@@ -56,7 +56,7 @@ def test_bfloat16_answers_where_it_is_asked_for_alone(tmp_path: Path) -> None:
     made_for_it = processor(tmp_path, "flags : avx512_bf16 amx_bf16")
     assert choose_precision("auto", "fp32", ("fp32",), made_for_it) == "fp32"
     assert choose_precision("bf16", "int8", ("fp32", "int8"), made_for_it) == "bf16"
-    assert [stored_precision(one) for one in ("fp32", "bf16", "int8")] == ["fp32", "fp32", "int8"]
+    assert [stored_precision(item) for item in ("fp32", "bf16", "int8")] == ["fp32", "fp32", "int8"]
 
 
 def test_arm_and_x86_differ() -> None:
@@ -74,7 +74,7 @@ def test_the_fastest_is_remembered_for_this_model_and_setting(tmp_path: Path, ma
         (model, 2, "latency"),
         (model, 1, "throughput"),
     ]
-    assert [cached_fastest_engine(*one, tmp_path) for one in others] == [None, None, None]
+    assert [cached_fastest_engine(*item, tmp_path) for item in others] == [None, None, None]
     (file,) = tmp_path.iterdir()
     assert set(json.loads(file.read_text())["seconds"]) == {"openvino", "onnxruntime"}
 

@@ -3,7 +3,7 @@ import pytest
 
 from assay.image import Preprocess
 from assay.live import Frame, FrameResult, SmoothedPrediction
-from assay.live.overlay import draw_lines, draw_result, overlay_text
+from assay.live.display import draw_lines, draw_result, overlay_text
 from assay.recipe import PreprocessSpec
 
 

@@ -16,8 +16,8 @@ def changes(shares: np.ndarray, fps: float, steadiness: SmoothingConfig) -> list
     smoother, times = PredictionSmoother(steadiness), []
     for number, share in enumerate(shares.tolist()):
         label = "a" if share >= 0.5 else "b"
-        told = Prediction(label, max(share, 1 - share), {"a": share, "b": 1 - share})
-        if smoother.update(told, number / fps).changed:
+        result = Prediction(label, max(share, 1 - share), {"a": share, "b": 1 - share})
+        if smoother.update(result, number / fps).changed:
             times.append(number / fps)
     return times[1:]
 
@@ -45,10 +45,10 @@ def test_a_clear_change_is_told_within_the_stated_delay(seconds: float, margin: 
     steadiness = SmoothingConfig(seconds, margin, hold)
     frames = np.zeros(int(60 * fps))
     frames[: int(20 * fps)] = 1
-    (told,) = changes(frames, fps, steadiness)
+    (result,) = changes(frames, fps, steadiness)
     # Of the lead and of the hold, each is noticed at the next frame.
-    assert hold <= told - 20 + 1e-9
-    assert told - 20 <= steadiness.delay + 2 / fps + 1e-9
+    assert hold <= result - 20 + 1e-9
+    assert result - 20 <= steadiness.delay + 2 / fps + 1e-9
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 10)), min_size=1))
@@ -85,9 +85,9 @@ def test_the_mean_does_not_depend_on_how_many_frames_a_second_there_are(make_pre
 def test_unknown_is_steadied_too_and_tells_why(make_prediction):
     smoother = PredictionSmoother(SmoothingConfig(time_constant=1, margin=0.1, hold=0.5))
     results = [smoother.update(make_prediction(0.9, unknown=10 <= t < 12 or t >= 30), t / 10) for t in range(60)]
-    told = [result.unknown for result in results]
-    assert told[10:30] == [False] * 20
-    assert told[-1]
+    values = [result.unknown for result in results]
+    assert values[10:30] == [False] * 20
+    assert values[-1]
     assert results[-1].reason == "low_confidence"
     assert sum(result.changed for result in results) == 2
     assert all(result.label == "a" for result in results)

@@ -75,13 +75,13 @@ def test_a_camera_that_is_not_there_is_said_in_a_sentence(clock, capfd: pytest.C
 
 def test_a_stream_that_ends_is_connected_again_ever_less_often(film: Path, tmp_path: Path, clock):
     # A file behaves as a stream does whose other side hangs up at its end.
-    stream, told = tmp_path / "stream.mp4", list[str]()
+    stream, result = tmp_path / "stream.mp4", list[str]()
     shutil.copy(film, stream)
-    frames = CameraSource(str(stream)).frames(Event(), clock, told.append)
+    frames = CameraSource(str(stream)).frames(Event(), clock, result.append)
     assert [next(frames).first for _ in range(20)] == [True] + [False] * 19
     again = next(frames)
     assert (again.number, again.first, clock.waits) == (20, True, [0.5])
-    assert [message.split(" ", 1)[1] for message in told] == [
+    assert [message.split(" ", 1)[1] for message in result] == [
         "is lost; reconnecting",
         "is back after 0.5 s",
     ]
@@ -91,7 +91,7 @@ def test_a_stream_that_ends_is_connected_again_ever_less_often(film: Path, tmp_p
     clock.limit = 9
     assert [frame.number for frame in frames] == list(range(21, 40))
     assert clock.waits == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
-    assert len(told) == 3
+    assert len(result) == 3
 
 
 def test_a_folder_is_a_film_of_its_photos(tmp_path: Path):
@@ -101,12 +101,12 @@ def test_a_folder_is_a_film_of_its_photos(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("no photo", encoding="utf-8")
     (tmp_path / "d.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:200])
     (tmp_path / ".hidden.png").write_bytes((tmp_path / "b.png").read_bytes())
-    told: list[str] = []
-    frames = [*FolderSource(tmp_path, 2).frames(Event(), Clock(), told.append)]
+    result: list[str] = []
+    frames = [*FolderSource(tmp_path, 2).frames(Event(), Clock(), result.append)]
     assert [frame.pixels[9, 9].argmax() for frame in frames] == [0, 2, 1]
     assert [frame.time for frame in frames] == [0, 0.5, 1]
-    assert len(told) == 1
-    assert "d.jpg cannot be read: damaged: truncated" in told[0]
+    assert len(result) == 1
+    assert "d.jpg cannot be read: damaged: truncated" in result[0]
 
 
 def test_a_folder_without_photos_is_refused(tmp_path: Path):

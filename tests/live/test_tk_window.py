@@ -9,7 +9,7 @@ import pytest
 from services import find_program
 
 from assay.core.errors import AssayError
-from assay.live.tk_window import Window
+from assay.live.display import Window
 
 PICTURE = np.full((90, 160, 3), 200, np.uint8)
 

@@ -187,13 +187,13 @@ def published(publisher: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 
 def test_weights_from_their_publisher(published: Classifier, publisher: Any, tmp_path: Path):
-    told = []
+    result = []
     for _ in range(2):
         target = create_classifier("resnet18", 1000)
-        load_pretrained(target, NetSpec(name="resnet18"), progress=lambda *step: told.append(step))
+        load_pretrained(target, NetSpec(name="resnet18"), progress=lambda *step: result.append(step))
         assert same(published, target)
     assert len(publisher.ranges) == 1
-    assert told[-1][1] == told[-1][2] == (tmp_path / "weights" / "resnet18.pth").stat().st_size
+    assert result[-1][1] == result[-1][2] == (tmp_path / "weights" / "resnet18.pth").stat().st_size
 
 
 def test_a_broken_download_goes_on_where_it_broke(published: Classifier, publisher: Any):

@@ -64,23 +64,23 @@ def test_what_is_kept_serves_another_head_rate_and_batch_and_reads_no_photo(
     probe: Recipe, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ):
     first = frozen(probe, dataset).embedded()
-    told: list[str] = []
+    result: list[str] = []
     monkeypatch.setattr("assay.data.dataset.Sample.read", lambda _: pytest.fail("a photo was opened"))
-    again = frozen(changed(probe, lr=0.5, batch_size=7, epochs=9), dataset, told).embedded()
+    again = frozen(changed(probe, lr=0.5, batch_size=7, epochs=9), dataset, result).embedded()
     np.testing.assert_array_equal(first.train, again.train)
     np.testing.assert_array_equal(first.val, again.val)
     assert first.train.shape[:2] == (2, len(dataset.part("train")))
-    assert told == []
+    assert result == []
 
 
 def test_views_are_the_photos_own_and_more_of_them_keep_the_first(probe: Recipe, dataset: Dataset):
     train = dataset.part("train")
     views = frozen(probe, dataset).embedded().train
     assert not np.array_equal(views[0], views[1])
-    told: list[str] = []
-    three = frozen(changed(probe, augmentation_views=3), dataset, told).embedded().train
+    result: list[str] = []
+    three = frozen(changed(probe, augmentation_views=3), dataset, result).embedded().train
     np.testing.assert_array_equal(three[:2], views)
-    assert len(told) == -(-len(train) // probe.train.batch_size)
+    assert len(result) == -(-len(train) // probe.train.batch_size)
     np.testing.assert_array_equal(frozen(probe, dataset).view(train[::-1], 1), views[1][::-1])
     other = frozen(changed(probe, seed=7), dataset).view(train, 0)
     assert not np.array_equal(other, views[0])
@@ -88,10 +88,10 @@ def test_views_are_the_photos_own_and_more_of_them_keep_the_first(probe: Recipe,
 
 def test_an_unfinished_computation_goes_on(probe: Recipe, dataset: Dataset):
     rows = frozen(probe, dataset).plain(dataset.samples[:20])
-    told: list[str] = []
-    whole = frozen(probe, dataset, told).plain(dataset.samples)
+    result: list[str] = []
+    whole = frozen(probe, dataset, result).plain(dataset.samples)
     np.testing.assert_array_equal(whole[:20], rows)
-    assert len(told) == -(-(len(dataset) - 20) // probe.train.batch_size)
+    assert len(result) == -(-(len(dataset) - 20) // probe.train.batch_size)
 
 
 def test_a_photo_replaced_since_it_was_scanned_is_not_kept(probe: Recipe, colours: Path, tmp_path: Path):
@@ -122,10 +122,10 @@ def test_a_plain_canvas_has_one_view_that_no_seed_changes(probe: Recipe, dataset
     canvas = load_recipe("defect").augment.model_copy(update={"input_scale": 1.5})
     recipe = probe.model_copy(update={"augment": canvas})
     first = frozen(recipe, dataset).embedded().train
-    told: list[str] = []
-    np.testing.assert_array_equal(frozen(changed(recipe, seed=3), dataset, told).embedded().train, first)
+    result: list[str] = []
+    np.testing.assert_array_equal(frozen(changed(recipe, seed=3), dataset, result).embedded().train, first)
     assert len(first) == 1
-    assert told == []
+    assert result == []
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_they_answer_as_the_bundle_does_and_only_when_all_are_there(probed: tupl
     kept.backbone.plain(test)
     for samples in (test, val):
         assert kept.outputs(classifier, samples) is not None
-        plain, found = (predict_dataset(classifier, dataset, samples, kept=one) for one in (None, kept))
+        plain, found = (predict_dataset(classifier, dataset, samples, kept=item) for item in (None, kept))
         assert found.ids == plain.ids
         np.testing.assert_allclose(found.probabilities, plain.probabilities, atol=1e-4)
         np.testing.assert_allclose(found.embedding, plain.embedding, atol=1e-4)

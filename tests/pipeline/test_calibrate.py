@@ -33,14 +33,14 @@ def plain(trained: TrainResult, tmp_path: Path) -> Path:
     return path
 
 
-def told(info: BundleInfo) -> dict[str, dict[str, float]]:
+def read_confidence(info: BundleInfo) -> dict[str, dict[str, float]]:
     values: dict[str, dict[str, float]] = json.loads(json.dumps(info.metrics["confidence"]))
     return values
 
 
 def test_the_bundle_knows_its_limits_and_how_they_do(trained: TrainResult):
     bundle = Bundle.open(trained.run.bundle)
-    values = told(bundle.info)
+    values = read_confidence(bundle.info)
     assert bundle.info.thresholds["confidence"] == values["abstaining"]["threshold"]
     assert values["abstaining"]["target"] == 0.8
     assert values["novelty"] == {"max_false_positive_rate": 0.1, "photos": trained.dataset.counts("train")["red"] * 2}

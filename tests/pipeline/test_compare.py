@@ -48,8 +48,8 @@ def test_the_best_is_found_and_the_others_are_judged_against_it(tmp_path: Path):
     assert (poor.significant, good.significant, near.significant) == (True, None, False)
     assert poor.comparison is not None
     assert poor.comparison.difference == pytest.approx(-0.25)
-    for told in ("-25.0 points, p < 0.001: significant", "not significant", "best", "Holm", "McNemar"):
-        assert told in ranking.text
+    for result in ("-25.0 points, p < 0.001: significant", "not significant", "best", "Holm", "McNemar"):
+        assert result in ranking.text
 
 
 def test_of_equal_accuracy_the_lower_log_loss_is_best(tmp_path: Path):
@@ -95,7 +95,7 @@ def test_a_cross_validation_is_told_out_of_fold(tmp_path: Path):
     folder = saved(tmp_path / "crossval", predictions(3))
     (folder / "crossval.json").write_text("{}", encoding="utf-8")
     ranking = compare_results([folder, saved(tmp_path / "b", predictions(4)) / "predictions.npz"])
-    assert [one.result.split for one in ranking.comparisons] == ["out of fold", "–"]
+    assert [item.result.split for item in ranking.comparisons] == ["out of fold", "–"]
 
 
 def test_the_precision_is_that_of_the_class_that_was_looked_for(tmp_path: Path):
@@ -116,8 +116,8 @@ def test_the_csv_says_the_same(tmp_path: Path):
     assert float(rows[0]["accuracy"]) == 0.7
     assert rows[0]["significant"] == "yes"
     assert rows[1]["p_value"] == ""
-    told = json.loads(json.dumps(ranking.to_dict()))
-    assert told["compared"][0]["p_adjusted"] == float(rows[0]["p_adjusted"])
+    result = json.loads(json.dumps(ranking.to_dict()))
+    assert result["compared"][0]["p_adjusted"] == float(rows[0]["p_adjusted"])
 
 
 def test_what_holds_no_predictions_is_refused(tmp_path: Path):

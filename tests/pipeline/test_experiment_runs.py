@@ -47,8 +47,8 @@ def test_every_run_has_a_folder_and_a_name(
     plan: Resampling, folders: list[str], names: list[str], tiny: Recipe, tmp_path: Path
 ):
     found = tasks(plan, dataset(None), tiny, tmp_path)
-    assert [one.folder.relative_to(tmp_path).as_posix() for one in found] == folders
-    assert [one.name for one in found] == names
+    assert [item.folder.relative_to(tmp_path).as_posix() for item in found] == folders
+    assert [item.name for item in found] == names
     assert plan.runs == len(found)
     assert Resampling.of(plan.to_dict()) == plan
 
@@ -59,19 +59,19 @@ def test_every_run_trains_validates_and_tests(
     folds: int, parts: tuple[Split | None, ...], tiny: Recipe, tmp_path: Path
 ):
     data = dataset(*parts)
-    for one in tasks(Resampling(folds, 2), data, tiny, tmp_path):
-        assert one.dataset.part("train")
-        assert one.dataset.part("val")
+    for item in tasks(Resampling(folds, 2), data, tiny, tmp_path):
+        assert item.dataset.part("train")
+        assert item.dataset.part("val")
         # Ready-made training and validation photos alone have no test, unless folds make one.
-        assert bool(one.dataset.part("test")) == (bool(folds) or parts != ("train", "val"))
+        assert bool(item.dataset.part("test")) == (bool(folds) or parts != ("train", "val"))
         if "test" in parts:
             kept = {sample.id for sample in data.part("test")}
-            assert {sample.id for sample in one.dataset.part("test")} == kept
+            assert {sample.id for sample in item.dataset.part("test")} == kept
 
 
 def test_every_repeat_has_another_seed_and_other_parts(tiny: Recipe, tmp_path: Path):
     first, second = tasks(Resampling(0, 2), dataset(None), tiny, tmp_path)
-    assert [one.recipe.train.seed for one in (first, second)] == [0, 1]
+    assert [item.recipe.train.seed for item in (first, second)] == [0, 1]
     assert first.dataset.part("test") != second.dataset.part("test")
     assert len(first.dataset) == len(second.dataset) == 40
 

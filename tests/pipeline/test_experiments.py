@@ -41,10 +41,10 @@ class Stopped(NamedTuple):
 @pytest.fixture(scope="module")
 def stopped(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
     folder = tmp_path_factory.mktemp("crossval") / "a"
-    told: list[str] = []
+    values: list[str] = []
 
     def stop(name: str, _: object) -> None:
-        told.append(name)
+        values.append(name)
         raise KeyboardInterrupt
 
     with pytest.raises(TrainingInterruptedError) as caught:
@@ -56,10 +56,10 @@ def stopped(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactor
     epochs: list[str] = []
     callbacks = ExperimentCallbacks(
         on_epoch=lambda name, row, recipe: epochs.append(f"{name} {row.epoch}/{recipe.train.epochs}"),
-        on_run=lambda name, _: told.append(name),
+        on_run=lambda name, _: values.append(name),
     )
     result = resume_crossval(folder, jobs=1, callbacks=callbacks)
-    return Stopped(str(caught.value), told + epochs, left, result)
+    return Stopped(str(caught.value), values + epochs, left, result)
 
 
 def test_ctrl_c_says_how_to_go_on(stopped: Stopped):
@@ -73,11 +73,11 @@ def test_what_was_done_is_kept_and_the_rest_is_told_by_fold(stopped: Stopped):
 
 def test_every_photo_is_judged_once_by_a_classifier_that_never_saw_it(stopped: Stopped):
     tested: list[str] = []
-    for one in stopped.result.runs:
-        dataset = read_manifest(one.run.manifest, one.run.classes)
+    for item in stopped.result.runs:
+        dataset = read_manifest(item.run.manifest, item.run.classes)
         assert len(dataset) == 80
         tested += [sample.id for sample in dataset.part("test")]
-        saved = Predictions.load(one.run.evaluation("test") / "predictions.npz")
+        saved = Predictions.load(item.run.evaluation("test") / "predictions.npz")
         assert set(saved.ids) == {sample.id for sample in dataset.part("test")}
     assert sorted(tested) == [sample.id for sample in stopped.result.dataset.samples]
 
@@ -90,13 +90,13 @@ def test_the_answers_are_those_of_the_folds_bundles(stopped: Stopped):
     names = Predictions.load(run.evaluation("test") / "predictions.npz").ids[:8]
     rows = [whole.ids.index(name) for name in names]
     answers = Classifier.load(run.bundle).predict([Path(whole.paths[row]) for row in rows])
-    given = np.array([[one.probabilities[name] for name in whole.classes] for one in answers])
+    given = np.array([[item.probabilities[name] for name in whole.classes] for item in answers])
     np.testing.assert_allclose(given, whole.probabilities[rows], atol=1e-5)
 
 
 def test_the_table_is_mean_and_standard_deviation_over_the_runs(stopped: Stopped):
     result = stopped.result
-    values = [one.figures["val"].loss for one in result.runs]
+    values = [item.figures["val"].loss for item in result.runs]
     spread = result.summaries["val", "loss"]
     assert spread.mean == pytest.approx(np.mean(values))
     assert spread.std == pytest.approx(np.std(values, ddof=1))
@@ -104,9 +104,9 @@ def test_the_table_is_mean_and_standard_deviation_over_the_runs(stopped: Stopped
     assert "precision of red" in result.text
     rows = list(csv.DictReader((result.folder / "results.csv").read_text(encoding="utf-8").splitlines()))
     assert {(row["split"], row["metric"]) for row in rows} == set(result.summaries)
-    told = json.loads((result.folder / "results.json").read_text(encoding="utf-8"))
-    assert told["metrics"]["val"]["loss"]["mean"] == spread.mean
-    assert told["out_of_fold"]["count"] == 80
+    data = json.loads((result.folder / "results.json").read_text(encoding="utf-8"))
+    assert data["metrics"]["val"]["loss"]["mean"] == spread.mean
+    assert data["out_of_fold"]["count"] == 80
 
 
 def test_every_run_is_kept_with_its_figures(stopped: Stopped):
@@ -225,8 +225,8 @@ def few(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def two(tiny: Recipe) -> dict[str, Recipe]:
-    told = {"description": "a tenth of the rate"}
-    slow = named(tiny, "slow", epochs=1, lr=1e-4).model_copy(update=told)
+    result = {"description": "a tenth of the rate"}
+    slow = named(tiny, "slow", epochs=1, lr=1e-4).model_copy(update=result)
     return {"quick": named(tiny, "quick", epochs=1), "slow": slow}
 
 
@@ -236,17 +236,17 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def assert_tables_hold_spreads(result: VariantsResult, runs: int) -> None:
     table = {row["variant"]: row for row in rows(result.folder / "results.csv")}
-    told = json.loads((result.folder / "results.json").read_text(encoding="utf-8"))
+    data = json.loads((result.folder / "results.json").read_text(encoding="utf-8"))
     each = rows(result.folder / "runs.csv")
-    for one in told["variants"]:
-        row = table[one["name"]]
+    for item in data["variants"]:
+        row = table[item["name"]]
         assert row["runs"] == str(runs)
-        assert row["description"] == one["description"]
+        assert row["description"] == item["description"]
         for part in ("train", "val", "test"):
             for figure in ("accuracy", "loss", "precision"):
-                values = [float(run[figure]) for run in each if (run["variant"], run["split"]) == (one["name"], part)]
+                values = [float(run[figure]) for run in each if (run["variant"], run["split"]) == (item["name"], part)]
                 assert len(values) == runs
-                spread = one["metrics"][part][figure]
+                spread = item["metrics"][part][figure]
                 assert spread["mean"] == pytest.approx(np.mean(values))
                 assert spread["std"] == pytest.approx(np.std(values, ddof=1))
                 assert float(row[f"{part}_{figure}"]) == spread["mean"]
@@ -258,25 +258,25 @@ def assert_tables_hold_spreads(result: VariantsResult, runs: int) -> None:
 
 
 def test_folds_of_every_variant_stopped_and_taken_up_again(few: Path, tiny: Recipe, tmp_path: Path):
-    folder, told = tmp_path / "run", []
+    folder, values = tmp_path / "run", []
 
     def stop(name: str, _: object) -> None:
-        told.append(name)
-        if len(told) == 3:
+        values.append(name)
+        if len(values) == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(TrainingInterruptedError, match="assay variants --resume"):
         train_variants(few, two(tiny), folder, folds=2, jobs=1, callbacks=ExperimentCallbacks(on_run=stop))
-    result = resume_variants(folder, jobs=1, callbacks=ExperimentCallbacks(on_run=lambda name, _: told.append(name)))
+    result = resume_variants(folder, jobs=1, callbacks=ExperimentCallbacks(on_run=lambda name, _: values.append(name)))
     names = ["quick fold 1/2", "quick fold 2/2", "slow fold 1/2", "slow fold 2/2"]
-    assert told == [*names[:3], *names]
+    assert values == [*names[:3], *names]
     assert_tables_hold_spreads(result, 2)
     # Every photo is tested once, in the same folds by both variants, and compared out of fold.
     for fold in ("repeat-1/fold-1", "repeat-1/fold-2"):
         assert Run(folder / "quick" / fold).splits() == Run(folder / "slow" / fold).splits()
-    assert [one.result.split for one in result.ranking.comparisons] == ["out of fold"] * 2
+    assert [item.result.split for item in result.ranking.comparisons] == ["out of fold"] * 2
     again = compare_results([folder / "quick", folder / "slow"])
-    assert [one.result.metrics.count for one in again.comparisons] == [32, 32]
+    assert [item.result.metrics.count for item in again.comparisons] == [32, 32]
     assert again.comparisons[0].result.metrics.positive == "red"
     before = (folder / "results.json").read_bytes()
     resume_variants(folder)

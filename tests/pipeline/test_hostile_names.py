@@ -79,8 +79,8 @@ def test_from_training_to_report_nothing_reaches_a_reader_raw(
         r"a\u202eb\nforged|<b>$\frac{\u009b"
     }
     back, found = read_manifest(run / "manifest.csv"), load_dataset(hostile)
-    assert {(one.path, one.label) for one in back.samples} == {(one.path, one.label) for one in found.samples}
-    assert all(one.path.is_file() for one in back.samples)
+    assert {(item.path, item.label) for item in back.samples} == {(item.path, item.label) for item in found.samples}
+    assert all(item.path.is_file() for item in back.samples)
 
 
 def test_tables_of_labels_round_trip(tmp_path: Path):

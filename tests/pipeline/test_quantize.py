@@ -34,11 +34,11 @@ def path(trained: TrainResult, tmp_path: Path) -> Path:
 
 def test_a_run_records_what_became_of_it(trained: TrainResult) -> None:
     info = Bundle.open(trained.run.bundle).info
-    told = info.metrics["int8"]
-    assert isinstance(told, dict)
-    assert told["photos"] == len(trained.dataset.part("val"))
-    assert (info.precision == "int8") == told["kept"]
-    assert describe_int8(told).startswith("int8 answers" if told["kept"] else "int8 is not used: ")
+    result = info.metrics["int8"]
+    assert isinstance(result, dict)
+    assert result["photos"] == len(trained.dataset.part("val"))
+    assert (info.precision == "int8") == result["kept"]
+    assert describe_int8(result).startswith("int8 answers" if result["kept"] else "int8 is not used: ")
 
 
 def test_an_outcome_is_that_of_the_measured_figures(trained: TrainResult, path: Path) -> None:
@@ -51,7 +51,7 @@ def test_an_outcome_is_that_of_the_measured_figures(trained: TrainResult, path: 
 
 def test_what_is_kept_answers_with_limits_of_its_own(trained: TrainResult, path: Path) -> None:
     bundle = Bundle.open(path)
-    images = np.stack([Classifier.load(path).preprocess.read(one.read()) for one in trained.dataset.samples])
+    images = np.stack([Classifier.load(path).preprocess.read(item.read()) for item in trained.dataset.samples])
     model = Quantizer.observe(bundle.model("fp32"), [images], threads=1).model()
     before = Classifier.load(path, precision="fp32")
     found = predict_dataset(Classifier(bundle.info.model_copy(update={"temperature": 1.0}), before.engine),
@@ -70,7 +70,7 @@ def test_what_is_kept_answers_with_limits_of_its_own(trained: TrainResult, path:
     if before.abstention.novelty is not None and exact.abstention.novelty is not None:
         assert exact.abstention.novelty.limit == before.abstention.novelty.limit
     assert small.info.thresholds == confidence.thresholds
-    answers = [one.predict(trained.dataset.samples[0].path) for one in (exact, small)]
+    answers = [item.predict(trained.dataset.samples[0].path) for item in (exact, small)]
     assert answers[0].label == answers[1].label
     assert small.explain(trained.dataset.samples[0].path).heat.shape
     with pytest.raises(UsageError, match="at int8 alone"):
@@ -133,9 +133,9 @@ def test_an_int8_model_is_made_and_the_bundle_stays(
     monkeypatch.setattr(quantize, "MAX_ACCURACY_DROP", 1.0)
     monkeypatch.setattr(QuantizationResult, "speedup", 2.0)
     result = export_model(bundle, tmp_path, ["onnx-int8"], photos=[colours / "red" / "001.png"], int8=colours)
-    assert [one.format for one in result.exported] == ["onnx-int8"]
-    told = json.loads((tmp_path / "model.int8.onnx.json").read_text(encoding="utf-8"))
-    assert told["classes"] == ["blue", "red"]
+    assert [item.format for item in result.exported] == ["onnx-int8"]
+    values = json.loads((tmp_path / "model.int8.onnx.json").read_text(encoding="utf-8"))
+    assert values["classes"] == ["blue", "red"]
     assert bundle.read_bytes() == before
     assert Bundle.open(bundle).precisions == ("fp32",)
 
@@ -146,7 +146,7 @@ def test_an_int8_model_that_is_not_worth_it_is_left_out(
     bundle = make_bundle(int8=False, classes=("blue", "red"))
     monkeypatch.setattr(QuantizationResult, "speedup", 0.5)
     result = export_model(bundle, tmp_path / "to", ["all"], photos=None, int8=colours)
-    assert [one.format for one in result.exported] == ["onnx", "openvino", "torchscript"]
+    assert [item.format for item in result.exported] == ["onnx", "openvino", "torchscript"]
     assert result.skipped["openvino-int8"].startswith("int8 is not used: ")
     with pytest.raises(AssayError, match="cannot become onnx-int8: int8 is not used"):
         export_model(bundle, tmp_path / "more", ["onnx-int8"], photos=None, int8=colours)

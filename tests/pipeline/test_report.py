@@ -15,21 +15,21 @@ def trained(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactor
     return train_classifier(colours, tiny, tmp_path_factory.mktemp("runs") / "run")
 
 
-def told(folder: Path) -> dict:
+def read_report(folder: Path) -> dict:
     return json.loads((folder / "report.json").read_text("utf-8"))
 
 
 def test_every_run_writes_its_report(trained: TrainResult, colours: Path):
     folder = trained.run.evaluation("test")
-    page, report = (folder / "report.html").read_text("utf-8"), told(folder)
+    page, report = (folder / "report.html").read_text("utf-8"), read_report(folder)
     assert report["title"] == "colours"
     assert report["result"].startswith(f"The classifier is correct on {trained.metrics['test'].correct} of 12 test")
     assert [row["epoch"] for row in report["history"]] == [1, 2]
     assert report["best_epoch"] == trained.history.best_epoch
     assert report["warning"] == ""
     assert report["splits"]["description"].startswith("Photos were split at random, 70 % training, 15 % validation")
-    assert sum(sum(one.values()) for one in report["splits"]["counts"].values()) == 80
-    assert any("broken.png" in one["title"] or "cannot be read" in one["title"] for one in report["findings"])
+    assert sum(sum(item.values()) for item in report["splits"]["counts"].values()) == 80
+    assert any("broken.png" in item["title"] or "cannot be read" in item["title"] for item in report["findings"])
     assert report["abstention"]["counts"]["count"] == 12
     assert report["provenance"]["Evaluated data"] == str(colours.resolve())
     assert "Training</h2>" in page
@@ -44,7 +44,7 @@ def test_mistakes_have_heat_maps_and_neighbours(trained: TrainResult, tmp_path: 
     shutil.copytree(source / "red", data / "blue")
     result = evaluate_classifier(trained.run.bundle, data, tmp_path / "out")
     assert result.files["page"] == tmp_path / "out" / "report.html"
-    page, report = result.files["page"].read_text("utf-8"), told(tmp_path / "out")
+    page, report = result.files["page"].read_text("utf-8"), read_report(tmp_path / "out")
     assert result.metrics.correct < result.metrics.count
     assert "Heat map of" in page
     assert len(report["mistakes"][0]["nearest"]) == 3
@@ -58,15 +58,15 @@ def test_a_bundle_alone_is_enough(trained: TrainResult, colours: Path, tmp_path:
     model.parent.mkdir()
     shutil.copy(trained.run.bundle, model)
     evaluate_classifier(model, colours, tmp_path / "out")
-    report = told(tmp_path / "out")
+    report = read_report(tmp_path / "out")
     assert report["history"] == []
     assert report["warning"].startswith("these photos include those that the classifier was trained on")
-    assert all(not one["nearest"] for one in report["mistakes"])
+    assert all(not item["nearest"] for item in report["mistakes"])
 
 
 def test_held_out_photos_need_no_caution(trained: TrainResult, tmp_path: Path):
     evaluate_classifier(trained.run.bundle, trained.run.manifest, tmp_path / "out", split="test")
-    report = told(tmp_path / "out")
+    report = read_report(tmp_path / "out")
     assert report["warning"] == ""
     assert report["split"] == "test"
 
@@ -84,7 +84,7 @@ def test_without_test_part_the_report_says_so(colours: Path, tmp_path: Path):
         ],
     )
     result = train_classifier(colours, recipe, tmp_path / "run")
-    report = told(result.run.evaluation("val"))
+    report = read_report(result.run.evaluation("val"))
     assert report["split"] == "validation"
     assert "to calibrate the confidence; there is no test split" in report["warning"]
 

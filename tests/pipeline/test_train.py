@@ -80,7 +80,7 @@ def test_the_bundle_knows_where_it_comes_from(trained: TrainResult):
 def test_prediction_gives_the_probabilities_of_the_evaluation(trained: TrainResult):
     saved = Predictions.load(trained.run.evaluation("test") / "predictions.npz")
     answers = Classifier.load(trained.run.bundle).predict([Path(path) for path in saved.paths])
-    given = np.array([[one.probabilities[name] for name in saved.classes] for one in answers])
+    given = np.array([[item.probabilities[name] for name in saved.classes] for item in answers])
     np.testing.assert_allclose(given, saved.probabilities, atol=1e-5)
 
 
@@ -166,7 +166,7 @@ def _rows(colours: Path, count: int) -> datasets.Dataset:
         for number in range(1, count + 1)
     ]
     return datasets.Dataset.from_dict(
-        {"image": [one for one, _ in values], "label": [one for _, one in values]}, FEATURES
+        {"image": [item for item, _ in values], "label": [item for _, item in values]}, FEATURES
     )
 
 

@@ -57,10 +57,10 @@ def test_a_setting_given_twice_is_refused():
 
 def test_all_combinations_are_ranked(result: TuneResult):
     assert len(result.trials) == 4
-    losses = [one.loss for one in result.trials if one.loss is not None]
+    losses = [item.loss for item in result.trials if item.loss is not None]
     assert losses == sorted(losses)
     assert len(losses) == 4
-    assert len({one.settings for one in result.trials}) == 4
+    assert len({item.settings for item in result.trials}) == 4
     rows = list(csv.DictReader((result.folder / "tune.csv").read_text(encoding="utf-8").splitlines()))
     assert [float(row["val_loss"]) for row in rows] == pytest.approx(losses)
     assert {row["net.head.hidden"] for row in rows} == {"[]", "[4]"}
@@ -100,7 +100,7 @@ def test_test_photos_are_never_opened_for_it(
 
 def test_folds_judge_every_photo_once_and_tell_their_spread(recipe_file: Path, colours: Path, tmp_path: Path):
     found = tune_probe(colours, recipe_file, [*PROBE, "train.lr=0.02,0.1"], tmp_path / "a", folds=3)
-    assert [len(one.bests) for one in found.trials] == [3, 3]
+    assert [len(item.bests) for item in found.trials] == [3, 3]
     assert found.best.spread is not None
     assert "±" in found.text
     assert found.to_dict()["folds"] == 3
@@ -135,25 +135,25 @@ def test_more_heads_than_learn_at_once_are_all_tried_and_told(
     colours: Path, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("assay.training.head_sweep._MAX_HEADS", 2)
-    told: list[tuple[int, int]] = []
+    result: list[tuple[int, int]] = []
 
     def progress(what: str, done: int, total: int) -> None:
         if what == "trying settings":
-            told.append((done, total))
+            result.append((done, total))
 
     settings = [*PROBE, "train.lr=0.01,0.02,0.03,0.04,0.05"]
     found = tune_probe(colours, recipe_file, settings, tmp_path / "a", folds=2, progress=progress)
-    assert len({one.settings for one in found.trials}) == 5
-    assert told == sorted(told)
-    assert told[-1] == (5, 5)
-    assert len(set(told)) > 3
+    assert len({item.settings for item in found.trials}) == 5
+    assert result == sorted(result)
+    assert result[-1] == (5, 5)
+    assert len(set(result)) > 3
 
 
 def test_equals_stay_in_the_order_in_which_they_were_given(colours: Path, recipe_file: Path, tmp_path: Path):
     # Rates do not matter where nothing is learnt; dropout parts what learns at once.
     settings = [*PROBE, "net.head.dropout=0,0.5", "train.lr=1e-30,2e-30,3e-30"]
     found = tune_probe(colours, recipe_file, settings, tmp_path / "a")
-    order = [one.settings for one in found.trials]
+    order = [item.settings for item in found.trials]
     assert order == setting_combinations(settings)
 
 

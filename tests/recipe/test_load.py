@@ -19,7 +19,7 @@ SYSTEMS = [
 
 
 def transforms(name: str) -> dict[str, dict[str, object]]:
-    return {one.name: one.model_dump() for one in load_recipe(name).augment.train}
+    return {item.name: item.model_dump() for item in load_recipe(name).augment.train}
 
 
 def test_the_recipes_of_all_systems_are_there():

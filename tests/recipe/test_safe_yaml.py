@@ -75,12 +75,12 @@ def test_what_people_write_is_read() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="[]{}:,-?&*!|>'\"%@`#a1.~<\n\t ", max_size=60))
 def test_any_text_ends_in_a_value_or_a_sentence(text: str) -> None:
-    told: list[str] = []
+    result: list[str] = []
     try:
         parse_yaml(text)
     except YamlError as error:
-        told.append(str(error))
-    assert all("\n" not in one for one in told)
+        result.append(str(error))
+    assert all("\n" not in item for item in result)
 
 
 FILES = [

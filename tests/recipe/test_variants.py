@@ -30,7 +30,7 @@ def test_recipes_are_looked_for_beside_the_list(tmp_path: Path):
     (tmp_path / "list.yaml").write_text(
         "a: {recipe: mine.yaml}\nb: {recipe: mine.yaml, set: [train.epochs=8]}", encoding="utf-8"
     )
-    assert [one.train.epochs for one in load_variants(tmp_path / "list.yaml").values()] == [7, 8]
+    assert [item.train.epochs for item in load_variants(tmp_path / "list.yaml").values()] == [7, 8]
 
 
 def test_a_description_stands_in_the_list_or_in_the_recipe(tmp_path: Path):
@@ -41,7 +41,7 @@ def test_a_description_stands_in_the_list_or_in_the_recipe(tmp_path: Path):
     recipes = load_variants(tmp_path / "list.yaml")
     assert recipes["a"].description == "wide: yes"
     assert recipes["b"].description == load_recipe("bottle").description
-    assert all(one.description for one in load_variants("vehicle-animal").values())
+    assert all(item.description for item in load_variants("vehicle-animal").values())
 
 
 def test_a_list_is_shown_as_it_is_written():

@@ -153,12 +153,12 @@ _LEASES: dict[str, Damage] = {
 
 @pytest.mark.parametrize("damage", _LEASES.values(), ids=_LEASES.keys())
 async def test_damaged_leases_keep_no_place(redis: Any, heard: Any, open_it: OpenIt, damage: Damage):
-    stores, one = open_it("here"), Tier(per_minute=60, burst=50, max_concurrent=1)
+    stores, item = open_it("here"), Tier(per_minute=60, burst=50, max_concurrent=1)
     for _ in range(5):
         key = uuid.uuid4().hex
         await damage(redis, f"assay:{{{key}}}:open")
-        assert (await stores.limiter.acquire(key, one, "b")).allowed
-        assert not (await stores.limiter.acquire(key, one, "c")).allowed
+        assert (await stores.limiter.acquire(key, item, "b")).allowed
+        assert not (await stores.limiter.acquire(key, item, "c")).allowed
         await redis.unlink(f"assay:{{{key}}}:open")
         await damage(redis, f"assay:{{{key}}}:open")
         await stores.limiter.release(key, "b")

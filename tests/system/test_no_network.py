@@ -89,14 +89,14 @@ def _audit(command: Sequence[object], home: Path, work: Path) -> Seen:
         pytest.skip("this machine lets no process be traced")
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(temporary.iterdir()) == []
-    allowed = [str(one) for one in (work, temporary, home / ".cache/assay", home / ".local/state/assay")]
+    allowed = [str(item) for item in (work, temporary, home / ".cache/assay", home / ".local/state/assay")]
     return _seen(log.read_text(encoding="utf-8", errors="replace").splitlines(), work, allowed)
 
 
 def _seen(lines: Sequence[str], work: Path, allowed: Sequence[str]) -> Seen:
     seen = Seen([], [], [])
     # The folders above what is allowed must be made, too.
-    parents = {str(parent) for one in allowed for parent in Path(one).parents}
+    parents = {str(parent) for item in allowed for parent in Path(item).parents}
     for line in lines:
         if "resolv.conf" in line:
             seen.lookups.append(line)
@@ -114,7 +114,7 @@ def _seen(lines: Sequence[str], work: Path, allowed: Sequence[str]) -> Seen:
             path = os.path.normpath(work / made[1])
         if path is None or path in parents or path.startswith(("/dev/", "/proc/", "pipe:", "socket:")):
             continue
-        if not any(path == one or path.startswith(f"{one}/") for one in allowed):
+        if not any(path == item or path.startswith(f"{item}/") for item in allowed):
             seen.files.append(line)
     return seen
 

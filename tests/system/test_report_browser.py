@@ -85,10 +85,10 @@ def page(browser: Any, report: Path, request: pytest.FixtureRequest) -> Iterator
     """The report, opened; what it asked for and complained of is noted as it happens."""
     opened = browser.new_page(viewport={"width": request.param, "height": 900})
     opened.asked, opened.complaints = [], []
-    opened.on("request", lambda one: opened.asked.append(one.url))
-    opened.on("console", lambda one: opened.complaints.append(one.text))
-    opened.on("pageerror", lambda one: opened.complaints.append(str(one)))
-    opened.on("dialog", lambda one: (opened.complaints.append(one.message), one.dismiss()))
+    opened.on("request", lambda item: opened.asked.append(item.url))
+    opened.on("console", lambda item: opened.complaints.append(item.text))
+    opened.on("pageerror", lambda item: opened.complaints.append(str(item)))
+    opened.on("dialog", lambda item: (opened.complaints.append(item.message), item.dismiss()))
     opened.goto(report.as_uri())
     yield opened
     opened.close()

@@ -129,7 +129,7 @@ def test_the_pages_with_a_root_path(browser: Any, rooted: Any, behind: Callable[
         "response",
         lambda response: failed.append(f"{response.status} {response.url}") if response.status >= 400 else None,
     )
-    page.on("pageerror", lambda one: failed.append(str(one)))
+    page.on("pageerror", lambda item: failed.append(str(item)))
     page.on("console", lambda message: failed.append(message.text))
     photo = {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": painted()}
     for slash in ("", "/"):

@@ -47,8 +47,8 @@ class Load:
     def stop(self) -> Answers:
         """End the clients; an error of theirs is raised here."""
         self._end.set()
-        for one in self._running:
-            one.result(30)
+        for item in self._running:
+            item.result(30)
         self._pool.shutdown()
         return self.answers
 
@@ -62,7 +62,7 @@ def wait_for(true: Callable[[], bool], seconds: float = 60.0) -> None:
 
 def recorded(url: str) -> list[str]:
     with pymongo.MongoClient(url) as client:  # type: pymongo.MongoClient[dict[str, Any]]
-        return sorted(one["request_id"] for one in client.get_default_database()["request_logs"].find())
+        return sorted(item["request_id"] for item in client.get_default_database()["request_logs"].find())
 
 
 def all_recorded(url: str, answers: Answers) -> None:

@@ -38,23 +38,23 @@ def _opened(browser: Any, url: str, width: int) -> Iterator[Any]:
     opened = browser.new_page(viewport={"width": width, "height": 800})
     asked: list[str] = []
     complaints: list[str] = []
-    opened.on("request", lambda one: asked.append(one.url))
-    opened.on("pageerror", lambda one: complaints.append(str(one)))
-    opened.on("dialog", lambda one: (complaints.append(one.message), one.dismiss()))
-    opened.on("console", lambda one: complaints.append(one.text))
+    opened.on("request", lambda item: asked.append(item.url))
+    opened.on("pageerror", lambda item: complaints.append(str(item)))
+    opened.on("dialog", lambda item: (complaints.append(item.message), item.dismiss()))
+    opened.on("console", lambda item: complaints.append(item.text))
     opened.goto(url)
     opened.get_by_text("Ready: 3 classes").wait_for()
     yield opened
     opened.close()
-    assert [one for one in asked if not one.startswith((url, f"blob:{url}", "data:"))] == []
-    assert [one for one in complaints if "status of 4" not in one] == []
+    assert [item for item in asked if not item.startswith((url, f"blob:{url}", "data:"))] == []
+    assert [item for item in complaints if "status of 4" not in item] == []
 
 
 def _fair(page: Any) -> None:
     """Nothing sticks out, and axe finds nothing at all."""
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     found = Axe().run(page).response["violations"]
-    assert [(one["impact"], one["id"], one["nodes"][0]["html"]) for one in found] == []
+    assert [(item["impact"], item["id"], item["nodes"][0]["html"]) for item in found] == []
 
 
 def _file(photo: bytes, name: str = "photo.jpg") -> dict[str, Any]:
@@ -180,7 +180,7 @@ def test_the_button_the_clipboard_and_the_camera(wide: Any, painted: Callable[..
 
 def test_live(page: Any):
     page.get_by_role("tab", name="Live").click()
-    with page.expect_response(lambda one: "/classify" in one.url):
+    with page.expect_response(lambda item: "/classify" in item.url):
         page.click("#live-toggle")
     page.locator("#live-label", has_text="green").wait_for(state="attached")
     assert page.locator("#live-view .box").is_visible()
@@ -214,9 +214,9 @@ def test_several_photos_become_a_table_and_a_history(page: Any, painted: Callabl
 def test_health_and_model_card(page: Any):
     page.get_by_role("tab", name="About").click()
     page.get_by_role("heading", name="Intended use").wait_for()
-    told = page.locator("#health").inner_text()
-    assert "healthy" in told
-    assert "colours, version" in told
+    result = page.locator("#health").inner_text()
+    assert "healthy" in result
+    assert "colours, version" in result
     assert page.locator("#card table").count() >= 1
     _fair(page)
 

@@ -45,8 +45,8 @@ def _labels(site: Site) -> list[str]:
 def test_keys_and_clicks(browser: Any, site: Site, width: int):
     page = browser.new_page(viewport={"width": width, "height": 800})
     complaints: list[str] = []
-    page.on("console", lambda one: complaints.append(one.text))
-    page.on("pageerror", lambda one: complaints.append(str(one)))
+    page.on("console", lambda item: complaints.append(item.text))
+    page.on("pageerror", lambda item: complaints.append(str(item)))
     page.goto(f"{site.url}/relabel")
     page.get_by_text("0 of 4 labelled").wait_for()
     page.locator("#picture[src^=blob]").wait_for()

@@ -137,7 +137,7 @@ def test_unsure_photos_are_labelled_and_training_reads_the_labels(
 
         for photo, label in ((first, "green"), (second, "blue")):
             assert client.put(f"/relabel/labels/{photo['id']}", json={"label": label}).json() == {"label": label}
-        assert [one["given"] for one in photos()] == ["green", "blue"]
+        assert [item["given"] for item in photos()] == ["green", "blue"]
         assert client.delete(f"/relabel/labels/{second['id']}").json() == {"label": None}
 
         for body, status in ((b'{"label": "cat"}', 400), (b"[]", 400), (b"x" * 5000, 400)):
@@ -150,7 +150,7 @@ def test_unsure_photos_are_labelled_and_training_reads_the_labels(
 def test_suspects_on_top_of_the_data_set(serve, make_bundle, colours: Path, tmp_path: Path):
     manifest, suspects = tmp_path / "manifest.csv", tmp_path / "label_issues.csv"
     photos = [colours / "red" / "000.png", colours / "red" / "001.png"]
-    manifest.write_text("path,label\n" + "".join(f"{one},red\n" for one in photos), encoding="utf-8")
+    manifest.write_text("path,label\n" + "".join(f"{item},red\n" for item in photos), encoding="utf-8")
     suspects.write_text(f"path,label,suggested\n{photos[0]},red,blue\n", encoding="utf-8")
     labels = tmp_path / "out" / "labels.csv"
     server = serve(

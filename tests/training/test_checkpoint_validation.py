@@ -157,7 +157,7 @@ ODD: list[Change] = [
         or put(lambda losses: losses * 2, "step_losses")(plain)
     ),
     lambda plain: (
-        put(lambda rows: [{**rows[0], "epoch": one} for one in (1, 2, 3)], "metrics")(plain)
+        put(lambda rows: [{**rows[0], "epoch": item} for item in (1, 2, 3)], "metrics")(plain)
         or put(lambda losses: losses * 3, "step_losses")(plain)
     ),
     put(lambda tensor: torch.zeros(1).expand(tensor.shape), "weights", SOME_WEIGHT),

@@ -25,13 +25,13 @@ def test_features_are_the_networks_embeddings(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit
 ):
     network, split = make_network(make_recipe()), make_split((5, 6))
-    told: list[tuple[str, int, int]] = []
-    found = compute_embeddings(network, split.images, 4, progress=lambda *step: told.append(step))
+    result: list[tuple[str, int, int]] = []
+    found = compute_embeddings(network, split.images, 4, progress=lambda *step: result.append(step))
     with torch.no_grad():
         expected = network.eval()(torch.from_numpy(np.stack(list(split.images)))).embedding.numpy()
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    assert told == [("computing embeddings", done, 3) for done in (1, 2, 3)]
+    assert result == [("computing embeddings", done, 3) for done in (1, 2, 3)]
 
 
 def test_an_engine_can_do_the_work(make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit):

@@ -69,8 +69,8 @@ def test_a_run_learns_and_leaves_its_files(train: Train, make_recipe: MakeRecipe
 def test_the_log_tells_the_run(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     train(make_recipe(epochs=2), tmp_path)
     lines = (tmp_path / "training.log").read_text().splitlines()
-    told = [line.split("  ", 1)[1].split(":")[0].split("  ")[0] for line in lines]
-    assert told == [
+    result = [line.split("  ", 1)[1].split(":")[0].split("  ")[0] for line in lines]
+    assert result == [
         "started",
         "settings",
         "epoch 1/2",
@@ -90,11 +90,11 @@ def test_the_same_seed_gives_the_same_weights_with_any_number_of_workers(
         "balance": "sampler",
         "staged": {"head_epochs": 1},
     }
-    one = train(make_recipe(**settings, workers=0), tmp_path / "one")
+    item = train(make_recipe(**settings, workers=0), tmp_path / "one")
     two = train(make_recipe(**settings, workers=2), tmp_path / "two")
     other = train(make_recipe(**settings, seed=1), tmp_path / "other")
-    assert same(state(one), state(two))
-    assert not same(state(one), state(other))
+    assert same(state(item), state(two))
+    assert not same(state(item), state(other))
 
 
 def test_the_weights_kept_are_those_of_the_best_row(
@@ -176,16 +176,16 @@ def test_tensorboard_gets_the_rows(train: Train, make_recipe: MakeRecipe, tmp_pa
 
 
 def test_progress_counts_the_batches_of_training_and_validation(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
-    told: list[tuple[str, int, int]] = []
-    train(make_recipe(epochs=1), tmp_path, progress=lambda *step: told.append(step))
-    assert told == [("epoch 1/1", done, 8) for done in range(1, 9)]
+    result: list[tuple[str, int, int]] = []
+    train(make_recipe(epochs=1), tmp_path, progress=lambda *step: result.append(step))
+    assert result == [("epoch 1/1", done, 8) for done in range(1, 9)]
 
 
 def test_progress_counts_the_epochs_of_a_head_on_embeddings(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
 ):
     recipe = make_recipe(strategy="probe", epochs=40, lr=0.1, early_stopping={"metric": "val_loss", "patience": 1})
-    told: list[tuple[str, int, int]] = []
+    result: list[tuple[str, int, int]] = []
     val = make_split((9, 9), seed=1)
     mistaken = LabeledImages(val.images, 1 - val.targets)
     history = fit(
@@ -194,15 +194,15 @@ def test_progress_counts_the_epochs_of_a_head_on_embeddings(
         make_split(),
         mistaken,
         run=tmp_path,
-        progress=lambda *step: told.append(step),
+        progress=lambda *step: result.append(step),
     )
     assert history.stopped_early
-    heads = [step for step in told if step[0] == "training the head"]
+    heads = [step for step in result if step[0] == "training the head"]
     assert heads == [
         *(("training the head", row.epoch, 40) for row in history.metrics),
         ("training the head", 40, 40),
     ]
-    assert not [step for step in told if step[0].startswith("epoch")]
+    assert not [step for step in result if step[0].startswith("epoch")]
 
 
 def test_rare_classes_are_learnt_better_when_balanced(

@@ -67,8 +67,8 @@ def test_each_goes_the_way_that_fit_goes(
     own: list[dict[str, Any]],
 ):
     recipes = [
-        make_recipe(**{"strategy": "probe"} | alike | one | {"head": alike.get("head", {}) | one.get("head", {})})
-        for one in own
+        make_recipe(**{"strategy": "probe"} | alike | item | {"head": alike.get("head", {}) | item.get("head", {})})
+        for item in own
     ]
     train, val = make_split((14, 9)), make_split((9, 9), seed=1)
     start = make_network(recipes[0])

@@ -35,7 +35,7 @@ from assay.core.progress import Progress, no_progress
 from assay.data import Dataset, PreprocessedImages, Sample, load_dataset
 from assay.inference import Classifier
 from assay.inference.engine_selection import preferred_engines
-from assay.pipeline.evaluation_data import class_mapping_for, find_run, overlap_warning, training_samples
+from assay.pipeline.evaluate import class_mapping_for, find_run, overlap_warning, training_samples
 from assay.recipe import Layout
 
 _ROOT = Path("/")
@@ -207,7 +207,7 @@ def benchmark_model(
             progress=progress,
         )
     )
-    combinations = [EngineConfig(name, one) for one in bundle.precisions for name in preferred_engines()]
+    combinations = [EngineConfig(name, item) for item in bundle.precisions for name in preferred_engines()]
     if "openvino" in preferred_engines() and bf16_instructions():
         combinations.append(EngineConfig("openvino", "bf16"))
     before = load_average()

@@ -122,8 +122,8 @@ def _int8_rows(info: BundleInfo) -> Iterator[list[str]]:
 
 def _confidence_rows(info: BundleInfo) -> Iterator[list[str]]:
     """Yield the figures of the confidence that say most: is it honest, and what is answered how well?"""
-    told = info.metrics.get(CONFIDENCE_METRICS)
-    for part, values in told.items() if isinstance(told, dict) else ():
+    result = info.metrics.get(CONFIDENCE_METRICS)
+    for part, values in result.items() if isinstance(result, dict) else ():
         match values:
             case {"before": {"ece": float(before)}, "after": {"ece": float(after)}}:
                 yield [f"{part} · ECE at temperature 1", f"{before:.4g}"]

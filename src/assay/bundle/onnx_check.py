@@ -1,17 +1,69 @@
-"""Which ONNX models a runtime may be given: those whose parts are all parts of models that Assay exports.
-
-A runtime trusts its model. It reads whatever files the model names, runs its loops without end, and loads
-what other domains bring. So a model from a stranger is looked at first, without the `onnx` package: weights
-lie inside, operators are on a list, and what no export contains (subgraphs, functions, sparse tensors,
-training steps) is refused, known to be harmful or not.
-
-Source: onnx/onnx.proto of ONNX 1.23 (2026); field numbers never change their meaning.
-"""
+"""Check an ONNX model before a runtime loads it: a strict protobuf reader and an allow-list of operators."""
 
 from collections.abc import Iterator, Sequence
 from math import prod
+from typing import NamedTuple
 
-from assay.bundle.protobuf import BYTES, VARINT, Field, iter_fields
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+_WIDTH = {FIXED64: 8, FIXED32: 4}
+_TAG_BITS, _SIZE_BITS, _VALUE_BITS = 32, 31, 64
+
+
+class Field(NamedTuple):
+    """One field of a message."""
+
+    number: int
+    wire: int
+    """Wire type: one of the constants above."""
+    value: int | memoryview
+    """The number of a varint, otherwise the bytes."""
+
+
+def iter_fields(message: memoryview) -> Iterator[Field]:
+    """Yield the fields of one message in their order; messages inside are given as bytes.
+
+    Raises:
+        ValueError: the bytes are no message, or not in the one form that writers produce.
+    """
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at, _TAG_BITS)
+        number, wire = tag >> 3, tag & 7
+        if number == 0:
+            raise ValueError("a field has the number 0")
+        if wire == VARINT:
+            value, at = _varint(message, at, _VALUE_BITS)
+            yield Field(number, wire, value)
+            continue
+        if wire == BYTES:
+            size, at = _varint(message, at, _SIZE_BITS)
+        elif wire in _WIDTH:
+            size = _WIDTH[wire]
+        else:
+            raise ValueError(f"wire type {wire} is unknown")
+        if at + size > len(message):
+            raise ValueError("a field ends behind its message")
+        yield Field(number, wire, message[at : at + size])
+        at += size
+
+
+def _varint(message: memoryview, at: int, bits: int) -> tuple[int, int]:
+    """Return a number of at most `bits` bits, in the fewest bytes, and where it ends."""
+    value = 0
+    for count in range(-(-bits // 7)):
+        if at + count >= len(message):
+            break
+        byte = message[at + count]
+        value |= (byte & 0x7F) << (7 * count)
+        if byte < 0x80:
+            if value >> bits:
+                raise ValueError(f"a number has more than {bits} bits")
+            if byte == 0 and count:
+                raise ValueError("a number is written in more bytes than it needs")
+            return value, at + count + 1
+    raise ValueError("a number does not end")
+
 
 _OPERATORS = """
     Abs Add And AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv
@@ -186,13 +238,13 @@ class _RefusedError(ValueError):
 
 def _operator(node: memoryview) -> tuple[str, str]:
     """Return an operator's name and domain."""
-    told = {4: "", 7: ""}
+    result = {4: "", 7: ""}
     for field in iter_fields(node):
-        if field.number in told:
-            if told[field.number]:
+        if field.number in result:
+            if result[field.number]:
                 raise ValueError("an operator has two names")
-            told[field.number] = _text(field)
-    return told[4], told[7]
+            result[field.number] = _text(field)
+    return result[4], result[7]
 
 
 def _qualified_name(name: str, domain: str) -> str:
@@ -310,7 +362,7 @@ def _integers(field: Field, most: int) -> list[int]:
         if not tagged or tagged[-1] < 0x80:
             tagged.append(8)
         tagged.append(byte)
-    return [_integer(one) for one in iter_fields(memoryview(tagged))]
+    return [_integer(item) for item in iter_fields(memoryview(tagged))]
 
 
 def _text(field: Field) -> str:

@@ -130,7 +130,7 @@ def _export_with_torch(network: nn.Module, size: int) -> onnx.ModelProto:
 
 def _weights_key(network: nn.Module, size: int, free: frozenset[str]) -> bytes:
     """Digest all that decides a model but the values of some weights."""
-    kinds = [f"{type(one).__module__}.{type(one).__qualname__}" for one in network.modules()]
+    kinds = [f"{type(item).__module__}.{type(item).__qualname__}" for item in network.modules()]
     digest = hashlib.sha256(f"{size} {sorted(free)} {network!r} {kinds}".encode())
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

@@ -85,8 +85,8 @@ def write_bundle(
     agreement = measure_agreement(expected, model, images, engines)
     _check_agreement(path, agreement, len(images))
     rounded = {name: round_up(difference) for name, difference in agreement.items()}
-    told = info.model_copy(update={"agreement": rounded})
-    return pack_bundle(path, told, {MODEL: model, WEIGHTS: state_to_safetensors(frozen)})
+    result = info.model_copy(update={"agreement": rounded})
+    return pack_bundle(path, result, {MODEL: model, WEIGHTS: state_to_safetensors(frozen)})
 
 
 def measure_agreement(

@@ -82,7 +82,7 @@ def augment(
 def _draw(data: Path, recipe: "Recipe", sheet: Path, *, photos: int, variants: int, seed: int) -> None:
     from assay.core.errors import UsageError
     from assay.core.files import atomic_write
-    from assay.data.augmentation_sheet import draw_augmentation_sheet, pick_images
+    from assay.data.offline_augmentation import draw_augmentation_sheet, pick_images
 
     if sheet.suffix.lower() != ".png":
         raise UsageError(f"--sheet {sheet} must end in .png")

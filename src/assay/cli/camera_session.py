@@ -11,7 +11,7 @@ from assay.cli.status_line import read_keys, status_line
 from assay.core.errors import AssayError
 
 if TYPE_CHECKING:
-    from assay.live.tk_window import Window
+    from assay.live.display import Window
 
 
 def notify(sentence: str) -> None:
@@ -80,7 +80,7 @@ def stop_check(window: "Window | None", status: Callable[[], str]) -> Iterator[C
 def _try_open_window(title: str) -> "tuple[Window | None, str]":
     """Return a window, or None and the reason."""
     try:
-        from assay.live.tk_window import Window
+        from assay.live.display import Window
 
         return Window(title), ""
     except AssayError as error:

@@ -14,7 +14,7 @@ from assay.core.errors import UsageError
 if TYPE_CHECKING:
     from assay.live import Frame
     from assay.live.collect import CollectionSummary, ImageWriter, SimilarityMeasure
-    from assay.live.tk_window import Window
+    from assay.live.display import Window
 
 
 def collect(
@@ -101,7 +101,7 @@ def _class_selector(window: "Window | None", classes: list[str]) -> Callable[[],
 
 def _display(window: "Window | None", writer: "ImageWriter", summary: "CollectionSummary") -> "Callable[[Frame], None]":
     from assay.live.collect import CLASS_KEYS
-    from assay.live.overlay import draw_lines
+    from assay.live.display import draw_lines
 
     def show(frame: "Frame") -> None:
         if window is None:

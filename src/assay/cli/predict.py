@@ -37,7 +37,7 @@ def predict(
 
     Example: assay predict model.assay photos/ --out predictions.csv
     """
-    from assay.cli.image_inputs import expand_image_paths
+    from assay.cli.options import expand_image_paths
     from assay.image.skipped_files import SkippedFiles
     from assay.inference import Classifier
 
@@ -163,7 +163,7 @@ def explain(
     Example: assay explain model.assay photos/ --out why/ --class defective
     """
     from assay.cli.console import progress_bars
-    from assay.cli.image_inputs import expand_image_paths
+    from assay.cli.options import expand_image_paths
     from assay.inference import Classifier
     from assay.inference.explanation import write_explanations
 

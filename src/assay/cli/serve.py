@@ -142,8 +142,8 @@ def serve(
 
     Example: assay serve model.assay --port 9000
     """
+    from assay.serving.server import open_listening_socket
     from assay.serving.settings import ModelSource, ServeSettings
-    from assay.serving.sockets import open_listening_socket
     from assay.serving.supervisor import WorkerConfig
 
     options: Options = {
@@ -205,7 +205,7 @@ def _serve_here(settings: "ServeSettings", sources: "list[ModelSource]", listeni
 
 def _serve_by_workers(config: "WorkerConfig", listening: "socket", settings: "ServeSettings") -> None:
     from assay.serving.supervisor import WorkerSupervisor
-    from assay.serving.telemetry.prometheus_multiprocess import multiprocess_metrics
+    from assay.serving.telemetry.metrics import multiprocess_metrics
 
     with multiprocess_metrics():
         end_timeout = settings.lifecycle.stop_timeout

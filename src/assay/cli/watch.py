@@ -133,7 +133,7 @@ def watch(
         sinks = _recorders(stack, classifier, frame_source, record, table)
         window = stack.enter_context(open_window(f"Assay: {classifier.info.name}", wanted=show))
         if window is not None:
-            from assay.live.overlay import draw_result
+            from assay.live.display import draw_result
 
             sinks.append(lambda result: window.show(draw_result(result, classifier.preprocess)))
         sinks.append(

@@ -273,8 +273,8 @@ def _drop_lines(text: str, count: int) -> str:
 def _detect_separator(text: str) -> tuple[str, int]:
     """Return what stands between values, so that most columns are known, and how many lines tell it."""
     first = text.partition("\n")[0].strip('\r\n"')
-    if (told := _SEP_LINE.fullmatch(first)) is not None:
-        return told[1], 1
+    if (result := _SEP_LINE.fullmatch(first)) is not None:
+        return result[1], 1
     known = {name for ranks in COLUMN_NAMES.values() for rank in ranks for name in rank}
 
     def fit(separator: str) -> tuple[int, int]:

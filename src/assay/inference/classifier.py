@@ -34,8 +34,7 @@ from assay.inference.inputs import (
     read_input,
     read_thumbnail,
 )
-from assay.inference.notebook import classifier_html
-from assay.inference.prediction import Failure, Prediction, softmax
+from assay.inference.prediction import Failure, Prediction, classifier_html, softmax
 
 BATCH_SIZE = 16
 """Images per engine call: large enough for full throughput, small enough for constant memory."""

@@ -12,7 +12,7 @@ from assay.core.errors import AssayError, UsageError
 from assay.core.files import atomic_write
 from assay.core.tables import SafeCsvWriter
 from assay.image import Preprocess
-from assay.live.overlay import draw_result
+from assay.live.display import draw_result
 from assay.live.watch_loop import FrameResult
 
 _CODECS = {".mp4": "mp4v", ".avi": "MJPG"}

@@ -180,7 +180,7 @@ class VariantsResult:
         head, *lines = align_columns(
             [
                 ["", "parameters", "epochs"],
-                *([one.name, f"{one.parameters:,}", f"{fmean(one.epochs):.0f}"] for one in self.variants),
+                *([item.name, f"{item.parameters:,}", f"{fmean(item.epochs):.0f}"] for item in self.variants),
             ]
         ).split("\n")
         described = zip(lines, self.variants, strict=True)

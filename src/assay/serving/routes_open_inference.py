@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from assay import __version__
 from assay.serving.errors import TOO_LARGE, ApiError, UploadError
-from assay.serving.http_headers import parse_length
+from assay.serving.http_messages import parse_length
 from assay.serving.models import ServedModel
 from assay.serving.multipart import Upload
 from assay.serving.open_inference import InferRequest, build_response, model_metadata, parse_request

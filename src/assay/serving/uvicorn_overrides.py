@@ -22,7 +22,6 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from assay.serving.connection_limits import ConnectionLimiter, RequestScheduler
-from assay.serving.http_headers import parse_length
 from assay.serving.http_messages import (
     MAX_TARGET,
     CoalescingTransport,
@@ -30,8 +29,9 @@ from assay.serving.http_messages import (
     MessageLimits,
     error_message,
     head_without_upgrade,
+    parse_length,
 )
-from assay.serving.sockets import accept_waiting
+from assay.serving.server import accept_waiting
 
 _LOG = logging.getLogger("assay.serving")
 PROTOCOL_ERROR = "assay.protocol_error"

@@ -390,11 +390,11 @@ class Told:
 def test_progress_ends_at_the_total(tmp_path: Path) -> None:
     for body in (ZIP, gzip.compress(TAR)):
         (tmp_path / "archive").write_bytes(body)
-        told = Told()
-        unpack(tmp_path / "archive", tmp_path / str(len(body)), progress=told)
-        done, total = told.steps[-1]
+        result = Told()
+        unpack(tmp_path / "archive", tmp_path / str(len(body)), progress=result)
+        done, total = result.steps[-1]
         assert done == total
-        assert all(before < total for before, _ in told.steps[:-1])
+        assert all(before < total for before, _ in result.steps[:-1])
 
 
 def fill_and_fail(folder: Path) -> None:

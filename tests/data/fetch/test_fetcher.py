@@ -234,7 +234,7 @@ def test_cifar10(server: Server, tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(image), pixels[1, 2])
     two = load_dataset(folder / "vehicle-animal.csv")
     assert two.counts() == {"animal": 36, "vehicle": 24}
-    assert {one.source_label for one in two.samples if one.label == "vehicle"} == {
+    assert {item.source_label for item in two.samples if item.label == "vehicle"} == {
         "airplane",
         "automobile",
         "ship",

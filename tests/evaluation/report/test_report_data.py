@@ -17,12 +17,12 @@ def test_most_similar_direction_first_and_never_itself(make: Make):
     known = with_embedding(make, np.array([[1, 0], [10, 1], [0, 3], [-1, 0]]), "t")
     asked = with_embedding(make, np.array([[5, 0.0], [0, 0.1]]), "q")
     first, second = nearest_training_photos(asked, np.array([0, 1]), known, 2)
-    assert [one.id for one in first] == ["t0", "t1"]
-    assert [one.id for one in second] == ["t2", "t1"]
+    assert [item.id for item in first] == ["t0", "t1"]
+    assert [item.id for item in second] == ["t2", "t1"]
     assert first[0].similarity == 1
     assert first[1].label == "dog"
     itself = nearest_training_photos(known, np.array([0]), known, 3)[0]
-    assert [one.id for one in itself] == ["t1", "t2", "t3"]
+    assert [item.id for item in itself] == ["t1", "t2", "t3"]
 
 
 def test_agrees_with_brute_force(make: Make):
@@ -32,8 +32,8 @@ def test_agrees_with_brute_force(make: Make):
     assert known.embedding is not None
     assert asked.embedding is not None
     for row, found in enumerate(nearest_training_photos(asked, np.arange(20), known, 5)):
-        one = asked.embedding[row]
-        cosines = known.embedding @ one / np.linalg.norm(known.embedding, axis=1) / np.linalg.norm(one)
+        item = asked.embedding[row]
+        cosines = known.embedding @ item / np.linalg.norm(known.embedding, axis=1) / np.linalg.norm(item)
         assert [f"t{place}" for place in np.argsort(-cosines)[:5]] == [neighbour.id for neighbour in found]
 
 

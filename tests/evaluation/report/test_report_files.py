@@ -99,7 +99,7 @@ def test_page_tells_everything(full: tuple[Predictions, ReportContext], tmp_path
         "epochs: 2",
     ):
         assert said in page.text.replace("\N{NO-BREAK SPACE}", " "), said
-    alts = [one["alt"] for one in page.all("img")]
+    alts = [item["alt"] for item in page.all("img")]
     assert sum("Heat map" in str(alt) for alt in alts) == 4  # one mistake in three was taken for a dog
     assert sum("Training photo" in str(alt) for alt in alts) == 3 * 12
 
@@ -107,13 +107,13 @@ def test_page_tells_everything(full: tuple[Predictions, ReportContext], tmp_path
 def test_page_is_accessible(full: tuple[Predictions, ReportContext], tmp_path: Path):
     page = page_of(tmp_path, *full)
     assert page.all("html") == [{"lang": "en"}]
-    assert all(one.get("alt") for one in page.all("img"))
-    assert all(one.get("scope") in {"row", "col"} for one in page.all("th"))
-    ids = [str(one["id"]) for _, one in page.tags if "id" in one]
+    assert all(item.get("alt") for item in page.all("img"))
+    assert all(item.get("scope") in {"row", "col"} for item in page.all("th"))
+    ids = [str(item["id"]) for _, item in page.tags if "id" in item]
     assert len(ids) == len(set(ids))
-    linked = {str(one["href"])[1:] for one in page.all("a")}
+    linked = {str(item["href"])[1:] for item in page.all("a")}
     assert linked <= set(ids)
-    assert {str(one["aria-labelledby"]) for one in page.all("section")} <= set(ids)
+    assert {str(item["aria-labelledby"]) for item in page.all("section")} <= set(ids)
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -157,8 +157,8 @@ def test_hostile_names_are_only_words(photographed: Callable[..., Predictions], 
     )
     page = page_of(tmp_path, hostile, context)
     assert not page.all("script")
-    assert all(str(one["src"]).startswith("data:") for one in page.all("img"))
-    assert not [name for _, one in page.tags for name in one if name.startswith("on")]
+    assert all(str(item["src"]).startswith("data:") for item in page.all("img"))
+    assert not [name for _, item in page.tags for name in item if name.startswith("on")]
     assert HOSTILE in page.text
     assert "{{ 7 * 7 }}" in page.text
     assert len(page.all("style")) == 1
@@ -180,7 +180,7 @@ def test_json_and_tables_say_the_same(full: tuple[Predictions, ReportContext], t
     assert len(report["mistakes"]) == 12
     assert len(report["mistakes"][0]["nearest"]) == 3
     assert report["calibration"]["before"]["ece"] != report["calibration"]["after"]["ece"]
-    assert [one["property"] for one in report["slices"]] == ["Source label", "Brightness"]
+    assert [item["property"] for item in report["slices"]] == ["Source label", "Brightness"]
     assert report["findings"][0]["photos"] == 3
     assert report["history"][1] == context.history[1]._asdict()
     tables = {
@@ -189,7 +189,7 @@ def test_json_and_tables_say_the_same(full: tuple[Predictions, ReportContext], t
         if file.endswith(".csv")
     }
     assert sum(int(row["photos"]) for row in tables["slices"] if row["property"] == "Brightness") == 60
-    assert [row["id"] for row in tables["label_issues"]] == [one["id"] for one in report["label_issues"]["photos"]]
+    assert [row["id"] for row in tables["label_issues"]] == [item["id"] for item in report["label_issues"]["photos"]]
     assert [float(row["threshold"]) for row in tables["thresholds"]][:2] == [0.5, 0.6]
     assert {row["calibration"] for row in tables["reliability"]} == {"before", "after"}
 
@@ -197,8 +197,8 @@ def test_json_and_tables_say_the_same(full: tuple[Predictions, ReportContext], t
 @pytest.mark.parametrize("labels", [[], [0], [1, 1]])
 def test_few_photos(make: Make, labels: list[int], tmp_path: Path):
     page = page_of(tmp_path, make(labels, labels))
-    linked = {str(one["href"])[1:] for one in page.all("a")}
-    assert linked <= {str(one["id"]) for _, one in page.tags if "id" in one}
+    linked = {str(item["href"])[1:] for item in page.all("a")}
+    assert linked <= {str(item["id"]) for _, item in page.tags if "id" in item}
     assert ("no photos to evaluate" in page.text) == (not labels)
     assert ("None: every prediction matches the label." in page.text) == bool(labels)
 
@@ -229,9 +229,9 @@ def test_many_classes_and_mistakes_stay_light(photographed: Callable[..., Predic
 def test_drawings_are_pictures_without_titles(full: tuple[Predictions, ReportContext], tmp_path: Path):
     page = page_of(tmp_path, *full)
     drawn = [
-        base64.b64decode(str(one["src"]).split(",", 1)[1]).decode()
-        for one in page.all("img")
-        if str(one["src"]).startswith("data:image/svg+xml")
+        base64.b64decode(str(item["src"]).split(",", 1)[1]).decode()
+        for item in page.all("img")
+        if str(item["src"]).startswith("data:image/svg+xml")
     ]
     assert len(drawn) == 4  # reliability, threshold, loss, accuracy
     assert all(text.lstrip().startswith("<?xml") and "</svg>" in text for text in drawn)

@@ -4,7 +4,7 @@ import pytest
 
 from assay.evaluation import Predictions, compute_metrics
 from assay.evaluation.report import ReportContext
-from assay.evaluation.report.text import (
+from assay.evaluation.report.report_data import (
     abstention_sentence,
     baseline_sentence,
     calibration_sentence,
@@ -70,8 +70,8 @@ def test_calibration_in_words():
 def test_what_it_leaves_unanswered():
     assert abstention_sentence(ReportContext()) == ""
     assert abstention_sentence(ReportContext(answer_counts=AnswerCounts(0, 0, 0, 0))) == ""
-    told = abstention_sentence(ReportContext(answer_counts=AnswerCounts(10, 8, 6, 1), threshold=0.9))
-    assert told == (
+    result = abstention_sentence(ReportContext(answer_counts=AnswerCounts(10, 8, 6, 1), threshold=0.9))
+    assert result == (
         "The classifier abstains (“unknown”) when its confidence is below 90.0 % or a photo is unlike the "
         "training photos: of 10 photos it answers 8 (80.0 %), 6 of them correctly (75.0 %); 1 unlike the "
         "training photos."

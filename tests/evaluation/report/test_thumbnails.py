@@ -88,12 +88,12 @@ def test_bad_photos_give_their_reason(tmp_path: Path, photo: Path):
 
 def test_pictures_stop_when_the_room_is_used_up(photo: Path):
     requests = [ThumbnailRequest(str(place), str(photo), 100) for place in range(100)]
-    one = len(make_thumbnails(requests[:1], read=None, make_heatmap=None)[requests[0]].uri)
-    made = make_thumbnails(requests, read=None, make_heatmap=None, max_bytes=10 * one + one // 2)
+    item = len(make_thumbnails(requests[:1], read=None, make_heatmap=None)[requests[0]].uri)
+    made = make_thumbnails(requests, read=None, make_heatmap=None, max_bytes=10 * item + item // 2)
     assert list(made) == requests[:10]
     # A picture shown again takes room again, as the page repeats it.
     assert (
-        len(make_thumbnails([requests[0]] * 50 + requests[1:], read=None, make_heatmap=None, max_bytes=10 * one)) == 1
+        len(make_thumbnails([requests[0]] * 50 + requests[1:], read=None, make_heatmap=None, max_bytes=10 * item)) == 1
     )
 
 

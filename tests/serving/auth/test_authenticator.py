@@ -190,9 +190,9 @@ async def test_nobody_learns_why(entrance: Any):
         entrance.asked({**wrong, SIGNATURE_HEADER: "0" * 64}),
         entrance.asked({**wrong, TIMESTAMP_HEADER: "now"}),
     ]
-    refusals = [await _refusal(gate, one) for one in asked]
-    told = {(one.status, one.text, tuple(one.headers.items())) for one in refusals}
-    assert told == {(401, "A valid key is needed", (("WWW-Authenticate", 'Bearer realm="assay"'),))}
+    refusals = [await _refusal(gate, item) for item in asked]
+    result = {(item.status, item.text, tuple(item.headers.items())) for item in refusals}
+    assert result == {(401, "A valid key is needed", (("WWW-Authenticate", 'Bearer realm="assay"'),))}
 
 
 async def test_an_unknown_id_costs_the_same_work(entrance: Any, monkeypatch: pytest.MonkeyPatch):

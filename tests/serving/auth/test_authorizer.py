@@ -132,8 +132,8 @@ async def test_keys_made_and_revoked_are_noticed_by_a_running_gate(entrance: Any
     entrance.desk.add_master_key()
     newer = entrance.key()
     entrance.steady.now += 1
-    for one in (key, newer):
-        assert await gate.authorize(entrance.bearer(one))
+    for item in (key, newer):
+        assert await gate.authorize(entrance.bearer(item))
     new = entrance.desk.rotate(key.id, grace=100)
     entrance.desk.revoke(newer.id)
     entrance.steady.now += 1
@@ -149,7 +149,7 @@ async def test_a_master_that_was_taken_out_closes_its_keys(entrance: Any):
     key = entrance.key()
     entrance.desk.add_master_key()
     newer = entrance.key()
-    asked = [entrance.bearer(one) for one in (key, newer)]
+    asked = [entrance.bearer(item) for item in (key, newer)]
     ring = entrance.folder / "master.keys"
     ring.write_text(ring.read_text(encoding="ascii").splitlines()[1], encoding="ascii")
     gate = entrance.gate()

@@ -57,22 +57,22 @@ async def test_keys_have_their_own(nonces: Any, key_id: str):
 
 
 async def test_machines_share_them_in_redis(redis_server: Any, heard: Any, clock: Any, tmp_path: Path, key_id: str):
-    one, two = (_open(heard, clock, tmp_path / name, redis_server.url) for name in ("one", "two"))
-    assert await one.nonces.is_new(key_id, "a")
+    item, two = (_open(heard, clock, tmp_path / name, redis_server.url) for name in ("one", "two"))
+    assert await item.nonces.is_new(key_id, "a")
     assert not await two.nonces.is_new(key_id, "a")
-    assert one.redis is not None
-    assert 590 <= await one.redis.redis.ttl(f"assay:{{{key_id}}}:nonce:a") <= 602
-    await one.close()
+    assert item.redis is not None
+    assert 590 <= await item.redis.redis.ttl(f"assay:{{{key_id}}}:nonce:a") <= 602
+    await item.close()
     await two.close()
 
 
 async def test_workers_of_a_machine_share_them_in_a_file_and_a_restart_does_not_forget(
     heard: Any, clock: Any, tmp_path: Path
 ):
-    one, two = _open(heard, clock, tmp_path), _open(heard, clock, tmp_path)
-    assert [await one.nonces.is_new("key", "a"), await two.nonces.is_new("key", "a")] == [True, False]
-    assert [await two.nonces.is_new("key", "b"), await one.nonces.is_new("key", "b")] == [True, False]
-    await one.close()
+    item, two = _open(heard, clock, tmp_path), _open(heard, clock, tmp_path)
+    assert [await item.nonces.is_new("key", "a"), await two.nonces.is_new("key", "a")] == [True, False]
+    assert [await two.nonces.is_new("key", "b"), await item.nonces.is_new("key", "b")] == [True, False]
+    await item.close()
     await two.close()
     later = _open(heard, clock, tmp_path)
     assert not await later.nonces.is_new("key", "a")

@@ -39,9 +39,9 @@ def key() -> str:
 
 async def test_the_burst_and_then_a_wait(limiter: Any, key: str, tier: Any):
     found = [await limiter.acquire(key, tier(per_minute=1), str(number)) for number in range(4)]
-    assert [one.allowed for one in found] == [True, True, True, False]
-    assert [one.remaining for one in found] == [2, 1, 0, 0]
-    assert [one.retry_after for one in found[:3]] == [0, 0, 0]
+    assert [item.allowed for item in found] == [True, True, True, False]
+    assert [item.remaining for item in found] == [2, 1, 0, 0]
+    assert [item.retry_after for item in found[:3]] == [0, 0, 0]
     # A minute, less the moment that the four took.
     assert 50 < found[3].retry_after <= 60
     assert found[0].reset_after == 60
@@ -89,7 +89,7 @@ async def test_a_key_that_moves_up_need_not_wait_for_its_old_tier(limiter: Any, 
 async def test_many_at_once_get_the_burst_exactly(limiter: Any, key: str, tier: Any):
     seven = tier(per_minute=1, burst=7)
     found = await asyncio.gather(*(limiter.acquire(key, seven, str(number)) for number in range(40)))
-    assert sum(one.allowed for one in found) == 7
+    assert sum(item.allowed for item in found) == 7
 
 
 async def test_the_memory_of_keys_is_bounded(clock: Any, tier: Any):

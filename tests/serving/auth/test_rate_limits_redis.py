@@ -63,10 +63,10 @@ async def test_killed_it_is_replaced_and_restarted_it_comes_back_by_itself(
     assert heard.outages == [("limits", True), ("limits", False)]
     other = _open(redis_server.url, heard, tmp_path)
     fresh = uuid.uuid4().hex
-    found = [(await one.limiter.acquire(fresh, slow, "a")).remaining for one in (stores, other, stores, other)]
+    found = [(await item.limiter.acquire(fresh, slow, "a")).remaining for item in (stores, other, stores, other)]
     assert found == [2, 1, 0, 0]
-    for one in (stores, other):
-        await one.close()
+    for item in (stores, other):
+        await item.close()
 
 
 async def test_a_restart_between_two_requests_is_not_noticed(redis_server: Any, heard: Any, tier: Any, tmp_path: Path):

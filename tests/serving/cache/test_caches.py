@@ -56,11 +56,11 @@ async def test_any_bytes_come_back(cache: Cache, key: str, value: bytes):
 
 
 async def test_many_at_a_time_each_get_their_own(cache: Cache, key: str):
-    async def one(number: int) -> bytes | None:
+    async def put_and_get(number: int) -> bytes | None:
         await cache.put(f"{key}{number}", b"%d" % number)
         return await cache.get(f"{key}{number}")
 
-    assert await asyncio.gather(*map(one, range(90))) == [b"%d" % number for number in range(90)]
+    assert await asyncio.gather(*map(put_and_get, range(90))) == [b"%d" % number for number in range(90)]
 
 
 async def test_a_caller_who_leaves_does_not_shift_the_answers_of_others(cache: Cache, key: str):

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
+from assay.serving.request_context import ImageMetadata, RequestRecord
 from assay.serving.request_log.stores import RecordQuery, RecordStore, StoreUnavailableError, make_store
-from assay.serving.request_record import ImageMetadata, RequestRecord
 
 MakeRecord = Callable[..., RequestRecord]
 _START = datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)
@@ -73,15 +73,15 @@ class Shaky:
     async def write(self, records: Sequence[RequestRecord]) -> int:
         self.calls += 1
         if self.torn:
-            self.kept.update({one.id: one for one in records[: len(records) // 2]})
+            self.kept.update({item.id: item for item in records[: len(records) // 2]})
             raise StoreUnavailableError("it went in the middle")
         self._check()
-        self.kept.update({one.id: one for one in records})
+        self.kept.update({item.id: item for item in records})
         return 0
 
     async def read(self, query: RecordQuery) -> AsyncIterator[RequestRecord]:
-        for one in list(self.kept.values())[: query.limit]:
-            yield one
+        for item in list(self.kept.values())[: query.limit]:
+            yield item
 
     async def close(self) -> None:
         """Nothing to let go of."""

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assay.core.errors import AssayError
+from assay.serving.request_context import RequestRecord
 from assay.serving.request_log import RequestLogSettings
 from assay.serving.request_log.background_writer import RequestLogWriter
 from assay.serving.request_log.stores import RecordStore, make_store, spool_folder_name
-from assay.serving.request_record import RequestRecord
 from assay.serving.resilience import CircuitBreaker
 
 pytestmark = pytest.mark.anyio
@@ -47,8 +47,8 @@ async def journal(tmp_path: Path, heard: Any, clock: Clock) -> AsyncIterator[Mak
         return made[-1]
 
     yield make
-    for one in made:
-        await one.close()
+    for item in made:
+        await item.close()
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -58,24 +58,24 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 def ids(records: Sequence[RequestRecord]) -> list[str]:
-    return sorted(one.request_id for one in records)
+    return sorted(item.request_id for item in records)
 
 
 async def test_records_reach_the_database_behind_the_answers(journal: MakeJournal, shaky: Any, record: Any):
-    one = journal(shaky)
-    await one.start()
+    item = journal(shaky)
+    await item.start()
     for number in range(1200):
-        one.record(record(number))
+        item.record(record(number))
     await until(lambda: len(shaky.kept) == 1200)
     assert shaky.calls <= 4
-    await until(lambda: one.backlog == 0)
+    await until(lambda: item.backlog == 0)
 
 
 async def test_a_record_waits_no_longer_than_the_interval_for_others(journal: MakeJournal, shaky: Any, record: Any):
-    one = journal(shaky, flush_interval=0.01)
-    await one.start()
+    item = journal(shaky, flush_interval=0.01)
+    await item.start()
     for number in range(3):
-        one.record(record(number))
+        item.record(record(number))
         await until(lambda: len(shaky.kept) == number + 1)  # noqa: B023 - it is awaited here
 
 
@@ -85,32 +85,32 @@ async def test_recording_never_waits_for_a_database_that_hangs(journal: MakeJour
             await asyncio.Event().wait()
             return len(records)
 
-    one = journal(Hanging(), write_timeout=0.01)
-    await one.start()
-    one.record(record())
-    await until(lambda: one.backlog == 1)
-    await one.flush()
-    assert (one.backlog, one.dropped) == (1, 0)
+    item = journal(Hanging(), write_timeout=0.01)
+    await item.start()
+    item.record(record())
+    await until(lambda: item.backlog == 1)
+    await item.flush()
+    assert (item.backlog, item.dropped) == (1, 0)
 
 
 async def test_while_the_database_is_away_records_wait_on_disk_and_go_in_when_it_is_back(
     journal: MakeJournal, shaky: Any, record: Any, heard: Any, clock: Clock
 ):
-    one = journal(shaky)
+    item = journal(shaky)
     shaky.away = True
-    await one.start()
+    await item.start()
     for number in range(10):
-        one.record(record(number))
-        await one.flush()
-    assert one.backlog == 10
-    assert one._spool is not None
-    assert (len(one._spool), len(one._spool._waiting)) == (10, 1)
+        item.record(record(number))
+        await item.flush()
+    assert item.backlog == 10
+    assert item._spool is not None
+    assert (len(item._spool), len(item._spool._waiting)) == (10, 1)
     assert heard.outages == [("request_log", True)]
     shaky.away = False
-    await one.flush()
+    await item.flush()
     assert shaky.kept == {}
     clock.now = 1
-    await one.flush()
+    await item.flush()
     assert ids(list(shaky.kept.values())) == ids([record(number) for number in range(10)])
     assert heard.outages == [("request_log", True), ("request_log", False)]
     assert heard.request_logs[-1] == (0, 0)
@@ -119,11 +119,11 @@ async def test_while_the_database_is_away_records_wait_on_disk_and_go_in_when_it
 async def test_it_comes_back_by_itself_without_new_requests(
     journal: MakeJournal, shaky: Any, record: Any, clock: Clock
 ):
-    one = journal(shaky)
+    item = journal(shaky)
     shaky.away = True
-    await one.start()
-    one.record(record())
-    await until(lambda: shaky.calls == 0 and one._spooled == 1)
+    await item.start()
+    item.record(record())
+    await until(lambda: shaky.calls == 0 and item._spooled == 1)
     shaky.away = False
     clock.now = 60
     await until(lambda: len(shaky.kept) == 1)
@@ -132,18 +132,18 @@ async def test_it_comes_back_by_itself_without_new_requests(
 async def test_a_batch_that_was_stored_in_part_is_stored_once(
     journal: MakeJournal, shaky: Any, record: Any, clock: Clock
 ):
-    one = journal(shaky)
-    await one.start()
+    item = journal(shaky)
+    await item.start()
     shaky.torn = True
     for number in range(10):
-        one.record(record(number))
-    await one.flush()
+        item.record(record(number))
+    await item.flush()
     assert len(shaky.kept) == 5
     shaky.torn = False
     clock.now = 1
-    await one.flush()
+    await item.flush()
     assert len(shaky.kept) == 10
-    assert one.dropped == 0
+    assert item.dropped == 0
 
 
 async def test_what_waits_at_the_end_is_there_at_the_next_start(
@@ -163,44 +163,44 @@ async def test_what_waits_at_the_end_is_there_at_the_next_start(
 
 
 async def test_closing_writes_what_was_recorded_just_before(shaky: Any, record: Any, heard: Any):
-    one = RequestLogWriter(shaky, RequestLogSettings(flush_interval=60), heard)
-    await one.start()
+    item = RequestLogWriter(shaky, RequestLogSettings(flush_interval=60), heard)
+    await item.start()
     for number in range(700):
-        one.record(record(number))
-    await one.close()
+        item.record(record(number))
+    await item.close()
     assert len(shaky.kept) == 700
 
 
 async def test_what_fits_nowhere_is_counted_and_the_rest_kept(
     journal: MakeJournal, shaky: Any, record: Any, clock: Clock
 ):
-    one = journal(shaky, spool_megabytes=0.01, queue_size=20)
+    item = journal(shaky, spool_megabytes=0.01, queue_size=20)
     shaky.away = True
-    await one.start()
+    await item.start()
     for number in range(100):
-        one.record(record(number))
-        await one.flush()
-    on_disk = one._spooled
+        item.record(record(number))
+        await item.flush()
+    on_disk = item._spooled
     assert 10 < on_disk < 40
-    assert one.backlog == on_disk + 20
-    assert one.dropped == 100 - one.backlog
+    assert item.backlog == on_disk + 20
+    assert item.dropped == 100 - item.backlog
     shaky.away = False
     clock.now = 1
-    await one.flush()
-    assert len(shaky.kept) == 100 - one.dropped
-    assert one.backlog == 0
+    await item.flush()
+    assert len(shaky.kept) == 100 - item.dropped
+    assert item.backlog == 0
 
 
 async def test_without_a_spool_records_wait_in_memory(journal: MakeJournal, shaky: Any, record: Any, clock: Clock):
-    one = journal(shaky, spool_dir=None)
+    item = journal(shaky, spool_dir=None)
     shaky.away = True
-    await one.start()
-    one.record(record())
-    await one.flush()
-    assert (one.backlog, one.dropped) == (1, 0)
+    await item.start()
+    item.record(record())
+    await item.flush()
+    assert (item.backlog, item.dropped) == (1, 0)
     shaky.away = False
     clock.now = 1
-    await one.flush()
+    await item.flush()
     assert len(shaky.kept) == 1
 
 
@@ -208,11 +208,11 @@ async def test_what_nothing_takes_until_the_end_is_counted_and_said(
     shaky: Any, record: Any, heard: Any, caplog: pytest.LogCaptureFixture
 ):
     shaky.away = True
-    one = RequestLogWriter(shaky, RequestLogSettings(), heard)
-    await one.start()
-    one.record(record())
+    item = RequestLogWriter(shaky, RequestLogSettings(), heard)
+    await item.start()
+    item.record(record())
     with caplog.at_level(logging.ERROR):
-        await one.close()
+        await item.close()
     assert heard.request_logs[-1] == (0, 1)
     assert "1 records are lost" in caplog.text
 
@@ -222,14 +222,14 @@ async def test_records_the_database_refuses_for_good_do_not_block_the_others(
 ):
     class Choosy(type(shaky)):  # type: ignore[misc]
         async def write(self, records: Sequence[RequestRecord]) -> int:
-            return sum(one.status == 500 for one in records)
+            return sum(item.status == 500 for item in records)
 
-    one = journal(Choosy())
-    await one.start()
+    item = journal(Choosy())
+    await item.start()
     for number in range(10):
-        one.record(record(number, status=500 if number == 3 else 200))
-    await one.flush()
-    assert (one.backlog, one.dropped) == (0, 1)
+        item.record(record(number, status=500 if number == 3 else 200))
+    await item.flush()
+    assert (item.backlog, item.dropped) == (0, 1)
 
 
 async def test_an_address_that_cannot_be_right_ends_the_start(journal: MakeJournal, other_file: Path):
@@ -247,15 +247,15 @@ def other_file(tmp_path: Path) -> Path:
 async def test_a_spool_without_writing_is_no_obstacle(
     journal: MakeJournal, shaky: Any, record: Any, other_file: Path, clock: Clock
 ):
-    one = journal(shaky, spool_dir=other_file)
+    item = journal(shaky, spool_dir=other_file)
     shaky.away = True
-    await one.start()
-    one.record(record())
-    await one.flush()
+    await item.start()
+    item.record(record())
+    await item.flush()
     shaky.away = False
     clock.now = 1
-    await one.flush()
-    assert (len(shaky.kept), one.dropped) == (1, 0)
+    await item.flush()
+    assert (len(shaky.kept), item.dropped) == (1, 0)
 
 
 @pytest.fixture
@@ -273,20 +273,20 @@ def full_disk() -> Iterator[Callable[[int | None], None]]:
 async def test_a_full_disk_under_the_spool_loses_nothing_that_memory_can_hold(
     journal: MakeJournal, shaky: Any, record: Any, clock: Clock, full_disk: Callable[[int | None], None]
 ):
-    one = journal(shaky, queue_size=50)
+    item = journal(shaky, queue_size=50)
     shaky.away = True
-    await one.start()
+    await item.start()
     full_disk(1000)
     for number in range(60):
-        one.record(record(number))
-        await one.flush()
+        item.record(record(number))
+        await item.flush()
     full_disk(None)
-    kept = one.backlog
+    kept = item.backlog
     assert 50 <= kept < 60
-    assert one.dropped == 60 - kept
+    assert item.dropped == 60 - kept
     shaky.away = False
     clock.now = 1
-    await one.flush()
+    await item.flush()
     assert len(shaky.kept) == kept
 
 

@@ -18,12 +18,12 @@ async def test_documents_have_the_promised_shape_and_indexes(mongo_server: Any, 
     url = f"{mongo_server.url}/t{uuid4().hex}"
     store = MongoStore(SecretStr(url), keep_days=20_000)
     await store.open()
-    one = record()
-    await store.write([one])
+    item = record()
+    await store.write([item])
     client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(url, tz_aware=True)
     collection = client.get_default_database()[COLLECTION]
     assert await collection.find_one() == {
-        "_id": one.id,
+        "_id": item.id,
         "request_id": "request-0",
         "timestamp": datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC),
         "client_id": "line-7",

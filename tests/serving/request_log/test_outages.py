@@ -51,7 +51,7 @@ class Load:
 async def stored(address: str) -> list[str]:
     store = make_store(address)
     await store.open()
-    found = [one.request_id async for one in store.read(RecordQuery())]
+    found = [item.request_id async for item in store.read(RecordQuery())]
     await store.close()
     return sorted(found)
 

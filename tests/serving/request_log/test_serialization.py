@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.serving.request_context import ImageMetadata, RequestRecord, new_id
 from assay.serving.request_log.serialization import (
     from_document,
     from_json_line,
@@ -16,7 +17,6 @@ from assay.serving.request_log.serialization import (
     to_milliseconds,
     to_row,
 )
-from assay.serving.request_record import ImageMetadata, RequestRecord, new_id
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 _SHARE = st.floats(0, 1)
@@ -62,4 +62,4 @@ def test_a_torn_line_is_no_record(record: Any):
 def test_ids_differ_and_grow_with_time():
     ids = [new_id() for _ in range(1000)]
     assert len(set(ids)) == 1000
-    assert [one[:12] for one in ids] == sorted(one[:12] for one in ids)
+    assert [item[:12] for item in ids] == sorted(item[:12] for item in ids)

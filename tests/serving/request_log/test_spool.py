@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from assay.serving.request_context import RequestRecord
 from assay.serving.request_log.serialization import to_json_line
 from assay.serving.request_log.spool import Spool
-from assay.serving.request_record import RequestRecord
 
 MIB = 2**20
 
@@ -33,12 +33,12 @@ def make(tmp_path: Path) -> Iterator[MakeSpool]:
     """Open spools in one folder, as workers do."""
     made = []
 
-    def one(limit: int = MIB) -> Spool:
+    def make_spool(limit: int = MIB) -> Spool:
         made.append(Spool(tmp_path, limit=limit))
         made[-1].open()
         return made[-1]
 
-    yield one
+    yield make_spool
     for spool in made:
         spool.close()
 
@@ -60,7 +60,7 @@ def test_records_put_while_the_oldest_file_is_being_stored_are_kept(make: MakeSp
     assert spool.oldest() == [record(0, id=spool.oldest()[0].id)]
     spool.put([record(1)])
     spool.remove_oldest()
-    assert [one.request_id for one in drain(spool)] == ["request-1"]
+    assert [item.request_id for item in drain(spool)] == ["request-1"]
 
 
 def test_many_files_keep_the_order(make: MakeSpool, tmp_path: Path, record: Any):
@@ -88,15 +88,15 @@ def test_the_next_one_to_start_takes_over(make: MakeSpool, record: Any):
     first.put([record(0)])
     first.close()
     again = make()
-    assert [one.request_id for one in drain(again)] == ["request-0"]
+    assert [item.request_id for item in drain(again)] == ["request-0"]
 
 
 def test_living_workers_keep_apart_and_dead_ones_are_taken_over(make: MakeSpool, record: Any):
-    one, two, three = (make() for _ in range(3))
-    for number, spool in enumerate((one, two, three)):
+    item, two, three = (make() for _ in range(3))
+    for number, spool in enumerate((item, two, three)):
         spool.put([record(number)])
-    assert [len(spool) for spool in (one, two, three)] == [1, 1, 1]
-    one.close()
+    assert [len(spool) for spool in (item, two, three)] == [1, 1, 1]
+    item.close()
     three.close()
     again = make()
     assert {record.request_id for record in drain(again)} == {"request-0", "request-2"}
@@ -112,7 +112,7 @@ def test_a_torn_last_line_costs_that_line_alone(make: MakeSpool, tmp_path: Path,
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:2]) + lines[2][:cut].rstrip(b"\n")[:-1])
     again = make()
-    assert [one.request_id for one in drain(again)] == ["request-0", "request-1"]
+    assert [item.request_id for item in drain(again)] == ["request-0", "request-1"]
     assert again.put([record(5)]) == 1
     assert len(drain(again)) == 1
 
@@ -154,7 +154,7 @@ def test_a_write_that_fails_in_the_middle_leaves_whole_lines(
     assert spool.put([record(2)]) == 0
     largest_file(MIB)
     assert spool.put([record(3)]) == 1
-    assert [one.request_id for one in drain(spool)] == ["request-0", "request-3"]
+    assert [item.request_id for item in drain(spool)] == ["request-0", "request-3"]
 
 
 _WORKER = """
@@ -162,7 +162,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from assay.serving.request_log.spool import Spool
-from assay.serving.request_record import Record
+from assay.serving.request_context import Record
 spool = Spool(Path(sys.argv[1]), limit=2**26)
 for number in range(10**6):
     spool.put([Record(f"{number}", datetime.now(UTC), "c", None, None, None, None, .1, "m", "v", False, 200)])
@@ -178,7 +178,7 @@ def test_a_worker_killed_outright_has_kept_all_it_said(make: MakeSpool, tmp_path
     said += worker.stdout.readlines()
     worker.wait()
     worker.stdout.close()
-    kept = [int(one.request_id) for one in drain(make())]
+    kept = [int(item.request_id) for item in drain(make())]
     whole = [int(line) for line in said if line.endswith("\n")]
     assert kept[: len(whole)] == whole
     assert len(kept) <= len(whole) + 2

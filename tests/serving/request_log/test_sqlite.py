@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def times(store: SqliteStore, **wanted: Any) -> list[datetime]:
-    return [one.timestamp async for one in store.read(RecordQuery(**wanted))]
+    return [item.timestamp async for item in store.read(RecordQuery(**wanted))]
 
 
 async def test_the_file_uses_write_ahead_logging(path: Path):

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from assay.core.errors import AssayError
+from assay.serving.request_context import RequestRecord
 from assay.serving.request_log.stores import RecordQuery, RecordStore, StoreUnavailableError, make_store
-from assay.serving.request_record import RequestRecord
 
 pytestmark = pytest.mark.anyio
 
 
 async def read(store: RecordStore, **wanted: Any) -> list[RequestRecord]:
-    return [one async for one in store.read(RecordQuery(**wanted))]
+    return [item async for item in store.read(RecordQuery(**wanted))]
 
 
 async def test_a_record_comes_back_as_it_was(store: RecordStore, record: Any):
@@ -59,7 +59,7 @@ async def test_what_is_written_twice_is_stored_once(store: RecordStore, record: 
 async def test_a_request_id_may_come_twice(store: RecordStore, record: Any):
     same = [record(0), record(0)]
     await store.write(same)
-    assert {one.id for one in await read(store)} == {one.id for one in same}
+    assert {item.id for item in await read(store)} == {item.id for item in same}
 
 
 async def test_opening_again_keeps_what_is_there(address: str, store: RecordStore, record: Any):
@@ -110,7 +110,7 @@ async def test_many_writers_lose_nothing(address: str, record: Any):
     await asyncio.gather(*map(work, range(4)))
     store = make_store(address)
     await store.open()
-    assert len({one.request_id for one in await read(store)}) == 240
+    assert len({item.request_id for item in await read(store)}) == 240
     await store.close()
 
 

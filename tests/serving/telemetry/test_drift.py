@@ -34,10 +34,10 @@ def test_likes_are_at_0(one: list[int]):
 
 @given(st.tuples(counts, counts).map(lambda pair: [row[: min(map(len, pair))] for row in pair]))
 def test_the_index_is_finite_symmetric_and_not_negative(pair: list[list[int]]):
-    one, other = pair
-    index = population_stability_index(one, other)
+    item, other = pair
+    index = population_stability_index(item, other)
     assert 0 <= index < 20
-    assert index == pytest.approx(population_stability_index(other, one))
+    assert index == pytest.approx(population_stability_index(other, item))
 
 
 @pytest.mark.parametrize(("bins", "photos", "answers"), [(2, 100, 1000), (10, 300, 1000), (10, 2000, 500)])
@@ -108,8 +108,8 @@ def test_a_window_keeps_the_latest(info: BundleInfo):
 def test_what_is_told_of_a_model(info: BundleInfo):
     reference = DriftReference.of(info)
     assert reference is not None
-    told = drift_report(reference, {"class": [150, 50], "confidence": [0, 0, 0]})
-    assert told["class"]["predictions"] == 200
-    assert told["class"]["drifted"] is False
-    assert told["class"]["shares"]["open"] == {"validation": 0.4, "latest": 0.25}
-    assert told["confidence"]["shares"]["0.95"] == {"validation": 0.5, "latest": None}
+    result = drift_report(reference, {"class": [150, 50], "confidence": [0, 0, 0]})
+    assert result["class"]["predictions"] == 200
+    assert result["class"]["drifted"] is False
+    assert result["class"]["shares"]["open"] == {"validation": 0.4, "latest": 0.25}
+    assert result["confidence"]["shares"]["0.95"] == {"validation": 0.5, "latest": None}

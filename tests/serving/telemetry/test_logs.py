@@ -91,9 +91,9 @@ def test_errors_of_uvicorn_go_to_the_error_log_with_the_request(
     assert first["event"] == "Exception in ASGI application for [address]:4711"
     assert "no luck with [address]" in first["exception"]
     assert "request_id" not in second
-    told = [json.loads(line)["event"] for line in capfd.readouterr().err.splitlines()]
-    assert told[1] == "Application startup complete."
-    assert len(told) == 3
+    result = [json.loads(line)["event"] for line in capfd.readouterr().err.splitlines()]
+    assert result[1] == "Application startup complete."
+    assert len(result) == 3
 
 
 def test_requests_are_not_logged_by_uvicorn_itself(

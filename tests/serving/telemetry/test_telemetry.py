@@ -105,15 +105,15 @@ def test_drift_is_told_in_metrics_and_to_models(telemetry: Telemetry, make_recor
     assert ("assay_drift_psi", "bottle", "class") not in values(telemetry)
     for _ in range(301):
         telemetry.emit(RequestCompleted(make_record(result="closed", confidence=0.99), "gold"))
-    found, told = values(telemetry), telemetry.drift("bottle")
-    assert told is not None
+    found, result = values(telemetry), telemetry.drift("bottle")
+    assert result is not None
     for subject in ("class", "confidence"):
-        assert found["assay_drift_psi", "bottle", subject] == pytest.approx(told[subject]["psi"])
-        assert told[subject]["psi"] > found["assay_drift_limit", "bottle", subject]
-        assert told[subject]["drifted"] is True
-        assert told[subject]["predictions"] == 100
+        assert found["assay_drift_psi", "bottle", subject] == pytest.approx(result[subject]["psi"])
+        assert result[subject]["psi"] > found["assay_drift_limit", "bottle", subject]
+        assert result[subject]["drifted"] is True
+        assert result[subject]["predictions"] == 100
     assert telemetry.drift("cat") is None
-    json.dumps(told)
+    json.dumps(result)
 
 
 def test_another_version_begins_anew(telemetry: Telemetry, info: BundleInfo, make_record):
@@ -125,14 +125,14 @@ def test_another_version_begins_anew(telemetry: Telemetry, info: BundleInfo, mak
     assert found["assay_drift_predictions", "bottle", "class", "open"] == 0
     assert telemetry.drift("bottle") is None
     telemetry.emit(ModelActivated("bottle", info))
-    told = telemetry.drift("bottle")
-    assert told is not None
-    assert told["class"]["predictions"] == 0
+    result = telemetry.drift("bottle")
+    assert result is not None
+    assert result["class"]["predictions"] == 0
     assert values(telemetry)["assay_model_info", "bottle", "v1"] == 1
 
 
 def test_a_request_without_a_label_is_no_answer(telemetry: Telemetry, make_record):
     telemetry.emit(RequestCompleted(make_record(status=400, result=None, confidence=None, unknown=None), "gold"))
-    told = telemetry.drift("bottle")
-    assert told is not None
-    assert told["class"]["predictions"] == 0
+    result = telemetry.drift("bottle")
+    assert result is not None
+    assert result["class"]["predictions"] == 0

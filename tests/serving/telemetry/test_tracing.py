@@ -112,7 +112,7 @@ def test_spans_arrive_at_a_collector(
     telemetry.close()
     (body,) = collector.bodies
     (spans,) = ExportTraceServiceRequest.FromString(body).resource_spans
-    assert {one.key: one.value.string_value for one in spans.resource.attributes}["service.name"] == "line-3"
+    assert {item.key: item.value.string_value for item in spans.resource.attributes}["service.name"] == "line-3"
     assert [span.name for span in spans.scope_spans[0].spans] == ["decode", "request"]
 
 

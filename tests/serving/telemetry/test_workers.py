@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from assay.bundle import BundleInfo
-from assay.serving.telemetry.prometheus_multiprocess import MULTIPROCESS_VARIABLE, multiprocess_metrics
+from assay.serving.telemetry.metrics import MULTIPROCESS_VARIABLE, multiprocess_metrics
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -103,9 +103,7 @@ def test_the_folder_goes_with_the_server():
 
 
 def test_workers_that_would_not_count_together_are_refused():
-    script = (
-        "import prometheus_client\nfrom assay.serving.telemetry.prometheus_multiprocess import multiprocess_metrics\n"
-    )
+    script = "import prometheus_client\nfrom assay.serving.telemetry.metrics import multiprocess_metrics\n"
     script += "with multiprocess_metrics():\n    from assay.serving.telemetry.metrics import Metrics; Metrics()"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "enter multiprocess_metrics() first" in run.stderr

@@ -13,7 +13,7 @@ ASSETS = {
 @pytest.mark.parametrize("name", sorted(ASSETS))
 def test_nothing_comes_from_elsewhere(name: str):
     found = re.findall(r"(?:https?:)?//[a-z0-9.]+\.[a-z]+[^\s\"']*", ASSETS[name])
-    assert [one for one in found if not one.endswith("www.w3.org/2000/svg")] == []
+    assert [item for item in found if not item.endswith("www.w3.org/2000/svg")] == []
 
 
 @pytest.mark.parametrize("name", sorted(ASSETS))

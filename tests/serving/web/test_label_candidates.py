@@ -17,11 +17,11 @@ def test_the_least_sure_come_first_and_other_models_photos_not_at_all(tmp_path: 
     for name in "abc":
         (tmp_path / f"{name}.jpg").write_bytes(b"")
     found = uncertain_candidates(tmp_path, "colours")
-    assert [(one.path.name, one.label, one.note) for one in found] == [
+    assert [(item.path.name, item.label, item.note) for item in found] == [
         ("b.jpg", "blue", "40 % confidence"),
         ("a.jpg", "red", "80 % confidence"),
     ]
-    assert all(one.fleeting for one in found)
+    assert all(item.fleeting for item in found)
 
 
 def test_nothing_kept_yet(tmp_path: Path):
@@ -38,12 +38,12 @@ def test_suspects_of_a_report(tmp_path: Path):
     table = tmp_path / "label_issues.csv"
     table.write_text("id,path,label,suggested\n1,in/a.png,red,blue\n2,/b.png,blue,red\n", encoding="utf-8")
     found = suspect_candidates(table, None)
-    assert [(one.path, one.label, one.note) for one in found] == [
+    assert [(item.path, item.label, item.note) for item in found] == [
         (tmp_path / "in" / "a.png", "red", "blue?"),
         (Path("/b.png"), "blue", "red?"),
     ]
-    assert len({one.id for one in found}) == 2
-    assert not any(one.fleeting for one in found)
+    assert len({item.id for item in found}) == 2
+    assert not any(item.fleeting for item in found)
 
 
 def _check(path: Path) -> Path:

@@ -29,7 +29,7 @@ def test_labels_are_a_manifest_that_training_reads(tmp_path: Path):
     labels.give(_photo(tmp_path / "in", "ü.png"), "red")
     assert _rows(tmp_path / "labels.csv")[0] == {"path": "in/one, two.png", "label": "blue"}
     samples = read_manifest(tmp_path / "labels.csv").samples
-    assert {one.path.name: one.label for one in samples} == {"one, two.png": "blue", "ü.png": "red"}
+    assert {item.path.name: item.label for item in samples} == {"one, two.png": "blue", "ü.png": "red"}
 
 
 def test_a_second_label_replaces_the_first_and_undo_leaves_none(tmp_path: Path):
@@ -72,18 +72,18 @@ def test_on_top_of_a_data_set(tmp_path: Path):
     labels.give(suspect, "blue")
     labels.give(new, "green")
     assert labels.whole is not None
-    told = {one.path.name: (one.label, one.split) for one in read_manifest(labels.whole).samples}
-    assert told == {"a.png": ("blue", "train"), "b.png": ("red", "test"), "n.png": ("green", None)}
+    result = {item.path.name: (item.label, item.split) for item in read_manifest(labels.whole).samples}
+    assert result == {"a.png": ("blue", "train"), "b.png": ("red", "test"), "n.png": ("green", None)}
     labels.take_back(suspect)
-    assert {one.label for one in read_manifest(labels.whole).samples} == {"red", "green"}
+    assert {item.label for item in read_manifest(labels.whole).samples} == {"red", "green"}
     assert data.read_bytes() == before
 
 
 def test_two_workers_share_one_manifest(tmp_path: Path):
-    one, other = LabelStore(tmp_path / "labels.csv"), LabelStore(tmp_path / "labels.csv")
-    one.give(_photo(tmp_path, "a.png"), "red")
+    item, other = LabelStore(tmp_path / "labels.csv"), LabelStore(tmp_path / "labels.csv")
+    item.give(_photo(tmp_path, "a.png"), "red")
     other.give(_photo(tmp_path, "b.png"), "blue")
-    one.give(_photo(tmp_path, "c.png"), "red")
+    item.give(_photo(tmp_path, "c.png"), "red")
     assert [path.name for path in other.given()] == ["a.png", "b.png", "c.png"]
 
 

@@ -26,8 +26,10 @@ from assay.evaluation.figures import (
 )
 from assay.evaluation.intervals import Interval
 from assay.evaluation.metrics import ClassMetrics, Metrics, most_confused_classes, worst_classes
-from assay.evaluation.report.report_data import EpochMetrics, ReportContext, ReportData
-from assay.evaluation.report.text import (
+from assay.evaluation.report.report_data import (
+    EpochMetrics,
+    ReportContext,
+    ReportData,
     abstention_sentence,
     baseline_sentence,
     calibration_sentence,

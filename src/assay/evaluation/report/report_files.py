@@ -10,8 +10,15 @@ from assay.core.tables import Cell, write_csv, write_json
 from assay.evaluation.metrics import Metrics
 from assay.evaluation.predictions import Predictions
 from assay.evaluation.report.page import render_page
-from assay.evaluation.report.report_data import ReportContext, ReportData, collect_report_data
-from assay.evaluation.report.text import baseline_sentence, positive_class_sentence, question_sentence, result_sentence
+from assay.evaluation.report.report_data import (
+    ReportContext,
+    ReportData,
+    baseline_sentence,
+    collect_report_data,
+    positive_class_sentence,
+    question_sentence,
+    result_sentence,
+)
 from assay.evaluation.report.thumbnails import make_thumbnails, select_photos
 
 REPORT_FORMAT = 1

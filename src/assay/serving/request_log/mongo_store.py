@@ -12,9 +12,9 @@ from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel
 from pymongo.errors import BulkWriteError, InvalidName, OperationFailure, PyMongoError
 
 from assay.core.errors import UsageError
+from assay.serving.request_context import RequestRecord
 from assay.serving.request_log.serialization import from_document, to_document, to_milliseconds
 from assay.serving.request_log.stores import RecordQuery, StoreUnavailableError
-from assay.serving.request_record import RequestRecord
 
 COLLECTION: Final = "request_logs"
 
@@ -78,12 +78,12 @@ class MongoStore:
     async def write(self, records: Sequence[RequestRecord]) -> int:
         """Store a batch in any order; what is stored already is refused by its `_id` and passed over."""
         try:
-            await self._collection.insert_many([to_document(one) for one in records], ordered=False)
+            await self._collection.insert_many([to_document(item) for item in records], ordered=False)
         except BulkWriteError as error:
             details: Mapping[str, Any] = error.details or {}
             if details.get("writeConcernErrors"):
                 raise self._away(error) from error
-            return sum(one.get("code") != _DUPLICATE for one in details.get("writeErrors", ()))
+            return sum(item.get("code") != _DUPLICATE for item in details.get("writeErrors", ()))
         except PyMongoError as error:
             raise self._away(error) from error
         return 0

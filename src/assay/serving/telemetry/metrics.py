@@ -1,8 +1,10 @@
-"""Prometheus metrics of the server, combined over its worker processes."""
+"""Prometheus metrics of one or several worker processes."""
 
 import os
+import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from assay.core.files import temporary_folder
 from assay.serving.telemetry import (
     BatchCompleted,
     CacheRequested,
@@ -24,7 +27,49 @@ from assay.serving.telemetry import (
     RequestRejected,
     StageCompleted,
 )
-from assay.serving.telemetry.prometheus_multiprocess import MULTIPROCESS_VARIABLE, remove_dead_workers
+
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+@contextmanager
+def multiprocess_metrics() -> Iterator[Path]:
+    """Combine the metrics of all workers that are started in the block.
+
+    Use it in their parent process, before it or they import prometheus_client.
+
+    Yields:
+        The folder of the metrics; it is deleted when the block ends.
+    """
+    before = os.environ.get(MULTIPROCESS_VARIABLE)
+    with temporary_folder("assay-metrics") as folder:
+        os.environ[MULTIPROCESS_VARIABLE] = str(folder)
+        try:
+            yield folder
+        finally:
+            if before is None:
+                del os.environ[MULTIPROCESS_VARIABLE]
+            else:
+                os.environ[MULTIPROCESS_VARIABLE] = before
+
+
+def remove_dead_workers(folder: Path) -> None:
+    """Delete the gauges of workers that have ended; their counters stay."""
+    for path in folder.glob("gauge_live*_*.db"):
+        if not _is_running(int(path.stem.rpartition("_")[2])):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(pid: int) -> bool:
+    if sys.platform == "win32":  # where signal 0 is Ctrl-C
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
 
 DURATION_BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 """Upper bounds in seconds, finest where a small network answers."""

@@ -62,7 +62,7 @@ class LabelingService:
         Raises:
             ApiError: there is none, or no longer.
         """
-        found = next((one for one in self.candidates() if one.id == photo), None)
+        found = next((item for item in self.candidates() if item.id == photo), None)
         if found is None:
             raise ApiError(404, "This photo is not there any more")
         return found
@@ -76,13 +76,13 @@ class LabelingService:
             "labels": None if labels is None else str(labels.whole or labels.path),
             "photos": [
                 {
-                    "id": one.id,
-                    "label": one.label,
-                    "note": one.note,
-                    "kind": "uncertain" if one.fleeting else "suspect",
-                    "given": None if labels is None else given.get(labels.place(one)),
+                    "id": item.id,
+                    "label": item.label,
+                    "note": item.note,
+                    "kind": "uncertain" if item.fleeting else "suspect",
+                    "given": None if labels is None else given.get(labels.place(item)),
                 }
-                for one in self.candidates()
+                for item in self.candidates()
             ],
         }
 
