@@ -25,9 +25,10 @@ from starlette.types import ASGIApp, Message
 import assay
 from assay.image import Preprocess
 from assay.inference import Classifier
-from assay.serving.app import Components, create_app
+from assay.serving.app import create_app
 from assay.serving.auth.origins import OriginPolicy
 from assay.serving.cache.result_cache import make_cache
+from assay.serving.components import Components
 from assay.serving.models import ModelRegistry
 from assay.serving.service import Service
 from assay.serving.settings import CacheSettings, ModelSource, ServeSettings

@@ -22,10 +22,10 @@ from pydantic import SecretStr
 
 from assay.serving.cache.redis_cache import RedisCache
 from assay.serving.cache.result_cache import MemoryCache
-from assay.serving.request_context import ImageMetadata, RequestRecord
 from assay.serving.request_log import RequestLogSettings
 from assay.serving.request_log.background_writer import RequestLogWriter
 from assay.serving.request_log.stores import make_store
+from assay.serving.request_record import ImageMetadata, RequestRecord
 from assay.serving.telemetry import NullTelemetry
 
 CALLS, RECORDS, REPEATS = 2000, 20_000, 5

@@ -15,7 +15,7 @@ from time import perf_counter, sleep
 
 from assay.bundle import BundleInfo
 from assay.recipe import PreprocessSpec
-from assay.serving.request_context import ImageMetadata, RequestRecord
+from assay.serving.request_record import ImageMetadata, RequestRecord
 from assay.serving.settings import TelemetrySettings
 from assay.serving.telemetry import RequestCompleted, StageCompleted
 from assay.serving.telemetry.metrics import multiprocess_metrics

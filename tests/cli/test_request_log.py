@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from assay.serving.request_context import ImageMetadata, RequestRecord
 from assay.serving.request_log.stores import make_store
+from assay.serving.request_record import ImageMetadata, RequestRecord
 
 Assay = Callable[..., Any]
 _NOON = datetime(2026, 3, 1, 12, 0, 0, 500_000, tzinfo=UTC)

@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from assay.core.errors import AssayError
 from assay.data import load_dataset
-from assay.data.arrays import TensorRef
+from assay.data.array_reader import TensorRef
 from assay.data.dataset import SPLITS, Dataset, Sample
 from assay.data.manifest import read_manifest, write_manifest
 

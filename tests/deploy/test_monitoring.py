@@ -15,7 +15,7 @@ from services import find_program
 
 from assay.bundle import BundleInfo
 from assay.recipe import PreprocessSpec
-from assay.serving.request_context import RequestRecord
+from assay.serving.request_record import RequestRecord
 from assay.serving.settings import TelemetrySettings
 from assay.serving.telemetry import (
     BatchCompleted,
@@ -70,10 +70,10 @@ def metric_names() -> set[str]:
     return {sample.name for family in parse(text) for sample in family.samples}
 
 
-def test_the_documentation_tells_of_every_metric(deploy: Path, told: set[str]):
+def test_the_documentation_tells_of_every_metric(deploy: Path, metric_names: set[str]):
     text = (deploy.parent / "docs/how-to/cluster.md").read_text(encoding="utf-8")
     written = set(re.findall(r"`(assay_\w+)`", text))
-    shown = {re.sub(r"_(bucket|sum|count)$", "", name) for name in told}
+    shown = {re.sub(r"_(bucket|sum|count)$", "", name) for name in metric_names}
     assert written == shown
 
 
@@ -93,12 +93,12 @@ def names(expression: str) -> Iterator[str]:
     yield from _NAME.findall(expression)
 
 
-def test_rules_speak_of_metrics_that_exist(rules: list[dict[str, Any]], told: set[str]):
+def test_rules_speak_of_metrics_that_exist(rules: list[dict[str, Any]], metric_names: set[str]):
     recorded = {rule["record"] for rule in rules if "record" in rule}
     for rule in rules:
         found = set(names(rule["expr"]))
         assert found, rule
-        assert found <= told | recorded | _PROMETHEUS, rule
+        assert found <= metric_names | recorded | _PROMETHEUS, rule
 
 
 def test_every_alert_says_what_is_wrong(rules: list[dict[str, Any]]):
@@ -110,7 +110,7 @@ def test_every_alert_says_what_is_wrong(rules: list[dict[str, Any]]):
 
 
 def test_the_dashboard_speaks_of_metrics_that_exist(
-    dashboard: dict[str, Any], rules: list[dict[str, Any]], told: set[str]
+    dashboard: dict[str, Any], rules: list[dict[str, Any]], metric_names: set[str]
 ):
     recorded = {rule["record"] for rule in rules if "record" in rule}
     shown: set[str] = set()
@@ -118,10 +118,10 @@ def test_the_dashboard_speaks_of_metrics_that_exist(
         for target in panel.get("targets", ()):
             found = set(names(target["expr"]))
             assert found, panel["title"]
-            assert found <= told | recorded, panel["title"]
+            assert found <= metric_names | recorded, panel["title"]
             shown |= found
     (variable,) = dashboard["templating"]["list"]
-    assert re.findall(r"label_values\((\w+)", variable["definition"])[0] in told
+    assert re.findall(r"label_values\((\w+)", variable["definition"])[0] in metric_names
     assert {name for name in recorded if "rate5m" not in name and "p99" not in name} <= shown
 
 

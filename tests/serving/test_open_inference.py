@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from assay.serving.errors import ApiError
 from assay.serving.open_inference import build_response, parse_request
-from assay.serving.request_context import ImageMetadata
+from assay.serving.request_record import ImageMetadata
 from assay.serving.results import ClassificationResult
 
 SIDE = 2

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.inference import Prediction
-from assay.serving.request_context import ImageMetadata
+from assay.serving.request_record import ImageMetadata
 from assay.serving.results import ClassificationResult
 
 

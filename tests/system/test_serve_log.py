@@ -16,12 +16,13 @@ import pytest
 from PIL import Image
 
 from assay.core.cpu import cpu_count
-from assay.serving.app import Components, create_app
+from assay.serving.app import create_app
 from assay.serving.auth.authenticator import SIGNATURE_HEADERS, canonical_message, sign
 from assay.serving.auth.keys import KeyManager
+from assay.serving.components import Components
 from assay.serving.models import ModelRegistry
-from assay.serving.request_context import RequestRecord
 from assay.serving.request_log.stores import RecordQuery, make_store
+from assay.serving.request_record import RequestRecord
 from assay.serving.service import Service
 from assay.serving.settings import ModelSource, ServeSettings, TelemetrySettings
 from assay.serving.telemetry.telemetry import Telemetry

@@ -149,8 +149,8 @@ def _print_keys(rows: list[dict[str, Any]]) -> None:
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from assay.serving.request_context import RequestRecord
     from assay.serving.request_log.stores import RecordQuery
+    from assay.serving.request_record import RequestRecord
 
 _DEFAULT_LIMIT = 20
 _REQUEST_COLUMNS = ("time", "client", "status", "result", "confidence", "ms", "model", "cache", "request", "error")

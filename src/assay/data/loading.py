@@ -8,14 +8,8 @@ from assay.core.errors import AssayError, UsageError
 from assay.core.files import cache_folder, require_regular_file
 from assay.core.progress import Progress, no_progress
 from assay.core.tables import join_names
-from assay.data.arrays import (
-    PICKLE_SUFFIXES,
-    TENSOR_SUFFIXES,
-    is_array_folder,
-    list_array_file,
-    list_array_folder,
-    mark_tensors,
-)
+from assay.data.array_datasets import is_array_folder, list_array_file, list_array_folder, mark_tensors
+from assay.data.array_reader import PICKLE_SUFFIXES, TENSOR_SUFFIXES
 from assay.data.class_folders import Listing, list_folder
 from assay.data.dataset import (
     ClassMapping,

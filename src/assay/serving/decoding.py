@@ -13,7 +13,7 @@ import numpy as np
 from assay.image import HEAD_BYTES, DecodeError, Preprocess, TooLargeError, inspect, sniff
 from assay.serving.batching import compute_executor
 from assay.serving.errors import too_many_pixels, unreadable_image, unsupported_format
-from assay.serving.request_context import ImageMetadata
+from assay.serving.request_record import ImageMetadata
 
 _T = TypeVar("_T")
 DecodedImage = tuple[ImageMetadata, np.ndarray]

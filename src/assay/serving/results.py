@@ -10,7 +10,7 @@ from starlette.responses import Response
 from assay.bundle import BundleInfo
 from assay.image import Preprocess
 from assay.inference import Prediction
-from assay.serving.request_context import ImageMetadata
+from assay.serving.request_record import ImageMetadata
 
 
 @dataclass(frozen=True, slots=True)

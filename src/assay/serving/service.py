@@ -13,13 +13,14 @@ from starlette.types import Receive
 from assay.core.errors import AssayError
 from assay.image import HEAD_BYTES, sniff
 from assay.serving.admission_control import AdmissionController, MemoryLimiter
-from assay.serving.app import Components
 from assay.serving.cache.result_cache import SingleFlight, cache_key
+from assay.serving.components import Components
 from assay.serving.decoding import DecodedImage, Decoder, SpeculativeDecode, SpeculativeDecoder
 from assay.serving.errors import MODEL_NOT_FOUND, TOO_LARGE, ApiError, UploadError
 from assay.serving.models import ModelRegistry, ServedModel
 from assay.serving.multipart import Upload
-from assay.serving.request_context import ImageMetadata, ImageOutcome, RequestContext, cancel_on_disconnect, fail_at
+from assay.serving.request_context import ImageOutcome, RequestContext, cancel_on_disconnect, fail_at
+from assay.serving.request_record import ImageMetadata
 from assay.serving.results import ClassificationResult, StageTimings
 from assay.serving.settings import ServeSettings
 from assay.serving.telemetry import RequestCompleted, StageCompleted

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from assay.serving.request_context import ImageMetadata, RequestRecord
 from assay.serving.request_log.stores import RecordQuery, RecordStore, StoreUnavailableError, make_store
+from assay.serving.request_record import ImageMetadata, RequestRecord
 
 MakeRecord = Callable[..., RequestRecord]
 _START = datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from assay.core.errors import AssayError
-from assay.serving.request_context import RequestRecord
 from assay.serving.request_log import RequestLogSettings
 from assay.serving.request_log.background_writer import RequestLogWriter
 from assay.serving.request_log.stores import RecordStore, make_store, spool_folder_name
+from assay.serving.request_record import RequestRecord
 from assay.serving.resilience import CircuitBreaker
 
 pytestmark = pytest.mark.anyio

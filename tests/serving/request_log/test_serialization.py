@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.serving.request_context import ImageMetadata, RequestRecord, new_id
 from assay.serving.request_log.serialization import (
     from_document,
     from_json_line,
@@ -17,6 +16,7 @@ from assay.serving.request_log.serialization import (
     to_milliseconds,
     to_row,
 )
+from assay.serving.request_record import ImageMetadata, RequestRecord, new_id
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 _SHARE = st.floats(0, 1)

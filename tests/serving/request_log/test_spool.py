@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from assay.serving.request_context import RequestRecord
 from assay.serving.request_log.serialization import to_json_line
 from assay.serving.request_log.spool import Spool
+from assay.serving.request_record import RequestRecord
 
 MIB = 2**20
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from assay.core.errors import AssayError
-from assay.serving.request_context import RequestRecord
 from assay.serving.request_log.stores import RecordQuery, RecordStore, StoreUnavailableError, make_store
+from assay.serving.request_record import RequestRecord
 
 pytestmark = pytest.mark.anyio
 

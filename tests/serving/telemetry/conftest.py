@@ -8,7 +8,7 @@ import pytest
 
 from assay.bundle import BundleInfo
 from assay.recipe import PreprocessSpec
-from assay.serving.request_context import ImageMetadata, RequestRecord
+from assay.serving.request_record import ImageMetadata, RequestRecord
 
 MakeRecord = Callable[..., RequestRecord]
 FIGURES: dict[str, Any] = {

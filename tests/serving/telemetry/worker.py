@@ -5,7 +5,7 @@ import sys
 from datetime import UTC, datetime
 
 from assay.bundle import BundleInfo
-from assay.serving.request_context import RequestRecord
+from assay.serving.request_record import RequestRecord
 from assay.serving.settings import TelemetrySettings
 from assay.serving.telemetry import QueueLengthChanged, RequestCompleted
 from assay.serving.telemetry.telemetry import make_telemetry

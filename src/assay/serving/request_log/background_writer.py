@@ -12,10 +12,10 @@ from itertools import islice
 from typing import TypeVar
 
 from assay.core.errors import AssayError
-from assay.serving.request_context import RequestRecord
 from assay.serving.request_log import RequestLogSettings
 from assay.serving.request_log.spool import Spool
 from assay.serving.request_log.stores import RecordStore, StoreUnavailableError
+from assay.serving.request_record import RequestRecord
 from assay.serving.resilience import CircuitBreaker
 from assay.serving.telemetry import DependencyStatus, RequestLogStatus, TelemetrySink
 

@@ -12,9 +12,9 @@ from pymongo import ASCENDING, DESCENDING, AsyncMongoClient, IndexModel
 from pymongo.errors import BulkWriteError, InvalidName, OperationFailure, PyMongoError
 
 from assay.core.errors import UsageError
-from assay.serving.request_context import RequestRecord
 from assay.serving.request_log.serialization import from_document, to_document, to_milliseconds
 from assay.serving.request_log.stores import RecordQuery, StoreUnavailableError
+from assay.serving.request_record import RequestRecord
 
 COLLECTION: Final = "request_logs"
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from assay.core.errors import UsageError
 from assay.core.files import atomic_write
 from assay.core.tables import SafeCsvWriter
-from assay.serving.request_context import ImageMetadata, RequestRecord
+from assay.serving.request_record import ImageMetadata, RequestRecord
 
 Document = dict[str, Any]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from assay.core.locks import open_locked
-from assay.serving.request_context import RequestRecord
 from assay.serving.request_log.serialization import from_json_line, to_json_line
+from assay.serving.request_record import RequestRecord
 
 _log = logging.getLogger("assay.serving.request_log")
 _SEGMENT_BYTES: Final = 2**20  # bytes of a file after which the next one is begun

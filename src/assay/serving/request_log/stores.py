@@ -18,8 +18,8 @@ from pydantic import SecretStr
 
 from assay.core.errors import AssayError
 from assay.core.files import require_regular_file
-from assay.serving.request_context import RequestRecord
 from assay.serving.request_log.serialization import epoch_milliseconds, from_row, to_row
+from assay.serving.request_record import RequestRecord
 
 
 class StoreUnavailableError(AssayError):

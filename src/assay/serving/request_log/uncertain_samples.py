@@ -13,9 +13,9 @@ from typing import Final
 from assay.core.files import atomic_write
 from assay.core.locks import file_lock
 from assay.core.tables import SafeCsvWriter, read_csv_dicts
-from assay.serving.request_context import RequestRecord
 from assay.serving.request_log import UncertainSampleSettings
 from assay.serving.request_log.serialization import to_milliseconds
+from assay.serving.request_record import RequestRecord
 
 MANIFEST: Final = "manifest.csv"
 

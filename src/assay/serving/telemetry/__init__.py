@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, Protocol
 
 from assay.bundle import BundleInfo
-from assay.serving.request_context import RequestRecord
+from assay.serving.request_record import RequestRecord
 
 
 class RequestCompleted(NamedTuple):
