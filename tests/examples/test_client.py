@@ -18,13 +18,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from assay.serving.app import NullTelemetry
 from assay.serving.auth import AccessDeniedError, AuthRequest
 from assay.serving.auth.authenticator import content_digest
 from assay.serving.auth.authorizer import make_authorizer
 from assay.serving.auth.keys import KeyManager
 from assay.serving.auth.settings import AuthSettings, RateLimitSettings
 from assay.serving.middleware import join_headers
+from assay.serving.telemetry import NullTelemetry
 
 _CLIENTS = Path(__file__).parents[2] / "examples" / "client"
 _COMMANDS = {

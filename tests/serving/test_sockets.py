@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from uvicorn import Config
 
 from assay.core.errors import UsageError
-from assay.serving.server import TlsContextFactory, tls_context_factory
 from assay.serving.settings import TlsSettings
+from assay.serving.sockets import TlsContextFactory, tls_context_factory
 
 
 def _certificate(folder: Path, stem: str) -> tuple[Path, Path]:

@@ -142,8 +142,8 @@ def serve(
 
     Example: assay serve model.assay --port 9000
     """
-    from assay.serving.server import open_listening_socket
     from assay.serving.settings import ModelSource, ServeSettings
+    from assay.serving.sockets import open_listening_socket
     from assay.serving.supervisor import WorkerConfig
 
     options: Options = {

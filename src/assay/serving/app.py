@@ -13,7 +13,7 @@ from assay import __version__
 from assay.serving.auth import AccessDeniedError
 from assay.serving.auth.origins import OriginPolicy
 from assay.serving.errors import CLIENT_CLOSED_REQUEST, INTERNAL_ERROR, ApiError, ClientDisconnectedError
-from assay.serving.http_headers import SecurityHeaders
+from assay.serving.http_messages import SecurityHeaders
 from assay.serving.middleware import FastPathMiddleware, OriginMiddleware, RequestContextMiddleware
 from assay.serving.openapi import customize_openapi
 from assay.serving.request_body import request_context

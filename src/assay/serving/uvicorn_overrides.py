@@ -31,7 +31,7 @@ from assay.serving.http_messages import (
     head_without_upgrade,
     parse_length,
 )
-from assay.serving.server import accept_waiting
+from assay.serving.sockets import accept_waiting
 
 _LOG = logging.getLogger("assay.serving")
 PROTOCOL_ERROR = "assay.protocol_error"

@@ -25,9 +25,10 @@ from assay.serving.batching import exit_despite_threads
 from assay.serving.components import make_components
 from assay.serving.decoding import DECODE_THREAD_PREFIX
 from assay.serving.models import ModelRegistry
-from assay.serving.server import Server, server_url
+from assay.serving.server import Server
 from assay.serving.service import Service
 from assay.serving.settings import ModelSource, ServeSettings
+from assay.serving.sockets import server_url
 from assay.serving.supervisor import READY, RELOADED, WorkerConfig
 from assay.serving.telemetry.telemetry import make_telemetry
 
