@@ -2,12 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint format bench docs package services clean
+.PHONY: demo test test-all lint format bench docs package services clean
 
 demo: .venv/.demo
 	$(BIN)/assay demo
 
 test: .venv/.dev
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+
+# With the tests that take minutes: the demo, notebooks, kills at any moment, all explanations.
+test-all: .venv/.dev
 	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: .venv/.dev

@@ -222,7 +222,7 @@ def _program(line: str) -> list[str]:
     except ValueError as error:
         raise UsageError(f"--run {line}: {error}") from None
     if not arguments or shutil.which(arguments[0]) is None:
-        raise UsageError(f"--run {line!r}: program not frame_source; check the spelling and the path")
+        raise UsageError(f"--run {line!r}: program not found; check the spelling and the path")
     return arguments
 
 
