@@ -36,7 +36,7 @@ def test_all_right_is_not_certain():
 
 @pytest.mark.parametrize(("successes", "total"), [(0, 0), (-1, 3), (4, 3)])
 def test_what_is_no_share(successes: int, total: int):
-    with pytest.raises(ValueError, match="no share"):
+    with pytest.raises(ValueError, match="not a proportion"):
         wilson_interval(successes, total)
 
 

@@ -152,7 +152,7 @@ def test_positive_class(make: Make):
     assert compute_metrics(two, "ok").positive == "ok"
     assert compute_metrics(make([0, 1])).positive is None
     assert compute_metrics(make([0, 1]), "cat").positive == "cat"
-    with pytest.raises(UsageError, match="crack is none of the classes: choose one of ok, defect"):
+    with pytest.raises(UsageError, match="crack is not one of the classes: choose from ok, defect"):
         compute_metrics(two, "crack")
 
 
