@@ -93,7 +93,7 @@ def test_a_report_can_be_written_anew(trained: TrainResult):
     page = trained.run.evaluation("test") / "report.html"
     before = page.read_bytes()
     page.unlink()
-    assert write_run_report(trained.run, trained.dataset, "test", trained.history) == page
+    assert write_run_report(trained.run, trained.dataset, trained.evaluated, trained.history) == page
     assert page.read_bytes() == before
     known = Predictions.load(trained.run.evaluation("train") / "embeddings.npz")
     assert known.embedding is not None
