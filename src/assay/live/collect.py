@@ -62,23 +62,11 @@ class ImageWriter:
     """Writes images to class folders; never overwrites a file.
 
     File names contain the time in milliseconds, or the name of the video and the frame number, by which the split
-    keeps images of one burst together.
-
-    Attributes:
-        counts: number of files in each class folder, including earlier ones, in the order of the classes.
+    keeps images of one burst together. `counts` includes files that existed before.
     """
 
     def __init__(self, folder: Path, classes: Sequence[str], now: Callable[[], float] = time.time) -> None:
-        """Count existing files; nothing is written yet.
-
-        Args:
-            folder: parent of the class folders.
-            classes: names of the classes.
-            now: returns seconds since 1970.
-
-        Raises:
-            UsageError: a name is not valid for a folder, or occurs twice.
-        """
+        """Count existing files; raise `UsageError` if a class is not a valid folder name or occurs twice."""
         for name in classes:
             if not name.strip() or name.startswith(".") or _FORBIDDEN_CHARS & set(name):
                 raise UsageError(f"--class {name!r} is not a valid folder name: it must not contain / : * ? < > |")
@@ -90,16 +78,9 @@ class ImageWriter:
         self.counts = {name: _count_files(folder / name) for name in classes}
 
     def write(self, label: str, pixels: np.ndarray, video: str | None = None, number: int = 0) -> Path:
-        """Write an image atomically as JPEG, quality 95, without chroma subsampling.
+        """Write an image, uint8 [H, W, 3] RGB, atomically as JPEG, quality 95, without chroma subsampling.
 
-        Args:
-            label: one of the classes.
-            pixels: uint8 [H, W, 3], RGB.
-            video: name of the video that the frame is from; None: a live frame.
-            number: frame number in the video.
-
-        Returns:
-            The new file.
+        Frame `number` of `video` is part of the file name; live frames have no video.
         """
         path = self._unused_path(label, video, number)
         with atomic_write(path) as temporary:
@@ -108,7 +89,6 @@ class ImageWriter:
         return path
 
     def _unused_path(self, label: str, video: str | None, number: int) -> Path:
-        """Return a path that does not exist."""
         timestamp, attempt = round(self._now() * 1000), 1
         while True:
             repeat = f"-{attempt}" if attempt > 1 else ""
@@ -133,15 +113,7 @@ CLASS_KEYS = "123456789abcdefghijklmnoprstuvwxyz"
 
 @dataclass(slots=True)
 class CollectionSummary:
-    """Statistics of a collection.
-
-    Attributes:
-        written: images written, by class.
-        near_duplicates: images that were near-duplicates of another, by class, whether written or not.
-        newest: the newest file.
-        newest_is_duplicate: whether the newest image was a near-duplicate.
-        frames: frames read.
-    """
+    """Statistics of a collection; `near_duplicates` counts by class, whether the images were written or not."""
 
     written: dict[str, int] = field(default_factory=dict)
     near_duplicates: dict[str, int] = field(default_factory=dict)
@@ -166,22 +138,11 @@ def collect(
     real_time: bool = True,
     clock: Clock | None = None,
 ) -> None:
-    """Write images from a source until it ends, enough are written, or `stopped` returns True.
+    """Write images from a source until it ends, `max_images` are written, or `stopped` returns True.
 
-    Args:
-        source: the frame source.
-        writer: writes the images.
-        recent: detects near-duplicates.
-        current_class: called for each frame; returns the class to write, or None.
-        interval: minimum seconds between two images.
-        notify: called with messages about the source.
-        summary: updated while running.
-        show: called with every frame, for a window.
-        stopped: called between frames.
-        max_images: images after which to stop; None: no limit.
-        skip_duplicates: do not write near-duplicates.
-        real_time: play a file at its own speed; otherwise read it as fast as possible.
-        clock: the clock; None: real time.
+    `current_class` is called for each frame and returns the class to write, or None. `interval` is the minimum time
+    in seconds between two images. With `real_time`, a file is played at its own speed. `summary` is updated while
+    running, and `show` is called with every frame.
 
     Raises:
         AssayError: the source cannot be read.

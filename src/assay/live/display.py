@@ -17,7 +17,6 @@ from assay.live.watch_loop import FrameResult
 _INK, _PAPER = (255, 255, 255), (20, 20, 20)
 _KNOWN_COLOUR, _UNKNOWN_COLOUR = (60, 180, 90), (230, 150, 40)
 _MIN_FONT_SIZE = 14
-"""Minimum legible font size, in pixels."""
 
 
 def overlay_text(result: FrameResult) -> str:
@@ -74,19 +73,12 @@ _RELEASE_DELAY_MS = 60
 class Window:
     """Shows frames. Must be used from the thread that created it; events are processed in `update` and `show`.
 
-    OpenCV's own windows need another build of OpenCV than the headless one that Assay depends on.
-
-    Attributes:
-        closed: whether it was closed, by `q`, Escape or its button.
-        held: character of the key that is held down, or None.
+    OpenCV's own windows need another build of OpenCV than the headless one that Assay depends on. `held` is the
+    character of the key that is held down; `q`, Escape and the window's button set `closed`.
     """
 
     def __init__(self, title: str) -> None:
-        """Open the window.
-
-        Raises:
-            AssayError: there is no screen.
-        """
+        """Open the window; raise `AssayError` if there is no screen."""
         self.closed = False
         self.held: str | None = None
         self._pending_release: str | None = None
@@ -150,7 +142,6 @@ class Window:
         self.held = event.char or None
 
     def _cancel_release(self) -> None:
-        """Cancel the pending release of a key."""
         if self._pending_release is not None:
             self._root.after_cancel(self._pending_release)
             self._pending_release = None

@@ -20,23 +20,12 @@ _FIRST_RETRY_DELAY, _MAX_RETRY_DELAY = 1.0, 30.0
 class EventDispatcher:
     """Delivers events to one sink in order, from a bounded queue in a thread, with retries.
 
-    Attributes:
-        delivered: number of delivered events.
-        lost: events not delivered: the queue was full, all attempts failed, or time ran out at the end.
+    Events are lost if the queue is full, all attempts fail, or time runs out in `close`.
     """
 
     def __init__(
         self, sink: EventSink, notify: Notify, clock: Clock, *, max_queued: int = 64, max_attempts: int = 6
     ) -> None:
-        """Start the thread.
-
-        Args:
-            sink: receives the events.
-            notify: called with a message for every event that is not delivered.
-            clock: waits between attempts.
-            max_queued: queued events; further ones are lost.
-            max_attempts: attempts per event.
-        """
         self.delivered = 0
         self.lost = 0
         self._sink, self._notify, self._clock = sink, notify, clock
@@ -106,7 +95,7 @@ class EventDispatcher:
 
 
 class RuleSink:
-    """A frame sink that evaluates rules and sends every event to every event sink.
+    """A frame sink that sends the events of rules to all event sinks.
 
     When the block ends, queued events are delivered for a few seconds at most.
     """
@@ -122,17 +111,7 @@ class RuleSink:
         on_event: Callable[[RuleEvent], None],
         clock: Clock | None = None,
     ) -> None:
-        """Start one dispatcher per sink.
-
-        Args:
-            rules: the rules.
-            sinks: receive the events.
-            source: name of the frame source.
-            notify: called with a message for every event that is not delivered.
-            cool_down: minimum seconds between two events of a rule.
-            on_event: called with each event, in the thread of the frames.
-            clock: the clock; None: real time.
-        """
+        """Start one dispatcher per sink; `cool_down` is the minimum time in seconds between two events of a rule."""
         self._triggers = [RuleTrigger(rule, cool_down) for rule in rules]
         self._dispatchers = [EventDispatcher(sink, notify, clock or Clock()) for sink in sinks]
         self._source, self._on_event = source, on_event

@@ -33,10 +33,8 @@ class RuleEvent:
 
     Attributes:
         id: unique per event and the same in retries, so that receivers can drop duplicates.
-        rule: text of the rule.
         label: current label; a rule with a low threshold can trigger before its class becomes the label.
         confidence: its smoothed probability.
-        source: name of the source.
         at: wall clock time, ISO 8601 with time zone.
         time: time of the frame in seconds.
     """
@@ -66,11 +64,7 @@ class EventSink(Protocol):
         """Name for messages, without secrets."""
 
     def __call__(self, event: RuleEvent) -> None:
-        """Deliver an event within about a minute.
-
-        Raises:
-            DeliveryError: it was not delivered.
-        """
+        """Deliver an event within about a minute; raise `DeliveryError` if that fails."""
 
 
 @dataclass(frozen=True)
@@ -121,16 +115,7 @@ class WebhookSink:
     """
 
     def __init__(self, url: str, key: bytes, now: Callable[[], float] = time.time) -> None:
-        """Create a sink.
-
-        Args:
-            url: http:// or https:// URL.
-            key: signing key.
-            now: returns seconds since 1970.
-
-        Raises:
-            UsageError: the URL is invalid.
-        """
+        """Raise `UsageError` if `url` is not a valid http:// or https:// URL."""
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise UsageError(f"--webhook {url} is not a URL: give http:// or https://")
@@ -201,13 +186,8 @@ class MqttSink:
     def __init__(self, url: str, environment: Mapping[str, str]) -> None:
         """Create a sink for mqtt://[user@]host[:port]/topic, or mqtts:// for TLS.
 
-        Args:
-            url: user input.
-            environment: ASSAY_MQTT_PASSWORD is the password, unless the URL contains one.
-
-        Raises:
-            UsageError: the URL is invalid.
-            ModuleNotFoundError: paho-mqtt is not installed.
+        The password is in the URL or in ASSAY_MQTT_PASSWORD. Raises `UsageError` if the URL is invalid, and
+        `ModuleNotFoundError` if paho-mqtt is not installed.
         """
         import paho.mqtt.client  # noqa: F401, PLC0415 - an extra; report its absence early
 

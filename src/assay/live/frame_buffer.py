@@ -12,17 +12,11 @@ from assay.live.sources import Clock, Frame, FrameSource, Notify
 class FrameBuffer:
     """Passes frames from the reader thread to the consumer. Thread-safe.
 
-    Attributes:
-        dropped: frames that were replaced before they were taken.
-        newest: number of the newest frame; -1: none yet.
+    `dropped` counts frames that were replaced before they were taken; `newest` is -1 before the first frame.
     """
 
     def __init__(self, *, every_frame: bool = False) -> None:
-        """Create an empty buffer.
-
-        Args:
-            every_frame: drop nothing: the reader waits until its frame is taken.
-        """
+        """With `every_frame`, nothing is dropped: the reader waits until its frame is taken."""
         self.dropped = 0
         self.newest = -1
         self._every_frame = every_frame
@@ -72,11 +66,8 @@ def frame_reader(
 ) -> Iterator[FrameBuffer]:
     """Read a source in a thread during the block; the source is released before this returns.
 
-    Args:
-        source: the source; frames of a file are delayed to their time in the video.
-        clock: the clock for that.
-        notify: called from the reader thread with messages about the source.
-        every_frame: neither drop nor delay frames.
+    Frames of a file are delayed to their time in the video; with `every_frame` they are neither delayed nor dropped.
+    `notify` is called from the reader thread.
 
     Raises:
         AssayError: the source cannot be read; raised at the end of the block, unless it raised another error.

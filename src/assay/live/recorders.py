@@ -26,13 +26,8 @@ class VideoRecorder:
     def __init__(self, path: Path, preprocess: Preprocess, fps: float = 25.0) -> None:
         """Create a recorder; the file is opened with the first frame.
 
-        Args:
-            path: .mp4 (MPEG-4 part 2) or .avi (Motion JPEG); must not exist.
-            preprocess: its crop box is outlined.
-            fps: frame rate of the video; frames are repeated or dropped to keep their timing.
-
-        Raises:
-            UsageError: the suffix is unknown, or the file exists.
+        `path` is a new .mp4 (MPEG-4 part 2) or .avi (Motion JPEG) file. Frames are repeated or dropped to keep their
+        timing at `fps`. Raises `UsageError` if the suffix is unknown or the file exists.
         """
         if path.suffix.lower() not in _CODECS:
             raise UsageError(f"--record {path}: the name must end in {' or '.join(_CODECS)}")
@@ -98,15 +93,7 @@ class CsvRecorder:
     """
 
     def __init__(self, path: Path, classes: tuple[str, ...]) -> None:
-        """Create a recorder; the file is created when the block starts.
-
-        Args:
-            path: .csv; must not exist.
-            classes: in the order of the columns.
-
-        Raises:
-            UsageError: the suffix is not .csv, or the file exists.
-        """
+        """Raise `UsageError` if the suffix is not .csv or the file exists; it is created when the block starts."""
         if path.suffix.lower() != ".csv":
             raise UsageError(f"--csv {path}: the name must end in .csv")
         require_new_file(path, "--csv")

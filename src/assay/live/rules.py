@@ -1,4 +1,4 @@
-"""Event rules such as `animal>0.9 for 1s`: parsing, and the trigger with hold time and cooled_down-down."""
+"""Event rules such as `animal>0.9 for 1s`: parsing, and the trigger with hold time and cool-down."""
 
 import re
 from collections.abc import Sequence
@@ -22,10 +22,8 @@ class Rule:
     """A condition on smoothed predictions, and how long it must hold.
 
     Attributes:
-        text: user input.
         names: classes, any of which matches; empty: the rule matches `unknown`.
         above: threshold that the sum of their probabilities must exceed; None: the label must be one of them.
-        negated: whether the condition is negated.
         hold: seconds for which it must hold without interruption.
     """
 
@@ -39,9 +37,7 @@ class Rule:
     def parse(cls, text: str, classes: Sequence[str]) -> "Rule":
         """Parse `[not] CLASS[|CLASS...][>P] [for TIME]`, or `unknown` in place of the classes.
 
-        Args:
-            text: user input.
-            classes: classes of the model; those named `unknown` or `not x` take precedence over the keyword.
+        Classes of the model named `unknown` or `not x` take precedence over the keyword.
 
         Raises:
             UsageError: it is not a rule, or names a class that the model does not have.
@@ -76,15 +72,9 @@ class Rule:
 
 
 class RuleTrigger:
-    """Decides when a rule triggers: once, and again after it was false and the cooled_down-down has passed."""
+    """Decides when a rule triggers: once, and again after it was false and the cool-down has passed."""
 
     def __init__(self, rule: Rule, cool_down: float = 0.0) -> None:
-        """Create a trigger.
-
-        Args:
-            rule: the rule.
-            cool_down: minimum seconds between two events.
-        """
         self.rule = rule
         self._cool_down = cool_down
         self._since: float | None = None

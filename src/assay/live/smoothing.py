@@ -38,9 +38,7 @@ class SmoothedPrediction:
     """The smoothed prediction at one time.
 
     Attributes:
-        label: the current class.
-        confidence: its smoothed probability, 0-1.
-        probabilities: smoothed probabilities of all classes, in class order.
+        confidence: smoothed probability of the label, 0-1.
         unknown: whether the classifier abstains; None if abstention is disabled.
         reason: why, from the last unknown frame.
         changed: whether label or `unknown` differ from the previous one; true for the first.
@@ -69,12 +67,7 @@ class PredictionSmoother:
         self._labels, self._unknown = _HysteresisSelector(self._config), _HysteresisSelector(self._config)
 
     def update(self, prediction: Prediction, time: float) -> SmoothedPrediction:
-        """Add the prediction of the next frame.
-
-        Args:
-            prediction: with the same classes every time.
-            time: time of the frame in seconds, not decreasing.
-        """
+        """Add the prediction of the next frame, at a time in seconds that must not decrease."""
         names = tuple(prediction.probabilities)
         index = self._labels.update(np.array([*prediction.probabilities.values()]), time)
         values = self._labels.values.tolist()

@@ -32,7 +32,7 @@ class Frame:
         pixels: uint8 [H, W, 3], RGB, upright; must not be modified.
         number: index since the source was first opened, from 0.
         time: seconds since the beginning of a file, otherwise by the clock. Smoothing and rules use only this
-            time, so that a file gives the same results however fast it is read.
+            time, so that a file gives the same results at any reading speed.
         first: whether it follows a gap: the start, or a lost connection.
     """
 
@@ -63,11 +63,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 @contextmanager
 def open_capture(address: int | str) -> Iterator[cv2.VideoCapture]:
-    """Open a camera by its number, or a file or URL, and release it when the block ends.
-
-    Yields:
-        The capture; `isOpened` is false if there is nothing to read.
-    """
+    """Open a camera by its number, or a file or URL, for the block; `isOpened` is false if there is nothing to read."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     if isinstance(address, int):
         capture = cv2.VideoCapture(address, cv2.CAP_ANY)
@@ -93,7 +89,6 @@ def decode_frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
 
 _SCHEMES = {"rtsp", "rtsps", "http", "https"}
 _DEFAULT_FPS = 25.0
-"""For files without a frame rate."""
 _FIRST_RECONNECT_DELAY, _MAX_RECONNECT_DELAY = 0.5, 30.0
 """Seconds before the first attempt to reconnect, doubled after each failure up to the maximum."""
 
@@ -110,12 +105,9 @@ class FrameSource(Protocol):
         """Whether frames arrive in real time and are lost unless taken."""
 
     def frames(self, stop: Event, clock: Clock, notify: Notify) -> Generator[Frame]:
-        """Yield frames in order.
+        """Yield frames in order until `stop` is set by another thread, which also interrupts waits.
 
-        Args:
-            stop: set by another thread to end the source; interrupts every wait.
-            clock: time of live frames, and waiting.
-            notify: called for lost connections and files that cannot be read.
+        Lost connections and unreadable files are reported to `notify`.
 
         Raises:
             AssayError: there is nothing to read.
@@ -124,11 +116,7 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True)
 class CameraSource:
-    """A local camera or a network stream; lost connections are re-established.
-
-    Attributes:
-        address: number of the camera, or URL of the stream.
-    """
+    """A camera by its number, or a network stream by its URL; lost connections are re-established."""
 
     address: int | str
     live: bool = field(default=True, init=False)
@@ -202,13 +190,7 @@ class VideoSource:
 
 @dataclass(frozen=True)
 class FolderSource:
-    """The images of a folder as a video, sorted by name.
-
-    Attributes:
-        path: the folder.
-        fps: images per second.
-        value_range: `preprocess.value_range` of the model.
-    """
+    """The images of a folder as a video, sorted by name; `fps` is images per second."""
 
     path: Path
     fps: float
@@ -246,10 +228,7 @@ class FolderSource:
 def parse_source(text: str, fps: float, value_range: tuple[float, float] | None = None) -> FrameSource:
     """Parse a source: `0` or `/dev/video0`, a URL, a video file, or a folder.
 
-    Args:
-        text: user input.
-        fps: frame rate of a folder.
-        value_range: `preprocess.value_range` of the model, for a folder.
+    `fps` and `value_range` (`preprocess.value_range` of the model) apply to a folder.
 
     Raises:
         UsageError: it is not a source.

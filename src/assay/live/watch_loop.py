@@ -18,7 +18,6 @@ class FrameResult:
     """A frame and its predictions.
 
     Attributes:
-        frame: the frame.
         smoothed: the smoothed prediction, of this frame or an earlier one.
         prediction: the prediction for this frame alone; None if it was not classified.
         fps: processed frames per second; 0 if not yet known.
@@ -48,8 +47,6 @@ class WatchSummary:
     """Statistics of a run.
 
     Attributes:
-        frames: processed frames.
-        classified: classified frames.
         dropped: frames that were replaced by a newer one while another was processed.
         label_changes: changes of the smoothed label or of `unknown`.
         max_behind: maximum number of newer frames when a frame was finished.
@@ -86,19 +83,10 @@ def watch_source(
 ) -> WatchSummary:
     """Classify a source until it ends, `stopped` returns True, or Ctrl-C; the source is always released.
 
-    The newest frame is processed next; frames that arrive meanwhile are dropped and counted.
-
-    Args:
-        classifier: the classifier. A frame gives the same prediction as an image elapsed as pixels.
-        source: the frame source.
-        sinks: receive every processed frame.
-        fps: frames to classify per second.
-        smoothing: parameters of the smoothing.
-        notify: called from another thread with messages about the source.
-        every_frame: classify every processed frame. A file is then read at full speed, without dropping frames.
-        stopped: called between frames, several times a second, in this thread.
-        clock: the clock; None: real time.
-        summary: updated while running, so that it is available after Ctrl-C.
+    The newest frame is processed next; frames that arrive meanwhile are dropped and counted. A frame gives the same
+    prediction as its image. `fps` is the number of frames to classify per second; with `every_frame`, all are
+    classified, and a file is read at full speed without dropping frames. `notify` is called from another thread,
+    `stopped` several times a second in this one. `summary` is updated while running, so it is available after Ctrl-C.
 
     Raises:
         AssayError: the source cannot be read.

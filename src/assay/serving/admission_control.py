@@ -13,11 +13,7 @@ _INCOMING_SHARE = 8
 
 
 class AdmissionController:
-    """Bounds the number of images that are processed or wait at a time.
-
-    Args:
-        capacity: how many.
-    """
+    """Limits the number of images that are processed or waiting to `capacity`."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity, self._in_progress, self._incoming = capacity, 0, 0
@@ -30,21 +26,13 @@ class AdmissionController:
         return self._in_progress
 
     def check(self, images: int = 1) -> None:
-        """Check that there is capacity for so many more images.
-
-        Raises:
-            OverloadError: there is not.
-        """
+        """Raise `OverloadError` if there is no capacity for `images` more images."""
         self._check(self._in_progress + images)
 
     def check_incoming(self) -> None:
-        """Check that there is capacity for an image whose body is still to be read.
+        """Raise `OverloadError` if there is no capacity for an image whose body is still to be read.
 
-        Bodies that are being read count too, but only up to a share: clients that send slowly must not keep
-        others out.
-
-        Raises:
-            OverloadError: there is none.
+        Bodies that are being read count too, but only up to a share, so that slow clients cannot block others.
         """
         self._check(self._in_progress + min(self._incoming, self._capacity // _INCOMING_SHARE) + 1)
 
@@ -59,11 +47,7 @@ class AdmissionController:
 
     @contextmanager
     def acquire(self, images: int = 1) -> Iterator[None]:
-        """Count images while they are processed.
-
-        Raises:
-            OverloadError: there is no capacity for all of them.
-        """
+        """Count images while they are processed; raise `OverloadError` if there is no capacity for all of them."""
         self.check(images)
         self._in_progress += images
         try:
@@ -72,12 +56,7 @@ class AdmissionController:
             self._in_progress -= images
 
     def completed(self, now: float, images: int = 1) -> None:
-        """Update the estimated throughput after images were classified.
-
-        Args:
-            now: seconds on a monotonic clock.
-            images: how many.
-        """
+        """Update the estimated throughput after images were classified; `now` is monotonic, in seconds."""
         if self._last_completion is not None:
             each = (now - self._last_completion) / images
             self._interval += (each - self._interval) * (_SMOOTHING if self._interval else 1)
@@ -94,11 +73,7 @@ class AdmissionController:
 
 
 class MemoryLimiter:
-    """Counts the bytes that all requests together hold in memory.
-
-    Args:
-        limit: in bytes.
-    """
+    """Limits the bytes that all requests together hold in memory."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._reserved = limit, 0
@@ -109,11 +84,7 @@ class MemoryLimiter:
         return self._reserved
 
     def reserve(self, count: int) -> None:
-        """Reserve `count` more bytes.
-
-        Raises:
-            OverloadError: the limit would be exceeded.
-        """
+        """Reserve `count` more bytes; raise `OverloadError` if the limit would be exceeded."""
         if self._reserved + count > self._limit:
             raise OverloadError(1)
         self._reserved += count
@@ -124,7 +95,7 @@ class MemoryLimiter:
 
     @contextmanager
     def scope(self) -> Iterator[Callable[[int], None]]:
-        """Give a `reserve` function whose bytes are all released at the end of the block."""
+        """Provide a `reserve` function whose bytes are all released at the end of the block."""
         reserved = 0
 
         def reserve(count: int) -> None:

@@ -77,7 +77,7 @@ def error_response(status: int, text: str, headers: Mapping[str, str] | None = N
 def handle_error(service: Service, request: Request, error: Exception) -> Response:
     """Return the response to a request that failed, and store its message for the request log.
 
-    The message of an unexpected exception is not sent to the client; the error log has it.
+    Messages of unexpected exceptions are logged, but not sent to the client.
     """
     if isinstance(error, ApiError) and error.reason is not None:
         service.components.telemetry.emit(RequestRejected(error.reason))

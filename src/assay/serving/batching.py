@@ -42,17 +42,15 @@ class _QueuedItem(Generic[_In, _Out]):
 
 
 class Batcher(Generic[_In, _Out]):
-    """Runs a function over batches of items, in a thread of its own. Use it from one event loop.
+    """Runs a function over batches of items, in its own thread. Use it from one event loop.
 
-    An item that arrives while the function is idle is processed at once; while it is busy, items gather.
-    Items whose future was cancelled are skipped. It needs no closing: it holds no task while idle, and its
-    thread ends when it is garbage collected.
+    An item that arrives while the function is idle is processed at once; while it is busy, items are collected.
+    Items whose future was cancelled are skipped. There is no close method: no task exists while idle, and the
+    thread ends when the batcher is garbage collected.
 
     Args:
         run: maps 1 to `size` inputs to as many outputs; called in one thread.
-        size: largest batch.
         wait: seconds that the oldest item may wait for others after a batch has ended.
-        telemetry: receives the sizes of batches and the queue's length.
     """
 
     def __init__(
@@ -73,11 +71,7 @@ class Batcher(Generic[_In, _Out]):
         return self._seconds_per_item
 
     async def submit(self, item: _In) -> BatchResult[_Out]:
-        """Queue an item and wait for its output.
-
-        Raises:
-            Exception: what the function raised for the batch.
-        """
+        """Queue an item and wait for its output; raise what the function raised for the batch."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[BatchResult[_Out]] = loop.create_future()
         self._queue.append(_QueuedItem(item, time.perf_counter(), future))
@@ -144,12 +138,9 @@ def _lower_thread_priority() -> None:
 def exit_despite_threads(prefix: str, timeout: float = 0.5) -> None:
     """Exit the process at once if a thread is still busy, instead of waiting for it as Python would.
 
-    Call it last, after everything is flushed and the thread pools are shut down, so that idle threads end by
-    themselves. A decoder in C cannot be stopped otherwise.
-
-    Args:
-        prefix: of the names of the threads.
-        timeout: seconds that the threads may still take together.
+    A decoder in C cannot be stopped otherwise. Call it last, after everything is flushed and the thread pools are
+    shut down, so that idle threads end by themselves. Threads whose names start with `prefix` have `timeout` seconds
+    together to end.
     """
     deadline = time.monotonic() + timeout
     for thread in threading.enumerate():

@@ -27,14 +27,10 @@ class Components:
     request_log: RequestLogWriter | None = None
     uncertain_samples: UncertainSampleStore | None = None
     metrics_source: "Telemetry | None" = None
-    """The telemetry, where metrics and drift can be read."""
+    """The telemetry, if metrics and drift can be read."""
 
     async def start(self) -> None:
-        """Start the request log.
-
-        Raises:
-            AssayError: the request log's address is not valid.
-        """
+        """Start the request log; raise `AssayError` if its address is invalid."""
         if self.request_log is not None:
             await self.request_log.start()
 
@@ -50,14 +46,10 @@ class Components:
 
 
 def make_components(settings: ServeSettings, telemetry: "Telemetry") -> Components:
-    """Create the components as the settings say, for the event loop in which they will work.
-
-    Args:
-        settings: of the server.
-        telemetry: receives the events of all components.
+    """Create the components, for use in the current event loop.
 
     Raises:
-        AssayError: keys are required and there are none that can be used, or an address is not valid.
+        AssayError: keys are required and there are none that can be used, or an address is invalid.
     """
     stores = (
         ("cache", settings.cache.redis),

@@ -18,7 +18,7 @@ from assay.serving.auth.settings import Network
 _RESERVED_FILES = 128
 """Files that a process has open besides its connections: models, databases, logs."""
 _STALLED = 2.0
-"""Seconds without progress after which a connection that is written to is closed in favour of a new one."""
+"""Seconds without progress after which a connection that is written to may be replaced by a new one."""
 
 
 class Connection(Protocol):
@@ -59,12 +59,12 @@ class _ConnectionState:
 class ConnectionLimiter:
     """The open connections of one server; use it from one event loop.
 
-    Where the limit is reached, a new connection replaces the one that has been quiet longest: idle ones
-    first, then those whose client does not read its response.
+    At the limit, a new connection replaces the one that has been quiet longest: first idle ones, then those whose
+    client does not read its response.
 
     Args:
-        limit: connections at a time.
-        limit_per_address: connections of one address (an IPv6 address counts as its /64) at a time.
+        limit: concurrent connections.
+        limit_per_address: concurrent connections of one address (an IPv6 address counts as its /64).
         exempt: proxies that connect for many clients; only `limit` applies to them.
         write_timeout: seconds in which a client must read some of what is sent to it.
     """
@@ -79,11 +79,7 @@ class ConnectionLimiter:
         return len(self._open)
 
     def add(self, connection: Connection) -> bool:
-        """Count a new connection, in place of a quiet one where the limit is reached.
-
-        Returns:
-            False: the limit is reached and none is quiet; the connection is not counted.
-        """
+        """Count a new connection, replacing a quiet one at the limit; return False if there is none to replace."""
         now, address = connection.active_at, client_subnet(connection.client[0] if connection.client else "")
         if self._by_address[address] >= self._limit_per_address and not self._is_exempt(address):
             own = [other for other, state in self._open.items() if state.address == address]
@@ -96,7 +92,7 @@ class ConnectionLimiter:
         return True
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection that has ended, if it is counted."""
+        """Stop counting a connection that has ended."""
         state = self._open.pop(connection, None)
         if state is None:
             return
@@ -105,13 +101,9 @@ class ConnectionLimiter:
             del self._by_address[state.address]
 
     def drop_stalled(self, now: float) -> int:
-        """Close the connections whose client has read nothing for too long; call it about every second.
+        """Close the connections whose client has read nothing for too long; return their number.
 
-        Args:
-            now: loop time.
-
-        Returns:
-            How many were closed.
+        Call it about every second; `now` is loop time.
         """
         stalled = [
             connection
@@ -158,16 +150,13 @@ class ConnectionLimiter:
 class RequestScheduler:
     """Limits the requests that start in one iteration of the event loop; use it from one event loop.
 
-    An iteration ends when everything that was ready has run. Without a limit, some hundred connections that
-    send one request after another make every iteration last as long as all of their responses, and a new
-    connection, which needs several iterations, waits for all of them each time.
+    An iteration ends when everything that was ready has run. Without a limit, some hundred connections that send one
+    request after another make every iteration as long as all of their responses, and a new connection, which needs
+    several iterations, waits for all of them each time.
 
-    Requests start in the order of their arrival. Requests that a client sent before it had the response to
-    the one before (pipelining) wait in a second queue, so that a client that sends many does not delay others.
-
-    Args:
-        limit: requests that start in one iteration.
-        pipelined_limit: how many of these come from the second queue.
+    Requests start in order of arrival. Requests sent before the response to the previous one (pipelining) wait in a
+    second queue, so that a client that sends many does not delay others; `pipelined_limit` of the `limit` requests
+    per iteration come from it.
     """
 
     def __init__(self, limit: int, pipelined_limit: int) -> None:
@@ -178,7 +167,7 @@ class RequestScheduler:
         self._scheduled = False
 
     def try_start(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Count a request that starts now; return False where it has to wait instead."""
+        """Count a request that starts now; return False if it has to wait."""
         if self._left <= 0 or self._waiting:
             return False
         self._left -= 1
@@ -187,7 +176,7 @@ class RequestScheduler:
         return True
 
     def enqueue(self, loop: asyncio.AbstractEventLoop, start: Callable[[], None], *, pipelined: bool) -> None:
-        """Call `start` in a later iteration, after what waits already."""
+        """Call `start` in a later iteration, after all waiting requests."""
         (self._pipelined if pipelined else self._waiting).append(start)
         if not self._scheduled:
             self._schedule(loop)
@@ -210,11 +199,10 @@ class RequestScheduler:
 
 
 def unsent_bytes(transport: asyncio.Transport) -> int:
-    """Return the bytes in a transport's write buffer and in the system's send buffer.
+    """Return the bytes in a transport's write buffer and in the system's send buffer, if the system reports it.
 
-    The system's buffer holds megabytes, and accepts more only when part of it is free: without its count, a
-    client that reads slowly would look like one that reads nothing. Where the system does not report it,
-    nothing is added.
+    The system's buffer holds megabytes, and accepts more only when part of it is free: if it were not counted, a
+    client that reads slowly would look like one that reads nothing.
     """
     unsent = transport.get_write_buffer_size()
     connection = transport.get_extra_info("socket")
@@ -227,10 +215,7 @@ def unsent_bytes(transport: asyncio.Transport) -> int:
 
 
 def raise_file_limit(connections: int) -> int:
-    """Let the process open enough files for `connections` connections; return how many it may have.
-
-    The soft limit of open files is often 1024 where the hard one is far higher.
-    """
+    """Raise the soft limit of open files for `connections` connections; return how many are possible."""
     wanted = connections + _RESERVED_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -23,7 +23,7 @@ DECODE_THREAD_PREFIX = "assay-decode"
 _BYTES_PER_PIXEL = 8
 """Memory while decoding: as stored, and as RGB. A large JPEG is often decoded at a reduced size."""
 _FINGERPRINT_BYTES = 2048
-"""Bytes at either end of a file by which it is recognized: not proof, but enough to guess by."""
+"""Bytes at either end of a file by which it is recognized; a guess, not proof."""
 _MAX_FINGERPRINTS = 10_000
 
 
@@ -35,11 +35,7 @@ class ImageLimits:
     max_side: int
 
     def check(self, data: bytes) -> ImageMetadata:
-        """Check an image by its first bytes and its header; no pixel is decoded.
-
-        Raises:
-            UploadError: another format, too many pixels, or a damaged header.
-        """
+        """Check format, size and header, not pixels; raise `UploadError` if the image is not accepted."""
         image_format = sniff(data[:HEAD_BYTES])
         if image_format not in self.formats:
             raise unsupported_format(self.formats)
@@ -55,33 +51,19 @@ class ImageLimits:
 
 
 class Decoder:
-    """A thread pool that decodes images.
-
-    Args:
-        threads: images at a time.
-        memory: bytes that those images may take together, as estimated from their headers.
-    """
+    """A thread pool that decodes images; `memory` bounds their bytes together, as estimated from their headers."""
 
     def __init__(self, threads: int, memory: int) -> None:
         self._executor = compute_executor(threads, DECODE_THREAD_PREFIX)
         self._memory = _DecodeMemory(memory)
 
     def decode(self, data: bytes, limits: ImageLimits, preprocess: Preprocess) -> asyncio.Future[DecodedImage]:
-        """Check and decode an image in a thread.
-
-        Raises:
-            UploadError: from the future; the image is not accepted, or damaged.
-        """
+        """Check and decode an image in a thread; the future raises `UploadError` if it is not accepted or damaged."""
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._executor, self._decode, data, limits, preprocess)
 
     def run(self, work: Callable[[], _T], image: ImageMetadata | None = None) -> asyncio.Future[_T]:
-        """Run other work in a thread; it is skipped if it is cancelled before it started.
-
-        Args:
-            work: called in a thread.
-            image: that it decodes, whose memory is counted.
-        """
+        """Run other work in a thread, unless it is cancelled before; the memory to decode `image` is counted."""
         return asyncio.get_running_loop().run_in_executor(self._executor, self._run, work, image)
 
     def close(self) -> None:
@@ -102,7 +84,7 @@ class Decoder:
 
 
 class _DecodeMemory:
-    """Bytes that the threads use together. A thread waits for others, but never where it is alone."""
+    """Limits the bytes that the threads use together. A thread that is the only one never waits."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._reserved = limit, 0
@@ -125,15 +107,14 @@ class _DecodeMemory:
 
 @dataclass(frozen=True, slots=True)
 class SpeculativeDecode(Generic[_T]):
-    """A decode that has started."""
+    """A decode that has started; `since` is in seconds on `time.perf_counter`."""
 
     work: asyncio.Future[_T]
     since: float
-    """Seconds on `time.perf_counter`."""
 
 
 class SpeculativeDecoder(Generic[_T]):
-    """Starts to decode an image while it is hashed, if the cache is unlikely to have its answer.
+    """Starts to decode an image while it is hashed, if its result is probably not cached.
 
     One image at a time; use it from one event loop.
     """
@@ -145,14 +126,9 @@ class SpeculativeDecoder(Generic[_T]):
     def start(
         self, data: bytes, decode: Callable[[], asyncio.Future[_T]], *, idle: bool
     ) -> SpeculativeDecode[_T] | None:
-        """Start to decode, or return None: the image was seen before, or there is other work to do.
+        """Start to decode; return None if the image was seen before, another is decoded, or not `idle`.
 
         If nobody awaits the result, it is dropped, and so is an error.
-
-        Args:
-            data: the file.
-            decode: starts the work.
-            idle: nothing else needs the processors.
         """
         known = self._remember(data)
         if known or not idle or self._running is not None:

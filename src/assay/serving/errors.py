@@ -11,14 +11,7 @@ class ApiError(Exception):
     def __init__(
         self, status: int, text: str, *, reason: str | None = None, headers: Mapping[str, str] | None = None
     ) -> None:
-        """Define the error response.
-
-        Args:
-            status: HTTP status.
-            text: message for the client.
-            reason: label of the rejection in metrics (overload, deadline, upload); None: it is not counted.
-            headers: such as Retry-After.
-        """
+        """`reason` is the label of the rejection in metrics (overload, deadline, upload); None: it is not counted."""
         super().__init__(text)
         self.status, self.text, self.reason, self.headers = status, text, reason, dict(headers or {})
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from assay.serving.results import json_bytes
 
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
-"""Responses for programs: a browser that shows one loads nothing for it. A page sets its own."""
+"""Policy of API responses: a browser that shows one loads nothing. Pages set their own."""
 _MAX_DIGITS = 20
 _SECONDS_PER_YEAR = 31_536_000
 Headers = list[tuple[bytes, bytes]]
@@ -30,18 +30,13 @@ def join_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 class SecurityHeaders:
-    """The headers that keep browsers from guessing a response's type, framing it, or running others' code in it.
+    """Headers that prevent browsers from guessing a response's type, framing it, or running others' code in it.
 
     Source: OWASP HTTP Security Response Headers Cheat Sheet; RFC 6797 (2012) for HSTS.
     """
 
     def __init__(self, *, tls: bool = False) -> None:
-        """Create the headers.
-
-        Args:
-            tls: the server is reached by HTTPS alone; browsers are told to use nothing else for a year. False
-                behind a proxy that terminates TLS: the proxy sends this header.
-        """
+        """With `tls`, browsers use only HTTPS for a year; a proxy that terminates TLS must send that itself."""
         headers = {
             "content-security-policy": API_POLICY,
             "x-content-type-options": "nosniff",
@@ -57,7 +52,7 @@ class SecurityHeaders:
         self._names = frozenset(name for name, _ in self._headers)
 
     def add_to(self, headers: Headers) -> Headers:
-        """Return a response's headers with these; a header that the application has set stays."""
+        """Add these to a response's headers; headers that the application has set are kept."""
         names = {name.lower() for name, _ in headers}
         if self._names.isdisjoint(names):
             return headers + self._headers
@@ -77,12 +72,7 @@ _CONTINUE = b"HTTP/1.1 100 "
 
 
 class LimitExceededError(Exception):
-    """A message exceeds a limit.
-
-    Args:
-        status: of the response.
-        text: its message.
-    """
+    """A message exceeds a limit; `status` and `text` are those of the response."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(status, text)
@@ -90,9 +80,9 @@ class LimitExceededError(Exception):
 
 
 class MessageLimits:
-    """Counts what one message has taken, in its head, its body and between them.
+    """Counts the bytes and fields of one message.
 
-    A base class of the protocol, not an object that it owns: some of this runs for every header field.
+    A base class of the protocol instead of a separate object, since some of this runs for every header field.
     """
 
     in_head = True
@@ -104,11 +94,10 @@ class MessageLimits:
     _unfinished = 0
     """Bytes of a head that has not ended; after the head, bytes since the last piece of body or trailer."""
     _content_length_left = 0
-    """Bytes of the body that Content-Length still promises."""
+    """Bytes of the body that are still to come according to Content-Length."""
     _framing = 0
     """Bytes since the head that are not body."""
     _body = 0
-    """Bytes of the body."""
 
     def begin_message(self) -> None:
         """Reset the counts of the head."""
@@ -126,11 +115,7 @@ class MessageLimits:
         self._unfinished = 0
 
     def count_field(self, name: bytes, value: bytes) -> None:
-        """Count a header or trailer field.
-
-        Raises:
-            LimitExceededError: there are too many, or they are too long.
-        """
+        """Count a header or trailer field; raise `LimitExceededError` if there are too many, or too long ones."""
         self._fields += 1
         self._field_bytes += len(name) + len(value) + 4
         if self._field_bytes > MAX_HEAD:
@@ -175,9 +160,7 @@ class MessageLimits:
 class CoalescingTransport:
     """Writes the head of a response together with the start of its body, which saves a system call.
 
-    Args:
-        transport: of the connection.
-        on_response: called when the response is complete.
+    `on_response` is called when the response is complete.
     """
 
     __slots__ = ("_head", "_on_response", "_started", "_transport")
@@ -216,7 +199,7 @@ class CoalescingTransport:
 
 
 def error_message(status_line: bytes, text: str) -> bytes:
-    """Return a whole error response, after which the connection is closed."""
+    """Return a whole error response that closes the connection."""
     body = json_bytes({"error": text})
     lines = [
         status_line,
@@ -229,7 +212,7 @@ def error_message(status_line: bytes, text: str) -> bytes:
 
 
 def head_without_upgrade(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Return the head of a request that asks for another protocol, as if it had not (RFC 9110, 7.8)."""
+    """Return the head of an upgrade request without the upgrade (RFC 9110, 7.8)."""
     fields = []
     for name, value in headers:
         if name == b"connection":

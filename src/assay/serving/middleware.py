@@ -1,6 +1,6 @@
-"""ASGI middleware: request context and logging, the check of Host and Origin, and the fast path past the router.
+"""ASGI middleware: request context and logging, the check of Host and Origin, and a fast path around the router.
 
-Plain ASGI: a framework's middleware would cost more than the rest of a response from the cache.
+Plain ASGI, since a framework's middleware would cost more than the rest of a response from the cache.
 """
 
 import asyncio
@@ -35,12 +35,9 @@ _DRAIN_TIMEOUT = 1.0
 
 
 class RequestContextMiddleware:
-    """Gives every request an id and a context, completes the response's headers, and records its end.
+    """Creates the id and context of every request, adds headers to its response, and records its end.
 
-    Args:
-        app: finds its `RequestContext` in the scope, under "context".
-        service: records the requests.
-        security: headers for every response.
+    `app` finds the `RequestContext` in the scope, under "context".
     """
 
     def __init__(self, app: ASGIApp, service: Service, security: SecurityHeaders) -> None:
@@ -83,19 +80,14 @@ class RequestContextMiddleware:
 
 
 class RequestBody:
-    """The body of a request, and how much of it is still to come.
-
-    Args:
-        headers: of the request.
-        receive: of the request.
-    """
+    """The body of a request, and how much of it is still to come."""
 
     def __init__(self, headers: Mapping[str, str], receive: Receive) -> None:
         self._receive = receive
         length = parse_length(headers.get("content-length", ""))
         self._remaining = _UNKNOWN_LENGTH * ("transfer-encoding" in headers) if length is None else length
         self._expects_continue = "expect" in headers
-        """The client sends nothing before it is told to continue."""
+        """The client sends nothing until it is told to continue."""
 
     async def receive(self) -> Message:
         """Return the next message."""
@@ -109,11 +101,11 @@ class RequestBody:
 
     @property
     def may_be_skipped(self) -> bool:
-        """Whether the HTTP server may skip what is still to come and reuse the connection."""
+        """Whether the HTTP server may skip the rest of the body and reuse the connection."""
         return self._remaining <= _MAX_UNREAD
 
     async def drain(self) -> None:
-        """Read on for a short time and discard what arrives.
+        """Read and discard the body for a short time.
 
         A connection that is closed while bytes arrive is reset, and the client may never see its response.
         """
@@ -127,7 +119,7 @@ class RequestBody:
 
 
 class _ResponseSender:
-    """Sends a response with the headers that all responses have."""
+    """Sends a response with the common headers."""
 
     def __init__(
         self, send: Send, body: RequestBody, context: RequestContext, service: Service, security: SecurityHeaders
@@ -161,14 +153,7 @@ class _ResponseSender:
 
 
 class OriginMiddleware:
-    """Checks Host and Origin before anything else, for servers without API keys.
-
-    Args:
-        app: handles the requests that pass.
-        policy: decides which pass.
-        handle_error: converts a rejection to a response.
-        telemetry: receives the rejections.
-    """
+    """Checks Host and Origin before anything else, for servers without API keys."""
 
     def __init__(
         self, app: ASGIApp, policy: OriginPolicy, handle_error: ErrorHandler, telemetry: TelemetrySink
@@ -186,16 +171,15 @@ class OriginMiddleware:
 
 
 class FastPathMiddleware:
-    """Calls the endpoint that gets most requests without the framework's router.
+    """Calls the most frequent endpoint without the framework's router.
 
-    Router, parameters and exit stacks take a fifth of the time of a response from the cache. Requests with
-    a query, and all other paths, take the framework's path and get the same responses.
+    Router, parameters and exit stacks take a fifth of the time of a response from the cache. Requests with a query,
+    and all other paths, pass through the framework and get the same responses.
 
     Args:
-        app: handles all other requests.
         endpoints: by method and path; for requests without a query.
         handle_error: converts their exceptions to responses.
-        expected_errors: exceptions that end there; others are raised after the response was sent.
+        expected_errors: exceptions that are not raised further; others are, after the response was sent.
     """
 
     def __init__(

@@ -18,11 +18,7 @@ from assay.serving.telemetry import ModelActivated, TelemetrySink
 
 
 def check_golden(classifier: Classifier, folder: Path) -> None:
-    """Check that a classifier answers images of known classes correctly.
-
-    Args:
-        classifier: to be checked.
-        folder: golden images, in folders named after their class where it is known.
+    """Check that a classifier answers golden images correctly, in folders named after their class if it is known.
 
     Raises:
         BundleError: there are no images, or one gets no answer or the wrong one.
@@ -42,16 +38,7 @@ def check_golden(classifier: Classifier, folder: Path) -> None:
 
 
 class ServedModel:
-    """A model with its batcher and the limits on its images.
-
-    Attributes:
-        name: as requests name it.
-        classifier: the model.
-        info: of its bundle.
-        batcher: through which requests use it.
-        image_limits: formats and sizes that it accepts.
-        max_image_bytes: largest file that it accepts.
-    """
+    """A model with its batcher and the limits on its images."""
 
     def __init__(
         self,
@@ -81,20 +68,12 @@ class ServedModel:
 
     @property
     def identity(self) -> str:
-        """Everything that decides a result besides the image and the options."""
+        """Everything that determines a result besides the image and the options."""
         return f"{self.info.version}-{self.precision}-{self.classifier.engine.name}"
 
 
 class ModelRegistry:
     """Models by name; the first is the default.
-
-    Args:
-        sources: files and names of the models.
-        settings: engine, precision and golden images.
-        threads: of inference.
-        batching: of requests.
-        uploads: limits that replace those of the bundles.
-        telemetry: receives the models that are in use.
 
     Raises:
         BundleError: a bundle cannot be used, or fails its golden images.
@@ -127,18 +106,15 @@ class ModelRegistry:
 
     @property
     def default(self) -> ServedModel:
-        """The model that answers where a request names none."""
+        """The model for requests that do not name one."""
         return next(iter(self._models.values()))
 
     def get(self, name: str | None) -> ServedModel | None:
-        """Return the model of that name, the default for None; None if there is no such model."""
+        """Return a model by name, the default for None; None if there is no such model."""
         return self.default if name is None else self._models.get(name)
 
     async def reload(self) -> Mapping[str, str]:
-        """Read and check all bundles again, and use the new models only if all of them pass.
-
-        Returns:
-            Versions by name.
+        """Read and check all bundles again, use the new models only if all of them pass, and return versions by name.
 
         Raises:
             AssayError: a bundle cannot be used; the old models stay.

@@ -54,15 +54,12 @@ class Upload:
 
     @classmethod
     def from_bytes(cls, content: bytes, max_bytes: int) -> Self:
-        """Return an upload of a file of at most `max_bytes` bytes, or one that is too large."""
+        """Return an upload of a file; it is too large if it has more than `max_bytes` bytes."""
         too_large = len(content) > max_bytes
         return cls(b"" if too_large else content, too_large, hashlib.sha256(), content)
 
     async def sha256(self) -> str:
-        """Return the SHA-256 of all bytes that were received, as 64 hexadecimal digits.
-
-        Large files are hashed in another thread, so that other requests do not wait.
-        """
+        """Return the SHA-256 of all bytes received, in hexadecimal; large files are hashed in another thread."""
         remaining, self._unhashed = self._unhashed, b""
         if len(remaining) > _HASH_INLINE_BYTES:
             # In a single call: every update releases the interpreter's lock and has to wait for it.
@@ -88,11 +85,7 @@ class UploadLimits:
 
 
 def parse_boundary(content_type: str | None) -> bytes:
-    """Return the boundary that a Content-Type header names.
-
-    Raises:
-        UploadError: the body is not a form with files.
-    """
+    """Return the boundary in a Content-Type header; raise `UploadError` if the body is not a form with files."""
     if content_type is not None and (common := _COMMON_CONTENT_TYPE.fullmatch(content_type)):
         return common[1].encode()
     media_type, options = parse_options_header(content_type)
@@ -107,12 +100,7 @@ def parse_boundary(content_type: str | None) -> bytes:
 
 
 class MultipartForm:
-    """Parses a body and keeps the images in its fields `image` and `images`; other fields are skipped.
-
-    Args:
-        boundary: of the Content-Type header.
-        limits: on the body.
-    """
+    """Parses a body and keeps the images in its fields `image` and `images`; other fields are skipped."""
 
     def __init__(self, boundary: bytes, limits: UploadLimits) -> None:
         self._limits, self._multiple = limits, limits.max_images > 1
@@ -135,11 +123,7 @@ class MultipartForm:
         )
 
     def feed(self, chunk: bytes) -> None:
-        """Parse the next chunk of the body.
-
-        Raises:
-            UploadError: a limit is exceeded, or the body is not valid multipart.
-        """
+        """Parse the next chunk of the body; raise `UploadError` if it exceeds a limit or is invalid multipart."""
         self._received += len(chunk)
         if self._received > self._limits.total_bytes:
             raise UploadError(TOO_LARGE)
@@ -156,11 +140,7 @@ class MultipartForm:
             ) from None
 
     def uploads(self) -> list[Upload]:
-        """Return the images in their order, after the last chunk.
-
-        Raises:
-            UploadError: there are none, or the body is incomplete.
-        """
+        """Return the images, in order, of the complete body; raise `UploadError` if there are none or it is cut off."""
         if not self._received:
             raise UploadError(NO_IMAGE)
         if self._preamble is not None:
@@ -247,7 +227,7 @@ class FormPart:
     is_image_field: bool = False
     """It is the field `image` or `images`."""
     has_file_name: bool = False
-    """It also has a file name, so it is an image whatever it holds."""
+    """It also has a file name, so it is an image whatever its content."""
     head: bytes = b""
     """The first bytes, which identify an image format."""
     chunks: list[memoryview] = field(default_factory=list)
@@ -255,12 +235,12 @@ class FormPart:
     size: int = 0
 
     def end_header(self) -> None:
-        """Store the header that is complete."""
+        """Store a complete header."""
         self.headers[self.header.lower()] = self.value
         self.header = self.value = b""
 
     def end_headers(self) -> None:
-        """Decide what the part is, as far as its headers say."""
+        """Determine what the headers say about the part."""
         self.is_image_field, named = parse_disposition(self.headers.get(b"content-disposition", b""))
         self.has_file_name = self.is_image_field and named
 
@@ -291,22 +271,17 @@ class FormPart:
 
 
 class PreambleSkipper:
-    """Skips what precedes the first boundary, as RFC 2046 requires of receivers.
-
-    Args:
-        boundary: of the Content-Type header.
-        limit: largest preamble, in bytes.
-    """
+    """Skips what precedes the first boundary, as RFC 2046 requires; `limit` is the maximum number of bytes."""
 
     def __init__(self, boundary: bytes, limit: int) -> None:
         self._delimiter, self._limit = b"--" + boundary, limit
         self._seen = bytearray()
 
     def skip(self, chunk: bytes) -> bytes:
-        """Return the body from the first boundary on, without blanks behind it; nothing before it arrives.
+        """Return the body from the first boundary on, without blanks behind it; b"" before it has arrived.
 
         Raises:
-            UploadError: it does not come within the limit.
+            UploadError: it is not found within the limit.
         """
         if not self._seen and chunk.startswith(self._delimiter + b"\r\n"):
             return chunk
@@ -325,7 +300,7 @@ class PreambleSkipper:
 
 
 class Disposition(NamedTuple):
-    """What a part's Content-Disposition says."""
+    """The relevant part of a Content-Disposition header."""
 
     is_image_field: bool
     """It is the field `image` or `images`."""

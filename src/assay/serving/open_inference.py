@@ -1,7 +1,7 @@
 """Parse requests and build responses of the Open Inference Protocol, version 2.
 
-The body is untrusted: msgspec builds the few fields that are named here and skips all others, and elements
-are counted in the text before any of them becomes a Python object.
+The body is untrusted: msgspec reads only the fields that are named here, and elements are counted in the text
+before any of them becomes a Python object.
 
 Source: "Open Inference Protocol" (github.com/kserve/open-inference-protocol, 2023); Triton's "Binary Tensor
 Data Extension" (2023).
@@ -23,10 +23,10 @@ from assay.serving.results import ClassificationResult
 PIXELS, FILES = "images", "photos"
 """Names of the inputs: preprocessed pixels, or encoded image files."""
 _MAX_SHORT = 4096
-"""Characters of JSON that a list of a few values (a shape, the outputs) may take."""
+"""Maximum characters of JSON for a short list (a shape, the outputs)."""
 _MAX_ID = 256
 _SEGMENT = 2**21
-"""Characters of pixels that are parsed at a time: each piece becomes a list of Python numbers first."""
+"""Characters of pixels that are parsed at a time, since they become a list of Python numbers first."""
 _NUMBERS = b" \t\r\n+-.0123456789eE"
 
 _T = TypeVar("_T")
@@ -50,7 +50,7 @@ class _Output(msgspec.Struct):
 
 
 class _Request(msgspec.Struct):
-    """The JSON of an infer request; values that may be long stay text."""
+    """The JSON of an infer request; values that may be long are kept as text."""
 
     inputs: tuple[_Tensor]
     id: str | None = None
@@ -73,16 +73,13 @@ class InferRequest:
 
 
 def parse_request(body: bytes | bytearray, header_length: str | None, side: int, max_images: int) -> InferRequest:
-    """Parse the body of an infer request.
+    """Parse the body of an infer request: JSON, optionally followed by binary data.
 
-    Args:
-        body: JSON, optionally followed by binary data.
-        header_length: length of the JSON in bytes, from `Inference-Header-Content-Length`; None: all.
-        side: of the preprocessed images, in pixels.
-        max_images: of one request.
+    `header_length` is the header `Inference-Header-Content-Length`, the length of the JSON in bytes; None: all.
+    `side` is that of the preprocessed images, in pixels.
 
     Raises:
-        ApiError: 400; it is not valid.
+        ApiError: 400; the request is invalid.
     """
     text, binary = _split(memoryview(body), header_length)
     request = _decode(text, _Request, "The body is not the JSON of an infer request")
@@ -143,11 +140,7 @@ def model_metadata(name: str, version: str, side: int, classes: int) -> dict[str
 
 
 def _decode(text: msgspec.Raw | memoryview | bytes, expected: type[_T], error_prefix: str) -> _T:
-    """Parse JSON of one type.
-
-    Raises:
-        ApiError: 400; it is not JSON, or JSON of another type.
-    """
+    """Parse JSON of one type; raise `ApiError` (400) for anything else."""
     try:
         return msgspec.json.decode(text, type=expected)
     except RecursionError:
@@ -166,7 +159,7 @@ def _split(body: memoryview, header_length: str | None) -> tuple[memoryview, mem
 
 
 def _decode_short(values: msgspec.Raw, expected: type[_T], error_prefix: str) -> _T:
-    """Parse a value that takes few characters in any valid request."""
+    """Parse a value that is short in any valid request."""
     if len(memoryview(values)) > _MAX_SHORT:
         raise ApiError(400, f"{error_prefix}: it is longer than {_MAX_SHORT} characters")
     return _decode(values, expected, error_prefix)
@@ -187,7 +180,7 @@ def _shape(tensor: _Tensor) -> list[int]:
 
 
 def _binary(tensor: _Tensor, binary: memoryview) -> memoryview | None:
-    """Return a tensor's binary data, None where its data are JSON."""
+    """Return a tensor's binary data, None if its data are JSON."""
     size = None if tensor.parameters is None else tensor.parameters.binary_data_size
     if size is None:
         return None

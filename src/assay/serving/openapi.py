@@ -63,13 +63,7 @@ def json_request_body(example: object) -> dict[str, Any]:
 
 
 def customize_openapi(app: FastAPI, open_paths: frozenset[str], root_path: str = "") -> None:
-    """Add API keys to the schema of an application.
-
-    Args:
-        app: the application.
-        open_paths: paths that need no key.
-        root_path: prefix of the server's paths.
-    """
+    """Add API keys to the schema of an application; `open_paths` need no key."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -28,11 +28,7 @@ def request_context(request: Request) -> RequestContext:
 
 
 async def authorize(service: Service, request: Request, scope: str) -> RequestContext:
-    """Authorize a request by its headers.
-
-    Raises:
-        AccessDeniedError: the client may not make it.
-    """
+    """Authorize a request by its headers; raise `AccessDeniedError` if the client may not make it."""
     context = request_context(request)
     peer = request.client.host if request.client is not None else ""
     query = request.scope.get("query_string", b"").decode("latin-1")
@@ -76,11 +72,7 @@ async def read_body(
 ) -> bytearray:
     """Read a body of at most `max_bytes` bytes.
 
-    Args:
-        service: counts the body among all uploads.
-        request: has the body.
-        max_bytes: limit.
-        reserve: called with every chunk's size before the chunk is kept; may raise to reject the body.
+    `reserve` is called with every chunk's size before the chunk is kept, and may raise to reject the body.
 
     Raises:
         UploadError: it is larger, encoded, or reading takes too long.
@@ -123,11 +115,7 @@ async def _receive_body(service: Service, request: Request, feed: Callable[[byte
 
 
 def check_encoding(content_encoding: str | None) -> None:
-    """Reject a compressed body with 415 (RFC 9110, 15.5.16).
-
-    Raises:
-        UploadError: Content-Encoding names anything but `identity`.
-    """
+    """Raise `UploadError` (415; RFC 9110, 15.5.16) if Content-Encoding is anything but `identity`."""
     if content_encoding is None:
         return
     if any(coding.strip().lower() not in {"", "identity"} for coding in content_encoding.split(",")):
@@ -135,11 +123,7 @@ def check_encoding(content_encoding: str | None) -> None:
 
 
 def check_length(content_length: str | None, max_bytes: int) -> None:
-    """Reject a body by its declared length, before any of it is read.
-
-    Raises:
-        UploadError: it is larger than `max_bytes`, or the length is not a number.
-    """
+    """Raise `UploadError` if the declared length is larger than `max_bytes` or not a number."""
     if content_length is None:
         return
     length = parse_length(content_length)

@@ -35,14 +35,14 @@ class ImageOutcome:
     """The outcome for one image of a request."""
 
     status: int | None = None
-    """HTTP status; None until it is known, or where it is that of the whole response."""
+    """HTTP status; None until it is known, or if it is that of the whole response."""
     error: str | None = None
     """Why this image has no result; None: it has one, or the whole request failed."""
     image: ImageMetadata | None = None
     result: ClassificationResult | None = None
     cached: bool = False
     content: bytes | None = None
-    """The file, where images may be kept."""
+    """The file, if images may be kept."""
 
 
 @dataclass(slots=True)
@@ -53,13 +53,13 @@ class RequestContext:
     headers: Mapping[str, str]
     """Names in lower case; repeated headers are joined by commas."""
     method: str = "GET"
-    """As the client sent it, HEAD too."""
+    """As the client sent it, including HEAD."""
     timestamp: datetime = field(default_factory=lambda: datetime.now(UTC))
     started: float = field(default_factory=time.perf_counter)
     is_classification: bool = False
-    """Whether the request log keeps it: requests to classify images, however they end."""
+    """Whether the request is recorded: requests to classify images, whatever their outcome."""
     client: Client | None = None
-    """Who asks, as far as the key proves it; set for rejected requests too."""
+    """The client, as far as the key proves it; set for rejected requests too."""
     authorization: Authorization | None = None
     error: str | None = None
     """The message of the error response; None for a success."""
@@ -78,11 +78,7 @@ class RequestContext:
         return ANONYMOUS if self.client is None else self.client.tier
 
     def to_records(self, status: int) -> list[RequestRecord]:
-        """Return a record for every image, or a single one where no image was read.
-
-        Args:
-            status: of the response.
-        """
+        """Return a record for every image, or a single one if no image was read."""
         elapsed = self.elapsed
         return [
             RequestRecord(
@@ -106,11 +102,7 @@ class RequestContext:
 
 @asynccontextmanager
 async def fail_at(end: float, seconds: float) -> AsyncIterator[None]:
-    """Cancel the block at a time of the event loop, `seconds` after the work began.
-
-    Raises:
-        DeadlineError: it had not ended by then.
-    """
+    """Cancel the block at a time of the event loop, `seconds` after the work began, and raise `DeadlineError`."""
     try:
         async with asyncio.timeout_at(end):
             yield
@@ -120,13 +112,9 @@ async def fail_at(end: float, seconds: float) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def cancel_on_disconnect(receive: Receive | None) -> AsyncIterator[None]:
-    """Cancel the block when the client disconnects.
+    """Cancel the block when the client disconnects, and raise `ClientDisconnectedError`.
 
-    Args:
-        receive: of the request, whose body must have been read; None: the block is never cancelled.
-
-    Raises:
-        ClientDisconnectedError: the client disconnected.
+    The request's body must have been read. If `receive` is None, the block is never cancelled.
     """
     if receive is None:
         yield

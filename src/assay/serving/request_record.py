@@ -1,7 +1,4 @@
-"""The record of one request, as the request log and telemetry keep it.
-
-It holds no image and nothing personal beyond the client's id.
-"""
+"""The record of one request for the request log and telemetry; of personal data, it has only the client's id."""
 
 import random
 import time
@@ -30,7 +27,7 @@ class ImageMetadata:
     format: str
     """Detected by content: jpeg, png, ...; `unknown` for other files."""
     dimensions: tuple[int, int] | None
-    """Upright width and height in pixels; None when the image was rejected."""
+    """Upright width and height in pixels; None if the image was rejected."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the metadata ready for JSON."""
@@ -42,11 +39,7 @@ class ImageMetadata:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the metadata that `to_dict` has returned.
-
-        Raises:
-            KeyError, TypeError, ValueError: it is something else.
-        """
+        """Parse what `to_dict` returned; raise `KeyError`, `TypeError` or `ValueError` for anything else."""
         dimensions = None
         if values["dimensions"] is not None:
             width, height = values["dimensions"]
@@ -63,9 +56,9 @@ class RequestRecord:
     timestamp: datetime
     """When the request arrived, UTC."""
     client_id: str
-    """The client of the API key; `anonymous` where keys are off."""
+    """The client of the API key; `anonymous` if keys are disabled."""
     image: ImageMetadata | None
-    """None when no image was received."""
+    """None if no image was received."""
     result: str | None
     """The label; None for errors."""
     confidence: float | None

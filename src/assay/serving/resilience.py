@@ -9,7 +9,7 @@ _T = TypeVar("_T")
 
 
 class CircuitBreaker:
-    """Opens after consecutive failures; then one trial is let through each pause, which grows with every failure."""
+    """Opens after consecutive failures; one trial is allowed after each pause, which grows with failed trials."""
 
     def __init__(
         self,
@@ -19,14 +19,7 @@ class CircuitBreaker:
         max_pause: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Create a closed circuit breaker.
-
-        Args:
-            failures: consecutive failures that open it.
-            pause: seconds until the first trial; doubled with every failed trial.
-            max_pause: longest pause, in seconds.
-            clock: monotonic seconds.
-        """
+        """Open after `failures` consecutive failures; the pause, in seconds, doubles up to `max_pause`."""
         self._max_failures, self._first_pause, self._max_pause = failures, pause, max_pause
         self._clock = clock
         self._failures = 0
@@ -73,20 +66,15 @@ class CircuitBreaker:
 class TimeoutRunner:
     """Runs operations that may hang; the caller continues after the timeout whatever the operation does.
 
-    redis-py sometimes swallows a cancellation while it connects, so that `asyncio.timeout` may wait longer.
-    Here every operation has a task of its own, which is abandoned and ends by the socket's own timeouts.
+    redis-py sometimes swallows a cancellation while it connects, so that `asyncio.timeout` may wait longer. Here
+    every operation has its own task, which is abandoned and ends by the socket's own timeouts.
     """
 
     def __init__(self) -> None:
-        """Create a runner without abandoned operations."""
         self._abandoned: set[asyncio.Future[Any]] = set()
 
     async def run(self, operation: Callable[[], Awaitable[_T]], seconds: float) -> _T:
-        """Return what an operation returns.
-
-        Raises:
-            TimeoutError: it takes longer.
-        """
+        """Return what an operation returns; raise `TimeoutError` after `seconds`."""
         task = asyncio.ensure_future(operation())
         try:
             done, _ = await asyncio.wait((task,), timeout=seconds)

@@ -15,7 +15,7 @@ from assay.serving.request_record import ImageMetadata
 
 @dataclass(frozen=True, slots=True)
 class ClassificationResult:
-    """What depends on the image, the model and the options alone, so that it can be cached."""
+    """The part of a result that depends only on image, model and options, so that it can be cached."""
 
     image: ImageMetadata
     label: str
@@ -52,11 +52,7 @@ class ClassificationResult:
 
     @classmethod
     def from_json(cls, content: bytes) -> Self:
-        """Parse what `to_json` returned.
-
-        Raises:
-            ValueError: it is something else.
-        """
+        """Parse what `to_json` returned; raise `ValueError` for anything else."""
         try:
             values = json.loads(content)
             image = ImageMetadata.from_dict(values.pop("image"))
@@ -67,7 +63,7 @@ class ClassificationResult:
 
 @dataclass(frozen=True, slots=True)
 class StageTimings:
-    """Seconds of each stage; None where it did not happen."""
+    """Seconds of each stage; None if it was skipped."""
 
     queue: float | None = None
     decode: float | None = None

@@ -1,7 +1,6 @@
 """POST /classify and POST /classify/batch.
 
-The order is fixed: the headers are authorized, then the queue limit is checked (503), and only then is the
-body read.
+Headers are authorized first, then the queue limit is checked (503), and only then is the body read.
 """
 
 from typing import Annotated, Any

@@ -1,6 +1,6 @@
 """Health, readiness, model list, metrics and reload endpoints.
 
-`/health` is the classifier's own contract; `/live` and `/ready` are for load balancers and Kubernetes.
+`/live` and `/ready` are for load balancers and Kubernetes.
 """
 
 from fastapi import APIRouter, Request, Response
@@ -117,6 +117,6 @@ def describe_model(model: ServedModel) -> dict[str, object]:
 
 
 def _drift(service: Service, model: ServedModel) -> dict[str, object]:
-    """Return the drift of a model's answers since validation, where telemetry measures it."""
+    """Return the drift of a model's predictions since validation, if telemetry measures it."""
     telemetry = service.components.metrics_source
     return {} if telemetry is None else {"drift": telemetry.drift(model.name)}

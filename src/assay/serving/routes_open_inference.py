@@ -83,7 +83,7 @@ def open_inference_routes(service: Service) -> APIRouter:
 
 
 async def _read_request(service: Service, request: Request, side: int) -> InferRequest:
-    """Read and parse a body. JSON has limits of its own: once parsed, it takes more memory than its bytes."""
+    """Read and parse a body. JSON has its own limits, since it takes more memory once parsed."""
     context, settings = request_context(request), service.settings.uploads
     max_json = int(settings.json_megabytes * _MIB)
     max_bytes, json_left = max_json, max_json

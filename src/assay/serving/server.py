@@ -23,18 +23,16 @@ _SWEEP_INTERVAL = 1.0
 _STARTS_PER_ITERATION = 8
 """Requests that start in one iteration of the event loop."""
 _PIPELINED_PER_ITERATION = 2
-"""Of these, requests that were sent before the response to the one before."""
+"""Of these, requests that were sent before the response to the previous one."""
 
 
 class Server:
     """An application at a listening socket.
 
-    SIGTERM: stop being ready, wait, then end when everything is answered. Ctrl-C: the same without waiting.
+    SIGTERM: `/ready` fails, wait, then end when all responses are sent. Ctrl-C: the same without waiting.
     SIGHUP: reload the models.
 
     Args:
-        app: the application.
-        service: of the application.
         on_ready: called when requests are accepted.
         parent_pipe: a file descriptor that reads end-of-file when the parent process has ended.
     """
@@ -79,7 +77,7 @@ class Server:
         self._uvicorn = GracefulServer(config, signal_handlers, self._on_startup)
 
     async def serve(self, listening: socket.socket) -> None:
-        """Answer requests until a signal; all connections are closed then."""
+        """Serve until a signal, then close all connections."""
         loop = asyncio.get_running_loop()
         if self._parent_pipe is not None:
             loop.add_reader(self._parent_pipe, self._on_parent_readable)

@@ -34,7 +34,7 @@ class LifecyclePhase(enum.Enum):
     STARTING = "starting"
     READY = "ready"
     DRAINING = "draining"
-    """It answers, but no new requests should be sent to it."""
+    """Requests are answered, but no new ones should be sent."""
 
 
 class Lifecycle:
@@ -76,15 +76,10 @@ class Service:
     """Classifies images in one process; use it from one event loop.
 
     Attributes:
-        settings: of the server.
-        models: the models that are served.
-        components: authorizer, telemetry, cache, request log.
-        lifecycle: whether requests are accepted.
         admission: images in progress.
         upload_memory: bytes of uploads.
         json_memory: bytes of JSON bodies, which count in `upload_memory` too.
         json_parsing: held while a JSON body is parsed.
-        decoder: threads that decode.
         on_reload: called when a client has reloaded the models.
     """
 
@@ -101,11 +96,7 @@ class Service:
         self._speculative: SpeculativeDecoder[DecodedImage] = SpeculativeDecoder()
 
     def get_model(self, name: str | None) -> ServedModel:
-        """Return a model by name, the default for None.
-
-        Raises:
-            ApiError: 404; there is none of that name.
-        """
+        """Return a model by name, the default for None; raise `ApiError` (404) if there is none."""
         model = self.models.get(name)
         if model is None:
             raise ApiError(404, MODEL_NOT_FOUND)
@@ -120,15 +111,10 @@ class Service:
         explain: bool,
         receive: Receive | None = None,
     ) -> TimedResult:
-        """Classify one image, from the cache where it has the result, and add the outcome to `context`.
+        """Classify one image, from the cache if it has the result, and add the outcome to `context`.
 
-        Args:
-            context: of the request.
-            model: that classifies.
-            upload: the image.
-            explain: add a heat map.
-            receive: of the request; work that is not cached is cancelled when the client disconnects, unless
-                another request waits for the same result. None: it is never cancelled.
+        With `explain`, the result has a heat map. With `receive`, work that is not cached is cancelled when the client
+        disconnects, unless another request waits for the same result.
 
         Raises:
             ApiError: the image is not accepted, there is no capacity, or the deadline has passed.
@@ -173,7 +159,7 @@ class Service:
     async def classify_batch(
         self, context: RequestContext, model: ServedModel, uploads: Sequence[Upload], *, explain: bool
     ) -> list[TimedResult | ApiError]:
-        """Classify several images; return each one's result or error, in their order.
+        """Classify several images; return the result or error of each, in order.
 
         Raises:
             OverloadError: there is no capacity for all of them.
@@ -221,7 +207,7 @@ class Service:
         *,
         explain: bool,
     ) -> TimedResult:
-        """Decode an image, unless that has started, classify it, and put the result into the cache."""
+        """Decode an image, unless that has started, classify it, and cache the result."""
         with self.admission.acquire():
             start = time.perf_counter() if started is None else started.since
             image, pixels = await (decode() if started is None else started.work)
@@ -256,12 +242,12 @@ class Service:
         await self.components.close()
 
     def release_upload(self, context: RequestContext) -> None:
-        """Release the memory of an upload: a client that reads its response slowly reserves none."""
+        """Release the memory of an upload before the response is sent, so that slow readers reserve none."""
         self.upload_memory.release(context.reserved_bytes)
         context.reserved_bytes = 0
 
     def finish(self, context: RequestContext, status: int) -> None:
-        """Record a request whose response was sent."""
+        """Record a request after its response was sent."""
         self.release_upload(context)
         if not context.is_classification:
             return
@@ -279,5 +265,5 @@ class Service:
 
 @lru_cache(maxsize=1024)
 def _load_cached(content: bytes) -> ClassificationResult:
-    """Parse a result without a heat map, once for as long as it is requested often."""
+    """Parse a result without a heat map; cached, since the same result may be requested often."""
     return ClassificationResult.from_json(content)

@@ -1,4 +1,4 @@
-"""Settings of the server, one class for each concern, and the parsing of NAME=PATH model arguments.
+"""Settings of the server, one class per topic, and the parsing of NAME=PATH model arguments.
 
 `ASSAY_SERVE_LISTEN__PORT=9000` in the environment and `--port 9000` are the same setting; the command line
 takes precedence.
@@ -30,7 +30,7 @@ class ModelSource:
 
     @classmethod
     def parse(cls, text: str) -> "ModelSource":
-        """Parse `PATH` or `NAME=PATH`; if the whole text is the path of a file, as `a=b.assay`, it is a path.
+        """Parse `PATH` or `NAME=PATH`; a text that is the path of a file, such as `a=b.assay`, is a path.
 
         Raises:
             UsageError: the name or the path is empty.
@@ -248,10 +248,10 @@ class ServeSettings(BaseSettings):
 
     @classmethod
     def read(cls, options: Mapping[str, Mapping[str, Any]]) -> Self:
-        """Read all settings: from `options` by concern and name, else the environment, else the defaults.
+        """Read all settings: from `options` by topic and name, else the environment, else the defaults.
 
         Raises:
-            UsageError: a value does not fit.
+            UsageError: a value is invalid.
         """
         try:
             return cls.model_validate(dict(options))

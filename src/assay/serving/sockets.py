@@ -1,6 +1,6 @@
 """Listening sockets and TLS 1.3.
 
-The certificate is read once: renewing it takes a restart, or a proxy in front.
+The certificate is read once; renewing it requires a restart, or a proxy in front.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ def server_url(listening: socket.socket, *, tls: bool) -> str:
 
 
 def accept_waiting(listening: socket.socket) -> list[socket.socket]:
-    """Accept the connections that wait at a socket, and close it, which would reset them."""
+    """Accept the connections that wait at a socket, and close it; closing alone would reset them."""
     accepted: list[socket.socket] = []
     with listening, contextlib.suppress(BlockingIOError):
         listening.settimeout(0)
@@ -56,14 +56,14 @@ def accept_waiting(listening: socket.socket) -> list[socket.socket]:
 
 
 class TlsContextFactory:
-    """Creates uvicorn's TLS context; it can be pickled, unlike the context itself."""
+    """Creates uvicorn's TLS context; unlike the context itself, it can be pickled."""
 
     def __init__(self, cert: Path, key: Path) -> None:
-        """Store the paths of certificate and key; the files are read when called."""
+        """The files are read when called."""
         self._cert, self._key = cert, key
 
     def __call__(self, config: object = None, default: object = None) -> ssl.SSLContext:
-        """Return a server's context; the arguments, uvicorn's own settings and context, are not used.
+        """Return a server's context; the arguments, passed by uvicorn, are not used.
 
         Raises:
             UsageError: a file cannot be read, is a pipe or a device, or the two do not match.
@@ -85,10 +85,10 @@ class TlsContextFactory:
 
 
 def tls_context_factory(settings: TlsSettings) -> Callable[..., ssl.SSLContext] | None:
-    """Return what creates uvicorn's TLS context, None without TLS.
+    """Return a factory of uvicorn's TLS context, None without TLS.
 
     Raises:
-        UsageError: certificate and key cannot be used; they are read here once, before a socket is opened.
+        UsageError: certificate and key are unusable; they are read here once, before a socket is opened.
     """
     if settings.cert is None or settings.key is None:
         return None

@@ -20,7 +20,7 @@ _STABLE_AFTER = 10.0
 _MAX_RESTART_DELAY = 10.0
 
 READY, RELOADED = "ready", "reloaded"
-"""Messages from workers to their parent, one a line; `ready` is followed by the lines to print."""
+"""Messages from workers to their parent, one per line; `ready` is followed by the lines to print."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,9 @@ class WorkerSupervisor:
     """Keeps a number of workers running.
 
     Args:
-        config: of each worker.
-        listening: the socket that they share; connections that wait are accepted by the others when a worker dies.
-        count: how many.
+        listening: the shared socket; when a worker dies, the others accept waiting connections.
         print_line: called with the messages of the first worker that is ready.
-        stop_timeout: seconds after the signal to stop after which a worker that still runs is killed.
+        stop_timeout: seconds after the signal to stop until a running worker is killed.
     """
 
     config: WorkerConfig
@@ -78,7 +76,7 @@ class WorkerSupervisor:
     _next_start: float = 0.0
 
     def run(self) -> None:
-        """Keep workers running until SIGTERM or Ctrl-C; return when the last one has ended.
+        """Keep workers running until SIGTERM or Ctrl-C, and return when the last one has ended.
 
         Raises:
             AssayError: the first worker does not start; it has printed why.
@@ -164,7 +162,6 @@ class WorkerSupervisor:
             self._spawn()
 
     def _handle_signals(self) -> None:
-        """Act on the signals received since the last call."""
         if self._reload:
             self._reload = False
             self._forward(signal.SIGHUP)

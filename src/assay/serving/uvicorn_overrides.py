@@ -1,9 +1,9 @@
-"""The classes of uvicorn whose internals are overridden: its HTTP protocol and its server.
+"""Subclasses of uvicorn's HTTP protocol and server that override internals.
 
-Messages get limits (`http_messages`). A request is parsed when the one before it has been answered, and few start in
-one iteration of the event loop: until then its bytes wait, and no more are read. All of it applies to every route.
+Messages are limited (`http_messages`). A request is parsed when the previous one has been answered, and few start in
+one iteration of the event loop; until then its bytes are held and reading is paused. This applies to every route.
 
-`pyproject.toml` pins uvicorn, and `tests/serving/test_uvicorn_overrides.py` fails when what is used here changes.
+`pyproject.toml` pins uvicorn, and `tests/serving/test_uvicorn_overrides.py` fails when the used internals change.
 """
 
 import asyncio
@@ -44,12 +44,12 @@ _LINGER = 1.0
 """Seconds in which a rejected client may read its response; a connection closed while bytes arrive is reset."""
 _LINGER_BYTES = 2**25
 _ACCEPTS_PER_ITERATION = 8
-"""Connections that are accepted in one iteration of the event loop: libuv accepts one from each handle."""
+"""Connections accepted in one iteration of the event loop: libuv accepts one from each handle."""
 _LAST_REQUEST_DELAY = 0.1
 
 
 class _HoldableFlowControl(FlowControl):
-    """Reading that stays paused while bytes of a further request wait."""
+    """Keeps reading paused while bytes of a further request wait."""
 
     held = False
 
@@ -71,15 +71,14 @@ class LimitedHttpProtocol(MessageLimits, HttpToolsProtocol):
     """Loop time at which bytes arrived last."""
     _timer: asyncio.TimerHandle | None = None
     _held = b""
-    """Bytes of requests that have to wait: for the response to the one before, or for the scheduler."""
+    """Bytes of requests that wait for the previous response or for the scheduler."""
     _rejected = False
-    """Whether further bytes are discarded."""
     _discarded = 0
     _last_error: tuple[int, str] | None = None
     """Status and message of the response after all requests before it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count the connection, and wait a limited time for a head."""
+        """Count the connection, and start the timer of the head."""
         super().connection_made(transport)
         self.flow = _HoldableFlowControl(transport)
         self.active_at = self.loop.time()
@@ -116,7 +115,7 @@ class LimitedHttpProtocol(MessageLimits, HttpToolsProtocol):
         self.flow.pause_reading()
 
     def _parse(self, data: bytes) -> None:
-        """Parse bytes, as far as the request before has been answered."""
+        """Parse bytes until a request has to wait for the previous response."""
         start, size = 0, len(data)
         while start < size and not self._rejected:
             if self.in_head and not self.is_idle:
@@ -145,7 +144,7 @@ class LimitedHttpProtocol(MessageLimits, HttpToolsProtocol):
             self._reject(*((reason.status, reason.text) if isinstance(reason, LimitExceededError) else _INVALID))
 
     def on_message_begin(self) -> None:
-        """Begin to count."""
+        """Reset the counters."""
         super().on_message_begin()
         self.begin_message()
         self._unset_keepalive_if_required()
@@ -157,7 +156,7 @@ class LimitedHttpProtocol(MessageLimits, HttpToolsProtocol):
             raise LimitExceededError(414, "The address is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header field, without the white space around its value (RFC 9110, 5.5); drop a trailer."""
+        """Keep a header field, without white space around its value (RFC 9110, 5.5); drop a trailer."""
         self.count_field(name, value)
         if self.in_head:
             # Instead of uvicorn's own method, since it is called for every field.
@@ -199,13 +198,13 @@ class LimitedHttpProtocol(MessageLimits, HttpToolsProtocol):
         cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        """Note that the body, trailers included, has arrived."""
+        """Note that the body and its trailers have arrived."""
         self.end_message()
         if not self.parser.should_upgrade():
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Continue with the next request, or send the error response that was waiting."""
+        """Continue with the next request, or send the pending error response."""
         was_last = not self.pipeline
         super().on_response_complete()
         if was_last and self._last_error is not None:
@@ -223,7 +222,7 @@ class LimitedHttpProtocol(MessageLimits, HttpToolsProtocol):
             super().timeout_keep_alive_handler()
 
     def shutdown(self) -> None:
-        """Close after the request that is being answered or waits for the scheduler."""
+        """Close after the current request, and any that waits for the scheduler."""
         if self._held and self.is_idle:
             self._parse_held()
         super().shutdown()
@@ -242,7 +241,7 @@ class LimitedHttpProtocol(MessageLimits, HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _parse_without_upgrade(self, rest: bytes) -> None:
-        """Parse the head again without its Upgrade header: httptools takes what follows for another protocol."""
+        """Parse the head again without its Upgrade header, after which httptools would expect another protocol."""
         method = self.parser.get_method()
         if method == b"CONNECT":
             self._reject(*_INVALID)
@@ -268,7 +267,7 @@ class LimitedHttpProtocol(MessageLimits, HttpToolsProtocol):
             self._reject(408, "The headers took too long")
 
     def _reject(self, status: int, text: str) -> None:
-        """Respond to what cannot be parsed, after the requests before it, and close."""
+        """Respond to an invalid message, after the requests before it, and close."""
         _LOG.warning("a request was rejected with %d: %s", status, text)
         self._rejected = True
         self._stop_timer()
@@ -305,7 +304,7 @@ class LimitedHttpProtocol(MessageLimits, HttpToolsProtocol):
 
 
 class GracefulServer(uvicorn.Server):
-    """uvicorn's server with signal handlers in the event loop, and a shutdown that loses no connection."""
+    """uvicorn's server with signal handlers in the event loop, and a shutdown that resets no connection."""
 
     def __init__(
         self,
@@ -335,7 +334,7 @@ class GracefulServer(uvicorn.Server):
         self._on_startup()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept the connections that wait already, stop listening, and answer what was accepted."""
+        """Accept waiting connections, stop listening, and respond to all accepted requests."""
         waiting = [listening.dup() for listening in sockets or ()]
         for server in self.servers:
             server.close()

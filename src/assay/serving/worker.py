@@ -51,17 +51,11 @@ def run_server(
     on_reload: Callable[[], None] = lambda: None,
     parent_pipe: int | None = None,
 ) -> None:
-    """Load models and answer requests until a signal.
+    """Load models and serve until a signal.
 
-    If an image is still being decoded then, the process exits without returning to the caller.
-
-    Args:
-        settings: of the server.
-        sources: of the models.
-        listening: socket at which requests arrive.
-        on_ready: called when requests are accepted.
-        on_reload: called when a client has reloaded the models, for the other workers.
-        parent_pipe: a file descriptor that reads end-of-file when the parent process has ended.
+    If an image is still being decoded then, the process exits without returning to the caller. `on_reload` is called
+    when a client has reloaded the models, for the other workers. `parent_pipe` is a file descriptor that reads
+    end-of-file when the parent process has ended.
 
     Raises:
         AssayError: a model or a component cannot be used.
@@ -94,10 +88,7 @@ def run_server(
 
 
 def _freeze_garbage_collection() -> None:
-    """Exclude the objects that exist now from garbage collection.
-
-    With all objects of the libraries, a collection delays every request by about 50 ms now and then.
-    """
+    """Exclude existing objects from garbage collection, which would occasionally delay requests by about 50 ms."""
     gc.collect()
     gc.freeze()
     gc.collect()  # updates the thresholds to the few objects that are left

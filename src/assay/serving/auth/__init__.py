@@ -10,18 +10,18 @@ ANONYMOUS = "anonymous"
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who asks."""
+    """The client of a request."""
 
     id: str
-    """Name of the client that the key was made for; `ANONYMOUS` where keys are off."""
+    """Name of the client that the key was created for; `ANONYMOUS` if keys are disabled."""
     key_id: str | None
     tier: str
     scopes: frozenset[str]
-    """Of classify, admin, metrics."""
+    """Some of classify, admin, metrics."""
 
 
 class AccessDeniedError(Exception):
-    """A request that is turned away; the app answers `{"error": text}` with this status and these headers."""
+    """A request is rejected; the app responds with `{"error": text}`, this status and these headers."""
 
     def __init__(
         self,
@@ -30,14 +30,7 @@ class AccessDeniedError(Exception):
         headers: Mapping[str, str] | None = None,
         client: Client | None = None,
     ) -> None:
-        """Set what is answered, and to whom.
-
-        Args:
-            status: HTTP status.
-            text: one sentence for the client.
-            headers: such as Retry-After.
-            client: whose key the request proves, for the request log; None where it proves none.
-        """
+        """`client` is the owner of the verified key, for the request log; None if no key was verified."""
         super().__init__(text)
         self.status, self.text, self.headers = status, text, dict(headers or {})
         self.client = client
@@ -45,26 +38,27 @@ class AccessDeniedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AuthRequest:
-    """What the gate may look at: the request without its body."""
+    """The parts of a request that authorization uses: everything but the body."""
 
     method: str
     target: str
-    """Path and query as they were sent, `/classify?detail=1`, nothing decoded."""
+    """Path and query as sent, not decoded: `/classify?detail=1`."""
     headers: Mapping[str, str]
-    """Names in lower case; a header that came several times is one, joined by commas. (A proxy may add an
-    X-Forwarded-For below the one that a client made up: who saw the first alone would believe the client.)"""
+    """Names in lower case; repeated headers are joined by commas. (A proxy may append a second X-Forwarded-For to one
+    that the client has forged; using only the first would trust the client.)
+    """
     peer: str
-    """Address of the socket's other end."""
+    """Address of the other end of the socket."""
     scope: str
-    """What is asked for: classify, admin or metrics."""
+    """Requested scope: classify, admin or metrics."""
 
 
 class Authorization(Protocol):
-    """A request that was let in. Released when its answer has gone out, whatever it is."""
+    """An authorized request; must be released after its response, whatever the outcome."""
 
     @property
     def client(self) -> Client:
-        """Who asks."""
+        """The client of the request."""
 
     @property
     def address(self) -> str:
@@ -72,35 +66,27 @@ class Authorization(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """What the answer carries: RateLimit, RateLimit-Policy."""
+        """Response headers: RateLimit, RateLimit-Policy."""
 
     @property
     def signed(self) -> bool:
         """Whether the body's digest was signed."""
 
     def check_body(self, sha256: str) -> None:
-        """Compare the body's digest (`digest_of` its images) with the signed one, where there is one.
-
-        Raises:
-            AccessDeniedError: they differ.
-        """
+        """Raise `AccessDeniedError` if the digest of the images (`content_digest`) is not the signed one, if any."""
 
     async def release(self) -> None:
-        """Give back the place among the client's requests at a time; may be called more than once."""
+        """Stop counting the request as concurrent; may be called more than once."""
 
 
 class Authorizer(Protocol):
-    """Decides who is let in."""
+    """Decides which requests are allowed."""
 
     async def authorize(self, request: AuthRequest) -> Authorization:
-        """Authenticate, then limit.
-
-        Raises:
-            AccessDeniedError: 401, 403, 429.
-        """
+        """Authenticate a request and apply the limits; raise `AccessDeniedError` (401, 403, 429) to reject it."""
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
 
 
 _ANONYMOUS_CLIENT = Client(ANONYMOUS, None, ANONYMOUS, frozenset({"classify", "admin", "metrics"}))

@@ -28,13 +28,7 @@ class AuthThrottle:
     """Limits failed attempts of each address (IPv6: /64); the address with the oldest failure is evicted first."""
 
     def __init__(self, rate: Rate, clock: Callable[[], float], max_addresses: int = _MAX_ADDRESSES) -> None:
-        """Create an empty throttle.
-
-        Args:
-            rate: allowed failures.
-            clock: monotonic time in seconds.
-            max_addresses: number of addresses stored.
-        """
+        """`rate` is the rate of allowed failures; `clock` returns monotonic seconds."""
         self._rate, self._clock, self._max_addresses = rate, clock, max_addresses
         self._arrivals: OrderedDict[str, int] = OrderedDict()
 
@@ -42,11 +36,7 @@ class AuthThrottle:
         return len(self._arrivals)
 
     def check(self, address: str) -> None:
-        """Check whether an address may try again.
-
-        Raises:
-            AccessDeniedError: 429, it has failed too often.
-        """
+        """Raise `AccessDeniedError` (429) if the address has failed too often."""
         if not self._arrivals:
             return
         ahead = self._ahead(client_subnet(address))
@@ -126,13 +116,9 @@ def sign(secret: str, signed_message: bytes) -> str:
 def content_digest(images: Sequence[str]) -> str:
     """Return the digest that is signed for the images of a request.
 
-    Args:
-        images: SHA-256 of the bytes of each image part, in the order sent, 64 lower-case hexadecimal digits
-            each. If the body is not a form (JSON), the whole body counts as one image.
-
-    Returns:
-        For one image, its own digest; for none, the digest of nothing; for several, the digest of their concatenated
-        hexadecimal digests.
+    `images` are the SHA-256 of each image part in the order sent, as lower-case hexadecimal digits. A body that is
+    not a form (JSON) counts as one image. The digest of one image is its own; of none, that of no bytes; of
+    several, that of their concatenated hexadecimal digests.
     """
     if len(images) == 1:
         return images[0]
@@ -172,15 +158,7 @@ class Authenticator:
         max_clock_skew: int,
         wall_clock: Callable[[], float],
     ) -> None:
-        """Store the sources of keys.
-
-        Args:
-            keys: returns the current API keys.
-            master_keys: returns the current master keys.
-            nonces: the nonces used so far.
-            max_clock_skew: seconds that a client's clock may be off.
-            wall_clock: returns seconds since 1970.
-        """
+        """`max_clock_skew` is in seconds; `wall_clock` returns seconds since 1970."""
         self._keys, self._master_keys, self._nonces = keys, master_keys, nonces
         self._skew, self._wall_clock = max_clock_skew, wall_clock
 

@@ -56,18 +56,9 @@ def open_backends(
     monotonic: Callable[[], float],
     wall_clock: Callable[[], float],
 ) -> AuthBackends:
-    """Create the stores of the settings, which connect on first use.
+    """Create the stores, which connect on first use; raise `UsageError` if the URL of Redis is invalid.
 
-    Args:
-        settings: rate limits, and the URL of Redis.
-        telemetry: receives the status of Redis.
-        folder: of the keys, where nonces are stored too.
-        nonce_seconds: how long a nonce is kept.
-        monotonic: returns seconds that never go back.
-        wall_clock: returns seconds since 1970.
-
-    Raises:
-        UsageError: the URL of Redis is invalid.
+    Nonces are stored in `folder` too, for `nonce_seconds`. `monotonic` and `wall_clock` return seconds.
     """
     limiter = LocalRateLimiter(monotonic)
     file = FileNonceStore(folder / NONCES_FILE, MemoryNonceStore(nonce_seconds, monotonic), nonce_seconds, wall_clock)
@@ -86,8 +77,6 @@ _PUBLIC_SCOPES = frozenset({"classify", "metrics"})
 
 @dataclass(frozen=True, slots=True)
 class _Authorization:
-    """Implements `Authorization`."""
-
     client: Client
     address: str
     headers: Mapping[str, str]
@@ -123,16 +112,7 @@ class RequestAuthorizer:
         authenticator: Authenticator | None,
         monotonic: Callable[[], float],
     ) -> None:
-        """Store settings and components.
-
-        Args:
-            auth: trusted proxies, countries and allowed failures.
-            limits: tiers.
-            telemetry: receives rejected requests.
-            backends: stores of rate limits and nonces.
-            authenticator: verifies keys; None: no key is required.
-            monotonic: returns seconds that never go back.
-        """
+        """Without an `authenticator`, no key is required; `monotonic` returns seconds."""
         self._trusted = parse_networks(auth.proxies)
         self._countries = CountryFilter(auth.countries)
         self._throttle = AuthThrottle(Rate.per_minute(auth.max_failures_per_minute, auth.max_failures_burst), monotonic)
@@ -205,13 +185,6 @@ def make_authorizer(
 ) -> RequestAuthorizer:
     """Create the authorizer of a worker, for use in one event loop.
 
-    Args:
-        auth: keys, trusted proxies and countries.
-        limits: tiers, and the URL of Redis.
-        telemetry: receives rejected requests and the status of Redis.
-        wall_clock: returns seconds since 1970.
-        monotonic: returns seconds that never go back.
-
     Raises:
         AssayError: keys are required and their files are missing, malformed or open to others.
     """
@@ -235,8 +208,6 @@ def make_authorizer(
 
 
 class _CountDenials:
-    """Reports an `AccessDeniedError` raised in the block."""
-
     def __init__(self, telemetry: TelemetrySink, reason: str) -> None:
         self._telemetry, self._reason = telemetry, reason
 

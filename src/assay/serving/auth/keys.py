@@ -42,16 +42,7 @@ class ReloadingFile(Generic[_T]):
     """
 
     def __init__(self, path: Path, load: Callable[[Path], _T], clock: Callable[[], float]) -> None:
-        """Read the file.
-
-        Args:
-            path: the file.
-            load: parses it.
-            clock: monotonic time in seconds.
-
-        Raises:
-            AssayError: the file is invalid.
-        """
+        """Read the file; raise `AssayError` if it is invalid. `clock` returns monotonic seconds."""
         self._path, self._load, self._clock = path, load, clock
         self._lock = threading.Lock()
         self._stamp = self._read_stamp()
@@ -130,11 +121,7 @@ def new_key_id() -> str:
 
 
 def read_keys(path: Path) -> ApiKeys:
-    """Read a key file; a missing one has no keys.
-
-    Raises:
-        AssayError: it is malformed, or others than the owner can write it.
-    """
+    """Read a key file, which may be missing; raise `AssayError` if it is malformed or others can write it."""
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
         rows = json.loads(path.read_bytes())["keys"]
@@ -160,11 +147,7 @@ def edit_keys(path: Path) -> Iterator[ApiKeys]:
 
 
 def find_key(keys: ApiKeys, key_id: str) -> ApiKey:
-    """Return a key by its id.
-
-    Raises:
-        UsageError: there is no such key.
-    """
+    """Return a key by its id; raise `UsageError` if there is none."""
     if key_id not in keys:
         raise UsageError(f"there is no key {key_id}; assay keys list shows them")
     return keys[key_id]
@@ -179,19 +162,7 @@ def create_key(
     clock: Callable[[], float],
     seconds: float | None = None,
 ) -> ApiKey:
-    """Return a new key.
-
-    Args:
-        client: name of the owner.
-        tier: name of the rate-limit tier.
-        scopes: of `SCOPES`.
-        version: of the master key.
-        clock: returns seconds since 1970.
-        seconds: lifetime; None: unlimited.
-
-    Raises:
-        UsageError: a value is invalid.
-    """
+    """Return a new key of the master key `version`, valid for `seconds`; raise `UsageError` for an invalid value."""
     now = int(clock())
     expires = None if seconds is None else int(now + seconds)
     fields = {"client": client, "tier": tier, "scopes": scopes, "version": version}
@@ -211,12 +182,7 @@ class KeyManager:
     """Creates, lists, rotates and revokes the API keys of a folder."""
 
     def __init__(self, folder: Path | None = None, clock: Callable[[], float] = time.time) -> None:
-        """Set the folder; None: `default_keys_folder()`.
-
-        Args:
-            folder: where `keys.json` and `master.keys` are, or will be.
-            clock: seconds since 1970.
-        """
+        """`folder` contains `keys.json` and `master.keys`; None: `default_keys_folder()`."""
         folder = folder or default_keys_folder()
         self._keys_path, self._master_keys_path, self._clock = folder / KEYS_FILE, folder / MASTER_KEYS_FILE, clock
 
@@ -233,13 +199,7 @@ class KeyManager:
         return f"{key.id}.{read_master_keys(self._master_keys_path).secret(key.version, key.id)}"
 
     def create(self, client: str, tier: str, scopes: tuple[str, ...], seconds: float | None = None) -> ApiKey:
-        """Create a key, and the first master key if there is none.
-
-        Args:
-            client: name of the owner.
-            tier: name of the rate-limit tier.
-            scopes: of `SCOPES`.
-            seconds: lifetime; None: unlimited.
+        """Create a key that is valid for `seconds` (None: unlimited), and the first master key if there is none.
 
         Raises:
             UsageError: a value is invalid.
@@ -253,10 +213,7 @@ class KeyManager:
     def rotate(self, key_id: str, grace: float) -> ApiKey:
         """Replace a key by a new one with the same client and lifetime; the old one expires after `grace` seconds.
 
-        An expired key can be rotated too, and stays expired.
-
-        Raises:
-            UsageError: there is no such key, or it was revoked.
+        An expired key stays expired. Raises `UsageError` if there is no such key or it was revoked.
         """
         with edit_keys(self._keys_path) as keys:
             old, now = find_key(keys, key_id), self._clock()
@@ -271,11 +228,7 @@ class KeyManager:
         return new
 
     def revoke(self, key_id: str) -> ApiKey:
-        """Revoke a key; no-op if it is revoked.
-
-        Raises:
-            UsageError: there is no such key.
-        """
+        """Revoke a key, if it is not revoked; raise `UsageError` if there is no such key."""
         with edit_keys(self._keys_path) as keys:
             key = find_key(keys, key_id)
             if key.revoked is None:

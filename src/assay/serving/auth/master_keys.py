@@ -27,7 +27,6 @@ class MasterKeys:
     """Master keys by version; the repr shows versions only."""
 
     def __init__(self, masters: Mapping[int, bytes]) -> None:
-        """Store one or more master keys of at least 32 bytes, by version."""
         self._masters = dict(masters)
 
     def __repr__(self) -> str:
@@ -42,11 +41,7 @@ class MasterKeys:
         return version in self._masters
 
     def secret(self, version: int, key_id: str) -> str:
-        """Return the secret of an API key: 43 characters of URL-safe base64, 256 bits.
-
-        Raises:
-            KeyError: there is no such version.
-        """
+        """Return an API key's secret: 43 characters of URL-safe base64; `KeyError` for an unknown version."""
         message = f"{version}|{key_id}".encode()
         digest = hmac.digest(self._masters[version], message, hashlib.sha256)
         return urlsafe_b64encode(digest).rstrip(b"=").decode()
@@ -93,11 +88,7 @@ def has_master_keys(path: Path) -> bool:
 
 
 def add_master_key(path: Path) -> MasterKeys:
-    """Add a version, or create the first one.
-
-    Raises:
-        UsageError: the master keys are in the environment.
-    """
+    """Add a version, or create the first one; raise `UsageError` if the master keys are in the environment."""
     if os.environ.get(MASTER_KEYS_VARIABLE):
         raise UsageError(f"the master keys are in the environment; add a version to {MASTER_KEYS_VARIABLE} there")
     master_keys = (read_master_keys(path) if path.exists() else MasterKeys({})).with_new_version()

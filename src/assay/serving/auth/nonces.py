@@ -72,14 +72,7 @@ class FileNonceStore:
     """
 
     def __init__(self, path: Path, local: MemoryNonceStore, seconds: float, wall: Callable[[], float]) -> None:
-        """Open the file on first use.
-
-        Args:
-            path: of the file.
-            local: checked first; it also bounds the nonces of a key.
-            seconds: how long a nonce is kept.
-            wall: current time in seconds since 1970.
-        """
+        """`local` is checked first and bounds the nonces per key; `wall` returns seconds since 1970."""
         self._path, self._local, self._seconds, self._wall = path, local, seconds, wall
         self._database: sqlite3.Connection | None = None
         self._swept = float("-inf")

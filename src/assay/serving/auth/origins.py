@@ -15,13 +15,12 @@ _LOCAL = "localhost"
 
 
 class OriginPolicy:
-    """Decides by Host, Origin and Sec-Fetch-Site.
+    """Checks Host, Origin and Sec-Fetch-Site.
 
     Args:
         listening: address or name that the server listens at. At a loopback address, requests must name a
-            loopback address, `localhost`, or one of `hosts`. At any other, the server is open to its network
-            on purpose: names are then checked only if there are `hosts`, and addresses never, since a page
-            cannot have an address's origin by DNS.
+            loopback address, `localhost`, or one of `hosts`. At any other, names are checked only if there are
+            `hosts`, and addresses never, since a page cannot obtain an address as its origin by DNS.
         hosts: further names of the server, without ports; `*`: any.
         origins: origins of other servers' pages that may use this one; `*`: any.
     """
@@ -34,14 +33,10 @@ class OriginPolicy:
         self._origins = frozenset(origin.lower() for origin in origins)
 
     def check(self, method: str, headers: Mapping[str, str]) -> None:
-        """Let a request pass.
-
-        Args:
-            method: GET, POST, ...
-            headers: names in lower case; a header that came several times is one, joined by commas.
+        """Check a request by its method and headers, whose names are in lower case; repeated ones are joined by commas.
 
         Raises:
-            Refusal: 403, the name is not this server's, or another server's page asks.
+            AccessDeniedError: 403, the host name is not this server's, or the request is from another server's page.
         """
         host = headers.get("host")
         if host and self._checks_host and not self._knows(host):
@@ -69,12 +64,12 @@ class OriginPolicy:
         return headers.get("sec-fetch-site", "none") in _OWN_SITES or _is_link_navigation(method, headers)
 
     def _of_own_name(self, origin: str) -> bool:
-        """Tell whether an origin has a name of this server: a proxy may have replaced the Host."""
+        """Return whether an origin has a name of this server: a proxy may have replaced the Host."""
         return host_name(origin.partition("://")[2]) in self._hosts
 
 
 def same_origin(headers: Mapping[str, str]) -> bool:
-    """Tell whether a request comes from a page of the very host that it asks, or from no page at all."""
+    """Return whether a request comes from a page of the requested host, or not from a page."""
     origin = headers.get("origin")
     if origin is None:
         return True
@@ -86,18 +81,18 @@ def same_origin(headers: Mapping[str, str]) -> bool:
 
 
 def is_from_own_page(headers: Mapping[str, str]) -> bool:
-    """Tell whether a request comes from this server's own page, or from no browser."""
+    """Return whether a request comes from this server's own page, or not from a browser."""
     return same_origin(headers) and headers.get("sec-fetch-site", "none") in _OWN_SITES
 
 
 def is_loopback_host_header(host: str) -> bool:
-    """Tell whether a Host header is `localhost` or a loopback address, with any port."""
+    """Return whether a Host header is `localhost` or a loopback address, with any port."""
     name = host_name(host)
     return name is not None and is_loopback(name)
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address or name, without a port, is of this machine alone."""
+    """Return whether an address or name, without a port, is a loopback one."""
     if host == _LOCAL:
         return True
     address = _address(host)
@@ -106,7 +101,7 @@ def is_loopback(host: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def host_name(host: str) -> str | None:
-    """Return the name in a Host header, in lower case and without its port; None where it is malformed."""
+    """Return the name in a Host header, in lower case and without its port; None if it is malformed."""
     found = _HOST.fullmatch(host.strip())
     return None if found is None else _normalize_host(found[1])
 
@@ -129,7 +124,7 @@ def _address(name: str) -> IPv4Address | IPv6Address | None:
 
 
 def _is_link_navigation(method: str, headers: Mapping[str, str]) -> bool:
-    """Tell whether a person has followed a link: the page that has the link does not see the answer."""
+    """Return whether the user has followed a link: the page with the link cannot read the response."""
     return (
         method in {"GET", "HEAD"}
         and headers.get("sec-fetch-mode") == "navigate"

@@ -39,7 +39,7 @@ class Rate:
     def ahead(self, arrival: int, now: int) -> int:
         """Return how many microseconds a stored arrival lies in the future, at most a whole burst.
 
-        The bound matters when the clock was set back or the client's tier was raised.
+        The limit matters after the clock was set back or the client's tier was raised.
         """
         return min(max(arrival - now, 0), self.interval * self.burst)
 
@@ -78,13 +78,7 @@ class RateLimiter(Protocol):
     """Limits the rate and the number of concurrent requests of each client."""
 
     async def acquire(self, key: str, tier: Tier, request_id: str) -> RateLimitDecision:
-        """Count a request if it is allowed.
-
-        Args:
-            key: of the client.
-            tier: limits of the client.
-            request_id: identifies the request in `release`.
-        """
+        """Count a request if it is allowed; `request_id` identifies it in `release`."""
 
     async def release(self, key: str, request_id: str) -> None:
         """Count a request as finished; no-op if it was released before or not allowed."""
@@ -98,11 +92,8 @@ def tier_rate(tier: Tier) -> Rate:
 def make_decision(rate: Rate, ahead: int, *, allowed: bool, busy: bool = False) -> RateLimitDecision:
     """Return the decision on a request.
 
-    Args:
-        rate: of the client.
-        ahead: microseconds to the next arrival, including this request if it is allowed.
-        allowed: whether it is.
-        busy: it is denied because too many requests of the client are in progress; Retry-After is then 1 s.
+    `ahead` is in microseconds and includes this request if it is allowed. `busy`: too many requests of the client
+    are in progress; Retry-After is then 1 s.
     """
     wait = 0.0 if allowed else max(rate.wait(ahead), 1.0 if busy else 0.0)
     return RateLimitDecision(allowed, 0 if busy else rate.remaining(ahead), wait, ahead / MICROSECONDS)
@@ -197,18 +188,12 @@ _ACQUIRED, _BUSY = 0, 2
 class RedisRateCounter:
     """Counts in Redis with one atomic script, by the clock of Redis. Raises the errors of redis-py.
 
-    Requests in progress are a sorted set of leases that expire, so that a worker that dies frees its places. A key
-    that holds what the script cannot have written is corrupt: it is treated as missing and replaced.
+    Requests in progress are a sorted set of leases that expire, so that a crashed worker's requests are freed. A key
+    whose value the script cannot have written is corrupt: it is treated as missing and replaced.
     """
 
     def __init__(self, redis: "Redis", lease_timeout: float, on_corrupt: Callable[[int], None]) -> None:
-        """Register the script.
-
-        Args:
-            redis: the connection pool.
-            lease_timeout: seconds after which a request no longer counts as in progress.
-            on_corrupt: called with the number of corrupt values.
-        """
+        """`lease_timeout` is in seconds; `on_corrupt` is called with the number of corrupt values."""
         self._redis, self._lasts, self._on_corrupt = redis, round(lease_timeout * 1_000_000), on_corrupt
         self._script = redis.register_script(_ACQUIRE_SCRIPT)
 

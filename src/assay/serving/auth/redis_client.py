@@ -19,23 +19,14 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 _FAILURES = (RedisError, OSError)  # TimeoutError is an OSError
 _PROBE_TIMEOUT = 1.0
-"""Seconds, longer than a request waits: connecting, above all with TLS, takes longer than a command."""
+"""Seconds; longer than a request waits, since connecting takes longer than a command, above all with TLS."""
 
 
 class ReconnectingRedis:
-    """A Redis that may be unavailable. Meanwhile no request waits for it: a background task tries to reconnect."""
+    """A Redis that may be unavailable. Meanwhile requests do not wait for it: a background task tries to reconnect."""
 
     def __init__(self, url: str, settings: RateLimitSettings, telemetry: TelemetrySink) -> None:
-        """Connect on first use.
-
-        Args:
-            url: redis://, rediss:// or unix://.
-            settings: timeout and retry interval.
-            telemetry: receives the status of Redis.
-
-        Raises:
-            UsageError: the URL is invalid.
-        """
+        """Connect to redis://, rediss:// or unix:// on first use; raise `UsageError` if the URL is invalid."""
         try:
             # No retries: a nonce that Redis has seen must not be sent again.
             self.redis = Redis.from_url(
@@ -75,7 +66,7 @@ class ReconnectingRedis:
         return result
 
     def report_corrupt(self, store: str, count: int = 1) -> None:
-        """Report values that no server has written."""
+        """Report corrupt values."""
         for _ in range(count):
             self._telemetry.emit(CorruptValueFound(store))
 

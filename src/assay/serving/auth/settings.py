@@ -33,19 +33,20 @@ def _check_network(text: str) -> str:
 Country = Annotated[str, AfterValidator(_check_country)]
 """Two letters of ISO 3166-1."""
 Cidr = Annotated[str, AfterValidator(_check_network)]
-"""An address or a block of addresses, as 10.0.0.0/8."""
+"""An address or a block of addresses, such as 10.0.0.0/8."""
 
 
 class CountrySettings(Settings):
-    """From where requests are taken, by the address of the client."""
+    """Countries from which requests are accepted, by the client's address."""
 
     allow: tuple[Country, ...] = ()
     """Only these countries; empty: all."""
     deny: tuple[Country, ...] = ()
     """Not these countries."""
     unknown: Literal["allow", "deny"] | None = None
-    """What becomes of addresses whose country is not known: private ones, loopback, IPv6. None: refused where
-    there is an allow list, let in where there is not."""
+    """Whether addresses of unknown country (private, loopback, IPv6) are allowed. None: denied if there is an allow
+    list, else allowed.
+    """
 
     @model_validator(mode="after")
     def _one_list(self) -> Self:
@@ -55,61 +56,62 @@ class CountrySettings(Settings):
 
 
 class AuthSettings(Settings):
-    """Who may ask."""
+    """Authentication of clients."""
 
     required: bool = True
-    """Whether a key is needed. Without, everybody is `anonymous`; /admin then answers this machine only."""
+    """Whether a key is required. If not, every client is `anonymous`, and /admin responds to this machine only."""
     folder: Path = Field(default_factory=default_keys_folder)
-    """Where keys.json and master.keys are, as `assay keys` writes them."""
+    """Folder of keys.json and master.keys, as written by `assay keys`."""
     max_clock_skew: Annotated[int, Field(ge=1, le=3600)] = 300
-    """How far the clock of a client that signs may be off, both ways."""
+    """Maximum difference in seconds between the clocks of a signing client and the server, in both directions."""
     max_failures_per_minute: Annotated[float, Field(gt=0)] = 30.0
-    """Wrong keys an address may go on trying; more are answered 429 unread."""
+    """Sustained rate of wrong keys per address; above it, requests get 429 before their key is checked."""
     max_failures_burst: Annotated[int, Field(ge=1)] = 30
-    """Wrong keys an address may try at once."""
+    """Wrong keys that an address may send at once."""
     proxies: tuple[Cidr, ...] = ()
-    """Proxies whose X-Forwarded-For is believed. The HTTP server itself must not rewrite addresses."""
+    """Proxies whose X-Forwarded-For is trusted. The HTTP server itself must not rewrite addresses."""
     countries: CountrySettings = CountrySettings()
-    """From where requests are taken."""
+    """Countries from which requests are accepted."""
 
 
 class Tier(Settings):
-    """What a client of this tier is promised, and no more."""
+    """Limits of the clients in one tier."""
 
     per_minute: Annotated[int, Field(ge=1, le=600_000)]
-    """Requests a minute that may go on forever."""
+    """Sustained requests per minute."""
     burst: Annotated[int, Field(ge=1)]
-    """Requests that may come at once after a rest."""
+    """Requests allowed at once after an idle period."""
     max_concurrent: Annotated[int, Field(ge=1)]
-    """Requests being answered at the same time."""
+    """Maximum number of concurrent requests."""
 
 
 TierName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
-"""Lower-case letters, digits, - and _; it stands in headers and metrics."""
+"""Lower-case letters, digits, - and _; used in headers and metrics."""
 DEFAULT_TIERS: dict[TierName, Tier] = {
     "bronze": Tier(per_minute=60, burst=10, max_concurrent=4),
     "silver": Tier(per_minute=600, burst=50, max_concurrent=16),
     "gold": Tier(per_minute=6000, burst=200, max_concurrent=64),
 }
-"""The tiers there are unless the settings say otherwise."""
+"""Default tiers."""
 
 
 class RateLimitSettings(Settings):
-    """How often clients may ask."""
+    """Rate limits of clients."""
 
     tiers: dict[TierName, Tier] = DEFAULT_TIERS
     """Tiers by name."""
     anonymous: str | None = None
-    """Tier of each address where keys are off; none: no limit."""
+    """Tier of each address if keys are disabled; None: no limit."""
     redis: SecretStr | None = None
-    """Address of the Redis that workers and machines share, as redis://host:6379/0; none: every process
-    counts by itself. Secret, since it may hold a password."""
+    """URL of the Redis shared by workers and machines, such as redis://host:6379/0; None: every process counts
+    separately. Secret, since it may contain a password.
+    """
     redis_timeout: Annotated[float, Field(gt=0, le=1)] = 0.04
-    """How long a request waits for Redis before the process counts by itself."""
+    """Seconds that a request waits for Redis before the process counts by itself."""
     retry_interval: Annotated[float, Field(gt=0)] = 1.0
-    """How often a Redis that is away is looked for."""
+    """Seconds between attempts to reconnect to Redis."""
     lease_timeout: Annotated[float, Field(ge=1)] = 120.0
-    """After so long a request no longer counts as being answered: its worker has died."""
+    """Seconds after which a request no longer counts as in progress, in case its worker has crashed."""
 
     @model_validator(mode="after")
     def _known_tier(self) -> Self:

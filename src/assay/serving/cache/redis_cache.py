@@ -1,7 +1,4 @@
-"""Cache results in Redis, shared by all processes and machines, with a timeout, a circuit breaker.
-
-Checksums.
-"""
+"""Cache results in Redis, shared by all processes and machines, with checksums, a timeout and a circuit breaker."""
 
 import logging
 import math
@@ -21,7 +18,7 @@ from assay.serving.telemetry import CacheRequested, CorruptValueFound, Dependenc
 _log = logging.getLogger(__name__)
 _DIGEST_BYTES = 16
 _MAX_VALUE_BYTES = 2**20
-"""Bytes of a value at most, its digest included; longer answers are not kept, longer values not read."""
+"""Maximum bytes of a value, including its digest; longer values are neither stored nor read."""
 
 
 class RedisCache:
@@ -36,17 +33,17 @@ class RedisCache:
         telemetry: TelemetrySink,
         breaker: CircuitBreaker | None = None,
     ) -> None:
-        """Connect when first asked.
+        """Connect on first use.
 
         Args:
             address: redis://, rediss:// or unix://.
-            ttl: seconds that an answer is kept.
-            timeout: seconds that one call may take, connecting included.
-            telemetry: told when Redis is away and when it is back.
-            breaker: decides when Redis is left alone.
+            ttl: seconds that a result is kept.
+            timeout: seconds that one call may take, including connecting.
+            telemetry: receives the status of Redis.
+            breaker: decides when Redis is not called.
 
         Raises:
-            UsageError: the address is none.
+            UsageError: the address is invalid.
         """
         try:
             # As many connections as requests at a time, which the app bounds; the pool that makes callers
@@ -70,7 +67,7 @@ class RedisCache:
         self._in_time = TimeoutRunner()
 
     async def get(self, key: str) -> bytes | None:
-        """Return what was put under `key`, or None; None too when Redis does not answer in time."""
+        """Return the value of `key`; None if there is none, or Redis does not respond in time."""
         found = await self._ask(lambda: self._read(key))
         if not isinstance(found, bytes) or not found:
             return None

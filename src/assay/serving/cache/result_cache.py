@@ -1,7 +1,4 @@
-"""Cache results in memory in front of an optional Redis.
-
-Compute a result once for concurrent equal requests.
-"""
+"""Cache results in memory and optionally in Redis, and compute a result once for concurrent equal requests."""
 
 import asyncio
 import hashlib
@@ -39,8 +36,8 @@ class SingleFlight(Generic[_T]):
     async def run(self, key: str, compute: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Return the result of `compute`, shared by all callers that wait for `key`.
 
-        An exception is raised in all of them. Cancelling a caller does not cancel the computation, unless it is the
-        last one: a caller's own timeout goes around this call, not into `compute`.
+        An exception is raised in all of them. Cancelling a caller cancels the computation only if it is the last, so
+        apply a caller's timeout around this call, not inside `compute`.
         """
         flight = self._flights.get(key)
         if flight is None:
@@ -83,10 +80,8 @@ _FORMAT_VERSION = 3  # increment when the meaning of the values changes
 def cache_key(sha256: str, model_version: str, options: Mapping[str, str | float | bool | None]) -> str:
     """Return the cache key of a result: equal only for equal photos, models and options.
 
-    Args:
-        sha256: of the uploaded bytes, 64 hexadecimal digits.
-        model_version: of the bundle; it covers weights, preprocessing, classes, temperature and limits.
-        options: further inputs of the result, such as `explain`; their order does not matter.
+    `sha256` is that of the uploaded bytes, as 64 hexadecimal digits. `model_version` covers weights, preprocessing,
+    classes, temperature and limits. `options` are further inputs of the result, such as `explain`, in any order.
     """
     return f"{_key_prefix(repr((model_version, sorted(options.items()))))}:{sha256}"
 
@@ -106,24 +101,17 @@ class _Entry(NamedTuple):
 
 
 class MemoryCache:
-    """A cache bounded in bytes and entries. For one event loop; nothing in it waits."""
+    """A cache bounded in bytes and entries. For one event loop; never waits."""
 
     def __init__(self, *, entries: int, size: int, ttl: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Set the bounds.
-
-        Args:
-            entries: kept at most.
-            size: bytes at most, keys and Python's own objects included.
-            ttl: seconds that an entry lives.
-            clock: seconds that never go back.
-        """
+        """`size` is in bytes, including keys and Python's own objects; entries expire after `ttl` seconds."""
         self._entries, self._size, self._ttl, self._clock = entries, size, ttl, clock
         self._kept: OrderedDict[str, _Entry] = OrderedDict()
         self._used = 0
 
     @property
     def used(self) -> int:
-        """Bytes that are taken."""
+        """Bytes in use."""
         return self._used
 
     def __len__(self) -> int:
@@ -141,7 +129,7 @@ class MemoryCache:
         return entry.value
 
     async def put(self, key: str, value: bytes) -> None:
-        """Keep `value`; one that is larger than the whole cache is not kept."""
+        """Store `value`, unless it is larger than the whole cache."""
         if key in self._kept:
             self._drop(key)
         if _entry_bytes(key, value) > self._size:
@@ -152,7 +140,7 @@ class MemoryCache:
             self._drop(next(iter(self._kept)))
 
     async def close(self) -> None:
-        """Forget everything."""
+        """Remove all entries."""
         self._kept.clear()
         self._used = 0
 
@@ -165,19 +153,14 @@ def _entry_bytes(key: str, value: bytes) -> int:
 
 
 class TieredCache:
-    """Several caches as one. The value of a key never changes, so that no tier can be outdated."""
+    """Several caches as one. The value of a key never changes, so no tier can be outdated."""
 
     def __init__(self, tiers: Sequence[Cache], telemetry: TelemetrySink) -> None:
-        """Join caches.
-
-        Args:
-            tiers: nearest first; none at all: nothing is kept.
-            telemetry: told of every hit and miss.
-        """
+        """`tiers` are nearest first; without any, nothing is cached."""
         self._tiers, self._telemetry = tuple(tiers), telemetry
 
     async def get(self, key: str) -> bytes | None:
-        """Return what the nearest tier that knows `key` holds, or None."""
+        """Return the value of `key` from the nearest tier that has it, or None."""
         for place, tier in enumerate(self._tiers):
             value = await tier.get(key)
             if value is not None:
@@ -189,7 +172,7 @@ class TieredCache:
         return None
 
     async def put(self, key: str, value: bytes) -> None:
-        """Keep `value` in every tier."""
+        """Store `value` in every tier."""
         for tier in self._tiers:
             await tier.put(key, value)
 
@@ -206,15 +189,7 @@ _MIB = 2**20
 
 
 def make_cache(settings: CacheSettings, telemetry: TelemetrySink) -> Cache:
-    """Return a cache in process, before Redis where an address is given.
-
-    Args:
-        settings: bounds and addresses.
-        telemetry: told of hits, misses and outages.
-
-    Raises:
-        UsageError: the address of Redis is none.
-    """
+    """Return a cache in memory, in front of Redis if configured; raise `UsageError` if its URL is invalid."""
     tiers: list[Cache] = []
     if settings.entries:
         size = round(settings.megabytes * _MIB)

@@ -1,7 +1,4 @@
-"""The request log: a record of every request in SQLite or MongoDB.
-
-Uncertain photos kept for labelling; their settings.
-"""
+"""The request log: a record of every request in SQLite or MongoDB, and uncertain photos kept for labelling."""
 
 import os
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""Write request records to the database in the background, in batches.
-
-Spool them while it is unavailable.
-"""
+"""Write request records to the database in the background, in batches, and spool them while it is unavailable."""
 
 import asyncio
 import logging
@@ -37,14 +34,7 @@ class RequestLogWriter:
         *,
         breaker: CircuitBreaker | None = None,
     ) -> None:
-        """Set what it writes to.
-
-        Args:
-            store: the database; opened and closed here.
-            settings: how much may wait, and where; without a spool's folder it waits in memory alone.
-            telemetry: told of the backlog and of outages.
-            breaker: decides when a database that is away is tried again.
-        """
+        """The writer opens and closes the store. Without a spool folder, records wait in memory only."""
         self._store, self._settings, self._telemetry = store, settings, telemetry
         self._breaker = breaker or CircuitBreaker(failures=1, pause=0.5, max_pause=10.0)
         self._spool: Spool | None = None
@@ -60,16 +50,16 @@ class RequestLogWriter:
 
     @property
     def backlog(self) -> int:
-        """Records that wait to be written, in memory and on disk."""
+        """Number of records to be written, in memory and on disk."""
         return len(self._queue) + self._spooled
 
     @property
     def dropped(self) -> int:
-        """Records given up since the start."""
+        """Number of records dropped since the start."""
         return self._dropped
 
     def record(self, record: RequestRecord) -> None:
-        """Take a record; it is written soon. Never waits, never fails."""
+        """Queue a record. Never blocks or raises."""
         if len(self._queue) >= self._settings.queue_size:
             self._dropped += 1
         else:
@@ -77,11 +67,7 @@ class RequestLogWriter:
         self._awake.set()
 
     async def start(self) -> None:
-        """Open the database and begin to write; a database that is away is no error.
-
-        Raises:
-            AssayError: its address cannot be right.
-        """
+        """Open the database, which may be unavailable, and start writing; raise `AssayError` for a bad address."""
         if self._spool is not None:
             try:
                 await self._on_disk(self._spool.open)
@@ -94,7 +80,7 @@ class RequestLogWriter:
         self._task = asyncio.create_task(self._run(), name="request log writer")
 
     async def flush(self) -> None:
-        """Write all that waits, as far as database and disk let it; return when that is done."""
+        """Write all waiting records, as far as database and disk allow; return when that is done."""
         async with self._turn:
             await self._write_queue()
             while self._spooled and await self._drain():
@@ -102,9 +88,9 @@ class RequestLogWriter:
             self._telemetry.emit(RequestLogStatus(self.backlog, self._dropped))
 
     async def close(self) -> None:
-        """Write what waits, to the database or else to the spool, and let go of both.
+        """Write waiting records to the database or else to the spool, and close both.
 
-        What the spool holds stays there for the next start.
+        Spooled records are written after the next start.
         """
         self._closing.set()
         self._awake.set()
@@ -137,7 +123,7 @@ class RequestLogWriter:
                 self._telemetry.emit(RequestLogStatus(self.backlog, self._dropped))
 
     async def _pause(self) -> None:
-        """Wait until there is something to do: a record, or another look at what is full or away."""
+        """Wait until there is a record, or until it is time to retry what is full or unavailable."""
         if self._stuck:
             await _wait_at_most(_RETRY_SECONDS, self._closing)
             return
@@ -151,7 +137,7 @@ class RequestLogWriter:
             await _wait_at_most(self._settings.flush_interval, self._closing)
 
     async def _write_queue(self) -> bool:
-        """Empty the queue into the database, or else the spool; return whether they took all of it."""
+        """Write the queue to the database, or else to the spool; return whether everything was written."""
         while self._queue:
             batch = list(islice(self._queue, self._settings.batch_size))
             taken = len(batch) if await self._write(batch) else await self._wait_on_disk(batch)
@@ -162,7 +148,7 @@ class RequestLogWriter:
         return True
 
     async def _drain(self) -> bool:
-        """Store the spool's oldest file; return whether that succeeded."""
+        """Write the spool's oldest file to the database; return whether that succeeded."""
         if self._spool is None or not self._breaker.due:
             return False
         try:
@@ -179,7 +165,7 @@ class RequestLogWriter:
         return True
 
     async def _write(self, batch: Sequence[RequestRecord]) -> bool:
-        """Return whether the database has taken a batch."""
+        """Write a batch to the database; return whether that succeeded."""
         if not self._breaker.allows():
             return False
         try:
@@ -209,7 +195,7 @@ class RequestLogWriter:
             self._telemetry.emit(DependencyStatus("request_log", up=False))
 
     async def _wait_on_disk(self, batch: Sequence[RequestRecord]) -> int:
-        """Return how many records of a batch the spool has taken."""
+        """Write a batch to the spool; return the number of records written."""
         spool = self._spool
         return 0 if spool is None else await self._on_disk(lambda: spool.put(batch))
 
@@ -218,7 +204,6 @@ class RequestLogWriter:
 
 
 async def _wait_at_most(seconds: float, event: asyncio.Event) -> None:
-    """Wait for an event, so long at most."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()

@@ -1,7 +1,4 @@
-"""Store request records in MongoDB, one document each; the collection can be sharded by (client_id.
-
-Timestamp).
-"""
+"""Store request records in MongoDB, one document each; the collection can be sharded by (client_id, timestamp)."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
@@ -31,18 +28,18 @@ _DEFAULT_OPTIONS: Final = {
 
 
 class MongoStore:
-    """A `Store` in MongoDB; the driver reconnects by itself."""
+    """A `RecordStore` in MongoDB; the driver reconnects by itself."""
 
     def __init__(self, address: SecretStr, *, keep_days: float | None = None) -> None:
-        """Name the server; nothing is sent yet.
+        """Store the address; nothing is sent yet.
 
         Args:
-            address: mongodb:// or mongodb+srv://, with the database's name as its path (`assay` if it has
-                none). Options in it go before the defaults here.
+            address: mongodb:// or mongodb+srv://, with the database's name as its path (default: `assay`). Options in
+                it override the defaults here.
             keep_days: MongoDB removes older records; None: never.
 
         Raises:
-            UsageError: the address is none.
+            UsageError: the address is invalid.
         """
         url = address.get_secret_value()
         given = {name.lower() for name, _ in parse_qsl(urlsplit(url).query)}
@@ -62,7 +59,7 @@ class MongoStore:
         self._keep_days = keep_days
 
     async def open(self) -> None:
-        """Make the indexes that are missing, and set how long records are kept."""
+        """Create missing indexes, and set how long records are kept."""
         try:
             await self._collection.create_indexes(
                 [
@@ -76,7 +73,7 @@ class MongoStore:
             raise self._away(error) from error
 
     async def write(self, records: Sequence[RequestRecord]) -> int:
-        """Store a batch in any order; what is stored already is refused by its `_id` and passed over."""
+        """Store a batch in any order; records that are stored already are rejected by their `_id` and skipped."""
         try:
             await self._collection.insert_many([to_document(item) for item in records], ordered=False)
         except BulkWriteError as error:
@@ -89,7 +86,7 @@ class MongoStore:
         return 0
 
     async def read(self, query: RecordQuery) -> AsyncIterator[RequestRecord]:
-        """Give matching records, newest first."""
+        """Yield matching records, newest first."""
         found = self._collection.find(to_filter(query), limit=query.limit or 0)
         try:
             async for stored in found.sort([("timestamp", DESCENDING), ("_id", DESCENDING)]):
@@ -123,7 +120,7 @@ class MongoStore:
 
 
 def to_filter(query: RecordQuery) -> dict[str, Any]:
-    """Return a query in MongoDB's words."""
+    """Return a query as a MongoDB filter."""
     span = {
         name: to_milliseconds(moment)
         for name, moment in (("$gte", query.since), ("$lt", query.until))

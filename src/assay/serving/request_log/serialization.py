@@ -51,11 +51,7 @@ def to_document(record: RequestRecord) -> Document:
 
 
 def from_document(stored: Mapping[str, Any]) -> RequestRecord:
-    """Return the record of a document.
-
-    Raises:
-        KeyError, TypeError, ValueError: the document is invalid.
-    """
+    """Return the record of a document; raise `KeyError`, `TypeError` or `ValueError` if it is invalid."""
     image, answer, performance = stored["image_metadata"], stored["classification"], stored["performance"]
     return RequestRecord(
         id=stored["_id"],
@@ -83,18 +79,14 @@ def to_json_line(record: RequestRecord) -> str:
 
 
 def from_json_line(line: str | bytes) -> RequestRecord:
-    """Return the record of a line of `to_json_line`.
-
-    Raises:
-        KeyError, TypeError, ValueError: the line is incomplete or invalid.
-    """
+    """Return the record of a line of `to_json_line`; raise `KeyError`, `TypeError` or `ValueError` if it is invalid."""
     values = json.loads(line)
     values["timestamp"] = datetime.fromisoformat(values["timestamp"])
     return from_document(values)
 
 
 def _valid_text(text: str) -> str:
-    """Replace lone surrogates, which databases refuse."""
+    """Replace lone surrogates, which databases reject."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -172,10 +164,7 @@ WriteRecords = Callable[[Sequence[RequestRecord]], None]
 
 
 async def export_records(records: AsyncIterator[RequestRecord], path: Path) -> int:
-    """Write records to a .csv, .jsonl or .parquet file, atomically and in pages, so that any number fits in memory.
-
-    Returns:
-        The number of records.
+    """Write records to a .csv, .jsonl or .parquet file atomically, in pages; return their number.
 
     Raises:
         UsageError: the suffix is a different one.

@@ -24,13 +24,7 @@ class Spool:
     """A bounded queue of records on disk. Blocks while it writes; for one thread at a time."""
 
     def __init__(self, folder: Path, *, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """Name the folder; nothing is made yet.
-
-        Args:
-            folder: shared by all workers.
-            limit: bytes of this worker's files at most; what dead workers left may come on top.
-            clock: seconds that never go back.
-        """
+        """`limit` is in bytes; files left by dead workers may exceed it. All workers share `folder`."""
         self._shared, self._limit, self._clock = folder, limit, clock
         self._lock: int | None = None
         self._folder = folder
@@ -44,11 +38,7 @@ class Spool:
         return sum(count for count, _ in self._waiting.values())
 
     def open(self) -> None:
-        """Take a folder that no living worker has, and all that dead ones left.
-
-        Raises:
-            OSError: there is no writing there.
-        """
+        """Lock an unused subfolder, and take over the files of dead workers; raise `OSError` if that fails."""
         if self._lock is not None:
             return
         for number in range(_MAX_WORKERS):
@@ -64,12 +54,7 @@ class Spool:
             self._adopt(folder)
 
     def put(self, records: Sequence[RequestRecord]) -> int:
-        """Append records.
-
-        Returns:
-            How many of them, from the first on, are kept now; fewer than all when the spool or the disk is
-            full, or there is no writing.
-        """
+        """Append records; return how many of them, from the first on, could be stored."""
         lines = [to_json_line(record).encode() + b"\n" for record in records]
         room = self._limit - sum(size for _, size in self._waiting.values())
         count = 0
@@ -87,9 +72,9 @@ class Spool:
         return count
 
     def oldest(self) -> list[RequestRecord]:
-        """Return the records of the oldest file; none when nothing waits.
+        """Return the records of the oldest file; none if there is no file.
 
-        A line that was torn by a kill or a power cut is passed over.
+        A line that is incomplete after a crash or power failure is skipped.
 
         Raises:
             OSError: the file cannot be read.
@@ -103,24 +88,20 @@ class Spool:
         return [record for line in data.splitlines() if (record := _parse_line(line, path))]
 
     def remove_oldest(self) -> None:
-        """Remove the oldest file: all of it is stored.
-
-        Raises:
-            OSError: it cannot be removed.
-        """
+        """Remove the oldest file after its records are stored; raise `OSError` if that fails."""
         path = next(iter(self._waiting))
         path.unlink(missing_ok=True)
         del self._waiting[path]
 
     def close(self) -> None:
-        """Flush, and leave the folder to the next worker."""
+        """Flush, and unlock the folder for the next worker."""
         self._finish()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def _say(self, trouble: str | None) -> None:
-        """Log why records cannot wait here, once until they can again."""
+        """Log why records cannot be spooled, once until they can again."""
         if trouble is not None and not self._troubled:
             _log.warning("request log: records cannot be spooled in %s: %s", self._shared, trouble)
         self._troubled = trouble is not None
@@ -189,7 +170,7 @@ class Spool:
 
 
 def _try_lock(folder: Path) -> int | None:
-    """Lock a folder for this process; None when another one lives in it (or this one does already)."""
+    """Lock a folder for this process; None if another process (or this one) has locked it."""
     folder.mkdir(parents=True, exist_ok=True)
     return open_locked(folder / "lock")
 

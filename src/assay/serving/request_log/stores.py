@@ -23,19 +23,19 @@ from assay.serving.request_record import RequestRecord
 
 
 class StoreUnavailableError(AssayError):
-    """The database is away, or refuses for now: what was to be written is to be written again."""
+    """The database is unavailable or rejects writes temporarily; write again later."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordQuery:
-    """Which records are wanted; None stands for all."""
+    """A selection of records; None means no restriction."""
 
     client_id: str | None = None
     request_id: str | None = None
     since: datetime | None = None
-    """The first moment, with its time zone."""
+    """Inclusive, with time zone."""
     until: datetime | None = None
-    """The first moment that is too late, with its time zone."""
+    """Exclusive, with time zone."""
     result: str | None = None
     status: int | None = None
     limit: int | None = None
@@ -46,32 +46,25 @@ class RecordStore(Protocol):
     """A database of records."""
 
     async def open(self) -> None:
-        """Connect, and make tables and indexes where they are missing. May be called again after an error.
+        """Connect, and create missing tables and indexes. May be called again after an error.
 
         Raises:
-            StoreError: the database is away.
-            AssayError: the address cannot be right.
+            StoreUnavailableError: the database is unavailable.
+            AssayError: the address is invalid.
         """
 
     async def write(self, records: Sequence[RequestRecord]) -> int:
-        """Store a batch; records whose `id` is stored already are passed over.
-
-        Returns:
-            How many records the database will never take.
+        """Store a batch, skipping records whose `id` is stored already; return how many can never be stored.
 
         Raises:
-            StoreError: the database is away or refuses; none, some or all of the batch may be stored.
+            StoreUnavailableError: none, some or all of the batch may be stored.
         """
 
     def read(self, query: RecordQuery) -> AsyncIterator[RequestRecord]:
-        """Give matching records, newest first; times are whole milliseconds.
-
-        Raises:
-            StoreError: the database is away.
-        """
+        """Yield matching records, newest first, times in whole milliseconds; may raise `StoreUnavailableError`."""
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
 
 
 _SCHEMA_SQL: Final = """
@@ -121,7 +114,7 @@ _T = TypeVar("_T")
 
 
 class SqliteStore:
-    """A `Store` in a file. Its work is done in a thread of its own."""
+    """A `RecordStore` in an SQLite file, accessed in its own thread."""
 
     def __init__(
         self,
@@ -131,13 +124,10 @@ class SqliteStore:
         patience: float = 4.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Name the file.
+        """Store the path; the file and its folder are created when opened.
 
-        Args:
-            path: made when it is missing, with its folder.
-            keep_days: older records are removed; None: never.
-            patience: seconds that other workers have to finish writing.
-            clock: seconds since 1970.
+        Records older than `keep_days` are removed. `patience` is how many seconds other workers have to finish writing;
+        `clock` returns seconds since 1970.
         """
         self._path, self._keep_days, self._patience, self._clock = path, keep_days, patience, clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="request-log-sqlite")
@@ -145,16 +135,16 @@ class SqliteStore:
         self._forget_at = 0.0
 
     async def open(self) -> None:
-        """Open the file and make what is missing in it."""
+        """Open the file, and create missing tables."""
         await self._in_thread(self._open)
 
     async def write(self, records: Sequence[RequestRecord]) -> int:
-        """Store a batch in one transaction: all of it or nothing."""
+        """Store a batch in one transaction."""
         await self._in_thread(lambda: self._write(records))
         return 0
 
     async def read(self, query: RecordQuery) -> AsyncIterator[RequestRecord]:
-        """Give matching records, newest first, as they were when the reading began."""
+        """Yield matching records, newest first, as they were when reading began."""
         wanted = _parameters(query)
         words = [_SELECT_SQL, *(text for name, text in _CONDITIONS_SQL.items() if wanted[name] is not None), _ORDER_SQL]
         with closing(await self._in_thread(self._connect)) as db:
@@ -242,10 +232,10 @@ def make_store(url: str, *, keep_days: float | None = None, must_exist: bool = F
     Args:
         url: mongodb://HOST/DATABASE, mongodb+srv://..., sqlite:///PATH, or the path of an SQLite file.
         keep_days: older records are removed; None: never.
-        must_exist: a file that is missing is an error; it is made otherwise.
+        must_exist: raise an error if the file is missing, instead of creating it.
 
     Raises:
-        UsageError: the address is none, or that of a pipe, a socket or a device.
+        UsageError: the address is invalid, or that of a pipe, a socket or a device.
         AssayError: the file is missing.
     """
     if url.startswith(_MONGO_SCHEMES):
@@ -260,7 +250,7 @@ def make_store(url: str, *, keep_days: float | None = None, must_exist: bool = F
 
 
 def spool_folder_name(url: str) -> str:
-    """Return the name of a folder for what waits for this database: another one for each, without secrets."""
+    """Return the name of the spool folder of a database, unique for each and without secrets."""
     if not url.startswith(_MONGO_SCHEMES):
         url = str(Path(url.removeprefix(_SQLITE_SCHEME)).absolute())
     parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""Keep the photos answered with the least confidence, with a manifest, for labelling."""
+"""Keep the photos classified with the least confidence, with a manifest, for labelling."""
 
 import asyncio
 import csv
@@ -43,24 +43,18 @@ _COLUMNS: Final = tuple(item.name for item in fields(UncertainSample))
 
 
 class UncertainSampleStore:
-    """Keeps photos while better ones, the less confident, do not come. For one event loop."""
+    """Keeps the photos with the lowest confidence, up to a limit. For one event loop."""
 
     def __init__(self, folder: Path, settings: UncertainSampleSettings) -> None:
-        """Name the folder, which is made with the first photo."""
         self._folder, self._settings = folder, settings
         self._pending: list[tuple[bytes, RequestRecord]] = []
         self._size = 0
         self._task: asyncio.Task[None] | None = None
 
     def offer(self, photo: bytes, record: RequestRecord) -> bool:
-        """Have a photo kept, if its answer is uncertain. Never waits; the photo is written behind the answer.
+        """Queue a photo to be kept, if its result is uncertain; return False if it is confident or the queue is full.
 
-        Args:
-            photo: the file as it was uploaded.
-            record: of the request, answered with a label.
-
-        Returns:
-            Whether it will be looked at; no when it is confident, or when too many wait.
+        `record` is that of the request, which has a label. Never blocks: the photo is written after the response.
         """
         if record.result is None or record.confidence is None or record.image is None:
             return False
@@ -75,7 +69,7 @@ class UncertainSampleStore:
         return True
 
     async def close(self) -> None:
-        """Write what waits."""
+        """Write queued photos."""
         if self._task is not None:
             await self._task
 
@@ -90,7 +84,7 @@ class UncertainSampleStore:
             self._size -= sum(len(photo) for photo, _ in batch)
 
     def _keep(self, batch: Sequence[tuple[bytes, RequestRecord]]) -> None:
-        """Add photos, remove the most confident beyond the bounds: photos first, then the manifest."""
+        """Add photos, then remove the most confident ones beyond the limits; the manifest is written last."""
         with file_lock(self._folder / ".lock"):
             rows = {row.path: row for row in read_manifest(self._folder)}
             photos: dict[str, bytes] = {}
@@ -108,7 +102,7 @@ class UncertainSampleStore:
             self._remove_others({row.path for row in kept})
 
     def _within_bounds(self, rows: Iterable[UncertainSample], new: Mapping[str, int]) -> list[UncertainSample]:
-        """Return the rows that stay, least confident first; `new` holds the sizes of unwritten photos."""
+        """Return the rows to keep, least confident first; `new` contains the sizes of unwritten photos."""
         kept: list[UncertainSample] = []
         room = self._settings.max_megabytes * _MIB
         for row in sorted(rows, key=lambda row: (row.confidence, row.path)):
@@ -126,7 +120,7 @@ class UncertainSampleStore:
 
 
 def read_manifest(folder: Path) -> list[UncertainSample]:
-    """Return the rows of a folder's manifest whose photos are there; none where there is no manifest."""
+    """Return the rows of a folder's manifest whose photos exist; none if there is no manifest."""
     try:
         with (folder / MANIFEST).open(encoding="utf-8-sig", newline="") as stream:
             rows = [_parse_row(row) for row in read_csv_dicts(stream)[1]]

@@ -1,7 +1,4 @@
-"""Events that the server emits while it works, and the sinks that receive them.
-
-Metrics, drift detection, logs and traces listen to these events; `assay.serving.telemetry.telemetry` joins them.
-"""
+"""Events that the server emits, and the sinks that receive them: metrics, drift detection, logs and traces."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +9,7 @@ from assay.serving.request_record import RequestRecord
 
 
 class RequestCompleted(NamedTuple):
-    """A request to classify was answered, whatever its status; one event for each photo."""
+    """A request to classify was answered, with any status; one event per photo."""
 
     record: RequestRecord
     tier: str
@@ -25,11 +22,11 @@ class StageCompleted(NamedTuple):
     """queue, decode, inference or total."""
     seconds: float
     ended: float | None = None
-    """When it ended, by `time.perf_counter`; None: just now. Traces place the span by it."""
+    """When it ended, by `time.perf_counter`; None: now. Used for spans in traces."""
 
 
 class BatchCompleted(NamedTuple):
-    """A batch of photos passed through the model."""
+    """The model has processed a batch of photos."""
 
     size: int
 
@@ -71,7 +68,7 @@ class RequestLogStatus(NamedTuple):
 
 
 class DependencyStatus(NamedTuple):
-    """An external store became available or unavailable; the server works on without it."""
+    """An external store became available or unavailable; the server continues without it."""
 
     dependency: str
     """cache, limits or request_log."""
@@ -79,7 +76,7 @@ class DependencyStatus(NamedTuple):
 
 
 class ModelActivated(NamedTuple):
-    """A model is served under a name from now on, in place of the one before."""
+    """A model is served under a name from now on, replacing the previous one."""
 
     name: str
     info: BundleInfo
@@ -98,7 +95,7 @@ Event = (
     | ModelActivated
 )
 Handlers = Mapping[type[Any], Callable[[Any], None]]
-"""What a listener does on each type of event that it handles."""
+"""Handler of a listener for each event type."""
 
 
 class TelemetrySink(Protocol):
@@ -110,9 +107,7 @@ class TelemetrySink(Protocol):
     def request_scope(self, request_id: str, headers: Mapping[str, str]) -> AbstractContextManager[None]:
         """Attribute all events and log lines of the block, in the same task or thread, to one request.
 
-        Args:
-            request_id: added to every log line.
-            headers: of the request, names in lower case; `traceparent` continues the caller's trace.
+        Names in `headers` are in lower case; `traceparent` continues the caller's trace.
         """
 
 

@@ -45,8 +45,7 @@ class DriftResult:
 
     Attributes:
         psi: population stability index; 0 if the distributions are equal.
-        limit: PSI above which there is drift: 0.25, or more where so few predictions may reach that by chance.
-        predictions: number of predictions compared.
+        limit: PSI above which there is drift: 0.25, or more if so few predictions may reach that by chance.
         drifted: whether `psi` is above `limit`; None if there are too few predictions.
     """
 
@@ -61,8 +60,7 @@ class DriftReference:
     """Distribution of a classifier's predictions on its validation photos.
 
     Attributes:
-        classes: in output order.
-        class_counts: photos predicted as each class.
+        class_counts: photos predicted as each class, in output order.
         edges: K ascending confidences that separate the bins.
         confidence_counts: K + 1 numbers of photos.
     """
@@ -106,10 +104,9 @@ class DriftWindow:
         self._lock = threading.Lock()
 
     def add(self, label: str, confidence: float) -> tuple[Bins | None, Bins | None]:
-        """Add a prediction, and remove the oldest one if the window is full.
+        """Add a prediction, remove the oldest one if the window is full, and return the bins of both.
 
-        Returns:
-            The bins of the added and of the removed prediction; None for none, as for a label that is not a class.
+        Bins are None if nothing was added (the label is not a class) or nothing was removed.
         """
         index = self._class_indices.get(label)
         if index is None:
@@ -150,14 +147,9 @@ def population_stability_index(expected: Sequence[float], found: Sequence[float]
 
 
 def chance_limit(bins: int, expected: float, found: float) -> float:
-    """Return the PSI that two samples of one population exceed once in a thousand times.
+    """Return the PSI that samples of N (`expected`) and M (`found`) of one population exceed once in a thousand times.
 
-    Without any change it is distributed like (1/N + 1/M) χ² with B − 1 degrees of freedom.
-
-    Args:
-        bins: B.
-        expected: N photos, above 0.
-        found: M predictions, above 0.
+    It is distributed like (1/N + 1/M) χ² with `bins` − 1 degrees of freedom.
     """
     if bins < 2:
         return 0.0
@@ -224,12 +216,7 @@ class DriftMonitor:
     """
 
     def __init__(self, registry: CollectorRegistry, size: int) -> None:
-        """Create the gauges.
-
-        Args:
-            registry: of this worker's metrics.
-            size: latest predictions kept of each model.
-        """
+        """`size` is the number of predictions kept for each model."""
         self._size = size
         self._latest = live_sum_gauge(PREDICTIONS_METRIC, "Latest predictions by bin", _LABELS, registry=registry)
         self._expected = Gauge(
@@ -286,8 +273,6 @@ class DriftMonitor:
 
 
 class _ModelDrift:
-    """A window whose counts are gauges."""
-
     def __init__(self, window: DriftWindow, gauge: Gauge, name: str) -> None:
         self.window = window
         self._gauges = [

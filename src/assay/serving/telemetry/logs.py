@@ -1,11 +1,11 @@
 """Set up logging: an access log and an error log as JSON lines, written in background threads.
 
-A request that was rejected or failed is in both logs, with the error message of its response; a failure of the server
-also has its traceback in the error log. Nothing personal is logged beyond the client's id: messages of the
-server and its libraries pass through here too, with their IP addresses redacted.
+Rejected and failed requests are in both logs, with the error message of their response; server failures also
+have their traceback in the error log. Besides the client's id, nothing personal is logged: IP addresses in messages
+of the server and its libraries are redacted.
 
 The threads write many lines at a time: the standard library's QueueHandler and QueueListener, which format and flush
-each line alone, take about four times the processor time for each line.
+each line separately, take about four times the processor time per line.
 """
 
 import json
@@ -36,7 +36,7 @@ _ItemT = TypeVar("_ItemT")
 _QUEUE_SIZE = 20_000
 MAX_LINES_PER_WRITE = 500
 _GATHER_SECONDS = 0.02
-"""Time in which lines are gathered: waking a thread for each costs more than writing it."""
+"""Seconds in which lines are collected: waking a thread for each costs more than writing it."""
 
 _NUMBER = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
 _IPV4 = rf"{_NUMBER}(?:\.{_NUMBER}){{3}}(?![\d.]*\d)"
@@ -49,7 +49,7 @@ _LOGGER_LEVELS = {
     "multipart": logging.WARNING,
     "python_multipart": logging.WARNING,
 }
-"""uvicorn's own access lines hold addresses and query strings; the multipart parser logs every byte."""
+"""uvicorn's own access lines contain addresses and query strings; the multipart parser logs every byte."""
 _STDOUT, _STDERR = 1, 2
 
 
@@ -57,14 +57,9 @@ class ServerLogs:
     """The logs of this worker; sets up the root logger."""
 
     def __init__(self, settings: TelemetrySettings, on_drop: Callable[[int], None] = lambda _: None) -> None:
-        """Take over the root logger.
+        """Replace the handlers of the root logger; raise `UsageError` if the log folder is not writable.
 
-        Args:
-            settings: folder, level and rotation.
-            on_drop: called with the number of lines that could not be queued or written.
-
-        Raises:
-            UsageError: the folder is not writable.
+        `on_drop` is called with the number of lines that could not be queued or written.
         """
         self._level = logging.getLevelNamesMapping()[settings.log_level.upper()]
         self._on_drop = on_drop
@@ -106,7 +101,7 @@ class ServerLogs:
             self._on_drop(1)
 
     def close(self) -> None:
-        """Write what is queued, and restore the root logger."""
+        """Write queued lines, and restore the root logger."""
         self._access.close()
         self._errors.close()
         root = logging.getLogger()
@@ -218,10 +213,9 @@ class WorkerLogSlot:
     """The number in a worker's log file names: the lowest one that no other running worker has."""
 
     def __init__(self, folder: Path) -> None:
-        """Lock a slot; the lock ends with the process, and the next worker appends to the same files.
+        """Lock a slot until the process ends; raise `OSError` if the folder is not writable.
 
-        Raises:
-            OSError: the folder is not writable.
+        The next worker to get the slot appends to the same files.
         """
         folder.mkdir(parents=True, exist_ok=True)
         number = 1
@@ -241,7 +235,7 @@ class WorkerLogSlot:
 
 
 class BackgroundLogWriter(Generic[_ItemT]):
-    """Formats items and writes them in a thread of its own."""
+    """Formats items and writes them in its own thread."""
 
     def __init__(
         self,
@@ -251,14 +245,10 @@ class BackgroundLogWriter(Generic[_ItemT]):
         queue_size: int = _QUEUE_SIZE,
         max_lines: int = MAX_LINES_PER_WRITE,
     ) -> None:
-        """Start the thread.
+        """Start the thread; `handler` is closed at the end.
 
-        Args:
-            handler: writes the lines; closed at the end.
-            to_line: formats an item, without line feed.
-            queue_size: items that may wait; further ones are dropped.
-            max_lines: lines for each write; 1 where other processes write to the same pipe, which keeps only short
-                writes whole.
+        Further items are dropped once `queue_size` are waiting. `max_lines` per write should be 1 if other processes
+        write to the same pipe, since only short writes are atomic.
         """
         self._handler, self._to_line = handler, to_line
         self._queue_size, self._max_lines = queue_size, max_lines
@@ -275,7 +265,7 @@ class BackgroundLogWriter(Generic[_ItemT]):
         return True
 
     def close(self, timeout: float = 5.0) -> None:
-        """Write what is queued, and end the thread, unless the disk or the reader blocks for `timeout` seconds."""
+        """Write queued items, and end the thread, unless the disk or the reader blocks for `timeout` seconds."""
         self._closing.set()
         self._queue.put(None)
         self._thread.join(timeout)
@@ -301,16 +291,10 @@ class RotatingLogFile(RotatingFileHandler):
     """A log file that is rotated by size; lines that cannot be written are counted."""
 
     def __init__(self, path: Path, megabytes: float, files: int, on_drop: Callable[[int], None]) -> None:
-        """Open the file for appending.
+        """Open the file for appending; raise `OSError` if it is not writable.
 
-        Args:
-            path: the file.
-            megabytes: size in MiB at which it is renamed to `path.1`.
-            files: rotated files kept.
-            on_drop: called with the number of lines that could not be written.
-
-        Raises:
-            OSError: the file is not writable.
+        At a size of `megabytes` MiB it is renamed to `path.1`. `on_drop` is called with the number of lines that could
+        not be written.
         """
         size = max(1, round(megabytes * 2**20))
         super().__init__(path, maxBytes=size, backupCount=files, encoding="utf-8")
@@ -321,15 +305,15 @@ class RotatingLogFile(RotatingFileHandler):
         self._on_drop(record.getMessage().count("\n") + 1)
 
     def close(self) -> None:
-        """Close the file; lines that a full disk leaves unwritten have been counted."""
+        """Close the file; lines that could not be written have been counted already."""
         with suppress(OSError):
             super().close()
 
 
 class PipeHandler(logging.Handler):
-    """Writes to a file descriptor, for one thread.
+    """Writes to a file descriptor, from one thread.
 
-    Neither Python's buffers nor a lock are involved, so that a blocked reader cannot keep the process from ending.
+    It uses neither Python's buffers nor a lock, so a blocked reader cannot keep the process from ending.
     """
 
     def __init__(self, descriptor: int) -> None:

@@ -33,12 +33,9 @@ MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 @contextmanager
 def multiprocess_metrics() -> Iterator[Path]:
-    """Combine the metrics of all workers that are started in the block.
+    """Combine the metrics of all workers started in the block, and yield the temporary folder of the metrics.
 
     Use it in their parent process, before it or they import prometheus_client.
-
-    Yields:
-        The folder of the metrics; it is deleted when the block ends.
     """
     before = os.environ.get(MULTIPROCESS_VARIABLE)
     with temporary_folder("assay-metrics") as folder:
@@ -80,11 +77,7 @@ class Metrics:
     """Counts events. Safe in several threads, and in several workers of one `multiprocess_metrics` block."""
 
     def __init__(self) -> None:
-        """Create all metrics.
-
-        Raises:
-            RuntimeError: prometheus_client was imported before the block of `multiprocess_metrics` began.
-        """
+        """Raise `RuntimeError` if prometheus_client was imported before the block of `multiprocess_metrics` began."""
         self.registry = registry = CollectorRegistry()
         folder = os.environ.get(MULTIPROCESS_VARIABLE)
         self._folder = Path(folder) if folder else None
@@ -211,7 +204,7 @@ def render_metrics(metrics: Iterable[Metric]) -> tuple[bytes, str]:
 
 
 def _drop_created_samples(metric: Metric) -> Metric:
-    """Remove the creation times of series, which prometheus_client knows for one worker only."""
+    """Remove the creation times of series, which prometheus_client has for one worker only."""
     metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
     return metric
 

@@ -18,12 +18,7 @@ class Telemetry:
     """A `TelemetrySink` that passes every event to metrics, drift detection, logs and traces. Thread-safe."""
 
     def __init__(self, settings: TelemetrySettings, tracer: RequestTracer | None = None) -> None:
-        """Set up logging and create the metrics.
-
-        Raises:
-            UsageError: the folder of the logs is not writable.
-            RuntimeError: several workers would not be counted together (`multiprocess_metrics`).
-        """
+        """Set up logging and metrics; raise `UsageError` if the log folder is not writable."""
         self._metrics = Metrics()
         self._drift = DriftMonitor(self._metrics.registry, settings.drift_window)
         self._logs = ServerLogs(settings, self._metrics.count_dropped_lines)
@@ -54,11 +49,9 @@ class Telemetry:
         return render_metrics([*collected, *self._drift.collect(collected)])
 
     def drift(self, model: str) -> dict[str, Any] | None:
-        """Return the drift of a model over all workers, for JSON in `GET /models`.
+        """Return the drift of a model over all workers, for `GET /models`; None without validation metrics.
 
-        Returns:
-            By subject (`class`, `confidence`): `psi`, `limit`, `answers`, `drifted` and `shares`; None for a
-            bundle without validation metrics.
+        By subject (`class`, `confidence`): `psi`, `limit`, `answers`, `drifted` and `shares`.
         """
         return self._drift.report(model, self._metrics.collect())
 
@@ -72,14 +65,9 @@ class Telemetry:
 def make_telemetry(
     settings: TelemetrySettings, models: Mapping[str, BundleInfo], environ: Mapping[str, str] = os.environ
 ) -> Telemetry:
-    """Create the telemetry of a worker, in the worker's own process.
+    """Create the telemetry of a worker, in the worker's own process; `OTEL_*` in `environ` configures traces.
 
     Several workers are counted together if their parent process starts them within `multiprocess_metrics()`.
-
-    Args:
-        settings: logs and drift detection.
-        models: served from the start, by name.
-        environ: its `OTEL_*` variables configure traces.
 
     Raises:
         UsageError: the folder of the logs is not writable, or the traces cannot be sent as configured.

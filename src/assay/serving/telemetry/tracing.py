@@ -26,7 +26,7 @@ _PACKAGES = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http.trace_
 
 
 def tracing_requested(environ: Mapping[str, str]) -> bool:
-    """Whether traces are requested: by an OTLP endpoint or `OTEL_TRACES_EXPORTER=otlp`.
+    """Return whether traces are requested: by an OTLP endpoint or `OTEL_TRACES_EXPORTER=otlp`.
 
     Raises:
         UsageError: they are requested in a way that is not supported, or OpenTelemetry is not installed.
@@ -53,11 +53,9 @@ def tracing_requested(environ: Mapping[str, str]) -> bool:
 
 
 def make_tracer_provider(environ: Mapping[str, str], exporter: "SpanExporter | None" = None) -> "TracerProvider":
-    """Return a provider that sends spans from a background thread.
+    """Return a provider that sends spans from a background thread, by default by OTLP.
 
-    Args:
-        environ: determines whether the service is named; the library reads all other variables itself.
-        exporter: receives the spans; None: OTLP as the variables say.
+    `environ` determines whether the service is named; the library reads all other variables itself.
     """
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415

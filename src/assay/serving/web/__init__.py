@@ -1,7 +1,7 @@
 """The web pages of the server: classify photos at `/`, label photos at `/relabel`.
 
-The pages use the same public API as any other client. Their Content-Security-Policy allows resources of this server
-only, no inline scripts, and no conversion of text to HTML.
+The pages use the public API. Their Content-Security-Policy allows resources of this server only, no inline scripts,
+and no conversion of text to HTML.
 """
 
 import hashlib
@@ -36,8 +36,6 @@ _MEDIA_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class _Asset:
-    """A static file."""
-
     body: bytes
     media_type: str
     etag: str
@@ -53,8 +51,8 @@ class _Asset:
 def page_routes(service: Service) -> APIRouter:
     """Return the routes of the pages and their assets, which need no key, and of the model card, which does.
 
-    The URLs of assets contain a hash of the content of all of them, so that browsers and CDNs may cache them for ever;
-    the pages themselves are revalidated.
+    The URLs of assets contain a hash of all their contents, so browsers and CDNs may cache them without expiry; the
+    pages themselves are revalidated.
     """
     router = APIRouter(include_in_schema=False)
     current, assets = read_assets(service.settings.listen.root_path)
@@ -91,14 +89,10 @@ def page_routes(service: Service) -> APIRouter:
 
 
 def read_assets(root_path: str = "", files: Mapping[str, bytes] | None = None) -> tuple[str, dict[str, _Asset]]:
-    """Read the pages and their assets.
+    """Return the hash of all contents, used in the URLs of assets, and the files by name.
 
-    Args:
-        root_path: path under which a proxy serves the server; all links are relative to it.
-        files: contents by name; None: those of this package.
-
-    Returns:
-        The hash of all contents, which the pages have in the URLs of their assets, and the files by name.
+    `root_path` is the path under which a proxy serves the server. `files` are contents by name, by default those of
+    this package.
     """
     if files is None:
         folder = resources.files("assay.serving.web") / "assets"
@@ -119,11 +113,7 @@ def read_assets(root_path: str = "", files: Mapping[str, bytes] | None = None) -
 
 
 def mount_web(app: FastAPI, service: Service) -> None:
-    """Add the pages to an app, unless the settings disable them.
-
-    Raises:
-        UsageError: a file in the settings is invalid.
-    """
+    """Add the pages to an app, unless the settings disable them; raise `UsageError` if a file in them is invalid."""
     if service.settings.web.page:
         app.include_router(page_routes(service))
         app.include_router(relabel_routes(service))

@@ -22,15 +22,10 @@ Row = dict[str, str]
 
 
 def read_label_table(path: Path, needed: Sequence[str], *, literal: bool = False) -> list[Row]:
-    """Return the rows of a table that has at least the columns `needed`, `path` among them.
+    """Return the rows of a table that has at least the columns `needed`, including `path`; paths become absolute.
 
-    Args:
-        path: the table, in any form that training reads but Parquet.
-        needed: columns, by the names that training gives them.
-        literal: take every value literally: the server wrote it.
-
-    Returns:
-        Rows by the table's own columns and by those needed; paths are absolute.
+    All formats of training manifests but Parquet are supported; `needed` uses their column names, and rows have both
+    the table's own columns and those needed. With `literal`, values are not converted: the server wrote the file.
 
     Raises:
         UsageError: it cannot be read, or lacks a column.
@@ -114,10 +109,10 @@ def suspect_candidates(path: Path, data: Path | None) -> list[LabelCandidate]:
 
     Args:
         path: `label_issues.csv` of a report, or the JSON that `assay check --model --json` prints.
-        data: manifest of the data set, which tells where the photos of a JSON are.
+        data: manifest of the data set, needed to locate the photos of a JSON file.
 
     Raises:
-        UsageError: the file is neither, or the manifest does not know a photo.
+        UsageError: the file is neither, or a photo is not in the manifest.
     """
     if path.suffix.casefold() == ".json":
         return list(_check_candidates(path, data))
@@ -175,18 +170,10 @@ _LABEL_COLUMNS = ("path", "label")
 
 
 class LabelStore:
-    """What people said of photos."""
+    """Stores the labels given by users in a CSV manifest."""
 
     def __init__(self, path: Path, data: Path | None = None) -> None:
-        """Name the files.
-
-        Args:
-            path: the manifest to write.
-            data: manifest of the data set that the labels are given on top of.
-
-        Raises:
-            UsageError: a file that is there is no manifest.
-        """
+        """The labels are merged into a copy of the manifest `data`; raise `UsageError` for an invalid file."""
         self.path = path.absolute()
         self._folder = self.path.parent
         self._columns: tuple[str, ...] = _LABEL_COLUMNS
@@ -197,28 +184,24 @@ class LabelStore:
 
     @property
     def whole(self) -> Path | None:
-        """Manifest of the whole data set with the labels; none where it is not known."""
+        """Manifest of the whole data set with the labels; None if the data set is unknown."""
         return self._folder / MERGED_FILE if self._data else None
 
     def given(self) -> dict[Path, str]:
-        """Return the labels by where the photos are, absolute.
-
-        Raises:
-            UsageError: somebody has made something else of the manifest.
-        """
+        """Return the labels by absolute path of the photo; raise `UsageError` if the manifest is invalid."""
         if not self.path.exists():
             return {}
         return {Path(row["path"]): row["label"] for row in read_label_table(self.path, _LABEL_COLUMNS, literal=True)}
 
     def place(self, candidate: LabelCandidate) -> Path:
-        """Return where the manifest finds a photo: its own place, or that of its copy."""
+        """Return the path of a photo in the manifest: its own, or that of its copy."""
         return self._folder / PHOTOS_FOLDER / candidate.path.name if candidate.fleeting else candidate.path
 
     def give(self, candidate: LabelCandidate, label: str) -> None:
         """Set the label of a photo.
 
         Raises:
-            OSError: the photo is gone, or nothing can be written.
+            OSError: the photo does not exist any more, or writing fails.
             UsageError: the manifest cannot be read.
         """
         place = self.place(candidate)
@@ -232,7 +215,7 @@ class LabelStore:
         """Delete the label of a photo, and the copy of the photo.
 
         Raises:
-            OSError: nothing can be written.
+            OSError: writing fails.
             UsageError: the manifest cannot be read.
         """
         place = self.place(candidate)
@@ -266,6 +249,5 @@ class LabelStore:
 
 
 def _read_dataset(data: Path) -> tuple[tuple[str, ...], list[Row]]:
-    """Return columns and rows of a manifest, paths absolute."""
     rows = read_label_table(data, _LABEL_COLUMNS)
     return tuple(rows[0]) if rows else _LABEL_COLUMNS, rows

@@ -30,11 +30,7 @@ class LabelingService:
     """The photos to label and the labels given, for one server."""
 
     def __init__(self, service: Service) -> None:
-        """Read what the settings name.
-
-        Raises:
-            UsageError: a file is not what it should be.
-        """
+        """Read the files in the settings; raise `UsageError` if one is invalid."""
         settings = service.settings
         self._service, self._folder = service, settings.uncertain.folder
         self._suspects = (
@@ -48,27 +44,19 @@ class LabelingService:
         self.labels = None if path is None else LabelStore(path, settings.web.data)
 
     def candidates(self) -> list[LabelCandidate]:
-        """Return the photos to look at now.
-
-        Raises:
-            UsageError: the manifest of uncertain photos cannot be read.
-        """
+        """Return the current photos to label; raise `UsageError` if the manifest of uncertain photos cannot be read."""
         own = [] if self._folder is None else uncertain_candidates(self._folder, self._service.models.default.name)
         return [*own, *self._suspects]
 
     def find(self, photo: str) -> LabelCandidate:
-        """Return a photo by its id.
-
-        Raises:
-            ApiError: there is none, or no longer.
-        """
+        """Return a photo by its id; raise `ApiError` if there is none."""
         found = next((item for item in self.candidates() if item.id == photo), None)
         if found is None:
             raise ApiError(404, "This photo is not there any more")
         return found
 
     def overview(self) -> dict[str, object]:
-        """Return the classes, where labels go, and the photos with the labels given so far."""
+        """Return the classes, the path of the manifest, and the photos with the labels given so far."""
         labels = self.labels
         given = {} if labels is None else labels.given()
         return {
@@ -87,21 +75,13 @@ class LabelingService:
         }
 
     def give(self, photo: str, label: str) -> None:
-        """Label a photo.
-
-        Raises:
-            ApiError: there is no such photo or class.
-        """
+        """Label a photo; raise `ApiError` if there is no such photo or class."""
         if label not in self._service.models.default.classifier.classes:
             raise ApiError(400, "There is no such class")
         self._labels().give(self.find(photo), label)
 
     def take_back(self, photo: str) -> None:
-        """Take a label back.
-
-        Raises:
-            ApiError: there is no such photo.
-        """
+        """Delete the label of a photo; raise `ApiError` if there is no such photo."""
         self._labels().take_back(self.find(photo))
 
     def _labels(self) -> LabelStore:
@@ -110,11 +90,7 @@ class LabelingService:
         return self.labels
 
     def picture(self, photo: str) -> bytes:
-        """Return a photo to be looked at, JPEG, upright, its longer side at most 1024 pixels.
-
-        Raises:
-            ApiError: there is no such photo, or it cannot be read.
-        """
+        """Return a photo as upright JPEG, at most 1024 pixels a side; raise `ApiError` if it is unreadable."""
         picture = read_thumbnail(self.find(photo).path, _MAX_PREVIEW_SIDE)
         if isinstance(picture, Failure):
             raise ApiError(422, f"The photo cannot be read: {picture.reason}")
@@ -124,11 +100,7 @@ class LabelingService:
 
 
 def relabel_routes(service: Service) -> APIRouter:
-    """Return the routes.
-
-    Raises:
-        UsageError: a file of the settings is not what it should be.
-    """
+    """Return the routes; raise `UsageError` if a file in the settings is invalid."""
     router = APIRouter(include_in_schema=False)
     desk = LabelingService(service)
 
