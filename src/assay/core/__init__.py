@@ -1,4 +1,4 @@
-"""Building blocks that every package may use: errors, files, locks, tables, text, downloads and progress.
+"""Shared utilities: errors, files, locks, tables, text, downloads and progress.
 
-Nothing is imported here, so that `import assay`, which disables telemetry first, stays cheap.
+Nothing is imported here, so that `import assay`, which first disables telemetry, stays fast.
 """

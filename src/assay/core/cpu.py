@@ -11,10 +11,8 @@ _ROOT = Path("/")
 def cpu_count(root: Path = _ROOT) -> int:
     """Return the number of CPUs available to this process, at least 1.
 
-    The minimum of the CPU affinity and the CPU quotas of the process's cgroups, rounded up.
-
-    Args:
-        root: parent of `/proc` and `/sys`.
+    The minimum of the CPU affinity and the CPU quotas of the process's cgroups, rounded up. `root` is the parent of
+    `/proc` and `/sys`.
 
     Source: Linux kernel documentation, "Control Group v2" (cpu.max) and "CFS Bandwidth Control" (v1).
     """
@@ -28,11 +26,7 @@ _INT8_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm
 def int8_instructions(root: Path = _ROOT) -> frozenset[str] | None:
     """Return the CPU's int8 dot product extensions; without any, int8 models are hardly faster or less accurate.
 
-    Args:
-        root: parent of `/proc`.
-
-    Returns:
-        Some of avx512_vnni, avx_vnni, amx_int8 (x86), asimddp, i8mm (ARM); None if the system does not report them.
+    Some of avx512_vnni, avx_vnni, amx_int8 (x86), asimddp, i8mm (ARM); None if the system does not report them.
     """
     known = _cpu_flags(root)
     return None if known is None else _INT8_FLAGS & known
@@ -58,7 +52,6 @@ def _affinity_count() -> int:
 
 
 def _cgroup_quotas(root: Path) -> Iterator[float]:
-    """Yield the quotas, in CPUs, of the process's cgroups and their ancestors."""
     for line in _read_lines(root / "proc/self/cgroup"):
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")

@@ -140,7 +140,6 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        """Return the redirected request, or raise if it is not secure."""
         scheme = urlsplit(newurl).scheme
         if scheme != "https" and (scheme != "http" or req.type == "https"):
             raise AssayError(f"{req.full_url} redirects to {newurl}, which is not secure: nothing was downloaded")
@@ -215,7 +214,6 @@ def _error_message(url: str, to: Path, part: Path, error: Exception) -> str:
 
 @contextmanager
 def _exclusive(part: Path) -> Iterator[None]:
-    """Lock `part`, created if missing, within the block."""
     while True:
         with part.open("ab") as stream:
             wait_for_lock(stream)

@@ -13,8 +13,7 @@ _MAX_DURATION, _MAX_LIFETIME = 86_400, 36_525 * 86_400
 def parse_duration(text: str) -> float:
     """Return the seconds of a duration such as 300ms, 0.5s, 2m or 1h; a bare number is seconds.
 
-    Raises:
-        UsageError: it is not a duration, or longer than a day.
+    Raises `UsageError` if it is invalid or longer than a day.
     """
     found = _DURATION.fullmatch(text.strip().lower())
     seconds = float(found[1]) * _SECONDS[found[2] or "s"] if found else -1.0
@@ -26,8 +25,7 @@ def parse_duration(text: str) -> float:
 def parse_lifetime(text: str) -> int:
     """Return the seconds of a lifetime such as 90d, 12h, 30m, 45s or 2w; the unit is required.
 
-    Raises:
-        UsageError: it is not a lifetime, zero, or longer than a hundred years.
+    Raises `UsageError` if it is invalid, zero, or longer than a hundred years.
     """
     found = _LIFETIME.fullmatch(text.strip().lower())
     seconds = int(found[1]) * int(_SECONDS[found[2]]) if found else 0

@@ -38,11 +38,9 @@ def cache_folder() -> Path:
 def temporary_folder(purpose: str, beside: Path | None = None) -> Iterator[Path]:
     """Create an empty folder that only this user can read; remove it when the block ends.
 
-    If the process is killed, the next one that creates a temporary file or folder in the same place removes it.
-
-    Args:
-        purpose: prefix of its name, e.g. `assay-export`.
-        beside: parent folder, in which it is hidden; None: the system's folder for temporary files.
+    If the process is killed, the next one that creates a temporary file or folder in the same place removes it. The
+    name starts with `purpose`, e.g. `assay-export`. In the folder `beside` it is hidden; None is the system's folder
+    for temporary files.
     """
     parent = Path(tempfile.gettempdir()) if beside is None else beside
     prefix = f"{purpose if beside is None else '.' + purpose[:_MAX_NAME_CHARS]}{_MARK}"
@@ -59,9 +57,7 @@ def temporary_folder(purpose: str, beside: Path | None = None) -> Iterator[Path]
 def temporary_file(target: Path, mode: int = 0o666) -> Iterator[Path]:
     """Create an empty file beside `target` with its suffix; remove it when the block ends, unless it was renamed.
 
-    Args:
-        target: the file whose folder and suffix are used.
-        mode: permissions, restricted by the umask.
+    `mode` is restricted by the umask.
     """
     remove_stale_once(target.parent)
 
@@ -144,18 +140,15 @@ def _release(lock: int | None) -> None:
 
 @contextmanager
 def atomic_write(path: Path, mode: int | None = None) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` when the block ends without an error.
+    """Yield a temporary path beside `path`, with its suffix; rename it to `path` when the block ends without an error.
 
     The file is flushed to disk before it is renamed, so that readers see the old content or the new one, also
-    after a power failure.
+    after a power failure. A missing folder is created.
 
     Args:
-        path: the file to write; its folder is created if missing.
+        path: the file to write.
         mode: permissions, e.g. 0o600 for a secret, which other users cannot read at any time; None: 0o666
             restricted by the umask.
-
-    Yields:
-        The temporary path to write to. It has the suffix of `path`, by which many libraries choose a format.
 
     Raises:
         NotAFileError: `path` is a pipe, a socket or a device, such as `/dev/null`; it is not replaced.
@@ -200,12 +193,9 @@ class NotAFileError(UsageError, OSError):
 
 
 def require_regular_file(path: Path) -> None:
-    """Raise if `path` is a pipe, a socket or a device; files, folders and missing paths are accepted.
+    """Raise `NotAFileError` if `path` is a pipe, a socket or a device; files, folders and missing paths are accepted.
 
     Opening a pipe blocks until there is a writer, and a device may never end.
-
-    Raises:
-        NotAFileError: it is a pipe, a socket or a device.
     """
     try:
         mode = path.stat().st_mode
@@ -244,10 +234,8 @@ def read_bytes(path: Path) -> bytes:
 def read_text(path: Path, most: int) -> str:
     """Read a UTF-8 file, with or without a byte order mark.
 
-    Args:
-        path: the file.
-        most: maximum number of characters that the caller accepts; more than `most` may be returned, but reading
-            stops soon after, so that a caller can reject a huge file cheaply.
+    Reading stops soon after `most` characters, so that a caller can reject a huge file cheaply; the result may be
+    longer than `most`.
 
     Raises:
         NotAFileError: as for `open_file`.
@@ -265,12 +253,8 @@ JsonTypes = Mapping[str, type | tuple[type, ...]]
 def read_json_state(path: Path, kinds: JsonTypes) -> dict[str, Any] | None:
     """Read and validate a small JSON file that stores the state of a run.
 
-    Args:
-        path: the file.
-        kinds: required names and the types of their values; lists contain strings, integers are not negative.
-
-    Returns:
-        All values by name, or None if the file is damaged or a value has another type.
+    `kinds` are the required names and the types of their values; lists contain strings, integers are not negative.
+    Returns None if the file is damaged or a value has another type.
 
     Raises:
         NotAFileError: as for `open_file`.

@@ -1,4 +1,4 @@
-"""Read tables of images: CSV of any separator and encoding, and JSON Lines.
+"""Read tables of images: CSV with any separator and encoding, and JSON Lines.
 
 Sources: RFC 4180 (2005); the `sep=` line and the encodings of Excel; Hugging Face's `metadata.jsonl`.
 """
@@ -24,7 +24,7 @@ CSV_SUFFIXES: Final = frozenset({".csv", ".tsv", ".tab"})
 JSON_LINES_SUFFIXES: Final = frozenset({".jsonl", ".ndjson"})
 
 _MANIFEST_COLUMNS: Final = ("id", "path", "label", "split")
-"""How every manifest begins that Assay writes."""
+"""First columns of every manifest written by Assay."""
 _WHOLE_NUMBER: Final = re.compile(r"([+-]?[0-9]+)(?:[.,]0*)?")
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?")
 _SEPARATORS: Final = (",", ";", "\t", "|")
@@ -34,18 +34,13 @@ _NOT_WESTERN: Final = re.compile(
     r"(?<![^\W\d_])(?![\u2010-\u203a\u20ac\xa0\xab\xb0\xb1\xbb]+(?![^\x00-\x7f]))"
     r"(?!(.)\1+(?![^\x00-\x7f]))[^\x00-\x7f]{2,}(?![^\W\d_])|(?:\u0192.){2}"
 )
-"""A word of different foreign letters, as Shift-JIS, GBK or Windows-1251 look when read as Windows-1252."""
+"""A word of mixed foreign letters, as Shift-JIS, GBK or Windows-1251 appear when read as Windows-1252."""
 
 Cells = dict[str, str]
 
 
 class TableRow(NamedTuple):
-    """One row.
-
-    Attributes:
-        line: in the file, from 1.
-        cells: by what the columns mean; those without a meaning by their own name.
-    """
+    """One row: `line` counts from 1; `cells` maps the meaning of columns, or else their name, to values."""
 
     line: int
     cells: Cells
@@ -53,37 +48,33 @@ class TableRow(NamedTuple):
 
 @dataclass
 class ImageTable:
-    """A table whose columns and values have been understood."""
+    """A table with interpreted columns and values."""
 
     path: Path
     columns: tuple[str, ...]
-    """The names that the table itself uses."""
+    """Column names in the table."""
     meaning: dict[str, str]
-    """What they mean: `path`, `label`, ...; columns without a meaning here are absent."""
+    """Their meanings: `path`, `label`, ...; other columns are absent."""
     rows: list[TableRow]
     literal: bool = False
-    """Whether Assay wrote it, so that every value is meant literally."""
+    """Whether Assay wrote the table, so that all values are literal."""
     warnings: list[str] = field(default_factory=list)
     unit: str = "line"
 
     def column_name(self, column: str) -> str | None:
-        """Return the name that the table uses for what we call `column`; None where it has no such column."""
+        """Return the table's name for a column, or None."""
         return next((name for name, meant in self.meaning.items() if meant == column), None)
 
     def location(self, row: TableRow) -> str:
-        """Return the table and the line, as errors name it."""
+        """Return table and line, for error messages."""
         return f"{self.path}, {self.unit} {row.line}"
 
 
 def read_table(path: Path, *, literal: bool = False) -> ImageTable:
-    """Read a table of photos: CSV, or JSON lines where the name ends so.
+    """Read a table of images: JSON lines by suffix, otherwise CSV.
 
-    Args:
-        path: the table.
-        literal: take every value literally, as in a table whose columns begin as those of Assay's manifests.
-
-    Raises:
-        AssayError: it cannot be read, two columns may be the path or the label, or a line makes no sense.
+    With `literal`, or if the table starts like Assay's manifests, all values are literal. Raises `AssayError` if it
+    cannot be read, two columns may be the path or the label, or a line is invalid.
     """
     text, warnings = _read_text(path)
     if path.suffix.casefold() in JSON_LINES_SUFFIXES:
@@ -96,11 +87,7 @@ def read_table(path: Path, *, literal: bool = False) -> ImageTable:
 
 
 def table_columns(path: Path) -> list[str]:
-    """Return the names of the columns of a table: CSV, or JSON lines where the name ends so.
-
-    Raises:
-        AssayError: it cannot be read.
-    """
+    """Return the column names of a table (JSON lines by suffix, otherwise CSV); `AssayError` if it cannot be read."""
     text, _ = _read_text(path)
     if path.suffix.casefold() in JSON_LINES_SUFFIXES:
         return _parse_json_lines(text, path)[0]
@@ -116,17 +103,10 @@ def interpret_table(
     *,
     literal: bool = False,
 ) -> ImageTable:
-    """Find out which column is what, and clean the values.
+    """Determine the meaning of each column, and clean the values.
 
-    Args:
-        path: of the table, for errors.
-        columns: names as the table has them.
-        rows: numbers, and values by those names: text, numbers, truth values, None.
-        unit: what the numbers count.
-        literal: take every value literally.
-
-    Raises:
-        AssayError: as `read_table`.
+    `rows` are row numbers, counted in `unit`, and values by column name: text, numbers, booleans or None. With
+    `literal`, values are not interpreted. Raises `AssayError` as `read_table` does.
     """
     meaning = recognize_columns(path, columns)
     table = ImageTable(path, tuple(columns), meaning, [], literal, unit=unit)
@@ -168,7 +148,7 @@ def _refuse_missing(table: ImageTable, column: str) -> None:
 
 
 def _clean_labels(table: ImageTable) -> None:
-    """Write labels in one way: 1.0 as 1, TRUE as true, accents composed, without blanks around them."""
+    """Normalise labels: 1.0 to 1, TRUE to true, accents composed, surrounding spaces removed."""
     if table.column_name("label") is None:
         return
     labels = [unicodedata.normalize("NFC", row.cells["label"].strip()) for row in table.rows]
@@ -184,7 +164,7 @@ def _clean_labels(table: ImageTable) -> None:
 
 
 def _clear_missing(table: ImageTable) -> None:
-    """Leave a part or group empty that is missing: all photos of the group `nan` would stay together."""
+    """Empty missing parts and groups; otherwise all images of the group `nan` would stay together."""
     columns = [name for name in ("split", "group", "source_label") if table.column_name(name) is not None]
     for row in table.rows if columns else ():
         for column in columns:
@@ -193,7 +173,7 @@ def _clear_missing(table: ImageTable) -> None:
 
 
 def _read_text(path: Path) -> tuple[str, list[str]]:
-    """Return a file's text and sentences about its encoding."""
+    """Return a file's text and warnings about its encoding."""
     try:
         data = read_bytes(path)
     except OSError as error:
@@ -213,7 +193,7 @@ def _read_text(path: Path) -> tuple[str, list[str]]:
         if any(letter > "\x7f" and not "\udc80" <= letter <= "\udcff" for letter in text):
             name = encoding.removesuffix("-sig").upper()
             raise AssayError(f"manifest {path} is not {name} at byte {error.start}; save it as UTF-8") from None
-    # Not one letter beyond ASCII is UTF-8: it is a table of an older Windows program.
+    # No non-ASCII letter is valid UTF-8: probably the table of an older Windows program.
     try:
         text = data.decode("cp1252")
     except UnicodeDecodeError as error:
@@ -229,7 +209,7 @@ def _read_text(path: Path) -> tuple[str, list[str]]:
 
 
 def _guess_encoding(data: bytes) -> str:
-    """Return the encoding of a text without a byte order mark: every other byte of UTF-16 is zero."""
+    """Return the encoding of a text without a byte order mark: in UTF-16 every other byte is zero."""
     head = data[: 4096 & ~1]
     even, odd = head[::2].count(0), head[1::2].count(0)
     if len(data) % 2 == 0 and max(even, odd) > len(head) // 5 and min(even, odd) * 4 < max(even, odd):
@@ -243,7 +223,7 @@ def _parse_csv(text: str, path: Path, *, literal: bool) -> ImageTable:
     literal = literal or (
         separator == "," and tuple(_header_names(body, ",")[: len(_MANIFEST_COLUMNS)]) == _MANIFEST_COLUMNS
     )
-    # Blanks after a separator would otherwise hide quotes; Assay writes none, and names may begin with them.
+    # Spaces after a separator would otherwise hide quotes; Assay writes none, and names may start with them.
     reader = csv.reader(io.StringIO(body, newline=""), delimiter=separator, strict=True, skipinitialspace=not literal)
     found: list[tuple[int, dict[str, str]]] = []
     try:
@@ -271,7 +251,7 @@ def _drop_lines(text: str, count: int) -> str:
 
 
 def _detect_separator(text: str) -> tuple[str, int]:
-    """Return what stands between values, so that most columns are known, and how many lines tell it."""
+    """Return the separator with which most columns are known, and the number of lines that declare it."""
     first = text.partition("\n")[0].strip('\r\n"')
     if (result := _SEP_LINE.fullmatch(first)) is not None:
         return result[1], 1
@@ -285,7 +265,7 @@ def _detect_separator(text: str) -> tuple[str, int]:
 
 
 def _header_names(text: str, separator: str) -> list[str]:
-    """Return the names in the first line; none where it cannot be read so."""
+    """Return the names in the first line; empty if it cannot be parsed with this separator."""
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
     try:
         return next((values for values in lines if any(values)), [])
@@ -294,11 +274,7 @@ def _header_names(text: str, separator: str) -> list[str]:
 
 
 def _fit_columns(values: list[str], count: int, separator: str, where: str) -> list[str]:
-    """Return as many values as there are columns; separators at the end of a line do no harm.
-
-    Raises:
-        AssayError: there are more, or less.
-    """
+    """Return one value per column, without empty trailing ones; `AssayError` if the number differs."""
     while len(values) > count and not values[-1].strip():
         values.pop()
     if len(values) != count:

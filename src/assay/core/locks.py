@@ -1,6 +1,6 @@
-"""Advisory file locks (`flock`), which the operating system releases however their process ends.
+"""Advisory file locks (`flock`), released by the operating system when their process ends.
 
-They lock any open file or folder, exclusively or shared, where the `filelock` library needs a lock file of its own
+They lock any open file or folder, exclusively or shared, whereas the `filelock` library needs a separate lock file
 and 0.1 s to import. On Windows nothing is locked and every attempt succeeds.
 """
 
@@ -19,17 +19,10 @@ _POLL_SECONDS = 0.1
 
 
 def try_lock(file: int | IO[Any], *, shared: bool = False) -> bool:
-    """Lock an open file without waiting; closing it releases the lock.
+    """Lock an open file without waiting; closing it releases the lock. `shared` allows other shared locks.
 
-    Args:
-        file: descriptor or stream.
-        shared: allow other shared locks at the same time.
-
-    Returns:
-        False if another open file holds a conflicting lock, also one of this process.
-
-    Raises:
-        OSError: the file system has no locks.
+    Returns False if another open file, also of this process, holds a conflicting lock. Raises `OSError` if the file
+    system has no locks.
     """
     if sys.platform != "win32":
         try:
@@ -46,17 +39,10 @@ def wait_for_lock(file: int | IO[Any]) -> None:
 
 
 def open_locked(path: Path, flags: int = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC) -> int | None:
-    """Open and lock a file or folder without waiting.
+    """Open and lock a file or folder without waiting; only the owner can read a created file.
 
-    Args:
-        path: what to lock.
-        flags: as for `os.open`; a file that is created is readable by its owner only.
-
-    Returns:
-        A descriptor, whose closing releases the lock; None if another holder has it.
-
-    Raises:
-        OSError: the path cannot be opened, or the file system has no locks.
+    Returns a descriptor, whose closing releases the lock; None if another holder has it. Raises `OSError` if the path
+    cannot be opened or the file system has no locks.
     """
     descriptor = os.open(path, flags, 0o600)
     try:
@@ -74,12 +60,8 @@ def open_locked(path: Path, flags: int = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC) 
 def file_lock(path: Path, timeout: float | None = None) -> Iterator[None]:
     """Hold an exclusive lock on a lock file within the block.
 
-    Args:
-        path: the lock file. It and its folder are created if missing; it is not removed.
-        timeout: seconds to wait for another holder; None: no limit.
-
-    Raises:
-        TimeoutError: another holder still has the lock.
+    The file and its folder are created if missing; it is not removed. Raises `TimeoutError` if another holder still
+    has the lock after `timeout` seconds (None: no limit).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as stream:

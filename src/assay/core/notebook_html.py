@@ -12,12 +12,7 @@ _CELL = "padding:2px 12px 2px 0;text-align:left"
 
 
 def panel(title: str, *parts: str) -> str:
-    """Return a heading above HTML fragments; empty fragments are left out.
-
-    Args:
-        title: plain text.
-        parts: HTML fragments.
-    """
+    """Return a heading, escaped, above HTML fragments; empty fragments are omitted."""
     body = "".join(part for part in parts if part)
     return f'<div style="max-width:60em"><strong>{_escape(title)}</strong>{body}</div>'
 
@@ -38,12 +33,7 @@ def table(rows: Iterable[Sequence[object]], header: Sequence[str] = ()) -> str:
 
 
 def bar_chart(shares: Mapping[str, float], most: int = 10) -> str:
-    """Return a bar for each share, the largest first.
-
-    Args:
-        shares: values by name, 0-1.
-        most: maximum number of bars; a line counts the others.
-    """
+    """Return a bar for each share (0-1), the largest first; of more than `most`, a line counts the others."""
     ranked = sorted(shares.items(), key=lambda item: -item[1])
     lines = [
         f'<tr><td style="{_CELL}">{_escape(name)}</td><td style="{_CELL}">'
@@ -57,14 +47,7 @@ def bar_chart(shares: Mapping[str, float], most: int = 10) -> str:
 
 
 def image(data: bytes | None, alt: str, width: int, kind: str = "png") -> str:
-    """Return an image embedded as a data URI, or nothing if `data` is empty.
-
-    Args:
-        data: content of the file.
-        alt: alternative text.
-        width: maximum width in CSS pixels.
-        kind: png or jpeg.
-    """
+    """Return an image (png or jpeg) as a data URI, at most `width` CSS pixels wide; empty if `data` is empty."""
     if not data:
         return ""
     source = data_uri(data, f"image/{kind}")

@@ -11,5 +11,5 @@ class Progress(Protocol):
 
 
 def no_progress(what: str, done: int, total: int) -> None:
-    """Ignore the report."""
+    """Progress callback that does nothing."""
     del what, done, total

@@ -41,7 +41,7 @@ COLUMN_NAMES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "source_label": (("source_label",),),
     **{name: ((name,),) for name in ("id", "digest", "tensor")},
 }
-"""Names of each column, those that go before others first."""
+"""Recognised names of each column, in order of precedence."""
 _MISSING_VALUES: Final = frozenset(
     {
         "",
@@ -68,13 +68,13 @@ _MISSING_VALUES: Final = frozenset(
     }
 )
 _SHEET_ERROR: Final = re.compile(r"#[^\W\d_a-z]+(?:/[^\W_a-z]+)?[!?]")
-"""What spreadsheets put where a formula failed: `#REF!`, `#DIV/0!`, `#NAME?`, also in other languages."""
+"""What spreadsheets store for a failed formula: `#REF!`, `#DIV/0!`, `#NAME?`, also in other languages."""
 
 
 def cell_text(value: object) -> str:
-    """Return a value as text: 1.0 as 1, truth values as true and false, NaN and None as nothing.
+    """Return a value as text: 1.0 as 1, booleans as true and false, NaN and None as empty.
 
-    Bytes are read as UTF-8, as Parquet files without a type for text have them.
+    Bytes are decoded as UTF-8, for Parquet files without a text type.
     """
     if value is None or value != value:  # noqa: PLR0124 - NaN alone is unequal to itself
         return ""
@@ -88,16 +88,15 @@ def cell_text(value: object) -> str:
 
 
 def is_missing(text: str) -> bool:
-    """Say whether a text stands for no value: empty, NaN, None, null, NA, an error of a spreadsheet."""
+    """Whether a text is a missing value: empty, NaN, None, null, NA, or a spreadsheet error."""
     text = text.strip()
     return text.casefold() in _MISSING_VALUES or _SHEET_ERROR.fullmatch(text) is not None
 
 
 def recognize_columns(path: Path, columns: Sequence[str]) -> dict[str, str]:
-    """Return what columns mean (`path`, `label`, ...), by the names they have; others are left out.
+    """Return the meanings (`path`, `label`, ...) of columns by name; others are omitted.
 
-    Raises:
-        AssayError: two columns have one name, or two names of one rank.
+    Raises `AssayError` if two columns have the same name, or names of the same precedence.
     """
     usual: dict[str, list[str]] = {}
     for name in columns:
@@ -118,7 +117,7 @@ def recognize_columns(path: Path, columns: Sequence[str]) -> dict[str, str]:
 
 
 def normalize_name(name: str) -> str:
-    """Return a column's name without case, blanks, quotes and hyphens: `File Name` is `file_name`."""
+    """Return a column name without case, quotes, spaces and hyphens: `File Name` is `file_name`."""
     text = unicodedata.normalize("NFKC", name).strip("\ufeff \t\r\n\"'").casefold()
     return re.sub(r"[\s\-.]+", "_", text)
 
@@ -128,15 +127,10 @@ _WINDOWS_DRIVE = re.compile(r"[a-z]:[/\\]|\\\\", re.IGNORECASE)
 
 
 def resolve_table_path(root: Path, text: str, where: str) -> Path:
-    """Return the file that a table means; whether it exists is for others to say.
+    """Return the file that a table refers to, whether it exists or not.
 
-    Args:
-        root: absolute folder of the table.
-        text: as it stands in the table.
-        where: table and line, for errors.
-
-    Raises:
-        AssayError: it is an address, a place on a Windows drive, or no path at all.
+    `root` is the absolute folder of the table; `where` is table and line, for errors. Raises `AssayError` if the text
+    is a URL, a path on a Windows drive, or no path.
     """
     if "\0" in text:
         raise AssayError(f"{where}: path holds a zero byte; save the table as plain text")
@@ -163,7 +157,7 @@ def resolve_table_path(root: Path, text: str, where: str) -> Path:
 
 
 def _find_by_unicode_form(path: Path) -> Path | None:
-    """Return the path that exists, or one whose names differ from it in the form of accents alone."""
+    """Return the existing path, or one that differs only in Unicode normalisation."""
     if os.path.lexists(path):
         return path
     if str(path).isascii():

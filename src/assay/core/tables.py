@@ -21,7 +21,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 
 
 class CsvWriter(Protocol):
-    """The type of `csv.writer`, for which the standard library has no name."""
+    """Type of `csv.writer`."""
 
     def writerow(self, row: Iterable[object], /) -> object:
         """Write one row."""
@@ -50,12 +50,10 @@ class SafeCsvWriter:
     """Writes CSV rows with `escape_formula` applied to texts and lines ending in a line feed."""
 
     def __init__(self, stream: TextIO, *, exact: bool = False) -> None:
-        r"""Create a writer.
+        """Create a writer on a stream opened with `newline=""`.
 
-        Args:
-            stream: opened with `newline=""`.
-            exact: keep every character, for tables that Assay reads back; otherwise unsafe characters are escaped as
-                `\x1b` (see `printable`).
+        With `exact` every character is kept, for tables that Assay reads back; otherwise unsafe characters are escaped
+        (see `printable`).
         """
         self._table: CsvWriter = csv.writer(_LineFeedStream(stream), lineterminator="\r\n")
         self._exact = exact
@@ -84,16 +82,11 @@ class _LineFeedStream:
         self._stream = stream
 
     def write(self, line: str) -> int:
-        """Write a line that ends in CR LF."""
         return self._stream.write(f"{line[:-2]}\n")
 
 
 def read_csv_rows(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Yield the rows of a CSV table, with `unescape_formula` applied.
-
-    Raises:
-        csv.Error: the table is malformed.
-    """
+    """Yield the rows of a CSV table, with `unescape_formula` applied; `csv.Error` if it is malformed."""
     for row in csv.reader(lines, strict=True):
         yield [unescape_formula(cell) for cell in row]
 
@@ -101,10 +94,7 @@ def read_csv_rows(lines: Iterable[str]) -> Iterator[list[str]]:
 def read_csv_dicts(lines: Iterable[str]) -> tuple[Sequence[str], Iterator[dict[str, str]]]:
     """Return the columns of a CSV table and its rows by column, without empty lines.
 
-    Missing cells are empty, and extra cells are ignored.
-
-    Raises:
-        csv.Error: the table is malformed.
+    Missing cells are empty, and extra cells are ignored. Raises `csv.Error` if the table is malformed.
     """
     rows = read_csv_rows(lines)
     columns = next(rows, [])
@@ -117,10 +107,9 @@ def _is_formula(text: str) -> bool:
 
 
 MAX_CLASSES_SHOWN = 30
-"""Classes up to which texts, pages and figures show every class. Of more they show those that matter most;
-JSON and CSV files always hold all."""
+"""Number of classes up to which texts, pages and figures show every class; JSON and CSV files always contain all."""
 MAX_CLASSES_LISTED = 20
-"""Classes, or pairs of classes, that are shown of more than `MAX_CLASSES_SHOWN`."""
+"""Number of classes, or pairs of classes, shown if there are more than `MAX_CLASSES_SHOWN`."""
 
 
 def format_number(value: float | None, digits: int = 3) -> str:
@@ -175,12 +164,9 @@ def join_names(names: Sequence[str], most: int = 10) -> str:
 
 
 def align_columns(rows: Sequence[Sequence[str]], *, gap: int = 2, right: bool = True) -> str:
-    """Format rows of equal length as aligned columns, with cells made safe to print.
+    """Format rows of equal length as aligned columns, `gap` spaces apart, with cells made safe to print.
 
-    Args:
-        rows: cells by row.
-        gap: spaces between columns.
-        right: right-align all columns but the first.
+    With `right`, all columns but the first are right-aligned.
     """
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
@@ -195,14 +181,7 @@ def align_columns(rows: Sequence[Sequence[str]], *, gap: int = 2, right: bool = 
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Cell]], *, exact: bool = False) -> None:
-    """Write a CSV file (RFC 4180, UTF-8, lines ending in a line feed); None is an empty cell.
-
-    Args:
-        path: the file.
-        header: column names.
-        rows: cells by row.
-        exact: see `SafeCsvWriter`.
-    """
+    """Write a CSV file (RFC 4180, UTF-8, lines ending in LF); None is an empty cell. `exact`: see `SafeCsvWriter`."""
     text = io.StringIO()
     writer = SafeCsvWriter(text, exact=exact)
     writer.writerow(header)
@@ -216,17 +195,12 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Cell]]) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON without NaN, with unsafe characters escaped.
-
-    Raises:
-        ValueError: `value` contains a number that is not finite.
-    """
+    """Write indented JSON, with unsafe characters escaped; `ValueError` for a number that is not finite."""
     text = printable_json(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
     write_text(path, text + "\n")
 
 
 def _prefix(text: str, width: int) -> str:
-    """Return the longest prefix of a text that is at most `width` columns wide."""
     fitting = (text[:end] for end in range(len(text), 0, -1) if display_width(text[:end]) <= width)
     return next(fitting, "")
 

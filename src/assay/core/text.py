@@ -66,7 +66,6 @@ def printable_value(value: object) -> object:
 
 
 def _is_plain(text: str) -> bool:
-    """Return quickly whether a text needs no escaping."""
     return text.isascii() and text.isprintable()
 
 

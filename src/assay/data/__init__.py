@@ -1,4 +1,4 @@
-"""Labelled images: from a path to a data set whose every image decodes, its groups, its splits and its caches."""
+"""Loading, checking, splitting and caching of labelled image data sets."""
 
 from assay.data.cache import EmbeddingCache, PixelCache, PreprocessedImages
 from assay.data.dataset import SPLITS, Dataset, Sample, Split, UnreadableFile

@@ -29,10 +29,8 @@ _CHUNK = 256
 def list_array_file(path: Path) -> Listing:
     """List the images of one `.npz` or `.pt` with `images` [N,H,W,3], [N,3,H,W] or [N,H,W] and `labels` [N].
 
-    Labels are numbers, or names in an `.npz`; an array or list `classes` names the numbers.
-
-    Raises:
-        AssayError: the file cannot be read, lacks an array, or their lengths differ.
+    Labels are numbers, or names in an `.npz`; an array or list `classes` names the numbers. Raises `AssayError` if
+    the file cannot be read, lacks an array, or the lengths differ.
     """
     arrays = load_arrays(path)
     labels = next((arrays[name] for name in arrays if name.casefold() in {"labels", "y"}), None)
@@ -51,11 +49,7 @@ def is_array_folder(folder: Path) -> bool:
 
 
 def list_array_folder(folder: Path) -> Listing:
-    """List the images of a folder for which `is_array_folder` holds.
-
-    Raises:
-        AssayError: a file cannot be read, or their lengths differ.
-    """
+    """List the images of a folder for which `is_array_folder` holds; `AssayError` if unreadable or lengths differ."""
     images, labels = _find_file(folder, _IMAGE_FILES), _find_file(folder, _LABEL_FILES)
     if images is None or labels is None:
         raise AssayError(f"{folder} lacks X.npy or y.npy")
@@ -66,10 +60,8 @@ def list_array_folder(folder: Path) -> Listing:
 def mark_tensors(listing: Listing) -> Listing:
     """Mark the `.npy` and `.pt` files of class folders as tensors, all with one encoding.
 
-    Files that cannot be opened have no say in it; verification lists them with the reason.
-
-    Raises:
-        AssayError: the tensors differ in type, or their numbers fit no known encoding.
+    Files that cannot be opened are ignored here; verification reports them. Raises `AssayError` if the tensors
+    differ in type or their range fits no known encoding.
     """
     tensors = [sample for sample in listing.samples if sample.path.suffix.casefold() in TENSOR_SUFFIXES]
     if not tensors:
@@ -135,7 +127,7 @@ def _listing(root: Path, path: Path, images: np.ndarray, labels: list[str]) -> L
     encoding = detect_encoding(images.dtype, low, high, path)
     digits = len(str(len(images) - 1))
     samples = [
-        # Zeros in front keep ids, which are sorted as text, in the order of the array.
+        # Leading zeros keep ids, which are sorted as text, in array order.
         Sample(f"{path.name}#{index:0{digits}}", path, label, tensor=TensorRef(encoding, index))
         for index, label in enumerate(labels)
     ]
@@ -143,7 +135,7 @@ def _listing(root: Path, path: Path, images: np.ndarray, labels: list[str]) -> L
 
 
 def _value_range(images: np.ndarray) -> tuple[float, float]:
-    """Return the smallest and largest number, a few images at a time: the array may be larger than memory."""
+    """Return the smallest and largest value, a few images at a time because the array may exceed memory."""
     if images.dtype == np.uint8:
         return 0.0, 255.0
     chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)]

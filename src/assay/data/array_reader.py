@@ -1,4 +1,4 @@
-"""Read one image of a `.npy`, `.npz` or `.pt` file as a BMP, without ever opening a pickle."""
+"""Read one image of a `.npy`, `.npz` or `.pt` file as a BMP; pickles are never loaded."""
 
 import io
 import pickle
@@ -29,7 +29,6 @@ _READ_ERRORS = (
     ArithmeticError, AttributeError, BadZipFile, EOFError, LookupError, MemoryError, RuntimeError,
     SyntaxError, TypeError, ValueError, pickle.UnpicklingError, struct.error, tokenize.TokenError, zlib.error,
 )  # fmt: skip
-"""What the readers raise for bytes that are not what they expect."""
 
 _MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
 _STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
@@ -37,7 +36,7 @@ _STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
 @dataclass(frozen=True, slots=True)
 class TensorRef:
-    """Which image of an array file, and what its numbers mean."""
+    """Which image of an array file, and how its values are encoded."""
 
     encoding: Encoding
     index: int | None = None
@@ -45,16 +44,10 @@ class TensorRef:
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Open an array file without ever running a pickle.
+    """Open a `.npy` (memory-mapped), `.npz` or torch file of tensors, without loading pickles.
 
-    Args:
-        path: `.npy` (mapped, not read), `.npz`, or a torch file of tensors.
-
-    Returns:
-        The arrays by name; the only array of a nameless file is called `images`.
-
-    Raises:
-        AssayError: the file is damaged, holds anything but arrays, or is a pickle.
+    The only array of a file without names is returned as `images`. Raises `AssayError` if the file is damaged, holds
+    anything but arrays, or is a pickle.
     """
     suffix = path.suffix.casefold()
     try:
@@ -88,11 +81,7 @@ def _load_torch(path: Path) -> dict[str, np.ndarray]:
 
 
 def channels_last(image: np.ndarray, path: Path) -> np.ndarray:
-    """Return one image of shape [H,W], [H,W,1|3] or [1|3,H,W] as [H,W,3].
-
-    Raises:
-        AssayError: the shape is none of these.
-    """
+    """Return an image of shape [H,W], [H,W,1|3] or [1|3,H,W] as [H,W,3]; `AssayError` for any other shape."""
     if image.ndim == 2:
         image = image[:, :, None]
     if image.ndim == 3 and image.shape[2] not in {1, 3} and image.shape[0] in {1, 3}:
@@ -103,16 +92,9 @@ def channels_last(image: np.ndarray, path: Path) -> np.ndarray:
 
 
 def detect_encoding(dtype: np.dtype[Any], low: float, high: float, path: Path) -> Encoding:
-    """Judge what the numbers of a whole data set mean, from their type and range.
+    """Return the encoding of a data set from the type and range of its values.
 
-    Args:
-        dtype: of the arrays.
-        low: smallest number of all images; below 0 only after normalisation.
-        high: largest number of all images.
-        path: for the error.
-
-    Raises:
-        AssayError: the range fits none of the known encodings.
+    `low` is below 0 only for normalised images. Raises `AssayError` if the range fits none of the known encodings.
     """
     if dtype == np.uint8:
         return "uint8"
@@ -130,10 +112,9 @@ def detect_encoding(dtype: np.dtype[Any], low: float, high: float, path: Path) -
 
 
 def read_as_bmp(path: Path, ref: TensorRef) -> bytes:
-    """Return one image of an array file as the bytes of a 24-bit BMP, the same on every machine.
+    """Return one image of an array file as a 24-bit BMP, identical on every machine.
 
-    Raises:
-        AssayError: the file cannot be read or holds no such image.
+    Raises `AssayError` if the file cannot be read or has no such image.
     """
     images = _cached_images(path, path.stat().st_mtime_ns) if ref.index is not None else _images(path)
     if ref.index is not None and not 0 <= ref.index < len(images):
@@ -145,11 +126,7 @@ def read_as_bmp(path: Path, ref: TensorRef) -> bytes:
 
 
 def find_images_array(arrays: Mapping[str, np.ndarray], path: Path) -> np.ndarray:
-    """Return the array of images among the arrays of a file: `images`, `X` or the only one.
-
-    Raises:
-        AssayError: several arrays, none of them with such a name.
-    """
+    """Return the array called `images` or `X`, or the only one; `AssayError` if several have other names."""
     for name, array in arrays.items():
         if name.casefold() in {"images", "x"} or len(arrays) == 1:
             return array
@@ -162,7 +139,7 @@ def _images(path: Path) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def _cached_images(path: Path, modified: int) -> np.ndarray:
-    # A stacked file is opened once for all of its images; `modified` makes a rewritten file a new one.
+    # A stacked file is opened once for all of its images; `modified` invalidates the entry of a rewritten file.
     del modified
     return _images(path)
 

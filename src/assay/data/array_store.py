@@ -21,13 +21,12 @@ _LOG = logging.getLogger("assay.data.cache")
 _PAGE_BYTES: Final = 4096
 _RECORD_BYTES: Final = 8
 _DIGEST_BYTES: Final = 32
-"""Bytes of a SHA-256."""
 _PRESENT_FLAG: Final = 1 << 32
-"""Set beside the CRC-32 in a slot's record; a hole in the file reads as 0: absent."""
+"""Set next to the CRC-32 in a slot's record; a hole in the file reads as 0, which means absent."""
 
 
 class ArrayStore:
-    """One array for each photo, by the digest of its content. Works across fork and pickling."""
+    """One array per image, keyed by the SHA-256 of its content. Works across fork and pickling."""
 
     def __init__(
         self,
@@ -41,13 +40,8 @@ class ArrayStore:
     ) -> None:
         """Store the index; the file is opened by `opened` or at its first use.
 
-        Args:
-            path: a file that `create_store_file` made.
-            places: slot of every digest.
-            count: number of slots in the file.
-            shape: of every array.
-            dtype: of every array.
-            fallbacks: files of other sets of photos that may hold what is missing here.
+        `path` was made by `create_store_file`; `places` maps digests to slots, of which the file has `count`.
+        `fallbacks` are files of other data sets that are searched for missing arrays.
         """
         self._path = path
         self._fallbacks = tuple(fallbacks)
@@ -65,11 +59,10 @@ class ArrayStore:
         return {**self.__dict__, "_file": None, "_map": None, "_closer": None}
 
     def __contains__(self, digest: object) -> bool:
-        """Return whether a photo has a slot, filled or not."""
         return digest in self._places
 
     def get(self, digest: str) -> np.ndarray | None:
-        """Return a photo's array, read-only; None if neither this file nor an fallback has it whole."""
+        """Return an image's array, read-only; None if neither this file nor a fallback has it intact."""
         found = self._own(digest)
         for fallback in self._fallbacks if found is None else ():
             found = fallback.get(digest)
@@ -90,7 +83,7 @@ class ArrayStore:
         return np.frombuffer(content, dtype=self._dtype).reshape(self._shape)
 
     def put(self, digest: str, array: np.ndarray) -> None:
-        """Keep a photo's array; nothing happens without a slot or once the disk is full."""
+        """Store an image's array; does nothing if it has no slot or the disk is full."""
         slot = self._places.get(digest)
         if slot is None or self._full or not self._usable() or self._file is None:
             return
@@ -105,10 +98,10 @@ class ArrayStore:
             self._full = True
 
     def opened(self) -> "ArrayStore":
-        """Open the file in this process, and mark it as in use until it is closed.
+        """Open the file in this process and mark it as in use until it is closed.
 
         Raises:
-            OSError: it has gone, or somebody is removing it.
+            OSError: it does not exist, or another process is removing it.
             ValueError: it is shorter than its slots.
         """
         if self._map is None and self._places:
@@ -120,7 +113,7 @@ class ArrayStore:
         return self
 
     def close(self) -> None:
-        """Let go of the files; arrays handed out stay valid, and as long as they live theirs is in use."""
+        """Close the files. Arrays that were returned stay valid and keep their file marked as in use."""
         for fallback in self._fallbacks:
             fallback.close()
         self._map = self._file = None
@@ -142,11 +135,7 @@ class ArrayStore:
 
 
 def create_store_file(path: Path, digests: Sequence[str], slot_bytes: int) -> None:
-    """Make a file of empty slots for photos; it takes disk only as they are filled.
-
-    Raises:
-        OSError: the disk does not allow it.
-    """
+    """Create a file of empty slots; they take disk space only once filled. Raises `OSError`."""
     with atomic_write(path) as temporary, temporary.open("wb") as stream:
         stream.truncate(store_file_size(len(digests), slot_bytes))
         stream.seek(len(digests) * _RECORD_BYTES)
@@ -154,11 +143,7 @@ def create_store_file(path: Path, digests: Sequence[str], slot_bytes: int) -> No
 
 
 def read_slot_index(path: Path, count: int) -> dict[str, int]:
-    """Return the slot of every digest in a file of so many slots.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """Return the slot of every digest in a file of `count` slots. Raises `OSError`."""
     with path.open("rb") as stream:
         stream.seek(count * _RECORD_BYTES)
         names = stream.read(count * _DIGEST_BYTES)
@@ -166,20 +151,20 @@ def read_slot_index(path: Path, count: int) -> dict[str, int]:
 
 
 def store_file_size(count: int, slot_bytes: int) -> int:
-    """Return the length of a file of slots, in bytes."""
+    """Return the length in bytes of a file of slots."""
     return _data_start(count) + count * slot_bytes
 
 
 def slots_that_fit(size: int, slot_bytes: int) -> int:
-    """Return how many slots a file of at most `size` bytes can have."""
+    """Return how many slots fit into `size` bytes."""
     return max(0, size - _PAGE_BYTES) // (slot_bytes + _RECORD_BYTES + _DIGEST_BYTES)
 
 
 def count_slots(path: Path, slot_bytes: int) -> int:
-    """Return how many slots a file has, or 0 if its length is that of no such file."""
+    """Return the number of slots of a file, or 0 if its length is invalid."""
     size = path.stat().st_size
     likely = slots_that_fit(size, slot_bytes)
-    # Padding to whole pages leaves it open by as many slots as fit into a page.
+    # Padding to whole pages makes the count ambiguous by the number of slots per page.
     for count in range(likely, likely + 2 + _PAGE_BYTES // slot_bytes):
         if store_file_size(count, slot_bytes) == size:
             return count
@@ -187,7 +172,7 @@ def count_slots(path: Path, slot_bytes: int) -> int:
 
 
 def is_in_use(path: Path) -> bool:
-    """Return whether a process, this one included, has the file open as `ArrayStore`."""
+    """Return whether any process, including this one, has the file open as an `ArrayStore`."""
     with path.open("rb") as stream:
         try:
             return not try_lock(stream)
@@ -202,5 +187,4 @@ def _pwrite_all(file: int, data: bytes, offset: int) -> None:
 
 
 def _data_start(count: int) -> int:
-    """Return where the arrays begin: after a record and a digest for every slot, at a whole page."""
     return -(-count * (_RECORD_BYTES + _DIGEST_BYTES) // _PAGE_BYTES) * _PAGE_BYTES

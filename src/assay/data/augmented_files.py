@@ -1,4 +1,4 @@
-"""Name, encode and write the files of an offline-augmented data set, and verify that each can be read."""
+"""Name, encode, write and verify the files of an offline-augmented data set."""
 
 import hashlib
 import io
@@ -25,7 +25,7 @@ _PNG_BIT_DEPTH_OFFSET = 24  # offset of that byte: 8 bits a channel are 24 in al
 
 
 Region = Callable[[int, int], Box]
-"""Gives the part of an upright photo of a width and height, in pixels."""
+"""Returns the crop box for the width and height of an upright image, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,15 @@ class OutputFile:
     """0 for the original, from 1 on for changed copies."""
 
     def changed(self, copy: int) -> "OutputFile":
-        """Return the target of a changed copy; its name follows the original's in alphabetical order."""
+        """Return the target of an augmented copy; its name sorts directly after the original's."""
         path = PurePosixPath(self.path)
         return replace(self, path=str(path.with_name(f"{path.stem}_aug{copy}{path.suffix}")), copy=copy)
 
 
 def plan_output_files(samples: Sequence[Sample], *, parts: bool = True) -> list[OutputFile]:
-    """Name the originals: `<part>/<class>/<name>`, no two alike, also where case does not count.
+    """Name the originals `<part>/<class>/<name>`, or `<class>/<name>` without `parts`; names are unique ignoring case.
 
-    Args:
-        samples: the photos.
-        parts: whether there are folders of parts; else the files are `<class>/<name>`.
-
-    Raises:
-        AssayError: a sample has no part, a label cannot be a folder's name, or a file has gone.
+    Raises `AssayError` if a sample has no part, a label is no valid folder name, or a file no longer exists.
     """
     taken: set[str] = set()
     targets = []
@@ -66,7 +61,7 @@ def plan_output_files(samples: Sequence[Sample], *, parts: bool = True) -> list[
             raise AssayError(f"the class {sample.label!r} cannot be a folder's name; rename it")
         place, stem = f"{sample.split}/{sample.label}" if parts else sample.label, _stem(sample)
         if f"{place}/{stem}".casefold() in taken or _COPY_SUFFIX.search(stem):
-            # What tells photos of one name apart is the folder they come from: the whole id.
+            # Photos of the same name are distinguished by their folder, i.e. the whole id.
             stem += "-" + hashlib.sha256(sample.id.encode()).hexdigest()[:12]
         taken.add(f"{place}/{stem}".casefold())
         kind = "jpeg" if _format(sample) == "jpeg" else "png"
@@ -75,7 +70,7 @@ def plan_output_files(samples: Sequence[Sample], *, parts: bool = True) -> list[
 
 
 class FileWriter:
-    """Writes targets; may be called from several threads."""
+    """Writes targets; safe to call from several threads."""
 
     def __init__(
         self,
@@ -86,17 +81,10 @@ class FileWriter:
         *,
         value_range: tuple[float, float] | None = None,
     ) -> None:
-        """Build the transforms once to find settings that make no sense before anything is written.
+        """Build the transforms once, to find invalid settings before anything is written.
 
-        Args:
-            spec: transforms by part, and the settings of the files.
-            to: the folder.
-            seed: decides the changes.
-            region: the part of every photo that is written; none: all of it.
-            value_range: the recipe's `preprocess.value_range`; files are written with 8 bits.
-
-        Raises:
-            UsageError: a transform's values make no sense.
+        `region` gives the part of each image to write, None the whole image. `value_range` is the recipe's
+        `preprocess.value_range`; files are written with 8 bits. Raises `UsageError` for invalid transform values.
         """
         self._spec = spec
         self._to = to
@@ -107,16 +95,13 @@ class FileWriter:
         self._augments()
 
     def write(self, family: Sequence[OutputFile]) -> int:
-        """Write files of one photo that are not there yet, each whole or not at all.
-
-        Args:
-            family: targets of one sample.
+        """Write those files of one image that do not exist yet, each atomically.
 
         Returns:
-            How many were there and could be read.
+            How many existed and were readable.
 
         Raises:
-            AssayError: the photo cannot be read any more, or a file cannot be written.
+            AssayError: the image can no longer be read, or a file cannot be written.
         """
         missing = [target for target in family if not _is_whole(self._to / target.path, target.kind)]
         if missing:
@@ -145,7 +130,7 @@ class FileWriter:
         try:
             with atomic_write(path) as temporary:
                 temporary.write_bytes(data)
-                # What the disk gives back must be the picture, before it gets its name.
+                # Verify the written file before it is renamed.
                 found = temporary.read_bytes()
                 if found != data or decode(found).shape != pixels.shape:
                     raise AssayError(f"{path} does not read back as it was written; check the disk")
@@ -162,7 +147,6 @@ class FileWriter:
         return data
 
     def _fits(self, data: bytes) -> bool:
-        """Whether a photo may be taken over byte for byte."""
         info = inspect(data)
         return (
             (info.format == "jpeg" or (info.format == "png" and data[_PNG_BIT_DEPTH_OFFSET] == 8))
@@ -180,7 +164,6 @@ class FileWriter:
         return stream.getvalue()
 
     def _augments(self) -> dict[str, Augment]:
-        """One set of transforms for each thread: they may not be shared."""
         known: dict[str, Augment] | None = getattr(self._thread, "augments", None)
         if known is None:
             known = {"train": Augment(self._spec.train, None), "val": Augment(self._spec.val, None)}
@@ -217,7 +200,7 @@ def _format(sample: Sample) -> str | None:
 
 
 def _stem(sample: Sample) -> str:
-    """A file name for a photo without its ending: its own, as far as every system can bear it."""
+    """A file name for an image, without suffix, that is valid on every system."""
     place = PurePosixPath(sample.id)
     name = place.name if sample.tensor else place.stem
     return re.sub(r"[^\w.,;+=@()\[\]{} -]", "_", name)[:55].strip(". ") or "photo"

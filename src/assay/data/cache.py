@@ -1,4 +1,4 @@
-"""Disk caches of preprocessed pixels and of embeddings, and the sequence of images that is read through them."""
+"""Disk caches of preprocessed pixels and of embeddings, and the image sequence that reads through them."""
 
 import contextlib
 import hashlib
@@ -36,28 +36,24 @@ from assay.recipe import PreprocessSpec
 _LOG = logging.getLogger("assay.data.cache")
 
 _FORMAT_VERSION: Final = 3
-"""Part of every file's key: raise it when the same bytes and settings come to give other pixels."""
+"""Part of every file's key; raise it when the same bytes and settings give different pixels."""
 
 _KEY_DIGITS: Final = 40
-"""Digits of a digest in a file's name: 160 bits tell all files apart."""
+"""Hexadecimal digits of the digest in a file's name (160 bits)."""
 
 MAX_FREE_DISK_SHARE: Final = 0.2
-"""Largest share of the free disk that a cache takes by default."""
+"""Largest share of the free disk space that a cache takes by default."""
 
 _MAX_FALLBACKS: Final = 4
-"""Files of other data sets that are looked into for photos, those used last."""
+"""Number of most recently used files of other data sets that are searched for images."""
 
 CacheKind = Literal["pixels", "embeddings"]
 
 
 def clear_array_caches(folder: Path | None = None) -> int:
-    """Remove all kept pixels and embeddings; runs that use them go on with what they have open.
+    """Delete all cached pixels and embeddings (of the default folder if None) and return the bytes freed.
 
-    Args:
-        folder: of the caches; the default cache folder when None.
-
-    Returns:
-        The number of bytes given back.
+    Running processes keep using the files that they have open.
     """
     given_back = 0
     for cache in (PixelCache, EmbeddingCache):
@@ -69,33 +65,29 @@ def clear_array_caches(folder: Path | None = None) -> int:
 
 
 class _ArrayCache:
-    """The kept arrays of one data set, one for each photo, under any number of settings."""
+    """Arrays of one data set, one per image, under any number of settings."""
 
     kind: ClassVar[CacheKind]
     """Folder and suffix of the files."""
     most_bytes: ClassVar[int]
-    """Most that the files take by default."""
+    """Default limit on the size of the files."""
 
     def __init__(self, digests: Iterable[str | None], folder: Path | None = None, max_bytes: int | None = None) -> None:
         """Store the digests; no file is opened or created yet.
 
-        Args:
-            digests: SHA-256 of every photo's bytes, 64 hexadecimal digits each; repeated ones share a slot,
-                None is left out.
-            folder: of the caches; the default cache folder when None.
-            max_bytes: most that all data sets together may take; by default a fifth of the free disk, and
-                `most_bytes` at most. Counted is what the files may grow to. A file that a run has open is
-                never removed.
+        `digests` are SHA-256 in hexadecimal, None for images that are not cached. `max_bytes` limits the total of all
+        data sets, counting the size that files may grow to; by default a fifth of the free disk, at most `most_bytes`.
+        Files in use are never removed.
         """
         self.folder = (folder or cache_folder()) / self.kind
         self.max_bytes = max_bytes
         self._digests = sorted({digest for digest in digests if digest})
 
     def _open(self, settings: Mapping[str, object], shape: tuple[int, ...], dtype: type[np.generic]) -> ArrayStore:
-        """Open or make the file for some settings.
+        """Open or create the file for some settings.
 
-        If there is too little room for all photos, the first ones get slots, here and whenever the file is
-        opened again. If the disk or the system allows no cache, there are no slots and a warning is logged.
+        If space is short, only the first images get slots; if no cache can be made, there are none and a warning is
+        logged.
         """
         none = ArrayStore(self.folder, {}, 0, shape, dtype)
         if sys.platform == "win32" or not self._digests:
@@ -109,7 +101,7 @@ class _ArrayCache:
                 count = self._make(path, slot_bytes)
                 places = {digest: slot for slot, digest in enumerate(self._digests[:count])}
                 others = {other: count_slots(other, slot_bytes) for other in self._others(key, path)}
-                # Opened before the lock is let go, so that no other run removes them in between.
+                # Open them before the lock is released, so that no other run removes them in between.
                 fallbacks = [
                     ArrayStore(other, read_slot_index(other, made), made, shape, dtype).opened()
                     for other, made in others.items()
@@ -125,12 +117,11 @@ class _ArrayCache:
         return hashlib.sha256(b"".join(map(bytes.fromhex, self._digests))).hexdigest()[:_KEY_DIGITS]
 
     def _others(self, key: str, path: Path) -> list[Path]:
-        """Return the files of other data sets for the same settings, those used last first."""
         found = [other for other in self.folder.glob(f"{key}-*.{self.kind}") if other != path]
         return sorted(found, key=lambda other: -other.stat().st_mtime_ns)[:_MAX_FALLBACKS]
 
     def _make(self, path: Path, slot_bytes: int) -> int:
-        """Make the file unless it is there, removing others for it; return the number of slots it has."""
+        """Create the file unless it exists, evicting others; return its number of slots."""
         wanted = len(self._digests)
         if path.is_file():
             if 0 < (made := count_slots(path, slot_bytes)) <= wanted:
@@ -148,40 +139,38 @@ class _ArrayCache:
 
 
 class PixelCache(_ArrayCache):
-    """The kept pixels of one data set, under any number of preprocessings.
+    """Cached pixels of one data set, under any number of preprocessing settings.
 
-    Give it all photos of the data set, not one part: then training, validation and every fold share a file.
+    Pass all images of the data set, so that training, validation and all folds share a file.
     """
 
     kind = "pixels"
     most_bytes = 32 << 30
 
     def open(self, spec: PreprocessSpec) -> ArrayStore:
-        """Open or make the file of squares, uint8 [S, S, 3], for one preprocessing.
+        """Open or create the file of squares, uint8 [S, S, 3], for one preprocessing.
 
-        If there is too little room for all photos, the first ones get slots, here and whenever the file is
-        opened again. If the disk or the system allows no cache, there are no slots and a warning is logged.
+        If space is short, only the first images get slots; if no cache can be made, there are none and a warning is
+        logged.
         """
-        # Mean and std are applied inside the network: they do not change the pixels kept here.
+        # Mean and std are applied inside the network and do not change the cached pixels.
         settings = spec.model_dump(mode="json", exclude={"mean", "std"})
         return self._open(settings, (spec.size, spec.size, 3), np.uint8)
 
 
 class EmbeddingCache(_ArrayCache):
-    """The kept embeddings of one data set, under any number of frozen backbones and changed views.
+    """Cached embeddings of one data set, under any number of frozen backbones and augmented views.
 
-    Give it all photos of the data set, as for `PixelCache`.
+    Pass all images of the data set, as for `PixelCache`.
     """
 
     kind = "embeddings"
     most_bytes = 8 << 30
 
     def open(self, settings: Mapping[str, object], width: int) -> ArrayStore:
-        """Open or make the file of embeddings, float32 [D], that some settings give; as for pixels.
+        """Open or create the file of embeddings, float32 [width].
 
-        Args:
-            settings: all that they depend on besides the photos, plain JSON.
-            width: D.
+        `settings` is everything that they depend on besides the images, as plain JSON.
         """
         return self._open(settings, (width,), np.float32)
 
@@ -192,7 +181,7 @@ def _settings_key(settings: Mapping[str, object]) -> str:
 
 
 def _evict(folder: Path, goal: int) -> int:
-    """Remove files, longest unused first, until the rest may grow to `goal` bytes; return what it may."""
+    """Remove files, least recently used first, until the rest may grow to `goal` bytes; return their maximum size."""
     files = _files(folder)
     promised = sum(path.stat().st_size for path in files)
     for path in sorted(files, key=lambda path: path.stat().st_mtime_ns):
@@ -208,31 +197,19 @@ def _default_limit(folder: Path, most: int) -> int:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return the files of slots, unfinished ones that a killed process left behind included."""
     return sorted(folder.glob(f"*.{folder.name}"))
 
 
 def _disk_bytes(path: Path) -> int:
-    """Return the bytes that a file really takes, holes not counted."""
+    """Return the bytes allocated on disk, without holes."""
     return path.stat().st_blocks * 512
 
 
 class PreprocessedImages:
-    """The preprocessed pixels of samples, by position. May be pickled or forked into loader processes.
-
-    Attributes:
-        samples: the photos, in the given order.
-        preprocess: how they are looked at.
-    """
+    """Preprocessed pixels of samples, by position. May be pickled, or forked into loader processes."""
 
     def __init__(self, samples: Sequence[Sample], preprocess: Preprocess, cache: PixelCache | None = None) -> None:
-        """Open the cache, but no image.
-
-        Args:
-            samples: the photos.
-            preprocess: how they are looked at.
-            cache: where pixels are kept between epochs and runs; samples without a digest are never kept.
-        """
+        """Open the cache but no image; samples without a digest are never cached."""
         self.samples = tuple(samples)
         self.preprocess = preprocess
         self._slots = cache.open(preprocess.spec) if cache else None
@@ -241,22 +218,22 @@ class PreprocessedImages:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Return one photo's pixels, uint8 of shape [S, S, 3], the caller's own.
+        """Return the pixels of one image, uint8 [S, S, 3]; the array may be modified.
 
         Raises:
             IndexError: no such position.
-            AssayError: the photo has gone or can no longer be decoded.
+            AssayError: the image is missing or can no longer be decoded.
         """
         sample = self.samples[index]
         if self._slots is not None and sample.digest is not None:
             kept = self._slots.get(sample.digest)
             if kept is not None:
-                # A copy may be written to, and lets the cache's file go.
+                # A copy is writable and does not keep the cache's file open.
                 return kept.copy()
         return self._decode(sample)
 
     def is_cached(self, index: int) -> bool:
-        """Whether the cache holds the pixels of an image as it was when it was scanned."""
+        """Whether the cache has the pixels of the image as it was scanned."""
         digest = self.samples[index].digest
         return self._slots is not None and digest is not None and self._slots.get(digest) is not None
 
@@ -266,7 +243,7 @@ class PreprocessedImages:
             pixels = self.preprocess.read(data)
         except DecodeError as error:
             raise AssayError(f"{sample.path} can no longer be read as a photo: {error}") from None
-        # A file that was replaced since it was verified must not be remembered under its old content.
+        # A file that was replaced since it was verified must not be cached under its old digest.
         if (
             self._slots is not None
             and sample.digest in self._slots

@@ -1,4 +1,4 @@
-"""Audit a labelled data set: read every file once and report what is wrong with it."""
+"""Check a labelled data set: read every file once and report problems."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -35,12 +35,12 @@ _FIX_STEPS: Final = (
     ("not valid Unicode", "Rename files whose names are not valid Unicode."),
     ("unsupported", "Convert the unsupported ones as their reasons say."),
 )
-"""What to do about files that cannot be read, by what the reason says."""
+"""Advice for files that cannot be read, by reason."""
 MAX_CLASS_RATIO: Final = 10
-"""How many times larger than the smallest class the largest may be."""
+"""Largest allowed ratio of the largest to the smallest class."""
 
 _DIM_BRIGHTNESS: Final = 20
-"""95th percentile of gray below which deep photos seem to hold fewer bits than their type: 16 is 12 bits."""
+"""95th percentile of gray below which deep images seem to use fewer bits than their type: 16 is 12 bits."""
 
 _DEFAULT: Final = DataSpec()
 _SEVERITY_ORDER: Final = {severity: place for place, severity in enumerate(Severity)}
@@ -48,8 +48,6 @@ _SEVERITY_ORDER: Final = {severity: place for place, severity in enumerate(Sever
 
 @dataclass(frozen=True, slots=True)
 class _ClassCounts:
-    """Readable photos by label, labels without any included."""
-
     by_label: dict[str, int]
     advised: int
 
@@ -71,20 +69,19 @@ def check(
 
     Args:
         path: as for `scan`: class folders, train/val/test folders, a manifest, an array file.
-        spec: of the recipe that shall be trained: what the folders in a folder are, the class mapping (label
-            conflicts are then those between new classes), the split, the photos a class that it advises.
-        seed: of the recipe; decides the split.
-        mirrored: take mirrored copies for copies too.
+        spec: data settings of the recipe. With a class mapping, label conflicts are those between new classes.
+        seed: seed of the recipe, for the split.
+        mirrored: also treat mirrored copies as duplicates.
         bursts: look for bursts.
-        max_group_share: share of the data, 0-1, beyond which a group of similar images needs a higher similarity.
+        max_group_share: share of the data, 0-1, above which a group of similar images needs a higher similarity.
         value_range: the recipe's `preprocess.value_range`.
-        cache: folder where features of photos are kept by content; the default cache folder when None.
-        digests: SHA-256 by sample id of files that this process has read already; see `scan_images`.
-        progress: warnings while files are opened and compared.
+        cache: folder of the feature cache; None: the default folder.
+        digests: SHA-256 by sample id of files that this process has already read; see `scan_images`.
+        progress: called while files are read and compared.
 
     Raises:
-        UsageError: there is nothing at `path`, or it is no data.
-        AssayError: the folder or manifest makes no sense at all.
+        UsageError: `path` does not exist or is no data set.
+        AssayError: the folder or manifest is invalid.
     """
     listing = list_source(Path(path), spec.layout)
     mapping = spec.class_mapping
@@ -99,7 +96,7 @@ def check(
             max_group_share=max_group_share,
             progress=progress,
         )
-        # The duplicates that training would find, whatever the options here.
+        # Use the duplicates that training would find, independent of the options here.
         usual = (mirrored, bursts, max_group_share) == (False, True, MAX_GROUP_SHARE)
         trained = alike if usual else find_near_duplicates(seen.images, store, progress=progress)
     labels = listing.labels if mapping is None else list(mapping)
@@ -119,7 +116,7 @@ def _training_findings(
     seed: int,
     value_range: tuple[float, float] | None,
 ) -> list[Finding]:
-    """Return the error or the warnings that training would give for these images."""
+    """Return the error or warnings that training would give for these images."""
     try:
         dataset = build_dataset(path, listing, seen.verified(), spec.class_mapping, value_range=value_range)
         ready = split_for_training(dataset, alike.id_groups(seen.images), spec, seed)
@@ -155,7 +152,7 @@ def _report(
 ) -> CheckReport:
     classes = _class_findings(counts)
     if any(finding.kind is FindingKind.empty_class for finding in classes):
-        # That is why training stops; once is enough.
+        # Training stops for this reason; report it only once.
         training = []
     findings = [
         *_unreadable_findings([*listing.unreadable, *seen.unreadable]),
@@ -200,7 +197,6 @@ def _unreadable_findings(unreadable: list[UnreadableFile]) -> list[Finding]:
 
 
 def _unreadable_advice(unreadable: list[UnreadableFile]) -> str:
-    """Say what to do about files that cannot be read."""
     left = [file.reason for file in unreadable]
     steps = []
     for kind, step in _FIX_STEPS:
@@ -281,12 +277,9 @@ def _quoted(labels: object) -> str:
 def _value_range_finding(
     photos: Sequence[ScannedImage], refused: Counter[ValueEncoding], value_range: tuple[float, float] | None
 ) -> Finding | None:
-    """Return what is to be said of the values; None where all have 8 bits or one rule fits all.
+    """Return the finding about value ranges; None if all images have 8 bits or share one scaling rule.
 
-    Args:
-        photos: those that can be read.
-        refused: types and ranges of those that training refuses for their values.
-        value_range: of the recipe.
+    `refused` counts the types and ranges that training refuses.
     """
     deep = [photo for photo in photos if photo.features.value_type != UINT8.type]
     if not deep and not refused:

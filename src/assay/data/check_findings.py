@@ -1,4 +1,4 @@
-"""Findings of an audit, the report that holds them and its JSON form."""
+"""Findings of a check, the report and its JSON form."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,22 +11,22 @@ from assay.data.dataset import Sample
 from assay.data.features import Features
 
 REPORT_VERSION: Final = 1
-"""Version of the JSON form; it grows when a field changes its meaning or goes."""
+"""Version of the JSON form; raised when a field is removed or changes its meaning."""
 
 
 class Severity(StrEnum):
-    """How much a finding matters; the order is from bad to harmless."""
+    """Severity of a finding, from worst to harmless."""
 
     error = "error"
-    """Figures measured on this data would be wrong, or training would fail."""
+    """Metrics measured on this data would be wrong, or training would fail."""
     warning = "warning"
-    """Worth mending, or worth knowing before the figures are believed."""
+    """Should be fixed, or known before the metrics are used."""
     note = "note"
-    """Good to know."""
+    """For information."""
 
 
 class FindingKind(StrEnum):
-    """What can be found. `fail_on` takes these names."""
+    """Kinds of findings; `fail_on` accepts these names."""
 
     unreadable = "unreadable"
     label_conflict = "label_conflict"
@@ -55,19 +55,19 @@ class FindingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FindingEntry:
-    """One photo of a finding."""
+    """One image of a finding."""
 
     id: str
     """Path relative to the data's root."""
     label: str = ""
     split: str | None = None
     note: str = ""
-    """What is special about this one."""
+    """Remark on this image."""
 
 
 @dataclass(frozen=True, slots=True)
 class FindingGroup:
-    """Images that a finding names together, such as copies of one image; often a single one."""
+    """Images reported together, such as copies of one image; often a single one."""
 
     photos: tuple[FindingEntry, ...]
     note: str = ""
@@ -75,7 +75,7 @@ class FindingGroup:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong or odd about the data."""
+    """One problem of the data."""
 
     kind: FindingKind
     severity: Severity
@@ -87,56 +87,49 @@ class Finding:
 
     @property
     def photos(self) -> int:
-        """How many different photos are concerned."""
+        """Number of different images concerned."""
         return len({entry.id for group in self.groups for entry in group.photos})
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The outcome of an audit."""
+    """The result of a check."""
 
     root: Path
-    """What the ids are relative to."""
+    """Folder that ids are relative to."""
     photos: int
-    """How many can be read."""
+    """Number of readable images."""
     classes: Mapping[str, int]
-    """Readable photos by label."""
+    """Readable images by label."""
     splits: Mapping[str, int]
     """Readable images by existing split; empty without splits."""
     findings: tuple[Finding, ...]
-    """The worst first."""
+    """Worst first."""
     skipped: Mapping[str, int] = field(default_factory=dict)
     """Skipped files, by reason."""
     groups: tuple[frozenset[str], ...] = ()
     """Ids that must stay together in any split."""
     samples: tuple[Sample, ...] = ()
-    """The photos that can be read, with their digests."""
+    """Readable images, with their digests."""
     features: Mapping[str, Features] = field(default_factory=dict)
-    """What was measured of them, by id."""
+    """Measurements, by id."""
 
     def of(self, kind: FindingKind) -> Finding | None:
         """Return the finding of this kind, if there is one."""
         return next((finding for finding in self.findings if finding.kind is kind), None)
 
     def failures(self, fail_on: Collection[str] = ("error",)) -> tuple[Finding, ...]:
-        """Return the findings that make the check fail.
-
-        Args:
-            fail_on: severities (each includes the worse ones), kinds, or `never`.
-
-        Raises:
-            UsageError: a name is neither.
-        """
+        """Return the findings that make the check fail; see `parse_fail_on`."""
         wanted = parse_fail_on(fail_on)
         return tuple(finding for finding in self.findings if finding.kind in wanted or finding.severity in wanted)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `--json` prints: plain values, paths relative to the data.
 
-        Keys: `version`, `photos` (readable), `classes` and `splits` (photos by name), `skipped` (files by
-        reason), `findings` (worst first; each has `kind`, `severity`, `title`, `advice`, `photos`: how many,
-        `groups`: lists of `photos` with `id`, `label`, `split`, `note`, and a `note`), `groups` (lists of ids
-        that must stay together in a split).
+        Keys: `version`, `photos` (number readable), `classes` and `splits` (images by name), `skipped` (files by
+        reason), `findings` (worst first; each has `kind`, `severity`, `title`, `advice`, `photos` (number) and
+        `groups`: lists of `photos` with `id`, `label`, `split`, `note`, and a `note`), `groups` (lists of ids that
+        must stay together in a split).
         """
         return {
             "version": REPORT_VERSION,
@@ -175,13 +168,9 @@ def _finding_dict(finding: Finding) -> dict[str, Any]:
 
 
 def parse_fail_on(fail_on: Collection[str]) -> frozenset[str]:
-    """Return the severities and kinds that names stand for: a severity includes the worse ones.
+    """Return the severities and kinds for names of severities (each includes worse ones) or kinds, or `never`.
 
-    Args:
-        fail_on: severities, kinds, or `never`.
-
-    Raises:
-        UsageError: a name is neither.
+    Raises `UsageError` for any other name.
     """
     severities, kinds = [item.value for item in Severity], {item.value for item in FindingKind}
     wanted: set[str] = set()

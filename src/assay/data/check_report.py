@@ -1,4 +1,4 @@
-"""Output of an audit: a summary for the terminal, a self-contained HTML page, a cleaned copy of the data set."""
+"""Output of a check: terminal summary, self-contained HTML page, cleaned copy of the data set."""
 
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -19,7 +19,7 @@ from assay.data.manifest import write_manifest
 from assay.image.thumbnail import jpeg_thumbnail
 
 MAX_THUMBNAILS: Final = 1500
-"""Thumbnails on a page; at about 5 kB each it stays well below 15 MB."""
+"""Thumbnails per page; at about 5 kB each the page stays below 15 MB."""
 
 _MAX_THUMBNAILS_PER_FINDING: Final = 400
 _MAX_THUMBNAILS_PER_GROUP: Final = 12
@@ -29,7 +29,7 @@ _MARKS: Final = {"error": "✗", "warning": "!", "note": "·"}
 
 
 def format_summary(report: CheckReport) -> str:
-    """Return the audit as text of a few lines a finding, for a terminal or a log."""
+    """Return the report as text for a terminal or log."""
     lines = [_headline(report)]
     for finding in report.findings:
         lines += ["", f"{_MARKS[finding.severity]} {finding.title}  [{finding.kind}]"]
@@ -41,13 +41,7 @@ def format_summary(report: CheckReport) -> str:
 
 
 def write_check_page(report: CheckReport, path: Path, *, title: str = "") -> None:
-    """Write the audit as one HTML file with thumbnails of every group, as many as `MAX_THUMBNAILS` allows.
-
-    Args:
-        report: of the audit.
-        path: the file to write.
-        title: name of the data; by default that of its folder.
-    """
+    """Write the report as one HTML file with up to `MAX_THUMBNAILS` thumbnails; `title` defaults to the folder name."""
     import jinja2  # noqa: PLC0415 (only those who want a page pay for it)
 
     environment = jinja2.Environment(
@@ -72,13 +66,7 @@ def write_check_page(report: CheckReport, path: Path, *, title: str = "") -> Non
 
 
 class PageSection(NamedTuple):
-    """A finding and what of it is shown.
-
-    Attributes:
-        finding: the finding.
-        rows: for each group that is shown, its photos and how many more it has.
-        hidden: groups that are not shown.
-    """
+    """A finding; for each shown group (`rows`), its images and the number of further ones; `hidden` groups."""
 
     finding: Finding
     rows: list[tuple[str, tuple[FindingEntry, ...], int]]
@@ -103,7 +91,6 @@ def _sections(report: CheckReport) -> list[PageSection]:
 
 
 def _thumbnails(report: CheckReport, sections: Iterable[PageSection]) -> Mapping[str, str]:
-    """Return data URIs of thumbnails by id, each photo once however often it is shown."""
     wanted = {entry.id for section in sections for _, shown, _ in section.rows for entry in shown}
     samples = [sample for sample in report.samples if sample.id in wanted]
     with ThreadPoolExecutor(cpu_count()) as pool:
@@ -141,13 +128,7 @@ def _examples(finding: Finding) -> Iterator[str]:
 
 
 class CleanedDataset(NamedTuple):
-    """Result of writing.
-
-    Attributes:
-        manifest: the table of photos.
-        kept: photos in it.
-        left_out: photos and files that are not.
-    """
+    """The manifest written, and how many images it contains and leaves out."""
 
     manifest: Path
     kept: int
@@ -155,15 +136,13 @@ class CleanedDataset(NamedTuple):
 
 
 def write_cleaned_dataset(report: CheckReport, target: Path) -> CleanedDataset:
-    """Write the good photos of an audited data set as a manifest, or copy them.
+    """Write the images without problems as a manifest, or copy them.
 
-    Args:
-        report: of the audit.
-        target: a `.csv` file, which names the photos where they are, or a new folder outside the data, to
-            which they are copied under the same names beside a `manifest.csv`.
+    `target` is a `.csv` file, which refers to the images in place, or a new folder outside the data, to which they
+    are copied with a `manifest.csv`.
 
     Raises:
-        UsageError: the target exists already or lies within the data, or array files were to be copied.
+        UsageError: the target exists or is inside the data, or array files were to be copied.
     """
     bad = _rejected_ids(report)
     good = [sample for sample in report.samples if sample.id not in bad]
@@ -187,7 +166,7 @@ def _rejected_ids(report: CheckReport) -> Collection[str]:
             bad.update(entry.id for group in finding.groups for entry in group.photos)
     if identical := report.of(FindingKind.identical):
         for group in identical.groups:
-            # The copy in a test or validation part goes rather than the one that a model learns from.
+            # Remove the copy in a test or validation part rather than the training image.
             kept = min(group.photos, key=lambda entry: (entry.split != "train", entry.id))
             bad.update(entry.id for entry in group.photos if entry is not kept)
     return bad
@@ -202,7 +181,7 @@ def _copy_files(samples: Collection[Sample], root: Path, target: Path) -> list[S
     for sample in samples:
         place = PurePosixPath(sample.id)
         if place.is_absolute() or ".." in place.parts:
-            # Named by a manifest from elsewhere: the digest keeps names apart.
+            # The file is outside the root: the digest makes the name unique.
             place = PurePosixPath(sample.label) / f"{(sample.digest or '')[:12]}-{place.name}"
         copy = target / place
         with atomic_write(copy) as temporary:

@@ -1,4 +1,4 @@
-"""The rules of an audit: duplicates, leaks and label conflicts; blank, dark or blurred images; value ranges."""
+"""The rules of a check: duplicates, leaks, label conflicts; blank, dark or blurred images; value ranges."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,12 +19,9 @@ _MAX_DROPPED_SHOWN: Final = 50
 
 
 def duplicate_findings(photos: Sequence[ScannedImage], alike: NearDuplicates, *, enough: bool) -> list[Finding]:
-    """Return the findings that follow from links between photos.
+    """Return the findings that follow from links between images.
 
-    Args:
-        photos: readable photos.
-        alike: links between places in `photos`.
-        enough: whether there are enough groups for every class to be in every part.
+    Links are indices into `photos`; `enough` says whether there are enough groups for every class in every part.
     """
     kept = "Nothing has to be done" if enough else "Add photos of other things or moments"
     copies = [link for link in alike.links if link.kind is not LinkKind.burst]
@@ -76,7 +73,7 @@ def duplicate_findings(photos: Sequence[ScannedImage], alike: NearDuplicates, *,
 
 
 def finding_entry(photo: ScannedImage, note: str = "") -> FindingEntry:
-    """Return a photo as findings name it."""
+    """Return an image as an entry of a finding."""
     return FindingEntry(photo.sample.id, photo.sample.label, photo.sample.split, note)
 
 
@@ -111,7 +108,6 @@ def _linked_groups(links: Iterable[DuplicateLink]) -> list[tuple[int, ...]]:
 
 
 def _near_duplicate_groups(copies: Sequence[DuplicateLink]) -> list[tuple[int, ...]]:
-    """Return groups of copies that are not merely identical files."""
     near = {link.first for link in copies if link.kind is LinkKind.near}
     return [group for group in _linked_groups(copies) if near.intersection(group)]
 
@@ -121,7 +117,7 @@ def _splits_of(photos: Sequence[ScannedImage], group: Sequence[int]) -> set[str]
 
 
 def _threshold_findings(photos: Sequence[ScannedImage], alike: NearDuplicates) -> list[Finding]:
-    """Report thresholds that were raised, with the pairs that were dropped by it."""
+    """Report raised thresholds, with the pairs dropped by them."""
     return [
         Finding(
             FindingKind.similarity,
@@ -144,18 +140,18 @@ def _threshold_findings(photos: Sequence[ScannedImage], alike: NearDuplicates) -
 
 
 BLANK_MAX_CONTRAST: Final = 2.0
-"""Standard deviation, in gray values, below which a photo shows nothing."""
+"""Standard deviation, in gray values, below which an image is blank."""
 DARK_MAX_BRIGHTNESS: Final = 40
-"""95th percentile of gray below which a photo is very dark."""
+"""95th percentile of gray below which an image is very dark."""
 BLURRED_MAX_SHARPNESS: Final = 0.02
-"""Sharpness below which a photo is very blurred, if the median is `BLURRED_MEDIAN_RATIO` times as much."""
+"""Sharpness below which an image is very blurred, if the median is at least `BLURRED_MEDIAN_RATIO` times as high."""
 BLURRED_MEDIAN_RATIO: Final = 3.0
 MAX_ASPECT_RATIO: Final = 3.0
-"""Longer over shorter side beyond which stretching or cropping harms."""
+"""Ratio of longer to shorter side above which stretching or cropping is harmful."""
 MAX_SIZE_RATIO: Final = 4.0
-"""How many times larger or smaller than the median a photo's shorter side is when it is odd."""
+"""Ratio of an image's shorter side to the median, or its inverse, above which it is reported."""
 RARE_MODE_SHARE: Final = 0.2
-"""Share of photos below which a mode of pixels is unusual."""
+"""Share of images below which a pixel mode is unusual."""
 
 _MIN_SIDE_FOR_SHARPNESS: Final = 64
 _FORMAT_SUFFIXES: Final[Mapping[str, frozenset[str]]] = {
@@ -174,7 +170,7 @@ _PLAIN_MODES: Final = frozenset({"RGB", "L"})
 
 
 def image_findings(photos: Sequence[ScannedImage]) -> list[Finding]:
-    """Return the findings about single photos."""
+    """Return the findings about single images."""
     if not photos:
         return []
     rules = (_blank, _wrong_extension, _dark, _blurred, _aspect, _size, _mode, _rotated, _too_plain)
@@ -203,7 +199,7 @@ def _blank(photos: Sequence[ScannedImage]) -> Finding | None:
     blank = [photo for photo in photos if _is_blank(photo.features)]
     advice = "Delete them or take them again; --write leaves them out."
     if any(photo.features.value_type != UINT8.type for photo in blank):
-        # Values of 12 bits in a file of 16 look black.
+        # 12-bit values in a 16-bit file look black.
         advice = f"See first whether their values need preprocess.value_range. {advice}"
     return _image_finding(
         blank,

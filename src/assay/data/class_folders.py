@@ -20,13 +20,13 @@ _LAYOUT_HINT = "say what they are with --layout classes or --layout splits"
 
 
 class ClassFolder(NamedTuple):
-    """A folder whose photos have one label.
+    """A folder whose images have one label.
 
     Attributes:
         path: the folder.
-        label: its class, in Unicode's composed form.
-        split: the existing split it stands in, if any.
-        nested: whether it holds folders.
+        label: its class, NFC-normalised.
+        split: the split folder it is in, if any.
+        nested: whether it contains folders.
     """
 
     path: Path
@@ -36,13 +36,7 @@ class ClassFolder(NamedTuple):
 
 
 class FolderLayout(NamedTuple):
-    """The class folders of a data set.
-
-    Attributes:
-        folders: in the order of names.
-        loose: files that lie outside of them.
-        warnings: sentences about folders that were left out or joined.
-    """
+    """The class folders of a data set, sorted by name; `loose` is the number of files outside of them."""
 
     folders: tuple[ClassFolder, ...]
     loose: int
@@ -55,22 +49,18 @@ class _Folder(NamedTuple):
 
     @property
     def inner(self) -> dict[str, Path]:
-        """The folders in it by their composed names."""
+        """Its subfolders by NFC-normalised name."""
         return {_nfc(path.name): path for path in self.content.folders}
 
 
 def find_class_folders(root: Path, layout: Layout, skipped: SkippedFiles) -> FolderLayout:
-    """Find the class folders of a data set.
+    """Find the class folders of an existing folder, counting skipped files in `skipped`.
 
-    Args:
-        root: an existing folder.
-        layout: `classes`: every folder in it is a class; `splits`: every one is a part; `auto`: they are
-            parts if their names say so and they hold class folders, else classes.
-        skipped: counts what is skipped.
+    With the layout `classes` every subfolder is a class, with `splits` a part; with `auto` they are parts if their
+    names say so and they contain class folders.
 
     Raises:
-        AssayError: there are no folders, the parts hold no class folders, or it cannot be said which of both
-            they are.
+        AssayError: there are no folders, the parts contain no class folders, or the layout is ambiguous.
     """
     base, content = root, list_folder_content(root, skipped)
     if not content.folders:
@@ -97,7 +87,7 @@ def find_class_folders(root: Path, layout: Layout, skipped: SkippedFiles) -> Fol
 
 
 def _wrapped(content: FolderContent) -> Path | None:
-    """Return the only folder of a folder, or the only one of that, if it holds parts: `data/train`."""
+    """Return the only subfolder, or the only one of that, if it contains parts: `data/train`."""
     for _ in range(_MAX_WRAPPERS):
         if len(content.folders) != 1 or content.images:
             return None
@@ -111,10 +101,9 @@ def _wrapped(content: FolderContent) -> Path | None:
 
 
 def _are_split_names_classes(folders: Sequence[_Folder], parts: Mapping[str, Split]) -> bool:
-    """Return whether folders with the names of parts hold photos and no classes, as a class `train` does.
+    """Return whether folders with names of parts contain images and no classes, such as a class `train`.
 
-    Raises:
-        AssayError: all folders have such names.
+    Raises `AssayError` if all folders have such names.
     """
     split = [folder for folder in folders if folder.path.name in parts]
     if any(folder.inner for folder in split):
@@ -129,7 +118,7 @@ def _are_split_names_classes(folders: Sequence[_Folder], parts: Mapping[str, Spl
 
 
 def _refuse_ambiguous(base: Path, folders: Sequence[_Folder], parts: Mapping[str, Split]) -> None:
-    """Refuse parts that have no class in common, and other folders that hold the same classes."""
+    """Refuse parts without a common class, and other folders that contain the same classes."""
     split = [folder for folder in folders if folder.path.name in parts]
     held = [folder for folder in map(_unwrapped, split) if folder.inner]
     classes = {name for folder in held for name in folder.inner}
@@ -147,7 +136,7 @@ def _refuse_ambiguous(base: Path, folders: Sequence[_Folder], parts: Mapping[str
 
 
 def _are_classes_of_splits(folders: Sequence[_Folder]) -> bool:
-    """Return whether every folder is a class that holds parts: `cat/train`, `cat/test`; one may lack a part."""
+    """Return whether every folder is a class that contains parts, `cat/train` and `cat/test`; one may lack a part."""
     inside = [find_split_folders(folder.inner) for folder in folders]
     found = {split for parts in inside for split in parts.values()}
     return (len(found) > 1 and "train" in found) and all(
@@ -157,7 +146,7 @@ def _are_classes_of_splits(folders: Sequence[_Folder]) -> bool:
 
 
 def _refuse_unknown_splits(base: Path, folders: Sequence[_Folder]) -> None:
-    """Refuse folders that look like parts with unknown names, or that hold the classes beside them."""
+    """Refuse folders that look like parts with unknown names, or that contain the same classes as the parts."""
     beside = {_nfc(folder.path.name) for folder in folders}
     bare = [folder for folder in folders if folder.inner and not folder.content.images]
     for folder in bare:
@@ -176,7 +165,7 @@ def _refuse_unknown_splits(base: Path, folders: Sequence[_Folder]) -> None:
 
 
 def _refuse_splits_as_classes(base: Path, folders: Sequence[_Folder]) -> None:
-    """Refuse to call `train` a class that holds folders alone, or `cat_train` and `cat_test` two classes."""
+    """Refuse a class `train` that contains only folders, and `cat_train` beside `cat_test` as two classes."""
     for folder in folders:
         if parse_split_name(folder.path.name) and len(folder.inner) > 1 and not folder.content.images:
             others = [other.path.name for other in folders if other is not folder]
@@ -242,7 +231,7 @@ def _as_classes_of_splits(folders: Sequence[_Folder], loose: int, skipped: Skipp
 
 
 def _unwrapped(part: _Folder) -> _Folder:
-    """Return the folder that holds a part's classes: `seg_train/seg_train`."""
+    """Return the folder with the classes of a part: `seg_train/seg_train`."""
     for _ in range(_MAX_WRAPPERS):
         if len(part.content.folders) != 1 or part.content.images:
             break
@@ -259,43 +248,37 @@ def _class_folder(path: Path, split: Split | None, folder: _Folder) -> ClassFold
 
 
 def _read_folder(path: Path) -> _Folder:
-    # What is skipped in it is counted when it is listed.
+    # Skipped files in it are counted when it is listed.
     return _Folder(path, list_folder_content(path, SkippedFiles()))
 
 
 def _nfc(name: str) -> str:
-    """Return a name as most systems write it: archives made on a Mac decompose accents."""
+    """NFC-normalise a name; archives made on macOS decompose accents."""
     return unicodedata.normalize("NFC", name)
 
 
 @dataclass
 class Listing:
-    """What was found at a place, before any file has been opened."""
+    """The files found at a path, before any is opened."""
 
     root: Path
     samples: list[Sample] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     warnings: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
-    """Every label that was promised, also of a class folder that turned out empty; each once."""
+    """All labels, including those of empty class folders, without repetition."""
     nested: list[str] = field(default_factory=list)
-    """Class folders that hold folders: a hint when the wrong level was given."""
+    """Class folders that contain folders: possibly the wrong level was given."""
     unreadable: list[UnreadableFile] = field(default_factory=list)
     """Folders that cannot be read."""
 
 
 def list_folder(root: Path, layout: Layout = "auto") -> Listing:
-    """List class folders (any depth: the first level is the class), also inside train/val/test folders.
+    """List class folders (nested to any depth; the first level is the class), also inside train/val/test folders.
 
-    What is skipped (hidden files, system files, folders that Assay wrote, files outside class folders) is
-    counted in `skipped`. A folder is entered once for each class, so that loops of links do no harm.
-
-    Args:
-        root: an existing folder.
-        layout: what the folders in it are.
-
-    Raises:
-        AssayError: there are no folders in it, or it cannot be said whether they are classes or parts.
+    Hidden files, system files, folders written by Assay and files outside class folders are counted in `skipped`.
+    A folder is entered only once per class, so cyclic links are harmless. Raises `AssayError` if there are no
+    folders or the layout is ambiguous.
     """
     listing, skipped = Listing(root), SkippedFiles()
     arrangement = find_class_folders(root, layout, skipped)
@@ -320,7 +303,7 @@ def _list_class(folder: ClassFolder, listing: Listing, skipped: SkippedFiles, ot
         name = path.relative_to(listing.root).as_posix()
         listing.samples.append(Sample(name, path, folder.label, folder.split))
     if len(listing.samples) == before and skipped.counts[ASSAY_OUTPUT] > own:
-        # It holds nothing but runs: what Assay wrote is no class.
+        # It contains only runs: folders written by Assay are no classes.
         return
     if folder.label not in listing.labels:
         listing.labels.append(folder.label)

@@ -19,18 +19,18 @@ from assay.image import HEAD_BYTES, sniff
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-"""Splits of a data set: for training, for model selection and calibration, for the final figures."""
+"""Splits: for training, for model selection and calibration, for the final metrics."""
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
-    """Return a sort key under which `class2` stands before `class10`; equal on every platform and locale."""
+    """Return a sort key that puts `class2` before `class10`, independent of platform and locale."""
     pieces = re.split(r"([0-9]+)", name.casefold())
-    # Text and digits alternate, starting with text, so that only like is compared with like.
+    # Text and digits alternate, starting with text, so that equal types are compared.
     return [int(piece) if place % 2 else piece for place, piece in enumerate(pieces)], name
 
 
 class FileContent:
-    """Bytes of a file that was read, kept in memory; pickling leaves them out."""
+    """Bytes of a file, kept in memory; dropped when pickled."""
 
     __slots__ = ("data",)
 
@@ -43,7 +43,7 @@ class FileContent:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One labelled image, by its path; its bytes are read on demand."""
+    """One labelled image file; its bytes are read on demand."""
 
     id: str
     """Unique name: the path relative to the data's root with forward slashes (`#n` appended for the n-th
@@ -52,25 +52,25 @@ class Sample:
     label: str
     split: Split | None = None
     group: str | None = None
-    """Images of one group (patient, module, burst, copies) stay in one split; None: a group of its own."""
+    """Images with the same group (patient, module, burst, copies) stay in one split; None: no group."""
     source_label: str | None = None
-    """The label before a class mapping."""
+    """The label before the class mapping."""
     digest: str | None = None
-    """SHA-256 of `read()` as 64 hexadecimal digits; None until the photo has been verified."""
+    """SHA-256 of `read()` in hexadecimal; None until the image has been verified."""
     tensor: TensorRef | None = None
-    """Where in an array file the image stands; None for ordinary image files."""
+    """Position in an array file; None for image files."""
     format: str | None = field(default=None, compare=False)
     """Image format by content, such as `jpeg`; None until the file was read, and for images of array files."""
 
     content: FileContent | None = field(default=None, compare=False, repr=False)
-    """What `read()` returned when the file was scanned, if that was kept in memory."""
+    """Result of `read()` from the scan, if it was kept in memory."""
 
     def read(self) -> bytes:
-        """Return the image's bytes: the file as it is, or an image of an array file as a BMP.
+        """Return the bytes of the file, or an image of an array file as a BMP.
 
         Raises:
             OSError: the file cannot be read.
-            AssayError: the array file holds no such image.
+            AssayError: the array file has no such image.
         """
         if self.content is not None:
             return self.content.data
@@ -79,58 +79,54 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableFile:
-    """A file that should have been a photo and cannot be used."""
+    """A file that should be an image but cannot be used."""
 
     id: str
     path: Path
     reason: str
-    """What is wrong, without the path: `damaged: truncated JPEG`."""
+    """The problem, without the path: `damaged: truncated JPEG`."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled photos, every one readable, with the order of their classes.
+    """Labelled, readable images and the order of their classes.
 
-    The order of `classes` is the order of the classifier's outputs. It is decided once, when the data is
-    scanned, and travels from there; nothing may sort it again.
+    The order of `classes` is the order of the classifier's outputs. It is set once, by the scan, and must not be
+    sorted again.
     """
 
     root: Path
-    """What ids are relative to."""
+    """Folder that ids are relative to."""
     classes: tuple[str, ...]
     samples: tuple[Sample, ...]
-    """In ascending order of their ids, whatever order the file system gave them in."""
+    """Sorted by id."""
     unreadable: tuple[UnreadableFile, ...] = ()
     skipped: Mapping[str, int] = field(default_factory=dict)
     """Number of skipped files, by reason."""
     warnings: tuple[str, ...] = ()
-    """Sentences about things that are odd but harmless."""
+    """Sentences about unusual but harmless things."""
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def part(self, split: Split) -> tuple[Sample, ...]:
-        """Return the samples of one part, in order of their ids."""
+        """Return the samples of one part, sorted by id."""
         return tuple(sample for sample in self.samples if sample.split == split)
 
     def targets(self, samples: Iterable[Sample] | None = None) -> np.ndarray:
-        """Return class indices, int64 of shape [N], of `samples` (of all samples when None).
-
-        Raises:
-            KeyError: a sample's label is none of `classes`.
-        """
+        """Return class indices of `samples` (None: all), int64 [N]; `KeyError` for a label not in `classes`."""
         index = {name: place for place, name in enumerate(self.classes)}
         chosen = self.samples if samples is None else samples
         return np.array([index[sample.label] for sample in chosen], dtype=np.int64)
 
     def counts(self, split: Split | None = None) -> dict[str, int]:
-        """Return the number of samples of every class in class order, in one part or (None) in all."""
+        """Return the number of samples per class, in class order, of one part or (None) of all."""
         seen = Counter(sample.label for sample in self.samples if split is None or sample.split == split)
         return {name: seen[name] for name in self.classes}
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over class order, ids, labels and content digests; splits and groups do not change it."""
+        """SHA-256 over class order, ids, labels and content digests, but not splits and groups."""
         digest = hashlib.sha256("\0".join(self.classes).encode() + b"\n")
         for sample in self.samples:
             line = "\0".join((sample.id, sample.label, sample.source_label or "", sample.digest or ""))
@@ -138,28 +134,25 @@ class Dataset:
         return digest.hexdigest()
 
     def without_content(self) -> "Dataset":
-        """Return the data set without the bytes of files that were kept in memory."""
+        """Return a copy without file contents kept in memory."""
         return replace(self, samples=tuple(replace(sample, content=None) for sample in self.samples))
 
     def with_samples(self, samples: Iterable[Sample], warnings: Iterable[str] = ()) -> "Dataset":
-        """Return the data set with other samples (sorted by id here) and further warnings, each once."""
+        """Return a copy with other samples, which are sorted by id, and additional warnings, without repetition."""
         ordered = tuple(sorted(samples, key=lambda sample: sample.id))
         return replace(self, samples=ordered, warnings=tuple(dict.fromkeys([*self.warnings, *warnings])))
 
 
 ClassMapping = Mapping[str, Sequence[str]]
-"""New class: the labels it is made of."""
+"""New class: its source labels."""
 
 
 def map_labels(samples: Iterable[Sample], mapping: ClassMapping) -> list[Sample]:
-    """Give every sample its class of `mapping`, and keep the label it had as `source_label`.
+    """Replace every label by its class in `mapping`, and keep the old one as `source_label`.
 
-    A sample that has one of the new classes already is left as it is, so that the manifest of an earlier run
-    can be used with the same recipe; only a name that is both, old and new, is taken for the old one unless
-    the source label says otherwise.
-
-    Raises:
-        AssayError: labels that the mapping does not name.
+    A sample that already has a new class is unchanged, so that the manifest of an earlier run works with the same
+    recipe. A name that is both an old label and a new class counts as the old one, unless `source_label` says
+    otherwise. Raises `AssayError` for labels that the mapping does not contain.
     """
     target = {source: name for name, sources in mapping.items() for source in sources}
     mapped, unknown = [], set()
@@ -181,11 +174,7 @@ def map_labels(samples: Iterable[Sample], mapping: ClassMapping) -> list[Sample]
 
 
 def check_label_collisions(labels: Iterable[str]) -> None:
-    """Refuse labels that differ only in case, blanks or invisible characters: one class spelt in two ways.
-
-    Raises:
-        AssayError: two such labels, or one of nothing that can be seen.
-    """
+    """Raise `AssayError` for a blank label, or labels that differ only in case, spaces or invisible characters."""
     seen: dict[str, str] = {}
     for label in sorted(set(labels)):
         visible = " ".join(strip_invisible(label).split())
@@ -198,10 +187,9 @@ def check_label_collisions(labels: Iterable[str]) -> None:
 
 
 def class_order(labels: Iterable[str], mapping: ClassMapping | None, classes: Sequence[str] | None) -> tuple[str, ...]:
-    """Decide the order of the classes: the given one, else the mapping's, else by name with numbers in order.
+    """Return the class order: `classes`, else the mapping's order, else names in natural order.
 
-    Raises:
-        AssayError: a label is none of the given `classes`.
+    Raises `AssayError` if a label is not in `classes`.
     """
     found = set(labels)
     if classes is not None:
@@ -216,14 +204,14 @@ def class_order(labels: Iterable[str], mapping: ClassMapping | None, classes: Se
 
 
 def quote_names(names: Iterable[str], most: int = 10) -> str:
-    """Return names quoted, in natural order unless they have one, at most `most` of them."""
+    """Return at most `most` names, quoted; unordered collections are sorted naturally."""
     ordered = sorted(names, key=natural_key) if isinstance(names, set) else list(names)
     rest = f" and {len(ordered) - most} more" if len(ordered) > most else ""
     return ", ".join(repr(name) for name in ordered[:most]) + rest
 
 
 def empty_classes(classes: Sequence[str], samples: Iterable[Sample]) -> list[str]:
-    """Return the classes without any sample, in class order."""
+    """Return the classes without samples, in class order."""
     counts = Counter(sample.label for sample in samples)
     return [name for name in classes if not counts[name]]
 
@@ -231,8 +219,7 @@ def empty_classes(classes: Sequence[str], samples: Iterable[Sample]) -> list[str
 def count_formats(samples: Iterable[Sample]) -> dict[str, int]:
     """Count images by format, most frequent first; images of array files have none.
 
-    Files are opened only where the format is not known, as in a data set read from a manifest. A file that
-    has gone is not counted.
+    Files are opened only if their format is unknown, as after reading a manifest. Missing files are not counted.
     """
     formats = (sample.format or _sniff_file(sample) for sample in samples)
     return dict(Counter(name for name in formats if name is not None).most_common())

@@ -20,9 +20,9 @@ from assay.data.near_duplicate_candidates import COLOUR_THUMBNAIL_SIDE
 _LOG = logging.getLogger("assay.data.features")
 
 MAX_RESULTS: Final = 100
-"""Comparisons of whole data sets kept at most."""
+"""Maximum number of stored comparisons of whole data sets."""
 MAX_ROWS: Final = 2_000_000
-"""Photos kept at most, about 5 kB each; least recently used ones are removed first."""
+"""Maximum number of stored images, about 5 kB each; the least recently used are removed first."""
 
 _SCALARS: Final = tuple(
     item.name for item in fields(Features) if item.name not in {"colour_thumbnail", "gray_thumbnail"}
@@ -50,7 +50,7 @@ _EVICT: Final = "DELETE FROM photos WHERE digest IN (SELECT digest FROM photos O
 
 
 class FeatureStore:
-    """Features by digest. Made by `open_feature_store`; safe to use from several threads."""
+    """Features by digest, created by `open_feature_store`. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, timeout=30, check_same_thread=False)
@@ -58,18 +58,18 @@ class FeatureStore:
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Close the file; what was put is kept."""
+        """Close the file; stored features are kept."""
         self._db.commit()
         self._db.close()
 
     def put(self, features: Sequence[Features]) -> None:
-        """Keep features; the latest of one digest count."""
+        """Store features; they replace earlier ones of the same digest."""
         if features:
             with self._lock, self._db:
                 self._db.executemany(_PUT, [_row(item) for item in features])
 
     def get(self, digests: Iterable[str]) -> dict[str, Features]:
-        """Return the features that are kept, by digest."""
+        """Return the stored features, by digest."""
         return {
             digest: Features(
                 **json.loads(numbers),
@@ -80,16 +80,12 @@ class FeatureStore:
         }
 
     def gray_thumbnails(self, digests: Sequence[str]) -> list[np.ndarray]:
-        """Return the gray thumbnails of photos that are kept, in the order given.
-
-        Raises:
-            KeyError: one of them is not kept.
-        """
+        """Return the gray thumbnails in the order of `digests`; `KeyError` if one is not stored."""
         found = {digest: _thumbnail(gray) for digest, gray in self._rows(_GRAY, digests)}
         return [found[digest] for digest in digests]
 
     def touch(self, digests: Iterable[str], now: int, most: int = MAX_ROWS) -> None:
-        """Say that these were used at `now` (any clock that grows); forget the oldest beyond `most`."""
+        """Mark features as used at `now` (any increasing clock); delete the oldest beyond `most`."""
         with self._lock, self._db:
             for chunk in _chunks(digests):
                 self._db.execute(_TOUCH, (now, chunk))
@@ -98,13 +94,13 @@ class FeatureStore:
                 self._db.execute(_EVICT, (rows - most,))
 
     def get_result(self, key: str) -> str | None:
-        """Return what was remembered under a key, or None."""
+        """Return the result stored under a key, or None."""
         with self._lock:
             row = self._db.execute("SELECT value FROM results WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
     def put_result(self, key: str, value: str, most: int = MAX_RESULTS) -> None:
-        """Keep a result under a key that names all it depends on; forget the oldest beyond `most`."""
+        """Store a result under a key that contains all it depends on; delete the oldest beyond `most`."""
         with self._lock, self._db:
             self._db.execute("INSERT OR REPLACE INTO results (key, value) VALUES (?, ?)", (key, value))
             self._db.execute(_EVICT_RESULTS, (most,))
@@ -119,7 +115,7 @@ class FeatureStore:
 
 @contextmanager
 def open_feature_store(folder: Path | None = None) -> Iterator[FeatureStore]:
-    """Open the store in a cache folder (the default cache folder when None), else a temporary one."""
+    """Open the store in a cache folder (None: the default folder), or a temporary one if that fails."""
     path = (folder or cache_folder()) / "features" / f"v{FEATURES_VERSION}.sqlite"
     with contextlib.ExitStack() as cleanup:
         try:
@@ -134,13 +130,9 @@ def open_feature_store(folder: Path | None = None) -> Iterator[FeatureStore]:
 
 
 def clear_features(folder: Path | None = None) -> int:
-    """Remove all kept features; runs that use them go on with what they have open.
+    """Delete all stored features (of the default folder if None) and return the bytes freed.
 
-    Args:
-        folder: of the caches; the default cache folder when None.
-
-    Returns:
-        The number of bytes given back.
+    Running processes keep using the files that they have open.
     """
     given_back = 0
     for path in sorted(((folder or cache_folder()) / "features").glob("*.sqlite*")):
@@ -160,6 +152,5 @@ def _row(features: Features) -> tuple[str, str, bytes, bytes]:
 
 
 def _chunks(digests: Iterable[str]) -> Iterator[str]:
-    """Yield the digests as JSON lists of a bounded length."""
     ordered = list(digests)
     return (json.dumps(ordered[start : start + _CHUNK]) for start in range(0, len(ordered), _CHUNK))

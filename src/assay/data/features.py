@@ -1,4 +1,4 @@
-"""Features of one image, measured in one decoding: size, brightness, sharpness, thumbnails and capture time."""
+"""Features of one image, measured in one decoding: size, brightness, sharpness, thumbnails, capture time."""
 
 import hashlib
 import re
@@ -36,22 +36,14 @@ _FRAME: Final = re.compile(r"(.*(?:frame|frm|video|vid|clip|burst|seq).*?)(\d{1,
 
 
 class FramePosition(NamedTuple):
-    """A place in a video or a burst.
-
-    Attributes:
-        sequence: folder and name without the number: what counts its own frames.
-        number: of the frame.
-    """
+    """Position in a video or burst; `sequence` is folder and file name without the number."""
 
     sequence: str
     number: int
 
 
 def exif_time(data: bytes) -> float | None:
-    """Return the time of exposure that a JPEG, PNG or WebP file states, or None; damaged Exif states none.
-
-    Args:
-        data: the whole file.
+    """Return the exposure time in the Exif data of a JPEG, PNG or WebP file; None if missing or damaged.
 
     Source: CIPA DC-008 (Exif 2.32, 2019), tags DateTimeOriginal and SubSecTimeOriginal.
     """
@@ -75,10 +67,9 @@ def exif_time(data: bytes) -> float | None:
 
 
 def filename_time(name: str) -> float | None:
-    """Return the time in a file name: seconds or milliseconds since 1970, or year to second; None without.
+    """Return the time in a file name, in seconds since 1970, or None.
 
-    Args:
-        name: `1715279745553.jpg`, `IMG_20240101_120102.jpg`, `2024-01-01 12.01.02.png`.
+    Recognised are `1715279745553.jpg` (s or ms), `IMG_20240101_120102.jpg` and `2024-01-01 12.01.02.png`.
     """
     stem = PurePosixPath(name).stem
     if found := _CALENDAR.search(stem):
@@ -92,9 +83,9 @@ def filename_time(name: str) -> float | None:
 
 
 def parse_frame(name: str) -> FramePosition | None:
-    """Return the film and the number in names such as `frame_000123.jpg`; None for names that merely count.
+    """Return sequence and number of names such as `frame_000123.jpg`; None for names that are only numbered.
 
-    `cell0001.png` and `IMG_0001.jpg` say nothing of time: the next number may be the next product.
+    `cell0001.png` and `IMG_0001.jpg` do not imply a time: the next number may be another product.
     """
     path = PurePosixPath(name)
     found = _FRAME.match(path.stem)
@@ -104,10 +95,10 @@ def parse_frame(name: str) -> FramePosition | None:
 Array = np.ndarray
 
 FEATURES_VERSION: Final = 4
-"""Raise it when the same bytes come to give other features: kept ones are then not used any more."""
+"""Raise it when the same bytes give different features; stored ones are then ignored."""
 
 _MEASURED_SIDE: Final = 256
-"""Shorter side, in pixels, that JPEG files are decoded to at least."""
+"""Minimum shorter side that JPEG files are decoded to, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,25 +106,24 @@ class Features:
     """Measurements of one image. Gray values are 0-255."""
 
     digest: str
-    """SHA-256 of the file's bytes, 64 hexadecimal digits."""
     format: str
-    """By content, as `assay.image.sniff` names it."""
+    """By content, as returned by `assay.image.sniff`."""
     width: int
     """Upright, in pixels."""
     height: int
     mode: str
-    """Pillow's name of the stored pixels."""
+    """Pillow mode of the stored pixels."""
     orientation: int
     """Exif orientation, 1 to 8."""
     frames: int
     value_type: str
     """Of one channel: uint8, uint16, float32, ..."""
     low: float | None
-    """The value that is black, by type or declaration; None: nothing says."""
+    """Value of black, by type or declaration; None: unknown."""
     high: float | None
-    """The value that is white."""
+    """Value of white; None: unknown."""
     capture_time: float | None
-    """Exif time of exposure, in seconds since 1970 by the camera's own clock."""
+    """Exif exposure time, in seconds since 1970 by the camera's clock."""
     brightness: float
     """Mean gray value."""
     dark: float
@@ -141,27 +131,27 @@ class Features:
     bright: float
     """95th percentile of gray."""
     contrast: float
-    """Largest standard deviation of any of the three colours."""
+    """Largest standard deviation of the three channels."""
     sharpness: float
-    """Deviation of the Laplacian over the deviation of gray; lower is more blurred."""
+    """Standard deviation of the Laplacian divided by that of gray; lower is more blurred."""
     detail: float
-    """Standard deviation, in gray values, of what is left when shading is taken away: see `measure_detail`."""
+    """Standard deviation, in gray values, after removal of shading: see `measure_detail`."""
     colour_thumbnail: Array
-    """uint8 [16, 16, 3]: colour, stretched."""
+    """uint8 [16, 16, 3], stretched to a square."""
     gray_thumbnail: Array
-    """uint8 [64, 64], or [32, 32] for photos whose shorter side is below 64: gray, stretched."""
+    """uint8 [64, 64], or [32, 32] if the shorter side is below 64 pixels; stretched to a square."""
 
     @property
     def values(self) -> ValueEncoding:
-        """Type and range of the photo's values."""
+        """Type and range of the values."""
         return ValueEncoding(self.value_type, None if self.low is None or self.high is None else (self.low, self.high))
 
 
 def extract_features(data: bytes) -> Features:
-    """Decode a file once, small where its format allows, and measure it.
+    """Decode a file once, at reduced size where the format allows it, and measure it.
 
     Raises:
-        DecodeError: the bytes are no photo that can be read to its end.
+        DecodeError: the bytes are no image that can be decoded to its end.
     """
     info = inspect(data)
     pixels = decode(data, min_side=_MEASURED_SIDE, value_range="minmax")
@@ -194,13 +184,9 @@ def extract_features(data: bytes) -> Features:
 
 
 def remeasure(features: Features, pixels: Array) -> Features:
-    """Replace the brightness, contrast and sharpness of a photo by those of other pixels.
+    """Return features with brightness, contrast and sharpness measured on other pixels, uint8 [H, W, 3].
 
-    What tells copies (detail, thumbnails) stays.
-
-    Args:
-        features: of the photo as its file alone says it is read.
-        pixels: uint8 array of shape [H, W, 3]: the photo as a recipe has it read.
+    Features used to find copies (detail, thumbnails) are unchanged.
     """
     gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     dark, bright = _quantiles(gray, 0.05, 0.95)
@@ -208,40 +194,33 @@ def remeasure(features: Features, pixels: Array) -> Features:
 
 
 def resize_to_square(pixels: Array, side: int) -> Array:
-    """Return a picture stretched to `side` x `side`: averaged, or interpolated if it is smaller."""
+    """Return an image stretched to `side` x `side`: averaged, or interpolated if it is smaller."""
     smaller = min(pixels.shape[:2]) >= side
     method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(pixels, (side, side), interpolation=method))
 
 
 def measure_sharpness(gray: Array) -> float:
-    """Return the deviation of the smoothed Laplacian over that of gray, seen at 256 pixels at most.
+    """Return the standard deviation of the smoothed Laplacian divided by that of gray, at 256 pixels at most.
 
-    Args:
-        gray: uint8 [H, W].
-
-    Returns:
-        About 0.05 to 0.2 for photos in focus at this size, below 0.02 for others; 0 for blank ones.
+    About 0.05 to 0.2 for images in focus, below 0.02 for blurred ones, 0 for blank ones.
     """
     height, width = gray.shape
     scale = _MEASURED_SIDE / min(height, width)
     if scale < 1:
         size = (max(round(width * scale), 1), max(round(height * scale), 1))
         gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
-    # Smoothed a little first: whole gray values are a noise of their own, and no sharpness.
+    # Smooth first: the rounding of gray values is noise, not sharpness.
     smooth = cv2.GaussianBlur(gray.astype(np.float32), (0, 0), 1.0)
     spread = _deviation(gray)
     return _deviation(cv2.Laplacian(smooth, cv2.CV_32F)) / spread if spread > 0 else 0.0
 
 
 def measure_detail(thumbnail: Array) -> float:
-    """Return how much a thumbnail shows besides shading, as a standard deviation in gray values.
+    """Return the standard deviation of a gray thumbnail, uint8 [T, T], after removal of shading, in gray values.
 
-    A quadratic surface is fitted to the slightly blurred thumbnail and taken away. Skies and gradients, which
-    all look like each other, have less than about 1; they differs only in case or accents from copies.
-
-    Args:
-        thumbnail: uint8 [T, T].
+    A quadratic surface is fitted to the slightly blurred thumbnail and subtracted. Skies and gradients, which all
+    look alike, are below about 1.
     """
     side = len(thumbnail)
     kernel = blur_matrix(side, side / SMALL_THUMBNAIL_SIDE)
@@ -256,7 +235,7 @@ _QUADRATIC_TERMS: Final = (np.add.outer(range(3), range(3)) <= 2).astype(np.floa
 
 @lru_cache(maxsize=4)
 def _quadratic_basis(side: int) -> Array:
-    """Return float32 [side, 3]: orthonormal polynomials along a line, so that a fit is a projection."""
+    """Return orthonormal polynomials along a line, float32 [side, 3], so that a fit is a projection."""
     powers = np.vander(np.linspace(-1, 1, side), 3, increasing=True)
     return np.asarray(np.linalg.qr(powers)[0], np.float32)
 

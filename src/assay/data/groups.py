@@ -8,13 +8,9 @@ from assay.data.dataset import Dataset, Sample
 
 
 def group_indices(samples: Sequence[Sample], *, singly: bool = False) -> list[list[int]]:
-    """Return the indices of every group in ascending order, a sample without a group on its own.
+    """Return the indices of every group in ascending order; samples without a group are their own.
 
-    The result depends on which samples belong together, not on what the groups are called.
-
-    Args:
-        samples: in any order.
-        singly: take every sample for a group of its own.
+    Group names do not affect the result. With `singly`, every sample is its own group.
     """
     together: dict[tuple[str, bool], list[int]] = defaultdict(list)
     for index, sample in enumerate(samples):
@@ -24,14 +20,10 @@ def group_indices(samples: Sequence[Sample], *, singly: bool = False) -> list[li
 
 
 def merge_groups(dataset: Dataset, alike: Iterable[Collection[str]]) -> Dataset:
-    """Merge sets of similar images with the groups that the data define; groups are transitive.
+    """Merge sets of similar images with the existing groups of a data set; groups are transitive.
 
-    A merged group takes the alphabetically first of its members' group names, or `like` and the first of its
-    ids.
-
-    Args:
-        dataset: its groups are kept and may grow together.
-        alike: sets of ids; ids that are not in the data set are ignored.
+    `alike` contains sets of ids; unknown ids are ignored. A merged group gets the alphabetically first group name of
+    its members, or `like` and its first id.
     """
     samples = dataset.samples
     place = {sample.id: index for index, sample in enumerate(samples)}
@@ -47,15 +39,10 @@ def merge_groups(dataset: Dataset, alike: Iterable[Collection[str]]) -> Dataset:
 
 
 def connected_groups(pairs: Iterable[tuple[int, int]]) -> list[tuple[int, ...]]:
-    """Return the connected components of an undirected graph (union-find).
+    """Return the connected components of an undirected graph (union-find), without isolated vertices.
 
-    Not scipy's `connected_components`: the plain installation, which `assay check` runs on, has no scipy.
-
-    Args:
-        pairs: edges between indices.
-
-    Returns:
-        Components of two or more indices in ascending order, largest component first.
+    Each component is in ascending order, the largest comes first. scipy's `connected_components` is not used
+    because the base installation, which runs `assay check`, has no scipy.
     """
     parent: dict[int, int] = {}
 
@@ -75,12 +62,12 @@ def connected_groups(pairs: Iterable[tuple[int, int]]) -> list[tuple[int, ...]]:
 
 
 def count_groups(samples: Sequence[Sample]) -> int:
-    """Return the number of groups of two or more photos."""
+    """Return the number of groups of two or more images."""
     return sum(len(indices) > 1 for indices in group_indices(samples))
 
 
 def leaking_groups(samples: Sequence[Sample]) -> dict[str, tuple[Sample, ...]]:
-    """Return the groups with members in more than one part, by name: what leaks between training and test."""
+    """Return the groups with members in more than one part, by name."""
     found: dict[str, tuple[Sample, ...]] = {}
     for indices in group_indices(samples):
         members = tuple(samples[index] for index in indices)

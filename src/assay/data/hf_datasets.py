@@ -1,4 +1,4 @@
-"""Accept `datasets.Dataset` objects (Hugging Face) as data: their rows are written once as files with a manifest."""
+"""Accept Hugging Face `datasets.Dataset` objects as data: rows are written once as files with a manifest."""
 
 import hashlib
 import io
@@ -22,26 +22,26 @@ from assay.image import HEAD_BYTES, sniff
 
 @runtime_checkable
 class RowDataset(Protocol):
-    """A `datasets.Dataset`, or what looks like one: `features` names the columns, iterating gives rows.
+    """A `datasets.Dataset` or similar object: `features` describes the columns, iteration yields rows.
 
-    A column of pictures has a feature of the class `Image`, one of labels `ClassLabel`; without that, columns
-    called `image` and `label` are taken. A picture is a Pillow image, a file's bytes, a path, or a mapping
-    with `bytes` or `path`. Columns called `group` and `source_label` are kept, as in a manifest.
+    The image column has a feature of class `Image` or is called `image`; the label column a `ClassLabel` or is
+    called `label`. An image is a Pillow image, a file's bytes, a path, or a mapping with `bytes` or `path`. The
+    columns `group` and `source_label` are kept, as in a manifest.
     """
 
     @property
     def features(self) -> Any:
-        """Kind of every column, by name."""
+        """Type of every column, by name."""
 
     def __iter__(self) -> Iterator[Any]:
-        """Give rows: mappings from column to value."""
+        """Yield rows: mappings from column to value."""
 
 
 DataSource = str | Path | RowDataset | Mapping[str, RowDataset]
-"""A path that `scan` reads, rows, or rows by the name of their part (`datasets.DatasetDict`)."""
+"""A path that `scan` reads, rows, or rows by name of their part (`datasets.DatasetDict`)."""
 
 TABLE_IMAGES_FOLDER = "tables"
-"""Folder in the cache for photos of tables that have no other place."""
+"""Cache subfolder for images of tables without another location."""
 
 _KEPT_COLUMNS = ("group", "source_label")
 _TIFF_MODES = frozenset({"CMYK", "YCbCr", "LAB"})  # of Pillow images, which PNG does not know
@@ -55,22 +55,22 @@ class _Row(NamedTuple):
 
 
 def as_path(data: DataSource, folder: Path, progress: Progress = no_progress) -> Path:
-    """Return where data lies, after writing it as files if it is rows, or a Parquet file that holds photos.
+    """Return the path of the data; rows and Parquet files that contain images are written as files first.
 
-    What was written before is found again by its content, and not written twice.
+    Rows are written into `folder`/`data-DIGEST`, once per content.
 
     Args:
         data: see `DataSource`. A mapping with a single part has no splits.
-        folder: where rows are written, into a folder `data-DIGEST`.
+        folder: parent of the written folder.
         progress: called with the step, the number done and the total.
 
     Returns:
-        `data` itself if it is a path to files, else a manifest.
+        `data` itself if it is a path to files, otherwise a manifest.
 
     Raises:
-        UsageError: it is something else, has no column of pictures or labels, or a part that is none of
-            train, validation and test.
-        AssayError: there are no rows, or a row has no picture, no label or an unknown part.
+        UsageError: `data` has another type, no column of images or labels, or a part that is none of train,
+            validation and test.
+        AssayError: there are no rows, or a row has no image, no label or an unknown part.
     """
     if isinstance(data, str | Path):
         path = Path(data)
@@ -96,7 +96,7 @@ def as_path(data: DataSource, folder: Path, progress: Progress = no_progress) ->
 
 
 def clear_table_images() -> int:
-    """Remove the photos of tables that were written into the cache; return how many bytes that gives back."""
+    """Delete the images of tables written into the cache; return the bytes freed."""
     given_back = 0
     for folder in (cache_folder() / TABLE_IMAGES_FOLDER).glob("data-*"):
         given_back += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -105,7 +105,7 @@ def clear_table_images() -> int:
 
 
 def _split_rows(data: object) -> dict[str, RowDataset]:
-    """Return rows by the part they belong to, which is empty where nothing is said of parts."""
+    """Return rows by part; the key is empty if there are no parts."""
     if isinstance(data, Mapping):
         rows = {str(name): part for name, part in data.items() if isinstance(part, RowDataset)}
         if rows and len(rows) == len(data):
@@ -151,7 +151,7 @@ def _read(rows: RowDataset, split: str) -> Iterator[_Row]:
 
 
 def _cell_or_empty(value: object) -> str:
-    """Return a part or a group, empty where it is missing: photos of the group `nan` are no group."""
+    """Return a part or group, or an empty string if it is missing, such as NaN."""
     text = cell_text(value).strip()
     return "" if is_missing(text) else text
 
@@ -169,7 +169,7 @@ def _column(features: Mapping[str, Any], kind: str, usual: str) -> str:
 
 
 def _without_decoding(rows: RowDataset, image: str, feature: Any) -> RowDataset:
-    """Ask for the bytes of the files rather than decoded pictures, where the rows can give them."""
+    """Request the bytes of the files instead of decoded images, if the rows support it."""
     cast = getattr(rows, "cast_column", None)
     if cast is None or type(feature).__name__ != "Image":
         return rows
@@ -195,7 +195,7 @@ def _image_bytes(value: Any, where: str) -> bytes:
 
 
 def _write(parts: Mapping[str, RowDataset], manifest: Path, progress: Progress) -> None:
-    """Write the photos, then the manifest, which tells that they are all there."""
+    """Write the images, then the manifest, whose existence marks them as complete."""
     text = io.StringIO()
     table = SafeCsvWriter(text, exact=True)
     table.writerow(("id", "path", "label", "split", *_KEPT_COLUMNS))

@@ -8,28 +8,24 @@ import numpy as np
 Array = np.ndarray
 
 THUMBNAIL_SIDE: Final = 64
-"""Side of the square gray thumbnails that large photos are compared on, in pixels."""
+"""Side of the square gray thumbnails on which large images are compared, in pixels."""
 SMALL_THUMBNAIL_SIDE: Final = 32
-"""The same for photos whose shorter side is below `THUMBNAIL_SIDE`."""
+"""The same for images whose shorter side is below `THUMBNAIL_SIDE`."""
 
 _BORDER_SHARE: Final = 5 / 64
-"""Rim left out of every comparison, as a share of the side: a crop of up to 5 % may have cut it off."""
+"""Border excluded from comparisons, as a share of the side: a crop of up to 5 % may have removed it."""
 _MAX_DISPLACEMENT: Final = 0.12
-"""Largest shift, in half sides, and largest change of scale that registration may arrive at."""
+"""Largest shift, in half sides, and largest change of scale in registration."""
 _NOISE_FLOOR: Final = 0.05
-"""Residual power, relative to the picture's own variance, that is forgiven everywhere."""
+"""Residual power, relative to the image's variance, that is ignored everywhere."""
 _EARLY_REJECT: Final = -0.3
-"""Similarity on the small thumbnails below which the large ones are not looked at."""
+"""Similarity on the small thumbnails below which the large ones are not compared."""
 
 
 class Pose(NamedTuple):
-    """Where pixel u of the first photo lies in the second: scale * u + shift, u from -1 to 1 along each side.
+    """Pixel u of the first image is at scale * u + shift in the second; u is -1 to 1 along each side.
 
-    Attributes:
-        sx: horizontal scales, float32 of shape [n].
-        tx: horizontal shifts, float32 of shape [n], in half sides.
-        sy: vertical scales.
-        ty: vertical shifts.
+    All are float32 of shape [n]: scales `sx` and `sy`, shifts `tx` and `ty` in half sides.
     """
 
     sx: Array
@@ -39,24 +35,22 @@ class Pose(NamedTuple):
 
 
 def similarity(first: Array, second: Array) -> Array:
-    """Register each photo of `second` on its partner in `first` and say how little is left over.
+    """Register each image of `second` on its partner in `first` and return their similarity.
 
-    The residual at every pixel is weighed against the local gradient, since where a picture is steep the
-    slightest misplacement leaves much, and it means nothing. Two different solar cells agree to 0.998 in
-    correlation because their bars do; between the bars, where pictures are flat, a copy still agrees and
-    another cell does not.
+    The residual at every pixel is divided by the local gradient, because a slight misalignment leaves a large
+    residual at edges. Two different solar cells correlate at 0.998 because of their busbars; in the flat areas
+    between them a copy still matches and another cell does not.
 
     Args:
         first: gray values 0-255 of shape [n, T, T], T = `THUMBNAIL_SIDE` or `SMALL_THUMBNAIL_SIDE`.
         second: the same shape.
 
     Returns:
-        float32 of shape [n]: minus the logarithm of the mean weighed residual. Copies lie above about 3
-        (2 on small thumbnails), different photos around 0 and below.
+        float32 of shape [n]: minus the logarithm of the mean weighted residual. Copies are above about 3
+        (2 on small thumbnails), different images around 0 and below.
 
     Source: inverse compositional registration after Baker and Matthews, "Lucas-Kanade 20 Years On", 2004,
-        here with scales, shifts, gain and bias; the weighing is our own and measured in
-        `benchmarks/duplicates.py`.
+        with scales, shifts, gain and bias; the weighting is our own and measured in `benchmarks/duplicates.py`.
     """
     a, b = first.astype(np.float32), second.astype(np.float32)
     if a.shape[1] <= SMALL_THUMBNAIL_SIDE:
@@ -74,7 +68,7 @@ def similarity(first: Array, second: Array) -> Array:
 
 
 def halve(images: Array) -> Array:
-    """Return gray images of shape [n, T, T] at half their size, as float32."""
+    """Return gray images of shape [n, T, T] at half size, as float32."""
     n, side = images.shape[:2]
     squares = images.astype(np.float32).reshape(n, side // 2, 2, side // 2, 2)
     return np.asarray(squares.mean((2, 4)))
@@ -82,7 +76,7 @@ def halve(images: Array) -> Array:
 
 @lru_cache(maxsize=32)
 def blur_matrix(side: int, sigma: float) -> Array:
-    """Return float32 [side, side] that blurs columns by a Gaussian of `sigma` pixels, edges renormalised."""
+    """Return float32 [side, side] that blurs columns with a Gaussian of `sigma` pixels, renormalised at the edges."""
     place = np.arange(side)
     kernel: Array = np.exp(-0.5 * ((place[:, None] - place) / sigma) ** 2)
     kernel /= kernel.sum(1, keepdims=True)
@@ -99,7 +93,7 @@ def _pixel_axis(side: int) -> Array:
 
 
 def _sampling_matrix(side: int, scale: Array, shift: Array) -> Array:
-    """Return [n, side, side] matrices that read lines at the moved places, linearly, edges repeated."""
+    """Return matrices [n, side, side] that sample lines at the transformed positions: linear, edges repeated."""
     places = scale[:, None] * _pixel_axis(side) + shift[:, None]
     places = np.clip((places + 1) * (side / 2) - 0.5, 0, side - 1)
     distance = np.abs(places[:, :, None] - np.arange(side, dtype=np.float32))
@@ -123,7 +117,7 @@ def _crop_border(images: Array) -> Array:
 
 
 def _refine(pose: Pose, first: Array, second: Array, sigma: float, steps: int) -> Pose:
-    """Take Gauss-Newton steps on pictures blurred by `sigma` pixels."""
+    """Do Gauss-Newton steps on images blurred by `sigma` pixels."""
     n, side = first.shape[:2]
     a, b = _blur(first, sigma), _blur(second, sigma)
     down, along = np.gradient(a, 2 / side, axis=(1, 2))
@@ -142,7 +136,7 @@ def _refine(pose: Pose, first: Array, second: Array, sigma: float, steps: int) -
 
 
 def _compose_step(pose: Pose, answer: Array) -> Pose:
-    """Compose the pose with the inverse of the step that the first photo would have to take."""
+    """Compose the pose with the inverse of the step for the first image."""
     gain = np.where(np.abs(answer[:, :1]) < 0.05, 0.05, answer[:, :1])
     wider, right, taller, lower = np.clip(answer[:, 2:] / gain, -0.05, 0.05).astype(np.float32).T
     sx, sy = pose.sx / (1 + wider), pose.sy / (1 + taller)
@@ -164,6 +158,6 @@ def _score(first: Array, second: Array, pose: Pose) -> Array:
 
 
 def _standardize(images: Array) -> Array:
-    """Return pictures with mean 0 and deviation 1; those with next to none stay near 0."""
+    """Return images with mean 0 and standard deviation 1; near-constant ones stay near 0."""
     centred = images - images.mean((1, 2), keepdims=True)
     return np.asarray(centred / (centred.std((1, 2), keepdims=True) + 0.3))

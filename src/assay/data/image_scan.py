@@ -1,4 +1,4 @@
-"""One pass over image files: read, hash, decode and measure each of them once, on all cores."""
+"""Read, hash, decode and measure image files once each, on all cores."""
 
 import hashlib
 import sys
@@ -35,14 +35,11 @@ CONVERT_ADVICE = "convert them to one type"
 
 
 def value_range_conflict(counts: Mapping[ValueEncoding, int], value_range: tuple[float, float] | None) -> str | None:
-    """Say in what way photos of more than 8 bits would be scaled by different rules; None if they are not.
+    """Return how images of more than 8 bits would be scaled by different rules, or None.
 
-    Photos of different types may stand side by side, as 8 and 16 bits: each type has a range of its own.
-    Photos of one type that declare different ranges may not: equal values would look different.
-
-    Args:
-        counts: photos by type and range.
-        value_range: the recipe's `preprocess.value_range`, which holds for all but 8-bit photos.
+    Types may be mixed, such as 8 and 16 bits: each type has its own range. Images of one type with different
+    declared ranges may not, since equal values would look different. `value_range`, the recipe's
+    `preprocess.value_range`, applies to all but 8-bit images.
     """
     deep = {values: count for values, count in counts.items() if values.type != "uint8"}
     if value_range is not None:
@@ -60,7 +57,7 @@ def value_range_conflict(counts: Mapping[ValueEncoding, int], value_range: tuple
 
 
 def describe_values(counts: Mapping[ValueEncoding, int], most: int = 4) -> str:
-    """Return the types and ranges with their numbers of photos, the most frequent first."""
+    """Return types and ranges with their numbers of images, the most frequent first."""
     ordered = sorted(counts.items(), key=lambda entry: (-entry[1], str(entry[0])))
     more = f"; {len(ordered) - most} more" if len(ordered) > most else ""
     return "; ".join(f"{values}: {count:,}" for values, count in ordered[:most]) + more
@@ -83,28 +80,23 @@ class VerifiedFiles(NamedTuple):
     """Files that were opened and decoded."""
 
     samples: list[Sample]
-    """Images that decode, with digest and format, in the order given."""
+    """Decodable images, with digest and format, in input order."""
     unreadable: list[UnreadableFile]
     skipped: Counter[str]
-    """Number of files that are not images, by reason."""
+    """Number of non-image files, by reason."""
     values: Counter[ValueEncoding]
-    """Number of images by type and range of their values."""
+    """Number of images by type and range of values."""
 
 
 class ScannedImage(NamedTuple):
-    """An image that decodes and its features.
-
-    Attributes:
-        sample: with digest and format.
-        features: without the grey thumbnail, which stays in the feature store.
-    """
+    """A decodable image and its features, without the gray thumbnail, which stays in the feature store."""
 
     sample: Sample
     features: Features
 
 
 class ScanResult(NamedTuple):
-    """Outcome of `scan_images`; images in the order given."""
+    """Result of `scan_images`; images in input order."""
 
     images: list[ScannedImage]
     unreadable: list[UnreadableFile]
@@ -124,7 +116,7 @@ class _VerifiedFile(NamedTuple):
 
 
 class _RefusedValues(NamedTuple):
-    """An image that decodes, but whose values training refuses."""
+    """An image that decodes but has values that training refuses."""
 
     unreadable: UnreadableFile
     values: ValueEncoding
@@ -135,13 +127,8 @@ def verify(
 ) -> VerifiedFiles:
     """Read, hash and decode every file on all cores, without measuring features.
 
-    A file that is no image by content nor by name is skipped; one that claims to be an image by its name, or
-    begins like one and does not decode to its end, is unreadable.
-
-    Args:
-        samples: candidates; labels and splits are passed through.
-        progress: called after every few files.
-        value_range: the recipe's `preprocess.value_range`.
+    A file that is no image by content or name is skipped; one with an image's name or signature that does not decode
+    to its end is unreadable. `value_range` is the recipe's `preprocess.value_range`.
     """
     result = VerifiedFiles([], [], Counter(), Counter())
     for outcome in _parallel(samples, partial(_verify_batch, value_range), progress):
@@ -164,17 +151,17 @@ def scan_images(
     digests: Mapping[str, str] | None = None,
     keep_bytes: int = 0,
 ) -> ScanResult:
-    """Read every file once on all cores: hash it, decode it and measure its features unless they are stored.
+    """Read every file once on all cores: hash and decode it, and measure its features unless they are stored.
 
     Args:
-        samples: candidates. A file that is no image by content nor by name is skipped.
-        store: holds the features of every image afterwards.
+        samples: candidates. A file that is no image by content or name is skipped.
+        store: contains the features of every image afterwards.
         progress: called after every few files.
         value_range: the recipe's `preprocess.value_range`: images that training refuses for their values are
-            unreadable, and brightness is that of training. "minmax" accepts every range.
-        digests: SHA-256 by sample id, of files that this run has read before; they are not read again if
-            their features are stored.
-        keep_bytes: most bytes of files to keep in memory, as `Sample.content`, for whoever reads them next.
+            unreadable, and brightness is measured as in training. "minmax" accepts every range.
+        digests: SHA-256 by sample id of files that this run has already read; they are not read again if their
+            features are stored.
+        keep_bytes: maximum bytes of files to keep in memory as `Sample.content`.
     """
     result = ScanResult([], [], Counter(), Counter())
     work = partial(_scan_batch, store, value_range, digests or {}, _MemoryBudget(keep_bytes))
@@ -195,10 +182,9 @@ def scan_images(
 def _parallel(
     samples: Sequence[Sample], work: Callable[[Sequence[Sample]], list[_T]], progress: Progress
 ) -> Iterator[_T]:
-    """Yield outcomes in the order of the samples.
+    """Yield results in the order of the samples, with only a few batches pending.
 
-    Threads suffice: reading, hashing and decoding release the GIL. Only a few batches are pending at a time,
-    however many files there are.
+    Threads suffice because reading, hashing and decoding release the GIL.
     """
     workers = cpu_count()
     batches = (samples[start : start + _BATCH] for start in range(0, len(samples), _BATCH))
@@ -281,7 +267,7 @@ def _scan_batch(
 
 
 class _MemoryBudget:
-    """Bytes that may still be kept; threads share it."""
+    """Remaining bytes that may be kept, shared by threads."""
 
     def __init__(self, size: int) -> None:
         self._left = size
@@ -296,7 +282,7 @@ class _MemoryBudget:
 
 
 def _is_known(features: Features, value_range: ValueRange) -> bool:
-    """Whether stored features, which are the same for all recipes, are those under this value range."""
+    """Whether stored features, which are independent of the recipe, are valid for this value range."""
     return features.value_type == UINT8.type or not isinstance(value_range, tuple)
 
 
@@ -306,7 +292,7 @@ def _scanned(sample: Sample, features: Features) -> ScannedImage:
 
 
 def _image_values(data: bytes) -> ValueEncoding:
-    """Return type and range of a photo's values; formats that only have 8 bits need no second look."""
+    """Return type and range of an image's values; formats with only 8 bits are not inspected."""
     if sniff(data[:HEAD_BYTES]) not in _DEEP_FORMATS:
         return UINT8
     found = inspect(data).values
@@ -314,7 +300,7 @@ def _image_values(data: bytes) -> ValueEncoding:
 
 
 def read_image_file(sample: Sample) -> bytes | UnreadableFile | str:
-    """Return a candidate's bytes, why they cannot be had, or why it is no photo and can be skipped."""
+    """Return a candidate's bytes, why it cannot be read, or why it is no image and is skipped."""
     if not _is_unicode(sample.id):
         return UnreadableFile(printable(sample.id), sample.path, _NOT_UNICODE)
     try:
@@ -331,7 +317,7 @@ def read_image_file(sample: Sample) -> bytes | UnreadableFile | str:
 def _read_image(path: Path) -> bytes | None:
     """Return the file's bytes, or None if neither content nor name is an image's.
 
-    What does not begin like an image is not read on (films are long); `decode` says what is wrong with it.
+    Files without an image's signature, such as videos, are not read completely.
     """
     with open_file(path) as stream:
         head = stream.read(HEAD_BYTES)

@@ -1,4 +1,4 @@
-"""Load a labelled data set from folders, a manifest or an array file; group near-duplicates and assign splits."""
+"""Load a labelled data set from folders, a manifest or an array file; group near-duplicates; assign splits."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -52,26 +52,25 @@ def load_dataset(
     value_range: tuple[float, float] | None = None,
     progress: Progress = no_progress,
 ) -> Dataset:
-    """Load a labelled data set; every image in it has been decoded to its end.
+    """Load a labelled data set; every image has been fully decoded.
 
     Args:
-        path: a folder of class folders, a folder of train/val/test folders of class folders, either with
-            labels in `metadata.csv` instead, a manifest (`.csv`, `.jsonl`, `.parquet`), or an array file
-            (`.npz`, `.pt`, a folder with `X.npy` and `y.npy`).
-        mapping: new class: the labels it is made of; its order becomes the order of the classes.
-        classes: the order of an existing classifier; labels outside it are refused, and absent classes
-            only give a warning.
-        layout: what the folders in a folder are.
+        path: a folder of class folders, a folder of train/val/test folders of class folders, either with labels in
+            `metadata.csv` instead, a manifest (`.csv`, `.jsonl`, `.parquet`), or an array file (`.npz`, `.pt`, a
+            folder with `X.npy` and `y.npy`).
+        mapping: new class: its source labels; its order becomes the order of the classes.
+        classes: the order of an existing classifier; other labels are refused, missing classes give a warning.
+        layout: whether the folders in a folder are classes or parts.
         value_range: the recipe's `preprocess.value_range`.
         progress: called with the step, the number done and the total.
 
     Raises:
-        UsageError: there is nothing at `path`, or it is a file of another kind.
-        AssayError: no photos, fewer than two classes, a class without photos, unknown labels, labels that
-            differ only in case, or photos whose values would be scaled by different rules.
+        UsageError: `path` does not exist or is a file of another type.
+        AssayError: no images, fewer than two classes, a class without images, unknown labels, labels that differ
+            only in case, or images whose values would be scaled by different rules.
     """
     listing = list_source(Path(path), layout)
-    # Before any file is opened: there may be many.
+    # Check before any file is opened, since there may be many.
     check_label_collisions(listing.labels)
     verified = verify(listing.samples, progress, value_range)
     return build_dataset(Path(path), listing, verified, mapping, classes, value_range=value_range)
@@ -86,18 +85,9 @@ def build_dataset(
     *,
     value_range: tuple[float, float] | None = None,
 ) -> Dataset:
-    """Make a data set of files that were listed and opened: map labels, decide the classes.
+    """Create a data set from listed and verified files; other arguments and errors as for `load_dataset`.
 
-    Args:
-        path: where the files were listed, for messages.
-        listing: the files.
-        verified: what opening them found.
-        mapping: as for `load_dataset`.
-        classes: as for `load_dataset`.
-        value_range: as for `load_dataset`.
-
-    Raises:
-        AssayError: as for `load_dataset`.
+    `path` is used in messages only.
     """
     check_label_collisions(listing.labels)
     if not verified.samples:
@@ -125,11 +115,11 @@ def build_dataset(
 
 
 def list_source(path: Path, layout: Layout = "auto") -> Listing:
-    """List the candidates at a path without judging whether they are photos.
+    """List the candidates at a path without checking whether they are images.
 
     Raises:
-        UsageError: there is nothing at `path`, or it is a file of another kind.
-        AssayError: the folder or the manifest makes no sense.
+        UsageError: `path` does not exist or is a file of another type.
+        AssayError: the folder or manifest is invalid.
     """
     suffix = path.suffix.casefold()
     require_regular_file(path)
@@ -140,7 +130,7 @@ def list_source(path: Path, layout: Layout = "auto") -> Listing:
     if not path.exists():
         raise UsageError(f"there is no file or folder {path}; give a folder with one folder of photos per class")
     if suffix in MANIFEST_SUFFIXES:
-        # Photos that lie in a table become files first.
+        # Images stored in a table are written as files first.
         return list_manifest(as_path(path, cache_folder() / TABLE_IMAGES_FOLDER))
     if suffix in TENSOR_SUFFIXES:
         return list_array_file(path)
@@ -181,7 +171,7 @@ def _check_classes(
 
 
 def _unknown_source_warnings(mapping: ClassMapping, listing: Listing) -> list[str]:
-    """Return a warning if the mapping names labels that the data lack: perhaps a spelling mistake."""
+    """Return a warning if the mapping contains labels that the data lack, possibly misspelt."""
     kept = {sample.source_label for sample in listing.samples if sample.source_label}
     present = kept.union(listing.labels)
     if present <= set(mapping):
@@ -191,7 +181,6 @@ def _unknown_source_warnings(mapping: ClassMapping, listing: Listing) -> list[st
 
 
 def _missing_class_warnings(order: Sequence[str], samples: Sequence[Sample]) -> list[str]:
-    """Return a warning for every existing split that lacks a class."""
     seen = Counter((sample.split, sample.label) for sample in samples)
     parts = sorted({split for split, _ in seen if split})
     return [
@@ -219,21 +208,11 @@ def load_grouped_dataset(
     keep_bytes: int = 0,
     progress: Progress = no_progress,
 ) -> Dataset:
-    """Load a data set and group the images that show the same picture.
+    """Load a data set and group images that show the same picture.
 
-    Copies, near-copies and bursts are found whatever the method of the split, so that a random split can tell
-    what it lets leak.
-
-    Args:
-        path: what `load_dataset` reads.
-        spec: class mapping, and what the folders in a folder are.
-        classes: the order of an existing classifier.
-        value_range: the recipe's `preprocess.value_range`.
-        keep_bytes: most bytes of files to keep in memory; see `scan_images`.
-        progress: called with the step, the number done and the total.
-
-    Raises:
-        AssayError: as `load_dataset`.
+    Copies, near-copies and bursts are found with every split method, so that a random split can report what leaks.
+    `keep_bytes` limits the bytes of files kept in memory; see `scan_images`. Other arguments and errors as for
+    `load_dataset`.
     """
     listing = list_source(path, spec.layout)
     check_label_collisions(listing.labels)
@@ -256,36 +235,20 @@ def load_split_dataset(
 ) -> Dataset:
     """Load a data set and assign every image to a split; images of one group share a split.
 
-    Args:
-        path: what `load_dataset` reads.
-        spec: class mapping, what the folders in a folder are, shares and method of the split.
-        seed: breaks ties.
-        like: parts of an earlier run by id, which stay as they are.
-        value_range: the recipe's `preprocess.value_range`.
-        keep_bytes: most bytes of files to keep in memory; see `scan_images`.
-        progress: called with the step, the number done and the total.
-
-    Raises:
-        AssayError: as `load_dataset` and `assign_splits`.
+    `like` maps ids to the parts of an earlier run, which are kept. `keep_bytes` limits the bytes of files kept in
+    memory; see `scan_images`. Errors as for `load_dataset` and `assign_splits`.
     """
     dataset = load_grouped_dataset(path, spec, value_range=value_range, keep_bytes=keep_bytes, progress=progress)
     return assign_splits(dataset, spec.split, seed, like)
 
 
 def split_for_training(dataset: Dataset, alike: Iterable[Collection[str]], spec: DataSpec, seed: int) -> Dataset:
-    """Assign splits, and raise the errors that training would raise.
+    """Assign splits and raise the same errors as training.
 
-    Args:
-        dataset: readable photos with their classes.
-        alike: ids of photos that show the same picture, group by group.
-        spec: shares and method of the split, and the class that is looked for.
-        seed: breaks ties.
-
-    Returns:
-        The data set that training would get, with its warnings.
+    `alike` contains groups of ids of images that show the same picture.
 
     Raises:
-        AssayError: training would refuse the photos, with the same sentence.
+        AssayError: training would refuse the images.
     """
     result = assign_splits(merge_groups(dataset, alike), spec.split, seed)
     check_trainable(result, spec)
@@ -296,8 +259,8 @@ def check_trainable(dataset: Dataset, spec: DataSpec) -> None:
     """Raise an error for a data set that cannot be trained on.
 
     Raises:
-        UsageError: the class that is looked for is not in the data.
-        AssayError: no photo has the part train, or none the part val.
+        UsageError: the positive class is not in the data.
+        AssayError: the train or val part is empty.
     """
     positive = spec.positive_class
     if positive is not None and positive not in dataset.classes:

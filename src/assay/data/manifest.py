@@ -1,4 +1,4 @@
-"""Read and write manifests: tables with a path and a label for each image, Hugging Face's `metadata.csv` included."""
+"""Read and write manifests: tables with path and label of each image, including Hugging Face's `metadata.csv`."""
 
 import io
 import os
@@ -26,14 +26,14 @@ MANIFEST_SUFFIXES = CSV_SUFFIXES | JSON_LINES_SUFFIXES | PARQUET_SUFFIXES
 _COLUMNS = ("id", "path", "label", "split", "group", "source_label", "digest", "tensor")
 _REQUIRED = ("path", "label")
 _ROW_NUMBER_COLUMNS = ("column ", "unnamed: ", "__index_level_")
-"""How columns of bare row numbers are called."""
+"""Name prefixes of columns that contain only row numbers."""
 
 
 def write_manifest(dataset: Dataset, path: Path) -> None:
-    """Write a data set as CSV, whole or not at all.
+    """Write a data set as CSV, atomically.
 
-    Paths below the manifest's folder are written relative to it, others absolute. Columns that no sample
-    uses are left out, besides `id`, `path`, `label` and `split`.
+    Paths below the manifest's folder are relative to it, others absolute. Unused columns are omitted, except `id`,
+    `path`, `label` and `split`.
     """
     folder = path.absolute().parent
     rows = [_row(sample, folder) for sample in dataset.samples]
@@ -47,14 +47,10 @@ def write_manifest(dataset: Dataset, path: Path) -> None:
 
 
 def read_manifest(path: Path, classes: Sequence[str] | None = None) -> Dataset:
-    """Read a manifest without opening the photos; for data that has not been verified there is `scan`.
+    """Read a CSV or Parquet manifest without opening the images; for unverified data use `scan`.
 
-    Args:
-        path: a CSV or Parquet file.
-        classes: the order of the classes, which no manifest holds; by name with numbers in order when None.
-
-    Raises:
-        AssayError: the table cannot be read, lacks a column, or a line makes no sense (the line is named).
+    `classes` is the class order, which manifests do not contain; None: natural order of names. Raises `AssayError`
+    if the table cannot be read, lacks a column, or has an invalid line, which is named.
     """
     listing = list_manifest(path)
     check_label_collisions(listing.labels)
@@ -64,11 +60,7 @@ def read_manifest(path: Path, classes: Sequence[str] | None = None) -> Dataset:
 
 
 def list_manifest(path: Path) -> Listing:
-    """Read the rows of a manifest as candidates.
-
-    Raises:
-        AssayError: as `read_manifest`.
-    """
+    """Read the rows of a manifest as candidates; `AssayError` as for `read_manifest`."""
     require_regular_file(path)
     root = path.absolute().parent
     listing = Listing(root)
@@ -102,20 +94,15 @@ def list_manifest(path: Path) -> Listing:
 
 
 def has_labels(path: Path) -> bool:
-    """Return whether a table has a column of labels.
-
-    Raises:
-        AssayError: the table cannot be read.
-    """
+    """Return whether a table has a label column; `AssayError` if it cannot be read."""
     columns = parquet_columns(path) if path.suffix.casefold() in PARQUET_SUFFIXES else table_columns(path)
     return "label" in recognize_columns(path, columns).values()
 
 
 def _parse_splits(path: Path, table: ImageTable, listing: Listing) -> dict[str, Split]:
-    """Make sure that there are paths and labels, and return the parts by what the table calls them.
+    """Check that there are paths and labels, and return the parts by their names in the table.
 
-    Raises:
-        AssayError: a column is missing, or a part has an unknown name.
+    Raises `AssayError` if a column is missing or a part has an unknown name.
     """
     if missing := [name for name in _REQUIRED if table.column_name(name) is None]:
         raise AssayError(
@@ -134,7 +121,7 @@ def _parse_splits(path: Path, table: ImageTable, listing: Listing) -> dict[str, 
                 f"{table.location(row)}: {name} {row.cells['split']!r} is none of {quote_names(SPLITS)}; correct it "
                 "or leave it empty"
             )
-        # A column called `part` or `set` need not mean these splits.
+        # A column `part` or `set` may have another meaning.
         unknown.append(name)
         splits = {}
     if unknown := [name for name in unknown if not name.casefold().startswith(_ROW_NUMBER_COLUMNS)]:
@@ -201,17 +188,10 @@ _METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 
 def list_metadata(root: Path) -> Listing | None:
-    """List the photos that the metadata of a folder labels.
-
-    Args:
-        root: an existing folder.
-
-    Returns:
-        The listing, or None where there is no metadata with labels.
+    """List the images that the metadata of a folder labels; None without metadata with labels.
 
     Raises:
-        AssayError: a table cannot be read or makes no sense, as for a manifest; or only some of the parts
-            have one.
+        AssayError: a table cannot be read or is invalid, as for a manifest; or only some of the parts have one.
     """
     if (table := _labelled_table(root)) is not None:
         return list_manifest(table)
@@ -237,10 +217,9 @@ def list_metadata(root: Path) -> Listing | None:
 
 
 def _labelled_table(folder: Path) -> Path | None:
-    """Return the table with labels in a folder, if there is one; what is wrong with it, `list_manifest` says.
+    """Return the table with labels in a folder, if any; errors in it are left to `list_manifest`.
 
-    Raises:
-        AssayError: there are several.
+    Raises `AssayError` if there are several.
     """
     found = [path for name in _METADATA_FILES if (path := folder / name).is_file() and has_labels(path)]
     if len(found) > 1:

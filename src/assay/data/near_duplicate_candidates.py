@@ -1,4 +1,4 @@
-"""Nearest-neighbour search over small colour thumbnails: the pairs of images worth comparing in detail."""
+"""Nearest-neighbour search over small colour thumbnails, to find pairs of images to compare in detail."""
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -13,16 +13,16 @@ COLOUR_THUMBNAIL_SIDE: Final = 16
 """Side of the colour thumbnails, in pixels."""
 
 EXACT_SEARCH_LIMIT: Final = 10_000
-"""Photos up to which every pair is compared."""
+"""Maximum number of images for which all pairs are compared."""
 
 _DESCRIPTOR_SIDE: Final = 8
 _DIMENSIONS: Final = 64
 _SHRINKAGE: Final = 0.05
-"""Share of the mean variance that is added to every direction before it is weighted."""
+"""Share of the mean variance that is added to every direction before weighting."""
 _SMALL_SAMPLE_SHRINKAGE: Final = 10.0
-"""The same for as many photos as dimensions; it falls with the square of their number."""
+"""The same if there are as many images as dimensions; it decreases with the square of their number."""
 _CROP_SHIFT: Final = 0.025
-"""How much the cropped views leave out at one of two opposite sides: half of what a crop may take."""
+"""Share that the cropped views remove at one of two opposite sides: half of the largest crop."""
 _BLOCK_ROWS: Final = 2048
 _FIT_SAMPLE: Final = 20_000
 _CLUSTER_SIZE: Final = 400
@@ -31,12 +31,7 @@ _KMEANS_ITERATIONS: Final = 5
 
 
 class Candidates(NamedTuple):
-    """Pairs of indices, each once and with the smaller index first.
-
-    Attributes:
-        pairs: int64 of shape [P, 2].
-        cosines: float32 of shape [P]: similarity of the descriptors.
-    """
+    """Pairs of indices, int64 [P, 2], unique, smaller index first, and cosines of their descriptors, float32 [P]."""
 
     pairs: Array
     cosines: Array
@@ -50,16 +45,16 @@ def find_candidates(
     floor: float = 0.6,
     progress: Progress = no_progress,
 ) -> Candidates:
-    """Pair every photo with its nearest neighbours, allowing for a crop at one corner of either.
+    """Pair every image with its nearest neighbours, allowing for a crop at one corner of either.
 
-    Exact up to `EXACT_SEARCH_LIMIT` photos. Beyond, a photo is compared with those around the nearest cluster centres
-    only, so that time and memory grow with the number of photos.
+    Exact up to `EXACT_SEARCH_LIMIT` images. Above that, an image is compared only with those around the nearest
+    cluster centres, so that time and memory grow linearly.
 
     Args:
-        thumbnails: uint8 [N, 16, 16, 3], one colour thumbnail a photo.
-        mirrored: compare every photo with the mirrored others instead.
-        neighbours: how many are kept for each photo.
-        floor: smallest cosine that makes a candidate.
+        thumbnails: uint8 [N, 16, 16, 3].
+        mirrored: compare with mirrored images instead.
+        neighbours: number kept per image.
+        floor: minimum cosine of a candidate.
         progress: called with the step, the number done and the total.
     """
     if len(thumbnails) < 2:
@@ -67,7 +62,7 @@ def find_candidates(
     plain, crops = _descriptors(thumbnails, mirrored=mirrored)
     found = np.concatenate([*_neighbours(plain, crops, neighbours, floor, progress)])
     codes = _order_pairs(_keep_best(found, neighbours))
-    # One row for each pair, with its best cosine.
+    # Keep one row per pair, with its best cosine.
     order = np.lexsort((-codes["cosine"], codes["second"], codes["first"]))
     codes = codes[order]
     fresh = np.ones(len(codes), bool)
@@ -91,13 +86,13 @@ def _neighbours(plain: Array, crops: list[Array], count: int, floor: float, prog
 
 
 def _similar_pairs(plain: Array, crops: list[Array], rows: Array, columns: Array, floor: float) -> Array:
-    """Return the pairs of a row and a column whose cosine, in the best view, is at least `floor`."""
+    """Return pairs of row and column whose cosine, in the best view, is at least `floor`."""
     block = plain[rows]
     cosines = block @ crops[0][columns].T
     for crop in crops[1:]:
-        # Either photo may be the one that was cropped; the other half comes when rows and columns swap.
+        # Either photo may be the cropped one; the other case is covered when rows and columns are swapped.
         np.maximum(cosines, block @ crop[columns].T, out=cosines)
-    # The two-dimensional form of nonzero takes as long as the products themselves.
+    # Two-dimensional nonzero would take as long as the matrix product.
     flat = np.flatnonzero(cosines >= floor)
     i, j = np.divmod(flat, len(columns))
     found = np.empty(len(flat), _PAIR_DTYPE)
@@ -111,7 +106,7 @@ def _exhaustive_jobs(n: int) -> Iterator[tuple[Array, list[Array]]]:
 
 
 def _clustered_jobs(plain: Array) -> Iterator[tuple[Array, list[Array]]]:
-    """Compare each photo only with those around the few cluster centres nearest to it."""
+    """Compare each image only with those around its nearest cluster centres."""
     centres = _kmeans_centres(plain, max(len(plain) // _CLUSTER_SIZE, 2))
     nearest = np.concatenate([_nearest_centres(block, centres) for block in _blocks(plain)])
     home = np.argsort(nearest[:, 0], kind="stable")
@@ -125,21 +120,21 @@ def _clustered_jobs(plain: Array) -> Iterator[tuple[Array, list[Array]]]:
 
 
 def _kmeans_centres(plain: Array, count: int) -> Array:
-    """Return unit cluster centres [count, D]: a few rounds of k-means on an evenly spread sample."""
+    """Return unit cluster centres [count, D]: a few iterations of k-means on an evenly spaced sample."""
     sample = plain[_evenly_spaced(len(plain))]
     centres = sample[np.linspace(0, len(sample) - 1, count).astype(np.int64)]
     for _ in range(_KMEANS_ITERATIONS):
         owner = np.concatenate([_nearest_centres(block, centres, 1)[:, 0] for block in _blocks(sample)])
         sums = np.zeros_like(centres)
         np.add.at(sums, owner, sample)
-        # A centre that lost all its photos stays where it was.
+        # A centre without photos is unchanged.
         sums = np.where(np.bincount(owner, minlength=count)[:, None] > 0, sums, centres)
         centres = sums / (np.linalg.norm(sums, axis=1, keepdims=True) + 1e-9)
     return np.asarray(centres)
 
 
 def _nearest_centres(block: Array, centres: Array, count: int = 0) -> Array:
-    """Return the `count` (by default `_PROBED_CLUSTERS`) nearest centres of every row, nearest first."""
+    """Return the `count` (0: `_PROBED_CLUSTERS`) nearest centres of every row, nearest first."""
     cosines = block @ centres.T
     return np.argsort(-cosines, axis=1)[:, : count or _PROBED_CLUSTERS]
 
@@ -162,7 +157,7 @@ def _order_pairs(found: Array) -> Array:
 
 
 def _descriptors(thumbnails: Array, *, mirrored: bool) -> tuple[Array, list[Array]]:
-    """Return unit descriptors [N, D] of the photos, and of five views of what they are compared with."""
+    """Return unit descriptors [N, D] of the images, and of the five views they are compared with."""
     views = _views()
     project = _whitening(_standardize_rows(_apply_view(thumbnails[_evenly_spaced(len(thumbnails))], views[0])))
     plain = _project(thumbnails, views[0], project)
@@ -197,18 +192,18 @@ def _standardize_rows(values: Array) -> Array:
 
 
 def _whitening(values: Array) -> tuple[Array, Array]:
-    """Return the mean [V] and a matrix [V, D] that gives all principal directions like weight."""
+    """Return the mean [V] and a matrix [V, D] that equalises the weight of all principal directions."""
     centre = values.mean(0)
     variance, directions = np.linalg.eigh(np.cov(values - centre, rowvar=False, bias=True).astype(np.float64))
     variance, directions = variance[::-1][:_DIMENSIONS], directions[:, ::-1][:, :_DIMENSIONS]
-    # Few photos span few directions: weighted alike, even copies would stand at right angles.
+    # Few photos span few directions; equally weighted, even copies would be orthogonal.
     shrink = _SHRINKAGE + _SMALL_SAMPLE_SHRINKAGE * (_DIMENSIONS / len(values)) ** 2
     scale = np.sqrt(variance.clip(0) + shrink * variance.mean() + 1e-12)
     return centre, np.asarray(directions / scale, np.float32)
 
 
 def _views() -> list[tuple[Array, Array]]:
-    """Return the whole photo and four crops, each as matrices over rows and columns: [8, 16] and [8, 16]."""
+    """Return the whole image and four crops, each as matrices over rows and columns: [8, 16] and [8, 16]."""
     ends = [(0.0, 1 - _CROP_SHIFT), (_CROP_SHIFT, 1.0)]
     whole = _averaging_matrix(0, 1)
     crops = [(_averaging_matrix(*rows), _averaging_matrix(*columns)) for rows in ends for columns in ends]

@@ -19,28 +19,24 @@ from assay.data.image_scan import ScannedImage
 from assay.data.near_duplicate_candidates import find_candidates
 
 BURST_WINDOW_SECONDS: Final = 2.0
-"""Seconds within which two photos may belong to one burst."""
+"""Maximum seconds between two images of a burst."""
 BURST_FRAMES: Final = 5
-"""Frames of a film that count as moments."""
+"""Maximum difference of frame numbers in a burst."""
 BURST_MIN_CORRELATION: Final = 0.6
-"""Smallest correlation of the colour thumbnails of a burst."""
+"""Minimum correlation of the colour thumbnails in a burst."""
 
 _COMPARED_SUCCESSORS: Final = 8
-"""How many photos after each are looked at, so that a crowded second does not cost its square."""
+"""Number of following images that each is compared with, to avoid quadratic time in dense bursts."""
 
 
 def find_burst_pairs(
     photos: Sequence[ScannedImage], *, window: float = BURST_WINDOW_SECONDS, frames: int = BURST_FRAMES
 ) -> np.ndarray:
-    """Return pairs of photos, int64 of shape [P, 2], that were taken within moments and look alike.
+    """Return pairs of similar images taken within moments of each other, int64 [P, 2].
 
-    Times come from Exif, else from file names; frame numbers only from names of video frames. Photos of
-    different folders can be of one burst when both state a time, for they may have been sorted by label.
-
-    Args:
-        photos: as `examine` returns them.
-        window: seconds.
-        frames: largest difference of frame numbers within one film.
+    Times come from Exif, otherwise from file names; frame numbers only from names of video frames. Images of
+    different folders can belong to one burst if both have a time, since they may have been sorted by label. `window`
+    is in seconds; `frames` is the largest difference of frame numbers within one video.
     """
     near = {(min(pair), max(pair)) for pair in _close_in_time(photos, window, frames)}
     alike = [
@@ -52,7 +48,7 @@ def find_burst_pairs(
 
 
 def thumbnail_correlation(first: ScannedImage, second: ScannedImage) -> float:
-    """Return the correlation of two photos' colour thumbnails, from -1 to 1; 0 when one is blank."""
+    """Return the correlation of two images' colour thumbnails, -1 to 1; 0 if one is blank."""
     a, b = (photo.features.colour_thumbnail.astype(np.float64).ravel() for photo in (first, second))
     a, b = a - a.mean(), b - b.mean()
     scale = float(np.linalg.norm(a) * np.linalg.norm(b))
@@ -66,7 +62,7 @@ def _close_in_time(photos: Sequence[ScannedImage], window: float, frames: int) -
         named = filename_time(photo.sample.id)
         if photo.features.capture_time is not None:
             clocks["exif"].append((photo.features.capture_time, place))
-        # A name is often more precise than Exif, which knows whole seconds; each is compared with its like.
+        # A name is often more precise than Exif, which has whole seconds; times are compared by source.
         if named is not None:
             clocks["name"].append((named, place))
         elif frame := parse_frame(photo.sample.id):
@@ -87,16 +83,16 @@ def _within(moments: list[tuple[float, int]], most: float) -> Iterator[tuple[int
 Array = np.ndarray
 
 SIMILARITY_THRESHOLDS: Final = {THUMBNAIL_SIDE: 3.2, SMALL_THUMBNAIL_SIDE: 2.2}
-"""Similarity from which two images are near-duplicates, by the side of the thumbnails they are compared on."""
+"""Minimum similarity of near-duplicates, by the side of the thumbnails compared."""
 MIN_DETAIL: Final = 0.7
-"""Photos with less detail (skies, gradients, blank ones) are all alike and not compared."""
+"""Images with less detail (skies, gradients, blank ones) all look alike and are not compared."""
 MAX_GROUP_SHARE: Final = 0.01
-"""Share of the data beyond which a group is not believed at first sight."""
+"""Share of the data above which a group needs a higher similarity."""
 MAX_TRUSTED_GROUP: Final = 20
-"""Size up to which a group is always believed."""
+"""Size up to which a group is always accepted."""
 
 _METHOD_VERSION: Final = 1
-"""Raise it when the same features come to give other links: kept ones are then not used any more."""
+"""Raise it when the same features give different links; stored ones are then ignored."""
 _THRESHOLD_STEP: Final = 0.4
 _MAX_THRESHOLD: Final = 6.0
 _PAIR_BATCH: Final = 32
@@ -111,13 +107,9 @@ class LinkKind(StrEnum):
 
 
 class DuplicateLink(NamedTuple):
-    """Two photos that belong together.
+    """Two images that belong together, as indices into the input.
 
-    Attributes:
-        first: its place in the order the photos were given in.
-        second: place of the other.
-        kind: why.
-        similarity: as `image_registration.similarity`; infinite for identical bytes.
+    `similarity` is that of `image_registration.similarity`; infinite for identical bytes.
     """
 
     first: int
@@ -132,13 +124,13 @@ class ThresholdAdjustment:
 
     kind: LinkKind
     largest_before: int
-    """Photos in the largest group before."""
+    """Number of images in the largest group before."""
     largest_after: int
-    """Photos in the largest group after."""
+    """Number of images in the largest group after."""
     threshold: float
     """Final similarity threshold within the groups that were too large."""
     dropped: tuple[DuplicateLink, ...]
-    """Links given up, the most alike first."""
+    """Removed links, most similar first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +141,11 @@ class NearDuplicates:
     adjustments: tuple[ThresholdAdjustment, ...] = ()
 
     def groups(self, *kinds: LinkKind) -> list[tuple[int, ...]]:
-        """Return the groups that links of these kinds (all when none is named) form, largest first."""
+        """Return the groups formed by links of these kinds (all if none is given), largest first."""
         return connected_groups((link.first, link.second) for link in self.links if not kinds or link.kind in kinds)
 
     def id_groups(self, images: Sequence[ScannedImage]) -> list[frozenset[str]]:
-        """Return the groups as sets of sample ids.
-
-        Args:
-            images: those that were compared.
-        """
+        """Return the groups as sets of sample ids; `images` are those that were compared."""
         return [frozenset(images[place].sample.id for place in group) for group in self.groups()]
 
 
@@ -173,12 +161,12 @@ def find_near_duplicates(
     """Link images that are identical, nearly identical or neighbours in a burst.
 
     Args:
-        photos: as `scan_images` returns them.
-        store: the one that `scan_images` filled.
-        mirrored: compare with mirrored photos as well.
+        photos: result of `scan_images`.
+        store: the store that `scan_images` filled.
+        mirrored: compare with mirrored images as well.
         bursts: look for bursts.
-        max_group_share: share of the photos, 0-1, beyond which a group (of more than `MAX_TRUSTED_GROUP`) is only
-            linked at a higher similarity.
+        max_group_share: share of the images, 0-1, above which a group (of more than `MAX_TRUSTED_GROUP`) needs a
+            higher similarity.
         progress: called with the step, the number done and the total.
     """
     identical = _identical_links(photos)
@@ -208,7 +196,7 @@ def _identical_links(photos: Sequence[ScannedImage]) -> list[DuplicateLink]:
 def _near_duplicate_links(
     photos: Sequence[ScannedImage], store: FeatureStore, *, mirrored: bool, progress: Progress
 ) -> list[DuplicateLink]:
-    # One photo of each content, and none that shows too little to be distinguished from others.
+    # One photo per content, without those that have too little detail.
     place = {photo.features.digest: index for index, photo in reversed(list(enumerate(photos)))}
     chosen = sorted(index for index in place.values() if photos[index].features.detail >= MIN_DETAIL)
     if len(chosen) < 2:
@@ -240,7 +228,7 @@ def _to_links(pairs: Array, scores: Array, kind: LinkKind) -> list[DuplicateLink
 
 
 def _comparison_side(photos: Sequence[ScannedImage], pair: Array) -> int:
-    """Return the side that a pair is compared on: the smaller of the two."""
+    """Return the thumbnail side for a pair: the smaller of the two."""
     sizes = (min(photos[place].features.width, photos[place].features.height) for place in pair)
     return THUMBNAIL_SIDE if min(sizes) >= THUMBNAIL_SIDE else SMALL_THUMBNAIL_SIDE
 
@@ -279,7 +267,7 @@ def _thumbnails(store: FeatureStore, digests: Sequence[str], side: int) -> Array
 def _raise_threshold(
     links: list[DuplicateLink], limit: int, strictest: float
 ) -> tuple[list[DuplicateLink], ThresholdAdjustment | None]:
-    """Raise the threshold within groups of more than `limit` images until there is none."""
+    """Raise the threshold within groups of more than `limit` images until none is left."""
     groups = connected_groups((link.first, link.second) for link in links)
     if not groups or len(groups[0]) <= limit:
         return links, None

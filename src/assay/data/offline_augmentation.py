@@ -35,24 +35,18 @@ _GAP = 10
 
 
 class SheetImage(NamedTuple):
-    """One photo of the sheet."""
+    """One image of the sheet."""
 
     caption: str
     data: bytes
-    """The whole file."""
+    """Bytes of the file."""
 
 
 def pick_images(data: Path, count: int, seed: int, layout: Layout = "auto") -> list[SheetImage]:
-    """Take photos at random, from all classes in turn; those that cannot be read are skipped.
+    """Choose up to `count` random images, from all classes in turn; unreadable ones are skipped.
 
-    Args:
-        data: what `scan` reads, or a folder of photos without classes, or one photo.
-        count: most photos to take.
-        seed: decides which.
-        layout: what the folders in a folder are.
-
-    Raises:
-        AssayError: no photo can be read.
+    `data` is what `scan` reads, a folder of images without classes, or one image. Raises `AssayError` if no image
+    can be read.
     """
     photos = list(islice(_readable(_interleave_classes(_list_candidates(data, layout), seed)), count))
     if not photos:
@@ -92,22 +86,13 @@ def _readable(samples: Iterator[Sample]) -> Iterator[SheetImage]:
 
 
 def draw_augmentation_sheet(photos: Sequence[SheetImage], recipe: Recipe, variants: int, seed: int) -> Image.Image:
-    """Draw one row a photo: first what the network sees of it unchanged, then as it would be trained on.
+    """Draw one row per image: the unchanged input of the network, then `variants` augmented inputs, as RGB.
 
-    Everything goes the way of training: region, fit and size, the canvas, the transforms in their order.
-
-    Args:
-        photos: one or more.
-        recipe: whose preprocessing and `augment.train` are shown.
-        variants: changed versions of each photo.
-        seed: decides the changes.
-
-    Returns:
-        RGB picture.
+    All steps are those of training: region, fit and size, canvas, transforms.
 
     Raises:
-        DecodeError: a photo cannot be read.
-        UsageError: a transform's values make no sense.
+        DecodeError: an image cannot be read.
+        UsageError: a transform's values are invalid.
     """
     plain = Preprocess(recipe.preprocess)
     canvas = plain.scaled(recipe.augment.input_scale)
@@ -132,18 +117,18 @@ def _resize(pixels: np.ndarray) -> np.ndarray:
 
 
 PLAN_FILE = ".augment.json"
-"""File in the folder that says what it is being filled with, so that another run can go on."""
+"""File in the folder with the settings of its content, so that another run can resume."""
 
 
 @dataclass(frozen=True)
 class AugmentedDataset:
-    """Result of writing."""
+    """Counts of an augmented data set."""
 
     manifest: Path
     originals: int
     copies: int
     kept: int
-    """Files among them that an earlier run had written and that were found whole."""
+    """Files of an earlier run that were intact."""
 
 
 def write_augmented_dataset(
@@ -155,27 +140,26 @@ def write_augmented_dataset(
     value_range: tuple[float, float] | None = None,
     progress: Progress = no_progress,
 ) -> AugmentedDataset:
-    """Write every photo and its changed copies as `<part>/<class>/` folders with a manifest.
+    """Write every image and its augmented copies as `<part>/<class>/` folders with a manifest.
 
-    Photos for training get copies changed by `spec.train`, photos for validation by `spec.val`, photos
-    for the test none. All originals are written before any copy. JPEG stays JPEG, everything else becomes
-    PNG; a photo that is upright 24-bit RGB and not too large is copied byte for byte. Copies have the width
-    and height of their original and stay in its part.
+    Training images get copies changed by `spec.train`, validation images by `spec.val`, test images none. All
+    originals are written before any copy. JPEG stays JPEG, other formats become PNG; an upright 24-bit RGB image that
+    is not too large is copied byte for byte. Copies have the size of their original and stay in its part.
 
     Args:
-        dataset: verified photos, each with its part.
-        spec: transforms, and the settings of the files.
-        to: a new or empty folder, or one that this function began to fill with the same.
-        seed: decides the changes, together with each photo's id and the number of the copy.
+        dataset: verified images, each with its part.
+        spec: transforms and file settings.
+        to: a new or empty folder, or one that an interrupted call with the same arguments left.
+        seed: determines the changes, together with image id and copy number.
         value_range: the recipe's `preprocess.value_range`.
         progress: called with the step, the number done and the total.
 
     Returns:
-        Numbers, and the manifest; its groups are those of the data, or else each original with its copies.
+        Counts and the manifest; its groups are those of the data, or else each original with its copies.
 
     Raises:
-        UsageError: the recipe changes nothing, or `to` lies within the source or around it.
-        AssayError: `to` holds something else, or a photo cannot be read or written.
+        UsageError: the recipe changes nothing, or `to` is inside the source or contains it.
+        AssayError: `to` has other content, or an image cannot be read or written.
     """
     if not spec.train:
         raise UsageError("the recipe's augment.train is empty; choose one that changes photos, as -r bottle")
@@ -202,10 +186,10 @@ def write_augmented_dataset(
 
 
 def write_files(writer: FileWriter, tasks: Sequence[Sequence[OutputFile]], progress: Progress, what: str) -> int:
-    """Write on all cores, in the order given; return how many files were there already."""
+    """Write on all cores, in the given order; return how many files already existed."""
     kept = done = 0
     total = sum(map(len, tasks))
-    # Threads: decoding, changing and encoding release Python's lock.
+    # Threads suffice: decoding, augmenting and encoding release the GIL.
     with ThreadPoolExecutor(cpu_count()) as pool:
         for task, found in zip(tasks, pool.map(writer.write, tasks), strict=True):
             kept += found
@@ -215,11 +199,7 @@ def write_files(writer: FileWriter, tasks: Sequence[Sequence[OutputFile]], progr
 
 
 def check_outside_source(dataset: Dataset, to: Path) -> None:
-    """Refuse a folder that lies within the source photos or around them.
-
-    Raises:
-        UsageError: it does.
-    """
+    """Raise `UsageError` if a folder is inside the source folders or contains them."""
     folder = to.resolve()
     for place in {dataset.root.resolve(), *(sample.path.resolve().parent for sample in dataset.samples)}:
         if folder == place or folder in place.parents or place in folder.parents:
@@ -227,15 +207,10 @@ def check_outside_source(dataset: Dataset, to: Path) -> None:
 
 
 def start_or_resume(dataset: Dataset, to: Path, settings: Mapping[str, object]) -> None:
-    """Note what a folder is being filled with, or check that it was begun with the same.
+    """Record the settings of a folder, or check that it was started with the same.
 
-    Args:
-        dataset: the photos.
-        to: a new or empty folder, or one that was begun.
-        settings: what decides the files besides the photos, plain JSON.
-
-    Raises:
-        AssayError: the folder holds something else, or cannot be written.
+    `to` is a new, empty or started folder; `settings` is all that the files depend on besides the images, as plain
+    JSON. Raises `AssayError` if the folder has other content or cannot be written.
     """
     parts = "\n".join(f"{sample.id}\0{sample.split}\0{sample.group}" for sample in dataset.samples)
     plan = {
@@ -259,7 +234,7 @@ def start_or_resume(dataset: Dataset, to: Path, settings: Mapping[str, object]) 
 
 
 def written_sample(target: OutputFile, to: Path) -> Sample:
-    """Return the photo that a target has become."""
+    """Return the sample of a written file."""
     source = target.sample
     return Sample(
         id=target.path,
@@ -276,12 +251,12 @@ _FULL_IMAGE = (0.0, 0.0, 1.0, 1.0)
 
 @dataclass(frozen=True)
 class CroppedDataset:
-    """Result of writing."""
+    """Counts of a cropped data set."""
 
     manifest: Path
     photos: int
     kept: int
-    """Files among them that an earlier run had written and that were found whole."""
+    """Files of an earlier run that were intact."""
 
 
 def write_cropped_dataset(
@@ -292,22 +267,22 @@ def write_cropped_dataset(
     *,
     progress: Progress = no_progress,
 ) -> CroppedDataset:
-    """Write the region of interest of every photo into `<class>/` folders, with a manifest.
+    """Write the region of interest of every image into `<class>/` folders, with a manifest.
 
-    The region is the one that training and prediction look at, in whole pixels of the upright photo (an edge
-    within a pixel counts that pixel in); centre crop and size of the recipe are left to training. JPEG stays
-    JPEG, everything else becomes PNG, both with 24 bits. Ready-made parts stay folders: `<part>/<class>/`.
+    The region is that of training and prediction, in whole pixels of the upright image (partly covered pixels are
+    included); centre crop and size are left to training. JPEG stays JPEG, other formats become PNG, both with 24
+    bits. Existing parts stay folders: `<part>/<class>/`.
 
     Args:
-        dataset: verified photos, with groups if the manifest shall name them.
-        spec: names the region.
-        offline: quality of JPEG and level of PNG files, and the longest side in pixels.
-        to: a new or empty folder, or one that this function began to fill with the same.
+        dataset: verified images, with groups if the manifest should contain them.
+        spec: contains the region.
+        offline: JPEG quality, PNG level, and the longest side in pixels.
+        to: a new or empty folder, or one that an interrupted call with the same arguments left.
         progress: called with the step, the number done and the total.
 
     Raises:
-        UsageError: the region is the whole photo, or `to` lies within the source or around it.
-        AssayError: `to` holds something else, or a photo cannot be read or written.
+        UsageError: the region is the whole image, or `to` is inside the source or contains it.
+        AssayError: `to` has other content, or an image cannot be read or written.
     """
     if spec.roi == _FULL_IMAGE:
         raise UsageError(
@@ -329,7 +304,7 @@ def write_cropped_dataset(
     writer = FileWriter(AugmentSpec(offline=offline), to, 0, region.box, value_range=spec.value_range)
     kept = write_files(writer, [[target] for target in targets], progress, "cropping")
     manifest = to / "manifest.csv"
-    # Groups of the source, bursts too: the crops have lost the time at which they were taken.
+    # Keep the groups of the source, including bursts: the crops have no capture time.
     samples = [replace(written_sample(target, to), group=target.sample.group) for target in targets]
     write_manifest(replace(dataset, root=to).with_samples(samples), manifest)
     return CroppedDataset(manifest, len(targets), kept)

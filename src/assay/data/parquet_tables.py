@@ -20,26 +20,20 @@ _BYTES_COLUMNS: Final = ("bytes", "image_bytes", "content", "data", "jpeg", "jpg
 
 @dataclass(frozen=True)
 class ClassNames:
-    """What the numbers of a column of labels stand for, as Hugging Face's `ClassLabel` has it."""
+    """Class names of a label column's numbers, as in Hugging Face's `ClassLabel`."""
 
     names: list[str]
-    """Empty: the labels are as they stand."""
+    """Empty: labels are used as they are."""
 
 
 class ParquetImages:
-    """The rows of a Parquet file that holds photos, in the form of `assay.data.hf_datasets.RowDataset`.
+    """The rows of a Parquet file that contains images, as a `assay.data.hf_datasets.RowDataset`.
 
-    Columns are renamed to `image`, `label`, `split`, `group` and `source_label`; others are left out.
+    Columns are renamed to `image`, `label`, `split`, `group` and `source_label`; others are omitted.
     """
 
     def __init__(self, path: Path, columns: Mapping[str, str], names: list[str]) -> None:
-        """Choose what is read.
-
-        Args:
-            path: the file.
-            columns: name in the file, by the name used here.
-            names: of the classes whose numbers are the labels; empty: labels are as they stand.
-        """
+        """Select columns: names in the file by the names used here; `names` are the classes of numeric labels."""
         self._path, self._columns = path, dict(columns)
         self.features: dict[str, ClassNames | None] = dict.fromkeys(self._columns)
         self.features["label"] = ClassNames(names)
@@ -49,7 +43,6 @@ class ParquetImages:
         return int(_open_parquet(self._path).metadata.num_rows)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Give rows, a few at a time."""
         file = _open_parquet(self._path)
         for batch in file.iter_batches(_BATCH_ROWS, columns=list(self._columns.values())):
             for row in batch.to_pylist():
@@ -65,11 +58,7 @@ class ParquetImages:
 
 
 def read_parquet(path: Path) -> ImageTable:
-    """Read a Parquet file as a table of photos.
-
-    Raises:
-        AssayError: it is no Parquet file, or as `assay.core.image_tables.interpret_table`.
-    """
+    """Read a Parquet file as an image table; `AssayError` if invalid or as for `interpret_table`."""
     file = _open_parquet(path)
     columns = [str(name) for name in file.schema_arrow.names]
     known = recognize_columns(path, columns)
@@ -82,19 +71,15 @@ def read_parquet(path: Path) -> ImageTable:
 
 
 def parquet_columns(path: Path) -> list[str]:
-    """Return the names of the columns.
-
-    Raises:
-        AssayError: it is no Parquet file.
-    """
+    """Return the column names; `AssayError` if it is no Parquet file."""
     return [str(name) for name in _open_parquet(path).schema_arrow.names]
 
 
 def open_parquet_images(path: Path) -> ParquetImages | None:
-    """Return the photos in a Parquet file; None if it holds paths alone.
+    """Return the images in a Parquet file; None if it only contains paths.
 
     Raises:
-        AssayError: it is no Parquet file, has several columns of photos, or none of labels.
+        AssayError: it is no Parquet file, has several image columns, or no label column.
     """
     import pyarrow as pa  # noqa: PLC0415
 
@@ -118,13 +103,13 @@ def open_parquet_images(path: Path) -> ParquetImages | None:
         columns = ", ".join(file.schema_arrow.names)
         raise AssayError(f"{path} has photos but no column 'label'; its columns are {columns}")
     if found.get("split", "split") != "split" and not _are_splits(file, found["split"]):
-        # A column called `part` or `set` need not mean these splits.
+        # A column `part` or `set` may have another meaning.
         del found["split"]
     return ParquetImages(path, {"image": pictures[0], **found}, _class_names(file, found["label"]))
 
 
 def _open_parquet(path: Path) -> Any:
-    # Only those who bring Parquet pay for pyarrow.
+    # pyarrow is imported only for Parquet files.
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
 
@@ -142,7 +127,7 @@ def _are_splits(file: Any, column: str) -> bool:
 
 
 def _class_names(file: Any, label: str) -> list[str]:
-    """Return the names that Hugging Face's metadata gives to the numbers of a column, if any."""
+    """Return the class names that Hugging Face's metadata gives for a column, if any."""
     try:
         features = json.loads(file.schema_arrow.metadata[b"huggingface"])["info"]["features"]
         return [str(name) for name in features[label]["names"]]
@@ -151,5 +136,5 @@ def _class_names(file: Any, label: str) -> list[str]:
 
 
 def _class_name(value: Any, names: list[str]) -> str | None:
-    """Return the class that a number stands for; None where Hugging Face writes -1 or nothing."""
+    """Return the class for a number; None for missing values, also written as -1."""
     return names[value] if isinstance(value, int) and 0 <= value < len(names) else None

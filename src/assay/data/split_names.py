@@ -18,25 +18,25 @@ _WORDS: Mapping[str, _Role] = {
     **dict.fromkeys(("eval", "evaluate", "evaluation"), "eval"),
 }
 _FILLER_WORDS = ("sets", "set", "dataset", "data", "images", "image", "imgs", "img", "photos", "pictures", "pics")
-"""Words that say nothing: training_set, testdata, val_images."""
+"""Words without meaning: training_set, testdata, val_images."""
 _REMOVED_WORDS = frozenset({*_FILLER_WORDS, "split", "folder", "dir", "files", "samples", "photo", "picture", "the"})
 _YEAR = re.compile(r"(?<![0-9])(19|20)[0-9]{2}$")
 _NUMBER = re.compile(r"^[0-9]{1,2}[-_. ]+")
 
 
 def parse_split_name(name: str) -> Split | None:
-    """Return the part that a folder or a column calls `name`, in any case; None if it is no part's name.
+    """Return the part that `name` stands for, in any case, or None.
 
-    `Training`, `test_set`, `val2017`, `01_train`, `dev` and `holdout` are known; `eval` alone is the test.
+    `Training`, `test_set`, `val2017`, `01_train`, `dev` and `holdout` are known; `eval` alone is the test part.
     """
     role = _role(name)
     return "test" if role == "eval" else role
 
 
 def parse_split_names(names: Iterable[str]) -> dict[str, Split]:
-    """Return the part of every name that stands for one, of names that stand beside each other.
+    """Return the part of every sibling name that stands for one.
 
-    `eval` is the test, unless another name stands for that: then it is the validation.
+    `eval` is the test part, unless another name is: then it is the validation part.
     """
     roles = {name: role for name in names if (role := _role(name))}
     evaluation: Split = "val" if "test" in roles.values() else "test"
@@ -44,10 +44,10 @@ def parse_split_names(names: Iterable[str]) -> dict[str, Split]:
 
 
 def find_split_folders(names: Iterable[str]) -> dict[str, Split]:
-    """Return the part of each folder of a data set; empty where the names are not those of splits.
+    """Return the part of each folder of a data set; empty if they are not split folders.
 
-    They do when every one of them is a part's name, when train stands beside val or test, or when such names
-    have the same addition: `seg_train` and `seg_test`.
+    They are if all names are parts, if train is beside val or test, or if such names share an affix: `seg_train` and
+    `seg_test`.
     """
     ordered = list(names)
     known = parse_split_names(ordered)
@@ -57,9 +57,9 @@ def find_split_folders(names: Iterable[str]) -> dict[str, Split]:
 
 
 def find_classes_in_split_names(names: Iterable[str]) -> list[str]:
-    """Return the classes of folders whose names hold both, class and part: `cat_train`, `cat_test`, `trainA`.
+    """Return the classes of folders named by class and part: `cat_train`, `cat_test`, `trainA`.
 
-    Empty where some folder has another name, or there are fewer than two such classes.
+    Empty if some folder has another name, or there are fewer than two such classes.
     """
     ordered = list(names)
     found = _splits_by_affix(ordered)
@@ -69,7 +69,7 @@ def find_classes_in_split_names(names: Iterable[str]) -> list[str]:
 
 
 def _splits_by_affix(names: Iterable[str]) -> dict[tuple[str, ...], dict[str, Split]]:
-    """Return the parts whose names have the same addition, with train among them, by that addition."""
+    """Return the parts whose names share an affix and include train, by affix."""
     additions: dict[tuple[str, ...], dict[str, str]] = {}
     for name in names:
         words = _words(name)
@@ -102,7 +102,7 @@ def _role(name: str) -> _Role | None:
 
 
 def _words(name: str) -> list[str]:
-    """Return the words and numbers of a name, without a number in front (`01_train`) or a year at the end."""
+    """Return the words and numbers of a name, without a leading number (`01_train`) or a trailing year."""
     text = unicodedata.normalize("NFKC", name).strip()
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
     text = _YEAR.sub("", _NUMBER.sub("", text.casefold()))

@@ -1,4 +1,4 @@
-"""Train/val/test splits and cross-validation folds: stratified, reproducible, groups never straddle a split."""
+"""Train/val/test splits and cross-validation folds: stratified, reproducible, never splitting a group."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from assay.recipe import SplitSpec
 
 
 class Fold(NamedTuple):
-    """One round of cross-validation: every sample in exactly one part, with its `split` set."""
+    """One fold of cross-validation: all samples, with their `split` set."""
 
     train: tuple[Sample, ...]
     val: tuple[Sample, ...]
@@ -27,14 +27,14 @@ def make_folds(
 
     Args:
         samples: their own splits are ignored.
-        k: number of rounds, 2 or more.
+        k: number of folds, 2 or more.
         seed: breaks ties.
-        val: share of the photos not tested that chooses (early stopping, calibration), above 0 and below 1.
+        val: share of the other images used for validation (early stopping, calibration), above 0 and below 1.
         method: `grouped` keeps groups whole, `random` ignores them.
 
     Raises:
         UsageError: k is below 2.
-        AssayError: fewer groups than folds, or too few to carve val.
+        AssayError: fewer groups than folds, or too few for a validation part.
     """
     ordered, parts = _assign_test_folds(samples, k, seed, method, least=3, needs=f"{k} folds and validation")
     rounds = []
@@ -53,13 +53,9 @@ def make_folds(
 
 
 def validation_folds(samples: Sequence[Sample], k: int, seed: int, *, method: str = "grouped") -> list[Fold]:
-    """Split all samples except the test split into k folds; every one is in exactly one validation part.
+    """Split all samples except the test split into k folds; each is in exactly one validation part.
 
-    Args:
-        samples: those with the split `test` are the test of every round; other splits are ignored.
-        k: number of rounds, 2 or more.
-        seed: breaks ties.
-        method: `grouped` keeps groups whole, `random` ignores them.
+    Existing splits other than test are ignored. `method` is as for `make_folds`.
 
     Raises:
         UsageError: k is below 2.
@@ -79,22 +75,16 @@ def validation_folds(samples: Sequence[Sample], k: int, seed: int, *, method: st
 
 
 def has_test_split(dataset: Dataset) -> bool:
-    """Whether the data brings a test part, and other photos besides: it then stays the test of every fold."""
+    """Whether the data has a test part and other images; it is then the test part of every fold."""
     return {"test"} < {sample.split for sample in dataset.samples}
 
 
 def cross_validation_folds(dataset: Dataset, k: int, spec: SplitSpec, seed: int) -> list[Dataset]:
-    """Return the data set k times, each time with the parts of one fold.
+    """Return the data set k times, each with the parts of one fold.
 
-    Data with a test part of its own: k-fold cross-validation of all other photos. Every photo of theirs is a
-    validation photo once, and the test is the same in all folds. Other data: every photo is a test photo
-    once, and validation photos are taken from the rest in the proportion of `spec`.
-
-    Args:
-        dataset: labelled samples with their groups; of its own parts only the test is kept.
-        k: number of folds, 2 or more.
-        spec: method, and the share of validation.
-        seed: breaks ties.
+    If the data has a test part, it is the test part of all folds, and every other image is a validation image once.
+    Otherwise every image is a test image once, and validation images are taken from the rest in the proportion of
+    `spec`.
 
     Raises:
         UsageError: k is below 2.
@@ -109,7 +99,7 @@ def cross_validation_folds(dataset: Dataset, k: int, spec: SplitSpec, seed: int)
 
 
 def fold_warnings(dataset: Dataset) -> list[str]:
-    """Say what cross-validation does with the parts that the data brings; nothing if it brings none."""
+    """Describe what cross-validation does with existing parts; empty if there are none."""
     brought = {sample.split for sample in dataset.samples} - {None}
     if not brought:
         return []
@@ -129,7 +119,7 @@ def fold_warnings(dataset: Dataset) -> list[str]:
 
 
 def too_few_message(photos: int, groups: int) -> str:
-    """Return the beginning of an error: too few photos or groups for a split."""
+    """Return the start of an error message: too few images or groups for a split."""
     count = "1 photo" if photos == 1 else f"{photos} photos"
     whole = "1 group that stays" if groups == 1 else f"{groups} groups that stay"
     inside = f" in {whole} together" if groups < photos else ""
@@ -137,7 +127,7 @@ def too_few_message(photos: int, groups: int) -> str:
 
 
 def to_stratified_group(members: Sequence[Sample], part: int | None) -> StratifiedGroup:
-    """Return samples that stay together as `stratified_group_split` takes them."""
+    """Return samples that stay together as input of `stratified_group_split`."""
     strata = tuple((sample.label, sample.source_label or "") for sample in members)
     return StratifiedGroup(strata, min(sample.id for sample in members), part)
 
@@ -145,7 +135,7 @@ def to_stratified_group(members: Sequence[Sample], part: int | None) -> Stratifi
 def _assign_test_folds(
     samples: Sequence[Sample], k: int, seed: int, method: str, *, least: int, needs: str
 ) -> tuple[list[Sample], list[int]]:
-    """Return the samples by id, and for each the fold that holds it out."""
+    """Return the samples sorted by id, and the fold that holds out each."""
     if k < 2:
         raise UsageError(f"cross-validation needs 2 folds or more, not {k}")
     ordered = sorted(samples, key=lambda sample: sample.id)
@@ -169,7 +159,7 @@ def _assign_all(
     *,
     complete_first: bool = True,
 ) -> list[int]:
-    """Return the part of every sample when all groups are free."""
+    """Return the part of every sample if no group has a part yet."""
     made = [to_stratified_group([samples[index] for index in indices], None) for indices in groups]
     parts = [0] * len(samples)
     for indices, part in zip(
@@ -183,27 +173,24 @@ def _assign_all(
 
 
 def assign_splits(dataset: Dataset, spec: SplitSpec, seed: int, like: Mapping[str, Split] | None = None) -> Dataset:
-    """Give every sample a part.
+    """Assign every sample to a part.
 
-    Parts that the data brings are kept. If it brings train and test only, val is carved out of train in the
-    proportion of `spec`; if it brings train and val only, test stays empty; if it brings train alone, all
-    is shared out. Samples without a part among others that have one go to train and val when the others
-    have a test, else to all parts.
+    Existing parts are kept. With train and test only, val is taken from train in the proportion of `spec`; with
+    train and val only, test stays empty; with train alone, everything is divided. Samples without a part among others
+    with one go to train and val if the others have a test part, otherwise to all parts.
 
     Args:
         dataset: labelled samples, with or without splits and groups.
         spec: shares and method.
-        seed: breaks ties. The result depends on it, on the ids and on the groups, never on the
-            order of files.
-        like: parts of an earlier run by id; these photos keep them, new members of their groups follow
-            them, and only other new photos are shared out.
+        seed: breaks ties. The result depends on it, on ids and groups, not on the order of files.
+        like: parts of an earlier run by id; these images keep them, new members of their groups get the same, and
+            only other new images are divided.
 
     Returns:
-        The data set with a part for every sample, and a sentence in `warnings` for everything that is not
-        as one would expect.
+        The data set with a part for every sample, and `warnings` for anything unexpected.
 
     Raises:
-        AssayError: fewer groups than parts, or the data brings parts and no training photos.
+        AssayError: fewer groups than parts, or the data has parts but no training images.
     """
     samples = dataset.samples
     brought = {sample.split for sample in samples}
@@ -219,11 +206,11 @@ def assign_splits(dataset: Dataset, spec: SplitSpec, seed: int, like: Mapping[st
 
 class _SplitPlan(NamedTuple):
     fixed: dict[str, Split]
-    """Samples that stay where they are, by id."""
+    """Samples with a given part, by id."""
     follow: frozenset[Split]
-    """Parts of fixed samples into which the rest of their group follows them."""
+    """Parts of fixed samples that the rest of their group is assigned to."""
     shares: dict[Split, float]
-    """Of the parts that take samples; the whole is all samples but those fixed in another part."""
+    """Shares of the parts that take samples, relative to all samples but those fixed in another part."""
     remarks: tuple[str, ...]
 
 
@@ -238,7 +225,7 @@ def _plan_split(samples: Sequence[Sample], spec: SplitSpec, like: Mapping[str, S
         remark = "the data has a train split only, so all photos were split anew"
         return _SplitPlan(old, frozenset(SPLITS), _shares(spec, SPLITS), (remark,))
     if "val" not in parts:
-        # What the data calls train may have become val in the earlier run; a test stays a test.
+        # Training images of the data may have become validation in the earlier run; a test part is unchanged.
         fixed: dict[str, Split] = {name: split for name, split in old.items() if split != "test"}
         fixed |= {name: split for name, split in brought.items() if split == "test"}
         remark = "the data has train and test but no val, so val was taken from train"
@@ -290,7 +277,7 @@ def _warnings(result: Dataset, plan: _SplitPlan, spec: SplitSpec) -> list[str]:
         if missing and split in shared_out:
             remarks.append(f"{split} has no photo of {quote_names(missing)}: too few groups for every part")
         elif missing:
-            # The words of `scan`, so that it is said once.
+            # The same wording as `scan`, so that the warning appears only once.
             remarks.append(f"the existing split {split} has no photo of {quote_names(missing)}")
     if leaks := leaking_groups(result.samples):
         because = "groups are ignored (random)" if spec.method == "random" else "they were there already"

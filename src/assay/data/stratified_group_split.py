@@ -8,40 +8,36 @@ from dataclasses import dataclass
 import numpy as np
 
 Stratum = tuple[str, str]
-"""A label, and a finer label within it."""
+"""A label and a finer label within it."""
 
 
 @dataclass(frozen=True)
 class StratifiedGroup:
-    """Things that stay together."""
+    """Items that stay together."""
 
     strata: tuple[Stratum, ...]
-    """One for every member."""
+    """One per member."""
     key: str
-    """Names the group for good: decides, with the seed, when its turn comes."""
+    """Stable name of the group; with the seed it determines the order of assignment."""
     part: int | None = None
-    """The part it is in already and stays in."""
+    """The part it already has and keeps."""
 
 
 def stratified_group_split(
     groups: Sequence[StratifiedGroup], shares: Sequence[float], seed: int, *, complete_first: bool = True
 ) -> list[int]:
-    """Choose a part for every group.
+    """Choose a part for every group; returns the index of each group's part.
 
-    Large groups come first, each to the part that lacks most of what it has: of its strata, of its labels
-    and of things altogether. The groups of one thing then fill what is missing, so that without larger groups
-    every stratum is within one of its exact share and rounding does not add up over many small strata. At the
-    end a part that lacks a label takes a group from one that has several.
+    Large groups come first, each to the part that lacks most of its strata, labels and items. Single items then fill
+    the gaps, so that without larger groups every stratum is within one of its exact share and rounding errors do not
+    accumulate over small strata. Finally, a part that lacks a label takes a group from one that has several.
 
     Args:
         groups: in any order; the result does not depend on it.
-        shares: of each part, above 0, adding up to 1.
-        seed: decides between equals, together with the groups' keys; the same on every machine.
-        complete_first: the first part must have every label, at the price of leaving another part empty;
-            otherwise all parts are equal, and none is empty if there is a group for each.
-
-    Returns:
-        For every group the index of its part.
+        shares: of each part, above 0, with sum 1.
+        seed: breaks ties, together with the groups' keys; the same on every machine.
+        complete_first: the first part must have every label, even if another part stays empty; otherwise all parts
+            are equal, and none is empty if there is a group for each.
     """
     turns = sorted(range(len(groups)), key=lambda index: _shuffle_key(groups[index].key, seed))
     table = _Deficits.of(groups, np.asarray(shares, dtype=float))
@@ -58,7 +54,7 @@ def stratified_group_split(
 
 @dataclass
 class _Deficits:
-    """How many of every stratum, of every label and of everything each part still lacks, and of how many."""
+    """What each part still lacks of every stratum, every label and in total."""
 
     total: np.ndarray
     labels: dict[str, np.ndarray]
@@ -91,17 +87,17 @@ class _Deficits:
             self.strata[stratum][part] -= 1
 
     def lack(self, group: StratifiedGroup) -> np.ndarray:
-        """Return what every part lacks of what the group has, as shares; float of shape [parts]."""
+        """Return what every part lacks of a group's items, as shares; float [parts]."""
         gain = len(group.strata) * self.total / self.count
         for stratum, count in Counter(group.strata).items():
             gain = gain + count * self.strata[stratum] / self.stratum_counts[stratum]
             gain = gain + count * self.labels[stratum[0]] / self.label_counts[stratum[0]]
-        # Equals must be equal on every machine, whatever its last bits are.
+        # Ties must be ties on every machine, independent of rounding.
         return np.asarray(np.round(gain, 9))
 
 
 def _assign_singles(indices: Sequence[int], groups: Sequence[StratifiedGroup], table: _Deficits) -> dict[int, int]:
-    """Share out groups of one: whole numbers by stratum, remainders so that they even out over strata."""
+    """Assign single items: whole numbers per stratum, remainders such that they even out over strata."""
     by_stratum: dict[Stratum, list[int]] = defaultdict(list)
     for index in indices:
         by_stratum[groups[index].strata[0]].append(index)
@@ -120,7 +116,7 @@ def _assign_singles(indices: Sequence[int], groups: Sequence[StratifiedGroup], t
 
 
 def _round_preserving_sum(exact: np.ndarray, owed: np.ndarray) -> np.ndarray:
-    """Round every number up or down so that the sum, a whole number, stays; up where most is owed."""
+    """Round every number up or down, preserving the integer sum; up where most is owed."""
     counts = np.floor(exact + 1e-9).astype(np.int64)
     rest = exact - counts
     missing = round(float(rest.sum()))
@@ -130,7 +126,7 @@ def _round_preserving_sum(exact: np.ndarray, owed: np.ndarray) -> np.ndarray:
 
 
 def _fill_levels(lack: np.ndarray, amount: int) -> np.ndarray:
-    """Pour `amount` into parts that lack `lack` so that what they lack afterwards is as even as can be."""
+    """Distribute `amount` over parts that lack `lack` so that the remaining lack is as even as possible."""
     poured = np.zeros_like(lack)
     open_parts = np.ones(len(lack), dtype=bool)
     while True:
@@ -145,7 +141,7 @@ def _fill_levels(lack: np.ndarray, amount: int) -> np.ndarray:
 def _cover_labels(
     chosen: dict[int, int], free: Sequence[int], groups: Sequence[StratifiedGroup], parts: int, *, complete_first: bool
 ) -> None:
-    """Move groups until every part has every label that has enough groups; the first part if `complete_first`."""
+    """Move groups until every part (or the first, if `complete_first`) has every label with enough groups."""
     holders: dict[str | None, list[set[int]]] = defaultdict(lambda: [set() for _ in range(parts)])
     for index, part in chosen.items():
         for label in _label_kinds(groups[index]):
@@ -166,7 +162,7 @@ def _cover_labels(
 
 
 def _label_kinds(group: StratifiedGroup) -> set[str | None]:
-    # None stands for anything at all: no part may be empty either.
+    # None stands for any label: no part may be empty either.
     return {None, *(label for label, _ in group.strata)}
 
 
@@ -176,7 +172,7 @@ def _best_donor(
     groups: Sequence[StratifiedGroup],
     holders: Mapping[str | None, list[set[int]]],
 ) -> int | None:
-    """Return the best of the candidates that their parts can spare: pure, small, where there are many."""
+    """Return the best candidate that its part can spare: single-label, small, from a part with many."""
 
     def spare(index: int) -> bool:
         return all(len(holders[kind][chosen[index]]) > 1 for kind in _label_kinds(groups[index]))
@@ -196,7 +192,7 @@ def _fallback_donor(
     groups: Sequence[StratifiedGroup],
     holders: Mapping[str | None, list[set[int]]],
 ) -> int | None:
-    """Return a group of this label alone (of any when a part is empty) from where there are most."""
+    """Return a group with only this label (any label if a part is empty) from the part with most."""
     fit = [
         index
         for index in candidates
@@ -223,5 +219,5 @@ def _move(
 
 
 def _shuffle_key(key: str, seed: int) -> tuple[bytes, str]:
-    # A hash, not a generator: the same for ever, and one more photo does not change the turns of the others.
+    # A hash instead of a random generator is stable: one more photo does not change the order of the others.
     return hashlib.sha256(f"{seed}:{key}".encode()).digest(), key

@@ -1,7 +1,6 @@
-"""Images: decoding of files to RGB arrays, and preprocessing to the input of a network.
+"""Decoding of image files to RGB arrays, and preprocessing to the input of a network.
 
-`assay.image.augmentation` is imported by its full name, because it imports albumentations, which prediction
-does not need.
+`assay.image.augmentation` is not imported here, because albumentations is not needed for prediction.
 """
 
 from assay.image.decode import MAX_PIXELS, PIXELS_VERSION, ImageInfo, decode, inspect

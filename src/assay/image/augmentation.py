@@ -65,14 +65,9 @@ _Step = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 class Augment:
     """A recipe's random transforms in order; the same pixels and seed give the same result on every machine.
 
-    An object must not be called from two threads at once; it may be pickled to other processes.
-
-    Args:
-        transforms: as in `AugmentSpec`.
-        size: side of the result in pixels; None keeps every image's own width and height.
-
-    Raises:
-        UsageError: a transform's values do not fit together, such as a blur without an odd kernel size.
+    Not thread-safe; may be pickled to other processes. `size` is the side of the result in pixels; None keeps every
+    image's own width and height. Raises `UsageError` if a transform's values are invalid, such as a blur without an
+    odd kernel size.
     """
 
     def __init__(self, transforms: Sequence[Transform], size: int | None) -> None:
@@ -81,18 +76,10 @@ class Augment:
         self._steps = [(spec.p, _build(spec, size)) for spec in transforms]
 
     def __call__(self, pixels: np.ndarray, seed: int) -> np.ndarray:
-        """Augment an image at random.
+        """Augment an image, uint8 [H, W, 3], at random; the result is a new array.
 
-        Without a random crop, the image is resized to `size` first, so that kernels and noise are in the
-        network's pixels; otherwise the crop resizes it.
-
-        Args:
-            pixels: uint8 array of shape [H, W, 3], RGB; it is not changed.
-            seed: 0 or more; the source of all randomness.
-
-        Returns:
-            uint8 array of shape [size, size, 3], or of the shape of `pixels` if `size` is None; contiguous
-            and writable, never a view of `pixels`.
+        Without a random crop, the image is resized to `size` first, so that kernels and noise are in the network's
+        pixels; otherwise the crop resizes it. `seed`, 0 or more, is the only source of randomness.
         """
         # One generator for all steps. albumentations' Compose would seed each step with the same numbers: all
         # steps of equal probability would be applied together or not at all.
@@ -188,7 +175,7 @@ def _grid_distortion(spec: settings.GridDistortion, size: int | None) -> _Step:
 def _if_cells_fit(
     pixels: np.ndarray, generator: np.random.Generator, *, distort: _AlbumentationsStep, cells: int
 ) -> np.ndarray:
-    """Return an image unchanged that keeps its own size and has fewer pixels than the grid has cells."""
+    """Apply a grid distortion unless a side of the image has fewer pixels than the grid has cells."""
     return distort(pixels, generator) if min(pixels.shape[:2]) >= cells else pixels
 
 
@@ -197,7 +184,6 @@ def _motion_blur(spec: settings.MotionBlur, _: int | None) -> _Step:
 
 
 def _odd_range(kernel: tuple[int, int]) -> tuple[int, int]:
-    """Narrow a range of kernel sizes to odd ends."""
     low, high = kernel[0] | 1, kernel[1] - (kernel[1] + 1) % 2
     if low < 3 or low > high:
         raise ValueError("the range of kernel sizes must contain an odd number and start at 3 or above")

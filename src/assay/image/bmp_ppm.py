@@ -22,7 +22,7 @@ _RLE, _PLAIN, _DEEP = "assay_bmp_rle", "assay_ppm_plain", "assay_ppm"
 
 
 class BmpImageFile(BmpImagePlugin.BmpImageFile):
-    """Pillow's reader with our decoder for run lengths."""
+    """Pillow's reader with a fast decoder for run lengths."""
 
     def _open(self) -> None:
         super()._open()
@@ -30,7 +30,7 @@ class BmpImageFile(BmpImagePlugin.BmpImageFile):
 
 
 class PpmImageFile(PpmImagePlugin.PpmImageFile):
-    """Pillow's reader with our decoders for plain numbers and for depths other than 255 and 65535."""
+    """Pillow's reader with fast decoders for plain numbers and for maxvals other than 255 and 65535."""
 
     def _open(self) -> None:
         super()._open()
@@ -51,7 +51,6 @@ class _Decoder(ImageFile.PyDecoder):
 
     @property
     def _count(self) -> int:
-        """Number of values in the image."""
         return self.state.xsize * self.state.ysize * Image.getmodebands(self.mode)
 
 
@@ -66,8 +65,7 @@ class RunLengthDecoder(_Decoder):
     def decode(self, buffer: Image.DecoderInput) -> tuple[int, int]:
         """Decode all rows, from the bottom up.
 
-        Raises:
-            ComplexityLimitExceeded: the codes take more than half of the size of the uncompressed pixels.
+        Raises `ComplexityLimitExceeded` if the codes take more than half of the size of the uncompressed pixels.
         """
         del buffer
         data = self._rest()
@@ -82,7 +80,6 @@ class RunLengthDecoder(_Decoder):
 
 
 def _expand_run_lengths(data: bytes, width: int, size: int, odd: int, *, four: bool) -> bytes:
-    """Expand run lengths to pixels of one byte each."""
     out, pairs = bytearray(), _PAIRS if four else _TWINS
     end, position, x = len(data) - 1, 0, 0
     while position < end and len(out) < size:
@@ -117,10 +114,7 @@ def _expand_run_lengths(data: bytes, width: int, size: int, odd: int, *, four: b
 
 
 class PlainDecoder(_Decoder):
-    """PBM, PGM and PPM whose values are decimal numbers.
-
-    Source: Netpbm, ppm(5), pgm(5), pbm(5), "plain" formats.
-    """
+    """PBM, PGM and PPM with decimal numbers. Source: Netpbm, ppm(5), pgm(5), pbm(5), "plain" formats."""
 
     def decode(self, buffer: Image.DecoderInput) -> tuple[int, int]:
         """Decode all rows."""
@@ -146,7 +140,7 @@ class PlainDecoder(_Decoder):
 
 
 def _parts(text: bytes) -> Iterator[bytes]:
-    """Split a text at line ends into parts of about 1 MB: matching takes 50 times the memory of a part."""
+    """Split a text at line ends into parts of about 1 MB, because matching takes 50 times the memory of a part."""
     start = 0
     while start < len(text):
         found = _LINE_END.search(text, start + _PART_BYTES)

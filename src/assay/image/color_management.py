@@ -17,7 +17,7 @@ from assay.image import icc_profiles
 from assay.image.jpeg_png import MAX_PROFILE
 
 _MAX_CACHED: Final = 16
-"""Cached profiles; that of a printing press may take some megabytes."""
+"""Maximum number of cached profiles; those of printing presses can have some megabytes."""
 
 _MAX_DIFFERENCE: Final = 2
 """A profile that changes no colour by more levels than this counts as sRGB: vendors' copies of it differ in
@@ -40,11 +40,7 @@ _SRGB_GAMMA: Final = 0.45455
 
 @dataclass(frozen=True, slots=True)
 class SrgbTransform:
-    """The transform of a profile's colours to sRGB; thread-safe.
-
-    Attributes:
-        space: colour space of the profile: "RGB", "CMYK" or "GRAY".
-    """
+    """The transform of a profile's colours to sRGB; thread-safe. `space` is "RGB", "CMYK" or "GRAY"."""
 
     space: str
     _transform: ImageCms.ImageCmsTransform
@@ -60,12 +56,7 @@ def srgb_transform(image: ImageFile, kind: str, data: bytes) -> SrgbTransform | 
 
     An ICC profile takes precedence; without one, the sRGB, gAMA and cHRM chunks of a PNG, the CICP code
     points of an AVIF, and the DCF mark for Adobe RGB in a JPEG are used. A PNG's cICP chunk overrides its
-    profile.
-
-    Args:
-        image: with its header parsed.
-        kind: format as named by `sniff`.
-        data: the whole file.
+    profile. Only the header of `image` must be parsed.
 
     Source: ICC.1:2022; PNG, third edition (W3C, 2025), 4.3; ISO/IEC 14496-12 (2022), 12.1.5; CIPA DC-008
         (Exif 2.32, 2019) and DC-009 (DCF 2.0, 2010), interoperability index R03.
@@ -83,9 +74,7 @@ def srgb_transform_of_image(image: Image.Image) -> SrgbTransform | None:
 def srgb_transform_of_profile(profile: bytes, space: str) -> SrgbTransform | None:
     """Return the transform of a profile to sRGB; None if it changes nothing, is invalid or does not fit.
 
-    Args:
-        profile: an ICC profile, possibly damaged.
-        space: colour space of the image: "RGB", "GRAY" or "CMYK"; a gray image may have an RGB profile.
+    `space` is that of the image: "RGB", "GRAY" or "CMYK"; a gray image may have an RGB profile.
     """
     found = _transforms.get(profile) if 0 < len(profile) <= MAX_PROFILE else None
     if found is None or found.space == space or (space, found.space) == ("GRAY", "RGB"):
@@ -125,7 +114,6 @@ def _container_profile(kind: str, data: bytes) -> bytes | None:
 
 
 def _png_chunk(data: bytes, name: bytes) -> bytes | None:
-    """Return the content of a PNG chunk that precedes the pixels."""
     position = 8
     while position + 12 <= len(data) and data[position + 4 : position + 8] not in {b"IDAT", b"IEND"}:
         length = int.from_bytes(data[position : position + 4], "big")
@@ -168,8 +156,6 @@ def _is_adobe_rgb(exif: bytes) -> bool:
 
 
 class _TransformCache:
-    """An LRU cache of transforms by the digest of their profile."""
-
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._cached: OrderedDict[bytes, SrgbTransform | None] = OrderedDict()
@@ -205,7 +191,6 @@ def _build_transform(profile: bytes) -> SrgbTransform | None:
 
 
 def _is_identity(transform: SrgbTransform) -> bool:
-    """Return whether a profile leaves sample colours from its whole space unchanged."""
     ramp = np.arange(256, dtype=np.uint8)
     if transform.space == "GRAY":
         before = np.repeat(ramp[None, :, None], 3, axis=2)

@@ -39,7 +39,7 @@ _MISSING_GLYPH = "\U0010fffe"
 
 @dataclass(frozen=True)
 class CaptionLine:
-    """A line of text under a tile; one that is too long loses its middle."""
+    """A line of text under a tile; the middle of a long one is replaced by an ellipsis."""
 
     text: str
     color: str = INK
@@ -48,7 +48,7 @@ class CaptionLine:
 
 @dataclass(frozen=True)
 class Tile:
-    """One or more images side by side, and the lines under them.
+    """One or more images side by side, with a caption.
 
     Attributes:
         images: uint8 arrays [H, W, 3], RGB; each is fitted into a square.
@@ -67,11 +67,11 @@ class ContactSheet:
 
     Attributes:
         tiles: all with the same number of images.
-        columns: most tiles in a row.
-        side: of an image, in pixels.
+        columns: maximum number of tiles per row.
+        side: side of an image, in pixels.
         title: heading of the page; empty: none.
         note: wrapped under the title; empty: none.
-        headings: one for each image of a tile, above the first row.
+        headings: one per image of a tile, above the first row.
         footer: the last line; empty: none.
         gap: pixels between tiles and around them.
         seam: pixels between the images of one tile.
@@ -88,7 +88,7 @@ class ContactSheet:
     seam: int = 4
 
     def draw(self) -> Image.Image:
-        """Draw the sheet; the same sheet always gives the same pixels."""
+        """Draw the sheet; deterministic."""
         gap, columns = self.gap, max(1, min(self.columns, len(self.tiles)))
         width = self._tile_width(max((len(tile.images) for tile in self.tiles), default=1))
         height = self.side + _LINE_HEIGHT * max((len(tile.lines) for tile in self.tiles), default=0) + gap
@@ -131,7 +131,7 @@ class ContactSheet:
 
 
 def fit_text(text: str, width: float, size: int = _TEXT_SIZE) -> str:
-    """Make a text printable and cut its middle out where it is wider than `width` pixels."""
+    """Make a text printable and shorten it in the middle to `width` pixels."""
     text = printable(text)
     if _measure(text, size) <= width:
         return text
@@ -174,13 +174,12 @@ def _measure(text: str, size: int) -> float:
 
 
 def _runs(text: str, size: int) -> list[tuple[ImageFont.FreeTypeFont, str]]:
-    """Split a text where the font changes."""
     return [(font, "".join(letters)) for font, letters in groupby(text, key=lambda letter: _font_of(letter, size))]
 
 
 @cache
 def _font_of(letter: str, size: int) -> ImageFont.FreeTypeFont:
-    """Return the first font that has a glyph for the letter; the main font where none has."""
+    """Return the first font that has a glyph for the letter, or the main font."""
     main = _main_font(size)
     if letter.isspace() or letter.isascii() or _has_glyph(main, letter):
         return main

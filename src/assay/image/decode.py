@@ -1,7 +1,4 @@
-"""Decoding of a file's bytes to an upright RGB array; the only place where files become pixels.
-
-Stateless and thread-safe.
-"""
+"""Decoding of a file's bytes to an upright RGB array; all image files are decoded here. Thread-safe."""
 
 import io
 import struct
@@ -71,7 +68,7 @@ def suppress_warnings() -> Iterator[None]:
 
 
 def _install_filter() -> None:
-    """Make this filter the first one: others may have been inserted, or an older list restored."""
+    """Make this filter the first one, since others may have been inserted, or an older list restored."""
     filters = cast("list[object]", warnings.filters)
     if filters and filters[0] is _FILTER:
         return
@@ -79,10 +76,10 @@ def _install_filter() -> None:
 
 
 Box = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels; right and bottom are the first that are left out."""
+"""Left, top, right, bottom in pixels; right and bottom are exclusive."""
 
 PIXELS_VERSION: Final = 3
-"""Increment it when the same bytes decode to other pixels, so that caches of older pixels are not used."""
+"""Increment it when the same bytes decode to different pixels, to invalidate caches."""
 
 MAX_PIXELS: Final = 178_956_970
 """Largest width × height that is decoded: half a gigabyte of RGB."""
@@ -115,7 +112,7 @@ class ImageInfo:
         format: as named by `sniff`.
         width: of the upright image, in pixels.
         height: of the upright image, in pixels.
-        mode: Pillow's name of the stored pixels: "RGB", "L", "P", "CMYK", "I;16".
+        mode: Pillow mode of the stored pixels: "RGB", "L", "P", "CMYK", "I;16".
         orientation: Exif orientation 1 to 8; 1 if the file has none.
         frames: number of images in the file; `decode` returns the first.
         values: type of the pixel values, and those of black and white.
@@ -131,14 +128,10 @@ class ImageInfo:
 
 
 def inspect(data: bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
-    """Read the header of an image file without decoding pixels; the rest of the file may still be damaged.
-
-    Args:
-        data: the whole file.
-        max_pixels: largest width × height.
+    """Read the header of an image file without decoding pixels; the rest of the file may be damaged.
 
     Raises:
-        TooLargeError: the image has more pixels.
+        TooLargeError: the image has more than `max_pixels` pixels.
         DecodeError: not an image, an unsupported format, or a damaged header.
     """
     with _open_image(data, max_pixels) as (image, kind):
@@ -159,16 +152,15 @@ def decode(
 ) -> np.ndarray:
     """Decode the first image of a file to 8-bit sRGB, upright and with transparency over white.
 
-    A truncated JPEG is refused wherever it ends. Damage below `box` may go unnoticed, as damage that keeps
-    the length valid always may.
+    A truncated JPEG is always refused. Damage below `box`, or damage that keeps the length valid, may go unnoticed.
 
     Args:
         data: the whole file, in any format that `sniff` recognizes.
         min_side: allows decoding a JPEG at 1/2, 1/4 or 1/8 of its size, which is much faster, as long as the
             shorter side has at least this many pixels; or a function of the upright width and height that
             returns it. None decodes at full size. Other formats are always decoded at full size.
-        box: returns the part of interest for an upright width and height, as decoded. A JPEG is then decoded
-            only down to the lowest row (as stored) of that part; the rest is black. None decodes all.
+        box: returns the region of interest for an upright width and height, as decoded. A JPEG is then decoded
+            only down to the lowest row (as stored) of that region; the rest is black. None decodes all.
         value_range: values of black and white in images of more than 8 bits; see `ValueRange`.
 
     Returns:
@@ -215,7 +207,7 @@ def _decode_jpeg(
 def _decode_top_rows(data: bytes, scale: int, size: tuple[int, int], srgb: SrgbTransform | None) -> np.ndarray | None:
     """Decode a JPEG of reduced height into the top of a black image of `size` (width, height).
 
-    None if that fails: decoding the whole file then decides whether it is damaged.
+    None if that fails: decoding the whole file then shows whether it is damaged.
     """
     try:
         with read_header(io.BytesIO(data), "jpeg") as image:
@@ -233,7 +225,7 @@ def _decode_top_rows(data: bytes, scale: int, size: tuple[int, int], srgb: SrgbT
 def _configure_jpeg(image: ImageFile, data: bytes, scale: int) -> None:
     """Set a JPEG up to be decoded at 1/`scale` of its size and in one piece.
 
-    Pillow would otherwise reacquire the interpreter's lock every 64 KiB.
+    Otherwise Pillow would reacquire the GIL every 64 KiB.
     """
     image.decodermaxblock = max(image.decodermaxblock, len(data))
     if scale > 1:

@@ -103,12 +103,7 @@ def unsupported_format_reason(kind: str) -> str | None:
 
 
 def unsupported_header_reason(image: ImageFile, kind: str) -> str | None:
-    """Return the reason if Pillow would decode a file wrongly, such as a raw file to its thumbnail.
-
-    Args:
-        image: with its header parsed.
-        kind: format as named by `sniff`.
-    """
+    """Return the reason if Pillow would decode a file wrongly, such as a raw file to its thumbnail."""
     if kind != "tiff":
         return None
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
@@ -123,13 +118,7 @@ def unsupported_header_reason(image: ImageFile, kind: str) -> str | None:
 
 
 def decode_failure_reason(error: BaseException, data: bytes, kind: str) -> str:
-    """Return the reason for an exception that Pillow raised while decoding.
-
-    Args:
-        error: raised by Pillow.
-        data: the whole file.
-        kind: format as named by `sniff`.
-    """
+    """Return the reason for an exception that Pillow raised while decoding."""
     text = str(error).lower()
     lacking = bool(_UNSUPPORTED_MESSAGE.search(text))
     name = _unsupported_variant(data, kind, lacking=lacking)
@@ -143,7 +132,6 @@ def decode_failure_reason(error: BaseException, data: bytes, kind: str) -> str:
 
 
 def _unsupported_variant(data: bytes, kind: str, *, lacking: bool) -> str | None:
-    """Return the unsupported variant of the format, if the file shows one."""
     if kind == "jpeg":
         return _jpeg_variant(data)
     if kind == "tiff":

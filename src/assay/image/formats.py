@@ -1,7 +1,6 @@
 """Image formats recognized by their first bytes.
 
-Each readable format is bound to one Pillow reader, so that a file is never offered to the readers of other
-formats (EPS would start Ghostscript).
+Each readable format has exactly one Pillow reader; others, such as EPS, which starts Ghostscript, are never tried.
 """
 
 import re
@@ -96,12 +95,10 @@ _FOREIGN_SIGNATURES: Final = [
 
 
 def sniff(head: bytes) -> str | None:
-    """Return the image format of a file from its first `HEAD_BYTES` bytes.
+    """Return the image format of a file from its first `HEAD_BYTES` bytes, or None if it is not an image.
 
-    Returns:
-        "jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "jpeg2000", "ppm" (PBM, PGM, PPM and PFM);
-        "heic", "heif", "jxl", "jxr", "raw", "psd", "exr" (recognized but not decoded, see `is_readable`); or
-        None if the file is not an image.
+    "jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "jpeg2000", "ppm" (PBM, PGM, PPM and PFM); or "heic", "heif",
+    "jxl", "jxr", "raw", "psd", "exr", which are recognized but not decoded (see `is_readable`).
     """
     for kind, signature in _SIGNATURES:
         if signature.match(head):
@@ -141,10 +138,7 @@ def read_header(stream: IO[bytes], kind: str) -> ImageFile:
     """Parse the header with the format's reader; `load` decodes the pixels later.
 
     `PIL.Image.open` is not used: it depends on limits and readers that any code in the process may change,
-    and treats phone photos that contain a second image as a different format.
-
-    Raises:
-        KeyError: the format is not supported.
-        Exception: of any type that Pillow raises for a damaged header.
+    and treats phone photos that contain a second image as a different format. Raises `KeyError` for an unsupported
+    format, and any exception of Pillow for a damaged header.
     """
     return _READERS[kind](stream)

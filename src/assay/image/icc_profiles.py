@@ -44,14 +44,10 @@ _HLG: Final = 18
 
 @lru_cache(maxsize=16)
 def cicp_profile(primaries: int, transfer: int) -> bytes | None:
-    """Return the profile of two CICP code points; None for sRGB and for unknown code points.
+    """Return the profile of CICP ColourPrimaries and TransferCharacteristics; None for sRGB and unknown code points.
 
     The transfer curves of video and sRGB (1, 6, 13, 14, 15) count as sRGB's, as in photo software. In HDR
     images (PQ, HLG), values brighter than diffuse white are clipped.
-
-    Args:
-        primaries: ColourPrimaries.
-        transfer: TransferCharacteristics.
 
     Source: ITU-T H.273 (2021); ITU-R BT.2100-2 (2018); ITU-R BT.2408-7 (2023) for diffuse white.
     """
@@ -75,12 +71,8 @@ def cicp_profile(primaries: int, transfer: int) -> bytes | None:
 def rgb_profile(primaries: Primaries, curve: float | np.ndarray | None) -> bytes:
     """Make a display profile of three primaries and one tone curve.
 
-    Args:
-        primaries: of white, red, green and blue.
-        curve: exponent of a power; or the light, 0-1, at evenly spaced signals; None: the curve of sRGB.
-
-    Raises:
-        ValueError: the primaries lie on a line, or a value is out of range.
+    `curve` is the exponent of a power; or the light, 0-1, at evenly spaced signals; None: the curve of sRGB. Raises
+    `ValueError` if the primaries are collinear, or a value is out of range.
 
     Source: ICC.1:2022 (profile version 4.4), 8.3 and annex E; IEC 61966-2-1 (1999).
     """
@@ -130,7 +122,6 @@ def _xyz(values: np.ndarray | tuple[float, ...]) -> bytes:
 
 
 def _numbers(values: np.ndarray | tuple[float, ...]) -> bytes:
-    """Pack numbers as s15Fixed16."""
     whole = [round(float(value) * 65536) for value in values]
     if any(abs(value) >= 2**31 for value in whole):
         raise ValueError("a number is out of range")

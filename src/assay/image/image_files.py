@@ -1,4 +1,4 @@
-"""Which files of a folder count as images: one listing for training, checks, predictions and serving."""
+"""List the image files of a folder, in the same way for training, checks, predictions and serving."""
 
 import os
 import stat
@@ -44,28 +44,26 @@ IMAGE_SUFFIXES = frozenset(
         *(".jp2", ".j2k", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".heic", ".heif"),
     }
 )
-"""Names that promise a photo: such a file is listed whatever it holds, so that a broken one is reported."""
+"""Suffixes of images: such a file is listed whatever its content, so that a broken one is reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class FolderContent:
-    """The content of one folder, without what is skipped."""
+    """The content of one folder, without skipped entries."""
 
     folders: tuple[Path, ...]
-    """In the order of names, links to folders among them."""
+    """Sorted by name, including links to folders."""
     files: int
-    """How many files lie directly in the folder."""
+    """Number of files directly in the folder."""
     images: int
-    """How many of them have an image's name."""
+    """Number of these with an image's name."""
 
 
 def list_folder_content(folder: Path, skipped: SkippedFiles) -> FolderContent:
     """List the folders directly in a folder, and count its files.
 
-    A link to the folder itself, to one around it, or to another folder in it is skipped.
-
-    Raises:
-        AssayError: the folder cannot be read.
+    A link to the folder itself, a parent, or another folder in it is skipped. Raises `AssayError` if the folder cannot
+    be read.
     """
     folders, files, images = [], 0, 0
     home = _resolve(folder)
@@ -84,18 +82,18 @@ def list_folder_content(folder: Path, skipped: SkippedFiles) -> FolderContent:
 
 
 def walk_images(top: Path, skipped: SkippedFiles, others: Collection[Path] = ()) -> Iterator[Path]:
-    """List the files below a folder, at any depth, in the order of names; no more than names is held.
+    """List the files below a folder, at any depth, sorted by name; only names are kept in memory.
 
-    Links come last. One that leads to what is listed anyway is skipped, whether it names a file, a folder
-    or a folder around it; so a loop ends, and a file is listed under its real place where it has one.
+    Links come last. A link to a file or folder that is listed anyway, or to a parent, is skipped; so cyclic links end,
+    and a file is listed under its real path if that is below the folder.
 
     Args:
-        top: an existing folder, which is listed whatever it is called or holds.
+        top: an existing folder, which is listed whatever its name or content.
         skipped: counts what is skipped.
-        others: real places of folders whose files are listed by other walks; `top` may be among them.
+        others: real paths of folders that are listed separately; may include `top`.
 
     Raises:
-        AssayError: `top` cannot be read. Folders below it that cannot be read are noted in `skipped`.
+        AssayError: `top` cannot be read. Unreadable folders below it are recorded in `skipped`.
     """
     home = _resolve(top)
     links = _LinkResolver(home, others)
@@ -130,7 +128,7 @@ def walk_images(top: Path, skipped: SkippedFiles, others: Collection[Path] = ())
 
 
 def is_image_file(path: Path) -> bool:
-    """Return whether a file's name or content is an image's; one that cannot be opened is taken for one."""
+    """Return whether a file is an image by name or content; True if it cannot be opened."""
     if path.suffix.casefold() in IMAGE_SUFFIXES:
         return True
     try:
@@ -142,24 +140,21 @@ def is_image_file(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """A folder on the way down."""
-
     path: Path
     real: Path
     entries: Iterator[os.DirEntry[str]]
 
 
 class _LinkResolver:
-    """Which links lead to something new."""
+    """Decides which links lead to something new."""
 
     def __init__(self, home: Path, others: Collection[Path]) -> None:
         self._home, self._others = home, others
         self._folders: set[tuple[int, int]] = set()
         self.files: set[str] = set()
-        """Real places of files that were listed under a link."""
+        """Real paths of files listed through a link."""
 
     def enter(self, folder: Path) -> bool:
-        """Note a folder; return whether it is new."""
         status = folder.stat()
         identity = status.st_dev, status.st_ino
         known = identity in self._folders
@@ -182,7 +177,7 @@ class _LinkResolver:
         return target
 
     def _folder(self, target: Path) -> str:
-        """Return why a link to a folder is not followed; empty where it is."""
+        """Return why a link to a folder is not followed, or ""."""
         if target == self._home or _is_listed(target, self._home, folder=True):
             return REVISITED
         if self._home.is_relative_to(target):
@@ -194,7 +189,7 @@ class _LinkResolver:
         return any(above in self._others and _is_listed(target, above, folder=folder) for above in target.parents)
 
     def _file(self, target: Path) -> str:
-        """Return why a link to a file is not listed; empty where it is."""
+        """Return why a link to a file is not listed, or ""."""
         if _is_listed(target, self._home, folder=False):
             return DUPLICATE_LINK
         if self._is_in_other(target, folder=False):
@@ -208,7 +203,7 @@ class _LinkResolver:
 
 
 def _resolve(path: Path) -> Path:
-    """Return what a path leads to; itself where that may not be known, as some links in `/proc`."""
+    """Resolve a path; return it unchanged if that is not permitted, as for some links in `/proc`."""
     try:
         return Path(os.path.realpath(path))
     except OSError:
@@ -221,7 +216,7 @@ def _is_beside_or_around(target: Path, home: Path) -> bool:
 
 
 def _is_listed(target: Path, top: Path, *, folder: bool) -> bool:
-    """Return whether a file or folder is listed when `top` is, by its place alone."""
+    """Return whether a file or folder is listed when `top` is, judged by its path alone."""
     if target == top or not target.is_relative_to(top):
         return False
     *above, name = target.relative_to(top).parts
@@ -229,7 +224,7 @@ def _is_listed(target: Path, top: Path, *, folder: bool) -> bool:
 
 
 def _enter_folder(path: Path, real: Path, links: _LinkResolver, skipped: SkippedFiles, levels: list[_Level]) -> None:
-    """Go into a folder, unless it was reached before or is to be skipped."""
+    """Descend into a folder, unless it was reached before or is skipped."""
     try:
         new = links.enter(path)
         entries = sorted_entries(path) if new else []

@@ -40,10 +40,10 @@ def cut_jpeg_height(data: bytes, rows: int, height: int) -> bytes | None:
     Args:
         data: the whole file.
         rows: number of necessary rows from the top, as stored, at full size.
-        height: of the stored image.
+        height: height of the stored image.
 
     Returns:
-        The copy, usually 32 to 64 rows higher than `rows`; None if it would save next to nothing, or if the
+        The copy, usually 32 to 64 rows higher than `rows`; None if it would save almost nothing, or if the
         file has no end marker: a truncated file must be decoded in full for its truncation to be detected.
 
     Source: ITU-T T.81 (1992), Annex B; the height is that of a frame header (B.2.2).
@@ -95,14 +95,8 @@ def strip_png_metadata(data: bytes) -> tuple[bytes, bytes | None]:
     """Remove metadata from a PNG that its pixels do not need and that Pillow may refuse or keep in memory.
 
     Pillow refuses a PNG with a text or a colour profile of more than 1 MB. All texts are removed, except an
-    Exif block written as text and the orientation in an XMP text. A colour profile of more than 1 MB is
-    returned separately. A file without such chunks is returned unchanged.
-
-    Args:
-        data: the whole file, possibly damaged.
-
-    Returns:
-        The file to decode, and the colour profile if it was removed and is at most `MAX_PROFILE`.
+    Exif block written as text and the orientation in an XMP text. A file without such chunks is unchanged. A colour
+    profile of more than 1 MB and at most `MAX_PROFILE` is returned separately. The file may be damaged.
 
     Source: PNG Specification, third edition (W3C, 2025), 5.3 and 11.3.
     """
@@ -160,7 +154,6 @@ def _reduced_text_chunk(keyword: bytes, name: bytes, content: bytes) -> bytes | 
 
 
 def _chunk_text(name: bytes, rest: bytes) -> bytes | None:
-    """Return the text after the keyword, up to `_MAX_TEXT` bytes."""
     packed = name == b"zTXt"
     if packed:
         rest = rest[1:]

@@ -17,20 +17,14 @@ _OUTSIDE_BRIGHTNESS = 0.55
 def heatmap_overlay(photo: np.ndarray, heat: np.ndarray, box: tuple[int, int, int, int] | None = None) -> np.ndarray:
     """Blend a heat map over the gray version of a photo, and outline where the heat is 0.5 or more.
 
-    The perceptually uniform colour map gets lighter with the heat, so that it can be read by colour-blind
+    The perceptually uniform colour map gets lighter with the heat, so that it is readable for colour-blind
     people and in black-and-white print.
 
     Args:
         photo: uint8 array of shape [H, W, 3], RGB.
-        heat: float array of shape [H, W], 0-1.
-        box: left, top, right, bottom of the part that the network sees, in pixels; the rest is dark. None:
-            the whole photo.
-
-    Returns:
-        uint8 array of shape [H, W, 3], RGB.
-
-    Raises:
-        ValueError: photo and heat differ in size.
+        heat: float array of shape [H, W], 0-1; `ValueError` for another size.
+        box: left, top, right, bottom of the region that the network sees, in pixels; the rest is dark. None: the whole
+            photo.
 
     Source: matplotlib's colour map inferno (van der Walt, Smith, 2015).
     """

@@ -74,11 +74,8 @@ def value_encoding(image: Image.Image, kind: str) -> ValueEncoding:
 
     TIFF: type and bits from its tags, the range from SMinSampleValue and SMaxSampleValue (MinSampleValue and
     MaxSampleValue are only statistics of the content). PNG: the full range of its bits; sBIT is ignored,
-    because writers scale to the full range. PGM and PPM: 0 to maxval. PFM: 0 to the factor in its header.
-
-    Args:
-        image: with its header parsed; or an image in memory.
-        kind: format as named by `sniff`, "" for an image in memory.
+    because writers scale to the full range. PGM and PPM: 0 to maxval. PFM: 0 to the factor in its header. `kind` is a
+    format of `sniff`, or "" for an image in memory.
 
     Source: TIFF 6.0 (1992), sections 8 and 19; PNG, third edition (W3C, 2025), 12.4 and 13.12; Netpbm's
         descriptions of PGM and PFM.
@@ -101,10 +98,7 @@ def value_encoding(image: Image.Image, kind: str) -> ValueEncoding:
 
 
 def resolve_value_range(values: ValueEncoding, value_range: ValueRange) -> ValueEncoding:
-    """Replace the range of a file's values by the one that the caller sets.
-
-    Returns:
-        `values`, possibly with another range; it may be None only for "minmax".
+    """Return `values` with the range that the caller sets; it may be None only for "minmax".
 
     Raises:
         DecodeError: there is no range, or the one that is set does not fit the type.
@@ -129,15 +123,9 @@ def resolve_value_range(values: ValueEncoding, value_range: ValueRange) -> Value
 
 
 def scale_to_uint8(stored: Array, values: ValueEncoding, *, minmax: bool = False) -> Array:
-    """Scale the values of a gray image to 0-255.
+    """Scale the values of a gray image [H, W] to uint8; NaN is black, values outside the range are black or white.
 
-    Args:
-        stored: array [H, W] as returned by the reader.
-        values: their type and resolved range.
-        minmax: scale values without a range, or outside the declared one, by their own minimum and maximum.
-
-    Returns:
-        uint8 array [H, W]; NaN is black, values outside the range are black or white.
+    With `minmax`, values without a range, or outside the declared one, are scaled by their own minimum and maximum.
 
     Raises:
         DecodeError: values are outside the range that the file itself declares.
@@ -165,8 +153,6 @@ def scale_to_uint8(stored: Array, values: ValueEncoding, *, minmax: bool = False
 
 @dataclass(frozen=True, slots=True)
 class _LinearScale:
-    """Maps values to 0-255; NaN is black."""
-
     low: float
     high: float
     values: ValueEncoding
@@ -232,20 +218,17 @@ def to_rgb(
     *,
     minmax: bool = False,
 ) -> Array:
-    """Convert a loaded Pillow image to 8-bit RGB, with transparent parts over white.
+    """Convert a loaded Pillow image in any mode to 8-bit RGB, [H, W, 3], with transparent parts over white.
 
     Values of more than 8 bits are scaled by `values`, never by the image's content, so that equal values stay
     equal between images; 16-bit colour has already lost its low byte in the reader.
 
     Args:
-        image: a loaded image in any mode.
+        image: the image.
         kind: format as named by `sniff`; some modes are interpreted differently by format.
         srgb: transform of its colours to sRGB, applied before blending with white; None: they are sRGB.
-        values: what its values are, as `assay.image.pixel_conversion.resolve_value_range` gives it.
-        minmax: see `assay.image.pixel_conversion.scale_to_uint8`.
-
-    Returns:
-        uint8 array of shape [H, W, 3], writable.
+        values: result of `resolve_value_range`.
+        minmax: see `scale_to_uint8`.
 
     Raises:
         DecodeError: values are outside the range that the file declares.
@@ -281,14 +264,9 @@ def _to_srgb(image: Image.Image, srgb: SrgbTransform | None) -> Image.Image:
 
 
 def apply_orientation(pixels: Array, orientation: int) -> Array:
-    """Apply the Exif orientation.
+    """Apply the Exif orientation, 1 to 8, to an array [H, W, 3]; any other value counts as 1.
 
-    Args:
-        pixels: array of shape [H, W, 3].
-        orientation: 1 to 8; any other value counts as 1.
-
-    Returns:
-        A contiguous array, [W, H, 3] for orientations 5 to 8; `pixels` itself for 1.
+    Returns a contiguous array, [W, H, 3] for orientations 5 to 8; `pixels` itself for 1.
 
     Source: CIPA DC-008 (Exif 2.32, 2019), tag 0x0112.
     """
@@ -319,7 +297,6 @@ def _composite_on_white(image: Image.Image, srgb: SrgbTransform | None) -> Image
 
 
 def _gray_to_rgb(levels: Array, srgb: SrgbTransform | None) -> Array:
-    """Convert gray levels to RGB."""
     if srgb is not None:
         return np.array(srgb(Image.fromarray(levels)))
     return np.repeat(levels[:, :, None], 3, axis=2)

@@ -20,32 +20,18 @@ _REDUCING_GAP: Final = 2.0
 
 
 class Preprocess:
-    """Region of interest, centre crop, resizing and size, as set by a recipe.
-
-    Attributes:
-        spec: the settings.
-        size: side of the square, in pixels.
-    """
+    """Region of interest, centre crop, resizing and size, as set by a recipe; `size` is in pixels."""
 
     def __init__(self, spec: PreprocessSpec) -> None:
         self.spec = spec
         self.size = spec.size
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """Crop the region of interest and resize it.
+        """Crop the region of interest of an upright RGB image, uint8 [H, W, 3], and resize it to [size, size, 3].
 
         The edges of the region may be within a pixel, so that an image and its half-size copy give the same
         result. Scaling is bilinear with antialiasing, in integer arithmetic: the result does not depend on
-        the processor.
-
-        Args:
-            pixels: uint8 array of shape [H, W, 3], RGB, upright; it is not changed.
-
-        Returns:
-            uint8 array of shape [size, size, 3], contiguous and writable, never a view of `pixels`.
-
-        Raises:
-            ValueError: `pixels` has another shape or type, or is empty.
+        the processor. It is a new array. Raises `ValueError` if `pixels` has another shape or type, or is empty.
         """
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
             raise ValueError(f"pixels must be uint8 [H, W, 3], not {pixels.dtype} {list(pixels.shape)}")
@@ -65,46 +51,26 @@ class Preprocess:
         return np.array(square)
 
     def read(self, data: bytes) -> np.ndarray:
-        """Decode a file and preprocess it; the only path from a file to a network's input.
+        """Decode a file and preprocess it to uint8 [size, size, 3], RGB; `DecodeError` if that fails.
 
         A JPEG is decoded at 1/2, 1/4 or 1/8 of its size, as long as the region has 1.2 decoded pixels per
         side for each pixel of the square, and only down to the region's lowest row; for the top third of a
         1080 x 1920 photo that takes a tenth of the time. The omitted rows change nothing, and the scale
         little: over such photos the mean difference from decoding at full size is at most 1.5 of 255 levels
         at any size and 99.9 % of the values differ by at most 20; at 224 it is at most 1, and 14.
-
-        Args:
-            data: the whole file.
-
-        Returns:
-            uint8 array of shape [size, size, 3], RGB.
-
-        Raises:
-            DecodeError: the file cannot be decoded.
         """
         return self(decode(data, min_side=self._min_side, box=self.box, value_range=self.spec.value_range))
 
     def box(self, width: int, height: int) -> Box:
-        """Return the region of interest of an upright image of this size, in whole pixels.
+        """Return the region of interest of an upright image of this size, in whole pixels, at least one.
 
-        Pixels that are partly in the region are included; the region has at least one pixel.
-
-        Returns:
-            left, top, right, bottom in pixels; right and bottom are exclusive.
+        Pixels that are partly in the region are included; right and bottom are exclusive.
         """
         horizontal, vertical = self._region(width, height)
         return math.floor(horizontal[0]), math.floor(vertical[0]), math.ceil(horizontal[1]), math.ceil(vertical[1])
 
     def content(self, width: int, height: int) -> Box:
-        """Return the part of the square that contains the image; the rest is the padding of a letterbox.
-
-        Args:
-            width: of the upright image, in pixels.
-            height: of the upright image, in pixels.
-
-        Returns:
-            left, top, right, bottom in pixels of the square.
-        """
+        """Return the part of the square that contains the upright image; the rest is the padding of a letterbox."""
         if self.spec.resize_mode != "letterbox":
             return 0, 0, self.size, self.size
         horizontal, vertical = (span[1] - span[0] for span in self._region(width, height))

@@ -1,4 +1,4 @@
-"""Files and folders that are never listed as images: hidden, of the operating system, written by Assay."""
+"""Files and folders that are never listed as images: hidden ones, those of operating systems, outputs of Assay."""
 
 import os
 import re
@@ -45,7 +45,7 @@ _OUTPUTS = (
     {".lock", "manifest.csv"},
     {"CACHEDIR.TAG"},
 )
-"""Names that stand together only in folders that Assay wrote, or in caches (bford.info/cachedir)."""
+"""Names that occur together only in folders written by Assay, or in caches (bford.info/cachedir)."""
 _HEAT, _SHEET, _CURVE = "-heat.png", "sheet.png", "-lr.png"
 _MARKS = frozenset().union(*_OUTPUTS, {_SHEET})
 _OUTPUT_DEPTH = 2
@@ -56,7 +56,7 @@ _TABLE_IMAGES = re.compile(r"data-[0-9a-f]{12}")  # rows of a table, written as 
 
 @dataclass
 class SkippedFiles:
-    """What was skipped on the way through folders."""
+    """What was skipped while folders were listed."""
 
     counts: Counter[str] = field(default_factory=Counter)
     """Files, folders and links, by reason."""
@@ -65,13 +65,9 @@ class SkippedFiles:
 
 
 def is_assay_output(folder: Path, depth: int = _OUTPUT_DEPTH) -> bool:
-    """Return whether Assay wrote a folder: a run, an evaluation, heat maps, or a folder of nothing but these.
+    """Return whether Assay wrote a folder: a run, an evaluation, heat maps, or a folder with only these.
 
-    Caches count too. It is recognized by the names of the files in it, and of those in its folders.
-
-    Args:
-        folder: the folder.
-        depth: how many levels of folders below it are looked at.
+    Caches count too. The decision is based on file names in the folder and in `depth` levels of subfolders.
     """
     try:
         entries = sorted_entries(folder)
@@ -81,14 +77,14 @@ def is_assay_output(folder: Path, depth: int = _OUTPUT_DEPTH) -> bool:
 
 
 def is_output_folder(folder: Path, entries: Sequence[os.DirEntry[str]], depth: int = _OUTPUT_DEPTH) -> bool:
-    """Decide as `is_assay_output` from entries that were listed already."""
+    """Like `is_assay_output`, for entries that are already listed."""
     if _has_marks(folder, entries):
         return True
     if not entries:
-        # A command makes its folder before it looks for photos.
+        # A command creates its output folder before it lists photos.
         return folder.parent.name == "runs" or _EVALUATION_FOLDER.fullmatch(folder.name) is not None
     inside = visible_entries(entries, SkippedFiles()) if depth else []
-    # Learning-rate curves lie beside the runs.
+    # Learning-rate curves are stored beside the runs.
     others = [entry for entry in inside if is_folder(entry) or not entry.name.endswith(_CURVE)]
     if not others:
         return bool(inside) and folder.name == "runs"
@@ -119,7 +115,7 @@ def _has_marks(folder: Path, entries: Iterable[os.DirEntry[str]]) -> bool:
 
 
 def sorted_entries(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what a folder contains, by name; raises OSError."""
+    """Return the content of a folder, sorted by name; raises `OSError`."""
     with os.scandir(folder) as found:
         return sorted(found, key=lambda entry: entry.name)
 
@@ -137,7 +133,7 @@ def visible_entries(entries: Iterable[os.DirEntry[str]], skipped: SkippedFiles) 
 
 
 def skip_reason(name: str, *, folder: bool) -> str:
-    """Return why a name is skipped; empty where it is not."""
+    """Return why a name is skipped, or ""."""
     if name.startswith("."):
         return HIDDEN
     lower = name.casefold()
@@ -158,5 +154,5 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        # A link to itself: what it leads to cannot be said.
+        # A link to itself cannot be resolved.
         return False

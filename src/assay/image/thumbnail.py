@@ -13,7 +13,7 @@ from assay.image.decode import decode
 from assay.image.decode_errors import DecodeError
 
 BACKGROUND = (238, 240, 242)
-"""RGB color beside images that are not square, and of placeholders."""
+"""RGB colour of the padding, and of placeholders."""
 
 _JPEG_QUALITY = 75
 
@@ -22,7 +22,7 @@ class SquareThumbnail(NamedTuple):
     """An image fitted into a square."""
 
     pixels: npt.NDArray[np.uint8]
-    """Array [S, S, 3], RGB: the whole image, upright, in its own proportions."""
+    """uint8 [S, S, 3], RGB: the whole image, upright, with its aspect ratio."""
     problem: str | None
     """Why the image is missing, or None."""
 
@@ -36,11 +36,7 @@ class JpegThumbnail(NamedTuple):
 
 
 def jpeg_thumbnail(data: bytes, max_width: int, max_height: int) -> JpegThumbnail:
-    """Scale an image file down to fit a box, without enlarging it.
-
-    Raises:
-        DecodeError: it cannot be read.
-    """
+    """Scale an image file down to fit a box, without enlarging it; `DecodeError` if it cannot be read."""
     image = Image.fromarray(decode(data, min_side=min(max_width, max_height), value_range="minmax"))
     scale = min(1.0, max_width / image.width, max_height / image.height)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
@@ -52,10 +48,7 @@ def jpeg_thumbnail(data: bytes, max_width: int, max_height: int) -> JpegThumbnai
 def square_thumbnail(path: str | Path, size: int, read: Callable[[], bytes] | None = None) -> SquareThumbnail:
     """Read an image and fit it into a square of `size` pixels a side; an unreadable one gives a placeholder.
 
-    Args:
-        path: the file.
-        size: side of the square in pixels.
-        read: returns the image's bytes, which may be in memory already; None: read from `path`.
+    `read` returns the image's bytes if they may be in memory already; None: read from `path`.
     """
     try:
         data = Path(path).read_bytes() if read is None else read()
@@ -69,7 +62,7 @@ def square_thumbnail(path: str | Path, size: int, read: Callable[[], bytes] | No
 
 
 def letterbox(pixels: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
-    """Fit pixels [H, W, 3] into a square [size, size, 3] without changing their proportions."""
+    """Fit pixels [H, W, 3] into a square [size, size, 3], keeping the aspect ratio."""
     height, width = pixels.shape[:2]
     scale = size / max(height, width)
     small = Image.fromarray(pixels).resize(

@@ -72,11 +72,7 @@ class NoveltyDetector:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> Self:
-        """Create a detector from the output of `tensors`.
-
-        Raises:
-            ValueError: a tensor is missing, unknown, of another shape or not finite.
-        """
+        """Create a detector from the output of `tensors`; `ValueError` if a tensor is missing, unknown or invalid."""
         names = {field.name for field in fields(cls)}
         if set(tensors) != names:
             raise ValueError(f"its tensors are {sorted(tensors)}, not {sorted(names)}")
@@ -91,13 +87,9 @@ class NoveltyDetector:
         return replace(self, limit=np.array([limit], dtype=np.float32))
 
     def distance(self, embedding: Floats) -> npt.NDArray[np.float64]:
-        """Return the distance to the nearest class mean, normalised per feature: about 1 in distribution.
+        """Return the distance of embeddings [N, D] to the nearest class mean, normalised per feature.
 
-        Args:
-            embedding: float array [N, D].
-
-        Raises:
-            ValueError: the embeddings have another length.
+        About 1 in distribution. Raises `ValueError` if the embeddings have another length.
         """
         if embedding.ndim != 2 or embedding.shape[1] != self.centre.size:
             raise ValueError(f"embeddings have shape {list(embedding.shape)}, not [N, {self.centre.size}]")
@@ -125,7 +117,7 @@ def fit_novelty(embedding: Floats, targets: npt.NDArray[np.int64]) -> NoveltyDet
 
     Args:
         embedding: float array [N, D], N at least 2.
-        targets: int64 array [N], the class of each.
+        targets: int64 array [N], class indices.
 
     Raises:
         ValueError: there are fewer than two images, or the shapes do not match.
@@ -178,25 +170,15 @@ class Abstention(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class AbstentionPolicy:
-    """Thresholds below or above which predictions are unknown.
-
-    Attributes:
-        confidence: minimum confidence, 0-1; None: no minimum.
-        novelty: out-of-distribution detector; None: not checked.
-    """
+    """Thresholds below or above which predictions are unknown; None: no check. `confidence` is a minimum, 0-1."""
 
     confidence: float | None = None
     novelty: NoveltyDetector | None = None
 
     def decide(self, confidence: np.ndarray, embedding: np.ndarray) -> list[Abstention]:
-        """Decide for N predictions.
+        """Decide for N predictions from calibrated confidences [N] and embeddings [N, D].
 
-        Args:
-            confidence: calibrated, float array [N].
-            embedding: float array [N, D].
-
-        Raises:
-            ValueError: the embeddings do not have the length that the detector was fitted to.
+        Raises `ValueError` if the detector was fitted to embeddings of another length.
         """
         if self.novelty is None:
             scores: list[float | None] = [None] * len(confidence)

@@ -46,21 +46,15 @@ class BatchSummary:
 class ResumeLog:
     """A file of JSON lines: the conditions of the run, then one row per image.
 
-    Only one process at a time can open it (on Windows this is not enforced). Use it in a `with` statement.
-
-    Attributes:
-        path: the file.
-        kept: rows of an interrupted run that are reused.
+    Only one process at a time can open it (on Windows this is not enforced). Use it in a `with` statement. The `kept`
+    rows of an interrupted run are reused.
     """
 
     def __init__(self, path: Path, conditions: dict[str, Any], batch_size: int) -> None:
         """Open or create the log.
 
-        Args:
-            path: the file; its folder is created if missing.
-            conditions: plain values that determine the predictions; an existing log must have the same.
-            batch_size: images per batch. Only whole batches are kept, since the last digits of a prediction can
-                depend on the other images of its batch.
+        `conditions` are plain values that determine the predictions; an existing log must have the same. Only whole
+        batches are kept, since the last digits of a prediction can depend on the other images of its batch.
 
         Raises:
             UsageError: the log has other conditions, or another process uses it.
@@ -94,11 +88,7 @@ class ResumeLog:
                 yield json.loads(line)
 
     def skip(self, photos: Iterator[Path]) -> None:
-        """Advance `photos` past those that are in the log.
-
-        Raises:
-            UsageError: `photos` differ from those in the log.
-        """
+        """Advance `photos` past those that are in the log; `UsageError` if they differ from the log."""
         for row in self.rows():
             photo = next(photos, None)
             if photo is None or unicode_path(str(photo)) != row["source"]:
@@ -143,7 +133,7 @@ class ResumeLog:
 
 
 def resume_log_path(out: Path) -> Path:
-    """Return the path of the resume log of an output file."""
+    """Path of the resume log of an output file."""
     return out.with_name(out.name + ".partial")
 
 
@@ -158,17 +148,10 @@ def batch_predict(
 ) -> BatchSummary:
     """Classify images into a table: JSON lines, CSV or Parquet by the suffix of `out`.
 
-    Rows are saved to a resume log beside `out` (suffix `.partial`) as they are computed. If the run is
-    interrupted, a call with the same arguments resumes it, and the table is byte for byte the same as without the
-    interruption. `out` is written atomically at the end.
-
-    Args:
-        classifier: the classifier.
-        photos: image paths, consumed slightly ahead of the predictions; resuming needs the same order.
-        out: the table; an existing file is replaced at the end.
-        total: number of images, if known, for `progress` only.
-        conditions: plain values, besides the model, that determine the predictions; resuming needs the same.
-        progress: called after every image.
+    Rows are saved to a resume log beside `out` (suffix `.partial`) as they are computed. If the run is interrupted, a
+    call with the same arguments resumes it, and the table is byte for byte the same as without the interruption. `out`
+    is written atomically at the end. `photos` are consumed slightly ahead of the predictions; `total` is used for
+    `progress` only; `conditions` are plain values, besides the model, that determine the predictions.
 
     Raises:
         UsageError: `out` has an unknown suffix; the resume log has another model, other images or other conditions;

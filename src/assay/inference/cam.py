@@ -24,24 +24,17 @@ class EvidenceMap(Protocol):
         """Name of the method, e.g. "cam"."""
 
     def __call__(self, pixels: np.ndarray, outputs: ModelOutputs, place: int) -> np.ndarray:
-        """Map the evidence.
+        """Return the evidence for a class, float32 [h, w], in units of logits.
 
         Args:
             pixels: uint8 [S, S, 3], a preprocessed image.
             outputs: outputs of the model for it, N = 1.
             place: index of the class in the logits.
-
-        Returns:
-            float32 [h, w], in units of logits.
         """
 
 
 class Cam:
-    """Evidence by class activation maps.
-
-    Args:
-        head: float array of shape [C, D], weights of the linear layer behind average pooling.
-    """
+    """Evidence by class activation maps; `head` is the linear layer's weights, float [C, D]."""
 
     method = "cam"
 
@@ -56,14 +49,7 @@ class Cam:
 
 
 def linear_head(weights: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """Return the weights of a head that is a single linear layer on the pooled features.
-
-    Args:
-        weights: parameters and buffers by name, as `Bundle.weights` gives them.
-
-    Returns:
-        float32 array of shape [C, D]; None if the head has other layers.
-    """
+    """Return the weights, float32 [C, D], of a head that is a single linear layer; None if it has other layers."""
     if {name for name in weights if name.startswith(_HEAD)} != _LINEAR:
         return None
     matrix = weights["head.fc.weight"]
@@ -71,19 +57,10 @@ def linear_head(weights: Mapping[str, np.ndarray]) -> np.ndarray | None:
 
 
 def class_activation_map(featuremap: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weight the channels of a feature map like the head weights the pooled features.
+    """Weight the channels of a feature map [K, h, w] like the head's weights [C, K] weight the pooled features.
 
-    The mean of a class's map plus its bias is its logit, so the map is each cell's contribution to the logit.
-
-    Args:
-        featuremap: float array of shape [K, h, w].
-        weights: float array of shape [C, D] with D = K, of the linear layer behind average pooling.
-
-    Returns:
-        float32 array of shape [C, h, w], in units of logits.
-
-    Raises:
-        ValueError: the shapes do not match.
+    Returns float32 [C, h, w]. The mean of a class's map plus its bias is its logit, so the map is each cell's
+    contribution to the logit. Raises `ValueError` if the shapes do not match.
 
     Source: Zhou, Khosla, Lapedriza, Oliva, Torralba, "Learning Deep Features for Discriminative
     Localization" (2016), eq. 2.
@@ -97,16 +74,10 @@ def class_activation_map(featuremap: np.ndarray, weights: np.ndarray) -> np.ndar
 
 
 def contrast_weights(weights: np.ndarray) -> np.ndarray:
-    """Subtract the mean over the classes from the weights.
+    """Subtract the mean over the classes from weights [C, D].
 
     A term common to all logits does not change the probabilities. For two classes, one map becomes the negative of
     the other.
-
-    Args:
-        weights: float array of shape [C, D].
-
-    Returns:
-        float array of shape [C, D] whose mean over the classes is 0.
     """
     contrast: np.ndarray = weights - weights.mean(axis=0, keepdims=True)
     return contrast
@@ -130,12 +101,12 @@ def heat_map(cells: np.ndarray, preprocess: Preprocess, width: int, height: int)
         height: height of the upright image, in pixels.
 
     Returns:
-        float32 array of shape [height, width], 0-1: evidence for the class relative to the maximum. Evidence
-        against it and pixels outside the crop box are 0; all 0 if there is no evidence.
+        float32 [height, width], 0-1, relative to the maximum. Evidence against the class and pixels outside the
+        crop box are 0; all 0 if there is no evidence.
 
     Source: Liznerski et al., "Explainable Deep One-Class Classification" (2021), section 3, for Gaussians in
-    place of interpolation; Luo, Li, Urtasun, Zemel, "Understanding the Effective Receptive Field in Deep
-    Convolutional Neural Networks" (2016), for their shape.
+        place of interpolation; Luo, Li, Urtasun, Zemel, "Understanding the Effective Receptive Field in Deep
+        Convolutional Neural Networks" (2016), for their shape.
     """
     left, top, right, bottom = preprocess.box(width, height)
     into_left, into_top, into_right, into_bottom = preprocess.content(width, height)
@@ -158,16 +129,10 @@ def peak_position(heat: np.ndarray) -> tuple[int, int] | None:
 
 
 def _gaussian_weights(pixels: int, span: tuple[int, int], size: int, cells: int) -> np.ndarray:
-    """Return the weight of every cell for every pixel along one side of the crop box.
+    """Return the weight of every cell for every pixel along one side of the crop box, float32 [pixels, cells].
 
-    Args:
-        pixels: length of the side in image pixels.
-        span: start and end of the side in the network's input, in its pixels.
-        size: side of the network's input, in pixels.
-        cells: number of feature map cells along the side.
-
-    Returns:
-        float32 array of shape [pixels, cells]; rows sum to less than 1 near the border of the input.
+    `span` is start and end of the side in the network's input of `size` pixels. Rows sum to less than 1 near the
+    border of the input.
     """
     inside = span[0] + (np.arange(pixels) + 0.5) * (span[1] - span[0]) / pixels
     distance = inside[:, np.newaxis] * cells / size - (np.arange(cells) + 0.5)

@@ -138,18 +138,11 @@ class Classifier:
     def predict(
         self, photos: ImageInput | Iterable[ImageInput], *, batch_size: int = BATCH_SIZE
     ) -> Prediction | list[Prediction]:
-        """Classify one image or many.
+        """Classify one image or many; a list of predictions for an iterable.
 
-        Args:
-            photos: a path, the bytes of a file, a Pillow image or an upright RGB array (uint8 [H, W, 3]); or an
-                iterable of those, such as an array [N, H, W, 3].
-            batch_size: images per batch.
-
-        Returns:
-            A prediction for a single image, otherwise a list in the order of the images.
-
-        Raises:
-            AssayError: an image cannot be read. Use `stream` to continue with the others.
+        `photos` is a path, the bytes of a file, a Pillow image or an upright RGB array (uint8 [H, W, 3]); or an
+        iterable of those, such as an array [N, H, W, 3]. Raises `AssayError` if an image cannot be read; `stream`
+        continues instead.
         """
         if isinstance(photos, np.ndarray) and photos.ndim == 4:
             photos = list(photos)
@@ -168,20 +161,10 @@ class Classifier:
         return predictions
 
     def stream(self, photos: Iterable[ImageInput], *, batch_size: int = BATCH_SIZE) -> Iterator[Prediction | Failure]:
-        """Classify any number of images in constant memory.
+        """Classify any number of images in constant memory; yields a prediction or failure for each, in order.
 
         Threads read and decode images while the engine works. The iterable is consumed in the caller's thread, a
-        few batches ahead of the predictions.
-
-        Args:
-            photos: as for `predict`.
-            batch_size: images per batch.
-
-        Yields:
-            A prediction or the failure to read it for every image, in the same order.
-
-        Raises:
-            UsageError: `batch_size` is below 1.
+        few batches ahead of the predictions. Raises `UsageError` if `batch_size` is below 1.
         """
         if batch_size < 1:
             raise UsageError(f"batch_size is {batch_size}: give 1 or more")
@@ -189,22 +172,13 @@ class Classifier:
             yield from self._predict_batch(batch)
 
     def predict_pixels(self, pixels: np.ndarray, sources: Sequence[str | None] | None = None) -> list[Prediction]:
-        """Classify preprocessed images.
-
-        Args:
-            pixels: uint8 [N, S, S, 3], output of `preprocess`.
-            sources: values of `Prediction.source`.
-        """
+        """Classify preprocessed images, uint8 [N, S, S, 3]; `sources` are the values of `Prediction.source`."""
         return self._predictions(self.outputs(pixels), sources or [None] * len(pixels))
 
     def outputs(self, pixels: np.ndarray) -> ModelOutputs:
-        """Run the network only.
+        """Run the network only, on the output of `preprocess`, uint8 [N, S, S, 3], N ≥ 1.
 
-        Args:
-            pixels: uint8 [N, S, S, 3], N ≥ 1, output of `preprocess`.
-
-        Returns:
-            Logits, embedding and feature map of all N images, float32. The feature maps need much memory.
+        Returns float32 outputs of all N images; the feature maps need much memory.
 
         Raises:
             BundleError: the engine fails or its outputs are invalid.
@@ -231,10 +205,7 @@ class Classifier:
     def head(self) -> np.ndarray | None:
         """Weights of the head, float32 [C, D]; None unless the head is a single linear layer on pooled features.
 
-        Read from the bundle on first access.
-
-        Raises:
-            BundleError: the bundle file has changed since it was opened.
+        Read on first access; raises `BundleError` if the bundle file has changed since it was opened.
         """
         return None if self.bundle is None else linear_head(self.bundle.weights())
 
@@ -331,7 +302,6 @@ def _choose_precision(bundle: Bundle, requested: PrecisionChoice) -> ComputePrec
 
 
 def _check_signature(bundle: Bundle, engine: Engine) -> None:
-    """Check that the model matches the metadata of the bundle."""
     images, logits = engine.signature
     size, classes = bundle.info.preprocess.size, len(bundle.info.classes)
     if images[1] not in (None, size):

@@ -58,10 +58,10 @@ class EngineFactory(Protocol):
     def __call__(
         self, model: bytes, threads: int | None = None, *, mode: EngineMode = "latency", cache: Path | None = None
     ) -> Engine:
-        """Load a serialised ONNX model.
+        """Load a serialised ONNX model with the input `images`, uint8 [N, S, S, 3], and the outputs of `ModelOutputs`.
 
         Args:
-            model: its input is `images`, uint8 [N, S, S, 3]; its outputs are named like the fields of `ModelOutputs`.
+            model: the model.
             threads: CPU threads; None: all available.
             mode: optimise for latency or throughput.
             cache: folder for compiled models; None: no cache.
@@ -72,14 +72,9 @@ class EngineFactory(Protocol):
 
 
 def check_signature(signature: ModelSignature, kind: str) -> None:
-    """Check that the input of a model is images and its output logits.
+    """Raise `EngineError` unless the input is uint8 [N, S, S, 3] and the logits are [N, C].
 
-    Args:
-        signature: shapes of the model.
-        kind: element type of the input in the runtime's notation.
-
-    Raises:
-        EngineError: the input is not uint8 [N, S, S, 3] or the logits are not [N, C].
+    `kind` is the element type of the input in the runtime's notation.
     """
     images, logits = signature
     if "u8" not in kind and "uint8" not in kind:
@@ -116,13 +111,7 @@ def synthetic_images(side: int) -> np.ndarray:
 def check_engine(engine: Engine, side: int, classes: int) -> None:
     """Run an engine on synthetic images and check all outputs, including the feature map.
 
-    Args:
-        engine: the engine.
-        side: side of its input in pixels.
-        classes: C, the number of classes.
-
-    Raises:
-        EngineError: it cannot run, or an output is not finite float32 of the expected shape.
+    Raises `EngineError` if it cannot run, or an output is not finite float32 of the expected shape.
     """
     squares = synthetic_images(side)
     outputs = engine.run(squares)
@@ -131,17 +120,10 @@ def check_engine(engine: Engine, side: int, classes: int) -> None:
 
 
 def check_outputs(outputs: ModelOutputs, count: int, classes: int) -> None:
-    """Check the outputs of one batch.
+    """Check the outputs of one batch of `count` images.
 
-    The feature map, which only explanations use, is not checked for NaN.
-
-    Args:
-        outputs: outputs of an engine.
-        count: N, the number of images.
-        classes: C, the number of classes.
-
-    Raises:
-        EngineError: an output is not float32 of its shape, or logits or embedding are not finite.
+    The feature map, which only explanations use, is not checked for NaN. Raises `EngineError` if an output is not
+    float32 of its shape, or logits or embedding are not finite.
     """
     width, area = outputs.embedding.shape[-1:], outputs.featuremap.shape[2:4]
     shapes = ((count, classes), (count, *width), (count, *width, *area))
@@ -153,6 +135,6 @@ def check_outputs(outputs: ModelOutputs, count: int, classes: int) -> None:
 
 
 def require_finite(name: str, values: np.ndarray) -> None:
-    """Raise `EngineError` if a value is NaN or infinite."""
+    """Raise `EngineError` for NaN or infinite values."""
     if not np.isfinite(values).all():
         raise EngineError(f"its output {name} is not finite")

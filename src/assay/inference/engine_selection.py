@@ -31,11 +31,7 @@ _ROOT = Path("/")
 
 
 def preferred_engines(machine: str | None = None) -> tuple[str, ...]:
-    """Return the engines available here, the usually fastest first; never empty.
-
-    Args:
-        machine: CPU architecture as in `platform.machine`; None: this machine's.
-    """
+    """Return the engines available on an architecture (None: this machine's), usually fastest first; never empty."""
     arm = (machine or platform.machine()).lower() in {"arm64", "aarch64"}
     # OpenVINO is optimised for x86; on ARM it computes int8 models in floating point.
     processors = ["onnxruntime", "openvino"] if arm else ["openvino", "onnxruntime"]
@@ -49,15 +45,8 @@ def choose_precision(
 ) -> ComputePrecision:
     """Choose the precision; always the same on one machine, since the last digits of a prediction depend on it.
 
-    Args:
-        requested: fp32, bf16, int8, or auto: `default`, unless that is int8 and the CPU has no int8 instructions or
-            a GPU is used.
-        default: the bundle's default precision.
-        available: precisions of the bundle's models.
-        root: parent of `/proc`.
-
-    Returns:
-        An explicit request, even if the bundle has no such model.
+    `auto` is the bundle's `default`, unless that is int8 and the CPU has no int8 instructions or a GPU is used. An
+    explicit request is returned even if the bundle has no such model. `root` is the parent of `/proc`.
     """
     if requested != "auto":
         return requested
@@ -134,14 +123,7 @@ Timer = Callable[[], float]
 
 
 def cached_fastest_engine(model: bytes, threads: int | None, mode: EngineMode, folder: Path) -> str | None:
-    """Return the result of an earlier `benchmark_engines`, or None.
-
-    Args:
-        model: serialised ONNX model.
-        threads: CPU threads; None: all available.
-        mode: latency or throughput.
-        folder: folder of the results.
-    """
+    """Return the result of an earlier `benchmark_engines`, or None."""
     try:
         result = json.loads(_result_path(model, threads, mode, folder).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -153,22 +135,11 @@ def cached_fastest_engine(model: bytes, threads: int | None, mode: EngineMode, f
 def benchmark_engines(
     model: bytes, threads: int | None, mode: EngineMode, folder: Path, clock: Timer = time.perf_counter
 ) -> str:
-    """Time every engine that can run a model, and save the fastest if the folder is writable.
+    """Time every engine that can run a model; save the fastest if the folder is writable, and return it.
 
-    Takes about a second, which pays off for many images; a single one should use `preferred_engines`.
-
-    Args:
-        model: serialised ONNX model.
-        threads: CPU threads; None: all available.
-        mode: latency (single images) or throughput (batches of 16).
-        folder: folder of the results.
-        clock: returns seconds.
-
-    Returns:
-        The name of the engine; the preferred one unless another is clearly faster.
-
-    Raises:
-        EngineError: no engine can run the model.
+    Takes about a second, which pays off for many images; a single one should use `preferred_engines`. The batch size
+    is 1 for latency and 16 for throughput. The preferred engine is returned unless another is clearly faster. Raises
+    `EngineError` if no engine can run the model.
     """
     engines: dict[str, Engine] = {}
     failed = EngineError("no inference engine is installed: pip install openvino")
@@ -198,7 +169,6 @@ def fastest_engine(model: bytes, threads: int | None, mode: EngineMode, folder: 
 
 
 def _median_times(engines: dict[str, Engine], mode: EngineMode, clock: Timer) -> dict[str, float]:
-    """Return the median seconds per batch; engines alternate between rounds."""
     side = next(iter(engines.values())).signature.images[1] or 224
     shape = (_BATCH_SIZES[mode], side, side, 3)
     images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

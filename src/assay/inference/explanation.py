@@ -122,17 +122,9 @@ _SHEET_GAP = 20
 
 
 def draw_contact_sheet(explanations: Sequence[Explanation], *, left_out: int = 0) -> np.ndarray:
-    """Draw images beside their heat maps, with name, prediction and explained class.
+    """Draw up to 48 images beside their heat maps, with captions, three pairs per row; returns uint8 [H, W, 3], RGB.
 
-    Args:
-        explanations: in reading order; only the first 48 are drawn.
-        left_out: number of further ones, for the last line.
-
-    Returns:
-        uint8 array of shape [H, W, 3], RGB; three pairs per row.
-
-    Raises:
-        ValueError: there are no explanations.
+    `left_out` is the number of further images, for the last line. Raises `ValueError` if there are no explanations.
     """
     shown = explanations[:MAX_ON_SHEET]
     if not shown:
@@ -187,14 +179,8 @@ def write_explanations(
 ) -> WrittenExplanations:
     """Write `NAME-heat.png` for every image and a contact sheet `sheet.png` of the first 48.
 
-    Unreadable images are skipped. Images of the same name are numbered: `NAME-2-heat.png`.
-
-    Args:
-        explain: explains one image.
-        photos: image files.
-        folder: output folder, created if missing; existing files of these names are replaced.
-        label: class to explain; None: the predicted one of each image.
-        progress: called after each image.
+    Unreadable images are skipped. Images of the same name are numbered: `NAME-2-heat.png`. Existing files of these
+    names are replaced. `label` is the class to explain; None: the predicted one of each image.
 
     Raises:
         UsageError: there is no such class, or `folder` contains one of the images.

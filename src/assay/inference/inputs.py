@@ -49,34 +49,21 @@ def input_path(photo: ImageInput) -> str | None:
 
 
 def read_input(photo: ImageInput, preprocess: Preprocess, index: int = 0) -> np.ndarray | Failure:
-    """Read and preprocess an image.
+    """Read and preprocess an image to uint8 [S, S, 3], or return the failure to read it.
 
     A file and its bytes give the same pixels. A Pillow image is used at full size, while a large JPEG file is decoded
-    at a reduced size, so that the pixels differ slightly (see `Preprocess.read`).
-
-    Args:
-        photo: see `ImageInput`.
-        preprocess: converts a decoded image to the network's input.
-        index: position among several images, to name one without a path.
-
-    Returns:
-        uint8 array of shape [S, S, 3], or the failure to read it, returned rather than raised.
+    at a reduced size, so that the pixels differ slightly (see `Preprocess.read`). `index` identifies an image without
+    a path in messages.
     """
     return _read_or_failure(photo, lambda: _network_input(photo, preprocess), index)
 
 
 def read_thumbnail(photo: ImageInput, side: int) -> Thumbnail | Failure:
-    """Read a whole image for display, upright.
-
-    Args:
-        photo: see `ImageInput`.
-        side: maximum length of the longer side in pixels.
-    """
+    """Read a whole image for display, upright, the longer side at most `side` pixels."""
     return _read_or_failure(photo, lambda: _thumbnail(photo, side), 0)
 
 
 def _read_or_failure(photo: ImageInput, read: Callable[[], _Result], index: int) -> _Result | Failure:
-    """Convert the exceptions for an unreadable image to a `Failure`."""
     try:
         return read()
     except DecodeError as error:
@@ -154,11 +141,7 @@ def prefetch(photos: Iterable[ImageInput], preprocess: Preprocess, batch_size: i
     """Read and preprocess images in threads, and yield them in batches in order.
 
     At most two batches are prefetched, so memory is constant. Threads suffice, since decoding releases the GIL.
-
-    Args:
-        photos: consumed in the caller's thread, as far ahead as images are prefetched.
-        preprocess: converts a decoded image to the network's input.
-        batch_size: images per batch; the last one may be smaller.
+    `photos` is consumed in the caller's thread.
     """
     numbered = enumerate(photos)
     pending: deque[tuple[str | None, Future[np.ndarray | Failure]]] = deque()

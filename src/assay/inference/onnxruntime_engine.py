@@ -24,16 +24,10 @@ _ERRORS_ONLY = 3
 
 
 class OnnxRuntimeEngine:
-    """An ONNX model loaded by ONNX Runtime.
+    """An ONNX model loaded by ONNX Runtime; `cache` is not used.
 
-    Args:
-        model: serialised ONNX model.
-        threads: CPU threads; None: all available.
-        mode: with throughput, idle threads sleep instead of spinning, and leave the CPU to decoding.
-        cache: not used.
-
-    Raises:
-        EngineError: ONNX Runtime is not installed or cannot run the model.
+    With the mode throughput, idle threads sleep instead of spinning, and leave the CPU to decoding. Raises
+    `EngineError` if ONNX Runtime is not installed or cannot run the model.
     """
 
     name = "onnxruntime"
@@ -82,16 +76,10 @@ class OnnxRuntimeEngine:
 
 
 class CudaEngine(OnnxRuntimeEngine):
-    """An ONNX model on the first NVIDIA GPU, with full 32-bit precision.
+    """An ONNX model on the first NVIDIA GPU, with full 32-bit precision; `mode` and `cache` have no effect.
 
-    Args:
-        model: serialised ONNX model.
-        threads: CPU threads for operators without a GPU kernel; None: all available.
-        mode: no effect.
-        cache: not used.
-
-    Raises:
-        EngineError: there is no GPU, its libraries cannot be loaded, or it cannot run the model.
+    `threads` is for operators without a GPU kernel. Raises `EngineError` if there is no GPU, its libraries cannot be
+    loaded, or it cannot run the model.
     """
 
     name = "cuda"

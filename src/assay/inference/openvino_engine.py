@@ -31,23 +31,14 @@ _BLOB_SUFFIX = ".blob"
 
 
 class CompiledModelCache:
-    """A bounded folder of compiled models, shared by processes and verified before use.
-
-    Args:
-        folder: created when the first model is stored.
-        limit: maximum total size in bytes.
-    """
+    """A folder of compiled models of at most `limit` bytes, shared by processes and verified before use."""
 
     def __init__(self, folder: Path, limit: int = MAX_CACHE_BYTES) -> None:
         self._folder = folder
         self._limit = limit
 
     def get(self, key: str) -> bytes | None:
-        """Return a compiled model, or None if it is missing or damaged.
-
-        Args:
-            key: hexadecimal digits.
-        """
+        """Return a compiled model, or None if it is missing or damaged; `key` is hexadecimal digits."""
         path = self._path(key)
         try:
             content = path.read_bytes()
@@ -165,7 +156,6 @@ class OpenVinoEngine:
 
 
 def _compile(openvino: ModuleType, model: bytes, settings: dict[str, Any], cache: Path | None) -> Any:
-    """Compile a model, or load it from the cache."""
     core = openvino_core()
     if cache is None:
         return core.compile_model(_read_model(core, model), "CPU", settings)
@@ -198,11 +188,7 @@ def _stream_count(compiled: Any) -> int:
 
 
 def import_openvino() -> ModuleType:
-    """Import OpenVINO, whose telemetry `assay.core.no_telemetry` has disabled.
-
-    Raises:
-        EngineError: OpenVINO is not installed or cannot be loaded.
-    """
+    """Import OpenVINO, whose telemetry `assay.core.no_telemetry` has disabled; `EngineError` if that fails."""
     try:
         return import_module("openvino")
     except (ImportError, OSError) as error:
@@ -211,14 +197,11 @@ def import_openvino() -> ModuleType:
 
 @lru_cache(maxsize=1)
 def openvino_core() -> Any:
-    """Return the single OpenVINO core of the process.
+    """Return the single OpenVINO core of the process; `EngineError` if OpenVINO cannot be loaded.
 
     A core installs an alternate signal stack for the thread that creates it and frees it when it is destroyed. If
     the first of two cores is destroyed first, the thread keeps a dangling stack, and the next signal kills the
     process. Therefore the core is never destroyed.
-
-    Raises:
-        EngineError: OpenVINO is not installed or cannot be loaded.
     """
     return import_openvino().Core()
 

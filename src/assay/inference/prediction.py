@@ -55,12 +55,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An image that could not be read.
-
-    Attributes:
-        source: path of the image as given, or its position, "photo 3".
-        reason: why, in a few words.
-    """
+    """An image that could not be read; `source` is its path as given, or its position, "photo 3"."""
 
     source: str
     reason: str
@@ -74,14 +69,9 @@ class Failure:
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Convert logits to probabilities in float64, without overflow.
+    """Convert logits [N, C] to probabilities in float64, without overflow.
 
-    Args:
-        logits: float array of shape [N, C].
-        temperature: divides the logits, above 0; values above 1 lower the confidence.
-
-    Returns:
-        float64 array of shape [N, C]; every row sums to 1.
+    `temperature`, above 0, divides the logits; values above 1 lower the confidence.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks" (2017), for the temperature.
     """
@@ -100,15 +90,7 @@ _MAX_THUMBNAIL_FILE_BYTES = 64 * 2**20  # larger files are not opened for a thum
 def prediction_html(
     label: str, probabilities: Mapping[str, float], source: str | None, reason: str | None, *, unknown: bool
 ) -> str:
-    """Return the prediction with a bar for each class, and the image if it can still be read.
-
-    Args:
-        label: the most probable class.
-        probabilities: probabilities of all classes.
-        source: path of the image, if it has one.
-        reason: why the prediction is unknown.
-        unknown: whether the classifier abstains.
-    """
+    """Return the prediction with a bar for each class, and the image if it can still be read."""
     confidence = format_percent(probabilities.get(label))
     why = (reason or "").replace("_", " ")
     title = f"unknown ({why}); nearest: {label} {confidence}" if unknown else f"{label} {confidence}"
@@ -120,12 +102,7 @@ def prediction_html(
 
 
 def classifier_html(info: BundleInfo, runtime: str) -> str:
-    """Return the classes, accuracy and runtime of a classifier.
-
-    Args:
-        info: metadata of its bundle.
-        runtime: the engine and the precision.
-    """
+    """Return the classes, accuracy and runtime of a classifier."""
     spec, provenance = info.preprocess, info.provenance
     figures = info.metrics.get("test") or info.metrics.get("val")
     accuracy = figures.get("accuracy") if isinstance(figures, dict) else None

@@ -61,18 +61,11 @@ def check_output_path(path: Path) -> None:
 def write_predictions(
     path: Path, rows: Iterable[PredictionRow], classes: Sequence[str], *, abstention: bool = True, suffix: str
 ) -> None:
-    """Write a table with one row per image.
+    """Write a table with one row per image; `rows` is consumed once.
 
     JSON lines contain the rows unchanged. CSV and Parquet have the columns path, label, confidence, error, with
     `abstention` also unknown, reason and novelty, and the probability of each class as `p_` and its name. CSV has
-    six decimals; missing values are empty.
-
-    Args:
-        path: the file, which is overwritten.
-        rows: output of `prediction_row`; consumed once.
-        classes: order of the classes.
-        abstention: whether to write the columns on abstention.
-        suffix: .jsonl, .csv or .parquet.
+    six decimals; missing values are empty. `suffix` is .jsonl, .csv or .parquet.
     """
     names = (*_PREDICTION_COLUMNS, *(_ABSTENTION_COLUMNS if abstention else ()))
     _WRITERS[suffix.lower()](path, rows, names, classes)

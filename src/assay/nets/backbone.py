@@ -11,11 +11,7 @@ Stages = Sequence[Sequence[nn.Module]]
 
 
 class Backbone(nn.Module, ABC):
-    """A network without its classifier.
-
-    Attributes:
-        channels: K, the number of channels of the feature map.
-    """
+    """A network without its classifier; `channels` is K, the number of channels of the feature map."""
 
     channels: int
 

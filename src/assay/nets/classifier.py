@@ -116,16 +116,10 @@ class Classifier(nn.Module):
         return stages
 
     def freeze(self, stages: int) -> None:
-        """Freeze the first `stages` stages of the backbone and unfreeze all others.
+        """Freeze the first `stages` stages of the backbone, of which the stem is the first, and unfreeze all others.
 
         A frozen stage gets no gradients and stays in evaluation mode even after `train()`: its batch norms
-        keep their statistics and its dropout is off.
-
-        Args:
-            stages: number of stages; the stem is the first one, and `depth` freezes the whole backbone.
-
-        Raises:
-            UsageError: the backbone has fewer stages.
+        keep their statistics and its dropout is off. Raises `UsageError` if the backbone has fewer stages.
         """
         if not 0 <= stages <= self.depth:
             raise UsageError(
@@ -174,8 +168,8 @@ def create_classifier(
     Args:
         spec: the network's settings, or only its name.
         classes: number of classes, two or more.
-        mean: mean of each RGB channel on a 0-1 scale; none: that of `default_normalization`.
-        std: standard deviation of each RGB channel on a 0-1 scale; none: that of `default_normalization`.
+        mean: mean of each RGB channel on a 0-1 scale; None: that of `default_normalization`.
+        std: standard deviation of each RGB channel, likewise.
         size: side of the input in pixels. Only networks of the timm library depend on it; for `convnet` it
             must leave at least one pixel after the last pooling.
 
@@ -193,15 +187,10 @@ def create_classifier(
 
 
 def default_normalization(name: str) -> tuple[Channels, Channels]:
-    """Return the mean and standard deviation of each RGB channel that a network's weights were trained with.
+    """Return the mean and standard deviation, on a 0-1 scale, of the RGB channels that a network was trained with.
 
-    On a 0-1 scale. For networks without published weights both are 0.5, which maps pixels to -1 ... 1.
-
-    Args:
-        name: one of `assay.recipe.NETWORKS`, or `timm:NAME`.
-
-    Raises:
-        AssayError: the name starts with `timm:`, and timm is not installed or has no such network.
+    For networks without published weights both are 0.5, which maps pixels to -1 ... 1. Raises `AssayError` for a
+    `timm:NAME` if timm is not installed or has no such network.
     """
     if name.startswith(TIMM_PREFIX):
         return timm_normalization(name)

@@ -9,9 +9,6 @@ from assay.recipe import ConvNetSpec
 class ConvNet(Backbone):
     """Blocks of two 3x3 convolutions, each with batch norm and ReLU, then 2x2 max pooling and dropout.
 
-    Args:
-        spec: channels of every block, and the dropout of its output.
-
     Source: the layout is that of VGG (Simonyan, Zisserman, 2014) with batch norm (Ioffe, Szegedy, 2015) and
     dropout (Srivastava et al., 2014) added.
     """

@@ -107,9 +107,8 @@ class MBConv(nn.Module):
 class EfficientNetLite(Backbone):
     """A stem, seven stages of inverted bottlenecks, and a 1x1 convolution to 1280 channels.
 
-    Args:
-        scale: width and depth relative to Lite0. The stem, the top, and the repeats of the first and the last
-            stage are not scaled.
+    `scale` is width and depth relative to Lite0; the stem, the top, and the repeats of the first and last stage are
+    not scaled.
 
     Source: Tan, Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019, and the
     Lite variants that its authors published in 2020 (tensorflow/tpu, `efficientnet/lite`).

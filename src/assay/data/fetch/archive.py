@@ -1,4 +1,4 @@
-"""Unpack untrusted zip and tar archives: no path traversal, no links, bounded size, all or nothing."""
+"""Unpack untrusted zip and tar archives: no path traversal, no links, limited size, all or nothing."""
 
 import bz2
 import gzip
@@ -26,35 +26,25 @@ _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
 class ArchivePaths:
-    """Gives every entry of one archive its place below a folder, or refuses it.
+    """Maps the entries of one archive to paths below a folder, or refuses them.
 
-    No two entries may stand at one place, also not on file systems that take `Cat` for `cat` or that
-    compose accents otherwise.
+    No two entries may have the same path, also on file systems that ignore case or normalise accents.
     """
 
     def __init__(self, archive: Path, root: Path, limit: int) -> None:
         self.archive = archive
         self.root = root
         self.files = 0
-        """Files placed so far."""
         self._limit = limit
         self._count = 0
         self._places: dict[str, tuple[str, bool]] = {}
 
     def folder(self, name: str) -> None:
-        """Make the folder that the archive calls `name`.
-
-        Raises:
-            AssayError: the name is refused.
-        """
+        """Create the folder for the entry `name`; `AssayError` if the name is refused."""
         self._make_folders(name, self._parts(name))
 
     def file(self, name: str) -> Path:
-        """Return the path, which does not exist yet, for the file that the archive calls `name`.
-
-        Raises:
-            AssayError: the name is refused.
-        """
+        """Return a path that does not exist yet for the entry `name`; `AssayError` if the name is refused."""
         parts = self._parts(name)
         if not parts or name.endswith("/"):
             raise self.refusal(name, "is a file with a folder's name")
@@ -65,7 +55,7 @@ class ArchivePaths:
         return self.root.joinpath(*parts)
 
     def refusal(self, name: str, reason: str) -> AssayError:
-        """Return the error that says why the archive was not unpacked."""
+        """Return the error for an archive that was not unpacked."""
         shown = name.encode("unicode_escape").decode("ascii")
         if len(shown) > 80:
             shown = f"{shown[:60]}…{shown[-17:]}"
@@ -77,7 +67,7 @@ class ArchivePaths:
             self.root.joinpath(*parts).mkdir(parents=True, exist_ok=True)
 
     def _place(self, name: str, parts: tuple[str, ...], *, is_file: bool) -> bool:
-        """Note what stands at a place; return whether it is new there."""
+        """Register an entry; return whether its path is new."""
         path = "/".join(parts)
         key = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
         known = self._places.setdefault(key, (path, is_file))
@@ -92,7 +82,7 @@ class ArchivePaths:
         return new
 
     def _parts(self, name: str) -> tuple[str, ...]:
-        """Split a name into its folders and the last name; `a//./b` is `a/b`."""
+        """Split a name into its components; `a//./b` is `a/b`."""
         parts = tuple(part for part in name.split("/") if part not in {"", "."})
         if name.startswith("/") or _DRIVE.match(name) or ".." in parts:
             raise self.refusal(name, "leads out of the folder")
@@ -128,18 +118,16 @@ class ArchiveLimits:
     """Limits on the size of an unpacked archive."""
 
     max_bytes: int = 50 * 1024**3
-    """Bytes in all."""
+    """Total bytes."""
     max_ratio: int = 200
-    """Bytes in all for each byte of the archive; photos hardly shrink, bombs are made of what does."""
+    """Total bytes per byte of the archive: images barely compress, archive bombs do."""
     ratio_exempt_bytes: int = 64 * 1024**2
-    """Bytes below which the ratio is not looked at."""
+    """Total bytes below which the ratio is not checked."""
     max_entries: int = 5_000_000
     """Files and folders."""
 
 
 class _Budget:
-    """Counts bytes against the limits."""
-
     def __init__(self, archive: Path, limits: ArchiveLimits) -> None:
         self.archive = archive
         self.most = min(limits.max_bytes, max(limits.ratio_exempt_bytes, limits.max_ratio * archive.stat().st_size))
@@ -152,23 +140,20 @@ class _Budget:
 
 
 def unpack(archive: Path, to: Path, limits: ArchiveLimits | None = None, *, progress: Progress = no_progress) -> Path:
-    """Unpack an archive into the new folder `to`.
+    """Unpack an archive into the new folder `to` and return it.
 
-    The format is detected by content. Modes, owners and dates in the archive are ignored. A lone folder that
-    holds all the others is left out, so that class folders stand directly in `to`.
+    The format is detected by content. Modes, owners and dates in the archive are ignored. A single top-level folder
+    that contains only folders is removed, so that class folders are directly in `to`.
 
     Args:
         archive: the file.
-        to: must not exist, or be an empty folder; while it is filled it has another name beside this one.
-        limits: what the archive may expand to.
+        to: must not exist or be empty; a temporary folder beside it is filled and renamed.
+        limits: limits on the unpacked size.
         progress: called with the step, the number done and the total.
 
-    Returns:
-        `to`.
-
     Raises:
-        AssayError: not an archive, damaged, truncated, encrypted, beyond the limits, or with an entry that
-            leaves the folder, is not a plain file or folder, or stands where another does. Nothing is left.
+        AssayError: not an archive, damaged, truncated, encrypted, beyond the limits, or with an entry that leaves
+            the folder, is not a plain file or folder, or has the path of another. Nothing is left behind.
     """
     with atomic_folder(to) as folder:
         extract(archive, folder, limits, progress=progress)
@@ -179,11 +164,7 @@ def unpack(archive: Path, to: Path, limits: ArchiveLimits | None = None, *, prog
 def extract(
     archive: Path, folder: Path, limits: ArchiveLimits | None = None, *, progress: Progress = no_progress
 ) -> None:
-    """Write an archive's files into an existing folder, as they stand; an error leaves some there.
-
-    Raises:
-        AssayError: as `unpack` does.
-    """
+    """Unpack an archive into an existing folder; an error, as for `unpack`, leaves partial results."""
     limits = limits or ArchiveLimits()
     try:
         with archive.open("rb") as stream:
@@ -210,7 +191,7 @@ def _extract_zip(stream: IO[bytes], entries: ArchivePaths, budget: _Budget, prog
         members = archive.infolist()
         for done, member in enumerate(members, 1):
             kind = stat.S_IFMT(member.external_attr >> 16)
-            # The library ends a name at NUL; `orig_filename` is what really stands there.
+            # The library truncates names at NUL; `orig_filename` is complete.
             name = member.orig_filename
             if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
                 raise entries.refusal(name, "is a link or device, not a plain file")
@@ -243,7 +224,7 @@ def _extract_tar(stream: IO[bytes], head: bytes, entries: ArchivePaths, budget: 
                     _copy(source, entries.file(member.name), budget=None)
                 counted.allow(_HEADER_BYTES)
                 progress("unpacking", min(stream.tell(), size - 1), size)
-            # The library takes a damaged header for the end; the real end is a block of zeros.
+            # The library treats a damaged header as the end; the real end is a block of zeros.
             if counted.at(archive.offset, tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("it ends in the middle")
         counted.drain()
@@ -261,7 +242,7 @@ def _decompressed(stream: IO[bytes], head: bytes) -> _PlainStream:
 
 
 class _CountingReader(io.BufferedIOBase):
-    """What the tar library reads from: counts every byte, headers too, and remembers the last of them."""
+    """Reader for the tar library that counts all bytes, including headers, and keeps the last of them."""
 
     def __init__(self, stream: _PlainStream, budget: _Budget) -> None:
         self._stream = stream
@@ -271,11 +252,10 @@ class _CountingReader(io.BufferedIOBase):
         self.count = 0
 
     def allow(self, count: int) -> None:
-        """Let so many more bytes be read: a header must not fill the memory."""
+        """Allow `count` more bytes to be read, so that a header cannot exhaust memory."""
         self._allowed = self.count + count + tarfile.RECORDSIZE
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return the next bytes, counted."""
         block = self._stream.read(-1 if size is None else size)
         self._budget.spend(len(block))
         self.count += len(block)
@@ -285,12 +265,12 @@ class _CountingReader(io.BufferedIOBase):
         return block
 
     def at(self, offset: int, size: int) -> bytes:
-        """Return bytes that were read not long ago, by their place in the tar."""
+        """Return recently read bytes, by their offset in the tar."""
         start = offset - (self.count - len(self._tail))
         return self._tail[max(start, 0) : max(start, 0) + size]
 
     def drain(self) -> None:
-        """Read to the end, where the compression keeps its checksum."""
+        """Read to the end, where the checksum of the compression is."""
         while block := self._stream.read(_BLOCK_BYTES):
             self._budget.spend(len(block))
 
@@ -307,10 +287,9 @@ def _copy(source: IO[bytes], target: Path, budget: _Budget | None) -> int:
 
 @contextmanager
 def atomic_folder(to: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `to`; rename it to `to` when the block ends well, else delete it.
+    """Yield a temporary folder beside `to`; rename it to `to` if the block succeeds, otherwise delete it.
 
-    Raises:
-        AssayError: `to` exists and is not an empty folder, or cannot be made.
+    Raises `AssayError` if `to` exists and is not an empty folder, or cannot be created.
     """
     require_unused_path(to)
     with ExitStack() as cleanup:
@@ -326,17 +305,13 @@ def atomic_folder(to: Path) -> Iterator[Path]:
 
 
 def require_unused_path(to: Path) -> None:
-    """Make sure that a folder can be made at `to` without touching anything.
-
-    Raises:
-        AssayError: something is there that is not an empty folder.
-    """
+    """Raise `AssayError` if something other than an empty folder exists at `to`."""
     if to.is_symlink() or (to.exists() and not (to.is_dir() and not any(to.iterdir()))):
         raise AssayError(f"{to} exists already and is not touched; choose another folder, or delete it first")
 
 
 def lift_single_folder(folder: Path) -> None:
-    """While all there is in `folder` is one folder that holds folders, put its content in its place."""
+    """While `folder` contains only one folder, which contains folders, replace that folder by its content."""
     while True:
         inside = [path for path in folder.iterdir() if not _is_clutter(path.name)]
         if len(inside) != 1 or not inside[0].is_dir() or not any(path.is_dir() for path in inside[0].iterdir()):

@@ -25,11 +25,11 @@ _RAR_PROGRAMS: tuple[tuple[str, ...], ...] = (
     ("unar", "-quiet", "-output-directory", "{folder}", "{archive}"),
     ("unrar", "x", "-idq", "-y", "{archive}", "{folder}/"),
 )
-"""Programs that unpack RAR and their arguments, the best first."""
+"""Programs that unpack RAR, with arguments, in order of preference."""
 
 
 def extract_rar(archive: Path, folder: Path) -> None:
-    """Unpack a RAR archive of known content into an existing, empty folder.
+    """Unpack a RAR archive of known content into an empty folder.
 
     Raises:
         AssayError: no program for it is installed, or the program failed.
@@ -64,10 +64,7 @@ _MAX_IDX_BYTES = 1 << 30
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Read one gzip-compressed IDX file of unsigned bytes.
-
-    Returns:
-        uint8 array with the dimensions that the file gives.
+    """Read a gzip-compressed IDX file of unsigned bytes; returns uint8 of the shape in the file.
 
     Raises:
         AssayError: the file is damaged, in another format, or larger than 1 GiB.
@@ -87,16 +84,10 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def write_idx(files: dict[str, tuple[Path, Path]], classes: tuple[str, ...], folder: Path, progress: Progress) -> None:
-    """Write `<split>/<class>/` folders of gray PNG files, named by their place in the publisher's file.
+    """Write `<split>/<class>/` folders of gray PNG files, named by their index in the publisher's file.
 
-    Args:
-        files: for every split the file of pictures and the file of labels.
-        classes: folder names in the order of the labels.
-        folder: an existing, empty folder.
-        progress: called with the step, the number done and the total.
-
-    Raises:
-        AssayError: a file cannot be read, or pictures and labels do not belong together.
+    `files` maps every split to its files of images and of labels; `classes` are folder names in label order. Raises
+    `AssayError` if a file cannot be read, or images and labels do not match.
     """
     parts = {split: (read_idx(pictures), read_idx(labels)) for split, (pictures, labels) in files.items()}
     done, total = 0, sum(len(labels) for _, labels in parts.values())
@@ -112,9 +103,9 @@ def write_idx(files: dict[str, tuple[Path, Path]], classes: tuple[str, ...], fol
 
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-"""Class names in the order of the labels 0-9."""
+"""Class names in label order."""
 CIFAR10_VEHICLES = frozenset({"airplane", "automobile", "ship", "truck"})
-"""The classes that make up `vehicle`; the other six make up `animal`."""
+"""Classes merged to `vehicle`; the other six are merged to `animal`."""
 _CIFAR10_SIDE = 32
 _CIFAR10_RECORD_BYTES = 1 + 3 * _CIFAR10_SIDE * _CIFAR10_SIDE
 
@@ -122,15 +113,8 @@ _CIFAR10_RECORD_BYTES = 1 + 3 * _CIFAR10_SIDE * _CIFAR10_SIDE
 def write_cifar10(source: Path, folder: Path, progress: Progress) -> None:
     """Write `train/<class>/` and `test/<class>/`, and the two-class manifest `vehicle-animal.csv`.
 
-    The PNG files hold exactly the publisher's pixels; their numbers are the places in the publisher's files.
-
-    Args:
-        source: folder with `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`, at any depth.
-        folder: an existing, empty folder.
-        progress: called with the step, the number done and the total.
-
-    Raises:
-        AssayError: a file is missing or is not in this format.
+    `source` contains `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin` at any depth. The PNG files are
+    lossless and numbered by index in the publisher's files. Raises `AssayError` if a file is missing or invalid.
     """
     parts = {"train": [f"data_batch_{number}.bin" for number in range(1, 6)], "test": ["test_batch.bin"]}
     batches = {split: [_read_records(_find_batch(source, name)) for name in names] for split, names in parts.items()}
@@ -175,23 +159,15 @@ def _iter_images(files: list[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
 
 
 ELPV_CLASSES = ("functional", "defective")
-"""A cell is defective from a defect probability of one half on."""
+"""A cell is defective from a defect probability of 0.5."""
 
 
 def prepare_elpv(to: Path) -> Path:
-    """Write the cells of the installed package `elpv-dataset` into the new folder `to`.
+    """Write the cells of the installed package `elpv-dataset` into the new folder `to`; return the manifest.
 
-    A folder that this function made before is left as it is.
-
-    Args:
-        to: gets `functional/`, `defective/` and `manifest.csv` with path, label and source_label, the kind
-            of cell (`mono` or `poly`).
-
-    Returns:
-        The manifest.
-
-    Raises:
-        AssayError: the package is not installed, or `to` holds something else.
+    The folder gets `functional/`, `defective/` and `manifest.csv` with path, label and source_label, the cell type
+    (`mono` or `poly`). If this function has filled it before, it is unchanged. Raises `AssayError` if the package is
+    not installed or `to` has other content.
     """
     manifest = to / "manifest.csv"
     if not (manifest.is_file() and all((to / label).is_dir() for label in ELPV_CLASSES)):
@@ -215,12 +191,8 @@ def find_installed_elpv() -> Path | None:
 def write_elpv(source: Path, folder: Path) -> None:
     """Copy the cells from the publisher's layout (`labels.csv` and `images/`) into class folders.
 
-    Args:
-        source: folder with `labels.csv`, whose lines hold path, probability and kind between blanks.
-        folder: an existing folder.
-
-    Raises:
-        AssayError: the list cannot be read or names a picture that is not there.
+    Lines of `labels.csv` are path, probability and cell type, separated by spaces. Raises `AssayError` if it cannot
+    be read or lists a missing image.
     """
     rows = _read_elpv_labels(source / "labels.csv")
     for label in ELPV_CLASSES:

@@ -16,19 +16,19 @@ from assay.data.fetch.registry import REGISTRY, RegisteredDataset, RemoteFile
 from assay.recipe.base import closest_match
 
 SOURCE_FILE = ".source.json"
-"""File in every fetched folder that says where its photos come from and what they may be used for."""
+"""File in every fetched folder with the source and licence of the images."""
 _ARCHIVE_SUFFIXES = (".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tbz2", ".txz", ".tar", ".zip")
 
 
 @dataclass(frozen=True)
 class FetchResult:
-    """Where a data set is now."""
+    """A fetched data set."""
 
     folder: Path
     written: bool
-    """Whether it was written by this call; else it was there already."""
+    """Whether this call wrote it; False: it already existed."""
     dataset: RegisteredDataset | None
-    """What the catalogue knows of it."""
+    """Its registry entry, if any."""
 
 
 def fetch(
@@ -43,21 +43,20 @@ def fetch(
     """Fetch a data set into a new folder.
 
     Args:
-        source: a name of the catalogue, an address of a zip or tar archive, or the path of one.
-        to: the folder to make; by default the name, or the archive's name without its ending, right here.
-        sha256: what an archive's SHA-256 must be; the catalogue knows its own.
-        downloads: folder with the data set's files where they were downloaded by other means; then nothing
-            is sent over the network.
-        limits: what an archive may expand to.
+        source: a registry name, or the URL or path of a zip or tar archive.
+        to: the folder; by default the name, or the archive's name without suffix, in the working directory.
+        sha256: expected SHA-256 of an archive; the registry has its own.
+        downloads: folder with the already downloaded files; then the network is not used.
+        limits: limits on the unpacked size.
         progress: called with the step, the number done and the total.
 
     Returns:
-        Where it is. A folder that was fetched from the same source before is left as it is.
+        The location. A folder fetched earlier from the same source is unchanged.
 
     Raises:
-        UsageError: the source is no name, address or file.
-        AssayError: the folder holds something else, there is no network, a hash is wrong, an archive is
-            refused. No half data set is left, but downloads that can be resumed are.
+        UsageError: the source is no name, URL or file.
+        AssayError: the folder has other content, the network fails, a hash is wrong or an archive is refused. No
+            partial data set is left, except downloads that can be resumed.
     """
     if source in REGISTRY:
         if sha256 is not None:
@@ -85,7 +84,7 @@ def fetch_dataset(
     downloads: Path | None = None,
     progress: Progress = no_progress,
 ) -> FetchResult:
-    """Fetch a data set of the catalogue; arguments, result and errors as those of `fetch`."""
+    """Fetch a data set of the registry; arguments, result and errors as for `fetch`."""
     to = to or Path(dataset.name)
     if _is_fetched(to, dataset.name):
         return FetchResult(to, written=False, dataset=dataset)
@@ -166,7 +165,6 @@ def _local_file(remote: RemoteFile, downloads: Path) -> Path:
 
 
 def _download_folder(to: Path) -> Path:
-    """Where the downloads for the folder `to` wait."""
     return to.with_name(f".{to.name}.download")
 
 

@@ -10,7 +10,7 @@ from assay.data.fetch.archive import extract, lift_single_folder
 from assay.data.fetch.converters import extract_rar, find_installed_elpv, write_cifar10, write_elpv, write_idx
 
 DatasetWriter = Callable[[Mapping[str, Path], Path, Progress], None]
-"""From downloaded files by name, into an empty folder."""
+"""Converts downloaded files, by name, to class folders in an empty folder."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class RemoteFile:
     size: int
     """Bytes."""
     equivalent_sha256: frozenset[str] = frozenset()
-    """SHA-256 of files that hold the same but are compressed otherwise, for files fetched elsewhere."""
+    """SHA-256 of the same content compressed differently, for files from other sources."""
 
 
 @dataclass(frozen=True)
 class RegisteredDataset:
-    """What is needed to fetch one data set and to use it rightly."""
+    """Source, licence and conversion of one data set."""
 
     name: str
     summary: str
@@ -38,11 +38,11 @@ class RegisteredDataset:
     licence: str
     citation: str
     usage: str
-    """The command to try next; `{folder}` stands for the data set's folder."""
+    """The command to try next; `{folder}` is replaced by the data set's folder."""
     installed: Callable[[], Path | None] = lambda: None
-    """The unpacked files where a package of this machine has them."""
+    """Returns the unpacked files of an installed package, if there is one."""
     write_installed: Callable[[Path, Path], None] | None = None
-    """From those into an empty folder."""
+    """Writes those files into an empty folder."""
 
     @property
     def size(self) -> int:
@@ -201,4 +201,4 @@ _DATASETS = (
 )
 
 REGISTRY: Mapping[str, RegisteredDataset] = {dataset.name: dataset for dataset in _DATASETS}
-"""Every data set by name, in alphabetical order."""
+"""All data sets by name, in alphabetical order."""

@@ -1,7 +1,6 @@
-"""Limits on the work that decoding a file may cost, checked from its structure before any pixel is decoded.
+"""Limits on the work of decoding a file, checked from its structure before any pixel is decoded.
 
-A file's size and number of pixels do not limit it: a JPEG of 100 kB can ask for thousands of passes over 16
-million pixels.
+File size and number of pixels are no limit: a JPEG of 100 kB can require thousands of passes over 16 million pixels.
 """
 
 from collections.abc import Callable
@@ -22,17 +21,10 @@ _CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
 
 
 def check_complexity(data: bytes, kind: str) -> None:
-    """Refuse a file that takes far more work to decode than its number of pixels justifies.
+    """Raise `ComplexityLimitExceeded` for a file that takes far more work to decode than its pixels justify.
 
     The limits allow an image of 16 megapixels about one second of one core; above that, time grows with the
     number of pixels. What Pillow parses in Python is limited by `bounded_stream`.
-
-    Args:
-        data: the whole file.
-        kind: format as named by `sniff`.
-
-    Raises:
-        ComplexityLimitExceeded: names what exceeds which limit.
     """
     if check := _CHECKS.get(kind):
         check(data)

@@ -28,10 +28,7 @@ _MAX_DEPTH: Final = 8
 
 
 def check_avif(data: bytes) -> None:
-    """Check the number of boxes, items and coded frames of an AVIF file.
-
-    Raises:
-        ComplexityLimitExceeded: there are too many.
+    """Check the number of boxes, items and coded frames of an AVIF file; raises `ComplexityLimitExceeded`.
 
     Source: ISO/IEC 14496-12 (2022), 8.11.3 and 8.7; AV1 bitstream specification (2019), 5.3.
     """
@@ -60,11 +57,7 @@ class _Budget:
         self._spent = dict.fromkeys(self._most, 0)
 
     def spend(self, what: str, amount: int = 1) -> None:
-        """Add to a count.
-
-        Raises:
-            ComplexityLimitExceeded: the count exceeds its limit.
-        """
+        """Add to a count; `ComplexityLimitExceeded` above its limit."""
         self._spent[what] += amount
         if self._spent[what] > self._most[what]:
             raise ComplexityLimitExceeded(what, self._spent[what], self._most[what])
@@ -121,8 +114,6 @@ def _items(data: bytes, position: int, end: int, inside: int, budget: _Budget) -
 
 
 class _FieldReader:
-    """Reads consecutive integers of given lengths."""
-
     def __init__(self, data: bytes, position: int, end: int) -> None:
         self.data, self.position, self.end = data, position, end
 
@@ -133,7 +124,6 @@ class _FieldReader:
 
 
 def _check_samples(data: bytes, boxes: list[tuple[bytes, int, int]], budget: _Budget) -> None:
-    """Count the frames in the first sample of each track."""
     places, lengths = [], []
     for kind, start, _ in boxes:
         if kind not in {b"stsz", b"stco", b"co64"}:
@@ -205,10 +195,7 @@ class _ImageSize:
 
 
 def check_jpeg2000(data: bytes) -> None:
-    """Check the number of tiles, code blocks, precincts and packets that the headers of a JPEG 2000 declare.
-
-    Raises:
-        ComplexityLimitExceeded: there are too many.
+    """Check the tiles, code blocks, precincts and packets that a JPEG 2000 declares; raises `ComplexityLimitExceeded`.
 
     Source: ISO/IEC 15444-1 (2019), Annexes A and B.
     """

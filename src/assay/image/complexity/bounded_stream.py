@@ -16,12 +16,9 @@ _UNBOUNDED_BYTES: Final = 32_768
 
 
 class ComplexityLimitExceeded(Exception):  # noqa: N818 - made a DecodeError by whoever opens the file
-    """Decoding a file would take too much work. Of a type that Pillow does not catch as damage.
+    """Decoding a file would take too much work. Pillow does not treat this type as damage.
 
-    Args:
-        what: the counted things in the plural: "scans".
-        found: their number, as far as they were counted.
-        most: the limit.
+    `what` names the counted things in the plural ("scans"), `found` is the number counted so far, `most` the limit.
     """
 
     def __init__(self, what: str, found: int, most: int) -> None:
@@ -46,11 +43,7 @@ class BoundedStream(io.BytesIO):
         self._most_bytes = self._bytes_left = max_total_bytes(len(data))
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read as `io.BytesIO` does.
-
-        Raises:
-            ComplexityLimitExceeded: the file was read too often or too much.
-        """
+        """Read like `io.BytesIO`; `ComplexityLimitExceeded` if the file was read too often or too much."""
         data = super().read(size)
         self._reads_left -= 1
         self._bytes_left -= len(data)
@@ -59,11 +52,7 @@ class BoundedStream(io.BytesIO):
         return data
 
     def seek(self, position: int, whence: int = 0, /) -> int:
-        """Seek as `io.BytesIO` does.
-
-        Raises:
-            ComplexityLimitExceeded: the file was read too often.
-        """
+        """Seek like `io.BytesIO`; `ComplexityLimitExceeded` if the file was read too often."""
         self._reads_left -= 1
         if self._reads_left < 0:
             self._refuse()

@@ -26,10 +26,7 @@ _EXTENSION, _PICTURE, _COMMENT = 0x21, 0x2C, 0xFE
 
 
 def check_gif(data: bytes) -> None:
-    """Check the total length of the comments of a GIF file.
-
-    Raises:
-        ComplexityLimitExceeded: they are too long.
+    """Check the total length of the comments of a GIF file; raises `ComplexityLimitExceeded`.
 
     Source: GIF89a specification (CompuServe, 1990), sections 15 to 24.
     """
@@ -58,7 +55,6 @@ def check_gif(data: bytes) -> None:
 
 
 def _palette_length(flags: int) -> int:
-    """Return the length of a palette in bytes."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
@@ -89,10 +85,7 @@ _MAX_EXIF_BLOCKS: Final = 4
 
 
 def check_png(data: bytes) -> None:
-    """Check the number of chunks, colour profiles and blocks of Exif data of a PNG file.
-
-    Raises:
-        ComplexityLimitExceeded: there are too many.
+    """Check the number of chunks, colour profiles and Exif blocks of a PNG file; raises `ComplexityLimitExceeded`.
 
     Source: PNG Specification, third edition (W3C, 2025), section 5.
     """
@@ -147,10 +140,7 @@ _RESOURCE: Final = b"8BIM"
 
 
 def check_jpeg(data: bytes) -> None:
-    """Check the number of scans, segments and Photoshop resources of a JPEG file.
-
-    Raises:
-        ComplexityLimitExceeded: there are too many.
+    """Check the number of scans, segments and Photoshop resources of a JPEG; raises `ComplexityLimitExceeded`.
 
     Source: ITU-T T.81 (1992), Annex B.
     """

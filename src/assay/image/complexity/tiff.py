@@ -35,13 +35,10 @@ _MAX_STARTS: Final = 16
 
 
 def check_tiff(data: bytes) -> None:
-    """Check the number of strips or tiles of a TIFF file's first image, and their bytes.
+    """Check the number and bytes of strips or tiles of a TIFF's first image; raises `ComplexityLimitExceeded`.
 
     All strips may share the same bytes, each of which is decompressed anew. Other directories are read
     through a bounded stream.
-
-    Raises:
-        ComplexityLimitExceeded: there are too many.
 
     Source: TIFF, revision 6.0 (1992), section 2; BigTIFF design of libtiff.
     """
@@ -73,11 +70,7 @@ def _sum(data: bytes, kind: int, count: int, position: int) -> int:
 
 
 def check_embedded_exif(data: bytes) -> None:
-    """Check Exif data anywhere in a file.
-
-    Raises:
-        ComplexityLimitExceeded: their values are many times longer than the data.
-    """
+    """Check Exif data anywhere in a file; `ComplexityLimitExceeded` if its values are many times longer than it."""
     for start in _EXIF_STARTS:
         position = data.find(start)
         for _ in range(_MAX_STARTS):
@@ -88,15 +81,10 @@ def check_embedded_exif(data: bytes) -> None:
 
 
 def check_exif_values(exif: bytes) -> None:
-    """Check the memory that the values of the directories take.
+    """Check the memory that the values of Exif data, starting at their TIFF header, take.
 
-    Pillow copies all of them: 5,000 entries that share the same 60 kB take 300 MB.
-
-    Args:
-        exif: Exif data from their TIFF header on.
-
-    Raises:
-        ComplexityLimitExceeded: the values are many times longer than the data, or too many.
+    Pillow copies all of them: 5,000 entries that share the same 60 kB take 300 MB. Raises `ComplexityLimitExceeded` if
+    they are many times longer than the data, or too many.
     """
     layout = _layout(exif)
     if layout is None or len(exif) < _SMALL_EXIF:
@@ -122,8 +110,7 @@ def check_exif_values(exif: bytes) -> None:
 def count_directories(data: bytes) -> int:
     """Count the images of a TIFF file, at least 1; Pillow would parse each of them twice for that.
 
-    Raises:
-        ComplexityLimitExceeded: there are too many.
+    Raises `ComplexityLimitExceeded` if there are too many.
 
     Source: TIFF, revision 6.0 (1992), section 2; BigTIFF design of libtiff.
     """
