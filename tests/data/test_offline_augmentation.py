@@ -203,14 +203,14 @@ def test_killed_run_goes_on(source: Path, tmp_path: Path) -> None:
     program = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from assay.data import assign_splits, scan\n"
-        "from assay.data.offline_augmentation import write_augmented\n"
+        "from assay.data import assign_splits, load_dataset\n"
+        "from assay.data.offline_augmentation import write_augmented_dataset\n"
         "from assay.recipe import AugmentSpec, SplitSpec\n"
         "source, out, spec = sys.argv[1:]\n"
-        "data = assign_splits(scan(source), SplitSpec(train=0.5, val=0.25, test=0.25), seed=0)\n"
+        "data = assign_splits(load_dataset(source), SplitSpec(train=0.5, val=0.25, test=0.25), seed=0)\n"
         "def die(what, done, total):\n"
         "    if done >= 20: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "write_augmented(data, AugmentSpec.model_validate_json(spec), Path(out), 1, progress=die)\n"
+        "write_augmented_dataset(data, AugmentSpec.model_validate_json(spec), Path(out), 1, progress=die)\n"
     )
     command = [sys.executable, "-c", program, str(source), str(tmp_path / "out"), SPEC.model_dump_json()]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL

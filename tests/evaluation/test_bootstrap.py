@@ -113,7 +113,7 @@ def test_weighted_area_agrees_with_scikit_learn(photos: list[tuple[float, bool, 
 
 
 def test_many_photos_take_fewer_resamples_but_still_some(make: Make, monkeypatch: pytest.MonkeyPatch):
-    module = sys.modules["assay.evaluation.intervals"]
+    module = sys.modules["assay.evaluation.bootstrap"]
     monkeypatch.setattr(module, "_MAX_AUC_WORK", 1)
     monkeypatch.setattr(module, "_MAX_CELLS", 100)
     predictions = make([0, 1, 2] * 20, skill=1.0)

@@ -91,7 +91,7 @@ def test_significance(make: Make):
 
 def test_what_cannot_be_compared(make: Make):
     item = make([0, 1, 2])
-    with pytest.raises(AssayError, match=r"not evaluated on the same photos \(1 were seen by one only\)"):
+    with pytest.raises(AssayError, match=r"not evaluated on the same photos \(1 occur in one evaluation only\)"):
         compare(item, item.take([0, 1]))
     with pytest.raises(AssayError, match="same photos"):
         compare(item.take([]), item.take([]))
