@@ -38,7 +38,7 @@ def check(
     ] = 0.01,
     model: Annotated[
         Path | None,
-        typer.Option(help="Also list likely label errors, by a .assay file or the predictions.npz of a crossval."),
+        typer.Option(help="Also list likely label errors, found with a .assay file or a crossval's predictions.npz."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print all findings as JSON.")] = False,
 ) -> None:

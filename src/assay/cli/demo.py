@@ -19,7 +19,7 @@ def demo(
 ) -> None:
     """Train, evaluate and use a defect classifier on 2,624 photos of solar cells.
 
-    Needs the package extra `demo`, then no network. Takes about a minute on two CPU cores.
+    Needs the package extra `demo`; works offline. Takes about a minute on two CPU cores.
 
     Example: assay demo
     """

@@ -222,7 +222,7 @@ def compare(
     csv: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
-    """Compare classifiers and test whether their differences to the best are significant.
+    """Compare classifiers and test whether their differences from the best are significant.
 
     Predictions on the same test photos (or validation photos if there is no test split) are compared in
     pairs.

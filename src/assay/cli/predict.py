@@ -33,7 +33,7 @@ def predict(
     """Classify photos. Files in folders that are not images are skipped.
 
     With --out, results are saved as they are computed; to resume an interrupted run, repeat the command.
-    Photos that cannot be read are listed, and the exit code is 1 if there is any.
+    Photos that cannot be read are listed, and the exit code is 1 if there are any.
 
     Example: assay predict model.assay photos/ --out predictions.csv
     """

@@ -122,7 +122,7 @@ def serve(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Manifest of the dataset that is relabelled.", rich_help_panel=_WEB_PANEL),
+        typer.Option(help="Manifest of the dataset to relabel.", rich_help_panel=_WEB_PANEL),
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Manifest that new labels are written to.", rich_help_panel=_WEB_PANEL)

@@ -75,7 +75,7 @@ def rotate(
     folder: _FolderOption = None,
     json: _JsonOption = False,
 ) -> None:
-    """Replace a key by a new one for the same client, or add a new master secret.
+    """Replace a key with a new one for the same client, or add a new master secret.
 
     Example: assay keys rotate ak_k3v9m2x7p4q8w6zt --grace 2d
     """
@@ -159,7 +159,7 @@ _REQUEST_COLUMNS = ("time", "client", "status", "result", "confidence", "ms", "m
 def request_log(
     source: Annotated[
         str | None,
-        typer.Argument(help="A requests.sqlite or mongodb://HOST/DATABASE. (default: where `assay serve` writes it)"),
+        typer.Argument(help="An SQLite file or mongodb://HOST/DATABASE. (default: where `assay serve` writes it)"),
     ] = None,
     *,
     client: Annotated[str | None, typer.Option(help="Only requests of this client.")] = None,
