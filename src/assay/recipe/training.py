@@ -147,7 +147,7 @@ class TrainSpec(Settings):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target that is spread evenly over all classes."""
     balance: Literal["none", "sampler", "weights"] = "none"
-    """sampler: draw all classes equally often; weights: weight the loss by inverse class frequency."""
+    """sampler: draw all classes equally often; weights: weight the loss by inverse class frequency; none: neither."""
     early_stopping: EarlyStoppingSpec | None = EarlyStoppingSpec()
     """null: train for all epochs."""
     gradient_clip: Annotated[float, Field(gt=0)] | None = None
