@@ -91,7 +91,7 @@ def test_every_size_has_an_upper_bound(override: str) -> None:
 def test_a_network_that_no_bundle_holds_is_refused_at_once(overrides: list[str]) -> None:
     net = load_recipe("custom-resnet", overrides).net
     begin = time.process_time()
-    with pytest.raises(UsageError, match="ONNX files end at 2 GiB"):
+    with pytest.raises(UsageError, match="ONNX files are limited to 2 GiB"):
         check_model_size(net, 2, 32)
     assert time.process_time() - begin < 20
 
@@ -100,7 +100,7 @@ def test_a_network_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyP
     net = load_recipe("custom-resnet", []).net
     check_model_size(net, 2, 32)
     monkeypatch.setattr(build_model, "free_memory", lambda: 1 << 20)
-    with pytest.raises(UsageError, match=r"training takes 4 times as much and 0\.0 GiB are free"):
+    with pytest.raises(UsageError, match=r"training needs 4 times as much, but 0\.0 GiB are free"):
         check_model_size(net, 2, 32)
     monkeypatch.setattr(build_model, "free_memory", lambda: 0)
     check_model_size(net, 2, 32)

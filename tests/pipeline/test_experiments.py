@@ -96,7 +96,7 @@ def test_the_answers_are_those_of_the_folds_bundles(stopped: Stopped):
 
 def test_the_table_is_mean_and_standard_deviation_over_the_runs(stopped: Stopped):
     result = stopped.result
-    values = [item.figures["val"].loss for item in result.runs]
+    values = [item.metrics["val"].loss for item in result.runs]
     spread = result.summaries["val", "loss"]
     assert spread.mean == pytest.approx(np.mean(values))
     assert spread.std == pytest.approx(np.std(values, ddof=1))

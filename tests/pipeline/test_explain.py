@@ -197,10 +197,10 @@ def test_threads_get_the_maps_of_their_own_photos(dense: Classifier, planted: Pl
 def test_a_bundle_that_tells_nothing_of_its_head_is_refused(dense: Classifier, tmp_path: Path):
     assert dense.bundle is not None
     amend_bundle(dense.bundle, {"provenance": Provenance(recipe={"net": 3})}, path=tmp_path / "a.assay")
-    with pytest.raises(BundleError, match="its recipe cannot be read"):
+    with pytest.raises(BundleError, match=r"the recipe in .* cannot be read"):
         create_explainer(Classifier.load(tmp_path / "a.assay"))
     amend_bundle(dense.bundle, {"provenance": Provenance()}, path=tmp_path / "b.assay")
-    with pytest.raises(BundleError, match="not those of the head in its recipe"):
+    with pytest.raises(BundleError, match="do not match the head of its recipe"):
         rebuild_head(Bundle.open(tmp_path / "b.assay"))
-    with pytest.raises(AssayError, match="has no bundle"):
+    with pytest.raises(AssayError, match="was not loaded from a bundle"):
         create_explainer(Classifier(dense.info, dense.engine))

@@ -101,7 +101,7 @@ def test_test_photos_are_never_opened_for_it(
 def test_folds_judge_every_photo_once_and_tell_their_spread(recipe_file: Path, colours: Path, tmp_path: Path):
     found = tune_probe(colours, recipe_file, [*PROBE, "train.lr=0.02,0.1"], tmp_path / "a", folds=3)
     assert [len(item.bests) for item in found.trials] == [3, 3]
-    assert found.best.spread is not None
+    assert found.best.accuracy_std is not None
     assert "±" in found.text
     assert found.to_dict()["folds"] == 3
 
@@ -161,6 +161,6 @@ def test_batch_norm_with_single_photos_is_refused_before_anything_is_tried(
     colours: Path, recipe_file: Path, tmp_path: Path
 ):
     settings = [*PROBE, "net.head.hidden=[4]", "net.head.batch_norm=true", "train.batch_size=16,1"]
-    with pytest.raises(UsageError, match="two photos a batch"):
+    with pytest.raises(UsageError, match="two photos per batch"):
         tune_probe(colours, recipe_file, settings, tmp_path / "a")
     assert not (tmp_path / "a").exists()

@@ -23,7 +23,7 @@ from assay.evaluation import Predictions
 from assay.image import Preprocess
 from assay.inference import AUTO, Classifier, Engine, NoveltyDetector, create_engine
 from assay.pipeline.calibrate import ConfidenceCalibration, fit_abstention, sample_per_class
-from assay.pipeline.evaluate import class_mapping_for
+from assay.pipeline.evaluation_data import class_mapping_for
 from assay.pipeline.predict_dataset import predict_dataset
 from assay.recipe import AbstainSpec, Recipe
 

@@ -1,0 +1,75 @@
+"""Labelled data for a finished classifier: its class mapping, and overlap with the images it was trained on.
+
+Needs no torch.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from assay.bundle import BundleInfo
+from assay.core.errors import AssayError
+from assay.data import Dataset, Sample, read_manifest
+from assay.data.dataset import ClassMapping
+from assay.data.loading import list_source
+from assay.inference import Classifier
+from assay.pipeline.run_folder import Run
+from assay.recipe import Layout, Recipe
+
+
+def class_mapping_for(info: BundleInfo, data: Path, layout: Layout = "auto") -> ClassMapping | None:
+    """Return the class mapping of a classifier's recipe, unless the data is labelled with its classes.
+
+    Args:
+        info: of the bundle.
+        data: labelled images.
+        layout: how folders are interpreted.
+
+    Raises:
+        AssayError: the data cannot be read.
+    """
+    mapping = Recipe.model_validate(info.provenance.recipe).data.class_mapping
+    if mapping is None or set(list_source(data, layout).labels) <= set(info.classes):
+        return None
+    return mapping
+
+
+def find_run(classifier: Classifier) -> Run | None:
+    """Return the run whose folder holds the bundle; None if the bundle was moved or the run is incomplete."""
+    if classifier.bundle is None:
+        return None
+    try:
+        run = Run.open(Path(classifier.bundle.path).parent)
+    except AssayError:
+        return None
+    return run if run.done and run.manifest.is_file() else None
+
+
+def training_samples(run: Run | None) -> tuple[Sample, ...]:
+    """Return the images that a run was trained on; none without a run."""
+    return () if run is None else read_manifest(run.manifest, run.classes).part("train")
+
+
+def overlap_warning(
+    classifier: Classifier, dataset: Dataset, samples: Sequence[Sample], trained_on: Iterable[Sample]
+) -> str:
+    """Warn if images to evaluate on were used for training, as far as it is known.
+
+    Args:
+        classifier: to be evaluated.
+        dataset: the images' dataset.
+        samples: the images to evaluate on.
+        trained_on: see `training_samples`.
+
+    Returns:
+        A sentence; empty without a known overlap.
+    """
+    known = {sample.digest for sample in trained_on} - {None}
+    count = sum(sample.digest in known for sample in samples)
+    optimistic = "so the metrics are higher than for new photos"
+    if count:
+        return f"{count:,} of these {len(samples):,} photos were used for training, {optimistic}."
+    if not known and dataset.fingerprint == classifier.info.provenance.data:
+        splits = {sample.split for sample in samples}
+        if "train" in splits or None in splits:
+            return f"these photos include those that the classifier was trained on, {optimistic}."
+    return ""
