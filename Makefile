@@ -7,12 +7,15 @@ BIN := .venv/bin
 demo: .venv/.demo
 	$(BIN)/assay demo
 
+# Two workers that each start a thread per core would only wait for each other.
+TEST_ENV := OMP_NUM_THREADS=1
+
 test: .venv/.dev
-	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
+	$(TEST_ENV) $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 # With the tests that take minutes: the demo, notebooks, kills at any moment, all explanations.
 test-all: .venv/.dev
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(TEST_ENV) HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 --dist worksteal
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -34,8 +34,9 @@ BuildOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 # A machine that does other work at the same time must not fail an example; one that hangs is ended by the timeout.
-settings.register_profile("assay", deadline=timedelta(seconds=5))
-settings.load_profile("assay")
+settings.register_profile("thorough", deadline=timedelta(seconds=5))
+settings.register_profile("quick", deadline=timedelta(seconds=5), max_examples=30)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 # A shell starts what runs in the background with Ctrl-C switched off, for its children too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
