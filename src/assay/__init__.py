@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from assay.inference import Classifier, Failure, Prediction, load
     from assay.pipeline.train import train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["Classifier", "Failure", "Prediction", "__version__", "load", "train"]
 
