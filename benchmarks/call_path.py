@@ -26,10 +26,10 @@ import assay
 from assay.image import Preprocess
 from assay.inference import Classifier
 from assay.serving.app import create_app
-from assay.serving.auth.origins import OriginPolicy
+from assay.serving.auth.csrf import OriginPolicy
 from assay.serving.cache.result_cache import make_cache
 from assay.serving.components import Components
-from assay.serving.models import ModelRegistry
+from assay.serving.model_registry import ModelRegistry
 from assay.serving.service import Service
 from assay.serving.settings import CacheSettings, ModelSource, ServeSettings
 from assay.serving.telemetry import NullTelemetry

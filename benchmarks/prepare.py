@@ -20,7 +20,7 @@ from assay.bundle.writer import write_bundle
 from assay.core.cpu import cpu_count
 from assay.image import Preprocess
 from assay.inference import ENGINES
-from assay.nets import Classifier, create_classifier
+from assay.nets import ClassifierNetwork, create_classifier
 from assay.recipe import NetSpec, PreprocessSpec
 
 CLASSES = 10
@@ -32,7 +32,7 @@ REGIONS = {"whole": (0.0, 0.0, 1.0, 1.0), "region": (0.0, 0.0, 1.0, 0.3)}
 class Plain(nn.Module):
     """The network as others know it: normalised float32 [N, 3, S, S] in, logits out."""
 
-    def __init__(self, network: Classifier) -> None:
+    def __init__(self, network: ClassifierNetwork) -> None:
         super().__init__()
         self.backbone, self.head = network.backbone, network.head
 
@@ -57,7 +57,7 @@ def extract_photos(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.jpg"))
 
 
-def make_bundle(path: Path, network: Classifier, photos: list[Path], roi: tuple[float, ...]) -> None:
+def make_bundle(path: Path, network: ClassifierNetwork, photos: list[Path], roi: tuple[float, ...]) -> None:
     """Write a bundle whose int8 model answers, as training would."""
     spec = PreprocessSpec(resize_mode="stretch", roi=roi, size=SIDE, mean=MEAN, std=STD)
     preprocess = Preprocess(spec)

@@ -22,7 +22,7 @@ from assay.data import Dataset, PreprocessedImages
 from assay.data.fetch.converters import prepare_elpv
 from assay.data.loading import load_split_dataset
 from assay.image import Preprocess
-from assay.pipeline.build_model import build_model
+from assay.pipeline.build_network import build_model
 from assay.pipeline.cached_embeddings import FrozenBackbone, labelled_pixels
 from assay.pipeline.tune import tune_probe
 from assay.recipe import Recipe, load_recipe

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from assay.data import Sample, make_folds
-from assay.data.cache import cache_folder
+from assay.data.array_cache import cache_folder
 from assay.data.fetch.converters import CIFAR10_VEHICLES, prepare_elpv
 from assay.data.loading import load_split_dataset
 from assay.evaluation import (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.benchmark.results import MeasurementError, run_measurement
+from assay.benchmark.measurement import MeasurementError, run_measurement
 from assay.benchmark.worker import BATCHES, MeasurementJob
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from assay.benchmark.figures import write_benchmark
-from assay.benchmark.results import Measurement, MeasurementError
+from assay.benchmark.measurement import Measurement, MeasurementError
 from assay.benchmark.runner import SYNTHETIC_PHOTO, benchmark_model, load_average, machine_info, synthetic_photo
 from assay.benchmark.worker import MeasurementJob, StageTimes, ThroughputSetting
 from assay.bundle import BundleError

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from assay.bundle.onnx_check import check_onnx, operator_names
+from assay.bundle.onnx_validation import check_onnx, operator_names
 
 Place = Callable[[onnx.TensorProto], onnx.ModelProto]
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto
 
-from assay.bundle.onnx_check import BYTES, FIXED32, FIXED64, VARINT, iter_fields
+from assay.bundle.onnx_validation import BYTES, FIXED32, FIXED64, VARINT, iter_fields
 
 
 def read(content: bytes) -> list[tuple[int, int, object]]:

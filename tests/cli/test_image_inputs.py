@@ -9,7 +9,7 @@ from PIL import Image
 
 from assay.cli.options import expand_image_paths
 from assay.core.errors import UsageError
-from assay.image.skipped_files import SkippedFiles
+from assay.image.ignore_rules import SkippedFiles
 
 
 @pytest.fixture

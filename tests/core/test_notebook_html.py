@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.core import notebook_html
-from assay.core.text import printable
+from assay.core.printable_text import printable
 
 
 class _Page(HTMLParser):

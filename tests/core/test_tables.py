@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.core.printable_text import printable
 from assay.core.tables import (
     align_columns,
     display_width,
@@ -16,7 +17,6 @@ from assay.core.tables import (
     write_csv,
     write_json,
 )
-from assay.core.text import printable
 
 
 @pytest.mark.parametrize(

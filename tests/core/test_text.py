@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.core.text import printable, printable_json, printable_lines
+from assay.core.printable_text import printable, printable_json, printable_lines
 
 HOSTILE = st.text(st.one_of(st.characters(), st.sampled_from("\x1b\x07\x9b\u202e\u2066\u200b\u2028\n\r\t\ufeff")))
 

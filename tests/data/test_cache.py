@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from assay.core.errors import AssayError
-from assay.data import Dataset, PreprocessedImages, cache, load_dataset
+from assay.data import Dataset, PreprocessedImages, array_cache, load_dataset
+from assay.data.array_cache import EmbeddingCache, PixelCache, clear_array_caches
 from assay.data.array_store import store_file_size
-from assay.data.cache import EmbeddingCache, PixelCache, clear_array_caches
 from assay.image import Preprocess
 from assay.recipe import PreprocessSpec
 
@@ -61,7 +61,7 @@ def test_other_settings_have_their_own_pixels(tmp_path: Path, change: dict[str, 
 def test_other_versions_of_the_decoders_have_their_own_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = PixelCache(digests(2), tmp_path)
     kept.open(SPEC).put(digests(1)[0], SQUARE)
-    monkeypatch.setattr(cache.PIL, "__version__", "99")
+    monkeypatch.setattr(array_cache.PIL, "__version__", "99")
     assert kept.open(SPEC).get(digests(1)[0]) is None
 
 
@@ -157,7 +157,7 @@ def test_damaged_files_of_others_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_default_limit_is_a_share_of_the_free_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache.PixelCache, "most_bytes", store_file_size(3, BYTES))
+    monkeypatch.setattr(array_cache.PixelCache, "most_bytes", store_file_size(3, BYTES))
     slots = PixelCache(digests(10), tmp_path).open(SPEC)
     assert sum(digest in slots for digest in digests(10)) <= 3
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from assay.core.errors import UsageError
 from assay.data.check import check
-from assay.data.check_findings import CheckReport, FindingKind, Severity, parse_fail_on
+from assay.data.check_result import CheckReport, FindingKind, Severity, parse_fail_on
 from assay.recipe import DataSpec
 
 

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from assay.core.errors import UsageError
-from assay.data import check_report
+from assay.data import check_output
 from assay.data.check import check
-from assay.data.check_findings import CheckReport
-from assay.data.check_report import format_summary, write_check_page, write_cleaned_dataset
+from assay.data.check_output import format_check_summary, write_check_page, write_cleaned_dataset
+from assay.data.check_result import CheckReport
 from assay.data.loading import load_dataset
 from assay.data.manifest import read_manifest
 
@@ -41,7 +41,7 @@ class _Addresses(HTMLParser):
 
 
 def test_summary_names_everything_once(report: CheckReport) -> None:
-    text = format_summary(report)
+    text = format_check_summary(report)
 
     assert text.startswith("9 photos, 2 classes")
     for finding in report.findings:
@@ -52,7 +52,7 @@ def test_summary_names_everything_once(report: CheckReport) -> None:
 
 
 def test_summary_of_sound_data() -> None:
-    assert "Nothing found" in format_summary(CheckReport(Path(), 0, {}, {}, ()))
+    assert "Nothing found" in format_check_summary(CheckReport(Path(), 0, {}, {}, ()))
 
 
 def test_the_page_is_self_contained_and_shows_every_group(report: CheckReport, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_the_page_is_self_contained_and_shows_every_group(report: CheckReport, t
 
 
 def test_the_page_is_bounded(report: CheckReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check_report, "MAX_THUMBNAILS", 1)
+    monkeypatch.setattr(check_output, "MAX_THUMBNAILS", 1)
     write_check_page(report, tmp_path / "check.html")
     text = (tmp_path / "check.html").read_text(encoding="utf-8")
 

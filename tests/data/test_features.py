@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from assay.data.features import FramePosition, exif_time, extract_features, filename_time, measure_detail, parse_frame
+from assay.data.image_statistics import (
+    FramePosition,
+    exif_time,
+    extract_features,
+    filename_time,
+    measure_detail,
+    parse_frame,
+)
 from assay.data.near_duplicates import MIN_DETAIL
 from assay.image import DecodeError
 

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from assay.data.image_registration import SMALL_THUMBNAIL_SIDE, THUMBNAIL_SIDE, halve, similarity
+from assay.data.image_similarity import SMALL_THUMBNAIL_SIDE, THUMBNAIL_SIDE, halve, similarity
 
 
 def _picture(seed: int, side: int = 400) -> np.ndarray:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.core.errors import AssayError
-from assay.evaluation import Predictions, compare, mcnemar_p_value, paired_difference_interval
+from assay.evaluation import Predictions, compare_paired, mcnemar_p_value, paired_difference_interval
 
 Make = Callable[..., Predictions]
 counts = st.tuples(st.integers(0, 200), st.integers(0, 200))
@@ -61,7 +61,7 @@ def test_photos_are_matched_by_id_and_classes_by_name(make: Make):
     actual = [0, 1, 2, 0, 1, 2]
     first = make(actual, [0, 1, 2, 0, 0, 0])
     second = make(actual, [0, 1, 0, 1, 1, 1])
-    expected = compare(first, second)
+    expected = compare_paired(first, second)
     assert (expected.both, expected.only_first, expected.only_second, expected.neither) == (2, 2, 1, 1)
     assert expected.difference == pytest.approx(-1 / 6)
     assert expected.p_value == 1
@@ -73,35 +73,35 @@ def test_photos_are_matched_by_id_and_classes_by_name(make: Make):
         actual=2 - turned.actual,
         probabilities=turned.probabilities[:, ::-1],
     )
-    assert compare(first, renamed) == expected
-    assert compare(second, first).difference == -expected.difference
+    assert compare_paired(first, renamed) == expected
+    assert compare_paired(second, first).difference == -expected.difference
     assert json.loads(json.dumps(expected.to_dict(), allow_nan=False)) == expected.to_dict()
 
 
 def test_significance(make: Make):
     actual = [0] * 40
     better, worse = make(actual, [0] * 39 + [1]), make(actual, [0] * 20 + [1] * 20)
-    found = compare(worse, better)
+    found = compare_paired(worse, better)
     assert found.significant()
     assert found.interval.low > 0
     assert found.to_dict()["significant"] is True
-    assert not compare(better, better).significant()
-    assert compare(better, better).p_value == 1
+    assert not compare_paired(better, better).significant()
+    assert compare_paired(better, better).p_value == 1
 
 
 def test_what_cannot_be_compared(make: Make):
     item = make([0, 1, 2])
     with pytest.raises(AssayError, match=r"not evaluated on the same photos \(1 occur in one evaluation only\)"):
-        compare(item, item.take([0, 1]))
+        compare_paired(item, item.take([0, 1]))
     with pytest.raises(AssayError, match="same photos"):
-        compare(item.take([]), item.take([]))
+        compare_paired(item.take([]), item.take([]))
     with pytest.raises(AssayError, match="classes of the classifiers differ"):
-        compare(item, make([0, 1, 2], classes=("a", "b", "c")))
+        compare_paired(item, make([0, 1, 2], classes=("a", "b", "c")))
     with pytest.raises(AssayError, match="predicted twice"):
-        compare(item, item.take([0, 1, 1]))
+        compare_paired(item, item.take([0, 1, 1]))
     relabelled = _relabelled(item)
     with pytest.raises(AssayError, match=r"ship/2\.jpg has two different labels"):
-        compare(item, relabelled)
+        compare_paired(item, relabelled)
 
 
 def _relabelled(predictions: Predictions) -> Predictions:

@@ -11,8 +11,8 @@ import pytest
 from tests.conftest import make_files
 
 from assay.core.errors import AssayError
+from assay.image.ignore_rules import SkippedFiles, is_assay_output
 from assay.image.image_files import is_image_file, list_folder_content, walk_images
-from assay.image.skipped_files import SkippedFiles, is_assay_output
 
 
 def _list(root: Path, skipped: SkippedFiles | None = None) -> list[str]:

@@ -10,8 +10,8 @@ from torch import nn
 
 from assay.core.errors import UsageError
 from assay.inference.openvino_engine import openvino_core
-from assay.nets import Classifier, EfficientNetLite, Head, create_classifier, default_normalization
-from assay.nets.classifier import preferred_memory_format
+from assay.nets import ClassifierNetwork, EfficientNetLite, Head, create_classifier, default_normalization
+from assay.nets.classifier_network import preferred_memory_format
 from assay.nets.efficientnet_lite import ScalingFactors
 from assay.nets.resnet import ResNet
 from assay.recipe import NETWORKS, ConvNetSpec, HeadSpec, NetSpec, ResNetSpec, load_recipe, recipe_names
@@ -55,7 +55,7 @@ def test_lite_sees_pixels_less_127_by_128():
     np.testing.assert_allclose(seen[0][0, :, 0, 0].numpy(), [-127 / 128, 0, 1], atol=1e-6)
 
 
-def test_embedding_and_head_can_be_used_apart(network: Classifier):
+def test_embedding_and_head_can_be_used_apart(network: ClassifierNetwork):
     network.eval()
     images = photos(3)
     outputs = network(images)
@@ -64,7 +64,7 @@ def test_embedding_and_head_can_be_used_apart(network: Classifier):
     torch.testing.assert_close(network.head(network.embed(images)), outputs.logits)
 
 
-def test_the_class_activation_map_averages_to_the_logit(network: Classifier):
+def test_the_class_activation_map_averages_to_the_logit(network: ClassifierNetwork):
     outputs = network.eval()(photos())
     maps = torch.einsum("ck,nkhw->nchw", network.head.fc.weight, outputs.featuremap)
     torch.testing.assert_close(maps.mean(dim=(2, 3)) + network.head.fc.bias, outputs.logits)
@@ -99,7 +99,7 @@ def test_frozen_stages_keep_their_weights_and_statistics():
     assert "head.fc.weight" in changed
 
 
-def test_a_frozen_backbone_leaves_the_head_and_thaws(network: Classifier):
+def test_a_frozen_backbone_leaves_the_head_and_thaws(network: ClassifierNetwork):
     network.freeze(network.depth)
     learning = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     assert learning == ["head.fc.weight", "head.fc.bias"]
@@ -111,14 +111,14 @@ def test_a_frozen_backbone_leaves_the_head_and_thaws(network: Classifier):
     assert all(module.training for module in network.modules())
 
 
-def test_evaluation_mode_stays_evaluation_mode(network: Classifier):
+def test_evaluation_mode_stays_evaluation_mode(network: ClassifierNetwork):
     network.eval()
     network.freeze(1)
     assert not any(module.training for module in network.modules())
 
 
 @pytest.mark.parametrize("stages", [-1, 3])
-def test_freezing_more_than_there_is(network: Classifier, stages: int):
+def test_freezing_more_than_there_is(network: ClassifierNetwork, stages: int):
     with pytest.raises(UsageError, match=r"train\.freeze is -?\d, but the network has 2 stages"):
         network.freeze(stages)
 
@@ -132,7 +132,7 @@ def test_export_agrees_for_any_batch(kind: str):
     network = create_classifier(TINY["basic"] if kind == "lite" else TINY[kind], 3, size=size)
     if kind == "lite":  # a narrow one: the graph of Lite0 takes long to trace and has the same parts
         backbone = EfficientNetLite(ScalingFactors(0.25, 0.25, size))
-        network = Classifier(
+        network = ClassifierNetwork(
             backbone, Head(HeadSpec(), backbone.channels, 3), *default_normalization("efficientnet-lite0")
         )
     network.eval()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torch.nn import functional
 
-from assay.nets import Classifier, create_classifier, load_pretrained
+from assay.nets import ClassifierNetwork, create_classifier, load_pretrained
 from assay.nets.efficientnet_lite import EFFICIENTNET_LITES, SameConv2d
 from assay.nets.pretrained import load_tensors
 from assay.recipe import NetSpec
@@ -30,7 +30,7 @@ def published_shapes(name: str) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def logits_of(network: Classifier, images: torch.Tensor):
+def logits_of(network: ClassifierNetwork, images: torch.Tensor):
     with torch.no_grad():
         return network.eval()(images).logits[:, :20].numpy()
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from assay.core.errors import AssayError, UsageError
-from assay.nets import Classifier, create_classifier, load_pretrained
+from assay.nets import ClassifierNetwork, create_classifier, load_pretrained
 from assay.nets.pretrained import PACKAGED, PUBLISHED, PackagedWeights, PublishedWeights, load_tensors, read_weights
 from assay.recipe import NetSpec, ResNetSpec
 
@@ -22,7 +22,7 @@ def network(classes: int = 3, seed: int = 0):
     return create_classifier(SPEC, classes)
 
 
-def as_torchvision(net: Classifier):
+def as_torchvision(net: ClassifierNetwork):
     return {
         name.removeprefix("backbone.").removeprefix("head."): tensor
         for name, tensor in net.state_dict().items()
@@ -30,7 +30,7 @@ def as_torchvision(net: Classifier):
     }
 
 
-def same(left: Classifier, right: Classifier, prefix: str = ""):
+def same(left: ClassifierNetwork, right: ClassifierNetwork, prefix: str = ""):
     pairs = zip(left.state_dict().items(), right.state_dict().values(), strict=True)
     return all(torch.equal(a, b) for (name, a), b in pairs if name.startswith(prefix))
 
@@ -186,7 +186,7 @@ def published(publisher: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     return source
 
 
-def test_weights_from_their_publisher(published: Classifier, publisher: Any, tmp_path: Path):
+def test_weights_from_their_publisher(published: ClassifierNetwork, publisher: Any, tmp_path: Path):
     result = []
     for _ in range(2):
         target = create_classifier("resnet18", 1000)
@@ -196,7 +196,7 @@ def test_weights_from_their_publisher(published: Classifier, publisher: Any, tmp
     assert result[-1][1] == result[-1][2] == (tmp_path / "weights" / "resnet18.pth").stat().st_size
 
 
-def test_a_broken_download_goes_on_where_it_broke(published: Classifier, publisher: Any):
+def test_a_broken_download_goes_on_where_it_broke(published: ClassifierNetwork, publisher: Any):
     publisher.break_after = [20_000_000, 9_000_000]
     target = create_classifier("resnet18", 1000)
     load_pretrained(target, NetSpec(name="resnet18"))

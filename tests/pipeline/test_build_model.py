@@ -7,8 +7,8 @@ import pytest
 
 from assay.core.errors import AssayError, UsageError
 from assay.data.loading import load_split_dataset
-from assay.pipeline import build_model, cross_validate, train_classifier, train_on_splits
-from assay.pipeline.build_model import check_model_size, free_memory
+from assay.pipeline import build_network, cross_validate, train_classifier, train_on_splits
+from assay.pipeline.build_network import check_model_size, free_memory
 from assay.recipe import Recipe, load_recipe
 
 
@@ -99,10 +99,10 @@ def test_a_network_that_no_bundle_holds_is_refused_at_once(overrides: list[str])
 def test_a_network_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     net = load_recipe("custom-resnet", []).net
     check_model_size(net, 2, 32)
-    monkeypatch.setattr(build_model, "free_memory", lambda: 1 << 20)
+    monkeypatch.setattr(build_network, "free_memory", lambda: 1 << 20)
     with pytest.raises(UsageError, match=r"training needs 4 times as much, but 0\.0 GiB are free"):
         check_model_size(net, 2, 32)
-    monkeypatch.setattr(build_model, "free_memory", lambda: 0)
+    monkeypatch.setattr(build_network, "free_memory", lambda: 0)
     check_model_size(net, 2, 32)
 
 

@@ -11,9 +11,9 @@ from assay.data.loading import load_split_dataset
 from assay.image import Preprocess
 from assay.inference import Classifier
 from assay.pipeline import train_classifier
-from assay.pipeline.build_model import build_model
+from assay.pipeline.build_network import build_model
 from assay.pipeline.cached_embeddings import CachedEmbeddings, FrozenBackbone, backbone_key, compiled_backbone
-from assay.pipeline.predict_dataset import predict_dataset
+from assay.pipeline.dataset_evaluation import predict_dataset
 from assay.recipe import Recipe, load_recipe
 
 

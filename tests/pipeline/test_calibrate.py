@@ -13,7 +13,7 @@ from assay.evaluation import Predictions, fit_calibration
 from assay.inference import Classifier
 from assay.pipeline import TrainResult, evaluate_classifier, train_classifier
 from assay.pipeline.calibrate import calibrate_bundle
-from assay.pipeline.predict_dataset import measure_confidence, reselect_threshold
+from assay.pipeline.dataset_evaluation import measure_confidence, reselect_threshold
 from assay.recipe import AbstainSpec, Recipe
 
 

@@ -17,8 +17,8 @@ from assay.image import Preprocess
 from assay.inference import ENGINES, Classifier, Explainer
 from assay.nets import create_classifier, default_normalization, load_pretrained
 from assay.nets.heads import Head
-from assay.pipeline.build_model import rebuild_head
-from assay.pipeline.explain import GradCam, create_explainer
+from assay.pipeline.build_network import rebuild_head
+from assay.pipeline.grad_cam import GradCam, create_explainer
 from assay.recipe import PreprocessSpec, Recipe
 
 CLASSES = ("plain", "planted")

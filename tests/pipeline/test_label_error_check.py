@@ -7,7 +7,7 @@ import pytest
 
 from assay.core.errors import AssayError
 from assay.data.check import check
-from assay.data.check_findings import FindingKind
+from assay.data.check_result import FindingKind
 from assay.pipeline import train_classifier
 from assay.pipeline.label_error_check import with_label_issues
 from assay.recipe import Recipe

@@ -7,28 +7,28 @@ import torch
 
 from assay.core.errors import AssayError
 from assay.data import load_dataset
-from assay.pipeline import process_pool
+from assay.pipeline import parallel_runs
 from assay.pipeline.experiment_runs import RunTask
-from assay.pipeline.process_pool import ExperimentCallbacks, complete_runs, default_jobs, threads_per_run
+from assay.pipeline.parallel_runs import ExperimentCallbacks, complete_runs, default_jobs, threads_per_run
 from assay.recipe import Recipe
 
 
 @pytest.mark.parametrize(("processors", "threads", "jobs"), [(1, 1, 1), (2, 2, 1), (6, 6, 1), (8, 4, 2), (64, 4, 16)])
 def test_processors_are_shared_out(monkeypatch: pytest.MonkeyPatch, processors: int, threads: int, jobs: int):
-    monkeypatch.setattr(process_pool, "cpu_count", lambda: processors)
+    monkeypatch.setattr(parallel_runs, "cpu_count", lambda: processors)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert threads_per_run() == threads
     assert default_jobs(threads, memory=1 << 40) == jobs
 
 
 def test_little_memory_means_one_at_a_time(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(process_pool, "cpu_count", lambda: 64)
+    monkeypatch.setattr(parallel_runs, "cpu_count", lambda: 64)
     assert default_jobs(4, memory=0) == 1
     assert default_jobs(4, memory=9 << 30) == 2
 
 
 def test_a_gpu_is_not_shared(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(process_pool, "cpu_count", lambda: 64)
+    monkeypatch.setattr(parallel_runs, "cpu_count", lambda: 64)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert default_jobs(4, memory=1 << 40) == 1
 

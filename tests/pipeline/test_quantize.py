@@ -16,7 +16,7 @@ from assay.core.errors import AssayError, UsageError
 from assay.export import export_model
 from assay.inference import Classifier
 from assay.pipeline import TrainResult, quantize, train_classifier
-from assay.pipeline.predict_dataset import predict_dataset, reselect_threshold
+from assay.pipeline.dataset_evaluation import predict_dataset, reselect_threshold
 from assay.pipeline.quantize import QuantizationResult, describe_int8, quantize_bundle, store_int8_model
 from assay.recipe import AbstainSpec, Recipe
 

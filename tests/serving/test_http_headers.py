@@ -9,7 +9,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
-from assay.serving.http_messages import API_POLICY, SecurityHeaders
+from assay.serving.http_limits import API_POLICY, SecurityHeaders
 
 
 def _client(**settings: Any) -> TestClient:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from assay.serving.http_messages import CoalescingTransport
+from assay.serving.http_limits import CoalescingTransport
 
 
 class _Written(asyncio.Transport):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from assay.serving.dependencies import check_encoding, check_length
 from assay.serving.errors import UploadError
 from assay.serving.multipart import MultipartForm, Upload, UploadLimits, parse_boundary
-from assay.serving.request_body import check_encoding, check_length
 
 
 def _part(content: bytes, disposition: str = 'name="image"; filename="a.jpg"') -> bytes:

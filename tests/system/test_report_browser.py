@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from assay.evaluation import Predictions, compute_metrics
-from assay.evaluation.report import EpochMetrics, ReportContext, ReportFinding, write_report
+from assay.evaluation.report import EpochRow, ReportContext, ReportFinding, write_report
 
 HOSTILE = "<script>document.title = 'taken'; alert(1)</script>"
 
@@ -62,7 +62,7 @@ def report(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         title=HOSTILE,
         split_name="test",
         warning="a caution",
-        history=[EpochMetrics(k, 1 / k, 1 - 1 / k, 1.2 / k, 1 - 1.2 / k) for k in range(1, 9)],
+        history=[EpochRow(k, 1 / k, 1 - 1 / k, 1.2 / k, 1 - 1.2 / k) for k in range(1, 9)],
         best_epoch=7,
         temperature=1.4,
         training_predictions=predictions,

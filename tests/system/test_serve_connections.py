@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from assay.serving.http_messages import MAX_FIELDS, MAX_HEAD, MAX_TARGET
+from assay.serving.http_limits import MAX_FIELDS, MAX_HEAD, MAX_TARGET
 from assay.serving.supervisor import WorkerConfig
 
 _GROWTH = 40 * 2**20

@@ -20,7 +20,7 @@ from assay.serving.app import create_app
 from assay.serving.auth.authenticator import SIGNATURE_HEADERS, canonical_message, sign
 from assay.serving.auth.keys import KeyManager
 from assay.serving.components import Components
-from assay.serving.models import ModelRegistry
+from assay.serving.model_registry import ModelRegistry
 from assay.serving.request_log.stores import RecordQuery, make_store
 from assay.serving.request_record import RequestRecord
 from assay.serving.service import Service

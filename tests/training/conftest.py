@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from assay.nets import Classifier, create_classifier
+from assay.nets import ClassifierNetwork, create_classifier
 from assay.recipe import Recipe
 from assay.training import LabeledImages
 
@@ -58,10 +58,10 @@ def make_recipe() -> MakeRecipe:
 
 
 @pytest.fixture
-def make_network() -> Callable[[Recipe], Classifier]:
+def make_network() -> Callable[[Recipe], ClassifierNetwork]:
     """The network of a recipe, with the same weights at every call."""
 
-    def make(recipe: Recipe, classes: int = 2) -> Classifier:
+    def make(recipe: Recipe, classes: int = 2) -> ClassifierNetwork:
         torch.manual_seed(recipe.train.seed)
         return create_classifier(recipe.net, classes, size=recipe.preprocess.size)
 

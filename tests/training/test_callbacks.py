@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from assay.nets import Classifier
+from assay.nets import ClassifierNetwork
 from assay.recipe import Recipe
 from assay.training import LabeledImages, fit
 from assay.training.callbacks import BACKWARD, CHECKPOINTING, DATA_WAIT, FORWARD, OPTIMIZER, VALIDATION, Profile
 
 MakeRecipe = Callable[..., Recipe]
-MakeNetwork = Callable[..., Classifier]
+MakeNetwork = Callable[..., ClassifierNetwork]
 MakeSplit = Callable[..., LabeledImages]
 
 

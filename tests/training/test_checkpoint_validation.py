@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from assay.core.errors import AssayError
-from assay.nets import Classifier
+from assay.nets import ClassifierNetwork
 from assay.recipe import Recipe
 from assay.training import LabeledImages, fit
 
@@ -36,7 +36,7 @@ def stopped_runs() -> dict[str, Path]:
 @pytest.fixture
 def resume(
     make_recipe: Callable[..., Recipe],
-    make_network: Callable[[Recipe], Classifier],
+    make_network: Callable[[Recipe], ClassifierNetwork],
     make_split: Callable[..., LabeledImages],
     stopped_runs: dict[str, Path],
     tmp_path: Path,

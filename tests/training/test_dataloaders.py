@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assay.core.errors import AssayError, UsageError
-from assay.nets import Classifier
+from assay.nets import ClassifierNetwork
 from assay.recipe import Recipe
 from assay.training import LabeledImages
 from assay.training.dataloaders import (
@@ -206,7 +206,7 @@ def test_validation_photos_come_as_they_stand(make_recipe: MakeRecipe, make_spli
 
 
 def test_class_weights_have_the_heads_length(
-    make_recipe: MakeRecipe, make_network: Callable[..., Classifier], make_split: MakeSplit
+    make_recipe: MakeRecipe, make_network: Callable[..., ClassifierNetwork], make_split: MakeSplit
 ):
     weighted, plain = make_recipe(balance="weights"), make_recipe()
     split = make_split((6, 2))

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from assay.core.errors import AssayError
-from assay.nets import Classifier
+from assay.nets import ClassifierNetwork
 from assay.recipe import Recipe
 from assay.training import LabeledImages, SplitEmbeddings, compute_embeddings, fit
 from assay.training.feature_extraction import eager_embedder, embed_splits
 
 MakeRecipe = Callable[..., Recipe]
-MakeNetwork = Callable[[Recipe], Classifier]
+MakeNetwork = Callable[[Recipe], ClassifierNetwork]
 MakeSplit = Callable[..., LabeledImages]
 
 NEVER = ({"name": "horizontal_flip", "p": 0},)

@@ -9,22 +9,22 @@ import torch
 from torch import Tensor
 
 from assay.core.errors import AssayError, UsageError
-from assay.nets import Classifier
+from assay.nets import ClassifierNetwork
 from assay.recipe import Recipe
 from assay.training import EpochMetrics, LabeledImages, SplitEmbeddings, TrainingInterruptedError, fit, read_metrics
 from assay.training.checkpoint import load_training_state
 
 MakeRecipe = Callable[..., Recipe]
-MakeNetwork = Callable[..., Classifier]
+MakeNetwork = Callable[..., ClassifierNetwork]
 MakeSplit = Callable[..., LabeledImages]
-Train = Callable[..., Classifier]
+Train = Callable[..., ClassifierNetwork]
 
 
 @pytest.fixture
 def train(make_network: MakeNetwork, make_split: MakeSplit) -> Train:
     """Train the tiny network into a folder and return it."""
 
-    def run_it(recipe: Recipe, run: Path, **options: Any) -> Classifier:
+    def run_it(recipe: Recipe, run: Path, **options: Any) -> ClassifierNetwork:
         network = make_network(recipe)
         fit(network, recipe, make_split(), make_split((9, 9), seed=1), run=run, **options)
         return network
@@ -32,7 +32,7 @@ def train(make_network: MakeNetwork, make_split: MakeSplit) -> Train:
     return run_it
 
 
-def state(network: Classifier) -> dict[str, Tensor]:
+def state(network: ClassifierNetwork) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
@@ -40,7 +40,7 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
-def loss_and_accuracy(network: Classifier, split: LabeledImages) -> tuple[float, float]:
+def loss_and_accuracy(network: ClassifierNetwork, split: LabeledImages) -> tuple[float, float]:
     with torch.no_grad():
         logits = network(torch.from_numpy(np.stack(list(split.images)))).logits
     targets = torch.from_numpy(split.targets)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from assay.nets import Classifier
+from assay.nets import ClassifierNetwork
 from assay.recipe import Recipe
 from assay.training import LabeledImages, fit, read_metrics
 from assay.training.checkpoint import load_training_state
@@ -52,7 +52,7 @@ def kill_at(folder: Path, moment: str) -> None:
 @pytest.mark.slow
 def test_a_killed_and_resumed_run_ends_with_the_weights_of_a_straight_one(
     make_recipe: Callable[..., Recipe],
-    make_network: Callable[[Recipe], Classifier],
+    make_network: Callable[[Recipe], ClassifierNetwork],
     make_split: Callable[..., LabeledImages],
     tmp_path: Path,
 ):

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 import torch
 
-from assay.nets import Classifier, Head
+from assay.nets import ClassifierNetwork, Head
 from assay.recipe import HeadSpec, Recipe
 from assay.training import EpochMetrics, LabeledImages, TrainedHead, fit, fit_heads
 from assay.training.feature_extraction import SplitEmbeddings, eager_embedder, embed_splits
 from assay.training.head_sweep import stack_key, stack_size
 from assay.training.loss import NonFiniteLossError
-from assay.training.schedule import TrainingSchedule
+from assay.training.training_schedule import TrainingSchedule
 
 MakeRecipe = Callable[..., Recipe]
-MakeNetwork = Callable[..., Classifier]
+MakeNetwork = Callable[..., ClassifierNetwork]
 MakeSplit = Callable[..., LabeledImages]
 
 FLIPS = ({"name": "horizontal_flip", "p": 0.5},)

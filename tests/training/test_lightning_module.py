@@ -10,14 +10,14 @@ import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 from assay.core.errors import AssayError
-from assay.nets import Classifier
+from assay.nets import ClassifierNetwork
 from assay.recipe import Recipe
 from assay.training import TrainingInterruptedError
 from assay.training.lightning_module import ClassifierModule, quiet_lightning, raise_on_interrupt
-from assay.training.schedule import TrainingSchedule
+from assay.training.training_schedule import TrainingSchedule
 
 MakeRecipe = Callable[..., Recipe]
-MakeNetwork = Callable[[Recipe], Classifier]
+MakeNetwork = Callable[[Recipe], ClassifierNetwork]
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.25, 0.0], [0.0, 3.0, 0.0]])
 TARGETS = torch.tensor([0, 2, 1])

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from assay.core.errors import AssayError
-from assay.nets import Classifier
+from assay.nets import ClassifierNetwork
 from assay.recipe import Recipe
 from assay.training import LabeledImages, find_learning_rate
 from assay.training.lr_finder import steepest_rate
 
 MakeRecipe = Callable[..., Recipe]
-MakeNetwork = Callable[[Recipe], Classifier]
+MakeNetwork = Callable[[Recipe], ClassifierNetwork]
 MakeSplit = Callable[..., LabeledImages]
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from assay.core.errors import UsageError
-from assay.nets import Classifier
+from assay.nets import ClassifierNetwork
 from assay.recipe import Recipe
 from assay.training.optimizers import (
     ExponentialMovingAverage,
@@ -17,7 +17,7 @@ from assay.training.optimizers import (
 )
 
 MakeRecipe = Callable[..., Recipe]
-MakeNetwork = Callable[[Recipe], Classifier]
+MakeNetwork = Callable[[Recipe], ClassifierNetwork]
 
 
 def ids(parameters: Iterable[torch.nn.Parameter]) -> set[int]:

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from assay.recipe import TrainSpec
 from assay.training import EpochMetrics
-from assay.training.schedule import ReduceOnPlateau, TrainingSchedule, lr_factor, make_plateau
+from assay.training.training_schedule import ReduceOnPlateau, TrainingSchedule, lr_factor, make_plateau
 
 
 def spec(**settings: object) -> TrainSpec:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from assay.benchmark.results import (
+from assay.benchmark.measurement import (
     Accuracy,
     BenchmarkResult,
     BenchmarkRow,

@@ -30,7 +30,7 @@ from assay.bundle.container import (
 )
 from assay.bundle.info import MODEL_MEMBERS, BundleInfo, Precision, bundle_version, dump_info, parse_info
 from assay.bundle.model_card import render_model_card
-from assay.bundle.onnx_check import check_onnx
+from assay.bundle.onnx_validation import check_onnx
 
 
 class Bundle:

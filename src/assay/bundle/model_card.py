@@ -11,8 +11,8 @@ from pydantic import JsonValue
 
 from assay.bundle.container import NOVELTY
 from assay.bundle.info import BundleInfo
+from assay.core.printable_text import printable_lines
 from assay.core.tables import MAX_CLASSES_SHOWN
-from assay.core.text import printable_lines
 
 CONFIDENCE_METRICS, INT8_METRICS = "confidence", "int8"
 """The entries of the metrics that are about confidence and the 8-bit model, beside those of the parts."""

@@ -14,7 +14,6 @@ from torch import nn
 from assay.bundle.bundle_file import pack_bundle
 from assay.bundle.container import MODEL, WEIGHTS, BundleError
 from assay.bundle.info import BundleInfo, round_up
-from assay.bundle.onnx_check import check_onnx
 from assay.bundle.onnx_export import (
     OnnxExporter,
     frozen_copy,
@@ -22,6 +21,7 @@ from assay.bundle.onnx_export import (
     state_to_safetensors,
     torch_logits,
 )
+from assay.bundle.onnx_validation import check_onnx
 
 MAX_LOGIT_DIFFERENCE = 1e-3
 """Largest |Δlogit| between torch and a runtime with which a bundle is written."""

@@ -11,7 +11,7 @@ from assay.cli.options import LayoutOption
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from assay.benchmark.results import BenchmarkResult, BenchmarkRow
+    from assay.benchmark.measurement import BenchmarkResult, BenchmarkRow
 
 
 def bench(

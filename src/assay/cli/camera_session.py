@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from assay.cli.console import echo, is_terminal
-from assay.cli.status_line import read_keys, status_line
+from assay.cli.status_line import read_keystrokes, status_line
 from assay.core.errors import AssayError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def stop_check(window: "Window | None", status: Callable[[], str]) -> Iterator[C
         window: the window; closing it or pressing `q` there or in the terminal stops.
         status: returns the text of the status line.
     """
-    with status_line(wanted=is_terminal(sys.stderr)) as line, read_keys() as keys:
+    with status_line(wanted=is_terminal(sys.stderr)) as line, read_keystrokes() as keys:
 
         def stopped() -> bool:
             line.update(status())

@@ -51,8 +51,8 @@ def check(
     """
     from assay.cli.console import print_json, progress_bars
     from assay.data.check import check as audit
-    from assay.data.check_findings import parse_fail_on
-    from assay.data.check_report import format_summary, write_check_page, write_cleaned_dataset
+    from assay.data.check_output import format_check_summary, write_check_page, write_cleaned_dataset
+    from assay.data.check_result import parse_fail_on
     from assay.recipe import load_recipe
 
     few = [] if min_images is None else [f"data.min_images_per_class={min_images}"]
@@ -77,7 +77,7 @@ def check(
     if json:
         print_json(report.to_dict())
     else:
-        echo_text(format_summary(report))
+        echo_text(format_check_summary(report))
     if html is not None:
         write_check_page(report, html, title=data.resolve().name)
         echo("", f"report      {html}", err=json)

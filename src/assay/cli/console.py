@@ -17,8 +17,8 @@ from typing import TextIO
 import typer
 
 from assay.cli.status_line import active_line
+from assay.core.printable_text import printable, printable_json, printable_lines
 from assay.core.progress import Progress, no_progress
-from assay.core.text import printable, printable_json, printable_lines
 
 PROGRAM_NAME = "assay"
 

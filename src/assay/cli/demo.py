@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assay.cli.console import echo, echo_text
-from assay.core.text import printable
+from assay.core.printable_text import printable
 
 if TYPE_CHECKING:
     from assay.pipeline import TrainResult

@@ -100,8 +100,8 @@ def clear_cache() -> None:
 
     Example: assay cache clear
     """
-    from assay.data.cache import clear_array_caches as clear_arrays
-    from assay.data.feature_store import clear_features
+    from assay.data.array_cache import clear_array_caches as clear_arrays
     from assay.data.hf_datasets import clear_table_images
+    from assay.data.statistics_cache import clear_features
 
     echo(f"{(clear_arrays() + clear_features() + clear_table_images()) / 2**20:.1f} MiB freed")

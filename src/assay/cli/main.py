@@ -28,7 +28,7 @@ from assay.cli.train import train
 from assay.cli.watch import watch
 from assay.core.errors import AssayError, missing_extra_message
 from assay.core.files import cache_folder
-from assay.core.text import printable_lines
+from assay.core.printable_text import printable_lines
 
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Start here": (demo,),

@@ -11,8 +11,8 @@ import typer
 
 from assay.cli.console import echo, is_terminal
 from assay.core.errors import UsageError
+from assay.image.ignore_rules import NOT_AN_IMAGE, SkippedFiles
 from assay.image.image_files import is_image_file, walk_images
-from assay.image.skipped_files import NOT_AN_IMAGE, SkippedFiles
 
 
 class Layout(StrEnum):

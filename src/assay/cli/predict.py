@@ -38,7 +38,7 @@ def predict(
     Example: assay predict model.assay photos/ --out predictions.csv
     """
     from assay.cli.options import expand_image_paths
-    from assay.image.skipped_files import SkippedFiles
+    from assay.image.ignore_rules import SkippedFiles
     from assay.inference import Classifier
 
     if out is not None:
@@ -121,7 +121,7 @@ def _predictions(classifier: "Classifier", paths: "Iterable[Path]", total: int) 
 
 def _print_predictions(answers: "Iterable[Prediction | Failure]", *, json: bool) -> int:
     """Print predictions as they are computed; return the number of unreadable photos."""
-    from assay.core.text import printable
+    from assay.core.printable_text import printable
     from assay.inference import Failure
     from assay.inference.prediction_tables import json_line, prediction_row
 
@@ -186,7 +186,7 @@ def _explainer(classifier: "Classifier") -> "Explainer":
     """Choose CAM, or Grad-CAM (which imports torch) if the head is not a single linear layer."""
     if classifier.head is not None:
         return classifier.explain
-    from assay.pipeline.explain import create_explainer
+    from assay.pipeline.grad_cam import create_explainer
 
     return create_explainer(classifier)
 

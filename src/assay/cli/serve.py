@@ -11,7 +11,7 @@ from assay.core.errors import UsageError
 if TYPE_CHECKING:
     from socket import socket
 
-    from assay.serving.models import ModelRegistry
+    from assay.serving.model_registry import ModelRegistry
     from assay.serving.settings import ModelSource, ServeSettings
     from assay.serving.supervisor import WorkerConfig
 
@@ -227,8 +227,8 @@ def _with_auth_default(settings: "ServeSettings", typed: Options) -> "ServeSetti
     Raises:
         UsageError: there are no keys and the server would be reachable from other machines.
     """
+    from assay.serving.auth.csrf import is_loopback
     from assay.serving.auth.keys import KEYS_FILE
-    from assay.serving.auth.origins import is_loopback
     from assay.serving.settings import ServeSettings
 
     if "required" in settings.auth.model_fields_set:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assay.cli.console import echo, print_json, print_json_text, print_result
-from assay.core.text import printable
+from assay.core.printable_text import printable
 
 if TYPE_CHECKING:
     from assay.serving.auth.keys import ApiKey, KeyManager

@@ -101,7 +101,7 @@ def status_line(*, wanted: bool) -> Iterator[StatusLine]:
 
 
 @contextmanager
-def read_keys() -> Iterator[Callable[[], str]]:
+def read_keystrokes() -> Iterator[Callable[[], str]]:
     """Yield a function that returns the keys pressed since its last call; "" without a terminal.
 
     Keys are read without Enter and not echoed. The terminal mode is restored when the block ends.

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from assay.cli.console import echo
+from assay.core.printable_text import printable
 from assay.core.tables import MAX_CLASSES_LISTED, MAX_CLASSES_SHOWN, align_columns, format_percent, join_names
-from assay.core.text import printable
 
 if TYPE_CHECKING:
     from assay.data import Dataset

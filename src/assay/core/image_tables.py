@@ -16,9 +16,9 @@ from typing import Any, Final, NamedTuple
 
 from assay.core.errors import AssayError
 from assay.core.files import read_bytes
-from assay.core.table_cells import COLUMN_NAMES, cell_text, is_missing, normalize_name, recognize_columns
+from assay.core.printable_text import is_unicode
+from assay.core.table_columns import COLUMN_NAMES, cell_text, is_missing, normalize_name, recognize_columns
 from assay.core.tables import unescape_formula
-from assay.core.text import is_unicode
 
 CSV_SUFFIXES: Final = frozenset({".csv", ".tsv", ".tab"})
 JSON_LINES_SUFFIXES: Final = frozenset({".jsonl", ".ndjson"})

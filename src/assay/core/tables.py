@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from assay.core.files import write_text
-from assay.core.text import printable, printable_json
+from assay.core.printable_text import printable, printable_json
 
 Cell = str | int | float | None
 

@@ -1,6 +1,6 @@
 """Loading, checking, splitting and caching of labelled image data sets."""
 
-from assay.data.cache import EmbeddingCache, PixelCache, PreprocessedImages
+from assay.data.array_cache import EmbeddingCache, PixelCache, PreprocessedImages
 from assay.data.dataset import SPLITS, Dataset, Sample, Split, UnreadableFile
 from assay.data.groups import count_groups, leaking_groups, merge_groups
 from assay.data.hf_datasets import DataSource, as_path

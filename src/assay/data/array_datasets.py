@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from assay.core.errors import AssayError
-from assay.core.table_cells import is_missing
-from assay.core.text import is_unicode
+from assay.core.printable_text import is_unicode
+from assay.core.table_columns import is_missing
 from assay.data.array_reader import (
     TENSOR_SUFFIXES,
     Encoding,

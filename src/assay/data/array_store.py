@@ -16,7 +16,7 @@ import numpy as np
 from assay.core.files import atomic_write
 from assay.core.locks import try_lock
 
-_LOG = logging.getLogger("assay.data.cache")
+_LOG = logging.getLogger("assay.data.array_cache")
 
 _PAGE_BYTES: Final = 4096
 _RECORD_BYTES: Final = 8

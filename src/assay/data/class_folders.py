@@ -11,8 +11,8 @@ from typing import NamedTuple
 from assay.core.errors import AssayError
 from assay.data.dataset import Sample, Split, UnreadableFile, quote_names
 from assay.data.split_names import find_classes_in_split_names, find_split_folders, parse_split_name, parse_split_names
+from assay.image.ignore_rules import ASSAY_OUTPUT, SkippedFiles
 from assay.image.image_files import FolderContent, list_folder_content, walk_images
-from assay.image.skipped_files import ASSAY_OUTPUT, SkippedFiles
 from assay.recipe import Layout
 
 _MAX_WRAPPERS = 3

@@ -18,15 +18,15 @@ import numpy as np
 from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError
 from assay.core.files import open_file
+from assay.core.printable_text import printable
 from assay.core.progress import Progress, no_progress
-from assay.core.text import printable
 from assay.data.dataset import FileContent, Sample, UnreadableFile
-from assay.data.feature_store import FeatureStore
-from assay.data.features import Features, extract_features, remeasure
+from assay.data.image_statistics import Features, extract_features, remeasure
+from assay.data.statistics_cache import FeatureStore
 from assay.image import HEAD_BYTES, decode, inspect, sniff
+from assay.image.ignore_rules import NOT_AN_IMAGE
 from assay.image.image_files import IMAGE_SUFFIXES
 from assay.image.pixel_conversion import UINT8, ValueEncoding, ValueRange
-from assay.image.skipped_files import NOT_AN_IMAGE
 
 _T = TypeVar("_T")
 

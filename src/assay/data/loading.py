@@ -23,7 +23,6 @@ from assay.data.dataset import (
     map_labels,
     quote_names,
 )
-from assay.data.feature_store import open_feature_store
 from assay.data.groups import merge_groups
 from assay.data.hf_datasets import TABLE_IMAGES_FOLDER, as_path
 from assay.data.image_scan import (
@@ -38,6 +37,7 @@ from assay.data.image_scan import (
 from assay.data.manifest import MANIFEST_SUFFIXES, list_manifest, list_metadata
 from assay.data.near_duplicates import find_near_duplicates
 from assay.data.splits import assign_splits
+from assay.data.statistics_cache import open_feature_store
 from assay.recipe import DataSpec, Layout
 
 _ARCHIVE_SUFFIXES = frozenset({".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".txz", ".xz", ".zip", ".zst"})

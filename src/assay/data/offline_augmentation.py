@@ -26,8 +26,8 @@ from assay.data.manifest import write_manifest
 from assay.image import HEAD_BYTES, DecodeError, Preprocess, decode, sniff
 from assay.image.augmentation import Augment
 from assay.image.contact_sheet import CaptionLine, ContactSheet, Tile
+from assay.image.ignore_rules import SkippedFiles
 from assay.image.image_files import list_folder_content, walk_images
-from assay.image.skipped_files import SkippedFiles
 from assay.recipe import AugmentSpec, Layout, OfflineSpec, PreprocessSpec, Recipe
 
 _SIDE = 192

@@ -21,7 +21,7 @@ from assay.evaluation.figures import (
     reliability_figure,
 )
 from assay.evaluation.intervals import Interval, wilson_interval
-from assay.evaluation.mcnemar import Comparison, compare, mcnemar_p_value, paired_difference_interval
+from assay.evaluation.mcnemar import Comparison, compare_paired, mcnemar_p_value, paired_difference_interval
 from assay.evaluation.metrics import (
     Average,
     ClassMetrics,
@@ -91,7 +91,7 @@ __all__ = [
     "choose_threshold",
     "class_metrics_figure",
     "classification_report",
-    "compare",
+    "compare_paired",
     "compute_metrics",
     "confusion_matrix_figure",
     "count_answers",

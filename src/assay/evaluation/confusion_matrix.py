@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from assay.core.printable_text import printable
 from assay.core.tables import (
     MAX_CLASSES_LISTED,
     MAX_CLASSES_SHOWN,
@@ -19,7 +20,6 @@ from assay.core.tables import (
     shorten,
     shorten_names,
 )
-from assay.core.text import printable
 from assay.evaluation.figure_style import INK, MUTED, new_figure, style_axes
 from assay.evaluation.metrics import confusion_counts, most_confused_classes
 from assay.evaluation.predictions import FloatArray, IntArray, Predictions

@@ -20,7 +20,7 @@ from matplotlib.ft2font import LoadFlags
 from matplotlib.text import Text
 
 from assay.core.files import atomic_write
-from assay.core.text import printable, printable_lines
+from assay.core.printable_text import printable, printable_lines
 
 BLUE = "#0072B2"
 VERMILION = "#D55E00"

@@ -49,7 +49,7 @@ class Comparison:
         return asdict(self) | {"interval": list(self.interval), "significant": self.significant()}
 
 
-def compare(first: Predictions, second: Predictions, level: float = CONFIDENCE_LEVEL) -> Comparison:
+def compare_paired(first: Predictions, second: Predictions, level: float = CONFIDENCE_LEVEL) -> Comparison:
     """Compare two classifiers photo by photo; photos are matched by id, in any order.
 
     Args:

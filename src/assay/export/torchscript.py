@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from assay.bundle import Bundle
 from assay.core.files import atomic_write
-from assay.nets import Classifier
-from assay.pipeline.build_model import rebuild_network
+from assay.nets import ClassifierNetwork
+from assay.pipeline.build_network import rebuild_network
 
 _trace: Callable[..., torch.jit.ScriptModule] = torch.jit.trace  # which has no types
 
@@ -18,7 +18,7 @@ _trace: Callable[..., torch.jit.ScriptModule] = torch.jit.trace  # which has no 
 class _TupleOutput(nn.Module):
     """A classifier that returns a plain tuple, since TorchScript must run without Assay's classes."""
 
-    def __init__(self, network: Classifier) -> None:
+    def __init__(self, network: ClassifierNetwork) -> None:
         super().__init__()
         self.network = network
 

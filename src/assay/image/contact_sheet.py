@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from assay.core.text import printable
+from assay.core.printable_text import printable
 from assay.image.thumbnail import letterbox
 
 INK = "#222222"

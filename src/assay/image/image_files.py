@@ -9,7 +9,7 @@ from pathlib import Path
 
 from assay.core.errors import AssayError
 from assay.image import HEAD_BYTES, sniff
-from assay.image.skipped_files import (
+from assay.image.ignore_rules import (
     ASSAY_OUTPUT,
     BROKEN_LINK,
     CROSS_CLASS_LINK,

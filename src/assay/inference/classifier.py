@@ -218,7 +218,7 @@ class Classifier:
             photo: as for `predict`.
             label: class to explain; None: the predicted one.
             evidence: how to compute the evidence; None: class activation map, which needs a head that is a single
-                linear layer. `assay.pipeline.explain.GradCam` supports all heads and needs torch.
+                linear layer. `assay.pipeline.grad_cam.GradCam` supports all heads and needs torch.
 
         Raises:
             AssayError: the image cannot be read, or the head has other layers and `evidence` is None.
@@ -245,7 +245,7 @@ class Classifier:
         if self.head is None:
             raise AssayError(
                 f"the head of {self.info.name} is not a single linear layer, so there is no class activation map: "
-                'use assay.pipeline.explain, which needs pip install "assay[train]"'
+                'use assay.pipeline.grad_cam, which needs pip install "assay[train]"'
             )
         if self.head.shape != (shape := (len(self.classes), outputs.embedding.shape[1])):
             raise self._inconsistent(f"its head is {list(self.head.shape)}, not {list(shape)}")

@@ -1,7 +1,7 @@
 """Networks: ResNet, ConvNet, EfficientNet-Lite and timm backbones, classifier heads, and pretrained weights."""
 
 from assay.nets.backbone import Backbone
-from assay.nets.classifier import Classifier, ClassifierOutput, create_classifier, default_normalization
+from assay.nets.classifier_network import ClassifierNetwork, ClassifierOutput, create_classifier, default_normalization
 from assay.nets.convnet import ConvNet
 from assay.nets.efficientnet_lite import EfficientNetLite
 from assay.nets.heads import Head
@@ -10,7 +10,7 @@ from assay.nets.resnet import ResNet
 
 __all__ = [
     "Backbone",
-    "Classifier",
+    "ClassifierNetwork",
     "ClassifierOutput",
     "ConvNet",
     "EfficientNetLite",

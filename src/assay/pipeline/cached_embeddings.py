@@ -26,9 +26,9 @@ from assay.image import Preprocess
 from assay.inference import AUTO, ENGINES, Classifier, EngineError, create_engine
 from assay.inference.engine import ModelOutputs
 from assay.inference.openvino_engine import import_openvino
-from assay.nets import Classifier as Network
+from assay.nets import ClassifierNetwork as Network
 from assay.nets.heads import Head
-from assay.pipeline.build_model import rebuild_network
+from assay.pipeline.build_network import rebuild_network
 from assay.recipe import PreprocessSpec, Recipe
 from assay.training import EmbedFunction, LabeledImages, SplitEmbeddings
 from assay.training.dataloaders import Batch, eval_dataloader, make_augmentation

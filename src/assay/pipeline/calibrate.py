@@ -23,7 +23,7 @@ from assay.evaluation import (
 from assay.evaluation.selective_classification import novelty_limit
 from assay.inference import Classifier, NoveltyDetector, fit_novelty
 from assay.pipeline.cached_embeddings import CachedEmbeddings
-from assay.pipeline.predict_dataset import predict_dataset
+from assay.pipeline.dataset_evaluation import predict_dataset
 from assay.recipe import AbstainSpec
 
 _NOVELTY_IMAGES = 2000

@@ -11,7 +11,7 @@ from typing import Any
 
 from assay.core.errors import AssayError, UsageError
 from assay.core.tables import Cell, align_columns, format_number, format_percent, write_rows
-from assay.evaluation import Comparison, Metrics, Predictions, compare, compute_metrics
+from assay.evaluation import Comparison, Metrics, Predictions, compare_paired, compute_metrics
 from assay.evaluation.intervals import CONFIDENCE_LEVEL
 from assay.pipeline.run_folder import SPLIT_TITLES
 
@@ -233,7 +233,7 @@ def _compare_with_best(best: RunResult, other: RunResult) -> RunComparison:
     if other is best:
         return RunComparison(other, best=True)
     try:
-        return RunComparison(other, best=False, comparison=compare(best.predictions, other.predictions))
+        return RunComparison(other, best=False, comparison=compare_paired(best.predictions, other.predictions))
     except AssayError as error:
         return RunComparison(other, best=False, reason=str(error))
 

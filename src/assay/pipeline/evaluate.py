@@ -10,8 +10,8 @@ from assay.core.progress import Progress, no_progress
 from assay.data import Dataset, DataSource, Split, as_path, load_dataset
 from assay.evaluation import Metrics, ThresholdSelection
 from assay.inference import Classifier, PrecisionChoice
+from assay.pipeline.dataset_evaluation import ConfidenceMetrics, evaluate_samples, reselect_threshold
 from assay.pipeline.evaluation_data import class_mapping_for, find_run, overlap_warning, training_samples
-from assay.pipeline.predict_dataset import ConfidenceMetrics, evaluate_samples, reselect_threshold
 from assay.pipeline.report import write_evaluation_report
 from assay.recipe import Layout, Recipe
 

@@ -12,7 +12,7 @@ from assay.core.errors import AssayError, UsageError
 from assay.core.progress import Progress
 from assay.data import SPLITS, Dataset, Split, assign_splits, cross_validation_folds
 from assay.data.splits import fold_warnings
-from assay.pipeline.build_model import build_model
+from assay.pipeline.build_network import build_model
 from assay.pipeline.cached_embeddings import FrozenBackbone
 from assay.pipeline.run_folder import METRICS_FILE, Run
 from assay.recipe import Recipe

@@ -11,8 +11,8 @@ import numpy as np
 from assay.bundle import Bundle
 from assay.core import notebook_html
 from assay.core.files import write_text
+from assay.core.printable_text import printable
 from assay.core.tables import Cell, align_columns, format_percent, write_json, write_rows
-from assay.core.text import printable
 from assay.data import SPLITS, Dataset, Split
 from assay.data.splits import has_test_split
 from assay.evaluation import Metrics, Predictions, compute_metrics
@@ -61,7 +61,7 @@ class CrossvalResult:
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [
-            (SPLIT_TITLES[split], *(format_summary(self.summaries[split, name], name) for name in METRIC_NAMES))
+            (SPLIT_TITLES[split], *(format_metric_summary(self.summaries[split, name], name) for name in METRIC_NAMES))
             for split in SPLITS
         ]
 
@@ -193,7 +193,7 @@ class VariantsResult:
                 rows += [
                     [
                         variant.name,
-                        *(format_summary(variant.summaries[split, name], name) for name in _VARIANT_METRICS),
+                        *(format_metric_summary(variant.summaries[split, name], name) for name in _VARIANT_METRICS),
                     ]
                     for variant in self.variants
                 ]
@@ -283,7 +283,7 @@ def out_of_fold(runs: Sequence[Run], held_out: Split) -> Predictions:
     return joined.take(sorted(range(len(joined)), key=joined.ids.__getitem__))
 
 
-def format_summary(summary: MetricSummary, metric: str) -> str:
+def format_metric_summary(summary: MetricSummary, metric: str) -> str:
     """Return mean and standard deviation as text, such as `95.1 ± 0.4 %`; of a single run without ±."""
     if summary.mean is None:
         return "–"

@@ -17,17 +17,11 @@ from assay.core.files import JsonTypes, read_json_state, write_text
 from assay.core.tables import write_json
 from assay.data import Dataset, as_path, read_manifest, write_manifest
 from assay.data.loading import load_grouped_dataset
-from assay.pipeline.build_model import build_model
+from assay.pipeline.build_network import build_model
 from assay.pipeline.compare import rank, read_run_result
 from assay.pipeline.experiment_runs import Resampling
 from assay.pipeline.experiment_tables import CrossvalResult, VariantsResult, crossval_result, variant_of
-from assay.pipeline.process_pool import (
-    ExperimentCallbacks,
-    complete_runs,
-    default_jobs,
-    errors_named,
-    threads_per_run,
-)
+from assay.pipeline.parallel_runs import ExperimentCallbacks, complete_runs, default_jobs, errors_named, threads_per_run
 from assay.pipeline.run_folder import check_unused, folder_lock
 from assay.recipe import Recipe, dump_recipe, load_recipe
 from assay.recipe.variants import check_same_data, dump_variants, parse_variants

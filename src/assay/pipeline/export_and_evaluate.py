@@ -22,10 +22,10 @@ from assay.evaluation import compute_metrics
 from assay.evaluation.predictions import evenly_spaced
 from assay.image import Preprocess
 from assay.inference import ENGINES, Classifier
-from assay.nets import Classifier as Network
+from assay.nets import ClassifierNetwork as Network
 from assay.pipeline.cached_embeddings import CachedEmbeddings
 from assay.pipeline.calibrate import calibrate_bundle
-from assay.pipeline.predict_dataset import Evaluation, evaluate_samples, predict_dataset
+from assay.pipeline.dataset_evaluation import Evaluation, evaluate_samples, predict_dataset
 from assay.pipeline.quantize import quantize_bundle
 from assay.pipeline.report import EMBEDDINGS_FILE, RunEvaluation, image_reader
 from assay.pipeline.run_folder import METRICS_FILE, Run

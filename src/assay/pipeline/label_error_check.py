@@ -9,12 +9,12 @@ import numpy as np
 from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
 from assay.data import Dataset
-from assay.data.check_findings import CheckReport, Finding, FindingEntry, FindingGroup, FindingKind, Severity
+from assay.data.check_result import CheckReport, Finding, FindingEntry, FindingGroup, FindingKind, Severity
 from assay.data.dataset import map_labels
 from assay.evaluation import Predictions
 from assay.evaluation.confident_learning import find_label_issues
 from assay.inference import Classifier
-from assay.pipeline.predict_dataset import predict_dataset
+from assay.pipeline.dataset_evaluation import predict_dataset
 from assay.recipe import Recipe
 
 _MAX_LISTED: Final = 200

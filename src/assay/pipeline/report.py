@@ -11,15 +11,15 @@ from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
 from assay.data import SPLITS, Dataset, Sample, Split
 from assay.data.check import check
-from assay.data.check_findings import CheckReport, FindingKind
+from assay.data.check_result import CheckReport, FindingKind
 from assay.evaluation import Predictions
 from assay.evaluation.predictions import ReadImage
-from assay.evaluation.report import EpochMetrics, MakeHeatmap, ReportContext, ReportFinding, write_report
-from assay.evaluation.report.thumbnails import LARGE
+from assay.evaluation.report import EpochRow, MakeHeatmap, ReportContext, ReportFinding, write_report
+from assay.evaluation.report.gallery import LARGE
 from assay.evaluation.slices import ImageProperties
 from assay.inference import Classifier
-from assay.pipeline.explain import create_explainer
-from assay.pipeline.predict_dataset import Evaluation
+from assay.pipeline.dataset_evaluation import Evaluation
+from assay.pipeline.grad_cam import create_explainer
 from assay.pipeline.run_folder import SPLIT_TITLES, Run
 from assay.recipe import Recipe, dump_recipe
 from assay.training import EpochMetrics as TrainingEpoch
@@ -227,8 +227,8 @@ def _provenance(classifier: Classifier, data: Path) -> dict[str, str]:
     return {name: value for name, value in rows.items() if value}
 
 
-def _report_history(rows: Iterable[TrainingEpoch]) -> list[EpochMetrics]:
-    return [EpochMetrics(row.epoch, row.train_loss, row.train_accuracy, row.val_loss, row.val_accuracy) for row in rows]
+def _report_history(rows: Iterable[TrainingEpoch]) -> list[EpochRow]:
+    return [EpochRow(row.epoch, row.train_loss, row.train_accuracy, row.val_loss, row.val_accuracy) for row in rows]
 
 
 def image_reader(samples: Iterable[Sample]) -> ReadImage:

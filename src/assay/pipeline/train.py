@@ -23,8 +23,8 @@ from assay.data import (
 )
 from assay.data.loading import load_split_dataset
 from assay.evaluation import Metrics
-from assay.nets import Classifier as Network
-from assay.pipeline.build_model import build_model
+from assay.nets import ClassifierNetwork as Network
+from assay.pipeline.build_network import build_model
 from assay.pipeline.cached_embeddings import FrozenBackbone, labelled_pixels
 from assay.pipeline.evaluate import CONFUSION_FILE, evaluation_html
 from assay.pipeline.export_and_evaluate import export_and_evaluate

@@ -22,9 +22,9 @@ from assay.core.progress import Progress, no_progress
 from assay.core.tables import Cell, align_columns, format_number, format_percent, write_json, write_rows
 from assay.data import Dataset, as_path, validation_folds
 from assay.data.loading import load_split_dataset
-from assay.nets import Classifier as Network
+from assay.nets import ClassifierNetwork as Network
 from assay.nets import Head
-from assay.pipeline.build_model import build_model
+from assay.pipeline.build_network import build_model
 from assay.pipeline.cached_embeddings import FrozenBackbone, labelled_pixels
 from assay.pipeline.run_folder import check_unused
 from assay.recipe import PreprocessSpec, Recipe, dump_recipe, load_recipe

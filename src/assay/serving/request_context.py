@@ -12,7 +12,7 @@ from starlette.types import Receive
 
 from assay.serving.auth import ANONYMOUS, Authorization, Client
 from assay.serving.errors import ClientDisconnectedError, DeadlineError
-from assay.serving.models import ServedModel
+from assay.serving.model_registry import ServedModel
 from assay.serving.request_record import ImageMetadata, RequestRecord, new_id
 from assay.serving.results import ClassificationResult
 

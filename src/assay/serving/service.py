@@ -17,7 +17,7 @@ from assay.serving.cache.result_cache import SingleFlight, cache_key
 from assay.serving.components import Components
 from assay.serving.decoding import DecodedImage, Decoder, SpeculativeDecode, SpeculativeDecoder
 from assay.serving.errors import MODEL_NOT_FOUND, TOO_LARGE, ApiError, UploadError
-from assay.serving.models import ModelRegistry, ServedModel
+from assay.serving.model_registry import ModelRegistry, ServedModel
 from assay.serving.multipart import Upload
 from assay.serving.request_context import ImageOutcome, RequestContext, cancel_on_disconnect, fail_at
 from assay.serving.request_record import ImageMetadata

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from assay.serving.connection_limits import ConnectionLimiter, RequestScheduler
-from assay.serving.http_messages import (
+from assay.serving.http_limits import (
     MAX_TARGET,
     CoalescingTransport,
     LimitExceededError,

@@ -19,12 +19,12 @@ from uvicorn import Config
 
 from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError
-from assay.core.text import printable
+from assay.core.printable_text import printable
 from assay.serving.app import create_app
 from assay.serving.batching import exit_despite_threads
 from assay.serving.components import make_components
 from assay.serving.decoding import DECODE_THREAD_PREFIX
-from assay.serving.models import ModelRegistry
+from assay.serving.model_registry import ModelRegistry
 from assay.serving.server import Server
 from assay.serving.service import Service
 from assay.serving.settings import ModelSource, ServeSettings

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
-from assay.nets import Classifier
+from assay.nets import ClassifierNetwork
 from assay.recipe import Recipe
 from assay.training.dataloaders import (
     Batch,
@@ -68,7 +68,7 @@ def embed_splits(
 
 
 def compute_embeddings(
-    network: Classifier,
+    network: ClassifierNetwork,
     images: ImageSequence,
     batch_size: int = 32,
     *,
@@ -123,7 +123,7 @@ def stream_embeddings(
         progress(_TASK, count, len(loader))
 
 
-def eager_embedder(network: Classifier, device: torch.device | None = None) -> EmbedFunction:
+def eager_embedder(network: ClassifierNetwork, device: torch.device | None = None) -> EmbedFunction:
     """Return a function that embeds images with the network in evaluation mode and 32 bits on a device."""
     device = device or next(network.parameters()).device
     network.to(device).eval()

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
-from assay.nets import Classifier
+from assay.nets import ClassifierNetwork
 from assay.recipe import Recipe
 from assay.training.callbacks import (
     CheckpointCallback,
@@ -46,13 +46,13 @@ from assay.training.feature_extraction import SplitEmbeddings, eager_embedder, e
 from assay.training.history import EpochListener, History, RunLog, format_epoch, write_metrics, write_step_losses
 from assay.training.lightning_module import ClassifierModule, make_trainer, quiet_lightning, raise_on_interrupt
 from assay.training.loss import loss_weights
-from assay.training.schedule import TrainingSchedule
+from assay.training.training_schedule import TrainingSchedule
 
 BatchLoader = DataLoader[Batch | AssayError]
 
 
 def fit(
-    network: Classifier,
+    network: ClassifierNetwork,
     recipe: Recipe,
     train: LabeledImages,
     val: LabeledImages,
@@ -137,7 +137,7 @@ def fit(
 class _TrainingRun:
     """One call of `fit`: a new run, or a resumed one."""
 
-    network: Classifier
+    network: ClassifierNetwork
     recipe: Recipe
     train_split: LabeledImages
     val_split: LabeledImages

@@ -20,7 +20,7 @@ from assay.training.history import EpochMetrics, best_epoch_of
 from assay.training.loss import MetricAccumulator, NonFiniteLossError, check_finite, cross_entropy, loss_weights
 from assay.training.optimizers import ExponentialMovingAverage, StackedOptimizer
 from assay.training.sampling import BatchSampler, EpochSampler, RandomStream, epoch_seed
-from assay.training.schedule import TrainingSchedule
+from assay.training.training_schedule import TrainingSchedule
 
 _PER_HEAD_SETTINGS: Any = {
     "train": {"lr", "weight_decay", "schedule", "warmup_epochs", "early_stopping", "gradient_clip"},

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from assay.core.errors import AssayError
 from assay.core.files import write_text
-from assay.core.text import printable
+from assay.core.printable_text import printable
 from assay.recipe import TrainSpec
 
 

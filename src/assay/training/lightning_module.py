@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn, optim
 
 from assay.core.errors import AssayError
-from assay.nets import Classifier
+from assay.nets import ClassifierNetwork
 from assay.recipe import TrainSpec
 from assay.training.checkpoint_validation import check_optimizer_state
 from assay.training.dataloaders import Batch
@@ -26,7 +26,7 @@ from assay.training.history import TrainingInterruptedError
 from assay.training.loss import MetricAccumulator, check_finite, cross_entropy
 from assay.training.optimizers import frozen_stage_count, make_optimizer, parameter_groups, set_learning_rate
 from assay.training.sampling import RandomStream, epoch_seed
-from assay.training.schedule import TrainingSchedule
+from assay.training.training_schedule import TrainingSchedule
 
 _FINITE_CHECK_INTERVAL = 50
 
@@ -47,7 +47,7 @@ class ClassifierModule(LightningModule):
 
     def __init__(
         self,
-        network: Classifier,
+        network: ClassifierNetwork,
         schedule: TrainingSchedule,
         *,
         on_embeddings: bool = False,

@@ -11,7 +11,7 @@ import torch
 
 from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
-from assay.nets import Classifier
+from assay.nets import ClassifierNetwork
 from assay.recipe import Recipe
 from assay.training.curves import centered_moving_average, exponential_moving_average, plot_range_test
 from assay.training.dataloaders import Batch, LabeledImages, make_augmentation, train_dataloader
@@ -37,7 +37,7 @@ class RangeTestResult:
 
 
 def find_learning_rate(
-    network: Classifier,
+    network: ClassifierNetwork,
     recipe: Recipe,
     train: LabeledImages,
     *,
@@ -92,7 +92,7 @@ def steepest_rate(rates: list[float], losses: list[float]) -> float:
 
 
 def _run_range_test(
-    network: Classifier, recipe: Recipe, train: LabeledImages, rates: list[float], progress: Progress
+    network: ClassifierNetwork, recipe: Recipe, train: LabeledImages, rates: list[float], progress: Progress
 ) -> list[float]:
     spec = recipe.train
     device = select_device(spec).torch
@@ -122,7 +122,7 @@ def _run_range_test(
 
 
 def _training_step(
-    network: Classifier,
+    network: ClassifierNetwork,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     weights: torch.Tensor | None,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn, optim
 
 from assay.core.errors import UsageError
-from assay.nets import Classifier
+from assay.nets import ClassifierNetwork
 from assay.recipe import TrainSpec
 
 
@@ -22,7 +22,7 @@ class ParameterGroup:
     weight_decay: float
 
 
-def frozen_stage_count(network: Classifier, spec: TrainSpec) -> int:
+def frozen_stage_count(network: ClassifierNetwork, spec: TrainSpec) -> int:
     """Return how many of the earliest stages stay frozen for the whole run.
 
     Raises:
@@ -36,7 +36,7 @@ def frozen_stage_count(network: Classifier, spec: TrainSpec) -> int:
     return network.depth if spec.strategy == "probe" else spec.freeze
 
 
-def parameter_groups(network: Classifier, spec: TrainSpec) -> list[ParameterGroup]:
+def parameter_groups(network: ClassifierNetwork, spec: TrainSpec) -> list[ParameterGroup]:
     """Group the parameters that are trained at any time of a run by learning rate and weight decay.
 
     Biases and norm parameters (those of one dimension) have no weight decay. With the strategy `staged`, the

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from assay.evaluation import Predictions, compute_metrics
-from assay.evaluation.report import REPORT_FILES, EpochMetrics, ReportContext, ReportFinding, write_report
+from assay.evaluation.report import REPORT_FILES, EpochRow, ReportContext, ReportFinding, write_report
 
 Make = Callable[..., Predictions]
 
@@ -64,7 +64,7 @@ def full(photographed: Callable[..., Predictions]) -> tuple[Predictions, ReportC
         title="Pets and ships",
         split_name="test",
         warning="these photos taught the classifier",
-        history=[EpochMetrics(1, 1.0, 0.5, 1.1, 0.4), EpochMetrics(2, 0.5, 0.8, 0.7, 0.7)],
+        history=[EpochRow(1, 1.0, 0.5, 1.1, 0.4), EpochRow(2, 0.5, 0.8, 0.7, 0.7)],
         best_epoch=2,
         temperature=1.5,
         training_predictions=photographed(),

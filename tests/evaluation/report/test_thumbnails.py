@@ -8,7 +8,7 @@ from PIL import Image
 
 from assay.core.errors import AssayError
 from assay.evaluation.predictions import evenly_spaced
-from assay.evaluation.report.thumbnails import EncodedThumbnail, ThumbnailRequest, make_thumbnails
+from assay.evaluation.report.gallery import EncodedThumbnail, ThumbnailRequest, make_thumbnails
 
 
 @pytest.fixture

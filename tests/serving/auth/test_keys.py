@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from assay.core.errors import AssayError, UsageError
-from assay.serving.auth.keys import KeyManager, new_key_id, read_keys
+from assay.serving.auth.keys import KeyManager, new_key_id, read_api_keys
 
 
 def test_nothing_in_the_folder_gives_a_secret_away(entrance: Any):
@@ -74,7 +74,7 @@ def test_a_store_that_others_may_write_is_refused(entrance: Any, mode: int):
     store = entrance.folder / "keys.json"
     store.chmod(mode)
     with pytest.raises(AssayError, match=r"can be written by others .*chmod 644"):
-        read_keys(store)
+        read_api_keys(store)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"keys": 3}', '{"keys": [{"id": "x"}]}', "\x00", '{"keys": [1]}'])

@@ -9,7 +9,7 @@ import pytest
 
 from assay.data import manifest
 from assay.serving.request_log import UncertainSampleSettings
-from assay.serving.request_log.uncertain_samples import MANIFEST, UncertainSampleStore, read_manifest
+from assay.serving.request_log.uncertain_samples import MANIFEST, UncertainSampleStore, read_uncertain_samples
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ async def test_uncertain_photos_are_kept_whole_with_what_was_said(tmp_path: Path
     assert not photos.offer(photo(3), record(3, confidence=0.95))
     assert not photos.offer(photo(4), record(4, result=None, confidence=None, status=400))
     await photos.close()
-    first, second = read_manifest(tmp_path / "kept")
+    first, second = read_uncertain_samples(tmp_path / "kept")
     assert (tmp_path / "kept" / first.path).read_bytes() == photo(1)
     assert (tmp_path / "kept" / second.path).read_bytes() == photo(2)
     assert first.path.endswith(".jpg")
@@ -51,7 +51,7 @@ async def test_beyond_the_bounds_the_most_confident_go(tmp_path: Path, record: A
     for number, confidence in enumerate((0.5, 0.8, 0.3, 0.7, 0.4, 0.6)):
         photos.offer(photo(number), record(number, confidence=confidence))
         await photos.close()
-    assert [row.confidence for row in read_manifest(tmp_path)] == [0.3, 0.4, 0.5]
+    assert [row.confidence for row in read_uncertain_samples(tmp_path)] == [0.3, 0.4, 0.5]
     assert len(jpegs(tmp_path)) == 3
 
 
@@ -60,7 +60,7 @@ async def test_the_same_photo_is_kept_once(tmp_path: Path, record: Any):
     for number in range(3):
         photos.offer(photo(1), record(number, confidence=0.5))
         await photos.close()
-    assert len(read_manifest(tmp_path)) == 1
+    assert len(read_uncertain_samples(tmp_path)) == 1
 
 
 async def test_workers_share_the_folder(tmp_path: Path, record: Any):
@@ -68,7 +68,7 @@ async def test_workers_share_the_folder(tmp_path: Path, record: Any):
     for number in range(40):
         workers[number % 4].offer(photo(number), record(number, confidence=number / 100))
     await asyncio.gather(*(worker.close() for worker in workers))
-    assert [row.confidence for row in read_manifest(tmp_path)] == [number / 100 for number in range(30)]
+    assert [row.confidence for row in read_uncertain_samples(tmp_path)] == [number / 100 for number in range(30)]
     assert len(jpegs(tmp_path)) == 30
 
 
@@ -77,14 +77,14 @@ async def test_labels_that_somebody_corrected_stay_and_photos_removed_are_forgot
     for number in range(3):
         photos.offer(photo(number), record(number, confidence=number / 10))
     await photos.close()
-    rows = read_manifest(tmp_path)
+    rows = read_uncertain_samples(tmp_path)
     text = (tmp_path / MANIFEST).read_text(encoding="utf-8")
     text = text.replace(f"{rows[0].path},open", f"{rows[0].path},closed")
     (tmp_path / MANIFEST).write_text(text, encoding="utf-8")
     (tmp_path / rows[1].path).unlink()
     photos.offer(photo(9), record(9, confidence=0.8))
     await photos.close()
-    assert [(row.request_id, row.label) for row in read_manifest(tmp_path)] == [
+    assert [(row.request_id, row.label) for row in read_uncertain_samples(tmp_path)] == [
         ("request-0", "closed"),
         ("request-2", "open"),
         ("request-9", "open"),
@@ -97,7 +97,7 @@ async def test_what_a_kill_left_behind_is_cleared_and_other_files_are_not_touche
     photos = UncertainSampleStore(tmp_path, UncertainSampleSettings())
     photos.offer(photo(1), record(1, confidence=0.5))
     await photos.close()
-    assert jpegs(tmp_path) == {"mine.jpg", read_manifest(tmp_path)[0].path}
+    assert jpegs(tmp_path) == {"mine.jpg", read_uncertain_samples(tmp_path)[0].path}
 
 
 @pytest.mark.parametrize("trouble", ["no folder", "spoilt manifest"])

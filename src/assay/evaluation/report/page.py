@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from assay import __version__
 from assay.core.notebook_html import data_uri
+from assay.core.printable_text import printable, printable_value
 from assay.core.tables import MAX_CLASSES_SHOWN, format_number, format_percent, shorten
-from assay.core.text import printable, printable_value
 from assay.evaluation.bootstrap import BootstrapIntervals
 from assay.evaluation.confusion_matrix import HOW_TO_READ, ConfusionMatrix, cell_colors
 from assay.evaluation.figure_style import MUTED, to_svg
@@ -26,8 +26,9 @@ from assay.evaluation.figures import (
 )
 from assay.evaluation.intervals import Interval
 from assay.evaluation.metrics import ClassMetrics, Metrics, most_confused_classes, worst_classes
+from assay.evaluation.report.gallery import Gallery, ThumbnailMap
 from assay.evaluation.report.report_data import (
-    EpochMetrics,
+    EpochRow,
     ReportContext,
     ReportData,
     abstention_sentence,
@@ -37,7 +38,6 @@ from assay.evaluation.report.report_data import (
     question_sentence,
     result_sentence,
 )
-from assay.evaluation.report.thumbnails import Gallery, ThumbnailMap
 
 MAX_EXPANDED_MISTAKES = 24
 """Misclassified images that are visible at once; the others unfold."""
@@ -189,7 +189,7 @@ def threshold_svgs(data: ReportData) -> tuple[SvgFigure, ...]:
     return tuple(figures)
 
 
-def history_svgs(history: Sequence[EpochMetrics], best: int) -> tuple[SvgFigure, ...]:
+def history_svgs(history: Sequence[EpochRow], best: int) -> tuple[SvgFigure, ...]:
     """Draw loss and accuracy over the epochs."""
     if not history:
         return ()

@@ -33,7 +33,7 @@ _MAX_SIMILARITY_CELLS = 20_000_000  # similarities held at once
 _MAX_BOOTSTRAP_CELLS = 30_000_000  # each resample draws a whole confusion matrix
 
 
-class EpochMetrics(NamedTuple):
+class EpochRow(NamedTuple):
     """One epoch of the training, counted from 1; accuracies 0-1."""
 
     epoch: int
@@ -85,7 +85,7 @@ class ReportContext:
     question: str = ""
     split_name: str = ""
     warning: str = ""
-    history: Sequence[EpochMetrics] = ()
+    history: Sequence[EpochRow] = ()
     best_epoch: int = 0
     temperature: float = 1.0
     threshold: float | None = None

@@ -9,6 +9,7 @@ from assay.core.progress import Progress, no_progress
 from assay.core.tables import Cell, write_csv, write_json
 from assay.evaluation.metrics import Metrics
 from assay.evaluation.predictions import Predictions
+from assay.evaluation.report.gallery import make_thumbnails, select_photos
 from assay.evaluation.report.page import render_page
 from assay.evaluation.report.report_data import (
     ReportContext,
@@ -19,7 +20,6 @@ from assay.evaluation.report.report_data import (
     question_sentence,
     result_sentence,
 )
-from assay.evaluation.report.thumbnails import make_thumbnails, select_photos
 
 REPORT_FORMAT = 1
 """Version of the layout of `report.json`."""

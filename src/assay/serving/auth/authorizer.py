@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from assay.serving.auth import ANONYMOUS, AccessDeniedError, Authorization, AuthRequest, Client
 from assay.serving.auth.authenticator import Authenticator, AuthThrottle, unauthorized
 from assay.serving.auth.client_ip import CountryFilter, client_address, client_subnet, parse_address, parse_networks
-from assay.serving.auth.keys import KEYS_FILE, ReloadingFile, read_keys
+from assay.serving.auth.csrf import is_from_own_page, is_loopback_host_header
+from assay.serving.auth.keys import KEYS_FILE, ReloadingFile, read_api_keys
 from assay.serving.auth.master_keys import MASTER_KEYS_FILE, read_master_keys
 from assay.serving.auth.nonces import NONCES_FILE, FileNonceStore, MemoryNonceStore, NonceStore, RedisNonceStore
-from assay.serving.auth.origins import is_from_own_page, is_loopback_host_header
 from assay.serving.auth.rate_limits import (
     LocalRateLimiter,
     Rate,
@@ -188,7 +188,7 @@ def make_authorizer(
     Raises:
         AssayError: keys are required and their files are missing, malformed or open to others.
     """
-    keys = ReloadingFile(auth.folder / KEYS_FILE, read_keys, monotonic) if auth.required else None
+    keys = ReloadingFile(auth.folder / KEYS_FILE, read_api_keys, monotonic) if auth.required else None
     master_keys = ReloadingFile(auth.folder / MASTER_KEYS_FILE, read_master_keys, monotonic) if auth.required else None
     skew = auth.max_clock_skew
     backends = open_backends(

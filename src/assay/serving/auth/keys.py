@@ -120,7 +120,7 @@ def new_key_id() -> str:
     return "ak_" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(16))
 
 
-def read_keys(path: Path) -> ApiKeys:
+def read_api_keys(path: Path) -> ApiKeys:
     """Read a key file, which may be missing; raise `AssayError` if it is malformed or others can write it."""
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -140,7 +140,7 @@ def edit_keys(path: Path) -> Iterator[ApiKeys]:
     """Read the keys, and write them back when the block ends without an exception; other writers wait."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with file_lock(path.parent / f".{path.name}.lock"):
-        keys = read_keys(path)
+        keys = read_api_keys(path)
         yield keys
         rows = [key.model_dump(exclude_none=True) for key in keys.values()]
         write_text(path, json.dumps({"keys": rows}, indent=1, ensure_ascii=False) + "\n", mode=0o644)
@@ -188,7 +188,7 @@ class KeyManager:
 
     def list_keys(self) -> list[ApiKey]:
         """Return all keys, oldest first."""
-        return list(read_keys(self._keys_path).values())
+        return list(read_api_keys(self._keys_path).values())
 
     def state(self, key: ApiKey) -> str:
         """Return whether a key is valid, revoked or expired now."""

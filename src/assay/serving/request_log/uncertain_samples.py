@@ -86,7 +86,7 @@ class UncertainSampleStore:
     def _keep(self, batch: Sequence[tuple[bytes, RequestRecord]]) -> None:
         """Add photos, then remove the most confident ones beyond the limits; the manifest is written last."""
         with file_lock(self._folder / ".lock"):
-            rows = {row.path: row for row in read_manifest(self._folder)}
+            rows = {row.path: row for row in read_uncertain_samples(self._folder)}
             photos: dict[str, bytes] = {}
             for photo, record in batch:
                 row = _make_sample(photo, record)
@@ -119,7 +119,7 @@ class UncertainSampleStore:
                 path.unlink()
 
 
-def read_manifest(folder: Path) -> list[UncertainSample]:
+def read_uncertain_samples(folder: Path) -> list[UncertainSample]:
     """Return the rows of a folder's manifest whose photos exist; none if there is no manifest."""
     try:
         with (folder / MANIFEST).open(encoding="utf-8-sig", newline="") as stream:

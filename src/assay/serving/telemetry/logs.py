@@ -27,7 +27,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from assay.core.errors import UsageError
 from assay.core.locks import open_locked
-from assay.core.text import printable_json
+from assay.core.printable_text import printable_json
 from assay.serving.settings import TelemetrySettings
 from assay.serving.telemetry import Handlers, RequestCompleted
 

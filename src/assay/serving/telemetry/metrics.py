@@ -73,7 +73,7 @@ DURATION_BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05
 BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 
 
-class Metrics:
+class PrometheusMetrics:
     """Counts events. Safe in several threads, and in several workers of one `multiprocess_metrics` block."""
 
     def __init__(self) -> None:

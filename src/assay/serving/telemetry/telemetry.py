@@ -10,7 +10,7 @@ from assay.serving.settings import TelemetrySettings
 from assay.serving.telemetry import Event, ModelActivated
 from assay.serving.telemetry.drift import DriftMonitor
 from assay.serving.telemetry.logs import ServerLogs, log_request_id
-from assay.serving.telemetry.metrics import Metrics, render_metrics
+from assay.serving.telemetry.metrics import PrometheusMetrics, render_metrics
 from assay.serving.telemetry.tracing import RequestTracer, make_tracer_provider, tracing_requested
 
 
@@ -19,7 +19,7 @@ class Telemetry:
 
     def __init__(self, settings: TelemetrySettings, tracer: RequestTracer | None = None) -> None:
         """Set up logging and metrics; raise `UsageError` if the log folder is not writable."""
-        self._metrics = Metrics()
+        self._metrics = PrometheusMetrics()
         self._drift = DriftMonitor(self._metrics.registry, settings.drift_window)
         self._logs = ServerLogs(settings, self._metrics.count_dropped_lines)
         self._tracer = tracer

@@ -14,9 +14,9 @@ from assay.core import image_tables
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import atomic_write, write_text
 from assay.core.locks import file_lock
-from assay.core.table_cells import resolve_table_path
+from assay.core.table_columns import resolve_table_path
 from assay.core.tables import SafeCsvWriter
-from assay.serving.request_log.uncertain_samples import read_manifest
+from assay.serving.request_log.uncertain_samples import read_uncertain_samples
 
 Row = dict[str, str]
 
@@ -92,7 +92,7 @@ def uncertain_candidates(folder: Path, model: str) -> list[LabelCandidate]:
         UsageError: its manifest cannot be read.
     """
     try:
-        kept = read_manifest(folder)
+        kept = read_uncertain_samples(folder)
     except (OSError, KeyError, ValueError, csv.Error) as error:
         raise UsageError(f"{folder} holds no manifest of uncertain photos: {error}") from None
     return [

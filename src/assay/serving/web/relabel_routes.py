@@ -10,8 +10,8 @@ from PIL import Image
 from assay.core.errors import AssayError
 from assay.inference import Failure
 from assay.inference.inputs import read_thumbnail
+from assay.serving.dependencies import authorize, read_body
 from assay.serving.errors import ApiError
-from assay.serving.request_body import authorize, read_body
 from assay.serving.results import json_bytes
 from assay.serving.service import Service
 from assay.serving.web.label_store import (

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from assay.data.image_registration import SMALL_THUMBNAIL_SIDE, THUMBNAIL_SIDE, blur_matrix
+from assay.data.image_similarity import SMALL_THUMBNAIL_SIDE, THUMBNAIL_SIDE, blur_matrix
 from assay.data.near_duplicate_candidates import COLOUR_THUMBNAIL_SIDE
 from assay.image import decode, inspect
 from assay.image.decode import suppress_warnings

@@ -13,7 +13,7 @@ from assay.serving.errors import (
     UploadError,
     unsupported_encoding,
 )
-from assay.serving.http_messages import parse_length
+from assay.serving.http_limits import parse_length
 from assay.serving.multipart import MultipartForm, Upload, UploadLimits, parse_boundary
 from assay.serving.request_context import RequestContext
 from assay.serving.service import Service

@@ -8,8 +8,8 @@ import numpy as np
 
 from assay.bundle import BundleError
 from assay.core.errors import UsageError
+from assay.image.ignore_rules import SkippedFiles
 from assay.image.image_files import is_image_file, walk_images
-from assay.image.skipped_files import SkippedFiles
 from assay.inference import Classifier, Failure, Prediction
 from assay.serving.batching import Batcher
 from assay.serving.decoding import ImageLimits

@@ -50,7 +50,7 @@ def preferred_memory_format(backbone: nn.Module) -> torch.memory_format:
     return torch.contiguous_format if narrow else torch.channels_last
 
 
-class Classifier(nn.Module):
+class ClassifierNetwork(nn.Module):
     """Maps pixels to logits: normalization, backbone, global average pooling, head.
 
     Args:
@@ -162,7 +162,7 @@ def create_classifier(
     mean: Channels | None = None,
     std: Channels | None = None,
     size: int = 224,
-) -> Classifier:
+) -> ClassifierNetwork:
     """Create a classifier with random weights from torch's global generator.
 
     Args:
@@ -183,7 +183,7 @@ def create_classifier(
     backbone = _create_backbone(spec, size)
     usual_mean, usual_std = default_normalization(spec.name)
     head = Head(spec.head, backbone.channels, classes)
-    return Classifier(backbone, head, mean or usual_mean, std or usual_std)
+    return ClassifierNetwork(backbone, head, mean or usual_mean, std or usual_std)
 
 
 def default_normalization(name: str) -> tuple[Channels, Channels]:

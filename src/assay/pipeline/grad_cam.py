@@ -46,7 +46,7 @@ class GradCam:
         # captum and torch take seconds to import, and most heads do without.
         from captum.attr import LayerGradCam  # noqa: PLC0415
 
-        from assay.pipeline.build_model import HeadOnFeatureMap, rebuild_head  # noqa: PLC0415
+        from assay.pipeline.build_network import HeadOnFeatureMap, rebuild_head  # noqa: PLC0415
 
         network = HeadOnFeatureMap(rebuild_head(bundle))
         self._gradients = LayerGradCam(network, network.featuremap)

@@ -11,8 +11,8 @@ from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import atomic_write, write_text
 from assay.core.notebook_html import data_uri
-from assay.core.text import printable, printable_value
-from assay.data.check_findings import CheckReport, Finding, FindingEntry, FindingKind
+from assay.core.printable_text import printable, printable_value
+from assay.data.check_result import CheckReport, Finding, FindingEntry, FindingKind
 from assay.data.dataset import Dataset, Sample
 from assay.data.groups import merge_groups
 from assay.data.manifest import write_manifest
@@ -28,7 +28,7 @@ _EXAMPLES: Final = 3
 _MARKS: Final = {"error": "✗", "warning": "!", "note": "·"}
 
 
-def format_summary(report: CheckReport) -> str:
+def format_check_summary(report: CheckReport) -> str:
     """Return the report as text for a terminal or log."""
     lines = [_headline(report)]
     for finding in report.findings:

@@ -33,7 +33,7 @@ from assay.data.dataset import Sample
 from assay.image import PIXELS_VERSION, DecodeError, Preprocess
 from assay.recipe import PreprocessSpec
 
-_LOG = logging.getLogger("assay.data.cache")
+_LOG = logging.getLogger("assay.data.array_cache")
 
 _FORMAT_VERSION: Final = 3
 """Part of every file's key; raise it when the same bytes and settings give different pixels."""

@@ -25,7 +25,7 @@ from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
 from assay.core.progress import Progress, no_progress
 from assay.data import Dataset
-from assay.pipeline.build_model import free_memory
+from assay.pipeline.build_network import free_memory
 from assay.pipeline.experiment_runs import RunMetrics, RunTask, is_evaluated, read_run_metrics
 from assay.pipeline.run_folder import Run, folder_lock
 from assay.pipeline.train import TrainCallbacks, resume_training, train_on_splits

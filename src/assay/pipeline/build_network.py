@@ -12,7 +12,7 @@ from assay.core.errors import UsageError
 from assay.core.progress import Progress, no_progress
 from assay.data import Dataset
 from assay.data.loading import check_trainable
-from assay.nets import Classifier as Network
+from assay.nets import ClassifierNetwork as Network
 from assay.nets import create_classifier, default_normalization, load_pretrained
 from assay.nets.heads import Head
 from assay.recipe import NetSpec, PreprocessSpec, Recipe
