@@ -78,7 +78,7 @@ def test_an_edit_is_noticed(info: BundleInfo, field: str) -> None:
 
 def test_a_newer_format_says_so_whatever_else_it_holds() -> None:
     text = json.dumps({"format_version": FORMAT_VERSION + 1, "entirely": "different"}).encode()
-    with pytest.raises(ValueError, match=r"format 2 .* reads up to 1: install a newer Assay"):
+    with pytest.raises(ValueError, match=r"format 3 .* reads up to 2: install a newer Assay"):
         parse_info(text)
 
 
@@ -95,7 +95,8 @@ def test_a_newer_format_says_so_whatever_else_it_holds() -> None:
         (b'{"format_version": "1"}', "no format version"),
         (b'{"format_version": true}', "no format version"),
         (b'{"format_version": 0}', "no format version"),
-        (b'{"format_version": 1, "name": "\\ud800"}', "was changed"),
+        (b'{"format_version": 2, "name": "\\ud800"}', "was changed"),
+        (b'{"format_version": 1}', "format 1 of an earlier Assay: train it again"),
     ],
 )
 def test_other_text_is_refused_with_a_reason(text: bytes, reason: str) -> None:
@@ -105,7 +106,7 @@ def test_other_text_is_refused_with_a_reason(text: bytes, reason: str) -> None:
 
 def test_a_forged_digest_does_not_hide_what_makes_no_sense(info: BundleInfo) -> None:
     forged = dump_info(info.model_copy(update={"temperature": -1.0}))
-    with pytest.raises(ValueError, match=r"does not fit format 1: temperature: .*greater than 0"):
+    with pytest.raises(ValueError, match=r"does not fit format 2: temperature: .*greater than 0"):
         parse_info(forged)
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from assay.bundle.container import MODEL, MODEL_INT8
 from assay.recipe import LiveSpec, PreprocessSpec, ServeSpec
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """The format written here, and the newest that can be read. Anything that changes an answer raises it."""
 
 Precision = Literal["fp32", "int8"]
@@ -147,6 +147,10 @@ def parse_info(text: bytes) -> BundleInfo:
         raise ValueError("its assay.json gives no format version")
     if newest > FORMAT_VERSION:
         raise ValueError(f"it has format {newest} and this Assay reads up to {FORMAT_VERSION}: install a newer Assay")
+    if newest < FORMAT_VERSION:
+        raise ValueError(
+            f"it has format {newest} of an earlier Assay: train it again"
+        )
     digest = values.pop("digest", None)
     if digest != _digest(values):
         raise ValueError("its assay.json was changed after it was written")
