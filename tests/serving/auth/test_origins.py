@@ -124,5 +124,5 @@ def test_origins_of_cors_pass():
 
 @pytest.mark.parametrize("name", ["http://a.example", "a.example:80", "a b", "", "[::1]:80", "a/b"])
 def test_a_name_that_is_none_is_said(name: str):
-    with pytest.raises(UsageError, match="is no host name"):
+    with pytest.raises(UsageError, match="is not a host name"):
         ServeSettings.read({"listen": {"allowed_hosts": [name]}})
