@@ -105,7 +105,7 @@ def test_sheet_alone_reads_and_draws(photos: Path, tmp_path: Path) -> None:
         (["--to", "photos/out", "-r", "bottle"], "lie within each other"),
         (["--to", "out", "--set", "augment.train=[]"], "empty"),
         (["--crop", "--sheet", "sheet.png", "-r", "bottle"], "--crop needs --to"),
-        (["--crop", "--to", "out", "-r", "bottle", "--copies", "2"], "writes no copies"),
+        (["--crop", "--to", "out", "-r", "bottle", "--copies", "2"], "copies"),
         (["--crop", "--to", "out"], "whole photo"),
         (["--crop", "--to", "photos/out", "-r", "bottle"], "lie within each other"),
     ],

@@ -39,15 +39,15 @@ def run(code: str, **environment: str) -> "subprocess.CompletedProcess[bytes]":
     ],
 )
 def test_what_a_console_cannot_encode_is_replaced(encoding: str, shown: str):
-    code = f"[write({'93 × ± ─ █ … → é 電'!a}) for write in (console.say, console.say_text, console.result)]"
+    code = f"[write({'93 × ± ─ █ … → é 電'!a}) for write in (console.echo, console.echo_text, console.print_result)]"
     ended = run(code, PYTHONIOENCODING=encoding)
     assert ended.stdout.decode(encoding.partition(":")[0]).splitlines() == [shown] * 3
-    ended = run(f"console.complain({'é ×'!a})", PYTHONIOENCODING=encoding)
+    ended = run(f"console.print_error({'é ×'!a})", PYTHONIOENCODING=encoding)
     assert ended.stderr.startswith(b"assay: ")
 
 
 def test_a_locale_of_ascii_is_no_reason_to_fail():
-    assert run(f"console.say({'é ×'!a})", PYTHONIOENCODING="", **_PLAIN).stdout == b"\\xe9 x\n"
+    assert run(f"console.echo({'é ×'!a})", PYTHONIOENCODING="", **_PLAIN).stdout == b"\\xe9 x\n"
 
 
 def test_a_locale_that_cannot_name_files_is_said(colour_bundle: Path, tmp_path: Path):
@@ -109,7 +109,7 @@ def test_work_goes_on_without_an_output(colour_bundle: Path, tmp_path: Path, clo
 
 def test_a_reader_that_goes_away_ends_answers_but_not_work():
     code = "import os, sys; {write}; os.write(2, b'went on')"
-    for write, after in (("console.say('x')", b"went on"), ("console.result('x')", b"")):
+    for write, after in (("console.echo('x')", b"went on"), ("console.print_result('x')", b"")):
         reading, writing = os.pipe()
         os.close(reading)
         script = _CODE + code.format(write=write)

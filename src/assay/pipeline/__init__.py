@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "CrossvalResult": "experiment_tables",
     "EvaluateResult": "evaluate",
-    "ExperimentCallbacks": "process_pool",
+    "ExperimentCallbacks": "parallel_runs",
     "MetricSummary": "experiment_runs",
     "Ranking": "compare",
     "Run": "run_folder",
