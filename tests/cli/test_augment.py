@@ -41,7 +41,7 @@ def test_folder(photos: Path, tmp_path: Path) -> None:
     ended = RUN.invoke(app, [str(photos), "-r", "bottle", "--to", str(out), "--copies", "2"])
     assert ended.exit_code == 0
     lines = ended.stdout.splitlines()
-    assert lines[0].startswith(f"{out} holds 12 photos and ")
+    assert lines[0].startswith(f"{out}: 12 photos and ")
     assert lines[-1] == f"next: {shell_command('train', out / 'manifest.csv')}"
     assert len(read_manifest(out / "manifest.csv").part("train")) == 3 * sum(
         "_aug" not in sample.id for sample in read_manifest(out / "manifest.csv").part("train")

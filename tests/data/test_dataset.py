@@ -129,7 +129,7 @@ def test_names_that_look_alike_are_refused(other: str) -> None:
 
 
 def test_a_name_that_nobody_sees_is_refused() -> None:
-    with pytest.raises(AssayError, match="nobody can see"):
+    with pytest.raises(AssayError, match="without visible characters"):
         check_label_collisions(["\u200b", "dog"])
 
 
