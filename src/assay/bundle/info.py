@@ -148,9 +148,7 @@ def parse_info(text: bytes) -> BundleInfo:
     if newest > FORMAT_VERSION:
         raise ValueError(f"it has format {newest} and this Assay reads up to {FORMAT_VERSION}: install a newer Assay")
     if newest < FORMAT_VERSION:
-        raise ValueError(
-            f"it has format {newest} of an earlier Assay: train it again"
-        )
+        raise ValueError(f"it has format {newest} of an earlier Assay: train it again")
     digest = values.pop("digest", None)
     if digest != _digest(values):
         raise ValueError("its assay.json was changed after it was written")

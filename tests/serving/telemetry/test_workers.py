@@ -104,6 +104,7 @@ def test_the_folder_goes_with_the_server():
 
 def test_workers_that_would_not_count_together_are_refused():
     script = "import prometheus_client\nfrom assay.serving.telemetry.metrics import multiprocess_metrics\n"
-    script += "with multiprocess_metrics():\n    from assay.serving.telemetry.metrics import PrometheusMetrics; PrometheusMetrics()"
+    script += "with multiprocess_metrics():\n"
+    script += "    from assay.serving.telemetry.metrics import PrometheusMetrics; PrometheusMetrics()"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "enter multiprocess_metrics() first" in run.stderr
