@@ -1,7 +1,5 @@
 """Measure every available engine and precision in rounds, each time in a fresh process.
 
-Describe the machine.
-
 Rounds alternate between the engines, so that a machine that slows down affects all of them. Needs no torch.
 """
 
@@ -184,7 +182,7 @@ def benchmark_model(
             time from file to answer is measured on some. None: on one that is drawn.
         layout: what the folders in a folder are.
         seconds: about how long to measure; start-up of the processes and accuracy come on top.
-        progress: told how things go on.
+        progress: called as the measurement proceeds.
         trial: measures one combination once.
 
     Raises:

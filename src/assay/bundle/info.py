@@ -1,6 +1,6 @@
 """The schema of `assay.json` and the digests that guard it.
 
-The digest in `assay.json` detects accidents and careless edits; it is no signature, since whoever can
+The digest in `assay.json` detects accidents and careless edits; it is not a signature: anyone who can
 change a bundle can compute a new digest.
 """
 

@@ -1,7 +1,4 @@
-"""`assay crossval`, `assay variants`, `assay tune` and `assay compare`: train.
-
-Compare several classifiers.
-"""
+"""`assay crossval`, `assay variants`, `assay tune` and `assay compare`: train and compare several classifiers."""
 
 from enum import StrEnum
 from pathlib import Path

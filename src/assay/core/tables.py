@@ -5,7 +5,7 @@ import io
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -146,6 +146,18 @@ def shorten(text: str, width: int) -> str:
     head = _prefix(text, max(1, width // 2))
     tail = _prefix(text[::-1], width - 1 - display_width(head))[::-1]
     return f"{head}…{tail}"
+
+
+def shorten_to_fit(text: str, fits: Callable[[str], bool]) -> str:
+    """Make a text printable and replace its middle by an ellipsis, as short as it must be for `fits` to accept it."""
+    text = printable(text)
+    if fits(text):
+        return text
+    for keep in range(len(text) - 1, 0, -1):
+        short = f"{text[: (keep + 1) // 2]}…{text[len(text) - keep // 2 :]}"
+        if fits(short):
+            return short
+    return "…"
 
 
 def shorten_names(names: Sequence[str], width: int) -> list[str]:

@@ -1,7 +1,4 @@
-"""Metrics, intervals, calibration, comparison and figures.
-
-Computed from a classifier's predictions on labelled images.
-"""
+"""Metrics, intervals, calibration, comparison and figures of a classifier's predictions on labelled images."""
 
 from assay.evaluation.bootstrap import BootstrapIntervals, bootstrap_intervals
 from assay.evaluation.calibration import (

@@ -1,6 +1,6 @@
 """Whether confidence means what it says: of the photos with 90 % confidence, nine in ten should be right.
 
-Measures only; `temperature` mends.
+Measures only; `temperature_scaling` corrects.
 
 Sources: G. W. Brier, "Verification of forecasts expressed in terms of probability" (1950); M. P. Naeini,
 G. F. Cooper and M. Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning" (2015), for
@@ -17,7 +17,7 @@ from assay.evaluation.intervals import Interval, wilson_interval
 from assay.evaluation.predictions import BoolArray, FloatArray, IntArray, Predictions
 
 BINS = 15
-"""Bins of a reliability table unless told otherwise."""
+"""Bins of a reliability table by default."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,4 @@
-"""The common style of all figures: colours that colour-blind people can distinguish, fonts, size.
-
-Saving as PNG or SVG.
+"""The style of all figures (colours that colour-blind people can distinguish, fonts, size), and their saving.
 
 Uses matplotlib's objects only, never pyplot, so that figures can be made in any thread and need no display.
 
@@ -20,7 +18,8 @@ from matplotlib.ft2font import LoadFlags
 from matplotlib.text import Text
 
 from assay.core.files import atomic_write
-from assay.core.printable_text import printable, printable_lines
+from assay.core.printable_text import printable_lines
+from assay.core.tables import shorten_to_fit
 
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
@@ -112,14 +111,7 @@ def _render(figure: Figure, form: str, metadata: dict[str, None]) -> bytes:
 
 def truncate_text(text: str, width: float, size: float) -> str:
     """Cut the middle out of a text that is wider than `width` when written at `size`, both in points."""
-    text = printable(text)
-    if _text_width(text, size) <= width:
-        return text
-    for keep in range(len(text) - 1, 0, -1):
-        short = f"{text[: (keep + 1) // 2]}…{text[len(text) - keep // 2 :]}"
-        if _text_width(short, size) <= width:
-            return short
-    return "…"
+    return shorten_to_fit(text, lambda short: _text_width(short, size) <= width)
 
 
 def _text_width(text: str, size: float) -> float:

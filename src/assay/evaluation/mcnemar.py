@@ -1,7 +1,4 @@
-"""Paired comparison of two classifiers on the same images: McNemar's test.
-
-An interval of the accuracy difference.
-"""
+"""Paired comparison of two classifiers on the same images: McNemar's test and an interval of the difference."""
 
 from dataclasses import asdict, dataclass
 from math import sqrt

@@ -1,6 +1,4 @@
-"""Accuracy, precision, recall, F1, ROC-AUC and log-loss, in total and per class.
-
-The same as a text table.
+"""Accuracy, precision, recall, F1, ROC-AUC and log-loss, in total and per class, also as a text table.
 
 A metric that is not defined for the images (the recall of a class without images) is None, never NaN and
 never a warning.

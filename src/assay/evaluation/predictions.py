@@ -1,7 +1,4 @@
-"""`Predictions`: a classifier's probabilities for labelled images, with the file they are stored in.
-
-The list of misclassified images.
-"""
+"""`Predictions`: a classifier's probabilities for labelled images, their file, and the misclassified ones."""
 
 import zipfile
 import zlib

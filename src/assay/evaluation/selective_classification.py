@@ -1,6 +1,6 @@
 """Selective classification: precision and coverage at every confidence threshold.
 
-The choice of a threshold that guarantees a precision, and the novelty limit beyond which an image counts as
+Also chooses the threshold that guarantees a precision, and the novelty limit beyond which an image counts as
 out of distribution.
 
 Sources: C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits illustrated in the case

@@ -1,6 +1,4 @@
-"""Temperature scaling: fitting a temperature on validation images.
-
-Cross-fitting to decide whether it helps.
+"""Temperature scaling: fits a temperature on validation images, and decides by cross-fitting whether it helps.
 
 A temperature above 1 lowers the confidence, below 1 raises it; the predicted class stays the same. Every
 validation image is scaled by a temperature fitted on the others, so the scores after calibration are as

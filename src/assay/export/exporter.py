@@ -221,7 +221,7 @@ def export_model(
             used. None compares nothing.
         int8: labelled photos to make an int8 model with, which is exported if it is as good and faster here;
             the bundle stays as it is. None: the int8 model that the bundle holds, if it does.
-        progress: told of every format.
+        progress: called for every format.
 
     Raises:
         BundleError: the bundle cannot be read or run.

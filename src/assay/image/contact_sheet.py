@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from assay.core.printable_text import printable
+from assay.core.tables import shorten_to_fit
 from assay.image.thumbnail import letterbox
 
 INK = "#222222"
@@ -132,14 +133,7 @@ class ContactSheet:
 
 def fit_text(text: str, width: float, size: int = _TEXT_SIZE) -> str:
     """Make a text printable and shorten it in the middle to `width` pixels."""
-    text = printable(text)
-    if _measure(text, size) <= width:
-        return text
-    for keep in range(len(text) - 1, 0, -1):
-        short = f"{text[: (keep + 1) // 2]}…{text[len(text) - keep // 2 :]}"
-        if _measure(short, size) <= width:
-            return short
-    return "…"
+    return shorten_to_fit(text, lambda short: _measure(short, size) <= width)
 
 
 def _wrap(text: str, width: float) -> list[str]:

@@ -1,6 +1,4 @@
-"""Search the settings of a linear probe: every combination is trained on cached embeddings.
-
-Ranked by validation.
+"""Search the settings of a linear probe: combinations trained on cached embeddings, ranked by validation.
 
 The backbone is frozen, so every image is embedded once for all trials, and many heads are trained together.
 Test images are not used.

@@ -87,7 +87,7 @@ class RequestBody:
         length = parse_length(headers.get("content-length", ""))
         self._remaining = _UNKNOWN_LENGTH * ("transfer-encoding" in headers) if length is None else length
         self._expects_continue = "expect" in headers
-        """The client sends nothing until it is told to continue."""
+        """The client sends nothing before a 100 Continue response."""
 
     async def receive(self) -> Message:
         """Return the next message."""

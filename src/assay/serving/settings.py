@@ -169,7 +169,7 @@ class LifecycleSettings(Settings):
 
     @property
     def stop_timeout(self) -> float:
-        """Seconds after which a worker that was told to stop is killed; by then its records are written."""
+        """Seconds after which a stopping worker is killed; its records are written by then."""
         return self.drain_delay + self.shutdown_timeout + _STOP_MARGIN
 
 

@@ -15,7 +15,7 @@ _UNBOUNDED_BYTES: Final = 32_768
 """Smaller files cannot keep a parser busy and are read without counting."""
 
 
-class ComplexityLimitExceeded(Exception):  # noqa: N818 - made a DecodeError by whoever opens the file
+class ComplexityLimitExceeded(Exception):  # noqa: N818 - callers convert it to a DecodeError
     """Decoding a file would take too much work. Pillow does not treat this type as damage.
 
     `what` names the counted things in the plural ("scans"), `found` is the number counted so far, `most` the limit.

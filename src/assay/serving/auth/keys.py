@@ -1,6 +1,6 @@
 """API keys: the key file, reloading it when it changes, and creating, rotating and revoking keys.
 
-The key file is JSON without secrets, replaced as a whole under a lock. Whoever can write it could promote or restore
+The key file is JSON without secrets, replaced as a whole under a lock. Anyone who can write it could promote or restore
 an existing key (a new one takes the master keys), so a file that others can write is refused.
 """
 
