@@ -123,7 +123,7 @@ def test_a_photo_that_cannot_be_read_is_told_of(classifier: Classifier, tmp_path
 def test_a_head_of_several_layers_needs_another_way(make_bundle):
     classifier = Classifier.load(make_bundle(dense=True))
     assert classifier.head is None
-    with pytest.raises(AssayError, match=r"assay\.pipeline\.explain"):
+    with pytest.raises(AssayError, match=r"assay\.pipeline\.grad_cam"):
         classifier.explain(gray_with_red())
 
 

@@ -3,6 +3,8 @@
 import os
 import pickle
 import shutil
+import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -228,6 +230,17 @@ def damaged(folder: Path) -> None:
     path.write_bytes(content)
 
 
+def weights_changed(folder: Path) -> None:
+    """Overwrite one number of the weights by another one that is finite: only the checksum shows it."""
+    path = folder / "last.ckpt"
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        name = max((item for item in archive.namelist() if "/data/" in item), key=lambda item: len(archive.read(item)))
+        values = archive.read(name)
+    place = content.index(values)
+    path.write_bytes(content[:place] + struct.pack("<f", 0.5) + content[place + 4 :])
+
+
 def pipe(folder: Path) -> None:
     (folder / "last.ckpt").unlink()
     os.mkfifo(folder / "last.ckpt")
@@ -255,7 +268,7 @@ def arrays(folder: Path) -> None:
     "change",
     [
         *(of_bytes(content) for content in (b"", b"PK\3\4", pickle.dumps({"a": os.getcwd}), b"\x80" * 999)),
-        *(cut, damaged, pipe, as_folder, arrays),
+        *(cut, damaged, weights_changed, pipe, as_folder, arrays),
         *(link(to) for to in ("/dev/zero", "nowhere", "best.ckpt", "last.ckpt", "/etc/passwd")),
     ],
 )

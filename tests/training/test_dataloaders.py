@@ -219,7 +219,7 @@ def test_class_weights_have_the_heads_length(
 @pytest.mark.parametrize(("batch_size", "photos"), [(1, 6), (8, 1)])
 def test_batch_norm_in_the_head_refuses_single_photos(make_recipe: MakeRecipe, batch_size: int, photos: int):
     head = {"hidden": [4], "batch_norm": True}
-    with pytest.raises(UsageError, match=r"net\.head\.batch_norm needs two photos"):
+    with pytest.raises(UsageError, match=r"net\.head\.batch_norm needs at least two photos"):
         check_batch_norm(make_recipe(batch_size=batch_size, head=head), photos)
     check_batch_norm(make_recipe(batch_size=batch_size), photos)
     check_batch_norm(make_recipe(batch_size=2, head=head), 3)

@@ -5,13 +5,15 @@ They contain tensors and plain values only, no pickled objects. Both are replace
 
 import hashlib
 import json
+import os
 import pickle
 import struct
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -217,7 +219,7 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 # What torch.load raises for damaged, truncated, foreign or malicious files.
 _TORCH_LOAD_ERRORS = (
     *(OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, LookupError, TypeError),
-    *(AttributeError, AssertionError, ArithmeticError, MemoryError, struct.error),
+    *(AttributeError, AssertionError, ArithmeticError, MemoryError, struct.error, zipfile.BadZipFile),
 )
 
 
@@ -229,10 +231,24 @@ def _save(path: Path, plain: dict[str, Any]) -> None:
         raise AssayError(f"{path} cannot be written: make room on the disk or choose another folder") from error
 
 
+def _verify_checksums(stream: BinaryIO) -> None:
+    """Raise `BadZipFile` unless the CRC-32 of every member is right, which `torch.load` does not check."""
+    size = stream.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(stream) as archive:
+        members = archive.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise zipfile.BadZipFile("torch.save does not compress")
+        # Members that share bytes could otherwise take any time to read.
+        if sum(member.file_size for member in members) > size or archive.testzip() is not None:
+            raise zipfile.BadZipFile("a checksum is wrong")
+    stream.seek(0)
+
+
 def _load(path: Path) -> dict[str, Any]:
     try:
         with open_file(path) as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about pickles, which are refused just below
+            _verify_checksums(stream)
             plain: Any = torch.load(stream, map_location="cpu", weights_only=True)
     except NotAFileError:
         raise
