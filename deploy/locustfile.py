@@ -45,7 +45,7 @@ class Client(HttpUser):
 
     @task(50)
     def classify(self) -> None:
-        """Send a photo. Being turned away in order (429, 503) is told apart from errors."""
+        """Send a photo. Expected rejections (429, 503) do not count as errors."""
         kind, photo = random.choice(_PHOTOS)
         if os.environ.get("ASSAY_UNCACHED"):
             photo += random.randbytes(8)

@@ -49,12 +49,12 @@ def _section(name: str, command: Any) -> str:
 
 
 def _row(parameter: Any) -> str | None:
-    told = getattr(parameter, "help", None) or ""
+    text = getattr(parameter, "help", None) or ""
     if getattr(parameter, "hidden", False) or "--help" in parameter.opts:
         return None
     names, default = [*parameter.opts, *parameter.secondary_opts], parameter.default
     if not names[0].startswith("-"):
         names = [names[0].upper() + ("..." if parameter.nargs == -1 else "")]
     usual = "" if default is None or default is False or callable(default) else f"`{default}`"
-    cells = [", ".join(f"`{name}`" for name in names), told, usual]
+    cells = [", ".join(f"`{name}`" for name in names), text, usual]
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

@@ -109,7 +109,7 @@ class LinkKind(StrEnum):
 class DuplicateLink(NamedTuple):
     """Two images that belong together, as indices into the input.
 
-    `similarity` is that of `image_registration.similarity`; infinite for identical bytes.
+    `similarity` is that of `image_similarity.similarity`; infinite for identical bytes.
     """
 
     first: int

@@ -1,6 +1,6 @@
 """Subclasses of uvicorn's HTTP protocol and server that override internals.
 
-Messages are limited (`http_messages`). A request is parsed when the previous one has been answered, and few start in
+Messages are limited (`http_limits`). A request is parsed when the previous one has been answered, and few start in
 one iteration of the event loop; until then its bytes are held and reading is paused. This applies to every route.
 
 `pyproject.toml` pins uvicorn, and `tests/serving/test_uvicorn_overrides.py` fails when the used internals change.
