@@ -67,7 +67,7 @@ def _child(process: subprocess.Popen[str]) -> int:
     while process.poll() is None:
         for child in children.read_text(encoding="ascii").split():
             command = Path(f"/proc/{child}/cmdline")
-            if command.exists() and b"bench.worker" in command.read_bytes():
+            if command.exists() and b"benchmark.worker" in command.read_bytes():
                 return int(child)
     raise AssertionError("it ended before it measured")
 

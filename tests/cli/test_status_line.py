@@ -115,7 +115,7 @@ def test_collecting_shows_its_counts(tmp_path: Path):
     terminal = Terminal("collect", film(tmp_path / "film.mp4", 30), *arguments)
     assert terminal.end() == 0
     assert re.search(r"\d+ frames  \d+ new", terminal.text)
-    assert screen(terminal.text)[-2].startswith("cup: 3 new, 3 in all")
+    assert screen(terminal.text)[-2].startswith("cup: 3 new, 3 in total")
     assert terminal.after == terminal.before
 
 

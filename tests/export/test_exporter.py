@@ -12,12 +12,16 @@ import pytest
 from safetensors.numpy import save
 
 from assay.bundle import Bundle, BundleError, amend_bundle, pack_bundle
+from assay.core.cpu import int8_instructions
 from assay.core.errors import AssayError, UsageError
 from assay.export import FORMATS, ExportResult, export_model
+from assay.export.exporter import MAX_LOGIT_DIFFERENCE
 from assay.export.torchscript import rebuild_network
 from assay.inference import Classifier
 
 Example = Callable[[Path, Path], str]
+# Without dot product instructions, sums of int8 products saturate at 16 bits, in each runtime in other places.
+INT8_DIFFERENCE = MAX_LOGIT_DIFFERENCE["int8"] if int8_instructions() == frozenset() else 0.2
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def test_every_format_is_written_and_agrees(exported: ExportResult, shots: list[
     for item in exported.exported:
         assert item.agreement is not None
         assert item.agreement.photos == len(shots)
-        assert item.agreement.difference <= (0.2 if "int8" in item.format else 1e-4)
+        assert item.agreement.difference <= (INT8_DIFFERENCE if "int8" in item.format else 1e-4)
         assert all(path.is_file() for path in item.files)
     assert {path.name for item in exported.exported for path in item.files} == {
         path.name for path in exported.folder.iterdir()
@@ -91,7 +95,7 @@ def test_beside_a_model_lies_all_that_its_user_must_know(exported: ExportResult,
     assert result["input"]["shape"] == ["N", 32, 32, 3]
     assert result["version"] == Bundle.open(int8_bundle).info.version
     # The model normalises: whoever read a mean here would do it twice.
-    assert set(result["preprocess"]) == {"roi", "center_crop", "fit", "size", "fill", "value_range"}
+    assert set(result["preprocess"]) == {"roi", "center_crop", "resize_mode", "size", "fill", "value_range"}
     assert result["check"]["max_logit_difference"] < 1e-4
 
 
@@ -145,8 +149,8 @@ def test_a_bundle_that_contradicts_its_recipe_is_refused(int8_bundle: Path, tmp_
     recipe["net"]["resnet"]["widths"] = [16]
     path = tmp_path / "other.assay"
     amend_bundle(opened, {"provenance": {"recipe": recipe}}, path=path)
-    with pytest.raises(BundleError, match="its weights are not those of the network in its recipe"):
+    with pytest.raises(BundleError, match=r"the weights in .* do not match the network of its recipe"):
         rebuild_network(Bundle.open(path))
     amend_bundle(opened, {"provenance": {"recipe": {"net": 3}}}, path=path)
-    with pytest.raises(BundleError, match="its recipe cannot be read"):
+    with pytest.raises(BundleError, match=r"the recipe in .* cannot be read"):
         rebuild_network(Bundle.open(path))

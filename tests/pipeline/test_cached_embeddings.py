@@ -145,7 +145,7 @@ def test_they_answer_as_the_bundle_does_and_only_when_all_are_there(probed: tupl
     kept.backbone.plain(test)
     for samples in (test, val):
         assert kept.outputs(classifier, samples) is not None
-        plain, found = (predict_dataset(classifier, dataset, samples, kept=item) for item in (None, kept))
+        plain, found = (predict_dataset(classifier, dataset, samples, cached=item) for item in (None, kept))
         assert found.ids == plain.ids
         np.testing.assert_allclose(found.probabilities, plain.probabilities, atol=1e-4)
         np.testing.assert_allclose(found.embedding, plain.embedding, atol=1e-4)

@@ -87,7 +87,7 @@ def test_tables_of_labels_round_trip(tmp_path: Path):
     rows = [{"path": f"{name}/{file}", "label": name} for name in CLASSES for file in FILES]
     write_label_table(tmp_path / "labels.csv", ("path", "label"), rows)
     absolute = [{**row, "path": str(tmp_path / row["path"])} for row in rows]
-    assert read_label_table(tmp_path / "labels.csv", ("path", "label"), own=True) == absolute
+    assert read_label_table(tmp_path / "labels.csv", ("path", "label"), literal=True) == absolute
     with (tmp_path / "labels.csv").open(encoding="utf-8", newline="") as stream:
         cells = [cell for row in csv.reader(stream) for cell in row]
     assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]

@@ -38,7 +38,7 @@ def test_a_run_records_what_became_of_it(trained: TrainResult) -> None:
     assert isinstance(result, dict)
     assert result["photos"] == len(trained.dataset.part("val"))
     assert (info.precision == "int8") == result["kept"]
-    assert describe_int8(result).startswith("int8 answers" if result["kept"] else "int8 is not used: ")
+    assert describe_int8(result).startswith("int8 model enabled: " if result["kept"] else "int8 model not used: ")
 
 
 def test_an_outcome_is_that_of_the_measured_figures(trained: TrainResult, path: Path) -> None:
@@ -73,7 +73,7 @@ def test_what_is_kept_answers_with_limits_of_its_own(trained: TrainResult, path:
     answers = [item.predict(trained.dataset.samples[0].path) for item in (exact, small)]
     assert answers[0].label == answers[1].label
     assert small.explain(trained.dataset.samples[0].path).heat.shape
-    with pytest.raises(UsageError, match="at int8 alone"):
+    with pytest.raises(UsageError, match="for int8 only"):
         reselect_threshold(exact, 0.9)
 
 
@@ -101,18 +101,20 @@ GOOD = QuantizationResult(
 
 
 def test_one_line_tells_which_of_the_two_failed() -> None:
-    assert (
-        GOOD.sentence == "int8 answers: -0.5 points on 200 validation photos, 3.0 ms a photo instead of 9.0 ms with x"
+    assert GOOD.sentence == (
+        "int8 model enabled: accuracy -0.5 points on 200 validation photos, 3.0 ms per photo instead of 9.0 ms with x"
     )
     worse = replace(GOOD, kept=False, accuracy={"fp32": 0.9, "int8": 0.89}, layers=("a", "b"))
     assert worse.sentence == (
-        "int8 is not used: it costs accuracy (-1.0 points on 200 validation photos, at most 0.5 allowed, "
-        "2 layers at 32 bits)"
+        "int8 model not used: accuracy -1.0 points on 200 validation photos, more than the allowed loss of 0.5, "
+        "2 layers kept at fp32"
     )
     slower = replace(GOOD, kept=False, milliseconds={"fp32": 2.0, "int8": 3.0})
-    assert slower.sentence == "int8 is not used: it is not faster here (3.0 ms a photo instead of 2.0 ms with x)"
+    assert (
+        slower.sentence == "int8 model not used: not faster on this machine (3.0 ms per photo instead of 2.0 ms with x)"
+    )
     both = replace(slower, accuracy={"fp32": 0.9, "int8": 0.89})
-    assert " and it is not faster here" in both.sentence
+    assert " and not faster on this machine" in both.sentence
 
 
 def test_another_change_leaves_the_int8_model_where_it_is(path: Path) -> None:
@@ -147,6 +149,6 @@ def test_an_int8_model_that_is_not_worth_it_is_left_out(
     monkeypatch.setattr(QuantizationResult, "speedup", 0.5)
     result = export_model(bundle, tmp_path / "to", ["all"], photos=None, int8=colours)
     assert [item.format for item in result.exported] == ["onnx", "openvino", "torchscript"]
-    assert result.skipped["openvino-int8"].startswith("int8 is not used: ")
-    with pytest.raises(AssayError, match="cannot become onnx-int8: int8 is not used"):
+    assert result.skipped["openvino-int8"].startswith("int8 model not used: ")
+    with pytest.raises(AssayError, match="cannot become onnx-int8: int8 model not used"):
         export_model(bundle, tmp_path / "more", ["onnx-int8"], photos=None, int8=colours)

@@ -57,7 +57,7 @@ def test_bad_settings_and_models_are_one_sentence(bundle: Path, capsys, tmp_path
     assert "port" in _refused(capsys, bundle, "--port", 70000)[1]
     assert "missing.assay" in _refused(capsys, tmp_path / "missing.assay")[1]
     assert "NAME=PATH" in _refused(capsys, bundle, bundle)[1]
-    assert "no engine" in _refused(capsys, bundle, "--engine", "abacus")[1]
+    assert "unknown engine 'abacus'" in _refused(capsys, bundle, "--engine", "abacus")[1]
     monkeypatch.setenv("ASSAY_SERVE_BATCHING__QUEUE", "none")
     assert "ASSAY_SERVE_BATCHING__QUEUE" in _refused(capsys, bundle)[1]
 

@@ -160,7 +160,12 @@ def test_what_waits_when_the_server_ends_is_recorded_by_the_next(
 
 
 def test_whatever_is_in_redis_instead_the_photo_is_answered(
-    redis_server: Any, serve, make_bundle: Callable[..., Path], painted: Callable[..., bytes], tmp_path: Path
+    redis_server: Any,
+    serve,
+    make_bundle: Callable[..., Path],
+    painted: Callable[..., bytes],
+    eventually,
+    tmp_path: Path,
 ):
     desk = KeyManager(tmp_path / "keys")
     key = desk.token(desk.create("a client", "gold", ("classify", "metrics")))
@@ -184,9 +189,9 @@ def test_whatever_is_in_redis_instead_the_photo_is_answered(
         right = client.post("/classify", files=photo).json()
         for number in range(4):
             counts = {f"assay:{{{key.partition('.')[0]}}}:{kind}".encode() for kind in ("rate", "open")}
-            names = {*store.keys("assay:*"), *counts} - others
-            assert len(names) == 3
-            for name in names:
+            # A prediction is stored after it was sent.
+            eventually(lambda: len({*store.keys("assay:*"), *counts} - others) == 3)
+            for name in {*store.keys("assay:*"), *counts} - others:
                 store.unlink(name)
                 store.rpush(name, "a") if number % 2 else store.set(name, '{"image": {}}')
             answer = client.post("/classify?detail=1", files=photo)
