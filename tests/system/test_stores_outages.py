@@ -186,12 +186,16 @@ def test_whatever_is_in_redis_instead_the_photo_is_answered(
         redis.Redis.from_url(redis_server.url) as store,
     ):
         others = set(store.keys("assay:*"))
+        counts = {f"assay:{{{key.partition('.')[0]}}}:{kind}".encode() for kind in ("rate", "open")}
+
+        def names() -> set[bytes]:
+            return {*store.keys("assay:*"), *counts} - others
+
         right = client.post("/classify", files=photo).json()
         for number in range(4):
-            counts = {f"assay:{{{key.partition('.')[0]}}}:{kind}".encode() for kind in ("rate", "open")}
             # A prediction is stored after it was sent.
-            eventually(lambda: len({*store.keys("assay:*"), *counts} - others) == 3)
-            for name in {*store.keys("assay:*"), *counts} - others:
+            wait_for(lambda: len(names()) == 3)
+            for name in names():
                 store.unlink(name)
                 store.rpush(name, "a") if number % 2 else store.set(name, '{"image": {}}')
             answer = client.post("/classify?detail=1", files=photo)
