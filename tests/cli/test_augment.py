@@ -4,7 +4,6 @@ import itertools
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import typer
 from PIL import Image
@@ -23,17 +22,6 @@ RUN = CliRunner()
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    noise = np.random.default_rng(0)
-    for label in ("closed", "open"):
-        (tmp_path / "photos" / label).mkdir(parents=True)
-        for number in range(6):
-            picture = Image.fromarray(noise.integers(0, 256, (40, 30, 3), np.uint8))
-            picture.save(tmp_path / "photos" / label / f"{number}.jpg")
-    return tmp_path / "photos"
 
 
 def test_folder(photos: Path, tmp_path: Path) -> None:
@@ -66,9 +54,9 @@ def test_crop_writes_the_region_of_interest(photos: Path, tmp_path: Path) -> Non
     assert "closed 6, open 6" in ended.stdout
     training = shell_command("train", out / "manifest.csv", "-r", "bottle", "--set", "preprocess.roi=[0,0,1,1]")
     assert ended.stdout.splitlines()[-1] == f"next: {training}"
-    for path in photos.glob("*/*.jpg"):
+    for path in photos.glob("*/*.png"):
         with Image.open(out / path.relative_to(photos)) as part:
-            assert part.size == (30, 12)
+            assert part.size == (160, 36)
     again = json.loads(RUN.invoke(app, [*typed, "--json"]).stdout)
     assert (again["photos"], again["kept"], again["region"]["bottom"]) == (12, 12, 0.3)
 

@@ -6,22 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
-from PIL import Image
-
 Assay = Callable[..., Any]
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    noise = np.random.default_rng(0)
-    for label in ("closed", "open"):
-        (tmp_path / "photos" / label).mkdir(parents=True)
-        for number in range(6):
-            picture = Image.fromarray(noise.integers(30, 226, (12, 16, 3), np.uint8))
-            picture.resize((160, 120)).save(tmp_path / "photos" / label / f"{number}.png")
-    return tmp_path / "photos"
 
 
 def test_a_sound_data_set_passes(assay: Assay, photos: Path) -> None:

@@ -136,6 +136,16 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         yield start
 
 
+@pytest.fixture(scope="module")
+def serve_colours(serve: Serve, make_bundle: Callable[..., Path]) -> Serve:
+    """Serve a new bundle without a request log."""
+
+    def start(*arguments: object, **settings: object) -> Running:
+        return serve(make_bundle(), "--request-log", "none", *arguments, **settings)
+
+    return start
+
+
 def _end(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         process.terminate()

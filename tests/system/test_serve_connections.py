@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,11 +25,8 @@ _WRITE_TIMEOUT = 2.0
 
 
 @pytest.fixture(scope="module")
-def running(serve, make_bundle: Callable[..., Path]):
-    return serve(
-        make_bundle(),
-        "--request-log",
-        "none",
+def running(serve_colours):
+    return serve_colours(
         uploads__upload_timeout=2,
         listen__header_timeout=2,
         listen__keep_alive=2,
@@ -389,8 +386,8 @@ def _get(port: int, path: str) -> bytes:
     return body
 
 
-def test_the_server_ends_in_time_though_clients_do_not_read(serve, make_bundle):
-    running = serve(make_bundle(), "--request-log", "none", lifecycle__shutdown_timeout=2)
+def test_the_server_ends_in_time_though_clients_do_not_read(serve_colours):
+    running = serve_colours(lifecycle__shutdown_timeout=2)
     with _deaf(running.port, 4, _LARGE, _ROUNDS):
         start = time.monotonic()
         running.process.send_signal(signal.SIGTERM)
@@ -398,11 +395,8 @@ def test_the_server_ends_in_time_though_clients_do_not_read(serve, make_bundle):
         assert time.monotonic() - start < 8
 
 
-def test_quiet_connections_give_way_to_new_ones(serve, make_bundle):
-    running = serve(
-        make_bundle(),
-        "--request-log",
-        "none",
+def test_quiet_connections_give_way_to_new_ones(serve_colours):
+    running = serve_colours(
         listen__max_connections=20,
         listen__max_connections_per_address=10,
         listen__keep_alive=60,
@@ -415,10 +409,9 @@ def test_quiet_connections_give_way_to_new_ones(serve, make_bundle):
                 assert _get(running.port, "/live") == b'{"status":"live"}'
 
 
-def test_a_busy_address_leaves_room_for_others(serve, make_bundle, photo: bytes):
-    running = serve(
-        make_bundle(),
-        *("--request-log", "none", "--host", "0.0.0.0", "--no-auth"),  # noqa: S104 - another loopback address
+def test_a_busy_address_leaves_room_for_others(serve_colours, photo: bytes):
+    running = serve_colours(
+        *("--host", "0.0.0.0", "--no-auth"),  # noqa: S104 - another loopback address
         listen__max_connections=20,
         listen__max_connections_per_address=10,
         uploads__upload_timeout=60,
@@ -481,8 +474,8 @@ def test_a_worker_whose_parent_is_killed_answers_what_it_has_taken(
 
 
 @pytest.mark.parametrize("target", [b"/openapi.json", b"/metrics"])
-def test_clients_that_send_many_requests_at_once_delay_nobody_else(serve, make_bundle, target: bytes):
-    running = serve(make_bundle(), "--request-log", "none")
+def test_clients_that_send_many_requests_at_once_delay_nobody_else(serve_colours, target: bytes):
+    running = serve_colours()
     flood = b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
     connections, slowest = [], 0.0
     for _ in range(300):
@@ -514,8 +507,8 @@ def test_pipelined_requests_of_many_connections_are_all_answered(running):
         connection.close()
 
 
-def test_requests_that_wait_for_their_turn_are_answered_before_the_end(serve, make_bundle):
-    running = serve(make_bundle(), "--request-log", "none", lifecycle__drain_delay=0)
+def test_requests_that_wait_for_their_turn_are_answered_before_the_end(serve_colours):
+    running = serve_colours(lifecycle__drain_delay=0)
     request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
     connections = [socket.create_connection(("127.0.0.1", running.port), timeout=20) for _ in range(100)]
     time.sleep(0.5)

@@ -6,7 +6,7 @@ import random
 import socket
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,8 @@ _GROWTH = 200 * 2**20
 
 
 @pytest.fixture(scope="module")
-def running(serve, make_bundle: Callable[..., Path]):
-    return serve(make_bundle(), "--request-log", "none")
+def running(serve_colours):
+    return serve_colours()
 
 
 def _memory(pid: int) -> int:

@@ -4,8 +4,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 import pytest
@@ -40,11 +38,8 @@ _NAMES = [
 
 
 @pytest.fixture(scope="module")
-def running(serve, make_bundle: Callable[..., Path]):
-    return serve(
-        make_bundle(),
-        "--request-log",
-        "none",
+def running(serve_colours):
+    return serve_colours(
         uploads__formats=_FORMATS,
         lifecycle__drain_delay=0.1,
         lifecycle__shutdown_timeout=_GRACE,

@@ -61,8 +61,8 @@ def photos(painted) -> list[bytes]:
     return [painted((200, 30, 40), number=number) for number in range(256)]
 
 
-def test_the_end_under_load_loses_nothing(serve, make_bundle, photos):
-    running = serve(make_bundle(), "--request-log", "none", cache__entries=0, lifecycle__drain_delay=0.5)
+def test_the_end_under_load_loses_nothing(serve_colours, photos):
+    running = serve_colours(cache__entries=0, lifecycle__drain_delay=0.5)
     seen = asyncio.run(_during(running.url, photos, lambda: running.process.send_signal(signal.SIGTERM), 2.0))
     assert running.process.wait(20) == 0
     assert set(seen) <= {200, "refused"}
@@ -106,8 +106,8 @@ def test_a_model_that_fails_is_not_used(serve, make_bundle, photos, tmp_path: Pa
         assert client.post("/classify", files={"image": ("a", photos[0])}).status_code == 200
 
 
-def test_workers_go_on_without_one_that_was_killed(serve, make_bundle, photos, eventually):
-    running = serve(make_bundle(), "--workers", "2", "--request-log", "none", cache__entries=0)
+def test_workers_go_on_without_one_that_was_killed(serve_colours, photos, eventually):
+    running = serve_colours("--workers", "2", cache__entries=0)
     eventually(lambda: len(running.workers()) == 2)
     time.sleep(1.5)  # the second worker says nothing when it is ready
     first = running.workers()[0]
@@ -185,11 +185,8 @@ def test_late_and_abandoned_requests_never_reach_the_network(serve, make_bundle,
     assert photos_run < 40, "late or abandoned photos went through the network"
 
 
-def test_slow_senders_do_not_slow_their_neighbours(serve, make_bundle, photos):
-    running = serve(
-        make_bundle(),
-        "--request-log",
-        "none",
+def test_slow_senders_do_not_slow_their_neighbours(serve_colours, photos):
+    running = serve_colours(
         cache__entries=0,
         uploads__upload_timeout=3,
         listen__header_timeout=3,

@@ -38,8 +38,8 @@ _OTHERS: list[dict[str, str]] = [
 
 
 @pytest.fixture(scope="module")
-def running(serve, make_bundle: Callable[..., Path]) -> Any:
-    return serve(make_bundle(), "--request-log", "none", lifecycle__drain_delay=0)
+def running(serve_colours) -> Any:
+    return serve_colours(lifecycle__drain_delay=0)
 
 
 @pytest.mark.parametrize("headers", _OTHERS, ids=["name", "name and port", "other", "null"])

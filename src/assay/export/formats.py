@@ -16,7 +16,7 @@ import numpy as np
 from assay.bundle import Bundle, Precision
 from assay.core.errors import AssayError, UsageError
 from assay.inference import EngineError, ModelOutputs
-from assay.inference.engine import INPUT, first_error_line
+from assay.inference.engine import INPUT
 from assay.inference.onnxruntime_engine import OnnxRuntimeEngine
 from assay.inference.openvino_engine import import_openvino, openvino_core
 
@@ -58,14 +58,14 @@ def _write_openvino(bundle: Bundle, precision: Precision, path: Path) -> None:
         # By default OpenVINO compresses weights to 16 bits.
         openvino.save_model(graph, path, compress_to_fp16=False)
     except RuntimeError as error:
-        raise EngineError(first_error_line(error)) from None
+        raise EngineError.from_runtime(error) from None
 
 
 def _load_openvino(path: Path) -> InferenceFunction:
     try:
         model = openvino_core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     except RuntimeError as error:
-        raise EngineError(first_error_line(error)) from None
+        raise EngineError.from_runtime(error) from None
 
     def run(images: np.ndarray) -> ModelOutputs:
         answer = model({INPUT: images})

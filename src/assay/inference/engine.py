@@ -1,7 +1,9 @@
 """The interface of an inference engine, and the checks of its model signature and outputs."""
 
+from importlib import import_module
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from types import ModuleType
+from typing import Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -15,6 +17,14 @@ EngineMode = Literal["latency", "throughput"]
 
 class EngineError(AssayError):
     """An engine cannot run a model; the message is a reason without the name of the file."""
+
+    @classmethod
+    def from_runtime(cls, error: Exception) -> Self:
+        """Return an error with the first informative line of a runtime's error message."""
+        lines = [line.strip() for line in str(error).splitlines()]
+        # OpenVINO starts with the location in its source.
+        informative = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
+        return cls((informative or lines or [type(error).__name__])[0].rstrip(".")[:300])
 
 
 class ModelOutputs(NamedTuple):
@@ -35,6 +45,18 @@ class ModelSignature(NamedTuple):
     """[None, S, S, 3]"""
     logits: tuple[int | None, ...]
     """[None, C]"""
+
+    def check(self, kind: str) -> None:
+        """Raise `EngineError` unless the input is uint8 [N, S, S, 3] and the logits are [N, C].
+
+        `kind` is the element type of the input in the runtime's notation.
+        """
+        if "u8" not in kind and "uint8" not in kind:
+            raise EngineError(f"its input has type {kind}, not uint8")
+        if len(self.images) != 4 or self.images[3] != 3 or self.images[1] != self.images[2]:
+            raise EngineError(f"its input has shape {list(self.images)}, not [N, S, S, 3]")
+        if len(self.logits) != 2:
+            raise EngineError(f"its logits have shape {list(self.logits)}, not [N, C]")
 
 
 class Engine(Protocol):
@@ -71,26 +93,12 @@ class EngineFactory(Protocol):
         """
 
 
-def check_signature(signature: ModelSignature, kind: str) -> None:
-    """Raise `EngineError` unless the input is uint8 [N, S, S, 3] and the logits are [N, C].
-
-    `kind` is the element type of the input in the runtime's notation.
-    """
-    images, logits = signature
-    if "u8" not in kind and "uint8" not in kind:
-        raise EngineError(f"its input has type {kind}, not uint8")
-    if len(images) != 4 or images[3] != 3 or images[1] != images[2]:
-        raise EngineError(f"its input has shape {list(images)}, not [N, S, S, 3]")
-    if len(logits) != 2:
-        raise EngineError(f"its logits have shape {list(logits)}, not [N, C]")
-
-
-def first_error_line(error: Exception) -> str:
-    """Return the first informative line of a runtime's error message."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    # OpenVINO starts with the location in its source.
-    informative = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))]
-    return (informative or lines or [type(error).__name__])[0].rstrip(".")[:300]
+def import_runtime(module: str, name: str) -> ModuleType:
+    """Import an inference runtime that is called `name`; `EngineError` if that fails."""
+    try:
+        return import_module(module)
+    except (ImportError, OSError) as error:
+        raise EngineError(f"cannot load {name} ({EngineError.from_runtime(error)}): pip install {module}") from None
 
 
 def synthetic_images(side: int) -> np.ndarray:

@@ -10,15 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from assay.core.cpu import cpu_count
-from assay.inference.engine import (
-    INPUT,
-    EngineError,
-    EngineMode,
-    ModelOutputs,
-    ModelSignature,
-    check_signature,
-    first_error_line,
-)
+from assay.inference.engine import INPUT, EngineError, EngineMode, ModelOutputs, ModelSignature, import_runtime
 
 _ERRORS_ONLY = 3
 
@@ -55,12 +47,12 @@ class OnnxRuntimeEngine:
             outputs = {entry.name: _port_shape(entry) for entry in self._session.get_outputs()}
             kinds = {entry.name: str(entry.type) for entry in self._session.get_inputs()}
         except self._failures as error:
-            raise EngineError(first_error_line(error)) from None
+            raise EngineError.from_runtime(error) from None
         missing = ({INPUT} - set(inputs)) | (set(ModelOutputs._fields) - set(outputs))
         if missing:
             raise EngineError(f"it has no {', '.join(sorted(missing))}")
         self._signature = ModelSignature(inputs[INPUT], outputs["logits"])
-        check_signature(self._signature, kinds[INPUT])
+        self._signature.check(kinds[INPUT])
 
     @property
     def signature(self) -> ModelSignature:
@@ -72,7 +64,7 @@ class OnnxRuntimeEngine:
         try:
             return ModelOutputs(*self._session.run(list(ModelOutputs._fields), {INPUT: np.ascontiguousarray(images)}))
         except self._failures as error:
-            raise EngineError(first_error_line(error)) from None
+            raise EngineError.from_runtime(error) from None
 
 
 class CudaEngine(OnnxRuntimeEngine):
@@ -110,10 +102,7 @@ def has_cuda() -> bool:
 
 
 def _import_onnxruntime() -> ModuleType:
-    try:
-        runtime = import_module("onnxruntime")
-    except (ImportError, OSError) as error:
-        raise EngineError(f"cannot load ONNX Runtime ({first_error_line(error)}): pip install onnxruntime") from None
+    runtime = import_runtime("onnxruntime", "ONNX Runtime")
     # The Windows build logs events in a way that `assay.core.no_telemetry` does not disable.
     runtime.disable_telemetry_events()
     return runtime

@@ -4,7 +4,6 @@ import hashlib
 from collections import deque
 from contextlib import suppress
 from functools import lru_cache
-from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
@@ -14,15 +13,7 @@ import numpy as np
 
 from assay.core.cpu import cpu_count
 from assay.core.files import atomic_write
-from assay.inference.engine import (
-    INPUT,
-    EngineError,
-    EngineMode,
-    ModelOutputs,
-    ModelSignature,
-    check_signature,
-    first_error_line,
-)
+from assay.inference.engine import INPUT, EngineError, EngineMode, ModelOutputs, ModelSignature, import_runtime
 
 MAX_CACHE_BYTES = 512 << 20
 """Default size limit; the least recently used models are removed first."""
@@ -114,12 +105,12 @@ class OpenVinoEngine:
         }
         try:
             self._model = _compile(openvino, model, settings, cache)
-            taken, given = self._model.input(INPUT), self._model.output("logits")
-            self._signature = ModelSignature(_port_shape(taken), _port_shape(given))
+            images, logits = self._model.input(INPUT), self._model.output("logits")
+            self._signature = ModelSignature(_port_shape(images), _port_shape(logits))
             self._streams = 1 if mode == "latency" else _stream_count(self._model)
             self._outputs = [self._model.output(name) for name in ModelOutputs._fields]
         except RuntimeError as error:
-            raise EngineError(first_error_line(error)) from None
+            raise EngineError.from_runtime(error) from None
         self._idle: deque[Any] = deque()
 
     @property
@@ -143,7 +134,7 @@ class OpenVinoEngine:
         except RuntimeError as error:
             for request in requests[1:]:
                 request.cancel()
-            raise EngineError(first_error_line(error)) from None
+            raise EngineError.from_runtime(error) from None
         finally:
             self._idle.extend(requests)
 
@@ -178,8 +169,8 @@ def _compile(openvino: ModuleType, model: bytes, settings: dict[str, Any], cache
 
 def _read_model(core: Any, model: bytes) -> Any:
     graph = core.read_model(model)
-    taken = graph.input(INPUT)
-    check_signature(ModelSignature(_port_shape(taken), _port_shape(graph.output("logits"))), str(taken.element_type))
+    images = graph.input(INPUT)
+    ModelSignature(_port_shape(images), _port_shape(graph.output("logits"))).check(str(images.element_type))
     return graph
 
 
@@ -189,10 +180,7 @@ def _stream_count(compiled: Any) -> int:
 
 def import_openvino() -> ModuleType:
     """Import OpenVINO, whose telemetry `assay.core.no_telemetry` has disabled; `EngineError` if that fails."""
-    try:
-        return import_module("openvino")
-    except (ImportError, OSError) as error:
-        raise EngineError(f"cannot load OpenVINO ({first_error_line(error)}): pip install openvino") from None
+    return import_runtime("openvino", "OpenVINO")
 
 
 @lru_cache(maxsize=1)
