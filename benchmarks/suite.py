@@ -58,7 +58,7 @@ def _network(place: Place, say: Say) -> Found:
     ours, plain = times["Assay"], times[networks.PLAIN]
     rows = [
         Row(
-            f"ResNet-18 at 224, batch 1, {precision}, relative to eager PyTorch",
+            f"ResNet-18 at 224, batch 1, {precision}: speedup over eager PyTorch",
             _ratios(plain["forward"], ours[f"forward {precision}"]),
             "×",
             target,
@@ -69,16 +69,16 @@ def _network(place: Place, say: Say) -> Found:
     views = {"whole": "whole photo", "region": "top 30 %"}
     rows += [
         Row(
-            f"file to answer, JPEG of 1080 × 1920, {result}, relative to eager PyTorch",
+            f"from file to prediction, JPEG of 1080 × 1920, {result}: speedup over eager PyTorch",
             _ratios(plain[task], ours[task]),
             "×",
             4.0,
         )
         for task, result in views.items()
     ]
-    result = {"forward": "forward pass", **{task: f"file to answer, {view}" for task, view in views.items()}}
+    result = {"forward": "forward pass", **{task: f"from file to prediction, {view}" for task, view in views.items()}}
     result |= {f"forward {precision}": f"forward pass, {precision}" for precision in ("int8", "fp32", "bf16")}
-    result |= {"read": "decode and preprocess, whole photo", "many": "get_preds on 20 photos, a photo"}
+    result |= {"read": "decode and preprocess, whole photo", "many": "get_preds on 20 photos, time per photo"}
     rows += [
         Row(f"{name}: {result[task]}", tuple(values), " ms")
         for name, tasks in times.items()
@@ -92,12 +92,22 @@ def _server(place: Place, say: Say) -> Found:
     ours, plain = found["Assay"], found[servers.PLAIN]
     added = [alone - bare for alone, bare in zip(ours["alone"], ours["bare"], strict=True)]
     rows = [
-        Row(f"against {servers.PLAIN}, no cache hits", _ratios(ours["rate"], plain["rate"]), "×", 4.0),
-        Row(f"against {servers.PLAIN}, all cache hits", _ratios(ours["hits"], plain["rate"]), "×", 30.0),
+        Row(
+            f"requests per second relative to {servers.PLAIN}, no cache hits",
+            _ratios(ours["rate"], plain["rate"]),
+            "×",
+            4.0,
+        ),
+        Row(
+            f"requests per second relative to {servers.PLAIN}, all cache hits",
+            _ratios(ours["hits"], plain["rate"]),
+            "×",
+            30.0,
+        ),
     ]
     rows += [
         Row(
-            f"against {name}, same model and threads, no cache hits",
+            f"requests per second relative to {name}, same model and threads, no cache hits",
             _ratios(ours["rate"], found[name]["rate"]),
             "×",
             1.2,
@@ -107,7 +117,7 @@ def _server(place: Place, say: Say) -> Found:
     ]
     rows += [
         Row(
-            "overhead of a single request besides decoding and inference, p50",
+            "latency of a single request minus decoding and inference, p50",
             tuple(added),
             " ms",
             3.0,
@@ -129,7 +139,7 @@ def _overload(place: Place, say: Say) -> Found:
     peaks = " to ".join(f"{rate:.0f}" for rate in (min(_all(found, "peak")), max(_all(found, "peak"))))
     rows = [
         Row(
-            "goodput, of the peak rate",
+            "goodput relative to the peak rate",
             tuple(100 * share for share in _all(found, "goodput_share")),
             " %",
             90.0,
@@ -153,21 +163,21 @@ def _slow(place: Place, say: Say) -> Found:
     result = slow.measure(place, say)
     rows = [
         Row(
-            f"p99 with {slow.CONNECTIONS} connections that send byte by byte, relative to without them",
+            f"p99 latency during the attack ({slow.CONNECTIONS} connections) relative to that without it",
             _ratios(result["beside"], result["alone"]),
             "×",
             2.0,
             at_least=False,
         ),
         Row(
-            "requests of other clients not answered with 200",
+            "requests of the two clients that did not return 200",
             (result["failed"],),
             "",
             0.0,
             at_least=False,
         ),
-        Row("p99 without them", tuple(result["alone"]), " ms"),
-        Row("p99 with them", tuple(result["beside"]), " ms"),
+        Row("p99 latency without the attack", tuple(result["alone"]), " ms"),
+        Row("p99 latency during the attack", tuple(result["beside"]), " ms"),
     ]
     return Found(rows, result)
 
@@ -184,9 +194,9 @@ def _startup(place: Place, say: Say) -> Found:
 def _loader(place: Place, say: Say) -> Found:
     found = _repeated("loader", place, say, 3)
     rows = [
-        Row("epochs from the second on, against decoding each time", _all(found, "ratio"), "×", 5.0),
-        Row("decoding each time", _all(found, "decode_ms"), " ms a photo"),
-        Row("kept pixels", _all(found, "cached_ms"), " ms a photo"),
+        Row("epochs after the first: speedup by the pixel cache", _all(found, "ratio"), "×", 5.0),
+        Row("loading a photo without the pixel cache", _all(found, "decode_ms"), " ms per photo"),
+        Row("loading a photo with the pixel cache", _all(found, "cached_ms"), " ms per photo"),
     ]
     return Found(rows, found)
 
@@ -200,14 +210,14 @@ def _probe(place: Place, say: Say) -> Found:
     sweep = next(value for key, value in result.items() if "settings of" in key)
     rows = [
         Row(
-            "frozen backbone, 10 epochs, against forwarding every epoch, embeddings kept",
+            "10 epochs with cached embeddings: speedup over a forward pass in every epoch",
             (kept,),
             "×",
             15.0,
         ),
-        Row("the same, the first time, decoding and computing them included", (first,), "×"),
-        Row("100 settings of a probe once embeddings are kept", (sweep,), " s", 60.0, at_least=False),
-        Row("of that, fitting and judging alone", (trials,), " s"),
+        Row("the same, including decoding and the computation of the embeddings", (first,), "×"),
+        Row("100 settings of a linear probe with cached embeddings", (sweep,), " s", 60.0, at_least=False),
+        Row("of which training and evaluation of the heads", (trials,), " s"),
     ]
     return Found(rows, result)
 
@@ -217,14 +227,15 @@ def _int8(place: Place, say: Say) -> Found:
     peaks = [max(item["peak_gops"].values()) for item in found]
     rows = [
         Row(
-            "ResNet-18 int8 against the processor's int8 peak",
+            "ResNet-18 int8: fraction of the processor's int8 peak",
             _all(found, "share_of_peak"),
             "",
             0.5,
-            note="batch 16; peak: the fastest of large int8 products and convolutions beside it",
+            note="batch 16; the peak is the fastest of several large int8 matrix products and convolutions, "
+            "measured in the same process",
         ),
-        Row("the peak", tuple(peaks), " thousand million operations/s"),
-        Row("ResNet-18 int8, batch 16", _all(found, "resnet18_int8_gops"), " thousand million operations/s"),
+        Row("the peak", tuple(peaks), " billion operations/s"),
+        Row("ResNet-18 int8, batch 16", _all(found, "resnet18_int8_gops"), " billion operations/s"),
     ]
     return Found(rows, found)
 
@@ -240,7 +251,7 @@ def _accuracy(place: Place, say: Say) -> Found:
             0.5,
             at_least=False,
             note=f"{item['photos']} test photos, {100 * item['fp32']:.1f} % with 32 bits"
-            + ("" if item["kept"] else "; int8 was refused by training, so nothing is lost"),
+            + ("" if item["kept"] else "; training rejected int8, so the fp32 model is used"),
         )
         for name, item in result.items()
     ]
@@ -253,26 +264,31 @@ def _folder(place: Place, say: Say) -> Found:
     large = _repeated("predict_many", place, say, 2, model=model, count=20 if place.quick else 160, enlarge=2.4)
     lower = [min(item["decode"], item["infer"]) for item in found]
     rows = [
-        Row("a folder, against the lower of both limits", _all(found, "of_lower_limit"), "", 0.85),
         Row(
-            "the same, against what both can do on the same processors",
+            "images per second relative to the slower of decoding alone and inference alone",
+            _all(found, "of_lower_limit"),
+            "",
+            0.85,
+        ),
+        Row(
+            "images per second relative to the upper bound when both share the processors",
             _all(found, "of_shared_limit"),
             "",
-            note="1 / (1 / decoding + 1 / inference): each alone already takes all processors",
+            note="1 / (1 / decoding + 1 / inference), because each alone already uses all processors",
         ),
-        Row("images a second", _all(found, "predict")),
-        Row("decoding alone", _all(found, "decode"), " a second"),
-        Row("inference alone", _all(found, "infer"), " a second"),
-        Row("the lower limit", tuple(lower), " a second"),
+        Row("images per second", _all(found, "predict")),
+        Row("decoding alone", _all(found, "decode"), " per second"),
+        Row("inference alone", _all(found, "infer"), " per second"),
+        Row("the slower of the two", tuple(lower), " per second"),
         Row(
-            "a folder of photos of 12 megapixels, against the lower limit",
+            "12 megapixels: images per second relative to the slower of decoding alone and inference alone",
             _all(large, "of_lower_limit"),
             "",
             0.85,
-            note="the same photos with sides 2.4 times as long",
+            note="the same photos, enlarged 2.4 times in width and height",
         ),
-        Row("12 megapixels: images a second", _all(large, "predict")),
-        Row("12 megapixels: decoding alone", _all(large, "decode"), " a second"),
+        Row("12 megapixels: images per second", _all(large, "predict")),
+        Row("12 megapixels: decoding alone", _all(large, "decode"), " per second"),
     ]
     return Found(rows, {"photos": found, "12 megapixels": large})
 
@@ -280,14 +296,18 @@ def _folder(place: Place, say: Say) -> Found:
 BENCHMARKS = {
     "network": Benchmark("One photo at a time, in one process.", _network),
     "server": Benchmark("Photos over HTTP, eight at a time; client and server share the processors.", _server),
-    "overload": Benchmark("Twice what the server can do, in an open loop.", _overload),
-    "slow": Benchmark("Two clients beside a slow-loris attack.", _slow),
-    "startup": Benchmark("Whole processes, as a user starts them.", _startup),
-    "loader": Benchmark("The training loader on phone photos.", _loader),
-    "probe": Benchmark("A probe on 2,624 solar cells.", _probe),
-    "int8": Benchmark("8-bit integers against the processor's peak.", _int8),
-    "accuracy": Benchmark("What 8-bit integers cost, on test photos.", _accuracy),
-    "folder": Benchmark("`assay predict` on a folder of phone photos.", _folder),
+    "overload": Benchmark(
+        "Requests at twice the rate that the server can handle, sent at fixed times (open loop).", _overload
+    ),
+    "slow": Benchmark(
+        "Two clients during a slow-loris attack, in which 100 connections send their requests byte by byte.", _slow
+    ),
+    "startup": Benchmark("Whole processes, including start-up.", _startup),
+    "loader": Benchmark("The data loader of training, on photos of 1080 × 1920.", _loader),
+    "probe": Benchmark("A linear probe on 2,624 photos of solar cells.", _probe),
+    "int8": Benchmark("int8 inference relative to the processor's peak.", _int8),
+    "accuracy": Benchmark("Accuracy lost by int8 quantization, on test photos.", _accuracy),
+    "folder": Benchmark("`assay predict` on a folder of photos of 1080 × 1920 and of 12 megapixels.", _folder),
 }
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def augment(
     data: Annotated[
         Path,
-        typer.Argument(help="Folder of class folders, of train/val/test folders, or a manifest (.csv, .parquet)."),
+        typer.Argument(help="Folder with class folders or train/val/test folders, or manifest (.csv, .parquet)."),
     ],
     *,
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="Name of a recipe, or a YAML file.")] = "default",

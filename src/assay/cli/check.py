@@ -11,7 +11,7 @@ from assay.cli.options import LayoutOption, layout_setting
 
 def check(
     data: Annotated[
-        Path, typer.Argument(help="Folder of class folders, of train/val/test folders, a manifest or an array file.")
+        Path, typer.Argument(help="Folder with class folders or train/val/test folders, manifest, or array file.")
     ],
     *,
     recipe: Annotated[
@@ -38,7 +38,9 @@ def check(
     ] = 0.01,
     model: Annotated[
         Path | None,
-        typer.Option(help="Also list likely label errors, found with a .assay file or a crossval's predictions.npz."),
+        typer.Option(
+            help="Also list likely label errors, found with a .assay file or the predictions.npz of a cross-validation."
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print all findings as JSON.")] = False,
 ) -> None:

@@ -20,7 +20,7 @@ class Split(StrEnum):
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A .assay file.")],
-    data: Annotated[Path, typer.Argument(help="Labelled photos: a folder of class folders, or a manifest.")],
+    data: Annotated[Path, typer.Argument(help="Labelled photos: a folder with class folders, or a manifest.")],
     *,
     split: Annotated[Split | None, typer.Option(help="Evaluate only the photos of this split.")] = None,
     layout: LayoutOption = None,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def crossval(
     data: Annotated[
         Path | None,
-        typer.Argument(help="Folder of class folders, of train/val/test folders, or a manifest. A test split is kept."),
+        typer.Argument(help="Folder with class folders or train/val/test folders, or manifest. A test split is kept."),
     ] = None,
     *,
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="Name of a recipe, or a YAML file.")] = "default",
@@ -30,7 +30,9 @@ def crossval(
     resume: Annotated[Path | None, typer.Option(help="Resume an interrupted cross-validation in this folder.")] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(max=256, help="Parallel runs; does not affect the results. (default: as many as fit)"),
+        typer.Option(
+            max=256, help="Parallel runs; does not affect the results. (default: as many as CPUs and memory allow)"
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -90,7 +92,7 @@ def _crossval_summary(result: "CrossvalResult") -> str:
 
 def variants(
     data: Annotated[
-        Path | None, typer.Argument(help="Folder of class folders, of train/val/test folders, or a manifest.")
+        Path | None, typer.Argument(help="Folder with class folders or train/val/test folders, or manifest.")
     ] = None,
     recipes: Annotated[
         str | None, typer.Argument(help="List of variants: a built-in name (vehicle-animal) or a YAML file.")
@@ -107,7 +109,9 @@ def variants(
     resume: Annotated[Path | None, typer.Option(help="Resume interrupted variants in this folder.")] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(max=256, help="Parallel runs; does not affect the results. (default: as many as fit)"),
+        typer.Option(
+            max=256, help="Parallel runs; does not affect the results. (default: as many as CPUs and memory allow)"
+        ),
     ] = None,
     show: Annotated[str | None, typer.Option(help="Print a built-in list of variants as a template.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -160,7 +164,7 @@ class RankingMetric(StrEnum):
 
 
 def tune(
-    data: Annotated[Path, typer.Argument(help="Folder of class folders, of train/val/test folders, or a manifest.")],
+    data: Annotated[Path, typer.Argument(help="Folder with class folders or train/val/test folders, or manifest.")],
     *,
     recipe: Annotated[
         str, typer.Option("--recipe", "-r", help="Name of a recipe with a frozen backbone, or a YAML file.")

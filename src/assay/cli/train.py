@@ -26,7 +26,7 @@ class SplitMethod(StrEnum):
 def train(
     data: Annotated[
         Path | None,
-        typer.Argument(help="Folder of class folders, of train/val/test folders, or a manifest (.csv, .parquet)."),
+        typer.Argument(help="Folder with class folders or train/val/test folders, or manifest (.csv, .parquet)."),
     ] = None,
     *,
     recipe: Annotated[str, typer.Option("--recipe", "-r", help="Name of a recipe, or a YAML file.")] = "default",

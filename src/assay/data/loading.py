@@ -55,9 +55,9 @@ def load_dataset(
     """Load a labelled data set; every image has been fully decoded.
 
     Args:
-        path: a folder of class folders, a folder of train/val/test folders of class folders, either with labels in
-            `metadata.csv` instead, a manifest (`.csv`, `.jsonl`, `.parquet`), or an array file (`.npz`, `.pt`, a
-            folder with `X.npy` and `y.npy`).
+        path: a folder with class folders, or with train/val/test folders that contain class folders (or labels in
+            `metadata.csv` in either case), a manifest (`.csv`, `.jsonl`, `.parquet`), or an array file (`.npz`, `.pt`,
+            a folder with `X.npy` and `y.npy`).
         mapping: new class: its source labels; its order becomes the order of the classes.
         classes: the order of an existing classifier; other labels are refused, missing classes give a warning.
         layout: whether the folders in a folder are classes or parts.
@@ -137,9 +137,9 @@ def list_source(path: Path, layout: Layout = "auto") -> Listing:
     if suffix in PICKLE_SUFFIXES:
         raise UsageError(f"{path} is a pickle, which can run any code when opened; save the arrays as .npz instead")
     if suffix in _ARCHIVE_SUFFIXES:
-        raise UsageError(f"{path} is an archive: unpack it, and give the folder of class folders in it")
+        raise UsageError(f"{path} is an archive: unpack it, and give the folder that contains the class folders")
     raise UsageError(
-        f"{path} is a file, not data; give a folder of class folders, a .csv, .jsonl or .parquet, or an .npz"
+        f"{path} is a file, not data; give a folder with class folders, a .csv, .jsonl or .parquet, or an .npz"
     )
 
 

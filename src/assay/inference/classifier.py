@@ -83,8 +83,8 @@ class Classifier:
 
         Args:
             path: the `.assay` file.
-            engine: openvino, onnxruntime, cuda, or auto: the fastest one measured on this machine, else the usually
-                fastest.
+            engine: openvino, onnxruntime, cuda, or auto: the engine measured to be fastest on this machine, or, without
+                a measurement, the one that is usually fastest.
             precision: fp32; bf16 (the fp32 model in bfloat16, on CPUs that support it); int8, if the bundle contains
                 an int8 model; or auto: the bundle's default if the CPU supports it. Each model has its own
                 temperature and thresholds.
@@ -138,7 +138,7 @@ class Classifier:
     def predict(
         self, photos: ImageInput | Iterable[ImageInput], *, batch_size: int = BATCH_SIZE
     ) -> Prediction | list[Prediction]:
-        """Classify one image or many; a list of predictions for an iterable.
+        """Classify one image, or an iterable of images; return a prediction, or a list of predictions.
 
         `photos` is a path, the bytes of a file, a Pillow image or an upright RGB array (uint8 [H, W, 3]); or an
         iterable of those, such as an array [N, H, W, 3]. Raises `AssayError` if an image cannot be read; `stream`

@@ -20,7 +20,7 @@ class Prediction:
     """The prediction for one image.
 
     Attributes:
-        label: the most probable class; of ties the first in class order.
+        label: the most probable class; if several are equally probable, the first in class order.
         confidence: its calibrated probability, 0-1.
         probabilities: calibrated probabilities of all classes, in class order; they sum to 1.
         source: path of the image as given; None for bytes or pixels.

@@ -38,7 +38,7 @@ def build_model(recipe: Recipe, dataset: Dataset, progress: Progress = no_progre
         The network, and the preprocessing with mean and standard deviation filled in.
 
     Raises:
-        AssayError: the images, the machine or the weights do not allow the run.
+        AssayError: the images or the weights cannot be used, or memory or disk space is insufficient.
     """
     select_device(recipe.train)
     check_trainable(dataset, recipe.data)

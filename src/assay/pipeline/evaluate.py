@@ -78,8 +78,8 @@ def evaluate_classifier(
         engine: the runtime.
         precision: fp32, bf16, int8, or auto: the default of the bundle.
         threads: processors to use; None: all available.
-        target_precision: wanted precision of the answers; its threshold is chosen from the curve in the bundle,
-            which is not changed. None: the threshold of the bundle.
+        target_precision: required precision of the predictions that are not `unknown`; its threshold is looked up in
+            the precision-coverage curve of the bundle, which is not changed. None: the bundle's own threshold.
         progress: called during scanning and prediction.
 
     Raises:

@@ -53,7 +53,7 @@ def cross_validate(
     Args:
         data: what `load_dataset` reads.
         recipe: every setting.
-        folder: of the runs and the tables, new or empty.
+        folder: output folder for the runs and tables, new or empty.
         folds: 2 or more.
         repeats: each with another seed, 1 or more.
         jobs: parallel runs; None: as many as processors and memory allow. Never changes a result. Above 1, a script
@@ -61,7 +61,7 @@ def cross_validate(
         callbacks: called during the experiment.
 
     Raises:
-        AssayError: the data, the recipe or the weights do not allow it.
+        AssayError: the data, the recipe or the weights cannot be used.
         UsageError: a number is invalid, or the folder is in use.
         TrainingInterruptedError: Ctrl-C; `resume_crossval` continues.
     """
@@ -101,14 +101,14 @@ def train_variants(
     Args:
         data: what `load_dataset` reads.
         recipes: two or more by name, with the same classes, split and seed.
-        folder: of the runs and the tables, new or empty.
+        folder: output folder for the runs and tables, new or empty.
         folds: 2 or more: every variant is cross-validated, as by `cross_validate`; 0: one split per seed.
         repeats: each with another seed, 1 or more.
         jobs: as for `cross_validate`.
         callbacks: called during the experiment.
 
     Raises:
-        AssayError: the data, a recipe or its weights do not allow it.
+        AssayError: the data, a recipe or its weights cannot be used.
         UsageError: a number is invalid, the recipes would use different images, or the folder is in use.
         TrainingInterruptedError: Ctrl-C; `resume_variants` continues.
     """

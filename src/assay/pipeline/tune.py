@@ -166,7 +166,7 @@ def tune_probe(
         progress: called after epochs with the equivalent number of trials.
 
     Raises:
-        AssayError: the data, a recipe or its weights do not allow it.
+        AssayError: the data, a recipe or its weights cannot be used.
         UsageError: a recipe is no probe, uses other images than the first or too small batches, or the folder is in
             use.
     """

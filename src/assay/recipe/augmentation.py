@@ -61,13 +61,13 @@ class ColorJitter(_Transform):
 
     name: Literal["color_jitter"]
     brightness: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Factor within 1 ± this."""
+    """The factor is drawn from [1 - brightness, 1 + brightness]."""
     contrast: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Factor within 1 ± this."""
+    """The factor is drawn from [1 - contrast, 1 + contrast]."""
     saturation: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Factor within 1 ± this."""
+    """The factor is drawn from [1 - saturation, 1 + saturation]."""
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Shift within ± this share of the hue circle."""
+    """The shift is drawn from [-hue, hue], as a fraction of the hue circle."""
 
 
 class Brightness(_Transform):

@@ -59,7 +59,8 @@ class SplitSpec(Settings):
     """How photos are split. A split that the data set defines itself is kept."""
 
     method: Literal["grouped", "random"] = "grouped"
-    """grouped: photos of one group are in one split; random: photo by photo. Both are stratified by class."""
+    """grouped: all photos of a group go into one split; random: photos are split individually. Both are stratified
+    by class."""
     train: Probability = 0.7
     """Share for training."""
     val: Probability = 0.15

@@ -21,8 +21,8 @@ class AbstainSpec(Settings):
     enabled: bool = True
     """Choose the thresholds and store them in the bundle; otherwise the classifier never answers unknown."""
     target_precision: Annotated[float, Field(gt=0, lt=1)] = 0.99
-    """Precision required of the answers that are not `unknown`. Few validation photos cannot guarantee a high one;
-    training then reports the precision that they do guarantee."""
+    """Required precision of the predictions that are not `unknown`. If there are too few validation photos to guarantee
+    it, training reports the precision that can be guaranteed."""
     max_false_positive_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Largest share of in-distribution photos that may be reported as out of distribution."""
 

@@ -44,7 +44,8 @@ class ResNetSpec(Settings):
     """Architecture of the network `resnet`; other networks ignore it."""
 
     block: Literal["basic", "bottleneck", "preact"] = "basic"
-    """basic: two 3x3; bottleneck: 1x1, 3x3, 1x1; preact: the bottleneck with norm and ReLU first (V2)."""
+    """Convolutions of a block. basic: two 3x3; bottleneck: 1x1, 3x3, 1x1; preact: the bottleneck with norm and ReLU
+    before each convolution (ResNet V2)."""
     layers: Annotated[tuple[Blocks, ...], Field(min_length=1, max_length=8)] = (2, 2, 2, 2)
     """Number of blocks per stage."""
     widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = (64, 128, 256, 512)
@@ -109,7 +110,7 @@ class StagedSpec(Settings):
     """The two stages of strategy `staged`."""
 
     head_epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)] = 3
-    """Epochs in which only the head is trained; in the rest of `train.epochs` all layers are."""
+    """Epochs in which only the head is trained; in the remaining epochs all layers are trained."""
     head_lr: Annotated[float, Field(gt=0)] = 1e-3
     """Learning rate of the first stage."""
     early_lr_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
@@ -138,12 +139,13 @@ class TrainSpec(Settings):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of `sgd`."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Weight decay, not on biases and norms (coupled in adam and sgd, decoupled in adamw)."""
+    """Weight decay (coupled in adam and sgd, decoupled in adamw). Not applied to biases and norm layers."""
     schedule: Literal["constant", "cosine", "onecycle", "plateau"] = "constant"
     """Schedule of the learning rate; plateau: divide by ten after half of early stopping's patience without
     improvement."""
     warmup_epochs: Annotated[int, Field(ge=0, le=MAX_EPOCHS)] = 0
-    """Epochs in which the learning rate rises from a hundredth of `lr` to `lr`, with constant and cosine."""
+    """Number of first epochs in which the learning rate rises from a hundredth of `lr` to `lr`; only with the
+    schedules constant and cosine."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target that is spread evenly over all classes."""
     balance: Literal["none", "sampler", "weights"] = "none"
