@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from assay.bundle import Bundle, BundleError, BundleInfo
-from assay.bundle.onnx_export import OnnxExporter, export_onnx, frozen_copy, state_to_safetensors, torch_logits
+from assay.bundle.onnx_export import export_onnx, frozen_copy, state_to_safetensors, torch_logits
 from assay.bundle.writer import MAX_LOGIT_DIFFERENCE, Runtime, measure_agreement, write_bundle
 
 
@@ -59,31 +59,49 @@ def test_a_bundle_answers_as_the_network_does(
         np.testing.assert_allclose(other, item.numpy(), atol=1e-5)
 
 
-def test_a_network_with_another_head_needs_no_tracing(
-    make_tiny: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
+def test_a_network_of_known_architecture_needs_no_tracing(
+    make_tiny: Callable[[], nn.Module], images: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    exporter = OnnxExporter()
-    first = exporter.export(frozen_copy(make_tiny()), 32)
-    other = make_tiny()
-    nn.init.normal_(other.head[1].weight)
-    nn.init.normal_(other.head[1].bias)
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
+    first = export_onnx(frozen_copy(make_tiny()), 32)
+    other = frozen_copy(make_tiny())
+    for tensor in other.state_dict().values():
+        tensor.add_(torch.rand(tensor.shape).to(tensor.dtype))
     with monkeypatch.context() as patch:
         patch.setattr(torch.onnx, "export", lambda *_, **__: pytest.fail("it was traced"))
-        filled = exporter.export(frozen_copy(other), 32)
-        assert exporter.export(frozen_copy(make_tiny()), 32) == first
-    assert filled == export_onnx(frozen_copy(other), 32) != first
+        filled = export_onnx(other, 32)
+        assert export_onnx(frozen_copy(make_tiny()), 32) == first != filled
+    np.testing.assert_allclose(Session(filled).run(images).logits, torch_logits(other, images), atol=1e-5)
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "empty"))
+    assert export_onnx(other, 32) == filled
 
 
-@pytest.mark.parametrize("name", ["backbone.0.weight", "backbone.1.running_var"])
-def test_a_network_with_another_backbone_is_traced(
-    make_tiny: Callable[[], nn.Module], images: np.ndarray, name: str
+def test_another_architecture_is_traced(
+    make_tiny: Callable[[], nn.Module], images: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    exporter = OnnxExporter()
-    exporter.export(frozen_copy(make_tiny()), 32)
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
+    export_onnx(frozen_copy(make_tiny()), 32)
     other = frozen_copy(make_tiny())
-    other.get_parameter(name).add_(0.5) if "weight" in name else other.get_buffer(name).add_(0.5)
-    result = Session(exporter.export(other, 32)).run(images).logits
-    np.testing.assert_allclose(result, torch_logits(other, images), atol=1e-5)
+    other.backbone[2] = nn.LeakyReLU(0.3)
+    np.testing.assert_allclose(
+        Session(export_onnx(other, 32)).run(images).logits, torch_logits(other, images), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"not a graph", None], ids=["empty", "damaged", "not writable"])
+def test_without_a_usable_cache_it_is_traced_again(
+    tiny: nn.Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+) -> None:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
+    first = export_onnx(frozen_copy(tiny), 32)
+    (graph,) = (tmp_path / "graphs").iterdir()
+    if content is None:
+        graph.unlink()
+        graph.parent.rmdir()
+        graph.parent.write_text("in the way", encoding="utf-8")
+    else:
+        graph.write_bytes(content)
+    assert export_onnx(frozen_copy(tiny), 32) == first
 
 
 def test_the_same_network_gives_the_same_file(

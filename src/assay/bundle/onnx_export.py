@@ -5,20 +5,24 @@ Works on a copy of the network in evaluation mode on the CPU; the network passed
 
 import copy
 import hashlib
+import inspect
 import logging
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import onnx
 import torch
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 from safetensors.numpy import save
 from torch import nn
 
 from assay.bundle.container import BundleError
+from assay.core.files import atomic_write, cache_folder
 
 INPUT_NAME = "images"
 OUTPUT_NAMES = ("logits", "embedding", "featuremap")
@@ -28,8 +32,8 @@ _BATCH_SIZE = 16
 MAX_WEIGHT_BYTES = (2 << 30) - (16 << 20)
 """Bytes of weights that a model may have."""
 
-_MAX_CACHED_BYTES = 256 << 20
-"""Bytes of weights up to which a model is kept to be filled with others."""
+_GRAPH_FORMAT = 1
+"""Part of the key of cached graphs; to be increased with a change of `_trace`."""
 
 
 def frozen_copy(network: nn.Module) -> nn.Module:
@@ -43,72 +47,42 @@ def frozen_copy(network: nn.Module) -> nn.Module:
 
 
 def export_onnx(network: nn.Module, size: int) -> bytes:
-    """Export a network to ONNX once; see `OnnxExporter.export`."""
-    return OnnxExporter().export(network, size)
+    """Export a network to ONNX; the same weights give the same bytes.
 
+    Tracing takes seconds and depends on the architecture alone. The traced graph is therefore cached on disk, without
+    weights, and later exports only fill them in.
 
-class OnnxExporter:
-    """Exports networks to ONNX, and reuses the last traced model for networks that differ only in some weights.
+    Args:
+        network: takes uint8 [N, size, size, 3] and returns logits, embedding and feature map, normalization
+            inside; in evaluation mode.
+        size: side of the images in pixels.
 
-    The folds of a linear probe differ in the weights of the head, which the ONNX model holds unchanged under their
-    names; tracing again would take most of a fold's time. Weights that the exporter changes (convolutions absorb the
-    batch norm behind them) must be equal. Not safe for concurrent use.
+    Returns:
+        A serialized model with dynamic batch size that contains its weights.
+
+    Raises:
+        BundleError: the network is too large for one ONNX file.
     """
-
-    def __init__(self) -> None:
-        self._model: onnx.ModelProto | None = None
-        self._free: frozenset[str] = frozenset()
-        self._key = b""
-
-    def export(self, network: nn.Module, size: int) -> bytes:
-        """Export a network; the same weights give the same bytes.
-
-        Args:
-            network: takes uint8 [N, size, size, 3] and returns logits, embedding and feature map, normalization
-                inside; in evaluation mode.
-            size: side of the images in pixels.
-
-        Returns:
-            A serialized model with dynamic batch size that contains its weights.
-
-        Raises:
-            BundleError: the network is too large for one ONNX file.
-        """
-        weights = network.state_dict()
-        amount = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
-        if amount > MAX_WEIGHT_BYTES:
-            raise BundleError(
-                f"the network has {amount >> 20} MiB of weights, and ONNX files are limited to 2 GiB: use a smaller one"
-            )
-        if self._model is not None and _weights_key(network, size, self._free) == self._key:
-            model = self._model
-            for tensor in model.graph.initializer:
-                if tensor.name in self._free:
-                    tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name].numpy(), tensor.name))
-        else:
-            model = _export_with_torch(network, size)
-            self._remember(model if amount <= _MAX_CACHED_BYTES else None, network, size)
-        content: bytes = model.SerializeToString(deterministic=True)
-        return content
-
-    def _remember(self, model: onnx.ModelProto | None, network: nn.Module, size: int) -> None:
-        self._model = model
-        if model is None:
-            return
-        weights = network.state_dict()
-        # A tensor that is used twice may stand for another equal one.
-        uses = Counter(name for node in model.graph.node for name in node.input)
-        self._free = frozenset(
-            tensor.name
-            for tensor in model.graph.initializer
-            if tensor.name in weights
-            and uses[tensor.name] == 1
-            and np.array_equal(numpy_helper.to_array(tensor), weights[tensor.name].numpy())
+    weights = network.state_dict()
+    amount = sum(tensor.numel() * tensor.element_size() for tensor in weights.values())
+    if amount > MAX_WEIGHT_BYTES:
+        raise BundleError(
+            f"the network has {amount >> 20} MiB of weights, and ONNX files are limited to 2 GiB: use a smaller one"
         )
-        self._key = _weights_key(network, size, self._free)
+    path = cache_folder() / "graphs" / f"{_graph_key(network, size)}.onnx"
+    graph = _read_graph(path)
+    if graph is None:
+        graph = _trace(network, size)
+        # The cache only saves time: without it the export goes on.
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as temporary:
+                temporary.write_bytes(graph.SerializeToString(deterministic=True))
+    return _fill(graph, weights)
 
 
-def _export_with_torch(network: nn.Module, size: int) -> onnx.ModelProto:
+def _trace(network: nn.Module, size: int) -> onnx.ModelProto:
+    """Trace a network; its weights become inputs of the graph, so that no optimization can merge or change them."""
     # Two images, since a batch of one is taken for a constant.
     example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
     with _suppress_exporter_messages(), torch.no_grad():
@@ -119,24 +93,53 @@ def _export_with_torch(network: nn.Module, size: int) -> onnx.ModelProto:
             output_names=list(OUTPUT_NAMES),
             dynamic_shapes=({0: torch.export.Dim("N")},),
             dynamo=True,
-            optimize=True,
+            optimize=False,
             external_data=False,
             verbose=False,
         )
     if program is None:
         raise BundleError("the network cannot be exported: torch.onnx gave no model")
+    for name in network.state_dict():
+        value = program.model.graph.initializers.pop(name, None)
+        if value is not None:
+            value.const_value = None
+            program.model.graph.inputs.append(value)
+    program.optimize()
     return _strip_metadata(program.model_proto)
 
 
-def _weights_key(network: nn.Module, size: int, free: frozenset[str]) -> bytes:
-    """Digest all that decides a model but the values of some weights."""
-    kinds = [f"{type(item).__module__}.{type(item).__qualname__}" for item in network.modules()]
-    digest = hashlib.sha256(f"{size} {sorted(free)} {network!r} {kinds}".encode())
+def _fill(graph: onnx.ModelProto, weights: Mapping[str, torch.Tensor]) -> bytes:
+    """Replace the inputs that stand for weights by their values, and serialize."""
+    names = [item.name for item in graph.graph.input]
+    del graph.graph.input[1 + names.index(INPUT_NAME) :]
+    graph.graph.initializer.extend(
+        numpy_helper.from_array(weights[name].numpy(), name) for name in names if name != INPUT_NAME
+    )
+    content: bytes = graph.SerializeToString(deterministic=True)
+    return content
+
+
+def _read_graph(path: Path) -> onnx.ModelProto | None:
+    """Read a cached graph; None if there is none, or if the file is damaged."""
+    try:
+        graph = onnx.load(path)
+    except (OSError, DecodeError):
+        return None
+    return graph if INPUT_NAME in [item.name for item in graph.graph.input] else None
+
+
+def _graph_key(network: nn.Module, size: int) -> str:
+    """Digest all that decides a traced graph: the architecture, the code of its layers, and the exporter."""
+    versions = [version(name) for name in ("torch", "onnx", "onnxscript")]
+    digest = hashlib.sha256(f"{_GRAPH_FORMAT} {size} {versions} {network!r}".encode())
+    for name, layer in network.named_modules():
+        settings = {key: value for key, value in vars(layer).items() if isinstance(value, (int, float, str, tuple))}
+        digest.update(f"{name} {type(layer).__qualname__} {sorted(settings.items())}".encode())
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-        if name not in free:
-            digest.update(tensor.numpy().tobytes())
-    return digest.digest()
+    for source in sorted({inspect.getfile(type(layer)) for layer in network.modules()}):
+        digest.update(Path(source).read_bytes())
+    return digest.hexdigest()
 
 
 def state_to_safetensors(network: nn.Module) -> bytes:

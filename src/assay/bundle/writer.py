@@ -15,7 +15,7 @@ from assay.bundle.bundle_file import pack_bundle
 from assay.bundle.container import MODEL, WEIGHTS, BundleError
 from assay.bundle.info import BundleInfo, round_up
 from assay.bundle.onnx_export import (
-    OnnxExporter,
+    export_onnx,
     frozen_copy,
     normalization_buffers,
     state_to_safetensors,
@@ -47,8 +47,6 @@ def write_bundle(
     info: BundleInfo,
     images: np.ndarray,
     engines: Mapping[str, Callable[[bytes], Runtime]],
-    *,
-    exporter: OnnxExporter | None = None,
 ) -> BundleInfo:
     """Export a network and write its bundle, whole or not at all; the same inputs give the same file.
 
@@ -61,7 +59,6 @@ def write_bundle(
             agree.
         engines: from a serialised ONNX model to a runtime, by name; `assay.inference.ENGINES` are those that
             ship.
-        exporter: of earlier networks, whose traced model is reused where possible; None: a new one.
 
     Returns:
         The information as written.
@@ -77,7 +74,7 @@ def write_bundle(
     frozen = frozen_copy(network)
     expected = torch_logits(frozen, images)
     _check_network(path, frozen, info, expected)
-    model = (exporter or OnnxExporter()).export(frozen, size)
+    model = export_onnx(frozen, size)
     try:
         check_onnx(model)
     except ValueError as error:

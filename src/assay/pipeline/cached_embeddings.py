@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from assay.bundle import Bundle
-from assay.bundle.onnx_export import OnnxExporter, frozen_copy
+from assay.bundle.onnx_export import export_onnx, frozen_copy
 from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
 from assay.data import Dataset, EmbeddingCache, PixelCache, PreprocessedImages, Sample, Split
@@ -39,9 +39,7 @@ _BATCH = 32
 _PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime"}
 
 
-def compiled_backbone(
-    network: Network, size: int, engine: str = AUTO, exporter: OnnxExporter | None = None
-) -> EmbedFunction:
+def compiled_backbone(network: Network, size: int, engine: str = AUTO) -> EmbedFunction:
     """Compile a network's backbone and pooling.
 
     The batch size is always the same, so that the embedding of an image does not depend on the others of its batch.
@@ -50,12 +48,11 @@ def compiled_backbone(
         network: with its final backbone weights; the head is not used.
         size: side of the images in pixels.
         engine: the runtime.
-        exporter: see `write_bundle`.
 
     Returns:
         A function from uint8 [N, S, S, 3] to float32 [N, D].
     """
-    compiled = create_engine(engine, (exporter or OnnxExporter()).export(frozen_copy(network), size))
+    compiled = create_engine(engine, export_onnx(frozen_copy(network), size))
 
     def embed(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         rows = []
@@ -85,7 +82,6 @@ class FrozenBackbone:
         recipe: its augmentation, input scale, views and seed define the augmented views of training images.
         dataset: all images of the dataset.
         progress: called after every batch.
-        exporter: see `write_bundle`.
     """
 
     def __init__(
@@ -95,15 +91,12 @@ class FrozenBackbone:
         recipe: Recipe,
         dataset: Dataset,
         progress: Progress = no_progress,
-        *,
-        exporter: OnnxExporter | None = None,
     ) -> None:
         self._network = network
         self._spec = spec
         self._recipe = recipe
         self._dataset = dataset
         self._progress = progress
-        self._exporter = exporter
         self._cache = EmbeddingCache(sample.digest for sample in dataset.samples)
 
     def embedded(self) -> SplitEmbeddings:
@@ -159,7 +152,7 @@ class FrozenBackbone:
 
     @cached_property
     def _embed(self) -> EmbedFunction:
-        return compiled_backbone(self._network, self._spec.size, self._engine, self._exporter)
+        return compiled_backbone(self._network, self._spec.size, self._engine)
 
     @cached_property
     def _engine(self) -> str:

@@ -6,7 +6,6 @@ from importlib.metadata import version
 import numpy as np
 
 from assay.bundle import Bundle, BundleInfo, Provenance, amend_bundle
-from assay.bundle.onnx_export import OnnxExporter
 from assay.bundle.writer import write_bundle
 from assay.core.progress import Progress
 from assay.core.tables import write_json
@@ -46,7 +45,6 @@ def export_and_evaluate(
     recipe: Recipe,
     spec: PreprocessSpec,
     *,
-    exporter: OnnxExporter,
     report: bool,
     progress: Progress,
 ) -> RunEvaluation:
@@ -58,7 +56,6 @@ def export_and_evaluate(
         network: the trained network.
         recipe: every setting.
         spec: the preprocessing, with mean and standard deviation.
-        exporter: see `write_bundle`.
         report: as for `train_on_splits`.
         progress: called during prediction.
 
@@ -73,7 +70,6 @@ def export_and_evaluate(
         _bundle_info(recipe, dataset, spec),
         np.stack([images[row] for row in range(len(images))]),
         ENGINES,
-        exporter=exporter,
     )
     cached = CachedEmbeddings.of(Bundle.open(run.bundle), dataset)
     calibration = calibrate_bundle(run.bundle, dataset, recipe.abstain, recipe.train.seed, progress, cached=cached)

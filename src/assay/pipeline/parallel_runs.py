@@ -20,7 +20,6 @@ from multiprocessing.context import SpawnProcess
 
 import torch
 
-from assay.bundle.onnx_export import OnnxExporter
 from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
 from assay.core.progress import Progress, no_progress
@@ -95,7 +94,7 @@ def errors_named(name: str) -> Iterator[None]:
         raise kind(f"{name}: {error}" if name else str(error)) from error
 
 
-def complete_run(task: RunTask, callbacks: TrainCallbacks, exporter: OnnxExporter) -> RunMetrics:
+def complete_run(task: RunTask, callbacks: TrainCallbacks) -> RunMetrics:
     """Train a run, resume it, or only read its metrics if it is complete.
 
     Raises:
@@ -106,12 +105,12 @@ def complete_run(task: RunTask, callbacks: TrainCallbacks, exporter: OnnxExporte
     with errors_named(task.name), folder_lock(task.folder.with_name(f".{task.folder.name}.lock"), _LOCK_TIMEOUT):
         if not is_evaluated(run):
             if run.has_splits:
-                resume_training(run.folder, callbacks, report=False, exporter=exporter)
+                resume_training(run.folder, callbacks, report=False)
             else:
                 # Killed before its images were split: the folder holds nothing of use.
                 if run.folder.exists():
                     shutil.rmtree(run.folder)
-                train_on_splits(task.dataset, task.recipe, run.folder, callbacks, report=False, exporter=exporter)
+                train_on_splits(task.dataset, task.recipe, run.folder, callbacks, report=False)
         return read_run_metrics(run)
 
 
@@ -138,10 +137,9 @@ def complete_runs(tasks: Iterable[RunTask], jobs: int, threads: int, callbacks: 
     if jobs > 1:
         _ProcessPool(callbacks, threads).run(incomplete, jobs)
         return
-    exporter = OnnxExporter()
     with torch_threads(threads):
         for task in incomplete:
-            callbacks.run_complete(task, complete_run(task, callbacks.for_run(task), exporter))
+            callbacks.run_complete(task, complete_run(task, callbacks.for_run(task)))
 
 
 def _incomplete(tasks: Iterable[RunTask], callbacks: ExperimentCallbacks) -> Iterator[RunTask]:
@@ -249,7 +247,6 @@ class _ProcessPool:
 def _worker_main(connection: Connection, threads: int) -> None:
     """Train the runs that are received, until the connection is closed."""
     torch.set_num_threads(threads)
-    exporter = OnnxExporter()
     callbacks = TrainCallbacks(
         lambda stage, done, total: connection.send(_ProgressEvent(stage, done, total)), on_epoch=connection.send
     )
@@ -257,7 +254,7 @@ def _worker_main(connection: Connection, threads: int) -> None:
         while True:
             task: RunTask = connection.recv()
             try:
-                connection.send(_RunCompleted(complete_run(task, callbacks, exporter)))
+                connection.send(_RunCompleted(complete_run(task, callbacks)))
             except TrainingInterruptedError:
                 raise
             except AssayError as error:

@@ -9,7 +9,6 @@ from json import dumps
 from pathlib import Path
 from typing import get_args
 
-from assay.bundle.onnx_export import OnnxExporter
 from assay.core.errors import UsageError
 from assay.core.progress import Progress, no_progress
 from assay.core.tables import write_csv, write_json
@@ -170,7 +169,6 @@ def train_on_splits(
     callbacks: TrainCallbacks | None = None,
     *,
     report: bool = True,
-    exporter: OnnxExporter | None = None,
 ) -> TrainResult:
     """Train a classifier on images that already have splits.
 
@@ -181,7 +179,6 @@ def train_on_splits(
         callbacks: called during training.
         report: whether to write the report, draw figures of every split and try int8. False for the many runs of
             an experiment; the metrics of the training split are then written too.
-        exporter: shared by the runs of an experiment, which saves traces; None: a new one.
 
     Raises:
         AssayError: the images, the recipe, the machine or the weights do not allow the run.
@@ -190,7 +187,7 @@ def train_on_splits(
     callbacks = callbacks or TrainCallbacks()
     check_unused(folder)
     model = build_model(recipe, dataset, callbacks.progress)
-    return _train(Run.create(folder, dataset.root, recipe), dataset, model, callbacks, report=report, exporter=exporter)
+    return _train(Run.create(folder, dataset.root, recipe), dataset, model, callbacks, report=report)
 
 
 def resume_training(
@@ -198,7 +195,6 @@ def resume_training(
     callbacks: TrainCallbacks | None = None,
     *,
     report: bool = True,
-    exporter: OnnxExporter | None = None,
 ) -> TrainResult:
     """Resume an interrupted run; its result is the same as without the interruption.
 
@@ -206,7 +202,6 @@ def resume_training(
         folder: of the run.
         callbacks: called during training.
         report: as for `train_on_splits`.
-        exporter: as for `train_on_splits`.
 
     Raises:
         AssayError: the folder holds no run, or its images are missing.
@@ -220,7 +215,7 @@ def resume_training(
     else:
         dataset = _load_dataset(run.data, recipe, callbacks.progress, run.keep_splits)
     model = build_model(recipe, dataset, callbacks.progress)
-    return _train(run, dataset, model, callbacks, resume=True, report=report, exporter=exporter)
+    return _train(run, dataset, model, callbacks, resume=True, report=report)
 
 
 def suggest_learning_rate(
@@ -257,10 +252,9 @@ def _train(
     *,
     resume: bool = False,
     report: bool = True,
-    exporter: OnnxExporter | None = None,
 ) -> TrainResult:
     recipe, (network, spec) = run.recipe(), model
-    profile, exporter = callbacks.profile or Profile(), exporter or OnnxExporter()
+    profile = callbacks.profile or Profile()
     with raise_on_interrupt(run.folder):
         if not run.manifest.exists():
             if dataset.unreadable:
@@ -278,7 +272,7 @@ def _train(
             labelled_pixels(dataset, "val", spec),
             run=run.folder,
             resume=resume,
-            embeddings=FrozenBackbone(network, spec, recipe, dataset, callbacks.progress, exporter=exporter).embedded,
+            embeddings=FrozenBackbone(network, spec, recipe, dataset, callbacks.progress).embedded,
             progress=callbacks.progress,
             on_epoch=callbacks.on_epoch,
             profile=callbacks.profile,
@@ -287,7 +281,7 @@ def _train(
             callbacks.on_history(history)
         with profile.during("writing and evaluating the bundle"):
             evaluated = export_and_evaluate(
-                run, dataset, network, recipe, spec, exporter=exporter, report=report, progress=callbacks.progress
+                run, dataset, network, recipe, spec, report=report, progress=callbacks.progress
             )
         if report:
             with profile.during("report"):
