@@ -112,7 +112,7 @@ def train(
     Raises:
         UsageError: the recipe or a setting does not exist, the run folder is in use, or the data is of an unknown
             kind.
-        AssayError: the images, the machine or the weights do not allow the run.
+        AssayError: the images or the weights cannot be used, or memory or disk space is insufficient.
     """
     if layout is not None and layout not in get_args(Layout):
         raise UsageError(f"layout is {layout!r}: give one of {', '.join(get_args(Layout))}")
@@ -150,7 +150,7 @@ def train_classifier(
         keep_splits: an earlier run, whose images keep their splits; None: all images are split anew.
 
     Raises:
-        AssayError: the data, the recipe, the machine or the weights do not allow the run.
+        AssayError: the data, the recipe or the weights cannot be used, or memory or disk space is insufficient.
         TrainingInterruptedError: Ctrl-C; the run can be resumed.
     """
     callbacks = callbacks or TrainCallbacks()
@@ -181,7 +181,7 @@ def train_on_splits(
             an experiment; the metrics of the training split are then written too.
 
     Raises:
-        AssayError: the images, the recipe, the machine or the weights do not allow the run.
+        AssayError: the images, the recipe or the weights cannot be used, or memory or disk space is insufficient.
         TrainingInterruptedError: Ctrl-C; the run can be resumed.
     """
     callbacks = callbacks or TrainCallbacks()
@@ -199,7 +199,7 @@ def resume_training(
     """Resume an interrupted run; its result is the same as without the interruption.
 
     Args:
-        folder: of the run.
+        folder: the run folder.
         callbacks: called during training.
         report: as for `train_on_splits`.
 
