@@ -74,7 +74,7 @@ def test_the_official_test_photos_stay_the_test_of_every_fold(assay, cifar10: Pa
     data, run = tmp_path / "cifar10", tmp_path / "run"
     result = assay("crossval", data, "-r", "vehicle-animal", "--folds", 2, "--run", run, *small)
     assert result.code == 0, result.err
-    assert "test part (20 photos) stays the test of every fold" in result.out
+    assert "test split (20 photos) is the test split of every fold" in result.out
     assert "of 40 photos correct" in result.out
     official = {f"test/{path.parent.name}/{path.name}" for path in (data / "test").glob("*/*")}
     validated: list[str] = []

@@ -188,7 +188,7 @@ def test_a_part_may_stand_in_a_folder_of_its_own_name(tmp_path: Path) -> None:
 def test_two_folders_of_one_part_are_joined_and_said(tmp_path: Path) -> None:
     listing = list_folder(make_files(tmp_path, *_with("train dev validation")))
     assert {split for _, split in _pairs(listing)} == {"train", "val"}
-    assert listing.warnings == ["the folders 'dev', 'validation' together are the part val"]
+    assert listing.warnings == ["the folders 'dev', 'validation' together are the split val"]
 
 
 @pytest.mark.parametrize("names", ["train/1.jpg bus/1.jpg", "train/1.jpg test/1.jpg bus/1.jpg", "valid/1 invalid/1"])
@@ -211,8 +211,8 @@ def test_classes_with_names_of_parts(tmp_path: Path, names: str) -> None:
         ),
         (_with("batch_a batch_b", "ok defect broken"), "--layout classes or --layout splits"),
         (["s1/cat/1", "s1/dog/1", "s2/cat/1", "s3/dog/1"], "--layout classes or --layout splits"),
-        (["train/cat/1.jpg", "train/dog/1.jpg", "test1/1.jpg"], "train has the name of a part.*'test1'"),
-        (["Train/cat/1.jpg", "Train/dog/1.jpg", "unlabelled/1.jpg"], "may be a part or a class.*--layout"),
+        (["train/cat/1.jpg", "train/dog/1.jpg", "test1/1.jpg"], "train has the name of a split.*'test1'"),
+        (["Train/cat/1.jpg", "Train/dog/1.jpg", "unlabelled/1.jpg"], "may be a split or a class.*--layout"),
         (["trainA/1.jpg", "trainB/1.jpg", "testA/1.jpg", "testB/1.jpg"], "classes 'a', 'b'.*train/a"),
         (
             ["cat_train/1.jpg", "cat_test/1.jpg", "dog_train/1.jpg", "dog_test/1.jpg"],

@@ -98,7 +98,7 @@ def test_what_is_no_data_is_refused(make, tmp_path: Path):
     for wrong in (7, ["a.jpg"], {}, {"train": 7}):
         with pytest.raises(UsageError, match="data must be a path, a datasets"):
             as_path(wrong, tmp_path)
-    with pytest.raises(UsageError, match="parts must be called"):
+    with pytest.raises(UsageError, match="splits must be called"):
         as_path({"train": make(), "extra": make()}, tmp_path)
     with pytest.raises(UsageError, match="none is called 'image'"):
         as_path(make().remove_columns("photo"), tmp_path)

@@ -247,7 +247,7 @@ def test_a_random_split_says_what_leaks(bottles: Path):
     leaking = [seed for seed in range(5) if leaking_groups(load_split_dataset(bottles, AT_RANDOM, seed).samples)]
     assert leaking
     dataset = load_split_dataset(bottles, AT_RANDOM, leaking[0])
-    assert any("more than one part" in warning for warning in dataset.warnings)
+    assert any("more than one split" in warning for warning in dataset.warnings)
 
 
 def test_new_photos_move_no_old_one(bottles: Path, tmp_path: Path):

@@ -299,7 +299,7 @@ def test_recipe_that_changes_nothing_is_refused(source: Path, tmp_path: Path) ->
 
 
 def test_photos_without_parts_are_refused(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(AssayError, match="belongs to no part"):
+    with pytest.raises(AssayError, match="belongs to no split"):
         write_augmented_dataset(load_dataset(source), SPEC, tmp_path / "out", seed=1)
 
 

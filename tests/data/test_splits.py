@@ -150,7 +150,7 @@ def test_random_ignores_groups_and_says_what_leaks() -> None:
     data = dataset([*photos("a", 30, group="g"), *photos("a", 30), *photos("b", 30)])
     split = assign_splits(data, SplitSpec(method="random"), 0)
     assert len({item.split for item in split.samples if item.group}) == 3
-    assert split.warnings == ("1 groups of photos stand in more than one part, since groups are ignored (random)",)
+    assert split.warnings == ("1 groups of photos are in more than one split, since groups are ignored (random)",)
     assert assign_splits(data, SPEC, 0).warnings == ()
 
 
@@ -180,14 +180,14 @@ def test_carving_moves_nothing_into_the_brought_test() -> None:
     split = assign_splits(dataset(samples), SPEC, 0)
     assert len(split.part("test")) == 5
     assert len({item.split for item in split.samples if item.group and item.split != "test"}) == 1
-    assert "1 groups of photos stand in more than one part, since they were there already" in split.warnings
+    assert "1 groups of photos are in more than one split, since they were there already" in split.warnings
 
 
 def test_train_and_val_without_test() -> None:
     data = dataset(photos("a", 8, split="train") + photos("a", 2, split="val"))
     split = assign_splits(data, SPEC, 0)
     assert sizes(split) == [8, 2, 0]
-    assert split.warnings == ("the data has no test split, so the figures are those of validation",)
+    assert split.warnings == ("the data has no test split, so the metrics are those of validation",)
 
 
 def test_train_alone_is_shared_out() -> None:
@@ -199,7 +199,7 @@ def test_train_alone_is_shared_out() -> None:
 @pytest.mark.parametrize("brought", [("test",), ("val",), ("val", "test")])
 def test_without_training_photos_nothing_is_learnt(brought: tuple[Split, ...]) -> None:
     samples = [item for split in brought for item in photos("a", 9, split=split)]
-    with pytest.raises(AssayError, match=f"brings only a {' and '.join(brought)} part; add training photos"):
+    with pytest.raises(AssayError, match=f"has no training split, only {' and '.join(brought)}; add training photos"):
         assign_splits(dataset(samples), SPEC, 0)
     assert sum(sizes(assign_splits(dataset(samples + photos("a", 30)), SPEC, 0))) == len(samples) + 30
 
@@ -258,7 +258,7 @@ def test_a_new_photo_that_links_old_ones_in_two_parts_is_told() -> None:
     split = assign_splits(data, SPEC, 0, {ids[0]: "train", ids[1]: "test"})
     assert parts(split)[ids[0]] == "train"
     assert parts(split)[ids[1]] == "test"
-    assert any("stand in more than one part" in sentence for sentence in split.warnings)
+    assert any("are in more than one split" in sentence for sentence in split.warnings)
 
 
 def test_too_few_groups_for_the_parts() -> None:
@@ -272,8 +272,8 @@ def test_classes_that_cannot_reach_every_part_are_told_and_teach() -> None:
     split = assign_splits(dataset(photos("a", 30) + photos("b", 1)), SPEC, 0)
     assert sizes(split, "b") == [1, 0, 0]
     assert split.warnings == (
-        "val has no photo of 'b': too few groups for every part",
-        "test has no photo of 'b': too few groups for every part",
+        "val has no photo of 'b': too few groups for every split",
+        "test has no photo of 'b': too few groups for every split",
     )
 
 
@@ -350,7 +350,7 @@ def test_copies_stay_in_one_fold_and_copies_of_test_photos_are_told() -> None:
     leak = [*fold_photos("b", 1, "train", "h"), *fold_photos("b", 1, "test", "h")]
     for fold in validation_folds(samples, 2, 0):
         assert len({item.split for item in (*fold.train, *fold.val) if item.group == "g"}) == 1
-    assert "stays the test of every fold" in fold_warnings(fold_dataset(samples))[0]
+    assert "is the test split of every fold" in fold_warnings(fold_dataset(samples))[0]
     assert len(fold_warnings(fold_dataset(samples))) == 1
     assert "1 group of photos that show the same" in fold_warnings(fold_dataset(samples + leak))[1]
 

@@ -129,7 +129,7 @@ def test_one_mistake_among_three_hundred_is_allowed(make: Callable[..., Predicti
 
 
 def test_no_photos_choose_nothing(make: Callable[..., Predictions]):
-    with pytest.raises(AssayError, match="validation part"):
+    with pytest.raises(AssayError, match="validation split"):
         choose_threshold(precision_coverage_curve(make([])), 0, 0.9)
 
 

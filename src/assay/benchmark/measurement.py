@@ -54,14 +54,14 @@ def run_measurement(job: MeasurementJob) -> Measurement:
     """Measure a job in a worker process.
 
     Raises:
-        TrialError: the engine cannot run the model, or the process died.
+        MeasurementError: the engine cannot run the model, or the process died.
     """
     command = [sys.executable, "-m", "assay.benchmark.worker", to_json(job)]
     with TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         started = time.perf_counter()
-        # In a session of its own, so that Ctrl-C reaches this process alone. The worker exits when its
-        # standard input is closed, that is, together with this process, however it ends.
-        with subprocess.Popen(  # noqa: S603 - our own module, by the interpreter that runs us
+        # In its own session, so that Ctrl-C reaches only this process. The worker exits when its
+        # standard input is closed, that is, whenever this process ends.
+        with subprocess.Popen(  # noqa: S603 - a module of Assay, run by this interpreter
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -133,7 +133,7 @@ class RepeatedMeasure(NamedTuple):
 
 
 class Accuracy(NamedTuple):
-    """Correct predictions on labelled photos."""
+    """Number of correct predictions on labelled photos."""
 
     right: int
     photos: int
@@ -226,8 +226,8 @@ class BenchmarkResult:
         version: of the classifier.
         size: side of the input in pixels.
         photos: description of the photos whose stages were measured.
-        judged: number of photos behind the accuracy; 0: none.
-        caution: why the accuracy may be too high; empty: no reason known.
+        judged: number of photos of the accuracy; 0: none.
+        caution: why the accuracy may be too high, or empty.
         rounds: measurements of every combination.
         machine: see `machine()`.
         load: load average before and after.

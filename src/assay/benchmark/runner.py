@@ -179,9 +179,9 @@ def benchmark_model(
     Args:
         model: the bundle.
         data: labelled photos, as `assay.data.loading` reads them: accuracy is counted on all of them, and the
-            time from file to answer is measured on some. None: on one that is drawn.
+            time from file to prediction is measured on some of them. None: on a synthetic photo.
         layout: what the folders in a folder are.
-        seconds: about how long to measure; start-up of the processes and accuracy come on top.
+        seconds: approximate measuring time, without the start-up of the processes and the accuracy.
         progress: called as the measurement proceeds.
         trial: measures one combination once.
 

@@ -114,12 +114,12 @@ class ThroughputSetting(NamedTuple):
     """Concurrent calls."""
 
 
-def measure(job: MeasurementJob, tell: Callable[[dict[str, Any]], None]) -> None:
+def measure(job: MeasurementJob, report: Callable[[dict[str, Any]], None]) -> None:
     """Measure a job.
 
     Args:
         job: what to measure.
-        tell: receives `{}` after the first prediction, then the measurements: `latency` and `stages` in
+        report: receives `{}` after the first prediction, then the measurements: `latency` and `stages` in
             seconds, `throughput` in images per second, `memory` and `peak` in bytes.
 
     Raises:
@@ -127,7 +127,7 @@ def measure(job: MeasurementJob, tell: Callable[[dict[str, Any]], None]) -> None
     """
     classifier = Classifier.load(job.model, job.engine, precision=job.precision)
     classifier.predict(job.photos[0])
-    tell({})
+    report({})
     contents = [read_bytes(Path(photo)) for photo in job.photos]
     reader = TimedPreprocess(classifier.info.preprocess)
     squares = np.stack([reader.read(content) for content in contents])
@@ -136,7 +136,7 @@ def measure(job: MeasurementJob, tell: Callable[[dict[str, Any]], None]) -> None
     stages = _measure_stages(classifier.engine, reader, contents, 0.2 * job.seconds)
     busy = Classifier.load(job.model, job.engine, precision=job.precision, mode="throughput").engine
     rate, best = _measure_throughput(busy, squares, 0.4 * job.seconds)
-    tell(
+    report(
         {
             "latency": latency,
             "stages": stages._asdict(),
@@ -234,14 +234,14 @@ def _exit_with_parent() -> None:
 def _main() -> None:
     Thread(target=_exit_with_parent, daemon=True).start()
 
-    def tell(values: dict[str, Any]) -> None:
+    def report(values: dict[str, Any]) -> None:
         sys.stdout.write(f"{json.dumps(values)}\n")
         sys.stdout.flush()
 
     try:
-        measure(MeasurementJob(**json.loads(sys.argv[1])), tell)
+        measure(MeasurementJob(**json.loads(sys.argv[1])), report)
     except AssayError as error:
-        tell({"error": str(error)})
+        report({"error": str(error)})
 
 
 def to_json(job: MeasurementJob) -> str:

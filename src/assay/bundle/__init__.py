@@ -1,6 +1,6 @@
 """The `.assay` file: everything a prediction depends on, in one zip file that is safe to open from anyone.
 
-Bundles are read and amended without torch; `assay.bundle.writer` makes one from a network and imports torch.
+Bundles are read and amended without torch; `assay.bundle.writer` writes one from a network and imports torch.
 """
 
 from assay.bundle.bundle_file import Bundle, amend_bundle, pack_bundle

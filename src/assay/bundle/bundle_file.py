@@ -1,4 +1,4 @@
-"""Opening, packing and amending bundles, without torch or onnx and without unpickling.
+"""Open, pack and amend bundles, without torch or onnx and without unpickling.
 
 `Bundle.open` verifies the digest of every member; bytes that are read later are verified again, since the
 file may have changed in between.
@@ -34,7 +34,7 @@ from assay.bundle.onnx_validation import check_onnx
 
 
 class Bundle:
-    """One `.assay` file. Make it with `Bundle.open`."""
+    """An opened `.assay` file; create it with `Bundle.open`."""
 
     def __init__(self, container: Container, info: BundleInfo) -> None:
         self._container = container
@@ -42,16 +42,16 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Open a bundle and check all of it.
+        """Open a bundle and verify it.
 
-        The SHA-256 of every member is compared, which takes about a tenth of a second for ResNet-50; this
-        finds damage and careless edits, not a forger (see `assay.bundle.info`).
+        The SHA-256 of every member is compared, which takes about a tenth of a second for ResNet-50. This detects
+        damage and accidental changes, not forgery (see `assay.bundle.info`).
 
         Args:
             path: the `.assay` file.
 
         Raises:
-            BundleError: the file is missing, no bundle, damaged, changed, or of a newer format.
+            BundleError: the file is missing, not a bundle, damaged, changed, or of another format version.
         """
         container = Container(Path(path))
         try:
@@ -64,12 +64,12 @@ class Bundle:
 
     @property
     def path(self) -> Path:
-        """Where the bundle lies."""
+        """Path of the file."""
         return self._container.path
 
     @property
     def info(self) -> BundleInfo:
-        """What the bundle says about itself."""
+        """Metadata of the bundle."""
         return self._info
 
     @property
@@ -79,14 +79,14 @@ class Bundle:
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """Precisions of the models inside."""
+        """Precisions of the models that the bundle contains."""
         return tuple(precision for precision, name in MODEL_MEMBERS.items() if name in self._info.members)
 
     def member(self, name: str) -> bytes:
         """Return a member's bytes, checked against its digest.
 
         Raises:
-            BundleError: there is no such member, or it was changed since the bundle was opened.
+            BundleError: the member does not exist, or has changed since the bundle was opened.
         """
         if name not in self._info.members:
             raise BundleError(f"{self.path} holds no {name}")
@@ -98,11 +98,11 @@ class Bundle:
         """Return an ONNX model: `images` uint8 [N, S, S, 3] to `logits`, `embedding` and `featuremap`.
 
         Args:
-            precision: fp32, or int8 where `precisions` names it.
+            precision: fp32, or int8 if `precisions` contains it.
 
         Raises:
-            BundleError: the bundle holds no model of this precision, or one that has what no model has that
-                Assay exports, such as weights in other files or a loop.
+            BundleError: the bundle contains no model of this precision, or the model has features that exported models
+                never have, such as weights in other files or loops.
         """
         name = MODEL_MEMBERS[precision]
         content = self.member(name)
@@ -113,7 +113,7 @@ class Bundle:
         return content
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Return the network's parameters and buffers by name, to go on training.
+        """Return the network's parameters and buffers by name, for example for further training.
 
         Raises:
             BundleError: the member is damaged.
@@ -121,7 +121,7 @@ class Bundle:
         return self._tensors(WEIGHTS)
 
     def novelty(self) -> dict[str, np.ndarray] | None:
-        """Return what familiar embeddings look like, tensors by name, or None where the bundle holds nothing.
+        """Return the tensors of the novelty detector by name, or None if the bundle has none.
 
         Raises:
             BundleError: the member is damaged.
@@ -144,7 +144,7 @@ class Bundle:
             raise BundleError(f"{self.path} is not a whole bundle: it holds no {name}")
         for name in sorted(names - listed - {INFO}):
             raise BundleError(f"{self.path} is not to be trusted: its assay.json does not list its {name}")
-        # Hashing gives way to other threads: two at a time take half as long.
+        # hashlib releases the GIL: two threads take half the time.
         with ThreadPoolExecutor(2) as pool:
             for name, digest in zip(listed, pool.map(self._container.sha256, listed), strict=True):
                 self._compare(name, digest)
@@ -155,23 +155,23 @@ class Bundle:
 
 
 def pack_bundle(path: Path, info: BundleInfo, members: Mapping[str, bytes]) -> BundleInfo:
-    """Write a bundle from its models and weights; version, card and digests are made here.
+    """Write a bundle from its models and weights; version, card and digests are computed.
 
     Args:
-        path: the bundle to write; an existing one is replaced when the new one is whole.
-        info: what to say about it; `version` and `members` are replaced.
+        path: the bundle to write; an existing one is replaced atomically.
+        info: its metadata; `version` and `members` are replaced.
         members: `model.onnx`, `weights.safetensors` and, if there are any, `model.int8.onnx` and
             `novelty.safetensors`.
 
     Returns:
-        The information as written.
+        The metadata as written.
 
     Raises:
         BundleError: the file cannot be written.
     """
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in members.items()}
     version = bundle_version(info, digests[WEIGHTS], digests.get(NOVELTY), digests.get(MODEL_INT8))
-    # The card names what the members can do.
+    # The card depends on the members.
     versioned = info.model_copy(update={"version": version, "members": dict(digests)})
     card = render_model_card(versioned).encode()
     digests[CARD] = hashlib.sha256(card).hexdigest()
@@ -189,17 +189,17 @@ def amend_bundle(
     int8: bytes | None = None,
     novelty: bytes | None = None,
 ) -> BundleInfo:
-    """Write a bundle anew with some of its information changed.
+    """Rewrite a bundle with some of its metadata changed.
 
     Args:
         bundle: an opened bundle; it still describes the old file afterwards, so open the new one.
         changes: fields of `BundleInfo` and their new values, such as metrics, temperature, thresholds.
-        path: where to write; none replaces the bundle.
-        int8: a quantised ONNX model to put in place of one that may be there.
-        novelty: what familiar embeddings look like, as safetensors, to put in place of what may be there.
+        path: where to write; None: the bundle is replaced.
+        int8: a quantized ONNX model; replaces that of the bundle, if there is one.
+        novelty: tensors of the novelty detector, as safetensors; they replace those of the bundle, if there are any.
 
     Returns:
-        The information as written; the version is another one if answers may be others.
+        The metadata as written; the version changes if predictions may change.
 
     Raises:
         BundleError: a change does not fit the schema, or the file cannot be written.
@@ -209,7 +209,7 @@ def amend_bundle(
     new = {MODEL_INT8: int8, NOVELTY: novelty}
     members |= {name: content for name, content in new.items() if content is not None}
     try:
-        # The members are about to be others.
+        # `pack_bundle` lists the new members.
         info = BundleInfo.model_validate({**dict(bundle.info), **changes, "members": {}})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

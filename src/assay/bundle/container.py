@@ -1,6 +1,6 @@
-"""The zip file around a bundle: stored members, written deterministically and read with checks.
+"""The zip file of a bundle: uncompressed members, written deterministically and read with checks.
 
-Stored members cannot expand, so no bundle takes more memory than its size on disk.
+Uncompressed members cannot expand, so a bundle never takes more memory than its size on disk.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from assay.core.files import NotAFileError, atomic_write, open_file
 
 
 class BundleError(AssayError):
-    """A bundle that cannot be trusted, read or written; the text is one sentence that names the file."""
+    """A bundle is invalid, or cannot be read or written; the message names the file."""
 
 
 INFO = "assay.json"
@@ -33,17 +33,17 @@ ALLOWED = REQUIRED | {MODEL_INT8, NOVELTY}
 _MAX_MEMBER_SIZES = {INFO: 16 << 20, CARD: 16 << 20}
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 _CHUNK_SIZE = 1 << 20
-_LOCAL_HEADER = struct.Struct("<26x2H")  # ends with the lengths of the name and of the extra field behind it
-# What zipfile and the system raise for a file that is broken in one way or another.
+_LOCAL_HEADER = struct.Struct("<26x2H")  # ends with the lengths of the name and of the extra field
+# Raised by zipfile and the operating system for damaged files.
 _READ_ERRORS = (zipfile.BadZipFile, struct.error, ValueError, EOFError, NotImplementedError, RuntimeError, OSError)
 
 
 def write_members(path: Path, members: Mapping[str, bytes]) -> None:
-    """Write a bundle's members, whole or not at all; the same members always give the same bytes.
+    """Write a bundle's members atomically; the same members always give the same bytes.
 
     Args:
         path: the bundle; an existing one is replaced.
-        members: content by name, every name one of `ALLOWED`.
+        members: content by name; the names are in `ALLOWED`.
 
     Raises:
         BundleError: the file cannot be written.
@@ -66,7 +66,7 @@ class Container:
         path: the bundle.
 
     Raises:
-        BundleError: there is no such file, or it is no zip file, or it is damaged.
+        BundleError: the file does not exist, is not a zip file, or is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,7 +104,7 @@ class Container:
         return b"".join(self._chunks(name, self._entry(name).file_size))
 
     def sha256(self, name: str) -> str:
-        """Return the SHA-256 of a member as 64 hexadecimal digits, holding 1 MiB of it at a time.
+        """Return the SHA-256 of a member as 64 hexadecimal digits, reading 1 MiB at a time.
 
         Raises:
             BundleError: the member is missing or cannot be read.
@@ -117,8 +117,8 @@ class Container:
     def _chunks(self, name: str, most: int) -> Iterator[bytes]:
         """Yield a member's bytes in pieces of at most `most`.
 
-        Reads the stored bytes as they lie in the file: `zipfile` would compute a CRC-32 besides, which takes
-        half as long as the SHA-256 that every caller compares.
+        Reads the bytes from the file directly: `zipfile` would also compute a CRC-32, which takes half as long as the
+        SHA-256 that every caller compares.
         """
         entry = self._entry(name)
         left = entry.file_size
@@ -143,7 +143,7 @@ class Container:
         raise BundleError(f"{self.path} is not a whole bundle: it holds no {name}")
 
     def _refuse_ambiguity(self) -> None:
-        """Refuse what no honest bundle has, before any member is read."""
+        """Reject duplicate, compressed, encrypted, oversized or overlapping members before any is read."""
         seen: set[str] = set()
         for entry in self._entries:
             name = entry.filename

@@ -1,7 +1,7 @@
-"""The schema of `assay.json` and the digests that guard it.
+"""The schema of `assay.json` and its digests.
 
-The digest in `assay.json` detects accidents and careless edits; it is not a signature: anyone who can
-change a bundle can compute a new digest.
+The digest in `assay.json` detects damage and accidental changes. It is not a signature: anyone who can change a bundle
+can compute a new digest.
 """
 
 import hashlib
@@ -16,12 +16,12 @@ from assay.bundle.container import MODEL, MODEL_INT8
 from assay.recipe import LiveSpec, PreprocessSpec, ServeSpec
 
 FORMAT_VERSION = 2
-"""The format written here, and the newest that can be read. Anything that changes an answer raises it."""
+"""Version of the bundle format; incremented by every change that affects predictions."""
 
 Precision = Literal["fp32", "int8"]
-"""How finely a model calculates: with 32-bit floating point, or with 8-bit integers where it can."""
+"""Number format of a model: 32-bit floating point, or mostly 8-bit integers."""
 MODEL_MEMBERS: dict[Precision, str] = {"fp32": MODEL, "int8": MODEL_INT8}
-"""The member that holds the model of each precision."""
+"""The member with the model of each precision."""
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -31,76 +31,74 @@ class _FrozenModel(BaseModel):
 
 
 class Provenance(_FrozenModel):
-    """Where the weights come from: enough to train them again."""
+    """How the weights were trained, in enough detail to repeat the training."""
 
     recipe: dict[str, JsonValue] = {}
-    """Every setting of the run, as `Recipe.model_dump(mode="json")` gives them."""
+    """All settings of the run, as returned by `Recipe.model_dump(mode="json")`."""
     data: str = ""
     """Fingerprint of the photos and labels."""
     photos: dict[str, dict[str, int]] = {}
-    """How many photos of every class each part held: {"train": {"good": 120, "defect": 60}, ...}."""
+    """Number of photos by split and class: {"train": {"good": 120, "defect": 60}, ...}."""
     formats: dict[str, int] = {}
-    """How many training photos had which image format, by content; arrays of pixels have none."""
+    """Number of training photos by image format, detected by content; arrays of pixels have none."""
     seed: int = 0
     """Seed of the run."""
     libraries: dict[str, str] = {}
-    """Versions of the libraries that trained and exported, by name."""
+    """Versions of the libraries used for training and export, by name."""
     created: str = ""
-    """Moment of writing, ISO 8601 with its offset to UTC."""
+    """Time of writing, ISO 8601 with the offset to UTC."""
 
 
 class PrecisionSettings(_FrozenModel):
-    """How sure one precision may be, and where its answers end."""
+    """Calibration and abstention of one precision."""
 
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """Logits are divided by this before the softmax."""
     thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     """Decision thresholds by name, as probabilities."""
     novelty: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Distance from which on a photo is unfamiliar; none: the one that lies with the embeddings."""
+    """Distance above which an image is out of distribution; None: the limit stored with the novelty detector."""
 
 
 class BundleInfo(_FrozenModel):
-    """Everything a prediction depends on besides the weights, and how good they are.
+    """Everything besides the weights that predictions depend on, and the measured metrics.
 
-    A draft handed to `write_bundle` leaves `version`, `members` and `agreement` as they are: writing fills
-    them in.
+    `version`, `members` and `agreement` are filled in when the bundle is written.
     """
 
     format_version: int = FORMAT_VERSION
     """Version of the bundle format."""
     name: Annotated[str, Field(min_length=1, max_length=200)]
-    """What the classifier is called."""
+    """Name of the classifier."""
     version: str = ""
-    """First 12 hexadecimal digits of a digest over all that decides an answer: weights, preprocessing,
-    classes, temperature, thresholds, novelty and the int8 model. Two bundles of one version give the same
-    answers at one precision."""
+    """First 12 hexadecimal digits of a digest of everything that predictions depend on: weights, preprocessing,
+    classes, temperature, thresholds, novelty detector and the int8 model. Bundles of the same version give the same
+    predictions at the same precision."""
     description: str = ""
     """What the classifier is for, in one or two sentences."""
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
     """Names of the classes in the order of the logits."""
     preprocess: PreprocessSpec
-    """From a decoded photo to the network's pixels; mean and std are given."""
+    """Preprocessing of decoded images; mean and std are set."""
     serve: ServeSpec = ServeSpec()
-    """Names in the server's answers and limits of uploads."""
+    """Field names of server responses, and limits of uploads."""
     live: LiveSpec = LiveSpec()
-    """How a camera is watched."""
+    """Settings for cameras."""
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """Logits are divided by this before the softmax."""
     thresholds: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
-    """Decision thresholds by name, as probabilities; `confidence`: what an answer needs not to be unknown."""
+    """Decision thresholds by name, as probabilities; `confidence`: below it the classifier answers unknown."""
     precision: Precision = "fp32"
-    """The precision that answers where nothing else is asked for and the processor is made for it;
-    temperature, thresholds and figures are this one's."""
+    """The default precision, on processors that support it; temperature, thresholds and metrics are those of this
+    precision."""
     others: dict[Precision, PrecisionSettings] = {}
-    """Temperature and limits of the other precisions."""
+    """Calibration and abstention of the other precisions."""
     metrics: dict[str, JsonValue] = {}
-    """Figures measured with this very file, on photos that taught it nothing."""
+    """Metrics measured with this bundle on photos that were not used for training."""
     agreement: dict[str, float] = {}
-    """Largest |Δlogit| between torch and every runtime on real photos when written, rounded up to one
-    digit."""
+    """Largest |Δlogit| between torch and each runtime on real photos, rounded up to one digit."""
     provenance: Provenance = Provenance()
-    """Where the weights come from."""
+    """How the weights were trained."""
     members: dict[str, Digest] = {}
     """SHA-256 of every other member of the bundle, by name."""
 
@@ -115,7 +113,7 @@ class BundleInfo(_FrozenModel):
         return self
 
     def at(self, precision: Precision) -> Self:
-        """Return the same with the temperature and thresholds of another precision."""
+        """Return a copy with the temperature and thresholds of another precision."""
         other = self.others.get(precision)
         if precision == self.precision or other is None:
             return self
@@ -125,7 +123,7 @@ class BundleInfo(_FrozenModel):
 def dump_info(info: BundleInfo) -> bytes:
     """Return `assay.json`: the settings with sorted keys and, under `digest`, the SHA-256 of all others.
 
-    Numbers that are not finite, which JSON does not know, become null.
+    Numbers that are not finite become null.
     """
     values = _values(info)
     text = json.dumps({"digest": _digest(values), **values}, indent=2, sort_keys=True, ensure_ascii=False)
@@ -133,13 +131,13 @@ def dump_info(info: BundleInfo) -> bytes:
 
 
 def parse_info(text: bytes) -> BundleInfo:
-    """Check and read `assay.json`.
+    """Parse and validate `assay.json`.
 
     Args:
         text: the member's bytes.
 
     Raises:
-        ValueError: the text is not what `dump_info` writes; the message is a reason without the file's name.
+        ValueError: the text is not valid; the message is a reason without the name of the file.
     """
     values = _parse_object(text)
     newest = values.get("format_version")
@@ -164,10 +162,10 @@ def bundle_version(info: BundleInfo, weights: str, novelty: str | None = None, i
     """Return the version of a bundle.
 
     Args:
-        info: what decides an answer besides the weights.
+        info: metadata; only the parts that predictions depend on are used.
         weights: digest of the weights, 64 hexadecimal digits.
-        novelty: digest of what familiar embeddings look like, if the bundle holds it.
-        int8: digest of the int8 model, if the bundle holds one.
+        novelty: digest of the novelty detector, if the bundle has one.
+        int8: digest of the int8 model, if the bundle has one.
     """
     values = _values(info)
     decisive = {name: values[name] for name in ("classes", "preprocess", "temperature", "thresholds")}
@@ -179,7 +177,7 @@ def bundle_version(info: BundleInfo, weights: str, novelty: str | None = None, i
 
 
 def round_up(value: float) -> float:
-    """Round a positive figure up to one significant digit, so that its last bits do not show."""
+    """Round a positive number up to one significant digit, so that it does not depend on rounding errors."""
     if value == 0 or not math.isfinite(value):
         return value
     step = 10.0 ** math.floor(math.log10(value))

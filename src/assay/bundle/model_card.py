@@ -15,7 +15,7 @@ from assay.core.printable_text import printable_lines
 from assay.core.tables import MAX_CLASSES_SHOWN
 
 CONFIDENCE_METRICS, INT8_METRICS = "confidence", "int8"
-"""The entries of the metrics that are about confidence and the 8-bit model, beside those of the parts."""
+"""Entries of `BundleInfo.metrics` besides those of the splits."""
 _RESIZE_TEXTS = {
     "stretch": "stretched to a square",
     "crop": "the shorter side is scaled and the center square is cut out",
@@ -109,7 +109,7 @@ def _metrics(info: BundleInfo) -> Iterator[str]:
 
 
 def _int8_rows(info: BundleInfo) -> Iterator[list[str]]:
-    """Yield what the 8-bit model costs and gains, where the bundle answers with it."""
+    """Yield accuracy and speed of the int8 model, if it is the default."""
     match info.metrics.get(INT8_METRICS):
         case {
             "kept": True,
@@ -121,7 +121,7 @@ def _int8_rows(info: BundleInfo) -> Iterator[list[str]]:
 
 
 def _confidence_rows(info: BundleInfo) -> Iterator[list[str]]:
-    """Yield the figures of the confidence that say most: is it honest, and what is answered how well?"""
+    """Yield calibration error, coverage and precision by split."""
     result = info.metrics.get(CONFIDENCE_METRICS)
     for part, values in result.items() if isinstance(result, dict) else ():
         match values:
@@ -139,7 +139,7 @@ def _confidence_rows(info: BundleInfo) -> Iterator[list[str]]:
 
 
 def _limits(info: BundleInfo) -> Iterator[str]:
-    yield f"- It knows only these {len(info.classes)} classes: a photo of anything else also gets one of them."
+    yield f"- It distinguishes only these {len(info.classes)} classes; a photo of anything else also gets one of them."
     yield from _abstention_lines(info)
     yield "- Its confidence is calibrated only for photos like those it was measured on."
     if info.temperature == 1.0:
@@ -177,7 +177,7 @@ def _provenance(info: BundleInfo) -> Iterator[str]:
 
 
 def _metric_rows(metrics: Mapping[str, JsonValue], before: str = "") -> Iterator[list[str]]:
-    """Flatten nested figures to rows; lists, such as a confusion matrix, are no single figure."""
+    """Flatten nested metrics to rows; lists, such as a confusion matrix, are left out."""
     for name, value in metrics.items():
         if isinstance(value, dict):
             yield from _metric_rows(value, f"{before}{name} · ")
@@ -191,7 +191,7 @@ def _table(header: list[str], rows: Iterable[list[str]]) -> Iterator[str]:
 
 
 def _escape_markdown(text: str) -> str:
-    """Keep a name from being read as Markdown or HTML."""
+    """Escape Markdown and HTML."""
     line = " ".join(printable_lines(text).split())
     return line.translate({ord(mark): f"\\{mark}" for mark in "\\`*_[]<>|#&$~"})
 

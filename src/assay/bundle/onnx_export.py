@@ -1,6 +1,6 @@
-"""Exports a torch network to ONNX and safetensors.
+"""Export a torch network to ONNX and safetensors.
 
-Works on a copy of the network in evaluation mode on the CPU; the network passed in is left as it was.
+Works on a copy of the network in evaluation mode on the CPU; the network passed in is not changed.
 """
 
 import copy
@@ -30,16 +30,16 @@ OUTPUT_NAMES = ("logits", "embedding", "featuremap")
 _BATCH_SIZE = 16
 # A serialised protobuf message ends at 2 GiB; the safety margin holds everything but the weights.
 MAX_WEIGHT_BYTES = (2 << 30) - (16 << 20)
-"""Bytes of weights that a model may have."""
+"""Largest total size of the weights of a model."""
 
 _GRAPH_FORMAT = 1
 """Part of the key of cached graphs; to be increased with a change of `_trace`."""
 
 
 def frozen_copy(network: nn.Module) -> nn.Module:
-    """Return a copy of a network on the processor, in evaluation mode, in 32 bits, without gradients."""
+    """Return a copy of a network on the CPU, in evaluation mode, in float32, without gradients."""
     frozen = copy.deepcopy(network).cpu().float().eval().requires_grad_(requires_grad=False)
-    # Activations that write over their input cost the exporter a quarter of its time and change no result.
+    # In-place activations make up a quarter of the export time and do not change the result.
     for module in frozen.modules():
         if hasattr(module, "inplace"):
             setattr(module, "inplace", False)  # noqa: B010
@@ -73,7 +73,7 @@ def export_onnx(network: nn.Module, size: int) -> bytes:
     graph = _read_graph(path)
     if graph is None:
         graph = _trace(network, size)
-        # The cache only saves time: without it the export goes on.
+        # A cache that cannot be written only costs time.
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as temporary:
@@ -83,7 +83,7 @@ def export_onnx(network: nn.Module, size: int) -> bytes:
 
 def _trace(network: nn.Module, size: int) -> onnx.ModelProto:
     """Trace a network; its weights become inputs of the graph, so that no optimization can merge or change them."""
-    # Two images, since a batch of one is taken for a constant.
+    # Two images: a batch size of one would be treated as constant.
     example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
     with _suppress_exporter_messages(), torch.no_grad():
         program = torch.onnx.export(
@@ -129,7 +129,7 @@ def _read_graph(path: Path) -> onnx.ModelProto | None:
 
 
 def _graph_key(network: nn.Module, size: int) -> str:
-    """Digest all that decides a traced graph: the architecture, the code of its layers, and the exporter."""
+    """Return a digest of everything that a traced graph depends on: architecture, code of the layers, exporter."""
     versions = [version(name) for name in ("torch", "onnx", "onnxscript")]
     digest = hashlib.sha256(f"{_GRAPH_FORMAT} {size} {versions} {network!r}".encode())
     for name, layer in network.named_modules():
@@ -151,14 +151,14 @@ def state_to_safetensors(network: nn.Module) -> bytes:
 
 
 def torch_logits(network: nn.Module, images: np.ndarray) -> np.ndarray:
-    """Return the network's own logits, float32 [N, C], of uint8 images [N, S, S, 3]."""
+    """Return the logits computed by torch, float32 [N, C], of uint8 images [N, S, S, 3]."""
     with torch.no_grad():
         parts = [network(torch.from_numpy(part.copy()))[0] for part in _batches(images)]
     return torch.cat(parts).numpy()
 
 
 def normalization_buffers(network: nn.Module) -> Mapping[str, tuple[float, ...]]:
-    """Return the network's `mean` and `std` buffers, 0-1 scale, as far as it has them."""
+    """Return the network's `mean` and `std` buffers, 0-1 scale, if it has them."""
     buffers = dict(network.named_buffers(recurse=False))
     return {
         name: tuple(float(value) for value in buffers[name].flatten()) for name in ("mean", "std") if name in buffers
@@ -171,7 +171,7 @@ def _batches(images: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Remove what the exporter notes about the machine it ran on, such as stack traces with paths."""
+    """Remove metadata about the machine, such as stack traces with paths."""
     graph = model.graph
     for part in (
         model,
@@ -189,7 +189,7 @@ def _strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextmanager
 def _suppress_exporter_messages() -> Iterator[None]:
-    """Hold back what the exporter says about itself: torchvision's absence, and a renamed class in torch."""
+    """Hide messages of the exporter about missing torchvision and a renamed class in torch."""
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level
     registration.setLevel(logging.ERROR)

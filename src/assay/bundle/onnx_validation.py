@@ -17,14 +17,14 @@ class Field(NamedTuple):
     wire: int
     """Wire type: one of the constants above."""
     value: int | memoryview
-    """The number of a varint, otherwise the bytes."""
+    """An int for a varint, otherwise the bytes."""
 
 
 def iter_fields(message: memoryview) -> Iterator[Field]:
-    """Yield the fields of one message in their order; messages inside are given as bytes.
+    """Yield the fields of one message in order; nested messages are returned as bytes.
 
     Raises:
-        ValueError: the bytes are no message, or not in the one form that writers produce.
+        ValueError: the bytes are not a message in canonical form.
     """
     at = 0
     while at < len(message):
@@ -49,7 +49,7 @@ def iter_fields(message: memoryview) -> Iterator[Field]:
 
 
 def _varint(message: memoryview, at: int, bits: int) -> tuple[int, int]:
-    """Return a number of at most `bits` bits, in the fewest bytes, and where it ends."""
+    """Decode a canonical varint of at most `bits` bits; return the number and the offset of its end."""
     value = 0
     for count in range(-(-bits // 7)):
         if at + count >= len(message):
@@ -78,25 +78,24 @@ _OPERATORS = """
     Unsqueeze Where
 """
 OPERATORS = frozenset(_OPERATORS.split())
-"""Operators that exported networks are made of, those of the timm library included: none loops, draws at
-random, holds text or reads a file."""
+"""Operators that exported networks use, including those of timm: no loops, random numbers, strings or file access."""
 MIN_OPSET, MAX_OPSET = 13, 32
-"""Versions of the default operator set that exports had or will have for some time."""
+"""Accepted versions of the default operator set."""
 
 _DEFAULT_DOMAINS = ("", "ai.onnx")
 _MAX_FIELDS = 5_000_000
-"""Fields of a whole model; one of 10,000 layers has about a million."""
+"""Largest number of fields of a model; one with 10,000 layers has about a million."""
 _MAX_DIMS = 64
-"""Dimensions of a tensor; NumPy and the runtimes take no more."""
+"""Largest number of dimensions of a tensor, as in NumPy and the runtimes."""
 
-# Message: {field number: message it holds}.
+# Message: {field number: type of the nested message}.
 _INNER: dict[str, dict[int, str]] = {
     "model": {7: "graph", 8: "opset"},
     "graph": {1: "node", 5: "tensor"},
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 10: "tensor"},
 }
-# Message: {field number: what a model with this field has}.
+# Message: {field number: the feature that this field stands for}.
 _REFUSED: dict[str, dict[int, str]] = {
     "model": {20: "training steps", 25: "functions of its own"},
     "graph": {15: "sparse tensors"},
@@ -113,8 +112,7 @@ _NODE, _INITIALIZER, _GRAPH_INPUT = 1, 5, 11
 _NODE_INPUT, _NODE_OUTPUT, _TENSOR_NAME, _VALUE_NAME = 1, 2, 8, 1
 _DIMS, _DATA_TYPE, _RAW_DATA, _DATA_LOCATION = 1, 2, 9, 14
 _TYPED_DATA = {4: 4, 5: 1, 7: 1, 10: 8, 11: 1}
-"""Fields of a tensor that hold its numbers (field: bytes that one takes at least); the others are text (6)
-and raw bytes (9)."""
+"""Fields of a tensor with numbers, and the minimum bytes of a number; strings are in field 6, raw bytes in 9."""
 _BITS = {
     **dict.fromkeys((2, 3, 9, 17, 18, 19, 20, 24), 8),
     **dict.fromkeys((4, 5, 10, 16), 16),
@@ -124,17 +122,17 @@ _BITS = {
     **dict.fromkeys((25, 26), 2),
     15: 128,
 }
-"""Bits of an element of every tensor type (`TensorProto.DataType`) but text (8)."""
+"""Bits of an element of every tensor type (`TensorProto.DataType`) except strings (8)."""
 
 
 def check_onnx(model: bytes) -> None:
-    """Refuse a model that is none of Assay's exports.
+    """Reject models with features that exported models do not have.
 
     Args:
         model: a serialised `ModelProto`.
 
     Raises:
-        ValueError: it is no ONNX, or has what no export has; the message goes on from "its model.onnx ".
+        ValueError: the model is not valid ONNX or has such features; the message continues "its model.onnx ".
     """
     _ModelChecker().model(memoryview(model))
 
@@ -143,7 +141,7 @@ def operator_names(model: bytes) -> frozenset[str]:
     """Return the names of all operators of the main graph, those of other domains as DOMAIN::NAME.
 
     Raises:
-        ValueError: the bytes are no protobuf message.
+        ValueError: the bytes are not a protobuf message.
     """
     found = set()
     for part in _submessages(memoryview(model), 7):
@@ -154,13 +152,13 @@ def operator_names(model: bytes) -> frozenset[str]:
 
 
 class _ModelChecker:
-    """One pass over a model."""
+    """Checks one model in a single pass."""
 
     def __init__(self) -> None:
         self._left = _MAX_FIELDS
 
     def model(self, message: memoryview) -> None:
-        """Check a whole model."""
+        """Check a model."""
         try:
             inner = self._message("model", message)
             _check_parts(inner)
@@ -170,7 +168,7 @@ class _ModelChecker:
             raise ValueError(f"is no ONNX model ({error})") from None
 
     def _message(self, kind: str, message: memoryview) -> list[tuple[str, memoryview]]:
-        """Check a message and all within; return those within."""
+        """Check a message and all nested ones; return the nested ones."""
         inner = []
         known, refused = _INNER.get(kind, {}), _REFUSED.get(kind, {})
         for field in self._fields(message):
@@ -195,7 +193,7 @@ class _ModelChecker:
         self._message(kind, message)
 
     def _tensor(self, message: memoryview) -> None:
-        """Check that a tensor holds all its numbers itself."""
+        """Check that a tensor contains as many numbers as its shape says."""
         dims: list[int] = []
         kinds: set[int] = set()
         raw: list[memoryview] = []
@@ -216,7 +214,7 @@ class _ModelChecker:
         if len(kinds) != 1 or not kinds <= _BITS.keys() or any(dim >> 62 for dim in dims):
             raise ValueError("a tensor has no type or no shape")
         count, bits = prod(dims), _BITS[kinds.pop()]
-        # Numbers of less than eight bits share a byte.
+        # Several numbers of less than eight bits are stored in one byte.
         room = typed * max(1, 8 // bits)
         if count > room if not raw else typed or len(raw) > 1 or len(raw[0]) != -(-count * bits // 8):
             raise ValueError("a tensor does not hold the numbers of its shape")
@@ -230,7 +228,7 @@ class _ModelChecker:
 
 
 class _RefusedError(ValueError):
-    """A model with a part that no export has."""
+    """A model has a feature that exported models do not have."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"has {what}, which no model that Assay exports has")
@@ -252,7 +250,7 @@ def _qualified_name(name: str, domain: str) -> str:
 
 
 def _check_parts(parts: Sequence[tuple[str, memoryview]]) -> None:
-    """Check what a model is made of, once each part is known to be sound."""
+    """Check the parts of a model together."""
     graphs = [part for kind, part in parts if kind == "graph"]
     domains = [_opset_domain(part) for kind, part in parts if kind == "opset"]
     if len(graphs) != 1 or not domains:
@@ -269,12 +267,12 @@ def _opset_domain(message: memoryview) -> str:
 
 
 def _check_order(graph: memoryview) -> None:
-    """Refuse a graph whose values are made twice, or used before they are made, as in a circle.
+    """Check that each value is defined once, before it is used.
 
-    ONNX demands it; OpenVINO trusts it, and unrolls a circle until the memory is full.
+    ONNX requires this, but OpenVINO does not check it and follows a cycle until the memory is full.
 
     Raises:
-        ValueError: as said.
+        ValueError: a value is defined twice, or used before it is defined.
     """
     nodes: list[tuple[list[bytes], list[bytes]]] = []
     made: set[bytes] = set()
@@ -286,12 +284,12 @@ def _check_order(graph: memoryview) -> None:
             _define(weights, _names(field, _TENSOR_NAME))
         elif field.number == _GRAPH_INPUT:
             _define(made, _names(field, _VALUE_NAME))
-    # An initializer may give a graph's input its value.
+    # An initializer may provide the default value of an input.
     made |= weights
-    for taken, given in nodes:
-        if missing := [name for name in taken if name and name not in made]:
+    for inputs, outputs in nodes:
+        if missing := [name for name in inputs if name and name not in made]:
             raise ValueError(f"{_quoted(missing[0])} is used before it is made")
-        _define(made, given)
+        _define(made, outputs)
 
 
 def _define(made: set[bytes], names: Sequence[bytes]) -> None:
@@ -302,15 +300,15 @@ def _define(made: set[bytes], names: Sequence[bytes]) -> None:
 
 
 def _inputs_and_outputs(node: memoryview) -> tuple[list[bytes], list[bytes]]:
-    """Return the names of what a node takes and of what it gives."""
-    taken: list[bytes] = []
-    given: list[bytes] = []
+    """Return the names of the inputs and of the outputs of a node."""
+    inputs: list[bytes] = []
+    outputs: list[bytes] = []
     for field in iter_fields(node):
         if field.number == _NODE_INPUT:
-            taken.append(bytes(_bytes(field)))
+            inputs.append(bytes(_bytes(field)))
         elif field.number == _NODE_OUTPUT:
-            given.append(bytes(_bytes(field)))
-    return taken, given
+            outputs.append(bytes(_bytes(field)))
+    return inputs, outputs
 
 
 def _names(holder: Field, number: int) -> list[bytes]:
@@ -349,14 +347,14 @@ def _integer(field: Field) -> int:
 
 
 def _integers(field: Field, most: int) -> list[int]:
-    """Return the numbers of a repeated field, packed or not, if there are no more than `most`."""
+    """Return the numbers of a repeated field, packed or not, if there are at most `most`."""
     packed = None if field.wire == VARINT else _bytes(field)
-    # A model may hold hundreds of millions, and to multiply them takes hours: they are counted first.
+    # Checked first: a malicious tensor may have hundreds of millions of dimensions, whose product takes hours.
     if most < 1 or (packed is not None and len(packed) > 10 * most):
         raise ValueError("a tensor has too many dimensions")
     if packed is None:
         return [_integer(field)]
-    # Packed numbers are varints one after the other: read as the values of a field of their own.
+    # Packed numbers are consecutive varints: parse them as fields.
     tagged = bytearray()
     for byte in packed:
         if not tagged or tagged[-1] < 0x80:

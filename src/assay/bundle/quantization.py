@@ -77,7 +77,7 @@ class Quantizer:
             source, prepared = folder / "model.onnx", folder / "prepared.onnx"
             source.write_bytes(model)
             try:
-                # Shapes are known: only the batch size is open.
+                # All shapes are static except the batch size.
                 quant_pre_process(source, prepared, skip_symbolic_shape=True)
                 loaded = onnx.load(prepared)
             except _QUANTIZATION_ERRORS as error:

@@ -1,6 +1,6 @@
-"""Writes a bundle from a trained network, provided that every runtime agrees with torch.
+"""Write a bundle from a trained network, after checking that every runtime agrees with torch.
 
-Imports torch, which `assay.bundle` itself never does.
+This module imports torch; `assay.bundle` itself does not.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ from assay.bundle.onnx_export import (
 from assay.bundle.onnx_validation import check_onnx
 
 MAX_LOGIT_DIFFERENCE = 1e-3
-"""Largest |Δlogit| between torch and a runtime with which a bundle is written."""
+"""Largest |Δlogit| between torch and a runtime; beyond it no bundle is written."""
 
 _BATCH_SIZE = 8
 
@@ -35,10 +35,10 @@ class _Outputs(Protocol):
 
 
 class Runtime(Protocol):
-    """An ONNX model made ready by one runtime."""
+    """An ONNX model loaded by a runtime."""
 
     def run(self, images: np.ndarray) -> _Outputs:
-        """Return the outputs, float32 logits [N, C] among them, of uint8 images [N, S, S, 3]."""
+        """Return the outputs for uint8 images [N, S, S, 3], including float32 logits [N, C]."""
 
 
 def write_bundle(
@@ -48,20 +48,17 @@ def write_bundle(
     images: np.ndarray,
     engines: Mapping[str, Callable[[bytes], Runtime]],
 ) -> BundleInfo:
-    """Export a network and write its bundle, whole or not at all; the same inputs give the same file.
+    """Export a network and write its bundle atomically; the same inputs give the same file.
 
     Args:
         path: the `.assay` file to write; an existing one is replaced.
-        network: takes uint8 [N, S, S, 3] RGB and returns logits, embedding and feature map; it is not
-            changed.
-        info: what to say about it; `version`, `members` and `agreement` are filled in.
-        images: uint8 [n, S, S, 3], n ≥ 1: real photos, preprocessed, on which torch and the runtimes must
-            agree.
-        engines: from a serialised ONNX model to a runtime, by name; `assay.inference.ENGINES` are those that
-            ship.
+        network: takes uint8 [N, S, S, 3] RGB and returns logits, embedding and feature map; it is not changed.
+        info: metadata; `version`, `members` and `agreement` are filled in.
+        images: uint8 [n, S, S, 3], n ≥ 1: preprocessed real photos on which torch and the runtimes must agree.
+        engines: functions that load a serialized ONNX model, by name of the runtime.
 
     Returns:
-        The information as written.
+        The metadata as written.
 
     Raises:
         BundleError: a runtime differs from torch by more than `MAX_LOGIT_DIFFERENCE`, the network does not fit `info`,
@@ -91,17 +88,16 @@ def measure_agreement(
 ) -> dict[str, float]:
     """Return the largest |Δlogit| of every runtime.
 
-    The first image runs alone and the others in batches, since runtimes choose other kernels for a batch of
-    one.
+    The first image runs alone and the others in batches, since runtimes use different kernels for a single image.
 
     Args:
         expected: float32 [n, C], torch's logits.
-        model: serialised ONNX model.
+        model: serialized ONNX model.
         images: uint8 [n, S, S, 3].
         engines: runtimes by name.
 
     Returns:
-        Difference by name; NaN where a runtime's logits are not finite or of another shape.
+        Difference by name; NaN if the logits are not finite or have another shape.
     """
     return {name: _max_difference(expected, make(model), images) for name, make in engines.items()}
 
@@ -133,7 +129,7 @@ def _check_network(path: Path, network: nn.Module, info: BundleInfo, logits: np.
 
 def _check_agreement(path: Path, agreement: Mapping[str, float], images: int) -> None:
     for name, difference in agreement.items():
-        # Not the other way round: NaN compares as false.
+        # Not `difference > MAX_LOGIT_DIFFERENCE`: NaN compares as false.
         if not difference <= MAX_LOGIT_DIFFERENCE:
             raise BundleError(
                 f"{path} was not written: {name} differs from torch by {difference:.3g} in a logit on "

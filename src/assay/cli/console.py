@@ -94,7 +94,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def echo(*lines: str, err: bool = False, colour: str | None = None) -> None:
-    r"""Print lines of text, made safe to print. Errors of the stream are not raised; see `lost_output`.
+    r"""Print lines of text, made safe to print. Errors of the stream are not raised; see `output_error`.
 
     Args:
         lines: a line break inside one is shown as `\n`; without arguments an empty line is printed.

@@ -48,15 +48,15 @@ class OutputFile:
 
 
 def plan_output_files(samples: Sequence[Sample], *, parts: bool = True) -> list[OutputFile]:
-    """Name the originals `<part>/<class>/<name>`, or `<class>/<name>` without `parts`; names are unique ignoring case.
+    """Name the originals `<split>/<class>/<name>`, or `<class>/<name>` without `parts`; names are unique ignoring case.
 
-    Raises `AssayError` if a sample has no part, a label is no valid folder name, or a file no longer exists.
+    Raises `AssayError` if a sample has no split, a label is no valid folder name, or a file no longer exists.
     """
     taken: set[str] = set()
     targets = []
     for sample in samples:
         if parts and sample.split is None:
-            raise AssayError(f"{sample.id} belongs to no part; give it train, val or test")
+            raise AssayError(f"{sample.id} belongs to no split; give it train, val or test")
         if PurePosixPath(sample.label).name != sample.label or not re.fullmatch(r"[^.\\\0][^\\\0]*", sample.label):
             raise AssayError(f"the class {sample.label!r} cannot be a folder's name; rename it")
         place, stem = f"{sample.split}/{sample.label}" if parts else sample.label, _stem(sample)
@@ -175,7 +175,7 @@ def _is_whole(path: Path, kind: str) -> bool:
     try:
         data = path.read_bytes()
         decode(data)
-    except (OSError, DecodeError):  # what is in the way will be named when it is written over
+    except (OSError, DecodeError):  # the error is reported when the file is overwritten
         return False
     return sniff(data[:HEAD_BYTES]) == kind
 

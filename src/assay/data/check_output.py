@@ -42,7 +42,7 @@ def format_check_summary(report: CheckReport) -> str:
 
 def write_check_page(report: CheckReport, path: Path, *, title: str = "") -> None:
     """Write the report as one HTML file with up to `MAX_THUMBNAILS` thumbnails; `title` defaults to the folder name."""
-    import jinja2  # noqa: PLC0415 (only those who want a page pay for it)
+    import jinja2  # noqa: PLC0415 (slow import, needed for the page only)
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("assay.data"),
@@ -166,7 +166,7 @@ def _rejected_ids(report: CheckReport) -> Collection[str]:
             bad.update(entry.id for group in finding.groups for entry in group.photos)
     if identical := report.of(FindingKind.identical):
         for group in identical.groups:
-            # Remove the copy in a test or validation part rather than the training image.
+            # Remove the copy in a test or validation split rather than the training image.
             kept = min(group.photos, key=lambda entry: (entry.split != "train", entry.id))
             bad.update(entry.id for entry in group.photos if entry is not kept)
     return bad

@@ -21,7 +21,7 @@ _MAX_DROPPED_SHOWN: Final = 50
 def duplicate_findings(photos: Sequence[ScannedImage], alike: NearDuplicates, *, enough: bool) -> list[Finding]:
     """Return the findings that follow from links between images.
 
-    Links are indices into `photos`; `enough` says whether there are enough groups for every class in every part.
+    Links are indices into `photos`; `enough` says whether there are enough groups for every class in every split.
     """
     kept = "Nothing has to be done" if enough else "Add photos of other things or moments"
     copies = [link for link in alike.links if link.kind is not LinkKind.burst]
@@ -40,8 +40,8 @@ def duplicate_findings(photos: Sequence[ScannedImage], alike: NearDuplicates, *,
             FindingKind.leak,
             Severity.error,
             what="are in more than one of the existing splits",
-            advice="Keep each group in one part or let Assay split; what training saw tests nothing.",
-            note=lambda group: "parts: " + ", ".join(sorted(_splits_of(photos, group))),
+            advice="Keep each group in one split, or let Assay split; images used for training cannot test anything.",
+            note=lambda group: "splits: " + ", ".join(sorted(_splits_of(photos, group))),
         ),
         _group_finding(
             photos,
@@ -49,7 +49,7 @@ def duplicate_findings(photos: Sequence[ScannedImage], alike: NearDuplicates, *,
             FindingKind.identical,
             Severity.warning,
             what="are byte for byte the same",
-            advice="Delete all but one of each; until then Assay keeps them in one part.",
+            advice="Delete all but one of each; until then Assay keeps them in one split.",
         ),
         _group_finding(
             photos,
@@ -57,7 +57,7 @@ def duplicate_findings(photos: Sequence[ScannedImage], alike: NearDuplicates, *,
             FindingKind.near_duplicate,
             Severity.warning,
             what="are copies of one another, re-encoded, scaled, cropped or brightened",
-            advice=f"{kept}: Assay keeps them in one part.",
+            advice=f"{kept}: Assay keeps them in one split.",
         ),
         _group_finding(
             photos,

@@ -56,11 +56,11 @@ class _Folder(NamedTuple):
 def find_class_folders(root: Path, layout: Layout, skipped: SkippedFiles) -> FolderLayout:
     """Find the class folders of an existing folder, counting skipped files in `skipped`.
 
-    With the layout `classes` every subfolder is a class, with `splits` a part; with `auto` they are parts if their
+    With the layout `classes` every subfolder is a class, with `splits` a split; with `auto` they are splits if their
     names say so and they contain class folders.
 
     Raises:
-        AssayError: there are no folders, the parts contain no class folders, or the layout is ambiguous.
+        AssayError: there are no folders, the splits contain no class folders, or the layout is ambiguous.
     """
     base, content = root, list_folder_content(root, skipped)
     if not content.folders:
@@ -87,7 +87,7 @@ def find_class_folders(root: Path, layout: Layout, skipped: SkippedFiles) -> Fol
 
 
 def _wrapped(content: FolderContent) -> Path | None:
-    """Return the only subfolder, or the only one of that, if it contains parts: `data/train`."""
+    """Return the only subfolder, or the only one of that, if it contains splits: `data/train`."""
     for _ in range(_MAX_WRAPPERS):
         if len(content.folders) != 1 or content.images:
             return None
@@ -101,7 +101,7 @@ def _wrapped(content: FolderContent) -> Path | None:
 
 
 def _are_split_names_classes(folders: Sequence[_Folder], parts: Mapping[str, Split]) -> bool:
-    """Return whether folders with names of parts contain images and no classes, such as a class `train`.
+    """Return whether folders with names of splits contain images and no classes, such as a class `train`.
 
     Raises `AssayError` if all folders have such names.
     """
@@ -118,25 +118,25 @@ def _are_split_names_classes(folders: Sequence[_Folder], parts: Mapping[str, Spl
 
 
 def _refuse_ambiguous(base: Path, folders: Sequence[_Folder], parts: Mapping[str, Split]) -> None:
-    """Refuse parts without a common class, and other folders that contain the same classes."""
+    """Refuse splits without a common class, and other folders that contain the same classes."""
     split = [folder for folder in folders if folder.path.name in parts]
     held = [folder for folder in map(_unwrapped, split) if folder.inner]
     classes = {name for folder in held for name in folder.inner}
     if len(held) > 1 and len(classes) == sum(len(folder.inner) for folder in held):
         raise AssayError(
-            f"the folders {quote_names([folder.path.name for folder in split])} in {base} may be parts or classes: "
+            f"the folders {quote_names([folder.path.name for folder in split])} in {base} may be splits or classes: "
             f"they have no folder in common; {_LAYOUT_HINT}"
         )
     for folder in folders:
         if folder not in split and len(classes & set(_unwrapped(folder).inner)) > 1:
             raise AssayError(
-                f"{folder.path} holds the same classes as {quote_names(parts)}, but its name is no part's: call it "
-                "train, val or test, move it away, or leave it out with --layout splits"
+                f"{folder.path} holds the same classes as {quote_names(parts)}, but its name is not that of a split: "
+                "call it train, val or test, move it away, or leave it out with --layout splits"
             )
 
 
 def _are_classes_of_splits(folders: Sequence[_Folder]) -> bool:
-    """Return whether every folder is a class that contains parts, `cat/train` and `cat/test`; one may lack a part."""
+    """Return whether every folder is a class that contains splits, `cat/train` and `cat/test`; one may lack a split."""
     inside = [find_split_folders(folder.inner) for folder in folders]
     found = {split for parts in inside for split in parts.values()}
     return (len(found) > 1 and "train" in found) and all(
@@ -146,7 +146,7 @@ def _are_classes_of_splits(folders: Sequence[_Folder]) -> bool:
 
 
 def _refuse_unknown_splits(base: Path, folders: Sequence[_Folder]) -> None:
-    """Refuse folders that look like parts with unknown names, or that contain the same classes as the parts."""
+    """Refuse folders that look like splits with unknown names, or that contain the same classes as the splits."""
     beside = {_nfc(folder.path.name) for folder in folders}
     bare = [folder for folder in folders if folder.inner and not folder.content.images]
     for folder in bare:
@@ -160,7 +160,7 @@ def _refuse_unknown_splits(base: Path, folders: Sequence[_Folder]) -> None:
         tops = [folder.path.name for folder in bare if repeated & set(folder.inner)]
         raise AssayError(
             f"the folders {quote_names(tops)} in {base} hold folders of the same names ({quote_names(repeated)}): they "
-            f"may be parts or classes; {_LAYOUT_HINT}, or call parts train, val and test"
+            f"may be splits or classes; {_LAYOUT_HINT}, or call splits train, val and test"
         )
 
 
@@ -170,13 +170,13 @@ def _refuse_splits_as_classes(base: Path, folders: Sequence[_Folder]) -> None:
         if parse_split_name(folder.path.name) and len(folder.inner) > 1 and not folder.content.images:
             others = [other.path.name for other in folders if other is not folder]
             raise AssayError(
-                f"{folder.path} has the name of a part and holds folders ({quote_names(folder.inner)}), but not so "
-                f"{quote_names(others)} beside it in {base}: it may be a part or a class; {_LAYOUT_HINT}"
+                f"{folder.path} has the name of a split and holds folders ({quote_names(folder.inner)}), but not so "
+                f"{quote_names(others)} beside it in {base}: it may be a split or a class; {_LAYOUT_HINT}"
             )
     names = [folder.path.name for folder in folders]
     if classes := find_classes_in_split_names(names):
         raise AssayError(
-            f"the folders {quote_names(names)} in {base} may be classes, or parts of the classes "
+            f"the folders {quote_names(names)} in {base} may be classes, or splits of the classes "
             f"{quote_names(classes)}: "
             "put the photos into folders such as train/"
             f"{classes[0]}, or say with --layout classes that they are classes"
@@ -213,7 +213,7 @@ def _as_splits(
     if not known:
         warnings.append("no folder has the name of a split: all photos are split anew")
     warnings += [
-        f"the folders {quote_names(same)} together are the part {split}"
+        f"the folders {quote_names(same)} together are the split {split}"
         for split in dict.fromkeys(known.values())
         if len(same := [name for name, part in known.items() if part == split]) > 1
     ]
@@ -231,7 +231,7 @@ def _as_classes_of_splits(folders: Sequence[_Folder], loose: int, skipped: Skipp
 
 
 def _unwrapped(part: _Folder) -> _Folder:
-    """Return the folder with the classes of a part: `seg_train/seg_train`."""
+    """Return the folder with the classes of a split: `seg_train/seg_train`."""
     for _ in range(_MAX_WRAPPERS):
         if len(part.content.folders) != 1 or part.content.images:
             break
@@ -303,7 +303,7 @@ def _list_class(folder: ClassFolder, listing: Listing, skipped: SkippedFiles, ot
         name = path.relative_to(listing.root).as_posix()
         listing.samples.append(Sample(name, path, folder.label, folder.split))
     if len(listing.samples) == before and skipped.counts[ASSAY_OUTPUT] > own:
-        # It contains only runs: folders written by Assay are no classes.
+        # It contains only output of Assay and is not a class.
         return
     if folder.label not in listing.labels:
         listing.labels.append(folder.label)

@@ -110,7 +110,7 @@ class Dataset:
         return len(self.samples)
 
     def part(self, split: Split) -> tuple[Sample, ...]:
-        """Return the samples of one part, sorted by id."""
+        """Return the samples of one split, sorted by id."""
         return tuple(sample for sample in self.samples if sample.split == split)
 
     def targets(self, samples: Iterable[Sample] | None = None) -> np.ndarray:
@@ -120,7 +120,7 @@ class Dataset:
         return np.array([index[sample.label] for sample in chosen], dtype=np.int64)
 
     def counts(self, split: Split | None = None) -> dict[str, int]:
-        """Return the number of samples per class, in class order, of one part or (None) of all."""
+        """Return the number of samples per class, in class order, of one split or (None) of all."""
         seen = Counter(sample.label for sample in self.samples if split is None or sample.split == split)
         return {name: seen[name] for name in self.classes}
 

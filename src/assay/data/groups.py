@@ -67,7 +67,7 @@ def count_groups(samples: Sequence[Sample]) -> int:
 
 
 def leaking_groups(samples: Sequence[Sample]) -> dict[str, tuple[Sample, ...]]:
-    """Return the groups with members in more than one part, by name."""
+    """Return the groups with members in more than one split, by name."""
     found: dict[str, tuple[Sample, ...]] = {}
     for indices in group_indices(samples):
         members = tuple(samples[index] for index in indices)

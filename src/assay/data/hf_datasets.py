@@ -38,13 +38,13 @@ class RowDataset(Protocol):
 
 
 DataSource = str | Path | RowDataset | Mapping[str, RowDataset]
-"""A path that `scan` reads, rows, or rows by name of their part (`datasets.DatasetDict`)."""
+"""A path that `scan` reads, rows, or rows by name of their split (`datasets.DatasetDict`)."""
 
 TABLE_IMAGES_FOLDER = "tables"
 """Cache subfolder for images of tables without another location."""
 
 _KEPT_COLUMNS = ("group", "source_label")
-_TIFF_MODES = frozenset({"CMYK", "YCbCr", "LAB"})  # of Pillow images, which PNG does not know
+_TIFF_MODES = frozenset({"CMYK", "YCbCr", "LAB"})  # Pillow modes that PNG does not support
 
 
 class _Row(NamedTuple):
@@ -60,7 +60,7 @@ def as_path(data: DataSource, folder: Path, progress: Progress = no_progress) ->
     Rows are written into `folder`/`data-DIGEST`, once per content.
 
     Args:
-        data: see `DataSource`. A mapping with a single part has no splits.
+        data: see `DataSource`. A mapping with a single entry has no splits.
         folder: parent of the written folder.
         progress: called with the step, the number done and the total.
 
@@ -68,9 +68,9 @@ def as_path(data: DataSource, folder: Path, progress: Progress = no_progress) ->
         `data` itself if it is a path to files, otherwise a manifest.
 
     Raises:
-        UsageError: `data` has another type, no column of images or labels, or a part that is none of train,
+        UsageError: `data` has another type, no column of images or labels, or a split that is none of train,
             validation and test.
-        AssayError: there are no rows, or a row has no image, no label or an unknown part.
+        AssayError: there are no rows, or a row has no image, no label or an unknown split.
     """
     if isinstance(data, str | Path):
         path = Path(data)
@@ -105,7 +105,7 @@ def clear_table_images() -> int:
 
 
 def _split_rows(data: object) -> dict[str, RowDataset]:
-    """Return rows by part; the key is empty if there are no parts."""
+    """Return rows by split; the key is empty if there are no splits."""
     if isinstance(data, Mapping):
         rows = {str(name): part for name, part in data.items() if isinstance(part, RowDataset)}
         if rows and len(rows) == len(data):
@@ -119,7 +119,7 @@ def _by_split(rows: Mapping[str, RowDataset]) -> dict[str, RowDataset]:
     splits = parse_split_names(rows)
     parts = {str(splits[name]): part for name, part in rows.items() if name in splits}
     if len(parts) < len(rows):
-        raise UsageError(f"parts must be called train, validation and test, not {', '.join(rows)}")
+        raise UsageError(f"splits must be called train, validation and test, not {', '.join(rows)}")
     return parts
 
 
@@ -151,7 +151,7 @@ def _read(rows: RowDataset, split: str) -> Iterator[_Row]:
 
 
 def _cell_or_empty(value: object) -> str:
-    """Return a part or group, or an empty string if it is missing, such as NaN."""
+    """Return a split or group, or an empty string if it is missing, such as NaN."""
     text = cell_text(value).strip()
     return "" if is_missing(text) else text
 

@@ -60,7 +60,7 @@ def load_dataset(
             a folder with `X.npy` and `y.npy`).
         mapping: new class: its source labels; its order becomes the order of the classes.
         classes: the order of an existing classifier; other labels are refused, missing classes give a warning.
-        layout: whether the folders in a folder are classes or parts.
+        layout: whether the folders in a folder are classes or splits.
         value_range: the recipe's `preprocess.value_range`.
         progress: called with the step, the number done and the total.
 
@@ -235,7 +235,7 @@ def load_split_dataset(
 ) -> Dataset:
     """Load a data set and assign every image to a split; images of one group share a split.
 
-    `like` maps ids to the parts of an earlier run, which are kept. `keep_bytes` limits the bytes of files kept in
+    `like` maps ids to the splits of an earlier run, which are kept. `keep_bytes` limits the bytes of files kept in
     memory; see `scan_images`. Errors as for `load_dataset` and `assign_splits`.
     """
     dataset = load_grouped_dataset(path, spec, value_range=value_range, keep_bytes=keep_bytes, progress=progress)
@@ -260,7 +260,7 @@ def check_trainable(dataset: Dataset, spec: DataSpec) -> None:
 
     Raises:
         UsageError: the positive class is not in the data.
-        AssayError: the train or val part is empty.
+        AssayError: the train or val split is empty.
     """
     positive = spec.positive_class
     if positive is not None and positive not in dataset.classes:

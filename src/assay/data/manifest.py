@@ -100,9 +100,9 @@ def has_labels(path: Path) -> bool:
 
 
 def _parse_splits(path: Path, table: ImageTable, listing: Listing) -> dict[str, Split]:
-    """Check that there are paths and labels, and return the parts by their names in the table.
+    """Check that there are paths and labels, and return the splits by their names in the table.
 
-    Raises `AssayError` if a column is missing or a part has an unknown name.
+    Raises `AssayError` if a column is missing or a split has an unknown name.
     """
     if missing := [name for name in _REQUIRED if table.column_name(name) is None]:
         raise AssayError(
@@ -191,7 +191,7 @@ def list_metadata(root: Path) -> Listing | None:
     """List the images that the metadata of a folder labels; None without metadata with labels.
 
     Raises:
-        AssayError: a table cannot be read or is invalid, as for a manifest; or only some of the parts have one.
+        AssayError: a table cannot be read or is invalid, as for a manifest; or only some of the splits have one.
     """
     if (table := _labelled_table(root)) is not None:
         return list_manifest(table)

@@ -68,7 +68,7 @@ def _interleave_classes(samples: Sequence[Sample], seed: int) -> Iterator[Sample
     classes: dict[str, list[Sample]] = defaultdict(list)
     for sample in sorted(samples, key=lambda sample: sample.id):
         classes[sample.label].append(sample)
-    dice = random.Random(seed)  # noqa: S311 - which photos are shown is no secret
+    dice = random.Random(seed)  # noqa: S311 - not used for security
     for members in classes.values():
         dice.shuffle(members)
     rounds = zip_longest(*(classes[label] for label in sorted(classes)))
@@ -140,14 +140,14 @@ def write_augmented_dataset(
     value_range: tuple[float, float] | None = None,
     progress: Progress = no_progress,
 ) -> AugmentedDataset:
-    """Write every image and its augmented copies as `<part>/<class>/` folders with a manifest.
+    """Write every image and its augmented copies as `<split>/<class>/` folders with a manifest.
 
     Training images get copies changed by `spec.train`, validation images by `spec.val`, test images none. All
     originals are written before any copy. JPEG stays JPEG, other formats become PNG; an upright 24-bit RGB image that
-    is not too large is copied byte for byte. Copies have the size of their original and stay in its part.
+    is not too large is copied byte for byte. Copies have the size of their original and stay in its split.
 
     Args:
-        dataset: verified images, each with its part.
+        dataset: verified images, each with its split.
         spec: transforms and file settings.
         to: a new or empty folder, or one that an interrupted call with the same arguments left.
         seed: determines the changes, together with image id and copy number.
@@ -271,7 +271,7 @@ def write_cropped_dataset(
 
     The region is that of training and prediction, in whole pixels of the upright image (partly covered pixels are
     included); centre crop and size are left to training. JPEG stays JPEG, other formats become PNG, both with 24
-    bits. Existing parts stay folders: `<part>/<class>/`.
+    bits. Existing splits stay folders: `<split>/<class>/`.
 
     Args:
         dataset: verified images, with groups if the manifest should contain them.

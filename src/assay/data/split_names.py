@@ -25,18 +25,18 @@ _NUMBER = re.compile(r"^[0-9]{1,2}[-_. ]+")
 
 
 def parse_split_name(name: str) -> Split | None:
-    """Return the part that `name` stands for, in any case, or None.
+    """Return the split that `name` stands for, in any case, or None.
 
-    `Training`, `test_set`, `val2017`, `01_train`, `dev` and `holdout` are known; `eval` alone is the test part.
+    `Training`, `test_set`, `val2017`, `01_train`, `dev` and `holdout` are known; `eval` alone is the test split.
     """
     role = _role(name)
     return "test" if role == "eval" else role
 
 
 def parse_split_names(names: Iterable[str]) -> dict[str, Split]:
-    """Return the part of every sibling name that stands for one.
+    """Return the split of every sibling name that stands for one.
 
-    `eval` is the test part, unless another name is: then it is the validation part.
+    `eval` is the test split, unless another name is: then it is the validation split.
     """
     roles = {name: role for name in names if (role := _role(name))}
     evaluation: Split = "val" if "test" in roles.values() else "test"
@@ -44,9 +44,9 @@ def parse_split_names(names: Iterable[str]) -> dict[str, Split]:
 
 
 def find_split_folders(names: Iterable[str]) -> dict[str, Split]:
-    """Return the part of each folder of a data set; empty if they are not split folders.
+    """Return the split of each folder of a data set; empty if they are not split folders.
 
-    They are if all names are parts, if train is beside val or test, or if such names share an affix: `seg_train` and
+    They are if all names are splits, if train is beside val or test, or if such names share an affix: `seg_train` and
     `seg_test`.
     """
     ordered = list(names)
@@ -57,7 +57,7 @@ def find_split_folders(names: Iterable[str]) -> dict[str, Split]:
 
 
 def find_classes_in_split_names(names: Iterable[str]) -> list[str]:
-    """Return the classes of folders named by class and part: `cat_train`, `cat_test`, `trainA`.
+    """Return the classes of folders named by class and split: `cat_train`, `cat_test`, `trainA`.
 
     Empty if some folder has another name, or there are fewer than two such classes.
     """
@@ -69,7 +69,7 @@ def find_classes_in_split_names(names: Iterable[str]) -> list[str]:
 
 
 def _splits_by_affix(names: Iterable[str]) -> dict[tuple[str, ...], dict[str, Split]]:
-    """Return the parts whose names share an affix and include train, by affix."""
+    """Return the splits whose names share an affix and include train, by affix."""
     additions: dict[tuple[str, ...], dict[str, str]] = {}
     for name in names:
         words = _words(name)

@@ -23,7 +23,7 @@ class Fold(NamedTuple):
 def make_folds(
     samples: Sequence[Sample], k: int, seed: int, *, val: float = 0.15, method: str = "grouped"
 ) -> list[Fold]:
-    """Split samples into k folds; every sample is in exactly one test part.
+    """Split samples into k folds; every sample is in exactly one test split.
 
     Args:
         samples: their own splits are ignored.
@@ -34,7 +34,7 @@ def make_folds(
 
     Raises:
         UsageError: k is below 2.
-        AssayError: fewer groups than folds, or too few for a validation part.
+        AssayError: fewer groups than folds, or too few for a validation split.
     """
     ordered, parts = _assign_test_folds(samples, k, seed, method, least=3, needs=f"{k} folds and validation")
     rounds = []
@@ -53,7 +53,7 @@ def make_folds(
 
 
 def validation_folds(samples: Sequence[Sample], k: int, seed: int, *, method: str = "grouped") -> list[Fold]:
-    """Split all samples except the test split into k folds; each is in exactly one validation part.
+    """Split all samples except the test split into k folds; each is in exactly one validation split.
 
     Existing splits other than test are ignored. `method` is as for `make_folds`.
 
@@ -75,14 +75,14 @@ def validation_folds(samples: Sequence[Sample], k: int, seed: int, *, method: st
 
 
 def has_test_split(dataset: Dataset) -> bool:
-    """Whether the data has a test part and other images; it is then the test part of every fold."""
+    """Whether the data has a test split and other images; it is then the test split of every fold."""
     return {"test"} < {sample.split for sample in dataset.samples}
 
 
 def cross_validation_folds(dataset: Dataset, k: int, spec: SplitSpec, seed: int) -> list[Dataset]:
-    """Return the data set k times, each with the parts of one fold.
+    """Return the data set k times, each with the splits of one fold.
 
-    If the data has a test part, it is the test part of all folds, and every other image is a validation image once.
+    If the data has a test split, it is the test split of all folds, and every other image is a validation image once.
     Otherwise every image is a test image once, and validation images are taken from the rest in the proportion of
     `spec`.
 
@@ -99,22 +99,22 @@ def cross_validation_folds(dataset: Dataset, k: int, spec: SplitSpec, seed: int)
 
 
 def fold_warnings(dataset: Dataset) -> list[str]:
-    """Describe what cross-validation does with existing parts; empty if there are none."""
+    """Describe what cross-validation does with existing splits; empty if there are none."""
     brought = {sample.split for sample in dataset.samples} - {None}
     if not brought:
         return []
     if not has_test_split(dataset):
         names = " and ".join(sorted(map(str, brought)))
-        return [f"the data's own parts ({names}) are ignored: cross-validation makes its own of all photos"]
+        return [f"the existing splits ({names}) are ignored: cross-validation makes its own from all photos"]
     test = dataset.part("test")
-    kept = f"the data's own test part ({len(test)} photos) stays the test of every fold"
-    rest = f"the other {len(dataset) - len(test)} photos make the folds, which also select the best epoch"
+    kept = f"the existing test split ({len(test)} photos) is the test split of every fold"
+    rest = f"the other {len(dataset) - len(test)} photos are divided into folds, which also select the best epoch"
     remarks = [f"{kept}; {rest}"]
     tested = {sample.id for sample in test}
     sides = [replace(sample, split="test" if sample.id in tested else "train") for sample in dataset.samples]
     if leaks := leaking_groups(sides):
         groups = "1 group" if len(leaks) == 1 else f"{len(leaks)} groups"
-        remarks.append(f"{groups} of photos that show the same are both in that test part and outside it")
+        remarks.append(f"{groups} of photos that show the same are both inside and outside that test split")
     return remarks
 
 
@@ -159,7 +159,7 @@ def _assign_all(
     *,
     complete_first: bool = True,
 ) -> list[int]:
-    """Return the part of every sample if no group has a part yet."""
+    """Return the split of every sample if no group has a split yet."""
     made = [to_stratified_group([samples[index] for index in indices], None) for indices in groups]
     parts = [0] * len(samples)
     for indices, part in zip(
@@ -168,35 +168,37 @@ def _assign_all(
         for index in indices:
             parts[index] = part
     if len(set(parts)) < len(shares):
-        raise AssayError(f"{too_few_message(len(samples), len(groups))} {len(shares)} parts; add photos")
+        raise AssayError(f"{too_few_message(len(samples), len(groups))} {len(shares)} splits; add photos")
     return parts
 
 
 def assign_splits(dataset: Dataset, spec: SplitSpec, seed: int, like: Mapping[str, Split] | None = None) -> Dataset:
-    """Assign every sample to a part.
+    """Assign every sample to a split.
 
-    Existing parts are kept. With train and test only, val is taken from train in the proportion of `spec`; with
-    train and val only, test stays empty; with train alone, everything is divided. Samples without a part among others
-    with one go to train and val if the others have a test part, otherwise to all parts.
+    Existing splits are kept. With train and test only, val is taken from train in the proportion of `spec`; with
+    train and val only, test stays empty; with train alone, everything is divided. Samples without a split among others
+    with one go to train and val if the others have a test split, otherwise to all splits.
 
     Args:
         dataset: labelled samples, with or without splits and groups.
         spec: shares and method.
         seed: breaks ties. The result depends on it, on ids and groups, not on the order of files.
-        like: parts of an earlier run by id; these images keep them, new members of their groups get the same, and
+        like: splits of an earlier run by id; these images keep them, new members of their groups get the same, and
             only other new images are divided.
 
     Returns:
-        The data set with a part for every sample, and `warnings` for anything unexpected.
+        The data set with a split for every sample, and `warnings` for anything unexpected.
 
     Raises:
-        AssayError: fewer groups than parts, or the data has parts but no training images.
+        AssayError: fewer groups than splits, or the data has splits but no training images.
     """
     samples = dataset.samples
     brought = {sample.split for sample in samples}
     if brought and not brought & {"train", None}:
         parts = " and ".join(str(part) for part in SPLITS if part in brought)
-        raise AssayError(f"{dataset.root} brings only a {parts} part; add training photos (folder or split train)")
+        raise AssayError(
+            f"{dataset.root} has no training split, only {parts}; add training photos (folder or split train)"
+        )
     plan = _plan_split(samples, spec, like or {})
     singly = spec.method == "random"
     moved = _assign(samples, plan, seed, singly=singly)
@@ -206,11 +208,11 @@ def assign_splits(dataset: Dataset, spec: SplitSpec, seed: int, like: Mapping[st
 
 class _SplitPlan(NamedTuple):
     fixed: dict[str, Split]
-    """Samples with a given part, by id."""
+    """Samples with a given split, by id."""
     follow: frozenset[Split]
-    """Parts of fixed samples that the rest of their group is assigned to."""
+    """Splits of fixed samples that the rest of their group is assigned to."""
     shares: dict[Split, float]
-    """Shares of the parts that take samples, relative to all samples but those fixed in another part."""
+    """Shares of the splits that take samples, relative to all samples but those fixed in another split."""
     remarks: tuple[str, ...]
 
 
@@ -225,12 +227,12 @@ def _plan_split(samples: Sequence[Sample], spec: SplitSpec, like: Mapping[str, S
         remark = "the data has a train split only, so all photos were split anew"
         return _SplitPlan(old, frozenset(SPLITS), _shares(spec, SPLITS), (remark,))
     if "val" not in parts:
-        # Training images of the data may have become validation in the earlier run; a test part is unchanged.
+        # Training images of the data may have become validation in the earlier run; a test split is unchanged.
         fixed: dict[str, Split] = {name: split for name, split in old.items() if split != "test"}
         fixed |= {name: split for name, split in brought.items() if split == "test"}
         remark = "the data has train and test but no val, so val was taken from train"
         return _SplitPlan(fixed, frozenset({"train", "val"}), _shares(spec, ("train", "val")), (remark,))
-    remark = "the data has no test split, so the figures are those of validation"
+    remark = "the data has no test split, so the metrics are those of validation"
     return _SplitPlan(brought, frozenset(), _shares(spec, ("train", "val")), () if "test" in parts else (remark,))
 
 
@@ -249,7 +251,7 @@ def _assign(samples: Sequence[Sample], plan: _SplitPlan, seed: int, *, singly: b
         group = [samples[index] for index in indices]
         settled = [plan.fixed[sample.id] for sample in group if plan.fixed.get(sample.id) in plan.follow]
         if settled:
-            # New members of an old group follow it; of a group that is in several splits already, the larger part.
+            # New members of an old group follow it; of a group that is in several splits already, the larger split.
             side = max(SPLITS, key=settled.count)
             result |= {sample.id: side for sample in group if sample.id not in plan.fixed}
         for taken in dict.fromkeys(result.get(sample.id) for sample in group):
@@ -275,11 +277,11 @@ def _warnings(result: Dataset, plan: _SplitPlan, spec: SplitSpec) -> list[str]:
     for split in SPLITS:
         missing = [name for name in result.classes if split in filled and not seen[split, name]]
         if missing and split in shared_out:
-            remarks.append(f"{split} has no photo of {quote_names(missing)}: too few groups for every part")
+            remarks.append(f"{split} has no photo of {quote_names(missing)}: too few groups for every split")
         elif missing:
             # The same wording as `scan`, so that the warning appears only once.
             remarks.append(f"the existing split {split} has no photo of {quote_names(missing)}")
     if leaks := leaking_groups(result.samples):
         because = "groups are ignored (random)" if spec.method == "random" else "they were there already"
-        remarks.append(f"{len(leaks)} groups of photos stand in more than one part, since {because}")
+        remarks.append(f"{len(leaks)} groups of photos are in more than one split, since {because}")
     return remarks

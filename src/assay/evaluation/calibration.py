@@ -1,6 +1,6 @@
-"""Whether confidence means what it says: of the photos with 90 % confidence, nine in ten should be right.
+"""Calibration of the confidence: of the images with 90 % confidence, nine in ten should be classified correctly.
 
-Measures only; `temperature_scaling` corrects.
+This module measures it; `temperature_scaling` improves it.
 
 Sources: G. W. Brier, "Verification of forecasts expressed in terms of probability" (1950); M. P. Naeini,
 G. F. Cooper and M. Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning" (2015), for
@@ -17,7 +17,7 @@ from assay.evaluation.intervals import Interval, wilson_interval
 from assay.evaluation.predictions import BoolArray, FloatArray, IntArray, Predictions
 
 BINS = 15
-"""Bins of a reliability table by default."""
+"""Default number of bins of a reliability table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ class ReliabilityBin:
     Attributes:
         low: smallest confidence among them.
         high: largest confidence among them.
-        count: photos; at least 1.
-        correct: how many of them are right.
-        confidence: their mean confidence.
-        accuracy: share of them that is right; equal to `confidence` where calibration is perfect.
+        count: images; at least 1.
+        correct: correctly classified images.
+        confidence: mean confidence.
+        accuracy: `correct / count`; equal to `confidence` if calibration is perfect.
         interval: Wilson interval of the accuracy.
     """
 
@@ -45,17 +45,17 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How honest the confidence is on one set of photos.
+    """Calibration on one set of images.
 
     Attributes:
-        count: photos.
-        ece: expected calibration error, 0-1: the mean over photos of how far their bin's accuracy lies from
-            its confidence; None without photos. On few photos chance alone makes it large: 100 photos of a
-            perfectly calibrated classifier show about 0.1.
-        brier: mean over photos of the squared distance between the probabilities and the truth, summed over
-            all classes, 0-2 (Brier's own definition; for two classes twice that of scikit-learn); None
-            without photos.
-        bins: the reliability table, least confident first.
+        count: images.
+        ece: expected calibration error, 0-1: the mean over images of |accuracy - confidence| of their bin; None
+            without images. It is biased upwards on few images: about 0.1 for 100 images of a perfectly calibrated
+            classifier.
+        brier: mean over images of the squared distance between the probabilities and the one-hot label, summed over
+            all classes, 0-2 (Brier's original definition; for two classes twice that of scikit-learn); None without
+            images.
+        bins: the reliability table, lowest confidence first.
     """
 
     count: int
@@ -74,8 +74,8 @@ def measure_calibration(predictions: Predictions, bins: int = BINS) -> Calibrati
     """Measure the calibration of predictions.
 
     Args:
-        predictions: any number of photos, also none.
-        bins: most bins of the reliability table; at least 1.
+        predictions: any number of images, also none.
+        bins: maximum number of bins of the reliability table; at least 1.
     """
     count = len(predictions)
     table = reliability_table(predictions.confidence, predictions.correct, bins)
@@ -88,15 +88,15 @@ def measure_calibration(predictions: Predictions, bins: int = BINS) -> Calibrati
 
 
 def reliability_table(confidence: FloatArray, correct: BoolArray, bins: int = BINS) -> tuple[ReliabilityBin, ...]:
-    """Sort photos into bins of equal number by their confidence.
+    """Group images by confidence into bins of equal size.
 
-    Equally confident photos always share a bin, so that the order of the photos changes nothing. Where many
-    photos are equally confident there are fewer bins, and not quite of equal number.
+    Images with equal confidence share a bin, so that the result does not depend on their order. If many confidences
+    are equal, there are fewer bins of unequal size.
 
     Args:
         confidence: float64 array [N], each 0-1.
         correct: bool array [N].
-        bins: most bins; at least 1.
+        bins: maximum number of bins; at least 1.
 
     Raises:
         ValueError: `bins` is below 1 or the lengths differ.
@@ -119,7 +119,7 @@ def brier_score(probabilities: FloatArray, actual: IntArray) -> float:
 
 
 def _between_values(values: FloatArray, cuts: IntArray) -> IntArray:
-    """Move each cut of sorted values to the nearest place where the value changes."""
+    """Move each cut of sorted values to the nearest index where the value changes."""
     inside = cuts[(cuts > 0) & (cuts < values.size)]
     left = np.searchsorted(values, values[inside], side="left")
     right = np.searchsorted(values, values[inside], side="right")
@@ -140,21 +140,20 @@ def _bin(confidence: FloatArray, correct: BoolArray) -> ReliabilityBin:
 
 
 CONFIDENCE_DIGITS = 3
-"""Confidences are rounded before they are counted: runtimes differ in the last digits, and where most lie at
-1, these would decide."""
+"""Confidences are rounded to this many digits before they are counted, because runtimes differ in the last digits."""
 _HISTOGRAM_BINS = 10
 _MIN_PHOTOS_PER_BIN = 10
 
 
 def confidence_histogram(confidence: FloatArray) -> dict[str, Any]:
-    """Count confidences in at most ten bins, each of ten photos or more.
+    """Count confidences in at most ten bins of ten or more images each.
 
     Args:
         confidence: float array [N], 0-1.
 
     Returns:
-        `edges`: K ascending confidences that part the bins, each the first of its bin; `counts`: K + 1
-        numbers of photos. Ready for JSON.
+        `edges`: K ascending confidences, each the lower bound of a bin; `counts`: K + 1 numbers of images. Ready for
+        JSON.
     """
     rounded = np.round(np.asarray(confidence, dtype=np.float64), CONFIDENCE_DIGITS)
     bins = max(1, min(_HISTOGRAM_BINS, rounded.size // _MIN_PHOTOS_PER_BIN))

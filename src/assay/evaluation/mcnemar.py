@@ -15,17 +15,17 @@ from assay.evaluation.predictions import BoolArray, Predictions
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two classifiers on the same photos.
+    """Comparison of two classifiers on the same images.
 
     Attributes:
-        count: photos.
-        both: photos on which both are right.
-        only_first: photos on which only the first is right.
-        only_second: photos on which only the second is right.
-        neither: photos on which both are wrong.
+        count: images.
+        both: images that both classify correctly.
+        only_first: images that only the first classifies correctly.
+        only_second: images that only the second classifies correctly.
+        neither: images that both misclassify.
         difference: accuracy of the second minus that of the first, -1 to 1.
-        interval: where the true difference lies.
-        p_value: how often chance alone makes a difference at least as large, 0-1.
+        interval: confidence interval of the difference.
+        p_value: probability of a difference at least as large if both are equally accurate, 0-1.
     """
 
     count: int
@@ -38,7 +38,7 @@ class Comparison:
     p_value: float
 
     def significant(self, level: float = CONFIDENCE_LEVEL) -> bool:
-        """Whether the difference is more than chance, at a level of confidence."""
+        """Whether the difference is significant at a confidence level."""
         return self.p_value < 1 - level
 
     def to_dict(self) -> dict[str, Any]:
@@ -47,15 +47,15 @@ class Comparison:
 
 
 def compare_paired(first: Predictions, second: Predictions, level: float = CONFIDENCE_LEVEL) -> Comparison:
-    """Compare two classifiers photo by photo; photos are matched by id, in any order.
+    """Compare two classifiers image by image; images are matched by id, in any order.
 
     Args:
         first: predictions of one classifier.
-        second: predictions of the other on the same photos, with the same class names in any order.
+        second: predictions of the other on the same images, with the same class names in any order.
         level: confidence level of the interval.
 
     Raises:
-        AssayError: the photos, their labels or the classes are not the same.
+        AssayError: the images, their labels or the classes differ.
     """
     first_correct, second_correct = _match_photos(first, second)
     only_first = int((first_correct & ~second_correct).sum())
@@ -75,11 +75,11 @@ def compare_paired(first: Predictions, second: Predictions, level: float = CONFI
 def mcnemar_p_value(only_first: int, only_second: int) -> float:
     """Exact two-sided p-value of McNemar's test.
 
-    If the two were equally good, each photo on which they disagree would fall to either side like a coin.
+    Under the null hypothesis, each image on which only one is correct falls to either side with probability 1/2.
 
     Args:
-        only_first: photos on which only the first classifier is right.
-        only_second: photos on which only the second is right.
+        only_first: images that only the first classifies correctly.
+        only_second: images that only the second classifies correctly.
 
     Returns:
         The p-value, 0-1; 1 when they never disagree.
@@ -96,15 +96,15 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
 def paired_difference_interval(
     only_first: int, only_second: int, total: int, level: float = CONFIDENCE_LEVEL
 ) -> Interval:
-    """Interval of the difference of two accuracies on the same photos, second minus first.
+    """Interval of the difference of two accuracies on the same images, second minus first.
 
     Source: D. G. Bonett and R. M. Price, "Adjusted Wald confidence interval for a difference of binomial
     proportions based on paired data", Journal of Educational and Behavioral Statistics 37 (2012).
 
     Args:
-        only_first: photos on which only the first classifier is right.
-        only_second: photos on which only the second is right.
-        total: all photos.
+        only_first: images that only the first classifies correctly.
+        only_second: images that only the second classifies correctly.
+        total: number of all images.
         level: confidence level.
 
     Raises:
@@ -118,7 +118,7 @@ def paired_difference_interval(
 
 
 def _match_photos(first: Predictions, second: Predictions) -> tuple[BoolArray, BoolArray]:
-    """Whether each classifier is right, bool [N] each, in the order of the first one's photos."""
+    """Whether each classifier is correct, bool [N] each, in the order of the first one's images."""
     if set(first.classes) != set(second.classes):
         raise AssayError(
             f"the classes of the classifiers differ ({join_names(first.classes)}; {join_names(second.classes)}): "

@@ -24,33 +24,33 @@ from assay.evaluation.predictions import BoolArray, FloatArray, IntArray, Predic
 
 
 class PrecisionCoverageCurve(NamedTuple):
-    """One point a distinct confidence, in rising order; at each, photos at least that sure are answered."""
+    """One point per distinct confidence, ascending; images with at least this confidence are answered."""
 
     threshold: FloatArray
     """Confidence, float64 [T], 0-1."""
     answered: IntArray
-    """Photos answered, int64 [T]; never rising, at least 1."""
+    """Number of answered images, int64 [T], non-increasing; at least 1."""
     correct: IntArray
-    """How many of them are right, int64 [T]."""
+    """Number of correct answers, int64 [T]."""
     coverage: FloatArray
-    """Share of all photos that is answered, float64 [T]; 1 at the lowest threshold."""
+    """Share of all images that are answered, float64 [T]; 1 at the lowest threshold."""
     precision: FloatArray
-    """Share of the answers that is right, float64 [T]; the accuracy at the lowest threshold."""
+    """Share of the answers that are correct, float64 [T]; equal to the accuracy at the lowest threshold."""
 
 
 class PrecisionRecallCurve(NamedTuple):
-    """One point a distinct probability of the positive class, in rising order."""
+    """One point per distinct probability of the positive class, ascending."""
 
     threshold: FloatArray
-    """Probability from which on a photo is called positive, float64 [T], 0-1."""
+    """Images with at least this probability are predicted positive, float64 [T], 0-1."""
     precision: FloatArray
-    """Share of the photos called positive that are, float64 [T]."""
+    """Share of the images predicted positive that are positive, float64 [T]."""
     recall: FloatArray
-    """Share of the positive photos called so, float64 [T]; nan where there are none."""
+    """Share of the positive images that are predicted positive, float64 [T]; nan without positive images."""
 
 
 def precision_coverage_curve(predictions: Predictions) -> PrecisionCoverageCurve:
-    """Compute precision and coverage at every threshold of the confidence; no photos give empty arrays."""
+    """Compute precision and coverage at every confidence threshold; the arrays are empty without images."""
     threshold, answered, correct = _counts_above(predictions.confidence, predictions.correct)
     return PrecisionCoverageCurve(threshold, answered, correct, answered / max(1, len(predictions)), correct / answered)
 
@@ -59,7 +59,7 @@ def precision_recall_curve(predictions: Predictions, positive: str) -> Precision
     """Compute precision and recall of one class at every threshold of its probability.
 
     Raises:
-        ValueError: there is no such class.
+        ValueError: the class does not exist.
     """
     k = predictions.classes.index(positive)
     actual = predictions.actual == k
@@ -70,7 +70,7 @@ def precision_recall_curve(predictions: Predictions, positive: str) -> Precision
 
 
 def _counts_above(scores: FloatArray, hits: np.ndarray) -> tuple[FloatArray, IntArray, IntArray]:
-    """Distinct scores, and for each the photos at or above it and the hits among them."""
+    """Return the distinct scores, and for each the numbers of images and of hits at or above it."""
     order = np.argsort(scores, kind="stable")
     threshold, first = np.unique(scores[order], return_index=True)
     above = np.cumsum(hits[order][::-1])[::-1]
@@ -78,24 +78,23 @@ def _counts_above(scores: FloatArray, hits: np.ndarray) -> tuple[FloatArray, Int
 
 
 GUARANTEE_CONFIDENCE = 0.9
-"""How sure it is that the precision of photos to come lies above the bound."""
+"""Confidence level of the lower bound of the precision on new images."""
 _MAX_CURVE_POINTS = 400
 
 
 @dataclass(frozen=True, slots=True)
 class ThresholdSelection:
-    """A threshold and what validation says of it.
+    """A confidence threshold, and its results on the validation images.
 
     Attributes:
-        target: the precision that was asked for.
-        reached: whether `bound` is at least `target`. If not, no threshold reaches it, and `threshold` is the
-            one that proves most.
-        threshold: least confidence that is answered, 0-1.
-        count: validation photos, answered or not.
-        answered: photos answered.
-        correct: how many of them are right.
-        bound: the precision that they prove: photos to come are answered with at least this precision, with
-            the sureness `GUARANTEE_CONFIDENCE`.
+        target: the required precision.
+        reached: whether `bound` is at least `target`. If not, no threshold reaches it, and `threshold` is the one with
+            the highest bound.
+        threshold: lowest confidence that is answered, 0-1.
+        count: validation images, answered or not.
+        answered: answered images.
+        correct: correct answers.
+        bound: lower bound of the precision on new images, at the confidence level `GUARANTEE_CONFIDENCE`.
     """
 
     target: float
@@ -108,12 +107,12 @@ class ThresholdSelection:
 
     @property
     def coverage(self) -> float:
-        """Share of the photos that is answered."""
+        """Share of the images that are answered."""
         return self.answered / self.count
 
     @property
     def precision(self) -> float | None:
-        """Share of the answers that is right; None where nothing is answered."""
+        """Share of the answers that are correct; None without answers."""
         return self.correct / self.answered if self.answered else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,13 +122,13 @@ class ThresholdSelection:
 
 @dataclass(frozen=True, slots=True)
 class AnswerCounts:
-    """What a threshold gives on one set of photos.
+    """Numbers of answers and of correct answers on one set of images.
 
     Attributes:
-        count: photos.
-        answered: how many are answered.
-        correct: how many of the answers are right.
-        out_of_distribution: images refused because they are unlike the training images.
+        count: images.
+        answered: answered images.
+        correct: correct answers.
+        out_of_distribution: images not answered because they are unlike the training images.
     """
 
     count: int
@@ -139,12 +138,12 @@ class AnswerCounts:
 
     @property
     def coverage(self) -> float | None:
-        """Share of the photos that is answered; None without photos."""
+        """Share of the images that are answered; None without images."""
         return self.answered / self.count if self.count else None
 
     @property
     def precision(self) -> float | None:
-        """Share of the answers that is right; None where nothing is answered."""
+        """Share of the answers that are correct; None without answers."""
         return self.correct / self.answered if self.answered else None
 
     def to_dict(self) -> dict[str, Any]:
@@ -153,21 +152,21 @@ class AnswerCounts:
 
 
 def choose_threshold(curve: PrecisionCoverageCurve, count: int, target: float) -> ThresholdSelection:
-    """Find the lowest confidence at which the precision is proven to be `target`.
+    """Find the lowest confidence threshold whose lower bound of the precision is at least `target`.
 
     Args:
-        curve: of the validation photos that may be answered at all.
-        count: all validation photos.
+        curve: of the validation images that are not out of distribution.
+        count: number of all validation images.
         target: precision, between 0 and 1.
 
     Returns:
-        The threshold; where none proves the target, the one that proves most (`reached` is false).
+        The threshold; if none reaches the target, the one with the highest bound (`reached` is false).
 
     Raises:
         AssayError: the curve is empty.
     """
     if not curve.threshold.size:
-        raise AssayError("no photos to choose a threshold on: give the validation part more photos")
+        raise AssayError("no photos to choose a threshold on: give the validation split more photos")
     bounds = precision_lower_bound(curve.correct, curve.answered)
     proven = np.flatnonzero(bounds >= target)
     row = int(proven[0]) if proven.size else int(bounds.argmax())
@@ -182,34 +181,43 @@ def choose_threshold(curve: PrecisionCoverageCurve, count: int, target: float) -
     )
 
 
-def precision_lower_bound(correct: IntArray, answered: IntArray, sureness: float = GUARANTEE_CONFIDENCE) -> FloatArray:
-    """Clopper and Pearson's one-sided lower bound of a precision, exact for any number of photos.
+def precision_lower_bound(correct: IntArray, answered: IntArray, level: float = GUARANTEE_CONFIDENCE) -> FloatArray:
+    """Clopper and Pearson's one-sided lower bound of a precision, exact for any number of images.
 
     Args:
-        correct: int64 array [T]: right answers.
-        answered: int64 array [T]: answers, at least 1 each.
-        sureness: probability that the bound holds, between 0 and 1.
+        correct: int64 array [T], number of correct answers.
+        answered: int64 array [T], number of answers; at least 1 each.
+        level: confidence level of the bound, between 0 and 1.
 
     Returns:
-        float64 array [T]; 0 where nothing is right.
+        float64 array [T]; 0 where no answer is correct.
     """
-    bounds = betaincinv(np.maximum(correct, 1), answered - correct + 1, 1 - sureness)
+    bounds = betaincinv(np.maximum(correct, 1), answered - correct + 1, 1 - level)
     return np.where(correct > 0, bounds, 0.0)
 
 
-def min_photos_for_precision(target: float, sureness: float = GUARANTEE_CONFIDENCE) -> int:
-    """Return how many answers, all of them right, prove a precision: 230 for 0.99."""
-    return int(np.ceil(np.log(1 - sureness) / np.log(target)))
+def min_photos_for_precision(target: float, level: float = GUARANTEE_CONFIDENCE) -> int:
+    """Return the number of answers, all correct, that are needed to guarantee a precision: 230 for 0.99."""
+    return int(np.ceil(np.log(1 - level) / np.log(target)))
 
 
-def count_answers(confidence: FloatArray, correct: BoolArray, familiar: BoolArray, threshold: float) -> AnswerCounts:
-    """Count what a threshold gives: arrays of N photos, as for `risk_coverage`."""
-    answered = familiar & (confidence >= threshold)
+def count_answers(
+    confidence: FloatArray, correct: BoolArray, in_distribution: BoolArray, threshold: float
+) -> AnswerCounts:
+    """Count the answers at a threshold.
+
+    Args:
+        confidence: float array [N].
+        correct: bool array [N], whether the predicted class is the labelled one.
+        in_distribution: bool array [N]; other images are not answered.
+        threshold: lowest confidence that is answered.
+    """
+    answered = in_distribution & (confidence >= threshold)
     return AnswerCounts(
         count=confidence.size,
         answered=int(answered.sum()),
         correct=int((answered & correct).sum()),
-        out_of_distribution=int((~familiar).sum()),
+        out_of_distribution=int((~in_distribution).sum()),
     )
 
 
@@ -221,11 +229,11 @@ def curve_to_dict(curve: PrecisionCoverageCurve, points: int = _MAX_CURVE_POINTS
 
 
 def curve_from_dict(values: Mapping[Any, Any], count: int) -> PrecisionCoverageCurve:
-    """Read what `curve_to_dict` wrote.
+    """Read the result of `curve_to_dict`.
 
     Args:
         values: the lists by name.
-        count: all photos, to tell the coverage.
+        count: number of all images, for the coverage.
 
     Raises:
         ValueError: a column is missing or of another length.
@@ -242,24 +250,24 @@ def curve_from_dict(values: Mapping[Any, Any], count: int) -> PrecisionCoverageC
 
 
 NOVELTY_CONFIDENCE = 0.9
-"""How sure it is that photos to come raise no more false alarms than allowed."""
+"""Confidence level at which the false positive rate on new images is at most the allowed one."""
 MIN_NOVELTY_PHOTOS = 5
-"""Validation photos below which nothing can be said."""
+"""Smallest number of validation images for a limit."""
 
 
 def novelty_limit(distance: FloatArray, max_false_positive_rate: float) -> float | None:
-    """Find the distance that only a small share of familiar photos exceeds.
+    """Find the distance that only a small share of in-distribution images exceeds.
 
-    With enough photos (45 for 5 %) it is one of the distances: the smallest with a share beyond it that is
-    proven to be small, whatever the distribution. For a wanted 5 %, about 3.3 % of 300 photos lie beyond.
-    With fewer photos none of them proves it, and the logarithm of the distance is taken to be normal.
+    With enough images (45 for 5 %) it is the smallest of the distances whose exceedance is guaranteed for any
+    distribution (Wilks); for a rate of 5 %, about 3.3 % of 300 images exceed it. With fewer images the logarithm of the
+    distance is assumed to be normally distributed.
 
     Args:
-        distance: of validation photos, float array [N], at least 0.
-        max_false_positive_rate: largest share of familiar photos beyond the limit, between 0 and 1.
+        distance: of the validation images, float array [N], at least 0.
+        max_false_positive_rate: largest share of in-distribution images beyond the limit, between 0 and 1.
 
     Returns:
-        The limit, above 0; None for fewer than `MIN_NOVELTY_PHOTOS` photos.
+        The limit, above 0; None for fewer than `MIN_NOVELTY_PHOTOS` images.
     """
     count = distance.size
     if count < MIN_NOVELTY_PHOTOS:
@@ -280,5 +288,5 @@ def _lognormal_limit(distance: FloatArray, max_false_positive_rate: float) -> fl
     logs = np.log(np.maximum(distance, np.finfo(np.float32).tiny))
     root = sqrt(distance.size)
     factor = nct.ppf(NOVELTY_CONFIDENCE, distance.size - 1, norm.ppf(1 - max_false_positive_rate) * root) / root
-    # A spread of many orders of magnitude comes from distances of nothing: no limit is wanted then.
+    # Distances of almost 0 spread over many orders of magnitude; the limit is then practically infinite.
     return exp(min(float(logs.mean() + factor * logs.std(ddof=1)), log(1e30)))

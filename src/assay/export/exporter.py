@@ -211,7 +211,7 @@ def export_model(
     int8: Path | None = None,
     progress: Progress = no_progress,
 ) -> ExportResult:
-    """Write a bundle's model for other runtimes, each with a JSON file that tells its use and an example.
+    """Write a bundle's model for other runtimes, each with a JSON file that describes it and example code.
 
     Args:
         model: the bundle.
@@ -219,8 +219,8 @@ def export_model(
         formats: names of `FORMATS`, or `all`.
         photos: on which every file must agree with the bundle within `MAX_LOGIT_DIFFERENCE`; at most 32 of them are
             used. None compares nothing.
-        int8: labelled photos to make an int8 model with, which is exported if it is as good and faster here;
-            the bundle stays as it is. None: the int8 model that the bundle holds, if it does.
+        int8: labelled photos for quantization; the int8 model is exported if it is as accurate and faster on this
+            machine, and the bundle is not changed. None: the int8 model of the bundle, if it has one.
         progress: called for every format.
 
     Raises:

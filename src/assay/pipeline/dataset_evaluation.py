@@ -205,21 +205,21 @@ def measure_confidence(
         raw = predictions.log_probabilities * classifier.info.temperature
         before = calibration_scores(replace(predictions, probabilities=apply_temperature(raw, 1.0)))
     histogram = confidence_histogram(predictions.confidence)
-    familiar = _familiar(classifier, predictions)
-    if threshold is None and familiar is None:
+    in_distribution = _in_distribution(classifier, predictions)
+    if threshold is None and in_distribution is None:
         return ConfidenceMetrics(before, after, None, None, histogram)
-    passing = np.ones(len(predictions), dtype=np.bool_) if familiar is None else familiar
+    passing = np.ones(len(predictions), dtype=np.bool_) if in_distribution is None else in_distribution
     answered = count_answers(predictions.confidence, predictions.correct, passing, threshold or 0.0)
     return ConfidenceMetrics(before, after, threshold, answered, histogram)
 
 
-def _familiar(classifier: Classifier, predictions: Predictions) -> np.ndarray | None:
+def _in_distribution(classifier: Classifier, predictions: Predictions) -> np.ndarray | None:
     """Return which images pass the novelty check; None if the classifier has none."""
     policy = classifier.abstention
     if policy is None or policy.novelty is None or predictions.embedding is None:
         return None
-    familiar: np.ndarray = policy.novelty.score(predictions.embedding) <= 1
-    return familiar
+    in_distribution: np.ndarray = policy.novelty.score(predictions.embedding) <= 1
+    return in_distribution
 
 
 def reselect_threshold(classifier: Classifier, target: float) -> ThresholdSelection:

@@ -100,7 +100,7 @@ def describe_int8(values: dict[str, Any]) -> str:
     """Describe a quantization in one line.
 
     Args:
-        values: from `Int8Outcome.to_dict`, as a bundle's metrics store them under `int8`.
+        values: from `QuantizationResult.to_dict`, as a bundle's metrics store them under `int8`.
     """
     accuracy, time = values["accuracy"], values["milliseconds"]
     points = 100 * (accuracy["int8"] - accuracy["fp32"])

@@ -128,7 +128,7 @@ class SpeculativeDecoder(Generic[_T]):
     ) -> SpeculativeDecode[_T] | None:
         """Start to decode; return None if the image was seen before, another is decoded, or not `idle`.
 
-        If nobody awaits the result, it is dropped, and so is an error.
+        If the result is not awaited, it is dropped, also if it is an error.
         """
         known = self._remember(data)
         if known or not idle or self._running is not None:
@@ -150,4 +150,4 @@ class SpeculativeDecoder(Generic[_T]):
     def _on_done(self, work: asyncio.Future[_T]) -> None:
         self._running = None
         if not work.cancelled():
-            work.exception()  # retrieved, so that asyncio does not warn when nobody awaits it
+            work.exception()  # retrieved, so that asyncio does not warn if it is never awaited

@@ -41,7 +41,7 @@ class CircuitBreaker:
         if not self.due:
             return False
         if self.open:
-            # Until its outcome is known nobody else tries; if a trial is cancelled, the next one follows after a pause.
+            # No other caller is allowed during the trial; if it is cancelled, the next trial follows after a pause.
             self._trial_at = self._clock() + self._pause
         return True
 

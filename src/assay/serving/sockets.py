@@ -98,5 +98,5 @@ def tls_context_factory(settings: TlsSettings) -> Callable[..., ssl.SSLContext] 
 
 
 def _no_password() -> str:
-    # Without this OpenSSL would ask on the terminal, and a service would hang.
+    # Without this, OpenSSL would prompt on the terminal, and a service would hang.
     raise UsageError("the private key is encrypted; give one that is not (openssl pkey -in KEY -out PLAIN)")

@@ -166,7 +166,7 @@ class WorkerSupervisor:
             self._reload = False
             self._forward(signal.SIGHUP)
         if self._stopping is not None:
-            # While the parent holds it, connections could be made that nobody accepts.
+            # While the parent keeps it open, clients could connect although no process accepts connections.
             self.listening.close()
             for worker in self._running:
                 if not worker.stopping:

@@ -123,7 +123,7 @@ def main() -> None:
 
 
 def _send_message(messages: TextIO, line: str) -> None:
-    # If the parent was killed, requests that were accepted are answered all the same.
+    # If the parent was killed, accepted requests are still answered.
     with contextlib.suppress(OSError):
         messages.write(line + "\n")
 

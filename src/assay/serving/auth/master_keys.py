@@ -1,7 +1,7 @@
 """The versioned master keys from which the secret of every API key is derived.
 
 The secret of a key is `HMAC-SHA256(master[version], "version|key id")`. It is shown once and stored nowhere, so that
-reading the key file reveals no secret. Whoever reads the master keys can create any key: a file that others can
+reading the key file reveals no secret. With the master keys any key can be created, so a file that other users can
 read is refused. A version is retired by deleting its line.
 """
 

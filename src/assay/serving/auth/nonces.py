@@ -68,7 +68,7 @@ _LOCK_TIMEOUT = 0.05
 class FileNonceStore:
     """Nonces in an SQLite file, shared by all workers of this machine and kept over restarts.
 
-    If the file cannot be written (read-only folder, full disk), each process remembers its own nonces.
+    If the file cannot be written (read-only folder, full disk), each process keeps its own nonces.
     """
 
     def __init__(self, path: Path, local: MemoryNonceStore, seconds: float, wall: Callable[[], float]) -> None:

@@ -46,8 +46,8 @@ class RedisCache:
             UsageError: the address is invalid.
         """
         try:
-            # As many connections as requests at a time, which the app bounds; the pool that makes callers
-            # wait for one hangs when many of them give up at once.
+            # One connection per concurrent request, whose number the app limits. BlockingConnectionPool hangs if
+            # many waiting callers are cancelled at once.
             pool = ConnectionPool.from_url(
                 address.get_secret_value(),
                 protocol=2,
@@ -84,7 +84,7 @@ class RedisCache:
 
     async def _read(self, key: str) -> object:
         try:
-            # A longer value, which is none of ours, is not fetched as a whole.
+            # Longer values were not written by Assay; they are not fetched completely.
             return await self._redis.getrange(key, 0, _MAX_VALUE_BYTES)
         except ResponseError as error:
             if not is_wrong_redis_type(error):

@@ -113,7 +113,7 @@ class Spool:
         try:
             _write_all(stream, data)
         except OSError:
-            # Half a record must not stand before the next one.
+            # Remove the incomplete record, so that the next one starts on a line of its own.
             os.ftruncate(stream.fileno(), size)
             raise
         self._waiting[path] = (records + count, size + len(data))
@@ -125,7 +125,7 @@ class Spool:
 
     def _begin(self) -> FileIO:
         path = self._folder / f"{self._number:012}{_SUFFIX}"
-        # "a": goes on at the end, also after the file was cut.
+        # "a": appends, also after the file was truncated.
         self._stream = FileIO(str(path), "ab")
         self._number += 1
         self._waiting[path] = (0, 0)

@@ -104,9 +104,9 @@ _ORDER_SQL: Final = "ORDER BY timestamp DESC, id DESC LIMIT :limit"
 _PURGE_SQL: Final = (
     "DELETE FROM request_logs WHERE rowid IN (SELECT rowid FROM request_logs WHERE timestamp < ? LIMIT ?)"
 )
-_PURGE_INTERVAL: Final = 60.0  # seconds between looks for records that are too old
-_PURGE_BATCH: Final = 5000  # forgotten at a time, so that nobody waits long
-_PRIMARY_CODE_MASK: Final = 0xFF  # of an error code; the rest tells more of the same error
+_PURGE_INTERVAL: Final = 60.0  # seconds between deletions of expired records
+_PURGE_BATCH: Final = 5000  # rows per transaction, so that writers do not wait long
+_PRIMARY_CODE_MASK: Final = 0xFF  # of an extended error code
 _RETRY_DELAY: Final = 0.02
 _MILLISECONDS_PER_DAY: Final = 86_400_000  # milliseconds
 

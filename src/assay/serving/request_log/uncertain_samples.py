@@ -21,7 +21,7 @@ MANIFEST: Final = "manifest.csv"
 
 _log = logging.getLogger("assay.serving.request_log")
 _MIB: Final = 2**20
-_MAX_PENDING_BYTES: Final = 64 * _MIB  # bytes of photos that wait to be written at most
+_MAX_PENDING_BYTES: Final = 64 * _MIB  # of photos that wait to be written
 _PHOTO_NAME: Final = re.compile(r"[0-9a-f]{32}\.[a-z0-9]+")
 
 
@@ -79,7 +79,7 @@ class UncertainSampleStore:
             try:
                 await asyncio.to_thread(self._keep, batch)
             except (OSError, KeyError, ValueError, csv.Error) as error:
-                # A manifest that somebody has changed beyond reading is left as it is.
+                # For example, a manifest that was edited and cannot be parsed; it is not overwritten.
                 _log.warning("uncertain photos cannot be kept in %s: %s", self._folder, error)
             self._size -= sum(len(photo) for photo, _ in batch)
 
