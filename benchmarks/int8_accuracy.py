@@ -16,8 +16,8 @@ from assay.data import load_dataset
 from assay.data.fetch.converters import prepare_elpv
 from assay.inference import Classifier
 from assay.pipeline.dataset_evaluation import predict_dataset
-from assay.pipeline.evaluation_data import class_mapping_for
 from assay.pipeline.train import train_classifier
+from assay.pipeline.training_overlap import class_mapping_for
 from assay.recipe import Recipe, load_recipe
 
 _TRAIN, _TEST = 150, 200

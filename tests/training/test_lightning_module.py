@@ -1,19 +1,13 @@
-import logging
 import math
-import signal
-import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
-from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 from assay.core.errors import AssayError
 from assay.nets import ClassifierNetwork
 from assay.recipe import Recipe
-from assay.training import TrainingInterruptedError
-from assay.training.lightning_module import ClassifierModule, quiet_lightning, raise_on_interrupt
+from assay.training.lightning_module import ClassifierModule
 from assay.training.training_schedule import TrainingSchedule
 
 MakeRecipe = Callable[..., Recipe]
@@ -84,48 +78,3 @@ def test_on_features_the_head_alone_runs_and_is_kept(make_recipe: MakeRecipe, ma
     embedding = torch.randn(3, network.backbone.channels)
     assert torch.equal(subject(embedding), network.head(embedding))
     assert subject.trained_module is network.head
-
-
-def test_ctrl_c_outside_the_loop_is_an_interruption():
-    with (
-        pytest.raises(TrainingInterruptedError, match="assay train --resume runs/7"),
-        raise_on_interrupt(Path("runs/7")),
-    ):
-        signal.raise_signal(signal.SIGINT)
-
-
-def test_a_folder_with_a_space_can_be_pasted_into_a_shell():
-    with pytest.raises(TrainingInterruptedError, match="--resume 'my run'"), raise_on_interrupt(Path("my run")):
-        raise KeyboardInterrupt
-
-
-def test_other_exits_are_left_alone():
-    with pytest.raises(SystemExit, match="3"), raise_on_interrupt(Path("run")):
-        raise SystemExit(3)
-
-
-def test_an_interruption_leaves_the_handler_as_it_was():
-    handler = signal.getsignal(signal.SIGINT)
-
-    def leave_like_lightning() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    with pytest.raises(TrainingInterruptedError), raise_on_interrupt(Path("run")):
-        leave_like_lightning()
-    assert signal.getsignal(signal.SIGINT) is handler
-
-
-def test_advice_is_silenced_and_all_other_warnings_are_heard():
-    with quiet_lightning():
-        warnings.warn("Found 3 module(s) in eval mode at the start of training.", PossibleUserWarning, stacklevel=1)
-        with pytest.warns(PossibleUserWarning, match="something else"):
-            warnings.warn("something else", PossibleUserWarning, stacklevel=1)
-
-
-def test_banners_are_silenced_within_the_block_alone():
-    logger = logging.getLogger("lightning.pytorch")
-    before = logger.level
-    with quiet_lightning():
-        assert not logger.isEnabledFor(logging.INFO)
-    assert logger.level == before

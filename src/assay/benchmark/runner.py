@@ -33,7 +33,7 @@ from assay.core.progress import Progress, no_progress
 from assay.data import Dataset, PreprocessedImages, Sample, load_dataset
 from assay.inference import Classifier
 from assay.inference.engine_selection import preferred_engines
-from assay.pipeline.evaluation_data import class_mapping_for, find_run, overlap_warning, training_samples
+from assay.pipeline.training_overlap import class_mapping_for, find_run, overlap_warning, training_samples
 from assay.recipe import Layout
 
 _ROOT = Path("/")

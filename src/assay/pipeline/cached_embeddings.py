@@ -33,7 +33,7 @@ from assay.recipe import PreprocessSpec, Recipe
 from assay.training import EmbedFunction, LabeledImages, SplitEmbeddings
 from assay.training.dataloaders import Batch, eval_dataloader, make_augmentation
 from assay.training.feature_extraction import stream_embeddings, uses_cached_embeddings, view_count
-from assay.training.sampling import view_seed
+from assay.training.random_streams import view_seed
 
 _BATCH = 32
 _PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime"}

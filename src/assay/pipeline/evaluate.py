@@ -11,8 +11,8 @@ from assay.data import Dataset, DataSource, Split, as_path, load_dataset
 from assay.evaluation import Metrics, ThresholdSelection
 from assay.inference import Classifier, PrecisionChoice
 from assay.pipeline.dataset_evaluation import ConfidenceMetrics, evaluate_samples, reselect_threshold
-from assay.pipeline.evaluation_data import class_mapping_for, find_run, overlap_warning, training_samples
 from assay.pipeline.report import write_evaluation_report
+from assay.pipeline.training_overlap import class_mapping_for, find_run, overlap_warning, training_samples
 from assay.recipe import Layout, Recipe
 
 CONFUSION_FILE = "confusion_matrix.png"

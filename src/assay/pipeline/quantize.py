@@ -24,7 +24,7 @@ from assay.image import Preprocess
 from assay.inference import AUTO, Classifier, Engine, NoveltyDetector, create_engine
 from assay.pipeline.calibrate import ConfidenceCalibration, fit_abstention, sample_per_class
 from assay.pipeline.dataset_evaluation import predict_dataset
-from assay.pipeline.evaluation_data import class_mapping_for
+from assay.pipeline.training_overlap import class_mapping_for
 from assay.recipe import AbstainSpec, Recipe
 
 MAX_ACCURACY_DROP = 0.005

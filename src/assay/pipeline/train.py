@@ -32,7 +32,7 @@ from assay.pipeline.run_folder import SPLIT_TITLES, Run, check_unused, result_fo
 from assay.recipe import Layout, PreprocessSpec, Recipe, load_recipe
 from assay.training import EpochListener, History, RangeTestResult, find_learning_rate, fit
 from assay.training.callbacks import Profile
-from assay.training.lightning_module import raise_on_interrupt
+from assay.training.lightning_trainer import raise_on_interrupt
 
 _KEPT_BYTES = 128 << 20
 """Bytes of files kept in memory after the scan, so that a small dataset is read once."""

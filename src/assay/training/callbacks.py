@@ -17,7 +17,7 @@ from assay.core.progress import Progress
 from assay.training.checkpoint import TrainingState, save_best_weights, save_training_state
 from assay.training.history import EpochMetrics, best_epoch_of
 from assay.training.lightning_module import ClassifierModule
-from assay.training.optimizers import ExponentialMovingAverage
+from assay.training.weight_average import ExponentialMovingAverage
 
 _HEAD_TASK = "training the head"
 

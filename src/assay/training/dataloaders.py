@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
 from assay.recipe import Recipe
-from assay.training.sampling import BatchSampler, EpochSampler, RandomStream, SampleKey, SequentialSampler, epoch_seed
+from assay.training.random_streams import RandomStream, epoch_seed
+from assay.training.sampling import BatchSampler, EpochSampler, SampleKey, SequentialSampler
 
 if TYPE_CHECKING:
     from assay.training.callbacks import WorkerTimer

@@ -22,7 +22,8 @@ from assay.training.dataloaders import (
     make_augmentation,
     make_dataloader,
 )
-from assay.training.sampling import BatchSampler, SequentialSampler, view_seed
+from assay.training.random_streams import view_seed
+from assay.training.sampling import BatchSampler, SequentialSampler
 
 EmbedFunction = Callable[[Pixels], npt.NDArray[np.float32]]
 """uint8 [N, S, S, 3] to float32 [N, D]: the frozen backbone and the pooling, compiled or not."""

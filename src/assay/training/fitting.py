@@ -44,7 +44,8 @@ from assay.training.dataloaders import (
 from assay.training.device import Device, deterministic_algorithms, select_device, torch_threads
 from assay.training.feature_extraction import SplitEmbeddings, eager_embedder, embed_splits, uses_cached_embeddings
 from assay.training.history import EpochListener, History, RunLog, format_epoch, write_metrics, write_step_losses
-from assay.training.lightning_module import ClassifierModule, make_trainer, quiet_lightning, raise_on_interrupt
+from assay.training.lightning_module import ClassifierModule
+from assay.training.lightning_trainer import make_trainer, quiet_lightning, raise_on_interrupt
 from assay.training.loss import loss_weights
 from assay.training.training_schedule import TrainingSchedule
 

@@ -18,9 +18,11 @@ from assay.training.device import MAX_USEFUL_THREADS, torch_threads
 from assay.training.feature_extraction import SplitEmbeddings
 from assay.training.history import EpochMetrics, best_epoch_of
 from assay.training.loss import MetricAccumulator, NonFiniteLossError, check_finite, cross_entropy, loss_weights
-from assay.training.optimizers import ExponentialMovingAverage, StackedOptimizer
-from assay.training.sampling import BatchSampler, EpochSampler, RandomStream, epoch_seed
+from assay.training.optimizers import StackedOptimizer
+from assay.training.random_streams import RandomStream, epoch_seed
+from assay.training.sampling import BatchSampler, EpochSampler
 from assay.training.training_schedule import TrainingSchedule
+from assay.training.weight_average import ExponentialMovingAverage
 
 _PER_HEAD_SETTINGS: Any = {
     "train": {"lr", "weight_decay", "schedule", "warmup_epochs", "early_stopping", "gradient_clip"},

@@ -18,7 +18,7 @@ from assay.training.dataloaders import Batch, LabeledImages, make_augmentation, 
 from assay.training.device import select_device
 from assay.training.loss import cross_entropy, loss_weights
 from assay.training.optimizers import frozen_stage_count, make_optimizer, parameter_groups, set_learning_rate
-from assay.training.sampling import RandomStream, epoch_seed
+from assay.training.random_streams import RandomStream, epoch_seed
 
 _DIVERGENCE_FACTOR = 4.0
 _SKIPPED_STEPS = 5

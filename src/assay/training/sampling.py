@@ -1,61 +1,16 @@
-"""Seeds of a run's random streams, and the samplers that decide the order of the training images."""
+"""Samplers that decide the order of the training images, and their batches."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
-from enum import IntEnum
 from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
+from assay.training.random_streams import RandomStream, augmentation_seeds, stream_generator
+
 SampleKey = tuple[int, int]
 """Index of an image and the seed of its augmentation."""
-
-
-class RandomStream(IntEnum):
-    """Independent streams of random numbers.
-
-    Every epoch starts from generators seeded by (seed, stream, epoch), never from what was drawn before: a
-    run that is resumed at an epoch draws the numbers of an uninterrupted run.
-    """
-
-    ORDER = 1
-    AUGMENT = 2
-    TORCH = 3
-
-
-def stream_generator(seed: int, stream: RandomStream, epoch: int) -> np.random.Generator:
-    """Return NumPy's default generator of a stream in an epoch (counted from 0)."""
-    return np.random.default_rng(_seed_sequence(seed, stream, epoch))
-
-
-def epoch_seed(seed: int, stream: RandomStream, epoch: int) -> int:
-    """Return the seed of a stream in an epoch, 0 to 2^32 - 1."""
-    return int(_seed_sequence(seed, stream, epoch).generate_state(1)[0])
-
-
-def augmentation_seeds(seed: int, epoch: int, count: int) -> npt.NDArray[np.uint32]:
-    """Return the augmentation seeds of an epoch, uint32 [count], one per position in its order.
-
-    An image that is drawn twice in an epoch has two positions and is augmented in two ways.
-    """
-    return _seed_sequence(seed, RandomStream.AUGMENT, epoch).generate_state(count).astype(np.uint32)
-
-
-def view_seed(seed: int, view: int, image: str) -> int:
-    """Return the augmentation seed of a cached view of an image, 0 to 2^32 - 1.
-
-    Args:
-        seed: the run's seed.
-        view: index of the view, counted from 0.
-        image: identifies the image; with its digest, the view does not depend on the image's position.
-    """
-    return int.from_bytes(hashlib.sha256(f"{seed} {view} {image}".encode()).digest()[:4], "little")
-
-
-def _seed_sequence(seed: int, stream: RandomStream, epoch: int) -> np.random.SeedSequence:
-    return np.random.SeedSequence([seed, int(stream), epoch])
 
 
 class EpochSampler(Sampler[SampleKey]):

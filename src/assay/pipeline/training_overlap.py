@@ -1,4 +1,4 @@
-"""Labelled data for a finished classifier: its class mapping, and overlap with the images it was trained on.
+"""Whether images to evaluate on were used to train the classifier; also the class mapping of its recipe.
 
 Needs no torch.
 """
