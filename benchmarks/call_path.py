@@ -26,7 +26,7 @@ import assay
 from assay.image import Preprocess
 from assay.inference import Classifier
 from assay.serving.app import create_app
-from assay.serving.auth.csrf import OriginPolicy
+from assay.serving.auth.origin_policy import OriginPolicy
 from assay.serving.cache.result_cache import make_cache
 from assay.serving.components import Components
 from assay.serving.model_registry import ModelRegistry

@@ -27,9 +27,9 @@ from PIL import Image, ImageEnhance
 from assay.data.check import check
 from assay.data.check_result import FindingKind
 from assay.data.dataset import Sample
+from assay.data.feature_cache import open_feature_store
 from assay.data.image_scan import scan_images
 from assay.data.near_duplicates import find_near_duplicates
-from assay.data.statistics_cache import open_feature_store
 
 _CHANGES = ("crop", "scale", "brightness", "jpeg")
 _CELLS = Path(elpv_dataset.__file__).parent / "data" / "images"

@@ -19,7 +19,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from assay.data.image_statistics import resize_to_square
+from assay.data.image_features import resize_to_square
 from assay.evaluation.confident_learning import find_label_issues
 from assay.image import decode
 from assay.nets import create_classifier, default_normalization, load_pretrained

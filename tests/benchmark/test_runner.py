@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from assay.benchmark.figures import write_benchmark
-from assay.benchmark.measurement import Measurement, MeasurementError
+from assay.benchmark.results import Measurement
 from assay.benchmark.runner import SYNTHETIC_PHOTO, benchmark_model, load_average, machine_info, synthetic_photo
 from assay.benchmark.worker import MeasurementJob, StageTimes, ThroughputSetting
+from assay.benchmark.worker_process import MeasurementError
 from assay.bundle import BundleError
 from assay.core.errors import AssayError, UsageError
 from assay.inference import Classifier

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from assay.cli import console, status_line
-from assay.core.tables import display_width
+from assay.core.text_layout import display_width
 
 _ASSAY = Path(sys.executable).with_name("assay")
 

@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -6,67 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assay.core.printable_text import printable
 from assay.core.tables import (
-    align_columns,
-    display_width,
-    format_number,
-    format_percent,
-    shorten,
-    shorten_names,
+    SafeCsvWriter,
+    escape_formula,
+    read_csv_dicts,
+    read_csv_rows,
+    unescape_formula,
     write_csv,
     write_json,
 )
-
-
-@pytest.mark.parametrize(
-    ("share", "text"),
-    [(None, "–"), (0, "0.0 %"), (1, "100.0 %"), (0.99999, "99.9 %"), (0.00001, "0.1 %"), (0.625, "62.5 %")],
-)
-def test_percent_does_not_round_to_all_or_nothing(share: float | None, text: str):
-    assert format_percent(share) == text
-
-
-def test_percent_and_number_with_digits():
-    assert format_percent(0.999, 0) == "99 %"
-    assert format_percent(0.95, 0) == "95 %"
-    assert format_number(0.12345) == "0.123"
-    assert format_number(None) == "–"
-
-
-@given(st.text(), st.integers(4, 40))
-def test_shortened_text_fits_and_prints(text: str, width: int):
-    short = shorten(text, width)
-    assert display_width(short) <= width
-    assert printable(short) == short
-    if display_width(printable(text)) <= width:
-        assert short == printable(text)
-
-
-def test_columns():
-    assert [display_width(text) for text in ("", "ab", "電池", "e\N{COMBINING ACUTE ACCENT}", "é")] == [
-        0,
-        2,
-        4,
-        1,
-        1,
-    ]
-
-
-def test_shortened_text_keeps_both_ends():
-    assert shorten("photographs of the first series", 13) == "photog…series"
-
-
-def test_names_that_become_the_same_are_numbered():
-    names = [f"a long name with a number {k} inside it" for k in range(11)]
-    assert len(set(shorten_names(names, 12))) == 11
-    assert shorten_names(["ab", "cd"], 12) == ["ab", "cd"]
-
-
-def test_columns_line_up_also_for_wide_letters():
-    lines = align_columns([["", "x"], ["電池", "10"], ["ab", "3"]]).splitlines()
-    assert [display_width(line) for line in lines] == [8, 8, 8]
-    assert align_columns([["a", "b"], ["ccc", "d"]], right=False) == "a    b\nccc  d"
 
 
 def test_csv_quotes_what_needs_it(tmp_path: Path):
@@ -89,3 +38,78 @@ def test_json_is_strict_and_holds_any_name(tmp_path: Path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(path, {"x": float("nan")})
     assert json.loads(path.read_text("utf-8")) == {"name": "caf\udce9"}  # the old file is whole
+
+
+_SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20'\t\r\n \u00a0\u200b\ufeff0123.e\"|;,A"
+
+TEXT = st.one_of(st.text(_SIGNS), st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '=HYPERLINK("http://example.org";"photo")',
+        "=1+1.jpg",
+        "+cmd|' /C calc'!A0",
+        "-2+3",
+        "@SUM(1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        "   =1",
+        "\u00a0=1",
+        "\u200b=1",
+        "\ufeff=1",
+        "\uff1d1+1",
+        "\uff0b1",
+        "\uff20A1",
+        "-",
+        "+49 30 1234",
+        "\x1b=1",
+    ],
+)
+@pytest.mark.parametrize("exact", [True, False])
+def test_formulas_get_an_apostrophe(text: str, exact: bool):
+    stream = io.StringIO()
+    SafeCsvWriter(stream, exact=exact).writerow(["a", text, f"'{text}"])
+    (row,) = csv.reader(io.StringIO(stream.getvalue(), newline=""))
+    assert row[1].startswith(("'", "\\"))
+    assert row[2].startswith(("''", "'\\"))
+    (back,) = read_csv_rows(io.StringIO(stream.getvalue(), newline=""))
+    assert back[1:] == [text, f"'{text}"] or not exact
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [-1, -0.25, -1e-05, "-1", "+0.5", "-1e-05", "-.5", "a=b", "a-b", "'quoted'", "", "O'Neil", "x@y.z"],
+)
+def test_numbers_and_other_texts_stay(cell: str | float):
+    stream = io.StringIO()
+    SafeCsvWriter(stream).writerow([cell, "end"])
+    assert stream.getvalue() == f"{cell},end\n"
+
+
+@given(TEXT)
+def test_reading_gives_back_the_very_same_text(text: str):
+    assert unescape_formula(escape_formula(text)) == text
+    stream = io.StringIO()
+    SafeCsvWriter(stream, exact=True).writerows([["a", "b"], [text, "x"]])
+    columns, rows = read_csv_dicts(io.StringIO(stream.getvalue(), newline=""))
+    assert (list(columns), list(rows)) == (["a", "b"], [{"a": text, "b": "x"}])
+
+
+def test_tables_of_others_are_read_as_they_are():
+    lines = ["path,label\n", "=a.jpg,-1\n", "\n", "short\n", "'b.jpg,'quoted',more\n"]
+    columns, rows = read_csv_dicts(lines)
+    assert columns == ["path", "label"]
+    assert list(rows) == [
+        {"path": "=a.jpg", "label": "-1"},
+        {"path": "short", "label": ""},
+        {"path": "'b.jpg", "label": "'quoted'"},
+    ]
+
+
+def test_tables_for_people_show_no_raw_control_characters():
+    stream = io.StringIO()
+    SafeCsvWriter(stream).writerow(["\x1b[31m", "a\nb", "\u202ex", "caf\udce9"])
+    assert stream.getvalue() == "\\x1b[31m,a\\nb,\\u202ex,caf\\xe9\n"

@@ -14,9 +14,9 @@ from pyarrow import parquet
 
 from assay.core.errors import AssayError
 from assay.data import load_dataset
-from assay.data.array_reader import TensorRef
 from assay.data.dataset import SPLITS, Dataset, Sample
 from assay.data.manifest import read_manifest, write_manifest
+from assay.data.tensor_files import TensorRef
 
 TEXT = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=8)
 

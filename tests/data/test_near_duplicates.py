@@ -12,8 +12,9 @@ from PIL import Image, ImageEnhance
 
 from assay.data import near_duplicates
 from assay.data.dataset import Sample
+from assay.data.feature_cache import open_feature_store
+from assay.data.image_features import Features
 from assay.data.image_scan import ScannedImage, scan_images
-from assay.data.image_statistics import Features
 from assay.data.loading import list_source
 from assay.data.near_duplicates import (
     DuplicateLink,
@@ -23,7 +24,6 @@ from assay.data.near_duplicates import (
     find_near_duplicates,
     thumbnail_correlation,
 )
-from assay.data.statistics_cache import open_feature_store
 
 
 def _cropped(image: Image.Image, rng: random.Random) -> Image.Image:

@@ -23,10 +23,11 @@ from assay.bundle import BundleInfo
 from assay.bundle.model_card import render_model_card
 from assay.cli.training_output import describe_data
 from assay.core.errors import UsageError
-from assay.core.tables import MAX_CLASSES_LISTED, MAX_CLASSES_SHOWN
+from assay.core.text_layout import MAX_CLASSES_LISTED, MAX_CLASSES_SHOWN
 from assay.data import Dataset, Sample
 from assay.evaluation import Predictions, compute_metrics, wilson_interval
-from assay.evaluation.confusion_matrix import ConfusionMatrix, confusion_matrix_figure
+from assay.evaluation.confusion_figure import confusion_matrix_figure
+from assay.evaluation.confusion_matrix import ConfusionMatrix
 from assay.evaluation.evaluation_files import write_evaluation
 from assay.evaluation.figures import class_metrics_figure
 from assay.evaluation.metrics import (

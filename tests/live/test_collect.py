@@ -10,8 +10,9 @@ from PIL import Image
 
 from assay.core.errors import UsageError
 from assay.data import load_dataset
+from assay.data.capture_time import filename_time, parse_frame
+from assay.data.image_features import resize_to_square
 from assay.data.image_similarity import THUMBNAIL_SIDE, similarity
-from assay.data.image_statistics import filename_time, parse_frame, resize_to_square
 from assay.data.near_duplicates import SIMILARITY_THRESHOLDS
 from assay.live import Frame
 from assay.live.collect import CollectionSummary, ImageWriter, RecentImages, SimilarityMeasure, collect

@@ -2,7 +2,7 @@ import torch
 from torch import nn
 
 from assay.nets import ConvNet
-from assay.nets.backbone import Dropout
+from assay.nets.layers import Dropout
 from assay.recipe import ConvNetSpec
 
 

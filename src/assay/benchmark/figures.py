@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from assay.benchmark.measurement import BenchmarkResult, BenchmarkRow, RepeatedMeasure
+from assay.benchmark.results import BenchmarkResult, BenchmarkRow, RepeatedMeasure
 from assay.core.errors import AssayError
 from assay.core.files import write_text
 from assay.evaluation.figure_style import (

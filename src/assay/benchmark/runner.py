@@ -15,16 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from assay.benchmark.measurement import (
-    Accuracy,
-    BenchmarkResult,
-    BenchmarkRow,
-    EngineConfig,
-    Measurement,
-    MeasurementError,
-    run_measurement,
-)
+from assay.benchmark.results import Accuracy, BenchmarkResult, BenchmarkRow, EngineConfig, Measurement
 from assay.benchmark.worker import MeasurementJob
+from assay.benchmark.worker_process import MeasurementError, run_measurement
 from assay.bundle import Bundle
 from assay.core.cpu import bf16_instructions, cpu_count
 from assay.core.errors import UsageError

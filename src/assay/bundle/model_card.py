@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from assay.bundle.container import NOVELTY
 from assay.bundle.info import BundleInfo
 from assay.core.printable_text import printable_lines
-from assay.core.tables import MAX_CLASSES_SHOWN
+from assay.core.text_layout import MAX_CLASSES_SHOWN
 
 CONFIDENCE_METRICS, INT8_METRICS = "confidence", "int8"
 """Entries of `BundleInfo.metrics` besides those of the splits."""

@@ -94,7 +94,7 @@ def _draw(data: Path, recipe: "Recipe", sheet: Path, *, photos: int, variants: i
 def _crop(data: Path, name: str, recipe: "Recipe", to: Path, lines: list[str]) -> dict[str, object]:
     """Write the cropped dataset; append text output to `lines` and return the JSON output."""
     from assay.cli.console import progress_bars, shell_command
-    from assay.core.tables import MAX_CLASSES_SHOWN, join_names
+    from assay.core.text_layout import MAX_CLASSES_SHOWN, join_names
     from assay.data.loading import load_grouped_dataset
     from assay.data.offline_augmentation import write_cropped_dataset
 
@@ -131,7 +131,7 @@ def _crop(data: Path, name: str, recipe: "Recipe", to: Path, lines: list[str]) -
 def _write(data: Path, recipe: "Recipe", to: Path, seed: int, lines: list[str]) -> dict[str, object]:
     """Write the augmented dataset; append text output to `lines` and return the JSON output."""
     from assay.cli.console import progress_bars, shell_command
-    from assay.core.tables import MAX_CLASSES_SHOWN, join_names
+    from assay.core.text_layout import MAX_CLASSES_SHOWN, join_names
     from assay.data import SPLITS, count_groups, read_manifest
     from assay.data.loading import load_split_dataset
     from assay.data.offline_augmentation import write_augmented_dataset

@@ -11,7 +11,7 @@ from assay.cli.options import LayoutOption
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from assay.benchmark.measurement import BenchmarkResult, BenchmarkRow
+    from assay.benchmark.results import BenchmarkResult, BenchmarkRow
 
 
 def bench(
@@ -90,7 +90,7 @@ def _print_result(result: "BenchmarkResult", written: list[Path]) -> None:
 
 def _table(names: "Sequence[str]", rows: "Sequence[Sequence[str]]") -> str:
     """Return a table with a rule below its header, followed by an empty line."""
-    from assay.core.tables import align_columns, display_width
+    from assay.core.text_layout import align_columns, display_width
 
     head, *lines = align_columns([["", *names], *rows]).split("\n")
     rule = "─" * max(map(display_width, [head, *lines]))
@@ -114,7 +114,7 @@ def _speed(row: "BenchmarkRow") -> list[str]:
 
 
 def _cost(row: "BenchmarkRow") -> list[str]:
-    from assay.core.tables import format_percent
+    from assay.core.text_layout import format_percent
 
     held, peak = row.memory(lambda trial: trial.memory), row.memory(lambda trial: trial.peak)
     return [

@@ -1,5 +1,6 @@
-"""What `assay watch` and `assay collect` share: the window, the status line, and how they end."""
+"""What `assay watch` and `assay collect` share: the window, the status line, keys pressed, and how they end."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from assay.cli.console import echo, is_terminal
-from assay.cli.status_line import read_keystrokes, status_line
+from assay.cli.status_line import status_line
 from assay.core.errors import AssayError
 
 if TYPE_CHECKING:
@@ -87,3 +88,40 @@ def _try_open_window(title: str) -> "tuple[Window | None, str]":
         return None, str(error)
     except ImportError as error:
         return None, f"this Python has no Tk ({error.name}); on Debian install python3-tk"
+
+
+@contextmanager
+def read_keystrokes() -> Iterator[Callable[[], str]]:
+    """Yield a function that returns the keys pressed since its last call; "" without a terminal.
+
+    Keys are read without Enter and not echoed. The terminal mode is restored when the block ends.
+    """
+    terminal = _foreground_terminal()
+    if terminal is None:
+        yield lambda: ""
+        return
+    import select
+    import termios
+    import tty
+
+    def pressed() -> str:
+        if not select.select([terminal], [], [], 0)[0]:
+            return ""
+        return os.read(terminal, 1024).decode("ascii", "replace")
+
+    before = termios.tcgetattr(terminal)
+    try:
+        tty.setcbreak(terminal, termios.TCSANOW)
+        yield pressed
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _foreground_terminal() -> int | None:
+    """Return the descriptor of standard input if it is a terminal and this is a foreground process."""
+    try:
+        number = sys.stdin.fileno()
+        return number if os.isatty(number) and os.tcgetpgrp(number) == os.getpgrp() else None
+    except (AttributeError, OSError, ValueError):
+        # No standard input, or no POSIX terminals.
+        return None

@@ -53,8 +53,9 @@ def check(
     """
     from assay.cli.console import print_json, progress_bars
     from assay.data.check import check as audit
-    from assay.data.check_output import format_check_summary, write_check_page, write_cleaned_dataset
+    from assay.data.check_output import format_check_summary, write_check_page
     from assay.data.check_result import parse_fail_on
+    from assay.data.cleaned_dataset import write_cleaned_dataset
     from assay.recipe import load_recipe
 
     few = [] if min_images is None else [f"data.min_images_per_class={min_images}"]

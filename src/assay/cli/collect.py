@@ -77,8 +77,8 @@ def _similarity_measure() -> "SimilarityMeasure":
     """Use the similarity measure and threshold of `assay check` and of the split."""
     import cv2
 
+    from assay.data.image_features import resize_to_square
     from assay.data.image_similarity import THUMBNAIL_SIDE, similarity
-    from assay.data.image_statistics import resize_to_square
     from assay.data.near_duplicates import SIMILARITY_THRESHOLDS
     from assay.live.collect import SimilarityMeasure
 

@@ -43,7 +43,7 @@ def export(
     Example: assay export model.assay --to exported --check photos/
     """
     from assay.cli.console import print_json, progress_bars
-    from assay.cli.options import expand_image_paths
+    from assay.cli.image_arguments import expand_image_paths
     from assay.export import export_model
 
     if bool(check) == no_check:

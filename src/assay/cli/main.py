@@ -12,16 +12,19 @@ from typer.core import TyperGroup
 from assay import __version__
 from assay.cli.augment import augment
 from assay.cli.bench import bench
+from assay.cli.cache import cache
 from assay.cli.check import check
 from assay.cli.collect import collect
 from assay.cli.console import discard_output, output_error, prepare_streams, print_error, print_result
 from assay.cli.demo import demo
 from assay.cli.evaluate import evaluate
 from assay.cli.experiments import compare, crossval, tune, variants
+from assay.cli.explain import explain
 from assay.cli.export import export
 from assay.cli.fetch import fetch
-from assay.cli.info import cache, info, recipes
-from assay.cli.predict import explain, predict
+from assay.cli.info import info
+from assay.cli.predict import predict
+from assay.cli.recipes import recipes
 from assay.cli.serve import serve
 from assay.cli.server_admin import keys, request_log
 from assay.cli.train import train

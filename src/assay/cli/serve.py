@@ -227,8 +227,8 @@ def _with_auth_default(settings: "ServeSettings", typed: Options) -> "ServeSetti
     Raises:
         UsageError: there are no keys and the server would be reachable from other machines.
     """
-    from assay.serving.auth.csrf import is_loopback
     from assay.serving.auth.keys import KEYS_FILE
+    from assay.serving.auth.origin_policy import is_loopback
     from assay.serving.settings import ServeSettings
 
     if "required" in settings.auth.model_fields_set:

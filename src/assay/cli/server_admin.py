@@ -10,7 +10,12 @@ from assay.cli.console import echo, print_json, print_json_text, print_result
 from assay.core.printable_text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from assay.serving.auth.keys import ApiKey, KeyManager
+    from assay.serving.request_log.stores import RecordQuery
+    from assay.serving.request_record import RequestRecord
+
 
 keys = typer.Typer(help="Create, list, rotate and revoke API keys of `assay serve`.", no_args_is_help=True)
 
@@ -145,12 +150,6 @@ def _print_keys(rows: list[dict[str, Any]]) -> None:
     for line in [head, *lines]:
         echo("  ".join(f"{line[name]:<{width[name]}}" for name in head).rstrip())
 
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from assay.serving.request_log.stores import RecordQuery
-    from assay.serving.request_record import RequestRecord
 
 _DEFAULT_LIMIT = 20
 _REQUEST_COLUMNS = ("time", "client", "status", "result", "confidence", "ms", "model", "cache", "request", "error")

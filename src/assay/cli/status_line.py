@@ -1,4 +1,4 @@
-"""A status line at the bottom of the terminal, and non-blocking reading of keys."""
+"""A status line at the bottom of the terminal."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from assay.core.tables import shorten
+from assay.core.text_layout import shorten
 
 _MIN_UPDATE_SECONDS = 0.25
 """Minimum time between two updates."""
@@ -98,40 +98,3 @@ def status_line(*, wanted: bool) -> Iterator[StatusLine]:
     finally:
         line.close()
         _active = StatusLine(None)
-
-
-@contextmanager
-def read_keystrokes() -> Iterator[Callable[[], str]]:
-    """Yield a function that returns the keys pressed since its last call; "" without a terminal.
-
-    Keys are read without Enter and not echoed. The terminal mode is restored when the block ends.
-    """
-    terminal = _foreground_terminal()
-    if terminal is None:
-        yield lambda: ""
-        return
-    import select
-    import termios
-    import tty
-
-    def pressed() -> str:
-        if not select.select([terminal], [], [], 0)[0]:
-            return ""
-        return os.read(terminal, 1024).decode("ascii", "replace")
-
-    before = termios.tcgetattr(terminal)
-    try:
-        tty.setcbreak(terminal, termios.TCSANOW)
-        yield pressed
-    finally:
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
-
-
-def _foreground_terminal() -> int | None:
-    """Return the descriptor of standard input if it is a terminal and this is a foreground process."""
-    try:
-        number = sys.stdin.fileno()
-        return number if os.isatty(number) and os.tcgetpgrp(number) == os.getpgrp() else None
-    except (AttributeError, OSError, ValueError):
-        # No standard input, or no POSIX terminals.
-        return None

@@ -191,7 +191,7 @@ def training_callbacks(
 def _profile_table(path: Path) -> str:
     import json
 
-    from assay.core.tables import align_columns, format_percent
+    from assay.core.text_layout import align_columns, format_percent
 
     profile = json.loads(path.read_text(encoding="utf-8"))
     total = sum(profile["seconds"].values())

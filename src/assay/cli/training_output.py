@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from assay.cli.console import echo
 from assay.core.printable_text import printable
-from assay.core.tables import MAX_CLASSES_LISTED, MAX_CLASSES_SHOWN, align_columns, format_percent, join_names
+from assay.core.text_layout import MAX_CLASSES_LISTED, MAX_CLASSES_SHOWN, align_columns, format_percent, join_names
 
 if TYPE_CHECKING:
+    from assay.core.progress import Progress
     from assay.data import Dataset
-    from assay.evaluation import Metrics
+    from assay.evaluation import AnswerCounts, Metrics, ThresholdSelection
+    from assay.pipeline import ExperimentCallbacks, RunMetrics
+    from assay.recipe import Recipe
+    from assay.training import EpochMetrics, History
 
 
 def describe_data(dataset: "Dataset", min_images: int) -> str:
@@ -72,10 +76,6 @@ def describe_metrics(metrics: "Metrics", split: str) -> str:
     return "\n".join(map(printable, lines))
 
 
-if TYPE_CHECKING:
-    from assay.evaluation import AnswerCounts, ThresholdSelection
-
-
 def describe_confidence(confidence: Mapping[str, Any], split: str) -> str:
     """Return lines on calibration and abstention.
 
@@ -128,10 +128,6 @@ def _guarantee_text(chosen: Mapping[str, Any]) -> str:
     return f"{target} precision {reached} {photos}; {guarantee}"
 
 
-if TYPE_CHECKING:
-    from assay.recipe import Recipe
-    from assay.training import EpochMetrics, History
-
 _PRINT_INTERVAL = 10.0  # seconds between the lines of a head that is fitted to kept embeddings
 
 
@@ -174,12 +170,6 @@ def print_head_fit(history: "History", recipe: "Recipe") -> None:
         f"loss {best.train_loss:.4f}  accuracy {best.train_accuracy:.4f}"
         f"  val loss {best.val_loss:.4f}  val accuracy {best.val_accuracy:.4f}"
     )
-
-
-if TYPE_CHECKING:
-    from assay.core.progress import Progress
-    from assay.data import Dataset
-    from assay.pipeline import ExperimentCallbacks, RunMetrics
 
 
 def experiment_callbacks(progress: "Progress", *, quiet: bool) -> "ExperimentCallbacks":

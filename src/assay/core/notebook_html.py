@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape as _html
 
 from assay.core.printable_text import printable
-from assay.core.tables import format_percent
+from assay.core.text_layout import format_percent
 
 _BAR = 160  # width of a full bar, in CSS pixels
 _CELL = "padding:2px 12px 2px 0;text-align:left"

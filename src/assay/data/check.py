@@ -8,11 +8,12 @@ from typing import Final
 
 from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
-from assay.core.tables import join_names
+from assay.core.text_layout import join_names
 from assay.data.check_result import CheckReport, Finding, FindingEntry, FindingKind, Severity, one_per_group
 from assay.data.check_rules import duplicate_findings, finding_entry, image_findings
 from assay.data.class_folders import Listing
 from assay.data.dataset import UnreadableFile, map_labels, natural_key
+from assay.data.feature_cache import open_feature_store
 from assay.data.image_scan import (
     CONVERT_ADVICE,
     FILE_NOT_FOUND,
@@ -25,7 +26,6 @@ from assay.data.image_scan import (
 )
 from assay.data.loading import build_dataset, list_source, split_for_training
 from assay.data.near_duplicates import MAX_GROUP_SHARE, NearDuplicates, find_near_duplicates
-from assay.data.statistics_cache import open_feature_store
 from assay.image.pixel_conversion import UINT8, ValueEncoding
 from assay.recipe import DataSpec
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from assay.core.errors import UsageError
 from assay.data.dataset import Sample
-from assay.data.image_statistics import Features
+from assay.data.image_features import Features
 
 REPORT_VERSION: Final = 1
 """Version of the JSON form; raised when a field is removed or changes its meaning."""

@@ -8,10 +8,8 @@ from typing import Final
 
 from assay.data.check_result import Finding, FindingEntry, FindingGroup, FindingKind, Severity, one_per_group
 from assay.data.groups import connected_groups
-from assay.data.image_scan import (
-    ScannedImage,
-)
-from assay.data.image_statistics import Features
+from assay.data.image_features import Features
+from assay.data.image_scan import ScannedImage
 from assay.data.near_duplicates import MIN_DETAIL, DuplicateLink, LinkKind, NearDuplicates
 from assay.image.pixel_conversion import UINT8
 

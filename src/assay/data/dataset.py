@@ -14,7 +14,7 @@ import numpy as np
 from assay.core.errors import AssayError
 from assay.core.files import read_bytes
 from assay.core.printable_text import strip_invisible
-from assay.data.array_reader import TensorRef, read_as_bmp
+from assay.data.tensor_files import TensorRef, read_as_bmp
 from assay.image import HEAD_BYTES, sniff
 
 Split = Literal["train", "val", "test"]

@@ -10,14 +10,14 @@ from typing import get_args
 
 from assay.core.errors import AssayError
 from assay.core.files import require_regular_file, write_text
+from assay.core.image_table_cells import recognize_columns, resolve_table_path
 from assay.core.image_tables import CSV_SUFFIXES, JSON_LINES_SUFFIXES, Cells, ImageTable, read_table, table_columns
-from assay.core.table_columns import recognize_columns, resolve_table_path
 from assay.core.tables import SafeCsvWriter
-from assay.data.array_reader import Encoding, TensorRef
 from assay.data.class_folders import Listing
 from assay.data.dataset import SPLITS, Dataset, Sample, Split, check_label_collisions, class_order, quote_names
 from assay.data.parquet_tables import PARQUET_SUFFIXES, parquet_columns, read_parquet
 from assay.data.split_names import parse_split_names
+from assay.data.tensor_files import Encoding, TensorRef
 from assay.image.ignore_rules import SkippedFiles
 from assay.image.image_files import list_folder_content
 

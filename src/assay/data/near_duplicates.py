@@ -11,12 +11,12 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from assay.core.progress import Progress, no_progress
+from assay.data.capture_time import filename_time, parse_frame
+from assay.data.feature_cache import FeatureStore
 from assay.data.groups import connected_groups
 from assay.data.image_scan import ScannedImage
 from assay.data.image_similarity import SMALL_THUMBNAIL_SIDE, THUMBNAIL_SIDE, halve, similarity
-from assay.data.image_statistics import filename_time, parse_frame
 from assay.data.near_duplicate_candidates import find_candidates
-from assay.data.statistics_cache import FeatureStore
 
 BURST_WINDOW_SECONDS: Final = 2.0
 """Maximum seconds between two images of a burst."""

@@ -8,7 +8,8 @@ from assay.evaluation.calibration import (
     measure_calibration,
     reliability_table,
 )
-from assay.evaluation.confusion_matrix import ConfusedPair, ConfusionMatrix, confusion_matrix_figure
+from assay.evaluation.confusion_figure import confusion_matrix_figure
+from assay.evaluation.confusion_matrix import ConfusedPair, ConfusionMatrix
 from assay.evaluation.evaluation_files import EVALUATION_FILES, misclassified_sheet, write_evaluation
 from assay.evaluation.figure_style import save_figure
 from assay.evaluation.figures import (

@@ -11,8 +11,10 @@ import numpy as np
 
 from assay.core.files import atomic_write, write_text
 from assay.core.progress import Progress, no_progress
-from assay.core.tables import Cell, format_percent, write_csv, write_json
-from assay.evaluation.confusion_matrix import ConfusionMatrix, confusion_matrix_figure
+from assay.core.tables import Cell, write_csv, write_json
+from assay.core.text_layout import format_percent
+from assay.evaluation.confusion_figure import confusion_matrix_figure
+from assay.evaluation.confusion_matrix import ConfusionMatrix
 from assay.evaluation.figure_style import BLUE, VERMILION, to_png
 from assay.evaluation.figures import class_metrics_figure
 from assay.evaluation.metrics import Metrics, classification_report

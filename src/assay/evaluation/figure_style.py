@@ -19,7 +19,7 @@ from matplotlib.text import Text
 
 from assay.core.files import atomic_write
 from assay.core.printable_text import printable_lines
-from assay.core.tables import shorten_to_fit
+from assay.core.text_layout import shorten_to_fit
 
 BLUE = "#0072B2"
 VERMILION = "#D55E00"

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from assay.core.tables import display_width, format_number, format_percent, shorten, shorten_names
+from assay.core.text_layout import display_width, format_number, format_percent, shorten, shorten_names
 from assay.evaluation.calibration import Calibration
 from assay.evaluation.figure_style import BLUE, GREEN, LINES, MUTED, VERMILION, new_figure, style_axes
 from assay.evaluation.intervals import Interval

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from assay.core.errors import AssayError
-from assay.core.tables import join_names
+from assay.core.text_layout import join_names
 from assay.evaluation.intervals import CONFIDENCE_LEVEL, Interval, normal_quantile
 from assay.evaluation.predictions import BoolArray, Predictions
 

@@ -13,7 +13,7 @@ from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_
 
 from assay.core import notebook_html
 from assay.core.errors import UsageError
-from assay.core.tables import (
+from assay.core.text_layout import (
     MAX_CLASSES_LISTED,
     MAX_CLASSES_SHOWN,
     align_columns,

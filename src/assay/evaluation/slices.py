@@ -11,7 +11,7 @@ import numpy as np
 from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
 from assay.core.progress import Progress, no_progress
-from assay.core.tables import (
+from assay.core.text_layout import (
     MAX_CLASSES_LISTED,
     MAX_CLASSES_SHOWN,
     align_columns,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from assay.core.printable_text import printable
-from assay.core.tables import shorten_to_fit
+from assay.core.text_layout import shorten_to_fit
 from assay.image.thumbnail import letterbox
 
 INK = "#222222"

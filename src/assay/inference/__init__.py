@@ -1,6 +1,6 @@
 """Inference: load a bundle, classify images, abstain and explain. Never imports torch."""
 
-from assay.inference.abstention import AbstentionPolicy, AbstentionReason, NoveltyDetector, fit_novelty
+from assay.inference.abstention import AbstentionPolicy, AbstentionReason
 from assay.inference.classifier import BATCH_SIZE, Classifier
 from assay.inference.engine import Engine, EngineError, EngineMode, ModelOutputs
 from assay.inference.engine_selection import (
@@ -13,6 +13,7 @@ from assay.inference.engine_selection import (
 )
 from assay.inference.explanation import Explainer, Explanation
 from assay.inference.inputs import ImageInput
+from assay.inference.novelty import NoveltyDetector, fit_novelty
 from assay.inference.prediction import Failure, Prediction, softmax
 
 __all__ = [

@@ -10,7 +10,7 @@ import numpy as np
 from assay.bundle import Bundle, BundleError, BundleInfo
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import cache_folder
-from assay.core.tables import join_names
+from assay.core.text_layout import join_names
 from assay.image import Preprocess
 from assay.inference.abstention import Abstention, AbstentionPolicy, load_abstention_policy
 from assay.inference.cam import Cam, EvidenceMap, linear_head

@@ -12,7 +12,7 @@ from assay.core import notebook_html
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import atomic_write
 from assay.core.progress import Progress, no_progress
-from assay.core.tables import format_percent
+from assay.core.text_layout import format_percent
 from assay.image import Preprocess
 from assay.image.contact_sheet import MUTED, CaptionLine, ContactSheet, Tile
 from assay.image.decode import Box

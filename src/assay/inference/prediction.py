@@ -9,7 +9,7 @@ import numpy as np
 
 from assay.bundle import BundleInfo
 from assay.core import notebook_html
-from assay.core.tables import format_percent
+from assay.core.text_layout import format_percent
 from assay.image import DecodeError
 from assay.image.thumbnail import jpeg_thumbnail
 from assay.inference.abstention import AbstentionReason

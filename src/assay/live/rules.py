@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from assay.core.duration import parse_duration
 from assay.core.errors import UsageError
-from assay.core.tables import join_names
+from assay.core.text_layout import join_names
 from assay.live.smoothing import SmoothedPrediction
 from assay.live.sources import TIME_EPSILON
 

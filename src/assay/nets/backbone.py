@@ -1,10 +1,8 @@
-"""The interface of all backbones, He initialization of weights, and a dropout layer that is fast on the CPU."""
+"""The interface of all backbones."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 Stages = Sequence[Sequence[nn.Module]]
@@ -22,46 +20,3 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def stages(self) -> Stages:
         """Return the modules of every stage in forward order, the stem first."""
-
-
-def init_he(network: nn.Module) -> None:
-    """Initialize the convolutions of a network at random, in place, and its batch norms to the identity.
-
-    Weights are normal with variance 2 / fan-out, where fan-out = kernel area × output channels / groups.
-    Without the division by groups, the weights of depthwise convolutions would be close to zero. Linear
-    layers are not changed.
-
-    Source: He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, eq. 14.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
-            nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
-
-
-_LEVELS = 1 << 16
-_NUMBERS_PER_DRAW = 4
-"""16-bit random numbers in one 64-bit draw."""
-
-
-class Dropout(nn.Dropout):
-    """Dropout that is five times as fast as torch's on the CPU; on other devices it is torch's.
-
-    torch draws a random number of 32 bits or more per value, which takes longer than the rest of a head's
-    step. Here it has 16 bits: the dropout rate is rounded to 1/65,536, and the scale of the kept values
-    follows the rounded rate.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        """Apply dropout in training mode; otherwise return the input."""
-        dropped = round(self.p * _LEVELS)
-        if not self.training or input.device.type != "cpu" or not 0 < dropped < _LEVELS:
-            return super().forward(input)
-        drawn = torch.empty(-(-input.numel() // _NUMBERS_PER_DRAW), dtype=torch.int64).random_(-(2**63), None)
-        numbers = drawn.view(torch.int16)[: input.numel()].view(input.shape)
-        # Written directly in the input's type: converting booleans takes torch five times as long.
-        kept = torch.ge(numbers, dropped - _LEVELS // 2, out=torch.empty_like(input, requires_grad=False))
-        return input * kept.mul_(_LEVELS / (_LEVELS - dropped))

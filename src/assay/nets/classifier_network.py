@@ -13,7 +13,7 @@ from assay.nets.heads import Head
 from assay.nets.resnet import RESNETS, ResNet
 from assay.nets.timm_backbone import TIMM_PREFIX, TimmBackbone, timm_normalization
 from assay.recipe import NetSpec
-from assay.recipe.data import Channels
+from assay.recipe.preprocess import Channels
 
 
 class ClassifierOutput(NamedTuple):

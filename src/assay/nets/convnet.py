@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from assay.nets.backbone import Backbone, Dropout, Stages, init_he
+from assay.nets.backbone import Backbone, Stages
+from assay.nets.layers import Dropout, init_he
 from assay.recipe import ConvNetSpec
 
 

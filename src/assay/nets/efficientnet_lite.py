@@ -11,7 +11,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional
 
-from assay.nets.backbone import Backbone, Stages, init_he
+from assay.nets.backbone import Backbone, Stages
+from assay.nets.layers import init_he
 
 
 class ScalingFactors(NamedTuple):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from assay.core.errors import AssayError
 from assay.nets.backbone import Backbone, Stages
-from assay.recipe.data import Channels
+from assay.recipe.preprocess import Channels
 
 TIMM_PREFIX = "timm:"
 """Prefix of the names of timm's networks."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from assay.core.errors import AssayError, UsageError
-from assay.core.tables import Cell, align_columns, format_number, format_percent, write_rows
+from assay.core.tables import Cell, write_rows
+from assay.core.text_layout import align_columns, format_number, format_percent
 from assay.evaluation import Comparison, Metrics, Predictions, compare_paired, compute_metrics
 from assay.evaluation.intervals import CONFIDENCE_LEVEL
 from assay.pipeline.run_folder import SPLIT_TITLES

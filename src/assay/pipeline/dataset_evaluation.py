@@ -11,7 +11,8 @@ import numpy as np
 from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
 from assay.core.progress import Progress, no_progress
-from assay.core.tables import join_names, write_json
+from assay.core.tables import write_json
+from assay.core.text_layout import join_names
 from assay.data import Dataset, PixelCache, PreprocessedImages, Sample
 from assay.evaluation import (
     AnswerCounts,

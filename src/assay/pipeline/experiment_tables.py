@@ -12,7 +12,8 @@ from assay.bundle import Bundle
 from assay.core import notebook_html
 from assay.core.files import write_text
 from assay.core.printable_text import printable
-from assay.core.tables import Cell, align_columns, format_percent, write_json, write_rows
+from assay.core.tables import Cell, write_json, write_rows
+from assay.core.text_layout import align_columns, format_percent
 from assay.data import SPLITS, Dataset, Split
 from assay.data.splits import has_test_split
 from assay.evaluation import Metrics, Predictions, compute_metrics

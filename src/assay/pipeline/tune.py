@@ -17,7 +17,8 @@ from typing import Any, Literal
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import write_text
 from assay.core.progress import Progress, no_progress
-from assay.core.tables import Cell, align_columns, format_number, format_percent, write_json, write_rows
+from assay.core.tables import Cell, write_json, write_rows
+from assay.core.text_layout import align_columns, format_number, format_percent
 from assay.data import Dataset, as_path, validation_folds
 from assay.data.loading import load_split_dataset
 from assay.nets import ClassifierNetwork as Network

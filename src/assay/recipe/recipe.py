@@ -7,8 +7,10 @@ from pydantic import Field
 
 from assay.recipe.augmentation import AugmentSpec
 from assay.recipe.base import Settings
-from assay.recipe.data import DataSpec, PreprocessSpec
-from assay.recipe.training import NetSpec, TrainSpec
+from assay.recipe.data import DataSpec
+from assay.recipe.network import NetSpec
+from assay.recipe.preprocess import PreprocessSpec
+from assay.recipe.training import TrainSpec
 
 
 class AbstainSpec(Settings):

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from assay import __version__
 from assay.serving.auth import AccessDeniedError
-from assay.serving.auth.csrf import OriginPolicy
+from assay.serving.auth.origin_policy import OriginPolicy
 from assay.serving.dependencies import request_context
 from assay.serving.errors import CLIENT_CLOSED_REQUEST, INTERNAL_ERROR, ApiError, ClientDisconnectedError
 from assay.serving.http_limits import SecurityHeaders

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assay.serving.auth import AccessDeniedError
-from assay.serving.auth.csrf import OriginPolicy
+from assay.serving.auth.origin_policy import OriginPolicy
 from assay.serving.errors import CLIENT_CLOSED_REQUEST
 from assay.serving.http_limits import Headers, SecurityHeaders, join_headers, parse_length
 from assay.serving.request_context import RequestContext, accept_request_id, is_classification

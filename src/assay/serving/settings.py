@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from assay.core.errors import UsageError
 from assay.recipe import ImageFormat
 from assay.recipe.base import Settings
-from assay.serving.auth.csrf import ANY_HOST, host_name
+from assay.serving.auth.origin_policy import ANY_HOST, host_name
 from assay.serving.auth.settings import AuthSettings, RateLimitSettings
 from assay.serving.request_log import RequestLogSettings, UncertainSampleSettings
 

@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from assay import __version__
 from assay.core.notebook_html import data_uri
 from assay.core.printable_text import printable, printable_value
-from assay.core.tables import MAX_CLASSES_SHOWN, format_number, format_percent, shorten
+from assay.core.text_layout import MAX_CLASSES_SHOWN, format_number, format_percent, shorten
 from assay.evaluation.bootstrap import BootstrapIntervals
-from assay.evaluation.confusion_matrix import HOW_TO_READ, ConfusionMatrix, cell_colors
+from assay.evaluation.confusion_figure import cell_colors
+from assay.evaluation.confusion_matrix import HOW_TO_READ, ConfusionMatrix
 from assay.evaluation.figure_style import MUTED, to_svg
 from assay.evaluation.figures import (
     history_figure,

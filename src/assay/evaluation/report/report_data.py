@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from assay.core.progress import Progress, no_progress
-from assay.core.tables import format_percent, shorten
+from assay.core.text_layout import format_percent, shorten
 from assay.evaluation.bootstrap import RESAMPLES, BootstrapIntervals, bootstrap_intervals
 from assay.evaluation.calibration import Calibration, measure_calibration
 from assay.evaluation.confident_learning import LabelIssues, find_label_issues

@@ -6,15 +6,15 @@ File size and number of pixels are no limit: a JPEG of 100 kB can require thousa
 from collections.abc import Callable
 from typing import Final
 
-from assay.image.complexity import avif_jpeg2000, jpeg_png_gif, tiff
+from assay.image.complexity import avif_jpeg2000, jpeg_png_gif, tiff_exif
 from assay.image.complexity.bounded_stream import ComplexityLimitExceeded, bounded_stream
 
 _CHECKS: Final[dict[str, Callable[[bytes], None]]] = {
     "jpeg": jpeg_png_gif.check_jpeg,
     "png": jpeg_png_gif.check_png,
     "gif": jpeg_png_gif.check_gif,
-    "tiff": tiff.check_tiff,
-    "webp": tiff.check_embedded_exif,
+    "tiff": tiff_exif.check_tiff,
+    "webp": tiff_exif.check_embedded_exif,
     "avif": avif_jpeg2000.check_avif,
     "jpeg2000": avif_jpeg2000.check_jpeg2000,
 }

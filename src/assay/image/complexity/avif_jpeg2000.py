@@ -7,7 +7,7 @@ from itertools import product
 from typing import Final
 
 from assay.image.complexity.bounded_stream import ComplexityLimitExceeded
-from assay.image.complexity.tiff import check_embedded_exif
+from assay.image.complexity.tiff_exif import check_embedded_exif
 
 _MAX_AVIF_BOXES: Final = 10_000
 _MAX_FRAMES: Final = 8

@@ -13,8 +13,8 @@ from pathlib import Path
 from assay.core import image_tables
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import atomic_write, write_text
+from assay.core.image_table_cells import resolve_table_path
 from assay.core.locks import file_lock
-from assay.core.table_columns import resolve_table_path
 from assay.core.tables import SafeCsvWriter
 from assay.serving.request_log.uncertain_samples import read_uncertain_samples
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from assay.core.errors import AssayError
+from assay.core.image_table_cells import is_missing
 from assay.core.printable_text import is_unicode
-from assay.core.table_columns import is_missing
-from assay.data.array_reader import (
+from assay.data.class_folders import Listing
+from assay.data.dataset import Sample
+from assay.data.tensor_files import (
     TENSOR_SUFFIXES,
     Encoding,
     TensorRef,
@@ -18,8 +20,6 @@ from assay.data.array_reader import (
     find_images_array,
     load_arrays,
 )
-from assay.data.class_folders import Listing
-from assay.data.dataset import Sample
 
 _IMAGE_FILES = ("x.npy", "images.npy")
 _LABEL_FILES = ("y.npy", "labels.npy")

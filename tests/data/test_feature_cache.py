@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay.data.image_statistics import FEATURES_VERSION, Features
-from assay.data.statistics_cache import open_feature_store
+from assay.data.feature_cache import open_feature_store
+from assay.data.image_features import FEATURES_VERSION, Features
 
 _ONE = Features(
     digest="a" * 64, format="jpeg", width=3, height=4, mode="RGB", orientation=1, frames=1,

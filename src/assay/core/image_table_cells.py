@@ -1,4 +1,4 @@
-"""Cells of image tables: cleaning of labels and paths, and paths resolved against the table's folder."""
+"""Columns and cells of image tables: recognised names, cleaned values, and resolved paths of images."""
 
 import os
 import re

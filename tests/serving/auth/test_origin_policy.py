@@ -4,7 +4,7 @@ import pytest
 
 from assay.core.errors import UsageError
 from assay.serving.auth import AccessDeniedError
-from assay.serving.auth.csrf import OriginPolicy
+from assay.serving.auth.origin_policy import OriginPolicy
 from assay.serving.settings import ServeSettings
 
 _LINK = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}

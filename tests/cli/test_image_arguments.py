@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from assay.cli.options import expand_image_paths
+from assay.cli.image_arguments import expand_image_paths
 from assay.core.errors import UsageError
 from assay.image.ignore_rules import SkippedFiles
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 
 from assay.core.files import cache_folder, temporary_folder
-from assay.data.image_statistics import FEATURES_VERSION, Features
+from assay.data.image_features import FEATURES_VERSION, Features
 from assay.data.near_duplicate_candidates import COLOUR_THUMBNAIL_SIDE
 
-_LOG = logging.getLogger("assay.data.image_statistics")
+_LOG = logging.getLogger("assay.data.image_features")
 
 MAX_RESULTS: Final = 100
 """Maximum number of stored comparisons of whole data sets."""

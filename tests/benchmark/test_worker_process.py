@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.benchmark.measurement import MeasurementError, run_measurement
 from assay.benchmark.worker import BATCHES, MeasurementJob
+from assay.benchmark.worker_process import MeasurementError, run_measurement
 
 
 def test_a_worker_measures(int8_bundle: Path, shots: list[Path]):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from assay.core.errors import AssayError
-from assay.data.array_reader import TensorRef, channels_last, detect_encoding, load_arrays, read_as_bmp
+from assay.data.tensor_files import TensorRef, channels_last, detect_encoding, load_arrays, read_as_bmp
 
 PATH = Path("data.npy")
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

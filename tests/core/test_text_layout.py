@@ -1,0 +1,56 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from assay.core.printable_text import printable
+from assay.core.text_layout import align_columns, display_width, format_number, format_percent, shorten, shorten_names
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(None, "–"), (0, "0.0 %"), (1, "100.0 %"), (0.99999, "99.9 %"), (0.00001, "0.1 %"), (0.625, "62.5 %")],
+)
+def test_percent_does_not_round_to_all_or_nothing(share: float | None, text: str):
+    assert format_percent(share) == text
+
+
+def test_percent_and_number_with_digits():
+    assert format_percent(0.999, 0) == "99 %"
+    assert format_percent(0.95, 0) == "95 %"
+    assert format_number(0.12345) == "0.123"
+    assert format_number(None) == "–"
+
+
+@given(st.text(), st.integers(4, 40))
+def test_shortened_text_fits_and_prints(text: str, width: int):
+    short = shorten(text, width)
+    assert display_width(short) <= width
+    assert printable(short) == short
+    if display_width(printable(text)) <= width:
+        assert short == printable(text)
+
+
+def test_columns():
+    assert [display_width(text) for text in ("", "ab", "電池", "e\N{COMBINING ACUTE ACCENT}", "é")] == [
+        0,
+        2,
+        4,
+        1,
+        1,
+    ]
+
+
+def test_shortened_text_keeps_both_ends():
+    assert shorten("photographs of the first series", 13) == "photog…series"
+
+
+def test_names_that_become_the_same_are_numbered():
+    names = [f"a long name with a number {k} inside it" for k in range(11)]
+    assert len(set(shorten_names(names, 12))) == 11
+    assert shorten_names(["ab", "cd"], 12) == ["ab", "cd"]
+
+
+def test_columns_line_up_also_for_wide_letters():
+    lines = align_columns([["", "x"], ["電池", "10"], ["ab", "3"]]).splitlines()
+    assert [display_width(line) for line in lines] == [8, 8, 8]
+    assert align_columns([["a", "b"], ["ccc", "d"]], right=False) == "a    b\nccc  d"
