@@ -12,19 +12,12 @@ from PIL import Image
 from assay.image.decode import suppress_warnings
 
 _HEAD_LIMIT: Final = 1 << 17
-
 _EXIF_LIMIT: Final = 1 << 16
-
 _EXIF_IFD: Final = 0x8769
-
 _TIME_ORIGINAL: Final = 0x9003
-
 _SUBSECONDS_ORIGINAL: Final = 0x9291
-
 _EXIF_ERRORS: Final = (OSError, SyntaxError, ValueError, KeyError, TypeError, IndexError, struct.error)
-
 _EPOCH: Final = re.compile(r"(?<!\d)(1\d{9})(\d{3})?(?!\d)")
-
 _CALENDAR: Final = re.compile(
     r"(?<!\d)((?:19|20)\d\d)[-_.]?(\d\d)[-_.]?(\d\d)[-_.T ]{0,3}"
     r"(\d\d)[-_.:h]?(\d\d)[-_.:m]?(\d\d)[-_.]?(\d{3})?(?!\d)"

@@ -15,11 +15,8 @@ from assay.evaluation.metrics import most_confused_classes
 from assay.evaluation.predictions import FloatArray, IntArray
 
 _FIGURE_NAME_WIDTH = 26
-
 _MAX_TWO_LINE_CLASSES = 12  # with more classes a cell has room for one number only
-
 _EMPTY_COLOR = (0.965, 0.965, 0.97)
-
 CellValues = Literal["both", "counts", "shares"]
 
 

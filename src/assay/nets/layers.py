@@ -25,7 +25,6 @@ def init_he(network: nn.Module) -> None:
 
 
 _LEVELS = 1 << 16
-
 _NUMBERS_PER_DRAW = 4
 """16-bit random numbers in one 64-bit draw."""
 

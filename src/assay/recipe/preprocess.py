@@ -7,7 +7,6 @@ from pydantic import Field, model_validator
 from assay.recipe.base import Fraction, Probability, Settings
 
 Channels = tuple[float, float, float]
-
 _MAX_VALUE = 1e30
 
 

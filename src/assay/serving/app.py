@@ -12,11 +12,11 @@ from starlette.types import ASGIApp
 from assay import __version__
 from assay.serving.auth import AccessDeniedError
 from assay.serving.auth.origin_policy import OriginPolicy
-from assay.serving.dependencies import request_context
 from assay.serving.errors import CLIENT_CLOSED_REQUEST, INTERNAL_ERROR, ApiError, ClientDisconnectedError
-from assay.serving.http_limits import SecurityHeaders
+from assay.serving.http_messages import SecurityHeaders
 from assay.serving.middleware import FastPathMiddleware, OriginMiddleware, RequestContextMiddleware
 from assay.serving.openapi import customize_openapi
+from assay.serving.request_context import request_context
 from assay.serving.results import json_bytes
 from assay.serving.routes_classify import CLASSIFY_PATH, classify, classify_routes
 from assay.serving.routes_management import UNAUTHENTICATED_PATHS, admin_routes, status_routes

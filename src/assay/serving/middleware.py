@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from assay.serving.auth import AccessDeniedError
 from assay.serving.auth.origin_policy import OriginPolicy
 from assay.serving.errors import CLIENT_CLOSED_REQUEST
-from assay.serving.http_limits import Headers, SecurityHeaders, join_headers, parse_length
+from assay.serving.http_messages import Headers, SecurityHeaders, join_headers, parse_length
 from assay.serving.request_context import RequestContext, accept_request_id, is_classification
 from assay.serving.service import Service
 from assay.serving.telemetry import RequestRejected, TelemetrySink

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from assay.serving.errors import ApiError
-from assay.serving.http_limits import parse_length
+from assay.serving.http_messages import parse_length
 from assay.serving.results import ClassificationResult
 
 PIXELS, FILES = "images", "photos"

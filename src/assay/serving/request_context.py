@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from starlette.requests import Request
 from starlette.types import Receive
 
 from assay.serving.auth import ANONYMOUS, Authorization, Client
@@ -98,6 +99,14 @@ class RequestContext:
             )
             for outcome in self.outcomes or [ImageOutcome()]
         ]
+
+
+def request_context(request: Request) -> RequestContext:
+    """Return the context that the middleware has created for a request."""
+    context = request.scope["context"]
+    if not isinstance(context, RequestContext):
+        raise TypeError("the application is not wrapped in RequestContextMiddleware")
+    return context
 
 
 @asynccontextmanager

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from assay.serving.auth.authenticator import content_digest
-from assay.serving.dependencies import authorize, read_images, request_context
 from assay.serving.errors import TOO_LARGE, ApiError
 from assay.serving.model_registry import ServedModel
 from assay.serving.multipart import Upload, UploadLimits
@@ -19,7 +18,9 @@ from assay.serving.openapi import (
     multipart_request_body,
     success_response,
 )
-from assay.serving.request_context import RequestContext, cancel_on_disconnect
+from assay.serving.request_authorization import authorize
+from assay.serving.request_body import read_images
+from assay.serving.request_context import RequestContext, cancel_on_disconnect, request_context
 from assay.serving.results import detail_fields, json_response, response_fields
 from assay.serving.service import Service, TimedResult
 

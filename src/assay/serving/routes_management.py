@@ -6,10 +6,10 @@
 from fastapi import APIRouter, Request, Response
 
 from assay.core.errors import AssayError
-from assay.serving.dependencies import authorize
 from assay.serving.errors import ApiError
 from assay.serving.model_registry import ServedModel
 from assay.serving.openapi import GUARDED_ERRORS, OPEN_ERRORS, error_responses, success_response
+from assay.serving.request_authorization import authorize
 from assay.serving.results import json_response
 from assay.serving.service import Service
 

@@ -7,14 +7,15 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from assay import __version__
-from assay.serving.dependencies import authorize, read_body, request_context
 from assay.serving.errors import TOO_LARGE, ApiError, UploadError
-from assay.serving.http_limits import parse_length
+from assay.serving.http_messages import parse_length
 from assay.serving.model_registry import ServedModel
 from assay.serving.multipart import Upload
 from assay.serving.open_inference import InferRequest, build_response, model_metadata, parse_request
 from assay.serving.openapi import CLASSIFY_ERRORS, error_responses, json_request_body, success_response
-from assay.serving.request_context import RequestContext, cancel_on_disconnect
+from assay.serving.request_authorization import authorize
+from assay.serving.request_body import read_body
+from assay.serving.request_context import RequestContext, cancel_on_disconnect, request_context
 from assay.serving.results import ClassificationResult, json_response
 from assay.serving.service import Service
 

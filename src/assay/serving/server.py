@@ -15,7 +15,8 @@ from assay.core.errors import AssayError
 from assay.serving.auth.client_ip import parse_networks
 from assay.serving.connection_limits import ConnectionLimiter, RequestScheduler, raise_file_limit
 from assay.serving.service import Service
-from assay.serving.sockets import BACKLOG, tls_context_factory
+from assay.serving.sockets import BACKLOG
+from assay.serving.tls import tls_context_factory
 from assay.serving.uvicorn_overrides import GracefulServer, LimitedHttpProtocol
 
 _LOG = logging.getLogger("assay.serving")

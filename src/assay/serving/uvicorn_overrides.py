@@ -22,15 +22,8 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from assay.serving.connection_limits import ConnectionLimiter, RequestScheduler
-from assay.serving.http_limits import (
-    MAX_TARGET,
-    CoalescingTransport,
-    LimitExceededError,
-    MessageLimits,
-    error_message,
-    head_without_upgrade,
-    parse_length,
-)
+from assay.serving.http_limits import MAX_TARGET, LimitExceededError, MessageLimits
+from assay.serving.http_messages import CoalescingTransport, error_message, head_without_upgrade, parse_length
 from assay.serving.sockets import accept_waiting
 
 _LOG = logging.getLogger("assay.serving")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from assay.core.errors import UsageError
-from assay.serving.web.label_store import suspect_candidates, uncertain_candidates
+from assay.serving.web.label_candidates import suspect_candidates, uncertain_candidates
 
 _HEAD = "path,label,confidence,request_id,timestamp,model,model_version\n"
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from assay.core.errors import UsageError
 from assay.data import read_manifest
-from assay.serving.web.label_store import LabelCandidate, LabelStore
+from assay.serving.web.label_candidates import LabelCandidate
+from assay.serving.web.label_store import LabelStore
 
 
 def _photo(folder: Path, name: str, *, fleeting: bool = False) -> LabelCandidate:

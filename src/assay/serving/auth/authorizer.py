@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from assay.serving.auth import ANONYMOUS, AccessDeniedError, Authorization, AuthRequest, Client
 from assay.serving.auth.authenticator import Authenticator, AuthThrottle, unauthorized
-from assay.serving.auth.client_ip import CountryFilter, client_address, client_subnet, parse_address, parse_networks
+from assay.serving.auth.client_ip import client_address, client_subnet, parse_address, parse_networks
+from assay.serving.auth.country_filter import CountryFilter
 from assay.serving.auth.keys import KEYS_FILE, ReloadingFile, read_api_keys
 from assay.serving.auth.master_keys import MASTER_KEYS_FILE, read_master_keys
 from assay.serving.auth.nonces import NONCES_FILE, FileNonceStore, MemoryNonceStore, NonceStore, RedisNonceStore

@@ -12,8 +12,8 @@ from importlib import resources
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from assay.core.errors import AssayError
-from assay.serving.dependencies import authorize
 from assay.serving.errors import ApiError
+from assay.serving.request_authorization import authorize
 from assay.serving.routes_classify import ModelName
 from assay.serving.service import Service
 from assay.serving.web.relabel_routes import relabel_routes

@@ -10,17 +10,13 @@ from PIL import Image
 from assay.core.errors import AssayError
 from assay.inference import Failure
 from assay.inference.inputs import read_thumbnail
-from assay.serving.dependencies import authorize, read_body
 from assay.serving.errors import ApiError
+from assay.serving.request_authorization import authorize
+from assay.serving.request_body import read_body
 from assay.serving.results import json_bytes
 from assay.serving.service import Service
-from assay.serving.web.label_store import (
-    LABELS_FILE,
-    LabelCandidate,
-    LabelStore,
-    suspect_candidates,
-    uncertain_candidates,
-)
+from assay.serving.web.label_candidates import LabelCandidate, suspect_candidates, uncertain_candidates
+from assay.serving.web.label_store import LABELS_FILE, LabelStore
 
 _MAX_BODY_BYTES = 4096
 _MAX_PREVIEW_SIDE = 1024

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from assay.serving.auth import AccessDeniedError
-from assay.serving.auth.client_ip import CountryFilter, load_country_lookup
+from assay.serving.auth.country_filter import CountryFilter, load_country_lookup
 from assay.serving.auth.settings import CountrySettings
 
 _TABLE = {"198.51.100.1": "DE", "198.51.100.2": "US"}

@@ -13,7 +13,7 @@ from uvicorn import Config
 
 from assay.core.errors import UsageError
 from assay.serving.settings import TlsSettings
-from assay.serving.sockets import TlsContextFactory, tls_context_factory
+from assay.serving.tls import TlsContextFactory, tls_context_factory
 
 
 def _certificate(folder: Path, stem: str) -> tuple[Path, Path]:

@@ -1,50 +1,15 @@
-"""Authorize a request and read its body within limits of size, memory and time."""
+"""Read the body of a request within limits of size, memory and time."""
 
 import asyncio
 from collections.abc import Callable
 
 from starlette.requests import Request
 
-from assay.serving.auth import AccessDeniedError, AuthRequest
-from assay.serving.errors import (
-    TOO_LARGE,
-    UPLOAD_TIMEOUT,
-    ClientDisconnectedError,
-    UploadError,
-    unsupported_encoding,
-)
-from assay.serving.http_limits import parse_length
+from assay.serving.errors import TOO_LARGE, UPLOAD_TIMEOUT, ClientDisconnectedError, UploadError, unsupported_encoding
+from assay.serving.http_messages import parse_length
 from assay.serving.multipart import MultipartForm, Upload, UploadLimits, parse_boundary
-from assay.serving.request_context import RequestContext
+from assay.serving.request_context import request_context
 from assay.serving.service import Service
-
-
-def request_context(request: Request) -> RequestContext:
-    """Return the context that the middleware has created for a request."""
-    context = request.scope["context"]
-    if not isinstance(context, RequestContext):
-        raise TypeError("the application is not wrapped in RequestContextMiddleware")
-    return context
-
-
-async def authorize(service: Service, request: Request, scope: str) -> RequestContext:
-    """Authorize a request by its headers; raise `AccessDeniedError` if the client may not make it."""
-    context = request_context(request)
-    peer = request.client.host if request.client is not None else ""
-    query = request.scope.get("query_string", b"").decode("latin-1")
-    path = request.scope["raw_path"].decode("latin-1")
-    # Clients sign the path that they see, whichever part of it a proxy has removed.
-    path = service.settings.listen.root_path + path
-    target = f"{path}?{query}" if query else path
-    try:
-        context.authorization = await service.components.authorizer.authorize(
-            AuthRequest(context.method, target, context.headers, peer, scope)
-        )
-    except AccessDeniedError as error:
-        context.client = error.client
-        raise
-    context.client = context.authorization.client
-    return context
 
 
 async def read_images(service: Service, request: Request, limits: UploadLimits) -> list[Upload]:
