@@ -267,9 +267,9 @@ def make_files(root: Path, *names: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def shots(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def photo_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Large, tall, turned by Exif, transparent, gray and CMYK; every corner has another colour."""
-    folder = tmp_path_factory.mktemp("shots")
+    folder = tmp_path_factory.mktemp("photos")
     down, across = np.mgrid[0:1:480j, 0:1:640j]
     pixels = np.stack([across, down, 1 - across * down], axis=2)
     photo = Image.fromarray((255 * pixels).astype(np.uint8))
@@ -287,7 +287,7 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def make_bundle(tiny: Recipe, shots: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def make_bundle(tiny: Recipe, photo_files: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Write a bundle of a network that nobody trained, but whose answers depend on the photo."""
 
     import torch  # noqa: PLC0415
@@ -300,7 +300,7 @@ def make_bundle(tiny: Recipe, shots: list[Path], tmp_path_factory: pytest.TempPa
     def make(*, int8: bool = True, classes: tuple[str, str] = ("left ü", "right"), **preprocess: object) -> Path:
         spec = PreprocessSpec.model_validate({"size": _SIDE, "mean": (0.5,) * 3, "std": (0.5,) * 3, **preprocess})
         look = Preprocess(spec)
-        squares = np.stack([look.read(shot.read_bytes()) for shot in shots])
+        squares = np.stack([look.read(shot.read_bytes()) for shot in photo_files])
         torch.manual_seed(0)
         network = create_classifier(tiny.net, 2, size=_SIDE).eval()
         with torch.no_grad():
@@ -308,14 +308,14 @@ def make_bundle(tiny: Recipe, shots: list[Path], tmp_path_factory: pytest.TempPa
             network.head.fc.bias -= network(torch.from_numpy(squares)).logits.mean(dim=0)
         result = Provenance(recipe=tiny.model_dump(mode="json"))
         info = BundleInfo(
-            name="shots",
+            name="photos",
             classes=classes,
             preprocess=spec,
             provenance=result,
             temperature=0.8,
             thresholds={"confidence": 0.7},
         )
-        path = tmp_path_factory.mktemp("bundle") / "shots.assay"
+        path = tmp_path_factory.mktemp("bundle") / "photos.assay"
         write_bundle(path, network, info, squares, ENGINES)
         if int8:
             bundle = Bundle.open(path)

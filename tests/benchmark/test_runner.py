@@ -53,9 +53,9 @@ def plain_processor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def labelled(shots: list[Path], tmp_path: Path) -> Path:
+def labelled(photo_files: list[Path], tmp_path: Path) -> Path:
     """Two class folders of three photos each."""
-    for place, shot in enumerate(shots):
+    for place, shot in enumerate(photo_files):
         folder = tmp_path / "photos" / ("left ü", "right")[place % 2]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / shot.name).write_bytes(shot.read_bytes())

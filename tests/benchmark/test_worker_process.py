@@ -12,8 +12,10 @@ from assay.benchmark.worker import BATCHES, MeasurementJob
 from assay.benchmark.worker_process import MeasurementError, run_measurement
 
 
-def test_a_worker_measures(int8_bundle: Path, shots: list[Path]):
-    trial = run_measurement(MeasurementJob(str(int8_bundle), "openvino", "int8", [str(shot) for shot in shots], 0.2))
+def test_a_worker_measures(int8_bundle: Path, photo_files: list[Path]):
+    trial = run_measurement(
+        MeasurementJob(str(int8_bundle), "openvino", "int8", [str(shot) for shot in photo_files], 0.2)
+    )
     assert 0 < trial.p50 <= trial.p95 <= trial.p99 < trial.startup
     assert trial.runs >= 10
     assert trial.throughput > 0
@@ -25,9 +27,9 @@ def test_a_worker_measures(int8_bundle: Path, shots: list[Path]):
     assert 20 << 20 < trial.memory <= trial.peak < 600 << 20
 
 
-def test_a_model_that_cannot_run_is_one_sentence(int8_bundle: Path, shots: list[Path]):
+def test_a_model_that_cannot_run_is_one_sentence(int8_bundle: Path, photo_files: list[Path]):
     with pytest.raises(MeasurementError, match="unknown engine 'abacus'"):
-        run_measurement(MeasurementJob(str(int8_bundle), "abacus", "fp32", [str(shots[0])], 0.1))
+        run_measurement(MeasurementJob(str(int8_bundle), "abacus", "fp32", [str(photo_files[0])], 0.1))
 
 
 def test_a_worker_that_dies_says_its_last_words(int8_bundle: Path):

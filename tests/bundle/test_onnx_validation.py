@@ -328,8 +328,8 @@ def two_weights() -> onnx.GraphProto:
 
 @pytest.mark.parametrize("graph", [circle, of_itself, late, two_nodes, two_outputs, over_a_weight, two_weights])
 def test_values_are_made_once_and_before_they_are_used(graph: Callable[[], onnx.GraphProto]) -> None:
-    assert "is made twice" in (said := refusal(model_of(graph()).SerializeToString())) or (
-        "is used before it is made" in said
+    assert "is made twice" in (message := refusal(model_of(graph()).SerializeToString())) or (
+        "is used before it is made" in message
     )
 
 

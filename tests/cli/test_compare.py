@@ -53,12 +53,12 @@ def test_the_class_can_be_chosen_and_json_holds_nothing_else(assay, results: lis
 
 
 def test_wrong_usage_is_one_sentence_and_code_2(assay, results: list[Path]):
-    for arguments, said in [
+    for arguments, message in [
         ([results[0]], "two or more"),
         ([results[0], "nowhere"], "nowhere"),
         ([*results, "--positive", "cat"], "cat"),
     ]:
         result = assay("compare", *arguments)
         assert result.code == 2
-        assert said in result.err
+        assert message in result.err
         assert result.err.count("\n") == 1

@@ -89,7 +89,7 @@ def test_the_official_test_photos_stay_the_test_of_every_fold(assay, cifar10: Pa
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["crossval"], "give the photos"),
         (["crossval", "nowhere"], "nowhere"),
@@ -99,8 +99,8 @@ def test_the_official_test_photos_stay_the_test_of_every_fold(assay, cifar10: Pa
         (["crossval", ".", "--repeats", "0"], "--repeats"),
     ],
 )
-def test_wrong_usage_is_one_sentence_and_code_2(assay, arguments: list[str], said: str):
+def test_wrong_usage_is_one_sentence_and_code_2(assay, arguments: list[str], message: str):
     result = assay(*arguments)
     assert result.code == 2
-    assert said in result.err
+    assert message in result.err
     assert result.err.count("\n") == 1

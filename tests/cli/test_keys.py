@@ -65,7 +65,7 @@ def test_a_tier_of_the_server_s_own_is_pointed_out(assay: Any):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["create"], "--client"),
         (["create", "--client", "a", "--expires", "soon"], "is not a duration"),
@@ -79,10 +79,10 @@ def test_a_tier_of_the_server_s_own_is_pointed_out(assay: Any):
     ],
     ids=lambda value: " ".join(value).encode("unicode_escape").decode() if isinstance(value, list) else "",
 )
-def test_mistakes_end_in_one_sentence(assay: Any, arguments: list[str], said: str):
+def test_mistakes_end_in_one_sentence(assay: Any, arguments: list[str], message: str):
     ended = assay("keys", *arguments)
     assert ended.code == 2
-    assert said in ended.err
+    assert message in ended.err
     assert "Traceback" not in ended.err
 
 

@@ -111,7 +111,7 @@ def test_ctrl_c_tells_how_to_go_on_and_it_does(
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "message"),
     [
         (["--json", "--out", "a.csv"], 2, "--json and --out cannot be combined"),
         (["--out", "a.xls"], 2, "a.xls has an unknown suffix: use .csv, .jsonl, .parquet"),
@@ -126,7 +126,7 @@ def test_outputs_that_cannot_be(  # noqa: PLR0917
     photos: Path,
     options: list[str],
     code: int,
-    said: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.chdir(photos)
@@ -134,7 +134,7 @@ def test_outputs_that_cannot_be(  # noqa: PLR0917
     (photos / "file").touch()
     result = assay("predict", model, ".", *options)
     assert result.code == code
-    assert said in result.err
+    assert message in result.err
     assert result.err.count("\n") == 1
 
 

@@ -24,20 +24,20 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def said(line: str, folder: Path) -> str:
+def message(line: str, folder: Path) -> str:
     """Return what a shell says to a command line."""
     return subprocess.run(["sh", "-c", line], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
 def test_a_program_that_is_not_on_the_path_is_named_by_its_place(place: Path):
     assert program_path() == ".venv/bin/assay"
-    assert said(shell_command("info", "my model.assay"), place) == ".venv/bin info my model.assay\n"
+    assert message(shell_command("info", "my model.assay"), place) == ".venv/bin info my model.assay\n"
 
 
 def test_a_program_on_the_path_is_named_alone(place: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", f"{place / '.venv/bin'}:/usr/bin:/bin")
     assert shell_command("train", "a b") == "assay train 'a b'"
-    assert said(shell_command("x"), place) == ".venv/bin x\n"
+    assert message(shell_command("x"), place) == ".venv/bin x\n"
 
 
 def test_so_is_a_link_to_it(place: Path, monkeypatch: pytest.MonkeyPatch):
@@ -49,20 +49,20 @@ def test_so_is_a_link_to_it(place: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_another_program_of_that_name_is_not_taken_for_it(place: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", f"{place / 'other'}:/usr/bin:/bin")
-    assert said(shell_command("x"), place) == ".venv/bin x\n"
+    assert message(shell_command("x"), place) == ".venv/bin x\n"
 
 
 def test_blanks_in_the_way_to_it_are_quoted(place: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "argv", [str(place / "my tools" / "assay")])
     assert program_path() == "'my tools/assay'"
-    assert said(shell_command("x"), place) == "my-tools x\n"
+    assert message(shell_command("x"), place) == "my-tools x\n"
 
 
 @pytest.mark.parametrize("here", [".venv/bin", "other", "my tools"])
 def test_it_is_found_from_other_folders(place: Path, monkeypatch: pytest.MonkeyPatch, here: str):
     monkeypatch.setattr(sys, "argv", [str(place / ".venv/bin/assay")])
     monkeypatch.chdir(place / here)
-    assert said(shell_command("x"), place / here) == ".venv/bin x\n"
+    assert message(shell_command("x"), place / here) == ".venv/bin x\n"
 
 
 def test_called_from_python_it_is_the_program_beside_it(place: Path, monkeypatch: pytest.MonkeyPatch):

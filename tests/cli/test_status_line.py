@@ -21,7 +21,7 @@ from assay.core.text_layout import display_width
 _ASSAY = Path(sys.executable).with_name("assay")
 
 
-def film(path: Path, seconds: int) -> Path:
+def video(path: Path, seconds: int) -> Path:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (64, 64))
     for _ in range(10 * seconds):
         writer.write(np.full((64, 64, 3), (20, 20, 220), np.uint8))
@@ -83,7 +83,7 @@ def screen(text: str) -> list[str]:
 
 
 def test_a_steady_scene_shows_that_it_goes_on(colour_bundle: Path, tmp_path: Path):
-    terminal = Terminal("watch", colour_bundle, film(tmp_path / "film.mp4", 3), "--no-abstain")
+    terminal = Terminal("watch", colour_bundle, video(tmp_path / "video.mp4", 3), "--no-abstain")
     assert terminal.end() == 0
     status = r"\d+ frames  \d+\.\d fps  red 0\.\d+  \d+ dropped"
     assert len(re.findall(status, terminal.text)) >= 2
@@ -97,7 +97,7 @@ def test_a_steady_scene_shows_that_it_goes_on(colour_bundle: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("way", ["q", "ctrl-c", "sigterm"])
 def test_ending_leaves_the_terminal_as_it_was(colour_bundle: Path, tmp_path: Path, way: str):
-    terminal = Terminal("watch", colour_bundle, film(tmp_path / "film.mp4", 90))
+    terminal = Terminal("watch", colour_bundle, video(tmp_path / "video.mp4", 90))
     terminal.read_until(r"\d frames  ")
     assert not termios.tcgetattr(terminal.master)[3] & termios.ICANON
     if way == "sigterm":
@@ -112,7 +112,7 @@ def test_ending_leaves_the_terminal_as_it_was(colour_bundle: Path, tmp_path: Pat
 
 def test_collecting_shows_its_counts(tmp_path: Path):
     arguments = ("--to", tmp_path / "photos", "--class", "cup", "--every", "10s")
-    terminal = Terminal("collect", film(tmp_path / "film.mp4", 30), *arguments)
+    terminal = Terminal("collect", video(tmp_path / "video.mp4", 30), *arguments)
     assert terminal.end() == 0
     assert re.search(r"\d+ frames  \d+ new", terminal.text)
     assert screen(terminal.text)[-2].startswith("cup: 3 new, 3 in total")
@@ -120,7 +120,7 @@ def test_collecting_shows_its_counts(tmp_path: Path):
 
 
 def test_other_outputs_hold_no_status(colour_bundle: Path, tmp_path: Path):
-    path = film(tmp_path / "film.mp4", 1)
+    path = video(tmp_path / "video.mp4", 1)
     ended = subprocess.run(
         [_ASSAY, "watch", colour_bundle, path], capture_output=True, check=True, stdin=subprocess.DEVNULL
     )

@@ -61,7 +61,7 @@ def test_a_finished_run_can_be_resumed_and_says_the_same(assay, run: Path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["train"], "give the photos"),
         (["train", "nowhere"], "nowhere"),
@@ -70,10 +70,10 @@ def test_a_finished_run_can_be_resumed_and_says_the_same(assay, run: Path):
         (["train", ".", "--resume", "x"], "--resume takes all settings"),
     ],
 )
-def test_wrong_usage_is_one_sentence_and_code_2(assay, arguments: list[str], said: str):
+def test_wrong_usage_is_one_sentence_and_code_2(assay, arguments: list[str], message: str):
     result = assay(*arguments)
     assert result.code == 2
-    assert said in result.err
+    assert message in result.err
     assert result.err.count("\n") == 1
     assert "Traceback" not in result.err
 
@@ -124,11 +124,11 @@ def test_what_is_no_bundle_is_refused(assay, colours: Path):
 
 def test_evaluate_prints_the_matrix_and_writes_pictures(assay, run: Path, tmp_path: Path):
     result = assay(
-        "evaluate", run / "model.assay", run / "manifest.csv", "--split", "test", "--out", tmp_path / "judged"
+        "evaluate", run / "model.assay", run / "manifest.csv", "--split", "test", "--out", tmp_path / "evaluated"
     )
     assert result.code == 0
     assert "How to read it" in result.out
-    assert (tmp_path / "judged" / "confusion_matrix.png").is_file()
+    assert (tmp_path / "evaluated" / "confusion_matrix.png").is_file()
 
 
 def test_info_is_the_card_or_json(assay, run: Path):

@@ -55,7 +55,7 @@ def test_a_list_is_shown(assay):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["variants"], "list of variants"),
         (["variants", "."], "list of variants"),
@@ -67,8 +67,8 @@ def test_a_list_is_shown(assay):
         (["variants", ".", "vehicle-animal", "--repeats", "0"], "--repeats"),
     ],
 )
-def test_wrong_usage_is_one_sentence_and_code_2(assay, arguments: list[str], said: str):
+def test_wrong_usage_is_one_sentence_and_code_2(assay, arguments: list[str], message: str):
     result = assay(*arguments)
     assert result.code == 2
-    assert said in result.err
+    assert message in result.err
     assert result.err.count("\n") == 1

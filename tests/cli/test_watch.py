@@ -17,9 +17,9 @@ def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three seconds of red, three of blue, three of red, ten frames a second."""
-    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    path = tmp_path_factory.mktemp("video") / "video.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (64, 64))
     for blue, green, red in ((20, 20, 220), (220, 20, 20), (20, 20, 220)):
         for _ in range(30):
@@ -28,8 +28,8 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_line_for_each_frame_and_the_tally_at_the_end(assay, colour_bundle: Path, film: Path):
-    ended = assay("watch", colour_bundle, film, "--every-frame", "--no-abstain")
+def test_a_line_for_each_frame_and_the_tally_at_the_end(assay, colour_bundle: Path, video: Path):
+    ended = assay("watch", colour_bundle, video, "--every-frame", "--no-abstain")
     assert ended.code == 0, ended.err
     lines = [line.split() for line in ended.out.splitlines()]
     assert [int(line[4].rstrip(":")) for line in lines] == list(range(90))
@@ -57,10 +57,10 @@ def test_a_line_for_each_change(assay, colour_bundle: Path, colours: Path, tmp_p
     assert [set(row) for row in rows] == [{"time", "frame", "label", "confidence", "probabilities"}] * 2
 
 
-def test_json_lines_and_a_table_and_a_recording(assay, colour_bundle: Path, film: Path, tmp_path: Path):
-    table, video = tmp_path / "out.csv", tmp_path / "out.avi"
-    arguments = ("--every-frame", "--json", "--csv", table, "--record", video, "--on", "blue for 1s")
-    ended = assay("watch", colour_bundle, film, *arguments)
+def test_json_lines_and_a_table_and_a_recording(assay, colour_bundle: Path, video: Path, tmp_path: Path):
+    table, recording = tmp_path / "out.csv", tmp_path / "out.avi"
+    arguments = ("--every-frame", "--json", "--csv", table, "--record", recording, "--on", "blue for 1s")
+    ended = assay("watch", colour_bundle, video, *arguments)
     assert ended.code == 0, ended.err
     rows = [json.loads(line) for line in ended.out.splitlines()]
     result = [row for row in rows if "event" not in row]
@@ -73,16 +73,16 @@ def test_json_lines_and_a_table_and_a_recording(assay, colour_bundle: Path, film
     assert 5 < event["time"] < 6.5
     with table.open(encoding="utf-8") as stream:
         assert len([*csv.DictReader(stream)]) == 90
-    capture = cv2.VideoCapture(str(video))
+    capture = cv2.VideoCapture(str(recording))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) / capture.get(cv2.CAP_PROP_FPS) == pytest.approx(8.9, abs=0.2)
     capture.release()
 
 
-def test_a_rule_starts_a_program_once_in_a_cool_down(assay, colour_bundle: Path, film: Path, tmp_path: Path):
+def test_a_rule_starts_a_program_once_in_a_cool_down(assay, colour_bundle: Path, video: Path, tmp_path: Path):
     note = tmp_path / "note"
     script = f"import os; open({str(note)!r}, 'a').write(os.environ['ASSAY_RULE'] + ';')"
     arguments = ("--on", "red>0.5", "--on", "blue>0.5 for 500ms", "--run", f'{sys.executable} -c "{script}"')
-    ended = assay("watch", colour_bundle, film, "--every-frame", "--no-abstain", *arguments)
+    ended = assay("watch", colour_bundle, video, "--every-frame", "--no-abstain", *arguments)
     assert ended.code == 0, ended.err
     assert note.read_text(encoding="utf-8") == "red>0.5;blue>0.5 for 500ms;"
     assert ended.out.count("event:") == 2
@@ -102,41 +102,41 @@ def test_a_folder_keeps_to_its_rate_only_when_it_should(assay, colour_bundle: Pa
         (("nowhere.mp4",), "does not exist"),
         (("97",), "no frames from camera 97"),
         (("97", "--every-frame"), "no frames from camera 97"),
-        (("FILM", "--on", "cow"), "has no class 'cow'"),
-        (("FILM", "--run", "true"), "needs a rule"),
-        (("FILM", "--on", "red", "--run", "/nowhere/x"), "program not found"),
-        (("FILM", "--on", "red", "--run", "'"), "No closing quotation"),
-        (("FILM", "--on", "red", "--webhook", "http://localhost:1/"), "ASSAY_WEBHOOK_KEY"),
-        (("FILM", "--on", "red", "--mqtt", "localhost"), "mqtt://host:1883/topic"),
-        (("FILM", "--smooth", "long"), "is not a duration"),
-        (("FILM", "--record", "out.gif"), "the name must end in"),
-        (("FILM", "--csv", "out.txt"), "the name must end in .csv"),
-        (("FILM", "--window"), "cannot open a window"),
+        (("VIDEO", "--on", "cow"), "has no class 'cow'"),
+        (("VIDEO", "--run", "true"), "needs a rule"),
+        (("VIDEO", "--on", "red", "--run", "/nowhere/x"), "program not found"),
+        (("VIDEO", "--on", "red", "--run", "'"), "No closing quotation"),
+        (("VIDEO", "--on", "red", "--webhook", "http://localhost:1/"), "ASSAY_WEBHOOK_KEY"),
+        (("VIDEO", "--on", "red", "--mqtt", "localhost"), "mqtt://host:1883/topic"),
+        (("VIDEO", "--smooth", "long"), "is not a duration"),
+        (("VIDEO", "--record", "out.gif"), "the name must end in"),
+        (("VIDEO", "--csv", "out.txt"), "the name must end in .csv"),
+        (("VIDEO", "--window"), "cannot open a window"),
     ],
     ids=range(13),
 )
 def test_what_cannot_be_is_said_in_a_sentence(
-    arguments: tuple[str, ...], word: str, assay, colour_bundle: Path, film: Path
+    arguments: tuple[str, ...], word: str, assay, colour_bundle: Path, video: Path
 ):
-    ended = assay("watch", colour_bundle, *(film if part == "FILM" else part for part in arguments))
+    ended = assay("watch", colour_bundle, *(video if part == "VIDEO" else part for part in arguments))
     assert ended.code in {1, 2}
     assert word in ended.err
     assert "Traceback" not in ended.err
 
 
-def test_photos_of_a_class_from_a_film_are_ready_for_training(assay, film: Path, tmp_path: Path):
+def test_photos_of_a_class_from_a_film_are_ready_for_training(assay, video: Path, tmp_path: Path):
     to = tmp_path / "photos"
-    ended = assay("collect", film, "--to", to, "--class", "red", "--every", "0.5s", "--count", "4")
+    ended = assay("collect", video, "--to", to, "--class", "red", "--every", "0.5s", "--count", "4")
     assert ended.code == 0, ended.err
     assert len([*(to / "red").glob("*.jpg")]) == 4
     assert ended.out.startswith("red: 4 new, 4 in total; 3 near-duplicates")
-    ended = assay("collect", film, "--to", to, "--class", "blue", "--count", "2", "--skip-duplicates")
+    ended = assay("collect", video, "--to", to, "--class", "blue", "--count", "2", "--skip-duplicates")
     assert ended.code == 0, ended.err
     assert f"assay train {to}" not in ended.out
 
 
-def test_several_classes_need_a_window(assay, film: Path, tmp_path: Path):
-    ended = assay("collect", film, "--to", tmp_path, "--class", "a", "--class", "b")
+def test_several_classes_need_a_window(assay, video: Path, tmp_path: Path):
+    ended = assay("collect", video, "--to", tmp_path, "--class", "a", "--class", "b")
     assert ended.code == 2
     assert "only one class can be collected at a time" in ended.err
 

@@ -42,8 +42,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         here = self.server
-        asked = self.headers.get("Range")
-        here.seen.append(asked)
+        requested = self.headers.get("Range")
+        here.seen.append(requested)
         if self.path == "/moved":
             self.answer(302, b"", {"Location": "/file"})
         elif self.path == "/elsewhere":
@@ -53,8 +53,8 @@ class Handler(BaseHTTPRequestHandler):
             self.rfile.read(1)
         elif self.path != "/file":
             self.answer(404, b"no such file", {})
-        elif asked and here.ranges and (not here.minds_if_range or self.headers["If-Range"] == here.etag):
-            start = int(asked.removeprefix("bytes=").rstrip("-"))
+        elif requested and here.ranges and (not here.minds_if_range or self.headers["If-Range"] == here.etag):
+            start = int(requested.removeprefix("bytes=").rstrip("-"))
             if start >= len(here.body):
                 self.answer(416, b"", {"Content-Range": f"bytes */{len(here.body)}"})
             else:

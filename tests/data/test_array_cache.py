@@ -1,3 +1,5 @@
+"""The caches of decoded pixels and embeddings."""
+
 import os
 import pickle
 from collections.abc import Callable
@@ -33,7 +35,7 @@ def aged(folder: Path) -> None:
         os.utime(path, (path.stat().st_atime - 3600, path.stat().st_mtime - 3600))
 
 
-def test_the_same_photos_and_settings_share_a_file(tmp_path: Path) -> None:
+def test_same_images_and_settings_share_a_file(tmp_path: Path) -> None:
     PixelCache(digests(5), tmp_path).open(SPEC).put(digests(1)[0], SQUARE)
     again = PixelCache([*reversed(digests(5)), digests(1)[0], None], tmp_path).open(SPEC)
     assert again.get(digests(1)[0]) is not None
@@ -52,20 +54,20 @@ def test_the_same_photos_and_settings_share_a_file(tmp_path: Path) -> None:
         {"fill": (0, 0, 0)},
     ],
 )
-def test_other_settings_have_their_own_pixels(tmp_path: Path, change: dict[str, object]) -> None:
+def test_different_settings_are_cached_separately(tmp_path: Path, change: dict[str, object]) -> None:
     kept = PixelCache(digests(2), tmp_path)
     kept.open(SPEC).put(digests(1)[0], SQUARE)
     assert kept.open(SPEC.model_copy(update=change)).get(digests(1)[0]) is None
 
 
-def test_other_versions_of_the_decoders_have_their_own_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_different_decoder_versions_are_cached_separately(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = PixelCache(digests(2), tmp_path)
     kept.open(SPEC).put(digests(1)[0], SQUARE)
     monkeypatch.setattr(array_cache.PIL, "__version__", "99")
     assert kept.open(SPEC).get(digests(1)[0]) is None
 
 
-def test_the_longest_unused_go_first(tmp_path: Path) -> None:
+def test_least_recently_used_files_are_removed_first(tmp_path: Path) -> None:
     limit = 2 * store_file_size(10, BYTES)
     first, second, third = (PixelCache(digests(10, first), tmp_path, limit) for first in (0, 10, 20))
     first.open(SPEC).close()
@@ -83,7 +85,7 @@ def test_the_longest_unused_go_first(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in files(tmp_path)) <= limit
 
 
-def test_a_file_in_use_stays_and_the_other_gets_what_is_left(tmp_path: Path) -> None:
+def test_file_in_use_is_kept_and_the_other_gets_the_rest(tmp_path: Path) -> None:
     limit = store_file_size(14, BYTES)
     held = PixelCache(digests(10), tmp_path, limit).open(SPEC)
     held.put(digests(1)[0], SQUARE)
@@ -96,7 +98,7 @@ def test_a_file_in_use_stays_and_the_other_gets_what_is_left(tmp_path: Path) -> 
     assert all(digest in room for digest in digests(10, 10))
 
 
-def test_too_little_room_keeps_the_first_photos_every_time(tmp_path: Path) -> None:
+def test_with_too_little_space_the_first_images_are_cached(tmp_path: Path) -> None:
     limit = store_file_size(40, BYTES)
     for _ in range(2):
         slots = PixelCache(digests(100), tmp_path, limit).open(SPEC)
@@ -106,7 +108,7 @@ def test_too_little_room_keeps_the_first_photos_every_time(tmp_path: Path) -> No
     assert sum(path.stat().st_size for path in files(tmp_path)) <= limit
 
 
-def test_no_room_no_photos_or_no_folder_means_no_cache(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_cache_without_space_images_or_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
     for kept in (
         PixelCache(digests(3), tmp_path, 0),
@@ -119,7 +121,7 @@ def test_no_room_no_photos_or_no_folder_means_no_cache(tmp_path: Path, caplog: p
     assert "pixels are not kept in" in caplog.text
 
 
-def test_a_file_of_another_length_is_made_anew(tmp_path: Path) -> None:
+def test_file_of_wrong_length_is_recreated(tmp_path: Path) -> None:
     kept = PixelCache(digests(3), tmp_path)
     kept.open(SPEC).close()
     files(tmp_path)[0].write_bytes(b"short")
@@ -128,7 +130,7 @@ def test_a_file_of_another_length_is_made_anew(tmp_path: Path) -> None:
     assert slots.get(digests(1)[0]) is not None
 
 
-def test_photos_that_data_sets_share_are_found_in_either(tmp_path: Path) -> None:
+def test_images_shared_by_data_sets_are_found(tmp_path: Path) -> None:
     first = PixelCache(digests(5), tmp_path).open(SPEC)
     for digest in digests(5):
         first.put(digest, SQUARE)
@@ -144,7 +146,7 @@ def test_photos_that_data_sets_share_are_found_in_either(tmp_path: Path) -> None
     assert (again.get(digests(2)[1]) == SQUARE).all()
 
 
-def test_damaged_files_of_others_are_passed_over(tmp_path: Path) -> None:
+def test_damaged_files_are_skipped(tmp_path: Path) -> None:
     first = PixelCache(digests(5), tmp_path).open(SPEC)
     first.put(digests(5)[4], SQUARE)
     first.close()
@@ -162,7 +164,7 @@ def test_default_limit_is_a_share_of_the_free_disk(tmp_path: Path, monkeypatch: 
     assert sum(digest in slots for digest in digests(10)) <= 3
 
 
-def test_clear_gives_everything_back(tmp_path: Path) -> None:
+def test_clear_removes_everything(tmp_path: Path) -> None:
     slots = PixelCache(digests(3), tmp_path).open(SPEC)
     slots.put(digests(1)[0], SQUARE)
     assert clear_array_caches(tmp_path) > 0
@@ -171,7 +173,7 @@ def test_clear_gives_everything_back(tmp_path: Path) -> None:
     assert slots.get(digests(1)[0]) is not None
 
 
-def test_embeddings_are_kept_by_what_they_depend_on(tmp_path: Path) -> None:
+def test_embeddings_are_keyed_by_everything_they_depend_on(tmp_path: Path) -> None:
     row = np.linspace(-1, 1, 7, dtype=np.float32)
     cache = EmbeddingCache(digests(4), tmp_path)
     cache.open({"backbone": "a"}, 7).put(digests(4)[2], row)
@@ -182,7 +184,7 @@ def test_embeddings_are_kept_by_what_they_depend_on(tmp_path: Path) -> None:
     assert cache.open({"backbone": "b"}, 7).get(digests(4)[2]) is None
 
 
-def test_embeddings_are_bounded_apart_from_pixels_and_cleared_with_them(tmp_path: Path) -> None:
+def test_embeddings_have_their_own_limit_and_are_cleared_too(tmp_path: Path) -> None:
     pixels = PixelCache(digests(3), tmp_path)
     pixels.open(SPEC).put(digests(1)[0], SQUARE)
     limit = store_file_size(10, 28)
@@ -227,7 +229,7 @@ def test_pixels_are_those_of_the_preprocessing(photos: Dataset, kept: PixelCache
         plain[6]
 
 
-def test_the_second_epoch_opens_no_photo(photos: Dataset, kept: PixelCache) -> None:
+def test_second_epoch_opens_no_file(photos: Dataset, kept: PixelCache) -> None:
     pixels = PreprocessedImages(photos.samples, PREPROCESS, kept)
     first = [pixels[index].copy() for index in range(len(pixels))]
     remove(photos)
@@ -235,7 +237,7 @@ def test_the_second_epoch_opens_no_photo(photos: Dataset, kept: PixelCache) -> N
         np.testing.assert_array_equal([again[index] for index in range(6)], first)
 
 
-def test_parts_and_folds_share_what_is_kept(photos: Dataset, kept: PixelCache) -> None:
+def test_splits_and_folds_share_the_cache(photos: Dataset, kept: PixelCache) -> None:
     train = PreprocessedImages(photos.samples[:4], PREPROCESS, kept)
     pixels = [train[index] for index in range(4)]
     remove(photos)
@@ -244,12 +246,12 @@ def test_parts_and_folds_share_what_is_kept(photos: Dataset, kept: PixelCache) -
         PreprocessedImages(photos.samples[3:], PREPROCESS, kept)[1]
 
 
-def test_a_larger_canvas_has_its_own_pixels(photos: Dataset, kept: PixelCache) -> None:
+def test_larger_input_scale_is_cached_separately(photos: Dataset, kept: PixelCache) -> None:
     assert PreprocessedImages(photos.samples, PREPROCESS, kept)[0].shape == (16, 16, 3)
     assert PreprocessedImages(photos.samples, PREPROCESS.scaled(1.25), kept)[0].shape == (20, 20, 3)
 
 
-def test_a_photo_replaced_since_it_was_scanned_is_not_kept(photos: Dataset, kept: PixelCache) -> None:
+def test_image_changed_since_the_scan_is_not_cached(photos: Dataset, kept: PixelCache) -> None:
     first, second = photos.samples[:2]
     first.path.write_bytes(second.read())
     pixels = PreprocessedImages(photos.samples, PREPROCESS, kept)
@@ -259,7 +261,7 @@ def test_a_photo_replaced_since_it_was_scanned_is_not_kept(photos: Dataset, kept
         pixels[0]
 
 
-def test_photos_without_a_digest_are_read_every_time(photos: Dataset, kept: PixelCache) -> None:
+def test_images_without_a_digest_are_not_cached(photos: Dataset, kept: PixelCache) -> None:
     sample = replace(photos.samples[0], digest=None)
     pixels = PreprocessedImages([sample], PREPROCESS, kept)
     np.testing.assert_array_equal(pixels[0], PREPROCESS.read(sample.read()))
@@ -268,7 +270,7 @@ def test_photos_without_a_digest_are_read_every_time(photos: Dataset, kept: Pixe
         pixels[0]
 
 
-def test_a_photo_damaged_since_it_was_scanned_is_named(photos: Dataset) -> None:
+def test_image_damaged_since_the_scan_is_named(photos: Dataset) -> None:
     photos.samples[0].path.write_bytes(photos.samples[0].read()[:-3])
     with pytest.raises(AssayError, match=r"a/000.jpg can no longer be read as a photo: damaged: truncated"):
         PreprocessedImages(photos.samples, PREPROCESS)[0]

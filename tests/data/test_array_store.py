@@ -1,3 +1,5 @@
+"""The memory-mapped file of fixed-size records behind the caches."""
+
 import os
 import pickle
 import subprocess
@@ -38,7 +40,7 @@ def open_slots(path: Path) -> ArrayStore:
     return ArrayStore(path, PLACES, len(DIGESTS), (SIZE, SIZE, 3))
 
 
-def test_what_is_put_is_got_by_every_reader(path: Path) -> None:
+def test_written_records_are_visible_to_all_readers(path: Path) -> None:
     writer, reader = open_slots(path), open_slots(path)
     assert reader.get(DIGESTS[3]) is None
     writer.put(DIGESTS[3], square(3))
@@ -50,14 +52,14 @@ def test_what_is_put_is_got_by_every_reader(path: Path) -> None:
         assert slots.get(DIGESTS[2]) is None
 
 
-def test_black_pixels_are_told_from_an_empty_slot(path: Path) -> None:
+def test_black_pixels_differ_from_an_empty_slot(path: Path) -> None:
     slots = open_slots(path)
     slots.put(DIGESTS[0], np.zeros((SIZE, SIZE, 3), np.uint8))
     assert slots.get(DIGESTS[0]) is not None
     assert slots.get(DIGESTS[1]) is None
 
 
-def test_unknown_photos_have_no_slot(path: Path) -> None:
+def test_unknown_digests_have_no_slot(path: Path) -> None:
     slots = open_slots(path)
     slots.put("f" * 64, square(0))
     assert "f" * 64 not in slots
@@ -66,7 +68,7 @@ def test_unknown_photos_have_no_slot(path: Path) -> None:
 
 
 @pytest.mark.parametrize("offset", [0, BYTES // 2, BYTES - 1])
-def test_damaged_pixels_are_never_used(path: Path, offset: int) -> None:
+def test_damaged_records_are_never_used(path: Path, offset: int) -> None:
     slots = open_slots(path)
     for place, digest in enumerate(DIGESTS):
         slots.put(digest, square(place))
@@ -80,7 +82,7 @@ def test_damaged_pixels_are_never_used(path: Path, offset: int) -> None:
     assert slots.get(DIGESTS[5]) is not None
 
 
-def test_pixels_without_their_record_are_not_there(path: Path) -> None:
+def test_pixels_without_a_checksum_are_missing(path: Path) -> None:
     # As after a kill between the two writes.
     slots = open_slots(path)
     slots.put(DIGESTS[1], square(1))
@@ -90,7 +92,7 @@ def test_pixels_without_their_record_are_not_there(path: Path) -> None:
     assert slots.get(DIGESTS[1]) is None
 
 
-def test_a_file_that_is_gone_or_short_is_not_used(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_or_truncated_file_is_not_used(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     os.truncate(path, 100)
     short = open_slots(path)
     path.unlink()
@@ -102,14 +104,14 @@ def test_a_file_that_is_gone_or_short_is_not_used(path: Path, caplog: pytest.Log
     assert "is not used" in caplog.text
 
 
-def test_a_removed_file_serves_those_who_have_it_open(path: Path) -> None:
+def test_removed_file_stays_usable_while_open(path: Path) -> None:
     slots = open_slots(path).opened()
     path.unlink()
     slots.put(DIGESTS[0], square(0))
     assert slots.get(DIGESTS[0]) is not None
 
 
-def test_pixels_outlive_the_file(path: Path) -> None:
+def test_pixels_stay_valid_after_close(path: Path) -> None:
     slots = open_slots(path)
     slots.put(DIGESTS[0], square(0))
     kept = slots.get(DIGESTS[0])
@@ -121,7 +123,7 @@ def test_pixels_outlive_the_file(path: Path) -> None:
     assert not is_in_use(path)
 
 
-def test_a_file_is_in_use_while_open(path: Path) -> None:
+def test_file_is_in_use_while_open(path: Path) -> None:
     assert not is_in_use(path)
     slots = open_slots(path).opened()
     assert is_in_use(path)
@@ -129,7 +131,7 @@ def test_a_file_is_in_use_while_open(path: Path) -> None:
     assert not is_in_use(path)
 
 
-def test_a_copy_by_pickle_opens_the_file_itself(path: Path) -> None:
+def test_unpickled_copy_opens_the_file(path: Path) -> None:
     slots = open_slots(path)
     slots.put(DIGESTS[0], square(0))
     copy = pickle.loads(pickle.dumps(slots))  # noqa: S301 - our own
@@ -145,7 +147,7 @@ for digest, square in squares.items():
 """
 
 
-def test_processes_fill_the_same_slots_at_once(path: Path) -> None:
+def test_processes_write_the_same_slots_concurrently(path: Path) -> None:
     slots = open_slots(path).opened()
     squares = {digest: square(place) for digest, place in PLACES.items()}
     workers = [subprocess.Popen([sys.executable, "-c", FILL], stdin=subprocess.PIPE) for _ in range(3)]
@@ -158,7 +160,7 @@ def test_processes_fill_the_same_slots_at_once(path: Path) -> None:
         np.testing.assert_array_equal(slots.get(digest), expected)
 
 
-def test_a_fork_shares_the_file(path: Path) -> None:
+def test_forked_process_shares_the_file(path: Path) -> None:
     slots = open_slots(path).opened()
     child = os.fork()
     if child == 0:
@@ -175,7 +177,7 @@ def test_sizes_and_counts_agree(count: int, slot_bytes: int) -> None:
     assert slots_that_fit(size, slot_bytes) <= count <= slots_that_fit(size + 4096, slot_bytes) + 1
 
 
-def test_the_number_of_slots_is_read_from_the_length(tmp_path: Path) -> None:
+def test_number_of_slots_follows_from_the_length(tmp_path: Path) -> None:
     for count in (1, 511, 512, 513, 3000):
         create_store_file(tmp_path / "n.pixels", DIGESTS[:1] * count, 192)
         assert count_slots(tmp_path / "n.pixels", 192) == count
@@ -183,6 +185,6 @@ def test_the_number_of_slots_is_read_from_the_length(tmp_path: Path) -> None:
     assert count_slots(tmp_path / "n.pixels", 192) == 0
 
 
-def test_empty_slots_take_no_disk(tmp_path: Path) -> None:
+def test_empty_slots_take_no_disk_space(tmp_path: Path) -> None:
     create_store_file(tmp_path / "large.pixels", DIGESTS[:1] * 1000, 150528)
     assert (tmp_path / "large.pixels").stat().st_blocks * 512 < 1_000_000

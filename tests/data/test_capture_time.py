@@ -1,3 +1,5 @@
+"""Capture times from file names and Exif data, and frame numbers of videos."""
+
 import io
 
 import pytest
@@ -23,7 +25,7 @@ _NOON = 1704110462.0  # 2024-01-01 12:01:02
         ("17152797455531.jpg", None),
     ],
 )
-def test_times_in_names(name: str, seconds: float | None) -> None:
+def test_capture_times_in_file_names(name: str, seconds: float | None) -> None:
     assert filename_time(name) == (None if seconds is None else pytest.approx(seconds))
 
 
@@ -38,12 +40,12 @@ def test_times_in_names(name: str, seconds: float | None) -> None:
         ("frame.jpg", None),
     ],
 )
-def test_frames_only_where_a_name_speaks_of_films(name: str, frame: FramePosition | None) -> None:
+def test_frame_numbers_need_a_video_name(name: str, frame: FramePosition | None) -> None:
     assert parse_frame(name) == frame
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_exif_time(kind: str) -> None:
+def test_exif_capture_time(kind: str) -> None:
     exif = Image.Exif()
     exif[0x010F] = "a camera"
     exif.get_ifd(0x8769)[0x9003] = "2024:01:01 12:01:02"
@@ -54,7 +56,7 @@ def test_exif_time(kind: str) -> None:
     assert exif_time(data.getvalue()) == pytest.approx(_NOON + 0.25)
 
 
-def test_no_exif_or_damaged_exif_is_no_time() -> None:
+def test_missing_or_damaged_exif_has_no_time() -> None:
     data = io.BytesIO()
     Image.new("RGB", (8, 8)).save(data, "JPEG")
 

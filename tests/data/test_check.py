@@ -1,3 +1,5 @@
+"""The data audit `assay check`."""
+
 import io
 import json
 import os
@@ -43,7 +45,7 @@ def _ids(report: CheckReport, kind: FindingKind) -> list[str]:
     return [] if finding is None else [entry.id for group in finding.groups for entry in group.photos]
 
 
-def test_sound_data_has_no_findings(data: Path) -> None:
+def test_valid_data_has_no_findings(data: Path) -> None:
     report = _check(data)
 
     assert report.findings == ()
@@ -51,7 +53,7 @@ def test_sound_data_has_no_findings(data: Path) -> None:
     assert report.failures(["note"]) == ()
 
 
-def test_unreadable_and_truncated(data: Path) -> None:
+def test_unreadable_and_truncated_files(data: Path) -> None:
     (data / "a/none.jpg").write_bytes(b"")
     whole = io.BytesIO()
     _photo(50).save(whole, "JPEG")
@@ -68,7 +70,7 @@ def test_unreadable_and_truncated(data: Path) -> None:
     assert report.photos == 16
 
 
-def test_the_name_that_lies(data: Path) -> None:
+def test_wrong_file_extensions(data: Path) -> None:
     _save(_photo(60), data / "a/really.jpg", "WEBP")
     _save(_photo(61), data / "a/unknown.data", "PNG")
 
@@ -84,7 +86,7 @@ def test_identical_files(data: Path) -> None:
     assert report.groups == (frozenset({"a/00.png", "a/again.png"}),)
 
 
-def test_one_picture_under_two_labels(data: Path) -> None:
+def test_label_conflicts(data: Path) -> None:
     _save(Image.open(data / "a/03.png").crop((3, 2, 158, 119)), data / "b/new.jpg", "JPEG", quality=80)
     report = _check(data)
 
@@ -103,7 +105,7 @@ def test_a_mapping_settles_conflicts(data: Path) -> None:
     assert report.classes == {"ab": 17, "c": 1}
 
 
-def test_leaks_between_ready_made_parts(data: Path) -> None:
+def test_leaks_between_existing_splits(data: Path) -> None:
     for part in ("train", "test"):
         shutil.copytree(data, data.parent / "parts" / part)
     for path in (data.parent / "parts/test").rglob("*.png"):
@@ -115,7 +117,7 @@ def test_leaks_between_ready_made_parts(data: Path) -> None:
     assert report.splits == {"train": 16, "test": 16}
 
 
-def test_light_and_focus(data: Path) -> None:
+def test_dark_and_blurred_images(data: Path) -> None:
     _save(Image.new("RGB", (160, 120), (250, 250, 250)), data / "a/blank.png")
     _save(Image.eval(_photo(80), lambda value: value // 8), data / "a/dark.png")
     _save(_photo(81, 10, 8).resize((320, 240), Image.Resampling.BICUBIC), data / "a/blurred.png")
@@ -126,7 +128,7 @@ def test_light_and_focus(data: Path) -> None:
     assert "a/blank.png" not in _ids(report, FindingKind.plain)
 
 
-def test_blurred_photos_among_sharp_ones(bottles: Path, tmp_path: Path) -> None:
+def test_blurred_images_among_sharp_ones(bottles: Path, tmp_path: Path) -> None:
     sources = sorted(bottles.rglob("*.jpg"))
     for path in sources:
         (tmp_path / "data" / path.parent.name).mkdir(parents=True, exist_ok=True)
@@ -138,7 +140,7 @@ def test_blurred_photos_among_sharp_ones(bottles: Path, tmp_path: Path) -> None:
     assert _ids(_check(tmp_path / "data"), FindingKind.blurred) == ["open/blurred.jpg"]
 
 
-def test_shapes_modes_and_rotation(data: Path) -> None:
+def test_aspect_ratios_modes_and_rotation(data: Path) -> None:
     _save(_photo(90, 800, 100), data / "a/long.png")
     _save(_photo(91, 1600, 1200), data / "a/huge.png")
     _save(_photo(92).convert("CMYK"), data / "a/cmyk.jpg", "JPEG")
@@ -153,7 +155,7 @@ def test_shapes_modes_and_rotation(data: Path) -> None:
     assert _ids(report, FindingKind.rotated) == ["a/turned.jpg"]
 
 
-def test_classes(data: Path) -> None:
+def test_small_and_imbalanced_classes(data: Path) -> None:
     _save(_photo(95), data / "rare/1.png")
     for seed in range(200, 210):
         _save(_photo(seed), data / "a" / f"{seed}.png")
@@ -168,7 +170,7 @@ def test_classes(data: Path) -> None:
     assert report.classes == {"a": 18, "b": 8, "none": 0, "rare": 1}
 
 
-def test_the_second_check_says_the_same(data: Path) -> None:
+def test_second_check_gives_the_same_result(data: Path) -> None:
     shutil.copy(data / "a/00.png", data / "b/again.png")
 
     assert _check(data).to_dict() == _check(data).to_dict()
@@ -207,7 +209,7 @@ def test_fail_on() -> None:
         parse_fail_on(["eror"])
 
 
-def test_the_button_cells(button_cells: Path, tmp_path: Path) -> None:
+def test_check_of_the_button_cells(button_cells: Path, tmp_path: Path) -> None:
     report = check(button_cells, cache=tmp_path)
 
     identical = report.of(FindingKind.identical)
@@ -217,14 +219,14 @@ def test_the_button_cells(button_cells: Path, tmp_path: Path) -> None:
     assert report.of(FindingKind.small_class) is not None
 
 
-def test_a_name_that_is_no_text_is_to_be_renamed(data: Path) -> None:
+def test_undecodable_file_names_are_reported(data: Path) -> None:
     (data / "a/00.png").rename(data / "a" / os.fsdecode(b"caf\xe9.png"))
     finding = _check(data).of(FindingKind.unreadable)
     assert finding is not None
     assert finding.advice == "Rename files whose names are not valid Unicode. --write leaves them out."
 
 
-def test_paths_that_lead_nowhere_are_to_be_corrected(data: Path) -> None:
+def test_missing_paths_are_reported(data: Path) -> None:
     table = data / "table.csv"
     table.write_text("path,label\na/00.png,a\nnowhere/01.png,b\nb/08.png,b\n", encoding="utf-8")
     finding = _check(table).of(FindingKind.unreadable)

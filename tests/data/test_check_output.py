@@ -1,3 +1,5 @@
+"""The output of `assay check`: summary and page."""
+
 import re
 import shutil
 from html.parser import HTMLParser
@@ -47,11 +49,11 @@ def test_summary_names_everything_once(report: CheckReport) -> None:
     assert "a/broken.jpg (damaged: " in text
 
 
-def test_summary_of_sound_data() -> None:
+def test_summary_of_valid_data() -> None:
     assert "Nothing found" in format_check_summary(CheckReport(Path(), 0, {}, {}, ()))
 
 
-def test_the_page_is_self_contained_and_shows_every_group(report: CheckReport, tmp_path: Path) -> None:
+def test_page_is_self_contained_and_shows_every_group(report: CheckReport, tmp_path: Path) -> None:
     path = tmp_path / "check.html"
     write_check_page(report, path)
     text = path.read_text(encoding="utf-8")
@@ -65,7 +67,7 @@ def test_the_page_is_self_contained_and_shows_every_group(report: CheckReport, t
     assert "<b>/again.png" not in text
 
 
-def test_the_page_is_bounded(report: CheckReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_size_of_the_page_is_bounded(report: CheckReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check_output, "MAX_THUMBNAILS", 1)
     write_check_page(report, tmp_path / "check.html")
     text = (tmp_path / "check.html").read_text(encoding="utf-8")
@@ -74,7 +76,7 @@ def test_the_page_is_bounded(report: CheckReport, tmp_path: Path, monkeypatch: p
     assert "more are not shown here" in text
 
 
-def test_a_photo_that_has_gone_since_is_named_alone(report: CheckReport, tmp_path: Path) -> None:
+def test_image_deleted_since_the_check_is_shown_by_name(report: CheckReport, tmp_path: Path) -> None:
     (report.root / "a/0.png").unlink()
     write_check_page(report, tmp_path / "check.html")
 

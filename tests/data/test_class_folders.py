@@ -1,4 +1,4 @@
-"""Whether the folders of a data set are classes or parts: known names, unknown ones, and what is doubtful."""
+"""Whether the folders of a data set are classes or splits: known names, unknown names and ambiguous cases."""
 
 import os
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def test_first_level_is_the_class_at_any_depth(tmp_path: Path) -> None:
         (("test",), {"test"}),
     ],
 )
-def test_ready_made_parts(tmp_path: Path, folders: tuple[str, ...], splits: set[str]) -> None:
+def test_existing_splits(tmp_path: Path, folders: tuple[str, ...], splits: set[str]) -> None:
     for folder in folders:
         touch(tmp_path / folder / "cat/1.jpg")
     listing = list_folder(tmp_path)
@@ -54,7 +54,7 @@ def test_ready_made_parts(tmp_path: Path, folders: tuple[str, ...], splits: set[
     assert {sample.label for sample in listing.samples} == {"cat"}
 
 
-def test_train_may_be_a_class_among_others(tmp_path: Path) -> None:
+def test_train_can_be_a_class_among_others(tmp_path: Path) -> None:
     touch(tmp_path / "train/1.jpg")
     touch(tmp_path / "bus/1.jpg")
     assert {(sample.label, sample.split) for sample in list_folder(tmp_path).samples} == {
@@ -63,7 +63,7 @@ def test_train_may_be_a_class_among_others(tmp_path: Path) -> None:
     }
 
 
-def test_other_folders_beside_ready_made_parts_are_named(tmp_path: Path) -> None:
+def test_other_folders_beside_splits_are_named(tmp_path: Path) -> None:
     for name in ("train/a/1", "test/a/1", "notes/x"):
         touch(tmp_path / name)
     listing = list_folder(tmp_path)
@@ -83,7 +83,7 @@ def test_hidden_and_loose_files_are_counted(tmp_path: Path) -> None:
     }
 
 
-def test_loops_of_links_end_and_links_are_followed(tmp_path: Path) -> None:
+def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     touch(tmp_path / "photos/a/deep/1")
     touch(tmp_path / "elsewhere/2")
     (tmp_path / "photos/a/loop").symlink_to(tmp_path / "photos/a")
@@ -119,14 +119,14 @@ def test_decomposed_and_composed_names_are_one_class(tmp_path: Path) -> None:
         (("train/1.jpg", "test/1.jpg"), "holds files but no class folders"),
     ],
 )
-def test_what_has_no_labels_is_refused(tmp_path: Path, files: tuple[str, ...], sentence: str) -> None:
+def test_unlabelled_data_is_rejected(tmp_path: Path, files: tuple[str, ...], sentence: str) -> None:
     for name in files:
         touch(tmp_path / name)
     with pytest.raises(AssayError, match=sentence):
         list_folder(tmp_path)
 
 
-def test_parts_may_be_links_into_a_folder_of_all_photos(tmp_path: Path) -> None:
+def test_splits_can_be_links_into_one_folder(tmp_path: Path) -> None:
     parts = ("train/cat", "train/dog", "test/cat", "test/dog")
     for place, part in enumerate(parts):
         photo = touch(tmp_path / f"all photos/{place}.jpg")
@@ -162,7 +162,7 @@ def _with(parts: str, classes: str = "cat dog") -> list[str]:
         ("Training Validation Evaluation", "train val test"),
     ],
 )
-def test_parts_of_other_tools(tmp_path: Path, folders: str, splits: str) -> None:
+def test_splits_of_other_tools(tmp_path: Path, folders: str, splits: str) -> None:
     expected = {(label, split) for label in ("cat", "dog") for split in splits.split()}
     assert _places(make_files(tmp_path, *_with(folders))) == expected
     assert _places(tmp_path, "splits") == expected
@@ -170,7 +170,7 @@ def test_parts_of_other_tools(tmp_path: Path, folders: str, splits: str) -> None
 
 
 @pytest.mark.parametrize("above", ["data", "archive/data", "a/b/Images"])
-def test_parts_may_lie_deeper(tmp_path: Path, above: str) -> None:
+def test_splits_can_be_nested(tmp_path: Path, above: str) -> None:
     make_files(tmp_path, *(f"{above}/{name}" for name in _with("train test")), "readme.txt")
     assert _places(tmp_path) == {(label, split) for label in ("cat", "dog") for split in ("train", "test")}
     assert {sample.id.rpartition("/")[0] for sample in list_folder(tmp_path).samples} == {
@@ -178,21 +178,21 @@ def test_parts_may_lie_deeper(tmp_path: Path, above: str) -> None:
     }
 
 
-def test_a_part_may_stand_in_a_folder_of_its_own_name(tmp_path: Path) -> None:
+def test_split_inside_a_folder_of_the_same_name(tmp_path: Path) -> None:
     make_files(tmp_path, *_with("seg_train/seg_train seg_test/seg_test"), "seg_pred/seg_pred/9.jpg")
     listing = list_folder(tmp_path)
     assert _pairs(listing) == {(label, part) for label in ("cat", "dog") for part in ("train", "test")}
     assert listing.warnings == ["folder 'seg_pred' beside the existing splits was ignored"]
 
 
-def test_two_folders_of_one_part_are_joined_and_said(tmp_path: Path) -> None:
+def test_two_folders_of_one_split_are_joined_with_a_warning(tmp_path: Path) -> None:
     listing = list_folder(make_files(tmp_path, *_with("train dev validation")))
     assert {split for _, split in _pairs(listing)} == {"train", "val"}
     assert listing.warnings == ["the folders 'dev', 'validation' together are the split val"]
 
 
 @pytest.mark.parametrize("names", ["train/1.jpg bus/1.jpg", "train/1.jpg test/1.jpg bus/1.jpg", "valid/1 invalid/1"])
-def test_classes_with_names_of_parts(tmp_path: Path, names: str) -> None:
+def test_classes_with_names_of_splits(tmp_path: Path, names: str) -> None:
     make_files(tmp_path, *names.split())
     assert _places(tmp_path) == {(name.partition("/")[0], None) for name in names.split()}
 
@@ -222,7 +222,7 @@ def test_classes_with_names_of_parts(tmp_path: Path, names: str) -> None:
         (["cat/1.jpg", "dog/1.jpg", "old/cat/1.jpg", "old/dog/1.jpg"], "old holds folders of the same names"),
     ],
 )
-def test_what_may_be_either_is_not_guessed(tmp_path: Path, names: list[str], sentence: str) -> None:
+def test_ambiguous_folders_are_rejected(tmp_path: Path, names: list[str], sentence: str) -> None:
     with pytest.raises(AssayError, match=sentence):
         list_folder(make_files(tmp_path, *names))
     assert {label for label, _ in _places(tmp_path, "classes")} == {name.partition("/")[0] for name in names}
@@ -243,22 +243,22 @@ def test_what_may_be_either_is_not_guessed(tmp_path: Path, names: list[str], sen
         ],
     ],
 )
-def test_folders_within_classes_are_no_parts(tmp_path: Path, names: list[str]) -> None:
+def test_folders_within_classes_are_not_splits(tmp_path: Path, names: list[str]) -> None:
     assert _places(make_files(tmp_path, *names)) == {(name.partition("/")[0], None) for name in names}
 
 
-def test_unknown_parts_are_shared_out_anew_on_demand(tmp_path: Path) -> None:
+def test_unknown_splits_are_split_again_on_request(tmp_path: Path) -> None:
     listing = list_folder(make_files(tmp_path, *_with("fold1 fold2")), "splits")
     assert _pairs(listing) == {("cat", None), ("dog", None)}
     assert "split anew" in listing.warnings[0]
 
 
-def test_parts_may_stand_within_classes(tmp_path: Path) -> None:
+def test_splits_can_be_within_classes(tmp_path: Path) -> None:
     make_files(tmp_path, *_with("cat dog", "train val test"))
     assert _places(tmp_path) == {(label, part) for label in ("cat", "dog") for part in ("train", "val", "test")}
 
 
-def test_a_class_may_lack_a_part(tmp_path: Path) -> None:
+def test_class_can_lack_a_split(tmp_path: Path) -> None:
     make_files(tmp_path, "cat/train/1.jpg", "cat/test/2.jpg", "dog/train/3.jpg")
     assert _places(tmp_path) == {("cat", "train"), ("cat", "test"), ("dog", "train")}
 
@@ -266,12 +266,12 @@ def test_a_class_may_lack_a_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "names", ["steam_train electric_train", "test_positive test_negative", "crash_test road_test", "dev prod"]
 )
-def test_words_of_parts_in_names_of_classes_do_no_harm(tmp_path: Path, names: str) -> None:
+def test_split_words_in_class_names_are_harmless(tmp_path: Path, names: str) -> None:
     make_files(tmp_path, *(f"{name}/1.jpg" for name in names.split()))
     assert _places(tmp_path) == {(name, None) for name in names.split()}
 
 
-def test_photos_of_trains_and_tests(tmp_path: Path) -> None:
+def test_classes_called_train_and_test(tmp_path: Path) -> None:
     for place, name in enumerate(("train/1", "train/2", "test/1", "test/2")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (8, 8), (60 * place, 0, 0)).save(tmp_path / f"{name}.png")

@@ -1,3 +1,5 @@
+"""Manifests and copies of a data set without bad images."""
+
 import hashlib
 import shutil
 from pathlib import Path
@@ -42,7 +44,7 @@ def _contents(root: Path) -> dict[Path, str]:
     return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in root.rglob("*") if path.is_file()}
 
 
-def test_a_manifest_without_the_bad(root: Path, tmp_path: Path) -> None:
+def test_manifest_without_bad_images(root: Path, tmp_path: Path) -> None:
     before = _contents(root)
     cleaned = write_cleaned_dataset(_report(root), tmp_path / "clean.csv")
 
@@ -55,7 +57,7 @@ def test_a_manifest_without_the_bad(root: Path, tmp_path: Path) -> None:
     assert _contents(root) == before
 
 
-def test_a_copy_without_the_bad(root: Path, tmp_path: Path) -> None:
+def test_copy_without_bad_images(root: Path, tmp_path: Path) -> None:
     before = _contents(root)
     cleaned = write_cleaned_dataset(_report(root), tmp_path / "clean")
 
@@ -67,7 +69,7 @@ def test_a_copy_without_the_bad(root: Path, tmp_path: Path) -> None:
     assert _contents(root) == before
 
 
-def test_nothing_is_overwritten_and_nothing_lands_in_the_data(root: Path, tmp_path: Path) -> None:
+def test_existing_files_and_the_data_folder_are_not_written_to(root: Path, tmp_path: Path) -> None:
     report = _report(root)
     (tmp_path / "there.csv").write_text("mine")
 

@@ -1,4 +1,4 @@
-"""Formats of photos, counted by content."""
+"""`Dataset`: order, classes, mapping, fingerprint and formats."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ def sample(name: str, label: str = "a", **rest: str) -> Sample:
     return Sample(name, Path("/photos") / name, label, digest="0" * 64, **rest)  # type: ignore[arg-type]
 
 
-def test_natural_order_counts_and_is_total() -> None:
+def test_natural_order_is_total() -> None:
     names = ["class10", "class2", "Class1", "10", "9", "ä", "b", "", "2a", "2"]
     assert sorted(names, key=natural_key) == [
         "",
@@ -47,21 +47,21 @@ def test_natural_order_counts_and_is_total() -> None:
     assert natural_key("A") != natural_key("a")
 
 
-def test_targets_follow_the_stored_order_not_the_alphabet() -> None:
+def test_targets_follow_the_stored_class_order() -> None:
     data = dataset(sample("1", "a"), sample("2", "b"), sample("3", "b"))
     assert data.targets().tolist() == [1, 0, 0]
     assert data.targets(data.samples[:1]).dtype == np.int64
     assert list(data.counts().items()) == [("b", 2), ("a", 1)]
 
 
-def test_parts_and_their_counts() -> None:
+def test_splits_and_their_counts() -> None:
     data = dataset(sample("1", split="train"), sample("2", "b", split="train"), sample("3", split="test"))
     assert [item.id for item in data.part("train")] == ["1", "2"]
     assert data.part("val") == ()
     assert data.counts("test") == {"b": 0, "a": 1}
 
 
-def test_fingerprint_tells_content_and_labels_but_not_splits() -> None:
+def test_fingerprint_depends_on_content_and_labels_but_not_splits() -> None:
     data = dataset(sample("1"), sample("2", "b"))
     split = dataset(sample("1", split="test", group="g"), sample("2", "b"))
     assert len(data.fingerprint) == 64
@@ -76,7 +76,7 @@ def test_fingerprint_tells_content_and_labels_but_not_splits() -> None:
     assert len({data.fingerprint, *(other.fingerprint for other in changed)}) == 6
 
 
-def test_samples_are_ordered_by_id_and_warnings_said_once() -> None:
+def test_samples_are_ordered_by_id_and_warnings_unique() -> None:
     data = dataset().with_samples([sample("2"), sample("1")], ["odd"]).with_samples([sample("1")], ["odd"])
     assert data.warnings == ("odd",)
     assert [item.id for item in dataset().with_samples([sample("2"), sample("1")]).samples] == ["1", "2"]
@@ -99,11 +99,11 @@ def test_mapping_twice_changes_nothing() -> None:
     assert map_labels(mapped, MAPPING) == mapped
 
 
-def test_photos_of_the_new_classes_are_left_as_they_are() -> None:
+def test_samples_of_the_new_classes_are_not_mapped() -> None:
     assert map_labels(samples("animal"), MAPPING) == samples("animal")
 
 
-def test_a_label_that_is_also_a_class_name_is_mapped_once() -> None:
+def test_label_that_is_also_a_class_name_is_mapped_once() -> None:
     mapping = {"cat": ("dog",), "dog": ("cat",)}
     mapped = map_labels(samples("dog"), mapping)
     assert [(item.label, item.source_label) for item in mapped] == [("cat", "dog")]
@@ -116,24 +116,24 @@ def test_labels_without_a_class_are_named() -> None:
 
 
 @pytest.mark.parametrize("labels", [("Open", "open"), ("STRASSE", "straße")])
-def test_names_that_differ_in_case_are_refused(labels: tuple[str, str]) -> None:
+def test_names_that_differ_in_case_are_rejected(labels: tuple[str, str]) -> None:
     with pytest.raises(AssayError, match="differ only in case"):
         check_label_collisions(labels)
     check_label_collisions([labels[0], labels[0], "other"])
 
 
 @pytest.mark.parametrize("other", ["cat\u200b", "ca\u202et", "ca\xadt", "cat ", "Cat\ufeff"])
-def test_names_that_look_alike_are_refused(other: str) -> None:
+def test_names_that_look_equal_are_rejected(other: str) -> None:
     with pytest.raises(AssayError, match="differ only in case, blanks or invisible characters"):
         check_label_collisions(["cat", other, "dog"])
 
 
-def test_a_name_that_nobody_sees_is_refused() -> None:
+def test_invisible_name_is_rejected() -> None:
     with pytest.raises(AssayError, match="without visible characters"):
         check_label_collisions(["\u200b", "dog"])
 
 
-def test_order_is_the_given_one_then_the_mappings_then_natural() -> None:
+def test_class_order_given_then_mapping_then_natural() -> None:
     found = ["c10", "c2", "c1"]
     assert class_order(found, None, None) == ("c1", "c2", "c10")
     assert class_order(["animal"], MAPPING, None) == ("vehicle", "animal")
@@ -142,7 +142,7 @@ def test_order_is_the_given_one_then_the_mappings_then_natural() -> None:
         class_order(found, None, ["c10", "c1"])
 
 
-def test_long_lists_are_cut() -> None:
+def test_long_lists_are_shortened() -> None:
     assert quote_names({f"c{number}" for number in range(12)}, 2) == "'c0', 'c1' and 10 more"
     assert quote_names(["b", "a"]) == "'b', 'a'"
 
@@ -164,7 +164,7 @@ def test_formats_are_counted_by_content(tmp_path: Path):
     assert "jpeg" not in count_formats(unknown)
 
 
-def test_arrays_have_none(tmp_path: Path):
+def test_arrays_have_no_format(tmp_path: Path):
     pixels = np.random.default_rng(0).integers(0, 255, (4, 20, 20, 3), np.uint8)
     np.savez(tmp_path / "photos.npz", images=pixels, labels=np.array([0, 0, 1, 1]))
     assert count_formats(load_dataset(tmp_path / "photos.npz").samples) == {}

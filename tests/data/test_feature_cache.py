@@ -1,3 +1,5 @@
+"""The persistent store of features and comparison results."""
+
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -28,7 +30,7 @@ def _same(one: Features, other: Features) -> bool:
     )
 
 
-def test_what_is_put_is_there_in_the_next_run(tmp_path: Path) -> None:
+def test_features_survive_a_restart(tmp_path: Path) -> None:
     other = replace(_ONE, digest="b" * 64, capture_time=1.5, gray_thumbnail=np.ones((64, 64), np.uint8))
     with open_feature_store(tmp_path) as store:
         store.put([_ONE, other])
@@ -42,7 +44,7 @@ def test_what_is_put_is_there_in_the_next_run(tmp_path: Path) -> None:
             store.gray_thumbnails(["c" * 64])
 
 
-def test_photos_used_longest_ago_go_first(tmp_path: Path) -> None:
+def test_least_recently_used_features_are_removed_first(tmp_path: Path) -> None:
     digests = [letter * 64 for letter in "abcd"]
     with open_feature_store(tmp_path) as store:
         store.put([replace(_ONE, digest=digest) for digest in digests])
@@ -51,7 +53,7 @@ def test_photos_used_longest_ago_go_first(tmp_path: Path) -> None:
         assert set(store.get(digests)) == set(digests[2:])
 
 
-def test_a_damaged_file_is_done_without(tmp_path: Path) -> None:
+def test_damaged_file_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "features" / f"v{FEATURES_VERSION}.sqlite"
     path.parent.mkdir()
     path.write_bytes(b"not a database" * 100)
@@ -60,21 +62,21 @@ def test_a_damaged_file_is_done_without(tmp_path: Path) -> None:
         assert _same(store.get([_ONE.digest])[_ONE.digest], _ONE)
 
 
-def test_a_folder_that_cannot_be_made_is_done_without(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with open_feature_store(tmp_path / "file") as store:
         store.put([_ONE])
         assert store.get([_ONE.digest])
 
 
-def test_two_runs_and_many_threads_share_a_file(tmp_path: Path) -> None:
+def test_runs_and_threads_share_a_file(tmp_path: Path) -> None:
     many = [replace(_ONE, digest=f"{number:064d}") for number in range(200)]
     with open_feature_store(tmp_path) as first, open_feature_store(tmp_path) as second, ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda job: job[0].put([job[1]]), zip([first, second] * 100, many, strict=True)))
         assert len(second.get([item.digest for item in many])) == 200
 
 
-def test_the_store_is_plain_sqlite(tmp_path: Path) -> None:
+def test_store_is_an_sqlite_file(tmp_path: Path) -> None:
     with open_feature_store(tmp_path) as store:
         store.put([_ONE])
     with sqlite3.connect(tmp_path / "features" / f"v{FEATURES_VERSION}.sqlite") as database:
@@ -82,7 +84,7 @@ def test_the_store_is_plain_sqlite(tmp_path: Path) -> None:
     database.close()
 
 
-def test_results_are_remembered_and_the_oldest_forgotten(tmp_path: Path) -> None:
+def test_results_are_stored_and_the_oldest_dropped(tmp_path: Path) -> None:
     with open_feature_store(tmp_path) as store:
         for number in range(5):
             store.put_result(f"key {number}", f"value {number}", most=3)

@@ -1,4 +1,4 @@
-"""Rows of the `datasets` library become files and a manifest that `load_dataset` reads."""
+"""Rows of the `datasets` library are written as files and a manifest that `load_dataset` reads."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -31,12 +31,12 @@ def make() -> Callable[..., datasets.Dataset]:
     return rows
 
 
-def test_a_path_is_left_alone(tmp_path: Path):
+def test_paths_are_returned_unchanged(tmp_path: Path):
     assert as_path("photos", tmp_path) == Path("photos")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rows_become_photos_with_their_labels(make, tmp_path: Path):
+def test_rows_become_images_with_labels(make, tmp_path: Path):
     dataset = load_dataset(as_path(make(), tmp_path))
     assert dataset.counts() == {"blue": 3, "red": 3}
     assert all(sample.split is None for sample in dataset.samples)
@@ -44,7 +44,7 @@ def test_rows_become_photos_with_their_labels(make, tmp_path: Path):
     assert np.array_equal(np.array(first), np.array(_picture(0)))
 
 
-def test_the_same_rows_are_written_once(make, tmp_path: Path):
+def test_same_rows_are_written_once(make, tmp_path: Path):
     path = as_path(make(), tmp_path)
     before = {file: file.stat().st_mtime_ns for file in path.parent.rglob("*")}
     assert as_path(make(), tmp_path) == path
@@ -52,7 +52,7 @@ def test_the_same_rows_are_written_once(make, tmp_path: Path):
     assert as_path(make(first=50), tmp_path) != path
 
 
-def test_the_bytes_of_files_are_kept(tmp_path: Path):
+def test_encoded_files_are_copied_unchanged(tmp_path: Path):
     _picture(1).save(tmp_path / "a.jpg", quality=70)
     original = (tmp_path / "a.jpg").read_bytes()
     rows = datasets.Dataset.from_dict({"photo": [str(tmp_path / "a.jpg")] * 2, "kind": [0, 1]}, FEATURES)
@@ -62,19 +62,19 @@ def test_the_bytes_of_files_are_kept(tmp_path: Path):
     assert other.label == "blue"
 
 
-def test_a_dict_brings_its_parts(make, tmp_path: Path):
+def test_dataset_dict_provides_the_splits(make, tmp_path: Path):
     parts = datasets.DatasetDict({"train": make(6), "validation": make(4, 20), "test": make(2, 40)})
     dataset = load_dataset(as_path(parts, tmp_path))
     assert [len(dataset.part(split)) for split in ("train", "val", "test")] == [6, 4, 2]
 
 
-def test_a_single_part_says_nothing_of_parts(make, tmp_path: Path):
+def test_dataset_dict_with_one_entry_has_no_splits(make, tmp_path: Path):
     dataset = load_dataset(as_path(datasets.DatasetDict({"train": make()}), tmp_path))
     assert {sample.split for sample in dataset.samples} == {None}
 
 
 @pytest.mark.parametrize("form", ["pillow", "bytes", "mapping"])
-def test_whatever_looks_like_rows_is_taken(tmp_path: Path, form: str):
+def test_objects_with_the_same_interface_are_accepted(tmp_path: Path, form: str):
     class Plain:
         features: dict[str, str]
 
@@ -94,7 +94,7 @@ def test_whatever_looks_like_rows_is_taken(tmp_path: Path, form: str):
     assert [sample.group for sample in dataset.samples] == ["0", "0", "1", "1"]
 
 
-def test_what_is_no_data_is_refused(make, tmp_path: Path):
+def test_invalid_data_is_rejected(make, tmp_path: Path):
     for wrong in (7, ["a.jpg"], {}, {"train": 7}):
         with pytest.raises(UsageError, match="data must be a path, a datasets"):
             as_path(wrong, tmp_path)
@@ -105,13 +105,13 @@ def test_what_is_no_data_is_refused(make, tmp_path: Path):
 
 
 @pytest.mark.parametrize("label", [None, -1])
-def test_a_row_without_a_label_is_named(tmp_path: Path, label: int | None):
+def test_row_without_a_label_is_named(tmp_path: Path, label: int | None):
     rows = datasets.Dataset.from_dict({"photo": [_picture(1)] * 2, "kind": [0, label]}, FEATURES)
     with pytest.raises(AssayError, match="row 2 has no label"):
         as_path(rows, tmp_path)
 
 
-def test_a_row_without_a_picture_is_named(tmp_path: Path):
+def test_row_without_an_image_is_named(tmp_path: Path):
     rows = datasets.Dataset.from_dict({"photo": [_picture(1), None], "kind": [0, 1]}, FEATURES)
     with pytest.raises(AssayError, match="row 2 has no picture"):
         as_path(rows, tmp_path)

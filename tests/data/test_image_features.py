@@ -1,3 +1,5 @@
+"""Features of single images."""
+
 import io
 
 import numpy as np
@@ -20,7 +22,7 @@ def _noise(height: int, width: int) -> np.ndarray:
     return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def test_shapes_and_header() -> None:
+def test_shapes_and_header_fields() -> None:
     features = extract_features(_bytes(_noise(240, 320), "JPEG"))
 
     assert (features.format, features.width, features.height, features.mode) == ("jpeg", 320, 240, "RGB")
@@ -30,7 +32,7 @@ def test_shapes_and_header() -> None:
     assert len(features.digest) == 64
 
 
-def test_small_photos_have_small_thumbnails() -> None:
+def test_small_images_have_small_thumbnails() -> None:
     assert extract_features(_bytes(_noise(32, 64))).gray_thumbnail.shape == (32, 32)
 
 
@@ -41,7 +43,7 @@ def test_blur_lowers_sharpness() -> None:
     assert extract_features(_bytes(sharp)).sharpness > 5 * extract_features(_bytes(blurred)).sharpness
 
 
-def test_light_is_measured() -> None:
+def test_brightness_is_measured() -> None:
     black = extract_features(_bytes(np.zeros((80, 80, 3), np.uint8)))
     assert (black.dark, black.bright, black.contrast, black.sharpness) == (0, 0, 0, 0)
 
@@ -50,7 +52,7 @@ def test_light_is_measured() -> None:
     assert (extract_features(_bytes(half)).dark, extract_features(_bytes(half)).bright) == (0, 200)
 
 
-def test_shading_is_no_detail() -> None:
+def test_shading_is_not_detail() -> None:
     along = np.linspace(0, 1, 64)
     sky = (80 + 90 * along[:, None] - 40 * along**2).astype(np.uint8)
 
@@ -58,7 +60,7 @@ def test_shading_is_no_detail() -> None:
     assert measure_detail(np.asarray(Image.fromarray(_noise(64, 64)).convert("L"))) > 10 * MIN_DETAIL
 
 
-def test_damaged_bytes_are_refused() -> None:
+def test_damaged_bytes_raise() -> None:
     data = _bytes(_noise(240, 320), "JPEG")
 
     with pytest.raises(DecodeError, match="truncated"):

@@ -1,4 +1,4 @@
-"""One rule for the values of a whole data set, in `load_dataset` and in `check`."""
+"""The scan of image files: readable, unreadable and skipped files, and value ranges."""
 
 import contextlib
 import hashlib
@@ -38,7 +38,7 @@ def samples(tmp_path: Path) -> list[Sample]:
     return sorted(list_source(tmp_path / "data").samples, key=lambda sample: sample.id)
 
 
-def test_order_and_outcomes(samples: list[Sample], tmp_path: Path) -> None:
+def test_results_are_in_order(samples: list[Sample], tmp_path: Path) -> None:
     with open_feature_store(tmp_path / "cache") as store:
         seen = scan_images(samples, store)
 
@@ -49,7 +49,7 @@ def test_order_and_outcomes(samples: list[Sample], tmp_path: Path) -> None:
         assert len(store.get([photo.features.digest for photo in seen.images])) == 70
 
 
-def test_known_photos_are_not_decoded_again(
+def test_images_with_known_digests_are_not_decoded(
     samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_feature_store(tmp_path / "cache") as store:
@@ -65,7 +65,7 @@ def test_known_photos_are_not_decoded_again(
     assert [photo.features.sharpness for photo in second.images] == [photo.features.sharpness for photo in first.images]
 
 
-def test_progress_reaches_the_end(samples: list[Sample], tmp_path: Path) -> None:
+def test_progress_reaches_the_total(samples: list[Sample], tmp_path: Path) -> None:
     result: list[tuple[int, int]] = []
 
     def note(what: str, done: int, total: int) -> None:
@@ -80,7 +80,7 @@ def test_progress_reaches_the_end(samples: list[Sample], tmp_path: Path) -> None
     assert result == sorted(result)
 
 
-def test_files_read_before_are_not_read_again(samples: list[Sample], tmp_path: Path) -> None:
+def test_files_read_earlier_are_not_read_again(samples: list[Sample], tmp_path: Path) -> None:
     with open_feature_store(tmp_path / "cache") as store:
         first = scan_images(samples, store)
         digests = {image.sample.id: image.features.digest for image in first.images}
@@ -92,7 +92,7 @@ def test_files_read_before_are_not_read_again(samples: list[Sample], tmp_path: P
     assert [item.id for item in second.unreadable] == ["a/71.png"]
 
 
-def test_a_few_files_stay_in_memory(samples: list[Sample], tmp_path: Path) -> None:
+def test_content_of_few_files_is_kept_in_memory(samples: list[Sample], tmp_path: Path) -> None:
     sizes = [sample.path.stat().st_size for sample in samples[:70]]
     with open_feature_store(tmp_path / "cache") as store:
         images = scan_images(samples, store, keep_bytes=sum(sizes) // 2).images
@@ -125,7 +125,7 @@ def candidate(path: Path) -> Sample:
         ("a.png", "TIFF"),
     ],
 )
-def test_content_decides_not_the_name(tmp_path: Path, write_photo: WritePhoto, name: str, kind: str) -> None:
+def test_content_decides_over_the_file_name(tmp_path: Path, write_photo: WritePhoto, name: str, kind: str) -> None:
     path = write_photo(tmp_path / name, kind)
     verified = verify([candidate(path)])
     assert [sample.digest for sample in verified.samples] == [hashlib.sha256(path.read_bytes()).hexdigest()]
@@ -133,7 +133,7 @@ def test_content_decides_not_the_name(tmp_path: Path, write_photo: WritePhoto, n
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("missing", [40, 400])
-def test_truncated_photos_are_unreadable(tmp_path: Path, write_photo: WritePhoto, kind: str, missing: int) -> None:
+def test_truncated_images_are_unreadable(tmp_path: Path, write_photo: WritePhoto, kind: str, missing: int) -> None:
     path = write_photo(tmp_path / "a.jpg", kind, (200, 200))
     whole = path.read_bytes()
     assert len(verify([candidate(path)]).samples) == 1
@@ -142,9 +142,7 @@ def test_truncated_photos_are_unreadable(tmp_path: Path, write_photo: WritePhoto
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_large_jpegs_that_lack_one_byte_of_picture_are_found_by_draft_decoding(
-    tmp_path: Path, progressive: bool
-) -> None:
+def test_large_jpeg_missing_one_byte_is_found_by_draft_decoding(tmp_path: Path, progressive: bool) -> None:
     path = tmp_path / "a.jpg"
     Image.effect_noise((1080, 1920), 60).save(path, progressive=progressive)
     assert len(verify([candidate(path)]).samples) == 1
@@ -152,7 +150,7 @@ def test_large_jpegs_that_lack_one_byte_of_picture_are_found_by_draft_decoding(
     assert len(verify([candidate(path)]).unreadable) == 1
 
 
-def test_a_photo_that_asks_for_too_much_work_is_listed_as_too_complex(tmp_path: Path) -> None:
+def test_too_complex_image_is_listed(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.new("L", (4096, 4096)).save(path, progressive=True)
     data = path.read_bytes()
@@ -162,7 +160,7 @@ def test_a_photo_that_asks_for_too_much_work_is_listed_as_too_complex(tmp_path: 
     assert unreadable.reason.startswith("too complex: ")
 
 
-def test_other_files_are_skipped_and_false_photos_are_not(tmp_path: Path) -> None:
+def test_other_files_are_skipped_and_broken_images_listed(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("notes")
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "web.JPEG").write_text("<html>not found</html>")
@@ -185,7 +183,7 @@ def test_names_that_are_not_unicode_are_listed(tmp_path: Path, write_photo: Writ
     ]
 
 
-def test_order_is_kept_and_progress_reaches_the_end(tmp_path: Path, write_photo: WritePhoto) -> None:
+def test_scan_keeps_order_and_reports_progress(tmp_path: Path, write_photo: WritePhoto) -> None:
     paths = [write_photo(tmp_path / f"{number}.png", "PNG", (8, 8)) for number in range(50)]
     result: list[tuple[str, int, int]] = []
     verified = verify([candidate(path) for path in paths], lambda *step: result.append(step))
@@ -227,7 +225,7 @@ def _finding(root: Path, value_range: tuple[float, float] | None = None) -> Find
     return found
 
 
-def test_floats_without_a_range_are_refused_by_both(write: Write):
+def test_float_images_without_a_range_are_rejected(write: Write):
     root = write("f", "float32")
     with pytest.raises(AssayError, match=r"none of the 6 photos .*float32 without a declared range; set preproc"):
         load_dataset(root)
@@ -240,7 +238,7 @@ def test_floats_without_a_range_are_refused_by_both(write: Write):
     assert _finding(root, (0, 1)) is None
 
 
-def test_some_floats_among_others_are_listed(write: Write):
+def test_single_float_images_are_listed(write: Write):
     write("f", "float32", count=1)
     root = write("u", "uint8", high=255)
     data = load_dataset(root)
@@ -251,13 +249,13 @@ def test_some_floats_among_others_are_listed(write: Write):
     assert "uint8, 0 to 255: 6; float32 without a declared range: 2" in finding.title
 
 
-def test_one_declared_range_is_fine(write: Write):
+def test_one_declared_range_is_accepted(write: Write):
     root = write("f", "float32", t340=0.0, t341=1.0)
     assert len(load_dataset(root).samples) == 6
     assert _finding(root) is None
 
 
-def test_ranges_that_follow_the_content_are_refused(write: Write):
+def test_ranges_that_depend_on_content_are_rejected(write: Write):
     write("one", "float32", t340=0.0, t341=1.0)
     root = write("two", "float32", high=0.5, t340=0.0, t341=0.5)
     with pytest.raises(
@@ -270,7 +268,7 @@ def test_ranges_that_follow_the_content_are_refused(write: Write):
     assert len(load_dataset(root, value_range=(0, 1)).samples) == 12
 
 
-def test_8_and_16_bits_may_stand_together_and_are_told(write: Write):
+def test_mixed_8_and_16_bit_images_give_a_warning(write: Write):
     write("deep", "uint16", high=65535, count=2)
     root = write("u", "uint8", high=255)
     assert len(load_dataset(root).samples) == 10
@@ -280,7 +278,7 @@ def test_8_and_16_bits_may_stand_together_and_are_told(write: Write):
     assert "uint8, 0 to 255: 6; uint16, 0 to 65535: 4" in finding.title
 
 
-def test_12_bits_in_16_are_suspected(write: Write):
+def test_12_bit_values_in_16_bits_give_a_warning(write: Write):
     root = write("deep", "uint16", high=4095)
     finding = _finding(root)
     assert finding is not None
@@ -289,7 +287,7 @@ def test_12_bits_in_16_are_suspected(write: Write):
     assert len(load_dataset(root, value_range=(0, 4095)).samples) == 6
 
 
-def test_photos_that_seem_black_for_want_of_a_range_are_not_simply_to_be_deleted(write: Write):
+def test_dark_images_without_a_range_are_not_advised_for_deletion(write: Write):
     root = write("deep", "uint16", high=1023)
     blank = check(root, cache=root.parent / "cache").of(FindingKind.blank)
     assert blank is not None
@@ -297,20 +295,20 @@ def test_photos_that_seem_black_for_want_of_a_range_are_not_simply_to_be_deleted
     assert check(root, cache=root.parent / "cache", value_range=(0, 1023)).of(FindingKind.blank) is None
 
 
-def test_a_range_for_all_needs_one_kind_of_values(write: Write):
+def test_set_range_needs_a_single_value_type(write: Write):
     write("deep", "uint16", high=4095)
     root = write("f", "float32", high=4095)
     with pytest.raises(AssayError, match=r"integers and floating-point values cannot share a range .*convert"):
         load_dataset(root, value_range=(0, 4095))
 
 
-def test_8_bits_need_nothing(write: Write):
+def test_8_bit_images_need_no_range(write: Write):
     root = write("u", "uint8", high=255)
     assert _finding(root) is None
     assert len(load_dataset(root, value_range=(0, 4095)).samples) == 6
 
 
-def test_many_ranges_are_told_briefly():
+def test_many_ranges_are_summarized():
     counts = {ValueEncoding("float32", (0, float(high))): 1 for high in range(1, 40)}
     why = value_range_conflict({**counts, UINT8: 900}, None)
     assert why is not None

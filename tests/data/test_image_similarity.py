@@ -1,3 +1,5 @@
+"""Comparison of registered images."""
+
 import cv2
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ def _thumbnail(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("side", [SMALL_THUMBNAIL_SIDE, THUMBNAIL_SIDE])
-def test_a_crop_that_was_brightened_is_alike(side: int) -> None:
+def test_brightened_crop_is_a_match(side: int) -> None:
     picture = _picture(1)
     crop = picture[4:392, 12:396] * 1.15 + 3
     first = np.stack([_thumbnail(picture, side)] * 2)
@@ -29,14 +31,14 @@ def test_a_crop_that_was_brightened_is_alike(side: int) -> None:
 
 
 @pytest.mark.parametrize("side", [SMALL_THUMBNAIL_SIDE, THUMBNAIL_SIDE])
-def test_other_pictures_are_not_alike(side: int) -> None:
+def test_other_images_do_not_match(side: int) -> None:
     first = np.stack([_thumbnail(_picture(seed), side) for seed in range(8)])
     second = np.stack([_thumbnail(_picture(seed), side) for seed in range(8, 16)])
 
     assert similarity(first, second).max() < 0.5
 
 
-def test_a_small_difference_on_a_shared_pattern_is_told() -> None:
+def test_small_difference_on_a_shared_pattern_is_detected() -> None:
     # Products on a line: the same strong bars, and a faint texture of their own.
     bars = np.repeat(np.where(np.arange(400) % 100 < 12, 30.0, 180.0)[:, None], 400, axis=1)
     cells = [bars + (_picture(seed) - 128) * 0.15 for seed in range(2)]
@@ -47,7 +49,7 @@ def test_a_small_difference_on_a_shared_pattern_is_told() -> None:
     assert similarity(first, first * 0.9)[0] > 8
 
 
-def test_likeness_does_not_depend_on_neighbours_in_the_batch() -> None:
+def test_similarity_does_not_depend_on_the_batch() -> None:
     pictures = np.stack([_thumbnail(_picture(seed), THUMBNAIL_SIDE) for seed in range(4)])
     moved = np.roll(pictures, 1, axis=2)
 
@@ -57,7 +59,7 @@ def test_likeness_does_not_depend_on_neighbours_in_the_batch() -> None:
     np.testing.assert_allclose(together, alone, atol=1e-2)
 
 
-def test_blank_pictures_give_finite_numbers() -> None:
+def test_blank_images_give_finite_numbers() -> None:
     blank = np.full((3, THUMBNAIL_SIDE, THUMBNAIL_SIDE), 200, np.uint8)
     other = np.stack(
         [

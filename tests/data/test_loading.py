@@ -1,4 +1,4 @@
-"""Real bursts and copies stay in one part; an earlier run's parts stay as they were."""
+"""Loading data sets from folders, manifests and array files."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ def test_folders_become_a_data_set(class_folders: Make) -> None:
     assert load_dataset(str(root)).fingerprint == data.fingerprint
 
 
-def test_bad_files_are_listed_and_left_out(class_folders: Make) -> None:
+def test_unreadable_files_are_listed_and_left_out(class_folders: Make) -> None:
     root = class_folders(open=2, closed=2)
     (root / "open/notes.txt").write_text("notes")
     (root / "open/.hidden.jpg").write_text("hidden")
@@ -46,14 +46,14 @@ def test_bad_files_are_listed_and_left_out(class_folders: Make) -> None:
     assert data.skipped == {"hidden": 1, "not an image": 1}
 
 
-def test_ready_made_parts_are_kept_and_gaps_told(class_folders: Make) -> None:
+def test_existing_splits_are_kept_and_missing_classes_give_a_warning(class_folders: Make) -> None:
     root = class_folders(train__a=2, train__b=2, Validation__a=1, Validation__b=1, test__a=1, test__b=0)
     data = load_dataset(root)
     assert [len(data.part(split)) for split in ("train", "val", "test")] == [4, 2, 1]
     assert data.warnings == ("the existing split test has no photo of 'b'",)
 
 
-def test_mapping_decides_the_order(class_folders: Make) -> None:
+def test_mapping_decides_the_class_order(class_folders: Make) -> None:
     root = class_folders(cat=1, ship=1, truck=1)
     data = load_dataset(root, mapping={"vehicle": ("truck", "ship", "tram"), "animal": ("cat",)})
     assert data.classes == ("vehicle", "animal")
@@ -69,12 +69,12 @@ def test_mapping_decides_the_order(class_folders: Make) -> None:
         load_dataset(root, mapping={"vehicle": ("truck", "ship"), "animal": ("cat",), "plant": ("tree",)})
 
 
-def test_data_in_the_new_classes_already_is_taken_as_it_is(class_folders: Make) -> None:
+def test_data_with_the_new_classes_is_not_mapped(class_folders: Make) -> None:
     data = load_dataset(class_folders(animal=1, vehicle=1), mapping={"vehicle": ("ship",), "animal": ("cat",)})
     assert (data.classes, data.warnings) == (("vehicle", "animal"), ())
 
 
-def test_given_classes_keep_their_order_and_may_be_absent(class_folders: Make) -> None:
+def test_given_classes_keep_their_order_and_can_be_absent(class_folders: Make) -> None:
     root = class_folders(open=1)
     data = load_dataset(root, classes=["open", "closed"])
     assert data.classes == ("open", "closed")
@@ -92,18 +92,18 @@ def test_given_classes_keep_their_order_and_may_be_absent(class_folders: Make) -
         ({"open": 0, "closed": 0}, "holds no images"),
     ],
 )
-def test_classes_that_make_no_sense(class_folders: Make, counts: dict[str, int], sentence: str) -> None:
+def test_invalid_classes_raise(class_folders: Make, counts: dict[str, int], sentence: str) -> None:
     with pytest.raises(AssayError, match=sentence):
         load_dataset(class_folders(**counts))
 
 
-def test_a_folder_too_high_is_pointed_out(class_folders: Make) -> None:
+def test_hint_for_a_parent_folder(class_folders: Make) -> None:
     root = class_folders(data__open=1, data__closed=1)
     with pytest.raises(AssayError, match=f"perhaps {root / 'data'} was meant"):
         load_dataset(root)
 
 
-def test_nothing_readable_names_the_first_reason(class_folders: Make) -> None:
+def test_first_reason_is_named_if_nothing_is_readable(class_folders: Make) -> None:
     root = class_folders(open=0, closed=0)
     (root / "open/1.jpg").touch()
     (root / "closed/1.jpg").write_text("text")
@@ -122,7 +122,7 @@ def test_nothing_readable_names_the_first_reason(class_folders: Make) -> None:
         ("missing", "there is no file or folder"),
     ],
 )
-def test_paths_of_another_kind(tmp_path: Path, write_photo: WritePhoto, name: str, sentence: str) -> None:
+def test_unsupported_paths_raise(tmp_path: Path, write_photo: WritePhoto, name: str, sentence: str) -> None:
     if name != "missing":
         write_photo(tmp_path / name)
     with pytest.raises(UsageError, match=sentence):
@@ -162,7 +162,7 @@ def test_the_order_of_the_file_system_does_not_matter(class_folders: Make, monke
     assert load_dataset(root) == first
 
 
-def test_array_files_are_data(tmp_path: Path) -> None:
+def test_array_files_are_loaded(tmp_path: Path) -> None:
     images = np.zeros((4, 8, 8, 3), np.uint8)
     np.savez(tmp_path / "data.npz", images=images, labels=np.array(["open", "closed", "open", "open"]))
     data = load_dataset(tmp_path / "data.npz")
@@ -170,13 +170,13 @@ def test_array_files_are_data(tmp_path: Path) -> None:
     assert data.samples[0].id == "data.npz#0"
 
 
-def test_button_cells(button_cells: Path) -> None:
+def test_button_cells_are_loaded(button_cells: Path) -> None:
     data = load_dataset(button_cells)
     assert data.counts() == {"back_view": 19, "side_view": 14, "top_view": 22}
     assert len({sample.digest for sample in data.samples}) == 55 - 7
 
 
-def test_cifar10_brings_its_test(cifar10: Path) -> None:
+def test_cifar10_has_a_test_split(cifar10: Path) -> None:
     data = load_dataset(
         cifar10,
         mapping={
@@ -187,14 +187,14 @@ def test_cifar10_brings_its_test(cifar10: Path) -> None:
     assert data.counts("test") == {"vehicle": 160, "animal": 240}
 
 
-def test_a_table_whose_paths_lead_nowhere_says_what_they_are_relative_to(tmp_path: Path) -> None:
+def test_missing_paths_of_a_table_name_their_base_folder(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("path,label\na.jpg,a\nb.jpg,b\n")
     with pytest.raises(AssayError, match="paths are relative to the table's folder"):
         load_dataset(tmp_path / "table.csv")
 
 
 @pytest.mark.parametrize("name", ["table.tsv", "table.jsonl", "TABLE.CSV"])
-def test_tables_of_other_names(tmp_path: Path, write_photo: WritePhoto, name: str) -> None:
+def test_tables_with_other_names_are_loaded(tmp_path: Path, write_photo: WritePhoto, name: str) -> None:
     write_photo(tmp_path / "é/1.jpg")
     write_photo(tmp_path / "b/2.jpg")
     text = "File;Class\n e\u0301\\1.jpg ; 1.0\nb\\2.jpg;0.0\n"
@@ -206,14 +206,14 @@ def test_tables_of_other_names(tmp_path: Path, write_photo: WritePhoto, name: st
     assert data.unreadable == ()
 
 
-def test_a_class_without_photos_names_the_first_reason(tmp_path: Path, write_photo: WritePhoto) -> None:
+def test_class_without_readable_images_names_the_first_reason(tmp_path: Path, write_photo: WritePhoto) -> None:
     write_photo(tmp_path / "b.png")
     (tmp_path / "t.csv").write_text("path,label\n~/a.png,A\nb.png,B\n")
     with pytest.raises(AssayError, match=r"'A' has no readable .*first, ~/a.png: the file does not exist"):
         load_dataset(tmp_path / "t.csv")
 
 
-def test_classes_one_level_too_low_are_pointed_out(tmp_path: Path, write_photo: WritePhoto) -> None:
+def test_hint_for_classes_one_level_deeper(tmp_path: Path, write_photo: WritePhoto) -> None:
     for part in ("train", "test"):
         for name in ("cat", "dog"):
             (tmp_path / part / "images" / name).mkdir(parents=True)
@@ -226,7 +226,7 @@ THIRDS = DataSpec(split=SplitSpec(train=0.6, val=0.2, test=0.2))
 AT_RANDOM = DataSpec(split=SplitSpec(method="random", train=0.6, val=0.2, test=0.2))
 
 
-def test_bursts_of_real_photos_stay_in_one_part(bottles: Path):
+def test_bursts_of_real_photos_stay_in_one_split(bottles: Path):
     for seed in range(5):
         dataset = load_split_dataset(bottles, THIRDS, seed)
         assert count_groups(dataset.samples) >= 4
@@ -234,7 +234,7 @@ def test_bursts_of_real_photos_stay_in_one_part(bottles: Path):
         assert {sample.split for sample in dataset.samples} == {"train", "val", "test"}
 
 
-def test_byte_identical_photos_stay_in_one_part(button_cells: Path):
+def test_byte_identical_images_stay_in_one_split(button_cells: Path):
     dataset = load_split_dataset(button_cells, THIRDS, seed=1)
     parts: dict[str | None, set[str | None]] = {}
     for sample in dataset.samples:
@@ -243,14 +243,14 @@ def test_byte_identical_photos_stay_in_one_part(button_cells: Path):
     assert all(len(found) == 1 for found in parts.values())
 
 
-def test_a_random_split_says_what_leaks(bottles: Path):
+def test_random_split_warns_of_leaks(bottles: Path):
     leaking = [seed for seed in range(5) if leaking_groups(load_split_dataset(bottles, AT_RANDOM, seed).samples)]
     assert leaking
     dataset = load_split_dataset(bottles, AT_RANDOM, leaking[0])
     assert any("more than one split" in warning for warning in dataset.warnings)
 
 
-def test_new_photos_move_no_old_one(bottles: Path, tmp_path: Path):
+def test_new_images_do_not_move_old_ones(bottles: Path, tmp_path: Path):
     few = tmp_path / "photos"
     for photo in sorted(bottles.rglob("*.jpg"))[::2]:
         (few / photo.parent.name).mkdir(parents=True, exist_ok=True)

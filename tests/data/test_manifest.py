@@ -1,4 +1,4 @@
-"""Folders with a `metadata.csv`, as Hugging Face's `imagefolder` has them."""
+"""Manifests, other tables, and folders with metadata files."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_absolute_paths_below_the_manifest_have_relative_ids(tmp_path: Path) -> 
     assert data.samples[0].id == "a/1.jpg"
 
 
-def test_unknown_columns_are_named_and_repeated_rows_counted(tmp_path: Path) -> None:
+def test_unknown_columns_are_named_and_duplicate_rows_counted(tmp_path: Path) -> None:
     data = read_manifest(write(tmp_path, "path,label,camera,Note\n1.jpg,a,x,y\n2.jpg,b,x,y\n\n1.jpg,a,z,z\n"))
     assert len(data) == 2
     assert data.skipped == {"repeated row of a manifest": 1}
@@ -92,7 +92,7 @@ def test_unknown_columns_are_named_and_repeated_rows_counted(tmp_path: Path) -> 
         ("path,label,tensor\n1.npy,a,float\n", "line 2: tensor 'float' is not one of"),
     ],
 )
-def test_mistakes_are_named_with_their_line(tmp_path: Path, text: str, sentence: str) -> None:
+def test_errors_name_the_line(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(AssayError, match=sentence):
         read_manifest(write(tmp_path, text))
 
@@ -115,7 +115,7 @@ def test_parquet_with_numbers_as_labels(tmp_path: Path) -> None:
     assert [(item.label, item.split) for item in data.samples] == [("0", "train"), ("10", None)]
 
 
-def test_a_column_like_split_need_not_speak_of_parts(tmp_path: Path) -> None:
+def test_column_called_part_can_mean_something_else(tmp_path: Path) -> None:
     data = read_manifest(write(tmp_path, "path,label,part\n1.jpg,a,left door\n2.jpg,b,train\n"))
     assert {item.split for item in data.samples} == {None}
     assert "'part'" in data.warnings[0]
@@ -124,7 +124,7 @@ def test_a_column_like_split_need_not_speak_of_parts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["none", "nan", "1.0", "TRUE", "NA", " null"])
-def test_a_manifest_that_assay_wrote_is_taken_literally(tmp_path: Path, name: str) -> None:
+def test_manifest_written_by_assay_is_read_literally(tmp_path: Path, name: str) -> None:
     samples = tuple(Sample(f"{label}/ 1", tmp_path / label / " 1", label.strip()) for label in (name, "2"))
     write_manifest(Dataset(tmp_path, (name.strip(), "2"), samples), tmp_path / "manifest.csv")
     assert set(read_manifest(tmp_path / "manifest.csv").samples) == set(samples)
@@ -154,7 +154,7 @@ FIELD = st.none() | TEXT
     ),
     st.booleans(),
 )
-def test_what_is_written_is_read_back(fields: dict[str, tuple[Any, ...]], beside: bool) -> None:
+def test_manifest_survives_a_round_trip(fields: dict[str, tuple[Any, ...]], beside: bool) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
         root = folder if beside else Path("/photos")
@@ -164,7 +164,7 @@ def test_what_is_written_is_read_back(fields: dict[str, tuple[Any, ...]], beside
         assert read_manifest(folder / "manifest.csv") == replace(written, root=folder)
 
 
-def test_parts_of_contests_and_words_that_are_no_part(tmp_path: Path) -> None:
+def test_split_names_of_contests_and_unknown_names(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("image,label,Usage\n1.png,a,Training\n2.png,b,PublicTest\n3.png,a,PrivateTest\n")
     assert [sample.split for sample in read_manifest(path).samples] == ["train", "val", "test"]
@@ -189,7 +189,7 @@ def test_metadata_labels_a_flat_folder(tmp_path: Path):
     assert {item.id: item.label for item in load_dataset(tmp_path).samples} == {"red.png": "warm", "blue.png": "cold"}
 
 
-def test_each_part_may_have_its_own(tmp_path: Path):
+def test_each_split_can_have_its_own_metadata(tmp_path: Path):
     for part in ("train", "validation"):
         _photos(tmp_path / part, "red", "blue")
         _labels(tmp_path / part, "file_name,label", "red.png,warm", "blue.png,cold")
@@ -203,14 +203,14 @@ def test_each_part_may_have_its_own(tmp_path: Path):
     assert dataset.classes == ("cold", "warm")
 
 
-def test_metadata_without_labels_leaves_the_folders_their_say(tmp_path: Path):
+def test_metadata_without_labels_keeps_folder_labels(tmp_path: Path):
     _photos(tmp_path / "warm", "red")
     _photos(tmp_path / "cold", "blue")
     _labels(tmp_path, "file_name,width", "warm/red.png,8")
     assert load_dataset(tmp_path).classes == ("cold", "warm")
 
 
-def test_a_part_without_metadata_beside_one_with_is_named(tmp_path: Path):
+def test_split_without_metadata_beside_others_is_named(tmp_path: Path):
     _photos(tmp_path / "train", "red", "blue")
     _labels(tmp_path / "train", "file_name,label", "red.png,warm", "blue.png,cold")
     _photos(tmp_path / "test" / "warm", "red")
@@ -218,7 +218,7 @@ def test_a_part_without_metadata_beside_one_with_is_named(tmp_path: Path):
         load_dataset(tmp_path)
 
 
-def test_metadata_may_be_json_lines(tmp_path: Path):
+def test_metadata_can_be_json_lines(tmp_path: Path):
     for part in ("train", "dev"):
         _photos(tmp_path / part, "red", "blue")
         lines = ['{"file_name": "red.png", "label": "warm"}', '{"file_name": "blue.png", "label": "cold"}']
@@ -235,13 +235,13 @@ def test_metadata_may_be_json_lines(tmp_path: Path):
         load_dataset(tmp_path)
 
 
-def test_metadata_in_another_dialect(tmp_path: Path):
+def test_metadata_in_another_csv_dialect(tmp_path: Path):
     _photos(tmp_path, "red", "blue")
     _labels(tmp_path, "File_Name;Label", "red.png;1.0", "blue.png; 0.0")
     assert load_dataset(tmp_path).classes == ("0", "1")
 
 
-def test_a_manifest_may_say_file_name(tmp_path: Path):
+def test_manifest_with_a_file_name_column(tmp_path: Path):
     _photos(tmp_path, "red", "blue")
     (tmp_path / "list.csv").write_text("file_name,label\nred.png,a\nblue.png,b\n", encoding="utf-8")
     assert len(load_dataset(tmp_path / "list.csv")) == 2

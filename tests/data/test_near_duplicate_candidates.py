@@ -1,3 +1,5 @@
+"""Candidate pairs for near-duplicates."""
+
 import cv2
 import numpy as np
 import pytest
@@ -43,7 +45,7 @@ def test_pairs_are_ordered_and_unique(with_crops: np.ndarray) -> None:
     assert np.bincount(found.pairs.ravel()).max() < len(with_crops)
 
 
-def test_cells_find_what_the_exact_search_finds(with_crops: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_index_finds_the_same_as_the_exact_search(with_crops: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     exact = {tuple(pair) for pair in find_candidates(with_crops, floor=0.8).pairs.tolist()}
     monkeypatch.setattr(near_duplicate_candidates, "EXACT_SEARCH_LIMIT", 10)
     monkeypatch.setattr(near_duplicate_candidates, "_CLUSTER_SIZE", 5)
@@ -54,7 +56,7 @@ def test_cells_find_what_the_exact_search_finds(with_crops: np.ndarray, monkeypa
     assert cells == exact
 
 
-def test_mirrored_photos_are_proposed_when_asked() -> None:
+def test_mirrored_images_are_proposed_on_request() -> None:
     photos = list(_photos(30))
     coarse = _coarse([*photos, photos[7][:, ::-1]])
 
@@ -63,13 +65,13 @@ def test_mirrored_photos_are_proposed_when_asked() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_too_few_photos_make_no_pair(count: int) -> None:
+def test_too_few_images_give_no_pair(count: int) -> None:
     assert find_candidates(
         np.zeros((count, COLOUR_THUMBNAIL_SIDE, COLOUR_THUMBNAIL_SIDE, 3), np.uint8)
     ).pairs.shape == (0, 2)
 
 
-def test_blank_photos_make_no_warning_and_no_nan() -> None:
+def test_blank_images_give_no_warning_and_no_nan() -> None:
     found = find_candidates(np.full((5, COLOUR_THUMBNAIL_SIDE, COLOUR_THUMBNAIL_SIDE, 3), 255, np.uint8))
 
     assert np.isfinite(found.cosines).all()

@@ -1,3 +1,5 @@
+"""Detection of duplicates, near-duplicates and bursts."""
+
 import io
 import random
 import shutil
@@ -75,7 +77,7 @@ def samples(tmp_path: Path) -> Callable[[int], list[Sample]]:
     return make
 
 
-def test_changed_copies_are_found_and_nothing_else(samples: Callable[[int], list[Sample]], tmp_path: Path) -> None:
+def test_modified_copies_are_found_and_nothing_else(samples: Callable[[int], list[Sample]], tmp_path: Path) -> None:
     groups = near_duplicate_groups(samples(15), cache=tmp_path / "cache")
 
     assert sorted(sorted(group) for group in groups) == [
@@ -83,7 +85,7 @@ def test_changed_copies_are_found_and_nothing_else(samples: Callable[[int], list
     ]
 
 
-def test_mirrored_copies_only_when_asked(samples: Callable[[int], list[Sample]], tmp_path: Path) -> None:
+def test_mirrored_copies_are_found_on_request_only(samples: Callable[[int], list[Sample]], tmp_path: Path) -> None:
     samples(0)
     Image.open(tmp_path / "a/03.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "a/new.png")
     found = list_source(tmp_path).samples
@@ -94,7 +96,7 @@ def test_mirrored_copies_only_when_asked(samples: Callable[[int], list[Sample]],
     ]
 
 
-def test_blank_photos_and_skies_are_not_glued_together(tmp_path: Path) -> None:
+def test_blank_photos_and_skies_are_not_linked(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     for number in range(6):
         Image.new("RGB", (100, 100), (200, 200, 190 + number)).save(tmp_path / f"a/blank{number}.png")
@@ -107,7 +109,7 @@ def test_blank_photos_and_skies_are_not_glued_together(tmp_path: Path) -> None:
     assert groups == [frozenset({"a/sky0.png", "a/sky6.png"})]
 
 
-def test_a_group_that_swallows_the_data_is_doubted(
+def test_very_large_group_is_reported(
     samples: Callable[[int], list[Sample]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(near_duplicates, "MAX_TRUSTED_GROUP", 4)
@@ -130,7 +132,7 @@ def test_a_group_that_swallows_the_data_is_doubted(
     assert not set(doubt.dropped) & set(alike.links)
 
 
-def test_a_second_search_compares_nothing_and_finds_the_same(
+def test_second_search_uses_cached_comparisons(
     samples: Callable[[int], list[Sample]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos = samples(6)
@@ -142,12 +144,12 @@ def test_a_second_search_compares_nothing_and_finds_the_same(
     assert compared == []
 
 
-def test_components_are_what_links_join() -> None:
+def test_groups_are_connected_components_of_links() -> None:
     assert connected_groups([(5, 4), (1, 2), (2, 3), (9, 8), (8, 4)]) == [(4, 5, 8, 9), (1, 2, 3)]
     assert connected_groups([]) == []
 
 
-def test_kinds_choose_links() -> None:
+def test_groups_by_kind_of_link() -> None:
     links = (
         DuplicateLink(0, 1, LinkKind.identical, float("inf")),
         DuplicateLink(1, 2, LinkKind.near, 4.0),
@@ -160,7 +162,7 @@ def test_kinds_choose_links() -> None:
     assert alike.groups(LinkKind.identical, LinkKind.burst) == [(0, 1), (5, 6)]
 
 
-def test_the_button_cells(button_cells: Path, tmp_path: Path) -> None:
+def test_near_duplicates_of_the_button_cells(button_cells: Path, tmp_path: Path) -> None:
     with open_feature_store(tmp_path) as store:
         photos = scan_images(list_source(button_cells).samples, store).images
         alike = find_near_duplicates(photos, store)
@@ -171,14 +173,14 @@ def test_the_button_cells(button_cells: Path, tmp_path: Path) -> None:
     assert max(map(len, alike.groups())) == 4
 
 
-def test_the_bottles(bottles: Path, tmp_path: Path) -> None:
+def test_bursts_of_the_bottles(bottles: Path, tmp_path: Path) -> None:
     groups = near_duplicate_groups(list_source(bottles).samples, cache=tmp_path)
 
     assert [len(group) for group in groups] == [7, 5, 3, 2, 2]
     assert all(len({item.split("/")[0] for item in group}) == 1 for group in groups)
 
 
-def test_tiny_photos(cifar10: Path, tmp_path: Path) -> None:
+def test_near_duplicates_of_tiny_photos(cifar10: Path, tmp_path: Path) -> None:
     train = cifar10 / "train"
     sources = sorted(train.rglob("*.jpg"))[::10]
     rng = random.Random(1)
@@ -213,7 +215,7 @@ def _pairs(*photos: ScannedImage) -> list[list[int]]:
     return pairs
 
 
-def test_moments_and_likeness_together() -> None:
+def test_bursts_need_similar_time_and_content() -> None:
     photos = [
         _photo("a/1715279745553.jpg"),
         _photo("b/1715279746000.jpg"),
@@ -223,31 +225,31 @@ def test_moments_and_likeness_together() -> None:
     assert _pairs(*photos) == [[0, 1]]
 
 
-def test_the_same_scene_minutes_later_is_no_burst() -> None:
+def test_same_scene_minutes_later_is_not_a_burst() -> None:
     assert _pairs(_photo("a/20240101_120000.jpg"), _photo("a/20240101_120300.jpg")) == []
 
 
-def test_exif_times_count_in_any_order_of_files() -> None:
+def test_exif_times_do_not_depend_on_file_order() -> None:
     photos = [_photo("a/x.jpg", taken=100), _photo("a/y.jpg", taken=500), _photo("b/z.jpg", taken=101)]
 
     assert _pairs(*photos) == [[0, 2]]
 
 
-def test_frames_of_one_film_only() -> None:
+def test_only_frames_of_one_video_form_a_burst() -> None:
     photos = [_photo("a/frame_0010.jpg"), _photo("a/frame_0012.jpg"), _photo("b/frame_0011.jpg")]
 
     assert _pairs(*photos) == [[0, 1]]
 
 
-def test_numbers_alone_say_nothing_of_time() -> None:
+def test_numbered_names_alone_imply_no_burst() -> None:
     assert _pairs(_photo("a/cell0001.png"), _photo("a/cell0002.png")) == []
 
 
-def test_no_photos_no_pairs() -> None:
+def test_no_pairs_without_photos() -> None:
     assert find_burst_pairs([]).shape == (0, 2)
 
 
-def test_blank_photos_correlate_with_nothing() -> None:
+def test_blank_photos_do_not_correlate() -> None:
     photo = _photo("a")
     blank = photo._replace(features=replace(photo.features, colour_thumbnail=np.zeros((16, 16, 3), np.uint8)))
 
@@ -255,7 +257,7 @@ def test_blank_photos_correlate_with_nothing() -> None:
     assert thumbnail_correlation(photo, photo) > 0.999
 
 
-def test_the_bottle_photos(bottles: Path, tmp_path: Path) -> None:
+def test_groups_of_the_bottle_photos(bottles: Path, tmp_path: Path) -> None:
     with open_feature_store(tmp_path) as store:
         photos = scan_images(list_source(bottles).samples, store).images
     times = {photo.sample.id: int(Path(photo.sample.id).stem) for photo in photos}

@@ -1,4 +1,4 @@
-"""The augmented folder: what is in it, that it is whole, and that nothing else is touched."""
+"""Writing augmented data sets and cropped regions: content, resumption and untouched sources."""
 
 import hashlib
 import io
@@ -60,7 +60,7 @@ def source(class_folders: MakeFolders) -> Path:
     return class_folders(cats=8, dogs=8)
 
 
-def test_parts_classes_and_copies(source: Path, tmp_path: Path) -> None:
+def test_splits_classes_and_copies(source: Path, tmp_path: Path) -> None:
     before = contents(source)
     written = write_augmented_dataset(parted(source), SPEC, tmp_path / "out", seed=1)
     assert written == AugmentedDataset(tmp_path / "out" / "manifest.csv", originals=16, copies=24, kept=0)
@@ -75,7 +75,7 @@ def test_parts_classes_and_copies(source: Path, tmp_path: Path) -> None:
     assert contents(source) == before
 
 
-def test_copies_stay_with_their_photo(source: Path, tmp_path: Path) -> None:
+def test_copies_stay_in_the_split_of_their_original(source: Path, tmp_path: Path) -> None:
     written = write_augmented_dataset(parted(source), SPEC, tmp_path / "out", seed=1)
     dataset = read_manifest(written.manifest)
     families = defaultdict(list)
@@ -91,14 +91,14 @@ def test_copies_stay_with_their_photo(source: Path, tmp_path: Path) -> None:
     )
 
 
-def test_groups_of_the_data_are_kept(source: Path, tmp_path: Path) -> None:
+def test_groups_are_kept(source: Path, tmp_path: Path) -> None:
     dataset = parted(source)
     dataset = dataset.with_samples(replace(sample, group="burst") for sample in dataset.samples)
     written = write_augmented_dataset(dataset, SPEC, tmp_path / "out", seed=1)
     assert {sample.group for sample in read_manifest(written.manifest).samples} == {"burst"}
 
 
-def test_full_in_train_limited_in_validation(source: Path, tmp_path: Path) -> None:
+def test_validation_uses_the_limited_augmentation(source: Path, tmp_path: Path) -> None:
     """The limited list here only darkens, to 0.5-0.6; the full one turns and adds noise."""
     write_augmented_dataset(parted(source), SPEC, tmp_path / "out", seed=1)
 
@@ -128,7 +128,7 @@ def test_same_seed_same_bytes(source: Path, tmp_path: Path) -> None:
     assert changed == {PLAN_FILE, *(name for name in item if "_aug" in name)}
 
 
-def test_files_of_every_kind_end_as_24_bit_rgb(tmp_path: Path) -> None:
+def test_copies_of_every_format_are_24_bit_rgb(tmp_path: Path) -> None:
     source = tmp_path / "photos"
     dice = np.random.default_rng(0)
     photos: dict[str, tuple[Image.Image, dict[str, object]]] = {
@@ -139,7 +139,7 @@ def test_files_of_every_kind_end_as_24_bit_rgb(tmp_path: Path) -> None:
         "deep.png": (Image.fromarray(dice.integers(0, 2**16, (20, 34), np.uint16)), {}),
         "cmyk.jpg": (Image.fromarray(dice.integers(0, 256, (20, 35, 4), np.uint8), "CMYK"), {}),
         "large.jpg": (Image.fromarray(dice.integers(0, 256, (20, 200, 3), np.uint8)), {}),
-        "film.webp": (Image.fromarray(dice.integers(0, 256, (20, 36, 3), np.uint8)), {"lossless": True}),
+        "video.webp": (Image.fromarray(dice.integers(0, 256, (20, 36, 3), np.uint8)), {"lossless": True}),
     }
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -178,7 +178,7 @@ def quality_of(data: bytes) -> int:
     raise AssertionError("no quality has these tables")
 
 
-def test_goes_on_where_it_stopped(source: Path, tmp_path: Path) -> None:
+def test_interrupted_run_is_resumed(source: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "out"
     dataset = parted(source)
     write_augmented_dataset(dataset, SPEC, whole, seed=1)
@@ -197,7 +197,7 @@ def test_goes_on_where_it_stopped(source: Path, tmp_path: Path) -> None:
     assert kept == {name: (out / name).stat().st_mtime_ns for name in kept}
 
 
-def test_killed_run_goes_on(source: Path, tmp_path: Path) -> None:
+def test_killed_run_is_resumed(source: Path, tmp_path: Path) -> None:
     """A real process is killed in the middle; what it left is completed to the same bytes."""
     write_augmented_dataset(parted(source), SPEC, tmp_path / "whole", seed=1)
     program = (
@@ -219,7 +219,7 @@ def test_killed_run_goes_on(source: Path, tmp_path: Path) -> None:
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-def test_originals_come_first(source: Path, tmp_path: Path) -> None:
+def test_originals_are_written_first(source: Path, tmp_path: Path) -> None:
     lock = threading.Lock()
     seen = []
 
@@ -234,7 +234,7 @@ def test_originals_come_first(source: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["seed", "copies", "photo", "parts"])
-def test_folder_begun_otherwise_is_refused(source: Path, tmp_path: Path, change: str) -> None:
+def test_folder_of_other_settings_is_rejected(source: Path, tmp_path: Path, change: str) -> None:
     out = tmp_path / "out"
     write_augmented_dataset(parted(source), SPEC, out, seed=1)
     before = contents(out)
@@ -253,7 +253,7 @@ def test_folder_begun_otherwise_is_refused(source: Path, tmp_path: Path, change:
     assert contents(out) == before
 
 
-def test_folder_with_other_files_is_refused(source: Path, tmp_path: Path) -> None:
+def test_folder_with_other_files_is_rejected(source: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
@@ -264,7 +264,7 @@ def test_folder_with_other_files_is_refused(source: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("place", [".", "out", "cats", "cats/out", "..", "../linked/out"])
-def test_source_is_never_written_into(source: Path, place: str) -> None:
+def test_output_inside_the_source_is_rejected(source: Path, place: str) -> None:
     (source.parent / "linked").symlink_to(source)
     before = contents(source)
     with pytest.raises(UsageError, match="lie within each other"):
@@ -273,7 +273,7 @@ def test_source_is_never_written_into(source: Path, place: str) -> None:
     assert sorted(path.name for path in source.iterdir()) == ["cats", "dogs"]
 
 
-def test_photo_changed_meanwhile_is_noticed(source: Path, tmp_path: Path) -> None:
+def test_image_changed_during_the_run_raises(source: Path, tmp_path: Path) -> None:
     dataset = parted(source)
     (source / "cats" / "000.jpg").write_bytes((source / "cats" / "001.jpg").read_bytes())
     with pytest.raises(AssayError, match=r"000\.jpg was changed"):
@@ -283,7 +283,7 @@ def test_photo_changed_meanwhile_is_noticed(source: Path, tmp_path: Path) -> Non
         write_augmented_dataset(dataset, SPEC, tmp_path / "other", seed=1)
 
 
-def test_folder_that_cannot_be_written(source: Path, tmp_path: Path) -> None:
+def test_unwritable_folder_raises(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_augmented_dataset(parted(source), SPEC, out, seed=1)
     (out / "train" / "cats").rename(out / "train" / "moved")
@@ -292,13 +292,13 @@ def test_folder_that_cannot_be_written(source: Path, tmp_path: Path) -> None:
         write_augmented_dataset(parted(source), SPEC, out, seed=1)
 
 
-def test_recipe_that_changes_nothing_is_refused(source: Path, tmp_path: Path) -> None:
+def test_recipe_without_augmentation_is_rejected(source: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"augment\.train is empty"):
         write_augmented_dataset(parted(source), AugmentSpec(), tmp_path / "out", seed=1)
     assert not (tmp_path / "out").exists()
 
 
-def test_photos_without_parts_are_refused(source: Path, tmp_path: Path) -> None:
+def test_samples_without_a_split_are_rejected(source: Path, tmp_path: Path) -> None:
     with pytest.raises(AssayError, match="belongs to no split"):
         write_augmented_dataset(load_dataset(source), SPEC, tmp_path / "out", seed=1)
 
@@ -308,7 +308,7 @@ def sample(name: str, label: str = "cats") -> Sample:
 
 
 @pytest.mark.parametrize("label", ["..", ".", ".hidden", "a/b", "a\\b", "a\0b", "/etc"])
-def test_labels_that_are_no_folder_names(label: str) -> None:
+def test_labels_that_are_no_folder_names_are_rejected(label: str) -> None:
     with pytest.raises(AssayError, match="cannot be a folder's name"):
         plan_output_files([sample("1.jpg", label)])
 
@@ -321,7 +321,7 @@ def test_labels_that_are_no_folder_names(label: str) -> None:
         unique=True,
     )
 )
-def test_no_two_files_get_one_name(names: list[tuple[str, str]]) -> None:
+def test_file_names_are_unique(names: list[tuple[str, str]]) -> None:
     targets = plan_output_files([sample("".join(name)) for name in dict.fromkeys(map("".join, names))])
     paths = [item.path for target in targets for item in (target, *map(target.changed, range(1, 30)))]
     assert len({path.casefold() for path in paths}) == len(paths)
@@ -333,7 +333,7 @@ def test_no_two_files_get_one_name(names: list[tuple[str, str]]) -> None:
         assert name.isprintable()
 
 
-def test_bottle_recipe_on_real_photos(bottles: Path, tmp_path: Path) -> None:
+def test_bottle_recipe_on_real_images(bottles: Path, tmp_path: Path) -> None:
     recipe = load_recipe("bottle", ["augment.offline.copies=1"])
     dataset = assign_splits(load_dataset(bottles), recipe.data.split, seed=0)
     before = contents(bottles)
@@ -347,7 +347,7 @@ def test_bottle_recipe_on_real_photos(bottles: Path, tmp_path: Path) -> None:
     assert not any("_aug" in item.id for item in augmented.part("test"))
 
 
-def test_copies_keep_the_size_also_when_cropped(source: Path, tmp_path: Path) -> None:
+def test_copies_keep_the_size_when_cropped(source: Path, tmp_path: Path) -> None:
     recipe = load_recipe("button-cell")
     write_augmented_dataset(parted(source), recipe.augment, tmp_path / "out", seed=0)
     sizes = {decode(path.read_bytes()).shape for path in (tmp_path / "out").rglob("*.jpg")}
@@ -357,7 +357,7 @@ def test_copies_keep_the_size_also_when_cropped(source: Path, tmp_path: Path) ->
 # --- the contact sheet
 
 
-def test_sheet_shows_what_training_sees(source: Path) -> None:
+def test_contact_sheet_shows_training_images(source: Path) -> None:
     recipe = load_recipe("bottle")
     photos = pick_images(source, 3, seed=0)
     sheet = draw_augmentation_sheet(photos, recipe, variants=4, seed=0)
@@ -368,7 +368,7 @@ def test_sheet_shows_what_training_sees(source: Path) -> None:
     assert not np.array_equal(pixels, np.asarray(draw_augmentation_sheet(photos, recipe, variants=4, seed=1)))
 
 
-def test_sheet_without_transforms_repeats_the_original(source: Path) -> None:
+def test_contact_sheet_without_transforms_repeats_the_original(source: Path) -> None:
     recipe = load_recipe("defect", ["preprocess.size=192"])
     sheet = np.asarray(draw_augmentation_sheet(pick_images(source, 1, seed=0), recipe, variants=2, seed=0))
     first, *others = (sheet[80:240, 10 + n * 202 : 202 + n * 202] for n in range(3))
@@ -376,13 +376,13 @@ def test_sheet_without_transforms_repeats_the_original(source: Path) -> None:
     assert all(np.array_equal(first[rows, 5:-5], other[rows, 5:-5]) for other in others)
 
 
-def test_captions_of_any_length_and_script(source: Path) -> None:
+def test_captions_of_any_length_and_script_are_drawn(source: Path) -> None:
     data = (source / "cats" / "000.jpg").read_bytes()
     photos = [SheetImage("x" * 500, data), SheetImage("Größe ½ × Пример/日本.jpg", data), SheetImage("", data)]
     assert draw_augmentation_sheet(photos, load_recipe("bottle"), variants=1, seed=0).height > 3 * 192
 
 
-def test_photos_come_from_all_classes(class_folders: MakeFolders) -> None:
+def test_contact_sheet_covers_all_classes(class_folders: MakeFolders) -> None:
     root = class_folders(a=20, b=1, c=20)
     (root / "b" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
     chosen = pick_images(root, 5, seed=3)
@@ -391,7 +391,7 @@ def test_photos_come_from_all_classes(class_folders: MakeFolders) -> None:
     assert len(pick_images(root, 100, seed=3)) == 41
 
 
-def test_one_photo_or_a_plain_folder_will_do(source: Path, tmp_path: Path) -> None:
+def test_contact_sheet_of_one_image_or_an_unlabelled_folder(source: Path, tmp_path: Path) -> None:
     assert [item.caption for item in pick_images(source / "cats" / "000.jpg", 4, seed=0)] == ["000.jpg"]
     assert len(pick_images(source / "cats", 4, seed=0)) == 4
     (tmp_path / "empty").mkdir()
@@ -443,7 +443,7 @@ def crop(dataset: Dataset, to: Path, spec: PreprocessSpec = TOP) -> CroppedDatas
     return write_cropped_dataset(dataset, spec, OfflineSpec(), to)
 
 
-def test_only_the_region_is_written_into_the_same_folders(crop_source: Path, dataset: Dataset, tmp_path: Path):
+def test_cropping_writes_the_region_into_the_same_folders(crop_source: Path, dataset: Dataset, tmp_path: Path):
     before = cropped_contents(crop_source)
     out = tmp_path / "processed"
     assert crop(dataset, out) == CroppedDataset(out / "manifest.csv", photos=11, kept=0)
@@ -461,7 +461,7 @@ def test_only_the_region_is_written_into_the_same_folders(crop_source: Path, dat
     assert cropped_contents(crop_source) == before
 
 
-def test_quality_and_level_are_those_of_the_recipe(dataset: Dataset, tmp_path: Path):
+def test_quality_and_compression_come_from_the_recipe(dataset: Dataset, tmp_path: Path):
     crop(dataset, tmp_path / "processed")
     part = decode((tmp_path / "processed/open/odd.jpg").read_bytes())
     Image.fromarray(part).save(tmp_path / "again.jpg", quality=95)
@@ -477,7 +477,7 @@ def test_quality_and_level_are_those_of_the_recipe(dataset: Dataset, tmp_path: P
 
 
 @pytest.mark.parametrize("roi", [(0.25, 0.5, 0.75, 1), (0, 0, 1, 0.001), (0.333, 0.1, 0.9, 0.35)])
-def test_the_region_is_what_training_looks_at(dataset: Dataset, tmp_path: Path, roi: tuple[float, float, float, float]):
+def test_region_equals_the_training_input(dataset: Dataset, tmp_path: Path, roi: tuple[float, float, float, float]):
     spec = PreprocessSpec(roi=roi, resize_mode="stretch", center_crop=1)
     crop(dataset, tmp_path / "out", spec.model_copy(update={"center_crop": 0.5, "resize_mode": "crop"}))
     with Image.open(tmp_path / "out/open/plain.png") as part:
@@ -485,7 +485,7 @@ def test_the_region_is_what_training_looks_at(dataset: Dataset, tmp_path: Path, 
         assert part.size == (right - left, bottom - top)
 
 
-def test_ready_made_parts_stay_and_groups_stand_in_the_manifest(dataset: Dataset, tmp_path: Path):
+def test_existing_splits_and_groups_are_kept_in_the_manifest(dataset: Dataset, tmp_path: Path):
     parted = dataset.with_samples(
         replace(sample, split="train" if "plain" in sample.id else "test", group=f"g{sample.label}")
         for sample in dataset.samples
@@ -498,7 +498,7 @@ def test_ready_made_parts_stay_and_groups_stand_in_the_manifest(dataset: Dataset
     }
 
 
-def test_it_goes_on_where_it_stopped_and_mends_what_is_broken(dataset: Dataset, tmp_path: Path):
+def test_cropping_resumes_and_repairs_broken_files(dataset: Dataset, tmp_path: Path):
     out = tmp_path / "processed"
     crop(dataset, out)
     whole = cropped_contents(out)
@@ -511,7 +511,7 @@ def test_it_goes_on_where_it_stopped_and_mends_what_is_broken(dataset: Dataset, 
         crop(dataset, out, PreprocessSpec(roi=(0, 0, 1, 0.4)))
 
 
-def test_what_cannot_be_done_is_refused(crop_source: Path, dataset: Dataset, tmp_path: Path):
+def test_invalid_crops_are_rejected(crop_source: Path, dataset: Dataset, tmp_path: Path):
     with pytest.raises(UsageError, match="whole photo"):
         crop(dataset, tmp_path / "out", PreprocessSpec())
     with pytest.raises(UsageError, match="lie within each other"):
@@ -526,7 +526,7 @@ def test_what_cannot_be_done_is_refused(crop_source: Path, dataset: Dataset, tmp
         crop(dataset, tmp_path / "out")
 
 
-def test_the_bottles_caps(bottles: Path, tmp_path: Path):
+def test_caps_of_the_bottles_are_cropped(bottles: Path, tmp_path: Path):
     written = crop(load_dataset(bottles), tmp_path / "processed")
     assert written.photos == 20
     sizes = set()

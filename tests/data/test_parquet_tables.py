@@ -1,4 +1,4 @@
-"""Parquet files that hold photos: as Hugging Face writes them, and plain binary columns."""
+"""Parquet files with images: as written by Hugging Face, and plain binary columns."""
 
 import io
 import json
@@ -30,7 +30,7 @@ def _write(file: Path, **columns: Any) -> Path:
     return file
 
 
-def test_what_hugging_face_writes(tmp_path: Path) -> None:
+def test_parquet_written_by_hugging_face(tmp_path: Path) -> None:
     rows = {"image": [{"bytes": _png(item), "path": None} for item in COLOURS], "label": [0, 1, 1, 0]}
     features = Features({"image": Image(), "label": ClassLabel(names=["cold", "none"])})
     Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "photos.parquet")
@@ -51,7 +51,7 @@ def test_plain_binary_columns(tmp_path: Path, name: str) -> None:
     assert data.counts() == {"1": 2, "2": 2}
 
 
-def test_structs_may_name_files_beside_the_table(tmp_path: Path) -> None:
+def test_structs_can_refer_to_files_beside_the_table(tmp_path: Path) -> None:
     for colour in COLOURS:
         (tmp_path / f"{colour}.png").write_bytes(_png(colour))
     image = [{"bytes": None, "path": f"{colour}.png"} for colour in COLOURS]
@@ -68,12 +68,12 @@ def test_structs_may_name_files_beside_the_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("label", [None, float("nan")])
-def test_a_photo_without_a_label_is_named(tmp_path: Path, label: float | None) -> None:
+def test_image_without_a_label_is_named(tmp_path: Path, label: float | None) -> None:
     with pytest.raises(AssayError, match=r"photos\.parquet, row 2 has no label"):
         load_dataset(_write(tmp_path / "photos.parquet", image=[_png("red"), _png("blue")], label=[1.0, label]))
 
 
-def test_a_number_beyond_the_names_is_no_label(tmp_path: Path) -> None:
+def test_label_index_out_of_range_raises(tmp_path: Path) -> None:
     rows = {"image": [{"bytes": _png("red"), "path": None}], "label": [-1]}
     table = pa.table(rows).replace_schema_metadata(
         {"huggingface": json.dumps({"info": {"features": {"label": {"names": ["a"], "_type": "ClassLabel"}}}})}
@@ -91,12 +91,12 @@ def test_a_number_beyond_the_names_is_no_label(tmp_path: Path) -> None:
         ({"path": ["1.jpg"], "label": [None]}, "row 1: label is empty"),
     ],
 )
-def test_what_makes_no_sense_is_refused(tmp_path: Path, columns: dict[str, Any], sentence: str) -> None:
+def test_invalid_tables_are_rejected(tmp_path: Path, columns: dict[str, Any], sentence: str) -> None:
     with pytest.raises(AssayError, match=sentence):
         load_dataset(_write(tmp_path / "photos.parquet", **columns))
 
 
-def test_paths_in_parquet_take_the_names_of_classes(tmp_path: Path) -> None:
+def test_class_names_apply_to_paths_in_parquet(tmp_path: Path) -> None:
     for colour in COLOURS:
         (tmp_path / f"{colour}.png").write_bytes(_png(colour))
     features = Features({"file": Value("string"), "label": ClassLabel(names=["cold", "warm"])})
@@ -128,17 +128,17 @@ def _photos(count: int = 4) -> list[dict[str, Any]]:
         ),
     ],
 )
-def test_faults_are_told_of_the_file_itself(tmp_path: Path, columns: dict[str, Any], sentence: str) -> None:
+def test_errors_name_the_parquet_file(tmp_path: Path, columns: dict[str, Any], sentence: str) -> None:
     with pytest.raises(AssayError, match=sentence):
         load_dataset(_write(tmp_path / "p.parquet", **columns))
 
 
 @pytest.mark.parametrize("labels", [pa.array([b"1", b"2"] * 2), pa.array([1, 2] * 2).cast(pa.decimal128(25, 2))])
-def test_labels_of_other_types_are_text(tmp_path: Path, labels: Any) -> None:
+def test_labels_of_other_types_become_text(tmp_path: Path, labels: Any) -> None:
     assert load_dataset(_write(tmp_path / "p.parquet", image=_photos(), label=labels)).classes == ("1", "2")
 
 
-def test_missing_groups_are_no_group(tmp_path: Path) -> None:
+def test_missing_groups_are_not_a_group(tmp_path: Path) -> None:
     groups = [None, "a", "nan", "NaN"]
     data = load_dataset(_write(tmp_path / "p.parquet", image=_photos(), label=[0, 1, 0, 1], group=groups))
     assert sorted(str(sample.group) for sample in data.samples) == ["None", "None", "None", "a"]

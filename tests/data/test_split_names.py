@@ -1,4 +1,4 @@
-"""What other tools call the parts of a data set."""
+"""Names of splits used by other tools."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from assay.data.split_names import find_split_folders, parse_split_name, parse_s
         ("eval Evaluation", "test"),
     ],
 )
-def test_names_of_parts(names: str, split: str) -> None:
+def test_known_split_names(names: str, split: str) -> None:
     assert {name: parse_split_name(name) for name in names.split()} == dict.fromkeys(names.split(), split)
     assert parse_split_name(f" {names.split(maxsplit=1)[0]} ") == split
 
@@ -37,7 +37,7 @@ def test_names_of_parts(names: str, split: str) -> None:
         "devil",
     ],
 )
-def test_names_of_no_part(name: str) -> None:
+def test_names_that_are_not_splits(name: str) -> None:
     assert parse_split_name(name) is None
 
 
@@ -50,7 +50,7 @@ def test_names_of_no_part(name: str) -> None:
         ("train Eval", "train test"),
     ],
 )
-def test_eval_is_what_the_others_are_not(names: str, parts: str) -> None:
+def test_eval_is_the_split_that_is_missing(names: str, parts: str) -> None:
     assert parse_split_names(names.split()) == dict(zip(names.split(), parts.split(), strict=True))
 
 
@@ -71,5 +71,5 @@ def test_eval_is_what_the_others_are_not(names: str, parts: str) -> None:
         ("test", {"test": "test"}),
     ],
 )
-def test_folders_are_parts_only_together(names: str, parts: dict[str, str]) -> None:
+def test_folders_are_splits_only_together(names: str, parts: dict[str, str]) -> None:
     assert find_split_folders(names.split()) == parts

@@ -1,4 +1,4 @@
-"""Folds of data that brings parts of its own: its test stays the test, its other parts are ignored."""
+"""Train, validation and test splits, and cross-validation folds."""
 
 from collections import Counter, defaultdict
 from dataclasses import replace
@@ -59,7 +59,7 @@ def datasets(draw: st.DrawFn, groups: int = 8) -> Dataset:
 
 @given(datasets(4), st.sampled_from(SPECS), st.integers(0, 2**32 - 1))
 @settings(max_examples=600, deadline=None)
-def test_no_group_ever_straddles_and_every_photo_has_a_part(data: Dataset, spec: SplitSpec, seed: int) -> None:
+def test_groups_stay_whole_and_every_sample_has_a_split(data: Dataset, spec: SplitSpec, seed: int) -> None:
     groups = defaultdict(set)
     for sample in data.samples:
         groups[sample.group].add(sample.label)
@@ -88,7 +88,7 @@ def test_no_group_ever_straddles_and_every_photo_has_a_part(data: Dataset, spec:
 
 @given(datasets(), st.integers(0, 9), st.data())
 @settings(max_examples=60, deadline=None)
-def test_only_ids_groups_and_seed_matter(data: Dataset, seed: int, draw: st.DataObject) -> None:
+def test_result_depends_on_ids_groups_and_seed_only(data: Dataset, seed: int, draw: st.DataObject) -> None:
     shuffled = draw.draw(st.permutations(data.samples))
     renamed = [replace(item, group=f"other {hash(item.group)}") for item in shuffled]
     first = parts(assign_splits(data, SPEC, seed))
@@ -97,7 +97,7 @@ def test_only_ids_groups_and_seed_matter(data: Dataset, seed: int, draw: st.Data
 
 @given(datasets(), st.integers(0, 9), st.integers(3, 5))
 @settings(max_examples=60, deadline=None)
-def test_folds_test_every_photo_once_and_keep_groups(data: Dataset, seed: int, k: int) -> None:
+def test_folds_test_every_sample_once_and_keep_groups(data: Dataset, seed: int, k: int) -> None:
     groups = {sample.group for sample in data.samples}
     if len(groups) < k + len(data.classes) + 2:
         return
@@ -127,26 +127,26 @@ def test_shares_are_exact_in_every_class(spec: SplitSpec, expected: list[int]) -
     assert split.warnings == ()
 
 
-def test_the_split_is_the_same_for_ever() -> None:
+def test_split_is_stable_across_versions() -> None:
     # Part of the product: a changed algorithm would move photos between the parts of a repeated run.
     split = assign_splits(dataset(photos("a", 10)), SplitSpec(train=0.5, val=0.3, test=0.2), 7)
     letters = "".join((sample.split or "")[1] for sample in split.samples)
     assert letters == "rrraeaarer"
 
 
-def test_seeds_differ() -> None:
+def test_different_seeds_give_different_splits() -> None:
     data = dataset(photos("a", 60))
     assert parts(assign_splits(data, SPEC, 1)) != parts(assign_splits(data, SPEC, 2))
 
 
-def test_source_labels_are_in_proportion_too() -> None:
+def test_splits_are_stratified_by_source_label() -> None:
     samples = [replace(item, source_label="xy"[place % 2]) for place, item in enumerate(photos("a", 200))]
     split = assign_splits(dataset(samples), SPEC, 0)
     for name, count in zip(SPLITS, (70, 15, 15), strict=True):
         assert Counter(item.source_label for item in split.part(name)) == {"x": count, "y": count}
 
 
-def test_random_ignores_groups_and_says_what_leaks() -> None:
+def test_random_split_ignores_groups_and_warns_of_leaks() -> None:
     data = dataset([*photos("a", 30, group="g"), *photos("a", 30), *photos("b", 30)])
     split = assign_splits(data, SplitSpec(method="random"), 0)
     assert len({item.split for item in split.samples if item.group}) == 3
@@ -154,14 +154,14 @@ def test_random_ignores_groups_and_says_what_leaks() -> None:
     assert assign_splits(data, SPEC, 0).warnings == ()
 
 
-def test_brought_parts_stay() -> None:
+def test_existing_splits_are_kept() -> None:
     data = dataset([item for split in SPLITS for item in photos("a", 3, split=split) + photos("b", 2, split=split)])
     split = assign_splits(data, SPEC, 0)
     assert split.samples == data.samples
     assert split.warnings == ()
 
 
-def test_val_is_carved_out_of_train_alone() -> None:
+def test_val_is_taken_from_train_only() -> None:
     data = dataset(photos("a", 85, split="train") + photos("b", 170, split="train") + photos("a", 40, split="test"))
     split = assign_splits(data, SPEC, 0)
     assert sizes(split, "a") == [70, 15, 40]
@@ -171,7 +171,7 @@ def test_val_is_carved_out_of_train_alone() -> None:
     assert "the existing split test has no photo of 'b'" in split.warnings[1]
 
 
-def test_carving_moves_nothing_into_the_brought_test() -> None:
+def test_existing_test_split_is_unchanged() -> None:
     samples = [
         *photos("a", 20, split="train"),
         *photos("a", 5, split="train", group="g"),
@@ -183,35 +183,35 @@ def test_carving_moves_nothing_into_the_brought_test() -> None:
     assert "1 groups of photos are in more than one split, since they were there already" in split.warnings
 
 
-def test_train_and_val_without_test() -> None:
+def test_train_and_val_without_a_test_split() -> None:
     data = dataset(photos("a", 8, split="train") + photos("a", 2, split="val"))
     split = assign_splits(data, SPEC, 0)
     assert sizes(split) == [8, 2, 0]
     assert split.warnings == ("the data has no test split, so the metrics are those of validation",)
 
 
-def test_train_alone_is_shared_out() -> None:
+def test_train_split_alone_is_divided() -> None:
     split = assign_splits(dataset(photos("a", 100, split="train")), SPEC, 0)
     assert sizes(split) == [70, 15, 15]
     assert "the data has a train split only" in split.warnings[0]
 
 
 @pytest.mark.parametrize("brought", [("test",), ("val",), ("val", "test")])
-def test_without_training_photos_nothing_is_learnt(brought: tuple[Split, ...]) -> None:
+def test_missing_training_split_raises(brought: tuple[Split, ...]) -> None:
     samples = [item for split in brought for item in photos("a", 9, split=split)]
     with pytest.raises(AssayError, match=f"has no training split, only {' and '.join(brought)}; add training photos"):
         assign_splits(dataset(samples), SPEC, 0)
     assert sum(sizes(assign_splits(dataset(samples + photos("a", 30)), SPEC, 0))) == len(samples) + 30
 
 
-def test_photos_without_a_part_among_others_that_have_one() -> None:
+def test_samples_without_a_split_among_others() -> None:
     marked = dataset(photos("a", 30, split="test") + photos("a", 85))
     assert sizes(assign_splits(marked, SPEC, 0)) == [70, 15, 30]
     learning = dataset(photos("a", 30, split="train") + photos("a", 70))
     assert sizes(assign_splits(learning, SPEC, 0)) == [70, 15, 15]
 
 
-def test_photos_without_a_part_follow_their_group() -> None:
+def test_samples_without_a_split_follow_their_group() -> None:
     samples = photos("a", 90) + photos("b", 1, split="test", group="g") + photos("b", 4, group="g")
     split = assign_splits(dataset(samples), SPEC, 0)
     assert {item.split for item in split.samples if item.group} == {"test"}
@@ -219,7 +219,7 @@ def test_photos_without_a_part_follow_their_group() -> None:
 
 @given(datasets(), datasets(), st.integers(0, 9))
 @settings(max_examples=60, deadline=None)
-def test_added_photos_move_no_old_one(old: Dataset, more: Dataset, seed: int) -> None:
+def test_new_samples_do_not_move_old_ones(old: Dataset, more: Dataset, seed: int) -> None:
     earlier = {item.id: item.split for item in assign_splits(old, SPEC, seed).samples if item.split}
     # New photos, some in groups of old ones, some in groups of their own.
     added = [
@@ -235,7 +235,7 @@ def test_added_photos_move_no_old_one(old: Dataset, more: Dataset, seed: int) ->
     assert all(len(found) == 1 for found in held.values())
 
 
-def test_added_photos_fill_up_what_is_missing() -> None:
+def test_new_samples_fill_missing_shares() -> None:
     old = assign_splits(dataset(photos("a", 100)), SPEC, 0)
     like = {item.id: item.split for item in old.samples if item.split}
     data = dataset(photos("a", 200))
@@ -244,7 +244,7 @@ def test_added_photos_fill_up_what_is_missing() -> None:
     assert sizes(shifted) == [100, 50, 50]
 
 
-def test_like_remembers_a_carved_val() -> None:
+def test_splits_of_an_earlier_run_include_its_validation() -> None:
     data = dataset(photos("a", 50, split="train") + photos("a", 10, split="test"))
     first = assign_splits(data, SPEC, 0)
     like = {item.id: item.split for item in first.samples if item.split}
@@ -252,7 +252,7 @@ def test_like_remembers_a_carved_val() -> None:
     assert parts(again) == parts(first)
 
 
-def test_a_new_photo_that_links_old_ones_in_two_parts_is_told() -> None:
+def test_new_sample_that_links_two_splits_gives_a_warning() -> None:
     data = dataset(photos("a", 3, group="g") + photos("a", 20))
     ids = [item.id for item in data.samples if item.group]
     split = assign_splits(data, SPEC, 0, {ids[0]: "train", ids[1]: "test"})
@@ -261,14 +261,14 @@ def test_a_new_photo_that_links_old_ones_in_two_parts_is_told() -> None:
     assert any("are in more than one split" in sentence for sentence in split.warnings)
 
 
-def test_too_few_groups_for_the_parts() -> None:
+def test_too_few_groups_raise() -> None:
     with pytest.raises(AssayError, match="2 photos are too few for 'train', 'val', 'test'"):
         assign_splits(dataset(photos("a", 1) + photos("b", 1)), SPEC, 0)
     with pytest.raises(AssayError, match="12 photos in 1 group that stays together are too few"):
         assign_splits(dataset(photos("a", 12, group="g")), SPEC, 0)
 
 
-def test_classes_that_cannot_reach_every_part_are_told_and_teach() -> None:
+def test_classes_with_few_groups_go_to_train_with_a_warning() -> None:
     split = assign_splits(dataset(photos("a", 30) + photos("b", 1)), SPEC, 0)
     assert sizes(split, "b") == [1, 0, 0]
     assert split.warnings == (
@@ -277,7 +277,7 @@ def test_classes_that_cannot_reach_every_part_are_told_and_teach() -> None:
     )
 
 
-def test_folds_are_even_in_every_class_and_carve_the_asked_share() -> None:
+def test_folds_are_stratified_with_the_given_validation_share() -> None:
     rounds = make_folds(photos("a", 50) + photos("b", 100), 5, 0, val=0.25)
     for fold in rounds:
         assert [Counter(item.label for item in part) for part in fold] == [
@@ -287,12 +287,12 @@ def test_folds_are_even_in_every_class_and_carve_the_asked_share() -> None:
         ]
 
 
-def test_folds_may_ignore_groups() -> None:
+def test_folds_can_ignore_groups() -> None:
     samples = photos("a", 40, group="g") + photos("b", 40)
     assert all(any(item.group for item in fold.test) for fold in make_folds(samples, 4, 0, method="random"))
 
 
-def test_folds_that_make_no_sense() -> None:
+def test_invalid_fold_arguments_raise() -> None:
     with pytest.raises(UsageError, match="2 folds or more, not 1"):
         make_folds(photos("a", 9), 1, 0)
     with pytest.raises(AssayError, match="4 photos are too few for 5 folds"):
@@ -322,7 +322,7 @@ def ids(samples: object) -> set[str]:
     [(("train",), 20), (("train", "val"), 40), ((None,), 20), (("val",), 20), (("train", None), 40)],
 )
 @pytest.mark.parametrize("k", [2, 5])
-def test_a_test_part_stays_the_test_of_every_fold(others: tuple[Split | None, ...], count: int, k: int) -> None:
+def test_split_is_the_test_split_of_every_fold(others: tuple[Split | None, ...], count: int, k: int) -> None:
     brought = of_both(6, "test")
     data = fold_dataset([*brought, *(item for split in others for item in of_both(10, split))])
     rounds = cross_validation_folds(data, k, SplitSpec(), 0)
@@ -335,17 +335,17 @@ def test_a_test_part_stays_the_test_of_every_fold(others: tuple[Split | None, ..
 
 
 @pytest.mark.parametrize("parts", [(), ("train",), ("val",), ("test",), ("train", "val")])
-def test_without_a_test_to_keep_every_photo_is_tested_once(parts: tuple[Split, ...]) -> None:
+def test_without_a_test_split_every_sample_is_tested_once(parts: tuple[Split, ...]) -> None:
     data = fold_dataset([item for split in parts or (None,) for item in of_both(12, split)])
     rounds = cross_validation_folds(data, 3, SplitSpec(), 0)
     assert sorted(item.id for fold in rounds for item in fold.part("test")) == sorted(ids(data.samples))
     assert all(fold.part("train") and fold.part("val") for fold in rounds)
-    said = fold_warnings(data)
-    assert bool(said) == bool(parts)
-    assert all(name in said[0] for name in parts)
+    message = fold_warnings(data)
+    assert bool(message) == bool(parts)
+    assert all(name in message[0] for name in parts)
 
 
-def test_copies_stay_in_one_fold_and_copies_of_test_photos_are_told() -> None:
+def test_groups_stay_in_one_fold_and_leaks_to_test_give_a_warning() -> None:
     samples = of_both(8, "train") + fold_photos("a", 4, "train", "g") + fold_photos("a", 4, "test")
     leak = [*fold_photos("b", 1, "train", "h"), *fold_photos("b", 1, "test", "h")]
     for fold in validation_folds(samples, 2, 0):
@@ -355,7 +355,7 @@ def test_copies_stay_in_one_fold_and_copies_of_test_photos_are_told() -> None:
     assert "1 group of photos that show the same" in fold_warnings(fold_dataset(samples + leak))[1]
 
 
-def test_folds_that_cannot_be_made_are_refused() -> None:
+def test_impossible_folds_raise() -> None:
     with pytest.raises(UsageError, match="2 folds or more"):
         validation_folds(of_both(9), 1, 0)
     with pytest.raises(AssayError, match="6 photos in 2 groups that stay together are too few for 3 folds"):

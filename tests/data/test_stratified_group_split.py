@@ -1,3 +1,5 @@
+"""Stratified assignment of groups to parts of given shares."""
+
 import itertools
 from collections import Counter, defaultdict
 
@@ -37,7 +39,7 @@ def group_lists(draw: st.DrawFn) -> list[StratifiedGroup]:
         ((0.2,) * 5, [20] * 5),
     ],
 )
-def test_whole_shares_are_met_exactly_in_every_class(shares: tuple[float, ...], counts: list[int]) -> None:
+def test_integer_shares_are_exact_in_every_class(shares: tuple[float, ...], counts: list[int]) -> None:
     groups = singles(["a"] * 100 + ["b"] * 100)
     parts = stratified_group_split(groups, shares, seed=3)
     for label in "ab":
@@ -45,7 +47,7 @@ def test_whole_shares_are_met_exactly_in_every_class(shares: tuple[float, ...], 
         assert [seen[part] for part in range(len(shares))] == counts
 
 
-def test_rounding_evens_out_over_many_small_strata() -> None:
+def test_rounding_errors_cancel_over_small_strata() -> None:
     groups = singles(["a"] * 300, [str(place // 3) for place in range(300)])
     seen = Counter(stratified_group_split(groups, (0.7, 0.2, 0.1), seed=0))
     assert (seen[0], seen[1], seen[2]) == (210, 60, 30)
@@ -57,7 +59,7 @@ def test_rounding_evens_out_over_many_small_strata() -> None:
     st.integers(0, 99),
 )
 @settings(max_examples=100, deadline=None)
-def test_single_things_are_within_one_of_their_share_or_complete_a_class(
+def test_single_items_are_within_one_of_their_share(
     strata: list[tuple[str, str]], shares: tuple[float, ...], seed: int
 ) -> None:
     groups = [StratifiedGroup((stratum,), f"{place}.jpg") for place, stratum in enumerate(strata)]
@@ -69,7 +71,7 @@ def test_single_things_are_within_one_of_their_share_or_complete_a_class(
 
 @given(group_lists(), st.sampled_from(SHARES[:4]), st.integers(0, 99))
 @settings(max_examples=150, deadline=None)
-def test_labels_are_close_to_their_share_and_complete(
+def test_label_counts_are_close_to_their_share(
     groups: list[StratifiedGroup], shares: tuple[float, ...], seed: int
 ) -> None:
     parts = stratified_group_split(groups, shares, seed)
@@ -98,20 +100,20 @@ def test_labels_are_close_to_their_share_and_complete(
 
 @given(group_lists(), st.integers(0, 9), st.data())
 @settings(max_examples=50, deadline=None)
-def test_the_order_of_the_groups_does_not_matter(groups: list[StratifiedGroup], seed: int, data: st.DataObject) -> None:
+def test_order_of_the_groups_does_not_matter(groups: list[StratifiedGroup], seed: int, data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(groups))
     item = dict(zip((group.key for group in groups), stratified_group_split(groups, SHARES[0], seed), strict=True))
     other = dict(zip((group.key for group in shuffled), stratified_group_split(shuffled, SHARES[0], seed), strict=True))
     assert item == other
 
 
-def test_seeds_give_different_choices_and_the_same_seed_the_same() -> None:
+def test_seed_decides_the_result() -> None:
     groups = singles(["a"] * 50)
     first, again, second = (stratified_group_split(groups, (0.5, 0.5), seed) for seed in (1, 1, 2))
     assert first == again != second
 
 
-def test_fixed_groups_stay_and_count() -> None:
+def test_fixed_groups_stay_and_count_towards_shares() -> None:
     fixed = [StratifiedGroup((("a", ""),), f"old{place}.jpg", part=0) for place in range(60)]
     groups = fixed + singles(["a"] * 40)
     parts = stratified_group_split(groups, (0.7, 0.3), seed=0)
@@ -130,6 +132,6 @@ def test_three_groups_of_a_class_reach_three_parts(sizes: tuple[int, ...]) -> No
     assert sorted(stratified_group_split(groups, (0.7, 0.15, 0.15), seed=0)) == [0, 1, 2]
 
 
-def test_a_class_of_one_thing_teaches() -> None:
+def test_class_with_one_group_goes_to_the_first_part() -> None:
     groups = [*singles(["a"] * 30), *(StratifiedGroup(((name, ""),), f"{name}.jpg") for name in "bcdefghij")]
     assert stratified_group_split(groups, (0.4, 0.3, 0.3), seed=0)[30:] == [0] * 9

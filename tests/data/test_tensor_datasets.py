@@ -1,3 +1,5 @@
+"""Data sets in array files and folders of arrays."""
+
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +43,7 @@ def test_folder_of_two_arrays(tmp_path: Path) -> None:
     assert_images(tmp_path, ("0", "1", "2"))
 
 
-def test_class_folders_of_normalised_tensors(tmp_path: Path) -> None:
+def test_class_folders_of_normalized_tensors(tmp_path: Path) -> None:
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     for index, (image, label) in enumerate(zip(IMAGES, LABELS, strict=True)):
         folder = tmp_path / f"c{label}"
@@ -58,7 +60,7 @@ def test_class_folders_of_normalised_tensors(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels["c1/01.pt"], IMAGES[1])
 
 
-def test_a_manifest_gives_the_same_images(tmp_path: Path) -> None:
+def test_manifest_gives_the_same_images(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS)
     data = load_dataset(tmp_path / "a.npz")
     write_manifest(data, tmp_path / "run/manifest.csv")
@@ -83,13 +85,13 @@ def test_a_manifest_gives_the_same_images(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_arrays_that_make_no_sense(tmp_path: Path, arrays: dict[str, np.ndarray], sentence: str) -> None:
+def test_invalid_arrays_raise(tmp_path: Path, arrays: dict[str, np.ndarray], sentence: str) -> None:
     np.savez(tmp_path / "a.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(AssayError, match=sentence):
         load_dataset(tmp_path / "a.npz")
 
 
-def test_tensors_of_several_types_are_refused(tmp_path: Path) -> None:
+def test_tensors_of_several_types_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     np.save(tmp_path / "a/1.npy", IMAGES[0])
     np.save(tmp_path / "a/2.npy", IMAGES[0] / 255)
@@ -98,7 +100,7 @@ def test_tensors_of_several_types_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("label", ["nan", "None", "", " ", "x\ud800", float("nan"), float("inf")])
-def test_missing_labels_are_no_class(tmp_path: Path, label: str | float) -> None:
+def test_missing_labels_are_not_a_class(tmp_path: Path, label: str | float) -> None:
     rest = ["a", "b"] * 5 + ["a"] if isinstance(label, str) else [0.0] * 11
     np.savez(tmp_path / "a.npz", X=IMAGES, y=np.array([rest[0], label, *rest[1:]]))
     with pytest.raises(AssayError, match=r"label .*of image 1 is (missing|no Unicode text)"):

@@ -1,3 +1,5 @@
+"""Reading images from array files: encodings, layouts and damaged files."""
+
 import io
 import pickle
 import subprocess
@@ -33,7 +35,7 @@ def image() -> np.ndarray:
 
 @pytest.mark.parametrize("encoding", ["uint8", "unit", "byte", "imagenet"])
 @pytest.mark.parametrize("first", [False, True])
-def test_every_encoding_and_layout_gives_the_pixels_back(
+def test_every_encoding_and_layout_survives_a_round_trip(
     tmp_path: Path, image: np.ndarray, encoding: str, first: bool
 ) -> None:
     values = {
@@ -61,7 +63,7 @@ def test_gray_images_become_rgb(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(4,), (2, 3, 4, 5), (4, 4, 2), (0, 4, 3)])
-def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+def test_other_shapes_are_rejected(shape: tuple[int, ...]) -> None:
     with pytest.raises(AssayError, match="not one image"):
         channels_last(np.zeros(shape), PATH)
 
@@ -76,18 +78,18 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
         ("float32", np.nan, 1.0),
     ],
 )
-def test_numbers_that_mean_nothing_known_are_refused(dtype: str, low: float, high: float) -> None:
+def test_unknown_value_ranges_are_rejected(dtype: str, low: float, high: float) -> None:
     with pytest.raises(AssayError, match="use 0-255, 0-1"):
         detect_encoding(np.dtype(dtype), low, high, PATH)
 
 
-def test_an_index_outside_the_array(tmp_path: Path) -> None:
+def test_index_out_of_range_raises(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((2, 4, 4, 3), np.uint8))
     with pytest.raises(AssayError, match="holds 2 images, none with the index 2"):
         read_as_bmp(tmp_path / "a.npy", TensorRef("uint8", 2))
 
 
-def test_pickles_are_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pickles_are_never_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     np.save("object.npy", np.array([Evil()], dtype=object), allow_pickle=True)
     np.savez("object.npz", images=np.array([Evil()], dtype=object))
@@ -100,7 +102,7 @@ def test_pickles_are_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not Path("opened").exists()
 
 
-def test_torch_files_of_the_first_format(tmp_path: Path) -> None:
+def test_legacy_torch_files_are_loaded(tmp_path: Path) -> None:
     torch.save(torch.ones(3, 4, 4), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     assert load_arrays(tmp_path / "old.pt")["images"].shape == (3, 4, 4)
 
@@ -108,7 +110,7 @@ def test_torch_files_of_the_first_format(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["npy", "npz", "pt"])
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
-def test_cut_and_scrambled_files_give_a_sentence(tmp_path: Path, suffix: str, old: bool) -> None:
+def test_truncated_and_scrambled_files_raise_an_assay_error(tmp_path: Path, suffix: str, old: bool) -> None:
     path = tmp_path / f"a.{suffix}"
     values = np.arange(48, dtype=np.float32).reshape(4, 4, 3)
     if suffix == "pt":
@@ -129,24 +131,24 @@ def test_cut_and_scrambled_files_give_a_sentence(tmp_path: Path, suffix: str, ol
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.pt"])
 @pytest.mark.parametrize("content", [b"", b"text", b"\x93NUMPY\x01\x00", b"PK\x03\x04broken"])
-def test_damaged_files_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
+def test_damaged_files_are_rejected(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(AssayError, match="is damaged"):
         load_arrays(tmp_path / name)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(AssayError, match=r"a\.npy cannot be read: No such file"):
         load_arrays(tmp_path / "a.npy")
 
 
-def test_a_rewritten_file_is_read_anew(tmp_path: Path) -> None:
+def test_rewritten_file_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     for value in (1, 2):
         np.save(path, np.full((2, 4, 4, 3), value, np.uint8))
         assert pixels(read_as_bmp(path, TensorRef("uint8", 0)))[0, 0, 0] == value
 
 
-def test_photos_need_no_torch() -> None:
+def test_image_files_do_not_import_torch() -> None:
     code = "import sys, assay.data; sys.exit('torch' in sys.modules or 'pyarrow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

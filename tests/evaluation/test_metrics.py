@@ -209,8 +209,8 @@ def test_figures_have_a_readable_size(make, classes: int):
         assert len(axes.get_yticklabels()) == min(classes, MAX_CLASSES_SHOWN)
         sizes = [text.get_fontsize() for text in (*axes.get_yticklabels(), *axes.texts)]
         assert min(sizes) >= 7
-    said = matrix.axes[0].get_title(loc="left")
-    assert (f"{MAX_CLASSES_SHOWN} of {classes} classes" in said) == (classes > MAX_CLASSES_SHOWN)
+    message = matrix.axes[0].get_title(loc="left")
+    assert (f"{MAX_CLASSES_SHOWN} of {classes} classes" in message) == (classes > MAX_CLASSES_SHOWN)
 
 
 def test_files_for_programs_hold_all_classes(make, tmp_path: Path):

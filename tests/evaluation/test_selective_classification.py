@@ -63,7 +63,7 @@ def test_no_photos_and_no_such_class(make: Make):
         precision_recall_curve(make([0]), "whale")
 
 
-def honest(count: int, seed: int) -> Predictions:
+def calibrated(count: int, seed: int) -> Predictions:
     """Photos of two classes whose confidence is exactly the probability of being right."""
     rng = np.random.default_rng(seed)
     confidence = 1 - 0.5 * rng.random(count) ** 3
@@ -79,10 +79,10 @@ def honest(count: int, seed: int) -> Predictions:
 
 
 def test_the_target_holds_on_other_photos_in_nearly_all_trials():
-    others = honest(200_000, seed=10_000)
+    others = calibrated(200_000, seed=10_000)
     kept = []
     for seed in range(60):
-        selection = choose_threshold(precision_coverage_curve(honest(1500, seed)), 1500, 0.97)
+        selection = choose_threshold(precision_coverage_curve(calibrated(1500, seed)), 1500, 0.97)
         assert selection.reached
         familiar = np.ones(len(others), dtype=np.bool_)
         found = count_answers(others.confidence, others.correct, familiar, selection.threshold)
@@ -145,7 +145,7 @@ def test_counts_of_answers():
 
 
 def test_a_curve_survives_the_file_and_thinning_keeps_its_ends():
-    curve = precision_coverage_curve(honest(3000, seed=1))
+    curve = precision_coverage_curve(calibrated(3000, seed=1))
     whole = curve_from_dict(curve_to_dict(curve, 3000), 3000)
     for before, after in zip(curve, whole, strict=True):
         np.testing.assert_array_equal(before, after)

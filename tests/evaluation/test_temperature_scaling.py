@@ -18,7 +18,7 @@ from assay.evaluation.predictions import FloatArray, IntArray
 from assay.evaluation.temperature_scaling import MAX_TEMPERATURE, MIN_TEMPERATURE, calibration_scores, fit_calibration
 
 
-def honest(count: int, classes: int, seed: int) -> tuple[FloatArray, IntArray]:
+def well_calibrated(count: int, classes: int, seed: int) -> tuple[FloatArray, IntArray]:
     """Logits whose softmax is the very chance of each label."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(scale=1.5, size=(count, classes))
@@ -29,7 +29,7 @@ def honest(count: int, classes: int, seed: int) -> tuple[FloatArray, IntArray]:
 @pytest.mark.parametrize("true", [0.4, 1.0, 1.7, 5.0])
 @pytest.mark.parametrize("classes", [2, 10])
 def test_finds_the_temperature_that_the_logits_were_made_with(true: float, classes: int):
-    logits, actual = honest(20_000, classes, seed=classes)
+    logits, actual = well_calibrated(20_000, classes, seed=classes)
     found = fit_temperature(logits * true, actual)
     assert found.value == pytest.approx(true, rel=0.05)
     assert not found.at_limit
@@ -66,7 +66,7 @@ def test_log_probabilities_serve_as_logits(shift: float, seed: int):
 
 
 def test_likelihood_is_the_log_loss():
-    logits, actual = honest(200, 3, seed=1)
+    logits, actual = well_calibrated(200, 3, seed=1)
     expected = log_loss(actual, apply_temperature(logits, 1.3), labels=[0, 1, 2])
     assert negative_log_likelihood(logits, actual, 1.3) == pytest.approx(expected)
 
@@ -102,13 +102,13 @@ def drawn(count: int, seed: int, heat: float = 1.0) -> Predictions:
     """Labels drawn from the probabilities told; `heat` above 1 then makes the classifier boast."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(count, 3)) * 2
-    honest = apply_temperature(logits, 1.0)
+    well_calibrated = apply_temperature(logits, 1.0)
     names = tuple(str(number) for number in range(count))
     return Predictions(
         classes=("a", "b", "c"),
         ids=names,
         paths=names,
-        actual=np.array([rng.choice(3, p=row) for row in honest], dtype=np.int64),
+        actual=np.array([rng.choice(3, p=row) for row in well_calibrated], dtype=np.int64),
         probabilities=apply_temperature(logits * heat, 1.0),
     )
 

@@ -37,17 +37,17 @@ class Server(NamedTuple):
     """A running server, and its keys."""
 
     url: str
-    desk: KeyManager
+    manager: KeyManager
 
 
 def _app(folder: Path) -> Starlette:
-    gate = make_authorizer(AuthSettings(folder=folder), RateLimitSettings(), NullTelemetry())
+    authorizer = make_authorizer(AuthSettings(folder=folder), RateLimitSettings(), NullTelemetry())
 
     async def classify(request: Request) -> JSONResponse:
         headers = join_headers(request.headers.raw)
         assert request.client is not None
         try:
-            admission = await gate.authorize(
+            admission = await authorizer.authorize(
                 AuthRequest("POST", request.url.path, headers, request.client.host, "classify")
             )
             async with request.form() as form:
@@ -66,8 +66,8 @@ def _app(folder: Path) -> Starlette:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("keys")
-    desk = KeyManager(folder)
-    desk.add_master_key()
+    manager = KeyManager(folder)
+    manager.add_master_key()
     config = uvicorn.Config(_app(folder), port=0, log_level="error", proxy_headers=False)
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run)
@@ -75,7 +75,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     while not running.started:
         time.sleep(0.01)
     port = running.servers[0].sockets[0].getsockname()[1]
-    yield Server(f"http://127.0.0.1:{port}", desk)
+    yield Server(f"http://127.0.0.1:{port}", manager)
     running.should_exit = True
     thread.join()
 
@@ -101,10 +101,10 @@ def ask(request: pytest.FixtureRequest) -> Any:
 
 
 def test_a_signed_photo_is_answered(server: Server, ask: Any, photo: Path):
-    key = server.desk.create("line 3", "gold", ("classify",))
+    key = server.manager.create("line 3", "gold", ("classify",))
     # The server looks at its keys once a second.
     for _ in range(50):
-        ended = ask(server.url, photo, key=server.desk.token(key))
+        ended = ask(server.url, photo, key=server.manager.token(key))
         if ended.returncode == 0:
             break
         time.sleep(0.1)
@@ -114,7 +114,7 @@ def test_a_signed_photo_is_answered(server: Server, ask: Any, photo: Path):
         "sha256": hashlib.sha256(photo.read_bytes()).hexdigest(),
     }
     # Once more, since each request needs a nonce of its own.
-    assert ask(server.url + "/", photo, key=server.desk.token(key)).returncode == 0
+    assert ask(server.url + "/", photo, key=server.manager.token(key)).returncode == 0
 
 
 def test_a_wrong_secret_is_refused_and_said(server: Server, ask: Any, photo: Path):

@@ -37,16 +37,16 @@ def run_example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 
 
 @pytest.fixture(scope="module")
-def exported(int8_bundle: Path, shots: list[Path], tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
-    return export_model(int8_bundle, tmp_path_factory.mktemp("exported"), photos=shots)
+def exported(int8_bundle: Path, photo_files: list[Path], tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+    return export_model(int8_bundle, tmp_path_factory.mktemp("exported"), photos=photo_files)
 
 
-def test_every_format_is_written_and_agrees(exported: ExportResult, shots: list[Path]):
+def test_every_format_is_written_and_agrees(exported: ExportResult, photo_files: list[Path]):
     assert [item.format for item in exported.exported] == list(FORMATS)
     assert exported.skipped == {}
     for item in exported.exported:
         assert item.agreement is not None
-        assert item.agreement.photos == len(shots)
+        assert item.agreement.photos == len(photo_files)
         assert item.agreement.difference <= (INT8_DIFFERENCE if "int8" in item.format else 1e-4)
         assert all(path.is_file() for path in item.files)
     assert {path.name for item in exported.exported for path in item.files} == {
@@ -55,11 +55,11 @@ def test_every_format_is_written_and_agrees(exported: ExportResult, shots: list[
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_example_answers_as_predict(name: str, exported: ExportResult, int8_bundle: Path, shots: list[Path]):
+def test_example_answers_as_predict(name: str, exported: ExportResult, int8_bundle: Path, photo_files: list[Path]):
     item = FORMATS[name]
-    expected = Classifier.load(int8_bundle, precision=item.precision).predict(shots[0])
+    expected = Classifier.load(int8_bundle, precision=item.precision).predict(photo_files[0])
     ended = subprocess.run(
-        [sys.executable, str(exported.folder / item.example), str(shots[0])],
+        [sys.executable, str(exported.folder / item.example), str(photo_files[0])],
         capture_output=True,
         encoding="utf-8",
         check=False,
@@ -74,14 +74,14 @@ def test_example_answers_as_predict(name: str, exported: ExportResult, int8_bund
 
 @pytest.mark.parametrize("mode", ["stretch", "crop", "letterbox"])
 def test_example_looks_at_photos_as_the_bundle_does(
-    mode: str, make_bundle: Callable[..., Path], shots: list[Path], tmp_path: Path, run_example: Example
+    mode: str, make_bundle: Callable[..., Path], photo_files: list[Path], tmp_path: Path, run_example: Example
 ):
     bundle = make_bundle(int8=False, resize_mode=mode, roi=(0.3, 0.05, 1.0, 0.8), fill=(250, 20, 20))
     export_model(bundle, tmp_path, ["onnx"], photos=None)
-    answers = Classifier.load(bundle).predict(shots)
+    answers = Classifier.load(bundle).predict(photo_files)
     # A test of which every photo got the same answer would see nothing.
     assert np.ptp([item.probabilities["right"] for item in answers]) > 0.2
-    for shot, expected in zip(shots, answers, strict=True):
+    for shot, expected in zip(photo_files, answers, strict=True):
         label, confidence = run_example(tmp_path / "example_onnx.py", shot).split("  ")[0].rsplit(" ", 1)
         assert label == expected.label, shot
         assert float(confidence) == pytest.approx(expected.confidence, abs=0.02), shot
@@ -100,7 +100,7 @@ def test_beside_a_model_lies_all_that_its_user_must_know(exported: ExportResult,
 
 
 def test_a_file_that_answers_otherwise_is_not_written_nor_are_the_others(
-    int8_bundle: Path, shots: list[Path], tmp_path: Path
+    int8_bundle: Path, photo_files: list[Path], tmp_path: Path
 ):
     opened = Bundle.open(int8_bundle)
     weights = opened.weights()
@@ -112,13 +112,13 @@ def test_a_file_that_answers_otherwise_is_not_written_nor_are_the_others(
     with pytest.raises(
         AssayError, match=r"nothing was written: torchscript differs from .* by 0.01 in a logit on 6 photos"
     ):
-        export_model(crossed, tmp_path / "to", ["onnx", "torchscript"], photos=shots)
+        export_model(crossed, tmp_path / "to", ["onnx", "torchscript"], photos=photo_files)
     assert not (tmp_path / "to").exists()
 
 
-def test_all_passes_over_what_cannot_be_made(make_bundle: Callable[..., Path], shots: list[Path], tmp_path: Path):
+def test_all_passes_over_what_cannot_be_made(make_bundle: Callable[..., Path], photo_files: list[Path], tmp_path: Path):
     bundle = make_bundle(int8=False)
-    result = export_model(bundle, tmp_path / "to", photos=shots[:1])
+    result = export_model(bundle, tmp_path / "to", photos=photo_files[:1])
     assert set(result.skipped) == {"onnx-int8", "openvino-int8"}
     with pytest.raises(AssayError, match="cannot become onnx-int8: it holds no int8 model"):
         export_model(bundle, tmp_path / "more", ["onnx", "onnx-int8"], photos=None)

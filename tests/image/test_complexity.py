@@ -127,8 +127,8 @@ def test_scans_behind_an_end_within_a_comment_count() -> None:
 
 def test_what_follows_the_end_of_a_jpeg_does_not_count(photo) -> None:
     sound = _saved(photo.resize((900, 700)), "JPEG", progressive=True, quality=95)
-    film = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" * 40_000
-    assert decode(sound + film).tobytes() == decode(sound).tobytes()
+    video = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" * 40_000
+    assert decode(sound + video).tobytes() == decode(sound).tobytes()
 
 
 @pytest.mark.parametrize("count", [2, 4, 6])

@@ -22,12 +22,12 @@ def words(sheet: ContactSheet) -> list[str]:
 
 
 def test_tile_says_label_prediction_confidence_and_id():
-    said = words(misclassified_sheet(mistakes(1)))
-    assert said[:2] == [
+    message = words(misclassified_sheet(mistakes(1)))
+    assert message[:2] == [
         "Misclassified photos (1)",
         "label → prediction and its confidence · most confident first",
     ]
-    assert said[2:5] == ["cat", "→ dog  98.7 %", "id 0"]
+    assert message[2:5] == ["cat", "→ dog  98.7 %", "id 0"]
 
 
 def test_source_label_stands_beside_the_label():
@@ -36,9 +36,9 @@ def test_source_label_stands_beside_the_label():
 
 
 def test_sheet_is_bounded_and_says_what_is_left_out():
-    said = words(misclassified_sheet(mistakes(30), limit=7))
-    assert said[1].endswith("7 of 30 shown, 23 more in misclassified.csv")
-    assert sum(text.startswith("id ") for text in said) == 7
+    message = words(misclassified_sheet(mistakes(30), limit=7))
+    assert message[1].endswith("7 of 30 shown, 23 more in misclassified.csv")
+    assert sum(text.startswith("id ") for text in message) == 7
 
 
 def test_no_mistakes_is_said():

@@ -174,10 +174,10 @@ def test_draft_keeps_the_shorter_side(encode: Encode, photo: Image.Image, min_si
 def test_min_side_may_depend_on_the_upright_size(encode: Encode, photo: Image.Image):
     exif = Image.Exif()
     exif[0x0112] = 8
-    asked: list[tuple[int, int]] = []
+    requested: list[tuple[int, int]] = []
     data = encode(photo.resize((800, 600)), "JPEG", exif=exif)
-    pixels = decode(data, min_side=lambda width, height: asked.append((width, height)) or width // 2)
-    assert asked == [(600, 800)]
+    pixels = decode(data, min_side=lambda width, height: requested.append((width, height)) or width // 2)
+    assert requested == [(600, 800)]
     assert pixels.shape == (400, 300, 3)
 
 

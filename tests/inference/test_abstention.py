@@ -57,9 +57,9 @@ def test_an_unsure_answer_is_unknown(make_bundle: Callable[..., Path]):
 
 def test_label_and_confidence_are_the_same_either_way(careful: Path):
     photos = [flat(230, 20, 25), flat(255, 127, 0), flat(9, 8, 7)]
-    asked = Classifier.load(careful).predict(photos)
+    requested = Classifier.load(careful).predict(photos)
     plain = Classifier.load(careful, abstain=False).predict(photos)
-    for item, other in zip(asked, plain, strict=True):
+    for item, other in zip(requested, plain, strict=True):
         assert (item.label, item.confidence, item.probabilities) == (
             other.label,
             other.confidence,

@@ -70,12 +70,12 @@ def test_every_photo_has_a_row_in_its_place(  # noqa: PLR0917
     name: str,
 ):
     out = tmp_path / f"answers{suffix}"
-    tally = batch_predict(answering, paths, out)
+    summary = batch_predict(answering, paths, out)
     rows = read(out)
     assert [row[name] for row in rows] == [str(path) for path in paths]
     assert [place for place, row in enumerate(rows) if row.get("error")] == [4, 20]
-    assert (tally.count, tally.unreadable, tally.resumed) == (_COUNT - 2, 2, 0)
-    assert tally.examples == (f"{paths[4]}: empty file", f"{paths[20]}: no image")
+    assert (summary.count, summary.unreadable, summary.resumed) == (_COUNT - 2, 2, 0)
+    assert summary.examples == (f"{paths[4]}: empty file", f"{paths[20]}: no image")
     for path, row in zip(paths[5:20], rows[5:20], strict=True):
         assert row["label"] == answering.predict(path).label
     assert list(tmp_path.iterdir()) == [out]
@@ -93,10 +93,10 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     assert not out.exists()
     with resume_log_path(out).open("ab") as stream:
         stream.write(b'{"source": "half a li')  # a kill does not wait for the end of a line
-    tally = batch_predict(answering, paths, out)
+    summary = batch_predict(answering, paths, out)
     # A batch that the end of the photos made small is answered again, beside the same photos.
-    assert tally.resumed == {1: 16, BATCH_SIZE + 1: 32, _COUNT: 48}[moment]
-    assert tally.count == _COUNT - 2
+    assert summary.resumed == {1: 16, BATCH_SIZE + 1: 32, _COUNT: 48}[moment]
+    assert summary.count == _COUNT - 2
     assert out.read_bytes() == whole.read_bytes()
     assert not resume_log_path(out).exists()
 
@@ -113,22 +113,22 @@ def test_what_is_answered_is_not_read_again(answering: Classifier, paths: list[P
 
 
 def test_photos_are_asked_for_as_they_are_needed(answering: Classifier, paths: list[Path], tmp_path: Path):
-    asked, ahead = 0, []
+    requested, queued = 0, []
 
     def photos() -> Iterator[Path]:
-        nonlocal asked
-        for asked, path in enumerate(paths * 5, start=1):  # noqa: B007
+        nonlocal requested
+        for requested, path in enumerate(paths * 5, start=1):  # noqa: B007
             yield path
 
     def progress(_: str, done: int, __: int) -> None:
-        ahead.append(asked - done)
+        queued.append(requested - done)
 
     batch_predict(answering, photos(), tmp_path / "answers.csv", progress=progress)
-    assert max(ahead) <= 3 * BATCH_SIZE
+    assert max(queued) <= 3 * BATCH_SIZE
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"conditions": {"abstain": False}}, "started with another model or other options"),
         ({"photos": slice(1, None)}, "started with other photos"),
@@ -136,7 +136,7 @@ def test_photos_are_asked_for_as_they_are_needed(answering: Classifier, paths: l
     ],
 )
 def test_what_was_begun_otherwise_is_not_mixed(
-    answering: Classifier, paths: list[Path], tmp_path: Path, change: dict[str, object], said: str
+    answering: Classifier, paths: list[Path], tmp_path: Path, change: dict[str, object], message: str
 ):
     out = tmp_path / "answers.csv"
     with pytest.raises(_Killed):
@@ -146,7 +146,7 @@ def test_what_was_begun_otherwise_is_not_mixed(
     assert isinstance(chosen, slice)
     conditions = change.get("conditions")
     assert conditions is None or isinstance(conditions, dict)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         batch_predict(answering, paths[chosen], out, conditions=conditions)
     assert resume_log_path(out).read_bytes() == before
 

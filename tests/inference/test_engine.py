@@ -256,7 +256,7 @@ def hostile(request: pytest.FixtureRequest, make_model: Callable[..., bytes], ma
     [
         ["predict", "MODEL", "PHOTOS/red/1.png"],
         ["predict", "MODEL", "PHOTOS", "--out", "OUT/answers.csv"],
-        ["evaluate", "MODEL", "PHOTOS", "--out", "OUT/judged"],
+        ["evaluate", "MODEL", "PHOTOS", "--out", "OUT/evaluated"],
         ["explain", "MODEL", "PHOTOS/red/1.png", "--out", "OUT/why"],
         ["bench", "MODEL", "PHOTOS", "--seconds", "0.1"],
         ["watch", "MODEL", "PHOTOS/red", "--no-window"],

@@ -128,7 +128,7 @@ def test_a_head_of_several_layers_needs_another_way(make_bundle):
 
 
 @pytest.mark.parametrize(
-    ("head", "said"),
+    ("head", "message"),
     [
         (np.ones((2, 3)), r"its head is \[2, 3\], not \[3, 3\]"),
         (np.ones((3, 5)), r"its head is \[3, 5\], not \[3, 3\]"),
@@ -138,13 +138,13 @@ def test_a_head_of_several_layers_needs_another_way(make_bundle):
     ],
 )
 def test_a_head_that_is_not_the_models_explains_nothing(
-    make_bundle: Callable[..., Path], info: BundleInfo, tmp_path: Path, head: np.ndarray, said: str
+    make_bundle: Callable[..., Path], info: BundleInfo, tmp_path: Path, head: np.ndarray, message: str
 ):
     path = tmp_path / "other.assay"
     weights = {"head.fc.weight": head.astype(np.float32), "head.fc.bias": np.zeros(3, np.float32)}
     model = Bundle.open(make_bundle()).model()
     pack_bundle(path, info, {"model.onnx": model, "weights.safetensors": save(weights)})
-    with pytest.raises(BundleError, match=rf"other\.assay is inconsistent: {said}"):
+    with pytest.raises(BundleError, match=rf"other\.assay is inconsistent: {message}"):
         Classifier.load(path).explain(gray_with_red())
 
 

@@ -102,9 +102,9 @@ def classifier(colour_bundle: Path) -> Classifier:
 
 
 @pytest.fixture(scope="session")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A video of a second of red and a second of blue, ten frames a second."""
-    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    path = tmp_path_factory.mktemp("video") / "video.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (64, 48))
     for name in ["red"] * 10 + ["blue"] * 10:
         writer.write(picture(name)[:, :, ::-1])

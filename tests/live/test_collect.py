@@ -1,4 +1,4 @@
-"""Photos of classes: which, when, where, and which are messages to be nearly the same."""
+"""Collecting photos of classes: keys, intervals, file names and near-duplicates."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +43,7 @@ def shoot(make_source: Callable, recent: RecentImages) -> Callable[..., Collecti
     ) -> CollectionSummary:
         summary, messages = CollectionSummary(), list[str]()
         chosen = {"interval": 0.0, "real_time": False, "notify": messages.append} | settings
-        source = make_source(given, name="films/line 3.mp4")
+        source = make_source(given, name="videos/line 3.mp4")
         collect(source, writer, recent, current_class, summary=summary, **chosen)
         assert source.released == [True]
         return summary
@@ -51,7 +51,7 @@ def shoot(make_source: Callable, recent: RecentImages) -> Callable[..., Collecti
     return shoot
 
 
-def test_the_class_whose_key_is_held_is_photographed(shoot, tmp_path: Path):
+def test_photos_are_taken_while_the_key_of_a_class_is_held(shoot, tmp_path: Path):
     held = iter("a-bb-a--")
     keys = {"a": "cup", "b": "bottle"}
     writer = ImageWriter(tmp_path, ("cup", "bottle"))
@@ -64,14 +64,14 @@ def test_the_class_whose_key_is_held_is_photographed(shoot, tmp_path: Path):
     assert load_dataset(tmp_path).classes == ("bottle", "cup")
 
 
-def test_shots_keep_their_distance_and_their_number(shoot, tmp_path: Path):
+def test_interval_and_maximum_number_of_photos(shoot, tmp_path: Path):
     writer = ImageWriter(tmp_path, ("cup",))
     summary = shoot(frames(*range(30)), writer, lambda: "cup", interval=0.5, max_images=4)
     assert summary.written == {"cup": 4}
     assert [parse_frame(path.name).number for path in sorted((tmp_path / "cup").iterdir())] == [0, 5, 10, 15]
 
 
-def test_what_stands_still_is_told_and_what_changes_is_not(shoot, tmp_path: Path):
+def test_near_duplicates_are_reported_and_changes_not(shoot, tmp_path: Path):
     writer = ImageWriter(tmp_path, ("cup",))
     summary = shoot(frames(1, 1, 2, 3, 1), writer, lambda: "cup")
     assert summary.near_duplicates == {"cup": 2}
@@ -79,21 +79,21 @@ def test_what_stands_still_is_told_and_what_changes_is_not(shoot, tmp_path: Path
     assert summary.newest_is_duplicate
 
 
-def test_the_same_can_be_left_out(shoot, tmp_path: Path):
+def test_near_duplicates_can_be_skipped(shoot, tmp_path: Path):
     writer = ImageWriter(tmp_path, ("cup",))
     summary = shoot(frames(1, 1, 2, 1), writer, lambda: "cup", skip_duplicates=True)
     assert (summary.written, summary.near_duplicates) == ({"cup": 2}, {"cup": 2})
     assert len([*(tmp_path / "cup").iterdir()]) == 2
 
 
-def test_noise_and_light_do_not_make_another_photo(recent: RecentImages):
+def test_noise_and_light_do_not_hide_a_near_duplicate(recent: RecentImages):
     noise = np.random.default_rng(0).normal(0, 5, (180, 240, 3))
     assert not recent.is_near_duplicate("cup", scene(1))
     assert recent.is_near_duplicate("cup", (scene(1) * 0.9 + noise).clip(0, 255).astype(np.uint8))
     assert not recent.is_near_duplicate("bottle", scene(1))
 
 
-def test_nothing_is_written_over(tmp_path: Path):
+def test_existing_files_are_not_overwritten(tmp_path: Path):
     writer = ImageWriter(tmp_path, ("cup",), now=lambda: 1_700_000_000.0)
     live = [writer.write("cup", scene(n)) for n in range(3)]
     video = [writer.write("cup", scene(n), "a", 7) for n in range(3)]
@@ -106,6 +106,6 @@ def test_nothing_is_written_over(tmp_path: Path):
 @pytest.mark.parametrize(
     "classes", [("",), ("..",), (".a",), ("a/b",), ("a\\b",), ("a\0",), ("cup", "Cup")], ids=range(7)
 )
-def test_names_that_can_be_no_folders_are_refused(classes: tuple[str, ...], tmp_path: Path):
+def test_class_names_that_are_no_folder_names_are_rejected(classes: tuple[str, ...], tmp_path: Path):
     with pytest.raises(UsageError):
         ImageWriter(tmp_path, classes)

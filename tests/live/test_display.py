@@ -1,4 +1,4 @@
-"""The window, on a screen of the tests' own, with keys pressed by a program as a hand would."""
+"""The window on a virtual screen, with simulated key presses."""
 
 import subprocess
 import time
@@ -47,7 +47,7 @@ def until(window: Window, happened: Callable[[], bool]) -> bool:
     return happened()
 
 
-def test_a_key_counts_while_it_is_held(window: Window):
+def test_key_is_reported_while_it_is_held(window: Window):
     keys("keydown", "2")
     assert until(window, lambda: window.held == "2")
     window.show(PICTURE)
@@ -57,7 +57,7 @@ def test_a_key_counts_while_it_is_held(window: Window):
     assert not window.closed
 
 
-def test_closing_right_after_a_key_was_let_go_leaves_no_complaint(window: Window, capfd: pytest.CaptureFixture[str]):
+def test_close_right_after_a_key_release_prints_no_error(window: Window, capfd: pytest.CaptureFixture[str]):
     keys("key", "2")
     assert until(window, lambda: window._pending_release is not None)
     window.close()
@@ -65,7 +65,7 @@ def test_closing_right_after_a_key_was_let_go_leaves_no_complaint(window: Window
 
 
 @pytest.mark.parametrize("key", ["q", "Escape"])
-def test_a_key_closes_it(window: Window, key: str):
+def test_key_closes_the_window(window: Window, key: str):
     keys("key", key)
     assert until(window, lambda: window.closed)
     # Who shows on or closes again does no harm.
@@ -73,7 +73,7 @@ def test_a_key_closes_it(window: Window, key: str):
     window.update()
 
 
-def test_large_pictures_and_other_sizes_fit_the_screen(window: Window):
+def test_images_are_scaled_to_the_screen(window: Window):
     for shape in ((2000, 3000, 3), (10, 10, 3), (480, 640, 3)):
         window.show(np.zeros(shape, np.uint8))
         image = window._image
@@ -83,7 +83,7 @@ def test_large_pictures_and_other_sizes_fit_the_screen(window: Window):
 
 
 @pytest.mark.parametrize("display", ["", ":987"])
-def test_without_a_screen_it_says_so(display: str, monkeypatch: pytest.MonkeyPatch):
+def test_missing_screen_raises(display: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DISPLAY", display)
     with pytest.raises(AssayError, match="there is no screen"):
         Window("none")

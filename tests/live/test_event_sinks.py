@@ -1,4 +1,4 @@
-"""What events set off, against a real web server, a real broker and real programs."""
+"""Event sinks against a real web server, a real broker and real programs."""
 
 import hmac
 import json
@@ -48,7 +48,7 @@ def receiver() -> Iterator[Receiver]:
         yield started
 
 
-def test_a_webhook_can_be_checked_by_who_has_the_key(receiver: Receiver):
+def test_webhook_signature_can_be_verified(receiver: Receiver):
     WebhookSink(receiver.url, KEY, now=lambda: 1_700_000_000.9)(EVENT)
     ((path, headers, body),) = receiver.got
     assert path == "/hook"
@@ -61,7 +61,7 @@ def test_a_webhook_can_be_checked_by_who_has_the_key(receiver: Receiver):
 
 
 @pytest.mark.parametrize(("status", "again"), [(500, True), (503, True), (429, True), (404, False), (302, False)])
-def test_a_refusal_tells_whether_to_try_again(status: int, again: bool, receiver: Receiver):
+def test_http_status_decides_whether_to_retry(status: int, again: bool, receiver: Receiver):
     receiver.answers = [status]
     with pytest.raises(DeliveryError, match=str(status)) as error:
         WebhookSink(receiver.url, KEY)(EVENT)
@@ -69,24 +69,24 @@ def test_a_refusal_tells_whether_to_try_again(status: int, again: bool, receiver
     assert len(receiver.got) == 1
 
 
-def test_where_nobody_listens_trying_again_may_help(receiver: Receiver):
+def test_refused_webhook_connection_is_retryable(receiver: Receiver):
     url = receiver.url.replace(str(receiver.server_port), "1")
     with pytest.raises(DeliveryError) as error:
         WebhookSink(url, KEY)(EVENT)
     assert error.value.retryable
 
 
-def test_a_password_in_an_address_is_not_told():
+def test_password_in_a_url_is_not_shown():
     assert WebhookSink("https://me:secret@host/hook?token=secret", KEY).name == "https://host/hook"
 
 
 @pytest.mark.parametrize("url", ["", "host/hook", "ftp://host", "file:///etc/passwd", "http://"])
-def test_what_is_no_web_address_is_refused(url: str):
+def test_invalid_url_is_rejected(url: str):
     with pytest.raises(UsageError, match="is not a URL"):
         WebhookSink(url, KEY)
 
 
-def test_the_key_comes_from_the_environment_or_a_file_of_ones_own(tmp_path: Path):
+def test_key_is_read_from_the_environment_or_a_private_file(tmp_path: Path):
     assert webhook_key(None, {"ASSAY_WEBHOOK_KEY": KEY.decode()}) == KEY
     file = tmp_path / "key"
     file.write_bytes(KEY + b"\n")
@@ -100,12 +100,12 @@ def test_the_key_comes_from_the_environment_or_a_file_of_ones_own(tmp_path: Path
 @pytest.mark.parametrize(
     ("environment", "word"), [({}, "webhooks need a signing key"), ({"ASSAY_WEBHOOK_KEY": "short"}, "too short")]
 )
-def test_a_missing_or_short_key_is_refused(environment: dict[str, str], word: str):
+def test_missing_or_short_key_is_rejected(environment: dict[str, str], word: str):
     with pytest.raises(UsageError, match=word):
         webhook_key(None, environment)
 
 
-def test_a_command_gets_the_event_and_no_shell(tmp_path: Path):
+def test_command_receives_the_event_without_a_shell(tmp_path: Path):
     script = "import os,sys; open(sys.argv[1],'w').write(os.environ['ASSAY_RULE']+os.environ['ASSAY_CONFIDENCE'])"
     out = tmp_path / "$(out)"
     CommandSink([sys.executable, "-c", script, str(out)])(EVENT)
@@ -113,29 +113,29 @@ def test_a_command_gets_the_event_and_no_shell(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("arguments", "word"), [(["/nowhere/program"], "No such file"), (["false"], "exit code 1")])
-def test_a_command_that_fails_is_not_repeated(arguments: list[str], word: str):
+def test_failed_command_is_not_retried(arguments: list[str], word: str):
     with pytest.raises(DeliveryError, match=word) as error:
         CommandSink(arguments)(EVENT)
     assert not error.value.retryable
 
 
 @pytest.mark.parametrize("url", ["host/topic", "mqtt://host", "mqtt:///topic", "http://host/topic", "mqtt://host/a/#"])
-def test_what_is_no_address_of_a_broker_is_refused(url: str):
+def test_invalid_broker_address_is_rejected(url: str):
     with pytest.raises(UsageError):
         MqttSink(url, {})
 
 
-def test_the_name_of_a_broker_hides_the_password():
+def test_broker_name_hides_the_password():
     assert MqttSink("mqtts://me:secret@host/a/b", {}).name == "mqtts://host:8883/a/b"
 
 
-def test_where_no_broker_listens_trying_again_may_help():
+def test_refused_broker_connection_is_retryable():
     with pytest.raises(DeliveryError) as error:
         MqttSink("mqtt://127.0.0.1:1/a", {})(EVENT)
     assert error.value.retryable
 
 
-def test_an_event_reaches_who_listens_to_the_topic(mqtt_broker):
+def test_event_reaches_subscribers_of_the_topic(mqtt_broker):
     command = [sys.executable, "-c", LISTEN, str(mqtt_broker.port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listener:
         assert listener.stdout is not None

@@ -1,4 +1,4 @@
-"""The place of the newest frame."""
+"""The buffer between the reading thread and the loop, which holds the newest frame."""
 
 from threading import Thread
 
@@ -14,7 +14,7 @@ def frame(number: int, *, first: bool = False) -> Frame:
     return Frame(PIXELS, number, number / 10, first)
 
 
-def test_only_the_newest_is_there_and_the_others_are_counted():
+def test_only_the_newest_frame_is_kept_and_dropped_ones_counted():
     buffer = FrameBuffer()
     for number in range(5):
         assert buffer.put(frame(number))
@@ -24,7 +24,7 @@ def test_only_the_newest_is_there_and_the_others_are_counted():
     assert buffer.take(0) is None
 
 
-def test_that_it_is_the_first_is_handed_on_to_what_replaces_it():
+def test_first_flag_passes_to_the_replacing_frame():
     buffer = FrameBuffer()
     buffer.put(frame(0, first=True))
     buffer.put(frame(1))
@@ -33,7 +33,7 @@ def test_that_it_is_the_first_is_handed_on_to_what_replaces_it():
     assert taken.first
 
 
-def test_what_is_there_at_the_end_is_still_taken():
+def test_last_frame_is_returned_after_the_end():
     buffer = FrameBuffer()
     buffer.put(frame(0))
     buffer.close()
@@ -43,7 +43,7 @@ def test_what_is_there_at_the_end_is_still_taken():
     assert not buffer.put(frame(1))
 
 
-def test_with_every_nothing_is_dropped():
+def test_every_frame_mode_drops_nothing():
     buffer, numbers = FrameBuffer(every_frame=True), []
 
     def fill() -> None:
@@ -61,7 +61,7 @@ def test_with_every_nothing_is_dropped():
     assert buffer.dropped == 0
 
 
-def test_closing_frees_who_waits_to_put():
+def test_close_unblocks_a_waiting_put():
     buffer, results = FrameBuffer(every_frame=True), []
     buffer.put(frame(0))
     thread = Thread(target=lambda: results.append(buffer.put(frame(1))))

@@ -1,4 +1,4 @@
-"""The reading thread: frames at their time, errors handed on, sources released."""
+"""The reading thread: timing of frames, errors, and release of the source."""
 
 from threading import Event
 
@@ -21,13 +21,13 @@ def read_all(source: FrameSource, error: Exception | None = None) -> None:
                 raise error
 
 
-def test_frames_of_a_file_come_at_their_time(clock, make_source, make_frames):
+def test_frames_of_a_file_are_delivered_in_real_time(clock, make_source, make_frames):
     source = make_source(make_frames(["red"] * 5))
     frames = pace_frames(source.frames(Event(), clock, QUIET.append), Event(), clock)
     assert [round(clock.now() - 100, 6) for _ in frames] == [0, 0.1, 0.2, 0.3, 0.4]
 
 
-def test_what_is_late_already_is_not_held_back(clock, make_source, make_frames):
+def test_late_frames_are_not_delayed(clock, make_source, make_frames):
     source, times = make_source(make_frames(["red"] * 4)), []
     for _ in pace_frames(source.frames(Event(), clock, QUIET.append), Event(), clock):
         times.append(round(clock.now() - 100, 6))
@@ -35,20 +35,20 @@ def test_what_is_late_already_is_not_held_back(clock, make_source, make_frames):
     assert times == [0, 0.25, 0.25, 0.3]
 
 
-def test_a_stop_cuts_the_wait_short(clock, make_source, make_frames):
+def test_stop_interrupts_the_wait(clock, make_source, make_frames):
     stop, source = Event(), make_source(make_frames(["red"] * 4))
     stop.set()
     assert len([*pace_frames(source.frames(stop, clock, QUIET.append), stop, clock)]) == 1
 
 
-def test_an_error_of_the_source_is_raised_and_the_source_released(make_source, make_frames):
+def test_source_error_is_raised_and_the_source_released(make_source, make_frames):
     source = make_source(make_frames(["red"]), AssayError("the cable is loose"))
     with pytest.raises(AssayError, match="the cable is loose"):
         read_all(source)
     assert source.released == [True]
 
 
-def test_an_error_of_the_reader_releases_the_source(make_source, make_frames):
+def test_consumer_error_releases_the_source(make_source, make_frames):
     source = make_source(make_frames(["red"] * 1000))
     with pytest.raises(KeyError):
         read_all(source, KeyError())

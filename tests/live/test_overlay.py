@@ -1,3 +1,5 @@
+"""The text and the box drawn over frames."""
+
 import numpy as np
 import pytest
 
@@ -14,12 +16,12 @@ def make_result(*, unknown: bool = False, size: tuple[int, int] = (320, 240)) ->
     return FrameResult(Frame(np.zeros((size[1], size[0], 3), np.uint8), 0, 0.0), answer, None, 29.6)
 
 
-def test_the_words_name_label_confidence_and_rate():
+def test_text_contains_label_confidence_and_rate():
     assert overlay_text(make_result()) == "würfel 93 %   30 frames/s"
     assert overlay_text(make_result(unknown=True)).startswith("unknown (low confidence): würfel")
 
 
-def test_what_is_looked_at_is_outlined_and_the_frame_left_as_it_was():
+def test_crop_box_is_outlined_and_the_frame_not_changed():
     seen = make_result()
     picture = draw_result(seen, Preprocess(PreprocessSpec(size=16, roi=(0.5, 0.5, 1, 1), resize_mode="stretch")))
     assert not seen.frame.pixels.any()
@@ -30,12 +32,12 @@ def test_what_is_looked_at_is_outlined_and_the_frame_left_as_it_was():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 5), (2000, 20)])
-def test_any_picture_can_be_written_on(size: tuple[int, int]):
+def test_frames_of_any_size_can_be_annotated(size: tuple[int, int]):
     picture = draw_result(make_result(size=size), Preprocess(PreprocessSpec(size=16)))
     assert picture.shape == (size[1], size[0], 3)
 
 
-def test_lines_stand_below_each_other():
+def test_lines_do_not_overlap():
     picture = draw_lines(np.full((300, 300, 3), 128, np.uint8), ["1 cat", "2 dog"])
     rows = np.flatnonzero((picture[:, 2] == 20).all(axis=1))
     assert rows.tolist() == list(range(len(rows)))

@@ -1,4 +1,4 @@
-"""What is kept of what was seen."""
+"""Recordings of videos and tables of predictions."""
 
 import csv
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def frames_in(path: Path) -> int:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
-def test_a_recording_lasts_as_long_as_what_was_seen(suffix: str, result, tmp_path: Path):
+def test_recording_has_the_duration_of_its_frames(suffix: str, result, tmp_path: Path):
     path = tmp_path / f"out{suffix}"
     with VideoRecorder(path, WHOLE, fps=20) as video:
         for number in range(11):
@@ -49,7 +49,7 @@ def test_a_recording_lasts_as_long_as_what_was_seen(suffix: str, result, tmp_pat
     assert [*tmp_path.iterdir()] == [path]
 
 
-def test_a_recording_is_whole_after_an_error(result, tmp_path: Path):
+def test_recording_is_complete_after_an_error(result, tmp_path: Path):
     path = tmp_path / "out.mp4"
     record = VideoRecorder(path, WHOLE, fps=10)
     with pytest.raises(ZeroDivisionError):
@@ -64,27 +64,27 @@ def fail_while_recording(record: VideoRecorder, result: FrameResult) -> None:
         raise ZeroDivisionError
 
 
-def test_an_hour_without_frames_is_not_recorded(result, tmp_path: Path):
+def test_long_gap_is_shortened(result, tmp_path: Path):
     with VideoRecorder(tmp_path / "out.avi", WHOLE, fps=10) as video:
         for time in (0, 3600, 3600.1, 3600.2):
             video(result(time))
     assert frames_in(tmp_path / "out.avi") == 23
 
 
-def test_frames_may_change_their_size(result, tmp_path: Path):
+def test_frames_of_another_size_are_recorded(result, tmp_path: Path):
     with VideoRecorder(tmp_path / "out.avi", WHOLE, fps=10) as video:
         for number, size in enumerate([(64, 48), (128, 96), (31, 21)]):
             video(result(number / 10, size))
     assert frames_in(tmp_path / "out.avi") == 3
 
 
-def test_without_frames_there_is_no_file(tmp_path: Path):
+def test_no_file_without_frames(tmp_path: Path):
     with VideoRecorder(tmp_path / "out.avi", WHOLE):
         assert True
     assert [*tmp_path.iterdir()] == []
 
 
-def test_the_table_has_a_row_for_each_answer_at_once(result, tmp_path: Path):
+def test_table_rows_are_written_at_once(result, tmp_path: Path):
     path = tmp_path / "deep" / "out.csv"
     with CsvRecorder(path, ("a", "b")) as table:
         table(result(0.5))
@@ -96,7 +96,7 @@ def test_the_table_has_a_row_for_each_answer_at_once(result, tmp_path: Path):
     assert rows == [expected]
 
 
-def test_nothing_is_written_over_and_names_are_checked(tmp_path: Path):
+def test_existing_files_are_not_overwritten_and_suffixes_checked(tmp_path: Path):
     for make, name in (
         (lambda path: VideoRecorder(path, WHOLE), "a.mp4"),
         (lambda path: CsvRecorder(path, ()), "a.csv"),

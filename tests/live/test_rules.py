@@ -1,4 +1,4 @@
-"""Rules as people write them, and the events at which they come true."""
+"""Parsing of rules, and when they trigger events."""
 
 import pytest
 from hypothesis import given
@@ -33,7 +33,7 @@ def answer(*, unknown: bool | None = False, **shares: float) -> SmoothedPredicti
         ("unknown thing>0.1", Rule("", ("unknown thing",), 0.1)),
     ],
 )
-def test_rules_are_read(text: str, rule: Rule):
+def test_rules_are_parsed(text: str, rule: Rule):
     found = Rule.parse(text, CLASSES)
     assert (found.names, found.above, found.negated, found.hold) == (
         rule.names,
@@ -57,13 +57,13 @@ def test_rules_are_read(text: str, rule: Rule):
         ("cat<0.5", "has no class"),
     ],
 )
-def test_what_is_no_rule_is_refused_in_a_sentence(text: str, word: str):
+def test_invalid_rules_raise_a_usage_error(text: str, word: str):
     with pytest.raises(UsageError, match=word):
         Rule.parse(text, CLASSES)
 
 
 @given(st.text())
-def test_any_text_is_a_rule_or_refused(text: str):
+def test_arbitrary_text_is_parsed_or_rejected(text: str):
     try:
         rule = Rule.parse(text, CLASSES)
     except UsageError:
@@ -84,12 +84,12 @@ def test_any_text_is_a_rule_or_refused(text: str):
         ("not unknown", True),
     ],
 )
-def test_an_answer_meets_a_rule(text: str, matches: bool):
+def test_prediction_matches_a_rule(text: str, matches: bool):
     assert Rule.parse(text, CLASSES).matches(answer(cat=0.6, dog=0.3)) is matches
 
 
 @pytest.mark.parametrize("text", ["cat", "not cat", "cat>0.1", "not dog"])
-def test_an_unknown_answer_is_no_class_and_not_its_contrary(text: str):
+def test_unknown_matches_neither_a_class_nor_its_negation(text: str):
     assert not Rule.parse(text, CLASSES).matches(answer(cat=0.9, unknown=True))
 
 
@@ -99,18 +99,18 @@ def events(trigger: RuleTrigger, labels: str, step: float = 0.1) -> list[int]:
     return [place for place, letter in enumerate(labels) if trigger.update(answers[letter], place * step)]
 
 
-def test_a_rule_must_hold_without_a_break_and_comes_true_once():
+def test_rule_must_hold_without_interruption_and_triggers_once():
     trigger = RuleTrigger(Rule.parse("cat>0.9 for 300ms", CLASSES))
     assert events(trigger, "cc-ccc-cccccccccc-cccc") == [10, 21]
 
 
-def test_a_cool_down_keeps_the_next_event_back():
+def test_cooldown_delays_the_next_event():
     trigger = RuleTrigger(Rule.parse("cat", CLASSES), cool_down=1.0)
     # The third cat comes within the cool-down and is still there when it ends; the second is not.
     assert events(trigger, "c--c--cccccccccccc") == [0, 10]
 
 
-def test_time_without_frames_does_not_count():
+def test_gaps_between_frames_do_not_count():
     trigger = RuleTrigger(Rule.parse("cat for 1s", CLASSES))
     assert not trigger.update(answer(cat=1.0), 0)
     trigger.reset()

@@ -1,4 +1,4 @@
-"""Answers that keep smoother: few changes, a known delay, probabilities that stay such."""
+"""Smoothed predictions: fewer label changes, a bounded delay, valid probabilities."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def changes(shares: np.ndarray, fps: float, steadiness: SmoothingConfig) -> list
     return times[1:]
 
 
-def test_a_noisy_stream_changes_ten_times_less_often():
+def test_smoothing_reduces_label_changes_tenfold():
     rng, fps, seconds = np.random.default_rng(0), 10, 300
     truth = (np.arange(seconds * fps) // (20 * fps)) % 2 == 0
     noisy = np.clip(np.where(truth, 0.65, 0.35) + rng.normal(0, 0.25, len(truth)), 0, 1)
@@ -41,7 +41,7 @@ def test_a_noisy_stream_changes_ten_times_less_often():
     st.sampled_from([0.0, 0.5, 2.0]),
     st.sampled_from([1.0, 2.0, 30.0]),
 )
-def test_a_clear_change_is_told_within_the_stated_delay(seconds: float, margin: float, hold: float, fps: float):
+def test_clear_change_is_reported_within_the_stated_delay(seconds: float, margin: float, hold: float, fps: float):
     steadiness = SmoothingConfig(seconds, margin, hold)
     frames = np.zeros(int(60 * fps))
     frames[: int(20 * fps)] = 1
@@ -52,7 +52,7 @@ def test_a_clear_change_is_told_within_the_stated_delay(seconds: float, margin: 
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 10)), min_size=1))
-def test_smoothed_probabilities_stay_probabilities(steps: list[tuple[float, float]]):
+def test_smoothed_probabilities_are_valid(steps: list[tuple[float, float]]):
     smoother, time = PredictionSmoother(SmoothingConfig()), 0.0
     for share, passed in steps:
         time += passed
@@ -62,7 +62,7 @@ def test_smoothed_probabilities_stay_probabilities(steps: list[tuple[float, floa
         assert result.confidence == result.probabilities[result.label]
 
 
-def test_without_smoothing_every_frame_decides(make_prediction):
+def test_without_smoothing_each_frame_decides(make_prediction):
     smoother = PredictionSmoother(NOTHING)
     assert [smoother.update(make_prediction(a), t).label for t, a in enumerate([0.9, 0.4, 0.6])] == [
         "a",
@@ -71,7 +71,7 @@ def test_without_smoothing_every_frame_decides(make_prediction):
     ]
 
 
-def test_the_mean_does_not_depend_on_how_many_frames_a_second_there_are(make_prediction):
+def test_average_does_not_depend_on_the_frame_rate(make_prediction):
     ends = []
     for fps in (2, 50):
         smoother = PredictionSmoother(SmoothingConfig(time_constant=1, hold=100))
@@ -82,7 +82,7 @@ def test_the_mean_does_not_depend_on_how_many_frames_a_second_there_are(make_pre
     assert ends == pytest.approx([np.exp(-3)] * 2)
 
 
-def test_unknown_is_steadied_too_and_tells_why(make_prediction):
+def test_unknown_is_smoothed_and_keeps_its_reason(make_prediction):
     smoother = PredictionSmoother(SmoothingConfig(time_constant=1, margin=0.1, hold=0.5))
     results = [smoother.update(make_prediction(0.9, unknown=10 <= t < 12 or t >= 30), t / 10) for t in range(60)]
     values = [result.unknown for result in results]
@@ -93,13 +93,13 @@ def test_unknown_is_steadied_too_and_tells_why(make_prediction):
     assert all(result.label == "a" for result in results)
 
 
-def test_where_nobody_asks_nothing_is_said_of_unknown(make_prediction):
+def test_without_abstention_unknown_is_none(make_prediction):
     result = PredictionSmoother(SmoothingConfig()).update(make_prediction(0.9), 0)
     assert result.unknown is None
     assert result.reason is None
 
 
-def test_after_a_restart_the_first_frame_decides(make_prediction):
+def test_first_frame_decides_after_a_restart(make_prediction):
     smoother = PredictionSmoother(SmoothingConfig())
     smoother.update(make_prediction(1), 0)
     smoother.reset()

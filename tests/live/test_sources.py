@@ -1,4 +1,4 @@
-"""Where frames come from, and that every source lets go."""
+"""Sources of frames, and that every source is released."""
 
 import shutil
 from collections.abc import Callable
@@ -16,16 +16,16 @@ from assay.live.sources import CameraSource, Clock, FolderSource, VideoSource
 NOBODY: list[str] = []
 
 
-def test_names_say_what_is_meant(tmp_path: Path, film: Path):
+def test_source_names_are_parsed(tmp_path: Path, video: Path):
     assert parse_source("0", 1) == CameraSource(0)
     assert parse_source("/dev/video2", 1) == CameraSource(2)
     assert parse_source("rtsp://host/a", 1) == CameraSource("rtsp://host/a")
     assert parse_source(str(tmp_path), 3) == FolderSource(tmp_path, 3)
-    assert parse_source(str(film), 1) == VideoSource(film)
+    assert parse_source(str(video), 1) == VideoSource(video)
 
 
 @pytest.mark.parametrize("text", ["nowhere.mp4", "file:///etc/passwd", "concat:a|b", "ftp://host/a", ""])
-def test_anything_else_is_refused(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_invalid_source_names_are_rejected(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     if text:
         with pytest.raises(UsageError):
@@ -34,31 +34,31 @@ def test_anything_else_is_refused(text: str, tmp_path: Path, monkeypatch: pytest
         assert parse_source(text, 1) == FolderSource(Path(), 1)
 
 
-def test_a_password_is_not_told():
+def test_passwords_are_not_shown():
     assert CameraSource("rtsp://me:secret@host:554/a?token=secret").name == "rtsp://host:554/a"
 
 
-def test_a_film_gives_its_frames_with_their_times(film: Path, open_files: Callable[[Path], int]):
-    frames = [*VideoSource(film).frames(Event(), Clock(), NOBODY.append)]
+def test_video_yields_frames_with_their_times(video: Path, open_files: Callable[[Path], int]):
+    frames = [*VideoSource(video).frames(Event(), Clock(), NOBODY.append)]
     assert [frame.number for frame in frames] == list(range(20))
     assert [frame.time for frame in frames] == pytest.approx([number / 10 for number in range(20)])
     assert [frame.first for frame in frames] == [True] + [False] * 19
     assert frames[0].pixels.shape == (48, 64, 3)
     assert frames[0].pixels[20, 20].argmax() == 0
     assert frames[-1].pixels[20, 20].argmax() == 2
-    assert open_files(film) == 0
+    assert open_files(video) == 0
 
 
-def test_a_film_is_let_go_when_nobody_reads_on(film: Path, open_files: Callable[[Path], int]):
-    frames = VideoSource(film).frames(Event(), Clock(), NOBODY.append)
+def test_video_is_released_when_reading_stops(video: Path, open_files: Callable[[Path], int]):
+    frames = VideoSource(video).frames(Event(), Clock(), NOBODY.append)
     next(frames)
-    assert open_files(film) == 1
+    assert open_files(video) == 1
     frames.close()
-    assert open_files(film) == 0
+    assert open_files(video) == 0
 
 
-@pytest.mark.parametrize("content", [b"", b"no film at all" * 100])
-def test_what_is_no_film_is_said_in_a_sentence(content: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+@pytest.mark.parametrize("content", [b"", b"not a video" * 100])
+def test_invalid_video_raises(content: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     path = tmp_path / "broken.mp4"
     path.write_bytes(content)
     with pytest.raises(AssayError, match=r"broken\.mp4 is not a readable video"):
@@ -66,17 +66,17 @@ def test_what_is_no_film_is_said_in_a_sentence(content: bytes, tmp_path: Path, c
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_camera_that_is_not_there_is_said_in_a_sentence(clock, capfd: pytest.CaptureFixture[str]):
+def test_missing_camera_raises(clock, capfd: pytest.CaptureFixture[str]):
     with pytest.raises(AssayError, match="no frames from camera 97: check that it is plugged in"):
         next(CameraSource(97).frames(Event(), clock, NOBODY.append))
     assert clock.waits == []
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_stream_that_ends_is_connected_again_ever_less_often(film: Path, tmp_path: Path, clock):
+def test_ended_stream_is_reconnected_with_growing_pauses(video: Path, tmp_path: Path, clock):
     # A file behaves as a stream does whose other side hangs up at its end.
     stream, result = tmp_path / "stream.mp4", list[str]()
-    shutil.copy(film, stream)
+    shutil.copy(video, stream)
     frames = CameraSource(str(stream)).frames(Event(), clock, result.append)
     assert [next(frames).first for _ in range(20)] == [True] + [False] * 19
     again = next(frames)
@@ -94,7 +94,7 @@ def test_a_stream_that_ends_is_connected_again_ever_less_often(film: Path, tmp_p
     assert len(result) == 3
 
 
-def test_a_folder_is_a_film_of_its_photos(tmp_path: Path):
+def test_folder_yields_its_photos(tmp_path: Path):
     colours = {"b.png": (0, 0, 255), "a.jpg": (255, 0, 0), "c.bmp": (0, 255, 0)}
     for name, colour in colours.items():
         Image.new("RGB", (30, 20), colour).save(tmp_path / name)
@@ -109,12 +109,12 @@ def test_a_folder_is_a_film_of_its_photos(tmp_path: Path):
     assert "d.jpg cannot be read: damaged: truncated" in result[0]
 
 
-def test_a_folder_without_photos_is_refused(tmp_path: Path):
+def test_folder_without_photos_is_rejected(tmp_path: Path):
     with pytest.raises(AssayError, match="contains no readable photos"):
         next(FolderSource(tmp_path, 2).frames(Event(), Clock(), NOBODY.append))
 
 
-def test_a_folder_gives_what_evaluation_sees(tmp_path: Path, classifier):
+def test_folder_yields_the_same_pixels_as_evaluation(tmp_path: Path, classifier):
     noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
     (frame,) = FolderSource(tmp_path, 1).frames(Event(), Clock(), NOBODY.append)

@@ -1,4 +1,4 @@
-"""The loop: what is classified when, what is handed on, and that the source is released in every case."""
+"""The loop: which frames are classified and shown, and that the source is always released."""
 
 import signal
 import tempfile
@@ -43,9 +43,9 @@ def labels(results: Sequence[FrameResult]) -> list[str]:
     return [result.smoothed.label for result in results]
 
 
-def test_every_frame_is_answered_and_a_film_goes_the_way_of_photos(run, film: Path, classifier: Classifier):
+def test_every_frame_is_classified_like_a_photo(run, video: Path, classifier: Classifier):
     results: list[FrameResult] = []
-    summary = run(parse_source(str(film), 1), results.append)
+    summary = run(parse_source(str(video), 1), results.append)
     assert labels(results) == ["red"] * 10 + ["blue"] * 10
     assert (summary.frames, summary.classified, summary.dropped, summary.label_changes) == (20, 20, 0, 2)
     for result in results:
@@ -53,7 +53,7 @@ def test_every_frame_is_answered_and_a_film_goes_the_way_of_photos(run, film: Pa
         assert result.prediction.probabilities == classifier.predict(result.frame.pixels).probabilities
 
 
-def test_a_frame_is_classified_when_it_is_due_and_shown_always(run, make_frames, make_source):
+def test_frames_are_classified_at_the_interval_and_always_shown(run, make_frames, make_source):
     results: list[FrameResult] = []
     source = make_source(make_frames(["red"] * 31))
     run(source, results.append, fps=2, every_frame=False, clock=SlowClock())
@@ -88,7 +88,7 @@ class Rush:
         self.over.set()
 
 
-def test_a_slow_consumer_drops_frames_and_goes_on_with_the_newest(run, make_frames):
+def test_slow_consumer_drops_frames_and_continues_with_the_newest(run, make_frames):
     source, seen = Rush(make_frames(["red"] * 999 + ["blue"])), []
 
     def slow(result: FrameResult) -> None:
@@ -113,20 +113,20 @@ def empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("how", ["error", "interrupt", "stop", "end"])
-def test_the_source_is_released_however_it_ends(
-    how: str, run, film: Path, open_files: Callable[[Path], int], empty_folder: Path
+def test_source_is_released_in_every_case(
+    how: str, run, video: Path, open_files: Callable[[Path], int], empty_folder: Path
 ):
     threads, seen = active_count(), []
 
     def sink(result: FrameResult) -> None:
-        seen.append(open_files(film))
+        seen.append(open_files(video))
         if result.frame.number == 3 and how == "error":
             raise ZeroDivisionError
         if result.frame.number == 3 and how == "interrupt":
             signal.raise_signal(signal.SIGINT)
 
     expected = {"error": ZeroDivisionError, "interrupt": KeyboardInterrupt}.get(how)
-    source = parse_source(str(film), 1)
+    source = parse_source(str(video), 1)
 
     def act() -> None:
         run(source, sink, stopped=lambda: how == "stop" and len(seen) == 4)
@@ -138,17 +138,17 @@ def test_the_source_is_released_however_it_ends(
             act()
     assert seen[0] == 1
     assert len(seen) == (20 if how == "end" else 4)
-    assert open_files(film) == 0
+    assert open_files(video) == 0
     assert active_count() == threads
     assert [*empty_folder.iterdir()] == []
 
 
-def test_an_error_of_the_source_comes_through(run, make_source, make_frames):
+def test_source_error_is_propagated(run, make_source, make_frames):
     with pytest.raises(AssayError, match="loose"):
         run(make_source(make_frames(["red"]), AssayError("the cable is loose")))
 
 
-def test_the_rate_is_that_of_the_latest_frames():
+def test_rate_is_that_of_the_latest_frames():
     rate = FrameRate()
     assert rate.update(0) == 0
     assert [rate.update(number / 10) for number in range(1, 200)][-1] == pytest.approx(10)

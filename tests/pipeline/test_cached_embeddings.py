@@ -37,10 +37,10 @@ def changed(recipe: Recipe, **train: object) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update=train)})
 
 
-def frozen(recipe: Recipe, dataset: Dataset, told: list[str] | None = None) -> FrozenBackbone:
-    heard = [] if told is None else told
+def frozen(recipe: Recipe, dataset: Dataset, messages: list[str] | None = None) -> FrozenBackbone:
+    messages = [] if messages is None else messages
     network, spec = build_model(changed(recipe, seed=0), dataset)
-    return FrozenBackbone(network, spec, recipe, dataset, lambda what, *_: heard.append(what))
+    return FrozenBackbone(network, spec, recipe, dataset, lambda what, *_: messages.append(what))
 
 
 def test_they_are_the_backbones(probe: Recipe, dataset: Dataset):

@@ -126,13 +126,13 @@ def test_what_holds_no_predictions_is_refused(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun" / "run.json").write_text("{}", encoding="utf-8")
-    for name, said in [
+    for name, message in [
         ("nowhere", "does not exist"),
         ("model.assay", "assay evaluate"),
         ("empty", "has no predictions"),
         ("begun", "assay train --resume"),
     ]:
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             compare_results([good, tmp_path / name])
     with pytest.raises(UsageError, match="two or more"):
         compare_results([good])

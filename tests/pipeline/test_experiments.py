@@ -33,7 +33,7 @@ class Stopped(NamedTuple):
     """A cross-validation that Ctrl-C stopped after its first fold, and what came of it."""
 
     message: str
-    told: list[str]
+    messages: list[str]
     left: list[str]
     result: CrossvalResult
 
@@ -68,7 +68,7 @@ def test_ctrl_c_says_how_to_go_on(stopped: Stopped):
 
 def test_what_was_done_is_kept_and_the_rest_is_told_by_fold(stopped: Stopped):
     assert stopped.left == ["repeat-1/fold-1"]
-    assert stopped.told == ["fold 1/2", "fold 1/2", "fold 2/2", "fold 2/2 1/2", "fold 2/2 2/2"]
+    assert stopped.messages == ["fold 1/2", "fold 1/2", "fold 2/2", "fold 2/2 1/2", "fold 2/2 2/2"]
 
 
 def test_every_photo_is_judged_once_by_a_classifier_that_never_saw_it(stopped: Stopped):
@@ -154,7 +154,7 @@ def test_a_frozen_backbone_sees_every_photo_once(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"folds": 1}, "2 folds"),
         ({"repeats": 0}, "--repeats"),
@@ -162,9 +162,9 @@ def test_a_frozen_backbone_sees_every_photo_once(
     ],
 )
 def test_numbers_that_make_no_sense_are_refused(
-    colours: Path, tiny: Recipe, tmp_path: Path, arguments: dict[str, int], said: str
+    colours: Path, tiny: Recipe, tmp_path: Path, arguments: dict[str, int], message: str
 ):
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         cross_validate(colours, tiny, tmp_path / "run", **arguments)
 
 
@@ -253,8 +253,8 @@ def assert_tables_hold_spreads(result: VariantsResult, runs: int) -> None:
                 assert float(row[f"{part}_{figure}_std"]) == spread["std"]
     text = (result.folder / "results.txt").read_text(encoding="utf-8")
     assert f"± is the standard deviation over {runs} runs of each variant" in text
-    for said in ("training", "validation", "test", "precision of red", "a tenth of the rate"):
-        assert said in text
+    for words in ("training", "validation", "test", "precision of red", "a tenth of the rate"):
+        assert words in text
 
 
 def test_folds_of_every_variant_stopped_and_taken_up_again(few: Path, tiny: Recipe, tmp_path: Path):
@@ -284,11 +284,11 @@ def test_folds_of_every_variant_stopped_and_taken_up_again(few: Path, tiny: Reci
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [({"folds": 1}, "2 folds"), ({"folds": -2}, "folds"), ({"repeats": 0}, "--repeats")],
 )
 def test_numbers_of_variants_that_make_no_sense_are_refused(
-    few: Path, tiny: Recipe, tmp_path: Path, arguments: dict[str, int], said: str
+    few: Path, tiny: Recipe, tmp_path: Path, arguments: dict[str, int], message: str
 ):
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         train_variants(few, two(tiny), tmp_path / "run", **arguments)

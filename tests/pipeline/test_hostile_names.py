@@ -68,12 +68,12 @@ def test_from_training_to_report_nothing_reaches_a_reader_raw(
     assert "[red]\\x1b[31m[link=x]" in trained
     command(capsys, "check", hostile, "--html", tmp_path / "check" / "page.html")
     command(capsys, "info", run / "model.assay")
-    command(capsys, "evaluate", run / "model.assay", run / "manifest.csv", "--out", tmp_path / "judged")
-    command(capsys, "predict", run / "model.assay", hostile, "--out", tmp_path / "judged" / "answers.csv")
+    command(capsys, "evaluate", run / "model.assay", run / "manifest.csv", "--out", tmp_path / "evaluated")
+    command(capsys, "predict", run / "model.assay", hostile, "--out", tmp_path / "evaluated" / "answers.csv")
     command(capsys, "predict", run / "model.assay", hostile / CLASSES[2])
-    for folder in (run, tmp_path / "check", tmp_path / "judged"):
+    for folder in (run, tmp_path / "check", tmp_path / "evaluated"):
         assert raw_files(folder) == []
-    with (tmp_path / "judged" / "answers.csv").open(encoding="utf-8", newline="") as stream:
+    with (tmp_path / "evaluated" / "answers.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert {row["label"] for row in rows} <= {"'=HYPERLINK('x')", r"[red]\x1b[31m[link=x]", "", "''=1"} | {
         r"a\u202eb\nforged|<b>$\frac{\u009b"

@@ -132,9 +132,9 @@ def test_mapped_labels_are_mapped_when_judging(colours: Path, tiny: Recipe, tmp_
     data = tiny.data.model_copy(update={"class_mapping": mapping, "positive_class": "warm"})
     result = train_classifier(colours, tiny.model_copy(update={"data": data}), tmp_path / "run")
     assert result.dataset.classes == ("warm", "cold")
-    judged = evaluate_classifier(result.run.bundle, colours, tmp_path / "judged")
-    assert judged.metrics.positive == "warm"
-    saved = Predictions.load(judged.files["predictions"])
+    evaluated = evaluate_classifier(result.run.bundle, colours, tmp_path / "evaluated")
+    assert evaluated.metrics.positive == "warm"
+    saved = Predictions.load(evaluated.files["predictions"])
     assert set(saved.source_labels or ()) == {"red", "blue"}
 
 
@@ -180,9 +180,9 @@ def test_rows_are_trained_on_judged_and_shown(
     html = result._repr_html_()
     assert "7 of 7 photos correct" in html
     assert html.count("<img") == 2
-    judged = evaluate_classifier(result.run.bundle, _rows(colours, 6), tmp_path / "judged")
-    assert judged.metrics.count == 12
-    assert judged._repr_html_().count("<img") == 1
+    evaluated = evaluate_classifier(result.run.bundle, _rows(colours, 6), tmp_path / "evaluated")
+    assert evaluated.metrics.count == 12
+    assert evaluated._repr_html_().count("<img") == 1
 
 
 def test_settings_are_those_of_the_recipe(colours: Path, tmp_path: Path):

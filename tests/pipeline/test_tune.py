@@ -114,7 +114,7 @@ def test_settings_that_diverge_come_last(recipe_file: Path, colours: Path, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         (["train.strategy=finetune"], r"train\.strategy=probe"),
         ([*PROBE[:1]], r"train\.augmentation_views=4"),
@@ -124,9 +124,9 @@ def test_settings_that_diverge_come_last(recipe_file: Path, colours: Path, tmp_p
     ids=["finetune", "augmented", "pixels", "splits"],
 )
 def test_what_is_no_probe_of_the_same_photos_is_refused(
-    recipe_file: Path, colours: Path, tmp_path: Path, settings: list[str], said: str
+    recipe_file: Path, colours: Path, tmp_path: Path, settings: list[str], message: str
 ):
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         tune_probe(colours, recipe_file, settings, tmp_path / "a")
     assert not (tmp_path / "a").exists()
 

@@ -47,5 +47,5 @@ def test_training_evaluation_and_prediction_share_it(tiny: Recipe, tmp_path: Pat
             assert not isinstance(deep, Failure)
             assert not isinstance(plain, Failure)
             assert deep.probabilities == plain.probabilities
-    judged = evaluate_classifier(model, data, tmp_path / "judged")
-    assert len(judged.dataset.samples) == 40
+    evaluated = evaluate_classifier(model, data, tmp_path / "evaluated")
+    assert len(evaluated.dataset.samples) == 40

@@ -137,7 +137,7 @@ def test_an_override_sets_one_value(override: str, value: object):
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("train.epoch=5", "'epochs'"),
         ("trian.epochs=5", "'train'"),
@@ -154,10 +154,10 @@ def test_an_override_sets_one_value(override: str, value: object):
         ("train.epochs=[", "no valid value"),
     ],
 )
-def test_a_wrong_override_says_what_to_do(override: str, said: str):
+def test_a_wrong_override_says_what_to_do(override: str, message: str):
     with pytest.raises(UsageError) as caught:
         load_recipe("default", [override])
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -175,7 +175,7 @@ def test_a_file_extends_a_file_beside_it(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("train: {epochs: [}", "line 1"),
         ("- a\n- b\n", "mapping"),
@@ -187,13 +187,13 @@ def test_a_file_extends_a_file_beside_it(tmp_path: Path):
         ("train: 5\n", "train"),
     ],
 )
-def test_a_broken_file_is_one_sentence(tmp_path: Path, text: str, said: str):
+def test_a_broken_file_is_one_sentence(tmp_path: Path, text: str, message: str):
     (tmp_path / "circle.yaml").symlink_to("circle.yaml")
     path = tmp_path / "mine.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError) as caught:
         load_recipe(path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

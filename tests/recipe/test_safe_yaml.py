@@ -53,13 +53,13 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("text", "said"), REFUSED, ids=range(len(REFUSED)))
-def test_it_is_refused_in_one_sentence_at_once(text: str, said: str) -> None:
+@pytest.mark.parametrize(("text", "message"), REFUSED, ids=range(len(REFUSED)))
+def test_it_is_refused_in_one_sentence_at_once(text: str, message: str) -> None:
     begin = time.process_time()
     with pytest.raises(YamlError) as caught:
         parse_yaml(text)
     assert time.process_time() - begin < 5
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -99,23 +99,23 @@ FILES = [
 ]
 
 
-@pytest.mark.parametrize(("content", "said"), FILES, ids=range(len(FILES)))
-def test_files_of_recipes_are_read_so(tmp_path: Path, content: bytes, said: str | None) -> None:
+@pytest.mark.parametrize(("content", "message"), FILES, ids=range(len(FILES)))
+def test_files_of_recipes_are_read_so(tmp_path: Path, content: bytes, message: str | None) -> None:
     path = tmp_path / "mine.yaml"
     path.write_bytes(content)
-    if said is None:
+    if message is None:
         assert load_recipe(path).name == "mine"
         return
     with pytest.raises(UsageError) as caught:
         load_recipe(path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 4000
 
 
-@pytest.mark.parametrize(("text", "said"), [REFUSED[0], REFUSED[5], REFUSED[13], REFUSED[17]])
-def test_values_and_lists_of_variants_are_read_so(tmp_path: Path, text: str, said: str) -> None:
-    del said
+@pytest.mark.parametrize(("text", "message"), [REFUSED[0], REFUSED[5], REFUSED[13], REFUSED[17]])
+def test_values_and_lists_of_variants_are_read_so(tmp_path: Path, text: str, message: str) -> None:
+    del message
     with pytest.raises(UsageError) as caught:
         load_recipe("default", [f"train.epochs={text}"])
     assert len(str(caught.value)) < 1000

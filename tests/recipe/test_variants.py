@@ -49,7 +49,7 @@ def test_a_list_is_shown_as_it_is_written():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("a: {recipe: bottle}", "two variants or more"),
         ("- bottle\n- default", "two variants or more"),
@@ -65,9 +65,9 @@ def test_a_list_is_shown_as_it_is_written():
         ("a: {recipe: bottle}\nb: {recipe: bottle, set: [train.seed=1]}", "train.seed of a and b differ"),
     ],
 )
-def test_what_makes_no_sense_is_one_sentence(tmp_path: Path, text: str, said: str):
+def test_what_makes_no_sense_is_one_sentence(tmp_path: Path, text: str, message: str):
     (tmp_path / "list.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(UsageError, match=said) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         load_variants(tmp_path / "list.yaml")
     assert "\n\n" not in str(caught.value)
 

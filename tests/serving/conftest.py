@@ -1,4 +1,4 @@
-"""What the parts of the service tell, written down."""
+"""A telemetry sink that records events, and the asyncio backend."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -15,8 +15,8 @@ from assay.serving.telemetry import (
 )
 
 
-class Heard:
-    """A `TelemetrySink` that remembers the events of the stores."""
+class RecordingTelemetry:
+    """A `TelemetrySink` that records events."""
 
     def __init__(self) -> None:
         self.caches: list[str] = []
@@ -46,9 +46,9 @@ class Heard:
 
 
 @pytest.fixture
-def heard() -> Heard:
-    """A watcher, and what it was told."""
-    return Heard()
+def telemetry() -> RecordingTelemetry:
+    """A telemetry sink that records events."""
+    return RecordingTelemetry()
 
 
 @pytest.fixture

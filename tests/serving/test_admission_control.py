@@ -10,7 +10,7 @@ from assay.serving.admission_control import AdmissionController, MemoryLimiter
 from assay.serving.errors import OverloadError
 
 
-def test_admission_are_bounded_and_given_back():
+def test_capacity_is_limited_and_released():
     admission = AdmissionController(3)
     with admission.acquire(2):
         admission.check(1)
@@ -22,7 +22,7 @@ def test_admission_are_bounded_and_given_back():
     assert admission.in_progress == 0
 
 
-def test_bodies_on_their_way_take_some_admission_but_slow_ones_not_all():
+def test_incoming_bodies_reserve_part_of_the_capacity():
     admission = AdmissionController(16)
     with ExitStack() as bodies, admission.acquire(13):
         for _ in range(100):
@@ -30,26 +30,26 @@ def test_bodies_on_their_way_take_some_admission_but_slow_ones_not_all():
         admission.check_incoming()
         with admission.acquire(1), pytest.raises(OverloadError):
             admission.check_incoming()
-        # Who is inside already does not count them.
+        # Admitted requests do not count them.
         with admission.acquire(3):
             assert admission.in_progress == 16
     admission.check_incoming()
     admission.check(16)
 
 
-def test_who_comes_too_early_is_told_the_pace():
+def test_retry_after_follows_the_measured_rate():
     admission = AdmissionController(100)
     with admission.acquire(100):
         for second in range(50):
             admission.completed(0.5 * second)
         with pytest.raises(OverloadError) as refused:
             admission.check()
-    # Half of 100 admission at two photos a second.
+    # 50 of 100 images at two images per second.
     assert refused.value.headers == {"Retry-After": "25"}
 
 
 @given(st.lists(st.floats(0, 1e6), max_size=20), st.integers(1, 64))
-def test_the_time_to_wait_is_never_absurd(moments: list[float], taken: int):
+def test_retry_after_is_bounded(moments: list[float], taken: int):
     admission = AdmissionController(64)
     for moment in sorted(moments):
         admission.completed(moment)
@@ -57,7 +57,7 @@ def test_the_time_to_wait_is_never_absurd(moments: list[float], taken: int):
         assert 1 <= admission.retry_after <= 60
 
 
-def test_all_uploads_together_are_bounded():
+def test_total_upload_memory_is_limited():
     memory = MemoryLimiter(10)
     memory.reserve(6)
     with pytest.raises(OverloadError):

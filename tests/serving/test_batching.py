@@ -38,7 +38,7 @@ def _batcher(network: Network, size: int = 4, wait: float = 0.0) -> Batcher[int,
     return Batcher(network, size, wait, NullTelemetry())
 
 
-def test_the_first_starts_at_once_and_the_others_go_together(network: Network):
+def test_first_item_starts_at_once_and_later_ones_are_batched(network: Network):
     async def ask() -> list[BatchResult[int]]:
         batcher = _batcher(network)
         network.free.clear()
@@ -54,7 +54,7 @@ def test_the_first_starts_at_once_and_the_others_go_together(network: Network):
     assert all(answer.queue >= 0 and answer.inference > 0 for answer in answers)
 
 
-def test_what_was_given_up_never_reaches_the_network(network: Network):
+def test_cancelled_items_are_not_run(network: Network):
     async def ask() -> list[BatchResult[int]]:
         batcher = _batcher(network, size=1)
         network.free.clear()
@@ -71,7 +71,7 @@ def test_what_was_given_up_never_reaches_the_network(network: Network):
     assert network.batches == [[0], [1], [4]]
 
 
-def test_a_failure_is_told_to_its_batch_alone(network: Network):
+def test_failure_reaches_only_its_batch(network: Network):
     async def ask() -> BatchResult[int]:
         batcher = _batcher(network)
         with pytest.raises(ValueError, match="13"):
@@ -81,7 +81,7 @@ def test_a_failure_is_told_to_its_batch_alone(network: Network):
     assert asyncio.run(ask()).output == 2
 
 
-def test_the_pace_is_measured(network: Network):
+def test_throughput_is_measured(network: Network):
     async def ask() -> float:
         batcher = _batcher(network)
         assert batcher.seconds_per_item == 0
@@ -92,7 +92,7 @@ def test_the_pace_is_measured(network: Network):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux")
-def test_calculating_threads_leave_the_processor_to_others():
+def test_compute_threads_have_low_priority():
     def priority() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
@@ -113,8 +113,8 @@ print("returned")
 """
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(60, "written\n"), (0, "written\nreturned\n")])
-def test_a_process_ends_although_a_thread_works_on(seconds, said):
+@pytest.mark.parametrize(("seconds", "message"), [(60, "written\n"), (0, "written\nreturned\n")])
+def test_process_exits_while_a_thread_is_busy(seconds, message):
     command = [sys.executable, "-c", _SCRIPT, str(seconds)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    assert ended.stdout == said
+    assert ended.stdout == message

@@ -1,4 +1,4 @@
-"""How many requests start in one turn of the event loop."""
+"""Number of requests that start in one iteration of the event loop."""
 
 import asyncio
 
@@ -35,7 +35,7 @@ def _run(scheduler: RequestScheduler, new: int, pipelined: int) -> list[list[str
 
 @pytest.mark.parametrize("new", [0, 1, 3, 4, 5, 40])
 @pytest.mark.parametrize("pipelined", [0, 1, 7])
-def test_no_turn_starts_more_than_allowed_and_none_is_lost(new: int, pipelined: int):
+def test_each_iteration_starts_at_most_the_limit_and_no_request_is_lost(new: int, pipelined: int):
     found = _run(RequestScheduler(4, 2), new, pipelined)
     assert all(len(turn) <= 4 for turn in found)
     assert all(sum(name[0] == "p" for name in turn) <= 2 for turn in found)
@@ -44,7 +44,7 @@ def test_no_turn_starts_more_than_allowed_and_none_is_lost(new: int, pipelined: 
         assert [name for name in flat if name[0] == kind] == [f"{kind}{i}" for i in range(count)]
 
 
-def test_pipelined_requests_do_not_stand_before_others():
+def test_pipelined_requests_do_not_delay_others():
     found = _run(RequestScheduler(4, 1), 6, 40)
     assert found[0] == ["n0", "n1", "n2", "n3"]
     assert found[1] == ["n4", "n5", "p0"]

@@ -1,4 +1,4 @@
-"""Speculative decoding: for new images alone, one at a time, and dropped when nobody awaits the result."""
+"""Speculative decoding: for new images only, one at a time, dropped if the result is not awaited."""
 
 import asyncio
 import gc
@@ -20,7 +20,7 @@ def _reading() -> asyncio.Future[str]:
     return asyncio.get_running_loop().create_future()
 
 
-def test_a_new_photo_is_begun_and_one_like_it_is_not():
+def test_new_photos_are_decoded_and_repeated_ones_not():
     async def ask() -> list[SpeculativeDecode[str] | None]:
         decoder: SpeculativeDecoder[str] = SpeculativeDecoder()
         found = []
@@ -36,7 +36,7 @@ def test_a_new_photo_is_begun_and_one_like_it_is_not():
     assert [started is not None for started in _run(ask)] == [True, False, True, True]
 
 
-def test_only_one_is_begun_at_a_time_and_none_when_there_is_other_work():
+def test_one_decode_at_a_time_and_only_when_idle():
     async def ask() -> list[bool]:
         decoder: SpeculativeDecoder[str] = SpeculativeDecoder()
         first = decoder.start(b"1", _reading, idle=True)
@@ -51,7 +51,7 @@ def test_only_one_is_begun_at_a_time_and_none_when_there_is_other_work():
     assert _run(ask) == [False, False, False, True]
 
 
-def test_an_error_that_nobody_asks_for_is_dropped(caplog: pytest.LogCaptureFixture):
+def test_error_that_is_not_awaited_is_dropped(caplog: pytest.LogCaptureFixture):
     async def ask() -> None:
         decoder: SpeculativeDecoder[str] = SpeculativeDecoder()
         started = decoder.start(b"1", _reading, idle=True)

@@ -1,4 +1,4 @@
-"""How a response is written to its connection, and the headers for browsers on every response."""
+"""How responses are written to a connection, and their security headers."""
 
 import asyncio
 from typing import Any
@@ -30,7 +30,7 @@ def _answer() -> tuple[_Written, CoalescingTransport]:
     return written, CoalescingTransport(written, lambda: written.pieces.append(b"complete"))
 
 
-def test_the_head_and_the_start_of_the_body_are_one_piece():
+def test_headers_and_start_of_the_body_are_one_write():
     written, answer = _answer()
     answer.write(b"HTTP/1.1 200 OK\r\n\r\n")
     assert written.pieces == []
@@ -40,21 +40,21 @@ def test_the_head_and_the_start_of_the_body_are_one_piece():
     assert written.pieces == [b"HTTP/1.1 200 OK\r\n\r\nfirst", b"second", b"complete"]
 
 
-def test_a_head_without_a_body_is_written_when_the_answer_is_complete():
+def test_headers_without_body_are_written_at_the_end_of_the_response():
     written, answer = _answer()
     answer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
     answer.end()
     assert written.pieces == [b"HTTP/1.1 204 No Content\r\n\r\n", b"complete"]
 
 
-def test_a_head_is_written_before_the_connection_closes():
+def test_headers_are_written_before_the_connection_closes():
     written, answer = _answer()
     answer.write(b"HTTP/1.1 500 Internal Server Error\r\n\r\n")
     answer.close()
     assert written.pieces == [b"HTTP/1.1 500 Internal Server Error\r\n\r\n", b"closed"]
 
 
-def test_the_go_ahead_for_a_body_does_not_wait():
+def test_continue_response_is_written_at_once():
     written, answer = _answer()
     answer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     assert written.pieces == [b"HTTP/1.1 100 Continue\r\n\r\n"]
@@ -82,7 +82,7 @@ def _client(**settings: Any) -> TestClient:
     return TestClient(secured)
 
 
-def test_every_answer_has_them_errors_too():
+def test_every_response_has_security_headers():
     for path in ("/classify", "/none"):
         headers = _client().get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
@@ -92,16 +92,16 @@ def test_every_answer_has_them_errors_too():
     assert _client().get("/none").headers["x-frame-options"] == "DENY"
 
 
-def test_what_the_application_sets_stays():
+def test_headers_of_the_application_are_kept():
     answer = _client().get("/classify")
     assert answer.headers.get_list("x-frame-options") == ["SAMEORIGIN"]
     assert answer.text == "/classify"
 
 
-def test_answers_load_nothing():
+def test_responses_forbid_loading_resources():
     assert _client().get("/classify").headers["content-security-policy"] == API_POLICY
 
 
-def test_hsts_with_tls_alone():
+def test_hsts_only_with_tls():
     assert "strict-transport-security" not in _client().get("/").headers
     assert _client(tls=True).get("/").headers["strict-transport-security"].startswith("max-age=31536000")

@@ -1,4 +1,4 @@
-"""The short way: taken by plain requests alone, with the framework's own answers to errors."""
+"""The fast path of the middleware: only for plain requests, with the error responses of the framework."""
 
 import asyncio
 from typing import Any
@@ -53,10 +53,10 @@ def _ask(**values: Any) -> tuple[int, bytes]:
     ],
     ids=["plain", "method", "path", "query"],
 )
-def test_only_plain_requests_take_it(values: dict[str, Any], way: bytes):
+def test_only_plain_requests_take_the_fast_path(values: dict[str, Any], way: bytes):
     assert _ask(**values) == (200, b"the " + way + b" way")
 
 
-def test_errors_are_answered_and_those_that_nobody_foresaw_are_raised_too():
+def test_errors_are_answered_and_unexpected_ones_also_raised():
     assert _ask(headers=[(b"fail", b"foreseen")]) == (400, b"KeyError")
     assert _ask(headers=[(b"fail", b"other")]) == (400, b"ValueError and raised")

@@ -1,4 +1,4 @@
-"""Multipart bodies: whatever the chunks, the same photos; nothing kept past a limit."""
+"""Multipart bodies: independent of chunk sizes, with nothing buffered beyond the limits."""
 
 import asyncio
 import hashlib
@@ -33,7 +33,7 @@ def _digest(upload: Upload) -> str:
 
 
 @given(st.binary(max_size=300), st.integers(1, 400))
-def test_a_photo_comes_out_as_it_went_in(content: bytes, size: int):
+def test_photo_is_parsed_unchanged(content: bytes, size: int):
     body = _part(b"x", 'name="other"') + _part(content) + b"--b--\r\n"
     (upload,), taken = _read(body, UploadLimits(300), size)
     assert (upload.data, upload.too_large) == (content, False)
@@ -42,12 +42,12 @@ def test_a_photo_comes_out_as_it_went_in(content: bytes, size: int):
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused(body: bytes):
+def test_arbitrary_bytes_are_parsed_or_rejected(body: bytes):
     with pytest.raises(UploadError):
         _read(body, UploadLimits(300))
 
 
-def test_a_photo_past_the_limit_stops_the_reading():
+def test_oversized_photo_stops_parsing():
     body = _part(b"x" * 100_000) + b"--b--\r\n"
     with pytest.raises(UploadError, match="exceeds maximum"):
         _read(body, UploadLimits(1000))
@@ -55,7 +55,7 @@ def test_a_photo_past_the_limit_stops_the_reading():
         _read(_part(b"x" * 100_000, 'name="other"') + _part(b"x") + b"--b--\r\n", UploadLimits(1000))
 
 
-def test_in_a_batch_only_the_large_one_is_refused():
+def test_in_a_batch_only_the_oversized_photo_is_rejected():
     body = _part(b"a") + _part(b"x" * 50) + _part(b"b", 'name="images"; filename="b"') + b"--b--\r\n"
     uploads, _ = _read(body, UploadLimits(10, max_images=3, max_body_bytes=1000))
     assert [(upload.data, upload.too_large) for upload in uploads] == [(b"a", False), (b"", True), (b"b", False)]
@@ -69,13 +69,13 @@ def test_in_a_batch_only_the_large_one_is_refused():
     [(None, 400), ("", 400), ("application/x-www-form-urlencoded", 400), ("text/plain", 415)],
     ids=["none", "empty", "form", "text"],
 )
-def test_other_bodies_are_refused(header: str | None, status: int):
+def test_other_bodies_are_rejected(header: str | None, status: int):
     with pytest.raises(UploadError) as refused:
         parse_boundary(header)
     assert refused.value.status == status
 
 
-def test_boundaries_have_1_to_70_characters():
+def test_boundary_has_1_to_70_characters():
     assert parse_boundary('multipart/form-data; boundary="a b"') == b"a b"
     for bad in ("multipart/form-data", "multipart/form-data; boundary=" + "b" * 71):
         with pytest.raises(UploadError, match="boundary"):
@@ -119,7 +119,7 @@ _ACCEPTED = {
 
 
 @pytest.mark.parametrize("body", _ACCEPTED.values(), ids=_ACCEPTED.keys())
-def test_what_the_standards_allow_is_taken(body: bytes):
+def test_everything_that_the_rfcs_allow_is_accepted(body: bytes):
     for size in _SIZES:
         (upload,), _ = _read(body, UploadLimits(100_000), size)
         assert upload.data == _JPEG, size
@@ -159,7 +159,7 @@ _REFUSED = {
 
 
 @pytest.mark.parametrize(("body", "status", "text"), _REFUSED.values(), ids=_REFUSED.keys())
-def test_everything_else_is_refused_with_the_reason(body: bytes, status: int, text: str):
+def test_everything_else_is_rejected_with_a_reason(body: bytes, status: int, text: str):
     for size in _SIZES[1:]:
         with pytest.raises(UploadError) as refused:
             _read(body, UploadLimits(100_000), size)
@@ -169,7 +169,7 @@ def test_everything_else_is_refused_with_the_reason(body: bytes, status: int, te
         )
 
 
-def test_a_photo_without_a_name_counts_as_one_of_several():
+def test_photo_without_a_file_name_counts_as_an_image():
     body = _form('Content-Disposition: form-data; name="image"')[:-7] + b"\r\n"
     twice = body + _form('Content-Disposition: form-data; name="image"; filename="a"')
     with pytest.raises(UploadError, match="Send one image"):
@@ -188,5 +188,5 @@ def test_a_photo_without_a_name_counts_as_one_of_several():
         "multipart/form-data ; boundary = b",
     ],
 )
-def test_the_boundary_in_all_its_forms(header: str):
+def test_valid_forms_of_the_boundary_parameter(header: str):
     assert parse_boundary(header) == b"b"

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol: what is read, and that anything else is a 400."""
+"""The Open Inference Protocol: valid requests are parsed, anything else is a 400."""
 
 import base64
 import json
@@ -24,7 +24,7 @@ def _body(tensor: dict[str, object], **more: object) -> bytes:
     return json.dumps({"inputs": [tensor], **more}).encode()
 
 
-def test_pixels_flat_nested_and_binary_are_the_same():
+def test_flat_nested_and_binary_pixels_are_equal():
     values = np.arange(12, dtype=np.uint8)
     nested = values.reshape(1, SIDE, SIDE, 3).tolist()
     head = _body({**PIXELS, "parameters": {"binary_data_size": 12}})
@@ -39,7 +39,7 @@ def test_pixels_flat_nested_and_binary_are_the_same():
         assert request.pixels.tolist() == nested
 
 
-def test_photos_in_base64_and_binary_are_the_same():
+def test_base64_and_binary_photos_are_equal():
     photos = [b"one", b""]
     text = _body({**PHOTOS, "data": [base64.b64encode(photo).decode() for photo in photos]})
     raw = b"".join(struct.pack("<I", len(photo)) + photo for photo in photos)
@@ -70,26 +70,26 @@ def test_photos_in_base64_and_binary_are_the_same():
     ],
     ids=lambda tensor: "-".join(map(str, tensor))[:30],
 )
-def test_a_tensor_that_is_wrong_is_refused(tensor: dict[str, object]):
+def test_invalid_tensors_are_rejected(tensor: dict[str, object]):
     with pytest.raises(ApiError) as refused:
         parse_request(_body(tensor), None, SIDE, 4)
     assert refused.value.status == 400
 
 
 @given(st.binary(max_size=100), st.none() | st.text(max_size=5))
-def test_any_bytes_are_refused(body: bytes, length: str | None):
+def test_arbitrary_bytes_are_rejected(body: bytes, length: str | None):
     with pytest.raises(ApiError):
         parse_request(body, length, SIDE, 4)
 
 
-def test_deep_json_and_other_outputs_are_refused():
+def test_deep_json_and_unknown_outputs_are_rejected():
     with pytest.raises(ApiError, match="JSON"):
         parse_request(b"[" * 100_000, None, SIDE, 4)
     with pytest.raises(ApiError, match="outputs are"):
         parse_request(_body({**PIXELS, "data": [0] * 12}, outputs=[{"name": "logits"}]), None, SIDE, 4)
 
 
-def test_the_answer_has_the_outputs_that_were_asked_for():
+def test_response_contains_the_requested_outputs():
     body = _body({**PIXELS, "data": [0] * 12}, id="7", outputs=[{"name": "probabilities"}])
     request = parse_request(body, None, SIDE, 4)
     facts = ImageMetadata(12, "pixels", (SIDE, SIDE))
@@ -141,7 +141,7 @@ _HOSTILE = {
 
 
 @pytest.mark.parametrize("text", _HOSTILE.values(), ids=_HOSTILE.keys())
-def test_hostile_json_is_refused_and_takes_no_memory(text: str):
+def test_malicious_json_is_rejected_without_using_memory(text: str):
     body = text.encode()
     tracemalloc.start()
     try:
@@ -182,7 +182,7 @@ _FLAT = [0] * 12
         "",
     ],
 )
-def test_json_of_another_shape_is_refused(text: str):
+def test_json_of_another_structure_is_rejected(text: str):
     tensor = json.dumps({**PIXELS, "data": _FLAT})
     with pytest.raises(ApiError) as refused:
         parse_request(text.replace("%s", tensor).encode(), None, SIDE, 4)
@@ -213,7 +213,7 @@ def test_json_of_another_shape_is_refused(text: str):
         "null",
     ],
 )
-def test_pixels_that_are_none_are_refused(data: str):
+def test_invalid_pixel_values_are_rejected(data: str):
     body = _body({**PIXELS, "data": 0}).replace(b'"data": 0', f'"data": {data}'.encode())
     with pytest.raises(ApiError) as refused:
         parse_request(body, None, SIDE, 4)
@@ -221,7 +221,7 @@ def test_pixels_that_are_none_are_refused(data: str):
     assert "images" in refused.value.text
 
 
-def test_many_pixels_are_read_in_segments():
+def test_large_pixel_arrays_are_parsed_in_segments():
     side, rng = 200, np.random.default_rng(0)
     values = rng.integers(0, 256, (5, side, side, 3), dtype=np.uint8)
     tensor = {**PIXELS, "shape": list(values.shape)}
@@ -232,7 +232,7 @@ def test_many_pixels_are_read_in_segments():
 
 
 @pytest.mark.parametrize("length", ["9" * 5000, "0" * 5000, "-1", "+1", "1.0", "1e1", " 1", "\xb2", "NaN"])
-def test_a_length_that_is_none_is_refused(length: str):
+def test_invalid_lengths_are_rejected(length: str):
     with pytest.raises(ApiError) as refused:
         parse_request(_body({**PIXELS, "data": _FLAT}), length, SIDE, 4)
     assert refused.value.status == 400

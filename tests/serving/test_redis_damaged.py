@@ -1,4 +1,4 @@
-"""Values in Redis that no server wrote: misses, counted and replaced, and Redis is not given up."""
+"""Corrupt values in Redis are misses, counted and replaced; Redis stays in use."""
 
 import json
 import time
@@ -49,14 +49,14 @@ async def redis(redis_server: Any) -> Any:
 
 
 @pytest.fixture
-def open_it(redis_server: Any, heard: Any, tmp_path: Path) -> OpenIt:
+def open_it(redis_server: Any, telemetry: Any, tmp_path: Path) -> OpenIt:
     """Open the stores of a machine, by its name."""
 
     def make(name: str) -> AuthBackends:
         (tmp_path / name).mkdir()
         given = RateLimitSettings(redis=SecretStr(redis_server.url), redis_timeout=1)
         return open_backends(
-            given, heard, folder=tmp_path / name, nonce_seconds=601, monotonic=time.monotonic, wall_clock=time.time
+            given, telemetry, folder=tmp_path / name, nonce_seconds=601, monotonic=time.monotonic, wall_clock=time.time
         )
 
     return make
@@ -84,9 +84,11 @@ async def _as_before(redis: Any, key: str) -> None:
     [*_OTHER_TYPES.values(), *_STRINGS.values(), _text(b"x"), _halve, _change, _exchange, _as_before],
     ids=[*_OTHER_TYPES, *_STRINGS, "letter", "halved", "changed", "exchanged", "without a digest"],
 )
-async def test_a_damaged_answer_is_a_miss_and_is_replaced(redis_server: Any, redis: Any, heard: Any, damage: Damage):
+async def test_corrupt_cached_result_is_a_miss_and_replaced(
+    redis_server: Any, redis: Any, telemetry: Any, damage: Damage
+):
     settings = CacheSettings(entries=0, redis=SecretStr(redis_server.url), timeout=1)
-    cache, key = make_cache(settings, heard), f"photo-{uuid.uuid4().hex}"
+    cache, key = make_cache(settings, telemetry), f"photo-{uuid.uuid4().hex}"
     await cache.put("other", b'{"label":"closed"}')
     await cache.put(key, b'{"label":"open"}')
     assert await cache.get(key) == b'{"label":"open"}'
@@ -96,19 +98,19 @@ async def test_a_damaged_answer_is_a_miss_and_is_replaced(redis_server: Any, red
         assert await cache.get(key) is None
         await cache.put(key, b'{"label":"open"}')
         assert await cache.get(key) == b'{"label":"open"}'
-    assert heard.corrupt == ["cache"] * 5
-    assert (heard.outages, heard.caches) == ([], ["hit", *["miss", "hit"] * 5])
+    assert telemetry.corrupt == ["cache"] * 5
+    assert (telemetry.outages, telemetry.caches) == ([], ["hit", *["miss", "hit"] * 5])
     assert 0 < await redis.pttl(key) <= 3_600_000
     await cache.close()
 
 
-async def test_answers_that_are_too_long_are_not_kept(redis_server: Any, redis: Any, heard: Any):
-    cache = make_cache(CacheSettings(entries=0, redis=SecretStr(redis_server.url), timeout=1), heard)
+async def test_too_long_results_are_not_cached(redis_server: Any, redis: Any, telemetry: Any):
+    cache = make_cache(CacheSettings(entries=0, redis=SecretStr(redis_server.url), timeout=1), telemetry)
     await cache.put("long", b"x" * 2**20)
     assert not await redis.exists("long")
     await cache.put("shorter", b"x" * (2**20 - 16))
     assert await cache.get("shorter") == b"x" * (2**20 - 16)
-    assert heard.corrupt == []
+    assert telemetry.corrupt == []
     await cache.close()
 
 
@@ -128,7 +130,7 @@ _RATES: dict[str, Damage] = {
 
 
 @pytest.mark.parametrize("damage", _RATES.values(), ids=_RATES.keys())
-async def test_a_damaged_count_is_a_miss_and_is_replaced(redis: Any, heard: Any, open_it: OpenIt, damage: Damage):
+async def test_corrupt_rate_limit_state_is_replaced(redis: Any, telemetry: Any, open_it: OpenIt, damage: Damage):
     stores, slow = open_it("here"), Tier(per_minute=1, burst=3, max_concurrent=100)
     for _ in range(5):
         key = uuid.uuid4().hex
@@ -139,7 +141,7 @@ async def test_a_damaged_count_is_a_miss_and_is_replaced(redis: Any, heard: Any,
         assert (found.allowed, found.remaining) == (True, 2)
         assert (await stores.limiter.acquire(key, slow, "c")).remaining == 1
         assert 0 < await redis.pttl(f"assay:{{{key}}}:rate") < 200_000
-    assert (heard.corrupt, heard.outages) == (["limits"] * 5, [])
+    assert (telemetry.corrupt, telemetry.outages) == (["limits"] * 5, [])
     await stores.close()
 
 
@@ -152,7 +154,7 @@ _LEASES: dict[str, Damage] = {
 
 
 @pytest.mark.parametrize("damage", _LEASES.values(), ids=_LEASES.keys())
-async def test_damaged_leases_keep_no_place(redis: Any, heard: Any, open_it: OpenIt, damage: Damage):
+async def test_corrupt_leases_take_no_capacity(redis: Any, telemetry: Any, open_it: OpenIt, damage: Damage):
     stores, item = open_it("here"), Tier(per_minute=60, burst=50, max_concurrent=1)
     for _ in range(5):
         key = uuid.uuid4().hex
@@ -162,7 +164,7 @@ async def test_damaged_leases_keep_no_place(redis: Any, heard: Any, open_it: Ope
         await redis.unlink(f"assay:{{{key}}}:open")
         await damage(redis, f"assay:{{{key}}}:open")
         await stores.limiter.release(key, "b")
-    assert (heard.corrupt, heard.outages) == (["limits"] * 5, [])
+    assert (telemetry.corrupt, telemetry.outages) == (["limits"] * 5, [])
     await stores.close()
 
 
@@ -171,7 +173,7 @@ async def test_damaged_leases_keep_no_place(redis: Any, heard: Any, open_it: Ope
     [*_OTHER_TYPES.values(), *_STRINGS.values(), _text(""), _text("2"), _text("11")],
     ids=[*_OTHER_TYPES, *_STRINGS, "empty", "two", "longer"],
 )
-async def test_a_damaged_nonce_counts_as_new_and_is_replaced(redis: Any, heard: Any, open_it: OpenIt, damage: Damage):
+async def test_corrupt_nonce_counts_as_new_and_is_replaced(redis: Any, telemetry: Any, open_it: OpenIt, damage: Damage):
     near, far = open_it("near"), open_it("far")
     for _ in range(5):
         key = uuid.uuid4().hex
@@ -181,6 +183,6 @@ async def test_a_damaged_nonce_counts_as_new_and_is_replaced(redis: Any, heard: 
         # Another machine knows it now.
         assert not await far.nonces.is_new(key, "once")
         assert 0 < await redis.ttl(f"assay:{{{key}}}:nonce:once") <= 602
-    assert (heard.corrupt, heard.outages) == (["nonces"] * 5, [])
+    assert (telemetry.corrupt, telemetry.outages) == (["nonces"] * 5, [])
     for stores in (near, far):
         await stores.close()

@@ -1,3 +1,5 @@
+"""Checks of request bodies before and while they are read."""
+
 import pytest
 
 from assay.serving.errors import UploadError
@@ -5,7 +7,7 @@ from assay.serving.multipart import UploadLimits
 from assay.serving.request_body import check_encoding, check_length
 
 
-def test_a_length_that_is_too_large_is_refused_before_anything_is_read():
+def test_too_large_content_length_is_rejected_before_reading():
     limits = UploadLimits(1000)
     check_length(None, limits.total_bytes)
     check_length("1000", limits.total_bytes)
@@ -15,12 +17,12 @@ def test_a_length_that_is_too_large_is_refused_before_anything_is_read():
 
 
 @pytest.mark.parametrize("value", ["gzip", "br", "GZIP", "identity, gzip", "x", "deflate;q=1", "identity;"])
-def test_other_encodings_are_refused(value: str):
+def test_transfer_encodings_are_rejected(value: str):
     with pytest.raises(UploadError, match="Content-Encoding") as refused:
         check_encoding(value)
     assert (refused.value.status, refused.value.headers["Accept-Encoding"]) == (415, "identity")
 
 
 @pytest.mark.parametrize("value", [None, "", "identity", "Identity", "identity, identity"])
-def test_no_encoding_is_taken(value: str | None):
+def test_identity_encodings_are_accepted(value: str | None):
     check_encoding(value)

@@ -15,7 +15,7 @@ class Clock:
         return self.now
 
 
-def test_failures_in_a_row_open_it_and_an_answer_closes_it():
+def test_consecutive_failures_open_the_breaker_and_a_success_closes_it():
     clock = Clock()
     breaker = CircuitBreaker(failures=2, pause=1, clock=clock)
     assert not breaker.failed()
@@ -30,7 +30,7 @@ def test_failures_in_a_row_open_it_and_an_answer_closes_it():
     assert not breaker.open
 
 
-def test_failures_with_answers_between_do_not_open_it():
+def test_separate_failures_do_not_open_the_breaker():
     breaker = CircuitBreaker(failures=2)
     for _ in range(5):
         breaker.failed()
@@ -38,7 +38,7 @@ def test_failures_with_answers_between_do_not_open_it():
     assert breaker.allows()
 
 
-def test_one_at_a_time_tries_while_it_is_open():
+def test_open_breaker_allows_one_trial_at_a_time():
     clock = Clock()
     breaker = CircuitBreaker(failures=1, pause=1, clock=clock)
     breaker.failed()
@@ -46,7 +46,7 @@ def test_one_at_a_time_tries_while_it_is_open():
     assert [breaker.allows() for _ in range(3)] == [True, False, False]
 
 
-def test_pauses_double_up_to_the_longest():
+def test_pauses_double_up_to_the_maximum():
     clock = Clock()
     breaker = CircuitBreaker(failures=1, pause=1, max_pause=4, clock=clock)
     breaker.failed()
@@ -60,14 +60,14 @@ def test_pauses_double_up_to_the_longest():
     assert pauses == [1, 2, 4, 4]
 
 
-def test_what_is_in_time_is_returned():
+def test_result_in_time_is_returned():
     async def quick() -> int:
         return 7
 
     assert asyncio.run(TimeoutRunner().run(quick, 1.0)) == 7
 
 
-def test_an_error_is_passed_on():
+def test_error_is_propagated():
     async def fails() -> None:
         raise ConnectionError("gone")
 
@@ -75,7 +75,7 @@ def test_an_error_is_passed_on():
         asyncio.run(TimeoutRunner().run(fails, 1.0))
 
 
-def test_what_swallows_its_cancellation_is_left_behind():
+def test_operation_that_ignores_cancellation_is_abandoned():
     async def scenario() -> bool:
         go = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Settings: typed, from the environment, or by default; an error names the setting both ways."""
+"""Settings from the command line, the environment or defaults; errors name the setting and its variable."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from assay.core.errors import UsageError
 from assay.serving.settings import ModelSource, ServeSettings
 
 
-def test_what_is_typed_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch):
+def test_command_line_overrides_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ASSAY_SERVE_LISTEN__PORT", "9000")
     monkeypatch.setenv("ASSAY_SERVE_LISTEN__WORKERS", "3")
     monkeypatch.setenv("ASSAY_SERVE_LISTEN__CORS", '["https://a.example"]')
@@ -18,7 +18,7 @@ def test_what_is_typed_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("LISTEN__PORT", "70000", "port"),
         ("BATCHING__QUEUE", "0", "queue"),
@@ -27,13 +27,13 @@ def test_what_is_typed_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch
     ],
     ids=["port", "queue", "cors", "precision"],
 )
-def test_a_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str):
+def test_invalid_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str):
     monkeypatch.setenv(f"ASSAY_SERVE_{name}", value)
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         ServeSettings.read({})
 
 
-def test_models_have_names_or_take_their_own():
+def test_model_names_default_to_those_of_the_bundles():
     assert ModelSource.parse("a/b.assay").name is None
     assert ModelSource.parse("x=a/b.assay").name == "x"
     assert ModelSource.parse("a/b=c.assay").name is None
@@ -42,7 +42,7 @@ def test_models_have_names_or_take_their_own():
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("none", "requests are not recorded"),
         ("mongodb://me:secret@host/db", "requests are recorded in MongoDB"),
@@ -50,18 +50,16 @@ def test_models_have_names_or_take_their_own():
     ],
     ids=["nowhere", "mongodb", "file"],
 )
-def test_where_requests_are_recorded_is_told_without_passwords(url: str, said: str):
-    assert ServeSettings.read({"request_log": {"url": url}}).request_log.description == said
+def test_request_log_description_hides_passwords(url: str, message: str):
+    assert ServeSettings.read({"request_log": {"url": url}}).request_log.description == message
 
 
-def test_the_default_request_log_is_listed_without_a_name():
+def test_description_of_the_default_request_log():
     assert ServeSettings().request_log.description.endswith("; list them: assay request-log")
 
 
 @pytest.mark.parametrize("name", ["lr=0.01.assay", "a=b=c.assay", "=x.assay", "epoch=3", "a=b/model.assay"])
-def test_a_file_that_exists_is_a_path_whatever_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_existing_file_is_a_path_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).touch()
@@ -69,6 +67,6 @@ def test_a_file_that_exists_is_a_path_whatever_its_name(
     assert ModelSource.parse(f"best={name}") == ModelSource(Path(name), "best")
 
 
-def test_a_name_without_a_file_is_refused() -> None:
+def test_name_without_a_path_is_rejected() -> None:
     with pytest.raises(UsageError, match="write NAME=PATH"):
         ModelSource.parse("best=")

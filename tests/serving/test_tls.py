@@ -1,4 +1,4 @@
-"""TLS 1.3 over a real socket; older versions are refused."""
+"""TLS 1.3 over a real socket; older versions are rejected."""
 
 import socket
 import ssl
@@ -59,16 +59,16 @@ def _handshake(pair: tuple[Path, Path], version: ssl.TLSVersion) -> str | None:
             server.join()
 
 
-def test_version_1_3_is_spoken(pair: tuple[Path, Path]):
+def test_tls_1_3_is_accepted(pair: tuple[Path, Path]):
     assert _handshake(pair, ssl.TLSVersion.TLSv1_3) == "TLSv1.3"
 
 
-def test_version_1_2_is_refused(pair: tuple[Path, Path]):
+def test_tls_1_2_is_rejected(pair: tuple[Path, Path]):
     with pytest.raises(ssl.SSLError, match=r"(?i)protocol.version"):
         _handshake(pair, ssl.TLSVersion.TLSv1_2)
 
 
-def test_uvicorn_takes_the_context(pair: tuple[Path, Path]):
+def test_uvicorn_uses_the_tls_context(pair: tuple[Path, Path]):
     config = Config(_no_app, ssl_context_factory=tls_context_factory(TlsSettings(cert=pair[0], key=pair[1])))
     config.load()
     assert config.is_ssl
@@ -85,26 +85,26 @@ def test_without_a_certificate_there_is_no_tls():
     assert tls_context_factory(TlsSettings()) is None
 
 
-def test_one_without_the_other_is_no_setting(pair: tuple[Path, Path]):
+def test_certificate_and_key_are_required_together(pair: tuple[Path, Path]):
     with pytest.raises(ValidationError, match="--tls-cert and --tls-key"):
         TlsSettings(cert=pair[0])
 
 
-def test_files_that_are_no_pair(pair: tuple[Path, Path], tmp_path: Path):
+def test_mismatched_certificate_and_key_raise(pair: tuple[Path, Path], tmp_path: Path):
     other = _certificate(tmp_path, "other")
     text, absent = tmp_path / "text", tmp_path / "absent"
     text.write_text("no certificate", encoding="utf-8")
-    for cert, key, said in (
+    for cert, key, message in (
         (pair[0], other[1], "do not belong together"),
         (text, pair[1], "are not PEM files"),
         (pair[0], text, "are not PEM files"),
         (absent, pair[1], "cannot be read"),
     ):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             tls_context_factory(TlsSettings(cert=cert, key=key))
 
 
-def test_an_encrypted_key_is_said_and_never_asked_for(pair: tuple[Path, Path], tmp_path: Path):
+def test_encrypted_key_raises_without_a_prompt(pair: tuple[Path, Path], tmp_path: Path):
     locked = tmp_path / "locked.key"
     command = ["openssl", "pkey", "-in", pair[1], "-aes256", "-passout", "pass:word", "-out", locked]
     subprocess.run(command, check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""uvicorn's internals that are overridden or used are those that `assay.serving.uvicorn_overrides` was written for."""
+"""The overridden internals of uvicorn are those that `assay.serving.uvicorn_overrides` was written for."""
 
 import hashlib
 import inspect
@@ -55,7 +55,7 @@ def _source_digest(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", _KNOWN)
-def test_uvicorn_is_as_it_was_when_it_was_overridden(name: str) -> None:
+def test_overridden_uvicorn_code_is_unchanged(name: str) -> None:
     assert _source_digest(name) == _KNOWN[name], (
         f"{name} of uvicorn {version('uvicorn')} has changed: compare it with assay/serving/uvicorn_overrides.py, "
         "adapt that, and then this digest"
@@ -68,7 +68,7 @@ def test_every_overridden_method_is_checked() -> None:
         assert {f"{theirs.__name__}.{name}" for name in overridden} <= set(_KNOWN)
 
 
-def test_no_other_minor_version_of_uvicorn_is_installed() -> None:
+def test_supported_uvicorn_version_is_installed() -> None:
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
     groups = tomllib.loads(text)["project"]["optional-dependencies"]
     (allowed,) = {line for lines in groups.values() for line in lines if line.startswith("uvicorn")}

@@ -79,7 +79,7 @@ class Running:
 
     process: subprocess.Popen[str]
     url: str
-    said: str
+    message: str
 
     @property
     def port(self) -> int:
@@ -125,13 +125,13 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
             stack.callback(_end, process)
             assert process.stdout is not None
             ready, _, _ = select.select([process.stdout], [], [], _START_SECONDS)
-            said = process.stdout.readline() if ready else ""
-            found = _ADDRESS.search(said)
+            message = process.stdout.readline() if ready else ""
+            found = _ADDRESS.search(message)
             if found is None:
                 process.kill()
                 log.seek(0)
                 pytest.fail(f"the server did not start: {log.read()}")
-            return Running(process, found.group(), said)
+            return Running(process, found.group(), message)
 
         yield start
 

@@ -36,7 +36,7 @@ def test_prediction_imports_nothing_that_trains(colours: Path, colours_bundle: P
         ],
         ["bench", colours_bundle, colours, "--seconds", "0.1"],
         ["watch", colours_bundle, colours / "red", "--every-frame", "--no-window", "--on", "red", "--run", "true"],
-        ["collect", colours / "red", "--to", tmp_path / "shots", "--class", "red", "--no-window"],
+        ["collect", colours / "red", "--to", tmp_path / "photos", "--class", "red", "--no-window"],
         ["--help"],
     ):
         ended = subprocess.run(

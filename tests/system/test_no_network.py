@@ -44,7 +44,7 @@ formats = ["--format", "onnx", "--format", "openvino"]
 run("export", "run/model.assay", "--to", "exported", "--check", photo, *formats)
 for engine in ("openvino", "onnxruntime"):
     run("predict", "run/model.assay", photo, "--engine", engine)
-run("evaluate", "run/model.assay", photos, "--out", "judged")
+run("evaluate", "run/model.assay", photos, "--out", "evaluated")
 command = [*assay, "serve", "run/model.assay", "--port", "0"]
 with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
     said = ""

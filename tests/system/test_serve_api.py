@@ -133,8 +133,8 @@ def test_other_pages_may_ask_where_that_is_allowed(serve, make_bundle: Callable[
             answer = _send(client, painted(), path, Origin="https://a.example")
             allowed = answer.headers.get("access-control-allow-origin")
             assert (answer.status_code, allowed) == (status, "https://a.example")
-        asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
-        assert client.options("/classify", headers=asked).status_code == 200
+        requested = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+        assert client.options("/classify", headers=requested).status_code == 200
         assert "access-control-allow-origin" not in _send(client, painted(), Origin="https://b.example").headers
 
 

@@ -68,7 +68,7 @@ _LIVE = b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 def _talk(port: int, *parts: bytes, answers: int = 1, seconds: float = 10) -> list[int]:
     """Send parts with pauses; return the statuses of the answers, with 0 behind them where it was closed."""
-    heard = b""
+    received = b""
     with socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection:
         with contextlib.suppress(OSError):
             for part in parts:
@@ -80,8 +80,8 @@ def _talk(port: int, *parts: bytes, answers: int = 1, seconds: float = 10) -> li
                 more = connection.recv(65536)
             except OSError:
                 more = b""
-            heard += more
-            statuses = [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3})", heard)]
+            received += more
+            statuses = [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3})", received)]
             if not more:
                 return [*statuses, 0]
     return statuses
@@ -317,11 +317,11 @@ def test_requests_cut_anywhere_are_the_same_requests(running, cut: int):
         connection.sendall(both[:cut])
         time.sleep(0.005)
         connection.sendall(both[cut:])
-        heard = b""
-        while heard.count(b"HTTP/1.1 200") < 2:
+        received = b""
+        while received.count(b"HTTP/1.1 200") < 2:
             more = connection.recv(65536)
             assert more
-            heard += more
+            received += more
 
 
 def _files(pid: int) -> int:
@@ -366,16 +366,16 @@ def test_clients_that_read_nothing_are_dropped(running, eventually, photo: bytes
 
 
 def test_a_slow_reader_gets_all_of_its_answer(running):
-    size, heard = len(_get(running.port, "/openapi.json")), 0
+    size, received = len(_get(running.port, "/openapi.json")), 0
     with _deaf(running.port, 1, _LARGE, _ROUNDS) as (connection,):
         start = time.monotonic()
         while time.monotonic() - start < 2.5 * _WRITE_TIMEOUT:
-            heard += len(connection.recv(4096))
+            received += len(connection.recv(4096))
             time.sleep(0.2)
-        while heard < 16 * _ROUNDS * size:
+        while received < 16 * _ROUNDS * size:
             more = connection.recv(65536)
             assert more
-            heard += len(more)
+            received += len(more)
 
 
 def _get(port: int, path: str) -> bytes:
@@ -499,11 +499,11 @@ def test_pipelined_requests_of_many_connections_are_all_answered(running):
     for connection in connections:
         connection.sendall(_LIVE * 30)
     for connection in connections:
-        heard = b""
-        while heard.count(b"HTTP/1.1 200") < 30:
+        received = b""
+        while received.count(b"HTTP/1.1 200") < 30:
             more = connection.recv(65536)
             assert more
-            heard += more
+            received += more
         connection.close()
 
 

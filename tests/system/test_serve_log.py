@@ -61,15 +61,15 @@ class Site(NamedTuple):
 @pytest.fixture(scope="module")
 def site(serve, make_bundle: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Site:
     folder = tmp_path_factory.mktemp("log")
-    desk = KeyManager(folder / "keys")
+    manager = KeyManager(folder / "keys")
     made = {
-        "good": desk.create("line 1", "gold", ("classify",)),
-        "tight": desk.create("line 2", "tight", ("classify",)),
-        "metrics": desk.create("prometheus", "gold", ("metrics",)),
-        "expired": desk.create("line 3", "gold", ("classify",), 0.001),
-        "revoked": desk.create("line 4", "gold", ("classify",)),
+        "good": manager.create("line 1", "gold", ("classify",)),
+        "tight": manager.create("line 2", "tight", ("classify",)),
+        "metrics": manager.create("prometheus", "gold", ("metrics",)),
+        "expired": manager.create("line 3", "gold", ("classify",), 0.001),
+        "revoked": manager.create("line 4", "gold", ("classify",)),
     }
-    desk.revoke(made["revoked"].id)
+    manager.revoke(made["revoked"].id)
     server = serve(
         make_bundle(),
         "--keys",
@@ -83,7 +83,7 @@ def site(serve, make_bundle: Callable[..., Path], tmp_path_factory: pytest.TempP
         auth__max_failures_burst=1000,
         lifecycle__drain_delay=0,
     )
-    return Site(server, folder, {name: desk.token(key) for name, key in made.items()})
+    return Site(server, folder, {name: manager.token(key) for name, key in made.items()})
 
 
 def _saved(kind: str, size: tuple[int, int] = (64, 48)) -> bytes:

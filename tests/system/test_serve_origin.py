@@ -45,9 +45,9 @@ def running(serve_colours) -> Any:
 @pytest.mark.parametrize("headers", _OTHERS, ids=["name", "name and port", "other", "null"])
 def test_no_route_answers_other_pages(running: Any, painted: Callable[..., bytes], headers: dict[str, str]):
     with running.client() as client:
-        asked = [("GET", path, {}) for path in _GET]
-        asked += [("POST", path, {"files": {"image": painted()}}) for path in _POST]
-        for method, path, sent in asked:
+        requested = [("GET", path, {}) for path in _GET]
+        requested += [("POST", path, {"files": {"image": painted()}}) for path in _POST]
+        for method, path, sent in requested:
             answer = client.request(method, path, headers=headers, **sent)
             assert (answer.status_code, set(answer.json())) == (403, {"error"}), path
         assert client.options("/classify", headers=headers).status_code == 403
@@ -92,8 +92,8 @@ def test_names_can_be_allowed(serve, make_bundle: Callable[..., Path]):
 def test_where_keys_are_asked_for_they_alone_decide(
     serve, make_bundle: Callable[..., Path], painted: Callable[..., bytes], tmp_path: Path
 ):
-    desk = KeyManager(tmp_path / "keys")
-    key = desk.token(desk.create("a client", "gold", ("classify",)))
+    manager = KeyManager(tmp_path / "keys")
+    key = manager.token(manager.create("a client", "gold", ("classify",)))
     with serve(make_bundle(), "--keys", tmp_path / "keys", lifecycle__drain_delay=0).client() as client:
         headers = {"Host": "photos.example", "Authorization": f"Bearer {key}"}
         assert client.post("/classify", files={"image": painted()}, headers=headers).status_code == 200

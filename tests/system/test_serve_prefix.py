@@ -109,8 +109,8 @@ def test_below_a_path_everything_is_answered(rooted: Any, behind: Callable[..., 
 def test_signed_requests_sign_the_path_that_the_client_sees(
     serve, make_bundle, behind: Callable[..., str], painted, tmp_path: Path, *, strip: bool
 ):
-    desk = KeyManager(tmp_path / "keys")
-    token = desk.token(desk.create("a client", "gold", ("classify",)))
+    manager = KeyManager(tmp_path / "keys")
+    token = manager.token(manager.create("a client", "gold", ("classify",)))
     server = serve(make_bundle(), "--keys", tmp_path / "keys", "--root-path", _PREFIX, lifecycle__drain_delay=0)
     url = behind(server.port, strip=strip)
     photo, (key, _, secret) = painted(), token.partition(".")

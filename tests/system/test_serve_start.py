@@ -19,9 +19,9 @@ def bundle(make_bundle: Callable[..., Path]) -> Path:
 def _refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[object, str]:
     with pytest.raises(SystemExit) as stop:
         main(["serve", *map(str, arguments)])
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    return stop.value.code, said
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    return stop.value.code, message
 
 
 @pytest.fixture(autouse=True)
@@ -32,24 +32,24 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_says_address_model_engine_and_precision(serve, bundle: Path):
     running = serve(bundle, "--engine", "onnxruntime")
-    assert running.said.startswith("http://127.0.0.1:")
-    assert "colours" in running.said
-    assert "onnxruntime, fp32" in running.said
+    assert running.message.startswith("http://127.0.0.1:")
+    assert "colours" in running.message
+    assert "onnxruntime, fp32" in running.message
     assert running.stop() == 0
 
 
 def test_a_port_in_use_is_one_sentence(bundle: Path, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, said = _refused(capsys, bundle, "--port", port)
+        code, message = _refused(capsys, bundle, "--port", port)
     assert code == 1
-    assert f"127.0.0.1:{port}" in said
+    assert f"127.0.0.1:{port}" in message
 
 
 def test_other_machines_need_keys_or_a_clear_word(bundle: Path, capsys, serve):
-    code, said = _refused(capsys, bundle, "--host", _EVERYWHERE)
+    code, message = _refused(capsys, bundle, "--host", _EVERYWHERE)
     assert code == 2
-    assert "--no-auth" in said
+    assert "--no-auth" in message
     assert serve(bundle, "--host", _EVERYWHERE, "--no-auth").stop() == 0
 
 

@@ -162,8 +162,8 @@ def test_what_waits_when_the_server_ends_is_recorded_by_the_next(
 def test_whatever_is_in_redis_instead_the_photo_is_answered(
     redis_server: Any, serve, make_bundle: Callable[..., Path], painted: Callable[..., bytes], tmp_path: Path
 ):
-    desk = KeyManager(tmp_path / "keys")
-    key = desk.token(desk.create("a client", "gold", ("classify", "metrics")))
+    manager = KeyManager(tmp_path / "keys")
+    key = manager.token(manager.create("a client", "gold", ("classify", "metrics")))
     server = serve(
         make_bundle(),
         "--keys",

@@ -95,7 +95,7 @@ class Watching:
     def labels(self) -> list[str]:
         return [json.loads(line)["label"] for line in self.out.read_text(encoding="utf-8").splitlines()]
 
-    def told(self, words: str) -> bool:
+    def has_printed(self, words: str) -> bool:
         return words in self.err.read_text(encoding="utf-8")
 
     def until(self, happened: Callable[[], bool]) -> None:
@@ -122,13 +122,13 @@ def watching(camera: Camera, colour_bundle: Path, tmp_path: Path) -> Iterator[Wa
 def test_a_lost_stream_is_found_again(camera: Camera, watching: Watching):
     watching.until(lambda: watching.labels == ["red"])
     camera.on.clear()
-    watching.until(lambda: watching.told("is lost; reconnecting"))
+    watching.until(lambda: watching.has_printed("is lost; reconnecting"))
     camera.colour = "blue"
     time.sleep(1)
     assert camera.listeners == 0
     camera.on.set()
     watching.until(lambda: watching.labels == ["red", "blue"])
-    assert watching.told("is back after")
+    assert watching.has_printed("is back after")
     assert camera.listeners == 1
     watching.end(signal.SIGINT)
 
@@ -141,7 +141,7 @@ def test_ended_by_a_signal_it_lets_go_and_leaves_nothing(
     watching.until(lambda: watching.labels == ["red"])
     if state == "lost":
         camera.on.clear()
-        watching.until(lambda: watching.told("is lost"))
+        watching.until(lambda: watching.has_printed("is lost"))
     err = watching.end(how)
     assert "dropped" in err
     assert "Traceback" not in err

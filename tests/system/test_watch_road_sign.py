@@ -35,9 +35,9 @@ def surest(classifier: Classifier, folder: Path, label: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def film(bundle: Path, cifar10: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def video(bundle: Path, cifar10: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four seconds each of a car, a deer, a truck and a horse, which drift as they would before a camera."""
-    classifier, path = Classifier.load(bundle), tmp_path_factory.mktemp("film") / "road.mp4"
+    classifier, path = Classifier.load(bundle), tmp_path_factory.mktemp("video") / "road.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (320, 320))
     shown = {"automobile": "vehicle", "deer": "animal", "truck": "vehicle", "horse": "animal"}
     for name, label in shown.items():
@@ -50,11 +50,11 @@ def film(bundle: Path, cifar10: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.slow
-def test_each_animal_switches_the_sign_on_once(bundle: Path, film: Path, tmp_path: Path):
+def test_each_animal_switches_the_sign_on_once(bundle: Path, video: Path, tmp_path: Path):
     note = tmp_path / "sign"
     script = f"open({str(note)!r}, 'a').write('on ')"
     rule = ["--on", "animal>0.7 for 500ms", "--cool-down", "2s", "--run", f'{sys.executable} -c "{script}"']
-    command = [sys.executable, "-m", "assay.cli.main", "watch", bundle, film, "--no-window", "--json", *rule]
+    command = [sys.executable, "-m", "assay.cli.main", "watch", bundle, video, "--no-window", "--json", *rule]
     ended = subprocess.run([*command, "--every-frame", "--no-abstain"], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     rows = [json.loads(line) for line in ended.stdout.splitlines()]

@@ -36,9 +36,9 @@ def wide(browser: Any, url: str) -> Iterator[Any]:
 def _opened(browser: Any, url: str, width: int) -> Iterator[Any]:
     """The page; in the end it has asked this server alone, and complained of nothing."""
     opened = browser.new_page(viewport={"width": width, "height": 800})
-    asked: list[str] = []
+    requested: list[str] = []
     complaints: list[str] = []
-    opened.on("request", lambda item: asked.append(item.url))
+    opened.on("request", lambda item: requested.append(item.url))
     opened.on("pageerror", lambda item: complaints.append(str(item)))
     opened.on("dialog", lambda item: (complaints.append(item.message), item.dismiss()))
     opened.on("console", lambda item: complaints.append(item.text))
@@ -46,7 +46,7 @@ def _opened(browser: Any, url: str, width: int) -> Iterator[Any]:
     opened.get_by_text("Ready: 3 classes").wait_for()
     yield opened
     opened.close()
-    assert [item for item in asked if not item.startswith((url, f"blob:{url}", "data:"))] == []
+    assert [item for item in requested if not item.startswith((url, f"blob:{url}", "data:"))] == []
     assert [item for item in complaints if "status of 4" not in item] == []
 
 
@@ -240,8 +240,8 @@ def test_with_the_keyboard_alone(wide: Any):
 
 
 def test_keys(browser: Any, serve, make_bundle, painted: Callable[..., bytes], tmp_path: Path):
-    desk = KeyManager(tmp_path / "keys")
-    key = desk.token(desk.create("a visitor", "bronze", ("classify",)))
+    manager = KeyManager(tmp_path / "keys")
+    key = manager.token(manager.create("a visitor", "bronze", ("classify",)))
     server = serve(make_bundle(), "--keys", tmp_path / "keys", lifecycle__drain_delay=0)
     page = browser.new_page()
     page.goto(server.url)

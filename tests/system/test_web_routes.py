@@ -29,9 +29,9 @@ class Site(NamedTuple):
 def guarded(serve, make_bundle, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A server that asks for keys."""
     folder = tmp_path_factory.mktemp("guarded")
-    desk = KeyManager(folder / "keys")
+    manager = KeyManager(folder / "keys")
     keys = {
-        scope: desk.token(desk.create(f"who may {scope}", "gold", ("classify", scope)))
+        scope: manager.token(manager.create(f"who may {scope}", "gold", ("classify", scope)))
         for scope in ("classify", "admin")
     }
     bundle = make_bundle(thresholds=DOUBT)
@@ -84,13 +84,13 @@ def test_assets_are_cached_for_ever_and_pages_are_revalidated(guarded: Site):
 
 def test_what_shows_or_writes_needs_a_key_that_may(guarded: Site):
     with guarded.server.client() as client:
-        asked: list[tuple[str, str]] = [
+        requested: list[tuple[str, str]] = [
             ("GET", "/relabel/photos"),
             ("GET", "/relabel/photos/0"),
             ("PUT", "/relabel/labels/0"),
             ("DELETE", "/relabel/labels/0"),
         ]
-        for method, path in asked:
+        for method, path in requested:
             assert client.request(method, path).status_code == 401, path
             weak = client.request(method, path, headers=_bearer(guarded.keys["classify"]))
             assert weak.status_code == 403, path

@@ -84,15 +84,15 @@ def test_embeddings_are_asked_for_once_and_not_when_the_run_is_over(
 ):
     recipe = make_recipe(strategy="probe", epochs=5)
     network, train, val = make_network(recipe), make_split((10, 10)), make_split((4, 4))
-    asked: list[SplitEmbeddings] = []
+    requested: list[SplitEmbeddings] = []
 
     def embedded() -> SplitEmbeddings:
-        asked.append(embed_splits(recipe, train, val, eager_embedder(network)))
-        return asked[-1]
+        requested.append(embed_splits(recipe, train, val, eager_embedder(network)))
+        return requested[-1]
 
     first = fit(network, recipe, train, val, run=tmp_path, embeddings=embedded)
     again = fit(make_network(recipe), recipe, train, val, run=tmp_path, resume=True, embeddings=embedded)
-    assert len(asked) == 1
+    assert len(requested) == 1
     assert first.metrics == again.metrics
 
 

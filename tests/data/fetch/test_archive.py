@@ -1,4 +1,4 @@
-"""Archives made to do harm: each is refused with one sentence, and nothing is written or left behind."""
+"""Malicious and damaged archives are rejected, and nothing is written or left behind."""
 
 import bz2
 import gzip
@@ -274,7 +274,7 @@ def listing(folder: Path) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_malformed_archive_is_refused(name: str, tmp_path: Path) -> None:
+def test_malformed_archive_is_rejected(name: str, tmp_path: Path) -> None:
     archive = tmp_path / "downloads" / "archive"
     archive.parent.mkdir()
     archive.write_bytes(MALFORMED[name]())
@@ -290,7 +290,7 @@ def test_malformed_archive_is_refused(name: str, tmp_path: Path) -> None:
     assert len(sentence) < 200 + len(str(archive))
 
 
-def test_there_are_enough_of_them() -> None:
+def test_number_of_malformed_archives() -> None:
     bodies = {make() for make in MALFORMED.values()}
     assert len(bodies) == len(MALFORMED) >= 40
 
@@ -314,7 +314,7 @@ def test_there_are_enough_of_them() -> None:
         zip_files({f"__MACOSX/{name}": b"" for name in PHOTOS} | {f"a/b/{name}": PHOTOS[name] for name in PHOTOS}),
     ],
 )
-def test_good_archive(body: bytes, tmp_path: Path) -> None:
+def test_valid_archive_is_unpacked(body: bytes, tmp_path: Path) -> None:
     (tmp_path / "archive").write_bytes(body)
     folder = unpack(tmp_path / "archive", tmp_path / "photos")
     files = {name: data for name, data in listing(folder).items() if data is not None}
@@ -337,7 +337,7 @@ def test_unusual_but_harmless_names(tmp_path: Path) -> None:
         assert {name: data for name, data in listing(folder).items() if data is not None} == files
 
 
-def test_one_class_alone_stays_a_class(tmp_path: Path) -> None:
+def test_single_class_folder_is_kept(tmp_path: Path) -> None:
     (tmp_path / "archive").write_bytes(zip_files({"photos/cats/1.jpg": b"1"}))
     folder = unpack(tmp_path / "archive", tmp_path / "photos")
     assert listing(folder) == {"cats": None, "cats/1.jpg": b"1"}
@@ -351,7 +351,7 @@ def test_modes_in_the_archive_are_ignored(tmp_path: Path) -> None:
     assert stat.S_IMODE((folder / "cats" / "1.jpg").stat().st_mode) & 0o7111 == 0
 
 
-def test_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+def test_folder_with_content_is_not_changed(tmp_path: Path) -> None:
     (tmp_path / "archive").write_bytes(ZIP)
     (tmp_path / "photos").mkdir()
     unpack(tmp_path / "archive", tmp_path / "photos")
@@ -370,7 +370,7 @@ def test_link_in_place_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     assert not any((tmp_path / "elsewhere").iterdir())
 
 
-def test_archive_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_archive_raises(tmp_path: Path) -> None:
     with pytest.raises(AssayError, match="No such file"):
         unpack(tmp_path / "archive", tmp_path / "photos")
     assert not any(tmp_path.iterdir())
@@ -403,7 +403,7 @@ def fill_and_fail(folder: Path) -> None:
         raise ZeroDivisionError
 
 
-def test_whole_folder_is_gone_after_an_error(tmp_path: Path) -> None:
+def test_folder_is_removed_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         fill_and_fail(tmp_path / "new")
     assert not any(tmp_path.iterdir())
@@ -420,7 +420,7 @@ def test_whole_folder_is_gone_after_an_error(tmp_path: Path) -> None:
     seed=st.integers(0, 2**32),
     ends=st.booleans(),
 )
-def test_any_damage_is_one_sentence_or_harmless(tmp_path: Path, body: bytes, seed: int, ends: bool) -> None:
+def test_any_damage_raises_an_assay_error_or_is_harmless(tmp_path: Path, body: bytes, seed: int, ends: bool) -> None:
     """Bytes changed at random, in the headers above all: unpacked within the folder, or refused."""
     dice = random.Random(seed)
     changed = bytearray(body)

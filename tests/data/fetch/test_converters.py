@@ -1,4 +1,4 @@
-"""The solar cells: the installed package's own bytes, and lists that make no sense."""
+"""Conversion of the solar cell data set: the content of the installed package, and invalid lists."""
 
 import csv
 import hashlib
@@ -25,7 +25,7 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def test_half_and_more_is_defective(source: Path, tmp_path: Path) -> None:
+def test_probability_of_half_and_more_is_defective(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "cells"
     folder.mkdir()
     write_elpv(source, folder)
@@ -48,7 +48,7 @@ def test_half_and_more_is_defective(source: Path, tmp_path: Path) -> None:
         ("images/cell0001.png 0.5 mono\n" * 2, "twice"),
     ],
 )
-def test_lists_that_make_no_sense(source: Path, tmp_path: Path, labels: str, message: str) -> None:
+def test_invalid_lists_raise(source: Path, tmp_path: Path, labels: str, message: str) -> None:
     (source / "labels.csv").write_text(labels)
     folder = tmp_path / "cells"
     folder.mkdir()
@@ -56,7 +56,7 @@ def test_lists_that_make_no_sense(source: Path, tmp_path: Path, labels: str, mes
         write_elpv(source, folder)
 
 
-def test_installed_package(tmp_path: Path) -> None:
+def test_installed_package_is_converted(tmp_path: Path) -> None:
     installed = find_installed_elpv()
     if installed is None:
         pytest.skip("elpv-dataset is not installed")
@@ -75,7 +75,7 @@ def test_installed_package(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["cells"]
 
 
-def test_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+def test_folder_with_other_files_is_not_changed(tmp_path: Path) -> None:
     if find_installed_elpv() is None:
         pytest.skip("elpv-dataset is not installed")
     (tmp_path / ELPV_CLASSES[0]).mkdir()

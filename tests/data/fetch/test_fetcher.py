@@ -1,4 +1,4 @@
-"""Data sets over a real server on the loopback interface, in their publishers' formats but tiny."""
+"""Fetching data sets from a local server, in their publishers' formats."""
 
 import csv
 import dataclasses
@@ -114,7 +114,7 @@ def names(folder: Path) -> list[str]:
 # --- addresses and files
 
 
-def test_address(server: Server, tmp_path: Path) -> None:
+def test_fetch_from_a_url(server: Server, tmp_path: Path) -> None:
     url = server.offer("archive/photos.zip", PHOTOS) + "?raw=1"
     fetched = fetch(url, tmp_path / "new" / "photos", sha256=hashlib.sha256(PHOTOS).hexdigest())
     assert fetched.written
@@ -125,21 +125,21 @@ def test_address(server: Server, tmp_path: Path) -> None:
     assert note == {"source": url, "files": {url: hashlib.sha256(PHOTOS).hexdigest()}}
 
 
-def test_same_address_again_sends_nothing(server: Server, tmp_path: Path) -> None:
+def test_second_fetch_sends_no_request(server: Server, tmp_path: Path) -> None:
     url = server.offer("photos.zip", PHOTOS)
     fetch(url, tmp_path / "photos")
     assert not fetch(url, tmp_path / "photos").written
     assert server.requests == 1
 
 
-def test_name_of_the_folder_is_the_archives(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_is_named_after_the_archive(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert fetch(server.offer("a%20b.tar.gz", tar_gz_of({"a/1.png": b"1"}))).folder == Path("a b")
     assert fetch(server.offer("..zip", PHOTOS)).folder == Path("photos")
     assert names(tmp_path) == ["a b", "photos"]
 
 
-def test_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetch_a_local_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.zip").write_bytes(PHOTOS)
     assert fetch("mine.zip").folder == Path("mine")
@@ -149,7 +149,7 @@ def test_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names(tmp_path) == ["mine", "mine.zip"]
 
 
-def test_folder_in_use_is_refused_before_anything_is_sent(server: Server, tmp_path: Path) -> None:
+def test_existing_folder_is_rejected_before_any_request(server: Server, tmp_path: Path) -> None:
     url = server.offer("photos.zip", PHOTOS)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "mine.txt").write_text("mine")
@@ -169,7 +169,7 @@ def test_folder_in_use_is_refused_before_anything_is_sent(server: Server, tmp_pa
         (zip_of({"../evil.png": b"x"}), None, "leads out of the folder"),
     ],
 )
-def test_bad_archives_leave_nothing(
+def test_invalid_archives_leave_no_files(
     server: Server, tmp_path: Path, body: bytes, sha256: str | None, message: str
 ) -> None:
     with pytest.raises(AssayError, match=message):
@@ -177,18 +177,18 @@ def test_bad_archives_leave_nothing(
     assert names(tmp_path) == []
 
 
-def test_no_network_leaves_nothing(tmp_path: Path) -> None:
+def test_network_errors_leave_no_files(tmp_path: Path) -> None:
     with pytest.raises(AssayError, match="check the network"):
         fetch("http://127.0.0.1:1/photos.zip", tmp_path / "photos")
     assert names(tmp_path) == []
 
 
-def test_unknown_name_says_the_nearest(tmp_path: Path) -> None:
+def test_unknown_name_suggests_the_closest(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'cifar10'"):
         fetch("cifar", tmp_path / "x")
 
 
-def test_options_that_make_no_sense(tmp_path: Path) -> None:
+def test_invalid_options_raise(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--sha256"):
         fetch("cifar10", tmp_path / "x", sha256="0" * 64)
     with pytest.raises(UsageError, match="--from"):
@@ -199,7 +199,7 @@ def test_options_that_make_no_sense(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", REGISTRY)
-def test_entry_is_complete(name: str) -> None:
+def test_registry_entries_are_complete(name: str) -> None:
     dataset = REGISTRY[name]
     assert dataset.files
     for remote in dataset.files:
@@ -281,7 +281,7 @@ def test_fashion_mnist(server: Server, tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(image), pixels.reshape(-1, 28, 28)[13])
 
 
-def test_files_downloaded_elsewhere(server: Server, tmp_path: Path) -> None:
+def test_files_downloaded_by_other_means(server: Server, tmp_path: Path) -> None:
     bodies = fashion()
     dataset = here("fashion-mnist", server, bodies)
     (tmp_path / "stick").mkdir()
@@ -297,7 +297,7 @@ def test_files_downloaded_elsewhere(server: Server, tmp_path: Path) -> None:
     assert names(tmp_path) == ["fashion", "stick"]
 
 
-def test_what_has_arrived_is_kept_when_a_later_file_fails(server: Server, tmp_path: Path) -> None:
+def test_downloaded_files_are_kept_when_a_later_one_fails(server: Server, tmp_path: Path) -> None:
     dataset = here("fashion-mnist", server, fashion())
     labels = server.files.pop("/t10k-labels-idx1-ubyte.gz")
     with pytest.raises(AssayError, match="404"):
@@ -308,7 +308,7 @@ def test_what_has_arrived_is_kept_when_a_later_file_fails(server: Server, tmp_pa
     assert names(tmp_path) == ["fashion"]
 
 
-def test_pictures_and_labels_that_do_not_belong_together(server: Server, tmp_path: Path) -> None:
+def test_mismatched_images_and_labels_raise(server: Server, tmp_path: Path) -> None:
     bodies = fashion() | {"t10k-labels-idx1-ubyte.gz": idx(np.zeros(7, np.uint8))}
     with pytest.raises(AssayError, match="belong together"):
         fetch_dataset(here("fashion-mnist", server, bodies), tmp_path / "fashion")
@@ -329,7 +329,7 @@ def test_pictures_and_labels_that_do_not_belong_together(server: Server, tmp_pat
     ],
     ids=["empty", "plain", "nothing", "cut", "type", "short", "huge", "truncated"],
 )
-def test_what_is_no_idx(tmp_path: Path, body: bytes) -> None:
+def test_invalid_idx_files_raise(tmp_path: Path, body: bytes) -> None:
     (tmp_path / "file").write_bytes(body)
     with pytest.raises(AssayError, match="download it again"):
         read_idx(tmp_path / "file")
@@ -356,7 +356,7 @@ def test_elpv_from_the_package_file(server: Server, tmp_path: Path) -> None:
     assert load_dataset(folder / "manifest.csv").counts() == {"defective": 1, "functional": 1}
 
 
-def test_elpv_that_is_installed_needs_no_network(tmp_path: Path) -> None:
+def test_installed_elpv_needs_no_network(tmp_path: Path) -> None:
     source = tmp_path / "installed"
     (source / "images").mkdir(parents=True)
     (source / "images" / "cell0001.png").write_bytes(picture())
@@ -409,7 +409,7 @@ def test_concrete_cracks(server: Server, tmp_path: Path, unpacker: Path) -> None
     assert names(tmp_path) == [unpacker.parent.name, "cracks"]
 
 
-def test_concrete_cracks_of_other_content(server: Server, tmp_path: Path, unpacker: Path) -> None:
+def test_concrete_cracks_with_unexpected_content(server: Server, tmp_path: Path, unpacker: Path) -> None:
     dataset = here("concrete-cracks", server, {"concrete-cracks.rar": zip_of({"cats/1.png": b"x", "dogs/1.png": b"x"})})
     with pytest.raises(AssayError, match="no folder Negative"):
         fetch_dataset(dataset, tmp_path / "cracks")
@@ -417,7 +417,7 @@ def test_concrete_cracks_of_other_content(server: Server, tmp_path: Path, unpack
     assert not (tmp_path / "cracks").exists()
 
 
-def test_unpacker_that_fails_is_quoted(tmp_path: Path, unpacker: Path) -> None:
+def test_error_of_the_unpacker_is_quoted(tmp_path: Path, unpacker: Path) -> None:
     (tmp_path / "damaged.rar").write_bytes(b"Rar!")
     (tmp_path / "out").mkdir()
     with pytest.raises(AssayError, match="BadZipFile") as refusal:
@@ -438,7 +438,7 @@ def test_without_an_unpacker_the_download_is_kept(
     assert names(tmp_path) == [".cracks.download"]
 
 
-def test_link_out_of_a_rar_is_refused(tmp_path: Path, unpacker: Path) -> None:
+def test_link_in_a_rar_archive_is_rejected(tmp_path: Path, unpacker: Path) -> None:
     unpacker.write_text(f"#!{sys.executable}\nimport os, sys\nos.symlink('/etc', sys.argv[5] + '/link')\n")
     (tmp_path / "out").mkdir()
     with pytest.raises(AssayError, match="no plain file"):

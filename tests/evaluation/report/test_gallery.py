@@ -36,15 +36,15 @@ def test_small_photos_are_not_enlarged(photo: Path):
 
 
 def test_bytes_come_from_the_reader_by_id(photo: Path):
-    asked = []
+    requested = []
 
     def read(name: str, path: str) -> bytes:
-        asked.append((name, path))
+        requested.append((name, path))
         return photo.read_bytes()
 
     request = ThumbnailRequest("array#3", "/nowhere", 50)
     assert make_thumbnails([request, request], read=read, make_heatmap=None)[request].uri
-    assert asked == [("array#3", "/nowhere")]
+    assert requested == [("array#3", "/nowhere")]
 
 
 def test_heat_maps_get_the_bytes_and_the_class(photo: Path):

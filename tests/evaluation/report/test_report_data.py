@@ -15,8 +15,8 @@ def with_embedding(make: Make, rows: np.ndarray, prefix: str) -> Predictions:
 
 def test_most_similar_direction_first_and_never_itself(make: Make):
     known = with_embedding(make, np.array([[1, 0], [10, 1], [0, 3], [-1, 0]]), "t")
-    asked = with_embedding(make, np.array([[5, 0.0], [0, 0.1]]), "q")
-    first, second = nearest_training_photos(asked, np.array([0, 1]), known, 2)
+    requested = with_embedding(make, np.array([[5, 0.0], [0, 0.1]]), "q")
+    first, second = nearest_training_photos(requested, np.array([0, 1]), known, 2)
     assert [item.id for item in first] == ["t0", "t1"]
     assert [item.id for item in second] == ["t2", "t1"]
     assert first[0].similarity == 1
@@ -28,11 +28,11 @@ def test_most_similar_direction_first_and_never_itself(make: Make):
 def test_agrees_with_brute_force(make: Make):
     rng = np.random.default_rng(3)
     known = with_embedding(make, rng.normal(size=(200, 8)), "t")
-    asked = with_embedding(make, rng.normal(size=(20, 8)), "q")
+    requested = with_embedding(make, rng.normal(size=(20, 8)), "q")
     assert known.embedding is not None
-    assert asked.embedding is not None
-    for row, found in enumerate(nearest_training_photos(asked, np.arange(20), known, 5)):
-        item = asked.embedding[row]
+    assert requested.embedding is not None
+    for row, found in enumerate(nearest_training_photos(requested, np.arange(20), known, 5)):
+        item = requested.embedding[row]
         cosines = known.embedding @ item / np.linalg.norm(known.embedding, axis=1) / np.linalg.norm(item)
         assert [f"t{place}" for place in np.argsort(-cosines)[:5]] == [neighbour.id for neighbour in found]
 

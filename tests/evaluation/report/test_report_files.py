@@ -80,7 +80,7 @@ def full(photographed: Callable[..., Predictions]) -> tuple[Predictions, ReportC
 
 def test_page_tells_everything(full: tuple[Predictions, ReportContext], tmp_path: Path):
     page = page_of(tmp_path, *full)
-    for said in (
+    for message in (
         "What does a photo show: “cat”, “dog” or “ship”?",
         "The classifier is correct on 48 of 60 test photos: 80.0 %",
         "Warning: these photos taught the classifier",
@@ -98,7 +98,7 @@ def test_page_tells_everything(full: tuple[Predictions, ReportContext], tmp_path
         "pets 1a2b3c",
         "epochs: 2",
     ):
-        assert said in page.text.replace("\N{NO-BREAK SPACE}", " "), said
+        assert message in page.text.replace("\N{NO-BREAK SPACE}", " "), message
     alts = [item["alt"] for item in page.all("img")]
     assert sum("Heat map" in str(alt) for alt in alts) == 4  # one mistake in three was taken for a dog
     assert sum("Training photo" in str(alt) for alt in alts) == 3 * 12

@@ -28,10 +28,10 @@ def test_question_is_made_from_the_classes():
 
 @pytest.mark.parametrize(("part", "called"), [("test", "4 test photos"), ("", "4 photos")])
 def test_verdict_has_count_share_and_interval(make: Make, part: str, called: str):
-    said = result_sentence(
+    message = result_sentence(
         compute_metrics(make([0, 0, 1, 1], [0, 0, 1, 0], classes=TWO)), ReportContext(split_name=part)
     )
-    assert said == f"The classifier is correct on 3 of {called}: 75.0 % (95 % interval 30.1 % to 95.4 %)."
+    assert message == f"The classifier is correct on 3 of {called}: 75.0 % (95 % interval 30.1 % to 95.4 %)."
 
 
 def test_no_photos(make: Make):

@@ -1,4 +1,4 @@
-"""Addresses that fail too often wait; the others do not."""
+"""Addresses with many failed requests must wait; others need not."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def _waits(throttle: AuthThrottle, address: str) -> int:
     return 0
 
 
-def test_the_refusal(clock: Any):
+def test_throttled_address_gets_429(clock: Any):
     throttle = AuthThrottle(Rate.per_minute(30, 1), clock)
     throttle.record_failure("192.0.2.1")
     with pytest.raises(AccessDeniedError, match="Too many failed requests") as refused:
@@ -27,7 +27,7 @@ def test_the_refusal(clock: Any):
     assert refused.value.status == 429
 
 
-def test_after_some_failures_an_address_waits_as_long_as_it_is_told(clock: Any):
+def test_address_waits_after_failures_for_retry_after(clock: Any):
     throttle = AuthThrottle(RATE, clock)
     for _ in range(3):
         assert _waits(throttle, "192.0.2.1") == 0
@@ -40,14 +40,14 @@ def test_after_some_failures_an_address_waits_as_long_as_it_is_told(clock: Any):
     assert _waits(throttle, "192.0.2.1") == 0
 
 
-def test_however_often_it_failed_it_never_waits_longer(clock: Any):
+def test_wait_does_not_grow_with_the_number_of_failures(clock: Any):
     throttle = AuthThrottle(RATE, clock)
     for _ in range(1000):
         throttle.record_failure("192.0.2.1")
     assert _waits(throttle, "192.0.2.1") == 2
 
 
-def test_addresses_of_one_ipv6_network_are_one(clock: Any):
+def test_addresses_of_one_ipv6_64_are_throttled_together(clock: Any):
     throttle = AuthThrottle(RATE, clock)
     for host in range(3):
         throttle.record_failure(f"2001:db8::{host:x}")
@@ -55,7 +55,7 @@ def test_addresses_of_one_ipv6_network_are_one(clock: Any):
     assert _waits(throttle, "2001:db8:0:1::1") == 0
 
 
-def test_the_table_is_bounded_and_forgets_the_oldest(clock: Any):
+def test_number_of_addresses_is_bounded_and_the_oldest_are_dropped(clock: Any):
     throttle = AuthThrottle(RATE, clock, max_addresses=100)
     for host in range(256):
         for _ in range(3):

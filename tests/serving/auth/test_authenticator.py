@@ -1,4 +1,4 @@
-"""A hundred each of forged, replayed, skewed, revoked, expired and wrong-scope keys; none comes in."""
+"""Forged, replayed, skewed, revoked, expired and wrong-scope credentials, a hundred of each, are all rejected."""
 
 import random
 import string
@@ -22,9 +22,9 @@ _PATIENT = {"max_failures_burst": 10_000}
 _NAMES = string.ascii_letters + string.digits + "-_"
 
 
-async def _refusal(gate: Any, asked: AuthRequest) -> AccessDeniedError:
+async def _refusal(authorizer: Any, request: AuthRequest) -> AccessDeniedError:
     with pytest.raises(AccessDeniedError) as refused:
-        await gate.authorize(asked)
+        await authorizer.authorize(request)
     return refused.value
 
 
@@ -41,11 +41,11 @@ def _altered(text: str, rng: random.Random) -> str:
     return rng.choice(ways)
 
 
-async def test_forged_bearer_keys(entrance: Any):
-    rng, key = random.Random(1), entrance.key()
-    gate = entrance.gate(**_PATIENT)
-    token = entrance.desk.token(key)
-    other = entrance.desk.token(entrance.key()).partition(".")[2]
+async def test_forged_bearer_keys(setup: Any):
+    rng, key = random.Random(1), setup.key()
+    authorizer = setup.authorizer(**_PATIENT)
+    token = setup.manager.token(key)
+    other = setup.manager.token(setup.key()).partition(".")[2]
     forged = [f"Bearer {_altered(token, rng)}" for _ in range(CASES)] + [
         f"Bearer {key.id}.{other}",
         f"Bearer {key.id}.",
@@ -64,59 +64,59 @@ async def test_forged_bearer_keys(entrance: Any):
         "",
     ]
     for authorization in forged:
-        refused = await _refusal(gate, entrance.asked({"authorization": authorization}))
+        refused = await _refusal(authorizer, setup.request({"authorization": authorization}))
         assert (refused.status, refused.text) == (401, "A valid key is needed"), authorization
-    assert await gate.authorize(entrance.bearer(key))
+    assert await authorizer.authorize(setup.bearer(key))
 
 
-async def test_forged_signatures(entrance: Any):
-    rng, key = random.Random(2), entrance.key()
-    gate = entrance.gate(**_PATIENT)
+async def test_forged_signatures(setup: Any):
+    rng, key = random.Random(2), setup.key()
+    authorizer = setup.authorizer(**_PATIENT)
     for case in range(CASES):
-        asked = entrance.signed(key)
-        headers, name = dict(asked.headers), SIGNATURE_HEADERS[case % len(SIGNATURE_HEADERS)]
+        request = setup.signed(key)
+        headers, name = dict(request.headers), SIGNATURE_HEADERS[case % len(SIGNATURE_HEADERS)]
         headers[name] = _altered(headers[name], rng)
-        refused = await _refusal(gate, entrance.asked(headers))
+        refused = await _refusal(authorizer, setup.request(headers))
         assert (refused.status, refused.text) == (401, "A valid key is needed"), name
     for changed in ({"method": "GET"}, {"target": "/classify?detail=1"}, {"target": "/classify/"}):
-        headers = dict(entrance.signed(key).headers)
-        assert (await _refusal(gate, entrance.asked(headers, **changed))).status == 401
+        headers = dict(setup.signed(key).headers)
+        assert (await _refusal(authorizer, setup.request(headers, **changed))).status == 401
     for name in SIGNATURE_HEADERS:
-        headers = {given: value for given, value in entrance.signed(key).headers.items() if given != name}
-        assert (await _refusal(gate, entrance.asked(headers))).status == 401
-    both = {**entrance.signed(key).headers, "authorization": f"Bearer {entrance.desk.token(key)}"}
-    assert (await _refusal(gate, entrance.asked(both))).status == 401
-    assert await gate.authorize(entrance.signed(key))
+        headers = {given: value for given, value in setup.signed(key).headers.items() if given != name}
+        assert (await _refusal(authorizer, setup.request(headers))).status == 401
+    both = {**setup.signed(key).headers, "authorization": f"Bearer {setup.manager.token(key)}"}
+    assert (await _refusal(authorizer, setup.request(both))).status == 401
+    assert await authorizer.authorize(setup.signed(key))
 
 
-async def test_replayed_requests(entrance: Any):
-    key = entrance.key()
-    gate = entrance.gate(**_PATIENT)
+async def test_replayed_requests(setup: Any):
+    key = setup.key()
+    authorizer = setup.authorizer(**_PATIENT)
     for case in range(CASES):
-        asked = entrance.signed(key, at=-300 + 6 * case)
-        assert await gate.authorize(asked)
+        request = setup.signed(key, at=-300 + 6 * case)
+        assert await authorizer.authorize(request)
         # Later, but while its timestamp is still good.
-        entrance.steady.now += case
-        assert (await _refusal(gate, asked)).status == 401
+        setup.monotonic.now += case
+        assert (await _refusal(authorizer, request)).status == 401
         # The nonce alone is what counts: a new time and a new signature do not help.
-        again = entrance.signed(key, nonce=asked.headers[NONCE_HEADER])
-        assert (await _refusal(gate, again)).status == 401
-        entrance.steady.now -= case
+        again = setup.signed(key, nonce=request.headers[NONCE_HEADER])
+        assert (await _refusal(authorizer, again)).status == 401
+        setup.monotonic.now -= case
 
 
-async def test_a_nonce_is_kept_for_as_long_as_its_request_could_be_used(entrance: Any):
-    key = entrance.key()
-    gate = entrance.gate(**_PATIENT)
-    asked = entrance.signed(key, at=300)
-    assert await gate.authorize(asked)
-    entrance.wall.now += 600
-    entrance.steady.now += 600
-    assert (await _refusal(gate, asked)).status == 401
+async def test_nonce_is_kept_as_long_as_its_request_is_valid(setup: Any):
+    key = setup.key()
+    authorizer = setup.authorizer(**_PATIENT)
+    request = setup.signed(key, at=300)
+    assert await authorizer.authorize(request)
+    setup.wall.now += 600
+    setup.monotonic.now += 600
+    assert (await _refusal(authorizer, request)).status == 401
 
 
-async def test_skewed_clocks(entrance: Any):
-    rng, key = random.Random(3), entrance.key()
-    gate = entrance.gate(**_PATIENT)
+async def test_skewed_clocks(setup: Any):
+    rng, key = random.Random(3), setup.key()
+    authorizer = setup.authorizer(**_PATIENT)
     skews = [
         301,
         -301,
@@ -125,80 +125,80 @@ async def test_skewed_clocks(entrance: Any):
         *(rng.choice((-1, 1)) * rng.randint(301, 10**6) for _ in range(CASES)),
     ]
     for skew in skews:
-        assert (await _refusal(gate, entrance.signed(key, at=skew))).status == 401, skew
+        assert (await _refusal(authorizer, setup.signed(key, at=skew))).status == 401, skew
     for skew in (300, -300, 0):
-        assert await gate.authorize(entrance.signed(key, at=skew))
+        assert await authorizer.authorize(setup.signed(key, at=skew))
 
 
-async def test_revoked_keys(entrance: Any):
-    gate = entrance.gate(**_PATIENT)
-    keys = [entrance.key() for _ in range(CASES)]
-    entrance.steady.now += 1
+async def test_revoked_keys(setup: Any):
+    authorizer = setup.authorizer(**_PATIENT)
+    keys = [setup.key() for _ in range(CASES)]
+    setup.monotonic.now += 1
     for key in keys:
-        assert await gate.authorize(entrance.bearer(key))
+        assert await authorizer.authorize(setup.bearer(key))
     for key in keys:
-        entrance.desk.revoke(key.id)
-    entrance.steady.now += 1
+        setup.manager.revoke(key.id)
+    setup.monotonic.now += 1
     for key in keys:
-        for asked in (entrance.bearer(key), entrance.signed(key)):
-            refused = await _refusal(gate, asked)
+        for request in (setup.bearer(key), setup.signed(key)):
+            refused = await _refusal(authorizer, request)
             assert (refused.status, refused.text) == (401, "A valid key is needed")
 
 
-async def test_expired_keys(entrance: Any):
-    keys = [entrance.key(seconds=60 + case) for case in range(CASES)]
-    gate = entrance.gate(**_PATIENT)
+async def test_expired_keys(setup: Any):
+    keys = [setup.key(seconds=60 + case) for case in range(CASES)]
+    authorizer = setup.authorizer(**_PATIENT)
     for case, key in enumerate(keys):
-        entrance.wall.now = key.created + 59 + case
-        assert await gate.authorize(entrance.bearer(key))
-        entrance.wall.now += 1
-        for asked in (entrance.bearer(key), entrance.signed(key)):
-            refused = await _refusal(gate, asked)
+        setup.wall.now = key.created + 59 + case
+        assert await authorizer.authorize(setup.bearer(key))
+        setup.wall.now += 1
+        for request in (setup.bearer(key), setup.signed(key)):
+            refused = await _refusal(authorizer, request)
             assert (refused.status, refused.text) == (401, "A valid key is needed")
 
 
-async def test_wrong_scopes(entrance: Any):
+async def test_wrong_scopes(setup: Any):
     rng = random.Random(4)
     chosen = [tuple(rng.sample(SCOPES, rng.randint(1, 2))) for _ in range(CASES)]
-    keys = [entrance.key(scopes=scopes) for scopes in chosen]
-    gate = entrance.gate(**_PATIENT)
+    keys = [setup.key(scopes=scopes) for scopes in chosen]
+    authorizer = setup.authorizer(**_PATIENT)
     for key in keys:
         for scope in SCOPES:
-            asked = rng.choice((entrance.bearer, entrance.signed))(key, scope=scope)
+            request = rng.choice((setup.bearer, setup.signed))(key, scope=scope)
             if scope in key.scopes:
-                assert await gate.authorize(asked)
+                assert await authorizer.authorize(request)
             else:
-                assert (await _refusal(gate, asked)).status == 403
+                assert (await _refusal(authorizer, request)).status == 403
 
 
-async def test_nobody_learns_why(entrance: Any):
-    revoked, expired, good = entrance.key(), entrance.key(seconds=1), entrance.key()
-    entrance.desk.revoke(revoked.id)
-    entrance.wall.now += 2
-    gate = entrance.gate(**_PATIENT)
-    await gate.authorize(entrance.signed(good, nonce="used-used-used-used"))
-    wrong = dict(entrance.signed(good).headers)
+async def test_responses_do_not_reveal_the_reason(setup: Any):
+    revoked, expired, good = setup.key(), setup.key(seconds=1), setup.key()
+    setup.manager.revoke(revoked.id)
+    setup.wall.now += 2
+    authorizer = setup.authorizer(**_PATIENT)
+    await authorizer.authorize(setup.signed(good, nonce="used-used-used-used"))
+    wrong = dict(setup.signed(good).headers)
     unknown = {**wrong, KEY_HEADER: "ak_" + "a" * 16}
-    asked = [
-        entrance.asked({}),
-        entrance.asked({"authorization": f"Bearer ak_{'a' * 16}.{'A' * 43}"}),
-        entrance.bearer(revoked),
-        entrance.bearer(expired),
-        entrance.signed(good, at=900),
-        entrance.signed(good, nonce="used-used-used-used"),
-        entrance.asked(unknown),
-        entrance.asked({**wrong, SIGNATURE_HEADER: "0" * 64}),
-        entrance.asked({**wrong, TIMESTAMP_HEADER: "now"}),
+    request = [
+        setup.request({}),
+        setup.request({"authorization": f"Bearer ak_{'a' * 16}.{'A' * 43}"}),
+        setup.bearer(revoked),
+        setup.bearer(expired),
+        setup.signed(good, at=900),
+        setup.signed(good, nonce="used-used-used-used"),
+        setup.request(unknown),
+        setup.request({**wrong, SIGNATURE_HEADER: "0" * 64}),
+        setup.request({**wrong, TIMESTAMP_HEADER: "now"}),
     ]
-    refusals = [await _refusal(gate, item) for item in asked]
+    refusals = [await _refusal(authorizer, item) for item in request]
     result = {(item.status, item.text, tuple(item.headers.items())) for item in refusals}
     assert result == {(401, "A valid key is needed", (("WWW-Authenticate", 'Bearer realm="assay"'),))}
 
 
-async def test_an_unknown_id_costs_the_same_work(entrance: Any, monkeypatch: pytest.MonkeyPatch):
-    key = entrance.key()
-    gate = entrance.gate(**_PATIENT)
-    entrance.steady.now += 1
+async def test_unknown_key_id_takes_the_same_work(setup: Any, monkeypatch: pytest.MonkeyPatch):
+    key = setup.key()
+    authorizer = setup.authorizer(**_PATIENT)
+    setup.monotonic.now += 1
     compared: list[tuple[int, int]] = []
     real = authenticator.hmac.compare_digest
     monkeypatch.setattr(
@@ -208,8 +208,8 @@ async def test_an_unknown_id_costs_the_same_work(entrance: Any, monkeypatch: pyt
     )
     wrong = "A" * 43
     for key_id in (key.id, "ak_" + "a" * 16):
-        await _refusal(gate, entrance.asked({"authorization": f"Bearer {key_id}.{wrong}"}))
+        await _refusal(authorizer, setup.request({"authorization": f"Bearer {key_id}.{wrong}"}))
     for changed in ({}, {KEY_HEADER: "ak_" + "a" * 16}):
-        headers = {**entrance.signed(key).headers, SIGNATURE_HEADER: "0" * 64, **changed}
-        await _refusal(gate, entrance.asked(headers))
+        headers = {**setup.signed(key).headers, SIGNATURE_HEADER: "0" * 64, **changed}
+        await _refusal(authorizer, setup.request(headers))
     assert compared == [(43, 43), (43, 43), (64, 64), (64, 64)]

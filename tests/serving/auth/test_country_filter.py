@@ -1,4 +1,4 @@
-"""Allow and deny lists of countries, and what is not known."""
+"""Allow and deny lists of countries, and addresses without a country."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def _served(address: str, **settings: Any) -> bool:
     return True
 
 
-def test_the_refusal():
+def test_denied_country_gets_403():
     with pytest.raises(AccessDeniedError, match="not offered where you are") as refused:
         CountryFilter(CountrySettings(deny=("DE",)), lambda: _TABLE.get).check("198.51.100.1")
     assert refused.value.status == 403
@@ -38,16 +38,16 @@ def test_the_refusal():
     ],
     ids=["none", "allow", "allow-unknown", "deny", "deny-unknown", "unknown"],
 )
-def test_lists(settings: dict[str, Any], germany: bool, america: bool, unknown: bool):
+def test_allow_and_deny_lists(settings: dict[str, Any], germany: bool, america: bool, unknown: bool):
     found = [_served(address, **settings) for address in ("198.51.100.1", "198.51.100.2", "192.0.2.1")]
     assert found == [germany, america, unknown]
 
 
-def test_the_table_is_not_loaded_without_need():
+def test_country_table_is_loaded_only_if_needed():
     CountryFilter(CountrySettings(), lambda: pytest.fail("loaded")).check("192.0.2.1")
 
 
-def test_the_real_table():
+def test_real_country_table():
     lookup = load_country_lookup()
     assert lookup("8.8.8.8") == "US"
     assert lookup("::ffff:8.8.8.8") == "US"
@@ -64,6 +64,6 @@ def test_the_real_table():
 
 
 @pytest.mark.parametrize("settings", [{"allow": ["Germany"]}, {"deny": ["1"]}, {"allow": ["DE"], "deny": ["US"]}])
-def test_settings_that_cannot_be(settings: dict[str, Any]):
+def test_invalid_settings_raise(settings: dict[str, Any]):
     with pytest.raises(ValidationError):
         CountrySettings(**settings)

@@ -1,4 +1,4 @@
-"""The rate is a promise both ways, at all times, for all rates."""
+"""GCRA rate limiting: clients get the configured rate and burst, and never more."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +29,7 @@ def _times(gaps: list[int]) -> list[int]:
 
 
 @given(rates, gaps)
-def test_no_window_sees_more_than_the_burst_and_the_rate(rate: Rate, gaps: list[int]):
+def test_no_window_exceeds_burst_and_rate(rate: Rate, gaps: list[int]):
     taken = _taken(rate, _times(gaps))
     for first in range(len(taken)):
         for last in range(first, len(taken)):
@@ -37,20 +37,20 @@ def test_no_window_sees_more_than_the_burst_and_the_rate(rate: Rate, gaps: list[
 
 
 @given(rates, gaps)
-def test_a_client_within_its_rate_is_never_refused(rate: Rate, gaps: list[int]):
+def test_client_within_its_rate_is_always_allowed(rate: Rate, gaps: list[int]):
     times = _times([gap + rate.interval for gap in gaps])
     assert _taken(rate, times) == times
 
 
 @given(st.builds(Rate, interval=st.integers(1, 5_000_000), burst=st.integers(2, 50)), gaps)
-def test_who_asks_all_the_time_gets_all_that_was_promised(rate: Rate, gaps: list[int]):
+def test_greedy_client_gets_the_full_rate(rate: Rate, gaps: list[int]):
     times = _times([min(gap, rate.interval) for gap in gaps])
     promised = rate.burst + (times[-1] - times[0]) // rate.interval - 1
     assert len(_taken(rate, times)) >= min(len(times), promised)
 
 
 @given(rates, gaps)
-def test_after_the_wait_that_it_was_told_a_request_is_taken_and_not_before(rate: Rate, gaps: list[int]):
+def test_request_is_allowed_exactly_after_retry_after(rate: Rate, gaps: list[int]):
     arrival = 0
     for now in _times(gaps):
         ahead = rate.ahead(arrival, now)
@@ -63,7 +63,7 @@ def test_after_the_wait_that_it_was_told_a_request_is_taken_and_not_before(rate:
 
 
 @given(rates, gaps)
-def test_what_remains_can_be_had_at_once_and_no_more(rate: Rate, gaps: list[int]):
+def test_remaining_requests_are_allowed_at_once(rate: Rate, gaps: list[int]):
     times = _times(gaps)
     arrival = 0
     for now in times:
@@ -78,11 +78,11 @@ def test_what_remains_can_be_had_at_once_and_no_more(rate: Rate, gaps: list[int]
 
 
 @given(rates, st.integers(-(10**15), 10**15))
-def test_a_clock_that_jumps_locks_nobody_out_for_longer_than_a_burst(rate: Rate, jump: int):
+def test_clock_jump_blocks_at_most_for_one_burst(rate: Rate, jump: int):
     now = 2 * 10**15
     assert rate.wait(rate.ahead(now + jump, now)) <= rate.interval / MICROSECONDS
 
 
-def test_the_rate_of_a_minute():
+def test_rate_per_minute():
     assert Rate.per_minute(6000, 200) == Rate(10_000, 200)
     assert Rate.per_minute(7, 1).interval == 8_571_429

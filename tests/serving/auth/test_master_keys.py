@@ -1,4 +1,4 @@
-"""The master keys: read safely, never shown, renewed without breaking what is in use."""
+"""Master keys: strict parsing, no secrets in output, renewal without invalidating keys in use."""
 
 import hashlib
 import hmac
@@ -24,20 +24,20 @@ def test_a_secret_is_the_hmac_of_version_and_key_id():
     assert MasterKeys({7: MASTER}).secret(7, "ak_abc") == urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def test_versions_ids_and_masters_all_make_other_secrets():
+def test_secret_depends_on_version_id_and_master_key():
     ring = MasterKeys({1: MASTER, 2: MASTER, 3: MASTER[::-1]})
     secrets = {ring.secret(version, key) for version in (1, 2, 3) for key in ("ak_a", "ak_b")}
     assert len(secrets) == 6
 
 
-def test_a_ring_is_written_for_its_owner_alone_and_read_again(tmp_path: Path):
+def test_file_is_private_and_survives_a_round_trip(tmp_path: Path):
     path = tmp_path / "new" / "master.keys"
     ring = add_master_key(path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert read_master_keys(path).secret(1, "ak_a") == ring.secret(1, "ak_a")
 
 
-def test_renewal_keeps_the_older_versions(tmp_path: Path):
+def test_renewal_keeps_older_versions(tmp_path: Path):
     path = tmp_path / "master.keys"
     first = add_master_key(path)
     second = add_master_key(path)
@@ -46,7 +46,7 @@ def test_renewal_keeps_the_older_versions(tmp_path: Path):
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o601])
-def test_a_ring_that_others_may_read_is_refused(tmp_path: Path, mode: int):
+def test_file_readable_by_others_is_rejected(tmp_path: Path, mode: int):
     path = tmp_path / "master.keys"
     add_master_key(path)
     path.chmod(mode)
@@ -54,7 +54,7 @@ def test_a_ring_that_others_may_read_is_refused(tmp_path: Path, mode: int):
         read_master_keys(path)
 
 
-def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_environment_variable_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ASSAY_MASTER_KEYS", f"1:{HEX},2:{HEX}")
     assert read_master_keys(tmp_path / "none").newest == 2
     with pytest.raises(UsageError, match="in the environment"):
@@ -76,7 +76,7 @@ def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytes
         "1:" + "z" * 64,
     ],
 )
-def test_a_malformed_ring_is_refused_and_not_repeated(tmp_path: Path, text: str):
+def test_malformed_file_is_rejected_without_showing_its_content(tmp_path: Path, text: str):
     path = tmp_path / "master.keys"
     path.write_text(text, encoding="ascii")
     path.chmod(0o600)
@@ -86,7 +86,7 @@ def test_a_malformed_ring_is_refused_and_not_repeated(tmp_path: Path, text: str)
     assert HEX[:16] not in str(error.value)
 
 
-def test_a_file_that_is_no_text_or_not_there(tmp_path: Path):
+def test_binary_or_missing_file_raises(tmp_path: Path):
     path = tmp_path / "master.keys"
     with pytest.raises(AssayError, match="there are no master keys"):
         read_master_keys(path)
@@ -95,6 +95,6 @@ def test_a_file_that_is_no_text_or_not_there(tmp_path: Path):
         read_master_keys(path)
 
 
-def test_a_ring_does_not_show_its_secrets():
+def test_repr_does_not_show_secrets():
     assert HEX not in repr(MasterKeys({1: MASTER}))
     assert repr(MasterKeys({1: MASTER, 4: MASTER})) == "MasterKeys(versions=[1, 4])"

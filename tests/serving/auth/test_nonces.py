@@ -1,4 +1,4 @@
-"""A nonce is good once, with every backend."""
+"""A nonce is accepted once, with every backend."""
 
 import sqlite3
 import uuid
@@ -18,19 +18,19 @@ from assay.serving.auth.settings import RateLimitSettings
 pytestmark = pytest.mark.anyio
 
 
-def _open(heard: Any, clock: Any, folder: Path, url: str | None = None) -> AuthBackends:
+def _open(telemetry: Any, clock: Any, folder: Path, url: str | None = None) -> AuthBackends:
     settings = RateLimitSettings(redis=url and SecretStr(url), redis_timeout=1)
-    return open_backends(settings, heard, folder=folder, nonce_seconds=601, monotonic=clock, wall_clock=clock)
+    return open_backends(settings, telemetry, folder=folder, nonce_seconds=601, monotonic=clock, wall_clock=clock)
 
 
 @pytest.fixture(params=["local", "file", "read-only", "redis"])
-async def nonces(request: pytest.FixtureRequest, heard: Any, clock: Any, tmp_path: Path) -> AsyncIterator[Any]:
+async def nonces(request: pytest.FixtureRequest, telemetry: Any, clock: Any, tmp_path: Path) -> AsyncIterator[Any]:
     if request.param == "local":
         yield MemoryNonceStore(601, clock)
         return
     url = request.getfixturevalue("redis_server").url if request.param == "redis" else None
     folder = tmp_path / "none" if request.param == "read-only" else tmp_path
-    stores = _open(heard, clock, folder, url)
+    stores = _open(telemetry, clock, folder, url)
     yield stores.nonces
     await stores.close()
 
@@ -41,7 +41,7 @@ def key_id() -> str:
     return uuid.uuid4().hex
 
 
-async def test_once_and_no_more(nonces: Any, key_id: str):
+async def test_nonce_is_accepted_once(nonces: Any, key_id: str):
     assert [await nonces.is_new(key_id, name) for name in ("a", "b", "a", "b", "c")] == [
         True,
         True,
@@ -51,13 +51,15 @@ async def test_once_and_no_more(nonces: Any, key_id: str):
     ]
 
 
-async def test_keys_have_their_own(nonces: Any, key_id: str):
+async def test_nonces_are_per_key(nonces: Any, key_id: str):
     assert await nonces.is_new(key_id, "a")
     assert await nonces.is_new(key_id + "other", "a")
 
 
-async def test_machines_share_them_in_redis(redis_server: Any, heard: Any, clock: Any, tmp_path: Path, key_id: str):
-    item, two = (_open(heard, clock, tmp_path / name, redis_server.url) for name in ("one", "two"))
+async def test_machines_share_nonces_in_redis(
+    redis_server: Any, telemetry: Any, clock: Any, tmp_path: Path, key_id: str
+):
+    item, two = (_open(telemetry, clock, tmp_path / name, redis_server.url) for name in ("one", "two"))
     assert await item.nonces.is_new(key_id, "a")
     assert not await two.nonces.is_new(key_id, "a")
     assert item.redis is not None
@@ -66,15 +68,13 @@ async def test_machines_share_them_in_redis(redis_server: Any, heard: Any, clock
     await two.close()
 
 
-async def test_workers_of_a_machine_share_them_in_a_file_and_a_restart_does_not_forget(
-    heard: Any, clock: Any, tmp_path: Path
-):
-    item, two = _open(heard, clock, tmp_path), _open(heard, clock, tmp_path)
+async def test_workers_share_nonces_in_a_file_that_survives_restarts(telemetry: Any, clock: Any, tmp_path: Path):
+    item, two = _open(telemetry, clock, tmp_path), _open(telemetry, clock, tmp_path)
     assert [await item.nonces.is_new("key", "a"), await two.nonces.is_new("key", "a")] == [True, False]
     assert [await two.nonces.is_new("key", "b"), await item.nonces.is_new("key", "b")] == [True, False]
     await item.close()
     await two.close()
-    later = _open(heard, clock, tmp_path)
+    later = _open(telemetry, clock, tmp_path)
     assert not await later.nonces.is_new("key", "a")
     clock.now += 601
     assert await later.nonces.is_new("key", "b")
@@ -82,8 +82,8 @@ async def test_workers_of_a_machine_share_them_in_a_file_and_a_restart_does_not_
     assert (tmp_path / "nonces.sqlite").stat().st_mode & 0o777 == 0o600
 
 
-async def test_the_file_does_not_grow(heard: Any, clock: Any, tmp_path: Path):
-    stores = _open(heard, clock, tmp_path)
+async def test_expired_nonces_are_deleted_from_the_file(telemetry: Any, clock: Any, tmp_path: Path):
+    stores = _open(telemetry, clock, tmp_path)
     for number in range(100):
         await stores.nonces.is_new("key", f"nonce-{number}")
     clock.now += 700
@@ -93,11 +93,11 @@ async def test_the_file_does_not_grow(heard: Any, clock: Any, tmp_path: Path):
         assert database.execute("SELECT count(*) FROM nonces").fetchone() == (1,)
 
 
-async def test_a_broken_file_is_said_once_and_requests_go_on(
-    heard: Any, clock: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+async def test_broken_file_is_logged_once_and_requests_continue(
+    telemetry: Any, clock: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     (tmp_path / "nonces.sqlite").write_bytes(b"no database" * 1000)
-    stores = _open(heard, clock, tmp_path)
+    stores = _open(telemetry, clock, tmp_path)
     assert [await stores.nonces.is_new("key", name) for name in "aba"] == [True, True, False]
     await stores.close()
     assert [record.message for record in caplog.records if "remembers its own" in record.message] == [
@@ -105,7 +105,7 @@ async def test_a_broken_file_is_said_once_and_requests_go_on(
     ]
 
 
-async def test_they_are_forgotten_when_no_longer_needed(clock: Any):
+async def test_expired_nonces_are_dropped_from_memory(clock: Any):
     nonces = MemoryNonceStore(10, clock, max_per_key=2)
     assert await nonces.is_new("key", "a")
     clock.now += 9.9
@@ -114,7 +114,7 @@ async def test_they_are_forgotten_when_no_longer_needed(clock: Any):
     assert await nonces.is_new("key", "a")
 
 
-async def test_a_full_memory_refuses_rather_than_forgets(clock: Any):
+async def test_full_memory_store_rejects_new_nonces(clock: Any):
     nonces = MemoryNonceStore(10, clock, max_per_key=2)
     assert await nonces.is_new("key", "a")
     assert await nonces.is_new("key", "b")

@@ -1,4 +1,4 @@
-"""Which browser pages may use a server without keys: programs pass, other pages do not."""
+"""Host and origin checks without keys: programs and own pages pass, pages of other origins do not."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def _passes(policy: OriginPolicy, headers: dict[str, str], method: str = "POST")
         ("0x7f.1", False),
     ],
 )
-def test_at_a_loopback_address_only_names_of_this_machine_pass(listening: str, host: str | None, *, passes: bool):
+def test_loopback_server_accepts_only_local_host_names(listening: str, host: str | None, *, passes: bool):
     headers = {} if host is None else {"host": host}
     assert _passes(OriginPolicy(listening, (), ()), headers) is passes
 
@@ -80,18 +80,18 @@ def test_at_a_loopback_address_only_names_of_this_machine_pass(listening: str, h
         ({"origin": ""}, "POST", False),
     ],
 )
-def test_pages_of_other_origins_do_not_pass(headers: dict[str, str], method: str, *, passes: bool):
+def test_pages_of_other_origins_are_rejected(headers: dict[str, str], method: str, *, passes: bool):
     for policy in (OriginPolicy("127.0.0.1", (), ()), OriginPolicy("0.0.0.0", (), ())):  # noqa: S104
         assert _passes(policy, {"host": "127.0.0.1:8000", **headers}, method) is passes
 
 
-def test_default_ports_are_the_same_as_none():
+def test_default_ports_equal_no_port():
     policy = OriginPolicy("127.0.0.1", (), ())
     for origin, host in (("http://localhost", "localhost:80"), ("https://localhost:443", "localhost")):
         assert _passes(policy, {"host": host, "origin": origin})
 
 
-def test_names_that_are_set_pass_and_so_do_their_pages_behind_a_proxy():
+def test_allowed_hosts_pass_also_behind_a_proxy():
     policy = OriginPolicy("127.0.0.1", ("Photos.example", "[2001:db8::1]"), ())
     for host in ("photos.example", "photos.example:8443", "[2001:db8::1]:1", "localhost"):
         assert _passes(policy, {"host": host})
@@ -104,7 +104,7 @@ def test_names_that_are_set_pass_and_so_do_their_pages_behind_a_proxy():
     assert _passes(OriginPolicy("127.0.0.1", ("*",), ()), {"host": "other.example"})
 
 
-def test_elsewhere_names_are_checked_only_where_some_are_set():
+def test_other_addresses_check_host_names_only_if_some_are_allowed():
     everywhere = "0.0.0.0"  # noqa: S104
     assert _passes(OriginPolicy(everywhere, (), ()), {"host": "any.example"})
     policy = OriginPolicy(everywhere, ("photos.example",), ())
@@ -114,15 +114,15 @@ def test_elsewhere_names_are_checked_only_where_some_are_set():
     assert not _passes(policy, {"host": "any.example"})
 
 
-def test_origins_of_cors_pass():
-    asked = {"host": "localhost", "origin": "https://a.example", "sec-fetch-site": "cross-site"}
-    assert _passes(OriginPolicy("localhost", (), ("https://A.example",)), asked)
-    assert _passes(OriginPolicy("localhost", (), ("*",)), asked)
-    assert not _passes(OriginPolicy("localhost", (), ("https://b.example",)), asked)
-    assert not _passes(OriginPolicy("localhost", (), ("*",)), {**asked, "host": "rebound.example"})
+def test_cors_origins_pass():
+    request = {"host": "localhost", "origin": "https://a.example", "sec-fetch-site": "cross-site"}
+    assert _passes(OriginPolicy("localhost", (), ("https://A.example",)), request)
+    assert _passes(OriginPolicy("localhost", (), ("*",)), request)
+    assert not _passes(OriginPolicy("localhost", (), ("https://b.example",)), request)
+    assert not _passes(OriginPolicy("localhost", (), ("*",)), {**request, "host": "rebound.example"})
 
 
 @pytest.mark.parametrize("name", ["http://a.example", "a.example:80", "a b", "", "[::1]:80", "a/b"])
-def test_a_name_that_is_none_is_said(name: str):
+def test_invalid_host_name_raises(name: str):
     with pytest.raises(UsageError, match="is not a host name"):
         ServeSettings.read({"listen": {"allowed_hosts": [name]}})

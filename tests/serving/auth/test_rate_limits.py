@@ -1,4 +1,4 @@
-"""Limits hold with every backend: in process, and in Redis by its own clock."""
+"""Rate and concurrency limits with both backends: in memory and in Redis."""
 
 import asyncio
 import time
@@ -18,16 +18,16 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(params=["local", "redis"])
-async def limiter(request: pytest.FixtureRequest, heard: Any, tmp_path: Path) -> AsyncIterator[Any]:
+async def limiter(request: pytest.FixtureRequest, telemetry: Any, tmp_path: Path) -> AsyncIterator[Any]:
     url = None
     if request.param == "redis":
         url = SecretStr(request.getfixturevalue("redis_server").url)
     settings = RateLimitSettings(redis=url, redis_timeout=1)
     stores = open_backends(
-        settings, heard, folder=tmp_path, nonce_seconds=601, monotonic=time.monotonic, wall_clock=time.time
+        settings, telemetry, folder=tmp_path, nonce_seconds=601, monotonic=time.monotonic, wall_clock=time.time
     )
     yield stores.limiter
-    assert heard.outages == []
+    assert telemetry.outages == []
     await stores.close()
 
 
@@ -37,7 +37,7 @@ def key() -> str:
     return uuid.uuid4().hex
 
 
-async def test_the_burst_and_then_a_wait(limiter: Any, key: str, tier: Any):
+async def test_burst_is_allowed_then_a_wait(limiter: Any, key: str, tier: Any):
     found = [await limiter.acquire(key, tier(per_minute=1), str(number)) for number in range(4)]
     assert [item.allowed for item in found] == [True, True, True, False]
     assert [item.remaining for item in found] == [2, 1, 0, 0]
@@ -48,14 +48,14 @@ async def test_the_burst_and_then_a_wait(limiter: Any, key: str, tier: Any):
     assert 170 < found[2].reset_after <= 180
 
 
-async def test_keys_do_not_share(limiter: Any, key: str, tier: Any):
+async def test_clients_are_limited_separately(limiter: Any, key: str, tier: Any):
     slow = tier(per_minute=1, burst=1)
     assert (await limiter.acquire(key, slow, "a")).allowed
     assert not (await limiter.acquire(key, slow, "b")).allowed
     assert (await limiter.acquire(key + "other", slow, "a")).allowed
 
 
-async def test_time_brings_requests_back(limiter: Any, key: str, tier: Any):
+async def test_requests_are_allowed_again_after_time(limiter: Any, key: str, tier: Any):
     fast = tier(per_minute=6000, burst=2)
     assert [(await limiter.acquire(key, fast, str(number))).allowed for number in range(2)] == [True, True]
     while not (found := await limiter.acquire(key, fast, "again")).allowed:
@@ -63,7 +63,7 @@ async def test_time_brings_requests_back(limiter: Any, key: str, tier: Any):
         await asyncio.sleep(found.retry_after)
 
 
-async def test_so_many_at_a_time(limiter: Any, key: str, tier: Any):
+async def test_number_of_concurrent_requests_is_limited(limiter: Any, key: str, tier: Any):
     two = tier(burst=10, max_concurrent=2)
     for lease in ("a", "b"):
         assert (await limiter.acquire(key, two, lease)).allowed
@@ -79,20 +79,20 @@ async def test_so_many_at_a_time(limiter: Any, key: str, tier: Any):
     assert not (await limiter.acquire(key, two, "d")).allowed
 
 
-async def test_a_key_that_moves_up_need_not_wait_for_its_old_tier(limiter: Any, key: str, tier: Any):
+async def test_faster_tier_takes_effect_at_once(limiter: Any, key: str, tier: Any):
     slow = tier(per_minute=1, burst=1)
     assert (await limiter.acquire(key, slow, "a")).allowed
     fast = await limiter.acquire(key, tier(per_minute=6000, burst=3), "b")
     assert fast.retry_after <= 0.01
 
 
-async def test_many_at_once_get_the_burst_exactly(limiter: Any, key: str, tier: Any):
+async def test_concurrent_requests_get_exactly_the_burst(limiter: Any, key: str, tier: Any):
     seven = tier(per_minute=1, burst=7)
     found = await asyncio.gather(*(limiter.acquire(key, seven, str(number)) for number in range(40)))
     assert sum(item.allowed for item in found) == 7
 
 
-async def test_the_memory_of_keys_is_bounded(clock: Any, tier: Any):
+async def test_number_of_stored_clients_is_bounded(clock: Any, tier: Any):
     limiter = LocalRateLimiter(clock, max_clients=2)
     once = tier(per_minute=1, burst=1)
     for key in ("a", "b", "c"):

@@ -1,4 +1,4 @@
-"""Limits in Redis: over processes, through its death, and with nothing left behind."""
+"""Limits in Redis: shared by processes, through outages, and without leftovers."""
 
 import asyncio
 import importlib.util
@@ -18,9 +18,11 @@ from assay.serving.auth.settings import RateLimitSettings
 pytestmark = pytest.mark.anyio
 
 
-def _open(url: str, heard: Any, folder: Path, **settings: Any) -> AuthBackends:
+def _open(url: str, telemetry: Any, folder: Path, **settings: Any) -> AuthBackends:
     given = RateLimitSettings(redis=SecretStr(url), **{"redis_timeout": 1, "retry_interval": 0.05, **settings})
-    return open_backends(given, heard, folder=folder, nonce_seconds=601, monotonic=time.monotonic, wall_clock=time.time)
+    return open_backends(
+        given, telemetry, folder=folder, nonce_seconds=601, monotonic=time.monotonic, wall_clock=time.time
+    )
 
 
 async def _until(condition: Any) -> None:
@@ -31,11 +33,11 @@ async def _until(condition: Any) -> None:
     pytest.fail("it never came")
 
 
-async def test_killed_it_is_replaced_and_restarted_it_comes_back_by_itself(
-    redis_server: Any, heard: Any, tier: Any, tmp_path: Path
+async def test_killed_redis_is_replaced_locally_and_used_again_after_restart(
+    redis_server: Any, telemetry: Any, tier: Any, tmp_path: Path
 ):
     stores, slow, key = (
-        _open(redis_server.url, heard, tmp_path),
+        _open(redis_server.url, telemetry, tmp_path),
         tier(per_minute=1, burst=3),
         uuid.uuid4().hex,
     )
@@ -52,16 +54,16 @@ async def test_killed_it_is_replaced_and_restarted_it_comes_back_by_itself(
     assert not await stores.nonces.is_new(key, "nonce")
     for lease in "abc":
         await stores.limiter.release(key, lease)
-    assert heard.outages == [("limits", True)]
+    assert telemetry.outages == [("limits", True)]
     redis_server.start()
 
     async def back() -> bool:
         await stores.limiter.acquire(uuid.uuid4().hex, slow, "a")
-        return heard.outages[-1] == ("limits", False)
+        return telemetry.outages[-1] == ("limits", False)
 
     await _until(back)
-    assert heard.outages == [("limits", True), ("limits", False)]
-    other = _open(redis_server.url, heard, tmp_path)
+    assert telemetry.outages == [("limits", True), ("limits", False)]
+    other = _open(redis_server.url, telemetry, tmp_path)
     fresh = uuid.uuid4().hex
     found = [(await item.limiter.acquire(fresh, slow, "a")).remaining for item in (stores, other, stores, other)]
     assert found == [2, 1, 0, 0]
@@ -69,21 +71,23 @@ async def test_killed_it_is_replaced_and_restarted_it_comes_back_by_itself(
         await item.close()
 
 
-async def test_a_restart_between_two_requests_is_not_noticed(redis_server: Any, heard: Any, tier: Any, tmp_path: Path):
-    stores, key = _open(redis_server.url, heard, tmp_path), uuid.uuid4().hex
+async def test_restart_between_two_requests_is_transparent(
+    redis_server: Any, telemetry: Any, tier: Any, tmp_path: Path
+):
+    stores, key = _open(redis_server.url, telemetry, tmp_path), uuid.uuid4().hex
     await stores.limiter.acquire(key, tier(), "a")
     redis_server.kill()
     redis_server.start()
     for lease in "bcd":
         await stores.limiter.acquire(key, tier(), lease)
-    assert heard.outages == []
+    assert telemetry.outages == []
     await stores.close()
 
 
-async def test_one_that_never_answers_costs_a_bounded_wait_and_then_none(heard: Any, tier: Any, tmp_path: Path):
+async def test_hanging_redis_costs_a_bounded_wait_once(telemetry: Any, tier: Any, tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
-        stores = _open(url, heard, tmp_path, redis_timeout=0.04, retry_interval=0.01)
+        stores = _open(url, telemetry, tmp_path, redis_timeout=0.04, retry_interval=0.01)
         start, slowest = time.perf_counter(), 0.0
         for number in range(200):
             before = time.perf_counter()
@@ -92,14 +96,14 @@ async def test_one_that_never_answers_costs_a_bounded_wait_and_then_none(heard: 
         # Three waits of 40 ms, then none: generous for a busy machine, far from two hundred waits.
         assert time.perf_counter() - start < 4
         assert slowest >= 0.04
-        assert heard.outages == [("limits", True)]
+        assert telemetry.outages == [("limits", True)]
         await stores.close()
 
 
-async def test_the_places_of_a_dead_worker_come_back(redis_server: Any, heard: Any, tier: Any, tmp_path: Path):
+async def test_leases_of_a_dead_worker_expire(redis_server: Any, telemetry: Any, tier: Any, tmp_path: Path):
     two, key = tier(per_minute=6000, burst=100, max_concurrent=2), uuid.uuid4().hex
-    dead = _open(redis_server.url, heard, tmp_path, lease_timeout=1)
-    alive = _open(redis_server.url, heard, tmp_path, lease_timeout=1)
+    dead = _open(redis_server.url, telemetry, tmp_path, lease_timeout=1)
+    alive = _open(redis_server.url, telemetry, tmp_path, lease_timeout=1)
     for lease in "ab":
         assert (await dead.limiter.acquire(key, two, lease)).allowed
     await dead.close()
@@ -112,8 +116,8 @@ async def test_the_places_of_a_dead_worker_come_back(redis_server: Any, heard: A
     await alive.close()
 
 
-async def test_nothing_stays_in_redis(redis_server: Any, heard: Any, tier: Any, tmp_path: Path):
-    stores, key = _open(redis_server.url, heard, tmp_path, lease_timeout=1), uuid.uuid4().hex
+async def test_all_redis_keys_expire(redis_server: Any, telemetry: Any, tier: Any, tmp_path: Path):
+    stores, key = _open(redis_server.url, telemetry, tmp_path, lease_timeout=1), uuid.uuid4().hex
     await stores.limiter.acquire(key, tier(per_minute=6000), "a")
     assert stores.redis is not None
     redis = stores.redis.redis
@@ -126,13 +130,13 @@ async def test_nothing_stays_in_redis(redis_server: Any, heard: Any, tier: Any, 
     await stores.close()
 
 
-def test_an_address_that_is_none_is_said_without_its_password(heard: Any, tmp_path: Path):
+def test_invalid_address_raises_without_its_password(telemetry: Any, tmp_path: Path):
     with pytest.raises(UsageError, match="the URL of Redis is invalid") as error:
-        _open("http://:password@127.0.0.1", heard, tmp_path)
+        _open("http://:password@127.0.0.1", telemetry, tmp_path)
     assert "password" not in str(error.value)
 
 
-def test_four_processes_share_one_limit(redis_server: Any):
+def test_four_processes_share_a_limit(redis_server: Any):
     path = Path(__file__).parents[3] / "benchmarks" / "limits.py"
     spec = importlib.util.spec_from_file_location("limits", path)
     assert spec is not None

@@ -1,4 +1,4 @@
-"""A file is read again when it changed, seldom looked at, and survived when it breaks."""
+"""A file is reloaded after a change, checked at intervals, and its last valid content is kept when it breaks."""
 
 import logging
 import os
@@ -24,7 +24,7 @@ def load() -> Callable[[Path], int]:
     return read
 
 
-def test_a_change_is_seen_within_a_second_and_not_looked_for_more_often(tmp_path: Path, load: Any, clock: Any):
+def test_change_is_detected_within_a_second_without_extra_reads(tmp_path: Path, load: Any, clock: Any):
     path = tmp_path / "number"
     write_text(path, "1")
     looked = []
@@ -44,7 +44,7 @@ def test_a_change_is_seen_within_a_second_and_not_looked_for_more_often(tmp_path
     assert len(looked) == 2
 
 
-def test_a_file_of_the_same_size_and_time_is_told_by_its_inode(tmp_path: Path, load: Any, clock: Any):
+def test_replaced_file_of_same_size_and_time_is_detected_by_inode(tmp_path: Path, load: Any, clock: Any):
     path, other = tmp_path / "number", tmp_path / "other"
     write_text(path, "1")
     write_text(other, "2")
@@ -57,7 +57,7 @@ def test_a_file_of_the_same_size_and_time_is_told_by_its_inode(tmp_path: Path, l
 
 
 @pytest.mark.parametrize("broken", ["text", None], ids=["malformed", "gone"])
-def test_what_broke_is_said_once_and_its_last_good_contents_stay(
+def test_broken_file_is_logged_once_and_the_last_valid_content_kept(
     tmp_path: Path, load: Any, clock: Any, caplog: pytest.LogCaptureFixture, broken: str | None
 ):
     path = tmp_path / "number"
@@ -78,7 +78,7 @@ def test_what_broke_is_said_once_and_its_last_good_contents_stay(
     assert watched.value() == 3
 
 
-def test_the_first_time_it_must_be_right(tmp_path: Path, load: Any, clock: Any):
+def test_invalid_file_raises_on_first_load(tmp_path: Path, load: Any, clock: Any):
     write_text(tmp_path / "number", "text")
     with pytest.raises(AssayError, match="is no number"):
         ReloadingFile(tmp_path / "number", load, clock)

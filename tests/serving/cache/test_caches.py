@@ -1,4 +1,4 @@
-"""Every cache keeps the one promise."""
+"""Behaviour that all caches share."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,15 +18,15 @@ _PATIENT = 5.0  # seconds; a busy machine is no outage
 
 
 @pytest.fixture(params=["memory", "redis", "tiers", "made"])
-async def cache(request: pytest.FixtureRequest, heard: Any) -> AsyncIterator[Cache]:
+async def cache(request: pytest.FixtureRequest, telemetry: Any) -> AsyncIterator[Cache]:
     near = MemoryCache(entries=100, size=10**6, ttl=60)
     made: Cache = near
     if request.param != "memory":
         address = SecretStr(request.getfixturevalue("redis_server").url)
-        far = RedisCache(address, ttl=60, timeout=_PATIENT, telemetry=heard)
-        made = far if request.param == "redis" else TieredCache([near, far], heard)
+        far = RedisCache(address, ttl=60, timeout=_PATIENT, telemetry=telemetry)
+        made = far if request.param == "redis" else TieredCache([near, far], telemetry)
         if request.param == "made":
-            made = make_cache(CacheSettings(redis=address, timeout=1), heard)
+            made = make_cache(CacheSettings(redis=address, timeout=1), telemetry)
     yield made
     await made.close()
 
@@ -36,7 +36,7 @@ def key() -> str:
     return uuid4().hex
 
 
-async def test_what_was_put_is_found_and_nothing_else(cache: Cache, key: str):
+async def test_only_stored_keys_are_found(cache: Cache, key: str):
     assert await cache.get(key) is None
     await cache.put(key, b"answer")
     assert await cache.get(key) == b"answer"
@@ -50,12 +50,12 @@ async def test_a_second_put_replaces_the_first(cache: Cache, key: str):
 
 
 @pytest.mark.parametrize("value", [b"", bytes(range(256)), b"\r\n$-1\r\n", b"x" * 100_000], ids=len)
-async def test_any_bytes_come_back(cache: Cache, key: str, value: bytes):
+async def test_arbitrary_bytes_are_returned_unchanged(cache: Cache, key: str, value: bytes):
     await cache.put(key, value)
     assert await cache.get(key) == value
 
 
-async def test_many_at_a_time_each_get_their_own(cache: Cache, key: str):
+async def test_concurrent_reads_get_their_own_values(cache: Cache, key: str):
     async def put_and_get(number: int) -> bytes | None:
         await cache.put(f"{key}{number}", b"%d" % number)
         return await cache.get(f"{key}{number}")
@@ -63,7 +63,7 @@ async def test_many_at_a_time_each_get_their_own(cache: Cache, key: str):
     assert await asyncio.gather(*map(put_and_get, range(90))) == [b"%d" % number for number in range(90)]
 
 
-async def test_a_caller_who_leaves_does_not_shift_the_answers_of_others(cache: Cache, key: str):
+async def test_cancelled_read_does_not_mix_up_other_replies(cache: Cache, key: str):
     for number in range(20):
         await cache.put(f"{key}{number}", b"%d" % number)
     for number in range(20):
@@ -75,8 +75,8 @@ async def test_a_caller_who_leaves_does_not_shift_the_answers_of_others(cache: C
         assert await cache.get(f"{key}{19 - number}") == b"%d" % (19 - number)
 
 
-async def test_an_entry_ends(key: str, heard: Any, redis_server: Any):
-    far = RedisCache(SecretStr(redis_server.url), ttl=0.001, timeout=_PATIENT, telemetry=heard)
+async def test_entries_expire(key: str, telemetry: Any, redis_server: Any):
+    far = RedisCache(SecretStr(redis_server.url), ttl=0.001, timeout=_PATIENT, telemetry=telemetry)
     await far.put(key, b"answer")
     for _ in range(1000):
         if await far.get(key) is None:

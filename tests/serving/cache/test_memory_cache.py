@@ -1,4 +1,4 @@
-"""The cache in process keeps its bounds."""
+"""The in-memory cache and its limits."""
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ class Clock:
         return self.now
 
 
-async def test_the_least_recently_used_goes_first():
+async def test_least_recently_used_entry_is_evicted_first():
     cache = MemoryCache(entries=2, size=10**6, ttl=60)
     await cache.put("a", b"1")
     await cache.put("b", b"2")
@@ -25,7 +25,7 @@ async def test_the_least_recently_used_goes_first():
     assert [await cache.get(key) for key in "abc"] == [b"1", None, b"3"]
 
 
-async def test_an_entry_is_gone_when_its_time_is_over_and_not_before():
+async def test_entries_expire_after_their_ttl():
     clock = Clock()
     cache = MemoryCache(entries=2, size=10**6, ttl=60, clock=clock)
     await cache.put("a", b"1")
@@ -36,7 +36,7 @@ async def test_an_entry_is_gone_when_its_time_is_over_and_not_before():
     assert (len(cache), cache.used) == (0, 0)
 
 
-async def test_a_value_larger_than_the_cache_is_not_kept_and_drives_nothing_out():
+async def test_oversized_value_is_not_stored_and_evicts_nothing():
     cache = MemoryCache(entries=10, size=1000, ttl=60)
     await cache.put("a", b"1")
     await cache.put("b", bytes(1000))
@@ -47,7 +47,7 @@ async def test_a_value_larger_than_the_cache_is_not_kept_and_drives_nothing_out(
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 900)), max_size=60))
-async def test_bounds_hold_whatever_is_put(puts: list[tuple[int, int]]):
+async def test_limits_hold_for_any_sequence(puts: list[tuple[int, int]]):
     cache = MemoryCache(entries=4, size=2000, ttl=60)
     for key, length in puts:
         await cache.put(str(key), bytes(length))

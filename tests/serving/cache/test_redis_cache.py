@@ -1,4 +1,4 @@
-"""Redis that goes, is away, and comes back."""
+"""The Redis cache through outages and restarts."""
 
 import asyncio
 import socket
@@ -24,65 +24,65 @@ class Clock:
         return self.now
 
 
-async def test_killed_it_misses_and_restarted_it_comes_back_by_itself(redis_server: Any, heard: Any):
+async def test_killed_redis_misses_and_is_used_again_after_restart(redis_server: Any, telemetry: Any):
     clock = Clock()
     breaker = CircuitBreaker(failures=2, pause=1, clock=clock)
-    cache = RedisCache(SecretStr(redis_server.url), ttl=60, timeout=5, telemetry=heard, breaker=breaker)
+    cache = RedisCache(SecretStr(redis_server.url), ttl=60, timeout=5, telemetry=telemetry, breaker=breaker)
     await cache.put("photo", b"open")
     assert await cache.get("photo") == b"open"
     redis_server.kill()
     for _ in range(10):
         assert await cache.get("photo") is None
         await cache.put("photo", b"open")
-    assert heard.caches == ["unavailable"] * 20
-    assert heard.outages == [("cache", True)]
+    assert telemetry.caches == ["unavailable"] * 20
+    assert telemetry.outages == [("cache", True)]
     redis_server.start()
     assert await cache.get("photo") is None
     clock.now = 1
     await cache.put("photo", b"open")
     assert await cache.get("photo") == b"open"
-    assert heard.outages == [("cache", True), ("cache", False)]
+    assert telemetry.outages == [("cache", True), ("cache", False)]
     await cache.close()
 
 
-async def test_a_restart_between_two_calls_costs_nothing(redis_server: Any, heard: Any):
-    cache = RedisCache(SecretStr(redis_server.url), ttl=60, timeout=5, telemetry=heard)
+async def test_restart_between_two_calls_is_transparent(redis_server: Any, telemetry: Any):
+    cache = RedisCache(SecretStr(redis_server.url), ttl=60, timeout=5, telemetry=telemetry)
     await cache.put("photo", b"open")
     redis_server.kill()
     redis_server.start()
     await cache.put("photo", b"closed")
     assert await cache.get("photo") == b"closed"
-    assert heard.caches == []
+    assert telemetry.caches == []
     await cache.close()
 
 
-async def test_one_that_never_answers_costs_a_bounded_wait_and_then_none(heard: Any):
+async def test_hanging_redis_costs_a_bounded_wait_once(telemetry: Any):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = SecretStr(f"redis://127.0.0.1:{silent.getsockname()[1]}")
         clock = Clock()
         cache = RedisCache(
-            address, ttl=60, timeout=0.02, telemetry=heard, breaker=CircuitBreaker(failures=3, clock=clock)
+            address, ttl=60, timeout=0.02, telemetry=telemetry, breaker=CircuitBreaker(failures=3, clock=clock)
         )
         start = time.perf_counter()
         for _ in range(1000):
             assert await cache.get("photo") is None
         # Three waits of 20 ms, then none: generous for a busy machine, far from a thousand waits.
         assert time.perf_counter() - start < 5
-        assert heard.outages == [("cache", True)]
+        assert telemetry.outages == [("cache", True)]
         await cache.close()
 
 
-async def test_many_at_a_time_wait_no_longer_than_one(heard: Any):
+async def test_concurrent_calls_wait_no_longer_than_one(telemetry: Any):
     with socket.create_server(("127.0.0.1", 0), backlog=200) as silent:
         address = SecretStr(f"redis://127.0.0.1:{silent.getsockname()[1]}")
-        cache = RedisCache(address, ttl=60, timeout=0.02, telemetry=heard)
+        cache = RedisCache(address, ttl=60, timeout=0.02, telemetry=telemetry)
         async with asyncio.timeout(5):
             assert await asyncio.gather(*(cache.get("photo") for _ in range(200))) == [None] * 200
-        assert heard.outages == [("cache", True)]
+        assert telemetry.outages == [("cache", True)]
         await cache.close()
 
 
-def test_an_address_of_something_else_is_said_and_not_repeated(heard: Any):
+def test_invalid_address_raises_without_its_password(telemetry: Any):
     with pytest.raises(UsageError, match="redis://HOST:PORT") as raised:
-        make_cache(CacheSettings(redis=SecretStr("http://me:secret@host")), heard)
+        make_cache(CacheSettings(redis=SecretStr("http://me:secret@host")), telemetry)
     assert "secret" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""Equal questions at a time are worked out once."""
+"""Concurrent calls with the same key are computed once."""
 
 import asyncio
 
@@ -31,7 +31,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_many_askers_share_one_computation():
+async def test_concurrent_calls_share_one_computation():
     flights, work = SingleFlight[str](), Work()
     askers = [asyncio.create_task(flights.run("photo", work)) for _ in range(50)]
     await settle()
@@ -42,7 +42,7 @@ async def test_many_askers_share_one_computation():
     assert "photo" not in flights
 
 
-async def test_other_keys_and_later_questions_are_worked_out_anew():
+async def test_other_keys_and_later_calls_are_computed_again():
     flights, work = SingleFlight[str](), Work()
     work.answer.set_result("open")
     await asyncio.gather(flights.run("a", work), flights.run("b", work))
@@ -50,7 +50,7 @@ async def test_other_keys_and_later_questions_are_worked_out_anew():
     assert work.calls == 3
 
 
-async def test_an_error_goes_to_all_who_wait_and_to_nobody_later():
+async def test_error_reaches_all_waiting_callers_only():
     flights, work = SingleFlight[str](), Work()
     askers = [asyncio.create_task(flights.run("photo", work)) for _ in range(3)]
     await settle()
@@ -61,7 +61,7 @@ async def test_an_error_goes_to_all_who_wait_and_to_nobody_later():
     assert await flights.run("photo", good) == "open"
 
 
-async def test_one_who_leaves_does_not_stop_the_others_even_the_first():
+async def test_cancelled_caller_does_not_stop_others():
     flights, work = SingleFlight[str](), Work()
     first, second = (asyncio.create_task(flights.run("photo", work)) for _ in range(2))
     await settle()
@@ -73,7 +73,7 @@ async def test_one_who_leaves_does_not_stop_the_others_even_the_first():
     assert work.calls == 1
 
 
-async def test_when_the_last_has_left_the_work_is_cancelled_and_a_newcomer_starts_afresh():
+async def test_work_is_cancelled_with_the_last_caller_and_restarted_by_the_next():
     flights, work = SingleFlight[str](), Work()
     askers = [asyncio.create_task(flights.run("photo", work)) for _ in range(2)]
     await settle()
@@ -87,7 +87,7 @@ async def test_when_the_last_has_left_the_work_is_cancelled_and_a_newcomer_start
     assert "photo" not in flights
 
 
-async def test_a_deadline_of_one_is_not_the_deadline_of_another():
+async def test_each_caller_has_its_own_deadline():
     flights, work = SingleFlight[str](), Work()
     patient = asyncio.create_task(flights.run("photo", work))
     with pytest.raises(TimeoutError):

@@ -1,4 +1,4 @@
-"""Near and far caches as one."""
+"""A local and a shared cache combined."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ from assay.serving.settings import CacheSettings
 pytestmark = pytest.mark.anyio
 
 
-async def test_what_the_far_one_knows_is_brought_near(heard: Any):
+async def test_hits_in_the_shared_cache_are_stored_locally(telemetry: Any):
     near, far = (MemoryCache(entries=10, size=10**6, ttl=60) for _ in range(2))
-    tiers = TieredCache([near, far], heard)
+    tiers = TieredCache([near, far], telemetry)
     await far.put("photo", b"open")
     assert await tiers.get("photo") == b"open"
     assert await near.get("photo") == b"open"
     assert await tiers.get("other") is None
-    assert heard.caches == ["hit", "miss"]
+    assert telemetry.caches == ["hit", "miss"]
 
 
-async def test_without_entries_and_redis_nothing_is_kept(heard: Any):
-    cache = make_cache(CacheSettings(entries=0), heard)
+async def test_without_entries_and_redis_nothing_is_cached(telemetry: Any):
+    cache = make_cache(CacheSettings(entries=0), telemetry)
     await cache.put("photo", b"open")
     assert await cache.get("photo") is None
     await cache.close()
-    assert heard.caches == ["miss"]
+    assert telemetry.caches == ["miss"]

@@ -1,4 +1,4 @@
-"""Records, and databases to keep them in."""
+"""Request records, and stores for them."""
 
 import gc
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ _START = datetime(2026, 3, 1, 12, 0, 0, 123_000, tzinfo=UTC)
 
 @pytest.fixture
 def record() -> MakeRecord:
-    """Make the n-th record, a second after the one before; fields by name."""
+    """Make the n-th record, one second after the previous one; `changes` sets fields."""
 
     def make(number: int = 0, **changes: Any) -> RequestRecord:
         usual = RequestRecord(
@@ -43,7 +43,7 @@ def record() -> MakeRecord:
 
 @pytest.fixture(params=["sqlite", "mongo"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where an empty database is."""
+    """Address of an empty database."""
     if request.param == "sqlite":
         return str(tmp_path / "journal" / "requests.sqlite")
     return f"{request.getfixturevalue('mongo_server').url}/t{uuid4().hex}"
@@ -58,13 +58,13 @@ async def store(address: str) -> AsyncIterator[RecordStore]:
     await made.close()
 
 
-class Shaky:
-    """A store in memory that can be away, and that can fail after it has stored a part of a batch."""
+class FailingStore:
+    """A store in memory that can be unavailable, or fail after storing half of a batch."""
 
     def __init__(self) -> None:
         self.kept: dict[str, RequestRecord] = {}
-        self.away = False
-        self.torn = False
+        self.unavailable = False
+        self.fails_halfway = False
         self.calls = 0
 
     async def open(self) -> None:
@@ -72,9 +72,9 @@ class Shaky:
 
     async def write(self, records: Sequence[RequestRecord]) -> int:
         self.calls += 1
-        if self.torn:
+        if self.fails_halfway:
             self.kept.update({item.id: item for item in records[: len(records) // 2]})
-            raise StoreUnavailableError("it went in the middle")
+            raise StoreUnavailableError("it failed halfway")
         self._check()
         self.kept.update({item.id: item for item in records})
         return 0
@@ -84,22 +84,22 @@ class Shaky:
             yield item
 
     async def close(self) -> None:
-        """Nothing to let go of."""
+        """No-op."""
 
     def _check(self) -> None:
-        if self.away:
-            raise StoreUnavailableError("it is away")
+        if self.unavailable:
+            raise StoreUnavailableError("it is unavailable")
 
 
 @pytest.fixture
-def shaky() -> Shaky:
-    """A store that can be away."""
-    return Shaky()
+def failing_store() -> FailingStore:
+    """A store that can be unavailable."""
+    return FailingStore()
 
 
 @pytest.fixture
 def unclosed() -> Iterator[None]:
-    """Collect what pymongo leaves to the collector when it stops while it connects: a socket.
+    """Collect sockets that pymongo leaves open when it is closed while connecting.
 
     For tests marked `filterwarnings("ignore:unclosed <socket:ResourceWarning")`.
     """

@@ -1,4 +1,4 @@
-"""Records reach the database whatever happens to it, once each."""
+"""Every record is written exactly once, through outages of the database and the disk."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ from assay.serving.resilience import CircuitBreaker
 
 pytestmark = pytest.mark.anyio
 
-MakeJournal = Callable[..., RequestLogWriter]
+MakeWriter = Callable[..., RequestLogWriter]
 
 
 class Clock:
@@ -36,14 +36,14 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def journal(tmp_path: Path, heard: Any, clock: Clock) -> AsyncIterator[MakeJournal]:
+async def writer(tmp_path: Path, telemetry: Any, clock: Clock) -> AsyncIterator[MakeWriter]:
     """Make journals with a spool in `spool`; those that are not closed yet are closed in the end."""
     made = []
 
     def make(store: RecordStore, **changes: Any) -> RequestLogWriter:
         usual = RequestLogSettings(spool_dir=tmp_path / "spool", flush_interval=0)
         breaker = CircuitBreaker(failures=1, pause=1, clock=clock)
-        made.append(RequestLogWriter(store, usual.model_copy(update=changes), heard, breaker=breaker))
+        made.append(RequestLogWriter(store, usual.model_copy(update=changes), telemetry, breaker=breaker))
         return made[-1]
 
     yield make
@@ -61,31 +61,31 @@ def ids(records: Sequence[RequestRecord]) -> list[str]:
     return sorted(item.request_id for item in records)
 
 
-async def test_records_reach_the_database_behind_the_answers(journal: MakeJournal, shaky: Any, record: Any):
-    item = journal(shaky)
+async def test_records_are_written_in_the_background(writer: MakeWriter, failing_store: Any, record: Any):
+    item = writer(failing_store)
     await item.start()
     for number in range(1200):
         item.record(record(number))
-    await until(lambda: len(shaky.kept) == 1200)
-    assert shaky.calls <= 4
+    await until(lambda: len(failing_store.kept) == 1200)
+    assert failing_store.calls <= 4
     await until(lambda: item.backlog == 0)
 
 
-async def test_a_record_waits_no_longer_than_the_interval_for_others(journal: MakeJournal, shaky: Any, record: Any):
-    item = journal(shaky, flush_interval=0.01)
+async def test_record_waits_at_most_the_flush_interval(writer: MakeWriter, failing_store: Any, record: Any):
+    item = writer(failing_store, flush_interval=0.01)
     await item.start()
     for number in range(3):
         item.record(record(number))
-        await until(lambda: len(shaky.kept) == number + 1)  # noqa: B023 - it is awaited here
+        await until(lambda: len(failing_store.kept) == number + 1)  # noqa: B023 - it is awaited here
 
 
-async def test_recording_never_waits_for_a_database_that_hangs(journal: MakeJournal, shaky: Any, record: Any):
-    class Hanging(type(shaky)):  # type: ignore[misc]
+async def test_recording_does_not_wait_for_a_hanging_database(writer: MakeWriter, failing_store: Any, record: Any):
+    class Hanging(type(failing_store)):  # type: ignore[misc]
         async def write(self, records: Sequence[RequestRecord]) -> int:
             await asyncio.Event().wait()
             return len(records)
 
-    item = journal(Hanging(), write_timeout=0.01)
+    item = writer(Hanging(), write_timeout=0.01)
     await item.start()
     item.record(record())
     await until(lambda: item.backlog == 1)
@@ -93,11 +93,11 @@ async def test_recording_never_waits_for_a_database_that_hangs(journal: MakeJour
     assert (item.backlog, item.dropped) == (1, 0)
 
 
-async def test_while_the_database_is_away_records_wait_on_disk_and_go_in_when_it_is_back(
-    journal: MakeJournal, shaky: Any, record: Any, heard: Any, clock: Clock
+async def test_records_are_spooled_during_an_outage_and_written_afterwards(
+    writer: MakeWriter, failing_store: Any, record: Any, telemetry: Any, clock: Clock
 ):
-    item = journal(shaky)
-    shaky.away = True
+    item = writer(failing_store)
+    failing_store.unavailable = True
     await item.start()
     for number in range(10):
         item.record(record(number))
@@ -105,77 +105,73 @@ async def test_while_the_database_is_away_records_wait_on_disk_and_go_in_when_it
     assert item.backlog == 10
     assert item._spool is not None
     assert (len(item._spool), len(item._spool._waiting)) == (10, 1)
-    assert heard.outages == [("request_log", True)]
-    shaky.away = False
+    assert telemetry.outages == [("request_log", True)]
+    failing_store.unavailable = False
     await item.flush()
-    assert shaky.kept == {}
+    assert failing_store.kept == {}
     clock.now = 1
     await item.flush()
-    assert ids(list(shaky.kept.values())) == ids([record(number) for number in range(10)])
-    assert heard.outages == [("request_log", True), ("request_log", False)]
-    assert heard.request_logs[-1] == (0, 0)
+    assert ids(list(failing_store.kept.values())) == ids([record(number) for number in range(10)])
+    assert telemetry.outages == [("request_log", True), ("request_log", False)]
+    assert telemetry.request_logs[-1] == (0, 0)
 
 
-async def test_it_comes_back_by_itself_without_new_requests(
-    journal: MakeJournal, shaky: Any, record: Any, clock: Clock
-):
-    item = journal(shaky)
-    shaky.away = True
+async def test_writing_resumes_without_new_requests(writer: MakeWriter, failing_store: Any, record: Any, clock: Clock):
+    item = writer(failing_store)
+    failing_store.unavailable = True
     await item.start()
     item.record(record())
-    await until(lambda: shaky.calls == 0 and item._spooled == 1)
-    shaky.away = False
+    await until(lambda: failing_store.calls == 0 and item._spooled == 1)
+    failing_store.unavailable = False
     clock.now = 60
-    await until(lambda: len(shaky.kept) == 1)
+    await until(lambda: len(failing_store.kept) == 1)
 
 
-async def test_a_batch_that_was_stored_in_part_is_stored_once(
-    journal: MakeJournal, shaky: Any, record: Any, clock: Clock
-):
-    item = journal(shaky)
+async def test_partially_stored_batch_is_stored_once(writer: MakeWriter, failing_store: Any, record: Any, clock: Clock):
+    item = writer(failing_store)
     await item.start()
-    shaky.torn = True
+    failing_store.fails_halfway = True
     for number in range(10):
         item.record(record(number))
     await item.flush()
-    assert len(shaky.kept) == 5
-    shaky.torn = False
+    assert len(failing_store.kept) == 5
+    failing_store.fails_halfway = False
     clock.now = 1
     await item.flush()
-    assert len(shaky.kept) == 10
+    assert len(failing_store.kept) == 10
     assert item.dropped == 0
 
 
-async def test_what_waits_at_the_end_is_there_at_the_next_start(
-    journal: MakeJournal, shaky: Any, record: Any, tmp_path: Path, heard: Any
+async def test_spooled_records_are_written_after_a_restart(
+    writer: MakeWriter, failing_store: Any, record: Any, tmp_path: Path, telemetry: Any
 ):
-    shaky.away = True
-    first = RequestLogWriter(shaky, RequestLogSettings(spool_dir=tmp_path / "spool"), heard)
+    failing_store.unavailable = True
+    first = RequestLogWriter(failing_store, RequestLogSettings(spool_dir=tmp_path / "spool"), telemetry)
     await first.start()
     for number in range(10):
         first.record(record(number))
     await first.close()
-    assert heard.request_logs[-1] == (10, 0)
-    shaky.away = False
-    second = journal(shaky)
+    assert telemetry.request_logs[-1] == (10, 0)
+    failing_store.unavailable = False
+    second = writer(failing_store)
     await second.start()
-    await until(lambda: len(shaky.kept) == 10)
+    await until(lambda: len(failing_store.kept) == 10)
 
 
-async def test_closing_writes_what_was_recorded_just_before(shaky: Any, record: Any, heard: Any):
-    item = RequestLogWriter(shaky, RequestLogSettings(flush_interval=60), heard)
+async def test_close_writes_the_latest_records(failing_store: Any, record: Any, telemetry: Any):
+    item = RequestLogWriter(failing_store, RequestLogSettings(flush_interval=60), telemetry)
     await item.start()
     for number in range(700):
         item.record(record(number))
     await item.close()
-    assert len(shaky.kept) == 700
+    assert len(failing_store.kept) == 700
 
 
-async def test_what_fits_nowhere_is_counted_and_the_rest_kept(
-    journal: MakeJournal, shaky: Any, record: Any, clock: Clock
+async def test_dropped_records_are_counted_and_others_kept(
+    writer: MakeWriter, failing_store: Any, record: Any, clock: Clock
 ):
-    item = journal(shaky, spool_megabytes=0.01, queue_size=20)
-    shaky.away = True
+    item = writer(failing_store, spool_megabytes=0.01, queue_size=20)
+    failing_store.unavailable = True
     await item.start()
     for number in range(100):
         item.record(record(number))
@@ -184,47 +180,47 @@ async def test_what_fits_nowhere_is_counted_and_the_rest_kept(
     assert 10 < on_disk < 40
     assert item.backlog == on_disk + 20
     assert item.dropped == 100 - item.backlog
-    shaky.away = False
+    failing_store.unavailable = False
     clock.now = 1
     await item.flush()
-    assert len(shaky.kept) == 100 - item.dropped
+    assert len(failing_store.kept) == 100 - item.dropped
     assert item.backlog == 0
 
 
-async def test_without_a_spool_records_wait_in_memory(journal: MakeJournal, shaky: Any, record: Any, clock: Clock):
-    item = journal(shaky, spool_dir=None)
-    shaky.away = True
+async def test_without_a_spool_records_wait_in_memory(
+    writer: MakeWriter, failing_store: Any, record: Any, clock: Clock
+):
+    item = writer(failing_store, spool_dir=None)
+    failing_store.unavailable = True
     await item.start()
     item.record(record())
     await item.flush()
     assert (item.backlog, item.dropped) == (1, 0)
-    shaky.away = False
+    failing_store.unavailable = False
     clock.now = 1
     await item.flush()
-    assert len(shaky.kept) == 1
+    assert len(failing_store.kept) == 1
 
 
-async def test_what_nothing_takes_until_the_end_is_counted_and_said(
-    shaky: Any, record: Any, heard: Any, caplog: pytest.LogCaptureFixture
+async def test_records_lost_at_shutdown_are_counted_and_logged(
+    failing_store: Any, record: Any, telemetry: Any, caplog: pytest.LogCaptureFixture
 ):
-    shaky.away = True
-    item = RequestLogWriter(shaky, RequestLogSettings(), heard)
+    failing_store.unavailable = True
+    item = RequestLogWriter(failing_store, RequestLogSettings(), telemetry)
     await item.start()
     item.record(record())
     with caplog.at_level(logging.ERROR):
         await item.close()
-    assert heard.request_logs[-1] == (0, 1)
+    assert telemetry.request_logs[-1] == (0, 1)
     assert "1 records are lost" in caplog.text
 
 
-async def test_records_the_database_refuses_for_good_do_not_block_the_others(
-    journal: MakeJournal, shaky: Any, record: Any
-):
-    class Choosy(type(shaky)):  # type: ignore[misc]
+async def test_permanently_rejected_records_do_not_block_others(writer: MakeWriter, failing_store: Any, record: Any):
+    class Choosy(type(failing_store)):  # type: ignore[misc]
         async def write(self, records: Sequence[RequestRecord]) -> int:
             return sum(item.status == 500 for item in records)
 
-    item = journal(Choosy())
+    item = writer(Choosy())
     await item.start()
     for number in range(10):
         item.record(record(number, status=500 if number == 3 else 200))
@@ -232,9 +228,9 @@ async def test_records_the_database_refuses_for_good_do_not_block_the_others(
     assert (item.backlog, item.dropped) == (0, 1)
 
 
-async def test_an_address_that_cannot_be_right_ends_the_start(journal: MakeJournal, other_file: Path):
+async def test_invalid_address_raises_at_startup(writer: MakeWriter, other_file: Path):
     with pytest.raises(AssayError, match="is not an SQLite file"):
-        await journal(make_store(str(other_file))).start()
+        await writer(make_store(str(other_file))).start()
 
 
 @pytest.fixture
@@ -244,18 +240,18 @@ def other_file(tmp_path: Path) -> Path:
     return path
 
 
-async def test_a_spool_without_writing_is_no_obstacle(
-    journal: MakeJournal, shaky: Any, record: Any, other_file: Path, clock: Clock
+async def test_read_only_spool_folder_is_tolerated(
+    writer: MakeWriter, failing_store: Any, record: Any, other_file: Path, clock: Clock
 ):
-    item = journal(shaky, spool_dir=other_file)
-    shaky.away = True
+    item = writer(failing_store, spool_dir=other_file)
+    failing_store.unavailable = True
     await item.start()
     item.record(record())
     await item.flush()
-    shaky.away = False
+    failing_store.unavailable = False
     clock.now = 1
     await item.flush()
-    assert (len(shaky.kept), item.dropped) == (1, 0)
+    assert (len(failing_store.kept), item.dropped) == (1, 0)
 
 
 @pytest.fixture
@@ -270,11 +266,11 @@ def full_disk() -> Iterator[Callable[[int | None], None]]:
     fill(None)
 
 
-async def test_a_full_disk_under_the_spool_loses_nothing_that_memory_can_hold(
-    journal: MakeJournal, shaky: Any, record: Any, clock: Clock, full_disk: Callable[[int | None], None]
+async def test_full_spool_disk_loses_nothing_that_fits_in_memory(
+    writer: MakeWriter, failing_store: Any, record: Any, clock: Clock, full_disk: Callable[[int | None], None]
 ):
-    item = journal(shaky, queue_size=50)
-    shaky.away = True
+    item = writer(failing_store, queue_size=50)
+    failing_store.unavailable = True
     await item.start()
     full_disk(1000)
     for number in range(60):
@@ -284,10 +280,10 @@ async def test_a_full_disk_under_the_spool_loses_nothing_that_memory_can_hold(
     kept = item.backlog
     assert 50 <= kept < 60
     assert item.dropped == 60 - kept
-    shaky.away = False
+    failing_store.unavailable = False
     clock.now = 1
     await item.flush()
-    assert len(shaky.kept) == kept
+    assert len(failing_store.kept) == kept
 
 
 _STEPS = st.lists(st.sampled_from(["record", "flush", "away", "torn", "back", "restart", "later"]), max_size=40)
@@ -295,43 +291,43 @@ _STEPS = st.lists(st.sampled_from(["record", "flush", "away", "torn", "back", "r
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=_STEPS)
-async def test_nothing_is_lost_whatever_happens(
-    steps: list[str], shaky: Any, record: Any, heard: Any, tmp_path_factory: pytest.TempPathFactory
+async def test_no_record_is_lost_in_any_sequence_of_failures(
+    steps: list[str], failing_store: Any, record: Any, telemetry: Any, tmp_path_factory: pytest.TempPathFactory
 ):
     """Every sequence of outages and restarts ends with all records in the database."""
-    folder, store, clock, recorded = tmp_path_factory.mktemp("spool"), type(shaky)(), Clock(), 0
+    folder, store, clock, recorded = tmp_path_factory.mktemp("spool"), type(failing_store)(), Clock(), 0
 
     async def start() -> RequestLogWriter:
         breaker = CircuitBreaker(failures=1, pause=1, clock=clock)
         made = RequestLogWriter(
-            store, RequestLogSettings(spool_dir=folder, batch_size=3, flush_interval=0), heard, breaker=breaker
+            store, RequestLogSettings(spool_dir=folder, batch_size=3, flush_interval=0), telemetry, breaker=breaker
         )
         await made.start()
         return made
 
-    journal = await start()
+    writer = await start()
     for step in [*steps, "back", "restart"]:
         if step == "record":
             for _ in range(4):
-                journal.record(record(recorded))
+                writer.record(record(recorded))
                 recorded += 1
         elif step == "flush":
-            await journal.flush()
+            await writer.flush()
         elif step == "later":
             clock.now += 60
         elif step == "restart":
-            await journal.close()
-            journal = await start()
+            await writer.close()
+            writer = await start()
         else:
-            store.away, store.torn = step == "away", step == "torn"
+            store.unavailable, store.fails_halfway = step == "away", step == "torn"
     clock.now += 60
-    await journal.flush()
+    await writer.flush()
     assert ids(list(store.kept.values())) == ids([record(number) for number in range(recorded)])
-    assert (journal.backlog, journal.dropped) == (0, 0)
-    await journal.close()
+    assert (writer.backlog, writer.dropped) == (0, 0)
+    await writer.close()
 
 
-def test_each_database_has_a_spool_of_its_own_and_secrets_do_not_count(tmp_path: Path):
+def test_each_database_has_its_own_spool_regardless_of_secrets(tmp_path: Path):
     names = [
         spool_folder_name(url)
         for url in (

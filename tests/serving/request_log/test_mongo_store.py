@@ -1,4 +1,4 @@
-"""What only MongoDB does: indexes, ages, and questions in its own words."""
+"""The MongoDB store: documents, indexes, expiry and filters."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -14,7 +14,7 @@ from assay.serving.request_log.stores import RecordQuery
 pytestmark = pytest.mark.anyio
 
 
-async def test_documents_have_the_promised_shape_and_indexes(mongo_server: Any, record: Any):
+async def test_documents_have_the_documented_fields_and_indexes(mongo_server: Any, record: Any):
     url = f"{mongo_server.url}/t{uuid4().hex}"
     store = MongoStore(SecretStr(url), keep_days=20_000)
     await store.open()
@@ -44,7 +44,7 @@ async def test_documents_have_the_promised_shape_and_indexes(mongo_server: Any, 
     await store.close()
 
 
-def test_questions_in_mongos_words():
+def test_queries_become_mongodb_filters():
     noon = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=1)))
     later = noon + timedelta(hours=1, microseconds=1999)
     assert to_filter(RecordQuery()) == {}
@@ -62,7 +62,7 @@ def test_questions_in_mongos_words():
     }
 
 
-async def test_the_address_goes_before_the_defaults():
+async def test_address_overrides_the_defaults():
     store = MongoStore(SecretStr("mongodb://127.0.0.1:1/mine?w=1&serverSelectionTimeoutMS=7"))
     plain = MongoStore(SecretStr("mongodb://127.0.0.1:1"))
     assert store._collection.database.name == "mine"

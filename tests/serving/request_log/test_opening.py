@@ -1,4 +1,4 @@
-"""Workers that start together make one new file together."""
+"""Workers that start together create one database file."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ for path in sys.argv[1:]:
 """
 
 
-def test_workers_make_a_new_file_together(tmp_path: Path):
+def test_workers_create_a_new_file_concurrently(tmp_path: Path):
     paths = [str(tmp_path / f"{number}.sqlite") for number in range(150)]
     command = [sys.executable, "-c", _OPEN_ALL, *paths]
     workers = [

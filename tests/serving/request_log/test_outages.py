@@ -1,4 +1,4 @@
-"""Real databases and a real disk that go and come back under load: the journal is complete afterwards."""
+"""Real databases and a real disk fail and recover under load; the request log is complete afterwards."""
 
 import asyncio
 import sqlite3
@@ -26,9 +26,9 @@ pytestmark = [
 class Load:
     """Requests that are recorded one after the other while something happens."""
 
-    def __init__(self, journal: RequestLogWriter, record: Any) -> None:
+    def __init__(self, writer: RequestLogWriter, record: Any) -> None:
         self.sent = 0
-        self._journal, self._record = journal, record
+        self._journal, self._record = writer, record
         self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
@@ -56,9 +56,9 @@ async def stored(address: str) -> list[str]:
     return sorted(found)
 
 
-async def settled(journal: RequestLogWriter) -> None:
+async def settled(writer: RequestLogWriter) -> None:
     async with asyncio.timeout(60):
-        while journal.backlog:  # noqa: ASYNC110 - an outcome tells nobody
+        while writer.backlog:  # noqa: ASYNC110 - an outcome tells nobody
             await asyncio.sleep(0.02)
 
 
@@ -66,13 +66,13 @@ def expected(count: int) -> list[str]:
     return sorted(f"request-{number}" for number in range(count))
 
 
-async def test_mongo_killed_and_restarted_under_load(mongo_server: Any, tmp_path: Path, record: Any, heard: Any):
+async def test_mongodb_killed_and_restarted_under_load(mongo_server: Any, tmp_path: Path, record: Any, telemetry: Any):
     address = f"{mongo_server.url}/t{uuid4().hex}?serverSelectionTimeoutMS=200"
     settings = RequestLogSettings(spool_dir=tmp_path / "spool", flush_interval=0.01)
     breaker = CircuitBreaker(failures=1, pause=0.1, max_pause=0.2)
-    journal = RequestLogWriter(make_store(address), settings, heard, breaker=breaker)
-    await journal.start()
-    load = Load(journal, record)
+    writer = RequestLogWriter(make_store(address), settings, telemetry, breaker=breaker)
+    await writer.start()
+    load = Load(writer, record)
     for _ in range(2):
         await load.more(300)
         await asyncio.to_thread(mongo_server.kill)
@@ -80,22 +80,22 @@ async def test_mongo_killed_and_restarted_under_load(mongo_server: Any, tmp_path
         await asyncio.to_thread(mongo_server.start)
     await load.more(300)
     await load.stop()
-    await settled(journal)
-    await journal.close()
-    assert journal.dropped == 0
+    await settled(writer)
+    await writer.close()
+    assert writer.dropped == 0
     assert await stored(address) == expected(load.sent)
-    assert heard.outages[:2] == [("request_log", True), ("request_log", False)]
-    assert heard.outages[-1] == ("request_log", False)
+    assert telemetry.outages[:2] == [("request_log", True), ("request_log", False)]
+    assert telemetry.outages[-1] == ("request_log", False)
 
 
-async def test_sqlite_locked_by_another_program_under_load(tmp_path: Path, record: Any, heard: Any):
+async def test_sqlite_locked_by_another_program_under_load(tmp_path: Path, record: Any, telemetry: Any):
     path = tmp_path / "requests.sqlite"
     settings = RequestLogSettings(spool_dir=tmp_path / "spool", flush_interval=0.01, write_timeout=0.05)
-    journal = RequestLogWriter(
-        make_store(str(path)), settings, heard, breaker=CircuitBreaker(failures=1, pause=0.1, max_pause=0.2)
+    writer = RequestLogWriter(
+        make_store(str(path)), settings, telemetry, breaker=CircuitBreaker(failures=1, pause=0.1, max_pause=0.2)
     )
-    await journal.start()
-    load = Load(journal, record)
+    await writer.start()
+    load = Load(writer, record)
     await load.more(100)
     with closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -103,11 +103,11 @@ async def test_sqlite_locked_by_another_program_under_load(tmp_path: Path, recor
         other.execute("ROLLBACK")
     await load.more(100)
     await load.stop()
-    await settled(journal)
-    await journal.close()
-    assert journal.dropped == 0
+    await settled(writer)
+    await writer.close()
+    assert writer.dropped == 0
     assert await stored(str(path)) == expected(load.sent)
-    assert ("request_log", True) in heard.outages
+    assert ("request_log", True) in telemetry.outages
 
 
 @pytest.fixture
@@ -125,27 +125,31 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-async def full(tiny_disk: Path, shaky: Any, record: Any, heard: Any) -> AsyncIterator[tuple[RequestLogWriter, int]]:
+async def full(
+    tiny_disk: Path, failing_store: Any, record: Any, telemetry: Any
+) -> AsyncIterator[tuple[RequestLogWriter, int]]:
     """A journal whose database is away and whose disk and memory are full, and how many it was given."""
-    shaky.away = True
+    failing_store.unavailable = True
     settings = RequestLogSettings(spool_dir=tiny_disk, flush_interval=0, queue_size=100)
-    journal = RequestLogWriter(shaky, settings, heard, breaker=CircuitBreaker(failures=1, pause=0.01, max_pause=0.01))
-    await journal.start()
+    writer = RequestLogWriter(
+        failing_store, settings, telemetry, breaker=CircuitBreaker(failures=1, pause=0.01, max_pause=0.01)
+    )
+    await writer.start()
     for number in range(500):
-        journal.record(record(number))
-        await journal.flush()
-    yield journal, 500
-    await journal.close()
+        writer.record(record(number))
+        await writer.flush()
+    yield writer, 500
+    await writer.close()
 
 
-async def test_a_full_disk_while_the_database_is_away(full: tuple[RequestLogWriter, int], shaky: Any, record: Any):
-    journal, given = full
-    assert 0 < journal.dropped < given - 100
-    kept = journal.backlog
-    assert kept == given - journal.dropped
-    shaky.away = False
-    await settled(journal)
-    assert len(shaky.kept) == kept
-    journal.record(record(given))
-    await settled(journal)
-    assert len(shaky.kept) == kept + 1
+async def test_full_disk_during_a_database_outage(full: tuple[RequestLogWriter, int], failing_store: Any, record: Any):
+    writer, given = full
+    assert 0 < writer.dropped < given - 100
+    kept = writer.backlog
+    assert kept == given - writer.dropped
+    failing_store.unavailable = False
+    await settled(writer)
+    assert len(failing_store.kept) == kept
+    writer.record(record(given))
+    await settled(writer)
+    assert len(failing_store.kept) == kept + 1

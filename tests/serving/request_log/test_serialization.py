@@ -1,4 +1,4 @@
-"""A record survives every form it is kept in."""
+"""A record survives a round trip through every serialization."""
 
 from datetime import UTC
 from typing import Any
@@ -45,21 +45,21 @@ _RECORDS = st.builds(
 
 
 @given(_RECORDS)
-def test_documents_lines_and_rows_hold_the_whole_record(record: RequestRecord):
+def test_documents_lines_and_rows_contain_all_fields(record: RequestRecord):
     assert from_document(to_document(record)) == record
     assert from_json_line(to_json_line(record)) == record
     assert from_row(to_row(record)) == record
     assert "\n" not in to_json_line(record)
 
 
-def test_a_torn_line_is_no_record(record: Any):
+def test_truncated_line_is_not_a_record(record: Any):
     line = to_json_line(record())
     for end in range(len(line)):
         with pytest.raises((KeyError, TypeError, ValueError)):
             from_json_line(line[:end])
 
 
-def test_ids_differ_and_grow_with_time():
+def test_ids_are_unique_and_ordered_by_time():
     ids = [new_id() for _ in range(1000)]
     assert len(set(ids)) == 1000
     assert [item[:12] for item in ids] == sorted(item[:12] for item in ids)

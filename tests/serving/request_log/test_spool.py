@@ -1,4 +1,4 @@
-"""Records on disk: bounded, whole after a kill, taken over when a worker has died."""
+"""Records on disk: bounded, consistent after a kill, and taken over from dead workers."""
 
 import os
 import resource
@@ -43,7 +43,7 @@ def make(tmp_path: Path) -> Iterator[MakeSpool]:
         spool.close()
 
 
-def test_what_was_put_comes_out_oldest_first(make: MakeSpool, record: Any):
+def test_records_are_read_oldest_first(make: MakeSpool, record: Any):
     spool = make()
     records = [record(number) for number in range(7)]
     assert spool.put(records[:3]) == 3
@@ -63,7 +63,7 @@ def test_records_put_while_the_oldest_file_is_being_stored_are_kept(make: MakeSp
     assert [item.request_id for item in drain(spool)] == ["request-1"]
 
 
-def test_many_files_keep_the_order(make: MakeSpool, tmp_path: Path, record: Any):
+def test_order_is_kept_across_files(make: MakeSpool, tmp_path: Path, record: Any):
     spool = make(limit=10 * MIB)
     records = [record(number) for number in range(6000)]
     for start in range(0, 6000, 500):
@@ -73,7 +73,7 @@ def test_many_files_keep_the_order(make: MakeSpool, tmp_path: Path, record: Any)
     assert list(tmp_path.rglob("*.jsonl")) == []
 
 
-def test_it_takes_what_fits_and_no_more(make: MakeSpool, tmp_path: Path, record: Any):
+def test_size_is_limited(make: MakeSpool, tmp_path: Path, record: Any):
     size = len(to_json_line(record(0))) + 1
     spool = make(limit=3 * size + 5)
     assert spool.put([record(number) for number in range(5)]) == 3
@@ -83,7 +83,7 @@ def test_it_takes_what_fits_and_no_more(make: MakeSpool, tmp_path: Path, record:
     assert spool.put([record(9)]) == 1
 
 
-def test_the_next_one_to_start_takes_over(make: MakeSpool, record: Any):
+def test_next_process_takes_over_the_records(make: MakeSpool, record: Any):
     first = make()
     first.put([record(0)])
     first.close()
@@ -91,7 +91,7 @@ def test_the_next_one_to_start_takes_over(make: MakeSpool, record: Any):
     assert [item.request_id for item in drain(again)] == ["request-0"]
 
 
-def test_living_workers_keep_apart_and_dead_ones_are_taken_over(make: MakeSpool, record: Any):
+def test_records_of_dead_workers_only_are_taken_over(make: MakeSpool, record: Any):
     item, two, three = (make() for _ in range(3))
     for number, spool in enumerate((item, two, three)):
         spool.put([record(number)])
@@ -104,7 +104,7 @@ def test_living_workers_keep_apart_and_dead_ones_are_taken_over(make: MakeSpool,
 
 
 @pytest.mark.parametrize("cut", [1, 20, -1], ids=str)
-def test_a_torn_last_line_costs_that_line_alone(make: MakeSpool, tmp_path: Path, record: Any, cut: int):
+def test_truncated_last_line_loses_only_that_line(make: MakeSpool, tmp_path: Path, record: Any, cut: int):
     spool = make()
     spool.put([record(number) for number in range(3)])
     spool.close()
@@ -117,7 +117,7 @@ def test_a_torn_last_line_costs_that_line_alone(make: MakeSpool, tmp_path: Path,
     assert len(drain(again)) == 1
 
 
-def test_a_file_that_somebody_removed_is_no_obstacle(make: MakeSpool, tmp_path: Path, record: Any):
+def test_deleted_file_is_tolerated(make: MakeSpool, tmp_path: Path, record: Any):
     spool = make()
     spool.put([record(0)])
     (path,) = tmp_path.rglob("*.jsonl")
@@ -126,7 +126,7 @@ def test_a_file_that_somebody_removed_is_no_obstacle(make: MakeSpool, tmp_path: 
     assert spool.put([record(1)]) == 1
 
 
-def test_a_place_without_writing_takes_nothing(tmp_path: Path, record: Any):
+def test_read_only_folder_accepts_nothing(tmp_path: Path, record: Any):
     (tmp_path / "file").write_text("no folder")
     spool = Spool(tmp_path / "file", limit=MIB)
     with pytest.raises(OSError, match=r"File exists|Not a directory"):
@@ -144,9 +144,7 @@ def largest_file() -> Iterator[Callable[[int], None]]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_write_that_fails_in_the_middle_leaves_whole_lines(
-    make: MakeSpool, record: Any, largest_file: Callable[[int], None]
-):
+def test_failed_write_leaves_complete_lines(make: MakeSpool, record: Any, largest_file: Callable[[int], None]):
     spool = make()
     spool.put([record(0)])
     largest_file(len(to_json_line(record(0))) + 100)
@@ -170,22 +168,22 @@ for number in range(10**6):
 """
 
 
-def test_a_worker_killed_outright_has_kept_all_it_said(make: MakeSpool, tmp_path: Path):
+def test_killed_worker_has_kept_all_confirmed_records(make: MakeSpool, tmp_path: Path):
     worker = subprocess.Popen([sys.executable, "-c", _WORKER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert worker.stdout is not None
-    said = [worker.stdout.readline() for _ in range(200)]
+    message = [worker.stdout.readline() for _ in range(200)]
     worker.kill()
-    said += worker.stdout.readlines()
+    message += worker.stdout.readlines()
     worker.wait()
     worker.stdout.close()
     kept = [int(item.request_id) for item in drain(make())]
-    whole = [int(line) for line in said if line.endswith("\n")]
+    whole = [int(line) for line in message if line.endswith("\n")]
     assert kept[: len(whole)] == whole
     assert len(kept) <= len(whole) + 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="locks are POSIX's")
-def test_the_lock_is_not_inherited_by_programs_that_are_started(make: MakeSpool, record: Any):
+def test_lock_is_not_inherited_by_child_processes(make: MakeSpool, record: Any):
     spool = make()
     spool.put([record(0)])
     with subprocess.Popen(["sleep", "60"]) as program:

@@ -1,4 +1,4 @@
-"""What only SQLite does: a file that may be wrong, locked or old."""
+"""The SQLite store: invalid, locked and old files."""
 
 import sqlite3
 from contextlib import closing
@@ -26,7 +26,7 @@ async def times(store: SqliteStore, **wanted: Any) -> list[datetime]:
     return [item.timestamp async for item in store.read(RecordQuery(**wanted))]
 
 
-async def test_the_file_uses_write_ahead_logging(path: Path):
+async def test_file_uses_write_ahead_logging(path: Path):
     store = SqliteStore(path)
     await store.open()
     with closing(sqlite3.connect(path)) as db:
@@ -37,7 +37,7 @@ async def test_the_file_uses_write_ahead_logging(path: Path):
 @pytest.mark.parametrize(
     ("since", "until", "numbers"), [(2, None, [4, 3, 2]), (None, 2, [1, 0]), (1, 3, [2, 1]), (9, None, [])]
 )
-async def test_spans_begin_with_since_and_end_before_until(
+async def test_since_is_inclusive_and_until_exclusive(
     path: Path, record: Any, since: int | None, until: int | None, numbers: list[int]
 ):
     store = SqliteStore(path)
@@ -67,7 +67,7 @@ async def test_queries_by_client_and_request_use_an_index(path: Path, column: st
     await store.close()
 
 
-async def test_old_records_are_forgotten_and_young_ones_kept(path: Path, record: Any):
+async def test_old_records_are_deleted_and_recent_ones_kept(path: Path, record: Any):
     class Clock:
         now = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -93,7 +93,7 @@ def other_file(tmp_path: Path) -> Path:
     return path
 
 
-async def test_a_file_that_is_something_else_is_left_alone(other_file: Path):
+async def test_other_file_is_not_overwritten(other_file: Path):
     store = SqliteStore(other_file)
     with pytest.raises(AssayError, match="is not an SQLite file") as raised:
         await store.open()
@@ -103,14 +103,14 @@ async def test_a_file_that_is_something_else_is_left_alone(other_file: Path):
         assert stream.read() == NO_DATABASE
 
 
-async def test_a_folder_that_cannot_be_made_is_said(other_file: Path):
+async def test_folder_that_cannot_be_created_raises(other_file: Path):
     store = SqliteStore(other_file / "folder" / "requests.sqlite")
     with pytest.raises(AssayError, match="cannot be created"):
         await store.open()
     await store.close()
 
 
-async def test_a_locked_file_is_away_for_now_and_a_batch_is_whole_or_not_there(path: Path, record: Any):
+async def test_locked_file_is_unavailable_and_batches_are_atomic(path: Path, record: Any):
     store = SqliteStore(path, patience=0.01)
     await store.open()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:

@@ -1,4 +1,4 @@
-"""Every database keeps the one promise."""
+"""Behaviour that all record stores share."""
 
 import asyncio
 import random
@@ -19,7 +19,7 @@ async def read(store: RecordStore, **wanted: Any) -> list[RequestRecord]:
     return [item async for item in store.read(RecordQuery(**wanted))]
 
 
-async def test_a_record_comes_back_as_it_was(store: RecordStore, record: Any):
+async def test_record_survives_a_round_trip(store: RecordStore, record: Any):
     full = record(1, unknown=True, cache_hit=True)
     bare = record(0, image=None, result=None, confidence=None, unknown=None, status=400, client_id="anonymous")
     assert await store.write([full, bare]) == 0
@@ -40,7 +40,7 @@ async def test_times_are_utc_in_whole_milliseconds(store: RecordStore, record: A
     assert kept.timestamp.utcoffset() == timedelta(0)
 
 
-async def test_any_text_is_kept(store: RecordStore, record: Any):
+async def test_arbitrary_text_is_stored(store: RecordStore, record: Any):
     strange = record(request_id="'; DROP TABLE requests; --\n\x00é漢", client_id="$where", result="a.b\U0001f600")
     await store.write([strange, record(1, request_id="lone \ud800")])
     kept = await read(store)
@@ -48,7 +48,7 @@ async def test_any_text_is_kept(store: RecordStore, record: Any):
     assert kept[0].request_id == "lone ?"
 
 
-async def test_what_is_written_twice_is_stored_once(store: RecordStore, record: Any):
+async def test_record_written_twice_is_stored_once(store: RecordStore, record: Any):
     records = [record(number) for number in range(10)]
     await store.write(records[:6])
     assert await store.write(records[3:]) == 0
@@ -56,13 +56,13 @@ async def test_what_is_written_twice_is_stored_once(store: RecordStore, record: 
     assert await read(store) == records[::-1]
 
 
-async def test_a_request_id_may_come_twice(store: RecordStore, record: Any):
+async def test_request_ids_may_repeat(store: RecordStore, record: Any):
     same = [record(0), record(0)]
     await store.write(same)
     assert {item.id for item in await read(store)} == {item.id for item in same}
 
 
-async def test_opening_again_keeps_what_is_there(address: str, store: RecordStore, record: Any):
+async def test_reopening_keeps_records(address: str, store: RecordStore, record: Any):
     await store.write([record()])
     await store.open()
     another = make_store(address, keep_days=10_000)
@@ -86,7 +86,7 @@ async def test_opening_again_keeps_what_is_there(address: str, store: RecordStor
     ],
     ids=str,
 )
-async def test_queries_find_what_they_name(store: RecordStore, record: Any, wanted: dict[str, Any], numbers: list[int]):
+async def test_queries_select_by_field(store: RecordStore, record: Any, wanted: dict[str, Any], numbers: list[int]):
     records = [
         record(0),
         record(1, result="closed"),
@@ -97,7 +97,7 @@ async def test_queries_find_what_they_name(store: RecordStore, record: Any, want
     assert await read(store, **wanted) == [records[number] for number in numbers]
 
 
-async def test_many_writers_lose_nothing(address: str, record: Any):
+async def test_concurrent_writers_lose_nothing(address: str, record: Any):
     """Workers share one database."""
 
     async def work(worker: int) -> None:
@@ -114,7 +114,7 @@ async def test_many_writers_lose_nothing(address: str, record: Any):
     await store.close()
 
 
-async def test_more_records_than_one_page_are_read(store: RecordStore, record: Any):
+async def test_records_of_several_pages_are_read(store: RecordStore, record: Any):
     records = [record(number) for number in range(2500)]
     await store.write(records)
     assert await read(store) == records[::-1]
@@ -122,7 +122,7 @@ async def test_more_records_than_one_page_are_read(store: RecordStore, record: A
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 @pytest.mark.usefixtures("unclosed")
-async def test_a_server_that_is_away_is_said_without_its_secrets(record: Any):
+async def test_unavailable_server_raises_without_secrets(record: Any):
     store = make_store("mongodb://me:secret@127.0.0.1:1/x?serverSelectionTimeoutMS=10&authSource=admin")
     for work in (store.open(), store.write([record()]), read(store)):
         with pytest.raises(StoreUnavailableError, match=r"MongoDB at 127\.0\.0\.1 cannot be used now") as raised:
@@ -131,7 +131,7 @@ async def test_a_server_that_is_away_is_said_without_its_secrets(record: Any):
     await store.close()
 
 
-def test_an_address_of_nothing_is_refused(tmp_path: Path):
+def test_invalid_address_is_rejected(tmp_path: Path):
     with pytest.raises(AssayError, match="give mongodb://HOST:PORT/DATABASE"):
         make_store("mongodb://host:port:secret")
     with pytest.raises(AssayError, match="does not exist"):

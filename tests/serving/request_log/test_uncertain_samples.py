@@ -1,4 +1,4 @@
-"""The least confident photos are kept, within bounds, ready to be labelled."""
+"""The least confident photos are stored within limits, ready to be labelled."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ def jpegs(folder: Path) -> set[str]:
     return {path.name for path in folder.glob("*.jpg")}
 
 
-async def test_uncertain_photos_are_kept_whole_with_what_was_said(tmp_path: Path, record: Any):
+async def test_uncertain_photos_are_stored_with_their_predictions(tmp_path: Path, record: Any):
     photos = UncertainSampleStore(tmp_path / "kept", UncertainSampleSettings())
     assert photos.offer(photo(1), record(1, confidence=0.6))
     assert photos.offer(photo(2), record(2, confidence=0.99, unknown=True))
@@ -37,7 +37,7 @@ async def test_uncertain_photos_are_kept_whole_with_what_was_said(tmp_path: Path
     assert first.timestamp == "2026-03-01T12:00:01.123+00:00"
 
 
-async def test_training_reads_the_manifest(tmp_path: Path, record: Any):
+async def test_manifest_can_be_used_for_training(tmp_path: Path, record: Any):
     photos = UncertainSampleStore(tmp_path, UncertainSampleSettings())
     photos.offer(photo(1), record(1, confidence=0.6))
     await photos.close()
@@ -46,7 +46,9 @@ async def test_training_reads_the_manifest(tmp_path: Path, record: Any):
 
 
 @pytest.mark.parametrize("bound", [{"max_photos": 3}, {"max_megabytes": 350 / 2**20}], ids=["number", "bytes"])
-async def test_beyond_the_bounds_the_most_confident_go(tmp_path: Path, record: Any, bound: dict[str, float]):
+async def test_most_confident_photos_are_removed_beyond_the_limits(
+    tmp_path: Path, record: Any, bound: dict[str, float]
+):
     photos = UncertainSampleStore(tmp_path, UncertainSampleSettings(**bound))  # type: ignore[arg-type]
     for number, confidence in enumerate((0.5, 0.8, 0.3, 0.7, 0.4, 0.6)):
         photos.offer(photo(number), record(number, confidence=confidence))
@@ -55,7 +57,7 @@ async def test_beyond_the_bounds_the_most_confident_go(tmp_path: Path, record: A
     assert len(jpegs(tmp_path)) == 3
 
 
-async def test_the_same_photo_is_kept_once(tmp_path: Path, record: Any):
+async def test_same_photo_is_stored_once(tmp_path: Path, record: Any):
     photos = UncertainSampleStore(tmp_path, UncertainSampleSettings())
     for number in range(3):
         photos.offer(photo(1), record(number, confidence=0.5))
@@ -63,7 +65,7 @@ async def test_the_same_photo_is_kept_once(tmp_path: Path, record: Any):
     assert len(read_uncertain_samples(tmp_path)) == 1
 
 
-async def test_workers_share_the_folder(tmp_path: Path, record: Any):
+async def test_workers_share_a_folder(tmp_path: Path, record: Any):
     workers = [UncertainSampleStore(tmp_path, UncertainSampleSettings(max_photos=30)) for _ in range(4)]
     for number in range(40):
         workers[number % 4].offer(photo(number), record(number, confidence=number / 100))
@@ -72,7 +74,7 @@ async def test_workers_share_the_folder(tmp_path: Path, record: Any):
     assert len(jpegs(tmp_path)) == 30
 
 
-async def test_labels_that_somebody_corrected_stay_and_photos_removed_are_forgotten(tmp_path: Path, record: Any):
+async def test_corrected_labels_are_kept_and_deleted_photos_dropped(tmp_path: Path, record: Any):
     photos = UncertainSampleStore(tmp_path, UncertainSampleSettings())
     for number in range(3):
         photos.offer(photo(number), record(number, confidence=number / 10))
@@ -91,7 +93,7 @@ async def test_labels_that_somebody_corrected_stay_and_photos_removed_are_forgot
     ]
 
 
-async def test_what_a_kill_left_behind_is_cleared_and_other_files_are_not_touched(tmp_path: Path, record: Any):
+async def test_leftovers_of_a_kill_are_removed_and_other_files_kept(tmp_path: Path, record: Any):
     (tmp_path / f"{'ab' * 16}.jpg").write_bytes(b"written, but not in the manifest")
     (tmp_path / "mine.jpg").write_bytes(b"somebody's own")
     photos = UncertainSampleStore(tmp_path, UncertainSampleSettings())
@@ -101,7 +103,7 @@ async def test_what_a_kill_left_behind_is_cleared_and_other_files_are_not_touche
 
 
 @pytest.mark.parametrize("trouble", ["no folder", "spoilt manifest"])
-async def test_what_cannot_be_written_is_said_and_nothing_fails(
+async def test_write_errors_are_logged_only(
     tmp_path: Path, record: Any, caplog: pytest.LogCaptureFixture, trouble: str
 ):
     folder = tmp_path / "kept"
@@ -117,7 +119,7 @@ async def test_what_cannot_be_written_is_said_and_nothing_fails(
     assert "cannot be kept" in caplog.text
 
 
-async def test_more_than_can_wait_are_passed_over(tmp_path: Path, record: Any):
+async def test_photos_beyond_the_queue_are_skipped(tmp_path: Path, record: Any):
     photos = UncertainSampleStore(tmp_path, UncertainSampleSettings())
     large = bytes(16 * 2**20)
     offered = [photos.offer(large, record(number, confidence=0.5)) for number in range(6)]

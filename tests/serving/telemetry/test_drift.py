@@ -1,4 +1,4 @@
-"""Drift: what chance explains is none, and what it does not is found."""
+"""Drift detection: random variation is not reported, real drift is."""
 
 import math
 
@@ -21,19 +21,19 @@ from assay.serving.telemetry.drift import (
 counts = st.lists(st.integers(0, 1000), min_size=2, max_size=8)
 
 
-def test_the_index_of_a_known_pair():
+def test_psi_of_known_distributions():
     # Shares 0.5, 0.5 and 0.8, 0.2: 0.3 ln(1.6) + 0.3 ln(2.5), for samples so large that halves do not matter.
     index = population_stability_index([5e8, 5e8], [8e8, 2e8])
     assert index == pytest.approx(0.3 * math.log(1.6) + 0.3 * math.log(2.5), abs=1e-6)
 
 
 @given(counts)
-def test_likes_are_at_0(one: list[int]):
+def test_psi_of_equal_distributions_is_zero(one: list[int]):
     assert population_stability_index(one, one) == 0
 
 
 @given(st.tuples(counts, counts).map(lambda pair: [row[: min(map(len, pair))] for row in pair]))
-def test_the_index_is_finite_symmetric_and_not_negative(pair: list[list[int]]):
+def test_psi_is_finite_symmetric_and_not_negative(pair: list[list[int]]):
     item, other = pair
     index = population_stability_index(item, other)
     assert 0 <= index < 20
@@ -41,7 +41,7 @@ def test_the_index_is_finite_symmetric_and_not_negative(pair: list[list[int]]):
 
 
 @pytest.mark.parametrize(("bins", "photos", "answers"), [(2, 100, 1000), (10, 300, 1000), (10, 2000, 500)])
-def test_chance_alone_passes_its_limit_about_once_in_a_thousand_windows(bins: int, photos: int, answers: int):
+def test_random_variation_exceeds_the_limit_about_once_per_thousand_windows(bins: int, photos: int, answers: int):
     rng = np.random.default_rng(bins)
     shares = rng.dirichlet([20.0] * bins)
     limit = chance_limit(bins, photos, answers)
@@ -54,7 +54,7 @@ def test_chance_alone_passes_its_limit_about_once_in_a_thousand_windows(bins: in
     assert np.mean(passed) <= 0.004
 
 
-def test_what_few_validation_photos_leave_open_is_no_drift():
+def test_few_validation_photos_widen_the_limit():
     few = measure_drift([6, 5], [80, 120])
     many = measure_drift([600, 500], [80, 120])
     assert few.psi == pytest.approx(many.psi, rel=0.2)
@@ -63,13 +63,13 @@ def test_what_few_validation_photos_leave_open_is_no_drift():
     assert measure_drift([600, 500], [300, 800]).drifted
 
 
-def test_too_few_answers_are_not_judged():
+def test_no_drift_with_too_few_predictions():
     assert measure_drift([60, 40], [0, 99]).drifted is None
     assert measure_drift([60, 40], [0, 100]).drifted is True
     assert measure_drift([60, 40], [0, 0]).predictions == 0
 
 
-def test_a_bundle_tells_its_reference(info: BundleInfo):
+def test_reference_is_read_from_the_bundle(info: BundleInfo):
     reference = DriftReference.of(info)
     assert reference == DriftReference(("closed", "open"), (60, 40), (0.8, 0.95), (20, 30, 50))
     assert reference.bins("confidence") == ("0", "0.8", "0.95")
@@ -88,11 +88,11 @@ def test_a_bundle_tells_its_reference(info: BundleInfo):
     ],
     ids=["nothing", "nothing-predicted", "no-histogram", "lengths"],
 )
-def test_a_bundle_without_validation_figures_has_none(info: BundleInfo, metrics: dict[str, object]):
+def test_bundle_without_validation_metrics_has_no_reference(info: BundleInfo, metrics: dict[str, object]):
     assert DriftReference.of(info.model_copy(update={"metrics": metrics})) is None
 
 
-def test_a_window_keeps_the_latest(info: BundleInfo):
+def test_window_keeps_the_latest_predictions(info: BundleInfo):
     reference = DriftReference.of(info)
     assert reference is not None
     window = DriftWindow(reference, 2)
@@ -105,7 +105,7 @@ def test_a_window_keeps_the_latest(info: BundleInfo):
     assert window.clear() == []
 
 
-def test_what_is_told_of_a_model(info: BundleInfo):
+def test_drift_result_as_a_dict(info: BundleInfo):
     reference = DriftReference.of(info)
     assert reference is not None
     result = drift_report(reference, {"class": [150, 50], "confidence": [0, 0, 0]})

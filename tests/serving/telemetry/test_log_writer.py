@@ -1,4 +1,4 @@
-"""Lines are written in order, rotated by size, and given up rather than waited for."""
+"""Log lines are written in order and rotated by size, and dropped if the writer cannot keep up."""
 
 import logging
 import subprocess
@@ -23,7 +23,7 @@ class Slow(logging.Handler):
         self.lines += record.getMessage().splitlines()
 
 
-def test_files_are_put_aside_by_size(tmp_path: Path):
+def test_files_are_rotated_by_size(tmp_path: Path):
     path = tmp_path / "access.log"
     lost: list[int] = []
     writer = BackgroundLogWriter[int](RotatingLogFile(path, 0.01, 2, lost.append), "{:0100}".format, queue_size=100_000)
@@ -38,7 +38,7 @@ def test_files_are_put_aside_by_size(tmp_path: Path):
     assert lost == []
 
 
-def test_a_slow_disk_delays_nobody():
+def test_slow_disk_does_not_block_callers():
     disk = Slow()
     writer = BackgroundLogWriter[int](disk, str, queue_size=10)
     assert writer.put(0)
@@ -49,7 +49,7 @@ def test_a_slow_disk_delays_nobody():
     assert disk.lines == [str(number) for number in range(11)]
 
 
-def test_a_full_disk_is_counted(tmp_path: Path):
+def test_lines_dropped_on_a_full_disk_are_counted(tmp_path: Path):
     lost: list[int] = []
     (tmp_path / "access.log").symlink_to("/dev/full")
     writer = BackgroundLogWriter[str](RotatingLogFile(tmp_path / "access.log", 1, 1, lost.append), str)
@@ -58,7 +58,7 @@ def test_a_full_disk_is_counted(tmp_path: Path):
     assert lost == [3]
 
 
-def test_a_disk_that_stands_still_keeps_nobody_from_ending():
+def test_hanging_disk_does_not_block_shutdown():
     disk = Slow()
     writer = BackgroundLogWriter[int](disk, str, queue_size=2)
     for number in range(4):
@@ -70,7 +70,7 @@ def test_a_disk_that_stands_still_keeps_nobody_from_ending():
     writer.close()
 
 
-def test_lines_for_a_pipe_go_one_by_one():
+def test_lines_are_written_to_a_pipe_one_by_one():
     pieces: list[str] = []
 
     class Pieces(logging.Handler):
@@ -84,7 +84,7 @@ def test_lines_for_a_pipe_go_one_by_one():
     assert pieces == [str(number) for number in range(100)]
 
 
-def test_a_reader_that_stands_still_keeps_no_process_from_ending():
+def test_hanging_pipe_reader_does_not_block_shutdown():
     code = (
         "from assay.serving.telemetry.logs import PipeHandler, BackgroundLogWriter\n"
         "writer = BackgroundLogWriter(PipeHandler(1), 'x'.__mul__, max_lines=1)\n"

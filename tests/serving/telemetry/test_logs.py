@@ -1,4 +1,4 @@
-"""The request log and the error log: JSON lines with the request's id and nothing personal."""
+"""The access log and the error log: JSON lines with the id of the request and nothing personal."""
 
 import json
 import logging
@@ -38,7 +38,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_an_answer_is_one_line(tmp_path: Path, make_record):
+def test_each_response_is_one_line(tmp_path: Path, make_record):
     logs = ServerLogs(TelemetrySettings(log_dir=tmp_path))
     logs.log_request(RequestCompleted(make_record(), "gold"))
     logs.log_request(
@@ -67,7 +67,7 @@ def test_an_answer_is_one_line(tmp_path: Path, make_record):
     assert (second["level"], second["status"], second["image_metadata"]) == ("warning", 400, None)
 
 
-def test_the_level_holds_for_requests_too(tmp_path: Path, make_record):
+def test_log_level_applies_to_requests(tmp_path: Path, make_record):
     logs = ServerLogs(TelemetrySettings(log_dir=tmp_path, log_level="warning"))
     for status in (200, 404, 500):
         logs.log_request(RequestCompleted(make_record(status=status), "gold"))
@@ -75,7 +75,7 @@ def test_the_level_holds_for_requests_too(tmp_path: Path, make_record):
     assert [line["status"] for line in lines(tmp_path / "access.log")] == [404, 500]
 
 
-def test_errors_of_uvicorn_go_to_the_error_log_with_the_request(
+def test_uvicorn_errors_are_logged_with_the_request_id(
     tmp_path: Path, open_logs: OpenLogs, capfd: pytest.CaptureFixture[str]
 ):
     open_logs()
@@ -96,16 +96,14 @@ def test_errors_of_uvicorn_go_to_the_error_log_with_the_request(
     assert len(result) == 3
 
 
-def test_requests_are_not_logged_by_uvicorn_itself(
-    tmp_path: Path, open_logs: OpenLogs, capfd: pytest.CaptureFixture[str]
-):
+def test_uvicorn_access_log_is_disabled(tmp_path: Path, open_logs: OpenLogs, capfd: pytest.CaptureFixture[str]):
     open_logs(log_level="debug")
     logging.getLogger("uvicorn.access").info('%s - "GET /classify?name=me"', "10.0.0.7:4711")
     assert capfd.readouterr().err == ""
     assert (tmp_path / "error.log").read_text(encoding="utf-8") == ""
 
 
-def test_without_a_folder_lines_go_to_the_streams(capfd: pytest.CaptureFixture[str], make_record):
+def test_without_a_folder_logs_go_to_standard_streams(capfd: pytest.CaptureFixture[str], make_record):
     logs = ServerLogs(TelemetrySettings())
     logs.log_request(RequestCompleted(make_record(), "gold"))
     UVICORN.error("oh")
@@ -115,14 +113,16 @@ def test_without_a_folder_lines_go_to_the_streams(capfd: pytest.CaptureFixture[s
     assert json.loads(printed.err)["event"] == "oh"
 
 
-def test_the_logger_is_left_as_it_was(tmp_path: Path):
+def test_root_logger_is_restored(tmp_path: Path):
     root = logging.getLogger()
     before = root.level, list(root.handlers)
     ServerLogs(TelemetrySettings(log_dir=tmp_path, log_level="error")).close()
     assert (root.level, list(root.handlers)) == before
 
 
-def test_several_workers_have_files_of_their_own_and_inherit_them(tmp_path: Path, open_logs: OpenLogs, make_record):
+def test_each_worker_has_its_own_files_and_reuses_those_of_dead_workers(
+    tmp_path: Path, open_logs: OpenLogs, make_record
+):
     first, second = ServerLogs(TelemetrySettings(log_dir=tmp_path)), open_logs()
     first.log_request(RequestCompleted(make_record(request_id="a"), "gold"))
     first.close()
@@ -134,7 +134,7 @@ def test_several_workers_have_files_of_their_own_and_inherit_them(tmp_path: Path
     assert sorted(path.name for path in tmp_path.glob("access*")) == ["access-2.log", "access.log"]
 
 
-def test_a_folder_that_cannot_be_is_said(tmp_path: Path):
+def test_invalid_log_folder_raises(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"logs cannot be written to .*file/logs .*--log-dir"):
         ServerLogs(TelemetrySettings(log_dir=tmp_path / "file" / "logs"))
@@ -152,7 +152,7 @@ def test_a_folder_that_cannot_be_is_said(tmp_path: Path):
         "2001:0db8:85a3:0000:0000:8a2e:0370:7334",
     ],
 )
-def test_addresses_are_taken_out(address: str):
+def test_ip_addresses_are_redacted(address: str):
     for text in ("{}", "from {}", "({}, 80)", "{}:443 closed", "[{}]:80", "at {}."):
         if "{}:4" in text and ":" in address:
             continue  # an IPv6 address with a port is written in brackets
@@ -163,11 +163,11 @@ def test_addresses_are_taken_out(address: str):
     "text",
     ["at 12:34:56", "2026-01-02T03:04:05.000Z", "std::vector", "opencv 5.0.0", "3.14", "a:b", "1.2.3.4.5"],
 )
-def test_what_is_no_address_stays(text: str):
+def test_other_text_is_not_redacted(text: str):
     assert redact_addresses(text) == text
 
 
 @given(st.ip_addresses(v=4) | st.ip_addresses(v=6))
-def test_no_address_gets_through(address: IPv4Address | IPv6Address):
+def test_no_ip_address_passes_redaction(address: IPv4Address | IPv6Address):
     assume(not address.is_unspecified)
     assert str(address) not in redact_addresses(f"lost {address} again")

@@ -1,4 +1,4 @@
-"""A real Prometheus reads the figures of a real server, and finds nothing to criticise."""
+"""A real Prometheus scrapes a real server, and promtool accepts its metrics."""
 
 import json
 import socket
@@ -113,13 +113,13 @@ def query(address: str, expression: str, seconds: float = 30) -> list[dict[str, 
     pytest.fail(f"Prometheus knows nothing of {expression} after {seconds} s")
 
 
-def test_promtool_finds_nothing_to_criticise(telemetry: Telemetry):
+def test_promtool_accepts_the_metrics(telemetry: Telemetry):
     text, _ = telemetry.render_metrics()
     run = subprocess.run([find_program("promtool"), "check", "metrics"], input=text, capture_output=True, check=False)
     assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
 
 
-def test_prometheus_reads_the_figures(prometheus: str):
+def test_prometheus_scrapes_the_metrics(prometheus: str):
     (requests,) = query(prometheus, "assay_requests_total")
     assert requests["value"][1] == "150"
     assert requests["metric"].items() >= {"status": "200", "tier": "gold", "model": "bottle"}.items()

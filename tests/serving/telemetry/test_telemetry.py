@@ -1,4 +1,4 @@
-"""What the app tells is counted, judged and shown; without photos, names and addresses."""
+"""Events of the app update metrics, drift and logs, without photos, file names and IP addresses."""
 
 import json
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def values(telemetry: Telemetry) -> Values:
     }
 
 
-def test_it_is_a_telemetry(telemetry: Telemetry):
+def test_telemetry_is_a_telemetry_sink(telemetry: Telemetry):
     sink: TelemetrySink = telemetry
     with sink.request_scope("r1", {}):
         sink.emit(StageCompleted("decode", 0.004, ended=0.0))
@@ -93,13 +93,13 @@ def test_every_event_is_counted(telemetry: Telemetry, make_record):
     assert not any(name.endswith("_created") for name, *_ in found)
 
 
-def test_a_name_that_is_no_model_makes_no_series(telemetry: Telemetry, make_record):
+def test_unknown_model_names_create_no_time_series(telemetry: Telemetry, make_record):
     for number in range(20):
         telemetry.emit(RequestCompleted(make_record(model=f"guess-{number}", status=404), "gold"))
     assert values(telemetry)["assay_requests_total", "404", "gold", "other"] == 20
 
 
-def test_drift_is_told_in_metrics_and_to_models(telemetry: Telemetry, make_record):
+def test_drift_is_reported_in_metrics_and_per_model(telemetry: Telemetry, make_record):
     for _ in range(99):
         telemetry.emit(RequestCompleted(make_record(), "gold"))
     assert ("assay_drift_psi", "bottle", "class") not in values(telemetry)
@@ -116,7 +116,7 @@ def test_drift_is_told_in_metrics_and_to_models(telemetry: Telemetry, make_recor
     json.dumps(result)
 
 
-def test_another_version_begins_anew(telemetry: Telemetry, info: BundleInfo, make_record):
+def test_new_version_resets_drift(telemetry: Telemetry, info: BundleInfo, make_record):
     telemetry.emit(RequestCompleted(make_record(), "gold"))
     telemetry.emit(ModelActivated("bottle", info.model_copy(update={"version": "v2", "metrics": {}})))
     found = values(telemetry)
@@ -131,7 +131,7 @@ def test_another_version_begins_anew(telemetry: Telemetry, info: BundleInfo, mak
     assert values(telemetry)["assay_model_info", "bottle", "v1"] == 1
 
 
-def test_a_request_without_a_label_is_no_answer(telemetry: Telemetry, make_record):
+def test_request_without_a_label_is_not_a_prediction(telemetry: Telemetry, make_record):
     telemetry.emit(RequestCompleted(make_record(status=400, result=None, confidence=None, unknown=None), "gold"))
     result = telemetry.drift("bottle")
     assert result is not None

@@ -1,4 +1,4 @@
-"""Traces: a span a request, one below it for each phase, sent by OTLP; asked for by the usual variables."""
+"""Traces: one span per request with a child span per stage, sent by OTLP, enabled by the usual variables."""
 
 import sys
 import threading
@@ -53,7 +53,7 @@ def collector() -> Iterator[Received]:
     server.server_close()
 
 
-def test_a_request_and_its_phases(make_record):
+def test_request_span_has_stage_spans(make_record):
     exporter = InMemorySpanExporter()
     made = make_tracer_provider({}, exporter)
     tracer = RequestTracer(made)
@@ -81,7 +81,7 @@ def test_a_request_and_its_phases(make_record):
     tracer.close()
 
 
-def test_a_phase_lies_where_it_ended():
+def test_stage_span_ends_at_the_given_time():
     exporter = InMemorySpanExporter()
     made = make_tracer_provider({}, exporter)
     tracer = RequestTracer(made)
@@ -96,7 +96,7 @@ def test_a_phase_lies_where_it_ended():
     tracer.close()
 
 
-def test_spans_arrive_at_a_collector(
+def test_spans_arrive_at_an_otlp_collector(
     collector: Received,
     info: BundleInfo,
     make_record,
@@ -127,7 +127,7 @@ def test_spans_arrive_at_a_collector(
     ],
     ids=["nothing", "endpoint", "exporter", "none", "disabled"],
 )
-def test_when_tracer_are_wanted(environ: dict[str, str], expected: bool):
+def test_tracing_is_enabled_by_environment_variables(environ: dict[str, str], expected: bool):
     assert tracing_requested(environ) is expected
 
 
@@ -142,12 +142,12 @@ def test_when_tracer_are_wanted(environ: dict[str, str], expected: bool):
     ],
     ids=["exporter", "protocol"],
 )
-def test_what_tracer_cannot_do_is_said(environ: dict[str, str], sentence: str):
+def test_unsupported_tracing_settings_raise(environ: dict[str, str], sentence: str):
     with pytest.raises(UsageError, match=sentence):
         tracing_requested(environ)
 
 
-def test_without_the_library_it_is_said(monkeypatch: pytest.MonkeyPatch):
+def test_missing_opentelemetry_raises(monkeypatch: pytest.MonkeyPatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "opentelemetry"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "path", [])

@@ -1,4 +1,4 @@
-"""Several workers of one server count together; what a dead one said of the present is forgotten."""
+"""Metrics of several workers are combined; gauges of dead workers are dropped."""
 
 import json
 import os
@@ -64,7 +64,7 @@ def workers(info: BundleInfo) -> Iterator[list[Worker]]:
             worker.kill()
 
 
-def test_workers_count_together_and_the_dead_are_forgotten(workers: list[Worker], info: BundleInfo):
+def test_metrics_of_workers_are_combined_and_gauges_of_dead_ones_dropped(workers: list[Worker], info: BundleInfo):
     first, second = workers
     first.tell("answered", "open", 60)
     second.tell("answered", "closed", 50)
@@ -90,7 +90,7 @@ def test_workers_count_together_and_the_dead_are_forgotten(workers: list[Worker]
     assert second.figures()["assay_requests_total", "200", "bottle", "gold"] == 111
 
 
-def test_the_folder_goes_with_the_server():
+def test_metrics_folder_is_removed_with_the_server():
     before = os.environ.get(MULTIPROCESS_VARIABLE)
     with multiprocess_metrics() as outer:
         with multiprocess_metrics() as inner:
@@ -102,7 +102,7 @@ def test_the_folder_goes_with_the_server():
     assert os.environ.get(MULTIPROCESS_VARIABLE) == before
 
 
-def test_workers_that_would_not_count_together_are_refused():
+def test_prometheus_client_imported_too_early_raises():
     script = "import prometheus_client\nfrom assay.serving.telemetry.metrics import multiprocess_metrics\n"
     script += "with multiprocess_metrics():\n"
     script += "    from assay.serving.telemetry.metrics import PrometheusMetrics; PrometheusMetrics()"

@@ -1,4 +1,4 @@
-"""Labels in a manifest: written, taken back, and put on top of a data set."""
+"""Labels in a manifest: setting, undoing, and merging into a data set."""
 
 import csv
 from pathlib import Path
@@ -24,7 +24,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_labels_are_a_manifest_that_training_reads(tmp_path: Path):
+def test_labels_form_a_manifest_for_training(tmp_path: Path):
     labels = LabelStore(tmp_path / "labels.csv")
     labels.give(_photo(tmp_path / "in", "one, two.png"), "blue")
     labels.give(_photo(tmp_path / "in", "ü.png"), "red")
@@ -33,7 +33,7 @@ def test_labels_are_a_manifest_that_training_reads(tmp_path: Path):
     assert {item.path.name: item.label for item in samples} == {"one, two.png": "blue", "ü.png": "red"}
 
 
-def test_a_second_label_replaces_the_first_and_undo_leaves_none(tmp_path: Path):
+def test_second_label_replaces_the_first_and_undo_removes_it(tmp_path: Path):
     labels, photo = LabelStore(tmp_path / "labels.csv"), _photo(tmp_path, "a.png")
     labels.give(photo, "blue")
     labels.give(photo, "red")
@@ -44,7 +44,7 @@ def test_a_second_label_replaces_the_first_and_undo_leaves_none(tmp_path: Path):
     assert photo.path.exists()
 
 
-def test_photos_that_may_be_dropped_are_copied_and_the_copy_goes_with_the_label(tmp_path: Path):
+def test_temporary_photos_are_copied_until_their_label_is_removed(tmp_path: Path):
     labels, photo = LabelStore(tmp_path / "out" / "labels.csv"), _photo(tmp_path / "kept", "a.png", fleeting=True)
     labels.give(photo, "blue")
     photo.path.unlink()
@@ -54,7 +54,7 @@ def test_photos_that_may_be_dropped_are_copied_and_the_copy_goes_with_the_label(
     assert not list((tmp_path / "out" / "photos").iterdir())
 
 
-def test_a_photo_that_is_gone_gets_no_label(tmp_path: Path):
+def test_missing_photo_gets_no_label(tmp_path: Path):
     labels, photo = LabelStore(tmp_path / "labels.csv"), _photo(tmp_path / "kept", "a.png", fleeting=True)
     photo.path.unlink()
     with pytest.raises(FileNotFoundError):
@@ -63,7 +63,7 @@ def test_a_photo_that_is_gone_gets_no_label(tmp_path: Path):
     assert not list((tmp_path / "photos").iterdir())
 
 
-def test_on_top_of_a_data_set(tmp_path: Path):
+def test_labels_are_merged_into_a_data_set(tmp_path: Path):
     suspect, new = _photo(tmp_path / "data", "a.png"), _photo(tmp_path / "kept", "n.png", fleeting=True)
     _photo(tmp_path / "data", "b.png")
     data = tmp_path / "data" / "manifest.csv"
@@ -80,7 +80,7 @@ def test_on_top_of_a_data_set(tmp_path: Path):
     assert data.read_bytes() == before
 
 
-def test_two_workers_share_one_manifest(tmp_path: Path):
+def test_two_workers_share_a_manifest(tmp_path: Path):
     item, other = LabelStore(tmp_path / "labels.csv"), LabelStore(tmp_path / "labels.csv")
     item.give(_photo(tmp_path, "a.png"), "red")
     other.give(_photo(tmp_path, "b.png"), "blue")
@@ -91,7 +91,7 @@ def test_two_workers_share_one_manifest(tmp_path: Path):
 @given(
     steps=st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["red", "blue", None])), max_size=8),
 )
-def test_the_manifest_holds_what_was_said_last(steps: list[tuple[str, str | None]], tmp_path_factory):
+def test_manifest_contains_the_latest_labels(steps: list[tuple[str, str | None]], tmp_path_factory):
     folder = tmp_path_factory.mktemp("labels")
     labels, expected = LabelStore(folder / "labels.csv"), {}
     for name, label in steps:
@@ -106,13 +106,13 @@ def test_the_manifest_holds_what_was_said_last(steps: list[tuple[str, str | None
 
 
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b"\xff\xfe", b'path,label\n"a'])
-def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes):
+def test_invalid_manifest_is_rejected(tmp_path: Path, content: bytes):
     (tmp_path / "labels.csv").write_bytes(content)
     with pytest.raises(UsageError, match=r"labels\.csv"):
         LabelStore(tmp_path / "labels.csv")
 
 
-def test_a_data_set_in_another_dialect(tmp_path: Path):
+def test_data_set_in_another_csv_dialect(tmp_path: Path):
     photo = _photo(tmp_path / "in", "a.png")
     _photo(tmp_path / "in", "b.png")
     text = "File Name;Class;Note\r\nin\\a.png;red;old\r\n in/b.png ; green;new\r\n"
@@ -127,13 +127,13 @@ def test_a_data_set_in_another_dialect(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["none", "1.0", "TRUE", "nan"])
-def test_classes_with_odd_names_are_read_back_as_they_are(tmp_path: Path, name: str):
+def test_unusual_class_names_survive_a_round_trip(tmp_path: Path, name: str):
     labels = LabelStore(tmp_path / "labels.csv")
     labels.give(_photo(tmp_path, "a.png"), name)
     assert LabelStore(tmp_path / "labels.csv").given() == {tmp_path / "a.png": name}
 
 
-def test_a_table_without_labels_is_refused(tmp_path: Path):
+def test_table_without_labels_is_rejected(tmp_path: Path):
     (tmp_path / "data.csv").write_text("path;label\na.png;\n", encoding="utf-8")
     with pytest.raises(UsageError, match="line 2: label is empty"):
         LabelStore(tmp_path / "labels.csv", tmp_path / "data.csv")

@@ -5,7 +5,7 @@ import re
 from assay.serving.web import read_assets
 
 
-def test_the_urls_of_assets_change_with_any_content():
+def test_asset_urls_change_with_their_content():
     files = {"index.html": b'<head><script src="web/main.js"></script>', "main.js": b"1", "page.css": b"2"}
     version, assets = read_assets(files=files)
     assert assets["index.html"].body == f'<head><script src="web/{version}/main.js"></script>'.encode()
@@ -14,7 +14,7 @@ def test_the_urls_of_assets_change_with_any_content():
     assert b'<base href="/assay/">' in read_assets("/assay", files)[1]["index.html"].body
 
 
-def test_all_links_to_assets_have_the_hash():
+def test_all_links_to_assets_contain_the_hash():
     version, assets = read_assets()
     for name in ("index.html", "relabel.html"):
         links = re.findall(r'(?:src|href)="(web/[^"]+)"', assets[name].body.decode())

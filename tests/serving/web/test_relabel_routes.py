@@ -1,4 +1,4 @@
-"""The body that gives a label: whatever else is sent is a 400."""
+"""The request body that sets a label; invalid bodies are a 400."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from assay.serving.errors import ApiError
 from assay.serving.web.relabel_routes import _parse_label
 
 
-def test_a_label_is_read():
+def test_label_is_parsed():
     assert _parse_label(bytearray(b'{"label": "open", "more": [{}]}')) == "open"
 
 
@@ -26,7 +26,7 @@ def test_a_label_is_read():
         b'{"label": ' + b"9" * 4000 + b"}",
     ],
 )
-def test_another_body_is_refused(body: bytes):
+def test_invalid_bodies_are_rejected(body: bytes):
     with pytest.raises(ApiError) as refused:
         _parse_label(bytearray(body))
     assert refused.value.status == 400
