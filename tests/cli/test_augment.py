@@ -1,4 +1,4 @@
-"""`assay augment` as typed."""
+"""The command `assay augment`."""
 
 import itertools
 import json
@@ -24,7 +24,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
-def test_folder(photos: Path, tmp_path: Path) -> None:
+def test_augmented_folder(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ended = RUN.invoke(app, [str(photos), "-r", "bottle", "--to", str(out), "--copies", "2"])
     assert ended.exit_code == 0
@@ -36,7 +36,7 @@ def test_folder(photos: Path, tmp_path: Path) -> None:
     )
 
 
-def test_json_and_going_on(photos: Path, tmp_path: Path) -> None:
+def test_json_output_and_resumption(photos: Path, tmp_path: Path) -> None:
     command = [str(photos), "-r", "bottle", "--to", str(tmp_path / "out"), "--seed", "7", "--json"]
     first, second = (json.loads(RUN.invoke(app, command).stdout) for _ in range(2))
     assert first["kept"] == 0
@@ -61,7 +61,7 @@ def test_crop_writes_the_region_of_interest(photos: Path, tmp_path: Path) -> Non
     assert (again["photos"], again["kept"], again["region"]["bottom"]) == (12, 12, 0.3)
 
 
-def test_bursts_stay_in_one_part(bottles: Path, tmp_path: Path) -> None:
+def test_bursts_stay_in_one_split(bottles: Path, tmp_path: Path) -> None:
     """The bottles were photographed fractions of a second apart; the file name is the time in ms."""
     command = [str(bottles), "-r", "bottle", "--to", str(tmp_path / "out"), "--copies", "0", "--json"]
     assert json.loads(RUN.invoke(app, command).stdout)["groups"] > 0
@@ -74,7 +74,7 @@ def test_bursts_stay_in_one_part(bottles: Path, tmp_path: Path) -> None:
     assert all(item[1] == other[1] for item, other in close)
 
 
-def test_sheet_alone_reads_and_draws(photos: Path, tmp_path: Path) -> None:
+def test_contact_sheet_alone_writes_no_folder(photos: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
     command = [str(photos), "-r", "bottle", "--sheet", str(sheet), "--photos", "2", "--variants", "3"]
     ended = RUN.invoke(app, command)

@@ -1,10 +1,10 @@
-"""`assay bench`, from a bundle and photos to a table, JSON and a picture."""
+"""The command `assay bench`: table, JSON and figure."""
 
 import json
 from pathlib import Path
 
 
-def test_a_table_and_files(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
+def test_prints_a_table_and_writes_files(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
     result = assay("bench", colours_bundle, colours, "--seconds", "0.4", "--to", tmp_path)
     assert result.code == 0, result.err
     for word in ("openvino fp32", "onnxruntime fp32", "p99 ms", "images/s", "accuracy", "load"):
@@ -16,7 +16,7 @@ def test_a_table_and_files(assay, colours_bundle: Path, colours: Path, tmp_path:
     assert "warning" in result.out
 
 
-def test_programs_read_json(assay, colours_bundle: Path):
+def test_json_output(assay, colours_bundle: Path):
     result = assay("bench", colours_bundle, "--seconds", "0.4", "--json")
     values = json.loads(result.out)
     assert {"openvino", "onnxruntime"} <= {item["engine"] for item in values["combinations"]}

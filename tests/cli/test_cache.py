@@ -1,4 +1,4 @@
-"""What is kept is shown, and given back on request."""
+"""The command `assay cache`: caches are listed and cleared."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from assay.data.loading import load_split_dataset
 from assay.recipe import DataSpec
 
 
-def test_features_are_kept_shown_and_cleared(assay, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_features_are_cached_listed_and_cleared(assay, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
     load_split_dataset(colours, DataSpec(), seed=0)
     assert list((tmp_path / "features").iterdir())

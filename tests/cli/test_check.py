@@ -1,4 +1,4 @@
-"""`assay check` as typed."""
+"""The command `assay check`."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ from typing import Any
 Assay = Callable[..., Any]
 
 
-def test_a_sound_data_set_passes(assay: Assay, photos: Path) -> None:
+def test_valid_data_set_passes(assay: Assay, photos: Path) -> None:
     ended = assay("check", photos, "--min-images", 5)
 
     assert ended.code == 0
@@ -17,7 +17,7 @@ def test_a_sound_data_set_passes(assay: Assay, photos: Path) -> None:
     assert "Nothing found" in ended.out
 
 
-def test_a_label_conflict_fails(assay: Assay, photos: Path) -> None:
+def test_label_conflict_fails(assay: Assay, photos: Path) -> None:
     shutil.copy(photos / "open/0.png", photos / "closed/0 again.png")
 
     assert assay("check", photos).code == 1
@@ -26,7 +26,7 @@ def test_a_label_conflict_fails(assay: Assay, photos: Path) -> None:
     assert assay("check", photos, "--fail-on", "blurred,identical").code == 1
 
 
-def test_json_alone_stands_on_standard_output(assay: Assay, photos: Path, tmp_path: Path) -> None:
+def test_only_json_on_standard_output(assay: Assay, photos: Path, tmp_path: Path) -> None:
     ended = assay("check", photos, "--json", "--html", tmp_path / "page.html", "--write", tmp_path / "clean.csv")
 
     assert json.loads(ended.out)["classes"] == {"closed": 6, "open": 6}
@@ -35,7 +35,7 @@ def test_json_alone_stands_on_standard_output(assay: Assay, photos: Path, tmp_pa
     assert (tmp_path / "clean.csv").is_file()
 
 
-def test_wrong_use(assay: Assay, photos: Path, tmp_path: Path) -> None:
+def test_wrong_usage(assay: Assay, photos: Path, tmp_path: Path) -> None:
     unknown = assay("check", photos, "--fail-on", "everything")
     assert (unknown.code, "everything is unknown" in unknown.err) == (2, True)
 

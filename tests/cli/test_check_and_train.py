@@ -1,4 +1,4 @@
-"""`assay check` and `assay train` say the same of data that cannot be trained on, and of data that can."""
+"""`assay check` and `assay train` report the same errors and warnings about data."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -67,7 +67,7 @@ REFUSED: dict[str, list[tuple[str, int, bool]]] = {
 
 
 @pytest.mark.parametrize("photos", REFUSED.values(), ids=REFUSED)
-def test_what_training_refuses_is_an_error_of_the_check(
+def test_errors_of_training_are_errors_of_the_check(
     assay: Assay, add: Callable[..., Path], recipe: Path, photos: list[tuple[str, int, bool]], tmp_path: Path
 ):
     for folder, count, copies in photos:
@@ -95,7 +95,7 @@ WARNED: dict[str, list[tuple[str, int, bool]]] = {
 
 
 @pytest.mark.parametrize("photos", WARNED.values(), ids=WARNED)
-def test_what_training_warns_of_is_a_warning_of_the_check(
+def test_warnings_of_training_are_warnings_of_the_check(
     assay: Assay, add: Callable[..., Path], tiny: Recipe, recipe: Path, photos: list[tuple[str, int, bool]]
 ):
     for folder, count, copies in photos:
@@ -108,7 +108,7 @@ def test_what_training_warns_of_is_a_warning_of_the_check(
     assert "Nothing has to be done" not in check.out
 
 
-def test_the_recipe_decides_what_is_refused(assay: Assay, add: Callable[..., Path], tmp_path: Path):
+def test_recipe_decides_what_is_rejected(assay: Assay, add: Callable[..., Path], tmp_path: Path):
     add("open", 3)
     data = add("closed", 3)
     assert assay("check", data, "--min-images", 0).code == 0

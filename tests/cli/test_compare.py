@@ -1,4 +1,4 @@
-"""`assay compare` as typed."""
+"""The command `assay compare`."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ def results(tmp_path: Path) -> list[Path]:
     return files
 
 
-def test_the_table_tells_the_best_and_what_is_more_than_chance(assay, results: list[Path], tmp_path: Path):
+def test_table_names_the_best_and_significant_differences(assay, results: list[Path], tmp_path: Path):
     result = assay("compare", *results, "--csv", tmp_path / "table.csv")
     assert result.code == 0
     for values in [
@@ -45,14 +45,14 @@ def test_the_table_tells_the_best_and_what_is_more_than_chance(assay, results: l
     assert [row["accuracy"] for row in rows] == ["0.95", "0.6"]
 
 
-def test_the_class_can_be_chosen_and_json_holds_nothing_else(assay, results: list[Path]):
+def test_positive_class_option_and_json_output(assay, results: list[Path]):
     result = json.loads(assay("compare", *results, "--positive", "fair", "--json").out)
     assert result["best"] == str(results[0])
     assert result["compared"][0]["metrics"]["positive"] == "fair"
     assert result["compared"][1]["significant"] is True
 
 
-def test_wrong_usage_is_one_sentence_and_code_2(assay, results: list[Path]):
+def test_wrong_usage_exits_with_code_2(assay, results: list[Path]):
     for arguments, message in [
         ([results[0]], "two or more"),
         ([results[0], "nowhere"], "nowhere"),

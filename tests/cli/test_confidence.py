@@ -1,4 +1,4 @@
-"""`unknown`, as typed and as told."""
+"""Abstention on the command line: thresholds, `unknown` and calibration texts."""
 
 import csv
 import json
@@ -45,11 +45,11 @@ def strange(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_target_reaches_the_recipe(run: Path):
+def test_target_precision_option_sets_the_recipe(run: Path):
     assert "target_precision: 0.85" in (run / "recipe.yaml").read_text(encoding="utf-8")
 
 
-def test_a_strange_photo_is_unknown_and_the_label_stays(assay, run: Path, strange: Path):
+def test_unusual_photo_is_unknown_and_keeps_its_label(assay, run: Path, strange: Path):
     shown = assay("predict", run / "model.assay", strange).out
     assert "unknown: out of distribution" in shown
     hidden = assay("predict", run / "model.assay", strange, "--no-abstain").out
@@ -57,7 +57,7 @@ def test_a_strange_photo_is_unknown_and_the_label_stays(assay, run: Path, strang
     assert "unknown" not in hidden
 
 
-def test_the_table_has_columns_for_it(assay, run: Path, strange: Path, tmp_path: Path):
+def test_table_has_abstention_columns(assay, run: Path, strange: Path, tmp_path: Path):
     assay("predict", run / "model.assay", strange, "--out", tmp_path / "a.csv")
     (row,) = csv.DictReader((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines())
     assert (row["unknown"], row["reason"]) == ("1", "out_of_distribution")
@@ -67,7 +67,7 @@ def test_the_table_has_columns_for_it(assay, run: Path, strange: Path, tmp_path:
     assert list(row) == ["path", "label", "confidence", "error", "p_blue", "p_red"]
 
 
-def test_evaluate_tells_coverage_and_takes_another_target(assay, run: Path, tmp_path: Path):
+def test_evaluate_prints_coverage_and_accepts_another_target(assay, run: Path, tmp_path: Path):
     typed = ["evaluate", run / "model.assay", run / "manifest.csv", "--split", "test", "--out"]
     own = assay(*typed, tmp_path / "own")
     assert "unknown     coverage" in own.out
@@ -79,14 +79,14 @@ def test_evaluate_tells_coverage_and_takes_another_target(assay, run: Path, tmp_
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])
-def test_a_target_that_is_no_share_is_wrong_usage(assay, run: Path, colours: Path, command: str):
+def test_invalid_target_precision_is_wrong_usage(assay, run: Path, colours: Path, command: str):
     words = [colours] if command == "train" else [run / "model.assay", colours]
     result = assay(command, *words, "--target-precision", "1.5")
     assert result.code == 2
     assert result.err.count("\n") == 1
 
 
-def test_what_is_told_when_a_run_has_ended():
+def test_summary_of_a_finished_run():
     text = describe_confidence(TOLD, "test")
     assert "temperature 1.5: ECE 0.100 → 0.050" in text
     assert "coverage 40.0 % of 50 photos at confidence ≥ 0.930, precision 95.0 %" in text
@@ -100,6 +100,6 @@ def test_what_is_told_when_a_run_has_ended():
     assert "all of 3 photos are unknown" in describe_confidence({**TOLD, "test": {"answered": nothing}}, "test")
 
 
-def test_without_limits_only_the_calibration_is_told():
+def test_without_abstention_only_the_calibration_is_printed():
     text = describe_confidence({"calibration": TOLD["calibration"], "test": {"answered": None}}, "test")
     assert "unknown" not in text

@@ -1,4 +1,4 @@
-"""What a console shows: any encoding, readers that go away, names from outside."""
+"""Console output: any encoding, closed readers, names from outside."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def run(code: str, **environment: str) -> "subprocess.CompletedProcess[bytes]":
         ("koi8-r", r"93 x +- ─ █ ... -> \xe9 \u96fb"),
     ],
 )
-def test_what_a_console_cannot_encode_is_replaced(encoding: str, shown: str):
+def test_characters_that_a_console_cannot_encode_are_replaced(encoding: str, shown: str):
     code = f"[write({'93 × ± ─ █ … → é 電'!a}) for write in (console.echo, console.echo_text, console.print_result)]"
     ended = run(code, PYTHONIOENCODING=encoding)
     assert ended.stdout.decode(encoding.partition(":")[0]).splitlines() == [shown] * 3
@@ -46,11 +46,11 @@ def test_what_a_console_cannot_encode_is_replaced(encoding: str, shown: str):
     assert ended.stderr.startswith(b"assay: ")
 
 
-def test_a_locale_of_ascii_is_no_reason_to_fail():
+def test_ascii_locale_works():
     assert run(f"console.echo({'é ×'!a})", PYTHONIOENCODING="", **_PLAIN).stdout == b"\\xe9 x\n"
 
 
-def test_a_locale_that_cannot_name_files_is_said(colour_bundle: Path, tmp_path: Path):
+def test_locale_that_cannot_encode_file_names_is_reported(colour_bundle: Path, tmp_path: Path):
     folder = tmp_path / "photos" / "é"
     folder.mkdir(parents=True)
     Image.new("RGB", (32, 32), (250, 0, 0)).save(folder / "a.png")
@@ -64,20 +64,20 @@ def test_a_locale_that_cannot_name_files_is_said(colour_bundle: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
-def test_json_keeps_its_values_on_every_console(encoding: str):
+def test_json_values_survive_on_every_console(encoding: str):
     value = {"label": "é 電 \x9b \u202e 🦊", "n": 1}
     ended = run(f"console.print_json({value!a})", PYTHONIOENCODING=encoding)
     assert json.loads(ended.stdout.decode(encoding)) == value
     assert b"\xc2\x9b" not in ended.stdout
 
 
-def test_lines_cannot_be_forged(capsys: pytest.CaptureFixture[str]):
+def test_names_cannot_forge_output_lines(capsys: pytest.CaptureFixture[str]):
     console.echo("photo\nassay: all is well", "\x1b[31m[red]", colour="red")
     console.echo_text("a\nb\rc\x1b[2J")
     assert capsys.readouterr().out == "photo\\nassay: all is well\n\\x1b[31m[red]\na\nb\\rc\\x1b[2J\n"
 
 
-def test_progress_shows_markup_as_it_is():
+def test_progress_shows_markup_literally():
     pty = pytest.importorskip("pty")
     master, slave = pty.openpty()
     code = (
@@ -94,7 +94,7 @@ def test_progress_shows_markup_as_it_is():
 
 
 @pytest.mark.parametrize("closing", [">&-", "2>&-", ">&- 2>&-", "<&-", ">/dev/full"])
-def test_work_goes_on_without_an_output(colour_bundle: Path, tmp_path: Path, closing: str):
+def test_work_continues_without_an_output(colour_bundle: Path, tmp_path: Path, closing: str):
     Image.new("RGB", (32, 32), (250, 0, 0)).save(tmp_path / "é.png")
     command = f"'{_ASSAY}' predict '{colour_bundle}' '{tmp_path}' --out '{tmp_path}/answers.csv' {closing}"
     ended = subprocess.run(["bash", "-c", command], capture_output=True, check=False, text=True)
@@ -107,7 +107,7 @@ def test_work_goes_on_without_an_output(colour_bundle: Path, tmp_path: Path, clo
         assert ended.returncode == 0
 
 
-def test_a_reader_that_goes_away_ends_answers_but_not_work():
+def test_closed_reader_ends_results_but_not_work():
     code = "import os, sys; {write}; os.write(2, b'went on')"
     for write, after in (("console.echo('x')", b"went on"), ("console.print_result('x')", b"")):
         reading, writing = os.pipe()
@@ -138,7 +138,7 @@ def test_a_reader_that_goes_away_ends_answers_but_not_work():
     ],
     ids=lambda words: words[0].strip("\x1b"),
 )
-def test_wrong_calls_echo_nothing_raw(capsys: pytest.CaptureFixture[str], arguments: list[str]):
+def test_usage_errors_escape_arguments(capsys: pytest.CaptureFixture[str], arguments: list[str]):
     with pytest.raises(SystemExit):
         main(arguments)
     printed = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""`assay crossval` as typed."""
+"""The command `assay crossval`."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def crossval(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFacto
     return folder / "a"
 
 
-def test_a_finished_one_tells_its_table_again(assay, crossval: Path):
+def test_finished_run_prints_its_table_again(assay, crossval: Path):
     result = assay("crossval", "--resume", crossval)
     assert result.code == 0
     for values in ["80 photos: blue 40, red 40", "fold 2/2  done", "±", "2 runs", "95 % interval", "runs.csv"]:
@@ -42,14 +42,14 @@ def test_a_finished_one_tells_its_table_again(assay, crossval: Path):
     assert (crossval / "results.txt").read_text(encoding="utf-8") in result.out
 
 
-def test_json_holds_nothing_but_json(assay, crossval: Path):
+def test_only_json_on_standard_output(assay, crossval: Path):
     result = json.loads(assay("crossval", "--resume", crossval, "--json").out)
     assert result["folds"] == 2
     assert set(result["metrics"]) == {"train", "val", "test"}
     assert result["out_of_fold"]["count"] == 80
 
 
-def test_it_is_compared_out_of_fold_and_its_folds_have_other_photos(assay, crossval: Path):
+def test_compared_by_out_of_fold_predictions(assay, crossval: Path):
     folds = [crossval / "repeat-1" / f"fold-{number}" for number in (1, 2)]
     result = assay("compare", crossval, *folds)
     assert result.code == 0
@@ -57,13 +57,13 @@ def test_it_is_compared_out_of_fold_and_its_folds_have_other_photos(assay, cross
     assert result.out.count("not comparable") == 2
 
 
-def test_a_fold_is_an_ordinary_run(assay, crossval: Path, colours: Path):
+def test_fold_is_a_regular_run(assay, crossval: Path, colours: Path):
     run = crossval / "repeat-1" / "fold-1"
     assert assay("predict", run / "model.assay", colours / "red" / "001.png").code == 0
     assert "classifier" in assay("train", "--resume", run).out
 
 
-def test_the_official_test_photos_stay_the_test_of_every_fold(assay, cifar10: Path, tmp_path: Path):
+def test_existing_test_split_is_the_test_split_of_every_fold(assay, cifar10: Path, tmp_path: Path):
     for split, count in (("train", 4), ("test", 2)):
         for photos in sorted((cifar10 / split).iterdir()):
             folder = tmp_path / "cifar10" / split / photos.name
@@ -99,7 +99,7 @@ def test_the_official_test_photos_stay_the_test_of_every_fold(assay, cifar10: Pa
         (["crossval", ".", "--repeats", "0"], "--repeats"),
     ],
 )
-def test_wrong_usage_is_one_sentence_and_code_2(assay, arguments: list[str], message: str):
+def test_wrong_usage_exits_with_code_2(assay, arguments: list[str], message: str):
     result = assay(*arguments)
     assert result.code == 2
     assert message in result.err

@@ -1,4 +1,4 @@
-"""Epochs as printed: all of a network, few of a head that is fitted in seconds."""
+"""Printed epochs: all epochs of a network, few of a head that trains in seconds."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def head(tiny: Recipe) -> Recipe:
 
 
 @pytest.mark.parametrize(("seconds", "printed"), [(0.05, 0), (1.0, 2), (4.0, 9), (30.0, 29)])
-def test_a_head_prints_a_line_every_ten_seconds_at_most(
+def test_head_prints_a_line_at_most_every_ten_seconds(
     head: Recipe, capsys: pytest.CaptureFixture[str], seconds: float, printed: int
 ):
     times = iter(seconds * step for step in range(1, 100))
@@ -35,9 +35,7 @@ def test_a_head_prints_a_line_every_ten_seconds_at_most(
 
 
 @pytest.mark.parametrize("strategy", ["scratch", "finetune", "staged", "probe"])
-def test_what_sees_photos_every_epoch_prints_every_epoch(
-    tiny: Recipe, capsys: pytest.CaptureFixture[str], strategy: str
-):
+def test_network_prints_every_epoch(tiny: Recipe, capsys: pytest.CaptureFixture[str], strategy: str):
     # The probe with augmentation and no kept views forwards every photo every epoch.
     recipe = tiny.model_copy(update={"train": tiny.train.model_copy(update={"strategy": strategy})})
     printer = EpochPrinter()
@@ -46,7 +44,7 @@ def test_what_sees_photos_every_epoch_prints_every_epoch(
     assert [line[:9] for line in capsys.readouterr().out.splitlines()] == [f"epoch {n}/2" for n in range(1, 6)]
 
 
-def test_a_quick_head_is_one_line_and_its_epochs_stand_in_the_run(assay, colours: Path, head: Recipe, tmp_path: Path):
+def test_quick_head_prints_one_line_and_writes_all_epochs(assay, colours: Path, head: Recipe, tmp_path: Path):
     (tmp_path / "head.yaml").write_text(dump_recipe(head), encoding="utf-8")
     ended = assay("train", colours, "-r", tmp_path / "head.yaml", "--run", tmp_path / "run")
     assert ended.code == 0

@@ -1,4 +1,4 @@
-"""`assay explain`, from a bundle and photos to pictures."""
+"""The command `assay explain`: overlays and contact sheet."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 
-def test_pictures_and_a_sheet_are_written(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
+def test_overlays_and_a_contact_sheet_are_written(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
     result = assay(
         "explain", colours_bundle, colours / "red" / "001.png", colours / "blue" / "001.png", "--out", tmp_path
     )
@@ -17,9 +17,7 @@ def test_pictures_and_a_sheet_are_written(assay, colours_bundle: Path, colours: 
         assert picture.size == (32, 32)
 
 
-def test_a_class_can_be_named_and_the_result_read_by_programs(
-    assay, colours_bundle: Path, colours: Path, tmp_path: Path
-):
+def test_class_option_and_json_output(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
     photo = colours / "red" / "001.png"
     result = assay("explain", colours_bundle, photo, "--out", tmp_path, "--class", "blue", "--json")
     values = json.loads(result.out)
@@ -28,7 +26,7 @@ def test_a_class_can_be_named_and_the_result_read_by_programs(
     assert values["size"] == [32, 32]
 
 
-def test_a_photo_that_cannot_be_read_is_listed(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
+def test_unreadable_photo_is_listed(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
     result = assay(
         "explain", colours_bundle, colours / "red" / "broken.png", colours / "red" / "001.png", "--out", tmp_path
     )
@@ -37,13 +35,13 @@ def test_a_photo_that_cannot_be_read_is_listed(assay, colours_bundle: Path, colo
     assert "broken.png cannot be read" in result.err
 
 
-def test_an_unknown_class_is_wrong_usage(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
+def test_unknown_class_is_wrong_usage(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
     result = assay("explain", colours_bundle, colours / "red" / "001.png", "--out", tmp_path, "--class", "green")
     assert result.code == 2
     assert "there is no class 'green': choose one of blue, red" in result.err
 
 
-def test_photos_are_not_written_among_themselves(assay, colours_bundle: Path, colours: Path):
+def test_output_folder_with_the_photos_is_rejected(assay, colours_bundle: Path, colours: Path):
     result = assay("explain", colours_bundle, colours / "red" / "001.png", "--out", colours / "red")
     assert result.code == 2
     assert "choose another --out" in result.err

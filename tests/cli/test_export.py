@@ -1,17 +1,17 @@
-"""`assay export`, from a bundle and photos to files for other runtimes."""
+"""The command `assay export`."""
 
 import json
 from pathlib import Path
 
 
-def test_what_is_written_is_told(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
+def test_written_files_are_printed(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
     result = assay("export", colours_bundle, "--to", tmp_path, "--check", colours / "red", "--format", "onnx")
     assert result.code == 0, result.err
     assert "32 photos: logits within" in result.out
     assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "model.onnx.json", "example_onnx.py"}
 
 
-def test_programs_read_json(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
+def test_json_output(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
     photo = colours / "red" / "001.png"
     result = assay("export", colours_bundle, "--to", tmp_path, "--check", photo, "--format", "openvino", "--json")
     (values,) = json.loads(result.out)["exported"]
@@ -19,7 +19,7 @@ def test_programs_read_json(assay, colours_bundle: Path, colours: Path, tmp_path
     assert all(Path(path).is_file() for path in values["files"])
 
 
-def test_an_export_is_checked_unless_that_is_refused(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
+def test_export_is_verified_unless_disabled(assay, colours_bundle: Path, colours: Path, tmp_path: Path):
     result = assay("export", colours_bundle, "--to", tmp_path / "to")
     assert (result.code, "give --check PHOTOS, or --no-check" in result.err) == (2, True)
     both = assay("export", colours_bundle, "--to", tmp_path / "to", "--check", colours, "--no-check")

@@ -1,4 +1,4 @@
-"""`assay fetch` as typed: what is printed, for people and for programs."""
+"""The command `assay fetch`: text and JSON output."""
 
 import functools
 import json
@@ -48,7 +48,7 @@ def address(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_address(address: str, tmp_path: Path) -> None:
+def test_fetch_from_a_url(address: str, tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     ended = RUN.invoke(app, [address, "--to", str(folder)])
     assert ended.exit_code == 0
@@ -57,7 +57,7 @@ def test_address(address: str, tmp_path: Path) -> None:
     assert "already exists" in RUN.invoke(app, [address, "--to", str(folder)]).stdout
 
 
-def test_json(address: str, tmp_path: Path) -> None:
+def test_json_output(address: str, tmp_path: Path) -> None:
     ended = RUN.invoke(app, [address, "--to", str(tmp_path / "mine"), "--json"])
     assert json.loads(ended.stdout) == {
         "folder": str(tmp_path / "mine"),
@@ -69,7 +69,7 @@ def test_json(address: str, tmp_path: Path) -> None:
     }
 
 
-def test_named_data_set_says_its_licence(tmp_path: Path) -> None:
+def test_named_data_set_prints_its_licence(tmp_path: Path) -> None:
     if REGISTRY["elpv"].installed() is None:
         pytest.skip("elpv-dataset is not installed")
     ended = RUN.invoke(app, ["elpv", "--to", str(tmp_path / "cells")])
@@ -78,14 +78,14 @@ def test_named_data_set_says_its_licence(tmp_path: Path) -> None:
     assert f"assay train {tmp_path / 'cells'}/manifest.csv" in ended.stdout
 
 
-def test_without_a_name_the_catalogue_is_listed() -> None:
+def test_without_a_name_the_registry_is_listed() -> None:
     ended = RUN.invoke(app, [])
     assert [line.split()[0] for line in ended.stdout.splitlines()] == sorted(REGISTRY)
     result = json.loads(RUN.invoke(app, ["--json"]).stdout)
     assert {item["name"]: item["licence"] for item in result} == {name: item.licence for name, item in REGISTRY.items()}
 
 
-def test_errors_are_left_to_the_frame(tmp_path: Path) -> None:
+def test_errors_are_raised_to_the_caller(tmp_path: Path) -> None:
     assert isinstance(RUN.invoke(app, ["cifar", "--to", str(tmp_path / "x")]).exception, UsageError)
     failed = RUN.invoke(app, ["http://127.0.0.1:1/x.zip", "--to", str(tmp_path / "x")])
     assert isinstance(failed.exception, AssayError)

@@ -1,4 +1,4 @@
-"""Which photos are meant by what was typed."""
+"""Which images are meant by path arguments."""
 
 import os
 from itertools import islice
@@ -29,13 +29,13 @@ def _names(found: object, root: Path) -> list[str]:
     return [str(path.relative_to(root)) for path in found]
 
 
-def test_a_folder_by_name_with_the_broken_and_without_the_rest(folder: Path):
+def test_folder_lists_images_also_broken_ones(folder: Path):
     assert _names(expand_image_paths([str(folder)]), folder) == [
         "a.png", "b/1.png", "b/2.png", "c/d/3.data", "c/empty.JPG", "c/text.jpeg",
     ]  # fmt: skip
 
 
-def test_a_folder_is_walked_as_photos_are_asked_for(folder: Path):
+def test_folder_is_walked_lazily(folder: Path):
     found = expand_image_paths([str(folder)])
     first = list(islice(found, 1))
     (folder / "b" / "2.png").unlink()
@@ -55,11 +55,11 @@ def test_a_folder_is_walked_as_photos_are_asked_for(folder: Path):
         (["notes.txt"], ["notes.txt"]),
     ],
 )
-def test_each_photo_comes_once(folder: Path, typed: list[str], expected: list[str]):
+def test_each_photo_is_listed_once(folder: Path, typed: list[str], expected: list[str]):
     assert _names(expand_image_paths([str(folder / name) for name in typed]), folder) == expected
 
 
-def test_where_the_answers_go_is_no_photo(folder: Path):
+def test_output_file_is_not_listed(folder: Path):
     out = folder / "b" / "1.png"
     assert "b/1.png" not in _names(expand_image_paths([str(folder)], exclude=[out]), folder)
     assert "b/1.png" not in _names(expand_image_paths([str(folder / "b" / "*")], exclude=[out]), folder)
@@ -68,7 +68,7 @@ def test_where_the_answers_go_is_no_photo(folder: Path):
 
 
 @pytest.mark.parametrize("name", ["nowhere.png", "*.nothing", "c/.."])
-def test_what_is_not_there_is_said_at_once(folder: Path, name: str):
+def test_missing_paths_raise_at_once(folder: Path, name: str):
     for path in [*folder.rglob("*.*")]:
         if path.is_file():
             path.unlink()
@@ -76,7 +76,7 @@ def test_what_is_not_there_is_said_at_once(folder: Path, name: str):
         expand_image_paths([str(folder / name)])
 
 
-def test_links_are_followed_and_each_photo_is_given_once(folder: Path, tmp_path: Path):
+def test_links_are_followed_and_each_photo_listed_once(folder: Path, tmp_path: Path):
     Image.new("RGB", (4, 4)).save(tmp_path / "e.png")
     (tmp_path / "more").mkdir()
     Image.new("RGB", (4, 4)).save(tmp_path / "more" / "f.png")
@@ -99,6 +99,6 @@ def test_links_are_followed_and_each_photo_is_given_once(folder: Path, tmp_path:
     }
 
 
-def test_pipes_in_folders_are_passed_over(folder: Path):
+def test_pipes_in_folders_are_skipped(folder: Path):
     os.mkfifo(folder / "pipe.png")
     assert "pipe.png" not in _names(expand_image_paths([str(folder)]), folder)

@@ -1,4 +1,4 @@
-"""`assay keys`: what is printed, what is kept, how mistakes end."""
+"""The commands `assay keys`: output, stored keys and errors."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "keys"
 
 
-def test_create_prints_the_token_alone_and_what_it_is_beside(assay: Any, folder: Path):
+def test_create_prints_only_the_token_on_standard_output(assay: Any, folder: Path):
     made = assay("keys", "create", "--client", "line 3", "--tier", "gold", "--expires", "90d")
     [key] = KeyManager(folder).list_keys()
     assert made.code == 0
@@ -27,7 +27,7 @@ def test_create_prints_the_token_alone_and_what_it_is_beside(assay: Any, folder:
     assert key.expires == key.created + 90 * 86_400
 
 
-def test_the_life_of_a_key(assay: Any):
+def test_create_rotate_and_revoke_a_key(assay: Any):
     made = json.loads(
         assay("keys", "create", "--client", "a", "--scope", "classify", "--scope", "metrics", "--json").out
     )
@@ -45,20 +45,20 @@ def test_the_life_of_a_key(assay: Any):
     assert "revoked" in table[1]
 
 
-def test_a_new_master(assay: Any):
+def test_new_master_key(assay: Any):
     assay("keys", "create", "--client", "a")
     assert json.loads(assay("keys", "rotate", "--master", "--json").out) == {"version": 2}
     made = json.loads(assay("keys", "create", "--client", "a", "--json").out)
     assert made["version"] == 2
 
 
-def test_another_folder(assay: Any, tmp_path: Path, folder: Path):
+def test_key_folder_option(assay: Any, tmp_path: Path, folder: Path):
     assay("keys", "create", "--client", "a", "--keys", tmp_path / "other")
     assert len(KeyManager(tmp_path / "other").list_keys()) == 1
     assert not folder.exists()
 
 
-def test_a_tier_of_the_server_s_own_is_pointed_out(assay: Any):
+def test_unknown_tier_gives_a_hint(assay: Any):
     made = assay("keys", "create", "--client", "a", "--tier", "platinum")
     assert made.code == 0
     assert "platinum is not a built-in tier" in made.err
@@ -79,14 +79,14 @@ def test_a_tier_of_the_server_s_own_is_pointed_out(assay: Any):
     ],
     ids=lambda value: " ".join(value).encode("unicode_escape").decode() if isinstance(value, list) else "",
 )
-def test_mistakes_end_in_one_sentence(assay: Any, arguments: list[str], message: str):
+def test_invalid_arguments_raise(assay: Any, arguments: list[str], message: str):
     ended = assay("keys", *arguments)
     assert ended.code == 2
     assert message in ended.err
     assert "Traceback" not in ended.err
 
 
-def test_an_open_ring_is_not_used(assay: Any, folder: Path):
+def test_master_keys_readable_by_others_are_rejected(assay: Any, folder: Path):
     assay("keys", "create", "--client", "a")
     (folder / "master.keys").chmod(0o644)
     ended = assay("keys", "create", "--client", "b")

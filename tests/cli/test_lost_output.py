@@ -1,4 +1,4 @@
-"""A training whose reader goes away, on a console of ASCII: it ends all the same, and its files are UTF-8."""
+"""Training whose output is closed or fails completes, and writes UTF-8 on an ASCII console."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("way", ["| head -n 1", ">&-", "> /dev/full"])
-def test_a_training_is_never_lost(photos: Path, tiny: Recipe, tmp_path: Path, way: str):
+def test_training_completes_when_its_output_fails(photos: Path, tiny: Recipe, tmp_path: Path, way: str):
     recipe, run = tmp_path / "tiny.yaml", tmp_path / "run"
     recipe.write_text(dump_recipe(tiny), encoding="utf-8")
     command = f"'{_ASSAY}' train '{photos}' -r '{recipe}' --run '{run}' --set train.epochs=2 {way}"

@@ -1,4 +1,4 @@
-"""Help, version, recipes, and how errors end."""
+"""Help, version, recipes and errors of the command line."""
 
 import subprocess
 import sys
@@ -19,11 +19,11 @@ def test_help_lists_every_command(assay):
 
 
 @pytest.mark.parametrize("command", ["demo", "train", "evaluate", "predict", "explain", "info"])
-def test_every_command_gives_an_example(assay, command: str):
+def test_every_command_has_an_example(assay, command: str):
     assert f"assay {command}" in assay(command, "--help").out
 
 
-def test_the_version_is_told(assay):
+def test_version_is_printed(assay):
     assert assay("--version").out.strip() == f"assay {__version__}"
 
 
@@ -35,12 +35,12 @@ def test_recipes_are_listed_and_shown(assay):
     assert all(name in assay("recipes", "networks").out for name in NETWORKS)
 
 
-def test_an_unknown_command_is_wrong_usage(assay):
+def test_unknown_command_is_wrong_usage(assay):
     assert assay("trian").code == 2
 
 
 @pytest.mark.parametrize("target", ["full", "folder"])
-def test_a_place_that_cannot_be_written_is_one_sentence(assay, colours: Path, tmp_path: Path, target: str):
+def test_unwritable_path_is_reported_in_one_sentence(assay, colours: Path, tmp_path: Path, target: str):
     (tmp_path / "folder").mkdir()
     out = Path("/dev/full/out") if target == "full" else tmp_path / "folder"
     result = assay("check", colours, "--write", out / "x" if target == "full" else out)
@@ -49,7 +49,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(assay, colours: Path, tm
     assert "Traceback" not in result.err
 
 
-def test_ctrl_c_is_told():
+def test_ctrl_c_is_reported():
     code = (
         "import os, signal, sys; from assay.cli.main import app, main\n"
         "@app.command()\n"
@@ -60,7 +60,7 @@ def test_ctrl_c_is_told():
     assert (ended.returncode, ended.stderr) == (130, "assay: interrupted\n")
 
 
-def test_a_missing_extra_is_named(tmp_path: Path):
+def test_missing_extra_is_named(tmp_path: Path):
     code = (
         "import sys\n"
         "class Absent:\n"
@@ -75,16 +75,16 @@ def test_a_missing_extra_is_named(tmp_path: Path):
     assert 'pip install "assay[train]"' in ended.stderr
 
 
-def test_a_recipe_is_no_way_out_of_the_runs_folder(assay, colours: Path):
+def test_recipe_names_cannot_leave_the_runs_folder(assay, colours: Path):
     for name in ["../elsewhere", "/x", ".hidden", ""]:
         result = assay("train", colours, "--set", f"name='{name}'")
         assert (result.code, "name" in result.err) == (2, True)
 
 
-def test_infinite_settings_are_refused(assay, colours: Path):
+def test_infinite_settings_are_rejected(assay, colours: Path):
     assert assay("train", colours, "--set", "train.lr=.inf").code == 2
 
 
-def test_an_empty_recipe_is_told(assay, tmp_path: Path):
+def test_empty_recipe_is_reported(assay, tmp_path: Path):
     (tmp_path / "mine.yaml").write_text("", encoding="utf-8")
     assert "is empty" in assay("recipes", "show", tmp_path / "mine.yaml").err

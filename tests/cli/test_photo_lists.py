@@ -1,4 +1,4 @@
-"""Training, checks, evaluations, copies and predictions list the same photos; runs among them are none."""
+"""All commands list the same images and skip run folders."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def photos(colours: Path, tmp_path: Path) -> Path:
     return root
 
 
-def test_every_command_lists_the_same_photos_and_no_run(
+def test_every_command_lists_the_same_photos_and_skips_runs(
     assay, photos: Path, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(photos)
@@ -70,7 +70,7 @@ def test_every_command_lists_the_same_photos_and_no_run(
     assert sum(1 for path in to.rglob("*.png")) == 120
 
 
-def test_a_layout_is_kept_with_the_run(colours: Path, tiny: Recipe, tmp_path: Path, assay):
+def test_layout_is_stored_with_the_run(colours: Path, tiny: Recipe, tmp_path: Path, assay):
     # As parts they would be refused: there is one class, `day`.
     for part, label in (("train", "red"), ("test", "blue")):
         copytree(colours / label, tmp_path / "photos" / part / "day")

@@ -1,4 +1,4 @@
-"""`assay predict` as typed: tables, interruptions, odd files and odd outputs."""
+"""The command `assay predict`: tables, interruptions, unusual files and outputs."""
 
 import csv
 import json
@@ -66,7 +66,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
 
 
-def test_a_table_and_the_files_that_are_no_photos(assay, model: Path, photos: Path):
+def test_table_of_predictions_with_unreadable_files(assay, model: Path, photos: Path):
     (photos / "empty.jpg").touch()
     (photos / "text.jpg").write_text("no photo", encoding="utf-8")
     (photos / "notes.txt").write_text("no photo", encoding="utf-8")
@@ -87,7 +87,7 @@ def test_a_table_and_the_files_that_are_no_photos(assay, model: Path, photos: Pa
     assert again.out == result.out
 
 
-def test_ctrl_c_tells_how_to_go_on_and_it_does(
+def test_ctrl_c_prints_how_to_resume_and_resuming_works(
     assay, model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     out, whole = tmp_path / "answers.jsonl", tmp_path / "whole.jsonl"
@@ -120,7 +120,7 @@ def test_ctrl_c_tells_how_to_go_on_and_it_does(
         (["--out", "/proc/a.csv"], 1, "cannot write /proc/a.csv"),
     ],
 )
-def test_outputs_that_cannot_be(  # noqa: PLR0917
+def test_invalid_outputs(  # noqa: PLR0917
     assay,
     model: Path,
     photos: Path,
@@ -138,7 +138,7 @@ def test_outputs_that_cannot_be(  # noqa: PLR0917
     assert result.err.count("\n") == 1
 
 
-def test_a_full_disk_is_one_sentence(model: Path, photos: Path):
+def test_full_disk_is_reported_in_one_sentence(model: Path, photos: Path):
     with Path("/dev/full").open("wb") as full:
         run = subprocess.run(
             [_ASSAY, "predict", model, photos], stdout=full, stderr=subprocess.PIPE, check=False, text=True
@@ -148,7 +148,7 @@ def test_a_full_disk_is_one_sentence(model: Path, photos: Path):
     assert run.stderr.count("\n") == 1
 
 
-def test_a_reader_that_goes_away_ends_it_quietly(model: Path, photos: Path):
+def test_closed_reader_ends_it_quietly(model: Path, photos: Path):
     command = f"{_ASSAY} predict {model} {photos} --json | head -1"
     run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert run.stdout.count("\n") == 1
@@ -156,7 +156,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(model: Path, photos: Path):
 
 
 @pytest.mark.parametrize("name", ["answers.csv", "answers.jsonl", "answers.parquet"])
-def test_a_name_of_any_bytes_is_no_obstacle(assay, model: Path, photos: Path, tmp_path: Path, name: str):
+def test_undecodable_file_names_are_accepted(assay, model: Path, photos: Path, tmp_path: Path, name: str):
     Image.new("RGB", (9, 9), (250, 0, 0)).save(photos / "odd.png")
     (photos / "odd.png").rename(Path(os.fsdecode(os.fsencode(photos) + b"/caf\xe9.png")))
     result = assay("predict", model, photos, "--out", tmp_path / name)
@@ -168,7 +168,7 @@ def test_a_name_of_any_bytes_is_no_obstacle(assay, model: Path, photos: Path, tm
         assert "caf\\xe9.png" in shown.out.replace("\\\\", "\\")
 
 
-def test_a_pipe_does_not_hang(assay, model: Path, tmp_path: Path):
+def test_pipe_does_not_hang(assay, model: Path, tmp_path: Path):
     os.mkfifo(tmp_path / "pipe.png")
     results = []
     thread = threading.Thread(
@@ -181,7 +181,7 @@ def test_a_pipe_does_not_hang(assay, model: Path, tmp_path: Path):
     assert results[0].err == f"assay: {tmp_path / 'pipe.png'}: not a file but a pipe, a socket or a device\n"
 
 
-def test_json_lines_name_the_unreadable_too(assay, model: Path, photos: Path):
+def test_json_lines_include_unreadable_files(assay, model: Path, photos: Path):
     (photos / "00.png").write_bytes(b"")
     result = assay("predict", model, photos, "--json")
     rows = [json.loads(line) for line in result.out.splitlines()]

@@ -1,4 +1,4 @@
-"""`assay request-log`: lists and exports what a server has recorded."""
+"""The command `assay request-log`: listing and exporting recorded requests."""
 
 import asyncio
 import csv
@@ -64,7 +64,7 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "requests.sqlite"
 
 
-def test_the_newest_are_listed_first_and_nothing_steers_the_terminal(assay: Assay, source: Path):
+def test_newest_requests_are_listed_first_with_control_characters_escaped(assay: Assay, source: Path):
     result = assay("request-log", source)
     assert result.code == 0
     head, red, closed, first = result.out.splitlines()
@@ -100,12 +100,12 @@ def test_the_newest_are_listed_first_and_nothing_steers_the_terminal(assay: Assa
     ],
     ids=lambda value: "-".join(value) if value and value[0].startswith("--") else "",
 )
-def test_options_choose(assay: Assay, source: Path, options: list[str], ids: list[str]):
+def test_options_filter_requests(assay: Assay, source: Path, options: list[str], ids: list[str]):
     result = assay("request-log", source, "--json", *options)
     assert [json.loads(line)["request_id"] for line in result.out.splitlines()] == ids
 
 
-def test_tables_hold_every_request_in_full(assay: Assay, source: Path, tmp_path: Path):
+def test_exported_tables_contain_all_fields(assay: Assay, source: Path, tmp_path: Path):
     for suffix in ("csv", "jsonl", "parquet"):
         result = assay("request-log", source, "--to", tmp_path / f"week.{suffix}")
         assert result.out == f"3 requests: {tmp_path / f'week.{suffix}'}\n"
@@ -121,7 +121,7 @@ def test_tables_hold_every_request_in_full(assay: Assay, source: Path, tmp_path:
     assert (table[1]["request_id"], table[1]["unknown"], table[0]["confidence"]) == ("=1+1", True, None)
 
 
-def test_an_empty_choice_is_a_table_without_rows(assay: Assay, source: Path, tmp_path: Path):
+def test_empty_result_is_a_table_without_rows(assay: Assay, source: Path, tmp_path: Path):
     assert assay("request-log", source, "--client", "nobody").out == "no requests\n"
     assay("request-log", source, "--client", "nobody", "--to", tmp_path / "none.parquet")
     assert pq.read_table(tmp_path / "none.parquet").num_rows == 0
@@ -137,9 +137,7 @@ def test_an_empty_choice_is_a_table_without_rows(assay: Assay, source: Path, tmp
     ],
     ids=["missing", "soon", "date", "xls"],
 )
-def test_what_cannot_be_done_is_said_in_one_sentence(
-    assay: Assay, source: Path, arguments: list[str], code: int, sentence: str
-):
+def test_errors_are_one_sentence(assay: Assay, source: Path, arguments: list[str], code: int, sentence: str):
     result = assay("request-log", *(text.format(source=source) for text in arguments))
     assert result.code == code
     assert sentence in result.err
@@ -148,7 +146,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-def test_a_database_that_is_away_is_said_without_its_secrets(assay: Assay):
+def test_unavailable_database_is_reported_without_secrets(assay: Assay):
     result = assay("request-log", "mongodb://me:secret@127.0.0.1:1/x?serverSelectionTimeoutMS=10")
     gc.collect()  # pymongo leaves a socket to it
     assert result.code == 1

@@ -1,4 +1,4 @@
-"""Pipes, sockets and devices are refused wherever a file can be named, and never opened."""
+"""Pipes, sockets and devices are rejected wherever a file can be given, and never opened."""
 
 import os
 import shutil
@@ -95,7 +95,7 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.parametrize(("name", "command"), COMMANDS, ids=lambda value: value[0])
-def test_every_command_refuses_them(
+def test_every_command_rejects_special_files(
     name: str,
     command: list[str],
     files: dict[str, Path],
@@ -116,7 +116,7 @@ def test_every_command_refuses_them(
 
 @pytest.mark.parametrize("kind", list(KINDS))
 @pytest.mark.parametrize("command", [COMMANDS[0], COMMANDS[8], COMMANDS[12], COMMANDS[19]])
-def test_every_kind_is_refused(
+def test_every_kind_of_special_file_is_rejected(
     command: tuple[str, list[str]], kind: str, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = files["OUT"].with_name(command[0])
@@ -125,9 +125,7 @@ def test_every_kind_is_refused(
     assert path.name in refused([str(given.get(word, word)) for word in command[1]], capsys)
 
 
-def test_a_table_may_name_one_and_the_others_are_used(
-    files: dict[str, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_special_file_in_a_table_is_skipped(files: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = files["PHOTOS"]
     fifo(folder / "red" / "pipe.png")
     rows = [f"{label}/{number}.png,{label}" for label in ("red", "blue") for number in range(4)]
@@ -140,7 +138,7 @@ def test_a_table_may_name_one_and_the_others_are_used(
     assert "not a file but a pipe, a socket or a device" in result
 
 
-def test_a_run_that_holds_one_is_refused(
+def test_run_with_a_special_file_is_rejected(
     files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("run.json", "recipe.yaml", "manifest.csv"):
@@ -166,7 +164,7 @@ def test_a_run_that_holds_one_is_refused(
         ["check", "FILE"],
     ],
 )
-def test_links_that_lead_back_to_themselves_are_told_of(
+def test_cyclic_links_are_reported(
     command: list[str], files: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = files["OUT"].with_name("circle")

@@ -1,4 +1,4 @@
-"""The line at the foot of a terminal, in a real one (a pseudo-terminal)."""
+"""The status line of a terminal, tested in a pseudo-terminal."""
 
 import os
 import pty
@@ -82,7 +82,7 @@ def screen(text: str) -> list[str]:
     return [line.rsplit("\r\x1b[K", 1)[-1].strip() for line in text.split("\r\n")]
 
 
-def test_a_steady_scene_shows_that_it_goes_on(colour_bundle: Path, tmp_path: Path):
+def test_unchanged_scene_updates_the_status_line(colour_bundle: Path, tmp_path: Path):
     terminal = Terminal("watch", colour_bundle, video(tmp_path / "video.mp4", 3), "--no-abstain")
     assert terminal.end() == 0
     status = r"\d+ frames  \d+\.\d fps  red 0\.\d+  \d+ dropped"
@@ -96,7 +96,7 @@ def test_a_steady_scene_shows_that_it_goes_on(colour_bundle: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("way", ["q", "ctrl-c", "sigterm"])
-def test_ending_leaves_the_terminal_as_it_was(colour_bundle: Path, tmp_path: Path, way: str):
+def test_terminal_is_restored_at_the_end(colour_bundle: Path, tmp_path: Path, way: str):
     terminal = Terminal("watch", colour_bundle, video(tmp_path / "video.mp4", 90))
     terminal.read_until(r"\d frames  ")
     assert not termios.tcgetattr(terminal.master)[3] & termios.ICANON
@@ -110,7 +110,7 @@ def test_ending_leaves_the_terminal_as_it_was(colour_bundle: Path, tmp_path: Pat
     assert screen(terminal.text)[-1] == ""
 
 
-def test_collecting_shows_its_counts(tmp_path: Path):
+def test_collect_shows_its_counts(tmp_path: Path):
     arguments = ("--to", tmp_path / "photos", "--class", "cup", "--every", "10s")
     terminal = Terminal("collect", video(tmp_path / "video.mp4", 30), *arguments)
     assert terminal.end() == 0
@@ -119,7 +119,7 @@ def test_collecting_shows_its_counts(tmp_path: Path):
     assert terminal.after == terminal.before
 
 
-def test_other_outputs_hold_no_status(colour_bundle: Path, tmp_path: Path):
+def test_other_outputs_have_no_status_line(colour_bundle: Path, tmp_path: Path):
     path = video(tmp_path / "video.mp4", 1)
     ended = subprocess.run(
         [_ASSAY, "watch", colour_bundle, path], capture_output=True, check=True, stdin=subprocess.DEVNULL
@@ -131,7 +131,7 @@ def test_other_outputs_hold_no_status(colour_bundle: Path, tmp_path: Path):
     assert "\x1b[K" not in terminal.text
 
 
-def test_a_line_is_replaced_four_times_a_second_at_most(monkeypatch: pytest.MonkeyPatch, capsys):
+def test_status_line_is_updated_at_most_four_times_per_second(monkeypatch: pytest.MonkeyPatch, capsys):
     now = [0.0]
     line = status_line.StatusLine(sys.stderr, lambda: now[0])
     monkeypatch.setattr(status_line, "_active", line)

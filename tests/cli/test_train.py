@@ -1,4 +1,4 @@
-"""`assay train` to `assay predict`, as typed."""
+"""The commands `assay train`, `predict`, `evaluate` and `info`."""
 
 import csv
 import json
@@ -26,12 +26,12 @@ def main_without_exit(arguments: list[str]) -> None:
     assert caught.value.code == 0
 
 
-def test_a_run_is_written(run: Path):
+def test_run_folder_is_written(run: Path):
     assert (run / "model.assay").is_file()
     assert yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))["name"] == "colours"
 
 
-def test_training_tells_parts_epochs_and_verdict(assay, colours: Path, run: Path, tmp_path: Path):
+def test_training_prints_splits_epochs_and_result(assay, colours: Path, run: Path, tmp_path: Path):
     result = assay("train", colours, "-r", run / "recipe.yaml", "--run", tmp_path / "run")
     assert result.code == 0
     for values in [
@@ -46,7 +46,7 @@ def test_training_tells_parts_epochs_and_verdict(assay, colours: Path, run: Path
     assert "warning: fewer than 100 photos of blue, red" in result.out
 
 
-def test_json_holds_nothing_but_json(assay, colours: Path, run: Path, tmp_path: Path):
+def test_only_json_on_standard_output(assay, colours: Path, run: Path, tmp_path: Path):
     result = assay("train", colours, "-r", run / "recipe.yaml", "--run", tmp_path / "run", "--json")
     values = json.loads(result.out)
     assert values["reported_split"] == "test"
@@ -54,7 +54,7 @@ def test_json_holds_nothing_but_json(assay, colours: Path, run: Path, tmp_path: 
     assert Path(values["bundle"]).is_file()
 
 
-def test_a_finished_run_can_be_resumed_and_says_the_same(assay, run: Path):
+def test_resuming_a_finished_run_prints_the_same(assay, run: Path):
     result = assay("train", "--resume", run)
     assert result.code == 0
     assert "95 % interval" in result.out
@@ -70,7 +70,7 @@ def test_a_finished_run_can_be_resumed_and_says_the_same(assay, run: Path):
         (["train", ".", "--resume", "x"], "--resume takes all settings"),
     ],
 )
-def test_wrong_usage_is_one_sentence_and_code_2(assay, arguments: list[str], message: str):
+def test_wrong_usage_exits_with_code_2(assay, arguments: list[str], message: str):
     result = assay(*arguments)
     assert result.code == 2
     assert message in result.err
@@ -78,13 +78,13 @@ def test_wrong_usage_is_one_sentence_and_code_2(assay, arguments: list[str], mes
     assert "Traceback" not in result.err
 
 
-def test_a_photo_is_classified(assay, run: Path, colours: Path):
+def test_photo_is_classified(assay, run: Path, colours: Path):
     result = assay("predict", run / "model.assay", colours / "red" / "001.png")
     assert result.code == 0
     assert "red" in result.out.split()
 
 
-def test_a_folder_becomes_a_table_and_the_broken_photo_is_named(assay, run: Path, colours: Path, tmp_path: Path):
+def test_folder_becomes_a_table_with_the_broken_photo_named(assay, run: Path, colours: Path, tmp_path: Path):
     table = tmp_path / "answers.csv"
     result = assay("predict", run / "model.assay", colours, "--out", table)
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
@@ -95,7 +95,7 @@ def test_a_folder_becomes_a_table_and_the_broken_photo_is_named(assay, run: Path
     assert "broken.png" in result.err
 
 
-def test_json_lines_are_one_object_a_photo(assay, run: Path, colours: Path):
+def test_json_lines_have_one_object_per_photo(assay, run: Path, colours: Path):
     result = assay("predict", run / "model.assay", str(colours / "blue" / "00*.png"), "--json")
     answers = [json.loads(line) for line in result.out.splitlines()]
     assert len(answers) == 10
@@ -104,25 +104,25 @@ def test_json_lines_are_one_object_a_photo(assay, run: Path, colours: Path):
 
 
 @pytest.mark.parametrize("wrong", ["nowhere.png", "*.nothing"])
-def test_nothing_to_classify_is_said(assay, run: Path, wrong: str):
+def test_nothing_to_classify_is_reported(assay, run: Path, wrong: str):
     result = assay("predict", run / "model.assay", wrong)
     assert result.code == 2
     assert wrong in result.err
 
 
-def test_an_empty_folder_is_said(assay, run: Path, tmp_path: Path):
+def test_empty_folder_is_reported(assay, run: Path, tmp_path: Path):
     result = assay("predict", run / "model.assay", tmp_path)
     assert result.code == 2
     assert "no photo" in result.err
 
 
-def test_what_is_no_bundle_is_refused(assay, colours: Path):
+def test_invalid_bundle_is_rejected(assay, colours: Path):
     result = assay("predict", colours / "red" / "001.png", colours)
     assert result.code == 1
     assert result.err.count("\n") == 1
 
 
-def test_evaluate_prints_the_matrix_and_writes_pictures(assay, run: Path, tmp_path: Path):
+def test_evaluate_prints_the_confusion_matrix_and_writes_figures(assay, run: Path, tmp_path: Path):
     result = assay(
         "evaluate", run / "model.assay", run / "manifest.csv", "--split", "test", "--out", tmp_path / "evaluated"
     )
@@ -131,20 +131,20 @@ def test_evaluate_prints_the_matrix_and_writes_pictures(assay, run: Path, tmp_pa
     assert (tmp_path / "evaluated" / "confusion_matrix.png").is_file()
 
 
-def test_info_is_the_card_or_json(assay, run: Path):
+def test_info_prints_the_model_card_or_json(assay, run: Path):
     card = assay("info", run / "model.assay").out
     assert "blue" in card
     assert json.loads(assay("info", run / "model.assay", "--json").out)["classes"] == ["blue", "red"]
 
 
-def test_a_learning_rate_is_looked_for(assay, run: Path, colours: Path, tmp_path: Path):
+def test_find_lr_suggests_a_learning_rate(assay, run: Path, colours: Path, tmp_path: Path):
     result = assay("train", colours, "-r", run / "recipe.yaml", "--run", tmp_path / "x", "--find-lr")
     assert "--set train.lr=" in result.out
     assert (tmp_path / "x-lr.png").is_file()
     assert not (tmp_path / "x").exists()
 
 
-def test_profile_tells_where_the_time_went(assay, colours: Path, tiny: Recipe, tmp_path: Path):
+def test_profile_prints_time_by_stage(assay, colours: Path, tiny: Recipe, tmp_path: Path):
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(dump_recipe(tiny), encoding="utf-8")
     typed = ["train", colours, "-r", recipe, "--set", "train.epochs=1", "--run", tmp_path / "a", "--profile"]

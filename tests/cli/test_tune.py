@@ -1,4 +1,4 @@
-"""`assay tune` as typed."""
+"""The command `assay tune`."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ def recipe_file(tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_it_prints_a_ranking_and_what_to_type_next(assay, colours: Path, recipe_file: Path, tmp_path: Path):
+def test_prints_a_ranking_and_the_next_command(assay, colours: Path, recipe_file: Path, tmp_path: Path):
     result = assay("tune", colours, "-r", recipe_file, "--set", "train.lr=0.02,0.1", "--run", tmp_path / "a")
     assert result.code == 0
     assert "train.lr=0.1" in result.out
@@ -26,15 +26,13 @@ def test_it_prints_a_ranking_and_what_to_type_next(assay, colours: Path, recipe_
     assert "is not empty" in again.err
 
 
-def test_json_holds_nothing_but_json(assay, colours: Path, recipe_file: Path, tmp_path: Path):
+def test_only_json_on_standard_output(assay, colours: Path, recipe_file: Path, tmp_path: Path):
     result = assay("tune", colours, "-r", recipe_file, "--folds", 2, "--run", tmp_path / "a", "--json").out
     assert len(json.loads(result)["trials"]) == 1
 
 
 @pytest.mark.parametrize("arguments", [["--folds", "1"], ["--set", "train.lr"], ["--set", "train.rate=1"]])
-def test_wrong_usage_is_one_sentence_and_code_2(
-    assay, colours: Path, recipe_file: Path, tmp_path: Path, arguments: list[str]
-):
+def test_wrong_usage_exits_with_code_2(assay, colours: Path, recipe_file: Path, tmp_path: Path, arguments: list[str]):
     result = assay("tune", colours, "-r", recipe_file, "--run", tmp_path / "a", *arguments)
     assert result.code == 2
     assert result.err.count("\n") == 1

@@ -1,4 +1,4 @@
-"""`assay variants` as typed: the five of the vehicle-animal system on a few photos of CIFAR-10."""
+"""The command `assay variants`: the five variants of the vehicle-animal system on a few photos of CIFAR-10."""
 
 import csv
 import json
@@ -50,7 +50,7 @@ def test_five_variants_of_one_split_in_one_table(assay, cifar10: Path, tmp_path:
     assert "McNemar" in compared.out
 
 
-def test_a_list_is_shown(assay):
+def test_list_of_variants_is_printed(assay):
     assert "convnet-wide:" in assay("variants", "--show", "vehicle-animal").out
 
 
@@ -67,7 +67,7 @@ def test_a_list_is_shown(assay):
         (["variants", ".", "vehicle-animal", "--repeats", "0"], "--repeats"),
     ],
 )
-def test_wrong_usage_is_one_sentence_and_code_2(assay, arguments: list[str], message: str):
+def test_wrong_usage_exits_with_code_2(assay, arguments: list[str], message: str):
     result = assay(*arguments)
     assert result.code == 2
     assert message in result.err

@@ -1,4 +1,4 @@
-"""`assay watch` and `assay collect` as they are typed: lines, JSON lines, tables, events, and sentences."""
+"""The commands `assay watch` and `assay collect`: lines, JSON lines, tables, events and errors."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_line_for_each_frame_and_the_tally_at_the_end(assay, colour_bundle: Path, video: Path):
+def test_one_line_per_frame_and_a_summary(assay, colour_bundle: Path, video: Path):
     ended = assay("watch", colour_bundle, video, "--every-frame", "--no-abstain")
     assert ended.code == 0, ended.err
     lines = [line.split() for line in ended.out.splitlines()]
@@ -45,7 +45,7 @@ def test_a_line_for_each_frame_and_the_tally_at_the_end(assay, colour_bundle: Pa
     assert ended.err.count("no window: ") == 1
 
 
-def test_a_line_for_each_change(assay, colour_bundle: Path, colours: Path, tmp_path: Path):
+def test_one_line_per_change(assay, colour_bundle: Path, colours: Path, tmp_path: Path):
     for number in range(6):
         kind = "red" if number < 3 else "blue"
         (tmp_path / f"{number}.png").write_bytes((colours / kind / f"{number + 1:03}.png").read_bytes())
@@ -57,7 +57,7 @@ def test_a_line_for_each_change(assay, colour_bundle: Path, colours: Path, tmp_p
     assert [set(row) for row in rows] == [{"time", "frame", "label", "confidence", "probabilities"}] * 2
 
 
-def test_json_lines_and_a_table_and_a_recording(assay, colour_bundle: Path, video: Path, tmp_path: Path):
+def test_json_lines_table_and_recording(assay, colour_bundle: Path, video: Path, tmp_path: Path):
     table, recording = tmp_path / "out.csv", tmp_path / "out.avi"
     arguments = ("--every-frame", "--json", "--csv", table, "--record", recording, "--on", "blue for 1s")
     ended = assay("watch", colour_bundle, video, *arguments)
@@ -78,7 +78,7 @@ def test_json_lines_and_a_table_and_a_recording(assay, colour_bundle: Path, vide
     capture.release()
 
 
-def test_a_rule_starts_a_program_once_in_a_cool_down(assay, colour_bundle: Path, video: Path, tmp_path: Path):
+def test_rule_starts_a_program_once_per_cooldown(assay, colour_bundle: Path, video: Path, tmp_path: Path):
     note = tmp_path / "note"
     script = f"import os; open({str(note)!r}, 'a').write(os.environ['ASSAY_RULE'] + ';')"
     arguments = ("--on", "red>0.5", "--on", "blue>0.5 for 500ms", "--run", f'{sys.executable} -c "{script}"')
@@ -88,7 +88,7 @@ def test_a_rule_starts_a_program_once_in_a_cool_down(assay, colour_bundle: Path,
     assert ended.out.count("event:") == 2
 
 
-def test_a_folder_keeps_to_its_rate_only_when_it_should(assay, colour_bundle: Path, colours: Path, tmp_path: Path):
+def test_folder_is_processed_at_its_rate_only_on_request(assay, colour_bundle: Path, colours: Path, tmp_path: Path):
     for number in range(4):
         (tmp_path / f"{number}.png").write_bytes((colours / "red" / f"{number + 1:03}.png").read_bytes())
     ended = assay("watch", colour_bundle, tmp_path, "--fps", "0.1", "--every-frame")
@@ -115,7 +115,7 @@ def test_a_folder_keeps_to_its_rate_only_when_it_should(assay, colour_bundle: Pa
     ],
     ids=range(13),
 )
-def test_what_cannot_be_is_said_in_a_sentence(
+def test_invalid_arguments_are_reported_in_one_sentence(
     arguments: tuple[str, ...], word: str, assay, colour_bundle: Path, video: Path
 ):
     ended = assay("watch", colour_bundle, *(video if part == "VIDEO" else part for part in arguments))
@@ -124,7 +124,7 @@ def test_what_cannot_be_is_said_in_a_sentence(
     assert "Traceback" not in ended.err
 
 
-def test_photos_of_a_class_from_a_film_are_ready_for_training(assay, video: Path, tmp_path: Path):
+def test_photos_collected_from_a_video_can_be_used_for_training(assay, video: Path, tmp_path: Path):
     to = tmp_path / "photos"
     ended = assay("collect", video, "--to", to, "--class", "red", "--every", "0.5s", "--count", "4")
     assert ended.code == 0, ended.err
@@ -141,7 +141,7 @@ def test_several_classes_need_a_window(assay, video: Path, tmp_path: Path):
     assert "only one class can be collected at a time" in ended.err
 
 
-def test_collecting_from_noise_tells_the_classes_counts(assay, tmp_path: Path):
+def test_collecting_reports_counts_by_class(assay, tmp_path: Path):
     rng = np.random.default_rng(0)
     folder, to = tmp_path / "frames", tmp_path / "photos"
     folder.mkdir()

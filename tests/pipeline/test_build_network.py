@@ -1,4 +1,4 @@
-"""What must stop a run stops it before there is a folder."""
+"""Invalid runs are rejected before a folder is created."""
 
 import time
 from pathlib import Path
@@ -17,21 +17,21 @@ def _changed(recipe: Recipe, **changes: object) -> Recipe:
 
 
 @pytest.mark.parametrize("start", [train_classifier, cross_validate])
-def test_a_class_to_look_for_that_does_not_exist(start, colours: Path, tiny: Recipe, tmp_path: Path):
+def test_unknown_positive_class_raises(start, colours: Path, tiny: Recipe, tmp_path: Path):
     recipe = _changed(tiny, data=_changed(tiny.data, positive_class="green"))
     with pytest.raises(AssayError, match=r"looks for the class 'green', which is none of blue, red: .*--set"):
         start(colours, recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_device_that_is_not_here(colours: Path, tiny: Recipe, tmp_path: Path):
+def test_unavailable_device_raises(colours: Path, tiny: Recipe, tmp_path: Path):
     recipe = _changed(tiny, train=_changed(tiny.train, device="mps"))
     with pytest.raises(AssayError, match=r"train\.device is mps, but torch finds only"):
         train_classifier(colours, recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_part_without_photos(colours: Path, tiny: Recipe, tmp_path: Path):
+def test_empty_split_raises(colours: Path, tiny: Recipe, tmp_path: Path):
     dataset = load_split_dataset(colours, tiny.data, seed=0)
     with pytest.raises(AssayError, match="there are no validation photos"):
         train_on_splits(dataset.with_samples(dataset.part("train")), tiny, tmp_path / "run")
@@ -88,7 +88,7 @@ def test_every_size_has_an_upper_bound(override: str) -> None:
         ["net.name=efficientnet-lite0", "net.head.hidden=[65536, 65536]"],
     ],
 )
-def test_a_network_that_no_bundle_holds_is_refused_at_once(overrides: list[str]) -> None:
+def test_too_large_network_for_a_bundle_is_rejected_at_once(overrides: list[str]) -> None:
     net = load_recipe("custom-resnet", overrides).net
     begin = time.process_time()
     with pytest.raises(UsageError, match="ONNX files are limited to 2 GiB"):
@@ -96,7 +96,7 @@ def test_a_network_that_no_bundle_holds_is_refused_at_once(overrides: list[str])
     assert time.process_time() - begin < 20
 
 
-def test_a_network_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_network_larger_than_memory_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     net = load_recipe("custom-resnet", []).net
     check_model_size(net, 2, 32)
     monkeypatch.setattr(build_network, "free_memory", lambda: 1 << 20)
@@ -106,7 +106,7 @@ def test_a_network_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyP
     check_model_size(net, 2, 32)
 
 
-def test_free_memory_is_read_where_the_system_tells(tmp_path: Path):
+def test_free_memory_is_read_if_available(tmp_path: Path):
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    2048 kB\n", encoding="ascii")
     assert free_memory(tmp_path / "meminfo") == 2048 * 1024
     assert free_memory(tmp_path / "nothing") == 0

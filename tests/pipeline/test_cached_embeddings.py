@@ -1,4 +1,4 @@
-"""Embeddings of a frozen backbone: computed once, found again by whatever does not change them."""
+"""Embeddings of a frozen backbone are computed once and reused while nothing that affects them changes."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def frozen(recipe: Recipe, dataset: Dataset, messages: list[str] | None = None) 
     return FrozenBackbone(network, spec, recipe, dataset, lambda what, *_: messages.append(what))
 
 
-def test_they_are_the_backbones(probe: Recipe, dataset: Dataset):
+def test_embeddings_equal_the_output_of_the_backbone(probe: Recipe, dataset: Dataset):
     network, spec = build_model(probe, dataset)
     samples = dataset.samples[5:9]
     images = np.stack([Preprocess(spec).read(sample.read()) for sample in samples])
@@ -52,7 +52,7 @@ def test_they_are_the_backbones(probe: Recipe, dataset: Dataset):
     np.testing.assert_allclose(rows, compiled_backbone(network, spec.size)(images), atol=1e-5)
 
 
-def test_a_photos_embedding_does_not_depend_on_its_company(
+def test_embedding_does_not_depend_on_other_images(
     probe: Recipe, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     few = frozen(probe, dataset).plain(dataset.samples[40:43])
@@ -60,7 +60,7 @@ def test_a_photos_embedding_does_not_depend_on_its_company(
     np.testing.assert_array_equal(frozen(probe, dataset).plain(dataset.samples)[40:43], few)
 
 
-def test_what_is_kept_serves_another_head_rate_and_batch_and_reads_no_photo(
+def test_cache_serves_other_heads_rates_and_batch_sizes_without_reading_files(
     probe: Recipe, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ):
     first = frozen(probe, dataset).embedded()
@@ -73,7 +73,7 @@ def test_what_is_kept_serves_another_head_rate_and_batch_and_reads_no_photo(
     assert result == []
 
 
-def test_views_are_the_photos_own_and_more_of_them_keep_the_first(probe: Recipe, dataset: Dataset):
+def test_views_are_per_image_and_more_views_keep_the_first(probe: Recipe, dataset: Dataset):
     train = dataset.part("train")
     views = frozen(probe, dataset).embedded().train
     assert not np.array_equal(views[0], views[1])
@@ -86,7 +86,7 @@ def test_views_are_the_photos_own_and_more_of_them_keep_the_first(probe: Recipe,
     assert not np.array_equal(other, views[0])
 
 
-def test_an_unfinished_computation_goes_on(probe: Recipe, dataset: Dataset):
+def test_interrupted_computation_is_resumed(probe: Recipe, dataset: Dataset):
     rows = frozen(probe, dataset).plain(dataset.samples[:20])
     result: list[str] = []
     whole = frozen(probe, dataset, result).plain(dataset.samples)
@@ -94,7 +94,7 @@ def test_an_unfinished_computation_goes_on(probe: Recipe, dataset: Dataset):
     assert len(result) == -(-(len(dataset) - 20) // probe.train.batch_size)
 
 
-def test_a_photo_replaced_since_it_was_scanned_is_not_kept(probe: Recipe, colours: Path, tmp_path: Path):
+def test_image_changed_since_the_scan_is_not_cached(probe: Recipe, colours: Path, tmp_path: Path):
     for name in ("red", "blue"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         source = colours / name / "003.png"
@@ -108,7 +108,7 @@ def test_a_photo_replaced_since_it_was_scanned_is_not_kept(probe: Recipe, colour
     assert not np.array_equal(right[0], right[1])
 
 
-def test_other_weights_or_pixels_have_another_key(dataset: Dataset, tiny: Recipe):
+def test_weights_and_pixels_change_the_key(dataset: Dataset, tiny: Recipe):
     network, spec = build_model(tiny, dataset)
     key = backbone_key(network, spec)
     network.head.fc.weight.data += 1
@@ -118,7 +118,7 @@ def test_other_weights_or_pixels_have_another_key(dataset: Dataset, tiny: Recipe
     assert backbone_key(other, spec) != key
 
 
-def test_a_plain_canvas_has_one_view_that_no_seed_changes(probe: Recipe, dataset: Dataset):
+def test_without_augmentation_there_is_one_view_for_all_seeds(probe: Recipe, dataset: Dataset):
     canvas = load_recipe("defect").augment.model_copy(update={"input_scale": 1.5})
     recipe = probe.model_copy(update={"augment": canvas})
     first = frozen(recipe, dataset).embedded().train
@@ -136,7 +136,7 @@ def probed(tiny: Recipe, colours: Path, tmp_path: Path, monkeypatch: pytest.Monk
     return Bundle.open(result.run.bundle), result.dataset
 
 
-def test_they_answer_as_the_bundle_does_and_only_when_all_are_there(probed: tuple[Bundle, Dataset]):
+def test_cached_outputs_equal_those_of_the_bundle_if_complete(probed: tuple[Bundle, Dataset]):
     bundle, dataset = probed
     kept, classifier = CachedEmbeddings.of(bundle, dataset), Classifier.load(bundle.path)
     assert kept is not None
@@ -151,7 +151,7 @@ def test_they_answer_as_the_bundle_does_and_only_when_all_are_there(probed: tupl
         np.testing.assert_allclose(found.embedding, plain.embedding, atol=1e-4)
 
 
-def test_where_the_bundle_says_otherwise_they_are_not_used(probed: tuple[Bundle, Dataset]):
+def test_cached_outputs_that_differ_from_the_bundle_are_not_used(probed: tuple[Bundle, Dataset]):
     bundle, dataset = probed
     kept, classifier = CachedEmbeddings.of(bundle, dataset), Classifier.load(bundle.path)
     assert kept is not None
@@ -159,7 +159,7 @@ def test_where_the_bundle_says_otherwise_they_are_not_used(probed: tuple[Bundle,
     assert kept.outputs(classifier, dataset.part("val")) is None
 
 
-def test_a_backbone_that_learns_keeps_none(probed: tuple[Bundle, Dataset], monkeypatch: pytest.MonkeyPatch):
+def test_trained_backbone_is_not_cached(probed: tuple[Bundle, Dataset], monkeypatch: pytest.MonkeyPatch):
     bundle, dataset = probed
     settings = bundle.info.provenance.recipe
     monkeypatch.setitem(settings, "train", {**settings["train"], "strategy": "finetune"})

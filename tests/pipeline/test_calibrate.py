@@ -1,4 +1,4 @@
-"""A trained bundle is calibrated and has limits; evaluation asks for other precisions without touching it."""
+"""Calibration and abstention limits of a trained bundle, and evaluation at other target precisions."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def read_confidence(info: BundleInfo) -> dict[str, dict[str, float]]:
     return values
 
 
-def test_the_bundle_knows_its_limits_and_how_they_do(trained: TrainResult):
+def test_bundle_contains_limits_and_their_metrics(trained: TrainResult):
     bundle = Bundle.open(trained.run.bundle)
     values = read_confidence(bundle.info)
     assert bundle.info.thresholds["confidence"] == values["abstaining"]["threshold"]
@@ -53,7 +53,7 @@ def test_the_bundle_knows_its_limits_and_how_they_do(trained: TrainResult):
         assert json.loads(file.read_text(encoding="utf-8")) == values[part]
 
 
-def test_the_temperature_is_that_of_the_validation_photos(trained: TrainResult):
+def test_temperature_is_fitted_on_validation_images(trained: TrainResult):
     info = Bundle.open(trained.run.bundle).info
     saved = Predictions.load(trained.run.evaluation("val") / "predictions.npz")
     logits = saved.log_probabilities * info.temperature
@@ -62,7 +62,7 @@ def test_the_temperature_is_that_of_the_validation_photos(trained: TrainResult):
     assert fit_calibration(again).temperature == pytest.approx(info.temperature, rel=1e-3)
 
 
-def test_familiar_photos_are_answered_and_others_are_not(trained: TrainResult):
+def test_in_distribution_images_are_answered_and_others_not(trained: TrainResult):
     classifier = Classifier.load(trained.run.bundle)
     samples = trained.dataset.part("test")
     answers = classifier.predict([sample.path for sample in samples])
@@ -73,7 +73,7 @@ def test_familiar_photos_are_answered_and_others_are_not(trained: TrainResult):
     assert [answer.reason for answer in classifier.predict(strange)] == ["out_of_distribution"] * 3
 
 
-def test_assessing_counts_what_prediction_says(trained: TrainResult):
+def test_evaluation_counts_equal_predictions(trained: TrainResult):
     classifier = Classifier.load(trained.run.bundle)
     saved = Predictions.load(trained.run.evaluation("test") / "predictions.npz")
     counted = measure_confidence(classifier, saved).answered
@@ -83,7 +83,7 @@ def test_assessing_counts_what_prediction_says(trained: TrainResult):
     assert counted.out_of_distribution == sum(answer.reason == "out_of_distribution" for answer in answers)
 
 
-def test_another_target_is_judged_and_the_bundle_stays(trained: TrainResult, tmp_path: Path):
+def test_evaluation_at_another_target_does_not_change_the_bundle(trained: TrainResult, tmp_path: Path):
     before = trained.run.bundle.read_bytes()
     result = evaluate_classifier(
         trained.run.bundle, trained.run.manifest, tmp_path, split="test", target_precision=0.999
@@ -96,13 +96,13 @@ def test_another_target_is_judged_and_the_bundle_stays(trained: TrainResult, tmp
     assert own.threshold == Bundle.open(trained.run.bundle).info.thresholds["confidence"]
 
 
-def test_the_same_photos_give_the_same_limits(trained: TrainResult, plain: Path):
+def test_same_images_give_the_same_limits(trained: TrainResult, plain: Path):
     spec = AbstainSpec(target_precision=0.8, max_false_positive_rate=0.1)
     calibrate_bundle(plain, trained.dataset, spec, seed=trained.run.recipe().train.seed)
     assert Bundle.open(plain).info.version == Bundle.open(trained.run.bundle).info.version
 
 
-def test_without_abstaining_only_the_temperature_is_fitted(
+def test_without_abstention_only_the_temperature_is_fitted(
     trained: TrainResult, colours: Path, tiny: Recipe, tmp_path: Path
 ):
     recipe = tiny.model_copy(update={"abstain": AbstainSpec(enabled=False)})
@@ -118,6 +118,6 @@ def test_without_abstaining_only_the_temperature_is_fitted(
 
 
 @pytest.mark.parametrize("target", [0, 1, 1.5])
-def test_a_target_that_is_no_share_is_refused(trained: TrainResult, target: float):
+def test_invalid_target_precision_is_rejected(trained: TrainResult, target: float):
     with pytest.raises(UsageError, match="between 0 and 1"):
         reselect_threshold(Classifier.load(trained.run.bundle), target)

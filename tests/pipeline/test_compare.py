@@ -1,4 +1,4 @@
-"""Classifiers side by side: found, ranked, and judged against chance on the same photos."""
+"""Comparison of classifiers on the same images, with a test of significance."""
 
 import csv
 import json
@@ -36,7 +36,7 @@ def saved(folder: Path, made: Predictions, positive: str | None = None) -> Path:
     return folder
 
 
-def test_the_best_is_found_and_the_others_are_judged_against_it(tmp_path: Path):
+def test_others_are_compared_with_the_best(tmp_path: Path):
     paths = [
         saved(tmp_path / "poor", predictions(60)),
         saved(tmp_path / "good", predictions(10)),
@@ -52,7 +52,7 @@ def test_the_best_is_found_and_the_others_are_judged_against_it(tmp_path: Path):
         assert result in ranking.text
 
 
-def test_of_equal_accuracy_the_lower_log_loss_is_best(tmp_path: Path):
+def test_ties_in_accuracy_are_broken_by_log_loss(tmp_path: Path):
     sure = predictions(10)
     doubtful = Predictions(
         classes=sure.classes,
@@ -66,7 +66,7 @@ def test_of_equal_accuracy_the_lower_log_loss_is_best(tmp_path: Path):
     assert "not significant" in compare_results(paths).text
 
 
-def test_other_photos_and_other_classes_are_not_tested(tmp_path: Path):
+def test_different_images_or_classes_are_not_compared(tmp_path: Path):
     paths = [
         saved(tmp_path / "one", predictions(10)),
         saved(tmp_path / "elsewhere", predictions(20, prefix="other/")),
@@ -80,7 +80,7 @@ def test_other_photos_and_other_classes_are_not_tested(tmp_path: Path):
     assert "McNemar" not in ranking.text
 
 
-def test_runs_are_judged_on_test_else_validation(tmp_path: Path):
+def test_runs_are_compared_on_test_or_else_validation(tmp_path: Path):
     run = tmp_path / "run"
     saved(run / "evaluation" / "val", predictions(50))
     other = saved(tmp_path / "other", predictions(5))
@@ -91,14 +91,14 @@ def test_runs_are_judged_on_test_else_validation(tmp_path: Path):
     assert ranking.best.metrics.correct == 199
 
 
-def test_a_cross_validation_is_told_out_of_fold(tmp_path: Path):
+def test_cross_validation_uses_out_of_fold_predictions(tmp_path: Path):
     folder = saved(tmp_path / "crossval", predictions(3))
     (folder / "crossval.json").write_text("{}", encoding="utf-8")
     ranking = compare_results([folder, saved(tmp_path / "b", predictions(4)) / "predictions.npz"])
     assert [item.result.split for item in ranking.comparisons] == ["out of fold", "–"]
 
 
-def test_the_precision_is_that_of_the_class_that_was_looked_for(tmp_path: Path):
+def test_precision_is_that_of_the_positive_class(tmp_path: Path):
     # Photo 0 is a `no` answered `yes`.
     paths = [saved(tmp_path / "a", predictions(1), "no"), saved(tmp_path / "b", predictions(0), "no")]
     ranking = compare_results(paths)
@@ -107,7 +107,7 @@ def test_the_precision_is_that_of_the_class_that_was_looked_for(tmp_path: Path):
     assert compare_results(paths, "yes").comparisons[0].result.precision == pytest.approx(100 / 101)
 
 
-def test_the_csv_says_the_same(tmp_path: Path):
+def test_csv_contains_the_same(tmp_path: Path):
     paths = [saved(tmp_path / "a", predictions(60)), saved(tmp_path / "b", predictions(10))]
     ranking = compare_results(paths)
     ranking.write_csv(tmp_path / "table.csv")
@@ -120,7 +120,7 @@ def test_the_csv_says_the_same(tmp_path: Path):
     assert result["compared"][0]["p_adjusted"] == float(rows[0]["p_adjusted"])
 
 
-def test_what_holds_no_predictions_is_refused(tmp_path: Path):
+def test_input_without_predictions_is_rejected(tmp_path: Path):
     good = saved(tmp_path / "good", predictions(1))
     (tmp_path / "model.assay").write_bytes(b"")
     (tmp_path / "empty").mkdir()

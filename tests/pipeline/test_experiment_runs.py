@@ -1,4 +1,4 @@
-"""Plans of seeds and folds: which runs they have, on which photos, in which folders."""
+"""Plans of seeds and folds: their runs, images and folders."""
 
 import json
 import statistics
@@ -69,14 +69,14 @@ def test_every_run_trains_validates_and_tests(
             assert {sample.id for sample in item.dataset.part("test")} == kept
 
 
-def test_every_repeat_has_another_seed_and_other_parts(tiny: Recipe, tmp_path: Path):
+def test_every_repeat_has_another_seed_and_other_splits(tiny: Recipe, tmp_path: Path):
     first, second = tasks(Resampling(0, 2), dataset(None), tiny, tmp_path)
     assert [item.recipe.train.seed for item in (first, second)] == [0, 1]
     assert first.dataset.part("test") != second.dataset.part("test")
     assert len(first.dataset) == len(second.dataset) == 40
 
 
-def test_what_cannot_be_split_is_known_before_the_first_run(tiny: Recipe):
+def test_unsplittable_data_raises_before_the_first_run(tiny: Recipe):
     with pytest.raises(AssayError, match="40 photos are too few for 41 folds"):
         Resampling(41, 3).first_split(dataset(None), tiny)
     with pytest.raises(UsageError, match="--repeats is 0"):
@@ -95,24 +95,24 @@ METRICS = {
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=20))
-def test_spread_is_mean_and_sample_deviation(values: list[float]):
+def test_summary_has_mean_and_sample_standard_deviation(values: list[float]):
     spread = MetricSummary.of([*values, None])
     assert spread.mean == pytest.approx(statistics.fmean(values))
     assert spread.std == pytest.approx(statistics.stdev(values))
     assert (spread.low, spread.high, spread.runs) == (min(values), max(values), len(values))
 
 
-def test_one_run_has_no_spread_and_none_has_no_mean():
+def test_summaries_of_one_run_and_of_none():
     assert MetricSummary.of([0.5]).std is None
     assert MetricSummary.of([None]) == MetricSummary(None, None, None, None, 0)
 
 
 @pytest.mark.parametrize(("positive", "precision"), [("b", 0.95), (None, 0.8)])
-def test_precision_is_that_of_the_class_looked_for_else_the_mean(positive: str | None, precision: float):
+def test_precision_of_the_positive_class_or_else_the_mean(positive: str | None, precision: float):
     assert SplitMetrics.of({**METRICS, "positive": positive}).precision == precision
 
 
-def test_figures_are_read_back(tmp_path: Path):
+def test_metrics_survive_a_round_trip(tmp_path: Path):
     run = Run(tmp_path)
     for part in ("train", "val"):
         run.evaluation(part).mkdir(parents=True)
@@ -120,7 +120,7 @@ def test_figures_are_read_back(tmp_path: Path):
     assert read_run_metrics(run) == dict.fromkeys(("train", "val"), SplitMetrics(10, 0.9, 0.3, 0.95, 9))
 
 
-def test_missing_and_damaged_figures_are_said(tmp_path: Path):
+def test_missing_and_damaged_metrics_raise(tmp_path: Path):
     run = Run(tmp_path)
     with pytest.raises(AssayError, match="has not been evaluated"):
         read_run_metrics(run)

@@ -1,4 +1,4 @@
-"""Folds that cover every photo, stopped between two folds and taken up again; a frozen backbone seen once."""
+"""Cross-validation and variants: folds cover every image, interruptions are resumed, a frozen backbone runs once."""
 
 import csv
 import json
@@ -62,16 +62,16 @@ def stopped(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactor
     return Stopped(str(caught.value), values + epochs, left, result)
 
 
-def test_ctrl_c_says_how_to_go_on(stopped: Stopped):
+def test_ctrl_c_reports_how_to_resume(stopped: Stopped):
     assert f"assay crossval --resume {stopped.result.folder}" in stopped.message
 
 
-def test_what_was_done_is_kept_and_the_rest_is_told_by_fold(stopped: Stopped):
+def test_finished_folds_are_kept_and_progress_is_reported_by_fold(stopped: Stopped):
     assert stopped.left == ["repeat-1/fold-1"]
     assert stopped.messages == ["fold 1/2", "fold 1/2", "fold 2/2", "fold 2/2 1/2", "fold 2/2 2/2"]
 
 
-def test_every_photo_is_judged_once_by_a_classifier_that_never_saw_it(stopped: Stopped):
+def test_every_image_is_predicted_once_out_of_fold(stopped: Stopped):
     tested: list[str] = []
     for item in stopped.result.runs:
         dataset = read_manifest(item.run.manifest, item.run.classes)
@@ -82,7 +82,7 @@ def test_every_photo_is_judged_once_by_a_classifier_that_never_saw_it(stopped: S
     assert sorted(tested) == [sample.id for sample in stopped.result.dataset.samples]
 
 
-def test_the_answers_are_those_of_the_folds_bundles(stopped: Stopped):
+def test_predictions_are_those_of_the_bundles(stopped: Stopped):
     whole = Predictions.load(stopped.result.folder / "predictions.npz")
     assert list(whole.ids) == sorted(whole.ids)
     assert len(whole) == 80
@@ -94,7 +94,7 @@ def test_the_answers_are_those_of_the_folds_bundles(stopped: Stopped):
     np.testing.assert_allclose(given, whole.probabilities[rows], atol=1e-5)
 
 
-def test_the_table_is_mean_and_standard_deviation_over_the_runs(stopped: Stopped):
+def test_table_has_mean_and_standard_deviation(stopped: Stopped):
     result = stopped.result
     values = [item.metrics["val"].loss for item in result.runs]
     spread = result.summaries["val", "loss"]
@@ -109,7 +109,7 @@ def test_the_table_is_mean_and_standard_deviation_over_the_runs(stopped: Stopped
     assert data["out_of_fold"]["count"] == 80
 
 
-def test_every_run_is_kept_with_its_figures(stopped: Stopped):
+def test_every_run_is_listed_with_its_metrics(stopped: Stopped):
     text = (stopped.result.folder / "runs.csv").read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
     assert [(row["fold"], row["split"]) for row in rows] == [
@@ -120,7 +120,7 @@ def test_every_run_is_kept_with_its_figures(stopped: Stopped):
     assert sum(int(row["photos"]) for row in rows if row["split"] == "test") == 80
 
 
-def test_a_finished_one_is_read_not_trained_again(stopped: Stopped):
+def test_finished_experiment_is_not_trained_again(stopped: Stopped):
     before = (stopped.result.folder / "results.csv").read_bytes()
     progress: list[str] = []
     again = resume_crossval(
@@ -130,7 +130,7 @@ def test_a_finished_one_is_read_not_trained_again(stopped: Stopped):
     assert progress == []
 
 
-def test_a_frozen_backbone_sees_every_photo_once(
+def test_frozen_backbone_processes_every_image_once(
     colours: Path, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
@@ -161,26 +161,26 @@ def test_a_frozen_backbone_sees_every_photo_once(
         ({"jobs": 0}, "--jobs"),
     ],
 )
-def test_numbers_that_make_no_sense_are_refused(
+def test_invalid_numbers_are_rejected(
     colours: Path, tiny: Recipe, tmp_path: Path, arguments: dict[str, int], message: str
 ):
     with pytest.raises(UsageError, match=message):
         cross_validate(colours, tiny, tmp_path / "run", **arguments)
 
 
-def test_too_few_photos_leave_nothing_behind(colours: Path, tiny: Recipe, tmp_path: Path):
+def test_too_few_images_leave_no_files(colours: Path, tiny: Recipe, tmp_path: Path):
     with pytest.raises(AssayError, match="too few"):
         cross_validate(colours, tiny, tmp_path / "run", folds=81)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_in_use_is_refused(colours: Path, tiny: Recipe, tmp_path: Path):
+def test_folder_in_use_is_rejected(colours: Path, tiny: Recipe, tmp_path: Path):
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(UsageError, match="assay crossval --resume"):
         cross_validate(colours, tiny, tmp_path)
 
 
-def test_resuming_what_is_none_is_refused(tmp_path: Path):
+def test_resuming_another_folder_is_rejected(tmp_path: Path):
     with pytest.raises(UsageError, match=r"crossval\.json"):
         resume_crossval(tmp_path)
 
@@ -189,7 +189,7 @@ def named(recipe: Recipe, name: str, **train: object) -> Recipe:
     return recipe.model_copy(update={"name": name, "train": recipe.train.model_copy(update=train)})
 
 
-def test_weights_that_cannot_be_had_are_known_at_once(colours: Path, tiny: Recipe, tmp_path: Path):
+def test_missing_weights_raise_at_once(colours: Path, tiny: Recipe, tmp_path: Path):
     net = tiny.net.model_copy(update={"weights": str(tmp_path / "nothing.safetensors")})
     recipes = {"good": named(tiny, "good"), "bad": tiny.model_copy(update={"net": net})}
     with pytest.raises(UsageError, match=r"^bad: weights .*nothing"):
@@ -197,14 +197,14 @@ def test_weights_that_cannot_be_had_are_known_at_once(colours: Path, tiny: Recip
     assert not (tmp_path / "run").exists()
 
 
-def test_variants_with_different_photos_are_refused(colours: Path, tiny: Recipe, tmp_path: Path):
+def test_variants_with_different_images_are_rejected(colours: Path, tiny: Recipe, tmp_path: Path):
     with pytest.raises(UsageError, match="same photos"):
         train_variants(colours, {"a": tiny, "b": named(tiny, "b", seed=1)}, tmp_path / "run")
     with pytest.raises(UsageError, match="two variants"):
         train_variants(colours, {"a": tiny}, tmp_path / "run")
 
 
-def test_a_crossval_is_no_list_of_variants(tmp_path: Path):
+def test_cross_validation_cannot_be_resumed_as_variants(tmp_path: Path):
     (tmp_path / "crossval.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UsageError, match=r"variants\.json"):
         resume_variants(tmp_path)
@@ -257,7 +257,7 @@ def assert_tables_hold_spreads(result: VariantsResult, runs: int) -> None:
         assert words in text
 
 
-def test_folds_of_every_variant_stopped_and_taken_up_again(few: Path, tiny: Recipe, tmp_path: Path):
+def test_interrupted_variants_are_resumed(few: Path, tiny: Recipe, tmp_path: Path):
     folder, values = tmp_path / "run", []
 
     def stop(name: str, _: object) -> None:
@@ -287,7 +287,7 @@ def test_folds_of_every_variant_stopped_and_taken_up_again(few: Path, tiny: Reci
     ("arguments", "message"),
     [({"folds": 1}, "2 folds"), ({"folds": -2}, "folds"), ({"repeats": 0}, "--repeats")],
 )
-def test_numbers_of_variants_that_make_no_sense_are_refused(
+def test_invalid_numbers_of_variants_are_rejected(
     few: Path, tiny: Recipe, tmp_path: Path, arguments: dict[str, int], message: str
 ):
     with pytest.raises(UsageError, match=message):

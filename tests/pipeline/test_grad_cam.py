@@ -1,4 +1,4 @@
-"""A patch at a random place is all that tells two classes apart: the heat must peak inside it."""
+"""Heat maps on synthetic images whose classes differ only in a patch: the maximum must lie inside it."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -139,14 +139,14 @@ def share_inside(explain: Explainer, planted: Planted) -> float:
 
 
 @pytest.mark.slow
-def test_class_activation_maps_find_the_patch(linear: Classifier, planted: Planted):
+def test_class_activation_map_peaks_inside_the_patch(linear: Classifier, planted: Planted):
     explain = create_explainer(linear)
     assert explain(next(iter(planted.places)), None).method == "cam"
     assert share_inside(explain, planted) >= 0.95
 
 
 @pytest.mark.slow
-def test_grad_cam_finds_the_patch_behind_a_dense_head(dense: Classifier, planted: Planted):
+def test_grad_cam_peaks_inside_the_patch_with_a_dense_head(dense: Classifier, planted: Planted):
     assert dense.head is None
     explain = create_explainer(dense)
     assert explain(next(iter(planted.places)), None).method == "grad-cam"
@@ -154,7 +154,7 @@ def test_grad_cam_finds_the_patch_behind_a_dense_head(dense: Classifier, planted
 
 
 @pytest.mark.slow
-def test_for_a_linear_head_both_ways_give_the_same_map(linear: Classifier, planted: Planted):
+def test_both_methods_agree_for_a_linear_head(linear: Classifier, planted: Planted):
     assert linear.bundle is not None
     photo = next(iter(planted.places))
     by_gradients = linear.explain(photo, evidence=GradCam(linear.bundle))
@@ -162,7 +162,7 @@ def test_for_a_linear_head_both_ways_give_the_same_map(linear: Classifier, plant
 
 
 @pytest.mark.slow
-def test_gradients_are_those_of_the_logits_that_the_model_gives(dense: Classifier, planted: Planted):
+def test_gradients_are_those_of_the_logits(dense: Classifier, planted: Planted):
     """Every cell's channel nudged by itself moves the logit as the map says."""
     assert dense.bundle is not None
     outputs = dense.outputs(dense.preprocess.read(next(iter(planted.places)).read_bytes())[np.newaxis])
@@ -185,7 +185,7 @@ def test_gradients_are_those_of_the_logits_that_the_model_gives(dense: Classifie
 
 
 @pytest.mark.slow
-def test_threads_get_the_maps_of_their_own_photos(dense: Classifier, planted: Planted):
+def test_threads_get_the_maps_of_their_own_images(dense: Classifier, planted: Planted):
     explain, photos = create_explainer(dense), list(planted.places)[:12]
     alone = [explain(photo, "planted").cells for photo in photos]
     with ThreadPoolExecutor(4) as pool:
@@ -194,7 +194,7 @@ def test_threads_get_the_maps_of_their_own_photos(dense: Classifier, planted: Pl
 
 
 @pytest.mark.slow
-def test_a_bundle_that_tells_nothing_of_its_head_is_refused(dense: Classifier, tmp_path: Path):
+def test_bundle_without_a_description_of_its_head_is_rejected(dense: Classifier, tmp_path: Path):
     assert dense.bundle is not None
     amend_bundle(dense.bundle, {"provenance": Provenance(recipe={"net": 3})}, path=tmp_path / "a.assay")
     with pytest.raises(BundleError, match=r"the recipe in .* cannot be read"):

@@ -1,4 +1,4 @@
-"""Classes and files named to do harm, from training to report."""
+"""Malicious class and file names, from training to the report."""
 
 import csv
 import re
@@ -58,7 +58,7 @@ def raw_files(folder: Path) -> list[str]:
     return [str(path) for path in files if path.suffix != ".json" and unsafe.search(path.read_text("utf-8"))]
 
 
-def test_from_training_to_report_nothing_reaches_a_reader_raw(
+def test_malicious_names_are_escaped_in_every_output(
     hostile: Path, tiny: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     recipe, run = tmp_path / "tiny.yaml", tmp_path / "run"
@@ -83,7 +83,7 @@ def test_from_training_to_report_nothing_reaches_a_reader_raw(
     assert all(item.path.is_file() for item in back.samples)
 
 
-def test_tables_of_labels_round_trip(tmp_path: Path):
+def test_tables_of_labels_survive_a_round_trip(tmp_path: Path):
     rows = [{"path": f"{name}/{file}", "label": name} for name in CLASSES for file in FILES]
     write_label_table(tmp_path / "labels.csv", ("path", "label"), rows)
     absolute = [{**row, "path": str(tmp_path / row["path"])} for row in rows]

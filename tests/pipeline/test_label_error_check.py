@@ -1,4 +1,4 @@
-"""Flipped labels are found by a classifier that never saw them."""
+"""Wrong labels are found by a classifier that was not trained on them."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ from assay.pipeline.label_error_check import with_label_issues
 from assay.recipe import Recipe
 
 
-def test_flipped_photos_are_named_with_the_class_they_look_like(colours: Path, tiny: Recipe, tmp_path: Path):
+def test_flipped_labels_are_found_with_the_suggested_class(colours: Path, tiny: Recipe, tmp_path: Path):
     result = train_classifier(colours, tiny, tmp_path / "run")
     wrong = tmp_path / "photos"
     for name in ("red", "blue"):

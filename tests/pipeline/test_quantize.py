@@ -1,4 +1,4 @@
-"""An 8-bit model is kept where it is as good and faster, with a temperature and limits of its own."""
+"""An int8 model is kept if it is as accurate and faster, with its own temperature and limits."""
 
 import json
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def path(trained: TrainResult, tmp_path: Path) -> Path:
     return Path(copyfile(trained.run.bundle, tmp_path / "copy.assay"))
 
 
-def test_a_run_records_what_became_of_it(trained: TrainResult) -> None:
+def test_run_records_the_result_of_quantization(trained: TrainResult) -> None:
     info = Bundle.open(trained.run.bundle).info
     result = info.metrics["int8"]
     assert isinstance(result, dict)
@@ -41,7 +41,7 @@ def test_a_run_records_what_became_of_it(trained: TrainResult) -> None:
     assert describe_int8(result).startswith("int8 model enabled: " if result["kept"] else "int8 model not used: ")
 
 
-def test_an_outcome_is_that_of_the_measured_figures(trained: TrainResult, path: Path) -> None:
+def test_decision_follows_the_measurements(trained: TrainResult, path: Path) -> None:
     outcome = quantize_bundle(path, trained.dataset)
     assert outcome.kept == (outcome.drop <= 0.005 and outcome.speedup > 1)
     assert ("int8" in Bundle.open(path).precisions) == (
@@ -49,7 +49,7 @@ def test_an_outcome_is_that_of_the_measured_figures(trained: TrainResult, path: 
     )
 
 
-def test_what_is_kept_answers_with_limits_of_its_own(trained: TrainResult, path: Path) -> None:
+def test_int8_model_has_its_own_limits(trained: TrainResult, path: Path) -> None:
     bundle = Bundle.open(path)
     images = np.stack([Classifier.load(path).preprocess.read(item.read()) for item in trained.dataset.samples])
     model = Quantizer.observe(bundle.model("fp32"), [images], threads=1).model()
@@ -78,7 +78,7 @@ def test_what_is_kept_answers_with_limits_of_its_own(trained: TrainResult, path:
 
 
 @pytest.mark.skipif(not bf16_instructions(), reason="the processor has no instructions for bfloat16")
-def test_bfloat16_answers_with_the_limits_of_32_bits(int8_bundle: Path, tmp_path: Path) -> None:
+def test_bfloat16_uses_the_limits_of_fp32(int8_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "two.assay"
     own = {"precision": "int8", "temperature": 3.0, "thresholds": {"confidence": 0.9}}
     exact = PrecisionSettings(temperature=0.5, thresholds={"confidence": 0.3})
@@ -100,7 +100,7 @@ GOOD = QuantizationResult(
 )
 
 
-def test_one_line_tells_which_of_the_two_failed() -> None:
+def test_description_names_the_failed_condition() -> None:
     assert GOOD.sentence == (
         "int8 model enabled: accuracy -0.5 points on 200 validation photos, 3.0 ms per photo instead of 9.0 ms with x"
     )
@@ -117,7 +117,7 @@ def test_one_line_tells_which_of_the_two_failed() -> None:
     assert " and not faster on this machine" in both.sentence
 
 
-def test_another_change_leaves_the_int8_model_where_it_is(path: Path) -> None:
+def test_other_amendments_keep_the_int8_model(path: Path) -> None:
     bundle = Bundle.open(path)
     amend_bundle(bundle, {}, int8=bundle.model("fp32"))
     amend_bundle(Bundle.open(path), {"precision": "int8"})
@@ -126,7 +126,7 @@ def test_another_change_leaves_the_int8_model_where_it_is(path: Path) -> None:
     assert Bundle.open(path).info.metrics == bundle.info.metrics
 
 
-def test_an_int8_model_is_made_and_the_bundle_stays(
+def test_exported_int8_model_does_not_change_the_bundle(
     make_bundle: Callable[..., Path], colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     bundle = make_bundle(int8=False, classes=("blue", "red"))
@@ -142,7 +142,7 @@ def test_an_int8_model_is_made_and_the_bundle_stays(
     assert Bundle.open(bundle).precisions == ("fp32",)
 
 
-def test_an_int8_model_that_is_not_worth_it_is_left_out(
+def test_int8_model_without_benefit_is_not_exported(
     make_bundle: Callable[..., Path], colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     bundle = make_bundle(int8=False, classes=("blue", "red"))

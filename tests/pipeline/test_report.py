@@ -1,3 +1,5 @@
+"""Reports of runs and evaluations."""
+
 import json
 import shutil
 from pathlib import Path
@@ -36,7 +38,7 @@ def test_every_run_writes_its_report(trained: TrainResult, colours: Path):
     assert "layers:" in page  # the settings
 
 
-def test_mistakes_have_heat_maps_and_neighbours(trained: TrainResult, tmp_path: Path):
+def test_mistakes_have_heat_maps_and_nearest_images(trained: TrainResult, tmp_path: Path):
     # Photos of the one colour under the name of the other: mistakes by construction.
     data = tmp_path / "swapped"
     source = trained.dataset.root
@@ -53,7 +55,7 @@ def test_mistakes_have_heat_maps_and_neighbours(trained: TrainResult, tmp_path: 
     assert len(report["history"]) == 2
 
 
-def test_a_bundle_alone_is_enough(trained: TrainResult, colours: Path, tmp_path: Path):
+def test_report_of_a_bundle_without_its_run(trained: TrainResult, colours: Path, tmp_path: Path):
     model = tmp_path / "elsewhere" / "model.assay"
     model.parent.mkdir()
     shutil.copy(trained.run.bundle, model)
@@ -64,14 +66,14 @@ def test_a_bundle_alone_is_enough(trained: TrainResult, colours: Path, tmp_path:
     assert all(not item["nearest"] for item in report["mistakes"])
 
 
-def test_held_out_photos_need_no_caution(trained: TrainResult, tmp_path: Path):
+def test_held_out_images_give_no_warning(trained: TrainResult, tmp_path: Path):
     evaluate_classifier(trained.run.bundle, trained.run.manifest, tmp_path / "out", split="test")
     report = read_report(tmp_path / "out")
     assert report["warning"] == ""
     assert report["split"] == "test"
 
 
-def test_without_test_part_the_report_says_so(colours: Path, tmp_path: Path):
+def test_missing_test_split_is_stated_in_the_report(colours: Path, tmp_path: Path):
     recipe = load_recipe(
         "custom-resnet",
         [
@@ -89,7 +91,7 @@ def test_without_test_part_the_report_says_so(colours: Path, tmp_path: Path):
     assert "to calibrate the confidence; there is no test split" in report["warning"]
 
 
-def test_a_report_can_be_written_anew(trained: TrainResult):
+def test_report_can_be_rewritten(trained: TrainResult):
     page = trained.run.evaluation("test") / "report.html"
     before = page.read_bytes()
     page.unlink()

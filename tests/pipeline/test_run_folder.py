@@ -1,4 +1,4 @@
-"""Where a run's files go, also when several processes begin together."""
+"""Run folders, also when several processes start together."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ with result_folder(None, Path(sys.argv[1]), "default") as folder:
 """
 
 
-def test_processes_that_begin_together_get_a_folder_each(tmp_path: Path) -> None:
+def test_concurrent_processes_get_separate_folders(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _TAKE, str(tmp_path / "runs")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen(command, **pipes) for _ in range(4)]
@@ -36,7 +36,7 @@ def test_processes_that_begin_together_get_a_folder_each(tmp_path: Path) -> None
     assert taken == {f"default-{number}" for number in range(1, 5)}
 
 
-def test_a_folder_that_stays_empty_goes_again(tmp_path: Path) -> None:
+def test_empty_folder_is_removed(tmp_path: Path) -> None:
     parent = tmp_path / "runs"
     with result_folder(None, parent, "a") as folder:
         assert folder == parent / "a-1"
@@ -52,20 +52,20 @@ def test_a_folder_that_stays_empty_goes_again(tmp_path: Path) -> None:
         assert folder.name == "a-2"
 
 
-def test_a_chosen_folder_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_given_folder_is_used(tmp_path: Path) -> None:
     with result_folder(tmp_path / "mine", tmp_path / "runs", "a") as folder:
         assert folder == tmp_path / "mine"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_one_run_begins_in_a_folder(tmp_path: Path, tiny: Recipe) -> None:
+def test_only_one_run_starts_in_a_folder(tmp_path: Path, tiny: Recipe) -> None:
     Run.create(tmp_path / "run", tmp_path, tiny)
     with pytest.raises(UsageError, match="is not empty"):
         Run.create(tmp_path / "run", tmp_path, tiny)
 
 
 @pytest.mark.parametrize(("parent", "name"), [("runs", "default"), ("runs", "mine-crossval"), ("", "evaluation")])
-def test_the_new_folder_is_no_class_of_the_photos_around_it(tmp_path: Path, parent: str, name: str) -> None:
+def test_new_folder_is_not_listed_as_a_class(tmp_path: Path, parent: str, name: str) -> None:
     for photo in ("cat/1.jpg", "dog/1.jpg"):
         (tmp_path / photo).parent.mkdir()
         (tmp_path / photo).write_bytes(b"x")
@@ -79,7 +79,7 @@ def test_the_new_folder_is_no_class_of_the_photos_around_it(tmp_path: Path, pare
             (folder / "recipe.yaml").write_text("")
 
 
-def test_an_empty_class_is_not_taken_for_results(tmp_path: Path) -> None:
+def test_empty_class_folder_is_not_taken_for_a_run(tmp_path: Path) -> None:
     for name in ("cat", "evaluation", "runs-1"):
         (tmp_path / name).mkdir()
     assert list_folder(tmp_path).labels == ["cat", "evaluation", "runs-1"]
@@ -90,7 +90,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("writes", [0, 1])
-def test_a_run_killed_while_it_is_created_is_resumed_or_refused_in_one_sentence(
+def test_run_killed_during_creation_is_resumed_or_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
 ):
     recipe, folder, written = load_recipe("bottle", ["train.epochs=2"]), tmp_path / "run", []
@@ -128,7 +128,7 @@ with folder_lock(Path(sys.argv[1])):
 """
 
 
-def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path):
+def test_second_process_is_rejected_until_the_first_is_killed(tmp_path: Path):
     path = tmp_path / "folder" / ".lock"
     holder = subprocess.Popen(
         [sys.executable, "-c", _HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -143,7 +143,7 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path):
         assert path.exists()
 
 
-def test_it_can_be_taken_again(tmp_path: Path):
+def test_lock_can_be_acquired_again(tmp_path: Path):
     for _ in range(2):
         with folder_lock(tmp_path / ".lock"):
             assert (tmp_path / ".lock").exists()

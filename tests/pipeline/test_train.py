@@ -1,4 +1,4 @@
-"""Photos in, a run folder out; stopped and resumed; the same numbers from the file that ships."""
+"""Training end to end: the run folder, interruption and resumption, and the metrics of the bundle."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ def trained(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactor
     return train_classifier(colours, tiny, tmp_path_factory.mktemp("runs") / "a")
 
 
-def test_the_run_holds_everything(trained: TrainResult):
+def test_run_folder_is_complete(trained: TrainResult):
     folder = trained.run.folder
     expected = [
         "recipe.yaml",
@@ -52,12 +52,12 @@ def test_the_run_holds_everything(trained: TrainResult):
     assert trained.run.done
 
 
-def test_it_learns(trained: TrainResult):
+def test_training_reaches_the_expected_accuracy(trained: TrainResult):
     assert trained.reported_split == "test"
     assert trained.metrics["test"].accuracy == 1.0
 
 
-def test_every_photo_has_one_part_and_the_broken_one_is_listed(trained: TrainResult):
+def test_every_image_has_one_split_and_unreadable_ones_are_listed(trained: TrainResult):
     rows = list(csv.DictReader(trained.run.manifest.read_text(encoding="utf-8").splitlines()))
     assert len(rows) == 80
     assert {row["split"] for row in rows} == {"train", "val", "test"}
@@ -66,7 +66,7 @@ def test_every_photo_has_one_part_and_the_broken_one_is_listed(trained: TrainRes
     assert trained.dataset.skipped
 
 
-def test_the_bundle_knows_where_it_comes_from(trained: TrainResult):
+def test_bundle_contains_its_provenance(trained: TrainResult):
     info = Bundle.open(trained.run.bundle).info
     assert info.classes == ("blue", "red") == trained.dataset.classes
     assert info.provenance.data == trained.dataset.fingerprint
@@ -77,19 +77,19 @@ def test_the_bundle_knows_where_it_comes_from(trained: TrainResult):
     assert figures["accuracy"] == trained.metrics["test"].accuracy
 
 
-def test_prediction_gives_the_probabilities_of_the_evaluation(trained: TrainResult):
+def test_predictions_equal_those_of_the_evaluation(trained: TrainResult):
     saved = Predictions.load(trained.run.evaluation("test") / "predictions.npz")
     answers = Classifier.load(trained.run.bundle).predict([Path(path) for path in saved.paths])
     given = np.array([[item.probabilities[name] for name in saved.classes] for item in answers])
     np.testing.assert_allclose(given, saved.probabilities, atol=1e-5)
 
 
-def test_the_same_seed_gives_the_same_classifier(trained: TrainResult, colours: Path, tiny: Recipe, tmp_path: Path):
+def test_same_seed_gives_the_same_classifier(trained: TrainResult, colours: Path, tiny: Recipe, tmp_path: Path):
     again = train_classifier(colours, tiny, tmp_path / "b")
     assert Bundle.open(again.run.bundle).info.version == Bundle.open(trained.run.bundle).info.version
 
 
-def test_a_run_stopped_after_one_epoch_ends_with_the_same_classifier(
+def test_interrupted_and_resumed_run_gives_the_same_classifier(
     trained: TrainResult, colours: Path, tiny: Recipe, tmp_path: Path
 ):
     def stop(_: object) -> None:
@@ -103,31 +103,31 @@ def test_a_run_stopped_after_one_epoch_ends_with_the_same_classifier(
     assert resumed.run.done
 
 
-def test_a_run_stopped_before_its_manifest_starts_over(colours: Path, tiny: Recipe, tmp_path: Path):
+def test_run_interrupted_before_its_manifest_starts_again(colours: Path, tiny: Recipe, tmp_path: Path):
     run = Run.create(tmp_path / "d", colours, tiny)
     result = resume_training(run.folder)
     assert result.metrics["test"].count > 0
 
 
-def test_a_folder_in_use_is_refused(colours: Path, tiny: Recipe, tmp_path: Path):
+def test_folder_in_use_is_rejected(colours: Path, tiny: Recipe, tmp_path: Path):
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(UsageError, match="not empty"):
         train_classifier(colours, tiny, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_resuming_what_is_no_run_is_refused(tmp_path: Path):
+def test_resuming_another_folder_is_rejected(tmp_path: Path):
     with pytest.raises(UsageError, match="holds no run"):
         resume_training(tmp_path)
 
 
-def test_a_finished_classifier_is_judged_on_its_own_test_photos(trained: TrainResult, tmp_path: Path):
+def test_evaluation_of_a_bundle_on_its_own_test_split(trained: TrainResult, tmp_path: Path):
     result = evaluate_classifier(trained.run.bundle, trained.run.manifest, tmp_path, split="test")
     assert result.metrics == trained.metrics["test"]
     assert result.files["confusion_figure"].is_file()
 
 
-def test_mapped_labels_are_mapped_when_judging(colours: Path, tiny: Recipe, tmp_path: Path):
+def test_labels_are_mapped_in_evaluation(colours: Path, tiny: Recipe, tmp_path: Path):
     mapping = {"warm": ("red",), "cold": ("blue",)}
     data = tiny.data.model_copy(update={"class_mapping": mapping, "positive_class": "warm"})
     result = train_classifier(colours, tiny.model_copy(update={"data": data}), tmp_path / "run")
@@ -138,14 +138,14 @@ def test_mapped_labels_are_mapped_when_judging(colours: Path, tiny: Recipe, tmp_
     assert set(saved.source_labels or ()) == {"red", "blue"}
 
 
-def test_a_probe_learns_on_the_compiled_backbone(colours: Path, tiny: Recipe, tmp_path: Path):
+def test_probe_trains_on_the_compiled_backbone(colours: Path, tiny: Recipe, tmp_path: Path):
     train = tiny.train.model_copy(update={"strategy": "probe", "epochs": 40, "lr": 0.02})
     recipe = tiny.model_copy(update={"train": train, "augment": load_recipe("defect").augment})
     result = train_classifier(colours, recipe, tmp_path / "run")
     assert (result.metrics["test"].accuracy or 0) > 0.9
 
 
-def test_a_learning_rate_is_suggested_and_drawn(colours: Path, tiny: Recipe, tmp_path: Path):
+def test_learning_rate_is_suggested_and_plotted(colours: Path, tiny: Recipe, tmp_path: Path):
     finding = suggest_learning_rate(colours, tiny, tmp_path / "lr.png")
     assert 1e-7 < finding.suggestion < 1
     assert (tmp_path / "lr.png").is_file()
@@ -170,7 +170,7 @@ def _rows(colours: Path, count: int) -> datasets.Dataset:
     )
 
 
-def test_rows_are_trained_on_judged_and_shown(
+def test_training_evaluation_and_display_of_hf_rows(
     colours: Path, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -185,7 +185,7 @@ def test_rows_are_trained_on_judged_and_shown(
     assert evaluated._repr_html_().count("<img") == 1
 
 
-def test_settings_are_those_of_the_recipe(colours: Path, tmp_path: Path):
+def test_keyword_settings_change_the_recipe(colours: Path, tmp_path: Path):
     with pytest.raises(UsageError, match=r"no setting is called 'train\.epoch'"):
         assay.train(colours, "custom-resnet", tmp_path / "run", train__epoch=1)
     with pytest.raises(UsageError, match=r"train\.epochs: .*greater than or equal to 1"):
@@ -193,6 +193,6 @@ def test_settings_are_those_of_the_recipe(colours: Path, tmp_path: Path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_recipe_is_not_changed_behind_its_back(colours: Path, tiny: Recipe, tmp_path: Path):
+def test_recipe_object_with_settings_is_rejected(colours: Path, tiny: Recipe, tmp_path: Path):
     with pytest.raises(UsageError, match="settings change a recipe that is named"):
         assay.train(colours, tiny, tmp_path / "run", train__epochs=1)

@@ -1,4 +1,4 @@
-"""Many settings on one split: what `assay train` would have found, and nothing of the test photos."""
+"""Tuning: trials equal full training runs and never use test images."""
 
 import csv
 from pathlib import Path
@@ -40,17 +40,17 @@ def result(colours: Path, recipe_file: Path, tmp_path_factory: pytest.TempPathFa
     ],
     ids=["none", "one", "product", "mapping", "twice"],
 )
-def test_commas_outside_brackets_part_values(settings: list[str], expected: list[tuple[str, ...]]):
+def test_commas_outside_brackets_separate_values(settings: list[str], expected: list[tuple[str, ...]]):
     assert setting_combinations(settings) == expected
 
 
 @pytest.mark.parametrize("setting", ["train.lr", "train.lr=", "=3", "train.lr=1,,2"])
-def test_a_setting_without_a_value_is_refused(setting: str):
+def test_setting_without_a_value_is_rejected(setting: str):
     with pytest.raises(UsageError, match="must look like"):
         setting_combinations([setting])
 
 
-def test_a_setting_given_twice_is_refused():
+def test_setting_given_twice_is_rejected():
     with pytest.raises(UsageError, match=r"--set a is given twice: give its values together"):
         setting_combinations(["a=1", "b=2", "a=3"])
 
@@ -67,7 +67,7 @@ def test_all_combinations_are_ranked(result: TuneResult):
 
 
 @pytest.mark.parametrize("place", [0, 3])
-def test_a_trial_is_what_training_would_have_found(result: TuneResult, colours: Path, tmp_path: Path, place: int):
+def test_trial_equals_a_training_run(result: TuneResult, colours: Path, tmp_path: Path, place: int):
     trial = result.trials[place]
     trained = train_classifier(colours, trial.recipe, tmp_path / "run")
     rows = read_metrics(trained.run.folder / "metrics.csv")
@@ -77,13 +77,11 @@ def test_a_trial_is_what_training_would_have_found(result: TuneResult, colours: 
     assert rows[best.epoch - 1].train_loss == pytest.approx(best.train_loss, rel=1e-5)
 
 
-def test_the_best_recipe_can_be_trained(result: TuneResult):
+def test_best_recipe_can_be_trained(result: TuneResult):
     assert load_recipe(result.folder / "best.yaml") == result.best.recipe
 
 
-def test_test_photos_are_never_opened_for_it(
-    recipe_file: Path, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_tuning_opens_no_test_image(recipe_file: Path, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
     read = Sample.read
     opened: set[str] = set()
@@ -98,7 +96,7 @@ def test_test_photos_are_never_opened_for_it(
     assert opened == {"train", "val"}
 
 
-def test_folds_judge_every_photo_once_and_tell_their_spread(recipe_file: Path, colours: Path, tmp_path: Path):
+def test_folds_cover_every_image_once_with_a_standard_deviation(recipe_file: Path, colours: Path, tmp_path: Path):
     found = tune_probe(colours, recipe_file, [*PROBE, "train.lr=0.02,0.1"], tmp_path / "a", folds=3)
     assert [len(item.bests) for item in found.trials] == [3, 3]
     assert found.best.accuracy_std is not None
@@ -106,7 +104,7 @@ def test_folds_judge_every_photo_once_and_tell_their_spread(recipe_file: Path, c
     assert found.to_dict()["folds"] == 3
 
 
-def test_settings_that_diverge_come_last(recipe_file: Path, colours: Path, tmp_path: Path):
+def test_diverging_settings_come_last(recipe_file: Path, colours: Path, tmp_path: Path):
     settings = [*PROBE, "train.optimizer=sgd", "net.head.l2=1", "train.lr=1e30,0.01"]
     found = tune_probe(colours, recipe_file, settings, tmp_path / "a")
     assert found.trials[1].accuracy is None
@@ -123,7 +121,7 @@ def test_settings_that_diverge_come_last(recipe_file: Path, colours: Path, tmp_p
     ],
     ids=["finetune", "augmented", "pixels", "splits"],
 )
-def test_what_is_no_probe_of_the_same_photos_is_refused(
+def test_recipes_that_cannot_be_tuned_together_are_rejected(
     recipe_file: Path, colours: Path, tmp_path: Path, settings: list[str], message: str
 ):
     with pytest.raises(UsageError, match=message):
@@ -131,7 +129,7 @@ def test_what_is_no_probe_of_the_same_photos_is_refused(
     assert not (tmp_path / "a").exists()
 
 
-def test_more_heads_than_learn_at_once_are_all_tried_and_told(
+def test_more_trials_than_one_stack_are_all_reported(
     colours: Path, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("assay.training.head_sweep._MAX_HEADS", 2)
@@ -149,7 +147,7 @@ def test_more_heads_than_learn_at_once_are_all_tried_and_told(
     assert len(set(result)) > 3
 
 
-def test_equals_stay_in_the_order_in_which_they_were_given(colours: Path, recipe_file: Path, tmp_path: Path):
+def test_ties_keep_the_given_order(colours: Path, recipe_file: Path, tmp_path: Path):
     # Rates do not matter where nothing is learnt; dropout parts what learns at once.
     settings = [*PROBE, "net.head.dropout=0,0.5", "train.lr=1e-30,2e-30,3e-30"]
     found = tune_probe(colours, recipe_file, settings, tmp_path / "a")
@@ -157,9 +155,7 @@ def test_equals_stay_in_the_order_in_which_they_were_given(colours: Path, recipe
     assert order == setting_combinations(settings)
 
 
-def test_batch_norm_with_single_photos_is_refused_before_anything_is_tried(
-    colours: Path, recipe_file: Path, tmp_path: Path
-):
+def test_batch_norm_with_batches_of_one_is_rejected_at_once(colours: Path, recipe_file: Path, tmp_path: Path):
     settings = [*PROBE, "net.head.hidden=[4]", "net.head.batch_norm=true", "train.batch_size=16,1"]
     with pytest.raises(UsageError, match="two photos per batch"):
         tune_probe(colours, recipe_file, settings, tmp_path / "a")

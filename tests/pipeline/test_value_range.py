@@ -1,4 +1,4 @@
-"""The range of values that a recipe sets is the range that the classifier uses."""
+"""The value range of the recipe is used in training, evaluation and prediction."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from assay.pipeline import evaluate_classifier, train_classifier
 from assay.recipe import PreprocessSpec, Recipe
 
 
-def test_training_evaluation_and_prediction_share_it(tiny: Recipe, tmp_path: Path):
+def test_training_evaluation_and_prediction_share_the_value_range(tiny: Recipe, tmp_path: Path):
     twins = tmp_path / "twins"
     twins.mkdir()
     for label, base in (("dark", 60), ("light", 160)):
