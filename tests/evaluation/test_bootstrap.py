@@ -1,3 +1,5 @@
+"""Bootstrap intervals."""
+
 import itertools
 import json
 import sys
@@ -17,7 +19,7 @@ Make = Callable[..., Predictions]
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(2, 5), st.lists(st.integers(0, 100), max_size=30), st.integers(0, 1000))
-def test_every_interval_holds_its_estimate(make: Make, classes: int, labels: list[int], seed: int):
+def test_every_interval_contains_its_estimate(make: Make, classes: int, labels: list[int], seed: int):
     predictions = make([k % classes for k in labels], classes=[f"c{k}" for k in range(classes)], seed=seed)
     metrics, found = compute_metrics(predictions), bootstrap_intervals(predictions, resamples=50)
     pairs = [
@@ -34,13 +36,13 @@ def test_every_interval_holds_its_estimate(make: Make, classes: int, labels: lis
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False)) == found.to_dict()
 
 
-def test_same_seed_same_intervals(make: Make):
+def test_same_seed_gives_the_same_intervals(make: Make):
     predictions = make([0, 1, 2] * 20)
     assert bootstrap_intervals(predictions, seed=3) == bootstrap_intervals(predictions, seed=3)
     assert bootstrap_intervals(predictions, seed=3) != bootstrap_intervals(predictions, seed=4)
 
 
-def test_all_right_is_not_certain(make: Make):
+def test_perfect_predictions_have_an_interval(make: Make):
     found = bootstrap_intervals(make([0, 1] * 10, [0, 1] * 10, classes=("ok", "defect")))
     assert found.balanced_accuracy.high == found.macro_f1.high == found.roc_auc.high == 1
     # Wilson gives 0.84 for 20 of 20; the balanced accuracy is known no better.
@@ -66,7 +68,9 @@ def test_higher_level_is_wider(make: Make):
 
 
 @pytest.mark.parametrize(("classes", "photos", "recall"), [(2, 10, 0.95), (2, 50, 0.99), (3, 15, 0.9), (6, 20, 0.95)])
-def test_balanced_accuracy_and_f1_are_covered(make: Make, classes: int, photos: int, recall: float):
+def test_intervals_of_balanced_accuracy_and_f1_have_their_coverage(
+    make: Make, classes: int, photos: int, recall: float
+):
     """Of 60 test sets drawn from a known truth about 95 % must hold it; with the plain bootstrap 65 % do."""
     rng = np.random.default_rng(0)
     actual = np.repeat(np.arange(classes), photos)
@@ -83,7 +87,7 @@ def test_balanced_accuracy_and_f1_are_covered(make: Make, classes: int, photos: 
 
 
 @pytest.mark.parametrize(("positives", "negatives", "distance"), [(10, 10, 2.5), (20, 80, 3.0), (60, 90, 1.2)])
-def test_area_under_the_curve_is_covered(positives: int, negatives: int, distance: float):
+def test_interval_of_roc_auc_has_its_coverage(positives: int, negatives: int, distance: float):
     """The same for two normal distributions, whose area is known."""
     rng = np.random.default_rng(1)
     truth = float(np.mean(rng.normal(distance, 1, 400_000) > rng.normal(0, 1, 400_000)))
@@ -105,14 +109,14 @@ def test_area_under_the_curve_is_covered(positives: int, negatives: int, distanc
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.5, 0.7]), st.booleans(), st.integers(1, 3)), min_size=2))
-def test_weighted_area_agrees_with_scikit_learn(photos: list[tuple[float, bool, int]]):
+def test_weighted_auc_agrees_with_scikit_learn(photos: list[tuple[float, bool, int]]):
     photos = [*photos, (0.3, True, 1), (0.4, False, 2)]
     scores, actual, weights = (np.array(column) for column in zip(*photos, strict=True))
     ours = _weighted_auc(scores, actual, weights[None].astype(float))
     assert ours[0] == pytest.approx(roc_auc_score(actual, scores, sample_weight=weights))
 
 
-def test_many_photos_take_fewer_resamples_but_still_some(make: Make, monkeypatch: pytest.MonkeyPatch):
+def test_many_images_use_fewer_resamples(make: Make, monkeypatch: pytest.MonkeyPatch):
     module = sys.modules["assay.evaluation.bootstrap"]
     monkeypatch.setattr(module, "_MAX_AUC_WORK", 1)
     monkeypatch.setattr(module, "_MAX_CELLS", 100)

@@ -1,3 +1,5 @@
+"""Calibration error, Brier score and reliability tables."""
+
 import itertools
 import json
 from bisect import bisect_right
@@ -25,7 +27,7 @@ photos = st.lists(st.tuples(st.sampled_from([0.5, 0.6, 0.61, 0.9, 1.0]), st.bool
 
 @settings(deadline=None)
 @given(photos, st.integers(1, 20), st.integers(0, 99))
-def test_table_holds_every_photo_once_in_any_order(pairs: list[tuple[float, bool]], bins: int, seed: int):
+def test_table_contains_every_image_once_in_any_order(pairs: list[tuple[float, bool]], bins: int, seed: int):
     confidence, correct = (np.array(column) for column in zip(*pairs, strict=True))
     table = reliability_table(confidence, correct, bins)
     assert sum(item.count for item in table) == len(pairs)
@@ -43,14 +45,14 @@ def test_table_holds_every_photo_once_in_any_order(pairs: list[tuple[float, bool
 
 
 @given(st.integers(1, 300), st.integers(1, 20))
-def test_bins_hold_equal_numbers_where_no_confidence_repeats(count: int, bins: int):
+def test_bins_have_equal_size_for_distinct_confidences(count: int, bins: int):
     confidence = np.linspace(0.3, 0.9, count)
     counts = [item.count for item in reliability_table(confidence, np.ones(count, dtype=bool), bins)]
     assert len(counts) == min(bins, count)
     assert max(counts) - min(counts) <= 1
 
 
-def test_error_by_hand(make: Make):
+def test_expected_calibration_error_by_hand(make: Make):
     # Two bins: (0.6, 0.7) with one right, (0.8, 1.0) with both right.
     sure = np.array([0.6, 0.7, 0.8, 1.0])
     predictions = make([0, 1, 0, 0], classes=("a", "b"), probabilities=np.stack([sure, 1 - sure], axis=1))
@@ -62,7 +64,7 @@ def test_error_by_hand(make: Make):
     assert found.to_dict()["bins"][0]["interval"] == list(found.bins[0].interval)
 
 
-def test_always_sure_and_always_wrong_is_the_worst(make: Make):
+def test_confident_and_wrong_has_the_worst_scores(make: Make):
     found = measure_calibration(make([0, 0], probabilities=np.array([[0.0, 1, 0], [0, 1, 0]])))
     assert (found.ece, found.brier) == (1, 2)
     assert len(found.bins) == 1
@@ -81,7 +83,7 @@ def test_brier_is_twice_scikit_learns_for_two_classes():
     assert ours == pytest.approx(2 * brier_score_loss(actual, chance))
 
 
-def test_fitted_temperature_mends_what_is_too_sure(make: Make):
+def test_fitted_temperature_improves_overconfident_predictions(make: Make):
     rng = np.random.default_rng(0)
     actual = rng.integers(0, 3, 6000)
     logits = rng.normal(size=(6000, 3))
@@ -98,30 +100,30 @@ def test_fitted_temperature_mends_what_is_too_sure(make: Make):
 
 
 @pytest.mark.parametrize("bins", [0, -3])
-def test_no_bins(bins: int):
+def test_number_of_bins_must_be_positive(bins: int):
     with pytest.raises(ValueError, match="no reliability"):
         reliability_table(np.ones(3), np.ones(3, dtype=bool), bins)
 
 
-def test_bins_hold_equally_many_photos():
+def test_histogram_bins_have_equal_size():
     found = confidence_histogram(np.linspace(0.5, 1, 1000))
     assert len(found["counts"]) == 10
     assert found["edges"][4] == pytest.approx(0.75, abs=0.002)
     assert max(found["counts"]) - min(found["counts"]) <= 4
 
 
-def test_where_nearly_all_are_sure_the_top_is_a_bin_of_its_own():
+def test_full_confidence_has_its_own_bin():
     found = confidence_histogram(np.array([0.6] * 30 + [0.99999] * 70))
     assert found == {"edges": [1.0], "counts": [30, 70]}
 
 
 @pytest.mark.parametrize("confidence", [[], [0.9], [1.0] * 50, np.linspace(0.5, 1, 19)])
-def test_too_few_or_equal_confidences_are_one_bin(confidence: list[float]):
+def test_few_or_equal_confidences_give_one_bin(confidence: list[float]):
     assert confidence_histogram(np.asarray(confidence)) == {"edges": [], "counts": [len(confidence)]}
 
 
 @given(st.lists(st.floats(0, 1), max_size=200))
-def test_every_photo_is_counted_where_its_confidence_lies(confidence: list[float]):
+def test_every_image_is_counted_in_its_bin(confidence: list[float]):
     found = confidence_histogram(np.asarray(confidence))
     edges, counts = found["edges"], [0] * len(found["counts"])
     for value in np.round(confidence, 3):

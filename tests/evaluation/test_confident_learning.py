@@ -1,3 +1,5 @@
+"""Detection of label issues."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -29,7 +31,7 @@ def test_flipped_labels_come_first(classes: int):
     assert 40 <= found.expected_errors <= 70
 
 
-def test_clean_labels_are_not_suspect():
+def test_correct_labels_are_not_issues():
     labels = np.arange(300) % 3
     probabilities = np.full((300, 3), 0.1)
     probabilities[np.arange(300), labels] = 0.8
@@ -39,7 +41,7 @@ def test_clean_labels_are_not_suspect():
     assert found.to_dict() == {"count": 0, "expected_errors": 0}
 
 
-def test_a_timid_class_is_judged_by_its_own_confidence():
+def test_thresholds_are_per_class():
     # Photos of class 1 are never given more than 0.55 for it; one labelled 0 with 0.6 for class 1 stands out.
     labels = np.array([0] * 50 + [1] * 50)
     probabilities = np.array([[0.9, 0.1]] * 50 + [[0.45, 0.55]] * 50)
@@ -52,7 +54,7 @@ def test_a_timid_class_is_judged_by_its_own_confidence():
 
 
 @pytest.mark.parametrize("labels", [[], [0], [1, 1, 1]])
-def test_degenerate(labels: list[int]):
+def test_degenerate_inputs(labels: list[int]):
     found = find_label_issues(np.full((len(labels), 3), 1 / 3), np.array(labels, dtype=np.int64))
     assert found.order.tolist() == list(range(len(labels)))
 
@@ -68,7 +70,7 @@ def test_degenerate(labels: list[int]):
         (np.full((1, 2), np.nan), [0]),
     ],
 )
-def test_nonsense_is_refused(probabilities: np.ndarray, labels: list[int]):
+def test_invalid_inputs_raise(probabilities: np.ndarray, labels: list[int]):
     with pytest.raises(ValueError, match=r"class|fit|sum"):
         find_label_issues(probabilities, np.array(labels))
 

@@ -1,3 +1,5 @@
+"""The figure of the confusion matrix."""
+
 import itertools
 from collections.abc import Callable
 
@@ -37,7 +39,7 @@ def test_labels_do_not_overlap(make: Make, classes: int):
     assert np.diff(ends).min() * np.sin(angle) > height
 
 
-def test_short_names_stay_level_and_apart(make: Make):
+def test_short_names_are_horizontal_and_apart(make: Make):
     figure = confusion_matrix_figure(ConfusionMatrix.from_predictions(make([0, 1, 2])))
     labels = figure.axes[0].get_xticklabels()
     assert {label.get_rotation() for label in labels} == {0}
@@ -45,7 +47,7 @@ def test_short_names_stay_level_and_apart(make: Make):
     assert not any(item.overlaps(other) for item, other in itertools.combinations(columns, 2))
 
 
-def test_cells_say_count_and_share(make: Make):
+def test_cells_show_count_and_share(make: Make):
     predictions = make([0, 0, 0, 1], [0, 0, 1, 1], classes=("a", "b"))
     texts = {
         text.get_text() for text in confusion_matrix_figure(ConfusionMatrix.from_predictions(predictions)).axes[0].texts
@@ -55,7 +57,7 @@ def test_cells_say_count_and_share(make: Make):
     assert {"67", "33", "0", "100"} <= {text.get_text() for text in shares.texts}
 
 
-def test_class_without_photos_is_a_dash(make: Make):
+def test_class_without_images_is_a_dash(make: Make):
     confusion = ConfusionMatrix.from_predictions(make([0, 1], [0, 1]))
     texts = [text.get_text() for text in confusion_matrix_figure(confusion, "shares").axes[0].texts]
     assert texts.count("–") == 3

@@ -1,3 +1,5 @@
+"""Files of an evaluation."""
+
 import csv
 import json
 from collections.abc import Callable
@@ -24,7 +26,7 @@ def photographed(make: Make, button_cells: Path) -> Predictions:
     return make(actual, predicted, classes=classes, **names)
 
 
-def test_folder_holds_everything(photographed: Predictions, tmp_path: Path):
+def test_folder_contains_all_files(photographed: Predictions, tmp_path: Path):
     metrics = compute_metrics(photographed)
     paths = write_evaluation(tmp_path / "evaluation", photographed, metrics)
     assert paths == {name: tmp_path / "evaluation" / file for name, file in BASIC.items()}
@@ -51,7 +53,7 @@ def test_misclassified_table(photographed: Predictions, tmp_path: Path):
     assert sure == sorted(sure, reverse=True)
 
 
-def test_source_label_is_a_column_where_there_is_one(make: Make, tmp_path: Path):
+def test_source_label_column_if_available(make: Make, tmp_path: Path):
     predictions = make([0, 1], [1, 1], source_labels=("bird, small", "truck"))
     paths = write_evaluation(tmp_path, predictions, compute_metrics(predictions))
     with paths["misclassified"].open(encoding="utf-8", newline="") as stream:
@@ -69,7 +71,7 @@ def test_source_label_is_a_column_where_there_is_one(make: Make, tmp_path: Path)
     assert "bird, small" in paths["sources_text"].read_text("utf-8")
 
 
-def test_classes_table_has_empty_cells_for_what_is_not_defined(make: Make, tmp_path: Path):
+def test_undefined_class_metrics_are_empty_cells(make: Make, tmp_path: Path):
     predictions = make([0, 0, 1], [0, 1, 1])
     paths = write_evaluation(tmp_path, predictions, compute_metrics(predictions))
     with paths["classes"].open(encoding="utf-8", newline="") as stream:
@@ -80,7 +82,7 @@ def test_classes_table_has_empty_cells_for_what_is_not_defined(make: Make, tmp_p
 
 
 @pytest.mark.parametrize("labels", [[], [2]])
-def test_degenerate_predictions_are_written_too(make: Make, tmp_path: Path, labels: list[int]):
+def test_degenerate_predictions_are_written(make: Make, tmp_path: Path, labels: list[int]):
     predictions = make(labels)
     paths = write_evaluation(tmp_path, predictions, compute_metrics(predictions))
     assert all(path.is_file() for path in paths.values())
@@ -94,7 +96,7 @@ def test_second_evaluation_replaces_the_first(make: Make, tmp_path: Path):
     assert paths["misclassified"].read_text("utf-8").count("\n") == 1
 
 
-def test_number_of_pictures_is_told(make: Make, tmp_path: Path):
+def test_progress_counts_images_and_figures(make: Make, tmp_path: Path):
     result: list[tuple[str, int, int]] = []
     predictions = make([0, 1, 2], [1, 1, 2])
     write_evaluation(tmp_path, predictions, compute_metrics(predictions), progress=lambda *step: result.append(step))

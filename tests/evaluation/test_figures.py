@@ -1,3 +1,5 @@
+"""Figures of evaluations."""
+
 import io
 import subprocess
 import sys
@@ -27,7 +29,7 @@ Make = Callable[..., Predictions]
 
 
 @pytest.mark.parametrize("labels", [[], [0], [0, 1, 1]])
-def test_degenerate_photos_draw(make: Make, labels: list[int]):
+def test_figures_of_degenerate_predictions(make: Make, labels: list[int]):
     predictions = make(labels, [0] * len(labels))
     for figure in (
         confusion_matrix_figure(ConfusionMatrix.from_predictions(predictions)),
@@ -36,7 +38,7 @@ def test_degenerate_photos_draw(make: Make, labels: list[int]):
         assert to_png(figure).startswith(b"\x89PNG")
 
 
-def test_any_name_can_be_drawn(make: Make):
+def test_arbitrary_names_can_be_drawn(make: Make):
     names = ["$\\bad{", "a_b^c", "電池", "caf\udce9", "tab\tnewline\n", "", "🙂", "x" * 500]
     predictions = make(list(range(8)), classes=names)
     for figure in (
@@ -46,7 +48,7 @@ def test_any_name_can_be_drawn(make: Make):
         assert to_png(figure).startswith(b"\x89PNG")
 
 
-def test_file_is_a_picture_with_a_white_margin(make: Make, tmp_path: Path):
+def test_file_is_an_image_with_a_white_margin(make: Make, tmp_path: Path):
     save_figure(class_metrics_figure(compute_metrics(make([0, 1, 2] * 5, classes=NAMES[:3]))), tmp_path / "c.png")
     pixels = np.asarray(Image.open(tmp_path / "c.png").convert("RGB"))
     edges = (pixels[:8], pixels[-8:], pixels[:, :8], pixels[:, -8:])
@@ -55,7 +57,7 @@ def test_file_is_a_picture_with_a_white_margin(make: Make, tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["c.png"]
 
 
-def test_same_figure_same_bytes(make: Make):
+def test_same_figure_gives_the_same_bytes(make: Make):
     confusion = ConfusionMatrix.from_predictions(make([0, 1, 2]))
     assert to_png(confusion_matrix_figure(confusion)) == to_png(confusion_matrix_figure(confusion))
     assert Image.open(io.BytesIO(to_png(confusion_matrix_figure(confusion)))).format == "PNG"
@@ -67,7 +69,7 @@ def test_neither_pyplot_nor_torch_is_imported():
     assert done.stdout.strip() == "set()"
 
 
-def test_text_is_cut_to_its_room():
+def test_text_is_truncated_to_its_width():
     assert truncate_text("short", 200, 8) == "short"
     cut = truncate_text("W" * 100, 100, 8)
     assert cut.startswith("W")
@@ -94,7 +96,7 @@ def test_threshold_figure_shows_the_curve(make: Make):
 
 
 @pytest.mark.parametrize("labels", [[], [0], [1, 1, 1]])
-def test_curves_of_degenerate_photos_draw(make: Make, labels: list[int]):
+def test_curves_of_degenerate_predictions(make: Make, labels: list[int]):
     predictions = make(labels, probabilities=np.tile([0.0, 1.0, 0.0], (len(labels), 1)))
     figures = (
         reliability_figure(measure_calibration(predictions)),
@@ -106,7 +108,7 @@ def test_curves_of_degenerate_photos_draw(make: Make, labels: list[int]):
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 60])
-def test_any_number_of_epochs_draws(epochs: int):
+def test_history_figure_of_any_number_of_epochs(epochs: int):
     numbers = list(range(1, epochs + 1))
     figure = history_figure(numbers, [1 / k for k in numbers], [2 / k for k in numbers], name="Loss", best=epochs)
     assert to_png(figure).startswith(b"\x89PNG")
@@ -114,7 +116,7 @@ def test_any_number_of_epochs_draws(epochs: int):
     assert labels == {"training", "validation", f"kept (epoch {epochs})"}
 
 
-def test_svg_has_letters_and_the_same_bytes_twice():
+def test_svg_contains_text_and_is_reproducible():
     first, second = (to_svg(history_figure([1, 2], [0.5, 0.9], [0.4, 0.8], name="A", share=True)) for _ in "ab")
     assert first == second
     assert "validation" in first

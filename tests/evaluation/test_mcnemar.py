@@ -1,3 +1,5 @@
+"""McNemar's test and the interval of a difference."""
+
 import json
 from collections.abc import Callable
 from math import comb
@@ -15,14 +17,14 @@ counts = st.tuples(st.integers(0, 200), st.integers(0, 200))
 
 
 @given(counts)
-def test_is_the_doubled_tail_of_a_fair_coin(pair: tuple[int, int]):
+def test_p_value_is_twice_the_binomial_tail(pair: tuple[int, int]):
     total = sum(pair)
     tail = sum(comb(total, k) for k in range(min(pair) + 1)) / 2**total
     assert mcnemar_p_value(*pair) == pytest.approx(min(1, 2 * tail))
     assert mcnemar_p_value(*pair) == mcnemar_p_value(*reversed(pair))
 
 
-def test_known_values():
+def test_p_values_of_known_counts():
     assert mcnemar_p_value(0, 0) == 1
     assert mcnemar_p_value(0, 5) == pytest.approx(0.0625)  # five in a row are not enough
     assert mcnemar_p_value(0, 6) == pytest.approx(0.03125)
@@ -30,7 +32,7 @@ def test_known_values():
 
 
 @given(counts, st.integers(0, 500))
-def test_interval_holds_the_difference(pair: tuple[int, int], others: int):
+def test_interval_contains_the_difference(pair: tuple[int, int], others: int):
     total = sum(pair) + others + 1
     low, high = paired_difference_interval(*pair, total)
     assert -1 <= low <= (pair[1] - pair[0]) / total <= high <= 1
@@ -39,7 +41,7 @@ def test_interval_holds_the_difference(pair: tuple[int, int], others: int):
 
 
 @pytest.mark.parametrize(("first", "second"), [(0.1, 0.1), (0.02, 0.1), (0.3, 0.15), (0.0, 0.05)])
-def test_interval_holds_the_truth_as_often_as_it_says(first: float, second: float):
+def test_interval_has_its_coverage(first: float, second: float):
     """Coverage added up exactly over all outcomes of 50 photos."""
     photos, covered = 50, 0.0
     for b in range(photos + 1):
@@ -52,7 +54,7 @@ def test_interval_holds_the_truth_as_often_as_it_says(first: float, second: floa
 
 
 @pytest.mark.parametrize(("b", "c", "total"), [(-1, 0, 5), (3, 3, 5), (0, 0, 0)])
-def test_counts_that_cannot_be(b: int, c: int, total: int):
+def test_invalid_counts_raise(b: int, c: int, total: int):
     with pytest.raises(ValueError, match="no difference"):
         paired_difference_interval(b, c, total)
 
@@ -89,7 +91,7 @@ def test_significance(make: Make):
     assert compare_paired(better, better).p_value == 1
 
 
-def test_what_cannot_be_compared(make: Make):
+def test_incomparable_predictions_raise(make: Make):
     item = make([0, 1, 2])
     with pytest.raises(AssayError, match=r"not evaluated on the same photos \(1 occur in one evaluation only\)"):
         compare_paired(item, item.take([0, 1]))

@@ -1,3 +1,5 @@
+"""Metrics, their texts and tables."""
+
 import csv
 import json
 import re
@@ -43,7 +45,7 @@ from assay.recipe import PreprocessSpec
 Make = Callable[..., Predictions]
 
 
-def test_by_hand(make: Make):
+def test_metrics_by_hand(make: Make):
     # Three cats (two right), two dogs (one right), no ship, but a cat and a dog taken for ships.
     metrics = compute_metrics(make([0, 0, 0, 1, 1], [0, 0, 2, 1, 2]))
     cat, dog, ship = metrics.classes
@@ -95,7 +97,7 @@ def test_agrees_with_scikit_learn_where_that_is_defined(make: Make, classes: int
         )
     )
 )
-def test_any_photos_give_numbers_between_0_and_1_or_none(make: Make, case: tuple[int, list[tuple[int, int]]]):
+def test_metrics_are_between_0_and_1_or_none(make: Make, case: tuple[int, list[tuple[int, int]]]):
     classes, pairs = case
     predictions = make([a for a, _ in pairs], [p for _, p in pairs], classes=[f"c{k}" for k in range(classes)])
     values = compute_metrics(predictions).to_dict()
@@ -117,7 +119,7 @@ def test_any_photos_give_numbers_between_0_and_1_or_none(make: Make, case: tuple
     assert confusion_counts(predictions).sum() == len(pairs)
 
 
-def test_no_photos(make: Make):
+def test_metrics_without_images(make: Make):
     metrics = compute_metrics(make([]))
     assert metrics.count == 0
     assert metrics.accuracy is metrics.accuracy_interval is metrics.balanced_accuracy is None
@@ -125,7 +127,7 @@ def test_no_photos(make: Make):
     assert all(item.precision is item.recall is item.f1 is None for item in metrics.classes)
 
 
-def test_photos_of_one_class_only(make: Make):
+def test_metrics_of_images_of_one_class(make: Make):
     metrics = compute_metrics(make([1, 1, 1], [1, 1, 0], classes=("open", "closed")))
     assert metrics.roc_auc is None
     assert metrics.balanced_accuracy == pytest.approx(2 / 3)
@@ -134,14 +136,14 @@ def test_photos_of_one_class_only(make: Make):
     assert metrics.log_loss > 0
 
 
-def test_never_naming_a_class_does_not_pay(make: Make):
+def test_never_predicting_a_class_has_precision_zero(make: Make):
     metrics = compute_metrics(make([0, 1, 1], [0, 0, 0], classes=("ok", "defect")))
     assert metrics.of("defect").precision == 0
     assert metrics.of("defect").precision_interval is None
     assert metrics.macro.precision == pytest.approx((1 / 3 + 0) / 2)
 
 
-def test_class_that_neither_occurs_nor_is_predicted_counts_nowhere(make: Make):
+def test_absent_class_is_left_out_of_means(make: Make):
     metrics = compute_metrics(make([0, 1], [0, 1]))
     assert metrics.of("ship").f1 is None
     assert metrics.macro.f1 == metrics.macro.precision == metrics.balanced_accuracy == 1
@@ -157,19 +159,19 @@ def test_positive_class(make: Make):
         compute_metrics(two, "crack")
 
 
-def test_rounded_probabilities_still_rank(make: Make):
+def test_rounded_probabilities_are_still_ranked(make: Make):
     """Two photos that float32 rounds to a probability of 1 are told apart by the other class's."""
     probabilities = np.array([[1, 1e-9], [1, 1e-12], [0.2, 0.8]], dtype=np.float32)
     metrics = compute_metrics(make([1, 0, 1], classes=("ok", "defect"), probabilities=probabilities))
     assert metrics.of("ok").roc_auc == metrics.of("defect").roc_auc == metrics.roc_auc == 1
 
 
-def test_probability_of_zero_for_the_right_class_is_a_finite_loss(make: Make):
+def test_zero_probability_of_the_label_is_a_finite_loss(make: Make):
     loss = compute_metrics(make([0, 1], probabilities=np.array([[0.0, 1, 0], [0, 1, 0]]))).log_loss
     assert 10 < loss < 100
 
 
-def test_row_that_sums_only_nearly_to_one_is_accepted(make: Make):
+def test_rows_that_nearly_sum_to_one_are_accepted(make: Make):
     row = np.array([[0.3333, 0.3333, 0.3333]], dtype=np.float32)
     assert compute_metrics(make([0], probabilities=row)).log_loss == pytest.approx(np.log(3))
 
@@ -213,7 +215,7 @@ def test_figures_have_a_readable_size(make, classes: int):
     assert (f"{MAX_CLASSES_SHOWN} of {classes} classes" in message) == (classes > MAX_CLASSES_SHOWN)
 
 
-def test_files_for_programs_hold_all_classes(make, tmp_path: Path):
+def test_machine_readable_files_contain_all_classes(make, tmp_path: Path):
     predictions = predictions_of(make, 100)
     metrics = compute_metrics(predictions)
     files = write_evaluation(tmp_path, predictions, metrics, figures=False)
@@ -229,7 +231,7 @@ def test_files_for_programs_hold_all_classes(make, tmp_path: Path):
     assert len(json.loads((tmp_path / "report.json").read_text("utf-8"))["splits"]["counts"]["test"]) == 100
 
 
-def test_the_worst_come_first_and_none_without_photos(make):
+def test_worst_classes_come_first_and_have_images(make):
     metrics = compute_metrics(make([0, 0, 1, 1], [0, 0, 0, 1], classes=[f"c{place}" for place in range(40)]))
     assert [item.name for item in worst_classes(metrics)] == ["c1", "c0"]
     counts = np.diag(np.full(50, 9))
@@ -238,7 +240,7 @@ def test_the_worst_come_first_and_none_without_photos(make):
     assert most_confused_classes(counts, 60).tolist() == list(range(50))
 
 
-def test_a_training_summary_and_a_card_list_few_of_many(tmp_path: Path):
+def test_summary_and_model_card_list_few_of_many_classes(tmp_path: Path):
     names = tuple(f"c{place:03d}" for place in range(400))
     samples = [
         Sample(id=f"{name}/{number}", path=tmp_path / f"{name}-{number}", label=name, split="train")
@@ -256,7 +258,7 @@ def test_a_training_summary_and_a_card_list_few_of_many(tmp_path: Path):
     assert len(card.splitlines()) < 80
 
 
-def test_table(make: Make):
+def test_classification_report_table(make: Make):
     report = classification_report(compute_metrics(make([0, 0, 0, 1, 1], [0, 0, 2, 1, 2])))
     lines = report.splitlines()
     assert lines[0].split() == ["precision", "recall", "F1", "support"]
@@ -269,17 +271,17 @@ def test_table(make: Make):
     assert "one-vs-rest" in report
 
 
-def test_two_classes_name_the_positive_one(make: Make):
+def test_two_class_report_names_the_positive_class(make: Make):
     assert "ROC-AUC (defect)" in classification_report(compute_metrics(make([0, 1], classes=("ok", "defect"))))
 
 
-def test_no_photos_classification_report(make: Make):
+def test_classification_report_without_images(make: Make):
     metrics = compute_metrics(make([]))
     assert "accuracy" in classification_report(metrics)
     assert "nan" not in classification_report(metrics)
     assert accuracy_sentence(metrics) == "accuracy is not defined without photos"
 
 
-def test_sentence_never_rounds_up_to_all(make: Make):
+def test_sentence_never_rounds_to_100_percent(make: Make):
     metrics = compute_metrics(make([0] * 3000, [0] * 2999 + [1]))
     assert accuracy_sentence(metrics) == "99.9 % of 3000 photos are correct (95 % interval 99.8 % to 99.9 %)"

@@ -1,3 +1,5 @@
+"""`Predictions`: derived values, files and mistakes."""
+
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +27,7 @@ def same(one: Predictions, other: Predictions):
         np.testing.assert_array_equal(one.embedding, other.embedding)
 
 
-def test_what_is_derived():
+def test_derived_values():
     predictions = Predictions(
         classes=("a", "b"),
         ids=("1", "2", "3"),
@@ -39,7 +41,7 @@ def test_what_is_derived():
     assert len(predictions) == 3
 
 
-def test_arrays_have_the_stated_types_and_cannot_be_written(make: Make):
+def test_arrays_have_documented_types_and_are_read_only(make: Make):
     embedding = np.ones((3, 4))
     predictions = make([0, 1, 2], embedding=embedding, actual=np.array([0, 1, 2], dtype=np.uint8))
     assert predictions.actual.dtype == np.int64
@@ -51,7 +53,7 @@ def test_arrays_have_the_stated_types_and_cannot_be_written(make: Make):
     embedding[0] = 5  # the caller's own array stays writable
 
 
-def test_log_probabilities_are_logits(make: Make):
+def test_log_probabilities_can_be_used_as_logits(make: Make):
     predictions = make([0, 1, 2, 1])
     odds = np.exp(predictions.log_probabilities)
     np.testing.assert_allclose(odds / odds.sum(axis=1, keepdims=True), predictions.probabilities)
@@ -61,7 +63,7 @@ def test_log_probabilities_are_logits(make: Make):
 
 @pytest.mark.parametrize("others", [{}, {"embedding": np.arange(8, dtype=np.float32).reshape(4, 2)}])
 @pytest.mark.parametrize("sources", [None, ("bird", "plane", "鳥", "")])
-def test_file_brings_everything_back(
+def test_file_survives_a_round_trip(
     make: Make, tmp_path: Path, others: dict[str, Any], sources: tuple[str, ...] | None
 ):
     names = ("ein Käfer", "車両 $x$", "a" * 300)
@@ -70,31 +72,31 @@ def test_file_brings_everything_back(
     same(Predictions.load(tmp_path / "predictions.npz"), predictions)
 
 
-def test_file_names_that_are_no_unicode_survive(make: Make, tmp_path: Path):
+def test_undecodable_file_names_survive_a_round_trip(make: Make, tmp_path: Path):
     predictions = make([0], ids=("caf\udce9.jpg",), paths=("/p/caf\udce9.jpg",))
     predictions.save(tmp_path / "p.npz")
     assert Predictions.load(tmp_path / "p.npz").ids == ("caf\udce9.jpg",)
 
 
-def test_no_photos_can_be_stored(make: Make, tmp_path: Path):
+def test_empty_predictions_can_be_stored(make: Make, tmp_path: Path):
     predictions = make([], embedding=np.zeros((0, 5)), source_labels=())
     predictions.save(tmp_path / "p.npz")
     same(Predictions.load(tmp_path / "p.npz"), predictions)
 
 
-def test_same_predictions_same_bytes(make: Make, tmp_path: Path):
+def test_same_predictions_give_the_same_bytes(make: Make, tmp_path: Path):
     make([0, 1]).save(tmp_path / "a.npz")
     make([0, 1]).save(tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
-def test_file_of_any_name_is_written_under_that_name(make: Make, tmp_path: Path):
+def test_file_name_is_used_unchanged(make: Make, tmp_path: Path):
     make([0]).save(tmp_path / "stored")
     assert [path.name for path in tmp_path.iterdir()] == ["stored"]
 
 
 @pytest.mark.parametrize("keep", [0, 10, 200, -30])
-def test_truncated_file_is_one_sentence(make: Make, tmp_path: Path, keep: int):
+def test_truncated_file_raises(make: Make, tmp_path: Path, keep: int):
     path = tmp_path / "p.npz"
     make([0, 1, 2]).save(path)
     path.write_bytes(path.read_bytes()[:keep])
@@ -102,7 +104,7 @@ def test_truncated_file_is_one_sentence(make: Make, tmp_path: Path, keep: int):
         Predictions.load(path)
 
 
-def test_damaged_member_is_one_sentence(make: Make, tmp_path: Path):
+def test_damaged_member_raises(make: Make, tmp_path: Path):
     path = tmp_path / "p.npz"
     make(list(range(3)) * 50).save(path)
     data = bytearray(path.read_bytes())
@@ -114,12 +116,12 @@ def test_damaged_member_is_one_sentence(make: Make, tmp_path: Path):
         Predictions.load(path)
 
 
-def test_missing_file(tmp_path: Path):
+def test_missing_file_raises(tmp_path: Path):
     with pytest.raises(AssayError, match="is missing"):
         Predictions.load(tmp_path / "p.npz")
 
 
-def test_pickles_are_refused(tmp_path: Path):
+def test_pickles_are_rejected(tmp_path: Path):
     path = tmp_path / "p.npz"
     np.savez(path, format=np.asarray(1), classes=np.array([print, "b"], dtype=object))
     with pytest.raises(AssayError, match="cannot be read"):
@@ -138,7 +140,7 @@ def test_pickles_are_refused(tmp_path: Path):
         ({"probabilities": np.full((2, 3), np.nan)}, "not a number"),
     ],
 )
-def test_other_contents_are_refused(make: Make, tmp_path: Path, changes: dict[str, Any], message: str):
+def test_other_contents_are_rejected(make: Make, tmp_path: Path, changes: dict[str, Any], message: str):
     path = tmp_path / "p.npz"
     make([0, 1]).save(path)
     with np.load(path) as file:
@@ -148,13 +150,13 @@ def test_other_contents_are_refused(make: Make, tmp_path: Path, changes: dict[st
         Predictions.load(path)
 
 
-def test_a_plain_array_file_is_refused(tmp_path: Path):
+def test_plain_array_file_is_rejected(tmp_path: Path):
     np.save(tmp_path / "p.npy", np.zeros(3))
     with pytest.raises(AssayError, match="cannot be read"):
         Predictions.load(tmp_path / "p.npy")
 
 
-def test_what_is_no_number_is_refused_by_name(make: Make):
+def test_nan_probabilities_raise_with_the_id(make: Make):
     probabilities = np.full((2, 3), 1 / 3)
     probabilities[1, 2] = np.nan
     with pytest.raises(AssayError, match=r"prediction for dog/1\.jpg is not a number"):
@@ -162,7 +164,7 @@ def test_what_is_no_number_is_refused_by_name(make: Make):
 
 
 @pytest.mark.parametrize("row", [[2.0, 3.0, 4.0], [0.2, 0.2, 0.2], [1.5, -0.5, 0.0]])
-def test_what_is_no_distribution_is_refused(make: Make, row: list[float]):
+def test_invalid_distributions_raise(make: Make, row: list[float]):
     with pytest.raises(AssayError, match="apply a softmax"):
         make([0], probabilities=np.array([row]))
 
@@ -184,17 +186,17 @@ def test_what_is_no_distribution_is_refused(make: Make, row: list[float]):
         {"source_labels": ("x", "y", "z")},
     ],
 )
-def test_what_does_not_fit_together_is_refused(make: Make, others: dict[str, Any]):
+def test_mismatched_lengths_raise(make: Make, others: dict[str, Any]):
     with pytest.raises(ValueError, match=r"length|shape|outside|same name|two or more"):
         make([0, 1], **others)
 
 
-def test_one_class_is_no_choice(make: Make):
+def test_single_class_raises(make: Make):
     with pytest.raises(ValueError, match="two or more classes, not 1"):
         make([0, 0], [0, 0], classes=("a",))
 
 
-def test_taking_some_photos(make: Make):
+def test_take_selects_images(make: Make):
     all_of_them = make([0, 1, 2, 1], embedding=np.eye(4), source_labels=("p", "q", "r", "s"))
     two = all_of_them.take([3, 0])
     assert two.ids == ("dog/3.jpg", "cat/0.jpg")
@@ -205,7 +207,7 @@ def test_taking_some_photos(make: Make):
     assert len(all_of_them.take([])) == 0
 
 
-def test_most_confident_first(make: Make):
+def test_mistakes_are_ordered_by_confidence(make: Make):
     probabilities = np.array([[0.2, 0.8, 0], [0.1, 0.9, 0], [0.05, 0.05, 0.9], [0, 0.4, 0.6], [1, 0, 0]])
     predictions = make([0, 1, 1, 0, 0], probabilities=probabilities, source_labels=tuple("vwxyz"))
     assert misclassified_photos(predictions) == (
@@ -215,15 +217,15 @@ def test_most_confident_first(make: Make):
     )
 
 
-def test_equally_confident_ones_stay_in_order(make: Make):
+def test_equally_confident_mistakes_stay_in_order(make: Make):
     predictions = make([0] * 50, probabilities=np.tile([0.3, 0.7, 0.0], (50, 1)))
     assert [mistake.row for mistake in misclassified_photos(predictions)] == list(range(50))
 
 
-def test_none(make: Make):
+def test_no_mistakes(make: Make):
     assert misclassified_photos(make([0, 1], [0, 1])) == ()
     assert misclassified_photos(make([])) == ()
 
 
-def test_without_source_labels(make: Make):
+def test_mistakes_without_source_labels(make: Make):
     assert misclassified_photos(make([0], [1]))[0].source_label is None

@@ -1,3 +1,5 @@
+"""Precision and coverage at thresholds, guaranteed precision, and novelty limits."""
+
 from collections.abc import Callable
 
 import numpy as np
@@ -23,7 +25,7 @@ from assay.evaluation.selective_classification import (
 Make = Callable[..., Predictions]
 
 
-def test_by_hand(make: Make):
+def test_curve_by_hand(make: Make):
     # Sure 0.9 (right), 0.8 (wrong), 0.8 (right), 0.6 (wrong).
     rows = np.array([[0.9, 0.1], [0.2, 0.8], [0.2, 0.8], [0.6, 0.4]])
     predictions = make([0, 0, 1, 1], classes=("ok", "defect"), probabilities=rows)
@@ -41,7 +43,7 @@ def test_by_hand(make: Make):
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=60), st.integers(0, 999))
-def test_every_point_is_what_counting_gives(make: Make, labels: list[int], seed: int):
+def test_every_point_equals_direct_counting(make: Make, labels: list[int], seed: int):
     predictions = make(labels, seed=seed, skill=1.0)
     curve = precision_coverage_curve(predictions)
     assert curve.precision[0] == pytest.approx(compute_metrics(predictions).accuracy)
@@ -56,7 +58,7 @@ def test_every_point_is_what_counting_gives(make: Make, labels: list[int], seed:
         assert np.isnan(called.recall).all()
 
 
-def test_no_photos_and_no_such_class(make: Make):
+def test_empty_curve_and_unknown_class(make: Make):
     assert precision_coverage_curve(make([])).precision.size == 0
     assert precision_recall_curve(make([]), "cat").recall.size == 0
     with pytest.raises(ValueError, match="not in tuple"):
@@ -78,7 +80,7 @@ def calibrated(count: int, seed: int) -> Predictions:
     )
 
 
-def test_the_target_holds_on_other_photos_in_nearly_all_trials():
+def test_guaranteed_precision_holds_on_other_images():
     others = calibrated(200_000, seed=10_000)
     kept = []
     for seed in range(60):
@@ -92,7 +94,7 @@ def test_the_target_holds_on_other_photos_in_nearly_all_trials():
 
 
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_the_bound_is_the_share_at_which_so_many_right_answers_are_just_likely_enough(pair: tuple[int, int]):
+def test_bound_is_clopper_pearson(pair: tuple[int, int]):
     correct, answered = pair
     bound = float(precision_lower_bound(np.array([correct]), np.array([answered]))[0])
     assert 0 <= bound <= correct / answered
@@ -100,7 +102,7 @@ def test_the_bound_is_the_share_at_which_so_many_right_answers_are_just_likely_e
         assert binom.sf(correct - 1, answered, bound) == pytest.approx(1 - GUARANTEE_CONFIDENCE, rel=1e-6)
 
 
-def test_so_many_faultless_answers_prove_a_target():
+def test_number_of_correct_answers_needed_for_a_target():
     for target in (0.9, 0.99, 0.999):
         needed = min_photos_for_precision(target)
         bounds = precision_lower_bound(np.array([needed - 1, needed]), np.array([needed - 1, needed]))
@@ -108,32 +110,32 @@ def test_so_many_faultless_answers_prove_a_target():
     assert min_photos_for_precision(0.99) == 230
 
 
-def test_few_photos_prove_little_and_it_is_said(make: Callable[..., Predictions]):
+def test_few_images_do_not_reach_the_target(make: Callable[..., Predictions]):
     selection = choose_threshold(precision_coverage_curve(make([0] * 20, [0] * 20)), 20, 0.99)
     assert not selection.reached
     assert (selection.answered, selection.coverage, selection.precision) == (20, 1.0, 1.0)
     assert selection.bound == pytest.approx(0.1 ** (1 / 20))
 
 
-def test_refused_photos_count_against_the_coverage(make: Callable[..., Predictions]):
+def test_out_of_distribution_images_count_against_coverage(make: Callable[..., Predictions]):
     selection = choose_threshold(precision_coverage_curve(make([0] * 20, [0] * 20)), 40, 0.8)
     assert selection.reached
     assert selection.to_dict()["coverage"] == 0.5
 
 
-def test_one_mistake_among_three_hundred_is_allowed(make: Callable[..., Predictions]):
+def test_one_mistake_in_three_hundred_reaches_the_target(make: Callable[..., Predictions]):
     selection = choose_threshold(precision_coverage_curve(make([0] * 301, [0] * 300 + [1])), 301, 0.98)
     assert selection.reached
     assert selection.answered == 301
     assert selection.correct == 300
 
 
-def test_no_photos_choose_nothing(make: Callable[..., Predictions]):
+def test_threshold_without_images_raises(make: Callable[..., Predictions]):
     with pytest.raises(AssayError, match="validation split"):
         choose_threshold(precision_coverage_curve(make([])), 0, 0.9)
 
 
-def test_counts_of_answers():
+def test_answer_counts():
     confidence = np.array([0.6, 0.8, 0.9, 0.95])
     correct = np.array([True, False, True, True])
     familiar = np.array([True, True, True, False])
@@ -144,7 +146,7 @@ def test_counts_of_answers():
     assert (nothing.coverage, nothing.precision) == (0, None)
 
 
-def test_a_curve_survives_the_file_and_thinning_keeps_its_ends():
+def test_curve_survives_a_round_trip_and_thinning_keeps_its_ends():
     curve = precision_coverage_curve(calibrated(3000, seed=1))
     whole = curve_from_dict(curve_to_dict(curve, 3000), 3000)
     for before, after in zip(curve, whole, strict=True):
@@ -161,7 +163,7 @@ def test_a_curve_survives_the_file_and_thinning_keeps_its_ends():
     "values",
     [{}, {"threshold": [0.5], "answered": [1, 2], "correct": [1]}, {"threshold": 1, "answered": None}],
 )
-def test_what_is_no_curve_is_refused(values: dict[str, object]):
+def test_invalid_curves_raise(values: dict[str, object]):
     with pytest.raises(ValueError, match=r"no curve|columns"):
         curve_from_dict(values, 3)
 
@@ -175,7 +177,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("count", [60, 300, 2000])
-def test_the_allowed_share_is_kept_in_nearly_all_trials(shape: str, count: int):
+def test_false_positive_rate_is_kept_in_nearly_all_trials(shape: str, count: int):
     rng = np.random.default_rng(0)
     draw = SHAPES[shape]
     alarms = []
@@ -188,7 +190,7 @@ def test_the_allowed_share_is_kept_in_nearly_all_trials(shape: str, count: int):
 
 
 @pytest.mark.parametrize("shape", ["normal", "skewed"])
-def test_few_photos_allow_few_alarms_too(shape: str):
+def test_false_positive_rate_is_kept_with_few_images(shape: str):
     rng = np.random.default_rng(1)
     alarms = []
     for _ in range(200):
@@ -198,25 +200,25 @@ def test_few_photos_allow_few_alarms_too(shape: str):
     assert np.mean(alarms) <= 0.05
 
 
-def test_from_45_photos_on_the_limit_is_one_of_the_distances():
+def test_limit_is_one_of_the_distances_from_45_images_on():
     distance = np.random.default_rng(2).random(45)
     assert novelty_limit(distance, 0.05) == distance.max()
     assert (novelty_limit(distance[:44], 0.05) or 0) > distance[:44].max()
 
 
-def test_more_alarms_allowed_is_a_nearer_limit():
+def test_higher_false_positive_rate_gives_a_lower_limit():
     distance = np.random.default_rng(3).random(500)
     limits = [novelty_limit(distance, share) or 0 for share in (0.01, 0.05, 0.2)]
     assert limits == sorted(limits, reverse=True)
     assert len(set(limits)) == 3
 
 
-def test_a_handful_says_nothing():
+def test_no_limit_with_too_few_images():
     assert novelty_limit(np.ones(MIN_NOVELTY_PHOTOS - 1), 0.05) is None
 
 
 @pytest.mark.parametrize("distance", [np.zeros(8), np.zeros(100), np.array([0, 0, 0, 1e9, 1e9]), np.ones(6)])
-def test_strange_distances_give_a_limit_above_nothing(distance: np.ndarray):
+def test_degenerate_distances_give_a_positive_limit(distance: np.ndarray):
     limit = novelty_limit(distance, 0.05)
     assert limit is not None
     assert 0 < limit < 1e31

@@ -1,3 +1,5 @@
+"""Accuracy by image property."""
+
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +27,7 @@ def mapped(make: Make) -> Predictions:
     )
 
 
-def test_least_accurate_first(mapped: Predictions):
+def test_least_accurate_slice_first(mapped: Predictions):
     bird, frog, truck = accuracy_by_source_label(mapped)
     assert (bird.name, bird.actual, bird.count, bird.correct) == ("bird", "animal", 3, 1)
     assert bird.accuracy == pytest.approx(1 / 3)
@@ -38,7 +40,7 @@ def test_least_accurate_first(mapped: Predictions):
     assert json.loads(json.dumps(bird.to_dict(), allow_nan=False)) == bird.to_dict()
 
 
-def test_any_property(mapped: Predictions):
+def test_slices_by_any_property(mapped: Predictions):
     found = accuracy_by_slice(mapped, ["small", "large"] * 3)
     assert {item.name: (item.count, item.actual) for item in found} == {
         "small": (3, "animal"),
@@ -48,14 +50,14 @@ def test_any_property(mapped: Predictions):
         accuracy_by_slice(mapped, ["a", "b"])
 
 
-def test_without_source_labels_or_photos(make: Make):
+def test_no_slices_without_source_labels_or_images(make: Make):
     with pytest.raises(UsageError, match="no source labels"):
         accuracy_by_source_label(make([0]))
     assert accuracy_by_slice(make([]), []) == ()
     assert slices_text((), "size").split()[0] == "size"
 
 
-def test_text(mapped: Predictions):
+def test_text_table(mapped: Predictions):
     lines = slices_text(accuracy_by_source_label(mapped), "category").splitlines()
     assert lines[0].split()[:5] == ["category", "class", "photos", "correct", "accuracy"]
     assert lines[1].split()[:6] == ["bird", "animal", "3", "1", "33.3", "%"]
@@ -81,7 +83,7 @@ def dark(make: Make, tmp_path: Path) -> Predictions:
     return make(actual, predicted, paths=tuple(paths))
 
 
-def test_dark_photos_stand_out(dark: Predictions):
+def test_dark_images_are_below_average(dark: Predictions):
     seen = []
     found = {item.name: item for item in slices_of(dark, progress=lambda *state: seen.append(state))}
     assert list(found) == ["Brightness", "Size", "File type"]
@@ -98,7 +100,7 @@ def test_dark_photos_stand_out(dark: Predictions):
     assert plain["slices"][0]["below_average"] is True
 
 
-def test_many_sizes_become_ranges(make: Make, tmp_path: Path):
+def test_many_sizes_are_grouped(make: Make, tmp_path: Path):
     paths = []
     for place in range(50):
         paths.append(str(tmp_path / f"{place}.png"))
@@ -110,14 +112,14 @@ def test_many_sizes_become_ranges(make: Make, tmp_path: Path):
     assert sum(item.count for item in found["Size"].slices) == 50
 
 
-def test_source_labels_and_photos_that_are_gone(make: Make):
+def test_source_labels_and_missing_images(make: Make):
     found = slices_of(make([0, 1, 2], source_labels=("tabby", "poodle", "tanker")))
     assert [item.name for item in found] == ["Source label"]
     assert slices_of(make([0, 1, 2], source_labels=("a",) * 3)) == ()
     assert slices_of(make([])) == ()
 
 
-def test_a_photo_is_measured_upright(tmp_path: Path):
+def test_images_are_measured_upright(tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (60, 30), (255, 255, 255)).save(tmp_path / "a.jpg", exif=exif)

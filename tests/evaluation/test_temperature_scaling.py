@@ -1,3 +1,5 @@
+"""Temperature scaling and cross-fitted calibration."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +30,7 @@ def well_calibrated(count: int, classes: int, seed: int) -> tuple[FloatArray, In
 
 @pytest.mark.parametrize("true", [0.4, 1.0, 1.7, 5.0])
 @pytest.mark.parametrize("classes", [2, 10])
-def test_finds_the_temperature_that_the_logits_were_made_with(true: float, classes: int):
+def test_true_temperature_is_found(true: float, classes: int):
     logits, actual = well_calibrated(20_000, classes, seed=classes)
     found = fit_temperature(logits * true, actual)
     assert found.value == pytest.approx(true, rel=0.05)
@@ -38,7 +40,7 @@ def test_finds_the_temperature_that_the_logits_were_made_with(true: float, class
 @settings(deadline=None, max_examples=40)
 @given(st.integers(2, 5), st.integers(1, 60), st.floats(0.01, 100), st.integers(0, 10_000))
 @example(classes=5, count=1, scale=49.0, seed=3)
-def test_never_worse_and_within_the_limits(classes: int, count: int, scale: float, seed: int):
+def test_fit_never_increases_the_loss_and_stays_within_limits(classes: int, count: int, scale: float, seed: int):
     rng = np.random.default_rng(seed)
     logits, actual = scale * rng.normal(size=(count, classes)), rng.integers(0, classes, count)
     found = fit_temperature(logits, actual)
@@ -51,7 +53,7 @@ def test_never_worse_and_within_the_limits(classes: int, count: int, scale: floa
 
 
 @given(st.floats(0.05, 20), st.integers(0, 1000))
-def test_which_class_is_predicted_never_changes(temperature: float, seed: int):
+def test_predicted_class_never_changes(temperature: float, seed: int):
     logits = np.random.default_rng(seed).normal(size=(20, 4)) * 3
     cooled = apply_temperature(logits, temperature)
     assert (cooled.argmax(axis=1) == logits.argmax(axis=1)).all()
@@ -59,25 +61,25 @@ def test_which_class_is_predicted_never_changes(temperature: float, seed: int):
 
 
 @given(st.floats(-50, 50), st.integers(0, 1000))
-def test_log_probabilities_serve_as_logits(shift: float, seed: int):
+def test_log_probabilities_can_be_used_as_logits(shift: float, seed: int):
     logits = np.random.default_rng(seed).normal(size=(20, 4)) * 3
     logs = np.log(apply_temperature(logits + shift, 1))
     np.testing.assert_allclose(apply_temperature(logs, 2.5), apply_temperature(logits, 2.5), atol=1e-9)
 
 
-def test_likelihood_is_the_log_loss():
+def test_negative_log_likelihood_is_the_log_loss():
     logits, actual = well_calibrated(200, 3, seed=1)
     expected = log_loss(actual, apply_temperature(logits, 1.3), labels=[0, 1, 2])
     assert negative_log_likelihood(logits, actual, 1.3) == pytest.approx(expected)
 
 
-def test_no_mistake_is_no_reason_to_be_surer():
+def test_confidence_is_not_raised_without_mistakes():
     actual = np.arange(30) % 3
     timid = np.eye(3)[actual] * 0.5
     assert fit_temperature(timid, actual).value == pytest.approx(1, abs=1e-3)
 
 
-def test_hopeless_logits_stop_at_the_limit():
+def test_uninformative_logits_stop_at_the_limit():
     actual = np.arange(30) % 3
     found = fit_temperature(np.eye(3)[(actual + 1) % 3] * 9, actual)
     assert found.value == pytest.approx(MAX_TEMPERATURE, rel=1e-3)
@@ -89,7 +91,7 @@ def test_huge_logits_do_not_overflow():
     assert np.isfinite([found.value, found.before, found.after]).all()
 
 
-def test_no_photos_and_what_does_not_fit():
+def test_empty_and_mismatched_inputs_raise():
     with pytest.raises(AssayError, match="no photos to calibrate on"):
         fit_temperature(np.zeros((0, 3)), np.zeros(0, dtype=np.int64))
     with pytest.raises(ValueError, match="do not fit"):
@@ -114,7 +116,7 @@ def drawn(count: int, seed: int, heat: float = 1.0) -> Predictions:
 
 
 @pytest.mark.parametrize("heat", [0.4, 3.0])
-def test_the_heat_is_found_and_other_photos_gain(heat: float):
+def test_calibration_finds_the_temperature_and_improves_other_images(heat: float):
     fit = fit_calibration(drawn(800, seed=0, heat=heat))
     assert fit.temperature == pytest.approx(heat, rel=0.15)
     assert fit.after.nll < fit.before.nll
@@ -125,7 +127,7 @@ def test_the_heat_is_found_and_other_photos_gain(heat: float):
     assert (measure_calibration(calibrated).ece or 1) < (measure_calibration(others).ece or 0) / 2
 
 
-def test_an_honest_classifier_is_hardly_ever_made_worse():
+def test_calibrated_classifier_is_rarely_made_worse():
     kept, losses = 0, []
     others = drawn(4000, seed=99)
     for seed in range(40):
@@ -137,7 +139,7 @@ def test_an_honest_classifier_is_hardly_ever_made_worse():
     assert np.mean(losses) < calibration_scores(others).nll + 0.01
 
 
-def test_where_it_stays_the_figures_stay():
+def test_unchanged_temperature_keeps_the_scores():
     fits = [fit_calibration(drawn(60, seed)) for seed in range(40)]
     stayed = [fit for fit in fits if fit.temperature == 1.0]
     assert stayed
@@ -145,25 +147,25 @@ def test_where_it_stays_the_figures_stay():
     assert any(fit.fitted != 1.0 for fit in stayed)
 
 
-def test_a_handful_of_photos_changes_nothing():
+def test_few_images_keep_temperature_one():
     fit = fit_calibration(drawn(9, seed=0, heat=5.0))
     assert fit.temperature == 1.0
     assert fit.count == 9
 
 
-def test_photos_all_right_ask_for_no_more_confidence():
+def test_perfect_predictions_keep_temperature_one_or_above():
     sample = drawn(200, seed=3, heat=0.5)
     flawless = sample.take(sample.correct)
     assert fit_calibration(flawless).temperature == 1.0
 
 
-def test_the_order_of_calls_changes_nothing_and_the_digits_are_few():
+def test_result_is_reproducible_and_rounded():
     first, second = (fit_calibration(drawn(300, seed=5, heat=2.0)) for _ in range(2))
     assert first == second
     assert float(f"{first.temperature:.4g}") == first.temperature
     assert first.to_dict()["before"]["ece"] == first.before.ece
 
 
-def test_no_photos_is_an_error():
+def test_no_images_raise():
     with pytest.raises(AssayError, match="no photos"):
         fit_calibration(drawn(10, seed=0).take([]))

@@ -1,4 +1,4 @@
-"""A classifier that says `unknown`, and one that is not asked."""
+"""Classifiers that abstain, and the same without abstention."""
 
 import json
 from collections.abc import Callable
@@ -33,14 +33,14 @@ def flat(*colour: int) -> np.ndarray:
     return np.full((20, 20, 3), colour, dtype=np.uint8)
 
 
-def test_a_plain_photo_is_answered(careful: Path):
+def test_usual_image_is_answered(careful: Path):
     answer = Classifier.load(careful).predict(flat(230, 20, 25))
     assert (answer.label, answer.unknown, answer.reason) == ("red", False, None)
     assert answer.novelty is not None
     assert answer.novelty < 1
 
 
-def test_a_photo_unlike_the_others_is_unknown_however_sure(careful: Path):
+def test_out_of_distribution_image_is_unknown_at_any_confidence(careful: Path):
     answer = Classifier.load(careful).predict(flat(255, 127, 0))
     assert answer.confidence > 0.9
     assert (answer.label, answer.unknown, answer.reason) == ("red", True, "out_of_distribution")
@@ -48,14 +48,14 @@ def test_a_photo_unlike_the_others_is_unknown_however_sure(careful: Path):
     assert answer.novelty > 1
 
 
-def test_an_unsure_answer_is_unknown(make_bundle: Callable[..., Path]):
+def test_low_confidence_is_unknown(make_bundle: Callable[..., Path]):
     path = make_bundle(thresholds={"confidence": 0.9})
     unsure = Classifier.load(path).predict(flat(140, 120, 0))
     assert (unsure.unknown, unsure.reason, unsure.novelty) == (True, "low_confidence", None)
     assert Classifier.load(path).predict(flat(250, 0, 0)).unknown is False
 
 
-def test_label_and_confidence_are_the_same_either_way(careful: Path):
+def test_label_and_confidence_do_not_depend_on_abstention(careful: Path):
     photos = [flat(230, 20, 25), flat(255, 127, 0), flat(9, 8, 7)]
     requested = Classifier.load(careful).predict(photos)
     plain = Classifier.load(careful, abstain=False).predict(photos)
@@ -69,29 +69,29 @@ def test_label_and_confidence_are_the_same_either_way(careful: Path):
         assert set(item.to_dict()) - set(other.to_dict()) == {"unknown", "reason", "novelty"}
 
 
-def test_a_bundle_without_limits_says_nothing_about_it(bundle_path: Path):
+def test_bundle_without_limits_has_no_abstention_fields(bundle_path: Path):
     answer = Classifier.load(bundle_path).predict(flat(0, 0, 0))
     assert answer.unknown is None
     assert "unknown" not in answer.to_dict()
 
 
-def test_the_answer_is_json(careful: Path):
+def test_prediction_can_be_written_as_json(careful: Path):
     result = json.loads(json.dumps(Classifier.load(careful).predict(flat(1, 2, 3)).to_dict()))
     assert result["unknown"] is True
     assert result["reason"] == "out_of_distribution"
 
 
-def test_the_first_reason_is_that_the_photo_is_unfamiliar(novelty: NoveltyDetector):
+def test_out_of_distribution_is_the_first_reason(novelty: NoveltyDetector):
     doubts = AbstentionPolicy(0.9, novelty).decide(np.array([0.4]), np.array([[0.5, 0.5, 0.5]]))
     assert doubts[0].reason == "out_of_distribution"
 
 
-def test_confidence_at_the_threshold_is_enough():
+def test_confidence_at_the_threshold_is_accepted():
     reasons = [item.reason for item in AbstentionPolicy(0.9).decide(np.array([0.9, 0.8999]), np.zeros((2, 3)))]
     assert reasons == [None, "low_confidence"]
 
 
-def test_novelty_of_another_network_is_a_contradiction(make_bundle: Callable[..., Path]):
+def test_novelty_detector_of_another_network_raises(make_bundle: Callable[..., Path]):
     other = fit_novelty(np.random.default_rng(0).normal(size=(40, 5)), np.zeros(40, dtype=np.int64))
     path = make_bundle()
     amend_bundle(Bundle.open(path), {}, novelty=save(other.tensors()))
@@ -99,7 +99,7 @@ def test_novelty_of_another_network_is_a_contradiction(make_bundle: Callable[...
         Classifier.load(path).predict(flat(1, 2, 3))
 
 
-def test_broken_novelty_is_one_sentence(make_bundle: Callable[..., Path]):
+def test_broken_novelty_detector_raises(make_bundle: Callable[..., Path]):
     path = make_bundle()
     amend_bundle(Bundle.open(path), {}, novelty=save({"centre": np.zeros(3, dtype=np.float32)}))
     with pytest.raises(BundleError, match="its out-of-distribution detector is invalid"):

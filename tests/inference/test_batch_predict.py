@@ -1,4 +1,4 @@
-"""Any number of photos into one table: every format, every interruption."""
+"""Predictions of many images into one table: formats and interruptions."""
 
 import csv
 import json
@@ -61,7 +61,7 @@ def _parquet(path: Path) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize(("suffix", "read", "name"), [(".csv", _csv, "path"), (".jsonl", _jsonl, "source"),
                                                       (".parquet", _parquet, "path")])  # fmt: skip
-def test_every_photo_has_a_row_in_its_place(  # noqa: PLR0917
+def test_every_image_has_a_row_in_order(  # noqa: PLR0917
     answering: Classifier,
     paths: list[Path],
     tmp_path: Path,
@@ -83,7 +83,7 @@ def test_every_photo_has_a_row_in_its_place(  # noqa: PLR0917
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 @pytest.mark.parametrize("moment", [1, BATCH_SIZE + 1, _COUNT])
-def test_an_interrupted_run_goes_on_to_the_same_bytes(
+def test_resumed_run_writes_the_same_bytes(
     answering: Classifier, paths: list[Path], tmp_path: Path, suffix: str, moment: int
 ):
     whole, out = tmp_path / f"whole{suffix}", tmp_path / f"answers{suffix}"
@@ -101,7 +101,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     assert not resume_log_path(out).exists()
 
 
-def test_what_is_answered_is_not_read_again(answering: Classifier, paths: list[Path], tmp_path: Path):
+def test_predicted_images_are_not_read_again(answering: Classifier, paths: list[Path], tmp_path: Path):
     out = tmp_path / "answers.jsonl"
     moved = tmp_path / paths[0].name
     order = [moved, *paths[1:]]
@@ -112,7 +112,7 @@ def test_what_is_answered_is_not_read_again(answering: Classifier, paths: list[P
     assert batch_predict(answering, order, out).count == _COUNT - 2
 
 
-def test_photos_are_asked_for_as_they_are_needed(answering: Classifier, paths: list[Path], tmp_path: Path):
+def test_input_iterator_is_consumed_lazily(answering: Classifier, paths: list[Path], tmp_path: Path):
     requested, queued = 0, []
 
     def photos() -> Iterator[Path]:
@@ -135,7 +135,7 @@ def test_photos_are_asked_for_as_they_are_needed(answering: Classifier, paths: l
         ({"photos": slice(0, 3)}, "started with other photos"),
     ],
 )
-def test_what_was_begun_otherwise_is_not_mixed(
+def test_incompatible_partial_table_is_rejected(
     answering: Classifier, paths: list[Path], tmp_path: Path, change: dict[str, object], message: str
 ):
     out = tmp_path / "answers.csv"
@@ -151,7 +151,7 @@ def test_what_was_begun_otherwise_is_not_mixed(
     assert resume_log_path(out).read_bytes() == before
 
 
-def test_two_runs_do_not_write_one_table(tmp_path: Path):
+def test_two_runs_cannot_write_one_table(tmp_path: Path):
     path = tmp_path / "answers.csv.partial"
     with ResumeLog(path, {}, 1), pytest.raises(UsageError, match="another process is writing"):
         ResumeLog(path, {}, 1)
@@ -160,7 +160,7 @@ def test_two_runs_do_not_write_one_table(tmp_path: Path):
 
 
 @pytest.mark.parametrize("rest", [b"\0" * 50, b"[1]\n", b'{"source"', b"\xff\n"])
-def test_a_damaged_end_is_cut_off(tmp_path: Path, rest: bytes):
+def test_damaged_end_of_a_table_is_truncated(tmp_path: Path, rest: bytes):
     path = tmp_path / "partial"
     rows = [{"source": f"{number}.png"} for number in range(7)]
     with ResumeLog(path, {"model": "a"}, 2) as partial:

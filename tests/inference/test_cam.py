@@ -1,4 +1,4 @@
-"""Class activation maps worked out by hand, and where on the photo they come to lie."""
+"""Class activation maps computed by hand, and their position on the image."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def one_hot(row: int, column: int, cells: int = 8) -> np.ndarray:
     return found
 
 
-def test_the_mean_of_a_map_and_the_bias_are_the_logit():
+def test_mean_of_the_map_plus_bias_is_the_logit():
     featuremap = RNG.normal(size=(5, 3, 4)).astype(np.float32)
     weights, bias = RNG.normal(size=(2, 5)).astype(np.float32), np.array([0.5, -2])
     maps = class_activation_map(featuremap, weights)
@@ -32,12 +32,12 @@ def test_the_mean_of_a_map_and_the_bias_are_the_logit():
     np.testing.assert_allclose(maps.mean(axis=(1, 2)) + bias, weights @ featuremap.mean(axis=(1, 2)) + bias, rtol=1e-5)
 
 
-def test_a_map_weighs_channels():
+def test_map_is_a_weighted_sum_of_channels():
     featuremap = np.array([[[1, 0]], [[0, 2]]], dtype=np.float32)
     np.testing.assert_array_equal(class_activation_map(featuremap, np.array([[3, -1]])), [[[3, -2]]])
 
 
-def test_shapes_that_do_not_belong_together_are_refused():
+def test_mismatched_shapes_raise():
     with pytest.raises(ValueError, match=r"\[2, 4\] does not match a feature map of shape \[5, 3, 3\]"):
         class_activation_map(np.zeros((5, 3, 3)), np.zeros((2, 4)))
 
@@ -49,12 +49,12 @@ def test_evidence_for_one_of_two_classes_is_evidence_against_the_other():
     np.testing.assert_allclose(evidence(pixels, outputs, 0), -evidence(pixels, outputs, 1), atol=1e-6)
 
 
-def test_what_all_classes_share_explains_nothing():
+def test_evidence_shared_by_all_classes_cancels():
     weights = RNG.normal(size=(3, 5))
     np.testing.assert_allclose(contrast_weights(weights + RNG.normal(size=5)), contrast_weights(weights))
 
 
-def test_only_a_head_of_one_layer_is_linear():
+def test_only_a_single_layer_head_is_linear():
     linear = {
         "head.fc.weight": np.ones((2, 5)),
         "head.fc.bias": np.ones(2),
@@ -70,7 +70,7 @@ def test_only_a_head_of_one_layer_is_linear():
 
 @given(row=st.integers(0, 7), column=st.integers(0, 7), width=st.integers(20, 300), height=st.integers(20, 300))
 @settings(max_examples=60, deadline=None)
-def test_one_cell_peaks_in_its_own_square_of_the_photo(row: int, column: int, width: int, height: int):
+def test_one_cell_peaks_in_its_square_of_the_image(row: int, column: int, width: int, height: int):
     heat = heat_map(one_hot(row, column), looking(resize_mode="stretch"), width, height)
     found = peak_position(heat)
     assert heat.shape == (height, width)
@@ -81,7 +81,7 @@ def test_one_cell_peaks_in_its_own_square_of_the_photo(row: int, column: int, wi
 
 @given(st.integers(2, 12), st.integers(2, 12), st.integers(0, 10_000))
 @settings(max_examples=40, deadline=None)
-def test_heat_lies_within_0_and_1_whatever_the_map(rows: int, columns: int, seed: int):
+def test_heat_is_between_0_and_1(rows: int, columns: int, seed: int):
     cells = np.random.default_rng(seed).normal(size=(rows, columns)).astype(np.float32)
     heat = heat_map(cells, looking(), 50, 40)
     assert heat.dtype == np.float32
@@ -90,7 +90,7 @@ def test_heat_lies_within_0_and_1_whatever_the_map(rows: int, columns: int, seed
     np.testing.assert_allclose(heat_map(cells * 7, looking(), 50, 40), heat, atol=1e-5)
 
 
-def test_a_plateau_peaks_in_its_middle():
+def test_plateau_peaks_in_its_middle():
     cells = np.zeros((7, 7), dtype=np.float32)
     cells[1:4, 3:6] = 1
     # Louder at its rim, as networks are that see a cue at the edge of their view best.
@@ -98,18 +98,18 @@ def test_a_plateau_peaks_in_its_middle():
     assert peak_position(heat_map(cells, looking(224), 224, 224)) == pytest.approx((4.5 * 32, 2.5 * 32), abs=4)
 
 
-def test_a_map_of_equal_values_stays_equal():
+def test_constant_map_stays_constant():
     np.testing.assert_allclose(heat_map(np.full((7, 7), 3.0), looking(), 60, 60), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("value", [0.0, -2.0])
-def test_where_nothing_speaks_for_the_class_there_is_no_heat(value: float):
+def test_no_heat_without_evidence(value: float):
     heat = heat_map(np.full((7, 7), value), looking(), 60, 60)
     assert heat.max() == 0
     assert peak_position(heat) is None
 
 
-def test_evidence_against_the_class_is_no_heat():
+def test_negative_evidence_is_no_heat():
     cells = np.zeros((8, 8), dtype=np.float32)
     cells[:, :4], cells[:, 4:] = -1, 1
     heat = heat_map(cells, looking(resize_mode="stretch"), 80, 80)
@@ -117,7 +117,7 @@ def test_evidence_against_the_class_is_no_heat():
     assert heat[40, 70] > 0.8
 
 
-def test_what_is_cut_away_has_no_heat_and_the_rest_is_in_place():
+def test_cropped_area_has_no_heat_and_the_rest_is_aligned():
     preprocess = looking(resize_mode="stretch", roi=(0.5, 0.0, 1.0, 0.25))
     heat = heat_map(one_hot(4, 1), preprocess, 320, 640)
     assert heat[:, :160].max() == 0
@@ -125,13 +125,13 @@ def test_what_is_cut_away_has_no_heat_and_the_rest_is_in_place():
     assert peak_position(heat) == pytest.approx((160 + 160 * 1.5 / 8, 160 * 4.5 / 8), abs=2)
 
 
-def test_a_centre_crop_puts_the_heat_into_the_middle_of_a_wide_photo():
+def test_center_crop_maps_heat_to_the_middle_of_a_wide_image():
     heat = heat_map(one_hot(0, 0), looking(resize_mode="crop"), 400, 200)
     assert heat[:, :100].max() == heat[:, 300:].max() == 0
     assert peak_position(heat) == pytest.approx((100 + 12.5, 12.5), abs=2)
 
 
-def test_a_letterbox_shows_what_lies_between_the_bars():
+def test_letterbox_bars_are_removed_from_the_heat_map():
     # The square's upper and lower quarter are bars: cells 0, 1, 6 and 7.
     preprocess = looking(resize_mode="letterbox")
     assert peak_position(heat_map(one_hot(2, 5), preprocess, 160, 80)) == pytest.approx((110, 10), abs=2)
@@ -139,7 +139,7 @@ def test_a_letterbox_shows_what_lies_between_the_bars():
     assert bars.argmax() // 160 == 0, "what the bars say can only glow at the edge next to them"
 
 
-def test_a_photo_and_its_half_show_the_same():
+def test_image_and_half_size_copy_have_the_same_heat_map():
     cells = RNG.normal(size=(7, 7)).astype(np.float32)
     large, small = (heat_map(cells, looking(resize_mode="crop"), side * 3, side * 2) for side in (200, 100))
     np.testing.assert_allclose(large.reshape(200, 2, 300, 2).mean(axis=(1, 3)), small, atol=0.01)

@@ -1,3 +1,5 @@
+"""`Classifier`: inputs, batches, streams and errors."""
+
 import gc
 import math
 import subprocess
@@ -22,7 +24,7 @@ CLASSES = ("red", "green", "blue")
 Photos = dict[str, Path]
 
 
-def test_a_file_gets_the_probabilities_of_its_colour(classifier: Classifier, photos: Photos) -> None:
+def test_file_gets_the_probabilities_of_its_colour(classifier: Classifier, photos: Photos) -> None:
     answer = classifier.predict(photos["red"])
     powers = [math.exp(10 * level / 255) for level in (250, 10, 20)]
     assert answer.label == "red"
@@ -34,7 +36,7 @@ def test_a_file_gets_the_probabilities_of_its_colour(classifier: Classifier, pho
     assert type(answer.confidence) is float
 
 
-def test_all_forms_of_a_photo_get_the_same_answer(classifier: Classifier, photos: Photos) -> None:
+def test_all_input_types_give_the_same_prediction(classifier: Classifier, photos: Photos) -> None:
     path = photos["green"]
     with Image.open(path) as image:
         pixels = np.asarray(image)
@@ -45,7 +47,7 @@ def test_all_forms_of_a_photo_get_the_same_answer(classifier: Classifier, photos
     assert [answer.source for answer in answers] == [str(path), None, None, None, None]
 
 
-def test_many_photos_give_a_list_in_their_order(classifier: Classifier, photos: Photos) -> None:
+def test_list_gives_a_list_in_order(classifier: Classifier, photos: Photos) -> None:
     paths = list(photos.values())
     expected = [classifier.predict(path).label for path in paths]
     assert expected == list(CLASSES)
@@ -53,24 +55,24 @@ def test_many_photos_give_a_list_in_their_order(classifier: Classifier, photos: 
         assert [answer.label for answer in classifier.predict(many)] == expected
 
 
-def test_an_array_of_photos_is_many(classifier: Classifier) -> None:
+def test_array_of_images_is_a_batch(classifier: Classifier) -> None:
     pixels = np.zeros((3, 20, 20, 3), np.uint8)
     pixels[[0, 1, 2], :, :, [0, 1, 2]] = 255
     assert [answer.label for answer in classifier.predict(pixels)] == list(CLASSES)
 
 
-def test_one_in_a_list_is_a_list(classifier: Classifier, photos: Photos) -> None:
+def test_list_of_one_gives_a_list(classifier: Classifier, photos: Photos) -> None:
     answers = classifier.predict([photos["blue"]])
     assert isinstance(answers, list)
     assert answers[0].label == "blue"
 
 
-def test_nothing_gives_nothing(classifier: Classifier) -> None:
+def test_empty_input_gives_an_empty_list(classifier: Classifier) -> None:
     assert classifier.predict([]) == []
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 64])
-def test_the_batch_size_changes_nothing(classifier: Classifier, photos: Photos, batch_size: int) -> None:
+def test_batch_size_does_not_change_results(classifier: Classifier, photos: Photos, batch_size: int) -> None:
     paths = list(photos.values()) * 5
     one_by_one = [classifier.predict(path) for path in paths]
     together = classifier.predict(paths, batch_size=batch_size)
@@ -95,7 +97,7 @@ def unreadable(tmp_path: Path, photos: Photos) -> dict[str, Path]:
     }
 
 
-def test_an_unreadable_photo_is_named_with_its_reason(
+def test_unreadable_image_is_named_with_its_reason(
     classifier: Classifier, unreadable: dict[str, Path], photos: Photos
 ) -> None:
     for reason, path in unreadable.items():
@@ -105,7 +107,7 @@ def test_an_unreadable_photo_is_named_with_its_reason(
             assert str(caught.value) == f"{path} cannot be read: {reason}"
 
 
-def test_a_stream_goes_on_after_unreadable_photos(
+def test_stream_continues_after_unreadable_images(
     classifier: Classifier, unreadable: dict[str, Path], photos: Photos
 ) -> None:
     mixed = [photos["red"], *unreadable.values(), photos["blue"], b"junk"]
@@ -115,7 +117,7 @@ def test_a_stream_goes_on_after_unreadable_photos(
     assert answers[-1] == Failure("photo 8", "no image")
 
 
-def test_a_stream_of_failures_alone_ends_well(classifier: Classifier) -> None:
+def test_stream_of_failures_only(classifier: Classifier) -> None:
     assert len(list(classifier.stream([b"x"] * 40, batch_size=4))) == 40
 
 
@@ -131,12 +133,12 @@ def test_a_stream_of_failures_alone_ends_well(classifier: Classifier) -> None:
         (7, "not int"),
     ],
 )
-def test_what_is_no_photo_is_refused_in_words(classifier: Classifier, photo: object, reason: str) -> None:
+def test_invalid_inputs_raise(classifier: Classifier, photo: object, reason: str) -> None:
     with pytest.raises(AssayError, match=reason):
         classifier.predict(photo)  # type: ignore[call-overload]
 
 
-def test_a_pillow_image_is_seen_as_its_file_is(classifier: Classifier, tmp_path: Path) -> None:
+def test_pillow_image_equals_its_file(classifier: Classifier, tmp_path: Path) -> None:
     sideways = Image.new("RGB", (40, 20), "red")
     sideways.paste("blue", (20, 0, 40, 20))
     exif = Image.Exif()
@@ -153,7 +155,7 @@ def test_a_pillow_image_is_seen_as_its_file_is(classifier: Classifier, tmp_path:
             assert classifier.predict(image).probabilities == classifier.predict(path).probabilities, path.name
 
 
-def test_a_damaged_pillow_image_is_refused(classifier: Classifier, tmp_path: Path) -> None:
+def test_damaged_pillow_image_raises(classifier: Classifier, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
     for name in ("cut.jpg", "cut.png"):
         Image.fromarray(noise).save(tmp_path / name)
@@ -163,7 +165,7 @@ def test_a_damaged_pillow_image_is_refused(classifier: Classifier, tmp_path: Pat
             classifier.predict(image)
 
 
-def test_a_stream_reads_ahead_but_not_far(classifier: Classifier, photos: Photos) -> None:
+def test_stream_prefetches_a_bounded_number(classifier: Classifier, photos: Photos) -> None:
     taken = 0
 
     def endless() -> Iterator[bytes]:
@@ -181,7 +183,7 @@ def test_a_stream_reads_ahead_but_not_far(classifier: Classifier, photos: Photos
     assert taken <= 52
 
 
-def test_a_stream_holds_no_photo_longer_than_it_needs(classifier: Classifier) -> None:
+def test_stream_releases_images(classifier: Classifier) -> None:
     made: list[weakref.ref[np.ndarray]] = []
     most = 0
 
@@ -198,7 +200,7 @@ def test_a_stream_holds_no_photo_longer_than_it_needs(classifier: Classifier) ->
     assert most <= 12
 
 
-def test_an_error_of_the_callers_iterator_reaches_the_caller(classifier: Classifier, photos: Photos) -> None:
+def test_error_of_the_input_iterator_is_propagated(classifier: Classifier, photos: Photos) -> None:
     def broken() -> Iterator[Path]:
         yield photos["red"]
         raise KeyError("lost")
@@ -208,12 +210,12 @@ def test_an_error_of_the_callers_iterator_reaches_the_caller(classifier: Classif
 
 
 @pytest.mark.parametrize("batch_size", [0, -3])
-def test_a_batch_holds_at_least_one(classifier: Classifier, batch_size: int) -> None:
+def test_batch_size_must_be_positive(classifier: Classifier, batch_size: int) -> None:
     with pytest.raises(UsageError, match=f"batch_size is {batch_size}"):
         classifier.predict([b""], batch_size=batch_size)
 
 
-def test_outputs_of_many_are_those_of_each(classifier: Classifier) -> None:
+def test_outputs_of_a_batch_equal_those_of_each_image(classifier: Classifier) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (37, 16, 16, 3), dtype=np.uint8)
     outputs = classifier.outputs(pixels)
     assert [len(array) for array in outputs] == [37, 37, 37]
@@ -224,12 +226,12 @@ def test_outputs_of_many_are_those_of_each(classifier: Classifier) -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 16, 16, 3), (1, 8, 16, 3), (16, 16, 3)])
-def test_outputs_of_other_shapes_are_refused(classifier: Classifier, shape: tuple[int, ...]) -> None:
+def test_outputs_of_other_shapes_raise(classifier: Classifier, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"uint8 \[N, 16, 16, 3\]"):
         classifier.outputs(np.zeros(shape, np.uint8))
 
 
-def test_pixels_get_the_answers_of_their_photos(classifier: Classifier, photos: Photos) -> None:
+def test_predict_pixels_equals_predict(classifier: Classifier, photos: Photos) -> None:
     paths = list(photos.values())
     pixels = np.stack([classifier.preprocess.read(path.read_bytes()) for path in paths])
     answers = classifier.predict_pixels(pixels, [str(path) for path in paths])
@@ -238,7 +240,7 @@ def test_pixels_get_the_answers_of_their_photos(classifier: Classifier, photos: 
 
 
 @pytest.mark.parametrize("temperature", [5e-324, 1e-320, 1e-300, 1e300])
-def test_no_temperature_makes_an_answer_that_is_no_number(
+def test_extreme_temperatures_give_finite_probabilities(
     temperature: float, make_bundle: Callable[..., Path], photos: Photos
 ) -> None:
     answer = Classifier.load(make_bundle(temperature=temperature)).predict(photos["red"])
@@ -247,7 +249,7 @@ def test_no_temperature_makes_an_answer_that_is_no_number(
     assert sum(answer.probabilities.values()) == pytest.approx(1)
 
 
-def test_the_temperature_is_applied(make_bundle: Callable[..., Path], photos: Photos) -> None:
+def test_temperature_is_applied(make_bundle: Callable[..., Path], photos: Photos) -> None:
     path = make_bundle()
     plain = assay.load(path)
     amend_bundle(Bundle.open(path), {"temperature": 4.0})
@@ -263,7 +265,7 @@ def test_runtimes_agree(bundle_path: Path, photos: Photos) -> None:
     assert answers[0].confidence == pytest.approx(answers[1].confidence, abs=1e-6)
 
 
-def test_a_model_of_another_size_is_refused(make_bundle: Callable[..., Path], make_model: Callable[..., bytes]) -> None:
+def test_model_of_another_input_size_raises(make_bundle: Callable[..., Path], make_model: Callable[..., bytes]) -> None:
     for model, reason in [
         (make_model(side=32), "input of 16 pixels for a model of 32"),
         (make_model(classes=2), "3 classes for a model of 2"),
@@ -272,20 +274,18 @@ def test_a_model_of_another_size_is_refused(make_bundle: Callable[..., Path], ma
             assay.load(make_bundle(model))
 
 
-def test_a_model_that_cannot_run_is_refused_with_the_files_name(
-    make_bundle: Callable[..., Path], make_model: Callable[..., bytes]
-) -> None:
+def test_broken_model_error_names_the_file(make_bundle: Callable[..., Path], make_model: Callable[..., bytes]) -> None:
     with pytest.raises(BundleError, match=r"colours\.assay cannot be run: its input has type .*, not uint8"):
         assay.load(make_bundle(make_model(input_type=TensorProto.FLOAT)))
 
 
-def test_int8_is_refused_where_there_is_none(bundle_path: Path) -> None:
+def test_missing_int8_model_raises(bundle_path: Path) -> None:
     with pytest.raises(UsageError, match=r"contains no int8 model: use precision auto"):
         Classifier.load(bundle_path, precision="int8")
 
 
 @pytest.mark.skipif(not bf16_instructions(), reason="the processor has no instructions for bfloat16")
-def test_bfloat16_answers_with_the_model_of_32_bits(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_uses_the_fp32_model(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Whichever runtime was found to be quickest with 32 bits.
     monkeypatch.setattr("assay.inference.classifier.cached_fastest_engine", lambda *_: "onnxruntime")
     exact, rounded = (Classifier.load(bundle_path, precision=item) for item in ("fp32", "bf16"))
@@ -296,13 +296,13 @@ def test_bfloat16_answers_with_the_model_of_32_bits(bundle_path: Path, monkeypat
     assert other.confidence == pytest.approx(item.confidence, abs=0.02)
 
 
-def test_a_precision_that_is_none_is_refused(bundle_path: Path) -> None:
+def test_unknown_precision_raises(bundle_path: Path) -> None:
     wrong: PrecisionChoice = "fp8"  # type: ignore[assignment]
     with pytest.raises(UsageError, match="unknown precision 'fp8': choose auto, fp32, bf16 or int8"):
         Classifier.load(bundle_path, precision=wrong)
 
 
-def test_a_missing_bundle_is_named() -> None:
+def test_missing_bundle_is_named() -> None:
     with pytest.raises(BundleError, match=r"absent\.assay does not exist"):
         assay.load("absent.assay")
 
@@ -317,7 +317,7 @@ print(answer.label, [name for name in heavy if name in sys.modules], light)
 """
 
 
-def test_a_prediction_imports_nothing_of_the_training_half(bundle_path: Path, photos: Photos) -> None:
+def test_prediction_imports_no_training_modules(bundle_path: Path, photos: Photos) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LIGHT, str(bundle_path), str(photos["red"])],
         capture_output=True,
@@ -328,7 +328,7 @@ def test_a_prediction_imports_nothing_of_the_training_half(bundle_path: Path, ph
     assert done.stderr == ""
 
 
-def test_the_package_names_what_it_offers() -> None:
+def test_public_names_of_the_package() -> None:
     assert assay.Classifier is Classifier
     assert {"load", "Classifier", "Prediction", "Failure"} <= set(assay.__all__)
     with pytest.raises(AttributeError, match="no attribute 'lode'"):

@@ -1,4 +1,4 @@
-"""A model that gives no usable numbers, or does what no export does, is refused before it answers anybody."""
+"""Models with invalid outputs or unusual features are rejected before any prediction."""
 
 import re
 from collections.abc import Callable
@@ -139,7 +139,7 @@ def changed(make_model: Callable[..., bytes], change: Change) -> bytes:
 
 @pytest.mark.parametrize("engine", list(ENGINES))
 @pytest.mark.parametrize(("change", "reason"), REASONS)
-def test_it_is_refused_when_it_is_loaded(
+def test_invalid_model_raises_when_loaded(
     change: Change,
     reason: str,
     engine: str,
@@ -151,9 +151,7 @@ def test_it_is_refused_when_it_is_loaded(
         Classifier.load(path, engine)
 
 
-def test_the_int8_model_is_looked_at_like_the_other(
-    info: BundleInfo, make_model: Callable[..., bytes], tmp_path: Path
-) -> None:
+def test_int8_model_is_checked_too(info: BundleInfo, make_model: Callable[..., bytes], tmp_path: Path) -> None:
     for change, reason in (REASONS[0], REASONS[-2]):
         members = {"model.onnx": make_model(), "model.int8.onnx": changed(make_model, change)}
         weights = {"weights.safetensors": save({"head.fc.weight": np.eye(3, dtype=np.float32)})}
@@ -164,7 +162,7 @@ def test_the_int8_model_is_looked_at_like_the_other(
             Classifier.load(path, precision="int8")
 
 
-def test_numbers_that_end_later_are_no_answer_either(
+def test_nonfinite_outputs_raise_at_prediction(
     make_model: Callable[..., bytes], make_bundle: Callable[..., Path]
 ) -> None:
     # Infinite where the photo is brighter than the made-up ones can be told from: red above green and blue.
@@ -180,7 +178,7 @@ def test_numbers_that_end_later_are_no_answer_either(
 
 @pytest.mark.parametrize("engine", list(ENGINES))
 @pytest.mark.parametrize("photos", [1, 3, 5])
-def test_every_batch_gets_as_many_answers_as_it_has_photos(
+def test_every_batch_has_one_prediction_per_image(
     photos: int, engine: str, make_model: Callable[..., bytes], make_bundle: Callable[..., Path]
 ) -> None:
     """Four rows whatever comes in: right for the four made-up photos, and for no other number."""
@@ -194,9 +192,7 @@ def test_every_batch_gets_as_many_answers_as_it_has_photos(
         classifier.predict_pixels(np.zeros((photos, 16, 16, 3), np.uint8))
 
 
-def test_an_embedding_that_is_no_number_is_not_taken_for_familiar(
-    make_model: Callable[..., bytes], make_bundle: Callable[..., Path]
-) -> None:
+def test_nonfinite_embedding_raises(make_model: Callable[..., bytes], make_bundle: Callable[..., Path]) -> None:
     def change(model: onnx.ModelProto) -> None:
         embedding_nan(model)
         for node in model.graph.node:
@@ -224,7 +220,7 @@ def test_an_embedding_that_is_no_number_is_not_taken_for_familiar(
 
 @pytest.mark.parametrize("name", [b"\xff\xfe", b"\xc3\x28", b"\xed\xa0\x80"])
 @pytest.mark.parametrize("place", ["input", "output"])
-def test_names_that_are_no_utf8_end_in_a_sentence(
+def test_non_utf8_names_raise_an_assay_error(
     name: bytes,
     place: str,
     make_model: Callable[..., bytes],
@@ -265,7 +261,7 @@ def hostile(request: pytest.FixtureRequest, make_model: Callable[..., bytes], ma
     ],
     ids=lambda command: command[0],
 )
-def test_every_command_says_why(
+def test_every_command_reports_an_invalid_model(
     command: list[str], hostile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for label in ("red", "green"):
@@ -293,7 +289,7 @@ def _filled(command: list[str], given: dict[str, str]) -> list[str]:
     return filled
 
 
-def test_a_file_in_the_working_directory_is_no_part_of_a_model(
+def test_files_in_the_working_directory_are_not_loaded(
     make_model: Callable[..., bytes],
     make_bundle: Callable[..., Path],
     tmp_path: Path,

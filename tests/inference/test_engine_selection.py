@@ -1,3 +1,5 @@
+"""Engines: outputs, threads, precisions, errors, and the automatic choice."""
+
 import json
 import subprocess
 import sys
@@ -25,12 +27,12 @@ def noise(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
 
 
-def test_an_engine_knows_its_name_and_shapes(engine: Engine) -> None:
+def test_engine_has_a_name_and_a_signature(engine: Engine) -> None:
     assert ENGINES[engine.name] is type(engine)
     assert engine.signature == ((None, 16, 16, 3), (None, 3))
 
 
-def test_outputs_are_those_of_the_model(engine: Engine) -> None:
+def test_outputs_equal_those_of_the_model(engine: Engine) -> None:
     images = noise(5)
     outputs = engine.run(images)
     means = images.reshape(5, -1, 3).mean(axis=1) / 255
@@ -40,14 +42,14 @@ def test_outputs_are_those_of_the_model(engine: Engine) -> None:
     assert {array.dtype for array in outputs} == {np.dtype(np.float32)}
 
 
-def test_batches_of_any_size_follow_each_other(engine: Engine) -> None:
+def test_batches_of_any_size(engine: Engine) -> None:
     images = noise(33)
     expected = engine.run(images).logits
     for size in (1, 7, 2, 33, 1):
         np.testing.assert_allclose(engine.run(images[:size]).logits, expected[:size], atol=1e-5)
 
 
-def test_an_answer_is_not_overwritten_by_the_next(engine: Engine) -> None:
+def test_outputs_are_not_overwritten_by_later_calls(engine: Engine) -> None:
     first = engine.run(noise(2, seed=1))
     before = [array.copy() for array in first]
     engine.run(noise(2, seed=2))
@@ -55,12 +57,12 @@ def test_an_answer_is_not_overwritten_by_the_next(engine: Engine) -> None:
         np.testing.assert_array_equal(array, copy)
 
 
-def test_images_need_not_be_contiguous(engine: Engine) -> None:
+def test_noncontiguous_images_are_accepted(engine: Engine) -> None:
     images = noise(4)
     np.testing.assert_allclose(engine.run(images[::-1]).logits[::-1], engine.run(images).logits, atol=1e-6)
 
 
-def test_many_threads_get_their_own_answers(engine: Engine) -> None:
+def test_threads_get_their_own_outputs(engine: Engine) -> None:
     batches = [noise(1 + seed % 4, seed) for seed in range(64)]
     alone = [engine.run(batch).logits for batch in batches]
     with ThreadPoolExecutor(8) as pool:
@@ -69,18 +71,18 @@ def test_many_threads_get_their_own_answers(engine: Engine) -> None:
         np.testing.assert_allclose(item, other, atol=1e-6)
 
 
-def test_images_of_another_size_are_refused(engine: Engine) -> None:
+def test_images_of_another_size_raise(engine: Engine) -> None:
     with pytest.raises(EngineError):
         engine.run(np.zeros((1, 8, 8, 3), np.uint8))
 
 
 @pytest.mark.parametrize("name", list(ENGINES))
-def test_threads_may_be_chosen(name: str, make_model: Callable[..., bytes]) -> None:
+def test_number_of_threads_can_be_set(name: str, make_model: Callable[..., bytes]) -> None:
     assert create_engine(name, make_model(), threads=1).run(noise(1)).logits.shape == (1, 3)
 
 
 @pytest.mark.parametrize("name", list(ENGINES))
-def test_throughput_gives_the_same_answers(name: str, make_model: Callable[..., bytes]) -> None:
+def test_throughput_mode_gives_the_same_outputs(name: str, make_model: Callable[..., bytes]) -> None:
     quick, many = create_engine(name, make_model()), create_engine(name, make_model(), mode="throughput")
     for count in (1, 2, 3, 16):
         for item, other in zip(quick.run(noise(count)), many.run(noise(count)), strict=True):
@@ -88,7 +90,7 @@ def test_throughput_gives_the_same_answers(name: str, make_model: Callable[..., 
 
 
 @pytest.mark.skipif(not bf16_instructions(), reason="the processor has no instructions for bfloat16")
-def test_bfloat16_gives_nearly_the_same_answers(make_model: Callable[..., bytes]) -> None:
+def test_bfloat16_gives_nearly_the_same_outputs(make_model: Callable[..., bytes]) -> None:
     exact = create_engine("openvino", make_model()).run(noise(3))
     engine = create_engine("auto", make_model(), bf16=True)
     assert engine.name == "openvino"
@@ -99,18 +101,18 @@ def test_bfloat16_gives_nearly_the_same_answers(make_model: Callable[..., bytes]
     assert not np.array_equal(engine.run(noise(3)).logits, exact.logits)
 
 
-def test_onnx_runtime_refuses_bfloat16(make_model: Callable[..., bytes]) -> None:
+def test_onnx_runtime_rejects_bfloat16(make_model: Callable[..., bytes]) -> None:
     with pytest.raises(UsageError, match="onnxruntime does not support bfloat16: choose the engine openvino"):
         create_engine("onnxruntime", make_model(), bf16=True)
 
 
-def test_a_mode_that_does_not_exist_is_a_wrong_usage(make_model: Callable[..., bytes]) -> None:
+def test_unknown_mode_raises(make_model: Callable[..., bytes]) -> None:
     mode: EngineMode = "haste"  # type: ignore[assignment]
     with pytest.raises(UsageError, match="unknown mode 'haste'"):
         create_engine("auto", make_model(), mode=mode)
 
 
-def test_a_compiled_model_is_kept_and_taken_again(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
+def test_compiled_model_is_cached(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
     first = create_engine("openvino", make_model(), cache=tmp_path)
     (file,) = tmp_path.iterdir()
     written = file.read_bytes()
@@ -122,7 +124,7 @@ def test_a_compiled_model_is_kept_and_taken_again(tmp_path: Path, make_model: Ca
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_compiled_model_that_openvino_refuses_is_made_anew(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
+def test_invalid_cached_model_is_compiled_again(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
     expected = create_engine("openvino", make_model(), cache=tmp_path).run(noise(1)).logits
     (file,) = tmp_path.iterdir()
     CompiledModelCache(tmp_path).put(file.stem, b"no compiled model")
@@ -131,7 +133,7 @@ def test_a_compiled_model_that_openvino_refuses_is_made_anew(tmp_path: Path, mak
     assert CompiledModelCache(tmp_path).get(file.stem) != b"no compiled model"
 
 
-def test_without_a_graphics_card_cuda_says_what_it_needs(make_model: Callable[..., bytes]) -> None:
+def test_cuda_without_a_gpu_raises(make_model: Callable[..., bytes]) -> None:
     if has_cuda():
         pytest.skip("ONNX Runtime for graphics cards is installed")
     with pytest.raises(EngineError, match="pip install onnxruntime-gpu"):
@@ -140,7 +142,7 @@ def test_without_a_graphics_card_cuda_says_what_it_needs(make_model: Callable[..
 
 @pytest.mark.parametrize("name", list(ENGINES))
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x07" * 50])
-def test_what_is_no_model_is_refused_in_one_line(name: str, content: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+def test_invalid_model_raises_one_line(name: str, content: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(EngineError) as caught:
         create_engine(name, content)
     assert str(caught.value)
@@ -149,22 +151,22 @@ def test_what_is_no_model_is_refused_in_one_line(name: str, content: bytes, capf
 
 
 @pytest.mark.parametrize("name", list(ENGINES))
-def test_a_model_that_takes_floats_is_refused(name: str, make_model: Callable[..., bytes]) -> None:
+def test_model_with_float_input_is_rejected(name: str, make_model: Callable[..., bytes]) -> None:
     with pytest.raises(EngineError, match="not uint8"):
         create_engine(name, make_model(input_type=TensorProto.FLOAT))
 
 
 @pytest.mark.parametrize("name", list(ENGINES))
-def test_a_model_without_the_outputs_is_refused(name: str, make_model: Callable[..., bytes]) -> None:
+def test_model_without_the_outputs_is_rejected(name: str, make_model: Callable[..., bytes]) -> None:
     with pytest.raises(EngineError, match=r"(?i)logits"):
         create_engine(name, make_model().replace(b"logits", b"fogits"))
 
 
-def test_auto_takes_openvino_where_it_is(make_model: Callable[..., bytes]) -> None:
+def test_auto_uses_openvino_if_installed(make_model: Callable[..., bytes]) -> None:
     assert create_engine("auto", make_model()).name == "openvino"
 
 
-def test_an_engine_that_does_not_exist_is_a_wrong_usage(make_model: Callable[..., bytes]) -> None:
+def test_unknown_engine_raises(make_model: Callable[..., bytes]) -> None:
     with pytest.raises(UsageError, match="unknown engine 'tensorrt': choose auto, openvino, onnxruntime"):
         create_engine("tensorrt", make_model())
 
@@ -182,7 +184,7 @@ except EngineError as error:
 """
 
 
-def test_without_openvino_auto_takes_the_other(make_model: Callable[..., bytes]) -> None:
+def test_without_openvino_auto_uses_onnx_runtime(make_model: Callable[..., bytes]) -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_OPENVINO], input=make_model(), capture_output=True, check=True)
     name, refusal = done.stdout.decode().splitlines()
     assert name == "onnxruntime"
@@ -206,7 +208,7 @@ print(json.dumps([seen, sys.modules.get("openvino_telemetry") is not None]))
 """
 
 
-def test_engines_send_nothing_and_leave_no_files(make_model: Callable[..., bytes]) -> None:
+def test_engines_use_no_network_and_leave_no_files(make_model: Callable[..., bytes]) -> None:
     done = subprocess.run([sys.executable, "-B", "-c", WATCHED], input=make_model(), capture_output=True, check=True)
     seen, telemetry = json.loads(done.stdout)
     assert seen == []
@@ -214,7 +216,7 @@ def test_engines_send_nothing_and_leave_no_files(make_model: Callable[..., bytes
 
 
 @pytest.mark.parametrize("name", list(ENGINES))
-def test_a_signal_is_survived_after_engines_have_come_and_gone(
+def test_signals_are_handled_after_engines_are_destroyed(
     name: str, make_model: Callable[..., bytes], tmp_path: Path
 ) -> None:
     (tmp_path / "model.onnx").write_bytes(make_model())

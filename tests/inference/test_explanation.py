@@ -1,4 +1,4 @@
-"""Why a photo is red, green or blue: the classifier tells where the colour is."""
+"""Explanations of a classifier of colours: the heat lies on the colour."""
 
 import io
 import json
@@ -26,7 +26,7 @@ def gray_with_red(
     return pixels
 
 
-def test_the_heat_is_where_the_colour_is(classifier: Classifier):
+def test_heat_is_where_the_colour_is(classifier: Classifier):
     explanation = classifier.explain(gray_with_red(), "red")
     assert explanation.label == "red"
     assert explanation.method == "cam"
@@ -38,7 +38,7 @@ def test_the_heat_is_where_the_colour_is(classifier: Classifier):
     assert 10 <= explanation.peak[1] < 30
 
 
-def test_cells_add_up_to_what_the_logit_is_above_the_mean(classifier: Classifier):
+def test_mean_of_the_cells_is_the_logit_relative_to_the_mean_logit(classifier: Classifier):
     photo = gray_with_red()
     logits = classifier.outputs(classifier.preprocess(photo)[np.newaxis]).logits[0]
     for place, label in enumerate(classifier.classes):
@@ -46,7 +46,7 @@ def test_cells_add_up_to_what_the_logit_is_above_the_mean(classifier: Classifier
         assert mean == pytest.approx(logits[place] - logits.mean(), abs=1e-4)
 
 
-def test_the_predicted_class_is_explained_unless_another_is_named(classifier: Classifier, photos: dict[str, Path]):
+def test_predicted_class_is_explained_by_default(classifier: Classifier, photos: dict[str, Path]):
     explanation = classifier.explain(photos["green"])
     assert explanation.label == explanation.prediction.label == "green"
     assert explanation.prediction == classifier.predict(photos["green"])
@@ -57,7 +57,7 @@ def test_the_predicted_class_is_explained_unless_another_is_named(classifier: Cl
 
 
 @pytest.mark.parametrize("form", ["path", "bytes", "image", "array"])
-def test_every_form_of_a_photo_is_explained_alike(classifier: Classifier, tmp_path: Path, form: str):
+def test_all_input_types_give_the_same_explanation(classifier: Classifier, tmp_path: Path, form: str):
     pixels = gray_with_red()
     path = tmp_path / "a.png"
     Image.fromarray(pixels).save(path)
@@ -67,9 +67,7 @@ def test_every_form_of_a_photo_is_explained_alike(classifier: Classifier, tmp_pa
     np.testing.assert_allclose(explanation.cells, classifier.explain(pixels, "red").cells)
 
 
-def test_a_large_turned_photo_is_shown_small_and_upright_and_measured_in_its_own_pixels(
-    classifier: Classifier, tmp_path: Path
-):
+def test_large_rotated_photo_is_shown_small_and_upright(classifier: Classifier, tmp_path: Path):
     upright = gray_with_red(1500, 3000, (300, 1800, 600, 2100))
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying on its left side
@@ -83,7 +81,7 @@ def test_a_large_turned_photo_is_shown_small_and_upright_and_measured_in_its_own
     assert explanation.crop_box == (0, 750, 1500, 2250)
 
 
-def test_pictures_have_the_size_asked_for(classifier: Classifier):
+def test_overlays_have_the_requested_size(classifier: Classifier):
     explanation = classifier.explain(gray_with_red(), "red")
     assert explanation.overlay().shape == (80, 160, 3)
     assert explanation.overlay(40).shape == explanation.small(40).shape == (20, 40, 3)
@@ -91,7 +89,7 @@ def test_pictures_have_the_size_asked_for(classifier: Classifier):
         assert (picture.format, picture.size) == ("PNG", (100, 50))
 
 
-def test_what_lies_outside_the_region_of_interest_is_dark(make_bundle):
+def test_outside_of_the_region_of_interest_is_dark(make_bundle):
     spec = PreprocessSpec(size=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), roi=(0.5, 0, 1, 1), resize_mode="stretch")
     classifier = Classifier.load(make_bundle(preprocess=spec))
     explanation = classifier.explain(gray_with_red(), "red")
@@ -101,7 +99,7 @@ def test_what_lies_outside_the_region_of_interest_is_dark(make_bundle):
     assert explanation.peak == pytest.approx((110, 20), abs=10)
 
 
-def test_plain_values_go_into_json(classifier: Classifier, photos: dict[str, Path]):
+def test_explanation_as_a_dict(classifier: Classifier, photos: dict[str, Path]):
     result = json.loads(json.dumps(classifier.explain(photos["red"]).to_dict()))
     assert result["source"] == str(photos["red"])
     assert result["label"] == result["explained"] == "red"
@@ -109,18 +107,18 @@ def test_plain_values_go_into_json(classifier: Classifier, photos: dict[str, Pat
     assert np.array(result["cells"]).shape == (4, 4)
 
 
-def test_an_unknown_class_is_wrong_usage(classifier: Classifier):
+def test_unknown_class_raises(classifier: Classifier):
     with pytest.raises(UsageError, match="no class 'pink': choose one of red, green, blue"):
         classifier.explain(gray_with_red(), "pink")
 
 
-def test_a_photo_that_cannot_be_read_is_told_of(classifier: Classifier, tmp_path: Path):
+def test_unreadable_photo_raises(classifier: Classifier, tmp_path: Path):
     (tmp_path / "a.png").write_bytes(b"nothing")
     with pytest.raises(AssayError, match=r"a\.png cannot be read"):
         classifier.explain(tmp_path / "a.png")
 
 
-def test_a_head_of_several_layers_needs_another_way(make_bundle):
+def test_multi_layer_head_raises(make_bundle):
     classifier = Classifier.load(make_bundle(dense=True))
     assert classifier.head is None
     with pytest.raises(AssayError, match=r"assay\.pipeline\.grad_cam"):
@@ -137,7 +135,7 @@ def test_a_head_of_several_layers_needs_another_way(make_bundle):
         (np.diag([np.inf, 1, 1]), "its head is not finite"),
     ],
 )
-def test_a_head_that_is_not_the_models_explains_nothing(
+def test_head_of_another_model_raises(
     make_bundle: Callable[..., Path], info: BundleInfo, tmp_path: Path, head: np.ndarray, message: str
 ):
     path = tmp_path / "other.assay"
@@ -148,7 +146,7 @@ def test_a_head_that_is_not_the_models_explains_nothing(
         Classifier.load(path).explain(gray_with_red())
 
 
-def test_a_bundle_that_was_replaced_meanwhile_is_not_mixed_with_the_old_one(make_bundle):
+def test_bundle_replaced_while_open_raises(make_bundle):
     path = make_bundle()
     classifier = Classifier.load(path)
     path.write_bytes(make_bundle(dense=True).read_bytes())

@@ -1,4 +1,4 @@
-"""A picture a photo and one sheet; bad photos are passed over, and no photo is ever written over."""
+"""Overlay files and a contact sheet; unreadable photos are skipped, and no photo is overwritten."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from assay.inference import Classifier
 from assay.inference.explanation import MAX_ON_SHEET, caption, draw_contact_sheet, write_explanations
 
 
-def test_every_photo_gets_a_picture_and_all_are_on_the_sheet(
+def test_every_photo_has_an_overlay_and_a_tile_on_the_sheet(
     classifier: Classifier, photos: dict[str, Path], tmp_path: Path
 ):
     seen: list[tuple[int, int]] = []
@@ -35,7 +35,9 @@ def test_every_photo_gets_a_picture_and_all_are_on_the_sheet(
     assert result.failures == ()
 
 
-def test_bad_photos_are_told_of_and_the_others_drawn(classifier: Classifier, photos: dict[str, Path], tmp_path: Path):
+def test_unreadable_photos_are_reported_and_the_others_drawn(
+    classifier: Classifier, photos: dict[str, Path], tmp_path: Path
+):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"nothing")
     result = write_explanations(classifier.explain, [bad, photos["red"]], tmp_path / "why")
@@ -47,7 +49,7 @@ def test_bad_photos_are_told_of_and_the_others_drawn(classifier: Classifier, pho
     assert not (tmp_path / "none").exists()
 
 
-def test_photos_of_one_name_do_not_replace_each_other(classifier: Classifier, photos: dict[str, Path], tmp_path: Path):
+def test_photos_of_the_same_name_get_different_files(classifier: Classifier, photos: dict[str, Path], tmp_path: Path):
     for folder in ("a", "b", "c"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "Red.png").write_bytes(photos["red"].read_bytes())
@@ -59,7 +61,7 @@ def test_photos_of_one_name_do_not_replace_each_other(classifier: Classifier, ph
     ]
 
 
-def test_the_photos_own_folder_is_refused(classifier: Classifier, photos: dict[str, Path]):
+def test_output_in_the_folder_of_the_photos_is_rejected(classifier: Classifier, photos: dict[str, Path]):
     folder = photos["red"].parent
     before = sorted(folder.iterdir())
     with pytest.raises(UsageError, match="choose another --out"):
@@ -67,18 +69,18 @@ def test_the_photos_own_folder_is_refused(classifier: Classifier, photos: dict[s
     assert sorted(folder.iterdir()) == before
 
 
-def test_an_unknown_class_ends_at_once(classifier: Classifier, photos: dict[str, Path], tmp_path: Path):
+def test_unknown_class_raises_at_once(classifier: Classifier, photos: dict[str, Path], tmp_path: Path):
     with pytest.raises(UsageError, match="no class 'pink'"):
         write_explanations(classifier.explain, list(photos.values()), tmp_path / "why", label="pink")
 
 
-def test_a_folder_that_cannot_be_made_is_told_of(classifier: Classifier, photos: dict[str, Path], tmp_path: Path):
+def test_folder_that_cannot_be_created_raises(classifier: Classifier, photos: dict[str, Path], tmp_path: Path):
     (tmp_path / "why").write_text("a file", encoding="utf-8")
     with pytest.raises(AssayError, match="cannot write"):
         write_explanations(classifier.explain, [photos["red"]], tmp_path / "why")
 
 
-def test_a_sheet_is_bounded_and_says_what_is_missing(classifier: Classifier):
+def test_contact_sheet_is_bounded_and_counts_the_rest(classifier: Classifier):
     item = classifier.explain(np.full((20, 30, 3), (200, 0, 0), dtype=np.uint8))
     whole, cut = draw_contact_sheet([item] * MAX_ON_SHEET), draw_contact_sheet([item] * (MAX_ON_SHEET + 3))
     assert cut.shape[1] == whole.shape[1]
@@ -88,7 +90,7 @@ def test_a_sheet_is_bounded_and_says_what_is_missing(classifier: Classifier):
         draw_contact_sheet([])
 
 
-def test_a_long_name_stays_on_its_tile(classifier: Classifier, photos: dict[str, Path], tmp_path: Path):
+def test_long_name_stays_on_its_tile(classifier: Classifier, photos: dict[str, Path], tmp_path: Path):
     path = tmp_path / f"{'long ' * 40}.png"
     path.write_bytes(photos["red"].read_bytes())
     sheet = draw_contact_sheet([classifier.explain(path), classifier.explain(photos["red"])])
@@ -96,7 +98,7 @@ def test_a_long_name_stays_on_its_tile(classifier: Classifier, photos: dict[str,
     assert gap.min() == 255
 
 
-def test_captions_tell_what_is_explained(classifier: Classifier):
+def test_captions_name_the_explained_class(classifier: Classifier):
     red = np.full((20, 30, 3), (255, 0, 0), dtype=np.uint8)
     assert caption(classifier.explain(red)).startswith("red 99.9 %")
     assert caption(classifier.explain(red, "blue")).endswith("no evidence for blue")

@@ -1,4 +1,4 @@
-"""Answers and classifiers as a notebook shows them."""
+"""HTML of predictions, explanations and classifiers in notebooks."""
 
 import base64
 import io
@@ -16,7 +16,7 @@ def _pictures(html: str) -> list[Image.Image]:
     return [Image.open(io.BytesIO(base64.b64decode(item))) for item in found]
 
 
-def test_an_answer_shows_its_photo_and_all_classes(classifier: Classifier, photos: dict[str, Path]):
+def test_prediction_shows_its_photo_and_all_classes(classifier: Classifier, photos: dict[str, Path]):
     html = classifier.predict(photos["red"])._repr_html_()
     assert "<strong>red " in html
     assert all(f">{name}<" in html for name in classifier.classes)
@@ -28,24 +28,24 @@ def test_an_answer_shows_its_photo_and_all_classes(classifier: Classifier, photo
 
 
 @pytest.mark.parametrize("source", [None, "/nowhere/a.jpg", __file__])
-def test_an_answer_without_its_photo_is_shown_too(source: str | None):
+def test_prediction_without_a_photo_is_shown(source: str | None):
     html = Prediction("a", 0.75, {"a": 0.75, "b": 0.25}, source)._repr_html_()
     assert "75.0 %" in html
     assert "<img" not in html
 
 
-def test_an_unknown_answer_says_so_first():
+def test_unknown_prediction_is_marked():
     html = Prediction("<b>", 0.5, {"<b>": 0.5, "c": 0.5}, None, True, "low_confidence", 0.3)._repr_html_()  # noqa: FBT003
     assert "<strong>unknown (low confidence); nearest: &lt;b&gt; 50.0 %" in html
 
 
-def test_a_classifier_says_what_it_knows(make_bundle):
+def test_classifier_shows_its_metadata(make_bundle):
     path = make_bundle(metrics={"test": {"accuracy": 0.935}}, thresholds={"confidence": 0.7})
     html = Classifier.load(path)._repr_html_()
     for result in ["colours", "red, green, blue", "16 × 16 pixels", "93.5 %", "70.0 %"]:
         assert result in html
 
 
-def test_an_explanation_is_a_picture(classifier: Classifier, photos: dict[str, Path]):
+def test_explanation_is_an_image(classifier: Classifier, photos: dict[str, Path]):
     (heat,) = _pictures(classifier.explain(photos["red"])._repr_html_())
     assert heat.format == "PNG"

@@ -1,4 +1,4 @@
-"""Familiar embeddings pass, others do not, and what is stored says the same as what was fitted."""
+"""The novelty detector: in-distribution embeddings pass, others do not, and storage is exact."""
 
 import numpy as np
 import pytest
@@ -28,12 +28,12 @@ def novelty() -> NoveltyDetector:
     return fit_novelty(*embeddings(1000, seed=0))
 
 
-def test_familiar_photos_lie_at_about_one(novelty: NoveltyDetector):
+def test_in_distribution_distances_are_about_one(novelty: NoveltyDetector):
     distance = novelty.distance(embeddings(500, seed=1)[0])
     assert 0.8 < np.median(distance) < 1.2
 
 
-def test_a_shift_that_is_small_beside_the_main_variation_is_seen(novelty: NoveltyDetector):
+def test_shift_smaller_than_the_main_variation_is_detected(novelty: NoveltyDetector):
     familiar = novelty.distance(embeddings(500, seed=1)[0])
     shifted = novelty.distance(embeddings(500, seed=1, offset=5)[0])
     assert shifted.min() > familiar.max()
@@ -47,7 +47,7 @@ def test_a_shift_that_is_small_beside_the_main_variation_is_seen(novelty: Novelt
     assert (far > np.quantile(near, 0.97)).mean() < 0.5
 
 
-def test_a_feature_that_never_fired_is_noticed_but_not_boundless(novelty: NoveltyDetector):
+def test_constant_feature_is_detected_with_a_bounded_score(novelty: NoveltyDetector):
     rows = embeddings(10, seed=1)[0]
     rows[:, 5] = 5
     distance = novelty.distance(rows)
@@ -55,19 +55,19 @@ def test_a_feature_that_never_fired_is_noticed_but_not_boundless(novelty: Novelt
     assert (distance < 1000).all()
 
 
-def test_the_score_is_one_at_the_limit(novelty: NoveltyDetector):
+def test_score_is_one_at_the_limit(novelty: NoveltyDetector):
     rows = embeddings(20, seed=2)[0]
     limited = novelty.with_limit(float(novelty.distance(rows)[3]))
     assert limited.score(rows)[3] == pytest.approx(1, rel=1e-6)
     assert novelty.limit.tolist() == [1.0]
 
 
-def test_a_photo_alone_scores_as_among_others(novelty: NoveltyDetector):
+def test_score_does_not_depend_on_the_batch(novelty: NoveltyDetector):
     rows = embeddings(20, seed=3)[0]
     np.testing.assert_allclose(novelty.score(rows)[7], novelty.score(rows[7:8])[0], rtol=1e-12)
 
 
-def test_what_is_stored_is_small_and_reads_back(novelty: NoveltyDetector):
+def test_stored_detector_is_small_and_survives_a_round_trip(novelty: NoveltyDetector):
     tensors = novelty.tensors()
     again = NoveltyDetector.from_tensors(load(save(tensors)))
     rows = embeddings(30, seed=4)[0]
@@ -76,13 +76,13 @@ def test_what_is_stored_is_small_and_reads_back(novelty: NoveltyDetector):
     assert tensors["directions"].shape == (LENGTH // 8, LENGTH)
 
 
-def test_fitting_again_gives_the_same_bytes():
+def test_fitting_is_reproducible():
     first, second = (fit_novelty(*embeddings(200, seed=0)).tensors() for _ in range(2))
     assert all(first[name].tobytes() == second[name].tobytes() for name in first)
 
 
 @given(st.integers(2, 12), st.integers(1, 20), st.integers(0, 10))
-def test_any_few_photos_give_finite_distances(count: int, length: int, seed: int):
+def test_few_images_give_finite_distances(count: int, length: int, seed: int):
     rng = np.random.default_rng(seed)
     rows = rng.normal(size=(count, length)).astype(np.float32)
     fitted = fit_novelty(rows, rng.integers(0, 2, count))
@@ -90,14 +90,14 @@ def test_any_few_photos_give_finite_distances(count: int, length: int, seed: int
     assert np.isfinite(fitted.distance(rows + 100)).all()
 
 
-def test_photos_that_are_all_alike_are_no_trouble():
+def test_identical_embeddings_give_finite_distances():
     fitted = fit_novelty(np.ones((5, 8), dtype=np.float32), np.zeros(5, dtype=np.int64))
     assert (fitted.distance(np.ones((2, 8))) < 1).all()
     assert (fitted.distance(np.full((2, 8), 2.0)) > 1).all()
 
 
 @pytest.mark.parametrize(("rows", "targets"), [((1, 4), 1), ((4,), 4), ((3, 4), 2)])
-def test_what_cannot_be_fitted_is_refused(rows: tuple[int, ...], targets: int):
+def test_invalid_embeddings_raise(rows: tuple[int, ...], targets: int):
     with pytest.raises(ValueError, match="cannot fit embeddings"):
         fit_novelty(np.zeros(rows), np.zeros(targets, dtype=np.int64))
 
@@ -115,12 +115,12 @@ def test_what_cannot_be_fitted_is_refused(rows: tuple[int, ...], targets: int):
         ("directions", np.zeros((6, LENGTH), dtype=np.int64)),
     ],
 )
-def test_nonsense_is_not_read(novelty: NoveltyDetector, name: str, value: np.ndarray):
+def test_invalid_files_raise(novelty: NoveltyDetector, name: str, value: np.ndarray):
     with pytest.raises(ValueError, match=r"finite array|above 0|no class means"):
         NoveltyDetector.from_tensors(novelty.tensors() | {name: value})
 
 
-def test_missing_and_strange_tensors_are_not_read(novelty: NoveltyDetector):
+def test_missing_and_unexpected_tensors_raise(novelty: NoveltyDetector):
     tensors = novelty.tensors()
     with pytest.raises(ValueError, match="its tensors are"):
         NoveltyDetector.from_tensors({"centre": tensors["centre"]})
@@ -128,6 +128,6 @@ def test_missing_and_strange_tensors_are_not_read(novelty: NoveltyDetector):
         NoveltyDetector.from_tensors(tensors | {"more": tensors["centre"]})
 
 
-def test_embeddings_of_another_network_are_refused(novelty: NoveltyDetector):
+def test_embeddings_of_another_network_raise(novelty: NoveltyDetector):
     with pytest.raises(ValueError, match=r"\[N, 48\]"):
         novelty.score(np.zeros((2, 40)))

@@ -1,3 +1,5 @@
+"""The cache of compiled models."""
+
 from concurrent.futures import ThreadPoolExecutor
 from os import utime
 from pathlib import Path
@@ -5,7 +7,7 @@ from pathlib import Path
 from assay.inference.openvino_engine import CompiledModelCache
 
 
-def test_what_is_put_comes_back(tmp_path: Path) -> None:
+def test_stored_model_survives_a_round_trip(tmp_path: Path) -> None:
     kept = CompiledModelCache(tmp_path / "a")
     assert kept.get("00") is None
     kept.put("00", b"blob")
@@ -14,7 +16,7 @@ def test_what_is_put_comes_back(tmp_path: Path) -> None:
     assert kept.get("00") is None
 
 
-def test_changed_bytes_are_not_given_out(tmp_path: Path) -> None:
+def test_changed_files_are_not_used(tmp_path: Path) -> None:
     kept = CompiledModelCache(tmp_path)
     kept.put("00", b"blob")
     (file,) = tmp_path.iterdir()
@@ -24,7 +26,7 @@ def test_changed_bytes_are_not_given_out(tmp_path: Path) -> None:
     assert kept.get("00") is None
 
 
-def test_what_was_used_least_recently_goes_first(tmp_path: Path) -> None:
+def test_least_recently_used_model_is_removed_first(tmp_path: Path) -> None:
     kept = CompiledModelCache(tmp_path, limit=100)
     for age, key in enumerate(("00", "01")):
         kept.put(key, bytes(18))
@@ -36,14 +38,14 @@ def test_what_was_used_least_recently_goes_first(tmp_path: Path) -> None:
     assert kept.get("03") is None
 
 
-def test_a_folder_that_cannot_be_written_is_no_reason_to_fail(tmp_path: Path) -> None:
+def test_unwritable_folder_is_tolerated(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     kept = CompiledModelCache(tmp_path / "file" / "below")
     kept.put("00", b"blob")
     assert kept.get("00") is None
 
 
-def test_many_may_put_at_once(tmp_path: Path) -> None:
+def test_concurrent_writes(tmp_path: Path) -> None:
     kept = CompiledModelCache(tmp_path)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda place: kept.put(f"{place % 2:02}", bytes(1000)), range(40)))

@@ -1,3 +1,5 @@
+"""Choice of precision and engine for the processor."""
+
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -29,21 +31,21 @@ def processor(root: Path, line: str) -> Path:
         ("Features\t: fp asimd asimddp", {"asimddp"}),
     ],
 )
-def test_instructions_are_read_from_what_linux_says(tmp_path: Path, line: str, expected: set[str]) -> None:
+def test_int8_instructions_are_read_from_proc_cpuinfo(tmp_path: Path, line: str, expected: set[str]) -> None:
     assert int8_instructions(processor(tmp_path, line)) == expected
 
 
-def test_instructions_for_bfloat16_are_read_likewise(tmp_path: Path) -> None:
+def test_bfloat16_instructions_are_read_from_proc_cpuinfo(tmp_path: Path) -> None:
     line = "flags\t\t: fpu avx512_vnni amx_int8 amx_bf16"
     assert bf16_instructions(processor(tmp_path, line)) == {"amx_bf16"}
 
 
-def test_another_system_says_nothing(tmp_path: Path) -> None:
+def test_other_systems_report_no_instructions(tmp_path: Path) -> None:
     assert int8_instructions(tmp_path) is None
     assert bf16_instructions(tmp_path) == frozenset()
 
 
-def test_int8_answers_where_the_processor_is_made_for_it(tmp_path: Path) -> None:
+def test_int8_is_used_if_the_processor_supports_it(tmp_path: Path) -> None:
     both = ("fp32", "int8")
     assert choose_precision("auto", "int8", both, tmp_path) == "int8"  # The system does not say.
     assert choose_precision("auto", "int8", both, processor(tmp_path, "flags : avx2")) == "fp32"
@@ -52,7 +54,7 @@ def test_int8_answers_where_the_processor_is_made_for_it(tmp_path: Path) -> None
     assert choose_precision("fp32", "int8", both, tmp_path) == "fp32"
 
 
-def test_bfloat16_answers_where_it_is_asked_for_alone(tmp_path: Path) -> None:
+def test_bfloat16_is_used_on_request_only(tmp_path: Path) -> None:
     made_for_it = processor(tmp_path, "flags : avx512_bf16 amx_bf16")
     assert choose_precision("auto", "fp32", ("fp32",), made_for_it) == "fp32"
     assert choose_precision("bf16", "int8", ("fp32", "int8"), made_for_it) == "bf16"
@@ -64,7 +66,7 @@ def test_arm_and_x86_differ() -> None:
     assert preferred_engines("aarch64")[-2:] == ("onnxruntime", "openvino")
 
 
-def test_the_fastest_is_remembered_for_this_model_and_setting(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
+def test_fastest_engine_is_cached_per_model_and_setting(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
     model = make_model()
     assert cached_fastest_engine(model, 1, "latency", tmp_path) is None
     chosen = benchmark_engines(model, 1, "latency", tmp_path)
@@ -79,13 +81,13 @@ def test_the_fastest_is_remembered_for_this_model_and_setting(tmp_path: Path, ma
     assert set(json.loads(file.read_text())["seconds"]) == {"openvino", "onnxruntime"}
 
 
-def test_a_small_difference_is_chance(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
+def test_small_difference_does_not_change_the_engine(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
     usual = preferred_engines()[0]
     ticks = iter(float(tick) for tick in range(1000))
     assert benchmark_engines(make_model(), 1, "latency", tmp_path, clock=lambda: next(ticks)) == usual
 
 
-def test_a_clearly_faster_runtime_is_taken(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
+def test_clearly_faster_engine_is_used(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
     first, second = [0.0, 10.0] * 4, [0.0, 1.0] * 4
     readings = iter([*first, *second] * 3)
     chosen = benchmark_engines(make_model(), 1, "latency", tmp_path, clock=lambda: next(readings))
@@ -93,13 +95,13 @@ def test_a_clearly_faster_runtime_is_taken(tmp_path: Path, make_model: Callable[
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"engine": "abacus"}', '{"engine": 3}'])
-def test_a_damaged_note_counts_as_none(tmp_path: Path, make_model: Callable[..., bytes], text: str) -> None:
+def test_damaged_cache_file_is_ignored(tmp_path: Path, make_model: Callable[..., bytes], text: str) -> None:
     benchmark_engines(make_model(), 1, "latency", tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_text(text)
     assert cached_fastest_engine(make_model(), 1, "latency", tmp_path) is None
 
 
-def test_a_folder_that_cannot_be_written_is_no_reason_to_fail(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
+def test_unwritable_folder_is_tolerated(tmp_path: Path, make_model: Callable[..., bytes]) -> None:
     (tmp_path / "file").write_text("")
     assert benchmark_engines(make_model(), 1, "latency", tmp_path / "file") in preferred_engines()

@@ -1,4 +1,4 @@
-"""Rows and the tables they become."""
+"""Tables of predictions: CSV, JSON lines and Parquet."""
 
 import csv
 from pathlib import Path
@@ -26,12 +26,12 @@ _ANSWERS = [
     ("path", "shown"),
     [("photos/ü.png", "photos/ü.png"), ("caf\udce9.png", "caf\\xe9.png"), ("日本.jpg", "日本.jpg")],
 )
-def test_any_name_can_be_written(path: str, shown: str):
+def test_arbitrary_names_can_be_written(path: str, shown: str):
     assert unicode_path(path) == shown
     json_line(prediction_row(Failure(path, "why"))).encode()
 
 
-def test_csv(tmp_path: Path):
+def test_csv_table(tmp_path: Path):
     write_predictions(tmp_path / "a", map(prediction_row, _ANSWERS), ["red", "blue"], suffix=".CSV")
     with (tmp_path / "a").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.reader(stream))
@@ -51,7 +51,7 @@ def test_parquet_has_types(tmp_path: Path):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
-def test_no_rows_are_a_table_too(tmp_path: Path, suffix: str):
+def test_empty_table(tmp_path: Path, suffix: str):
     write_predictions(tmp_path / "a", [], ["red"], abstention=False, suffix=suffix)
     if suffix == ".parquet":
         assert pyarrow.parquet.read_table(tmp_path / "a").column_names == [
@@ -62,12 +62,12 @@ def test_no_rows_are_a_table_too(tmp_path: Path, suffix: str):
 
 
 @pytest.mark.parametrize("name", ["answers", "answers.txt", "answers.csv.gz"])
-def test_an_unknown_ending_is_refused(name: str):
+def test_unknown_suffix_raises(name: str):
     with pytest.raises(UsageError, match=r"\.csv, \.jsonl, \.parquet"):
         check_output_path(Path(name))
 
 
-def test_a_folder_is_no_table(tmp_path: Path):
+def test_folder_raises(tmp_path: Path):
     (tmp_path / "answers.csv").mkdir()
     with pytest.raises(UsageError, match="is a folder"):
         check_output_path(tmp_path / "answers.csv")

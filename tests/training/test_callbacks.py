@@ -1,4 +1,4 @@
-"""What a run's time went into, and that watching it changes nothing."""
+"""Profiling of a run; it does not change the weights."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ MakeSplit = Callable[..., LabeledImages]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_every_part_of_the_loop_is_told_and_the_weights_are_the_same(
+def test_profile_covers_every_stage_and_weights_are_unchanged(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path, workers: int
 ):
     recipe = make_recipe(augment=({"name": "horizontal_flip"},), workers=workers, epochs=2)
@@ -31,7 +31,7 @@ def test_every_part_of_the_loop_is_told_and_the_weights_are_the_same(
     assert all(torch.equal(tensor, watched.state_dict()[name]) for name, tensor in plain.state_dict().items())
 
 
-def test_seconds_add_up_by_name():
+def test_seconds_are_summed_by_name():
     profile = Profile()
     for name, seconds in (("a", 1.0), ("b", 2.0), ("a", 1.0)):
         profile.add(name, seconds)

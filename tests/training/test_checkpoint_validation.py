@@ -1,4 +1,4 @@
-"""A checkpoint that was edited, cut off or is somebody else's ends in one sentence, never in a traceback."""
+"""Edited, truncated and foreign checkpoints raise an error."""
 
 import os
 import pickle
@@ -177,7 +177,7 @@ ODD: list[Change] = [
 
 @pytest.mark.filterwarnings("ignore:torch.quantize_per", "ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize("change", ODD, ids=range(len(ODD)))
-def test_missing_extra_and_odd_entries_are_named(resume: Callable[..., Path], change: Change) -> None:
+def test_missing_extra_and_invalid_entries_are_named(resume: Callable[..., Path], change: Change) -> None:
     with pytest.raises(AssayError, match=r"last\.ckpt (cannot be|has the|is no)") as caught:
         resume(edited(change))
     assert type(caught.value) is AssayError
@@ -185,7 +185,7 @@ def test_missing_extra_and_odd_entries_are_named(resume: Callable[..., Path], ch
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
-def test_an_unchanged_run_goes_on_with_every_optimizer(resume: Callable[..., Path], optimizer: str) -> None:
+def test_unchanged_run_resumes_with_every_optimizer(resume: Callable[..., Path], optimizer: str) -> None:
     folder = resume(lambda _: None, optimizer)
     assert len((folder / "metrics.csv").read_text(encoding="utf-8").splitlines()) == 3
 
@@ -201,7 +201,7 @@ def test_an_unchanged_run_goes_on_with_every_optimizer(resume: Callable[..., Pat
         lambda _: 3,
     ],
 )
-def test_the_best_weights_are_looked_at_as_well(resume: Callable[..., Path], change: Change) -> None:
+def test_best_weights_are_validated_too(resume: Callable[..., Path], change: Change) -> None:
     def edit(folder: Path) -> None:
         # Two epochs, the first of which was the best: best.ckpt is then not written anew.
         edited(put(lambda rows: [rows[0], {**rows[0], "epoch": 2}], "metrics"))(folder)
@@ -272,13 +272,13 @@ def arrays(folder: Path) -> None:
         *(link(to) for to in ("/dev/zero", "nowhere", "best.ckpt", "last.ckpt", "/etc/passwd")),
     ],
 )
-def test_files_that_are_no_checkpoint_are_named(resume: Callable[..., Path], change: Callable[[Path], None]) -> None:
+def test_files_that_are_not_checkpoints_are_named(resume: Callable[..., Path], change: Callable[[Path], None]) -> None:
     with pytest.raises(AssayError, match=r"last\.ckpt") as caught:
         resume(change)
     assert "\n" not in str(caught.value)
 
 
-def test_a_link_to_a_checkpoint_is_as_good(resume: Callable[..., Path]) -> None:
+def test_link_to_a_checkpoint_is_accepted(resume: Callable[..., Path]) -> None:
     def change(folder: Path) -> None:
         (folder / "last.ckpt").rename(folder / "elsewhere.ckpt")
         (folder / "last.ckpt").symlink_to("elsewhere.ckpt")

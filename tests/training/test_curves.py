@@ -1,3 +1,5 @@
+"""Plots of training runs."""
+
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +36,13 @@ def test_curves_show_training_and_validation(tmp_path: Path, epochs: int, steps:
     assert {(0, 0x72, 0xB2), (0xD5, 0x5E, 0)} <= colours(tmp_path / "curves.png")
 
 
-def test_a_range_test_marks_its_suggestion(tmp_path: Path):
+def test_range_test_marks_its_suggestion(tmp_path: Path):
     rates = np.geomspace(1e-7, 1, 50).tolist()
     plot_range_test(tmp_path / "lr.png", rates, [1.0] * 30 + [0.5] * 20, 1e-3)
     assert (0xD5, 0x5E, 0) in colours(tmp_path / "lr.png")
 
 
-def test_nothing_is_drawn_through_pyplot(tmp_path: Path):
+def test_pyplot_is_not_used(tmp_path: Path):
     plot_learning_curves(tmp_path / "curves.png", rows(1), [[0.5]], best_epoch=1)
     assert plt.get_fignums() == []
 
@@ -51,7 +53,7 @@ def test_smoothing_has_no_bias_at_the_start():
     assert exponential_moving_average([]) == []
 
 
-def test_a_centred_mean_keeps_lines_and_places():
+def test_centered_mean_preserves_lines_and_positions():
     line = [2.0 * step for step in range(20)]
     assert centered_moving_average(line, 5) == pytest.approx(line)
     peak = centered_moving_average([0.0] * 10 + [9.0] + [0.0] * 10, 3)

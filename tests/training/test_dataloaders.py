@@ -1,3 +1,5 @@
+"""DataLoaders: batches, worker processes and class weights."""
+
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
@@ -44,7 +46,7 @@ class Unreadable:
         return np.zeros((4, 4, 3), dtype=np.uint8)
 
 
-def test_class_weights_count_every_class_alike():
+def test_class_weights_balance_the_classes():
     weights = class_weights(TARGETS, 4)
     assert weights.dtype == torch.float32
     assert weights[3] == 0
@@ -64,7 +66,7 @@ def epochs(make_split: Callable[..., LabeledImages], workers: int) -> Iterator[B
             yield batch
 
 
-def test_batches_do_not_depend_on_the_number_of_processes(make_split: Callable[..., LabeledImages]):
+def test_batches_do_not_depend_on_the_number_of_workers(make_split: Callable[..., LabeledImages]):
     alone, helped = list(epochs(make_split, 0)), list(epochs(make_split, 2))
     assert len(alone) == len(helped)
     for (images, targets), (helped_images, helped_targets) in zip(alone, helped, strict=True):
@@ -73,21 +75,21 @@ def test_batches_do_not_depend_on_the_number_of_processes(make_split: Callable[.
     assert not any(torch.equal(left[0], right[0]) for left, right in pairwise(alone[:3]))
 
 
-def test_a_batch_is_uint8_photos_and_int64_targets(make_split: Callable[..., LabeledImages]):
+def test_batch_is_uint8_images_and_int64_targets(make_split: Callable[..., LabeledImages]):
     images, targets = ImageDataset(make_split((3, 2))).__getitems__([(4, 0), (0, 0)])
     assert (images.dtype, images.shape) == (torch.uint8, (2, 16, 16, 3))
     assert (targets.dtype, targets.shape) == (torch.int64, (2,))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_unreadable_photo_arrives_as_its_own_sentence(workers: int):
+def test_unreadable_image_raises_its_own_error(workers: int):
     data = ImageDataset(LabeledImages(Unreadable(), np.zeros(8, dtype=np.int64)))
     found = list(make_dataloader(data, BatchSampler(SequentialSampler(8), 2), workers=workers))
     assert [isinstance(batch, AssayError) for batch in found] == [False, True, False, False]
     assert str(found[1]) == "photos/c.jpg is a truncated JPEG; remove it"
 
 
-def test_loading_draws_nothing_from_the_global_generator(make_split: Callable[..., LabeledImages]):
+def test_loading_does_not_use_the_global_generator(make_split: Callable[..., LabeledImages]):
     torch.manual_seed(0)
     list(make_dataloader(ImageDataset(make_split()), BatchSampler(SequentialSampler(40), 8), workers=0))
     assert torch.initial_seed() == 0
@@ -96,7 +98,7 @@ def test_loading_draws_nothing_from_the_global_generator(make_split: Callable[..
     assert torch.equal(torch.rand(1), drawn)
 
 
-def test_embeddings_come_by_key():
+def test_embeddings_are_indexed_by_key_and_view():
     features = np.arange(12, dtype=np.float32).reshape(4, 3)
     rows, targets = EmbeddingDataset(features[None], np.array([3, 2, 1, 0])).__getitems__([(2, 9), (0, 8)])
     assert rows.tolist() == [[6, 7, 8], [0, 1, 2]]
@@ -106,7 +108,7 @@ def test_embeddings_come_by_key():
     assert targets.tolist() == [1, 3]
 
 
-def test_the_number_of_processes_is_the_recipes_or_fits_the_work():
+def test_number_of_workers_from_the_recipe_or_the_amount_of_work():
     assert worker_count(3, 10, 1) == 3
     assert worker_count(None, 63, 1) == 0
     assert worker_count(None, 64, 1) >= 1
@@ -119,18 +121,18 @@ MakeSplit = Callable[..., LabeledImages]
 FLIP = ({"name": "horizontal_flip"},)
 
 
-def test_photos_of_the_right_size_without_changes_are_used_as_they_are(make_recipe: MakeRecipe):
+def test_images_of_the_input_size_without_augmentation_are_unchanged(make_recipe: MakeRecipe):
     assert make_augmentation(make_recipe()) is None
 
 
-def test_photos_of_a_larger_canvas_are_brought_to_size(make_recipe: MakeRecipe):
+def test_images_of_a_larger_input_scale_are_resized(make_recipe: MakeRecipe):
     recipe = make_recipe().model_copy(update={"augment": make_recipe().augment.model_copy(update={"input_scale": 1.5})})
     resize = make_augmentation(recipe)
     assert resize is not None
     assert resize(np.zeros((24, 24, 3), dtype=np.uint8), 0).shape == (16, 16, 3)
 
 
-def test_training_photos_are_changed_anew_each_epoch(make_recipe: MakeRecipe, make_split: MakeSplit):
+def test_training_images_are_augmented_differently_each_epoch(make_recipe: MakeRecipe, make_split: MakeSplit):
     recipe = make_recipe(augment=FLIP)
     split = make_split()
     loader = train_dataloader(split, make_augmentation(recipe), recipe)
@@ -141,14 +143,14 @@ def test_training_photos_are_changed_anew_each_epoch(make_recipe: MakeRecipe, ma
     assert not first.equal(changed)
 
 
-def test_validation_photos_come_as_they_stand(make_recipe: MakeRecipe, make_split: MakeSplit):
+def test_validation_images_are_unchanged(make_recipe: MakeRecipe, make_split: MakeSplit):
     recipe, split = make_recipe(batch_size=7), make_split()
     batches = list(eval_dataloader(split, None, recipe))
     assert np.array_equal(np.concatenate([images for images, _ in batches]), np.stack(list(split.images)))
     assert np.array_equal(np.concatenate([targets for _, targets in batches]), split.targets)
 
 
-def test_class_weights_have_the_heads_length(
+def test_class_weights_have_one_value_per_class(
     make_recipe: MakeRecipe, make_network: Callable[..., ClassifierNetwork], make_split: MakeSplit
 ):
     weighted, plain = make_recipe(balance="weights"), make_recipe()
@@ -160,7 +162,7 @@ def test_class_weights_have_the_heads_length(
 
 
 @pytest.mark.parametrize(("batch_size", "photos"), [(1, 6), (8, 1)])
-def test_batch_norm_in_the_head_refuses_single_photos(make_recipe: MakeRecipe, batch_size: int, photos: int):
+def test_batch_norm_in_the_head_rejects_single_images(make_recipe: MakeRecipe, batch_size: int, photos: int):
     head = {"hidden": [4], "batch_norm": True}
     with pytest.raises(UsageError, match=r"net\.head\.batch_norm needs at least two photos"):
         check_batch_norm(make_recipe(batch_size=batch_size, head=head), photos)

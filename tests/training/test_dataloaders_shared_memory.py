@@ -1,4 +1,4 @@
-"""Photos cross from process to process in /dev/shm, of which containers give little."""
+"""Workers and the size of /dev/shm, which is small in containers."""
 
 import os
 import shutil
@@ -42,13 +42,13 @@ def _in_small(size: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_training_ends_where_shared_memory_is_small(tmp_path: Path) -> None:
+def test_training_completes_with_little_shared_memory(tmp_path: Path) -> None:
     done = _in_small("256k", tmp_path)
     assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr
 
 
 @pytest.mark.parametrize("length", [60, 75, 90, 200])
-def test_training_ends_however_long_the_path_for_temporary_files_is(tmp_path: Path, length: int) -> None:
+def test_training_completes_with_a_long_path_for_temporary_files(tmp_path: Path, length: int) -> None:
     with tempfile.TemporaryDirectory() as short:
         temporary = Path(short) / ("x" * (length - len(short) - 1))
         temporary.mkdir()
@@ -58,7 +58,7 @@ def test_training_ends_however_long_the_path_for_temporary_files_is(tmp_path: Pa
     assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr
 
 
-def test_no_more_processes_than_fit_whoever_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_workers_is_limited_by_shared_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = shutil.disk_usage("/dev/shm").free  # noqa: S108
     assert worker_count(8, 1000, 2 * free) == 0
     assert worker_count(None, 1000, 2 * free) == 0
@@ -67,7 +67,7 @@ def test_no_more_processes_than_fit_whoever_asks(tmp_path: Path, monkeypatch: py
     assert worker_count(8, 1000, 2 * free) == 8
 
 
-def test_the_death_of_a_process_is_a_sentence() -> None:
+def test_dead_worker_raises_an_assay_error() -> None:
     torchs = "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's"
     assert "DataLoader worker (pid 7) is killed by signal: Bus error" in str(worker_death_message(RuntimeError(torchs)))
     assert worker_death_message(RuntimeError("shapes cannot be multiplied")) is None

@@ -1,3 +1,5 @@
+"""Choice of device and precision."""
+
 import pytest
 import torch
 
@@ -6,16 +8,16 @@ from assay.recipe import TrainSpec
 from assay.training.device import Device, available_devices, deterministic_algorithms, select_device
 
 
-def test_the_cpu_is_always_there_and_last():
+def test_cpu_is_always_available_and_last():
     assert available_devices()[-1] == "cpu"
 
 
-def test_auto_takes_the_fastest_and_32_bits_on_the_cpu():
+def test_auto_uses_the_fastest_device_and_fp32_on_the_cpu():
     assert select_device(TrainSpec(device="auto")).kind == available_devices()[0]
     assert select_device(TrainSpec(device="cpu")) == Device("cpu", "32")
 
 
-def test_precisions_have_lightnings_names():
+def test_precisions_map_to_names_of_lightning():
     assert [Device("cuda", precision).lightning_precision for precision in ("32", "bf16", "fp16")] == [
         "32-true",
         "bf16-mixed",
@@ -23,18 +25,18 @@ def test_precisions_have_lightnings_names():
     ]
 
 
-def test_a_missing_device_is_a_usage_error_that_names_the_setting():
+def test_missing_device_raises_and_names_the_setting():
     missing = next(kind for kind in ("mps", "cuda") if kind not in available_devices())
     with pytest.raises(UsageError, match=rf"train\.device is {missing}.*train\.device=auto"):
         select_device(TrainSpec(device=missing))
 
 
-def test_fp16_on_the_cpu_is_a_usage_error():
+def test_fp16_on_the_cpu_raises():
     with pytest.raises(UsageError, match=r"train\.precision is fp16"):
         select_device(TrainSpec(device="cpu", precision="fp16"))
 
 
-def test_deterministic_kernels_are_chosen_on_a_gpu_and_the_old_choice_comes_back():
+def test_deterministic_kernels_are_used_on_a_gpu_and_restored():
     with deterministic_algorithms(Device("cuda", "32")):
         assert torch.are_deterministic_algorithms_enabled()
     assert not torch.are_deterministic_algorithms_enabled()

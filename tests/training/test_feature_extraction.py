@@ -1,3 +1,5 @@
+"""Embeddings of a network, and training a head on them."""
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ NEVER = ({"name": "horizontal_flip", "p": 0},)
 """An augmentation that changes nothing, so that photos are forwarded every epoch."""
 
 
-def test_features_are_the_networks_embeddings(
+def test_features_equal_the_embeddings_of_the_network(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit
 ):
     network, split = make_network(make_recipe()), make_split((5, 6))
@@ -34,7 +36,7 @@ def test_features_are_the_networks_embeddings(
     assert result == [("computing embeddings", done, 3) for done in (1, 2, 3)]
 
 
-def test_an_engine_can_do_the_work(make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit):
+def test_engine_can_compute_embeddings(make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit):
     split = make_split((5, 6))
 
     def embed(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -44,7 +46,7 @@ def test_an_engine_can_do_the_work(make_recipe: MakeRecipe, make_network: MakeNe
     np.testing.assert_allclose(found, np.stack(list(split.images)).mean(axis=(1, 2)), rtol=1e-5)
 
 
-def test_a_photo_that_cannot_be_read_stops_it(make_recipe: MakeRecipe, make_network: MakeNetwork):
+def test_unreadable_image_raises(make_recipe: MakeRecipe, make_network: MakeNetwork):
     class Damaged:
         def __len__(self) -> int:
             return 1
@@ -57,7 +59,7 @@ def test_a_photo_that_cannot_be_read_stops_it(make_recipe: MakeRecipe, make_netw
 
 
 @pytest.mark.parametrize("settings", [{"optimizer": "adam", "epochs": 4}, {"ema_decay": 0.5, "balance": "sampler"}])
-def test_learning_from_embeddings_is_learning_from_photos(
+def test_training_on_embeddings_equals_training_on_images(
     make_recipe: MakeRecipe,
     make_network: MakeNetwork,
     make_split: MakeSplit,
@@ -79,7 +81,7 @@ def test_learning_from_embeddings_is_learning_from_photos(
     np.testing.assert_allclose(rows[0], rows[1], atol=1e-4)
 
 
-def test_embeddings_are_asked_for_once_and_not_when_the_run_is_over(
+def test_embeddings_are_computed_once_and_not_for_a_finished_run(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
 ):
     recipe = make_recipe(strategy="probe", epochs=5)
@@ -96,7 +98,7 @@ def test_embeddings_are_asked_for_once_and_not_when_the_run_is_over(
     assert first.metrics == again.metrics
 
 
-def test_checkpoints_of_a_head_on_embeddings_hold_the_head(
+def test_checkpoints_of_a_head_contain_only_the_head(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
 ):
     recipe = make_recipe(strategy="probe", epochs=1)

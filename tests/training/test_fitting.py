@@ -1,3 +1,5 @@
+"""`fit`: files, reproducibility, strategies, errors and resumption."""
+
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +50,7 @@ def loss_and_accuracy(network: ClassifierNetwork, split: LabeledImages) -> tuple
     return float(loss), float((logits.argmax(1) == targets).double().mean())
 
 
-def test_a_run_learns_and_leaves_its_files(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+def test_run_improves_the_loss_and_writes_its_files(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     rows: list[EpochMetrics] = []
     train(make_recipe(), tmp_path, on_epoch=rows.append)
     assert rows[-1].val_accuracy > 0.8
@@ -66,7 +68,7 @@ def test_a_run_learns_and_leaves_its_files(train: Train, make_recipe: MakeRecipe
     }
 
 
-def test_the_log_tells_the_run(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+def test_log_describes_the_run(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     train(make_recipe(epochs=2), tmp_path)
     lines = (tmp_path / "training.log").read_text().splitlines()
     result = [line.split("  ", 1)[1].split(":")[0].split("  ")[0] for line in lines]
@@ -81,7 +83,7 @@ def test_the_log_tells_the_run(train: Train, make_recipe: MakeRecipe, tmp_path: 
 
 
 @pytest.mark.parametrize("strategy", ["staged", "probe"])
-def test_the_same_seed_gives_the_same_weights_with_any_number_of_workers(
+def test_same_seed_gives_the_same_weights_for_any_number_of_workers(
     train: Train, make_recipe: MakeRecipe, tmp_path: Path, strategy: str
 ):
     settings: dict[str, Any] = {
@@ -97,7 +99,7 @@ def test_the_same_seed_gives_the_same_weights_with_any_number_of_workers(
     assert not same(state(item), state(other))
 
 
-def test_the_weights_kept_are_those_of_the_best_row(
+def test_final_weights_are_those_of_the_best_epoch(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
 ):
     recipe = make_recipe(epochs=6, early_stopping={"metric": "val_loss", "patience": 2})
@@ -115,7 +117,7 @@ def test_the_weights_kept_are_those_of_the_best_row(
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_the_moving_average_is_what_is_evaluated_and_kept(
+def test_moving_average_is_validated_and_kept(
     train: Train, make_recipe: MakeRecipe, make_split: MakeSplit, tmp_path: Path
 ):
     network = train(make_recipe(ema_decay=0.9, epochs=4), tmp_path)
@@ -140,7 +142,7 @@ def test_frozen_stages_keep_weights_and_statistics(
             assert all(torch.equal(left, right) for left, right in pairs) == (index == 0)
 
 
-def test_staged_leaves_the_backbone_alone_first(
+def test_staged_strategy_freezes_the_backbone_first(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
 ):
     recipe = make_recipe(strategy="staged", epochs=3, staged={"head_epochs": 2, "head_lr": 0.02}, lr=0.01)
@@ -158,7 +160,7 @@ def test_staged_leaves_the_backbone_alone_first(
     assert [row.lr for row in history.metrics] == [0.02, 0.02, 0.01]
 
 
-def test_early_stopping_does_not_watch_the_first_stage(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+def test_early_stopping_ignores_the_first_stage(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     stopping = {"metric": "val_accuracy", "patience": 1, "min_delta": 0.9}
     recipe = make_recipe(strategy="staged", epochs=9, staged={"head_epochs": 4}, early_stopping=stopping)
     rows: list[EpochMetrics] = []
@@ -166,7 +168,7 @@ def test_early_stopping_does_not_watch_the_first_stage(train: Train, make_recipe
     assert len(rows) == 6
 
 
-def test_tensorboard_gets_the_rows(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+def test_tensorboard_contains_the_metrics(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     rows: list[EpochMetrics] = []
     train(make_recipe(tensorboard=True, epochs=2), tmp_path, on_epoch=rows.append)
@@ -205,7 +207,7 @@ def test_progress_counts_the_epochs_of_a_head_on_embeddings(
     assert not [step for step in result if step[0].startswith("epoch")]
 
 
-def test_rare_classes_are_learnt_better_when_balanced(
+def test_balancing_lowers_the_loss_on_rare_classes(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
 ):
     losses = {}
@@ -218,7 +220,7 @@ def test_rare_classes_are_learnt_better_when_balanced(
     assert losses["weights"] < losses["none"]
 
 
-def test_divergence_is_one_sentence_and_keeps_nothing(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+def test_divergence_raises_and_leaves_no_checkpoint(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     with pytest.raises(AssayError, match=r"no longer a finite number in epoch 1: lower train\.lr"):
         train(make_recipe(optimizer="sgd", lr=1e30), tmp_path)
     assert not list((tmp_path / "checkpoints").glob("*"))
@@ -226,7 +228,7 @@ def test_divergence_is_one_sentence_and_keeps_nothing(train: Train, make_recipe:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_photo_that_cannot_be_read_is_one_sentence(
+def test_unreadable_image_raises(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path, workers: int
 ):
     class Damaged(list[Any]):
@@ -241,7 +243,7 @@ def test_a_photo_that_cannot_be_read_is_one_sentence(
         fit(make_network(recipe), recipe, LabeledImages(Damaged(split.images), split.targets), split, run=tmp_path)
 
 
-def test_too_little_memory_names_the_batch_size(
+def test_out_of_memory_error_names_the_batch_size(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
 ):
     recipe = make_recipe(strategy="probe")
@@ -254,7 +256,7 @@ def test_too_little_memory_names_the_batch_size(
         fit(make_network(recipe), recipe, split, split, run=tmp_path, embeddings=embedded)
 
 
-def test_a_clipped_gradient_moves_weights_no_further(
+def test_gradient_clipping_limits_the_update(
     train: Train, make_recipe: MakeRecipe, make_network: MakeNetwork, tmp_path: Path
 ):
     recipe = make_recipe(optimizer="sgd", momentum=0, lr=0.5, gradient_clip=1e-6, epochs=1)
@@ -264,7 +266,7 @@ def test_a_clipped_gradient_moves_weights_no_further(
     assert 0 < moved <= 5 * 0.5 * 1e-6 * 1.01
 
 
-def test_training_in_bf16_keeps_weights_in_32_bits(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+def test_bf16_training_keeps_weights_in_float32(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     half = train(make_recipe(precision="bf16"), tmp_path / "bf16")
     full = train(make_recipe(precision="32"), tmp_path / "32")
     assert {tensor.dtype for tensor in half.parameters()} == {torch.float32}
@@ -272,7 +274,7 @@ def test_training_in_bf16_keeps_weights_in_32_bits(train: Train, make_recipe: Ma
     torch.testing.assert_close(half.head.fc.weight, full.head.fc.weight, atol=0.05, rtol=0.1)
 
 
-def test_an_empty_split_is_named(
+def test_empty_split_is_named(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
 ):
     recipe = make_recipe()
@@ -281,7 +283,7 @@ def test_an_empty_split_is_named(
         fit(make_network(recipe), recipe, make_split(), empty, run=tmp_path)
 
 
-def test_freezing_more_stages_than_there_are_is_a_usage_error(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+def test_freezing_too_many_stages_raises(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     with pytest.raises(UsageError, match=r"train\.freeze is 9"):
         train(make_recipe(freeze=9), tmp_path)
 
@@ -311,7 +313,7 @@ SETTINGS: list[dict[str, Any]] = [
 @pytest.mark.parametrize(
     ("settings", "interruption"), [*((settings, ctrl_c) for settings in SETTINGS), (SETTINGS[0], terminated)]
 )
-def test_an_interrupted_and_resumed_run_ends_like_a_straight_one(
+def test_resumed_run_equals_an_uninterrupted_one(
     train: Train,
     make_recipe: MakeRecipe,
     tmp_path: Path,
@@ -339,7 +341,7 @@ def test_an_interrupted_and_resumed_run_ends_like_a_straight_one(
     assert "resumed after epoch 1" in (run / "training.log").read_text()
 
 
-def test_a_kill_between_the_two_checkpoints_loses_nothing(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+def test_kill_between_the_two_checkpoints_loses_nothing(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     recipe = make_recipe(epochs=2)
     straight = train(recipe, tmp_path / "straight")
     run = tmp_path / "killed"
@@ -350,7 +352,7 @@ def test_a_kill_between_the_two_checkpoints_loses_nothing(train: Train, make_rec
     assert same(state(train(recipe, run, resume=True)), state(straight))
 
 
-def test_resuming_a_finished_run_trains_no_more(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+def test_resuming_a_finished_run_does_not_train(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     recipe = make_recipe(epochs=2)
     network = train(recipe, tmp_path)
     rows: list[EpochMetrics] = []
@@ -358,21 +360,19 @@ def test_resuming_a_finished_run_trains_no_more(train: Train, make_recipe: MakeR
     assert rows == []
 
 
-def test_resuming_before_the_first_checkpoint_begins_at_the_start(
-    train: Train, make_recipe: MakeRecipe, tmp_path: Path
-):
+def test_resuming_before_the_first_checkpoint_starts_again(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     recipe = make_recipe(epochs=1)
     straight = train(recipe, tmp_path / "straight")
     assert same(state(train(recipe, tmp_path / "resumed", resume=True)), state(straight))
 
 
-def test_another_recipe_cannot_resume_a_run(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+def test_run_cannot_be_resumed_with_another_recipe(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     train(make_recipe(epochs=1), tmp_path)
     with pytest.raises(AssayError, match=r"last\.ckpt cannot be resumed: train\.lr differs"):
         train(make_recipe(epochs=1, lr=0.5), tmp_path, resume=True)
 
 
-def test_a_new_run_in_an_old_folder_begins_anew(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
+def test_new_run_in_an_old_folder_starts_again(train: Train, make_recipe: MakeRecipe, tmp_path: Path):
     train(make_recipe(epochs=2), tmp_path)
     train(make_recipe(epochs=1), tmp_path)
     assert len(read_metrics(tmp_path / "metrics.csv")) == 1

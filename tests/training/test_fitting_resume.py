@@ -1,4 +1,4 @@
-"""Runs killed by SIGKILL, as by a power cut or the memory's end, against a run that was left alone."""
+"""Runs killed by SIGKILL and resumed, compared with an uninterrupted run."""
 
 import signal
 import subprocess
@@ -50,7 +50,7 @@ def kill_at(folder: Path, moment: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_and_resumed_run_ends_with_the_weights_of_a_straight_one(
+def test_killed_and_resumed_run_has_the_weights_of_an_uninterrupted_one(
     make_recipe: Callable[..., Recipe],
     make_network: Callable[[Recipe], ClassifierNetwork],
     make_split: Callable[..., LabeledImages],

@@ -1,4 +1,4 @@
-"""Heads learnt many at once from embeddings alone go the way that a whole run of each goes."""
+"""Training many heads in one stack gives the results of separate runs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +57,7 @@ STOPPING = {"metric": "val_loss", "patience": 3}
     ],
     ids=["adamw", "sgd", "adam", "views", "deep"],
 )
-def test_each_goes_the_way_that_fit_goes(
+def test_each_head_equals_a_separate_fit(
     make_recipe: MakeRecipe,
     make_network: MakeNetwork,
     make_split: MakeSplit,
@@ -95,7 +95,7 @@ def figures(row: EpochMetrics) -> list[float]:
     return [row.train_loss, row.train_accuracy, row.val_loss, row.val_accuracy]
 
 
-def test_how_many_learn_at_once_changes_next_to_nothing(
+def test_stack_size_hardly_changes_the_results(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit
 ):
     recipes = [make_recipe(strategy="probe", lr=10.0**-power, head={"dropout": 0.3}) for power in range(1, 5)]
@@ -129,7 +129,7 @@ def test_how_many_learn_at_once_changes_next_to_nothing(
     ],
     ids=str,
 )
-def test_heads_of_another_shape_or_order_cannot_learn_beside_each_other(
+def test_heads_of_different_shape_or_order_cannot_be_stacked(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, other: dict[str, Any]
 ):
     recipes = [make_recipe(strategy="probe", head={}), make_recipe(strategy="probe", **{"head": {}} | other)]
@@ -139,7 +139,7 @@ def test_heads_of_another_shape_or_order_cannot_learn_beside_each_other(
         fit_heads(make_network(recipes[0]).head, recipes, split, split, SplitEmbeddings(nothing[None], nothing))
 
 
-def test_views_are_drawn_anew_every_epoch(make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit):
+def test_views_are_drawn_each_epoch(make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit):
     recipe = make_recipe(strategy="probe", augment=FLIPS, augmentation_views=4)
     network, split = make_network(recipe), make_split((6, 6))
     embedded = embed_splits(recipe, split, split, eager_embedder(network))
@@ -149,7 +149,7 @@ def test_views_are_drawn_anew_every_epoch(make_recipe: MakeRecipe, make_network:
     assert (embedded.train == again.train).all()
 
 
-def test_the_heavier_heads_are_the_fewer_learn_at_once():
+def test_larger_heads_have_smaller_stacks():
     sizes = [stack_size(Head(HeadSpec(hidden=hidden), 512, 10)) for hidden in ((), (64,), (512,), (4096,))]
     assert sizes[0] == 32
     assert sizes[-1] == 1
@@ -157,13 +157,13 @@ def test_the_heavier_heads_are_the_fewer_learn_at_once():
     assert sizes[2] > 1
 
 
-def test_no_recipes_no_heads(make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit):
+def test_no_recipes_give_no_heads(make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit):
     network, split = make_network(make_recipe()), make_split((6, 6))
     nothing = torch.zeros(12, 6).numpy()
     assert fit_heads(network.head, [], split, split, SplitEmbeddings(nothing[None], nothing)) == []
 
 
-def test_a_loss_without_bounds_is_said_and_the_others_go_on(
+def test_diverged_head_is_reported_and_the_others_continue(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit
 ):
     fine = make_recipe(strategy="probe", optimizer="sgd", head={"l2": 1.0})

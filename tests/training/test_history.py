@@ -1,3 +1,5 @@
+"""Training history, its CSV files and the log."""
+
 import re
 import subprocess
 import sys
@@ -15,12 +17,12 @@ ROWS = (
 )
 
 
-def test_metrics_come_back_to_the_last_bit(tmp_path: Path):
+def test_metrics_survive_a_round_trip_exactly(tmp_path: Path):
     write_metrics(tmp_path / "metrics.csv", ROWS)
     assert read_metrics(tmp_path / "metrics.csv") == ROWS
 
 
-def test_metrics_have_a_header_and_a_row_an_epoch(tmp_path: Path):
+def test_metrics_have_a_header_and_one_row_per_epoch(tmp_path: Path):
     write_metrics(tmp_path / "metrics.csv", ROWS)
     lines = (tmp_path / "metrics.csv").read_text().splitlines()
     assert lines[0] == "epoch,train_loss,train_accuracy,val_loss,val_accuracy,lr,seconds"
@@ -28,18 +30,18 @@ def test_metrics_have_a_header_and_a_row_an_epoch(tmp_path: Path):
 
 
 @pytest.mark.parametrize("text", ["", "epoch,loss\n1,2\n"])
-def test_a_file_of_other_columns_is_no_metrics(tmp_path: Path, text: str):
+def test_file_with_other_columns_raises(tmp_path: Path, text: str):
     (tmp_path / "metrics.csv").write_text(text)
     with pytest.raises(AssayError, match=r"metrics\.csv does not hold the metrics"):
         read_metrics(tmp_path / "metrics.csv")
 
 
-def test_steps_are_counted_through_all_epochs(tmp_path: Path):
+def test_steps_are_numbered_across_epochs(tmp_path: Path):
     write_step_losses(tmp_path / "steps.csv", [[0.5, 0.25], [0.125]])
     assert (tmp_path / "steps.csv").read_text() == "epoch,step,loss\n1,1,0.5\n1,2,0.25\n2,3,0.125\n"
 
 
-def test_the_line_of_an_epoch_names_its_figures():
+def test_line_of_an_epoch_contains_its_metrics():
     assert format_epoch(ROWS[0], 9) == (
         "epoch 1/9  loss 0.3000  accuracy 0.5000  val loss 0.3333  val accuracy 0.7500  lr 1e-05  12.2 s"
     )
@@ -54,14 +56,14 @@ def test_reading_a_history_imports_neither_torch_nor_lightning():
     assert done.stdout == "[]\n"
 
 
-def test_unknown_names_are_attribute_errors():
+def test_unknown_names_raise_attribute_error():
     import assay.training  # noqa: PLC0415
 
     with pytest.raises(AttributeError, match="no attribute 'fitt'"):
         assay.training.fitt  # noqa: B018
 
 
-def test_lines_are_appended_with_the_time(tmp_path: Path):
+def test_log_lines_are_appended_with_the_time(tmp_path: Path):
     RunLog(tmp_path / "run" / "training.log").write("started: α")
     RunLog(tmp_path / "run" / "training.log").write("resumed")
     lines = (tmp_path / "run" / "training.log").read_text(encoding="utf-8").splitlines()

@@ -1,3 +1,5 @@
+"""The LightningModule: loss, frozen layers, seeds and errors."""
+
 import math
 from collections.abc import Callable
 
@@ -22,7 +24,7 @@ def learner(make_recipe: MakeRecipe, make_network: MakeNetwork, **settings: obje
     return ClassifierModule(make_network(recipe), TrainingSchedule(recipe.train, 5))
 
 
-def test_the_heads_penalty_is_part_of_the_loss(make_recipe: MakeRecipe, make_network: MakeNetwork):
+def test_l2_penalty_of_the_head_is_part_of_the_loss(make_recipe: MakeRecipe, make_network: MakeNetwork):
     images = torch.zeros(4, 16, 16, 3, dtype=torch.uint8)
     batch = images, torch.tensor([0, 1, 0, 1])
     found = {}
@@ -35,7 +37,7 @@ def test_the_heads_penalty_is_part_of_the_loss(make_recipe: MakeRecipe, make_net
 
 
 @pytest.mark.parametrize("strategy", ["probe", "staged", "finetune"])
-def test_the_first_epoch_frees_the_layers_of_its_strategy(
+def test_first_epoch_unfreezes_the_layers_of_its_strategy(
     make_recipe: MakeRecipe, make_network: MakeNetwork, strategy: str
 ):
     subject = learner(make_recipe, make_network, strategy=strategy)
@@ -48,7 +50,7 @@ def test_the_first_epoch_frees_the_layers_of_its_strategy(
     )
 
 
-def test_epochs_seed_torch_whatever_was_drawn_before(make_recipe: MakeRecipe, make_network: MakeNetwork):
+def test_each_epoch_seeds_torch(make_recipe: MakeRecipe, make_network: MakeNetwork):
     subject = learner(make_recipe, make_network)
     subject.on_train_epoch_start()
     first = torch.rand(3)
@@ -56,22 +58,20 @@ def test_epochs_seed_torch_whatever_was_drawn_before(make_recipe: MakeRecipe, ma
     assert torch.equal(torch.rand(3), first)
 
 
-def test_a_photo_that_could_not_be_read_stops_training(make_recipe: MakeRecipe, make_network: MakeNetwork):
+def test_unreadable_image_stops_training(make_recipe: MakeRecipe, make_network: MakeNetwork):
     with pytest.raises(AssayError, match=r"^a\.jpg is truncated$"):
         learner(make_recipe, make_network).on_before_batch_transfer(AssayError("a.jpg is truncated"), 0)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_names_the_learning_rate(
-    make_recipe: MakeRecipe, make_network: MakeNetwork, value: float
-):
+def test_nonfinite_loss_error_names_the_learning_rate(make_recipe: MakeRecipe, make_network: MakeNetwork, value: float):
     subject = learner(make_recipe, make_network, lr=0.25)
     subject.train_metrics.add(torch.tensor(value), LOGITS, TARGETS)
     with pytest.raises(AssayError, match=r"epoch 1: lower train\.lr, which is 0\.25"):
         subject.on_validation_epoch_start()
 
 
-def test_on_features_the_head_alone_runs_and_is_kept(make_recipe: MakeRecipe, make_network: MakeNetwork):
+def test_on_embeddings_only_the_head_runs_and_is_saved(make_recipe: MakeRecipe, make_network: MakeNetwork):
     recipe = make_recipe(strategy="probe")
     network = make_network(recipe).eval()
     subject = ClassifierModule(network, TrainingSchedule(recipe.train, 5), on_embeddings=True)

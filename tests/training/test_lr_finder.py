@@ -1,3 +1,5 @@
+"""The learning-rate range test."""
+
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,7 @@ MakeNetwork = Callable[[Recipe], ClassifierNetwork]
 MakeSplit = Callable[..., LabeledImages]
 
 
-def test_a_suggestion_lies_between_too_slow_and_divergence(
+def test_suggestion_is_between_too_slow_and_divergence(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, tmp_path: Path
 ):
     recipe = make_recipe()
@@ -30,7 +32,7 @@ def test_a_suggestion_lies_between_too_slow_and_divergence(
 
 
 @pytest.mark.parametrize("strategy", ["scratch", "finetune", "staged", "probe"])
-def test_the_network_stays_as_it_is(
+def test_network_is_not_changed(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, strategy: str
 ):
     recipe = make_recipe(strategy=strategy)
@@ -41,25 +43,25 @@ def test_the_network_stays_as_it_is(
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_the_test_repeats(make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit):
+def test_range_test_is_reproducible(make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit):
     recipe = make_recipe()
     findings = [find_learning_rate(make_network(recipe), recipe, make_split(), steps=30) for _ in range(2)]
     assert findings[0] == findings[1]
 
 
-def test_the_steepest_place_of_a_known_curve_is_found():
+def test_steepest_point_of_a_known_curve_is_found():
     rates = np.geomspace(1e-6, 1, 61)
     losses = 1 / (1 + (rates / 1e-3) ** 2)
     assert steepest_rate(rates.tolist(), losses.tolist()) == pytest.approx(1e-3, rel=0.2)
 
 
-def test_what_comes_after_the_least_loss_is_not_looked_at():
+def test_curve_after_the_minimum_is_ignored():
     rates = np.geomspace(1e-6, 1, 61).tolist()
     losses = [1 - index * 0.01 for index in range(30)] + [5.0] * 20 + [2.0] * 11
     assert steepest_rate(rates, losses) < rates[30]
 
 
-def test_divergence_from_the_start_is_said(make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit):
+def test_divergence_from_the_start_raises(make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit):
     recipe = make_recipe(optimizer="sgd")
     with pytest.raises(AssayError, match="diverges from the first steps on"):
         find_learning_rate(make_network(recipe), recipe, make_split(), low=1e20, high=1e30)
@@ -68,7 +70,7 @@ def test_divergence_from_the_start_is_said(make_recipe: MakeRecipe, make_network
 @pytest.mark.parametrize(
     "settings", [{"low": 0.0}, {"low": 1.0, "high": 0.1}, {"steps": 19}], ids=["low", "high", "steps"]
 )
-def test_senseless_ranges_are_refused(
+def test_invalid_ranges_are_rejected(
     make_recipe: MakeRecipe, make_network: MakeNetwork, make_split: MakeSplit, settings: dict[str, Any]
 ):
     recipe = make_recipe()

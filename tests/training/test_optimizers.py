@@ -1,3 +1,5 @@
+"""Optimizers and their parameter groups."""
+
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
@@ -18,7 +20,7 @@ def ids(parameters: Iterable[torch.nn.Parameter]) -> set[int]:
 
 
 @pytest.mark.parametrize("strategy", ["scratch", "finetune", "staged", "probe"])
-def test_every_parameter_that_learns_is_in_one_group(make_recipe: MakeRecipe, make_network: MakeNetwork, strategy: str):
+def test_every_trainable_parameter_is_in_one_group(make_recipe: MakeRecipe, make_network: MakeNetwork, strategy: str):
     recipe = make_recipe(strategy=strategy, weight_decay=0.1)
     network = make_network(recipe)
     grouped = [parameter for group in parameter_groups(network, recipe.train) for parameter in group.parameters]
@@ -27,7 +29,7 @@ def test_every_parameter_that_learns_is_in_one_group(make_recipe: MakeRecipe, ma
     assert ids(grouped) == ids(expected)
 
 
-def test_biases_and_norms_never_decay(make_recipe: MakeRecipe, make_network: MakeNetwork):
+def test_biases_and_norms_have_no_weight_decay(make_recipe: MakeRecipe, make_network: MakeNetwork):
     recipe = make_recipe(weight_decay=0.1)
     network = make_network(recipe)
     names = {id(parameter): name for name, parameter in network.named_parameters()}
@@ -38,7 +40,7 @@ def test_biases_and_norms_never_decay(make_recipe: MakeRecipe, make_network: Mak
     assert "head.fc.bias" in {names[id(parameter)] for group in still for parameter in group.parameters}
 
 
-def test_staged_rates_rise_geometrically_from_the_stem_to_the_head(make_recipe: MakeRecipe, make_network: MakeNetwork):
+def test_learning_rates_rise_geometrically_from_stem_to_head(make_recipe: MakeRecipe, make_network: MakeNetwork):
     recipe = make_recipe(strategy="staged", staged={"early_lr_factor": 0.01})
     network = make_network(recipe)
     scales = [
@@ -61,7 +63,7 @@ def test_frozen_stages_are_left_out(make_recipe: MakeRecipe, make_network: MakeN
     assert grouped == ids(parameter for stage in others for parameter in stage)
 
 
-def test_freeze_with_a_strategy_that_ignores_it_is_refused(make_recipe: MakeRecipe, make_network: MakeNetwork):
+def test_freeze_with_a_strategy_that_ignores_it_is_rejected(make_recipe: MakeRecipe, make_network: MakeNetwork):
     recipe = make_recipe(strategy="staged", freeze=1)
     with pytest.raises(UsageError, match=r"train\.freeze is 1.*staged"):
         frozen_stage_count(make_network(recipe), recipe.train)
@@ -70,7 +72,7 @@ def test_freeze_with_a_strategy_that_ignores_it_is_refused(make_recipe: MakeReci
 @pytest.mark.parametrize(
     ("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)]
 )
-def test_the_recipe_names_the_optimiser(
+def test_recipe_selects_the_optimizer(
     make_recipe: MakeRecipe, make_network: MakeNetwork, name: str, kind: type[torch.optim.Optimizer]
 ):
     recipe = make_recipe(optimizer=name, momentum=0.7, weight_decay=0.1)
@@ -80,7 +82,7 @@ def test_the_recipe_names_the_optimiser(
     assert all(group.get("momentum", 0.7) == 0.7 for group in optimizer.param_groups)
 
 
-def test_a_rate_reaches_every_group_by_its_scale(make_recipe: MakeRecipe, make_network: MakeNetwork):
+def test_learning_rate_is_scaled_per_group(make_recipe: MakeRecipe, make_network: MakeNetwork):
     recipe = make_recipe(strategy="staged", staged={"early_lr_factor": 0.1})
     optimizer = make_optimizer(parameter_groups(make_network(recipe), recipe.train), recipe.train)
     set_learning_rate(optimizer, 0.5)

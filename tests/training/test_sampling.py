@@ -1,3 +1,5 @@
+"""Sampling order and batches."""
+
 import numpy as np
 import numpy.typing as npt
 from hypothesis import given
@@ -11,12 +13,12 @@ targets_of = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(np.array)
 
 
 @given(targets=targets_of, seed=st.integers(0, 2**32 - 1), epoch=st.integers(0, 9))
-def test_an_order_shows_every_photo_once(targets: npt.NDArray[np.int64], seed: int, epoch: int):
+def test_order_contains_every_image_once(targets: npt.NDArray[np.int64], seed: int, epoch: int):
     order = EpochSampler(targets, seed, first_epoch=epoch)
     assert sorted(index for index, _ in order) == list(range(len(targets)))
 
 
-def test_orders_differ_by_epoch_and_repeat_by_seed():
+def test_order_depends_on_epoch_and_seed():
     order = EpochSampler(TARGETS, 1)
     first = list(order)
     order.set_epoch(1)
@@ -25,7 +27,7 @@ def test_orders_differ_by_epoch_and_repeat_by_seed():
     assert list(EpochSampler(TARGETS, 2)) != first
 
 
-def test_a_resumed_order_goes_on_where_the_straight_one_is():
+def test_resumed_order_equals_the_uninterrupted_one():
     straight, resumed = EpochSampler(TARGETS, 1), EpochSampler(TARGETS, 1, first_epoch=3)
     straight.set_epoch(4)
     resumed.set_epoch(1)
@@ -33,7 +35,7 @@ def test_a_resumed_order_goes_on_where_the_straight_one_is():
 
 
 @given(targets=targets_of, seed=st.integers(0, 2**32 - 1))
-def test_a_balanced_draw_has_equal_classes_and_equal_photos_in_each(targets: npt.NDArray[np.int64], seed: int):
+def test_balanced_sampling_is_uniform_over_classes_and_images(targets: npt.NDArray[np.int64], seed: int):
     drawn = sample_balanced(targets, np.random.default_rng(seed))
     assert len(drawn) == len(targets)
     by_class = np.bincount(targets[drawn], minlength=5)[np.unique(targets)]
@@ -43,14 +45,14 @@ def test_a_balanced_draw_has_equal_classes_and_equal_photos_in_each(targets: npt
         assert np.ptp(times[targets == label]) <= 1
 
 
-def test_a_photo_drawn_twice_gets_two_seeds():
+def test_image_drawn_twice_gets_two_seeds():
     keys = list(EpochSampler(TARGETS, 0, balanced=True))
     assert len({index for index, _ in keys}) < len(keys)
     assert len({seed for _, seed in keys}) == len(keys)
 
 
 @given(count=st.integers(1, 50), size=st.integers(1, 12))
-def test_batches_cut_the_order_and_leave_no_photo_alone(count: int, size: int):
+def test_batches_partition_the_order_without_batches_of_one(count: int, size: int):
     batches = BatchSampler(SequentialSampler(count), size, merge_single=True)
     found = list(batches)
     assert len(found) == len(batches)
@@ -60,5 +62,5 @@ def test_batches_cut_the_order_and_leave_no_photo_alone(count: int, size: int):
         assert len(found[-1]) > 1
 
 
-def test_validation_batches_may_hold_one_photo():
+def test_validation_batches_can_have_one_image():
     assert [len(batch) for batch in BatchSampler(SequentialSampler(9), 4)] == [4, 4, 1]

@@ -1,3 +1,5 @@
+"""Learning-rate schedules and stages."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,18 +23,18 @@ def epoch_of(number: int, val_loss: float) -> EpochMetrics:
     steps_per_epoch=st.integers(1, 30),
     warmup=st.integers(0, 10),
 )
-def test_every_rate_is_a_share_of_the_peak(schedule: str, epochs: int, steps_per_epoch: int, warmup: int):
+def test_every_rate_is_a_fraction_of_the_peak(schedule: str, epochs: int, steps_per_epoch: int, warmup: int):
     steps = epochs * steps_per_epoch
     settings = spec(schedule=schedule, epochs=epochs, warmup_epochs=warmup)
     assert all(0 < lr_factor(settings, step, steps, steps_per_epoch) <= 1 for step in range(steps))
 
 
-def test_constant_stays():
+def test_constant_schedule():
     assert {lr_factor(spec(schedule="constant"), step, 40, 10) for step in range(40)} == {1.0}
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
-def test_warm_up_rises_from_a_hundredth_to_the_peak(schedule: str):
+def test_warmup_rises_from_a_hundredth_to_the_peak(schedule: str):
     settings = spec(schedule=schedule, warmup_epochs=2)
     course = [lr_factor(settings, step, 100, 10) for step in range(21)]
     assert course[0] == pytest.approx(0.01)
@@ -41,14 +43,14 @@ def test_warm_up_rises_from_a_hundredth_to_the_peak(schedule: str):
     assert course == sorted(course)
 
 
-def test_cosine_is_half_way_in_the_middle_and_nearly_zero_at_the_end():
+def test_cosine_schedule():
     settings = spec(schedule="cosine")
     assert lr_factor(settings, 0, 100, 10) == 1.0
     assert lr_factor(settings, 50, 100, 10) == pytest.approx(0.5)
     assert lr_factor(settings, 99, 100, 10) == pytest.approx(0, abs=1e-3)
 
 
-def test_one_cycle_rises_for_three_tenths_and_falls_to_almost_nothing():
+def test_one_cycle_schedule():
     course = [lr_factor(spec(schedule="onecycle"), step, 100, 10) for step in range(100)]
     assert course[0] == pytest.approx(1 / 25)
     assert course.index(max(course)) == 29
@@ -56,7 +58,7 @@ def test_one_cycle_rises_for_three_tenths_and_falls_to_almost_nothing():
     assert course[-1] == pytest.approx(1 / 25 / 1e4)
 
 
-def test_one_cycle_is_what_torch_computes():
+def test_one_cycle_equals_that_of_torch():
     import torch  # noqa: PLC0415
 
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
@@ -67,7 +69,7 @@ def test_one_cycle_is_what_torch_computes():
         theirs.step() if step < 49 else None
 
 
-def test_plateau_divides_by_ten_when_patience_ends_and_counts_anew():
+def test_plateau_divides_by_ten_after_patience():
     plateau = ReduceOnPlateau(patience=2)
     course = []
     for score in (0.5, 0.6, 0.6, 0.55, 0.5, 0.5, 0.7):
@@ -76,7 +78,7 @@ def test_plateau_divides_by_ten_when_patience_ends_and_counts_anew():
     assert course == pytest.approx([1, 1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
-def test_plateau_wants_an_improvement_above_min_delta():
+def test_plateau_requires_an_improvement_above_min_delta():
     plateau = ReduceOnPlateau(patience=1, min_delta=0.1)
     plateau.update(0.5)
     plateau.update(0.6 - 1e-9)
@@ -88,7 +90,7 @@ def test_plateau_wants_an_improvement_above_min_delta():
 @pytest.mark.parametrize(
     ("stopping", "patience"), [({"patience": 8}, 4), ({"patience": 1}, 1), ({"patience": 5}, 2), (None, 5)]
 )
-def test_plateau_waits_half_of_early_stoppings_patience(stopping: dict[str, int] | None, patience: int):
+def test_plateau_uses_half_of_the_patience_of_early_stopping(stopping: dict[str, int] | None, patience: int):
     found = make_plateau(spec(schedule="plateau", early_stopping=stopping))
     assert found is not None
     assert found.patience == patience
@@ -98,7 +100,7 @@ def test_other_schedules_have_no_plateau():
     assert make_plateau(spec(schedule="cosine")) is None
 
 
-def test_staged_trains_the_head_at_its_own_rate_and_then_begins_the_schedule():
+def test_staged_strategy_trains_the_head_first():
     staged = {"head_epochs": 2, "head_lr": 0.5}
     settings = spec(strategy="staged", epochs=6, lr=0.1, schedule="cosine", warmup_epochs=1, staged=staged)
     schedule = TrainingSchedule(settings, 10)
@@ -109,7 +111,7 @@ def test_staged_trains_the_head_at_its_own_rate_and_then_begins_the_schedule():
     assert schedule.learning_rate(59) < 0.001
 
 
-def test_a_staged_run_of_few_epochs_is_all_head():
+def test_short_staged_run_trains_only_the_head():
     schedule = TrainingSchedule(spec(strategy="staged", epochs=2, staged={"head_epochs": 3, "head_lr": 0.5}), 4)
     assert schedule.head_epochs == 2
     assert {schedule.learning_rate(step) for step in range(8)} == {0.5}
@@ -123,7 +125,7 @@ def test_other_strategies_have_one_stage(strategy: str, alone: bool):
     assert schedule.learning_rate(0) == 0.1
 
 
-def test_the_plateau_lowers_the_rate():
+def test_plateau_lowers_the_rate():
     stopping = {"metric": "val_loss", "patience": 2}
     settings = spec(strategy="finetune", lr=0.1, schedule="plateau", early_stopping=stopping)
     schedule = TrainingSchedule(settings, 4, [epoch_of(number, 1.0) for number in (1, 2, 3)])

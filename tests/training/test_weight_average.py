@@ -1,3 +1,5 @@
+"""The exponential moving average of weights."""
+
 import pytest
 import torch
 from torch import nn
@@ -11,7 +13,7 @@ def module() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
 
 
-def test_the_average_follows_the_formula(module: nn.Module):
+def test_average_follows_the_formula(module: nn.Module):
     weight = module[0].weight
     average = ExponentialMovingAverage(module, 0.15)
     expected = weight.detach().clone()
@@ -34,7 +36,7 @@ def test_statistics_are_averaged_and_counts_copied(module: nn.Module):
     assert int(state["1.num_batches_tracked"]) == 1
 
 
-def test_swapping_twice_changes_nothing_and_once_gives_the_average(module: nn.Module):
+def test_swap_exchanges_weights_and_average(module: nn.Module):
     average = ExponentialMovingAverage(module, 0.5)
     with torch.no_grad():
         module[0].weight.zero_()
@@ -48,7 +50,7 @@ def test_swapping_twice_changes_nothing_and_once_gives_the_average(module: nn.Mo
         assert torch.equal(tensor, before[name])
 
 
-def test_the_optimiser_still_moves_the_module_after_a_swap(module: nn.Module):
+def test_optimizer_updates_the_module_after_a_swap(module: nn.Module):
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
     average = ExponentialMovingAverage(module, 0.5)
     average.swap()
@@ -59,7 +61,7 @@ def test_the_optimiser_still_moves_the_module_after_a_swap(module: nn.Module):
     assert not torch.equal(module[0].weight, before)
 
 
-def test_a_loaded_average_goes_on_where_it_was(module: nn.Module):
+def test_loaded_average_continues(module: nn.Module):
     straight = ExponentialMovingAverage(module, 0.9)
     straight.update()
     resumed = ExponentialMovingAverage(module, 0.9)

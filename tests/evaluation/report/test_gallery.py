@@ -1,3 +1,5 @@
+"""Thumbnails of the report."""
+
 import base64
 import io
 from pathlib import Path
@@ -24,18 +26,18 @@ def opened(picture: EncodedThumbnail) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(data)))
 
 
-def test_photos_become_small_and_keep_their_proportions(photo: Path):
+def test_thumbnails_keep_proportions(photo: Path):
     request = ThumbnailRequest("photo", str(photo), 100)
     picture = make_thumbnails([request], read=None, make_heatmap=None)[request]
     assert opened(picture).size == (picture.width, picture.height) == (100, 45)
 
 
-def test_small_photos_are_not_enlarged(photo: Path):
+def test_small_images_are_not_enlarged(photo: Path):
     request = ThumbnailRequest("photo", str(photo), 500)
     assert opened(make_thumbnails([request], read=None, make_heatmap=None)[request]).size == (200, 90)
 
 
-def test_bytes_come_from_the_reader_by_id(photo: Path):
+def test_images_are_read_by_id_with_the_given_function(photo: Path):
     requested = []
 
     def read(name: str, path: str) -> bytes:
@@ -47,7 +49,7 @@ def test_bytes_come_from_the_reader_by_id(photo: Path):
     assert requested == [("array#3", "/nowhere")]
 
 
-def test_heat_maps_get_the_bytes_and_the_class(photo: Path):
+def test_heat_maps_are_made_from_bytes_and_class(photo: Path):
     seen = []
 
     def heatmap(data: bytes, place: int) -> bytes | None:
@@ -62,7 +64,7 @@ def test_heat_maps_get_the_bytes_and_the_class(photo: Path):
     assert made[requests[1]] == EncodedThumbnail("", "no heat map")
 
 
-def test_bad_photos_give_their_reason(tmp_path: Path, photo: Path):
+def test_unreadable_images_have_a_reason(tmp_path: Path, photo: Path):
     (tmp_path / "text.png").write_text("no photo", encoding="utf-8")
     cases = {
         str(tmp_path / "gone.png"): "the file is missing",
@@ -86,7 +88,7 @@ def test_bad_photos_give_their_reason(tmp_path: Path, photo: Path):
         assert make_thumbnails([request], read=failing, make_heatmap=None)[request].problem == reason
 
 
-def test_pictures_stop_when_the_room_is_used_up(photo: Path):
+def test_thumbnails_stop_at_the_size_limit(photo: Path):
     requests = [ThumbnailRequest(str(place), str(photo), 100) for place in range(100)]
     item = len(make_thumbnails(requests[:1], read=None, make_heatmap=None)[requests[0]].uri)
     made = make_thumbnails(requests, read=None, make_heatmap=None, max_bytes=10 * item + item // 2)
@@ -97,7 +99,7 @@ def test_pictures_stop_when_the_room_is_used_up(photo: Path):
     )
 
 
-def test_spread_is_even():
+def test_selection_is_evenly_spaced():
     assert evenly_spaced(range(10), 5) == [0, 2, 4, 6, 8]
     assert evenly_spaced(range(3), 5) == [0, 1, 2]
     assert evenly_spaced(range(1000), 1) == [0]

@@ -1,3 +1,5 @@
+"""Tables of the report page."""
+
 from collections.abc import Callable
 
 import numpy as np
@@ -14,7 +16,7 @@ def luminance(colour: str) -> float:
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-def test_cells_are_readable_at_every_share():
+def test_cell_colors_have_enough_contrast():
     # WCAG 2.2, contrast of text: 4.5 to 1.
     for share in range(1, 101):
         counts = np.array([[share, 100 - share], [100 - share, share]], dtype=np.int64)
@@ -24,7 +26,7 @@ def test_cells_are_readable_at_every_share():
                 assert (light + 0.05) / (dark + 0.05) >= 4.5, (share, cell)
 
 
-def test_everything_is_shown_of_few_classes(make: Make):
+def test_all_of_few_classes_are_shown(make: Make):
     shown = matrix_table(ConfusionMatrix.from_predictions(make([0, 0, 1, 2], [0, 1, 1, 2])))
     assert shown.complete
     assert shown.columns == ("cat", "dog", "ship")
@@ -33,7 +35,7 @@ def test_everything_is_shown_of_few_classes(make: Make):
     assert [cell.correct for cell in shown.rows[1].cells] == [False, True, False]
 
 
-def test_of_many_classes_the_worst(make: Make):
+def test_worst_of_many_classes_are_shown(make: Make):
     names = [f"class {k}" for k in range(50)]
     actual = list(range(50)) * 2
     predicted = [k if k not in {7, 20} else 33 for k in actual]

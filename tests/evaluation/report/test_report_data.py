@@ -1,3 +1,5 @@
+"""Nearest training images of mistakes."""
+
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +15,7 @@ def with_embedding(make: Make, rows: np.ndarray, prefix: str) -> Predictions:
     return make([place % 3 for place in range(len(rows))], embedding=rows.astype(np.float32), ids=names, paths=names)
 
 
-def test_most_similar_direction_first_and_never_itself(make: Make):
+def test_most_similar_first_and_never_itself(make: Make):
     known = with_embedding(make, np.array([[1, 0], [10, 1], [0, 3], [-1, 0]]), "t")
     requested = with_embedding(make, np.array([[5, 0.0], [0, 0.1]]), "q")
     first, second = nearest_training_photos(requested, np.array([0, 1]), known, 2)
@@ -37,7 +39,7 @@ def test_agrees_with_brute_force(make: Make):
         assert [f"t{place}" for place in np.argsort(-cosines)[:5]] == [neighbour.id for neighbour in found]
 
 
-def test_nothing_to_compare(make: Make):
+def test_no_neighbors_without_embeddings(make: Make):
     plain = make([0, 1, 2])
     known = with_embedding(make, np.eye(3), "t")
     rows = np.array([0, 1])

@@ -1,3 +1,5 @@
+"""The report: content, accessibility, escaping and size."""
+
 import base64
 import csv
 import itertools
@@ -78,7 +80,7 @@ def full(photographed: Callable[..., Predictions]) -> tuple[Predictions, ReportC
     return predictions, context
 
 
-def test_page_tells_everything(full: tuple[Predictions, ReportContext], tmp_path: Path):
+def test_page_contains_everything(full: tuple[Predictions, ReportContext], tmp_path: Path):
     page = page_of(tmp_path, *full)
     for message in (
         "What does a photo show: “cat”, “dog” or “ship”?",
@@ -120,7 +122,7 @@ def test_page_is_accessible(full: tuple[Predictions, ReportContext], tmp_path: P
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
 
 
-def test_page_needs_nothing_from_outside(full: tuple[Predictions, ReportContext], tmp_path: Path):
+def test_page_is_self_contained(full: tuple[Predictions, ReportContext], tmp_path: Path):
     page = page_of(tmp_path, *full)
     assert not page.all("script")
     for tag, attributes in page.tags:
@@ -133,7 +135,7 @@ def test_page_needs_nothing_from_outside(full: tuple[Predictions, ReportContext]
     assert not re.search(r"url\(|@import", text)
 
 
-def test_hostile_names_are_only_words(photographed: Callable[..., Predictions], tmp_path: Path):
+def test_malicious_names_are_escaped(photographed: Callable[..., Predictions], tmp_path: Path):
     names = (HOSTILE, '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}</style>")
     hostile = photographed(classes=names, source_labels=(HOSTILE, "b") * 30)
     hostile = Predictions(
@@ -164,13 +166,13 @@ def test_hostile_names_are_only_words(photographed: Callable[..., Predictions], 
     assert len(page.all("style")) == 1
 
 
-def test_names_that_are_no_text_are_written(photographed: Callable[..., Predictions], tmp_path: Path):
+def test_undecodable_names_are_written(photographed: Callable[..., Predictions], tmp_path: Path):
     page = page_of(tmp_path, photographed(classes=("caf\udce9", "tab\tline\n", "電池")))
     assert "電池" in page.text
     assert json.loads((tmp_path / "report.json").read_text("utf-8"))["metrics"]["count"] == 60
 
 
-def test_json_and_tables_say_the_same(full: tuple[Predictions, ReportContext], tmp_path: Path):
+def test_json_and_tables_agree(full: tuple[Predictions, ReportContext], tmp_path: Path):
     predictions, context = full
     write_report(tmp_path, predictions, compute_metrics(predictions), context)
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == sorted(REPORT_FILES.values())
@@ -203,12 +205,12 @@ def test_few_photos(make: Make, labels: list[int], tmp_path: Path):
     assert ("None: every prediction matches the label." in page.text) == bool(labels)
 
 
-def test_photos_that_are_gone_are_told(make: Make, tmp_path: Path):
+def test_missing_images_are_reported(make: Make, tmp_path: Path):
     page = page_of(tmp_path, make([0, 1, 2], [1, 1, 2]))
     assert "the file is missing" in page.text
 
 
-def test_same_predictions_same_page(full: tuple[Predictions, ReportContext], tmp_path: Path):
+def test_same_predictions_give_the_same_page(full: tuple[Predictions, ReportContext], tmp_path: Path):
     predictions, context = full
     first, second = (
         write_report(tmp_path / name, predictions, compute_metrics(predictions), context).read_bytes() for name in "ab"
@@ -216,7 +218,7 @@ def test_same_predictions_same_page(full: tuple[Predictions, ReportContext], tmp
     assert first == second
 
 
-def test_many_classes_and_mistakes_stay_light(photographed: Callable[..., Predictions], tmp_path: Path):
+def test_page_of_many_classes_and_mistakes_is_small(photographed: Callable[..., Predictions], tmp_path: Path):
     predictions = photographed(900, tuple(f"class {k}" for k in range(150)))
     context = ReportContext(training_predictions=predictions, make_heatmap=lambda data, _: data)
     page = page_of(tmp_path, predictions, context)
@@ -226,7 +228,7 @@ def test_many_classes_and_mistakes_stay_light(photographed: Callable[..., Predic
     assert "The 30 of 150 classes with the most mistakes" in page.text
 
 
-def test_drawings_are_pictures_without_titles(full: tuple[Predictions, ReportContext], tmp_path: Path):
+def test_charts_have_no_titles(full: tuple[Predictions, ReportContext], tmp_path: Path):
     page = page_of(tmp_path, *full)
     drawn = [
         base64.b64decode(str(item["src"]).split(",", 1)[1]).decode()

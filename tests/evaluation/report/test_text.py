@@ -1,3 +1,5 @@
+"""Sentences of the report."""
+
 from collections.abc import Callable
 
 import pytest
@@ -27,7 +29,7 @@ def test_question_is_made_from_the_classes():
 
 
 @pytest.mark.parametrize(("part", "called"), [("test", "4 test photos"), ("", "4 photos")])
-def test_verdict_has_count_share_and_interval(make: Make, part: str, called: str):
+def test_result_has_count_accuracy_and_interval(make: Make, part: str, called: str):
     message = result_sentence(
         compute_metrics(make([0, 0, 1, 1], [0, 0, 1, 0], classes=TWO)), ReportContext(split_name=part)
     )
@@ -40,7 +42,7 @@ def test_no_photos(make: Make):
     assert baseline_sentence(metrics) == positive_class_sentence(metrics) == ""
 
 
-def test_what_it_means_for_the_class_looked_for(make: Make):
+def test_positive_class_sentence(make: Make):
     predictions = make([0, 0, 0, 1, 1], [0, 0, 1, 0, 1], classes=TWO)
     assert positive_class_sentence(compute_metrics(predictions, "defect")) == (
         "Of 3 photos labelled “defect”, 2 (66.7 %) were found and 1 missed. "
@@ -53,7 +55,7 @@ def test_what_it_means_for_the_class_looked_for(make: Make):
     assert positive_class_sentence(absent) == ""
 
 
-def test_of_many_classes_the_worst(make: Make):
+def test_worst_of_many_classes_is_named(make: Make):
     metrics = compute_metrics(make([0, 0, 1, 2], [0, 1, 1, 2]))
     assert (
         positive_class_sentence(metrics)
@@ -61,13 +63,13 @@ def test_of_many_classes_the_worst(make: Make):
     )
 
 
-def test_calibration_in_words():
+def test_calibration_sentence():
     assert calibration_sentence(None, None) == ""
     assert calibration_sentence(0.012, None).endswith("confidence and accuracy differ by 1.2 percentage points.")
     assert calibration_sentence(0.012, 0.05).endswith("; before calibration by 5.0.")
 
 
-def test_what_it_leaves_unanswered():
+def test_abstention_sentence():
     assert abstention_sentence(ReportContext()) == ""
     assert abstention_sentence(ReportContext(answer_counts=AnswerCounts(0, 0, 0, 0))) == ""
     result = abstention_sentence(ReportContext(answer_counts=AnswerCounts(10, 8, 6, 1), threshold=0.9))
