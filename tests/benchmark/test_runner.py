@@ -1,4 +1,4 @@
-"""Every combination is measured in rounds and judged on the photos given; one that fails stops no other."""
+"""Benchmarks: rounds, accuracy, and combinations that fail."""
 
 import json
 from collections.abc import Callable
@@ -62,7 +62,7 @@ def labelled(photo_files: list[Path], tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_combinations_take_turns_and_figures_are_medians(int8_bundle: Path):
+def test_combinations_alternate_and_results_are_medians(int8_bundle: Path):
     trial = Bench()
     result = benchmark_model(int8_bundle, seconds=24, trial=trial)
     order = [(job.engine, job.precision) for job in trial.jobs]
@@ -87,7 +87,7 @@ def test_little_time_gives_fewer_rounds(int8_bundle: Path):
     assert len(trial.jobs) == 4
 
 
-def test_bfloat16_is_measured_where_the_processor_has_it(int8_bundle: Path, monkeypatch: pytest.MonkeyPatch):
+def test_bfloat16_is_measured_if_supported(int8_bundle: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("assay.benchmark.runner.bf16_instructions", lambda: frozenset({"amx_bf16"}))
     trial = Bench()
     benchmark_model(int8_bundle, seconds=1, trial=trial)
@@ -95,7 +95,7 @@ def test_bfloat16_is_measured_where_the_processor_has_it(int8_bundle: Path, monk
     assert len(trial.jobs) == 5
 
 
-def test_accuracy_is_that_of_the_labels(int8_bundle: Path, labelled: Path):
+def test_accuracy_counts_correct_labels(int8_bundle: Path, labelled: Path):
     result = benchmark_model(int8_bundle, labelled, seconds=1, trial=Bench())
     assert result.judged == 6
     assert result.photos == f"6 photos of {labelled}"
@@ -107,7 +107,7 @@ def test_accuracy_is_that_of_the_labels(int8_bundle: Path, labelled: Path):
     assert truth == [(right, 6)] * len(truth)
 
 
-def test_one_that_fails_stops_no_other(int8_bundle: Path, labelled: Path, tmp_path: Path):
+def test_failing_combination_does_not_stop_others(int8_bundle: Path, labelled: Path, tmp_path: Path):
     trial = Bench("onnxruntime")
     result = benchmark_model(int8_bundle, labelled, seconds=24, trial=trial)
     failed = [row for row in result.rows if not row.trials]
@@ -123,7 +123,7 @@ def test_one_that_fails_stops_no_other(int8_bundle: Path, labelled: Path, tmp_pa
         assert min(image.size) > 500
 
 
-def test_where_all_fail_there_is_no_picture(make_bundle: Callable[..., Path], tmp_path: Path):
+def test_no_figure_if_all_fail(make_bundle: Callable[..., Path], tmp_path: Path):
     def fail(job: MeasurementJob) -> Measurement:
         raise MeasurementError(f"{job.engine} is broken")
 
@@ -132,7 +132,7 @@ def test_where_all_fail_there_is_no_picture(make_bundle: Callable[..., Path], tm
     assert [path.name for path in write_benchmark(result, tmp_path)] == ["bench.json"]
 
 
-def test_wrong_input_is_one_sentence(int8_bundle: Path, tmp_path: Path):
+def test_invalid_input_raises(int8_bundle: Path, tmp_path: Path):
     with pytest.raises(UsageError, match="--seconds is 0: give more than 0"):
         benchmark_model(int8_bundle, seconds=0)
     with pytest.raises(BundleError, match=r"no.assay does not exist"):
@@ -143,7 +143,7 @@ def test_wrong_input_is_one_sentence(int8_bundle: Path, tmp_path: Path):
         benchmark_model(int8_bundle, tmp_path, trial=Bench())
 
 
-def test_drawn_photo_is_always_the_same():
+def test_synthetic_photo_is_reproducible():
     assert synthetic_photo() == synthetic_photo()
 
 
@@ -157,7 +157,7 @@ model name : Other
 _ARM = "processor : 0\nFeatures : fp asimddp i8mm\n"
 
 
-def test_processor_and_what_it_can_do(tmp_path: Path):
+def test_processor_name_and_features(tmp_path: Path):
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc" / "cpuinfo").write_text(_X86, encoding="utf-8")
     result = machine_info(tmp_path)
@@ -166,7 +166,7 @@ def test_processor_and_what_it_can_do(tmp_path: Path):
     assert machine_info(tmp_path)["features"] == ["asimddp", "i8mm"]
 
 
-def test_a_system_that_tells_nothing_is_no_error(tmp_path: Path):
+def test_missing_cpuinfo_is_tolerated(tmp_path: Path):
     result = machine_info(tmp_path)
     assert result["features"] == []
     assert result["processors"]["usable"] >= 1
@@ -174,5 +174,5 @@ def test_a_system_that_tells_nothing_is_no_error(tmp_path: Path):
     json.dumps(result)
 
 
-def test_load_is_a_number_where_it_is_counted():
+def test_load_average_is_a_number_if_available():
     assert load_average() is None or load_average() >= 0

@@ -1,4 +1,4 @@
-"""The time of a photo is shared out to the stages in which it was spent."""
+"""Measured stages of a prediction."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -12,7 +12,7 @@ from assay.image import Preprocess
 from assay.recipe import PreprocessSpec
 
 
-def test_every_stage_gets_its_own_time(photo_files: list[Path]):
+def test_stages_are_timed_separately(photo_files: list[Path]):
     # Read by: start, before the square, after it, after reading, after inference.
     ticks: Iterator[float] = iter([0.0, 5.0, 7.0, 7.5, 9.5])
     reader = TimedPreprocess(PreprocessSpec(size=32), clock=lambda: next(ticks))
@@ -22,7 +22,7 @@ def test_every_stage_gets_its_own_time(photo_files: list[Path]):
     assert seen[0].shape == (1, 32, 32, 3)
 
 
-def test_the_way_of_a_photo_is_the_usual_one(photo_files: list[Path]):
+def test_measured_preprocessing_equals_the_usual_one(photo_files: list[Path]):
     spec = PreprocessSpec(size=48, resize_mode="letterbox", roi=(0.1, 0.2, 0.7, 1.0))
     steps = count()
     reader = TimedPreprocess(spec, clock=lambda: float(next(steps)))

@@ -1,4 +1,4 @@
-"""A worker is a process of its own: its figures come back, and it ends however the measurement ends."""
+"""The worker process of a measurement: results, errors and exit."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from assay.benchmark.worker import BATCHES, MeasurementJob
 from assay.benchmark.worker_process import MeasurementError, run_measurement
 
 
-def test_a_worker_measures(int8_bundle: Path, photo_files: list[Path]):
+def test_worker_returns_measurements(int8_bundle: Path, photo_files: list[Path]):
     trial = run_measurement(
         MeasurementJob(str(int8_bundle), "openvino", "int8", [str(shot) for shot in photo_files], 0.2)
     )
@@ -27,12 +27,12 @@ def test_a_worker_measures(int8_bundle: Path, photo_files: list[Path]):
     assert 20 << 20 < trial.memory <= trial.peak < 600 << 20
 
 
-def test_a_model_that_cannot_run_is_one_sentence(int8_bundle: Path, photo_files: list[Path]):
+def test_broken_model_raises(int8_bundle: Path, photo_files: list[Path]):
     with pytest.raises(MeasurementError, match="unknown engine 'abacus'"):
         run_measurement(MeasurementJob(str(int8_bundle), "abacus", "fp32", [str(photo_files[0])], 0.1))
 
 
-def test_a_worker_that_dies_says_its_last_words(int8_bundle: Path):
+def test_output_of_a_dead_worker_is_reported(int8_bundle: Path):
     with pytest.raises(MeasurementError, match="its process died: IndexError"):
         run_measurement(MeasurementJob(str(int8_bundle), "onnxruntime", "fp32", [], 0.1))
 
@@ -45,7 +45,7 @@ main(["bench", sys.argv[1], "--seconds", "600"])
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are looked up in /proc")
-def test_ctrl_c_ends_the_worker_and_leaves_nothing(int8_bundle: Path, tmp_path: Path):
+def test_ctrl_c_ends_the_worker(int8_bundle: Path, tmp_path: Path):
     with subprocess.Popen(
         [sys.executable, "-c", _INTERRUPTED, str(int8_bundle)],
         stderr=subprocess.PIPE,

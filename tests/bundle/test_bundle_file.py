@@ -1,3 +1,5 @@
+"""Opening, packing and amending bundles."""
+
 import pickle
 import random
 import subprocess
@@ -26,7 +28,7 @@ def everything(bundle: Bundle) -> tuple[object, ...]:
     return dump_info(bundle.info), bundle.card, bundle.model(), weights
 
 
-def test_a_bundle_gives_what_was_packed(packed: Path, info: BundleInfo, members: dict[str, bytes]) -> None:
+def test_bundle_survives_a_round_trip(packed: Path, info: BundleInfo, members: dict[str, bytes]) -> None:
     bundle = Bundle.open(packed)
     assert bundle.path == packed
     assert bundle.info.classes == info.classes
@@ -39,11 +41,11 @@ def test_a_bundle_gives_what_was_packed(packed: Path, info: BundleInfo, members:
     assert weights["steps"].shape == ()
 
 
-def test_a_path_may_be_text(packed: Path) -> None:
+def test_path_can_be_a_string(packed: Path) -> None:
     assert Bundle.open(str(packed)).info.name == "screws"
 
 
-def test_an_int8_model_is_there_only_if_packed(packed: Path, info: BundleInfo, members: dict[str, bytes]) -> None:
+def test_int8_model_is_available_only_if_packed(packed: Path, info: BundleInfo, members: dict[str, bytes]) -> None:
     with pytest.raises(BundleError, match=r"holds no model\.int8\.onnx"):
         Bundle.open(packed).model("int8")
     pack_bundle(packed, info, {**members, "model.int8.onnx": members["model.onnx"]})
@@ -52,7 +54,7 @@ def test_an_int8_model_is_there_only_if_packed(packed: Path, info: BundleInfo, m
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "weights.safetensors", "card.md"])
-def test_an_exchanged_member_is_noticed(packed: Path, name: str) -> None:
+def test_exchanged_member_raises(packed: Path, name: str) -> None:
     changed = contents(packed)
     changed[name] = changed[name][:-1] + b"!"
     write_members(packed, changed)
@@ -61,7 +63,7 @@ def test_an_exchanged_member_is_noticed(packed: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["assay.json", "model.onnx", "weights.safetensors", "card.md"])
-def test_a_missing_member_is_noticed(packed: Path, name: str) -> None:
+def test_missing_member_raises(packed: Path, name: str) -> None:
     changed = contents(packed)
     del changed[name]
     write_members(packed, changed)
@@ -69,7 +71,7 @@ def test_a_missing_member_is_noticed(packed: Path, name: str) -> None:
         Bundle.open(packed)
 
 
-def test_a_bundle_whose_list_lacks_a_member_is_refused(packed: Path) -> None:
+def test_unlisted_member_raises(packed: Path) -> None:
     info = Bundle.open(packed).info
     listed = {name: digest for name, digest in info.members.items() if name != "card.md"}
     write_members(packed, {**contents(packed), "assay.json": dump_info(info.model_copy(update={"members": listed}))})
@@ -78,21 +80,21 @@ def test_a_bundle_whose_list_lacks_a_member_is_refused(packed: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../escape.txt", "/etc/passwd", "notes.txt", "sub/", "model.pkl"])
-def test_a_member_that_no_bundle_has_is_refused(packed: Path, name: str) -> None:
+def test_unknown_member_raises(packed: Path, name: str) -> None:
     with zipfile.ZipFile(packed, "a") as archive:
         archive.writestr(name, pickle.dumps(["anything"]))
     with pytest.raises(BundleError, match=f"it holds '{name}', which no bundle does"):
         Bundle.open(packed)
 
 
-def test_a_newer_bundle_is_refused_as_such(packed: Path) -> None:
+def test_newer_format_raises(packed: Path) -> None:
     newer = {**contents(packed), "assay.json": b'{"format_version": 9}'}
     write_members(packed, newer)
     with pytest.raises(BundleError, match=r"screws\.assay cannot be used: it has format 9"):
         Bundle.open(packed)
 
 
-def test_a_file_changed_after_opening_is_noticed(packed: Path) -> None:
+def test_file_changed_after_opening_raises(packed: Path) -> None:
     bundle = Bundle.open(packed)
     content = packed.read_bytes()
     place = content.index(bundle.model())
@@ -101,7 +103,7 @@ def test_a_file_changed_after_opening_is_noticed(packed: Path) -> None:
         bundle.model()
 
 
-def test_a_model_that_reads_other_files_is_refused(tmp_path: Path, info: BundleInfo, members: dict[str, bytes]) -> None:
+def test_model_with_external_data_raises(tmp_path: Path, info: BundleInfo, members: dict[str, bytes]) -> None:
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="/etc/passwd")
     model = helper.make_model(helper.make_graph([], "g", [], [], [tensor])).SerializeToString()
@@ -112,7 +114,7 @@ def test_a_model_that_reads_other_files_is_refused(tmp_path: Path, info: BundleI
 
 
 @pytest.mark.parametrize(("name", "read"), [("model.onnx", Bundle.model), ("weights.safetensors", Bundle.weights)])
-def test_members_of_another_kind_are_refused(
+def test_invalid_members_raise(
     tmp_path: Path,
     info: BundleInfo,
     members: dict[str, bytes],
@@ -134,7 +136,7 @@ def opened(path: Path) -> tuple[object, ...] | str:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_flipped_bits_never_change_what_a_bundle_says(packed: Path, tmp_path: Path, seed: int) -> None:
+def test_flipped_bits_raise_or_change_nothing(packed: Path, tmp_path: Path, seed: int) -> None:
     content, whole = packed.read_bytes(), everything(Bundle.open(packed))
     # Most of a bundle is content: choose half of the places where the zip format has its own say.
     frame = [*range(40), *range(content.index(b"PK\x01\x02"), len(content))]
@@ -155,7 +157,7 @@ def test_flipped_bits_never_change_what_a_bundle_says(packed: Path, tmp_path: Pa
     assert refused > 10
 
 
-def test_a_truncated_bundle_is_refused_wherever_it_ends(packed: Path, tmp_path: Path) -> None:
+def test_truncated_bundle_raises(packed: Path, tmp_path: Path) -> None:
     content = packed.read_bytes()
     damaged = tmp_path / "damaged.assay"
     rng = random.Random(0)
@@ -171,7 +173,7 @@ def test_reading_needs_no_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_figures_come_in_later_and_weights_stay(packed: Path) -> None:
+def test_metrics_can_be_added_and_weights_stay(packed: Path) -> None:
     before = Bundle.open(packed)
     version, model = before.info.version, before.model()
     written = amend_bundle(before, {"metrics": {"accuracy": 0.5}})
@@ -184,7 +186,7 @@ def test_figures_come_in_later_and_weights_stay(packed: Path) -> None:
     assert "0.9375" not in after.card
 
 
-def test_a_temperature_makes_another_version(packed: Path, tmp_path: Path) -> None:
+def test_temperature_changes_the_version(packed: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(packed)
     elsewhere = tmp_path / "calibrated.assay"
     amend_bundle(bundle, {"temperature": 1.7}, path=elsewhere)
@@ -193,7 +195,7 @@ def test_a_temperature_makes_another_version(packed: Path, tmp_path: Path) -> No
     assert Bundle.open(packed).info.temperature == 1.0
 
 
-def test_an_int8_model_comes_and_stays(packed: Path) -> None:
+def test_int8_model_can_be_added_and_is_kept(packed: Path) -> None:
     model = Bundle.open(packed).model()
     amend_bundle(Bundle.open(packed), {}, int8=model)
     amend_bundle(Bundle.open(packed), {"name": "bolts"})
@@ -208,14 +210,14 @@ def test_an_int8_model_comes_and_stays(packed: Path) -> None:
         ({"temprature": 1}, "temprature: .*not permitted"),
     ],
 )
-def test_a_change_that_makes_no_sense_is_refused(packed: Path, changes: dict[str, object], reason: str) -> None:
+def test_invalid_change_raises(packed: Path, changes: dict[str, object], reason: str) -> None:
     content = packed.read_bytes()
     with pytest.raises(BundleError, match=rf"screws\.assay cannot be changed so: {reason}"):
         amend_bundle(Bundle.open(packed), changes)
     assert packed.read_bytes() == content
 
 
-def test_novelty_comes_in_later_stays_and_makes_another_version(packed: Path) -> None:
+def test_novelty_detector_can_be_added_and_changes_the_version(packed: Path) -> None:
     plain = Bundle.open(packed)
     assert plain.novelty() is None
     assert "unlike the training photos" not in plain.card
@@ -233,7 +235,7 @@ def test_novelty_comes_in_later_stays_and_makes_another_version(packed: Path) ->
     assert Bundle.open(packed).info.version != first.info.version
 
 
-def test_broken_novelty_is_refused(packed: Path) -> None:
+def test_broken_novelty_detector_raises(packed: Path) -> None:
     amend_bundle(Bundle.open(packed), {}, novelty=b"nothing")
     with pytest.raises(BundleError, match=r"novelty\.safetensors is broken"):
         Bundle.open(packed).novelty()

@@ -1,3 +1,5 @@
+"""The zip file of a bundle."""
+
 import io
 import zipfile
 from pathlib import Path
@@ -20,14 +22,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "some.assay"
 
 
-def test_members_are_read_back(path: Path) -> None:
+def test_members_survive_a_round_trip(path: Path) -> None:
     write_members(path, MEMBERS)
     container = Container(path)
     assert container.names == frozenset(MEMBERS)
     assert {name: container.read(name) for name in MEMBERS} == MEMBERS
 
 
-def test_any_zip_program_can_read_it(path: Path) -> None:
+def test_container_is_a_regular_zip_file(path: Path) -> None:
     write_members(path, MEMBERS)
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None
@@ -35,14 +37,14 @@ def test_any_zip_program_can_read_it(path: Path) -> None:
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}
 
 
-def test_order_and_time_of_writing_leave_no_trace(path: Path) -> None:
+def test_bytes_do_not_depend_on_order_and_time(path: Path) -> None:
     write_members(path, MEMBERS)
     first = path.read_bytes()
     write_members(path, dict(reversed(MEMBERS.items())))
     assert path.read_bytes() == first
 
 
-def test_a_failed_write_leaves_the_old_file(path: Path) -> None:
+def test_failed_write_leaves_the_old_file(path: Path) -> None:
     write_members(path, MEMBERS)
     before = path.read_bytes()
     with pytest.raises(BundleError, match="cannot be written"):
@@ -51,13 +53,13 @@ def test_a_failed_write_leaves_the_old_file(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_missing_member_is_named(path: Path) -> None:
+def test_missing_member_is_named(path: Path) -> None:
     write_members(path, MEMBERS)
     with pytest.raises(BundleError, match=r"holds no model\.int8\.onnx"):
         Container(path).read("model.int8.onnx")
 
 
-def test_compressed_members_are_refused_unread(path: Path) -> None:
+def test_compressed_members_are_rejected(path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model.onnx", bytes(100_000_000))
     assert path.stat().st_size < 200_000
@@ -65,7 +67,7 @@ def test_compressed_members_are_refused_unread(path: Path) -> None:
         Container(path)
 
 
-def test_a_member_that_claims_more_than_the_file_holds_is_refused(path: Path) -> None:
+def test_member_larger_than_the_file_is_rejected(path: Path) -> None:
     write_members(path, MEMBERS)
     content = path.read_bytes()
     size = (5000).to_bytes(4, "little")
@@ -74,7 +76,7 @@ def test_a_member_that_claims_more_than_the_file_holds_is_refused(path: Path) ->
         Container(path)
 
 
-def test_overlapping_members_are_refused(path: Path) -> None:
+def test_overlapping_members_are_rejected(path: Path) -> None:
     write_members(path, MEMBERS)
     content = bytearray(path.read_bytes())
     # The card's entry in the directory says that it is as long as all the file.
@@ -87,7 +89,7 @@ def test_overlapping_members_are_refused(path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")
-def test_a_member_that_occurs_twice_is_refused(path: Path) -> None:
+def test_duplicate_members_are_rejected(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("model.onnx", b"one")
         archive.writestr("model.onnx", b"two")
@@ -95,7 +97,7 @@ def test_a_member_that_occurs_twice_is_refused(path: Path) -> None:
         Container(path)
 
 
-def test_an_encrypted_member_is_refused(path: Path) -> None:
+def test_encrypted_members_are_rejected(path: Path) -> None:
     write_members(path, MEMBERS)
     content = bytearray(path.read_bytes())
     content[content.rindex(b"model.onnx") - 46 + 8] |= 1
@@ -104,7 +106,7 @@ def test_an_encrypted_member_is_refused(path: Path) -> None:
         Container(path)
 
 
-def test_what_is_no_bundle_is_named_for_what_it_is(tmp_path: Path) -> None:
+def test_other_files_raise_with_a_reason(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"absent\.assay does not exist"):
         Container(tmp_path / "absent.assay")
     with pytest.raises(BundleError, match="is a folder, not a bundle"):
@@ -115,7 +117,7 @@ def test_what_is_no_bundle_is_named_for_what_it_is(tmp_path: Path) -> None:
             Container(tmp_path / name)
 
 
-def test_an_empty_zip_is_no_bundle(path: Path) -> None:
+def test_empty_zip_is_not_a_bundle(path: Path) -> None:
     buffer = io.BytesIO()
     zipfile.ZipFile(buffer, "w").close()
     path.write_bytes(buffer.getvalue())
@@ -123,7 +125,7 @@ def test_an_empty_zip_is_no_bundle(path: Path) -> None:
         Container(path)
 
 
-def test_a_file_cut_while_open_is_refused(path: Path) -> None:
+def test_file_truncated_while_open_raises(path: Path) -> None:
     write_members(path, MEMBERS)
     container = Container(path)
     path.write_bytes(path.read_bytes()[:200])

@@ -1,3 +1,5 @@
+"""`assay.json`: schema, digests and the version of a bundle."""
+
 import json
 from typing import Any
 
@@ -13,14 +15,14 @@ from assay.recipe import PreprocessSpec
 WEIGHTS = "a" * 64
 
 
-def test_what_is_written_is_read_back(info: BundleInfo) -> None:
+def test_metadata_survives_a_round_trip(info: BundleInfo) -> None:
     text = dump_info(info)
     again = parse_info(text)
     assert dump_info(again) == text
     assert again == info.model_copy(update={"metrics": {**info.metrics, "roc_auc": None}})
 
 
-def test_a_figure_that_is_no_number_becomes_null(info: BundleInfo) -> None:
+def test_nonfinite_metrics_become_null(info: BundleInfo) -> None:
     assert parse_info(dump_info(info)).metrics["roc_auc"] is None
 
 
@@ -38,7 +40,7 @@ def test_a_figure_that_is_no_number_becomes_null(info: BundleInfo) -> None:
         {"unknown": 1},
     ],
 )
-def test_what_makes_no_sense_is_refused(info: BundleInfo, change: dict[str, Any]) -> None:
+def test_invalid_metadata_raises(info: BundleInfo, change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         BundleInfo.model_validate({**dict(info), **change})
 
@@ -53,11 +55,11 @@ def test_what_makes_no_sense_is_refused(info: BundleInfo, change: dict[str, Any]
         ({"metrics": {}}, True),
     ],
 )
-def test_the_version_follows_what_decides_an_answer(info: BundleInfo, change: dict[str, Any], same: bool) -> None:
+def test_version_depends_on_what_affects_predictions(info: BundleInfo, change: dict[str, Any], same: bool) -> None:
     assert (bundle_version(info.model_copy(update=change), WEIGHTS) == bundle_version(info, WEIGHTS)) is same
 
 
-def test_the_version_follows_weights_and_preprocessing(info: BundleInfo) -> None:
+def test_version_depends_on_weights_and_preprocessing(info: BundleInfo) -> None:
     smaller = info.preprocess.model_copy(update={"size": 64})
     versions = {
         bundle_version(info, WEIGHTS),
@@ -69,14 +71,14 @@ def test_the_version_follows_weights_and_preprocessing(info: BundleInfo) -> None
 
 
 @pytest.mark.parametrize("field", ["classes", "temperature", "metrics", "provenance", "preprocess", "version"])
-def test_an_edit_is_noticed(info: BundleInfo, field: str) -> None:
+def test_edited_text_raises(info: BundleInfo, field: str) -> None:
     values = json.loads(dump_info(info))
     values[field] = {"temperature": 3.0, "classes": ["a", "b"], "version": "x"}.get(field, {})
     with pytest.raises(ValueError, match="was changed after it was written"):
         parse_info(json.dumps(values).encode())
 
 
-def test_a_newer_format_says_so_whatever_else_it_holds() -> None:
+def test_newer_format_is_named_whatever_its_content() -> None:
     text = json.dumps({"format_version": FORMAT_VERSION + 1, "entirely": "different"}).encode()
     with pytest.raises(ValueError, match=r"format 3 .* reads up to 2: install a newer Assay"):
         parse_info(text)
@@ -99,23 +101,23 @@ def test_a_newer_format_says_so_whatever_else_it_holds() -> None:
         (b'{"format_version": 1}', "format 1 of an earlier Assay: train it again"),
     ],
 )
-def test_other_text_is_refused_with_a_reason(text: bytes, reason: str) -> None:
+def test_other_text_raises_with_a_reason(text: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         parse_info(text)
 
 
-def test_a_forged_digest_does_not_hide_what_makes_no_sense(info: BundleInfo) -> None:
+def test_valid_digest_does_not_hide_invalid_metadata(info: BundleInfo) -> None:
     forged = dump_info(info.model_copy(update={"temperature": -1.0}))
     with pytest.raises(ValueError, match=r"does not fit format 2: temperature: .*greater than 0"):
         parse_info(forged)
 
 
 @given(st.floats(min_value=1e-12, max_value=1e6))
-def test_rounding_up_is_close_and_never_flatters(value: float) -> None:
+def test_round_up_is_close_and_never_lower(value: float) -> None:
     rounded = round_up(value)
     assert value * (1 - 1e-9) <= rounded <= 2.0001 * value
     assert float(f"{rounded:.0e}") == rounded
 
 
-def test_nothing_rounds_to_nothing() -> None:
+def test_zero_rounds_to_zero() -> None:
     assert round_up(0.0) == 0.0

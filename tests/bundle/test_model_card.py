@@ -1,3 +1,5 @@
+"""The model card."""
+
 import re
 
 import pytest
@@ -5,7 +7,7 @@ import pytest
 from assay.bundle import BundleInfo, Provenance, render_model_card
 
 
-def test_the_card_says_what_the_bundle_says(info: BundleInfo) -> None:
+def test_card_contains_the_metadata(info: BundleInfo) -> None:
     card = render_model_card(info.model_copy(update={"version": "0123456789ab", "agreement": {"openvino": 2e-6}}))
     for text in (
         "# screws",
@@ -28,7 +30,7 @@ def test_the_card_says_what_the_bundle_says(info: BundleInfo) -> None:
         assert text in card
 
 
-def test_sections_stand_in_the_order_of_a_reader(info: BundleInfo) -> None:
+def test_sections_are_in_order(info: BundleInfo) -> None:
     assert re.findall("^## (.*)", render_model_card(info), re.MULTILINE) == [
         "Intended use",
         "Classes",
@@ -40,13 +42,13 @@ def test_sections_stand_in_the_order_of_a_reader(info: BundleInfo) -> None:
     ]
 
 
-def test_what_is_not_known_is_said_to_be_unknown(info: BundleInfo) -> None:
+def test_unknown_values_are_stated(info: BundleInfo) -> None:
     card = render_model_card(info.model_copy(update={"metrics": {}, "provenance": Provenance()}))
     assert "Not measured" in card
     assert "Not recorded." in card
 
 
-def test_confidence_is_told_in_few_rows(info: BundleInfo) -> None:
+def test_confidence_metrics_take_few_rows(info: BundleInfo) -> None:
     part = {"before": {"ece": 0.08}, "after": {"ece": 0.02}, "threshold": 0.9}
     part |= {"answered": {"coverage": 0.75, "precision": 0.99, "count": 40}}
     metrics = {"confidence": {"calibration": {"temperature": 1.3}, "test": part}}
@@ -64,12 +66,12 @@ def test_confidence_is_told_in_few_rows(info: BundleInfo) -> None:
     assert kept.count("ECE at") == 1
 
 
-def test_a_calibrated_classifier_is_not_called_uncalibrated(info: BundleInfo) -> None:
+def test_calibrated_classifier_is_described_as_such(info: BundleInfo) -> None:
     assert "not calibrated" not in render_model_card(info.model_copy(update={"temperature": 1.3}))
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a|b", "![x](http://example.org)", "a\n# b"])
-def test_names_cannot_pose_as_markup(info: BundleInfo, name: str) -> None:
+def test_names_are_escaped(info: BundleInfo, name: str) -> None:
     harmless = render_model_card(info)
     card = render_model_card(info.model_copy(update={"name": name, "classes": (name, "b", "c")}))
     assert card.count("\n") == harmless.count("\n")

@@ -1,4 +1,4 @@
-"""What no export has is refused wherever it hides, also in forms that only the runtimes' parser reads."""
+"""ONNX models with features that exports never have are rejected, in any encoding."""
 
 import time
 from collections.abc import Callable
@@ -104,18 +104,18 @@ NEVER = [
 
 
 @pytest.mark.parametrize("place", PLAIN)
-def test_weights_in_other_files_are_refused_and_others_are_not(place: Place) -> None:
+def test_external_weights_are_rejected(place: Place) -> None:
     check_onnx(place(inside()).SerializeToString())
     assert "weights in other files" in refusal(place(outside()).SerializeToString())
 
 
 @pytest.mark.parametrize("place", NEVER)
-def test_what_no_export_has_is_refused_whatever_it_holds(place: Place) -> None:
+def test_features_of_no_export_are_rejected(place: Place) -> None:
     for tensor in (inside(), outside()):
         assert "which no model that Assay exports has" in refusal(place(tensor).SerializeToString())
 
 
-def test_a_location_or_a_flag_alone_is_enough() -> None:
+def test_location_or_flag_of_external_data_is_enough() -> None:
     for cleared in ("data_location", "external_data"):
         tensor = outside()
         tensor.ClearField(cleared)
@@ -154,7 +154,7 @@ EXTERNAL, FLAG = 13 << 3 | 2, 14 << 3
         b"\x00\x00" + field(number(EXTERNAL), LOCATION),
     ],
 )
-def test_forms_that_a_lenient_reader_overlooks_are_refused(place: Place, hidden: bytes) -> None:
+def test_noncanonical_encodings_are_rejected(place: Place, hidden: bytes) -> None:
     marker = b"here be the hidden field"
     tensor = inside()
     tensor.doc_string = marker.decode()
@@ -200,12 +200,12 @@ def grown(place: Place, hidden: bytes) -> bytes:
         ("", ""),
     ],
 )
-def test_operators_that_no_export_has_are_refused(name: str, domain: str) -> None:
+def test_other_operators_are_rejected(name: str, domain: str) -> None:
     content = model_of(graph_of(helper.make_node(name, ["x"], ["y"], domain=domain))).SerializeToString()
     assert "operator" in refusal(content)
 
 
-def test_an_operator_cannot_be_renamed_by_a_second_name() -> None:
+def test_operators_with_two_names_are_rejected() -> None:
     node = helper.make_node("Relu", ["x"], ["y"]).SerializeToString() + field(number(4 << 3 | 2), b"Loop")
     graph = field(number(1 << 3 | 2), node)
     model = model_of(graph_of()).SerializeToString()
@@ -215,7 +215,7 @@ def test_an_operator_cannot_be_renamed_by_a_second_name() -> None:
 
 
 @pytest.mark.parametrize("version", [0, 1, 12, 33, 999, 2**31, 2**63 - 1, -1])
-def test_an_absurd_operator_set_is_refused(version: int) -> None:
+def test_invalid_operator_sets_are_rejected(version: int) -> None:
     model = model_of(graph_of())
     model.opset_import[0].version = version
     assert "operator set" in refusal(model.SerializeToString())
@@ -235,7 +235,7 @@ def test_an_absurd_operator_set_is_refused(version: int) -> None:
         TensorProto(data_type=TensorProto.STRING, dims=[1], string_data=[b"x"]),
     ],
 )
-def test_a_tensor_holds_all_its_numbers_itself(tensor: onnx.TensorProto) -> None:
+def test_tensors_must_contain_all_their_numbers(tensor: onnx.TensorProto) -> None:
     refusal(in_initializer(tensor).SerializeToString())
     refusal(in_constant(tensor).SerializeToString())
 
@@ -254,18 +254,18 @@ def test_a_tensor_holds_all_its_numbers_itself(tensor: onnx.TensorProto) -> None
         numpy_helper.from_array(np.ones((3, 1, 2), np.float64)),
     ],
 )
-def test_every_usual_tensor_passes(tensor: onnx.TensorProto) -> None:
+def test_valid_tensors_are_accepted(tensor: onnx.TensorProto) -> None:
     check_onnx(in_initializer(tensor).SerializeToString())
 
 
-def test_bytes_of_another_kind_are_no_model() -> None:
+def test_other_bytes_are_rejected() -> None:
     for content in (b"", b"PK\3\4", b"\x80\x04\x95", b"\x08\x0a", bytes(100)):
         assert refusal(content).startswith("is no ONNX model")
 
 
 @settings(max_examples=300)
 @given(st.binary(max_size=60), st.integers(0, 10**6))
-def test_a_damaged_model_ends_in_an_answer_or_a_reason(piece: bytes, place: int) -> None:
+def test_damaged_models_load_or_raise(piece: bytes, place: int) -> None:
     content = in_constant(inside()).SerializeToString()
     at = place % len(content)
     reasons: list[str] = []
@@ -276,7 +276,7 @@ def test_a_damaged_model_ends_in_an_answer_or_a_reason(piece: bytes, place: int)
     assert all(reason.startswith(("is no ONNX model", "has ")) for reason in reasons)
 
 
-def test_operators_are_told_with_their_domain() -> None:
+def test_operator_names_include_their_domain() -> None:
     nodes = [
         helper.make_node("Relu", ["x"], ["y"]),
         helper.make_node("Own", ["y"], ["z"], domain="com.example"),
@@ -286,7 +286,7 @@ def test_operators_are_told_with_their_domain() -> None:
 
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize(("count", "one"), [(700, 1), (200_000, 2**61), (2_000_000, 0)])
-def test_more_dimensions_than_arrays_have_are_refused_at_once(packed: bool, count: int, one: int) -> None:
+def test_too_many_dimensions_are_rejected_at_once(packed: bool, count: int, one: int) -> None:
     numbers = number(one) * count
     dims = field(number(1 << 3 | 2), numbers) if packed else (number(1 << 3) + number(one)) * count
     tensor = dims + number(2 << 3) + number(TensorProto.FLOAT) + field(number(8 << 3 | 2), b"w")
@@ -327,20 +327,20 @@ def two_weights() -> onnx.GraphProto:
 
 
 @pytest.mark.parametrize("graph", [circle, of_itself, late, two_nodes, two_outputs, over_a_weight, two_weights])
-def test_values_are_made_once_and_before_they_are_used(graph: Callable[[], onnx.GraphProto]) -> None:
+def test_values_must_be_defined_once_and_before_use(graph: Callable[[], onnx.GraphProto]) -> None:
     assert "is made twice" in (message := refusal(model_of(graph()).SerializeToString())) or (
         "is used before it is made" in message
     )
 
 
-def test_a_weight_may_be_an_input_too_and_inputs_may_be_left_out() -> None:
+def test_initializers_can_be_inputs_and_optional_inputs_empty() -> None:
     graph = graph_of(helper.make_node("Clip", ["w", "", "w"], ["c"]), tensors=(inside(),))
     graph.input.add(name="w")
     check_onnx(model_of(graph).SerializeToString())
 
 
 @pytest.mark.parametrize("domains", [("", ""), ("", "ai.onnx"), ("own", "own")])
-def test_two_operator_sets_of_one_domain_are_refused(domains: tuple[str, str]) -> None:
+def test_two_operator_sets_of_one_domain_are_rejected(domains: tuple[str, str]) -> None:
     model = model_of(graph_of())
     for domain in domains:
         model.opset_import.add(domain=domain, version=18)

@@ -1,3 +1,5 @@
+"""The protobuf reader."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ def read(content: bytes) -> list[tuple[int, int, object]]:
     ]
 
 
-def test_fields_come_as_they_are_written() -> None:
+def test_fields_are_read_as_written() -> None:
     content = b"\x08\xac\x02\x12\x02ab\x1d\x01\x02\x03\x04\x21" + bytes(8)
     assert read(content) == [
         (1, VARINT, 300),
@@ -23,7 +25,7 @@ def test_fields_come_as_they_are_written() -> None:
     ]
 
 
-def test_negative_numbers_and_the_largest_tag_are_read() -> None:
+def test_negative_numbers_and_the_largest_tag() -> None:
     assert read(b"\x08" + b"\xff" * 9 + b"\x01") == [(1, VARINT, 2**64 - 1)]
     assert read(b"\xf8\xff\xff\xff\x0f\x00") == [(2**29 - 1, VARINT, 0)]
 
@@ -54,13 +56,13 @@ def test_negative_numbers_and_the_largest_tag_are_read() -> None:
         b"\x08" + b"\xff" * 10 + b"\x01",
     ],
 )
-def test_what_no_writer_of_protobuf_produces_is_refused(content: bytes) -> None:
+def test_noncanonical_messages_raise(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"a number|a field|wire type"):
         read(content)
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_end_in_fields_or_a_reason(content: bytes) -> None:
+def test_arbitrary_bytes_are_parsed_or_raise(content: bytes) -> None:
     reasons: list[str] = []
     try:
         read(content)
@@ -75,7 +77,7 @@ def test_any_bytes_end_in_fields_or_a_reason(content: bytes) -> None:
     st.binary(max_size=300),
     st.lists(st.floats(width=32), max_size=5),
 )
-def test_whatever_the_library_writes_is_read(dims: list[int], name: str, raw: bytes, floats: list[float]) -> None:
+def test_messages_of_the_protobuf_library_are_read(dims: list[int], name: str, raw: bytes, floats: list[float]) -> None:
     tensor = TensorProto(dims=dims, name=name, raw_data=raw, float_data=floats)
     found = read(tensor.SerializeToString())
     assert (9, BYTES, raw) in found

@@ -1,4 +1,4 @@
-"""A quantized model takes and gives the same, answers nearly alike, and calculates with 8 bits."""
+"""Quantized models: same interface, similar outputs, 8-bit weights."""
 
 import numpy as np
 import onnx
@@ -33,7 +33,7 @@ def kinds(model: bytes) -> list[str]:
     return [node.op_type for node in onnx.load_from_string(model).graph.node]
 
 
-def test_what_goes_in_and_comes_out_stays_the_same(model: bytes, quantizer: Quantizer, images: np.ndarray):
+def test_inputs_and_outputs_are_unchanged(model: bytes, quantizer: Quantizer, images: np.ndarray):
     small = quantizer.model()
     before, after = (onnx.load_from_string(item).graph for item in (model, small))
     assert [item.name for item in after.output] == [item.name for item in before.output]
@@ -45,38 +45,38 @@ def test_what_goes_in_and_comes_out_stays_the_same(model: bytes, quantizer: Quan
         np.testing.assert_allclose(rounded, exact, atol=0.05 * float(np.abs(exact).max()))
 
 
-def test_the_batch_stays_open(quantizer: Quantizer, images: np.ndarray):
+def test_batch_size_stays_dynamic(quantizer: Quantizer, images: np.ndarray):
     small = quantizer.model()
     for count in (1, 5, 2):
         assert answers(small, images[:count])[0].shape == (count, 3)
 
 
-def test_weights_have_eight_bits_and_a_scale_a_channel(quantizer: Quantizer):
+def test_weights_are_int8_with_a_scale_per_channel(quantizer: Quantizer):
     graph = onnx.load_from_string(quantizer.model()).graph
     stored = [item for item in graph.initializer if item.data_type == onnx.TensorProto.INT8]
     assert [8, 3, 3, 3] in [list(item.dims) for item in stored]
     assert [8] in [list(item.dims) for item in graph.initializer if item.name.endswith("_scale")]
 
 
-def test_a_layer_that_is_kept_stays_as_it_was(model: bytes, quantizer: Quantizer, images: np.ndarray):
+def test_excluded_layers_are_unchanged(model: bytes, quantizer: Quantizer, images: np.ndarray):
     kept = quantizer.model(quantizer.layers)
     assert "QuantizeLinear" not in kinds(kept)
     for exact, same in zip(answers(model, images), answers(kept, images), strict=True):
         np.testing.assert_allclose(same, exact, atol=1e-5)
 
 
-def test_the_same_photos_give_the_same_bytes(model: bytes, quantizer: Quantizer, images: np.ndarray):
+def test_quantization_is_reproducible(model: bytes, quantizer: Quantizer, images: np.ndarray):
     again = Quantizer.observe(model, [images], threads=1)
     assert again.model() == quantizer.model()
 
 
-def test_harmful_layers_are_told_until_time_is_up(quantizer: Quantizer, images: np.ndarray):
+def test_layers_are_ranked_until_the_time_limit(quantizer: Quantizer, images: np.ndarray):
     assert sorted(quantizer.sensitive_layers(images)) == sorted(quantizer.layers)
     assert len(quantizer.layers) == 1
     ticks = iter((0.0, 31.0))
     assert quantizer.sensitive_layers(images, clock=lambda: next(ticks)) == []
 
 
-def test_without_photos_nothing_can_be_observed(model: bytes):
+def test_no_images_raise(model: bytes):
     with pytest.raises(ValueError, match="no photos"):
         Quantizer.observe(model, [])

@@ -1,3 +1,5 @@
+"""Writing bundles from networks."""
+
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +45,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "runs" / "screws.assay"
 
 
-def test_a_bundle_answers_as_the_network_does(
+def test_bundle_gives_the_outputs_of_the_network(
     path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray
 ) -> None:
     written = write_bundle(path, tiny, info, images, {"onnxruntime": Session})
@@ -59,7 +61,7 @@ def test_a_bundle_answers_as_the_network_does(
         np.testing.assert_allclose(other, item.numpy(), atol=1e-5)
 
 
-def test_a_network_of_known_architecture_needs_no_tracing(
+def test_known_architecture_is_not_traced_again(
     make_tiny: Callable[[], nn.Module], images: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
@@ -76,7 +78,7 @@ def test_a_network_of_known_architecture_needs_no_tracing(
     assert export_onnx(other, 32) == filled
 
 
-def test_another_architecture_is_traced(
+def test_other_architecture_is_traced(
     make_tiny: Callable[[], nn.Module], images: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
@@ -89,7 +91,7 @@ def test_another_architecture_is_traced(
 
 
 @pytest.mark.parametrize("content", [b"", b"not a graph", None], ids=["empty", "damaged", "not writable"])
-def test_without_a_usable_cache_it_is_traced_again(
+def test_unusable_cache_is_ignored(
     tiny: nn.Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
 ) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
@@ -104,7 +106,7 @@ def test_without_a_usable_cache_it_is_traced_again(
     assert export_onnx(frozen_copy(tiny), 32) == first
 
 
-def test_the_same_network_gives_the_same_file(
+def test_same_network_gives_the_same_file(
     path: Path,
     make_tiny: Callable[[], nn.Module],
     info: BundleInfo,
@@ -116,7 +118,7 @@ def test_the_same_network_gives_the_same_file(
     assert path.read_bytes() == first
 
 
-def test_the_weights_go_back_into_the_network(
+def test_weights_can_be_loaded_into_the_network(
     path: Path, tiny: nn.Module, make_tiny: Callable[[], nn.Module], info: BundleInfo, images: np.ndarray
 ) -> None:
     write_bundle(path, tiny, info, images, {})
@@ -128,7 +130,7 @@ def test_the_weights_go_back_into_the_network(
     np.testing.assert_array_equal(torch_logits(again.eval(), images), torch_logits(tiny.eval(), images))
 
 
-def test_the_network_is_left_as_it_was(path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray) -> None:
+def test_network_is_not_changed(path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray) -> None:
     tiny.train()
     tiny.backbone.eval()
     tiny.backbone[0].weight.requires_grad_(requires_grad=False)
@@ -143,7 +145,7 @@ def test_the_network_is_left_as_it_was(path: Path, tiny: nn.Module, info: Bundle
 
 
 @pytest.mark.parametrize("error", [2e-3, float("nan")])
-def test_a_runtime_that_disagrees_forbids_the_bundle(
+def test_disagreeing_runtime_raises(
     path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray, error: float
 ) -> None:
     path.parent.mkdir()
@@ -156,7 +158,7 @@ def test_a_runtime_that_disagrees_forbids_the_bundle(
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_every_image_counts_and_every_batch_size(tiny: nn.Module, exported: bytes, images: np.ndarray) -> None:
+def test_every_image_and_batch_size_is_compared(tiny: nn.Module, exported: bytes, images: np.ndarray) -> None:
     frozen = frozen_copy(tiny)
     seen: list[int] = []
 
@@ -173,15 +175,13 @@ def test_every_image_counts_and_every_batch_size(tiny: nn.Module, exported: byte
     assert found["x"] > MAX_LOGIT_DIFFERENCE
 
 
-def test_a_network_for_other_classes_is_refused(
-    path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray
-) -> None:
+def test_network_for_other_classes_raises(path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray) -> None:
     two = info.model_copy(update={"classes": ("a", "b")})
     with pytest.raises(BundleError, match=r"logits \[11, 3\] and there are 2 classes"):
         write_bundle(path, tiny, two, images, {})
 
 
-def test_a_network_that_normalises_otherwise_is_refused(
+def test_network_with_other_normalization_raises(
     path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray
 ) -> None:
     other = info.preprocess.model_copy(update={"mean": (0.5, 0.4, 0.31)})
@@ -189,7 +189,7 @@ def test_a_network_that_normalises_otherwise_is_refused(
         write_bundle(path, tiny, info.model_copy(update={"preprocess": other}), images, {})
 
 
-def test_a_network_that_diverged_is_refused(path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray) -> None:
+def test_diverged_network_raises(path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray) -> None:
     nn.init.constant_(tiny.head[1].bias, float("nan"))
     with pytest.raises(BundleError, match="logits are not finite"):
         write_bundle(path, tiny, info, images, {})
@@ -197,19 +197,17 @@ def test_a_network_that_diverged_is_refused(path: Path, tiny: nn.Module, info: B
 
 
 @pytest.mark.parametrize("shape", [(0, 32, 32, 3), (2, 16, 16, 3), (2, 3, 32, 32)])
-def test_images_of_another_shape_are_refused(
-    path: Path, tiny: nn.Module, info: BundleInfo, shape: tuple[int, ...]
-) -> None:
+def test_images_of_another_shape_raise(path: Path, tiny: nn.Module, info: BundleInfo, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"uint8 \[n, 32, 32, 3\]"):
         write_bundle(path, tiny, info, np.zeros(shape, np.uint8), {})
 
 
-def test_the_export_tells_nothing_of_this_machine(exported: bytes) -> None:
+def test_export_contains_no_machine_metadata(exported: bytes) -> None:
     for trace in (b"stack_trace", b".py", str(Path.home()).encode(), sys.prefix.encode()):
         assert trace not in exported
 
 
-def test_the_export_is_silent(
+def test_export_prints_nothing(
     tiny: nn.Module, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     export_onnx(frozen_copy(tiny), 32)
@@ -217,7 +215,7 @@ def test_the_export_is_silent(
     assert [record.message for record in caplog.records if record.levelname != "DEBUG"] == []
 
 
-def test_a_network_in_half_precision_ships_in_full(tiny: nn.Module, images: np.ndarray) -> None:
+def test_half_precision_network_is_exported_in_float32(tiny: nn.Module, images: np.ndarray) -> None:
     frozen = frozen_copy(tiny.half())
     assert {tensor.dtype for tensor in frozen.parameters()} == {torch.float32}
     assert torch_logits(frozen, images).dtype == np.float32

@@ -1,3 +1,5 @@
+"""The number of usable CPUs."""
+
 import os
 from pathlib import Path
 
@@ -14,11 +16,11 @@ def write(root: Path, path: str, text: str) -> None:
     target.write_text(text)
 
 
-def test_without_control_groups_the_affinity_counts(tmp_path: Path) -> None:
+def test_affinity_without_control_groups(tmp_path: Path) -> None:
     assert cpu_count(tmp_path) == ALLOWED
 
 
-def test_on_this_machine_there_is_at_least_one() -> None:
+def test_at_least_one_cpu_on_this_machine() -> None:
     assert 1 <= cpu_count() <= ALLOWED
 
 
@@ -32,27 +34,27 @@ def test_on_this_machine_there_is_at_least_one() -> None:
         ("", ALLOWED),
     ],
 )
-def test_a_container_limit_counts(tmp_path: Path, limit: str, expected: int) -> None:
+def test_container_limit(tmp_path: Path, limit: str, expected: int) -> None:
     write(tmp_path, "proc/self/cgroup", "0::/\n")
     write(tmp_path, "sys/fs/cgroup/cpu.max", limit)
     assert cpu_count(tmp_path) == expected
 
 
-def test_the_limit_of_a_group_around_counts_too(tmp_path: Path) -> None:
+def test_limit_of_a_parent_group(tmp_path: Path) -> None:
     write(tmp_path, "proc/self/cgroup", "0::/user.slice/job.scope\n")
     write(tmp_path, "sys/fs/cgroup/user.slice/job.scope/cpu.max", "max 100000\n")
     write(tmp_path, "sys/fs/cgroup/user.slice/cpu.max", "90000 100000\n")
     assert cpu_count(tmp_path) == 1
 
 
-def test_the_older_control_groups_count(tmp_path: Path) -> None:
+def test_control_groups_version_1(tmp_path: Path) -> None:
     write(tmp_path, "proc/self/cgroup", "5:memory:/docker\n4:cpu,cpuacct:/docker\n")
     write(tmp_path, "sys/fs/cgroup/cpu/docker/cpu.cfs_quota_us", "100000\n")
     write(tmp_path, "sys/fs/cgroup/cpu/docker/cpu.cfs_period_us", "100000\n")
     assert cpu_count(tmp_path) == 1
 
 
-def test_no_limit_of_the_older_kind_counts_as_none(tmp_path: Path) -> None:
+def test_control_groups_version_1_without_limit(tmp_path: Path) -> None:
     write(tmp_path, "proc/self/cgroup", "4:cpu:/\n")
     write(tmp_path, "sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n")
     write(tmp_path, "sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n")

@@ -1,4 +1,4 @@
-"""`download` over a real server on the loopback interface that can cut, forget and change files."""
+"""`download` from a local server that cuts connections, forgets and changes files."""
 
 import hashlib
 import threading
@@ -92,7 +92,7 @@ def only(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("sha256", [None, SHA256, SHA256.upper(), SHA256[:8]])
-def test_arrives_whole(server: Server, tmp_path: Path, sha256: str | None) -> None:
+def test_complete_download(server: Server, tmp_path: Path, sha256: str | None) -> None:
     result: list[tuple[str, int, int]] = []
     path = download(f"{server.url}/file", tmp_path / "new" / "file", sha256, progress=lambda *step: result.append(step))
     assert path.read_bytes() == BODY
@@ -104,13 +104,13 @@ def test_redirect_is_followed(server: Server, tmp_path: Path) -> None:
     assert download(f"{server.url}/moved", tmp_path / "file", SHA256).read_bytes() == BODY
 
 
-def test_redirect_to_another_protocol_is_refused(server: Server, tmp_path: Path) -> None:
+def test_redirect_to_another_protocol_is_rejected(server: Server, tmp_path: Path) -> None:
     with pytest.raises(AssayError, match="not secure"):
         download(f"{server.url}/elsewhere", tmp_path / "file")
     assert only(tmp_path) == []
 
 
-def test_file_that_is_there_is_not_sent_again(server: Server, tmp_path: Path) -> None:
+def test_existing_file_is_not_downloaded(server: Server, tmp_path: Path) -> None:
     download(f"{server.url}/file", tmp_path / "file", SHA256)
     download(f"{server.url}/file", tmp_path / "file", SHA256)
     assert len(server.seen) == 1
@@ -118,7 +118,7 @@ def test_file_that_is_there_is_not_sent_again(server: Server, tmp_path: Path) ->
     assert download(f"{server.url}/file", tmp_path / "file", SHA256).read_bytes() == BODY
 
 
-def test_cut_connections_are_resumed_within_one_call(server: Server, tmp_path: Path) -> None:
+def test_broken_connections_are_resumed_within_one_call(server: Server, tmp_path: Path) -> None:
     server.cuts = [300_000, 200_000, 100_000]
     assert download(f"{server.url}/file", tmp_path / "file", SHA256).read_bytes() == BODY
     assert server.seen == [None, "bytes=300000-", "bytes=500000-", "bytes=600000-"]
@@ -135,7 +135,7 @@ def test_next_call_resumes(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("minds", [True, False])
-def test_file_changed_meanwhile_starts_again(server: Server, tmp_path: Path, minds: bool) -> None:
+def test_changed_file_starts_again(server: Server, tmp_path: Path, minds: bool) -> None:
     server.cuts = [300_000, 0]
     with pytest.raises(AssayError):
         download(f"{server.url}/file", tmp_path / "file")
@@ -143,7 +143,7 @@ def test_file_changed_meanwhile_starts_again(server: Server, tmp_path: Path, min
     assert download(f"{server.url}/file", tmp_path / "file").read_bytes() == BODY[::-1]
 
 
-def test_file_that_shrank_starts_again(server: Server, tmp_path: Path) -> None:
+def test_shorter_file_starts_again(server: Server, tmp_path: Path) -> None:
     server.cuts = [300_000, 0]
     with pytest.raises(AssayError):
         download(f"{server.url}/file", tmp_path / "file")
@@ -151,7 +151,7 @@ def test_file_that_shrank_starts_again(server: Server, tmp_path: Path) -> None:
     assert download(f"{server.url}/file", tmp_path / "file").read_bytes() == BODY[:1000]
 
 
-def test_server_without_ranges_starts_again_and_ends(server: Server, tmp_path: Path) -> None:
+def test_server_without_ranges_starts_again(server: Server, tmp_path: Path) -> None:
     server.ranges, server.cuts = False, [300_000, 400_000]
     assert download(f"{server.url}/file", tmp_path / "file", SHA256).read_bytes() == BODY
     server.cuts = [300_000, 300_000, 300_000]
@@ -165,20 +165,20 @@ def test_server_without_validator_is_not_resumed(server: Server, tmp_path: Path)
     assert server.seen == [None, None]
 
 
-def test_wrong_hash_leaves_nothing(server: Server, tmp_path: Path) -> None:
+def test_wrong_hash_leaves_no_file(server: Server, tmp_path: Path) -> None:
     with pytest.raises(AssayError, match="SHA-256") as refusal:
         download(f"{server.url}/file", tmp_path / "file", "0" * 64)
     assert SHA256 in str(refusal.value)
     assert only(tmp_path) == []
 
 
-def test_missing_file_leaves_nothing(server: Server, tmp_path: Path) -> None:
+def test_missing_file_leaves_no_file(server: Server, tmp_path: Path) -> None:
     with pytest.raises(AssayError, match="404 Not Found"):
         download(f"{server.url}/none", tmp_path / "file")
     assert only(tmp_path) == []
 
 
-def test_silent_server_is_given_up(server: Server, tmp_path: Path) -> None:
+def test_silent_server_times_out(server: Server, tmp_path: Path) -> None:
     begun = time.monotonic()
     with pytest.raises(AssayError, match="timed out"):
         download(f"{server.url}/silent", tmp_path / "file", timeout=0.2)
@@ -187,7 +187,7 @@ def test_silent_server_is_given_up(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "no-such-host.invalid"])
-def test_no_network_is_one_sentence_within_seconds(tmp_path: Path, host: str) -> None:
+def test_missing_network_raises_within_seconds(tmp_path: Path, host: str) -> None:
     begun = time.monotonic()
     with pytest.raises(AssayError, match="copy it to") as refusal:
         download(f"http://{host}/file", tmp_path / "file", timeout=3)
@@ -197,7 +197,7 @@ def test_no_network_is_one_sentence_within_seconds(tmp_path: Path, host: str) ->
     assert only(tmp_path) == []
 
 
-def test_proxy_of_the_environment_is_not_asked_for_this_machine(
+def test_environment_proxy_is_not_used_for_this_machine(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
@@ -205,24 +205,24 @@ def test_proxy_of_the_environment_is_not_asked_for_this_machine(
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/file", "photos.zip", "http://", ""])
-def test_other_addresses_are_wrong_usage(tmp_path: Path, url: str) -> None:
+def test_invalid_addresses_raise(tmp_path: Path, url: str) -> None:
     with pytest.raises(UsageError, match="is not a URL"):
         download(url, tmp_path / "file")
 
 
 @pytest.mark.parametrize("sha256", ["", "abc", "x" * 64])
-def test_what_is_no_hash_is_wrong_usage(tmp_path: Path, sha256: str) -> None:
+def test_invalid_hash_raises(tmp_path: Path, sha256: str) -> None:
     with pytest.raises(UsageError, match="SHA-256"):
         download("http://127.0.0.1:1/file", tmp_path / "file", sha256)
 
 
-def test_folder_that_cannot_be_made_is_named(server: Server, tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_named(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(AssayError, match="cannot write"):
         download(f"{server.url}/file", tmp_path / "file" / "below")
 
 
-def test_two_at_once_download_once(server: Server, tmp_path: Path) -> None:
+def test_concurrent_calls_download_once(server: Server, tmp_path: Path) -> None:
     threads = [
         threading.Thread(target=download, args=(f"{server.url}/file", tmp_path / "file", SHA256)) for _ in range(4)
     ]

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Atomic writes, digests and permissions of files."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ import pytest
 from assay.core.files import NotAFileError, atomic_write, cache_folder, file_sha256, read_json_state, write_text
 
 
-def test_a_file_appears_only_when_it_is_whole(tmp_path: Path):
+def test_file_appears_only_when_complete(tmp_path: Path):
     target = tmp_path / "deep" / "notes.txt"
     with atomic_write(target) as temporary:
         temporary.write_text("half", encoding="utf-8")
@@ -23,7 +23,7 @@ def fail_while_writing(target: Path) -> None:
         raise RuntimeError("power cut")
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path):
+def test_failed_write_leaves_the_old_file_only(tmp_path: Path):
     target = tmp_path / "notes.txt"
     write_text(target, "old")
     with pytest.raises(RuntimeError, match="power cut"):
@@ -32,7 +32,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_full_disk_names_the_file(tmp_path: Path):
+def test_full_disk_error_names_the_file(tmp_path: Path):
     with pytest.raises(OSError, match="No space") as caught, atomic_write(tmp_path / "notes.txt"):
         Path("/dev/full").write_bytes(b"more")
     assert caught.value.filename == str(tmp_path / "notes.txt")
@@ -40,7 +40,7 @@ def test_a_full_disk_names_the_file(tmp_path: Path):
 
 
 @pytest.mark.parametrize("linked", [True, False])
-def test_no_file_takes_the_place_of_a_pipe_or_a_device(tmp_path: Path, *, linked: bool):
+def test_pipes_and_devices_are_not_replaced(tmp_path: Path, *, linked: bool):
     target = tmp_path / "notes.txt"
     if linked:
         target.symlink_to(os.devnull)
@@ -52,12 +52,12 @@ def test_no_file_takes_the_place_of_a_pipe_or_a_device(tmp_path: Path, *, linked
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_line_ends_are_written_as_given(tmp_path: Path):
+def test_line_endings_are_written_unchanged(tmp_path: Path):
     write_text(tmp_path / "a.csv", "a\r\nb\n")
     assert (tmp_path / "a.csv").read_bytes() == b"a\r\nb\n"
 
 
-def test_the_digest_is_sha256(tmp_path: Path):
+def test_digest_is_sha256(tmp_path: Path):
     (tmp_path / "a").write_bytes(b"assay")
     assert file_sha256(tmp_path / "a") == hashlib.sha256(b"assay").hexdigest()
 
@@ -69,7 +69,7 @@ def test_the_digest_is_sha256(tmp_path: Path):
         ({"XDG_CACHE_HOME": "/x"}, "/x/assay"),
     ],
 )
-def test_the_folder_follows_the_environment(
+def test_cache_folder_from_the_environment(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], folder: str
 ) -> None:
     for name in ("ASSAY_CACHE", "XDG_CACHE_HOME"):
@@ -81,7 +81,7 @@ def test_the_folder_follows_the_environment(
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644])
-def test_a_file_may_be_for_its_owner_alone(tmp_path: Path, mode: int):
+def test_private_file_permissions(tmp_path: Path, mode: int):
     path = tmp_path / "secret"
     path.write_text("old", encoding="utf-8")
     path.chmod(0o666)
@@ -110,7 +110,7 @@ SOUND = '{"name": "a", "like": null, "classes": ["b"], "done": false, "count": 2
         SOUND.replace('"done"', '"dome"'),
     ],
 )
-def test_a_damaged_state_is_none(tmp_path: Path, text: str) -> None:
+def test_damaged_json_state_is_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "state.json"
     path.write_text(SOUND, encoding="utf-8")
     found = read_json_state(path, KINDS)
@@ -122,9 +122,7 @@ def test_a_damaged_state_is_none(tmp_path: Path, text: str) -> None:
     assert read_json_state(path, KINDS) is None
 
 
-def test_a_new_file_has_the_permissions_of_the_umask_which_is_never_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_permissions_follow_the_umask_which_is_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     before = os.umask(0o027)
     try:
         with monkeypatch.context() as patched:

@@ -1,4 +1,4 @@
-"""Paths in tables: written on Windows, on a Mac, or on the web."""
+"""Paths and labels in tables of images, as written on other systems."""
 
 import unicodedata
 from pathlib import Path
@@ -26,24 +26,24 @@ def _make(root: Path, *names: str) -> None:
         "img//dog/../cat/1.jpg",
     ],
 )
-def test_what_is_meant_is_found(tmp_path: Path, text: str) -> None:
+def test_paths_of_other_systems_are_resolved(tmp_path: Path, text: str) -> None:
     _make(tmp_path, "img/cat/1.jpg")
     assert resolve_table_path(tmp_path, text, "line 2") == tmp_path / "img/cat/1.jpg"
 
 
-def test_absolute_paths_stay(tmp_path: Path) -> None:
+def test_absolute_paths_are_kept(tmp_path: Path) -> None:
     assert resolve_table_path(tmp_path, "/far/1.jpg", "line 2") == Path("/far/1.jpg")
 
 
 @pytest.mark.parametrize("name", [" 1.jpg", "1.jpg ", "a\\1.jpg", "C:\\1.jpg", "data:x/y", "cam1:0001.jpg"])
-def test_a_file_of_the_very_name_goes_before(tmp_path: Path, name: str) -> None:
+def test_exact_file_name_takes_precedence(tmp_path: Path, name: str) -> None:
     _make(tmp_path, name, "1.jpg", "a/1.jpg")
     assert resolve_table_path(tmp_path, name, "line 2") == tmp_path / name
 
 
 @pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
 @pytest.mark.parametrize("in_table", ["NFC", "NFD"])
-def test_accents_in_either_form(tmp_path: Path, on_disk: str, in_table: str) -> None:
+def test_composed_and_decomposed_accents(tmp_path: Path, on_disk: str, in_table: str) -> None:
     name = unicodedata.normalize(on_disk, "\u00fcber/caf\u00e9 1.jpg")  # type: ignore[arg-type]
     _make(tmp_path, name)
     text = unicodedata.normalize(in_table, name)  # type: ignore[arg-type]
@@ -51,7 +51,7 @@ def test_accents_in_either_form(tmp_path: Path, on_disk: str, in_table: str) -> 
     assert resolve_table_path(tmp_path, text.replace("/", "\\"), "line 2") == tmp_path / name
 
 
-def test_accents_in_both_forms_within_one_path(tmp_path: Path) -> None:
+def test_mixed_accents_within_one_path(tmp_path: Path) -> None:
     folder, name = unicodedata.normalize("NFD", "\u00fcber"), "caf\u00e9.jpg"
     _make(tmp_path, f"{folder}/{name}")
     text = f"\u00fcber/{unicodedata.normalize('NFD', name)}"
@@ -72,7 +72,7 @@ def test_accents_in_both_forms_within_one_path(tmp_path: Path) -> None:
         ("a\0.jpg", "zero byte"),
     ],
 )
-def test_what_is_no_file_here_is_refused_by_name(tmp_path: Path, text: str, sentence: str) -> None:
+def test_unsupported_paths_raise(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(AssayError, match=f"table, line 7.*{sentence}"):
         resolve_table_path(tmp_path, text, "table, line 7")
 
@@ -80,5 +80,5 @@ def test_what_is_no_file_here_is_refused_by_name(tmp_path: Path, text: str, sent
 @pytest.mark.parametrize(
     ("text", "place"), [("a\\b.jpg", "a/b.jpg"), (" a.jpg", "a.jpg"), ("\u00e9.jpg", "\u00e9.jpg")]
 )
-def test_what_is_absent_is_named_as_it_was_meant(tmp_path: Path, text: str, place: str) -> None:
+def test_missing_paths_are_named_as_resolved(tmp_path: Path, text: str, place: str) -> None:
     assert resolve_table_path(tmp_path, text, "line 2") == tmp_path / place

@@ -1,4 +1,4 @@
-"""Tables of photos as other tools write them."""
+"""Tables of images as other tools write them."""
 
 import codecs
 import json
@@ -29,17 +29,17 @@ def _pairs(table: ImageTable) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_separators_and_line_ends(tmp_path: Path, separator: str, end: str) -> None:
+def test_separators_and_line_endings(tmp_path: Path, separator: str, end: str) -> None:
     lines = ["path{}label", '"a/1.jpg"{} caf\u00e9 ', '"b, c/2.jpg"{} "dog"', ""]
     text = end.join(line.replace("{}", separator) for line in lines)
     assert _pairs(_read(tmp_path, text)) == ROWS
 
 
-def test_a_tab_may_be_told(tmp_path: Path) -> None:
+def test_tab_separator_can_be_declared(tmp_path: Path) -> None:
     assert _pairs(_read(tmp_path, "sep=\t\r\nfile\tclass\r\n1,5.jpg\ta\r\n")) == [("1,5.jpg", "a")]
 
 
-def test_excel_may_tell_the_separator(tmp_path: Path) -> None:
+def test_separator_declared_by_excel(tmp_path: Path) -> None:
     table = _read(tmp_path, "sep=;\r\nfile;class\r\n1,5.jpg;a\r\n2,5.jpg;\r\n".replace("2,5.jpg;", "2,5.jpg;b"))
     assert _pairs(table) == [("1,5.jpg", "a"), ("2,5.jpg", "b")]
     assert [row.line for row in table.rows] == [3, 4]
@@ -80,7 +80,7 @@ def test_encodings(tmp_path: Path, mark: bytes, encoding: str) -> None:
         *("path,label,filename", "file_name,label,image,target"),
     ],
 )
-def test_names_of_columns(tmp_path: Path, header: str) -> None:
+def test_column_names(tmp_path: Path, header: str) -> None:
     more = ",x" * (header.count(",") - 1)
     assert _pairs(_read(tmp_path, f"{header}\n1.jpg,a{more}\n")) == [("1.jpg", "a")]
 
@@ -100,7 +100,7 @@ def test_names_of_columns(tmp_path: Path, header: str) -> None:
         ('path,label\n"1.jpg,a\n', "unexpected end of data"),
     ],
 )
-def test_what_is_doubtful_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
+def test_ambiguous_tables_are_rejected(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(AssayError, match=sentence):
         _read(tmp_path, text)
 
@@ -109,7 +109,7 @@ MISSING = ["", " ", "nan", "NaN", "None", "null", "NULL", "NA", "N/A", "n/a", "<
 
 
 @pytest.mark.parametrize("value", MISSING)
-def test_labels_that_are_missing_are_no_class(tmp_path: Path, value: str) -> None:
+def test_missing_labels_are_not_a_class(tmp_path: Path, value: str) -> None:
     with pytest.raises(AssayError, match=r"table\.csv, lines 2, 4: label is (empty|missing)"):
         _read(tmp_path, f"path,label\n1.jpg,{value}\n2.jpg,a\n3.jpg,{value}\n")
     with pytest.raises(AssayError, match=r"line 3: path is (empty|missing)"):
@@ -136,12 +136,12 @@ def test_many_missing_labels_are_counted(tmp_path: Path) -> None:
         (["cafe\u0301", " caf\u00e9 "], ["caf\u00e9", "caf\u00e9"]),
     ],
 )
-def test_labels_are_written_in_one_way(tmp_path: Path, given: list[str], expected: list[str]) -> None:
+def test_label_spellings_are_normalized(tmp_path: Path, given: list[str], expected: list[str]) -> None:
     lines = "".join(f"{number}.jpg,{label}\n" for number, label in enumerate(given))
     assert _labels(_read(tmp_path, "path,label\n" + lines)) == expected
 
 
-def test_row_numbers_and_empty_columns_do_no_harm(tmp_path: Path) -> None:
+def test_row_numbers_and_empty_columns_are_ignored(tmp_path: Path) -> None:
     assert _pairs(_read(tmp_path, ",path,label\n0,1.jpg,a\n1,2.jpg,b\n")) == [("1.jpg", "a"), ("2.jpg", "b")]
     assert _pairs(_read(tmp_path, "\n\npath,label,,\n1.jpg,a,,\n,,,\n2.jpg,b,,\n")) == [
         ("1.jpg", "a"),
@@ -149,7 +149,7 @@ def test_row_numbers_and_empty_columns_do_no_harm(tmp_path: Path) -> None:
     ]
 
 
-def test_missing_groups_and_parts_are_none(tmp_path: Path) -> None:
+def test_missing_groups_and_splits_are_none(tmp_path: Path) -> None:
     table = _read(tmp_path, "path,label,group,split\n1,a,nan,NaN\n2,b,NA,none\n3,b,g,train\n")
     assert [(row.cells.get("group"), row.cells.get("split")) for row in table.rows] == [
         (None, None),
@@ -186,7 +186,7 @@ def test_json_lines(tmp_path: Path, name: str) -> None:
         ('{"file_name": "1.jpg", "label": ' + "1" * 5000 + "}", "line 2: it is no JSON"),
     ],
 )
-def test_json_lines_that_make_no_sense(tmp_path: Path, line: str, sentence: str) -> None:
+def test_invalid_json_lines_raise(tmp_path: Path, line: str, sentence: str) -> None:
     with pytest.raises(AssayError, match=sentence):
         _read(tmp_path, '{"file_name": "0.jpg", "label": "a"}\n' + line, "table.jsonl")
 
@@ -194,12 +194,12 @@ def test_json_lines_that_make_no_sense(tmp_path: Path, line: str, sentence: str)
 @pytest.mark.parametrize(
     "value", ["#REF!", "#WERT!", "#DIV/0!", "#NAME?", "#NV", "#N/D", "#N/D!", "#VALEUR!", r"\N", "1.#QNAN"]
 )
-def test_errors_of_spreadsheets_are_no_class(tmp_path: Path, value: str) -> None:
+def test_spreadsheet_errors_are_not_a_class(tmp_path: Path, value: str) -> None:
     with pytest.raises(AssayError, match="line 2: label is missing"):
         _read(tmp_path, f"path,label\n1.jpg,{value}\n2.jpg,a\n")
 
 
-def test_names_with_a_hash_are_classes(tmp_path: Path) -> None:
+def test_class_names_with_a_hash(tmp_path: Path) -> None:
     labels = ["#1", "#wow!", "C#", "#A"]
     text = "".join(f"{place}.jpg,{label}\n" for place, label in enumerate(labels))
     assert _labels(_read(tmp_path, f"path,label\n{text}")) == labels
@@ -215,7 +215,7 @@ def test_names_with_a_hash_are_classes(tmp_path: Path) -> None:
         ("\u03b3\u03ac\u03c4\u03b1 x", "cp1253"),
     ],
 )
-def test_other_encodings_are_refused(tmp_path: Path, labels: str, encoding: str) -> None:
+def test_other_encodings_are_rejected(tmp_path: Path, labels: str, encoding: str) -> None:
     item, other = labels.split()
     with pytest.raises(AssayError, match="save it as UTF-8"):
         _read(tmp_path, f"path,label\r\n1.jpg,{item}\r\n2.jpg,{other}\r\n".encode(encoding))
@@ -238,13 +238,13 @@ def test_other_encodings_are_refused(tmp_path: Path, labels: str, encoding: str)
         ),
     ],
 )
-def test_western_words_of_old_programs_are_read(tmp_path: Path, label: str) -> None:
+def test_windows_1252_tables_are_read(tmp_path: Path, label: str) -> None:
     table = _read(tmp_path, f"path;label\r\n1.jpg;{label}\r\n".encode("cp1252"))
     assert _labels(table) == [label]
     assert "Windows-1252" in table.warnings[0]
 
 
-def test_what_stands_above_the_names_of_columns_is_told(tmp_path: Path) -> None:
+def test_lines_above_the_header_are_reported(tmp_path: Path) -> None:
     with pytest.raises(AssayError, match=r"first line \(My photos\); .*remove what stands above"):
         _read(tmp_path, "My photos;\r\n\r\npath;label\r\n1.jpg;a\r\n")
 
@@ -253,13 +253,13 @@ def test_what_stands_above_the_names_of_columns_is_told(tmp_path: Path) -> None:
     ("given", "expected"),
     [(["1", "1.0", "0.5"], ["1", "1", "0.5"]), (["1.0", "1.5", "2.0"], ["1.0", "1.5", "2.0"])],
 )
-def test_one_number_is_one_class(tmp_path: Path, given: list[str], expected: list[str]) -> None:
+def test_equal_numbers_are_one_class(tmp_path: Path, given: list[str], expected: list[str]) -> None:
     text = "".join(f"{place}.jpg,{label}\n" for place, label in enumerate(given))
     assert _labels(_read(tmp_path, f"path,label\n{text}")) == expected
 
 
 @pytest.mark.parametrize("column", ["file_name", "label", "group"])
-def test_half_characters_of_json_are_refused(tmp_path: Path, column: str) -> None:
+def test_lone_surrogates_in_json_are_rejected(tmp_path: Path, column: str) -> None:
     line = json.dumps({"file_name": "1.jpg", "label": "a", column: "x\ud800"})
     with pytest.raises(AssayError, match=r"line 1: .* is no Unicode text"):
         _read(tmp_path, line, "metadata.jsonl")

@@ -1,4 +1,4 @@
-"""Pieces of HTML: everything that comes from outside is escaped."""
+"""HTML fragments: all external text is escaped."""
 
 from html.parser import HTMLParser
 
@@ -28,7 +28,7 @@ words = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1)
 
 
 @given(words)
-def test_no_text_becomes_markup(text: str):
+def test_text_is_escaped(text: str):
     page = _Page(
         notebook_html.panel(text, notebook_html.paragraph(text), notebook_html.table([(text, 1)], (text, "n")))
         + notebook_html.bar_chart({text: 0.5})
@@ -38,17 +38,17 @@ def test_no_text_becomes_markup(text: str):
 
 
 @given(words)
-def test_what_a_picture_shows_stays_one_attribute(text: str):
+def test_alternative_text_is_one_attribute(text: str):
     assert _Page(notebook_html.image(b"x", text, 100)).tags == ["img"]
 
 
-def test_none_is_a_dash_and_nothing_is_nothing():
+def test_none_is_a_dash_and_empty_text_is_empty():
     assert "–" in notebook_html.table([(None,)])
     assert notebook_html.image(None, "photo", 100) == ""
     assert notebook_html.paragraph("") == ""
 
 
-def test_bars_are_ranked_and_bounded():
+def test_bars_are_sorted_and_bounded():
     page = _Page(notebook_html.bar_chart({f"c{n:02}": n / 100 for n in range(15)}))
     assert page.text.index("c14") < page.text.index("c13")
     assert "5 more classes are not shown" in page.text

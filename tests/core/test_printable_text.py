@@ -1,3 +1,5 @@
+"""Text made safe for terminals."""
+
 import json
 import unicodedata
 
@@ -35,7 +37,7 @@ def test_unsafe_characters_are_shown_as_escapes(text: str, shown: str):
 
 
 @given(HOSTILE)
-def test_nothing_that_is_shown_steers_a_terminal_or_hides(text: str):
+def test_control_and_invisible_characters_are_escaped(text: str):
     shown = printable(text)
     assert not {unicodedata.category(letter) for letter in shown} & {"Cc", "Cs", "Zl", "Zp"}
     assert not {unicodedata.bidirectional(letter) for letter in shown} & {
@@ -46,7 +48,7 @@ def test_nothing_that_is_shown_steers_a_terminal_or_hides(text: str):
 
 
 @given(HOSTILE, st.booleans())
-def test_json_keeps_its_value(text: str, ascii_only: bool):
+def test_escaped_json_keeps_its_value(text: str, ascii_only: bool):
     value = {"label": text, text: [1, None]}
     shown = printable_json(json.dumps(value, ensure_ascii=False, indent=1), ascii_only=ascii_only)
     assert json.loads(shown) == value

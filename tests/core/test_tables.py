@@ -1,3 +1,5 @@
+"""CSV and JSON files."""
+
 import csv
 import io
 import json
@@ -18,7 +20,7 @@ from assay.core.tables import (
 )
 
 
-def test_csv_quotes_what_needs_it(tmp_path: Path):
+def test_csv_quoting(tmp_path: Path):
     path = tmp_path / "new" / "t.csv"
     rows = [['a "b", c', "line\nbreak", "鳥"], ["caf\udce9", "", "x"]]
     write_csv(path, ["id", "p,q", "r"], rows)
@@ -29,7 +31,7 @@ def test_csv_quotes_what_needs_it(tmp_path: Path):
     assert path.read_text() == "a,b\n,0.5\n"
 
 
-def test_json_is_strict_and_holds_any_name(tmp_path: Path):
+def test_json_is_strict_and_accepts_any_name(tmp_path: Path):
     path = tmp_path / "t.json"
     write_json(path, {"鳥": [1, None, 0.5]})
     assert "鳥" in path.read_text("utf-8")
@@ -69,7 +71,7 @@ TEXT = st.one_of(st.text(_SIGNS), st.text(st.characters(exclude_categories=["Cs"
     ],
 )
 @pytest.mark.parametrize("exact", [True, False])
-def test_formulas_get_an_apostrophe(text: str, exact: bool):
+def test_formulas_are_prefixed_with_an_apostrophe(text: str, exact: bool):
     stream = io.StringIO()
     SafeCsvWriter(stream, exact=exact).writerow(["a", text, f"'{text}"])
     (row,) = csv.reader(io.StringIO(stream.getvalue(), newline=""))
@@ -83,14 +85,14 @@ def test_formulas_get_an_apostrophe(text: str, exact: bool):
     "cell",
     [-1, -0.25, -1e-05, "-1", "+0.5", "-1e-05", "-.5", "a=b", "a-b", "'quoted'", "", "O'Neil", "x@y.z"],
 )
-def test_numbers_and_other_texts_stay(cell: str | float):
+def test_numbers_and_other_texts_are_unchanged(cell: str | float):
     stream = io.StringIO()
     SafeCsvWriter(stream).writerow([cell, "end"])
     assert stream.getvalue() == f"{cell},end\n"
 
 
 @given(TEXT)
-def test_reading_gives_back_the_very_same_text(text: str):
+def test_text_survives_a_round_trip(text: str):
     assert unescape_formula(escape_formula(text)) == text
     stream = io.StringIO()
     SafeCsvWriter(stream, exact=True).writerows([["a", "b"], [text, "x"]])
@@ -98,7 +100,7 @@ def test_reading_gives_back_the_very_same_text(text: str):
     assert (list(columns), list(rows)) == (["a", "b"], [{"a": text, "b": "x"}])
 
 
-def test_tables_of_others_are_read_as_they_are():
+def test_tables_of_other_tools_are_read_literally():
     lines = ["path,label\n", "=a.jpg,-1\n", "\n", "short\n", "'b.jpg,'quoted',more\n"]
     columns, rows = read_csv_dicts(lines)
     assert columns == ["path", "label"]
@@ -109,7 +111,7 @@ def test_tables_of_others_are_read_as_they_are():
     ]
 
 
-def test_tables_for_people_show_no_raw_control_characters():
+def test_printed_tables_escape_control_characters():
     stream = io.StringIO()
     SafeCsvWriter(stream).writerow(["\x1b[31m", "a\nb", "\u202ex", "caf\udce9"])
     assert stream.getvalue() == "\\x1b[31m,a\\nb,\\u202ex,caf\\xe9\n"

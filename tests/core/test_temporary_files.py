@@ -1,4 +1,4 @@
-"""What killed processes leave behind is removed by the next one, and nothing else is."""
+"""Temporary files of killed processes are removed by the next process, and nothing else is."""
 
 import os
 import signal
@@ -57,7 +57,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != "tmp")
 
 
-def test_what_a_killed_process_leaves_goes_at_the_next_start(tmp_path: Path) -> None:
+def test_files_of_a_killed_process_are_removed_at_the_next_start(tmp_path: Path) -> None:
     with holding(tmp_path) as process:
         assert len(names(tmp_path)) == 3
         assert len(names(tmp_path / "tmp")) == 2
@@ -71,7 +71,7 @@ def test_what_a_killed_process_leaves_goes_at_the_next_start(tmp_path: Path) -> 
     assert names(tmp_path) == ["notes.txt"]
 
 
-def test_what_a_living_process_holds_stays(tmp_path: Path) -> None:
+def test_files_of_running_processes_are_kept(tmp_path: Path) -> None:
     with holding(tmp_path):
         before = names(tmp_path), names(tmp_path / "tmp")
         remove_stale(tmp_path)
@@ -79,7 +79,7 @@ def test_what_a_living_process_holds_stays(tmp_path: Path) -> None:
         assert (names(tmp_path), names(tmp_path / "tmp")) == before
 
 
-def test_this_process_keeps_its_own(tmp_path: Path) -> None:
+def test_files_of_this_process_are_kept(tmp_path: Path) -> None:
     with temporary_folder("one") as item, temporary_file(tmp_path / "a.txt") as two:
         remove_stale(item.parent)
         remove_stale(tmp_path)
@@ -99,7 +99,7 @@ def test_this_process_keeps_its_own(tmp_path: Path) -> None:
         "photo.jpg",
     ],
 )
-def test_what_is_somebody_elses_stays(tmp_path: Path, name: str) -> None:
+def test_other_files_are_kept(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine", encoding="utf-8")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / name).mkdir()
@@ -108,7 +108,7 @@ def test_what_is_somebody_elses_stays(tmp_path: Path, name: str) -> None:
         assert (folder / name).exists()
 
 
-def test_links_and_pipes_with_our_mark_are_not_followed(tmp_path: Path) -> None:
+def test_links_and_pipes_are_not_followed(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "file").write_text("mine", encoding="utf-8")
@@ -119,12 +119,12 @@ def test_links_and_pipes_with_our_mark_are_not_followed(tmp_path: Path) -> None:
     assert len(names(tmp_path)) == 3
 
 
-def test_long_names_have_temporary_ones_too(tmp_path: Path) -> None:
+def test_long_names_have_temporary_names(tmp_path: Path) -> None:
     target = tmp_path / ("n" * 250 + ".txt")
     with atomic_write(target) as new:
         new.write_text("x", encoding="utf-8")
     assert names(tmp_path) == [target.name]
 
 
-def test_a_folder_that_cannot_be_looked_at_is_passed_over(tmp_path: Path) -> None:
+def test_unreadable_folder_is_skipped(tmp_path: Path) -> None:
     remove_stale(tmp_path / "missing")

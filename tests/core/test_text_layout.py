@@ -1,3 +1,5 @@
+"""Numbers, percentages, columns and shortened text."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from assay.core.text_layout import align_columns, display_width, format_number, 
     ("share", "text"),
     [(None, "–"), (0, "0.0 %"), (1, "100.0 %"), (0.99999, "99.9 %"), (0.00001, "0.1 %"), (0.625, "62.5 %")],
 )
-def test_percent_does_not_round_to_all_or_nothing(share: float | None, text: str):
+def test_percent_does_not_round_to_0_or_100(share: float | None, text: str):
     assert format_percent(share) == text
 
 
@@ -30,7 +32,7 @@ def test_shortened_text_fits_and_prints(text: str, width: int):
         assert short == printable(text)
 
 
-def test_columns():
+def test_aligned_columns():
     assert [display_width(text) for text in ("", "ab", "電池", "e\N{COMBINING ACUTE ACCENT}", "é")] == [
         0,
         2,
@@ -44,13 +46,13 @@ def test_shortened_text_keeps_both_ends():
     assert shorten("photographs of the first series", 13) == "photog…series"
 
 
-def test_names_that_become_the_same_are_numbered():
+def test_names_that_become_equal_are_numbered():
     names = [f"a long name with a number {k} inside it" for k in range(11)]
     assert len(set(shorten_names(names, 12))) == 11
     assert shorten_names(["ab", "cd"], 12) == ["ab", "cd"]
 
 
-def test_columns_line_up_also_for_wide_letters():
+def test_columns_align_with_wide_characters():
     lines = align_columns([["", "x"], ["電池", "10"], ["ab", "3"]]).splitlines()
     assert [display_width(line) for line in lines] == [8, 8, 8]
     assert align_columns([["a", "b"], ["ccc", "d"]], right=False) == "a    b\nccc  d"

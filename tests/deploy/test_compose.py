@@ -1,4 +1,4 @@
-"""What compose and Kubernetes start fits together: names, ports, paths, settings, files."""
+"""Compose and Kubernetes files agree: names, ports, paths, settings and files."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def test_every_variable_is_a_setting(
     assert settings.auth.required
 
 
-def test_services_know_each_other(compose: Compose):
+def test_services_refer_to_existing_services(compose: Compose):
     services = compose["services"]
     for name, service in services.items():
         assert set(service.get("depends_on", ())) <= set(services), name
@@ -67,7 +67,7 @@ def test_services_know_each_other(compose: Compose):
         assert shared & set(services[name]["networks"]), name
 
 
-def test_files_that_are_mounted_are_there(compose: Compose, deploy: Path):
+def test_mounted_files_exist(compose: Compose, deploy: Path):
     for service in compose["services"].values():
         for volume in service.get("volumes", ()):
             source = volume.split(":")[0]
@@ -77,7 +77,7 @@ def test_files_that_are_mounted_are_there(compose: Compose, deploy: Path):
     assert {f"/{name.removeprefix('./')}" for name in GIVEN_BY_THE_USER} == set(ignored)
 
 
-def test_the_server_can_write_to_tmp_alone(compose: Compose, manifests: Manifests):
+def test_server_can_write_to_tmp_only(compose: Compose, manifests: Manifests):
     service = compose["services"]["assay"]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -93,7 +93,7 @@ def test_the_server_can_write_to_tmp_alone(compose: Compose, manifests: Manifest
         assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
 
 
-def test_only_https_is_published_to_all(compose: Compose):
+def test_only_https_is_published(compose: Compose):
     published = [port for service in compose["services"].values() for port in service.get("ports", ())]
     assert [port for port in published if not port.startswith("127.0.0.1:")] == ["443:8443"]
     assert compose["networks"]["stores"] == {"internal": True}
@@ -137,14 +137,14 @@ def test_ports_and_paths_agree(compose: Compose, manifests: Manifests, deploy: P
         assert selector.get("matchLabels", selector) == labels
 
 
-def test_kustomize_takes_all_manifests(deploy: Path):
+def test_kustomize_includes_all_manifests(deploy: Path):
     folder = deploy / "kubernetes"
     result = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))
     there = {path.name for path in folder.iterdir()} - {"kustomization.yaml", "prometheus-adapter.yaml"}
     assert set(result["resources"]) == there
 
 
-def test_it_scales_by_processor_memory_and_queue(manifests: Manifests, deploy: Path):
+def test_autoscaling_by_cpu_memory_and_queue(manifests: Manifests, deploy: Path):
     spec = manifests["HorizontalPodAutoscaler"]["spec"]
     assert spec["scaleTargetRef"]["name"] == manifests["Deployment"]["metadata"]["name"]
     assert "replicas" not in manifests["Deployment"]["spec"]  # each deploy would undo the autoscaler's work
@@ -156,7 +156,9 @@ def test_it_scales_by_processor_memory_and_queue(manifests: Manifests, deploy: P
     assert own == rule["name"]["as"] == "assay_queue_length"
 
 
-def test_it_is_given_time_to_end(compose: Compose, manifests: Manifests, monkeypatch: pytest.MonkeyPatch):
+def test_termination_grace_period_is_long_enough(
+    compose: Compose, manifests: Manifests, monkeypatch: pytest.MonkeyPatch
+):
     settings = ServeSettings.read({}).lifecycle
     assert float(compose["services"]["assay"]["stop_grace_period"].removesuffix("s")) > (
         settings.drain_delay + settings.shutdown_timeout
@@ -171,7 +173,7 @@ def test_it_is_given_time_to_end(compose: Compose, manifests: Manifests, monkeyp
     assert settings.drain_delay > 2 * probe["periodSeconds"] * probe["failureThreshold"]
 
 
-def test_the_journal_is_sharded_by_client_and_time(deploy: Path, compose: Compose):
+def test_request_log_is_sharded_by_client_and_time(deploy: Path, compose: Compose):
     shard = (deploy / "mongo/shard.js").read_text(encoding="utf-8")
     mongo = pytest.importorskip("assay.serving.request_log.mongo_store")
     key = "{ client_id: 1, timestamp: 1 }"

@@ -1,4 +1,4 @@
-"""The image: slim, nobody's root, pinned, and healthy when the server is."""
+"""The image: small, unprivileged, pinned, with a health check."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def values(instructions: list[Instruction], name: str) -> list[str]:
     return [rest for word, rest in instructions if word == name]
 
 
-def test_it_runs_as_nobody_of_importance(instructions: list[Instruction]):
+def test_image_runs_as_an_unprivileged_user(instructions: list[Instruction]):
     last = max(row for row, (word, _) in enumerate(instructions) if word == "FROM")
     final = instructions[last:]
     (user,) = values(final, "USER")
@@ -42,7 +42,7 @@ def test_it_runs_as_nobody_of_importance(instructions: list[Instruction]):
     assert not [rest for word, rest in final if word == "RUN" and ("apt" in rest or "pip" in rest)]
 
 
-def test_versions_are_pinned_and_torch_is_not_there(instructions: list[Instruction]):
+def test_versions_are_pinned_and_torch_is_not_installed(instructions: list[Instruction]):
     (install,) = [rest for rest in values(instructions, "RUN") if "pip install" in rest]
     assert "-c constraints.txt" in install
     extras = re.findall(r"\.\[([\w,]+)\]", install)
@@ -52,7 +52,7 @@ def test_versions_are_pinned_and_torch_is_not_there(instructions: list[Instructi
     assert re.fullmatch(r"PYTHON=3\.\d+-slim-\w+", version)
 
 
-def test_what_is_copied_is_there_and_not_ignored(deploy: Path, instructions: list[Instruction]):
+def test_copied_files_exist_and_are_not_ignored(deploy: Path, instructions: list[Instruction]):
     rules = (deploy / "Dockerfile.dockerignore").read_text(encoding="utf-8").split()
     for rest in values(instructions, "COPY"):
         *sources, _ = rest.split()
@@ -68,7 +68,7 @@ def test_what_is_copied_is_there_and_not_ignored(deploy: Path, instructions: lis
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
-def test_the_health_check_knows_the_health(instructions: list[Instruction], status: int, code: int):
+def test_health_check_reports_the_health(instructions: list[Instruction], status: int, code: int):
     (check,) = values(instructions, "HEALTHCHECK")
     _, script = json.loads(check.partition("CMD ")[2])[1:]
 

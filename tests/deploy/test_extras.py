@@ -1,4 +1,4 @@
-"""What the image installs is all that serving imports."""
+"""The extra `serve` declares everything that serving imports."""
 
 import ast
 import re
@@ -37,7 +37,7 @@ def declared(*extras: str) -> set[str]:
 
 
 @pytest.mark.parametrize("package", ["inference", "serving"])
-def test_what_serving_imports_is_declared(package: str):
+def test_imports_of_serving_are_declared(package: str):
     there, known = declared("serve", "otel"), packages_distributions()
     for path in sorted((ROOT / "src/assay" / package).rglob("*.py")):
         for name in imported(path):

@@ -1,4 +1,4 @@
-"""HAProxy, really started as configured, in front of two real servers: one is killed, and nothing is lost."""
+"""HAProxy with its configuration in front of two real servers: one is killed, and no request is lost."""
 
 import http.client
 import http.server
@@ -205,7 +205,7 @@ class Clients:
 
 
 @pytest.mark.slow
-def test_a_killed_server_loses_no_photo_and_comes_back(cluster: Cluster):
+def test_killed_server_loses_no_request_and_returns(cluster: Cluster):
     clients = Clients(cluster, 8)
     wait_for(lambda: clients.answers[200] > 100)
     before = clients.answers[200]
@@ -268,7 +268,7 @@ def _ask(port: int, line: str) -> tuple[int, bytes]:
     return int(answer[9:12]), answer
 
 
-def test_what_is_for_those_inside_stays_inside(cluster: Cluster):
+def test_internal_routes_are_not_published(cluster: Cluster):
     for written in _INSIDE:
         status, answer = _ask(cluster.https, f"GET {written}")
         assert status in {400, 404}, (written, answer)
@@ -319,7 +319,7 @@ class _Recorder(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_a_query_reaches_the_server_as_it_was_written(deploy: Path, certificate: Path, free_port: Callable[[], int]):
+def test_query_reaches_the_server_unchanged(deploy: Path, certificate: Path, free_port: Callable[[], int]):
     haproxy = find_program("haproxy")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Recorder) as server, ExitStack() as stack:
         thread = threading.Thread(target=server.serve_forever)

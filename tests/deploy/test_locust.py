@@ -1,4 +1,4 @@
-"""The load test runs, and tells answers from errors."""
+"""The load test distinguishes responses from errors."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def run(deploy: Path, address: str, folder: Path, **environ: str) -> tuple[int, 
 
 
 @pytest.mark.parametrize(("key", "code"), [("ak_1.secret", 0), ("ak_1.wrong", 1)])
-def test_answers_are_told_from_errors(deploy: Path, address: str, tmp_path: Path, key: str, code: int):
+def test_responses_are_distinguished_from_errors(deploy: Path, address: str, tmp_path: Path, key: str, code: int):
     photos = tmp_path / "photos"
     photos.mkdir()
     (photos / "one.jpg").write_bytes(b"a photo")
@@ -82,6 +82,6 @@ def test_answers_are_told_from_errors(deploy: Path, address: str, tmp_path: Path
     assert classify["num_failures"] == (classify["num_requests"] if code else 0)
 
 
-def test_without_photos_there_is_no_test(deploy: Path, address: str, tmp_path: Path):
+def test_load_test_without_photos_raises(deploy: Path, address: str, tmp_path: Path):
     code, rows = run(deploy, address, tmp_path, ASSAY_PHOTOS=str(tmp_path))
     assert (code, rows) == (1, [])

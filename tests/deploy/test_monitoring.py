@@ -1,4 +1,4 @@
-"""Rules and dashboard speak of metrics that exist, and say what they mean to say."""
+"""Prometheus rules and the Grafana dashboard use existing metrics and behave as intended."""
 
 import json
 import re
@@ -70,7 +70,7 @@ def metric_names() -> set[str]:
     return {sample.name for family in parse(text) for sample in family.samples}
 
 
-def test_the_documentation_tells_of_every_metric(deploy: Path, metric_names: set[str]):
+def test_every_metric_is_documented(deploy: Path, metric_names: set[str]):
     text = (deploy.parent / "docs/how-to/cluster.md").read_text(encoding="utf-8")
     written = set(re.findall(r"`(assay_\w+)`", text))
     shown = {re.sub(r"_(bucket|sum|count)$", "", name) for name in metric_names}
@@ -93,7 +93,7 @@ def names(expression: str) -> Iterator[str]:
     yield from _NAME.findall(expression)
 
 
-def test_rules_speak_of_metrics_that_exist(rules: list[dict[str, Any]], metric_names: set[str]):
+def test_rules_use_existing_metrics(rules: list[dict[str, Any]], metric_names: set[str]):
     recorded = {rule["record"] for rule in rules if "record" in rule}
     for rule in rules:
         found = set(names(rule["expr"]))
@@ -101,7 +101,7 @@ def test_rules_speak_of_metrics_that_exist(rules: list[dict[str, Any]], metric_n
         assert found <= metric_names | recorded | _PROMETHEUS, rule
 
 
-def test_every_alert_says_what_is_wrong(rules: list[dict[str, Any]]):
+def test_every_alert_has_a_description(rules: list[dict[str, Any]]):
     alerts = [rule for rule in rules if "alert" in rule]
     assert len(alerts) >= 8
     for alert in alerts:
@@ -109,7 +109,7 @@ def test_every_alert_says_what_is_wrong(rules: list[dict[str, Any]]):
         assert alert["annotations"]["summary"]
 
 
-def test_the_dashboard_speaks_of_metrics_that_exist(
+def test_dashboard_uses_existing_metrics(
     dashboard: dict[str, Any], rules: list[dict[str, Any]], metric_names: set[str]
 ):
     recorded = {rule["record"] for rule in rules if "record" in rule}
@@ -125,7 +125,7 @@ def test_the_dashboard_speaks_of_metrics_that_exist(
     assert {name for name in recorded if "rate5m" not in name and "p99" not in name} <= shown
 
 
-def test_panels_do_not_overlap_and_find_their_source(dashboard: dict[str, Any], deploy: Path):
+def test_panels_do_not_overlap_and_have_a_data_source(dashboard: dict[str, Any], deploy: Path):
     source = yaml.safe_load((deploy / "grafana/datasource.yml").read_text(encoding="utf-8"))["datasources"][0]
     taken: set[tuple[int, int]] = set()
     for panel in dashboard["panels"]:
@@ -144,7 +144,7 @@ def test_panels_do_not_overlap_and_find_their_source(dashboard: dict[str, Any], 
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
-def test_grafana_finds_what_is_provisioned(deploy: Path):
+def test_provisioned_files_exist(deploy: Path):
     compose = yaml.safe_load((deploy / "compose.yaml").read_text(encoding="utf-8"))
     grafana = compose["services"]["grafana"]
     provider = yaml.safe_load((deploy / "grafana/provider.yml").read_text(encoding="utf-8"))["providers"][0]
@@ -154,7 +154,7 @@ def test_grafana_finds_what_is_provisioned(deploy: Path):
     assert str(Path(home).parent) == provider["options"]["path"]
 
 
-def test_promtool_takes_the_configuration(deploy: Path, tmp_path: Path):
+def test_promtool_accepts_the_configuration(deploy: Path, tmp_path: Path):
     key = tmp_path / "metrics.key"
     key.write_text("ak_0.x", encoding="utf-8")
     text = (deploy / "prometheus.yml").read_text(encoding="utf-8")
@@ -168,7 +168,7 @@ def test_promtool_takes_the_configuration(deploy: Path, tmp_path: Path):
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_rules_mean_what_they_say(deploy: Path, tmp_path: Path):
+def test_rules_fire_as_intended(deploy: Path, tmp_path: Path):
     """Two servers whose answers have turned from 60:40 to 30:70; one of them is down later, and one slow."""
     psi = measure_drift([60, 40], [300, 700]).psi
     series = {

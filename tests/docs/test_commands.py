@@ -1,4 +1,4 @@
-"""Every command that README and documentation show exists with its options; the quick ones are run."""
+"""Every command in README and documentation exists with its options; quick ones are run."""
 
 import re
 import shlex
@@ -86,13 +86,13 @@ def _parse(words: tuple[str, ...]) -> None:
         load_recipe(recipe, settings)
 
 
-def test_the_pages_show_commands():
+def test_pages_contain_commands():
     assert len(LINES) > 80
     assert {line.words[0] for line in LINES} >= set(ONLY_PARSED) | {"check", "predict", "compare"}
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line.page}: {' '.join(line.words)}")
-def test_a_command_is_understood(line: Line, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_commands_are_valid(line: Line, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["assay"])
     if line.words[0].startswith("--"):
@@ -101,7 +101,7 @@ def test_a_command_is_understood(line: Line, monkeypatch: pytest.MonkeyPatch, tm
     _parse(line.words)
 
 
-def test_a_wrong_option_would_be_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_invalid_option_is_detected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Exception, match="No such option") as caught:
         _parse(("train", "photos", "--epoch", "3"))
@@ -121,7 +121,7 @@ def _every_command() -> list[str]:
 
 
 @pytest.mark.parametrize("name", _every_command())
-def test_every_command_gives_an_example_that_is_understood(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_examples_of_all_commands_are_valid(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     command = get_command(app)
     for word in name.split():
         command = command.commands[word]
@@ -154,9 +154,7 @@ RUN = sorted({line.words for line in LINES if _run(line.words) and not line.word
 
 
 @pytest.mark.parametrize("words", RUN, ids=" ".join)
-def test_a_quick_command_does_what_is_shown(
-    words: tuple[str, ...], at_work: Callable[..., object], capsys: pytest.CaptureFixture[str]
-):
+def test_quick_commands_run(words: tuple[str, ...], at_work: Callable[..., object], capsys: pytest.CaptureFixture[str]):
     code = at_work(words)
     result = capsys.readouterr()
     if "bf16" in words and not bf16_instructions():
@@ -167,7 +165,7 @@ def test_a_quick_command_does_what_is_shown(
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_shell_completes(shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_shell_completion_works(shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setenv("_ASSAY_COMPLETE", f"complete_{shell}")
     monkeypatch.setenv("COMP_WORDS", "assay pre")
     monkeypatch.setenv("COMP_CWORD", "1")

@@ -1,4 +1,4 @@
-"""The notebooks run from beginning to end; what is kept of their outputs is small and tells of no machine."""
+"""The notebooks run from beginning to end; stored outputs are small and contain no machine details."""
 
 import os
 import re
@@ -20,12 +20,12 @@ def _outputs(name: str) -> str:
     return "".join(str(cell.get("outputs", "")) for cell in cells)
 
 
-def test_no_notebook_is_forgotten():
+def test_all_notebooks_are_tested():
     assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == sorted(ORDER)
 
 
 @pytest.mark.parametrize("name", ORDER)
-def test_kept_outputs_are_whole_and_small(name: str):
+def test_stored_outputs_are_complete_and_small(name: str):
     result = _outputs(name)
     assert 500 < len(result) < 300_000
     assert "Traceback" not in result
@@ -34,7 +34,7 @@ def test_kept_outputs_are_whole_and_small(name: str):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_notebooks_run_in_order(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_notebooks_run_in_order(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for label, colour in (("open", "red"), ("closed", "blue")):
         (tmp_path / "photos" / label).mkdir(parents=True)
         for number in range(1, 17):

@@ -26,7 +26,7 @@ def _named(page: Path) -> list[Path]:
     return found
 
 
-def test_pages_name_paths():
+def test_pages_contain_paths():
     assert len(_named(ROOT / "CONTRIBUTING.md")) > 40
 
 

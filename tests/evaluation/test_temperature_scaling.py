@@ -153,7 +153,7 @@ def test_few_images_keep_temperature_one():
     assert fit.count == 9
 
 
-def test_perfect_predictions_keep_temperature_one_or_above():
+def test_perfect_predictions_keep_temperature_one():
     sample = drawn(200, seed=3, heat=0.5)
     flawless = sample.take(sample.correct)
     assert fit_calibration(flawless).temperature == 1.0

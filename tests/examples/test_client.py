@@ -1,4 +1,4 @@
-"""The example clients, as they stand, against a real server that asks for keys."""
+"""The example clients against a real server that requires keys."""
 
 import hashlib
 import json
@@ -100,7 +100,7 @@ def ask(request: pytest.FixtureRequest) -> Any:
     return run
 
 
-def test_a_signed_photo_is_answered(server: Server, ask: Any, photo: Path):
+def test_signed_photo_is_classified(server: Server, ask: Any, photo: Path):
     key = server.manager.create("line 3", "gold", ("classify",))
     # The server looks at its keys once a second.
     for _ in range(50):
@@ -117,7 +117,7 @@ def test_a_signed_photo_is_answered(server: Server, ask: Any, photo: Path):
     assert ask(server.url + "/", photo, key=server.manager.token(key)).returncode == 0
 
 
-def test_a_wrong_secret_is_refused_and_said(server: Server, ask: Any, photo: Path):
+def test_wrong_secret_is_rejected_and_reported(server: Server, ask: Any, photo: Path):
     ended = ask(server.url, photo, key=f"ak_{'a' * 16}.{'A' * 43}")
     assert ended.returncode != 0
     assert "A valid key is needed" in ended.stdout + ended.stderr

@@ -1,4 +1,4 @@
-"""Every exported file answers as its bundle; one that does not is not written, nor are the others."""
+"""Exported files agree with their bundle; if one disagrees, nothing is written."""
 
 import json
 import runpy
@@ -55,7 +55,9 @@ def test_every_format_is_written_and_agrees(exported: ExportResult, photo_files:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_example_answers_as_predict(name: str, exported: ExportResult, int8_bundle: Path, photo_files: list[Path]):
+def test_example_code_gives_the_predictions_of_assay(
+    name: str, exported: ExportResult, int8_bundle: Path, photo_files: list[Path]
+):
     item = FORMATS[name]
     expected = Classifier.load(int8_bundle, precision=item.precision).predict(photo_files[0])
     ended = subprocess.run(
@@ -73,7 +75,7 @@ def test_example_answers_as_predict(name: str, exported: ExportResult, int8_bund
 
 
 @pytest.mark.parametrize("mode", ["stretch", "crop", "letterbox"])
-def test_example_looks_at_photos_as_the_bundle_does(
+def test_example_code_preprocesses_like_the_bundle(
     mode: str, make_bundle: Callable[..., Path], photo_files: list[Path], tmp_path: Path, run_example: Example
 ):
     bundle = make_bundle(int8=False, resize_mode=mode, roi=(0.3, 0.05, 1.0, 0.8), fill=(250, 20, 20))
@@ -87,7 +89,7 @@ def test_example_looks_at_photos_as_the_bundle_does(
         assert float(confidence) == pytest.approx(expected.confidence, abs=0.02), shot
 
 
-def test_beside_a_model_lies_all_that_its_user_must_know(exported: ExportResult, int8_bundle: Path):
+def test_description_file_is_complete(exported: ExportResult, int8_bundle: Path):
     result = json.loads((exported.folder / "model.onnx.json").read_text(encoding="utf-8"))
     assert result["classes"] == ["left ü", "right"]
     assert result["temperature"] == 0.8
@@ -99,9 +101,7 @@ def test_beside_a_model_lies_all_that_its_user_must_know(exported: ExportResult,
     assert result["check"]["max_logit_difference"] < 1e-4
 
 
-def test_a_file_that_answers_otherwise_is_not_written_nor_are_the_others(
-    int8_bundle: Path, photo_files: list[Path], tmp_path: Path
-):
+def test_disagreeing_file_prevents_the_export(int8_bundle: Path, photo_files: list[Path], tmp_path: Path):
     opened = Bundle.open(int8_bundle)
     weights = opened.weights()
     weights["head.fc.bias"] = weights["head.fc.bias"] + np.float32(0.01)
@@ -116,7 +116,9 @@ def test_a_file_that_answers_otherwise_is_not_written_nor_are_the_others(
     assert not (tmp_path / "to").exists()
 
 
-def test_all_passes_over_what_cannot_be_made(make_bundle: Callable[..., Path], photo_files: list[Path], tmp_path: Path):
+def test_format_all_skips_unavailable_formats(
+    make_bundle: Callable[..., Path], photo_files: list[Path], tmp_path: Path
+):
     bundle = make_bundle(int8=False)
     result = export_model(bundle, tmp_path / "to", photos=photo_files[:1])
     assert set(result.skipped) == {"onnx-int8", "openvino-int8"}
@@ -125,25 +127,25 @@ def test_all_passes_over_what_cannot_be_made(make_bundle: Callable[..., Path], p
     assert not (tmp_path / "more").exists()
 
 
-def test_an_unknown_format_is_wrong_usage(int8_bundle: Path, tmp_path: Path):
+def test_unknown_format_raises(int8_bundle: Path, tmp_path: Path):
     with pytest.raises(UsageError, match="no format is called 'coreml': choose all, onnx"):
         export_model(int8_bundle, tmp_path, ["coreml"], photos=None)
 
 
-def test_photos_that_cannot_be_read_prove_nothing(int8_bundle: Path, tmp_path: Path):
+def test_unreadable_photos_raise(int8_bundle: Path, tmp_path: Path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff\xe0 no more")
     with pytest.raises(AssayError, match=r"broken.jpg cannot be read: .*: give --check photos"):
         export_model(int8_bundle, tmp_path / "to", photos=[broken])
 
 
-def test_a_folder_that_cannot_be_made_is_one_sentence(int8_bundle: Path, tmp_path: Path):
+def test_folder_that_cannot_be_created_raises(int8_bundle: Path, tmp_path: Path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(AssayError, match="file cannot be written to"):
         export_model(int8_bundle, tmp_path / "file", ["onnx"], photos=None)
 
 
-def test_a_bundle_that_contradicts_its_recipe_is_refused(int8_bundle: Path, tmp_path: Path):
+def test_bundle_that_contradicts_its_recipe_raises(int8_bundle: Path, tmp_path: Path):
     opened = Bundle.open(int8_bundle)
     recipe = json.loads(json.dumps(opened.info.provenance.recipe))
     recipe["net"]["resnet"]["widths"] = [16]

@@ -1,3 +1,5 @@
+"""Augmentation transforms: parameters, seeds and library behaviour."""
+
 import os
 import pickle
 import subprocess
@@ -53,7 +55,7 @@ def _kinds() -> list[Any]:
 
 @pytest.mark.parametrize("name", _ALL)
 @pytest.mark.parametrize("shape", [(64, 64), (90, 90), (33, 71)])
-def test_the_result_is_a_square_of_the_size(name: str, shape: tuple[int, int]):
+def test_result_is_a_square_of_the_given_size(name: str, shape: tuple[int, int]):
     photo = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     before = photo.copy()
     changed = _augment(name)(photo, 5)
@@ -65,7 +67,7 @@ def test_the_result_is_a_square_of_the_size(name: str, shape: tuple[int, int]):
 
 
 @pytest.mark.parametrize("name", _ALL)
-def test_a_seed_decides_everything(pixels: np.ndarray, name: str):
+def test_seed_decides_the_result(pixels: np.ndarray, name: str):
     first, second = _augment(name), _augment(name)
     cv2.setRNGSeed(1)
     once = {seed: first(pixels, seed) for seed in range(4)}
@@ -75,7 +77,7 @@ def test_a_seed_decides_everything(pixels: np.ndarray, name: str):
 
 
 @pytest.mark.parametrize("name", [name for name in _ALL if "flip" not in name])
-def test_seeds_differ(pixels: np.ndarray, name: str):
+def test_different_seeds_differ(pixels: np.ndarray, name: str):
     # A blur has few kernels: not all pairs of seeds need differ.
     augment = _augment(name, **({"brightness": 0.5} if name == "color_jitter" else {}))
     assert len({augment(pixels, seed).tobytes() for seed in range(20)}) >= 3
@@ -83,14 +85,14 @@ def test_seeds_differ(pixels: np.ndarray, name: str):
 
 @given(st.integers(0, 2**64 - 1))
 @settings(deadline=None, max_examples=20)
-def test_any_seed_will_do(seed: int):
+def test_any_seed_is_accepted(seed: int):
     photo = np.full((20, 20, 3), 90, np.uint8)
     augment = Augment(load_recipe("bottle").augment.train, 16)
     np.testing.assert_array_equal(augment(photo, seed), augment(photo, seed))
 
 
 @pytest.mark.parametrize("recipe", recipe_names())
-def test_the_recipes_augment(pixels: np.ndarray, recipe: str):
+def test_built_in_recipes_augment(pixels: np.ndarray, recipe: str):
     spec = load_recipe(recipe).augment
     for transforms in (spec.train, spec.val):
         augment = Augment(transforms, 48)
@@ -99,7 +101,7 @@ def test_the_recipes_augment(pixels: np.ndarray, recipe: str):
         np.testing.assert_array_equal(copy(pixels, 7), augment(pixels, 7))
 
 
-def test_another_process_gives_the_same():
+def test_another_process_gives_the_same_result():
     program = (
         "import sys, numpy as np\n"
         "from assay.image.augmentation import Augment\n"
@@ -115,7 +117,7 @@ def test_another_process_gives_the_same():
     assert run.stdout == b"".join(reversed(backwards))
 
 
-def test_transforms_are_applied_independently_of_each_other():
+def test_transforms_are_applied_independently():
     # One half of the pixels tells the flip, their level the brightness: all four cases must come up alike.
     photo = np.full((8, 8, 3), 100, np.uint8)
     photo[:, :4] = 200
@@ -129,7 +131,7 @@ def test_transforms_are_applied_independently_of_each_other():
 
 @pytest.mark.parametrize("name", ["horizontal_flip", "rotate", "gaussian_noise", "color_jitter"])
 @pytest.mark.parametrize(("p", "least", "most"), [(0.0, 0, 0), (0.3, 40, 80), (1.0, 195, 200)])
-def test_probability_reaches_the_transform(pixels: np.ndarray, name: str, p: float, least: int, most: int):
+def test_probability_is_used(pixels: np.ndarray, name: str, p: float, least: int, most: int):
     values = {"brightness": 0.5} if name == "color_jitter" else {}
     augment = Augment([_transform(name, p=p, **values)], 64)
     changed = sum(not np.array_equal(augment(pixels, seed), pixels) for seed in range(200))
@@ -142,19 +144,19 @@ def test_flips(pixels: np.ndarray):
 
 
 @pytest.mark.parametrize(("factor", "expected"), [((0.5, 0.5), 50), ((1.5, 1.5), 150)])
-def test_brightness_reaches(factor: tuple[float, float], expected: int):
+def test_brightness_limit_is_used(factor: tuple[float, float], expected: int):
     photo = np.full((16, 16, 3), 100, np.uint8)
     assert (_augment("brightness", 16, factor=factor)(photo, 0) == expected).all()
 
 
-def test_contrast_reaches(pixels: np.ndarray):
+def test_contrast_limit_is_used(pixels: np.ndarray):
     mean = pixels.mean()
     expected = np.rint(0.5 * (pixels - mean) + mean)
     np.testing.assert_array_equal(_augment("contrast", alpha=(0.5, 0.5))(pixels, 0), expected)
 
 
 @pytest.mark.parametrize("variance", [10.0, 50.0])
-def test_noise_reaches(variance: float):
+def test_noise_variance_is_used(variance: float):
     photo = np.full((200, 200, 3), 128, np.uint8)
     noise = _augment("gaussian_noise", 200, variance=(variance, variance))(photo, 3).astype(float)
     assert noise.var() == pytest.approx(variance + 1 / 12, rel=0.05)
@@ -179,7 +181,7 @@ def _extents(name: str, kernel: tuple[int, int]) -> set[int]:
 
 
 @pytest.mark.parametrize("kernel", [(3, 7), (3, 3), (5, 5), (3, 5)])
-def test_kernels_reach_the_blurs(kernel: tuple[int, int]):
+def test_blur_kernels_are_used(kernel: tuple[int, int]):
     sides = set(range(kernel[0], kernel[1] + 1, 2))
     assert _extents("gaussian_blur", kernel) == sides
     motion = _extents("motion_blur", kernel)
@@ -187,11 +189,11 @@ def test_kernels_reach_the_blurs(kernel: tuple[int, int]):
     assert motion <= {1, 3, 5, 7}  # a short line may fill less than its kernel
 
 
-def test_even_ends_of_a_kernel_range_are_left_out():
+def test_even_kernel_sizes_are_excluded():
     assert _extents("gaussian_blur", (4, 6)) == {5}
 
 
-def test_a_grid_finer_than_the_photo_is_named():
+def test_grid_finer_than_the_image_raises():
     with pytest.raises(UsageError, match=r"^augmentation grid_distortion cannot be made from .*32"):
         _augment("grid_distortion", 32, steps=33)
 
@@ -213,7 +215,7 @@ def test_motion_blur_is_a_line_and_gaussian_is_not(pixels: np.ndarray):
     assert not np.array_equal(_augment("motion_blur")(pixels, 0), pixels)
 
 
-def test_an_impossible_kernel_is_named():
+def test_impossible_kernel_raises():
     for kernel in ((4, 4), (1, 3), (2, 2)):
         for name in ("motion_blur", "gaussian_blur"):
             with pytest.raises(UsageError, match=f"^augmentation {name} cannot be made from .*odd"):
@@ -229,7 +231,7 @@ def _angle(augment: Augment, seed: int) -> float:
 
 
 @pytest.mark.parametrize("degrees", [0.0, 10.0, 20.0])
-def test_rotation_reaches_its_limit_either_way(degrees: float):
+def test_rotation_reaches_its_limit_in_both_directions(degrees: float):
     augment = _augment("rotate", 101, degrees=degrees)
     angles = [_angle(augment, seed) for seed in range(60)]
     assert max(angles) == pytest.approx(degrees, abs=0.1 * degrees + 0.1)
@@ -262,7 +264,7 @@ def test_distortion_grows_with_its_limit(pixels: np.ndarray, name: str):
     assert 0 < change(0.05) < change(0.2) < change(0.8)
 
 
-def test_grid_steps_reach(pixels: np.ndarray):
+def test_grid_steps_are_used(pixels: np.ndarray):
     few, many = (_augment("grid_distortion", steps=steps)(pixels, 1) for steps in (2, 9))
     assert not np.array_equal(few, many)
     # The photo is stretched evenly within a cell: along a ramp the slope changes at the cells' borders alone.
@@ -285,7 +287,7 @@ def test_grid_steps_reach(pixels: np.ndarray):
         ("saturation", [(180, 80, 80)], (159, 201)),
     ],
 )
-def test_color_jitter_reaches(setting: str, photo: list[tuple[int, int, int]], expected: tuple[int, int]):
+def test_color_jitter_limits_are_used(setting: str, photo: list[tuple[int, int, int]], expected: tuple[int, int]):
     augment = _augment("color_jitter", 16, **{setting: 0.3})
     columns = np.array(photo, np.uint8).repeat(16 // len(photo), axis=0)
     square = columns[None].repeat(16, axis=0)
@@ -294,7 +296,7 @@ def test_color_jitter_reaches(setting: str, photo: list[tuple[int, int, int]], e
     assert max(drawn) == pytest.approx(expected[1], abs=2)
 
 
-def test_hue_reaches():
+def test_hue_limit_is_used():
     red = np.full((8, 8, 3), (200, 20, 20), np.uint8)
     augment = _augment("color_jitter", 8, hue=0.1)
     hues = [cv2.cvtColor(augment(red, seed), cv2.COLOR_RGB2HSV)[0, 0, 0] for seed in range(150)]
@@ -303,7 +305,7 @@ def test_hue_reaches():
     assert max(signed) == pytest.approx(36, abs=3)
 
 
-def test_color_jitter_of_nothing_changes_nothing(pixels: np.ndarray):
+def test_zero_color_jitter_changes_nothing(pixels: np.ndarray):
     np.testing.assert_array_equal(_augment("color_jitter")(pixels, 0), pixels)
 
 
@@ -315,35 +317,35 @@ def _crop(augment: Augment, seed: int) -> tuple[float, float]:
     return np.ptp(square[:, :, 0]) * rise, np.ptp(square[:, :, 1]) * rise
 
 
-def test_crop_scale_reaches():
+def test_crop_scale_is_used():
     augment = _augment("random_resized_crop", scale=(0.2, 0.5), ratio=(1, 1))
     areas = [width * height for width, height in (_crop(augment, seed) for seed in range(200))]
     assert min(areas) == pytest.approx(0.2, abs=0.02)
     assert max(areas) == pytest.approx(0.5, abs=0.02)
 
 
-def test_crop_ratio_reaches():
+def test_crop_ratio_is_used():
     augment = _augment("random_resized_crop", scale=(0.25, 0.25), ratio=(0.5, 2))
     ratios = [width / height for width, height in (_crop(augment, seed) for seed in range(200))]
     assert min(ratios) == pytest.approx(0.5, abs=0.05)
     assert max(ratios) == pytest.approx(2, abs=0.15)
 
 
-def test_crop_is_taken_from_the_canvas_not_from_the_shrunken_photo():
+def test_crop_is_taken_before_resizing():
     stripes = np.zeros((128, 128, 3), np.uint8)
     stripes[:, ::2] = 200
     augment = Augment([_transform("random_resized_crop", scale=(0.25, 0.25), ratio=(1, 1))], 64)
     assert augment(stripes, 0).std() > 90  # scaling first would have left an even gray
 
 
-def test_a_crop_that_is_not_applied_still_leaves_the_size(pixels: np.ndarray):
+def test_skipped_crop_still_resizes(pixels: np.ndarray):
     augment = Augment([_transform("random_resized_crop", p=0.0)], 32)
     assert augment(pixels, 0).shape == (32, 32, 3)
 
 
 @pytest.mark.parametrize("name", _ALL)
 @pytest.mark.parametrize("shape", [(41, 67), (3, 2), (1, 1)])
-def test_photos_may_keep_their_size(name: str, shape: tuple[int, int]):
+def test_images_can_keep_their_size(name: str, shape: tuple[int, int]):
     photo = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     augment = Augment([_transform(name, p=1.0)], None)
     changed = augment(photo, 5)
@@ -352,19 +354,19 @@ def test_photos_may_keep_their_size(name: str, shape: tuple[int, int]):
     np.testing.assert_array_equal(augment(photo, 5), changed)
 
 
-def test_nothing_to_do_changes_nothing(pixels: np.ndarray):
+def test_empty_list_changes_nothing(pixels: np.ndarray):
     augment = Augment(AugmentSpec().train, 64)
     np.testing.assert_array_equal(augment(pixels, 0), pixels)
     assert not np.shares_memory(augment(pixels, 0), pixels)
 
 
-def test_an_unknown_argument_of_the_library_is_an_error():
+def test_unknown_library_argument_raises():
     kind = _augment("rotate")._steps[0][1].transform.__class__
     with pytest.raises(ValueError, match="angle"):
         _AlbumentationsStep(kind, limit=5, angle=7)
 
 
-def test_the_library_never_asks_the_network():
+def test_library_uses_no_network():
     assert os.environ["NO_ALBUMENTATIONS_UPDATE"] == "1"
 
 
@@ -382,7 +384,7 @@ def test_brightness_multiplies(factor: float):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 1.7])
-def test_contrast_is_about_the_mean_of_the_photo(photo: Image.Image, alpha: float):
+def test_contrast_is_relative_to_the_mean_of_the_image(photo: Image.Image, alpha: float):
     pixels = np.asarray(photo)
     mean = pixels.mean()
     changed = contrast(pixels, _generator(), alpha=(alpha, alpha))
@@ -407,7 +409,7 @@ def test_factors_cover_their_range():
 
 
 @pytest.mark.parametrize("variance", [10.0, 50.0])
-def test_noise_has_the_variance_on_every_channel_and_no_bias(variance: float):
+def test_noise_has_the_variance_per_channel_and_no_bias(variance: float):
     gray = np.full((400, 400, 3), 128, np.uint8)
     noise = gaussian_noise(gray, _generator(), variance=(variance, variance)).astype(float) - 128
     # Rounding to whole levels adds 1/12.
@@ -423,13 +425,13 @@ def test_noise_draws_its_variance_from_the_range():
     assert 45 < max(drawn) < 52.5
 
 
-def test_noise_is_clipped_not_wrapped():
+def test_noise_is_clipped():
     for level in (0, 255):
         noisy = gaussian_noise(np.full((50, 50, 3), level, np.uint8), _generator(), variance=(50, 50))
         assert np.abs(noisy.astype(int) - level).max() < 50
 
 
-def test_blur_takes_every_odd_kernel_and_no_other():
+def test_blur_uses_every_odd_kernel_only():
     point = np.zeros((15, 15, 3), np.uint8)
     point[7, 7] = 255
     generator = _generator()
@@ -438,7 +440,7 @@ def test_blur_takes_every_odd_kernel_and_no_other():
     assert (gaussian_blur(point, generator, kernel=(5, 5))[7, :, 0] > 0).sum() == 5
 
 
-def test_the_pixels_given_are_left_alone():
+def test_input_pixels_are_not_changed():
     before = _RAMP.copy()
     brightness(_RAMP, _generator(), factor=(0.5, 0.5))
     contrast(_RAMP, _generator(), alpha=(0.5, 0.5))

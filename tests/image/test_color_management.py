@@ -1,4 +1,4 @@
-"""Photos in other colour spaces come out as their twins in sRGB."""
+"""Images in other color spaces equal their sRGB counterparts."""
 
 import io
 import os
@@ -68,7 +68,7 @@ def _apart(one: Array, other: Array) -> int:
 
 @pytest.mark.parametrize("space", _TO)
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_a_wide_photo_shows_the_colours_of_its_srgb_twin(encode: Encode, photo: Image.Image, space: str, kind: str):
+def test_wide_gamut_image_equals_its_srgb_counterpart(encode: Encode, photo: Image.Image, space: str, kind: str):
     options = {"lossless": True} if kind == "WEBP" else {}
     wide = _twin(photo, space)
     data = encode(wide, kind, icc_profile=_PROFILES[space], **options)
@@ -78,12 +78,12 @@ def test_a_wide_photo_shows_the_colours_of_its_srgb_twin(encode: Encode, photo: 
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "AVIF"])
-def test_lossy_formats_too(encode: Encode, photo: Image.Image, kind: str):
+def test_lossy_formats(encode: Encode, photo: Image.Image, kind: str):
     data = encode(_twin(photo, "p3"), kind, quality=95, icc_profile=_PROFILES["p3"])
     assert np.abs(decode(data).astype(int) - decode(encode(photo, kind, quality=95))).mean() < 1
 
 
-def test_profiles_in_bmp_and_jpeg_2000(encode: Encode, photo: Image.Image):
+def test_profiles_of_bmp_and_jpeg_2000(encode: Encode, photo: Image.Image):
     wide, profile = _twin(photo, "p3"), _PROFILES["p3"]
     plain = encode(wide, "BMP")
     pixels = plain[54:]
@@ -102,7 +102,7 @@ def test_profiles_in_bmp_and_jpeg_2000(encode: Encode, photo: Image.Image):
     assert np.abs(decode(jp2).astype(int) - np.asarray(photo)).mean() < 0.6
 
 
-def test_a_profile_in_several_segments_of_a_jpeg(encode: Encode, photo: Image.Image):
+def test_profile_in_several_jpeg_segments(encode: Encode, photo: Image.Image):
     padded = _padded(_PROFILES["p3"], 150_000)
     data = encode(_twin(photo, "p3"), "JPEG", quality=95, icc_profile=padded)
     assert data.count(b"ICC_PROFILE\0") == 3
@@ -110,7 +110,7 @@ def test_a_profile_in_several_segments_of_a_jpeg(encode: Encode, photo: Image.Im
     np.testing.assert_array_equal(decode(data), decode(plain))
 
 
-def test_a_profile_of_more_than_a_megabyte_in_a_png(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
+def test_large_profile_in_a_png(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
     wide = _twin(photo, "p3")
     chunk = (b"iCCP", b"P3\0\0" + zlib.compress(_padded(_PROFILES["p3"], 3 << 20)))
     expected = decode(encode(wide, "PNG", icc_profile=_PROFILES["p3"]))
@@ -121,7 +121,7 @@ def _padded(profile: bytes, size: int) -> bytes:
     return struct.pack(">I", size) + profile[4:] + os.urandom(size - len(profile))
 
 
-def test_a_reduced_jpeg_and_its_box_see_the_same_colours(encode: Encode, photo: Image.Image):
+def test_reduced_and_cropped_jpeg_have_the_same_colors(encode: Encode, photo: Image.Image):
     options = {"quality": 95, "icc_profile": _PROFILES["p3"]}
     large = photo.resize((1080, 1920))
     wide = encode(_twin(large, "p3"), "JPEG", **options)
@@ -132,7 +132,7 @@ def test_a_reduced_jpeg_and_its_box_see_the_same_colours(encode: Encode, photo: 
         assert np.abs(read(encode(_twin(large, "p3"), "JPEG", quality=95)).astype(int) - read(plain)).mean() > 4
 
 
-def test_transparent_and_palette_pictures(encode: Encode, photo: Image.Image):
+def test_transparent_and_palette_images(encode: Encode, photo: Image.Image):
     wide = _twin(photo, "p3")
     alpha = Image.linear_gradient("L").resize(photo.size)
     wide.putalpha(alpha)
@@ -176,7 +176,7 @@ def test_gray_profiles(encode: Encode, mode: str):
     assert np.abs(expected - levels).max() > 15
 
 
-def test_a_gray_photo_may_carry_a_profile_of_rgb(encode: Encode):
+def test_gray_image_with_an_rgb_profile(encode: Encode):
     levels = np.arange(256, dtype=np.uint8)[None]
     got = decode(encode(Image.fromarray(levels), "PNG", icc_profile=icc_profiles.rgb_profile(icc_profiles.REC709, 1.8)))
     assert np.abs(got[0, 3:, 1] - np.rint(_signal((levels / 255) ** 1.8) * 255)[0, 3:]).max() <= 2
@@ -208,7 +208,7 @@ def test_cmyk_profiles(encode: Encode, kind: str):
     assert (decode(encode(image, kind))[:, 6:, 1] < 5).all()  # magenta without the profile
 
 
-def test_a_profile_of_another_kind_of_picture_is_left_out(encode: Encode, photo: Image.Image):
+def test_profile_of_another_color_space_is_ignored(encode: Encode, photo: Image.Image):
     for image, profile in (
         (photo, _cmyk_profile()),
         (photo, _gray_profile(1.8)),
@@ -235,13 +235,13 @@ def _srgb_variants() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", _srgb_variants())
-def test_srgb_by_any_name_changes_no_pixel(encode: Encode, photo: Image.Image, name: str):
+def test_srgb_profiles_change_no_pixel(encode: Encode, photo: Image.Image, name: str):
     profile = _srgb_variants()[name]
     np.testing.assert_array_equal(decode(encode(photo, "PNG", icc_profile=profile)), np.asarray(photo))
     assert color_management.srgb_transform_of_profile(profile, "RGB") is None
 
 
-def test_a_profile_called_srgb_that_is_none_is_applied(encode: Encode, photo: Image.Image):
+def test_other_profile_called_srgb_is_applied(encode: Encode, photo: Image.Image):
     linear = icc_profiles.rgb_profile(icc_profiles.REC709, 1.0).replace(
         "Assay".encode("utf-16-be"), "sRGB!".encode("utf-16-be")
     )
@@ -267,12 +267,12 @@ def _broken() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", _broken())
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
-def test_a_broken_profile_leaves_the_photo_as_it_is(encode: Encode, photo: Image.Image, name: str, kind: str):
+def test_broken_profile_is_ignored(encode: Encode, photo: Image.Image, name: str, kind: str):
     with_it = decode(encode(photo, kind, icc_profile=_broken()[name]))
     np.testing.assert_array_equal(with_it, decode(encode(photo, kind)))
 
 
-def test_mutated_profiles_cost_little_and_refuse_nothing(encode: Encode, photo: Image.Image):
+def test_mutated_profiles_are_fast_and_never_raise(encode: Encode, photo: Image.Image):
     generator = np.random.default_rng(5)
     sources = [_PROFILES["p3"], _cmyk_profile(), _gray_profile(1.8), icc_profiles.cicp_profile(9, 16) or b""]
     started = time.thread_time()
@@ -285,7 +285,7 @@ def test_mutated_profiles_cost_little_and_refuse_nothing(encode: Encode, photo: 
     assert time.thread_time() - started < 20
 
 
-def test_png_chunks_that_tell_the_colours(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
+def test_png_color_chunks(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
     wide, plain = _twin(photo, "p3"), np.asarray(photo)
     data = encode(wide, "PNG")
     cicp = (b"cICP", bytes([12, 13, 0, 1]))
@@ -311,7 +311,7 @@ def test_png_gamma(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
 
 
 @pytest.mark.parametrize("numbers", [[0] * 8, [2**32 - 1] * 8, [31270, 32900, *[30000] * 6], [0.3] * 3])
-def test_nonsense_in_chunks_is_ignored(encode: Encode, photo: Image.Image, with_chunks: WithChunks, numbers: list[int]):
+def test_invalid_chunks_are_ignored(encode: Encode, photo: Image.Image, with_chunks: WithChunks, numbers: list[int]):
     chrm = (b"cHRM", b"".join(struct.pack(">I", int(number)) for number in numbers))
     data = with_chunks(encode(photo, "PNG"), chrm, (b"gAMA", struct.pack(">I", 45455)), (b"cICP", b"\1"))
     np.testing.assert_array_equal(decode(data), np.asarray(photo))
@@ -331,7 +331,7 @@ def test_code_points_in_avif(encode: Encode, photo: Image.Image):
 
 
 @pytest.mark.parametrize("transfer", [16, 18])
-def test_diffuse_white_of_hdr_is_white_and_black_is_black(transfer: int):
+def test_hdr_diffuse_white_is_white_and_black_is_black(transfer: int):
     way = color_management.srgb_transform_of_profile(icc_profiles.cicp_profile(9, transfer) or b"", "RGB")
     assert way is not None
     white = {16: 0.5807, 18: 0.75}[transfer]  # ITU-R BT.2408
@@ -342,7 +342,7 @@ def test_diffuse_white_of_hdr_is_white_and_black_is_black(transfer: int):
     assert bright == 255
 
 
-def test_adobe_rgb_by_the_rules_of_cameras(encode: Encode, photo: Image.Image):
+def test_adobe_rgb_by_exif(encode: Encode, photo: Image.Image):
     wide = _twin(photo, "adobe")
 
     def written(index: str) -> bytes:
@@ -356,7 +356,7 @@ def test_adobe_rgb_by_the_rules_of_cameras(encode: Encode, photo: Image.Image):
     np.testing.assert_array_equal(decode(written("R98")), decode(encode(wide, "JPEG", quality=95)))
 
 
-def test_a_pillow_image_is_read_like_its_file(encode: Encode, photo: Image.Image):
+def test_pillow_image_equals_its_file(encode: Encode, photo: Image.Image):
     data = encode(_twin(photo, "p3"), "PNG", icc_profile=_PROFILES["p3"])
     preprocess = Preprocess(PreprocessSpec(size=32))
     with Image.open(io.BytesIO(data)) as image:
@@ -365,7 +365,7 @@ def test_a_pillow_image_is_read_like_its_file(encode: Encode, photo: Image.Image
         np.testing.assert_array_equal(np.asarray(image), before)
 
 
-def test_many_threads_convert_alike(encode: Encode, photo: Image.Image):
+def test_threads_convert_the_same(encode: Encode, photo: Image.Image):
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (200, 300, 3), dtype=np.uint8))
     files = [encode(image, "PNG", icc_profile=_PROFILES[space]) for image in (photo, noise) for space in _TO]
     alone = [decode(data) for data in files]
@@ -374,7 +374,7 @@ def test_many_threads_convert_alike(encode: Encode, photo: Image.Image):
             np.testing.assert_array_equal(pixels, expected)
 
 
-def test_a_known_profile_is_not_built_again_and_few_are_kept(monkeypatch: pytest.MonkeyPatch):
+def test_transforms_are_cached_and_bounded(monkeypatch: pytest.MonkeyPatch):
     built: list[int] = []
     build = ImageCms.buildTransform
     monkeypatch.setattr(ImageCms, "buildTransform", lambda *given: (built.append(1), build(*given))[1])

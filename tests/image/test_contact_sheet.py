@@ -1,3 +1,5 @@
+"""Contact sheets."""
+
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ def words(sheet: ContactSheet) -> list[str]:
     return texts
 
 
-def test_tile_says_label_prediction_confidence_and_id():
+def test_tile_shows_label_prediction_confidence_and_id():
     message = words(misclassified_sheet(mistakes(1)))
     assert message[:2] == [
         "Misclassified photos (1)",
@@ -30,26 +32,26 @@ def test_tile_says_label_prediction_confidence_and_id():
     assert message[2:5] == ["cat", "→ dog  98.7 %", "id 0"]
 
 
-def test_source_label_stands_beside_the_label():
+def test_source_label_is_shown_beside_the_label():
     assert "cat (tiger)" in words(misclassified_sheet(mistakes(1, source="tiger")))
     assert "cat" in words(misclassified_sheet(mistakes(1, source="cat")))
 
 
-def test_sheet_is_bounded_and_says_what_is_left_out():
+def test_sheet_is_bounded_and_counts_the_rest():
     message = words(misclassified_sheet(mistakes(30), limit=7))
     assert message[1].endswith("7 of 30 shown, 23 more in misclassified.csv")
     assert sum(text.startswith("id ") for text in message) == 7
 
 
-def test_no_mistakes_is_said():
+def test_sheet_without_mistakes():
     assert "None: every prediction matches the label." in words(misclassified_sheet([]))
 
 
-def test_photo_that_cannot_be_read_says_why():
+def test_unreadable_photo_shows_the_reason():
     assert any("file is" in text for text in words(misclassified_sheet(mistakes(1))))
 
 
-def test_photos_are_shown_pixel_for_pixel(tmp_path: Path):
+def test_photos_are_shown_unscaled(tmp_path: Path):
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (236, 236, 3), dtype=np.uint8)).save(tmp_path / "p.png")
     page = np.asarray(misclassified_sheet(mistakes(8, str(tmp_path / "p.png"))).draw())
@@ -69,7 +71,7 @@ def test_long_and_odd_names_stay_within_their_tile(tmp_path: Path, name: str):
         assert (captions[:, gap] == 255).all()
 
 
-def test_progress_is_told(tmp_path: Path):
+def test_progress_is_reported(tmp_path: Path):
     result: list[tuple[str, int, int]] = []
     misclassified_sheet(mistakes(3, str(tmp_path)), progress=lambda *step: result.append(step))
     assert result == [("misclassified photos", k, 3) for k in (1, 2, 3)]
@@ -83,7 +85,7 @@ def test_rows_grow_with_the_photos():
     assert letterbox(np.zeros((4, 4, 3), dtype=np.uint8), 236).shape == (236, 236, 3)
 
 
-def test_same_sheet_same_pixels_and_without_tiles():
+def test_sheet_is_reproducible_also_without_tiles():
     sheet = misclassified_sheet(mistakes(2))
     assert sheet.draw().tobytes() == sheet.draw().tobytes()
     assert misclassified_sheet([]).draw().height < 150

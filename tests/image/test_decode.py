@@ -1,3 +1,5 @@
+"""Decoding of images: formats, orientation, reduced sizes, limits and damaged files."""
+
 import io
 import random
 import re
@@ -90,7 +92,7 @@ def test_exif_orientation_is_undone(encode: Encode, photo: Image.Image, kind: st
     assert inspect(data) == ImageInfo(kind.lower(), *pixels.shape[1::-1], "RGB", orientation, 1)
 
 
-def test_exif_behind_the_pixels_of_a_png_counts(encode: Encode, photo: Image.Image):
+def test_exif_after_the_pixels_of_a_png_is_used(encode: Encode, photo: Image.Image):
     exif = Image.Exif()
     exif[0x0112] = 6
     chunk = b"eXIf" + exif.tobytes()[6:]
@@ -102,13 +104,13 @@ def test_exif_behind_the_pixels_of_a_png_counts(encode: Encode, photo: Image.Ima
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"garbage" * 9, b""])
-def test_damaged_exif_leaves_the_picture_as_it_is(encode: Encode, photo: Image.Image, exif: bytes):
+def test_damaged_exif_is_ignored(encode: Encode, photo: Image.Image, exif: bytes):
     data = encode(photo, "JPEG", exif=exif)
     assert decode(data).shape == (70, 90, 3)
     assert inspect(data).orientation == 1
 
 
-def test_orientation_that_is_no_number_is_ignored(encode: Encode, photo: Image.Image):
+def test_invalid_orientation_is_ignored(encode: Encode, photo: Image.Image):
     text = struct.pack("<HHI4s", 0x0112, 2, 4, b"up\0\0")
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0" + text + bytes(4)
     with Image.open(io.BytesIO(encode(photo, "JPEG", exif=exif))) as image:
@@ -117,19 +119,19 @@ def test_orientation_that_is_no_number_is_ignored(encode: Encode, photo: Image.I
 
 
 @pytest.mark.parametrize("name", ["gif", "webp-animated", "png-apng", "tiff-pages", "jpeg-mpo"])
-def test_the_first_frame_counts(files: dict[str, bytes], photo: Image.Image, name: str):
+def test_first_frame_is_decoded(files: dict[str, bytes], photo: Image.Image, name: str):
     difference = np.abs(decode(files[name]).astype(int) - np.asarray(photo))
     assert difference.mean() < 6  # palettes and lossy coding; the next frame differs by 50
     assert inspect(files[name]).frames == (1 if name == "jpeg-mpo" else 3)
 
 
-def test_inspect_names_what_is_stored(files: dict[str, bytes]):
+def test_inspect_returns_the_header(files: dict[str, bytes]):
     assert inspect(files["jpeg-cmyk"]) == ImageInfo("jpeg", 90, 70, "CMYK", 1, 1)
     assert inspect(files["png-16"]) == ImageInfo("png", 90, 70, "I;16", 1, 1, ValueEncoding("uint16", (0, 65535)))
     assert inspect(files["tiff-tiff_lzw"]) == ImageInfo("tiff", 70, 90, "RGB", 6, 1)
 
 
-def test_cmyk_jpeg_shows_its_colours(files: dict[str, bytes], photo: Image.Image):
+def test_cmyk_jpeg_colors(files: dict[str, bytes], photo: Image.Image):
     assert np.abs(decode(files["jpeg-cmyk"]).astype(int) - np.asarray(photo)).mean() < 6
 
 
@@ -147,7 +149,7 @@ def test_16_bit_png_is_scaled(encode: Encode):
     assert decode(encode(Image.fromarray(values), "PNG"))[0, :, 0].tolist() == [0, 1, 255]
 
 
-def test_16_bit_colour_png_keeps_its_high_bytes():
+def test_16_bit_color_png_keeps_the_high_bytes():
     rows = b"\0" + struct.pack(">6H", 0, 0x80FF, 0xFFFF, 0x1234, 0x00FF, 0xFF00)
     assert decode(_png(2, 1, rows, depth=16)).tolist() == [[[0, 128, 255], [0x12, 0, 255]]]
 
@@ -163,7 +165,7 @@ def _png(width: int, height: int, rows: bytes, depth: int = 8) -> bytes:
 
 
 @pytest.mark.parametrize("min_side", [0, 1, 100, 150, 151, 300, 599, 600, 601, 5000])
-def test_draft_keeps_the_shorter_side(encode: Encode, photo: Image.Image, min_side: int):
+def test_reduced_decoding_keeps_the_minimum_side(encode: Encode, photo: Image.Image, min_side: int):
     data = encode(photo.resize((800, 600)), "JPEG")
     height, width, _ = decode(data, min_side=min_side).shape
     assert height >= min(min_side, 600)
@@ -171,7 +173,7 @@ def test_draft_keeps_the_shorter_side(encode: Encode, photo: Image.Image, min_si
     assert abs(width / height - 800 / 600) < 0.02
 
 
-def test_min_side_may_depend_on_the_upright_size(encode: Encode, photo: Image.Image):
+def test_min_side_can_depend_on_the_upright_size(encode: Encode, photo: Image.Image):
     exif = Image.Exif()
     exif[0x0112] = 8
     requested: list[tuple[int, int]] = []
@@ -181,7 +183,7 @@ def test_min_side_may_depend_on_the_upright_size(encode: Encode, photo: Image.Im
     assert pixels.shape == (400, 300, 3)
 
 
-def test_draft_leaves_other_formats_alone(files: dict[str, bytes]):
+def test_other_formats_are_not_reduced(files: dict[str, bytes]):
     for name in ("png-RGB", "webp", "tiff-raw", "gif"):
         np.testing.assert_array_equal(decode(files[name], min_side=8), decode(files[name]))
 
@@ -200,7 +202,7 @@ def test_draft_leaves_other_formats_alone(files: dict[str, bytes]):
         (b"\x89PNG\r\n\x1a\n", "damaged: invalid PNG data"),
     ],
 )
-def test_reasons(data: bytes, reason: str):
+def test_reasons_of_decode_errors(data: bytes, reason: str):
     for read in (decode, inspect):
         with pytest.raises(DecodeError, match=f"^{re.escape(reason)}$"):
             read(data)
@@ -211,20 +213,20 @@ def test_reasons(data: bytes, reason: str):
 @pytest.mark.parametrize(
     "name", ["jpeg", "jpeg-progressive", "png-RGB", "webp", "bmp", "tiff-raw", "avif", "ppm", "gif"]
 )
-def test_truncated_files_are_refused(files: dict[str, bytes], name: str, share: float):
+def test_truncated_files_are_rejected(files: dict[str, bytes], name: str, share: float):
     # The GIF is an animation: cut within its first third, its first frame is not whole.
     data = files[name][: int(len(files[name]) * share / (4 if name == "gif" else 1))]
     with pytest.raises(DecodeError, match=r"^damaged: (truncated \w+|invalid \w+ data)$"):
         decode(data)
 
 
-def test_a_truncated_photo_is_called_truncated(files: dict[str, bytes]):
+def test_truncated_image_is_named_truncated(files: dict[str, bytes]):
     for name, title in (("jpeg", "JPEG"), ("png-RGB", "PNG"), ("bmp", "BMP"), ("ppm", "PPM")):
         with pytest.raises(DecodeError, match=f"^damaged: truncated {title}$"):
             decode(files[name][:-60])
 
 
-def test_a_jpeg_without_its_last_bytes_is_refused_in_draft_too(encode: Encode, photo: Image.Image):
+def test_jpeg_without_its_last_bytes_is_rejected_in_draft_mode(encode: Encode, photo: Image.Image):
     data = encode(photo.resize((800, 600)), "JPEG")
     with pytest.raises(DecodeError, match=r"^damaged: truncated JPEG$"):
         decode(data[:-300], min_side=100)
@@ -257,7 +259,7 @@ def _bombs(files: dict[str, bytes]) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "bmp", "gif", "webp", "ppm", "tiff"])
 @pytest.mark.parametrize("pillow_limit", [None, 10**12, 89_478_485])
-def test_bombs_are_refused_from_the_header(
+def test_decompression_bombs_are_rejected_by_their_header(
     files: dict[str, bytes], kind: str, pillow_limit: int | None, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow_limit)
@@ -266,7 +268,7 @@ def test_bombs_are_refused_from_the_header(
             read(_bombs(files)[kind])
 
 
-def test_a_tiff_tile_counts_as_what_is_decoded(encode: Encode, photo: Image.Image):
+def test_tiff_tiles_count_towards_the_limit(encode: Encode, photo: Image.Image):
     tile = b"II*\0\x08\0\0\0" + struct.pack("<H", 11)
     entries = [(256, 10), (257, 10), (258, 8), (259, 8), (262, 1), (277, 1), (284, 1)]
     for tag, value in [*entries, (322, 60_000), (323, 60_000), (324, 200), (325, 50)]:
@@ -276,14 +278,14 @@ def test_a_tiff_tile_counts_as_what_is_decoded(encode: Encode, photo: Image.Imag
     assert decode(encode(photo, "TIFF")).shape == (70, 90, 3)
 
 
-def test_the_limit_does_not_follow_pillows(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch):
+def test_limit_does_not_depend_on_pillow(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     for name in ("jpeg", "png-RGB", "bmp", "ppm"):
         assert decode(files[name]).size > 10 * 3
     assert MAX_PIXELS == 178_956_970
 
 
-def test_nothing_warns_even_where_warnings_are_errors(encode: Encode, photo: Image.Image):
+def test_no_warnings_even_as_errors(encode: Encode, photo: Image.Image):
     tiff = bytearray(encode(photo, "TIFF", tiffinfo={33432: "copyright " * 8}))
     place = tiff.rindex(struct.pack("<HH", 33432, 2))
     tiff[place + 4 : place + 8] = struct.pack("<I", 10**6)  # the file's last tag is longer than the file
@@ -298,7 +300,7 @@ def test_nothing_warns_even_where_warnings_are_errors(encode: Encode, photo: Ima
             Image.open(io.BytesIO(bytes(tiff)))  # the same file does warn elsewhere
 
 
-def test_many_threads_read_alike(files: dict[str, bytes]):
+def test_threads_decode_the_same(files: dict[str, bytes]):
     alone = {name: decode(data) for name, data in files.items()}
     names = list(files) * 6
     with ThreadPoolExecutor(8) as pool:
@@ -306,7 +308,7 @@ def test_many_threads_read_alike(files: dict[str, bytes]):
             np.testing.assert_array_equal(pixels, alone[name])
 
 
-def test_another_process_reads_alike(files: dict[str, bytes], tmp_path: Path):
+def test_processes_decode_the_same(files: dict[str, bytes], tmp_path: Path):
     program = (
         "import sys, pathlib; from assay.image import decode\n"
         "data = pathlib.Path(sys.argv[1]).read_bytes()\n"
@@ -335,7 +337,7 @@ def _mutated(data: bytes, generator: random.Random) -> bytes:
     return bytes(changed)
 
 
-def test_damaged_files_give_pixels_or_a_reason(files: dict[str, bytes]):
+def test_damaged_files_give_pixels_or_raise(files: dict[str, bytes]):
     generator = random.Random(20)
     outcomes: Counter[str] = Counter()
     for whole in files.values():

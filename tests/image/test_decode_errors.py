@@ -1,4 +1,4 @@
-"""What is said of a file that cannot be read: `unsupported` or `damaged`, and which."""
+"""Messages for files that cannot be read: unsupported or damaged, with the format."""
 
 import re
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def test_other_formats_are_named(data: bytes, name: str):
 
 
 @pytest.mark.parametrize("brand", [b"mif1", b"msf1", b"miaf"])
-def test_avif_with_a_general_brand_first_is_read(encode: Encode, photo: Image.Image, brand: bytes):
+def test_avif_with_a_generic_major_brand_is_read(encode: Encode, photo: Image.Image, brand: bytes):
     data = encode(photo, "AVIF")
     np.testing.assert_array_equal(decode(data[:8] + brand + data[12:]), decode(data))
     assert inspect(data[:8] + brand + data[12:]).format == "avif"
@@ -73,7 +73,7 @@ def test_avif_with_a_general_brand_first_is_read(encode: Encode, photo: Image.Im
         ((0xC0, 9, 2), "JPEG with 2 channels"),
     ],
 )
-def test_jpeg_variants_that_are_not_read(encode: Encode, photo: Image.Image, changed: tuple[int, int, int], name: str):
+def test_unsupported_jpeg_variants(encode: Encode, photo: Image.Image, changed: tuple[int, int, int], name: str):
     marker, at, value = changed
     data = bytearray(encode(photo, "JPEG"))
     frame = data.index(b"\xff\xc0")
@@ -101,7 +101,7 @@ def test_jpeg_variants_that_are_not_read(encode: Encode, photo: Image.Image, cha
     ],
 )
 @pytest.mark.parametrize("big_endian", [False, True])
-def test_tiff_variants_that_are_not_read(
+def test_unsupported_tiff_variants(
     tiff: Tiff,
     values: np.ndarray,
     tags: dict[int, tuple[int, tuple[float, ...]]],
@@ -113,39 +113,39 @@ def test_tiff_variants_that_are_not_read(
         decode(data)
 
 
-def test_no_library_speaks_on_the_standard_error(tiff: Tiff, capfd: pytest.CaptureFixture[str]):
+def test_no_library_writes_to_standard_error(tiff: Tiff, capfd: pytest.CaptureFixture[str]):
     for compression in (50001, 32809, 34676, 34887):
         with pytest.raises(DecodeError, match=r"^unsupported: TIFF compressed as "):
             decode(tiff(np.zeros((4, 4), np.uint8), {259: (3, (compression,))}))
     assert capfd.readouterr().err == ""
 
 
-def test_a_tiff_whose_smaller_copies_stand_behind_it_is_read(tiff: Tiff):
+def test_tiff_with_reduced_copies_is_read(tiff: Tiff):
     values = np.full((4, 4, 3), 200, np.uint8)
     assert (decode(tiff(values, {330: (4, (8, 8))})) == 200).all()
     assert (decode(tiff(values, {254: (4, (1,))})) == 200).all()
 
 
-def test_colour_pfm():
+def test_color_pfm_is_unsupported():
     with pytest.raises(DecodeError, match=r"^unsupported: PFM in colour; convert it to JPEG or PNG$"):
         decode(b"PF 2 2 -1.0\n" + bytes(48))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM"])
-def test_what_is_cut_off_is_damaged(encode: Encode, photo: Image.Image, kind: str):
+def test_truncated_files_are_damaged(encode: Encode, photo: Image.Image, kind: str):
     data = encode(photo, kind)
     with pytest.raises(DecodeError, match=r"^damaged: (truncated|invalid) "):
         decode(data[: len(data) // 2])
 
 
-def test_noise_behind_a_header_is_damaged(encode: Encode, photo: Image.Image):
+def test_random_bytes_after_a_header_are_damaged(encode: Encode, photo: Image.Image):
     data = bytearray(encode(photo, "PNG"))
     data[60:] = bytes(len(data) - 60)
     with pytest.raises(DecodeError, match=r"^damaged: "):
         decode(bytes(data))
 
 
-def test_an_apple_png_is_named(encode: Encode, photo: Image.Image, with_chunks: Callable[..., bytes]):
+def test_apple_png_is_named(encode: Encode, photo: Image.Image, with_chunks: Callable[..., bytes]):
     data = encode(photo, "PNG")
     chunk = with_chunks(data, (b"CgBI", b"\x50\0\x20\x02"))
     start, end = 33, len(chunk) - len(data) + 33

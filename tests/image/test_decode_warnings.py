@@ -1,3 +1,5 @@
+"""Suppression of Pillow's warnings while decoding."""
+
 import threading
 import warnings
 
@@ -6,7 +8,7 @@ import pytest
 from assay.image.decode import suppress_warnings
 
 
-def test_silent_inside_also_where_warnings_are_errors():
+def test_no_warnings_inside_even_as_errors():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with suppress_warnings():
@@ -15,7 +17,7 @@ def test_silent_inside_also_where_warnings_are_errors():
             warnings.warn("after", UserWarning, stacklevel=1)
 
 
-def test_filters_set_later_do_not_end_the_silence():
+def test_filters_set_later_do_not_matter():
     with warnings.catch_warnings():
         for _ in range(3):
             warnings.simplefilter("error")
@@ -43,7 +45,7 @@ def test_other_threads_still_warn():
     assert [str(warning) for warning in raised] == ["mine"]
 
 
-def test_an_exception_ends_the_silence():
+def test_exception_ends_the_suppression():
     with pytest.raises(KeyError), suppress_warnings():
         raise KeyError
     with pytest.raises(UserWarning):
@@ -57,7 +59,7 @@ def test_blocks_nest():
         warnings.warn("outer", UserWarning, stacklevel=1)
 
 
-def test_libraries_can_hand_the_filters_on():
+def test_libraries_can_copy_the_filters():
     with suppress_warnings():
         ours = next(entry for entry in warnings.filters if not isinstance(entry[1], str | None))
     with warnings.catch_warnings():

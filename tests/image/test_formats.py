@@ -1,9 +1,11 @@
+"""Image formats recognized by content."""
+
 import pytest
 
 from assay.image import HEAD_BYTES, sniff
 
 
-def test_every_format_is_recognised_by_its_first_bytes(files: dict[str, bytes]):
+def test_every_format_is_recognized_by_its_first_bytes(files: dict[str, bytes]):
     assert {name: sniff(data[:HEAD_BYTES]) for name, data in files.items()} == {
         name: name.split("-")[0] for name in files
     }
@@ -27,15 +29,15 @@ def test_every_format_is_recognised_by_its_first_bytes(files: dict[str, bytes]):
         b"PK\x03\x04" + bytes(40),
     ],
 )
-def test_other_files_are_no_images(data: bytes):
+def test_other_files_are_not_images(data: bytes):
     assert sniff(data) is None
 
 
-def test_heic_is_recognised():
+def test_heic_is_recognized():
     assert sniff(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic") == "heic"
 
 
-def test_the_head_is_long_enough_for_many_brands():
+def test_head_is_long_enough_for_many_brands():
     brands = b"".join(b"ab%02d" % number for number in range(60))
     head = (16 + len(brands) + 4).to_bytes(4) + b"ftypmif1" + bytes(4) + brands + b"avif"
     assert sniff((head + bytes(999))[:HEAD_BYTES]) == "avif"

@@ -1,4 +1,4 @@
-"""Which files of a folder may be photos: links, loops, clutter, and what Assay wrote itself."""
+"""Listing image files: links, loops, other files, and output of Assay."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ def _list(root: Path, skipped: SkippedFiles | None = None) -> list[str]:
     return [path.relative_to(root).as_posix() for path in walk_images(root, skipped or SkippedFiles())]
 
 
-def test_files_come_in_the_order_of_names_at_any_depth(tmp_path: Path) -> None:
+def test_files_are_ordered_by_name_at_any_depth(tmp_path: Path) -> None:
     make_files(tmp_path, "b/2", "b/1", "a", "c/d/3", "c.jpg")
     assert _list(tmp_path) == ["a", "b/1", "b/2", "c/d/3", "c.jpg"]
 
@@ -61,7 +61,7 @@ HIDDEN_FOLDERS = [
 
 
 @pytest.mark.parametrize("name", [*SYSTEM_FOLDERS, *HIDDEN_FOLDERS])
-def test_folders_of_systems_are_passed_over_and_counted(tmp_path: Path, name: str) -> None:
+def test_system_folders_are_skipped_and_counted(tmp_path: Path, name: str) -> None:
     make_files(tmp_path, "cat/1.jpg", f"{name}/2.jpg", f"cat/{name}/3.jpg")
     skipped = SkippedFiles()
     assert _list(tmp_path, skipped) == ["cat/1.jpg"]
@@ -74,7 +74,7 @@ def test_folders_of_systems_are_passed_over_and_counted(tmp_path: Path, name: st
     "name",
     ["Thumbs.db", "thumbs.DB", "ehthumbs.db", "desktop.ini", ".DS_Store", "._1.jpg", "Icon\r", "Picasa.ini"],
 )
-def test_files_of_systems_are_passed_over_and_counted(tmp_path: Path, name: str) -> None:
+def test_system_files_are_skipped_and_counted(tmp_path: Path, name: str) -> None:
     skipped = SkippedFiles()
     assert _list(make_files(tmp_path, "1.jpg", name), skipped) == ["1.jpg"]
     assert skipped.counts.total() == 1
@@ -100,7 +100,7 @@ def test_files_of_systems_are_passed_over_and_counted(tmp_path: Path, name: str)
     ],
 )
 @pytest.mark.parametrize("where", ["", "cat/", "runs/"])
-def test_what_assay_wrote_is_passed_over(tmp_path: Path, folder: str, files: list[str], where: str) -> None:
+def test_output_of_assay_is_skipped(tmp_path: Path, folder: str, files: list[str], where: str) -> None:
     make_files(tmp_path, "cat/1.jpg", *(f"{where}{folder}/{name}" for name in files))
     skipped = SkippedFiles()
     assert _list(tmp_path, skipped) == ["cat/1.jpg"]
@@ -110,13 +110,13 @@ def test_what_assay_wrote_is_passed_over(tmp_path: Path, folder: str, files: lis
 
 
 @pytest.mark.parametrize("names", [["a-lr.png"], ["a-lr.png", "a-1/run.json", "a-1/recipe.yaml"]])
-def test_learning_rate_curves_are_no_photos(tmp_path: Path, names: list[str]) -> None:
+def test_learning_rate_curves_are_skipped(tmp_path: Path, names: list[str]) -> None:
     make_files(tmp_path, "cat/1.jpg", "dog/1-lr.png", *(f"runs/{name}" for name in names))
     assert [path.name for path in list_folder_content(tmp_path, SkippedFiles()).folders] == ["cat", "dog"]
     assert _list(tmp_path) == ["cat/1.jpg", "dog/1-lr.png"]
 
 
-def test_photos_that_only_look_like_output_stay(tmp_path: Path) -> None:
+def test_images_that_only_resemble_output_are_listed(tmp_path: Path) -> None:
     names = [
         "a/sheet.png",
         "b/1-heat.png",
@@ -129,7 +129,7 @@ def test_photos_that_only_look_like_output_stay(tmp_path: Path) -> None:
     assert sorted(_list(make_files(tmp_path, *names))) == sorted(names)
 
 
-def test_the_cache_is_no_folder_of_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_folder_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "kept"))
     make_files(tmp_path, "cat/1.jpg", "kept/engines/1.png")
     assert _list(tmp_path) == ["cat/1.jpg"]
@@ -152,7 +152,7 @@ def test_links_are_followed_once_and_loops_end(tmp_path: Path) -> None:
     assert skipped.counts == {"folder reached twice": 5, "broken link": 2, "hidden": 1}
 
 
-def test_a_file_is_listed_once_under_its_real_place(tmp_path: Path) -> None:
+def test_file_is_listed_once_under_its_real_path(tmp_path: Path) -> None:
     root = make_files(tmp_path / "photos", "z/1.jpg", "z/.kept/2.jpg")
     make_files(tmp_path / "pool", "3.jpg", "4.jpg", ".5.jpg")
     for name, target in (
@@ -171,7 +171,7 @@ def test_a_file_is_listed_once_under_its_real_place(tmp_path: Path) -> None:
     assert skipped.counts["link to a photo listed already"] == 5
 
 
-def test_classes_do_not_list_each_others_photos(tmp_path: Path) -> None:
+def test_classes_do_not_list_each_others_images(tmp_path: Path) -> None:
     root = make_files(tmp_path / "photos", "cat/1.jpg", "dog/2.jpg", "loose.jpg", ".pool/3.jpg")
     (root / "dog/1.jpg").symlink_to(root / "cat/1.jpg")
     (root / "dog/all").symlink_to(root / "cat")
@@ -184,7 +184,7 @@ def test_classes_do_not_list_each_others_photos(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", [".", "..", "/", "cat", "../photos/dog", "latest"])
-def test_links_to_folders_around_or_beside_are_no_folders(tmp_path: Path, target: str) -> None:
+def test_links_to_parent_or_sibling_folders_are_not_followed(tmp_path: Path, target: str) -> None:
     root = make_files(tmp_path / "photos", "cat/1.jpg", "dog/2.jpg")
     (root / "latest").symlink_to(target)
     skipped = SkippedFiles()
@@ -193,7 +193,7 @@ def test_links_to_folders_around_or_beside_are_no_folders(tmp_path: Path, target
     assert _list(root) == ["cat/1.jpg", "dog/2.jpg"]
 
 
-def test_links_that_nobody_may_read_are_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_links_are_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_files(tmp_path, "cat/1.jpg")
     (tmp_path / "cat/link").symlink_to("elsewhere")
 
@@ -204,7 +204,7 @@ def test_links_that_nobody_may_read_are_broken(tmp_path: Path, monkeypatch: pyte
     assert _list(tmp_path) == ["cat/1.jpg"]
 
 
-def test_a_folder_that_is_a_link_is_listed(tmp_path: Path) -> None:
+def test_linked_folder_is_listed(tmp_path: Path) -> None:
     make_files(tmp_path / "pool", "1.jpg")
     (tmp_path / "photos").symlink_to(tmp_path / "pool")
     assert _list(tmp_path / "photos") == ["1.jpg"]
@@ -245,7 +245,7 @@ def _without_rights(root: Path) -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_folders_that_cannot_be_read_are_noted(tmp_path: Path) -> None:
+def test_unreadable_folders_are_counted(tmp_path: Path) -> None:
     root, skipped = make_files(tmp_path, "a/1.jpg", "b/2.jpg", "c/d/3.jpg"), SkippedFiles()
     closed = root / "b", root / "c/d"
     for folder in closed:
@@ -259,7 +259,7 @@ def test_folders_that_cannot_be_read_are_noted(tmp_path: Path) -> None:
         folder.chmod(0o755)
 
 
-def test_names_with_bytes_that_are_no_text(tmp_path: Path) -> None:
+def test_undecodable_names(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9/\xff.jpg")
     assert _list(make_files(tmp_path, name)) == [name]
 
@@ -271,7 +271,7 @@ def test_pipes_are_counted(tmp_path: Path) -> None:
     assert skipped.counts == {"not a regular file": 1}
 
 
-def test_a_photo_is_one_by_name_or_content(tmp_path: Path) -> None:
+def test_image_is_detected_by_name_or_content(tmp_path: Path) -> None:
     (tmp_path / "1.JPEG").write_bytes(b"text")
     (tmp_path / "2.bin").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(30))
     (tmp_path / "3.txt").write_bytes(b"text")

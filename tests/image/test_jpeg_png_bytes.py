@@ -1,4 +1,4 @@
-"""A JPEG of which only the first rows are decoded: the same pixels, and no cut file gets through."""
+"""Partial decoding of JPEGs and stripped PNG metadata: same pixels, and truncated files are rejected."""
 
 import io
 import itertools
@@ -50,7 +50,7 @@ _CODINGS = {
 
 @pytest.mark.parametrize("coding", _CODINGS)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_inside_the_box_every_pixel_is_the_same(encode: Encode, detailed: Image.Image, coding: str, mode: str):
+def test_pixels_inside_the_box_are_equal(encode: Encode, detailed: Image.Image, coding: str, mode: str):
     data = encode(detailed.convert(mode), "JPEG", **_CODINGS[coding])
     for side, bottom in itertools.product((None, 70, 35, 18), (0.01, 0.25, 0.5, 0.79, 1.0)):
         full = decode(data, min_side=side)
@@ -69,7 +69,7 @@ def test_inside_the_box_every_pixel_is_the_same(encode: Encode, detailed: Image.
     st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
     st.sampled_from([None, 70, 30]),
 )
-def test_any_box_of_a_turned_photo_is_the_same(  # noqa: PLR0917
+def test_boxes_of_rotated_images_are_equal(  # noqa: PLR0917
     encode: Encode,
     detailed: Image.Image,
     orientation: int,
@@ -90,27 +90,27 @@ def test_any_box_of_a_turned_photo_is_the_same(  # noqa: PLR0917
     np.testing.assert_array_equal(part[top:bottom, left:right], full[top:bottom, left:right])
 
 
-def test_what_is_not_needed_is_not_decoded(encode: Encode, detailed: Image.Image):
+def test_rows_outside_the_box_are_not_decoded(encode: Encode, detailed: Image.Image):
     pixels = decode(encode(detailed, "JPEG"), box=lambda width, height: (0, 0, width, height // 4))
     assert pixels[_HEIGHT // 4 : _HEIGHT // 4 + 8].any()  # a few rows more, for what needs its neighbours
     assert not pixels[_HEIGHT // 2 :].any()
 
 
 @pytest.mark.parametrize("coding", ["420", "progressive", "restarts"])
-def test_a_file_cut_below_the_rows_needed_is_refused_all_the_same(encode: Encode, detailed: Image.Image, coding: str):
+def test_file_truncated_below_the_box_is_rejected(encode: Encode, detailed: Image.Image, coding: str):
     data = encode(detailed, "JPEG", **_CODINGS[coding])
     for share in (0.5, 0.7, 0.9, 0.97):
         with pytest.raises(DecodeError, match=r"^damaged: truncated JPEG$"):
             decode(data[: int(len(data) * share)], box=lambda width, _: (0, 0, width, 8))
 
 
-def test_bytes_behind_the_picture_do_no_harm(encode: Encode, detailed: Image.Image):
+def test_trailing_bytes_are_ignored(encode: Encode, detailed: Image.Image):
     data = encode(detailed, "JPEG") + b"trailer \xff\xd8\xff\xe1\0\0" * 50
     assert cut_jpeg_height(data, 10, _HEIGHT) is not None
     assert decode(data, box=lambda width, _: (0, 0, width, 10)).shape == (_HEIGHT, _WIDTH, 3)
 
 
-def test_a_thumbnail_in_the_metadata_is_not_taken_for_the_picture(encode: Encode, detailed: Image.Image):
+def test_embedded_thumbnail_is_not_decoded(encode: Encode, detailed: Image.Image):
     thumbnail = encode(detailed.resize((40, 80)), "JPEG", quality=30)
     data = encode(detailed, "JPEG", exif=b"Exif\0\0" + thumbnail)
     low = cut_jpeg_height(data, 100, _HEIGHT)
@@ -121,13 +121,13 @@ def test_a_thumbnail_in_the_metadata_is_not_taken_for_the_picture(encode: Encode
 
 
 @pytest.mark.parametrize("rows", [300, 302, _HEIGHT, 10 * _HEIGHT])
-def test_where_nothing_is_saved_the_file_stays_as_it_is(encode: Encode, detailed: Image.Image, rows: int):
+def test_file_is_unchanged_without_savings(encode: Encode, detailed: Image.Image, rows: int):
     assert cut_jpeg_height(encode(detailed, "JPEG"), rows, _HEIGHT) is None
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.binary(max_size=60), st.integers(0, 100), st.integers(0, 65535))
-def test_any_bytes_give_a_copy_or_none(tail: bytes, rows: int, height: int):
+def test_arbitrary_bytes_give_a_copy_or_none(tail: bytes, rows: int, height: int):
     data = b"\xff\xd8" + tail
     changed = cut_jpeg_height(data, rows, height)
     assert changed is None or len(changed) == len(data)
@@ -135,7 +135,7 @@ def test_any_bytes_give_a_copy_or_none(tail: bytes, rows: int, height: int):
 
 @settings(deadline=None, max_examples=300)
 @given(st.integers(1, 9000), st.integers(1, 9000), st.integers(-1, 9000))
-def test_the_scale_is_the_largest_that_keeps_the_side(width: int, height: int, side: int):
+def test_scale_is_the_largest_that_keeps_the_side(width: int, height: int, side: int):
     scale = jpeg_scale(width, height, side)
     shorter = min(width, height)
     assert scale == 1 or shorter // scale >= side
@@ -143,7 +143,7 @@ def test_the_scale_is_the_largest_that_keeps_the_side(width: int, height: int, s
     assert scale == 8 or shorter // (2 * scale) < max(side, 1)
 
 
-def test_real_photos_are_read_alike_whole_and_in_part(bottles: Path, button_cells: Path):
+def test_real_photos_are_equal_in_full_and_in_part(bottles: Path, button_cells: Path):
     def top(width: int, height: int) -> Box:
         return width // 3, height // 5, width // 2, height // 3
 
@@ -154,7 +154,7 @@ def test_real_photos_are_read_alike_whole_and_in_part(bottles: Path, button_cell
         np.testing.assert_array_equal(part[upper:lower, left:right], full[upper:lower, left:right])
 
 
-def test_what_is_read_in_full_is_read_in_part(encode: Encode, detailed: Image.Image):
+def test_every_readable_file_is_readable_in_part(encode: Encode, detailed: Image.Image):
     generator = random.Random(3)
     outcomes: Counter[tuple[str, str]] = Counter()
     for coding in ("420", "progressive", "restarts"):
@@ -201,7 +201,7 @@ XMP = b"XML:com.adobe.xmp\0\0\0\0\0"
     ],
     ids=lambda chunk: f"{chunk[0].decode()}-{chunk[1][:12]!r}",
 )
-def test_a_large_text_does_not_matter(
+def test_large_text_is_removed(
     encode: Encode, photo: Image.Image, with_chunks: WithChunks, chunk: tuple[bytes, bytes], late: bool
 ):
     data = with_chunks(encode(photo, "PNG"), chunk, late=late)
@@ -209,12 +209,12 @@ def test_a_large_text_does_not_matter(
     assert inspect(data).orientation == 1
 
 
-def test_many_texts_do_not_add_up(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
+def test_many_texts_are_removed(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
     chunk = (b"zTXt", b"Comment\0\0" + zlib.compress(bytes(MB - 1)))
     np.testing.assert_array_equal(decode(with_chunks(encode(photo, "PNG"), *[chunk] * 80)), np.asarray(photo))
 
 
-def test_a_text_cannot_pass_for_something_else(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
+def test_text_cannot_imitate_other_chunks(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
     whole = encode(photo, "PNG")
     data = with_chunks(whole, (b"tEXt", b"transparency\0x"), (b"tEXt", b"icc_profile\0x"), (b"tEXt", b"exif\0x"))
     np.testing.assert_array_equal(decode(data), np.asarray(photo))
@@ -222,7 +222,7 @@ def test_a_text_cannot_pass_for_something_else(encode: Encode, photo: Image.Imag
 
 @pytest.mark.parametrize("size", [0, MB, 3 * MB])
 @pytest.mark.parametrize("packed", [False, True])
-def test_the_orientation_in_xmp_counts(
+def test_orientation_in_xmp_is_used(
     encode: Encode, photo: Image.Image, with_chunks: WithChunks, size: int, packed: bool
 ):
     text = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/>' + b" " * size
@@ -233,7 +233,7 @@ def test_the_orientation_in_xmp_counts(
 
 
 @pytest.mark.parametrize("name", [b"tEXt", b"zTXt"])
-def test_exif_written_as_text_counts(encode: Encode, photo: Image.Image, with_chunks: WithChunks, name: bytes):
+def test_exif_stored_as_text_is_used(encode: Encode, photo: Image.Image, with_chunks: WithChunks, name: bytes):
     exif = Image.Exif()
     exif[0x0112] = 3
     block = exif.tobytes()
@@ -244,7 +244,7 @@ def test_exif_written_as_text_counts(encode: Encode, photo: Image.Image, with_ch
     assert inspect(data).orientation == 3
 
 
-def test_exif_beside_large_texts_counts(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
+def test_exif_beside_large_texts_is_used(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
     exif = Image.Exif()
     exif[0x0112] = 8
     data = with_chunks(encode(photo, "PNG", exif=exif), (b"tEXt", b"Comment\0" + NOISE))
@@ -256,7 +256,7 @@ def test_exif_beside_large_texts_counts(encode: Encode, photo: Image.Image, with
     [NOISE, bytes(MAX_PROFILE + 1), b"", b"no profile"],
     ids=["2 MB", "too large", "none", "broken"],
 )
-def test_a_strange_profile_does_not_matter(encode: Encode, photo: Image.Image, with_chunks: WithChunks, profile: bytes):
+def test_invalid_profile_is_removed(encode: Encode, photo: Image.Image, with_chunks: WithChunks, profile: bytes):
     whole = encode(photo, "PNG")
     for content in (
         b"name\0\0" + zlib.compress(profile),
@@ -267,20 +267,20 @@ def test_a_strange_profile_does_not_matter(encode: Encode, photo: Image.Image, w
         np.testing.assert_array_equal(decode(with_chunks(whole, (b"iCCP", content))), np.asarray(photo))
 
 
-def test_a_large_profile_is_handed_over(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
+def test_large_profile_is_kept(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
     whole = encode(photo, "PNG")
     lean, profile = strip_png_metadata(with_chunks(whole, (b"iCCP", b"name\0\0" + zlib.compress(NOISE))))
     assert (lean, profile) == (whole, NOISE)
 
 
-def test_a_file_without_texts_is_not_copied(encode: Encode, photo: Image.Image):
+def test_file_without_texts_is_not_copied(encode: Encode, photo: Image.Image):
     whole = encode(photo, "PNG", icc_profile=b"x" * 500)
     lean, profile = strip_png_metadata(whole)
     assert lean is whole
     assert profile is None
 
 
-def test_damage_is_left_for_the_reader_to_find(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
+def test_damage_is_left_to_the_decoder(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
     data = with_chunks(encode(photo, "PNG"), (b"tEXt", b"Comment\0text"))
     for length in range(len(data)):
         lean, _ = strip_png_metadata(data[:length])
@@ -289,7 +289,7 @@ def test_damage_is_left_for_the_reader_to_find(encode: Encode, photo: Image.Imag
     assert strip_png_metadata(endless)[0] is endless
 
 
-def test_pillow_reads_what_is_left(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
+def test_pillow_reads_the_result(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
     lean, _ = strip_png_metadata(with_chunks(encode(photo, "PNG"), (b"tEXt", b"Comment\0" + NOISE), late=True))
     with Image.open(io.BytesIO(lean)) as image:
         np.testing.assert_array_equal(np.asarray(image), np.asarray(photo))

@@ -1,4 +1,4 @@
-"""Colours over photos: legible without colour vision, and nothing but heat is coloured."""
+"""Heat maps over photos."""
 
 import io
 
@@ -22,13 +22,13 @@ def lightness(pixels: np.ndarray) -> np.ndarray:
     return np.where(luminance > 0.008856, 116 * np.cbrt(luminance) - 16, 903.3 * luminance)
 
 
-def test_lightness_rises_evenly_with_heat():
+def test_lightness_increases_evenly_with_heat():
     gray = np.full((40, 256, 3), 128, dtype=np.uint8)
     steps = np.diff(lightness(heatmap_overlay(gray, ramp())[20])[[0, 32, 64, 96, 150, 192, 224, 255]])
     assert (steps > 2).all()
 
 
-def test_a_photo_is_gray_where_there_is_no_heat():
+def test_photo_is_gray_without_heat():
     photo = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8)
     shown = heatmap_overlay(photo, np.zeros((30, 40), dtype=np.float32)).astype(int)
     assert np.ptp(shown, axis=2).max() <= 3
@@ -36,13 +36,13 @@ def test_a_photo_is_gray_where_there_is_no_heat():
     assert np.corrcoef(shown.mean(axis=2).ravel(), luma.ravel())[0, 1] > 0.99
 
 
-def test_a_line_goes_around_half_of_the_heat():
+def test_outline_at_half_of_the_heat():
     shown = heatmap_overlay(np.zeros((40, 256, 3), dtype=np.uint8), ramp())
     white = np.flatnonzero((shown[20] > 200).all(axis=1))
     assert white.min() == pytest.approx(128, abs=2)
 
 
-def test_what_is_not_looked_at_is_dark():
+def test_outside_of_the_box_is_dark():
     photo = np.full((40, 60, 3), 200, dtype=np.uint8)
     heat = np.zeros((40, 60), dtype=np.float32)
     shown = heatmap_overlay(photo, heat, (10, 5, 50, 40))
@@ -51,7 +51,7 @@ def test_what_is_not_looked_at_is_dark():
     assert shown[:, 50:].max() < shown[20, 20].min() * 0.6
 
 
-def test_photo_and_heat_are_left_alone():
+def test_inputs_are_not_changed():
     photo, heat = RNG.integers(0, 256, (30, 40, 3), dtype=np.uint8), RNG.random((30, 40))
     kept = photo.copy(), heat.copy()
     heatmap_overlay(photo, heat, (1, 1, 20, 20))

@@ -1,4 +1,4 @@
-"""Values of more than 8 bits: scaled by type and declared range, never by what a photo holds."""
+"""Values of more than 8 bits are scaled by type and declared range, never by content."""
 
 import io
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def _row(*values: float, dtype: str) -> Array:
 
 
 @ORDERS
-def test_16_bits_unsigned_by_their_whole_range(tiff: Tiff, encode: Encode, big_endian: bool):
+def test_uint16_is_scaled_by_its_full_range(tiff: Tiff, encode: Encode, big_endian: bool):
     values = _row(0, 257, 32768, 65535, dtype="u2")
     assert _levels(tiff(values, big_endian=big_endian)) == [0, 1, 128, 255]
     assert _levels(encode(Image.fromarray(values), "PNG")) == [0, 1, 128, 255]
@@ -44,14 +44,14 @@ def test_16_bits_unsigned_by_their_whole_range(tiff: Tiff, encode: Encode, big_e
 
 @ORDERS
 @pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "f4"])
-def test_types_without_an_agreed_range_are_refused(tiff: Tiff, dtype: str, big_endian: bool):
+def test_types_without_a_defined_range_are_rejected(tiff: Tiff, dtype: str, big_endian: bool):
     for values in ([0, 1, 0], [0, 0.9, 0.2], [0, 100, 90]):
         data = tiff(_row(*values, dtype=dtype), big_endian=big_endian)
         with pytest.raises(DecodeError, match=r"^unsupported: \w+ without a declared range; set preprocess.value_"):
             decode(data)
 
 
-def test_32_bits_unsigned_too(tiff: Tiff):
+def test_uint32_is_scaled_by_its_full_range(tiff: Tiff):
     with pytest.raises(DecodeError, match=r"^unsupported: uint32 without a declared range; "):
         decode(tiff(_row(0, 4095, dtype="u4")))
     assert _levels(tiff(_row(0, 2**31, 2**32 - 1, dtype="u4")), (0, 2**32 - 1)) == [0, 128, 255]
@@ -62,7 +62,7 @@ def test_32_bits_unsigned_too(tiff: Tiff):
     ("dtype", "low", "high"),
     [("i1", -100, 100), ("i2", -1000, 3000), ("i2", 0, 4095), ("i4", -(2**31), 2**31 - 1), ("i4", 0, 10_000)],
 )
-def test_a_declared_or_a_set_range_gives_the_same(tiff: Tiff, dtype: str, low: int, high: int, big_endian: bool):
+def test_declared_and_set_range_give_the_same(tiff: Tiff, dtype: str, low: int, high: int, big_endian: bool):
     values = np.array([[low, low + (high - low) // 4, high]], dtype)
     kind = {"i1": 6, "i2": 8, "i4": 9}[dtype]
     declared = tiff(values, {SMIN: (kind, (low,)), SMAX: (kind, (high,))}, big_endian=big_endian)
@@ -82,21 +82,21 @@ def test_floats_with_a_declared_range(tiff: Tiff, low: float, high: float, kind:
     assert _levels(tiff(values, big_endian=big_endian), (low, high)) in ([0, 127, 255], [0, 128, 255])
 
 
-def test_a_bright_pixel_changes_no_other(tiff: Tiff):
+def test_bright_pixel_does_not_change_others(tiff: Tiff):
     dim = _row(0, 0.25, 0.5, 0.9, dtype="f4")
     bright = _row(0, 0.25, 0.5, 70_000, dtype="f4")
     assert _levels(tiff(dim), (0, 1))[:3] == _levels(tiff(bright), (0, 1))[:3] == [0, 64, 128]
     assert _levels(tiff(bright), (0, 1))[3] == 255
 
 
-def test_what_is_no_number_is_black(tiff: Tiff):
+def test_nan_is_black(tiff: Tiff):
     data = tiff(_row(np.nan, -np.inf, np.inf, -5, 0.5, dtype="f4"))
     assert _levels(data, (0, 1)) == [0, 0, 255, 0, 128]
     declared = tiff(_row(np.nan, 0.5, dtype="f4"), {SMIN: (11, (0,)), SMAX: (11, (1,))})
     assert _levels(declared) == [0, 128]
 
 
-def test_fewer_bits_than_the_type_holds(tiff: Tiff, encode: Encode):
+def test_fewer_bits_than_the_type(tiff: Tiff, encode: Encode):
     values = _row(0, 1024, 4095, dtype="u2")
     assert _levels(tiff(values, {SMAX: (3, (4095,))})) == [0, 64, 255]
     assert _levels(tiff(values), (0, 4095)) == [0, 64, 255]
@@ -108,7 +108,7 @@ def test_fewer_bits_than_the_type_holds(tiff: Tiff, encode: Encode):
 
 
 @ORDERS
-def test_white_is_zero(tiff: Tiff, big_endian: bool):
+def test_white_is_zero_photometric(tiff: Tiff, big_endian: bool):
     whole = {SMIN: (11, (0,)), SMAX: (11, (1,)), PHOTOMETRIC: (3, (0,))}
     assert _levels(tiff(_row(0, 0.25, 1, dtype="f4"), whole, big_endian=big_endian)) == [255, 191, 0]
     data = tiff(_row(0, 257, 65535, dtype="u2"), {PHOTOMETRIC: (3, (0,))}, big_endian=big_endian)
@@ -125,14 +125,14 @@ def test_white_is_zero(tiff: Tiff, big_endian: bool):
     [(1, 0b01010000, [0, 255, 0, 255]), (2, 0b00011011, [0, 85, 170, 255]), (4, 0x0F, [0, 255])],
 )
 @pytest.mark.parametrize("inverted", [False, True])
-def test_few_bits(tiff: Tiff, bits: int, packed: int, levels: list[int], inverted: bool):
+def test_images_of_1_2_and_4_bits(tiff: Tiff, bits: int, packed: int, levels: list[int], inverted: bool):
     tags = {256: (4, (len(levels),)), 258: (3, (bits,)), PHOTOMETRIC: (3, (0 if inverted else 1,))}
     expected = [255 - level for level in levels] if inverted else levels
     assert _levels(tiff(_row(packed, dtype="u1"), tags)) == expected
 
 
 @pytest.mark.parametrize("values", [[0, 0.5, 2], [0, 0.5, 255], [-1, 0, 1]])
-def test_a_declaration_that_the_values_belie_is_refused(tiff: Tiff, encode: Encode, values: list[float]):
+def test_declared_range_that_the_values_exceed_is_rejected(tiff: Tiff, encode: Encode, values: list[float]):
     row = _row(*values, dtype="f4")
     for data in (tiff(row, {SMIN: (11, (0,)), SMAX: (11, (1,))}), encode(Image.fromarray(row), "PPM")):
         with pytest.raises(DecodeError, match=r"^unsupported: float32 values from .* declares 0 to 1; set preproc"):
@@ -150,12 +150,12 @@ def test_a_declaration_that_the_values_belie_is_refused(tiff: Tiff, encode: Enco
         {SMAX: (11, (1,))},
     ],
 )
-def test_nonsense_declares_nothing(tiff: Tiff, tags: dict[int, tuple[int, tuple[float, ...]]]):
+def test_invalid_declarations_are_ignored(tiff: Tiff, tags: dict[int, tuple[int, tuple[float, ...]]]):
     with pytest.raises(DecodeError, match=r"^unsupported: float32 without a declared range; "):
         decode(tiff(_row(0, 1, dtype="f4"), tags))
 
 
-def test_pfm_by_the_factor_in_its_header():
+def test_pfm_is_scaled_by_its_header():
     head = b"Pf 3 1 -%s\n"
     assert _levels(head % b"1.0" + _row(0, 0.25, 1, dtype="<f4").tobytes()) == [0, 64, 255]
     assert _levels(head % b"200" + _row(0, 50, 200, dtype="<f4").tobytes()) == [0, 64, 255]
@@ -167,7 +167,7 @@ def test_pfm_by_the_factor_in_its_header():
 
 @pytest.mark.parametrize("maxval", [1, 15, 100, 255, 256, 1000, 4095, 65535])
 @pytest.mark.parametrize("plain", [False, True])
-def test_pgm_and_ppm_by_their_maxval(maxval: int, plain: bool):
+def test_pgm_and_ppm_are_scaled_by_maxval(maxval: int, plain: bool):
     values = [0, maxval, maxval // 2]
     expected = [0, 255, round(maxval // 2 / maxval * 255)]
     for magic, size in ((b"P2", b"3 1"), (b"P3", b"1 1")):
@@ -179,14 +179,14 @@ def test_pgm_and_ppm_by_their_maxval(maxval: int, plain: bool):
         assert np.abs(decode(data).ravel()[:: 3 if size == b"3 1" else 1] - np.array(expected)).max() <= 1
 
 
-def test_a_set_range_holds_for_pgm_of_any_maxval():
+def test_set_range_applies_to_pgm_of_any_maxval():
     for maxval in (3000, 4095, 65535):
         data = b"P5 3 1 %d\n" % maxval + np.array([0, 250, 2000], ">u2").tobytes()
         assert _levels(data, (0, 1000)) == [0, 64, 255]
 
 
 @ORDERS
-def test_colour_of_16_bits_keeps_its_high_bytes(tiff: Tiff, big_endian: bool):
+def test_16_bit_color_keeps_the_high_bytes(tiff: Tiff, big_endian: bool):
     values = np.array([[[0, 0x80FF, 0xFFFF], [0x1234, 0xFF, 0xFF00]]], np.uint16)
     expected = [[[0, 0x80, 255], [0x12, 0, 255]]]
     assert decode(tiff(values, big_endian=big_endian)).tolist() == expected
@@ -197,14 +197,14 @@ def test_colour_of_16_bits_keeps_its_high_bytes(tiff: Tiff, big_endian: bool):
     assert decode(tiff(values, big_endian=big_endian), value_range=(0, 65535)).tolist() == expected
 
 
-def test_colour_of_16_bits_in_png():
+def test_16_bit_color_png():
     _, written = cv2.imencode(".png", np.array([[[0, 0x80FF, 0xFFFF]]], np.uint16))
     assert decode(written.tobytes()).tolist() == [[[255, 128, 0]]]
     with pytest.raises(DecodeError, match=r"^unsupported: colour of uint16, 0 to 4095; "):
         decode(written.tobytes(), value_range=(0, 4095))
 
 
-def test_8_bits_are_what_they_are(tiff: Tiff, encode: Encode, photo: Image.Image):
+def test_8_bit_values_are_unchanged(tiff: Tiff, encode: Encode, photo: Image.Image):
     tags = {SMIN: (3, (16,)), SMAX: (3, (235,))}
     assert _levels(tiff(_row(0, 16, 235, 255, dtype="u1"), tags), (0, 4095)) == [0, 16, 235, 255]
     for kind in ("PNG", "BMP", "TIFF", "PPM", "GIF"):
@@ -213,7 +213,7 @@ def test_8_bits_are_what_they_are(tiff: Tiff, encode: Encode, photo: Image.Image
 
 
 @pytest.mark.parametrize("values", [_row(0, 4000, dtype="u2"), _row(0, 4000, dtype="i2"), _row(0, 99, dtype="i1")])
-def test_a_range_for_floats_is_not_used_for_integers(tiff: Tiff, values: Array):
+def test_float_range_is_not_used_for_integers(tiff: Tiff, values: Array):
     with pytest.raises(DecodeError, match=r"^unsupported: u?int\d+ values, while preprocess.value_range \[0, 1\] "):
         decode(tiff(values), value_range=(0, 1))
 
@@ -233,14 +233,14 @@ def test_files_of_other_writers(encode: Encode):
     assert _levels(signed.tobytes(), (0, 4095)) == [0, 64, 255]
 
 
-def test_pictures_for_people_are_stretched_where_nothing_says(tiff: Tiff):
+def test_minmax_stretches_images_without_a_range(tiff: Tiff):
     for values in (_row(-3, 0, 9, dtype="f4"), _row(-300, 0, 900, dtype="i2")):
         assert decode(tiff(values), value_range="minmax")[0, :, 0].tolist() == [0, 64, 255]
     assert decode(tiff(_row(0, 257, dtype="u2")), value_range="minmax")[0, :, 0].tolist() == [0, 1]
     assert decode(tiff(_row(5, 5, dtype="f4")), value_range="minmax").max() == 0
 
 
-def test_the_preprocessing_carries_the_range(tiff: Tiff):
+def test_preprocessing_contains_the_range(tiff: Tiff):
     data = tiff(np.linspace(0, 4095, 64, dtype="i2").reshape(8, 8))
     pixels = Preprocess(PreprocessSpec(size=8, value_range=(0, 4095))).read(data)
     assert (pixels.min(), pixels.max()) == (0, 255)
@@ -255,7 +255,7 @@ def test_the_preprocessing_carries_the_range(tiff: Tiff):
 
 
 @pytest.mark.parametrize("value", [(1, 0), (0, 0), (0, float("inf")), (float("nan"), 1)])
-def test_a_range_must_be_one(value: tuple[float, float]):
+def test_invalid_ranges_raise(value: tuple[float, float]):
     with pytest.raises(ValueError, match="value_range"):
         PreprocessSpec(value_range=value)
 
@@ -276,7 +276,7 @@ def test_upright_agrees_with_pillow(orientation: int, size: tuple[int, int], non
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "La", "RGBa", "PA"])
-def test_transparent_parts_show_white(mode: str):
+def test_transparent_pixels_become_white(mode: str):
     image = Image.new("RGBA", (3, 1))
     image.putdata([(10, 10, 10, 255), (100, 100, 100, 0), (0, 0, 0, 128)])
     steps = {"La": ["LA"], "RGBa": [], "PA": []}.get(mode, [])
@@ -288,7 +288,7 @@ def test_transparent_parts_show_white(mode: str):
     assert abs(half - 127) <= 3
 
 
-def test_alpha_is_mixed_exactly():
+def test_alpha_is_blended_exactly():
     image = Image.new("RGBA", (256, 256))
     levels, alphas = np.meshgrid(np.arange(256), np.arange(256))
     image = Image.fromarray(np.stack([levels, levels, levels, alphas], axis=2).astype(np.uint8))
@@ -297,13 +297,13 @@ def test_alpha_is_mixed_exactly():
 
 
 @pytest.mark.parametrize(("mode", "value"), [("L", 7), ("RGB", (7, 7, 7)), ("P", 0), ("1", 0)])
-def test_one_colour_named_transparent_shows_white(mode: str, value: int | tuple[int, int, int]):
+def test_transparent_color_becomes_white(mode: str, value: int | tuple[int, int, int]):
     image = Image.new(mode, (2, 2), value)
     image.info["transparency"] = value
     assert (to_rgb(image, "png") == 255).all()
 
 
-def test_palette_with_an_alpha_for_each_entry():
+def test_palette_with_alpha_per_entry():
     image = Image.new("P", (3, 1))
     image.putpalette([0, 0, 0, 10, 20, 30, 0, 0, 0])
     image.putdata([0, 1, 2])
@@ -321,7 +321,7 @@ def test_cmyk_by_kind():
     assert to_rgb(image, "jpeg")[0, 0].tolist() == red
 
 
-def test_the_result_may_be_written_to():
+def test_result_is_writable():
     for mode in ("RGB", "L", "RGBA", "F"):
         pixels = to_rgb(Image.new(mode, (2, 2)), "png")
         pixels[0, 0] = 9

@@ -1,3 +1,5 @@
+"""Preprocessing: crop, resize modes and reduced decoding."""
+
 import subprocess
 import sys
 from collections.abc import Callable
@@ -37,7 +39,7 @@ def _preprocesses(draw: st.DrawFn) -> Preprocess:
 
 @settings(deadline=None, max_examples=200)
 @given(_preprocesses(), _SIDES, _SIDES)
-def test_a_square_whatever_the_size(preprocess: Preprocess, width: int, height: int):
+def test_result_is_a_square_for_any_size(preprocess: Preprocess, width: int, height: int):
     pixels = np.full((height, width, 3), 37, np.uint8)
     square = preprocess(pixels)
     assert (square.shape, square.dtype) == ((preprocess.size, preprocess.size, 3), np.uint8)
@@ -53,7 +55,7 @@ def test_a_square_whatever_the_size(preprocess: Preprocess, width: int, height: 
 
 @settings(deadline=None, max_examples=300)
 @given(_preprocesses(), st.integers(1, 5000), st.integers(1, 5000))
-def test_the_box_lies_in_the_image(preprocess: Preprocess, width: int, height: int):
+def test_box_is_inside_the_image(preprocess: Preprocess, width: int, height: int):
     left, top, right, bottom = preprocess.box(width, height)
     assert 0 <= left < right <= width
     assert 0 <= top < bottom <= height
@@ -63,7 +65,7 @@ def test_the_box_lies_in_the_image(preprocess: Preprocess, width: int, height: i
 
 @settings(deadline=None, max_examples=200)
 @given(_preprocesses(), st.integers(1, 5000), st.integers(1, 5000))
-def test_the_content_of_a_letterbox_keeps_proportions(preprocess: Preprocess, width: int, height: int):
+def test_letterbox_keeps_proportions(preprocess: Preprocess, width: int, height: int):
     left, top, right, bottom = preprocess.content(width, height)
     assert 0 <= left < right <= preprocess.size
     assert 0 <= top < bottom <= preprocess.size
@@ -86,11 +88,11 @@ def test_the_content_of_a_letterbox_keeps_proportions(preprocess: Preprocess, wi
         ({"resize_mode": "stretch", "roi": (0.999, 0.999, 1, 1)}, (10, 10), (9, 9, 10, 10)),
     ],
 )
-def test_boxes(values: dict[str, Any], size: tuple[int, int], box: tuple[int, int, int, int]):
+def test_boxes_of_known_sizes(values: dict[str, Any], size: tuple[int, int], box: tuple[int, int, int, int]):
     assert _preprocess(**values).box(*size) == box
 
 
-def test_regions_that_share_an_edge_on_a_pixel_share_no_pixel():
+def test_adjacent_regions_share_no_pixel():
     pixels = np.zeros((40, 40, 3), np.uint8)
     pixels[:, 20:] = 200
     for mode in ("stretch", "letterbox"):
@@ -99,26 +101,26 @@ def test_regions_that_share_an_edge_on_a_pixel_share_no_pixel():
         assert set(halves[1].ravel()) <= {200, 114}
 
 
-def test_the_same_size_changes_nothing(photo: Image.Image):
+def test_same_size_changes_nothing(photo: Image.Image):
     pixels = np.asarray(photo.resize((32, 32)))
     for mode in ("stretch", "crop", "letterbox"):
         np.testing.assert_array_equal(_preprocess(resize_mode=mode, size=32)(pixels), pixels)
 
 
-def test_shrinking_averages_so_that_nothing_aliases():
+def test_downscaling_averages():
     stripes = np.zeros((512, 512, 3), np.uint8)
     stripes[:, ::2] = 254
     square = _preprocess(resize_mode="stretch", size=32)(stripes)
     assert np.abs(square.astype(int) - 127).max() <= 2
 
 
-def test_one_side_may_grow_while_the_other_shrinks():
+def test_one_side_can_grow_while_the_other_shrinks():
     stripes = np.zeros((512, 4, 3), np.uint8)
     stripes[::2] = 254
     assert np.abs(_preprocess(resize_mode="stretch", size=32)(stripes).astype(int) - 127).max() <= 2
 
 
-def test_a_photo_and_its_half_size_copy_show_the_same(photo: Image.Image):
+def test_image_and_half_size_copy_are_similar(photo: Image.Image):
     large = np.asarray(photo.resize((610, 403), Image.Resampling.BICUBIC))
     # 0.37 of the half-size copy's width falls within a pixel: rounding would shift the copy by half of one.
     preprocess = _preprocess(resize_mode="stretch", roi=(0.37, 0.11, 0.81, 0.95), size=48)
@@ -127,7 +129,7 @@ def test_a_photo_and_its_half_size_copy_show_the_same(photo: Image.Image):
     assert difference.mean() < 0.6
 
 
-def test_letterbox_bars_have_the_fill_colour():
+def test_letterbox_bars_have_the_fill_color():
     square = _preprocess(resize_mode="letterbox", size=16, fill=(1, 2, 3))(np.full((10, 20, 3), 200, np.uint8))
     assert square[0, 0].tolist() == [1, 2, 3]
     assert (square[4:12] == 200).all()
@@ -144,12 +146,12 @@ def test_letterbox_bars_have_the_fill_colour():
         np.zeros((1, 4, 4, 3), np.uint8),
     ],
 )
-def test_what_is_no_picture_is_an_error(pixels: np.ndarray):
+def test_invalid_arrays_raise(pixels: np.ndarray):
     with pytest.raises(ValueError, match=r"pixels must be uint8 \[H, W, 3\], not"):
         _preprocess()(pixels)
 
 
-def test_a_view_into_a_camera_frame_will_do(photo: Image.Image):
+def test_noncontiguous_views_are_accepted(photo: Image.Image):
     frame = np.asarray(photo)[::-1, ::2, ::-1]
     preprocess = _preprocess(size=16)
     np.testing.assert_array_equal(preprocess(frame), preprocess(frame.copy()))
@@ -163,20 +165,20 @@ def test_scaled_changes_only_the_size():
     assert canvas(np.zeros((50, 40, 3), np.uint8)).shape == (258, 258, 3)
 
 
-def test_read_is_decoding_and_preprocessing(files: dict[str, bytes]):
+def test_read_decodes_and_preprocesses(files: dict[str, bytes]):
     preprocess = _preprocess(size=64)
     for data in files.values():
         np.testing.assert_array_equal(preprocess.read(data), preprocess(decode(data)))
 
 
-def test_read_says_why_not():
+def test_read_raises_with_a_reason():
     with pytest.raises(DecodeError, match="no image"):
         _preprocess().read(b"text")
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(_preprocesses(), st.integers(200, 1200), st.integers(200, 1200))
-def test_read_decodes_no_smaller_than_promised(encode: Encode, preprocess: Preprocess, width: int, height: int):
+def test_read_decodes_at_least_the_documented_size(encode: Encode, preprocess: Preprocess, width: int, height: int):
     data = encode(Image.new("RGB", (width, height)), "JPEG")
     decoded = decode(data, min_side=preprocess._min_side)
     if decoded.shape[:2] == (height, width):
@@ -197,7 +199,7 @@ def test_read_decodes_no_smaller_than_promised(encode: Encode, preprocess: Prepr
         ({"resize_mode": "crop", "size": 16}, 1.5, 20),
     ],
 )
-def test_read_stays_close_to_decoding_in_full(bottles: Path, values: dict[str, Any], mean: float, most: float):
+def test_read_is_close_to_full_decoding(bottles: Path, values: dict[str, Any], mean: float, most: float):
     preprocess = _preprocess(**values)
     for path in sorted(bottles.rglob("*.jpg"))[::6]:
         data = path.read_bytes()
@@ -208,7 +210,7 @@ def test_read_stays_close_to_decoding_in_full(bottles: Path, values: dict[str, A
         assert np.quantile(difference, 0.999) <= most
 
 
-def test_importing_pixels_is_light():
+def test_import_is_light():
     program = (
         "import sys, assay.image\n"
         "heavy = {'torch', 'albumentations', 'cv2', 'scipy', 'sklearn', 'matplotlib'}\n"

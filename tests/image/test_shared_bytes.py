@@ -1,4 +1,4 @@
-"""Files whose tables name the same bytes over and over, or whose parts are joined, take no time to refuse."""
+"""Files whose tables reference the same bytes many times are rejected quickly."""
 
 import io
 import struct
@@ -143,7 +143,7 @@ _FILES: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("name", _FILES)
-def test_repeated_use_of_the_same_bytes_is_refused_at_once(name) -> None:
+def test_repeated_references_to_the_same_bytes_are_rejected_at_once(name) -> None:
     data = _FILES[name]()
     started = time.thread_time()
     with pytest.raises(TooComplexError, match=r"^too complex: [\d,]+ .+, at most [\d,]+"):
@@ -151,7 +151,7 @@ def test_repeated_use_of_the_same_bytes_is_refused_at_once(name) -> None:
     assert time.thread_time() - started < _SECONDS
 
 
-def test_comments_and_animations_of_a_gif_pass() -> None:
+def test_gif_comments_and_animations_are_accepted() -> None:
     frames = [Image.effect_noise((300, 300), 90 + place) for place in range(12)]
     buffer = io.BytesIO()
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], comment=b"c" * 600_000)
@@ -200,11 +200,11 @@ def _table(inputs: int) -> bytes:
     ],
     ids=["elements", "channels", "segments"],
 )
-def test_a_profile_that_takes_seconds_counts_as_broken(profile) -> None:
+def test_slow_color_profile_is_ignored(profile) -> None:
     started = time.thread_time()
     assert srgb_transform_of_profile(profile, "RGB") is None
     assert time.thread_time() - started < _SECONDS
 
 
-def test_a_profile_of_a_few_elements_is_used() -> None:
+def test_small_color_profile_is_used() -> None:
     assert srgb_transform_of_profile(_profile([_curves(3), _matrix(), _table(3)], [0, 1, 2]), "RGB") is not None

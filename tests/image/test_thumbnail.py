@@ -1,3 +1,5 @@
+"""Thumbnails."""
+
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from assay.image.thumbnail import BACKGROUND, letterbox, square_thumbnail
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(8, 100))
-def test_any_shape_fits_the_square_in_its_own_proportions(width: int, height: int, size: int):
+def test_any_shape_fits_the_square_with_its_proportions(width: int, height: int, size: int):
     pixels = np.zeros((height, width, 3), dtype=np.uint8)
     square = letterbox(pixels, size)
     assert square.shape == (size, size, 3)
@@ -23,7 +25,7 @@ def test_any_shape_fits_the_square_in_its_own_proportions(width: int, height: in
     assert abs(wide - max(1, size * width / max(width, height))) <= 0.5
 
 
-def test_photo_stands_upright_with_pale_bars(tmp_path: Path):
+def test_photo_is_upright_with_light_bars(tmp_path: Path):
     image = Image.new("RGB", (40, 20), (200, 0, 0))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
@@ -35,19 +37,19 @@ def test_photo_stands_upright_with_pale_bars(tmp_path: Path):
     assert photo.pixels[1, 10, 0] > 150
 
 
-def test_missing_file_is_a_tile_with_the_reason(tmp_path: Path):
+def test_missing_file_gives_a_tile_with_the_reason(tmp_path: Path):
     photo = square_thumbnail(tmp_path / "none.jpg", 16)
     assert photo.problem == "file is missing"
     assert (photo.pixels == BACKGROUND).all()
 
 
 @pytest.mark.parametrize("name", ["", ".", "a\0b"])
-def test_what_is_no_file_is_a_tile_with_the_reason(name: str):
+def test_special_file_gives_a_tile_with_the_reason(name: str):
     assert square_thumbnail(name, 16).problem == "cannot be opened"
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", b"\xff\xd8\xff\xe0 truncated"])
-def test_unreadable_file_is_a_tile_with_the_reason(tmp_path: Path, data: bytes):
+def test_unreadable_file_gives_a_tile_with_the_reason(tmp_path: Path, data: bytes):
     (tmp_path / "bad.jpg").write_bytes(data)
     photo = square_thumbnail(tmp_path / "bad.jpg", 16)
     assert photo.problem

@@ -1,3 +1,5 @@
+"""Classifier networks: normalization, stages, freezing and export."""
+
 import os
 import subprocess
 import sys
@@ -37,7 +39,7 @@ def photos(count: int = 2, size: int = 16):
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8))
 
 
-def test_pixels_are_normalised_inside():
+def test_pixels_are_normalized_inside():
     network = create_classifier(TINY["convnet"], 2, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), size=16)
     seen = []
     network.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -47,7 +49,7 @@ def test_pixels_are_normalised_inside():
     np.testing.assert_allclose(seen[0].numpy(), expected.transpose(0, 3, 1, 2), atol=1e-5)
 
 
-def test_lite_sees_pixels_less_127_by_128():
+def test_efficientnet_lite_normalizes_by_127_and_128():
     network = create_classifier("efficientnet-lite0", 2)
     seen = []
     network.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -55,7 +57,7 @@ def test_lite_sees_pixels_less_127_by_128():
     np.testing.assert_allclose(seen[0][0, :, 0, 0].numpy(), [-127 / 128, 0, 1], atol=1e-6)
 
 
-def test_embedding_and_head_can_be_used_apart(network: ClassifierNetwork):
+def test_embedding_and_head_can_be_used_separately(network: ClassifierNetwork):
     network.eval()
     images = photos(3)
     outputs = network(images)
@@ -64,14 +66,14 @@ def test_embedding_and_head_can_be_used_apart(network: ClassifierNetwork):
     torch.testing.assert_close(network.head(network.embed(images)), outputs.logits)
 
 
-def test_the_class_activation_map_averages_to_the_logit(network: ClassifierNetwork):
+def test_mean_of_the_class_activation_map_is_the_logit(network: ClassifierNetwork):
     outputs = network.eval()(photos())
     maps = torch.einsum("ck,nkhw->nchw", network.head.fc.weight, outputs.featuremap)
     torch.testing.assert_close(maps.mean(dim=(2, 3)) + network.head.fc.bias, outputs.logits)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50v2", "efficientnet-lite0", "convnet"])
-def test_stages_hold_every_parameter_once_the_head_last(name: str):
+def test_stages_contain_every_parameter_once_and_end_with_the_head(name: str):
     network = create_classifier(name, 2)
     stages = network.parameter_stages()
     found = [id(parameter) for stage in stages for parameter in stage]
@@ -99,7 +101,7 @@ def test_frozen_stages_keep_their_weights_and_statistics():
     assert "head.fc.weight" in changed
 
 
-def test_a_frozen_backbone_leaves_the_head_and_thaws(network: ClassifierNetwork):
+def test_backbone_can_be_frozen_and_unfrozen(network: ClassifierNetwork):
     network.freeze(network.depth)
     learning = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     assert learning == ["head.fc.weight", "head.fc.bias"]
@@ -111,14 +113,14 @@ def test_a_frozen_backbone_leaves_the_head_and_thaws(network: ClassifierNetwork)
     assert all(module.training for module in network.modules())
 
 
-def test_evaluation_mode_stays_evaluation_mode(network: ClassifierNetwork):
+def test_evaluation_mode_is_kept(network: ClassifierNetwork):
     network.eval()
     network.freeze(1)
     assert not any(module.training for module in network.modules())
 
 
 @pytest.mark.parametrize("stages", [-1, 3])
-def test_freezing_more_than_there_is(network: ClassifierNetwork, stages: int):
+def test_freezing_too_many_stages_raises(network: ClassifierNetwork, stages: int):
     with pytest.raises(UsageError, match=r"train\.freeze is -?\d, but the network has 2 stages"):
         network.freeze(stages)
 
@@ -126,7 +128,7 @@ def test_freezing_more_than_there_is(network: ClassifierNetwork, stages: int):
 # torch's exporter uses a name that torch itself has deprecated
 @pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec..:FutureWarning")
 @pytest.mark.parametrize("kind", [*TINY, "lite"])
-def test_export_agrees_for_any_batch(kind: str):
+def test_export_agrees_for_any_batch_size(kind: str):
     size = 32
     torch.manual_seed(0)
     network = create_classifier(TINY["basic"] if kind == "lite" else TINY[kind], 3, size=size)
@@ -166,7 +168,7 @@ def test_export_agrees_for_any_batch(kind: str):
     [((4, 8), torch.contiguous_format), ((8, 8), torch.contiguous_format), ((16, 32), torch.channels_last)],
     ids=str,
 )
-def test_only_strided_1x1_convolutions_of_few_channels_forbid_channels_last(
+def test_only_strided_narrow_1x1_convolutions_disable_channels_last(
     widths: tuple[int, ...], expected: torch.memory_format
 ):
     assert preferred_memory_format(ResNet(ResNetSpec(layers=(1, 1), widths=widths, stem="conv3"))) is expected
@@ -197,7 +199,7 @@ for left, right in zip(*grads):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_narrow_network_neither_ends_the_process_nor_learns_wrongly(threads: int):
+def test_narrow_network_trains_correctly(threads: int):
     """With AVX2 kernels and channels last, one thread ends the process; two never end, or learn wrongly."""
     done = subprocess.run(
         [sys.executable, "-c", _STEP.format(threads=threads)],
@@ -211,7 +213,7 @@ def test_a_narrow_network_neither_ends_the_process_nor_learns_wrongly(threads: i
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_name_makes_a_network(name: str):
+def test_every_network_name_works(name: str):
     network = create_classifier(name, 5).eval()
     with torch.no_grad():
         outputs = network(torch.zeros(1, 32, 32, 3, dtype=torch.uint8))
@@ -221,13 +223,13 @@ def test_every_name_makes_a_network(name: str):
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_makes_a_network(name: str):
+def test_every_recipe_creates_a_network(name: str):
     recipe = load_recipe(name)
     network = create_classifier(recipe.net, 2, mean=recipe.preprocess.mean, size=recipe.preprocess.size)
     assert network.head.fc.out_features == 2
 
 
-def test_the_seed_decides_the_weights():
+def test_seed_decides_the_weights():
     def weights(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
         return torch.cat([parameter.flatten() for parameter in create_classifier("convnet", 2).parameters()])
@@ -236,25 +238,25 @@ def test_the_seed_decides_the_weights():
     assert not torch.equal(weights(3), weights(4))
 
 
-def test_what_each_network_wants_of_pixels():
+def test_default_normalization_of_each_network():
     assert default_normalization("resnet50") == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert default_normalization("resnet50v2") == ((0.5,) * 3, (0.5,) * 3)
     assert default_normalization("efficientnet-lite2") == ((127 / 255,) * 3, (128 / 255,) * 3)
     assert default_normalization("convnet") == ((0.5,) * 3, (0.5,) * 3)
 
 
-def test_mean_and_std_of_the_recipe_come_first():
+def test_mean_and_std_of_the_recipe_take_precedence():
     network = create_classifier("convnet", 2, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
     torch.testing.assert_close(network.mean, torch.tensor([0.1, 0.2, 0.3]))
     torch.testing.assert_close(network.std, torch.tensor([0.4, 0.5, 0.6]))
 
 
-def test_one_class_is_none():
+def test_single_class_raises():
     with pytest.raises(UsageError, match="needs two classes, not 1"):
         create_classifier("convnet", 1)
 
 
-def test_an_image_that_pooling_would_use_up():
+def test_too_small_input_raises():
     spec = NetSpec(name="convnet", convnet=ConvNetSpec(filters=(4, 4, 4, 4)))
     with pytest.raises(UsageError, match=r"preprocess.size is 8, .* needs 16 or more"):
         create_classifier(spec, 2, size=8)

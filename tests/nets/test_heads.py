@@ -1,4 +1,4 @@
-"""A stack does what each of its heads would do alone."""
+"""Classifier heads, alone and stacked."""
 
 import numpy as np
 import pytest
@@ -14,14 +14,14 @@ def kinds(module: nn.Module):
     return [type(child).__name__ for child in module.modules() if not list(child.children())]
 
 
-def test_without_hidden_layers_it_is_one_linear_layer():
+def test_head_without_hidden_layers_is_one_linear_layer():
     head = Head(HeadSpec(), 8, 3)
     embedding = torch.randn(5, 8)
     torch.testing.assert_close(head(embedding), embedding @ head.fc.weight.T + head.fc.bias)
     assert head.is_linear
 
 
-def test_hidden_layers_in_their_order():
+def test_hidden_layers_are_in_order():
     head = Head(HeadSpec(hidden=(6, 4), dropout=0.5, batch_norm=True), 8, 3)
     assert kinds(head.hidden) == ["Dropout", "Linear", "BatchNorm1d", "ReLU"] * 2
     assert kinds(head)[-2:] == ["Dropout", "Linear"]
@@ -29,7 +29,7 @@ def test_hidden_layers_in_their_order():
     assert not head.is_linear
 
 
-def test_penalty_is_the_sum_of_squared_weights_and_has_a_gradient():
+def test_l2_penalty_is_the_sum_of_squared_weights_with_a_gradient():
     head = Head(HeadSpec(hidden=(6,), l2=1e-3), 8, 3)
     weights = [module.weight for module in head.modules() if isinstance(module, nn.Linear)]
     expected = 1e-3 * sum(float(np.square(weight.detach().numpy()).sum()) for weight in weights)
@@ -44,7 +44,7 @@ def test_no_penalty_without_l2():
     assert Head(HeadSpec(), 8, 3).l2_penalty().item() == 0
 
 
-def test_dropout_drops_in_training_only():
+def test_dropout_is_active_in_training_only():
     head = Head(HeadSpec(dropout=0.5), 1000, 2)
     embedding = torch.ones(1, 1000)
     assert not torch.equal(head.train()(embedding), head(embedding))
@@ -65,7 +65,7 @@ def make(spec: HeadSpec) -> Head:
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-def test_it_does_what_each_head_does(spec: HeadSpec, *, training: bool):
+def test_stack_equals_the_separate_heads(spec: HeadSpec, *, training: bool):
     stack = HeadStack(make(spec), 0.4, [0.1, 0.2]).train(training)
     with torch.no_grad():
         for parameter in stack.parameters():
@@ -85,7 +85,7 @@ def test_it_does_what_each_head_does(spec: HeadSpec, *, training: bool):
             torch.testing.assert_close(stack.state_of(place)[name], tensor)
 
 
-def test_the_head_that_it_starts_from_stays_as_it_is():
+def test_initial_head_is_not_changed():
     head = make(SPECS["normed"])
     stack = HeadStack(head, 0.0, [0.0, 0.0, 0.0])
     stack(torch.randn(8, 6))
@@ -94,14 +94,14 @@ def test_the_head_that_it_starts_from_stays_as_it_is():
     assert stack.l2_penalty().tolist() == [0, 0, 0]
 
 
-def test_weights_without_bounds_cost_a_head_without_penalty_nothing():
+def test_infinite_weights_without_penalty_add_nothing():
     stack = HeadStack(make(SPECS["linear"]), 0.0, [0.0, 0.1])
     with torch.no_grad():
         stack.head.fc.weight.fill_(1e30)
     assert stack.l2_penalty().tolist() == [0, float("inf")]
 
 
-def test_every_head_drops_its_share():
+def test_every_head_has_its_own_dropout_rate():
     stack = HeadStack(make(HeadSpec()), 0.75, [0.0])
     with torch.no_grad():
         stack.head.fc.weight.fill_(1.0)

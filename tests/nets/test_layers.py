@@ -1,4 +1,4 @@
-"""Dropout keeps its promises: a share, the mean, a seed; and nothing happens outside training."""
+"""Seeded dropout: rate, mean, reproducibility, and no effect outside training."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from assay.nets.layers import Dropout
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_a_share_is_dropped_and_the_mean_stays(share: float):
+def test_dropout_rate_and_preserved_mean(share: float):
     torch.manual_seed(0)
     found = Dropout(share)(torch.ones(601, 501))
     assert float((found == 0).float().mean()) == pytest.approx(share, abs=0.005)
@@ -15,7 +15,7 @@ def test_a_share_is_dropped_and_the_mean_stays(share: float):
     assert len(found.unique()) == 2
 
 
-def test_what_is_dropped_learns_nothing():
+def test_dropped_values_have_no_gradient():
     torch.manual_seed(0)
     values = torch.ones(3, 5, requires_grad=True)
     found = Dropout(0.5)(values)
@@ -23,7 +23,7 @@ def test_what_is_dropped_learns_nothing():
     assert torch.equal(values.grad, found.detach())
 
 
-def test_the_generator_decides():
+def test_generator_decides_what_is_dropped():
     torch.manual_seed(3)
     first = Dropout(0.5)(torch.ones(9, 9))
     second = Dropout(0.5)(torch.ones(9, 9))
@@ -33,7 +33,7 @@ def test_the_generator_decides():
 
 
 @pytest.mark.parametrize(("share", "factor"), [(0.0, 1.0), (1.0, 0.0)])
-def test_the_ends(share: float, factor: float):
+def test_rates_of_0_and_1(share: float, factor: float):
     values = torch.rand(4, 4)
     assert torch.equal(Dropout(share)(values), values * factor)
     assert torch.equal(Dropout(share).eval()(values), values)

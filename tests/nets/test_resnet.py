@@ -1,3 +1,5 @@
+"""ResNets: published definition and weights."""
+
 import hashlib
 import re
 from typing import Any
@@ -36,7 +38,7 @@ def published_shapes(name: str) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet50v2"])
-def test_names_and_shapes_are_those_of_the_publisher(name: str, references: dict[str, Any]):
+def test_names_and_shapes_equal_the_published_ones(name: str, references: dict[str, Any]):
     shapes = published_shapes(name)
     lines = sorted(f"{key} {list(shape)}" for key, shape in shapes.items())
     assert len(lines) == references["layouts"][name]["tensors"]
@@ -45,7 +47,7 @@ def test_names_and_shapes_are_those_of_the_publisher(name: str, references: dict
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet50v2"])
-def test_logits_are_those_of_the_publisher(
+def test_logits_equal_the_published_ones(
     name: str, references: dict[str, Any], seeded_weights: Any, seeded_images: Any
 ):
     network = create_classifier(name, 1000)
@@ -66,7 +68,7 @@ def test_logits_are_those_of_the_publisher(
         (ResNetSpec(block="preact", layers=(2,), widths=(5,)), 16, 20),
     ],
 )
-def test_any_depth_and_width(spec: ResNetSpec, side: int, channels: int):
+def test_networks_of_any_depth_and_width(spec: ResNetSpec, side: int, channels: int):
     network = create_classifier(NetSpec(name="resnet", resnet=spec), 10, size=64)
     outputs = network(torch.zeros(2, 64, 64, 3, dtype=torch.uint8))
     assert outputs.featuremap.shape == (2, channels, side, side)
@@ -74,7 +76,7 @@ def test_any_depth_and_width(spec: ResNetSpec, side: int, channels: int):
     assert network.depth == 1 + len(spec.layers)
 
 
-def test_a_residual_branch_that_begins_at_zero_leaves_the_shortcut():
+def test_zero_initialized_branch_passes_the_shortcut():
     block = ResNet(ResNetSpec(layers=(2,), widths=(4,))).get_submodule("layer1")[1]
     images = torch.rand(2, 4, 6, 6)
     torch.testing.assert_close(block(images), images)
@@ -85,21 +87,21 @@ def test_a_residual_branch_that_begins_at_zero_leaves_the_shortcut():
 @pytest.mark.parametrize(
     ("block", "strided"), [(BasicBlock, "conv1"), (Bottleneck, "conv2"), (PreActBottleneck, "conv2")]
 )
-def test_the_stride_stands_on_a_3x3_convolution(block: Any, strided: str):
+def test_stride_is_in_the_3x3_convolution(block: Any, strided: str):
     module = block(8, 4, 2)
     strides = {name: child.stride for name, child in module.named_modules() if isinstance(child, nn.Conv2d)}
     assert [name for name, stride in strides.items() if stride == (2, 2)] == [strided, "downsample.0"]
     assert module.get_submodule(strided).kernel_size == (3, 3)
 
 
-def test_nothing_stands_on_the_shortcut_of_a_preactivation_block():
+def test_preactivation_shortcut_is_an_identity():
     block = PreActBottleneck(8, 2, 1).eval()
     nn.init.zeros_(block.conv3.weight)
     images = torch.randn(2, 8, 5, 5)  # negative values too: a ReLU would show
     torch.testing.assert_close(block(images), images)
 
 
-def test_convolutions_begin_as_he_says():
+def test_convolutions_use_he_initialization():
     torch.manual_seed(0)
     weight = create_classifier("resnet18", 2).backbone.get_submodule("layer4.1.conv2").weight
     assert weight.std().item() == pytest.approx(np.sqrt(2 / (9 * 512)), rel=0.01)

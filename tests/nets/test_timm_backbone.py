@@ -1,3 +1,5 @@
+"""Backbones of timm."""
+
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ needs_timm = pytest.mark.skipif(absent, reason='timm is not installed; pip insta
 
 @pytest.mark.skipif(not absent, reason="timm is installed")
 @pytest.mark.parametrize("ask", [lambda name: create_classifier(name, 2), default_normalization])
-def test_without_timm_the_error_says_what_to_install(ask: Any):
+def test_missing_timm_raises(ask: Any):
     expected = r"network 'timm:convnext_tiny' needs the timm library.*pip install \"assay\[timm\]\""
     with pytest.raises(AssayError, match=expected):
         ask("timm:convnext_tiny")
@@ -32,7 +34,7 @@ def test_without_timm_the_error_says_what_to_install(ask: Any):
         ("swin_tiny_patch4_window7_224", 768, 2),
     ],
 )
-def test_every_family_gives_a_feature_map(name: str, channels: int, side: int):
+def test_every_family_returns_a_feature_map(name: str, channels: int, side: int):
     network = create_classifier(f"timm:{name}", 3, size=64).eval()
     outputs = network(torch.zeros(2, 64, 64, 3, dtype=torch.uint8))
     assert outputs.featuremap.shape == (2, channels, side, side)
@@ -40,7 +42,7 @@ def test_every_family_gives_a_feature_map(name: str, channels: int, side: int):
 
 
 @needs_timm
-def test_stages_hold_every_parameter_once():
+def test_stages_contain_every_parameter_once():
     network = create_classifier("timm:vit_tiny_patch16_224", 3, size=64)
     found = [id(parameter) for stage in network.parameter_stages() for parameter in stage]
     assert sorted(found) == sorted(id(parameter) for parameter in network.parameters())
@@ -50,7 +52,7 @@ def test_stages_hold_every_parameter_once():
 @needs_timm
 @pytest.mark.parametrize("name", ["convnext_atto", "resnetv2_18", "vit_tiny_patch16_224"])
 @pytest.mark.parametrize("names", ["timm", "assay"])
-def test_a_file_fills_the_network(name: str, names: str, tmp_path: Path):
+def test_weights_are_loaded_from_a_file(name: str, names: str, tmp_path: Path):
     timm = pytest.importorskip("timm")
     torch.manual_seed(1)
     source = timm.create_model(name)
@@ -64,11 +66,11 @@ def test_a_file_fills_the_network(name: str, names: str, tmp_path: Path):
 
 
 @needs_timm
-def test_no_such_network():
+def test_unknown_network_raises():
     with pytest.raises(AssayError, match=r"timm .* knows no network called 'convnext_tony'"):
         create_classifier("timm:convnext_tony", 2)
 
 
 @needs_timm
-def test_its_normalisation():
+def test_normalization_of_the_network():
     assert default_normalization("timm:resnetv2_50") == ((0.5,) * 3, (0.5,) * 3)

@@ -1,4 +1,4 @@
-"""Recipes: every value of the systems they stand for, overrides, and errors that help."""
+"""Recipes: values of the built-in recipes, overrides and errors."""
 
 from pathlib import Path
 
@@ -22,12 +22,12 @@ def transforms(name: str) -> dict[str, dict[str, object]]:
     return {item.name: item.model_dump() for item in load_recipe(name).augment.train}
 
 
-def test_the_recipes_of_all_systems_are_there():
+def test_built_in_recipes_exist():
     assert set(SYSTEMS) <= set(recipe_names())
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_a_dumped_recipe_reads_back_equal(name: str, tmp_path: Path):
+def test_dumped_recipe_survives_a_round_trip(name: str, tmp_path: Path):
     recipe = load_recipe(name)
     path = tmp_path / "recipe.yaml"
     path.write_text(dump_recipe(recipe), encoding="utf-8")
@@ -129,7 +129,7 @@ def test_defect_has_every_value_of_its_system():
         ("name=my bottles", "my bottles"),
     ],
 )
-def test_an_override_sets_one_value(override: str, value: object):
+def test_override_sets_one_value(override: str, value: object):
     target: object = load_recipe("bottle", [override])
     for key in override.split("=", maxsplit=1)[0].split("."):
         target = getattr(target, key)
@@ -154,21 +154,21 @@ def test_an_override_sets_one_value(override: str, value: object):
         ("train.epochs=[", "no valid value"),
     ],
 )
-def test_a_wrong_override_says_what_to_do(override: str, message: str):
+def test_invalid_override_gives_a_hint(override: str, message: str):
     with pytest.raises(UsageError) as caught:
         load_recipe("default", [override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_extends_a_recipe_and_says_only_what_differs(tmp_path: Path):
+def test_file_extends_a_recipe(tmp_path: Path):
     path = tmp_path / "mine.yaml"
     path.write_text("extends: bottle\nname: mine\ntrain: {epochs: 3}\n", encoding="utf-8")
     recipe = load_recipe(path)
     assert (recipe.name, recipe.train.epochs, recipe.train.batch_size) == ("mine", 3, 128)
 
 
-def test_a_file_extends_a_file_beside_it(tmp_path: Path):
+def test_file_extends_a_file_beside_it(tmp_path: Path):
     (tmp_path / "base.yaml").write_text("extends: defect\nname: base\n", encoding="utf-8")
     (tmp_path / "top.yaml").write_text("extends: base.yaml\n", encoding="utf-8")
     assert load_recipe(tmp_path / "top.yaml").name == "base"
@@ -187,7 +187,7 @@ def test_a_file_extends_a_file_beside_it(tmp_path: Path):
         ("train: 5\n", "train"),
     ],
 )
-def test_a_broken_file_is_one_sentence(tmp_path: Path, text: str, message: str):
+def test_broken_file_raises(tmp_path: Path, text: str, message: str):
     (tmp_path / "circle.yaml").symlink_to("circle.yaml")
     path = tmp_path / "mine.yaml"
     path.write_text(text, encoding="utf-8")
@@ -197,19 +197,19 @@ def test_a_broken_file_is_one_sentence(tmp_path: Path, text: str, message: str):
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_name_is_told_the_nearest():
+def test_unknown_name_suggests_the_closest():
     with pytest.raises(UsageError, match="'bottle'"):
         load_recipe("botle")
 
 
-def test_a_binary_file_is_refused(tmp_path: Path):
+def test_binary_file_is_rejected(tmp_path: Path):
     path = tmp_path / "mine.yaml"
     path.write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(UsageError, match="UTF-8"):
         load_recipe(path)
 
 
-def test_parsing_checks_nested_values():
+def test_nested_values_are_validated():
     with pytest.raises(UsageError, match="class_mapping names 'cat' more than once"):
         parse_recipe({"data": {"class_mapping": {"a": ["cat"], "b": ["cat"]}}}, "x")
 
@@ -241,7 +241,7 @@ UNQUOTED = [
         ("data:\n  class_mapping:\n    good: [a]\n    bad:\n    - NAME\n", r"data\.class_mapping\.bad\.0"),
     ],
 )
-def test_class_names_that_yaml_reads_otherwise_must_be_quoted(tmp_path: Path, text: str, place: str, name: str):
+def test_ambiguous_class_names_must_be_quoted(tmp_path: Path, text: str, place: str, name: str):
     path = tmp_path / "mine.yaml"
     path.write_text("extends: default\n" + text.replace("NAME", name), encoding="utf-8")
     with pytest.raises(UsageError, match=rf"mine\.yaml: {place}.* put it in quotes"):
@@ -252,7 +252,7 @@ def test_class_names_that_yaml_reads_otherwise_must_be_quoted(tmp_path: Path, te
 
 
 @pytest.mark.parametrize("name", ["no", "007", "1e3", "nan"])
-def test_settings_that_name_a_class_take_quotes_too(name: str):
+def test_settings_that_name_a_class_accept_quotes(name: str):
     with pytest.raises(UsageError, match=r"data\.positive_class: .* put it in quotes"):
         load_recipe("default", [f"data.positive_class={name}"])
     assert load_recipe("default", [f"data.positive_class='{name}'"]).data.positive_class == name
@@ -285,10 +285,10 @@ def test_yes_and_no_are_not_numbers(override: str, setting: str):
 
 
 @pytest.mark.parametrize("value", ["yes", "true", "on"])
-def test_yes_is_read_where_a_setting_is_true_or_false(value: str):
+def test_yes_is_accepted_for_boolean_settings(value: str):
     assert load_recipe("default", [f"train.tensorboard={value}"]).train.tensorboard is True
 
 
-def test_a_bool_is_no_number_in_python_either():
+def test_booleans_are_rejected_for_numbers_in_python():
     with pytest.raises(ValueError, match="must be a number, not true"):
         TrainSpec(epochs=True)

@@ -1,4 +1,4 @@
-"""A cross-validation killed outright between two folds: the table is as if nothing had happened."""
+"""A cross-validation killed between two folds and resumed gives the same table."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_killed_and_resumed_gives_the_same_table(colours: Path, tiny: Recipe, tmp_path: Path):
+def test_killed_and_resumed_cross_validation_gives_the_same_table(colours: Path, tiny: Recipe, tmp_path: Path):
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(dump_recipe(tiny), encoding="utf-8")
     killed, first = tmp_path / "killed", tmp_path / "killed" / "repeat-1" / "fold-1"

@@ -1,4 +1,4 @@
-"""`assay demo` as a new user runs it: real photos, real weights, and the accuracy that the README states."""
+"""`assay demo`: real photos, real weights, and the accuracy stated in the README."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_demo_trains_judges_and_uses_a_classifier(tmp_path: Path):
+def test_demo_trains_evaluates_and_predicts(tmp_path: Path):
     assay = Path(sys.executable).with_name("assay")
     ended = subprocess.run(
         [assay, "demo"],

@@ -1,4 +1,4 @@
-"""A training killed outright, and one stopped by Ctrl-C: both end as if nothing had happened."""
+"""Training killed or interrupted, and resumed, gives the weights of an uninterrupted run."""
 
 import signal
 import subprocess
@@ -57,7 +57,7 @@ def straight(colours: Path, recipe_file: Path, tmp_path_factory: pytest.TempPath
 
 
 @pytest.mark.parametrize("stop", [(signal.SIGKILL, 3), (signal.SIGINT, 1)])
-def test_a_stopped_and_resumed_run_has_the_weights_of_a_straight_one(
+def test_resumed_run_has_the_weights_of_an_uninterrupted_one(
     stop: tuple[signal.Signals, int], colours: Path, recipe_file: Path, straight: Path, tmp_path: Path
 ):
     run, (how, epochs) = tmp_path / "run", stop

@@ -1,4 +1,4 @@
-"""Predicting must not cost what training costs: no torch, no Lightning, no scikit-learn."""
+"""Prediction imports no torch, Lightning or scikit-learn."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
 """
 
 
-def test_prediction_imports_nothing_that_trains(colours: Path, colours_bundle: Path, tmp_path: Path):
+def test_prediction_imports_no_training_libraries(colours: Path, colours_bundle: Path, tmp_path: Path):
     photo = colours / "red" / "001.png"
     for arguments in (
         ["predict", colours_bundle, photo],

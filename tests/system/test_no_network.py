@@ -1,7 +1,4 @@
-"""Nothing calls home: every system call of whole commands is looked at, native libraries included.
-
-strace sees what no hook inside Python does. A lookup is a packet to port 53 or an opened resolv.conf.
-"""
+"""No command uses the network: system calls of whole commands are traced, including native libraries."""
 
 import os
 import re
@@ -120,7 +117,7 @@ def _seen(lines: Sequence[str], work: Path, allowed: Sequence[str]) -> Seen:
 
 
 @pytest.mark.slow
-def test_train_export_predict_evaluate_and_serve_call_nobody(colours: Path, tmp_path: Path) -> None:
+def test_commands_use_no_network(colours: Path, tmp_path: Path) -> None:
     script = tmp_path / "use.py"
     script.write_text(_USE, encoding="utf-8")
     command = [sys.executable, script, colours, colours / "red" / "001.png"]
@@ -142,12 +139,12 @@ def test_train_export_predict_evaluate_and_serve_call_nobody(colours: Path, tmp_
         ("from pathlib import Path; Path('a').touch(); Path('a').rename(Path.home() / 'x')", "files"),
     ],
 )
-def test_the_audit_sees_what_it_must(script: str, what: str, tmp_path: Path) -> None:
+def test_audit_detects_network_calls(script: str, what: str, tmp_path: Path) -> None:
     seen = _audit([sys.executable, "-c", script], tmp_path / "home", tmp_path / "work")
     assert [name for name in Seen._fields if getattr(seen, name)] == [what]
 
 
-def test_importing_assay_switches_reports_off_whatever_the_environment_says() -> None:
+def test_importing_assay_disables_usage_reports() -> None:
     script = (
         "import os, assay, sys, openvino, onnxruntime\n"
         "assert sys.modules['openvino_telemetry'] is None\n"

@@ -1,4 +1,4 @@
-"""The report in a real browser: it asks for nothing, complains of nothing, and can be read at any width."""
+"""The report in a real browser: no requests, no errors, readable at any width."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,7 +94,7 @@ def page(browser: Any, report: Path, request: pytest.FixtureRequest) -> Iterator
     opened.close()
 
 
-def test_no_request_leaves_the_page_and_nothing_is_wrong(page: Any, report: Path):
+def test_page_makes_no_request_and_logs_no_error(page: Any, report: Path):
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     page.wait_for_function("[...document.images].every(one => one.complete)")
     assert [url for url in page.asked if not url.startswith("data:")] == [report.as_uri()]
@@ -103,7 +103,7 @@ def test_no_request_leaves_the_page_and_nothing_is_wrong(page: Any, report: Path
     assert page.evaluate("document.scripts.length") == 0
 
 
-def test_every_picture_is_drawn(page: Any):
+def test_every_image_is_loaded(page: Any):
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     page.wait_for_function("[...document.images].every(one => one.complete)")
     sizes = page.evaluate("[...document.images].map(one => [one.naturalWidth, one.clientWidth, one.alt])")
@@ -111,14 +111,14 @@ def test_every_picture_is_drawn(page: Any):
     assert all(natural > 0 and shown > 0 for natural, shown, _ in sizes)
 
 
-def test_nothing_sticks_out_and_letters_can_be_told_from_the_ground(page: Any):
+def test_no_overflow_and_sufficient_contrast(page: Any):
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     assert page.evaluate(STICKING_OUT) == []
     poorest = page.evaluate(CONTRASTS)[:3]
     assert poorest[0][0] >= 4.5, poorest
 
 
-def test_contents_lead_to_their_sections(page: Any):
+def test_table_of_contents_links_work(page: Any):
     links = page.locator("nav a")
     assert links.count() == 12
     links.filter(has_text="Misclassified photos").click()
@@ -126,7 +126,7 @@ def test_contents_lead_to_their_sections(page: Any):
     assert page.url.endswith("#mistakes")
 
 
-def test_scripts_could_not_run_even_if_one_got_in(page: Any):
+def test_injected_scripts_cannot_run(page: Any):
     page.evaluate(
         "() => { const one = document.createElement('script'); one.textContent = 'window.ran = 1';"
         " document.body.append(one) }"
@@ -135,7 +135,7 @@ def test_scripts_could_not_run_even_if_one_got_in(page: Any):
     assert any("Content Security Policy" in text for text in page.complaints)
 
 
-def test_print_hides_the_contents_and_keeps_the_tables_whole(browser: Any, report: Path):
+def test_print_hides_the_contents_and_keeps_tables_together(browser: Any, report: Path):
     opened = browser.new_page(viewport={"width": 700, "height": 900})
     opened.goto(report.as_uri())
     opened.emulate_media(media="print")

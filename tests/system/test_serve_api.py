@@ -1,4 +1,4 @@
-"""What the server answers, asked over a real socket."""
+"""The HTTP API over a real socket."""
 
 import base64
 import json
@@ -35,12 +35,12 @@ def _send(client: httpx.Client, photo: bytes, path: str = "/classify", **headers
     return client.post(path, files={"image": ("photo", photo)}, headers=headers)
 
 
-def test_health_is_what_the_recipe_says(client):
+def test_health_response_follows_the_recipe(client):
     answer = client.get("/health")
     assert (answer.status_code, answer.json()) == (200, {"status": "healthy", "service": BOTTLE.service_name})
 
 
-def test_classify_answers_in_the_recipes_words(client, painted, bundle: Path):
+def test_classify_uses_the_field_names_of_the_recipe(client, painted, bundle: Path):
     photo = painted()
     expected = Classifier.load(bundle).predict(photo)
     answer = _send(client, photo)
@@ -48,7 +48,7 @@ def test_classify_answers_in_the_recipes_words(client, painted, bundle: Path):
     assert answer.json() == {"Bottle_Status": expected.label, "Confidence": expected.confidence}
 
 
-def test_another_model_answers_by_its_name(client, painted):
+def test_model_is_selected_by_name(client, painted):
     answers = [_send(client, painted(), f"/classify{query}").json() for query in ("", "?model=colours", "?model=other")]
     assert answers[0] == answers[1]
     assert answers[2]["label"] == "red"
@@ -56,7 +56,7 @@ def test_another_model_answers_by_its_name(client, painted):
     assert _send(client, painted(), "/classify?model=none").status_code == 404
 
 
-def test_detail_and_heat_map(client, painted):
+def test_details_and_heat_map(client, painted):
     photo = painted(number=77)
     values = _send(client, photo, "/classify?detail=1&explain=1").json()
     assert sum(values["probabilities"].values()) == pytest.approx(1)
@@ -71,7 +71,7 @@ def test_detail_and_heat_map(client, painted):
     assert again["heat_map"] == values["heat_map"]
 
 
-def test_a_batch_has_an_answer_or_an_error_for_each_photo(client, painted):
+def test_batch_has_a_result_or_an_error_per_photo(client, painted):
     photos = [painted((0, 250, 0)), b"no photo", painted((0, 0, 250))]
     files = [("image", ("photo", photo)) for photo in photos]
     results = client.post("/classify/batch", files=files).json()["results"]
@@ -80,7 +80,7 @@ def test_a_batch_has_an_answer_or_an_error_for_each_photo(client, painted):
     assert client.post("/classify/batch", files=many).json() == {"error": "Send at most 32 images"}
 
 
-def test_a_request_id_comes_back_or_is_made(client):
+def test_request_id_is_returned_or_created(client):
     assert client.get("/health", headers={"X-Request-ID": "abc-1"}).headers["x-request-id"] == "abc-1"
     made = {client.get("/health", headers={"X-Request-ID": given}).headers["x-request-id"] for given in ("", "a b")}
     assert len(made) == 2
@@ -111,13 +111,13 @@ def test_a_request_id_comes_back_or_is_made(client):
     ],
     ids=["name", "none", "form", "field", "text", "empty", "large", "larger", "two", "json"],
 )
-def test_what_is_wrong_is_said(client, request_: dict, status: int, text: str):
+def test_invalid_requests_get_an_error(client, request_: dict, status: int, text: str):
     answer = client.post("/classify", **request_)
     assert (answer.status_code, answer.json()) == (status, {"error": text})
 
 
 @pytest.mark.parametrize("photo", [b"no photo", b"", None], ids=["text", "empty", "whole"])
-def test_with_and_without_a_query_the_answer_is_the_same(client, painted, photo: bytes | None):
+def test_query_string_does_not_change_the_response(client, painted, photo: bytes | None):
     content = painted(number=123) if photo is None else photo
     short, long = _send(client, content), _send(client, content, "/classify?detail=0")
     assert (short.status_code, short.json()) == (long.status_code, long.json())
@@ -127,7 +127,7 @@ def test_with_and_without_a_query_the_answer_is_the_same(client, painted, photo:
     }
 
 
-def test_other_pages_may_ask_where_that_is_allowed(serve, make_bundle: Callable[..., Path], painted):
+def test_cors_of_allowed_origins(serve, make_bundle: Callable[..., Path], painted):
     with serve(make_bundle(), listen__cors='["https://a.example"]').client() as client:
         for path, status in (("/classify", 200), ("/classify?model=none", 404)):
             answer = _send(client, painted(), path, Origin="https://a.example")
@@ -138,7 +138,7 @@ def test_other_pages_may_ask_where_that_is_allowed(serve, make_bundle: Callable[
         assert "access-control-allow-origin" not in _send(client, painted(), Origin="https://b.example").headers
 
 
-def test_other_failures_are_json_too(client, painted):
+def test_other_errors_are_json(client, painted):
     for method, path, status in (
         ("GET", "/classify", 405),
         ("GET", "/nothing", 404),
@@ -198,7 +198,7 @@ def test_open_inference_protocol(client, painted):
     assert answers[0]["id"] == "7"
 
 
-def test_the_server_holds_no_torch(running, client, painted):
+def test_server_does_not_import_torch(running, client, painted):
     _send(client, painted())
     maps = Path(f"/proc/{running.process.pid}/maps").read_text(encoding="utf-8")
     assert "openvino" in maps or "onnxruntime" in maps
@@ -206,7 +206,7 @@ def test_the_server_holds_no_torch(running, client, painted):
 
 
 @pytest.mark.parametrize("path", ["/health", "/live", "/ready", "/v2/health/ready", "/models", "/", "/nothing"])
-def test_head_is_get_without_the_body(client, path: str):
+def test_head_equals_get_without_the_body(client, path: str):
     head, get = client.head(path), client.get(path)
     assert (head.status_code, head.content) == (get.status_code, b"")
     for name in ("content-length", "content-type"):
@@ -215,7 +215,7 @@ def test_head_is_get_without_the_body(client, path: str):
 
 
 @pytest.mark.parametrize("path", ["/classify", "/classify?detail=1", "/classify/batch", "/v2/models/colours/infer"])
-def test_encoded_bodies_are_refused(client, painted, path: str):
+def test_encoded_bodies_are_rejected(client, painted, path: str):
     answer = _send(client, painted(), path, **{"Content-Encoding": "gzip"})
     assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "identity")
     assert answer.json()["error"].startswith("The Content-Encoding is not supported")
@@ -231,7 +231,7 @@ def test_encoded_bodies_are_refused(client, painted, path: str):
         ('filename="a.jpg"', 400),
     ],
 )
-def test_forms_as_clients_write_them(client, painted, path: str, field: str, status: int):
+def test_forms_of_common_clients(client, painted, path: str, field: str, status: int):
     body = b"Preamble\r\n--b\r\nContent-Disposition: form-data; " + field.encode() + b"\r\n\r\n"
     body += painted((10, 240, 10)) + b"\r\n--b--\r\nEpilogue"
     headers = {"CONTENT-TYPE": 'Multipart/Form-Data; Boundary="b"'}

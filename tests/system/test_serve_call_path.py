@@ -1,4 +1,4 @@
-"""An image passes through few functions in few files on its way from the request to the response."""
+"""A request passes through few functions in few files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.conftest import load_benchmark
 
 
-def test_the_path_of_a_request_is_short(make_bundle: Callable[..., Path]) -> None:
+def test_path_of_a_request_is_short(make_bundle: Callable[..., Path]) -> None:
     steps = load_benchmark("call_path").call_path(make_bundle())
     assert ("serving/service.py", "Service.classify") in steps
     assert len(steps) <= 18

@@ -1,4 +1,4 @@
-"""What a connection may send besides photos, and what becomes of clients that read nothing."""
+"""Limits on connections, headers, chunks and pipelining, and clients that do not read."""
 
 import contextlib
 import http.client
@@ -101,7 +101,7 @@ _ENDLESS = {
 
 @pytest.mark.parametrize("path", [b"/classify", b"/live", b"/nowhere", b"/v2/models/colours/infer"])
 @pytest.mark.parametrize(("start", "piece"), _ENDLESS.values(), ids=_ENDLESS.keys())
-def test_what_stands_around_a_body_is_bounded(running, start: bytes, piece: bytes, path: bytes):
+def test_chunk_framing_is_bounded(running, start: bytes, piece: bytes, path: bytes):
     before, sent = _memory(running.process.pid), 0
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
         head = _post(b"", path=path, length=_CHUNKED)
@@ -114,13 +114,13 @@ def test_what_stands_around_a_body_is_bounded(running, start: bytes, piece: byte
     assert _memory(running.process.pid) - before < _GROWTH
 
 
-def test_trailers_are_taken_and_dropped(running, photo: bytes):
+def test_trailers_are_accepted_and_dropped(running, photo: bytes):
     body = _chunked(_form(photo), 1000, b";a=b")
     request = _post(body + b"0\r\nX-Sum: 1\r\nAuthorization: x\r\n\r\n", length=_CHUNKED)
     assert _talk(running.port, request + _LIVE, answers=2) == [200, 200]
 
 
-def test_trailers_that_come_too_slowly_are_given_up(running, photo: bytes):
+def test_slow_trailers_time_out(running, photo: bytes):
     body = _chunked(_form(photo), 50_000) + b"0\r\n"
     drops = [b"X-A: b\r\n"] * 60
     start = time.monotonic()
@@ -129,7 +129,7 @@ def test_trailers_that_come_too_slowly_are_given_up(running, photo: bytes):
 
 
 @pytest.mark.parametrize("path", [b"/classify", b"/v2/models/colours/infer", b"/nowhere"])
-def test_a_client_that_sends_far_too_much_reads_why(running, path: bytes):
+def test_oversized_upload_still_gets_its_response(running, path: bytes):
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
         connection.sendall(_post(bytes(60 * 10**6), path=path))  # a reset would fail here
         status = connection.recv(12)
@@ -137,7 +137,7 @@ def test_a_client_that_sends_far_too_much_reads_why(running, path: bytes):
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 65536])
-def test_small_chunks_of_a_photo_are_a_photo(running, photo: bytes, size: int):
+def test_photo_in_small_chunks_is_accepted(running, photo: bytes, size: int):
     small = photo if size > 1 else photo[:0] + _small()
     body = _chunked(_form(small), size) + b"0\r\n\r\n"
     assert _talk(running.port, _post(body, length=_CHUNKED)) == [200]
@@ -166,7 +166,7 @@ _HEADS = {
 
 
 @pytest.mark.parametrize(("fields", "status"), _HEADS.values(), ids=_HEADS.keys())
-def test_heads_are_bounded(running, fields: bytes, status: int):
+def test_headers_are_bounded(running, fields: bytes, status: int):
     request = b"GET /live HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n\r\n"
     assert _talk(running.port, request)[0] == status
     if len(request) > 200:
@@ -196,7 +196,7 @@ def test_heads_are_bounded(running, fields: bytes, status: int):
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_odd_targets_are_answered(running, target: bytes, status: int):
+def test_unusual_targets_get_a_response(running, target: bytes, status: int):
     assert _talk(running.port, b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] in {status, 404}
 
 
@@ -243,7 +243,7 @@ _VALUES = [
 
 
 @pytest.mark.parametrize("name", _NAMES)
-def test_no_header_makes_it_fail(running, name: str):
+def test_no_header_causes_a_server_error(running, name: str):
     requests = {
         b"GET /live HTTP/1.1\r\nHost: localhost\r\n": b"",
         b"GET / HTTP/1.1\r\nHost: localhost\r\n": b"",
@@ -259,7 +259,7 @@ def test_no_header_makes_it_fail(running, name: str):
 
 
 @pytest.mark.parametrize("blanks", [(b"", b" "), (b" ", b"\t "), (b"", b"   ")])
-def test_white_space_around_a_length_is_none_of_it(running, photo: bytes, blanks: tuple[bytes, bytes]):
+def test_whitespace_around_content_length_is_stripped(running, photo: bytes, blanks: tuple[bytes, bytes]):
     body = _form(photo)
     length = b"Content-Length:" + blanks[0] + b"%d" % len(body) + blanks[1]
     assert _talk(running.port, _post(body, length=length)) == [200]
@@ -267,26 +267,26 @@ def test_white_space_around_a_length_is_none_of_it(running, photo: bytes, blanks
 
 @pytest.mark.parametrize("size", [1, 5, 20, 30])
 @pytest.mark.parametrize("zeros", [False, True])
-def test_the_next_request_may_come_in_pieces(running, photo: bytes, size: int, *, zeros: bool):
+def test_next_request_can_arrive_in_pieces(running, photo: bytes, size: int, *, zeros: bool):
     body = _form(photo + b"\0" * 200_000 if zeros else photo)
     first = _post(body)
     assert _talk(running.port, first + _LIVE[:size], _LIVE[size:], answers=2) == [200, 200]
 
 
 @pytest.mark.parametrize("rest", [b"\0\0garbage\r\n\r\n", b"GET /li", b"GET / HTTP/1.1\r\nx: " + b"x" * 99_999])
-def test_an_answer_is_given_before_what_follows_is_refused(running, photo: bytes, rest: bytes):
+def test_response_is_sent_before_a_following_error(running, photo: bytes, rest: bytes):
     statuses = _talk(running.port, _post(_form(photo)) + rest, answers=2)
     assert statuses[0] == 200
     assert statuses[1] in {400, 408, 431}
 
 
-def test_the_wish_for_another_protocol_is_passed_over(running, photo: bytes):
+def test_upgrade_requests_are_ignored(running, photo: bytes):
     wish = (b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQ")
     assert _talk(running.port, _post(_form(photo), *wish) + _LIVE, answers=2) == [200, 200]
     assert _talk(running.port, b"CONNECT a:80 HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 400
 
 
-def test_blank_lines_keep_no_connection(running):
+def test_blank_lines_do_not_keep_a_connection_open(running):
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
         connection.sendall(_LIVE)
         start = time.monotonic()
@@ -297,7 +297,7 @@ def test_blank_lines_keep_no_connection(running):
     assert time.monotonic() - start < 6
 
 
-def test_pipelined_requests_wait_unparsed(running, photo: bytes):
+def test_pipelined_requests_are_parsed_one_at_a_time(running, photo: bytes):
     before = _memory(running.process.pid)
     assert _talk(running.port, _LIVE * 3000, answers=3000, seconds=30) == [200] * 3000
     mixed = (_post(_form(photo)) + _LIVE) * 10
@@ -310,7 +310,7 @@ def test_pipelined_requests_wait_unparsed(running, photo: bytes):
 
 
 @pytest.mark.parametrize("cut", range(1, len(_LIVE)))
-def test_requests_cut_anywhere_are_the_same_requests(running, cut: int):
+def test_requests_split_anywhere_are_parsed_equally(running, cut: int):
     both = _LIVE * 2
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -354,7 +354,7 @@ _ROUNDS = 12
 """So often asked for, it is more than the system's buffers between two sockets take, some 3 MB."""
 
 
-def test_clients_that_read_nothing_are_dropped(running, eventually, photo: bytes):
+def test_clients_that_do_not_read_are_disconnected(running, eventually, photo: bytes):
     pid = running.process.pid
     files, before = _files(pid), _memory(pid)
     with _deaf(running.port, 6, _LARGE, _ROUNDS):
@@ -365,7 +365,7 @@ def test_clients_that_read_nothing_are_dropped(running, eventually, photo: bytes
     assert _memory(pid) - before < _GROWTH
 
 
-def test_a_slow_reader_gets_all_of_its_answer(running):
+def test_slow_reader_gets_the_whole_response(running):
     size, received = len(_get(running.port, "/openapi.json")), 0
     with _deaf(running.port, 1, _LARGE, _ROUNDS) as (connection,):
         start = time.monotonic()
@@ -386,7 +386,7 @@ def _get(port: int, path: str) -> bytes:
     return body
 
 
-def test_the_server_ends_in_time_though_clients_do_not_read(serve_colours):
+def test_shutdown_in_time_with_clients_that_do_not_read(serve_colours):
     running = serve_colours(lifecycle__shutdown_timeout=2)
     with _deaf(running.port, 4, _LARGE, _ROUNDS):
         start = time.monotonic()
@@ -395,7 +395,7 @@ def test_the_server_ends_in_time_though_clients_do_not_read(serve_colours):
         assert time.monotonic() - start < 8
 
 
-def test_quiet_connections_give_way_to_new_ones(serve_colours):
+def test_idle_connections_are_replaced_by_new_ones(serve_colours):
     running = serve_colours(
         listen__max_connections=20,
         listen__max_connections_per_address=10,
@@ -409,7 +409,7 @@ def test_quiet_connections_give_way_to_new_ones(serve_colours):
                 assert _get(running.port, "/live") == b'{"status":"live"}'
 
 
-def test_a_busy_address_leaves_room_for_others(serve_colours, photo: bytes):
+def test_busy_address_leaves_connections_for_others(serve_colours, photo: bytes):
     running = serve_colours(
         *("--host", "0.0.0.0", "--no-auth"),  # noqa: S104 - another loopback address
         listen__max_connections=20,
@@ -427,7 +427,7 @@ def test_a_busy_address_leaves_room_for_others(serve_colours, photo: bytes):
             assert connection.recv(100).startswith(b"HTTP/1.1 200")
 
 
-def test_a_worker_whose_parent_is_killed_answers_what_it_has_taken(
+def test_worker_completes_accepted_requests_after_its_parent_is_killed(
     make_bundle, photo: bytes, tmp_path: Path, eventually
 ):
     """The parent dies while its worker starts: it hears no more that the worker is ready."""
@@ -474,7 +474,7 @@ def test_a_worker_whose_parent_is_killed_answers_what_it_has_taken(
 
 
 @pytest.mark.parametrize("target", [b"/openapi.json", b"/metrics"])
-def test_clients_that_send_many_requests_at_once_delay_nobody_else(serve_colours, target: bytes):
+def test_pipelining_clients_do_not_delay_others(serve_colours, target: bytes):
     running = serve_colours()
     flood = b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
     connections, slowest = [], 0.0
@@ -507,7 +507,7 @@ def test_pipelined_requests_of_many_connections_are_all_answered(running):
         connection.close()
 
 
-def test_requests_that_wait_for_their_turn_are_answered_before_the_end(serve_colours):
+def test_waiting_requests_are_answered_before_shutdown(serve_colours):
     running = serve_colours(lifecycle__drain_delay=0)
     request = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
     connections = [socket.create_connection(("127.0.0.1", running.port), timeout=20) for _ in range(100)]

@@ -1,4 +1,4 @@
-"""A server takes the formats that its model was trained on, or those in its settings."""
+"""Accepted image formats: those of the training data, or as set."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ def _taken(server: Any, painted: Callable[..., bytes]) -> dict[str, int | str]:
     }
 
 
-def test_what_a_model_was_trained_on_is_taken_and_stands_in_its_bundle(
+def test_formats_of_the_training_data_are_accepted(
     colours: Path, tiny: Recipe, tmp_path: Path, serve, painted: Callable[..., bytes]
 ):
     for number, path in enumerate(sorted(colours.glob("*/0[0-3]*.png"))):
@@ -46,7 +46,7 @@ def test_what_a_model_was_trained_on_is_taken_and_stands_in_its_bundle(
     }
 
 
-def test_a_server_can_be_told(serve, make_bundle: Callable[..., Path], painted: Callable[..., bytes]):
+def test_formats_can_be_set(serve, make_bundle: Callable[..., Path], painted: Callable[..., bytes]):
     bundle = make_bundle(serve=ServeSpec(formats=("png",)))
     server = serve(bundle, "--formats", "JPG, webp,tif,jpeg", lifecycle__drain_delay=0)
     refused = "Invalid image format. Allowed formats: jpg, jpeg, webp, tiff"
@@ -58,9 +58,7 @@ def test_a_server_can_be_told(serve, make_bundle: Callable[..., Path], painted: 
         assert client.get("/models").json()["models"][0]["formats"] == ["jpeg", "webp", "tiff"]
 
 
-def test_by_default_jpeg_and_png_and_the_published_sentence(
-    serve, make_bundle: Callable[..., Path], painted: Callable[..., bytes]
-):
+def test_default_formats_and_error_message(serve, make_bundle: Callable[..., Path], painted: Callable[..., bytes]):
     refused = "Invalid image format. Allowed formats: jpg, jpeg, png"
     assert _taken(serve(make_bundle(), lifecycle__drain_delay=0), painted) == {
         **dict.fromkeys(("JPEG", "PNG"), 200),
@@ -69,7 +67,7 @@ def test_by_default_jpeg_and_png_and_the_published_sentence(
 
 
 @pytest.mark.parametrize(("formats", "name"), [("jpeg,heic", "heic"), ("", ""), ("jpeg,", "")])
-def test_a_format_that_is_none_is_said(make_bundle: Callable[..., Path], formats: str, name: str):
+def test_unknown_format_raises(make_bundle: Callable[..., Path], formats: str, name: str):
     command = [sys.executable, "-m", "assay.cli.main", "serve", make_bundle(), "--formats", formats]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 2
@@ -87,5 +85,5 @@ def test_a_format_that_is_none_is_said(make_bundle: Callable[..., Path], formats
         (("webp",), {"tiff": 9}, "webp"),
     ],
 )
-def test_which_formats_a_bundle_gets(chosen: Any, trained_on: dict[str, int], accepted: str):
+def test_formats_stored_in_a_bundle(chosen: Any, trained_on: dict[str, int], accepted: str):
     assert " ".join(ServeSpec(formats=chosen).with_formats(trained_on).accepted) == accepted

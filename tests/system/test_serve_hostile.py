@@ -1,4 +1,4 @@
-"""Uploads that mean harm, or come broken: none makes the server fail, none makes it grow."""
+"""Malicious and broken uploads do not make the server fail or grow."""
 
 import contextlib
 import io
@@ -97,7 +97,7 @@ def _mutated(count: int) -> Iterator[bytes]:
         yield bytes(data)
 
 
-def test_no_file_makes_it_fail_or_grow(running, painted):
+def test_malicious_files_do_not_make_the_server_fail_or_grow(running, painted):
     with running.client() as client:
         assert client.post("/classify", files={"image": ("a", painted())}).status_code == 200
         before = _memory(running.process.pid)
@@ -147,7 +147,7 @@ _RAW = {
 
 
 @pytest.mark.parametrize(("sent", "status"), _RAW.values(), ids=_RAW.keys())
-def test_what_is_no_request_is_refused(running, sent: bytes, status: int):
+def test_invalid_requests_are_rejected(running, sent: bytes, status: int):
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
         connection.sendall(sent)
         answer = b""
@@ -157,7 +157,7 @@ def test_what_is_no_request_is_refused(running, sent: bytes, status: int):
     assert b'{"error":' in answer
 
 
-def test_the_rest_of_too_large_an_upload_is_not_read(running):
+def test_rest_of_an_oversized_upload_is_not_read(running):
     chunk = b"10000\r\n" + b"\0" * 0x10000 + b"\r\n"
     sent = 0
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
@@ -171,7 +171,7 @@ def test_the_rest_of_too_large_an_upload_is_not_read(running):
     assert sent < 2**27
 
 
-def test_connections_that_break_off_leave_nothing_behind(running, painted):
+def test_broken_connections_leave_nothing_behind(running, painted):
     photo = painted(size=(640, 480))
     for size in range(0, len(photo), 97):
         with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:

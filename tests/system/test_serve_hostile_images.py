@@ -1,4 +1,4 @@
-"""Photos of adversarial structure, sent to a real server: answered in time, and neighbours too."""
+"""Images of adversarial structure on a real server: bounded response times, also for other clients."""
 
 import os
 import signal
@@ -52,7 +52,7 @@ def _classify(client: httpx.Client, data: bytes) -> tuple[int, float, str]:
     return answer.status_code, time.monotonic() - started, answer.text
 
 
-def test_each_is_answered_in_time(running) -> None:
+def test_every_image_gets_a_response_in_time(running) -> None:
     files = {file.name: file for file in hostile_files.hostile()}
     with running.client() as client:
         for name in _NAMES:
@@ -68,7 +68,7 @@ def _scans(count: int) -> bytes:
 
 
 @pytest.mark.parametrize("scans", [3000, 60])
-def test_neighbours_of_many_scans_are_answered(running, painted, scans) -> None:
+def test_other_clients_get_a_response_beside_many_scans(running, painted, scans) -> None:
     """The second count is just allowed: four such photos keep all decoders at work for some time."""
     hostile = [_scans(scans) for _ in range(4)]
     answers: list[int] = []
@@ -93,7 +93,7 @@ def test_neighbours_of_many_scans_are_answered(running, painted, scans) -> None:
     assert set(answers) <= {200, 400}
 
 
-def test_it_ends_within_its_grace_while_photos_are_decoded(running) -> None:
+def test_shutdown_in_time_while_decoding(running) -> None:
     photos = [_scans(60) for _ in range(16)]
 
     def send(data: bytes) -> None:

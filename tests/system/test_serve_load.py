@@ -1,4 +1,4 @@
-"""What becomes of requests while the server ends, reads a new model, loses a worker, or is overloaded."""
+"""Requests under load during shutdown, reload, loss of a worker, and overload."""
 
 import asyncio
 import os
@@ -61,7 +61,7 @@ def photos(painted) -> list[bytes]:
     return [painted((200, 30, 40), number=number) for number in range(256)]
 
 
-def test_the_end_under_load_loses_nothing(serve_colours, photos):
+def test_shutdown_under_load_loses_no_request(serve_colours, photos):
     running = serve_colours(cache__entries=0, lifecycle__drain_delay=0.5)
     seen = asyncio.run(_during(running.url, photos, lambda: running.process.send_signal(signal.SIGTERM), 2.0))
     assert running.process.wait(20) == 0
@@ -69,7 +69,7 @@ def test_the_end_under_load_loses_nothing(serve_colours, photos):
     assert seen[200] > 5
 
 
-def test_a_reload_under_load_loses_nothing(serve, make_bundle, photos, tmp_path: Path):
+def test_reload_under_load_loses_no_request(serve, make_bundle, photos, tmp_path: Path):
     path = make_bundle(tmp_path / "model.assay")
     running = serve(path, "--request-log", "none", cache__entries=0)
 
@@ -87,7 +87,7 @@ def test_a_reload_under_load_loses_nothing(serve, make_bundle, photos, tmp_path:
     assert seen[200] > 5
 
 
-def test_a_model_that_fails_is_not_used(serve, make_bundle, photos, tmp_path: Path):
+def test_failing_model_is_not_used(serve, make_bundle, photos, tmp_path: Path):
     path, golden = make_bundle(tmp_path / "model.assay"), tmp_path / "golden"
     (golden / "red").mkdir(parents=True)
     (golden / "red" / "one.jpg").write_bytes(photos[0])
@@ -106,7 +106,7 @@ def test_a_model_that_fails_is_not_used(serve, make_bundle, photos, tmp_path: Pa
         assert client.post("/classify", files={"image": ("a", photos[0])}).status_code == 200
 
 
-def test_workers_go_on_without_one_that_was_killed(serve_colours, photos, eventually):
+def test_workers_continue_after_one_is_killed(serve_colours, photos, eventually):
     running = serve_colours("--workers", "2", cache__entries=0)
     eventually(lambda: len(running.workers()) == 2)
     time.sleep(1.5)  # the second worker says nothing when it is ready
@@ -119,7 +119,7 @@ def test_workers_go_on_without_one_that_was_killed(serve_colours, photos, eventu
     assert running.stop() == 0
 
 
-def test_workers_reload_together_and_end_with_their_parent(serve, make_bundle, eventually, tmp_path: Path):
+def test_workers_reload_together_and_exit_with_their_parent(serve, make_bundle, eventually, tmp_path: Path):
     path = make_bundle(tmp_path / "model.assay")
     running = serve(path, "--workers", "2", "--request-log", "none")
     eventually(lambda: len(running.workers()) == 2)
@@ -143,7 +143,7 @@ def slow(make_bundle) -> Path:
     return make_bundle(convolutions=16)
 
 
-def test_a_full_queue_says_when_to_come_back(serve, slow: Path, photos):
+def test_full_queue_gets_retry_after(serve, slow: Path, photos):
     running = serve(slow, "--request-log", "none", cache__entries=0, batching__queue=4, batching__batch_size=1)
 
     async def ask() -> list[httpx.Response]:
@@ -158,7 +158,7 @@ def test_a_full_queue_says_when_to_come_back(serve, slow: Path, photos):
     assert all(set(answer.json()) == {"error"} for answer in refused)
 
 
-def test_late_and_abandoned_requests_never_reach_the_network(serve, make_bundle, photos, eventually):
+def test_late_and_cancelled_requests_are_not_run(serve, make_bundle, photos, eventually):
     # Fast enough that one photo alone is in time on a busy machine, and slow enough that 40 are not.
     model = make_bundle(convolutions=6)
     running = serve(model, "--request-log", "none", cache__entries=0, batching__deadline=0.2, batching__batch_size=1)
@@ -185,7 +185,7 @@ def test_late_and_abandoned_requests_never_reach_the_network(serve, make_bundle,
     assert photos_run < 40, "late or abandoned photos went through the network"
 
 
-def test_slow_senders_do_not_slow_their_neighbours(serve_colours, photos):
+def test_slow_uploads_do_not_delay_others(serve_colours, photos):
     running = serve_colours(
         cache__entries=0,
         uploads__upload_timeout=3,

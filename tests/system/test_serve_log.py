@@ -1,4 +1,4 @@
-"""Every request that sends photos is found again in the request log and the logs, with its reason."""
+"""Every classification request is in the request log and the logs, with the reason of a rejection."""
 
 import asyncio
 import hashlib
@@ -131,7 +131,7 @@ def _check(site: Site, eventually: Callable[..., None], request_id: str, client:
     return record
 
 
-def test_every_refused_upload_leaves_its_reason(site: Site, eventually: Callable[..., None]):
+def test_rejected_uploads_are_logged_with_a_reason(site: Site, eventually: Callable[..., None]):
     cases = list(enumerate(_refused(_saved("JPEG", (640, 480)))))
     with site.server.client() as client:
         answers = {
@@ -148,7 +148,7 @@ def test_every_refused_upload_leaves_its_reason(site: Site, eventually: Callable
         assert record.error in {message, message.removeprefix("photos[0]: ")}
 
 
-def test_each_photo_of_a_batch_has_its_own_reason(site: Site, eventually: Callable[..., None]):
+def test_each_photo_of_a_batch_is_logged_separately(site: Site, eventually: Callable[..., None]):
     photos = [_saved("JPEG"), b"text", b"\0" * (2**24 + 1), _saved("PNG")]
     with site.server.client() as client:
         headers = _bearer(site.keys["good"], "batch-1")
@@ -164,7 +164,7 @@ def test_each_photo_of_a_batch_has_its_own_reason(site: Site, eventually: Callab
     assert seen == {None, (4, "unknown")}
 
 
-def test_an_upload_that_takes_too_long_or_ends_early(site: Site, eventually: Callable[..., None]):
+def test_slow_and_interrupted_uploads_are_logged(site: Site, eventually: Callable[..., None]):
     head = (
         "POST /classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
         f"Content-Length: 1000\r\nAuthorization: Bearer {site.keys['good']}\r\nX-Request-ID: "
@@ -197,7 +197,7 @@ def test_an_upload_that_takes_too_long_or_ends_early(site: Site, eventually: Cal
         ("wrong", ("anonymous", "anonymous"), 401),
     ],
 )
-def test_who_is_refused_is_who_the_key_proves(
+def test_rejections_are_logged_with_the_authenticated_client(
     site: Site, eventually: Callable[..., None], key: str, client: tuple[str, str], status: int
 ):
     token = site.keys.get(key) or site.keys["good"][:-1] + "_"
@@ -216,7 +216,7 @@ def _signed(token: str, photo: bytes, *, at: float = 0, nonce: str) -> dict[str,
     return dict(zip(SIGNATURE_HEADERS, (key, seconds, nonce, digest, signature), strict=True))
 
 
-def test_signed_requests_too(site: Site, eventually: Callable[..., None]):
+def test_signed_requests_are_logged(site: Site, eventually: Callable[..., None]):
     photo, known, nobody = _saved("JPEG"), ("line 1", "gold"), ("anonymous", "anonymous")
     good, tight = site.keys["good"], site.keys["tight"]
     sent = [
@@ -245,7 +245,7 @@ _OVERLOADED = {
 
 
 @pytest.mark.parametrize("case", _OVERLOADED)
-def test_an_overloaded_server(
+def test_overload_is_logged(
     serve, make_bundle: Callable[..., Path], tmp_path: Path, eventually: Callable[..., None], case: str
 ):
     settings, status, sentence = _OVERLOADED[case]
@@ -261,7 +261,7 @@ def test_an_overloaded_server(
         assert (record.status, record.error) == (status, sentence)
 
 
-def test_a_failing_model_reaches_the_error_log_with_the_request_and_a_traceback(
+def test_failing_model_is_in_the_error_log_with_request_id_and_traceback(
     make_bundle: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     watching = Telemetry(TelemetrySettings(log_dir=tmp_path))

@@ -1,4 +1,4 @@
-"""A server without keys and other pages in a browser on its machine: none gets anything from it."""
+"""A server without keys rejects requests from other pages in a browser."""
 
 import http.server
 import socket
@@ -43,7 +43,7 @@ def running(serve_colours) -> Any:
 
 
 @pytest.mark.parametrize("headers", _OTHERS, ids=["name", "name and port", "other", "null"])
-def test_no_route_answers_other_pages(running: Any, painted: Callable[..., bytes], headers: dict[str, str]):
+def test_every_route_rejects_other_origins(running: Any, painted: Callable[..., bytes], headers: dict[str, str]):
     with running.client() as client:
         requested = [("GET", path, {}) for path in _GET]
         requested += [("POST", path, {"files": {"image": painted()}}) for path in _POST]
@@ -54,7 +54,7 @@ def test_no_route_answers_other_pages(running: Any, painted: Callable[..., bytes
         assert client.head("/health", headers=headers).status_code == 403
 
 
-def test_it_is_refused_before_the_body_is_read(running: Any):
+def test_rejected_before_the_body_is_read(running: Any):
     head = b"POST /classify HTTP/1.1\r\nHost: rebound.example\r\nContent-Length: 1000000\r\n\r\n"
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:
         connection.sendall(head)
@@ -62,7 +62,7 @@ def test_it_is_refused_before_the_body_is_read(running: Any):
 
 
 @pytest.mark.parametrize("host", [None, "localhost:{port}", "127.0.0.1:{port}", "[::1]:{port}", "localhost"])
-def test_programs_are_answered_as_ever(running: Any, painted: Callable[..., bytes], host: str | None):
+def test_programs_are_not_affected(running: Any, painted: Callable[..., bytes], host: str | None):
     headers = {} if host is None else {"Host": host.format(port=running.port)}
     with running.client() as client:
         for path in _GET[:-1]:
@@ -72,7 +72,7 @@ def test_programs_are_answered_as_ever(running: Any, painted: Callable[..., byte
             assert answer.status_code == 200, path
 
 
-def test_names_can_be_allowed(serve, make_bundle: Callable[..., Path]):
+def test_host_names_can_be_allowed(serve, make_bundle: Callable[..., Path]):
     server = serve(
         make_bundle(),
         "--allowed-host",
@@ -89,7 +89,7 @@ def test_names_can_be_allowed(serve, make_bundle: Callable[..., Path]):
     assert status == [200, 200, 200, 403]
 
 
-def test_where_keys_are_asked_for_they_alone_decide(
+def test_with_keys_origins_are_not_checked(
     serve, make_bundle: Callable[..., Path], painted: Callable[..., bytes], tmp_path: Path
 ):
     manager = KeyManager(tmp_path / "keys")
@@ -132,7 +132,7 @@ def elsewhere() -> Iterator[str]:
         server.shutdown()
 
 
-def test_in_a_real_browser(
+def test_cross_origin_requests_in_a_real_browser(
     browser: Any, running: Any, elsewhere: str, painted: Callable[..., bytes], eventually: Callable[..., None]
 ):
     def refused() -> int:

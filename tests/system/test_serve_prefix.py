@@ -1,4 +1,4 @@
-"""Behind a proxy, below a path: the API, signed requests and the pages in a real browser."""
+"""A server below a path prefix behind a proxy: API, signed requests and pages."""
 
 import hashlib
 import socket
@@ -78,7 +78,7 @@ def rooted(serve, make_bundle: Callable[..., Path], tmp_path_factory: pytest.Tem
     return serve(make_bundle(), "--root-path", _PREFIX, "--keep-uncertain", kept, lifecycle__drain_delay=0)
 
 
-def test_below_a_path_everything_is_answered(rooted: Any, behind: Callable[..., str], painted):
+def test_all_routes_work_below_a_prefix(rooted: Any, behind: Callable[..., str], painted):
     for url in (
         behind(rooted.port, strip=True),
         behind(rooted.port, strip=False),
@@ -106,7 +106,7 @@ def test_below_a_path_everything_is_answered(rooted: Any, behind: Callable[..., 
 
 
 @pytest.mark.parametrize("strip", [True, False])
-def test_signed_requests_sign_the_path_that_the_client_sees(
+def test_signatures_use_the_path_of_the_client(
     serve, make_bundle, behind: Callable[..., str], painted, tmp_path: Path, *, strip: bool
 ):
     manager = KeyManager(tmp_path / "keys")
@@ -122,7 +122,7 @@ def test_signed_requests_sign_the_path_that_the_client_sees(
 
 
 @pytest.mark.parametrize("strip", [True, False])
-def test_the_pages_with_a_root_path(browser: Any, rooted: Any, behind: Callable[..., str], painted, *, strip: bool):
+def test_pages_with_a_root_path(browser: Any, rooted: Any, behind: Callable[..., str], painted, *, strip: bool):
     url, page = behind(rooted.port, strip=strip), browser.new_page()
     failed: list[str] = []
     page.on(
@@ -149,7 +149,7 @@ def test_the_pages_with_a_root_path(browser: Any, rooted: Any, behind: Callable[
     assert failed == []
 
 
-def test_the_pages_need_no_setting_where_the_proxy_takes_the_prefix_away(
+def test_pages_work_without_settings_if_the_proxy_strips_the_prefix(
     browser: Any, plain: Any, behind: Callable[..., str], painted
 ):
     page = browser.new_page()
@@ -161,6 +161,6 @@ def test_the_pages_need_no_setting_where_the_proxy_takes_the_prefix_away(
 
 
 @pytest.mark.parametrize("path", ["assay", "/assay/", "//assay", "/a?b", "/a b", '/"><script>'])
-def test_a_root_path_that_is_none_is_said(path: str):
+def test_invalid_root_path_raises(path: str):
     with pytest.raises(UsageError, match=r"root-path .* cannot be used"):
         ServeSettings.read({"listen": {"root_path": path}})

@@ -1,4 +1,4 @@
-"""How `assay serve` begins, or says in one sentence why it does not."""
+"""Start-up of `assay serve`, and its errors."""
 
 import socket
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_KEYS", str(tmp_path / "keys"))
 
 
-def test_it_says_address_model_engine_and_precision(serve, bundle: Path):
+def test_start_prints_address_model_engine_and_precision(serve, bundle: Path):
     running = serve(bundle, "--engine", "onnxruntime")
     assert running.message.startswith("http://127.0.0.1:")
     assert "colours" in running.message
@@ -38,7 +38,7 @@ def test_it_says_address_model_engine_and_precision(serve, bundle: Path):
     assert running.stop() == 0
 
 
-def test_a_port_in_use_is_one_sentence(bundle: Path, capsys):
+def test_port_in_use_is_reported(bundle: Path, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, message = _refused(capsys, bundle, "--port", port)
@@ -46,14 +46,14 @@ def test_a_port_in_use_is_one_sentence(bundle: Path, capsys):
     assert f"127.0.0.1:{port}" in message
 
 
-def test_other_machines_need_keys_or_a_clear_word(bundle: Path, capsys, serve):
+def test_other_machines_need_keys_or_no_auth(bundle: Path, capsys, serve):
     code, message = _refused(capsys, bundle, "--host", _EVERYWHERE)
     assert code == 2
     assert "--no-auth" in message
     assert serve(bundle, "--host", _EVERYWHERE, "--no-auth").stop() == 0
 
 
-def test_bad_settings_and_models_are_one_sentence(bundle: Path, capsys, tmp_path: Path, monkeypatch):
+def test_invalid_settings_and_models_are_reported(bundle: Path, capsys, tmp_path: Path, monkeypatch):
     assert "port" in _refused(capsys, bundle, "--port", 70000)[1]
     assert "missing.assay" in _refused(capsys, tmp_path / "missing.assay")[1]
     assert "NAME=PATH" in _refused(capsys, bundle, bundle)[1]
@@ -62,7 +62,7 @@ def test_bad_settings_and_models_are_one_sentence(bundle: Path, capsys, tmp_path
     assert "ASSAY_SERVE_BATCHING__QUEUE" in _refused(capsys, bundle)[1]
 
 
-def test_a_bad_model_is_said_once_by_several_workers(serve, tmp_path: Path):
+def test_invalid_model_is_reported_once_by_several_workers(serve, tmp_path: Path):
     with pytest.raises(pytest.fail.Exception, match=r"missing\.assay") as failed:
         serve(tmp_path / "missing.assay", "--workers", "2")
     assert str(failed.value).count("missing.assay") == 1

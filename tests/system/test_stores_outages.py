@@ -1,4 +1,4 @@
-"""Redis and Mongo killed and restarted, and a full disk, while a real server answers: no photo fails."""
+"""Redis and MongoDB killed and restarted, and a full disk, while a server runs: no classification fails."""
 
 import subprocess
 import time
@@ -102,7 +102,7 @@ def test_redis_killed_and_restarted_under_load(start: Any, painted: Any, redis_s
     assert server.stop() == 0
 
 
-def test_mongo_killed_and_restarted_under_load(start: Any, painted: Any, mongo_server: Any, journal: str):
+def test_mongodb_killed_and_restarted_under_load(start: Any, painted: Any, mongo_server: Any, journal: str):
     server = start()
     load = Load(server, painted)
     load.more(100)
@@ -128,7 +128,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_full_disk_under_the_spool_while_the_database_is_away(
+def test_full_spool_disk_during_a_database_outage(
     start: Any, painted: Any, mongo_server: Any, journal: str, tiny_disk: Path
 ):
     mongo_server.kill()
@@ -144,7 +144,7 @@ def test_a_full_disk_under_the_spool_while_the_database_is_away(
     assert server.stop() == 0
 
 
-def test_what_waits_when_the_server_ends_is_recorded_by_the_next(
+def test_spooled_records_are_written_by_the_next_server(
     start: Any, painted: Any, mongo_server: Any, journal: str, tmp_path: Path
 ):
     mongo_server.kill()
@@ -159,7 +159,7 @@ def test_what_waits_when_the_server_ends_is_recorded_by_the_next(
     assert again.stop() == 0
 
 
-def test_whatever_is_in_redis_instead_the_photo_is_answered(
+def test_corrupt_redis_values_do_not_affect_responses(
     redis_server: Any, serve, make_bundle: Callable[..., Path], painted: Callable[..., bytes], tmp_path: Path
 ):
     manager = KeyManager(tmp_path / "keys")

@@ -1,7 +1,4 @@
-"""Watching a real stream over the network: lost and found again, ended by Ctrl-C, nothing left behind.
-
-The camera is an HTTP server of Motion JPEG in this process, which can hang up and be told who listens.
-"""
+"""`assay watch` on a network stream (Motion JPEG over HTTP from this process): reconnection, Ctrl-C and errors."""
 
 import io
 import json
@@ -119,7 +116,7 @@ def watching(camera: Camera, colour_bundle: Path, tmp_path: Path) -> Iterator[Wa
     started.process.wait()
 
 
-def test_a_lost_stream_is_found_again(camera: Camera, watching: Watching):
+def test_lost_stream_is_reconnected(camera: Camera, watching: Watching):
     watching.until(lambda: watching.labels == ["red"])
     camera.on.clear()
     watching.until(lambda: watching.has_printed("is lost; reconnecting"))
@@ -135,7 +132,7 @@ def test_a_lost_stream_is_found_again(camera: Camera, watching: Watching):
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("state", ["sending", "lost"])
-def test_ended_by_a_signal_it_lets_go_and_leaves_nothing(
+def test_signal_releases_the_stream_and_leaves_no_files(
     how: signal.Signals, state: str, camera: Camera, watching: Watching
 ):
     watching.until(lambda: watching.labels == ["red"])
@@ -152,7 +149,7 @@ def test_ended_by_a_signal_it_lets_go_and_leaves_nothing(
     assert [*watching.folder.iterdir()] == []
 
 
-def test_a_stream_that_never_was_is_said_in_a_sentence(camera: Camera, colour_bundle: Path, tmp_path: Path):
+def test_missing_stream_is_reported(camera: Camera, colour_bundle: Path, tmp_path: Path):
     camera.on.clear()
     watching = Watching(tmp_path, colour_bundle, camera.url)
     assert watching.process.wait(60) == 1

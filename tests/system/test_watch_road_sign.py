@@ -1,4 +1,4 @@
-"""The documentation's example with real photos: an animal on the road switches a sign on, a car does not."""
+"""The road sign example of the documentation with real photos: an animal triggers the sign, a car does not."""
 
 import json
 import subprocess
@@ -50,7 +50,7 @@ def video(bundle: Path, cifar10: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.mark.slow
-def test_each_animal_switches_the_sign_on_once(bundle: Path, video: Path, tmp_path: Path):
+def test_each_animal_triggers_the_sign_once(bundle: Path, video: Path, tmp_path: Path):
     note = tmp_path / "sign"
     script = f"open({str(note)!r}, 'a').write('on ')"
     rule = ["--on", "animal>0.7 for 500ms", "--cool-down", "2s", "--run", f'{sys.executable} -c "{script}"']

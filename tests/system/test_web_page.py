@@ -1,4 +1,4 @@
-"""The page for photos in a real browser: everything on it used, nothing asked of anybody else."""
+"""The web page in a real browser: all functions, and no external requests."""
 
 import csv
 from collections.abc import Callable, Iterator
@@ -61,7 +61,7 @@ def _file(photo: bytes, name: str = "photo.jpg") -> dict[str, Any]:
     return {"name": name, "mimeType": "image/jpeg", "buffer": photo}
 
 
-def test_a_photo_is_classified_as_soon_as_it_is_chosen(page: Any, painted: Callable[..., bytes]):
+def test_photo_is_classified_when_chosen(page: Any, painted: Callable[..., bytes]):
     _fair(page)
     page.set_input_files("#photo-file", _file(painted((230, 20, 30), (64, 80))))
     answer = page.locator("#photo-answer .answer")
@@ -84,7 +84,7 @@ def test_a_photo_is_classified_as_soon_as_it_is_chosen(page: Any, painted: Calla
     assert page.locator("#photo-view .box").is_visible()
 
 
-def test_an_unsure_answer_has_the_label_of_the_api_and_says_so(wide: Any, url: str, painted: Callable[..., bytes]):
+def test_unknown_result_shows_the_label_of_the_api(wide: Any, url: str, painted: Callable[..., bytes]):
     """In the tabs for one photo and several, in the table and the history."""
     photo = _file(painted((120, 110, 100)), "doubtful.jpg")
     answer = httpx.post(
@@ -118,7 +118,7 @@ def test_an_unsure_answer_has_the_label_of_the_api_and_says_so(wide: Any, url: s
     assert f"{label} (uncertain) {sure}" in wide.locator("#history-list").inner_text()
 
 
-def test_the_camera_tab_says_it_too(browser: Any, serve, make_bundle):
+def test_unknown_result_in_the_live_tab(browser: Any, serve, make_bundle):
     server = serve(make_bundle(thresholds={"confidence": 0.999999}), lifecycle__drain_delay=0)
     for opened in _opened(browser, server.url, 1280):
         opened.get_by_role("tab", name="Live").click()
@@ -127,7 +127,7 @@ def test_the_camera_tab_says_it_too(browser: Any, serve, make_bundle):
         opened.locator("#live-label", has_text="green (uncertain)").wait_for(state="attached")
 
 
-def test_the_file_dialogue_offers_what_the_model_takes(browser: Any, serve, make_bundle, wide: Any):
+def test_file_dialog_offers_the_accepted_formats(browser: Any, serve, make_bundle, wide: Any):
     usual = ".jpg,.jpeg,image/jpeg,.png,image/png"
     for chooser in ("#photo-file", "#batch-file"):
         assert wide.get_attribute(chooser, "accept") == usual
@@ -139,7 +139,7 @@ def test_the_file_dialogue_offers_what_the_model_takes(browser: Any, serve, make
         assert opened.get_attribute("#photo-file", "accept") == ".png,image/png,.tif,.tiff,image/tiff"
 
 
-def test_a_bad_file_is_told_in_a_sentence_and_its_name_stays_text(page: Any):
+def test_invalid_file_shows_an_error_with_its_name_escaped(page: Any):
     page.set_input_files("#photo-file", _file(b"no photo", HOSTILE))
     error = page.locator("#photo-error:not(:empty)")
     error.wait_for()
@@ -147,14 +147,14 @@ def test_a_bad_file_is_told_in_a_sentence_and_its_name_stays_text(page: Any):
     _fair(page)
 
 
-def test_a_photo_that_is_too_large_is_not_sent(wide: Any, tmp_path: Path):
+def test_too_large_photo_is_not_sent(wide: Any, tmp_path: Path):
     (tmp_path / "large.jpg").write_bytes(bytes(17 * 2**20))
     wide.set_input_files("#photo-file", tmp_path / "large.jpg")
     wide.locator("#photo-error:not(:empty)").wait_for()
     assert "accepts up to 16 MB" in wide.locator("#photo-error").inner_text()
 
 
-def test_the_button_the_clipboard_and_the_camera(wide: Any, painted: Callable[..., bytes]):
+def test_button_clipboard_and_camera(wide: Any, painted: Callable[..., bytes]):
     assert wide.locator("#classify").is_disabled()
     wide.uncheck("#at-once")
     wide.set_input_files("#photo-file", _file(painted((20, 20, 230))))
@@ -178,7 +178,7 @@ def test_the_button_the_clipboard_and_the_camera(wide: Any, painted: Callable[..
     assert not wide.locator("#camera").is_visible()
 
 
-def test_live(page: Any):
+def test_live_tab(page: Any):
     page.get_by_role("tab", name="Live").click()
     with page.expect_response(lambda item: "/classify" in item.url):
         page.click("#live-toggle")
@@ -189,7 +189,7 @@ def test_live(page: Any):
     assert page.evaluate("document.querySelector('#live-view video').srcObject") is None
 
 
-def test_several_photos_become_a_table_and_a_history(page: Any, painted: Callable[..., bytes]):
+def test_batch_tab_and_history(page: Any, painted: Callable[..., bytes]):
     page.get_by_role("tab", name="Batch").click()
     photos = [_file(painted((230, 20, 30), number=number), f"{number}.jpg") for number in range(5)]
     page.set_input_files("#batch-file", [*photos, _file(b"none", "=cmd.jpg")])
@@ -221,7 +221,7 @@ def test_health_and_model_card(page: Any):
     _fair(page)
 
 
-def test_with_the_keyboard_alone(wide: Any):
+def test_keyboard_only(wide: Any):
     reached = []
     for _ in range(5):
         wide.keyboard.press("Tab")
@@ -239,7 +239,7 @@ def test_with_the_keyboard_alone(wide: Any):
         assert wide.locator(f"#{tab}").is_visible()
 
 
-def test_keys(browser: Any, serve, make_bundle, painted: Callable[..., bytes], tmp_path: Path):
+def test_api_key_form(browser: Any, serve, make_bundle, painted: Callable[..., bytes], tmp_path: Path):
     manager = KeyManager(tmp_path / "keys")
     key = manager.token(manager.create("a visitor", "bronze", ("classify",)))
     server = serve(make_bundle(), "--keys", tmp_path / "keys", lifecycle__drain_delay=0)
@@ -256,7 +256,7 @@ def test_keys(browser: Any, serve, make_bundle, painted: Callable[..., bytes], t
     page.close()
 
 
-def test_where_nothing_is_kept_the_page_for_labels_says_so(browser: Any, url: str):
+def test_labelling_page_without_stored_photos(browser: Any, url: str):
     page = browser.new_page()
     page.goto(f"{url}/relabel")
     page.get_by_text("start the server with --keep-uncertain").wait_for()

@@ -1,4 +1,4 @@
-"""The page for labels in a real browser: a class with one click or key, back again, skipped."""
+"""The labelling page in a real browser: label by click or key, undo, skip."""
 
 import csv
 from collections.abc import Callable
@@ -42,7 +42,7 @@ def _labels(site: Site) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [1280, 360])
-def test_keys_and_clicks(browser: Any, site: Site, width: int):
+def test_labelling_by_key_and_click(browser: Any, site: Site, width: int):
     page = browser.new_page(viewport={"width": width, "height": 800})
     complaints: list[str] = []
     page.on("console", lambda item: complaints.append(item.text))
@@ -78,7 +78,7 @@ def test_keys_and_clicks(browser: Any, site: Site, width: int):
     page.close()
 
 
-def test_a_label_that_cannot_be_written_is_told_and_not_counted(browser: Any, site: Site):
+def test_label_that_cannot_be_written_is_reported_and_not_counted(browser: Any, site: Site):
     page = browser.new_page()
     page.goto(f"{site.url}/relabel")
     page.get_by_text("0 of 4 labelled").wait_for()

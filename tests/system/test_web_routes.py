@@ -1,4 +1,4 @@
-"""The pages' routes over real sockets: open where they hold nothing, closed where they show or write."""
+"""Routes of the web pages: public where they contain no data, protected where they show or write data."""
 
 import csv
 import re
@@ -56,7 +56,7 @@ def _bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-def test_pages_need_no_key_and_say_what_a_browser_may_load(guarded: Site):
+def test_pages_need_no_key_and_have_a_content_security_policy(guarded: Site):
     with guarded.server.client() as client:
         version = _assets_version(client)
         for path in ("/", "/relabel", f"/web/{version}/main.js", f"/web/{version}/page.css"):
@@ -72,7 +72,7 @@ def test_pages_need_no_key_and_say_what_a_browser_may_load(guarded: Site):
         assert client.get(f"/web/{version}/none.js").json() == {"error": "Not Found"}
 
 
-def test_assets_are_cached_for_ever_and_pages_are_revalidated(guarded: Site):
+def test_assets_are_immutable_and_pages_are_revalidated(guarded: Site):
     with guarded.server.client() as client:
         version = _assets_version(client)
         asset = client.get(f"/web/{version}/main.js")
@@ -82,7 +82,7 @@ def test_assets_are_cached_for_ever_and_pages_are_revalidated(guarded: Site):
         assert client.get("/web/0123456789abcdef/main.js").content == asset.content
 
 
-def test_what_shows_or_writes_needs_a_key_that_may(guarded: Site):
+def test_data_routes_need_a_key_with_the_scope(guarded: Site):
     with guarded.server.client() as client:
         requested: list[tuple[str, str]] = [
             ("GET", "/relabel/photos"),
@@ -100,7 +100,7 @@ def test_what_shows_or_writes_needs_a_key_that_may(guarded: Site):
         assert answer.json()["classes"] == ["red", "green", "blue"]
 
 
-def test_without_keys_no_page_but_our_own_may_label(local: Site):
+def test_without_keys_only_the_own_page_can_label(local: Site):
     host = local.server.url
     with local.server.client() as client:
         status = [
@@ -117,7 +117,7 @@ def test_without_keys_no_page_but_our_own_may_label(local: Site):
     assert status == [200, 200, 403, 403, 403, 403]
 
 
-def test_unsure_photos_are_labelled_and_training_reads_the_labels(
+def test_uncertain_photos_are_labelled_for_training(
     local: Site, painted: Callable[..., bytes], eventually: Callable[..., None]
 ):
     with local.server.client() as client:
@@ -147,7 +147,7 @@ def test_unsure_photos_are_labelled_and_training_reads_the_labels(
     assert (sample.label, sample.path.parent) == ("green", local.kept / "photos")
 
 
-def test_suspects_on_top_of_the_data_set(serve, make_bundle, colours: Path, tmp_path: Path):
+def test_label_issues_merged_into_the_data_set(serve, make_bundle, colours: Path, tmp_path: Path):
     manifest, suspects = tmp_path / "manifest.csv", tmp_path / "label_issues.csv"
     photos = [colours / "red" / "000.png", colours / "red" / "001.png"]
     manifest.write_text("path,label\n" + "".join(f"{item},red\n" for item in photos), encoding="utf-8")
@@ -172,7 +172,7 @@ def test_suspects_on_top_of_the_data_set(serve, make_bundle, colours: Path, tmp_
         assert [row["label"] for row in csv.DictReader(stream)] == ["blue", "red"]
 
 
-def test_without_pages(serve, make_bundle):
+def test_pages_can_be_disabled(serve, make_bundle):
     with serve(make_bundle(), "--no-web", lifecycle__drain_delay=0).client() as client:
         assert [client.get(path).status_code for path in ("/", "/relabel", "/web/0123456789abcdef/main.js")] == [
             404
@@ -180,7 +180,7 @@ def test_without_pages(serve, make_bundle):
         assert client.get("/health").status_code == 200
 
 
-def test_a_wrong_file_is_told_in_a_sentence(make_bundle, tmp_path: Path):
+def test_invalid_file_raises(make_bundle, tmp_path: Path):
     (tmp_path / "label_issues.csv").write_text("a,b\n", encoding="utf-8")
     command = [sys.executable, "-m", "assay.cli.main", "serve", "--port", "0", "--no-auth", make_bundle()]
     command += ["--suspects", tmp_path / "label_issues.csv"]

@@ -1,4 +1,4 @@
-"""The wheel and the source distribution: they build, hold every file of the package, and run once installed."""
+"""The wheel and the source distribution build, are complete, and run once installed."""
 
 import os
 import subprocess
@@ -58,7 +58,7 @@ def package_files() -> set[str]:
     }
 
 
-def test_the_wheel_holds_every_file_of_the_package(distributions: tuple[Path, Path]):
+def test_wheel_contains_every_file_of_the_package(distributions: tuple[Path, Path]):
     with zipfile.ZipFile(distributions[1]) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         (metadata,) = (name for name in archive.namelist() if name.endswith("METADATA"))
@@ -69,7 +69,7 @@ def test_the_wheel_holds_every_file_of_the_package(distributions: tuple[Path, Pa
     assert "Provides-Extra: train" in described
 
 
-def test_the_source_distribution_holds_what_builds_and_tests_it(distributions: tuple[Path, Path]):
+def test_source_distribution_contains_build_and_tests(distributions: tuple[Path, Path]):
     with tarfile.open(distributions[0]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {"pyproject.toml", "constraints.txt", "README.md", "LICENSE", "Makefile", "tests/conftest.py"}
@@ -77,7 +77,7 @@ def test_the_source_distribution_holds_what_builds_and_tests_it(distributions: t
     assert not [name for name in names if name.startswith((".venv", "site/", "runs/"))]
 
 
-def test_the_installed_wheel_runs(environment: Path, colour_bundle: Path, tmp_path: Path):
+def test_installed_wheel_runs(environment: Path, colour_bundle: Path, tmp_path: Path):
     assay = environment / "assay"
     where = _run(environment / "python", "-c", "import assay; print(assay.__file__)", cwd=tmp_path)
     assert Path(where.strip()).is_relative_to(environment.parent)
