@@ -236,7 +236,7 @@ def mongo_server(_mongo: Service) -> Service:
 
 @pytest.fixture(scope="session")
 def colour_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that needs no training: it looks at the right half of a picture and tells its colour."""
+    """An untrained bundle that classifies the right half of an image by its colour."""
     path = tmp_path_factory.mktemp("bundle") / "colours.assay"
     spec = PreprocessSpec(size=16, roi=(0.5, 0, 1, 1), resize_mode="stretch", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     info = BundleInfo(name="colours", classes=("red", "green", "blue"), preprocess=spec, thresholds={"confidence": 0.5})
@@ -288,7 +288,7 @@ def photo_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def make_bundle(tiny: Recipe, photo_files: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Write a bundle of a network that nobody trained, but whose answers depend on the photo."""
+    """Write a bundle of an untrained network whose predictions depend on the photo."""
 
     import torch  # noqa: PLC0415
 

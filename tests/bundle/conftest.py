@@ -1,4 +1,4 @@
-"""A network of three layers that nobody trained, what to say about it, and a bundle that holds it."""
+"""An untrained network of three layers, its metadata, and a bundle of it."""
 
 from collections.abc import Callable
 from pathlib import Path

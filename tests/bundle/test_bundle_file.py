@@ -128,7 +128,7 @@ def test_invalid_members_raise(
 
 
 def opened(path: Path) -> tuple[object, ...] | str:
-    """All that a bundle holds, or the one sentence that says why it cannot be had."""
+    """Return everything that a bundle contains, or the error message."""
     try:
         return everything(Bundle.open(path))
     except BundleError as error:
@@ -138,7 +138,7 @@ def opened(path: Path) -> tuple[object, ...] | str:
 @pytest.mark.parametrize("seed", range(20))
 def test_flipped_bits_raise_or_change_nothing(packed: Path, tmp_path: Path, seed: int) -> None:
     content, whole = packed.read_bytes(), everything(Bundle.open(packed))
-    # Most of a bundle is content: choose half of the places where the zip format has its own say.
+    # Most of a bundle is content: choose half of the positions in zip headers.
     frame = [*range(40), *range(content.index(b"PK\x01\x02"), len(content))]
     rng, damaged, refused = random.Random(seed), tmp_path / "damaged.assay", 0
     for _ in range(25):

@@ -79,7 +79,7 @@ def test_member_larger_than_the_file_is_rejected(path: Path) -> None:
 def test_overlapping_members_are_rejected(path: Path) -> None:
     write_members(path, MEMBERS)
     content = bytearray(path.read_bytes())
-    # The card's entry in the directory says that it is as long as all the file.
+    # The directory entry of the card declares the size of the whole file.
     at = content.rindex(b"card.md") - 46
     long = (len(content) - 100).to_bytes(4, "little")
     content[at + 20 : at + 28] = long * 2

@@ -123,7 +123,7 @@ def test_location_or_flag_of_external_data_is_enough() -> None:
 
 
 def number(value: int, length: int = 0) -> bytes:
-    """A varint, in more bytes than it needs where `length` says so."""
+    """A varint, padded to `length` bytes."""
     parts = []
     while value > 0x7F or len(parts) + 1 < length:
         parts.append(value & 0x7F | 0x80)

@@ -21,7 +21,7 @@ def quantizer(model: bytes, images: np.ndarray) -> Quantizer:
 
 def answers(model: bytes, images: np.ndarray) -> list[np.ndarray]:
     # Unfused, the quantized values are multiplied in fp32: the int8 kernels of processors without dot product
-    # instructions saturate sums at 16 bits, which says nothing about the model.
+    # instructions saturate sums at 16 bits, which is independent of the model.
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -24,7 +24,7 @@ RUN = CliRunner()
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves a folder, says nothing."""
+    """Serves a folder without logging."""
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

@@ -25,7 +25,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def message(line: str, folder: Path) -> str:
-    """Return what a shell says to a command line."""
+    """Return the output of a shell for a command line."""
     return subprocess.run(["sh", "-c", line], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 

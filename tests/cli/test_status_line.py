@@ -78,7 +78,7 @@ class Terminal:
 
 
 def screen(text: str) -> list[str]:
-    """What a terminal shows of the lines: what stands behind the last return that erased."""
+    """Return the visible text: what follows the last erasing carriage return."""
     return [line.rsplit("\r\x1b[K", 1)[-1].strip() for line in text.split("\r\n")]
 
 

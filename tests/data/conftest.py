@@ -14,7 +14,7 @@ MakeFolders = Callable[..., Path]
 
 @pytest.fixture
 def write_photo() -> WritePhoto:
-    """Write noise, another for every path, in the given format whatever the name says; parents are made."""
+    """Write noise that depends on the path, in the given format regardless of the name; create parent folders."""
 
     def write(path: Path, kind: str = "JPEG", size: tuple[int, int] = (24, 16)) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -217,7 +217,7 @@ def _finding(root: Path, value_range: tuple[float, float] | None = None) -> Find
     for _ in range(2):  # the second time from what is kept
         report = check(root, cache=root.parent / "cache", value_range=value_range)
         found = report.of(FindingKind.value_range)
-        with contextlib.suppress(AssayError):  # training stops: other tests say how
+        with contextlib.suppress(AssayError):  # training raises, as other tests check
             unreadable = {item.reason for item in load_dataset(root, value_range=value_range).unreadable}
             listed = report.of(FindingKind.unreadable)
             groups = () if listed is None else listed.groups

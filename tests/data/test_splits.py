@@ -66,7 +66,7 @@ def test_groups_stay_whole_and_every_sample_has_a_split(data: Dataset, spec: Spl
     try:
         split = assign_splits(data, spec, seed)
     except AssayError:
-        # Every class must teach: only where classes have hardly a group each may nothing be left.
+        # Every class must be in train; val and test can be empty only if classes have hardly a group each.
         assert len(groups) <= len(data.classes) + 2
         return
     held = defaultdict(set)

@@ -48,7 +48,7 @@ def test_class_folders_of_normalized_tensors(tmp_path: Path) -> None:
     for index, (image, label) in enumerate(zip(IMAGES, LABELS, strict=True)):
         folder = tmp_path / f"c{label}"
         folder.mkdir(exist_ok=True)
-        # One image so bright that nothing in it is below 0: the data set, not the image, tells the encoding.
+        # One image so bright that nothing in it is below 0: the encoding is that of the data set, not of the image.
         values = np.ones_like(image) if index == 0 else image / 255
         torch.save(torch.from_numpy(((values - mean) / std).transpose(2, 0, 1)).float(), folder / f"{index:02}.pt")
     torch.save(torch.nn.Linear(1, 1), tmp_path / "c0/module.pt")

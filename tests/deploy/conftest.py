@@ -1,4 +1,4 @@
-"""What lies in `deploy/`, read; programs that may be absent; and free ports."""
+"""The files in `deploy/`, optional programs, and free ports."""
 
 import socket
 from collections.abc import Callable
@@ -19,7 +19,7 @@ def deploy() -> Path:
 
 @pytest.fixture
 def compose() -> dict[str, Any]:
-    """`compose.yaml`, with what is said once for several services in each of them."""
+    """`compose.yaml` with its anchors expanded."""
     result: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
     return result
 
@@ -38,7 +38,7 @@ def manifests() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    """Find ports that nobody listens at."""
+    """Find free ports."""
 
     def find() -> int:
         with socket.socket() as item:

@@ -31,7 +31,7 @@ _SUBJECT = "/CN=localhost"
 
 @dataclass
 class Cluster:
-    """Two servers and what stands before them."""
+    """Two servers behind HAProxy."""
 
     bundle: Path
     ports: list[int]
@@ -220,7 +220,7 @@ def test_killed_server_loses_no_request_and_returns(cluster: Cluster):
     lines = [line for line in cluster.lines() if line["server"] != "<NOSRV>"]
     used = Counter(line["server"] for line in lines)
     assert set(used) == {f"assay-{port}" for port in cluster.ports}
-    assert any(str(line["retries"]) not in {"0", "+0"} for line in lines)  # somebody was passed over
+    assert any(str(line["retries"]) not in {"0", "+0"} for line in lines)  # a request was not counted
 
 
 _INSIDE = [
@@ -306,7 +306,7 @@ def test_internal_routes_are_not_published(cluster: Cluster):
 
 
 class _Recorder(http.server.BaseHTTPRequestHandler):
-    """A server that says what it was asked."""
+    """A server that echoes its request."""
 
     def do_GET(self) -> None:
         body = self.path.encode()

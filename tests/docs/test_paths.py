@@ -13,7 +13,7 @@ _MODULE = re.compile(r"`(?P<path>(?:[a-z_]+/)+[a-z_]+\.(?:py|yaml|js|j2))`")
 _LINK = re.compile(r"\]\((?!https?:|#|mailto:)(?P<path>[^)#\s]+)")
 
 _MADE_BY_USERS = {ROOT / "deploy" / name for name in ("models", "keys", "certs", "metrics.key", "grafana-password")}
-"""What the pages tell the reader to create."""
+"""Files that the pages ask the reader to create."""
 
 
 def _named(page: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Predictions made up for the tests of evaluation."""
+"""Synthetic predictions."""
 
 from collections.abc import Callable, Sequence
 

@@ -42,7 +42,7 @@ def test_correct_labels_are_not_issues():
 
 
 def test_thresholds_are_per_class():
-    # Photos of class 1 are never given more than 0.55 for it; one labelled 0 with 0.6 for class 1 stands out.
+    # Photos of class 1 are never given more than 0.55 for it; one labelled 0 with 0.6 for class 1 is an issue.
     labels = np.array([0] * 50 + [1] * 50)
     probabilities = np.array([[0.9, 0.1]] * 50 + [[0.45, 0.55]] * 50)
     probabilities[0] = [0.4, 0.6]

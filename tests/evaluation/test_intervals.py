@@ -26,7 +26,7 @@ def test_interval_contains_the_proportion_and_is_within_0_and_1(share: tuple[int
 
 
 def test_interval_of_ten_in_eleven():
-    # The button cells' 90.91 % on 11 photos: nobody should bet on it.
+    # The button cells' 90.91 % on 11 photos.
     assert wilson_interval(10, 11) == pytest.approx((0.623, 0.984), abs=5e-4)
 
 

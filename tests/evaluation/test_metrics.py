@@ -160,7 +160,7 @@ def test_positive_class(make: Make):
 
 
 def test_rounded_probabilities_are_still_ranked(make: Make):
-    """Two photos that float32 rounds to a probability of 1 are told apart by the other class's."""
+    """Two photos that float32 rounds to a probability of 1 are distinguished by that of the other class."""
     probabilities = np.array([[1, 1e-9], [1, 1e-12], [0.2, 0.8]], dtype=np.float32)
     metrics = compute_metrics(make([1, 0, 1], classes=("ok", "defect"), probabilities=probabilities))
     assert metrics.of("ok").roc_auc == metrics.of("defect").roc_auc == metrics.roc_auc == 1

@@ -101,7 +101,7 @@ def test_empty_and_mismatched_inputs_raise():
 
 
 def drawn(count: int, seed: int, heat: float = 1.0) -> Predictions:
-    """Labels drawn from the probabilities told; `heat` above 1 then makes the classifier boast."""
+    """Labels drawn from the probabilities, which `heat` above 1 then makes overconfident."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(count, 3)) * 2
     well_calibrated = apply_temperature(logits, 1.0)

@@ -102,7 +102,7 @@ def ask(request: pytest.FixtureRequest) -> Any:
 
 def test_signed_photo_is_classified(server: Server, ask: Any, photo: Path):
     key = server.manager.create("line 3", "gold", ("classify",))
-    # The server looks at its keys once a second.
+    # The server checks its key file once per second.
     for _ in range(50):
         ended = ask(server.url, photo, key=server.manager.token(key))
         if ended.returncode == 0:

@@ -118,7 +118,7 @@ def test_another_process_gives_the_same_result():
 
 
 def test_transforms_are_applied_independently():
-    # One half of the pixels tells the flip, their level the brightness: all four cases must come up alike.
+    # One half of the pixels tells the flip, their level the brightness: all four cases must be equally frequent.
     photo = np.full((8, 8, 3), 100, np.uint8)
     photo[:, :4] = 200
     augment = Augment([_transform("horizontal_flip", p=0.5), _transform("brightness", factor=(0.5, 0.5), p=0.5)], 8)
@@ -254,7 +254,7 @@ def test_no_black_corners(name: str, values: dict[str, float]):
 
 @pytest.mark.parametrize("name", ["optical_distortion", "grid_distortion"])
 def test_distortion_grows_with_its_limit(pixels: np.ndarray, name: str):
-    none = _augment(name, limit=0.0)  # the library's grids lie up to a pixel off the photo's
+    none = _augment(name, limit=0.0)  # the grids of the library are shifted by up to a pixel
 
     def change(limit: float) -> float:
         augment = _augment(name, limit=limit)

@@ -168,7 +168,7 @@ def test_documents_and_animations_are_accepted(photo) -> None:
     frames = [photo.rotate(angle) for angle in range(60)]
     for kind in ("TIFF", "GIF", "PNG", "WEBP"):
         data = _saved(photo, kind, save_all=True, append_images=frames)
-        # GIF and WebP join frames that look alike.
+        # GIF and WebP merge equal frames.
         assert inspect(data).frames > 40
         decode(data)
 

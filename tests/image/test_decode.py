@@ -357,7 +357,7 @@ def test_every_real_photo_is_read(bottles: Path, button_cells: Path):
     paths = [path for folder in (bottles, button_cells) for path in folder.rglob("*.*") if path.is_file()]
     kinds = Counter(inspect(path.read_bytes()).format for path in paths)
     assert sum(kinds.values()) == 75
-    assert kinds["webp"] > 0  # whatever the names say
+    assert kinds["webp"] > 0  # regardless of the names
     for path in paths:
         data = path.read_bytes()
         info = inspect(data)

@@ -231,7 +231,7 @@ def test_very_deep_folders(deep: Path) -> None:
 
 @contextmanager
 def _without_rights(root: Path) -> Iterator[None]:
-    """Give up the rights of root, who may read everything."""
+    """Drop root privileges."""
     if os.geteuid() != 0:
         yield
         return

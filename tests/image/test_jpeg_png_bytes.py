@@ -26,7 +26,7 @@ _WIDTH, _HEIGHT = 150, 333
 
 @pytest.fixture(scope="module")
 def detailed() -> Image.Image:
-    """Give a picture with detail everywhere, so that no row can stand in for another."""
+    """Return an image with detail everywhere, so that all rows differ."""
     rng = np.random.default_rng(5)
     coarse = Image.fromarray(rng.integers(0, 256, (_HEIGHT // 4, _WIDTH // 4, 3), dtype=np.uint8))
     return coarse.resize((_WIDTH, _HEIGHT), Image.Resampling.BICUBIC)
@@ -201,7 +201,7 @@ XMP = b"XML:com.adobe.xmp\0\0\0\0\0"
     ],
     ids=lambda chunk: f"{chunk[0].decode()}-{chunk[1][:12]!r}",
 )
-def test_large_text_is_removed(
+def test_large_text_is_ignored(
     encode: Encode, photo: Image.Image, with_chunks: WithChunks, chunk: tuple[bytes, bytes], late: bool
 ):
     data = with_chunks(encode(photo, "PNG"), chunk, late=late)
@@ -209,7 +209,7 @@ def test_large_text_is_removed(
     assert inspect(data).orientation == 1
 
 
-def test_many_texts_are_removed(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
+def test_many_texts_are_ignored(encode: Encode, photo: Image.Image, with_chunks: WithChunks):
     chunk = (b"zTXt", b"Comment\0\0" + zlib.compress(bytes(MB - 1)))
     np.testing.assert_array_equal(decode(with_chunks(encode(photo, "PNG"), *[chunk] * 80)), np.asarray(photo))
 
@@ -256,7 +256,7 @@ def test_exif_beside_large_texts_is_used(encode: Encode, photo: Image.Image, wit
     [NOISE, bytes(MAX_PROFILE + 1), b"", b"no profile"],
     ids=["2 MB", "too large", "none", "broken"],
 )
-def test_invalid_profile_is_removed(encode: Encode, photo: Image.Image, with_chunks: WithChunks, profile: bytes):
+def test_invalid_profile_is_ignored(encode: Encode, photo: Image.Image, with_chunks: WithChunks, profile: bytes):
     whole = encode(photo, "PNG")
     for content in (
         b"name\0\0" + zlib.compress(profile),

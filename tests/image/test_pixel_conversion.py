@@ -240,7 +240,7 @@ def test_minmax_stretches_images_without_a_range(tiff: Tiff):
     assert decode(tiff(_row(5, 5, dtype="f4")), value_range="minmax").max() == 0
 
 
-def test_preprocessing_contains_the_range(tiff: Tiff):
+def test_preprocessing_uses_the_range(tiff: Tiff):
     data = tiff(np.linspace(0, 4095, 64, dtype="i2").reshape(8, 8))
     pixels = Preprocess(PreprocessSpec(size=8, value_range=(0, 4095))).read(data)
     assert (pixels.min(), pixels.max()) == (0, 255)

@@ -166,7 +166,7 @@ def _profile(elements: list[bytes], order: list[int]) -> bytes:
     tag = struct.pack(">4sIHHI", b"mpet", 0, 3, 3, len(order)) + table + b"".join(elements)
     plain = icc_profiles.cicp_profile(12, 13) or b""
     count = int.from_bytes(plain[128:132], "big")
-    # The tag takes the place of the description, which nothing asks for.
+    # The tag replaces the description, which is not used.
     entry = plain.index(b"desc", 132)
     assert entry < 132 + 12 * count
     made = plain[:entry] + struct.pack(">4sII", b"D2B1", len(plain), len(tag)) + plain[entry + 12 :] + tag

@@ -1,4 +1,4 @@
-"""A classifier whose answers can be worked out by hand: it tells red, green and blue photos apart."""
+"""A classifier of red, green and blue photos whose outputs can be computed by hand."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -165,7 +165,7 @@ def test_int8_model_is_checked_too(info: BundleInfo, make_model: Callable[..., b
 def test_nonfinite_outputs_raise_at_prediction(
     make_model: Callable[..., bytes], make_bundle: Callable[..., Path]
 ) -> None:
-    # Infinite where the photo is brighter than the made-up ones can be told from: red above green and blue.
+    # Infinite where red exceeds green and blue, which does not occur in the synthetic images.
     def change(model: onnx.ModelProto) -> None:
         onlyred = np.array([[1, 0, 0], [-1, 0, 0], [-1, 0, 0]], np.float32) * 1e2
         nodes = [("MatMul", ["before", "mix"], {}), ("Exp", ["@"], {})]
@@ -181,7 +181,7 @@ def test_nonfinite_outputs_raise_at_prediction(
 def test_every_batch_has_one_prediction_per_image(
     photos: int, engine: str, make_model: Callable[..., bytes], make_bundle: Callable[..., Path]
 ) -> None:
-    """Four rows whatever comes in: right for the four made-up photos, and for no other number."""
+    """Always return four rows: correct for the four synthetic images only."""
 
     def four(model: onnx.ModelProto) -> None:
         after("logits", ("Gather", ["@", "first"], {"axis": 0}), first=np.zeros(4, np.int64))(model)
@@ -196,7 +196,7 @@ def test_nonfinite_embedding_raises(make_model: Callable[..., bytes], make_bundl
     def change(model: onnx.ModelProto) -> None:
         embedding_nan(model)
         for node in model.graph.node:
-            if node.op_type == "Mul":  # NaN where something is bluer than it is red: no made-up photo is
+            if node.op_type == "Mul":  # NaN where blue exceeds red, which does not occur in the synthetic images
                 node.op_type = "MatMul"
                 node.output[0] = "bluer"
         model.graph.node.append(helper.make_node("Sqrt", ["bluer"], ["root"]))

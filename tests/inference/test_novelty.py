@@ -37,7 +37,7 @@ def test_shift_smaller_than_the_main_variation_is_detected(novelty: NoveltyDetec
     familiar = novelty.distance(embeddings(500, seed=1)[0])
     shifted = novelty.distance(embeddings(500, seed=1, offset=5)[0])
     assert shifted.min() > familiar.max()
-    # A plain distance from the centres cannot tell the two apart.
+    # The Euclidean distance to the class means does not separate the two.
     rows, targets = embeddings(1000, seed=0)
     centres = np.stack([rows[targets == item].mean(axis=0) for item in range(CLASSES)])
     near, far = (

@@ -47,7 +47,7 @@ def test_other_systems_report_no_instructions(tmp_path: Path) -> None:
 
 def test_int8_is_used_if_the_processor_supports_it(tmp_path: Path) -> None:
     both = ("fp32", "int8")
-    assert choose_precision("auto", "int8", both, tmp_path) == "int8"  # The system does not say.
+    assert choose_precision("auto", "int8", both, tmp_path) == "int8"  # Not reported by the system.
     assert choose_precision("auto", "int8", both, processor(tmp_path, "flags : avx2")) == "fp32"
     assert choose_precision("auto", "fp32", both, tmp_path) == "fp32"
     assert choose_precision("int8", "fp32", both, tmp_path) == "int8"

@@ -1,4 +1,4 @@
-"""Frames, answers and time made by hand; a film and a classifier of colours for the loop."""
+"""Synthetic frames, predictions and clocks; a video and a classifier of colours."""
 
 import socket
 import subprocess

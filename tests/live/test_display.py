@@ -39,7 +39,7 @@ def keys(*commands: str) -> None:
 
 
 def until(window: Window, happened: Callable[[], bool]) -> bool:
-    """Attend to the window until something happened; tell whether it did, in five seconds."""
+    """Process window events until something happens; return whether it did within five seconds."""
     end = time.monotonic() + 5
     while not happened() and time.monotonic() < end:
         window.update()

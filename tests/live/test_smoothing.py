@@ -29,7 +29,7 @@ def test_smoothing_reduces_label_changes_tenfold():
     plain, smooth = changes(noisy, fps, NOTHING), changes(noisy, fps, SmoothingConfig())
     real = np.arange(20, seconds, 20)
     assert len(plain) > 10 * len(smooth)
-    # Nothing that really happened is missed, and all of it is told soon.
+    # No real change is missed, and all are reported soon.
     assert len(smooth) == len(real)
     assert max(smooth - real) < 4
 

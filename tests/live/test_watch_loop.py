@@ -63,7 +63,7 @@ def test_frames_are_classified_at_the_interval_and_always_shown(run, make_frames
 
 
 class SlowClock:
-    """Real time, at a tenth of the speed: a film of three seconds takes a third of one."""
+    """A clock that runs ten times as fast as real time."""
 
     def now(self) -> float:
         return time.monotonic() * 10

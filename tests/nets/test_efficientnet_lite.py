@@ -76,7 +76,7 @@ def test_symmetric_padding_gives_different_logits(
     seeded_images: Any,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """Proves that the first test can tell the two apart; an odd side, as that of Lite1 there, hides it."""
+    """Shows that the first test distinguishes the two; with an odd side, as of Lite1, they are equal."""
     network = create_classifier(name, 1000)
     load_tensors(network, seeded_weights(published_shapes(name)), "seeded")
     monkeypatch.setattr(SameConv2d, "_padding", lambda self, _: (self.kernel_size[0] // 2,) * 2)

@@ -50,7 +50,7 @@ def stopped(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactor
     with pytest.raises(TrainingInterruptedError) as caught:
         cross_validate(colours, tiny, folder, folds=2, jobs=1, callbacks=ExperimentCallbacks(on_run=stop))
     left = sorted(path.relative_to(folder).as_posix() for path in folder.glob("repeat-*/fold-*/"))
-    # A kill can leave a run that does not know its photos yet: it starts over.
+    # A kill can leave a run without a manifest, which starts again.
     half = Run.create(folder / "repeat-1" / "fold-2", colours, load_recipe("bottle"))
     assert not half.has_splits
     epochs: list[str] = []

@@ -27,7 +27,7 @@ TRAIN, HELD_OUT = 40, 100
 
 
 class Planted(NamedTuple):
-    """Photos, and where the patch lies in those that no training sees."""
+    """Images, and the position of the patch in the held-out ones."""
 
     folder: Path
     places: dict[Path, tuple[int, int]]
@@ -163,7 +163,7 @@ def test_both_methods_agree_for_a_linear_head(linear: Classifier, planted: Plant
 
 @pytest.mark.slow
 def test_gradients_are_those_of_the_logits(dense: Classifier, planted: Planted):
-    """Every cell's channel nudged by itself moves the logit as the map says."""
+    """Numeric derivatives of the logit equal the map."""
     assert dense.bundle is not None
     outputs = dense.outputs(dense.preprocess.read(next(iter(planted.places)).read_bytes())[np.newaxis])
     head = rebuild_head(dense.bundle).double()

@@ -50,7 +50,7 @@ def test_mistakes_have_heat_maps_and_nearest_images(trained: TrainResult, tmp_pa
     assert result.metrics.correct < result.metrics.count
     assert "Heat map of" in page
     assert len(report["mistakes"][0]["nearest"]) == 3
-    # Same bytes as those that taught, under other names.
+    # Same bytes as the training images, under other names.
     assert "of these 80 photos were used for training" in report["warning"]
     assert len(report["history"]) == 2
 

@@ -180,7 +180,7 @@ async def test_corrupt_nonce_counts_as_new_and_is_replaced(redis: Any, telemetry
         await damage(redis, f"assay:{{{key}}}:nonce:once")
         assert await near.nonces.is_new(key, "once")
         assert not await near.nonces.is_new(key, "once")
-        # Another machine knows it now.
+        # Another machine has stored it now.
         assert not await far.nonces.is_new(key, "once")
         assert 0 < await redis.ttl(f"assay:{{{key}}}:nonce:once") <= 602
     assert (telemetry.corrupt, telemetry.outages) == (["nonces"] * 5, [])

@@ -1,4 +1,4 @@
-"""Real servers over real sockets, and classifiers for them whose answers can be worked out by hand."""
+"""Real servers over real sockets, and classifiers whose outputs can be computed by hand."""
 
 import io
 import os
@@ -37,7 +37,7 @@ _FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # A name that was made to resolve to this machine, as DNS rebinding does.
+    # A name that resolves to this machine, as with DNS rebinding.
     "--host-resolver-rules=MAP rebound.example 127.0.0.1",
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
@@ -46,7 +46,7 @@ _FLAGS = [
 
 @pytest.fixture(scope="session")
 def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Pack a bundle that tells red, green and blue apart, as slow as is asked for."""
+    """Pack a bundle that classifies red, green and blue, with an adjustable inference time."""
 
     def make(
         path: Path | None = None,
@@ -114,7 +114,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
             own = {
                 "ASSAY_STATE": str(folder),
                 "ASSAY_KEYS": str(folder / "keys"),
-                # Nobody reads on: lines on standard output would fill the pipe.
+                # Standard output is not read any more: log lines would fill the pipe.
                 "ASSAY_SERVE_TELEMETRY__LOG_DIR": str(folder / "logs"),
             }
             command = [sys.executable, "-m", "assay.cli.main", "serve", "--port", "0", *map(str, arguments)]
@@ -177,7 +177,7 @@ def painted() -> Callable[..., bytes]:
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Look again and again until something is so."""
+    """Poll until a condition is true."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not come about in time"

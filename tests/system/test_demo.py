@@ -31,7 +31,7 @@ def test_demo_trains_evaluates_and_predicts(tmp_path: Path):
     # Sixty epochs of a head that is fitted in seconds are one line.
     assert ended.stdout.count("epoch") <= 8
     assert "trained the head: 60 epochs in" in ended.stdout
-    # The program is not on the PATH, so that every command must say where it is.
+    # The program is not on the PATH, so that printed commands must contain its path.
     commands = ended.stdout.partition("Next:\n")[2].partition("\n\n")[0].splitlines()
     use = ended.stdout.partition("use it")[2].splitlines()[0]
     assert len(commands) >= 3

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from services import find_program
 
-# The result stands in another line where a thread was interrupted.
+# The result is on another line if a thread was interrupted.
 _READ = re.compile(r'open(?:at)?\([^"]*"([^"]+)", O_RDONLY(?!\S*O_DIRECTORY)(?!.* = -1 )')
 _SETTINGS = (
     "preprocess.size=32",

@@ -101,7 +101,7 @@ def _seen(lines: Sequence[str], work: Path, allowed: Sequence[str]) -> Seen:
             port, address = found.groups()
             if port == "53":
                 seen.lookups.append(line)
-            # Port 9 (discard) and 0 over UDP are how a program asks for its own address: nothing is sent.
+            # Port 9 (discard) and 0 over UDP are used to find the own address: nothing is sent.
             elif not _local(address):
                 seen.connections.append(line)
         path = None

@@ -12,7 +12,7 @@ from assay.evaluation.report import EpochRow, ReportContext, ReportFinding, writ
 
 HOSTILE = "<script>document.title = 'taken'; alert(1)</script>"
 
-# Every piece of text with its contrast to what lies behind it (WCAG 2.2, 1.4.3), the poorest first.
+# All texts with their contrast to the background (WCAG 2.2, 1.4.3), lowest first.
 CONTRASTS = """() => {
   const channel = v => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4 };
   const parse = text => text.match(/[\\d.]+/g).map(Number);
@@ -82,7 +82,7 @@ def report(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=[1360, 360], ids=["wide", "narrow"])
 def page(browser: Any, report: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The report, opened; what it asked for and complained of is noted as it happens."""
+    """The opened report; its requests and console messages are recorded."""
     opened = browser.new_page(viewport={"width": request.param, "height": 900})
     opened.asked, opened.complaints = [], []
     opened.on("request", lambda item: opened.asked.append(item.url))

@@ -211,7 +211,7 @@ def test_head_equals_get_without_the_body(client, path: str):
     assert (head.status_code, head.content) == (get.status_code, b"")
     for name in ("content-length", "content-type"):
         assert head.headers[name] == get.headers[name]
-    assert client.get("/live").status_code == 200  # the connection goes on
+    assert client.get("/live").status_code == 200  # the connection stays open
 
 
 @pytest.mark.parametrize("path", ["/classify", "/classify?detail=1", "/classify/batch", "/v2/models/colours/infer"])

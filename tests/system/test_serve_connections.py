@@ -351,7 +351,7 @@ def _deaf(port: int, count: int, request: bytes, rounds: int = 1) -> Iterator[li
 
 _LARGE = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 16
 _ROUNDS = 12
-"""So often asked for, it is more than the system's buffers between two sockets take, some 3 MB."""
+"""Requested so often that the responses exceed the socket buffers, some 3 MB."""
 
 
 def test_clients_that_do_not_read_are_disconnected(running, eventually, photo: bytes):

@@ -62,7 +62,7 @@ def test_every_image_gets_a_response_in_time(running) -> None:
 
 
 def _scans(count: int) -> bytes:
-    """Make a progressive JPEG of 16 megapixels; each is another file, so that no cache knows it."""
+    """Make a progressive JPEG of 16 megapixels; each is a different file, so that it is in no cache."""
     sound = hostile_files.repeated_scans(hostile_files._progressive(4096, 4096, "L"), count)
     return hostile_files.with_start(sound, hostile_files.segments(0xFE, 1, os.urandom(8)))
 

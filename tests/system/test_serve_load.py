@@ -109,7 +109,7 @@ def test_failing_model_is_not_used(serve, make_bundle, photos, tmp_path: Path):
 def test_workers_continue_after_one_is_killed(serve_colours, photos, eventually):
     running = serve_colours("--workers", "2", cache__entries=0)
     eventually(lambda: len(running.workers()) == 2)
-    time.sleep(1.5)  # the second worker says nothing when it is ready
+    time.sleep(1.5)  # the second worker prints nothing when it is ready
     first = running.workers()[0]
     seen = asyncio.run(_during(running.url, photos, lambda: os.kill(first, signal.SIGKILL), 1.0))
     broken = sum(count for kind, count in seen.items() if kind != 200)

@@ -34,7 +34,7 @@ _TIERS = {
 
 
 class Site(NamedTuple):
-    """A server that asks for keys, and where it writes."""
+    """A server that requires keys, and its folder."""
 
     server: Any
     folder: Path
@@ -119,7 +119,7 @@ def _bearer(key: str, request_id: str) -> dict[str, str]:
 
 
 def _check(site: Site, eventually: Callable[..., None], request_id: str, client: tuple[str, str]) -> RequestRecord:
-    """The one record of a request that was refused; the lines of both logs say the same."""
+    """Return the only record of a rejected request, and check that both logs agree."""
     eventually(lambda: bool(site.records(request_id)) and bool(site.lines("error.log", request_id)))
     (record,) = site.records(request_id)
     for name in ("access.log", "error.log"):
@@ -144,7 +144,7 @@ def test_rejected_uploads_are_logged_with_a_reason(site: Site, eventually: Calla
         assert (answer.status_code, record.status) == (status, status), path
         message = answer.json()["error"]
         assert sentence in message
-        # Of several photos each has its own reason, and the answer says which it was.
+        # Each of several photos has its own reason, and the response names the photo.
         assert record.error in {message, message.removeprefix("photos[0]: ")}
 
 

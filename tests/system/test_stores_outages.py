@@ -80,7 +80,7 @@ def journal(mongo_server: Any) -> str:
 
 @pytest.fixture
 def start(serve: Any, make_bundle: Any, journal: str) -> Callable[..., Any]:
-    """Start a server that records in the journal; its request log is left out, since nobody reads it here."""
+    """Start a server with a request log; its access log is not used here."""
     bundle = make_bundle()
     return lambda *options, **more: serve(bundle, "--request-log", journal, "--log-level", "warning", *options, **more)
 

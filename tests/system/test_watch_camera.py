@@ -19,7 +19,7 @@ _COLOURS = {"red": (220, 20, 20), "blue": (20, 20, 220)}
 
 
 class Camera(ThreadingHTTPServer):
-    """Sends pictures of `colour`, twenty a second, to whoever asks, while it is `on`."""
+    """Sends twenty images of `colour` per second to all clients while it is `on`."""
 
     daemon_threads = True
 

@@ -17,7 +17,7 @@ HOSTILE = "<img src=x onerror=alert(1)>.png"
 
 @pytest.fixture(scope="module")
 def url(serve, make_bundle) -> str:
-    """A server that looks at the upper half of photos and is unsure below 0.9."""
+    """A server that classifies the upper half of photos and abstains below 0.9."""
     upper = PreprocessSpec(size=16, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), roi=(0, 0, 1, 0.5))
     address: str = serve(make_bundle(preprocess=upper, thresholds={"confidence": 0.9}), lifecycle__drain_delay=0).url
     return address
@@ -34,7 +34,7 @@ def wide(browser: Any, url: str) -> Iterator[Any]:
 
 
 def _opened(browser: Any, url: str, width: int) -> Iterator[Any]:
-    """The page; in the end it has asked this server alone, and complained of nothing."""
+    """The page; afterwards check that it sent requests to this server only and logged no errors."""
     opened = browser.new_page(viewport={"width": width, "height": 800})
     requested: list[str] = []
     complaints: list[str] = []

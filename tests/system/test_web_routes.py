@@ -27,7 +27,7 @@ class Site(NamedTuple):
 
 @pytest.fixture(scope="module")
 def guarded(serve, make_bundle, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """A server that asks for keys."""
+    """A server that requires keys."""
     folder = tmp_path_factory.mktemp("guarded")
     manager = KeyManager(folder / "keys")
     keys = {

@@ -1,4 +1,4 @@
-"""A network of a few hundred weights and photos that it can tell apart, so that training takes a second."""
+"""A network of a few hundred weights and images that it can learn in a second."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

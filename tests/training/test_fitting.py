@@ -289,7 +289,7 @@ def test_freezing_too_many_stages_raises(train: Train, make_recipe: MakeRecipe, 
 
 
 def ctrl_c(what: str, done: int, total: int) -> None:
-    """Be the person who presses Ctrl-C in the second epoch."""
+    """Send SIGINT to this process in the second epoch."""
     del total
     if what.startswith(("epoch 2/", "training the head")) and done == 2:
         signal.raise_signal(signal.SIGINT)

@@ -41,7 +41,7 @@ fit(network, recipe, train, val, run=folder / "run", progress=progress)
 
 
 def kill_at(folder: Path, moment: str) -> None:
-    """Start the run, and kill it when it says that it has done a batch."""
+    """Start the run, and kill it after it has reported a batch."""
     with subprocess.Popen([sys.executable, "-c", _SCRIPT, str(folder)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert any(line.decode().strip() == moment for line in process.stdout)

@@ -59,7 +59,7 @@ def zip_files(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) ->
 
 
 def zip_named(name: str, mode: int = 0, data: bytes = b"x") -> bytes:
-    """A zip with a good photo, then one entry whose name stands there byte for byte."""
+    """A zip with a valid photo, and an entry with this exact name."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("cats/1.jpg", b"photo")
@@ -101,7 +101,7 @@ def lying_zip(factor: int) -> bytes:
 
 
 def overlapping_zip() -> bytes:
-    """Many directory entries that share one compressed body: each is honest, the sum is a bomb."""
+    """Many directory entries that share one compressed body: each has its true size, the sum is a bomb."""
     body = zip_files({"cats/0001.jpg": bytes(90_000)})
     start = body.index(b"PK\x01\x02")
     entry = body[start : body.index(b"PK\x05\x06")]

@@ -60,7 +60,7 @@ def page_of(folder: Path, predictions: Predictions, context: ReportContext | Non
 
 @pytest.fixture
 def full(photographed: Callable[..., Predictions]) -> tuple[Predictions, ReportContext]:
-    """Predictions and everything that can stand around them."""
+    """Predictions with a complete report context."""
     predictions = photographed(source_labels=tuple("ab"[k % 2] for k in range(60)))
     context = ReportContext(
         title="Pets and ships",

@@ -79,7 +79,7 @@ def setup(tmp_path: Path, telemetry: Any, monkeypatch: pytest.MonkeyPatch) -> It
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock that stands at 50 s."""
+    """A clock fixed at 50 s."""
     return Clock(50.0)
 
 

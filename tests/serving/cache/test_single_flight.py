@@ -10,7 +10,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Work:
-    """Work that ends when it is told to."""
+    """Work that ends on request."""
 
     def __init__(self) -> None:
         self.calls = 0

@@ -53,7 +53,7 @@ async def writer(tmp_path: Path, telemetry: Any, clock: Clock) -> AsyncIterator[
 
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110 - what is waited for is an outcome, and tells nobody
+        while not true():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.005)
 
 

@@ -40,7 +40,7 @@ class Load:
     async def more(self, count: int) -> None:
         """Return when so many more have been sent."""
         enough = self.sent + count
-        while self.sent < enough:  # noqa: ASYNC110 - an outcome tells nobody
+        while self.sent < enough:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.005)
 
     async def stop(self) -> None:
@@ -58,7 +58,7 @@ async def stored(address: str) -> list[str]:
 
 async def settled(writer: RequestLogWriter) -> None:
     async with asyncio.timeout(60):
-        while writer.backlog:  # noqa: ASYNC110 - an outcome tells nobody
+        while writer.backlog:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.02)
 
 

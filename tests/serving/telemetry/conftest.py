@@ -1,4 +1,4 @@
-"""A model that knows its validation figures, and records of what it answered."""
+"""A model with validation metrics, and records of its predictions."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

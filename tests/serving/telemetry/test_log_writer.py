@@ -10,7 +10,7 @@ from assay.serving.telemetry.logs import BackgroundLogWriter, RotatingLogFile
 
 
 class Slow(logging.Handler):
-    """A disk that waits until it is let go."""
+    """A disk that hangs until it is released."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ WORKER = Path(__file__).with_name("worker.py")
 
 
 class Worker:
-    """A process that watches, told what happens line by line."""
+    """A worker process that receives events as lines."""
 
     def __init__(self, info: BundleInfo) -> None:
         self._process = subprocess.Popen(
@@ -70,7 +70,7 @@ def test_metrics_of_workers_are_combined_and_gauges_of_dead_ones_dropped(workers
     second.tell("answered", "closed", 50)
     first.tell("queue_length", 3)
     second.tell("queue_length", 4)
-    for worker in workers:  # whoever is asked
+    for worker in workers:  # from any worker
         figures = worker.figures()
         assert figures["assay_requests_total", "200", "bottle", "gold"] == 110
         assert figures["assay_queue_length",] == 7
