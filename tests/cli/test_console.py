@@ -50,6 +50,7 @@ def test_ascii_locale_works():
     assert run(f"console.echo({'é ×'!a})", PYTHONIOENCODING="", **_PLAIN).stdout == b"\\xe9 x\n"
 
 
+@pytest.mark.slow
 def test_locale_that_cannot_encode_file_names_is_reported(colour_bundle: Path, tmp_path: Path):
     folder = tmp_path / "photos" / "é"
     folder.mkdir(parents=True)

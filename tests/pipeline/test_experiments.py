@@ -130,6 +130,7 @@ def test_finished_experiment_is_not_trained_again(stopped: Stopped):
     assert progress == []
 
 
+@pytest.mark.slow
 def test_frozen_backbone_processes_every_image_once(
     colours: Path, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

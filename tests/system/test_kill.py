@@ -56,7 +56,7 @@ def straight(colours: Path, recipe_file: Path, tmp_path_factory: pytest.TempPath
     return run
 
 
-@pytest.mark.parametrize("stop", [(signal.SIGKILL, 3), (signal.SIGINT, 1)])
+@pytest.mark.parametrize("stop", [(signal.SIGKILL, 3), pytest.param((signal.SIGINT, 1), marks=pytest.mark.slow)])
 def test_resumed_run_has_the_weights_of_an_uninterrupted_one(
     stop: tuple[signal.Signals, int], colours: Path, recipe_file: Path, straight: Path, tmp_path: Path
 ):

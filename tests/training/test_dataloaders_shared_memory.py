@@ -47,7 +47,7 @@ def test_training_completes_with_little_shared_memory(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "trained\n"), done.stderr
 
 
-@pytest.mark.parametrize("length", [60, 75, 90, 200])
+@pytest.mark.parametrize("length", [200, *(pytest.param(length, marks=pytest.mark.slow) for length in (60, 75, 90))])
 def test_training_completes_with_a_long_path_for_temporary_files(tmp_path: Path, length: int) -> None:
     with tempfile.TemporaryDirectory() as short:
         temporary = Path(short) / ("x" * (length - len(short) - 1))
