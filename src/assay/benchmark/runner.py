@@ -173,7 +173,7 @@ def benchmark_model(
         model: the bundle.
         data: labelled photos, as `assay.data.loading` reads them: accuracy is counted on all of them, and the
             time from file to prediction is measured on some of them. None: on a synthetic photo.
-        layout: what the folders in a folder are.
+        layout: how folders are interpreted.
         seconds: approximate measuring time, without the start-up of the processes and the accuracy.
         progress: called as the measurement proceeds.
         trial: measures one combination once.

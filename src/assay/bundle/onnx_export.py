@@ -28,7 +28,7 @@ INPUT_NAME = "images"
 OUTPUT_NAMES = ("logits", "embedding", "featuremap")
 
 _BATCH_SIZE = 16
-# A serialised protobuf message ends at 2 GiB; the safety margin holds everything but the weights.
+# Serialized protobuf messages are limited to 2 GiB; the margin is for everything but the weights.
 MAX_WEIGHT_BYTES = (2 << 30) - (16 << 20)
 """Largest total size of the weights of a model."""
 

@@ -154,7 +154,7 @@ def _clean_labels(table: ImageTable) -> None:
     labels = [unicodedata.normalize("NFC", row.cells["label"].strip()) for row in table.rows]
     plain = {label for label in labels if label.lstrip("+-").isdecimal()}
     numbers = [_WHOLE_NUMBER.fullmatch(label) for label in labels]
-    # Beside 0.5, 1.0 stays as it is (it may be a version), unless the table also says 1.
+    # Beside 0.5, 1.0 is kept (it may be a version), unless the table also contains 1.
     if all(numbers) or (plain and all(map(_NUMBER.fullmatch, labels))):
         labels = [found[1] if found else label for label, found in zip(labels, numbers, strict=True)]
     elif all(label.casefold() in {"true", "false"} for label in labels):

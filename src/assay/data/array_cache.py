@@ -36,7 +36,7 @@ from assay.recipe import PreprocessSpec
 _LOG = logging.getLogger("assay.data.array_cache")
 
 _FORMAT_VERSION: Final = 3
-"""Part of every file's key; raise it when the same bytes and settings give different pixels."""
+"""Part of every file's key; increment it when the same bytes and settings give different pixels."""
 
 _KEY_DIGITS: Final = 40
 """Hexadecimal digits of the digest in a file's name (160 bits)."""

@@ -50,7 +50,7 @@ class OutputFile:
 def plan_output_files(samples: Sequence[Sample], *, parts: bool = True) -> list[OutputFile]:
     """Name the originals `<split>/<class>/<name>`, or `<class>/<name>` without `parts`; names are unique ignoring case.
 
-    Raises `AssayError` if a sample has no split, a label is no valid folder name, or a file no longer exists.
+    Raises `AssayError` if a sample has no split, a label is not a valid folder name, or a file no longer exists.
     """
     taken: set[str] = set()
     targets = []

@@ -80,7 +80,7 @@ def check(
         progress: called while files are read and compared.
 
     Raises:
-        UsageError: `path` does not exist or is no data set.
+        UsageError: `path` does not exist or is not a data set.
         AssayError: the folder or manifest is invalid.
     """
     listing = list_source(Path(path), spec.layout)

@@ -17,7 +17,7 @@ from assay.image.pixel_conversion import ValueEncoding
 Array = np.ndarray
 
 FEATURES_VERSION: Final = 4
-"""Raise it when the same bytes give different features; stored ones are then ignored."""
+"""Increment it when the same bytes give different features, to invalidate stored ones."""
 
 _MEASURED_SIDE: Final = 256
 """Minimum shorter side that JPEG files are decoded to, in pixels."""
@@ -73,7 +73,7 @@ def extract_features(data: bytes) -> Features:
     """Decode a file once, at reduced size where the format allows it, and measure it.
 
     Raises:
-        DecodeError: the bytes are no image that can be decoded to its end.
+        DecodeError: the bytes are not an image that can be decoded completely.
     """
     info = inspect(data)
     pixels = decode(data, min_side=_MEASURED_SIDE, value_range="minmax")

@@ -127,8 +127,8 @@ def verify(
 ) -> VerifiedFiles:
     """Read, hash and decode every file on all cores, without measuring features.
 
-    A file that is no image by content or name is skipped; one with an image's name or signature that does not decode
-    to its end is unreadable. `value_range` is the recipe's `preprocess.value_range`.
+    A file that is not an image by content or name is skipped; one with an image's name or signature that cannot be
+    decoded completely is unreadable. `value_range` is the recipe's `preprocess.value_range`.
     """
     result = VerifiedFiles([], [], Counter(), Counter())
     for outcome in _parallel(samples, partial(_verify_batch, value_range), progress):
@@ -154,7 +154,7 @@ def scan_images(
     """Read every file once on all cores: hash and decode it, and measure its features unless they are stored.
 
     Args:
-        samples: candidates. A file that is no image by content or name is skipped.
+        samples: candidates. A file that is not an image by content or name is skipped.
         store: contains the features of every image afterwards.
         progress: called after every few files.
         value_range: the recipe's `preprocess.value_range`: images that training refuses for their values are
@@ -300,7 +300,7 @@ def _image_values(data: bytes) -> ValueEncoding:
 
 
 def read_image_file(sample: Sample) -> bytes | UnreadableFile | str:
-    """Return a candidate's bytes, why it cannot be read, or why it is no image and is skipped."""
+    """Return a candidate's bytes, why it cannot be read, or why it is not an image and is skipped."""
     if not _is_unicode(sample.id):
         return UnreadableFile(printable(sample.id), sample.path, _NOT_UNICODE)
     try:

@@ -92,7 +92,7 @@ MAX_TRUSTED_GROUP: Final = 20
 """Size up to which a group is always accepted."""
 
 _METHOD_VERSION: Final = 1
-"""Raise it when the same features give different links; stored ones are then ignored."""
+"""Increment it when the same features give different links, to invalidate stored ones."""
 _THRESHOLD_STEP: Final = 0.4
 _MAX_THRESHOLD: Final = 6.0
 _PAIR_BATCH: Final = 32

@@ -71,7 +71,7 @@ def read_parquet(path: Path) -> ImageTable:
 
 
 def parquet_columns(path: Path) -> list[str]:
-    """Return the column names; `AssayError` if it is no Parquet file."""
+    """Return the column names; `AssayError` if it is not a Parquet file."""
     return [str(name) for name in _open_parquet(path).schema_arrow.names]
 
 
@@ -79,7 +79,7 @@ def open_parquet_images(path: Path) -> ParquetImages | None:
     """Return the images in a Parquet file; None if it only contains paths.
 
     Raises:
-        AssayError: it is no Parquet file, has several image columns, or no label column.
+        AssayError: it is not a Parquet file, has several image columns, or no label column.
     """
     import pyarrow as pa  # noqa: PLC0415
 

@@ -45,7 +45,7 @@ def confusion_matrix_figure(confusion: ConfusionMatrix, values: CellValues = "bo
     figure = new_figure(side + longest * letter + 0.9, side + (longest * letter * 0.6 if slanted else 0.2) + 1.35)
     axes = figure.add_subplot()
     colors = cell_colors(shares)
-    # Not `imshow`, which would take a picture's worth of pixels through its color scale for a few squares.
+    # Not `imshow`, which would resample and color a whole image for a few squares.
     edges = np.arange(classes + 1) - 0.5
     axes.pcolormesh(edges, edges, colors)
     axes.set(xlim=(-0.5, classes - 0.5), ylim=(classes - 0.5, -0.5), aspect="equal")

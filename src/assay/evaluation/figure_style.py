@@ -78,7 +78,7 @@ def style_axes(axes: Axes, title: str, note: str = "") -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write the figure as a PNG file, whole or not at all; the same figure gives the same bytes."""
+    """Write the figure as a PNG file atomically; the same figure gives the same bytes."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(to_png(figure))
 
@@ -97,7 +97,7 @@ def to_svg(figure: Figure) -> str:
 
 def _render(figure: Figure, form: str, metadata: dict[str, None]) -> bytes:
     for text in figure.findobj(Text):
-        # Names are shown as they are: a `$` is no formula.
+        # Names are shown literally: a `$` does not start a formula.
         text.set_parse_math(False)
         text.set_text(printable_lines(text.get_text()))
         text.set_fontfamily(list(_font_families()))

@@ -141,7 +141,7 @@ def compute_metrics(predictions: Predictions, positive: str | None = None) -> Me
         positive: the positive class (such as the defect); None: the second of two classes.
 
     Raises:
-        UsageError: there is no class called `positive`.
+        UsageError: `positive` is not a class.
     """
     classes = _class_metrics(predictions)
     count, correct = len(predictions), int(predictions.correct.sum())

@@ -33,7 +33,7 @@ _SYSTEM_FILES = re.compile(
     r"thumbs\.db(:.*)?|ehthumbs(_vista)?\.db|desktop\.ini|icon\r|zbthumbnail\.info|picasa\.ini"
     r"|syno(file|photo|index)_thumb_.*"
 )
-_WINDOWS_CHKDSK = re.compile(r"found\.[0-9]{3}")  # what the disk check of Windows saves
+_WINDOWS_CHKDSK = re.compile(r"found\.[0-9]{3}")  # files recovered by the disk check of Windows
 _OUTPUTS = (
     {"run.json", "recipe.yaml"},
     {"crossval.json", "manifest.csv"},

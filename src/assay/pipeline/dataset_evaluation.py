@@ -131,7 +131,7 @@ class ConfidenceMetrics:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Predictions on labelled images, and what was measured on them."""
+    """Predictions on labelled images, and their metrics."""
 
     predictions: Predictions
     metrics: Metrics

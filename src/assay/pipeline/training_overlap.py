@@ -52,7 +52,7 @@ def training_samples(run: Run | None) -> tuple[Sample, ...]:
 def overlap_warning(
     classifier: Classifier, dataset: Dataset, samples: Sequence[Sample], trained_on: Iterable[Sample]
 ) -> str:
-    """Warn if images to evaluate on were used for training, as far as it is known.
+    """Return a warning if images to evaluate on are known to have been used for training.
 
     Args:
         classifier: to be evaluated.

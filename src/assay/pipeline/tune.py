@@ -168,8 +168,8 @@ def tune_probe(
 
     Raises:
         AssayError: the data, a recipe or its weights cannot be used.
-        UsageError: a recipe is no probe, uses other images than the first or too small batches, or the folder is in
-            use.
+        UsageError: a recipe does not use the strategy probe, uses other images than the first or too small batches, or
+            the folder is in use.
     """
     if folds == 1 or folds < 0:
         raise UsageError(f"--folds is {folds}: give 2 or more, or leave it out")

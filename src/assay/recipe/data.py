@@ -37,7 +37,7 @@ class DataSpec(Settings):
     """The photos and their labels."""
 
     layout: Layout = "auto"
-    """What the folders in a data folder are. auto: splits if their names say so (train, val, test, and what
+    """How folders are interpreted. auto: as splits if their names say so (train, val, test, and what
     other tools call them), else classes; classes: each is a class, whatever its name; splits: each is a split
     that contains the class folders."""
     split: SplitSpec = SplitSpec()

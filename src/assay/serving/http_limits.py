@@ -76,7 +76,7 @@ class MessageLimits:
         self._unfinished += size
 
     def check_parsed(self, size: int) -> None:
-        """Check what the parser retains, and how much of a body is framing, after `size` bytes were parsed.
+        """Check the bytes that the parser retains, and the share of framing in a body, after `size` bytes were parsed.
 
         Raises:
             LimitExceededError: it is too much.

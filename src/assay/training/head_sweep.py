@@ -30,9 +30,9 @@ _PER_HEAD_SETTINGS: Any = {
 }
 """Settings in which the heads of a stack may differ."""
 _MAX_HEADS = 32
-"""Most heads in a stack."""
+"""Maximum number of heads in a stack."""
 _MAX_WEIGHTS = 1 << 21
-"""Most weights in a stack: beyond it a step is bound by memory, and more heads at a time are no faster."""
+"""Maximum number of weights in a stack; larger stacks are limited by memory bandwidth and no faster."""
 _VALIDATION_ROWS = 8192
 """Images times heads in one validation step."""
 

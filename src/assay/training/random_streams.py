@@ -10,7 +10,7 @@ import numpy.typing as npt
 class RandomStream(IntEnum):
     """Independent streams of random numbers.
 
-    Every epoch starts from generators seeded by (seed, stream, epoch), never from what was drawn before: a
+    Every epoch starts from generators seeded by (seed, stream, epoch), independent of earlier draws: a
     run that is resumed at an epoch draws the numbers of an uninterrupted run.
     """
 

@@ -106,7 +106,7 @@ _DAMAGE_ERRORS = (
     gzip.BadGzipFile,
     struct.error,
     EOFError,
-    ValueError,  # what the libraries let through when a header's numbers or text make no sense
+    ValueError,  # raised by the libraries for invalid numbers or text in headers
     LookupError,
     ArithmeticError,
     NotImplementedError,

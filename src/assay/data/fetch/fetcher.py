@@ -54,7 +54,7 @@ def fetch(
         The location. A folder fetched earlier from the same source is unchanged.
 
     Raises:
-        UsageError: the source is no name, URL or file.
+        UsageError: the source is not a name, URL or file.
         AssayError: the folder has other content, the network fails, a hash is wrong or an archive is refused. No
             partial data set is left, except downloads that can be resumed.
     """
@@ -129,7 +129,7 @@ def _fetch_url(
     try:
         return _unpack(archive, to, url, limits, progress)
     finally:
-        # Also after a refusal: what was refused once is refused again.
+        # Also after an error, which would occur again.
         shutil.rmtree(kept, ignore_errors=True)
 
 

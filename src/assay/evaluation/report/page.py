@@ -214,7 +214,7 @@ def history_svgs(history: Sequence[EpochRow], best: int) -> tuple[SvgFigure, ...
 
 def _svg_figure(figure: Figure, alt: str, caption: str = "") -> SvgFigure:
     width, height = figure.get_size_inches()
-    # Letters become as large as those of the page, which has headings of its own.
+    # Text becomes as large as that of the page, which has its own headings.
     figure.set_size_inches(_SVG_WIDTH_INCHES, _SVG_WIDTH_INCHES * height / width)
     for axes in figure.axes:
         axes.set_title("", loc="left")

@@ -71,7 +71,7 @@ class ReportContext:
         answer_counts: how many of these images it answers; None: it never abstains.
         training_predictions: of the training images; with embeddings on both sides, the nearest of them are
             shown beside each mistake.
-        image_properties: what is known of the images by id; the others are measured from their files.
+        image_properties: known properties of images by id; others are measured from their files.
         read_image: returns an image's bytes; None: read from the file at its path.
         make_heatmap: None: the page has no heat maps.
         findings: of the data audit; None: the data was not audited.

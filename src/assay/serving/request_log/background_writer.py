@@ -123,7 +123,7 @@ class RequestLogWriter:
                 self._telemetry.emit(RequestLogStatus(self.backlog, self._dropped))
 
     async def _pause(self) -> None:
-        """Wait until there is a record, or until it is time to retry what is full or unavailable."""
+        """Wait for a record, or until it is time to retry a full or unavailable store."""
         if self._stuck:
             await _wait_at_most(_RETRY_SECONDS, self._closing)
             return

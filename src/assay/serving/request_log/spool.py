@@ -15,7 +15,7 @@ from assay.serving.request_record import RequestRecord
 
 _log = logging.getLogger("assay.serving.request_log")
 _SEGMENT_BYTES: Final = 2**20  # bytes of a file after which the next one is begun
-_SYNC_SECONDS: Final = 1.0  # seconds between two flushes to the disk itself: what a power cut may cost
+_SYNC_SECONDS: Final = 1.0  # seconds between two flushes to disk; records of this time may be lost in a power cut
 _SUFFIX: Final = ".jsonl"
 _MAX_WORKERS: Final = 10_000
 
