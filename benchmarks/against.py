@@ -2,8 +2,8 @@
 
     python benchmarks/against.py COMMIT [--rounds N]
 
-Both versions run in the interpreter of this process, with the model and the photos that the earlier commit's
-`prepare.py` makes. Measured are the time from a file to its answer, for several kinds of files, and requests
+Both versions run in the interpreter of this process, each with the model that its own `prepare.py` makes of the same
+photos and weights. Measured are the time from a file to its answer, for several kinds of files, and requests
 to a server of one worker. Wall-clock and processor time are both given: the latter holds on a busy machine.
 """
 
@@ -20,7 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from client import Request, Requests, closed_loop
 from PIL import Image
@@ -48,6 +48,21 @@ for line in sys.stdin:
 
 Figures = dict[str, dict[str, list[float]]]
 """By what was measured and by version: one figure a round."""
+
+
+class Version(NamedTuple):
+    """A version of the project and the model that it is measured with."""
+
+    source: Path
+    model: Path
+
+
+def prepare(root: Path, place: Place) -> Version:
+    """Make photos and models with a version's own `prepare.py`."""
+    environment = {**place.environment(), "PYTHONPATH": str(root / "src")}
+    command = [sys.executable, str(root / "benchmarks" / "prepare.py"), str(place.work)]
+    subprocess.run(command, env=environment, cwd=ROOT, check=True)
+    return Version(root / "src", place.work / "whole.assay")
 
 
 def unpack(commit: str, folder: Path) -> Path:
@@ -123,11 +138,14 @@ def load(port: int, pid: int, make: Callable[[], Request], seconds: float) -> tu
     return outcome.seconds / count, (processor_seconds(pid) - before) / count
 
 
-def files(versions: dict[str, Path], model: Path, place: Place, rounds: int, figures: Figures) -> None:
+def files(versions: dict[str, Version], place: Place, rounds: int, figures: Figures) -> None:
     """Measure from file to answer."""
     kinds = variants(place.work / "photos", place.work / "kinds")
     with ExitStack() as stack:
-        asks = {name: stack.enter_context(passes(path, model, place)) for name, path in versions.items()}
+        asks = {
+            name: stack.enter_context(passes(version.source, version.model, place))
+            for name, version in versions.items()
+        }
         for turn in range(rounds + 1):
             for kind, folder in kinds.items():
                 for name, ask in asks.items():
@@ -136,14 +154,14 @@ def files(versions: dict[str, Path], model: Path, place: Place, rounds: int, fig
                             figures[f"{kind}, {clock}"][name].append(seconds)
 
 
-def requests(versions: dict[str, Path], model: Path, place: Place, rounds: int, figures: Figures) -> None:
+def requests(versions: dict[str, Version], place: Place, rounds: int, figures: Figures) -> None:
     """Measure requests to a server."""
     photos = Requests(sorted((place.work / "photos").glob("*.jpg")))
     with ExitStack() as stack:
         servers = {}
-        for name, path in versions.items():
+        for name, (source, model) in versions.items():
             # `-P` and this line put the version before anything that is installed.
-            start = f"import sys; sys.path.insert(0, {str(path)!r}); from assay.cli.main import main; main()"
+            start = f"import sys; sys.path.insert(0, {str(source)!r}); from assay.cli.main import main; main()"
             command = [sys.executable, "-P", "-c", start, "serve", str(model), "--port", "PORT", "--no-auth"]
             servers[name] = stack.enter_context(running([*command, "--request-log", "none"], place, photos))
         for turn in range(rounds + 1):
@@ -163,15 +181,13 @@ def main() -> None:
     figures: Figures = defaultdict(lambda: defaultdict(list))
     with tempfile.TemporaryDirectory() as scratch:
         before = unpack(arguments.commit, Path(scratch) / "before")
-        place = Place(Path(scratch) / "work")
-        place.work.mkdir()
-        environment = {**place.environment(), "PYTHONPATH": str(before / "src")}
-        command = [sys.executable, str(before / "benchmarks" / "prepare.py"), str(place.work)]
-        subprocess.run(command, env=environment, cwd=ROOT, check=True)
-        versions = {"before": before / "src", "now": ROOT / "src"}
-        model = place.work / "whole.assay"
-        files(versions, model, place, arguments.rounds, figures)
-        requests(versions, model, place, arguments.rounds, figures)
+        versions = {}
+        for name, root in {"before": before, "now": ROOT}.items():
+            place = Place(Path(scratch) / f"work of {name}")
+            place.work.mkdir()
+            versions[name] = prepare(root, place)
+        files(versions, place, arguments.rounds, figures)
+        requests(versions, place, arguments.rounds, figures)
     print(f"{'':<28}{'before':>10}{'now':>10}{'now/before':>12}   quartiles")
     for what, found in figures.items():
         ratios = [now / then for then, now in zip(found["before"], found["now"], strict=True)]
