@@ -1,6 +1,7 @@
 """The command `assay check`."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -41,3 +42,14 @@ def test_wrong_usage(assay: Assay, photos: Path, tmp_path: Path) -> None:
 
     absent = assay("check", tmp_path / "absent")
     assert (absent.code, "absent" in absent.err) == (2, True)
+
+
+def test_learning_curve_is_printed_and_in_the_json(assay: Assay, photos: Path) -> None:
+    ended = assay("check", photos, "--min-images", 5, "--learning-curve")
+    assert "learning curve of a linear probe on efficientnet-lite0" in ended.out
+    assert len(re.findall(r"^[\d,]+ .*measured$", ended.out, re.MULTILINE)) == 4
+    found = json.loads(assay("check", photos, "--min-images", 5, "--learning-curve", "--json").out)
+    assert len(found["learning_curve"]["points"]) == 4
+    refused = assay("check", photos, "-r", "custom-resnet", "--learning-curve")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "needs pretrained weights" in refused.err

@@ -42,6 +42,12 @@ def check(
             help="Also list likely label errors, found with a .assay file or the predictions.npz of a cross-validation."
         ),
     ] = None,
+    learning_curve: Annotated[
+        bool,
+        typer.Option(
+            "--learning-curve", help="Also estimate the accuracy with more photos, with the recipe's frozen backbone."
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print all findings as JSON.")] = False,
 ) -> None:
     """Find problems in a labelled dataset: damaged files, duplicates, leaks, label errors, outliers.
@@ -76,11 +82,20 @@ def check(
             from assay.pipeline.label_error_check import with_label_issues
 
             report = with_label_issues(report, model, progress)
+        curve = None
+        if learning_curve:
+            from assay.pipeline.learning_curve import probe_learning_curve
+
+            curve = probe_learning_curve(data, settings, progress=progress)
     failures = report.failures(wanted)
     if json:
-        print_json(report.to_dict())
+        print_json(report.to_dict() | ({} if curve is None else {"learning_curve": curve.to_dict()}))
     else:
         echo_text(format_check_summary(report))
+        if curve is not None:
+            echo("", f"learning curve of a linear probe on {settings.net.name}")
+            echo_text(curve.text)
+            echo(curve.sentence)
     if html is not None:
         write_check_page(report, html, title=data.resolve().name)
         echo("", f"report      {html}", err=json)

@@ -1,0 +1,63 @@
+"""Learning curves: intervals of correlated folds, and extrapolation by a power law."""
+
+import numpy as np
+import pytest
+
+from assay.evaluation.learning_curve import CurvePoint, LearningCurve, curve_point, extrapolate
+
+
+def power_law(count: int, half: float = 0.001) -> CurvePoint:
+    score = 1 - 2 * count**-0.5
+    return CurvePoint(count, score, score - half, score + half)
+
+
+def test_points_have_mean_and_corrected_interval():
+    point = curve_point([79, 81], [0.7, 0.8], 0.25)
+    assert (point.images, point.score) == (80, pytest.approx(0.75))
+    # Variance 0.005, times 1/2 + 0.25.
+    assert point.high - point.score == pytest.approx(1.96 * (0.005 * 0.75) ** 0.5)
+    assert point.score - point.low == pytest.approx(point.high - point.score)
+
+
+def test_intervals_stay_between_0_and_1():
+    point = curve_point([10, 10, 10], [0.0, 1.0, 1.0], 1.0)
+    assert (point.low, point.high) == (0, 1)
+
+
+def test_power_law_is_continued():
+    points = [power_law(count) for count in (100, 200, 300, 400)]
+    twice, four = extrapolate(points, (2.0, 4.0))
+    assert (twice.images, four.images) == (800, 1600)
+    assert twice.score == pytest.approx(1 - 2 * 800**-0.5, abs=1e-6)
+    assert four.score == pytest.approx(1 - 2 * 1600**-0.5, abs=1e-6)
+    for point in (twice, four):
+        assert point.low < point.score < point.high
+    assert (four.high - four.low) / (1 - four.score) > (twice.high - twice.low) / (1 - twice.score)
+
+
+def test_intervals_cover_the_truth_of_noisy_scores():
+    generator, inside = np.random.default_rng(0), 0
+    for _ in range(100):
+        points = []
+        for count in (100, 200, 300, 400):
+            score = 1 - 2 * count**-0.5 + generator.normal(0, 0.01)
+            points.append(CurvePoint(count, score, score - 0.0196, score + 0.0196))
+        (twice,) = extrapolate(points, (2.0,))
+        inside += twice.low <= 1 - 2 * 800**-0.5 <= twice.high
+    assert inside >= 88
+
+
+@pytest.mark.parametrize("scores", [(0.8, 0.8, 0.8), (0.9, 0.8, 0.7), (0.9, 0.95, 1.0)])
+def test_without_a_rise_nothing_is_extrapolated(scores: tuple[float, ...]):
+    points = tuple(CurvePoint(10 * place, score, score, score) for place, score in enumerate(scores, start=1))
+    assert extrapolate(points, (2.0,)) == ()
+    assert "no longer rises" in LearningCurve("accuracy", points, ()).sentence
+
+
+def test_text_and_json_hold_all_points():
+    points = tuple(power_law(count) for count in (100, 400))
+    curve = LearningCurve("balanced accuracy", points, extrapolate(points, (2.0,)))
+    assert [line.split()[0] for line in curve.text.splitlines()] == ["training", "100", "400", "800"]
+    assert "balanced accuracy" in curve.text
+    assert curve.sentence.startswith("With 800 training photos instead of 400, balanced accuracy would be about 92.9 %")
+    assert [point["images"] for point in curve.to_dict()["points"]] == [100, 400]
