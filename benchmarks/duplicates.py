@@ -27,7 +27,7 @@ from PIL import Image, ImageEnhance
 from assay.data.check import check
 from assay.data.check_result import FindingKind
 from assay.data.dataset import Sample
-from assay.data.feature_cache import open_feature_store
+from assay.data.image_feature_cache import open_feature_store
 from assay.data.image_scan import scan_images
 from assay.data.near_duplicates import find_near_duplicates
 

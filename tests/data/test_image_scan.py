@@ -18,7 +18,7 @@ from assay.data import image_scan as module
 from assay.data.check import check
 from assay.data.check_result import Finding, FindingKind, Severity
 from assay.data.dataset import Sample
-from assay.data.feature_cache import open_feature_store
+from assay.data.image_feature_cache import open_feature_store
 from assay.data.image_scan import scan_images, value_range_conflict, verify
 from assay.data.loading import list_source, load_dataset
 from assay.image.pixel_conversion import UINT8, ValueEncoding

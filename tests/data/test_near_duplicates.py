@@ -14,7 +14,7 @@ from PIL import Image, ImageEnhance
 
 from assay.data import near_duplicates
 from assay.data.dataset import Sample
-from assay.data.feature_cache import open_feature_store
+from assay.data.image_feature_cache import open_feature_store
 from assay.data.image_features import Features
 from assay.data.image_scan import ScannedImage, scan_images
 from assay.data.loading import list_source

@@ -19,7 +19,7 @@ from PIL import Image
 
 from assay.core.errors import AssayError, UsageError
 from assay.data import Dataset, Sample, assign_splits, load_dataset, read_manifest
-from assay.data.augmented_files import plan_output_files
+from assay.data.augmented_file_writer import plan_output_files
 from assay.data.offline_augmentation import (
     PLAN_FILE,
     AugmentedDataset,

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from assay.nets import ConvNet
-from assay.nets.layers import Dropout
+from assay.nets.dropout import Dropout
 from assay.recipe import ConvNetSpec
 
 

@@ -32,7 +32,7 @@ def clear_cache() -> None:
     Example: assay cache clear
     """
     from assay.data.array_cache import clear_array_caches
-    from assay.data.feature_cache import clear_features
     from assay.data.hf_datasets import clear_table_images
+    from assay.data.image_feature_cache import clear_features
 
     echo(f"{(clear_array_caches() + clear_features() + clear_table_images()) / 2**20:.1f} MiB freed")

@@ -13,7 +13,7 @@ from assay.data.check_result import CheckReport, Finding, FindingEntry, FindingK
 from assay.data.check_rules import duplicate_findings, finding_entry, image_findings
 from assay.data.class_folders import Listing
 from assay.data.dataset import UnreadableFile, map_labels, natural_key
-from assay.data.feature_cache import open_feature_store
+from assay.data.image_feature_cache import open_feature_store
 from assay.data.image_scan import (
     CONVERT_ADVICE,
     FILE_NOT_FOUND,

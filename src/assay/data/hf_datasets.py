@@ -11,7 +11,7 @@ from PIL import Image
 
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import atomic_write, cache_folder, read_bytes, write_text
-from assay.core.image_table_cells import cell_text, is_missing
+from assay.core.image_table_columns import cell_text, is_missing
 from assay.core.printable_text import is_unicode
 from assay.core.progress import Progress, no_progress
 from assay.core.tables import SafeCsvWriter

@@ -21,7 +21,7 @@ from assay.core.files import open_file
 from assay.core.printable_text import printable
 from assay.core.progress import Progress, no_progress
 from assay.data.dataset import FileContent, Sample, UnreadableFile
-from assay.data.feature_cache import FeatureStore
+from assay.data.image_feature_cache import FeatureStore
 from assay.data.image_features import Features, extract_features, remeasure
 from assay.image import HEAD_BYTES, decode, inspect, sniff
 from assay.image.ignore_rules import NOT_AN_IMAGE

@@ -8,6 +8,7 @@ from assay.core.errors import AssayError, UsageError
 from assay.core.files import cache_folder, require_regular_file
 from assay.core.progress import Progress, no_progress
 from assay.core.text_layout import join_names
+from assay.data.array_file_datasets import is_array_folder, list_array_file, list_array_folder, mark_tensors
 from assay.data.class_folders import Listing, list_folder
 from assay.data.dataset import (
     ClassMapping,
@@ -21,9 +22,9 @@ from assay.data.dataset import (
     map_labels,
     quote_names,
 )
-from assay.data.feature_cache import open_feature_store
 from assay.data.groups import merge_groups
 from assay.data.hf_datasets import TABLE_IMAGES_FOLDER, as_path
+from assay.data.image_feature_cache import open_feature_store
 from assay.data.image_scan import (
     CONVERT_ADVICE,
     FILE_NOT_FOUND,
@@ -36,7 +37,6 @@ from assay.data.image_scan import (
 from assay.data.manifest import MANIFEST_SUFFIXES, list_manifest, list_metadata
 from assay.data.near_duplicates import find_near_duplicates
 from assay.data.splits import assign_splits
-from assay.data.tensor_datasets import is_array_folder, list_array_file, list_array_folder, mark_tensors
 from assay.data.tensor_files import PICKLE_SUFFIXES, TENSOR_SUFFIXES
 from assay.recipe import DataSpec, Layout
 

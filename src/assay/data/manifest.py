@@ -10,8 +10,15 @@ from typing import get_args
 
 from assay.core.errors import AssayError
 from assay.core.files import require_regular_file, write_text
-from assay.core.image_table_cells import recognize_columns, resolve_table_path
-from assay.core.image_tables import CSV_SUFFIXES, JSON_LINES_SUFFIXES, Cells, ImageTable, read_table, table_columns
+from assay.core.image_table_columns import recognize_columns, resolve_table_path
+from assay.core.image_table_reader import (
+    CSV_SUFFIXES,
+    JSON_LINES_SUFFIXES,
+    Cells,
+    ImageTable,
+    read_table,
+    table_columns,
+)
 from assay.core.tables import SafeCsvWriter
 from assay.data.class_folders import Listing
 from assay.data.dataset import SPLITS, Dataset, Sample, Split, check_label_collisions, class_order, quote_names

@@ -12,8 +12,8 @@ import numpy as np
 
 from assay.core.progress import Progress, no_progress
 from assay.data.capture_time import filename_time, parse_frame
-from assay.data.feature_cache import FeatureStore
 from assay.data.groups import connected_groups
+from assay.data.image_feature_cache import FeatureStore
 from assay.data.image_scan import ScannedImage
 from assay.data.image_similarity import SMALL_THUMBNAIL_SIDE, THUMBNAIL_SIDE, halve, similarity
 from assay.data.near_duplicate_candidates import find_candidates

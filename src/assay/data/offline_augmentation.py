@@ -19,7 +19,7 @@ from assay.core.cpu import cpu_count
 from assay.core.errors import AssayError, UsageError
 from assay.core.progress import Progress, no_progress
 from assay.core.tables import write_json
-from assay.data.augmented_files import FileWriter, OutputFile, plan_output_files
+from assay.data.augmented_file_writer import FileWriter, OutputFile, plan_output_files
 from assay.data.dataset import Dataset, Sample, Split
 from assay.data.loading import list_source
 from assay.data.manifest import write_manifest

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from assay.core.errors import AssayError
-from assay.core.image_table_cells import cell_text, recognize_columns
-from assay.core.image_tables import ImageTable, interpret_table
+from assay.core.image_table_columns import cell_text, recognize_columns
+from assay.core.image_table_reader import ImageTable, interpret_table
 from assay.data.split_names import parse_split_names
 
 PARQUET_SUFFIXES: Final = frozenset({".parquet", ".pq"})

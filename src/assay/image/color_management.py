@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from PIL.ImageFile import ImageFile
 
 from assay.image import icc_profiles
-from assay.image.jpeg_png_bytes import MAX_PROFILE
+from assay.image.jpeg_png_trimming import MAX_PROFILE
 
 _MAX_CACHED: Final = 16
 """Maximum number of cached profiles; those of printing presses can have some megabytes."""

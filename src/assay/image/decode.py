@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from assay.image import decode_errors, jpeg_png_bytes
+from assay.image import decode_errors, jpeg_png_trimming
 from assay.image.color_management import SrgbTransform, srgb_transform
 from assay.image.complexity import ComplexityLimitExceeded, bounded_stream, check_complexity
 from assay.image.complexity.tiff_exif import count_directories
@@ -191,12 +191,12 @@ def _decode_jpeg(
     scale = 1
     if min_side is not None:
         side = min_side(*_upright_size(image, "jpeg", orientation)) if callable(min_side) else min_side
-        scale = jpeg_png_bytes.jpeg_scale(width, height, side)
+        scale = jpeg_png_trimming.jpeg_scale(width, height, side)
     _configure_jpeg(image, data, scale)
     srgb = srgb_transform(image, "jpeg", data)
     if box is not None:
         rows = _needed_rows(box(*_upright_size(image, "jpeg", orientation)), image.size, orientation)
-        less = jpeg_png_bytes.cut_jpeg_height(data, rows * scale, height)
+        less = jpeg_png_trimming.cut_jpeg_height(data, rows * scale, height)
         top = None if less is None else _decode_top_rows(less, scale, image.size, srgb)
         if top is not None:
             return apply_orientation(top, orientation)
@@ -269,7 +269,7 @@ def _open_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[Ima
 def _read_header(data: bytes, kind: str) -> ImageFile:
     if kind != "png":
         return read_header(bounded_stream(data), kind)
-    lean, profile = jpeg_png_bytes.strip_png_metadata(data)
+    lean, profile = jpeg_png_trimming.strip_png_metadata(data)
     image = read_header(bounded_stream(lean), kind)
     if profile is not None:
         image.info["icc_profile"] = profile

@@ -1,5 +1,6 @@
-"""The interface of all backbones."""
+"""The interface of all backbones, and the random initialization of their weights."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -20,3 +21,21 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def stages(self) -> Stages:
         """Return the modules of every stage in forward order, the stem first."""
+
+
+def init_he(network: nn.Module) -> None:
+    """Initialize the convolutions of a network at random, in place, and its batch norms to the identity.
+
+    Weights are normal with variance 2 / fan-out, where fan-out = kernel area × output channels / groups.
+    Without the division by groups, the weights of depthwise convolutions would be close to zero. Linear
+    layers are not changed.
+
+    Source: He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, eq. 14.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+            nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)

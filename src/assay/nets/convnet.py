@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from assay.nets.backbone import Backbone, Stages
-from assay.nets.layers import Dropout, init_he
+from assay.nets.backbone import Backbone, Stages, init_he
+from assay.nets.dropout import Dropout
 from assay.recipe import ConvNetSpec
 
 

@@ -11,8 +11,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional
 
-from assay.nets.backbone import Backbone, Stages
-from assay.nets.layers import init_he
+from assay.nets.backbone import Backbone, Stages, init_he
 
 
 class ScalingFactors(NamedTuple):

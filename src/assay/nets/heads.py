@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from assay.nets.layers import Dropout
+from assay.nets.dropout import Dropout
 from assay.recipe import HeadSpec
 
 

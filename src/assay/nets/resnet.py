@@ -8,8 +8,7 @@ from types import MappingProxyType
 
 from torch import Tensor, nn
 
-from assay.nets.backbone import Backbone, Stages
-from assay.nets.layers import init_he
+from assay.nets.backbone import Backbone, Stages, init_he
 from assay.recipe import ResNetSpec
 
 RESNETS: Mapping[str, ResNetSpec] = MappingProxyType(

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from assay.image import jpeg_png_bytes
+from assay.image import jpeg_png_trimming
 from assay.image.complexity.bounded_stream import ComplexityLimitExceeded
 from assay.image.complexity.tiff_exif import check_exif_values
 
@@ -93,7 +93,7 @@ def check_png(data: bytes) -> None:
         return
     most = _MAX_CHUNKS + len(data) // _BYTES_PER_CHUNK
     profiles = exifs = 0
-    for count, (name, start, end) in enumerate(jpeg_png_bytes.png_chunks(data), 1):
+    for count, (name, start, end) in enumerate(jpeg_png_trimming.png_chunks(data), 1):
         if count > most:
             raise ComplexityLimitExceeded("chunks", count, most)
         if name == b"iCCP":

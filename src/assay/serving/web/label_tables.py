@@ -5,10 +5,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from assay.core import image_tables
+from assay.core import image_table_reader
 from assay.core.errors import AssayError, UsageError
 from assay.core.files import write_text
-from assay.core.image_table_cells import resolve_table_path
+from assay.core.image_table_columns import resolve_table_path
 from assay.core.tables import SafeCsvWriter
 
 Row = dict[str, str]
@@ -25,7 +25,7 @@ def read_label_table(path: Path, needed: Sequence[str], *, literal: bool = False
     """
     folder = path.absolute().parent
     try:
-        table = image_tables.read_table(path, literal=literal)
+        table = image_table_reader.read_table(path, literal=literal)
         if missing := [name for name in needed if table.column_name(name) is None]:
             raise UsageError(f"{path} has no column {' or '.join(missing)}: give the table of another run")
         places = [

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from assay.core.errors import AssayError
 from assay.core.files import read_bytes
-from assay.core.image_table_cells import COLUMN_NAMES, cell_text, is_missing, normalize_name, recognize_columns
+from assay.core.image_table_columns import COLUMN_NAMES, cell_text, is_missing, normalize_name, recognize_columns
 from assay.core.printable_text import is_unicode
 from assay.core.tables import unescape_formula
 

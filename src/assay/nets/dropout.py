@@ -1,28 +1,7 @@
-"""He initialization of convolutions, and a dropout layer that is fast on the CPU."""
-
-import math
+"""A dropout layer that is fast on the CPU."""
 
 import torch
 from torch import Tensor, nn
-
-
-def init_he(network: nn.Module) -> None:
-    """Initialize the convolutions of a network at random, in place, and its batch norms to the identity.
-
-    Weights are normal with variance 2 / fan-out, where fan-out = kernel area × output channels / groups.
-    Without the division by groups, the weights of depthwise convolutions would be close to zero. Linear
-    layers are not changed.
-
-    Source: He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", 2015, eq. 14.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
-            nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
-
 
 _LEVELS = 1 << 16
 _NUMBERS_PER_DRAW = 4

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assay.data.feature_cache import open_feature_store
+from assay.data.image_feature_cache import open_feature_store
 from assay.data.image_features import FEATURES_VERSION, Features
 
 _ONE = Features(

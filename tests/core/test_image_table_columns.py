@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from assay.core.errors import AssayError
-from assay.core.image_table_cells import resolve_table_path
+from assay.core.image_table_columns import resolve_table_path
 
 
 def _make(root: Path, *names: str) -> None:

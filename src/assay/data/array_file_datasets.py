@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from assay.core.errors import AssayError
-from assay.core.image_table_cells import is_missing
+from assay.core.image_table_columns import is_missing
 from assay.core.printable_text import is_unicode
 from assay.data.class_folders import Listing
 from assay.data.dataset import Sample

@@ -17,7 +17,7 @@ from PIL import Image
 
 from assay.image import DecodeError, decode, inspect
 from assay.image.decode import Box
-from assay.image.jpeg_png_bytes import MAX_PROFILE, cut_jpeg_height, jpeg_scale, strip_png_metadata
+from assay.image.jpeg_png_trimming import MAX_PROFILE, cut_jpeg_height, jpeg_scale, strip_png_metadata
 
 Encode = Callable[..., bytes]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from assay.core.errors import AssayError
-from assay.core.image_tables import ImageTable, read_table
+from assay.core.image_table_reader import ImageTable, read_table
 
 ROWS = [("a/1.jpg", "caf\u00e9"), ("b, c/2.jpg", "dog")]
 
