@@ -1,4 +1,4 @@
-# Each target makes the virtual environment by itself and installs only when pyproject or constraints changed.
+# Each target creates the virtual environment if necessary, and installs only when pyproject or constraints changed.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -7,13 +7,13 @@ BIN := .venv/bin
 demo: .venv/.demo
 	$(BIN)/assay demo
 
-# Two workers that each start a thread per core would only wait for each other.
+# One thread per worker: two workers with a thread per core would slow each other down.
 TEST_ENV := OMP_NUM_THREADS=1
 
 test: .venv/.dev
 	$(TEST_ENV) $(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
-# With the tests that take minutes: the demo, notebooks, kills at any moment, all explanations.
+# Includes tests that take minutes: the demo, notebooks, kills at random moments, all explanations.
 test-all: .venv/.dev
 	$(TEST_ENV) HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 --dist worksteal
 
@@ -27,7 +27,7 @@ format: .venv/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# All pairs side by side; the baselines have an environment of their own. For example: make bench BENCH="--quick"
+# All comparisons; the baselines have their own environment. For example: make bench BENCH="--quick"
 bench: .venv/.dev .venv/bench/.made
 	$(BIN)/python benchmarks/run.py $(BENCH)
 	$(BIN)/python benchmarks/watching.py
@@ -36,7 +36,7 @@ bench: .venv/.dev .venv/bench/.made
 docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# The wheel is installed into an empty environment with nothing but its dependencies, and run.
+# Installs the wheel and its dependencies into an empty environment and runs it.
 package: .venv/.dev
 	rm -rf dist build/environment
 	$(BIN)/python -m build --no-isolation
@@ -45,7 +45,7 @@ package: .venv/.dev
 	build/environment/bin/assay --version
 	build/environment/bin/assay recipes list
 
-# Programs that some tests need (they skip without), by their Debian names.
+# Debian packages that some tests need; without them these tests are skipped.
 SERVICES := chromium curl haproxy mosquitto openssl prometheus python3-tk redis-server strace xdotool xvfb
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 

@@ -3,8 +3,8 @@
     ASSAY_PHOTOS=photos ASSAY_KEY=ak_... locust -f deploy/locustfile.py --host https://assay.example \
         --headless --users 50 --spawn-rate 5 --run-time 2m
 
-Every photo is sent as it is; the server may know it from its cache. ASSAY_UNCACHED=1 adds a few bytes
-after its end, which decoders pass over, so that no two uploads are the same.
+Photos are sent unchanged, so that results may come from the cache of the server. ASSAY_UNCACHED=1 appends a few bytes,
+which decoders ignore, so that all uploads differ.
 """
 
 import json
@@ -34,12 +34,12 @@ _PHOTOS = read_photos(os.environ.get("ASSAY_PHOTOS"))
 
 
 class Client(HttpUser):
-    """Somebody with photos to classify."""
+    """A client that classifies photos."""
 
     wait_time = between(0.05, 0.5)
 
     def on_start(self) -> None:
-        """Take the key along."""
+        """Set the API key."""
         if key := os.environ.get("ASSAY_KEY"):
             self.client.headers["Authorization"] = f"Bearer {key}"
 
@@ -66,5 +66,5 @@ class Client(HttpUser):
 
     @task(1)
     def health(self) -> None:
-        """Ask for the health, as a page does."""
+        """Request the health, as the web page does."""
         self.client.get("/health")

@@ -1,4 +1,4 @@
-// Makes three nodes one replica set; does nothing where it is one already. Run by mongosh on the first node.
+// Creates a replica set of three nodes, unless it exists. Run by mongosh on the first node.
 const members = ["mongo-1", "mongo-2", "mongo-3"].map((name, id) => ({ _id: id, host: `${name}:27017` }));
 try {
   rs.status();

@@ -1,10 +1,10 @@
-"""Asks a server of Assay to classify a photo, with a signed request. Needs Python alone.
+"""Classify a photo on an Assay server, with a signed request. Needs only Python.
 
     export ASSAY_KEY=ak_....SECRET        # as `assay keys create` printed it
     python classify.py https://host:8000 photo.jpg
 
-The secret never travels: the request carries a signature of what is asked, when, and of which photo, so who
-listens can neither change it nor send it again.
+The secret is not sent: the request contains a signature of its method, path, time and photo, so that it can be neither
+changed nor replayed.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ def signed_headers(token: str, method: str, target: str, photo: bytes) -> dict[s
     """Return the headers that sign a request.
 
     Args:
-        token: the key's id and secret, joined by a point.
+        token: id and secret of the key, joined by a dot.
         method: of HTTP, in capitals.
         target: path and query, as `/classify?detail=1`.
         photo: the bytes of the image.
@@ -41,10 +41,10 @@ def signed_headers(token: str, method: str, target: str, photo: bytes) -> dict[s
 
 
 def classify(server: str, token: str, photo: Path, target: str = "/classify") -> dict[str, object]:
-    """Return the server's answer to a photo.
+    """Return the response of the server for a photo.
 
     Raises:
-        urllib.error.HTTPError: the server answers with an error; its body says which.
+        urllib.error.HTTPError: the server returns an error; the body contains the reason.
     """
     content, boundary = photo.read_bytes(), secrets.token_hex(16)
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="photo"\r\n\r\n'

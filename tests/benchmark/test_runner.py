@@ -19,7 +19,7 @@ from assay.inference import Classifier
 MIB = 1 << 20
 
 
-class Bench:
+class FakeTrials:
     """Trials that take no time; every one is a millisecond slower than the one before."""
 
     def __init__(self, broken: str = "") -> None:
@@ -63,7 +63,7 @@ def labelled(photo_files: list[Path], tmp_path: Path) -> Path:
 
 
 def test_combinations_alternate_and_results_are_medians(int8_bundle: Path):
-    trial = Bench()
+    trial = FakeTrials()
     result = benchmark_model(int8_bundle, seconds=24, trial=trial)
     order = [(job.engine, job.precision) for job in trial.jobs]
     assert len(set(order[:4])) == 4
@@ -82,21 +82,21 @@ def test_combinations_alternate_and_results_are_medians(int8_bundle: Path):
 
 
 def test_little_time_gives_fewer_rounds(int8_bundle: Path):
-    trial = Bench()
+    trial = FakeTrials()
     assert benchmark_model(int8_bundle, seconds=1, trial=trial).rounds == 1
     assert len(trial.jobs) == 4
 
 
 def test_bfloat16_is_measured_if_supported(int8_bundle: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("assay.benchmark.runner.bf16_instructions", lambda: frozenset({"amx_bf16"}))
-    trial = Bench()
+    trial = FakeTrials()
     benchmark_model(int8_bundle, seconds=1, trial=trial)
     assert [job.engine for job in trial.jobs if job.precision == "bf16"] == ["openvino"]
     assert len(trial.jobs) == 5
 
 
 def test_accuracy_counts_correct_labels(int8_bundle: Path, labelled: Path):
-    result = benchmark_model(int8_bundle, labelled, seconds=1, trial=Bench())
+    result = benchmark_model(int8_bundle, labelled, seconds=1, trial=FakeTrials())
     assert result.judged == 6
     assert result.photos == f"6 photos of {labelled}"
     truth = [row.accuracy for row in result.rows if row.combination.precision == "fp32"]
@@ -108,7 +108,7 @@ def test_accuracy_counts_correct_labels(int8_bundle: Path, labelled: Path):
 
 
 def test_failing_combination_does_not_stop_others(int8_bundle: Path, labelled: Path, tmp_path: Path):
-    trial = Bench("onnxruntime")
+    trial = FakeTrials("onnxruntime")
     result = benchmark_model(int8_bundle, labelled, seconds=24, trial=trial)
     failed = [row for row in result.rows if not row.trials]
     assert {(row.combination.engine, row.error, row.accuracy) for row in failed} == {
@@ -136,11 +136,11 @@ def test_invalid_input_raises(int8_bundle: Path, tmp_path: Path):
     with pytest.raises(UsageError, match="--seconds is 0: give more than 0"):
         benchmark_model(int8_bundle, seconds=0)
     with pytest.raises(BundleError, match=r"no.assay does not exist"):
-        benchmark_model(tmp_path / "no.assay", trial=Bench())
+        benchmark_model(tmp_path / "no.assay", trial=FakeTrials())
     (tmp_path / "cat").mkdir()
     Image.new("RGB", (40, 40)).save(tmp_path / "cat" / "1.png")
     with pytest.raises(AssayError, match="cat"):
-        benchmark_model(int8_bundle, tmp_path, trial=Bench())
+        benchmark_model(int8_bundle, tmp_path, trial=FakeTrials())
 
 
 def test_synthetic_photo_is_reproducible():

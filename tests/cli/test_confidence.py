@@ -39,7 +39,7 @@ def run(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="module")
-def strange(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unusual_photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("strange") / "black.png"
     Image.new("RGB", (32, 32)).save(path)
     return path
@@ -49,20 +49,20 @@ def test_target_precision_option_sets_the_recipe(run: Path):
     assert "target_precision: 0.85" in (run / "recipe.yaml").read_text(encoding="utf-8")
 
 
-def test_unusual_photo_is_unknown_and_keeps_its_label(assay, run: Path, strange: Path):
-    shown = assay("predict", run / "model.assay", strange).out
+def test_unusual_photo_is_unknown_and_keeps_its_label(assay, run: Path, unusual_photo: Path):
+    shown = assay("predict", run / "model.assay", unusual_photo).out
     assert "unknown: out of distribution" in shown
-    hidden = assay("predict", run / "model.assay", strange, "--no-abstain").out
+    hidden = assay("predict", run / "model.assay", unusual_photo, "--no-abstain").out
     assert shown.startswith(hidden.rstrip())
     assert "unknown" not in hidden
 
 
-def test_table_has_abstention_columns(assay, run: Path, strange: Path, tmp_path: Path):
-    assay("predict", run / "model.assay", strange, "--out", tmp_path / "a.csv")
+def test_table_has_abstention_columns(assay, run: Path, unusual_photo: Path, tmp_path: Path):
+    assay("predict", run / "model.assay", unusual_photo, "--out", tmp_path / "a.csv")
     (row,) = csv.DictReader((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines())
     assert (row["unknown"], row["reason"]) == ("1", "out_of_distribution")
     assert float(row["novelty"]) > 1
-    assay("predict", run / "model.assay", strange, "--out", tmp_path / "b.csv", "--no-abstain")
+    assay("predict", run / "model.assay", unusual_photo, "--out", tmp_path / "b.csv", "--no-abstain")
     (row,) = csv.DictReader((tmp_path / "b.csv").read_text(encoding="utf-8").splitlines())
     assert list(row) == ["path", "label", "confidence", "error", "p_blue", "p_red"]
 

@@ -23,7 +23,7 @@ app.command()(fetch)
 RUN = CliRunner()
 
 
-class Quiet(SimpleHTTPRequestHandler):
+class SilentHandler(SimpleHTTPRequestHandler):
     """Serves a folder without logging."""
 
     def log_message(self, *_: object) -> None:
@@ -39,7 +39,7 @@ def address(tmp_path: Path) -> Iterator[str]:
     with zipfile.ZipFile(served / "photos.zip", "w") as archive:
         for label in ("cats", "dogs"):
             archive.write(tmp_path / "1.png", f"photos/{label}/1.png")
-    handler = functools.partial(Quiet, directory=str(served))
+    handler = functools.partial(SilentHandler, directory=str(served))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

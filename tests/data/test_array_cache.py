@@ -55,16 +55,16 @@ def test_same_images_and_settings_share_a_file(tmp_path: Path) -> None:
     ],
 )
 def test_different_settings_are_cached_separately(tmp_path: Path, change: dict[str, object]) -> None:
-    kept = PixelCache(digests(2), tmp_path)
-    kept.open(SPEC).put(digests(1)[0], SQUARE)
-    assert kept.open(SPEC.model_copy(update=change)).get(digests(1)[0]) is None
+    pixel_cache = PixelCache(digests(2), tmp_path)
+    pixel_cache.open(SPEC).put(digests(1)[0], SQUARE)
+    assert pixel_cache.open(SPEC.model_copy(update=change)).get(digests(1)[0]) is None
 
 
 def test_different_decoder_versions_are_cached_separately(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = PixelCache(digests(2), tmp_path)
-    kept.open(SPEC).put(digests(1)[0], SQUARE)
+    pixel_cache = PixelCache(digests(2), tmp_path)
+    pixel_cache.open(SPEC).put(digests(1)[0], SQUARE)
     monkeypatch.setattr(array_cache.PIL, "__version__", "99")
-    assert kept.open(SPEC).get(digests(1)[0]) is None
+    assert pixel_cache.open(SPEC).get(digests(1)[0]) is None
 
 
 def test_least_recently_used_files_are_removed_first(tmp_path: Path) -> None:
@@ -110,22 +110,22 @@ def test_with_too_little_space_the_first_images_are_cached(tmp_path: Path) -> No
 
 def test_no_cache_without_space_images_or_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
-    for kept in (
+    for pixel_cache in (
         PixelCache(digests(3), tmp_path, 0),
         PixelCache([], tmp_path),
         PixelCache(digests(3), tmp_path / "file"),
     ):
-        slots = kept.open(SPEC)
+        slots = pixel_cache.open(SPEC)
         slots.put(digests(1)[0], SQUARE)
         assert slots.get(digests(1)[0]) is None
     assert "pixels are not kept in" in caplog.text
 
 
 def test_file_of_wrong_length_is_recreated(tmp_path: Path) -> None:
-    kept = PixelCache(digests(3), tmp_path)
-    kept.open(SPEC).close()
+    pixel_cache = PixelCache(digests(3), tmp_path)
+    pixel_cache.open(SPEC).close()
     files(tmp_path)[0].write_bytes(b"short")
-    slots = kept.open(SPEC)
+    slots = pixel_cache.open(SPEC)
     slots.put(digests(1)[0], SQUARE)
     assert slots.get(digests(1)[0]) is not None
 
@@ -177,10 +177,10 @@ def test_embeddings_are_keyed_by_everything_they_depend_on(tmp_path: Path) -> No
     row = np.linspace(-1, 1, 7, dtype=np.float32)
     cache = EmbeddingCache(digests(4), tmp_path)
     cache.open({"backbone": "a"}, 7).put(digests(4)[2], row)
-    kept = EmbeddingCache(reversed(digests(4)), tmp_path).open({"backbone": "a"}, 7).get(digests(4)[2])
-    np.testing.assert_array_equal(kept, row)
-    assert kept is not None
-    assert kept.dtype == np.float32
+    pixel_cache = EmbeddingCache(reversed(digests(4)), tmp_path).open({"backbone": "a"}, 7).get(digests(4)[2])
+    np.testing.assert_array_equal(pixel_cache, row)
+    assert pixel_cache is not None
+    assert pixel_cache.dtype == np.float32
     assert cache.open({"backbone": "b"}, 7).get(digests(4)[2]) is None
 
 
@@ -207,7 +207,7 @@ def photos(class_folders: Callable[..., Path]) -> Dataset:
 
 
 @pytest.fixture
-def kept(photos: Dataset, tmp_path: Path) -> PixelCache:
+def pixel_cache(photos: Dataset, tmp_path: Path) -> PixelCache:
     return PixelCache((sample.digest for sample in photos.samples), tmp_path / "cache")
 
 
@@ -216,8 +216,11 @@ def remove(photos: Dataset) -> None:
         sample.path.unlink()
 
 
-def test_pixels_are_those_of_the_preprocessing(photos: Dataset, kept: PixelCache) -> None:
-    plain, first = PreprocessedImages(photos.samples, PREPROCESS), PreprocessedImages(photos.samples, PREPROCESS, kept)
+def test_pixels_are_those_of_the_preprocessing(photos: Dataset, pixel_cache: PixelCache) -> None:
+    plain, first = (
+        PreprocessedImages(photos.samples, PREPROCESS),
+        PreprocessedImages(photos.samples, PREPROCESS, pixel_cache),
+    )
     assert len(plain) == len(first) == 6
     for epoch in range(2):
         for index, sample in enumerate(photos.samples):
@@ -229,41 +232,45 @@ def test_pixels_are_those_of_the_preprocessing(photos: Dataset, kept: PixelCache
         plain[6]
 
 
-def test_second_epoch_opens_no_file(photos: Dataset, kept: PixelCache) -> None:
-    pixels = PreprocessedImages(photos.samples, PREPROCESS, kept)
+def test_second_epoch_opens_no_file(photos: Dataset, pixel_cache: PixelCache) -> None:
+    pixels = PreprocessedImages(photos.samples, PREPROCESS, pixel_cache)
     first = [pixels[index].copy() for index in range(len(pixels))]
     remove(photos)
-    for again in (pixels, PreprocessedImages(photos.samples, PREPROCESS, kept), pickle.loads(pickle.dumps(pixels))):  # noqa: S301
+    for again in (
+        pixels,
+        PreprocessedImages(photos.samples, PREPROCESS, pixel_cache),
+        pickle.loads(pickle.dumps(pixels)),  # noqa: S301
+    ):
         np.testing.assert_array_equal([again[index] for index in range(6)], first)
 
 
-def test_splits_and_folds_share_the_cache(photos: Dataset, kept: PixelCache) -> None:
-    train = PreprocessedImages(photos.samples[:4], PREPROCESS, kept)
+def test_splits_and_folds_share_the_cache(photos: Dataset, pixel_cache: PixelCache) -> None:
+    train = PreprocessedImages(photos.samples[:4], PREPROCESS, pixel_cache)
     pixels = [train[index] for index in range(4)]
     remove(photos)
-    np.testing.assert_array_equal(PreprocessedImages(photos.samples[1:3], PREPROCESS, kept)[0], pixels[1])
+    np.testing.assert_array_equal(PreprocessedImages(photos.samples[1:3], PREPROCESS, pixel_cache)[0], pixels[1])
     with pytest.raises(AssayError, match="can no longer be read: No such file"):
-        PreprocessedImages(photos.samples[3:], PREPROCESS, kept)[1]
+        PreprocessedImages(photos.samples[3:], PREPROCESS, pixel_cache)[1]
 
 
-def test_larger_input_scale_is_cached_separately(photos: Dataset, kept: PixelCache) -> None:
-    assert PreprocessedImages(photos.samples, PREPROCESS, kept)[0].shape == (16, 16, 3)
-    assert PreprocessedImages(photos.samples, PREPROCESS.scaled(1.25), kept)[0].shape == (20, 20, 3)
+def test_larger_input_scale_is_cached_separately(photos: Dataset, pixel_cache: PixelCache) -> None:
+    assert PreprocessedImages(photos.samples, PREPROCESS, pixel_cache)[0].shape == (16, 16, 3)
+    assert PreprocessedImages(photos.samples, PREPROCESS.scaled(1.25), pixel_cache)[0].shape == (20, 20, 3)
 
 
-def test_image_changed_since_the_scan_is_not_cached(photos: Dataset, kept: PixelCache) -> None:
+def test_image_changed_since_the_scan_is_not_cached(photos: Dataset, pixel_cache: PixelCache) -> None:
     first, second = photos.samples[:2]
     first.path.write_bytes(second.read())
-    pixels = PreprocessedImages(photos.samples, PREPROCESS, kept)
+    pixels = PreprocessedImages(photos.samples, PREPROCESS, pixel_cache)
     np.testing.assert_array_equal(pixels[0], PREPROCESS.read(second.read()))
     remove(photos)
     with pytest.raises(AssayError, match="can no longer be read"):
         pixels[0]
 
 
-def test_images_without_a_digest_are_not_cached(photos: Dataset, kept: PixelCache) -> None:
+def test_images_without_a_digest_are_not_cached(photos: Dataset, pixel_cache: PixelCache) -> None:
     sample = replace(photos.samples[0], digest=None)
-    pixels = PreprocessedImages([sample], PREPROCESS, kept)
+    pixels = PreprocessedImages([sample], PREPROCESS, pixel_cache)
     np.testing.assert_array_equal(pixels[0], PREPROCESS.read(sample.read()))
     remove(photos)
     with pytest.raises(AssayError, match="can no longer be read"):

@@ -19,7 +19,7 @@ PATH = Path("data.npy")
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
-class Evil:
+class Malicious:
     def __reduce__(self) -> tuple[object, ...]:
         return (Path.touch, (Path("opened"),))
 
@@ -91,10 +91,10 @@ def test_index_out_of_range_raises(tmp_path: Path) -> None:
 
 def test_pickles_are_never_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    np.save("object.npy", np.array([Evil()], dtype=object), allow_pickle=True)
-    np.savez("object.npz", images=np.array([Evil()], dtype=object))
-    torch.save({"images": Evil()}, "object.pt")
-    Path("raw.pt").write_bytes(pickle.dumps(Evil()))
+    np.save("object.npy", np.array([Malicious()], dtype=object), allow_pickle=True)
+    np.savez("object.npz", images=np.array([Malicious()], dtype=object))
+    torch.save({"images": Malicious()}, "object.pt")
+    Path("raw.pt").write_bytes(pickle.dumps(Malicious()))
     torch.save(torch.nn.Linear(1, 1), "module.pt")
     for name in ("object.npy", "object.npz", "object.pt", "raw.pt", "module.pt"):
         with pytest.raises(AssayError, match="Assay opens no pickles"):

@@ -178,7 +178,7 @@ def test_request_log_is_sharded_by_client_and_time(deploy: Path, compose: Compos
     mongo = pytest.importorskip("assay.serving.request_log.mongo_store")
     key = "{ client_id: 1, timestamp: 1 }"
     assert f'sh.shardCollection("assay.{mongo.COLLECTION}", {key})' in shard
-    assert f"journal.{mongo.COLLECTION}.createIndex({key})" in shard
+    assert f"database.{mongo.COLLECTION}.createIndex({key})" in shard
     members = json.loads(re.findall(r"\[[^\]]+\]", (deploy / "mongo/replica-set.js").read_text(encoding="utf-8"))[0])
     assert members == [name for name in compose["services"] if re.fullmatch(r"mongo-\d", name)]
     url = compose["services"]["assay"]["environment"][f"{PREFIX}REQUEST_LOG__URL"]

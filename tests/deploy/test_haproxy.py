@@ -43,8 +43,8 @@ class Cluster:
     def start(self, port: int) -> None:
         environ = {**os.environ, "ASSAY_SERVE_CACHE__ENTRIES": "0", "ASSAY_SERVE_TELEMETRY__LOG_LEVEL": "warning"}
         assay = Path(sys.executable).with_name("assay")
-        journal = self.log.with_name(f"journal-{port}.sqlite")
-        options = ["--port", str(port), "--no-auth", "--request-log", journal]
+        request_log = self.log.with_name(f"requests-{port}.sqlite")
+        options = ["--port", str(port), "--no-auth", "--request-log", request_log]
         result = self.log.with_name(f"server-{port}.log")
         with result.open("ab") as log:
             process = subprocess.Popen([assay, "serve", self.bundle, *options], stdout=log, stderr=log, env=environ)

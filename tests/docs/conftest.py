@@ -10,7 +10,7 @@ from assay.recipe import Recipe
 
 
 @pytest.fixture(scope="session")
-def workshop(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def docs_folder(colours: Path, tiny: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photos, two runs and a model, by the names that the documentation uses."""
     folder = tmp_path_factory.mktemp("workshop")
     for names in (("photos", 40), ("other-photos", 12)):

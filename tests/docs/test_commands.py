@@ -34,7 +34,7 @@ ONLY_PARSED = {
 """Commands that are not run here, and why."""
 
 
-class Line(NamedTuple):
+class ShownCommand(NamedTuple):
     """A command that a page shows."""
 
     page: str
@@ -52,15 +52,15 @@ def _blocks(text: str) -> list[str]:
     return "\n".join(lines).replace("\\\n", " ").splitlines()
 
 
-def _lines() -> list[Line]:
-    found: dict[Line, None] = {}
+def _lines() -> list[ShownCommand]:
+    found: dict[ShownCommand, None] = {}
     for page in PAGES:
         for block in _blocks(page.read_text(encoding="utf-8")):
             for part in re.split(r"&&|(?<!\S)\|(?!\S)", block):
                 if part.strip().startswith("assay "):
                     words = shlex.split(part, comments=True)
                     cut = words.index(">") if ">" in words else len(words)
-                    found[Line(page.name, tuple(words[1:cut]))] = None
+                    found[ShownCommand(page.name, tuple(words[1:cut]))] = None
     return list(found)
 
 
@@ -93,7 +93,7 @@ def test_pages_contain_commands():
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: f"{line.page}: {' '.join(line.words)}")
-def test_commands_are_valid(line: Line, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_commands_are_valid(line: ShownCommand, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["assay"])
     if line.words[0].startswith("--"):
@@ -134,9 +134,9 @@ def test_examples_of_all_commands_are_valid(name: str, monkeypatch: pytest.Monke
 
 
 @pytest.fixture
-def at_work(workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+def run_documented(docs_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
     """Run a command among the photos and runs of the documentation; what it writes goes elsewhere."""
-    for entry in workshop.iterdir():
+    for entry in docs_folder.iterdir():
         (tmp_path / entry.name).symlink_to(entry)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ASSAY_KEYS", str(tmp_path / "keys"))
@@ -155,8 +155,10 @@ RUN = sorted({line.words for line in LINES if _run(line.words) and not line.word
 
 
 @pytest.mark.parametrize("words", RUN, ids=" ".join)
-def test_quick_commands_run(words: tuple[str, ...], at_work: Callable[..., object], capsys: pytest.CaptureFixture[str]):
-    code = at_work(words)
+def test_quick_commands_run(
+    words: tuple[str, ...], run_documented: Callable[..., object], capsys: pytest.CaptureFixture[str]
+):
+    code = run_documented(words)
     result = capsys.readouterr()
     if "bf16" in words and not bf16_instructions():
         assert (code, "no bfloat16 instructions" in result.err) == (1, True), result.err

@@ -23,7 +23,7 @@ def novelty() -> NoveltyDetector:
 
 
 @pytest.fixture(scope="module")
-def careful(make_bundle: Callable[..., Path], novelty: NoveltyDetector) -> Path:
+def abstaining(make_bundle: Callable[..., Path], novelty: NoveltyDetector) -> Path:
     path = make_bundle()
     amend_bundle(Bundle.open(path), {"thresholds": {"confidence": 0.9}}, novelty=save(novelty.tensors()))
     return path
@@ -33,15 +33,15 @@ def flat(*colour: int) -> np.ndarray:
     return np.full((20, 20, 3), colour, dtype=np.uint8)
 
 
-def test_usual_image_is_answered(careful: Path):
-    answer = Classifier.load(careful).predict(flat(230, 20, 25))
+def test_usual_image_is_answered(abstaining: Path):
+    answer = Classifier.load(abstaining).predict(flat(230, 20, 25))
     assert (answer.label, answer.unknown, answer.reason) == ("red", False, None)
     assert answer.novelty is not None
     assert answer.novelty < 1
 
 
-def test_out_of_distribution_image_is_unknown_at_any_confidence(careful: Path):
-    answer = Classifier.load(careful).predict(flat(255, 127, 0))
+def test_out_of_distribution_image_is_unknown_at_any_confidence(abstaining: Path):
+    answer = Classifier.load(abstaining).predict(flat(255, 127, 0))
     assert answer.confidence > 0.9
     assert (answer.label, answer.unknown, answer.reason) == ("red", True, "out_of_distribution")
     assert answer.novelty is not None
@@ -55,10 +55,10 @@ def test_low_confidence_is_unknown(make_bundle: Callable[..., Path]):
     assert Classifier.load(path).predict(flat(250, 0, 0)).unknown is False
 
 
-def test_label_and_confidence_do_not_depend_on_abstention(careful: Path):
+def test_label_and_confidence_do_not_depend_on_abstention(abstaining: Path):
     photos = [flat(230, 20, 25), flat(255, 127, 0), flat(9, 8, 7)]
-    requested = Classifier.load(careful).predict(photos)
-    plain = Classifier.load(careful, abstain=False).predict(photos)
+    requested = Classifier.load(abstaining).predict(photos)
+    plain = Classifier.load(abstaining, abstain=False).predict(photos)
     for item, other in zip(requested, plain, strict=True):
         assert (item.label, item.confidence, item.probabilities) == (
             other.label,
@@ -75,8 +75,8 @@ def test_bundle_without_limits_has_no_abstention_fields(bundle_path: Path):
     assert "unknown" not in answer.to_dict()
 
 
-def test_prediction_can_be_written_as_json(careful: Path):
-    result = json.loads(json.dumps(Classifier.load(careful).predict(flat(1, 2, 3)).to_dict()))
+def test_prediction_can_be_written_as_json(abstaining: Path):
+    result = json.loads(json.dumps(Classifier.load(abstaining).predict(flat(1, 2, 3)).to_dict()))
     assert result["unknown"] is True
     assert result["reason"] == "out_of_distribution"
 

@@ -20,7 +20,7 @@ from assay.live.sources import Clock, Notify
 RGB = {"red": (220, 20, 20), "green": (20, 220, 20), "blue": (20, 20, 220)}
 
 
-class HandClock(Clock):
+class ManualClock(Clock):
     """Time that passes only by waiting; the wait number `limit` is cut short by a wish to stop."""
 
     limit = -1
@@ -39,8 +39,8 @@ class HandClock(Clock):
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @dataclass(frozen=True)

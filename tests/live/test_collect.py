@@ -37,8 +37,8 @@ def frames(*seeds: int, fps: float = 10) -> list[Frame]:
 
 
 @pytest.fixture
-def shoot(make_source: Callable, recent: RecentImages) -> Callable[..., CollectionSummary]:
-    def shoot(
+def collect_photos(make_source: Callable, recent: RecentImages) -> Callable[..., CollectionSummary]:
+    def collect_photos(
         given: list[Frame], writer: ImageWriter, current_class: Callable, **settings: object
     ) -> CollectionSummary:
         summary, messages = CollectionSummary(), list[str]()
@@ -48,14 +48,14 @@ def shoot(make_source: Callable, recent: RecentImages) -> Callable[..., Collecti
         assert source.released == [True]
         return summary
 
-    return shoot
+    return collect_photos
 
 
-def test_photos_are_taken_while_the_key_of_a_class_is_held(shoot, tmp_path: Path):
+def test_photos_are_taken_while_the_key_of_a_class_is_held(collect_photos, tmp_path: Path):
     held = iter("a-bb-a--")
     keys = {"a": "cup", "b": "bottle"}
     writer = ImageWriter(tmp_path, ("cup", "bottle"))
-    summary = shoot(frames(*range(8)), writer, lambda: keys.get(next(held)))
+    summary = collect_photos(frames(*range(8)), writer, lambda: keys.get(next(held)))
     assert summary.written == {"cup": 2, "bottle": 2} == writer.counts
     found = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.jpg"))
     assert found == [f"bottle/line 3_frame{n:06}.jpg" for n in (2, 3)] + [f"cup/line 3_frame{n:06}.jpg" for n in (0, 5)]
@@ -64,24 +64,24 @@ def test_photos_are_taken_while_the_key_of_a_class_is_held(shoot, tmp_path: Path
     assert load_dataset(tmp_path).classes == ("bottle", "cup")
 
 
-def test_interval_and_maximum_number_of_photos(shoot, tmp_path: Path):
+def test_interval_and_maximum_number_of_photos(collect_photos, tmp_path: Path):
     writer = ImageWriter(tmp_path, ("cup",))
-    summary = shoot(frames(*range(30)), writer, lambda: "cup", interval=0.5, max_images=4)
+    summary = collect_photos(frames(*range(30)), writer, lambda: "cup", interval=0.5, max_images=4)
     assert summary.written == {"cup": 4}
     assert [parse_frame(path.name).number for path in sorted((tmp_path / "cup").iterdir())] == [0, 5, 10, 15]
 
 
-def test_near_duplicates_are_reported_and_changes_not(shoot, tmp_path: Path):
+def test_near_duplicates_are_reported_and_changes_not(collect_photos, tmp_path: Path):
     writer = ImageWriter(tmp_path, ("cup",))
-    summary = shoot(frames(1, 1, 2, 3, 1), writer, lambda: "cup")
+    summary = collect_photos(frames(1, 1, 2, 3, 1), writer, lambda: "cup")
     assert summary.near_duplicates == {"cup": 2}
     assert summary.written == {"cup": 5}
     assert summary.newest_is_duplicate
 
 
-def test_near_duplicates_can_be_skipped(shoot, tmp_path: Path):
+def test_near_duplicates_can_be_skipped(collect_photos, tmp_path: Path):
     writer = ImageWriter(tmp_path, ("cup",))
-    summary = shoot(frames(1, 1, 2, 1), writer, lambda: "cup", skip_duplicates=True)
+    summary = collect_photos(frames(1, 1, 2, 1), writer, lambda: "cup", skip_duplicates=True)
     assert (summary.written, summary.near_duplicates) == ({"cup": 2}, {"cup": 2})
     assert len([*(tmp_path / "cup").iterdir()]) == 2
 

@@ -22,13 +22,13 @@ class Receiver(HTTPServer):
     """Keeps what is posted; answers what it is received to."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answering)
+        super().__init__(("127.0.0.1", 0), ReceiverHandler)
         self.url = f"http://127.0.0.1:{self.server_port}/hook"
         self.got: list[tuple[str, dict[str, str], bytes]] = []
         self.answers: list[int] = []
 
 
-class Answering(BaseHTTPRequestHandler):
+class ReceiverHandler(BaseHTTPRequestHandler):
     server: Receiver
 
     def do_POST(self) -> None:

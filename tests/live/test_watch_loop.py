@@ -72,7 +72,7 @@ class SlowClock:
         return stop.wait(seconds / 10)
 
 
-class Rush:
+class LiveBurst:
     """A live source of which all frames but the first come while the first is worked on."""
 
     name, live = "rush", True
@@ -89,7 +89,7 @@ class Rush:
 
 
 def test_slow_consumer_drops_frames_and_continues_with_the_newest(run, make_frames):
-    source, seen = Rush(make_frames(["red"] * 999 + ["blue"])), []
+    source, seen = LiveBurst(make_frames(["red"] * 999 + ["blue"])), []
 
     def slow(result: FrameResult) -> None:
         seen.append((result.frame.number, result.smoothed.label))

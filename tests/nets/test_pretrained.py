@@ -108,7 +108,7 @@ def test_weights_of_another_network_raise(change: Any, message: str):
     assert same(target, network(seed=2))
 
 
-class Evil:
+class Malicious:
     def __reduce__(self) -> Any:
         return Path.touch, (Path("touched"),)
 
@@ -120,7 +120,7 @@ def test_file_with_code_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "plain.pth": lambda o, p: p.write_bytes(pickle.dumps(o)),
     }.items():
         path = tmp_path / name
-        write({"conv1.weight": Evil()}, path)
+        write({"conv1.weight": Malicious()}, path)
         with pytest.raises(AssayError, match=f"{name} are refused.*safetensors"):
             read_weights(path)
     assert not (tmp_path / "touched").exists()

@@ -50,7 +50,7 @@ def weights_of(run: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def straight(colours: Path, recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted_run(colours: Path, recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("straight") / "run"
     finish("train", colours, "-r", recipe_file, "--run", run)
     return run
@@ -58,7 +58,7 @@ def straight(colours: Path, recipe_file: Path, tmp_path_factory: pytest.TempPath
 
 @pytest.mark.parametrize("stop", [(signal.SIGKILL, 3), pytest.param((signal.SIGINT, 1), marks=pytest.mark.slow)])
 def test_resumed_run_has_the_weights_of_an_uninterrupted_one(
-    stop: tuple[signal.Signals, int], colours: Path, recipe_file: Path, straight: Path, tmp_path: Path
+    stop: tuple[signal.Signals, int], colours: Path, recipe_file: Path, uninterrupted_run: Path, tmp_path: Path
 ):
     run, (how, epochs) = tmp_path / "run", stop
     process = start("train", colours, "-r", recipe_file, "--run", run)
@@ -72,5 +72,5 @@ def test_resumed_run_has_the_weights_of_an_uninterrupted_one(
         assert f"assay train --resume {run}" in err
         assert "Traceback" not in err
     finish("train", "--resume", run)
-    assert weights_of(run) == weights_of(straight)
+    assert weights_of(run) == weights_of(uninterrupted_run)
     assert (run / "metrics.csv").read_text(encoding="utf-8").count("\n") == 7

@@ -59,7 +59,7 @@ with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
 """
 
 
-class Seen(NamedTuple):
+class NetworkCalls(NamedTuple):
     """What processes did that concerns others."""
 
     lookups: list[str]
@@ -72,7 +72,7 @@ def _local(address: str) -> bool:
     return ip_address(address).is_loopback
 
 
-def _audit(command: Sequence[object], home: Path, work: Path) -> Seen:
+def _audit(command: Sequence[object], home: Path, work: Path) -> NetworkCalls:
     """Run a command in `work` with a home of its own, and report what it did."""
     log, temporary = home.parent / "calls", home.parent / "tmp"
     for folder in (home, temporary, work):
@@ -90,8 +90,8 @@ def _audit(command: Sequence[object], home: Path, work: Path) -> Seen:
     return _seen(log.read_text(encoding="utf-8", errors="replace").splitlines(), work, allowed)
 
 
-def _seen(lines: Sequence[str], work: Path, allowed: Sequence[str]) -> Seen:
-    seen = Seen([], [], [])
+def _seen(lines: Sequence[str], work: Path, allowed: Sequence[str]) -> NetworkCalls:
+    seen = NetworkCalls([], [], [])
     # The folders above what is allowed must be made, too.
     parents = {str(parent) for item in allowed for parent in Path(item).parents}
     for line in lines:
@@ -141,7 +141,7 @@ def test_commands_use_no_network(colours: Path, tmp_path: Path) -> None:
 )
 def test_audit_detects_network_calls(script: str, what: str, tmp_path: Path) -> None:
     seen = _audit([sys.executable, "-c", script], tmp_path / "home", tmp_path / "work")
-    assert [name for name in Seen._fields if getattr(seen, name)] == [what]
+    assert [name for name in NetworkCalls._fields if getattr(seen, name)] == [what]
 
 
 def test_importing_assay_disables_usage_reports() -> None:

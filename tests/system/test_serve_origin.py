@@ -113,7 +113,7 @@ async ([url, photo]) => {
 
 
 @pytest.fixture(scope="module")
-def elsewhere() -> Iterator[str]:
+def other_origin() -> Iterator[str]:
     """A page of another origin on this machine."""
 
     class Page(http.server.BaseHTTPRequestHandler):
@@ -133,7 +133,7 @@ def elsewhere() -> Iterator[str]:
 
 
 def test_cross_origin_requests_in_a_real_browser(
-    browser: Any, running: Any, elsewhere: str, painted: Callable[..., bytes], eventually: Callable[..., None]
+    browser: Any, running: Any, other_origin: str, painted: Callable[..., bytes], eventually: Callable[..., None]
 ):
     def refused() -> int:
         with running.client() as client:
@@ -143,14 +143,14 @@ def test_cross_origin_requests_in_a_real_browser(
 
     page = browser.new_page()
     before = refused()
-    page.goto(elsewhere)
+    page.goto(other_origin)
     page.evaluate(_ATTACK, [running.url, list(painted())])
     eventually(lambda: refused() - before >= 2)
     # The name now resolves to the server's own address: its pages are of that origin.
     response = page.goto(f"http://rebound.example:{running.port}/models")
     assert response.status == 403
     # A link to the page may be followed.
-    page.goto(elsewhere)
+    page.goto(other_origin)
     page.evaluate("url => { location.href = url; }", running.url)
     page.get_by_text("Ready: 3 classes").wait_for()
     page.close()

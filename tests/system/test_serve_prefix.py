@@ -35,7 +35,7 @@ _PREFIX = "/photos/bottles"
 
 
 @pytest.fixture(scope="module")
-def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+def behind_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
     """Start HAProxy before a server; it takes the prefix away, or does not."""
     haproxy = find_program("haproxy")
     running: list[subprocess.Popen[bytes]] = []
@@ -78,10 +78,10 @@ def rooted(serve, make_bundle: Callable[..., Path], tmp_path_factory: pytest.Tem
     return serve(make_bundle(), "--root-path", _PREFIX, "--keep-uncertain", kept, lifecycle__drain_delay=0)
 
 
-def test_all_routes_work_below_a_prefix(rooted: Any, behind: Callable[..., str], painted):
+def test_all_routes_work_below_a_prefix(rooted: Any, behind_proxy: Callable[..., str], painted):
     for url in (
-        behind(rooted.port, strip=True),
-        behind(rooted.port, strip=False),
+        behind_proxy(rooted.port, strip=True),
+        behind_proxy(rooted.port, strip=False),
         f"{rooted.url}{_PREFIX}",
         rooted.url,
     ):
@@ -107,12 +107,12 @@ def test_all_routes_work_below_a_prefix(rooted: Any, behind: Callable[..., str],
 
 @pytest.mark.parametrize("strip", [True, False])
 def test_signatures_use_the_path_of_the_client(
-    serve, make_bundle, behind: Callable[..., str], painted, tmp_path: Path, *, strip: bool
+    serve, make_bundle, behind_proxy: Callable[..., str], painted, tmp_path: Path, *, strip: bool
 ):
     manager = KeyManager(tmp_path / "keys")
     token = manager.token(manager.create("a client", "gold", ("classify",)))
     server = serve(make_bundle(), "--keys", tmp_path / "keys", "--root-path", _PREFIX, lifecycle__drain_delay=0)
-    url = behind(server.port, strip=strip)
+    url = behind_proxy(server.port, strip=strip)
     photo, (key, _, secret) = painted(), token.partition(".")
     seconds, nonce, digest = str(int(time.time())), "n" * 20, hashlib.sha256(photo).hexdigest()
     signature = sign(secret, canonical_message("POST", f"{_PREFIX}/classify", seconds, nonce, digest))
@@ -122,8 +122,8 @@ def test_signatures_use_the_path_of_the_client(
 
 
 @pytest.mark.parametrize("strip", [True, False])
-def test_pages_with_a_root_path(browser: Any, rooted: Any, behind: Callable[..., str], painted, *, strip: bool):
-    url, page = behind(rooted.port, strip=strip), browser.new_page()
+def test_pages_with_a_root_path(browser: Any, rooted: Any, behind_proxy: Callable[..., str], painted, *, strip: bool):
+    url, page = behind_proxy(rooted.port, strip=strip), browser.new_page()
     failed: list[str] = []
     page.on(
         "response",
@@ -150,10 +150,10 @@ def test_pages_with_a_root_path(browser: Any, rooted: Any, behind: Callable[...,
 
 
 def test_pages_work_without_settings_if_the_proxy_strips_the_prefix(
-    browser: Any, plain: Any, behind: Callable[..., str], painted
+    browser: Any, plain: Any, behind_proxy: Callable[..., str], painted
 ):
     page = browser.new_page()
-    page.goto(f"{behind(plain.port, strip=True)}/")
+    page.goto(f"{behind_proxy(plain.port, strip=True)}/")
     page.get_by_text("Ready: 3 classes").wait_for()
     page.set_input_files("#photo-file", {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": painted()})
     page.locator("#photo-answer .answer", has_text="red").wait_for()

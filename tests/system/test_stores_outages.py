@@ -66,26 +66,26 @@ def recorded(url: str) -> list[str]:
 
 
 def all_recorded(url: str, answers: Answers) -> None:
-    """Wait until the journal holds every answer, once."""
+    """Wait until the request log contains every response once."""
     expected = sorted(request for _, request, _ in answers)
     wait_for(lambda: len(recorded(url)) >= len(expected))
     assert recorded(url) == expected
 
 
 @pytest.fixture
-def journal(mongo_server: Any) -> str:
-    """Address of an empty journal."""
+def log_url(mongo_server: Any) -> str:
+    """Address of an empty request log."""
     return f"{mongo_server.url}/t{uuid4().hex}"
 
 
 @pytest.fixture
-def start(serve: Any, make_bundle: Any, journal: str) -> Callable[..., Any]:
+def start(serve: Any, make_bundle: Any, log_url: str) -> Callable[..., Any]:
     """Start a server with a request log; its access log is not used here."""
     bundle = make_bundle()
-    return lambda *options, **more: serve(bundle, "--request-log", journal, "--log-level", "warning", *options, **more)
+    return lambda *options, **more: serve(bundle, "--request-log", log_url, "--log-level", "warning", *options, **more)
 
 
-def test_redis_killed_and_restarted_under_load(start: Any, painted: Any, redis_server: Any, journal: str):
+def test_redis_killed_and_restarted_under_load(start: Any, painted: Any, redis_server: Any, log_url: str):
     server = start("--redis", redis_server.url, cache__entries=0)
     load = Load(server, painted)
     load.more(100)
@@ -95,14 +95,14 @@ def test_redis_killed_and_restarted_under_load(start: Any, painted: Any, redis_s
     load.more(200)
     answers = load.stop()
     assert {status for status, _, _ in answers} == {200}
-    all_recorded(journal, answers)
+    all_recorded(log_url, answers)
     with server.client() as client:
         photo = {"image": ("photo.jpg", painted(number=60_000), "image/jpeg")}
         wait_for(lambda: client.post("/classify?detail=1", files=photo).json().get("cached", False), 20)
     assert server.stop() == 0
 
 
-def test_mongodb_killed_and_restarted_under_load(start: Any, painted: Any, mongo_server: Any, journal: str):
+def test_mongodb_killed_and_restarted_under_load(start: Any, painted: Any, mongo_server: Any, log_url: str):
     server = start()
     load = Load(server, painted)
     load.more(100)
@@ -112,7 +112,7 @@ def test_mongodb_killed_and_restarted_under_load(start: Any, painted: Any, mongo
     load.more(200)
     answers = load.stop()
     assert {status for status, _, _ in answers} == {200}
-    all_recorded(journal, answers)
+    all_recorded(log_url, answers)
     assert server.stop() == 0
 
 
@@ -129,7 +129,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_full_spool_disk_during_a_database_outage(
-    start: Any, painted: Any, mongo_server: Any, journal: str, tiny_disk: Path
+    start: Any, painted: Any, mongo_server: Any, log_url: str, tiny_disk: Path
 ):
     mongo_server.kill()
     server = start(request_log__spool_dir=tiny_disk)
@@ -140,12 +140,12 @@ def test_full_spool_disk_during_a_database_outage(
     mongo_server.start()
     answers = load.stop()
     assert {status for status, _, _ in answers} == {200}
-    all_recorded(journal, answers)
+    all_recorded(log_url, answers)
     assert server.stop() == 0
 
 
 def test_spooled_records_are_written_by_the_next_server(
-    start: Any, painted: Any, mongo_server: Any, journal: str, tmp_path: Path
+    start: Any, painted: Any, mongo_server: Any, log_url: str, tmp_path: Path
 ):
     mongo_server.kill()
     server = start(request_log__spool_dir=tmp_path)
@@ -155,7 +155,7 @@ def test_spooled_records_are_written_by_the_next_server(
     assert server.stop() == 0
     mongo_server.start()
     again = start(request_log__spool_dir=tmp_path)
-    all_recorded(journal, answers)
+    all_recorded(log_url, answers)
     assert again.stop() == 0
 
 

@@ -24,7 +24,7 @@ class Camera(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Sending)
+        super().__init__(("127.0.0.1", 0), StreamHandler)
         self.url = f"http://127.0.0.1:{self.server_port}/video"
         self.on = threading.Event()
         self.on.set()
@@ -37,7 +37,7 @@ class Camera(ThreadingHTTPServer):
         return stream.getvalue()
 
 
-class Sending(BaseHTTPRequestHandler):
+class StreamHandler(BaseHTTPRequestHandler):
     server: Camera
 
     def do_GET(self) -> None:
@@ -74,7 +74,7 @@ def camera() -> Iterator[Camera]:
         thread.join()
 
 
-class Watching:
+class WatchProcess:
     """`assay watch` as a process, in an empty folder that also takes its temporary files."""
 
     def __init__(self, folder: Path, *arguments: object) -> None:
@@ -109,14 +109,14 @@ class Watching:
 
 
 @pytest.fixture
-def watching(camera: Camera, colour_bundle: Path, tmp_path: Path) -> Iterator[Watching]:
-    started = Watching(tmp_path, colour_bundle, camera.url, "--fps", "10", "--smooth", "200ms", "--hold", "100ms")
+def watching(camera: Camera, colour_bundle: Path, tmp_path: Path) -> Iterator[WatchProcess]:
+    started = WatchProcess(tmp_path, colour_bundle, camera.url, "--fps", "10", "--smooth", "200ms", "--hold", "100ms")
     yield started
     started.process.kill()
     started.process.wait()
 
 
-def test_lost_stream_is_reconnected(camera: Camera, watching: Watching):
+def test_lost_stream_is_reconnected(camera: Camera, watching: WatchProcess):
     watching.until(lambda: watching.labels == ["red"])
     camera.on.clear()
     watching.until(lambda: watching.has_printed("is lost; reconnecting"))
@@ -133,7 +133,7 @@ def test_lost_stream_is_reconnected(camera: Camera, watching: Watching):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 @pytest.mark.parametrize("state", ["sending", "lost"])
 def test_signal_releases_the_stream_and_leaves_no_files(
-    how: signal.Signals, state: str, camera: Camera, watching: Watching
+    how: signal.Signals, state: str, camera: Camera, watching: WatchProcess
 ):
     watching.until(lambda: watching.labels == ["red"])
     if state == "lost":
@@ -151,7 +151,7 @@ def test_signal_releases_the_stream_and_leaves_no_files(
 
 def test_missing_stream_is_reported(camera: Camera, colour_bundle: Path, tmp_path: Path):
     camera.on.clear()
-    watching = Watching(tmp_path, colour_bundle, camera.url)
+    watching = WatchProcess(tmp_path, colour_bundle, camera.url)
     assert watching.process.wait(60) == 1
     assert "check the URL and that the stream is running" in watching.err.read_text(encoding="utf-8")
     assert "Traceback" not in watching.err.read_text(encoding="utf-8")

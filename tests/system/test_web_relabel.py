@@ -17,23 +17,23 @@ class Site(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def kept(
+def shared_site(
     serve, make_bundle, painted: Callable[..., bytes], tmp_path_factory: pytest.TempPathFactory, eventually
 ) -> Site:
-    kept = tmp_path_factory.mktemp("kept")
-    server = serve(make_bundle(), "--keep-uncertain", kept, lifecycle__drain_delay=0)
+    folder = tmp_path_factory.mktemp("uncertain")
+    server = serve(make_bundle(), "--keep-uncertain", folder, lifecycle__drain_delay=0)
     with server.client() as client:
         for number in range(4):
             client.post("/classify", files={"image": painted((130 + number, 100, 100), kind="PNG")})
         eventually(lambda: len(client.get("/relabel/photos").json()["photos"]) == 4)
-    return Site(server.url, kept / "labels.csv")
+    return Site(server.url, folder / "labels.csv")
 
 
 @pytest.fixture
-def site(kept: Site) -> Site:
-    """Nothing is labelled yet."""
-    kept.labels.unlink(missing_ok=True)
-    return kept
+def site(shared_site: Site) -> Site:
+    """A server with stored photos and no labels."""
+    shared_site.labels.unlink(missing_ok=True)
+    return shared_site
 
 
 def _labels(site: Site) -> list[str]:

@@ -26,7 +26,7 @@ class Site(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def guarded(serve, make_bundle, tmp_path_factory: pytest.TempPathFactory) -> Site:
+def with_keys(serve, make_bundle, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A server that requires keys."""
     folder = tmp_path_factory.mktemp("guarded")
     manager = KeyManager(folder / "keys")
@@ -40,7 +40,7 @@ def guarded(serve, make_bundle, tmp_path_factory: pytest.TempPathFactory) -> Sit
 
 
 @pytest.fixture(scope="module")
-def local(serve, make_bundle, tmp_path_factory: pytest.TempPathFactory) -> Site:
+def without_keys(serve, make_bundle, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A server without keys, on this machine."""
     kept = tmp_path_factory.mktemp("local") / "kept"
     return Site(serve(make_bundle(thresholds=DOUBT), "--keep-uncertain", kept, lifecycle__drain_delay=0), kept, {})
@@ -56,8 +56,8 @@ def _bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-def test_pages_need_no_key_and_have_a_content_security_policy(guarded: Site):
-    with guarded.server.client() as client:
+def test_pages_need_no_key_and_have_a_content_security_policy(with_keys: Site):
+    with with_keys.server.client() as client:
         version = _assets_version(client)
         for path in ("/", "/relabel", f"/web/{version}/main.js", f"/web/{version}/page.css"):
             answer = client.get(path)
@@ -72,8 +72,8 @@ def test_pages_need_no_key_and_have_a_content_security_policy(guarded: Site):
         assert client.get(f"/web/{version}/none.js").json() == {"error": "Not Found"}
 
 
-def test_assets_are_immutable_and_pages_are_revalidated(guarded: Site):
-    with guarded.server.client() as client:
+def test_assets_are_immutable_and_pages_are_revalidated(with_keys: Site):
+    with with_keys.server.client() as client:
         version = _assets_version(client)
         asset = client.get(f"/web/{version}/main.js")
         assert asset.headers["cache-control"] == "public, max-age=31536000, immutable"
@@ -82,8 +82,8 @@ def test_assets_are_immutable_and_pages_are_revalidated(guarded: Site):
         assert client.get("/web/0123456789abcdef/main.js").content == asset.content
 
 
-def test_data_routes_need_a_key_with_the_scope(guarded: Site):
-    with guarded.server.client() as client:
+def test_data_routes_need_a_key_with_the_scope(with_keys: Site):
+    with with_keys.server.client() as client:
         requested: list[tuple[str, str]] = [
             ("GET", "/relabel/photos"),
             ("GET", "/relabel/photos/0"),
@@ -92,17 +92,17 @@ def test_data_routes_need_a_key_with_the_scope(guarded: Site):
         ]
         for method, path in requested:
             assert client.request(method, path).status_code == 401, path
-            weak = client.request(method, path, headers=_bearer(guarded.keys["classify"]))
+            weak = client.request(method, path, headers=_bearer(with_keys.keys["classify"]))
             assert weak.status_code == 403, path
         assert client.get("/web/card").status_code == 401
-        assert client.get("/web/card", headers=_bearer(guarded.keys["classify"])).text.startswith("# colours")
-        answer = client.get("/relabel/photos", headers=_bearer(guarded.keys["admin"]))
+        assert client.get("/web/card", headers=_bearer(with_keys.keys["classify"])).text.startswith("# colours")
+        answer = client.get("/relabel/photos", headers=_bearer(with_keys.keys["admin"]))
         assert answer.json()["classes"] == ["red", "green", "blue"]
 
 
-def test_without_keys_only_the_own_page_can_label(local: Site):
-    host = local.server.url
-    with local.server.client() as client:
+def test_without_keys_only_the_own_page_can_label(without_keys: Site):
+    host = without_keys.server.url
+    with without_keys.server.client() as client:
         status = [
             client.get("/relabel/photos", headers=headers).status_code
             for headers in (
@@ -118,9 +118,9 @@ def test_without_keys_only_the_own_page_can_label(local: Site):
 
 
 def test_uncertain_photos_are_labelled_for_training(
-    local: Site, painted: Callable[..., bytes], eventually: Callable[..., None]
+    without_keys: Site, painted: Callable[..., bytes], eventually: Callable[..., None]
 ):
-    with local.server.client() as client:
+    with without_keys.server.client() as client:
         for number in range(2):
             assert client.post("/classify", files={"image": painted(kind="PNG", number=number)}).status_code == 200
 
@@ -143,8 +143,8 @@ def test_uncertain_photos_are_labelled_for_training(
         for body, status in ((b'{"label": "cat"}', 400), (b"[]", 400), (b"x" * 5000, 400)):
             assert client.put(f"/relabel/labels/{second['id']}", content=body).status_code == status
         assert client.put("/relabel/labels/0", json={"label": "red"}).status_code == 404
-    (sample,) = read_manifest(local.kept / "labels.csv").samples
-    assert (sample.label, sample.path.parent) == ("green", local.kept / "photos")
+    (sample,) = read_manifest(without_keys.kept / "labels.csv").samples
+    assert (sample.label, sample.path.parent) == ("green", without_keys.kept / "photos")
 
 
 def test_label_issues_merged_into_the_data_set(serve, make_bundle, colours: Path, tmp_path: Path):

@@ -376,7 +376,7 @@ def test_missing_archive_raises(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
-class Told:
+class RecordedProgress:
     """Remembers what progress was reported."""
 
     def __init__(self) -> None:
@@ -390,7 +390,7 @@ class Told:
 def test_progress_ends_at_the_total(tmp_path: Path) -> None:
     for body in (ZIP, gzip.compress(TAR)):
         (tmp_path / "archive").write_bytes(body)
-        result = Told()
+        result = RecordedProgress()
         unpack(tmp_path / "archive", tmp_path / str(len(body)), progress=result)
         done, total = result.steps[-1]
         assert done == total

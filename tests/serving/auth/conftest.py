@@ -68,7 +68,7 @@ class AuthSetup:
 
 
 @pytest.fixture
-def setup(tmp_path: Path, telemetry: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[AuthSetup]:
+def auth_setup(tmp_path: Path, telemetry: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[AuthSetup]:
     """A setup with a master key and no API keys."""
     monkeypatch.delenv("ASSAY_MASTER_KEYS", raising=False)
     made = AuthSetup(tmp_path / "keys", telemetry)

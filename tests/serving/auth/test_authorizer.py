@@ -26,10 +26,10 @@ async def _refused(authorizer: Any, request: Any) -> AccessDeniedError:
     return refused.value
 
 
-async def test_admitted_request_has_client_and_rate_limit_headers(setup: Any):
-    key = setup.key()
-    authorizer = setup.authorizer(GOLD)
-    for request, remaining in ((setup.bearer(key), 2), (setup.signed(key), 1)):
+async def test_admitted_request_has_client_and_rate_limit_headers(auth_setup: Any):
+    key = auth_setup.key()
+    authorizer = auth_setup.authorizer(GOLD)
+    for request, remaining in ((auth_setup.bearer(key), 2), (auth_setup.signed(key), 1)):
         admission = await authorizer.authorize(request)
         assert admission.client.id == "line 3"
         assert (admission.client.key_id, admission.client.tier) == (key.id, "gold")
@@ -43,135 +43,135 @@ async def test_admitted_request_has_client_and_rate_limit_headers(setup: Any):
     await authorizer.close()
 
 
-async def test_exceeded_burst_gets_429_with_retry_after(setup: Any):
-    key = setup.key("bronze")
-    authorizer = setup.authorizer(GOLD)
+async def test_exceeded_burst_gets_429_with_retry_after(auth_setup: Any):
+    key = auth_setup.key("bronze")
+    authorizer = auth_setup.authorizer(GOLD)
     for _ in range(2):
-        await (await authorizer.authorize(setup.bearer(key))).release()
-    refused = await _refused(authorizer, setup.bearer(key))
+        await (await authorizer.authorize(auth_setup.bearer(key))).release()
+    refused = await _refused(authorizer, auth_setup.bearer(key))
     assert refused.status == 429
     assert refused.headers == {
         "RateLimit-Policy": '"bronze";q=60;w=60;assay-burst=2',
         "RateLimit": '"bronze";r=0;t=2',
         "Retry-After": "1",
     }
-    setup.monotonic.now += 1
-    assert await authorizer.authorize(setup.bearer(key))
+    auth_setup.monotonic.now += 1
+    assert await authorizer.authorize(auth_setup.bearer(key))
 
 
-async def test_concurrency_limit_and_idempotent_release(setup: Any):
-    key = setup.key()
-    authorizer = setup.authorizer(GOLD)
-    first, _ = [await authorizer.authorize(setup.bearer(key)) for _ in range(2)]
-    assert (await _refused(authorizer, setup.bearer(key))).status == 429
+async def test_concurrency_limit_and_idempotent_release(auth_setup: Any):
+    key = auth_setup.key()
+    authorizer = auth_setup.authorizer(GOLD)
+    first, _ = [await authorizer.authorize(auth_setup.bearer(key)) for _ in range(2)]
+    assert (await _refused(authorizer, auth_setup.bearer(key))).status == 429
     await first.release()
     await first.release()
-    assert await authorizer.authorize(setup.bearer(key))
-    setup.monotonic.now += 10
-    assert (await _refused(authorizer, setup.bearer(key))).status == 429
+    assert await authorizer.authorize(auth_setup.bearer(key))
+    auth_setup.monotonic.now += 10
+    assert (await _refused(authorizer, auth_setup.bearer(key))).status == 429
 
 
-async def test_body_must_match_the_signed_digest(setup: Any):
-    key = setup.key()
-    authorizer = setup.authorizer()
-    admission = await authorizer.authorize(setup.signed(key))
+async def test_body_must_match_the_signed_digest(auth_setup: Any):
+    key = auth_setup.key()
+    authorizer = auth_setup.authorizer()
+    admission = await authorizer.authorize(auth_setup.signed(key))
     admission.check_body(PHOTO)
     with pytest.raises(AccessDeniedError) as refused:
         admission.check_body(hashlib.sha256(b"other").hexdigest())
     assert (refused.value.status, refused.value.text) == (401, "A valid key is needed")
-    assert setup.telemetry.rejections == ["auth"]
-    (await authorizer.authorize(setup.bearer(key))).check_body(hashlib.sha256(b"anything").hexdigest())
+    assert auth_setup.telemetry.rejections == ["auth"]
+    (await authorizer.authorize(auth_setup.bearer(key))).check_body(hashlib.sha256(b"anything").hexdigest())
 
 
-async def test_telemetry_records_the_reason_of_rejections(setup: Any):
-    key = setup.key("bronze")
-    authorizer = setup.authorizer(GOLD)
-    await _refused(authorizer, setup.request({}))
-    await _refused(authorizer, setup.bearer(key, scope="admin"))
+async def test_telemetry_records_the_reason_of_rejections(auth_setup: Any):
+    key = auth_setup.key("bronze")
+    authorizer = auth_setup.authorizer(GOLD)
+    await _refused(authorizer, auth_setup.request({}))
+    await _refused(authorizer, auth_setup.bearer(key, scope="admin"))
     for _ in range(2):
-        await (await authorizer.authorize(setup.bearer(key))).release()
-    await _refused(authorizer, setup.bearer(key))
-    assert setup.telemetry.rejections == ["auth", "auth", "limit"]
+        await (await authorizer.authorize(auth_setup.bearer(key))).release()
+    await _refused(authorizer, auth_setup.bearer(key))
+    assert auth_setup.telemetry.rejections == ["auth", "auth", "limit"]
 
 
-async def test_country_is_checked_first(setup: Any):
-    key = setup.key()
-    authorizer = setup.authorizer(countries={"allow": ["DE"]})
-    refused = await _refused(authorizer, setup.bearer(key, peer="8.8.8.8"))
-    assert (refused.status, setup.telemetry.rejections) == (403, ["country"])
-    assert await authorizer.authorize(setup.bearer(key, peer="2.160.0.1"))
+async def test_country_is_checked_first(auth_setup: Any):
+    key = auth_setup.key()
+    authorizer = auth_setup.authorizer(countries={"allow": ["DE"]})
+    refused = await _refused(authorizer, auth_setup.bearer(key, peer="8.8.8.8"))
+    assert (refused.status, auth_setup.telemetry.rejections) == (403, ["country"])
+    assert await authorizer.authorize(auth_setup.bearer(key, peer="2.160.0.1"))
 
 
-async def test_too_many_failures_throttle_the_address_even_with_a_valid_key(setup: Any):
-    key = setup.key()
-    authorizer = setup.authorizer(max_failures_burst=3, max_failures_per_minute=60)
+async def test_too_many_failures_throttle_the_address_even_with_a_valid_key(auth_setup: Any):
+    key = auth_setup.key()
+    authorizer = auth_setup.authorizer(max_failures_burst=3, max_failures_per_minute=60)
     for _ in range(3):
-        assert (await _refused(authorizer, setup.request({}))).status == 401
-    for request in (setup.request({}), setup.bearer(key)):
+        assert (await _refused(authorizer, auth_setup.request({}))).status == 401
+    for request in (auth_setup.request({}), auth_setup.bearer(key)):
         refused = await _refused(authorizer, request)
         assert (refused.status, refused.headers) == (429, {"Retry-After": "1"})
-    assert await authorizer.authorize(setup.bearer(key, peer="192.0.2.2"))
-    setup.monotonic.now += 1
-    assert await authorizer.authorize(setup.bearer(key))
+    assert await authorizer.authorize(auth_setup.bearer(key, peer="192.0.2.2"))
+    auth_setup.monotonic.now += 1
+    assert await authorizer.authorize(auth_setup.bearer(key))
 
 
-async def test_forged_forwarded_address_does_not_escape_throttling(setup: Any):
-    authorizer = setup.authorizer(max_failures_burst=3, max_failures_per_minute=60, proxies=["10.0.0.0/8"])
+async def test_forged_forwarded_address_does_not_escape_throttling(auth_setup: Any):
+    authorizer = auth_setup.authorizer(max_failures_burst=3, max_failures_per_minute=60, proxies=["10.0.0.0/8"])
 
     def request(number: int) -> Any:
         forwarded = join_headers([(b"x-forwarded-for", b"203.0.113.%d" % number), (b"x-forwarded-for", b"192.0.2.9")])
-        return setup.request(forwarded, peer="10.0.0.1")
+        return auth_setup.request(forwarded, peer="10.0.0.1")
 
     found = [(await _refused(authorizer, request(number))).status for number in range(5)]
     assert found == [401, 401, 401, 429, 429]
 
 
-async def test_running_authorizer_reloads_created_and_revoked_keys(setup: Any):
-    authorizer = setup.authorizer()
-    key = setup.key()
-    setup.manager.add_master_key()
-    newer = setup.key()
-    setup.monotonic.now += 1
+async def test_running_authorizer_reloads_created_and_revoked_keys(auth_setup: Any):
+    authorizer = auth_setup.authorizer()
+    key = auth_setup.key()
+    auth_setup.manager.add_master_key()
+    newer = auth_setup.key()
+    auth_setup.monotonic.now += 1
     for item in (key, newer):
-        assert await authorizer.authorize(setup.bearer(item))
-    new = setup.manager.rotate(key.id, grace=100)
-    setup.manager.revoke(newer.id)
-    setup.monotonic.now += 1
-    assert await authorizer.authorize(setup.bearer(key))
-    assert await authorizer.authorize(setup.bearer(new))
-    assert (await _refused(authorizer, setup.bearer(newer))).status == 401
-    setup.wall.now += 100
-    assert (await _refused(authorizer, setup.bearer(key))).status == 401
-    assert await authorizer.authorize(setup.bearer(new))
+        assert await authorizer.authorize(auth_setup.bearer(item))
+    new = auth_setup.manager.rotate(key.id, grace=100)
+    auth_setup.manager.revoke(newer.id)
+    auth_setup.monotonic.now += 1
+    assert await authorizer.authorize(auth_setup.bearer(key))
+    assert await authorizer.authorize(auth_setup.bearer(new))
+    assert (await _refused(authorizer, auth_setup.bearer(newer))).status == 401
+    auth_setup.wall.now += 100
+    assert (await _refused(authorizer, auth_setup.bearer(key))).status == 401
+    assert await authorizer.authorize(auth_setup.bearer(new))
 
 
-async def test_keys_of_a_removed_master_key_are_rejected(setup: Any):
-    key = setup.key()
-    setup.manager.add_master_key()
-    newer = setup.key()
-    request = [setup.bearer(item) for item in (key, newer)]
-    ring = setup.folder / "master.keys"
+async def test_keys_of_a_removed_master_key_are_rejected(auth_setup: Any):
+    key = auth_setup.key()
+    auth_setup.manager.add_master_key()
+    newer = auth_setup.key()
+    request = [auth_setup.bearer(item) for item in (key, newer)]
+    ring = auth_setup.folder / "master.keys"
     ring.write_text(ring.read_text(encoding="ascii").splitlines()[1], encoding="ascii")
-    authorizer = setup.authorizer()
+    authorizer = auth_setup.authorizer()
     assert (await _refused(authorizer, request[0])).status == 401
     assert await authorizer.authorize(request[1])
 
 
-async def test_unknown_tier_gets_the_strictest_limits(setup: Any):
-    key = setup.key("platinum")
-    assert (await setup.authorizer(GOLD).authorize(setup.bearer(key))).client.tier == "bronze"
+async def test_unknown_tier_gets_the_strictest_limits(auth_setup: Any):
+    key = auth_setup.key("platinum")
+    assert (await auth_setup.authorizer(GOLD).authorize(auth_setup.bearer(key))).client.tier == "bronze"
 
 
-async def test_invalid_key_files_raise_at_startup(setup: Any):
-    (setup.folder / "master.keys").chmod(0o644)
+async def test_invalid_key_files_raise_at_startup(auth_setup: Any):
+    (auth_setup.folder / "master.keys").chmod(0o644)
     with pytest.raises(AssayError, match="chmod 600"):
-        setup.authorizer()
+        auth_setup.authorizer()
 
 
-async def test_without_keys_clients_are_anonymous_and_unlimited(setup: Any):
-    authorizer = setup.authorizer(required=False)
+async def test_without_keys_clients_are_anonymous_and_unlimited(auth_setup: Any):
+    authorizer = auth_setup.authorizer(required=False)
     for _ in range(100):
-        admission = await authorizer.authorize(setup.request({}))
+        admission = await authorizer.authorize(auth_setup.request({}))
         assert (admission.client.id, admission.client.key_id, dict(admission.headers)) == (
             "anonymous",
             None,
@@ -181,13 +181,13 @@ async def test_without_keys_clients_are_anonymous_and_unlimited(setup: Any):
         await admission.release()
 
 
-async def test_without_keys_a_tier_can_limit_each_address(setup: Any):
+async def test_without_keys_a_tier_can_limit_each_address(auth_setup: Any):
     limits = GOLD.model_copy(update={"anonymous": "bronze"})
-    authorizer = setup.authorizer(limits, required=False)
+    authorizer = auth_setup.authorizer(limits, required=False)
     for _ in range(2):
-        await (await authorizer.authorize(setup.request({}))).release()
-    assert (await _refused(authorizer, setup.request({}))).status == 429
-    assert await authorizer.authorize(setup.request({}, peer="192.0.2.2"))
+        await (await authorizer.authorize(auth_setup.request({}))).release()
+    assert (await _refused(authorizer, auth_setup.request({}))).status == 429
+    assert await authorizer.authorize(auth_setup.request({}, peer="192.0.2.2"))
 
 
 @pytest.mark.parametrize(
@@ -218,9 +218,9 @@ async def test_without_keys_a_tier_can_limit_each_address(setup: Any):
         ({"host": "127.0.0.1:8000", "x-forwarded-for": "127.0.0.1"}, "127.0.0.1", False),
     ],
 )
-async def test_without_keys_admin_is_local_only(setup: Any, headers: dict[str, str], peer: str, let_in: bool):
-    authorizer = setup.authorizer(required=False)
-    request = setup.request(headers, peer=peer, scope="admin")
+async def test_without_keys_admin_is_local_only(auth_setup: Any, headers: dict[str, str], peer: str, let_in: bool):
+    authorizer = auth_setup.authorizer(required=False)
+    request = auth_setup.request(headers, peer=peer, scope="admin")
     if let_in:
         assert await authorizer.authorize(request)
     else:

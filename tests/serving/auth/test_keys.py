@@ -11,11 +11,11 @@ from assay.core.errors import AssayError, UsageError
 from assay.serving.auth.keys import KeyManager, new_key_id, read_api_keys
 
 
-def test_stored_files_reveal_no_secret(setup: Any):
-    key = setup.key(seconds=90)
-    secret = setup.manager.token(key).partition(".")[2]
+def test_stored_files_reveal_no_secret(auth_setup: Any):
+    key = auth_setup.key(seconds=90)
+    secret = auth_setup.manager.token(key).partition(".")[2]
     assert len(secret) == 43
-    for path in setup.folder.iterdir():
+    for path in auth_setup.folder.iterdir():
         assert secret not in path.read_text(encoding="utf-8")
 
 
@@ -23,66 +23,66 @@ def test_key_ids_are_unique():
     assert len({new_key_id() for _ in range(1000)}) == 1000
 
 
-def test_keys_survive_a_round_trip(setup: Any):
-    first = setup.key(seconds=90)
-    second = setup.key("bronze", ("admin", "metrics"))
-    assert setup.manager.list_keys() == [first, second]
+def test_keys_survive_a_round_trip(auth_setup: Any):
+    first = auth_setup.key(seconds=90)
+    second = auth_setup.key("bronze", ("admin", "metrics"))
+    assert auth_setup.manager.list_keys() == [first, second]
     assert (first.expires, second.expires) == (1_800_000_090, None)
 
 
-def test_key_is_valid_until_it_expires_or_is_revoked(setup: Any):
-    key = setup.key(seconds=90)
+def test_key_is_valid_until_it_expires_or_is_revoked(auth_setup: Any):
+    key = auth_setup.key(seconds=90)
     assert [key.state(1_800_000_000 + second) for second in (89.9, 90, 91)] == ["valid", "expired", "expired"]
-    assert setup.manager.revoke(key.id).state(1_800_000_001) == "revoked"
+    assert auth_setup.manager.revoke(key.id).state(1_800_000_001) == "revoked"
 
 
-def test_revoking_twice_has_no_effect(setup: Any):
-    key = setup.key()
-    first = setup.manager.revoke(key.id)
-    setup.wall.now += 100
-    assert setup.manager.revoke(key.id) == first
+def test_revoking_twice_has_no_effect(auth_setup: Any):
+    key = auth_setup.key()
+    first = auth_setup.manager.revoke(key.id)
+    auth_setup.wall.now += 100
+    assert auth_setup.manager.revoke(key.id) == first
 
 
-def test_rotation_creates_a_new_key_and_expires_the_old_one(setup: Any):
-    old = setup.key(scopes=("classify", "metrics"), seconds=1000)
-    version = setup.manager.add_master_key()
-    setup.wall.now += 100
-    new = setup.manager.rotate(old.id, grace=50)
-    now = setup.manager.list_keys()
+def test_rotation_creates_a_new_key_and_expires_the_old_one(auth_setup: Any):
+    old = auth_setup.key(scopes=("classify", "metrics"), seconds=1000)
+    version = auth_setup.manager.add_master_key()
+    auth_setup.wall.now += 100
+    new = auth_setup.manager.rotate(old.id, grace=50)
+    now = auth_setup.manager.list_keys()
     assert [key.expires for key in now] == [1_800_000_150, 1_800_001_100]
     assert (new.client, new.tier, new.scopes, new.version) == (old.client, old.tier, old.scopes, version)
     assert new.id != old.id
-    assert setup.manager.token(new) != setup.manager.token(old)
+    assert auth_setup.manager.token(new) != auth_setup.manager.token(old)
 
 
-def test_rotation_does_not_extend_a_key(setup: Any):
-    old = setup.key(seconds=10)
-    setup.manager.rotate(old.id, grace=1000)
-    assert setup.manager.list_keys()[0].expires == old.expires
+def test_rotation_does_not_extend_a_key(auth_setup: Any):
+    old = auth_setup.key(seconds=10)
+    auth_setup.manager.rotate(old.id, grace=1000)
+    assert auth_setup.manager.list_keys()[0].expires == old.expires
 
 
-def test_new_master_key_does_not_change_existing_tokens(setup: Any):
-    key = setup.key()
-    before = setup.manager.token(key)
-    setup.manager.add_master_key()
-    assert setup.manager.token(key) == before
+def test_new_master_key_does_not_change_existing_tokens(auth_setup: Any):
+    key = auth_setup.key()
+    before = auth_setup.manager.token(key)
+    auth_setup.manager.add_master_key()
+    assert auth_setup.manager.token(key) == before
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
-def test_store_writable_by_others_is_rejected(setup: Any, mode: int):
-    setup.key()
-    store = setup.folder / "keys.json"
+def test_store_writable_by_others_is_rejected(auth_setup: Any, mode: int):
+    auth_setup.key()
+    store = auth_setup.folder / "keys.json"
     store.chmod(mode)
     with pytest.raises(AssayError, match=r"can be written by others .*chmod 644"):
         read_api_keys(store)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"keys": 3}', '{"keys": [{"id": "x"}]}', "\x00", '{"keys": [1]}'])
-def test_broken_store_raises_and_is_not_overwritten(setup: Any, text: str):
-    store = setup.folder / "keys.json"
+def test_broken_store_raises_and_is_not_overwritten(auth_setup: Any, text: str):
+    store = auth_setup.folder / "keys.json"
     store.write_text(text, encoding="utf-8")
     with pytest.raises(AssayError, match="is not a key file"):
-        setup.key()
+        auth_setup.key()
     assert store.read_text(encoding="utf-8") == text
 
 
@@ -105,8 +105,8 @@ def test_invalid_fields_raise(tmp_path: Path, fields: dict[str, Any], message: s
     assert not KeyManager(tmp_path).list_keys()
 
 
-def test_unknown_keys_raise(setup: Any):
-    for action in (setup.manager.revoke, lambda key_id: setup.manager.rotate(key_id, 1)):
+def test_unknown_keys_raise(auth_setup: Any):
+    for action in (auth_setup.manager.revoke, lambda key_id: auth_setup.manager.rotate(key_id, 1)):
         with pytest.raises(UsageError, match="there is no key ak_none"):
             action("ak_none")
 

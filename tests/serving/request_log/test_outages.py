@@ -128,7 +128,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 async def full(
     tiny_disk: Path, failing_store: Any, record: Any, telemetry: Any
 ) -> AsyncIterator[tuple[RequestLogWriter, int]]:
-    """A journal whose database is away and whose disk and memory are full, and how many it was given."""
+    """A writer whose database is unavailable and whose disk and memory are full, and how many it was given."""
     failing_store.unavailable = True
     settings = RequestLogSettings(spool_dir=tiny_disk, flush_interval=0, queue_size=100)
     writer = RequestLogWriter(
