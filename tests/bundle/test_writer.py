@@ -90,19 +90,27 @@ def test_other_architecture_is_traced(
     )
 
 
-@pytest.mark.parametrize("content", [b"", b"not a graph", None], ids=["empty", "damaged", "not writable"])
+@pytest.mark.parametrize("content", ["", "not a graph", "altered", "other", None])
 def test_unusable_cache_is_ignored(
-    tiny: nn.Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
+    tiny: nn.Module, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None
 ) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
     first = export_onnx(frozen_copy(tiny), 32)
     (graph,) = (tmp_path / "graphs").iterdir()
-    if content is None:
+    if content == "other":
+        other = frozen_copy(tiny)
+        other.backbone[2] = nn.LeakyReLU(0.3)
+        export_onnx(other, 32)
+        (another,) = set((tmp_path / "graphs").iterdir()) - {graph}
+        graph.write_bytes(another.read_bytes())
+    elif content == "altered":
+        graph.write_bytes(graph.read_bytes().replace(b"Relu", b"Selu"))
+    elif content is None:
         graph.unlink()
         graph.parent.rmdir()
         graph.parent.write_text("in the way", encoding="utf-8")
     else:
-        graph.write_bytes(content)
+        graph.write_bytes(content.encode())
     assert export_onnx(frozen_copy(tiny), 32) == first
 
 

@@ -53,3 +53,14 @@ def test_learning_curve_is_printed_and_in_the_json(assay: Assay, photos: Path) -
     refused = assay("check", photos, "-r", "custom-resnet", "--learning-curve")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "needs pretrained weights" in refused.err
+
+
+def test_findings_are_printed_before_a_learning_curve_that_cannot_be_measured(assay: Assay, photos: Path) -> None:
+    for folder in photos.iterdir():
+        for photo in sorted(folder.iterdir())[1:]:
+            photo.unlink()
+    ended = assay("check", photos, "--learning-curve", "--fail-on", "never")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+    assert "2 photos" in ended.out
+    ended = assay("check", photos, "--learning-curve", "--fail-on", "never", "--json")
+    assert "learning_curve" not in json.loads(ended.out)

@@ -51,7 +51,7 @@ def test_intervals_cover_the_truth_of_noisy_scores():
 def test_without_a_rise_nothing_is_extrapolated(scores: tuple[float, ...]):
     points = tuple(CurvePoint(10 * place, score, score, score) for place, score in enumerate(scores, start=1))
     assert extrapolate(points, (2.0,)) == ()
-    assert "no longer rises" in LearningCurve("accuracy", points, ()).sentence
+    assert "does not rise" in LearningCurve("accuracy", points, ()).sentence
 
 
 def test_text_and_json_hold_all_points():
@@ -61,3 +61,11 @@ def test_text_and_json_hold_all_points():
     assert "balanced accuracy" in curve.text
     assert curve.sentence.startswith("With 800 training photos instead of 400, balanced accuracy would be about 92.9 %")
     assert [point["images"] for point in curve.to_dict()["points"]] == [100, 400]
+
+
+def test_interval_of_a_flat_curve_does_not_promise_perfection():
+    scores = {100: 0.900, 200: 0.905, 300: 0.908, 400: 0.910}
+    points = [CurvePoint(count, score, score - 0.05, score + 0.05) for count, score in scores.items()]
+    (twice,) = extrapolate(points, (2.0,))
+    assert twice.low < 0.9
+    assert 0.93 < twice.high < 0.975

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 from safetensors.numpy import save
 from torch import nn
@@ -32,6 +31,7 @@ _BATCH_SIZE = 16
 MAX_WEIGHT_BYTES = (2 << 30) - (16 << 20)
 """Largest total size of the weights of a model."""
 
+_DIGEST_BYTES = 32
 _GRAPH_FORMAT = 1
 """Part of the key of cached graphs; to be increased with a change of `_trace`."""
 
@@ -69,15 +69,11 @@ def export_onnx(network: nn.Module, size: int) -> bytes:
         raise BundleError(
             f"the network has {amount >> 20} MiB of weights, and ONNX files are limited to 2 GiB: use a smaller one"
         )
-    path = cache_folder() / "graphs" / f"{_graph_key(network, size)}.onnx"
-    graph = _read_graph(path)
+    key = _graph_key(network, size)
+    graph = _read_graph(key)
     if graph is None:
         graph = _trace(network, size)
-        # A cache that cannot be written only costs time.
-        with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(path) as temporary:
-                temporary.write_bytes(graph.SerializeToString(deterministic=True))
+        _write_graph(key, graph)
     return _fill(graph, weights)
 
 
@@ -119,13 +115,31 @@ def _fill(graph: onnx.ModelProto, weights: Mapping[str, torch.Tensor]) -> bytes:
     return content
 
 
-def _read_graph(path: Path) -> onnx.ModelProto | None:
-    """Read a cached graph; None if there is none, or if the file is damaged."""
+def _read_graph(key: str) -> onnx.ModelProto | None:
+    """Read a cached graph; None if there is none, or if the file is not as it was written for this key."""
     try:
-        graph = onnx.load(path)
-    except (OSError, DecodeError):
+        stored = _graph_path(key).read_bytes()
+    except OSError:
         return None
-    return graph if INPUT_NAME in [item.name for item in graph.graph.input] else None
+    digest, content = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
+    return onnx.load_from_string(content) if digest == _graph_digest(key, content) else None
+
+
+def _write_graph(key: str, graph: onnx.ModelProto) -> None:
+    path, content = _graph_path(key), graph.SerializeToString(deterministic=True)
+    # A cache that cannot be written only costs time.
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(_graph_digest(key, content) + content)
+
+
+def _graph_path(key: str) -> Path:
+    return cache_folder() / "graphs" / key
+
+
+def _graph_digest(key: str, content: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + content).digest()
 
 
 def _graph_key(network: nn.Module, size: int) -> str:

@@ -24,15 +24,20 @@ def show_cache() -> None:
 
 @cache.command("clear")
 def clear_cache() -> None:
-    """Delete cached pixels, features and tables. Downloaded weights are kept.
+    """Delete cached pixels, features, tables and traced graphs. Downloaded weights are kept.
 
     Running jobs are not affected, except `assay check` and `assay bench` on a Parquet file that contains
     photos: they read from the cache.
 
     Example: assay cache clear
     """
+    from assay.core.files import cache_folder
     from assay.data.array_cache import clear_array_caches
     from assay.data.hf_datasets import clear_table_images
     from assay.data.image_feature_cache import clear_features
 
-    echo(f"{(clear_array_caches() + clear_features() + clear_table_images()) / 2**20:.1f} MiB freed")
+    freed = clear_array_caches() + clear_features() + clear_table_images()
+    for graph in (cache_folder() / "graphs").glob("*"):
+        freed += graph.stat().st_size
+        graph.unlink()
+    echo(f"{freed / 2**20:.1f} MiB freed")

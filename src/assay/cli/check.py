@@ -1,12 +1,15 @@
 """`assay check`: find problems in a labelled dataset."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from assay.cli.console import echo, echo_text
 from assay.cli.options import LayoutOption, layout_setting
+
+if TYPE_CHECKING:
+    from assay.recipe import Recipe
 
 
 def check(
@@ -82,20 +85,9 @@ def check(
             from assay.pipeline.label_error_check import with_label_issues
 
             report = with_label_issues(report, model, progress)
-        curve = None
-        if learning_curve:
-            from assay.pipeline.learning_curve import probe_learning_curve
-
-            curve = probe_learning_curve(data, settings, progress=progress)
     failures = report.failures(wanted)
-    if json:
-        print_json(report.to_dict() | ({} if curve is None else {"learning_curve": curve.to_dict()}))
-    else:
+    if not json:
         echo_text(format_check_summary(report))
-        if curve is not None:
-            echo("", f"learning curve of a linear probe on {settings.net.name}")
-            echo_text(curve.text)
-            echo(curve.sentence)
     if html is not None:
         write_check_page(report, html, title=data.resolve().name)
         echo("", f"report      {html}", err=json)
@@ -106,5 +98,26 @@ def check(
             f"clean       {cleaned.manifest}: {cleaned.kept:,} photos, {cleaned.left_out:,} removed",
             err=json,
         )
+    values = report.to_dict()
+    try:
+        if learning_curve:
+            values |= {"learning_curve": _show_learning_curve(data, settings, quiet=json)}
+    finally:
+        if json:
+            print_json(values)
     if failures:
         raise typer.Exit(1)
+
+
+def _show_learning_curve(data: Path, recipe: "Recipe", *, quiet: bool) -> dict[str, Any]:
+    """Measure a learning curve, print it unless `quiet`, and return it as plain values."""
+    from assay.cli.console import progress_bars
+    from assay.pipeline.learning_curve import probe_learning_curve
+
+    with progress_bars() as progress:
+        curve = probe_learning_curve(data, recipe, progress=progress)
+    if not quiet:
+        echo("", f"learning curve of a linear probe on {recipe.net.name}")
+        echo_text(curve.text)
+        echo(curve.sentence)
+    return curve.to_dict()

@@ -58,7 +58,7 @@ class LearningCurve:
         """What more images would bring, in one sentence."""
         now = self.points[-1]
         if not self.extrapolated:
-            return "More photos of the same kind would hardly help: the score no longer rises with their number."
+            return f"No estimate for more photos: the measured {self.metric} does not rise with their number."
         more = self.extrapolated[0]
         return (
             f"With {more.images:,} training photos instead of {now.images:,}, {self.metric} would be about "
@@ -113,7 +113,7 @@ def extrapolate(points: Sequence[CurvePoint], factors: Sequence[float], seed: in
     for factor in factors:
         place = np.log(images[-1] * factor)
         error = float(np.exp(offset[0] + slope[0] * place))
-        low, high = np.quantile(np.exp(offsets + np.minimum(slopes, 0) * place), [0.025, 0.975])
+        low, high = np.quantile(np.exp(offsets + slopes * place), [0.025, 0.975])
         made.append(CurvePoint(round(images[-1] * factor), 1 - error, max(0.0, 1 - float(high)), 1 - float(low)))
     return tuple(made)
 
@@ -121,10 +121,10 @@ def extrapolate(points: Sequence[CurvePoint], factors: Sequence[float], seed: in
 def _power_law(
     images: npt.NDArray[np.float64], errors: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Fit log error = offset + slope · log images to each row of errors [R, P] by least squares; return both, [R]."""
+    """Fit log error = offset + slope · log images to rows of errors [R, P] by least squares; slope ≤ 0, both [R]."""
     x, y = np.log(images), np.log(np.clip(errors, _SMALLEST_ERROR, 1))
     centered = x - x.mean()
-    slope = (y * centered).sum(axis=1) / (centered**2).sum()
+    slope = np.minimum((y * centered).sum(axis=1) / (centered**2).sum(), 0)
     return slope, y.mean(axis=1) - slope * x.mean()
 
 
