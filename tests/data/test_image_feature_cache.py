@@ -21,7 +21,7 @@ _ONE = Features(
 
 
 def _same(one: Features, other: Features) -> bool:
-    blank = np.empty(0)
+    blank = np.zeros(1, np.uint8)
     return (
         replace(one, colour_thumbnail=blank, gray_thumbnail=blank)
         == replace(other, colour_thumbnail=blank, gray_thumbnail=blank)

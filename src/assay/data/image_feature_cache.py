@@ -54,7 +54,11 @@ class FeatureStore:
 
     def __init__(self, path: Path) -> None:
         self._db = sqlite3.connect(path, timeout=30, check_same_thread=False)
-        self._db.executescript(_SCHEMA)
+        try:
+            self._db.executescript(_SCHEMA)
+        except sqlite3.Error:
+            self._db.close()
+            raise
         self._lock = threading.Lock()
 
     def close(self) -> None:
