@@ -98,13 +98,13 @@ def check(
             f"clean       {cleaned.manifest}: {cleaned.kept:,} photos, {cleaned.left_out:,} removed",
             err=json,
         )
-    values = report.to_dict()
+    curve: dict[str, Any] = {}
     try:
         if learning_curve:
-            values |= {"learning_curve": _show_learning_curve(data, settings, quiet=json)}
+            curve = {"learning_curve": _show_learning_curve(data, settings, quiet=json)}
     finally:
         if json:
-            print_json(values)
+            print_json(report.to_dict() | curve)
     if failures:
         raise typer.Exit(1)
 

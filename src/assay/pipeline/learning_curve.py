@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,6 @@ from assay.pipeline.build_network import build_model
 from assay.pipeline.cached_embeddings import FrozenBackbone
 from assay.recipe import Recipe
 from assay.training.logistic_regression import Embeddings, FoldIndices, Targets, cross_fit, fit_logistic
-
-Metric = Literal["accuracy", "balanced accuracy"]
 
 _FOLDS = 5
 _PARTS = 4
@@ -36,15 +34,16 @@ class _EmbeddedSamples:
     targets: Targets
     classes: int
 
+    @cached_property
+    def _row_by_id(self) -> dict[str, int]:
+        return {sample.id: row for row, sample in enumerate(self.samples)}
+
     def rows(self, samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
-        place = {sample.id: row for row, sample in enumerate(self.samples)}
-        return np.array([place[sample.id] for sample in samples], dtype=np.int64)
+        return np.array([self._row_by_id[sample.id] for sample in samples], dtype=np.int64)
 
 
-def probe_learning_curve(
-    data: Path, recipe: Recipe, metric: Metric = "accuracy", progress: Progress = no_progress
-) -> LearningCurve:
-    """Measure how the score of a linear probe rises with the number of training images, and extrapolate it.
+def probe_learning_curve(data: Path, recipe: Recipe, progress: Progress = no_progress) -> LearningCurve:
+    """Measure how the accuracy of a linear probe rises with the number of training images, and extrapolate it.
 
     Every image is embedded once by the recipe's pretrained backbone. Heads are then trained on 25, 50, 75 and 100 % of
     the training images of each fold, and evaluated on its held-out images. Images of one group stay together, and
@@ -53,7 +52,6 @@ def probe_learning_curve(
     Args:
         data: as for `train_classifier`.
         recipe: its data, preprocessing, network and seed are used.
-        metric: the score.
         progress: called during reading, embedding and fitting.
 
     Raises:
@@ -76,10 +74,10 @@ def probe_learning_curve(
     samples = (*dataset.part("train"), *dataset.part("val"))
     embeddings = FrozenBackbone(network, spec, recipe, dataset, progress).plain(samples)
     known = _EmbeddedSamples(samples, embeddings, dataset.targets(samples), len(dataset.classes))
-    return _measure(known, metric, recipe.train.seed, progress)
+    return _measure(known, recipe.train.seed, progress)
 
 
-def _measure(known: _EmbeddedSamples, metric: Metric, seed: int, progress: Progress) -> LearningCurve:
+def _measure(known: _EmbeddedSamples, seed: int, progress: Progress) -> LearningCurve:
     repeats = _REPEATS if len(known.samples) <= _FEW_IMAGES else 1
     images: list[list[int]] = [[] for _ in range(_PARTS)]
     scores: list[list[float]] = [[] for _ in range(_PARTS)]
@@ -99,7 +97,7 @@ def _measure(known: _EmbeddedSamples, metric: Metric, seed: int, progress: Progr
                 head = fit_logistic(known.embeddings[train], known.targets[train], known.classes, strength)
                 predicted = head.log_probabilities(known.embeddings[held_out]).argmax(axis=1)
                 images[count].append(len(train))
-                scores[count].append(_score(predicted, known.targets[held_out], metric))
+                scores[count].append(float((predicted == known.targets[held_out]).mean()))
             done += 1
             progress("measuring the learning curve", done, repeats * _FOLDS)
     share = 1 / (_FOLDS - 1)
@@ -107,11 +105,4 @@ def _measure(known: _EmbeddedSamples, metric: Metric, seed: int, progress: Progr
         curve_point(count, found, share * _PARTS / part)
         for part, (count, found) in enumerate(zip(images, scores, strict=True), start=1)
     )
-    return LearningCurve(metric, points, extrapolate(points, _FACTORS, seed))
-
-
-def _score(predicted: npt.NDArray[np.int64], targets: Targets, metric: Metric) -> float:
-    correct = predicted == targets
-    if metric == "accuracy":
-        return float(correct.mean())
-    return float(np.mean([correct[targets == label].mean() for label in np.unique(targets)]))
+    return LearningCurve("accuracy", points, extrapolate(points, _FACTORS, seed))

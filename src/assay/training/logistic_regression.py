@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import log_softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
@@ -40,8 +41,7 @@ class LogisticHead:
     def log_probabilities(self, embeddings: Embeddings) -> npt.NDArray[np.float64]:
         """Return log probabilities, [N, C], of embeddings [N, D]."""
         logits = embeddings.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
-        logits -= logits.max(axis=1, keepdims=True)
-        log_probabilities: npt.NDArray[np.float64] = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        log_probabilities: npt.NDArray[np.float64] = log_softmax(logits, axis=1)
         return log_probabilities
 
 
