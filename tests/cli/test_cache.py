@@ -18,3 +18,11 @@ def test_features_are_cached_listed_and_cleared(assay, colours: Path, tmp_path: 
     assert "MiB freed" in assay("cache", "clear").out
     assert list((tmp_path / "features").iterdir()) == []
     load_split_dataset(colours, DataSpec(), seed=0)
+
+
+def test_clear_removes_traced_graphs(assay, cache: Path):
+    graph = cache / "graphs" / ("0" * 64)
+    graph.parent.mkdir(exist_ok=True)
+    graph.write_bytes(bytes(5000))
+    assert assay("cache", "clear").code == 0
+    assert list(graph.parent.iterdir()) == []

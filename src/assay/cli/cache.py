@@ -13,12 +13,12 @@ def show_cache() -> None:
 
     Example: assay cache show
     """
-    from assay.core.files import cache_folder
+    from assay.core.files import cache_folder, disk_bytes
 
     echo(f"{cache_folder()}  (set ASSAY_CACHE to change it)")
     for folder in sorted(path for path in cache_folder().glob("*") if path.is_dir()):
         # Pixel files are sparse: count allocated blocks, not file lengths.
-        taken = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+        taken = sum(disk_bytes(path) for path in folder.rglob("*") if path.is_file())
         echo(f"  {folder.name:<10}{taken / 2**20:10.1f} MiB")
 
 
@@ -31,13 +31,11 @@ def clear_cache() -> None:
 
     Example: assay cache clear
     """
-    from assay.core.files import cache_folder
+    from assay.core.files import cache_folder, delete_files
     from assay.data.array_cache import clear_array_caches
     from assay.data.hf_datasets import clear_table_images
     from assay.data.image_feature_cache import clear_features
 
     freed = clear_array_caches() + clear_features() + clear_table_images()
-    for graph in (cache_folder() / "graphs").glob("*"):
-        freed += graph.stat().st_size
-        graph.unlink()
+    freed += delete_files(path for path in (cache_folder() / "graphs").glob("*") if path.is_file())
     echo(f"{freed / 2**20:.1f} MiB freed")

@@ -9,7 +9,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -286,3 +286,19 @@ def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def disk_bytes(path: Path) -> int:
+    """Return the bytes that a file occupies on disk, without holes."""
+    return path.stat().st_blocks * 512
+
+
+def delete_files(paths: Iterable[Path]) -> int:
+    """Delete files and return the bytes freed on disk; those that another process has deleted are skipped."""
+    freed = 0
+    for path in sorted(paths):
+        with suppress(FileNotFoundError):
+            size = disk_bytes(path)
+            path.unlink()
+            freed += size
+    return freed

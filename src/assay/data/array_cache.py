@@ -1,6 +1,5 @@
 """Disk caches of preprocessed pixels and of embeddings, and the image sequence that reads through them."""
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -18,7 +17,7 @@ import numpy as np
 import PIL
 
 from assay.core.errors import AssayError
-from assay.core.files import cache_folder
+from assay.core.files import cache_folder, delete_files, disk_bytes
 from assay.core.locks import file_lock
 from assay.data.array_store import (
     ArrayStore,
@@ -55,13 +54,8 @@ def clear_array_caches(folder: Path | None = None) -> int:
 
     Running processes keep using the files that they have open.
     """
-    given_back = 0
-    for cache in (PixelCache, EmbeddingCache):
-        for path in _files((folder or cache_folder()) / cache.kind):
-            with contextlib.suppress(FileNotFoundError):
-                given_back += _disk_bytes(path)
-                path.unlink()
-    return given_back
+    parent = folder or cache_folder()
+    return sum(delete_files(_files(parent / cache.kind)) for cache in (PixelCache, EmbeddingCache))
 
 
 class _ArrayCache:
@@ -192,17 +186,12 @@ def _evict(folder: Path, goal: int) -> int:
 
 
 def _default_limit(folder: Path, most: int) -> int:
-    taken = sum(_disk_bytes(path) for path in _files(folder))
+    taken = sum(disk_bytes(path) for path in _files(folder))
     return min(most, int(MAX_FREE_DISK_SHARE * (shutil.disk_usage(folder).free + taken)))
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*.{folder.name}"))
-
-
-def _disk_bytes(path: Path) -> int:
-    """Return the bytes allocated on disk, without holes."""
-    return path.stat().st_blocks * 512
 
 
 class PreprocessedImages:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from assay.core.files import cache_folder, temporary_folder
+from assay.core.files import cache_folder, delete_files, temporary_folder
 from assay.data.image_features import FEATURES_VERSION, Features
 from assay.data.near_duplicate_candidates import COLOUR_THUMBNAIL_SIDE
 
@@ -138,11 +138,7 @@ def clear_features(folder: Path | None = None) -> int:
 
     Running processes keep using the files that they have open.
     """
-    given_back = 0
-    for path in sorted(((folder or cache_folder()) / "features").glob("*.sqlite*")):
-        given_back += path.stat().st_size
-        path.unlink()
-    return given_back
+    return delete_files(((folder or cache_folder()) / "features").glob("*.sqlite*"))
 
 
 def _thumbnail(blob: bytes) -> np.ndarray:
