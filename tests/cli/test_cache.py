@@ -20,9 +20,10 @@ def test_features_are_cached_listed_and_cleared(assay, colours: Path, tmp_path: 
     load_split_dataset(colours, DataSpec(), seed=0)
 
 
-def test_clear_removes_traced_graphs(assay, cache: Path):
-    graph = cache / "graphs" / ("0" * 64)
-    graph.parent.mkdir(exist_ok=True)
+def test_clear_removes_traced_graphs(assay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
+    graph = tmp_path / "graphs" / ("0" * 64)
+    graph.parent.mkdir()
     graph.write_bytes(bytes(5000))
     assert assay("cache", "clear").code == 0
     assert list(graph.parent.iterdir()) == []
