@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from scipy.special import log_softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import ThreadpoolController
 
 Embeddings = npt.NDArray[np.float32]
 Targets = npt.NDArray[np.int64]
@@ -74,7 +76,9 @@ def fit_logistic(embeddings: Embeddings, targets: Targets, classes: int, strengt
     mean, std = embeddings.mean(axis=0), embeddings.std(axis=0)
     scale = np.where(std > 0, std, 1).astype(np.float32)
     model = LogisticRegression(C=strength, max_iter=_MAX_ITERATIONS, tol=1e-3)
-    with warnings.catch_warnings():
+    # The products are small: on a busy machine they take fifty times as long with several threads, which then wait for
+    # each other.
+    with _thread_pools().limit(limits=1, user_api="blas"), warnings.catch_warnings():
         # An embedding that separates the classes has no finite optimum without regularization; weak ones come near it.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit((embeddings - mean) / scale, targets)
@@ -86,6 +90,12 @@ def fit_logistic(embeddings: Embeddings, targets: Targets, classes: int, strengt
     weight[model.classes_] = rows / scale
     bias[model.classes_] = offsets - (rows / scale) @ mean
     return LogisticHead(weight, bias)
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    """Return the libraries' thread pools; finding them takes milliseconds."""
+    return ThreadpoolController()
 
 
 def cross_fit(
