@@ -1,7 +1,6 @@
 """The learning curve of a linear probe: grouped, without test images, repeatable."""
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from assay.data import Sample, load_dataset
 from assay.data.loading import load_split_dataset
 from assay.nets import create_classifier
 from assay.pipeline import learning_curve
-from assay.pipeline.learning_curve import probe_learning_curve
+from assay.pipeline.learning_curve import measure_learning_curve, probe_learning_curve
 from assay.recipe import Recipe
 
 
@@ -40,30 +39,56 @@ def test_scores_rise_with_the_number_of_images(colours: Path, probe: Recipe):
     assert probe_learning_curve(colours, probe) == curve
 
 
-def test_larger_training_sets_contain_the_smaller_ones_and_no_held_out_group(
-    colours: Path, probe: Recipe, monkeypatch: pytest.MonkeyPatch
-):
-    split = load_split_dataset(colours, probe.data, probe.train.seed)
-    samples = [replace(sample, group=f"pair {place // 2}") for place, sample in enumerate(split.samples)]
-    monkeypatch.setattr(learning_curve, "load_split_dataset", lambda *_, **__: split.with_samples(samples))
-    groups = {sample.id: sample.group for sample in samples}
-    folds: list[tuple[set[str], set[str]]] = []
-    rows = learning_curve._EmbeddedSamples.rows
+def drawn(count: int, classes: int, size: int = 1) -> tuple[list[Sample], np.ndarray, np.ndarray]:
+    """Return samples in groups of `size`, whose embeddings tell the group but not the class, and their targets."""
+    generator = np.random.default_rng(0)
+    groups = np.arange(count) // size
+    targets = generator.integers(0, classes, count // size + 1)[groups]
+    samples = [
+        Sample(f"{place:05}", Path(f"{place:05}.png"), str(target), group=f"group {group}")
+        for place, (target, group) in enumerate(zip(targets, groups, strict=True))
+    ]
+    centers = generator.normal(0, 1, (count // size + 1, 200))
+    embeddings = centers[groups] + generator.normal(0, 0.01, (count, 200))
+    return samples, embeddings.astype(np.float32), targets
 
-    def record(known: object, part: Sequence[Sample]) -> np.ndarray:
-        folds.append(({sample.id for sample in part}, {str(groups[sample.id]) for sample in part}))
-        return rows(known, part)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(learning_curve._EmbeddedSamples, "rows", record)
-    probe_learning_curve(colours, probe)
-    test = {sample.id for sample in split.part("test")}
-    assert not any(ids & test for ids, _ in folds)
-    # Of every fold: its held-out images, then the four parts of its training images.
-    parts = folds[10 : 10 + 5]
-    for place, (ids, names) in enumerate(parts):
-        for other_ids, other_names in parts[place + 1 :]:
-            assert not ids & other_ids
-            assert not names & other_names
+def test_held_out_groups_are_not_learned():
+    samples, embeddings, targets = drawn(400, 2, size=4)
+    curve = measure_learning_curve(samples, embeddings, targets, 2)
+    assert [point.images for point in curve.points] == pytest.approx([80, 160, 240, 320], abs=4)
+    assert 0.3 < curve.points[3].score < 0.7
+    # Each photo for itself, the same embeddings would give the class away.
+    alone = measure_learning_curve([replace(sample, group=None) for sample in samples], embeddings, targets, 2)
+    assert alone.points[3].score > 0.9
+
+
+def test_of_very_many_images_a_part_is_used(monkeypatch: pytest.MonkeyPatch):
+    samples, embeddings, targets = drawn(600, 3)
+    embeddings[:, :3] = 3 * np.eye(3)[targets] + np.random.default_rng(1).normal(0, 2, (600, 3))
+    monkeypatch.setattr(learning_curve, "_MAX_FIT", 300 * 200 * 3)
+    curve = measure_learning_curve(samples, embeddings, targets, 3)
+    assert curve.points[3].images == pytest.approx(240, abs=2)
+    assert [point.images for point in curve.extrapolated] == pytest.approx([480, 960, 1920], abs=6)
+    assert curve.now == curve.extrapolated[0]
+
+
+def test_too_many_classes_and_too_few_groups_are_refused():
+    samples, embeddings, targets = drawn(400, 201)
+    with pytest.raises(AssayError, match="at most 200 classes; there are 201"):
+        measure_learning_curve(samples, embeddings, targets, 201)
+    samples, embeddings, targets = drawn(16, 2, size=4)
+    with pytest.raises(AssayError, match=r"^16 photos in 4 groups .* are too few for a learning curve; add photos$"):
+        measure_learning_curve(samples, embeddings, targets, 2)
+
+
+def test_files_that_were_read_before_are_not_read_again(colours: Path, probe: Recipe, tmp_path: Path):
+    photos = shutil.copytree(colours, tmp_path / "photos")
+    digests = {sample.id: str(sample.digest) for sample in load_split_dataset(photos, probe.data, 0).samples}
+    curve = probe_learning_curve(photos, probe)
+    for photo in photos.rglob("*.png"):
+        photo.write_bytes(b"")
+    assert probe_learning_curve(photos, probe, digests=digests) == curve
 
 
 def test_too_few_images_are_refused(colours: Path, probe: Recipe, tmp_path: Path):

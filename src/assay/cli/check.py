@@ -70,6 +70,10 @@ def check(
     few = [] if min_images is None else [f"data.min_images_per_class={min_images}"]
     settings = load_recipe(recipe, [*layout_setting(layout), *few])
     wanted = parse_fail_on([name.strip() for name in fail_on.split(",") if name.strip()])
+    if learning_curve:
+        from assay.pipeline.learning_curve import require_pretrained
+
+        require_pretrained(settings)
     with progress_bars() as progress:
         report = audit(
             data,

@@ -206,18 +206,18 @@ def load_grouped_dataset(
     classes: Sequence[str] | None = None,
     value_range: tuple[float, float] | None = None,
     keep_bytes: int = 0,
+    digests: Mapping[str, str] | None = None,
     progress: Progress = no_progress,
 ) -> Dataset:
     """Load a data set and group images that show the same picture.
 
     Copies, near-copies and bursts are found with every split method, so that a random split can report what leaks.
-    `keep_bytes` limits the bytes of files kept in memory; see `scan_images`. Other arguments and errors as for
-    `load_dataset`.
+    `digests` and `keep_bytes` are as for `scan_images`, other arguments and errors as for `load_dataset`.
     """
     listing = list_source(path, spec.layout)
     check_label_collisions(listing.labels)
     with open_feature_store() as store:
-        scan = scan_images(listing.samples, store, progress, value_range, keep_bytes=keep_bytes)
+        scan = scan_images(listing.samples, store, progress, value_range, digests=digests, keep_bytes=keep_bytes)
         dataset = build_dataset(path, listing, scan.verified(), spec.class_mapping, classes, value_range=value_range)
         alike = find_near_duplicates(scan.images, store, progress=progress)
     return merge_groups(dataset, alike.id_groups(scan.images))
@@ -231,14 +231,17 @@ def load_split_dataset(
     like: Mapping[str, Split] | None = None,
     value_range: tuple[float, float] | None = None,
     keep_bytes: int = 0,
+    digests: Mapping[str, str] | None = None,
     progress: Progress = no_progress,
 ) -> Dataset:
     """Load a data set and assign every image to a split; images of one group share a split.
 
-    `like` maps ids to the splits of an earlier run, which are kept. `keep_bytes` limits the bytes of files kept in
-    memory; see `scan_images`. Errors as for `load_dataset` and `assign_splits`.
+    `like` maps ids to the splits of an earlier run, which are kept. `digests` and `keep_bytes` are as for
+    `scan_images`. Errors as for `load_dataset` and `assign_splits`.
     """
-    dataset = load_grouped_dataset(path, spec, value_range=value_range, keep_bytes=keep_bytes, progress=progress)
+    dataset = load_grouped_dataset(
+        path, spec, value_range=value_range, keep_bytes=keep_bytes, digests=digests, progress=progress
+    )
     return assign_splits(dataset, spec.split, seed, like)
 
 

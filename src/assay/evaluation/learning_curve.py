@@ -1,17 +1,22 @@
 """Learning curves: a score by the number of training images, and its extrapolation to more of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from assay.core.text_layout import align_columns, format_percent
+from assay.evaluation.intervals import CONFIDENCE_LEVEL, normal_quantile, wilson_interval
+
+FACTORS = (2.0, 4.0)
+"""A curve is extrapolated to these multiples of the available number of training images."""
 
 _DRAWS = 2000
-_Z = 1.96
 _SMALLEST_ERROR = 1e-4
+_MAX_IMAGES = 1e9
+"""Limit on the number of images that an interval is equivalent to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +42,30 @@ class LearningCurve:
     points: tuple[CurvePoint, ...]
     """Measured, by number of images."""
     extrapolated: tuple[CurvePoint, ...]
-    """Estimated for more images; empty if the measured scores do not rise."""
+    """Estimated for `FACTORS` times the available images; empty if the measured scores do not rise. If the last
+    measured point has fewer images than are available, the first estimate is for those."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the curve that `to_dict` returned; `KeyError` or `TypeError` if fields are missing or unknown."""
+        points, extrapolated = (
+            tuple(CurvePoint(**point) for point in values[name]) for name in ("points", "extrapolated")
+        )
+        return cls(values["metric"], points, extrapolated)
+
+    @property
+    def now(self) -> CurvePoint:
+        """The score with the available images, measured or, where there are too many, estimated."""
+        return self.extrapolated[0] if len(self.extrapolated) > len(FACTORS) else self.points[-1]
+
+    @property
+    def more(self) -> tuple[CurvePoint, ...]:
+        """The estimates for `FACTORS` times the available images; empty if there are none."""
+        return self.extrapolated[-len(FACTORS) :]
 
     @property
     def text(self) -> str:
@@ -56,46 +80,52 @@ class LearningCurve:
     @property
     def sentence(self) -> str:
         """What more images would bring, in one sentence."""
-        now = self.points[-1]
-        if not self.extrapolated:
+        now = self.now
+        if not self.more:
+            if now.score >= 1 - _SMALLEST_ERROR:
+                return f"The measured {self.metric} is 100 %: more photos of the same kind cannot raise it."
             return f"No estimate for more photos: the measured {self.metric} does not rise with their number."
-        more = self.extrapolated[0]
+        more = self.more[0]
         return (
             f"With {more.images:,} training photos instead of {now.images:,}, {self.metric} would be about "
             f"{format_percent(more.score)} ({_interval(more)}) instead of {format_percent(now.score)}."
         )
 
 
-def curve_point(images: Sequence[int], scores: Sequence[float], held_out_share: float) -> CurvePoint:
+def curve_point(images: Sequence[int], scores: Sequence[float], held_out_share: float, held_out: int) -> CurvePoint:
     """Summarize the scores of all folds and repeats at one number of training images.
 
-    Folds share training images, so their variance is corrected by the ratio of held-out to training images.
+    Folds share training images, so their variance is corrected by the ratio of held-out to training images. The
+    interval contains Wilson's interval of the mean, so that it has a width also if all folds agree.
 
     Args:
         images: number of training images of each score.
         scores: one per fold and repeat.
         held_out_share: number of held-out images divided by that of training images.
+        held_out: number of different images that were held out in some fold.
 
     Source: Nadeau and Bengio, "Inference for the Generalization Error" (2003), equation 9.
     """
     mean = float(np.mean(scores))
     variance = float(np.var(scores, ddof=1)) if len(scores) > 1 else 0.0
-    half = _Z * (variance * (1 / len(scores) + held_out_share)) ** 0.5
-    return CurvePoint(round(float(np.mean(images))), mean, max(0.0, mean - half), min(1.0, mean + half))
+    half = normal_quantile(CONFIDENCE_LEVEL) * (variance * (1 / len(scores) + held_out_share)) ** 0.5
+    binomial = wilson_interval(round(mean * held_out), held_out)
+    low, high = max(0.0, min(mean - half, binomial.low)), min(1.0, max(mean + half, binomial.high))
+    return CurvePoint(round(float(np.mean(images))), mean, low, high)
 
 
-def extrapolate(points: Sequence[CurvePoint], factors: Sequence[float], seed: int = 0) -> tuple[CurvePoint, ...]:
+def extrapolate(points: Sequence[CurvePoint], counts: Sequence[float], seed: int = 0) -> tuple[CurvePoint, ...]:
     """Extrapolate a learning curve by a power law of the error, error = a · images^-b.
 
-    The interval is that of fits to scores drawn from the intervals of the points.
+    The interval is that of fits to errors drawn from beta distributions as wide as the intervals of the points.
 
     Args:
         points: measured, two or more with different numbers of images.
-        factors: multiples of the largest measured number of images.
+        counts: numbers of training images.
         seed: of the draws.
 
     Returns:
-        One point per factor; nothing if the error does not fall with the number of images, or is 0 already.
+        One point per count; nothing if the error does not fall with the number of images, or is 0 already.
 
     Source: Hestness et al., "Deep Learning Scaling is Predictable, Empirically" (2017).
     """
@@ -106,16 +136,25 @@ def extrapolate(points: Sequence[CurvePoint], factors: Sequence[float], seed: in
     slope, offset = _power_law(images, errors[np.newaxis])
     if slope[0] >= 0:
         return ()
-    spread = np.array([(point.high - point.low) / (2 * _Z) for point in points])
-    drawn = np.random.default_rng(seed).normal(errors, spread, (_DRAWS, len(points)))
-    slopes, offsets = _power_law(images, drawn)
+    slopes, offsets = _power_law(images, _draw_errors(points, seed))
     made = []
-    for factor in factors:
-        place = np.log(images[-1] * factor)
+    for count in counts:
+        place = np.log(count)
         error = float(np.exp(offset[0] + slope[0] * place))
         low, high = np.quantile(np.exp(offsets + slopes * place), [0.025, 0.975])
-        made.append(CurvePoint(round(images[-1] * factor), 1 - error, max(0.0, 1 - float(high)), 1 - float(low)))
+        made.append(CurvePoint(round(count), 1 - error, max(0.0, 1 - float(high)), 1 - float(low)))
     return tuple(made)
+
+
+def _draw_errors(points: Sequence[CurvePoint], seed: int) -> npt.NDArray[np.float64]:
+    """Draw errors [R, P] from the beta distributions of as many images as would give intervals of that width."""
+    errors = 1 - np.array([point.score for point in points])
+    spread = np.array([(point.high - point.low) / 2 for point in points]) / normal_quantile(CONFIDENCE_LEVEL)
+    # Jeffreys' prior of half an image each, which also keeps an error of 0 from being certain.
+    shares = np.clip(errors, 0.01, 0.99)
+    equivalent = np.minimum(shares * (1 - shares) / np.maximum(spread, 1e-9) ** 2, _MAX_IMAGES)
+    generator = np.random.default_rng(seed)
+    return generator.beta(errors * equivalent + 0.5, (1 - errors) * equivalent + 0.5, (_DRAWS, len(points)))
 
 
 def _power_law(
