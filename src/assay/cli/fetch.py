@@ -73,7 +73,8 @@ def _list(json: bool) -> None:
                     "bytes": dataset.size,
                     "licence": dataset.licence,
                     "homepage": dataset.homepage,
-                    "files": [{"url": file.url, "sha256": file.sha256} for file in dataset.files],
+                    "files": [{"url": file.url, "sha256": file.sha256 or None} for file in dataset.files],
+                    "content_sha256": dataset.content_sha256,
                 }
                 for dataset in REGISTRY.values()
             ]

@@ -109,7 +109,8 @@ def fetch_dataset(
             homepage=dataset.homepage,
             licence=dataset.licence,
             citation=dataset.citation,
-            files={remote.url: remote.sha256 for remote in dataset.files},
+            files={remote.url: remote.sha256 for remote in dataset.files if remote.sha256},
+            **({"content_sha256": dataset.content_sha256} if dataset.content_sha256 else {}),
         )
     shutil.rmtree(kept, ignore_errors=True)
     return FetchResult(to, written=True, dataset=dataset)
@@ -159,7 +160,7 @@ def _local_file(remote: RemoteFile, downloads: Path) -> Path:
     path = downloads / remote.name
     if not path.is_file():
         raise AssayError(f"{path} is missing; download it from {remote.url}")
-    if (found := digest(path)) not in {remote.sha256, *remote.equivalent_sha256}:
+    if remote.sha256 and (found := digest(path)) not in {remote.sha256, *remote.equivalent_sha256}:
         raise AssayError(f"{path} has the SHA-256 {found}, not {remote.sha256}; download it again")
     return path
 

@@ -8,6 +8,7 @@ from assay.core.errors import AssayError
 from assay.core.progress import Progress
 from assay.data.fetch.archive import extract, lift_single_folder
 from assay.data.fetch.converters import extract_rar, find_installed_elpv, write_cifar10, write_elpv, write_idx
+from assay.data.fetch.github_archives import github_archive_url, write_class_folders
 
 DatasetWriter = Callable[[Mapping[str, Path], Path, Progress], None]
 """Converts downloaded files, by name, to class folders in an empty folder."""
@@ -20,8 +21,9 @@ class RemoteFile:
     name: str
     url: str
     sha256: str
+    """Empty for an archive that its server compresses anew: its content is verified then."""
     size: int
-    """Bytes."""
+    """Bytes; for an archive that its server compresses anew, those of the photos."""
     equivalent_sha256: frozenset[str] = frozenset()
     """SHA-256 of the same content compressed differently, for files from other sources."""
 
@@ -43,6 +45,8 @@ class RegisteredDataset:
     """Returns the unpacked files of an installed package, if there is one."""
     write_installed: Callable[[Path, Path], None] | None = None
     """Writes those files into an empty folder."""
+    content_sha256: str | None = None
+    """SHA-256 of the photos' paths and contents, for files without a SHA-256; see `content_sha256`."""
 
     @property
     def size(self) -> int:
@@ -87,6 +91,25 @@ def _concrete_cracks(files: Mapping[str, Path], folder: Path, progress: Progress
     progress("unpacking", 1, 1)
 
 
+def _github(
+    name: str, repository: str, folders: Mapping[str, str], sha256: str, size: int, **about: str
+) -> RegisteredDataset:
+    """Return the entry of class folders in a GitHub repository."""
+
+    def write(files: Mapping[str, Path], folder: Path, progress: Progress) -> None:
+        (archive,) = files.values()
+        write_class_folders(archive, folders, sha256, folder, progress)
+
+    return RegisteredDataset(
+        name=name,
+        files=(RemoteFile(f"{name}.zip", github_archive_url(repository), sha256="", size=size),),
+        write=write,
+        homepage=f"https://github.com/{repository}",
+        content_sha256=sha256,
+        **about,
+    )
+
+
 _FASHION_CLASSES = (
     "t-shirt",
     "trouser",
@@ -103,6 +126,28 @@ _FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 _PYPI_URL = "https://files.pythonhosted.org/packages"
 
 _DATASETS = (
+    _github(
+        "bottles",
+        "jorgesandoval/api-bottle-open-close-detection",
+        {"closed": "docs/samples/closed", "open": "docs/samples/open"},
+        "fa1041652dee0c55eb1465cb203952b76eba379ba59a9966ede35d7d5c5e10cd",
+        11_836_417,
+        summary="20 photos of 1080 x 1920 of bottles, open or closed",
+        licence="MIT",
+        citation="J. Sandoval, api-bottle-open-close-detection, GitHub",
+        usage="assay train {folder} -r bottle",
+    ),
+    _github(
+        "button-cells",
+        "ujjain127/button-cell-classifier",
+        {view: f"button_cells/{view}" for view in ("back_view", "side_view", "top_view")},
+        "90749d575a651956d9fcd7085abff84ec293ebe8c6d6f2977590723928b397aa",
+        1_699_673,
+        summary="55 photos of button cells from three sides",
+        licence="none stated",
+        citation="ujjain127, Button Cell Classifier, GitHub",
+        usage="assay train {folder} -r button-cell",
+    ),
     RegisteredDataset(
         name="cifar10",
         summary="60,000 pictures of 32 x 32, ten classes or two: vehicle and animal",
@@ -197,6 +242,17 @@ _DATASETS = (
         licence="MIT",
         citation="H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, arXiv:1708.07747, 2017",
         usage="assay train {folder} -r custom-resnet",
+    ),
+    _github(
+        "magnetic-tiles",
+        "abin24/Magnetic-tile-defect-datasets.",
+        {label: f"MT_{label}/Imgs" for label in ("Blowhole", "Break", "Crack", "Fray", "Free", "Uneven")},
+        "96dc9c95e0e442761e7007db60e0dc4776e832d844d0b9ca9710ed7b88a8e35c",
+        50_798_253,
+        summary="1,344 gray photos of magnetic tiles, five kinds of defects or free of them",
+        licence="free for research with citation",
+        citation="Y. Huang et al., Surface defect saliency of magnetic tile, The Visual Computer 36, 2020",
+        usage="assay train {folder}",
     ),
 )
 
