@@ -1,0 +1,131 @@
+"""Vehicles and animals (CIFAR-10, two classes): five variants with three seeds, and one longer run.
+
+The variants are those of the list `vehicle-animal`, each with a one-cycle schedule of a few epochs in place of up to
+50, so that all fit into an afternoon on two cores. `fast` is one network trained for half an hour. Every setting was
+fixed before training; test images are used once.
+
+Run as `python experiments/vehicle_animal.py`; an interrupted run is resumed.
+"""
+
+from pathlib import Path
+
+import data_sources
+import runs
+from result_file import Row, accuracy_interval, mean_and_std, write_result
+
+from assay.evaluation import Predictions
+from assay.pipeline import Run
+from assay.pipeline.experiment_runs import SplitMetrics, read_run_metrics
+from assay.recipe import Recipe, load_recipe
+from assay.recipe.variants import load_variants
+from assay.training import read_metrics
+
+NAME = "vehicle-animal"
+FAST = (
+    "net.name=resnet",
+    "net.resnet={block: basic, layers: [1, 2, 2], widths: [32, 64, 128], stem: conv3}",
+    "net.head={hidden: [], dropout: 0, batch_norm: false, l2: 0}",
+    "augment.train=[{name: random_resized_crop, scale: [0.6, 1.0]}, {name: horizontal_flip}]",
+    "train.optimizer=sgd",
+    "train.lr=0.1",
+    "train.weight_decay=5e-4",
+    "train.batch_size=128",
+    "train.schedule=onecycle",
+    "train.epochs=10",
+    "train.early_stopping=null",
+    "train.precision=bf16",
+)
+"""Overrides of the recipe `vehicle-animal`: a ResNet of 12 layers, trained with SGD, crops and flips."""
+SHORT = ("train.schedule=onecycle", "train.early_stopping=null", "train.precision=bf16")
+"""Overrides of every variant."""
+
+
+def short_variants(epochs: int, seed: int) -> dict[str, Recipe]:
+    """Return the five variants by name, with `epochs` epochs."""
+    return load_variants(NAME, [*SHORT, f"train.epochs={epochs}", f"train.seed={seed}"])
+
+
+def summarize(name: str, folders: list[Path], planned: int, recipe: str, seeds: list[int]) -> Row:
+    """Return the metrics of the finished runs of one variant."""
+    finished = [(seed, folder) for seed, folder in zip(seeds, folders, strict=True) if _finished(folder)]
+    metrics = [read_run_metrics(Run(folder)) for _, folder in finished]
+    values = {
+        f"{split}_{metric}": mean_and_std(found[split].get(metric) for found in metrics if split in found)
+        for split in ("train", "val", "test")
+        for metric in ("accuracy", "loss", "precision")
+    }
+    interval, photos = None, 0
+    if finished:
+        predictions = Predictions.load(Run(finished[0][1]).evaluation("test") / "predictions.npz")
+        interval, photos = accuracy_interval(predictions), len(predictions)
+    return Row(
+        name=name,
+        recipe=recipe,
+        protocol="official test images (half of them), validation images from the training images",
+        seeds=[seed for seed, _ in finished],
+        runs=len(finished),
+        planned=planned,
+        photos=photos,
+        metrics=values,
+        interval=interval,
+        wall_seconds=sum(_epoch_seconds(folder) for _, folder in finished) / max(1, len(finished)) or None,
+    )
+
+
+def _finished(folder: Path) -> bool:
+    run = Run(folder)
+    return run.has_splits and run.done
+
+
+def _epoch_seconds(folder: Path) -> float:
+    return sum(epoch.seconds for epoch in read_metrics(folder / "metrics.csv"))
+
+
+def errors_by_class(folder: Path) -> list[dict[str, object]]:
+    """Return errors on test images by original class, most errors first."""
+    predictions = Predictions.load(Run(folder).evaluation("test") / "predictions.npz")
+    labels = predictions.source_labels or ()
+    rows = []
+    for label in sorted(set(labels)):
+        members = [index for index, found in enumerate(labels) if found == label]
+        wrong = int((~predictions.correct[members]).sum())
+        rows.append({"source_label": label, "photos": len(members), "errors": wrong})
+    return sorted(rows, key=lambda row: -int(str(row["errors"])))
+
+
+def main() -> None:
+    """Train what is missing and write the result."""
+    parser = runs.parser(__doc__)
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of every variant (default: 3)")
+    parser.add_argument("--epochs", type=int, default=5, help="epochs of every variant (default: 5)")
+    parser.add_argument("--summarize", action="store_true", help="train nothing; write what is finished")
+    options = parser.parse_args()
+    folder = options.runs / NAME
+    fast = folder / "fast-0"
+    data = None if options.summarize else data_sources.locate("cifar10", options.runs, options.data)
+    if data is not None:
+        runs.train(data, load_recipe(NAME, FAST), fast)
+    for seed in range(options.seeds):
+        if data is not None:
+            runs.variants(data, short_variants(options.epochs, seed), folder / f"variants-{options.epochs}-seed-{seed}")
+            report(folder, fast, options.epochs, options.seeds)
+    report(folder, fast, options.epochs, options.seeds)
+
+
+def report(folder: Path, fast: Path, epochs: int, seeds: int) -> None:
+    """Write the result of all finished runs."""
+    rows = [summarize("fast", [fast], 1, f"{NAME} {' '.join(FAST)}", [0])]
+    rows[0].cpu_seconds = runs.duration(fast).cpu or None
+    listed = list(range(seeds))
+    for name in short_variants(epochs, 0):
+        places = [folder / f"variants-{epochs}-seed-{seed}" / name for seed in listed]
+        settings = f"variant {name} of the list {NAME}, {' '.join(SHORT)} train.epochs={epochs}"
+        rows.append(summarize(name, places, seeds, settings, listed))
+    errors = errors_by_class(fast) if _finished(fast) else []
+    write_result(NAME, rows, epochs=epochs, errors_by_class=errors)
+
+
+if __name__ == "__main__":
+    runs.run_script(main)
+
+__all__ = ["SplitMetrics", "errors_by_class", "short_variants", "summarize"]
