@@ -91,25 +91,25 @@ def _concrete_cracks(files: Mapping[str, Path], folder: Path, progress: Progress
     progress("unpacking", 1, 1)
 
 
-def _github(
-    name: str, repository: str, folders: Mapping[str, str], sha256: str, size: int, **about: str
-) -> RegisteredDataset:
-    """Return the entry of class folders in a GitHub repository."""
+def _class_folders(folders: Mapping[str, str], sha256: str) -> DatasetWriter:
+    """Return the writer for class folders of a GitHub repository; arguments as for `write_class_folders`."""
 
     def write(files: Mapping[str, Path], folder: Path, progress: Progress) -> None:
         (archive,) = files.values()
         write_class_folders(archive, folders, sha256, folder, progress)
 
-    return RegisteredDataset(
-        name=name,
-        files=(RemoteFile(f"{name}.zip", github_archive_url(repository), sha256="", size=size),),
-        write=write,
-        homepage=f"https://github.com/{repository}",
-        content_sha256=sha256,
-        **about,
-    )
+    return write
 
 
+def _github_archive(repository: str, size: int) -> tuple[RemoteFile]:
+    """Return the zip archive of a repository; `size` is that of the photos in bytes."""
+    return (RemoteFile("repository.zip", github_archive_url(repository), sha256="", size=size),)
+
+
+_BOTTLES_SHA256 = "fa1041652dee0c55eb1465cb203952b76eba379ba59a9966ede35d7d5c5e10cd"
+_BUTTON_CELLS_SHA256 = "90749d575a651956d9fcd7085abff84ec293ebe8c6d6f2977590723928b397aa"
+_MAGNETIC_TILES_SHA256 = "96dc9c95e0e442761e7007db60e0dc4776e832d844d0b9ca9710ed7b88a8e35c"
+_MAGNETIC_TILES_CLASSES = ("Blowhole", "Break", "Crack", "Fray", "Free", "Uneven")
 _FASHION_CLASSES = (
     "t-shirt",
     "trouser",
@@ -126,27 +126,29 @@ _FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 _PYPI_URL = "https://files.pythonhosted.org/packages"
 
 _DATASETS = (
-    _github(
-        "bottles",
-        "jorgesandoval/api-bottle-open-close-detection",
-        {"closed": "docs/samples/closed", "open": "docs/samples/open"},
-        "fa1041652dee0c55eb1465cb203952b76eba379ba59a9966ede35d7d5c5e10cd",
-        11_836_417,
+    RegisteredDataset(
+        name="bottles",
         summary="20 photos of 1080 x 1920 of bottles, open or closed",
+        files=_github_archive("jorgesandoval/api-bottle-open-close-detection", 11_836_417),
+        write=_class_folders({label: f"docs/samples/{label}" for label in ("closed", "open")}, _BOTTLES_SHA256),
+        homepage="https://github.com/jorgesandoval/api-bottle-open-close-detection",
         licence="MIT",
         citation="J. Sandoval, api-bottle-open-close-detection, GitHub",
         usage="assay train {folder} -r bottle",
+        content_sha256=_BOTTLES_SHA256,
     ),
-    _github(
-        "button-cells",
-        "ujjain127/button-cell-classifier",
-        {view: f"button_cells/{view}" for view in ("back_view", "side_view", "top_view")},
-        "90749d575a651956d9fcd7085abff84ec293ebe8c6d6f2977590723928b397aa",
-        1_699_673,
+    RegisteredDataset(
+        name="button-cells",
         summary="55 photos of button cells from three sides",
+        files=_github_archive("ujjain127/button-cell-classifier", 1_699_673),
+        write=_class_folders(
+            {view: f"button_cells/{view}" for view in ("back_view", "side_view", "top_view")}, _BUTTON_CELLS_SHA256
+        ),
+        homepage="https://github.com/ujjain127/button-cell-classifier",
         licence="none stated",
         citation="ujjain127, Button Cell Classifier, GitHub",
         usage="assay train {folder} -r button-cell",
+        content_sha256=_BUTTON_CELLS_SHA256,
     ),
     RegisteredDataset(
         name="cifar10",
@@ -243,16 +245,16 @@ _DATASETS = (
         citation="H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, arXiv:1708.07747, 2017",
         usage="assay train {folder} -r custom-resnet",
     ),
-    _github(
-        "magnetic-tiles",
-        "abin24/Magnetic-tile-defect-datasets.",
-        {label: f"MT_{label}/Imgs" for label in ("Blowhole", "Break", "Crack", "Fray", "Free", "Uneven")},
-        "96dc9c95e0e442761e7007db60e0dc4776e832d844d0b9ca9710ed7b88a8e35c",
-        50_798_253,
+    RegisteredDataset(
+        name="magnetic-tiles",
         summary="1,344 gray photos of magnetic tiles, five kinds of defects or free of them",
+        files=_github_archive("abin24/Magnetic-tile-defect-datasets.", 50_798_253),
+        write=_class_folders({label: f"MT_{label}/Imgs" for label in _MAGNETIC_TILES_CLASSES}, _MAGNETIC_TILES_SHA256),
+        homepage="https://github.com/abin24/Magnetic-tile-defect-datasets.",
         licence="free for research with citation",
         citation="Y. Huang et al., Surface defect saliency of magnetic tile, The Visual Computer 36, 2020",
         usage="assay train {folder}",
+        content_sha256=_MAGNETIC_TILES_SHA256,
     ),
 )
 
