@@ -53,6 +53,16 @@ def test_learning_curve_is_printed_and_in_the_json(assay: Assay, photos: Path) -
     refused = assay("check", photos, "-r", "custom-resnet", "--learning-curve")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "needs pretrained weights" in refused.err
+    # Before anything is read.
+    assert refused.out == ""
+
+
+def test_page_shows_the_learning_curve(assay: Assay, photos: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assay("check", photos, "--min-images", 5, "--learning-curve", "--html", page)
+    text = page.read_text(encoding="utf-8")
+    assert "Learning curve</h2>" in text
+    assert "data:image/svg+xml" in text
 
 
 def test_findings_are_printed_before_a_learning_curve_that_cannot_be_measured(assay: Assay, photos: Path) -> None:
@@ -64,3 +74,6 @@ def test_findings_are_printed_before_a_learning_curve_that_cannot_be_measured(as
     assert "2 photos" in ended.out
     ended = assay("check", photos, "--learning-curve", "--fail-on", "never", "--json")
     assert "learning_curve" not in json.loads(ended.out)
+    page = photos.parent / "page.html"
+    ended = assay("check", photos, "--learning-curve", "--fail-on", "never", "--html", page)
+    assert (ended.code, page.is_file()) == (1, True)

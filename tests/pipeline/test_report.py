@@ -5,9 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from assay.evaluation import Predictions
+from assay.evaluation.learning_curve import CurvePoint, LearningCurve
+from assay.nets import create_classifier
 from assay.pipeline import TrainResult, evaluate_classifier, train_classifier
+from assay.pipeline.learning_curve import load_learning_curve
 from assay.pipeline.report import write_run_report
 from assay.recipe import Recipe, load_recipe
 
@@ -89,6 +94,45 @@ def test_missing_test_split_is_stated_in_the_report(colours: Path, tmp_path: Pat
     report = read_report(result.run.evaluation("val"))
     assert report["split"] == "validation"
     assert "to calibrate the confidence; there is no test split" in report["warning"]
+
+
+def test_learning_curve_of_a_frozen_backbone_is_stored_and_shown(
+    trained: TrainResult, colours: Path, tiny: Recipe, tmp_path: Path
+):
+    torch.manual_seed(0)
+    weights = tmp_path / "weights.safetensors"
+    save_file(create_classifier(tiny.net, 2).state_dict(), weights)
+    recipe = tiny.model_copy(
+        update={
+            "net": tiny.net.model_copy(update={"weights": str(weights)}),
+            "train": tiny.train.model_copy(update={"strategy": "probe"}),
+            "augment": tiny.augment.model_copy(update={"train": ()}),
+        }
+    )
+    result = train_classifier(colours, recipe, tmp_path / "run")
+    curve = load_learning_curve(result.run.learning_curve)
+    assert curve is not None
+    assert curve.points[3].images == pytest.approx(0.8 * 0.85 * 80, abs=2)
+    report = read_report(result.run.evaluation("test"))
+    assert LearningCurve.from_dict(report["learning_curve"]) == curve
+    # The same curve is in the report of another evaluation of the run.
+    evaluate_classifier(result.run.bundle, result.run.manifest, tmp_path / "out", split="test")
+    assert read_report(tmp_path / "out")["learning_curve"] == curve.to_dict()
+    result.run.learning_curve.write_text('{"points": 3}', encoding="utf-8")
+    assert load_learning_curve(result.run.learning_curve) is None
+    # Trained layers: no cached embeddings.
+    assert read_report(trained.run.evaluation("test"))["learning_curve"] is None
+    assert load_learning_curve(trained.run.learning_curve) is None
+
+
+def test_given_learning_curve_is_stored_and_shown(trained: TrainResult):
+    point = CurvePoint(40, 0.5, 0.4, 0.6)
+    curve = LearningCurve("accuracy", (point,), ())
+    write_run_report(trained.run, trained.dataset, trained.evaluated, trained.history, learning_curve=curve)
+    assert load_learning_curve(trained.run.learning_curve) == curve
+    assert read_report(trained.run.evaluation("test"))["learning_curve"] == curve.to_dict()
+    trained.run.learning_curve.unlink()
+    write_run_report(trained.run, trained.dataset, trained.evaluated, trained.history)
 
 
 def test_report_can_be_rewritten(trained: TrainResult):

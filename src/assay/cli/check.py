@@ -1,7 +1,7 @@
 """`assay check`: find problems in a labelled dataset."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,8 @@ from assay.cli.console import echo, echo_text
 from assay.cli.options import LayoutOption, layout_setting
 
 if TYPE_CHECKING:
+    from assay.data.check_output import PageFigure
+    from assay.evaluation.learning_curve import LearningCurve
     from assay.recipe import Recipe
 
 
@@ -92,36 +94,47 @@ def check(
     failures = report.failures(wanted)
     if not json:
         echo_text(format_check_summary(report))
-    if html is not None:
-        write_check_page(report, html, title=data.resolve().name)
-        echo("", f"report      {html}", err=json)
-    if write is not None:
-        cleaned = write_cleaned_dataset(report, write)
-        echo(
-            "",
-            f"clean       {cleaned.manifest}: {cleaned.kept:,} photos, {cleaned.left_out:,} removed",
-            err=json,
-        )
-    curve: dict[str, Any] = {}
+    curve: LearningCurve | None = None
     try:
         if learning_curve:
-            curve = {"learning_curve": _show_learning_curve(data, settings, quiet=json)}
+            digests = {sample.id: sample.digest for sample in report.samples if sample.digest}
+            curve = _measure_learning_curve(data, settings, digests, quiet=json)
     finally:
+        # What was found is written also if the curve cannot be measured.
+        if html is not None:
+            figure = None if curve is None else _learning_curve_figure(curve)
+            write_check_page(report, html, title=data.resolve().name, figure=figure)
+            echo("", f"report      {html}", err=json)
+        if write is not None:
+            cleaned = write_cleaned_dataset(report, write)
+            echo(
+                "",
+                f"clean       {cleaned.manifest}: {cleaned.kept:,} photos, {cleaned.left_out:,} removed",
+                err=json,
+            )
         if json:
-            print_json(report.to_dict() | curve)
+            print_json(report.to_dict() | ({} if curve is None else {"learning_curve": curve.to_dict()}))
     if failures:
         raise typer.Exit(1)
 
 
-def _show_learning_curve(data: Path, recipe: "Recipe", *, quiet: bool) -> dict[str, Any]:
-    """Measure a learning curve, print it unless `quiet`, and return it as plain values."""
+def _measure_learning_curve(data: Path, recipe: "Recipe", digests: dict[str, str], *, quiet: bool) -> "LearningCurve":
+    """Measure a learning curve and print it unless `quiet`."""
     from assay.cli.console import progress_bars
     from assay.pipeline.learning_curve import probe_learning_curve
 
     with progress_bars() as progress:
-        curve = probe_learning_curve(data, recipe, progress=progress)
+        curve = probe_learning_curve(data, recipe, progress, digests=digests)
     if not quiet:
         echo("", f"learning curve of a linear probe on {recipe.net.name}")
         echo_text(curve.text)
         echo(curve.sentence)
-    return curve.to_dict()
+    return curve
+
+
+def _learning_curve_figure(curve: "LearningCurve") -> "PageFigure":
+    from assay.data.check_output import PageFigure
+    from assay.evaluation.report.page import learning_curve_svg
+
+    figure = learning_curve_svg(curve)
+    return PageFigure("Learning curve", curve.sentence, figure.uri, figure.alt)

@@ -113,6 +113,9 @@ def _yaml_value(value: str | float) -> str:
 
 def result_summary(result: "TrainResult") -> dict[str, object]:
     """Return the JSON output for a finished run."""
+    from assay.pipeline.learning_curve import load_learning_curve
+
+    curve = load_learning_curve(result.run.learning_curve)
     return {
         "run": str(result.run.folder),
         "bundle": str(result.run.bundle),
@@ -121,6 +124,7 @@ def result_summary(result: "TrainResult") -> dict[str, object]:
         "epochs": len(result.history.metrics),
         "reported_split": result.reported_split,
         "metrics": {part: metrics.to_dict() for part, metrics in result.metrics.items()},
+        "learning_curve": None if curve is None else curve.to_dict(),
     }
 
 
@@ -128,7 +132,8 @@ def training_summary(result: "TrainResult") -> str:
     """Return the text output for a finished run: metrics, files and the next command."""
     from assay.bundle import Bundle
     from assay.cli.console import shell_command
-    from assay.cli.training_output import describe_confidence, describe_metrics
+    from assay.cli.training_output import describe_confidence, describe_learning_curve, describe_metrics
+    from assay.pipeline.learning_curve import load_learning_curve
 
     run, part = result.run, result.reported_split
     name = (
@@ -140,6 +145,7 @@ def training_summary(result: "TrainResult") -> str:
 
     figures = Bundle.open(run.bundle).info.metrics
     confidence, int8 = figures["confidence"], figures.get("int8")
+    curve = load_learning_curve(run.learning_curve)
     matrix = (run.evaluation(part) / "confusion_matrix.txt").read_text(encoding="utf-8")
     return "\n".join(
         [
@@ -149,6 +155,7 @@ def training_summary(result: "TrainResult") -> str:
             describe_metrics(result.metrics[part], name),
             *([describe_confidence(confidence, part)] if isinstance(confidence, dict) else []),
             *([f"int8        {describe_int8(int8)}"] if isinstance(int8, dict) else []),
+            *([] if curve is None else [describe_learning_curve(curve)]),
             "",
             f"classifier  {run.bundle}",
             f"report      {run.evaluation(part) / 'report.html'}",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from assay.core.progress import Progress
     from assay.data import Dataset
     from assay.evaluation import AnswerCounts, Metrics, ThresholdSelection
+    from assay.evaluation.learning_curve import LearningCurve
     from assay.pipeline import ExperimentCallbacks, RunMetrics
     from assay.recipe import Recipe
     from assay.training import EpochMetrics, History
@@ -98,6 +99,19 @@ def describe_confidence(confidence: Mapping[str, Any], split: str) -> str:
         lines.append(f"unknown     {_coverage_text(counted, chosen['threshold'])}")
         lines.append(f"            {_guarantee_text(chosen)}")
     return "\n".join(lines)
+
+
+def describe_learning_curve(curve: "LearningCurve") -> str:
+    """Return a line on the accuracy that more photos would bring."""
+    now, more = format_percent(curve.now.score), curve.more
+    if not more:
+        return f"more photos no estimate: the {curve.metric} of a linear probe, {now}, does not rise with their number"
+    twice, four = more
+    interval = f"{format_percent(twice.low)} to {format_percent(twice.high)}"
+    return (
+        f"more photos {format_percent(twice.score)} with twice as many ({interval}), {format_percent(four.score)} with "
+        f"four times;\n            now {now} ({curve.metric} of a linear probe, cross-validated)"
+    )
 
 
 def describe_abstention(

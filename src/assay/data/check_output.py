@@ -36,8 +36,26 @@ def format_check_summary(report: CheckReport) -> str:
     return "\n".join(map(printable, lines))
 
 
-def write_check_page(report: CheckReport, path: Path, *, title: str = "") -> None:
-    """Write the report as one HTML file with up to `MAX_THUMBNAILS` thumbnails; `title` defaults to the folder name."""
+class PageFigure(NamedTuple):
+    """A figure that a page shows in a section of its own."""
+
+    title: str
+    text: str
+    """What the figure shows, in sentences."""
+    uri: str
+    """Of the image, as a data URI."""
+    alt: str
+
+
+def write_check_page(report: CheckReport, path: Path, *, title: str = "", figure: PageFigure | None = None) -> None:
+    """Write the report as one HTML file with up to `MAX_THUMBNAILS` thumbnails.
+
+    Args:
+        report: of the check.
+        path: of the page.
+        title: name of the data; empty: that of its folder.
+        figure: shown after the numbers of photos.
+    """
     import jinja2  # noqa: PLC0415 (slow import, needed for the page only)
 
     environment = jinja2.Environment(
@@ -55,6 +73,7 @@ def write_check_page(report: CheckReport, path: Path, *, title: str = "") -> Non
             title=title or report.root.resolve().name,
             report=report,
             headline=_headline(report),
+            figure=figure,
             sections=sections,
             pictures=_thumbnails(report, sections),
         ),

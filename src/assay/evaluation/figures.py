@@ -1,16 +1,17 @@
-"""Charts of an evaluation: class metrics, reliability, precision against threshold, and training history."""
+"""Charts of an evaluation: class metrics, reliability, precision against threshold, learning curve, history."""
 
 from collections.abc import Sequence
 from math import floor
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
 from assay.core.text_layout import display_width, format_number, format_percent, shorten, shorten_names
 from assay.evaluation.calibration import Calibration
 from assay.evaluation.figure_style import BLUE, GREEN, LINES, MUTED, VERMILION, new_figure, style_axes
 from assay.evaluation.intervals import Interval
+from assay.evaluation.learning_curve import CurvePoint, LearningCurve
 from assay.evaluation.metrics import ClassMetrics, Metrics, worst_classes
 from assay.evaluation.predictions import FloatArray, Predictions
 from assay.evaluation.selective_classification import precision_coverage_curve, precision_recall_curve
@@ -195,6 +196,44 @@ def history_figure(
         axes.axvline(best, color=MUTED, linestyle=":", linewidth=1.2, label=f"kept (epoch {best})")
     _format_axes(axes, name, share=share)
     return figure
+
+
+def learning_curve_figure(curve: LearningCurve) -> Figure:
+    """Draw the score over the number of training images, measured and estimated, with 95 % intervals."""
+    figure = new_figure(5.6, 3.9)
+    axes = figure.add_subplot()
+    style_axes(axes, "Learning curve", "bars: 95 % interval")
+    measured, estimated = curve.points, curve.extrapolated
+    parts = [(measured, BLUE, "-", "o", "measured (cross-validated)")]
+    if estimated:
+        axes.plot(*_places((measured[-1], estimated[0])), color=VERMILION, linewidth=1.2, linestyle=":")
+        parts.append((estimated, VERMILION, ":", "D", "estimated"))
+    for points, color, line, marker, label in parts:
+        images, scores = _places(points)
+        axes.vlines(
+            images,
+            [point.low for point in points],
+            [point.high for point in points],
+            color=color,
+            alpha=0.4,
+            linewidth=2,
+        )
+        axes.plot(images, scores, line, marker=marker, color=color, markersize=5, linewidth=1.2, label=label)
+    axes.set_xscale("log")
+    ticks = [point.images for point in (*measured, *estimated)]
+    axes.set_xticks(ticks, [f"{images:,}" for images in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("training photos (logarithmic)")
+    axes.set_ylabel(curve.metric)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
+    axes.grid(axis="y", color=LINES, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    return figure
+
+
+def _places(points: Sequence[CurvePoint]) -> tuple[list[int], list[float]]:
+    return [point.images for point in points], [point.score for point in points]
 
 
 def _format_axes(axes: Axes, name: str, *, share: bool) -> None:

@@ -47,15 +47,29 @@ class LearningCurve:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return asdict(self)
+        return {
+            "metric": self.metric,
+            "points": [asdict(point) for point in self.points],
+            "extrapolated": [asdict(point) for point in self.extrapolated],
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the curve that `to_dict` returned; `KeyError` or `TypeError` if fields are missing or unknown."""
+        """Return the curve from the values of `to_dict`.
+
+        Raises:
+            KeyError, TypeError, ValueError: a value is missing or of another type.
+        """
         points, extrapolated = (
-            tuple(CurvePoint(**point) for point in values[name]) for name in ("points", "extrapolated")
+            tuple(
+                CurvePoint(int(point["images"]), *(float(point[name]) for name in ("score", "low", "high")))
+                for point in values[kind]
+            )
+            for kind in ("points", "extrapolated")
         )
-        return cls(values["metric"], points, extrapolated)
+        if not points:
+            raise ValueError("no measured point")
+        return cls(str(values["metric"]), points, extrapolated)
 
     @property
     def now(self) -> CurvePoint:

@@ -1,20 +1,24 @@
 """What more photos would bring: the learning curve of a linear probe on a recipe's backbone."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from assay.bundle import Bundle
 from assay.core.errors import AssayError, UsageError
+from assay.core.files import read_text
 from assay.core.progress import Progress, no_progress
-from assay.data import Sample, as_path, validation_folds
+from assay.data import Dataset, Sample, as_path, validation_folds
 from assay.data.groups import group_indices
 from assay.data.loading import load_split_dataset
 from assay.data.splits import too_few_message
 from assay.evaluation.learning_curve import FACTORS, LearningCurve, curve_point, extrapolate
 from assay.pipeline.build_network import build_model
-from assay.pipeline.cached_embeddings import FrozenBackbone
+from assay.pipeline.cached_embeddings import CachedEmbeddings, FrozenBackbone
 from assay.recipe import Recipe
 from assay.training.logistic_regression import Embeddings, FoldIndices, Targets, cross_fit, fit_logistic
 
@@ -28,12 +32,13 @@ _REPEATS = 2
 _FEW_IMAGES = 2_000
 """With more images, folds differ little: they are made once, not twice."""
 _MIN_ROUNDS = 2
+_MAX_CHARS = 1 << 20
 _SELECTION_FOLDS = 3
 
-# Limits on images x embedding values x classes, to which the time of a fit is proportional: about a second per 1e8.
-_MAX_FIT = 5e8
-_MAX_SELECTION_FIT = 1e8
-_MAX_TOTAL = 5e8
+# Limits on images x embedding values x classes, to which the time of a fit is proportional: about 4 s of CPU per 1e9.
+_MAX_FIT = 1e9
+_MAX_SELECTION_FIT = 2e8
+_MAX_TOTAL = 1e9
 """Of all folds together, unless fewer than two would be measured."""
 
 
@@ -160,6 +165,38 @@ def measure_learning_curve(
     available = points[-1].images * len(samples) / len(used)
     factors = FACTORS if len(used) == len(samples) else (1.0, *FACTORS)
     return LearningCurve("accuracy", points, extrapolate(points, [available * factor for factor in factors], seed))
+
+
+def run_learning_curve(bundle: Bundle, dataset: Dataset, progress: Progress = no_progress) -> LearningCurve | None:
+    """Measure the learning curve of a run whose backbone is frozen from its cached embeddings.
+
+    Args:
+        bundle: written by this version.
+        dataset: all images of the run with their splits.
+        progress: called after each fold.
+
+    Returns:
+        None if the backbone was trained, an embedding is not cached, or the images do not allow a measurement.
+    """
+    cached = CachedEmbeddings.of(bundle, dataset)
+    samples = (*dataset.part("train"), *dataset.part("val"))
+    embeddings = None if cached is None else cached.backbone.cached(samples)
+    if embeddings is None:
+        return None
+    targets, seed = dataset.targets(samples), bundle.info.provenance.seed
+    with suppress(AssayError):
+        return measure_learning_curve(samples, embeddings, targets, len(dataset.classes), seed=seed, progress=progress)
+    return None
+
+
+def load_learning_curve(path: Path) -> LearningCurve | None:
+    """Read a curve that was written as JSON; None if the file is missing or damaged."""
+    if not path.is_file():
+        return None
+    try:
+        return LearningCurve.from_dict(json.loads(read_text(path, _MAX_CHARS)))
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        return None
 
 
 def _stratified_part(samples: Sequence[Sample], most: int, seed: int) -> Sequence[Sample]:

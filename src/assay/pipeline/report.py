@@ -7,12 +7,15 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from assay.bundle import Bundle
 from assay.core.errors import AssayError
 from assay.core.progress import Progress, no_progress
+from assay.core.tables import write_json
 from assay.data import SPLITS, Dataset, Sample, Split
 from assay.data.check import check
 from assay.data.check_result import CheckReport, FindingKind
 from assay.evaluation import Predictions
+from assay.evaluation.learning_curve import LearningCurve
 from assay.evaluation.predictions import ReadImage
 from assay.evaluation.report import EpochRow, MakeHeatmap, ReportContext, ReportFinding, write_report
 from assay.evaluation.report.gallery import LARGE
@@ -20,6 +23,7 @@ from assay.evaluation.slices import ImageProperties
 from assay.inference import Classifier
 from assay.pipeline.dataset_evaluation import Evaluation
 from assay.pipeline.grad_cam import create_explainer
+from assay.pipeline.learning_curve import load_learning_curve, run_learning_curve
 from assay.pipeline.run_folder import SPLIT_TITLES, Run
 from assay.recipe import Recipe, dump_recipe
 from assay.training import EpochMetrics as TrainingEpoch
@@ -46,7 +50,13 @@ class RunEvaluation:
 
 
 def write_run_report(
-    run: Run, dataset: Dataset, evaluated: RunEvaluation, history: History, progress: Progress = no_progress
+    run: Run,
+    dataset: Dataset,
+    evaluated: RunEvaluation,
+    history: History,
+    progress: Progress = no_progress,
+    *,
+    learning_curve: LearningCurve | None = None,
 ) -> Path:
     """Write the report of a finished run into the evaluation folder of its reported split.
 
@@ -56,6 +66,8 @@ def write_run_report(
         evaluated: its bundle, evaluated.
         history: of the training.
         progress: called during the data check and while photos are rendered.
+        learning_curve: what more photos would bring; None: measured if the backbone is frozen. It is also written
+            to `run.learning_curve`.
 
     Returns:
         The path of the page.
@@ -64,6 +76,11 @@ def write_run_report(
     evaluation = evaluated.splits[split]
     report = _check_data(run.data, recipe, dataset, progress)
     findings = None if report is None else [*_audit_findings(report), *_loading_findings(dataset)]
+    if learning_curve is None:
+        # The classifier was loaded before the metrics were added to its file.
+        learning_curve = run_learning_curve(Bundle.open(run.bundle), dataset, progress)
+    if learning_curve is not None:
+        write_json(run.learning_curve, learning_curve.to_dict())
     context = ReportContext(
         title=classifier.info.name,
         split_name=SPLIT_TITLES[split],
@@ -75,6 +92,7 @@ def write_run_report(
         ),
         history=_report_history(history.metrics),
         best_epoch=history.best_epoch,
+        learning_curve=learning_curve,
         temperature=classifier.info.temperature,
         threshold=classifier.info.thresholds.get("confidence"),
         answer_counts=evaluation.confidence.answered,
@@ -130,6 +148,7 @@ def write_evaluation_report(
         split_name="" if split is None else SPLIT_TITLES[split],
         warning=caution,
         history=_report_history(read_metrics(metrics_file) if metrics_file and metrics_file.is_file() else ()),
+        learning_curve=None if run is None else load_learning_curve(run.learning_curve),
         temperature=info.temperature,
         threshold=info.thresholds.get("confidence") if threshold is None else threshold,
         answer_counts=evaluation.confidence.answered,

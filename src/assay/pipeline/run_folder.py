@@ -75,6 +75,11 @@ class Run:
         return self.folder / "unreadable.csv"
 
     @property
+    def learning_curve(self) -> Path:
+        """The learning curve, if one was measured."""
+        return self.folder / "learning_curve.json"
+
+    @property
     def bundle(self) -> Path:
         """The classifier."""
         return self.folder / "model.assay"

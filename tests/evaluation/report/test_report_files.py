@@ -6,17 +6,24 @@ import itertools
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from assay.evaluation import Predictions, compute_metrics
+from assay.evaluation.learning_curve import CurvePoint, LearningCurve
 from assay.evaluation.report import REPORT_FILES, EpochRow, ReportContext, ReportFinding, write_report
 
 Make = Callable[..., Predictions]
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
+CURVE = LearningCurve(
+    "accuracy",
+    (CurvePoint(50, 0.7, 0.6, 0.8), CurvePoint(1000, 0.8, 0.75, 0.85)),
+    (CurvePoint(2000, 0.85, 0.8, 0.9), CurvePoint(4000, 0.875, 0.8, 0.94)),
+)
 HOSTILE = "<script>alert(1)</script>"
 
 
@@ -68,6 +75,7 @@ def full(photographed: Callable[..., Predictions]) -> tuple[Predictions, ReportC
         warning="these photos taught the classifier",
         history=[EpochRow(1, 1.0, 0.5, 1.1, 0.4), EpochRow(2, 0.5, 0.8, 0.7, 0.7)],
         best_epoch=2,
+        learning_curve=CURVE,
         temperature=1.5,
         training_predictions=photographed(),
         make_heatmap=lambda data, place: data if place == 1 else None,
@@ -78,6 +86,17 @@ def full(photographed: Callable[..., Predictions]) -> tuple[Predictions, ReportC
         settings="train:\n  epochs: 2\n",
     )
     return predictions, context
+
+
+def test_learning_curve_is_shown(full: tuple[Predictions, ReportContext], tmp_path: Path):
+    page = page_of(tmp_path, *full)
+    assert CURVE.sentence in page.text
+    assert re.search(r"4,000 *87.5.%80.0 to 94.0.% *estimated", page.text)
+    assert LearningCurve.from_dict(json.loads((tmp_path / "report.json").read_text("utf-8"))["learning_curve"]) == CURVE
+    predictions, context = full
+    page = page_of(tmp_path, predictions, replace(context, learning_curve=None))
+    assert "linear classifier on the embeddings" not in page.text
+    assert json.loads((tmp_path / "report.json").read_text("utf-8"))["learning_curve"] is None
 
 
 def test_page_contains_everything(full: tuple[Predictions, ReportContext], tmp_path: Path):
@@ -235,6 +254,6 @@ def test_charts_have_no_titles(full: tuple[Predictions, ReportContext], tmp_path
         for item in page.all("img")
         if str(item["src"]).startswith("data:image/svg+xml")
     ]
-    assert len(drawn) == 4  # reliability, threshold, loss, accuracy
+    assert len(drawn) == 5  # reliability, threshold, loss, accuracy, learning curve
     assert all(text.lstrip().startswith("<?xml") and "</svg>" in text for text in drawn)
     assert not any("<script" in text for text in drawn)

@@ -21,11 +21,13 @@ from assay.evaluation.confusion_matrix import HOW_TO_READ, ConfusionMatrix
 from assay.evaluation.figure_style import MUTED, to_svg
 from assay.evaluation.figures import (
     history_figure,
+    learning_curve_figure,
     precision_coverage_figure,
     precision_recall_figure,
     reliability_figure,
 )
 from assay.evaluation.intervals import Interval
+from assay.evaluation.learning_curve import LearningCurve
 from assay.evaluation.metrics import ClassMetrics, Metrics, most_confused_classes, worst_classes
 from assay.evaluation.report.gallery import Gallery, ThumbnailMap
 from assay.evaluation.report.report_data import (
@@ -120,6 +122,7 @@ def render_page(data: ReportData, context: ReportContext, gallery: Gallery, thum
         "headline_metrics": _headline_metrics(metrics, data.intervals),
         "history_figures": history_svgs(context.history, context.best_epoch),
         "how_to_read": HOW_TO_READ,
+        "learning_curve_figure": context.learning_curve and learning_curve_svg(context.learning_curve),
         "matrix": matrix_table(data.confusion),
         "max_expanded_mistakes": MAX_EXPANDED_MISTAKES,
         "max_slices": MAX_SLICES,
@@ -212,6 +215,11 @@ def history_svgs(history: Sequence[EpochRow], best: int) -> tuple[SvgFigure, ...
     )
 
 
+def learning_curve_svg(curve: LearningCurve) -> SvgFigure:
+    """Draw the score over the number of training images."""
+    return _svg_figure(learning_curve_figure(curve), f"Learning curve: {curve.metric} by number of training photos.")
+
+
 def _svg_figure(figure: Figure, alt: str, caption: str = "") -> SvgFigure:
     width, height = figure.get_size_inches()
     # Text becomes as large as that of the page, which has its own headings.
@@ -266,6 +274,7 @@ def _contents(data: ReportData, context: ReportContext) -> list[tuple[str, str]]
         ("labels", "Possible label errors", counted),
         ("mistakes", "Misclassified photos", counted),
         ("training", "Training", bool(context.history)),
+        ("learning-curve", "More photos", context.learning_curve is not None),
         ("data", "Data", about_data),
         ("provenance", "Provenance", bool(context.provenance or context.settings)),
         ("glossary", "Glossary", True),

@@ -14,6 +14,7 @@ from assay.evaluation.calibration import Calibration, measure_calibration
 from assay.evaluation.confident_learning import LabelIssues, find_label_issues
 from assay.evaluation.confusion_matrix import ConfusionMatrix
 from assay.evaluation.intervals import Interval, wilson_interval
+from assay.evaluation.learning_curve import LearningCurve
 from assay.evaluation.metrics import ClassMetrics, Metrics
 from assay.evaluation.predictions import IntArray, Mistake, Predictions, ReadImage, misclassified_photos
 from assay.evaluation.selective_classification import AnswerCounts, precision_coverage_curve
@@ -65,6 +66,7 @@ class ReportContext:
         warning: a sentence on why the metrics may be too good; empty: none.
         history: metrics of each epoch.
         best_epoch: the epoch whose weights were kept; 0: unknown.
+        learning_curve: what more training images would bring; None: not measured.
         temperature: what the logits were divided by before the softmax; if not 1, calibration is shown before
             and after.
         threshold: confidence threshold below which the classifier abstains; None: it never does.
@@ -87,6 +89,7 @@ class ReportContext:
     warning: str = ""
     history: Sequence[EpochRow] = ()
     best_epoch: int = 0
+    learning_curve: LearningCurve | None = None
     temperature: float = 1.0
     threshold: float | None = None
     answer_counts: AnswerCounts | None = None
