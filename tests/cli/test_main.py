@@ -75,6 +75,17 @@ def test_missing_extra_is_named(tmp_path: Path):
     assert 'pip install "assay[train]"' in ended.stderr
 
 
+@pytest.mark.parametrize("arguments", [["train"], ["check"], ["cache"]])
+def test_cache_folder_that_is_a_file_is_reported(
+    assay, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+):
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "file"))
+    (tmp_path / "file").touch()
+    result = assay(*arguments, *([] if arguments == ["cache"] else [colours]))
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "ASSAY_CACHE is not a folder" in result.err
+
+
 def test_recipe_names_cannot_leave_the_runs_folder(assay, colours: Path):
     for name in ["../elsewhere", "/x", ".hidden", ""]:
         result = assay("train", colours, "--set", f"name='{name}'")

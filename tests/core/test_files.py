@@ -2,10 +2,12 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+from assay.core.errors import UsageError
 from assay.core.files import NotAFileError, atomic_write, cache_folder, file_sha256, read_json_state, write_text
 
 
@@ -78,6 +80,21 @@ def test_cache_folder_from_the_environment(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert cache_folder() == Path(folder)
+
+
+@pytest.mark.parametrize("variable", ["ASSAY_CACHE", "XDG_CACHE_HOME"])
+def test_cache_folder_that_cannot_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    file, loop = tmp_path / "assay", tmp_path / "loop"
+    file.touch()
+    loop.symlink_to(loop)
+    monkeypatch.delenv("ASSAY_CACHE", raising=False)
+    monkeypatch.setenv(variable, str(file if variable == "ASSAY_CACHE" else tmp_path))
+    with pytest.raises(UsageError, match=f"{re.escape(str(file))}.* is not a folder: set ASSAY_CACHE"):
+        cache_folder()
+    for wrong, inside in ((file, file / "a" / "b"), (loop, loop / "a")):
+        monkeypatch.setenv("ASSAY_CACHE", str(inside))
+        with pytest.raises(UsageError, match=f"cannot be created, since {re.escape(str(wrong))} is not a folder"):
+            cache_folder()
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644])

@@ -69,6 +69,28 @@ def test_folder_that_cannot_be_created_is_ignored(tmp_path: Path) -> None:
         assert store.get([_ONE.digest])
 
 
+def test_features_are_kept_in_memory_when_the_disk_is_full(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    others = [replace(_ONE, digest=f"{number:064}") for number in range(200)]
+    digests = [item.digest for item in (_ONE, *others)]
+    with open_feature_store(tmp_path) as store:
+        store.put([_ONE])
+        (pages,) = store._db.execute("PRAGMA page_count").fetchone()
+        store._db.execute(f"PRAGMA max_page_count = {pages}")
+        for item in others:
+            store.put([item])
+        store.touch(digests, now=1)
+        store.put_result("key", "value" * 10_000)
+        assert set(store.get(digests)) == set(digests)
+        assert len(store.gray_thumbnails(digests)) == 201
+        assert store.get_result("key") is None
+    assert [record.message.split(":")[0] for record in caplog.records] == [
+        "further features are not kept",
+        "the feature cache is not updated",
+    ]
+    with open_feature_store(tmp_path) as store:
+        assert _ONE.digest in store.get(digests)
+
+
 def test_runs_and_threads_share_a_file(tmp_path: Path) -> None:
     many = [replace(_ONE, digest=f"{number:064d}") for number in range(200)]
     with open_feature_store(tmp_path) as first, open_feature_store(tmp_path) as second, ThreadPoolExecutor(8) as pool:

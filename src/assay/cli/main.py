@@ -106,11 +106,11 @@ def main(arguments: list[str] | None = None) -> None:
     Args:
         arguments: command-line arguments; None: those of the process.
     """
-    # Matplotlib and torch share the cache folder of Assay unless the user chose another.
-    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torchinductor"))
     prepare_streams()
     try:
+        # Matplotlib and torch share the cache folder of Assay unless the user chose another.
+        os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torchinductor"))
         app(arguments)
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:

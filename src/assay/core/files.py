@@ -26,12 +26,25 @@ _cleaned_folders: set[Path] = set()
 
 
 def cache_folder() -> Path:
-    """Return the folder of Assay's caches: `ASSAY_CACHE`, else `assay` in the user's cache folder."""
+    """Return the folder of Assay's caches: `ASSAY_CACHE`, else `assay` in the user's cache folder.
+
+    It may not exist yet.
+
+    Raises:
+        UsageError: the path is or leads through a file.
+    """
     if named := os.environ.get("ASSAY_CACHE"):
-        return Path(named)
-    home = Path.home()
-    usual = home / "Library/Caches" if sys.platform == "darwin" else home / ".cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or usual) / "assay"
+        folder = Path(named)
+    else:
+        home = Path.home()
+        usual = home / "Library/Caches" if sys.platform == "darwin" else home / ".cache"
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or usual) / "assay"
+    existing = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), None)
+    if existing is not None and not existing.is_dir():
+        source = " of ASSAY_CACHE" if named else ""
+        why = "is not a folder" if existing == folder else f"cannot be created, since {existing} is not a folder"
+        raise UsageError(f"the cache folder {folder}{source} {why}: set ASSAY_CACHE to a folder")
+    return folder
 
 
 @contextmanager

@@ -50,27 +50,42 @@ _EVICT: Final = "DELETE FROM photos WHERE digest IN (SELECT digest FROM photos O
 
 
 class FeatureStore:
-    """Features by digest, created by `open_feature_store`. Thread-safe."""
+    """Features by digest, created by `open_feature_store`. Thread-safe.
 
-    def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, timeout=30, check_same_thread=False)
-        try:
-            self._db.executescript(_SCHEMA)
-        except sqlite3.Error:
-            self._db.close()
-            raise
+    What cannot be written, since the disk is full, is kept in memory until the store is closed.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Open or create a file; None: in memory."""
+        self._path = path
+        self._db = _connect(path)
+        self._memory: sqlite3.Connection | None = None
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """Close the file; stored features are kept."""
-        self._db.commit()
+        with contextlib.suppress(sqlite3.Error):
+            self._db.commit()
         self._db.close()
+        if self._memory is not None:
+            self._memory.close()
 
     def put(self, features: Sequence[Features]) -> None:
         """Store features; they replace earlier ones of the same digest."""
-        if features:
-            with self._lock, self._db:
-                self._db.executemany(_PUT, [_row(item) for item in features])
+        if not features:
+            return
+        rows = [_row(item) for item in features]
+        with self._lock:
+            if self._memory is None:
+                try:
+                    with self._db:
+                        self._db.executemany(_PUT, rows)
+                except sqlite3.OperationalError as error:
+                    _LOG.warning("further features are not kept: %s (%s)", error, self._path)
+                    self._memory = _connect(None)
+                else:
+                    return
+            self._memory.executemany(_PUT, rows)
 
     def get(self, digests: Iterable[str]) -> dict[str, Features]:
         """Return the stored features, by digest."""
@@ -90,7 +105,7 @@ class FeatureStore:
 
     def touch(self, digests: Iterable[str], now: int, most: int = MAX_ROWS) -> None:
         """Mark features as used at `now` (any increasing clock); delete the oldest beyond `most`."""
-        with self._lock, self._db:
+        with self._lock, self._optional_write():
             for chunk in _chunks(digests):
                 self._db.execute(_TOUCH, (now, chunk))
             (rows,) = self._db.execute("SELECT count(*) FROM photos").fetchone()
@@ -105,7 +120,7 @@ class FeatureStore:
 
     def put_result(self, key: str, value: str, most: int = MAX_RESULTS) -> None:
         """Store a result under a key that contains all it depends on; delete the oldest beyond `most`."""
-        with self._lock, self._db:
+        with self._lock, self._optional_write():
             self._db.execute("INSERT OR REPLACE INTO results (key, value) VALUES (?, ?)", (key, value))
             self._db.execute(_EVICT_RESULTS, (most,))
 
@@ -114,12 +129,33 @@ class FeatureStore:
         for chunk in _chunks(dict.fromkeys(digests)):
             with self._lock:
                 found.extend(self._db.execute(query, (chunk,)))
+                if self._memory is not None:
+                    found.extend(self._memory.execute(query, (chunk,)))
         return found
+
+    @contextmanager
+    def _optional_write(self) -> Iterator[None]:
+        """Commit at the end of the block; a write that fails, since the disk is full, is undone and logged."""
+        try:
+            with self._db:
+                yield
+        except sqlite3.OperationalError as error:
+            _LOG.warning("the feature cache is not updated: %s (%s)", error, self._path)
+
+
+def _connect(path: Path | None) -> sqlite3.Connection:
+    db = sqlite3.connect(":memory:" if path is None else path, timeout=30, check_same_thread=False)
+    try:
+        db.executescript(_SCHEMA)
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
 
 
 @contextmanager
 def open_feature_store(folder: Path | None = None) -> Iterator[FeatureStore]:
-    """Open the store in a cache folder (None: the default folder), or a temporary one if that fails."""
+    """Open the store in a cache folder (None: the default folder); if that fails, in a temporary one or in memory."""
     path = (folder or cache_folder()) / "features" / f"v{FEATURES_VERSION}.sqlite"
     with contextlib.ExitStack() as cleanup:
         try:
@@ -127,8 +163,11 @@ def open_feature_store(folder: Path | None = None) -> Iterator[FeatureStore]:
             store = FeatureStore(path)
         except (OSError, sqlite3.DatabaseError) as error:
             _LOG.warning("features are not kept: %s (%s)", error, path)
-            temporary = cleanup.enter_context(temporary_folder("assay-features"))
-            store = FeatureStore(temporary / "features.sqlite")
+            try:
+                temporary = cleanup.enter_context(temporary_folder("assay-features"))
+                store = FeatureStore(temporary / "features.sqlite")
+            except (OSError, sqlite3.DatabaseError):
+                store = FeatureStore(None)
         cleanup.callback(store.close)
         yield store
 
