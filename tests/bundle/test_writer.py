@@ -159,11 +159,26 @@ def test_disagreeing_runtime_raises(
     path.parent.mkdir()
     path.write_bytes(b"the old one")
     engines = {"sound": Session, "unsound": off_by(error)}
-    found = rf"not written: unsound differs from torch by {'0.002' if error > 0 else 'nan'} .* 11 photos"
+    difference = "0.002" if error > 0 else "nan"
+    found = (
+        rf"not written: unsound and torch differ by {difference} \(unsound\) in a logit on 11 photos, more than 0.001, "
+        "while sound agrees with torch; install the unsound that"
+    )
     with pytest.raises(BundleError, match=found):
         write_bundle(path, tiny, info, images, engines)
     assert path.read_bytes() == b"the old one"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_no_runtime_is_blamed_if_all_differ_from_torch(
+    path: Path, tiny: nn.Module, info: BundleInfo, images: np.ndarray
+) -> None:
+    found = (
+        r"not written: torch and the model exported from it differ by 0.002 \(one\) and 0.003 \(other\) in a logit .*; "
+        "install the versions of torch, onnxscript, one, other that"
+    )
+    with pytest.raises(BundleError, match=found):
+        write_bundle(path, tiny, info, images, {"one": off_by(0.002), "other": off_by(0.003)})
 
 
 def test_every_image_and_batch_size_is_compared(tiny: nn.Module, exported: bytes, images: np.ndarray) -> None:

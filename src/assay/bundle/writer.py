@@ -128,10 +128,19 @@ def _check_network(path: Path, network: nn.Module, info: BundleInfo, logits: np.
 
 
 def _check_agreement(path: Path, agreement: Mapping[str, float], images: int) -> None:
-    for name, difference in agreement.items():
-        # Not `difference > MAX_LOGIT_DIFFERENCE`: NaN compares as false.
-        if not difference <= MAX_LOGIT_DIFFERENCE:
-            raise BundleError(
-                f"{path} was not written: {name} differs from torch by {difference:.3g} in a logit on "
-                f"{images} photos, more than {MAX_LOGIT_DIFFERENCE:g}; install the {name} that Assay is tested with"
-            )
+    # Not `difference > MAX_LOGIT_DIFFERENCE`: NaN compares as false.
+    wrong = {name: value for name, value in agreement.items() if not value <= MAX_LOGIT_DIFFERENCE}
+    if not wrong:
+        return
+    right = [name for name in agreement if name not in wrong]
+    differences = " and ".join(f"{value:.3g} ({name})" for name, value in wrong.items())
+    found = f"by {differences} in a logit on {images} photos, more than {MAX_LOGIT_DIFFERENCE:g}"
+    names = " and ".join(wrong)
+    if right:
+        # The exported model is as it should be, since another runtime gives torch's logits.
+        found = f"{names} and torch differ {found}, while {' and '.join(right)} agrees with torch"
+        advice = f"install the {names} that Assay is tested with"
+    else:
+        found = f"torch and the model exported from it differ {found}"
+        advice = f"install the versions of torch, onnxscript, {', '.join(wrong)} that Assay is tested with"
+    raise BundleError(f"{path} was not written: {found}; {advice}")
