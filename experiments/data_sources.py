@@ -71,12 +71,13 @@ def _unpack(archive: Path, folder: Path) -> None:
         inside.rmdir()
 
 
-def training_subset(data: Path, count: int, seed: int, manifest: Path) -> Path:
-    """Write a manifest of `count` training images, equally many per class, and all test images.
+def write_subset(data: Path, train: int, test: int, seed: int, manifest: Path) -> Path:
+    """Write a manifest of some training and test images, equally many per class.
 
     Args:
         data: a data set with train/ and test/.
-        count: number of training images, a multiple of the number of classes.
+        train: number of training images, a multiple of the number of classes.
+        test: number of test images, likewise.
         seed: of the random choice.
         manifest: the file to write; if it exists, it is unchanged.
 
@@ -86,15 +87,17 @@ def training_subset(data: Path, count: int, seed: int, manifest: Path) -> Path:
     if manifest.is_file():
         return manifest
     dataset = load_dataset(data)
-    per_class, rest = divmod(count, len(dataset.classes))
-    if rest:
-        raise AssayError(f"{count} images cannot be divided equally among {len(dataset.classes)} classes")
-    chosen = [sample for sample in dataset.samples if sample.split == "test"]
-    for label in dataset.classes:
-        found = [sample for sample in dataset.samples if sample.split == "train" and sample.label == label]
-        if len(found) < per_class:
-            raise AssayError(f"{data} has {len(found)} training images of {label}, fewer than {per_class}")
-        chosen += random.Random(f"{seed} {label}").sample(found, per_class)  # noqa: S311 - reproducible, not secret
+    chosen = []
+    for split, count in (("train", train), ("test", test)):
+        per_class, rest = divmod(count, len(dataset.classes))
+        if rest:
+            raise AssayError(f"{count} images cannot be divided equally among {len(dataset.classes)} classes")
+        for label in dataset.classes:
+            found = [sample for sample in dataset.samples if sample.split == split and sample.label == label]
+            if len(found) < per_class:
+                raise AssayError(f"{data} has {len(found)} {split} images of {label}, fewer than {per_class}")
+            chooser = random.Random(f"{seed} {split} {label}")  # noqa: S311 - reproducible, not secret
+            chosen += chooser.sample(found, per_class)
     manifest.parent.mkdir(parents=True, exist_ok=True)
     subset: Dataset = dataset.with_samples(tuple(sorted(chosen, key=lambda sample: sample.id)))
     write_manifest(subset, manifest)

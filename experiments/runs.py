@@ -85,7 +85,7 @@ def _duration_file(folder: Path) -> Path:
 
 def _cpu_seconds() -> float:
     times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    return time.process_time() + times.children_user + times.children_system
 
 
 def train(data: Path, recipe: Recipe, folder: Path) -> Run:

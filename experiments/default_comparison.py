@@ -1,0 +1,239 @@
+"""The default recipe against what else is at hand, on five data sets with the same splits.
+
+Compared are `assay train` without a recipe, scikit-learn's logistic regression on pooled features of the same backbone,
+fastai's `fine_tune` of the same backbone in the same time, and the default recipe before strategy `auto`, also in that
+time. All of them train on the training and validation photos and are measured on the test photos, once.
+
+Run as `python experiments/default_comparison.py --fastai PYTHON`, where PYTHON is that of an environment with fastai
+(`fastai_requirements.txt`). Finished methods are not repeated; the result is written after each.
+"""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import baselines
+import data_sources
+import numpy as np
+import runs
+from result_file import Row, balanced_accuracy, mean_and_std, write_result
+
+from assay.bundle import Bundle
+from assay.data import Dataset, assign_splits, read_manifest, write_manifest
+from assay.data.loading import load_grouped_dataset
+from assay.evaluation import Predictions
+from assay.evaluation.calibration import measure_calibration
+from assay.pipeline import Run
+from assay.recipe import Recipe, load_recipe
+from assay.recipe.data import SplitSpec
+
+NAME = "default-comparison"
+TARGET = 0.99
+"""Precision that the answers of the classifiers are to have."""
+PREVIOUS = Path(__file__).with_name("previous-default.yaml")
+SHARES = SplitSpec(train=0.6, val=0.15, test=0.25)
+"""Of data sets without a test split; the others keep theirs."""
+SUBSETS = {"cifar10": (5000, 2000), "fashion-mnist": (2000, 2000)}
+"""Training and test images that are used of large data sets."""
+DATA_SETS = ("button-cells", "magnetic-tiles", "elpv", "fashion-mnist", "cifar10")
+METHODS = ("default", "logistic regression", "fastai", "previous default")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One data set with its splits, one seed, and the time for training."""
+
+    data_set: str
+    seed: int
+    minutes: float
+    folder: Path
+    """Of the results of all methods."""
+
+    @property
+    def manifest(self) -> Path:
+        """The photos with their splits."""
+        return self.folder / "manifest.csv"
+
+    def dataset(self) -> Dataset:
+        """Return the photos with their splits."""
+        return read_manifest(self.manifest)
+
+
+def prepare(task: Task, runs_folder: Path) -> None:
+    """Write the manifest of a task: near-duplicates in one split, stratified by class."""
+    if task.manifest.is_file():
+        return
+    data = data_sources.locate(task.data_set, runs_folder)
+    if task.data_set in SUBSETS:
+        train, test = SUBSETS[task.data_set]
+        subset = runs_folder / NAME / f"{task.data_set}-{task.seed}.csv"
+        data = data_sources.write_subset(data, train, test, task.seed, subset)
+    recipe = load_recipe("default")
+    dataset = assign_splits(load_grouped_dataset(data, recipe.data), SHARES, task.seed)
+    task.folder.mkdir(parents=True, exist_ok=True)
+    write_manifest(dataset, task.manifest)
+
+
+def run_default(task: Task, place: Path) -> Predictions:
+    """Train the default recipe for the time of the task; return its predictions on the test photos."""
+    overrides = [f"train.seed={task.seed}", f"abstain.target_precision={TARGET}"]
+    recipe = load_recipe("default", overrides)
+    if "minutes" in type(recipe.train).model_fields:
+        recipe = load_recipe("default", [*overrides, f"train.minutes={task.minutes}"])
+    return _test_predictions(_train(task, recipe, place))
+
+
+def run_previous(task: Task, place: Path) -> Predictions:
+    """Train the previous default recipe with as many epochs, at most its 15, as fit into the time of the task."""
+    photos = len(task.dataset().part("train"))
+    rate = baselines.training_rate()
+    epochs = int(np.clip(60 * task.minutes * rate // photos, 1, 15))
+    head = max(1, min(3, epochs // 3))
+    recipe = load_recipe(
+        PREVIOUS,
+        [
+            f"train.seed={task.seed}",
+            f"train.epochs={epochs}",
+            f"train.staged.head_epochs={head}",
+            f"abstain.target_precision={TARGET}",
+        ],
+    )
+    return _test_predictions(_train(task, recipe, place))
+
+
+def run_logistic_regression(task: Task, place: Path) -> Predictions:
+    """Fit scikit-learn's logistic regression with its defaults on standardized pooled features."""
+    return baselines.logistic_regression(task.dataset(), place)
+
+
+def run_fastai(task: Task, place: Path) -> Predictions:
+    """Run fastai in its own environment."""
+    python = os.environ["FASTAI_PYTHON"]
+    job = baselines.write_fastai_job(task.dataset(), place, task.minutes, task.seed)
+    script = Path(__file__).with_name("fastai_fine_tune.py")
+    source = str(Path(__file__).parents[1] / "src")
+    out = place / "probabilities.npz"
+    subprocess.run([python, script, job, out], check=True, env={**os.environ, "PYTHONPATH": source})  # noqa: S603
+    return baselines.read_fastai_result(task.dataset(), out)
+
+
+RUNNERS: Mapping[str, Callable[[Task, Path], Predictions]] = {
+    "default": run_default,
+    "logistic regression": run_logistic_regression,
+    "fastai": run_fastai,
+    "previous default": run_previous,
+}
+
+
+def _train(task: Task, recipe: Recipe, place: Path) -> Run:
+    return runs.train(task.manifest, recipe, place / "run")
+
+
+def _test_predictions(run: Run) -> Predictions:
+    return Predictions.load(run.evaluation("test") / "predictions.npz")
+
+
+def measure(predictions: Predictions, threshold: float | None) -> dict[str, float | None]:
+    """Return accuracy, balanced accuracy, calibration error, and precision and coverage of the answers.
+
+    Args:
+        predictions: on the test photos.
+        threshold: smallest confidence of an answer; None: the classifier does not abstain.
+    """
+    values: dict[str, float | None] = {
+        "accuracy": float(predictions.correct.mean()),
+        "balanced_accuracy": balanced_accuracy(predictions),
+        "ece": measure_calibration(predictions).ece,
+    }
+    if threshold is not None:
+        answered = predictions.confidence >= threshold
+        values["coverage"] = float(answered.mean())
+        values["precision_of_answers"] = float(predictions.correct[answered].mean()) if answered.any() else None
+    return values
+
+
+def run_method(task: Task, method: str) -> dict[str, Any]:
+    """Return the metrics of one method on one task; from its file if it was run before."""
+    place = task.folder / method.replace(" ", "-")
+    file = place / "measured.json"
+    if file.is_file():
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return found
+    place.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    with runs.timed(place):
+        predictions = RUNNERS[method](task, place)
+    bundle = place / "run" / "model.assay"
+    threshold = Bundle.open(bundle).info.thresholds.get("confidence") if bundle.is_file() else None
+    values = {
+        **measure(predictions, threshold),
+        "photos": len(predictions),
+        "correct": predictions.correct.astype(int).tolist(),
+        "wall_seconds": time.monotonic() - begin,
+        "cpu_seconds": runs.duration(place).cpu,
+    }
+    file.write_text(json.dumps(values), encoding="utf-8")
+    predictions.save(place / "predictions.npz")
+    shown = {key: value for key, value in values.items() if key != "correct"}
+    print(time.strftime("%H:%M:%S"), task.data_set, "seed", task.seed, method, shown, flush=True)
+    return values
+
+
+def summarize(folder: Path, minutes: float, seeds: int) -> list[Row]:
+    """Return a row per data set and method from the finished runs."""
+    rows = []
+    for data_set in DATA_SETS:
+        for method in METHODS:
+            files = {
+                seed: folder / f"{data_set}-seed-{seed}" / method.replace(" ", "-") / "measured.json"
+                for seed in range(seeds)
+            }
+            found = {seed: json.loads(path.read_text("utf-8")) for seed, path in files.items() if path.is_file()}
+            names = ("accuracy", "balanced_accuracy", "ece", "coverage", "precision_of_answers")
+            seconds = [values["wall_seconds"] for values in found.values()]
+            cpu = [values["cpu_seconds"] for values in found.values()]
+            rows.append(
+                Row(
+                    name=f"{data_set}: {method}",
+                    recipe=method,
+                    protocol=f"grouped and stratified, {minutes:g} minutes of training",
+                    seeds=sorted(found),
+                    runs=len(found),
+                    planned=seeds,
+                    photos=next((values["photos"] for values in found.values()), 0),
+                    metrics={name: mean_and_std(values.get(name) for values in found.values()) for name in names},
+                    wall_seconds=sum(seconds) / len(seconds) if seconds else None,
+                    cpu_seconds=sum(cpu) / len(cpu) if cpu else None,
+                )
+            )
+    return rows
+
+
+def main() -> None:
+    """Run what is missing, seed by seed, and write the result after each method."""
+    parser = runs.parser(__doc__)
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of split and training (default: 3)")
+    parser.add_argument("--minutes", type=float, default=3.0, help="minutes of training per method (default: 3)")
+    parser.add_argument("--fastai", help="Python of an environment with fastai; without it fastai is left out")
+    parser.add_argument("--only", nargs="*", default=DATA_SETS, choices=DATA_SETS, help="data sets")
+    options = parser.parse_args()
+    if options.fastai:
+        os.environ["FASTAI_PYTHON"] = options.fastai
+    folder = options.runs / NAME
+    for seed in range(options.seeds):
+        for data_set in options.only:
+            task = Task(data_set, seed, options.minutes, folder / f"{data_set}-seed-{seed}")
+            prepare(task, options.runs)
+            for method in METHODS:
+                if method != "fastai" or options.fastai:
+                    run_method(task, method)
+                    write_result(NAME, summarize(folder, options.minutes, options.seeds), minutes=options.minutes)
+
+
+if __name__ == "__main__":
+    runs.run_script(main)

@@ -1,0 +1,86 @@
+"""Solar cells (ELPV): cross-validation and the published 75/25 split, with metrics by cell type.
+
+A cell is defective from a defect probability of 0.5. Near-duplicates stay in one fold, and every fold has the same
+share of defective cells.
+
+Run as `python experiments/defect_elpv.py`; an interrupted run is resumed.
+"""
+
+from pathlib import Path
+from statistics import fmean
+
+import data_sources
+import runs
+from cross_validation import crossval_row
+from result_file import Row, accuracy_interval, binary_metrics, mean_and_std, write_result
+
+from assay.evaluation import Predictions
+from assay.recipe import load_recipe
+
+NAME = "elpv"
+POSITIVE = "defective"
+BASE = (f"data.positive_class={POSITIVE}",)
+METHODS = {
+    "linear probe, 224 pixels": ("defect-lite", BASE),
+    "linear probe, 300 pixels": ("defect-lite", (*BASE, "preprocess.size=300")),
+}
+"""Recipe and overrides of every method; photos are 300 x 300 pixels."""
+SPLIT = "data.split={train: 0.65, val: 0.10, test: 0.25}"
+"""The published split: three quarters for training and validation, a quarter for testing."""
+
+
+def metrics_by_cell_type(predictions: Predictions) -> dict[str, float]:
+    """Return accuracy, F1 and ROC-AUC of all cells and of each cell type, with the type as prefix."""
+    values = binary_metrics(predictions, POSITIVE)
+    labels = predictions.source_labels or ()
+    for kind in sorted(set(labels)):
+        part = predictions.take([index for index, label in enumerate(labels) if label == kind])
+        values |= {f"{kind}_{name}": value for name, value in binary_metrics(part, POSITIVE).items()}
+    return values
+
+
+def split_row(name: str, data: Path, folder: Path, seeds: int) -> Row:
+    """Train on the published split with several seeds; return the metrics of its test cells."""
+    recipe, overrides = METHODS[name]
+    predictions, seconds = [], []
+    for seed in range(seeds):
+        place = folder / f"seed-{seed}"
+        run = runs.train(data, load_recipe(recipe, [*overrides, SPLIT, f"train.seed={seed}"]), place)
+        predictions.append(Predictions.load(run.evaluation("test") / "predictions.npz"))
+        seconds.append(runs.duration(place))
+    measured = [metrics_by_cell_type(found) for found in predictions]
+    return Row(
+        name=f"{name}, 75/25",
+        recipe=" ".join([recipe, *overrides, SPLIT]),
+        protocol="grouped and stratified, 75 % training and validation, 25 % test",
+        seeds=list(range(seeds)),
+        runs=seeds,
+        planned=seeds,
+        photos=len(predictions[0]),
+        metrics={key: mean_and_std(found[key] for found in measured) for key in measured[0]},
+        interval=accuracy_interval(predictions[0]),
+        wall_seconds=fmean(found.wall for found in seconds),
+        cpu_seconds=fmean(found.cpu for found in seconds),
+    )
+
+
+def main() -> None:
+    """Train what is missing and write the result."""
+    parser = runs.parser(__doc__)
+    parser.add_argument("--repeats", type=int, default=2, help="repeats of the cross-validation (default: 2)")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of the 75/25 split (default: 3)")
+    options = parser.parse_args()
+    data = data_sources.locate(NAME, options.runs, options.data)
+    rows: list[Row] = []
+    for name, (recipe, overrides) in METHODS.items():
+        folder = options.runs / NAME / name.replace(" ", "-").replace(",", "")
+        settings = load_recipe(recipe, overrides)
+        result = runs.crossval(data, settings, folder, folds=5, repeats=options.repeats)
+        title = " ".join([recipe, *overrides])
+        rows.append(crossval_row(name, title, "grouped and stratified", result, metrics_by_cell_type))
+        rows.append(split_row(name, data, folder.with_name(f"{folder.name}-split"), options.seeds))
+        write_result(NAME, rows, settings_compared=len(METHODS))
+
+
+if __name__ == "__main__":
+    runs.run_script(main)
